@@ -1,0 +1,5 @@
+//! Raw answer -> verdict per item: is it an answer to what was asked?
+
+mod check;
+
+pub use check::{BadSchema, Checked, Expectation, Flaw, check};

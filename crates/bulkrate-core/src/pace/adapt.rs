@@ -1,0 +1,134 @@
+//! How hard to press a limit: the factor `k`, cut when calls are refused and raised again with time.
+//!
+//! A refusal can mean two things. Now and then a call arrives a few milliseconds early: then the share of refused calls
+//! is tiny and giving up 40 % of the rate would be absurd. Or the capacity is really smaller: then a large share is
+//! refused. The share of refused among sent calls in the last second tells them apart.
+
+use super::{SECOND_US, float};
+
+const K_MIN: f64 = 0.1;
+/// The factor of one reaction to a real lack of capacity.
+const CUT: f64 = 0.6;
+/// The factor when a rate that was cut before meets a single refusal again.
+const NUDGE: f64 = 0.93;
+/// From this share of refused calls on the limit itself is taken to be lower.
+const SHARE_LOST: f64 = 0.10;
+const REACT_EVERY_US: u64 = 5_000_000;
+/// Recovery per second, reached so long after the last refusal.
+const RECOVERY: f64 = 0.01;
+const RECOVERY_FULL_US: f64 = 30.0 * SECOND_US;
+
+/// What a refusal is taken to mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// One of those already reacted to.
+    Known,
+    /// A call that came a moment early.
+    Early,
+    /// The capacity is below what we send.
+    Short,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Pressure {
+    k: f64,
+    sent: f64,
+    refused: f64,
+    counted_us: u64,
+    cut_us: Option<u64>,
+    nudged_us: Option<u64>,
+    refused_us: Option<u64>,
+    hold_until_us: u64,
+}
+
+impl Pressure {
+    pub(super) fn new() -> Self {
+        Self {
+            k: 1.0,
+            sent: 0.0,
+            refused: 0.0,
+            counted_us: 0,
+            cut_us: None,
+            nudged_us: None,
+            refused_us: None,
+            hold_until_us: 0,
+        }
+    }
+
+    pub(super) fn k(&self) -> f64 {
+        self.k
+    }
+
+    pub(super) fn sent(&mut self) {
+        self.sent += 1.0;
+    }
+
+    /// Whether calls were refused so lately that what is measured now says little about the limits.
+    pub(super) fn disturbed(&self, now_us: u64) -> bool {
+        self.k < 0.95 || self.refused_us.is_some_and(|at| now_us.saturating_sub(at) < REACT_EVERY_US)
+    }
+
+    /// Lets time pass: counts fade within a second, `k` recovers up to `k_max`.
+    pub(super) fn advance(&mut self, now_us: u64, k_max: f64) {
+        let passed = float(now_us.saturating_sub(self.counted_us));
+        if passed <= 0.0 {
+            return;
+        }
+        self.counted_us = now_us;
+        let kept = (-passed / SECOND_US).exp();
+        self.sent *= kept;
+        self.refused *= kept;
+        if self.k < k_max && now_us >= self.hold_until_us {
+            let quiet = self.refused_us.map_or(f64::INFINITY, |at| float(now_us.saturating_sub(at)));
+            // Slow near the rate that was just refused, twice the usual speed once it is long past.
+            let speed = (quiet / RECOVERY_FULL_US).powi(2).min(2.0);
+            self.k = (self.k + RECOVERY * speed * passed.min(SECOND_US) / SECOND_US).min(k_max);
+        }
+    }
+
+    /// Counts a refusal and reacts at most once in five seconds to each kind.
+    pub(super) fn refused(&mut self, now_us: u64) -> Reading {
+        self.refused += 1.0;
+        self.refused_us = Some(now_us);
+        let due = |last: Option<u64>| last.is_none_or(|at| now_us.saturating_sub(at) >= REACT_EVERY_US);
+        if self.refused >= 3.0 && self.refused > SHARE_LOST * self.sent {
+            if !due(self.cut_us) {
+                return Reading::Known;
+            }
+            self.cut(now_us, CUT);
+            return Reading::Short;
+        }
+        if !due(self.nudged_us) || !due(self.cut_us) {
+            return Reading::Known;
+        }
+        self.nudged_us = Some(now_us);
+        if self.k < 1.0 {
+            self.k = (self.k * NUDGE).max(K_MIN);
+        }
+        Reading::Early
+    }
+
+    /// The provider asked for less: cut at once and do not grow for `hold_us`.
+    pub(super) fn slow_down(&mut self, now_us: u64, hold_us: u64) {
+        self.refused_us = Some(now_us);
+        if self.cut_us.is_none_or(|at| now_us.saturating_sub(at) >= REACT_EVERY_US) {
+            self.cut(now_us, CUT);
+        }
+        self.hold_until_us = self.hold_until_us.max(now_us.saturating_add(hold_us));
+    }
+
+    /// A new limit was adopted: what was learned about the old one is void.
+    pub(super) fn reset(&mut self) {
+        self.k = 1.0;
+    }
+
+    /// Calls per second over about the last second.
+    pub(super) fn sent_per_s(&self) -> f64 {
+        (self.sent - self.refused).max(1.0)
+    }
+
+    fn cut(&mut self, now_us: u64, factor: f64) {
+        self.k = (self.k * factor).max(K_MIN);
+        self.cut_us = Some(now_us);
+    }
+}

@@ -1,0 +1,177 @@
+//! How many calls may be in flight: a closed loop that finds what a provider can take.
+//!
+//! While latency stays what it was with few calls, more calls in flight mean more throughput (Little's law:
+//! throughput = in flight / latency), so the limit doubles per round trip. Once latency grows the calls only queue:
+//! growth stops. Overload and time-outs cut the limit once per round trip; then it explores again, faster the longer
+//! it stays quiet.
+//!
+//! Latency is taken per output token plus a constant, so that long answers do not look like congestion, and as the
+//! median over a round, so that a heavy tail does not either.
+
+use super::float;
+
+/// Tokens that the fixed part of a call's latency (network, prompt) is taken to be worth.
+const TOKENS_BASE: f64 = 16.0;
+const ROUND_MIN: u32 = 64;
+/// Latencies kept of one round for its median.
+const SAMPLES_MAX: usize = 256;
+/// Latency above the best by this factor: queueing has begun, no more growth.
+const QUEUEING: f64 = 1.6;
+/// Latency above the best by this factor: too many in flight.
+const CONGESTED: f64 = 2.5;
+const CUT: f64 = 0.9;
+/// Cut when more than a third of the answers since the last cut are refusals.
+const CUT_HARD: f64 = 0.7;
+/// Growth per round trip after a cut, as a share of the limit; it grows by half each quiet round, up to doubling.
+const GAIN_AFTER_CUT: f64 = 0.05;
+/// How much of a higher latency the best known one takes over each round: conditions change for good at times.
+const FORGET: f64 = 0.01;
+
+/// How a call ended, as far as the load is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    Ok,
+    /// The provider is overloaded or refused for lack of capacity (503, 529, a 429 that no known rate limit explains).
+    Overloaded,
+    Timeout,
+}
+
+/// The limit of calls in flight to one (account, model).
+#[derive(Debug, Clone)]
+pub struct Concurrency {
+    limit: f64,
+    limit_max: f64,
+    in_flight: u32,
+    /// Growth per round trip as a share of the limit: 1.0 doubles.
+    gain: f64,
+    growing: bool,
+    round_left: u32,
+    samples: Vec<f64>,
+    best: Option<f64>,
+    round_trip_us: f64,
+    cut_us: Option<u64>,
+    good: u32,
+    bad: u32,
+}
+
+impl Concurrency {
+    pub const START: u32 = 32;
+    pub const MAX: u32 = 2_000;
+
+    /// Starts at 32 calls in flight, or at `max` if that is lower.
+    #[must_use]
+    pub fn new(max: u32) -> Self {
+        Self::starting_at(Self::START, max)
+    }
+
+    #[must_use]
+    pub fn starting_at(start: u32, max: u32) -> Self {
+        let max = max.max(1);
+        Self {
+            limit: f64::from(start.clamp(1, max)),
+            limit_max: f64::from(max),
+            in_flight: 0,
+            gain: 1.0,
+            growing: true,
+            round_left: ROUND_MIN,
+            samples: Vec::with_capacity(SAMPLES_MAX),
+            best: None,
+            round_trip_us: 0.0,
+            cut_us: None,
+            good: 0,
+            bad: 0,
+        }
+    }
+
+    /// Calls that may be in flight, at least 1.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        u32::try_from(super::whole_up(self.limit.floor())).unwrap_or(u32::MAX).max(1)
+    }
+
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.in_flight < self.limit()
+    }
+
+    pub fn on_sent(&mut self, _now_us: u64) {
+        self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// A call ended after `latency_us` with `output_tokens` (0 if there are none).
+    pub fn on_done(&mut self, now_us: u64, latency_us: u64, output_tokens: u64, signal: Signal) {
+        let busy = f64::from(self.in_flight) * 2.0 >= self.limit;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if signal != Signal::Ok {
+            self.bad = self.bad.saturating_add(1);
+            self.overloaded(now_us);
+            return;
+        }
+        self.good = self.good.saturating_add(1);
+        let latency = float(latency_us.max(1));
+        self.round_trip_us += (latency - self.round_trip_us) * if self.round_trip_us > 0.0 { 0.02 } else { 1.0 };
+        if busy && self.growing {
+            self.limit = (self.limit + self.gain).min(self.limit_max);
+        }
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(latency / (float(output_tokens) + TOKENS_BASE));
+        }
+        self.round_left = self.round_left.saturating_sub(1);
+        if self.round_left == 0 {
+            self.end_round(now_us);
+        }
+    }
+
+    /// A call was given up without an answer that says anything about the load.
+    pub fn on_dropped(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    fn end_round(&mut self, now_us: u64) {
+        self.round_left = self.limit().max(ROUND_MIN);
+        let Some(now) = median(&mut self.samples) else { return };
+        self.samples.clear();
+        let best = *self.best.insert(match self.best {
+            None => now,
+            Some(best) if now < best => best + (now - best) * 0.5,
+            Some(best) => best + (now - best) * FORGET,
+        });
+        let ratio = now / best;
+        self.growing = ratio < QUEUEING;
+        if ratio > CONGESTED {
+            self.cut(now_us, CUT);
+        } else if self.growing {
+            self.gain = (self.gain * 1.5).min(1.0);
+        }
+    }
+
+    /// At most one cut per round trip: the calls already in flight tell of the old limit.
+    fn overloaded(&mut self, now_us: u64) {
+        let wait_us = super::whole_up(self.round_trip_us.max(super::SECOND_US));
+        if self.cut_us.is_some_and(|at| now_us.saturating_sub(at) < wait_us) {
+            return;
+        }
+        let hard = self.bad >= 8 && self.bad > self.good / 2;
+        self.cut(now_us, if hard { CUT_HARD } else { CUT });
+    }
+
+    fn cut(&mut self, now_us: u64, factor: f64) {
+        // What is not in use cannot be the cause: cut what is in flight, if that is less than the limit.
+        self.limit = (self.limit * factor).max(1.0);
+        self.gain = GAIN_AFTER_CUT;
+        self.cut_us = Some(now_us);
+        self.samples.clear();
+        self.round_left = self.limit().max(ROUND_MIN);
+        (self.good, self.bad) = (0, 0);
+    }
+}
+
+fn median(samples: &mut [f64]) -> Option<f64> {
+    let middle = samples.len() / 2;
+    (!samples.is_empty()).then(|| *samples.select_nth_unstable_by(middle, f64::total_cmp).1)
+}

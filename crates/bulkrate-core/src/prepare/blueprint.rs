@@ -1,0 +1,363 @@
+//! A table job's request, compiled: constant bytes with holes for what each record brings.
+//!
+//! The canonical form of the request is written once with marks where templates go, then cut at the marks.
+//! Rendering an item is appending constants and escaped texts: no tree, no map, no sorting.
+
+use crate::request::{Blob, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, write_canonical, write_json_text};
+
+use super::record::Cell;
+use super::template::{Template, TemplateError};
+
+/// One turn of the conversation before the user's: an example for the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    pub role: Role,
+    /// A template.
+    pub content: String,
+}
+
+/// What a table job asks of every record.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    pub kind: Kind,
+    /// The pinned model as it enters the key: `openai/gpt-6-luna`.
+    pub model: String,
+    pub system: Option<String>,
+    pub turns: Vec<Turn>,
+    /// The user's turn, or the input of an embedding or moderation: a template.
+    pub user: String,
+    /// A column with an image each: an `http(s)` URL or a `data:` URL.
+    pub image: Option<String>,
+    /// `generation_config` as JSON text.
+    pub config: Option<String>,
+    /// `provider_kwargs` as JSON text.
+    pub provider_kwargs: Option<String>,
+    pub sample: u32,
+}
+
+/// Why a record could not be turned into a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error("the record has no field `{0}`")]
+    MissingField(String),
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    #[error("the image in column `{column}` {source}")]
+    Image { column: String, source: ImageError },
+    #[error("not a unified request: {0}")]
+    BadRequest(String),
+    #[error("about {tokens} input tokens do not fit `{model}`, which takes {tokens_max}")]
+    OverContextWindow { model: String, tokens: u64, tokens_max: u64 },
+    #[error("`{field}` cannot be sent to `{model}`: {why}")]
+    Unsupported { field: String, model: String, why: String },
+}
+
+/// What is wrong with the text of an image cell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    #[error("is missing")]
+    Missing,
+    #[error("is neither an http(s) URL nor a `data:image/...;base64,` URL")]
+    NotAUrl,
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Bytes(Box<[u8]>),
+    /// The template of this index.
+    Text(usize),
+    Image,
+}
+
+/// A compiled [`Setup`].
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    pieces: Vec<Piece>,
+    templates: Vec<Template>,
+    /// For each template, the place of each of its variables in `columns`.
+    places: Vec<Vec<usize>>,
+    columns: Vec<String>,
+    /// Which template is the user's turn.
+    user: usize,
+    image: Option<usize>,
+}
+
+const IMAGE_MARK: usize = usize::MAX;
+
+impl Blueprint {
+    /// Compiles the templates and cuts the canonical form. `config` and `provider_kwargs` must be valid JSON.
+    pub fn compile(setup: &Setup) -> Result<Self, ItemError> {
+        let marks = Marks::avoiding(setup);
+        let mut templates = Vec::new();
+        let mut mark = |what: &str, source: &str| -> Result<Text<'static>, ItemError> {
+            templates.push(Template::compile(what, source)?);
+            Ok(Text::from(marks.write(templates.len() - 1)))
+        };
+        let system = setup.system.as_deref().map(|source| mark("system template", source)).transpose()?;
+        let mut messages = Vec::new();
+        for (place, turn) in setup.turns.iter().enumerate() {
+            let text = mark(&format!("template of example turn {}", place + 1), &turn.content)?;
+            messages.push(Message { role: turn.role, content: Content::Text(text), tool_call_id: None });
+        }
+        let user_text = mark("user template", &setup.user)?;
+        let user = templates.len() - 1;
+        let (messages, input) = match setup.kind {
+            Kind::Chat => {
+                messages.push(Message { role: Role::User, content: user_content(user_text, setup.image.is_some(), &marks), tool_call_id: None });
+                (messages, Vec::new())
+            }
+            Kind::Embedding | Kind::Moderation => (Vec::new(), vec![user_text]),
+        };
+        let bad = |what: &str, error: serde_json::Error| ItemError::BadRequest(format!("{what}: {error}"));
+        let config: Config<'_> = serde_json::from_str(setup.config.as_deref().unwrap_or("{}")).map_err(|error| bad("generation_config", error))?;
+        let kwargs = setup.provider_kwargs.as_deref().map(serde_json::from_str).transpose().map_err(|error| bad("provider_kwargs", error))?;
+        let request = Request {
+            kind: setup.kind,
+            model: setup.model.as_str().into(),
+            system_prompt: system.into_iter().collect(),
+            messages,
+            input,
+            generation_config: config,
+            provider_kwargs: kwargs,
+            sample: setup.sample,
+            ..Request::default()
+        };
+        let mut canonical = Vec::new();
+        write_canonical(&request, &mut canonical);
+        let pieces = marks.cut(&canonical);
+        Ok(Self::assemble(pieces, templates, user, setup.image.as_ref()))
+    }
+
+    fn assemble(pieces: Vec<Piece>, templates: Vec<Template>, user: usize, image: Option<&String>) -> Self {
+        let mut columns: Vec<String> = Vec::new();
+        let mut place_of = |name: &String| {
+            columns.iter().position(|known| known == name).unwrap_or_else(|| {
+                columns.push(name.clone());
+                columns.len() - 1
+            })
+        };
+        let places = templates.iter().map(|template| template.variables().iter().map(&mut place_of).collect()).collect();
+        let image = image.map(&mut place_of);
+        Self { pieces, templates, places, columns, user, image }
+    }
+
+    /// The columns that rendering reads; `render` takes their cells in this order.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Refuses templates and image columns that the source cannot fill.
+    pub fn check(&self, columns: &[String]) -> Result<(), ItemError> {
+        for template in &self.templates {
+            template.check(columns)?;
+        }
+        match self.columns.iter().find(|column| !columns.contains(column)) {
+            None => Ok(()),
+            Some(missing) => Err(ItemError::MissingField(missing.clone())),
+        }
+    }
+
+    /// Appends the canonical form of one record's request to `out`; `scratch` is reused between calls.
+    pub fn render(&self, cells: &[Cell<'_>], scratch: &mut String, out: &mut Vec<u8>) -> Result<(), ItemError> {
+        debug_assert_eq!(cells.len(), self.columns.len(), "one cell per column");
+        if let Some(missing) = cells.iter().position(|cell| matches!(cell, Cell::Missing)) {
+            return Err(ItemError::MissingField(self.columns[missing].clone()));
+        }
+        for piece in &self.pieces {
+            match piece {
+                Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+                Piece::Text(index) => {
+                    scratch.clear();
+                    let places = &self.places[*index];
+                    self.templates[*index].render(|variable| &cells[places[variable]], scratch)?;
+                    if *index == self.user && self.image.is_none() && scratch.trim().is_empty() {
+                        return Err(ItemError::EmptyPrompt);
+                    }
+                    write_json_text(scratch, out);
+                }
+                Piece::Image => self.write_image(cells, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_image(&self, cells: &[Cell<'_>], out: &mut Vec<u8>) -> Result<(), ItemError> {
+        let Some(place) = self.image else { return Ok(()) };
+        let failed = |source| ItemError::Image { column: self.columns[place].clone(), source };
+        let (media_type, source_type, data) = image_parts(cells[place].as_text().trim()).map_err(failed)?;
+        out.extend_from_slice(b"{\"data\":");
+        write_json_text(data, out);
+        out.extend_from_slice(b",\"media_type\":");
+        write_json_text(media_type, out);
+        out.extend_from_slice(b",\"source_type\":");
+        write_json_text(source_type, out);
+        out.extend_from_slice(b",\"type\":\"image\"}");
+        Ok(())
+    }
+}
+
+fn user_content(text: Text<'static>, image: bool, marks: &Marks) -> Content<'static> {
+    if !image {
+        return Content::Text(text);
+    }
+    let mark = Part::Image(Blob { source_type: SourceType::Url, media_type: "".into(), data: marks.write(IMAGE_MARK).into() });
+    Content::Parts(vec![Part::Text { text }, mark])
+}
+
+/// Media type, source type and data of an image cell.
+fn image_parts(cell: &str) -> Result<(&str, &'static str, &str), ImageError> {
+    if cell.is_empty() {
+        return Err(ImageError::Missing);
+    }
+    if let Some(rest) = cell.strip_prefix("data:") {
+        let (media_type, data) = rest.split_once(";base64,").ok_or(ImageError::NotAUrl)?;
+        return if media_type.starts_with("image/") { Ok((media_type, "base64", data)) } else { Err(ImageError::NotAUrl) };
+    }
+    if !(cell.starts_with("https://") || cell.starts_with("http://")) {
+        return Err(ImageError::NotAUrl);
+    }
+    let path = cell.split(['?', '#']).next().unwrap_or(cell).to_ascii_lowercase();
+    let media_type = match path.rsplit('.').next() {
+        Some("png") => "image/png",
+        Some("gif") => "image/gif",
+        Some("webp") => "image/webp",
+        _ => "image/jpeg",
+    };
+    Ok((media_type, "url", cell))
+}
+
+/// Marks that stand for texts in a canonical form; chosen so that they occur in nothing the user wrote.
+struct Marks {
+    stem: String,
+}
+
+impl Marks {
+    fn avoiding(setup: &Setup) -> Self {
+        let mut texts: Vec<&str> = setup.turns.iter().map(|turn| turn.content.as_str()).collect();
+        texts.extend([setup.model.as_str(), setup.user.as_str()]);
+        texts.extend([&setup.system, &setup.config, &setup.provider_kwargs].into_iter().filter_map(|text| text.as_deref()));
+        let mut salt = 0_u32;
+        loop {
+            let stem = format!("\u{E000}mark{salt}-");
+            if !texts.iter().any(|text| text.contains(&stem)) {
+                return Self { stem };
+            }
+            salt += 1;
+        }
+    }
+
+    fn write(&self, index: usize) -> String {
+        format!("{}{index}.", self.stem)
+    }
+
+    /// Cuts at every mark, its quotes included; an image mark takes its whole object with it.
+    fn cut(&self, canonical: &[u8]) -> Vec<Piece> {
+        let image_object = format!("{{\"data\":\"{}\",\"media_type\":\"\",\"source_type\":\"url\",\"type\":\"image\"}}", self.write(IMAGE_MARK));
+        let stem = format!("\"{}", self.stem);
+        let mut pieces = Vec::new();
+        let mut rest = canonical;
+        while let Some(start) = memchr::memmem::find(rest, stem.as_bytes()) {
+            let number = &rest[start + stem.len()..];
+            let end = number.iter().position(|&byte| byte == b'.').unwrap_or(0);
+            let index = std::str::from_utf8(&number[..end]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(IMAGE_MARK);
+            let (from, to, piece) = if index == IMAGE_MARK {
+                let from = start - "{\"data\":".len();
+                (from, from + image_object.len(), Piece::Image)
+            } else {
+                (start, start + stem.len() + end + ".\"".len(), Piece::Text(index))
+            };
+            pieces.push(Piece::Bytes(rest[..from].into()));
+            pieces.push(piece);
+            rest = &rest[to..];
+        }
+        pieces.push(Piece::Bytes(rest.into()));
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn setup() -> Setup {
+        Setup {
+            model: "openai/m".into(),
+            system: Some("Be {{ tone }}.".into()),
+            turns: vec![
+                Turn { role: Role::User, content: "hi".into() },
+                Turn { role: Role::Assistant, content: "ho".into() },
+            ],
+            user: "Say: {{ text }}".into(),
+            config: Some(r#"{"max_tokens":5,"choices":["a","b"]}"#.into()),
+            provider_kwargs: Some(r#"{"z":1,"a":2}"#.into()),
+            ..Setup::default()
+        }
+    }
+
+    fn render(blueprint: &Blueprint, cells: &[Cell<'_>]) -> Result<String, ItemError> {
+        let mut out = Vec::new();
+        blueprint.render(cells, &mut String::new(), &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    proptest! {
+        /// The cut form and the request written as a whole are the same bytes, whatever the cells hold.
+        #[test]
+        fn rendering_equals_the_canonical_form(tone in "\\PC{0,12}", text in "[\\PC\n\"\\\\]{1,40}") {
+            let blueprint = Blueprint::compile(&setup()).unwrap();
+            prop_assert_eq!(blueprint.columns(), &["tone".to_owned(), "text".to_owned()]);
+            let ours = render(&blueprint, &[Cell::text(&tone), Cell::text(&text)]).unwrap();
+            let whole = serde_json::json!({
+                "model": "openai/m",
+                "system_prompt": format!("Be {tone}."),
+                "messages": [
+                    {"role": "user", "content": "hi"},
+                    {"role": "assistant", "content": "ho"},
+                    {"role": "user", "content": format!("Say: {text}")},
+                ],
+                "generation_config": {"max_tokens": 5, "choices": ["a", "b"]},
+                "provider_kwargs": {"a": 2, "z": 1},
+            })
+            .to_string();
+            let request: Request<'_> = serde_json::from_str(&whole).unwrap();
+            let mut canonical = Vec::new();
+            write_canonical(&request, &mut canonical);
+            prop_assert_eq!(ours.as_bytes(), &canonical[..]);
+        }
+    }
+
+    #[test]
+    fn images_stand_where_the_user_turn_is() {
+        let blueprint = Blueprint::compile(&Setup { image: Some("photo".into()), user: "What is it?".into(), model: "m".into(), ..Setup::default() }).unwrap();
+        let line = render(&blueprint, &[Cell::text("https://x.org/a.PNG?s=1")]).unwrap();
+        assert_eq!(
+            line,
+            r#"{"messages":[{"content":[{"text":"What is it?","type":"text"},{"data":"https://x.org/a.PNG?s=1","media_type":"image/png","source_type":"url","type":"image"}],"role":"user"}],"model":"m"}"#
+        );
+        let line = render(&blueprint, &[Cell::text("data:image/gif;base64,AAAA")]).unwrap();
+        assert!(line.contains(r#"{"data":"AAAA","media_type":"image/gif","source_type":"base64","type":"image"}"#));
+        for bad in ["", "/etc/passwd", "data:text/html;base64,AA", "ftp://x"] {
+            assert!(render(&blueprint, &[Cell::text(bad)]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn records_that_make_no_request() {
+        let blueprint = Blueprint::compile(&Setup { user: "{{ text }}".into(), model: "m".into(), ..Setup::default() }).unwrap();
+        assert_eq!(render(&blueprint, &[Cell::text(" \n")]), Err(ItemError::EmptyPrompt));
+        assert_eq!(render(&blueprint, &[Cell::Missing]), Err(ItemError::MissingField("text".into())));
+        assert!(blueprint.check(&["other".into()]).is_err());
+    }
+
+    #[test]
+    fn a_template_that_looks_like_a_mark_is_only_text() {
+        let blueprint = Blueprint::compile(&Setup { user: "\u{E000}mark0-0. {{ text }}".into(), model: "m".into(), ..Setup::default() }).unwrap();
+        let line = render(&blueprint, &[Cell::text("\u{E000}mark1-0.")]).unwrap();
+        assert!(line.contains("\"\u{E000}mark0-0. \u{E000}mark1-0.\""));
+    }
+}

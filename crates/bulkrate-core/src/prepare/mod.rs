@@ -1,0 +1,15 @@
+//! Record -> request: renders templates, writes the canonical form, hashes it.
+//!
+//! Invariants
+//! - Data is never compiled as a template; templates are compiled once, before the first record.
+//! - The bytes that are hashed are the bytes that are kept: a sealed line is `{` header canonical-tail, see [`Sealed`].
+
+mod blueprint;
+mod record;
+mod sealed;
+mod template;
+
+pub use blueprint::{Blueprint, ImageError, ItemError, Setup, Turn};
+pub use record::{Cell, JsonRow};
+pub use sealed::{Sealed, key_of, seal};
+pub use template::{Template, TemplateError};

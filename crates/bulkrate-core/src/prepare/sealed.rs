@@ -1,0 +1,60 @@
+//! The line in which a request is kept: a valid unified request whose first fields are not part of the key.
+//!
+//! `{"custom_id":"t-1","tags":{"team":"a"},` + `"messages":[...],"model":"..."}`: the header holds what does not
+//! change the answer, the tail with a `{` before it is the canonical form that the key hashes.
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::RequestKey;
+use crate::request::write_json_text;
+
+/// Where the parts of a sealed line are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    /// Bytes before the canonical tail, the opening brace included.
+    pub header_len: u32,
+    pub key: RequestKey,
+}
+
+/// The key of a canonical form.
+#[must_use]
+pub fn key_of(canonical: &[u8]) -> RequestKey {
+    RequestKey(Sha256::digest(canonical).into())
+}
+
+/// Appends the sealed line for `canonical` (which starts with `{`), without a newline.
+/// `tags` is canonical JSON of an object, or empty.
+pub fn seal(item_id: &str, tags: &[u8], canonical: &[u8], out: &mut Vec<u8>) -> Sealed {
+    debug_assert_eq!(canonical.first(), Some(&b'{'), "a canonical form is an object");
+    let start = out.len();
+    out.extend_from_slice(b"{\"custom_id\":");
+    write_json_text(item_id, out);
+    if !tags.is_empty() {
+        out.extend_from_slice(b",\"tags\":");
+        out.extend_from_slice(tags);
+    }
+    out.push(b',');
+    let header_len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    out.extend_from_slice(&canonical[1..]);
+    Sealed { header_len, key: key_of(canonical) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::request::Request;
+
+    #[test]
+    fn a_sealed_line_is_a_unified_request() {
+        let canonical = br#"{"messages":[{"content":"x","role":"user"}],"model":"m"}"#;
+        let mut line = Vec::new();
+        let sealed = seal("a\"b", br#"{"team":"t"}"#, canonical, &mut line);
+        let request: Request<'_> = serde_json::from_slice(&line).unwrap();
+        assert_eq!(request.custom_id.unwrap().as_ref() as &str, "a\"b");
+        let mut again = b"{".to_vec();
+        again.extend_from_slice(&line[sealed.header_len as usize..]);
+        assert_eq!(again, canonical);
+        assert_eq!(sealed.key, key_of(canonical));
+    }
+}

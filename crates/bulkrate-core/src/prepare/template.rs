@@ -1,0 +1,235 @@
+//! User templates: Jinja2 syntax (minijinja), compiled once, rendered per record without access to anything else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior};
+
+use super::record::Cell;
+
+/// Instructions a single rendering may execute: far above any sensible prompt, far below an endless loop.
+const FUEL: u64 = 1_000_000;
+const SOURCE_BYTES_MAX: usize = 1 << 20;
+const NAME: &str = "template";
+
+/// What is wrong with a template, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    #[error("the {what} has a syntax error in line {line}: {why}")]
+    Syntax { what: String, line: usize, why: String },
+    #[error("the {what} uses `{variable}`, which is no column of the source{}", .nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default())]
+    UnknownVariable { what: String, variable: String, nearest: Option<String>, known: Vec<String> },
+    #[error("the {what} is larger than 1 MiB")]
+    TooLarge { what: String },
+    #[error("the {what} could not be rendered: {why}")]
+    Render { what: String, why: String },
+}
+
+impl TemplateError {
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "template-syntax",
+            Self::UnknownVariable { .. } => "template-unknown-variable",
+            Self::TooLarge { .. } => "template-too-large",
+            Self::Render { .. } => "template-render",
+        }
+    }
+
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownVariable { known, .. } if !known.is_empty() => Some(format!("columns are: {}", known.join(", "))),
+            Self::Syntax { .. } => Some("templates are Jinja2: `{{ column }}`, `{% if column %}...{% endif %}`".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A compiled template.
+#[derive(Clone)]
+pub struct Template {
+    what: String,
+    form: Form,
+    variables: Vec<String>,
+}
+
+#[derive(Clone)]
+enum Form {
+    /// Only text and plain `{{ column }}`: joined without an interpreter.
+    Plain(Vec<Piece>),
+    Full(Arc<Environment<'static>>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    /// An index into the template's variables.
+    Variable(usize),
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template").field("what", &self.what).field("variables", &self.variables).finish_non_exhaustive()
+    }
+}
+
+impl Template {
+    /// Compiles `source`; `what` names it in messages: `user template`.
+    pub fn compile(what: &str, source: &str) -> Result<Self, TemplateError> {
+        if source.len() > SOURCE_BYTES_MAX {
+            return Err(TemplateError::TooLarge { what: what.to_owned() });
+        }
+        let syntax = |error: minijinja::Error| TemplateError::Syntax {
+            what: what.to_owned(),
+            line: error.line().unwrap_or(1),
+            why: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+        };
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        keep_trailing_newline(&mut environment);
+        environment.add_template_owned(NAME, source.to_owned()).map_err(syntax)?;
+        let mut variables: Vec<String> = environment.get_template(NAME).map_err(syntax)?.undeclared_variables(false).into_iter().collect();
+        variables.retain(|name| !environment.globals().any(|(global, _)| global == name));
+        variables.sort();
+        let form = plain(source, &variables).map_or_else(|| Form::Full(Arc::new(environment)), Form::Plain);
+        Ok(Self { what: what.to_owned(), form, variables })
+    }
+
+    /// The columns the template reads; `render` takes their cells in this order.
+    #[must_use]
+    pub fn variables(&self) -> &[String] {
+        &self.variables
+    }
+
+    /// Refuses variables that are no column.
+    pub fn check(&self, columns: &[String]) -> Result<(), TemplateError> {
+        match self.variables.iter().find(|variable| !columns.contains(variable)) {
+            None => Ok(()),
+            Some(variable) => Err(TemplateError::UnknownVariable {
+                what: self.what.clone(),
+                variable: variable.clone(),
+                nearest: crate::route::nearest(variable, columns.iter().map(String::as_str)).map(str::to_owned),
+                known: columns.to_vec(),
+            }),
+        }
+    }
+
+    /// Appends the rendered text to `out`. `cells(i)` is the cell of `variables()[i]`.
+    pub fn render<'c>(&self, cells: impl Fn(usize) -> &'c Cell<'c>, out: &mut String) -> Result<(), TemplateError> {
+        match &self.form {
+            Form::Plain(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => out.push_str(text),
+                        Piece::Variable(place) => out.push_str(cells(*place).as_text()),
+                    }
+                }
+                Ok(())
+            }
+            Form::Full(environment) => {
+                let failed = |error: minijinja::Error| TemplateError::Render { what: self.what.clone(), why: error.to_string() };
+                let context: minijinja::Value = self.variables.iter().enumerate().map(|(place, name)| (name.as_str(), cells(place).to_value())).collect();
+                let text = environment.get_template(NAME).map_err(failed)?.render(context).map_err(failed)?;
+                out.push_str(&text);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A prompt ends as its author ended it.
+fn keep_trailing_newline(environment: &mut Environment<'_>) {
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        environment.set_syntax(syntax);
+    }
+}
+
+/// The pieces of a template that is nothing but text and `{{ name }}`; `None` if it is more than that.
+fn plain(source: &str, variables: &[String]) -> Option<Vec<Piece>> {
+    if source.contains("{%") || source.contains("{#") {
+        return None;
+    }
+    let mut pieces = Vec::new();
+    let mut rest = source;
+    while let Some(open) = rest.find("{{") {
+        let close = open + rest[open..].find("}}")?;
+        let name = rest[open + 2..close].trim();
+        let place = variables.iter().position(|variable| variable == name)?; // also drops `-` trimming and expressions
+        if open > 0 {
+            pieces.push(Piece::Text(rest[..open].to_owned()));
+        }
+        pieces.push(Piece::Variable(place));
+        rest = &rest[close + 2..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.to_owned()));
+    }
+    Some(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn render(source: &str, cells: &[(&str, Cell<'static>)]) -> Result<String, TemplateError> {
+        let template = Template::compile("user template", source)?;
+        let columns: Vec<String> = cells.iter().map(|(name, _)| (*name).to_owned()).collect();
+        template.check(&columns)?;
+        let mut out = String::new();
+        let ordered: Vec<&Cell<'_>> = template.variables().iter().map(|name| &cells.iter().find(|(known, _)| known == name).unwrap().1).collect();
+        template.render(|place| ordered[place], &mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn templates_render() {
+        let cells = [("text", Cell::text("it's <b>")), ("n", Cell::Json("3")), ("tags", Cell::Json(r#"["a","b"]"#)), ("none", Cell::Json("null"))];
+        for (source, want) in [
+            ("Say {{ text }}!\n", "Say it's <b>!\n"),
+            ("{{text}}{{n}}", "it's <b>3"),
+            ("{{ text | upper }}", "IT'S <B>"),
+            ("{% if n > 2 %}many{% else %}few{% endif %}", "many"),
+            ("{% for tag in tags %}{{ tag }},{% endfor %}", "a,b,"),
+            ("[{{ none }}]", "[]"),
+            ("{# a comment #}plain", "plain"),
+            ("no variables, one { brace", "no variables, one { brace"),
+            ("{{ '{{' }} {{ text }}", "{{ it's <b>"),
+            ("{{- text -}} ", "it's <b>"),
+        ] {
+            assert_eq!(render(source, &cells).unwrap(), want, "{source}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let cells = [("text", Cell::text("x"))];
+        let unknown = render("a {{ txet }}", &cells).unwrap_err();
+        assert_eq!(unknown.to_string(), "the user template uses `txet`, which is no column of the source (did you mean `text`?)");
+        assert_eq!(unknown.hint().unwrap(), "columns are: text");
+        let TemplateError::Syntax { line, .. } = render("one\n{{ text ", &cells).unwrap_err() else { unreachable!("a syntax error") };
+        assert_eq!(line, 2);
+        let endless = render("{% for a in range(9999) %}{% for b in range(9999) %}{{ text }}{% endfor %}{% endfor %}", &cells).unwrap_err();
+        assert!(matches!(endless, TemplateError::Render { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn the_plain_form_agrees_with_the_interpreter(before in "[^{}%#\u{0}]{0,12}", cell in "\\PC{0,20}", after in "[^{}%#\u{0}]{0,12}") {
+            let source = format!("{before}{{{{ text }}}}{after}");
+            let template = Template::compile("t", &source).unwrap();
+            prop_assert!(matches!(template.form, Form::Plain(_)));
+            let cell = Cell::text(&cell);
+            let mut ours = String::new();
+            template.render(|_| &cell, &mut ours).unwrap();
+            let mut environment = Environment::new();
+            keep_trailing_newline(&mut environment);
+            let theirs = environment.render_str(&source, minijinja::context! { text => cell.as_text() }).unwrap();
+            prop_assert_eq!(ours, theirs);
+        }
+    }
+}

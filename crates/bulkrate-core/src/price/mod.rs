@@ -1,0 +1,34 @@
+//! What tokens cost: the price catalogue, the one pricing function, bounds before a request and estimates of a job.
+//!
+//! Invariants
+//! - Integer money: rates in pico-dollars per token, sums in `u128`, one rounding per request, upward.
+//! - A rate that no source publishes is derived by a stated rule, never below what a provider could bill by the
+//!   published rates, and marked `derived`.
+//! - No I/O: tables and foreign price lists come in as text.
+//!
+//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, estimate; imports make tables.
+
+pub mod rates;
+pub mod table;
+pub mod row;
+pub mod catalogue;
+pub mod resolve;
+pub mod cost;
+pub mod bound;
+pub mod estimate;
+pub mod import;
+
+pub use bound::{Effort, RequestShape};
+pub use catalogue::{Catalogue, CatalogueError};
+pub use cost::{Breakdown, Saving, price};
+pub use estimate::{JobShape, Quote, Ratios};
+pub use import::{ImportError, Imported};
+pub use resolve::{ResolveError, Resolved};
+pub use row::{Kind, ModelRow, Rate, RateSet, Rates, Support};
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod properties;

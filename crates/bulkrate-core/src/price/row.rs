@@ -1,0 +1,472 @@
+//! One dated row of the catalogue: what a model costs on each lane, what it takes, until when it lives.
+
+use jiff::civil::Date;
+
+use super::rates::{RateError, usd_per_million};
+use super::table::{Column, Record};
+use crate::lane::Lane;
+use crate::money::{PicoUsdPerToken, Tokens};
+
+/// One rate, and whether a rule of ours stands in for a published figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Rate {
+    pub per_token: PicoUsdPerToken,
+    pub derived: bool,
+}
+
+/// A rate for every billable class of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct RateSet {
+    pub input: Rate,
+    pub cache_read: Rate,
+    pub cache_write_5m: Rate,
+    pub cache_write_1h: Rate,
+    pub output: Rate,
+}
+
+/// Rates that hold for a whole request once its prompt is long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LongContext {
+    pub threshold: Tokens,
+    /// `true`: a prompt of exactly the threshold is long already.
+    pub inclusive: bool,
+    pub rates: RateSet,
+}
+
+/// What one lane costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rates {
+    pub base: RateSet,
+    pub long: Option<LongContext>,
+}
+
+impl Rates {
+    /// The set that bills a prompt of so many tokens: the cliff applies to all tokens of the request.
+    #[must_use]
+    pub fn for_prompt(&self, prompt: u64) -> &RateSet {
+        self.long.as_ref().filter(|long| long.covers(prompt)).map_or(&self.base, |long| &long.rates)
+    }
+
+    /// Flat prices, the same for every prompt length; cached tokens cost what input costs.
+    #[must_use]
+    pub fn flat(input: PicoUsdPerToken, output: PicoUsdPerToken) -> Self {
+        let (listed, derived) = (listed(input), derived(input));
+        let base = RateSet {
+            input: listed,
+            cache_read: derived,
+            cache_write_5m: derived,
+            cache_write_1h: derived,
+            output: Rate { per_token: output, derived: false },
+        };
+        Self { base, long: None }
+    }
+}
+
+impl LongContext {
+    #[must_use]
+    pub fn covers(&self, prompt: u64) -> bool {
+        prompt > self.threshold.0 || (self.inclusive && prompt == self.threshold.0)
+    }
+}
+
+/// What a row prices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Chat,
+    Embedding,
+    Moderation,
+    Rerank,
+    Decision,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] = [Self::Chat, Self::Embedding, Self::Moderation, Self::Rerank, Self::Decision];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embedding => "embedding",
+            Self::Moderation => "moderation",
+            Self::Rerank => "rerank",
+            Self::Decision => "decision",
+        }
+    }
+}
+
+/// What the sources say about a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Support {
+    Yes,
+    No,
+    #[default]
+    Unknown,
+}
+
+/// Caps of a model; `None` where no source gives one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Limits {
+    pub context_window: Option<Tokens>,
+    pub max_input: Option<Tokens>,
+    pub max_output: Option<Tokens>,
+    pub batch_max_requests: Option<u64>,
+    pub batch_max_bytes: Option<u64>,
+}
+
+/// What a model can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags {
+    pub vision: Support,
+    pub pdf: Support,
+    pub json_schema: Support,
+    pub reasoning: Support,
+    pub batch: Support,
+}
+
+/// A model at a provider, for the days in `[valid_from, valid_to)`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModelRow {
+    pub provider: String,
+    /// The id sent to the provider.
+    pub id: String,
+    /// `provider/id`.
+    pub qualified: String,
+    /// The only endpoint that the row prices, where it is not the usual one of its kind.
+    pub endpoint: Option<String>,
+    pub aliases: Vec<String>,
+    pub kind: Kind,
+    pub sync: Option<Rates>,
+    pub batch: Option<Rates>,
+    pub flex: Option<Rates>,
+    pub limits: Limits,
+    pub flags: Flags,
+    pub retirement: Option<Date>,
+    /// A model id of the same provider that stands in after retirement.
+    pub successor: Option<String>,
+    pub valid_from: Option<Date>,
+    /// The first day on which the row holds no more.
+    pub valid_to: Option<Date>,
+    pub note: String,
+    /// `two-lists-agree`, `one-list`, `CONFLICT`, `user`.
+    pub verification: String,
+    pub source: String,
+    pub as_of: Option<Date>,
+}
+
+/// Why a cell cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CellError {
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    #[error("`{0}` is not a whole number")]
+    Count(String),
+    #[error("`{0}` is not a date; write YYYY-MM-DD")]
+    Date(String),
+    #[error("`{0}` is not a kind; kinds are `chat`, `embedding`, `moderation`, `rerank` and `decision`")]
+    Kind(String),
+    #[error("`{0}` is neither `true`, `false` nor `unknown`")]
+    Flag(String),
+    #[error("the cell is empty")]
+    Empty,
+    #[error("`valid_to` is not after `valid_from`")]
+    Dates,
+}
+
+impl ModelRow {
+    /// A model that the catalogue does not know, at a custom base URL. It is priced when both prices are given; every
+    /// lane then costs the same, since a user's price says nothing of lanes.
+    #[must_use]
+    pub fn custom(
+        provider: &str,
+        model: &str,
+        price_in: Option<PicoUsdPerToken>,
+        price_out: Option<PicoUsdPerToken>,
+    ) -> Self {
+        let rates = price_in.zip(price_out).map(|(input, output)| Rates::flat(input, output));
+        Self {
+            provider: provider.to_owned(),
+            id: model.to_owned(),
+            qualified: format!("{provider}/{model}"),
+            endpoint: None,
+            aliases: Vec::new(),
+            kind: Kind::Chat,
+            sync: rates,
+            batch: rates,
+            flex: rates,
+            limits: Limits::default(),
+            flags: Flags::default(),
+            retirement: None,
+            successor: None,
+            valid_from: None,
+            valid_to: None,
+            note: String::new(),
+            verification: "user".to_owned(),
+            source: "user".to_owned(),
+            as_of: None,
+        }
+    }
+
+    /// What a lane costs; `None` where no price is known.
+    #[must_use]
+    pub fn rates(&self, lane: Lane) -> Option<&Rates> {
+        match lane {
+            Lane::Batch => self.batch.as_ref(),
+            Lane::Flex => self.flex.as_ref(),
+            Lane::Sync => self.sync.as_ref(),
+        }
+    }
+
+    /// Whether the row's prices hold on that day.
+    #[must_use]
+    pub fn holds_on(&self, day: Date) -> bool {
+        self.valid_from.is_none_or(|from| from <= day) && self.valid_to.is_none_or(|to| day < to)
+    }
+
+    /// Whether the listed retirement date has come.
+    #[must_use]
+    pub fn is_retired(&self, day: Date) -> bool {
+        self.retirement.is_some_and(|retirement| retirement <= day)
+    }
+
+    /// The dated snapshot that the id stands for, where the catalogue knows exactly one.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&str> {
+        let mut dated = self.aliases.iter().filter(|alias| {
+            super::resolve::without_date(alias).is_some_and(|stem| stem == self.id)
+        });
+        match (dated.next(), dated.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Reads one line of a price table. On error: the column and what is wrong with its cell.
+    pub fn from_record(record: &Record<'_>) -> Result<Self, (Column, CellError)> {
+        let provider = filled(record, Column::Provider)?;
+        let id = filled(record, Column::ModelId)?;
+        let kind_text = record.get(Column::Kind);
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == kind_text);
+        let kind = kind.ok_or_else(|| (Column::Kind, CellError::Kind(kind_text.to_owned())))?;
+        let (endpoint, aliases) = names(record.get(Column::Aliases));
+        let lanes = Lanes::read(record, kind, provider == "xai")?;
+        let (valid_from, valid_to) = (date(record, Column::ValidFrom)?, date(record, Column::ValidTo)?);
+        if valid_from.zip(valid_to).is_some_and(|(from, to)| to <= from) {
+            return Err((Column::ValidTo, CellError::Dates));
+        }
+        let successor = record.get(Column::Successor);
+        Ok(Self {
+            qualified: format!("{provider}/{id}"),
+            provider,
+            id,
+            endpoint,
+            aliases,
+            kind,
+            sync: lanes.sync,
+            batch: lanes.batch,
+            flex: lanes.flex,
+            limits: limits(record)?,
+            flags: flags(record)?,
+            retirement: date(record, Column::DeprecationDate)?,
+            successor: (!successor.is_empty()).then(|| successor.to_owned()),
+            valid_from,
+            valid_to,
+            note: record.get(Column::PriceNote).to_owned(),
+            verification: record.get(Column::Verification).to_owned(),
+            source: record.get(Column::Source).to_owned(),
+            as_of: date(record, Column::AsOf)?,
+        })
+    }
+}
+
+/// Rates of the three lanes, with what the table lacks filled in by rule.
+struct Lanes {
+    sync: Option<Rates>,
+    batch: Option<Rates>,
+    flex: Option<Rates>,
+}
+
+impl Lanes {
+    fn read(record: &Record<'_>, kind: Kind, inclusive: bool) -> Result<Self, (Column, CellError)> {
+        let cell = |column| rate(record, column);
+        // An absent output price means "no output" for these kinds, and "unknown" for chat.
+        let output = |column| Ok(cell(column)?.or((kind != Kind::Chat).then(|| derived(PicoUsdPerToken(0)))));
+        let Some((input, out)) = cell(Column::Input)?.zip(output(Column::Output)?) else {
+            return Ok(Self { sync: None, batch: None, flex: None });
+        };
+        // No price for a cached class: it bills as plain input.
+        let write_5m = cell(Column::CacheWrite5m)?.unwrap_or(as_derived(input));
+        let base = RateSet {
+            input,
+            cache_read: cell(Column::CacheRead)?.unwrap_or(as_derived(input)),
+            cache_write_5m: write_5m,
+            cache_write_1h: cell(Column::CacheWrite1h)?.unwrap_or(as_derived(write_5m)),
+            output: out,
+        };
+        let threshold = count(record, Column::LcThreshold)?;
+        let long = match threshold.zip(cell(Column::LcInput)?) {
+            None => None,
+            Some((threshold, long_input)) => {
+                let grow = |rate| scale(rate, long_input, input);
+                let rates = RateSet {
+                    input: long_input,
+                    cache_read: cell(Column::LcCacheRead)?.unwrap_or_else(|| grow(base.cache_read)),
+                    cache_write_5m: grow(base.cache_write_5m),
+                    cache_write_1h: grow(base.cache_write_1h),
+                    output: cell(Column::LcOutput)?.unwrap_or_else(|| grow(base.output)),
+                };
+                Some(LongContext { threshold: Tokens(threshold), inclusive, rates })
+            }
+        };
+        let sync = Rates { base, long };
+        let batch = match cell(Column::BatchInput)?.zip(output(Column::BatchOutput)?) {
+            None => None,
+            Some((input, output)) => {
+                let cheap = Cheap { input, output, read: cell(Column::BatchCacheRead)?, write: cell(Column::BatchCacheWrite5m)? };
+                Some(cheap.rates(&sync, cell(Column::LcBatchInput)?, cell(Column::LcBatchOutput)?))
+            }
+        };
+        let flex = match cell(Column::FlexInput)?.zip(output(Column::FlexOutput)?) {
+            None => None,
+            Some((input, output)) => {
+                // Flex is sold at the batch price; the table has no write rate of its own for it.
+                let twin = batch.filter(|batch| batch.base.input.per_token == input.per_token);
+                let write = twin.map(|batch| batch.base.cache_write_5m).filter(|rate| !rate.derived).map(as_derived);
+                Some(Cheap { input, output, read: cell(Column::FlexCacheRead)?, write }.rates(&sync, None, None))
+            }
+        };
+        Ok(Self { sync: Some(sync), batch, flex })
+    }
+}
+
+/// A discounted lane as the table gives it.
+struct Cheap {
+    input: Rate,
+    output: Rate,
+    read: Option<Rate>,
+    write: Option<Rate>,
+}
+
+impl Cheap {
+    /// Fills what is not published. Cache reads: the cheaper of the standard cached rate and the lane's input rate.
+    /// Cache writes: the standard rate, unless the lane has its own. Long context: as the standard rates grow.
+    fn rates(self, sync: &Rates, long_input: Option<Rate>, long_output: Option<Rate>) -> Rates {
+        let base = &sync.base;
+        let standard = |rate: Rate| if rate.derived { as_derived(self.input) } else { as_derived(rate) };
+        let write_5m = self.write.unwrap_or_else(|| standard(base.cache_write_5m));
+        let write_1h = match self.write {
+            Some(write) if !base.cache_write_1h.derived => scale(base.cache_write_1h, write, base.cache_write_5m),
+            Some(write) => as_derived(write),
+            None => standard(base.cache_write_1h),
+        };
+        let lower = if base.cache_read.per_token < self.input.per_token { base.cache_read } else { self.input };
+        let set = RateSet {
+            input: self.input,
+            cache_read: self.read.unwrap_or(as_derived(lower)),
+            cache_write_5m: write_5m,
+            cache_write_1h: write_1h,
+            output: self.output,
+        };
+        let long = sync.long.map(|long| {
+            let to = &long.rates;
+            let rates = RateSet {
+                input: long_input.unwrap_or_else(|| scale(set.input, to.input, base.input)),
+                cache_read: scale(set.cache_read, to.cache_read, base.cache_read),
+                cache_write_5m: scale(set.cache_write_5m, to.cache_write_5m, base.cache_write_5m),
+                cache_write_1h: scale(set.cache_write_1h, to.cache_write_1h, base.cache_write_1h),
+                output: long_output.unwrap_or_else(|| scale(set.output, to.output, base.output)),
+            };
+            LongContext { rates, ..long }
+        });
+        Rates { base: set, long }
+    }
+}
+
+fn listed(per_token: PicoUsdPerToken) -> Rate {
+    Rate { per_token, derived: false }
+}
+
+fn derived(per_token: PicoUsdPerToken) -> Rate {
+    Rate { per_token, derived: true }
+}
+
+fn as_derived(rate: Rate) -> Rate {
+    derived(rate.per_token)
+}
+
+/// `rate * to / from`, rounded up; `rate` itself where `from` is free.
+fn scale(rate: Rate, to: Rate, from: Rate) -> Rate {
+    let (to, from) = (u128::from(to.per_token.0), u128::from(from.per_token.0));
+    let scaled = (u128::from(rate.per_token.0) * to).checked_div(from).map(|floor| {
+        floor + u128::from(floor * from < u128::from(rate.per_token.0) * to)
+    });
+    let per_token = scaled.map_or(rate.per_token.0, |picos| u64::try_from(picos).unwrap_or(u64::MAX));
+    derived(PicoUsdPerToken(per_token))
+}
+
+fn filled(record: &Record<'_>, column: Column) -> Result<String, (Column, CellError)> {
+    let text = record.get(column).trim();
+    if text.is_empty() { Err((column, CellError::Empty)) } else { Ok(text.to_owned()) }
+}
+
+fn rate(record: &Record<'_>, column: Column) -> Result<Option<Rate>, (Column, CellError)> {
+    match record.get(column) {
+        "" => Ok(None),
+        text => usd_per_million(text).map(|rate| Some(listed(rate))).map_err(|error| (column, error.into())),
+    }
+}
+
+fn count(record: &Record<'_>, column: Column) -> Result<Option<u64>, (Column, CellError)> {
+    match record.get(column) {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| (column, CellError::Count(text.to_owned()))),
+    }
+}
+
+fn date(record: &Record<'_>, column: Column) -> Result<Option<Date>, (Column, CellError)> {
+    match record.get(column) {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| (column, CellError::Date(text.to_owned()))),
+    }
+}
+
+fn support(record: &Record<'_>, column: Column) -> Result<Support, (Column, CellError)> {
+    match record.get(column) {
+        "true" => Ok(Support::Yes),
+        "false" => Ok(Support::No),
+        "" | "unknown" => Ok(Support::Unknown),
+        text => Err((column, CellError::Flag(text.to_owned()))),
+    }
+}
+
+fn limits(record: &Record<'_>) -> Result<Limits, (Column, CellError)> {
+    let tokens = |column| Ok(count(record, column)?.map(Tokens));
+    Ok(Limits {
+        context_window: tokens(Column::ContextWindow)?,
+        max_input: tokens(Column::MaxInput)?,
+        max_output: tokens(Column::MaxOutput)?,
+        batch_max_requests: count(record, Column::BatchMaxRequests)?,
+        batch_max_bytes: count(record, Column::BatchMaxBytes)?,
+    })
+}
+
+fn flags(record: &Record<'_>) -> Result<Flags, (Column, CellError)> {
+    Ok(Flags {
+        vision: support(record, Column::SupportsVision)?,
+        pdf: support(record, Column::SupportsPdf)?,
+        json_schema: support(record, Column::SupportsJsonSchema)?,
+        reasoning: support(record, Column::SupportsReasoning)?,
+        batch: support(record, Column::SupportsBatch)?,
+    })
+}
+
+/// Splits the alias cell: `endpoint /v1/x` names the row's endpoint; `name (check)` is a name seen at one list only.
+fn names(cell: &str) -> (Option<String>, Vec<String>) {
+    let (mut endpoint, mut aliases) = (None, Vec::new());
+    for part in cell.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.strip_prefix("endpoint ") {
+            Some(path) => endpoint = Some(path.trim().to_owned()),
+            None => aliases.push(part.strip_suffix("(check)").unwrap_or(part).trim().to_owned()),
+        }
+    }
+    (endpoint, aliases)
+}

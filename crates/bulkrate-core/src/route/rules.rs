@@ -1,0 +1,129 @@
+//! Rules on columns and prompt size: the first rule whose condition holds names the model.
+//!
+//! Conditions are Jinja2 expressions over the record's columns and `tokens`, the estimated prompt size.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::{Environment, UndefinedBehavior};
+
+use crate::prepare::Cell;
+
+/// One rule as users write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// For example `tokens < 200` or `language == "de"`.
+    pub when: String,
+    pub model: String,
+}
+
+/// A condition that does not compile or cannot be evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the condition `{when}` of rule {number} {why}")]
+pub struct RuleError {
+    pub number: usize,
+    pub when: String,
+    pub why: String,
+}
+
+/// Compiled rules.
+#[derive(Clone)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    environment: Arc<Environment<'static>>,
+    columns: Vec<String>,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+const TOKENS: &str = "tokens";
+const CHAIN: &str = "rules";
+
+impl Rules {
+    pub fn compile(rules: &[Rule]) -> Result<Self, RuleError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(100_000));
+        let mut columns = Vec::new();
+        let mut chain = String::new();
+        for (place, rule) in rules.iter().enumerate() {
+            let bad = |error: minijinja::Error| RuleError {
+                number: place + 1,
+                when: rule.when.clone(),
+                why: format!("is no valid expression: {}", error.detail().unwrap_or("syntax error")),
+            };
+            let expression = environment.compile_expression(&rule.when).map_err(bad)?;
+            let keyword = if place == 0 { "if" } else { "elif" };
+            chain.push_str(&format!("{{% {keyword} ({}) %}}{}", rule.when, place + 1));
+            columns.extend(expression.undeclared_variables(false).into_iter().filter(|name| name != TOKENS));
+        }
+        if !rules.is_empty() {
+            chain.push_str("{% endif %}");
+        }
+        // Each condition compiled alone above, so the chain compiles too; it is compiled once, not once an item.
+        environment.add_template_owned(CHAIN, chain).map_err(|error| RuleError { number: 1, when: String::new(), why: format!("does not compile: {error}") })?;
+        columns.sort();
+        columns.dedup();
+        Ok(Self { rules: rules.to_vec(), environment: Arc::new(environment), columns })
+    }
+
+    /// The columns that conditions read; `choose` takes their cells in this order.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The number and model of the first rule that holds; `None` if none does.
+    pub fn choose(&self, cells: &[Cell<'_>], tokens: u64) -> Result<Option<(usize, &str)>, RuleError> {
+        if self.rules.is_empty() {
+            return Ok(None);
+        }
+        let named = self.columns.iter().zip(cells).map(|(name, cell)| (name.as_str(), typed(cell)));
+        let context: minijinja::Value = named.chain([(TOKENS, minijinja::Value::from(tokens))]).collect();
+        let failed = |error: minijinja::Error| RuleError { number: 1, when: self.rules[0].when.clone(), why: format!("could not be evaluated: {error}") };
+        let number = self.environment.get_template(CHAIN).and_then(|chain| chain.render(context)).map_err(failed)?;
+        Ok(number.parse::<usize>().ok().and_then(|number| Some((number, self.rules.get(number - 1)?.model.as_str()))))
+    }
+}
+
+/// CSV cells that are numbers compare as numbers.
+fn typed(cell: &Cell<'_>) -> minijinja::Value {
+    let text = cell.as_text();
+    match (cell, text.parse::<i64>(), text.parse::<f64>()) {
+        (Cell::Text(_), Ok(integer), _) => minijinja::Value::from(integer),
+        (Cell::Text(_), _, Ok(float)) if float.is_finite() => minijinja::Value::from(float),
+        _ => cell.to_value(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_holds_decides() {
+        let rule = |when: &str, model: &str| Rule { when: when.into(), model: model.into() };
+        let rules = Rules::compile(&[rule("tokens < 200 and tier != \"gold\"", "small"), rule("score >= 7", "large")]).unwrap();
+        assert_eq!(rules.columns(), ["score", "tier"]);
+        for (score, tier, tokens, want) in [
+            ("1", "basic", 100, Some((1, "small"))),
+            ("1", "gold", 100, None),
+            ("7.5", "gold", 100, Some((2, "large"))),
+            ("10", "basic", 300, Some((2, "large"))),
+        ] {
+            assert_eq!(rules.choose(&[Cell::text(score), Cell::text(tier)], tokens).unwrap(), want, "{score} {tier} {tokens}");
+        }
+        assert!(Rules::compile(&[rule("tokens <", "x")]).is_err());
+        assert!(Rules::compile(&[]).unwrap().choose(&[], 1).unwrap().is_none());
+    }
+}

@@ -1,0 +1,32 @@
+//! What a provider says an answer used, in disjoint classes.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens of one answer. The classes are disjoint except `reasoning`, which is a part of `output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input billed at the full rate: neither read from nor written to the prompt cache.
+    #[serde(rename = "input_tokens", default)]
+    pub input: u64,
+    #[serde(rename = "cache_read_tokens", default)]
+    pub cache_read: u64,
+    #[serde(rename = "cache_write_5m_tokens", default)]
+    pub cache_write_5m: u64,
+    #[serde(rename = "cache_write_1h_tokens", default)]
+    pub cache_write_1h: u64,
+    #[serde(rename = "output_tokens", default)]
+    pub output: u64,
+    #[serde(rename = "reasoning_tokens", default)]
+    pub reasoning: u64,
+}
+
+impl Usage {
+    /// All tokens of the prompt, whatever each is billed at; price tiers compare with this.
+    #[must_use]
+    pub fn prompt(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write_5m)
+            .saturating_add(self.cache_write_1h)
+    }
+}

@@ -1,0 +1,159 @@
+//! What the engine asks of a provider. A provider without a batch API does not implement `BatchApi`.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bulkrate_core::answer::{Failure, Reading};
+use bulkrate_core::ids::WireId;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::submission::{Marker, RemoteBatch};
+use bytes::Bytes;
+
+/// One account at one provider: what it speaks, and over which lanes.
+pub trait Provider: Send + Sync + Debug {
+    /// The provider's name as in `provider/model`.
+    fn name(&self) -> &'static str;
+    fn wire(&self) -> &dyn Wire;
+    /// Paid calls, one request each. `None` where there is no such API.
+    fn calls(&self) -> Option<&dyn CallApi>;
+    /// The batch API. `None` where there is none.
+    fn batches(&self) -> Option<&dyn BatchApi>;
+}
+
+/// How one request is to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct WireOptions<'a> {
+    pub lane: Lane,
+    /// The id to send for the model: the provider's own name.
+    pub model: &'a str,
+    /// Takes the place of the request's output maximum (a truncated answer is asked again with a higher one).
+    pub max_tokens: Option<u32>,
+}
+
+/// A request as the provider's documentation would call it unsupported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` cannot be sent to `{model}`: {why}")]
+pub struct Unsupported {
+    pub field: &'static str,
+    pub model: String,
+    pub why: String,
+}
+
+/// Pure translation between the unified shapes and the provider's JSON.
+pub trait Wire: Send + Sync + Debug {
+    /// The path of the API for this kind, under the base URL: `/chat/completions`.
+    fn path(&self, kind: Kind) -> &'static str;
+    /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
+    fn encode(&self, request: &Request<'_>, options: WireOptions<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported>;
+    /// Appends one line of a batch input file, newline included, around an encoded body.
+    fn batch_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>);
+    /// What the reply to a paid call means.
+    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a>;
+    /// What one line of an output or error file means. `Err` says why the line is no result at all.
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String>;
+}
+
+/// One line of a batch's output or error file.
+#[derive(Debug)]
+pub struct BatchLine<'a> {
+    pub custom_id: std::borrow::Cow<'a, str>,
+    pub reading: Reading<'a>,
+}
+
+/// An answered HTTP call, whole.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+/// A paid call that brought no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Not one byte of the request left this host: surely unpaid.
+    #[error("could not reach `{origin}`: {why}")]
+    NotSent { origin: String, why: String },
+    /// The request may have arrived: it may have been paid.
+    #[error("no answer from `{origin}`: {why}")]
+    NoAnswer { origin: String, why: String, timeout: bool },
+}
+
+/// Paid calls. Nothing in here sends twice.
+#[async_trait]
+pub trait CallApi: Send + Sync + Debug {
+    /// Posts `body` to `path` under the base URL.
+    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError>;
+}
+
+/// What the reply to a call tells about the account's limits. All optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitHints {
+    pub requests_limit: Option<u64>,
+    pub requests_left: Option<u64>,
+    pub requests_reset_ms: Option<u64>,
+    pub tokens_limit: Option<u64>,
+    pub tokens_left: Option<u64>,
+    pub tokens_reset_ms: Option<u64>,
+}
+
+/// Limits of a provider's batch API for one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    pub items_max: u32,
+    pub bytes_max: u64,
+    /// Inputs of all lines together, for embeddings.
+    pub embedding_inputs_max: u64,
+}
+
+/// The answer to a paid batch create, by the classification table of the reliability design.
+#[derive(Debug)]
+pub enum Created {
+    Accepted(RemoteBatch),
+    /// Proved unpaid.
+    Refused(Failure),
+    /// May have been accepted: only evidence may decide now.
+    InDoubt(String),
+}
+
+/// A free call that failed; free calls are repeated inside, so this is after all tries.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {}", .failure.message)]
+pub struct ApiError {
+    pub what: String,
+    /// HTTP status, when there was an answer.
+    pub status: Option<u16>,
+    pub failure: Failure,
+}
+
+/// A provider's batch API. Everything but `create` is free and may be repeated.
+#[async_trait]
+pub trait BatchApi: Send + Sync + Debug {
+    fn limits(&self, kind: Kind) -> BatchLimits;
+    /// Uploads an input file; answers the remote file's id.
+    async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError>;
+    /// The one paid call. Never repeated inside.
+    async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created;
+    /// `Ok(None)`: the provider does not know the id.
+    async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError>;
+    /// Every batch created since (seconds since the epoch, by the provider's clock), newest first, all pages.
+    async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError>;
+    async fn cancel(&self, id: &str) -> Result<(), ApiError>;
+    /// Downloads a remote file to `to`, whole or not at all; answers its length. `Ok(None)`: it does not exist.
+    async fn download(&self, file: &str, to: &Path) -> Result<Option<u64>, ApiError>;
+    /// Deletes a remote file; `Ok` also when it is gone already.
+    async fn delete_file(&self, file: &str) -> Result<(), ApiError>;
+}
+
+/// A free check of credentials and reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    pub models: Option<u64>,
+    /// Whether the batch list answered.
+    pub batches: bool,
+    /// The provider's clock minus ours, in seconds.
+    pub clock_skew_s: Option<i64>,
+}
