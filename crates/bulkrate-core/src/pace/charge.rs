@@ -159,7 +159,9 @@ impl Charge {
 
     /// Whether so much was sent around that time that the order of arrival decides what the reading means.
     fn is_blurred(&self, at_us: u64, per_us: f64) -> bool {
-        let Some(before) = self.sum_at(at_us.saturating_sub(BLUR_US)) else { return at_us > 0 && self.sent.len() == SENT_MAX };
+        let Some(before) = self.sum_at(at_us.saturating_sub(BLUR_US)) else {
+            return at_us > 0 && self.sent.len() == SENT_MAX;
+        };
         let after = self.sum_at(at_us.saturating_add(BLUR_US)).unwrap_or(self.sum);
         (after - before) * self.factor > 6.0 * float(BLUR_US) * per_us
     }

@@ -75,7 +75,8 @@ impl Clock {
 
     /// Takes over a limit; `true` if it differs from the one used so far.
     pub(super) fn adopt(&mut self, now_us: u64, per_minute: f64, origin: Origin) -> bool {
-        let changed = self.origin == Origin::Unknown || (self.per_minute - per_minute).abs() > 0.001 * per_minute;
+        let changed =
+            self.origin == Origin::Unknown || (self.per_minute - per_minute).abs() > 0.001 * per_minute;
         if self.origin == Origin::Unknown {
             self.tat_us = self.tat_us.max(float(now_us));
         } else if changed && self.tat_us > float(now_us) {
@@ -108,7 +109,10 @@ impl Clock {
         let used = (self.tat_us - now) / self.tau_us;
         if used < 0.5 {
             self.slack_us = now_us;
-        } else if used > 0.9 && self.burst_us.is_none() && float(now_us.saturating_sub(self.slack_us)) < 0.5 * self.tau_us {
+        } else if used > 0.9
+            && self.burst_us.is_none()
+            && float(now_us.saturating_sub(self.slack_us)) < 0.5 * self.tau_us
+        {
             self.burst_us = Some(now_us);
         }
     }

@@ -114,7 +114,8 @@ impl Concurrency {
         }
         self.good = self.good.saturating_add(1);
         let latency = float(latency_us.max(1));
-        self.round_trip_us += (latency - self.round_trip_us) * if self.round_trip_us > 0.0 { 0.02 } else { 1.0 };
+        self.round_trip_us +=
+            (latency - self.round_trip_us) * if self.round_trip_us > 0.0 { 0.02 } else { 1.0 };
         if busy && self.growing {
             self.limit = (self.limit + self.gain).min(self.limit_max);
         }

@@ -91,7 +91,9 @@ pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
         (Some(batch), Some(flex)) if flex == batch && known && soon(choice) => {
             (Lane::Flex, "costs the same as batch and is done within the hour")
         }
-        (Some(batch), Some(flex)) if flex == batch => (Lane::Batch, "costs the same as flex and needs no pacing for hours"),
+        (Some(batch), Some(flex)) if flex == batch => {
+            (Lane::Batch, "costs the same as flex and needs no pacing for hours")
+        }
         (Some(_), _) => (Lane::Batch, "the cheapest lane"),
         (None, Some(_)) => (Lane::Flex, "the cheapest lane"),
     }

@@ -131,7 +131,9 @@ impl Pacer {
                 self.pressure.reset();
             }
             match (left, clock.origin()) {
-                (Some(0), Origin::Unknown) => self.not_before_us = self.not_before_us.max(after_ms(now_us, reset_ms)),
+                (Some(0), Origin::Unknown) => {
+                    self.not_before_us = self.not_before_us.max(after_ms(now_us, reset_ms))
+                }
                 (Some(left), _) => clock.cap_left(now_us, float(left), k),
                 (None, _) => {}
             }

@@ -162,7 +162,9 @@ impl Ladder {
             Lane::Batch => (attempts.calls < self.calls_after_batch).then_some(Lane::Sync),
             _ if attempts.calls >= self.calls_max => None,
             // The last try takes the surer lane.
-            Lane::Flex if !late && failure.lane == Lane::Flex && attempts.calls + 1 < self.calls_max => Some(Lane::Flex),
+            Lane::Flex if !late && failure.lane == Lane::Flex && attempts.calls + 1 < self.calls_max => {
+                Some(Lane::Flex)
+            }
             Lane::Flex | Lane::Sync => Some(Lane::Sync),
         }
     }
@@ -170,8 +172,12 @@ impl Ladder {
     /// Refused for limits or capacity: no attempt was made, so the same lane again, unless flex patience is over.
     fn after_refusal(&self, attempts: &Attempts, failure: &Failure) -> Next {
         let wait_us = self.jittered(u32::from(attempts.waits), failure);
-        let patience_us = failure.switch_in_us.map_or(self.flex_patience_us, |left| left.min(self.flex_patience_us));
-        if failure.lane == Lane::Flex && failure.no_capacity && failure.waited_us.saturating_add(wait_us) > patience_us {
+        let patience_us =
+            failure.switch_in_us.map_or(self.flex_patience_us, |left| left.min(self.flex_patience_us));
+        if failure.lane == Lane::Flex
+            && failure.no_capacity
+            && failure.waited_us.saturating_add(wait_us) > patience_us
+        {
             return Next::Again { lane: Lane::Sync, wait_us: 0, max_tokens: None };
         }
         Next::Again { lane: failure.lane, wait_us, max_tokens: None }
@@ -182,7 +188,13 @@ impl Ladder {
         match (lane, failure.class) {
             (Lane::Batch, _) => asked_us.max(self.batch_wait_us),
             // The provider is well and the answer merely bad: nothing to wait for.
-            (_, FailureClass::Truncated | FailureClass::SchemaFailed | FailureClass::Empty | FailureClass::Refusal) => asked_us,
+            (
+                _,
+                FailureClass::Truncated
+                | FailureClass::SchemaFailed
+                | FailureClass::Empty
+                | FailureClass::Refusal,
+            ) => asked_us,
             _ => self.jittered(attempts.total(), failure),
         }
     }
@@ -202,7 +214,10 @@ fn raised(max_tokens: u32, max_tokens_model: u32) -> Option<u32> {
 
 fn exhausted(class: FailureClass) -> FailureClass {
     match class {
-        FailureClass::SchemaFailed | FailureClass::Empty | FailureClass::Truncated | FailureClass::Refusal => class,
+        FailureClass::SchemaFailed
+        | FailureClass::Empty
+        | FailureClass::Truncated
+        | FailureClass::Refusal => class,
         _ => FailureClass::AttemptsExhausted,
     }
 }

@@ -77,7 +77,8 @@ impl FailureMeter {
         if self.total == 1 && systematic {
             self.same = Some((class, code.into()));
         }
-        let same = systematic && self.same.as_ref().is_some_and(|(first, word)| *first == class && **word == *code);
+        let same =
+            systematic && self.same.as_ref().is_some_and(|(first, word)| *first == class && **word == *code);
         if !same {
             self.same = None;
         }
