@@ -1,0 +1,51 @@
+//! Pages of `docs/reference/` that are printed from the code, so that they cannot differ from it.
+
+use crate::args::Args;
+use crate::shell::{bulkrate, cargo, on_ci, output, root};
+use anyhow::{Context as _, Result, bail};
+use std::process::Command;
+
+const MARK: &str = "<!-- Written by `cargo xtask docs`; do not edit. -->\n\n";
+
+pub(crate) fn run(mut args: Args) -> Result<()> {
+    let check = args.flag("--check");
+    args.finish()?;
+    let pages = [("docs/reference/failures.md", failures()?), ("docs/reference/cli.md", cli()?)];
+    let mut stale = Vec::new();
+    for (path, text) in pages {
+        let file = root().join(path);
+        let text = format!("{MARK}{}\n", text.trim());
+        if std::fs::read_to_string(&file).is_ok_and(|old| old.replace("\r\n", "\n") == text) {
+            println!("{path}: up to date");
+        } else if check {
+            stale.push(path);
+        } else {
+            std::fs::create_dir_all(file.parent().unwrap_or(root()))?;
+            std::fs::write(&file, text).with_context(|| format!("could not write `{path}`"))?;
+            println!("{path}: written");
+        }
+    }
+    if !stale.is_empty() {
+        bail!(
+            "{} no longer say what the code does; run `cargo xtask docs` and commit the change",
+            stale.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+/// The closed list of failures, printed by an example that depends on the core (xtask itself does not).
+fn failures() -> Result<String> {
+    let mut print = cargo("run --quiet --package xtask --example failures");
+    if on_ci() {
+        print.arg("--locked");
+    }
+    output(print)
+}
+
+/// Every command and flag, as the binary itself describes them.
+fn cli() -> Result<String> {
+    let mut print = Command::new(bulkrate()?);
+    print.arg("help-markdown").env("NO_COLOR", "1").env("COLUMNS", "100");
+    output(print).context("the CLI reference is what the hidden command `bulkrate help-markdown` prints")
+}

@@ -1,0 +1,57 @@
+//! Repository tasks: `cargo xtask <task>`. Run without a task for the list.
+
+mod args;
+mod shell;
+mod tools;
+mod tidy;
+mod docs;
+mod sim;
+mod demo;
+mod examples;
+mod bench;
+mod ci;
+
+use args::Args;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  demo                    build bulkrate and run examples/tickets against the bundled simulator: no key, no cost
+  ci [--only STEP]...     everything the build server checks; installs what it needs below target/
+     [--skip STEP]... [--list]
+  tidy                    rules that the compiler does not know: crate arrows, file sizes, error pages, paths
+  docs [--check]          write (or compare) the generated pages of docs/reference/
+  examples [NAME]...      run the jobs of examples/ against the simulator and check what they write
+  bench [--rows a,b] ...  measure the table of docs/benchmarks.md; `bench --help` lists rows and options
+  bench-server, bench-bare   the two halves of the bare loop, by themselves; `--help` lists their options
+";
+
+fn main() -> ExitCode {
+    let mut args = Args::new(std::env::args().skip(1));
+    let done = match args.word().as_deref() {
+        Some("demo") => demo::run(args),
+        Some("ci") => ci::run(args),
+        Some("tidy") => args.finish().and_then(|()| tidy::run()),
+        Some("docs") => docs::run(args),
+        Some("examples") => examples::run(args),
+        Some("bench") => bench::run("run", args),
+        Some("bench-server") => bench::run("server", args),
+        Some("bench-bare") => bench::run("bare", args),
+        Some("help" | "--help" | "-h") | None => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("error: `{other}` is not a task\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
