@@ -13,6 +13,7 @@ use bulkrate_core::submission::{Marker, RemoteBatch};
 use bytes::Bytes;
 
 /// One account at one provider: what it speaks, and over which lanes.
+#[async_trait]
 pub trait Provider: Send + Sync + Debug {
     /// The provider's name as in `provider/model`.
     fn name(&self) -> &'static str;
@@ -21,6 +22,11 @@ pub trait Provider: Send + Sync + Debug {
     fn calls(&self) -> Option<&dyn CallApi>;
     /// The batch API. `None` where there is none.
     fn batches(&self) -> Option<&dyn BatchApi>;
+    /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
+    /// `batches` may answer `Some` only after it.
+    async fn probe(&self) -> Result<Health, ApiError> {
+        Ok(Health { models: None, batches: self.batches().is_some(), clock_skew_s: None })
+    }
 }
 
 /// How one request is to be written.

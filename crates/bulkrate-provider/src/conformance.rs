@@ -1,0 +1,1 @@
+//! A suite that every adapter must pass against a simulator.

@@ -1,0 +1,252 @@
+//! The client of free calls: files, polling, lists. Repeats what may pass, by policy.
+//!
+//! Nothing that costs money goes through here.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::{FailureClass, Verdict};
+use bytes::Bytes;
+use reqwest::{Method, Response, StatusCode, redirect};
+use tokio::io::AsyncWriteExt;
+
+use super::limits::now_unix_s;
+use super::origin::Account;
+use crate::api::{ApiError, Reply};
+use crate::registry::OpenError;
+use crate::settings::{RetryPolicy, Settings};
+
+/// The longest answer held in memory: a page of 100 batches is far below it.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// What an adapter's error table says about a reply that is no success.
+pub type Classify = fn(&Reply, now_unix_s: i64) -> Failure;
+
+/// Speaks to one origin.
+#[derive(Debug)]
+pub struct FreeClient {
+    client: reqwest::Client,
+    account: Account,
+    retry: RetryPolicy,
+    jitter: AtomicU64,
+    classify: Classify,
+}
+
+/// One try that failed.
+struct Failed {
+    error: ApiError,
+    again: bool,
+}
+
+impl FreeClient {
+    pub fn new(account: Account, settings: &Settings, classify: Classify) -> Result<Self, OpenError> {
+        let policy = redirect::Policy::custom(|attempt| {
+            let same_origin = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+            // A key never follows a redirect to another origin.
+            if same_origin && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
+        });
+        let mut builder = reqwest::Client::builder()
+            .redirect(policy)
+            .default_headers(account.headers.clone())
+            .connect_timeout(settings.connect_timeout)
+            .read_timeout(settings.retry.try_timeout)
+            .no_proxy();
+        if let Some(proxy) = &account.proxy {
+            let bad = |_| OpenError::BadProxy { from: "the settings".to_owned(), why: "the client refused it".to_owned() };
+            builder = builder.proxy(reqwest::Proxy::all(proxy.url.clone()).map_err(bad)?);
+        }
+        let tls = match &account.tls {
+            Some(config) => config.as_ref().clone(),
+            None => super::tls::client_config(None)?, // the client wants one even where it goes unused
+        };
+        let client = builder.tls_backend_preconfigured(tls).build().map_err(|error| OpenError::Tls { why: describe(&error) })?;
+        Ok(Self { client, account, retry: settings.retry, jitter: AtomicU64::new(settings.jitter_seed), classify })
+    }
+
+    /// Sends without a body; the answer whole. `ok` names statuses that are answers, besides 2xx.
+    pub async fn send(&self, what: &str, method: Method, path: &str, ok: &[u16]) -> Result<Reply, ApiError> {
+        self.repeat(|| async {
+            let request = self.client.request(method.clone(), self.account.url(path)).timeout(self.retry.try_timeout);
+            let reply = self.reply(what, request.send().await).await?;
+            self.check(what, reply, ok)
+        })
+        .await
+    }
+
+    /// Uploads a file as multipart, the text fields before it.
+    pub async fn upload(&self, what: &str, path: &str, fields: &[(&str, &str)], file: &Path, name: &str) -> Result<Reply, ApiError> {
+        self.repeat(|| async {
+            let local = |error: std::io::Error| self.local(what, file, &error);
+            let input = tokio::fs::File::open(file).await.map_err(local)?;
+            let length = input.metadata().await.map_err(local)?.len();
+            let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(input, 1 << 18));
+            let part = reqwest::multipart::Part::stream_with_length(body, length).file_name(name.to_owned());
+            let part = part.mime_str("application/jsonl").map_err(|error| self.broken(what, &error))?;
+            let mut form = reqwest::multipart::Form::new();
+            for (field, value) in fields {
+                form = form.text((*field).to_owned(), (*value).to_owned());
+            }
+            let sent = self.client.post(self.account.url(path)).multipart(form.part("file", part)).send().await;
+            let reply = self.reply(what, sent).await?;
+            self.check(what, reply, &[])
+        })
+        .await
+    }
+
+    /// Downloads to `to`, whole or not at all: a temporary file beside it, synced and renamed. `Ok(None)`: 404.
+    pub async fn download(&self, what: &str, path: &str, to: &Path) -> Result<Option<u64>, ApiError> {
+        let part = part_path(to);
+        let result = self
+            .repeat(|| async {
+                let sent = self.client.get(self.account.url(path)).send().await;
+                let response = sent.map_err(|error| self.broken(what, &error))?;
+                if response.status() == StatusCode::NOT_FOUND {
+                    return Ok(None);
+                }
+                if !response.status().is_success() {
+                    let reply = self.reply(what, Ok(response)).await?;
+                    return self.check(what, reply, &[]).map(|_| None);
+                }
+                let length = self.write_body(what, response, &part).await?;
+                tokio::fs::rename(&part, to).await.map_err(|error| self.local(what, to, &error))?;
+                sync_folder(to).await.map_err(|error| self.local(what, to, &error))?;
+                Ok(Some(length))
+            })
+            .await;
+        if !matches!(result, Ok(Some(_))) {
+            let _ = tokio::fs::remove_file(&part).await; // it may not exist; what matters is the result above
+        }
+        result
+    }
+
+    async fn write_body(&self, what: &str, mut response: Response, part: &Path) -> Result<u64, Failed> {
+        let local = |error: std::io::Error| self.local(what, part, &error);
+        let announced = response.content_length();
+        let mut output = tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::create(part).await.map_err(local)?);
+        let mut length: u64 = 0;
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
+            output.write_all(&chunk).await.map_err(local)?;
+            length += chunk.len() as u64;
+        }
+        if announced.is_some_and(|announced| announced != length) {
+            return Err(self.failed(what, None, FailureClass::Transient, &format!("the download ended after {length} bytes"), true));
+        }
+        output.flush().await.map_err(local)?;
+        output.get_ref().sync_all().await.map_err(local)?;
+        Ok(length)
+    }
+
+    async fn reply(&self, what: &str, sent: Result<Response, reqwest::Error>) -> Result<Reply, Failed> {
+        let mut response = sent.map_err(|error| self.broken(what, &error))?;
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
+            if body.len() + chunk.len() > BODY_BYTES_MAX {
+                return Err(self.failed(what, Some(status), FailureClass::Transient, "the answer is too long", false));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { status, headers, body: Bytes::from(body) })
+    }
+
+    fn check(&self, what: &str, reply: Reply, ok: &[u16]) -> Result<Reply, Failed> {
+        if (200..300).contains(&reply.status) || ok.contains(&reply.status) {
+            return Ok(reply);
+        }
+        let mut failure = (self.classify)(&reply, now_unix_s());
+        failure.message = self.account.redact(&failure.message);
+        failure.maybe_paid = false; // free calls
+        let told = reply.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
+        let again = match told {
+            Some("true") => true,
+            Some("false") => false,
+            // A redirect is an answer from a place that will say the same again; a conflict is a final no.
+            _ => failure.class.verdict() == Verdict::RetryLater && reply.status >= 400 && reply.status != 409,
+        };
+        Err(Failed { error: ApiError { what: what.to_owned(), status: Some(reply.status), failure }, again })
+    }
+
+    /// Runs `attempt` until it succeeds, may not pass, or the tries are used up.
+    async fn repeat<T, F: Future<Output = Result<T, Failed>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ApiError> {
+        let mut tried: u32 = 0;
+        loop {
+            let failed = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            tried += 1;
+            if !failed.again || tried >= self.retry.tries {
+                return Err(failed.error);
+            }
+            let wait = self.wait(tried, failed.error.failure.wait_ms);
+            tracing::debug!(error = %failed.error, wait_ms = wait.as_millis(), tried, "a free call failed");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Half of an exponential step and up to as much again; never below what the provider asks, never above the cap.
+    fn wait(&self, tried: u32, asked_ms: Option<u64>) -> Duration {
+        let step = self.retry.wait_min.saturating_mul(1_u32.checked_shl(tried.saturating_sub(1).min(16)).unwrap_or(u32::MAX));
+        let half = step.min(self.retry.wait_max) / 2;
+        let share = u32::try_from(split_mix(&self.jitter) >> 32).unwrap_or(0) >> 16;
+        let jittered = half + half.saturating_mul(share) / (1 << 16);
+        jittered.max(Duration::from_millis(asked_ms.unwrap_or(0))).min(self.retry.wait_max)
+    }
+
+    fn broken(&self, what: &str, error: &reqwest::Error) -> Failed {
+        let class = if error.is_timeout() { FailureClass::Timeout } else { FailureClass::Transient };
+        self.failed(what, error.status().map(|status| status.as_u16()), class, &describe(error), !error.is_builder())
+    }
+
+    fn local(&self, what: &str, path: &Path, error: &std::io::Error) -> Failed {
+        self.failed(what, None, FailureClass::Transient, &format!("`{}`: {error}", path.display()), false)
+    }
+
+    fn failed(&self, what: &str, status: Option<u16>, class: FailureClass, message: &str, again: bool) -> Failed {
+        Failed { error: self.error(what, status, class, message), again }
+    }
+
+    /// An error of this origin, without secrets.
+    pub fn error(&self, what: &str, status: Option<u16>, class: FailureClass, message: &str) -> ApiError {
+        let failure =
+            Failure { class, message: self.account.redact(message), provider_code: None, wait_ms: None, maybe_paid: false };
+        ApiError { what: what.to_owned(), status, failure }
+    }
+}
+
+/// The next number of a splitmix64 sequence.
+fn split_mix(state: &AtomicU64) -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut z = state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn part_path(to: &Path) -> PathBuf {
+    let mut name = to.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    to.with_file_name(name)
+}
+
+/// Makes the rename durable.
+async fn sync_folder(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    tokio::fs::File::open(folder).await?.sync_all().await
+}
+
+/// An error with its causes, without the URL: that may hold a remote id, and stands in `what` anyway.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { "the connection failed".to_owned() };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+

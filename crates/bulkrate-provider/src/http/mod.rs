@@ -1,0 +1,11 @@
+//! What all adapters share: the two clients, limits in headers, the proxy, TLS, and the hiding of keys.
+
+pub mod paid;
+pub mod free;
+pub mod limits;
+mod connection;
+mod origin;
+mod proxy;
+mod tls;
+
+pub use origin::Account;

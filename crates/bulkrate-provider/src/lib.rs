@@ -1,0 +1,22 @@
+//! SPEAKS to providers: translates requests, sends them, and says what an answer or its absence means.
+//!
+//! Invariants
+//! - A paid call is sent once. No redirect is followed, nothing is repeated on doubt (`http::paid`).
+//! - Free calls (files, polling, lists) are repeated inside (`http::free`).
+//! - No key is ever printed: not in an error, not by `Debug`, not in a log.
+//!
+//! The modules stand in the order in which a caller meets them.
+
+pub mod api;
+mod settings;
+pub mod registry;
+pub mod http;
+pub mod openai;
+pub mod conformance;
+
+pub use api::{
+    ApiError, BatchApi, BatchLimits, BatchLine, CallApi, CallError, Created, Health, LimitHints, Provider, Reply, Unsupported, Wire,
+    WireOptions,
+};
+pub use registry::{OpenError, names, open};
+pub use settings::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret, Settings};

@@ -1,0 +1,214 @@
+//! The Files and Batch APIs. Everything is free and repeated, but for the create, which goes out once.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::request::Kind;
+use bulkrate_core::submission::{Marker, RemoteBatch};
+use bytes::Bytes;
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use super::errors;
+use super::remote::{self, Page};
+use super::wire;
+use crate::api::{ApiError, BatchApi, BatchLimits, CallApi, CallError, Created, Reply};
+use crate::http::Account;
+use crate::http::free::FreeClient;
+use crate::http::limits;
+use crate::http::paid::PaidClient;
+use crate::settings::{ChatEndpoint, Settings};
+
+pub(super) const CREATE: &str = "/batches";
+/// What may stand in a path besides letters and digits.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Pages of a list, at most: 1,000 x 100 batches.
+const PAGES_MAX: usize = 1_000;
+/// The wait before a file that was just uploaded is looked for again.
+const FILE_VISIBLE_MS: u64 = 2_000;
+
+/// The batch API of one account.
+#[derive(Debug)]
+pub struct OpenAiBatches {
+    paid: Arc<PaidClient>,
+    free: Arc<FreeClient>,
+    account: Account,
+    chat_endpoint: ChatEndpoint,
+    create_timeout: Duration,
+}
+
+#[derive(Serialize)]
+struct Create<'a> {
+    input_file_id: &'a str,
+    endpoint: &'a str,
+    completion_window: &'static str,
+    metadata: Metadata<'a>,
+}
+
+/// Our marker: the only thing by which a batch is known again when its create brought no answer.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    br_inst: &'a str,
+    br_sub: &'a str,
+    br_n: String,
+    br_digest: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Uploaded {
+    id: String,
+}
+
+impl OpenAiBatches {
+    pub(super) fn new(paid: Arc<PaidClient>, free: Arc<FreeClient>, account: Account, settings: &Settings) -> Self {
+        Self { paid, free, account, chat_endpoint: settings.chat_endpoint, create_timeout: settings.create_timeout }
+    }
+
+    /// Whether the list of batches answers as OpenAI's does.
+    pub(super) async fn exists(&self) -> bool {
+        match self.free.send("look for a batch API", Method::GET, "/batches?limit=1", &[]).await {
+            Ok(reply) => remote::read_page(&reply.body).is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    fn unreadable(&self, what: &str, reply: &Reply, why: &str) -> ApiError {
+        self.free.error(what, Some(reply.status), FailureClass::Transient, why)
+    }
+
+    /// The answer to a create, by the outcome table of the reliability design.
+    fn created(&self, reply: &Reply) -> Created {
+        match reply.status {
+            200..=299 => match remote::read_batch(&reply.body) {
+                Ok(batch) => Created::Accepted(batch),
+                Err(why) => Created::InDoubt(self.account.redact(&format!("status {} but {why}", reply.status))),
+            },
+            400..=405 | 413 | 415 | 422 | 429 => match errors::read(&reply.body).filter(|said| said.is_nested) {
+                Some(said) => Created::Refused(self.refused(reply, &said)),
+                None => Created::InDoubt(format!("status {} with a page that is not the provider's", reply.status)),
+            },
+            status => Created::InDoubt(format!("status {status}: the batch may have been made all the same")),
+        }
+    }
+
+    fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
+        let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
+        let mut failure = said.failure(reply.status, wait_ms);
+        failure.message = self.account.redact(&failure.message);
+        let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
+        if about_file && matches!(reply.status, 400 | 404) && said.code.as_deref() != Some("missing_required_parameter") {
+            // A file shows up a moment after its upload: the same create may pass later.
+            failure.class = FailureClass::Transient;
+            failure.provider_code = Some("file_not_found".to_owned());
+            failure.wait_ms = failure.wait_ms.or(Some(FILE_VISIBLE_MS));
+        }
+        failure
+    }
+}
+
+#[async_trait]
+impl BatchApi for OpenAiBatches {
+    fn limits(&self, kind: Kind) -> BatchLimits {
+        let _ = kind; // the same for all kinds
+        BatchLimits { items_max: 50_000, bytes_max: 200_000_000, embedding_inputs_max: 50_000 }
+    }
+
+    async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
+        const WHAT: &str = "upload a batch file";
+        let name = if name.ends_with(".jsonl") { name.to_owned() } else { format!("{name}.jsonl") };
+        let reply = self.free.upload(WHAT, "/files", &[("purpose", "batch")], file, &name).await?;
+        match serde_json::from_slice::<Uploaded>(&reply.body) {
+            Ok(uploaded) if !uploaded.id.is_empty() => Ok(uploaded.id),
+            _ => Err(self.unreadable(WHAT, &reply, "the answer names no file")),
+        }
+    }
+
+    async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created {
+        let endpoint = format!("/v1{}", wire::path(kind, self.chat_endpoint));
+        let metadata =
+            Metadata { br_inst: &marker.inst, br_sub: &marker.sub, br_n: marker.items.to_string(), br_digest: &marker.digest };
+        let create = Create { input_file_id: input_file, endpoint: &endpoint, completion_window: "24h", metadata };
+        let body = match serde_json::to_vec(&create) {
+            Ok(body) => Bytes::from(body),
+            Err(error) => return Created::Refused(not_sent(format!("the create could not be written: {error}"))),
+        };
+        match self.paid.call(CREATE, body, self.create_timeout).await {
+            Ok(reply) => self.created(&reply),
+            Err(CallError::NotSent { why, .. }) => Created::Refused(not_sent(why)),
+            Err(CallError::NoAnswer { why, .. }) => Created::InDoubt(why),
+        }
+    }
+
+    async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
+        const WHAT: &str = "poll a batch";
+        let path = format!("/batches/{}", utf8_percent_encode(id, IN_PATH));
+        let reply = self.free.send(WHAT, Method::GET, &path, &[404]).await?;
+        if reply.status == 404 {
+            // A gateway's page says nothing about the batch.
+            return match errors::read(&reply.body) {
+                Some(_) => Ok(None),
+                None => Err(self.unreadable(WHAT, &reply, "a page that is not the provider's")),
+            };
+        }
+        remote::read_batch(&reply.body).map(Some).map_err(|why| self.unreadable(WHAT, &reply, &why))
+    }
+
+    async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
+        const WHAT: &str = "list batches";
+        let mut found: Vec<RemoteBatch> = Vec::new();
+        let mut cursors: HashSet<String> = HashSet::new();
+        let mut path = "/batches?limit=100".to_owned();
+        for _ in 0..PAGES_MAX {
+            let reply = self.free.send(WHAT, Method::GET, &path, &[]).await?;
+            let Page { batches, has_more } = remote::read_page(&reply.body).map_err(|why| self.unreadable(WHAT, &reply, &why))?;
+            let Some(last) = batches.last().map(|batch| batch.id.clone()) else { return Ok(found) };
+            let is_recent = |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
+            let all_older = !batches.iter().any(is_recent);
+            found.extend(batches.into_iter().filter(is_recent));
+            if !has_more || all_older {
+                return Ok(found);
+            }
+            if !cursors.insert(last.clone()) {
+                return Err(self.unreadable(WHAT, &reply, &format!("the list turns in a circle at `{last}`")));
+            }
+            path = format!("/batches?limit=100&after={}", utf8_percent_encode(&last, IN_PATH));
+        }
+        Err(self.free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
+    }
+
+    async fn cancel(&self, id: &str) -> Result<(), ApiError> {
+        let path = format!("/batches/{}/cancel", utf8_percent_encode(id, IN_PATH));
+        // 409: it has ended already.
+        self.free.send("cancel a batch", Method::POST, &path, &[409]).await.map(|_| ())
+    }
+
+    async fn download(&self, file: &str, to: &Path) -> Result<Option<u64>, ApiError> {
+        let path = format!("/files/{}/content", utf8_percent_encode(file, IN_PATH));
+        self.free.download("download a batch file", &path, to).await
+    }
+
+    async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
+        const WHAT: &str = "delete a batch file";
+        let path = format!("/files/{}", utf8_percent_encode(file, IN_PATH));
+        let reply = self.free.send(WHAT, Method::DELETE, &path, &[404]).await?;
+        // The fence of a create in doubt stands on this: only the provider's own word counts.
+        let is_gone = reply.status == 404 && errors::read(&reply.body).is_some() || remote::says_deleted(&reply.body);
+        if is_gone { Ok(()) } else { Err(self.unreadable(WHAT, &reply, "the answer does not say that it is deleted")) }
+    }
+}
+
+fn not_sent(why: String) -> Failure {
+    Failure {
+        class: FailureClass::Transient,
+        message: why,
+        provider_code: Some("not_sent".to_owned()),
+        wait_ms: None,
+        maybe_paid: false,
+    }
+}

@@ -1,0 +1,218 @@
+//! THE table: what status, type, code and text of an OpenAI-shaped error mean.
+//!
+//! Logic never hangs on a text, but for two that no other field tells apart (rows marked `text`).
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::wire::loose::LooseText;
+use crate::api::Reply;
+use crate::http::limits;
+
+/// An error as a provider wrote it, whatever the shape.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    pub message: String,
+    pub kind: Option<String>,
+    pub code: Option<String>,
+    pub param: Option<String>,
+    /// `{"error": {...}}` with a message: the shape of OpenAI itself. Others are taken from servers that speak it loosely.
+    pub is_nested: bool,
+}
+
+#[derive(Deserialize)]
+struct Outer<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    object: LooseText<'a>,
+    #[serde(borrow, default)]
+    message: LooseText<'a>,
+    #[serde(borrow, default)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "type")]
+    kind: LooseText<'a>,
+    #[serde(borrow, default)]
+    code: LooseText<'a>,
+    #[serde(borrow, default)]
+    param: LooseText<'a>,
+}
+
+#[derive(Deserialize)]
+struct Inner<'a> {
+    #[serde(borrow, default)]
+    message: LooseText<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: LooseText<'a>,
+    #[serde(borrow, default)]
+    code: LooseText<'a>,
+    #[serde(borrow, default)]
+    param: LooseText<'a>,
+}
+
+/// Reads an error body; `None` where it is not one (a proxy's page).
+#[must_use]
+pub fn read(body: &[u8]) -> Option<Said> {
+    let outer: Outer<'_> = serde_json::from_slice(body).ok()?;
+    if let Some(error) = outer.error {
+        return read_inner(error);
+    }
+    // Flat: SGLang's `{"object":"error","message":...}`, or a bare `detail` of a FastAPI server.
+    let is_flat = outer.object.as_deref() == Some("error") || outer.kind.is_some() || outer.code.is_some();
+    if let (true, Some(message)) = (is_flat, outer.message.as_deref()) {
+        return Some(Said {
+            message: message.to_owned(),
+            kind: outer.kind.into_owned(),
+            code: outer.code.into_owned(),
+            param: outer.param.into_owned(),
+            is_nested: false,
+        });
+    }
+    let detail = outer.detail?.get();
+    let message = serde_json::from_str::<String>(detail).unwrap_or_else(|_| detail.to_owned());
+    Some(Said { message, ..Said::default() })
+}
+
+/// The value of `error`: an object, or the bare text that vLLM answers to a wrong key.
+pub(super) fn read_inner(error: &RawValue) -> Option<Said> {
+    if let Ok(message) = serde_json::from_str::<String>(error.get()) {
+        return Some(Said { message, ..Said::default() });
+    }
+    let inner: Inner<'_> = serde_json::from_str(error.get()).ok()?;
+    let is_nested = inner.message.is_some();
+    if !is_nested && inner.kind.is_none() && inner.code.is_none() {
+        return None;
+    }
+    Some(Said {
+        message: inner.message.into_owned().unwrap_or_default(),
+        kind: inner.kind.into_owned(),
+        code: inner.code.into_owned(),
+        param: inner.param.into_owned(),
+        is_nested,
+    })
+}
+
+/// One row: the first that fits decides.
+struct Row {
+    /// Inclusive range of statuses.
+    status: (u16, u16),
+    fits: fn(&Said) -> bool,
+    class: FailureClass,
+    /// Takes the place of the provider's own code where that is absent or has no fixed name.
+    code: Option<&'static str>,
+}
+
+const ANY: (u16, u16) = (0, 999);
+
+const fn row(status: (u16, u16), fits: fn(&Said) -> bool, class: FailureClass) -> Row {
+    Row { status, fits, class, code: None }
+}
+
+const fn coded(status: (u16, u16), fits: fn(&Said) -> bool, class: FailureClass, code: &'static str) -> Row {
+    Row { status, fits, class, code: Some(code) }
+}
+
+fn all(_: &Said) -> bool {
+    true
+}
+
+/// Money ran out: a 429 that no wait can cure.
+const BILLING: &[&str] = &[
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+];
+
+const POLICY: &[&str] = &[
+    "content_policy_violation",
+    "moderation_blocked",
+    "content_filter",
+    "invalid_prompt",
+    "bio_policy",
+    "cyber_policy",
+    "misalignment_policy_violation",
+];
+
+/// A server's own queue is full: nothing ran, and waiting for room is no attempt.
+const QUEUE_FULL: &[&str] = &["ServiceUnavailableError", "Service Unavailable", "unavailable_error"];
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    row(ANY, |said| said.named(BILLING), FailureClass::Billing),
+    row((402, 402), all, FailureClass::Billing),
+    row(ANY, |said| said.named(POLICY), FailureClass::ContentPolicy),
+    row(ANY, |said| said.named(&["model_not_found"]), FailureClass::ModelUnavailable),
+    row((401, 401), all, FailureClass::Auth),
+    row((403, 403), all, FailureClass::Auth),
+    row((404, 404), all, FailureClass::ModelUnavailable),
+    coded((429, 429), Said::is_flex_refusal, FailureClass::RateLimited, "resource_unavailable"), // text
+    coded((429, 429), |said| said.named(&["slow_down"]), FailureClass::RateLimited, "slow_down"),
+    coded((429, 429), |said| said.message.starts_with("Request too large"), FailureClass::RefusedByProvider, "request_too_large"), // text
+    row((429, 429), all, FailureClass::RateLimited),
+    row((498, 498), all, FailureClass::RateLimited), // Groq: no flex capacity
+    row(ANY, |said| said.named(&["token_limit_exceeded", "rate_limit_exceeded"]), FailureClass::RateLimited),
+    row((408, 409), all, FailureClass::Transient),
+    row((425, 425), all, FailureClass::Transient),
+    coded((400, 400), |said| said.param.as_deref() == Some("service_tier"), FailureClass::RefusedByProvider, "service_tier"),
+    row((400, 499), all, FailureClass::RefusedByProvider),
+    row((503, 503), |said| said.named(QUEUE_FULL), FailureClass::RateLimited),
+    row(ANY, all, FailureClass::Transient),
+];
+
+impl Said {
+    fn named(&self, names: &[&str]) -> bool {
+        [&self.code, &self.kind].into_iter().flatten().any(|name| names.contains(&name.as_str()))
+    }
+
+    fn is_flex_refusal(&self) -> bool {
+        self.named(&["resource_unavailable"]) || self.message.to_ascii_lowercase().contains("resource unavailable")
+    }
+
+    /// What the error means when it came with `status`. `maybe_paid` is false: the provider refused in its own words.
+    #[must_use]
+    pub fn failure(&self, status: u16, wait_ms: Option<u64>) -> Failure {
+        let found = TABLE.iter().find(|row| (row.status.0..=row.status.1).contains(&status) && (row.fits)(self));
+        let (class, code) = found.map_or((FailureClass::Transient, None), |row| (row.class, row.code));
+        let own = self.code.clone().or_else(|| self.kind.clone());
+        let message = if self.message.is_empty() { format!("status {status}") } else { self.message.clone() };
+        Failure {
+            class,
+            message,
+            provider_code: code.map(str::to_owned).or(own).or_else(|| Some(status.to_string())),
+            wait_ms: wait_ms.filter(|_| class.verdict() == bulkrate_core::failure::Verdict::RetryLater),
+            maybe_paid: false,
+        }
+    }
+}
+
+/// What a reply that is no success means for the one call it answers (decision 1).
+#[must_use]
+pub fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
+    match read(&reply.body) {
+        Some(said) if reply.status >= 400 => {
+            let wait = limits::wait_ms(&reply.headers, &said.message, now_unix_s);
+            said.failure(reply.status, wait)
+        }
+        _ => foreign(reply.status, &reply.headers, &reply.body, now_unix_s),
+    }
+}
+
+/// An answer that is not the provider's: nobody knows whether the call ran.
+fn foreign(status: u16, headers: &HeaderMap, body: &[u8], now_unix_s: i64) -> Failure {
+    let what = if (300..400).contains(&status) { "a redirect, which is not followed" } else { "a page that is not the provider's" };
+    let start: String = String::from_utf8_lossy(&body[..body.len().min(200)]).split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure {
+        class: FailureClass::Transient,
+        message: format!("status {status} with {what}: {start}"),
+        provider_code: Some(status.to_string()),
+        wait_ms: limits::wait_ms(headers, "", now_unix_s),
+        maybe_paid: true,
+    }
+}

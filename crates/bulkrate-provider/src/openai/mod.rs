@@ -1,0 +1,108 @@
+//! OpenAI and the services that speak its language.
+
+pub mod batch;
+pub mod errors;
+mod remote;
+pub mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::api::{ApiError, BatchApi, CallApi, Health, Provider, Wire};
+use crate::http::free::FreeClient;
+use crate::http::limits;
+use crate::http::paid::PaidClient;
+use crate::http::Account;
+use crate::registry::OpenError;
+use crate::settings::Settings;
+use batch::OpenAiBatches;
+use wire::OpenAiWire;
+
+/// In what a service differs from the others of the family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    pub name: &'static str,
+    pub base_url: Option<&'static str>,
+    /// Whether the batch API is known to exist; elsewhere `probe` finds out.
+    pub has_batches: bool,
+    /// Whether `service_tier` is sent.
+    pub has_tiers: bool,
+    /// Whether model names mean OpenAI's models, so that their parameters can be checked before sending.
+    pub checks_models: bool,
+}
+
+impl Dialect {
+    pub const OPENAI: Self = Self {
+        name: "openai",
+        base_url: Some("https://api.openai.com/v1"),
+        has_batches: true,
+        has_tiers: true,
+        checks_models: true,
+    };
+    pub const COMPATIBLE: Self =
+        Self { name: "openai-compatible", base_url: None, has_batches: false, has_tiers: false, checks_models: false };
+    pub const CUSTOM: Self = Self { name: "custom", ..Self::COMPATIBLE };
+}
+
+/// One account that speaks OpenAI's language.
+#[derive(Debug)]
+pub struct OpenAi {
+    dialect: Dialect,
+    wire: OpenAiWire,
+    paid: Arc<PaidClient>,
+    free: Arc<FreeClient>,
+    batches: OpenAiBatches,
+    has_batches: AtomicBool,
+}
+
+impl OpenAi {
+    /// Sends nothing.
+    pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
+        let account = Account::new(dialect.base_url, dialect.name, settings)?;
+        let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", batch::CREATE];
+        let paid = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
+        let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
+        let batches = OpenAiBatches::new(Arc::clone(&paid), Arc::clone(&free), account.clone(), settings);
+        let wire = OpenAiWire::new(dialect, account, settings);
+        Ok(Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(dialect.has_batches) })
+    }
+}
+
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<IgnoredAny>,
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    fn name(&self) -> &'static str {
+        self.dialect.name
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        &self.wire
+    }
+
+    fn calls(&self) -> Option<&dyn CallApi> {
+        Some(&*self.paid)
+    }
+
+    fn batches(&self) -> Option<&dyn BatchApi> {
+        if self.has_batches.load(Ordering::Relaxed) { Some(&self.batches) } else { None }
+    }
+
+    /// Two free calls: the models, then whether `GET /batches` answers a list.
+    async fn probe(&self) -> Result<Health, ApiError> {
+        let reply = self.free.send("list models", http::Method::GET, "/models", &[404, 405]).await?;
+        let models = serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
+        let date = reply.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let clock_skew_s = date.and_then(limits::http_date_unix_s).map(|theirs| theirs - limits::now_unix_s());
+        let batches = self.batches.exists().await;
+        self.has_batches.store(batches || self.dialect.has_batches, Ordering::Relaxed);
+        Ok(Health { models, batches, clock_skew_s })
+    }
+}

@@ -1,0 +1,92 @@
+//! OpenAI's JSON, both ways.
+
+mod encode;
+mod models;
+mod object;
+mod read;
+mod schema;
+mod usage;
+pub(crate) mod loose;
+
+#[cfg(test)]
+mod tests;
+
+use bulkrate_core::answer::Reading;
+use bulkrate_core::ids::WireId;
+use bulkrate_core::request::{Kind, Request};
+
+use super::Dialect;
+use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
+use crate::http::Account;
+use crate::settings::{ChatEndpoint, Settings};
+
+/// The wire of one account. Texts that come back are redacted: a server may repeat the key it got.
+#[derive(Debug)]
+pub struct OpenAiWire {
+    encoder: encode::Encoder,
+    reader: read::Reader,
+    account: Account,
+}
+
+impl OpenAiWire {
+    #[must_use]
+    pub fn new(dialect: Dialect, account: Account, settings: &Settings) -> Self {
+        let encoder = encode::Encoder {
+            dialect,
+            chat_endpoint: settings.chat_endpoint,
+            structured_outputs: dialect.checks_models || settings.structured_outputs,
+            strict: schema::StrictCheck::default(),
+        };
+        let reader = read::Reader {
+            chat_endpoint: settings.chat_endpoint,
+            cost_header: settings.cost_header.as_ref().map(|name| name.to_ascii_lowercase()),
+            trust_body_cost: settings.trust_body_cost,
+        };
+        Self { encoder, reader, account }
+    }
+
+    fn redacted<'a>(&self, mut reading: Reading<'a>) -> Reading<'a> {
+        if let Reading::Failure(failure) = &mut reading {
+            failure.message = self.account.redact(&failure.message);
+        }
+        reading
+    }
+}
+
+/// The path of the API for a kind, under the base URL.
+#[must_use]
+pub(crate) fn path(kind: Kind, chat: ChatEndpoint) -> &'static str {
+    match (kind, chat) {
+        (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",
+        (Kind::Chat, ChatEndpoint::Responses) => "/responses",
+        (Kind::Embedding, _) => "/embeddings",
+        (Kind::Moderation, _) => "/moderations",
+    }
+}
+
+impl Wire for OpenAiWire {
+    fn path(&self, kind: Kind) -> &'static str {
+        path(kind, self.reader.chat_endpoint)
+    }
+
+    fn encode(&self, request: &Request<'_>, options: WireOptions<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
+        self.encoder.encode(request, options, out)
+    }
+
+    fn batch_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+        use std::io::Write as _;
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1{}\",\"body\":", self.path(kind));
+        out.extend_from_slice(body);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
+        self.redacted(self.reader.reply(kind, reply))
+    }
+
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let line = self.reader.line(kind, line)?;
+        Ok(BatchLine { reading: self.redacted(line.reading), ..line })
+    }
+}

@@ -1,0 +1,47 @@
+//! Every provider, one line each.
+
+use std::sync::Arc;
+
+use crate::api::Provider;
+use crate::openai::{Dialect, OpenAi};
+use crate::settings::Settings;
+
+/// An account that cannot be opened. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    #[error("`{name}` is not a provider; known are {}", names().join(", "))]
+    UnknownProvider { name: String },
+    #[error("`{provider}` needs a base URL, for example `http://127.0.0.1:8000/v1`")]
+    NoBaseUrl { provider: &'static str },
+    #[error("`{url}` cannot be used as a base URL: {why}")]
+    BadBaseUrl { url: String, why: String },
+    #[error("`{name}` cannot be sent as a header: {why}")]
+    BadHeader { name: String, why: &'static str },
+    #[error("the proxy named by {from} cannot be used: {why}")]
+    BadProxy { from: String, why: String },
+    #[error("could not set up TLS: {why}")]
+    Tls { why: String },
+    #[error("could not read certificates from `{path}`: {why}")]
+    CaFile { path: String, why: String },
+}
+
+type Constructor = fn(&Settings) -> Result<Arc<dyn Provider>, OpenError>;
+
+const PROVIDERS: &[(&str, Constructor)] = &[
+    ("openai", |settings| Ok(Arc::new(OpenAi::open(Dialect::OPENAI, settings)?))),
+    ("openai-compatible", |settings| Ok(Arc::new(OpenAi::open(Dialect::COMPATIBLE, settings)?))),
+    ("custom", |settings| Ok(Arc::new(OpenAi::open(Dialect::CUSTOM, settings)?))),
+];
+
+/// Opens an account. Sends nothing.
+pub fn open(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, OpenError> {
+    let known = PROVIDERS.iter().find(|(known, _)| *known == name);
+    let (_, constructor) = known.ok_or_else(|| OpenError::UnknownProvider { name: name.to_owned() })?;
+    constructor(settings)
+}
+
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    PROVIDERS.iter().map(|(name, _)| *name).collect()
+}

@@ -1,0 +1,135 @@
+//! What an account is opened with.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Leading and trailing white space is dropped: keys read from files end in a newline.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+
+    /// The text itself, for the one header that carries it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// Where the proxy comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProxyFrom {
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
+    #[default]
+    Environment,
+    None,
+    Url(Secret),
+}
+
+/// Which API serves chat requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChatEndpoint {
+    #[default]
+    ChatCompletions,
+    Responses,
+}
+
+/// How free calls are repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Tries in all, the first included.
+    pub tries: u32,
+    /// The wait before the second try; doubles, with jitter, up to `wait_max`.
+    pub wait_min: Duration,
+    /// The longest wait, also when the provider asks for more.
+    pub wait_max: Duration,
+    /// Time for one try without a file; a try that moves a file fails when this long passes without a byte.
+    pub try_timeout: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            tries: 6,
+            wait_min: Duration::from_millis(500),
+            wait_max: Duration::from_secs(60),
+            try_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// One account at one provider.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `None`: the provider's public API. With the version: `http://127.0.0.1:8000/v1`.
+    pub base_url: Option<String>,
+    /// Empty: no `Authorization` header is sent (local servers).
+    pub api_key: Secret,
+    pub organization: Option<String>,
+    pub project: Option<String>,
+    pub extra_headers: Vec<(String, Secret)>,
+    pub connect_timeout: Duration,
+    /// Time for a batch create, which is never sent twice.
+    pub create_timeout: Duration,
+    pub proxy: ProxyFrom,
+    /// Certificates, as PEM, to trust besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// A response header with the cost in US dollars, besides the ones always understood.
+    pub cost_header: Option<String>,
+    /// Whether `usage.cost` of an answer is the sum charged, in US dollars.
+    pub trust_body_cost: bool,
+    pub retry: RetryPolicy,
+    /// Seed of the jitter between tries.
+    pub jitter_seed: u64,
+    /// Connections for paid calls, at most; more calls wait.
+    pub connections_max: usize,
+    pub chat_endpoint: ChatEndpoint,
+    /// Custom endpoints only: whether `choices` and `output_schema` are sent as a `response_format`.
+    pub structured_outputs: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            api_key: Secret::default(),
+            organization: None,
+            project: None,
+            extra_headers: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            create_timeout: Duration::from_secs(120),
+            proxy: ProxyFrom::default(),
+            ca_file: None,
+            cost_header: None,
+            trust_body_cost: false,
+            retry: RetryPolicy::default(),
+            jitter_seed: 0,
+            connections_max: 4_096,
+            chat_endpoint: ChatEndpoint::default(),
+            structured_outputs: true,
+        }
+    }
+}
