@@ -1,0 +1,199 @@
+//! The paid endpoints: reads a request body, refuses what the API refuses, writes the answer. Sync calls and batch lines share it.
+
+mod chat;
+mod embeddings;
+mod moderations;
+mod params;
+mod responses;
+mod text;
+
+use crate::catalogue::{Catalogue, Kind, Lane, Model};
+use crate::clock::VirtualMs;
+use crate::config::SimConfig;
+use crate::errors::ApiError;
+use crate::tokens::Usage;
+pub(crate) use text::Schemas;
+
+/// A paid endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Chat,
+    Responses,
+    Embeddings,
+    Moderations,
+}
+
+impl Endpoint {
+    pub(crate) const ALL: [Self; 4] = [Self::Responses, Self::Chat, Self::Embeddings, Self::Moderations];
+
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Responses => "/v1/responses",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Moderations => "/v1/moderations",
+        }
+    }
+
+    pub(crate) fn from_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Chat | Self::Responses => Kind::Chat,
+            Self::Embeddings => Kind::Embedding,
+            Self::Moderations => Kind::Moderation,
+        }
+    }
+}
+
+/// How an answer is spoilt on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Twist {
+    #[default]
+    None,
+    Refusal,
+    Empty,
+    Length,
+    BadJson,
+    UsageMissing,
+}
+
+/// What an answer depends on besides the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'s> {
+    pub(crate) config: &'s SimConfig,
+    pub(crate) schemas: &'s Schemas,
+    /// Makes the ids.
+    pub(crate) key: u64,
+    /// Virtual time of the answer.
+    pub(crate) at_ms: VirtualMs,
+    pub(crate) twist: Twist,
+}
+
+#[derive(Debug)]
+enum Parsed<'a> {
+    Chat(text::TextCall<'a>),
+    Responses(text::TextCall<'a>),
+    Embeddings(embeddings::Request<'a>),
+    Moderations(moderations::Request<'a>),
+}
+
+/// A request that was read and whose model is known.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    parsed: Parsed<'a>,
+    pub(crate) model: &'a Model,
+    /// The dated name that answers carry.
+    pub(crate) served: String,
+    pub(crate) lane: Lane,
+}
+
+/// What the validation of a batch looks at in a line.
+#[derive(Debug, Default)]
+pub(crate) struct Glance {
+    pub(crate) tokens: u64,
+    /// Entries of an embeddings request.
+    pub(crate) inputs: u64,
+    pub(crate) stream: bool,
+}
+
+impl<'a> Parsed<'a> {
+    fn read(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, ApiError> {
+        Ok(match endpoint {
+            Endpoint::Chat => Self::Chat(chat::read(body)?),
+            Endpoint::Responses => Self::Responses(responses::read(body)?),
+            Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
+            Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
+        })
+    }
+
+    fn model(&self) -> &str {
+        match self {
+            Self::Chat(call) | Self::Responses(call) => &call.model,
+            Self::Embeddings(request) => &request.model,
+            Self::Moderations(request) => &request.model,
+        }
+    }
+
+    fn prompt_tokens(&self) -> u64 {
+        match self {
+            Self::Chat(call) | Self::Responses(call) => call.prompt.tokens(),
+            Self::Embeddings(request) => request.tokens(),
+            Self::Moderations(request) => request.tokens(),
+        }
+    }
+}
+
+/// Counts a batch line's body; a body that cannot be read counts its bytes, and fails later, alone.
+pub(crate) fn glance(endpoint: Endpoint, body: &[u8]) -> Glance {
+    match Parsed::read(endpoint, body) {
+        Ok(parsed) => Glance {
+            tokens: parsed.prompt_tokens(),
+            inputs: if let Parsed::Embeddings(request) = &parsed { request.inputs.len() as u64 } else { 1 },
+            stream: matches!(&parsed, Parsed::Chat(call) | Parsed::Responses(call) if call.stream),
+        },
+        Err(_) => Glance { tokens: (body.len() as u64).div_ceil(4), inputs: 1, stream: false },
+    }
+}
+
+/// Reads a body and finds its model. `batch` pins the lane; otherwise `service_tier` decides it.
+pub(crate) fn prepare<'a>(
+    models: &'a Catalogue,
+    endpoint: Endpoint,
+    body: &'a [u8],
+    batch: bool,
+) -> Result<Prepared<'a>, ApiError> {
+    let parsed = Parsed::read(endpoint, body)?;
+    let name = parsed.model();
+    if name.is_empty() {
+        return Err(ApiError::invalid(None, "", "you must provide a model parameter"));
+    }
+    let (model, served, lane) = {
+        let (model, served) = models.find(name)?;
+        if !model.serves(endpoint.kind()) {
+            let message = format!("The model `{name}` cannot be used with {}.", endpoint.path());
+            return Err(ApiError::new(404, "invalid_request_error", Some("model_not_found"), message));
+        }
+        (model.index, served.into_owned(), params::lane(&parsed, model, batch)?)
+    };
+    Ok(Prepared { parsed, model: &models.models[model], served, lane })
+}
+
+impl Prepared<'_> {
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.parsed.prompt_tokens()
+    }
+
+    /// What admission charges against the token limit: the prompt and the most that may come back.
+    pub(crate) fn token_estimate(&self) -> u64 {
+        let output = match &self.parsed {
+            Parsed::Chat(call) | Parsed::Responses(call) => call.max_output.unwrap_or(16),
+            _ => 0,
+        };
+        self.prompt_tokens().saturating_add(output)
+    }
+
+    /// Appends the response body.
+    pub(crate) fn answer(&self, context: &Context<'_>, out: &mut Vec<u8>) -> Result<Usage, ApiError> {
+        match &self.parsed {
+            Parsed::Chat(call) => {
+                let text = text::compose(call, self.model, context)?;
+                chat::write(out, self, call, &text, context);
+                Ok(text.usage)
+            }
+            Parsed::Responses(call) => {
+                let text = text::compose(call, self.model, context)?;
+                responses::write(out, self, call, &text, context);
+                Ok(text.usage)
+            }
+            Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
+            Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
+        }
+    }
+
+    fn tier(&self) -> &'static str {
+        if self.lane == Lane::Flex { "flex" } else { "default" }
+    }
+}

@@ -1,0 +1,326 @@
+//! The lines of output and error files. They are functions of the input line, so nothing is kept but the input.
+
+use super::validate::InputLine;
+use crate::api::{Context, Endpoint, Twist, prepare};
+use crate::bill::{Sums, cost};
+use crate::catalogue::Lane;
+use crate::clock::VirtualMs;
+use crate::errors::ApiError;
+use crate::faults::Fault;
+use crate::json::{push_str, push_u64};
+use crate::rng::{below, mix, push_hex};
+use crate::server::State;
+use crate::tokens::Usage;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+const PIECE_BYTES: usize = 256 * 1_024;
+
+/// Which file a line is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Output,
+    Errors,
+}
+
+/// Why lines did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    Expired,
+    Cancelled,
+}
+
+/// A batch whose run is over, ready to be written.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) ordinal: u64,
+    pub(crate) key: u64,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) input: Bytes,
+    pub(crate) spans: Vec<(u32, u32)>,
+    /// Order of execution and of writing.
+    pub(crate) order: Vec<u32>,
+    /// How many of the order ran.
+    pub(crate) ran: usize,
+    pub(crate) rest: Rest,
+    pub(crate) at_ms: VirtualMs,
+}
+
+/// Sums over a run.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) usage: Usage,
+    pub(crate) sums: Sums,
+    pub(crate) output_bytes: u64,
+    pub(crate) error_bytes: u64,
+}
+
+enum Outcome {
+    Answered(Usage, u64),
+    Failed,
+    NotRun,
+}
+
+/// Lines being written, one buffer per file.
+#[derive(Default)]
+struct Sheets {
+    output: Vec<u8>,
+    errors: Vec<u8>,
+}
+
+/// A seeded permutation of `0..lines`.
+pub(crate) fn shuffled(lines: usize, key: u64, shuffle: bool) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..u32::try_from(lines).unwrap_or(u32::MAX)).collect();
+    if shuffle {
+        for at in (1..order.len()).rev() {
+            order.swap(at, below(mix(key ^ at as u64), at + 1));
+        }
+    }
+    order
+}
+
+impl Run {
+    /// Writes every line once and throws the text away.
+    pub(crate) fn tally(&self, state: &State) -> Tally {
+        let (mut tally, mut sheets) = (Tally::default(), Sheets::default());
+        for at in 0..self.order.len() {
+            match self.line(state, at, &mut sheets) {
+                Outcome::Answered(usage, nanos) => {
+                    tally.completed += 1;
+                    tally.usage.add(usage);
+                    tally.sums.add(usage, nanos);
+                }
+                Outcome::Failed => tally.failed += 1,
+                Outcome::NotRun => {}
+            }
+            tally.output_bytes += sheets.output.len() as u64;
+            tally.error_bytes += sheets.errors.len() as u64;
+            sheets.output.clear();
+            sheets.errors.clear();
+        }
+        tally
+    }
+
+    /// The first `size` bytes of a file, made piece by piece on a blocking thread.
+    pub(crate) fn stream(
+        self: &Arc<Self>,
+        state: &Arc<State>,
+        side: Side,
+        size: usize,
+    ) -> mpsc::Receiver<std::io::Result<Bytes>> {
+        let (sender, receiver) = mpsc::channel(4);
+        let (run, state) = (self.clone(), state.clone());
+        tokio::task::spawn_blocking(move || {
+            let (mut sheets, mut piece, mut left) =
+                (Sheets::default(), Vec::with_capacity(PIECE_BYTES), size);
+            for at in 0..run.order.len() {
+                run.line(&state, at, &mut sheets);
+                piece.extend_from_slice(if side == Side::Output { &sheets.output } else { &sheets.errors });
+                sheets.output.clear();
+                sheets.errors.clear();
+                if piece.len() < PIECE_BYTES && at + 1 < run.order.len() {
+                    continue;
+                }
+                piece.truncate(left);
+                left -= piece.len();
+                let next = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
+                if !next.is_empty() && sender.blocking_send(Ok(Bytes::from(next))).is_err() {
+                    return; // the reader went away
+                }
+            }
+        });
+        receiver
+    }
+
+    /// Writes line number `at` of the order, with whatever faults do to it.
+    fn line(&self, state: &State, at: usize, sheets: &mut Sheets) -> Outcome {
+        let index = self.order[at];
+        let (start, length) = self.spans[index as usize];
+        let line = &self.input[start as usize..start as usize + length as usize];
+        let Ok(InputLine { custom_id: Some(id), body: Some(body), .. }) =
+            serde_json::from_slice::<InputLine<'_>>(line)
+        else {
+            return Outcome::NotRun; // validation has refused such lines
+        };
+        let key = mix(self.key ^ mix(u64::from(index)));
+        if at >= self.ran {
+            self.write_rest(&mut sheets.errors, key, id.get());
+            return Outcome::NotRun;
+        }
+        let hit = |fault| !state.faults.none() && state.faults.line(fault, self.ordinal, u64::from(index));
+        let start = (sheets.output.len(), sheets.errors.len());
+        let outcome = self.execute(state, u64::from(index), key, id.get(), body.get(), sheets);
+        if hit(Fault::LineMissing) {
+            sheets.output.truncate(start.0);
+            sheets.errors.truncate(start.1);
+        }
+        if hit(Fault::LineTwice) {
+            let other_body = state.faults.pick(key) & 1 == 1;
+            self.write_twice(state, key, id.get(), body.get(), sheets, start.0, other_body);
+        }
+        if hit(Fault::LineUnknown) {
+            let mut unknown = b"\"unknown-".to_vec();
+            push_hex(&mut unknown, key, 12);
+            unknown.push(b'"');
+            let unknown = String::from_utf8(unknown).unwrap_or_default();
+            let _ = self.answer(state, key ^ 7, &unknown, body.get(), Twist::None, &mut sheets.output);
+        }
+        outcome
+    }
+
+    fn execute(
+        &self,
+        state: &State,
+        index: u64,
+        key: u64,
+        id: &str,
+        body: &str,
+        sheets: &mut Sheets,
+    ) -> Outcome {
+        let mut twist = Twist::None;
+        if !state.faults.none() {
+            let hit = |fault| state.faults.line(fault, self.ordinal, index);
+            if state.faults.batch(Fault::ErrorOnly, self.ordinal).is_some() {
+                write_failure(&mut sheets.errors, key, id, &ApiError::server());
+                return Outcome::Failed;
+            }
+            if hit(Fault::LineError) {
+                spoil(state.faults.pick(key), key, id, sheets);
+                return Outcome::Failed;
+            }
+            let twists = [
+                (Fault::Refusal, Twist::Refusal),
+                (Fault::Empty, Twist::Empty),
+                (Fault::Length, Twist::Length),
+                (Fault::BadJson, Twist::BadJson),
+                (Fault::UsageMissing, Twist::UsageMissing),
+            ];
+            twist = twists.into_iter().find(|(fault, _)| hit(*fault)).map_or(Twist::None, |(_, twist)| twist);
+        }
+        match self.answer(state, key, id, body, twist, &mut sheets.output) {
+            Ok((usage, nanos)) => Outcome::Answered(usage, nanos),
+            Err(error) => {
+                write_failure(&mut sheets.errors, key, id, &error);
+                Outcome::Failed
+            }
+        }
+    }
+
+    /// Appends a success line; on an error nothing is appended. Gives usage and cost in nano-dollars.
+    fn answer(
+        &self,
+        state: &State,
+        key: u64,
+        id: &str,
+        body: &str,
+        twist: Twist,
+        out: &mut Vec<u8>,
+    ) -> Result<(Usage, u64), ApiError> {
+        let start = out.len();
+        let context =
+            Context { config: &state.config, schemas: &state.schemas, key, at_ms: self.at_ms, twist };
+        write_head(out, key, id, 200);
+        let answered = prepare(&state.models, self.endpoint, body.as_bytes(), true).and_then(|prepared| {
+            let usage = prepared.answer(&context, out)?;
+            Ok((usage, cost(prepared.model, Lane::Batch, usage)))
+        });
+        match answered {
+            Ok(_) => out.extend_from_slice(b"},\"error\":null}\n"),
+            Err(_) => out.truncate(start),
+        }
+        answered
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one line")]
+    fn write_twice(
+        &self,
+        state: &State,
+        key: u64,
+        id: &str,
+        body: &str,
+        sheets: &mut Sheets,
+        start: usize,
+        other_body: bool,
+    ) {
+        if other_body {
+            let _ = self.answer(state, key ^ 3, id, body, Twist::Empty, &mut sheets.output);
+            return;
+        }
+        let same = sheets.output[start..].to_vec();
+        sheets.output.extend_from_slice(&same);
+    }
+
+    fn write_rest(&self, out: &mut Vec<u8>, key: u64, id: &str) {
+        let (code, message) = match self.rest {
+            Rest::Expired => {
+                ("batch_expired", "This request could not be executed before the completion window expired.")
+            }
+            Rest::Cancelled => {
+                ("batch_cancelled", "This request was not executed because the batch was cancelled.")
+            }
+        };
+        out.extend_from_slice(b"{\"id\":\"batch_req_");
+        push_hex(out, key, 32);
+        out.extend_from_slice(b"\",\"custom_id\":");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b",\"response\":null,\"error\":{\"code\":");
+        push_str(out, code);
+        out.extend_from_slice(b",\"message\":");
+        push_str(out, message);
+        out.extend_from_slice(b"}}\n");
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, key: u64, id: &str, status: u16) {
+    out.extend_from_slice(b"{\"id\":\"batch_req_");
+    push_hex(out, key, 32);
+    out.extend_from_slice(b"\",\"custom_id\":");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b",\"response\":{\"status_code\":");
+    push_u64(out, u64::from(status));
+    out.extend_from_slice(b",\"request_id\":\"");
+    push_hex(out, key ^ 5, 32);
+    out.extend_from_slice(b"\",\"body\":");
+}
+
+fn write_failure(out: &mut Vec<u8>, key: u64, id: &str, error: &ApiError) {
+    write_head(out, key, id, error.status);
+    error.write(out);
+    out.extend_from_slice(b"},\"error\":null}\n");
+}
+
+/// One failed line of the fault `line-errors`.
+fn spoil(pick: u64, key: u64, id: &str, sheets: &mut Sheets) {
+    match pick % 4 {
+        0 => write_failure(
+            &mut sheets.errors,
+            key,
+            id,
+            &ApiError::invalid(
+                Some("content_policy_violation"),
+                "",
+                "This request was refused by our policy.",
+            ),
+        ),
+        1 => write_failure(
+            &mut sheets.errors,
+            key,
+            id,
+            &ApiError::new(
+                429,
+                "requests",
+                Some("rate_limit_exceeded"),
+                "Rate limit reached. Please try again in 1s.",
+            ),
+        ),
+        2 => write_failure(&mut sheets.errors, key, id, &ApiError::server()),
+        _ => {
+            write_head(&mut sheets.output, key, id, 200);
+            ApiError::server().write(&mut sheets.output);
+            sheets.output.extend_from_slice(b"},\"error\":null}\n");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Batches: create, look, list, cancel. A task per batch moves it through its states in virtual time.
+
+pub(crate) mod lines;
+mod run;
+mod store;
+mod validate;
+
+use crate::api::Endpoint;
+use crate::errors::ApiError;
+use crate::faults::{Fault, Place};
+use crate::files::{File, page_size};
+use crate::server::{Reply, State};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+pub(crate) use store::{Batch, Batches, Status};
+
+const METADATA_PAIRS_MAX: usize = 16;
+
+/// A create request that passed every check.
+#[derive(Debug)]
+pub(crate) struct Order {
+    endpoint: Endpoint,
+    input: Arc<File>,
+    metadata: Option<Map<String, Value>>,
+    output_secs: Option<u64>,
+}
+
+/// What the caller of a create sees.
+#[derive(Debug)]
+pub(crate) enum Created {
+    Answer(Reply),
+    /// The connection closes without an answer.
+    Lost,
+}
+
+/// POST /v1/batches
+pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiError> {
+    let order = order(state, body)?;
+    if let Some(wait) = state.batches.too_many(&state.clock, state.config.batches_per_hour) {
+        let mut error = ApiError::new(
+            429,
+            "rate_limit_error",
+            Some("rate_limit_exceeded"),
+            "Rate limit reached for batch creations per hour.",
+        );
+        error.retry_after = Some(wait);
+        return Err(error);
+    }
+    let hit = |fault| state.faults.hit(fault, Place::Create);
+    if hit(Fault::CreateLate) {
+        create_later(state, order);
+        return Ok(Created::Lost);
+    }
+    let batch = start(state, order);
+    if hit(Fault::CreateLost) {
+        return Ok(Created::Lost);
+    }
+    if hit(Fault::Create5xx) {
+        return Ok(Created::Answer(Reply::html(502, "Bad Gateway")));
+    }
+    let mut view = batch.view(state, false);
+    if hit(Fault::CreateNoId) {
+        view.remove("id");
+    }
+    Ok(Created::Answer(Reply::of(&view)))
+}
+
+/// The request was slow on its way: it is carried out later, unless its input file is gone by then.
+fn create_later(state: &Arc<State>, order: Order) {
+    let at = state.clock.now_ms() + crate::clock::ms(state.config.late_secs);
+    let state = state.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = state.stop.cancelled() => {}
+            () = state.clock.sleep_until(at) => {
+                if state.files.get(&order.input.id).is_some() {
+                    start(&state, order);
+                }
+            }
+        }
+    });
+}
+
+fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
+    if state.faults.has(Fault::Foreign) {
+        state.batches.add_foreign(state);
+    }
+    let batch = state.batches.add(state, order.endpoint, &order.input.id, order.metadata, order.output_secs);
+    let (owner, task) = (state.clone(), batch.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = owner.stop.cancelled() => {}
+            () = run::drive(&owner, &task, &order.input) => {}
+        }
+    });
+    batch
+}
+
+fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
+    let body: Value = serde_json::from_slice(body).map_err(|error| crate::errors::from_parse(&error))?;
+    let file_id = text(&body, "input_file_id")?;
+    let endpoint = text(&body, "endpoint")?;
+    let window = text(&body, "completion_window")?;
+    let endpoint = Endpoint::from_path(endpoint)
+        .ok_or_else(|| unsupported("endpoint", endpoint, &Endpoint::ALL.map(Endpoint::path)))?;
+    if window != "24h" {
+        return Err(unsupported("completion_window", window, &["24h"]));
+    }
+    let metadata = metadata(&body)?;
+    let output_secs = body.pointer("/output_expires_after/seconds").and_then(Value::as_u64);
+    let input = state.files.get(file_id).ok_or_else(|| {
+        let message = format!("Cannot find file {file_id}, or project proj_sim does not have access to it.");
+        ApiError::invalid(Some("invalid_request"), "file_id", message)
+    })?;
+    if input.purpose != "batch" {
+        let message = format!(
+            "Invalid file purpose: '{}'. The input file of a batch must have purpose 'batch'.",
+            input.purpose
+        );
+        return Err(ApiError::invalid(Some("invalid_value"), "input_file_id", message));
+    }
+    Ok(Order { endpoint, input, metadata, output_secs })
+}
+
+fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+    match body.get(name) {
+        None | Some(Value::Null) => Err(ApiError::missing(name)),
+        Some(value) => value.as_str().ok_or_else(|| ApiError::bad_type(name, "a string", &value.to_string())),
+    }
+}
+
+fn unsupported(param: &str, value: &str, allowed: &[&str]) -> ApiError {
+    let allowed = allowed.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(", ");
+    ApiError::invalid(
+        Some("invalid_value"),
+        param,
+        format!("Invalid value: '{value}'. Supported values are: {allowed}."),
+    )
+}
+
+fn metadata(body: &Value) -> Result<Option<Map<String, Value>>, ApiError> {
+    let map = match body.get("metadata") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(map)) => map,
+        Some(other) => return Err(ApiError::bad_type("metadata", "an object", &other.to_string())),
+    };
+    if map.len() > METADATA_PAIRS_MAX {
+        let message = format!(
+            "Invalid 'metadata': too many properties. Expected at most {METADATA_PAIRS_MAX}, but got {}.",
+            map.len()
+        );
+        return Err(ApiError::invalid(Some("object_above_max_properties"), "metadata", message));
+    }
+    for (key, value) in map {
+        let param = format!("metadata.{key}");
+        let Some(value) = value.as_str() else {
+            return Err(ApiError::bad_type(&param, "a string", &value.to_string()));
+        };
+        if key.chars().count() > 64 || value.chars().count() > 512 {
+            return Err(ApiError::invalid(
+                Some("string_above_max_length"),
+                &param,
+                format!("Invalid '{param}': string too long."),
+            ));
+        }
+    }
+    Ok(Some(map.clone()))
+}
+
+fn find(state: &State, id: &str) -> Result<Arc<Batch>, ApiError> {
+    state.batches.get(id).ok_or_else(|| ApiError::not_found(format!("No batch found with id '{id}'.")))
+}
+
+/// GET /v1/batches/{id}
+pub(crate) fn retrieve(state: &State, id: &str) -> Result<Reply, ApiError> {
+    let batch = find(state, id)?;
+    if state.faults.hit(Fault::Gone, Place::Poll) {
+        return Err(ApiError::not_found(format!("No batch found with id '{id}'.")));
+    }
+    Ok(Reply::of(&batch.view(state, true)))
+}
+
+/// POST /v1/batches/{id}/cancel
+pub(crate) fn cancel(state: &State, id: &str) -> Result<Reply, ApiError> {
+    let batch = find(state, id)?;
+    batch.ask_cancel(&state.clock).map_err(|status| {
+        let message = format!("Cannot cancel a batch with status '{}'.", status.word());
+        ApiError::new(409, "invalid_request_error", None, message)
+    })?;
+    Ok(Reply::of(&batch.view(state, false)))
+}
+
+/// GET /v1/batches
+pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
+    let limit = page_size(query, 20, 100)?;
+    let hit = |fault| state.faults.hit(fault, Place::List);
+    let mut lag = state.config.list_lag_secs;
+    if hit(Fault::ListLag) && lag <= 0.0 {
+        lag = 120.0;
+    }
+    let mut batches = if hit(Fault::ListEmpty) {
+        Vec::new()
+    } else {
+        state.batches.visible(&state.clock, crate::clock::ms(lag))
+    };
+    batches.reverse();
+    let repeat = query.contains_key("after") && hit(Fault::ListRepeat);
+    let start = match query.get("after").filter(|_| !repeat) {
+        Some(after) => batches.iter().position(|batch| batch.id == *after).map_or(batches.len(), |at| at + 1),
+        None => 0,
+    };
+    let page = &batches[start..batches.len().min(start + limit)];
+    let data: Vec<Map<String, Value>> = page.iter().map(|batch| batch.view(state, false)).collect();
+    Ok(Reply::of(&serde_json::json!({
+        "object": "list",
+        "data": data,
+        "first_id": page.first().map(|batch| &batch.id),
+        "last_id": page.last().map(|batch| &batch.id),
+        "has_more": start + page.len() < batches.len(),
+    })))
+}

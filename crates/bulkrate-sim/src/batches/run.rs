@@ -1,0 +1,214 @@
+//! One batch's way through its states.
+
+use super::lines::{Rest, Run, Side, Tally, shuffled};
+use super::validate::{Plan, Refusals, token_limit, validate};
+use super::{Batch, Status};
+use crate::catalogue::Lane;
+use crate::clock::ms;
+use crate::faults::Fault;
+use crate::files::{Content, File};
+use crate::rng::hash;
+use crate::server::State;
+use bytes::Bytes;
+use serde_json::json;
+use std::sync::Arc;
+
+const OUTPUT_FILE_SECS: u64 = 30 * 86_400;
+const STUCK_FINALIZING_SECS: f64 = 6.0 * 3_600.0;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Completed,
+    Expired,
+    Cancelled,
+}
+
+/// Runs a batch from `validating` to its end.
+pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<File>) {
+    let hit = |fault| state.faults.batch(fault, batch.ordinal);
+    let Content::Stored(bytes) = &input.content else { return };
+    let stuck = hit(Fault::StuckValidating).is_some();
+    let validated = batch.created_ms + ms(state.config.validating_secs);
+    if cancelled_before(state, batch, if stuck { u64::MAX / 2 } else { validated }).await {
+        return end_unstarted(state, batch).await;
+    }
+    let plan = match checked(state, batch, bytes.clone()).await {
+        Ok(plan) => plan,
+        Err(refusals) => return fail(state, batch, refusals),
+    };
+    if hit(Fault::FailFile).is_some() {
+        let message = "The input file could not be processed.";
+        return fail(
+            state,
+            batch,
+            vec![json!({"code": "invalid_request", "message": message, "param": "file_id", "line": null})],
+        );
+    }
+    let (model, tokens) = (plan.model, plan.tokens);
+    if !state.batches.enqueue(model, tokens, state.config.enqueued_tokens) {
+        return fail(
+            state,
+            batch,
+            vec![token_limit(&plan.model_name, state.config.enqueued_tokens.unwrap_or(0))],
+        );
+    }
+    process(state, batch, plan, bytes.clone()).await;
+    state.batches.release(model, tokens);
+}
+
+/// Waits until a virtual time; true when a cancellation came first.
+async fn cancelled_before(state: &State, batch: &Batch, at: u64) -> bool {
+    tokio::select! {
+        biased;
+        () = batch.cancel.cancelled() => true,
+        () = state.clock.sleep_until(at) => false,
+    }
+}
+
+async fn checked(state: &Arc<State>, batch: &Arc<Batch>, input: Bytes) -> Result<Plan, Refusals> {
+    let (state, endpoint) = (state.clone(), batch.endpoint);
+    let work = tokio::task::spawn_blocking(move || validate(&state.models, endpoint, &input));
+    work.await.unwrap_or_else(|_| Err(vec![json!({"code": "server_error", "message": "The file could not be validated.", "param": null, "line": null})]))
+}
+
+fn fail(state: &State, batch: &Batch, refusals: Refusals) {
+    let mut life = batch.life();
+    life.status = Status::Failed;
+    life.failed_at = Some(state.clock.now());
+    life.errors = Some(json!({"object": "list", "data": refusals}));
+}
+
+/// A batch cancelled while validating has nothing to show.
+async fn end_unstarted(state: &State, batch: &Batch) {
+    state.clock.sleep_until(state.clock.now_ms() + ms(state.config.cancel_secs)).await;
+    let mut life = batch.life();
+    life.status = Status::Cancelled;
+    life.cancelled_at = Some(state.clock.now());
+}
+
+async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Bytes) {
+    let lines = plan.spans.len();
+    let expire = state.faults.batch(Fault::Expire, batch.ordinal).map(|share| share.unwrap_or(0.5));
+    let start = begin(state, batch, &plan);
+    let full = start + ms(state.config.run_secs).max(1);
+    let stop = expire
+        .map_or(full.min(batch.expires_ms().max(start + 1)), |share| start + scaled(full - start, share));
+    let mut end = if expire.is_some() || stop < full { End::Expired } else { End::Completed };
+    let mut ran = scaled(lines as u64, (stop - start) as f64 / (full - start) as f64);
+    batch.life().span = Some((start, full));
+    if cancelled_before(state, batch, stop).await {
+        end = End::Cancelled;
+        let mut life = batch.life();
+        ran = life.done(state.clock.now_ms());
+        (life.completed, life.span) = (ran, None);
+    }
+    if let Some(share) = expire.filter(|_| end == End::Expired) {
+        ran = scaled(lines as u64, share);
+    }
+    if state.faults.batch(Fault::CancelDone, batch.ordinal).is_some() && end == End::Cancelled {
+        ran = lines as u64;
+    }
+    let run = Arc::new(Run {
+        ordinal: batch.ordinal,
+        key: hash(batch.id.as_bytes(), state.config.seed),
+        endpoint: batch.endpoint,
+        input,
+        order: order(state, batch, lines),
+        spans: plan.spans,
+        ran: usize::try_from(ran).unwrap_or(lines).min(lines),
+        rest: if end == End::Cancelled { Rest::Cancelled } else { Rest::Expired },
+        at_ms: state.clock.now_ms(),
+    });
+    let tally = wind_down(state, batch, &run, &mut end).await;
+    finish(state, batch, &run, &tally, end, plan.model);
+}
+
+fn scaled(amount: u64, share: f64) -> u64 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count of lines or milliseconds"
+    )]
+    let scaled = (amount as f64 * share.clamp(0.0, 1.0)).round() as u64;
+    scaled.min(amount)
+}
+
+/// Enters `in_progress` (unless a cancellation was faster) and gives the virtual start.
+fn begin(state: &State, batch: &Batch, plan: &Plan) -> u64 {
+    let start = state.clock.now_ms();
+    let mut life = batch.life();
+    if life.status == Status::Validating {
+        life.status = Status::InProgress;
+    }
+    life.in_progress_at = Some(start / 1_000);
+    life.total = plan.spans.len() as u64;
+    life.model = Some(plan.served.clone());
+    start
+}
+
+fn order(state: &State, batch: &Batch, lines: usize) -> Vec<u32> {
+    let shuffle =
+        !state.faults.has(Fault::Shuffled) || state.faults.batch(Fault::Shuffled, batch.ordinal).is_some();
+    shuffled(lines, hash(batch.id.as_bytes(), state.config.seed ^ 1), shuffle)
+}
+
+/// `finalizing` or `cancelling`, while the lines are written for the first time. A cancellation still counts in `finalizing`.
+async fn wind_down(state: &Arc<State>, batch: &Arc<Batch>, run: &Arc<Run>, end: &mut End) -> Tally {
+    let (owner, work) = (state.clone(), run.clone());
+    let tally = tokio::task::spawn_blocking(move || work.tally(&owner));
+    let now = state.clock.now_ms();
+    if *end != End::Cancelled {
+        {
+            let mut life = batch.life();
+            life.completed = run.ran as u64;
+            if life.status == Status::InProgress && *end == End::Completed {
+                life.status = Status::Finalizing;
+                life.finalizing_at = Some(now / 1_000);
+            }
+        }
+        let stuck = state.faults.batch(Fault::StuckFinalizing, batch.ordinal).is_some();
+        let secs = if stuck { STUCK_FINALIZING_SECS } else { state.config.finalizing_secs };
+        if cancelled_before(state, batch, now + ms(secs)).await {
+            *end = End::Cancelled;
+        }
+    }
+    if *end == End::Cancelled {
+        state.clock.sleep_until(state.clock.now_ms() + ms(state.config.cancel_secs)).await;
+    }
+    tally.await.unwrap_or_default()
+}
+
+fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end: End, model: usize) {
+    state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
+    let now = state.clock.now();
+    let file = |side, bytes, suffix| {
+        (bytes > 0).then(|| {
+            let file = state.files.add(File {
+                id: state.keys.id("file-", 22, false),
+                bytes,
+                created_at: now,
+                expires_at: Some(now + batch.output_secs.unwrap_or(OUTPUT_FILE_SECS)),
+                filename: format!("{}_{suffix}.jsonl", batch.id),
+                purpose: "batch_output".to_owned(),
+                content: Content::Lines(run.clone(), side),
+            });
+            file.id.clone()
+        })
+    };
+    let output = file(Side::Output, tally.output_bytes, "output");
+    let errors = file(Side::Errors, tally.error_bytes, "error");
+    let mut life = batch.life();
+    life.output_file_id = output;
+    life.error_file_id = errors;
+    life.completed = tally.completed;
+    life.failed = tally.failed;
+    life.usage = Some(tally.usage);
+    let (status, at) = match end {
+        End::Completed => (Status::Completed, &mut life.completed_at),
+        End::Expired => (Status::Expired, &mut life.expired_at),
+        End::Cancelled => (Status::Cancelled, &mut life.cancelled_at),
+    };
+    *at = Some(now);
+    life.status = status;
+}

@@ -1,0 +1,300 @@
+//! Batches as the account keeps them, their wire view, and the enqueued-token ledger.
+
+use crate::api::Endpoint;
+use crate::clock::{Clock, VirtualMs};
+use crate::faults::Fault;
+use crate::rng::mix;
+use crate::server::State;
+use crate::tokens::Usage;
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const WINDOW_SECS: u64 = 86_400;
+const LATE_POLLS: u32 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Validating,
+    Failed,
+    InProgress,
+    Finalizing,
+    Completed,
+    Expired,
+    Cancelling,
+    Cancelled,
+}
+
+impl Status {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Validating => "validating",
+            Self::Failed => "failed",
+            Self::InProgress => "in_progress",
+            Self::Finalizing => "finalizing",
+            Self::Completed => "completed",
+            Self::Expired => "expired",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What changes while a batch lives. Times are Unix seconds.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) status: Status,
+    pub(crate) model: Option<String>,
+    pub(crate) errors: Option<Value>,
+    pub(crate) output_file_id: Option<String>,
+    pub(crate) error_file_id: Option<String>,
+    pub(crate) in_progress_at: Option<u64>,
+    pub(crate) finalizing_at: Option<u64>,
+    pub(crate) completed_at: Option<u64>,
+    pub(crate) failed_at: Option<u64>,
+    pub(crate) expired_at: Option<u64>,
+    pub(crate) cancelling_at: Option<u64>,
+    pub(crate) cancelled_at: Option<u64>,
+    pub(crate) total: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) usage: Option<Usage>,
+    /// Virtual start and end of the run, from which progress follows.
+    pub(crate) span: Option<(VirtualMs, VirtualMs)>,
+    polls_until_output: u32,
+}
+
+/// One batch.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) id: String,
+    /// Position in the order of creation; faults are drawn by it.
+    pub(crate) ordinal: u64,
+    pub(crate) endpoint: Endpoint,
+    input_file_id: String,
+    pub(crate) created_ms: VirtualMs,
+    metadata: Option<Map<String, Value>>,
+    /// Life of the output files in seconds.
+    pub(crate) output_secs: Option<u64>,
+    pub(crate) cancel: CancellationToken,
+    life: Mutex<Life>,
+}
+
+impl Batch {
+    pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn expires_ms(&self) -> VirtualMs {
+        self.created_ms + WINDOW_SECS * 1_000
+    }
+
+    /// Starts a cancellation, or gives the status that forbids it. A second request changes nothing.
+    pub(crate) fn ask_cancel(&self, clock: &Clock) -> Result<(), Status> {
+        let mut life = self.life();
+        match life.status {
+            Status::Completed | Status::Failed | Status::Expired => return Err(life.status),
+            Status::Cancelling | Status::Cancelled => return Ok(()),
+            Status::Validating | Status::InProgress | Status::Finalizing => {}
+        }
+        life.status = Status::Cancelling;
+        life.cancelling_at = Some(clock.now());
+        drop(life);
+        self.cancel.cancel();
+        Ok(())
+    }
+
+    /// The batch object. `poll` is a look at this batch alone, which some faults count.
+    pub(crate) fn view(&self, state: &State, poll: bool) -> Map<String, Value> {
+        let mut life = self.life();
+        let hit = |fault| state.faults.batch(fault, self.ordinal).is_some();
+        let ended = matches!(life.status, Status::Completed | Status::Expired | Status::Cancelled);
+        let (mut output, mut error) = (json!(life.output_file_id), json!(life.error_file_id));
+        if ended && !state.faults.none() {
+            if hit(Fault::OutputLate) && life.polls_until_output > 0 {
+                output = Value::Null;
+                life.polls_until_output -= u32::from(poll);
+            }
+            if hit(Fault::NoFiles) {
+                (output, error) = (Value::Null, Value::Null);
+            }
+            if hit(Fault::OutputEmptyId) {
+                output = json!("");
+            }
+            if hit(Fault::ErrorEmptyId) && error.is_null() {
+                error = json!("");
+            }
+        }
+        let mut status = life.status.word();
+        if life.status == Status::InProgress && poll && hit(Fault::UnknownStatus) {
+            status = "paused";
+        }
+        let view = json!({
+            "id": self.id, "object": "batch", "endpoint": self.endpoint.path(), "model": life.model, "errors": life.errors,
+            "input_file_id": self.input_file_id, "completion_window": "24h", "status": status,
+            "output_file_id": output, "error_file_id": error,
+            "created_at": self.created_ms / 1_000, "in_progress_at": life.in_progress_at, "expires_at": self.expires_ms() / 1_000,
+            "finalizing_at": life.finalizing_at, "completed_at": life.completed_at, "failed_at": life.failed_at,
+            "expired_at": life.expired_at, "cancelling_at": life.cancelling_at, "cancelled_at": life.cancelled_at,
+            "request_counts": {"total": life.total, "completed": life.done(state.clock.now_ms()), "failed": life.failed},
+            "usage": life.usage.map(usage), "metadata": self.metadata,
+        });
+        if let Value::Object(map) = view { map } else { Map::new() }
+    }
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            status: Status::Validating,
+            model: None,
+            errors: None,
+            output_file_id: None,
+            error_file_id: None,
+            in_progress_at: None,
+            finalizing_at: None,
+            completed_at: None,
+            failed_at: None,
+            expired_at: None,
+            cancelling_at: None,
+            cancelled_at: None,
+            total: 0,
+            completed: 0,
+            failed: 0,
+            usage: None,
+            span: None,
+            polls_until_output: LATE_POLLS,
+        }
+    }
+
+    /// Lines that have run by `now`.
+    pub(crate) fn done(&self, now: VirtualMs) -> u64 {
+        match (self.status, self.span) {
+            (Status::InProgress | Status::Cancelling, Some((start, end))) if end > start => {
+                let passed = u128::from(now.clamp(start, end) - start);
+                let done = u128::from(self.total) * passed / u128::from(end - start);
+                u64::try_from(done).unwrap_or(self.total)
+            }
+            _ => self.completed,
+        }
+    }
+}
+
+fn usage(usage: Usage) -> Value {
+    json!({
+        "input_tokens": usage.prompt, "input_tokens_details": {"cached_tokens": usage.cached},
+        "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.prompt + usage.output,
+    })
+}
+
+/// All batches of the account.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    order: Vec<Arc<Batch>>,
+    by_id: HashMap<String, Arc<Batch>>,
+    ordinals: u64,
+    creations: VecDeque<VirtualMs>,
+    enqueued: HashMap<usize, u64>,
+}
+
+impl Batches {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(
+        &self,
+        state: &State,
+        endpoint: Endpoint,
+        input_file_id: &str,
+        metadata: Option<Map<String, Value>>,
+        output_secs: Option<u64>,
+    ) -> Arc<Batch> {
+        let mut inner = self.inner();
+        let batch = Arc::new(Batch {
+            id: state.keys.id("batch_", 32, true),
+            ordinal: inner.ordinals,
+            endpoint,
+            input_file_id: input_file_id.to_owned(),
+            created_ms: state.clock.now_ms(),
+            metadata,
+            output_secs,
+            cancel: CancellationToken::new(),
+            life: Mutex::new(Life::new()),
+        });
+        inner.ordinals += 1;
+        inner.order.push(batch.clone());
+        inner.by_id.insert(batch.id.clone(), batch.clone());
+        batch
+    }
+
+    /// A batch of somebody else in the same account: never runs.
+    pub(crate) fn add_foreign(&self, state: &State) {
+        let mut metadata = Map::new();
+        metadata.insert("owner".to_owned(), json!("another tool"));
+        let mut inner = self.inner();
+        let batch = Arc::new(Batch {
+            id: state.keys.id("batch_", 32, true),
+            ordinal: mix(inner.order.len() as u64) | 1 << 63,
+            endpoint: Endpoint::Chat,
+            input_file_id: state.keys.id("file-", 22, false),
+            created_ms: state.clock.now_ms(),
+            metadata: Some(metadata),
+            output_secs: None,
+            cancel: CancellationToken::new(),
+            life: Mutex::new(Life::new()),
+        });
+        inner.order.push(batch.clone());
+        inner.by_id.insert(batch.id.clone(), batch);
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Batch>> {
+        self.inner().by_id.get(id).cloned()
+    }
+
+    /// Oldest first; those younger than the lag are left out.
+    pub(crate) fn visible(&self, clock: &Clock, lag_ms: u64) -> Vec<Arc<Batch>> {
+        let now = clock.now_ms();
+        self.inner().order.iter().filter(|batch| batch.created_ms + lag_ms <= now).cloned().collect()
+    }
+
+    /// Counts a creation, or says how long (in real time) until one is allowed.
+    pub(crate) fn too_many(&self, clock: &Clock, limit: Option<u64>) -> Option<Duration> {
+        let limit = usize::try_from(limit?).unwrap_or(usize::MAX);
+        let (now, mut inner) = (clock.now_ms(), self.inner());
+        while inner.creations.front().is_some_and(|&at| at + 3_600_000 <= now) {
+            inner.creations.pop_front();
+        }
+        if inner.creations.len() >= limit {
+            let oldest = inner.creations.front().copied().unwrap_or(now);
+            return Some(clock.real((oldest + 3_600_000).saturating_sub(now)).max(Duration::from_millis(1)));
+        }
+        inner.creations.push_back(now);
+        None
+    }
+
+    /// Holds a batch's prompt tokens against its model's limit; false when they do not fit.
+    pub(crate) fn enqueue(&self, model: usize, tokens: u64, limit: Option<u64>) -> bool {
+        let mut inner = self.inner();
+        let held = inner.enqueued.entry(model).or_default();
+        if limit.is_some_and(|limit| held.saturating_add(tokens) > limit) {
+            return false;
+        }
+        *held += tokens;
+        true
+    }
+
+    pub(crate) fn release(&self, model: usize, tokens: u64) {
+        if let Some(held) = self.inner().enqueued.get_mut(&model) {
+            *held = held.saturating_sub(tokens);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What happens in `validating`: every line is looked at, and one bad line fails the file.
+
+use crate::api::{Endpoint, glance};
+use crate::catalogue::{Catalogue, Kind, Lane, Model};
+use crate::json;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json as value};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+const LINES_MAX: usize = 50_000;
+const EMBEDDING_INPUTS_MAX: u64 = 50_000;
+const ERRORS_MAX: usize = 100;
+
+/// One line of an input file.
+#[derive(Deserialize)]
+pub(crate) struct InputLine<'a> {
+    #[serde(borrow)]
+    pub(crate) custom_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) body: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct BodyHead<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+/// A file that may run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Start and length of every line.
+    pub(crate) spans: Vec<(u32, u32)>,
+    pub(crate) model: usize,
+    pub(crate) model_name: String,
+    pub(crate) served: String,
+    /// Prompt tokens of all lines.
+    pub(crate) tokens: u64,
+}
+
+/// Entries of a failed batch's `errors.data`.
+pub(crate) type Refusals = Vec<Value>;
+
+struct Checker<'m> {
+    models: &'m Catalogue,
+    endpoint: Endpoint,
+    ids: HashSet<u64>,
+    model: Option<(usize, String, String)>,
+    tokens: u64,
+    inputs: u64,
+    errors: Refusals,
+}
+
+/// Checks a whole file. Lines end at `\n`; blank ones are skipped but counted.
+pub(crate) fn validate(models: &Catalogue, endpoint: Endpoint, input: &[u8]) -> Result<Plan, Refusals> {
+    let mut checker = Checker {
+        models,
+        endpoint,
+        ids: HashSet::new(),
+        model: None,
+        tokens: 0,
+        inputs: 0,
+        errors: Vec::new(),
+    };
+    let (mut spans, mut start, mut number) = (Vec::new(), 0, 0_u64);
+    while start < input.len() && checker.errors.len() < ERRORS_MAX {
+        let end = memchr::memchr(b'\n', &input[start..]).map_or(input.len(), |at| start + at);
+        let line = &input[start..end];
+        number += 1;
+        if !line.trim_ascii().is_empty() {
+            checker.line(line, number);
+            spans.push((
+                u32::try_from(start).unwrap_or(u32::MAX),
+                u32::try_from(line.len()).unwrap_or(u32::MAX),
+            ));
+        }
+        start = end + 1;
+    }
+    checker.finish(spans)
+}
+
+fn refusal(code: &str, param: Option<&str>, line: Option<u64>, message: impl Into<String>) -> Value {
+    value!({"code": code, "message": message.into(), "param": param, "line": line})
+}
+
+impl Checker<'_> {
+    fn refuse(&mut self, code: &str, param: Option<&str>, line: u64, message: impl Into<String>) {
+        self.errors.push(refusal(code, param, Some(line), message));
+    }
+
+    fn line(&mut self, line: &[u8], number: u64) {
+        let Ok(parsed) = serde_json::from_slice::<InputLine<'_>>(line) else {
+            return self.refuse(
+                "invalid_json_line",
+                None,
+                number,
+                "This line is not parseable as valid JSON.",
+            );
+        };
+        let fields = [
+            ("custom_id", parsed.custom_id),
+            ("method", parsed.method),
+            ("url", parsed.url),
+            ("body", parsed.body),
+        ];
+        if let Some((name, _)) = fields.iter().find(|(_, value)| value.is_none()) {
+            return self.refuse(
+                "missing_required_parameter",
+                Some(name),
+                number,
+                format!("Missing required parameter: '{name}'."),
+            );
+        }
+        let id = parsed.custom_id.and_then(json::text).unwrap_or_default();
+        if !self.ids.insert(crate::rng::hash(id.as_bytes(), 5)) {
+            let message = format!(
+                "The custom_id '{id}' for this request is a duplicate of another request. The custom_id parameter must be unique for \
+                 each request in a batch."
+            );
+            return self.refuse("duplicate_custom_id", Some("custom_id"), number, message);
+        }
+        if parsed.method.and_then(json::text).as_deref() != Some("POST") {
+            return self.refuse(
+                "invalid_method",
+                Some("method"),
+                number,
+                "The method of this request must be POST.",
+            );
+        }
+        if parsed.url.and_then(json::text).as_deref() != Some(self.endpoint.path()) {
+            let message = "The URL provided for this request does not match the batch endpoint.";
+            return self.refuse("invalid_url", Some("url"), number, message);
+        }
+        if let Some(body) = parsed.body {
+            self.body(body, number);
+        }
+    }
+
+    fn body(&mut self, body: &RawValue, number: u64) {
+        let Ok(head) = serde_json::from_str::<BodyHead<'_>>(body.get()) else {
+            return self.refuse(
+                "invalid_request",
+                Some("body"),
+                number,
+                "The body of this request must be a JSON object.",
+            );
+        };
+        let Some(model) = head.model.and_then(json::text).filter(|model| !model.is_empty()) else {
+            return self.refuse(
+                "invalid_request",
+                Some("body.model"),
+                number,
+                "Model parameter is required.",
+            );
+        };
+        let (name, given) = match self.endpoint {
+            Endpoint::Chat => ("Messages", head.messages),
+            _ => ("Input", head.input),
+        };
+        if given.is_none() {
+            let param = format!("body.{}", name.to_ascii_lowercase());
+            return self.refuse(
+                "invalid_request",
+                Some(&param),
+                number,
+                format!("{name} parameter is required."),
+            );
+        }
+        if !self.model_fits(&model, number) {
+            return;
+        }
+        let seen = glance(self.endpoint, body.get().as_bytes());
+        self.tokens += seen.tokens;
+        self.inputs += seen.inputs;
+        if seen.stream {
+            self.refuse(
+                "streaming_unsupported",
+                Some("body.stream"),
+                number,
+                "Chat Completions: Streaming is not supported in the Batch API.",
+            );
+        }
+    }
+
+    fn model_fits(&mut self, name: &Cow<'_, str>, number: u64) -> bool {
+        if let Some((_, first, _)) = &self.model {
+            if first == name {
+                return true;
+            }
+            let message = format!(
+                "The model '{name}' does not match the model '{first}' of the first request. A batch may use one model only."
+            );
+            self.refuse("mismatched_model", Some("body.model"), number, message);
+            return false;
+        }
+        let kind = match self.endpoint {
+            Endpoint::Chat | Endpoint::Responses => Kind::Chat,
+            Endpoint::Embeddings => Kind::Embedding,
+            Endpoint::Moderations => Kind::Moderation,
+        };
+        let sold = |model: &Model| {
+            model.serves(kind) && (model.tariff.rates(Lane::Batch).is_some() || kind == Kind::Moderation)
+        };
+        match self.models.find(name) {
+            Ok((model, served)) if sold(model) => {
+                self.model = Some((model.index, name.clone().into_owned(), served.into_owned()));
+                true
+            }
+            _ => {
+                let message = format!("The provided model '{name}' is not supported by the Batch API.");
+                self.refuse("model_not_found", Some("body.model"), number, message);
+                false
+            }
+        }
+    }
+
+    fn finish(mut self, spans: Vec<(u32, u32)>) -> Result<Plan, Refusals> {
+        if spans.len() > LINES_MAX {
+            let message =
+                format!("The batch holds {} requests, more than the maximum of {LINES_MAX}.", spans.len());
+            self.errors = vec![refusal("too_many_requests", None, None, message)];
+        } else if self.endpoint == Endpoint::Embeddings && self.inputs > EMBEDDING_INPUTS_MAX {
+            let message = format!(
+                "The batch holds {} embedding inputs, more than the maximum of {EMBEDDING_INPUTS_MAX}.",
+                self.inputs
+            );
+            self.errors = vec![refusal("too_many_requests", None, None, message)];
+        } else if spans.is_empty() && self.errors.is_empty() {
+            self.errors.push(refusal("empty_file", None, None, "The input file is empty."));
+        }
+        match self.model {
+            Some((model, model_name, served)) if self.errors.is_empty() => {
+                Ok(Plan { spans, model, model_name, served, tokens: self.tokens })
+            }
+            _ => Err(self.errors),
+        }
+    }
+}
+
+/// The refusal of a batch that does not fit the model's enqueued-token limit.
+pub(crate) fn token_limit(model: &str, limit: u64) -> Value {
+    let digits = limit.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let message = format!(
+        "Enqueued token limit reached for {model} in organization org-sim. Limit: {grouped} enqueued tokens. Please try again once \
+         some in_progress batches have been completed."
+    );
+    refusal("token_limit_exceeded", None, None, message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const GOOD: &str = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-6-luna","messages":[{"role":"user","content":"abcd"}]}}"#;
+
+    fn check(file: &str) -> Result<Plan, Refusals> {
+        let models = Catalogue::load(None, "2026-11-21", false).unwrap();
+        validate(&models, Endpoint::Chat, file.as_bytes())
+    }
+
+    #[test]
+    fn a_good_file_gives_a_plan() {
+        let plan = check(&format!("{GOOD}\n\n{}", GOOD.replace("\"a\"", "\"b\""))).unwrap();
+        assert_eq!((plan.spans.len(), plan.tokens, plan.model_name.as_str()), (2, 2 * (1 + 4), "gpt-6-luna"));
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let cases = [
+            ("not json".to_owned(), "invalid_json_line", 2),
+            (GOOD.to_owned(), "duplicate_custom_id", 2),
+            (
+                GOOD.replace("\"a\"", "\"b\"").replace("\"method\":\"POST\",", ""),
+                "missing_required_parameter",
+                2,
+            ),
+            (
+                GOOD.replace("\"a\"", "\"b\"").replace("/v1/chat/completions", "/v1/responses"),
+                "invalid_url",
+                2,
+            ),
+            (GOOD.replace("\"a\"", "\"b\"").replace("gpt-6-luna", "gpt-6-sol"), "mismatched_model", 2),
+            (GOOD.replace("\"a\"", "\"b\"").replace("\"messages\"", "\"massages\""), "invalid_request", 2),
+            (
+                GOOD.replace("\"a\"", "\"b\"").replace("\"messages\"", "\"stream\":true,\"messages\""),
+                "streaming_unsupported",
+                2,
+            ),
+        ];
+        for (line, code, number) in cases {
+            let errors = check(&format!("{GOOD}\n{line}\n")).unwrap_err();
+            assert_eq!(
+                (errors.len(), errors[0]["code"].as_str(), errors[0]["line"].as_u64()),
+                (1, Some(code), Some(number)),
+                "{line}"
+            );
+        }
+        assert_eq!(check(&GOOD.replace("gpt-6-luna", "gpt-9")).unwrap_err()[0]["code"], "model_not_found");
+        assert_eq!(check("\n \n").unwrap_err()[0]["code"], "empty_file");
+    }
+
+    #[test]
+    fn the_token_limit_is_written_with_commas() {
+        let text = token_limit("gpt-6-luna", 2_000_000);
+        assert!(text["message"].as_str().unwrap().contains("Limit: 2,000,000 enqueued tokens"));
+    }
+}

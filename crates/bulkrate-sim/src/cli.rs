@@ -1,0 +1,200 @@
+//! The command `bulkrate sim openai`; the binary only mounts it.
+
+use crate::config::{SimConfig, SimError};
+use crate::faults::{FaultRule, fault_table};
+use crate::server::serve;
+use clap::Args as ClapArgs;
+use std::io::Write;
+use std::path::PathBuf;
+use tokio::net::TcpListener;
+
+/// Pretend to be OpenAI on this machine: limits, failures and a bill, no money.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Args {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 9000)]
+    pub port: u16,
+    /// Virtual seconds per real second, for batches and timestamps
+    #[arg(long, default_value_t = 3600.0)]
+    pub speed: f64,
+    /// Median latency of sync calls, real milliseconds
+    #[arg(long, default_value_t = 0.0)]
+    pub latency_ms: f64,
+    /// Spread of the log-normal latency
+    #[arg(long, default_value_t = 0.3)]
+    pub latency_sigma: f64,
+    /// Requests per minute and model, enforced each second
+    #[arg(long)]
+    pub rpm: Option<u64>,
+    /// Tokens per minute and model, enforced each second
+    #[arg(long)]
+    pub tpm: Option<u64>,
+    /// Prompt tokens per model that unfinished batches may hold
+    #[arg(long)]
+    pub enqueued_tokens: Option<u64>,
+    /// Batch creations per virtual hour
+    #[arg(long, default_value_t = 2000)]
+    pub batches_per_hour: u64,
+    /// Virtual seconds that a batch spends validating
+    #[arg(long, default_value_t = 5.0)]
+    pub validating_secs: f64,
+    /// Virtual seconds that a batch runs
+    #[arg(long, default_value_t = 600.0)]
+    pub run_secs: f64,
+    /// Virtual seconds that a batch spends finalizing
+    #[arg(long, default_value_t = 5.0)]
+    pub finalizing_secs: f64,
+    /// Virtual seconds that a cancellation takes
+    #[arg(long, default_value_t = 60.0)]
+    pub cancel_secs: f64,
+    /// Virtual seconds until a new batch is listed
+    #[arg(long, default_value_t = 0.0)]
+    pub list_lag: f64,
+    /// Virtual seconds by which the fault `create-late` delays a create
+    #[arg(long, default_value_t = 60.0)]
+    pub late_secs: f64,
+    /// Real milliseconds that the fault `slow` adds
+    #[arg(long, default_value_t = 2000)]
+    pub slow_ms: u64,
+    /// Share of long prompts that hit the prompt cache
+    #[arg(long, default_value_t = 0.0)]
+    pub cached_share: f64,
+    /// What goes wrong: NAME[:PLACE][=VALUE][@N], repeatable; --faults lists them
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<String>,
+    /// Print every fault and exit
+    #[arg(long = "faults")]
+    pub list_faults: bool,
+    /// Seed of the faults
+    #[arg(long, default_value_t = 1)]
+    pub fault_seed: u64,
+    /// Seed of ids, latencies and orders
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The one accepted API key; any key without it
+    #[arg(long)]
+    pub api_key: Option<String>,
+    /// A price list instead of the built-in one
+    #[arg(long, value_name = "CSV")]
+    pub prices: Option<PathBuf>,
+    /// Accept every model; unknown ones are free
+    #[arg(long)]
+    pub any_model: bool,
+    /// Response header that carries the cost of a sync call in USD
+    #[arg(long, value_name = "NAME")]
+    pub cost_header: Option<String>,
+    /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z
+    #[arg(long, value_name = "DATE")]
+    pub now: Option<String>,
+    /// Keep a bill per X-Client-Request-Id
+    #[arg(long)]
+    pub bill_by_client: bool,
+    /// Do not print the address
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl Args {
+    /// The settings these arguments stand for.
+    pub fn config(&self) -> Result<SimConfig, SimError> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|source| SimError::Read { path: path.clone(), source })
+        };
+        Ok(SimConfig {
+            speed: self.speed,
+            seed: self.seed,
+            fault_seed: self.fault_seed,
+            latency_ms: self.latency_ms,
+            latency_sigma: self.latency_sigma,
+            rpm: self.rpm,
+            tpm: self.tpm,
+            api_key: self.api_key.clone(),
+            enqueued_tokens: self.enqueued_tokens,
+            batches_per_hour: Some(self.batches_per_hour),
+            validating_secs: self.validating_secs,
+            run_secs: self.run_secs,
+            finalizing_secs: self.finalizing_secs,
+            cancel_secs: self.cancel_secs,
+            list_lag_secs: self.list_lag,
+            late_secs: self.late_secs,
+            slow_ms: self.slow_ms,
+            cached_share: self.cached_share,
+            faults: self.faults.iter().map(|rule| rule.parse::<FaultRule>()).collect::<Result<_, _>>()?,
+            prices: self.prices.as_ref().map(read).transpose()?,
+            cost_header: self.cost_header.clone(),
+            any_model: self.any_model,
+            start_unix: self.now.as_deref().map(unix).transpose()?,
+            bill_by_client: self.bill_by_client,
+        })
+    }
+}
+
+fn unix(date: &str) -> Result<u64, SimError> {
+    let whole_day =
+        date.parse::<jiff::civil::Date>().ok().and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    let at = date.parse::<jiff::Timestamp>().ok().or_else(|| whole_day.map(|day| day.timestamp()));
+    let secs = at.and_then(|at| u64::try_from(at.as_second()).ok());
+    secs.ok_or_else(|| SimError::Setting {
+        name: "now",
+        value: date.to_owned(),
+        needs: "a date such as 2026-11-20, not before 1970",
+    })
+}
+
+/// Serves until the process ends. Prints `listening on http://HOST:PORT/v1` when ready.
+pub async fn run(args: Args) -> Result<(), SimError> {
+    let mut stdout = std::io::stdout();
+    if args.list_faults {
+        let _ = stdout.write_all(fault_table().as_bytes());
+        return Ok(());
+    }
+    let config = args.config()?;
+    let addr = std::net::SocketAddr::new(args.host, args.port);
+    let failed = |source| SimError::Listen { addr: addr.to_string(), source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    if !args.quiet {
+        // Whoever started us may have closed our output; that is no reason to stop.
+        let _ = writeln!(stdout, "listening on http://{bound}/v1");
+        let _ = stdout.flush();
+    }
+    serve(config, listener).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn config(line: &str) -> Result<SimConfig, SimError> {
+        Cli::try_parse_from(line.split(' ')).unwrap().args.config()
+    }
+
+    #[test]
+    fn arguments_become_settings() {
+        let config =
+            config("sim --speed 60 --rpm 600 --fault 429=0.1 --fault F21@2 --now 2026-11-20 --any-model")
+                .unwrap();
+        assert_eq!(
+            (config.rpm, config.faults.len(), config.start_unix, config.any_model),
+            (Some(600), 2, Some(1_795_132_800), true)
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(config("sim --fault nonsense").unwrap_err().to_string().contains("`nonsense`"));
+        assert!(config("sim --now yesterday").unwrap_err().to_string().contains("yesterday"));
+        assert!(config("sim --prices /nonexistent.csv").is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! What a simulator can be told: speed, limits, latency, faults, prices.
+
+use crate::faults::FaultRule;
+
+/// Settings of one simulated account. `Default` is a fast, fault-free account without limits.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// Virtual seconds per real second, for batches and every timestamp. Sync latency and rate limits stay in real time.
+    pub speed: f64,
+    /// Seeds ids, latencies and line order. The same seed and the same calls give the same answers.
+    pub seed: u64,
+    /// Seeds which calls and lines a fault hits.
+    pub fault_seed: u64,
+    /// Median of the sync latency in real milliseconds; 0 = none.
+    pub latency_ms: f64,
+    /// Spread of the log-normal latency; 0 = always the median.
+    pub latency_sigma: f64,
+    /// Requests per minute and model, enforced as limit/60 each second; `None` = no limit and no `x-ratelimit-*` headers.
+    pub rpm: Option<u64>,
+    /// Tokens per minute and model, enforced as limit/60 each second.
+    pub tpm: Option<u64>,
+    /// The one accepted key; `None` = any bearer token.
+    pub api_key: Option<String>,
+    /// Enqueued prompt tokens per model over all batches that have not ended.
+    pub enqueued_tokens: Option<u64>,
+    /// Batch creations per virtual hour.
+    pub batches_per_hour: Option<u64>,
+    /// Virtual seconds in `validating`.
+    pub validating_secs: f64,
+    /// Virtual seconds in `in_progress`. More than 86,400 makes the batch expire with partial output.
+    pub run_secs: f64,
+    /// Virtual seconds in `finalizing`.
+    pub finalizing_secs: f64,
+    /// Virtual seconds in `cancelling`.
+    pub cancel_secs: f64,
+    /// Virtual seconds until a new batch shows up in the list.
+    pub list_lag_secs: f64,
+    /// Virtual seconds after which a create delayed by the fault `create-late` is carried out.
+    pub late_secs: f64,
+    /// Real milliseconds that the fault `slow` adds.
+    pub slow_ms: u64,
+    /// Share of prompts of 1,024 tokens or more whose first three quarters count as cached.
+    pub cached_share: f64,
+    /// What goes wrong.
+    pub faults: Vec<FaultRule>,
+    /// Text of a price list; `None` = the built-in catalogue.
+    pub prices: Option<String>,
+    /// Name of a response header that carries the cost of a sync call in USD.
+    pub cost_header: Option<String>,
+    /// Accept every model id; unknown ones cost nothing.
+    pub any_model: bool,
+    /// Virtual start, Unix seconds; `None` = now. Decides which models are retired and which prices hold.
+    pub start_unix: Option<u64>,
+    /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
+    pub bill_by_client: bool,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            speed: 3_600.0,
+            seed: 1,
+            fault_seed: 1,
+            latency_ms: 0.0,
+            latency_sigma: 0.3,
+            rpm: None,
+            tpm: None,
+            api_key: None,
+            enqueued_tokens: None,
+            batches_per_hour: Some(2_000),
+            validating_secs: 5.0,
+            run_secs: 600.0,
+            finalizing_secs: 5.0,
+            cancel_secs: 60.0,
+            list_lag_secs: 0.0,
+            late_secs: 60.0,
+            slow_ms: 2_000,
+            cached_share: 0.0,
+            faults: Vec::new(),
+            prices: None,
+            cost_header: None,
+            any_model: false,
+            start_unix: None,
+            bill_by_client: false,
+        }
+    }
+}
+
+impl SimConfig {
+    /// Adds one fault written as on the command line, such as `429=0.1` or `create-lost@1`.
+    pub fn with_fault(mut self, rule: &str) -> Result<Self, SimError> {
+        self.faults.push(rule.parse()?);
+        Ok(self)
+    }
+}
+
+/// Why a simulator could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimError {
+    /// The port is taken, or the socket failed.
+    #[error("could not listen on `{addr}`")]
+    Listen {
+        /// Address asked for.
+        addr: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A `--fault` that nobody knows, or with a bad number.
+    #[error("fault `{rule}` {why}; `bulkrate sim openai --faults` lists them all")]
+    Fault {
+        /// As given.
+        rule: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The price list cannot be read.
+    #[error("price list {why}; it needs the columns of `catalogue/prices.csv`")]
+    Prices {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A setting out of range.
+    #[error("`{name}` is {value}, it must be {needs}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// As given.
+        value: String,
+        /// The allowed range.
+        needs: &'static str,
+    },
+    /// A file named on the command line cannot be read.
+    #[error("could not read `{path}`")]
+    Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}

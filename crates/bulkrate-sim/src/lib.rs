@@ -1,0 +1,34 @@
+//! Pretends to be OpenAI: files, batches, chat, responses, embeddings, moderations, with its limits, its failures and its bill.
+//!
+//! Written from the wire reference alone. It shares no code with the client crates, so that a mistake on one side cannot hide
+//! the same mistake on the other. Money is counted here a second time, from the same price list, with arithmetic of its own.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), bulkrate_sim::SimError> {
+//! let sim = bulkrate_sim::Sim::start(bulkrate_sim::SimConfig::default()).await?;
+//! println!("{}", sim.base_url()); // http://127.0.0.1:PORT/v1
+//! # Ok(())
+//! # }
+//! ```
+
+mod answers;
+mod api;
+mod batches;
+mod bill;
+mod catalogue;
+pub mod cli;
+mod clock;
+mod config;
+mod errors;
+mod faults;
+mod files;
+mod json;
+mod limits;
+mod multipart;
+mod rng;
+mod server;
+mod tokens;
+
+pub use config::{SimConfig, SimError};
+pub use faults::{FaultRule, fault_table};
+pub use server::{Sim, serve};

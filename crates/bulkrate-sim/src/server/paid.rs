@@ -1,0 +1,122 @@
+//! Sync calls: limits, faults, the answer, the bill.
+
+use super::call::Outcome;
+use super::{Reply, State};
+use crate::api::{Context, Endpoint, Twist, prepare};
+use crate::bill::{Sums, cost};
+use crate::catalogue::Lane;
+use crate::errors::ApiError;
+use crate::faults::{Fault, Place};
+use crate::limits::Headroom;
+use crate::rng::{mix, unit};
+use std::time::Duration;
+
+/// Answers one call. It is billed as soon as it is answered, whatever happens to the answer on its way.
+pub(super) async fn answer(
+    state: &State,
+    endpoint: Endpoint,
+    body: &[u8],
+    client: Option<&str>,
+    key: u64,
+) -> Outcome {
+    let (reply, wait) = immediate(state, endpoint, body, client, key);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Outcome::Reply(reply)
+}
+
+fn immediate(
+    state: &State,
+    endpoint: Endpoint,
+    body: &[u8],
+    client: Option<&str>,
+    key: u64,
+) -> (Reply, Duration) {
+    let refused = |error: &ApiError, headroom: Headroom| {
+        let mut reply = Reply::error(error);
+        reply.headroom(&headroom);
+        (reply, Duration::ZERO)
+    };
+    let prepared = match prepare(&state.models, endpoint, body, false) {
+        Ok(prepared) => prepared,
+        Err(error) => return refused(&error, Headroom::default()),
+    };
+    let headroom = match state.limits.admit(prepared.model.index, &prepared.served, prepared.token_estimate())
+    {
+        Ok(headroom) => headroom,
+        Err((error, headroom)) => return refused(&error, headroom),
+    };
+    if prepared.lane == Lane::Flex && state.faults.hit(Fault::Flex, Place::Sync) {
+        let mut error =
+            ApiError::new(429, "rate_limit_error", Some("resource_unavailable"), "Resource Unavailable");
+        error.retry_after = Some(Duration::from_millis(500));
+        return refused(&error, headroom);
+    }
+    let context = Context {
+        config: &state.config,
+        schemas: &state.schemas,
+        key,
+        at_ms: state.clock.now_ms(),
+        twist: twist(state),
+    };
+    let mut out = Vec::with_capacity(1_024);
+    let usage = match prepared.answer(&context, &mut out) {
+        Ok(usage) => usage,
+        Err(error) => return refused(&error, headroom),
+    };
+    let usd_nanos = cost(prepared.model, prepared.lane, usage);
+    let mut sums = Sums::default();
+    sums.add(usage, usd_nanos);
+    state.bill.charge(
+        prepared.model,
+        prepared.lane,
+        sums,
+        None,
+        client.filter(|_| state.config.bill_by_client),
+    );
+    let mut reply = Reply::bytes(200, out);
+    reply.headroom(&headroom);
+    if let Some(name) = &state.config.cost_header {
+        let value =
+            if state.faults.hit(Fault::CostBad, Place::Sync) { "NaN".to_owned() } else { usd(usd_nanos) };
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value))
+        {
+            reply.headers.push((name, value));
+        }
+    }
+    (reply, latency(state, key))
+}
+
+/// Nano-dollars as decimal dollars.
+fn usd(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+fn twist(state: &State) -> Twist {
+    if state.faults.none() {
+        return Twist::None;
+    }
+    let twists = [
+        (Fault::Refusal, Twist::Refusal),
+        (Fault::Empty, Twist::Empty),
+        (Fault::Length, Twist::Length),
+        (Fault::BadJson, Twist::BadJson),
+        (Fault::UsageMissing, Twist::UsageMissing),
+    ];
+    twists
+        .into_iter()
+        .find(|(fault, _)| state.faults.hit(*fault, Place::Sync))
+        .map_or(Twist::None, |(_, twist)| twist)
+}
+
+/// Log-normal around the median.
+fn latency(state: &State, key: u64) -> Duration {
+    let median = state.config.latency_ms;
+    if median <= 0.0 {
+        return Duration::ZERO;
+    }
+    let (u, v) = (unit(mix(key ^ 0x1A7E)).max(1e-12), unit(mix(key ^ 0xBEEF)));
+    let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+    Duration::from_secs_f64((median * (state.config.latency_sigma * normal).exp() / 1_000.0).min(3_600.0))
+}

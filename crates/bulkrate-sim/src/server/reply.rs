@@ -1,0 +1,164 @@
+//! An answer before it becomes HTTP.
+
+use super::body::SimBody;
+use crate::errors::ApiError;
+use crate::limits::{Headroom, Left, go_duration};
+use crate::rng::push_hex;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Status, headers and body of an answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Payload,
+}
+
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Whole(Bytes),
+    /// Length and pieces.
+    Pieces(u64, mpsc::Receiver<std::io::Result<Bytes>>),
+}
+
+const JSON: &str = "application/json";
+
+impl Reply {
+    pub(crate) fn bytes(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type: JSON, headers: Vec::new(), body: Payload::Whole(body.into()) }
+    }
+
+    pub(crate) fn of<T: Serialize>(value: &T) -> Self {
+        Self::bytes(200, serde_json::to_vec_pretty(value).unwrap_or_default())
+    }
+
+    pub(crate) fn pieces(status: u16, length: u64, pieces: mpsc::Receiver<std::io::Result<Bytes>>) -> Self {
+        Self { status, content_type: JSON, headers: Vec::new(), body: Payload::Pieces(length, pieces) }
+    }
+
+    /// A page of a proxy in front of the API.
+    pub(crate) fn html(status: u16, title: &str) -> Self {
+        let page = format!(
+            "<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n<center><h1>{status} {title}</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
+        );
+        let mut reply = Self::bytes(status, page);
+        reply.content_type = "text/html; charset=UTF-8";
+        reply
+    }
+
+    pub(crate) fn error(error: &ApiError) -> Self {
+        let mut body = Vec::with_capacity(256);
+        error.write(&mut body);
+        let mut reply = Self::bytes(error.status, body);
+        if let Some(wait) = error.retry_after {
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            reply.header("retry-after-ms", &ms.to_string());
+            reply.header("retry-after", &ms.div_ceil(1_000).to_string());
+        }
+        reply
+    }
+
+    /// Adds a header; an impossible value is left out.
+    pub(crate) fn header(&mut self, name: &'static str, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((HeaderName::from_static(name), value));
+        }
+    }
+
+    pub(crate) fn headroom(&mut self, headroom: &Headroom) {
+        let mut add = |names: [&'static str; 3], left: Left| {
+            self.header(names[0], itoa::Buffer::new().format(left.limit));
+            self.header(names[1], itoa::Buffer::new().format(left.remaining));
+            self.header(names[2], &go_duration(left.reset));
+        };
+        if let Some(left) = headroom.requests {
+            add(
+                [
+                    "x-ratelimit-limit-requests",
+                    "x-ratelimit-remaining-requests",
+                    "x-ratelimit-reset-requests",
+                ],
+                left,
+            );
+        }
+        if let Some(left) = headroom.tokens {
+            add(
+                ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+                left,
+            );
+        }
+    }
+
+    /// Keeps the announced length, sends half, and breaks off.
+    pub(crate) fn cut(self) -> Self {
+        let Payload::Whole(bytes) = self.body else {
+            let Payload::Pieces(length, mut pieces) = self.body else { return self };
+            let (sender, receiver) = mpsc::channel(2);
+            tokio::spawn(async move {
+                if let Some(first) = pieces.recv().await {
+                    let half = first.map(|piece| piece.slice(..piece.len() / 2));
+                    let _ = sender.send(half).await;
+                }
+                let _ = sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).await;
+            });
+            return Self { body: Payload::Pieces(length, receiver), ..self };
+        };
+        let (sender, receiver) = mpsc::channel(2);
+        // The channel holds both, so nothing is refused.
+        let _ = sender.try_send(Ok(bytes.slice(..bytes.len() / 2)));
+        let _ = sender.try_send(Err(std::io::ErrorKind::ConnectionReset.into()));
+        Self { body: Payload::Pieces(bytes.len() as u64, receiver), ..self }
+    }
+
+    /// Sends the body in 32 pieces, 20 ms apart.
+    pub(crate) fn trickle(self) -> Self {
+        let Payload::Whole(bytes) = self.body else { return self };
+        let (sender, receiver) = mpsc::channel(1);
+        let whole = bytes.clone();
+        tokio::spawn(async move {
+            let step = (whole.len() / 32).max(1);
+            for start in (0..whole.len()).step_by(step) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let piece = whole.slice(start..whole.len().min(start + step));
+                if sender.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { body: Payload::Pieces(bytes.len() as u64, receiver), ..self }
+    }
+
+    /// The HTTP response, with the headers that every answer has.
+    pub(crate) fn finish(self, key: u64, took: Duration) -> Response<SimBody> {
+        let (body, length) = match self.body {
+            Payload::Whole(bytes) => (SimBody::Whole(bytes), None),
+            Payload::Pieces(length, pieces) => (SimBody::Pieces(pieces), Some(length)),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        let mut id = b"req_".to_vec();
+        push_hex(&mut id, key, 32);
+        if let Ok(id) = HeaderValue::from_bytes(&id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        headers.insert(
+            HeaderName::from_static("openai-processing-ms"),
+            HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        );
+        headers.insert(HeaderName::from_static("openai-version"), HeaderValue::from_static("2020-10-01"));
+        headers.insert(HeaderName::from_static("openai-organization"), HeaderValue::from_static("org-sim"));
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+}

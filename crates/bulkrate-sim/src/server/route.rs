@@ -1,0 +1,163 @@
+//! Paths to calls.
+
+use crate::api::Endpoint;
+use crate::faults::Place;
+use http::Method;
+use std::collections::HashMap;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    Paid(Endpoint),
+    Upload,
+    Files,
+    File(String),
+    FileDelete(String),
+    FileContent(String),
+    BatchCreate,
+    Batches,
+    Batch(String),
+    BatchCancel(String),
+    Models,
+    Model(String),
+    Bill,
+    Requests,
+    Unknown,
+}
+
+impl Route {
+    pub(super) fn of(method: &Method, path: &str) -> Self {
+        if method == Method::POST
+            && let Some(endpoint) = Endpoint::from_path(path)
+        {
+            return Self::Paid(endpoint);
+        }
+        let mut parts = path.trim_start_matches('/').split('/');
+        let part = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
+        let owned = |part: &str| part.to_owned();
+        match (method.as_str(), part) {
+            ("POST", [Some("v1"), Some("files"), None, ..]) => Self::Upload,
+            ("GET", [Some("v1"), Some("files"), None, ..]) => Self::Files,
+            ("GET", [Some("v1"), Some("files"), Some(id), None, _]) => Self::File(owned(id)),
+            ("DELETE", [Some("v1"), Some("files"), Some(id), None, _]) => Self::FileDelete(owned(id)),
+            ("GET", [Some("v1"), Some("files"), Some(id), Some("content"), None]) => {
+                Self::FileContent(owned(id))
+            }
+            ("POST", [Some("v1"), Some("batches"), None, ..]) => Self::BatchCreate,
+            ("GET", [Some("v1"), Some("batches"), None, ..]) => Self::Batches,
+            ("GET", [Some("v1"), Some("batches"), Some(id), None, _]) => Self::Batch(owned(id)),
+            ("POST", [Some("v1"), Some("batches"), Some(id), Some("cancel"), None]) => {
+                Self::BatchCancel(owned(id))
+            }
+            ("GET", [Some("v1"), Some("models"), None, ..]) => Self::Models,
+            ("GET", [Some("v1"), Some("models"), Some(id), None, _]) => Self::Model(owned(id)),
+            ("GET", [Some("sim"), Some("bill"), None, ..]) => Self::Bill,
+            ("GET", [Some("sim"), Some("requests"), None, ..]) => Self::Requests,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Where faults can strike; the simulator's own pages are spared.
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Paid(_) => Some(Place::Sync),
+            Self::Upload => Some(Place::Upload),
+            Self::FileContent(_) => Some(Place::Content),
+            Self::FileDelete(_) => Some(Place::Delete),
+            Self::BatchCreate => Some(Place::Create),
+            Self::Batches => Some(Place::List),
+            Self::Batch(_) => Some(Place::Poll),
+            Self::BatchCancel(_) => Some(Place::Cancel),
+            Self::Files
+            | Self::File(_)
+            | Self::Models
+            | Self::Model(_)
+            | Self::Bill
+            | Self::Requests
+            | Self::Unknown => None,
+        }
+    }
+
+    pub(super) fn is_simulators_own(&self) -> bool {
+        matches!(self, Self::Bill | Self::Requests)
+    }
+
+    /// The name under which calls are counted.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Paid(Endpoint::Chat) => "POST /v1/chat/completions",
+            Self::Paid(Endpoint::Responses) => "POST /v1/responses",
+            Self::Paid(Endpoint::Embeddings) => "POST /v1/embeddings",
+            Self::Paid(Endpoint::Moderations) => "POST /v1/moderations",
+            Self::Upload => "POST /v1/files",
+            Self::Files => "GET /v1/files",
+            Self::File(_) => "GET /v1/files/{id}",
+            Self::FileDelete(_) => "DELETE /v1/files/{id}",
+            Self::FileContent(_) => "GET /v1/files/{id}/content",
+            Self::BatchCreate => "POST /v1/batches",
+            Self::Batches => "GET /v1/batches",
+            Self::Batch(_) => "GET /v1/batches/{id}",
+            Self::BatchCancel(_) => "POST /v1/batches/{id}/cancel",
+            Self::Models => "GET /v1/models",
+            Self::Model(_) => "GET /v1/models/{id}",
+            Self::Bill => "GET /sim/bill",
+            Self::Requests => "GET /sim/requests",
+            Self::Unknown => "other",
+        }
+    }
+}
+
+/// The pairs of a query string, with `%XX` decoded.
+pub(super) fn query(text: Option<&str>) -> HashMap<String, String> {
+    let pairs = text.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (decoded(key), decoded(value))).collect()
+}
+
+fn decoded(text: &str) -> String {
+    let (mut out, mut bytes) = (Vec::with_capacity(text.len()), text.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digits = [bytes.next().unwrap_or(b'?'), bytes.next().unwrap_or(b'?')];
+                let value =
+                    std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                out.push(value.unwrap_or(b'?'));
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_somewhere() {
+        let cases = [
+            (Method::POST, "/v1/chat/completions", Route::Paid(Endpoint::Chat)),
+            (Method::GET, "/v1/files/file-1/content", Route::FileContent("file-1".to_owned())),
+            (Method::POST, "/v1/batches/b/cancel", Route::BatchCancel("b".to_owned())),
+            (Method::GET, "/v1/batches", Route::Batches),
+            (Method::GET, "/v1/batches/b/cancel", Route::Unknown),
+            (Method::GET, "/v1/chat/completions", Route::Unknown),
+            (Method::GET, "/v1/files/a/content/more", Route::Unknown),
+            (Method::GET, "/sim/bill", Route::Bill),
+            (Method::GET, "/", Route::Unknown),
+        ];
+        for (method, path, route) in cases {
+            assert_eq!(Route::of(&method, path), route, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        let query = query(Some("after=batch%5F1&limit=2&x=a+b"));
+        assert_eq!(
+            (query["after"].as_str(), query["limit"].as_str(), query["x"].as_str()),
+            ("batch_1", "2", "a b")
+        );
+    }
+}

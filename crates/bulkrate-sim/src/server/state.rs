@@ -1,0 +1,163 @@
+//! Everything one simulated account knows.
+
+use crate::api::Schemas;
+use crate::batches::Batches;
+use crate::bill::Bill;
+use crate::catalogue::Catalogue;
+use crate::clock::Clock;
+use crate::config::{SimConfig, SimError};
+use crate::faults::Faults;
+use crate::files::Files;
+use crate::limits::Limits;
+use crate::rng::Keys;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: SimConfig,
+    pub(crate) clock: Clock,
+    pub(crate) models: Catalogue,
+    pub(crate) bill: Bill,
+    pub(crate) limits: Limits,
+    pub(crate) faults: Faults,
+    pub(crate) keys: Keys,
+    pub(crate) schemas: Schemas,
+    pub(crate) files: Files,
+    pub(crate) batches: Batches,
+    pub(crate) counts: Counts,
+    pub(crate) stop: CancellationToken,
+    presence: Mutex<Presence>,
+}
+
+/// Whether the account listens.
+#[derive(Debug, Default)]
+struct Presence {
+    generation: CancellationToken,
+    vanish_for: Duration,
+}
+
+impl State {
+    pub(crate) fn new(config: SimConfig) -> Result<Self, SimError> {
+        check(&config)?;
+        let clock = Clock::new(config.start_unix, config.speed);
+        let models = Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model)?;
+        Ok(Self {
+            bill: Bill::default(),
+            limits: Limits::new(config.rpm, config.tpm, models.models.len()),
+            faults: Faults::new(&config.faults, config.fault_seed),
+            keys: Keys::new(config.seed),
+            schemas: Schemas::default(),
+            files: Files::default(),
+            batches: Batches::default(),
+            counts: Counts::default(),
+            stop: CancellationToken::new(),
+            presence: Mutex::default(),
+            clock,
+            models,
+            config,
+        })
+    }
+
+    pub(super) fn set_generation(&self, generation: CancellationToken) {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner).generation = generation;
+    }
+
+    pub(super) fn vanish_for(&self) -> Duration {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner).vanish_for
+    }
+
+    /// Closes the listener and every connection for a while.
+    pub(super) fn vanish(&self, secs: f64) {
+        let mut presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        presence.vanish_for = Duration::from_secs_f64(secs.clamp(0.0, 86_400.0));
+        presence.generation.cancel();
+    }
+}
+
+fn check(config: &SimConfig) -> Result<(), SimError> {
+    let bad = |name, value: f64, needs| Err(SimError::Setting { name, value: value.to_string(), needs });
+    if !(config.speed.is_finite() && config.speed > 0.0 && config.speed <= 1e9) {
+        return bad("speed", config.speed, "above 0 and at most 1e9");
+    }
+    let spans = [
+        ("latency_ms", config.latency_ms),
+        ("latency_sigma", config.latency_sigma),
+        ("validating_secs", config.validating_secs),
+        ("run_secs", config.run_secs),
+        ("finalizing_secs", config.finalizing_secs),
+        ("cancel_secs", config.cancel_secs),
+        ("list_lag_secs", config.list_lag_secs),
+        ("late_secs", config.late_secs),
+    ];
+    for (name, value) in spans {
+        if !(0.0..=1e9).contains(&value) {
+            return bad(name, value, "from 0 to 1e9");
+        }
+    }
+    if !(0.0..=1.0).contains(&config.cached_share) {
+        return bad("cached_share", config.cached_share, "from 0 to 1");
+    }
+    Ok(())
+}
+
+/// The ISO date of a time in UTC.
+fn today(unix: u64) -> String {
+    let at = i64::try_from(unix)
+        .ok()
+        .and_then(|secs| jiff::Timestamp::from_second(secs).ok())
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+}
+
+/// Calls by path and status; status 0 is a call closed without an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    calls: Mutex<BTreeMap<(&'static str, u16), u64>>,
+}
+
+impl Counts {
+    pub(super) fn add(&self, label: &'static str, status: u16) {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry((label, status)).or_default() += 1;
+    }
+
+    pub(super) fn with_status(&self, status: u16) -> u64 {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.iter().filter(|((_, known), _)| *known == status).map(|(_, count)| count).sum()
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_path = serde_json::Map::new();
+        for ((label, status), count) in calls.iter() {
+            let entry = by_path.entry(*label).or_insert_with(|| serde_json::json!({}));
+            entry[status.to_string()] = (*count).into();
+        }
+        serde_json::json!({"total": calls.values().sum::<u64>(), "by_path": by_path})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_iso() {
+        assert_eq!(today(0), "1970-01-01");
+        assert_eq!(today(1_795_046_400), "2026-11-19");
+    }
+
+    #[test]
+    fn nonsense_settings_are_refused() {
+        for config in [
+            SimConfig { speed: 0.0, ..SimConfig::default() },
+            SimConfig { speed: f64::NAN, ..SimConfig::default() },
+            SimConfig { run_secs: -1.0, ..SimConfig::default() },
+            SimConfig { prices: Some("a,b\n".to_owned()), ..SimConfig::default() },
+        ] {
+            assert!(State::new(config).is_err());
+        }
+    }
+}
