@@ -111,7 +111,8 @@ pub fn bound(row: &ModelRow, rates: &Rates, shape: &RequestShape) -> Option<UsdN
 #[must_use]
 pub fn bound_tokens(rates: &Rates, input: Tokens, output: Tokens, writes: Writes) -> Option<UsdNanos> {
     let (per_input, per_output) = dearest(rates, input, writes);
-    let picos = (u128::from(input.0) * u128::from(per_input)).checked_add(u128::from(output.0) * u128::from(per_output))?;
+    let picos = (u128::from(input.0) * u128::from(per_input))
+        .checked_add(u128::from(output.0) * u128::from(per_output))?;
     round_up(picos)
 }
 
@@ -119,7 +120,11 @@ pub fn bound_tokens(rates: &Rates, input: Tokens, output: Tokens, writes: Writes
 pub(super) fn dearest(rates: &Rates, input: Tokens, writes: Writes) -> (u64, u64) {
     let of_input = |set: &RateSet| {
         let hour = if writes == Writes::Hour { set.cache_write_1h } else { Rate::default() };
-        [set.input, set.cache_read, set.cache_write_5m, hour].into_iter().map(|rate| rate.per_token.0).max().unwrap_or(0)
+        [set.input, set.cache_read, set.cache_write_5m, hour]
+            .into_iter()
+            .map(|rate| rate.per_token.0)
+            .max()
+            .unwrap_or(0)
     };
     let base = (of_input(&rates.base), rates.base.output.per_token.0);
     match &rates.long {
@@ -163,7 +168,12 @@ mod tests {
         let mini = row(&catalogue, "openai", "gpt-4o-mini");
         let haiku = row(&catalogue, "anthropic", "claude-haiku-5-5");
         let free = row(&catalogue, "openai", "omni-moderation-latest");
-        let text = |text_bytes, output| RequestShape { text_bytes, messages: 2, output_max: Tokens(output), ..Default::default() };
+        let text = |text_bytes, output| RequestShape {
+            text_bytes,
+            messages: 2,
+            output_max: Tokens(output),
+            ..Default::default()
+        };
         let hour = RequestShape { writes: Writes::Hour, ..text(920, 100) };
         for (name, row, lane, shape, want) in [
             // 920 + 16 + 64 = 1,000 tokens at the write rate 0.0625 and 100 at 0.25 USD per million.

@@ -49,7 +49,10 @@ impl CatalogueError {
     #[must_use]
     pub fn line(&self) -> usize {
         match self {
-            Self::Table { line, .. } | Self::Cell { line, .. } | Self::Overlap { line, .. } | Self::Alias { line, .. } => *line,
+            Self::Table { line, .. }
+            | Self::Cell { line, .. }
+            | Self::Overlap { line, .. }
+            | Self::Alias { line, .. } => *line,
         }
     }
 
@@ -58,10 +61,14 @@ impl CatalogueError {
     pub fn hint(&self) -> String {
         match self {
             Self::Table { .. } | Self::Cell { .. } => {
-                format!("mend line {}, or start from the table that `bulkrate prices list --csv` prints", self.line())
+                format!("mend line {}; `catalogue/README.md` says what each column holds", self.line())
             }
-            Self::Overlap { .. } => "set `valid_from` and `valid_to` so that every day has one row".to_owned(),
-            Self::Alias { .. } => "an alias file holds comments and lines such as `fast = \"openai/gpt-6-luna\"`".to_owned(),
+            Self::Overlap { .. } => {
+                "set `valid_from` and `valid_to` so that every day has one row".to_owned()
+            }
+            Self::Alias { .. } => {
+                "an alias file holds comments and lines such as `fast = \"openai/gpt-6-luna\"`".to_owned()
+            }
         }
     }
 }
@@ -69,10 +76,13 @@ impl CatalogueError {
 impl Catalogue {
     /// Reads a price table; the rows stay in the order of the text.
     pub fn parse(csv_text: &str) -> Result<Self, CatalogueError> {
-        let records = table::read(csv_text).map_err(|(line, problem)| CatalogueError::Table { line, problem })?;
+        let records =
+            table::read(csv_text).map_err(|(line, problem)| CatalogueError::Table { line, problem })?;
         let mut rows = Vec::with_capacity(records.len());
         for (line, record) in &records {
-            rows.push(ModelRow::from_record(record).map_err(|(column, problem)| cell(*line, column, problem))?);
+            rows.push(
+                ModelRow::from_record(record).map_err(|(column, problem)| cell(*line, column, problem))?,
+            );
         }
         if let Some((first, second)) = overlap(&rows) {
             let (line, first, model) = (records[second].0, records[first].0, rows[second].qualified.clone());
@@ -84,7 +94,8 @@ impl Catalogue {
     /// The catalogue and aliases that ship with the program.
     #[must_use]
     pub fn bundled() -> Self {
-        let catalogue = Self::parse(BUNDLED_PRICES).and_then(|catalogue| catalogue.with_aliases(BUNDLED_ALIASES));
+        let catalogue =
+            Self::parse(BUNDLED_PRICES).and_then(|catalogue| catalogue.with_aliases(BUNDLED_ALIASES));
         catalogue.expect("the bundled catalogue is read by this crate's tests")
     }
 
@@ -95,7 +106,8 @@ impl Catalogue {
             if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            let pair = alias_line(text).ok_or_else(|| CatalogueError::Alias { line: at + 1, text: text.to_owned() })?;
+            let pair = alias_line(text)
+                .ok_or_else(|| CatalogueError::Alias { line: at + 1, text: text.to_owned() })?;
             self.aliases.retain(|(name, _)| *name != pair.0);
             self.aliases.push(pair);
         }
@@ -140,7 +152,8 @@ impl Catalogue {
     /// The row of a model at a provider on a day, by id, alias or dated snapshot of either.
     #[must_use]
     pub fn find(&self, provider: &str, model: &str, day: Date) -> Option<&ModelRow> {
-        let of_provider = || self.rows.iter().filter(|row| row.provider == provider && row.endpoint.is_none());
+        let of_provider =
+            || self.rows.iter().filter(|row| row.provider == provider && row.endpoint.is_none());
         let named = |name: &str| {
             of_provider().find(|row| row.id == name && row.holds_on(day)).or_else(|| {
                 of_provider().find(|row| row.holds_on(day) && row.aliases.iter().any(|alias| alias == name))
@@ -153,7 +166,10 @@ impl Catalogue {
     #[must_use]
     pub fn find_endpoint(&self, provider: &str, model: &str, endpoint: &str, day: Date) -> Option<&ModelRow> {
         self.rows.iter().find(|row| {
-            row.provider == provider && row.id == model && row.endpoint.as_deref() == Some(endpoint) && row.holds_on(day)
+            row.provider == provider
+                && row.id == model
+                && row.endpoint.as_deref() == Some(endpoint)
+                && row.holds_on(day)
         })
     }
 
@@ -184,7 +200,7 @@ fn overlap(rows: &[ModelRow]) -> Option<(usize, usize)> {
         let (left, right) = (&rows[left], &rows[right]);
         left.qualified == right.qualified
             && left.endpoint == right.endpoint
-            && !left.valid_to.is_some_and(|to| right.valid_from.is_some_and(|from| to <= from))
+            && left.valid_to.is_none_or(|to| right.valid_from.is_none_or(|from| to > from))
     })
 }
 
@@ -255,7 +271,11 @@ mod tests {
         for row in catalogue.rows() {
             if let Some(successor) = &row.successor {
                 let next = catalogue.find(&row.provider, successor, today).unwrap();
-                assert!(next.retirement.is_none_or(|date| date > row.retirement.unwrap()), "{}", row.qualified);
+                assert!(
+                    next.retirement.is_none_or(|date| date > row.retirement.unwrap()),
+                    "{}",
+                    row.qualified
+                );
             }
         }
         for (name, target) in catalogue.aliases() {
@@ -273,11 +293,20 @@ mod tests {
         assert_eq!((batch.base.input.per_token.0, batch.base.output.per_token.0), (50_000, 250_000));
         assert_eq!((batch.base.cache_read.per_token.0, batch.base.cache_read.derived), (5_000, false));
         let long = batch.long.unwrap();
-        assert_eq!((long.threshold.0, long.inclusive, long.rates.output.per_token.0), (272_000, false, 375_000));
-        assert_eq!((long.rates.cache_write_5m.per_token.0, long.rates.cache_write_5m.derived), (125_000, true));
+        assert_eq!(
+            (long.threshold.0, long.inclusive, long.rates.output.per_token.0),
+            (272_000, false, 375_000)
+        );
+        assert_eq!(
+            (long.rates.cache_write_5m.per_token.0, long.rates.cache_write_5m.derived),
+            (125_000, true)
+        );
         let flex = luna.rates(Lane::Flex).unwrap();
         assert_eq!((flex.base.cache_write_5m.per_token.0, flex.base.cache_write_5m.derived), (62_500, true));
-        assert_eq!((luna.kind, luna.flags.batch, luna.limits.batch_max_requests), (Kind::Chat, Support::Yes, Some(50_000)));
+        assert_eq!(
+            (luna.kind, luna.flags.batch, luna.limits.batch_max_requests),
+            (Kind::Chat, Support::Yes, Some(50_000))
+        );
 
         let nano = catalogue.find("openai", "gpt-4.1-nano-2025-04-14", day("2026-11-20")).unwrap();
         assert!(nano.is_retired(day("2026-10-23")) && !nano.is_retired(day("2026-10-22")));
@@ -286,7 +315,16 @@ mod tests {
         // No batch rate for cached input is published: the standard one stands in.
         let read = nano.rates(Lane::Batch).unwrap().base.cache_read;
         assert_eq!((read.per_token.0, read.derived), (25_000, true));
-        assert!(catalogue.find("xai", "grok-4.7", day("2026-11-20")).unwrap().sync.unwrap().long.unwrap().inclusive);
+        assert!(
+            catalogue
+                .find("xai", "grok-4.7", day("2026-11-20"))
+                .unwrap()
+                .sync
+                .unwrap()
+                .long
+                .unwrap()
+                .inclusive
+        );
         let haiku = catalogue.find("anthropic", "claude-haiku-4-5", day("2026-11-20")).unwrap();
         assert_eq!(haiku.batch.unwrap().base.cache_write_1h.per_token.0, 1_000_000);
     }
@@ -295,10 +333,19 @@ mod tests {
     fn the_day_chooses_the_row_and_endpoints_stay_apart() {
         let catalogue = Catalogue::bundled();
         let input = |text: &str| {
-            catalogue.find("gemini", "gemini-4-argon", day(text)).unwrap().sync.unwrap().base.input.per_token.0
+            catalogue
+                .find("gemini", "gemini-4-argon", day(text))
+                .unwrap()
+                .sync
+                .unwrap()
+                .base
+                .input
+                .per_token
+                .0
         };
         assert_eq!((input("2026-11-30"), input("2026-12-01")), (2_000_000, 4_000_000));
-        let decisions = catalogue.find_endpoint("openai", "gpt-6-luna", "/v1/decisions", day("2026-11-20")).unwrap();
+        let decisions =
+            catalogue.find_endpoint("openai", "gpt-6-luna", "/v1/decisions", day("2026-11-20")).unwrap();
         assert_eq!((decisions.kind, decisions.sync.unwrap().base.output.per_token.0), (Kind::Decision, 0));
         assert_eq!(catalogue.find("openai", "gpt-6-luna", day("2026-11-20")).unwrap().kind, Kind::Chat);
     }
@@ -307,7 +354,8 @@ mod tests {
     fn overrides_replace_and_change_the_digest() {
         let before = Catalogue::bundled();
         let price = crate::price::rates::usd_per_million("0.5").ok();
-        let after = Catalogue::bundled().with_overrides(vec![ModelRow::custom("openai", "gpt-6-luna", price, price)]);
+        let after =
+            Catalogue::bundled().with_overrides(vec![ModelRow::custom("openai", "gpt-6-luna", price, price)]);
         assert_ne!(before.digest(), after.digest());
         assert_eq!(before.rows().len(), after.rows().len());
         let row = after.find("openai", "gpt-6-luna", day("2026-11-20")).unwrap();
@@ -323,11 +371,26 @@ mod tests {
         for (body, want) in [
             ("p,m,chat,abc,1,,\n", "price table line 2, column `input`: `abc` is not a decimal number"),
             ("p,m,chat,1,1,,\np,,chat,1,1,,\n", "price table line 3, column `model_id`: the cell is empty"),
-            ("p,m,talk,1,1,,\n", "price table line 2, column `kind`: `talk` is not a kind; kinds are `chat`, `embedding`, `moderation`, `rerank` and `decision`"),
-            ("p,m,chat,1,1,soon,\n", "price table line 2, column `valid_from`: `soon` is not a date; write YYYY-MM-DD"),
-            ("p,m,chat,1,1,2026-01-02,2026-01-02\n", "price table line 2, column `valid_to`: `valid_to` is not after `valid_from`"),
-            ("p,m,chat,1,1,,\np,m,chat,1,1,,\n", "price table line 3: `p/m` already has a price for some of these days on line 2"),
-            ("p,m,chat,1,1,,2027-01-01\np,m,chat,1,1,2026-12-01,\n", "price table line 3: `p/m` already has a price for some of these days on line 2"),
+            (
+                "p,m,talk,1,1,,\n",
+                "price table line 2, column `kind`: `talk` is not a kind; kinds are `chat`, `embedding`, `moderation`, `rerank` and `decision`",
+            ),
+            (
+                "p,m,chat,1,1,soon,\n",
+                "price table line 2, column `valid_from`: `soon` is not a date; write YYYY-MM-DD",
+            ),
+            (
+                "p,m,chat,1,1,2026-01-02,2026-01-02\n",
+                "price table line 2, column `valid_to`: `valid_to` is not after `valid_from`",
+            ),
+            (
+                "p,m,chat,1,1,,\np,m,chat,1,1,,\n",
+                "price table line 3: `p/m` already has a price for some of these days on line 2",
+            ),
+            (
+                "p,m,chat,1,1,,2027-01-01\np,m,chat,1,1,2026-12-01,\n",
+                "price table line 3: `p/m` already has a price for some of these days on line 2",
+            ),
         ] {
             assert_eq!(Catalogue::parse(&format!("{head}{body}")).unwrap_err().to_string(), want);
         }

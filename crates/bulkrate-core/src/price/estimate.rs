@@ -43,7 +43,8 @@ impl Ratios {
         self.bytes = self.bytes.saturating_add(bytes);
         self.input = self.input.saturating_add(usage.prompt());
         self.output = self.output.saturating_add(usage.output);
-        self.output_squares = self.output_squares.saturating_add(u128::from(usage.output) * u128::from(usage.output));
+        self.output_squares =
+            self.output_squares.saturating_add(u128::from(usage.output) * u128::from(usage.output));
     }
 
     /// Learns what another has learned.
@@ -164,7 +165,8 @@ pub fn in_all(spent: UsdNanos, rest: &Quote) -> Quote {
 fn worst(rates: &Rates, job: &JobShape) -> Option<UsdNanos> {
     let (per_input, per_output) = dearest(rates, job.input_max_largest, job.writes);
     let output = u128::from(job.output_max.0).checked_mul(u128::from(job.items))?;
-    let picos = (u128::from(job.input_max.0) * u128::from(per_input)).checked_add(output.checked_mul(u128::from(per_output))?)?;
+    let picos = (u128::from(job.input_max.0) * u128::from(per_input))
+        .checked_add(output.checked_mul(u128::from(per_output))?)?;
     rounded(picos, job.items)
 }
 
@@ -205,7 +207,11 @@ fn wide(sum: u128) -> f64 {
     sum as f64
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are not negative; the cast saturates")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are not negative; the cast saturates"
+)]
 fn tokens(count: f64) -> u64 {
     // A product such as 400 x 0.275 comes out a hair above the whole number that it is.
     (count * (1.0 - 1e-12)).ceil() as u64
@@ -220,7 +226,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn luna() -> Rates {
-        *Catalogue::bundled().find("openai", "gpt-6-luna", jiff::civil::date(2026, 11, 20)).unwrap().rates(Lane::Batch).unwrap()
+        *Catalogue::bundled()
+            .find("openai", "gpt-6-luna", jiff::civil::date(2026, 11, 20))
+            .unwrap()
+            .rates(Lane::Batch)
+            .unwrap()
     }
 
     fn job(items: u64, bytes: u64, output_max: u64) -> JobShape {
@@ -298,7 +308,8 @@ mod tests {
                 ratios.add(430, &usage(output));
             }
             let quote = quote(&rates, &ratios, &job(left, 430, 1_024)).unwrap();
-            let bill: i64 = outputs.take(left as usize).map(|output| price(&rates, &usage(output)).unwrap().0).sum();
+            let bill: i64 =
+                outputs.take(left as usize).map(|output| price(&rates, &usage(output)).unwrap().0).sum();
             covered += usize::from(quote.p95.0 >= bill);
             near += usize::from((quote.expected.0 - bill).abs() * 100 <= bill * 15);
         }
@@ -320,7 +331,10 @@ mod tests {
         assert_eq!(flat.expected, UsdNanos(247_500 * 50 + 100 * 250 + 1));
         assert_eq!(flat.p95, UsdNanos(360_000 * 125 + 100 * 375 + 1));
         let thinking = JobShape { reasoning: true, ..job(1, 400, 16_384) };
-        assert_eq!(quote(&luna(), &Ratios::default(), &thinking).unwrap().expected, UsdNanos(110 * 50 + 2_048 * 250 + 1));
+        assert_eq!(
+            quote(&luna(), &Ratios::default(), &thinking).unwrap().expected,
+            UsdNanos(110 * 50 + 2_048 * 250 + 1)
+        );
         let all = in_all(UsdNanos(1_000), &flat);
         assert_eq!(all.expected, UsdNanos(flat.expected.0 + 1_000));
     }

@@ -10,6 +10,7 @@
 
 pub mod rates;
 pub mod table;
+mod lanes;
 pub mod row;
 pub mod catalogue;
 pub mod resolve;

@@ -2,7 +2,13 @@
 //!
 //! Both tables go back to overlapping public lists, so this proves the arithmetic, tiers and inheritance rules rather
 //! than the published figures. Where the two are known to differ, the case is listed with the reason.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_precision_loss, reason = "tests; the oracle counts in f64")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    clippy::disallowed_types,
+    reason = "tests; the oracle counts in f64"
+)]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -32,7 +38,23 @@ fn moment() -> SystemTime {
 }
 
 /// Model, lane and usage where the tables differ, and why. Every one must still differ, or the entry goes.
-const CONFLICTS: &[(&str, &str)] = &[];
+const CONFLICTS: &[(&str, &str)] = &[
+    (
+        "openai/gpt-5.5-pro batch",
+        "they list no long-context tier for batch; ours, from the other list, is dearer",
+    ),
+    ("openai/gpt-5.5-pro flex", "as batch"),
+    ("openai/gpt-5.4 batch", "long cached reads: 0.25 rounded by the provider, 0.26 by our ratio rule"),
+    ("openai/gpt-5.4 flex", "as batch"),
+    (
+        "mistral/mistral-large-4 batch",
+        "their crate is older than the price cut that their own later list has",
+    ),
+    ("mistral/mistral-large-4 sync", "as batch"),
+    ("groq/openai/gpt-oss-safeguard-20b sync", "cached reads 0.037 in one list, 0.0375 in the other"),
+    ("deepseek/deepseek-chat sync", "retired; the lists disagree on its last price"),
+    ("deepseek/deepseek-reasoner sync", "retired; the lists disagree on its last price"),
+];
 
 fn usages() -> Vec<(&'static str, Usage)> {
     let usage = |input, cache_read, cache_write_5m, cache_write_1h, output| Usage {
@@ -121,14 +143,13 @@ fn prices_agree_with_the_other_table() {
                 models.insert(&row.qualified);
                 // Ours is rounded up to the next nano-dollar; theirs is a float.
                 if ours < theirs * 1e9 - 0.01 || ours > theirs * 1e9 + 1.01 {
-                    println!("{} {lane} {name}: {ours} vs {}", row.qualified, theirs * 1e9);
+                    println!("{} {lane} {name}: {ours} against {}", row.qualified, theirs * 1e9);
                     differing.insert(format!("{} {lane}", row.qualified));
                 }
             }
         }
     }
-    println!("compared {compared} pairs on {} models", models.len());
     let known: BTreeSet<String> = CONFLICTS.iter().map(|(key, _)| (*key).to_owned()).collect();
     assert_eq!(differing, known);
-    assert!(compared >= 20 && models.len() >= 20, "{compared} pairs of {} models", models.len());
+    assert!(compared >= 2_000 && models.len() >= 80, "{compared} pairs of {} models", models.len());
 }

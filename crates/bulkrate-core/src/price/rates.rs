@@ -16,7 +16,9 @@ pub enum RateError {
     NotANumber(String),
     #[error("`{0}` is negative; a price is zero or more")]
     Negative(String),
-    #[error("`{0}` is finer than one pico-dollar per token (0.000001 USD per million tokens), which cannot be held exactly")]
+    #[error(
+        "`{0}` is finer than one pico-dollar per token (0.000001 USD per million tokens), which cannot be held exactly"
+    )]
     TooPrecise(String),
     #[error("`{0}` is larger than any price")]
     TooLarge(String),
@@ -120,9 +122,14 @@ mod tests {
 
     #[test]
     fn per_token_text_is_read_exactly() {
-        for (text, want) in
-            [("1.25e-07", 125_000), ("2.5e-9", 2_500), ("0.000002", 2_000_000), ("0.0", 0), ("1e-12", 1), ("3.0000e-06", 3_000_000)]
-        {
+        for (text, want) in [
+            ("1.25e-07", 125_000),
+            ("2.5e-9", 2_500),
+            ("0.000002", 2_000_000),
+            ("0.0", 0),
+            ("1e-12", 1),
+            ("3.0000e-06", 3_000_000),
+        ] {
             assert_eq!(usd_per_token(text), Ok(PicoUsdPerToken(want)), "{text}");
         }
     }

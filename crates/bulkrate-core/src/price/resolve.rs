@@ -63,7 +63,11 @@ impl Catalogue {
     /// Finds what a name stands for on a day: an alias of the catalogue or the user, `provider/model`, or a bare model
     /// that only one provider has. A dated snapshot of a known id (`gpt-6-luna-2026-10-01`) has the price of that id.
     pub fn resolve<'a>(&'a self, name: &'a str, day: Date) -> Result<Resolved<'a>, ResolveError> {
-        let target = self.aliases().iter().find(|(alias, _)| alias == name).map_or(name, |(_, target)| target.as_str());
+        let target = self
+            .aliases()
+            .iter()
+            .find(|(alias, _)| alias == name)
+            .map_or(name, |(_, target)| target.as_str());
         if let Some((provider, model)) = target.split_once('/')
             && let Some(row) = self.find(provider, model, day)
         {
@@ -72,7 +76,8 @@ impl Catalogue {
         let mut providers: Vec<&str> = self.rows().iter().map(|row| row.provider.as_str()).collect();
         providers.sort_unstable();
         providers.dedup();
-        let found: Vec<&ModelRow> = providers.iter().filter_map(|provider| self.find(provider, target, day)).collect();
+        let found: Vec<&ModelRow> =
+            providers.iter().filter_map(|provider| self.find(provider, target, day)).collect();
         // A provider that lists the very id wins over one where only the part before a date is known.
         let exact: Vec<&ModelRow> = found.iter().copied().filter(|row| lists(row, target)).collect();
         match if exact.is_empty() { found.as_slice() } else { exact.as_slice() } {
@@ -95,7 +100,11 @@ impl Catalogue {
             Some(date) if date <= day => Err(ResolveError::Retired {
                 name: resolved.row.qualified.clone(),
                 date,
-                successor: resolved.row.successor.as_ref().map(|id| format!("{}/{id}", resolved.row.provider)),
+                successor: resolved
+                    .row
+                    .successor
+                    .as_ref()
+                    .map(|id| format!("{}/{id}", resolved.row.provider)),
             }),
             _ => Ok(resolved),
         }
@@ -113,7 +122,9 @@ impl Catalogue {
         let aliases = self.aliases().iter().map(|(alias, _)| (alias.as_str(), alias.as_str()));
         let mut near: Vec<(usize, &str)> = rows
             .chain(aliases)
-            .filter_map(|(shown, compared)| Some((distance(&wanted, &compared.to_ascii_lowercase(), reach)?, shown)))
+            .filter_map(|(shown, compared)| {
+                Some((distance(&wanted, &compared.to_ascii_lowercase(), reach)?, shown))
+            })
             .collect();
         // The table lists providers and models by weight: equal distances keep that order.
         near.sort_by_key(|(distance, _)| *distance);
@@ -164,7 +175,10 @@ fn distance(left: &str, right: &str, reach: usize) -> Option<usize> {
         for column in 1..=right.len() {
             let differs = usize::from(left[row - 1] != right[column - 1]);
             let mut best = (last[column - 1] + differs).min(last[column] + 1).min(now[column - 1] + 1);
-            let swapped = row > 1 && column > 1 && left[row - 1] == right[column - 2] && left[row - 2] == right[column - 1];
+            let swapped = row > 1
+                && column > 1
+                && left[row - 1] == right[column - 2]
+                && left[row - 2] == right[column - 1];
             if swapped {
                 best = best.min(before[column - 2] + 1);
             }
@@ -202,19 +216,38 @@ mod tests {
         for (name, row, model, pinned) in [
             ("fast", "openai/gpt-6-luna", "gpt-6-luna", "gpt-6-luna"),
             ("openai/gpt-6-luna", "openai/gpt-6-luna", "gpt-6-luna", "gpt-6-luna"),
-            ("openai/gpt-6-luna-2026-10-01", "openai/gpt-6-luna", "gpt-6-luna-2026-10-01", "gpt-6-luna-2026-10-01"),
+            (
+                "openai/gpt-6-luna-2026-10-01",
+                "openai/gpt-6-luna",
+                "gpt-6-luna-2026-10-01",
+                "gpt-6-luna-2026-10-01",
+            ),
             ("openai/gpt-4.1", "openai/gpt-4.1", "gpt-4.1", "gpt-4.1-2025-04-14"),
             ("openai/gpt-4o", "openai/gpt-4o", "gpt-4o", "gpt-4o"),
-            ("openai/gpt-4o-2024-05-13", "openai/gpt-4o-2024-05-13", "gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
+            (
+                "openai/gpt-4o-2024-05-13",
+                "openai/gpt-4o-2024-05-13",
+                "gpt-4o-2024-05-13",
+                "gpt-4o-2024-05-13",
+            ),
             ("gpt-4o-2024-05-13", "openai/gpt-4o-2024-05-13", "gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
             ("claude-sonnet-5-5", "", "", ""),
             ("gpt-5.2-pro", "openai/gpt-5.2-pro", "gpt-5.2-pro", "gpt-5.2-pro-2025-12-11"),
             ("openai/gpt-oss-20b", "groq/openai/gpt-oss-20b", "openai/gpt-oss-20b", "openai/gpt-oss-20b"),
-            ("anthropic/claude-haiku-5-5-20261001", "anthropic/claude-haiku-5-5", "claude-haiku-5-5-20261001", "claude-haiku-5-5-20261001"),
+            (
+                "anthropic/claude-haiku-5-5-20261001",
+                "anthropic/claude-haiku-5-5",
+                "claude-haiku-5-5-20261001",
+                "claude-haiku-5-5-20261001",
+            ),
             ("openai/gpt-5.6", "openai/gpt-5.6-sol", "gpt-5.6-sol", "gpt-5.6-sol"),
         ] {
             match catalogue.resolve(name, today()) {
-                Ok(found) => assert_eq!((found.row.qualified.as_str(), found.model, found.pinned), (row, model, pinned), "{name}"),
+                Ok(found) => assert_eq!(
+                    (found.row.qualified.as_str(), found.model, found.pinned),
+                    (row, model, pinned),
+                    "{name}"
+                ),
                 Err(error) => assert!(row.is_empty() && error.code() == "ambiguous-model", "{name}: {error}"),
             }
         }
@@ -231,7 +264,13 @@ mod tests {
     #[test]
     fn a_snapshot_of_an_unknown_id_is_unknown() {
         let catalogue = Catalogue::bundled();
-        for name in ["openai/gpt-6-luna-mini", "openai/gpt-6-luna-2026-13-01", "openai/gpt-6-2026-10-01", "gpt-6-lun", ""] {
+        for name in [
+            "openai/gpt-6-luna-mini",
+            "openai/gpt-6-luna-2026-13-01",
+            "openai/gpt-6-2026-10-01",
+            "gpt-6-lun",
+            "",
+        ] {
             assert_eq!(catalogue.resolve(name, today()).unwrap_err().code(), "unknown-model", "{name}");
         }
     }
@@ -240,13 +279,21 @@ mod tests {
     fn errors_say_what_to_write() {
         let catalogue = Catalogue::bundled();
         let text = |name: &str| catalogue.resolve_alive(name, today()).unwrap_err().to_string();
-        assert_eq!(text("gpt-6-luna"), "`gpt-6-luna` is offered by several providers; write one of `azure/gpt-6-luna`, `openai/gpt-6-luna`");
+        assert_eq!(
+            text("gpt-6-luna"),
+            "`gpt-6-luna` is offered by several providers; write one of `azure/gpt-6-luna`, `openai/gpt-6-luna`"
+        );
         assert_eq!(
             text("openai/gpt-4.1-nano"),
             "`openai/gpt-4.1-nano` retired on 2026-10-23; `openai/gpt-6-luna` takes its place"
         );
-        assert!(text("openai/gpt-6-lnua").starts_with("no model `openai/gpt-6-lnua` in the price catalogue; did you mean `openai/gpt-6-luna`"));
-        assert_eq!(text("zzzzzzzzzzzzzzzzzzzzzzzzzzzz"), "no model `zzzzzzzzzzzzzzzzzzzzzzzzzzzz` in the price catalogue");
+        assert!(text("openai/gpt-6-lnua").starts_with(
+            "no model `openai/gpt-6-lnua` in the price catalogue; did you mean `openai/gpt-6-luna`"
+        ));
+        assert_eq!(
+            text("zzzzzzzzzzzzzzzzzzzzzzzzzzzz"),
+            "no model `zzzzzzzzzzzzzzzzzzzzzzzzzzzz` in the price catalogue"
+        );
     }
 
     #[test]
@@ -255,7 +302,12 @@ mod tests {
         assert_eq!(catalogue.nearest("GPT-6-Luna")[0], "openai/gpt-6-luna");
         assert_eq!(catalogue.nearest("fsat"), ["fast"]);
         assert_eq!(catalogue.nearest("anthropic/claude-haiku-55")[0], "anthropic/claude-haiku-5-5");
-        for (left, right, reach, want) in [("ab", "ba", 2, Some(1)), ("abc", "abc", 0, Some(0)), ("abc", "xyz", 2, None), ("", "ab", 2, Some(2))] {
+        for (left, right, reach, want) in [
+            ("ab", "ba", 2, Some(1)),
+            ("abc", "abc", 0, Some(0)),
+            ("abc", "xyz", 2, None),
+            ("", "ab", 2, Some(2)),
+        ] {
             assert_eq!(distance(left, right, reach), want, "{left} {right}");
         }
     }

@@ -206,7 +206,10 @@ impl<'a> Splitter<'a> {
             if !(rest.is_empty() || rest.starts_with([',', '\n'])) {
                 return None;
             }
-            return Some((if raw.contains('"') { Cow::Owned(raw.replace("\"\"", "\"")) } else { Cow::Borrowed(raw) }, rest));
+            return Some((
+                if raw.contains('"') { Cow::Owned(raw.replace("\"\"", "\"")) } else { Cow::Borrowed(raw) },
+                rest,
+            ));
         }
     }
 }
@@ -219,7 +222,8 @@ mod tests {
 
     #[test]
     fn quotes_line_ends_and_column_order_are_read() {
-        let text = "model_id,provider,kind,input,price_note\r\nm,p,chat,1,\"a, \"\"b\"\"\nc\"\r\n\nn,q,chat,2,\n";
+        let text =
+            "model_id,provider,kind,input,price_note\r\nm,p,chat,1,\"a, \"\"b\"\"\nc\"\r\n\nn,q,chat,2,\n";
         let records = read(text).unwrap();
         assert_eq!(records.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);
         let (_, first) = &records[0];

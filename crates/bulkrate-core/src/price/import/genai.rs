@@ -28,8 +28,10 @@ const PROVIDERS: &[(&str, &str)] = &[
 
 /// Reads genai-prices' list. `as_of` (YYYY-MM-DD) is written into every row; prices that ended before it are left out.
 pub fn import_genai_prices(json_text: &str, as_of: &str) -> Result<Imported, ImportError> {
-    let today: Date = as_of.parse().map_err(|_| ImportError::Json(format!("`{as_of}` is not a date; write YYYY-MM-DD")))?;
-    let top: Vec<Fields<'_>> = serde_json::from_str(json_text).map_err(|error| ImportError::Json(error.to_string()))?;
+    let today: Date =
+        as_of.parse().map_err(|_| ImportError::Json(format!("`{as_of}` is not a date; write YYYY-MM-DD")))?;
+    let top: Vec<Fields<'_>> =
+        serde_json::from_str(json_text).map_err(|error| ImportError::Json(error.to_string()))?;
     let mut imported = Imported::default();
     for provider in &top {
         let theirs = provider.text("id").unwrap_or_default();
@@ -231,11 +233,14 @@ fn tiered_rate(prices: &Fields<'_>, name: &str, threshold: &mut Option<u64>) -> 
     let Some(tiered) = prices.object(name) else {
         return Ok(prices.rate(name, usd_per_million)?.map(|rate| (rate, None)));
     };
-    let base = tiered.rate("base", usd_per_million)?.ok_or_else(|| format!("field `{name}` has no base price"))?;
+    let base =
+        tiered.rate("base", usd_per_million)?.ok_or_else(|| format!("field `{name}` has no base price"))?;
     let tiers = tiered.list("tiers").unwrap_or_default();
     let tier = match tiers.as_slice() {
         [] => return Ok(Some((base, None))),
-        [tier] => Fields::of(tier).ok_or_else(|| format!("field `{name}` has a tier that is not an object"))?,
+        [tier] => {
+            Fields::of(tier).ok_or_else(|| format!("field `{name}` has a tier that is not an object"))?
+        }
         _ => return Err("more than one long-context tier".to_owned()),
     };
     let start = tier.count("start").ok_or_else(|| format!("field `{name}` has a tier without a start"))?;
@@ -319,25 +324,37 @@ mod tests {
                 let cell = |column| row.get(column);
                 format!(
                     "{} {} {}/{} {}/{} [{}..{}]",
-                    cell(Column::ModelId), cell(Column::Kind), cell(Column::Input), cell(Column::Output),
-                    cell(Column::BatchInput), cell(Column::BatchOutput), cell(Column::ValidFrom), cell(Column::ValidTo)
+                    cell(Column::ModelId),
+                    cell(Column::Kind),
+                    cell(Column::Input),
+                    cell(Column::Output),
+                    cell(Column::BatchInput),
+                    cell(Column::BatchOutput),
+                    cell(Column::ValidFrom),
+                    cell(Column::ValidTo)
                 )
             })
             .collect();
-        assert_eq!(rows, [
-            "brook-1 chat 0.4/1.6 0.2/0.8 [..]",
-            "brook-2 chat 1/5 0.5/2.5 [..2026-12-01]",
-            "brook-2 chat 2/10 1/5 [2026-12-01..]",
-            "brook-embed embedding 0.02/ / [..]",
-            "brook-3 chat 0.3/1.2 / [..]",
-            "brook-4 chat 2/6 / [..]",
-        ]);
+        assert_eq!(
+            rows,
+            [
+                "brook-1 chat 0.4/1.6 0.2/0.8 [..]",
+                "brook-2 chat 1/5 0.5/2.5 [..2026-12-01]",
+                "brook-2 chat 2/10 1/5 [2026-12-01..]",
+                "brook-embed embedding 0.02/ / [..]",
+                "brook-3 chat 0.3/1.2 / [..]",
+                "brook-4 chat 2/6 / [..]",
+            ]
+        );
         let skipped: Vec<String> = imported.skipped.iter().map(|(id, why)| format!("{id}: {why}")).collect();
-        assert_eq!(skipped, [
-            "openai/brook-old: deprecated in the list",
-            "openai/brook-audio: no input price per token",
-            "perplexity: not one of our providers",
-        ]);
+        assert_eq!(
+            skipped,
+            [
+                "openai/brook-old: deprecated in the list",
+                "openai/brook-audio: no input price per token",
+                "perplexity: not one of our providers",
+            ]
+        );
         assert_eq!(imported.rows[0].get(Column::Aliases), "brook-1-2026-01-02");
         // A variant inherits what it does not name.
         assert_eq!(imported.rows[0].get(Column::BatchCacheRead), "0.1");
@@ -347,8 +364,13 @@ mod tests {
     fn an_earlier_day_sees_the_earlier_prices() {
         let imported = import_genai_prices(SAMPLE, "2024-06-01").unwrap();
         let spans = imported.rows.iter().filter(|row| row.get(Column::ModelId) == "brook-2");
-        let spans: Vec<_> = spans.map(|row| (row.get(Column::Input), row.get(Column::LcThreshold), row.get(Column::ValidFrom))).collect();
-        assert_eq!(spans, [("2", "200000", ""), ("1", "", "2025-01-01"), ("1", "", "2026-10-14"), ("2", "", "2026-12-01")]);
+        let spans: Vec<_> = spans
+            .map(|row| (row.get(Column::Input), row.get(Column::LcThreshold), row.get(Column::ValidFrom)))
+            .collect();
+        assert_eq!(
+            spans,
+            [("2", "200000", ""), ("1", "", "2025-01-01"), ("1", "", "2026-10-14"), ("2", "", "2026-12-01")]
+        );
     }
 
     #[test]

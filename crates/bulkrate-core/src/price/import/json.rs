@@ -22,7 +22,12 @@ impl<'a> Fields<'a> {
 
     /// The value as its JSON text; `null` counts as absent.
     pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| *value)
+            .filter(|value| value.get() != "null")
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {

@@ -29,19 +29,27 @@ const AZURE_REGIONS: [&str; 4] = ["eu/", "us/", "global/", "global-standard/"];
 
 /// Reads LiteLLM's list. `as_of` is written into every row.
 pub fn import_litellm(json_text: &str, as_of: &str) -> Result<Imported, ImportError> {
-    let top: Fields<'_> = serde_json::from_str(json_text).map_err(|error| ImportError::Json(error.to_string()))?;
+    let top: Fields<'_> =
+        serde_json::from_str(json_text).map_err(|error| ImportError::Json(error.to_string()))?;
     let mut imported = Imported::default();
     let mut seen = std::collections::HashSet::new();
     for (id, value) in &top.0 {
         if id == "sample_spec" {
             continue;
         }
-        let outcome = Fields::of(value).ok_or_else(|| "not an object".to_owned()).and_then(|entry| row(id, &entry, as_of));
+        let outcome = Fields::of(value)
+            .ok_or_else(|| "not an object".to_owned())
+            .and_then(|entry| row(id, &entry, as_of));
         match outcome {
-            Ok(row) if seen.insert((row.get(Column::Provider).to_owned(), row.get(Column::ModelId).to_owned())) => {
+            Ok(row)
+                if seen
+                    .insert((row.get(Column::Provider).to_owned(), row.get(Column::ModelId).to_owned())) =>
+            {
                 imported.rows.push(row);
             }
-            Ok(_) => imported.skipped.push((id.to_string(), "another entry prices the same model".to_owned())),
+            Ok(_) => {
+                imported.skipped.push((id.to_string(), "another entry prices the same model".to_owned()));
+            }
             Err(reason) => imported.skipped.push((id.to_string(), reason)),
         }
     }
@@ -129,7 +137,9 @@ fn found(entry: &Fields<'_>) -> Result<Found, String> {
 /// The long-context threshold in thousands of tokens; an error where there are several.
 fn threshold(entry: &Fields<'_>) -> Result<Option<u64>, String> {
     let mut found = None;
-    for (name, _) in entry.0.iter().filter(|(name, value)| name.contains("cost_per_token") && value.get() != "null") {
+    for (name, _) in
+        entry.0.iter().filter(|(name, value)| name.contains("cost_per_token") && value.get() != "null")
+    {
         let Some((_, rest)) = name.split_once("_above_") else { continue };
         let Some((thousands, _)) = rest.split_once("k_tokens") else { continue };
         let thousands: u64 = thousands.parse().map_err(|_| format!("field `{name}` names no token count"))?;
@@ -144,7 +154,9 @@ fn threshold(entry: &Fields<'_>) -> Result<Option<u64>, String> {
 fn prices(entry: &Fields<'_>, tier: &str, lane: &str) -> Result<Prices, String> {
     // The lane stands after the tier, in some entries before it.
     let read = |base: &str| match entry.rate(&format!("{base}{tier}{lane}"), usd_per_token)? {
-        None if !tier.is_empty() && !lane.is_empty() => entry.rate(&format!("{base}{lane}{tier}"), usd_per_token),
+        None if !tier.is_empty() && !lane.is_empty() => {
+            entry.rate(&format!("{base}{lane}{tier}"), usd_per_token)
+        }
         found => Ok(found),
     };
     Ok(Prices {
@@ -158,7 +170,8 @@ fn prices(entry: &Fields<'_>, tier: &str, lane: &str) -> Result<Prices, String> 
 
 fn describe(entry: &Fields<'_>, found: &Found, record: &mut Record<'static>) {
     let output = entry.count("max_output_tokens").or_else(|| entry.count("max_tokens"));
-    for (column, count) in [(Column::MaxInput, entry.count("max_input_tokens")), (Column::MaxOutput, output)] {
+    for (column, count) in [(Column::MaxInput, entry.count("max_input_tokens")), (Column::MaxOutput, output)]
+    {
         if let Some(count) = count {
             record.set(column, count.to_string());
         }
@@ -175,7 +188,9 @@ fn describe(entry: &Fields<'_>, found: &Found, record: &mut Record<'static>) {
         // Their entries name what is supported and leave out the rest.
         record.set(column, if entry.flag(name) == Some(true) { "true" } else { "false" });
     }
-    if let Some(date) = entry.text("deprecation_date").filter(|text| text.parse::<jiff::civil::Date>().is_ok()) {
+    if let Some(date) =
+        entry.text("deprecation_date").filter(|text| text.parse::<jiff::civil::Date>().is_ok())
+    {
         record.set(Column::DeprecationDate, date);
     }
     if entry.raw("off_peak_pricing").is_some() {
@@ -218,18 +233,27 @@ mod tests {
     #[test]
     fn entries_become_rows_and_the_rest_says_why() {
         let imported = import_litellm(SAMPLE, "2026-11-20").unwrap();
-        let keys: Vec<String> =
-            imported.rows.iter().map(|row| format!("{}/{}", row.get(Column::Provider), row.get(Column::ModelId))).collect();
-        assert_eq!(keys, ["openai/brook-1", "azure/brook-1", "groq/open/brook-2", "vertex/brook-3", "openai/brook-mod"]);
+        let keys: Vec<String> = imported
+            .rows
+            .iter()
+            .map(|row| format!("{}/{}", row.get(Column::Provider), row.get(Column::ModelId)))
+            .collect();
+        assert_eq!(
+            keys,
+            ["openai/brook-1", "azure/brook-1", "groq/open/brook-2", "vertex/brook-3", "openai/brook-mod"]
+        );
         let skipped: Vec<String> = imported.skipped.iter().map(|(id, why)| format!("{id}: {why}")).collect();
-        assert_eq!(skipped, [
-            "azure/eu/brook-1: a regional price",
-            "brook-free: a price of zero, which mostly means unknown; add the model as a price of your own",
-            "brook-img: mode `image_generation` is not priced by tokens here",
-            "brook-two: more than one long-context tier",
-            "brook-noise: field `input_cost_per_token`: `1.0000000000001e-06` is finer than one pico-dollar per token (0.000001 USD per million tokens), which cannot be held exactly",
-            "brook-else: provider `nowhere` is not one of ours",
-        ]);
+        assert_eq!(
+            skipped,
+            [
+                "azure/eu/brook-1: a regional price",
+                "brook-free: a price of zero, which mostly means unknown; add the model as a price of your own",
+                "brook-img: mode `image_generation` is not priced by tokens here",
+                "brook-two: more than one long-context tier",
+                "brook-noise: field `input_cost_per_token`: `1.0000000000001e-06` is finer than one pico-dollar per token (0.000001 USD per million tokens), which cannot be held exactly",
+                "brook-else: provider `nowhere` is not one of ours",
+            ]
+        );
     }
 
     #[test]
@@ -244,7 +268,10 @@ mod tests {
         // A write for nothing is not believed.
         assert_eq!((sync.base.cache_write_5m.per_token.0, sync.base.cache_write_5m.derived), (125_000, true));
         let long = row.rates(Lane::Batch).unwrap().long.unwrap();
-        assert_eq!((long.threshold.0, long.rates.input.per_token.0, long.rates.output.per_token.0), (200_000, 125_000, 375_000));
+        assert_eq!(
+            (long.threshold.0, long.rates.input.per_token.0, long.rates.output.per_token.0),
+            (200_000, 125_000, 375_000)
+        );
         assert_eq!(row.limits.max_output.unwrap().0, 128_000);
         assert_eq!(row.retirement, Some(jiff::civil::date(2027, 1, 2)));
     }
@@ -255,7 +282,10 @@ mod tests {
             ("{\"a\": {\"input_cost_per_token\": 1", "not a price list: "),
             ("[1]", "not a price list: "),
             ("{}", "the price list holds no model"),
-            ("{\"a\": 3}", "the price list holds no model that can be used; 1 were skipped, the first `a`: not an object"),
+            (
+                "{\"a\": 3}",
+                "the price list holds no model that can be used; 1 were skipped, the first `a`: not an object",
+            ),
         ] {
             let error = import_litellm(text, "2026-11-20").unwrap_err().to_string();
             assert!(error.starts_with(want), "{error}");

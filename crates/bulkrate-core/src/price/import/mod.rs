@@ -45,9 +45,13 @@ pub enum Format {
 pub enum ImportError {
     #[error("not a price list: {0}")]
     Json(String),
-    #[error("not a price list: neither our table, nor LiteLLM's object of models, nor genai-prices' array of providers")]
+    #[error(
+        "not a price list: neither our table, nor LiteLLM's object of models, nor genai-prices' array of providers"
+    )]
     Unknown,
-    #[error("the price list holds no model that can be used; {skipped} were skipped, the first `{first}`: {reason}")]
+    #[error(
+        "the price list holds no model that can be used; {skipped} were skipped, the first `{first}`: {reason}"
+    )]
     Nothing { skipped: usize, first: String, reason: String },
 }
 
@@ -71,7 +75,9 @@ pub fn detect(text: &str) -> Result<Format, ImportError> {
     let head: String = text.chars().take(4_096).collect();
     if head.starts_with('[') && head.contains("\"id\"") {
         Ok(Format::GenaiPrices)
-    } else if head.starts_with('{') && (head.contains("cost_per_token") || head.contains("\"litellm_provider\"")) {
+    } else if head.starts_with('{')
+        && (head.contains("cost_per_token") || head.contains("\"litellm_provider\""))
+    {
         Ok(Format::LiteLlm)
     } else if head.lines().next().is_some_and(|line| line.split(',').any(|name| name == "model_id")) {
         Ok(Format::Table)
@@ -86,10 +92,15 @@ pub fn import(text: &str, as_of: &str) -> Result<Imported, ImportError> {
         Format::LiteLlm => import_litellm(text, as_of),
         Format::GenaiPrices => import_genai_prices(text, as_of),
         Format::Table => {
-            let records = table::read(text).map_err(|(line, error)| ImportError::Json(format!("line {line}: {error}")))?;
+            let records = table::read(text)
+                .map_err(|(line, error)| ImportError::Json(format!("line {line}: {error}")))?;
             let rows = table::write(&records.into_iter().map(|(_, record)| record).collect::<Vec<_>>());
-            let owned = table::read(&rows).map_err(|(line, error)| ImportError::Json(format!("line {line}: {error}")))?;
-            Ok(Imported { rows: owned.into_iter().map(|(_, record)| into_owned(&record)).collect(), skipped: Vec::new() })
+            let owned = table::read(&rows)
+                .map_err(|(line, error)| ImportError::Json(format!("line {line}: {error}")))?;
+            Ok(Imported {
+                rows: owned.into_iter().map(|(_, record)| into_owned(&record)).collect(),
+                skipped: Vec::new(),
+            })
         }
     }
 }
@@ -179,7 +190,8 @@ fn finish(imported: Imported) -> Result<Imported, ImportError> {
     if !imported.rows.is_empty() {
         return Ok(imported);
     }
-    let (first, reason) = imported.skipped.first().cloned().unwrap_or_else(|| ("-".to_owned(), "the list is empty".to_owned()));
+    let (first, reason) =
+        imported.skipped.first().cloned().unwrap_or_else(|| ("-".to_owned(), "the list is empty".to_owned()));
     Err(ImportError::Nothing { skipped: imported.skipped.len(), first, reason })
 }
 
@@ -203,7 +215,7 @@ mod tests {
             ("<html>", Err(ImportError::Unknown)),
             ("", Err(ImportError::Unknown)),
         ] {
-            assert_eq!(detect(text), want, "{:.20}", text);
+            assert_eq!(detect(text), want, "{text:.20}");
         }
     }
 
