@@ -2,21 +2,30 @@
 //!
 //! A refusal can mean two things. Now and then a call arrives a few milliseconds early: then the share of refused calls
 //! is tiny and giving up 40 % of the rate would be absurd. Or the capacity is really smaller: then a large share is
-//! refused. The share of refused among sent calls in the last second tells them apart.
+//! refused. The share of refused among sent calls lately sent tells them apart.
 
 use super::{SECOND_US, float};
 
 const K_MIN: f64 = 0.1;
 /// The factor of one reaction to a real lack of capacity.
 const CUT: f64 = 0.6;
+const CUT_MIN: f64 = 0.4;
 /// The factor when a rate that was cut before meets a single refusal again.
-const NUDGE: f64 = 0.93;
+const NUDGE: f64 = 0.80;
 /// From this share of refused calls on the limit itself is taken to be lower.
 const SHARE_LOST: f64 = 0.10;
+/// Fewer refusals may be chance.
+const REFUSED_MIN: f64 = 2.5;
+const CALLS_MIN: f64 = 40.0;
+const WINDOW_MAX_US: f64 = 10.0 * SECOND_US;
+const RATE_OVER_US: f64 = 3.0 * SECOND_US;
 const REACT_EVERY_US: u64 = 5_000_000;
+const AGAIN_US: u64 = 15_000_000;
 /// Recovery per second, reached so long after the last refusal.
 const RECOVERY: f64 = 0.01;
-const RECOVERY_FULL_US: f64 = 30.0 * SECOND_US;
+const RECOVERY_FULL_US: f64 = 46.0 * SECOND_US;
+/// After a long quiet the recovery is faster by this factor.
+const SPEED_MAX: f64 = 4.0;
 
 /// What a refusal is taken to mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +43,7 @@ pub(super) struct Pressure {
     k: f64,
     sent: f64,
     refused: f64,
+    sent_per_s: f64,
     counted_us: u64,
     cut_us: Option<u64>,
     nudged_us: Option<u64>,
@@ -47,6 +57,7 @@ impl Pressure {
             k: 1.0,
             sent: 0.0,
             refused: 0.0,
+            sent_per_s: 0.0,
             counted_us: 0,
             cut_us: None,
             nudged_us: None,
@@ -61,6 +72,7 @@ impl Pressure {
 
     pub(super) fn sent(&mut self) {
         self.sent += 1.0;
+        self.sent_per_s += SECOND_US / RATE_OVER_US;
     }
 
     /// Whether calls were refused so lately that what is measured now says little about the limits.
@@ -68,20 +80,23 @@ impl Pressure {
         self.k < 0.95 || self.refused_us.is_some_and(|at| now_us.saturating_sub(at) < REACT_EVERY_US)
     }
 
-    /// Lets time pass: counts fade within a second, `k` recovers up to `k_max`.
+    /// Lets time pass: counts fade, `k` recovers up to `k_max`.
     pub(super) fn advance(&mut self, now_us: u64, k_max: f64) {
         let passed = float(now_us.saturating_sub(self.counted_us));
         if passed <= 0.0 {
             return;
         }
         self.counted_us = now_us;
-        let kept = (-passed / SECOND_US).exp();
+        self.sent_per_s *= (-passed / RATE_OVER_US).exp();
+        // A second, or longer where a second holds too few calls to tell a share from chance.
+        let window_us = (SECOND_US * CALLS_MIN / self.sent_per_s.max(0.1)).clamp(SECOND_US, WINDOW_MAX_US);
+        let kept = (-passed / window_us).exp();
         self.sent *= kept;
         self.refused *= kept;
         if self.k < k_max && now_us >= self.hold_until_us {
             let quiet = self.refused_us.map_or(f64::INFINITY, |at| float(now_us.saturating_sub(at)));
-            // Slow near the rate that was just refused, twice the usual speed once it is long past.
-            let speed = (quiet / RECOVERY_FULL_US).powi(2).min(2.0);
+            // Slow near the rate that was just refused, fast once that is long past.
+            let speed = (quiet / RECOVERY_FULL_US).powi(2).min(SPEED_MAX);
             self.k = (self.k + RECOVERY * speed * passed.min(SECOND_US) / SECOND_US).min(k_max);
         }
     }
@@ -91,18 +106,21 @@ impl Pressure {
         self.refused += 1.0;
         self.refused_us = Some(now_us);
         let due = |last: Option<u64>| last.is_none_or(|at| now_us.saturating_sub(at) >= REACT_EVERY_US);
-        if self.refused >= 3.0 && self.refused > SHARE_LOST * self.sent {
+        if self.refused >= REFUSED_MIN && self.refused > SHARE_LOST * self.sent {
             if !due(self.cut_us) {
                 return Reading::Known;
             }
-            self.cut(now_us, CUT);
+            // What still gets through is what the capacity is.
+            self.cut(now_us, (1.0 - self.refused / self.sent.max(1.0)).clamp(CUT_MIN, CUT));
             return Reading::Short;
         }
         if !due(self.nudged_us) || !due(self.cut_us) {
             return Reading::Known;
         }
+        // One early call in a while needs no slower pace; several do.
+        let again = self.nudged_us.is_some_and(|at| now_us.saturating_sub(at) < AGAIN_US);
         self.nudged_us = Some(now_us);
-        if self.k < 1.0 {
+        if self.k < 1.0 || again {
             self.k = (self.k * NUDGE).max(K_MIN);
         }
         Reading::Early
@@ -122,9 +140,10 @@ impl Pressure {
         self.k = 1.0;
     }
 
-    /// Calls per second over about the last second.
-    pub(super) fn sent_per_s(&self) -> f64 {
-        (self.sent - self.refused).max(1.0)
+    /// Calls per second that got through lately.
+    pub(super) fn passed_per_s(&self) -> f64 {
+        let share = if self.sent > 0.0 { (1.0 - self.refused / self.sent).max(0.1) } else { 1.0 };
+        (self.sent_per_s * share).max(1.0)
     }
 
     fn cut(&mut self, now_us: u64, factor: f64) {

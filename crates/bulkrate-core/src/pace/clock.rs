@@ -13,6 +13,10 @@ const TAU_MIN_US: f64 = 0.05 * SECOND_US;
 const TAU_MAX_US: f64 = 5.0 * SECOND_US;
 /// Growth of the burst in microseconds per microsecond; half of what `SHARE` leaves.
 const TAU_GROWTH: f64 = 0.005;
+/// What is to stay at the provider, as time of its refill.
+const RESERVE_US: f64 = 0.05 * SECOND_US;
+/// One reading never holds calls back for longer.
+const CORRECTION_MAX_US: f64 = SECOND_US;
 /// How long after a full burst a 429 may still come because of it.
 const PROOF_US: f64 = 2.0 * SECOND_US;
 /// After a 429 the burst is not widened for so long.
@@ -68,11 +72,6 @@ impl Clock {
         (self.origin != Origin::Unknown).then_some(self.per_minute)
     }
 
-    #[cfg(test)]
-    pub(super) fn tau_us(&self) -> f64 {
-        self.tau_us
-    }
-
     /// Takes over a limit; `true` if it differs from the one used so far.
     pub(super) fn adopt(&mut self, now_us: u64, per_minute: f64, origin: Origin) -> bool {
         let changed =
@@ -124,15 +123,17 @@ impl Clock {
         }
     }
 
-    /// The provider says that only `left` is left: never believe in more.
+    /// The provider has only `left` at this moment: never believe in more, and keep a small reserve there, because
+    /// calls overtake each other on the way.
     pub(super) fn cap_left(&mut self, now_us: u64, left: f64, k: f64) {
         if self.origin == Origin::Unknown {
             return;
         }
-        let ours_us = (float(now_us) + self.tau_us - self.tat_us.max(float(now_us))).max(0.0);
-        let theirs_us = self.cost_us(left, k);
+        let now = float(now_us);
+        let ours_us = now + self.tau_us - self.tat_us.max(now);
+        let theirs_us = self.cost_us(left, k) - RESERVE_US;
         if theirs_us < ours_us {
-            self.tat_us = self.tat_us.max(float(now_us)) + (ours_us - theirs_us);
+            self.tat_us = self.tat_us.max(now) + (ours_us - theirs_us).min(CORRECTION_MAX_US);
         }
     }
 

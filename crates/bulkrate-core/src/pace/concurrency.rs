@@ -27,6 +27,8 @@ const GAIN_AFTER_CUT: f64 = 0.05;
 /// How much of a higher latency the best known one takes over each round: conditions change for good at times.
 const FORGET: f64 = 0.01;
 
+const LATENCY_EXPECTED_S: f64 = 5.0;
+
 /// How a call ended, as far as the load is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signal {
@@ -97,6 +99,15 @@ impl Concurrency {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.in_flight < self.limit()
+    }
+
+    /// A rate limit is known that allows `calls_per_s`: until something speaks against it, as many calls may be in
+    /// flight as that rate brings within five seconds. The provider has announced that it takes them, and the pacer
+    /// keeps them from going at once; doubling from 32 with answers of five seconds would waste a quarter of a minute.
+    pub fn raise_for_rate(&mut self, calls_per_s: f64) {
+        if self.cut_us.is_none() && self.growing {
+            self.limit = self.limit.max(calls_per_s * LATENCY_EXPECTED_S).min(self.limit_max);
+        }
     }
 
     pub fn on_sent(&mut self, _now_us: u64) {

@@ -123,7 +123,7 @@ mod tests {
             (10_000, 1, 0.0, 10, 0),          // no rate known: cannot promise anything
         ] {
             let got = switch_at(deadline_s * 1_000_000, items, rate, p99_s * 1_000_000);
-            assert_eq!(got / 1_000_000, want_s, "{items} items at {rate}/s before {deadline_s} s");
+            assert_eq!(got.div_ceil(1_000_000), want_s, "{items} items at {rate}/s before {deadline_s} s");
         }
     }
 

@@ -13,6 +13,8 @@ use super::{SECOND_US, float};
 const GUESS_K_MAX: f64 = 50.0;
 /// After `slow_down` the rate is held before it is raised again.
 const SLOW_DOWN_HOLD_US: u64 = 60_000_000;
+/// Refusals so soon after a limit was learned come from calls sent without knowing it.
+const LEARNING_US: u64 = 1_000_000;
 /// Windows longer than half an hour belong to daily limits, which are not a pace.
 const WINDOW_MAX_S: f64 = 1_800.0;
 
@@ -68,6 +70,8 @@ pub struct Pacer {
     pressure: Pressure,
     charge: Charge,
     not_before_us: u64,
+    /// When a limit was first learned; calls sent before that knew of none.
+    learned_us: Option<u64>,
 }
 
 impl Pacer {
@@ -79,6 +83,7 @@ impl Pacer {
             pressure: Pressure::new(),
             charge: Charge::new(),
             not_before_us: 0,
+            learned_us: None,
         }
     }
 
@@ -113,10 +118,17 @@ impl Pacer {
 
     /// The headers of an answer, good or bad, to the call that was sent at `sent_us`.
     pub fn observe(&mut self, now_us: u64, sent_us: u64, hints: &Hints) {
-        let k = self.pressure.k();
-        for (clock, limit, left, reset_ms) in [
-            (&mut self.requests, hints.requests_limit, hints.requests_left, hints.requests_reset_ms),
-            (&mut self.tokens, hints.tokens_limit, hints.tokens_left, hints.tokens_reset_ms),
+        let since = self.charge.sent_after(sent_us);
+        let (requests, tokens) = (since.map(|(calls, _)| calls), since.map(|(_, tokens)| tokens));
+        for (clock, limit, left, reset_ms, sent) in [
+            (
+                &mut self.requests,
+                hints.requests_limit,
+                hints.requests_left,
+                hints.requests_reset_ms,
+                requests,
+            ),
+            (&mut self.tokens, hints.tokens_limit, hints.tokens_left, hints.tokens_reset_ms, tokens),
         ] {
             if is_daily(limit, left, reset_ms) {
                 if left == Some(0) {
@@ -124,25 +136,31 @@ impl Pacer {
                 }
                 continue;
             }
+            let first = clock.origin() == Origin::Unknown;
             if let Some(limit) = limit.filter(|limit| *limit > 0)
                 && clock.adopt(now_us, float(limit), Origin::Header)
             {
                 self.charge.interrupt();
                 self.pressure.reset();
-            }
-            match (left, clock.origin()) {
-                (Some(0), Origin::Unknown) => {
-                    self.not_before_us = self.not_before_us.max(after_ms(now_us, reset_ms))
+                if first {
+                    self.learned_us = Some(now_us);
                 }
-                (Some(left), _) => clock.cap_left(now_us, float(left), k),
-                (None, _) => {}
+            }
+            match (left, clock.per_minute(), sent) {
+                (Some(0), None, _) => self.not_before_us = self.not_before_us.max(after_ms(now_us, reset_ms)),
+                (Some(left), Some(per_minute), Some(sent)) => {
+                    // The rest is as old as the call: since then some flowed back and some was sent.
+                    let refill = float(now_us.saturating_sub(sent_us)) * per_minute / (60.0 * SECOND_US);
+                    clock.cap_left(now_us, float(left) + refill - sent, self.pressure.k());
+                }
+                _ => {}
             }
         }
         if let (Some(left), Some(per_minute)) = (hints.tokens_left, self.tokens.per_minute()) {
             if self.pressure.disturbed(now_us) {
                 self.charge.interrupt();
             } else {
-                self.charge.read(sent_us, float(left), per_minute / (60.0 * SECOND_US));
+                self.charge.read(now_us, sent_us, float(left), per_minute / (60.0 * SECOND_US));
             }
         }
     }
@@ -156,19 +174,27 @@ impl Pacer {
         if let Some(wait_us) = retry_after_us {
             self.not_before_us = self.not_before_us.max(now_us.saturating_add(wait_us));
         }
+        if self.learned_us.is_some_and(|at| now_us.saturating_sub(at) < LEARNING_US) {
+            return;
+        }
         if kind == RefusalKind::SlowDown {
             self.pressure.slow_down(now_us, SLOW_DOWN_HOLD_US);
             return;
         }
         self.guess(now_us, kind);
-        let factor = match self.pressure.refused(now_us) {
+        if kind == RefusalKind::Tokens && self.charge.contradicted(now_us) {
+            return;
+        }
+        let reading = self.pressure.refused(now_us);
+        let factor = match reading {
             Reading::Known => return,
             Reading::Early => 0.9,
-            Reading::Short => 0.8,
+            Reading::Short => {
+                self.charge.short();
+                0.8
+            }
         };
-        if kind == RefusalKind::Tokens {
-            self.charge.contradicted();
-        } else {
+        if kind != RefusalKind::Tokens {
             self.requests.shrink(now_us, factor);
         }
         if kind != RefusalKind::Requests {
@@ -223,7 +249,7 @@ impl Pacer {
             _ => known(&self.requests) || known(&self.tokens),
         };
         if !explained {
-            self.requests.adopt(now_us, 60.0 * self.pressure.sent_per_s(), Origin::Guess);
+            self.requests.adopt(now_us, 60.0 * self.pressure.passed_per_s(), Origin::Guess);
         }
     }
 }
