@@ -173,7 +173,6 @@ impl Concurrency {
     }
 
     fn cut(&mut self, now_us: u64, factor: f64) {
-        // What is not in use cannot be the cause: cut what is in flight, if that is less than the limit.
         self.limit = (self.limit * factor).max(1.0);
         self.gain = GAIN_AFTER_CUT;
         self.cut_us = Some(now_us);
