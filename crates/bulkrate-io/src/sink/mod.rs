@@ -183,7 +183,7 @@ pub struct Sink {
 
 #[derive(Debug)]
 enum Writer {
-    Text(TextSink),
+    Text(Box<TextSink>),
     Parquet(Box<ParquetSink>),
 }
 
@@ -198,7 +198,7 @@ impl Sink {
         let file = OutputFile::open(options)?;
         let writer = match format {
             Format::Parquet => Writer::Parquet(Box::new(ParquetSink::new(file, columns)?)),
-            _ => Writer::Text(TextSink::new(file, format, compression, options.raw_csv, columns)?),
+            _ => Writer::Text(Box::new(TextSink::new(file, format, compression, options.raw_csv, columns)?)),
         };
         Ok(Self { writer, columns: columns.len(), rows: 0 })
     }

@@ -335,7 +335,8 @@ fn is_number(text: &str) -> bool {
 fn csv_quoted(cell: &[u8], delimiter: u8, alone: bool, out: &mut Vec<u8>) {
     let special = memchr3(delimiter, b'\n', b'\r', cell).is_some() || memchr(b'"', cell).is_some();
     // A byte order mark at the start of the file would be taken for one; a lone empty cell for a blank line.
-    if !special && !(alone && cell.is_empty()) && !cell.starts_with(b"\xef\xbb\xbf") {
+    let mistaken = cell.starts_with(b"\xef\xbb\xbf") || (alone && cell.is_empty());
+    if !special && !mistaken {
         out.extend_from_slice(cell);
         return;
     }

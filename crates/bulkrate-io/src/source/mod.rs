@@ -393,7 +393,7 @@ impl Source {
         self.skipped
     }
 
-    /// Bytes of the file (packed, where it is) taken so far; for progress.
+    /// Bytes of the file (packed, where it is) taken so far; for progress. After a seek both counts are of the rest.
     pub fn bytes_read(&self) -> u64 {
         match &self.reader {
             Reader::Csv(reader) => reader.window.input.raw_bytes(),

@@ -51,6 +51,8 @@ pub(crate) fn render(array: &dyn Array, at: usize, json: bool, out: &mut String)
         T::List(_) => list(array.as_list::<i32>().value(at).as_ref(), out),
         T::Struct(_) => object(array, at, out),
         T::Map(..) => map(array, at, out),
+        // A column of this type has no null marks of its own: every value is one.
+        T::Null => out.push_str(if json { "null" } else { "" }),
         _ => quoted(json, out, |out| moment(array, at, out)),
     }
 }
@@ -201,7 +203,9 @@ fn date(days: i64, out: &mut String) {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, BinaryArray, Date32Array, Float64Array, StringArray, StructArray};
+    use arrow_array::{
+        ArrayRef, BinaryArray, Date32Array, Float64Array, NullArray, StringArray, StructArray,
+    };
     use arrow_schema::Field;
 
     use super::*;
@@ -239,11 +243,13 @@ mod tests {
     fn nested_values_are_json() {
         let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a\"b"), None]));
         let scores: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, 1.0]));
+        let none: ArrayRef = Arc::new(NullArray::new(2));
         let array = StructArray::from(vec![
             (Arc::new(Field::new("name", DataType::Utf8, true)), names),
             (Arc::new(Field::new("score", DataType::Float64, true)), scores),
+            (Arc::new(Field::new("none", DataType::Null, true)), none),
         ]);
-        assert_eq!(shown(&array, 0, false), r#"{"name":"a\"b","score":null}"#);
-        assert_eq!(shown(&array, 1, false), r#"{"name":null,"score":1.0}"#);
+        assert_eq!(shown(&array, 0, false), r#"{"name":"a\"b","score":null,"none":null}"#);
+        assert_eq!(shown(&array, 1, false), r#"{"name":null,"score":1.0,"none":null}"#);
     }
 }
