@@ -1,0 +1,134 @@
+//! Free calls: what is repeated, what is not, and files that arrive whole or not at all.
+
+use bulkrate_core::failure::FailureClass;
+
+use crate::server::{self, open, response};
+
+const BATCH: &str = r#"{"id":"batch_1","object":"batch","status":"in_progress"}"#;
+const BUSY: &str = r#"{"error":{"message":"busy","type":"server_error","param":null,"code":null}}"#;
+
+#[tokio::test]
+async fn what_may_pass_is_repeated() {
+    for (first, tries) in [
+        (response("503 Service Unavailable", "", BUSY), 2),
+        (response("502 Bad Gateway", "", "<html>"), 2),
+        (response("429 Too Many Requests", "retry-after-ms: 2\r\n", BUSY), 2),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned(), 2),
+        (String::new(), 2),
+        (response("200 OK", "", BATCH), 1),
+    ] {
+        let (base, seen) = server::start(move |mut peer, place| {
+            let first = first.clone();
+            async move {
+                let mut answered = place;
+                while peer.request().await.is_some() {
+                    let text = if answered == 0 { first.clone() } else { response("200 OK", "", BATCH) };
+                    peer.write(&text).await;
+                    if answered == 0 {
+                        return; // the second try comes on a connection of its own
+                    }
+                    answered += 1;
+                }
+            }
+        })
+        .await;
+        let batch = open("openai", &base).batches().unwrap().poll("batch_1").await.unwrap().unwrap();
+        assert_eq!((batch.id.as_str(), seen.requests()), ("batch_1", tries));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_pass_is_not_repeated() {
+    for (status, headers, body, class, tries) in [
+        ("401 Unauthorized", "", r#"{"error":{"message":"no","type":"invalid_request_error","code":"invalid_api_key"}}"#, FailureClass::Auth, 1),
+        ("400 Bad Request", "", r#"{"error":{"message":"no","type":"invalid_request_error","code":null}}"#, FailureClass::RefusedByProvider, 1),
+        ("429 Too Many Requests", "", r#"{"error":{"message":"no","type":"insufficient_quota","code":"insufficient_quota"}}"#, FailureClass::Billing, 1),
+        ("503 Service Unavailable", "x-should-retry: false\r\n", BUSY, FailureClass::Transient, 1),
+        ("307 Temporary Redirect", "location: http://elsewhere.invalid/\r\n", "", FailureClass::Transient, 1),
+        ("503 Service Unavailable", "", BUSY, FailureClass::Transient, 3),
+    ] {
+        let (base, seen) = server::start(move |mut peer, _| async move {
+            while peer.request().await.is_some() {
+                peer.write(&response(status, headers, body)).await;
+            }
+        })
+        .await;
+        let error = open("openai", &base).batches().unwrap().poll("batch_1").await.unwrap_err();
+        assert_eq!((error.failure.class, error.failure.maybe_paid, seen.requests()), (class, false, tries), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_download_arrives_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out.jsonl");
+    let (base, _) = server::start(|mut peer, place| async move {
+        while let Some(request) = peer.request().await {
+            if request.starts_with("GET /v1/files/file-gone/content ") {
+                peer.answer("404 Not Found", r#"{"error":{"message":"No such File object: file-gone","type":"invalid_request_error"}}"#).await;
+            } else if request.starts_with("GET /v1/files/file-cut/content ") || place == 0 {
+                peer.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":").await;
+                return;
+            } else {
+                peer.answer("200 OK", "{}\n{}\n").await;
+            }
+        }
+    })
+    .await;
+    let provider = open("openai", &base);
+    let batches = provider.batches().unwrap();
+    assert_eq!(batches.download("file-out", &to).await.unwrap(), Some(6)); // the second try
+    assert_eq!(std::fs::read(&to).unwrap(), b"{}\n{}\n");
+    std::fs::remove_file(&to).unwrap();
+    assert!(batches.download("file-cut", &to).await.is_err());
+    assert_eq!(batches.download("file-gone", &to).await.unwrap(), None);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing half is left behind");
+}
+
+#[tokio::test]
+async fn an_upload_names_its_purpose_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in");
+    std::fs::write(&file, "{\"custom_id\":\"a\"}\n").unwrap();
+    let (base, seen) = server::start(|mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            let purpose = request.find("name=\"purpose\"\r\n\r\nbatch\r\n");
+            let content = request.find("name=\"file\"; filename=\"br1.jsonl\"");
+            let sound = request.starts_with("POST /v1/files ") && purpose < content && purpose.is_some() && request.contains("{\"custom_id\":\"a\"}\n");
+            let answer = if sound { r#"{"id":"file-1","object":"file"}"#.to_owned() } else { format!("{{\"got\":{request:?}}}") };
+            peer.answer("200 OK", &answer).await;
+        }
+    })
+    .await;
+    let provider = open("openai", &base);
+    assert_eq!(provider.batches().unwrap().upload(&file, "br1").await.unwrap(), "file-1");
+    assert_eq!(seen.requests(), 1);
+    let error = provider.batches().unwrap().upload(&folder.path().join("absent"), "x").await.unwrap_err();
+    assert!(error.to_string().contains("absent"), "{error}");
+}
+
+#[tokio::test]
+async fn a_probe_finds_out_whether_there_are_batches() {
+    for (list, want) in [
+        ((("200 OK"), r#"{"object":"list","data":[],"has_more":false}"#), true),
+        (("404 Not Found", r#"{"detail":"Not Found"}"#), false),
+        (("200 OK", "<html>hello</html>"), false),
+    ] {
+        let (base, _) = server::start(move |mut peer, _| async move {
+            while let Some(request) = peer.request().await {
+                if request.starts_with("GET /v1/batches?limit=1 ") {
+                    peer.answer(list.0, list.1).await;
+                } else {
+                    let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
+                    peer.write(&response("200 OK", date, r#"{"object":"list","data":[{"id":"m"},{"id":"n"}]}"#)).await;
+                }
+            }
+        })
+        .await;
+        let provider = open("custom", &base);
+        assert!(provider.batches().is_none());
+        let health = provider.probe().await.unwrap();
+        assert_eq!((health.models, health.batches, provider.batches().is_some()), (Some(2), want, want));
+        assert!(health.clock_skew_s.unwrap() < -86_400 * 365);
+    }
+}

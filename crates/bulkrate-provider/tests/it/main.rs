@@ -1,0 +1,7 @@
+//! Behaviour of the crate against servers of its own, and against the simulator.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod batches;
+mod free;
+mod paid;
+mod server;
