@@ -39,7 +39,9 @@ pub(crate) fn check<'a>(facts: &impl Facts, txs: &'a [Tx]) -> Result<HashMap<u32
         for (submission, leases) in &tx.submissions {
             let sub = submission.sub;
             let leases = leases.as_deref();
-            if let Some(lease) = leases.unwrap_or_default().iter().find(|lease| u64::from(lease.ordinal) >= known) {
+            if let Some(lease) =
+                leases.unwrap_or_default().iter().find(|lease| u64::from(lease.ordinal) >= known)
+            {
                 return Err(refused(format!("submission {sub} leases item {} of {known}", lease.ordinal)));
             }
             let same = |stored: &[Lease]| leases.is_none_or(|given| given == stored);
@@ -48,9 +50,15 @@ pub(crate) fn check<'a>(facts: &impl Facts, txs: &'a [Tx]) -> Result<HashMap<u32
                 None => facts.leased(sub)?.map(|(owner, stored)| (owner, same(&stored))),
             };
             match before {
-                _ if submission.job != job => return Err(refused(format!("submission {sub} belongs to job {}", submission.job))),
-                Some((owner, _)) if owner != job => return Err(refused(format!("submission {sub} belongs to job {owner}"))),
-                Some((_, false)) => return Err(refused(format!("submission {sub} has other leases already"))),
+                _ if submission.job != job => {
+                    return Err(refused(format!("submission {sub} belongs to job {}", submission.job)));
+                }
+                Some((owner, _)) if owner != job => {
+                    return Err(refused(format!("submission {sub} belongs to job {owner}")));
+                }
+                Some((_, false)) => {
+                    return Err(refused(format!("submission {sub} has other leases already")));
+                }
                 Some((_, true)) => {}
                 None => {
                     created.insert(sub, (job, leases.unwrap_or_default()));
@@ -67,7 +75,11 @@ fn check_chunk(chunk: &ItemChunk, known: u64) -> Result<(), String> {
         return Err(format!("a chunk of items begins at {}, the job has {known}", chunk.first));
     }
     if chunk.items.is_empty() || chunk.items.len() > ItemChunk::ITEMS_MAX {
-        return Err(format!("a chunk holds {} items; 1 to {} are allowed", chunk.items.len(), ItemChunk::ITEMS_MAX));
+        return Err(format!(
+            "a chunk holds {} items; 1 to {} are allowed",
+            chunk.items.len(),
+            ItemChunk::ITEMS_MAX
+        ));
     }
     if chunk.end() > u64::from(u32::MAX) {
         return Err(format!("a job holds at most {} items", u32::MAX));

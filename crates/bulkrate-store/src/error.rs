@@ -16,15 +16,30 @@ pub enum StoreError {
     #[error("state is damaged: table `{table}`, row {row}: {why}")]
     Corrupt { table: &'static str, row: i64, why: String },
     #[error("no space is left for the state")]
-    Full { #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Full {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("could not {doing} `{}`", path.display())]
-    Io { doing: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("a result file could not be made durable")]
-    Sync { #[source] source: std::io::Error },
+    Sync {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the state stayed locked by another process while trying to {doing}")]
     Busy { doing: &'static str },
     #[error("the state database failed to {doing}")]
-    Database { doing: &'static str, #[source] source: rusqlite::Error },
+    Database {
+        doing: &'static str,
+        #[source]
+        source: rusqlite::Error,
+    },
     #[error("the state is open for reading only")]
     ReadOnly,
     #[error("there is no job number {job} in the state")]
@@ -76,6 +91,39 @@ impl StoreError {
             Self::Rejected { .. } | Self::Overflow => "this is a bug in bulkrate; nothing was written; please report it".into(),
             Self::Halted { first } => first.hint(),
             Self::Stopped => "run the same command again; nothing that was committed is lost".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_page_and_every_error_a_hint() {
+        let (dir, path) = (PathBuf::from("d"), PathBuf::from("d/f"));
+        let io = || std::io::Error::other("x");
+        let errors = [
+            StoreError::Locked { dir: dir.clone(), pid: None, since_ms: None },
+            StoreError::Missing { dir },
+            StoreError::Newer { path: path.clone(), found: 2, known: 1 },
+            StoreError::Corrupt { table: "job", row: 1, why: "x".into() },
+            StoreError::Full { source: Box::new(io()) },
+            StoreError::Io { doing: "open", path, source: io() },
+            StoreError::Sync { source: io() },
+            StoreError::Busy { doing: "begin" },
+            StoreError::Database { doing: "begin", source: rusqlite::Error::InvalidQuery },
+            StoreError::ReadOnly,
+            StoreError::NoSuchJob { job: 1 },
+            StoreError::Rejected { job: 1, why: "x".into() },
+            StoreError::Overflow,
+            StoreError::Halted { first: Arc::new(StoreError::Overflow) },
+            StoreError::Stopped,
+        ];
+        for error in errors {
+            let page = format!("{}/../../docs/errors/{}.md", env!("CARGO_MANIFEST_DIR"), error.code());
+            assert!(std::path::Path::new(&page).exists(), "{page}");
+            assert!(!error.hint().is_empty() && !error.to_string().ends_with('.'), "{error}");
         }
     }
 }

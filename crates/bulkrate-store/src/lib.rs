@@ -26,8 +26,8 @@ pub mod conformance;
 pub use error::StoreError;
 pub use mem::MemStore;
 pub use row::{
-    Fate, ItemChunk, ItemKind, ItemRec, JobRow, JobState, Lease, LedgerEntry, LedgerKind, NewJob, NewOrder, Order, Outcome, Place,
-    Submission, SubmissionState, Tx, Via,
+    Fate, ItemChunk, ItemKind, ItemRec, JobRow, JobState, Lease, LedgerEntry, LedgerKind, NewJob, NewOrder,
+    Order, Outcome, Place, Submission, SubmissionState, Tx, Via,
 };
 pub use sqlite::{SCHEMA_VERSION, SqliteReader, SqliteStore};
 pub use store::{LogChunk, Store, View};

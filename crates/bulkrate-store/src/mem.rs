@@ -10,7 +10,8 @@ use bulkrate_core::ids::{Ordinal, Sub};
 use crate::check::{Facts, check};
 use crate::error::StoreError;
 use crate::row::{
-    ItemChunk, ItemKind, JobRow, Lease, LedgerEntry, LedgerKind, NewJob, NewOrder, Order, Outcome, Submission, Tx,
+    ItemChunk, ItemKind, JobRow, Lease, LedgerEntry, LedgerKind, NewJob, NewOrder, Order, Outcome,
+    Submission, Tx,
 };
 use crate::store::{LogChunk, Store, View};
 use crate::totals::{LedgerQuery, LedgerTotal, Spent, Sums, Totals, value};
@@ -115,7 +116,10 @@ impl Facts for MemStore {
 impl Store for MemStore {
     fn create_job(&mut self, job: &NewJob) -> Result<u32, StoreError> {
         if let Some(known) = self.job_by_id(&job.id)? {
-            return Err(StoreError::Rejected { job: known.no, why: format!("a job with id `{}` exists", job.id) });
+            return Err(StoreError::Rejected {
+                job: known.no,
+                why: format!("a job with id `{}` exists", job.id),
+            });
         }
         self.last_job += 1;
         self.rows.insert(self.last_job, JobRow::new(self.last_job, job));
@@ -186,7 +190,12 @@ impl View for MemStore {
         Ok(tags.into_iter().flatten().map(|(no, tags)| (*no, tags.clone())).collect())
     }
 
-    fn scan_items(&self, job: u32, from: Ordinal, each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_items(
+        &self,
+        job: u32,
+        from: Ordinal,
+        each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let chunks = self.jobs.get(&job).map(|job| &job.chunks);
         for chunk in chunks.into_iter().flatten().filter(|chunk| chunk.end() > u64::from(from)) {
             if each(chunk).is_break() {
@@ -196,7 +205,11 @@ impl View for MemStore {
         Ok(())
     }
 
-    fn scan_kinds(&self, job: u32, each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_kinds(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.scan_items(job, 0, &mut |chunk| {
             let kinds: Vec<ItemKind> = chunk.items.iter().map(crate::row::ItemRec::kind).collect();
             each(chunk.first, &kinds)
@@ -214,7 +227,12 @@ impl View for MemStore {
 
     fn submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
         let subs = self.jobs.get(&job).map(|job| &job.subs);
-        Ok(subs.into_iter().flatten().filter_map(|sub| self.submissions.get(sub)).map(|(row, _)| row.clone()).collect())
+        Ok(subs
+            .into_iter()
+            .flatten()
+            .filter_map(|sub| self.submissions.get(sub))
+            .map(|(row, _)| row.clone())
+            .collect())
     }
 
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError> {
@@ -225,12 +243,18 @@ impl View for MemStore {
         Ok(self.submissions.get(&sub).map(|(_, leases)| leases.clone()).unwrap_or_default())
     }
 
-    fn scan_log(&self, job: u32, each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_log(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         for event in self.jobs.get(&job).map(|job| &job.log).into_iter().flatten() {
             let chunk = match event {
                 Event::Landed(outcomes) => LogChunk::Outcomes(outcomes),
                 Event::Leased(sub) => match self.submissions.get(sub) {
-                    Some((row, leases)) => LogChunk::Leases { sub: *sub, lane: row.lane, state: row.state, leases },
+                    Some((row, leases)) => {
+                        LogChunk::Leases { sub: *sub, lane: row.lane, state: row.state, leases }
+                    }
                     None => continue,
                 },
             };
@@ -241,7 +265,11 @@ impl View for MemStore {
         Ok(())
     }
 
-    fn scan_outcomes(&self, job: u32, each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_outcomes(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.scan_log(job, &mut |chunk| match chunk {
             LogChunk::Outcomes(outcomes) => each(outcomes),
             LogChunk::Leases { .. } => ControlFlow::Continue(()),
@@ -257,7 +285,11 @@ impl View for MemStore {
         Ok(totals.into_rows())
     }
 
-    fn ledger_scan(&self, query: &LedgerQuery, each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn ledger_scan(
+        &self,
+        query: &LedgerQuery,
+        each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         for entry in self.ledger.iter().filter(|entry| query.matches(entry)) {
             if each(entry).is_break() {
                 break;
@@ -292,7 +324,13 @@ impl View for MemStore {
     }
 
     fn orders(&self) -> Result<Vec<Order>, StoreError> {
-        Ok(self.orders.borrow().waiting.iter().map(|(no, order)| Order { no: *no, order: order.clone() }).collect())
+        Ok(self
+            .orders
+            .borrow()
+            .waiting
+            .iter()
+            .map(|(no, order)| Order { no: *no, order: order.clone() })
+            .collect())
     }
 }
 

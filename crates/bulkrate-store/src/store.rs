@@ -7,7 +7,8 @@ use bulkrate_core::lane::Lane;
 
 use crate::error::StoreError;
 use crate::row::{
-    ItemChunk, ItemKind, JobRow, Lease, LedgerEntry, NewJob, NewOrder, Order, Outcome, Submission, SubmissionState, Tx,
+    ItemChunk, ItemKind, JobRow, Lease, LedgerEntry, NewJob, NewOrder, Order, Outcome, Submission,
+    SubmissionState, Tx,
 };
 use crate::totals::{LedgerQuery, LedgerTotal, Spent};
 
@@ -15,7 +16,12 @@ use crate::totals::{LedgerQuery, LedgerTotal, Spent};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogChunk<'a> {
     /// The leases a submission began with; `state` is the submission's state now.
-    Leases { sub: Sub, lane: Lane, state: SubmissionState, leases: &'a [Lease] },
+    Leases {
+        sub: Sub,
+        lane: Lane,
+        state: SubmissionState,
+        leases: &'a [Lease],
+    },
     Outcomes(&'a [Outcome]),
 }
 
@@ -36,22 +42,49 @@ pub trait View: Send {
     fn tag_sets(&self, job: u32) -> Result<Vec<(u32, String)>, StoreError>;
 
     /// Items from the chunk that holds `from` on.
-    fn scan_items(&self, job: u32, from: Ordinal, each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn scan_items(
+        &self,
+        job: u32,
+        from: Ordinal,
+        each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
     /// As `scan_items` from 0, but only the first ordinal and the kinds: reads a fraction of the bytes.
-    fn scan_kinds(&self, job: u32, each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn scan_kinds(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
     /// The chunk that holds an item.
     fn item_chunk_of(&self, job: u32, ordinal: Ordinal) -> Result<Option<ItemChunk>, StoreError>;
 
     /// A job's submissions in the order of their creation.
     fn submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError>;
+    /// A job's batches that are not over: neither calls nor in a terminal state. What a start has to look at.
+    fn open_submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
+        let mut open = self.submissions(job)?;
+        open.retain(|of| of.state != SubmissionState::Call && !of.state.is_terminal());
+        Ok(open)
+    }
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError>;
     /// What a submission leased; empty where it is unknown.
     fn leases(&self, sub: Sub) -> Result<Vec<Lease>, StoreError>;
     /// Leases and outcomes of a job, in commit order; what [`crate::fold`] takes.
-    fn scan_log(&self, job: u32, each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>) -> Result<(), StoreError>;
-    fn scan_outcomes(&self, job: u32, each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn scan_log(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+    fn scan_outcomes(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
     /// All submissions of a job with their leases, in the order of their creation.
-    fn scan_leases(&self, job: u32, each: &mut dyn FnMut(&Submission, &[Lease]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_leases(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(&Submission, &[Lease]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         for submission in self.submissions(job)? {
             let leases = self.leases(submission.sub)?;
             if each(&submission, &leases).is_break() {
@@ -64,7 +97,11 @@ pub trait View: Send {
     /// Sums by group, ordered by the groups' values.
     fn ledger_totals(&self, query: &LedgerQuery) -> Result<Vec<LedgerTotal>, StoreError>;
     /// Entries that match, in commit order; `query.by` is not looked at.
-    fn ledger_scan(&self, query: &LedgerQuery, each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn ledger_scan(
+        &self,
+        query: &LedgerQuery,
+        each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
     /// What counts against a cap that began at `from_ms`, over all jobs: what was settled and doubted since, and what is
     /// reserved now.
     fn spent_since(&self, from_ms: i64) -> Result<Spent, StoreError>;

@@ -137,7 +137,13 @@ pub struct LedgerTotal {
 pub(crate) struct Totals(BTreeMap<Vec<String>, Sums>);
 
 impl Totals {
-    pub(crate) fn add(&mut self, group: Vec<String>, kind: LedgerKind, usd: UsdNanos, items: u64) -> Result<(), StoreError> {
+    pub(crate) fn add(
+        &mut self,
+        group: Vec<String>,
+        kind: LedgerKind,
+        usd: UsdNanos,
+        items: u64,
+    ) -> Result<(), StoreError> {
         self.0.entry(group).or_default().add(kind, usd, items)
     }
 

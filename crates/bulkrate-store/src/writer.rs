@@ -49,7 +49,11 @@ pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
 type Query = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
 enum Message {
-    Commit { tx: Box<Tx>, due: Instant, done: Done },
+    Commit {
+        tx: Box<Tx>,
+        due: Instant,
+        done: Done,
+    },
     Query(Query),
     /// Commit what is gathered and end.
     Stop,
@@ -82,7 +86,11 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("bulkrate-writer".to_owned())
             .spawn(move || Gather::new(store, inbox).run())
-            .map_err(|source| StoreError::Io { doing: "start a thread for", path: "writer".into(), source })?;
+            .map_err(|source| StoreError::Io {
+                doing: "start a thread for",
+                path: "writer".into(),
+                source,
+            })?;
         Ok(Self { inner: Arc::new(Inner { queue, thread: Mutex::new(Some(thread)) }) })
     }
 
@@ -152,7 +160,16 @@ struct Gather {
 
 impl Gather {
     fn new(store: Box<dyn Store>, inbox: Receiver<Message>) -> Self {
-        Self { store, inbox, txs: Vec::new(), dones: Vec::new(), due: None, leases: 0, outcomes: 0, failed: None }
+        Self {
+            store,
+            inbox,
+            txs: Vec::new(),
+            dones: Vec::new(),
+            due: None,
+            leases: 0,
+            outcomes: 0,
+            failed: None,
+        }
     }
 
     fn run(mut self) {

@@ -13,7 +13,8 @@ use crate::error::StoreError;
 use crate::mem::sync_files;
 use crate::pack;
 use crate::row::{
-    ItemChunk, ItemKind, JobRow, JobState, Lease, LedgerEntry, NewJob, NewOrder, Order, Outcome, Submission, Tx,
+    ItemChunk, ItemKind, JobRow, JobState, Lease, LedgerEntry, NewJob, NewOrder, Order, Outcome, Submission,
+    Tx,
 };
 use crate::store::{LogChunk, Store, View};
 use crate::totals::{LedgerQuery, LedgerTotal, Spent};
@@ -45,7 +46,11 @@ impl Rows<'_> {
             self.chunk(tx.job, chunk)?;
         }
         for (no, tags) in &tx.tag_sets {
-            self.execute("write the tags", "INSERT INTO tag_set VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", params![tx.job, no, tags])?;
+            self.execute(
+                "write the tags",
+                "INSERT INTO tag_set VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                params![tx.job, no, tags],
+            )?;
         }
         if !tx.outcomes.is_empty() {
             let gathered = self.outcomes.entry(tx.job).or_default();
@@ -67,9 +72,14 @@ impl Rows<'_> {
     }
 
     fn chunk(&self, job: u32, chunk: &ItemChunk) -> Result<(), StoreError> {
-        let sql = "INSERT INTO item_chunk (job, first, count, offset, items, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql =
+            "INSERT INTO item_chunk (job, first, count, offset, items, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let (items, keys) = (pack::pack_items(chunk), pack::pack_keys(chunk));
-        self.execute("write items", sql, params![job, chunk.first, signed(chunk.items.len() as u64), signed(chunk.offset), items, keys])
+        self.execute(
+            "write items",
+            sql,
+            params![job, chunk.first, signed(chunk.items.len() as u64), signed(chunk.offset), items, keys],
+        )
     }
 
     fn submission(&mut self, submission: &Submission, leases: &[Lease]) -> Result<(), StoreError> {
@@ -85,7 +95,11 @@ impl Rows<'_> {
             return Ok(());
         }
         let (count, body) = (signed(leases.len() as u64), pack::pack_leases(leases));
-        self.execute("write leases", "INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![seq, submission.job, count, body])
+        self.execute(
+            "write leases",
+            "INSERT INTO lease VALUES (?1, ?2, ?3, ?4)",
+            params![seq, submission.job, count, body],
+        )
     }
 
     fn flush(&mut self, job: u32) -> Result<(), StoreError> {
@@ -93,7 +107,11 @@ impl Rows<'_> {
         for part in outcomes.chunks(OUTCOMES_MAX) {
             let (seq, count) = (self.next_seq, signed(part.len() as u64));
             self.next_seq += 1;
-            self.execute("write outcomes", "INSERT INTO outcome VALUES (?1, ?2, ?3, ?4)", params![seq, job, count, pack::pack_outcomes(part)])?;
+            self.execute(
+                "write outcomes",
+                "INSERT INTO outcome VALUES (?1, ?2, ?3, ?4)",
+                params![seq, job, count, pack::pack_outcomes(part)],
+            )?;
         }
         Ok(())
     }
@@ -101,15 +119,30 @@ impl Rows<'_> {
     fn job(&self, tx: &Tx) -> Result<(), StoreError> {
         let items = tx.items.last().map(|chunk| signed(chunk.end()));
         let state = tx.job_state.map(JobState::name);
-        if items.is_none() && state.is_none() && tx.at_ms.is_none() && tx.spec.is_none() && tx.checkpoint.is_none() && tx.report.is_none() {
+        if items.is_none()
+            && state.is_none()
+            && tx.at_ms.is_none()
+            && tx.spec.is_none()
+            && tx.checkpoint.is_none()
+            && tx.report.is_none()
+        {
             return Ok(());
         }
         let sql = "UPDATE job SET items = coalesce(?2, items), state = coalesce(?3, state), updated_at_ms = coalesce(?4, updated_at_ms),
                    spec = coalesce(?5, spec), checkpoint = coalesce(?6, checkpoint), report = coalesce(?7, report) WHERE no = ?1";
-        self.execute("write the job", sql, params![tx.job, items, state, tx.at_ms, tx.spec, tx.checkpoint, tx.report])
+        self.execute(
+            "write the job",
+            sql,
+            params![tx.job, items, state, tx.at_ms, tx.spec, tx.checkpoint, tx.report],
+        )
     }
 
-    fn execute(&self, doing: &'static str, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
+    fn execute(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<(), StoreError> {
         let mut statement = self.reader.conn.prepare_cached(sql).map_err(failed(doing))?;
         statement.execute(values).map_err(failed(doing))?;
         Ok(())
@@ -118,13 +151,18 @@ impl Rows<'_> {
 
 impl SqliteStore {
     /// Runs `write` in one durable transaction; after a failure of the database no other one is tried.
-    fn durably<R>(&mut self, write: impl FnOnce(&SqliteReader) -> Result<R, StoreError>) -> Result<R, StoreError> {
+    fn durably<R>(
+        &mut self,
+        write: impl FnOnce(&SqliteReader) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
         if self.halted {
             return Err(StoreError::Stopped);
         }
         let reader = &self.reader;
         let attempt = || {
-            let transaction = rusqlite::Transaction::new_unchecked(&reader.conn, TransactionBehavior::Immediate).map_err(failed("begin"))?;
+            let transaction =
+                rusqlite::Transaction::new_unchecked(&reader.conn, TransactionBehavior::Immediate)
+                    .map_err(failed("begin"))?;
             let answer = write(reader)?; // dropped on an error, which rolls back
             transaction.commit().map_err(failed("commit"))?;
             Ok(answer)
@@ -141,7 +179,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn create_job(&mut self, job: &NewJob) -> Result<u32, StoreError> {
         if let Some(known) = self.reader.job_by_id(&job.id)? {
-            return Err(StoreError::Rejected { job: known.no, why: format!("a job with id `{}` exists", job.id) });
+            return Err(StoreError::Rejected {
+                job: known.no,
+                why: format!("a job with id `{}` exists", job.id),
+            });
         }
         let no = self.durably(|reader| {
             let sql = "INSERT INTO job (id, name, state, items, created_at_ms, updated_at_ms, source, source_digest, catalogue_digest, spec)
@@ -180,7 +221,10 @@ impl Store for SqliteStore {
         let orders = self.reader.orders()?;
         if let Some(last) = orders.last().map(|order| signed(order.no)) {
             self.durably(|reader| {
-                reader.conn.execute("DELETE FROM job_order WHERE no <= ?1", [last]).map_err(failed("take the orders"))
+                reader
+                    .conn
+                    .execute("DELETE FROM job_order WHERE no <= ?1", [last])
+                    .map_err(failed("take the orders"))
             })?;
         }
         Ok(orders)
@@ -188,7 +232,8 @@ impl Store for SqliteStore {
 
     fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         self.durably(|reader| {
-            let sql = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            let sql =
+                "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
             reader.conn.execute(sql, [key, value]).map_err(failed("write meta"))
         })?;
         Ok(())
@@ -240,10 +285,19 @@ impl View for SqliteStore {
     fn tag_sets(&self, job: u32) -> Result<Vec<(u32, String)>, StoreError> {
         self.reader.tag_sets(job)
     }
-    fn scan_items(&self, job: u32, from: Ordinal, each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_items(
+        &self,
+        job: u32,
+        from: Ordinal,
+        each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.reader.scan_items(job, from, each)
     }
-    fn scan_kinds(&self, job: u32, each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_kinds(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.reader.scan_kinds(job, each)
     }
     fn item_chunk_of(&self, job: u32, ordinal: Ordinal) -> Result<Option<ItemChunk>, StoreError> {
@@ -252,22 +306,37 @@ impl View for SqliteStore {
     fn submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
         self.reader.submissions(job)
     }
+    fn open_submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
+        self.reader.open_submissions(job)
+    }
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError> {
         self.reader.submission(sub)
     }
     fn leases(&self, sub: Sub) -> Result<Vec<Lease>, StoreError> {
         self.reader.leases(sub)
     }
-    fn scan_log(&self, job: u32, each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_log(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.reader.scan_log(job, each)
     }
-    fn scan_outcomes(&self, job: u32, each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_outcomes(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.reader.scan_outcomes(job, each)
     }
     fn ledger_totals(&self, query: &LedgerQuery) -> Result<Vec<LedgerTotal>, StoreError> {
         self.reader.ledger_totals(query)
     }
-    fn ledger_scan(&self, query: &LedgerQuery, each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn ledger_scan(
+        &self,
+        query: &LedgerQuery,
+        each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.reader.ledger_scan(query, each)
     }
     fn spent_since(&self, from_ms: i64) -> Result<Spent, StoreError> {

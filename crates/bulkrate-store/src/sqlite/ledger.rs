@@ -7,8 +7,8 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use rusqlite::{Row, ToSql, params};
 
-use super::open::SqliteReader;
 use super::failed;
+use super::open::SqliteReader;
 use crate::error::StoreError;
 use crate::row::{LedgerEntry, LedgerKind};
 use crate::totals::{By, LedgerQuery, LedgerTotal, Spent, Sums, Totals};
@@ -48,13 +48,20 @@ fn condition(query: &LedgerQuery) -> (String, Vec<Box<dyn ToSql>>) {
 }
 
 fn kind_of(row: i64, name: &str) -> Result<LedgerKind, StoreError> {
-    LedgerKind::from_name(name)
-        .ok_or_else(|| StoreError::Corrupt { table: "ledger", row, why: format!("`{name}` is no kind of entry") })
+    LedgerKind::from_name(name).ok_or_else(|| StoreError::Corrupt {
+        table: "ledger",
+        row,
+        why: format!("`{name}` is no kind of entry"),
+    })
 }
 
 /// SQLite's `sum` of integers is exact and reports an overflow as an error of its own.
 fn summing(error: rusqlite::Error) -> StoreError {
-    if error.to_string().contains("integer overflow") { StoreError::Overflow } else { failed("add up the ledger")(error) }
+    if error.to_string().contains("integer overflow") {
+        StoreError::Overflow
+    } else {
+        failed("add up the ledger")(error)
+    }
 }
 
 impl SqliteReader {
@@ -63,21 +70,31 @@ impl SqliteReader {
         let places: Vec<String> = (1..=query.by.len() + 1).map(|place| place.to_string()).collect();
         let (condition, values) = condition(query);
         let places = places.join(", ");
-        let sql = format!("SELECT {group}kind, sum(usd_nanos), sum(items) FROM ledger WHERE {condition} GROUP BY {places}");
+        let sql = format!(
+            "SELECT {group}kind, sum(usd_nanos), sum(items) FROM ledger WHERE {condition} GROUP BY {places}"
+        );
         let mut statement = self.conn.prepare_cached(&sql).map_err(summing)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values)).map_err(summing)?;
         let mut totals = Totals::default();
         let width = query.by.len();
         while let Some(row) = rows.next().map_err(summing)? {
-            let group = (0..width).map(|place| row.get(place)).collect::<Result<Vec<String>, _>>().map_err(summing)?;
+            let group = (0..width)
+                .map(|place| row.get(place))
+                .collect::<Result<Vec<String>, _>>()
+                .map_err(summing)?;
             let kind: String = row.get(width).map_err(summing)?;
-            let (usd, items): (i64, i64) = (row.get(width + 1).map_err(summing)?, row.get(width + 2).map_err(summing)?);
+            let (usd, items): (i64, i64) =
+                (row.get(width + 1).map_err(summing)?, row.get(width + 2).map_err(summing)?);
             totals.add(group, kind_of(0, &kind)?, UsdNanos(usd), items.unsigned_abs())?;
         }
         Ok(totals.into_rows())
     }
 
-    pub(super) fn scan_entries(&self, query: &LedgerQuery, each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>) -> Result<(), StoreError> {
+    pub(super) fn scan_entries(
+        &self,
+        query: &LedgerQuery,
+        each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let doing = failed("read the ledger");
         let (condition, values) = condition(query);
         let sql = format!("SELECT {COLUMNS} FROM ledger WHERE {condition} ORDER BY no");
@@ -111,7 +128,18 @@ impl SqliteReader {
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let (lane, sub) = (of.lane.map(Lane::name), of.sub.map(|sub| sub.to_string()));
         let values = params![
-            of.job, of.at_ms, of.kind.name(), lane, of.provider, of.model, of.tags, of.lever, sub, of.items, of.usd.0, of.note
+            of.job,
+            of.at_ms,
+            of.kind.name(),
+            lane,
+            of.provider,
+            of.model,
+            of.tags,
+            of.lever,
+            sub,
+            of.items,
+            of.usd.0,
+            of.note
         ];
         self.conn.prepare_cached(sql).map_err(&doing)?.execute(values).map_err(&doing)?;
         Ok(())
@@ -121,7 +149,11 @@ impl SqliteReader {
 fn entry_row(row: &Row<'_>) -> Result<LedgerEntry, StoreError> {
     let doing = failed("read the ledger");
     let no: i64 = row.get(0).map_err(&doing)?;
-    let damage = |field: &str, value: &str| StoreError::Corrupt { table: "ledger", row: no, why: format!("`{value}` is no {field}") };
+    let damage = |field: &str, value: &str| StoreError::Corrupt {
+        table: "ledger",
+        row: no,
+        why: format!("`{value}` is no {field}"),
+    };
     let kind = kind_of(no, &row.get::<_, String>(3).map_err(&doing)?)?;
     let lane: Option<String> = row.get(4).map_err(&doing)?;
     let lane = lane.map(|lane| lane.parse().map_err(|_| damage("lane", &lane))).transpose()?;

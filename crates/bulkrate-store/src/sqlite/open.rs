@@ -53,8 +53,11 @@ impl SqliteStore {
         let path = dir.join(FILE);
         // SQLite gives the files beside the database the database's mode.
         private(&path).map_err(io_failed("create", &path))?;
-        let conn = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(failed("open"))?;
+        let conn = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(failed("open"))?;
         set_up(&conn)?;
         refuse_newer(&path, schema::version(&conn)?)?;
         let pragmas = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
@@ -96,10 +99,15 @@ impl SqliteStore {
 impl SqliteReader {
     fn new(conn: Connection) -> Result<Self, StoreError> {
         let meta = |key: &str| {
-            conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0)).map_err(failed("read the state's id"))
+            conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0))
+                .map_err(failed("read the state's id"))
         };
         let (inst, epoch) = (meta("inst")?, meta("epoch")?);
-        let epoch = epoch.parse().map_err(|_| StoreError::Corrupt { table: "meta", row: 0, why: "`epoch` is no number".into() })?;
+        let epoch = epoch.parse().map_err(|_| StoreError::Corrupt {
+            table: "meta",
+            row: 0,
+            why: "`epoch` is no number".into(),
+        })?;
         Ok(Self { conn, inst, epoch })
     }
 }
@@ -107,7 +115,8 @@ impl SqliteReader {
 fn set_up(conn: &Connection) -> Result<(), StoreError> {
     conn.busy_timeout(BUSY).map_err(failed("set the time-out"))?;
     conn.set_prepared_statement_cache_capacity(64);
-    conn.execute_batch("PRAGMA cache_size = -8000; PRAGMA trusted_schema = OFF;").map_err(failed("prepare the connection"))
+    conn.execute_batch("PRAGMA cache_size = -8000; PRAGMA trusted_schema = OFF;")
+        .map_err(failed("prepare the connection"))
 }
 
 fn refuse_newer(path: &Path, found: i64) -> Result<(), StoreError> {

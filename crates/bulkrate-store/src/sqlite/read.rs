@@ -18,7 +18,8 @@ use crate::totals::{LedgerQuery, LedgerTotal, Spent};
 
 const JOB: &str = "SELECT no, id, name, state, items, created_at_ms, updated_at_ms, source, source_digest, catalogue_digest, spec, \
                    checkpoint, report FROM job";
-const CHUNK: &str = "SELECT first, offset, items, keys, rowid FROM item_chunk WHERE job = ?1 AND first >= ?2 ORDER BY first";
+const CHUNK: &str =
+    "SELECT first, offset, items, keys, rowid FROM item_chunk WHERE job = ?1 AND first >= ?2 ORDER BY first";
 const FIRST: &str = "SELECT first FROM item_chunk WHERE job = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1";
 
 impl SqliteReader {
@@ -28,7 +29,10 @@ impl SqliteReader {
 
     fn jobs_where(&self, condition: &str, value: &dyn rusqlite::ToSql) -> Result<Vec<JobRow>, StoreError> {
         let doing = "read the jobs";
-        let mut statement = self.conn.prepare_cached(&format!("{JOB} WHERE {condition} ORDER BY no")).map_err(failed(doing))?;
+        let mut statement = self
+            .conn
+            .prepare_cached(&format!("{JOB} WHERE {condition} ORDER BY no"))
+            .map_err(failed(doing))?;
         all(doing, &mut statement, [value], job_row)
     }
 }
@@ -90,7 +94,8 @@ impl View for SqliteReader {
     }
 
     fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let mut statement = self.conn.prepare_cached("SELECT value FROM meta WHERE key = ?1").map_err(failed("read meta"))?;
+        let mut statement =
+            self.conn.prepare_cached("SELECT value FROM meta WHERE key = ?1").map_err(failed("read meta"))?;
         statement.query_row([key], |row| row.get(0)).optional().map_err(failed("read meta"))
     }
 
@@ -108,15 +113,24 @@ impl View for SqliteReader {
 
     fn tag_sets(&self, job: u32) -> Result<Vec<(u32, String)>, StoreError> {
         let doing = "read the tags";
-        let mut statement = self.conn.prepare_cached("SELECT no, tags FROM tag_set WHERE job = ?1 ORDER BY no").map_err(failed(doing))?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT no, tags FROM tag_set WHERE job = ?1 ORDER BY no")
+            .map_err(failed(doing))?;
         let rows = statement.query_map([job], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed(doing))?;
         rows.collect::<Result<_, _>>().map_err(failed(doing))
     }
 
-    fn scan_items(&self, job: u32, from: Ordinal, each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_items(
+        &self,
+        job: u32,
+        from: Ordinal,
+        each: &mut dyn FnMut(&ItemChunk) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let doing = "read items";
         let mut before = self.conn.prepare_cached(FIRST).map_err(failed(doing))?;
-        let first: Option<u32> = before.query_row(params![job, from], |row| row.get(0)).optional().map_err(failed(doing))?;
+        let first: Option<u32> =
+            before.query_row(params![job, from], |row| row.get(0)).optional().map_err(failed(doing))?;
         let mut statement = self.conn.prepare_cached(CHUNK).map_err(failed(doing))?;
         let mut rows = statement.query(params![job, first.unwrap_or(0)]).map_err(failed(doing))?;
         while let Some(row) = rows.next().map_err(failed(doing))? {
@@ -128,7 +142,11 @@ impl View for SqliteReader {
         Ok(())
     }
 
-    fn scan_kinds(&self, job: u32, each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_kinds(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(Ordinal, &[ItemKind]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let doing = failed("read items");
         let sql = "SELECT first, items, rowid FROM item_chunk WHERE job = ?1 ORDER BY first";
         let mut statement = self.conn.prepare_cached(sql).map_err(&doing)?;
@@ -159,6 +177,10 @@ impl View for SqliteReader {
         self.submissions_where("job = ?1", &job)
     }
 
+    fn open_submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
+        self.submissions_where("job = ?1 AND state NOT IN ('call', 'settled', 'refused', 'absent')", &job)
+    }
+
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError> {
         Ok(self.submissions_where("sub = ?1", &sub.to_string())?.pop())
     }
@@ -167,7 +189,11 @@ impl View for SqliteReader {
         Ok(self.leases_of(sub)?.unwrap_or_default())
     }
 
-    fn scan_log(&self, job: u32, each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_log(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(LogChunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let doing = failed("read the history");
         // Two cursors in `seq` order, merged here: a sorted UNION would copy every BLOB.
         // One read transaction, so that both see the same moment while an engine writes.
@@ -185,7 +211,12 @@ impl View for SqliteReader {
             let flow = match (&lease, &landed) {
                 (Some(next), other) if other.as_ref().is_none_or(|(seq, _)| next.seq < *seq) => {
                     let unpacked = pack::unpack_leases(&next.body).map_err(damaged("lease", next.seq))?;
-                    let flow = each(LogChunk::Leases { sub: next.sub, lane: next.lane, state: next.state, leases: &unpacked });
+                    let flow = each(LogChunk::Leases {
+                        sub: next.sub,
+                        lane: next.lane,
+                        state: next.state,
+                        leases: &unpacked,
+                    });
                     lease = super::submissions::next_lease(&mut leases)?;
                     flow
                 }
@@ -203,9 +234,16 @@ impl View for SqliteReader {
         Ok(())
     }
 
-    fn scan_outcomes(&self, job: u32, each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn scan_outcomes(
+        &self,
+        job: u32,
+        each: &mut dyn FnMut(&[Outcome]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let doing = failed("read the outcomes");
-        let mut statement = self.conn.prepare_cached("SELECT seq, body FROM outcome WHERE job = ?1 ORDER BY seq").map_err(&doing)?;
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT seq, body FROM outcome WHERE job = ?1 ORDER BY seq")
+            .map_err(&doing)?;
         let mut rows = statement.query([job]).map_err(&doing)?;
         let mut buffer = Vec::new();
         while let Some(row) = rows.next().map_err(&doing)? {
@@ -223,7 +261,11 @@ impl View for SqliteReader {
         self.totals(query)
     }
 
-    fn ledger_scan(&self, query: &LedgerQuery, each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn ledger_scan(
+        &self,
+        query: &LedgerQuery,
+        each: &mut dyn FnMut(&LedgerEntry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.scan_entries(query, each)
     }
 
@@ -246,7 +288,8 @@ impl View for SqliteReader {
         let sql = "SELECT no, job, verb, payload, at_ms FROM job_order ORDER BY no";
         let mut statement = self.conn.prepare_cached(sql).map_err(&doing)?;
         let rows = statement.query_map([], |row| {
-            let order = NewOrder { job: row.get(1)?, verb: row.get(2)?, payload: row.get(3)?, at_ms: row.get(4)? };
+            let order =
+                NewOrder { job: row.get(1)?, verb: row.get(2)?, payload: row.get(3)?, at_ms: row.get(4)? };
             Ok(Order { no: row.get::<_, i64>(0)?.unsigned_abs(), order })
         });
         rows.map_err(&doing)?.collect::<Result<_, _>>().map_err(&doing)

@@ -61,7 +61,10 @@ CREATE TABLE job_order (
 
 /// The version on disk; 0 = an empty file.
 pub(super) fn version(conn: &Connection) -> Result<i64, StoreError> {
-    let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed("read the schema version"));
+    let pragma = |name| {
+        conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map_err(failed("read the schema version"))
+    };
     let (version, application) = (pragma("user_version")?, pragma("application_id")?);
     let count = "SELECT count(*) FROM sqlite_schema";
     let tables: i64 = conn.query_row(count, [], |row| row.get(0)).map_err(failed("read the schema"))?;
@@ -80,7 +83,8 @@ pub(super) fn create(conn: &Connection, inst: &str) -> Result<(), StoreError> {
     // One transaction: a crash here leaves an empty file, which the next open fills.
     let tx = conn.unchecked_transaction().map_err(failed("create the tables"))?;
     tx.execute_batch(TABLES).map_err(failed("create the tables"))?;
-    tx.execute("INSERT INTO meta VALUES ('inst', ?1), ('epoch', '0')", [inst]).map_err(failed("create the tables"))?;
+    tx.execute("INSERT INTO meta VALUES ('inst', ?1), ('epoch', '0')", [inst])
+        .map_err(failed("create the tables"))?;
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed("create the tables"))?;
     tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed("create the tables"))?;
     tx.commit().map_err(failed("create the tables"))

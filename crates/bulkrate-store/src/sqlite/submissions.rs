@@ -30,7 +30,11 @@ RETURNING seq";
 
 impl SqliteReader {
     /// Submissions in the order of their creation.
-    pub(super) fn submissions_where(&self, condition: &str, value: &dyn rusqlite::ToSql) -> Result<Vec<Submission>, StoreError> {
+    pub(super) fn submissions_where(
+        &self,
+        condition: &str,
+        value: &dyn rusqlite::ToSql,
+    ) -> Result<Vec<Submission>, StoreError> {
         let doing = "read the submissions";
         let sql = format!("SELECT * FROM submission WHERE {condition} ORDER BY seq");
         let mut statement = self.conn.prepare_cached(&sql).map_err(failed(doing))?;
@@ -42,7 +46,8 @@ impl SqliteReader {
         let doing = failed("read the leases");
         let sql = "SELECT lease.seq, body FROM submission JOIN lease USING (seq) WHERE sub = ?1";
         let mut statement = self.conn.prepare_cached(sql).map_err(&doing)?;
-        let found = statement.query_row([sub.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+        let found = statement
+            .query_row([sub.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
         match found.optional().map_err(&doing)? {
             None => Ok(None),
             Some((seq, body)) => pack::unpack_leases(&body).map(Some).map_err(damaged("lease", seq)),
@@ -52,7 +57,8 @@ impl SqliteReader {
     /// The job of a submission.
     pub(super) fn job_of(&self, sub: Sub) -> Result<Option<u32>, StoreError> {
         let doing = failed("look for a submission");
-        let mut statement = self.conn.prepare_cached("SELECT job FROM submission WHERE sub = ?1").map_err(&doing)?;
+        let mut statement =
+            self.conn.prepare_cached("SELECT job FROM submission WHERE sub = ?1").map_err(&doing)?;
         statement.query_row([sub.to_string()], |row| row.get(0)).optional().map_err(&doing)
     }
 

@@ -7,7 +7,7 @@
 //! - I1: every item is in exactly one state, so the counts add up to the items (asserted).
 //! - I6: a done item stays done, whatever else is fed.
 //! - The lease is the guard: an outcome changes an item only if it ends the attempt that the item is leased for, or
-//!   needs no lease ([`Via::is_attempt`]) and the item is waiting.
+//!   needs no lease ([`Via::is_attempt`]), is final, and the item is waiting.
 //! - Applying an outcome again changes nothing (I11).
 
 use std::ops::ControlFlow;
@@ -16,7 +16,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 
 use crate::error::StoreError;
-use crate::row::{Fate, ItemChunk, ItemKind, Lease, Outcome, Via};
+use crate::row::{Fate, ItemChunk, ItemKind, ItemRec, Lease, Outcome, Via};
 use crate::store::{LogChunk, View};
 
 /// Where one item stands.
@@ -39,8 +39,16 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [Self; 8] =
-        [Self::Follower, Self::Invalid, Self::Queued, Self::Leased, Self::Retry, Self::Done, Self::Dead, Self::Cancelled];
+    pub const ALL: [Self; 8] = [
+        Self::Follower,
+        Self::Invalid,
+        Self::Queued,
+        Self::Leased,
+        Self::Retry,
+        Self::Done,
+        Self::Dead,
+        Self::Cancelled,
+    ];
 
     /// Whether a submission may take the item.
     #[must_use]
@@ -147,7 +155,7 @@ impl ItemStates {
 
     /// Appends the items of a chunk.
     pub fn push(&mut self, chunk: &ItemChunk) {
-        self.push_kinds(chunk.items.iter().map(crate::row::ItemRec::kind));
+        self.push_kinds(chunk.items.iter().map(ItemRec::kind));
     }
 
     fn push_kinds(&mut self, kinds: impl Iterator<Item = ItemKind>) {
@@ -278,6 +286,23 @@ impl ItemStates {
         self.misfits
     }
 
+    /// The counts with every follower counted in its leader's state: what people are told of a job.
+    pub fn resolved(&self, store: &dyn View, job: u32) -> Result<Counts, StoreError> {
+        let mut counts = self.counts;
+        store.scan_items(job, 0, &mut |chunk| {
+            for item in &chunk.items {
+                if let ItemRec::Follower { leader } = item
+                    && let Some(of) = self.get(*leader)
+                {
+                    counts.0[State::Follower as usize] -= 1;
+                    counts.0[of.state as usize] += 1;
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(counts)
+    }
+
     /// I1, from the running counts.
     fn check(&self) {
         assert_eq!(self.counts.total(), self.items.len() as u64, "I1: every item is in exactly one state");
@@ -296,7 +321,7 @@ impl ItemStates {
 
 /// The bits of an open attempt.
 fn open(attempt: u8) -> u16 {
-    u16::from(attempt) % CLOSED << OPEN
+    (u16::from(attempt) % CLOSED) << OPEN
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "masked to four bits")]
@@ -318,7 +343,7 @@ fn after(bits: u16, outcome: &Outcome) -> Option<u16> {
     let fits = if outcome.via.is_attempt() {
         (state == State::Leased || state.is_waiting()) && bits & (CLOSED << OPEN) == open(outcome.attempt)
     } else {
-        state.is_waiting()
+        state.is_waiting() && outcome.fate == Fate::Final
     };
     if !fits {
         return None;
@@ -330,7 +355,7 @@ fn after(bits: u16, outcome: &Outcome) -> Option<u16> {
         (_, Some(_)) => State::Dead,
     };
     let mut bits = bits & !(STATE | CLOSED << OPEN) | next as u16 | CLOSED << OPEN;
-    if outcome.counted {
+    if outcome.counted && outcome.via.is_attempt() {
         let shift = if outcome.via == Via::Batch { BATCH } else { CALL };
         if bits >> shift & COUNT < COUNT {
             bits += 1 << shift;
@@ -338,3 +363,6 @@ fn after(bits: u16, outcome: &Outcome) -> Option<u16> {
     }
     Some(bits)
 }
+
+#[cfg(test)]
+mod tests;
