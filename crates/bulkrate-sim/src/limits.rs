@@ -58,6 +58,13 @@ pub(crate) struct Left {
     pub(crate) reset: Duration,
 }
 
+/// A refused call and what is left.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: ApiError,
+    pub(crate) left: Headroom,
+}
+
 /// Limits of every model of the account.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -77,12 +84,7 @@ impl Limits {
     }
 
     /// Takes one request and `tokens` from the model's buckets, or says how long to wait. Refusals take nothing.
-    pub(crate) fn admit(
-        &self,
-        model: usize,
-        name: &str,
-        tokens: u64,
-    ) -> Result<Headroom, (ApiError, Headroom)> {
+    pub(crate) fn admit(&self, model: usize, name: &str, tokens: u64) -> Result<Headroom, Box<Refusal>> {
         if self.requests.is_none() && self.tokens.is_none() {
             return Ok(Headroom::default());
         }
@@ -116,7 +118,7 @@ impl Limits {
             requests: self.requests.map(|rate| left(rate, &buckets.0)),
             tokens: self.tokens.map(|rate| left(rate, &buckets.1)),
         };
-        refused.map_or(Ok(left), |error| Err((error, left)))
+        refused.map_or(Ok(left), |error| Err(Box::new(Refusal { error, left })))
     }
 }
 
@@ -207,7 +209,7 @@ mod tests {
         let limits = Limits::new(Some(600), None, 1);
         let admitted = (0..50).filter(|_| limits.admit(0, "m", 1).is_ok()).count();
         assert_eq!(admitted, 10);
-        let (error, left) = limits.admit(0, "m", 1).unwrap_err();
+        let Refusal { error, left } = *limits.admit(0, "m", 1).unwrap_err();
         assert_eq!((error.status, error.kind, left.requests.unwrap().remaining), (429, "requests", 0));
         assert_eq!(error.retry_after, Some(Duration::from_millis(100)));
         tokio::time::advance(Duration::from_millis(100)).await;
@@ -224,6 +226,6 @@ mod tests {
         assert!(limits.admit(0, "m", 100).is_err());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(limits.admit(0, "m", 100).is_ok());
-        assert!(limits.admit(0, "m", 6_001).unwrap_err().0.message.starts_with("Request too large"));
+        assert!(limits.admit(0, "m", 6_001).unwrap_err().error.message.starts_with("Request too large"));
     }
 }

@@ -78,9 +78,9 @@ impl Keys {
         let mut out = prefix.as_bytes().to_vec();
         let key = self.fresh();
         if hex {
-            push_hex(&mut out, key, digits)
+            push_hex(&mut out, key, digits);
         } else {
-            push_base62(&mut out, key, digits)
+            push_base62(&mut out, key, digits);
         }
         String::from_utf8(out).unwrap_or_default()
     }

@@ -105,7 +105,7 @@ fn strict_check(schema: &Value, path: &mut Vec<String>) -> Result<(), String> {
                 }
             }
             Value::Array(items) if key == "anyOf" => {
-                items.iter().try_for_each(|item| strict_check(item, path))?
+                items.iter().try_for_each(|item| strict_check(item, path))?;
             }
             _ => {}
         }

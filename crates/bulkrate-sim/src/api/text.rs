@@ -180,7 +180,7 @@ fn form(call: &TextCall<'_>, model: &Model, schemas: &Schemas) -> Result<Format,
 
 fn cached(context: &Context<'_>, prompt: u64, key: u64) -> u64 {
     let share = context.config.cached_share;
-    if prompt < 1_024 || share <= 0.0 || unit(mix(key ^ 0xCAC4_E)) >= share {
+    if prompt < 1_024 || share <= 0.0 || unit(mix(key ^ 0xCAC4E)) >= share {
         return 0;
     }
     prompt * 3 / 4 / 128 * 128

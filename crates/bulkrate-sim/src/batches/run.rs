@@ -35,14 +35,14 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     }
     let plan = match checked(state, batch, bytes.clone()).await {
         Ok(plan) => plan,
-        Err(refusals) => return fail(state, batch, refusals),
+        Err(refusals) => return fail(state, batch, &refusals),
     };
     if hit(Fault::FailFile).is_some() {
         let message = "The input file could not be processed.";
         return fail(
             state,
             batch,
-            vec![json!({"code": "invalid_request", "message": message, "param": "file_id", "line": null})],
+            &[json!({"code": "invalid_request", "message": message, "param": "file_id", "line": null})],
         );
     }
     let (model, tokens) = (plan.model, plan.tokens);
@@ -50,7 +50,7 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
         return fail(
             state,
             batch,
-            vec![token_limit(&plan.model_name, state.config.enqueued_tokens.unwrap_or(0))],
+            &[token_limit(&plan.model_name, state.config.enqueued_tokens.unwrap_or(0))],
         );
     }
     process(state, batch, plan, bytes.clone()).await;
@@ -72,7 +72,7 @@ async fn checked(state: &Arc<State>, batch: &Arc<Batch>, input: Bytes) -> Result
     work.await.unwrap_or_else(|_| Err(vec![json!({"code": "server_error", "message": "The file could not be validated.", "param": null, "line": null})]))
 }
 
-fn fail(state: &State, batch: &Batch, refusals: Refusals) {
+fn fail(state: &State, batch: &Batch, refusals: &[serde_json::Value]) {
     let mut life = batch.life();
     life.status = Status::Failed;
     life.failed_at = Some(state.clock.now());

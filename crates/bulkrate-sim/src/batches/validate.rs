@@ -6,7 +6,6 @@ use crate::json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json as value};
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 const LINES_MAX: usize = 50_000;
@@ -192,7 +191,7 @@ impl Checker<'_> {
         }
     }
 
-    fn model_fits(&mut self, name: &Cow<'_, str>, number: u64) -> bool {
+    fn model_fits(&mut self, name: &str, number: u64) -> bool {
         if let Some((_, first, _)) = &self.model {
             if first == name {
                 return true;
@@ -213,7 +212,7 @@ impl Checker<'_> {
         };
         match self.models.find(name) {
             Ok((model, served)) if sold(model) => {
-                self.model = Some((model.index, name.clone().into_owned(), served.into_owned()));
+                self.model = Some((model.index, name.to_owned(), served.into_owned()));
                 true
             }
             _ => {
@@ -252,7 +251,7 @@ pub(crate) fn token_limit(model: &str, limit: u64) -> Value {
     let digits = limit.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

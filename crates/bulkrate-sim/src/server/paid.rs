@@ -45,7 +45,7 @@ fn immediate(
     let headroom = match state.limits.admit(prepared.model.index, &prepared.served, prepared.token_estimate())
     {
         Ok(headroom) => headroom,
-        Err((error, headroom)) => return refused(&error, headroom),
+        Err(refusal) => return refused(&refusal.error, refusal.left),
     };
     if prepared.lane == Lane::Flex && state.faults.hit(Fault::Flex, Place::Sync) {
         let mut error =

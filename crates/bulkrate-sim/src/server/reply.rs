@@ -94,25 +94,26 @@ impl Reply {
         }
     }
 
-    /// Keeps the announced length, sends half, and breaks off.
+    /// Keeps the announced length, sends half (of the first piece), and breaks off.
     pub(crate) fn cut(self) -> Self {
-        let Payload::Whole(bytes) = self.body else {
-            let Payload::Pieces(length, mut pieces) = self.body else { return self };
-            let (sender, receiver) = mpsc::channel(2);
-            tokio::spawn(async move {
-                if let Some(first) = pieces.recv().await {
-                    let half = first.map(|piece| piece.slice(..piece.len() / 2));
-                    let _ = sender.send(half).await;
-                }
-                let _ = sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).await;
-            });
-            return Self { body: Payload::Pieces(length, receiver), ..self };
+        let (sender, receiver) = mpsc::channel(1);
+        let (length, first) = match self.body {
+            Payload::Whole(bytes) => (bytes.len() as u64, Ok(bytes)),
+            Payload::Pieces(length, pieces) => (length, Err(pieces)),
         };
-        let (sender, receiver) = mpsc::channel(2);
-        // The channel holds both, so nothing is refused.
-        let _ = sender.try_send(Ok(bytes.slice(..bytes.len() / 2)));
-        let _ = sender.try_send(Err(std::io::ErrorKind::ConnectionReset.into()));
-        Self { body: Payload::Pieces(bytes.len() as u64, receiver), ..self }
+        tokio::spawn(async move {
+            let first = match first {
+                Ok(bytes) => Some(Ok(bytes)),
+                Err(mut pieces) => pieces.recv().await,
+            };
+            if let Some(Ok(piece)) = first {
+                let _ = sender.send(Ok(piece.slice(..piece.len() / 2))).await;
+            }
+            // An error that comes at once would take the unsent half with it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).await;
+        });
+        Self { body: Payload::Pieces(length, receiver), ..self }
     }
 
     /// Sends the body in 32 pieces, 20 ms apart.
