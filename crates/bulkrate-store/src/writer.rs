@@ -41,6 +41,8 @@ impl Urgency {
 
 const LEASES_MAX: usize = 256;
 const OUTCOMES_MAX: usize = 1_000;
+/// Leases or outcomes in one commit, whatever else is queued.
+const HEAVY: usize = 32_000;
 /// Transactions in one commit, so that a flood of tiny ones is not gathered for ever.
 const TXS_MAX: usize = 4_096;
 
@@ -181,8 +183,11 @@ impl Gather {
                     self.outcomes += tx.outcomes.len();
                     self.txs.push(*tx);
                     self.dones.push(done);
-                    if self.is_full() {
+                    if self.is_heavy() {
                         self.flush();
+                    } else if self.is_full() {
+                        // What is queued already still joins: a slow disk then takes fewer, larger commits.
+                        self.due = Some(Instant::now());
                     }
                 }
                 Ok(Message::Query(query)) => {
@@ -207,7 +212,12 @@ impl Gather {
     }
 
     fn is_full(&self) -> bool {
-        self.leases >= LEASES_MAX || self.outcomes >= OUTCOMES_MAX || self.txs.len() >= TXS_MAX
+        self.leases >= LEASES_MAX || self.outcomes >= OUTCOMES_MAX
+    }
+
+    /// As much as one commit may hold.
+    fn is_heavy(&self) -> bool {
+        self.leases >= HEAVY || self.outcomes >= HEAVY || self.txs.len() >= TXS_MAX
     }
 
     /// Commits all that is gathered, as one.
