@@ -53,7 +53,12 @@ pub trait Wire: Send + Sync + Debug {
     /// The path of the API for this kind, under the base URL: `/chat/completions`.
     fn path(&self, kind: Kind) -> &'static str;
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
-    fn encode(&self, request: &Request<'_>, options: WireOptions<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported>;
+    fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported>;
     /// Appends one line of a batch input file, newline included, around an encoded body.
     fn batch_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>);
     /// What the reply to a paid call means.
@@ -117,6 +122,7 @@ pub struct BatchLimits {
 
 /// The answer to a paid batch create, by the classification table of the reliability design.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is made for each batch; a box would only add noise")]
 pub enum Created {
     Accepted(RemoteBatch),
     /// Proved unpaid.

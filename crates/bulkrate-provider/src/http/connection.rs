@@ -32,8 +32,11 @@ impl Connection {
         let stream = connect(account).await?;
         let written = Arc::new(AtomicU64::new(0));
         let io = TokioIo::new(Counted { stream, written: Arc::clone(&written) });
-        let (sender, connection) =
-            http1::Builder::new().ignore_invalid_headers_in_responses(true).handshake(io).await.map_err(io::Error::other)?;
+        let (sender, connection) = http1::Builder::new()
+            .ignore_invalid_headers_in_responses(true)
+            .handshake(io)
+            .await
+            .map_err(io::Error::other)?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(%error, "connection ended");
@@ -54,7 +57,10 @@ enum Stream {
 }
 
 async fn connect(account: &Account) -> io::Result<Stream> {
-    let (host, port) = account.proxy.as_ref().map_or((account.host.as_str(), account.port), |proxy| (proxy.host.as_str(), proxy.port));
+    let (host, port) = account
+        .proxy
+        .as_ref()
+        .map_or((account.host.as_str(), account.port), |proxy| (proxy.host.as_str(), proxy.port));
     let mut tcp = TcpStream::connect((host, port)).await?;
     tcp.set_nodelay(true)?;
     let Some(config) = &account.tls else { return Ok(Stream::Plain(tcp)) };
@@ -70,7 +76,10 @@ async fn connect(account: &Account) -> io::Result<Stream> {
 async fn open_tunnel(tcp: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> io::Result<()> {
     const ANSWER_MAX: usize = 8_192;
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let authorization = proxy.authorization.as_ref().map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));
+    let authorization = proxy
+        .authorization
+        .as_ref()
+        .map_or_else(String::new, |value| format!("Proxy-Authorization: {value}\r\n"));
     let ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{authorization}\r\n");
     tcp.write_all(ask.as_bytes()).await?;
     let mut answer = Vec::with_capacity(256);
@@ -82,7 +91,8 @@ async fn open_tunnel(tcp: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) 
             return Err(io::Error::other("the proxy's answer to `CONNECT` is too long"));
         }
     }
-    let line = String::from_utf8_lossy(answer.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
+    let line =
+        String::from_utf8_lossy(answer.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
     let status = line.split(' ').nth(1).unwrap_or_default();
     if status.len() == 3 && status.starts_with('2') {
         return Ok(());
@@ -106,7 +116,11 @@ impl Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
@@ -123,7 +137,11 @@ impl AsyncWrite for Counted {
         self.count(result)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let result = match &mut self.stream {
             Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),

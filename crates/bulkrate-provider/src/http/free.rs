@@ -44,7 +44,8 @@ struct Failed {
 impl FreeClient {
     pub fn new(account: Account, settings: &Settings, classify: Classify) -> Result<Self, OpenError> {
         let policy = redirect::Policy::custom(|attempt| {
-            let same_origin = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+            let same_origin =
+                attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
             // A key never follows a redirect to another origin.
             if same_origin && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
         });
@@ -55,21 +56,34 @@ impl FreeClient {
             .read_timeout(settings.retry.try_timeout)
             .no_proxy();
         if let Some(proxy) = &account.proxy {
-            let bad = |_| OpenError::BadProxy { from: "the settings".to_owned(), why: "the client refused it".to_owned() };
+            let bad = |_| OpenError::BadProxy {
+                from: "the settings".to_owned(),
+                why: "the client refused it".to_owned(),
+            };
             builder = builder.proxy(reqwest::Proxy::all(proxy.url.clone()).map_err(bad)?);
         }
         let tls = match &account.tls {
             Some(config) => config.as_ref().clone(),
             None => super::tls::client_config(None)?, // the client wants one even where it goes unused
         };
-        let client = builder.tls_backend_preconfigured(tls).build().map_err(|error| OpenError::Tls { why: describe(&error) })?;
-        Ok(Self { client, account, retry: settings.retry, jitter: AtomicU64::new(settings.jitter_seed), classify })
+        let client = builder
+            .tls_backend_preconfigured(tls)
+            .build()
+            .map_err(|error| OpenError::Tls { why: describe(&error) })?;
+        Ok(Self {
+            client,
+            account,
+            retry: settings.retry,
+            jitter: AtomicU64::new(settings.jitter_seed),
+            classify,
+        })
     }
 
     /// Sends without a body; the answer whole. `ok` names statuses that are answers, besides 2xx.
     pub async fn send(&self, what: &str, method: Method, path: &str, ok: &[u16]) -> Result<Reply, ApiError> {
         self.repeat(|| async {
-            let request = self.client.request(method.clone(), self.account.url(path)).timeout(self.retry.try_timeout);
+            let request =
+                self.client.request(method.clone(), self.account.url(path)).timeout(self.retry.try_timeout);
             let reply = self.reply(what, request.send().await).await?;
             self.check(what, reply, ok)
         })
@@ -77,19 +91,28 @@ impl FreeClient {
     }
 
     /// Uploads a file as multipart, the text fields before it.
-    pub async fn upload(&self, what: &str, path: &str, fields: &[(&str, &str)], file: &Path, name: &str) -> Result<Reply, ApiError> {
+    pub async fn upload(
+        &self,
+        what: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        file: &Path,
+        name: &str,
+    ) -> Result<Reply, ApiError> {
         self.repeat(|| async {
             let local = |error: std::io::Error| self.local(what, file, &error);
             let input = tokio::fs::File::open(file).await.map_err(local)?;
             let length = input.metadata().await.map_err(local)?.len();
-            let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(input, 1 << 18));
+            let body =
+                reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(input, 1 << 18));
             let part = reqwest::multipart::Part::stream_with_length(body, length).file_name(name.to_owned());
             let part = part.mime_str("application/jsonl").map_err(|error| self.broken(what, &error))?;
             let mut form = reqwest::multipart::Form::new();
             for (field, value) in fields {
                 form = form.text((*field).to_owned(), (*value).to_owned());
             }
-            let sent = self.client.post(self.account.url(path)).multipart(form.part("file", part)).send().await;
+            let sent =
+                self.client.post(self.account.url(path)).multipart(form.part("file", part)).send().await;
             let reply = self.reply(what, sent).await?;
             self.check(what, reply, &[])
         })
@@ -125,14 +148,21 @@ impl FreeClient {
     async fn write_body(&self, what: &str, mut response: Response, part: &Path) -> Result<u64, Failed> {
         let local = |error: std::io::Error| self.local(what, part, &error);
         let announced = response.content_length();
-        let mut output = tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::create(part).await.map_err(local)?);
+        let mut output =
+            tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::create(part).await.map_err(local)?);
         let mut length: u64 = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
             output.write_all(&chunk).await.map_err(local)?;
             length += chunk.len() as u64;
         }
         if announced.is_some_and(|announced| announced != length) {
-            return Err(self.failed(what, None, FailureClass::Transient, &format!("the download ended after {length} bytes"), true));
+            return Err(self.failed(
+                what,
+                None,
+                FailureClass::Transient,
+                &format!("the download ended after {length} bytes"),
+                true,
+            ));
         }
         output.flush().await.map_err(local)?;
         output.get_ref().sync_all().await.map_err(local)?;
@@ -145,7 +175,13 @@ impl FreeClient {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
             if body.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(self.failed(what, Some(status), FailureClass::Transient, "the answer is too long", false));
+                return Err(self.failed(
+                    what,
+                    Some(status),
+                    FailureClass::Transient,
+                    "the answer is too long",
+                    false,
+                ));
             }
             body.extend_from_slice(&chunk);
         }
@@ -170,7 +206,10 @@ impl FreeClient {
     }
 
     /// Runs `attempt` until it succeeds, may not pass, or the tries are used up.
-    async fn repeat<T, F: Future<Output = Result<T, Failed>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ApiError> {
+    async fn repeat<T, F: Future<Output = Result<T, Failed>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, ApiError> {
         let mut tried: u32 = 0;
         loop {
             let failed = match attempt().await {
@@ -189,7 +228,10 @@ impl FreeClient {
 
     /// Half of an exponential step and up to as much again; never below what the provider asks, never above the cap.
     fn wait(&self, tried: u32, asked_ms: Option<u64>) -> Duration {
-        let step = self.retry.wait_min.saturating_mul(1_u32.checked_shl(tried.saturating_sub(1).min(16)).unwrap_or(u32::MAX));
+        let step = self
+            .retry
+            .wait_min
+            .saturating_mul(1_u32.checked_shl(tried.saturating_sub(1).min(16)).unwrap_or(u32::MAX));
         let half = step.min(self.retry.wait_max) / 2;
         let share = u32::try_from(split_mix(&self.jitter) >> 32).unwrap_or(0) >> 16;
         let jittered = half + half.saturating_mul(share) / (1 << 16);
@@ -198,21 +240,39 @@ impl FreeClient {
 
     fn broken(&self, what: &str, error: &reqwest::Error) -> Failed {
         let class = if error.is_timeout() { FailureClass::Timeout } else { FailureClass::Transient };
-        self.failed(what, error.status().map(|status| status.as_u16()), class, &describe(error), !error.is_builder())
+        self.failed(
+            what,
+            error.status().map(|status| status.as_u16()),
+            class,
+            &describe(error),
+            !error.is_builder(),
+        )
     }
 
     fn local(&self, what: &str, path: &Path, error: &std::io::Error) -> Failed {
         self.failed(what, None, FailureClass::Transient, &format!("`{}`: {error}", path.display()), false)
     }
 
-    fn failed(&self, what: &str, status: Option<u16>, class: FailureClass, message: &str, again: bool) -> Failed {
+    fn failed(
+        &self,
+        what: &str,
+        status: Option<u16>,
+        class: FailureClass,
+        message: &str,
+        again: bool,
+    ) -> Failed {
         Failed { error: self.error(what, status, class, message), again }
     }
 
     /// An error of this origin, without secrets.
     pub fn error(&self, what: &str, status: Option<u16>, class: FailureClass, message: &str) -> ApiError {
-        let failure =
-            Failure { class, message: self.account.redact(message), provider_code: None, wait_ms: None, maybe_paid: false };
+        let failure = Failure {
+            class,
+            message: self.account.redact(message),
+            provider_code: None,
+            wait_ms: None,
+            maybe_paid: false,
+        };
         ApiError { what: what.to_owned(), status, failure }
     }
 }
@@ -234,13 +294,15 @@ fn part_path(to: &Path) -> PathBuf {
 
 /// Makes the rename durable.
 async fn sync_folder(file: &Path) -> std::io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     tokio::fs::File::open(folder).await?.sync_all().await
 }
 
 /// An error with its causes, without the URL: that may hold a remote id, and stands in `what` anyway.
 fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { "the connection failed".to_owned() };
+    let mut text =
+        if error.is_timeout() { "timed out".to_owned() } else { "the connection failed".to_owned() };
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         text.push_str(": ");
@@ -249,4 +311,3 @@ fn describe(error: &reqwest::Error) -> String {
     }
     text
 }
-

@@ -46,7 +46,11 @@ pub fn wait_ms(headers: &HeaderMap, message: &str, now_unix_s: i64) -> Option<u6
         let tokens = hints.tokens_reset_ms.filter(|_| hints.tokens_left == Some(0));
         requests.max(tokens).and_then(positive)
     };
-    milliseconds().or_else(seconds).or_else(date).or_else(|| text_wait_ms(message).and_then(positive)).or_else(resets)
+    milliseconds()
+        .or_else(seconds)
+        .or_else(date)
+        .or_else(|| text_wait_ms(message).and_then(positive))
+        .or_else(resets)
 }
 
 /// A duration as Go prints it: `6m0s`, `120ms`, `8.64s`, `1h2m3.5s`. Fractions of a millisecond round up.
@@ -85,7 +89,9 @@ pub fn text_wait_ms(message: &str) -> Option<u64> {
     const LEAD: &str = "try again in ";
     let at = message.find(LEAD)?;
     let rest = &message[at + LEAD.len()..];
-    let end = rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | 'h' | 'm' | 's'))).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | 'h' | 'm' | 's')))
+        .unwrap_or(rest.len());
     go_duration_ms(rest[..end].trim_end_matches('.'))
 }
 
@@ -102,7 +108,8 @@ fn decimal_ms(text: &str, scale: u64) -> Option<u64> {
 fn split_number(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
-    (number.bytes().any(|byte| byte.is_ascii_digit()) && number.matches('.').count() <= 1).then_some((number, rest))
+    (number.bytes().any(|byte| byte.is_ascii_digit()) && number.matches('.').count() <= 1)
+        .then_some((number, rest))
 }
 
 /// `number` times `scale`, without floats; digits below one part of the scale are rounded up.
@@ -142,7 +149,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -175,7 +185,10 @@ mod tests {
     #[test]
     fn waits_in_texts() {
         for (text, want) in [
-            ("Rate limit reached for m on tokens per min (TPM): Limit 30000. Please try again in 3.89s.", Some(3_890)),
+            (
+                "Rate limit reached for m on tokens per min (TPM): Limit 30000. Please try again in 3.89s.",
+                Some(3_890),
+            ),
             ("Please try again in 120ms. Visit the page", Some(120)),
             ("Please try again in 1h2m3s", Some(3_723_000)),
             ("Please try again in 6m0s.", Some(360_000)),
@@ -200,8 +213,16 @@ mod tests {
             (&[("retry-after", "0")], text, Some(3_000)), // 0 says nothing
             (&[("retry-after", "-5")], text, Some(3_000)),
             (&[("retry-after", "soon")], "", None),
-            (&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2s")], text, Some(3_000)),
-            (&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2s")], "", Some(2_000)),
+            (
+                &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2s")],
+                text,
+                Some(3_000),
+            ),
+            (
+                &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2s")],
+                "",
+                Some(2_000),
+            ),
             (&[("x-ratelimit-remaining-requests", "7"), ("x-ratelimit-reset-requests", "2s")], "", None),
             (&[], "", None),
         ] {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use url::Url;
 
 use super::proxy::{self, Proxy};
@@ -26,20 +28,32 @@ pub struct Account {
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("origin", &self.origin()).field("proxy", &self.proxy).finish_non_exhaustive()
+        f.debug_struct("Account")
+            .field("origin", &self.origin())
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
     }
 }
 
 impl Account {
-    pub fn new(default_base: Option<&str>, provider: &'static str, settings: &Settings) -> Result<Self, OpenError> {
+    pub fn new(
+        default_base: Option<&str>,
+        provider: &'static str,
+        settings: &Settings,
+    ) -> Result<Self, OpenError> {
         let text = settings.base_url.as_deref().or(default_base).ok_or(OpenError::NoBaseUrl { provider })?;
         let base = parse_base(text)?;
         let host = base.host_str().unwrap_or("").trim_matches(['[', ']']).to_owned();
         let port = base.port_or_known_default().unwrap_or(443);
         let headers = signed_headers(settings)?;
         let proxy = proxy::choose(&settings.proxy, &base)?;
-        let tls = if base.scheme() == "https" { Some(Arc::new(tls::client_config(settings.ca_file.as_deref())?)) } else { None };
-        let mut secrets: Vec<String> = settings.extra_headers.iter().map(|(_, value)| value.expose().to_owned()).collect();
+        let tls = if base.scheme() == "https" {
+            Some(Arc::new(tls::client_config(settings.ca_file.as_deref())?))
+        } else {
+            None
+        };
+        let mut secrets: Vec<String> =
+            settings.extra_headers.iter().map(|(_, value)| value.expose().to_owned()).collect();
         secrets.push(settings.api_key.expose().to_owned());
         secrets.retain(|secret| secret.len() >= 8); // shorter ones would blot out ordinary words
         Ok(Self { base, host, port, headers, proxy, tls, secrets })
@@ -78,7 +92,8 @@ impl Account {
     pub(super) fn host_header(&self) -> Result<HeaderValue, OpenError> {
         let host = self.base.host_str().unwrap_or("");
         let text = self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        HeaderValue::from_str(&text).map_err(|_| OpenError::BadHeader { name: HOST.to_string(), why: "the host is not plain text" })
+        HeaderValue::from_str(&text)
+            .map_err(|_| OpenError::BadHeader { name: HOST.to_string(), why: "the host is not plain text" })
     }
 
     /// Path of `path` under the base URL, for a request line: `/v1/chat/completions`.
@@ -114,20 +129,27 @@ fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bulkrate/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     let bad = |name: &str, why| OpenError::BadHeader { name: name.to_owned(), why };
-    let value = |name: &str, text: &str| HeaderValue::from_str(text).map_err(|_| bad(name, "its value is not plain text"));
+    let value = |name: &str, text: &str| {
+        HeaderValue::from_str(text).map_err(|_| bad(name, "its value is not plain text"))
+    };
     if !settings.api_key.is_empty() {
         let mut bearer = value("authorization", &format!("Bearer {}", settings.api_key.expose()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
     }
-    for (name, text) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
+    for (name, text) in
+        [("openai-organization", &settings.organization), ("openai-project", &settings.project)]
+    {
         if let Some(text) = text {
             headers.insert(name, value(name, text)?);
         }
     }
     for (name, text) in &settings.extra_headers {
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name, "its name is not a header name"))?;
-        if [HOST, CONTENT_TYPE, http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].contains(&header) {
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| bad(name, "its name is not a header name"))?;
+        if [HOST, CONTENT_TYPE, http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING]
+            .contains(&header)
+        {
             return Err(bad(name, "it is set by bulkrate"));
         }
         let mut value = value(name, text.expose())?;
@@ -144,7 +166,12 @@ mod tests {
     use crate::settings::ProxyFrom;
 
     fn settings(base: &str) -> Settings {
-        Settings { base_url: Some(base.to_owned()), proxy: ProxyFrom::None, api_key: "sk-canary-0123456789".into(), ..Settings::default() }
+        Settings {
+            base_url: Some(base.to_owned()),
+            proxy: ProxyFrom::None,
+            api_key: "sk-canary-0123456789".into(),
+            ..Settings::default()
+        }
     }
 
     #[test]
@@ -163,7 +190,10 @@ mod tests {
             let error = Account::new(None, "custom", &settings(base)).unwrap_err().to_string();
             assert!(!error.contains("user:"), "{error}");
         }
-        assert!(matches!(Account::new(None, "custom", &Settings::default()), Err(OpenError::NoBaseUrl { .. })));
+        assert!(matches!(
+            Account::new(None, "custom", &Settings::default()),
+            Err(OpenError::NoBaseUrl { .. })
+        ));
     }
 
     #[test]

@@ -61,17 +61,33 @@ impl PaidClient {
         if let (Some(proxy), false) = (&account.proxy, account.is_tls())
             && let Some(authorization) = &proxy.authorization
         {
-            let bad = |_| OpenError::BadHeader { name: PROXY_AUTHORIZATION.to_string(), why: "its value is not plain text" };
+            let bad = |_| OpenError::BadHeader {
+                name: PROXY_AUTHORIZATION.to_string(),
+                why: "its value is not plain text",
+            };
             let mut value = HeaderValue::from_str(authorization).map_err(bad)?;
             value.set_sensitive(true);
             headers.insert(PROXY_AUTHORIZATION, value);
         }
-        let uris = paths.iter().map(|&path| Ok((path, uri(&account, path)?))).collect::<Result<_, OpenError>>()?;
+        let uris =
+            paths.iter().map(|&path| Ok((path, uri(&account, path)?))).collect::<Result<_, OpenError>>()?;
         let slots = Semaphore::new(settings.connections_max.clamp(1, Semaphore::MAX_PERMITS));
-        Ok(Self { account, headers, uris, idle: Mutex::default(), slots, connect_timeout: settings.connect_timeout })
+        Ok(Self {
+            account,
+            headers,
+            uris,
+            idle: Mutex::default(),
+            slots,
+            connect_timeout: settings.connect_timeout,
+        })
     }
 
-    async fn exchange(&self, path: &'static str, body: Bytes, dispatched: &AtomicBool) -> Result<Reply, CallError> {
+    async fn exchange(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        dispatched: &AtomicBool,
+    ) -> Result<Reply, CallError> {
         let _slot = self.slots.acquire().await.map_err(|_| self.not_sent("the client is closed"))?;
         if let Some(kept) = self.take_kept().await {
             match self.send(kept, path, body.clone(), dispatched).await {
@@ -88,7 +104,13 @@ impl PaidClient {
         })
     }
 
-    async fn send(&self, mut connection: Connection, path: &'static str, body: Bytes, dispatched: &AtomicBool) -> Result<Reply, Lost> {
+    async fn send(
+        &self,
+        mut connection: Connection,
+        path: &'static str,
+        body: Bytes,
+        dispatched: &AtomicBool,
+    ) -> Result<Reply, Lost> {
         let request = self.request(path, body).map_err(Lost::Unsent)?;
         let before = connection.written();
         dispatched.store(true, Ordering::Relaxed);
@@ -101,7 +123,9 @@ impl PaidClient {
             }
         };
         let (parts, body) = Response::into_parts(response);
-        let body = read_body(body).await.map_err(|why| Lost::Unknown(format!("status {}, then {why}", parts.status.as_u16())))?;
+        let body = read_body(body)
+            .await
+            .map_err(|why| Lost::Unknown(format!("status {}, then {why}", parts.status.as_u16())))?;
         self.keep(connection);
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
     }
@@ -123,7 +147,11 @@ impl PaidClient {
         let mut connection = match opening {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(self.not_sent(error.to_string())),
-            Err(_) => return Err(self.not_sent(format!("no connection within {} ms", self.connect_timeout.as_millis()))),
+            Err(_) => {
+                return Err(
+                    self.not_sent(format!("no connection within {} ms", self.connect_timeout.as_millis()))
+                );
+            }
         };
         connection.sender.ready().await.map_err(|error| self.not_sent(describe(&error)))?;
         Ok(connection)
@@ -174,7 +202,9 @@ impl CallApi for PaidClient {
         let dispatched = AtomicBool::new(false);
         match tokio::time::timeout(timeout, self.exchange(path, body, &dispatched)).await {
             Ok(result) => result,
-            Err(_) if dispatched.load(Ordering::Relaxed) => Err(self.no_answer(format!("nothing within {} ms", timeout.as_millis()), true)),
+            Err(_) if dispatched.load(Ordering::Relaxed) => {
+                Err(self.no_answer(format!("nothing within {} ms", timeout.as_millis()), true))
+            }
             Err(_) => Err(self.not_sent(format!("no connection within {} ms", timeout.as_millis()))),
         }
     }
@@ -182,7 +212,8 @@ impl CallApi for PaidClient {
 
 /// `/v1/x` for a server; the absolute form for a proxy that forwards plain HTTP.
 fn uri(account: &Account, path: &str) -> Result<Uri, OpenError> {
-    let text = if account.proxy.is_some() && !account.is_tls() { account.url(path) } else { account.path(path) };
+    let text =
+        if account.proxy.is_some() && !account.is_tls() { account.url(path) } else { account.path(path) };
     text.parse().map_err(|_| OpenError::BadBaseUrl { url: text, why: "it gives no request line".to_owned() })
 }
 

@@ -27,7 +27,11 @@ pub(super) fn choose(from: &ProxyFrom, target: &Url) -> Result<Option<Proxy>, Op
     choose_with(from, target, |name| std::env::var(name).ok())
 }
 
-fn choose_with(from: &ProxyFrom, target: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, OpenError> {
+fn choose_with(
+    from: &ProxyFrom,
+    target: &Url,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Proxy>, OpenError> {
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     match from {
         ProxyFrom::None => Ok(None),
@@ -42,7 +46,11 @@ fn choose_with(from: &ProxyFrom, target: &Url, variable: impl Fn(&str) -> Option
             } else {
                 ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
             };
-            names.into_iter().find_map(|name| Some((name, set(name)?))).map(|(name, url)| parse(&format!("`{name}`"), &url)).transpose()
+            names
+                .into_iter()
+                .find_map(|name| Some((name, set(name)?)))
+                .map(|(name, url)| parse(&format!("`{name}`"), &url))
+                .transpose()
         }
     }
 }
@@ -84,7 +92,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, &byte| (word << 8) | u32::from(byte)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0_u32, |word, &byte| (word << 8) | u32::from(byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = DIGITS[((word >> (18 - 6 * place)) & 63) as usize];
             text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
@@ -116,7 +125,8 @@ mod tests {
             ("https://other.example:8443/v1", None),
             ("https://other.example/v1", Some(("proxy.example", 3128))),
         ] {
-            let proxy = choose_with(&ProxyFrom::Environment, &Url::parse(target).unwrap(), environment).unwrap();
+            let proxy =
+                choose_with(&ProxyFrom::Environment, &Url::parse(target).unwrap(), environment).unwrap();
             assert_eq!(proxy.as_ref().map(|proxy| (proxy.host.as_str(), proxy.port)), want, "{target}");
         }
     }
@@ -126,12 +136,18 @@ mod tests {
         let proxy = parse("the settings", "http://user:p%40ss@proxy.example:3128").unwrap();
         assert_eq!(proxy.authorization.as_deref(), Some("Basic dXNlcjpwQHNz"));
         assert_eq!(format!("{proxy:?}"), "Proxy(proxy.example:3128)");
-        assert!(parse("the settings", "socks5://user:secret@proxy.example").unwrap_err().to_string().contains("only `http://`"));
+        assert!(
+            parse("the settings", "socks5://user:secret@proxy.example")
+                .unwrap_err()
+                .to_string()
+                .contains("only `http://`")
+        );
     }
 
     #[test]
     fn base64_of_every_length() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

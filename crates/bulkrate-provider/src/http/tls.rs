@@ -14,7 +14,8 @@ pub(super) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Open
     let failed = |why: rustls::Error| OpenError::Tls { why: why.to_string() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = ca_file.map_or_else(|| Ok(Vec::new()), read_roots)?;
-    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, Arc::clone(&provider)).map_err(failed)?;
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, Arc::clone(&provider))
+        .map_err(failed)?;
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(failed)?

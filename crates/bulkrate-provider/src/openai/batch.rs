@@ -66,8 +66,19 @@ struct Uploaded {
 }
 
 impl OpenAiBatches {
-    pub(super) fn new(paid: Arc<PaidClient>, free: Arc<FreeClient>, account: Account, settings: &Settings) -> Self {
-        Self { paid, free, account, chat_endpoint: settings.chat_endpoint, create_timeout: settings.create_timeout }
+    pub(super) fn new(
+        paid: Arc<PaidClient>,
+        free: Arc<FreeClient>,
+        account: Account,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            paid,
+            free,
+            account,
+            chat_endpoint: settings.chat_endpoint,
+            create_timeout: settings.create_timeout,
+        }
     }
 
     /// Whether the list of batches answers as OpenAI's does.
@@ -87,12 +98,19 @@ impl OpenAiBatches {
         match reply.status {
             200..=299 => match remote::read_batch(&reply.body) {
                 Ok(batch) => Created::Accepted(batch),
-                Err(why) => Created::InDoubt(self.account.redact(&format!("status {} but {why}", reply.status))),
+                Err(why) => {
+                    Created::InDoubt(self.account.redact(&format!("status {} but {why}", reply.status)))
+                }
             },
-            400..=405 | 413 | 415 | 422 | 429 => match errors::read(&reply.body).filter(|said| said.is_nested) {
-                Some(said) => Created::Refused(self.refused(reply, &said)),
-                None => Created::InDoubt(format!("status {} with a page that is not the provider's", reply.status)),
-            },
+            400..=405 | 413 | 415 | 422 | 429 => {
+                match errors::read(&reply.body).filter(|said| said.is_nested) {
+                    Some(said) => Created::Refused(self.refused(reply, &said)),
+                    None => Created::InDoubt(format!(
+                        "status {} with a page that is not the provider's",
+                        reply.status
+                    )),
+                }
+            }
             status => Created::InDoubt(format!("status {status}: the batch may have been made all the same")),
         }
     }
@@ -102,7 +120,10 @@ impl OpenAiBatches {
         let mut failure = said.failure(reply.status, wait_ms);
         failure.message = self.account.redact(&failure.message);
         let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
-        if about_file && matches!(reply.status, 400 | 404) && said.code.as_deref() != Some("missing_required_parameter") {
+        if about_file
+            && matches!(reply.status, 400 | 404)
+            && said.code.as_deref() != Some("missing_required_parameter")
+        {
             // A file shows up a moment after its upload: the same create may pass later.
             failure.class = FailureClass::Transient;
             failure.provider_code = Some("file_not_found".to_owned());
@@ -131,12 +152,19 @@ impl BatchApi for OpenAiBatches {
 
     async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created {
         let endpoint = format!("/v1{}", wire::path(kind, self.chat_endpoint));
-        let metadata =
-            Metadata { br_inst: &marker.inst, br_sub: &marker.sub, br_n: marker.items.to_string(), br_digest: &marker.digest };
-        let create = Create { input_file_id: input_file, endpoint: &endpoint, completion_window: "24h", metadata };
+        let metadata = Metadata {
+            br_inst: &marker.inst,
+            br_sub: &marker.sub,
+            br_n: marker.items.to_string(),
+            br_digest: &marker.digest,
+        };
+        let create =
+            Create { input_file_id: input_file, endpoint: &endpoint, completion_window: "24h", metadata };
         let body = match serde_json::to_vec(&create) {
             Ok(body) => Bytes::from(body),
-            Err(error) => return Created::Refused(not_sent(format!("the create could not be written: {error}"))),
+            Err(error) => {
+                return Created::Refused(not_sent(format!("the create could not be written: {error}")));
+            }
         };
         match self.paid.call(CREATE, body, self.create_timeout).await {
             Ok(reply) => self.created(&reply),
@@ -166,16 +194,22 @@ impl BatchApi for OpenAiBatches {
         let mut path = "/batches?limit=100".to_owned();
         for _ in 0..PAGES_MAX {
             let reply = self.free.send(WHAT, Method::GET, &path, &[]).await?;
-            let Page { batches, has_more } = remote::read_page(&reply.body).map_err(|why| self.unreadable(WHAT, &reply, &why))?;
+            let Page { batches, has_more } =
+                remote::read_page(&reply.body).map_err(|why| self.unreadable(WHAT, &reply, &why))?;
             let Some(last) = batches.last().map(|batch| batch.id.clone()) else { return Ok(found) };
-            let is_recent = |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
+            let is_recent =
+                |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
             let all_older = !batches.iter().any(is_recent);
             found.extend(batches.into_iter().filter(is_recent));
             if !has_more || all_older {
                 return Ok(found);
             }
             if !cursors.insert(last.clone()) {
-                return Err(self.unreadable(WHAT, &reply, &format!("the list turns in a circle at `{last}`")));
+                return Err(self.unreadable(
+                    WHAT,
+                    &reply,
+                    &format!("the list turns in a circle at `{last}`"),
+                ));
             }
             path = format!("/batches?limit=100&after={}", utf8_percent_encode(&last, IN_PATH));
         }
@@ -198,8 +232,13 @@ impl BatchApi for OpenAiBatches {
         let path = format!("/files/{}", utf8_percent_encode(file, IN_PATH));
         let reply = self.free.send(WHAT, Method::DELETE, &path, &[404]).await?;
         // The fence of a create in doubt stands on this: only the provider's own word counts.
-        let is_gone = reply.status == 404 && errors::read(&reply.body).is_some() || remote::says_deleted(&reply.body);
-        if is_gone { Ok(()) } else { Err(self.unreadable(WHAT, &reply, "the answer does not say that it is deleted")) }
+        let is_gone =
+            reply.status == 404 && errors::read(&reply.body).is_some() || remote::says_deleted(&reply.body);
+        if is_gone {
+            Ok(())
+        } else {
+            Err(self.unreadable(WHAT, &reply, "the answer does not say that it is deleted"))
+        }
     }
 }
 

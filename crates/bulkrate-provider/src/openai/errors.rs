@@ -172,13 +172,15 @@ impl Said {
     }
 
     fn is_flex_refusal(&self) -> bool {
-        self.named(&["resource_unavailable"]) || self.message.to_ascii_lowercase().contains("resource unavailable")
+        self.named(&["resource_unavailable"])
+            || self.message.to_ascii_lowercase().contains("resource unavailable")
     }
 
     /// What the error means when it came with `status`. `maybe_paid` is false: the provider refused in its own words.
     #[must_use]
     pub fn failure(&self, status: u16, wait_ms: Option<u64>) -> Failure {
-        let found = TABLE.iter().find(|row| (row.status.0..=row.status.1).contains(&status) && (row.fits)(self));
+        let found =
+            TABLE.iter().find(|row| (row.status.0..=row.status.1).contains(&status) && (row.fits)(self));
         let (class, code) = found.map_or((FailureClass::Transient, None), |row| (row.class, row.code));
         let own = self.code.clone().or_else(|| self.kind.clone());
         let message = if self.message.is_empty() { format!("status {status}") } else { self.message.clone() };
@@ -206,13 +208,95 @@ pub fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
 
 /// An answer that is not the provider's: nobody knows whether the call ran.
 fn foreign(status: u16, headers: &HeaderMap, body: &[u8], now_unix_s: i64) -> Failure {
-    let what = if (300..400).contains(&status) { "a redirect, which is not followed" } else { "a page that is not the provider's" };
-    let start: String = String::from_utf8_lossy(&body[..body.len().min(200)]).split_whitespace().collect::<Vec<_>>().join(" ");
+    let what = if (300..400).contains(&status) {
+        "a redirect, which is not followed"
+    } else {
+        "a page that is not the provider's"
+    };
+    let start: String = String::from_utf8_lossy(&body[..body.len().min(200)])
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     Failure {
         class: FailureClass::Transient,
         message: format!("status {status} with {what}: {start}"),
         provider_code: Some(status.to_string()),
         wait_ms: limits::wait_ms(headers, "", now_unix_s),
         maybe_paid: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    #[derive(Deserialize)]
+    struct Case<'a> {
+        status: u16,
+        #[serde(borrow)]
+        body: &'a RawValue,
+        class: &'a str,
+        code: &'a str,
+        #[serde(default)]
+        wait_ms: Option<u64>,
+    }
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        for line in include_str!("../../fixtures/openai/errors.jsonl").lines() {
+            let case: Case<'_> = serde_json::from_str(line).unwrap();
+            let failure = classify(&reply(case.status, case.body.get()), 0);
+            let got =
+                (failure.class.name(), failure.provider_code.as_deref(), failure.wait_ms, failure.maybe_paid);
+            assert_eq!(got, (case.class, Some(case.code), case.wait_ms, false), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_not_the_providers_may_hide_a_paid_call() {
+        for (status, body) in [
+            (502, "<html>bad gateway</html>"),
+            (400, "<html>"),
+            (500, ""),
+            (503, "null"),
+            (404, "{}"),
+            (403, r#"{"message":"Forbidden"}"#),
+            (307, r#"{"error":{"message":"x"}}"#),
+            (500, r#"{"error":{}}"#),
+            (500, r#"{"error":7}"#),
+        ] {
+            let failure = classify(&reply(status, body), 0);
+            assert_eq!(
+                (failure.class, failure.maybe_paid),
+                (FailureClass::Transient, true),
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_retry_has_a_wait() {
+        let mut refused =
+            reply(400, r#"{"error":{"message":"x","type":"invalid_request_error","code":null}}"#);
+        refused.headers.insert("retry-after", http::HeaderValue::from_static("7"));
+        assert_eq!(classify(&refused, 0).wait_ms, None);
+        let mut busy =
+            reply(429, r#"{"error":{"message":"x","type":"requests","code":"rate_limit_exceeded"}}"#);
+        busy.headers.insert("retry-after", http::HeaderValue::from_static("7"));
+        assert_eq!(classify(&busy, 0).wait_ms, Some(7_000));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(status: u16, bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = classify(&Reply { status, headers: HeaderMap::new(), body: Bytes::from(bytes) }, 0);
+        }
     }
 }

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::api::{ApiError, BatchApi, CallApi, Health, Provider, Wire};
+use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::limits;
 use crate::http::paid::PaidClient;
-use crate::http::Account;
 use crate::registry::OpenError;
 use crate::settings::Settings;
 use batch::OpenAiBatches;
@@ -43,8 +43,13 @@ impl Dialect {
         has_tiers: true,
         checks_models: true,
     };
-    pub const COMPATIBLE: Self =
-        Self { name: "openai-compatible", base_url: None, has_batches: false, has_tiers: false, checks_models: false };
+    pub const COMPATIBLE: Self = Self {
+        name: "openai-compatible",
+        base_url: None,
+        has_batches: false,
+        has_tiers: false,
+        checks_models: false,
+    };
     pub const CUSTOM: Self = Self { name: "custom", ..Self::COMPATIBLE };
 }
 
@@ -98,9 +103,11 @@ impl Provider for OpenAi {
     /// Two free calls: the models, then whether `GET /batches` answers a list.
     async fn probe(&self) -> Result<Health, ApiError> {
         let reply = self.free.send("list models", http::Method::GET, "/models", &[404, 405]).await?;
-        let models = serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
+        let models =
+            serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
         let date = reply.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
-        let clock_skew_s = date.and_then(limits::http_date_unix_s).map(|theirs| theirs - limits::now_unix_s());
+        let clock_skew_s =
+            date.and_then(limits::http_date_unix_s).map(|theirs| theirs - limits::now_unix_s());
         let batches = self.batches.exists().await;
         self.has_batches.store(batches || self.dialect.has_batches, Ordering::Relaxed);
         Ok(Health { models, batches, clock_skew_s })

@@ -85,13 +85,15 @@ struct Metadata<'a> {
 
 /// One batch; `Err` says what is missing.
 pub(super) fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
-    let batch: Batch<'_> = serde_json::from_slice(body).map_err(|error| format!("the answer is not a batch: {error}"))?;
+    let batch: Batch<'_> =
+        serde_json::from_slice(body).map_err(|error| format!("the answer is not a batch: {error}"))?;
     batch.into_remote()
 }
 
 /// One page of the list of batches.
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
-    let list: List<'_> = serde_json::from_slice(body).map_err(|error| format!("the answer is not a list of batches: {error}"))?;
+    let list: List<'_> = serde_json::from_slice(body)
+        .map_err(|error| format!("the answer is not a list of batches: {error}"))?;
     let batches = list.data.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
     // Without the field a full page may have a successor.
     let has_more = list.has_more.unwrap_or(batches.len() >= 100);
@@ -123,7 +125,11 @@ impl Batch<'_> {
             input_file: self.input_file_id.into_owned(),
             output_file: self.output_file_id.into_owned(),
             error_file: self.error_file_id.into_owned(),
-            counts: BatchCounts { total: count(counts.total), completed: count(counts.completed), failed: count(counts.failed) },
+            counts: BatchCounts {
+                total: count(counts.total),
+                completed: count(counts.completed),
+                failed: count(counts.failed),
+            },
             errors: errors.map(OneError::into_error).collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),
             expires_at: self.expires_at.as_deref().and_then(unix_s),
@@ -134,7 +140,11 @@ impl Batch<'_> {
 
 impl OneError<'_> {
     fn into_error(self) -> BatchError {
-        BatchError { code: self.code.into_owned(), message: self.message.into_owned().unwrap_or_default(), line: self.line.or(None) }
+        BatchError {
+            code: self.code.into_owned(),
+            message: self.message.into_owned().unwrap_or_default(),
+            line: self.line.or(None),
+        }
     }
 }
 
@@ -202,9 +212,18 @@ mod tests {
 
     #[test]
     fn absent_null_and_empty_are_the_same() {
-        for extra in ["", r#","error_file_id":null,"errors":null,"metadata":null,"request_counts":null"#, r#","error_file_id":"","metadata":{}"#] {
-            let batch = read_batch(format!(r#"{{"id":"b","status":"In_Progress"{extra}}}"#).as_bytes()).unwrap();
-            assert_eq!((batch.phase, batch.error_file, batch.marker, batch.counts.total), (Phase::InProgress, None, None, 0), "{extra}");
+        for extra in [
+            "",
+            r#","error_file_id":null,"errors":null,"metadata":null,"request_counts":null"#,
+            r#","error_file_id":"","metadata":{}"#,
+        ] {
+            let batch =
+                read_batch(format!(r#"{{"id":"b","status":"In_Progress"{extra}}}"#).as_bytes()).unwrap();
+            assert_eq!(
+                (batch.phase, batch.error_file, batch.marker, batch.counts.total),
+                (Phase::InProgress, None, None, 0),
+                "{extra}"
+            );
         }
     }
 
@@ -224,11 +243,23 @@ mod tests {
 
     #[test]
     fn what_is_no_batch() {
-        for body in ["", "{}", r#"{"id":"b"}"#, r#"{"status":"completed"}"#, r#"{"id":"","status":"x"}"#, "<html>", "[]"] {
+        for body in [
+            "",
+            "{}",
+            r#"{"id":"b"}"#,
+            r#"{"status":"completed"}"#,
+            r#"{"id":"","status":"x"}"#,
+            "<html>",
+            "[]",
+        ] {
             assert!(read_batch(body.as_bytes()).is_err(), "{body}");
         }
         assert!(read_page(br#"{"object":"list"}"#).is_err());
-        assert!(!says_deleted(b"{}") && !says_deleted(br#"{"id":"f","deleted":false}"#) && says_deleted(br#"{"id":"f","deleted":true}"#));
+        assert!(
+            !says_deleted(b"{}")
+                && !says_deleted(br#"{"id":"f","deleted":false}"#)
+                && says_deleted(br#"{"id":"f","deleted":true}"#)
+        );
     }
 
     proptest! {

@@ -8,11 +8,19 @@ use bulkrate_provider::Created;
 use crate::server::{self, open};
 
 pub(crate) fn marker() -> Marker {
-    Marker { inst: "inst-1".to_owned(), sub: "01kaxvhz0000000000000000aa".to_owned(), items: 2, digest: "00ff".to_owned() }
+    Marker {
+        inst: "inst-1".to_owned(),
+        sub: "01kaxvhz0000000000000000aa".to_owned(),
+        items: 2,
+        digest: "00ff".to_owned(),
+    }
 }
 
 /// How a create ended: the refusal's class and code, or `None` in doubt.
-async fn create(status: &'static str, body: &'static str) -> (&'static str, Option<(FailureClass, Option<String>)>) {
+async fn create(
+    status: &'static str,
+    body: &'static str,
+) -> (&'static str, Option<(FailureClass, Option<String>)>) {
     let (base, seen) = server::start(move |mut peer, _| async move {
         while peer.request().await.is_some() {
             peer.answer(status, body).await;
@@ -101,8 +109,15 @@ async fn refusals_say_what_they_mean() {
 
 #[tokio::test]
 async fn a_create_that_cannot_be_sent_is_refused() {
-    let created = open("openai", "http://no-such-host.invalid/v1").batches().unwrap().create("file-1", Kind::Chat, &marker()).await;
-    assert!(matches!(&created, Created::Refused(failure) if failure.provider_code.as_deref() == Some("not_sent")), "{created:?}");
+    let created = open("openai", "http://no-such-host.invalid/v1")
+        .batches()
+        .unwrap()
+        .create("file-1", Kind::Chat, &marker())
+        .await;
+    assert!(
+        matches!(&created, Created::Refused(failure) if failure.provider_code.as_deref() == Some("not_sent")),
+        "{created:?}"
+    );
 }
 
 #[tokio::test]
@@ -132,7 +147,10 @@ async fn a_create_carries_the_marker_as_texts() {
 }
 
 fn page(first: u64, last: u64, has_more: bool) -> String {
-    let rows: Vec<String> = (last..=first).rev().map(|at| format!(r#"{{"id":"batch_{at}","status":"completed","created_at":{at}}}"#)).collect();
+    let rows: Vec<String> = (last..=first)
+        .rev()
+        .map(|at| format!(r#"{{"id":"batch_{at}","status":"completed","created_at":{at}}}"#))
+        .collect();
     format!(r#"{{"object":"list","data":[{}],"has_more":{has_more}}}"#, rows.join(","))
 }
 
@@ -140,7 +158,11 @@ fn page(first: u64, last: u64, has_more: bool) -> String {
 async fn a_list_reads_every_page_down_to_the_bound() {
     let (base, seen) = server::start(|mut peer, _| async move {
         while let Some(request) = peer.request().await {
-            let after = request.split("after=batch_").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()).unwrap_or(1_001);
+            let after = request
+                .split("after=batch_")
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+                .unwrap_or(1_001);
             peer.answer("200 OK", &page(after - 1, after - 100, true)).await;
         }
     })
@@ -167,7 +189,11 @@ async fn a_list_that_turns_in_a_circle_is_an_error() {
 #[tokio::test]
 async fn gone_is_told_from_unknown() {
     for (status, body, gone) in [
-        ("404 Not Found", r#"{"error":{"message":"No batch found with id 'b'.","type":"invalid_request_error"}}"#, true),
+        (
+            "404 Not Found",
+            r#"{"error":{"message":"No batch found with id 'b'.","type":"invalid_request_error"}}"#,
+            true,
+        ),
         ("404 Not Found", "<html>", false),
     ] {
         let (base, _) = server::start(move |mut peer, _| async move {

@@ -40,9 +40,27 @@ async fn what_may_pass_is_repeated() {
 #[tokio::test]
 async fn what_cannot_pass_is_not_repeated() {
     for (status, headers, body, class, tries) in [
-        ("401 Unauthorized", "", r#"{"error":{"message":"no","type":"invalid_request_error","code":"invalid_api_key"}}"#, FailureClass::Auth, 1),
-        ("400 Bad Request", "", r#"{"error":{"message":"no","type":"invalid_request_error","code":null}}"#, FailureClass::RefusedByProvider, 1),
-        ("429 Too Many Requests", "", r#"{"error":{"message":"no","type":"insufficient_quota","code":"insufficient_quota"}}"#, FailureClass::Billing, 1),
+        (
+            "401 Unauthorized",
+            "",
+            r#"{"error":{"message":"no","type":"invalid_request_error","code":"invalid_api_key"}}"#,
+            FailureClass::Auth,
+            1,
+        ),
+        (
+            "400 Bad Request",
+            "",
+            r#"{"error":{"message":"no","type":"invalid_request_error","code":null}}"#,
+            FailureClass::RefusedByProvider,
+            1,
+        ),
+        (
+            "429 Too Many Requests",
+            "",
+            r#"{"error":{"message":"no","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+            FailureClass::Billing,
+            1,
+        ),
         ("503 Service Unavailable", "x-should-retry: false\r\n", BUSY, FailureClass::Transient, 1),
         ("307 Temporary Redirect", "location: http://elsewhere.invalid/\r\n", "", FailureClass::Transient, 1),
         ("503 Service Unavailable", "", BUSY, FailureClass::Transient, 3),
@@ -54,7 +72,11 @@ async fn what_cannot_pass_is_not_repeated() {
         })
         .await;
         let error = open("openai", &base).batches().unwrap().poll("batch_1").await.unwrap_err();
-        assert_eq!((error.failure.class, error.failure.maybe_paid, seen.requests()), (class, false, tries), "{status}");
+        assert_eq!(
+            (error.failure.class, error.failure.maybe_paid, seen.requests()),
+            (class, false, tries),
+            "{status}"
+        );
     }
 }
 
@@ -94,8 +116,15 @@ async fn an_upload_names_its_purpose_first() {
         while let Some(request) = peer.request().await {
             let purpose = request.find("name=\"purpose\"\r\n\r\nbatch\r\n");
             let content = request.find("name=\"file\"; filename=\"br1.jsonl\"");
-            let sound = request.starts_with("POST /v1/files ") && purpose < content && purpose.is_some() && request.contains("{\"custom_id\":\"a\"}\n");
-            let answer = if sound { r#"{"id":"file-1","object":"file"}"#.to_owned() } else { format!("{{\"got\":{request:?}}}") };
+            let sound = request.starts_with("POST /v1/files ")
+                && purpose < content
+                && purpose.is_some()
+                && request.contains("{\"custom_id\":\"a\"}\n");
+            let answer = if sound {
+                r#"{"id":"file-1","object":"file"}"#.to_owned()
+            } else {
+                format!("{{\"got\":{request:?}}}")
+            };
             peer.answer("200 OK", &answer).await;
         }
     })
@@ -120,7 +149,12 @@ async fn a_probe_finds_out_whether_there_are_batches() {
                     peer.answer(list.0, list.1).await;
                 } else {
                     let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
-                    peer.write(&response("200 OK", date, r#"{"object":"list","data":[{"id":"m"},{"id":"n"}]}"#)).await;
+                    peer.write(&response(
+                        "200 OK",
+                        date,
+                        r#"{"object":"list","data":[{"id":"m"},{"id":"n"}]}"#,
+                    ))
+                    .await;
                 }
             }
         })

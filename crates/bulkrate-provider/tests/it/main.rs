@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod batches;
+mod conformance;
 mod free;
 mod paid;
 mod server;

@@ -15,7 +15,11 @@ use crate::server::{self, CHAT_OK, KEY, open, response, settings};
 const LONG: Duration = Duration::from_secs(20);
 
 async fn call(provider: &dyn Provider, timeout: Duration) -> Result<Reply, CallError> {
-    provider.calls().unwrap().call("/chat/completions", Bytes::from_static(b"{\"model\":\"m\"}"), timeout).await
+    provider
+        .calls()
+        .unwrap()
+        .call("/chat/completions", Bytes::from_static(b"{\"model\":\"m\"}"), timeout)
+        .await
 }
 
 fn not_sent(result: &Result<Reply, CallError>) -> bool {
@@ -128,7 +132,11 @@ async fn a_redirect_is_not_followed() {
 async fn who_wrote_an_error_decides_whether_it_may_be_paid() {
     for (status, body, want) in [
         ("502 Bad Gateway", "<html>bad gateway</html>", (FailureClass::Transient, true)),
-        ("502 Bad Gateway", r#"{"error":{"message":"upstream","type":"server_error","param":null,"code":null}}"#, (FailureClass::Transient, false)),
+        (
+            "502 Bad Gateway",
+            r#"{"error":{"message":"upstream","type":"server_error","param":null,"code":null}}"#,
+            (FailureClass::Transient, false),
+        ),
         ("400 Bad Request", "<html>", (FailureClass::Transient, true)),
         ("401 Unauthorized", r#"{"error":"Unauthorized"}"#, (FailureClass::Auth, false)),
         ("200 OK", "<html>welcome</html>", (FailureClass::Transient, true)),
@@ -149,7 +157,11 @@ async fn who_wrote_an_error_decides_whether_it_may_be_paid() {
 async fn a_length_that_lies_spoils_only_its_own_answer() {
     let (base, _) = server::start(|mut peer, place| async move {
         while peer.request().await.is_some() {
-            let text = if place == 0 { format!("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{CHAT_OK}") } else { response("200 OK", "", CHAT_OK) };
+            let text = if place == 0 {
+                format!("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{CHAT_OK}")
+            } else {
+                response("200 OK", "", CHAT_OK)
+            };
             peer.write(&text).await;
         }
     })
@@ -218,7 +230,10 @@ async fn a_close_that_races_with_a_call_is_told_apart() {
     }
     assert_eq!(answered + in_doubt, CALLS);
     let received = seen.requests();
-    assert!(received >= answered && received <= answered + in_doubt, "{received} received, {answered} answered, {in_doubt} in doubt");
+    assert!(
+        received >= answered && received <= answered + in_doubt,
+        "{received} received, {answered} answered, {in_doubt} in doubt"
+    );
 }
 
 #[tokio::test]
@@ -231,7 +246,10 @@ async fn waiting_for_a_connection_is_not_a_doubt() {
     let mut settings = settings(&base);
     settings.connections_max = 1;
     let provider = bulkrate_provider::open("custom", &settings).unwrap();
-    let (first, second) = tokio::join!(call(&*provider, Duration::from_millis(200)), call(&*provider, Duration::from_millis(100)));
+    let (first, second) = tokio::join!(
+        call(&*provider, Duration::from_millis(200)),
+        call(&*provider, Duration::from_millis(100))
+    );
     assert!(no_answer(&first, true), "{first:?}");
     assert!(not_sent(&second), "{second:?}");
     assert_eq!(seen.requests(), 1);
@@ -270,7 +288,8 @@ async fn the_request_as_the_server_sees_it() {
 async fn a_proxy_gets_the_whole_url_or_a_connect() {
     let (base, _) = server::start(|mut peer, _| async move {
         while let Some(request) = peer.request().await {
-            let status = if request.starts_with("CONNECT ") { "407 Proxy Authentication Required" } else { "200 OK" };
+            let status =
+                if request.starts_with("CONNECT ") { "407 Proxy Authentication Required" } else { "200 OK" };
             peer.answer(status, &request).await;
         }
     })
@@ -282,7 +301,11 @@ async fn a_proxy_gets_the_whole_url_or_a_connect() {
     let reply = call(&*provider, LONG).await.unwrap();
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     assert!(text.starts_with("POST http://service.invalid/v1/chat/completions HTTP/1.1\r\n"), "{text}");
-    assert!(text.contains("proxy-authorization: Basic dXNlcjpwcm94eS1jYW5hcnk=\r\n") && text.contains("host: service.invalid\r\n"), "{text}");
+    assert!(
+        text.contains("proxy-authorization: Basic dXNlcjpwcm94eS1jYW5hcnk=\r\n")
+            && text.contains("host: service.invalid\r\n"),
+        "{text}"
+    );
 
     settings.base_url = Some("https://service.invalid/v1".to_owned());
     let provider = bulkrate_provider::open("custom", &settings).unwrap();
@@ -307,7 +330,12 @@ async fn the_key_is_never_printed() {
     assert!(reading.contains("Incorrect API key provided: ***"), "{reading}");
     let error = provider.batches().unwrap().poll("batch_1").await.unwrap_err();
     let created = provider.batches().unwrap().create("file-1", Kind::Chat, &crate::batches::marker()).await;
-    for text in [reading, format!("{error} {error:?}"), format!("{created:?}"), format!("{provider:?} {:?}", settings(&base))] {
+    for text in [
+        reading,
+        format!("{error} {error:?}"),
+        format!("{created:?}"),
+        format!("{provider:?} {:?}", settings(&base)),
+    ] {
         assert!(!text.contains("canary"), "{text}");
     }
 }

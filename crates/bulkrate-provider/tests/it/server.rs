@@ -61,7 +61,7 @@ impl Peer {
                 let request: Vec<u8> = self.buffer.drain(..length).collect();
                 return Some(String::from_utf8_lossy(&request).into_owned());
             }
-            let mut chunk = [0; 16_384];
+            let mut chunk = vec![0; 16_384];
             let read = self.stream.read(&mut chunk).await.ok()?;
             if read == 0 {
                 return None;
@@ -92,7 +92,11 @@ pub(crate) fn response(status: &str, headers: &str, body: &str) -> String {
 fn whole_request(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length: usize = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok()).unwrap_or(0);
+    let length: usize = text
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next()?.parse().ok())
+        .unwrap_or(0);
     (bytes.len() >= head + length).then_some(head + length)
 }
 

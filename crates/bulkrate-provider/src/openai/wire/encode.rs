@@ -4,7 +4,9 @@
 //! decides, and the output maximum where the options set one.
 
 use bulkrate_core::lane::Lane;
-use bulkrate_core::request::{Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text};
+use bulkrate_core::request::{
+    Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text,
+};
 
 use super::models::{self, Family, Sampling};
 use super::object::{Object, Own, array, write_on_one_line};
@@ -48,9 +50,15 @@ impl Job<'_> {
 }
 
 impl Encoder {
-    pub(super) fn encode(&self, request: &Request<'_>, options: WireOptions<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
+    pub(super) fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
         let job = Job { request, options, family: models::family(options.model) };
-        let mut own = Own::read(request.provider_kwargs).map_err(|why| job.unsupported("provider_kwargs", why))?;
+        let mut own =
+            Own::read(request.provider_kwargs).map_err(|why| job.unsupported("provider_kwargs", why))?;
         refuse_lost_answers(&job, &own)?;
         if self.dialect.has_tiers {
             own.remove("service_tier"); // the lane decides it, and with it the price
@@ -59,7 +67,9 @@ impl Encoder {
             Kind::Chat => {
                 self.check(&job, &own)?;
                 if options.max_tokens.is_some() {
-                    ["max_tokens", "max_completion_tokens", "max_output_tokens"].into_iter().for_each(|name| own.remove(name));
+                    ["max_tokens", "max_completion_tokens", "max_output_tokens"]
+                        .into_iter()
+                        .for_each(|name| own.remove(name));
                 }
                 match self.chat_endpoint {
                     ChatEndpoint::ChatCompletions => self.chat(&job, Object::open(out, own)),
@@ -95,10 +105,16 @@ impl Encoder {
         if !body.own().has("messages") {
             body.key("messages");
             let system = job.request.system_prompt.iter().map(Turn::System);
-            array(system.chain(job.request.messages.iter().map(Turn::Message)), body.out, |turn, out| turn.write(out));
+            array(system.chain(job.request.messages.iter().map(Turn::Message)), body.out, |turn, out| {
+                turn.write(out)
+            });
         }
         if !body.own().has("max_tokens") && !body.own().has("max_completion_tokens") {
-            let name = if self.dialect.checks_models || job.family.reasons { "max_completion_tokens" } else { "max_tokens" };
+            let name = if self.dialect.checks_models || job.family.reasons {
+                "max_completion_tokens"
+            } else {
+                "max_tokens"
+            };
             body.number(name, job.max_tokens());
         }
         body.number("temperature", config.temperature.map(Float));
@@ -130,7 +146,8 @@ impl Encoder {
         body.text("model", job.options.model);
         match job.request.system_prompt.as_slice() {
             [] => {}
-            prompts => body.text("instructions", &prompts.iter().map(|text| &**text).collect::<Vec<_>>().join("\n\n")),
+            prompts => body
+                .text("instructions", &prompts.iter().map(|text| &**text).collect::<Vec<_>>().join("\n\n")),
         }
         if body.key("input") {
             array(&job.request.messages, body.out, write_input_item);
@@ -138,7 +155,8 @@ impl Encoder {
         body.number("max_output_tokens", job.max_tokens());
         body.number("temperature", config.temperature.map(Float));
         body.number("top_p", config.top_p.map(Float));
-        if let Some(effort) = config.reasoning.filter(|_| sends_reasoning(job, self.dialect)).and_then(models::effort)
+        if let Some(effort) =
+            config.reasoning.filter(|_| sends_reasoning(job, self.dialect)).and_then(models::effort)
             && body.key("reasoning")
         {
             body.out.extend_from_slice(format!("{{\"effort\":\"{effort}\"}}").as_bytes());
@@ -190,14 +208,20 @@ fn refuse_lost_answers(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> 
         return Err(job.unsupported("provider_kwargs.stream", "answers are read whole; leave it out"));
     }
     if own.get("background").is_some_and(|background| background == "true") {
-        return Err(job.unsupported("provider_kwargs.background", "its answer is only a receipt; leave it out"));
+        return Err(
+            job.unsupported("provider_kwargs.background", "its answer is only a receipt; leave it out")
+        );
     }
     if own.get("n").is_some_and(|n| !matches!(n, "1" | "null")) {
-        return Err(job.unsupported("provider_kwargs.n", "one answer is kept for each request; use `sample` for more"));
+        return Err(job
+            .unsupported("provider_kwargs.n", "one answer is kept for each request; use `sample` for more"));
     }
     let inputs = job.request.input.len();
     if job.request.kind == Kind::Embedding && inputs != 1 && !own.has("input") {
-        return Err(job.unsupported("input", format!("an item has one vector, and here are {inputs} inputs; make one item of each")));
+        return Err(job.unsupported(
+            "input",
+            format!("an item has one vector, and here are {inputs} inputs; make one item of each"),
+        ));
     }
     Ok(())
 }
@@ -221,10 +245,14 @@ fn check_responses(job: &Job<'_>) -> Result<(), Unsupported> {
         return Err(job.unsupported(field, "the Responses API does not have it"));
     }
     if job.max_tokens().is_some_and(|tokens| tokens < RESPONSES_OUTPUT_MIN) {
-        return Err(job.unsupported("max_tokens", format!("the Responses API takes {RESPONSES_OUTPUT_MIN} or more")));
+        return Err(
+            job.unsupported("max_tokens", format!("the Responses API takes {RESPONSES_OUTPUT_MIN} or more"))
+        );
     }
     if job.request.messages.iter().any(|message| message.role == Role::Tool) {
-        return Err(job.unsupported("messages", "tool results go to the Responses API as `provider_kwargs.input`"));
+        return Err(
+            job.unsupported("messages", "tool results go to the Responses API as `provider_kwargs.input`")
+        );
     }
     Ok(())
 }
@@ -239,10 +267,15 @@ fn check_parts(job: &Job<'_>, is_responses: bool) -> Result<(), Unsupported> {
         for part in parts {
             match part {
                 Part::Document(blob) if blob.source_type == SourceType::Url && !is_responses => {
-                    return Err(job.unsupported("messages", "chat completions take documents as base64, not by URL"));
+                    return Err(
+                        job.unsupported("messages", "chat completions take documents as base64, not by URL")
+                    );
                 }
                 Part::Image(_) | Part::Document(_) if message.role != Role::User => {
-                    return Err(job.unsupported("messages", "images and documents stand only in messages with role `user`"));
+                    return Err(job.unsupported(
+                        "messages",
+                        "images and documents stand only in messages with role `user`",
+                    ));
                 }
                 _ => {}
             }
@@ -277,7 +310,10 @@ fn check_model(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
         match family.sampling {
             Sampling::Never => return Err(job.unsupported(field, "this model takes only the default of 1")),
             Sampling::WithoutReasoning if config.reasoning != Some(Reasoning::None) && !chosen_by_caller => {
-                return Err(job.unsupported(field, "this model takes it only without reasoning; set `reasoning` to `none`"));
+                return Err(job.unsupported(
+                    field,
+                    "this model takes it only without reasoning; set `reasoning` to `none`",
+                ));
             }
             Sampling::Free | Sampling::WithoutReasoning => {}
         }
@@ -287,7 +323,10 @@ fn check_model(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
 
 fn check_reasoning(job: &Job<'_>) -> Result<(), Unsupported> {
     match job.config().reasoning {
-        Some(Reasoning::Tokens(_)) => Err(job.unsupported("reasoning", "OpenAI takes an effort (`none`, `low`, `medium`, `high`), not tokens")),
+        Some(Reasoning::Tokens(_)) => Err(job.unsupported(
+            "reasoning",
+            "OpenAI takes an effort (`none`, `low`, `medium`, `high`), not tokens",
+        )),
         Some(Reasoning::None) if !job.family.reasoning_off => {
             Err(job.unsupported("reasoning", "this model always reasons; the least effort here is `low`"))
         }
@@ -440,7 +479,11 @@ fn write_text_inside(text: &str, out: &mut Vec<u8>) {
 
 fn file_name(blob: &Blob<'_>) -> String {
     let subtype = blob.media_type.rsplit('/').next().unwrap_or("pdf");
-    let extension = if subtype.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !subtype.is_empty() { subtype } else { "bin" };
+    let extension = if subtype.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !subtype.is_empty() {
+        subtype
+    } else {
+        "bin"
+    };
     format!("document.{extension}")
 }
 

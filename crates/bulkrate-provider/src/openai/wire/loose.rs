@@ -164,7 +164,11 @@ impl<'de> Visitor<'de> for CountVisitor {
     fn visit_i64<E: Error>(self, count: i64) -> Result<Count, E> {
         Ok(u64::try_from(count).map_or(Count::Nonsense, Count::checked))
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and within 2^50")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be whole and within 2^50"
+    )]
     fn visit_f64<E: Error>(self, count: f64) -> Result<Count, E> {
         let whole = (0.0..=COUNT_MAX as f64).contains(&count) && count.fract().abs() < f64::EPSILON;
         Ok(if whole { Count::Known(count as u64) } else { Count::Nonsense })

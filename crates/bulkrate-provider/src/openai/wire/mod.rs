@@ -69,14 +69,23 @@ impl Wire for OpenAiWire {
         path(kind, self.reader.chat_endpoint)
     }
 
-    fn encode(&self, request: &Request<'_>, options: WireOptions<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
+    fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
         self.encoder.encode(request, options, out)
     }
 
     fn batch_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
         use std::io::Write as _;
         // Writing to a vector cannot fail.
-        let _ = write!(out, "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1{}\",\"body\":", self.path(kind));
+        let _ = write!(
+            out,
+            "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1{}\",\"body\":",
+            self.path(kind)
+        );
         out.extend_from_slice(body);
         out.extend_from_slice(b"}\n");
     }

@@ -24,7 +24,8 @@ pub(super) struct Family {
     pub(super) reasoning_off: bool,
 }
 
-const CLASSIC: Family = Family { prefix: "", sampling: Sampling::Free, stops: true, reasons: false, reasoning_off: true };
+const CLASSIC: Family =
+    Family { prefix: "", sampling: Sampling::Free, stops: true, reasons: false, reasoning_off: true };
 
 const fn reasoning(prefix: &'static str, sampling: Sampling, reasoning_off: bool) -> Family {
     Family { prefix, sampling, stops: false, reasons: true, reasoning_off }

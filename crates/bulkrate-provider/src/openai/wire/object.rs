@@ -150,7 +150,11 @@ pub(super) fn write_on_one_line(json: &str, out: &mut Vec<u8>) {
 }
 
 /// Writes `items` as an array.
-pub(super) fn array<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
+pub(super) fn array<T>(
+    items: impl IntoIterator<Item = T>,
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(T, &mut Vec<u8>),
+) {
     out.push(b'[');
     for (place, item) in items.into_iter().enumerate() {
         if place > 0 {

@@ -145,7 +145,8 @@ impl Reader {
 
     pub(super) fn line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        let parsed: Line<'a> = serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
+        let parsed: Line<'a> =
+            serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
         if parsed.custom_id.is_empty() {
             return Err("not a result: `custom_id` is empty".to_owned());
         }
@@ -158,7 +159,8 @@ impl Reader {
     }
 
     fn line_response<'a>(&self, kind: Kind, response: &LineResponse<'a>) -> Reading<'a> {
-        let status = response.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+        let status =
+            response.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
         let body = response.body.map_or("", |body| body.get());
         if (200..300).contains(&status) {
             return self.success(kind, body.as_bytes(), None);
@@ -170,7 +172,9 @@ impl Reader {
     fn success<'a>(&self, kind: Kind, body: &'a [u8], charged: Option<UsdNanos>) -> Reading<'a> {
         let parsed: Success<'a> = match serde_json::from_slice(body) {
             Ok(parsed) => parsed,
-            Err(error) => return Reading::Failure(unreadable(&format!("the answer cannot be read: {error}"))),
+            Err(error) => {
+                return Reading::Failure(unreadable(&format!("the answer cannot be read: {error}")));
+            }
         };
         let content = match kind {
             Kind::Chat if self.chat_endpoint == ChatEndpoint::Responses => responses(&parsed),
@@ -212,7 +216,9 @@ fn chat<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
         Some("content_filter") => Finish::ContentFilter,
         _ => Finish::Other,
     };
-    let tool_calls = message.tool_calls.filter(|calls| calls.get().trim_start_matches(['[', ' ', '\n', '\t', '\r']) != "]");
+    let tool_calls = message
+        .tool_calls
+        .filter(|calls| calls.get().trim_start_matches(['[', ' ', '\n', '\t', '\r']) != "]");
     let tool_calls = tool_calls.filter(|calls| calls.get().starts_with('[')).map(Cow::Borrowed);
     Some(Content { body: Body::Text { text: message.content.0.clone(), refusal, tool_calls }, finish })
 }
@@ -246,11 +252,16 @@ fn responses<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
         (Some("completed"), _) if !calls.is_empty() => Finish::ToolCalls,
         (Some("completed"), _) => Finish::Stop,
         // A failed response is an answer only when it was billed.
-        (Some("failed"), _) if usage::read(parsed.usage, Needs::Both).is_some_and(|usage| usage.output > 0) => Finish::Malformed,
+        (Some("failed"), _)
+            if usage::read(parsed.usage, Needs::Both).is_some_and(|usage| usage.output > 0) =>
+        {
+            Finish::Malformed
+        }
         (Some("failed"), _) => return None,
         _ => Finish::Other,
     };
-    let tool_calls = (!calls.is_empty()).then(|| RawValue::from_string(format!("[{}]", calls.join(","))).ok()).flatten();
+    let tool_calls =
+        (!calls.is_empty()).then(|| RawValue::from_string(format!("[{}]", calls.join(","))).ok()).flatten();
     Some(Content { body: Body::Text { text, refusal, tool_calls: tool_calls.map(Cow::Owned) }, finish })
 }
 
@@ -289,14 +300,26 @@ fn without_content(parsed: &Success<'_>, usage: Option<Usage>) -> Failure {
         return unreadable("the answer holds no content");
     };
     // Routers put the status they got into `code`.
-    let status = said.code.as_deref().and_then(|code| code.parse().ok()).filter(|status| (400..600).contains(status)).unwrap_or(500);
+    let status = said
+        .code
+        .as_deref()
+        .and_then(|code| code.parse().ok())
+        .filter(|status| (400..600).contains(status))
+        .unwrap_or(500);
     let mut failure = said.failure(status, limits::text_wait_ms(&said.message));
-    failure.maybe_paid = status >= 500 && failure.class != FailureClass::RateLimited || usage.is_some_and(|usage| usage.output > 0);
+    failure.maybe_paid = status >= 500 && failure.class != FailureClass::RateLimited
+        || usage.is_some_and(|usage| usage.output > 0);
     failure
 }
 
 fn unreadable(why: &str) -> Failure {
-    Failure { class: FailureClass::Transient, message: why.to_owned(), provider_code: None, wait_ms: None, maybe_paid: true }
+    Failure {
+        class: FailureClass::Transient,
+        message: why.to_owned(),
+        provider_code: None,
+        wait_ms: None,
+        maybe_paid: true,
+    }
 }
 
 /// An item that the batch did not run: nothing was billed.
@@ -309,5 +332,11 @@ fn not_run(error: &LineError<'_>) -> Failure {
         _ => FailureClass::Transient,
     };
     let message = error.message.as_deref().unwrap_or("the item was not run").to_owned();
-    Failure { class, message, provider_code: (!code.is_empty()).then(|| code.to_owned()), wait_ms: None, maybe_paid: false }
+    Failure {
+        class,
+        message,
+        provider_code: (!code.is_empty()).then(|| code.to_owned()),
+        wait_ms: None,
+        maybe_paid: false,
+    }
 }

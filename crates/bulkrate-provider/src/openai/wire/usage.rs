@@ -62,11 +62,13 @@ pub(super) enum Needs {
 pub(super) fn read(raw: Option<&RawValue>, needs: Needs) -> Option<Usage> {
     let reported: Reported = serde_json::from_str(raw?.get()).ok()?;
     let input_details = reported.prompt_tokens_details.or(reported.input_tokens_details).unwrap_or_default();
-    let output_details = reported.completion_tokens_details.or(reported.output_tokens_details).unwrap_or_default();
+    let output_details =
+        reported.completion_tokens_details.or(reported.output_tokens_details).unwrap_or_default();
     let pick = |chat: Count, responses: Count| if chat == Count::Absent { responses } else { chat };
     let total = if needs == Needs::Prompt { reported.total_tokens.or(None) } else { None };
     let prompt = pick(reported.prompt_tokens, reported.input_tokens).or(total)?;
-    let output = pick(reported.completion_tokens, reported.output_tokens).or((needs == Needs::Prompt).then_some(0))?;
+    let output =
+        pick(reported.completion_tokens, reported.output_tokens).or((needs == Needs::Prompt).then_some(0))?;
     let cached = pick(input_details.cached_tokens, reported.prompt_cache_hit_tokens).or(Some(0))?;
     let written = input_details.cache_write_tokens.or(Some(0))?;
     let reasoning = pick(output_details.reasoning_tokens, reported.reasoning_tokens).or(Some(0))?;
@@ -88,7 +90,9 @@ pub(super) fn charged_by_header(headers: &HeaderMap, own: Option<&str>) -> Optio
     if headers.is_empty() {
         return None;
     }
-    own.into_iter().chain(COST_HEADERS.iter().copied()).find_map(|name| decimal_usd(headers.get(name)?.to_str().ok()?))
+    own.into_iter()
+        .chain(COST_HEADERS.iter().copied())
+        .find_map(|name| decimal_usd(headers.get(name)?.to_str().ok()?))
 }
 
 #[derive(Deserialize)]
@@ -110,7 +114,8 @@ pub(super) fn decimal_usd(text: &str) -> Option<UsdNanos> {
     let exponent: i32 = exponent.parse().ok()?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = whole.len() + fraction.len();
-    if digits == 0 || digits > 30 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+    if digits == 0 || digits > 30 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit())
+    {
         return None;
     }
     let number: u128 = format!("{whole}{fraction}").parse().ok()?;
@@ -142,7 +147,11 @@ mod tests {
             Some(Usage { input, cache_read, cache_write_5m, cache_write_1h: 0, output, reasoning })
         };
         for (json, needs, expected) in [
-            (r#"{"prompt_tokens":21,"completion_tokens":2,"total_tokens":23}"#, Needs::Both, want(21, 0, 0, 2, 0)),
+            (
+                r#"{"prompt_tokens":21,"completion_tokens":2,"total_tokens":23}"#,
+                Needs::Both,
+                want(21, 0, 0, 2, 0),
+            ),
             (
                 r#"{"prompt_tokens":1280,"completion_tokens":90,"prompt_tokens_details":{"cached_tokens":1024,"cache_write_tokens":100},"completion_tokens_details":{"reasoning_tokens":64}}"#,
                 Needs::Both,
@@ -154,8 +163,16 @@ mod tests {
                 want(6, 4, 0, 5, 0),
             ),
             (r#"{"prompt_tokens":"7","completion_tokens":3.0}"#, Needs::Both, want(7, 0, 0, 3, 0)),
-            (r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_cache_hit_tokens":5,"reasoning_tokens":9}"#, Needs::Both, want(2, 5, 0, 3, 3)),
-            (r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":9}}"#, Needs::Both, want(0, 9, 0, 3, 0)),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_cache_hit_tokens":5,"reasoning_tokens":9}"#,
+                Needs::Both,
+                want(2, 5, 0, 3, 3),
+            ),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":9}}"#,
+                Needs::Both,
+                want(0, 9, 0, 3, 0),
+            ),
             (r#"{"prompt_tokens":7,"total_tokens":7}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
             (r#"{"total_tokens":7}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
             (r#"{"prompt_tokens":7}"#, Needs::Both, None),
@@ -164,7 +181,11 @@ mod tests {
             (r#"{"prompt_tokens":"many","completion_tokens":3}"#, Needs::Both, None),
             (r#"{"prompt_tokens":1e300,"completion_tokens":3}"#, Needs::Both, None),
             (r#"{"prompt_tokens":{},"completion_tokens":3}"#, Needs::Both, None),
-            (r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":-1}}"#, Needs::Both, None),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":-1}}"#,
+                Needs::Both,
+                None,
+            ),
             ("{}", Needs::Prompt, None),
             ("[]", Needs::Both, None),
             ("null", Needs::Both, None),
