@@ -22,7 +22,7 @@ fn log(store: &dyn View, job: u32) -> Vec<String> {
                     );
                 }
                 LogChunk::Outcomes(outcomes) => {
-                    lines.extend(outcomes.iter().map(|of| format!("{}.{}", of.ordinal, of.attempt)))
+                    lines.extend(outcomes.iter().map(|of| format!("{}.{}", of.ordinal, of.attempt)));
                 }
             }
             ControlFlow::Continue(())
