@@ -8,7 +8,9 @@ use std::process::Command;
 /// Builds it (and for whole rows the product) in the release profile and runs one of its commands.
 pub(crate) fn run(task: &str, args: Args) -> Result<()> {
     let args = args.rest();
-    let rows = task == "run" && !args.iter().any(|arg| arg == "--help" || arg == "-h");
+    let alone =
+        ["--help", "-h", "--list", "--rows=bare"].iter().any(|word| args.iter().any(|arg| arg == word));
+    let rows = task == "run" && !alone && !args.windows(2).any(|two| two == ["--rows", "bare"]);
     let mut build = cargo("build --release --package bulkrate-bench");
     if rows {
         build.args(["--package", "bulkrate"]);

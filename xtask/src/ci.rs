@@ -1,7 +1,7 @@
 //! Everything the build server checks, in an order that finds cheap faults first. One target folder serves all steps.
 
 use crate::args::{Args, known};
-use crate::shell::{self, bulkrate, cargo, on_ci, root, target, typed};
+use crate::shell::{self, bulkrate, cargo, on_ci, quoted, root, target, typed};
 use crate::tools::{cargo_tool, python};
 use crate::{demo, docs, examples, tidy};
 use anyhow::{Context as _, Result, bail};
@@ -158,7 +158,7 @@ fn sdk() -> Result<Option<String>> {
     let (python, bulkrate) = (python()?, bulkrate()?);
     let mut pytest = Command::new(python);
     pytest.current_dir(root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/python"]);
-    pytest.env("BULKRATE_SIM_CMD", format!("{} sim openai", bulkrate.display()));
+    pytest.env("BULKRATE_SIM_CMD", format!("{} sim openai --port 0", quoted(&bulkrate.to_string_lossy())));
     pytest.env("PYTHONPYCACHEPREFIX", target().join("pycache"));
     plain(pytest)
 }

@@ -45,7 +45,8 @@ pub(crate) fn typed(command: &Command) -> String {
     line.join(" ")
 }
 
-fn quoted(arg: &str) -> String {
+/// An argument as a shell reads it back.
+pub(crate) fn quoted(arg: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,@%+".contains(char);
     if !arg.is_empty() && arg.chars().all(plain) {
         arg.to_owned()
