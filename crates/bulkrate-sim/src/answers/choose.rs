@@ -79,14 +79,17 @@ const DELIVERY: &[&str] = &[
     "shipment",
     "post",
 ];
+/// Words of a text that are weighed.
+const WORDS_MAX: usize = 400;
 const FALLBACKS: [&str; 8] = ["other", "neutral", "ham", "general", "unknown", "none", "not_spam", "medium"];
 
 /// The label with the most evidence; without any, a catch-all label, else one chosen by `key`. Never empty-handed unless
 /// `choices` is empty.
 pub(crate) fn choose<'a, T: AsRef<str>>(text: &str, choices: &'a [T], key: u64) -> &'a str {
+    let said: Vec<&str> = words(text).take(WORDS_MAX).collect();
     let mut best: Option<(&str, i64)> = None;
     for choice in choices {
-        let evidence = evidence(text, choice.as_ref());
+        let evidence = evidence(text, &said, choice.as_ref());
         if evidence > 0 && best.is_none_or(|(_, most)| evidence > most) {
             best = Some((choice.as_ref(), evidence));
         }
@@ -99,22 +102,26 @@ pub(crate) fn choose<'a, T: AsRef<str>>(text: &str, choices: &'a [T], key: u64) 
     fallback.or_else(|| choices.get(below(key, choices.len()))).map_or("", AsRef::as_ref)
 }
 
-fn evidence(text: &str, choice: &str) -> i64 {
-    let lower = choice.to_ascii_lowercase();
+fn evidence(text: &str, said: &[&str], choice: &str) -> i64 {
+    let is = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(choice));
     let mood = |sign: i64| 10 * (score(text) * sign).max(0);
-    match lower.as_str() {
-        "positive" | "good" | "happy" => return mood(1),
-        "negative" | "bad" | "unhappy" => return mood(-1),
-        "neutral" | "other" | "ham" | "mixed" | "not_spam" | "not spam" => return 0,
-        _ => {}
+    if is(&["positive", "good", "happy"]) {
+        return mood(1);
     }
-    let hints = HINTS.iter().find(|(name, _)| lower.starts_with(name)).map_or(&[][..], |(_, hints)| hints);
-    let mut total = 0;
-    for word in words(text) {
-        total += i64::from(hints.iter().any(|hint| hint.eq_ignore_ascii_case(word))) * 2;
-        total += i64::from(word.len() > 2 && words(&lower).any(|part| part.eq_ignore_ascii_case(word))) * 3;
+    if is(&["negative", "bad", "unhappy"]) {
+        return mood(-1);
     }
-    total
+    if is(&["neutral", "other", "ham", "mixed", "not_spam", "not spam"]) {
+        return 0;
+    }
+    let starts = |name: &str| choice.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let hints = HINTS.iter().find(|(name, _)| starts(name)).map_or(&[][..], |(_, hints)| hints);
+    let heard = |words: &[&str]| -> i64 {
+        let among = |said: &&str| words.iter().any(|word| word.eq_ignore_ascii_case(said));
+        said.iter().filter(|said| among(said)).map(|_| 1).sum()
+    };
+    let own: Vec<&str> = words(choice).filter(|part| part.len() > 2).collect();
+    2 * heard(hints) + 3 * heard(&own)
 }
 
 /// Labels listed in plain text after `one of`, `labels`, `categories`, `choices` or `options`, and the text without the list.

@@ -78,7 +78,10 @@ pub(crate) fn score(text: &str) -> i64 {
 
 /// Words of a text: letters, digits and apostrophes.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|char: char| !(char.is_alphanumeric() || char == '\'')).filter(|word| !word.is_empty())
+    text.split(|char: char| {
+        !(char.is_ascii_alphanumeric() || char == '\'' || !char.is_ascii() && char.is_alphanumeric())
+    })
+    .filter(|word| !word.is_empty())
 }
 
 fn is_one_of(word: &str, list: &[&str]) -> bool {
