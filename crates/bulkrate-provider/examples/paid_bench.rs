@@ -61,19 +61,37 @@ async fn worker(provider: Arc<dyn Provider>, left: Arc<AtomicU64>) {
     }
 }
 
-/// CPU seconds of this thread's process so far, server included, from the system's table; 0 where there is none.
-fn cpu_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    [11, 12].iter().filter_map(|&at| fields.get(at)?.parse::<u64>().ok()).sum()
+/// The same exchange with hyper alone: one connection, no pool, no time-out, no classification.
+async fn bare(address: String, left: Arc<AtomicU64>) {
+    let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        let body = http_body_util::Full::new(Bytes::from_static(REQUEST));
+        let request = http::Request::post("/v1/chat/completions").header("host", "x").body(body).unwrap();
+        sender.ready().await.unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert_eq!(body.len(), BODY.len());
+    }
+}
+
+/// Nanoseconds this thread has had a processor; 0 where the system does not say.
+fn cpu_ns() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().unwrap());
     let calls = arguments.next().unwrap_or(200_000);
     let concurrency = arguments.next().unwrap_or(32);
+    let base = serve();
+    let address = base.trim_start_matches("http://").trim_end_matches("/v1").to_owned();
     let settings = Settings {
-        base_url: Some(serve()),
+        base_url: Some(base),
         api_key: "sk-bench-0123456789".into(),
         proxy: ProxyFrom::None,
         ..Settings::default()
@@ -81,21 +99,24 @@ fn main() {
     let provider = bulkrate_provider::open("custom", &settings).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async move {
-        for round in 0..3 {
-            let left = Arc::new(AtomicU64::new(calls));
-            let (start, ticks) = (Instant::now(), cpu_ticks());
-            let workers: Vec<_> = (0..concurrency)
-                .map(|_| tokio::spawn(worker(Arc::clone(&provider), Arc::clone(&left))))
-                .collect();
-            for worker in workers {
-                worker.await.unwrap();
+        for _ in 0..3 {
+            for name in ["bare hyper", "this client"] {
+                let left = Arc::new(AtomicU64::new(calls));
+                let (start, cpu) = (Instant::now(), cpu_ns());
+                let mut workers = tokio::task::JoinSet::new();
+                for _ in 0..concurrency {
+                    if name == "bare hyper" {
+                        workers.spawn(bare(address.clone(), Arc::clone(&left)));
+                    } else {
+                        workers.spawn(worker(Arc::clone(&provider), Arc::clone(&left)));
+                    }
+                }
+                workers.join_all().await;
+                let each = |total: f64| total / calls as f64;
+                let (wall, cpu) =
+                    (each(start.elapsed().as_secs_f64() * 1e6), each((cpu_ns() - cpu) as f64 / 1e3));
+                println!("{name}: {wall:.2} us wall a call, {cpu:.2} us CPU of this thread");
             }
-            let wall = start.elapsed();
-            let cpu_us = (cpu_ticks() - ticks) * 10_000 / calls.max(1);
-            println!(
-                "round {round}: {:.1} us wall a call, {cpu_us} us CPU a call with the server's",
-                wall.as_secs_f64() * 1e6 / calls as f64
-            );
         }
     });
 }
