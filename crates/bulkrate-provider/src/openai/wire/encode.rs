@@ -106,7 +106,7 @@ impl Encoder {
             body.key("messages");
             let system = job.request.system_prompt.iter().map(Turn::System);
             array(system.chain(job.request.messages.iter().map(Turn::Message)), body.out, |turn, out| {
-                turn.write(out)
+                turn.write(out);
             });
         }
         if !body.own().has("max_tokens") && !body.own().has("max_completion_tokens") {
