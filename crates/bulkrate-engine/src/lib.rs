@@ -1,1 +1,31 @@
-//! See ARCHITECTURE.md.
+//! ACTS. Carries items through the stages, recovers after a crash, reports what happens.
+//!
+//! The decisions are `bulkrate_core`'s; this crate reads, sends, waits and writes. One async thread owns the state of a
+//! running job; one more thread writes the store.
+
+// The nouns of the surface: what comes in, what goes out.
+pub mod spec;
+pub mod event;
+pub mod plan;
+pub mod report;
+pub mod view;
+mod error;
+pub mod settings;
+pub mod stop;
+// The way of a job.
+pub mod paths;
+mod deployment;
+mod prepare;
+mod planning;
+mod run;
+mod lane;
+pub mod result_line;
+mod deliver;
+// pub mod reader;
+mod finding;
+mod engine;
+
+pub use engine::Engine;
+pub use error::EngineError;
+// pub use reader::Reader;
+pub use stop::Stop;

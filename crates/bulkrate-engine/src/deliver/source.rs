@@ -1,0 +1,55 @@
+//! The source of a job, read again.
+
+use std::fs::File;
+
+use bulkrate_io::{Input, OnBadLine, Source, SourceError, SourceOptions, digest_file, hex};
+use bulkrate_store::JobRow;
+
+use super::format_of;
+use crate::EngineError;
+use crate::paths::{JobDir, io_error};
+use crate::spec::{self, JobSpec, SourceSpec};
+
+/// How a job's source is read, the first time and again: the same options give the same records the same numbers.
+pub(crate) fn source_options(source: &SourceSpec, limit: Option<u64>) -> Result<SourceOptions, EngineError> {
+    let options = source.path.as_ref().map_or_else(|| SourceOptions::new("-"), SourceOptions::new);
+    Ok(SourceOptions {
+        format: source.format.as_deref().map(format_of).transpose()?,
+        on_bad_line: match source.on_bad_line {
+            spec::OnBadLine::Fail => OnBadLine::Fail,
+            spec::OnBadLine::Skip => OnBadLine::Skip,
+            spec::OnBadLine::Dead => OnBadLine::Dead,
+        },
+        limit,
+        ..options
+    })
+}
+
+/// Opens the source again, or what was kept of standard input, if it still has the digest the job was made from.
+pub(crate) fn reopen(spec: &JobSpec, job: &JobRow, dir: &JobDir, rows: u64) -> Result<Source, EngineError> {
+    let options = source_options(&spec.source, Some(rows))?;
+    let spool = dir.spool();
+    let path = match &options.input {
+        Input::File(path) => path.as_path(),
+        Input::Stdin => spool.as_path(),
+    };
+    let digest = digest_file(path).map_err(|error| match error {
+        SourceError::Missing { .. } => EngineError::SourceChanged { path: path_text(spec) },
+        error => error.into(),
+    })?;
+    if !job.source_digest.is_empty() && hex(&digest) != job.source_digest {
+        return Err(EngineError::SourceChanged { path: path_text(spec) });
+    }
+    match &options.input {
+        Input::File(_) => Ok(Source::open(&options)?),
+        Input::Stdin => {
+            let file = File::open(&spool).map_err(io_error("could not open", &spool))?;
+            Ok(Source::from_reader(Box::new(file), &options)?)
+        }
+    }
+}
+
+/// The source as messages name it.
+pub(crate) fn path_text(spec: &JobSpec) -> String {
+    spec.source.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+}

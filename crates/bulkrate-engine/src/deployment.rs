@@ -1,0 +1,177 @@
+//! The places where a job's models can be called, with their prices and limits.
+
+use std::sync::Arc;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::{PicoUsdPerToken, Tokens, UsdNanos};
+use bulkrate_core::price::bound::bound;
+use bulkrate_core::price::{Catalogue, ModelRow, RequestShape, ResolveError};
+use bulkrate_core::usage::Usage;
+use jiff::civil::Date;
+
+use crate::EngineError;
+use crate::settings::{Account, Settings};
+use crate::spec::{JobSpec, RunSpec};
+
+/// One model at one account.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployment {
+    /// The pinned model as in the request key: `openai/gpt-6-luna`.
+    pub pinned: String,
+    /// The id to send.
+    pub model: String,
+    pub row: Arc<ModelRow>,
+    pub account: Account,
+    /// Whether any price is known.
+    pub priced: bool,
+}
+
+impl Deployment {
+    /// Finds what `name` stands for and who serves it.
+    pub(crate) fn resolve(settings: &Settings, run: &RunSpec, name: &str, today: Date) -> Result<Self, EngineError> {
+        let custom = settings.accounts.iter().find(|account| account.custom);
+        let found = match settings.catalogue.resolve_alive(name, today) {
+            Err(ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. } | ResolveError::Retired { .. }) if custom.is_some() => None,
+            other => Some(other.map_err(|error| refused(error, name))?),
+        };
+        let (row, model, pinned) = match found {
+            Some(found) => (found.row.clone(), found.model.to_owned(), format!("{}/{}", found.row.provider, found.pinned)),
+            None => {
+                let account = custom.ok_or_else(|| EngineError::UnknownModel { model: name.to_owned(), nearest: Vec::new() })?;
+                let model = name.strip_prefix(&format!("{}/", account.provider)).unwrap_or(name);
+                (custom_row(run, &account.provider, model)?, model.to_owned(), format!("{}/{model}", account.provider))
+            }
+        };
+        let account = settings
+            .accounts
+            .iter()
+            .find(|account| account.provider == row.provider)
+            .or(custom)
+            .cloned()
+            .ok_or_else(|| EngineError::BadSpec {
+                code: "provider-not-set-up",
+                what: format!("model `{name}`"),
+                why: format!("provider `{}` is not set up here", row.provider),
+            })?;
+        let row = overridden(run, row)?;
+        let priced = row.sync.is_some() || row.batch.is_some() || row.flex.is_some();
+        Ok(Self { pinned, model, row: Arc::new(row), account, priced })
+    }
+
+    /// Every model a job names outright: the request's, the rules', the fallbacks'.
+    pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
+        let names = spec.request.model.iter().chain(spec.request.rules.iter().map(|rule| &rule.model)).chain(&spec.request.fallback);
+        let mut all: Vec<Self> = Vec::new();
+        for name in names {
+            let one = Self::resolve(settings, &spec.run, name, today)?;
+            if !all.iter().any(|known| known.pinned == one.pinned) {
+                all.push(one);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The most one request can cost in `lane`; zero where nothing is priced.
+    #[must_use]
+    pub(crate) fn bound(&self, lane: Lane, shape: &RequestShape) -> Option<UsdNanos> {
+        match self.row.rates(lane) {
+            Some(rates) => bound(&self.row, rates, shape),
+            None if self.priced => None,
+            None => Some(UsdNanos::ZERO),
+        }
+    }
+
+    /// What an answer cost in `lane`.
+    #[must_use]
+    pub(crate) fn cost(&self, lane: Lane, usage: &Usage) -> UsdNanos {
+        self.row.rates(lane).and_then(|rates| bulkrate_core::price::price(rates, usage)).unwrap_or_default()
+    }
+
+    /// The same answer at the standard price.
+    #[must_use]
+    pub(crate) fn naive(&self, usage: &Usage) -> UsdNanos {
+        self.cost(Lane::Sync, usage)
+    }
+
+    #[must_use]
+    pub(crate) fn max_output(&self) -> Option<Tokens> {
+        self.row.limits.max_output
+    }
+
+    /// Why the lane cannot be used with this model; `None` when it can.
+    #[must_use]
+    pub(crate) fn unavailable(&self, lane: Lane) -> Option<String> {
+        let api = &self.account.api;
+        match lane {
+            Lane::Sync => api.calls().is_none().then(|| format!("`{}` has no calls", api.name())),
+            Lane::Batch if api.batches().is_none() => Some(format!("`{}` has no batch API here", api.name())),
+            Lane::Batch if self.row.flags.batch == bulkrate_core::price::Support::No => Some(format!("`{}` has no batch price", self.model)),
+            Lane::Batch | Lane::Flex if self.priced && self.row.rates(lane).is_none() => Some(format!("`{}` has no {lane} price", self.model)),
+            Lane::Flex if self.account.custom && self.row.source == "user" => Some("flex is not known to exist at this base URL".to_owned()),
+            Lane::Batch | Lane::Flex => None,
+        }
+    }
+}
+
+fn refused(error: ResolveError, name: &str) -> EngineError {
+    match error {
+        ResolveError::Retired { name, date, successor } => EngineError::RetiredModel { model: name, date: date.to_string(), successor },
+        ResolveError::Unknown { nearest, .. } => EngineError::UnknownModel { model: name.to_owned(), nearest },
+        ResolveError::Ambiguous { choices, .. } => EngineError::UnknownModel { model: name.to_owned(), nearest: choices },
+        other => EngineError::BadSpec { code: "model-unknown", what: format!("model `{name}`"), why: other.to_string() },
+    }
+}
+
+fn custom_row(run: &RunSpec, provider: &str, model: &str) -> Result<ModelRow, EngineError> {
+    let (price_in, price_out) = given_prices(run)?;
+    Ok(ModelRow::custom(provider, model, price_in, price_out))
+}
+
+/// Prices given with the job win over the catalogue's.
+fn overridden(run: &RunSpec, row: ModelRow) -> Result<ModelRow, EngineError> {
+    let (price_in, price_out) = given_prices(run)?;
+    if price_in.is_none() && price_out.is_none() {
+        return Ok(row);
+    }
+    let priced = ModelRow::custom(&row.provider, &row.id, price_in, price_out);
+    Ok(ModelRow { sync: priced.sync, batch: priced.batch, flex: priced.flex, ..row })
+}
+
+fn given_prices(run: &RunSpec) -> Result<(Option<PicoUsdPerToken>, Option<PicoUsdPerToken>), EngineError> {
+    let read = |what: &str, text: &Option<String>| {
+        text.as_deref().map(bulkrate_core::price::rates::usd_per_million).transpose().map_err(|error| EngineError::BadSpec {
+            code: "price-invalid",
+            what: what.to_owned(),
+            why: error.to_string(),
+        })
+    };
+    let (price_in, price_out) = (read("--price-in", &run.price_in)?, read("--price-out", &run.price_out)?);
+    Ok(match (price_in, price_out) {
+        (Some(price), None) => (Some(price), Some(PicoUsdPerToken(0))),
+        (None, Some(price)) => (Some(PicoUsdPerToken(0)), Some(price)),
+        both => both,
+    })
+}
+
+/// The catalogue's age and the model's retirement, where a person should know.
+#[must_use]
+pub(crate) fn warnings(catalogue: &Catalogue, deployments: &[Deployment], today: Date) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(days) = catalogue.stale_days(today).filter(|days| *days > 30) {
+        warnings.push(format!("the price catalogue is {days} days old; `bulkrate prices import FILE` brings newer prices"));
+    }
+    for deployment in deployments {
+        let row = &deployment.row;
+        if let Some(date) = row.retirement.filter(|date| (*date - today).get_days() <= 60) {
+            let next = row.successor.as_ref().map(|next| format!("; its successor is `{}/{next}`", row.provider)).unwrap_or_default();
+            warnings.push(format!("`{}` retires on {date}{next}", row.qualified));
+        }
+        if !deployment.priced {
+            warnings.push(format!("`{}` has no known price: the ledger will show what the provider reports, or nothing", deployment.pinned));
+        }
+        if row.verification == "CONFLICT" {
+            warnings.push(format!("sources disagree on the price of `{}`: {}", row.qualified, row.note));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,136 @@
+//! What can stop the engine, with a code that has a page in `docs/errors/`.
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::prepare::ItemError;
+use bulkrate_io::{SinkError, SourceError};
+use bulkrate_store::StoreError;
+
+/// Everything the engine may refuse or fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    StoreFailed(std::sync::Arc<StoreError>),
+    #[error("{place}: {source}")]
+    Item { place: String, source: ItemError },
+    #[error("{0}")]
+    Setup(ItemError),
+    #[error("{place}: the id `{id}` occurs twice; ids must be unique")]
+    DuplicateId { place: String, id: String },
+    #[error("unknown model `{model}`{}", nearest_text(.nearest))]
+    UnknownModel { model: String, nearest: Vec<String> },
+    #[error("model `{model}` was retired on {date}{}", .successor.as_ref().map(|next| format!("; its successor is `{next}`")).unwrap_or_default())]
+    RetiredModel { model: String, date: String, successor: Option<String> },
+    #[error("no credentials for `{provider}`: `{key_env}` is not set")]
+    NoCredentials { provider: String, key_env: String },
+    #[error("the budget of USD {budget} does not cover the job: the cheapest plan costs USD {needed} ({basis}), USD {short} more")]
+    BudgetTooSmall { budget: UsdNanos, needed: UsdNanos, short: UsdNanos, basis: &'static str },
+    #[error("`{model}` has no known price, so the budget of USD {budget} could not be kept")]
+    Unpriced { model: String, budget: UsdNanos },
+    #[error("the plan costs up to USD {p95}, and nobody can be asked: standard input is not a terminal")]
+    NotConfirmed { p95: UsdNanos },
+    #[error("the {lane} lane is not available: {why}")]
+    LaneUnavailable { lane: &'static str, why: String },
+    #[error("{what}: {why}")]
+    BadSpec { code: &'static str, what: String, why: String },
+    #[error("no job `{job}` in this state directory{}", nearest_text(.nearest))]
+    UnknownJob { job: String, nearest: Vec<String> },
+    #[error("`{job}` matches several jobs: {}", .candidates.join(", "))]
+    AmbiguousJob { job: String, candidates: Vec<String> },
+    #[error("{what} `{path}`: {source}")]
+    Io { what: &'static str, path: String, source: std::io::Error },
+    #[error("could not set up the provider: {0}")]
+    Provider(String),
+    #[error("the source `{path}` is no longer what the job was made from")]
+    SourceChanged { path: String },
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+fn nearest_text(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!(" (did you mean {}?)", nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")) }
+}
+
+impl EngineError {
+    /// The name of the page in `docs/errors/`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Source(error) => error.code(),
+            Self::Sink(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::StoreFailed(error) => error.code(),
+            Self::Item { source, .. } | Self::Setup(source) => item_code(source),
+            Self::DuplicateId { .. } => "item-duplicate-id",
+            Self::UnknownModel { .. } => "model-unknown",
+            Self::RetiredModel { .. } => "model-retired",
+            Self::NoCredentials { .. } => "credentials-missing",
+            Self::BudgetTooSmall { .. } => "budget-too-small",
+            Self::Unpriced { .. } => "model-unpriced",
+            Self::NotConfirmed { .. } => "plan-not-confirmed",
+            Self::LaneUnavailable { .. } => "lane-unavailable",
+            Self::BadSpec { code, .. } => code,
+            Self::UnknownJob { .. } => "job-unknown",
+            Self::AmbiguousJob { .. } => "job-ambiguous",
+            Self::Io { .. } => "io-failed",
+            Self::Provider(_) => "provider-setup",
+            Self::SourceChanged { .. } => "source-changed",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What to do about it, in one line.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Sink(error) => error.hint(),
+            Self::Item { source: ItemError::Template(error), .. } | Self::Setup(ItemError::Template(error)) => error.hint(),
+            Self::Item { .. } => Some("mend the item, or pass `--on-bad-line dead` to go on with the others".to_owned()),
+            Self::DuplicateId { .. } => Some("choose a column with unique values for `--id`, or leave `--id` out".to_owned()),
+            Self::UnknownModel { .. } => Some("`bulkrate prices list` shows the known models; any model id is accepted with `--base-url`".to_owned()),
+            Self::RetiredModel { successor: Some(next), .. } => Some(format!("pass `--model {next}`")),
+            Self::NoCredentials { key_env, .. } => Some(format!("set `{key_env}`")),
+            Self::BudgetTooSmall { needed, .. } => Some(format!("pass `--budget {needed}` or more, a cheaper `--model`, or `--limit N`")),
+            Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
+            Self::NotConfirmed { .. } => Some("pass `--budget USD` or `--yes`".to_owned()),
+            Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),
+            Self::SourceChanged { .. } => Some("restore the file, or write the answers alone: `bulkrate results JOB --answers-only --out FILE`".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The exit code of the process that fails with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::BudgetTooSmall { .. } | Self::Unpriced { .. } | Self::NotConfirmed { .. } => 3,
+            Self::NoCredentials { .. } => 4,
+            Self::Store(_) | Self::StoreFailed(_) | Self::Io { .. } | Self::Internal(_) | Self::Provider(_) => 1,
+            _ => 2,
+        }
+    }
+}
+
+fn item_code(error: &ItemError) -> &'static str {
+    match error {
+        ItemError::Template(error) => error.code(),
+        ItemError::MissingField(_) => "item-missing-field",
+        ItemError::EmptyPrompt => "item-empty-prompt",
+        ItemError::Image { .. } => "item-bad-image",
+        ItemError::BadRequest(_) => "item-bad-request",
+        ItemError::OverContextWindow { .. } => "item-over-context-window",
+        ItemError::Unsupported { .. } => "item-unsupported",
+    }
+}
+
+/// A store error that several waited for.
+pub(crate) fn stored(error: &std::sync::Arc<StoreError>) -> EngineError {
+    EngineError::StoreFailed(std::sync::Arc::clone(error))
+}

@@ -1,0 +1,73 @@
+//! What the engine tells while it works. The same events feed the live display, plain lines and `--events json`.
+
+use std::fmt::Debug;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use serde::Serialize;
+
+use crate::plan::Plan;
+use crate::report::Report;
+
+/// Listens to a job. Called from the engine's thread: quick, and never blocking.
+pub trait Observer: Send + Sync + Debug {
+    fn event(&self, event: &Event<'_>);
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// The source is read and every item checked; nothing is spent yet.
+    Preparing { records: u64, bytes: u64, bytes_total: Option<u64> },
+    Planned { plan: &'a Plan },
+    /// The job was there already and goes on where it stood.
+    Resumed { job: &'a str, done: u64, left: u64, spent: UsdNanos },
+    Progress { progress: &'a Progress },
+    /// A batch changed its phase.
+    Batch { batch: &'a BatchLine },
+    /// Something a person should know now: a threshold passed, a create in doubt, a deadline missed.
+    Alert { code: &'a str, message: &'a str },
+    Note { message: &'a str },
+    Delivering { rows: u64, rows_total: u64 },
+    Finished { report: &'a Report },
+}
+
+/// Where a job stands, a few times a second at most.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Progress {
+    pub job: String,
+    pub items: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    /// Answered by an equal item or an earlier job.
+    pub duplicates: u64,
+    pub cached: u64,
+    pub in_flight: u64,
+    pub waiting: u64,
+    pub retries: u64,
+    pub rate_limited: u64,
+    pub spent: UsdNanos,
+    pub reserved: UsdNanos,
+    pub in_doubt: UsdNanos,
+    pub budget: Option<UsdNanos>,
+    /// What the items done so far would have cost one by one, in the sync lane, without dedup or cache.
+    pub naive: UsdNanos,
+    pub items_per_second: f64,
+    pub eta_ms: Option<u64>,
+    pub elapsed_ms: u64,
+    pub lane: Option<Lane>,
+    pub batches: Vec<BatchLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BatchLine {
+    pub sub: String,
+    /// The provider's id, once it has one.
+    pub batch: Option<String>,
+    pub state: String,
+    pub items: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Since when it is in this state, milliseconds since the epoch.
+    pub since_ms: i64,
+}

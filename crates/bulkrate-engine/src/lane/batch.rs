@@ -1,0 +1,69 @@
+//! The batch lane: packs items into batches and keeps as many of them going as allowed.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bulkrate_core::lane::Lane;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::pack::{Planned, pack};
+use super::submission::drive;
+use crate::run::job::Job;
+
+/// Runs until nothing is left for a batch. `open`: batches that an earlier run left.
+pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
+    let mut driving = JoinSet::new();
+    for planned in open {
+        driving.spawn_local(drive(Rc::clone(&job), planned));
+    }
+    loop {
+        while driving.try_join_next().is_some() {}
+        if job.stop.is_detaching() || job.state.borrow().failed.is_some() {
+            break;
+        }
+        if may_pack(&job, driving.len()) {
+            match pack(&job).await {
+                Ok(Some(planned)) => {
+                    driving.spawn_local(drive(Rc::clone(&job), planned));
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    job.fail(error);
+                    break;
+                }
+            }
+        }
+        if driving.is_empty() && (job.is_closing() || job.state.borrow().open() == 0) {
+            break;
+        }
+        tokio::select! {
+            _ = driving.join_next(), if !driving.is_empty() => {}
+            () = job.changed.notified() => {}
+            () = job.stop.changed() => {}
+            () = sleep(Duration::from_millis(200)) => {}
+        }
+    }
+    // Detached batches go on at the provider; their tasks are dropped between two durable steps.
+    driving.abort_all();
+    job.changed.notify_waiters();
+}
+
+/// Whether another batch may be begun now.
+fn may_pack(job: &Job, driving: usize) -> bool {
+    if job.home != Lane::Batch || job.is_closing() || driving >= job.spec.run.batches_max as usize {
+        return false;
+    }
+    let now_us = job.clock.us();
+    let state = job.state.borrow();
+    if state.switched || now_us < state.batch_not_before_us {
+        return false;
+    }
+    // The canary's answer comes first: one bad template must not cost a whole file.
+    if job.spec.run.canary && job.deployments[0].account.api.calls().is_some() && state.meter.counts().1 == 0 && state.ratios.iter().all(|ratios| ratios.items == 0) {
+        return false;
+    }
+    // Nothing known to be free: wait for what is enqueued to end.
+    state.enqueued_max.is_none_or(|most| state.enqueued_tokens < most || driving == 0)
+}

@@ -1,0 +1,468 @@
+//! The sync and flex lanes: paced calls, each with its durable intent.
+//!
+//! Items are gathered for two milliseconds, their intents committed together, then sent; replies are gathered for fifty
+//! milliseconds, written, and committed together. No call leaves before its intent is durable.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bulkrate_core::answer::{Failure, Reading};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
+use bulkrate_provider::{CallError, Reply};
+use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
+use bytes::Bytes;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep_until};
+
+use crate::run::job::{Job, NotReady, Ready};
+use crate::run::land::Landing;
+use crate::run::ledger::{At, Moved};
+
+const GATHER_US: u64 = 2_000;
+const GROUP_MAX: usize = 256;
+const LAND_US: u64 = 50_000;
+const LAND_MAX: usize = 1_000;
+/// Calls in flight are given so long to end after the first Ctrl-C.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// One call from its lease to its reply.
+#[derive(Debug)]
+struct Flight {
+    ready: Ready,
+    lane: Lane,
+    body: Bytes,
+    tokens: u64,
+    sent_us: u64,
+}
+
+enum Message {
+    /// The intents of a group are durable.
+    Committed(Vec<Flight>, Result<(), crate::EngineError>),
+    Replied(Box<Flight>, Result<Reply, CallError>),
+}
+
+/// Pacing of one deployment.
+#[derive(Debug)]
+struct Gate {
+    pacer: Pacer,
+    concurrency: Concurrency,
+    known: bool,
+}
+
+/// The lane's own state; everything else is the job's.
+struct Calls {
+    job: Rc<Job>,
+    gates: Vec<Gate>,
+    inbox: UnboundedReceiver<Message>,
+    outbox: UnboundedSender<Message>,
+    /// Leased in memory, intents not handed over yet.
+    group: Vec<Flight>,
+    group_since_us: u64,
+    /// An item that may not go yet: waits for its pace, room or budget.
+    held: Option<Held>,
+    in_flight: u64,
+    landed_since_us: Option<u64>,
+    wake_us: Option<u64>,
+    commits: VecDeque<tokio::sync::oneshot::Receiver<Result<(), std::sync::Arc<bulkrate_store::StoreError>>>>,
+}
+
+struct Held {
+    ready: Ready,
+    lane: Lane,
+    body: Bytes,
+    tokens: u64,
+}
+
+/// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
+pub(crate) async fn run(job: Rc<Job>) {
+    let (outbox, inbox) = unbounded_channel();
+    let run = &job.spec.run;
+    let gate = || Gate {
+        pacer: Pacer::new(Limits { rpm: run.rpm, tpm: run.tpm }),
+        concurrency: Concurrency::new(run.concurrency_max),
+        known: run.rpm.is_some() || run.tpm.is_some(),
+    };
+    let gates = job.deployments.iter().map(|_| gate()).collect();
+    let mut calls = Calls {
+        job,
+        gates,
+        inbox,
+        outbox,
+        group: Vec::new(),
+        group_since_us: 0,
+        held: None,
+        in_flight: 0,
+        landed_since_us: None,
+        wake_us: None,
+        commits: VecDeque::new(),
+    };
+    calls.work().await;
+}
+
+impl Calls {
+    async fn work(&mut self) {
+        let mut drain_until: Option<Instant> = None;
+        loop {
+            self.fill();
+            self.hand_over();
+            self.flush(false);
+            self.job.state.borrow_mut().calls_in_flight = self.in_flight;
+            if self.job.is_closing() {
+                self.held = None;
+                if self.in_flight == 0 || self.job.stop.is_aborting() || drain_until.is_some_and(|until| Instant::now() >= until) {
+                    break;
+                }
+                drain_until.get_or_insert_with(|| Instant::now() + DRAIN);
+            } else if self.job.state.borrow().open() == 0 && self.in_flight == 0 {
+                break;
+            }
+            let wake = self.wake_at(drain_until);
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => {
+                    if let Some(message) = message {
+                        self.take(message);
+                    }
+                    // Whatever else is ready is taken before new work is looked for.
+                    while let Ok(message) = self.inbox.try_recv() {
+                        self.take(message);
+                    }
+                }
+                () = sleep_until(wake) => {}
+                () = self.job.changed.notified() => {}
+                () = self.job.stop.changed() => {}
+            }
+        }
+        self.flush(true);
+        for commit in std::mem::take(&mut self.commits) {
+            if let Ok(Err(error)) = commit.await {
+                self.job.fail(crate::error::stored(&error));
+            }
+        }
+        self.job.state.borrow_mut().calls_in_flight = self.in_flight;
+        self.job.changed.notify_waiters();
+    }
+
+    fn wake_at(&self, drain_until: Option<Instant>) -> Instant {
+        let job = &self.job;
+        let mut wake_us = job.clock.us() + 200_000;
+        let state = job.state.borrow();
+        let retry = state.call_retries.peek().map(|std::cmp::Reverse(retry)| retry.due_us);
+        let group = (!self.group.is_empty()).then_some(self.group_since_us + GATHER_US);
+        let landing = self.landed_since_us.map(|since| since + LAND_US);
+        for at in [retry, group, landing, self.wake_us].into_iter().flatten() {
+            wake_us = wake_us.min(at);
+        }
+        let wake = job.clock.at(wake_us.max(job.clock.us() + 50));
+        drain_until.map_or(wake, |until| until.min(wake))
+    }
+
+    /// Leases items as far as pace, room and budget allow.
+    fn fill(&mut self) {
+        self.wake_us = None;
+        if self.job.is_closing() {
+            return;
+        }
+        while self.group.len() < GROUP_MAX {
+            let Some(held) = self.held.take().or_else(|| self.next()) else { return };
+            match self.admit(&held) {
+                Ok(()) => self.lease(held),
+                Err(wake_us) => {
+                    self.wake_us = wake_us;
+                    self.held = Some(held);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The next item that wants a call, read and encoded.
+    fn next(&mut self) -> Option<Held> {
+        loop {
+            let job = &self.job;
+            let now_us = job.clock.us();
+            let (ordinal, lane) = {
+                let mut state = job.state.borrow_mut();
+                let canary = job.home == Lane::Batch && !state.canary_done && job.spec.run.canary;
+                let fresh = job.home != Lane::Batch || state.switched || canary;
+                let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
+                let next = state.next_call(now_us, fresh, lane)?;
+                if canary {
+                    state.canary_done = true;
+                }
+                next
+            };
+            let mut body = Vec::with_capacity(1_024);
+            match job.ready(ordinal, lane, &mut body) {
+                Ok(ready) => {
+                    let tokens = self.tokens(&ready);
+                    return Some(Held { ready, lane, body: Bytes::from(body), tokens });
+                }
+                Err(NotReady::Unsupported(why)) => {
+                    job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
+                    self.landed_since_us.get_or_insert(now_us);
+                }
+                Err(NotReady::Engine(error)) => {
+                    job.fail(error);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What a provider may count against its token limit for a call: the prompt, and the most it may answer.
+    fn tokens(&self, ready: &Ready) -> u64 {
+        self.job.prompt_tokens(ready) + u64::from(ready.max_tokens)
+    }
+
+    /// Whether an item may go now; otherwise when to ask again (`None`: when something else changes).
+    fn admit(&mut self, held: &Held) -> Result<(), Option<u64>> {
+        let now_us = self.job.clock.us();
+        let gate = &mut self.gates[held.ready.deployment];
+        if !gate.concurrency.has_room() {
+            return Err(None);
+        }
+        {
+            let mut state = self.job.state.borrow_mut();
+            if let Err(over) = state.budget.reserve(held.ready.bound) {
+                state.blocked = Some(over);
+                return Err(None);
+            }
+            state.blocked = None;
+        }
+        match gate.pacer.admit(now_us, held.tokens) {
+            Admit::Go => {
+                gate.concurrency.on_sent(now_us);
+                Ok(())
+            }
+            Admit::At(at_us) => {
+                self.job.state.borrow_mut().budget.release(held.ready.bound);
+                Err(Some(at_us))
+            }
+        }
+    }
+
+    fn lease(&mut self, held: Held) {
+        let Held { ready, lane, body, tokens } = held;
+        let lease = Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound };
+        self.job.state.borrow_mut().items.lease(&[lease]);
+        if self.group.is_empty() {
+            self.group_since_us = self.job.clock.us();
+        }
+        self.in_flight += 1;
+        self.job.state.borrow_mut().calls_bound += ready.bound;
+        self.group.push(Flight { ready, lane, body, tokens, sent_us: 0 });
+    }
+
+    /// Hands the gathered intents to the writer once they are many or old enough.
+    fn hand_over(&mut self) {
+        let due = self.group.len() >= GROUP_MAX || self.job.clock.us() >= self.group_since_us + GATHER_US;
+        if self.group.is_empty() || !due {
+            return;
+        }
+        let mut rest = std::mem::take(&mut self.group);
+        while let Some(first) = rest.first() {
+            let (lane, deployment) = (first.lane, first.ready.deployment);
+            let (same, others): (Vec<Flight>, Vec<Flight>) = rest.into_iter().partition(|flight| flight.lane == lane && flight.ready.deployment == deployment);
+            rest = others;
+            self.commit_intents(same, lane, deployment);
+        }
+    }
+
+    /// One row carries the whole group: plan, stage and intent are one commit here (decision 10).
+    fn commit_intents(&mut self, flights: Vec<Flight>, lane: Lane, deployment: usize) {
+        let job = &self.job;
+        let found = &job.deployments[deployment];
+        let leases: Vec<Lease> = flights.iter().map(|flight| Lease { ordinal: flight.ready.ordinal, attempt: flight.ready.attempt, bound: flight.ready.bound }).collect();
+        let reserved: UsdNanos = leases.iter().map(|lease| lease.bound).sum();
+        let mut submission = Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());
+        submission.provider.clone_from(&found.row.provider);
+        submission.account.clone_from(&found.account.id);
+        submission.model.clone_from(&found.pinned);
+        submission.reserved = reserved;
+        submission.items = u32::try_from(leases.len()).unwrap_or(u32::MAX);
+        submission.epoch = job.epoch;
+        let mut reserved = Moved::default();
+        for flight in &flights {
+            reserved.add(LedgerKind::Reserve, None, At { lane: Some(lane), deployment, tags: flight.ready.tags, sub: None }, 1, flight.ready.bound);
+        }
+        {
+            let mut state = job.state.borrow_mut();
+            state.calls_in_flight = self.in_flight;
+            state.tally.requests_sent += flights.len() as u64;
+        }
+        let mut tx = Tx::new(job.no);
+        tx.submissions.push((submission, Some(leases)));
+        tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
+        // An item is leased again only after the outcome that freed it: commits keep the order in which they are sent.
+        if flights.iter().any(|flight| flight.ready.attempt > 1) {
+            self.flush(true);
+        }
+        let outbox = self.outbox.clone();
+        self.job.writer.send(
+            tx,
+            Urgency::Now,
+            Box::new(move |result| {
+                let result = result.map_err(|error| crate::error::stored(&error));
+                drop(outbox.send(Message::Committed(flights, result)));
+            }),
+        );
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Committed(flights, Ok(())) => {
+                for flight in flights {
+                    self.send(flight);
+                }
+            }
+            Message::Committed(flights, Err(error)) => {
+                self.in_flight -= flights.len() as u64;
+                self.job.fail(error);
+            }
+            Message::Replied(flight, result) => self.land(&flight, result),
+        }
+    }
+
+    fn send(&mut self, mut flight: Flight) {
+        flight.sent_us = self.job.clock.us();
+        let api = self.job.deployments[flight.ready.deployment].account.api.clone();
+        let timeout = Duration::from_millis(if flight.lane == Lane::Flex { self.job.spec.run.timeout_ms.max(900_000) } else { self.job.spec.run.timeout_ms });
+        let outbox = self.outbox.clone();
+        tokio::task::spawn_local(async move {
+            let path = api.wire().path(flight.ready.kind);
+            let result = match api.calls() {
+                Some(calls) => calls.call(path, flight.body.clone(), timeout).await,
+                None => Err(CallError::NotSent { origin: api.name().to_owned(), why: "the provider has no calls".to_owned() }),
+            };
+            drop(outbox.send(Message::Replied(Box::new(flight), result)));
+        });
+    }
+
+    fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
+        self.in_flight -= 1;
+        self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
+        let job = Rc::clone(&self.job);
+        let now_us = job.clock.us();
+        self.landed_since_us.get_or_insert(now_us);
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None };
+        let mut results = job.results.borrow_mut();
+        let place = results.place();
+        match result {
+            Ok(reply) => {
+                let api = &job.deployments[flight.ready.deployment].account.api;
+                let reading = api.wire().read(flight.ready.kind, &reply);
+                let output_tokens = job.land(landing, &reading, place, results.buffer());
+                self.learn(flight, &reading, &reply, now_us, output_tokens);
+            }
+            Err(error) => {
+                let failure = unanswered(error);
+                let gate = &mut self.gates[flight.ready.deployment];
+                let signal = if failure.class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
+                gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, signal);
+                job.land(landing, &Reading::Failure(failure), place, results.buffer());
+            }
+        }
+    }
+
+    /// Tells pace and concurrency what a reply shows.
+    fn learn(&mut self, flight: &Flight, reading: &Reading<'_>, reply: &Reply, now_us: u64, output_tokens: u64) {
+        let gate = &mut self.gates[flight.ready.deployment];
+        let hints = reply.limit_hints();
+        let hints = Hints {
+            requests_limit: hints.requests_limit,
+            requests_left: hints.requests_left,
+            requests_reset_ms: hints.requests_reset_ms,
+            tokens_limit: hints.tokens_limit,
+            tokens_left: hints.tokens_left,
+            tokens_reset_ms: hints.tokens_reset_ms,
+        };
+        gate.known |= hints.requests_limit.is_some() || hints.tokens_limit.is_some();
+        gate.pacer.observe(now_us, flight.sent_us, &hints);
+        let latency_us = now_us.saturating_sub(flight.sent_us);
+        match reading {
+            Reading::Answer(answer) => {
+                gate.concurrency.on_done(now_us, latency_us, output_tokens, Signal::Ok);
+                if let Some(usage) = answer.usage {
+                    gate.pacer.correct(flight.tokens, usage.prompt() + usage.output);
+                }
+                if gate.known
+                    && let Some(rate) = gate.pacer.calls_per_s(flight.tokens)
+                {
+                    gate.concurrency.raise_for_rate(rate);
+                }
+            }
+            Reading::Failure(failure) => {
+                let wait_us = failure.wait_ms.map(|wait| wait.saturating_mul(1_000));
+                let code = failure.provider_code.as_deref().unwrap_or("");
+                match (failure.class, code) {
+                    (FailureClass::RateLimited, "resource_unavailable") => gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded),
+                    (FailureClass::RateLimited, _) => {
+                        let kind = if code == "slow_down" { RefusalKind::SlowDown } else { RefusalKind::Unspecified };
+                        gate.pacer.on_refused(now_us, kind, wait_us);
+                        gate.concurrency.on_dropped();
+                    }
+                    (FailureClass::Transient, _) if matches!(reply.status, 503 | 529) => gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded),
+                    _ => gate.concurrency.on_dropped(),
+                }
+            }
+        }
+    }
+
+    /// Commits what has landed once it is much or old enough.
+    fn flush(&mut self, now: bool) {
+        let many = self.job.state.borrow().outcomes.len() >= LAND_MAX;
+        let old = self.landed_since_us.is_some_and(|since| self.job.clock.us() >= since + LAND_US);
+        if !(now || many || old) {
+            return;
+        }
+        let mut tx = Tx::new(self.job.no);
+        tx.ledger = self.job.take_ledger();
+        self.gather(&mut tx);
+        if tx.outcomes.is_empty() && tx.ledger.is_empty() {
+            return;
+        }
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.job.writer.send(tx, Urgency::Now, Box::new(move |result| drop(done.send(result))));
+        self.commits.push_back(wait);
+        while let Some(first) = self.commits.front_mut() {
+            match first.try_recv() {
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => break,
+                Ok(Err(error)) => self.job.fail(crate::error::stored(&error)),
+                Ok(Ok(())) | Err(tokio::sync::oneshot::error::TryRecvError::Closed) => {}
+            }
+            self.commits.pop_front();
+        }
+        self.job.changed.notify_waiters();
+    }
+
+    /// Puts landed outcomes into a transaction, their lines made durable first.
+    fn gather(&mut self, tx: &mut Tx) {
+        self.landed_since_us = None;
+        match self.job.results.borrow_mut().flush() {
+            Ok(file) => tx.sync_first.extend(file),
+            Err(error) => {
+                self.job.fail(error);
+                return;
+            }
+        }
+        tx.outcomes = std::mem::take(&mut self.job.state.borrow_mut().outcomes);
+    }
+}
+
+/// A call without a reply: surely unsent and unpaid, or in window W3.
+fn unanswered(error: CallError) -> Failure {
+    match error {
+        CallError::NotSent { .. } => {
+            Failure { class: FailureClass::Transient, message: error.to_string(), provider_code: Some("unreachable".to_owned()), wait_ms: None, maybe_paid: false }
+        }
+        CallError::NoAnswer { timeout, .. } => {
+            let class = if timeout { FailureClass::Timeout } else { FailureClass::Transient };
+            Failure { class, message: error.to_string(), provider_code: None, wait_ms: None, maybe_paid: true }
+        }
+    }
+}

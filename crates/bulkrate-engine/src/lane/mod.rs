@@ -1,0 +1,7 @@
+//! The lanes: how leased items reach a provider and come back.
+
+pub(crate) mod calls;
+pub(crate) mod batch;
+pub(crate) mod pack;
+mod submission;
+mod collect;

@@ -1,0 +1,226 @@
+//! Fills one batch file: leases items, writes their lines, and makes the plan durable (T1 and T2 in one commit: the files
+//! are on disk before the row that leases their items).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::{Ordinal, Sub, WireId};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pack::{Fit, Pack, PackLimits, Weight};
+use bulkrate_core::request::Kind;
+use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
+use sha2::{Digest, Sha256};
+
+use crate::EngineError;
+use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
+use crate::run::job::{Job, NotReady, Ready, Retry};
+use crate::run::ledger::{At, Moved};
+
+/// A batch that is planned: its files are durable, its items leased.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub submission: Submission,
+    pub kind: Kind,
+    pub items: Vec<Ready>,
+}
+
+/// A file being written, with the digest of what went in.
+struct Writing {
+    out: BufWriter<File>,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl Writing {
+    fn create(path: &Path) -> Result<Self, EngineError> {
+        Ok(Self { out: BufWriter::with_capacity(1 << 18, open_file(path, true)?), digest: Sha256::new(), bytes: 0 })
+    }
+
+    fn write(&mut self, line: &[u8], path: &Path) -> Result<(), EngineError> {
+        self.out.write_all(line).map_err(io_error("could not write", path))?;
+        self.digest.update(line);
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self, path: &Path) -> Result<(String, u64), EngineError> {
+        let file = self.out.into_inner().map_err(|error| io_error("could not write", path)(error.into_error()))?;
+        file.sync_data().map_err(io_error("could not sync", path))?;
+        Ok((bulkrate_io::hex(&self.digest.finalize()), self.bytes))
+    }
+}
+
+/// Takes the next items into one batch. `None`: no item wants one now.
+pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> {
+    let sub = job.new_sub();
+    let dir = job.dir.batch(sub);
+    let mut draft: Option<Drafting> = None;
+    let mut body = Vec::new();
+    let mut steps = 0_u32;
+    loop {
+        steps += 1;
+        if steps.is_multiple_of(2_000) {
+            tokio::task::yield_now().await; // other batches are polled while a large one is written
+        }
+        if job.is_closing() {
+            break;
+        }
+        let now_us = job.clock.us();
+        let Some(ordinal) = job.state.borrow_mut().next_batched(now_us) else { break };
+        body.clear();
+        let ready = match job.ready(ordinal, Lane::Batch, &mut body) {
+            Ok(ready) => ready,
+            Err(NotReady::Unsupported(why)) => {
+                job.bury(ordinal, Lane::Batch, FailureClass::InvalidInput, &why);
+                continue;
+            }
+            Err(NotReady::Engine(error)) => return Err(error),
+        };
+        match take(job, &mut draft, sub, &dir, ready, &body)? {
+            Took::Added => {}
+            Took::Closed => break,
+        }
+    }
+    let Some(draft) = draft.filter(|draft| !draft.items.is_empty()) else { return Ok(None) };
+    draft.finish(job, sub, &dir).await.map(Some)
+}
+
+enum Took {
+    Added,
+    /// The item went back; the file is complete without it.
+    Closed,
+}
+
+struct Drafting {
+    deployment: usize,
+    kind: Kind,
+    pack: Pack,
+    items: Vec<Ready>,
+    input: Writing,
+    unified: Writing,
+    line: Vec<u8>,
+}
+
+fn take(job: &Rc<Job>, draft: &mut Option<Drafting>, sub: Sub, dir: &BatchDir, ready: Ready, body: &[u8]) -> Result<Took, EngineError> {
+    let back = |ordinal: Ordinal| {
+        let mut state = job.state.borrow_mut();
+        // Fresh items come again from the cursor; retries from their queue.
+        if ordinal < state.cursor && !state.trouble.contains_key(&ordinal) {
+            state.cursor = ordinal;
+        } else {
+            state.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
+        }
+    };
+    if draft.is_none() {
+        *draft = Some(Drafting::open(job, dir, &ready)?);
+    }
+    let Some(open) = draft.as_mut() else { return Ok(Took::Closed) };
+    if open.deployment != ready.deployment || open.kind != ready.kind {
+        // One model and one endpoint a file: the next file begins with this item.
+        back(ready.ordinal);
+        return Ok(Took::Closed);
+    }
+    let wire = job.deployments[ready.deployment].account.api.wire();
+    let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };
+    open.line.clear();
+    wire.batch_line(id, ready.kind, body, &mut open.line);
+    let weight = Weight { bytes: open.line.len() as u64, tokens: job.prompt_tokens(&ready), inputs: 1 };
+    match open.pack.add(weight) {
+        Fit::Added => {}
+        Fit::Full => {
+            back(ready.ordinal);
+            return Ok(Took::Closed);
+        }
+        Fit::TooLarge => {
+            job.bury(ready.ordinal, Lane::Batch, FailureClass::InvalidInput, "the request is larger than a batch file may be");
+            return Ok(Took::Added);
+        }
+    }
+    if let Err(over) = job.state.borrow_mut().budget.reserve(ready.bound) {
+        let ordinal = ready.ordinal;
+        job.state.borrow_mut().blocked = Some(over);
+        back(ordinal);
+        return Ok(Took::Closed);
+    }
+    job.state.borrow_mut().blocked = None;
+    open.input.write(&open.line, &dir.input())?;
+    {
+        let mut requests = job.requests.borrow_mut();
+        let sealed = requests.get(&job.reader, ready.ordinal)?;
+        open.unified.write(sealed.line, &dir.unified())?;
+        open.unified.write(b"\n", &dir.unified())?;
+    }
+    job.state.borrow_mut().items.lease(&[Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound }]);
+    open.items.push(ready);
+    Ok(Took::Added)
+}
+
+impl Drafting {
+    fn open(job: &Rc<Job>, dir: &BatchDir, first: &Ready) -> Result<Self, EngineError> {
+        create_dir(&dir.0)?;
+        let run = &job.spec.run;
+        let found = &job.deployments[first.deployment];
+        let limits = found.account.api.batches().map(|api| api.limits(first.kind));
+        let state = job.state.borrow();
+        let headroom = state.enqueued_max.map_or(u64::MAX, |most| most.saturating_sub(state.enqueued_tokens));
+        let items_max = limits.map_or(u32::MAX, |limits| limits.items_max).min(run.batch_items_max);
+        let bytes_max = limits.map_or(u64::MAX, |limits| limits.bytes_max).min(run.batch_bytes_max);
+        let inputs_max = limits.map_or(u64::MAX, |limits| limits.embedding_inputs_max);
+        Ok(Self {
+            deployment: first.deployment,
+            kind: first.kind,
+            pack: Pack::new(PackLimits { items_max, bytes_max, tokens_max: headroom, inputs_max }),
+            items: Vec::new(),
+            input: Writing::create(&dir.input())?,
+            unified: Writing::create(&dir.unified())?,
+            line: Vec::new(),
+        })
+    }
+
+    async fn finish(self, job: &Rc<Job>, sub: Sub, dir: &BatchDir) -> Result<Planned, EngineError> {
+        let (digest, bytes) = self.input.finish(&dir.input())?;
+        self.unified.finish(&dir.unified())?;
+        for path in [Some(dir.0.as_path()), dir.0.parent()].into_iter().flatten() {
+            sync_dir(path)?;
+        }
+        let found = &job.deployments[self.deployment];
+        let leases: Vec<Lease> = self.items.iter().map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound }).collect();
+        let mut submission = Submission::new(sub, job.no, Lane::Batch, SubmissionState::Staging, job.clock.row_ms());
+        submission.provider.clone_from(&found.row.provider);
+        submission.account.clone_from(&found.account.id);
+        submission.model.clone_from(&found.pinned);
+        self.kind.name().clone_into(&mut submission.kind);
+        submission.reserved = leases.iter().map(|lease| lease.bound).sum::<UsdNanos>();
+        submission.segment = job.next_segment.replace(job.next_segment.get() + 1);
+        submission.items = u32::try_from(leases.len()).unwrap_or(u32::MAX);
+        submission.input_digest = Some(digest);
+        submission.input_bytes = bytes;
+        submission.epoch = job.epoch;
+        let mut reserved = Moved::default();
+        let mut by_tags: HashMap<u32, (u32, UsdNanos)> = HashMap::new();
+        for ready in &self.items {
+            let entry = by_tags.entry(ready.tags).or_default();
+            entry.0 += 1;
+            entry.1 += ready.bound;
+        }
+        for (tags, (items, bound)) in by_tags {
+            reserved.add(LedgerKind::Reserve, None, At { lane: Some(Lane::Batch), deployment: self.deployment, tags, sub: Some(sub) }, items, bound);
+        }
+        job.settle_pending()?;
+        let mut tx = Tx::new(job.no);
+        tx.submissions.push((submission.clone(), Some(leases)));
+        tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
+        job.commit(tx, Urgency::Now).await?;
+        let mut state = job.state.borrow_mut();
+        state.tally.batches += 1;
+        state.tally.requests_sent += self.items.len() as u64;
+        state.enqueued_tokens += self.pack.tokens;
+        drop(state);
+        Ok(Planned { submission, kind: self.kind, items: self.items })
+    }
+}

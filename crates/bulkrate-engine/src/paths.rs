@@ -1,0 +1,127 @@
+//! Where things lie under the state directory. Only generated names become paths.
+//!
+//! ```text
+//! .bulkrate/
+//!   state.db                       decisions (bulkrate-store)
+//!   jobs/<job>/requests.jsonl      one sealed unified request per leader, in item order
+//!   jobs/<job>/results.jsonl       segment 0: answers of calls, of the cache, and invalid items
+//!   jobs/<job>/source.spool        what was read from standard input
+//!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
+//!   cache/<job>.keys               sorted keys of a finished job's good answers
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use bulkrate_core::ids::Sub;
+
+use crate::EngineError;
+
+/// The folder of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobDir(pub PathBuf);
+
+impl JobDir {
+    #[must_use]
+    pub fn of(state_dir: &Path, job: &str) -> Self {
+        Self(state_dir.join("jobs").join(job))
+    }
+
+    #[must_use]
+    pub fn requests(&self) -> PathBuf {
+        self.0.join("requests.jsonl")
+    }
+
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.0.join("results.jsonl")
+    }
+
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.0.join("source.spool")
+    }
+
+    #[must_use]
+    pub fn batch(&self, sub: Sub) -> BatchDir {
+        BatchDir(self.0.join("batches").join(sub.to_string()))
+    }
+}
+
+/// The folder of one batch: the four files that show all that went over the wire, and the error file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchDir(pub PathBuf);
+
+impl BatchDir {
+    #[must_use]
+    pub fn unified(&self) -> PathBuf {
+        self.0.join("unified.jsonl")
+    }
+
+    #[must_use]
+    pub fn input(&self) -> PathBuf {
+        self.0.join("input.jsonl")
+    }
+
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.0.join("output.jsonl")
+    }
+
+    #[must_use]
+    pub fn errors(&self) -> PathBuf {
+        self.0.join("errors.jsonl")
+    }
+
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.0.join("results.jsonl")
+    }
+}
+
+#[must_use]
+pub fn cache_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("cache")
+}
+
+/// Names what was being done to which path.
+pub(crate) fn io_error<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> EngineError + use<'p> {
+    move |source| EngineError::Io { what, path: path.display().to_string(), source }
+}
+
+/// A folder that only its owner can enter.
+pub(crate) fn create_dir(path: &Path) -> Result<(), EngineError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(io_error("could not create", path))
+}
+
+/// A file that only its owner can read, opened for reading and writing; emptied if `truncate`.
+pub(crate) fn open_file(path: &Path, truncate: bool) -> Result<File, EngineError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(truncate);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(io_error("could not open", path))
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), EngineError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(io_error("could not sync", path))
+}
+
+/// Bytes under a folder.
+#[must_use]
+pub fn disk_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,57 @@
+//! What a job would cost and how long it would take, before anything is sent.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use serde::Serialize;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    pub job: String,
+    pub name: String,
+    /// `provider/model` as pinned; several when lines or rules name their own.
+    pub models: Vec<ModelPlan>,
+    pub records: u64,
+    /// Items that will be asked: neither duplicates, nor answered already, nor invalid.
+    pub requests: u64,
+    pub duplicates: u64,
+    pub cached: u64,
+    pub invalid: u64,
+    pub skipped_lines: u64,
+    /// Every lane, chosen or not.
+    pub lanes: Vec<LanePlan>,
+    pub lane: Lane,
+    pub why: String,
+    /// What all items would cost one by one in the sync lane.
+    pub naive: UsdNanos,
+    /// The hard cap the job will run under.
+    pub cap: Option<UsdNanos>,
+    pub cap_is_default: bool,
+    /// Already spent by this job, when it is resumed.
+    pub spent: UsdNanos,
+    pub warnings: Vec<String>,
+    /// How items were read: `csv table`, `unified requests`, `openai batch lines`...
+    pub shape: String,
+    pub priced: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelPlan {
+    pub model: String,
+    pub requests: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub max_output_tokens: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LanePlan {
+    pub lane: Lane,
+    /// Why the lane cannot be used; `None` when it can.
+    pub unavailable: Option<String>,
+    pub expected: UsdNanos,
+    pub p95: UsdNanos,
+    pub worst: UsdNanos,
+    /// How long it would take, roughly; `None` when nothing is known.
+    pub seconds: Option<u64>,
+    pub batches: Option<u64>,
+}

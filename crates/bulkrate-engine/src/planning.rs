@@ -1,0 +1,213 @@
+//! From what a source holds to what it would cost: every lane side by side, and the one that is chosen.
+
+use bulkrate_core::budget::{Budget, Cap, Scope};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::{LaneChoice, LanePrices, Priority, choose_lane};
+use bulkrate_core::price::{Quote, Ratios};
+use bulkrate_store::Spent;
+
+use crate::EngineError;
+use crate::deployment::Deployment;
+use crate::plan::{LanePlan, ModelPlan, Plan};
+use crate::prepare::{Checkpoint, ModelStats};
+use crate::spec::{JobSpec, RunSpec};
+
+/// Typical time of a batch, for the plan; the provider promises 24 hours and most end within one.
+const BATCH_SECONDS: u64 = 3_600;
+/// A call's latency and places, assumed for the plan while nothing is known.
+const CALL_SECONDS: u64 = 2;
+
+/// What a plan is made from.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub job: &'a str,
+    pub spec: &'a JobSpec,
+    pub checkpoint: &'a Checkpoint,
+    pub deployments: &'a [Deployment],
+    pub cached: u64,
+    /// What the job itself has spent so far.
+    pub spent: Spent,
+    /// Leaders without an outcome, when the job is resumed.
+    pub open: Option<u64>,
+    pub now_us: u64,
+    pub warnings: Vec<String>,
+}
+
+/// Makes the plan and chooses the lane.
+pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
+    let Facts { spec, checkpoint, .. } = facts;
+    let stats = &checkpoint.stats;
+    let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
+    let requests = facts.open.unwrap_or(leaders.saturating_sub(facts.cached));
+    let share = |amount: UsdNanos| scaled(amount, requests, leaders);
+    let mut lanes = Vec::new();
+    for lane in Lane::ALL {
+        let quote = quote(facts, lane)?;
+        let unavailable = facts.deployments.iter().filter(|found| stats.models.iter().any(|model| model.model == found.pinned)).find_map(|found| found.unavailable(lane));
+        lanes.push(LanePlan {
+            lane,
+            unavailable,
+            expected: share(quote.expected),
+            p95: share(quote.p95),
+            worst: share(quote.worst),
+            seconds: Some(seconds(&spec.run, lane, requests)),
+            batches: (lane == Lane::Batch).then(|| requests.div_ceil(u64::from(spec.run.batch_items_max).max(1))),
+        });
+    }
+    let (lane, why) = choose(facts, &lanes, requests)?;
+    let priced = facts.deployments.iter().all(|found| found.priced);
+    let chosen = lanes.iter().find(|plan| plan.lane == lane);
+    let cap_is_default = spec.run.budget.is_none();
+    let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, facts)));
+    let sync = lanes.iter().find(|plan| plan.lane == Lane::Sync).map_or(UsdNanos::ZERO, |plan| plan.expected);
+    let answered = requests + stats.duplicates + facts.cached;
+    Ok(Plan {
+        job: facts.job.to_owned(),
+        name: spec.name.clone(),
+        models: stats.models.iter().map(model_plan).collect(),
+        records: stats.records,
+        requests,
+        duplicates: stats.duplicates,
+        cached: facts.cached,
+        invalid: stats.invalid,
+        skipped_lines: stats.skipped,
+        naive: scaled(sync, answered, requests),
+        lanes,
+        lane,
+        why,
+        cap,
+        cap_is_default,
+        spent: facts.spent.settled,
+        warnings: facts.warnings.clone(),
+        shape: checkpoint.shape.name().to_owned(),
+        priced,
+    })
+}
+
+fn model_plan(stats: &ModelStats) -> ModelPlan {
+    let output = stats.choice_bytes.map_or(u64::from(stats.output_max).min(256), |bytes| bytes / 4 + 4);
+    ModelPlan {
+        model: stats.model.clone(),
+        requests: stats.items,
+        input_tokens: stats.bytes / 4,
+        output_tokens: output * stats.items,
+        max_output_tokens: stats.output_max,
+    }
+}
+
+/// The quote of all leaders in one lane; zero where no price is known.
+fn quote(facts: &Facts<'_>, lane: Lane) -> Result<Quote, EngineError> {
+    let mut total = Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
+    let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
+    for stats in &facts.checkpoint.stats.models {
+        let Some(found) = facts.deployments.iter().find(|found| found.pinned == stats.model) else { continue };
+        let Some(rates) = found.row.rates(lane) else { continue };
+        let quote = bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &stats.shape(reasoning))
+            .ok_or_else(|| EngineError::Internal("the worst case is larger than the ledger can hold".to_owned()))?;
+        total.expected = total.expected.saturating_add(quote.expected);
+        total.p95 = total.p95.saturating_add(quote.p95);
+        total.worst = total.worst.saturating_add(quote.worst);
+    }
+    Ok(total)
+}
+
+/// 1.5 times the P95, and never so little that single requests could not be reserved.
+fn default_cap(chosen: Option<&LanePlan>, facts: &Facts<'_>) -> UsdNanos {
+    let p95 = chosen.map_or(UsdNanos::ZERO, |plan| plan.p95);
+    let leaders: u64 = facts.checkpoint.stats.models.iter().map(|model| model.items).sum();
+    let worst_one = chosen.map_or(UsdNanos::ZERO, |plan| UsdNanos(plan.worst.0 / i64::try_from(leaders.max(1)).unwrap_or(i64::MAX) + 1));
+    let base = UsdNanos(p95.0.saturating_add(p95.0 / 2)).max(worst_one.times(leaders.min(100) * 2));
+    let spent = facts.spent;
+    base.saturating_add(spent.settled).saturating_add(spent.doubt).saturating_add(spent.reserved)
+}
+
+fn seconds(run: &RunSpec, lane: Lane, requests: u64) -> u64 {
+    match lane {
+        Lane::Batch => BATCH_SECONDS,
+        Lane::Flex | Lane::Sync => {
+            let paced = run.rpm.map_or(0, |rpm| requests.saturating_mul(60) / rpm.max(1));
+            let placed = requests.saturating_mul(CALL_SECONDS).div_ceil(u64::from(run.concurrency_max).clamp(1, 200));
+            paced.max(placed).max(CALL_SECONDS.min(requests))
+        }
+    }
+}
+
+fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane, String), EngineError> {
+    let find = |lane: Lane| lanes.iter().find(|plan| plan.lane == lane);
+    let refused = |lane: Lane, plan: Option<&LanePlan>| {
+        plan.and_then(|plan| plan.unavailable.clone()).map(|why| EngineError::LaneUnavailable { lane: lane.name(), why })
+    };
+    if let Some(lane) = facts.spec.run.lane {
+        return match refused(lane, find(lane)) {
+            Some(error) => Err(error),
+            None => Ok((lane, "as asked".to_owned())),
+        };
+    }
+    let available = |lane: Lane| find(lane).is_some_and(|plan| plan.unavailable.is_none());
+    let price = |lane: Lane| find(lane).filter(|plan| plan.unavailable.is_none()).map(|plan| plan.expected);
+    let run = &facts.spec.run;
+    let rate = run.rpm.map_or(0.0, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
+    let (lane, why) = choose_lane(&LaneChoice {
+        now_us: facts.now_us,
+        deadline_us: run.deadline_ms.map(|ms| ms.saturating_mul(1_000)),
+        items: requests,
+        priority: if run.high_priority { Priority::Fast } else { Priority::Cheap },
+        prices: LanePrices { batch: price(Lane::Batch), flex: price(Lane::Flex), sync: price(Lane::Sync) },
+        items_per_s: rate,
+        latency_p99_us: 20_000_000,
+        batch_available: available(Lane::Batch),
+        flex_available: available(Lane::Flex),
+    });
+    match refused(lane, find(lane)) {
+        Some(error) => Err(error),
+        None => Ok((lane, why.to_owned())),
+    }
+}
+
+/// `amount` x `part` / `whole`, rounded up.
+fn scaled(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
+    if whole == 0 || part == whole {
+        return amount;
+    }
+    let scaled = (i128::from(amount.0) * i128::from(part)).div_euclid(i128::from(whole));
+    UsdNanos(i64::try_from(scaled).unwrap_or(i64::MAX))
+}
+
+/// Decision 4: admission compares the P95 (strict: the worst case) of the chosen lane with the budget.
+pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
+    let Some(budget) = spec.run.budget else { return Ok(()) };
+    if !plan.priced {
+        let model = plan.models.first().map_or_else(String::new, |model| model.model.clone());
+        return Err(EngineError::Unpriced { model, budget });
+    }
+    let Some(chosen) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) else { return Ok(()) };
+    let (needed, basis) = if spec.run.strict { (chosen.worst, "its worst case") } else { (chosen.p95, "the 95th percentile of the estimate") };
+    let needed = needed.saturating_add(plan.spent);
+    if needed > budget {
+        return Err(EngineError::BudgetTooSmall { budget, needed, short: needed - budget, basis });
+    }
+    Ok(())
+}
+
+/// Every cap of the job, with what other jobs of the period hold against it.
+pub(crate) fn budget(spec: &JobSpec, plan: &Plan, job: Spent, day: Spent, month: Spent) -> Budget {
+    let mut caps = Vec::new();
+    if let Some(limit) = plan.cap {
+        caps.push(Cap::new(Scope::Job, limit));
+    }
+    for (scope, limit, spent) in [(Scope::Day, spec.run.budget_daily, day), (Scope::Month, spec.run.budget_monthly, month)] {
+        if let Some(limit) = limit {
+            caps.push(Cap { scope, limit, settled: spent.settled, reserved: spent.reserved, doubt: spent.doubt });
+        }
+    }
+    for (tag, limit) in &spec.run.budget_tags {
+        let carried = tag.split_once('=').is_some_and(|(key, value)| spec.tags.get(key).is_some_and(|own| own == value));
+        if carried {
+            caps.push(Cap { settled: job.settled, reserved: job.reserved, doubt: job.doubt, ..Cap::new(Scope::Tag(tag.clone()), *limit) });
+        }
+    }
+    let mut budget = Budget { caps, per_request: spec.run.budget_per_request, ..Budget::default() };
+    budget.restore(job.settled, job.reserved, job.doubt);
+    budget
+}

@@ -1,0 +1,15 @@
+//! Source -> sealed requests: reads every record, checks it, seals it, finds its equals. Nothing is spent here.
+//!
+//! One pass, constant memory but for the dedup index. The pass leaves `requests.jsonl`, the item records and a
+//! checkpoint; a crash in the middle starts the pass again, as nothing was sent yet.
+
+mod shape;
+mod ids;
+mod keys;
+mod pass;
+mod raw;
+
+pub(crate) use pass::{Checkpoint, ModelStats, Pass};
+pub(crate) use shape::Shape;
+pub(crate) use pass::request_shape_of;
+pub(crate) use raw::{RAW_TAIL, RawLine};

@@ -1,0 +1,84 @@
+//! What became of a job.
+
+use std::collections::BTreeMap;
+
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::money::UsdNanos;
+use serde::Serialize;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Every item has an outcome and the results are written.
+    Finished,
+    /// Left by the user; batches go on at the provider.
+    Detached,
+    /// Stopped at once by the user.
+    Aborted,
+    Cancelled,
+    /// Every further item would have failed the same way.
+    Halted,
+    /// The budget does not cover what is left.
+    BudgetExhausted,
+    /// Only submissions in doubt are left, and the operator must decide.
+    InDoubt,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub job: String,
+    pub name: String,
+    pub ending: Ending,
+    /// Why, when it is not `Finished`.
+    pub reason: Option<String>,
+    pub halted_by: Option<String>,
+    pub items: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    /// Items without an outcome yet.
+    pub open: u64,
+    /// Of the succeeded: how they were answered.
+    pub duplicates: u64,
+    pub cached: u64,
+    pub failures: BTreeMap<String, u64>,
+    pub spent: UsdNanos,
+    pub in_doubt: UsdNanos,
+    pub reserved: UsdNanos,
+    /// What all answered items would have cost one by one in the sync lane.
+    pub naive: UsdNanos,
+    /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`.
+    pub saved: BTreeMap<String, UsdNanos>,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub requests_sent: u64,
+    pub rate_limited: u64,
+    pub batches: u64,
+    pub seconds: f64,
+    pub output: Option<String>,
+    pub state_dir: String,
+    /// In flight when the run was stopped at once, and their price at most.
+    pub in_flight: u64,
+    pub in_flight_bound: UsdNanos,
+    /// Share of failed items is above the threshold.
+    pub above_threshold: bool,
+    pub estimated_usage: u64,
+}
+
+impl Report {
+    /// The exit code of decision 29.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.ending {
+            Ending::Detached | Ending::Aborted => 130,
+            Ending::BudgetExhausted => 3,
+            Ending::InDoubt => 6,
+            Ending::Halted => self.halted_by.as_deref().and_then(|class| class.parse::<FailureClass>().ok()).map_or(1, FailureClass::exit_code),
+            Ending::Cancelled => 5,
+            Ending::Finished if self.above_threshold => 1,
+            Ending::Finished if self.failed > 0 => 5,
+            Ending::Finished => 0,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! One line of a results file: the unified result of one attempt at one item, without the user's id.
+//!
+//! ```json
+//! {"item":7,"attempt":1,"status":"succeeded","response":{"text":"spam","finish_reason":"stop"},"usage":{...},
+//!  "cost_usd":"0.00001","provider":"openai","model":"gpt-6-luna-2026-09-30","lane":"batch"}
+//! ```
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use bulkrate_core::answer::{Failure, Finish};
+use bulkrate_core::collect::{Checked, Flaw};
+use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::request::{Text, write_json_text};
+use bulkrate_core::usage::Usage;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What every line starts and ends with.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    pub ordinal: Ordinal,
+    pub attempt: u8,
+    pub provider: &'a str,
+    pub model: &'a str,
+    /// `batch`, `flex`, `sync`, `cache` or `prepare`.
+    pub via: &'a str,
+    pub cost: UsdNanos,
+    pub usage: Option<&'a Usage>,
+}
+
+/// Evidence of a failure is kept up to this length.
+const EVIDENCE_BYTES_MAX: usize = 4_096;
+
+/// Appends the line of a good answer.
+pub fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
+    open(frame, "succeeded", out);
+    out.extend_from_slice(b",\"response\":{");
+    match checked {
+        Checked::Text(text) => field("text", text, out),
+        Checked::Choice(choice) => field("text", choice, out),
+        Checked::Json(json) => raw("parsed", json, out),
+        Checked::VectorBase64(text) => field("embedding", text, out),
+        Checked::VectorNumbers(json) => raw("embedding", json, out),
+    }
+    out.extend_from_slice(b",\"finish_reason\":\"");
+    out.extend_from_slice(finish.name().as_bytes());
+    out.extend_from_slice(b"\"}");
+    close(frame, out);
+}
+
+/// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
+pub fn write_bad(frame: Frame<'_>, class: FailureClass, message: &str, provider_code: Option<&str>, answer: Option<&str>, out: &mut Vec<u8>) {
+    let status = match class {
+        FailureClass::Expired => "expired",
+        FailureClass::CancelledByUser => "cancelled",
+        _ => "errored",
+    };
+    open(frame, status, out);
+    out.extend_from_slice(b",\"error\":{");
+    field("class", class.name(), out);
+    out.push(b',');
+    field("message", cut(message), out);
+    if let Some(code) = provider_code {
+        out.push(b',');
+        field("provider_code", cut(code), out);
+    }
+    raw(",retryable", if class.verdict() == Verdict::RetryLater { "true" } else { "false" }, out);
+    if let Some(answer) = answer {
+        out.push(b',');
+        field("answer", cut(answer), out);
+    }
+    out.push(b'}');
+    close(frame, out);
+}
+
+/// As [`write_bad`], from a failure of the provider.
+pub fn write_failure(frame: Frame<'_>, failure: &Failure, out: &mut Vec<u8>) {
+    write_bad(frame, failure.class, &failure.message, failure.provider_code.as_deref(), None, out);
+}
+
+/// As [`write_bad`], from an answer that was judged.
+pub fn write_flaw(frame: Frame<'_>, flaw: &Flaw, answer: &str, out: &mut Vec<u8>) {
+    write_bad(frame, flaw.class, &flaw.message, None, Some(answer), out);
+}
+
+fn cut(text: &str) -> &str {
+    if text.len() <= EVIDENCE_BYTES_MAX {
+        return text;
+    }
+    let mut end = EVIDENCE_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{{\"item\":{},\"attempt\":{},\"status\":\"{status}\"", frame.ordinal, frame.attempt);
+}
+
+fn close(frame: Frame<'_>, out: &mut Vec<u8>) {
+    if let Some(usage) = frame.usage {
+        let _ = write!(
+            out,
+            ",\"usage\":{{\"input_tokens\":{},\"cache_read_tokens\":{},\"cache_write_5m_tokens\":{},\"cache_write_1h_tokens\":{},\"output_tokens\":{},\"reasoning_tokens\":{}}}",
+            usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output, usage.reasoning
+        );
+    }
+    let _ = write!(out, ",\"cost_usd\":\"{}\",", frame.cost);
+    field("provider", frame.provider, out);
+    out.push(b',');
+    field("model", frame.model, out);
+    out.push(b',');
+    field("lane", frame.via, out);
+    out.extend_from_slice(b"}\n");
+}
+
+fn field(name: &str, text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    write_json_text(text, out);
+}
+
+/// `name` may begin with a comma.
+fn raw(name: &str, json: &str, out: &mut Vec<u8>) {
+    let name = match name.strip_prefix(',') {
+        None => name,
+        Some(rest) => {
+            out.push(b',');
+            rest
+        }
+    };
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(json.as_bytes());
+}
+
+/// A line, read back.
+#[derive(Debug, Deserialize)]
+pub struct ResultLine<'a> {
+    pub item: Ordinal,
+    pub attempt: u8,
+    #[serde(borrow)]
+    pub status: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub response: Option<ResponseLine<'a>>,
+    #[serde(borrow, default)]
+    pub error: Option<ErrorLine<'a>>,
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    #[serde(borrow)]
+    pub cost_usd: Text<'a>,
+    #[serde(borrow)]
+    pub provider: Text<'a>,
+    #[serde(borrow)]
+    pub model: Text<'a>,
+    #[serde(borrow)]
+    pub lane: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ResponseLine<'a> {
+    #[serde(borrow, default)]
+    pub text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub parsed: Option<&'a RawValue>,
+    /// Base64 text or an array of numbers.
+    #[serde(borrow, default)]
+    pub embedding: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub finish_reason: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ErrorLine<'a> {
+    #[serde(borrow)]
+    pub class: Text<'a>,
+    #[serde(borrow)]
+    pub message: Text<'a>,
+    #[serde(borrow, default)]
+    pub provider_code: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub answer: Option<Text<'a>>,
+}
+
+impl<'a> ResultLine<'a> {
+    /// Reads one line, with or without its newline.
+    pub fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn frame(usage: Option<&Usage>) -> Frame<'_> {
+        Frame { ordinal: 7, attempt: 2, provider: "openai", model: "m\"1", via: "batch", cost: UsdNanos(75), usage }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let usage = Usage { input: 3, output: 2, ..Usage::default() };
+        let mut out = Vec::new();
+        write_good(frame(Some(&usage)), &Checked::Text("a\n\"b\"".into()), Finish::Stop, &mut out);
+        let line = ResultLine::parse(&out).unwrap();
+        assert_eq!((line.item, line.attempt, &*line.status, &*line.cost_usd, &*line.model), (7, 2, "succeeded", "0.000000075", "m\"1"));
+        assert_eq!(&**line.response.unwrap().text.as_ref().unwrap(), "a\n\"b\"");
+        assert_eq!(line.usage, Some(usage));
+
+        out.clear();
+        write_bad(frame(None), FailureClass::Transient, "no \"luck\"", Some("500"), None, &mut out);
+        let line = ResultLine::parse(&out).unwrap();
+        let error = line.error.unwrap();
+        assert_eq!((&*error.class, &*error.message, error.provider_code.as_deref()), ("transient", "no \"luck\"", Some("500")));
+        assert!(out.ends_with(b"}\n") && line.usage.is_none());
+    }
+
+    #[test]
+    fn json_answers_stay_json() {
+        let mut out = Vec::new();
+        write_good(frame(None), &Checked::Json(r#"{"n":1}"#.into()), Finish::Stop, &mut out);
+        assert_eq!(ResultLine::parse(&out).unwrap().response.unwrap().parsed.unwrap().get(), r#"{"n":1}"#);
+    }
+
+    #[test]
+    fn evidence_is_cut_between_characters() {
+        let mut out = Vec::new();
+        write_bad(frame(None), FailureClass::Empty, &"é".repeat(5_000), None, None, &mut out);
+        assert!(ResultLine::parse(&out).unwrap().error.unwrap().message.len() <= EVIDENCE_BYTES_MAX);
+    }
+}

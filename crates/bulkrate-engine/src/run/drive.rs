@@ -1,0 +1,187 @@
+//! Runs the lanes of one job and watches over them: progress, orders, deadline, the end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::pace::switch_at;
+use bulkrate_store::fold::State as ItemState;
+use bulkrate_store::{Tx, Urgency, View};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::job::Job;
+use crate::EngineError;
+use crate::event::{Event, Progress};
+use crate::lane::pack::Planned;
+use crate::lane::{batch, calls};
+
+const TICK: Duration = Duration::from_millis(100);
+const PROGRESS_US: u64 = 250_000;
+const ORDERS_US: u64 = 1_000_000;
+/// Calls a second that are assumed for the end of a batch job while nothing is known.
+const RATE_ASSUMED: f64 = 10.0;
+const LATENCY_P99_US: u64 = 20_000_000;
+
+/// Works until every item has an outcome, or the job must stop.
+pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), EngineError> {
+    let mut lanes = vec![spawn_local(calls::run(Rc::clone(job)))];
+    let batches = job.home == Lane::Batch || !open.is_empty();
+    if batches {
+        lanes.push(spawn_local(batch::run(Rc::clone(job), open)));
+    }
+    let mut watch = Watch { progress_us: 0, orders_us: job.clock.us() };
+    while lanes.iter().any(|lane| !lane.is_finished()) {
+        watch.tick(job)?;
+        tokio::select! {
+            () = sleep(TICK) => {}
+            () = job.stop.changed() => {}
+            () = join_all(&mut lanes), if lanes.iter().any(tokio::task::JoinHandle::is_finished) => {}
+        }
+    }
+    for lane in lanes {
+        if let Err(error) = lane.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    if job.state.borrow().cancelled && !job.stop.is_detaching() {
+        cancel_rest(job);
+    }
+    finish(job).await
+}
+
+/// Yields once: a finished lane only has to be noticed.
+async fn join_all(_: &mut [tokio::task::JoinHandle<()>]) {
+    sleep(Duration::from_millis(2)).await;
+}
+
+struct Watch {
+    progress_us: u64,
+    orders_us: u64,
+}
+
+impl Watch {
+    fn tick(&mut self, job: &Rc<Job>) -> Result<(), EngineError> {
+        let now_us = job.clock.us();
+        if now_us >= self.orders_us + ORDERS_US {
+            self.orders_us = now_us;
+            take_orders(job)?;
+            switch_lanes(job, now_us);
+        }
+        if now_us >= self.progress_us + PROGRESS_US {
+            self.progress_us = now_us;
+            job.tell(&Event::Progress { progress: &progress(job) });
+        }
+        end_if_stuck(job);
+        Ok(())
+    }
+}
+
+/// Orders that other commands left for this job.
+fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
+    let orders = job.reader.orders()?;
+    let mine: Vec<u64> = orders.iter().filter(|order| order.order.job == job.no && order.order.verb == "cancel").map(|order| order.no).collect();
+    if mine.is_empty() {
+        return Ok(());
+    }
+    let mut tx = Tx::new(job.no);
+    tx.orders_done = mine;
+    job.writer.send(tx, Urgency::Now, Box::new(|_| {}));
+    job.state.borrow_mut().cancelled = true;
+    job.tell(&Event::Note { message: "the job is being cancelled; what is finished is collected" });
+    job.changed.notify_waiters();
+    Ok(())
+}
+
+/// Near the deadline what is left of a batch job goes to the sync lane.
+fn switch_lanes(job: &Rc<Job>, now_us: u64) {
+    let Some(deadline_ms) = job.spec.run.deadline_ms else { return };
+    let mut state = job.state.borrow_mut();
+    if job.home != Lane::Batch || state.switched || state.open() == 0 || job.deployments[0].account.api.calls().is_none() {
+        return;
+    }
+    let rate = job.spec.run.rpm.map_or(RATE_ASSUMED, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
+    if now_us >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US) {
+        state.switched = true;
+        drop(state);
+        job.alert("deadline-switch", "the deadline is near: open batches are cancelled, what they finished is collected, the rest runs in the sync lane");
+        job.changed.notify_waiters();
+    }
+}
+
+/// Ends a run that waits for something that cannot come.
+fn end_if_stuck(job: &Rc<Job>) {
+    let mut state = job.state.borrow_mut();
+    if state.over || state.calls_in_flight > 0 || !state.batches.is_empty() && state.batches.len() as u64 > state.unresolved {
+        return;
+    }
+    let counts = state.items.counts();
+    let waiting = counts.of(ItemState::Queued) + counts.of(ItemState::Retry);
+    let budget_spent = state.blocked.is_some() && waiting > 0;
+    let only_doubt = waiting == 0 && state.unresolved > 0;
+    let limited = waiting > 0 && state.call_retries.is_empty() && state.batch_retries.is_empty() && state.items.next_waiting(state.cursor).is_none_or(|next| next >= state.end);
+    if budget_spent || only_doubt || limited {
+        state.over = true;
+        drop(state);
+        job.changed.notify_waiters();
+    }
+}
+
+fn cancel_rest(job: &Rc<Job>) {
+    let waiting: Vec<u32> = job.state.borrow().items.iter().filter(|(_, item)| item.state.is_waiting()).map(|(ordinal, _)| ordinal).collect();
+    for ordinal in waiting {
+        job.bury(ordinal, job.home, FailureClass::CancelledByUser, "the job was cancelled before the item ran");
+    }
+}
+
+/// The last commit of a run.
+async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
+    if let Some(error) = job.state.borrow_mut().failed.take() {
+        return Err(error);
+    }
+    job.settle_pending()?;
+    job.commit(Tx::new(job.no), Urgency::Now).await?;
+    job.tell(&Event::Progress { progress: &progress(job) });
+    Ok(())
+}
+
+pub(crate) fn progress(job: &Job) -> Progress {
+    let state = job.state.borrow();
+    let counts = state.items.counts();
+    let elapsed_ms = job.clock.us() / 1_000;
+    let done = state.tally.succeeded + state.tally.failed - state.tally.duplicates.min(state.tally.succeeded);
+    let per_second = if elapsed_ms > 0 { ratio(done, elapsed_ms) * 1_000.0 } else { 0.0 };
+    let open = counts.open();
+    let mut batches: Vec<_> = state.batches.values().cloned().collect();
+    batches.sort_by(|left, right| left.sub.cmp(&right.sub));
+    Progress {
+        job: job.id.clone(),
+        items: counts.total(),
+        succeeded: state.tally.succeeded,
+        failed: state.tally.failed,
+        duplicates: state.tally.duplicates,
+        cached: state.tally.cached,
+        in_flight: counts.of(ItemState::Leased),
+        waiting: counts.of(ItemState::Queued) + counts.of(ItemState::Retry),
+        retries: state.tally.retries,
+        rate_limited: state.tally.rate_limited,
+        spent: state.budget.settled,
+        reserved: state.budget.reserved,
+        in_doubt: state.budget.doubt,
+        budget: state.budget.caps.first().map(|cap| cap.limit),
+        naive: state.tally.naive,
+        items_per_second: per_second,
+        eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0).then(|| elapsed_ms.saturating_mul(open) / done),
+        elapsed_ms,
+        lane: Some(job.home),
+        batches,
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+fn ratio(left: u64, right: u64) -> f64 {
+    left as f64 / right as f64
+}

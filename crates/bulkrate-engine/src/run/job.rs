@@ -1,0 +1,374 @@
+//! The state of one running job, owned by the engine's one async thread.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use std::sync::Arc;
+
+use bulkrate_core::budget::{Budget, OverBudget};
+use bulkrate_core::collect::Expectation;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::{Ordinal, Sub};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::rng::SplitMix64;
+use bulkrate_core::price::Ratios;
+use bulkrate_core::request::Kind;
+use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
+use bulkrate_store::fold::ItemStates;
+use bulkrate_store::{LedgerEntry, Outcome, SqliteReader, StoreError, Tx, Urgency, View, Writer};
+use tokio::sync::{Notify, oneshot};
+
+use super::clock::Clock;
+use super::ledger::Moved;
+use super::requests::{Draft, Requests};
+use super::results::Results;
+use crate::EngineError;
+use crate::deployment::Deployment;
+use crate::event::{BatchLine, Event, Observer};
+use crate::paths::JobDir;
+use crate::spec::JobSpec;
+use crate::stop::Stop;
+
+/// What lanes share. Interior mutability is never held across an await.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub no: u32,
+    pub id: String,
+    pub inst: String,
+    pub epoch: u64,
+    pub spec: JobSpec,
+    pub dir: JobDir,
+    pub writer: Writer,
+    pub reader: SqliteReader,
+    pub deployments: Vec<Deployment>,
+    /// The lane that the job was given or chose.
+    pub home: Lane,
+    pub ladder: Ladder,
+    pub clock: Clock,
+    pub observer: Arc<dyn Observer>,
+    pub stop: Stop,
+    pub requests: RefCell<Requests>,
+    /// Segment 0: what calls bring.
+    pub results: RefCell<Results>,
+    pub state: RefCell<State>,
+    /// Something changed that a waiting lane may want to see.
+    pub changed: Notify,
+    pub expectations: RefCell<HashMap<String, Arc<Expectation>>>,
+    pub next_segment: Cell<u32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub items: ItemStates,
+    pub budget: Budget,
+    pub trouble: HashMap<Ordinal, Trouble>,
+    /// Items that share a leader's outcome; only leaders that have any.
+    pub followers: HashMap<Ordinal, u32>,
+    /// Items that wait for another call.
+    pub call_retries: BinaryHeap<Reverse<Retry>>,
+    /// Items that wait for another batch.
+    pub batch_retries: BinaryHeap<Reverse<Retry>>,
+    /// The next item that may never have run.
+    pub cursor: Ordinal,
+    /// Items at and beyond this are not run (`--limit`).
+    pub end: Ordinal,
+    pub meter: FailureMeter,
+    pub halted: Option<Halt>,
+    pub failed: Option<EngineError>,
+    pub blocked: Option<OverBudget>,
+    /// The deadline came near: what is left goes to the sync lane.
+    pub switched: bool,
+    pub cancelled: bool,
+    /// The deployment that stands in, by deployment; moved on when one becomes unavailable.
+    pub active: Vec<usize>,
+    pub ratios: Vec<Ratios>,
+    pub moved: Moved,
+    pub outcomes: Vec<Outcome>,
+    pub rng: SplitMix64,
+    pub batches: HashMap<Sub, BatchLine>,
+    pub tally: Tally,
+    pub calls_in_flight: u64,
+    pub calls_bound: UsdNanos,
+    /// Batches whose doubt only the operator can settle.
+    pub unresolved: u64,
+    pub canary_done: bool,
+    /// Nothing more can happen in this run: the budget is used up, or only the operator can go on.
+    pub over: bool,
+    /// Input tokens in batches that have not ended.
+    pub enqueued_tokens: u64,
+    pub enqueued_max: Option<u64>,
+    pub batch_not_before_us: u64,
+}
+
+/// Failures of one item, and the raised output maximum if it was cut.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trouble {
+    pub attempts: Attempts,
+    pub max_tokens: Option<u32>,
+    pub waiting_since_us: Option<u64>,
+    /// The last attempt was cut at its output maximum, in an earlier run.
+    pub cut: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Retry {
+    pub due_us: u64,
+    pub ordinal: Ordinal,
+    pub lane: Lane,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Halt {
+    pub class: FailureClass,
+    pub message: String,
+}
+
+/// Counts of this run and of what earlier runs of the job left.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub duplicates: u64,
+    pub cached: u64,
+    pub retries: u64,
+    pub rate_limited: u64,
+    pub requests_sent: u64,
+    pub batches: u64,
+    pub naive: UsdNanos,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub estimated: u64,
+}
+
+/// An item that is about to be leased.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub ordinal: Ordinal,
+    pub attempt: u8,
+    pub bound: UsdNanos,
+    pub deployment: usize,
+    pub kind: Kind,
+    pub tags: u32,
+    pub max_tokens: u32,
+    /// Bytes of the canonical form.
+    pub bytes: u64,
+    pub expectation: Arc<Expectation>,
+}
+
+/// Why an item cannot be sent in a lane.
+#[derive(Debug)]
+pub(crate) enum NotReady {
+    /// The item ends here.
+    Unsupported(String),
+    Engine(EngineError),
+}
+
+impl From<EngineError> for NotReady {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl Job {
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        self.observer.event(event);
+    }
+
+    pub(crate) fn alert(&self, code: &str, message: &str) {
+        self.tell(&Event::Alert { code, message });
+    }
+
+    /// Reads an item, writes its provider body to `body` and prices its bound.
+    pub(crate) fn ready(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
+        let mut requests = self.requests.borrow_mut();
+        let sealed = requests.get(&self.reader, ordinal)?;
+        let draft = sealed.draft()?;
+        let state = self.state.borrow();
+        let named = self.deployments.iter().position(|known| known.pinned == draft.model());
+        let named = named.ok_or_else(|| EngineError::Internal(format!("model `{}` of item {} is not set up", draft.model(), ordinal + 1)))?;
+        let deployment = state.active[named];
+        let trouble = state.trouble.get(&ordinal);
+        let raised = trouble.and_then(|trouble| trouble.max_tokens);
+        let asked = draft.max_tokens();
+        let raised = raised.or_else(|| trouble.filter(|trouble| trouble.cut).map(|_| asked.saturating_mul(4)));
+        let max_tokens = raised.unwrap_or(asked);
+        let attempt = state.items.get(ordinal).map_or(0, |item| item.batch_attempts + item.call_attempts) + 1 + trouble.map_or(0, |trouble| trouble.attempts.waits % 8);
+        drop(state);
+        let found = &self.deployments[deployment];
+        encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
+        let bytes = sealed.canonical_len();
+        let (images, messages) = match &draft {
+            Draft::Unified(request) => (request.blobs(), request.messages.len() as u64 + 1),
+            Draft::Raw(line) => (line.body.matches("\"image_url\"").count() as u64, line.body.matches("\"role\"").count() as u64),
+        };
+        let shape = crate::prepare::request_shape_of(bytes, messages, images, max_tokens);
+        let bound = found.bound(lane, &shape).ok_or_else(|| NotReady::Unsupported(format!("no price bound is known for `{}` in the {lane} lane", found.pinned)))?;
+        let expectation = self.expectation(&draft)?;
+        Ok(Ready { ordinal, attempt, bound, deployment, kind: draft.kind(), tags: sealed.tags, max_tokens, bytes, expectation })
+    }
+
+    /// What the answer to a request must be; schemas are compiled once.
+    fn expectation(&self, draft: &Draft<'_>) -> Result<Arc<Expectation>, EngineError> {
+        let Draft::Unified(request) = draft else { return Ok(self.known("", || Ok(Expectation::Text))?) };
+        let config = &request.generation_config;
+        match request.kind {
+            Kind::Embedding => self.known(&format!("embedding {:?}", config.dimensions), || Ok(Expectation::Embedding { dimensions: config.dimensions })),
+            Kind::Moderation => self.known("moderation", || Ok(Expectation::Moderation)),
+            Kind::Chat => match config.output_schema {
+                Some(schema) => self.known(schema.get(), || {
+                    Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec { code: "schema-invalid", what: "the schema".to_owned(), why: error.0 })
+                }),
+                None if config.choices.is_empty() => self.known("", || Ok(Expectation::Text)),
+                None => {
+                    let name = config.choices.iter().fold(String::from("choices"), |name, choice| name + "\u{1f}" + choice);
+                    self.known(&name, || Ok(Expectation::Choices(config.choices.iter().map(|choice| choice.to_string()).collect())))
+                }
+            },
+        }
+    }
+
+    fn known(&self, name: &str, make: impl FnOnce() -> Result<Expectation, EngineError>) -> Result<Arc<Expectation>, EngineError> {
+        if let Some(found) = self.expectations.borrow().get(name) {
+            return Ok(Arc::clone(found));
+        }
+        let made = Arc::new(make()?);
+        self.expectations.borrow_mut().insert(name.to_owned(), Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Commits and waits until it is durable.
+    pub(crate) async fn commit(&self, tx: Tx, urgency: Urgency) -> Result<(), EngineError> {
+        let (done, wait) = oneshot::channel();
+        self.writer.send(tx, urgency, Box::new(move |result: Result<(), Arc<StoreError>>| drop(done.send(result))));
+        match wait.await {
+            Ok(result) => result.map_err(|error| crate::error::stored(&error)),
+            Err(_) => Err(EngineError::Internal("the writer has stopped".to_owned())),
+        }
+    }
+
+    /// Everything moved since the last call, as ledger rows.
+    pub(crate) fn take_ledger(&self) -> Vec<LedgerEntry> {
+        self.state.borrow_mut().moved.take(self.no, self.clock.row_ms(), |place| self.names(place))
+    }
+
+    /// Provider and pinned model of a deployment, as the ledger names them.
+    pub(crate) fn names(&self, deployment: usize) -> (String, String) {
+        let found = &self.deployments[deployment];
+        (found.row.provider.clone(), found.pinned.clone())
+    }
+
+    /// Sends what has landed to the writer, so that a later commit finds it before itself.
+    pub(crate) fn settle_pending(&self) -> Result<(), EngineError> {
+        let mut tx = Tx::new(self.no);
+        tx.sync_first.extend(self.results.borrow_mut().flush()?);
+        tx.ledger = self.take_ledger();
+        tx.outcomes = std::mem::take(&mut self.state.borrow_mut().outcomes);
+        if !tx.outcomes.is_empty() || !tx.ledger.is_empty() {
+            self.writer.send(tx, Urgency::Landing, Box::new(|_| {})); // a failure here fails every later commit too
+        }
+        Ok(())
+    }
+
+    /// Prompt tokens of an item: by what this job has learned, else a quarter of its bytes.
+    pub(crate) fn prompt_tokens(&self, ready: &Ready) -> u64 {
+        let state = self.state.borrow();
+        let ratios = &state.ratios[ready.deployment];
+        if ratios.items >= 20 && ratios.bytes > 0 { ready.bytes * ratios.input / ratios.bytes } else { ready.bytes / 4 }
+    }
+
+    /// Where the last committed line of a segment starts; `None` if the segment is new.
+    pub(crate) fn last_place(&self, segment: u32) -> Result<Option<u64>, EngineError> {
+        let mut last = None;
+        self.reader.scan_outcomes(self.no, &mut |outcomes| {
+            let offsets = outcomes.iter().filter(|outcome| outcome.place.segment == segment).map(|outcome| outcome.place.offset);
+            last = last.max(offsets.max());
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(last)
+    }
+
+    /// Stops the job with an error of its own; nothing is sent after this.
+    pub(crate) fn fail(&self, error: EngineError) {
+        self.state.borrow_mut().failed.get_or_insert(error);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether nothing new may be leased.
+    pub(crate) fn is_closing(&self) -> bool {
+        let state = self.state.borrow();
+        self.stop.is_detaching() || state.halted.is_some() || state.failed.is_some() || state.cancelled || state.over
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.state.borrow_mut().rng.next_u64()
+    }
+
+    pub(crate) fn new_sub(&self) -> Sub {
+        let random = (u128::from(self.random()) << 64) | u128::from(self.random());
+        Sub::new(self.clock.unix_ms(), random)
+    }
+}
+
+/// Writes the provider's body of a request.
+fn encode(found: &Deployment, draft: &Draft<'_>, lane: Lane, max_tokens: Option<u32>, body: &mut Vec<u8>) -> Result<(), String> {
+    match draft {
+        Draft::Raw(line) => {
+            line.body(lane, body);
+            Ok(())
+        }
+        Draft::Unified(request) => {
+            let options = bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens };
+            found.account.api.wire().encode(request, options, body).map_err(|error| error.to_string())
+        }
+    }
+}
+
+impl State {
+    /// The next item for a call: a retry that is due, or a fresh one if `fresh`.
+    pub(crate) fn next_call(&mut self, now_us: u64, fresh: bool, home: Lane) -> Option<(Ordinal, Lane)> {
+        if let Some(due) = Self::due(&mut self.call_retries, &self.items, now_us) {
+            return Some(due);
+        }
+        if fresh { self.next_fresh().map(|ordinal| (ordinal, home)) } else { None }
+    }
+
+    /// The next item for a batch: a fresh one, or a retry that is due.
+    pub(crate) fn next_batched(&mut self, now_us: u64) -> Option<Ordinal> {
+        self.next_fresh().or_else(|| Self::due(&mut self.batch_retries, &self.items, now_us).map(|(ordinal, _)| ordinal))
+    }
+
+    fn due(retries: &mut BinaryHeap<Reverse<Retry>>, items: &ItemStates, now_us: u64) -> Option<(Ordinal, Lane)> {
+        while let Some(Reverse(retry)) = retries.peek().copied().filter(|Reverse(retry)| retry.due_us <= now_us) {
+            retries.pop();
+            if items.is_waiting(retry.ordinal) {
+                return Some((retry.ordinal, retry.lane));
+            }
+        }
+        None
+    }
+
+    /// Puts an item into the queue of its lane.
+    pub(crate) fn queue(&mut self, retry: Retry) {
+        match retry.lane {
+            Lane::Batch => self.batch_retries.push(Reverse(retry)),
+            Lane::Flex | Lane::Sync => self.call_retries.push(Reverse(retry)),
+        }
+    }
+
+    /// The next item that has never run.
+    pub(crate) fn next_fresh(&mut self) -> Option<Ordinal> {
+        let next = self.items.next_waiting(self.cursor)?;
+        if next >= self.end {
+            return None;
+        }
+        self.cursor = next + 1;
+        Some(next)
+    }
+
+    /// Items that have no outcome yet and will get one in this run.
+    pub(crate) fn open(&self) -> u64 {
+        self.items.counts().open()
+    }
+}

@@ -1,0 +1,380 @@
+//! What one reply means for its item: a receipt, a result line, and what comes next.
+//!
+//! Invariants
+//! - An outcome is booked only if it ends the lease it belongs to; what comes late changes nothing.
+//! - Every leased bound leaves the reservation exactly once: settled, released or doubted.
+
+use bulkrate_core::answer::{Answer, Body, Failure, Reading};
+use bulkrate_core::collect::{Checked, Flaw, check};
+use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::ids::{Ordinal, Sub};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Next};
+use bulkrate_core::usage::Usage;
+use bulkrate_store::fold::{Applied, State as ItemState};
+use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
+
+use super::job::{Halt, Job, Ready, Retry};
+use super::ledger::At;
+use crate::result_line::{Frame, write_bad, write_good};
+use crate::spec::SyncDoubt;
+
+/// An open lease whose reply is in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Landing<'a> {
+    pub ready: &'a Ready,
+    pub lane: Lane,
+    /// The submission, for batches; calls are booked by group.
+    pub sub: Option<Sub>,
+}
+
+/// Money of one answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Receipt {
+    cost: UsdNanos,
+    naive: UsdNanos,
+    usage: Usage,
+    estimated: bool,
+    paid: bool,
+    /// The provider may have billed what it did not answer.
+    doubt: bool,
+}
+
+/// How an attempt ended.
+struct End<'a> {
+    class: Option<FailureClass>,
+    message: &'a str,
+    provider_code: Option<&'a str>,
+    answer: Option<&'a str>,
+    wait_ms: Option<u64>,
+}
+
+impl Job {
+    /// Books a reply. The line goes to `out`, which starts at `place`. Returns the answer's output tokens.
+    pub(crate) fn land(&self, landing: Landing<'_>, reading: &Reading<'_>, place: Place, out: &mut Vec<u8>) -> u64 {
+        match reading {
+            Reading::Answer(answer) => self.land_answer(landing, answer, place, out),
+            Reading::Failure(failure) => {
+                self.land_failure(landing, failure, place, out);
+                0
+            }
+        }
+    }
+
+    fn land_answer(&self, landing: Landing<'_>, answer: &Answer<'_>, place: Place, out: &mut Vec<u8>) -> u64 {
+        let Landing { ready, lane, .. } = landing;
+        let found = &self.deployments[ready.deployment];
+        let model = answer.model.as_deref().unwrap_or(&found.model);
+        let receipt = self.receipt(landing, answer);
+        match check(&ready.expectation, answer) {
+            Ok(checked) => {
+                let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
+                self.good(landing, &receipt, &checked, answer, frame, place, out);
+            }
+            Err(Flaw { class, message }) => {
+                let text = if let Body::Text { text, .. } = &answer.body { Some(text.as_ref()) } else { None };
+                let end = End { class: Some(class), message: &message, provider_code: None, answer: text, wait_ms: None };
+                self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
+            }
+        }
+        debug_assert!(lane != Lane::Batch || landing.sub.is_some(), "a batch outcome names its submission");
+        receipt.usage.output
+    }
+
+    fn land_failure(&self, landing: Landing<'_>, failure: &Failure, place: Place, out: &mut Vec<u8>) {
+        let receipt = Receipt { doubt: failure.maybe_paid, ..Receipt::default() };
+        let class = if failure.maybe_paid && landing.lane != Lane::Batch && self.spec.run.sync_doubt == SyncDoubt::Dead {
+            FailureClass::MaybePaidUnresolved
+        } else {
+            failure.class
+        };
+        let end = End { class: Some(class), message: &failure.message, provider_code: failure.provider_code.as_deref(), answer: None, wait_ms: failure.wait_ms };
+        let model = self.deployments[landing.ready.deployment].model.clone();
+        self.bad(landing, &receipt, &end, &model, None, place, out);
+    }
+
+    /// What an answer cost: the provider's own word first, then the catalogue; no usage means the bound.
+    fn receipt(&self, landing: Landing<'_>, answer: &Answer<'_>) -> Receipt {
+        let Landing { ready, lane, .. } = landing;
+        let found = &self.deployments[ready.deployment];
+        // A flex call that was served at the standard tier is billed so.
+        let billed = if lane == Lane::Flex && answer.tier.as_deref() == Some("default") { Lane::Sync } else { lane };
+        let usage = answer.usage.unwrap_or_default();
+        let (cost, estimated) = match (answer.charged, answer.usage) {
+            (Some(charged), _) => (charged, false),
+            (None, Some(usage)) => (found.cost(billed, &usage), false),
+            (None, None) if matches!(answer.body, Body::Moderation(_)) => (UsdNanos::ZERO, false),
+            (None, None) => (ready.bound, found.priced),
+        };
+        let naive = match answer.usage {
+            Some(usage) if found.row.sync.is_some() => found.naive(&usage).max(UsdNanos::ZERO),
+            _ => cost,
+        };
+        Receipt { cost, naive, usage, estimated, paid: true, doubt: false }
+    }
+
+    fn frame<'a>(&'a self, landing: Landing<'_>, model: &'a str, cost: UsdNanos, usage: Option<&'a Usage>) -> Frame<'a> {
+        let found = &self.deployments[landing.ready.deployment];
+        Frame { ordinal: landing.ready.ordinal, attempt: landing.ready.attempt, provider: &found.row.provider, model, via: landing.lane.name(), cost, usage }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
+    fn good(&self, landing: Landing<'_>, receipt: &Receipt, checked: &Checked<'_>, answer: &Answer<'_>, frame: Frame<'_>, place: Place, out: &mut Vec<u8>) {
+        let outcome = outcome(landing, receipt, None, Fate::Final, true, place);
+        if !self.book(landing, receipt, outcome) {
+            return;
+        }
+        write_good(frame, checked, answer.finish, out);
+        let mut state = self.state.borrow_mut();
+        let ordinal = landing.ready.ordinal;
+        state.trouble.remove(&ordinal);
+        let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
+        state.tally.succeeded += 1 + followers;
+        state.tally.duplicates += followers;
+        self.save(&mut state, landing, receipt, followers);
+        if let Some(usage) = &answer.usage {
+            state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
+        }
+        for _ in 0..=followers {
+            state.meter.ok();
+        }
+    }
+
+    /// Books what levers saved on one answer: `naive x (1 + followers) = dedup + lane + cost`, exactly.
+    fn save(&self, state: &mut super::job::State, landing: Landing<'_>, receipt: &Receipt, followers: u64) {
+        let at = at(landing);
+        let of_dedup = receipt.naive.times(followers);
+        state.tally.naive += receipt.naive + of_dedup;
+        if followers > 0 {
+            state.moved.add(LedgerKind::Saving, Some("dedup"), at, u32::try_from(followers).unwrap_or(u32::MAX), of_dedup);
+        }
+        let of_lane = receipt.naive - receipt.cost;
+        if of_lane != UsdNanos::ZERO {
+            let lever = if landing.lane == Lane::Sync { "provider" } else { landing.lane.name() };
+            state.moved.add(LedgerKind::Saving, Some(lever), at, 1, of_lane);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
+    fn bad(&self, landing: Landing<'_>, receipt: &Receipt, end: &End<'_>, model: &str, usage: Option<&Usage>, place: Place, out: &mut Vec<u8>) {
+        if !self.is_open(landing.ready) {
+            return;
+        }
+        let class = end.class.unwrap_or(FailureClass::Transient);
+        let next = self.next(landing, class, end);
+        let (fate, told) = match next {
+            Next::Dead(dead) => (Fate::Final, dead),
+            Next::Again { .. } | Next::Halt(_) => (Fate::Retry, class),
+        };
+        let outcome = outcome(landing, receipt, Some(told), fate, class.counts_as_attempt(), place);
+        if !self.book(landing, receipt, outcome) {
+            return;
+        }
+        let frame = self.frame(landing, model, receipt.cost, usage);
+        let message = if told == class { end.message.to_owned() } else { format!("{} after {}: {}", told.name(), class.name(), end.message) };
+        write_bad(frame, told, &message, end.provider_code, end.answer, out);
+        let mut state = self.state.borrow_mut();
+        if receipt.paid {
+            state.tally.naive += receipt.naive;
+            let of_lane = receipt.naive - receipt.cost;
+            if of_lane != UsdNanos::ZERO {
+                let lever = if landing.lane == Lane::Sync { "provider" } else { landing.lane.name() };
+                state.moved.add(LedgerKind::Saving, Some(lever), at(landing), 1, of_lane);
+            }
+        }
+        drop(state);
+        self.follow(landing, next, end, told);
+    }
+
+    /// Whether the item still waits for an answer.
+    pub(crate) fn is_open(&self, ready: &Ready) -> bool {
+        self.state.borrow().items.get(ready.ordinal).is_some_and(|item| item.state == ItemState::Leased)
+    }
+
+    /// Asks the ladder; counts the attempt.
+    fn next(&self, landing: Landing<'_>, class: FailureClass, end: &End<'_>) -> Next {
+        let now_us = self.clock.us();
+        let random = self.random();
+        let mut state = self.state.borrow_mut();
+        let switch_in_us = if state.switched { Some(0) } else { None };
+        let trouble = state.trouble.entry(landing.ready.ordinal).or_default();
+        trouble.attempts.record(landing.lane, class);
+        let since = *trouble.waiting_since_us.get_or_insert(now_us);
+        if class.counts_as_attempt() {
+            trouble.waiting_since_us = None;
+        }
+        let found = &self.deployments[landing.ready.deployment];
+        let failure = LadderFailure {
+            class,
+            lane: landing.lane,
+            retry_after_us: end.wait_ms.map(|wait| wait.saturating_mul(1_000)),
+            no_capacity: end.provider_code == Some("resource_unavailable"),
+            waited_us: now_us.saturating_sub(since),
+            switch_in_us,
+            max_tokens: landing.ready.max_tokens,
+            max_tokens_model: found.max_output().map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
+            random,
+        };
+        self.ladder.next(&trouble.attempts, &failure)
+    }
+
+    /// Queues the next attempt, buries the item, or stops the job.
+    fn follow(&self, landing: Landing<'_>, next: Next, end: &End<'_>, told: FailureClass) {
+        let ordinal = landing.ready.ordinal;
+        let now_us = self.clock.us();
+        let mut state = self.state.borrow_mut();
+        match next {
+            Next::Again { lane, wait_us, max_tokens } => {
+                if told == FailureClass::RateLimited {
+                    state.tally.rate_limited += 1;
+                } else {
+                    state.tally.retries += 1;
+                }
+                if let Some(trouble) = state.trouble.get_mut(&ordinal) {
+                    trouble.max_tokens = max_tokens.or(trouble.max_tokens);
+                }
+                state.queue(Retry { due_us: now_us + wait_us, ordinal, lane });
+            }
+            Next::Dead(class) => {
+                state.trouble.remove(&ordinal);
+                let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
+                state.tally.failed += 1 + followers;
+                let alarm = state.meter.failed(class, end.provider_code.unwrap_or(""));
+                drop(state);
+                self.sound(alarm, end.message);
+            }
+            Next::Halt(class) => {
+                state.queue(Retry { due_us: now_us, ordinal, lane: landing.lane });
+                self.halt_or_fall_back(&mut state, landing.ready.deployment, class, end.message);
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn sound(&self, alarm: Alarm, message: &str) {
+        match alarm {
+            Alarm::Quiet => {}
+            Alarm::Alert { failed, total } => {
+                self.alert("failure-threshold", &format!("{failed} of {total} items have failed; the last one: {message}"));
+            }
+            Alarm::Stop(class) => {
+                let message = format!("every item so far failed the same way: {message}");
+                self.state.borrow_mut().halted.get_or_insert(Halt { class, message });
+            }
+        }
+    }
+
+    /// A deployment cannot serve: the next one on the list stands in, or the job stops.
+    pub(crate) fn halt_or_fall_back(&self, state: &mut super::job::State, deployment: usize, class: FailureClass, message: &str) {
+        let next = (deployment + 1..self.deployments.len()).find(|place| self.spec.request.fallback.iter().any(|name| self.is_named(*place, name)));
+        match next {
+            Some(next) if class.verdict() == Verdict::HaltJob => {
+                for active in state.active.iter_mut().filter(|active| **active == deployment) {
+                    *active = next;
+                }
+                let text = format!("`{}` failed ({message}); going on with `{}`", self.deployments[deployment].pinned, self.deployments[next].pinned);
+                self.tell(&crate::event::Event::Alert { code: "failover", message: &text });
+            }
+            _ => {
+                state.halted.get_or_insert(Halt { class, message: message.to_owned() });
+            }
+        }
+    }
+
+    fn is_named(&self, place: usize, name: &str) -> bool {
+        let found = &self.deployments[place];
+        found.pinned == name || found.model == name || found.row.qualified == name
+    }
+
+    /// Applies an outcome to the states, the budget and the ledger. False: it came late and changed nothing.
+    fn book(&self, landing: Landing<'_>, receipt: &Receipt, outcome: Outcome) -> bool {
+        let mut state = self.state.borrow_mut();
+        if state.items.outcome(&outcome) == Applied::Late {
+            return false;
+        }
+        let bound = landing.ready.bound;
+        let at = at(landing);
+        state.moved.add(LedgerKind::Release, None, at, 1, bound);
+        if receipt.doubt {
+            state.budget.doubt(bound);
+            state.moved.add(LedgerKind::Doubt, None, at, 1, bound);
+        } else if receipt.paid {
+            state.budget.settle(bound, receipt.cost);
+            state.moved.add(LedgerKind::Settle, None, at, 1, receipt.cost);
+            state.tally.input_tokens += receipt.usage.prompt();
+            state.tally.output_tokens += receipt.usage.output;
+            state.tally.estimated += u64::from(receipt.estimated);
+        } else {
+            state.budget.release(bound);
+        }
+        state.outcomes.push(outcome);
+        true
+    }
+
+    /// A leased item whose line the batch did not bring.
+    pub(crate) fn land_missing(&self, landing: Landing<'_>, class: FailureClass, maybe_paid: bool, message: &str, place: Place, out: &mut Vec<u8>) {
+        let failure = Failure { class, message: message.to_owned(), provider_code: None, wait_ms: None, maybe_paid };
+        self.land_failure(landing, &failure, place, out);
+    }
+
+    /// An item that cannot be sent at all ends without a lease: it is leased and ended in one commit by the caller.
+    pub(crate) fn bury(&self, ordinal: Ordinal, lane: Lane, class: FailureClass, why: &str) {
+        let mut results = self.results.borrow_mut();
+        let place = results.place();
+        let frame = Frame { ordinal, attempt: 0, provider: "", model: "", via: lane.name(), cost: UsdNanos::ZERO, usage: None };
+        write_bad(frame, class, why, None, None, results.buffer());
+        drop(results);
+        let outcome = Outcome {
+            ordinal,
+            attempt: 0,
+            via: Via::Prepare,
+            class: Some(class),
+            fate: Fate::Final,
+            counted: false,
+            cost: UsdNanos::ZERO,
+            naive: UsdNanos::ZERO,
+            usage: Usage::default(),
+            estimated: false,
+            place,
+        };
+        let mut state = self.state.borrow_mut();
+        if state.items.outcome(&outcome) == Applied::Landed {
+            state.outcomes.push(outcome);
+            let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
+            state.tally.failed += 1 + followers;
+            let alarm = state.meter.failed(class, "");
+            drop(state);
+            self.sound(alarm, why);
+        }
+        self.changed.notify_waiters();
+    }
+}
+
+fn at(landing: Landing<'_>) -> At {
+    At { lane: Some(landing.lane), deployment: landing.ready.deployment, tags: landing.ready.tags, sub: landing.sub }
+}
+
+fn via(lane: Lane) -> Via {
+    match lane {
+        Lane::Batch => Via::Batch,
+        Lane::Flex => Via::Flex,
+        Lane::Sync => Via::Sync,
+    }
+}
+
+fn outcome(landing: Landing<'_>, receipt: &Receipt, class: Option<FailureClass>, fate: Fate, counted: bool, place: Place) -> Outcome {
+    Outcome {
+        ordinal: landing.ready.ordinal,
+        attempt: landing.ready.attempt,
+        via: via(landing.lane),
+        class,
+        fate,
+        counted,
+        cost: receipt.cost,
+        naive: receipt.naive,
+        usage: receipt.usage,
+        estimated: receipt.estimated,
+        place,
+    }
+}

@@ -1,0 +1,11 @@
+//! One job at work: what all lanes share.
+
+pub(crate) mod clock;
+pub(crate) mod requests;
+pub(crate) mod results;
+pub(crate) mod ledger;
+pub(crate) mod job;
+pub(crate) mod land;
+pub(crate) mod recover;
+pub(crate) mod drive;
+pub(crate) mod failures;

@@ -1,0 +1,233 @@
+//! What an earlier run left: states from the fold, money from the ledger, doubts from leases without an outcome.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::request::Kind;
+use bulkrate_core::retry::{Attempts, FailureMeter};
+use bulkrate_store::fold::{ItemStates, State as ItemState};
+use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
+
+use super::job::{Job, NotReady, Retry, State, Tally, Trouble};
+use super::land::Landing;
+use crate::EngineError;
+use crate::lane::pack::Planned;
+
+/// The fold of a job's rows, as far as lanes need it.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub items: ItemStates,
+    pub trouble: HashMap<Ordinal, Trouble>,
+    pub followers: HashMap<Ordinal, u32>,
+    pub tally: Tally,
+    pub meter: FailureMeter,
+    /// Start of the last committed line of segment 0.
+    pub last_result: Option<u64>,
+}
+
+pub(crate) fn recover(reader: &dyn View, job: u32, with_followers: bool, threshold_ppm: u64) -> Result<Recovered, EngineError> {
+    let mut found = Recovered {
+        items: ItemStates::new(),
+        trouble: HashMap::new(),
+        followers: HashMap::new(),
+        tally: Tally::default(),
+        meter: FailureMeter::new(threshold_ppm),
+        last_result: None,
+    };
+    if with_followers {
+        reader.scan_items(job, 0, &mut |chunk| {
+            for item in &chunk.items {
+                if let ItemRec::Follower { leader } = item {
+                    *found.followers.entry(*leader).or_default() += 1;
+                }
+            }
+            found.items.push(chunk);
+            ControlFlow::Continue(())
+        })?;
+    } else {
+        reader.scan_items(job, 0, &mut |chunk| {
+            found.items.push(chunk);
+            ControlFlow::Continue(())
+        })?;
+    }
+    reader.scan_log(job, &mut |chunk| {
+        if let LogChunk::Outcomes(outcomes) = chunk {
+            for outcome in outcomes {
+                found.note(outcome);
+            }
+        }
+        found.items.feed(chunk);
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+impl Recovered {
+    fn note(&mut self, outcome: &Outcome) {
+        if outcome.place.segment == 0 {
+            self.last_result = self.last_result.max(Some(outcome.place.offset));
+        }
+        self.tally.input_tokens += outcome.usage.prompt();
+        self.tally.output_tokens += outcome.usage.output;
+        self.tally.estimated += u64::from(outcome.estimated);
+        let followers = u64::from(self.followers.get(&outcome.ordinal).copied().unwrap_or(0));
+        match (outcome.fate, outcome.class) {
+            (Fate::Final, None) => {
+                self.tally.succeeded += 1 + followers;
+                self.tally.duplicates += followers;
+                self.tally.cached += u64::from(outcome.via == bulkrate_store::Via::Cache);
+                self.tally.naive += outcome.naive + outcome.naive.times(followers);
+                self.trouble.remove(&outcome.ordinal);
+                self.meter.ok();
+            }
+            (Fate::Final, Some(class)) => {
+                self.tally.failed += 1 + followers;
+                self.tally.naive += outcome.naive;
+                self.trouble.remove(&outcome.ordinal);
+                self.meter.failed(class, "");
+            }
+            (Fate::Retry, class) => {
+                self.tally.naive += outcome.naive;
+                let lane = match outcome.via {
+                    bulkrate_store::Via::Batch => Lane::Batch,
+                    bulkrate_store::Via::Flex => Lane::Flex,
+                    _ => Lane::Sync,
+                };
+                let trouble = self.trouble.entry(outcome.ordinal).or_default();
+                trouble.attempts.record(lane, class.unwrap_or(FailureClass::Transient));
+                trouble.cut = class == Some(FailureClass::Truncated);
+            }
+            (Fate::Revive, _) => {
+                self.tally.failed = self.tally.failed.saturating_sub(1 + followers);
+                self.trouble.insert(outcome.ordinal, Trouble { attempts: Attempts::default(), ..Trouble::default() });
+            }
+        }
+    }
+}
+
+impl State {
+    /// Items that an earlier run left waiting for another attempt go into the queue of the lane that is next.
+    pub(crate) fn queue_left_over(&mut self, home: Lane, batch_max: u8) {
+        let waiting: Vec<(Ordinal, u8)> = self.items.iter().filter(|(_, item)| item.state == ItemState::Retry).map(|(ordinal, item)| (ordinal, item.batch_attempts)).collect();
+        for (ordinal, batch_attempts) in waiting {
+            let lane = match home {
+                Lane::Batch if batch_attempts < batch_max => Lane::Batch,
+                Lane::Batch => Lane::Sync,
+                lane => lane,
+            };
+            self.queue(Retry { due_us: 0, ordinal, lane });
+        }
+    }
+
+    /// An empty queue pair, for construction.
+    pub(crate) fn queues() -> (BinaryHeap<std::cmp::Reverse<Retry>>, BinaryHeap<std::cmp::Reverse<Retry>>) {
+        (BinaryHeap::new(), BinaryHeap::new())
+    }
+}
+
+/// Calls that were leased and never answered are window W3: the bound is booked as doubt, and policy decides the rest.
+/// Returns how many there were.
+pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
+    if job.state.borrow().items.counts().of(ItemState::Leased) == 0 {
+        return Ok(0);
+    }
+    let mut lost: Vec<(Lane, Lease)> = Vec::new();
+    job.reader.scan_log(job.no, &mut |chunk| {
+        if let LogChunk::Leases { lane, state: SubmissionState::Call, leases, .. } = chunk {
+            let state = job.state.borrow();
+            // Only the newest lease of an item can be open: an older entry is replaced.
+            for lease in leases.iter().filter(|lease| state.items.get(lease.ordinal).is_some_and(|item| item.state == ItemState::Leased)) {
+                lost.retain(|(_, known)| known.ordinal != lease.ordinal);
+                lost.push((lane, *lease));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut count = 0;
+    for (lane, lease) in lost {
+        let mut body = Vec::new();
+        let ready = match job.ready(lease.ordinal, lane, &mut body) {
+            Ok(ready) => super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready },
+            Err(NotReady::Engine(error)) => return Err(error),
+            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
+        };
+        let failure = Failure {
+            class: FailureClass::Transient,
+            message: "the process ended while the call was under way; it may have been paid".to_owned(),
+            provider_code: None,
+            wait_ms: None,
+            maybe_paid: true,
+        };
+        let mut results = job.results.borrow_mut();
+        let place = results.place();
+        job.land(Landing { ready: &ready, lane, sub: None }, &bulkrate_core::answer::Reading::Failure(failure), place, results.buffer());
+        count += 1;
+    }
+    job.settle_pending()?;
+    Ok(count)
+}
+
+/// Batches that are not settled yet, with what their items need to land.
+pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
+    let mut open = Vec::new();
+    for submission in job.reader.submissions(job.no)? {
+        if submission.state == SubmissionState::Call || submission.state.is_terminal() {
+            continue;
+        }
+        let leases = job.reader.leases(submission.sub)?;
+        open.push(planned(job, submission, &leases)?);
+    }
+    let mut state = job.state.borrow_mut();
+    state.unresolved = open.iter().filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved).count() as u64;
+    state.canary_done |= !open.is_empty();
+    drop(state);
+    let tokens: u64 = open.iter().flat_map(|planned| &planned.items).map(|ready| job.prompt_tokens(ready)).sum();
+    job.state.borrow_mut().enqueued_tokens = tokens;
+    Ok(open)
+}
+
+fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Result<Planned, EngineError> {
+    let kind = [Kind::Chat, Kind::Embedding, Kind::Moderation].into_iter().find(|kind| kind.name() == submission.kind).unwrap_or_default();
+    let mut items = Vec::with_capacity(leases.len());
+    let mut body = Vec::new();
+    for lease in leases {
+        body.clear();
+        match job.ready(lease.ordinal, Lane::Batch, &mut body) {
+            Ok(ready) => items.push(super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready }),
+            Err(NotReady::Engine(error)) => return Err(error),
+            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
+        }
+    }
+    // Before the create everything can be made again: a spoilt spool file only costs a new batch.
+    let unsent = matches!(submission.state, SubmissionState::Planned | SubmissionState::Staging | SubmissionState::Staged);
+    if unsent && !digest_matches(job, &submission) {
+        submission.evidence = Some("{\"why\":\"the input file was changed or lost\"}".to_owned());
+        submission.state = SubmissionState::Planned;
+        submission.input_digest = None;
+    }
+    Ok(Planned { submission, kind, items })
+}
+
+fn digest_matches(job: &Rc<Job>, submission: &Submission) -> bool {
+    let path = job.dir.batch(submission.sub).input();
+    let Ok(file) = File::open(path) else { return false };
+    let mut digest = sha2::Sha256::default();
+    let mut reader = BufReader::with_capacity(1 << 18, file);
+    loop {
+        let Ok(block) = reader.fill_buf() else { return false };
+        if block.is_empty() {
+            break;
+        }
+        sha2::Digest::update(&mut digest, block);
+        let used = block.len();
+        reader.consume(used);
+    }
+    submission.input_digest.as_deref() == Some(bulkrate_io::hex(&sha2::Digest::finalize(digest)).as_str())
+}

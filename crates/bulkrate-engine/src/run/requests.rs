@@ -1,0 +1,123 @@
+//! Sealed requests, read back: in order with one read per chunk, or one by one.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::request::{Kind, Request};
+use bulkrate_store::{ItemRec, SqliteReader, View};
+
+use crate::EngineError;
+use crate::paths::io_error;
+use crate::prepare::{RAW_TAIL, RawLine};
+
+/// The requests of one job.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    file: File,
+    path: PathBuf,
+    job: u32,
+    /// First ordinal, and of each item in the chunk: place in `bytes`, header length, tags.
+    first: Ordinal,
+    items: Vec<Option<Spot>>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    start: usize,
+    len: usize,
+    header_len: usize,
+    tags: u32,
+}
+
+/// One sealed line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealed<'a> {
+    pub line: &'a [u8],
+    pub header_len: usize,
+    pub tags: u32,
+}
+
+/// A sealed line, understood.
+#[derive(Debug)]
+pub(crate) enum Draft<'a> {
+    Unified(Box<Request<'a>>),
+    Raw(RawLine<'a>),
+}
+
+impl Requests {
+    pub(crate) fn open(path: &Path, job: u32) -> Result<Self, EngineError> {
+        let file = File::open(path).map_err(io_error("could not open", path))?;
+        Ok(Self { file, path: path.to_owned(), job, first: 0, items: Vec::new(), bytes: Vec::new() })
+    }
+
+    /// The sealed line of a leader. Neighbours share one read.
+    pub(crate) fn get(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
+        let held = ordinal.checked_sub(self.first).is_some_and(|place| (place as usize) < self.items.len());
+        if !held {
+            self.load(reader, ordinal)?;
+        }
+        let spot = self.items.get((ordinal - self.first) as usize).copied().flatten();
+        let spot = spot.ok_or_else(|| EngineError::Internal(format!("item {ordinal} has no request")))?;
+        Ok(Sealed { line: &self.bytes[spot.start..spot.start + spot.len - 1], header_len: spot.header_len, tags: spot.tags })
+    }
+
+    fn load(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<(), EngineError> {
+        let chunk = reader.item_chunk_of(self.job, ordinal)?.ok_or_else(|| EngineError::Internal(format!("item {ordinal} is unknown")))?;
+        self.first = chunk.first;
+        self.items.clear();
+        let mut start = 0;
+        for item in &chunk.items {
+            self.items.push(match item {
+                ItemRec::Leader { header_len, len, tags, .. } => {
+                    let spot = Spot { start, len: *len as usize, header_len: *header_len as usize, tags: *tags };
+                    start += spot.len;
+                    Some(spot)
+                }
+                ItemRec::Follower { .. } | ItemRec::Invalid => None,
+            });
+        }
+        self.bytes.resize(start, 0);
+        self.file.read_exact_at(&mut self.bytes, chunk.offset).map_err(io_error("could not read", &self.path))
+    }
+}
+
+impl<'a> Sealed<'a> {
+    pub(crate) fn draft(&self) -> Result<Draft<'a>, EngineError> {
+        let broken = |why: String| EngineError::Internal(format!("a stored request cannot be read: {why}"));
+        if self.line[self.header_len..].starts_with(RAW_TAIL) {
+            return RawLine::unseal(self.line).map(Draft::Raw).ok_or_else(|| broken("not a passed-through line".to_owned()));
+        }
+        serde_json::from_slice(self.line).map(|request| Draft::Unified(Box::new(request))).map_err(|error| broken(error.to_string()))
+    }
+
+    /// Bytes of the canonical form.
+    pub(crate) fn canonical_len(&self) -> u64 {
+        (self.line.len() - self.header_len + 1) as u64
+    }
+}
+
+impl Draft<'_> {
+    pub(crate) fn model(&self) -> &str {
+        match self {
+            Self::Unified(request) => &request.model,
+            Self::Raw(line) => &line.model,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Unified(request) => request.kind,
+            Self::Raw(line) => line.kind,
+        }
+    }
+
+    pub(crate) fn max_tokens(&self) -> u32 {
+        match self {
+            Self::Unified(request) => request.generation_config.max_tokens.unwrap_or(0),
+            Self::Raw(line) => u32::try_from(line.max_tokens(&mut bulkrate_io::JsonScanner::new()).unwrap_or(0)).unwrap_or(u32::MAX),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What an engine needs besides a job: where its state is, what models cost, how to reach providers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bulkrate_core::price::Catalogue;
+use bulkrate_provider::Provider;
+
+/// Everything that is the machine's or the account's, not the job's.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub state_dir: PathBuf,
+    pub catalogue: Arc<Catalogue>,
+    /// Opened providers, by the name before the slash in `provider/model`.
+    pub accounts: Vec<Account>,
+    /// Seeds jitter and ids; from the system in the binary, fixed in tests.
+    pub seed: u64,
+}
+
+/// One credential at one provider.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// As in `provider/model`.
+    pub provider: String,
+    /// Digest of provider, base URL, project and salted credential: what a submission is bound to.
+    pub id: String,
+    pub api: Arc<dyn Provider>,
+    /// The base URL is not the provider's own: any model id is accepted.
+    pub custom: bool,
+    /// The environment variable that holds the key, for messages.
+    pub key_env: String,
+    pub has_key: bool,
+}

@@ -1,0 +1,206 @@
+//! A job as the engine takes it: everything resolved, nothing secret.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::request::{CacheMode, Kind, Role};
+use serde::{Deserialize, Serialize};
+
+/// One job: one source, one request, one sink, one budget.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    pub name: String,
+    pub source: SourceSpec,
+    pub request: RequestSpec,
+    /// Tags of every item; an item's own tags win.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    pub run: RunSpec,
+    pub sink: SinkSpec,
+    /// Which account serves the job, so that a resumed job finds it again. Never a credential.
+    #[serde(default)]
+    pub account: AccountSpec,
+}
+
+/// Where the job's provider is, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AccountSpec {
+    pub provider: Option<String>,
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key.
+    pub key_env: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceSpec {
+    /// `None`: standard input.
+    pub path: Option<PathBuf>,
+    /// `csv`, `tsv`, `jsonl` or `parquet`; guessed from the name or the first byte when absent.
+    pub format: Option<String>,
+    /// The column that holds the user's id of an item; the item's number from 1 when absent.
+    pub id: Option<String>,
+    pub on_bad_line: OnBadLine,
+    /// Only the first so many records.
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadLine {
+    /// The job does not start.
+    #[default]
+    Fail,
+    /// The line is left out, and counted.
+    Skip,
+    /// The line becomes a dead letter.
+    Dead,
+}
+
+/// What is asked of every record. For unified requests and OpenAI batch lines only what a line does not say itself counts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RequestSpec {
+    /// `provider/model`, a model only one provider has, or an alias. Absent only if every line names its own.
+    pub model: Option<String>,
+    pub kind: Kind,
+    pub system: Option<String>,
+    pub turns: Vec<TurnSpec>,
+    /// The user's turn: a template over the columns. Absent for sources that hold whole requests.
+    pub user: Option<String>,
+    pub image: Option<String>,
+    pub choices: Vec<String>,
+    /// JSON Schema text.
+    pub schema: Option<String>,
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub seed: Option<i64>,
+    pub reasoning: Option<String>,
+    pub max_output_tokens: Option<u32>,
+    pub dimensions: Option<u32>,
+    pub stop: Vec<String>,
+    /// JSON object text, merged into the provider's body last.
+    pub provider_kwargs: Option<String>,
+    /// Which of several answers to one prompt: part of the key.
+    pub sample: u32,
+    /// First rule that holds decides the model.
+    pub rules: Vec<RuleSpec>,
+    /// Models to turn to, in order, when the first is unavailable.
+    pub fallback: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnSpec {
+    pub role: Role,
+    pub content: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSpec {
+    pub when: String,
+    pub model: String,
+}
+
+/// How the job runs; changing any of these does not make it another job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// `None`: chosen from deadline, price and item count.
+    pub lane: Option<Lane>,
+    pub high_priority: bool,
+    pub deadline_ms: Option<u64>,
+    pub budget: Option<UsdNanos>,
+    pub budget_per_request: Option<UsdNanos>,
+    pub budget_daily: Option<UsdNanos>,
+    pub budget_monthly: Option<UsdNanos>,
+    /// Caps by `key=value` tag.
+    pub budget_tags: BTreeMap<String, UsdNanos>,
+    /// Admission compares the worst case, not the P95, with the budget.
+    pub strict: bool,
+    pub rpm: Option<u64>,
+    pub tpm: Option<u64>,
+    pub concurrency_max: u32,
+    pub poll_min_ms: u64,
+    pub poll_max_ms: u64,
+    pub timeout_ms: u64,
+    pub cache: CacheMode,
+    /// Dedup off: equal requests run each for themselves.
+    pub distinct: bool,
+    pub canary: bool,
+    /// Failed items in thousandths above which the job alerts and exits 1.
+    pub fail_above_permille: u32,
+    pub sync_doubt: SyncDoubt,
+    pub t_lag_ms: u64,
+    pub t_q_ms: u64,
+    /// Remote input and output files stay after settling.
+    pub keep_remote: bool,
+    pub batch_items_max: u32,
+    pub batch_bytes_max: u64,
+    /// Batches open at once.
+    pub batches_max: u32,
+    pub enqueued_tokens_max: Option<u64>,
+    /// Told when the failure threshold is passed and when the job ends.
+    pub webhook: Option<String>,
+    /// Prices in USD per million tokens for a model the catalogue does not know, as decimal text.
+    pub price_in: Option<String>,
+    pub price_out: Option<String>,
+}
+
+/// What becomes of a sync call that was sent and never answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncDoubt {
+    #[default]
+    Resend,
+    Dead,
+}
+
+impl Default for RunSpec {
+    fn default() -> Self {
+        Self {
+            lane: None,
+            high_priority: false,
+            deadline_ms: None,
+            budget: None,
+            budget_per_request: None,
+            budget_daily: None,
+            budget_monthly: None,
+            budget_tags: BTreeMap::new(),
+            strict: false,
+            rpm: None,
+            tpm: None,
+            concurrency_max: 2_000,
+            poll_min_ms: 60_000,
+            poll_max_ms: 300_000,
+            timeout_ms: 600_000,
+            cache: CacheMode::Default,
+            distinct: false,
+            canary: true,
+            fail_above_permille: 50,
+            sync_doubt: SyncDoubt::Resend,
+            t_lag_ms: 120_000,
+            t_q_ms: 900_000,
+            keep_remote: false,
+            batch_items_max: 20_000,
+            batch_bytes_max: 190_000_000,
+            batches_max: 50,
+            enqueued_tokens_max: None,
+            webhook: None,
+            price_in: None,
+            price_out: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SinkSpec {
+    /// `None`: results stay in the state directory until `bulkrate results`. `-` is standard output.
+    pub path: Option<PathBuf>,
+    pub format: Option<String>,
+    /// Rows as they land, in no order.
+    pub stream: bool,
+    pub raw_csv: bool,
+    /// Replace a file that this job did not write.
+    pub force: bool,
+    /// Leave the input columns out.
+    pub answers_only: bool,
+}

@@ -1,0 +1,85 @@
+//! What other commands see of a state directory: read only, also while an engine works in it.
+
+use bulkrate_core::money::UsdNanos;
+use serde::Serialize;
+
+use crate::event::BatchLine;
+
+/// One job in `bulkrate status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobStatus {
+    pub job: String,
+    pub name: String,
+    /// `preparing running cancelled done`; `running` with no engine at work means: waiting to be resumed.
+    pub state: String,
+    pub engine_at_work: bool,
+    pub created_at_ms: i64,
+    pub items: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub open: u64,
+    pub in_flight: u64,
+    pub duplicates: u64,
+    pub spent: UsdNanos,
+    pub reserved: UsdNanos,
+    pub in_doubt: UsdNanos,
+    pub batches: Vec<BatchLine>,
+    pub source: String,
+    pub output: Option<String>,
+    pub disk_bytes: u64,
+}
+
+/// One failed item in `bulkrate dead`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeadLetter {
+    pub item: u64,
+    pub item_id: String,
+    pub class: String,
+    pub message: String,
+    pub attempts: Vec<AttemptLine>,
+    /// Items that share this outcome because their requests are equal.
+    pub followers: u64,
+    pub replay: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptLine {
+    pub attempt: u8,
+    pub lane: String,
+    pub class: String,
+    pub cost: UsdNanos,
+    /// The stored result line: what the provider said, at most 4 KiB.
+    pub evidence: String,
+}
+
+/// What `bulkrate verify` proved or could not prove.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verification {
+    pub job: String,
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    pub name: String,
+    pub passed: bool,
+    pub detail: String,
+}
+
+impl Verification {
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.passed)
+    }
+}
+
+/// One row of `bulkrate cost`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CostRow {
+    pub group: String,
+    pub items: u64,
+    pub spent: UsdNanos,
+    pub in_doubt: UsdNanos,
+    pub saved: UsdNanos,
+}
