@@ -105,7 +105,8 @@ fn clippy() -> Result<Option<String>> {
 }
 
 fn doc() -> Result<Option<String>> {
-    let mut doc = locked("doc --workspace --no-deps");
+    // The example is in the selection for the same reason as in `shell::bulkrate`: clippy has checked these dependencies.
+    let mut doc = locked("doc --workspace --no-deps --lib --example failures");
     doc.env("RUSTDOCFLAGS", "-D warnings");
     plain(doc)
 }

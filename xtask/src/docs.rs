@@ -1,8 +1,9 @@
 //! Pages of `docs/reference/` that are printed from the code, so that they cannot differ from it.
 
 use crate::args::Args;
-use crate::shell::{bulkrate, cargo, on_ci, output, root};
+use crate::shell::{built, bulkrate, output, root};
 use anyhow::{Context as _, Result, bail};
+use std::path::Path;
 use std::process::Command;
 
 const MARK: &str = "<!-- Written by `cargo xtask docs`; do not edit. -->\n\n";
@@ -10,7 +11,8 @@ const MARK: &str = "<!-- Written by `cargo xtask docs`; do not edit. -->\n\n";
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let check = args.flag("--check");
     args.finish()?;
-    let pages = [("docs/reference/failures.md", failures()?), ("docs/reference/cli.md", cli()?)];
+    let bulkrate = bulkrate()?;
+    let pages = [("docs/reference/failures.md", failures()?), ("docs/reference/cli.md", cli(&bulkrate)?)];
     let mut stale = Vec::new();
     for (path, text) in pages {
         let file = root().join(path);
@@ -36,16 +38,12 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
 
 /// The closed list of failures, printed by an example that depends on the core (xtask itself does not).
 fn failures() -> Result<String> {
-    let mut print = cargo("run --quiet --package xtask --example failures");
-    if on_ci() {
-        print.arg("--locked");
-    }
-    output(print)
+    output(Command::new(built("examples/failures")?))
 }
 
 /// Every command and flag, as the binary itself describes them.
-fn cli() -> Result<String> {
-    let mut print = Command::new(bulkrate()?);
+fn cli(bulkrate: &Path) -> Result<String> {
+    let mut print = Command::new(bulkrate);
     print.arg("help-markdown").env("NO_COLOR", "1").env("COLUMNS", "100");
     output(print).context("the CLI reference is what the hidden command `bulkrate help-markdown` prints")
 }

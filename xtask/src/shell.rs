@@ -77,14 +77,22 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     String::from_utf8(done.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
 }
 
-/// Builds the command line tool in the development profile and says where it is.
+/// Builds the command line tool (and the small programs that print pages) in the development profile.
+///
+/// `--workspace` and an example in the selection give dependencies the same features as a test run has, so that CI compiles
+/// them once; `--package bulkrate` alone would compile most of them a second time.
 pub(crate) fn bulkrate() -> Result<PathBuf> {
-    let mut build = cargo("build --package bulkrate");
+    let mut build = cargo("build --workspace --bin bulkrate --example failures");
     if on_ci() {
         build.arg("--locked");
     }
     run(build)?;
-    let path = target().join("debug").join(format!("bulkrate{}", std::env::consts::EXE_SUFFIX));
+    built("bulkrate")
+}
+
+/// A program that `bulkrate()` built, by its path below `target/debug`.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let path = target().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !path.is_file() {
         bail!("`cargo build` left no `{}`", path.display());
     }
