@@ -10,6 +10,6 @@ mod sealed;
 mod template;
 
 pub use blueprint::{Blueprint, ImageError, ItemError, Setup, Turn};
-pub use record::{Cell, JsonRow};
+pub use record::Cell;
 pub use sealed::{Sealed, key_of, seal};
 pub use template::{Template, TemplateError};

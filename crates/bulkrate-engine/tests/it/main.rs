@@ -1,0 +1,5 @@
+//! Whole jobs against the simulated provider, in process, over TCP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
+
+mod world;
+mod lanes;
