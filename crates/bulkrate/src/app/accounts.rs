@@ -1,0 +1,178 @@
+//! Providers opened with the user's keys, and the settings an engine starts with.
+//!
+//! A key leaves only for an origin that the user named: the provider's own, a flag's, a variable's, or that of the job file
+//! they chose to run. `bulkrate.toml`, which is picked up unasked, cannot name one.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bulkrate_core::price::{Catalogue, ModelRow};
+use bulkrate_engine::settings::{Account, Settings};
+use bulkrate_provider::{ChatEndpoint, ProxyFrom, Secret};
+use sha2::{Digest as _, Sha256};
+
+use super::AppError;
+use crate::config::ConfigError;
+use crate::config::job_file::Provider;
+
+/// Opened beside `openai` when a base URL is given: models there may carry any of these names.
+const COMPATIBLE: [&str; 2] = ["openai-compatible", "custom"];
+const KEY_ENV: &str = "OPENAI_API_KEY";
+/// Ties the digest of a key to its use here; the digest tells accounts apart and never leaves the machine.
+const SALT: &[u8] = b"bulkrate account v1\0";
+
+/// Environment variables as a function, so that tests need not change the process.
+pub type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// A variable of the process, when it is set and not empty.
+#[must_use]
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Lays the providers' own variables between flags and file: `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
+#[must_use]
+pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
+    let from_env = Provider {
+        base_url: env("OPENAI_BASE_URL"),
+        organization: env("OPENAI_ORG_ID"),
+        project: env("OPENAI_PROJECT_ID"),
+        ..Provider::default()
+    };
+    flags.over(from_env).over(file)
+}
+
+/// Every account a job may use. Sends nothing.
+pub fn open(provider: &Provider, connections_max: u32, env: Env<'_>) -> Result<Vec<Account>, AppError> {
+    let key_env = provider.key_env.clone().unwrap_or_else(|| KEY_ENV.to_owned());
+    let key = env(&key_env).unwrap_or_default();
+    let settings = settings(provider, &key, connections_max);
+    let base = provider.base_url.as_deref();
+    let custom = base.is_some();
+    let names = std::iter::once("openai").chain(COMPATIBLE.into_iter().filter(|_| custom));
+    names
+        .map(|name| {
+            Ok(Account {
+                provider: name.to_owned(),
+                id: account_id(name, &settings, &key),
+                api: bulkrate_provider::open(name, &settings)?,
+                custom,
+                key_env: key_env.clone(),
+                has_key: !key.trim().is_empty(),
+            })
+        })
+        .collect()
+}
+
+fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provider::Settings {
+    let usual = bulkrate_provider::Settings::default();
+    let headers = from.headers.clone().unwrap_or_default();
+    bulkrate_provider::Settings {
+        base_url: from.base_url.clone(),
+        api_key: Secret::new(key),
+        organization: from.organization.clone(),
+        project: from.project.clone(),
+        extra_headers: headers.into_iter().map(|(name, value)| (name, Secret::new(&value))).collect(),
+        proxy: match from.proxy.as_deref() {
+            None => ProxyFrom::Environment,
+            Some("none") => ProxyFrom::None,
+            Some(url) => ProxyFrom::Url(Secret::new(url)),
+        },
+        ca_file: from.ca_file.clone(),
+        cost_header: from.cost_header.clone(),
+        trust_body_cost: from.trust_body_cost.unwrap_or(usual.trust_body_cost),
+        jitter_seed: random(),
+        connections_max: usize::try_from(connections_max).unwrap_or(usual.connections_max).max(1),
+        chat_endpoint: if from.responses_api == Some(true) { ChatEndpoint::Responses } else { ChatEndpoint::ChatCompletions },
+        structured_outputs: from.structured_outputs.unwrap_or(usual.structured_outputs),
+        ..usual
+    }
+}
+
+/// 32 hexadecimal digits: what limits and bills attach to. Another key is another account.
+fn account_id(provider: &str, settings: &bulkrate_provider::Settings, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(SALT);
+    let base = settings.base_url.as_deref().unwrap_or("").trim_end_matches('/');
+    let parts = [provider, base, settings.organization.as_deref().unwrap_or(""), settings.project.as_deref().unwrap_or("")];
+    for part in parts.into_iter().chain([key.trim()]) {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bundled catalogue, and the user's table over it.
+pub fn catalogue(prices: Option<&Path>) -> Result<Catalogue, AppError> {
+    let bundled = Catalogue::bundled();
+    let Some(path) = prices else { return Ok(bundled) };
+    Ok(bundled.with_overrides(price_rows(path)?))
+}
+
+fn price_rows(path: &Path) -> Result<Vec<ModelRow>, AppError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { what: "the price table", path: path.to_owned(), source })?;
+    let table = Catalogue::parse(&text).map_err(|source| AppError::Prices { path: path.display().to_string(), source })?;
+    Ok(table.rows().to_vec())
+}
+
+/// What an engine in `state_dir` starts with.
+#[must_use]
+pub fn engine_settings(state_dir: PathBuf, catalogue: Catalogue, accounts: Vec<Account>) -> Settings {
+    Settings { state_dir, catalogue: Arc::new(catalogue), accounts, seed: random() }
+}
+
+/// 64 bits from the system: the standard library seeds every hasher with them.
+fn random() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn at(url: &str) -> Provider {
+        Provider { base_url: Some(url.to_owned()), ..Provider::default() }
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+        let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://env/v1".to_owned());
+        let none = |_: &str| None;
+        for (flags, env, file, want) in [
+            (at("http://flag/v1"), &env as Env<'_>, at("http://file/v1"), Some("http://flag/v1")),
+            (Provider::default(), &env, at("http://file/v1"), Some("http://env/v1")),
+            (Provider::default(), &none, at("http://file/v1"), Some("http://file/v1")),
+            (Provider::default(), &none, Provider::default(), None),
+        ] {
+            assert_eq!(with_env(flags, file, env).base_url.as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn accounts_differ_by_all_that_bills_differ_by() {
+        let id = |provider: &Provider, key: &str| {
+            let env = |name: &str| (name == KEY_ENV).then(|| key.to_owned());
+            open(provider, 10, &env).unwrap()[0].id.clone()
+        };
+        let project = Provider { project: Some("p".to_owned()), ..at("http://127.0.0.1:1/v1") };
+        let base = id(&at("http://127.0.0.1:1/v1"), "sk-a");
+        assert_eq!(base.len(), 32);
+        assert_eq!(base, id(&at("http://127.0.0.1:1/v1/"), " sk-a\n"));
+        let others = [id(&at("http://127.0.0.1:1/v1"), "sk-b"), id(&at("http://127.0.0.1:2/v1"), "sk-a"), id(&project, "sk-a")];
+        for other in others {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn only_a_custom_base_url_opens_the_compatible_names() {
+        let none = |_: &str| None;
+        let accounts = open(&at("http://127.0.0.1:1/v1"), 10, &none).unwrap();
+        let names: Vec<&str> = accounts.iter().map(|account| account.provider.as_str()).collect();
+        assert_eq!(names, ["openai", "openai-compatible", "custom"]);
+        assert!(accounts.iter().all(|account| account.custom && !account.has_key && account.key_env == KEY_ENV));
+    }
+}

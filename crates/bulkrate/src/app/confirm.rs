@@ -1,0 +1,103 @@
+//! Whether a job may start: asks a person above one dollar, and wants a budget or `--yes` where nobody can be asked.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::plan::Plan;
+
+use crate::report::teller::Teller;
+use crate::report::{out, words};
+
+/// Plans up to this much start without a question.
+const ASK_ABOVE: UsdNanos = UsdNanos::dollars(1);
+
+/// What the flags and the terminal say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consent {
+    pub yes: bool,
+    pub budget_given: bool,
+    /// A person can be asked: standard input and standard error are a terminal, and the data does not come that way.
+    pub on_terminal: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Go,
+    Ask,
+    /// Nobody can be asked, and nobody said yes.
+    No,
+}
+
+impl Consent {
+    pub(super) fn new(yes: bool, budget_given: bool, data_on_stdin: bool) -> Self {
+        let on_terminal = std::io::stdin().is_terminal() && out::stderr_is_terminal() && !data_on_stdin;
+        Self { yes, budget_given, on_terminal }
+    }
+
+    fn answer(self, plan: &Plan) -> Answer {
+        let price = plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
+        match (self.yes || plan.requests == 0, self.on_terminal) {
+            (true, _) => Answer::Go,
+            (false, true) if plan.priced && price <= ASK_ABOVE => Answer::Go,
+            (false, true) => Answer::Ask,
+            (false, false) if self.budget_given => Answer::Go,
+            (false, false) => Answer::No,
+        }
+    }
+
+    /// Shows the plan and decides; `declined` is set when a person says no.
+    pub(super) fn confirm(self, plan: &Plan, teller: &Teller, declined: &AtomicBool) -> bool {
+        teller.plan(plan);
+        match self.answer(plan) {
+            Answer::Go => true,
+            Answer::No => false,
+            Answer::Ask => {
+                let go = teller.aside(|| ask(&question(plan)));
+                declined.store(!go, Ordering::Relaxed);
+                go
+            }
+        }
+    }
+}
+
+fn question(plan: &Plan) -> String {
+    let lane = plan.lanes.iter().find(|lane| lane.lane == plan.lane);
+    match lane.filter(|_| plan.priced) {
+        Some(lane) => format!("About USD {}, hardly above USD {}. Start?", words::usd(lane.expected), words::usd(lane.p95)),
+        None => "No price is known for this model. Start?".to_owned(),
+    }
+}
+
+/// `true` for `y` and `yes`.
+pub(super) fn ask(question: &str) -> bool {
+    out::talk(&format!("{question} [y/N] "));
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::a_plan;
+
+    #[test]
+    fn who_is_asked_and_who_is_refused() {
+        for (yes, budget, terminal, p95, want) in [
+            (true, false, false, 50, Answer::Go),
+            (false, true, false, 50, Answer::Go),
+            (false, false, false, 0, Answer::No),
+            (false, false, true, 1, Answer::Go),
+            (false, false, true, 2, Answer::Ask),
+            (false, true, true, 2, Answer::Ask), // a budget is a cap, not a consent, where a person is there
+        ] {
+            let mut plan = a_plan();
+            plan.lanes.iter_mut().for_each(|lane| lane.p95 = UsdNanos::dollars(p95));
+            let consent = Consent { yes, budget_given: budget, on_terminal: terminal };
+            assert_eq!(consent.answer(&plan), want, "{consent:?} {p95}");
+        }
+        let nothing = Plan { requests: 0, ..a_plan() };
+        assert_eq!(Consent { yes: false, budget_given: false, on_terminal: false }.answer(&nothing), Answer::Go);
+    }
+}

@@ -1,0 +1,168 @@
+//! The one place that calls the engine: opens it, runs it to the end on this thread, or reads beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub(super) use bulkrate_engine::Stop;
+use bulkrate_engine::event::Observer;
+use bulkrate_engine::plan::Plan;
+use bulkrate_engine::report::Report;
+use bulkrate_engine::settings::Settings;
+use bulkrate_engine::spec::{JobSpec, SinkSpec};
+use bulkrate_engine::view::{CostRow, DeadLetter, JobStatus, Verification};
+use bulkrate_engine::{Engine, EngineError, Reader};
+
+use super::AppError;
+use crate::config::job_file::{Provider, Run};
+
+/// What flags change in a job that is there already.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Overrides {
+    run: Run,
+    sink: Option<SinkSpec>,
+}
+
+impl Overrides {
+    pub(super) fn new(run: Run, sink: Option<SinkSpec>) -> Self {
+        Self { run, sink }
+    }
+
+    pub(super) fn out(&self) -> Option<&Path> {
+        self.sink.as_ref().and_then(|sink| sink.path.as_deref())
+    }
+
+    fn apply(&self, spec: &mut JobSpec) {
+        let run = &self.run;
+        if let Some(lane) = run.lane {
+            spec.run.lane = lane.lane();
+        }
+        spec.run.deadline_ms = run.deadline.map(|time| time.0).or(spec.run.deadline_ms);
+        spec.run.budget = run.budget.map(|usd| usd.0).or(spec.run.budget);
+        spec.run.rpm = run.rpm.or(spec.run.rpm);
+        spec.run.tpm = run.tpm.or(spec.run.tpm);
+        spec.run.concurrency_max = run.concurrency_max.unwrap_or(spec.run.concurrency_max);
+        if let Some(sink) = &self.sink {
+            spec.sink = sink.clone();
+        }
+    }
+}
+
+/// The engine is one async thread; what must not wait for it has threads of its own.
+fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+    Ok(runtime.block_on(work)?)
+}
+
+pub(super) fn plan(settings: Settings, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, AppError> {
+    Ok(Engine::open(settings)?.plan(spec, observer)?)
+}
+
+pub(super) fn run(
+    settings: Settings,
+    spec: &JobSpec,
+    confirm: &dyn Fn(&Plan) -> bool,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> Result<Report, AppError> {
+    on_this_thread(async { Box::pin(Engine::open(settings)?.run(spec, confirm, observer, stop)).await })
+}
+
+pub(super) fn resume(
+    settings: Settings,
+    job: &str,
+    changes: &Overrides,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> Result<Report, AppError> {
+    let change = |spec: &mut JobSpec| changes.apply(spec);
+    on_this_thread(async { Box::pin(Engine::open(settings)?.resume(job, &change, observer, stop)).await })
+}
+
+pub(super) fn retry(
+    settings: Settings,
+    job: &str,
+    changes: &Overrides,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> Result<Report, AppError> {
+    let change = |spec: &mut JobSpec| changes.apply(spec);
+    on_this_thread(async { Box::pin(Engine::open(settings)?.retry(job, &change, observer, stop)).await })
+}
+
+/// Where a job's provider was when it last ran. Flags may name another place; variables do not, as its batches are there.
+pub(super) fn provider_of(state: &Path, job: &str) -> Result<Provider, AppError> {
+    let row = Reader::open(state)?.find(job)?;
+    let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
+    let spec = spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+    Ok(Provider { base_url: spec.account.base_url, key_env: spec.account.key_env, ..Provider::default() })
+}
+
+/// Writes the results there are; answers the rows.
+pub(super) fn results(state: &Path, job: &str, sink: &SinkSpec) -> Result<u64, AppError> {
+    Ok(Reader::open(state)?.results(job, sink, &mut |_, _| ())?.rows)
+}
+
+/// All jobs, or one; a folder without a state has none.
+pub(super) fn status(state: &Path, job: Option<&str>) -> Result<Vec<JobStatus>, AppError> {
+    match Reader::open(state) {
+        Err(error) if job.is_none() && is_missing(&error) => Ok(Vec::new()),
+        reader => Ok(reader?.status(job)?),
+    }
+}
+
+/// Nothing was ever run in this folder.
+fn is_missing(error: &EngineError) -> bool {
+    error.code() == "state-missing"
+}
+
+pub(super) fn dead(state: &Path, job: &str) -> Result<Vec<DeadLetter>, AppError> {
+    Ok(Reader::open(state)?.dead(job)?)
+}
+
+pub(super) fn verify(state: &Path, job: &str, bill: Option<&Path>) -> Result<Verification, AppError> {
+    Ok(Reader::open(state)?.verify(job, bill)?)
+}
+
+pub(super) fn cost(state: &Path, by: &str, job: Option<&str>) -> Result<Vec<CostRow>, AppError> {
+    match Reader::open(state) {
+        Err(error) if job.is_none() && is_missing(&error) => Ok(Vec::new()),
+        reader => Ok(reader?.cost(by, job)?),
+    }
+}
+
+pub(super) fn show(state: &Path, job: &str, item: &str) -> Result<serde_json::Value, AppError> {
+    Ok(Reader::open(state)?.show(job, item)?)
+}
+
+/// Leaves an order. True: an engine is at work and takes it within a second; false: it is taken when the job is next run.
+pub(super) fn cancel(state: &Path, job: &str) -> Result<bool, AppError> {
+    Ok(Reader::open(state)?.cancel(job)?)
+}
+
+pub(super) fn remove(state: &Path, job: &str) -> Result<(), AppError> {
+    Ok(Reader::remove(state, job)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::config::value::{LaneChoice, Usd};
+    use crate::config::{Layer, job};
+    use bulkrate_core::lane::Lane;
+    use bulkrate_core::money::UsdNanos;
+
+    #[test]
+    fn only_what_is_said_changes() {
+        let file = "[source]\npath = \"a.csv\"\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 9\n[sink]\npath = \"a.jsonl\"\n";
+        let before = job(Layer::parse("job.toml", file).unwrap()).unwrap();
+        let mut spec = before.clone();
+        Overrides::default().apply(&mut spec);
+        assert_eq!(spec, before);
+        let run = Run { lane: Some(LaneChoice::Auto), budget: Some(Usd(UsdNanos::dollars(7))), ..Run::default() };
+        let sink = SinkSpec { path: Some("b.csv".into()), ..SinkSpec::default() };
+        Overrides::new(run, Some(sink.clone())).apply(&mut spec);
+        assert_eq!((before.run.lane, spec.run.lane), (Some(Lane::Batch), None));
+        assert_eq!((spec.run.budget, spec.run.rpm, &spec.sink), (Some(UsdNanos::dollars(7)), Some(9), &sink));
+    }
+}

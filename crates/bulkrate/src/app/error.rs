@@ -1,0 +1,132 @@
+//! Everything a command may end with, one way of printing it and one exit code.
+
+use std::error::Error as _;
+use std::io::Write as _;
+
+use bulkrate_core::price::{CatalogueError, ImportError, ResolveError};
+use bulkrate_engine::EngineError;
+use bulkrate_provider::OpenError;
+
+use crate::config::ConfigError;
+
+/// A command that did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("`{path}`: {source}")]
+    Prices { path: String, source: CatalogueError },
+    #[error("`{path}`: {source}")]
+    Import { path: String, source: ImportError },
+    #[error(transparent)]
+    Model(#[from] ResolveError),
+    #[error("the simulator stopped: {0}")]
+    Sim(#[from] bulkrate_sim::SimError),
+    #[error("not confirmed: nothing was {0}")]
+    Declined(&'static str),
+    #[error("could not start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl AppError {
+    /// The name of the page in `docs/errors/`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(error) => error.code(),
+            Self::Engine(error) => error.code(),
+            Self::Open(_) => "provider-setup",
+            Self::Prices { source, .. } => source.code(),
+            Self::Import { source, .. } => source.code(),
+            Self::Model(error) => error.code(),
+            Self::Sim(_) => "simulator-failed",
+            Self::Declined(_) => "not-confirmed",
+            Self::Runtime(_) => "runtime-failed",
+        }
+    }
+
+    /// What to do about it, in one line.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Prices { source, .. } => Some(source.hint()),
+            Self::Import { source, .. } => Some(source.hint().to_owned()),
+            Self::Model(error) => Some(error.hint()),
+            Self::Declined(_) => Some("pass `--yes` to skip the question".to_owned()),
+            Self::Sim(_) => Some("`bulkrate sim openai --faults` lists the faults".to_owned()),
+            Self::Open(_) | Self::Runtime(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Engine(error) => error.exit_code(),
+            Self::Config(_) | Self::Open(_) | Self::Prices { .. } | Self::Import { .. } | Self::Model(_) | Self::Sim(_) => 2,
+            Self::Declined(_) => 3,
+            Self::Runtime(_) => 1,
+        }
+    }
+
+    /// `error[code]: message`, the causes not yet told, a hint and where to read more.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let mut text = format!("error[{}]: {self}\n", self.code());
+        let mut cause = self.source();
+        let mut told = self.to_string();
+        while let Some(error) = cause {
+            let line = error.to_string();
+            if !told.contains(&line) {
+                text.push_str(&format!("  because: {line}\n"));
+                told.push_str(&line);
+            }
+            cause = error.source();
+        }
+        text.push('\n');
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        text.push_str(&format!("docs: docs/errors/{}.md\n", self.code()));
+        text
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "error": {
+            "code": self.code(), "message": self.to_string(), "hint": self.hint(), "exit_code": self.exit_code(),
+        } })
+    }
+
+    /// Tells a person on standard error, and with `--json` a program on standard output.
+    pub fn tell(&self, json: bool) {
+        let _ = std::io::stderr().lock().write_all(self.page().as_bytes());
+        if json {
+            crate::report::out::json(&self.json());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_page_says_what_and_what_to_do() {
+        let error = AppError::Config(ConfigError::option("--name", "standard input needs a name", Some("name it")));
+        insta::assert_snapshot!(error.page(), @r"
+        error[option-invalid]: --name: standard input needs a name
+
+        hint: name it
+        docs: docs/errors/option-invalid.md
+        ");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,97 @@
+//! What each command does, from parsed flags to an exit code.
+//!
+//! Invariant: a command that needs no prices, no provider and no state touches none of them; the CLI starts in milliseconds.
+
+mod error;
+pub mod accounts;
+mod engine;
+mod confirm;
+mod signals;
+mod run;
+mod reads;
+mod prices;
+mod doctor;
+mod init;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser as _};
+
+pub use error::AppError;
+
+use crate::cli::{Cli, Command, Shared, SimCommand, markdown};
+use crate::config::Defaults;
+use crate::report::out;
+
+/// Exit code of a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// Parses the process's arguments, does what they say, and answers the exit code.
+#[must_use]
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // a broken pipe is no error of ours
+            return if error.use_stderr() { USAGE } else { 0 };
+        }
+    };
+    log();
+    let json = cli.shared.json;
+    dispatch(cli).unwrap_or_else(|error| {
+        error.tell(json);
+        error.exit_code()
+    })
+}
+
+/// Diagnostics for developers: only where `BULKRATE_LOG` asks for them.
+fn log() {
+    if let Ok(filter) = std::env::var("BULKRATE_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, AppError> {
+    let shared = cli.shared;
+    match cli.command {
+        Command::Run(args) => run::run(&shared, *args),
+        Command::Plan(args) => run::plan(&shared, *args),
+        Command::Resume(args) => run::resume(&shared, *args, run::Again::Resume),
+        Command::Retry(args) => run::resume(&shared, *args, run::Again::Retry),
+        Command::Results(args) => reads::results(&shared, &args),
+        Command::Status(args) => reads::status(&shared, &args),
+        Command::Cancel(args) => reads::cancel(&shared, &args),
+        Command::Dead(args) => reads::dead(&shared, &args),
+        Command::Verify(args) => reads::verify(&shared, &args),
+        Command::Cost(args) => reads::cost(&shared, &args),
+        Command::Show(args) => reads::show(&shared, &args),
+        Command::Rm(args) => reads::remove(&shared, &args),
+        Command::Sim(SimCommand::OpenAi(args)) => simulate(*args),
+        Command::Prices(command) => prices::prices(&shared, command),
+        Command::Doctor(args) => doctor::doctor(&shared, args),
+        Command::Init(args) => init::init(&shared, &args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bulkrate", &mut script);
+            out::data(&String::from_utf8_lossy(&script));
+            Ok(0)
+        }
+        Command::HelpMarkdown => {
+            out::data(&markdown::reference());
+            Ok(0)
+        }
+    }
+}
+
+fn simulate(args: bulkrate_sim::cli::Args) -> Result<u8, AppError> {
+    // The simulator shares the machine with the job it serves: two threads are enough, one would stall under files.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(AppError::Runtime)?.block_on(bulkrate_sim::cli::run(args))?;
+    Ok(0)
+}
+
+/// The state folder: flag or variable, then `bulkrate.toml`, then `.bulkrate`.
+fn state_dir(shared: &Shared, defaults: &Defaults) -> PathBuf {
+    shared.state.clone().or_else(|| defaults.state.clone()).unwrap_or_else(|| PathBuf::from(".bulkrate"))
+}

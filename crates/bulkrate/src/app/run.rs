@@ -1,0 +1,286 @@
+//! Commands that read a job and may spend money: `plan`, `run`, `resume`, `retry`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bulkrate_engine::EngineError;
+use bulkrate_engine::event::Observer;
+use bulkrate_engine::report::Report;
+use bulkrate_engine::settings::Settings;
+use bulkrate_engine::spec::{JobSpec, RunSpec};
+
+use super::accounts::{self, process_env};
+use super::confirm::Consent;
+use super::engine::{self, Overrides, Stop};
+use super::{AppError, signals, state_dir};
+use crate::cli::job_args::JobArgs;
+use crate::cli::{EventFormat, ResumeArgs, RunArgs, Shared};
+use crate::config::job_file::Provider;
+use crate::config::{self, ConfigError, Defaults, Layer};
+use crate::report::teller::{EventsTo, Talk, Teller};
+use crate::report::{end, json, out, plan as plan_text};
+
+/// A job and everything it runs with.
+struct Prepared {
+    spec: JobSpec,
+    settings: Settings,
+}
+
+/// What comes back to a job that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    Resume,
+    Retry,
+}
+
+pub(super) fn plan(shared: &Shared, args: JobArgs) -> Result<u8, AppError> {
+    let job = prepare(shared, args)?;
+    let teller = teller(shared, None, true);
+    let plan = engine::plan(job.settings, &job.spec, &teller);
+    teller.end();
+    let plan = plan?;
+    if shared.json {
+        out::json(&json::document(&plan));
+    } else {
+        out::data(&plan_text::text(&plan));
+    }
+    Ok(0)
+}
+
+pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<u8, AppError> {
+    let job = prepare(shared, args.job)?;
+    check_stdout(shared, job.spec.sink.path.as_deref())?;
+    let consent = Consent::new(args.yes, job.spec.run.budget.is_some(), job.spec.source.path.is_none());
+    let teller = Arc::new(teller(shared, job.spec.sink.path.as_deref(), false));
+    let (stop, declined) = (Stop::new(), AtomicBool::new(false));
+    signals::listen(stop.clone(), Arc::clone(&teller));
+    let observer: Arc<dyn Observer> = Arc::<Teller>::clone(&teller);
+    let confirm = |plan: &_| consent.confirm(plan, &teller, &declined);
+    let report = engine::run(job.settings, &job.spec, &confirm, observer, stop);
+    match report {
+        Err(AppError::Engine(EngineError::NotConfirmed { .. })) if declined.load(Ordering::Relaxed) => {
+            teller.end();
+            Err(AppError::Declined("sent"))
+        }
+        report => finish(shared, &teller, report),
+    }
+}
+
+pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<u8, AppError> {
+    let defaults = Defaults::load()?;
+    let stored = engine::provider_of(&state_dir(shared, &defaults), &args.name.job)?;
+    let provider = accounts::with_env(args.provider.layer().over(stored), Provider::default(), &process_env);
+    let connections = args.changes.concurrency_max.unwrap_or_else(|| RunSpec::default().concurrency_max);
+    let settings = settings(shared, &defaults, &provider, connections)?;
+    let changes = Overrides::new(args.changes.layer(), args.sink.spec());
+    check_stdout(shared, changes.out())?;
+    let teller = Arc::new(teller(shared, changes.out(), false));
+    let stop = Stop::new();
+    signals::listen(stop.clone(), Arc::clone(&teller));
+    let observer: Arc<dyn Observer> = Arc::<Teller>::clone(&teller);
+    let report = match again {
+        Again::Resume => engine::resume(settings, &args.name.job, &changes, observer, stop),
+        Again::Retry => engine::retry(settings, &args.name.job, &changes, observer, stop),
+    };
+    finish(shared, &teller, report)
+}
+
+/// The end report, to whom it concerns, and the exit code.
+fn finish(shared: &Shared, teller: &Teller, report: Result<Report, AppError>) -> Result<u8, AppError> {
+    teller.end();
+    let report = report?;
+    teller.say(&end::text(&report));
+    if shared.json {
+        out::json(&json::report(&report));
+    }
+    Ok(report.exit_code())
+}
+
+fn prepare(shared: &Shared, args: JobArgs) -> Result<Prepared, AppError> {
+    let defaults = Defaults::load()?;
+    let file = if args.is_job_file() { Layer::load(&args.input)? } else { Layer::default() };
+    let layer = layered(args, file, &defaults, &process_env);
+    let provider = layer.provider.clone();
+    let spec = config::job(layer)?;
+    let settings = settings(shared, &defaults, &provider, spec.run.concurrency_max)?;
+    Ok(Prepared { spec, settings })
+}
+
+/// Flags over variables over the job file over `bulkrate.toml`.
+fn layered(args: JobArgs, file: Layer, defaults: &Defaults, env: accounts::Env<'_>) -> Layer {
+    let mut flags = args.layer();
+    flags.provider = accounts::with_env(flags.provider, Provider::default(), env);
+    let shared = Layer { tags: defaults.tags.clone(), run: defaults.run.clone(), ..Layer::default() };
+    flags.over(file).over(shared)
+}
+
+fn settings(shared: &Shared, defaults: &Defaults, provider: &Provider, connections: u32) -> Result<Settings, AppError> {
+    let prices: Option<PathBuf> = shared.prices.clone().or_else(|| defaults.prices.clone());
+    let catalogue = accounts::catalogue(prices.as_deref())?;
+    let accounts = accounts::open(provider, connections, &process_env)?;
+    Ok(accounts::engine_settings(state_dir(shared, defaults), catalogue, accounts))
+}
+
+/// Standard output holds one thing: the results, or one JSON document.
+fn check_stdout(shared: &Shared, out: Option<&Path>) -> Result<(), AppError> {
+    if shared.json && out.is_some_and(|path| path.as_os_str() == "-") {
+        let hint = Some("write the results to a file, or leave `--json` out");
+        return Err(ConfigError::option("--json", "needs standard output, which `--out -` takes", hint).into());
+    }
+    Ok(())
+}
+
+fn teller(shared: &Shared, out: Option<&Path>, plan_is_data: bool) -> Teller {
+    let stdout_taken = shared.json || out.is_some_and(|path| path.as_os_str() == "-") || plan_is_data;
+    let events = shared.events.map(|EventFormat::Json| if stdout_taken { EventsTo::Stderr } else { EventsTo::Stdout });
+    let talk = match (shared.quiet || events == Some(EventsTo::Stderr), out::stderr_is_terminal()) {
+        (true, _) => Talk::Quiet,
+        (false, true) => Talk::Live,
+        (false, false) => Talk::Lines,
+    };
+    let teller = Teller::new(talk, events);
+    if plan_is_data { teller.without_plan() } else { teller }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use bulkrate_core::lane::Lane;
+    use bulkrate_core::money::UsdNanos;
+    use clap::Parser as _;
+
+    fn job_of(line: &[&str]) -> JobArgs {
+        match Cli::try_parse_from([&["bulkrate", "plan"], line].concat()).unwrap().command {
+            Command::Plan(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_that_over_the_defaults() {
+        let file = "name = \"file\"\n[source]\npath = \"a.csv\"\n[request]\nmodel = \"fast\"\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 10\n[tags]\na = \"file\"\nb = \"file\"\n";
+        let file = Layer::parse("job.toml", file).unwrap();
+        let defaults = Defaults::parse("bulkrate.toml", "[run]\nrpm = 1\ntpm = 2\n[tags]\nc = \"defaults\"\n").unwrap();
+        let args = job_of(&["job.toml", "--lane", "sync", "--tag", "a=flag", "--no-canary"]);
+        let spec = config::job(layered(args, file, &defaults, &|_| None)).unwrap();
+        assert_eq!((spec.name.as_str(), spec.run.lane, spec.run.canary), ("file", Some(Lane::Sync), false));
+        assert_eq!((spec.run.budget, spec.run.rpm, spec.run.tpm), (Some(UsdNanos::dollars(5)), Some(10), Some(2)));
+        let tags: Vec<_> = spec.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(tags, ["a=flag", "b=file", "c=defaults"]);
+    }
+
+    #[test]
+    fn flags_become_a_job() {
+        let line = "data/reviews.csv.gz --id id --model openai/gpt-6-luna --deadline 6h --budget 5 --choices a,b --rpm 600 --poll-min 1s \
+                    --fail-above 2.5% --sync-doubt dead --cache off --distinct --limit 7 --on-bad-line skip --out l.csv --raw-csv \
+                    --reasoning low --price-in 0.15 --price-out 0.6 --keep-remote --strict --budget-daily 9 --budget-tag f=x=2 --fallback m2 --kind chat";
+        let mut args: Vec<&str> = line.split_whitespace().collect();
+        args.extend(["--user", "Say: {{ text }}", "--example", "hi=>hello", "--rule", "tokens < 9 => fast", "--tag", "k=v=w"]);
+        let spec = config::job(layered(job_of(&args), Layer::default(), &Defaults::default(), &|_| None)).unwrap();
+        insta::assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
+        {
+          "name": "reviews",
+          "source": {
+            "path": "data/reviews.csv.gz",
+            "format": null,
+            "id": "id",
+            "on_bad_line": "skip",
+            "limit": 7
+          },
+          "request": {
+            "model": "openai/gpt-6-luna",
+            "kind": "chat",
+            "system": null,
+            "turns": [
+              {
+                "role": "user",
+                "content": "hi"
+              },
+              {
+                "role": "assistant",
+                "content": "hello"
+              }
+            ],
+            "user": "Say: {{ text }}",
+            "image": null,
+            "choices": [
+              "a",
+              "b"
+            ],
+            "schema": null,
+            "temperature": null,
+            "top_p": null,
+            "seed": null,
+            "reasoning": "low",
+            "max_output_tokens": null,
+            "dimensions": null,
+            "stop": [],
+            "provider_kwargs": null,
+            "sample": 0,
+            "rules": [
+              {
+                "when": "tokens < 9",
+                "model": "fast"
+              }
+            ],
+            "fallback": [
+              "m2"
+            ]
+          },
+          "tags": {
+            "k": "v=w"
+          },
+          "run": {
+            "lane": null,
+            "high_priority": false,
+            "deadline_ms": 21600000,
+            "budget": 5000000000,
+            "budget_per_request": null,
+            "budget_daily": 9000000000,
+            "budget_monthly": null,
+            "budget_tags": {
+              "f=x": 2000000000
+            },
+            "strict": true,
+            "rpm": 600,
+            "tpm": null,
+            "concurrency_max": 2000,
+            "poll_min_ms": 1000,
+            "poll_max_ms": 300000,
+            "timeout_ms": 600000,
+            "cache": "off",
+            "distinct": true,
+            "canary": true,
+            "fail_above_permille": 25,
+            "sync_doubt": "dead",
+            "t_lag_ms": 120000,
+            "t_q_ms": 900000,
+            "keep_remote": true,
+            "batch_items_max": 20000,
+            "batch_bytes_max": 190000000,
+            "batches_max": 50,
+            "enqueued_tokens_max": null,
+            "webhook": null,
+            "price_in": "0.15",
+            "price_out": "0.6"
+          },
+          "sink": {
+            "path": "l.csv",
+            "format": null,
+            "stream": false,
+            "raw_csv": true,
+            "force": false,
+            "answers_only": false
+          },
+          "account": {
+            "provider": null,
+            "base_url": null,
+            "key_env": null
+          }
+        }
+        "#);
+    }
+}

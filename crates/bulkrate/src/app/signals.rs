@@ -1,0 +1,56 @@
+//! Ctrl-C: the first detaches, the second stops at once, the third ends the process. SIGTERM detaches.
+
+use std::sync::Arc;
+
+use super::engine::Stop;
+use crate::report::teller::Teller;
+
+const FIRST: &str = "\nstopping: no new calls; calls in flight have up to 30 s, batches go on at the provider. Ctrl-C again stops at once\n";
+const SECOND: &str = "\nstopping at once\n";
+
+/// Listens on a thread of its own: the engine's thread may be reading a file when the signal comes.
+pub(super) fn listen(stop: Stop, teller: Arc<Teller>) {
+    let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(obey(&stop, &teller));
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "signals are not handled");
+    }
+}
+
+async fn obey(stop: &Stop, teller: &Teller) {
+    for time in 1_u32.. {
+        if next().await.is_err() {
+            return;
+        }
+        match time {
+            1 => {
+                teller.say(FIRST);
+                stop.detach();
+            }
+            2 => {
+                teller.say(SECOND);
+                stop.abort();
+            }
+            _ => std::process::exit(130),
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn next() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt,
+        _ = term.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn next() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,440 @@
+//! The flags that describe a job, and what they say as a layer over a job file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bulkrate_engine::spec::SinkSpec;
+use clap::Args;
+
+use super::tag_budget;
+use crate::config::job_file::{Example, Layer, Provider, Request, RuleLine, Run, Sink, Source};
+use crate::config::value::{
+    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent, PriorityChoice,
+    SinkFormat, SourceFormat, Usd,
+};
+
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    /// A data file (CSV, TSV, JSONL, Parquet; `.gz` and `.zst` too), `-` for standard input, or a job file (`.toml`)
+    pub input: PathBuf,
+    /// Name of the job [default: that of the file]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Tag of every item; spend is reported by tags
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub tags: Vec<(String, String)>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub request: RequestArgs,
+    #[command(flatten)]
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub sink: SinkArgs,
+    #[command(flatten)]
+    pub provider: ProviderArgs,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// Format of the data [default: told from the name or the first bytes]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<SourceFormat>,
+    /// Column that holds each item's id [default: the item's number]
+    #[arg(long, value_name = "COL")]
+    pub id: Option<String>,
+    /// What becomes of a line that cannot be read [default: fail]
+    #[arg(long, value_name = "WHAT", env = "BULKRATE_ON_BAD_LINE", hide_env_values = true)]
+    pub on_bad_line: Option<BadLineChoice>,
+    /// Only the first N items
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Request")]
+pub struct RequestArgs {
+    /// `provider/model`, a model only one provider has, or an alias such as `fast`
+    #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+    /// What is asked for [default: chat]
+    #[arg(long)]
+    pub kind: Option<KindChoice>,
+    /// System prompt: a text, or `@FILE`
+    #[arg(long, value_name = "TEXT|@FILE")]
+    pub system: Option<String>,
+    /// User prompt: a template over the columns such as `Sentiment of: {{ text }}`, or `@FILE`
+    #[arg(long, value_name = "TEXT|@FILE")]
+    pub user: Option<String>,
+    /// A worked example, shown to the model before each item; repeatable
+    #[arg(long = "example", value_name = "USER=>ASSISTANT", value_parser = example)]
+    pub examples: Vec<Example>,
+    /// Column with an image: a URL, a file or base64
+    #[arg(long, value_name = "COL")]
+    pub image: Option<String>,
+    /// Closed list of answers, separated by commas
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub choices: Vec<String>,
+    /// JSON Schema that each answer must match; its properties become columns
+    #[arg(long, value_name = "FILE", conflicts_with = "choices")]
+    pub schema: Option<PathBuf>,
+    #[arg(long, value_name = "T", help = "Randomness of answers [default: the model's own]")]
+    pub temperature: Option<f64>,
+    #[arg(long, value_name = "P", help = "Nucleus sampling")]
+    pub top_p: Option<f64>,
+    /// Seed sent to the provider
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seed: Option<i64>,
+    /// How much the model may think: `none`, `low`, `medium`, `high` or tokens
+    #[arg(long, value_name = "EFFORT")]
+    pub reasoning: Option<Effort>,
+    /// Output maximum of each answer [default: longest choice + 16, else 1024; plus room for reasoning]
+    #[arg(long, value_name = "N")]
+    pub max_output_tokens: Option<u32>,
+    /// Length of embedding vectors
+    #[arg(long, value_name = "N")]
+    pub dimensions: Option<u32>,
+    /// Text at which an answer ends; repeatable
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// JSON object merged into the provider's body as it is
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    pub provider_kwargs: Option<JsonObject>,
+    /// Ask again what was asked before: which of several answers to one prompt this is
+    #[arg(long, value_name = "K")]
+    pub sample: Option<u32>,
+    /// Model for the items where a condition holds, such as `tokens < 200=>fast`; repeatable, the first wins
+    #[arg(long = "rule", value_name = "WHEN=>MODEL", value_parser = rule)]
+    pub rules: Vec<RuleLine>,
+    /// Model to turn to when the first is unavailable; repeatable, in order
+    #[arg(long, value_name = "MODEL")]
+    pub fallback: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunFlags {
+    #[command(flatten)]
+    pub changes: OverrideArgs,
+    /// `high` sends every item over the sync lane
+    #[arg(long)]
+    pub priority: Option<PriorityChoice>,
+    /// Most that one request may cost
+    #[arg(long, value_name = "USD")]
+    pub budget_per_request: Option<Usd>,
+    /// Most that all jobs of this state folder may cost a day (UTC)
+    #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET_DAILY", hide_env_values = true)]
+    pub budget_daily: Option<Usd>,
+    /// Most that all jobs of this state folder may cost a month (UTC)
+    #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET_MONTHLY", hide_env_values = true)]
+    pub budget_monthly: Option<Usd>,
+    /// Most that items with a tag may cost, such as `feature=triage=2`; repeatable
+    #[arg(long = "budget-tag", value_name = "KEY=VALUE=USD", value_parser = tag_budget)]
+    pub budget_tags: Vec<(String, Usd)>,
+    /// Start only if the budget covers the worst case, not the 95th percentile
+    #[arg(long)]
+    pub strict: bool,
+    /// Wait between two looks at batches, at first [default: 60s]
+    #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MIN", hide_env_values = true)]
+    pub poll_min: Option<Millis>,
+    /// Wait between two looks at batches, at most [default: 300s]
+    #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MAX", hide_env_values = true)]
+    pub poll_max: Option<Millis>,
+    /// Longest wait for one sync call [default: 600s]
+    #[arg(long, value_name = "DUR")]
+    pub timeout: Option<Millis>,
+    /// Response cache: answers of earlier jobs [default: default]
+    #[arg(long, value_name = "MODE", env = "BULKRATE_CACHE", hide_env_values = true)]
+    pub cache: Option<CacheChoice>,
+    /// Run equal requests each for itself
+    #[arg(long)]
+    pub distinct: bool,
+    /// Do not try the first item alone before the first batch
+    #[arg(long)]
+    pub no_canary: bool,
+    /// Share of failed items above which the job alerts and exits 1 [default: 5%]
+    #[arg(long, value_name = "PERCENT")]
+    pub fail_above: Option<Percent>,
+    /// What becomes of a sync call that was sent and never answered [default: resend]
+    #[arg(long, value_name = "WHAT")]
+    pub sync_doubt: Option<DoubtChoice>,
+    /// Leave input and output files at the provider
+    #[arg(long)]
+    pub keep_remote: bool,
+    /// Most items in one batch [default: 20000]
+    #[arg(long, value_name = "N")]
+    pub batch_items_max: Option<u32>,
+    /// Most bytes in one batch file [default: 190000000]
+    #[arg(long, value_name = "N")]
+    pub batch_bytes_max: Option<u64>,
+    /// Most batches open at once [default: 50]
+    #[arg(long, value_name = "N")]
+    pub batches_max: Option<u32>,
+    /// Most input tokens in batches that have not ended
+    #[arg(long, value_name = "N")]
+    pub enqueued_tokens_max: Option<u64>,
+    /// URL that is told when failures pass the threshold and when the job ends
+    #[arg(long, value_name = "URL", env = "BULKRATE_WEBHOOK", hide_env_values = true)]
+    pub webhook: Option<String>,
+    /// Input price of a model that the catalogue does not know, per million tokens
+    #[arg(long, value_name = "USD")]
+    pub price_in: Option<PerMillion>,
+    /// Output price of a model that the catalogue does not know, per million tokens
+    #[arg(long, value_name = "USD")]
+    pub price_out: Option<PerMillion>,
+}
+
+/// What may still be changed when a job goes on.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Run")]
+pub struct OverrideArgs {
+    /// How requests are sent [default: auto]
+    #[arg(long, env = "BULKRATE_LANE", hide_env_values = true)]
+    pub lane: Option<LaneChoice>,
+    /// Time until the results are needed, such as `6h` [default: 24h]
+    #[arg(long, value_name = "DUR", env = "BULKRATE_DEADLINE", hide_env_values = true)]
+    pub deadline: Option<Millis>,
+    /// Most that the job may cost [default: 1.5 times the planned P95]
+    #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET", hide_env_values = true)]
+    pub budget: Option<Usd>,
+    /// Known limit: requests a minute
+    #[arg(long, value_name = "N", env = "BULKRATE_RPM", hide_env_values = true)]
+    pub rpm: Option<u64>,
+    /// Known limit: tokens a minute
+    #[arg(long, value_name = "N", env = "BULKRATE_TPM", hide_env_values = true)]
+    pub tpm: Option<u64>,
+    /// Most sync calls in flight [default: 2000]
+    #[arg(long, value_name = "N", env = "BULKRATE_CONCURRENCY_MAX", hide_env_values = true)]
+    pub concurrency_max: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct SinkArgs {
+    /// File for the results (`.jsonl`, `.csv`, `.parquet`), or `-` for standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Format of the results [default: told from the name]
+    #[arg(long, value_name = "FORMAT")]
+    pub out_format: Option<SinkFormat>,
+    /// Write rows as they land, in no order
+    #[arg(long)]
+    pub stream: bool,
+    /// CSV cells as they are, also where a spreadsheet would take them for formulas
+    #[arg(long)]
+    pub raw_csv: bool,
+    /// Leave the input columns out
+    #[arg(long)]
+    pub answers_only: bool,
+    /// Replace a file that this job did not write
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Provider")]
+pub struct ProviderArgs {
+    /// Base URL of an API that speaks OpenAI's language, such as `http://127.0.0.1:8000/v1` [env: OPENAI_BASE_URL too]
+    #[arg(long, value_name = "URL", env = "BULKRATE_BASE_URL", hide_env_values = true)]
+    pub base_url: Option<String>,
+    /// Environment variable that holds the key [default: OPENAI_API_KEY]
+    #[arg(long, value_name = "NAME", env = "BULKRATE_KEY_ENV", hide_env_values = true)]
+    pub key_env: Option<String>,
+    /// Header sent with every call; repeatable
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// Certificates to trust besides the system's (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Proxy, or `none` [default: HTTPS_PROXY and its kin]
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// Response header with the cost in USD; it wins over the price table
+    #[arg(long, value_name = "NAME")]
+    pub cost_header: Option<String>,
+    /// Take `usage.cost` of an answer for its cost in USD
+    #[arg(long)]
+    pub trust_body_cost: bool,
+    /// Send chat requests to `/responses`
+    #[arg(long)]
+    pub responses_api: bool,
+}
+
+/// A JSON object given as text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonObject(pub serde_json::Map<String, serde_json::Value>);
+
+fn object(text: &str) -> Result<JsonObject, String> {
+    serde_json::from_str(text).map(JsonObject).map_err(|error| format!("not a JSON object: {error}"))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("write `key=value`")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write `Name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn example(text: &str) -> Result<Example, String> {
+    let (user, assistant) = text.split_once("=>").ok_or("write `what the user says=>what the model answers`")?;
+    Ok(Example { user: user.trim().to_owned(), assistant: assistant.trim().to_owned() })
+}
+
+fn rule(text: &str) -> Result<RuleLine, String> {
+    let (when, model) = text.rsplit_once("=>").ok_or("write `condition=>model`, such as `tokens < 200=>fast`")?;
+    Ok(RuleLine { when: when.trim().to_owned(), model: model.trim().to_owned() })
+}
+
+/// A flag that was not given says nothing.
+fn given(flag: bool) -> Option<bool> {
+    flag.then_some(true)
+}
+
+fn listed<T>(values: Vec<T>) -> Option<Vec<T>> {
+    (!values.is_empty()).then_some(values)
+}
+
+impl JobArgs {
+    /// Whether the input is a job file.
+    #[must_use]
+    pub fn is_job_file(&self) -> bool {
+        self.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+    }
+
+    /// What the flags say, with the input where it is a data file.
+    #[must_use]
+    pub fn layer(self) -> Layer {
+        let path = (!self.is_job_file()).then(|| self.input.clone());
+        Layer {
+            name: self.name,
+            source: self.source.layer(path),
+            request: self.request.layer(),
+            tags: self.tags.into_iter().collect(),
+            run: self.run.layer(),
+            sink: self.sink.layer(),
+            provider: self.provider.layer(),
+        }
+    }
+}
+
+impl SourceArgs {
+    fn layer(self, path: Option<PathBuf>) -> Source {
+        Source { path, format: self.format, id: self.id, on_bad_line: self.on_bad_line, limit: self.limit }
+    }
+}
+
+impl RequestArgs {
+    fn layer(self) -> Request {
+        Request {
+            model: self.model,
+            kind: self.kind,
+            system: self.system,
+            user: self.user,
+            examples: listed(self.examples),
+            image: self.image,
+            choices: listed(self.choices.into_iter().map(|choice| choice.trim().to_owned()).collect()),
+            schema: self.schema.map(|path| serde_json::Value::String(path.display().to_string())),
+            temperature: self.temperature,
+            top_p: self.top_p,
+            seed: self.seed,
+            reasoning: self.reasoning,
+            max_output_tokens: self.max_output_tokens,
+            dimensions: self.dimensions,
+            stop: listed(self.stop),
+            provider_kwargs: self.provider_kwargs.map(|object| object.0),
+            sample: self.sample,
+            rules: listed(self.rules),
+            fallback: listed(self.fallback),
+        }
+    }
+}
+
+impl RunFlags {
+    fn layer(self) -> Run {
+        let budget_tags: BTreeMap<_, _> = self.budget_tags.into_iter().collect();
+        Run {
+            priority: self.priority,
+            budget_per_request: self.budget_per_request,
+            budget_daily: self.budget_daily,
+            budget_monthly: self.budget_monthly,
+            budget_tags: (!budget_tags.is_empty()).then_some(budget_tags),
+            strict: given(self.strict),
+            poll_min: self.poll_min,
+            poll_max: self.poll_max,
+            timeout: self.timeout,
+            cache: self.cache,
+            distinct: given(self.distinct),
+            canary: self.no_canary.then_some(false),
+            fail_above: self.fail_above,
+            sync_doubt: self.sync_doubt,
+            keep_remote: given(self.keep_remote),
+            batch_items_max: self.batch_items_max,
+            batch_bytes_max: self.batch_bytes_max,
+            batches_max: self.batches_max,
+            enqueued_tokens_max: self.enqueued_tokens_max,
+            webhook: self.webhook,
+            price_in: self.price_in,
+            price_out: self.price_out,
+            ..self.changes.layer()
+        }
+    }
+}
+
+impl OverrideArgs {
+    /// What the flags say about how the job runs.
+    #[must_use]
+    pub fn layer(self) -> Run {
+        Run {
+            lane: self.lane,
+            deadline: self.deadline,
+            budget: self.budget,
+            rpm: self.rpm,
+            tpm: self.tpm,
+            concurrency_max: self.concurrency_max,
+            ..Run::default()
+        }
+    }
+}
+
+impl SinkArgs {
+    fn layer(self) -> Sink {
+        Sink {
+            path: self.out,
+            format: self.out_format,
+            stream: given(self.stream),
+            raw_csv: given(self.raw_csv),
+            force: given(self.force),
+            answers_only: given(self.answers_only),
+        }
+    }
+
+    /// The sink these flags name; `None` where they name none.
+    #[must_use]
+    pub fn spec(self) -> Option<SinkSpec> {
+        self.out.as_deref().map(Path::to_owned)?;
+        Some(crate::config::resolve::sink(self.layer()))
+    }
+}
+
+impl ProviderArgs {
+    /// What the flags say about the provider.
+    #[must_use]
+    pub fn layer(self) -> Provider {
+        let headers: BTreeMap<_, _> = self.headers.into_iter().collect();
+        Provider {
+            base_url: self.base_url,
+            key_env: self.key_env,
+            headers: (!headers.is_empty()).then_some(headers),
+            ca_file: self.ca_file,
+            proxy: self.proxy,
+            cost_header: self.cost_header,
+            trust_body_cost: given(self.trust_body_cost),
+            responses_api: given(self.responses_api),
+            ..Provider::default()
+        }
+    }
+}

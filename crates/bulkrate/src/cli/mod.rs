@@ -1,0 +1,274 @@
+//! The command line: every command and flag. What they do is in `app`.
+
+pub mod job_args;
+pub mod markdown;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::value::{Millis, Usd};
+use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
+
+/// Run millions of LLM requests at the lowest price, pay for each answer once, and never lose a row.
+#[derive(Debug, Parser)]
+#[command(name = "bulkrate", version, propagate_version = false, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub shared: Shared,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Shared {
+    /// Folder that holds jobs, results and the ledger [default: .bulkrate]
+    #[arg(long, global = true, value_name = "DIR", env = "BULKRATE_STATE", hide_env_values = true)]
+    pub state: Option<PathBuf>,
+    /// A price table laid over the bundled one
+    #[arg(long, global = true, value_name = "CSV", env = "BULKRATE_PRICES", hide_env_values = true)]
+    pub prices: Option<PathBuf>,
+    /// Print one JSON document on standard output at the end, and no tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print what happens as it happens, one JSON object a line: on standard output, or on standard error where `--json` or
+    /// `--out -` needs standard output
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub events: Option<EventFormat>,
+    /// Say nothing but errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventFormat {
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a job: a data file with flags, or a job file. Run again, it resumes
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Show what a job would cost and how long it would take, lane by lane; sends nothing
+    Plan(Box<JobArgs>),
+    /// Show jobs, or one job
+    Status(StatusArgs),
+    /// Write the results of a job, finished or not
+    Results(ResultsArgs),
+    /// Go on with a job that was interrupted
+    Resume(Box<ResumeArgs>),
+    /// Cancel a job: its batches are cancelled, what is answered is kept
+    Cancel(JobName),
+    /// Try the dead letters of a job again, after the cause is mended
+    Retry(Box<ResumeArgs>),
+    /// List the dead letters of a job: class, attempts, evidence, how to replay
+    Dead(JobName),
+    /// Prove a job: one outcome an item, ledger equal to receipts, files equal to their digests
+    Verify(VerifyArgs),
+    /// Show what was spent and saved
+    Cost(CostArgs),
+    /// Show one item: its request, attempts and answer
+    Show(ShowArgs),
+    /// Delete a job with its results
+    Rm(RemoveArgs),
+    /// Pretend to be a provider on this machine
+    #[command(subcommand)]
+    Sim(SimCommand),
+    /// Look up and import prices
+    #[command(subcommand)]
+    Prices(PricesCommand),
+    /// Check the set-up: state folder, key, reach, clock, models; costs nothing
+    Doctor(DoctorArgs),
+    /// Write a commented job file to start from
+    Init(InitArgs),
+    /// Print shell completions
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Print this reference as Markdown
+    #[command(hide = true)]
+    HelpMarkdown,
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  bulkrate run reviews.csv --model fast --user 'Sentiment of: {{ text }}' --choices positive,negative,neutral --out labels.csv
+  bulkrate run job.toml --budget 5
+  cat items.jsonl | bulkrate run - --name nightly --model fast --user '{{ text }}' --budget 1 --out answers.jsonl";
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Do not ask before spending
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JobName {
+    /// Name or id of the job; the beginning of an id is enough
+    pub job: String,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Name or id of a job; all jobs without it
+    pub job: Option<String>,
+    /// Show it again and again until every job shown has ended
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Time between two looks with `--watch`
+    #[arg(long, value_name = "DUR", default_value = "2s")]
+    pub every: Millis,
+}
+
+#[derive(Debug, Args)]
+pub struct ResultsArgs {
+    #[command(flatten)]
+    pub name: JobName,
+    #[command(flatten)]
+    pub sink: SinkArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    pub name: JobName,
+    #[command(flatten)]
+    pub changes: OverrideArgs,
+    #[command(flatten)]
+    pub sink: SinkArgs,
+    #[command(flatten)]
+    pub provider: ProviderArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub name: JobName,
+    /// Compare the ledger with a bill: the simulator's JSON
+    #[arg(long, value_name = "FILE")]
+    pub bill: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CostArgs {
+    /// A job; all jobs without it
+    pub job: Option<String>,
+    /// Group by `model`, `lane`, `job`, `day` or `tag.NAME`
+    #[arg(long, value_name = "KEY", default_value = "job", value_parser = grouping)]
+    pub by: String,
+}
+
+fn grouping(text: &str) -> Result<String, String> {
+    let fixed = ["model", "lane", "job", "day"];
+    if fixed.contains(&text) || text.strip_prefix("tag.").is_some_and(|name| !name.is_empty()) {
+        return Ok(text.to_owned());
+    }
+    Err("groups are `model`, `lane`, `job`, `day` and `tag.NAME`".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub name: JobName,
+    /// The item's id, as `--id` named it
+    pub item: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    #[command(flatten)]
+    pub name: JobName,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SimCommand {
+    /// Pretend to be OpenAI: limits, failures and a bill, no money
+    #[command(name = "openai")]
+    OpenAi(Box<bulkrate_sim::cli::Args>),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PricesCommand {
+    /// List models and prices in USD per million tokens
+    List {
+        /// Only models whose name holds this
+        filter: Option<String>,
+        /// Only this provider
+        #[arg(long)]
+        provider: Option<String>,
+        /// Past and future prices too
+        #[arg(long)]
+        all: bool,
+        /// Print the table as CSV, in the columns that `--prices` reads
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Show all that is known about one model
+    Show {
+        /// `provider/model`, a model only one provider has, or an alias
+        model: String,
+    },
+    /// Turn LiteLLM's or genai-prices' list into a table for `--prices`
+    Import {
+        file: PathBuf,
+        /// Where the table is written
+        #[arg(long, value_name = "CSV", default_value = "prices.csv")]
+        out: PathBuf,
+        /// Only models whose `provider/model` holds this
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+        /// Replace the file
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Check that this model is known, priced and not retired
+    #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub provider: ProviderArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    #[arg(default_value = "job.toml")]
+    pub file: PathBuf,
+}
+
+/// `KEY=USD`, the last `=` apart.
+pub(crate) fn tag_budget(text: &str) -> Result<(String, Usd), String> {
+    let (tag, amount) = text.rsplit_once('=').filter(|(tag, _)| tag.contains('=')).ok_or("write `key=value=USD`, such as `feature=triage=2`")?;
+    Ok((tag.to_owned(), amount.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tag_budgets_and_groups() {
+        let (tag, usd) = tag_budget("feature=triage=2.5").unwrap();
+        assert_eq!((tag.as_str(), usd.0.0), ("feature=triage", 2_500_000_000));
+        assert!(tag_budget("triage=2").is_err());
+        for (text, ok) in [("model", true), ("tag.feature", true), ("tag.", false), ("colour", false)] {
+            assert_eq!(grouping(text).is_ok(), ok, "{text}");
+        }
+    }
+}

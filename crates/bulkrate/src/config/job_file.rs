@@ -1,0 +1,258 @@
+//! The shape of a job file, and of everything laid over or under it. Every key is optional; unknown keys are refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::toml_error;
+use super::value::{
+    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent, PriorityChoice,
+    SinkFormat, SourceFormat, Usd,
+};
+
+/// A section whose fields are all optional: what is set above wins over what is set below.
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fdoc])* pub $field: Option<$type>),* }
+
+        impl $name {
+            /// `self` where it says something, else `below`.
+            #[must_use]
+            pub fn over(self, below: Self) -> Self {
+                Self { $($field: self.$field.or(below.$field)),* }
+            }
+        }
+    };
+}
+
+section! {
+    /// `[source]`: where items are read.
+    Source {
+        path: PathBuf,
+        format: SourceFormat,
+        id: String,
+        on_bad_line: BadLineChoice,
+        limit: u64,
+    }
+}
+
+section! {
+    /// `[request]`: what is asked of every item. Texts that begin with `@` name a file.
+    Request {
+        model: String,
+        kind: KindChoice,
+        system: String,
+        user: String,
+        examples: Vec<Example>,
+        image: String,
+        choices: Vec<String>,
+        /// A path, or the schema itself as a table.
+        schema: serde_json::Value,
+        temperature: f64,
+        top_p: f64,
+        seed: i64,
+        reasoning: Effort,
+        max_output_tokens: u32,
+        dimensions: u32,
+        stop: Vec<String>,
+        provider_kwargs: serde_json::Map<String, serde_json::Value>,
+        sample: u32,
+        rules: Vec<RuleLine>,
+        fallback: Vec<String>,
+    }
+}
+
+section! {
+    /// `[run]`: how the job runs. Changing any of it does not make another job.
+    Run {
+        lane: LaneChoice,
+        priority: PriorityChoice,
+        deadline: Millis,
+        budget: Usd,
+        budget_per_request: Usd,
+        budget_daily: Usd,
+        budget_monthly: Usd,
+        budget_tags: BTreeMap<String, Usd>,
+        strict: bool,
+        rpm: u64,
+        tpm: u64,
+        concurrency_max: u32,
+        poll_min: Millis,
+        poll_max: Millis,
+        timeout: Millis,
+        cache: CacheChoice,
+        distinct: bool,
+        canary: bool,
+        fail_above: Percent,
+        sync_doubt: DoubtChoice,
+        t_lag: Millis,
+        t_q: Millis,
+        keep_remote: bool,
+        batch_items_max: u32,
+        batch_bytes_max: u64,
+        batches_max: u32,
+        enqueued_tokens_max: u64,
+        webhook: String,
+        price_in: PerMillion,
+        price_out: PerMillion,
+    }
+}
+
+section! {
+    /// `[sink]`: where results are written.
+    Sink {
+        path: PathBuf,
+        format: SinkFormat,
+        stream: bool,
+        raw_csv: bool,
+        force: bool,
+        answers_only: bool,
+    }
+}
+
+section! {
+    /// `[provider]`: how the provider is reached. Keys stand in environment variables, never here.
+    Provider {
+        base_url: String,
+        /// The environment variable that holds the key.
+        key_env: String,
+        organization: String,
+        project: String,
+        headers: BTreeMap<String, String>,
+        ca_file: PathBuf,
+        proxy: String,
+        cost_header: String,
+        trust_body_cost: bool,
+        /// Chat goes to `/responses` instead of `/chat/completions`.
+        responses_api: bool,
+        structured_outputs: bool,
+    }
+}
+
+/// One worked example: a user's turn and the assistant's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    pub user: String,
+    pub assistant: String,
+}
+
+/// One routing rule.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleLine {
+    pub when: String,
+    pub model: String,
+}
+
+/// One layer of configuration: a job file, or the flags and variables laid over it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layer {
+    pub name: Option<String>,
+    pub source: Source,
+    pub request: Request,
+    pub tags: BTreeMap<String, String>,
+    pub run: Run,
+    pub sink: Sink,
+    pub provider: Provider,
+}
+
+/// `bulkrate.toml` of the working directory: what all jobs started there share. It cannot name a base URL: a key must not
+/// go to an origin that nobody typed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    pub state: Option<PathBuf>,
+    /// A price table laid over the bundled one.
+    pub prices: Option<PathBuf>,
+    pub tags: BTreeMap<String, String>,
+    pub run: Run,
+}
+
+impl Layer {
+    /// `self` where it says something, else `below`. Tags, tag budgets and headers are united key by key.
+    #[must_use]
+    pub fn over(mut self, mut below: Self) -> Self {
+        below.tags.append(&mut self.tags);
+        Self {
+            name: self.name.or(below.name),
+            request: self.request.over(below.request),
+            source: self.source.over(below.source),
+            tags: below.tags,
+            sink: self.sink.over(below.sink),
+            run: Run { budget_tags: united(self.run.budget_tags.take(), below.run.budget_tags.take()), ..self.run.over(below.run) },
+            provider: Provider {
+                headers: united(self.provider.headers.take(), below.provider.headers.take()),
+                ..self.provider.over(below.provider)
+            },
+        }
+    }
+
+    /// Reads a job file; its paths become relative to the working directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { what: "the job file", path: path.to_owned(), source })?;
+        let mut layer = Self::parse(&path.display().to_string(), &text)?;
+        layer.relative_to(path.parent().unwrap_or(Path::new("")));
+        if layer.name.is_none() {
+            layer.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        }
+        Ok(layer)
+    }
+
+    /// Reads the text of a job file; `file` is its name in messages.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| toml_error::explain(file, text, &error))
+    }
+
+    fn relative_to(&mut self, folder: &Path) {
+        let join = |path: &mut PathBuf| {
+            if path.as_os_str() != "-" {
+                *path = folder.join(&*path);
+            }
+        };
+        let join_text = |text: &mut String| {
+            if let Some(path) = text.strip_prefix('@') {
+                *text = format!("@{}", folder.join(path).display());
+            }
+        };
+        self.source.path.iter_mut().chain(&mut self.sink.path).chain(&mut self.provider.ca_file).for_each(join);
+        self.request.system.iter_mut().chain(&mut self.request.user).for_each(join_text);
+        if let Some(serde_json::Value::String(path)) = &mut self.request.schema {
+            *path = folder.join(&*path).display().to_string();
+        }
+    }
+}
+
+impl Defaults {
+    pub const FILE: &str = "bulkrate.toml";
+
+    /// The file of the working directory, where there is one.
+    pub fn load() -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(Self::FILE) {
+            Ok(text) => Self::parse(Self::FILE, &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { what: "the configuration", path: Self::FILE.into(), source }),
+        }
+    }
+
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| toml_error::explain(file, text, &error))
+    }
+}
+
+fn united<T>(above: Option<BTreeMap<String, T>>, below: Option<BTreeMap<String, T>>) -> Option<BTreeMap<String, T>> {
+    match (above, below) {
+        (Some(mut above), Some(mut below)) => {
+            below.append(&mut above);
+            Some(below)
+        }
+        (above, below) => above.or(below),
+    }
+}

@@ -1,0 +1,198 @@
+//! Layers to a `JobSpec`: files are read, names are filled in, contradictions are refused.
+
+use std::path::{Path, PathBuf};
+
+use bulkrate_core::request::Role;
+use bulkrate_engine::spec::{AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec};
+
+use super::ConfigError;
+use super::job_file::{Example, Layer, Request, Run, Sink, Source};
+use super::value::PriorityChoice;
+
+/// The job that a complete layer describes. Reads the files named by `@file` and `schema`, not the source.
+pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
+    let source = source(layer.source)?;
+    let name = match (layer.name, &source.path) {
+        (Some(name), _) => name,
+        (None, Some(path)) => stem(path),
+        (None, None) => {
+            let hint = Some("a name tells the job apart when it is run again");
+            return Err(ConfigError::option("--name", "standard input needs a name", hint));
+        }
+    };
+    let run = run(layer.run)?;
+    let sink = sink(layer.sink);
+    if sink.stream && sink.path.as_ref().is_none_or(|path| path.extension().is_some_and(|ext| ext == "parquet")) {
+        let hint = Some("name a `.jsonl` or `.csv` file with `--out`, or `-` for standard output");
+        return Err(ConfigError::option("--stream", "rows cannot be written as they land here", hint));
+    }
+    let account = AccountSpec { provider: None, base_url: layer.provider.base_url, key_env: layer.provider.key_env };
+    Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
+}
+
+fn source(from: Source) -> Result<SourceSpec, ConfigError> {
+    let Some(path) = from.path else {
+        let hint = Some("pass a data file, or set `path` in `[source]` of the job file");
+        return Err(ConfigError::option("source", "no data to read", hint));
+    };
+    Ok(SourceSpec {
+        path: (path.as_os_str() != "-").then_some(path),
+        format: from.format.map(|format| format.name().to_owned()),
+        id: from.id,
+        on_bad_line: from.on_bad_line.map(Into::into).unwrap_or_default(),
+        limit: from.limit,
+    })
+}
+
+/// `reviews` for `data/reviews.csv.gz`.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().map_or_else(|| "job".to_owned(), |name| name.to_string_lossy().into_owned());
+    let known = [".gz", ".zst", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt"];
+    let mut stem = name.as_str();
+    while let Some(shorter) = known.iter().find_map(|ext| stem.strip_suffix(ext)).filter(|rest| !rest.is_empty()) {
+        stem = shorter;
+    }
+    stem.to_owned()
+}
+
+fn request(from: Request) -> Result<RequestSpec, ConfigError> {
+    let turns = from.examples.unwrap_or_default().into_iter().flat_map(turns).collect();
+    let rules = from.rules.unwrap_or_default();
+    let choices = from.choices.unwrap_or_default();
+    let schema = from.schema.map(schema).transpose()?;
+    if schema.is_some() && !choices.is_empty() {
+        let hint = Some("use `choices` for one word out of a list, a schema for fields");
+        return Err(ConfigError::option("--choices", "cannot go together with a schema", hint));
+    }
+    Ok(RequestSpec {
+        model: from.model,
+        kind: from.kind.map(Into::into).unwrap_or_default(),
+        system: from.system.map(text).transpose()?,
+        turns,
+        user: from.user.map(text).transpose()?,
+        image: from.image,
+        choices,
+        schema,
+        temperature: from.temperature,
+        top_p: from.top_p,
+        seed: from.seed,
+        reasoning: from.reasoning.map(|effort| effort.0),
+        max_output_tokens: from.max_output_tokens,
+        dimensions: from.dimensions,
+        stop: from.stop.unwrap_or_default(),
+        provider_kwargs: from.provider_kwargs.map(|table| serde_json::Value::Object(table).to_string()),
+        sample: from.sample.unwrap_or(0),
+        rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
+        fallback: from.fallback.unwrap_or_default(),
+    })
+}
+
+fn turns(example: Example) -> [TurnSpec; 2] {
+    [
+        TurnSpec { role: Role::User, content: example.user },
+        TurnSpec { role: Role::Assistant, content: example.assistant },
+    ]
+}
+
+/// A text as it is, or the file that `@file` names, without the line break at its end.
+fn text(written: String) -> Result<String, ConfigError> {
+    let Some(path) = written.strip_prefix('@') else { return Ok(written) };
+    let read = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { what: "the prompt file", path: path.into(), source })?;
+    Ok(read.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn schema(written: serde_json::Value) -> Result<String, ConfigError> {
+    let (path, value) = match written {
+        serde_json::Value::String(path) => {
+            let path = PathBuf::from(path.strip_prefix('@').unwrap_or(&path));
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Read { what: "the schema", path: path.clone(), source })?;
+            let bad = |error: serde_json::Error| ConfigError::Schema { path: path.display().to_string(), why: error.to_string() };
+            (path.display().to_string(), serde_json::from_str(&text).map_err(bad)?)
+        }
+        inline => ("[request] schema".to_owned(), inline),
+    };
+    let value: serde_json::Value = value;
+    if !value.is_object() {
+        return Err(ConfigError::Schema { path, why: "it is not a JSON object".to_owned() });
+    }
+    Ok(value.to_string())
+}
+
+fn run(from: Run) -> Result<RunSpec, ConfigError> {
+    let usual = RunSpec::default();
+    let budgets = from.budget_tags.unwrap_or_default();
+    if let Some(key) = budgets.keys().find(|key| !key.contains('=')) {
+        let hint = Some("write `\"feature=triage\" = \"2\"` under `[run.budget_tags]`, or `--budget-tag feature=triage=2`");
+        return Err(ConfigError::option("budget_tags", format!("`{key}` is not `key=value`"), hint));
+    }
+    let spec = RunSpec {
+        lane: from.lane.and_then(super::value::LaneChoice::lane),
+        high_priority: from.priority == Some(PriorityChoice::High),
+        deadline_ms: from.deadline.map(|time| time.0),
+        budget: from.budget.map(|usd| usd.0),
+        budget_per_request: from.budget_per_request.map(|usd| usd.0),
+        budget_daily: from.budget_daily.map(|usd| usd.0),
+        budget_monthly: from.budget_monthly.map(|usd| usd.0),
+        budget_tags: budgets.into_iter().map(|(tag, usd)| (tag, usd.0)).collect(),
+        strict: from.strict.unwrap_or(usual.strict),
+        rpm: from.rpm,
+        tpm: from.tpm,
+        concurrency_max: from.concurrency_max.unwrap_or(usual.concurrency_max),
+        poll_min_ms: from.poll_min.map_or(usual.poll_min_ms, |time| time.0),
+        poll_max_ms: from.poll_max.map_or(usual.poll_max_ms, |time| time.0),
+        timeout_ms: from.timeout.map_or(usual.timeout_ms, |time| time.0),
+        cache: from.cache.map_or(usual.cache, Into::into),
+        distinct: from.distinct.unwrap_or(usual.distinct),
+        canary: from.canary.unwrap_or(usual.canary),
+        fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
+        sync_doubt: from.sync_doubt.map_or(usual.sync_doubt, Into::into),
+        t_lag_ms: from.t_lag.map_or(usual.t_lag_ms, |time| time.0),
+        t_q_ms: from.t_q.map_or(usual.t_q_ms, |time| time.0),
+        keep_remote: from.keep_remote.unwrap_or(usual.keep_remote),
+        batch_items_max: from.batch_items_max.unwrap_or(usual.batch_items_max),
+        batch_bytes_max: from.batch_bytes_max.unwrap_or(usual.batch_bytes_max),
+        batches_max: from.batches_max.unwrap_or(usual.batches_max),
+        enqueued_tokens_max: from.enqueued_tokens_max,
+        webhook: from.webhook,
+        price_in: from.price_in.map(|price| price.0),
+        price_out: from.price_out.map(|price| price.0),
+    };
+    checked(spec)
+}
+
+/// Numbers that would make a job stand still.
+fn checked(mut spec: RunSpec) -> Result<RunSpec, ConfigError> {
+    let zeros = [
+        ("--concurrency-max", u64::from(spec.concurrency_max)),
+        ("--rpm", spec.rpm.unwrap_or(1)),
+        ("--tpm", spec.tpm.unwrap_or(1)),
+        ("--poll-min", spec.poll_min_ms),
+        ("--timeout", spec.timeout_ms),
+        ("batch_items_max", u64::from(spec.batch_items_max)),
+        ("batch_bytes_max", spec.batch_bytes_max),
+        ("batches_max", u64::from(spec.batches_max)),
+    ];
+    if let Some((option, _)) = zeros.iter().find(|(_, value)| *value == 0) {
+        return Err(ConfigError::option(option, "must be more than 0", None));
+    }
+    if spec.price_in.is_some() != spec.price_out.is_some() {
+        let hint = Some("a price of 0 is fine; embeddings have no output");
+        return Err(ConfigError::option("--price-in", "goes together with `--price-out`", hint));
+    }
+    // A short first wait says that polling should be quick; the usual longest wait would undo it.
+    spec.poll_max_ms = spec.poll_max_ms.max(spec.poll_min_ms);
+    Ok(spec)
+}
+
+pub(crate) fn sink(from: Sink) -> SinkSpec {
+    SinkSpec {
+        path: from.path,
+        format: from.format.map(|format| format.name().to_owned()),
+        stream: from.stream.unwrap_or(false),
+        raw_csv: from.raw_csv.unwrap_or(false),
+        force: from.force.unwrap_or(false),
+        answers_only: from.answers_only.unwrap_or(false),
+    }
+}

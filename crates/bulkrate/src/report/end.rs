@@ -1,0 +1,127 @@
+//! What became of a job: outcomes, money, what each lever saved, and what to do next.
+
+use std::fmt::Write as _;
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::report::{Ending, Report};
+
+use super::table::Table;
+use super::words::{count, counted, duration, percent, usd};
+
+/// The end report as text, several lines.
+#[must_use]
+pub fn text(report: &Report) -> String {
+    let mut out = format!("\n{}\n", headline(report));
+    out.push_str(&outcomes(report));
+    out.push_str(&money(report));
+    for line in next(report) {
+        let _ = writeln!(out, "  {line}");
+    }
+    out
+}
+
+fn headline(report: &Report) -> String {
+    let name = format!("`{}` (job {})", report.name, report.job);
+    let reason = report.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    let after = millis(report.seconds);
+    match report.ending {
+        Ending::Finished => format!("{name} finished in {after}"),
+        Ending::Detached => format!("{name} was left after {after}; batches go on at the provider"),
+        Ending::Aborted => format!("{name} was stopped at once after {after}"),
+        Ending::Cancelled => format!("{name} was cancelled after {after}"),
+        Ending::Halted => format!("{name} was halted{reason}"),
+        Ending::BudgetExhausted => format!("{name} stopped at its budget{reason}"),
+        Ending::InDoubt => format!("{name} waits for you{reason}"),
+    }
+}
+
+fn millis(seconds: f64) -> String {
+    duration(u64::try_from(std::time::Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+}
+
+fn outcomes(report: &Report) -> String {
+    let mut out = String::new();
+    let mut parts = vec![format!("{} answered", count(report.succeeded))];
+    let others = [(report.failed, "failed"), (report.cancelled, "cancelled"), (report.open, "still open")];
+    parts.extend(others.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))));
+    let _ = writeln!(out, "  {}: {}", counted(report.items, "item"), parts.join(", "));
+    let mut sent = vec![counted(report.requests_sent, "request") + " sent"];
+    if report.batches > 0 {
+        sent.push(format!("{} batch{}", count(report.batches), if report.batches == 1 { "" } else { "es" }));
+    }
+    let free = [(report.duplicates, "answered by an equal item"), (report.cached, "answered from earlier jobs"), (report.rate_limited, "refused by rate limits")];
+    sent.extend(free.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))));
+    let _ = writeln!(out, "  {}", sent.join(", "));
+    if !report.failures.is_empty() {
+        let mut table = Table::new(4, &["failure", ">items", ">share"]);
+        for (class, number) in &report.failures {
+            table.row([class.clone(), count(*number), percent(*number, report.items)]);
+        }
+        let _ = write!(out, "\n{}\n", table.text());
+    }
+    out
+}
+
+fn money(report: &Report) -> String {
+    let mut out = format!("  spent USD {}", usd(report.spent));
+    let tokens = report.input_tokens + report.output_tokens;
+    if tokens > 0 {
+        let _ = write!(out, " for {} input and {} output tokens", count(report.input_tokens), count(report.output_tokens));
+    }
+    if report.naive.0 > 0 {
+        let _ = write!(out, "; one by one in the sync lane it would have been USD {}", usd(report.naive));
+    }
+    out.push('\n');
+    let saved: UsdNanos = report.saved.values().copied().sum();
+    if saved.0 != 0 {
+        let parts: Vec<String> = report.saved.iter().filter(|(_, sum)| sum.0 != 0).map(|(lever, sum)| format!("{lever} {}", usd(*sum))).collect();
+        let _ = writeln!(out, "  saved USD {} ({}): {}", usd(saved), share(saved, report.naive), parts.join(", "));
+    }
+    if report.in_doubt.0 > 0 {
+        let _ = writeln!(out, "  in doubt: up to USD {} more, for calls that were sent and never answered", usd(report.in_doubt));
+    }
+    if report.estimated_usage > 0 {
+        let _ = writeln!(out, "  {} reported no usage; their cost is the bound that was reserved", counted(report.estimated_usage, "answer"));
+    }
+    out
+}
+
+fn share(part: UsdNanos, whole: UsdNanos) -> String {
+    percent(u64::try_from(part.0).unwrap_or(0), u64::try_from(whole.0).unwrap_or(0))
+}
+
+/// Where the output is, and the commands that make sense now.
+fn next(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(output) = &report.output {
+        lines.push(format!("results: {output}"));
+    }
+    let job = &report.name;
+    let state = if report.state_dir == ".bulkrate" { String::new() } else { format!(" --state {}", report.state_dir) };
+    let command = |verb: &str, flags: &str| format!("`bulkrate {verb} {job}{flags}{state}`");
+    match report.ending {
+        Ending::Detached => lines.push(format!("come back with {}", command("resume", ""))),
+        Ending::Aborted => {
+            lines.push(format!(
+                "{} in flight, USD {} at most; each is asked for or booked as doubt when you come back",
+                counted(report.in_flight, "call"),
+                usd(report.in_flight_bound)
+            ));
+            lines.push(format!("come back with {}", command("resume", "")));
+        }
+        Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
+        Ending::BudgetExhausted => lines.push(format!("go on with {}", command("resume", " --budget USD"))),
+        Ending::InDoubt => lines.push(format!("see {}, then {}", command("status", ""), command("resume", ""))),
+        Ending::Finished | Ending::Cancelled => {}
+    }
+    if report.output.is_none() && report.succeeded > 0 {
+        lines.push(format!("results are kept: {}", command("results", " --out FILE")));
+    }
+    if report.failed > 0 {
+        lines.push(format!("see why with {}, try again with {}", command("dead", ""), command("retry", "")));
+    }
+    if report.above_threshold {
+        lines.push("more items failed than `--fail-above` allows: exit code 1".to_owned());
+    }
+    lines
+}

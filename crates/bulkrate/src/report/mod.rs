@@ -1,0 +1,18 @@
+//! What people and programs are told: tables, lines, a live display, JSON.
+//!
+//! Everything that makes text is a function of its arguments; only `out`, `live` and `teller` touch the terminal.
+
+pub mod out;
+pub mod words;
+pub mod table;
+pub mod json;
+pub mod plan;
+pub mod progress;
+pub mod live;
+pub mod teller;
+pub mod end;
+pub mod views;
+pub mod prices;
+
+#[cfg(test)]
+pub(crate) mod tests;

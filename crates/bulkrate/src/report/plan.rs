@@ -1,0 +1,101 @@
+//! A plan as a person reads it: what is asked, the lanes side by side, which one and why, what it may cost.
+
+use std::fmt::Write as _;
+
+use bulkrate_engine::plan::{LanePlan, Plan};
+
+use super::table::Table;
+use super::words::{count, counted, duration, usd};
+
+/// The plan as text, several lines.
+#[must_use]
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "plan for `{}` (job {})", plan.name, plan.job);
+    let _ = writeln!(out, "  {} read as {}: {}", counted(plan.records, "record"), plan.shape, what_becomes(plan));
+    out.push_str(&models(plan));
+    out.push_str(&lanes(plan));
+    let _ = writeln!(out, "\n  lane: {}, {}", plan.lane, plan.why);
+    out.push_str(&money(plan));
+    for warning in &plan.warnings {
+        let _ = writeln!(out, "  warning: {warning}");
+    }
+    out
+}
+
+fn what_becomes(plan: &Plan) -> String {
+    let mut parts = vec![format!("{} to send", counted(plan.requests, "request"))];
+    let others = [
+        (plan.duplicates, "equal to another"),
+        (plan.cached, "answered before"),
+        (plan.invalid, "invalid"),
+        (plan.skipped_lines, "unreadable and left out"),
+    ];
+    parts.extend(others.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))));
+    parts.join(", ")
+}
+
+fn models(plan: &Plan) -> String {
+    if plan.models.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(4, &["model", ">requests", ">input tokens", ">output tokens", ">output at most"]);
+    for model in &plan.models {
+        table.row([
+            model.model.clone(),
+            count(model.requests),
+            count(model.input_tokens),
+            count(model.output_tokens),
+            count(u64::from(model.max_output_tokens)),
+        ]);
+    }
+    format!("\n{}", table.text())
+}
+
+fn lanes(plan: &Plan) -> String {
+    let mut table = Table::new(2, &["", "lane", ">expected USD", ">P95 USD", ">worst USD", ">time", ">batches"]);
+    for lane in &plan.lanes {
+        let mark = if lane.lane == plan.lane { "*" } else { "" };
+        let mut row = vec![mark.to_owned(), lane.lane.to_string()];
+        row.extend(figures(lane, plan.priced));
+        table.row(row);
+    }
+    let mut out = format!("\n{}", table.text());
+    for lane in &plan.lanes {
+        if let Some(why) = &lane.unavailable {
+            let _ = writeln!(out, "     {} cannot be used: {why}", lane.lane);
+        }
+    }
+    out
+}
+
+fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
+    if lane.unavailable.is_some() {
+        return ["-", "-", "-", "-", "-"].map(str::to_owned);
+    }
+    let money = |amount| if priced { usd(amount) } else { "unknown".to_owned() };
+    [
+        money(lane.expected),
+        money(lane.p95),
+        money(lane.worst),
+        lane.seconds.map_or_else(|| "unknown".to_owned(), |seconds| format!("~ {}", duration(seconds.saturating_mul(1_000)))),
+        lane.batches.map_or_else(|| "-".to_owned(), count),
+    ]
+}
+
+fn money(plan: &Plan) -> String {
+    let mut out = String::new();
+    if plan.priced {
+        let _ = writeln!(out, "  one by one in the sync lane it would be USD {}", usd(plan.naive));
+    } else {
+        let _ = writeln!(out, "  no price is known for this model: `--price-in` and `--price-out` name one");
+    }
+    if plan.spent.0 > 0 {
+        let _ = writeln!(out, "  already spent by this job: USD {}", usd(plan.spent));
+    }
+    if let Some(cap) = plan.cap {
+        let whose = if plan.cap_is_default { "1.5 x P95, as there is no `--budget`" } else { "your budget" };
+        let _ = writeln!(out, "  hard cap: USD {} ({whose})", usd(cap));
+    }
+    out
+}

@@ -1,0 +1,171 @@
+//! Listens to the engine and tells: a live display, plain lines, or nothing; and events as JSON where they are wanted.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bulkrate_engine::event::{Event, Observer, Progress};
+
+use super::live::Live;
+use super::words::{bytes, count, counted, usd};
+use super::{json, out, plan, progress};
+
+/// Plain lines come at most this often, but at once when something changes its state.
+const LINE_EVERY_MS: u64 = 5_000;
+/// Records read between two lines while preparing.
+const PREPARE_EVERY: u64 = 250_000;
+
+/// Where JSON events go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventsTo {
+    Stdout,
+    Stderr,
+}
+
+/// How a person is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Talk {
+    Quiet,
+    Lines,
+    Live,
+}
+
+/// The observer of all commands that run a job.
+#[derive(Debug)]
+pub struct Teller {
+    live: Option<Live>,
+    talks: bool,
+    events: Option<EventsTo>,
+    plan_shown: AtomicBool,
+    lines: Mutex<Lines>,
+}
+
+/// What the plain lines have said.
+#[derive(Debug, Default)]
+struct Lines {
+    said_at_ms: Option<u64>,
+    records: u64,
+    text: String,
+}
+
+impl Teller {
+    #[must_use]
+    pub fn new(talk: Talk, events: Option<EventsTo>) -> Self {
+        Self {
+            live: (talk == Talk::Live).then(Live::new),
+            talks: talk != Talk::Quiet,
+            events,
+            plan_shown: AtomicBool::new(false),
+            lines: Mutex::default(),
+        }
+    }
+
+    /// For `plan`, which prints the plan as its data.
+    #[must_use]
+    pub fn without_plan(self) -> Self {
+        self.plan_shown.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Tells a person something, above the live display.
+    pub fn say(&self, text: &str) {
+        match &self.live {
+            Some(live) => live.above(text),
+            None if self.talks => out::talk(text),
+            None => {}
+        }
+    }
+
+    /// Shows the plan, once.
+    pub fn plan(&self, of: &bulkrate_engine::plan::Plan) {
+        if !self.plan_shown.swap(true, Ordering::Relaxed) {
+            self.say(&format!("{}\n", plan::text(of)));
+        }
+    }
+
+    /// Asks without the display in the way.
+    pub fn aside<T>(&self, ask: impl FnOnce() -> T) -> T {
+        match &self.live {
+            Some(live) => live.aside(ask),
+            None => ask(),
+        }
+    }
+
+    /// The display goes away; what was said stays.
+    pub fn end(&self) {
+        if let Some(live) = &self.live {
+            live.clear();
+        }
+    }
+
+    fn preparing(&self, records: u64, read: u64, total: Option<u64>) {
+        let of = total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
+        let text = format!("reading and checking: {}, {}{of}", counted(records, "item"), bytes(read));
+        if let Some(live) = &self.live {
+            live.say(text);
+        } else if self.talks
+            && let Ok(mut lines) = self.lines.lock()
+            && records >= lines.records + PREPARE_EVERY
+        {
+            lines.records = records;
+            out::talk(&format!("{text}\n"));
+        }
+    }
+
+    fn progress(&self, now: &Progress) {
+        if let Some(live) = &self.live {
+            live.show(now, now_ms());
+        } else if self.talks
+            && let Ok(mut lines) = self.lines.lock()
+            && lines.said_at_ms.is_none_or(|said| now.elapsed_ms >= said + LINE_EVERY_MS)
+        {
+            lines.said_at_ms = Some(now.elapsed_ms);
+            let text = progress::line(now);
+            if text != lines.text {
+                out::talk(&format!("{text}\n"));
+                lines.text = text;
+            }
+        }
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        match event {
+            Event::Preparing { records, bytes, bytes_total } => self.preparing(*records, *bytes, *bytes_total),
+            Event::Planned { plan } => self.plan(plan),
+            Event::Resumed { job, done, left, spent } => self.say(&format!(
+                "resuming job {job}: {} done, {} to go, USD {} spent so far; nothing is paid for twice\n",
+                count(*done),
+                count(*left),
+                usd(*spent)
+            )),
+            Event::Progress { progress } => self.progress(progress),
+            // The live display shows batches all the time.
+            Event::Batch { batch } if self.live.is_none() => self.say(&format!("{}\n", progress::batch(batch, now_ms()))),
+            Event::Batch { .. } | Event::Finished { .. } => {}
+            Event::Alert { code, message } => self.say(&format!("alert[{code}]: {message}\n")),
+            Event::Note { message } => self.say(&format!("{message}\n")),
+            Event::Delivering { rows, rows_total } => {
+                if let Some(live) = &self.live {
+                    live.say(format!("writing results: {} of {}", count(*rows), counted(*rows_total, "row")));
+                }
+            }
+        }
+    }
+}
+
+impl Observer for Teller {
+    fn event(&self, event: &Event<'_>) {
+        if let Some(to) = self.events {
+            let line = format!("{}\n", json::document(event));
+            match to {
+                EventsTo::Stdout => out::data(&line),
+                EventsTo::Stderr => out::talk(&line),
+            }
+        }
+        self.tell(event);
+    }
+}
+
+/// Milliseconds since the epoch, for times in a phase.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

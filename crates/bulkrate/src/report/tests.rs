@@ -1,0 +1,349 @@
+//! What people read, from fixed values.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::event::{BatchLine, Progress};
+use bulkrate_engine::plan::{LanePlan, ModelPlan, Plan};
+use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::view::{AttemptLine, Check, CostRow, DeadLetter, JobStatus, Verification};
+
+use super::{end, json, plan, progress, views};
+
+fn lane(lane: Lane, expected: i64, unavailable: Option<&str>, seconds: u64) -> LanePlan {
+    LanePlan {
+        lane,
+        unavailable: unavailable.map(str::to_owned),
+        expected: UsdNanos(expected),
+        p95: UsdNanos(expected * 3 / 2),
+        worst: UsdNanos(expected * 4),
+        seconds: Some(seconds),
+        batches: (lane == Lane::Batch).then_some(1),
+    }
+}
+
+/// 340 tickets, 298 of them different, over the batch lane.
+pub(crate) fn a_plan() -> Plan {
+    Plan {
+        job: "3f2a9c71".to_owned(),
+        name: "tickets".to_owned(),
+        models: vec![ModelPlan { model: "openai/gpt-6-luna".to_owned(), requests: 298, input_tokens: 14_902, output_tokens: 1_788, max_output_tokens: 25 }],
+        records: 340,
+        requests: 298,
+        duplicates: 42,
+        cached: 0,
+        invalid: 0,
+        skipped_lines: 0,
+        lanes: vec![
+            lane(Lane::Batch, 1_200_000_000, None, 3_600),
+            lane(Lane::Flex, 1_200_000_000, Some("this model has no flex price"), 0),
+            lane(Lane::Sync, 2_400_000_000, None, 42),
+        ],
+        lane: Lane::Batch,
+        why: "the cheapest that meets the deadline of 6 h".to_owned(),
+        naive: UsdNanos(2_740_000_000),
+        cap: Some(UsdNanos::dollars(5)),
+        cap_is_default: false,
+        spent: UsdNanos::ZERO,
+        warnings: vec!["2 prompts are close to the context window".to_owned()],
+        shape: "csv table".to_owned(),
+        priced: true,
+    }
+}
+
+fn a_report() -> Report {
+    Report {
+        job: "3f2a9c71".to_owned(),
+        name: "tickets".to_owned(),
+        ending: Ending::Finished,
+        reason: None,
+        halted_by: None,
+        items: 340,
+        succeeded: 337,
+        failed: 3,
+        cancelled: 0,
+        open: 0,
+        duplicates: 42,
+        cached: 0,
+        failures: [("refusal".to_owned(), 2), ("schema_failed".to_owned(), 1)].into(),
+        spent: UsdNanos(1_137_000),
+        in_doubt: UsdNanos::ZERO,
+        reserved: UsdNanos::ZERO,
+        naive: UsdNanos(2_600_000),
+        saved: [("batch".to_owned(), UsdNanos(1_137_000)), ("dedup".to_owned(), UsdNanos(326_000)), ("routing".to_owned(), UsdNanos::ZERO)].into(),
+        input_tokens: 14_902,
+        output_tokens: 1_788,
+        requests_sent: 304,
+        rate_limited: 0,
+        batches: 1,
+        seconds: 72.4,
+        output: Some("labels.csv".to_owned()),
+        state_dir: ".bulkrate".to_owned(),
+        in_flight: 0,
+        in_flight_bound: UsdNanos::ZERO,
+        above_threshold: false,
+        estimated_usage: 0,
+    }
+}
+
+fn a_batch() -> BatchLine {
+    BatchLine { sub: "01".to_owned(), batch: Some("batch_7k".to_owned()), state: "in_progress".to_owned(), items: 298, completed: 120, failed: 1, since_ms: 10_000 }
+}
+
+fn a_job() -> JobStatus {
+    JobStatus {
+        job: "3f2a9c71".to_owned(),
+        name: "tickets".to_owned(),
+        state: "running".to_owned(),
+        engine_at_work: false,
+        created_at_ms: 1_795_132_800_000,
+        items: 340,
+        succeeded: 100,
+        failed: 1,
+        cancelled: 0,
+        open: 239,
+        in_flight: 239,
+        duplicates: 12,
+        spent: UsdNanos(400_000),
+        reserved: UsdNanos(900_000),
+        in_doubt: UsdNanos::ZERO,
+        batches: vec![a_batch()],
+        source: "tickets.csv".to_owned(),
+        output: None,
+        disk_bytes: 181_300,
+    }
+}
+
+#[test]
+fn a_plan_reads_like_this() {
+    insta::assert_snapshot!(plan::text(&a_plan()), @r"
+    plan for `tickets` (job 3f2a9c71)
+      340 records read as csv table: 298 requests to send, 42 equal to another
+
+        model              requests  input tokens  output tokens  output at most
+        openai/gpt-6-luna       298        14,902          1,788              25
+
+         lane   expected USD  P95 USD  worst USD    time  batches
+      *  batch          1.20     1.80       4.80   ~ 1 h        1
+         flex              -        -          -       -        -
+         sync           2.40     3.60       9.60  ~ 42 s        -
+         flex cannot be used: this model has no flex price
+
+      lane: batch, the cheapest that meets the deadline of 6 h
+      one by one in the sync lane it would be USD 2.74
+      hard cap: USD 5.00 (your budget)
+      warning: 2 prompts are close to the context window
+    ");
+    let unknown = Plan { priced: false, cap: None, cap_is_default: true, warnings: Vec::new(), models: Vec::new(), ..a_plan() };
+    insta::assert_snapshot!(plan::text(&unknown), @r"
+    plan for `tickets` (job 3f2a9c71)
+      340 records read as csv table: 298 requests to send, 42 equal to another
+
+         lane   expected USD  P95 USD  worst USD    time  batches
+      *  batch       unknown  unknown    unknown   ~ 1 h        1
+         flex              -        -          -       -        -
+         sync        unknown  unknown    unknown  ~ 42 s        -
+         flex cannot be used: this model has no flex price
+
+      lane: batch, the cheapest that meets the deadline of 6 h
+      no price is known for this model: `--price-in` and `--price-out` name one
+    ");
+}
+
+#[test]
+fn a_finished_job_reads_like_this() {
+    insta::assert_snapshot!(end::text(&a_report()), @r"
+    `tickets` (job 3f2a9c71) finished in 1 min 12 s
+      340 items: 337 answered, 3 failed
+      304 requests sent, 1 batch, 42 answered by an equal item
+
+        failure        items  share
+        refusal            2  0.5 %
+        schema_failed      1  0.2 %
+
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
+      results: labels.csv
+      see why with `bulkrate dead tickets`, try again with `bulkrate retry tickets`
+    ");
+}
+
+#[test]
+fn every_other_end_says_how_to_go_on() {
+    let open = || Report { failed: 0, failures: [].into(), succeeded: 100, open: 240, output: None, state_dir: "/tmp/s".to_owned(), ..a_report() };
+    insta::assert_snapshot!(end::text(&Report { ending: Ending::Detached, ..open() }), @r"
+    `tickets` (job 3f2a9c71) was left after 1 min 12 s; batches go on at the provider
+      340 items: 100 answered, 240 still open
+      304 requests sent, 1 batch, 42 answered by an equal item
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
+      come back with `bulkrate resume tickets --state /tmp/s`
+      results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
+    ");
+    let aborted = Report { ending: Ending::Aborted, in_flight: 12, in_flight_bound: UsdNanos(5_000_000), in_doubt: UsdNanos(5_000_000), ..open() };
+    insta::assert_snapshot!(end::text(&aborted), @r"
+    `tickets` (job 3f2a9c71) was stopped at once after 1 min 12 s
+      340 items: 100 answered, 240 still open
+      304 requests sent, 1 batch, 42 answered by an equal item
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
+      in doubt: up to USD 0.005000 more, for calls that were sent and never answered
+      12 calls in flight, USD 0.005000 at most; each is asked for or booked as doubt when you come back
+      come back with `bulkrate resume tickets --state /tmp/s`
+      results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
+    ");
+    let halted = Report { ending: Ending::Halted, reason: Some("the credentials were rejected".to_owned()), halted_by: Some("auth".to_owned()), ..open() };
+    insta::assert_snapshot!(end::text(&halted), @r"
+    `tickets` (job 3f2a9c71) was halted: the credentials were rejected
+      340 items: 100 answered, 240 still open
+      304 requests sent, 1 batch, 42 answered by an equal item
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
+      mend the cause, then `bulkrate resume tickets --state /tmp/s`
+      results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
+    ");
+    assert_eq!(halted.exit_code(), 4);
+}
+
+#[test]
+fn progress_reads_like_this() {
+    let now = Progress {
+        job: "3f2a9c71".to_owned(),
+        items: 340,
+        succeeded: 118,
+        failed: 2,
+        duplicates: 42,
+        in_flight: 220,
+        retries: 3,
+        spent: UsdNanos(400_000),
+        budget: Some(UsdNanos::dollars(5)),
+        naive: UsdNanos(900_000),
+        items_per_second: 4.25,
+        eta_ms: Some(52_000),
+        elapsed_ms: 28_000,
+        lane: Some(Lane::Batch),
+        batches: vec![a_batch()],
+        ..Progress::default()
+    };
+    insta::assert_snapshot!(progress::line(&now), @"120 of 340 items (35.2 %), 4.2/s, spent USD 0.000400 of 5.00, one by one USD 0.000900, 220 in flight, 42 answered without a request, 2 failed, 3 tried again, about 52 s left");
+    insta::assert_snapshot!(format!("{}\n{}", progress::head(&now), progress::body(&now, 22_000).join("\n")), @r"
+    120/340 35.2 %  4.2/s  about 52 s left
+      spent USD 0.000400 of 5.00, one by one USD 0.000900
+      220 in flight, 42 answered without a request, 2 failed, 3 tried again
+      batch batch_7k: in_progress for 12 s, 120 of 298 items, 1 failed
+    ");
+}
+
+#[test]
+fn jobs_read_like_this() {
+    insta::assert_snapshot!(views::jobs(&[a_job(), JobStatus { name: "b".to_owned(), state: "done".to_owned(), batches: Vec::new(), ..a_job() }], 22_000), @r"
+    job       name     state    items    done  failed  in flight  spent USD      disk  created
+    3f2a9c71  tickets  waiting    340  29.7 %       1        239   0.000400  181.3 kB  2026-11-20 00:00 UTC
+    3f2a9c71  b        done       340  29.7 %       1        239   0.000400  181.3 kB  2026-11-20 00:00 UTC
+    2 jobs, 362.6 kB on disk; `bulkrate rm JOB` deletes one with its results
+      tickets: batch batch_7k: in_progress for 12 s, 120 of 298 items, 1 failed
+    ");
+    insta::assert_snapshot!(views::job(&a_job(), 22_000), @r"
+    `tickets` (job 3f2a9c71): waiting
+      created   2026-11-20 00:00 UTC
+      source    tickets.csv
+      output    kept in the state folder
+      items     340: 100 answered (12 by an equal item), 1 failed, 0 cancelled, 239 open, 239 in flight
+      money     spent USD 0.000400, reserved 0.000900, in doubt 0.00
+      disk      181.3 kB
+                batch batch_7k: in_progress for 12 s, 120 of 298 items, 1 failed
+      next      no process works on it: `bulkrate resume tickets`
+    ");
+    insta::assert_snapshot!(views::jobs(&[], 0), @"no jobs here yet; `bulkrate run FILE ...` starts one");
+}
+
+#[test]
+fn dead_letters_proofs_and_costs_read_like_this() {
+    let letter = DeadLetter {
+        item: 7,
+        item_id: "t-7".to_owned(),
+        class: "schema_failed".to_owned(),
+        message: "`maybe` is none of the choices".to_owned(),
+        attempts: vec![AttemptLine { attempt: 1, lane: "sync".to_owned(), class: "schema_failed".to_owned(), cost: UsdNanos(3_000), evidence: "{\"text\":\"maybe\"}\n".to_owned() }],
+        followers: 2,
+        replay: "bulkrate retry tickets".to_owned(),
+    };
+    insta::assert_snapshot!(views::dead(&[letter]), @r#"
+    t-7 (item 7): schema_failed: `maybe` is none of the choices
+      and 2 items with the same request
+      attempt 1 (sync lane): schema_failed, USD 0.000003
+        {"text":"maybe"}
+      replay: bulkrate retry tickets
+    "#);
+    let check = |name: &str, passed| Check { name: name.to_owned(), passed, detail: "340 of 340".to_owned() };
+    let proof = Verification { job: "3f2a9c71".to_owned(), checks: vec![check("outcomes", true), check("ledger", false)] };
+    insta::assert_snapshot!(views::verification(&proof), @r"
+    job 3f2a9c71
+      ok     outcomes: 340 of 340
+      FAILED ledger: 340 of 340
+    1 of 2 checks failed
+    ");
+    let row = |group: &str| CostRow { group: group.to_owned(), items: 170, spent: UsdNanos(75_000), in_doubt: UsdNanos::ZERO, saved: UsdNanos(1_000_000_000) };
+    insta::assert_snapshot!(views::cost("tag.feature", &[row("triage"), row("")]), @r"
+    tag.feature  items  spent USD  in doubt USD  saved USD
+    triage         170   0.000075          0.00       1.00
+    (none)         170   0.000075          0.00       1.00
+    sum            340    0.00015          0.00       2.00
+    ");
+}
+
+#[test]
+fn the_document_for_programs_names_every_figure() {
+    let document = json::report(&a_report());
+    insta::assert_snapshot!(format!("{document:#}"), @r#"
+    {
+      "above_threshold": false,
+      "batches": 1,
+      "cached": 0,
+      "cancelled": 0,
+      "duplicates": 42,
+      "ending": "finished",
+      "estimated_usage": 0,
+      "exit_code": 5,
+      "failed": 3,
+      "failures": {
+        "refusal": 2,
+        "schema_failed": 1
+      },
+      "halted_by": null,
+      "in_doubt_usd": 0.0,
+      "in_doubt_usd_nanos": 0,
+      "in_flight": 0,
+      "in_flight_bound_usd": 0.0,
+      "in_flight_bound_usd_nanos": 0,
+      "input_tokens": 14902,
+      "items": 340,
+      "job": "3f2a9c71",
+      "naive_usd": 0.0026,
+      "naive_usd_nanos": 2600000,
+      "name": "tickets",
+      "open": 0,
+      "output": "labels.csv",
+      "output_tokens": 1788,
+      "rate_limited": 0,
+      "reason": null,
+      "requests_sent": 304,
+      "reserved_usd": 0.0,
+      "reserved_usd_nanos": 0,
+      "saved_usd": {
+        "batch": 0.001137,
+        "dedup": 0.000326,
+        "routing": 0.0
+      },
+      "saved_usd_nanos": {
+        "batch": 1137000,
+        "dedup": 326000,
+        "routing": 0
+      },
+      "seconds": 72.4,
+      "spent_usd": 0.001137,
+      "spent_usd_nanos": 1137000,
+      "state_dir": ".bulkrate",
+      "succeeded": 337
+    }
+    "#);
+}

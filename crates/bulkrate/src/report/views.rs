@@ -1,0 +1,151 @@
+//! Jobs, dead letters, proofs and costs as text.
+
+use std::fmt::Write as _;
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::view::{CostRow, DeadLetter, JobStatus, Verification};
+
+use super::progress;
+use super::table::Table;
+use super::words::{bytes, count, counted, percent, usd};
+
+/// All jobs, one a line; with the batches of those that run.
+#[must_use]
+pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
+    if jobs.is_empty() {
+        return "no jobs here yet; `bulkrate run FILE ...` starts one\n".to_owned();
+    }
+    let mut table =
+        Table::new(0, &["job", "name", "state", ">items", ">done", ">failed", ">in flight", ">spent USD", ">disk", "created"]);
+    for job in jobs {
+        let done = job.succeeded + job.failed + job.cancelled;
+        table.row([
+            job.job.clone(),
+            job.name.clone(),
+            state(job),
+            count(job.items),
+            percent(done, job.items),
+            count(job.failed),
+            count(job.in_flight),
+            usd(job.spent),
+            bytes(job.disk_bytes),
+            created(job.created_at_ms),
+        ]);
+    }
+    let mut out = table.text();
+    let disk: u64 = jobs.iter().map(|job| job.disk_bytes).sum();
+    if jobs.len() > 1 {
+        let _ = writeln!(out, "{}, {} on disk; `bulkrate rm JOB` deletes one with its results", counted(jobs.len() as u64, "job"), bytes(disk));
+    }
+    for job in jobs {
+        for batch in &job.batches {
+            let _ = writeln!(out, "  {}: {}", job.name, progress::batch(batch, now_ms));
+        }
+    }
+    out
+}
+
+/// One job, all that is known.
+#[must_use]
+pub fn job(job: &JobStatus, now_ms: i64) -> String {
+    let mut out = format!("`{}` (job {}): {}\n", job.name, job.job, state(job));
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "  {name:<9} {value}");
+    };
+    line("created", created(job.created_at_ms));
+    line("source", job.source.clone());
+    line("output", job.output.clone().unwrap_or_else(|| "kept in the state folder".to_owned()));
+    line(
+        "items",
+        format!(
+            "{}: {} answered ({} by an equal item), {} failed, {} cancelled, {} open, {} in flight",
+            count(job.items),
+            count(job.succeeded),
+            count(job.duplicates),
+            count(job.failed),
+            count(job.cancelled),
+            count(job.open),
+            count(job.in_flight)
+        ),
+    );
+    line("money", format!("spent USD {}, reserved {}, in doubt {}", usd(job.spent), usd(job.reserved), usd(job.in_doubt)));
+    line("disk", bytes(job.disk_bytes));
+    for batch in &job.batches {
+        line("", progress::batch(batch, now_ms));
+    }
+    if !job.engine_at_work && (job.state == "running" || job.state == "preparing") {
+        line("next", format!("no process works on it: `bulkrate resume {}`", job.name));
+    }
+    out
+}
+
+fn state(job: &JobStatus) -> String {
+    if job.state == "running" && !job.engine_at_work { "waiting".to_owned() } else { job.state.clone() }
+}
+
+fn created(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+/// Every dead letter with its attempts.
+#[must_use]
+pub fn dead(letters: &[DeadLetter]) -> String {
+    if letters.is_empty() {
+        return "no dead letters\n".to_owned();
+    }
+    let mut out = String::new();
+    for letter in letters {
+        let _ = writeln!(out, "{} (item {}): {}: {}", letter.item_id, letter.item, letter.class, letter.message);
+        if letter.followers > 0 {
+            let _ = writeln!(out, "  and {} with the same request", counted(letter.followers, "item"));
+        }
+        for attempt in &letter.attempts {
+            let _ = writeln!(out, "  attempt {} ({} lane): {}, USD {}", attempt.attempt, attempt.lane, attempt.class, usd(attempt.cost));
+            if !attempt.evidence.is_empty() {
+                let _ = writeln!(out, "    {}", shortened(&attempt.evidence));
+            }
+        }
+        let _ = writeln!(out, "  replay: {}", letter.replay);
+    }
+    out
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let line = text.trim().replace(['\n', '\r'], " ");
+    if line.chars().count() <= LONGEST { line } else { format!("{}...", line.chars().take(LONGEST).collect::<String>()) }
+}
+
+/// The proofs, one a line.
+#[must_use]
+pub fn verification(of: &Verification) -> String {
+    let mut out = format!("job {}\n", of.job);
+    for check in &of.checks {
+        let _ = writeln!(out, "  {:<6} {}: {}", if check.passed { "ok" } else { "FAILED" }, check.name, check.detail);
+    }
+    let failed = of.checks.iter().filter(|check| !check.passed).count();
+    let _ = match failed {
+        0 => writeln!(out, "all {} hold", counted(of.checks.len() as u64, "check")),
+        _ => writeln!(out, "{} of {} failed", failed, counted(of.checks.len() as u64, "check")),
+    };
+    out
+}
+
+/// What was spent by group, with the sum.
+#[must_use]
+pub fn cost(by: &str, rows: &[CostRow]) -> String {
+    if rows.is_empty() {
+        return "nothing was spent here yet\n".to_owned();
+    }
+    let mut table = Table::new(0, &[by, ">items", ">spent USD", ">in doubt USD", ">saved USD"]);
+    let mut sum = (0, UsdNanos::ZERO, UsdNanos::ZERO, UsdNanos::ZERO);
+    for row in rows {
+        let group = if row.group.is_empty() { "(none)".to_owned() } else { row.group.clone() };
+        table.row([group, count(row.items), row.spent.to_string(), row.in_doubt.to_string(), row.saved.to_string()]);
+        sum = (sum.0 + row.items, sum.1 + row.spent, sum.2 + row.in_doubt, sum.3 + row.saved);
+    }
+    if rows.len() > 1 {
+        table.row(["sum".to_owned(), count(sum.0), sum.1.to_string(), sum.2.to_string(), sum.3.to_string()]);
+    }
+    table.text()
+}

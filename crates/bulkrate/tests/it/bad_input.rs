@@ -1,0 +1,148 @@
+//! Section 4 of the issue, what the user can get wrong: what, where, why, what to do, and the exit code. Nothing is sent.
+
+use super::support::{ASK, Place, reviews};
+
+/// A place with a key, whose base URL nobody answers: an attempt to send would show.
+fn offline() -> Place {
+    Place::new().set("OPENAI_API_KEY", "sk-none").set("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+}
+
+const TABLE: &str = "run data.csv --yes --lane sync --out out.csv";
+
+#[test]
+fn sources_that_cannot_be_read() {
+    for (name, content, code, words) in [
+        ("empty.csv", &b""[..], "source-empty", &["empty.csv"][..]),
+        ("header.csv", b"id,product,text\n", "source-empty", &["header.csv"]),
+        ("latin.csv", b"id,product,text\n1,lamp,good\n2,lamp,sch\xf6n\n", "source-not-utf8", &["latin.csv", "3"]),
+        ("ragged.csv", b"id,product,text\n1,lamp,good\n2,lamp\n", "source-ragged-row", &["ragged.csv", "3", "2", "on-bad-line"]),
+        ("broken.jsonl", b"{\"id\":1,\"product\":\"a\",\"text\":\"b\"}\n{\"id\":2,\n", "source-bad-json", &["broken.jsonl", "2"]),
+    ] {
+        let place = offline();
+        place.put(name, content);
+        let said = place.run(&format!("run {name} --yes --lane sync --out out.csv"), &ASK);
+        assert_eq!(said.code, 2, "{name}: {}", said.stderr);
+        assert!(said.stderr.contains(&format!("error[{code}]")), "{name}: {}", said.stderr);
+        for word in words {
+            assert!(said.stderr.contains(word), "{name}: no `{word}` in {}", said.stderr);
+        }
+        assert!(!place.path("out.csv").exists(), "{name}");
+    }
+    offline().run("run missing.csv --yes", &ASK).error(2, "source-missing", &["missing.csv", "hint: "]);
+}
+
+#[test]
+fn a_broken_line_in_the_middle_can_be_skipped() {
+    let place = offline();
+    let mut lines: Vec<String> = (0..1_000).map(|row| format!("{{\"id\": \"{row}\", \"product\": \"p\", \"text\": \"t {row}\"}}")).collect();
+    "{\"id\": \"500\", \"product".clone_into(&mut lines[500]);
+    place.put("data.jsonl", lines.join("\n"));
+    let said = place.run("plan data.jsonl", &ASK);
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("501"), "{}", said.stderr);
+    let plan = place.run("plan data.jsonl --on-bad-line skip --json", &ASK).expect(0).json();
+    assert_eq!((plan["requests"].as_u64(), plan["skipped_lines"].as_u64()), (Some(999), Some(1)), "{plan}");
+}
+
+#[test]
+fn templates_that_cannot_work() {
+    let place = offline();
+    place.put("data.csv", reviews(3));
+    let ask = |user: &str| place.run(TABLE, &["--user", user, "--model", "fast"]);
+    ask("Review: {{ txet }}").error(2, "template-unknown-variable", &["txet", "`text`"]);
+    ask("Review: {{ text ").error(2, "template-syntax", &[]);
+}
+
+#[test]
+fn items_that_cannot_be_asked() {
+    for (content, words) in [
+        ("id,product,text\n1,lamp,good\n1,lamp,bad\n", &["`1`", "twice", "--id"][..]),
+        ("id,product,answer,text\n1,lamp,good,a\n", &["answer"]),
+    ] {
+        let place = offline();
+        place.put("data.csv", content);
+        let said = place.run(TABLE, &ASK);
+        assert_eq!(said.code, 2, "{}", said.stderr);
+        for word in words {
+            assert!(said.stderr.contains(word), "no `{word}` in {}", said.stderr);
+        }
+    }
+    let place = offline();
+    place.put("data.csv", "id,text\n1,good\n2,\n");
+    let said = place.run(TABLE, &["--user", "{{ text }}", "--model", "fast"]);
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("error[item-empty-prompt]"), "{}", said.stderr);
+    let said = place.run(TABLE, &["--user", "{{ text }}", "--model", "fast", "--id", "di"]);
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("`di`"), "{}", said.stderr);
+}
+
+#[test]
+fn models_that_cannot_be_asked() {
+    let place = Place::new().set("OPENAI_API_KEY", "sk-none");
+    place.put("data.csv", reviews(3));
+    let ask = |model: &str| place.run("plan data.csv", &["--user", "{{ text }}", "--model", model]);
+    let said = ask("openai/gpt-6-lnua");
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("error[model-unknown]") && said.stderr.contains("`openai/gpt-6-luna`"), "{}", said.stderr);
+}
+
+#[test]
+fn a_missing_key_is_named_before_anything_is_sent() {
+    let place = Place::new();
+    place.put("data.csv", reviews(3));
+    place.run(TABLE, &ASK).error(4, "credentials-missing", &["OPENAI_API_KEY", "hint: set `OPENAI_API_KEY`"]);
+}
+
+#[test]
+fn budgets_are_kept_before_anything_is_sent() {
+    let place = offline();
+    place.put("data.csv", reviews(60));
+    let said = place.run("run data.csv --lane sync --budget 0.00001 --out out.csv", &ASK);
+    assert_eq!(said.code, 3, "{}", said.stderr);
+    assert!(said.stderr.contains("error[budget-too-small]") && said.stderr.contains("more"), "{}", said.stderr);
+    let said = place.run("run data.csv --lane sync --out out.csv", &ASK);
+    assert_eq!(said.code, 3, "{}", said.stderr);
+    assert!(said.stderr.contains("error[plan-not-confirmed]") && said.stderr.contains("--yes"), "{}", said.stderr);
+    assert!(!place.path("out.csv").exists());
+}
+
+#[test]
+fn schemas_and_job_files_with_mistakes() {
+    let place = offline();
+    place.put("data.csv", reviews(3)).put("schema.json", "{\"type\": ");
+    let ask = ["--user", "{{ text }}", "--model", "fast", "--schema", "schema.json"];
+    place.run(TABLE, &ask).error(2, "schema-invalid", &["schema.json", "line 1 column"]);
+    place.put("schema.json", "{\"type\": \"objekt\"}");
+    let said = place.run(TABLE, &ask);
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    place.put("job.toml", "[source]\npath = \"data.csv\"\n[request]\nmodle = \"fast\"\n");
+    place.run("run job.toml", &[]).error(2, "job-file-invalid", &["job.toml:4:1", "`modle`", "did you mean `model`?"]);
+}
+
+#[test]
+fn output_that_is_there_already_is_kept() {
+    let place = offline();
+    place.put("data.csv", reviews(3)).put("out.csv", "precious\n");
+    place.run(TABLE, &ASK).error(2, "sink-exists", &["out.csv", "--force"]);
+    assert_eq!(place.read("out.csv"), "precious\n");
+}
+
+#[test]
+fn unknown_jobs_are_said_to_be_unknown() {
+    let place = offline();
+    for line in ["status nope", "results nope", "dead nope", "verify nope", "cancel nope", "show nope 1", "rm nope --yes", "resume nope", "retry nope"] {
+        let said = place.run(line, &[]);
+        assert_eq!(said.code, 2, "{line}: {}", said.stderr);
+        assert!(said.stderr.contains("error[job-unknown]") && said.stderr.contains("`nope`"), "{line}: {}", said.stderr);
+    }
+    assert!(place.run("status", &[]).expect(0).stdout.contains("no jobs here yet"));
+}
+
+#[test]
+fn errors_are_one_document_for_programs_too() {
+    let place = Place::new();
+    place.put("data.csv", reviews(3));
+    let said = place.run(&format!("{TABLE} --json"), &ASK).expect(4);
+    assert_eq!((said.json()["error"]["code"].as_str(), said.json()["error"]["exit_code"].as_u64()), (Some("credentials-missing"), Some(4)));
+}

@@ -1,0 +1,246 @@
+//! Whole jobs on 60 rows, over each lane, twice, and every command that looks at them afterwards.
+
+use serde_json::Value;
+
+use super::support::{ASK, Place, Said, Sim, reviews, table};
+
+const ROWS: usize = 60;
+/// Of the 60 rows, 6 are equal: one of them runs.
+const REQUESTS: u64 = 55;
+
+fn job(place: &Place, line: &str) -> Said {
+    place.run(&format!("run reviews.csv --yes --poll-min 100ms {line}"), &ASK)
+}
+
+fn nanos(document: &Value, key: &str) -> i64 {
+    document[format!("{key}_usd_nanos")].as_i64().unwrap_or_else(|| panic!("{key} in {document}"))
+}
+
+/// The output has a row for each input row, in order, with a good answer.
+fn check_rows(place: &Place, name: &str) {
+    let (header, rows) = table(&place.path(name));
+    assert_eq!(header[..3], ["id", "product", "text"]);
+    let column = |name: &str| header.iter().position(|one| one == name).unwrap_or_else(|| panic!("no {name} in {header:?}"));
+    let (answer, status, cost) = (column("answer"), column("_status"), column("_cost_usd"));
+    assert_eq!(rows.len(), ROWS);
+    for (at, row) in rows.iter().enumerate() {
+        assert_eq!(row[0], format!("r-{at}"));
+        assert!(["positive", "negative", "neutral"].contains(&row[answer].as_str()), "{row:?}");
+        assert_eq!(row[status], "ok", "{row:?}");
+        assert!(row[cost].parse::<f64>().is_ok(), "{row:?}");
+    }
+    assert_eq!((rows[0][answer].as_str(), rows[1][answer].as_str()), ("positive", "negative"));
+}
+
+#[test]
+fn a_plan_sends_nothing_and_shows_every_lane() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(ROWS));
+    let text = place.run("plan reviews.csv --deadline 6h --budget 5", &ASK).expect(0).stdout;
+    for word in ["60 records", "55 requests", "batch", "flex", "sync", "hard cap: USD 5.00"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let plan = place.run("plan reviews.csv --json", &ASK).expect(0).json();
+    assert_eq!((plan["records"].as_u64(), plan["requests"].as_u64(), plan["duplicates"].as_u64()), (Some(60), Some(REQUESTS), Some(5)));
+    let lane = |name: &str| plan["lanes"].as_array().unwrap().iter().find(|lane| lane["lane"] == name).unwrap().clone();
+    let (batch, sync) = (lane("batch"), lane("sync"));
+    assert!(nanos(&batch, "expected") > 0 && nanos(&batch, "expected") < nanos(&sync, "expected"));
+    for lane in [&batch, &sync] {
+        assert!(nanos(lane, "expected") <= nanos(lane, "p95") && nanos(lane, "p95") <= nanos(lane, "worst"), "{lane}");
+    }
+}
+
+#[test]
+fn a_job_runs_once_over_each_lane_and_again_for_nothing() {
+    for (lane, saves) in [("batch", "batch"), ("sync", "dedup")] {
+        let sim = Sim::start(&[]);
+        let place = Place::with(&sim);
+        place.put("reviews.csv", reviews(ROWS));
+        let line = format!("--lane {lane} --out labels.csv --json --tag feature=sentiment");
+        let first = job(&place, &line).expect(0).json();
+        check_rows(&place, "labels.csv");
+        assert_eq!((first["succeeded"].as_u64(), first["failed"].as_u64()), (Some(60), Some(0)), "{lane}: {first}");
+        assert_eq!((first["duplicates"].as_u64(), first["exit_code"].as_i64()), (Some(5), Some(0)), "{lane}: {first}");
+        assert!(nanos(&first, "spent") > 0 && nanos(&first, "spent") < nanos(&first, "naive"), "{lane}: {first}");
+        assert!(first["saved_usd_nanos"][saves].as_i64().is_some_and(|saved| saved > 0), "{lane}: {first}");
+
+        let labels = place.read("labels.csv");
+        let second = job(&place, &line).expect(0);
+        assert!(second.stderr.contains("resum") || second.stderr.contains("already"), "{lane}: {}", second.stderr);
+        assert_eq!(nanos(&second.json(), "spent"), nanos(&first, "spent"), "{lane}: nothing is paid for twice");
+        assert_eq!(place.read("labels.csv"), labels, "{lane}");
+
+        look_at(&place, lane, &first);
+    }
+}
+
+/// status, results, verify, cost, dead, show, rm.
+fn look_at(place: &Place, lane: &str, report: &Value) {
+    let status = place.run("status --json", &[]).expect(0).json();
+    let status = &status.as_array().unwrap()[0];
+    assert_eq!((status["name"].as_str(), status["state"].as_str()), (Some("reviews"), Some("done")), "{status}");
+    assert_eq!(nanos(status, "spent"), nanos(report, "spent"));
+    assert!(place.run("status reviews", &[]).expect(0).stdout.contains("60 answered"));
+
+    place.run("results reviews --out again.csv", &[]).expect(0);
+    check_rows(place, "again.csv");
+    let lines = place.run("results reviews", &[]).expect(0).stdout;
+    assert_eq!(lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), ROWS);
+
+    let proof = place.run("verify reviews --json", &[]).expect(0).json();
+    assert_eq!(proof["passed"], true, "{proof}");
+
+    for (by, group) in [("lane", None), ("model", Some("openai/gpt-6-luna")), ("tag.feature", Some("sentiment")), ("job", None), ("day", None)] {
+        let rows = place.run(&format!("cost --by {by} --json"), &[]).expect(0).json();
+        let rows = rows.as_array().unwrap();
+        let sum: i64 = rows.iter().map(|row| nanos(row, "spent")).sum();
+        assert_eq!(sum, nanos(report, "spent"), "{lane} by {by}: {rows:?}");
+        if let Some(group) = group {
+            assert!(rows.iter().any(|row| row["group"].as_str().is_some_and(|name| name.contains(group))), "{by}: {rows:?}");
+        }
+    }
+    assert_eq!(place.run("dead reviews --json", &[]).expect(0).json().as_array().map(Vec::len), Some(0));
+    let item = place.run("show reviews r-7", &[]).expect(0).stdout;
+    assert!(item.contains("r-7"), "{item}");
+
+    place.run("rm reviews", &[]).error(3, "not-confirmed", &["nothing was deleted", "--yes"]);
+    place.run("rm reviews --yes", &[]).expect(0);
+    assert_eq!(place.run("status --json", &[]).expect(0).json().as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_job_file_does_what_the_flags_do() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    std::fs::create_dir(place.path("jobs")).unwrap();
+    place.put("jobs/reviews.csv", reviews(ROWS));
+    let file = "[source]\npath = \"reviews.csv\"\nid = \"id\"\n[request]\nmodel = \"fast\"\nuser = \"Review of a {{ product }}: {{ text }}\"\nsystem = \"Say whether a review is positive, negative or neutral.\"\nchoices = [\"positive\", \"negative\", \"neutral\"]\n[run]\nlane = \"sync\"\nbudget = \"1\"\n[sink]\npath = \"labels.csv\"\n";
+    place.put("jobs/nightly.toml", file);
+    let report = place.run("run jobs/nightly.toml --json", &[]).expect(0).json();
+    assert_eq!((report["name"].as_str(), report["succeeded"].as_u64()), (Some("nightly"), Some(60)));
+    check_rows(&place, "jobs/labels.csv");
+}
+
+#[test]
+fn results_stream_to_standard_output_and_events_elsewhere() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(ROWS));
+    let said = job(&place, "--lane sync --out - --out-format jsonl --stream --events json").expect(0);
+    assert_eq!(said.stdout.lines().count(), ROWS, "{}", said.stdout);
+    assert!(said.stdout.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|row| row["answer"].is_string())));
+    let events: Vec<Value> = said.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((named("planned"), named("finished")), (1, 1), "{}", said.stderr);
+    assert!(said.stderr.lines().all(|line| line.starts_with('{')), "{}", said.stderr);
+}
+
+#[test]
+fn standard_input_is_a_source() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("in.csv", reviews(ROWS));
+    let input = std::fs::File::open(place.path("in.csv")).unwrap();
+    let args = ["run", "-", "--name", "piped", "--format", "csv", "--lane", "sync", "--budget", "1", "--out", "out.csv"];
+    let output = place.command(args.iter().chain(&ASK)).stdin(input).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    check_rows(&place, "out.csv");
+}
+
+#[test]
+fn failed_items_are_dead_letters_until_the_cause_is_mended() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    // A line that cannot be read becomes a dead letter; the others run.
+    place.put("reviews.csv", format!("{}r-x,only two cells\n", reviews(20)));
+    let report = job(&place, "--lane sync --on-bad-line dead --fail-above 50 --out labels.csv --json").expect(5).json();
+    assert_eq!((report["succeeded"].as_u64(), report["failed"].as_u64()), (Some(20), Some(1)), "{report}");
+    assert_eq!(report["failures"]["invalid_input"], 1, "{report}");
+    let dead = place.run("dead reviews --json", &[]).expect(0).json();
+    assert_eq!(dead[0]["class"], "invalid_input", "{dead}");
+    assert_eq!(table(&place.path("labels.csv")).1.len(), 21);
+    // Above the threshold the exit code says so.
+    let other = Place::with(&sim);
+    other.put("reviews.csv", format!("{}r-x,only two cells\n", reviews(5)));
+    job(&other, "--lane sync --on-bad-line dead --out labels.csv").expect(1);
+}
+
+#[test]
+fn retry_asks_dead_letters_again() {
+    // Each of the five hits one call; the sync lane gives an item five attempts.
+    let sim = Sim::start(&["--fault", "empty@1"].repeat(5));
+    let place = Place::with(&sim);
+    place.put("reviews.csv", "id,product,text\na,lamp,great\n");
+    let first = job(&place, "--lane sync --fail-above 100 --json --out labels.csv").expect(5).json();
+    assert_eq!(first["failures"]["empty"].as_u64().or(first["failures"]["attempts_exhausted"].as_u64()), Some(1), "{first}");
+    let letters = place.run("dead reviews --json", &[]).expect(0).json();
+    assert!(letters[0]["attempts"].as_array().is_some_and(|attempts| !attempts.is_empty()), "{letters}");
+    let report = place.run("retry reviews --json", &[]).expect(0).json();
+    assert_eq!((report["succeeded"].as_u64(), report["failed"].as_u64()), (Some(1), Some(0)), "{report}");
+}
+
+#[test]
+fn a_cancelled_job_keeps_its_answers() {
+    let sim = Sim::start(&["--speed", "1"]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(ROWS));
+    let child = place.command(["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "100ms", "--out", "l.csv"].iter().chain(&ASK)).spawn();
+    let mut child = child.unwrap();
+    let waiting = std::time::Instant::now();
+    while place.run("status --json", &[]).json()[0]["batches"].as_array().is_none_or(Vec::is_empty) {
+        assert!(waiting.elapsed().as_secs() < 30, "no batch was made");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    place.run("cancel reviews", &[]).expect(0);
+    // A batch that is being cancelled at the simulator's pace: the process detaches or ends, the order stands.
+    let over = std::time::Instant::now();
+    loop {
+        let state = place.run("status reviews --json", &[]).expect(0).json()[0]["state"].clone();
+        if state == "cancelled" {
+            break;
+        }
+        assert!(over.elapsed().as_secs() < 90, "still {state}");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    child.kill().ok();
+    child.wait().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_job_detaches_and_comes_back() {
+    let sim = Sim::start(&["--speed", "600"]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(ROWS));
+    let args = ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "60s", "--out", "l.csv", "--json"];
+    let child = place.command(args.iter().chain(&ASK)).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let waiting = std::time::Instant::now();
+    while place.run("status --json", &[]).json()[0]["batches"][0]["batch"].as_str().is_none() {
+        assert!(waiting.elapsed().as_secs() < 30, "no batch was made");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("bulkrate resume reviews"), "{stderr}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ending"], "detached");
+    let report = place.run("resume reviews --json", &[]);
+    assert_eq!(report.code, 0, "{report:?}");
+    check_rows(&place, "l.csv");
+    place.run("verify reviews", &[]).expect(0);
+}
+
+#[test]
+fn doctor_finds_the_simulator_well() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    let said = place.run("doctor --model fast --json", &[]).expect(0).json();
+    let grade = |check: &str| said["checks"].as_array().unwrap().iter().find(|one| one["check"] == check).map(|one| one["grade"].clone());
+    for check in ["state", "model", "key", "reach", "batch"] {
+        assert_eq!(grade(check), Some(Value::from("ok")), "{check}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(place.path("")).unwrap().count(), 0, "doctor leaves nothing behind");
+}

@@ -1,0 +1,9 @@
+//! The binary as people use it, against its own simulator: whole jobs, both lanes, and every bad input of the issue.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+mod basics;
+mod jobs;
+mod bad_input;
+mod bad_provider;

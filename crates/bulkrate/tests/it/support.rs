@@ -1,0 +1,161 @@
+//! A scratch folder, the simulator, and the binary run in it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+const BULKRATE: &str = env!("CARGO_BIN_EXE_bulkrate");
+
+/// The bundled simulator on a free port, gone when dropped.
+pub(crate) struct Sim {
+    child: Child,
+    pub(crate) base_url: String,
+}
+
+impl Sim {
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let mut child = Command::new(BULKRATE)
+            .args(["sim", "openai", "--port", "0", "--speed", "3600"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let base_url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_else(|| panic!("{line}")).to_owned();
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        Self { child, base_url }
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What a run of the binary said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    /// Standard output as the one JSON document it must be.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// An error page: this code, each of these words, and where to read more. Nothing on standard output.
+    #[track_caller]
+    pub(crate) fn error(&self, exit: i32, code: &str, words: &[&str]) {
+        assert_eq!(self.code, exit, "{}\n{}", self.stdout, self.stderr);
+        assert!(self.stderr.contains(&format!("error[{code}]: ")), "{}", self.stderr);
+        assert!(self.stderr.ends_with(&format!("docs: docs/errors/{code}.md\n")), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in: {}", self.stderr);
+        }
+        assert_eq!(self.stdout, "");
+    }
+}
+
+/// A folder of its own for one test; commands run in it, without any of the machine's settings.
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+    env: Vec<(String, String)>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), env: Vec::new() }
+    }
+
+    /// With the simulator as the provider.
+    pub(crate) fn with(sim: &Sim) -> Self {
+        Self::new().set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &sim.base_url)
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        std::fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(BULKRATE);
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env_clear().env("HOME", self.dir.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs to the end. `line` is split at spaces; `more` are taken as they are.
+    pub(crate) fn run(&self, line: &str, more: &[&str]) -> Said {
+        let output = self.command(line.split_whitespace().chain(more.iter().copied())).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Said { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// `rows` reviews; every tenth says the same as the first, so that dedup has something to do.
+pub(crate) fn reviews(rows: usize) -> String {
+    let said = ["great, I love it", "terrible, I want my money back", "it is a lamp", "works well and looks nice", "broken on arrival"];
+    let mut csv = String::from("id,product,text\n");
+    for row in 0..rows {
+        if row % 10 == 9 {
+            csv.push_str(&format!("r-{row},lamp,\"the same again, word for word\"\n"));
+        } else {
+            csv.push_str(&format!("r-{row},lamp {row},\"{} ({row})\"\n", said[row % said.len()]));
+        }
+    }
+    csv
+}
+
+/// Everything but the input, the lane and the output.
+pub(crate) const ASK: [&str; 10] = [
+    "--user",
+    "Review of a {{ product }}: {{ text }}",
+    "--system",
+    "Say whether a review is positive, negative or neutral.",
+    "--choices",
+    "positive,negative,neutral",
+    "--model",
+    "openai/gpt-6-luna",
+    "--id",
+    "id",
+];
+
+/// The rows of a CSV file as header and records.
+pub(crate) fn table(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let header = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    let rows = reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+    (header, rows)
+}
