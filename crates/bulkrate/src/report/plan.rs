@@ -13,6 +13,10 @@ pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "plan for `{}` (job {})", plan.name, plan.job);
     let _ = writeln!(out, "  {} read as {}: {}", counted(plan.records, "record"), plan.shape, what_becomes(plan));
+    if plan.requests == 0 {
+        let _ = writeln!(out, "  nothing to send; already spent by this job: USD {}", usd(plan.spent));
+        return out;
+    }
     out.push_str(&models(plan));
     out.push_str(&lanes(plan));
     let _ = writeln!(out, "\n  lane: {}, {}", plan.lane, plan.why);

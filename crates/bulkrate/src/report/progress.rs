@@ -52,7 +52,7 @@ pub fn batch(batch: &BatchLine, now_ms: i64) -> String {
     let since = u64::try_from(now_ms.saturating_sub(batch.since_ms)).unwrap_or(0);
     let name = batch.batch.as_deref().unwrap_or(&batch.sub);
     let mut text = format!("batch {name}: {}", batch.state);
-    if batch.since_ms > 0 {
+    if batch.since_ms > 0 && since >= 1_000 {
         text.push_str(&format!(" for {}", duration(since)));
     }
     text.push_str(&format!(", {} of {}", count(batch.completed), counted(batch.items, "item")));

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bulkrate_engine::event::{Event, Observer, Progress};
+use bulkrate_engine::event::{BatchLine, Event, Observer, Progress};
 
 use super::live::Live;
 use super::words::{bytes, count, counted, usd};
@@ -45,6 +45,7 @@ struct Lines {
     said_at_ms: Option<u64>,
     records: u64,
     text: String,
+    batch: String,
 }
 
 impl Teller {
@@ -127,10 +128,20 @@ impl Teller {
         }
     }
 
+    /// A batch in a new phase; the same line is not said twice in a row.
+    fn batch(&self, batch: &BatchLine) {
+        let text = progress::batch(batch, now_ms());
+        let is_news = self.lines.lock().is_ok_and(|mut lines| std::mem::replace(&mut lines.batch, text.clone()) != text);
+        if is_news {
+            self.say(&format!("{text}\n"));
+        }
+    }
+
     fn tell(&self, event: &Event<'_>) {
         match event {
             Event::Preparing { records, bytes, bytes_total } => self.preparing(*records, *bytes, *bytes_total),
             Event::Planned { plan } => self.plan(plan),
+            Event::Resumed { job, left: 0, .. } => self.say(&format!("job {job} is there already, and every item has its outcome\n")),
             Event::Resumed { job, done, left, spent } => self.say(&format!(
                 "resuming job {job}: {} done, {} to go, USD {} spent so far; nothing is paid for twice\n",
                 count(*done),
@@ -139,7 +150,7 @@ impl Teller {
             )),
             Event::Progress { progress } => self.progress(progress),
             // The live display shows batches all the time.
-            Event::Batch { batch } if self.live.is_none() => self.say(&format!("{}\n", progress::batch(batch, now_ms()))),
+            Event::Batch { batch } if self.live.is_none() => self.batch(batch),
             Event::Batch { .. } | Event::Finished { .. } => {}
             Event::Alert { code, message } => self.say(&format!("alert[{code}]: {message}\n")),
             Event::Note { message } => self.say(&format!("{message}\n")),

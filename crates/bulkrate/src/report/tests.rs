@@ -150,6 +150,16 @@ fn a_plan_reads_like_this() {
 }
 
 #[test]
+fn a_plan_with_nothing_to_send_is_short() {
+    let done = Plan { requests: 0, spent: UsdNanos(1_137_000), ..a_plan() };
+    insta::assert_snapshot!(plan::text(&done), @r"
+    plan for `tickets` (job 3f2a9c71)
+      340 records read as csv table: 0 requests to send, 42 equal to another
+      nothing to send; already spent by this job: USD 0.001137
+    ");
+}
+
+#[test]
 fn a_finished_job_reads_like_this() {
     insta::assert_snapshot!(end::text(&a_report()), @r"
     `tickets` (job 3f2a9c71) finished in 1 min 12 s

@@ -40,11 +40,12 @@ pub fn usd(amount: UsdNanos) -> String {
     format!("{sign}{}.{:0width$}", count(rounded / scale), rounded % scale)
 }
 
-/// `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `1 d 4 h`.
+/// `0 s`, `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `1 d 4 h`.
 #[must_use]
 pub fn duration(ms: u64) -> String {
     let seconds = ms / 1_000;
     match seconds {
+        0 if ms < 100 => "0 s".to_owned(),
         0..10 => format!("{}.{} s", seconds, ms % 1_000 / 100),
         10..60 => format!("{seconds} s"),
         60..3_600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
@@ -102,6 +103,7 @@ mod tests {
             assert_eq!(usd(UsdNanos(nanos)), want);
         }
         for (ms, want) in [
+            (99, "0 s"),
             (450, "0.4 s"),
             (12_000, "12 s"),
             (200_000, "3 min 20 s"),

@@ -131,12 +131,15 @@ fn output_that_is_there_already_is_kept() {
 #[test]
 fn unknown_jobs_are_said_to_be_unknown() {
     let place = offline();
+    assert!(place.run("status", &[]).expect(0).stdout.contains("no jobs here yet"));
+    place.run("status nope", &[]).error(1, "state-missing", &[".bulkrate"]);
+    place.put("data.csv", reviews(3));
+    place.run("plan data.csv", &ASK).expect(0);
     for line in ["status nope", "results nope", "dead nope", "verify nope", "cancel nope", "show nope 1", "rm nope --yes", "resume nope", "retry nope"] {
         let said = place.run(line, &[]);
         assert_eq!(said.code, 2, "{line}: {}", said.stderr);
         assert!(said.stderr.contains("error[job-unknown]") && said.stderr.contains("`nope`"), "{line}: {}", said.stderr);
     }
-    assert!(place.run("status", &[]).expect(0).stdout.contains("no jobs here yet"));
 }
 
 #[test]

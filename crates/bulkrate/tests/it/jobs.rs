@@ -26,7 +26,7 @@ fn check_rows(place: &Place, name: &str) {
     for (at, row) in rows.iter().enumerate() {
         assert_eq!(row[0], format!("r-{at}"));
         assert!(["positive", "negative", "neutral"].contains(&row[answer].as_str()), "{row:?}");
-        assert_eq!(row[status], "ok", "{row:?}");
+        assert_eq!(row[status], "succeeded", "{row:?}");
         assert!(row[cost].parse::<f64>().is_ok(), "{row:?}");
     }
     assert_eq!((rows[0][answer].as_str(), rows[1][answer].as_str()), ("positive", "negative"));
@@ -182,7 +182,7 @@ fn retry_asks_dead_letters_again() {
 
 #[test]
 fn a_cancelled_job_keeps_its_answers() {
-    let sim = Sim::start(&["--speed", "1"]);
+    let sim = Sim::start(&["--speed", "1", "--cancel-secs", "2"]);
     let place = Place::with(&sim);
     place.put("reviews.csv", reviews(ROWS));
     let child = place.command(["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "100ms", "--out", "l.csv"].iter().chain(&ASK)).spawn();
@@ -210,10 +210,10 @@ fn a_cancelled_job_keeps_its_answers() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_job_detaches_and_comes_back() {
-    let sim = Sim::start(&["--speed", "600"]);
+    let sim = Sim::start(&["--speed", "100"]);
     let place = Place::with(&sim);
     place.put("reviews.csv", reviews(ROWS));
-    let args = ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "60s", "--out", "l.csv", "--json"];
+    let args = ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "500ms", "--out", "l.csv", "--json"];
     let child = place.command(args.iter().chain(&ASK)).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let waiting = std::time::Instant::now();
     while place.run("status --json", &[]).json()[0]["batches"][0]["batch"].as_str().is_none() {

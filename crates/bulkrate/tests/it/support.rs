@@ -18,7 +18,8 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let mut child = Command::new(BULKRATE)
-            .args(["sim", "openai", "--port", "0", "--speed", "3600"])
+            .args(["sim", "openai", "--port", "0"])
+            .args(if flags.contains(&"--speed") { &[][..] } else { &["--speed", "3600"] })
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
