@@ -53,13 +53,28 @@ pub(crate) enum AnswerForm {
 
 /// The columns of a job's output, checked for collisions before anything is spent. `source_columns`: the header, or
 /// the keys seen in a table of JSON lines.
-pub(crate) fn columns(spec: &JobSpec, format: Format, source_columns: &[String], shape: Shape) -> Result<Vec<Column>, EngineError> {
-    let layout = if spec.sink.stream { Layout::streamed(spec, shape)? } else { Layout::new(spec, format, source_columns, shape, spec.sink.answers_only)? };
+pub(crate) fn columns(
+    spec: &JobSpec,
+    format: Format,
+    source_columns: &[String],
+    shape: Shape,
+) -> Result<Vec<Column>, EngineError> {
+    let layout = if spec.sink.stream {
+        Layout::streamed(spec, shape)?
+    } else {
+        Layout::new(spec, format, source_columns, shape, spec.sink.answers_only)?
+    };
     Ok(layout.columns)
 }
 
 impl Layout {
-    pub(crate) fn new(spec: &JobSpec, format: Format, source_columns: &[String], shape: Shape, answers_only: bool) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        spec: &JobSpec,
+        format: Format,
+        source_columns: &[String],
+        shape: Shape,
+        answers_only: bool,
+    ) -> Result<Self, EngineError> {
         let lead = match shape {
             _ if answers_only => Lead::Item { id: spec.source.id.is_some() || shape != Shape::Table },
             Shape::Table => Lead::Input(source_columns.len()),
@@ -73,7 +88,13 @@ impl Layout {
         Self::with(Lead::Item { id: true }, spec, Format::Jsonl, &[], shape)
     }
 
-    fn with(lead: Lead, spec: &JobSpec, format: Format, source_columns: &[String], shape: Shape) -> Result<Self, EngineError> {
+    fn with(
+        lead: Lead,
+        spec: &JobSpec,
+        format: Format,
+        source_columns: &[String],
+        shape: Shape,
+    ) -> Result<Self, EngineError> {
         // A line of JSON keeps the types of its values; cells of the other formats are text.
         let cell = if format == Format::Jsonl { ColumnType::Json } else { ColumnType::Text };
         let mut columns: Vec<Column> = match lead {
@@ -120,7 +141,8 @@ fn answer_form(request: &RequestSpec, shape: Shape) -> AnswerForm {
 }
 
 fn whole_type(request: &RequestSpec, shape: Shape) -> ColumnType {
-    let json = request.kind == Kind::Moderation || (shape == Shape::Table && request.schema.is_some() && request.choices.is_empty());
+    let json = request.kind == Kind::Moderation
+        || (shape == Shape::Table && request.schema.is_some() && request.choices.is_empty());
     if json { ColumnType::Json } else { ColumnType::Text }
 }
 
@@ -156,7 +178,13 @@ fn property_type(property: &Json) -> ColumnType {
         Some("integer") => ColumnType::Int,
         Some("number") => ColumnType::Float,
         Some("boolean") => ColumnType::Bool,
-        None if property.get("enum").and_then(Json::as_array).is_some_and(|values| !values.is_empty() && values.iter().all(text)) => ColumnType::Text,
+        None if property
+            .get("enum")
+            .and_then(Json::as_array)
+            .is_some_and(|values| !values.is_empty() && values.iter().all(text)) =>
+        {
+            ColumnType::Text
+        }
         _ => ColumnType::Json,
     }
 }

@@ -51,8 +51,11 @@ enum Found {
 
 impl Lines {
     pub(crate) fn new(dir: &JobDir, submissions: &[Submission]) -> Self {
-        let batches = submissions.iter().filter(|submission| submission.lane == Lane::Batch && submission.segment != OWN);
-        let mut paths: HashMap<u32, PathBuf> = batches.map(|submission| (submission.segment, dir.batch(submission.sub).results())).collect();
+        let batches = submissions
+            .iter()
+            .filter(|submission| submission.lane == Lane::Batch && submission.segment != OWN);
+        let mut paths: HashMap<u32, PathBuf> =
+            batches.map(|submission| (submission.segment, dir.batch(submission.sub).results())).collect();
         paths.insert(OWN, dir.results());
         paths.insert(REQUESTS, dir.requests());
         Self { paths, files: HashMap::new(), blocks: Vec::new(), joined: Vec::new() }
@@ -94,13 +97,22 @@ impl Lines {
             }
             let bytes = &self.blocks[slot].bytes;
             match end {
-                Some(length) if self.joined.is_empty() => return Ok(Found::Block(slot, start, start + length)),
+                Some(length) if self.joined.is_empty() => {
+                    return Ok(Found::Block(slot, start, start + length));
+                }
                 Some(length) => {
                     self.joined.extend_from_slice(&bytes[start..start + length]);
                     return Ok(Found::Joined);
                 }
-                None if bytes.len() == BLOCK_BYTES && self.joined.len() < LINE_BYTES_MAX => self.joined.extend_from_slice(&bytes[start..]),
-                None => return Err(damaged(self.path(place.segment)?, format!("no line begins and ends at offset {}", place.offset))),
+                None if bytes.len() == BLOCK_BYTES && self.joined.len() < LINE_BYTES_MAX => {
+                    self.joined.extend_from_slice(&bytes[start..]);
+                }
+                None => {
+                    return Err(damaged(
+                        self.path(place.segment)?,
+                        format!("no line begins and ends at offset {}", place.offset),
+                    ));
+                }
             }
             at = (number + 1) * BLOCK_BYTES as u64;
         }
@@ -111,7 +123,8 @@ impl Lines {
         if self.blocks.is_empty() {
             self.blocks.resize_with(BLOCKS, Block::default);
         }
-        let slot = usize::try_from((u64::from(segment).wrapping_mul(61) + number) % BLOCKS as u64).unwrap_or(0);
+        let slot =
+            usize::try_from((u64::from(segment).wrapping_mul(61) + number) % BLOCKS as u64).unwrap_or(0);
         let known = &self.blocks[slot];
         if known.filled && known.segment == segment && known.number == number && !again {
             return Ok(slot);
@@ -133,7 +146,11 @@ impl Lines {
 
     fn path(&self, segment: u32) -> Result<&Path, EngineError> {
         let path = self.paths.get(&segment).map(PathBuf::as_path);
-        path.ok_or_else(|| EngineError::Internal(format!("an outcome points into result file {segment}, which no submission has")))
+        path.ok_or_else(|| {
+            EngineError::Internal(format!(
+                "an outcome points into result file {segment}, which no submission has"
+            ))
+        })
     }
 }
 
@@ -161,7 +178,8 @@ pub(crate) struct SealedHead<'a> {
 
 impl<'a> SealedHead<'a> {
     pub(crate) fn read(line: &'a [u8]) -> Result<Self, EngineError> {
-        serde_json::from_slice(line).map_err(|error| EngineError::Internal(format!("a sealed request cannot be read: {error}")))
+        serde_json::from_slice(line)
+            .map_err(|error| EngineError::Internal(format!("a sealed request cannot be read: {error}")))
     }
 }
 
@@ -196,7 +214,13 @@ mod tests {
         file.write_all(b"late\n").unwrap();
         assert_eq!(lines.line(Place { segment: 0, offset }).unwrap(), b"late");
         file.write_all(b"cut").unwrap();
-        assert!(lines.line(Place { segment: 0, offset: offset + 5 }).unwrap_err().to_string().contains("results.jsonl"));
+        assert!(
+            lines
+                .line(Place { segment: 0, offset: offset + 5 })
+                .unwrap_err()
+                .to_string()
+                .contains("results.jsonl")
+        );
         assert!(lines.line(Place { segment: 9, offset: 0 }).is_err(), "no such file");
     }
 }

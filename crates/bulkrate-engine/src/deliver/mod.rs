@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 
 use self::columns::Layout;
 use self::places::{Landed, Places};
-use self::row::{Head, IdColumn, Outcome, RowWriter, id_of_row};
+use self::row::{Head, Outcome, RowWriter};
 use crate::EngineError;
 use crate::paths::JobDir;
 use crate::prepare::{Checkpoint, Shape};
@@ -39,6 +39,7 @@ use crate::spec::{JobSpec, SinkSpec};
 
 pub(crate) use columns::columns;
 pub(crate) use lines::{Lines, SealedHead};
+pub(crate) use row::{IdColumn, id_of_row};
 pub(crate) use source::{reopen, source_options};
 pub(crate) use stream::StreamSink;
 
@@ -94,7 +95,14 @@ pub(crate) fn deliver(
 }
 
 /// The source, where its columns or ids are wanted. Answers alone are written without it when it is gone.
-fn open_source(spec: &JobSpec, job: &JobRow, dir: &JobDir, shape: Shape, sink: &SinkSpec, rows: u64) -> Result<Option<Source>, EngineError> {
+fn open_source(
+    spec: &JobSpec,
+    job: &JobRow,
+    dir: &JobDir,
+    shape: Shape,
+    sink: &SinkSpec,
+    rows: u64,
+) -> Result<Option<Source>, EngineError> {
     if !sink.answers_only {
         return reopen(spec, job, dir, rows).map(Some);
     }
@@ -112,7 +120,13 @@ pub(crate) fn sink_options(sink: &SinkSpec, owned: bool, mode: SinkMode) -> Resu
         });
     };
     let format = sink.format.as_deref().map(format_of).transpose()?;
-    Ok(SinkOptions { format, raw_csv: sink.raw_csv, overwrite: sink.force || owned, mode, ..SinkOptions::new(path) })
+    Ok(SinkOptions {
+        format,
+        raw_csv: sink.raw_csv,
+        overwrite: sink.force || owned,
+        mode,
+        ..SinkOptions::new(path)
+    })
 }
 
 /// Reads the name of a format.
@@ -142,7 +156,9 @@ pub(crate) fn checkpoint_of(job: &JobRow) -> Result<Checkpoint, EngineError> {
 }
 
 fn stored<T: DeserializeOwned>(job: &JobRow, what: &str, text: &str) -> Result<T, EngineError> {
-    serde_json::from_str(text).map_err(|error| EngineError::Internal(format!("the {what} of job `{}` cannot be read: {error}", job.id)))
+    serde_json::from_str(text).map_err(|error| {
+        EngineError::Internal(format!("the {what} of job `{}` cannot be read: {error}", job.id))
+    })
 }
 
 /// The second pass.
@@ -160,7 +176,11 @@ struct Walk {
 }
 
 impl Walk {
-    fn chunk(&mut self, chunk: &ItemChunk, progress: &mut dyn FnMut(u64, u64)) -> Result<ControlFlow<()>, EngineError> {
+    fn chunk(
+        &mut self,
+        chunk: &ItemChunk,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<ControlFlow<()>, EngineError> {
         for (ordinal, offset, item) in chunk.iter() {
             if self.done >= self.rows {
                 return Ok(ControlFlow::Break(()));
@@ -211,7 +231,8 @@ impl Walk {
 
 /// The cost in a result line.
 pub(crate) fn cost_of(text: &str) -> Result<UsdNanos, EngineError> {
-    UsdNanos::parse(text).map_err(|error| EngineError::Internal(format!("the cost in a stored result: {error}")))
+    UsdNanos::parse(text)
+        .map_err(|error| EngineError::Internal(format!("the cost in a stored result: {error}")))
 }
 
 /// A file of stored results that does not hold what the state says.

@@ -27,7 +27,10 @@ pub(crate) enum Landed {
     Open,
     /// Decided without a line; `None` = a good answer.
     NoLine(Option<FailureClass>),
-    Line { place: Place, good: bool },
+    Line {
+        place: Place,
+        good: bool,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +42,8 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn load(view: &dyn View, job: &JobRow) -> Result<Self, EngineError> {
-        let items = usize::try_from(job.items).map_err(|_| EngineError::Internal("too many items".to_owned()))?;
+        let items =
+            usize::try_from(job.items).map_err(|_| EngineError::Internal("too many items".to_owned()))?;
         let mut places = Self { places: vec![OPEN; items], extra: HashMap::new() };
         let mut failure = Ok(());
         view.scan_outcomes(job.no, &mut |outcomes| {
@@ -97,7 +101,9 @@ fn pack(outcome: &Outcome) -> Result<u64, EngineError> {
         return Ok(good | NO_LINE << OFFSET_BITS | class);
     }
     if u64::from(segment) >= NO_LINE || offset > OFFSET {
-        return Err(EngineError::Internal(format!("result place {segment}:{offset} is beyond 2^20 files of 2^43 bytes")));
+        return Err(EngineError::Internal(format!(
+            "result place {segment}:{offset} is beyond 2^20 files of 2^43 bytes"
+        )));
     }
     Ok(good | u64::from(segment) << OFFSET_BITS | offset)
 }
@@ -106,11 +112,10 @@ fn pack(outcome: &Outcome) -> Result<u64, EngineError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use bulkrate_store::conformance::sample;
-    use proptest::prelude::*;
+    use bulkrate_store::Via;
 
     fn outcome(fate: Fate, class: Option<FailureClass>, place: Place, cost: i64) -> Outcome {
-        Outcome { fate, class, place, cost: UsdNanos(cost), ..sample::outcome(0, 1) }
+        super::super::fixture::outcome(0, 1, Via::Batch, class, fate, UsdNanos(cost), place)
     }
 
     fn fold(outcomes: &[Outcome]) -> Places {
@@ -121,13 +126,16 @@ mod tests {
         places
     }
 
-    proptest! {
-        #[test]
-        fn a_place_survives_packing(segment in 0_u32..(1 << 20) - 1, offset in 0_u64..1 << 43, class in proptest::option::of(0_u8..20)) {
-            let class = class.and_then(FailureClass::from_code);
-            let place = Place { segment, offset };
-            let got = fold(&[outcome(Fate::Final, class, place, 0)]).get(0);
-            prop_assert_eq!(got, Landed::Line { place, good: class.is_none() });
+    #[test]
+    fn a_place_survives_packing() {
+        for segment in [0, 1, 7_777, (1 << 20) - 2] {
+            for offset in [0, 1, 123_456_789, (1 << 43) - 1] {
+                for class in FailureClass::ALL.iter().copied().map(Some).chain([None]) {
+                    let place = Place { segment, offset };
+                    let got = fold(&[outcome(Fate::Final, class, place, 0)]).get(0);
+                    assert_eq!(got, Landed::Line { place, good: class.is_none() });
+                }
+            }
         }
     }
 
@@ -141,17 +149,46 @@ mod tests {
             ("nothing", vec![], Landed::Open, 0),
             ("a retry", vec![last(Fate::Retry, Some(SchemaFailed), 1)], Landed::Open, 5),
             ("late", vec![last(Fate::Final, None, 1), last(Fate::Final, None, 2)], line(1, true), 0),
-            ("dead", vec![last(Fate::Retry, Some(Timeout), 1), last(Fate::Final, Some(Timeout), 2)], line(2, false), 10),
-            ("revived", vec![last(Fate::Final, Some(Timeout), 1), outcome(Fate::Revive, None, Place::NONE, 0)], Landed::Open, 5),
+            (
+                "dead",
+                vec![last(Fate::Retry, Some(Timeout), 1), last(Fate::Final, Some(Timeout), 2)],
+                line(2, false),
+                10,
+            ),
+            (
+                "revived",
+                vec![last(Fate::Final, Some(Timeout), 1), outcome(Fate::Revive, None, Place::NONE, 0)],
+                Landed::Open,
+                5,
+            ),
             (
                 "revived and done",
-                vec![last(Fate::Final, Some(Timeout), 1), outcome(Fate::Revive, None, Place::NONE, 0), last(Fate::Final, None, 3)],
+                vec![
+                    last(Fate::Final, Some(Timeout), 1),
+                    outcome(Fate::Revive, None, Place::NONE, 0),
+                    last(Fate::Final, None, 3),
+                ],
                 line(3, true),
                 5,
             ),
-            ("a done item is not revived", vec![last(Fate::Final, None, 1), outcome(Fate::Revive, None, Place::NONE, 0)], line(1, true), 0),
-            ("without a line", vec![outcome(Fate::Final, Some(Timeout), Place::NONE, 0)], Landed::NoLine(Some(Timeout)), 0),
-            ("good without a line", vec![outcome(Fate::Final, None, Place::NONE, 0)], Landed::NoLine(None), 0),
+            (
+                "a done item is not revived",
+                vec![last(Fate::Final, None, 1), outcome(Fate::Revive, None, Place::NONE, 0)],
+                line(1, true),
+                0,
+            ),
+            (
+                "without a line",
+                vec![outcome(Fate::Final, Some(Timeout), Place::NONE, 0)],
+                Landed::NoLine(Some(Timeout)),
+                0,
+            ),
+            (
+                "good without a line",
+                vec![outcome(Fate::Final, None, Place::NONE, 0)],
+                Landed::NoLine(None),
+                0,
+            ),
         ] {
             let places = fold(&outcomes);
             assert_eq!((places.get(0), places.extra(0).0), (want, extra), "{name}");

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_io::{Column, ColumnType, JsonKind, JsonRow, JsonScanner, JsonValue, RowData, Sink, SinkReport, Value};
+use bulkrate_io::{
+    Column, ColumnType, JsonKind, JsonRow, JsonScanner, JsonValue, RowData, Sink, SinkReport, Value,
+};
 
 use super::columns::{AnswerForm, Layout, Lead};
 use crate::EngineError;
@@ -19,7 +21,7 @@ pub(crate) struct Head<'a> {
 }
 
 /// What became of an item.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Outcome<'a> {
     Open,
     NoLine { class: Option<FailureClass>, cost: UsdNanos },
@@ -58,7 +60,12 @@ impl RowWriter {
         matches!(self.layout.lead, Lead::CustomId | Lead::Item { id: true })
     }
 
-    pub(crate) fn write(&mut self, number: u64, head: Head<'_>, outcome: Outcome<'_>) -> Result<(), EngineError> {
+    pub(crate) fn write(
+        &mut self,
+        number: u64,
+        head: Head<'_>,
+        outcome: Outcome<'_>,
+    ) -> Result<(), EngineError> {
         let Self { sink, layout, values, scanner, texts, vector, error } = self;
         error.clear();
         let mut row = recycle(std::mem::take(values));
@@ -74,7 +81,14 @@ impl RowWriter {
                 row.resize(layout.columns.len() - 6, Value::Null);
                 let reason = class.map(|class| reason(class.name(), class.meaning(), scratch.error));
                 let status = Value::Text(class.map_or("succeeded", status_of));
-                row.extend([status, reason.map_or(Value::Null, Value::Text), Value::Null, Value::Null, Value::Int(cost.0), Value::Int(0)]);
+                row.extend([
+                    status,
+                    reason.map_or(Value::Null, Value::Text),
+                    Value::Null,
+                    Value::Null,
+                    Value::Int(cost.0),
+                    Value::Int(0),
+                ]);
             }
             Outcome::Line { line, cost } => landed(layout, line, cost, scratch, &mut row)?,
         }
@@ -85,10 +99,6 @@ impl RowWriter {
 
     pub(crate) fn flush(&mut self) -> Result<u64, EngineError> {
         Ok(self.sink.flush()?)
-    }
-
-    pub(crate) fn sync(&mut self) -> Result<u64, EngineError> {
-        Ok(self.sink.sync()?)
     }
 
     pub(crate) fn finish(self) -> Result<SinkReport, EngineError> {
@@ -137,7 +147,9 @@ fn lead<'r>(layout: &'r Layout, number: u64, head: Head<'r>, row: &mut Vec<Value
 
 fn input<'r>(columns: &'r [Column], data: Option<&'r RowData<'r>>, row: &mut Vec<Value<'r>>) {
     match data {
-        Some(RowData::Cells(cells)) => row.extend((0..columns.len()).map(|place| cells.get(place).map_or(Value::Null, Value::Text))),
+        Some(RowData::Cells(cells)) => {
+            row.extend((0..columns.len()).map(|place| cells.get(place).map_or(Value::Null, Value::Text)));
+        }
         Some(RowData::Json(json)) => {
             let start = row.len();
             // Most lines of a file share their keys and their order.
@@ -148,14 +160,22 @@ fn input<'r>(columns: &'r [Column], data: Option<&'r RowData<'r>>, row: &mut Vec
                 });
             if !same {
                 row.truncate(start);
-                row.extend(columns.iter().map(|column| json.get(&column.name).map_or(Value::Null, |value| Value::Json(value.raw()))));
+                row.extend(columns.iter().map(|column| {
+                    json.get(&column.name).map_or(Value::Null, |value| Value::Json(value.raw()))
+                }));
             }
         }
         Some(RowData::Bad(_)) | None => row.extend(columns.iter().map(|_| Value::Null)),
     }
 }
 
-fn landed<'r>(layout: &'r Layout, line: &'r ResultLine<'r>, cost: UsdNanos, scratch: Scratch<'r>, row: &mut Vec<Value<'r>>) -> Result<(), EngineError> {
+fn landed<'r>(
+    layout: &'r Layout,
+    line: &'r ResultLine<'r>,
+    cost: UsdNanos,
+    scratch: Scratch<'r>,
+    row: &mut Vec<Value<'r>>,
+) -> Result<(), EngineError> {
     let Scratch { scanner, texts, vector, error } = scratch;
     let width = layout.columns.len() - 6;
     if let Some(response) = &line.response {
@@ -191,7 +211,11 @@ fn landed<'r>(layout: &'r Layout, line: &'r ResultLine<'r>, cost: UsdNanos, scra
     Ok(())
 }
 
-fn whole<'r>(response: &'r ResponseLine<'r>, item: u32, scratch: &'r mut String) -> Result<Value<'r>, EngineError> {
+fn whole<'r>(
+    response: &'r ResponseLine<'r>,
+    item: u32,
+    scratch: &'r mut String,
+) -> Result<Value<'r>, EngineError> {
     if let Some(text) = &response.text {
         return Ok(Value::Text(text));
     }
@@ -230,7 +254,13 @@ fn typed<'r>(field: &Column, value: JsonValue<'r>, text: &'r mut String, error: 
     };
     fits.unwrap_or_else(|| {
         let gap = if error.is_empty() { "" } else { "; " };
-        error.extend([gap, "`", field.name.as_str(), "` does not fit its column: ", &raw[..raw.floor_char_boundary(64)]]);
+        error.extend([
+            gap,
+            "`",
+            field.name.as_str(),
+            "` does not fit its column: ",
+            &raw[..raw.floor_char_boundary(64)],
+        ]);
         Value::Null
     })
 }
@@ -299,9 +329,16 @@ fn unreadable(item: u32, what: &str) -> EngineError {
 }
 
 /// The user's id of a record: the id column, the `custom_id` of a request line, or else its number.
-pub(crate) fn id_of_row<'a>(data: &RowData<'a>, shape: Shape, column: Option<&IdColumn>, number: u64) -> Cow<'a, str> {
+pub(crate) fn id_of_row<'a>(
+    data: &RowData<'a>,
+    shape: Shape,
+    column: Option<&IdColumn>,
+    number: u64,
+) -> Cow<'a, str> {
     let id = match (data, shape, column) {
-        (RowData::Json(row), Shape::Unified | Shape::OpenAi, _) => row.get("custom_id").and_then(|id| id.as_str()),
+        (RowData::Json(row), Shape::Unified | Shape::OpenAi, _) => {
+            row.get("custom_id").and_then(|id| id.as_str())
+        }
         (RowData::Json(row), Shape::Table, Some(column)) => row.get(&column.name).map(|id| id.cell()),
         (RowData::Cells(cells), _, Some(column)) => cells.get(column.place).map(Cow::Borrowed),
         _ => None,

@@ -22,26 +22,36 @@ pub(crate) struct StreamSink {
 impl StreamSink {
     /// Opens the job's sink. `owned`: an existing file was written by this job. `resume_at`: go on after so many bytes
     /// of it, as [`Self::flush`] gave them; what follows is cut off.
-    pub(crate) fn open(spec: &JobSpec, shape: Shape, owned: bool, resume_at: Option<u64>) -> Result<Self, EngineError> {
+    pub(crate) fn open(
+        spec: &JobSpec,
+        shape: Shape,
+        owned: bool,
+        resume_at: Option<u64>,
+    ) -> Result<Self, EngineError> {
         let layout = Layout::streamed(spec, shape)?;
         let options = sink_options(&spec.sink, owned, SinkMode::Stream { resume_at })?;
         Ok(Self { writer: RowWriter::new(Sink::open(&options, &layout.columns)?, layout) })
     }
 
     /// Appends the row of an item that landed. `cost` is the line's own for a leader, nothing for a follower.
-    pub(crate) fn row(&mut self, ordinal: Ordinal, item_id: &str, line: &ResultLine<'_>, follows: bool) -> Result<(), EngineError> {
+    pub(crate) fn row(
+        &mut self,
+        ordinal: Ordinal,
+        item_id: &str,
+        line: &ResultLine<'_>,
+        follows: bool,
+    ) -> Result<(), EngineError> {
         let cost = if follows { UsdNanos::ZERO } else { cost_of(&line.cost_usd)? };
-        self.writer.write(u64::from(ordinal) + 1, Head { data: None, id: Some(item_id) }, Outcome::Line { line, cost })
+        self.writer.write(
+            u64::from(ordinal) + 1,
+            Head { data: None, id: Some(item_id) },
+            Outcome::Line { line, cost },
+        )
     }
 
     /// Makes the rows visible; the size of the file is the place to resume at.
     pub(crate) fn flush(&mut self) -> Result<u64, EngineError> {
         self.writer.flush()
-    }
-
-    /// As `flush`, and durable.
-    pub(crate) fn sync(&mut self) -> Result<u64, EngineError> {
-        self.writer.sync()
     }
 
     /// Rows written, bytes and digest, once nothing more lands.

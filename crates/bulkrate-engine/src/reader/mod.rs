@@ -1,0 +1,179 @@
+//! What other commands see of a state directory, also while an engine works in it: read only, but for orders.
+//!
+//! Invariants
+//! - Everything shown is folded from the rows and files at the moment of the call; nothing is kept between calls.
+//! - Memory is a few bytes an item, never the items themselves.
+
+mod find;
+mod status;
+mod dead;
+mod verify;
+mod cost;
+mod show;
+mod remove;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, TryLockError};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bulkrate_io::SinkReport;
+use bulkrate_store::{JobRow, JobState, NewOrder, SqliteReader, SqliteStore, View};
+use jiff::Timestamp;
+
+pub(crate) use self::find::find;
+use crate::EngineError;
+use crate::deliver::deliver;
+use crate::paths::JobDir;
+use crate::spec::SinkSpec;
+use crate::view::{CostRow, DeadLetter, JobStatus, Verification};
+
+/// A state directory, opened for reading.
+#[derive(Debug)]
+pub struct Reader {
+    state_dir: PathBuf,
+    store: SqliteReader,
+}
+
+impl Reader {
+    /// Opens the state in `state_dir`; works beside a running engine.
+    ///
+    /// # Errors
+    /// There is no state, it is of a newer version, or it is damaged.
+    pub fn open(state_dir: &Path) -> Result<Self, EngineError> {
+        Ok(Self { state_dir: state_dir.to_owned(), store: SqliteStore::open_reader(state_dir)? })
+    }
+
+    /// The job with this id, this name or the one id that begins so.
+    ///
+    /// # Errors
+    /// `UnknownJob`, with the nearest names; `AmbiguousJob`.
+    pub fn find(&self, job: &str) -> Result<JobRow, EngineError> {
+        find(&self.store, job)
+    }
+
+    /// One job, or all of them, oldest first.
+    pub fn status(&self, job: Option<&str>) -> Result<Vec<JobStatus>, EngineError> {
+        let jobs = match job {
+            Some(job) => vec![self.find(job)?],
+            None => self.store.jobs()?,
+        };
+        let at_work = engine_at_work(&self.state_dir);
+        jobs.iter().map(|job| status::status(&self.store, &self.dir(job), job, at_work)).collect()
+    }
+
+    /// Every item that failed for good, in item order.
+    pub fn dead(&self, job: &str) -> Result<Vec<DeadLetter>, EngineError> {
+        let mut letters = Vec::new();
+        self.dead_each(job, &mut |letter| {
+            letters.push(letter);
+            ControlFlow::Continue(())
+        })?;
+        Ok(letters)
+    }
+
+    /// As [`Self::dead`], one at a time.
+    pub fn dead_each(
+        &self,
+        job: &str,
+        each: &mut dyn FnMut(DeadLetter) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let job = self.find(job)?;
+        dead::dead_each(&self.store, &self.dir(&job), &job, each)
+    }
+
+    /// Proves what can be proved of a job. `bill`: a file with the provider's `total_usd_nanos`.
+    pub fn verify(&self, job: &str, bill: Option<&Path>) -> Result<Verification, EngineError> {
+        let job = self.find(job)?;
+        verify::verify(&self.store, &self.dir(&job), &job, bill)
+    }
+
+    /// What was spent, from the ledger. `by`: `tag.KEY`, `model`, `lane`, `job` or `day`.
+    pub fn cost(&self, by: &str, job: Option<&str>) -> Result<Vec<CostRow>, EngineError> {
+        let job = job.map(|job| self.find(job)).transpose()?;
+        cost::cost(&self.store, by, job.as_ref())
+    }
+
+    /// All that is known of one item, JSON: its sealed request, every attempt and its result line, where it stands.
+    /// `item`: the user's id, or the item's number from 1.
+    pub fn show(&self, job: &str, item: &str) -> Result<serde_json::Value, EngineError> {
+        let job = self.find(job)?;
+        show::show(&self.store, &self.dir(&job), &job, item)
+    }
+
+    /// Leaves an order to cancel the job. True: an engine is at work and takes it within a second; false: it is taken
+    /// when the job is next run.
+    ///
+    /// # Errors
+    /// The job is over already (code `job-finished`).
+    pub fn cancel(&self, job: &str) -> Result<bool, EngineError> {
+        let job = self.find(job)?;
+        if matches!(job.state, JobState::Done | JobState::Cancelled) {
+            return Err(EngineError::BadSpec {
+                code: "job-finished",
+                what: format!("job `{}` cannot be cancelled", job.id),
+                why: format!("it is {} already", job.state),
+            });
+        }
+        let order =
+            NewOrder { job: job.no, verb: "cancel".to_owned(), payload: String::new(), at_ms: now_ms() };
+        self.store.put_order(&order)?;
+        Ok(engine_at_work(&self.state_dir))
+    }
+
+    /// Writes the results of a job as they are now; items without an outcome have the status `open`. A file that the
+    /// job itself wrote is replaced. `progress`: rows written, rows in all.
+    pub fn results(
+        &self,
+        job: &str,
+        sink: &SinkSpec,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<SinkReport, EngineError> {
+        let job = self.find(job)?;
+        let owned = sink.path.as_ref().is_some_and(|path| written_by(&job, path));
+        deliver(&self.store, &job, &self.dir(&job), sink, owned, progress)
+    }
+
+    /// Removes a job and all of its rows, files and cached answers; its ledger entries stay, as caps count them.
+    /// Takes the engine's lock.
+    ///
+    /// # Errors
+    /// An engine is at work; the job has batches at the provider (code `job-in-flight`).
+    pub fn remove(state_dir: &Path, job: &str) -> Result<(), EngineError> {
+        remove::remove(state_dir, job, now_ms())
+    }
+
+    /// Whether an engine works in this state directory now.
+    #[must_use]
+    pub fn engine_at_work(&self) -> bool {
+        engine_at_work(&self.state_dir)
+    }
+
+    fn dir(&self, job: &JobRow) -> JobDir {
+        JobDir::of(&self.state_dir, &job.id)
+    }
+}
+
+/// Whether the job's final report names the file as its output.
+fn written_by(job: &JobRow, path: &Path) -> bool {
+    let report =
+        job.report.as_deref().and_then(|report| serde_json::from_str::<serde_json::Value>(report).ok());
+    report.is_some_and(|report| {
+        report
+            .get("output")
+            .and_then(|output| output.as_str())
+            .is_some_and(|output| Path::new(output) == path)
+    })
+}
+
+/// Whether an engine holds the lock of a state directory.
+pub fn engine_at_work(state_dir: &Path) -> bool {
+    // Opened for reading and locked shared for an instant: two readers do not see each other.
+    let Ok(file) = File::open(state_dir.join("engine.lock")) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}

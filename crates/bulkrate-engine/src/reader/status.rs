@@ -1,0 +1,128 @@
+//! One job in `bulkrate status`.
+
+use std::ops::ControlFlow;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_store::fold::{ItemStates, State};
+use bulkrate_store::{ItemRec, JobRow, LedgerQuery, Submission, SubmissionState, Sums, View};
+
+use crate::EngineError;
+use crate::deliver::spec_of;
+use crate::event::BatchLine;
+use crate::paths::{JobDir, disk_bytes};
+use crate::view::JobStatus;
+
+/// Items by what became of them, followers counted with their leaders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    succeeded: u64,
+    failed: u64,
+    cancelled: u64,
+    open: u64,
+}
+
+impl Tally {
+    fn add(&mut self, state: State, count: u64) {
+        *match state {
+            State::Done => &mut self.succeeded,
+            State::Dead | State::Invalid => &mut self.failed,
+            State::Cancelled => &mut self.cancelled,
+            State::Queued | State::Leased | State::Retry | State::Follower => &mut self.open,
+        } += count;
+    }
+}
+
+pub(super) fn status(
+    view: &dyn View,
+    dir: &JobDir,
+    job: &JobRow,
+    engine_at_work: bool,
+) -> Result<JobStatus, EngineError> {
+    let spec = spec_of(job)?;
+    let states = ItemStates::load(view, job.no)?;
+    let counts = states.counts();
+    let tally = tally(view, job, &states)?;
+    let spent = sums(view, &LedgerQuery::of_job(job.no))?.spent();
+    let batches = view.submissions(job.no)?;
+    Ok(JobStatus {
+        job: job.id.clone(),
+        name: job.name.clone(),
+        state: job.state.name().to_owned(),
+        engine_at_work,
+        created_at_ms: job.created_at_ms,
+        items: states.len() as u64,
+        succeeded: tally.succeeded,
+        failed: tally.failed,
+        cancelled: tally.cancelled,
+        open: tally.open,
+        in_flight: counts.of(State::Leased),
+        duplicates: counts.of(State::Follower),
+        spent: spent.settled,
+        reserved: spent.reserved,
+        in_doubt: spent.doubt,
+        batches: batches.iter().filter(|submission| submission.lane == Lane::Batch).map(batch_line).collect(),
+        source: job.source.clone(),
+        output: spec.sink.path.map(|path| path.display().to_string()),
+        disk_bytes: disk_bytes(&dir.0),
+    })
+}
+
+fn tally(view: &dyn View, job: &JobRow, states: &ItemStates) -> Result<Tally, EngineError> {
+    let mut tally = Tally::default();
+    let counts = states.counts();
+    for state in State::ALL.into_iter().filter(|state| *state != State::Follower) {
+        tally.add(state, counts.of(state));
+    }
+    if counts.of(State::Follower) == 0 {
+        return Ok(tally);
+    }
+    let mut left = counts.of(State::Follower);
+    view.scan_items(job.no, 0, &mut |chunk| {
+        for item in &chunk.items {
+            // Items that were appended since the fold are left out.
+            if let ItemRec::Follower { leader } = item
+                && left > 0
+            {
+                tally.add(states.get(*leader).map_or(State::Queued, |leader| leader.state), 1);
+                left -= 1;
+            }
+        }
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(tally)
+}
+
+/// Where a batch stands, for people.
+pub(super) fn batch_line(submission: &Submission) -> BatchLine {
+    let created = submission.created_at_ms;
+    let sent = submission.sent_at_ms.unwrap_or(created);
+    let ended = submission.ended_at_ms.unwrap_or(sent);
+    let since_ms = match submission.state {
+        SubmissionState::Call
+        | SubmissionState::Planned
+        | SubmissionState::Staging
+        | SubmissionState::Staged => created,
+        SubmissionState::Sending
+        | SubmissionState::Accepted
+        | SubmissionState::InDoubt
+        | SubmissionState::Fencing
+        | SubmissionState::Cancelling => sent,
+        SubmissionState::Settled => submission.settled_at_ms.unwrap_or(ended),
+        _ => ended,
+    };
+    BatchLine {
+        sub: submission.sub.to_string(),
+        batch: submission.remote_batch.clone(),
+        state: submission.state.name().to_owned(),
+        items: u64::from(submission.items),
+        completed: submission.counts.completed,
+        failed: submission.counts.failed,
+        since_ms,
+    }
+}
+
+/// All entries that match, in one sum.
+pub(super) fn sums(view: &dyn View, query: &LedgerQuery) -> Result<Sums, EngineError> {
+    let query = LedgerQuery { by: Vec::new(), ..query.clone() };
+    Ok(view.ledger_totals(&query)?.first().map(|total| total.sums).unwrap_or_default())
+}
