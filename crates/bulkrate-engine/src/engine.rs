@@ -12,6 +12,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
+use bulkrate_core::request::CacheMode;
 use bulkrate_core::retry::Ladder;
 use bulkrate_io::Source;
 use bulkrate_store::fold::State as ItemState;
@@ -35,6 +36,7 @@ use crate::run::job::{Job, State};
 use crate::run::recover::{doubt_lost_calls, open_batches, recover};
 use crate::run::requests::Requests;
 use crate::run::results::Results;
+use crate::run::stream::Stream;
 use crate::settings::Settings;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
@@ -87,10 +89,16 @@ impl Engine {
         self.plan_of(&prepared)
     }
 
+    /// As [`Self::plan`], after asking a custom base URL whether it has a batch API (free calls).
+    pub async fn plan_async(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
+        let prepared = self.prepare(spec, observer)?;
+        self.probed_plan(&prepared).await
+    }
+
     /// Runs a job, or goes on with it if it is there already. `confirm` is asked once, after the plan is told.
     pub async fn run(&self, spec: &JobSpec, confirm: &dyn Fn(&Plan) -> bool, observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
         let prepared = self.prepare(spec, &*observer)?;
-        let plan = self.plan_of(&prepared)?;
+        let plan = self.probed_plan(&prepared).await?;
         observer.event(&Event::Planned { plan: &plan });
         admit(&prepared.spec, &plan)?;
         if plan.requests > 0 && !confirm(&plan) {
@@ -109,7 +117,7 @@ impl Engine {
     /// Goes on with a job where it stands; `change` may set another budget, deadline, lane or output.
     pub async fn resume(&self, job: &str, change: &dyn Fn(&mut JobSpec), observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
         let prepared = self.stored(job, change)?;
-        let plan = self.plan_of(&prepared)?;
+        let plan = self.probed_plan(&prepared).await?;
         observer.event(&Event::Planned { plan: &plan });
         admit(&prepared.spec, &plan)?;
         self.work(prepared, &plan, observer, stop).await
@@ -131,7 +139,7 @@ impl Engine {
     }
 
     fn find(&self, job: &str) -> Result<JobRow, EngineError> {
-        crate::finding::find(&self.reader()?, job)
+        crate::reader::find(&self.reader()?, job)
     }
 
     fn stored(&self, job: &str, change: &dyn Fn(&mut JobSpec)) -> Result<Prepared, EngineError> {
@@ -238,8 +246,12 @@ impl Engine {
         }
         observer.event(&Event::Preparing { records: pass.records(), bytes: source.bytes_read(), bytes_total: total });
         let deployments = pass.deployments().to_vec();
-        let checkpoint = pass.finish(&source, true)?;
+        let (checkpoint, reused) = pass.finish(&source, true, self.clock.row_ms())?;
+        for note in &reused.notes {
+            observer.event(&Event::Note { message: note });
+        }
         let mut tx = Tx::new(no);
+        tx.ledger = reused.ledger;
         tx.checkpoint = Some(to_json(&checkpoint)?);
         tx.job_state = Some(JobState::Running);
         tx.at_ms = Some(self.clock.row_ms());
@@ -263,6 +275,25 @@ impl Engine {
         Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })
     }
 
+    /// The plan, once it is known whether custom base URLs have a batch API. One that cannot be asked is a warning.
+    async fn probed_plan(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
+        let mut warnings = Vec::new();
+        let may_batch = prepared.resumed || matches!(prepared.spec.run.lane, None | Some(Lane::Batch));
+        let mut asked: Vec<&str> = Vec::new();
+        for account in prepared.deployments.iter().map(|found| &found.account) {
+            if !may_batch || !account.custom || account.api.batches().is_some() || asked.contains(&account.id.as_str()) {
+                continue;
+            }
+            asked.push(&account.id);
+            if let Err(error) = account.api.probe().await {
+                warnings.push(format!("whether `{}` has a batch API is not known: {error}", account.provider));
+            }
+        }
+        let mut plan = self.plan_of(prepared)?;
+        plan.warnings.append(&mut warnings);
+        Ok(plan)
+    }
+
     fn plan_of(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
         let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
         let reader = self.reader()?;
@@ -272,7 +303,7 @@ impl Engine {
             spec,
             checkpoint,
             deployments,
-            cached: 0,
+            cached: checkpoint.stats.cached,
             spent: spent_by(&reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
@@ -291,6 +322,10 @@ impl Engine {
             let done = state.tally.succeeded + state.tally.failed;
             job.tell(&Event::Resumed { job: &job.id, done, left: state.open(), spent: state.budget.settled });
         }
+        if prepared.spec.sink.stream && prepared.spec.sink.path.is_some() {
+            let stream = Stream::open(&self.reader()?, &prepared.row, &prepared.spec, &prepared.checkpoint, &job.dir)?;
+            *job.stream.borrow_mut() = Some(stream);
+        }
         let local = LocalSet::new();
         local
             .run_until(async {
@@ -299,10 +334,14 @@ impl Engine {
                     job.alert("calls-in-doubt", &format!("{lost} calls of an earlier run may have been paid without an answer; their price at most is booked as doubt"));
                 }
                 let open = open_batches(&job)?;
-                drive(&job, open).await
+                let driven = drive(&job, open).await;
+                job.notify.settle(&*job.observer).await;
+                driven
             })
             .await?;
-        self.end(&job, &prepared, started_us)
+        let report = self.end(&job, &prepared, started_us)?;
+        job.notify.end(&report, &*job.observer).await;
+        Ok(report)
     }
 
     fn job(&self, prepared: &Prepared, plan: &Plan, home: Lane, observer: Arc<dyn Observer>, stop: Stop) -> Result<Job, EngineError> {
@@ -337,6 +376,7 @@ impl Engine {
             active: (0..deployments.len()).collect(),
             ratios: vec![Ratios::default(); deployments.len()],
             moved: crate::run::ledger::Moved::default(),
+            served: crate::cache::Served::new(!found.answered),
             outcomes: Vec::new(),
             rng: SplitMix64::new(self.settings.seed ^ self.epoch ^ self.clock.us()),
             batches: HashMap::new(),
@@ -358,6 +398,8 @@ impl Engine {
             spec: spec.clone(),
             requests: RefCell::new(Requests::open(&dir.requests(), no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
+            stream: RefCell::default(),
+            notify: crate::notify::Notify::new(spec),
             dir,
             writer: self.writer.clone(),
             reader,
@@ -378,7 +420,11 @@ impl Engine {
     fn end(&self, job: &Rc<Job>, prepared: &Prepared, started_us: u64) -> Result<Report, EngineError> {
         let mut report = self.report(job, prepared, started_us)?;
         let complete = matches!(report.ending, Ending::Finished | Ending::Cancelled);
-        if complete && prepared.spec.sink.path.is_some() {
+        let streamed = job.stream.borrow_mut().take();
+        if let Some(stream) = streamed {
+            stream.finish()?;
+            report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
+        } else if complete && prepared.spec.sink.path.is_some() {
             let reader = self.reader()?;
             let row = reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
             let owned = row.report.as_deref().is_some_and(|text| text.contains("\"delivered\":true"));
@@ -392,6 +438,9 @@ impl Engine {
             let _ = written;
             report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
         }
+        if let Err(error) = self.remember(job, complete) {
+            job.tell(&Event::Note { message: &format!("the answers could not be kept for later jobs: {error}") });
+        }
         let mut tx = Tx::new(job.no);
         if complete {
             tx.job_state = Some(if report.ending == Ending::Cancelled { JobState::Cancelled } else { JobState::Done });
@@ -403,6 +452,22 @@ impl Engine {
         self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
         job.tell(&Event::Finished { report: &report });
         Ok(report)
+    }
+
+    /// Adds what a job was answered to the response cache, once it is complete; notes the newest snapshots in any case.
+    fn remember(&self, job: &Job, complete: bool) -> Result<(), EngineError> {
+        let state = job.state.borrow();
+        let served = state.served.newest();
+        let snapshots: Vec<(String, String)> = served.iter().map(|(place, model)| (crate::cache::snapshot_key(&job.deployments[*place].pinned), model.clone())).collect();
+        for (key, model) in snapshots {
+            self.with(move |store| store.set_meta(&key, &model))?;
+        }
+        let path = crate::paths::cache_dir(&self.settings.state_dir).join(format!("{}.keys", job.id));
+        let nothing_new = served.is_empty() && path.exists();
+        if complete && !nothing_new && job.spec.run.cache != CacheMode::Off {
+            crate::cache::keep(&job.reader, job.no, &job.id, &job.dir, state.items.len(), &state.served, &path)?;
+        }
+        Ok(())
     }
 
     fn report(&self, job: &Rc<Job>, prepared: &Prepared, started_us: u64) -> Result<Report, EngineError> {

@@ -42,8 +42,12 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let requests = facts.open.unwrap_or(leaders.saturating_sub(facts.cached));
     let share = |amount: UsdNanos| scaled(amount, requests, leaders);
     let mut lanes = Vec::new();
+    let mut sync = UsdNanos::ZERO;
     for lane in Lane::ALL {
         let quote = quote(facts, lane)?;
+        if lane == Lane::Sync {
+            sync = quote.expected;
+        }
         let unavailable = facts.deployments.iter().filter(|found| stats.models.iter().any(|model| model.model == found.pinned)).find_map(|found| found.unavailable(lane));
         lanes.push(LanePlan {
             lane,
@@ -60,8 +64,6 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let chosen = lanes.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, facts)));
-    let sync = lanes.iter().find(|plan| plan.lane == Lane::Sync).map_or(UsdNanos::ZERO, |plan| plan.expected);
-    let answered = requests + stats.duplicates + facts.cached;
     Ok(Plan {
         job: facts.job.to_owned(),
         name: spec.name.clone(),
@@ -72,7 +74,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cached: facts.cached,
         invalid: stats.invalid,
         skipped_lines: stats.skipped,
-        naive: scaled(sync, answered, requests),
+        naive: scaled(sync, leaders + stats.duplicates, leaders),
         lanes,
         lane,
         why,

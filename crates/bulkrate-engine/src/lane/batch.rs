@@ -18,7 +18,9 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
         driving.spawn_local(drive(Rc::clone(&job), planned));
     }
     loop {
-        while driving.try_join_next().is_some() {}
+        while let Some(ended) = driving.try_join_next() {
+            rethrow(ended);
+        }
         if job.stop.is_detaching() || job.state.borrow().failed.is_some() {
             break;
         }
@@ -39,7 +41,7 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
             break;
         }
         tokio::select! {
-            _ = driving.join_next(), if !driving.is_empty() => {}
+            Some(ended) = driving.join_next(), if !driving.is_empty() => rethrow(ended),
             () = job.changed.notified() => {}
             () = job.stop.changed() => {}
             () = sleep(Duration::from_millis(200)) => {}
@@ -48,6 +50,15 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
     // Detached batches go on at the provider; their tasks are dropped between two durable steps.
     driving.abort_all();
     job.changed.notify_waiters();
+}
+
+/// A failed assertion in one batch stops the process before the next send.
+fn rethrow(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
 }
 
 /// Whether another batch may be begun now.

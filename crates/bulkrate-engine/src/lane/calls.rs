@@ -13,7 +13,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
 use bulkrate_provider::{CallError, Reply};
-use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
+use bulkrate_store::{Lease, LedgerKind, Outcome, Submission, SubmissionState, Tx, Urgency};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
@@ -67,7 +67,7 @@ struct Calls {
     in_flight: u64,
     landed_since_us: Option<u64>,
     wake_us: Option<u64>,
-    commits: VecDeque<tokio::sync::oneshot::Receiver<Result<(), std::sync::Arc<bulkrate_store::StoreError>>>>,
+    commits: VecDeque<Landed>,
 }
 
 struct Held {
@@ -76,6 +76,9 @@ struct Held {
     body: Bytes,
     tokens: u64,
 }
+
+/// A commit under way, and the outcomes that have a row once it is durable.
+type Landed = (tokio::sync::oneshot::Receiver<Result<(), std::sync::Arc<bulkrate_store::StoreError>>>, Vec<Outcome>);
 
 /// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
 pub(crate) async fn run(job: Rc<Job>) {
@@ -110,6 +113,7 @@ impl Calls {
             self.fill();
             self.hand_over();
             self.flush(false);
+            self.reap();
             self.job.state.borrow_mut().calls_in_flight = self.in_flight;
             if self.job.is_closing() {
                 self.held = None;
@@ -138,9 +142,10 @@ impl Calls {
             }
         }
         self.flush(true);
-        for commit in std::mem::take(&mut self.commits) {
-            if let Ok(Err(error)) = commit.await {
-                self.job.fail(crate::error::stored(&error));
+        for (commit, rows) in std::mem::take(&mut self.commits) {
+            match commit.await {
+                Ok(Err(error)) => self.job.fail(crate::error::stored(&error)),
+                Ok(Ok(())) | Err(_) => self.job.stream(&rows),
             }
         }
         self.job.state.borrow_mut().calls_in_flight = self.in_flight;
@@ -427,17 +432,23 @@ impl Calls {
             return;
         }
         let (done, wait) = tokio::sync::oneshot::channel();
+        let rows = self.job.to_stream(&tx.outcomes);
         self.job.writer.send(tx, Urgency::Now, Box::new(move |result| drop(done.send(result))));
-        self.commits.push_back(wait);
-        while let Some(first) = self.commits.front_mut() {
+        self.commits.push_back((wait, rows));
+        self.reap();
+        self.job.changed.notify_waiters();
+    }
+
+    /// Takes note of commits that are durable.
+    fn reap(&mut self) {
+        while let Some((first, rows)) = self.commits.front_mut() {
             match first.try_recv() {
                 Err(tokio::sync::oneshot::error::TryRecvError::Empty) => break,
                 Ok(Err(error)) => self.job.fail(crate::error::stored(&error)),
-                Ok(Ok(())) | Err(tokio::sync::oneshot::error::TryRecvError::Closed) => {}
+                Ok(Ok(())) | Err(tokio::sync::oneshot::error::TryRecvError::Closed) => self.job.stream(rows),
             }
             self.commits.pop_front();
         }
-        self.job.changed.notify_waiters();
     }
 
     /// Puts landed outcomes into a transaction, their lines made durable first.

@@ -161,7 +161,9 @@ async fn commit(job: &Rc<Job>, planned: &Planned, results: &mut Results, urgency
     tx.ledger = job.take_ledger();
     tx.outcomes = std::mem::take(&mut job.state.borrow_mut().outcomes);
     tx.submissions.push((planned.submission.clone(), None));
+    let rows = job.to_stream(&tx.outcomes);
     job.commit(tx, urgency).await?;
+    job.stream(&rows);
     job.changed.notify_waiters();
     Ok(())
 }

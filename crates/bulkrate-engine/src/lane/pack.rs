@@ -141,7 +141,8 @@ fn take(job: &Rc<Job>, draft: &mut Option<Drafting>, sub: Sub, dir: &BatchDir, r
             return Ok(Took::Added);
         }
     }
-    if let Err(over) = job.state.borrow_mut().budget.reserve(ready.bound) {
+    let reserved = job.state.borrow_mut().budget.reserve(ready.bound);
+    if let Err(over) = reserved {
         let ordinal = ready.ordinal;
         job.state.borrow_mut().blocked = Some(over);
         back(ordinal);

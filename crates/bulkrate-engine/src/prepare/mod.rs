@@ -6,6 +6,7 @@
 mod shape;
 mod ids;
 mod keys;
+mod reuse;
 mod pass;
 mod raw;
 

@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::UniqueIds;
 use super::keys::KeyFile;
+use super::reuse::{Reuse, Reused};
 use super::shape::{Draftsman, Drawn, Shape, ShapeError};
 use crate::EngineError;
+use crate::cache::Asked;
 use crate::deployment::Deployment;
 use crate::paths::{JobDir, io_error, open_file};
 use crate::result_line::{Frame, write_bad};
@@ -49,6 +51,9 @@ pub(crate) struct Stats {
     pub duplicates: u64,
     pub invalid: u64,
     pub skipped: u64,
+    /// Leaders that earlier jobs have answered.
+    #[serde(default)]
+    pub cached: u64,
     pub models: Vec<ModelStats>,
 }
 
@@ -111,6 +116,8 @@ pub(crate) struct Pass<'e> {
     outcomes: Vec<Outcome>,
     canonical: Vec<u8>,
     stats: Stats,
+    /// The response cache, where there is one to read.
+    reuse: Option<Reuse>,
     tag_sets: TagSets,
     done: (Sender<Result<(), Arc<StoreError>>>, Receiver<Result<(), Arc<StoreError>>>),
     pending: usize,
@@ -188,6 +195,7 @@ impl<'e> Pass<'e> {
             outcomes: Vec::new(),
             canonical: Vec::with_capacity(4_096),
             stats: Stats::default(),
+            reuse: Reuse::open(settings, spec, job)?,
             tag_sets,
             done: channel(),
             pending: 0,
@@ -253,6 +261,9 @@ impl<'e> Pass<'e> {
         if let Some(leader) = leader {
             stats.followers += 1;
             self.stats.duplicates += 1;
+            if let Some(reuse) = &mut self.reuse {
+                reuse.follows(leader, drawn.deployment);
+            }
             self.chunk.items.push(ItemRec::Follower { leader });
             return Ok(());
         }
@@ -263,6 +274,9 @@ impl<'e> Pass<'e> {
         self.requests.buffer.push(b'\n');
         let len = u32::try_from(self.requests.buffer.len() - start).unwrap_or(u32::MAX);
         self.chunk.items.push(ItemRec::Leader { key, header_len: sealed.header_len, len, tags });
+        if let Some(reuse) = &mut self.reuse {
+            reuse.ask(key, Asked { ordinal, deployment: drawn.deployment, tags });
+        }
         Ok(())
     }
 
@@ -328,7 +342,24 @@ impl<'e> Pass<'e> {
         }
     }
 
+    /// Answers what earlier jobs know of the chunk.
+    fn reuse(&mut self) -> Result<(), EngineError> {
+        let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, .. } = self else { return Ok(()) };
+        for hit in reuse.find(|place| draftsman.deployments[place].pinned.clone())? {
+            let place = Place { segment: 0, offset: results.end() };
+            if let Some(outcome) = reuse.answer(&hit, place, &mut results.buffer)? {
+                outcomes.push(outcome);
+                stats.cached += 1;
+            }
+            if results.buffer.len() >= CHUNK_BYTES {
+                results.flush()?;
+            }
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), EngineError> {
+        self.reuse()?;
         self.requests.flush()?;
         self.results.flush()?;
         let next = ItemChunk {
@@ -355,8 +386,9 @@ impl<'e> Pass<'e> {
         self.done.1.recv().map_err(|_| EngineError::Internal("the writer has stopped".to_owned()))?.map_err(|error| crate::error::stored(&error))
     }
 
-    /// Ends the pass; what it left is durable when this returns.
-    pub(crate) fn finish(mut self, source: &Source, exhausted: bool) -> Result<Checkpoint, EngineError> {
+    /// Ends the pass; what it left is durable when this returns. The savings of the response cache are the caller's to
+    /// book, with the checkpoint.
+    pub(crate) fn finish(mut self, source: &Source, exhausted: bool, at_ms: i64) -> Result<(Checkpoint, Reused), EngineError> {
         if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() {
             self.flush()?;
         }
@@ -376,7 +408,11 @@ impl<'e> Pass<'e> {
             }
         }
         self.stats.skipped = source.skipped();
-        Ok(Checkpoint {
+        let reused = match self.reuse.take() {
+            Some(reuse) => reuse.finish(&self.writer, at_ms, |place| &self.draftsman.deployments[place])?,
+            None => Reused::default(),
+        };
+        let checkpoint = Checkpoint {
             shape: self.shape,
             position: source.position(),
             exhausted,
@@ -384,7 +420,8 @@ impl<'e> Pass<'e> {
             request_bytes: self.requests.offset,
             results_bytes: self.results.offset,
             stats: self.stats,
-        })
+        };
+        Ok((checkpoint, reused))
     }
 
     /// The id of a leader, from its sealed line; followers and others are named by their number.

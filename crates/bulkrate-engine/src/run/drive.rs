@@ -8,7 +8,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::switch_at;
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Tx, Urgency, View};
-use tokio::task::spawn_local;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::job::Job;
@@ -26,36 +26,29 @@ const LATENCY_P99_US: u64 = 20_000_000;
 
 /// Works until every item has an outcome, or the job must stop.
 pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), EngineError> {
-    let mut lanes = vec![spawn_local(calls::run(Rc::clone(job)))];
-    let batches = job.home == Lane::Batch || !open.is_empty();
-    if batches {
-        lanes.push(spawn_local(batch::run(Rc::clone(job), open)));
+    let mut lanes = JoinSet::new();
+    lanes.spawn_local(calls::run(Rc::clone(job)));
+    if job.home == Lane::Batch || !open.is_empty() {
+        lanes.spawn_local(batch::run(Rc::clone(job), open));
     }
     let mut watch = Watch { progress_us: 0, orders_us: job.clock.us() };
-    while lanes.iter().any(|lane| !lane.is_finished()) {
+    while !lanes.is_empty() {
         watch.tick(job)?;
         tokio::select! {
             () = sleep(TICK) => {}
             () = job.stop.changed() => {}
-            () = join_all(&mut lanes), if lanes.iter().any(tokio::task::JoinHandle::is_finished) => {}
-        }
-    }
-    for lane in lanes {
-        if let Err(error) = lane.await
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+            ended = lanes.join_next() => {
+                // A failed assertion stops the process before the next send.
+                if let Some(Err(error)) = ended && error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
         }
     }
     if job.state.borrow().cancelled && !job.stop.is_detaching() {
         cancel_rest(job);
     }
     finish(job).await
-}
-
-/// Yields once: a finished lane only has to be noticed.
-async fn join_all(_: &mut [tokio::task::JoinHandle<()>]) {
-    sleep(Duration::from_millis(2)).await;
 }
 
 struct Watch {

@@ -24,6 +24,7 @@ use super::clock::Clock;
 use super::ledger::Moved;
 use super::requests::{Draft, Requests};
 use super::results::Results;
+use super::stream::Stream;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{BatchLine, Event, Observer};
@@ -52,6 +53,9 @@ pub(crate) struct Job {
     pub requests: RefCell<Requests>,
     /// Segment 0: what calls bring.
     pub results: RefCell<Results>,
+    /// Rows as they land, with `--stream`.
+    pub stream: RefCell<Option<Stream>>,
+    pub notify: crate::notify::Notify,
     pub state: RefCell<State>,
     /// Something changed that a waiting lane may want to see.
     pub changed: Notify,
@@ -85,6 +89,7 @@ pub(crate) struct State {
     pub active: Vec<usize>,
     pub ratios: Vec<Ratios>,
     pub moved: Moved,
+    pub served: crate::cache::Served,
     pub outcomes: Vec<Outcome>,
     pub rng: SplitMix64,
     pub batches: HashMap<Sub, BatchLine>,
@@ -178,6 +183,9 @@ impl Job {
 
     pub(crate) fn alert(&self, code: &str, message: &str) {
         self.tell(&Event::Alert { code, message });
+        if code == "failure-threshold" {
+            self.notify.alert(&self.id, code, message);
+        }
     }
 
     /// Reads an item, writes its provider body to `body` and prices its bound.
@@ -265,9 +273,11 @@ impl Job {
         tx.sync_first.extend(self.results.borrow_mut().flush()?);
         tx.ledger = self.take_ledger();
         tx.outcomes = std::mem::take(&mut self.state.borrow_mut().outcomes);
+        let rows = self.to_stream(&tx.outcomes);
         if !tx.outcomes.is_empty() || !tx.ledger.is_empty() {
             self.writer.send(tx, Urgency::Landing, Box::new(|_| {})); // a failure here fails every later commit too
         }
+        self.stream(&rows);
         Ok(())
     }
 

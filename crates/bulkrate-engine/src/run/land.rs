@@ -127,6 +127,7 @@ impl Job {
         }
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
+        state.served.note(landing.ready.deployment, frame.model);
         let ordinal = landing.ready.ordinal;
         state.trouble.remove(&ordinal);
         let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));

@@ -40,6 +40,14 @@ impl Moved {
         entry.2 += usd;
     }
 
+    pub(crate) fn append(&mut self, other: Self) {
+        for (group, (kind, items, usd)) in other.0 {
+            let entry = self.0.entry(group).or_insert((kind, 0, UsdNanos::ZERO));
+            entry.1 += items;
+            entry.2 += usd;
+        }
+    }
+
     /// `names` gives provider and model of a deployment.
     pub(crate) fn take(&mut self, job: u32, at_ms: i64, names: impl Fn(usize) -> (String, String)) -> Vec<LedgerEntry> {
         std::mem::take(&mut self.0)

@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod requests;
 pub(crate) mod results;
+pub(crate) mod stream;
 pub(crate) mod ledger;
 pub(crate) mod job;
 pub(crate) mod land;

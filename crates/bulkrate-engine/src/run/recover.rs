@@ -30,6 +30,8 @@ pub(crate) struct Recovered {
     pub meter: FailureMeter,
     /// Start of the last committed line of segment 0.
     pub last_result: Option<u64>,
+    /// Some item was answered by a call or a batch.
+    pub answered: bool,
 }
 
 pub(crate) fn recover(reader: &dyn View, job: u32, with_followers: bool, threshold_ppm: u64) -> Result<Recovered, EngineError> {
@@ -40,6 +42,7 @@ pub(crate) fn recover(reader: &dyn View, job: u32, with_followers: bool, thresho
         tally: Tally::default(),
         meter: FailureMeter::new(threshold_ppm),
         last_result: None,
+        answered: false,
     };
     if with_followers {
         reader.scan_items(job, 0, &mut |chunk| {
@@ -85,13 +88,19 @@ impl Recovered {
                 self.tally.cached += u64::from(outcome.via == bulkrate_store::Via::Cache);
                 self.tally.naive += outcome.naive + outcome.naive.times(followers);
                 self.trouble.remove(&outcome.ordinal);
-                self.meter.ok();
+                // The meter and the canary judge requests; what the cache answered proves nothing about them.
+                if outcome.via.is_attempt() {
+                    self.answered = true;
+                    self.meter.ok();
+                }
             }
             (Fate::Final, Some(class)) => {
                 self.tally.failed += 1 + followers;
                 self.tally.naive += outcome.naive;
                 self.trouble.remove(&outcome.ordinal);
-                self.meter.failed(class, "");
+                if outcome.via.is_attempt() {
+                    self.meter.failed(class, "");
+                }
             }
             (Fate::Retry, class) => {
                 self.tally.naive += outcome.naive;

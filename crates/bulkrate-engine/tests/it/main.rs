@@ -3,3 +3,5 @@
 
 mod world;
 mod lanes;
+mod cache;
+mod stream;
