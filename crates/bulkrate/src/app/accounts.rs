@@ -84,7 +84,11 @@ fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provid
         trust_body_cost: from.trust_body_cost.unwrap_or(usual.trust_body_cost),
         jitter_seed: random(),
         connections_max: usize::try_from(connections_max).unwrap_or(usual.connections_max).max(1),
-        chat_endpoint: if from.responses_api == Some(true) { ChatEndpoint::Responses } else { ChatEndpoint::ChatCompletions },
+        chat_endpoint: if from.responses_api == Some(true) {
+            ChatEndpoint::Responses
+        } else {
+            ChatEndpoint::ChatCompletions
+        },
         structured_outputs: from.structured_outputs.unwrap_or(usual.structured_outputs),
         ..usual
     }
@@ -95,7 +99,12 @@ fn account_id(provider: &str, settings: &bulkrate_provider::Settings, key: &str)
     let mut hash = Sha256::new();
     hash.update(SALT);
     let base = settings.base_url.as_deref().unwrap_or("").trim_end_matches('/');
-    let parts = [provider, base, settings.organization.as_deref().unwrap_or(""), settings.project.as_deref().unwrap_or("")];
+    let parts = [
+        provider,
+        base,
+        settings.organization.as_deref().unwrap_or(""),
+        settings.project.as_deref().unwrap_or(""),
+    ];
     for part in parts.into_iter().chain([key.trim()]) {
         hash.update(part.as_bytes());
         hash.update([0]);
@@ -111,9 +120,13 @@ pub fn catalogue(prices: Option<&Path>) -> Result<Catalogue, AppError> {
 }
 
 fn price_rows(path: &Path) -> Result<Vec<ModelRow>, AppError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { what: "the price table", path: path.to_owned(), source })?;
-    let table = Catalogue::parse(&text).map_err(|source| AppError::Prices { path: path.display().to_string(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        what: "the price table",
+        path: path.to_owned(),
+        source,
+    })?;
+    let table = Catalogue::parse(&text)
+        .map_err(|source| AppError::Prices { path: path.display().to_string(), source })?;
     Ok(table.rows().to_vec())
 }
 
@@ -161,7 +174,11 @@ mod tests {
         let base = id(&at("http://127.0.0.1:1/v1"), "sk-a");
         assert_eq!(base.len(), 32);
         assert_eq!(base, id(&at("http://127.0.0.1:1/v1/"), " sk-a\n"));
-        let others = [id(&at("http://127.0.0.1:1/v1"), "sk-b"), id(&at("http://127.0.0.1:2/v1"), "sk-a"), id(&project, "sk-a")];
+        let others = [
+            id(&at("http://127.0.0.1:1/v1"), "sk-b"),
+            id(&at("http://127.0.0.1:2/v1"), "sk-a"),
+            id(&project, "sk-a"),
+        ];
         for other in others {
             assert_ne!(base, other);
         }
@@ -173,6 +190,8 @@ mod tests {
         let accounts = open(&at("http://127.0.0.1:1/v1"), 10, &none).unwrap();
         let names: Vec<&str> = accounts.iter().map(|account| account.provider.as_str()).collect();
         assert_eq!(names, ["openai", "openai-compatible", "custom"]);
-        assert!(accounts.iter().all(|account| account.custom && !account.has_key && account.key_env == KEY_ENV));
+        assert!(
+            accounts.iter().all(|account| account.custom && !account.has_key && account.key_env == KEY_ENV)
+        );
     }
 }

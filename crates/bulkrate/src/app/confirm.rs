@@ -36,7 +36,8 @@ impl Consent {
     }
 
     fn answer(self, plan: &Plan) -> Answer {
-        let price = plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
+        let price =
+            plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
         match (self.yes || plan.requests == 0, self.on_terminal) {
             (true, _) => Answer::Go,
             (false, true) if plan.priced && price <= ASK_ABOVE => Answer::Go,
@@ -64,7 +65,11 @@ impl Consent {
 fn question(plan: &Plan) -> String {
     let lane = plan.lanes.iter().find(|lane| lane.lane == plan.lane);
     match lane.filter(|_| plan.priced) {
-        Some(lane) => format!("About USD {}, hardly above USD {}. Start?", words::usd(lane.expected), words::usd(lane.p95)),
+        Some(lane) => format!(
+            "About USD {}, hardly above USD {}. Start?",
+            words::usd(lane.expected),
+            words::usd(lane.p95)
+        ),
         None => "No price is known for this model. Start?".to_owned(),
     }
 }
@@ -98,6 +103,9 @@ mod tests {
             assert_eq!(consent.answer(&plan), want, "{consent:?} {p95}");
         }
         let nothing = Plan { requests: 0, ..a_plan() };
-        assert_eq!(Consent { yes: false, budget_given: false, on_terminal: false }.answer(&nothing), Answer::Go);
+        assert_eq!(
+            Consent { yes: false, budget_given: false, on_terminal: false }.answer(&nothing),
+            Answer::Go
+        );
     }
 }

@@ -10,8 +10,8 @@ use super::accounts::{self, process_env};
 use super::prices::today;
 use super::{AppError, state_dir};
 use crate::cli::{DoctorArgs, Shared};
-use crate::config::job_file::Provider;
 use crate::config::Defaults;
+use crate::config::job_file::Provider;
 use crate::report::{out, words};
 
 /// More than this between the clocks makes deadlines and daily caps wrong.
@@ -54,23 +54,36 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     let account = accounts::open(&provider, 1, &process_env)?.into_iter().next();
     let mut found = vec![state(&state_dir(shared, &defaults))];
     found.push(match catalogue.stale_days(today()) {
-        Some(days) => Finding::warning("prices", format!("{} old; `bulkrate prices import` reads a newer list", words::counted(u64::from(days.unsigned_abs()), "day"))),
-        None => Finding::ok("prices", format!("{} known", words::counted(catalogue.rows().len() as u64, "model"))),
+        Some(days) => Finding::warning(
+            "prices",
+            format!(
+                "{} old; `bulkrate prices import` reads a newer list",
+                words::counted(u64::from(days.unsigned_abs()), "day")
+            ),
+        ),
+        None => {
+            Finding::ok("prices", format!("{} known", words::counted(catalogue.rows().len() as u64, "model")))
+        }
     });
     if let Some(model) = &args.model {
         let custom = account.as_ref().is_some_and(|account| account.custom);
         found.push(match catalogue.resolve_alive(model, today()) {
             Ok(resolved) => match resolved.row.retirement {
-                Some(date) => Finding::warning("model", format!("{} retires on {date}", resolved.row.qualified)),
+                Some(date) => {
+                    Finding::warning("model", format!("{} retires on {date}", resolved.row.qualified))
+                }
                 None => Finding::ok("model", format!("{} is known and priced", resolved.row.qualified)),
             },
-            Err(error) if custom => Finding::warning("model", format!("{error}; with a base URL of your own it is sent as it is")),
+            Err(error) if custom => {
+                Finding::warning("model", format!("{error}; with a base URL of your own it is sent as it is"))
+            }
             Err(error) => Finding::failed("model", 2, format!("{error}; {}", error.hint())),
         });
     }
     if let Some(account) = &account {
         found.push(key(account));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
         found.extend(runtime.block_on(reach(account)));
     }
     Ok(tell(shared, &found))
@@ -94,19 +107,26 @@ fn tell(shared: &Shared, found: &[Finding]) -> u8 {
 
 /// The folder, or the nearest one above it that exists, takes a file.
 fn state(dir: &Path) -> Finding {
-    let there = dir.ancestors().find(|folder| folder.is_dir()).filter(|folder| !folder.as_os_str().is_empty());
+    let there =
+        dir.ancestors().find(|folder| folder.is_dir()).filter(|folder| !folder.as_os_str().is_empty());
     let probe = there.unwrap_or(Path::new(".")).join(format!(".bulkrate-doctor-{}", std::process::id()));
     let written = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe));
     match written {
         Ok(()) => Finding::ok("state", format!("`{}` can be written", dir.display())),
-        Err(error) => Finding::failed("state", 1, format!("`{}` cannot be written: {error}; choose another folder with `--state`", dir.display())),
+        Err(error) => Finding::failed(
+            "state",
+            1,
+            format!("`{}` cannot be written: {error}; choose another folder with `--state`", dir.display()),
+        ),
     }
 }
 
 fn key(account: &Account) -> Finding {
     match (account.has_key, account.custom) {
         (true, _) => Finding::ok("key", format!("`{}` is set", account.key_env)),
-        (false, true) => Finding::warning("key", format!("`{}` is not set; calls go without a key", account.key_env)),
+        (false, true) => {
+            Finding::warning("key", format!("`{}` is not set; calls go without a key", account.key_env))
+        }
         (false, false) => Finding::failed("key", 4, format!("`{}` is not set", account.key_env)),
     }
 }
@@ -118,11 +138,15 @@ async fn reach(account: &Account) -> Vec<Finding> {
     let health = match account.api.probe().await {
         Ok(health) => health,
         Err(error) => {
-            let exit = if matches!(error.failure.class, FailureClass::Auth | FailureClass::Billing) { 4 } else { 1 };
+            let exit =
+                if matches!(error.failure.class, FailureClass::Auth | FailureClass::Billing) { 4 } else { 1 };
             return vec![Finding::failed("reach", exit, error.to_string())];
         }
     };
-    let models = health.models.map_or_else(|| "no list of models".to_owned(), |models| format!("{} offered", words::counted(models, "model")));
+    let models = health.models.map_or_else(
+        || "no list of models".to_owned(),
+        |models| format!("{} offered", words::counted(models, "model")),
+    );
     let mut found = vec![Finding::ok("reach", format!("the provider answers; {models}"))];
     found.push(match health.batches {
         true => Finding::ok("batch", "there is a batch API"),
@@ -131,7 +155,13 @@ async fn reach(account: &Account) -> Vec<Finding> {
     found.push(match health.clock_skew_s {
         Some(skew) if skew.abs() > SKEW_MAX_S => {
             let way = if skew > 0 { "behind" } else { "ahead of" };
-            Finding::warning("clock", format!("this machine is {} {way} the provider; set its clock", words::counted(skew.unsigned_abs(), "second")))
+            Finding::warning(
+                "clock",
+                format!(
+                    "this machine is {} {way} the provider; set its clock",
+                    words::counted(skew.unsigned_abs(), "second")
+                ),
+            )
         }
         Some(_) => Finding::ok("clock", "it agrees with the provider's"),
         None => Finding::warning("clock", "the provider sends no date"),

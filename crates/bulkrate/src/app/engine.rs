@@ -49,7 +49,8 @@ impl Overrides {
 
 /// The engine is one async thread; what must not wait for it has threads of its own.
 fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
     Ok(runtime.block_on(work)?)
 }
 
@@ -93,7 +94,8 @@ pub(super) fn retry(
 pub(super) fn provider_of(state: &Path, job: &str) -> Result<Provider, AppError> {
     let row = Reader::open(state)?.find(job)?;
     let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
-    let spec = spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+    let spec =
+        spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
     Ok(Provider { base_url: spec.account.base_url, key_env: spec.account.key_env, ..Provider::default() })
 }
 
@@ -159,7 +161,8 @@ mod tests {
         let mut spec = before.clone();
         Overrides::default().apply(&mut spec);
         assert_eq!(spec, before);
-        let run = Run { lane: Some(LaneChoice::Auto), budget: Some(Usd(UsdNanos::dollars(7))), ..Run::default() };
+        let run =
+            Run { lane: Some(LaneChoice::Auto), budget: Some(Usd(UsdNanos::dollars(7))), ..Run::default() };
         let sink = SinkSpec { path: Some("b.csv".into()), ..SinkSpec::default() };
         Overrides::new(run, Some(sink.clone())).apply(&mut spec);
         assert_eq!((before.run.lane, spec.run.lane), (Some(Lane::Batch), None));

@@ -63,9 +63,10 @@ impl AppError {
             Self::Model(error) => Some(error.hint()),
             Self::Declined(_) => Some("pass `--yes` to skip the question".to_owned()),
             Self::Sim(_) => Some("`bulkrate sim openai --faults` lists the faults".to_owned()),
-            Self::Open(OpenError::NoBaseUrl { .. } | OpenError::BadBaseUrl { .. }) => {
-                Some("write the base URL with its version, such as `--base-url http://127.0.0.1:8000/v1`".to_owned())
-            }
+            Self::Open(OpenError::NoBaseUrl { .. } | OpenError::BadBaseUrl { .. }) => Some(
+                "write the base URL with its version, such as `--base-url http://127.0.0.1:8000/v1`"
+                    .to_owned(),
+            ),
             Self::Open(_) | Self::Runtime(_) => None,
         }
     }
@@ -74,7 +75,12 @@ impl AppError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Engine(error) => error.exit_code(),
-            Self::Config(_) | Self::Open(_) | Self::Prices { .. } | Self::Import { .. } | Self::Model(_) | Self::Sim(_) => 2,
+            Self::Config(_)
+            | Self::Open(_)
+            | Self::Prices { .. }
+            | Self::Import { .. }
+            | Self::Model(_)
+            | Self::Sim(_) => 2,
             Self::Declined(_) => 3,
             Self::Runtime(_) => 1,
         }
@@ -125,7 +131,8 @@ mod tests {
 
     #[test]
     fn an_error_page_says_what_and_what_to_do() {
-        let error = AppError::Config(ConfigError::option("--name", "standard input needs a name", Some("name it")));
+        let error =
+            AppError::Config(ConfigError::option("--name", "standard input needs a name", Some("name it")));
         insta::assert_snapshot!(error.page(), @r"
         error[option-invalid]: --name: standard input needs a name
 

@@ -41,9 +41,19 @@ mod tests {
         let spec = job(Layer::parse("job.toml", TEMPLATE).unwrap()).unwrap();
         assert_eq!(spec.name, "my-job");
         // A line that begins with `# ` and a key is an option with its usual value.
-        let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
-        let all: Vec<&str> = TEMPLATE.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest) || rest.starts_with('[')).unwrap_or(line)).collect();
+        let is_key = |line: &str| {
+            line.split_once(" = ")
+                .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+        };
+        let all: Vec<&str> = TEMPLATE
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ").filter(|rest| is_key(rest) || rest.starts_with('[')).unwrap_or(line)
+            })
+            .collect();
         let layer = Layer::parse("job.toml", &all.join("\n")).unwrap();
-        assert!(layer.run.poll_max.is_some() && layer.provider.base_url.is_some() && layer.sink.stream.is_some());
+        assert!(
+            layer.run.poll_max.is_some() && layer.provider.base_url.is_some() && layer.sink.stream.is_some()
+        );
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn prices(shared: &Shared, command: PricesCommand) -> Result<u8, AppE
                 out::data(&text::model(row));
             }
         }
-        PricesCommand::Import { file, out, only, force } => import_list(shared, &file, &out, only.as_deref(), force)?,
+        PricesCommand::Import { file, out, only, force } => {
+            import_list(shared, &file, &out, only.as_deref(), force)?
+        }
     }
     Ok(0)
 }
@@ -57,13 +59,22 @@ fn catalogue(shared: &Shared) -> Result<Catalogue, AppError> {
 }
 
 /// Turns a foreign list into our table, proves that it reads back, and writes it.
-fn import_list(shared: &Shared, file: &Path, to: &Path, only: Option<&str>, force: bool) -> Result<(), AppError> {
+fn import_list(
+    shared: &Shared,
+    file: &Path,
+    to: &Path,
+    only: Option<&str>,
+    force: bool,
+) -> Result<(), AppError> {
     use import::{Imported, import};
     let read = std::fs::read_to_string(file);
-    let foreign = read.map_err(|source| ConfigError::Read { what: "the price list", path: file.to_owned(), source })?;
+    let foreign =
+        read.map_err(|source| ConfigError::Read { what: "the price list", path: file.to_owned(), source })?;
     let name = || file.display().to_string();
-    let found = import(&foreign, &today().to_string()).map_err(|source| AppError::Import { path: name(), source })?;
-    let rows: Vec<_> = found.rows.into_iter().filter(|row| only.is_none_or(|only| qualified(row).contains(only))).collect();
+    let found =
+        import(&foreign, &today().to_string()).map_err(|source| AppError::Import { path: name(), source })?;
+    let rows: Vec<_> =
+        found.rows.into_iter().filter(|row| only.is_none_or(|only| qualified(row).contains(only))).collect();
     let (kept, skipped) = (rows.len(), found.skipped);
     let table = Imported { rows, skipped: Vec::new() }.to_csv();
     Catalogue::parse(&table).map_err(|source| AppError::Prices { path: name(), source })?;
@@ -72,7 +83,8 @@ fn import_list(shared: &Shared, file: &Path, to: &Path, only: Option<&str>, forc
     }
     std::fs::write(to, table).map_err(|source| ConfigError::Write { path: to.to_owned(), source })?;
     if shared.json {
-        let skipped: Vec<Value> = skipped.iter().map(|(model, why)| json!({ "model": model, "why": why })).collect();
+        let skipped: Vec<Value> =
+            skipped.iter().map(|(model, why)| json!({ "model": model, "why": why })).collect();
         out::json(&json!({ "output": to.display().to_string(), "models": kept, "skipped": skipped }));
     }
     if !shared.quiet {

@@ -115,7 +115,12 @@ fn layered(args: JobArgs, file: Layer, defaults: &Defaults, env: accounts::Env<'
     flags.over(file).over(shared)
 }
 
-fn settings(shared: &Shared, defaults: &Defaults, provider: &Provider, connections: u32) -> Result<Settings, AppError> {
+fn settings(
+    shared: &Shared,
+    defaults: &Defaults,
+    provider: &Provider,
+    connections: u32,
+) -> Result<Settings, AppError> {
     let prices: Option<PathBuf> = shared.prices.clone().or_else(|| defaults.prices.clone());
     let catalogue = accounts::catalogue(prices.as_deref())?;
     let accounts = accounts::open(provider, connections, &process_env)?;
@@ -126,14 +131,17 @@ fn settings(shared: &Shared, defaults: &Defaults, provider: &Provider, connectio
 fn check_stdout(shared: &Shared, out: Option<&Path>) -> Result<(), AppError> {
     if shared.json && out.is_some_and(|path| path.as_os_str() == "-") {
         let hint = Some("write the results to a file, or leave `--json` out");
-        return Err(ConfigError::option("--json", "needs standard output, which `--out -` takes", hint).into());
+        return Err(
+            ConfigError::option("--json", "needs standard output, which `--out -` takes", hint).into()
+        );
     }
     Ok(())
 }
 
 fn teller(shared: &Shared, out: Option<&Path>, plan_is_data: bool) -> Teller {
     let stdout_taken = shared.json || out.is_some_and(|path| path.as_os_str() == "-") || plan_is_data;
-    let events = shared.events.map(|EventFormat::Json| if stdout_taken { EventsTo::Stderr } else { EventsTo::Stdout });
+    let events =
+        shared.events.map(|EventFormat::Json| if stdout_taken { EventsTo::Stderr } else { EventsTo::Stdout });
     let talk = match (shared.quiet || events == Some(EventsTo::Stderr), out::stderr_is_terminal()) {
         (true, _) => Talk::Quiet,
         (false, true) => Talk::Live,
@@ -163,11 +171,15 @@ mod tests {
     fn flags_win_over_the_file_and_that_over_the_defaults() {
         let file = "name = \"file\"\n[source]\npath = \"a.csv\"\n[request]\nmodel = \"fast\"\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 10\n[tags]\na = \"file\"\nb = \"file\"\n";
         let file = Layer::parse("job.toml", file).unwrap();
-        let defaults = Defaults::parse("bulkrate.toml", "[run]\nrpm = 1\ntpm = 2\n[tags]\nc = \"defaults\"\n").unwrap();
+        let defaults =
+            Defaults::parse("bulkrate.toml", "[run]\nrpm = 1\ntpm = 2\n[tags]\nc = \"defaults\"\n").unwrap();
         let args = job_of(&["job.toml", "--lane", "sync", "--tag", "a=flag", "--no-canary"]);
         let spec = config::job(layered(args, file, &defaults, &|_| None)).unwrap();
         assert_eq!((spec.name.as_str(), spec.run.lane, spec.run.canary), ("file", Some(Lane::Sync), false));
-        assert_eq!((spec.run.budget, spec.run.rpm, spec.run.tpm), (Some(UsdNanos::dollars(5)), Some(10), Some(2)));
+        assert_eq!(
+            (spec.run.budget, spec.run.rpm, spec.run.tpm),
+            (Some(UsdNanos::dollars(5)), Some(10), Some(2))
+        );
         let tags: Vec<_> = spec.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(tags, ["a=flag", "b=file", "c=defaults"]);
     }
@@ -178,8 +190,18 @@ mod tests {
                     --fail-above 2.5% --sync-doubt dead --cache off --distinct --limit 7 --on-bad-line skip --out l.csv --raw-csv \
                     --reasoning low --price-in 0.15 --price-out 0.6 --keep-remote --strict --budget-daily 9 --budget-tag f=x=2 --fallback m2 --kind chat";
         let mut args: Vec<&str> = line.split_whitespace().collect();
-        args.extend(["--user", "Say: {{ text }}", "--example", "hi=>hello", "--rule", "tokens < 9 => fast", "--tag", "k=v=w"]);
-        let spec = config::job(layered(job_of(&args), Layer::default(), &Defaults::default(), &|_| None)).unwrap();
+        args.extend([
+            "--user",
+            "Say: {{ text }}",
+            "--example",
+            "hi=>hello",
+            "--rule",
+            "tokens < 9 => fast",
+            "--tag",
+            "k=v=w",
+        ]);
+        let spec =
+            config::job(layered(job_of(&args), Layer::default(), &Defaults::default(), &|_| None)).unwrap();
         insta::assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
         {
           "name": "reviews",

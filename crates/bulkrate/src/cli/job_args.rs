@@ -9,8 +9,8 @@ use clap::Args;
 use super::tag_budget;
 use crate::config::job_file::{Example, Layer, Provider, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
-    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent, PriorityChoice,
-    SinkFormat, SourceFormat, Usd,
+    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent,
+    PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -280,12 +280,14 @@ fn header(text: &str) -> Result<(String, String), String> {
 }
 
 fn example(text: &str) -> Result<Example, String> {
-    let (user, assistant) = text.split_once("=>").ok_or("write `what the user says=>what the model answers`")?;
+    let (user, assistant) =
+        text.split_once("=>").ok_or("write `what the user says=>what the model answers`")?;
     Ok(Example { user: user.trim().to_owned(), assistant: assistant.trim().to_owned() })
 }
 
 fn rule(text: &str) -> Result<RuleLine, String> {
-    let (when, model) = text.rsplit_once("=>").ok_or("write `condition=>model`, such as `tokens < 200=>fast`")?;
+    let (when, model) =
+        text.rsplit_once("=>").ok_or("write `condition=>model`, such as `tokens < 200=>fast`")?;
     Ok(RuleLine { when: when.trim().to_owned(), model: model.trim().to_owned() })
 }
 

@@ -32,7 +32,8 @@ pub fn reference() -> String {
 fn walk(out: &mut String, command: &Command, above: &str, level: usize) {
     let path = format!("{above} {}", command.get_name());
     section(out, &mut command.clone(), &path, level);
-    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help") {
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    {
         walk(out, inner, &path, level + 1);
     }
 }
@@ -63,7 +64,11 @@ mod tests {
     fn every_command_has_a_section_and_no_machine_is_named() {
         let text = reference();
         for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
-            assert!(text.contains(&format!("\n## `bulkrate {}`\n", command.get_name())), "{}", command.get_name());
+            assert!(
+                text.contains(&format!("\n## `bulkrate {}`\n", command.get_name())),
+                "{}",
+                command.get_name()
+            );
         }
         assert!(!text.contains("help-markdown"));
         assert!(text.contains("--budget-daily <USD>") && text.contains("[env: BULKRATE_BUDGET"));

@@ -12,7 +12,13 @@ use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
 
 /// Run millions of LLM requests at the lowest price, pay for each answer once, and never lose a row.
 #[derive(Debug, Parser)]
-#[command(name = "bulkrate", version, propagate_version = false, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "bulkrate",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(flatten)]
     pub shared: Shared,
@@ -84,9 +90,7 @@ pub enum Command {
     /// Write a commented job file to start from
     Init(InitArgs),
     /// Print shell completions
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// Print this reference as Markdown
     #[command(hide = true)]
     HelpMarkdown,
@@ -247,7 +251,10 @@ pub struct InitArgs {
 
 /// `KEY=USD`, the last `=` apart.
 pub(crate) fn tag_budget(text: &str) -> Result<(String, Usd), String> {
-    let (tag, amount) = text.rsplit_once('=').filter(|(tag, _)| tag.contains('=')).ok_or("write `key=value=USD`, such as `feature=triage=2`")?;
+    let (tag, amount) = text
+        .rsplit_once('=')
+        .filter(|(tag, _)| tag.contains('='))
+        .ok_or("write `key=value=USD`, such as `feature=triage=2`")?;
     Ok((tag.to_owned(), amount.parse()?))
 }
 

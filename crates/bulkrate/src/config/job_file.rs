@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::ConfigError;
 use super::toml_error;
 use super::value::{
-    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent, PriorityChoice,
-    SinkFormat, SourceFormat, Usd,
+    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent,
+    PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -186,7 +186,10 @@ impl Layer {
             source: self.source.over(below.source),
             tags: below.tags,
             sink: self.sink.over(below.sink),
-            run: Run { budget_tags: united(self.run.budget_tags.take(), below.run.budget_tags.take()), ..self.run.over(below.run) },
+            run: Run {
+                budget_tags: united(self.run.budget_tags.take(), below.run.budget_tags.take()),
+                ..self.run.over(below.run)
+            },
             provider: Provider {
                 headers: united(self.provider.headers.take(), below.provider.headers.take()),
                 ..self.provider.over(below.provider)
@@ -196,8 +199,11 @@ impl Layer {
 
     /// Reads a job file; its paths become relative to the working directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { what: "the job file", path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            what: "the job file",
+            path: path.to_owned(),
+            source,
+        })?;
         let mut layer = Self::parse(&path.display().to_string(), &text)?;
         layer.relative_to(path.parent().unwrap_or(Path::new("")));
         if layer.name.is_none() {
@@ -222,7 +228,12 @@ impl Layer {
                 *text = format!("@{}", folder.join(path).display());
             }
         };
-        self.source.path.iter_mut().chain(&mut self.sink.path).chain(&mut self.provider.ca_file).for_each(join);
+        self.source
+            .path
+            .iter_mut()
+            .chain(&mut self.sink.path)
+            .chain(&mut self.provider.ca_file)
+            .for_each(join);
         self.request.system.iter_mut().chain(&mut self.request.user).for_each(join_text);
         if let Some(serde_json::Value::String(path)) = &mut self.request.schema {
             *path = folder.join(&*path).display().to_string();
@@ -238,7 +249,9 @@ impl Defaults {
         match std::fs::read_to_string(Self::FILE) {
             Ok(text) => Self::parse(Self::FILE, &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { what: "the configuration", path: Self::FILE.into(), source }),
+            Err(source) => {
+                Err(ConfigError::Read { what: "the configuration", path: Self::FILE.into(), source })
+            }
         }
     }
 
@@ -247,7 +260,10 @@ impl Defaults {
     }
 }
 
-fn united<T>(above: Option<BTreeMap<String, T>>, below: Option<BTreeMap<String, T>>) -> Option<BTreeMap<String, T>> {
+fn united<T>(
+    above: Option<BTreeMap<String, T>>,
+    below: Option<BTreeMap<String, T>>,
+) -> Option<BTreeMap<String, T>> {
     match (above, below) {
         (Some(mut above), Some(mut below)) => {
             below.append(&mut above);

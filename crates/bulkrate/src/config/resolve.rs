@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::request::Role;
-use bulkrate_engine::spec::{AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec};
+use bulkrate_engine::spec::{
+    AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
+};
 
 use super::ConfigError;
 use super::job_file::{Example, Layer, Request, Run, Sink, Source};
@@ -22,11 +24,14 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
     };
     let run = run(layer.run)?;
     let sink = sink(layer.sink);
-    if sink.stream && sink.path.as_ref().is_none_or(|path| path.extension().is_some_and(|ext| ext == "parquet")) {
+    if sink.stream
+        && sink.path.as_ref().is_none_or(|path| path.extension().is_some_and(|ext| ext == "parquet"))
+    {
         let hint = Some("name a `.jsonl` or `.csv` file with `--out`, or `-` for standard output");
         return Err(ConfigError::option("--stream", "rows cannot be written as they land here", hint));
     }
-    let account = AccountSpec { provider: None, base_url: layer.provider.base_url, key_env: layer.provider.key_env };
+    let account =
+        AccountSpec { provider: None, base_url: layer.provider.base_url, key_env: layer.provider.key_env };
     Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
 }
 
@@ -49,7 +54,9 @@ fn stem(path: &Path) -> String {
     let name = path.file_name().map_or_else(|| "job".to_owned(), |name| name.to_string_lossy().into_owned());
     let known = [".gz", ".zst", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt"];
     let mut stem = name.as_str();
-    while let Some(shorter) = known.iter().find_map(|ext| stem.strip_suffix(ext)).filter(|rest| !rest.is_empty()) {
+    while let Some(shorter) =
+        known.iter().find_map(|ext| stem.strip_suffix(ext)).filter(|rest| !rest.is_empty())
+    {
         stem = shorter;
     }
     stem.to_owned()
@@ -97,8 +104,11 @@ fn turns(example: Example) -> [TurnSpec; 2] {
 /// A text as it is, or the file that `@file` names, without the line break at its end.
 fn text(written: String) -> Result<String, ConfigError> {
     let Some(path) = written.strip_prefix('@') else { return Ok(written) };
-    let read = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { what: "the prompt file", path: path.into(), source })?;
+    let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        what: "the prompt file",
+        path: path.into(),
+        source,
+    })?;
     Ok(read.trim_end_matches(['\n', '\r']).to_owned())
 }
 
@@ -106,9 +116,15 @@ fn schema(written: serde_json::Value) -> Result<String, ConfigError> {
     let (path, value) = match written {
         serde_json::Value::String(path) => {
             let path = PathBuf::from(path.strip_prefix('@').unwrap_or(&path));
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::Read { what: "the schema", path: path.clone(), source })?;
-            let bad = |error: serde_json::Error| ConfigError::Schema { path: path.display().to_string(), why: error.to_string() };
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+                what: "the schema",
+                path: path.clone(),
+                source,
+            })?;
+            let bad = |error: serde_json::Error| ConfigError::Schema {
+                path: path.display().to_string(),
+                why: error.to_string(),
+            };
             (path.display().to_string(), serde_json::from_str(&text).map_err(bad)?)
         }
         inline => ("[request] schema".to_owned(), inline),
@@ -124,7 +140,9 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
     let usual = RunSpec::default();
     let budgets = from.budget_tags.unwrap_or_default();
     if let Some(key) = budgets.keys().find(|key| !key.contains('=')) {
-        let hint = Some("write `\"feature=triage\" = \"2\"` under `[run.budget_tags]`, or `--budget-tag feature=triage=2`");
+        let hint = Some(
+            "write `\"feature=triage\" = \"2\"` under `[run.budget_tags]`, or `--budget-tag feature=triage=2`",
+        );
         return Err(ConfigError::option("budget_tags", format!("`{key}` is not `key=value`"), hint));
     }
     let spec = RunSpec {

@@ -88,7 +88,8 @@ fn contradictions_are_refused() {
 
 #[test]
 fn defaults_cannot_name_a_base_url() {
-    let error = Defaults::parse("bulkrate.toml", "[provider]\nbase_url = \"http://elsewhere/v1\"\n").unwrap_err();
+    let error =
+        Defaults::parse("bulkrate.toml", "[provider]\nbase_url = \"http://elsewhere/v1\"\n").unwrap_err();
     insta::assert_snapshot!(shown(&error), @r"
     bulkrate.toml:1:2: unknown key `provider`
     hint: the keys known here are state, prices, tags, run
@@ -101,7 +102,10 @@ fn files_named_by_a_job_file_are_found_beside_it() {
     let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     put("prompt.txt", "Say {{ text }}\n");
     put("schema.json", "{\"type\": \"object\"}");
-    put("nightly.toml", "[source]\npath = \"a.csv\"\n[request]\nuser = \"@prompt.txt\"\nschema = \"schema.json\"\n[sink]\npath = \"-\"\n");
+    put(
+        "nightly.toml",
+        "[source]\npath = \"a.csv\"\n[request]\nuser = \"@prompt.txt\"\nschema = \"schema.json\"\n[sink]\npath = \"-\"\n",
+    );
     let spec = job(Layer::load(&dir.path().join("nightly.toml")).unwrap()).unwrap();
     assert_eq!(spec.name, "nightly");
     assert_eq!(spec.source.path.unwrap(), dir.path().join("a.csv"));
@@ -118,7 +122,13 @@ fn files_named_by_a_job_file_are_found_beside_it() {
 
 #[test]
 fn the_name_of_a_job_is_that_of_its_file() {
-    for (path, want) in [("a/reviews.csv.gz", "reviews"), ("items.jsonl", "items"), ("x.parquet", "x"), ("notes", "notes"), (".csv", ".csv")] {
+    for (path, want) in [
+        ("a/reviews.csv.gz", "reviews"),
+        ("items.jsonl", "items"),
+        ("x.parquet", "x"),
+        ("notes", "notes"),
+        (".csv", ".csv"),
+    ] {
         let spec = job(Layer::parse("job.toml", &format!("[source]\npath = \"{path}\"\n")).unwrap()).unwrap();
         assert_eq!(spec.name, want);
     }

@@ -16,16 +16,25 @@ pub(super) fn explain(file: &str, text: &str, error: &toml::de::Error) -> Config
 
 /// `unknown field` and `unknown variant` name what is expected: the nearest of it is offered, the rest goes to the hint.
 fn reworded(message: &str) -> (String, Option<String>) {
-    let first_line = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    for (begin, noun, plural) in [("unknown field `", "key", "keys"), ("unknown variant `", "value", "values")] {
-        let Some((word, expected)) = first_line.strip_prefix(begin).and_then(|rest| rest.split_once('`')) else { continue };
+    let first_line =
+        message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    for (begin, noun, plural) in
+        [("unknown field `", "key", "keys"), ("unknown variant `", "value", "values")]
+    {
+        let Some((word, expected)) = first_line.strip_prefix(begin).and_then(|rest| rest.split_once('`'))
+        else {
+            continue;
+        };
         let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
         let meant = nearest(word, known.iter().copied());
         let message = match meant {
             Some(meant) => format!("unknown {noun} `{word}` (did you mean `{meant}`?)"),
             None => format!("unknown {noun} `{word}`"),
         };
-        return (message, (!known.is_empty()).then(|| format!("the {plural} known here are {}", known.join(", "))));
+        return (
+            message,
+            (!known.is_empty()).then(|| format!("the {plural} known here are {}", known.join(", "))),
+        );
     }
     (first_line, None)
 }

@@ -22,7 +22,9 @@ impl FromStr for Millis {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = |why: &str| format!("`{text}` is not a duration: {why}; write for example `90s`, `6h` or `1d12h`");
+        let bad = |why: &str| {
+            format!("`{text}` is not a duration: {why}; write for example `90s`, `6h` or `1d12h`")
+        };
         let mut rest = text.trim();
         if rest.is_empty() {
             return Err(bad("it is empty"));
@@ -36,7 +38,11 @@ impl FromStr for Millis {
                 return Err(bad("a whole number must stand before each unit"));
             }
             let Some((_, unit_ms)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-                let why = if unit.is_empty() && digits == rest.len() { "a unit is missing" } else { "the units are ms, s, m, h, d, w" };
+                let why = if unit.is_empty() && digits == rest.len() {
+                    "a unit is missing"
+                } else {
+                    "the units are ms, s, m, h, d, w"
+                };
                 return Err(bad(why));
             };
             let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*unit_ms));
@@ -73,15 +79,21 @@ impl FromStr for Percent {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a percentage from 0 to 100 with at most one decimal, such as `5` or `0.5%`");
+        let bad = || {
+            format!(
+                "`{text}` is not a percentage from 0 to 100 with at most one decimal, such as `5` or `0.5%`"
+            )
+        };
         let number = text.trim().trim_end_matches('%').trim_end();
         let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(tenth) || tenth.len() != 1 {
             return Err(bad());
         }
-        let permille = whole.parse::<u32>().ok().and_then(|whole| whole.checked_mul(10)).zip(tenth.parse::<u32>().ok());
-        let permille = permille.and_then(|(whole, tenth)| whole.checked_add(tenth)).filter(|share| *share <= 1_000);
+        let permille =
+            whole.parse::<u32>().ok().and_then(|whole| whole.checked_mul(10)).zip(tenth.parse::<u32>().ok());
+        let permille =
+            permille.and_then(|(whole, tenth)| whole.checked_add(tenth)).filter(|share| *share <= 1_000);
         permille.map(|permille| Self { permille }).ok_or_else(bad)
     }
 }
@@ -95,7 +107,9 @@ impl FromStr for PerMillion {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim().trim_start_matches('$');
-        bulkrate_core::price::rates::usd_per_million(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+        bulkrate_core::price::rates::usd_per_million(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -107,9 +121,9 @@ impl FromStr for Effort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Reasoning::parse(text)
-            .map(|effort| Self(effort.to_string()))
-            .ok_or_else(|| format!("`{text}` is neither `none`, `low`, `medium`, `high` nor a number of tokens"))
+        Reasoning::parse(text).map(|effort| Self(effort.to_string())).ok_or_else(|| {
+            format!("`{text}` is neither `none`, `low`, `medium`, `high` nor a number of tokens")
+        })
     }
 }
 

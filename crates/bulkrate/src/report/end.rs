@@ -36,21 +36,39 @@ fn headline(report: &Report) -> String {
 }
 
 fn millis(seconds: f64) -> String {
-    duration(u64::try_from(std::time::Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+    duration(
+        u64::try_from(
+            std::time::Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_millis(),
+        )
+        .unwrap_or(u64::MAX),
+    )
 }
 
 fn outcomes(report: &Report) -> String {
     let mut out = String::new();
     let mut parts = vec![format!("{} answered", count(report.succeeded))];
     let others = [(report.failed, "failed"), (report.cancelled, "cancelled"), (report.open, "still open")];
-    parts.extend(others.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))));
+    parts.extend(
+        others
+            .iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{} {what}", count(*number))),
+    );
     let _ = writeln!(out, "  {}: {}", counted(report.items, "item"), parts.join(", "));
     let mut sent = vec![counted(report.requests_sent, "request") + " sent"];
     if report.batches > 0 {
         sent.push(format!("{} batch{}", count(report.batches), if report.batches == 1 { "" } else { "es" }));
     }
-    let free = [(report.duplicates, "answered by an equal item"), (report.cached, "answered from earlier jobs"), (report.rate_limited, "refused by rate limits")];
-    sent.extend(free.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))));
+    let free = [
+        (report.duplicates, "answered by an equal item"),
+        (report.cached, "answered from earlier jobs"),
+        (report.rate_limited, "refused by rate limits"),
+    ];
+    sent.extend(
+        free.iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{} {what}", count(*number))),
+    );
     let _ = writeln!(out, "  {}", sent.join(", "));
     if !report.failures.is_empty() {
         let mut table = Table::new(4, &["failure", ">items", ">share"]);
@@ -66,7 +84,12 @@ fn money(report: &Report) -> String {
     let mut out = format!("  spent USD {}", usd(report.spent));
     let tokens = report.input_tokens + report.output_tokens;
     if tokens > 0 {
-        let _ = write!(out, " for {} input and {} output tokens", count(report.input_tokens), count(report.output_tokens));
+        let _ = write!(
+            out,
+            " for {} input and {} output tokens",
+            count(report.input_tokens),
+            count(report.output_tokens)
+        );
     }
     if report.naive.0 > 0 {
         let _ = write!(out, "; one by one in the sync lane it would have been USD {}", usd(report.naive));
@@ -74,14 +97,33 @@ fn money(report: &Report) -> String {
     out.push('\n');
     let saved: UsdNanos = report.saved.values().copied().sum();
     if saved.0 != 0 {
-        let parts: Vec<String> = report.saved.iter().filter(|(_, sum)| sum.0 != 0).map(|(lever, sum)| format!("{lever} {}", usd(*sum))).collect();
-        let _ = writeln!(out, "  saved USD {} ({}): {}", usd(saved), share(saved, report.naive), parts.join(", "));
+        let parts: Vec<String> = report
+            .saved
+            .iter()
+            .filter(|(_, sum)| sum.0 != 0)
+            .map(|(lever, sum)| format!("{lever} {}", usd(*sum)))
+            .collect();
+        let _ = writeln!(
+            out,
+            "  saved USD {} ({}): {}",
+            usd(saved),
+            share(saved, report.naive),
+            parts.join(", ")
+        );
     }
     if report.in_doubt.0 > 0 {
-        let _ = writeln!(out, "  in doubt: up to USD {} more, for calls that were sent and never answered", usd(report.in_doubt));
+        let _ = writeln!(
+            out,
+            "  in doubt: up to USD {} more, for calls that were sent and never answered",
+            usd(report.in_doubt)
+        );
     }
     if report.estimated_usage > 0 {
-        let _ = writeln!(out, "  {} reported no usage; their cost is the bound that was reserved", counted(report.estimated_usage, "answer"));
+        let _ = writeln!(
+            out,
+            "  {} reported no usage; their cost is the bound that was reserved",
+            counted(report.estimated_usage, "answer")
+        );
     }
     out
 }
@@ -97,7 +139,11 @@ fn next(report: &Report) -> Vec<String> {
         lines.push(format!("results: {output}"));
     }
     let job = &report.name;
-    let state = if report.state_dir == ".bulkrate" { String::new() } else { format!(" --state {}", report.state_dir) };
+    let state = if report.state_dir == ".bulkrate" {
+        String::new()
+    } else {
+        format!(" --state {}", report.state_dir)
+    };
     let command = |verb: &str, flags: &str| format!("`bulkrate {verb} {job}{flags}{state}`");
     match report.ending {
         Ending::Detached => lines.push(format!("come back with {}", command("resume", ""))),
@@ -111,7 +157,9 @@ fn next(report: &Report) -> Vec<String> {
         }
         Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
         Ending::BudgetExhausted => lines.push(format!("go on with {}", command("resume", " --budget USD"))),
-        Ending::InDoubt => lines.push(format!("see {}, then {}", command("status", ""), command("resume", ""))),
+        Ending::InDoubt => {
+            lines.push(format!("see {}, then {}", command("status", ""), command("resume", "")))
+        }
         Ending::Finished | Ending::Cancelled => {}
     }
     if report.output.is_none() && report.succeeded > 0 {

@@ -7,7 +7,18 @@ use serde_json::{Map, Value, json};
 
 /// Keys of the engine's types that hold nano-dollars, alone or by name.
 const MONEY: [&str; 13] = [
-    "spent", "reserved", "in_doubt", "naive", "budget", "cap", "expected", "p95", "worst", "cost", "saved", "in_flight_bound",
+    "spent",
+    "reserved",
+    "in_doubt",
+    "naive",
+    "budget",
+    "cap",
+    "expected",
+    "p95",
+    "worst",
+    "cost",
+    "saved",
+    "in_flight_bound",
     "price_at_most",
 ];
 
@@ -30,7 +41,12 @@ pub fn report(report: &Report) -> Value {
 /// An amount as a decimal number.
 #[must_use]
 pub fn usd(amount: UsdNanos) -> Value {
-    amount.to_string().parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number)
+    amount
+        .to_string()
+        .parse::<f64>()
+        .ok()
+        .and_then(serde_json::Number::from_f64)
+        .map_or(Value::Null, Value::Number)
 }
 
 fn in_dollars(value: Value) -> Value {
@@ -64,7 +80,9 @@ fn is_money(value: &Value) -> bool {
 fn dollars(value: &Value) -> Value {
     match value {
         Value::Number(number) => number.as_i64().map_or(Value::Null, |nanos| usd(UsdNanos(nanos))),
-        Value::Object(by_name) => by_name.iter().map(|(name, amount)| (name.clone(), dollars(amount))).collect(),
+        Value::Object(by_name) => {
+            by_name.iter().map(|(name, amount)| (name.clone(), dollars(amount))).collect()
+        }
         _ => Value::Null,
     }
 }

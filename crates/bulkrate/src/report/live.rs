@@ -65,6 +65,7 @@ fn spinner() -> ProgressStyle {
 }
 
 fn bar() -> ProgressStyle {
-    let style = ProgressStyle::with_template("{bar:30} {prefix}\n{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:30} {prefix}\n{msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     style.progress_chars("=> ")
 }

@@ -12,7 +12,8 @@ use super::words::{count, counted, duration, usd};
 pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "plan for `{}` (job {})", plan.name, plan.job);
-    let _ = writeln!(out, "  {} read as {}: {}", counted(plan.records, "record"), plan.shape, what_becomes(plan));
+    let _ =
+        writeln!(out, "  {} read as {}: {}", counted(plan.records, "record"), plan.shape, what_becomes(plan));
     if plan.requests == 0 {
         let _ = writeln!(out, "  nothing to send; already spent by this job: USD {}", usd(plan.spent));
         return out;
@@ -35,7 +36,12 @@ fn what_becomes(plan: &Plan) -> String {
         (plan.invalid, "invalid"),
         (plan.skipped_lines, "unreadable and left out"),
     ];
-    parts.extend(others.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))));
+    parts.extend(
+        others
+            .iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{} {what}", count(*number))),
+    );
     parts.join(", ")
 }
 
@@ -43,7 +49,8 @@ fn models(plan: &Plan) -> String {
     if plan.models.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(4, &["model", ">requests", ">input tokens", ">output tokens", ">output at most"]);
+    let mut table =
+        Table::new(4, &["model", ">requests", ">input tokens", ">output tokens", ">output at most"]);
     for model in &plan.models {
         table.row([
             model.model.clone(),
@@ -57,7 +64,8 @@ fn models(plan: &Plan) -> String {
 }
 
 fn lanes(plan: &Plan) -> String {
-    let mut table = Table::new(2, &["", "lane", ">expected USD", ">P95 USD", ">worst USD", ">time", ">batches"]);
+    let mut table =
+        Table::new(2, &["", "lane", ">expected USD", ">P95 USD", ">worst USD", ">time", ">batches"]);
     for lane in &plan.lanes {
         let mark = if lane.lane == plan.lane { "*" } else { "" };
         let mut row = vec![mark.to_owned(), lane.lane.to_string()];
@@ -82,7 +90,10 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
         money(lane.expected),
         money(lane.p95),
         money(lane.worst),
-        lane.seconds.map_or_else(|| "unknown".to_owned(), |seconds| format!("~ {}", duration(seconds.saturating_mul(1_000)))),
+        lane.seconds.map_or_else(
+            || "unknown".to_owned(),
+            |seconds| format!("~ {}", duration(seconds.saturating_mul(1_000))),
+        ),
         lane.batches.map_or_else(|| "-".to_owned(), count),
     ]
 }

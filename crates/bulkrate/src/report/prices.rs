@@ -14,8 +14,20 @@ use super::words::count;
 /// One line a model; prices in USD per million tokens.
 #[must_use]
 pub fn list(rows: &[&ModelRow], today: Date) -> String {
-    let mut table =
-        Table::new(0, &["model", "kind", ">sync in", ">sync out", ">batch in", ">batch out", ">flex in", ">flex out", "notes"]);
+    let mut table = Table::new(
+        0,
+        &[
+            "model",
+            "kind",
+            ">sync in",
+            ">sync out",
+            ">batch in",
+            ">batch out",
+            ">flex in",
+            ">flex out",
+            "notes",
+        ],
+    );
     for row in rows {
         let mut cells = vec![row.qualified.clone(), row.kind.name().to_owned()];
         for lane in [Lane::Sync, Lane::Batch, Lane::Flex] {
@@ -56,16 +68,30 @@ pub fn model(row: &ModelRow) -> String {
     }
     let _ = write!(out, "\n{}  USD per million tokens\n\n", table.text());
     let limits = row.limits;
-    for (name, limit) in [("context window", limits.context_window), ("input at most", limits.max_input), ("output at most", limits.max_output)] {
+    for (name, limit) in [
+        ("context window", limits.context_window),
+        ("input at most", limits.max_input),
+        ("output at most", limits.max_output),
+    ] {
         if let Some(limit) = limit {
             let _ = writeln!(out, "  {name:<16} {} tokens", count(limit.0));
         }
     }
-    let dates = [("prices from", row.valid_from), ("prices until", row.valid_to), ("retires", row.retirement), ("read on", row.as_of)];
+    let dates = [
+        ("prices from", row.valid_from),
+        ("prices until", row.valid_to),
+        ("retires", row.retirement),
+        ("read on", row.as_of),
+    ];
     for (name, date) in dates.into_iter().filter_map(|(name, date)| Some((name, date?))) {
         let _ = writeln!(out, "  {name:<16} {date}");
     }
-    let texts = [("successor", row.successor.as_deref().unwrap_or("")), ("checked", &row.verification), ("source", &row.source), ("note", &row.note)];
+    let texts = [
+        ("successor", row.successor.as_deref().unwrap_or("")),
+        ("checked", &row.verification),
+        ("source", &row.source),
+        ("note", &row.note),
+    ];
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         let _ = writeln!(out, "  {name:<16} {text}");
     }
@@ -73,9 +99,16 @@ pub fn model(row: &ModelRow) -> String {
 }
 
 fn add(table: &mut Table, lane: &str, rates: &Rates) {
-    let tiers = [(lane.to_owned(), Some(rates.base)), (format!("{lane}, long"), rates.long.map(|long| long.rates))];
+    let tiers =
+        [(lane.to_owned(), Some(rates.base)), (format!("{lane}, long"), rates.long.map(|long| long.rates))];
     for (name, set) in tiers.into_iter().filter_map(|(name, set)| Some((name, set?))) {
-        table.row([name, per_million(set.input), per_million(set.cache_read), per_million(set.cache_write_5m), per_million(set.output)]);
+        table.row([
+            name,
+            per_million(set.input),
+            per_million(set.cache_read),
+            per_million(set.cache_write_5m),
+            per_million(set.output),
+        ]);
     }
 }
 

@@ -11,7 +11,12 @@ const BATCHES_SHOWN: usize = 6;
 #[must_use]
 pub fn line(progress: &Progress) -> String {
     let done = progress.succeeded + progress.failed;
-    let mut parts = vec![format!("{} of {} ({})", count(done), counted(progress.items, "item"), percent(done, progress.items))];
+    let mut parts = vec![format!(
+        "{} of {} ({})",
+        count(done),
+        counted(progress.items, "item"),
+        percent(done, progress.items)
+    )];
     parts.extend(details(progress));
     parts.join(", ")
 }
@@ -20,7 +25,8 @@ pub fn line(progress: &Progress) -> String {
 #[must_use]
 pub fn head(progress: &Progress) -> String {
     let done = progress.succeeded + progress.failed;
-    let mut parts = vec![format!("{}/{} {}", count(done), count(progress.items), percent(done, progress.items))];
+    let mut parts =
+        vec![format!("{}/{} {}", count(done), count(progress.items), percent(done, progress.items))];
     if progress.items_per_second > 0.0 {
         parts.push(rate(progress.items_per_second));
     }
@@ -38,7 +44,9 @@ pub fn body(progress: &Progress, now_ms: i64) -> Vec<String> {
     if !troubles.is_empty() {
         lines.push(format!("  {}", troubles.join(", ")));
     }
-    lines.extend(progress.batches.iter().take(BATCHES_SHOWN).map(|batch| format!("  {}", self::batch(batch, now_ms))));
+    lines.extend(
+        progress.batches.iter().take(BATCHES_SHOWN).map(|batch| format!("  {}", self::batch(batch, now_ms))),
+    );
     if progress.batches.len() > BATCHES_SHOWN {
         let more = u64::try_from(progress.batches.len() - BATCHES_SHOWN).unwrap_or(0);
         lines.push(format!("  and {} more batches", count(more)));
@@ -95,5 +103,9 @@ fn troubles(progress: &Progress) -> Vec<String> {
         (progress.retries, "tried again"),
         (progress.rate_limited, "rate limited"),
     ];
-    counts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{} {what}", count(*number))).collect()
+    counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} {what}", count(*number)))
+        .collect()
 }

@@ -21,7 +21,11 @@ impl Table {
     pub fn new(indent: usize, headings: &[&str]) -> Self {
         let side = |heading: &&str| if heading.starts_with('>') { Side::Right } else { Side::Left };
         let text = |heading: &&str| heading.trim_start_matches('>').to_owned();
-        Self { sides: headings.iter().map(side).collect(), rows: vec![headings.iter().map(text).collect()], indent }
+        Self {
+            sides: headings.iter().map(side).collect(),
+            rows: vec![headings.iter().map(text).collect()],
+            indent,
+        }
     }
 
     /// A row with fewer cells than headings is filled up with empty ones.
@@ -38,7 +42,8 @@ impl Table {
 
     #[must_use]
     pub fn text(&self) -> String {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width =
+            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.sides.len()).map(width).collect();
         let mut out = String::new();
         for row in &self.rows {
@@ -46,7 +51,8 @@ impl Table {
             for (at, cell) in row.iter().enumerate() {
                 let gap = " ".repeat(widths[at].saturating_sub(cell.chars().count()));
                 let apart = if at == 0 { "" } else { "  " };
-                let (before, after) = if self.sides[at] == Side::Right { (gap.as_str(), "") } else { ("", gap.as_str()) };
+                let (before, after) =
+                    if self.sides[at] == Side::Right { (gap.as_str(), "") } else { ("", gap.as_str()) };
                 line.extend([apart, before, cell, after]);
             }
             out.push_str(line.trim_end());

@@ -131,7 +131,10 @@ impl Teller {
     /// A batch in a new phase; the same line is not said twice in a row.
     fn batch(&self, batch: &BatchLine) {
         let text = progress::batch(batch, now_ms());
-        let is_news = self.lines.lock().is_ok_and(|mut lines| std::mem::replace(&mut lines.batch, text.clone()) != text);
+        let is_news = self
+            .lines
+            .lock()
+            .is_ok_and(|mut lines| std::mem::replace(&mut lines.batch, text.clone()) != text);
         if is_news {
             self.say(&format!("{text}\n"));
         }
@@ -139,9 +142,13 @@ impl Teller {
 
     fn tell(&self, event: &Event<'_>) {
         match event {
-            Event::Preparing { records, bytes, bytes_total } => self.preparing(*records, *bytes, *bytes_total),
+            Event::Preparing { records, bytes, bytes_total } => {
+                self.preparing(*records, *bytes, *bytes_total)
+            }
             Event::Planned { plan } => self.plan(plan),
-            Event::Resumed { job, left: 0, .. } => self.say(&format!("job {job} is there already, and every item has its outcome\n")),
+            Event::Resumed { job, left: 0, .. } => {
+                self.say(&format!("job {job} is there already, and every item has its outcome\n"))
+            }
             Event::Resumed { job, done, left, spent } => self.say(&format!(
                 "resuming job {job}: {} done, {} to go, USD {} spent so far; nothing is paid for twice\n",
                 count(*done),

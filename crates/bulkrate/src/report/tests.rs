@@ -26,7 +26,13 @@ pub(crate) fn a_plan() -> Plan {
     Plan {
         job: "3f2a9c71".to_owned(),
         name: "tickets".to_owned(),
-        models: vec![ModelPlan { model: "openai/gpt-6-luna".to_owned(), requests: 298, input_tokens: 14_902, output_tokens: 1_788, max_output_tokens: 25 }],
+        models: vec![ModelPlan {
+            model: "openai/gpt-6-luna".to_owned(),
+            requests: 298,
+            input_tokens: 14_902,
+            output_tokens: 1_788,
+            max_output_tokens: 25,
+        }],
         records: 340,
         requests: 298,
         duplicates: 42,
@@ -69,7 +75,12 @@ fn a_report() -> Report {
         in_doubt: UsdNanos::ZERO,
         reserved: UsdNanos::ZERO,
         naive: UsdNanos(2_600_000),
-        saved: [("batch".to_owned(), UsdNanos(1_137_000)), ("dedup".to_owned(), UsdNanos(326_000)), ("routing".to_owned(), UsdNanos::ZERO)].into(),
+        saved: [
+            ("batch".to_owned(), UsdNanos(1_137_000)),
+            ("dedup".to_owned(), UsdNanos(326_000)),
+            ("routing".to_owned(), UsdNanos::ZERO),
+        ]
+        .into(),
         input_tokens: 14_902,
         output_tokens: 1_788,
         requests_sent: 304,
@@ -86,7 +97,15 @@ fn a_report() -> Report {
 }
 
 fn a_batch() -> BatchLine {
-    BatchLine { sub: "01".to_owned(), batch: Some("batch_7k".to_owned()), state: "in_progress".to_owned(), items: 298, completed: 120, failed: 1, since_ms: 10_000 }
+    BatchLine {
+        sub: "01".to_owned(),
+        batch: Some("batch_7k".to_owned()),
+        state: "in_progress".to_owned(),
+        items: 298,
+        completed: 120,
+        failed: 1,
+        since_ms: 10_000,
+    }
 }
 
 fn a_job() -> JobStatus {
@@ -133,7 +152,14 @@ fn a_plan_reads_like_this() {
       hard cap: USD 5.00 (your budget)
       warning: 2 prompts are close to the context window
     ");
-    let unknown = Plan { priced: false, cap: None, cap_is_default: true, warnings: Vec::new(), models: Vec::new(), ..a_plan() };
+    let unknown = Plan {
+        priced: false,
+        cap: None,
+        cap_is_default: true,
+        warnings: Vec::new(),
+        models: Vec::new(),
+        ..a_plan()
+    };
     insta::assert_snapshot!(plan::text(&unknown), @r"
     plan for `tickets` (job 3f2a9c71)
       340 records read as csv table: 298 requests to send, 42 equal to another
@@ -179,7 +205,15 @@ fn a_finished_job_reads_like_this() {
 
 #[test]
 fn every_other_end_says_how_to_go_on() {
-    let open = || Report { failed: 0, failures: [].into(), succeeded: 100, open: 240, output: None, state_dir: "/tmp/s".to_owned(), ..a_report() };
+    let open = || Report {
+        failed: 0,
+        failures: [].into(),
+        succeeded: 100,
+        open: 240,
+        output: None,
+        state_dir: "/tmp/s".to_owned(),
+        ..a_report()
+    };
     insta::assert_snapshot!(end::text(&Report { ending: Ending::Detached, ..open() }), @r"
     `tickets` (job 3f2a9c71) was left after 1 min 12 s; batches go on at the provider
       340 items: 100 answered, 240 still open
@@ -189,7 +223,13 @@ fn every_other_end_says_how_to_go_on() {
       come back with `bulkrate resume tickets --state /tmp/s`
       results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
     ");
-    let aborted = Report { ending: Ending::Aborted, in_flight: 12, in_flight_bound: UsdNanos(5_000_000), in_doubt: UsdNanos(5_000_000), ..open() };
+    let aborted = Report {
+        ending: Ending::Aborted,
+        in_flight: 12,
+        in_flight_bound: UsdNanos(5_000_000),
+        in_doubt: UsdNanos(5_000_000),
+        ..open()
+    };
     insta::assert_snapshot!(end::text(&aborted), @r"
     `tickets` (job 3f2a9c71) was stopped at once after 1 min 12 s
       340 items: 100 answered, 240 still open
@@ -201,7 +241,12 @@ fn every_other_end_says_how_to_go_on() {
       come back with `bulkrate resume tickets --state /tmp/s`
       results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
     ");
-    let halted = Report { ending: Ending::Halted, reason: Some("the credentials were rejected".to_owned()), halted_by: Some("auth".to_owned()), ..open() };
+    let halted = Report {
+        ending: Ending::Halted,
+        reason: Some("the credentials were rejected".to_owned()),
+        halted_by: Some("auth".to_owned()),
+        ..open()
+    };
     insta::assert_snapshot!(end::text(&halted), @r"
     `tickets` (job 3f2a9c71) was halted: the credentials were rejected
       340 items: 100 answered, 240 still open
@@ -273,7 +318,13 @@ fn dead_letters_proofs_and_costs_read_like_this() {
         item_id: "t-7".to_owned(),
         class: "schema_failed".to_owned(),
         message: "`maybe` is none of the choices".to_owned(),
-        attempts: vec![AttemptLine { attempt: 1, lane: "sync".to_owned(), class: "schema_failed".to_owned(), cost: UsdNanos(3_000), evidence: "{\"text\":\"maybe\"}\n".to_owned() }],
+        attempts: vec![AttemptLine {
+            attempt: 1,
+            lane: "sync".to_owned(),
+            class: "schema_failed".to_owned(),
+            cost: UsdNanos(3_000),
+            evidence: "{\"text\":\"maybe\"}\n".to_owned(),
+        }],
         followers: 2,
         replay: "bulkrate retry tickets".to_owned(),
     };
@@ -285,14 +336,23 @@ fn dead_letters_proofs_and_costs_read_like_this() {
       replay: bulkrate retry tickets
     "#);
     let check = |name: &str, passed| Check { name: name.to_owned(), passed, detail: "340 of 340".to_owned() };
-    let proof = Verification { job: "3f2a9c71".to_owned(), checks: vec![check("outcomes", true), check("ledger", false)] };
+    let proof = Verification {
+        job: "3f2a9c71".to_owned(),
+        checks: vec![check("outcomes", true), check("ledger", false)],
+    };
     insta::assert_snapshot!(views::verification(&proof), @r"
     job 3f2a9c71
       ok     outcomes: 340 of 340
       FAILED ledger: 340 of 340
     1 of 2 checks failed
     ");
-    let row = |group: &str| CostRow { group: group.to_owned(), items: 170, spent: UsdNanos(75_000), in_doubt: UsdNanos::ZERO, saved: UsdNanos(1_000_000_000) };
+    let row = |group: &str| CostRow {
+        group: group.to_owned(),
+        items: 170,
+        spent: UsdNanos(75_000),
+        in_doubt: UsdNanos::ZERO,
+        saved: UsdNanos(1_000_000_000),
+    };
     insta::assert_snapshot!(views::cost("tag.feature", &[row("triage"), row("")]), @r"
     tag.feature  items  spent USD  in doubt USD  saved USD
     triage         170   0.000075          0.00       1.00

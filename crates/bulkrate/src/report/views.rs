@@ -15,8 +15,21 @@ pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
     if jobs.is_empty() {
         return "no jobs here yet; `bulkrate run FILE ...` starts one\n".to_owned();
     }
-    let mut table =
-        Table::new(0, &["job", "name", "state", ">items", ">done", ">failed", ">in flight", ">spent USD", ">disk", "created"]);
+    let mut table = Table::new(
+        0,
+        &[
+            "job",
+            "name",
+            "state",
+            ">items",
+            ">done",
+            ">failed",
+            ">in flight",
+            ">spent USD",
+            ">disk",
+            "created",
+        ],
+    );
     for job in jobs {
         let done = job.succeeded + job.failed + job.cancelled;
         table.row([
@@ -35,7 +48,12 @@ pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
     let mut out = table.text();
     let disk: u64 = jobs.iter().map(|job| job.disk_bytes).sum();
     if jobs.len() > 1 {
-        let _ = writeln!(out, "{}, {} on disk; `bulkrate rm JOB` deletes one with its results", counted(jobs.len() as u64, "job"), bytes(disk));
+        let _ = writeln!(
+            out,
+            "{}, {} on disk; `bulkrate rm JOB` deletes one with its results",
+            counted(jobs.len() as u64, "job"),
+            bytes(disk)
+        );
     }
     for job in jobs {
         for batch in &job.batches {
@@ -68,7 +86,15 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
             count(job.in_flight)
         ),
     );
-    line("money", format!("spent USD {}, reserved {}, in doubt {}", usd(job.spent), usd(job.reserved), usd(job.in_doubt)));
+    line(
+        "money",
+        format!(
+            "spent USD {}, reserved {}, in doubt {}",
+            usd(job.spent),
+            usd(job.reserved),
+            usd(job.in_doubt)
+        ),
+    );
     line("disk", bytes(job.disk_bytes));
     for batch in &job.batches {
         line("", progress::batch(batch, now_ms));
@@ -84,7 +110,8 @@ fn state(job: &JobStatus) -> String {
 }
 
 fn created(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+    jiff::Timestamp::from_millisecond(at_ms)
+        .map_or_else(|_| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// Every dead letter with its attempts.
@@ -95,12 +122,20 @@ pub fn dead(letters: &[DeadLetter]) -> String {
     }
     let mut out = String::new();
     for letter in letters {
-        let _ = writeln!(out, "{} (item {}): {}: {}", letter.item_id, letter.item, letter.class, letter.message);
+        let _ =
+            writeln!(out, "{} (item {}): {}: {}", letter.item_id, letter.item, letter.class, letter.message);
         if letter.followers > 0 {
             let _ = writeln!(out, "  and {} with the same request", counted(letter.followers, "item"));
         }
         for attempt in &letter.attempts {
-            let _ = writeln!(out, "  attempt {} ({} lane): {}, USD {}", attempt.attempt, attempt.lane, attempt.class, usd(attempt.cost));
+            let _ = writeln!(
+                out,
+                "  attempt {} ({} lane): {}, USD {}",
+                attempt.attempt,
+                attempt.lane,
+                attempt.class,
+                usd(attempt.cost)
+            );
             if !attempt.evidence.is_empty() {
                 let _ = writeln!(out, "    {}", shortened(&attempt.evidence));
             }
@@ -113,7 +148,11 @@ pub fn dead(letters: &[DeadLetter]) -> String {
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 200;
     let line = text.trim().replace(['\n', '\r'], " ");
-    if line.chars().count() <= LONGEST { line } else { format!("{}...", line.chars().take(LONGEST).collect::<String>()) }
+    if line.chars().count() <= LONGEST {
+        line
+    } else {
+        format!("{}...", line.chars().take(LONGEST).collect::<String>())
+    }
 }
 
 /// The proofs, one a line.
@@ -121,7 +160,13 @@ fn shortened(text: &str) -> String {
 pub fn verification(of: &Verification) -> String {
     let mut out = format!("job {}\n", of.job);
     for check in &of.checks {
-        let _ = writeln!(out, "  {:<6} {}: {}", if check.passed { "ok" } else { "FAILED" }, check.name, check.detail);
+        let _ = writeln!(
+            out,
+            "  {:<6} {}: {}",
+            if check.passed { "ok" } else { "FAILED" },
+            check.name,
+            check.detail
+        );
     }
     let failed = of.checks.iter().filter(|check| !check.passed).count();
     let _ = match failed {
@@ -141,7 +186,13 @@ pub fn cost(by: &str, rows: &[CostRow]) -> String {
     let mut sum = (0, UsdNanos::ZERO, UsdNanos::ZERO, UsdNanos::ZERO);
     for row in rows {
         let group = if row.group.is_empty() { "(none)".to_owned() } else { row.group.clone() };
-        table.row([group, count(row.items), row.spent.to_string(), row.in_doubt.to_string(), row.saved.to_string()]);
+        table.row([
+            group,
+            count(row.items),
+            row.spent.to_string(),
+            row.in_doubt.to_string(),
+            row.saved.to_string(),
+        ]);
         sum = (sum.0 + row.items, sum.1 + row.spent, sum.2 + row.in_doubt, sum.3 + row.saved);
     }
     if rows.len() > 1 {

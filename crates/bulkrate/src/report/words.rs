@@ -113,7 +113,10 @@ mod tests {
         ] {
             assert_eq!(duration(ms), want);
         }
-        assert_eq!((bytes(640), bytes(12_500), bytes(3_100_000_000)), ("640 B".into(), "12.5 kB".into(), "3.1 GB".into()));
+        assert_eq!(
+            (bytes(640), bytes(12_500), bytes(3_100_000_000)),
+            ("640 B".into(), "12.5 kB".into(), "3.1 GB".into())
+        );
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".into(), "0 %".into()));
     }
 }

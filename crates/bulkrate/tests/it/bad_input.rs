@@ -14,9 +14,24 @@ fn sources_that_cannot_be_read() {
     for (name, content, code, words) in [
         ("empty.csv", &b""[..], "source-empty", &["empty.csv"][..]),
         ("header.csv", b"id,product,text\n", "source-empty", &["header.csv"]),
-        ("latin.csv", b"id,product,text\n1,lamp,good\n2,lamp,sch\xf6n\n", "source-not-utf8", &["latin.csv", "3"]),
-        ("ragged.csv", b"id,product,text\n1,lamp,good\n2,lamp\n", "source-ragged-row", &["ragged.csv", "3", "2", "on-bad-line"]),
-        ("broken.jsonl", b"{\"id\":1,\"product\":\"a\",\"text\":\"b\"}\n{\"id\":2,\n", "source-bad-json", &["broken.jsonl", "2"]),
+        (
+            "latin.csv",
+            b"id,product,text\n1,lamp,good\n2,lamp,sch\xf6n\n",
+            "source-not-utf8",
+            &["latin.csv", "3"],
+        ),
+        (
+            "ragged.csv",
+            b"id,product,text\n1,lamp,good\n2,lamp\n",
+            "source-ragged-row",
+            &["ragged.csv", "3", "2", "on-bad-line"],
+        ),
+        (
+            "broken.jsonl",
+            b"{\"id\":1,\"product\":\"a\",\"text\":\"b\"}\n{\"id\":2,\n",
+            "source-bad-json",
+            &["broken.jsonl", "2"],
+        ),
     ] {
         let place = offline();
         place.put(name, content);
@@ -34,7 +49,9 @@ fn sources_that_cannot_be_read() {
 #[test]
 fn a_broken_line_in_the_middle_can_be_skipped() {
     let place = offline();
-    let mut lines: Vec<String> = (0..1_000).map(|row| format!("{{\"id\": \"{row}\", \"product\": \"p\", \"text\": \"t {row}\"}}")).collect();
+    let mut lines: Vec<String> = (0..1_000)
+        .map(|row| format!("{{\"id\": \"{row}\", \"product\": \"p\", \"text\": \"t {row}\"}}"))
+        .collect();
     "{\"id\": \"500\", \"product".clone_into(&mut lines[500]);
     place.put("data.jsonl", lines.join("\n"));
     let said = place.run("plan data.jsonl", &ASK);
@@ -84,7 +101,11 @@ fn models_that_cannot_be_asked() {
     let ask = |model: &str| place.run("plan data.csv", &["--user", "{{ text }}", "--model", model]);
     let said = ask("openai/gpt-6-lnua");
     assert_eq!(said.code, 2, "{}", said.stderr);
-    assert!(said.stderr.contains("error[model-unknown]") && said.stderr.contains("`openai/gpt-6-luna`"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("error[model-unknown]") && said.stderr.contains("`openai/gpt-6-luna`"),
+        "{}",
+        said.stderr
+    );
 }
 
 #[test]
@@ -100,10 +121,18 @@ fn budgets_are_kept_before_anything_is_sent() {
     place.put("data.csv", reviews(60));
     let said = place.run("run data.csv --lane sync --budget 0.00001 --out out.csv", &ASK);
     assert_eq!(said.code, 3, "{}", said.stderr);
-    assert!(said.stderr.contains("error[budget-too-small]") && said.stderr.contains("more"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("error[budget-too-small]") && said.stderr.contains("more"),
+        "{}",
+        said.stderr
+    );
     let said = place.run("run data.csv --lane sync --out out.csv", &ASK);
     assert_eq!(said.code, 3, "{}", said.stderr);
-    assert!(said.stderr.contains("error[plan-not-confirmed]") && said.stderr.contains("--yes"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("error[plan-not-confirmed]") && said.stderr.contains("--yes"),
+        "{}",
+        said.stderr
+    );
     assert!(!place.path("out.csv").exists());
 }
 
@@ -117,7 +146,11 @@ fn schemas_and_job_files_with_mistakes() {
     let said = place.run(TABLE, &ask);
     assert_eq!(said.code, 2, "{}", said.stderr);
     place.put("job.toml", "[source]\npath = \"data.csv\"\n[request]\nmodle = \"fast\"\n");
-    place.run("run job.toml", &[]).error(2, "job-file-invalid", &["job.toml:4:1", "`modle`", "did you mean `model`?"]);
+    place.run("run job.toml", &[]).error(
+        2,
+        "job-file-invalid",
+        &["job.toml:4:1", "`modle`", "did you mean `model`?"],
+    );
 }
 
 #[test]
@@ -135,10 +168,24 @@ fn unknown_jobs_are_said_to_be_unknown() {
     place.run("status nope", &[]).error(1, "state-missing", &[".bulkrate"]);
     place.put("data.csv", reviews(3));
     place.run("plan data.csv", &ASK).expect(0);
-    for line in ["status nope", "results nope", "dead nope", "verify nope", "cancel nope", "show nope 1", "rm nope --yes", "resume nope", "retry nope"] {
+    for line in [
+        "status nope",
+        "results nope",
+        "dead nope",
+        "verify nope",
+        "cancel nope",
+        "show nope 1",
+        "rm nope --yes",
+        "resume nope",
+        "retry nope",
+    ] {
         let said = place.run(line, &[]);
         assert_eq!(said.code, 2, "{line}: {}", said.stderr);
-        assert!(said.stderr.contains("error[job-unknown]") && said.stderr.contains("`nope`"), "{line}: {}", said.stderr);
+        assert!(
+            said.stderr.contains("error[job-unknown]") && said.stderr.contains("`nope`"),
+            "{line}: {}",
+            said.stderr
+        );
     }
 }
 
@@ -147,5 +194,8 @@ fn errors_are_one_document_for_programs_too() {
     let place = Place::new();
     place.put("data.csv", reviews(3));
     let said = place.run(&format!("{TABLE} --json"), &ASK).expect(4);
-    assert_eq!((said.json()["error"]["code"].as_str(), said.json()["error"]["exit_code"].as_u64()), (Some("credentials-missing"), Some(4)));
+    assert_eq!(
+        (said.json()["error"]["code"].as_str(), said.json()["error"]["exit_code"].as_u64()),
+        (Some("credentials-missing"), Some(4))
+    );
 }

@@ -27,7 +27,11 @@ fn a_wrong_key_halts_the_job() {
     let place = Place::with(&sim);
     place.put("data.csv", reviews(20));
     let report = place.run(JOB, &ASK).expect(4).json();
-    assert_eq!((report["ending"].as_str(), report["halted_by"].as_str()), (Some("halted"), Some("auth")), "{report}");
+    assert_eq!(
+        (report["ending"].as_str(), report["halted_by"].as_str()),
+        (Some("halted"), Some("auth")),
+        "{report}"
+    );
     assert_eq!(report["spent_usd_nanos"], 0);
     // With the key mended the job goes on.
     let place = place.set("OPENAI_API_KEY", "sk-right");
@@ -63,7 +67,8 @@ fn two_processes_on_one_state_folder() {
     let place = Place::with(&sim);
     place.put("data.csv", reviews(3)).put("more.csv", reviews(3));
     let args = ["run", "data.csv", "--yes", "--lane", "sync", "--out", "out.csv"];
-    let mut first = place.command(args.iter().chain(&ASK)).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut first =
+        place.command(args.iter().chain(&ASK)).stderr(std::process::Stdio::null()).spawn().unwrap();
     let waiting = std::time::Instant::now();
     while place.run("status --json", &[]).json()[0]["engine_at_work"] != true {
         assert!(waiting.elapsed().as_secs() < 30, "the first process does not work");
@@ -98,7 +103,9 @@ fn a_state_folder_from_a_newer_version_is_left_alone() {
 fn a_provider_that_nobody_reaches_is_no_doubt() {
     // A port that was free a moment ago: nothing listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let place = Place::new().set("OPENAI_API_KEY", "sk-x").set("OPENAI_BASE_URL", &format!("http://127.0.0.1:{port}/v1"));
+    let place = Place::new()
+        .set("OPENAI_API_KEY", "sk-x")
+        .set("OPENAI_BASE_URL", &format!("http://127.0.0.1:{port}/v1"));
     let said = place.run("doctor", &[]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.stdout.contains("FAILED   reach"), "{}", said.stdout);

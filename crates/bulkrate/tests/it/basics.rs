@@ -6,7 +6,10 @@ use super::support::Place;
 fn help_and_version_are_data_and_cost_nothing() {
     let place = Place::new();
     let help = place.run("--help", &[]).expect(0);
-    for command in ["run", "plan", "status", "results", "resume", "cancel", "retry", "dead", "verify", "cost", "sim", "prices", "doctor", "init"] {
+    for command in [
+        "run", "plan", "status", "results", "resume", "cancel", "retry", "dead", "verify", "cost", "sim",
+        "prices", "doctor", "init",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}: {}", help.stdout);
     }
     assert!(!help.stdout.contains("help-markdown"));
@@ -65,7 +68,11 @@ fn prices_are_listed_shown_and_imported() {
     let shown = place.run("prices list acme/one --prices mine.csv", &[]).expect(0).stdout;
     assert!(shown.contains("acme/one"), "{shown}");
     place.put("bad.csv", "provider,model_id,kind,input\na,b,chat,cheap\n");
-    place.run("prices list --prices bad.csv", &[]).error(2, "price-table-invalid", &["bad.csv", "line 2", "`input`"]);
+    place.run("prices list --prices bad.csv", &[]).error(
+        2,
+        "price-table-invalid",
+        &["bad.csv", "line 2", "`input`"],
+    );
     place.run("prices import bad.csv --out x.csv", &[]).error(2, "price-table-invalid", &["line 2"]);
     place.run("prices import none.json", &[]).error(2, "file-unreadable", &["none.json"]);
 }
@@ -73,7 +80,12 @@ fn prices_are_listed_shown_and_imported() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let place = Place::new();
-    let mut child = place.command(["prices", "list", "--csv"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = place
+        .command(["prices", "list", "--csv"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

@@ -12,15 +12,17 @@ fn job(place: &Place, line: &str) -> Said {
     place.run(&format!("run reviews.csv --yes --poll-min 100ms {line}"), &ASK)
 }
 
-fn nanos(document: &Value, key: &str) -> i64 {
+pub(crate) fn nanos(document: &Value, key: &str) -> i64 {
     document[format!("{key}_usd_nanos")].as_i64().unwrap_or_else(|| panic!("{key} in {document}"))
 }
 
 /// The output has a row for each input row, in order, with a good answer.
-fn check_rows(place: &Place, name: &str) {
+pub(crate) fn check_rows(place: &Place, name: &str) {
     let (header, rows) = table(&place.path(name));
     assert_eq!(header[..3], ["id", "product", "text"]);
-    let column = |name: &str| header.iter().position(|one| one == name).unwrap_or_else(|| panic!("no {name} in {header:?}"));
+    let column = |name: &str| {
+        header.iter().position(|one| one == name).unwrap_or_else(|| panic!("no {name} in {header:?}"))
+    };
     let (answer, status, cost) = (column("answer"), column("_status"), column("_cost_usd"));
     assert_eq!(rows.len(), ROWS);
     for (at, row) in rows.iter().enumerate() {
@@ -42,12 +44,20 @@ fn a_plan_sends_nothing_and_shows_every_lane() {
         assert!(text.contains(word), "{word}: {text}");
     }
     let plan = place.run("plan reviews.csv --json", &ASK).expect(0).json();
-    assert_eq!((plan["records"].as_u64(), plan["requests"].as_u64(), plan["duplicates"].as_u64()), (Some(60), Some(REQUESTS), Some(5)));
-    let lane = |name: &str| plan["lanes"].as_array().unwrap().iter().find(|lane| lane["lane"] == name).unwrap().clone();
+    assert_eq!(
+        (plan["records"].as_u64(), plan["requests"].as_u64(), plan["duplicates"].as_u64()),
+        (Some(60), Some(REQUESTS), Some(5))
+    );
+    let lane = |name: &str| {
+        plan["lanes"].as_array().unwrap().iter().find(|lane| lane["lane"] == name).unwrap().clone()
+    };
     let (batch, sync) = (lane("batch"), lane("sync"));
     assert!(nanos(&batch, "expected") > 0 && nanos(&batch, "expected") < nanos(&sync, "expected"));
     for lane in [&batch, &sync] {
-        assert!(nanos(lane, "expected") <= nanos(lane, "p95") && nanos(lane, "p95") <= nanos(lane, "worst"), "{lane}");
+        assert!(
+            nanos(lane, "expected") <= nanos(lane, "p95") && nanos(lane, "p95") <= nanos(lane, "worst"),
+            "{lane}"
+        );
     }
 }
 
@@ -60,15 +70,34 @@ fn a_job_runs_once_over_each_lane_and_again_for_nothing() {
         let line = format!("--lane {lane} --out labels.csv --json --tag feature=sentiment");
         let first = job(&place, &line).expect(0).json();
         check_rows(&place, "labels.csv");
-        assert_eq!((first["succeeded"].as_u64(), first["failed"].as_u64()), (Some(60), Some(0)), "{lane}: {first}");
-        assert_eq!((first["duplicates"].as_u64(), first["exit_code"].as_i64()), (Some(5), Some(0)), "{lane}: {first}");
-        assert!(nanos(&first, "spent") > 0 && nanos(&first, "spent") < nanos(&first, "naive"), "{lane}: {first}");
+        assert_eq!(
+            (first["succeeded"].as_u64(), first["failed"].as_u64()),
+            (Some(60), Some(0)),
+            "{lane}: {first}"
+        );
+        assert_eq!(
+            (first["duplicates"].as_u64(), first["exit_code"].as_i64()),
+            (Some(5), Some(0)),
+            "{lane}: {first}"
+        );
+        assert!(
+            nanos(&first, "spent") > 0 && nanos(&first, "spent") < nanos(&first, "naive"),
+            "{lane}: {first}"
+        );
         assert!(first["saved_usd_nanos"][saves].as_i64().is_some_and(|saved| saved > 0), "{lane}: {first}");
 
         let labels = place.read("labels.csv");
         let second = job(&place, &line).expect(0);
-        assert!(second.stderr.contains("resum") || second.stderr.contains("already"), "{lane}: {}", second.stderr);
-        assert_eq!(nanos(&second.json(), "spent"), nanos(&first, "spent"), "{lane}: nothing is paid for twice");
+        assert!(
+            second.stderr.contains("resum") || second.stderr.contains("already"),
+            "{lane}: {}",
+            second.stderr
+        );
+        assert_eq!(
+            nanos(&second.json(), "spent"),
+            nanos(&first, "spent"),
+            "{lane}: nothing is paid for twice"
+        );
         assert_eq!(place.read("labels.csv"), labels, "{lane}");
 
         look_at(&place, lane, &first);
@@ -79,7 +108,11 @@ fn a_job_runs_once_over_each_lane_and_again_for_nothing() {
 fn look_at(place: &Place, lane: &str, report: &Value) {
     let status = place.run("status --json", &[]).expect(0).json();
     let status = &status.as_array().unwrap()[0];
-    assert_eq!((status["name"].as_str(), status["state"].as_str()), (Some("reviews"), Some("done")), "{status}");
+    assert_eq!(
+        (status["name"].as_str(), status["state"].as_str()),
+        (Some("reviews"), Some("done")),
+        "{status}"
+    );
     assert_eq!(nanos(status, "spent"), nanos(report, "spent"));
     assert!(place.run("status reviews", &[]).expect(0).stdout.contains("60 answered"));
 
@@ -91,13 +124,22 @@ fn look_at(place: &Place, lane: &str, report: &Value) {
     let proof = place.run("verify reviews --json", &[]).expect(0).json();
     assert_eq!(proof["passed"], true, "{proof}");
 
-    for (by, group) in [("lane", None), ("model", Some("openai/gpt-6-luna")), ("tag.feature", Some("sentiment")), ("job", None), ("day", None)] {
+    for (by, group) in [
+        ("lane", None),
+        ("model", Some("openai/gpt-6-luna")),
+        ("tag.feature", Some("sentiment")),
+        ("job", None),
+        ("day", None),
+    ] {
         let rows = place.run(&format!("cost --by {by} --json"), &[]).expect(0).json();
         let rows = rows.as_array().unwrap();
         let sum: i64 = rows.iter().map(|row| nanos(row, "spent")).sum();
         assert_eq!(sum, nanos(report, "spent"), "{lane} by {by}: {rows:?}");
         if let Some(group) = group {
-            assert!(rows.iter().any(|row| row["group"].as_str().is_some_and(|name| name.contains(group))), "{by}: {rows:?}");
+            assert!(
+                rows.iter().any(|row| row["group"].as_str().is_some_and(|name| name.contains(group))),
+                "{by}: {rows:?}"
+            );
         }
     }
     assert_eq!(place.run("dead reviews --json", &[]).expect(0).json().as_array().map(Vec::len), Some(0));
@@ -129,7 +171,11 @@ fn results_stream_to_standard_output_and_events_elsewhere() {
     place.put("reviews.csv", reviews(ROWS));
     let said = job(&place, "--lane sync --out - --out-format jsonl --stream --events json").expect(0);
     assert_eq!(said.stdout.lines().count(), ROWS, "{}", said.stdout);
-    assert!(said.stdout.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|row| row["answer"].is_string())));
+    assert!(
+        said.stdout
+            .lines()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok_and(|row| row["answer"].is_string()))
+    );
     let events: Vec<Value> = said.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
     assert_eq!((named("planned"), named("finished")), (1, 1), "{}", said.stderr);
@@ -142,7 +188,10 @@ fn standard_input_is_a_source() {
     let place = Place::with(&sim);
     place.put("in.csv", reviews(ROWS));
     let input = std::fs::File::open(place.path("in.csv")).unwrap();
-    let args = ["run", "-", "--name", "piped", "--format", "csv", "--lane", "sync", "--budget", "1", "--out", "out.csv"];
+    let args = [
+        "run", "-", "--name", "piped", "--format", "csv", "--lane", "sync", "--budget", "1", "--out",
+        "out.csv",
+    ];
     let output = place.command(args.iter().chain(&ASK)).stdin(input).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     check_rows(&place, "out.csv");
@@ -154,7 +203,9 @@ fn failed_items_are_dead_letters_until_the_cause_is_mended() {
     let place = Place::with(&sim);
     // A line that cannot be read becomes a dead letter; the others run.
     place.put("reviews.csv", format!("{}r-x,only two cells\n", reviews(20)));
-    let report = job(&place, "--lane sync --on-bad-line dead --fail-above 50 --out labels.csv --json").expect(5).json();
+    let report = job(&place, "--lane sync --on-bad-line dead --fail-above 50 --out labels.csv --json")
+        .expect(5)
+        .json();
     assert_eq!((report["succeeded"].as_u64(), report["failed"].as_u64()), (Some(20), Some(1)), "{report}");
     assert_eq!(report["failures"]["invalid_input"], 1, "{report}");
     let dead = place.run("dead reviews --json", &[]).expect(0).json();
@@ -173,7 +224,11 @@ fn retry_asks_dead_letters_again() {
     let place = Place::with(&sim);
     place.put("reviews.csv", "id,product,text\na,lamp,great\n");
     let first = job(&place, "--lane sync --fail-above 100 --json --out labels.csv").expect(5).json();
-    assert_eq!(first["failures"]["empty"].as_u64().or(first["failures"]["attempts_exhausted"].as_u64()), Some(1), "{first}");
+    assert_eq!(
+        first["failures"]["empty"].as_u64().or(first["failures"]["attempts_exhausted"].as_u64()),
+        Some(1),
+        "{first}"
+    );
     let letters = place.run("dead reviews --json", &[]).expect(0).json();
     assert!(letters[0]["attempts"].as_array().is_some_and(|attempts| !attempts.is_empty()), "{letters}");
     let report = place.run("retry reviews --json", &[]).expect(0).json();
@@ -185,7 +240,13 @@ fn a_cancelled_job_keeps_its_answers() {
     let sim = Sim::start(&["--speed", "1", "--cancel-secs", "2"]);
     let place = Place::with(&sim);
     place.put("reviews.csv", reviews(ROWS));
-    let child = place.command(["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "100ms", "--out", "l.csv"].iter().chain(&ASK)).spawn();
+    let child = place
+        .command(
+            ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "100ms", "--out", "l.csv"]
+                .iter()
+                .chain(&ASK),
+        )
+        .spawn();
     let mut child = child.unwrap();
     let waiting = std::time::Instant::now();
     while place.run("status --json", &[]).json()[0]["batches"].as_array().is_none_or(Vec::is_empty) {
@@ -213,8 +274,14 @@ fn an_interrupted_job_detaches_and_comes_back() {
     let sim = Sim::start(&["--speed", "100"]);
     let place = Place::with(&sim);
     place.put("reviews.csv", reviews(ROWS));
-    let args = ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "500ms", "--out", "l.csv", "--json"];
-    let child = place.command(args.iter().chain(&ASK)).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let args =
+        ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "500ms", "--out", "l.csv", "--json"];
+    let child = place
+        .command(args.iter().chain(&ASK))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let waiting = std::time::Instant::now();
     while place.run("status --json", &[]).json()[0]["batches"][0]["batch"].as_str().is_none() {
         assert!(waiting.elapsed().as_secs() < 30, "no batch was made");
@@ -234,11 +301,41 @@ fn an_interrupted_job_detaches_and_comes_back() {
 }
 
 #[test]
+fn variables_stand_between_flags_and_files() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim)
+        .set("BULKRATE_BUDGET", "0.5")
+        .set("BULKRATE_LANE", "sync")
+        .set("BULKRATE_STATE", "elsewhere");
+    place
+        .put("reviews.csv", reviews(3))
+        .put("bulkrate.toml", "[run]\nlane = \"batch\"\nbudget = \"9\"\n[tags]\nteam = \"data\"\n");
+    let plan = place.run("plan reviews.csv --json", &ASK).expect(0).json();
+    assert_eq!((plan["lane"].as_str(), nanos(&plan, "cap")), (Some("sync"), 500_000_000), "{plan}");
+    let plan = place.run("plan reviews.csv --json --budget 2", &ASK).expect(0).json();
+    assert_eq!(nanos(&plan, "cap"), 2_000_000_000, "{plan}");
+    assert!(place.path("elsewhere").is_dir() && !place.path(".bulkrate").exists());
+    place.put("bulkrate.toml", "[run]\nlaen = \"batch\"\n");
+    place.run("plan reviews.csv", &ASK).error(
+        2,
+        "job-file-invalid",
+        &["bulkrate.toml:2:1", "did you mean `lane`?"],
+    );
+}
+
+#[test]
 fn doctor_finds_the_simulator_well() {
     let sim = Sim::start(&[]);
     let place = Place::with(&sim);
     let said = place.run("doctor --model fast --json", &[]).expect(0).json();
-    let grade = |check: &str| said["checks"].as_array().unwrap().iter().find(|one| one["check"] == check).map(|one| one["grade"].clone());
+    let grade = |check: &str| {
+        said["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["check"] == check)
+            .map(|one| one["grade"].clone())
+    };
     for check in ["state", "model", "key", "reach", "batch"] {
         assert_eq!(grade(check), Some(Value::from("ok")), "{check}: {said}");
     }

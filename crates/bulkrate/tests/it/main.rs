@@ -5,5 +5,6 @@
 mod support;
 mod basics;
 mod jobs;
+mod killed;
 mod bad_input;
 mod bad_provider;

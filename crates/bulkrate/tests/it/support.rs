@@ -1,7 +1,7 @@
 //! A scratch folder, the simulator, and the binary run in it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -29,9 +29,26 @@ impl Sim {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let base_url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_else(|| panic!("{line}")).to_owned();
+        let base_url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http"))
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned();
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         Self { child, base_url }
+    }
+}
+
+impl Sim {
+    /// What the simulator would charge, as JSON with `total_usd_nanos`.
+    pub(crate) fn bill(&self) -> String {
+        let host = self.base_url.trim_start_matches("http://").trim_end_matches("/v1");
+        let mut stream = std::net::TcpStream::connect(host).unwrap();
+        write!(stream, "GET /sim/bill HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let body = reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{reply}")).1;
+        body[body.find('{').unwrap()..=body.rfind('}').unwrap()].to_owned()
     }
 }
 
@@ -112,7 +129,10 @@ impl Place {
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(BULKRATE);
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        command.env_clear().env("HOME", self.dir.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env_clear()
+            .env("HOME", self.dir.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -121,13 +141,23 @@ impl Place {
     pub(crate) fn run(&self, line: &str, more: &[&str]) -> Said {
         let output = self.command(line.split_whitespace().chain(more.iter().copied())).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }
 
 /// `rows` reviews; every tenth says the same as the first, so that dedup has something to do.
 pub(crate) fn reviews(rows: usize) -> String {
-    let said = ["great, I love it", "terrible, I want my money back", "it is a lamp", "works well and looks nice", "broken on arrival"];
+    let said = [
+        "great, I love it",
+        "terrible, I want my money back",
+        "it is a lamp",
+        "works well and looks nice",
+        "broken on arrival",
+    ];
     let mut csv = String::from("id,product,text\n");
     for row in 0..rows {
         if row % 10 == 9 {
