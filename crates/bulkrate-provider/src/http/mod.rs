@@ -3,6 +3,7 @@
 pub mod paid;
 pub mod free;
 pub mod limits;
+pub mod webhook;
 mod connection;
 mod origin;
 mod proxy;
