@@ -39,7 +39,7 @@ pub(super) fn prices(shared: &Shared, command: PricesCommand) -> Result<u8, AppE
             }
         }
         PricesCommand::Import { file, out, only, force } => {
-            import_list(shared, &file, &out, only.as_deref(), force)?
+            import_list(shared, &file, &out, only.as_deref(), force)?;
         }
     }
     Ok(0)

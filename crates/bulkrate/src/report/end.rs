@@ -158,7 +158,7 @@ fn next(report: &Report) -> Vec<String> {
         Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
         Ending::BudgetExhausted => lines.push(format!("go on with {}", command("resume", " --budget USD"))),
         Ending::InDoubt => {
-            lines.push(format!("see {}, then {}", command("status", ""), command("resume", "")))
+            lines.push(format!("see {}, then {}", command("status", ""), command("resume", "")));
         }
         Ending::Finished | Ending::Cancelled => {}
     }

@@ -143,11 +143,11 @@ impl Teller {
     fn tell(&self, event: &Event<'_>) {
         match event {
             Event::Preparing { records, bytes, bytes_total } => {
-                self.preparing(*records, *bytes, *bytes_total)
+                self.preparing(*records, *bytes, *bytes_total);
             }
             Event::Planned { plan } => self.plan(plan),
             Event::Resumed { job, left: 0, .. } => {
-                self.say(&format!("job {job} is there already, and every item has its outcome\n"))
+                self.say(&format!("job {job} is there already, and every item has its outcome\n"));
             }
             Event::Resumed { job, done, left, spent } => self.say(&format!(
                 "resuming job {job}: {} done, {} to go, USD {} spent so far; nothing is paid for twice\n",

@@ -116,6 +116,8 @@ fn look_at(place: &Place, lane: &str, report: &Value) {
     assert_eq!(nanos(status, "spent"), nanos(report, "spent"));
     assert!(place.run("status reviews", &[]).expect(0).stdout.contains("60 answered"));
 
+    assert!(place.run("status --watch", &[]).expect(0).stdout.contains("reviews"));
+
     place.run("results reviews --out again.csv", &[]).expect(0);
     check_rows(place, "again.csv");
     let lines = place.run("results reviews", &[]).expect(0).stdout;
@@ -298,6 +300,47 @@ fn an_interrupted_job_detaches_and_comes_back() {
     assert_eq!(report.code, 0, "{report:?}");
     check_rows(&place, "l.csv");
     place.run("verify reviews", &[]).expect(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_stops_at_once_and_prices_what_was_in_flight() {
+    let sim = Sim::start(&["--latency-ms", "20000", "--latency-sigma", "0"]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(8));
+    let args = [
+        "run",
+        "reviews.csv",
+        "--yes",
+        "--lane",
+        "sync",
+        "--sync-doubt",
+        "dead",
+        "--fail-above",
+        "100",
+        "--out",
+        "l.csv",
+        "--json",
+    ];
+    let piped = std::process::Stdio::piped;
+    let child = place.command(args.iter().chain(&ASK)).stdout(piped()).stderr(piped()).spawn().unwrap();
+    let waiting = std::time::Instant::now();
+    while place.run("status --json", &[]).json()[0]["in_flight"].as_u64().is_none_or(|calls| calls == 0) {
+        assert!(waiting.elapsed().as_secs() < 15, "no call was made");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    for _ in 0..2 {
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(waiting.elapsed().as_secs() < 18, "it waited for the calls in flight");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ending"], "aborted", "{report}");
+    assert!(report["in_flight"].as_u64().is_some_and(|calls| calls > 0), "{report}");
+    assert!(nanos(&report, "in_flight_bound") > 0, "{report}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in flight, USD "), "{output:?}");
 }
 
 #[test]
