@@ -307,6 +307,7 @@ impl Engine {
             spent: spent_by(&reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
+            created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
             warnings: warnings(&self.settings.catalogue, deployments, self.today()),
         };
         plan(&facts)
@@ -372,6 +373,7 @@ impl Engine {
             failed: None,
             blocked: None,
             switched: false,
+            late_told: false,
             cancelled: false,
             active: (0..deployments.len()).collect(),
             ratios: vec![Ratios::default(); deployments.len()],
@@ -396,6 +398,8 @@ impl Engine {
             inst: self.inst.clone(),
             epoch: self.epoch,
             spec: spec.clone(),
+            shape: checkpoint.shape,
+            deadline_ms: spec.run.deadline_ms.map(|after| u64::try_from(row.created_at_ms).unwrap_or(0).saturating_add(after)),
             requests: RefCell::new(Requests::open(&dir.requests(), no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
             stream: RefCell::default(),

@@ -30,7 +30,9 @@ pub(crate) struct Facts<'a> {
     pub spent: Spent,
     /// Leaders without an outcome, when the job is resumed.
     pub open: Option<u64>,
+    /// Both in the same clock: since the epoch.
     pub now_us: u64,
+    pub created_ms: u64,
     pub warnings: Vec<String>,
 }
 
@@ -152,7 +154,7 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
     let rate = run.rpm.map_or(0.0, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
     let (lane, why) = choose_lane(&LaneChoice {
         now_us: facts.now_us,
-        deadline_us: run.deadline_ms.map(|ms| ms.saturating_mul(1_000)),
+        deadline_us: run.deadline_ms.map(|ms| facts.created_ms.saturating_add(ms).saturating_mul(1_000)),
         items: requests,
         priority: if run.high_priority { Priority::Fast } else { Priority::Cheap },
         prices: LanePrices { batch: price(Lane::Batch), flex: price(Lane::Flex), sync: price(Lane::Sync) },

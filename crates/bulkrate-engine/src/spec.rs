@@ -107,6 +107,7 @@ pub struct RunSpec {
     /// `None`: chosen from deadline, price and item count.
     pub lane: Option<Lane>,
     pub high_priority: bool,
+    /// Counted from the job's first start; `None` is a day. A missed deadline warns, it never kills items.
     pub deadline_ms: Option<u64>,
     pub budget: Option<UsdNanos>,
     pub budget_per_request: Option<UsdNanos>,

@@ -149,6 +149,12 @@ impl Blueprint {
         &self.columns
     }
 
+    /// Bytes of the canonical form that are the same for every record and hold no text of the prompt.
+    #[must_use]
+    pub fn structure_len(&self) -> u64 {
+        self.pieces.iter().map(|piece| if let Piece::Bytes(bytes) = piece { bytes.len() as u64 } else { 2 }).sum()
+    }
+
     /// Refuses templates and image columns that the source cannot fill.
     pub fn check(&self, columns: &[String]) -> Result<(), ItemError> {
         for template in &self.templates {

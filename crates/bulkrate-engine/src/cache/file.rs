@@ -23,8 +23,8 @@ pub(super) const PRINT_BYTES: usize = 8;
 /// Rest of the key 24, offset 8, segment 4, naive cost 8, model 2, zero 2, check 4.
 pub(super) const ENTRY_BYTES: usize = 52;
 const META_BYTES_MAX: usize = 16 << 20;
-/// Blocks read at once where the keys of a chunk lie close together: 64 KB.
-const BLOCKS_AHEAD: usize = 32;
+/// Bytes read at once where the keys looked up lie close together.
+const AHEAD_BYTES: usize = 64 << 10;
 
 /// What a file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,11 +96,51 @@ pub(super) struct KeysFile {
     pub(super) meta: Meta,
     fences: Vec<u64>,
     count: usize,
-    prints_at: u64,
-    entries_at: u64,
-    /// Fingerprints of the blocks from `window_first` on.
-    window: Vec<u8>,
-    window_first: usize,
+    prints: Window<PRINT_BYTES>,
+    entries: Window<ENTRY_BYTES>,
+}
+
+/// A column of the file, and the stretch of it that was read last.
+#[derive(Debug)]
+struct Window<const N: usize> {
+    /// Where the column begins.
+    at: u64,
+    first: usize,
+    /// Places read at once; reads begin at a multiple of `step`.
+    ahead: usize,
+    step: usize,
+    bytes: Vec<u8>,
+}
+
+impl<const N: usize> Window<N> {
+    fn new(at: u64) -> Self {
+        Self { at, first: 0, ahead: 1, step: 1, bytes: Vec::new() }
+    }
+
+    /// Before a look-up of `keys` keys among `count`: reads are long where most of what they bring is used.
+    fn plan(&mut self, count: usize, keys: usize, step: usize) {
+        let far = AHEAD_BYTES / N / step * step;
+        self.step = step;
+        self.ahead = if count / keys * N <= AHEAD_BYTES / 8 { far.max(step) } else { step };
+        self.bytes.clear();
+    }
+
+    fn get(&mut self, file: &File, count: usize, place: usize) -> io::Result<&[u8; N]> {
+        let held = place.checked_sub(self.first).map(|within| within * N).filter(|within| within + N <= self.bytes.len());
+        let within = match held {
+            Some(within) => within,
+            None => {
+                self.first = place / self.step * self.step;
+                self.bytes.resize(self.ahead.min(count - self.first) * N, 0);
+                if let Err(error) = file.read_exact_at(&mut self.bytes, self.at + (self.first * N) as u64) {
+                    self.bytes.clear();
+                    return Err(error);
+                }
+                (place - self.first) * N
+            }
+        };
+        self.bytes[within..].first_chunk().ok_or_else(|| bad("it is cut"))
+    }
 }
 
 impl KeysFile {
@@ -137,7 +177,7 @@ impl KeysFile {
             return Err(bad("its checksum is wrong"));
         }
         let fences = fence_bytes.chunks_exact(PRINT_BYTES).map(|bytes| u64::from_be_bytes(part(bytes, 0))).collect();
-        Ok(Self { file, meta, fences, count, prints_at, entries_at, window: Vec::new(), window_first: 0 })
+        Ok(Self { file, meta, fences, count, prints: Window::new(prints_at), entries: Window::new(entries_at) })
     }
 
     /// Looks up keys in ascending order; `found` is told the place of a key in `keys`, and its entry. False from `wanted`
@@ -146,8 +186,8 @@ impl KeysFile {
         if self.count == 0 || keys.is_empty() {
             return Ok(());
         }
-        let ahead = if self.fences.len() / keys.len() <= 8 { BLOCKS_AHEAD } else { 1 };
-        self.window.clear();
+        self.prints.plan(self.count, keys.len(), BLOCK);
+        self.entries.plan(self.count, keys.len(), 1);
         let mut fence = 0;
         for (place, (key, _)) in keys.iter().enumerate() {
             if !wanted(place) {
@@ -155,9 +195,9 @@ impl KeysFile {
             }
             let print = key.fingerprint();
             fence = gallop(&self.fences, fence, print);
-            let mut at = self.lower_bound(fence, print, ahead)?;
-            while at < self.count && self.print(at, ahead)? == print {
-                if let Some(entry) = self.entry(at, key)? {
+            let mut at = self.lower_bound(fence, print)?;
+            while at < self.count && self.print(at)? == print {
+                if let Some(entry) = Entry::unpack(self.entries.get(&self.file, self.count, at)?, key) {
                     found(place, entry);
                     break;
                 }
@@ -168,17 +208,15 @@ impl KeysFile {
     }
 
     /// The first place whose fingerprint is not less; `fence`: the first fence that is not less.
-    fn lower_bound(&mut self, fence: usize, print: u64, ahead: usize) -> io::Result<usize> {
+    fn lower_bound(&mut self, fence: usize, print: u64) -> io::Result<usize> {
         if fence == 0 {
             return Ok(0);
         }
-        let block = fence - 1;
-        let mut low = block * BLOCK;
+        let mut low = (fence - 1) * BLOCK;
         let mut high = (low + BLOCK).min(self.count);
-        self.load(block, ahead)?;
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.held(middle) < print {
+            if self.print(middle)? < print {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -187,36 +225,8 @@ impl KeysFile {
         Ok(low)
     }
 
-    fn print(&mut self, at: usize, ahead: usize) -> io::Result<u64> {
-        self.load(at / BLOCK, ahead)?;
-        Ok(self.held(at))
-    }
-
-    /// A fingerprint of the window.
-    fn held(&self, at: usize) -> u64 {
-        u64::from_be_bytes(part(&self.window, (at - self.window_first * BLOCK) * PRINT_BYTES))
-    }
-
-    fn load(&mut self, block: usize, ahead: usize) -> io::Result<()> {
-        let blocks = self.window.len().div_ceil(BLOCK * PRINT_BYTES);
-        if (self.window_first..self.window_first + blocks).contains(&block) {
-            return Ok(());
-        }
-        let first = block * BLOCK;
-        let prints = (ahead * BLOCK).min(self.count - first);
-        self.window.resize(prints * PRINT_BYTES, 0);
-        self.window_first = block;
-        let read = self.file.read_exact_at(&mut self.window, self.prints_at + (first * PRINT_BYTES) as u64);
-        if read.is_err() {
-            self.window.clear();
-        }
-        read
-    }
-
-    fn entry(&self, at: usize, key: &RequestKey) -> io::Result<Option<Entry>> {
-        let mut bytes = [0; ENTRY_BYTES];
-        self.file.read_exact_at(&mut bytes, self.entries_at + (at * ENTRY_BYTES) as u64)?;
-        Ok(Entry::unpack(&bytes, key))
+    fn print(&mut self, at: usize) -> io::Result<u64> {
+        self.prints.get(&self.file, self.count, at).map(|bytes| u64::from_be_bytes(*bytes))
     }
 }
 

@@ -72,7 +72,7 @@ fn may_pack(job: &Job, driving: usize) -> bool {
         return false;
     }
     // The canary's answer comes first: one bad template must not cost a whole file.
-    if job.spec.run.canary && job.deployments[0].account.api.calls().is_some() && state.meter.counts().1 == 0 && state.ratios.iter().all(|ratios| ratios.items == 0) {
+    if job.awaits_canary(&state) {
         return false;
     }
     // Nothing known to be free: wait for what is enqueued to end.

@@ -195,7 +195,9 @@ impl Calls {
                 let canary = job.home == Lane::Batch && !state.canary_done && job.spec.run.canary;
                 let fresh = job.home != Lane::Batch || state.switched || canary;
                 let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
-                let next = state.next_call(now_us, fresh, lane)?;
+                let next = state.next_call(now_us, fresh, lane);
+                // Nothing fresh is left: an item that waits for a batch may lead as well.
+                let next = next.or_else(|| if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None })?;
                 if canary {
                     state.canary_done = true;
                 }

@@ -95,6 +95,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const COMMITS_MAX: usize = 4;
 /// A prompt is refused as too long when it would be so at this many bytes a token.
 const BYTES_PER_TOKEN_MAX: u64 = 6;
+/// Outcomes of one commit.
+const OUTCOMES_MAX: usize = 8_192;
 const COLUMNS_MAX: usize = 1_000;
 
 /// Everything one pass carries along.
@@ -298,8 +300,9 @@ impl<'e> Pass<'e> {
         let input_max = bulkrate_core::price::bound::input_max(&deployment.row, &shape).map_or(bytes, |tokens| tokens.0);
         let stats = self.stats_of(drawn);
         stats.items += 1;
-        stats.bytes += bytes;
-        stats.bytes_largest = stats.bytes_largest.max(bytes);
+        let text = bytes.saturating_sub(drawn.structure);
+        stats.bytes += text;
+        stats.bytes_largest = stats.bytes_largest.max(text);
         stats.input_max += input_max;
         stats.input_max_largest = stats.input_max_largest.max(input_max);
         stats.output_max = stats.output_max.max(drawn.max_tokens);
@@ -342,7 +345,7 @@ impl<'e> Pass<'e> {
         }
     }
 
-    /// Answers what earlier jobs know of the chunk.
+    /// Answers what earlier jobs know of the leaders gathered.
     fn reuse(&mut self) -> Result<(), EngineError> {
         let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, .. } = self else { return Ok(()) };
         for hit in reuse.find(|place| draftsman.deployments[place].pinned.clone())? {
@@ -359,7 +362,9 @@ impl<'e> Pass<'e> {
     }
 
     fn flush(&mut self) -> Result<(), EngineError> {
-        self.reuse()?;
+        if self.reuse.as_ref().is_some_and(Reuse::is_full) {
+            self.reuse()?;
+        }
         self.requests.flush()?;
         self.results.flush()?;
         let next = ItemChunk {
@@ -369,9 +374,21 @@ impl<'e> Pass<'e> {
         };
         let chunk = std::mem::replace(&mut self.chunk, next);
         let mut tx = Tx::new(self.job);
-        tx.items.push(chunk);
-        tx.outcomes = std::mem::take(&mut self.outcomes);
+        if !chunk.items.is_empty() {
+            tx.items.push(chunk);
+        }
         tx.tag_sets = std::mem::take(&mut self.tag_sets.fresh);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        while outcomes.len() > OUTCOMES_MAX {
+            let rest = outcomes.split_off(OUTCOMES_MAX);
+            tx.outcomes = std::mem::replace(&mut outcomes, rest);
+            self.send(std::mem::replace(&mut tx, Tx::new(self.job)))?;
+        }
+        tx.outcomes = outcomes;
+        self.send(tx)
+    }
+
+    fn send(&mut self, tx: Tx) -> Result<(), EngineError> {
         let done = self.done.0.clone();
         self.writer.send(tx, Urgency::Landing, Box::new(move |result| drop(done.send(result))));
         self.pending += 1;
@@ -389,7 +406,8 @@ impl<'e> Pass<'e> {
     /// Ends the pass; what it left is durable when this returns. The savings of the response cache are the caller's to
     /// book, with the checkpoint.
     pub(crate) fn finish(mut self, source: &Source, exhausted: bool, at_ms: i64) -> Result<(Checkpoint, Reused), EngineError> {
-        if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() {
+        self.reuse()?;
+        if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() || !self.outcomes.is_empty() {
             self.flush()?;
         }
         while self.pending > 0 {

@@ -20,12 +20,15 @@ use crate::run::ledger::{At, Moved};
 use crate::settings::Settings;
 use crate::spec::JobSpec;
 
+/// Leaders that are looked up together, 3 MB: the more, the fewer reads of the key files.
+const ASKED_MAX: usize = 1 << 16;
+
 /// What one pass takes from the response cache.
 #[derive(Debug)]
 pub(crate) struct Reuse {
     job: u32,
     cache: Cache,
-    /// Leaders of the chunk at hand.
+    /// Leaders that were not looked up yet.
     asked: Vec<(RequestKey, Asked)>,
     moved: Moved,
     /// Items that follow a leader, and its deployment.
@@ -65,7 +68,11 @@ impl Reuse {
         self.followers.entry(leader).or_insert(Followed { items: 0, deployment, naive: None }).items += 1;
     }
 
-    /// Answers of the chunk at hand.
+    pub(crate) fn is_full(&self) -> bool {
+        self.asked.len() >= ASKED_MAX
+    }
+
+    /// Answers to the leaders gathered since the last call.
     pub(crate) fn find(&mut self, pinned: impl Fn(usize) -> String) -> Result<Vec<Hit>, EngineError> {
         let hits = self.cache.find(&mut self.asked, pinned);
         self.asked.clear();

@@ -89,6 +89,8 @@ pub(crate) struct Drawn {
     /// The record's own tags, canonical JSON; empty if it has none.
     pub tags: Vec<u8>,
     pub choice_bytes: Option<u64>,
+    /// Bytes of the canonical form that are no prompt text: braces, names, settings.
+    pub structure: u64,
 }
 
 /// Turns records into canonical requests.
@@ -372,12 +374,15 @@ impl Draftsman {
             messages: request.messages.len() as u64 + 1,
             tags: Vec::new(),
             choice_bytes,
+            structure: 0,
         };
         if let Some(tags) = request.tags {
             tag_text(tags).map_err(bad)?;
             bulkrate_core::request::canonical_value(tags, &mut drawn.tags);
         }
+        let start = out.len();
         write_canonical(&request, out);
+        drawn.structure = ((out.len() - start) as u64).saturating_sub(request.prompt_bytes());
         Ok(drawn)
     }
 
@@ -432,6 +437,7 @@ impl TableForm {
             messages: self.turns + 2,
             tags: Vec::new(),
             choice_bytes: self.choice_bytes,
+            structure: blueprint.structure_len(),
         })
     }
 

@@ -62,7 +62,7 @@ impl Watch {
         if now_us >= self.orders_us + ORDERS_US {
             self.orders_us = now_us;
             take_orders(job)?;
-            switch_lanes(job, now_us);
+            watch_deadline(job);
         }
         if now_us >= self.progress_us + PROGRESS_US {
             self.progress_us = now_us;
@@ -89,15 +89,22 @@ fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Near the deadline what is left of a batch job goes to the sync lane.
-fn switch_lanes(job: &Rc<Job>, now_us: u64) {
-    let Some(deadline_ms) = job.spec.run.deadline_ms else { return };
+/// Near the deadline what is left of a batch job goes to the sync lane; a missed deadline is told once.
+fn watch_deadline(job: &Rc<Job>) {
+    let Some(deadline_ms) = job.deadline_ms else { return };
+    let now_ms = job.clock.unix_ms();
     let mut state = job.state.borrow_mut();
-    if job.home != Lane::Batch || state.switched || state.open() == 0 || job.deployments[0].account.api.calls().is_none() {
+    if now_ms >= deadline_ms && !state.late_told && state.open() > 0 {
+        state.late_told = true;
+        drop(state);
+        job.alert("deadline-missed", "the deadline has passed; the job goes on");
+        return;
+    }
+    if job.home != Lane::Batch || job.spec.run.lane.is_some() || state.switched || state.open() == 0 || job.deployments[0].account.api.calls().is_none() {
         return;
     }
     let rate = job.spec.run.rpm.map_or(RATE_ASSUMED, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
-    if now_us >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US) {
+    if now_ms.saturating_mul(1_000) >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US) {
         state.switched = true;
         drop(state);
         job.alert("deadline-switch", "the deadline is near: open batches are cancelled, what they finished is collected, the rest runs in the sync lane");
@@ -115,8 +122,7 @@ fn end_if_stuck(job: &Rc<Job>) {
     let waiting = counts.of(ItemState::Queued) + counts.of(ItemState::Retry);
     let budget_spent = state.blocked.is_some() && waiting > 0;
     let only_doubt = waiting == 0 && state.unresolved > 0;
-    let limited = waiting > 0 && state.call_retries.is_empty() && state.batch_retries.is_empty() && state.items.next_waiting(state.cursor).is_none_or(|next| next >= state.end);
-    if budget_spent || only_doubt || limited {
+    if budget_spent || only_doubt {
         state.over = true;
         drop(state);
         job.changed.notify_waiters();

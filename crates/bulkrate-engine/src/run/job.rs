@@ -29,6 +29,7 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{BatchLine, Event, Observer};
 use crate::paths::JobDir;
+use crate::prepare::Shape;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
@@ -40,6 +41,9 @@ pub(crate) struct Job {
     pub inst: String,
     pub epoch: u64,
     pub spec: JobSpec,
+    pub shape: Shape,
+    /// Milliseconds since the epoch.
+    pub deadline_ms: Option<u64>,
     pub dir: JobDir,
     pub writer: Writer,
     pub reader: SqliteReader,
@@ -84,6 +88,7 @@ pub(crate) struct State {
     pub blocked: Option<OverBudget>,
     /// The deadline came near: what is left goes to the sync lane.
     pub switched: bool,
+    pub late_told: bool,
     pub cancelled: bool,
     /// The deployment that stands in, by deployment; moved on when one becomes unavailable.
     pub active: Vec<usize>,
@@ -219,6 +224,12 @@ impl Job {
 
     /// What the answer to a request must be; schemas are compiled once.
     fn expectation(&self, draft: &Draft<'_>) -> Result<Arc<Expectation>, EngineError> {
+        // Every record of a table is asked the same.
+        if self.shape == Shape::Table {
+            if let Some(known) = self.expectations.borrow().values().next() {
+                return Ok(Arc::clone(known));
+            }
+        }
         let Draft::Unified(request) = draft else { return Ok(self.known("", || Ok(Expectation::Text))?) };
         let config = &request.generation_config;
         match request.kind {

@@ -10,7 +10,7 @@ use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Next};
+use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::{Applied, State as ItemState};
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
@@ -205,6 +205,8 @@ impl Job {
         if class.counts_as_attempt() {
             trouble.waiting_since_us = None;
         }
+        let attempts = trouble.attempts;
+        let canary = landing.lane != Lane::Batch && attempts.batch == 0 && self.awaits_canary(&state);
         let found = &self.deployments[landing.ready.deployment];
         let failure = LadderFailure {
             class,
@@ -217,7 +219,15 @@ impl Job {
             max_tokens_model: found.max_output().map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
             random,
         };
-        self.ladder.next(&trouble.attempts, &failure)
+        // No batch begins before the canary has ended, so its attempts are calls.
+        let ladder = if canary { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
+        ladder.next(&attempts, &failure)
+    }
+
+    /// Whether the batches of this job wait for the first item to end.
+    pub(crate) fn awaits_canary(&self, state: &super::job::State) -> bool {
+        let wanted = self.home == Lane::Batch && self.spec.run.canary && self.deployments[0].account.api.calls().is_some();
+        wanted && state.meter.counts().1 == 0 && state.ratios.iter().all(|ratios| ratios.items == 0)
     }
 
     /// Queues the next attempt, buries the item, or stops the job.

@@ -149,12 +149,14 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
     }
     let mut lost: Vec<(Lane, Lease)> = Vec::new();
     job.reader.scan_log(job.no, &mut |chunk| {
-        if let LogChunk::Leases { lane, state: SubmissionState::Call, leases, .. } = chunk {
+        if let LogChunk::Leases { lane, state: kind, leases, .. } = chunk {
             let state = job.state.borrow();
-            // Only the newest lease of an item can be open: an older entry is replaced.
+            // Only the newest lease of an item can be open: an older entry is replaced, or forgotten if a batch has the item.
             for lease in leases.iter().filter(|lease| state.items.get(lease.ordinal).is_some_and(|item| item.state == ItemState::Leased)) {
                 lost.retain(|(_, known)| known.ordinal != lease.ordinal);
-                lost.push((lane, *lease));
+                if kind == SubmissionState::Call {
+                    lost.push((lane, *lease));
+                }
             }
         }
         ControlFlow::Continue(())

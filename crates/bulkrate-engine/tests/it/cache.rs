@@ -122,3 +122,24 @@ async fn a_damaged_cache_is_a_note() {
         balanced(&world, &report, bill);
     }
 }
+
+/// More leaders than are looked up at once, and more outcomes than one commit takes.
+#[tokio::test]
+#[ignore = "a minute in a debug build"]
+async fn a_large_job_is_answered_by_the_one_before() {
+    let world = World::new(fast()).await;
+    let mut first = world.spec(&world.reviews(150_000), Lane::Batch);
+    first.run.budget = Some(UsdNanos(100_000_000_000));
+    let paid = world.run(&first).await.unwrap();
+    assert_eq!(paid.succeeded, 150_000, "{paid:?}");
+    let again = other(&world, &first, "again");
+    let started = std::time::Instant::now();
+    let bill = world.sim.bill_usd_nanos();
+    let report = world.run(&again).await.unwrap();
+    assert_eq!((report.ending, report.succeeded, report.cached, report.duplicates), (Ending::Finished, 150_000, 135_000, 15_000), "{report:?}");
+    assert_eq!(report.naive, paid.naive);
+    balanced(&world, &report, bill);
+    let rows = rows(&again);
+    assert!(rows.iter().enumerate().all(|(place, row)| row["id"] == format!("r{place}") && row["_status"] == "succeeded"));
+    assert!(started.elapsed().as_secs() < 60);
+}

@@ -90,3 +90,68 @@ async fn faults_of_the_sync_lane_lose_no_item() {
         assert!(report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0, "{fault}: {} <= {bill} <= + {}", report.spent, report.in_doubt);
     }
 }
+
+/// The worst case of this job is far above its budget: it runs in waves, and never passes the cap.
+#[tokio::test]
+async fn a_job_larger_than_its_budget_runs_in_waves() {
+    for lane in [Lane::Batch, Lane::Sync] {
+        let world = World::new(fast()).await;
+        let mut spec = world.spec(&world.reviews(400), lane);
+        spec.run.budget = Some(UsdNanos::parse("0.012").unwrap());
+        let report = world.run(&spec).await.unwrap();
+        assert_eq!((report.ending, report.succeeded), (Ending::Finished, 400), "{lane}: {report:?}");
+        assert!(report.spent <= UsdNanos::parse("0.012").unwrap());
+        assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_budget_below_the_plan_is_refused_before_anything_is_sent() {
+    let world = World::new(fast()).await;
+    let mut spec = world.spec(&world.reviews(400), Lane::Batch);
+    spec.run.budget = Some(UsdNanos(1_000));
+    let error = world.run(&spec).await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("budget-too-small", 3));
+    assert_eq!(world.sim.bill_usd_nanos(), 0);
+}
+
+/// Dropping the run between two steps is a crash that leaves the files as they are.
+async fn dropped_anywhere(lane: Lane, config: SimConfig, first_ms: u64) {
+    let world = World::new(config).await;
+    let spec = world.spec(&world.reviews(200), lane);
+    let mut patience = std::time::Duration::from_millis(first_ms);
+    let mut crashes = 0;
+    let report = loop {
+        match tokio::time::timeout(patience, world.run(&spec)).await {
+            Ok(report) => break report.unwrap(),
+            Err(_) => {
+                crashes += 1;
+                patience += std::time::Duration::from_millis(first_ms + 13);
+            }
+        }
+        assert!(crashes < 200, "{lane}: no progress");
+    };
+    let heard = world.ear.heard.lock().unwrap().clone();
+    assert_eq!((report.ending, report.succeeded, report.open), (Ending::Finished, 200, 0), "{lane} {first_ms} after {crashes} crashes: {report:?} {heard:?}");
+    assert_eq!(world.rows().len(), 200);
+    let bill = i64::try_from(world.sim.bill_usd_nanos()).unwrap();
+    assert!(report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0, "{lane} {first_ms}: {} <= {bill} <= {}", report.spent.0, report.in_doubt.0);
+    if lane == Lane::Batch {
+        // The canary is the one call of a batch job, so it is the one thing that may be paid twice (W3).
+        assert!(world.sim.bill_json().contains("\"requests_batch\":179") || world.sim.bill_json().contains("\"requests_batch\":180"), "{}", world.sim.bill_json());
+    }
+}
+
+#[tokio::test]
+async fn a_batch_run_dropped_anywhere_pays_no_batch_twice() {
+    for first_ms in [3, 10, 25, 60] {
+        dropped_anywhere(Lane::Batch, fast(), first_ms).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sync_run_dropped_anywhere_stays_within_its_doubt() {
+    for first_ms in [3, 10, 25] {
+        dropped_anywhere(Lane::Sync, SimConfig { latency_ms: 5.0, ..fast() }, first_ms).await;
+    }
+}
