@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, Settings};
-use bulkrate_provider::{ChatEndpoint, ProxyFrom, Secret};
+use bulkrate_provider::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret};
 use sha2::{Digest as _, Sha256};
 
 use super::AppError;
@@ -45,9 +45,19 @@ pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
 
 /// Every account a job may use. Sends nothing.
 pub fn open(provider: &Provider, connections_max: u32, env: Env<'_>) -> Result<Vec<Account>, AppError> {
+    open_with(provider, connections_max, RetryPolicy::default(), env)
+}
+
+/// As [`open`], with another patience for free calls.
+pub fn open_with(
+    provider: &Provider,
+    connections_max: u32,
+    retry: RetryPolicy,
+    env: Env<'_>,
+) -> Result<Vec<Account>, AppError> {
     let key_env = provider.key_env.clone().unwrap_or_else(|| KEY_ENV.to_owned());
     let key = env(&key_env).unwrap_or_default();
-    let settings = settings(provider, &key, connections_max);
+    let settings = bulkrate_provider::Settings { retry, ..settings(provider, &key, connections_max) };
     let base = provider.base_url.as_deref();
     let custom = base.is_some();
     let names = std::iter::once("openai").chain(COMPATIBLE.into_iter().filter(|_| custom));

@@ -1,9 +1,11 @@
 //! `doctor`: free checks of everything a job needs. Each line says what is so and what to do about it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_engine::settings::Account;
+use bulkrate_provider::RetryPolicy;
 use serde::Serialize;
 
 use super::accounts::{self, process_env};
@@ -16,6 +18,14 @@ use crate::report::{out, words};
 
 /// More than this between the clocks makes deadlines and daily caps wrong.
 const SKEW_MAX_S: i64 = 60;
+
+/// A person waits for the answer: one more try, not six.
+const PATIENCE: RetryPolicy = RetryPolicy {
+    tries: 2,
+    wait_min: Duration::from_millis(200),
+    wait_max: Duration::from_secs(1),
+    try_timeout: Duration::from_secs(10),
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,7 +61,7 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     let defaults = Defaults::load()?;
     let provider = accounts::with_env(args.provider.layer(), Provider::default(), &process_env);
     let catalogue = accounts::catalogue(shared.prices.as_deref().or(defaults.prices.as_deref()))?;
-    let account = accounts::open(&provider, 1, &process_env)?.into_iter().next();
+    let account = accounts::open_with(&provider, 1, PATIENCE, &process_env)?.into_iter().next();
     let mut found = vec![state(&state_dir(shared, &defaults))];
     found.push(match catalogue.stale_days(today()) {
         Some(days) => Finding::warning(
