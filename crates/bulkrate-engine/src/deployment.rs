@@ -118,7 +118,7 @@ fn refused(error: ResolveError, name: &str) -> EngineError {
         ResolveError::Retired { name, date, successor } => EngineError::RetiredModel { model: name, date: date.to_string(), successor },
         ResolveError::Unknown { nearest, .. } => EngineError::UnknownModel { model: name.to_owned(), nearest },
         ResolveError::Ambiguous { choices, .. } => EngineError::UnknownModel { model: name.to_owned(), nearest: choices },
-        other => EngineError::BadSpec { code: "model-unknown", what: format!("model `{name}`"), why: other.to_string() },
+        other => EngineError::BadSpec { code: "unknown-model", what: format!("model `{name}`"), why: other.to_string() },
     }
 }
 

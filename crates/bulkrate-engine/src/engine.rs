@@ -16,7 +16,7 @@ use bulkrate_core::request::CacheMode;
 use bulkrate_core::retry::Ladder;
 use bulkrate_io::Source;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{By, Fate, JobRow, JobState, LedgerKind, LedgerQuery, NewJob, Outcome, Place, SqliteReader, SqliteStore, Store, Tx, Via, View, Writer};
+use bulkrate_store::{By, Fate, JobRow, JobState, LedgerKind, LedgerQuery, NewJob, Outcome, Place, SqliteReader, SqliteStore, Store, StoreError, Tx, Via, View, Writer};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -49,6 +49,8 @@ pub struct Engine {
     inst: String,
     epoch: u64,
     clock: Clock,
+    /// A state directory that goes away with the engine.
+    aside: Option<tempfile::TempDir>,
 }
 
 /// A job whose source is read and checked.
@@ -72,7 +74,21 @@ impl Engine {
         let inst = short_id(&Sha256::digest(rng.next_u64().to_be_bytes()).into(), 16);
         let store = SqliteStore::open(&settings.state_dir, &inst, clock.row_ms())?;
         let (inst, epoch) = (store.inst().to_owned(), store.epoch());
-        Ok(Self { writer: Writer::spawn(Box::new(store))?, settings, inst, epoch, clock })
+        Ok(Self { writer: Writer::spawn(Box::new(store))?, settings, inst, epoch, clock, aside: None })
+    }
+
+    /// As [`Self::open`], for [`Self::plan`] alone: beside a running engine it works in a directory of its own, and then
+    /// knows nothing of earlier jobs.
+    pub fn open_to_plan(settings: Settings) -> Result<Self, EngineError> {
+        match Self::open(settings.clone()) {
+            Err(EngineError::Store(StoreError::Locked { .. })) => {
+                let aside = tempfile::tempdir().map_err(io_error("could not create", Path::new("a temporary directory")))?;
+                let mut engine = Self::open(Settings { state_dir: aside.path().to_owned(), ..settings })?;
+                engine.aside = Some(aside);
+                Ok(engine)
+            }
+            other => other,
+        }
     }
 
     fn reader(&self) -> Result<SqliteReader, EngineError> {
@@ -83,16 +99,17 @@ impl Engine {
         self.writer.with(query).map_err(|error| crate::error::stored(&error))
     }
 
-    /// What the job would cost and how long it would take. Reads and checks the whole source; sends nothing.
-    pub fn plan(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
+    /// What the job would cost and how long it would take. Reads and checks the whole source; the only calls are free ones
+    /// (a custom base URL is asked whether it has a batch API). A job that was not there before is not there afterwards.
+    pub async fn plan(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
         let prepared = self.prepare(spec, observer)?;
-        self.plan_of(&prepared)
-    }
-
-    /// As [`Self::plan`], after asking a custom base URL whether it has a batch API (free calls).
-    pub async fn plan_async(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
-        let prepared = self.prepare(spec, observer)?;
-        self.probed_plan(&prepared).await
+        let plan = self.probed_plan(&prepared).await;
+        if !prepared.resumed {
+            let (no, dir) = (prepared.row.no, JobDir::of(&self.settings.state_dir, &prepared.row.id));
+            self.with(move |store| store.delete_job(no))?;
+            std::fs::remove_dir_all(&dir.0).map_err(io_error("could not remove", &dir.0))?;
+        }
+        plan
     }
 
     /// Runs a job, or goes on with it if it is there already. `confirm` is asked once, after the plan is told.

@@ -16,7 +16,7 @@ use crate::spec::{JobSpec, RunSpec};
 /// Typical time of a batch, for the plan; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
 /// A call's latency and places, assumed for the plan while nothing is known.
-const CALL_SECONDS: u64 = 2;
+const CALL_SECONDS: u32 = 2;
 
 /// What a plan is made from.
 #[derive(Debug)]
@@ -131,8 +131,8 @@ fn seconds(run: &RunSpec, lane: Lane, requests: u64) -> u64 {
         Lane::Batch => BATCH_SECONDS,
         Lane::Flex | Lane::Sync => {
             let paced = run.rpm.map_or(0, |rpm| requests.saturating_mul(60) / rpm.max(1));
-            let placed = requests.saturating_mul(CALL_SECONDS).div_ceil(u64::from(run.concurrency_max).clamp(1, 200));
-            paced.max(placed).max(CALL_SECONDS.min(requests))
+            let placed = requests.saturating_mul(u64::from(CALL_SECONDS)).div_ceil(u64::from(run.concurrency_max).clamp(1, 200));
+            paced.max(placed).max(u64::from(CALL_SECONDS).min(requests))
         }
     }
 }
@@ -151,7 +151,9 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
     let available = |lane: Lane| find(lane).is_some_and(|plan| plan.unavailable.is_none());
     let price = |lane: Lane| find(lane).filter(|plan| plan.unavailable.is_none()).map(|plan| plan.expected);
     let run = &facts.spec.run;
-    let rate = run.rpm.map_or(0.0, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
+    // Nothing learned yet: what the plan's own seconds assume.
+    let assumed = f64::from(run.concurrency_max.clamp(1, 200)) / f64::from(CALL_SECONDS);
+    let rate = run.rpm.map_or(assumed, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
     let (lane, why) = choose_lane(&LaneChoice {
         now_us: facts.now_us,
         deadline_us: run.deadline_ms.map(|ms| facts.created_ms.saturating_add(ms).saturating_mul(1_000)),

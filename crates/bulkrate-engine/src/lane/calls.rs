@@ -51,6 +51,8 @@ struct Gate {
     pacer: Pacer,
     concurrency: Concurrency,
     known: bool,
+    /// Calls in a row that could not be sent at all.
+    unreachable: u32,
 }
 
 /// The lane's own state; everything else is the job's.
@@ -88,6 +90,7 @@ pub(crate) async fn run(job: Rc<Job>) {
         pacer: Pacer::new(Limits { rpm: run.rpm, tpm: run.tpm }),
         concurrency: Concurrency::new(run.concurrency_max),
         known: run.rpm.is_some() || run.tpm.is_some(),
+        unreachable: 0,
     };
     let gates = job.deployments.iter().map(|_| gate()).collect();
     let mut calls = Calls {
@@ -361,13 +364,26 @@ impl Calls {
         let place = results.place();
         match result {
             Ok(reply) => {
+                self.gates[flight.ready.deployment].unreachable = 0;
                 let api = &job.deployments[flight.ready.deployment].account.api;
                 let reading = api.wire().read(flight.ready.kind, &reply);
                 let output_tokens = job.land(landing, &reading, place, results.buffer());
                 self.learn(flight, &reading, &reply, now_us, output_tokens);
             }
+            Err(CallError::NotSent { origin, why }) => {
+                let gate = &mut self.gates[flight.ready.deployment];
+                gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, Signal::Overloaded);
+                gate.unreachable += 1;
+                let first = gate.unreachable == 1;
+                let most_us = (500_000_u64 << gate.unreachable.min(7)).min(60_000_000);
+                let message = format!("could not reach `{origin}`: {why}");
+                job.land_unsent(landing, &message, most_us / 2 + job.random() % (most_us / 2), place, results.buffer());
+                if first {
+                    job.alert("provider-unreachable", &format!("{message}; waiting for it to come back, nothing is lost"));
+                }
+            }
             Err(error) => {
-                let failure = unanswered(error);
+                let failure = unanswered(&error);
                 let gate = &mut self.gates[flight.ready.deployment];
                 let signal = if failure.class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
                 gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, signal);
@@ -467,15 +483,8 @@ impl Calls {
     }
 }
 
-/// A call without a reply: surely unsent and unpaid, or in window W3.
-fn unanswered(error: CallError) -> Failure {
-    match error {
-        CallError::NotSent { .. } => {
-            Failure { class: FailureClass::Transient, message: error.to_string(), provider_code: Some("unreachable".to_owned()), wait_ms: None, maybe_paid: false }
-        }
-        CallError::NoAnswer { timeout, .. } => {
-            let class = if timeout { FailureClass::Timeout } else { FailureClass::Transient };
-            Failure { class, message: error.to_string(), provider_code: None, wait_ms: None, maybe_paid: true }
-        }
-    }
+/// A call that may have arrived and was not answered: window W3.
+fn unanswered(error: &CallError) -> Failure {
+    let class = if matches!(error, CallError::NoAnswer { timeout: true, .. }) { FailureClass::Timeout } else { FailureClass::Transient };
+    Failure { class, message: error.to_string(), provider_code: None, wait_ms: None, maybe_paid: true }
 }

@@ -323,6 +323,41 @@ impl Job {
         true
     }
 
+    /// A call that never left this host: surely unpaid, no attempt, and tried again when the provider may be back.
+    pub(crate) fn land_unsent(&self, landing: Landing<'_>, message: &str, wait_us: u64, place: Place, out: &mut Vec<u8>) {
+        let receipt = Receipt::default();
+        let class = FailureClass::Transient;
+        if !self.book(landing, &receipt, outcome(landing, &receipt, Some(class), Fate::Retry, false, place)) {
+            return;
+        }
+        let model = &self.deployments[landing.ready.deployment].model;
+        write_bad(self.frame(landing, model, UsdNanos::ZERO, None), class, message, Some("not_sent"), None, out);
+        let retry = Retry { due_us: self.clock.us() + wait_us, ordinal: landing.ready.ordinal, lane: landing.lane };
+        self.state.borrow_mut().queue(retry);
+    }
+
+    /// A call of an earlier process that was never answered (window W3). It is no attempt of the item: the fault was ours.
+    /// Its bound is doubt from now on, which bounds how often this can happen.
+    pub(crate) fn land_lost(&self, landing: Landing<'_>, place: Place, out: &mut Vec<u8>) {
+        let resend = self.spec.run.sync_doubt == SyncDoubt::Resend;
+        let class = if resend { FailureClass::Transient } else { FailureClass::MaybePaidUnresolved };
+        let receipt = Receipt { doubt: true, ..Receipt::default() };
+        let fate = if resend { Fate::Retry } else { Fate::Final };
+        if !self.book(landing, &receipt, outcome(landing, &receipt, Some(class), fate, false, place)) {
+            return;
+        }
+        let model = &self.deployments[landing.ready.deployment].model;
+        let frame = self.frame(landing, model, UsdNanos::ZERO, None);
+        write_bad(frame, class, "the process ended while the call was under way; it may have been paid", None, None, out);
+        let mut state = self.state.borrow_mut();
+        if resend {
+            let ordinal = landing.ready.ordinal;
+            state.queue(Retry { due_us: 0, ordinal, lane: landing.lane });
+        } else {
+            state.tally.failed += 1 + u64::from(state.followers.get(&landing.ready.ordinal).copied().unwrap_or(0));
+        }
+    }
+
     /// A leased item whose line the batch did not bring.
     pub(crate) fn land_missing(&self, landing: Landing<'_>, class: FailureClass, maybe_paid: bool, message: &str, place: Place, out: &mut Vec<u8>) {
         let failure = Failure { class, message: message.to_owned(), provider_code: None, wait_ms: None, maybe_paid };

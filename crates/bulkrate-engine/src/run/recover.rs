@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
@@ -110,7 +109,9 @@ impl Recovered {
                     _ => Lane::Sync,
                 };
                 let trouble = self.trouble.entry(outcome.ordinal).or_default();
-                trouble.attempts.record(lane, class.unwrap_or(FailureClass::Transient));
+                if outcome.counted || class.is_some_and(|class| !class.counts_as_attempt()) {
+                    trouble.attempts.record(lane, class.unwrap_or(FailureClass::Transient));
+                }
                 trouble.cut = class == Some(FailureClass::Truncated);
             }
             (Fate::Revive, _) => {
@@ -169,16 +170,9 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
         };
-        let failure = Failure {
-            class: FailureClass::Transient,
-            message: "the process ended while the call was under way; it may have been paid".to_owned(),
-            provider_code: None,
-            wait_ms: None,
-            maybe_paid: true,
-        };
         let mut results = job.results.borrow_mut();
         let place = results.place();
-        job.land(Landing { ready: &ready, lane, sub: None }, &bulkrate_core::answer::Reading::Failure(failure), place, results.buffer());
+        job.land_lost(Landing { ready: &ready, lane, sub: None }, place, results.buffer());
         count += 1;
     }
     job.settle_pending()?;

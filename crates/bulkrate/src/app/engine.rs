@@ -55,7 +55,7 @@ fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Resu
 }
 
 pub(super) fn plan(settings: Settings, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, AppError> {
-    Ok(Engine::open(settings)?.plan(spec, observer)?)
+    on_this_thread(async { Box::pin(Engine::open_to_plan(settings)?.plan(spec, observer)).await })
 }
 
 pub(super) fn run(
