@@ -1,6 +1,7 @@
 //! One page per error code, one code per page.
 //!
-//! The convention: an error type names its codes as string literals in `fn code(&self) -> &'static str`, and
+//! The convention: an error type names its codes as string literals in `fn code(&self) -> &'static str` (or a helper
+//! `..._code(error)`), or where the error or alert is made (`code: "..."`, `.alert("..."`), and
 //! `docs/errors/<code>.md` explains it. The simulator's codes are OpenAI's and have no pages of ours.
 
 use super::{Findings, SourceFile};
@@ -54,7 +55,7 @@ fn page_code(path: &str) -> Option<&str> {
 fn codes_in(text: &str) -> Vec<(usize, String)> {
     let mut codes = Vec::new();
     let mut rest_at = 0;
-    while let Some(start) = text[rest_at..].find("fn code(&self) -> &'static str").map(|at| at + rest_at) {
+    while let Some(start) = next_function(&text[rest_at..]).map(|at| at + rest_at) {
         let Some(open) = text[start..].find('{').map(|at| at + start) else { break };
         let end = open + block_len(&text[open..]);
         for (at, line) in text[open..end].lines().enumerate() {
@@ -66,7 +67,25 @@ fn codes_in(text: &str) -> Vec<(usize, String)> {
         }
         rest_at = end;
     }
+    for (at, line) in text.lines().enumerate() {
+        codes.extend(INLINE.iter().filter_map(|lead| {
+            let rest = &line[line.find(lead)? + lead.len()..];
+            let code = &rest[..rest.find('"')?];
+            let kebab = code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit());
+            (kebab && !code.is_empty()).then(|| (at + 1, code.to_owned()))
+        }));
+    }
     codes
+}
+
+/// Codes given where an error or an alert is made.
+const INLINE: [&str; 2] = ["code: \"", ".alert(\""];
+
+/// The next function whose literals are codes: `code(&self)`, or a helper such as `item_code(error)`.
+fn next_function(text: &str) -> Option<usize> {
+    let own = text.find("fn code(&self) -> &'static str");
+    let helper = text.find("_code(error: ").and_then(|at| text[..at].rfind("fn ").filter(|start| !text[*start..at].contains('\n')));
+    own.into_iter().chain(helper).min()
 }
 
 /// Bytes up to the brace that closes the first one. Codes hold no braces, so strings need no care.
