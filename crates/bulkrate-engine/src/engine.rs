@@ -102,7 +102,7 @@ impl Engine {
     /// What the job would cost and how long it would take. Reads and checks the whole source; the only calls are free ones
     /// (a custom base URL is asked whether it has a batch API). A job that was not there before is not there afterwards.
     pub async fn plan(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
-        let prepared = self.prepare(spec, observer)?;
+        let prepared = self.prepare(spec, observer, false)?;
         let plan = self.probed_plan(&prepared).await;
         if !prepared.resumed {
             let (no, dir) = (prepared.row.no, JobDir::of(&self.settings.state_dir, &prepared.row.id));
@@ -114,7 +114,7 @@ impl Engine {
 
     /// Runs a job, or goes on with it if it is there already. `confirm` is asked once, after the plan is told.
     pub async fn run(&self, spec: &JobSpec, confirm: &dyn Fn(&Plan) -> bool, observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
-        let prepared = self.prepare(spec, &*observer)?;
+        let prepared = self.prepare(spec, &*observer, true)?;
         let plan = self.probed_plan(&prepared).await?;
         observer.event(&Event::Planned { plan: &plan });
         admit(&prepared.spec, &plan)?;
@@ -171,7 +171,9 @@ impl Engine {
     }
 
     /// Finds the job in the state directory, or reads its source and makes it.
-    fn prepare(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Prepared, EngineError> {
+    ///
+    /// What is only planned (`keep` is false) stays in preparation and books nothing, as the ledger outlives its job.
+    fn prepare(&self, spec: &JobSpec, observer: &dyn Observer, keep: bool) -> Result<Prepared, EngineError> {
         let mut spec = spec.clone();
         check_sink(&spec)?;
         Deployment::of_job(&self.settings, &spec, self.today())?;
@@ -204,7 +206,7 @@ impl Engine {
             std::fs::rename(spool, dir.spool()).map_err(io_error("could not move", spool))?;
         }
         let source_path = spec.source.path.clone().unwrap_or_else(|| dir.spool());
-        match self.pass(&spec, no, &dir, &source_path, observer) {
+        match self.pass(&spec, no, &dir, &source_path, observer, keep) {
             Ok((checkpoint, deployments)) => {
                 let row = self.reader()?.job(no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
                 Ok(Prepared { row, spec, checkpoint, deployments, resumed: false })
@@ -240,7 +242,7 @@ impl Engine {
         Ok(Some(path))
     }
 
-    fn pass(&self, spec: &JobSpec, no: u32, dir: &JobDir, path: &Path, observer: &dyn Observer) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
+    fn pass(&self, spec: &JobSpec, no: u32, dir: &JobDir, path: &Path, observer: &dyn Observer, keep: bool) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
         let mut options = crate::deliver::source_options(&spec.source, spec.source.limit)?;
         options.input = bulkrate_io::Input::File(path.to_owned());
         let shape = {
@@ -268,9 +270,11 @@ impl Engine {
             observer.event(&Event::Note { message: note });
         }
         let mut tx = Tx::new(no);
-        tx.ledger = reused.ledger;
+        if keep {
+            tx.ledger = reused.ledger;
+            tx.job_state = Some(JobState::Running);
+        }
         tx.checkpoint = Some(to_json(&checkpoint)?);
-        tx.job_state = Some(JobState::Running);
         tx.at_ms = Some(self.clock.row_ms());
         self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
         Ok((checkpoint, deployments))

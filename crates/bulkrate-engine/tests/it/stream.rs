@@ -155,12 +155,12 @@ async fn a_custom_base_url_is_asked_for_its_batch_api() {
         format!("http://{}/v1", listener.local_addr().unwrap())
     };
     spec.run.lane = None;
-    let plan = engine(nowhere).plan_async(&spec, &*world.ear).await.unwrap();
+    let plan = engine(nowhere).plan(&spec, &*world.ear).await.unwrap();
     assert!(unavailable(&plan).is_some(), "{plan:?}");
     assert!(plan.warnings.iter().any(|warning| warning.contains("batch API")), "{:?}", plan.warnings);
 
     let asked = engine(world.sim.base_url());
-    let plan = asked.plan_async(&spec, &*world.ear).await.unwrap();
+    let plan = asked.plan(&spec, &*world.ear).await.unwrap();
     assert_eq!(unavailable(&plan), None, "{plan:?}");
     drop(asked);
     spec.run.lane = Some(Lane::Batch);
