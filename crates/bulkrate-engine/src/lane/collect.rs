@@ -26,6 +26,8 @@ const CHUNK: usize = 1_000;
 const LINE_BYTES_MAX: usize = 32 << 20;
 /// A batch that says it completed may show its output file a little later.
 const LATE_FILE_TRIES: u32 = 5;
+/// A file that is missing or damaged is downloaded so often again: that is free, and its items are paid for.
+const READ_AGAIN_MAX: u32 = 3;
 
 /// Downloads what an ended batch left and lands it.
 pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
@@ -39,11 +41,31 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
     }
     let mut results = Results::open(&dir.results(), planned.submission.segment, job.last_place(planned.submission.segment)?)?;
     let (output, errors) = (planned.submission.remote_output.clone(), planned.submission.remote_errors.clone());
-    if fetch(job, api, output.as_deref(), &dir.output()).await? {
-        land_file(job, planned, &dir.output(), true, &mut results).await?;
+    // Lines that landed, by their place in the batch: a file that is read again changes nothing there.
+    let mut landed: Vec<bool> = planned.items.iter().map(|ready| !job.is_open(ready)).collect();
+    // What an earlier run found unreadable is not on record.
+    let resumed = planned.submission.output_cursor > 0 || planned.submission.error_cursor > 0;
+    for again in 0..=READ_AGAIN_MAX {
+        let mut damaged = resumed && again == 0;
+        for (file, path, is_output) in [(&output, dir.output(), true), (&errors, dir.errors(), false)] {
+            let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
+            if again > 0 {
+                reread(planned, is_output);
+            }
+            if fetch(job, api, file, &path, again > 0).await? {
+                damaged |= land_file(job, planned, &path, is_output, &mut results, &mut landed, again == 0).await?;
+            } else {
+                damaged = true;
+            }
+        }
+        if !damaged || again == READ_AGAIN_MAX || landed.iter().all(|landed| *landed) || job.stop.is_detaching() {
+            break;
+        }
+        job.tell(&Event::Note { message: &format!("the results of batch {} are missing or damaged in part; downloading them again", planned.submission.sub) });
+        tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await;
     }
-    if fetch(job, api, errors.as_deref(), &dir.errors()).await? {
-        land_file(job, planned, &dir.errors(), false, &mut results).await?;
+    if job.stop.is_detaching() && !landed.iter().all(|landed| *landed) {
+        return Ok(()); // what is missing may come with the next run
     }
     settle(job, planned, &mut results).await?;
     if !job.spec.run.keep_remote {
@@ -75,12 +97,19 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
     }
 }
 
-/// Whether there is such a file, on disk and whole.
-async fn fetch(job: &Rc<Job>, api: &dyn BatchApi, file: Option<&str>, to: &Path) -> Result<bool, EngineError> {
-    if to.exists() {
+fn reread(planned: &mut Planned, output: bool) {
+    if output {
+        planned.submission.output_cursor = 0;
+    } else {
+        planned.submission.error_cursor = 0;
+    }
+}
+
+/// Whether there is such a file, on disk and whole. `again`: it is downloaded although it lies here.
+async fn fetch(job: &Rc<Job>, api: &dyn BatchApi, file: &str, to: &Path, again: bool) -> Result<bool, EngineError> {
+    if !again && to.exists() {
         return Ok(true); // downloads appear under their name only when whole
     }
-    let Some(file) = file.filter(|file| !file.is_empty()) else { return Ok(false) };
     loop {
         match api.download(file, to).await {
             Ok(found) => return Ok(found.is_some()),
@@ -93,15 +122,16 @@ async fn fetch(job: &Rc<Job>, api: &dyn BatchApi, file: Option<&str>, to: &Path)
     }
 }
 
-/// Lands one file in commits of a thousand lines, from where the last commit stopped.
-async fn land_file(job: &Rc<Job>, planned: &mut Planned, path: &Path, output: bool, results: &mut Results) -> Result<(), EngineError> {
+/// Lands one file in commits of a thousand lines, from where the last commit stopped. True: it is damaged, lines of it
+/// cannot be read or it has none.
+async fn land_file(job: &Rc<Job>, planned: &mut Planned, path: &Path, output: bool, results: &mut Results, landed: &mut [bool], first: bool) -> Result<bool, EngineError> {
     let mut cursor = if output { planned.submission.output_cursor } else { planned.submission.error_cursor };
     let mut file = File::open(path).map_err(io_error("could not open", path))?;
     file.seek(SeekFrom::Start(cursor)).map_err(io_error("could not seek in", path))?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let mut line = Vec::new();
     let mut lines = 0;
-    let mut strange: u64 = 0;
+    let (mut strange, mut unreadable): (u64, u64) = (0, 0);
     loop {
         line.clear();
         let read = reader.read_until(b'\n', &mut line).map_err(io_error("could not read", path))?;
@@ -109,38 +139,50 @@ async fn land_file(job: &Rc<Job>, planned: &mut Planned, path: &Path, output: bo
             break;
         }
         cursor += read as u64;
-        if !land_line(job, planned, &line, results) {
-            strange += 1;
+        match land_line(job, planned, &line, results, landed) {
+            Line::Fine => {}
+            Line::Strange => strange += 1,
+            Line::Unreadable => unreadable += 1,
         }
         lines += 1;
         if lines % CHUNK == 0 {
             commit_chunk(job, planned, output, cursor, results, Urgency::Landing).await?;
         }
     }
-    if strange > 0 {
-        job.alert("batch-anomaly", &format!("{strange} lines of {} belong to no item of the batch or came twice; they are kept in the file", path.display()));
+    if first && strange + unreadable > 0 {
+        job.alert("batch-anomaly", &format!("{strange} lines of {} belong to no item of the batch or came twice, and {unreadable} cannot be read; they are kept in the file", path.display()));
     }
-    commit_chunk(job, planned, output, cursor, results, Urgency::Now).await
+    commit_chunk(job, planned, output, cursor, results, Urgency::Now).await?;
+    Ok(unreadable > 0 || cursor == 0)
 }
 
-/// False: the line is none of ours, or came twice.
-fn land_line(job: &Rc<Job>, planned: &Planned, line: &[u8], results: &mut Results) -> bool {
+/// What a line of a result file was.
+enum Line {
+    Fine,
+    /// None of ours, or it came twice.
+    Strange,
+    Unreadable,
+}
+
+fn land_line(job: &Rc<Job>, planned: &Planned, line: &[u8], results: &mut Results, landed: &mut [bool]) -> Line {
     let text = line.trim_ascii();
     if text.is_empty() {
-        return true;
+        return Line::Fine;
     }
     if text.len() > LINE_BYTES_MAX {
-        return false;
+        return Line::Unreadable;
     }
     let deployment = planned.items.first().map_or(0, |ready| ready.deployment);
     let wire = job.deployments[deployment].account.api.wire();
-    let Ok(found) = wire.read_line(planned.kind, text) else { return false };
-    let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == planned.submission.sub);
-    let Some(ready) = ours.and_then(|id| planned.items.get(id.seq as usize)) else { return false };
-    let before = results.place();
+    let Ok(found) = wire.read_line(planned.kind, text) else { return Line::Unreadable };
+    let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == planned.submission.sub).map(|id| id.seq as usize);
+    let Some((seq, ready)) = ours.and_then(|seq| Some((seq, planned.items.get(seq)?))) else { return Line::Strange };
+    if std::mem::replace(&mut landed[seq], true) {
+        return Line::Strange;
+    }
     let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub) };
-    job.land(landing, &found.reading, before, results.buffer());
-    results.place() != before
+    job.land(landing, &found.reading, results.place(), results.buffer());
+    Line::Fine
 }
 
 async fn commit_chunk(job: &Rc<Job>, planned: &mut Planned, output: bool, cursor: u64, results: &mut Results, urgency: Urgency) -> Result<(), EngineError> {

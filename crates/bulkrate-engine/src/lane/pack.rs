@@ -86,7 +86,11 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
             Took::Closed => break,
         }
     }
-    let Some(draft) = draft.filter(|draft| !draft.items.is_empty()) else { return Ok(None) };
+    let Some(draft) = draft.filter(|draft| !draft.items.is_empty()) else {
+        // Opened for an item that did not fit the budget: packing is tried again and again, so nothing may be left.
+        drop(std::fs::remove_dir_all(&dir.0));
+        return Ok(None);
+    };
     draft.finish(job, sub, &dir).await.map(Some)
 }
 

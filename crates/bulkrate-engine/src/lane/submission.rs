@@ -22,6 +22,9 @@ use crate::event::{BatchLine, Event};
 use crate::run::job::{Halt, Job, Retry};
 use crate::run::ledger::At;
 
+/// A batch counts as lost when the provider denies it so often in a row.
+const UNKNOWN_POLLS: u32 = 4;
+
 /// What the next step is.
 enum Step {
     Go,
@@ -97,6 +100,13 @@ async fn upload(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
             planned.submission.remote_input = Some(file);
             save(job, &mut planned.submission, SubmissionState::Staged).await?;
             Ok(Step::Go)
+        }
+        // The file stays staged here, however long the provider is away: packing it anew would only fill the disk.
+        Err(error) if error.failure.class.verdict() == Verdict::RetryLater && !job.is_closing() => {
+            job.tell(&Event::Note { message: &format!("uploading the input of batch {sub}: {error}; trying again") });
+            let pause_ms = error.failure.wait_ms.unwrap_or(0).max(job.spec.run.poll_min_ms.min(60_000));
+            wait(job, pause_ms + job.random() % (pause_ms / 10 + 1)).await;
+            Ok(if job.stop.is_detaching() { Step::Done } else { Step::Go })
         }
         Err(error) => refused(job, planned, &error.failure, &format!("uploading the input of batch {sub}: {error}")).await,
     }
@@ -202,7 +212,7 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
     let provider = api(job, planned)?;
     let api = batches(&*provider, planned)?;
     let pace = PollPace { min_ms: job.spec.run.poll_min_ms, max_ms: job.spec.run.poll_max_ms };
-    let mut polls = 0;
+    let (mut polls, mut unknown) = (0, 0);
     loop {
         wait(job, pace.wait_ms(polls, job.random())).await;
         if job.stop.is_detaching() {
@@ -213,6 +223,11 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
         let id = planned.submission.remote_batch.clone().unwrap_or_default();
         let remote = match api.poll(&id).await {
             Ok(Some(remote)) => remote,
+            Ok(None) if unknown + 1 < UNKNOWN_POLLS => {
+                unknown += 1;
+                job.tell(&Event::Note { message: &format!("batch {id} is unknown to the provider; asking again before it counts as lost") });
+                continue;
+            }
             Ok(None) => return vanished(job, planned).await,
             Err(error) if error.failure.class.verdict() == Verdict::HaltJob => {
                 job.state.borrow_mut().halted.get_or_insert(Halt { class: error.failure.class, message: error.to_string() });
@@ -223,6 +238,7 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
                 continue;
             }
         };
+        unknown = 0;
         note_remote(&mut planned.submission, &remote);
         job.show_batch(&planned.submission);
         match remote.phase {
