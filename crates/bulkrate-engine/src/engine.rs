@@ -255,8 +255,7 @@ impl Engine {
         let mut pass = Pass::new(&self.settings, spec, no, dir, self.writer.clone(), &source, shape, self.today())?;
         let total = source.bytes_total();
         let mut told_us = self.clock.us();
-        loop {
-            let Some(row) = source.next()? else { break };
+        while let Some(row) = source.next()? {
             pass.record(&row)?;
             if pass.records() % 4_096 == 0 && self.clock.us() > told_us + 250_000 {
                 told_us = self.clock.us();

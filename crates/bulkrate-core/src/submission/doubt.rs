@@ -74,10 +74,10 @@ impl Doubt {
 
     #[must_use]
     pub fn step(&self, times: &DoubtTimes, now_ms: u64) -> DoubtStep {
-        if let (Some(first), Some(last)) = (self.clean_first_ms, self.clean_last_ms) {
-            if last.saturating_sub(first) >= times.agree_ms {
-                return DoubtStep::Absent;
-            }
+        if let (Some(first), Some(last)) = (self.clean_first_ms, self.clean_last_ms)
+            && last.saturating_sub(first) >= times.agree_ms
+        {
+            return DoubtStep::Absent;
         }
         if now_ms.saturating_sub(self.since_ms) >= times.deadline_ms {
             return DoubtStep::Unresolved;

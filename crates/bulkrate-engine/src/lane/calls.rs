@@ -51,8 +51,8 @@ struct Gate {
     pacer: Pacer,
     concurrency: Concurrency,
     known: bool,
-    /// Calls in a row that could not be sent at all.
-    unreachable: u32,
+    /// Since when no call could be sent at all.
+    unreachable_since_us: Option<u64>,
 }
 
 /// The lane's own state; everything else is the job's.
@@ -90,7 +90,7 @@ pub(crate) async fn run(job: Rc<Job>) {
         pacer: Pacer::new(Limits { rpm: run.rpm, tpm: run.tpm }),
         concurrency: Concurrency::new(run.concurrency_max),
         known: run.rpm.is_some() || run.tpm.is_some(),
-        unreachable: 0,
+        unreachable_since_us: None,
     };
     let gates = job.deployments.iter().map(|_| gate()).collect();
     let mut calls = Calls {
@@ -364,7 +364,7 @@ impl Calls {
         let place = results.place();
         match result {
             Ok(reply) => {
-                self.gates[flight.ready.deployment].unreachable = 0;
+                self.gates[flight.ready.deployment].unreachable_since_us = None;
                 let api = &job.deployments[flight.ready.deployment].account.api;
                 let reading = api.wire().read(flight.ready.kind, &reply);
                 let output_tokens = job.land(landing, &reading, place, results.buffer());
@@ -373,9 +373,10 @@ impl Calls {
             Err(CallError::NotSent { origin, why }) => {
                 let gate = &mut self.gates[flight.ready.deployment];
                 gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, Signal::Overloaded);
-                gate.unreachable += 1;
-                let first = gate.unreachable == 1;
-                let most_us = (500_000_u64 << gate.unreachable.min(7)).min(60_000_000);
+                let first = gate.unreachable_since_us.is_none();
+                // As long again as it has been away, however many calls have found that out: a short outage costs little.
+                let away_us = now_us - *gate.unreachable_since_us.get_or_insert(now_us);
+                let most_us = away_us.clamp(500_000, 60_000_000);
                 let message = format!("could not reach `{origin}`: {why}");
                 job.land_unsent(landing, &message, most_us / 2 + job.random() % (most_us / 2), place, results.buffer());
                 if first {

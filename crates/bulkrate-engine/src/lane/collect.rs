@@ -229,9 +229,10 @@ async fn settle(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> 
         job.land_missing(landing, class, maybe_paid, message, place, results.buffer());
     }
     let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
-    let mut state = job.state.borrow_mut();
-    state.enqueued_tokens = state.enqueued_tokens.saturating_sub(tokens);
-    drop(state);
+    {
+        let mut state = job.state.borrow_mut();
+        state.enqueued_tokens = state.enqueued_tokens.saturating_sub(tokens);
+    }
     planned.submission.settled_at_ms = Some(job.clock.row_ms());
     planned.submission.state = SubmissionState::Settled;
     planned.submission.epoch = job.epoch;

@@ -294,11 +294,11 @@ async fn failed(job: &Rc<Job>, planned: &mut Planned, remote: &RemoteBatch) -> R
     let text = told.map_or("the provider gave no reason", |error| error.message.as_str());
     let message = format!("batch {} was refused: {text}", remote.id);
     if code == "token_limit_exceeded" {
-        let learned = learned_limit(text);
-        let mut state = job.state.borrow_mut();
-        let others = state.enqueued_tokens;
-        state.enqueued_max = Some(learned.unwrap_or(others / 2).max(1));
-        drop(state);
+        {
+            let mut state = job.state.borrow_mut();
+            let others = state.enqueued_tokens;
+            state.enqueued_max = Some(learned_limit(text).unwrap_or(others / 2).max(1));
+        }
         let failure = Failure { class: FailureClass::RateLimited, message: message.clone(), provider_code: Some(code.to_owned()), wait_ms: None, maybe_paid: false };
         return refused(job, planned, &failure, &message).await;
     }

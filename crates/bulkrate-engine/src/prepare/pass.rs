@@ -121,10 +121,12 @@ pub(crate) struct Pass<'e> {
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
     tag_sets: TagSets,
-    done: (Sender<Result<(), Arc<StoreError>>>, Receiver<Result<(), Arc<StoreError>>>),
+    done: (Sender<Committed>, Receiver<Committed>),
     pending: usize,
     source_name: String,
 }
+
+type Committed = Result<(), Arc<StoreError>>;
 
 /// An append-only file with its buffer.
 #[derive(Debug)]
@@ -172,6 +174,7 @@ impl TagSets {
 }
 
 impl<'e> Pass<'e> {
+    #[allow(clippy::too_many_arguments, reason = "made once; each is a different thing")]
     pub(crate) fn new(settings: &'e Settings, spec: &'e JobSpec, job: u32, dir: &JobDir, writer: Writer, source: &Source, shape: Shape, today: Date) -> Result<Self, EngineError> {
         let columns = source.columns().to_vec();
         let draftsman = Draftsman::new(settings, spec, shape, &columns, today)?;

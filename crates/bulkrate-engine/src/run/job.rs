@@ -225,12 +225,12 @@ impl Job {
     /// What the answer to a request must be; schemas are compiled once.
     fn expectation(&self, draft: &Draft<'_>) -> Result<Arc<Expectation>, EngineError> {
         // Every record of a table is asked the same.
-        if self.shape == Shape::Table {
-            if let Some(known) = self.expectations.borrow().values().next() {
-                return Ok(Arc::clone(known));
-            }
+        if self.shape == Shape::Table
+            && let Some(known) = self.expectations.borrow().values().next()
+        {
+            return Ok(Arc::clone(known));
         }
-        let Draft::Unified(request) = draft else { return Ok(self.known("", || Ok(Expectation::Text))?) };
+        let Draft::Unified(request) = draft else { return self.known("", || Ok(Expectation::Text)) };
         let config = &request.generation_config;
         match request.kind {
             Kind::Embedding => self.known(&format!("embedding {:?}", config.dimensions), || Ok(Expectation::Embedding { dimensions: config.dimensions })),

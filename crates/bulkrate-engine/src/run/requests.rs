@@ -22,6 +22,8 @@ pub(crate) struct Requests {
     first: Ordinal,
     items: Vec<Option<Spot>>,
     bytes: Vec<u8>,
+    /// A line from before the chunk, as retries want them.
+    single: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,18 +52,31 @@ pub(crate) enum Draft<'a> {
 impl Requests {
     pub(crate) fn open(path: &Path, job: u32) -> Result<Self, EngineError> {
         let file = File::open(path).map_err(io_error("could not open", path))?;
-        Ok(Self { file, path: path.to_owned(), job, first: 0, items: Vec::new(), bytes: Vec::new() })
+        Ok(Self { file, path: path.to_owned(), job, first: 0, items: Vec::new(), bytes: Vec::new(), single: Vec::new() })
     }
 
-    /// The sealed line of a leader. Neighbours share one read.
+    /// The sealed line of a leader. Going forward neighbours share one read; going back reads that line alone.
     pub(crate) fn get(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
         let held = ordinal.checked_sub(self.first).is_some_and(|place| (place as usize) < self.items.len());
+        if !held && ordinal < self.first {
+            return self.single(reader, ordinal);
+        }
         if !held {
             self.load(reader, ordinal)?;
         }
         let spot = self.items.get((ordinal - self.first) as usize).copied().flatten();
         let spot = spot.ok_or_else(|| EngineError::Internal(format!("item {ordinal} has no request")))?;
         Ok(Sealed { line: &self.bytes[spot.start..spot.start + spot.len - 1], header_len: spot.header_len, tags: spot.tags })
+    }
+
+    fn single(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
+        let found = reader.item_chunk_of(self.job, ordinal)?.and_then(|chunk| chunk.get(ordinal));
+        let Some((offset, ItemRec::Leader { header_len, len, tags, .. })) = found else {
+            return Err(EngineError::Internal(format!("item {ordinal} has no request")));
+        };
+        self.single.resize(len as usize, 0);
+        self.file.read_exact_at(&mut self.single, offset).map_err(io_error("could not read", &self.path))?;
+        Ok(Sealed { line: &self.single[..len as usize - 1], header_len: header_len as usize, tags })
     }
 
     fn load(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<(), EngineError> {
