@@ -451,7 +451,7 @@ impl Engine {
         } else if complete && prepared.spec.sink.path.is_some() {
             let reader = self.reader()?;
             let row = reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
-            let owned = row.report.as_deref().is_some_and(|text| text.contains("\"delivered\":true"));
+            let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
             let written = crate::deliver::deliver(&reader, &row, &job.dir, &prepared.spec.sink, owned, &mut |rows, rows_total| {
                 if rows >= told + 50_000 {

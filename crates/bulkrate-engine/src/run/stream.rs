@@ -46,8 +46,7 @@ impl Stream {
     /// Opens the output and writes what is finished already.
     pub(crate) fn open(view: &dyn View, row: &JobRow, spec: &JobSpec, checkpoint: &Checkpoint, dir: &JobDir) -> Result<Self, EngineError> {
         let ids = Ids::read(view, row, spec, checkpoint, dir)?;
-        let sink = StreamSink::open(spec, checkpoint.shape, is_owned(row, spec, dir), None)?;
-        own(spec, dir)?;
+        let sink = StreamSink::open(spec, checkpoint.shape, claim(spec, dir)?, None)?;
         let end = spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX));
         let mut stream = Self { sink, lines: Lines::new(dir, &[]), segments: HashSet::from([0]), ids, end, dirty: false };
         stream.again(view, row.no, dir)?;
@@ -209,21 +208,29 @@ fn sealed_id(view: &dyn View, job: u32, lines: &mut Lines, ordinal: Ordinal) -> 
     Ok(SealedHead::read(lines.request(offset)?)?.custom_id.to_string())
 }
 
-/// Names the output that this job has begun, so that a later run may write it anew.
+/// Names the outputs that this job has begun, one a line, so that a later run may write them anew.
 fn mark(dir: &JobDir) -> PathBuf {
-    dir.0.join("stream.path")
+    dir.0.join("outputs")
 }
 
 fn full(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-fn is_owned(row: &JobRow, spec: &JobSpec, dir: &JobDir) -> bool {
-    row.report.as_deref().is_some_and(|text| text.contains("\"delivered\":true")) || spec.sink.path.as_deref().is_some_and(|path| std::fs::read_to_string(mark(dir)).is_ok_and(|known| known == full(path)))
-}
-
-fn own(spec: &JobSpec, dir: &JobDir) -> Result<(), EngineError> {
-    let Some(path) = spec.sink.path.as_deref() else { return Ok(()) };
-    let mark = mark(dir);
-    std::fs::write(&mark, full(path)).map_err(io_error("could not write", &mark))
+/// Whether the file at the job's output path is this job's own. A free path is noted as its own before the file
+/// appears, so that a crash does not make it a foreign one.
+pub(crate) fn claim(spec: &JobSpec, dir: &JobDir) -> Result<bool, EngineError> {
+    let Some(path) = spec.sink.path.as_deref().filter(|path| path.as_os_str() != "-") else { return Ok(false) };
+    let (mark, path_text) = (mark(dir), full(path));
+    let mut known = std::fs::read_to_string(&mark).unwrap_or_default();
+    if known.lines().any(|known| known == path_text) {
+        return Ok(true);
+    }
+    if path.is_file() && !spec.sink.force {
+        return Ok(false);
+    }
+    known.push_str(&path_text);
+    known.push('\n');
+    std::fs::write(&mark, known).map_err(io_error("could not write", &mark))?;
+    Ok(false)
 }

@@ -6,5 +6,6 @@ mod support;
 mod basics;
 mod jobs;
 mod killed;
+mod crash;
 mod bad_input;
 mod bad_provider;
