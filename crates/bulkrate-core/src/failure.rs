@@ -91,7 +91,11 @@ impl fmt::Display for FailureClass {
 impl FromStr for FailureClass {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.iter().copied().find(|class| class.name() == text).ok_or_else(|| format!("`{text}` is not a failure class"))
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|class| class.name() == text)
+            .ok_or_else(|| format!("`{text}` is not a failure class"))
     }
 }
 

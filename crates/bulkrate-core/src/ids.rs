@@ -86,7 +86,10 @@ impl WireId {
     pub fn parse(text: &str) -> Option<Self> {
         let (sub, seq) = text.strip_prefix("br1-")?.split_at_checked(26)?;
         let seq = seq.strip_prefix('-')?;
-        if seq.is_empty() || (seq.len() > 1 && seq.starts_with('0')) || seq.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'+') {
+        if seq.is_empty()
+            || (seq.len() > 1 && seq.starts_with('0'))
+            || seq.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'+')
+        {
             return None; // one spelling per id
         }
         Some(Self { sub: Sub::parse(sub)?, seq: u32::from_str_radix(seq, 36).ok()? })

@@ -9,7 +9,9 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 pub struct Tokens(pub u64);
 
 /// Billionths of a US dollar: the ledger's unit. Never a float.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct UsdNanos(pub i64);
 
@@ -30,15 +32,24 @@ impl UsdNanos {
     /// Reads decimal text such as `5`, `0.25` or `1.000000001`; more than nine decimals are refused, never rounded.
     pub fn parse(text: &str) -> Result<Self, BadUsd> {
         let bad = || BadUsd(text.to_owned());
-        let (whole, fraction) = text.trim().trim_start_matches('$').split_once('.').unwrap_or((text.trim().trim_start_matches('$'), ""));
+        let (whole, fraction) = text
+            .trim()
+            .trim_start_matches('$')
+            .split_once('.')
+            .unwrap_or((text.trim().trim_start_matches('$'), ""));
         let (negative, whole) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 || !digits(whole) || !digits(fraction) {
+        if (whole.is_empty() && fraction.is_empty())
+            || fraction.len() > 9
+            || !digits(whole)
+            || !digits(fraction)
+        {
             return Err(bad());
         }
         let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
         let fraction: i64 = format!("{fraction:0<9}").parse().map_err(|_| bad())?;
-        let nanos = whole.checked_mul(1_000_000_000).and_then(|sum| sum.checked_add(fraction)).ok_or_else(bad)?;
+        let nanos =
+            whole.checked_mul(1_000_000_000).and_then(|sum| sum.checked_add(fraction)).ok_or_else(bad)?;
         Ok(Self(if negative { -nanos } else { nanos }))
     }
 
@@ -57,7 +68,9 @@ impl UsdNanos {
 
 /// Text that is not an amount of US dollars.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an amount in US dollars; write for example `5`, `0.25` or `1.50`, with at most nine decimals")]
+#[error(
+    "`{0}` is not an amount in US dollars; write for example `5`, `0.25` or `1.50`, with at most nine decimals"
+)]
 pub struct BadUsd(pub String);
 
 /// Prints dollars with at least two and at most nine decimals: `0.000075`, `5.00`.

@@ -28,18 +28,36 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     /// Finds what `name` stands for and who serves it.
-    pub(crate) fn resolve(settings: &Settings, run: &RunSpec, name: &str, today: Date) -> Result<Self, EngineError> {
+    pub(crate) fn resolve(
+        settings: &Settings,
+        run: &RunSpec,
+        name: &str,
+        today: Date,
+    ) -> Result<Self, EngineError> {
         let custom = settings.accounts.iter().find(|account| account.custom);
         let found = match settings.catalogue.resolve_alive(name, today) {
-            Err(ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. } | ResolveError::Retired { .. }) if custom.is_some() => None,
+            Err(
+                ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. } | ResolveError::Retired { .. },
+            ) if custom.is_some() => None,
             other => Some(other.map_err(|error| refused(error, name))?),
         };
         let (row, model, pinned) = match found {
-            Some(found) => (found.row.clone(), found.model.to_owned(), format!("{}/{}", found.row.provider, found.pinned)),
+            Some(found) => (
+                found.row.clone(),
+                found.model.to_owned(),
+                format!("{}/{}", found.row.provider, found.pinned),
+            ),
             None => {
-                let account = custom.ok_or_else(|| EngineError::UnknownModel { model: name.to_owned(), nearest: Vec::new() })?;
+                let account = custom.ok_or_else(|| EngineError::UnknownModel {
+                    model: name.to_owned(),
+                    nearest: Vec::new(),
+                })?;
                 let model = name.strip_prefix(&format!("{}/", account.provider)).unwrap_or(name);
-                (custom_row(run, &account.provider, model)?, model.to_owned(), format!("{}/{model}", account.provider))
+                (
+                    custom_row(run, &account.provider, model)?,
+                    model.to_owned(),
+                    format!("{}/{model}", account.provider),
+                )
             }
         };
         let account = settings
@@ -60,7 +78,12 @@ impl Deployment {
 
     /// Every model a job names outright: the request's, the rules', the fallbacks'.
     pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
-        let names = spec.request.model.iter().chain(spec.request.rules.iter().map(|rule| &rule.model)).chain(&spec.request.fallback);
+        let names = spec
+            .request
+            .model
+            .iter()
+            .chain(spec.request.rules.iter().map(|rule| &rule.model))
+            .chain(&spec.request.fallback);
         let mut all: Vec<Self> = Vec::new();
         for name in names {
             let one = Self::resolve(settings, &spec.run, name, today)?;
@@ -105,9 +128,15 @@ impl Deployment {
         match lane {
             Lane::Sync => api.calls().is_none().then(|| format!("`{}` has no calls", api.name())),
             Lane::Batch if api.batches().is_none() => Some(format!("`{}` has no batch API here", api.name())),
-            Lane::Batch if self.row.flags.batch == bulkrate_core::price::Support::No => Some(format!("`{}` has no batch price", self.model)),
-            Lane::Batch | Lane::Flex if self.priced && self.row.rates(lane).is_none() => Some(format!("`{}` has no {lane} price", self.model)),
-            Lane::Flex if self.account.custom && self.row.source == "user" => Some("flex is not known to exist at this base URL".to_owned()),
+            Lane::Batch if self.row.flags.batch == bulkrate_core::price::Support::No => {
+                Some(format!("`{}` has no batch price", self.model))
+            }
+            Lane::Batch | Lane::Flex if self.priced && self.row.rates(lane).is_none() => {
+                Some(format!("`{}` has no {lane} price", self.model))
+            }
+            Lane::Flex if self.account.custom && self.row.source == "user" => {
+                Some("flex is not known to exist at this base URL".to_owned())
+            }
             Lane::Batch | Lane::Flex => None,
         }
     }
@@ -115,10 +144,20 @@ impl Deployment {
 
 fn refused(error: ResolveError, name: &str) -> EngineError {
     match error {
-        ResolveError::Retired { name, date, successor } => EngineError::RetiredModel { model: name, date: date.to_string(), successor },
-        ResolveError::Unknown { nearest, .. } => EngineError::UnknownModel { model: name.to_owned(), nearest },
-        ResolveError::Ambiguous { choices, .. } => EngineError::UnknownModel { model: name.to_owned(), nearest: choices },
-        other => EngineError::BadSpec { code: "unknown-model", what: format!("model `{name}`"), why: other.to_string() },
+        ResolveError::Retired { name, date, successor } => {
+            EngineError::RetiredModel { model: name, date: date.to_string(), successor }
+        }
+        ResolveError::Unknown { nearest, .. } => {
+            EngineError::UnknownModel { model: name.to_owned(), nearest }
+        }
+        ResolveError::Ambiguous { choices, .. } => {
+            EngineError::UnknownModel { model: name.to_owned(), nearest: choices }
+        }
+        other => EngineError::BadSpec {
+            code: "unknown-model",
+            what: format!("model `{name}`"),
+            why: other.to_string(),
+        },
     }
 }
 
@@ -139,10 +178,8 @@ fn overridden(run: &RunSpec, row: ModelRow) -> Result<ModelRow, EngineError> {
 
 fn given_prices(run: &RunSpec) -> Result<(Option<PicoUsdPerToken>, Option<PicoUsdPerToken>), EngineError> {
     let read = |what: &str, text: &Option<String>| {
-        text.as_deref().map(bulkrate_core::price::rates::usd_per_million).transpose().map_err(|error| EngineError::BadSpec {
-            code: "price-invalid",
-            what: what.to_owned(),
-            why: error.to_string(),
+        text.as_deref().map(bulkrate_core::price::rates::usd_per_million).transpose().map_err(|error| {
+            EngineError::BadSpec { code: "price-invalid", what: what.to_owned(), why: error.to_string() }
         })
     };
     let (price_in, price_out) = (read("--price-in", &run.price_in)?, read("--price-out", &run.price_out)?);
@@ -158,16 +195,25 @@ fn given_prices(run: &RunSpec) -> Result<(Option<PicoUsdPerToken>, Option<PicoUs
 pub(crate) fn warnings(catalogue: &Catalogue, deployments: &[Deployment], today: Date) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(days) = catalogue.stale_days(today).filter(|days| *days > 30) {
-        warnings.push(format!("the price catalogue is {days} days old; `bulkrate prices import FILE` brings newer prices"));
+        warnings.push(format!(
+            "the price catalogue is {days} days old; `bulkrate prices import FILE` brings newer prices"
+        ));
     }
     for deployment in deployments {
         let row = &deployment.row;
         if let Some(date) = row.retirement.filter(|date| (*date - today).get_days() <= 60) {
-            let next = row.successor.as_ref().map(|next| format!("; its successor is `{}/{next}`", row.provider)).unwrap_or_default();
+            let next = row
+                .successor
+                .as_ref()
+                .map(|next| format!("; its successor is `{}/{next}`", row.provider))
+                .unwrap_or_default();
             warnings.push(format!("`{}` retires on {date}{next}", row.qualified));
         }
         if !deployment.priced {
-            warnings.push(format!("`{}` has no known price: the ledger will show what the provider reports, or nothing", deployment.pinned));
+            warnings.push(format!(
+                "`{}` has no known price: the ledger will show what the provider reports, or nothing",
+                deployment.pinned
+            ));
         }
         if row.verification == "CONFLICT" {
             warnings.push(format!("sources disagree on the price of `{}`: {}", row.qualified, row.note));

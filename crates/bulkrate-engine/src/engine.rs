@@ -16,7 +16,10 @@ use bulkrate_core::request::CacheMode;
 use bulkrate_core::retry::Ladder;
 use bulkrate_io::Source;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{By, Fate, JobRow, JobState, LedgerKind, LedgerQuery, NewJob, Outcome, Place, SqliteReader, SqliteStore, Store, StoreError, Tx, Via, View, Writer};
+use bulkrate_store::{
+    By, Fate, JobRow, JobState, LedgerKind, LedgerQuery, NewJob, Outcome, Place, SqliteReader, SqliteStore,
+    Store, StoreError, Tx, Via, View, Writer,
+};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -82,7 +85,8 @@ impl Engine {
     pub fn open_to_plan(settings: Settings) -> Result<Self, EngineError> {
         match Self::open(settings.clone()) {
             Err(EngineError::Store(StoreError::Locked { .. })) => {
-                let aside = tempfile::tempdir().map_err(io_error("could not create", Path::new("a temporary directory")))?;
+                let aside = tempfile::tempdir()
+                    .map_err(io_error("could not create", Path::new("a temporary directory")))?;
                 let mut engine = Self::open(Settings { state_dir: aside.path().to_owned(), ..settings })?;
                 engine.aside = Some(aside);
                 Ok(engine)
@@ -95,7 +99,10 @@ impl Engine {
         Ok(SqliteStore::open_reader(&self.settings.state_dir)?)
     }
 
-    fn with<R: Send + 'static>(&self, query: impl FnOnce(&mut dyn Store) -> Result<R, bulkrate_store::StoreError> + Send + 'static) -> Result<R, EngineError> {
+    fn with<R: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, EngineError> {
         self.writer.with(query).map_err(|error| crate::error::stored(&error))
     }
 
@@ -113,13 +120,20 @@ impl Engine {
     }
 
     /// Runs a job, or goes on with it if it is there already. `confirm` is asked once, after the plan is told.
-    pub async fn run(&self, spec: &JobSpec, confirm: &dyn Fn(&Plan) -> bool, observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
+    pub async fn run(
+        &self,
+        spec: &JobSpec,
+        confirm: &dyn Fn(&Plan) -> bool,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
         let prepared = self.prepare(spec, &*observer, true)?;
         let plan = self.probed_plan(&prepared).await?;
         observer.event(&Event::Planned { plan: &plan });
         admit(&prepared.spec, &plan)?;
         if plan.requests > 0 && !confirm(&plan) {
-            let p95 = plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
+            let p95 =
+                plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
             return Err(EngineError::NotConfirmed { p95 });
         }
         self.work(prepared, &plan, observer, stop).await
@@ -128,11 +142,18 @@ impl Engine {
     /// The spec a job was last run with.
     pub fn spec_of(&self, job: &str) -> Result<JobSpec, EngineError> {
         let row = self.find(job)?;
-        serde_json::from_str(&row.spec).map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))
+        serde_json::from_str(&row.spec)
+            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))
     }
 
     /// Goes on with a job where it stands; `change` may set another budget, deadline, lane or output.
-    pub async fn resume(&self, job: &str, change: &dyn Fn(&mut JobSpec), observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
+    pub async fn resume(
+        &self,
+        job: &str,
+        change: &dyn Fn(&mut JobSpec),
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
         let prepared = self.stored(job, change)?;
         let plan = self.probed_plan(&prepared).await?;
         observer.event(&Event::Planned { plan: &plan });
@@ -141,11 +162,21 @@ impl Engine {
     }
 
     /// Gives every dead item of a job a new set of attempts, and runs it.
-    pub async fn retry(&self, job: &str, change: &dyn Fn(&mut JobSpec), observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
+    pub async fn retry(
+        &self,
+        job: &str,
+        change: &dyn Fn(&mut JobSpec),
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
         let row = self.find(job)?;
         let no = row.no;
         let states = bulkrate_store::fold::ItemStates::load(&self.reader()?, no)?;
-        let revived: Vec<Outcome> = states.iter().filter(|(_, item)| matches!(item.state, ItemState::Dead | ItemState::Cancelled)).map(|(ordinal, _)| revival(ordinal)).collect();
+        let revived: Vec<Outcome> = states
+            .iter()
+            .filter(|(_, item)| matches!(item.state, ItemState::Dead | ItemState::Cancelled))
+            .map(|(ordinal, _)| revival(ordinal))
+            .collect();
         let count = revived.len();
         let mut tx = Tx::new(no);
         tx.outcomes = revived;
@@ -161,7 +192,8 @@ impl Engine {
 
     fn stored(&self, job: &str, change: &dyn Fn(&mut JobSpec)) -> Result<Prepared, EngineError> {
         let row = self.find(job)?;
-        let mut spec: JobSpec = serde_json::from_str(&row.spec).map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+        let mut spec: JobSpec = serde_json::from_str(&row.spec)
+            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
         change(&mut spec);
         self.reopen(row, spec)
     }
@@ -183,7 +215,8 @@ impl Engine {
         let id = identity(&spec, if spool.is_some() { "standard input" } else { &digest });
         if let Some(row) = self.reader()?.job_by_id(&id)? {
             if row.state != JobState::Preparing {
-                return self.reopen(row, spec);
+                // Standard input is known by its name alone: other data under it would get the answers of the first.
+                return if row.source_digest == digest { self.reopen(row, spec) } else { Err(EngineError::SourceChanged { path: "standard input".to_owned() }) };
             }
             // A pass that was cut short is made again: nothing was sent.
             let no = row.no;
@@ -208,7 +241,10 @@ impl Engine {
         let source_path = spec.source.path.clone().unwrap_or_else(|| dir.spool());
         match self.pass(&spec, no, &dir, &source_path, observer, keep) {
             Ok((checkpoint, deployments)) => {
-                let row = self.reader()?.job(no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+                let row = self
+                    .reader()?
+                    .job(no)?
+                    .ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
                 Ok(Prepared { row, spec, checkpoint, deployments, resumed: false })
             }
             Err(error) => {
@@ -231,18 +267,29 @@ impl Engine {
         let mut block = vec![0; 1 << 18];
         let mut first = None;
         loop {
-            let read = input.read(&mut block).map_err(io_error("could not read", Path::new("standard input")))?;
+            let read =
+                input.read(&mut block).map_err(io_error("could not read", Path::new("standard input")))?;
             if read == 0 {
                 break;
             }
             first = first.or_else(|| block[..read].iter().copied().find(|byte| !byte.is_ascii_whitespace()));
             file.write_all(&block[..read]).map_err(io_error("could not write", &path))?;
         }
-        spec.source.format.get_or_insert_with(|| if first == Some(b'{') { "jsonl" } else { "csv" }.to_owned());
+        spec.source
+            .format
+            .get_or_insert_with(|| if first == Some(b'{') { "jsonl" } else { "csv" }.to_owned());
         Ok(Some(path))
     }
 
-    fn pass(&self, spec: &JobSpec, no: u32, dir: &JobDir, path: &Path, observer: &dyn Observer, keep: bool) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
+    fn pass(
+        &self,
+        spec: &JobSpec,
+        no: u32,
+        dir: &JobDir,
+        path: &Path,
+        observer: &dyn Observer,
+        keep: bool,
+    ) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
         let mut options = crate::deliver::source_options(&spec.source, spec.source.limit)?;
         options.input = bulkrate_io::Input::File(path.to_owned());
         let shape = {
@@ -252,17 +299,26 @@ impl Engine {
         };
         let mut source = Source::open(&options)?;
         crate::deliver::columns(spec, source.format(), source.columns(), shape)?;
-        let mut pass = Pass::new(&self.settings, spec, no, dir, self.writer.clone(), &source, shape, self.today())?;
+        let mut pass =
+            Pass::new(&self.settings, spec, no, dir, self.writer.clone(), &source, shape, self.today())?;
         let total = source.bytes_total();
         let mut told_us = self.clock.us();
         while let Some(row) = source.next()? {
             pass.record(&row)?;
             if pass.records() % 4_096 == 0 && self.clock.us() > told_us + 250_000 {
                 told_us = self.clock.us();
-                observer.event(&Event::Preparing { records: pass.records(), bytes: source.bytes_read(), bytes_total: total });
+                observer.event(&Event::Preparing {
+                    records: pass.records(),
+                    bytes: source.bytes_read(),
+                    bytes_total: total,
+                });
             }
         }
-        observer.event(&Event::Preparing { records: pass.records(), bytes: source.bytes_read(), bytes_total: total });
+        observer.event(&Event::Preparing {
+            records: pass.records(),
+            bytes: source.bytes_read(),
+            bytes_total: total,
+        });
         let deployments = pass.deployments().to_vec();
         let (checkpoint, reused) = pass.finish(&source, true, self.clock.row_ms())?;
         for note in &reused.notes {
@@ -281,8 +337,12 @@ impl Engine {
 
     /// A job that is there already, with the new run settings.
     fn reopen(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
-        let text = row.checkpoint.as_deref().ok_or_else(|| EngineError::Internal("the job has no checkpoint".to_owned()))?;
-        let checkpoint: Checkpoint = serde_json::from_str(text).map_err(|error| EngineError::Internal(format!("the checkpoint cannot be read: {error}")))?;
+        let text = row
+            .checkpoint
+            .as_deref()
+            .ok_or_else(|| EngineError::Internal("the job has no checkpoint".to_owned()))?;
+        let checkpoint: Checkpoint = serde_json::from_str(text)
+            .map_err(|error| EngineError::Internal(format!("the checkpoint cannot be read: {error}")))?;
         let mut deployments = Deployment::of_job(&self.settings, &spec, self.today())?;
         for stats in &checkpoint.stats.models {
             if !deployments.iter().any(|found| found.pinned == stats.model) {
@@ -301,12 +361,17 @@ impl Engine {
         let may_batch = prepared.resumed || matches!(prepared.spec.run.lane, None | Some(Lane::Batch));
         let mut asked: Vec<&str> = Vec::new();
         for account in prepared.deployments.iter().map(|found| &found.account) {
-            if !may_batch || !account.custom || account.api.batches().is_some() || asked.contains(&account.id.as_str()) {
+            if !may_batch
+                || !account.custom
+                || account.api.batches().is_some()
+                || asked.contains(&account.id.as_str())
+            {
                 continue;
             }
             asked.push(&account.id);
             if let Err(error) = account.api.probe().await {
-                warnings.push(format!("whether `{}` has a batch API is not known: {error}", account.provider));
+                warnings
+                    .push(format!("whether `{}` has a batch API is not known: {error}", account.provider));
             }
         }
         let mut plan = self.plan_of(prepared)?;
@@ -317,7 +382,11 @@ impl Engine {
     fn plan_of(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
         let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
         let reader = self.reader()?;
-        let open = if *resumed { Some(bulkrate_store::fold::ItemStates::load(&reader, row.no)?.counts().open()) } else { None };
+        let open = if *resumed {
+            Some(bulkrate_store::fold::ItemStates::load(&reader, row.no)?.counts().open())
+        } else {
+            None
+        };
         let facts = Facts {
             job: &row.id,
             spec,
@@ -333,7 +402,13 @@ impl Engine {
         plan(&facts)
     }
 
-    async fn work(&self, prepared: Prepared, plan: &Plan, observer: Arc<dyn Observer>, stop: Stop) -> Result<Report, EngineError> {
+    async fn work(
+        &self,
+        prepared: Prepared,
+        plan: &Plan,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
         let started_us = self.clock.us();
         let home = plan.lane;
         check_keys(&prepared, plan)?;
@@ -344,7 +419,8 @@ impl Engine {
             job.tell(&Event::Resumed { job: &job.id, done, left: state.open(), spent: state.budget.settled });
         }
         if prepared.spec.sink.stream && prepared.spec.sink.path.is_some() {
-            let stream = Stream::open(&self.reader()?, &prepared.row, &prepared.spec, &prepared.checkpoint, &job.dir)?;
+            let stream =
+                Stream::open(&self.reader()?, &prepared.row, &prepared.spec, &prepared.checkpoint, &job.dir)?;
             *job.stream.borrow_mut() = Some(stream);
         }
         let local = LocalSet::new();
@@ -365,17 +441,31 @@ impl Engine {
         Ok(report)
     }
 
-    fn job(&self, prepared: &Prepared, plan: &Plan, home: Lane, observer: Arc<dyn Observer>, stop: Stop) -> Result<Job, EngineError> {
+    fn job(
+        &self,
+        prepared: &Prepared,
+        plan: &Plan,
+        home: Lane,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Job, EngineError> {
         let Prepared { row, spec, checkpoint, deployments, .. } = prepared;
         let reader = self.reader()?;
         let no = row.no;
         let dir = JobDir::of(&self.settings.state_dir, &row.id);
-        let found = recover(&reader, no, checkpoint.stats.duplicates > 0, u64::from(spec.run.fail_above_permille) * 1_000)?;
+        let found = recover(
+            &reader,
+            no,
+            checkpoint.stats.duplicates > 0,
+            u64::from(spec.run.fail_above_permille) * 1_000,
+        )?;
         let job_spent = spent_by(&reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
-        let budget = budget(spec, plan, job_spent, reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
+        let budget =
+            budget(spec, plan, job_spent, reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
         let ladder = Ladder { batch_wait_us: spec.run.poll_min_ms.min(60_000) * 1_000, ..Ladder::new(home) };
-        let next_segment = reader.submissions(no)?.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
+        let next_segment =
+            reader.submissions(no)?.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
         let end = spec.source.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
         let (call_retries, batch_retries) = State::queues();
         let mut state = State {
@@ -419,7 +509,10 @@ impl Engine {
             epoch: self.epoch,
             spec: spec.clone(),
             shape: checkpoint.shape,
-            deadline_ms: spec.run.deadline_ms.map(|after| u64::try_from(row.created_at_ms).unwrap_or(0).saturating_add(after)),
+            deadline_ms: spec
+                .run
+                .deadline_ms
+                .map(|after| u64::try_from(row.created_at_ms).unwrap_or(0).saturating_add(after)),
             requests: RefCell::new(Requests::open(&dir.requests(), no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
             stream: RefCell::default(),
@@ -450,26 +543,38 @@ impl Engine {
             report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
         } else if complete && prepared.spec.sink.path.is_some() {
             let reader = self.reader()?;
-            let row = reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+            let row =
+                reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
             let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
-            let written = crate::deliver::deliver(&reader, &row, &job.dir, &prepared.spec.sink, owned, &mut |rows, rows_total| {
-                if rows >= told + 50_000 {
-                    told = rows;
-                    job.tell(&Event::Delivering { rows, rows_total });
-                }
-            })?;
+            let written = crate::deliver::deliver(
+                &reader,
+                &row,
+                &job.dir,
+                &prepared.spec.sink,
+                owned,
+                &mut |rows, rows_total| {
+                    if rows >= told + 50_000 {
+                        told = rows;
+                        job.tell(&Event::Delivering { rows, rows_total });
+                    }
+                },
+            )?;
             let _ = written;
             report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
         }
         if let Err(error) = self.remember(job, complete) {
-            job.tell(&Event::Note { message: &format!("the answers could not be kept for later jobs: {error}") });
+            job.tell(&Event::Note {
+                message: &format!("the answers could not be kept for later jobs: {error}"),
+            });
         }
         let mut tx = Tx::new(job.no);
         if complete {
-            tx.job_state = Some(if report.ending == Ending::Cancelled { JobState::Cancelled } else { JobState::Done });
+            tx.job_state =
+                Some(if report.ending == Ending::Cancelled { JobState::Cancelled } else { JobState::Done });
         }
-        let mut stored = serde_json::to_value(&report).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let mut stored =
+            serde_json::to_value(&report).map_err(|error| EngineError::Internal(error.to_string()))?;
         stored["delivered"] = report.output.is_some().into();
         tx.report = Some(stored.to_string());
         tx.at_ms = Some(self.clock.row_ms());
@@ -482,14 +587,27 @@ impl Engine {
     fn remember(&self, job: &Job, complete: bool) -> Result<(), EngineError> {
         let state = job.state.borrow();
         let served = state.served.newest();
-        let snapshots: Vec<(String, String)> = served.iter().map(|(place, model)| (crate::cache::snapshot_key(&job.deployments[*place].pinned), model.clone())).collect();
+        let snapshots: Vec<(String, String)> = served
+            .iter()
+            .map(|(place, model)| {
+                (crate::cache::snapshot_key(&job.deployments[*place].pinned), model.clone())
+            })
+            .collect();
         for (key, model) in snapshots {
             self.with(move |store| store.set_meta(&key, &model))?;
         }
         let path = crate::paths::cache_dir(&self.settings.state_dir).join(format!("{}.keys", job.id));
         let nothing_new = served.is_empty() && path.exists();
         if complete && !nothing_new && job.spec.run.cache != CacheMode::Off {
-            crate::cache::keep(&job.reader, job.no, &job.id, &job.dir, state.items.len(), &state.served, &path)?;
+            crate::cache::keep(
+                &job.reader,
+                job.no,
+                &job.id,
+                &job.dir,
+                state.items.len(),
+                &state.served,
+                &path,
+            )?;
         }
         Ok(())
     }
@@ -503,14 +621,18 @@ impl Engine {
         let (ending, reason) = ending(job, &state, open);
         let saved = self
             .reader()?
-            .ledger_totals(&LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) }.by(&[By::Lever]))?
+            .ledger_totals(
+                &LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) }
+                    .by(&[By::Lever]),
+            )?
             .into_iter()
             .map(|total| (total.group.concat(), total.sums.usd(LedgerKind::Saving)))
             .collect();
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
         let items = counts.total();
-        let above = u128::from(failed) * 1_000 > u128::from(items) * u128::from(prepared.spec.run.fail_above_permille);
+        let above = u128::from(failed) * 1_000
+            > u128::from(items) * u128::from(prepared.spec.run.fail_above_permille);
         let _ = invalid;
         Ok(Report {
             job: job.id.clone(),
@@ -522,7 +644,8 @@ impl Engine {
             succeeded: state.tally.succeeded,
             failed,
             cancelled,
-            open,
+            // Followers of an open item are open as well.
+            open: if open == 0 { 0 } else { items.saturating_sub(state.tally.succeeded + failed) },
             duplicates: state.tally.duplicates,
             cached: state.tally.cached,
             failures,
@@ -565,7 +688,9 @@ fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<String>) {
     }
     match &state.blocked {
         Some(over) => (Ending::BudgetExhausted, Some(over.to_string())),
-        None if state.unresolved > 0 => (Ending::InDoubt, Some("batches in doubt wait for the operator".to_owned())),
+        None if state.unresolved > 0 => {
+            (Ending::InDoubt, Some("batches in doubt wait for the operator".to_owned()))
+        }
         None => (Ending::Finished, None),
     }
 }
@@ -580,7 +705,10 @@ fn check_keys(prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {
         return Ok(());
     }
     match prepared.deployments.iter().find(|found| !found.account.has_key && !found.account.custom) {
-        Some(found) => Err(EngineError::NoCredentials { provider: found.account.provider.clone(), key_env: found.account.key_env.clone() }),
+        Some(found) => Err(EngineError::NoCredentials {
+            provider: found.account.provider.clone(),
+            key_env: found.account.key_env.clone(),
+        }),
         None => Ok(()),
     }
 }
@@ -608,7 +736,9 @@ fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, Engine
 
 /// Midnight UTC, and that of the first of the month, in milliseconds since the epoch.
 fn period_starts(today: Date) -> (i64, i64) {
-    let start = |date: Date| date.to_zoned(jiff::tz::TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_millisecond());
+    let start = |date: Date| {
+        date.to_zoned(jiff::tz::TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_millisecond())
+    };
     (start(today), start(today.first_of_month()))
 }
 
@@ -617,7 +747,11 @@ fn check_sink(spec: &JobSpec) -> Result<(), EngineError> {
     if spec.sink.path.is_none() {
         return Ok(());
     }
-    let mode = if spec.sink.stream { bulkrate_io::SinkMode::Stream { resume_at: None } } else { bulkrate_io::SinkMode::Whole };
+    let mode = if spec.sink.stream {
+        bulkrate_io::SinkMode::Stream { resume_at: None }
+    } else {
+        bulkrate_io::SinkMode::Whole
+    };
     crate::deliver::sink_options(&spec.sink, true, mode)?.shape()?;
     Ok(())
 }
@@ -625,7 +759,9 @@ fn check_sink(spec: &JobSpec) -> Result<(), EngineError> {
 /// A file that this job did not write is not replaced unasked; told before anything is spent.
 fn check_target(spec: &JobSpec) -> Result<(), EngineError> {
     match &spec.sink.path {
-        Some(path) if path.as_os_str() != "-" && !spec.sink.force && path.is_file() => Err(bulkrate_io::SinkError::Exists { path: path.clone() }.into()),
+        Some(path) if path.as_os_str() != "-" && !spec.sink.force && path.is_file() => {
+            Err(bulkrate_io::SinkError::Exists { path: path.clone() }.into())
+        }
         _ => Ok(()),
     }
 }

@@ -29,7 +29,9 @@ pub enum EngineError {
     RetiredModel { model: String, date: String, successor: Option<String> },
     #[error("no credentials for `{provider}`: `{key_env}` is not set")]
     NoCredentials { provider: String, key_env: String },
-    #[error("the budget of USD {budget} does not cover the job: the cheapest plan costs USD {needed} ({basis}), USD {short} more")]
+    #[error(
+        "the budget of USD {budget} does not cover the job: the cheapest plan costs USD {needed} ({basis}), USD {short} more"
+    )]
     BudgetTooSmall { budget: UsdNanos, needed: UsdNanos, short: UsdNanos, basis: &'static str },
     #[error("`{model}` has no known price, so the budget of USD {budget} could not be kept")]
     Unpriced { model: String, budget: UsdNanos },
@@ -54,7 +56,14 @@ pub enum EngineError {
 }
 
 fn nearest_text(nearest: &[String]) -> String {
-    if nearest.is_empty() { String::new() } else { format!(" (did you mean {}?)", nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")) }
+    if nearest.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " (did you mean {}?)",
+            nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+        )
+    }
 }
 
 impl EngineError {
@@ -101,6 +110,7 @@ impl EngineError {
             Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
             Self::NotConfirmed { .. } => Some("pass `--budget USD` or `--yes`".to_owned()),
             Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),
+            Self::SourceChanged { path } if path == "standard input" => Some("give the other data a `--name` of its own, or remove the first job: `bulkrate rm JOB`".to_owned()),
             Self::SourceChanged { .. } => Some("restore the file, or write the answers alone: `bulkrate results JOB --answers-only --out FILE`".to_owned()),
             _ => None,
         }
@@ -112,7 +122,13 @@ impl EngineError {
         match self {
             Self::BudgetTooSmall { .. } | Self::Unpriced { .. } | Self::NotConfirmed { .. } => 3,
             Self::NoCredentials { .. } => 4,
-            Self::Store(_) | Self::StoreFailed(_) | Self::Io { .. } | Self::Internal(_) | Self::Provider(_) => 1,
+            Self::Sink(SinkError::DiskFull { .. } | SinkError::Io { .. })
+            | Self::Source(SourceError::Io { .. }) => 1,
+            Self::Store(_)
+            | Self::StoreFailed(_)
+            | Self::Io { .. }
+            | Self::Internal(_)
+            | Self::Provider(_) => 1,
             _ => 2,
         }
     }

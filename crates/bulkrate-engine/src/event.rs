@@ -18,18 +18,43 @@ pub trait Observer: Send + Sync + Debug {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// The source is read and every item checked; nothing is spent yet.
-    Preparing { records: u64, bytes: u64, bytes_total: Option<u64> },
-    Planned { plan: &'a Plan },
+    Preparing {
+        records: u64,
+        bytes: u64,
+        bytes_total: Option<u64>,
+    },
+    Planned {
+        plan: &'a Plan,
+    },
     /// The job was there already and goes on where it stood.
-    Resumed { job: &'a str, done: u64, left: u64, spent: UsdNanos },
-    Progress { progress: &'a Progress },
+    Resumed {
+        job: &'a str,
+        done: u64,
+        left: u64,
+        spent: UsdNanos,
+    },
+    Progress {
+        progress: &'a Progress,
+    },
     /// A batch changed its phase.
-    Batch { batch: &'a BatchLine },
+    Batch {
+        batch: &'a BatchLine,
+    },
     /// Something a person should know now: a threshold passed, a create in doubt, a deadline missed.
-    Alert { code: &'a str, message: &'a str },
-    Note { message: &'a str },
-    Delivering { rows: u64, rows_total: u64 },
-    Finished { report: &'a Report },
+    Alert {
+        code: &'a str,
+        message: &'a str,
+    },
+    Note {
+        message: &'a str,
+    },
+    Delivering {
+        rows: u64,
+        rows_total: u64,
+    },
+    Finished {
+        report: &'a Report,
+    },
 }
 
 /// Where a job stands, a few times a second at most.

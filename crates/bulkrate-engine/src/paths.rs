@@ -85,7 +85,10 @@ pub fn cache_dir(state_dir: &Path) -> PathBuf {
 }
 
 /// Names what was being done to which path.
-pub(crate) fn io_error<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> EngineError + use<'p> {
+pub(crate) fn io_error<'p>(
+    what: &'static str,
+    path: &'p Path,
+) -> impl FnOnce(std::io::Error) -> EngineError + use<'p> {
     move |source| EngineError::Io { what, path: path.display().to_string(), source }
 }
 

@@ -50,7 +50,11 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         if lane == Lane::Sync {
             sync = quote.expected;
         }
-        let unavailable = facts.deployments.iter().filter(|found| stats.models.iter().any(|model| model.model == found.pinned)).find_map(|found| found.unavailable(lane));
+        let unavailable = facts
+            .deployments
+            .iter()
+            .filter(|found| stats.models.iter().any(|model| model.model == found.pinned))
+            .find_map(|found| found.unavailable(lane));
         lanes.push(LanePlan {
             lane,
             unavailable,
@@ -58,7 +62,8 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
             p95: share(quote.p95),
             worst: share(quote.worst),
             seconds: Some(seconds(&spec.run, lane, requests)),
-            batches: (lane == Lane::Batch).then(|| requests.div_ceil(u64::from(spec.run.batch_items_max).max(1))),
+            batches: (lane == Lane::Batch)
+                .then(|| requests.div_ceil(u64::from(spec.run.batch_items_max).max(1))),
         });
     }
     let (lane, why) = choose(facts, &lanes, requests)?;
@@ -102,13 +107,18 @@ fn model_plan(stats: &ModelStats) -> ModelPlan {
 
 /// The quote of all leaders in one lane; zero where no price is known.
 fn quote(facts: &Facts<'_>, lane: Lane) -> Result<Quote, EngineError> {
-    let mut total = Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
+    let mut total =
+        Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
     for stats in &facts.checkpoint.stats.models {
-        let Some(found) = facts.deployments.iter().find(|found| found.pinned == stats.model) else { continue };
+        let Some(found) = facts.deployments.iter().find(|found| found.pinned == stats.model) else {
+            continue;
+        };
         let Some(rates) = found.row.rates(lane) else { continue };
         let quote = bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &stats.shape(reasoning))
-            .ok_or_else(|| EngineError::Internal("the worst case is larger than the ledger can hold".to_owned()))?;
+            .ok_or_else(|| {
+                EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
+            })?;
         total.expected = total.expected.saturating_add(quote.expected);
         total.p95 = total.p95.saturating_add(quote.p95);
         total.worst = total.worst.saturating_add(quote.worst);
@@ -120,7 +130,9 @@ fn quote(facts: &Facts<'_>, lane: Lane) -> Result<Quote, EngineError> {
 fn default_cap(chosen: Option<&LanePlan>, facts: &Facts<'_>) -> UsdNanos {
     let p95 = chosen.map_or(UsdNanos::ZERO, |plan| plan.p95);
     let leaders: u64 = facts.checkpoint.stats.models.iter().map(|model| model.items).sum();
-    let worst_one = chosen.map_or(UsdNanos::ZERO, |plan| UsdNanos(plan.worst.0 / i64::try_from(leaders.max(1)).unwrap_or(i64::MAX) + 1));
+    let worst_one = chosen.map_or(UsdNanos::ZERO, |plan| {
+        UsdNanos(plan.worst.0 / i64::try_from(leaders.max(1)).unwrap_or(i64::MAX) + 1)
+    });
     let base = UsdNanos(p95.0.saturating_add(p95.0 / 2)).max(worst_one.times(leaders.min(100) * 2));
     let spent = facts.spent;
     base.saturating_add(spent.settled).saturating_add(spent.doubt).saturating_add(spent.reserved)
@@ -131,7 +143,9 @@ fn seconds(run: &RunSpec, lane: Lane, requests: u64) -> u64 {
         Lane::Batch => BATCH_SECONDS,
         Lane::Flex | Lane::Sync => {
             let paced = run.rpm.map_or(0, |rpm| requests.saturating_mul(60) / rpm.max(1));
-            let placed = requests.saturating_mul(u64::from(CALL_SECONDS)).div_ceil(u64::from(run.concurrency_max).clamp(1, 200));
+            let placed = requests
+                .saturating_mul(u64::from(CALL_SECONDS))
+                .div_ceil(u64::from(run.concurrency_max).clamp(1, 200));
             paced.max(placed).max(u64::from(CALL_SECONDS).min(requests))
         }
     }
@@ -140,7 +154,8 @@ fn seconds(run: &RunSpec, lane: Lane, requests: u64) -> u64 {
 fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane, String), EngineError> {
     let find = |lane: Lane| lanes.iter().find(|plan| plan.lane == lane);
     let refused = |lane: Lane, plan: Option<&LanePlan>| {
-        plan.and_then(|plan| plan.unavailable.clone()).map(|why| EngineError::LaneUnavailable { lane: lane.name(), why })
+        plan.and_then(|plan| plan.unavailable.clone())
+            .map(|why| EngineError::LaneUnavailable { lane: lane.name(), why })
     };
     if let Some(lane) = facts.spec.run.lane {
         return match refused(lane, find(lane)) {
@@ -188,7 +203,11 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
         return Err(EngineError::Unpriced { model, budget });
     }
     let Some(chosen) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) else { return Ok(()) };
-    let (needed, basis) = if spec.run.strict { (chosen.worst, "its worst case") } else { (chosen.p95, "the 95th percentile of the estimate") };
+    let (needed, basis) = if spec.run.strict {
+        (chosen.worst, "its worst case")
+    } else {
+        (chosen.p95, "the 95th percentile of the estimate")
+    };
     let needed = needed.saturating_add(plan.spent);
     if needed > budget {
         return Err(EngineError::BudgetTooSmall { budget, needed, short: needed - budget, basis });
@@ -202,15 +221,30 @@ pub(crate) fn budget(spec: &JobSpec, plan: &Plan, job: Spent, day: Spent, month:
     if let Some(limit) = plan.cap {
         caps.push(Cap::new(Scope::Job, limit));
     }
-    for (scope, limit, spent) in [(Scope::Day, spec.run.budget_daily, day), (Scope::Month, spec.run.budget_monthly, month)] {
+    for (scope, limit, spent) in
+        [(Scope::Day, spec.run.budget_daily, day), (Scope::Month, spec.run.budget_monthly, month)]
+    {
         if let Some(limit) = limit {
-            caps.push(Cap { scope, limit, settled: spent.settled, reserved: spent.reserved, doubt: spent.doubt });
+            caps.push(Cap {
+                scope,
+                limit,
+                settled: spent.settled,
+                reserved: spent.reserved,
+                doubt: spent.doubt,
+            });
         }
     }
     for (tag, limit) in &spec.run.budget_tags {
-        let carried = tag.split_once('=').is_some_and(|(key, value)| spec.tags.get(key).is_some_and(|own| own == value));
+        let carried = tag
+            .split_once('=')
+            .is_some_and(|(key, value)| spec.tags.get(key).is_some_and(|own| own == value));
         if carried {
-            caps.push(Cap { settled: job.settled, reserved: job.reserved, doubt: job.doubt, ..Cap::new(Scope::Tag(tag.clone()), *limit) });
+            caps.push(Cap {
+                settled: job.settled,
+                reserved: job.reserved,
+                doubt: job.doubt,
+                ..Cap::new(Scope::Tag(tag.clone()), *limit)
+            });
         }
     }
     let mut budget = Budget { caps, per_request: spec.run.budget_per_request, ..Budget::default() };

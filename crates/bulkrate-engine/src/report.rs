@@ -74,7 +74,11 @@ impl Report {
             Ending::Detached | Ending::Aborted => 130,
             Ending::BudgetExhausted => 3,
             Ending::InDoubt => 6,
-            Ending::Halted => self.halted_by.as_deref().and_then(|class| class.parse::<FailureClass>().ok()).map_or(1, FailureClass::exit_code),
+            Ending::Halted => self
+                .halted_by
+                .as_deref()
+                .and_then(|class| class.parse::<FailureClass>().ok())
+                .map_or(1, FailureClass::exit_code),
             Ending::Cancelled => 5,
             Ending::Finished if self.above_threshold => 1,
             Ending::Finished if self.failed > 0 => 5,

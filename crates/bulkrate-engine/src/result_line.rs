@@ -52,7 +52,14 @@ pub fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: 
 }
 
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
-pub fn write_bad(frame: Frame<'_>, class: FailureClass, message: &str, provider_code: Option<&str>, answer: Option<&str>, out: &mut Vec<u8>) {
+pub fn write_bad(
+    frame: Frame<'_>,
+    class: FailureClass,
+    message: &str,
+    provider_code: Option<&str>,
+    answer: Option<&str>,
+    out: &mut Vec<u8>,
+) {
     let status = match class {
         FailureClass::Expired => "expired",
         FailureClass::CancelledByUser => "cancelled",
@@ -107,7 +114,12 @@ fn close(frame: Frame<'_>, out: &mut Vec<u8>) {
         let _ = write!(
             out,
             ",\"usage\":{{\"input_tokens\":{},\"cache_read_tokens\":{},\"cache_write_5m_tokens\":{},\"cache_write_1h_tokens\":{},\"output_tokens\":{},\"reasoning_tokens\":{}}}",
-            usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output, usage.reasoning
+            usage.input,
+            usage.cache_read,
+            usage.cache_write_5m,
+            usage.cache_write_1h,
+            usage.output,
+            usage.reasoning
         );
     }
     let _ = write!(out, ",\"cost_usd\":\"{}\",", frame.cost);
@@ -202,7 +214,15 @@ mod tests {
     use super::*;
 
     fn frame(usage: Option<&Usage>) -> Frame<'_> {
-        Frame { ordinal: 7, attempt: 2, provider: "openai", model: "m\"1", via: "batch", cost: UsdNanos(75), usage }
+        Frame {
+            ordinal: 7,
+            attempt: 2,
+            provider: "openai",
+            model: "m\"1",
+            via: "batch",
+            cost: UsdNanos(75),
+            usage,
+        }
     }
 
     #[test]
@@ -211,7 +231,10 @@ mod tests {
         let mut out = Vec::new();
         write_good(frame(Some(&usage)), &Checked::Text("a\n\"b\"".into()), Finish::Stop, &mut out);
         let line = ResultLine::parse(&out).unwrap();
-        assert_eq!((line.item, line.attempt, &*line.status, &*line.cost_usd, &*line.model), (7, 2, "succeeded", "0.000000075", "m\"1"));
+        assert_eq!(
+            (line.item, line.attempt, &*line.status, &*line.cost_usd, &*line.model),
+            (7, 2, "succeeded", "0.000000075", "m\"1")
+        );
         assert_eq!(&**line.response.unwrap().text.as_ref().unwrap(), "a\n\"b\"");
         assert_eq!(line.usage, Some(usage));
 
@@ -219,7 +242,10 @@ mod tests {
         write_bad(frame(None), FailureClass::Transient, "no \"luck\"", Some("500"), None, &mut out);
         let line = ResultLine::parse(&out).unwrap();
         let error = line.error.unwrap();
-        assert_eq!((&*error.class, &*error.message, error.provider_code.as_deref()), ("transient", "no \"luck\"", Some("500")));
+        assert_eq!(
+            (&*error.class, &*error.message, error.provider_code.as_deref()),
+            ("transient", "no \"luck\"", Some("500"))
+        );
         assert!(out.ends_with(b"}\n") && line.usage.is_none());
     }
 

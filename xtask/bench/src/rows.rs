@@ -188,7 +188,12 @@ fn under_limits(
 fn batch_job(setup: &Setup, items: u64) -> Result<(Measured, Job)> {
     let file = input::csv(&setup.dir, items, setup.bytes)?;
     let server = Server::start(simulator(setup))?;
-    let job = Job::new(setup, &file, &server.base_url, "--lane batch --poll-min 1s")?;
+    let job = Job::new(
+        setup,
+        &file,
+        &server.base_url,
+        "--lane batch --poll-min 1s --choices positive,negative,neutral",
+    )?;
     let done = measured(&setup.dir, &job.run())?.ok("bulkrate run")?;
     job.check(items)?;
     Ok((done, job))
@@ -207,7 +212,8 @@ fn batch(setup: &Setup) -> Result<Vec<Line>> {
 /// CPU seconds and input bytes of `bulkrate plan`.
 fn plan_cpu(setup: &Setup, items: u64, bytes: usize) -> Result<(f64, u64)> {
     let file = input::csv(&setup.dir, items, bytes)?;
-    let job = Job::new(setup, &file, "http://127.0.0.1:9/v1", "--lane batch")?;
+    let job =
+        Job::new(setup, &file, "http://127.0.0.1:9/v1", "--lane batch --choices positive,negative,neutral")?;
     let done = measured(&setup.dir, &job.plan())?.ok("bulkrate plan")?;
     Ok((done.used.cpu_secs(), input::size(&file)?))
 }

@@ -71,7 +71,8 @@ fn codes_in(text: &str) -> Vec<(usize, String)> {
         codes.extend(INLINE.iter().filter_map(|lead| {
             let rest = &line[line.find(lead)? + lead.len()..];
             let code = &rest[..rest.find('"')?];
-            let kebab = code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit());
+            let kebab =
+                code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit());
             (kebab && !code.is_empty()).then(|| (at + 1, code.to_owned()))
         }));
     }
@@ -84,7 +85,9 @@ const INLINE: [&str; 2] = ["code: \"", ".alert(\""];
 /// The next function whose literals are codes: `code(&self)`, or a helper such as `item_code(error)`.
 fn next_function(text: &str) -> Option<usize> {
     let own = text.find("fn code(&self) -> &'static str");
-    let helper = text.find("_code(error: ").and_then(|at| text[..at].rfind("fn ").filter(|start| !text[*start..at].contains('\n')));
+    let helper = text
+        .find("_code(error: ")
+        .and_then(|at| text[..at].rfind("fn ").filter(|start| !text[*start..at].contains('\n')));
     own.into_iter().chain(helper).min()
 }
 

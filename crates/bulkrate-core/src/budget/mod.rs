@@ -59,7 +59,9 @@ impl Cap {
 
 /// A reservation that no longer fits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {scope} budget of USD {limit} has USD {left} left, and the next request may cost up to USD {bound}")]
+#[error(
+    "the {scope} budget of USD {limit} has USD {left} left, and the next request may cost up to USD {bound}"
+)]
 pub struct OverBudget {
     pub scope: Scope,
     pub limit: UsdNanos,
@@ -90,7 +92,13 @@ impl Budget {
         if let Some(cap) = self.caps.iter().find(|cap| cap.committed().saturating_add(bound) > cap.limit) {
             let without_flight = cap.settled + cap.doubt;
             let may_free = without_flight.saturating_add(bound) <= cap.limit;
-            return Err(OverBudget { scope: cap.scope.clone(), limit: cap.limit, left: cap.left(), bound, may_free });
+            return Err(OverBudget {
+                scope: cap.scope.clone(),
+                limit: cap.limit,
+                left: cap.left(),
+                bound,
+                may_free,
+            });
         }
         self.reserved += bound;
         for cap in &mut self.caps {
@@ -147,7 +155,10 @@ mod tests {
 
     #[test]
     fn the_next_request_waits_or_is_refused() {
-        let mut budget = Budget { caps: vec![Cap::new(Scope::Job, UsdNanos(100)), Cap::new(Scope::Day, UsdNanos(1_000))], ..Budget::default() };
+        let mut budget = Budget {
+            caps: vec![Cap::new(Scope::Job, UsdNanos(100)), Cap::new(Scope::Day, UsdNanos(1_000))],
+            ..Budget::default()
+        };
         budget.reserve(UsdNanos(60)).unwrap();
         let waits = budget.reserve(UsdNanos(50)).unwrap_err();
         assert!(waits.may_free && waits.left == UsdNanos(40));

@@ -18,7 +18,9 @@ pub enum Expectation {
     Choices(Vec<String>),
     /// JSON that matches the schema.
     Schema(Arc<jsonschema::Validator>),
-    Embedding { dimensions: Option<u32> },
+    Embedding {
+        dimensions: Option<u32>,
+    },
     Moderation,
 }
 
@@ -28,7 +30,9 @@ impl fmt::Debug for Expectation {
             Self::Text => f.write_str("Text"),
             Self::Choices(choices) => f.debug_tuple("Choices").field(choices).finish(),
             Self::Schema(_) => f.write_str("Schema"),
-            Self::Embedding { dimensions } => f.debug_struct("Embedding").field("dimensions", dimensions).finish(),
+            Self::Embedding { dimensions } => {
+                f.debug_struct("Embedding").field("dimensions", dimensions).finish()
+            }
             Self::Moderation => f.write_str("Moderation"),
         }
     }
@@ -41,11 +45,14 @@ pub struct BadSchema(pub String);
 
 impl Expectation {
     pub fn schema(json: &str) -> Result<Self, BadSchema> {
-        let schema: serde_json::Value = serde_json::from_str(json).map_err(|error| BadSchema(error.to_string()))?;
+        let schema: serde_json::Value =
+            serde_json::from_str(json).map_err(|error| BadSchema(error.to_string()))?;
         if !schema.is_object() {
             return Err(BadSchema("a schema is a JSON object".to_owned()));
         }
-        jsonschema::validator_for(&schema).map(|validator| Self::Schema(Arc::new(validator))).map_err(|error| BadSchema(error.to_string()))
+        jsonschema::validator_for(&schema)
+            .map(|validator| Self::Schema(Arc::new(validator)))
+            .map_err(|error| BadSchema(error.to_string()))
     }
 }
 
@@ -99,9 +106,15 @@ fn finish(finish: Finish, text: &str) -> Result<(), Flaw> {
             let hint = if text.trim().is_empty() { "; nothing visible was left after reasoning" } else { "" };
             Err(flaw(FailureClass::Truncated, format!("the answer was cut at the output maximum{hint}")))
         }
-        Finish::ContextExceeded => Err(flaw(FailureClass::RefusedByProvider, "the prompt and answer exceed the context window")),
-        Finish::ContentFilter => Err(flaw(FailureClass::ContentPolicy, "a content filter stopped the answer")),
-        Finish::Malformed => Err(flaw(FailureClass::Transient, "the provider marked its answer as malformed")),
+        Finish::ContextExceeded => {
+            Err(flaw(FailureClass::RefusedByProvider, "the prompt and answer exceed the context window"))
+        }
+        Finish::ContentFilter => {
+            Err(flaw(FailureClass::ContentPolicy, "a content filter stopped the answer"))
+        }
+        Finish::Malformed => {
+            Err(flaw(FailureClass::Transient, "the provider marked its answer as malformed"))
+        }
         Finish::Stop | Finish::ToolCalls | Finish::Paused | Finish::Other => Ok(()),
     }
 }
@@ -111,17 +124,27 @@ fn judge_text<'a>(expectation: &'a Expectation, text: &'a str) -> Result<Checked
         Expectation::Choices(choices) => choice(choices, text),
         Expectation::Schema(validator) => {
             let json = unfence(text);
-            let value = serde_json::from_str(json).map_err(|error| flaw(FailureClass::SchemaFailed, format!("the answer is not JSON: {error}")))?;
+            let value = serde_json::from_str(json).map_err(|error| {
+                flaw(FailureClass::SchemaFailed, format!("the answer is not JSON: {error}"))
+            })?;
             match validator.iter_errors(&value).next() {
                 None => Ok(Checked::Json(Cow::Borrowed(json))),
                 Some(error) => {
                     let place = error.instance_path().to_string();
                     let place = if place.is_empty() { "the top level" } else { place.as_str() };
-                    Err(flaw(FailureClass::SchemaFailed, format!("the answer does not match the schema at {place}: {}", excerpt(&error.to_string()))))
+                    Err(flaw(
+                        FailureClass::SchemaFailed,
+                        format!(
+                            "the answer does not match the schema at {place}: {}",
+                            excerpt(&error.to_string())
+                        ),
+                    ))
                 }
             }
         }
-        Expectation::Text | Expectation::Embedding { .. } | Expectation::Moderation => Ok(Checked::Text(Cow::Borrowed(text))),
+        Expectation::Text | Expectation::Embedding { .. } | Expectation::Moderation => {
+            Ok(Checked::Text(Cow::Borrowed(text)))
+        }
     }
 }
 
@@ -133,7 +156,8 @@ struct Wrapped<'a> {
 
 fn choice<'a>(choices: &'a [String], text: &'a str) -> Result<Checked<'a>, Flaw> {
     let trimmed = unfence(text);
-    let wrapped = trimmed.starts_with('{').then(|| serde_json::from_str::<Wrapped<'_>>(trimmed).ok()).flatten();
+    let wrapped =
+        trimmed.starts_with('{').then(|| serde_json::from_str::<Wrapped<'_>>(trimmed).ok()).flatten();
     let given = wrapped.as_ref().map_or(trimmed, |wrapped| &wrapped.answer).trim();
     let given = given.trim_matches(|mark| matches!(mark, '"' | '\'' | '.' | '`')).trim();
     choices
@@ -141,13 +165,17 @@ fn choice<'a>(choices: &'a [String], text: &'a str) -> Result<Checked<'a>, Flaw>
         .find(|choice| choice.trim() == given)
         .or_else(|| choices.iter().find(|choice| choice.trim().to_lowercase() == given.to_lowercase()))
         .map(|choice| Checked::Choice(choice))
-        .ok_or_else(|| flaw(FailureClass::SchemaFailed, format!("`{}` is not one of the choices", excerpt(given))))
+        .ok_or_else(|| {
+            flaw(FailureClass::SchemaFailed, format!("`{}` is not one of the choices", excerpt(given)))
+        })
 }
 
 /// The text without the Markdown code fence that some models put around JSON.
 fn unfence(text: &str) -> &str {
     let trimmed = text.trim();
-    let Some(inner) = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return trimmed };
+    let Some(inner) = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else {
+        return trimmed;
+    };
     inner.strip_prefix("json").unwrap_or(inner).trim()
 }
 
@@ -157,7 +185,9 @@ fn vector<'a>(embedding: &'a Embedding<'a>, expectation: &Expectation) -> Result
         Embedding::Base64(text) => {
             let padding = text.bytes().rev().take_while(|&byte| byte == b'=').count();
             let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-            let sound = text.len().is_multiple_of(4) && padding <= 2 && text.bytes().take(text.len() - padding).all(alphabet);
+            let sound = text.len().is_multiple_of(4)
+                && padding <= 2
+                && text.bytes().take(text.len() - padding).all(alphabet);
             let bytes = (text.len() / 4 * 3).saturating_sub(padding);
             if !sound || !bytes.is_multiple_of(4) {
                 return Err(flaw(FailureClass::SchemaFailed, "the embedding is no base64 of 32-bit floats"));
@@ -165,14 +195,18 @@ fn vector<'a>(embedding: &'a Embedding<'a>, expectation: &Expectation) -> Result
             (bytes / 4, Checked::VectorBase64(Cow::Borrowed(text.as_ref())))
         }
         Embedding::Numbers(raw) => {
-            let numbers: Vec<f64> =
-                serde_json::from_str(raw.get()).map_err(|error| flaw(FailureClass::SchemaFailed, format!("the embedding is no list of numbers: {error}")))?;
+            let numbers: Vec<f64> = serde_json::from_str(raw.get()).map_err(|error| {
+                flaw(FailureClass::SchemaFailed, format!("the embedding is no list of numbers: {error}"))
+            })?;
             (numbers.len(), Checked::VectorNumbers(raw.get()))
         }
     };
     match want {
         _ if length == 0 => Err(flaw(FailureClass::Empty, "the embedding is empty")),
-        Some(want) if usize::try_from(want) != Ok(length) => Err(flaw(FailureClass::SchemaFailed, format!("the embedding has {length} dimensions, {want} were asked for"))),
+        Some(want) if usize::try_from(want) != Ok(length) => Err(flaw(
+            FailureClass::SchemaFailed,
+            format!("the embedding has {length} dimensions, {want} were asked for"),
+        )),
         _ => Ok(checked),
     }
 }
@@ -212,7 +246,10 @@ mod tests {
     #[test]
     fn each_way_to_fail_has_its_class() {
         let choices = Expectation::Choices(vec!["Positive".into(), "negative".into(), "Pos".into()]);
-        let schema = Expectation::schema(r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#).unwrap();
+        let schema = Expectation::schema(
+            r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#,
+        )
+        .unwrap();
         for (expectation, text, finish, want) in [
             (&Expectation::Text, "hello", Finish::Stop, Ok("hello")),
             (&Expectation::Text, " \n", Finish::Stop, Err(FailureClass::Empty)),
@@ -230,16 +267,24 @@ mod tests {
             (&schema, r#"{"n":"1"}"#, Finish::Stop, Err(FailureClass::SchemaFailed)),
             (&schema, "n is 1", Finish::Stop, Err(FailureClass::SchemaFailed)),
         ] {
-            assert_eq!(class(expectation, text, finish).as_deref(), want.as_deref(), "{expectation:?} {text:?}");
+            assert_eq!(
+                class(expectation, text, finish).as_deref(),
+                want.as_deref(),
+                "{expectation:?} {text:?}"
+            );
         }
     }
 
     #[test]
     fn refusals_are_seen_even_when_the_model_stopped_by_itself() {
         let mut refused = answer("", Finish::Stop);
-        refused.body = Body::Text { text: "".into(), refusal: Some("I cannot help".into()), tool_calls: None };
+        refused.body =
+            Body::Text { text: "".into(), refusal: Some("I cannot help".into()), tool_calls: None };
         let flaw = check(&Expectation::Text, &refused).unwrap_err();
-        assert_eq!((flaw.class, flaw.message.as_str()), (FailureClass::Refusal, "the model refused: I cannot help"));
+        assert_eq!(
+            (flaw.class, flaw.message.as_str()),
+            (FailureClass::Refusal, "the model refused: I cannot help")
+        );
     }
 
     #[test]
@@ -253,7 +298,11 @@ mod tests {
             (&Embedding::Base64("".into()), None, false),
             (&Embedding::Base64("A-AA".into()), None, false),
         ] {
-            assert_eq!(vector(embedding, &Expectation::Embedding { dimensions }).is_ok(), good, "{embedding:?} {dimensions:?}");
+            assert_eq!(
+                vector(embedding, &Expectation::Embedding { dimensions }).is_ok(),
+                good,
+                "{embedding:?} {dimensions:?}"
+            );
         }
     }
 

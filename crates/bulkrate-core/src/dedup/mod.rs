@@ -31,7 +31,12 @@ impl Index {
 
     /// The leader of `key`, if an earlier item has it; otherwise `ordinal` becomes its leader.
     /// `same` says whether the item of the given ordinal has exactly this key; its error stops the search.
-    pub fn lead<E>(&mut self, key: &RequestKey, ordinal: Ordinal, mut same: impl FnMut(Ordinal) -> Result<bool, E>) -> Result<Option<Ordinal>, E> {
+    pub fn lead<E>(
+        &mut self,
+        key: &RequestKey,
+        ordinal: Ordinal,
+        mut same: impl FnMut(Ordinal) -> Result<bool, E>,
+    ) -> Result<Option<Ordinal>, E> {
         if (self.fingerprints.len() + 1) * 10 > self.slots.len() * 7 {
             self.grow();
         }

@@ -3,7 +3,10 @@
 //! The canonical form of the request is written once with marks where templates go, then cut at the marks.
 //! Rendering an item is appending constants and escaped texts: no tree, no map, no sorting.
 
-use crate::request::{Blob, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, write_canonical, write_json_text};
+use crate::request::{
+    Blob, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, write_canonical,
+    write_json_text,
+};
 
 use super::record::Cell;
 use super::template::{Template, TemplateError};
@@ -105,14 +108,24 @@ impl Blueprint {
         let user = templates.len() - 1;
         let (messages, input) = match setup.kind {
             Kind::Chat => {
-                messages.push(Message { role: Role::User, content: user_content(user_text, setup.image.is_some(), &marks), tool_call_id: None });
+                messages.push(Message {
+                    role: Role::User,
+                    content: user_content(user_text, setup.image.is_some(), &marks),
+                    tool_call_id: None,
+                });
                 (messages, Vec::new())
             }
             Kind::Embedding | Kind::Moderation => (Vec::new(), vec![user_text]),
         };
         let bad = |what: &str, error: serde_json::Error| ItemError::BadRequest(format!("{what}: {error}"));
-        let config: Config<'_> = serde_json::from_str(setup.config.as_deref().unwrap_or("{}")).map_err(|error| bad("generation_config", error))?;
-        let kwargs = setup.provider_kwargs.as_deref().map(serde_json::from_str).transpose().map_err(|error| bad("provider_kwargs", error))?;
+        let config: Config<'_> = serde_json::from_str(setup.config.as_deref().unwrap_or("{}"))
+            .map_err(|error| bad("generation_config", error))?;
+        let kwargs = setup
+            .provider_kwargs
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| bad("provider_kwargs", error))?;
         let request = Request {
             kind: setup.kind,
             model: setup.model.as_str().into(),
@@ -138,7 +151,10 @@ impl Blueprint {
                 columns.len() - 1
             })
         };
-        let places = templates.iter().map(|template| template.variables().iter().map(&mut place_of).collect()).collect();
+        let places = templates
+            .iter()
+            .map(|template| template.variables().iter().map(&mut place_of).collect())
+            .collect();
         let image = image.map(&mut place_of);
         Self { pieces, templates, places, columns, user, image }
     }
@@ -152,7 +168,10 @@ impl Blueprint {
     /// Bytes of the canonical form that are the same for every record and hold no text of the prompt.
     #[must_use]
     pub fn structure_len(&self) -> u64 {
-        self.pieces.iter().map(|piece| if let Piece::Bytes(bytes) = piece { bytes.len() as u64 } else { 2 }).sum()
+        self.pieces
+            .iter()
+            .map(|piece| if let Piece::Bytes(bytes) = piece { bytes.len() as u64 } else { 2 })
+            .sum()
     }
 
     /// Refuses templates and image columns that the source cannot fill.
@@ -167,7 +186,12 @@ impl Blueprint {
     }
 
     /// Appends the canonical form of one record's request to `out`; `scratch` is reused between calls.
-    pub fn render(&self, cells: &[Cell<'_>], scratch: &mut String, out: &mut Vec<u8>) -> Result<(), ItemError> {
+    pub fn render(
+        &self,
+        cells: &[Cell<'_>],
+        scratch: &mut String,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ItemError> {
         debug_assert_eq!(cells.len(), self.columns.len(), "one cell per column");
         if let Some(missing) = cells.iter().position(|cell| matches!(cell, Cell::Missing)) {
             return Err(ItemError::MissingField(self.columns[missing].clone()));
@@ -209,7 +233,11 @@ fn user_content(text: Text<'static>, image: bool, marks: &Marks) -> Content<'sta
     if !image {
         return Content::Text(text);
     }
-    let mark = Part::Image(Blob { source_type: SourceType::Url, media_type: "".into(), data: marks.write(IMAGE_MARK).into() });
+    let mark = Part::Image(Blob {
+        source_type: SourceType::Url,
+        media_type: "".into(),
+        data: marks.write(IMAGE_MARK).into(),
+    });
     Content::Parts(vec![Part::Text { text }, mark])
 }
 
@@ -220,7 +248,11 @@ fn image_parts(cell: &str) -> Result<(&str, &'static str, &str), ImageError> {
     }
     if let Some(rest) = cell.strip_prefix("data:") {
         let (media_type, data) = rest.split_once(";base64,").ok_or(ImageError::NotAUrl)?;
-        return if media_type.starts_with("image/") { Ok((media_type, "base64", data)) } else { Err(ImageError::NotAUrl) };
+        return if media_type.starts_with("image/") {
+            Ok((media_type, "base64", data))
+        } else {
+            Err(ImageError::NotAUrl)
+        };
     }
     if !(cell.starts_with("https://") || cell.starts_with("http://")) {
         return Err(ImageError::NotAUrl);
@@ -244,7 +276,11 @@ impl Marks {
     fn avoiding(setup: &Setup) -> Self {
         let mut texts: Vec<&str> = setup.turns.iter().map(|turn| turn.content.as_str()).collect();
         texts.extend([setup.model.as_str(), setup.user.as_str()]);
-        texts.extend([&setup.system, &setup.config, &setup.provider_kwargs].into_iter().filter_map(|text| text.as_deref()));
+        texts.extend(
+            [&setup.system, &setup.config, &setup.provider_kwargs]
+                .into_iter()
+                .filter_map(|text| text.as_deref()),
+        );
         let mut salt = 0_u32;
         loop {
             let stem = format!("\u{E000}mark{salt}-");
@@ -261,14 +297,20 @@ impl Marks {
 
     /// Cuts at every mark, its quotes included; an image mark takes its whole object with it.
     fn cut(&self, canonical: &[u8]) -> Vec<Piece> {
-        let image_object = format!("{{\"data\":\"{}\",\"media_type\":\"\",\"source_type\":\"url\",\"type\":\"image\"}}", self.write(IMAGE_MARK));
+        let image_object = format!(
+            "{{\"data\":\"{}\",\"media_type\":\"\",\"source_type\":\"url\",\"type\":\"image\"}}",
+            self.write(IMAGE_MARK)
+        );
         let stem = format!("\"{}", self.stem);
         let mut pieces = Vec::new();
         let mut rest = canonical;
         while let Some(start) = memchr::memmem::find(rest, stem.as_bytes()) {
             let number = &rest[start + stem.len()..];
             let end = number.iter().position(|&byte| byte == b'.').unwrap_or(0);
-            let index = std::str::from_utf8(&number[..end]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(IMAGE_MARK);
+            let index = std::str::from_utf8(&number[..end])
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .unwrap_or(IMAGE_MARK);
             let (from, to, piece) = if index == IMAGE_MARK {
                 let from = start - "{\"data\":".len();
                 (from, from + image_object.len(), Piece::Image)
@@ -339,14 +381,24 @@ mod tests {
 
     #[test]
     fn images_stand_where_the_user_turn_is() {
-        let blueprint = Blueprint::compile(&Setup { image: Some("photo".into()), user: "What is it?".into(), model: "m".into(), ..Setup::default() }).unwrap();
+        let blueprint = Blueprint::compile(&Setup {
+            image: Some("photo".into()),
+            user: "What is it?".into(),
+            model: "m".into(),
+            ..Setup::default()
+        })
+        .unwrap();
         let line = render(&blueprint, &[Cell::text("https://x.org/a.PNG?s=1")]).unwrap();
         assert_eq!(
             line,
             r#"{"messages":[{"content":[{"text":"What is it?","type":"text"},{"data":"https://x.org/a.PNG?s=1","media_type":"image/png","source_type":"url","type":"image"}],"role":"user"}],"model":"m"}"#
         );
         let line = render(&blueprint, &[Cell::text("data:image/gif;base64,AAAA")]).unwrap();
-        assert!(line.contains(r#"{"data":"AAAA","media_type":"image/gif","source_type":"base64","type":"image"}"#));
+        assert!(
+            line.contains(
+                r#"{"data":"AAAA","media_type":"image/gif","source_type":"base64","type":"image"}"#
+            )
+        );
         for bad in ["", "/etc/passwd", "data:text/html;base64,AA", "ftp://x"] {
             assert!(render(&blueprint, &[Cell::text(bad)]).is_err(), "{bad}");
         }
@@ -354,7 +406,9 @@ mod tests {
 
     #[test]
     fn records_that_make_no_request() {
-        let blueprint = Blueprint::compile(&Setup { user: "{{ text }}".into(), model: "m".into(), ..Setup::default() }).unwrap();
+        let blueprint =
+            Blueprint::compile(&Setup { user: "{{ text }}".into(), model: "m".into(), ..Setup::default() })
+                .unwrap();
         assert_eq!(render(&blueprint, &[Cell::text(" \n")]), Err(ItemError::EmptyPrompt));
         assert_eq!(render(&blueprint, &[Cell::Missing]), Err(ItemError::MissingField("text".into())));
         assert!(blueprint.check(&["other".into()]).is_err());
@@ -362,7 +416,12 @@ mod tests {
 
     #[test]
     fn a_template_that_looks_like_a_mark_is_only_text() {
-        let blueprint = Blueprint::compile(&Setup { user: "\u{E000}mark0-0. {{ text }}".into(), model: "m".into(), ..Setup::default() }).unwrap();
+        let blueprint = Blueprint::compile(&Setup {
+            user: "\u{E000}mark0-0. {{ text }}".into(),
+            model: "m".into(),
+            ..Setup::default()
+        })
+        .unwrap();
         let line = render(&blueprint, &[Cell::text("\u{E000}mark1-0.")]).unwrap();
         assert!(line.contains("\"\u{E000}mark0-0. \u{E000}mark1-0.\""));
     }

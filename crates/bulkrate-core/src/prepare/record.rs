@@ -31,9 +31,11 @@ impl<'a> Cell<'a> {
     #[must_use]
     pub fn to_value(&self) -> minijinja::Value {
         match self {
-            Self::Json(json) if *json != "null" => {
-                serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| minijinja::Value::from(*json), |value| minijinja::Value::from(minijinja::value::Serde(value)))
-            }
+            Self::Json(json) if *json != "null" => serde_json::from_str::<serde_json::Value>(json)
+                .map_or_else(
+                    |_| minijinja::Value::from(*json),
+                    |value| minijinja::Value::from(minijinja::value::Serde(value)),
+                ),
             other => minijinja::Value::from(other.as_text()),
         }
     }
@@ -45,10 +47,18 @@ mod tests {
 
     #[test]
     fn cells_show_what_a_table_would() {
-        for (cell, text) in [(Cell::text("q\"é"), "q\"é"), (Cell::Json("1.50"), "1.50"), (Cell::Json("null"), ""), (Cell::Missing, "")] {
+        for (cell, text) in [
+            (Cell::text("q\"é"), "q\"é"),
+            (Cell::Json("1.50"), "1.50"),
+            (Cell::Json("null"), ""),
+            (Cell::Missing, ""),
+        ] {
             assert_eq!(cell.as_text(), text);
         }
         let nested = Cell::Json(r#"{"k":[1]}"#).to_value();
-        assert_eq!(nested.get_attr("k").and_then(|list| list.get_item_by_index(0)).ok(), Some(minijinja::Value::from(1)));
+        assert_eq!(
+            nested.get_attr("k").and_then(|list| list.get_item_by_index(0)).ok(),
+            Some(minijinja::Value::from(1))
+        );
     }
 }

@@ -40,8 +40,12 @@ impl TemplateError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownVariable { known, .. } if !known.is_empty() => Some(format!("columns are: {}", known.join(", "))),
-            Self::Syntax { .. } => Some("templates are Jinja2: `{{ column }}`, `{% if column %}...{% endif %}`".to_owned()),
+            Self::UnknownVariable { known, .. } if !known.is_empty() => {
+                Some(format!("columns are: {}", known.join(", ")))
+            }
+            Self::Syntax { .. } => {
+                Some("templates are Jinja2: `{{ column }}`, `{% if column %}...{% endif %}`".to_owned())
+            }
             _ => None,
         }
     }
@@ -71,7 +75,10 @@ enum Piece {
 
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Template").field("what", &self.what).field("variables", &self.variables).finish_non_exhaustive()
+        f.debug_struct("Template")
+            .field("what", &self.what)
+            .field("variables", &self.variables)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +98,8 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         keep_trailing_newline(&mut environment);
         environment.add_template_owned(NAME, source.to_owned()).map_err(syntax)?;
-        let mut variables: Vec<String> = environment.get_template(NAME).map_err(syntax)?.undeclared_variables(false).into_iter().collect();
+        let mut variables: Vec<String> =
+            environment.get_template(NAME).map_err(syntax)?.undeclared_variables(false).into_iter().collect();
         variables.retain(|name| !environment.globals().any(|(global, _)| global == name));
         variables.sort();
         let form = plain(source, &variables).map_or_else(|| Form::Full(Arc::new(environment)), Form::Plain);
@@ -111,14 +119,19 @@ impl Template {
             Some(variable) => Err(TemplateError::UnknownVariable {
                 what: self.what.clone(),
                 variable: variable.clone(),
-                nearest: crate::route::nearest(variable, columns.iter().map(String::as_str)).map(str::to_owned),
+                nearest: crate::route::nearest(variable, columns.iter().map(String::as_str))
+                    .map(str::to_owned),
                 known: columns.to_vec(),
             }),
         }
     }
 
     /// Appends the rendered text to `out`. `cells(i)` is the cell of `variables()[i]`.
-    pub fn render<'c>(&self, cells: impl Fn(usize) -> &'c Cell<'c>, out: &mut String) -> Result<(), TemplateError> {
+    pub fn render<'c>(
+        &self,
+        cells: impl Fn(usize) -> &'c Cell<'c>,
+        out: &mut String,
+    ) -> Result<(), TemplateError> {
         match &self.form {
             Form::Plain(pieces) => {
                 for piece in pieces {
@@ -130,8 +143,16 @@ impl Template {
                 Ok(())
             }
             Form::Full(environment) => {
-                let failed = |error: minijinja::Error| TemplateError::Render { what: self.what.clone(), why: error.to_string() };
-                let context: minijinja::Value = self.variables.iter().enumerate().map(|(place, name)| (name.as_str(), cells(place).to_value())).collect();
+                let failed = |error: minijinja::Error| TemplateError::Render {
+                    what: self.what.clone(),
+                    why: error.to_string(),
+                };
+                let context: minijinja::Value = self
+                    .variables
+                    .iter()
+                    .enumerate()
+                    .map(|(place, name)| (name.as_str(), cells(place).to_value()))
+                    .collect();
                 let text = environment.get_template(NAME).map_err(failed)?.render(context).map_err(failed)?;
                 out.push_str(&text);
                 Ok(())
@@ -181,14 +202,23 @@ mod tests {
         let columns: Vec<String> = cells.iter().map(|(name, _)| (*name).to_owned()).collect();
         template.check(&columns)?;
         let mut out = String::new();
-        let ordered: Vec<&Cell<'_>> = template.variables().iter().map(|name| &cells.iter().find(|(known, _)| known == name).unwrap().1).collect();
+        let ordered: Vec<&Cell<'_>> = template
+            .variables()
+            .iter()
+            .map(|name| &cells.iter().find(|(known, _)| known == name).unwrap().1)
+            .collect();
         template.render(|place| ordered[place], &mut out)?;
         Ok(out)
     }
 
     #[test]
     fn templates_render() {
-        let cells = [("text", Cell::text("it's <b>")), ("n", Cell::Json("3")), ("tags", Cell::Json(r#"["a","b"]"#)), ("none", Cell::Json("null"))];
+        let cells = [
+            ("text", Cell::text("it's <b>")),
+            ("n", Cell::Json("3")),
+            ("tags", Cell::Json(r#"["a","b"]"#)),
+            ("none", Cell::Json("null")),
+        ];
         for (source, want) in [
             ("Say {{ text }}!\n", "Say it's <b>!\n"),
             ("{{text}}{{n}}", "it's <b>3"),
@@ -209,11 +239,20 @@ mod tests {
     fn mistakes_are_told_with_their_place() {
         let cells = [("text", Cell::text("x"))];
         let unknown = render("a {{ txet }}", &cells).unwrap_err();
-        assert_eq!(unknown.to_string(), "the user template uses `txet`, which is no column of the source (did you mean `text`?)");
+        assert_eq!(
+            unknown.to_string(),
+            "the user template uses `txet`, which is no column of the source (did you mean `text`?)"
+        );
         assert_eq!(unknown.hint().unwrap(), "columns are: text");
-        let TemplateError::Syntax { line, .. } = render("one\n{{ text ", &cells).unwrap_err() else { unreachable!("a syntax error") };
+        let TemplateError::Syntax { line, .. } = render("one\n{{ text ", &cells).unwrap_err() else {
+            unreachable!("a syntax error")
+        };
         assert_eq!(line, 2);
-        let endless = render("{% for a in range(9999) %}{% for b in range(9999) %}{{ text }}{% endfor %}{% endfor %}", &cells).unwrap_err();
+        let endless = render(
+            "{% for a in range(9999) %}{% for b in range(9999) %}{{ text }}{% endfor %}{% endfor %}",
+            &cells,
+        )
+        .unwrap_err();
         assert!(matches!(endless, TemplateError::Render { .. }));
     }
 

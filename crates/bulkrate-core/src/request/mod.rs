@@ -240,7 +240,9 @@ impl<'a> Content<'a> {
     pub fn is_blank(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
-            Self::Parts(parts) => parts.iter().all(|part| matches!(part, Part::Text { text } if text.trim().is_empty())),
+            Self::Parts(parts) => {
+                parts.iter().all(|part| matches!(part, Part::Text { text } if text.trim().is_empty()))
+            }
         }
     }
 }
@@ -255,7 +257,10 @@ impl Request<'_> {
             .iter()
             .map(|message| match &message.content {
                 Content::Text(text) => text.len() as u64,
-                Content::Parts(parts) => parts.iter().map(|part| if let Part::Text { text } = part { text.len() as u64 } else { 0 }).sum(),
+                Content::Parts(parts) => parts
+                    .iter()
+                    .map(|part| if let Part::Text { text } = part { text.len() as u64 } else { 0 })
+                    .sum(),
             })
             .sum();
         let schema = self.generation_config.output_schema.map_or(0, |schema| schema.get().len() as u64);
@@ -271,7 +276,9 @@ impl Request<'_> {
             .iter()
             .map(|message| match &message.content {
                 Content::Text(_) => 0,
-                Content::Parts(parts) => parts.iter().filter(|part| !matches!(part, Part::Text { .. })).count() as u64,
+                Content::Parts(parts) => {
+                    parts.iter().filter(|part| !matches!(part, Part::Text { .. })).count() as u64
+                }
             })
             .sum()
     }
@@ -279,8 +286,12 @@ impl Request<'_> {
     #[must_use]
     pub fn is_blank(&self) -> bool {
         match self.kind {
-            Kind::Chat => self.messages.is_empty() || self.messages.iter().all(|message| message.content.is_blank()),
-            Kind::Embedding | Kind::Moderation => self.input.is_empty() || self.input.iter().any(|text| text.trim().is_empty()),
+            Kind::Chat => {
+                self.messages.is_empty() || self.messages.iter().all(|message| message.content.is_blank())
+            }
+            Kind::Embedding | Kind::Moderation => {
+                self.input.is_empty() || self.input.iter().any(|text| text.trim().is_empty())
+            }
         }
     }
 }

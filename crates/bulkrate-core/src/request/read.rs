@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::{Content, Reasoning};
 
@@ -125,10 +125,14 @@ impl Visitor<'_> for ReasoningVisitor {
         Reasoning::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
     }
     fn visit_u64<E: Error>(self, tokens: u64) -> Result<Reasoning, E> {
-        u32::try_from(tokens).map(Reasoning::Tokens).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(tokens), &self))
+        u32::try_from(tokens)
+            .map(Reasoning::Tokens)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(tokens), &self))
     }
     fn visit_i64<E: Error>(self, tokens: i64) -> Result<Reasoning, E> {
-        u32::try_from(tokens).map(Reasoning::Tokens).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(tokens), &self))
+        u32::try_from(tokens)
+            .map(Reasoning::Tokens)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(tokens), &self))
     }
 }
 

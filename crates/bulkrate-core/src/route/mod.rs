@@ -41,8 +41,18 @@ mod tests {
 
     #[test]
     fn near_names_are_found() {
-        for (name, want) in [("txet", Some("text")), ("Text", Some("text")), ("gtp-6-luna", Some("gpt-6-luna")), ("zebra", None), ("lable", Some("label"))] {
-            assert_eq!(nearest(name, ["text", "label", "gpt-6-luna", "gpt-6-sol"].into_iter()), want, "{name}");
+        for (name, want) in [
+            ("txet", Some("text")),
+            ("Text", Some("text")),
+            ("gtp-6-luna", Some("gpt-6-luna")),
+            ("zebra", None),
+            ("lable", Some("label")),
+        ] {
+            assert_eq!(
+                nearest(name, ["text", "label", "gpt-6-luna", "gpt-6-sol"].into_iter()),
+                want,
+                "{name}"
+            );
         }
         assert_eq!(edit_distance("", "abc"), 3);
         assert_eq!(edit_distance("kitten", "sitting"), 3);

@@ -65,7 +65,11 @@ impl Rules {
             chain.push_str("{% endif %}");
         }
         // Each condition compiled alone above, so the chain compiles too; it is compiled once, not once an item.
-        environment.add_template_owned(CHAIN, chain).map_err(|error| RuleError { number: 1, when: String::new(), why: format!("does not compile: {error}") })?;
+        environment.add_template_owned(CHAIN, chain).map_err(|error| RuleError {
+            number: 1,
+            when: String::new(),
+            why: format!("does not compile: {error}"),
+        })?;
         columns.sort();
         columns.dedup();
         Ok(Self { rules: rules.to_vec(), environment: Arc::new(environment), columns })
@@ -89,9 +93,17 @@ impl Rules {
         }
         let named = self.columns.iter().zip(cells).map(|(name, cell)| (name.as_str(), typed(cell)));
         let context: minijinja::Value = named.chain([(TOKENS, minijinja::Value::from(tokens))]).collect();
-        let failed = |error: minijinja::Error| RuleError { number: 1, when: self.rules[0].when.clone(), why: format!("could not be evaluated: {error}") };
-        let number = self.environment.get_template(CHAIN).and_then(|chain| chain.render(context)).map_err(failed)?;
-        Ok(number.parse::<usize>().ok().and_then(|number| Some((number, self.rules.get(number - 1)?.model.as_str()))))
+        let failed = |error: minijinja::Error| RuleError {
+            number: 1,
+            when: self.rules[0].when.clone(),
+            why: format!("could not be evaluated: {error}"),
+        };
+        let number =
+            self.environment.get_template(CHAIN).and_then(|chain| chain.render(context)).map_err(failed)?;
+        Ok(number
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| Some((number, self.rules.get(number - 1)?.model.as_str()))))
     }
 }
 
@@ -113,7 +125,11 @@ mod tests {
     #[test]
     fn the_first_rule_that_holds_decides() {
         let rule = |when: &str, model: &str| Rule { when: when.into(), model: model.into() };
-        let rules = Rules::compile(&[rule("tokens < 200 and tier != \"gold\"", "small"), rule("score >= 7", "large")]).unwrap();
+        let rules = Rules::compile(&[
+            rule("tokens < 200 and tier != \"gold\"", "small"),
+            rule("score >= 7", "large"),
+        ])
+        .unwrap();
         assert_eq!(rules.columns(), ["score", "tier"]);
         for (score, tier, tokens, want) in [
             ("1", "basic", 100, Some((1, "small"))),
@@ -121,7 +137,11 @@ mod tests {
             ("7.5", "gold", 100, Some((2, "large"))),
             ("10", "basic", 300, Some((2, "large"))),
         ] {
-            assert_eq!(rules.choose(&[Cell::text(score), Cell::text(tier)], tokens).unwrap(), want, "{score} {tier} {tokens}");
+            assert_eq!(
+                rules.choose(&[Cell::text(score), Cell::text(tier)], tokens).unwrap(),
+                want,
+                "{score} {tier} {tokens}"
+            );
         }
         assert!(Rules::compile(&[rule("tokens <", "x")]).is_err());
         assert!(Rules::compile(&[]).unwrap().choose(&[], 1).unwrap().is_none());

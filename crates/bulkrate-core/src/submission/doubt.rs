@@ -61,7 +61,16 @@ const BACKOFF_MAX_MS: u64 = 15 * 60_000;
 impl Doubt {
     #[must_use]
     pub fn new(sent_ms: u64, now_ms: u64) -> Self {
-        Self { sent_ms, since_ms: now_ms, probes: 0, fenced_ms: None, fence_tries: 0, clean_first_ms: None, clean_last_ms: None, last_ms: now_ms }
+        Self {
+            sent_ms,
+            since_ms: now_ms,
+            probes: 0,
+            fenced_ms: None,
+            fence_tries: 0,
+            clean_first_ms: None,
+            clean_last_ms: None,
+            last_ms: now_ms,
+        }
     }
 
     /// The earliest moment at which an absent marker proves anything.
@@ -94,7 +103,9 @@ impl Doubt {
         if let Some(first) = self.clean_first_ms {
             return wait((first + times.agree_ms).max(self.last_ms + 1), DoubtStep::Probe);
         }
-        let early = FIRST_PROBES_MS.get(usize::try_from(self.probes).unwrap_or(usize::MAX)).map(|after| self.since_ms + after);
+        let early = FIRST_PROBES_MS
+            .get(usize::try_from(self.probes).unwrap_or(usize::MAX))
+            .map(|after| self.since_ms + after);
         let backoff = self.last_ms + (15_000_u64 << self.probes.min(6)).min(BACKOFF_MAX_MS);
         wait(early.unwrap_or(backoff).min(proof_from.max(self.last_ms + 1)), DoubtStep::Probe)
     }
@@ -129,7 +140,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// Walks the protocol with scripted answers; returns the verdict and when it came.
-    fn walk(mut doubt: Doubt, times: &DoubtTimes, list: impl Fn(u64) -> bool, fence: impl Fn(u64) -> bool) -> (DoubtStep, u64, Doubt) {
+    fn walk(
+        mut doubt: Doubt,
+        times: &DoubtTimes,
+        list: impl Fn(u64) -> bool,
+        fence: impl Fn(u64) -> bool,
+    ) -> (DoubtStep, u64, Doubt) {
         let mut now = doubt.since_ms;
         for _ in 0..10_000 {
             match doubt.step(times, now) {
@@ -151,7 +167,11 @@ mod tests {
         let (verdict, at, doubt) = walk(Doubt::new(1_000, 2_000), &times, |_| true, |_| true);
         assert_eq!(verdict, DoubtStep::Absent);
         let fenced = doubt.fenced_ms.unwrap_or_default();
-        assert!(at >= fenced + times.t_lag_ms + times.agree_ms && at < fenced + times.t_lag_ms + times.agree_ms + 60_000, "{at}");
+        assert!(
+            at >= fenced + times.t_lag_ms + times.agree_ms
+                && at < fenced + times.t_lag_ms + times.agree_ms + 60_000,
+            "{at}"
+        );
     }
 
     #[test]

@@ -36,6 +36,10 @@ mod tests {
         let waits: Vec<u64> = (0..7).map(|polls| pace.wait_ms(polls, 0) / 1_000).collect();
         assert_eq!(waits, [60, 90, 135, 202, 300, 300, 300]);
         assert!(pace.wait_ms(0, u64::MAX) <= 66_000);
-        assert_eq!(PollPace { min_ms: 10, max_ms: 5 }.wait_ms(9, 0), 10, "a maximum below the minimum is the minimum");
+        assert_eq!(
+            PollPace { min_ms: 10, max_ms: 5 }.wait_ms(9, 0),
+            10,
+            "a maximum below the minimum is the minimum"
+        );
     }
 }

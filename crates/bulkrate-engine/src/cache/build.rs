@@ -82,14 +82,19 @@ impl Builder {
     }
 
     fn write(self, file: &File, models: &[String]) -> io::Result<()> {
-        let meta = Meta { version: VERSION, job: self.job.clone(), count: self.count, models: models.to_vec() };
+        let meta =
+            Meta { version: VERSION, job: self.job.clone(), count: self.count, models: models.to_vec() };
         let meta = serde_json::to_vec(&meta)?;
         let count = usize::try_from(self.count).map_err(io::Error::other)?;
         let blocks = count.div_ceil(BLOCK);
         let fences_at = (HEAD_BYTES + meta.len()) as u64;
         let prints_at = fences_at + (blocks * PRINT_BYTES) as u64;
         let mut prints = Column { file, at: prints_at, buffer: Vec::with_capacity(2 * RUN_BUFFER) };
-        let mut entries = Column { file, at: prints_at + (count * PRINT_BYTES) as u64, buffer: Vec::with_capacity(2 * RUN_BUFFER) };
+        let mut entries = Column {
+            file,
+            at: prints_at + (count * PRINT_BYTES) as u64,
+            buffer: Vec::with_capacity(2 * RUN_BUFFER),
+        };
         let mut fences = Vec::with_capacity(blocks * PRINT_BYTES);
         let mut place = 0;
         self.merge(|record| {
@@ -180,7 +185,11 @@ mod tests {
     }
 
     fn entry(number: u64) -> Entry {
-        Entry { place: Place { segment: u32::try_from(number % 3).unwrap(), offset: number * 100 }, naive: UsdNanos(i64::try_from(number).unwrap()), model: 0 }
+        Entry {
+            place: Place { segment: u32::try_from(number % 3).unwrap(), offset: number * 100 },
+            naive: UsdNanos(i64::try_from(number).unwrap()),
+            model: 0,
+        }
     }
 
     fn keys(numbers: impl Iterator<Item = u64>) -> Vec<(RequestKey, u64)> {
@@ -211,7 +220,11 @@ mod tests {
             let want: Vec<_> = (0..count).map(|number| (number, entry(number))).collect();
             assert_eq!(found(&mut file, &keys(0..count + 3_000)), want, "{count}: many keys");
             for number in (0..count).step_by(97) {
-                assert_eq!(found(&mut file, &keys(number..=number)), [(number, entry(number))], "{count}: one key");
+                assert_eq!(
+                    found(&mut file, &keys(number..=number)),
+                    [(number, entry(number))],
+                    "{count}: one key"
+                );
             }
             assert_eq!(found(&mut file, &keys(1_000_000..1_000_300)), []);
         }
@@ -253,8 +266,18 @@ mod tests {
             ("cut", whole[..whole.len() - 1].to_vec()),
             ("longer", [whole.clone(), vec![0]].concat()),
             ("magic", [b"X".to_vec(), whole[1..].to_vec()].concat()),
-            ("meta", whole.iter().enumerate().map(|(at, byte)| if at == 45 { byte ^ 1 } else { *byte }).collect()),
-            ("fence", whole.iter().enumerate().map(|(at, byte)| if at == HEAD_BYTES + 70 { byte ^ 1 } else { *byte }).collect()),
+            (
+                "meta",
+                whole.iter().enumerate().map(|(at, byte)| if at == 45 { byte ^ 1 } else { *byte }).collect(),
+            ),
+            (
+                "fence",
+                whole
+                    .iter()
+                    .enumerate()
+                    .map(|(at, byte)| if at == HEAD_BYTES + 70 { byte ^ 1 } else { *byte })
+                    .collect(),
+            ),
         ] {
             fs::write(&path, bytes).unwrap();
             assert!(KeysFile::open(&path).is_err(), "{what}");
@@ -280,17 +303,25 @@ mod tests {
             builder.add(&key(number), &entry(number)).unwrap();
         }
         builder.finish(&path, &["m".to_owned()]).unwrap();
-        eprintln!("build: {} ns an entry, hashing included", started.elapsed().as_nanos() / u128::from(count));
+        eprintln!(
+            "build: {} ns an entry, hashing included",
+            started.elapsed().as_nanos() / u128::from(count)
+        );
         let mut file = KeysFile::open(&path).unwrap();
         for (what, from) in [("misses", count), ("hits", 0)] {
-            let chunks: Vec<_> = (0..8_u64).map(|chunk| (0..65_536).map(|at| (key(from + chunk * 65_536 + at), at)).collect::<Vec<_>>()).collect();
+            let chunks: Vec<_> = (0..8_u64)
+                .map(|chunk| (0..65_536).map(|at| (key(from + chunk * 65_536 + at), at)).collect::<Vec<_>>())
+                .collect();
             let started = std::time::Instant::now();
             let mut hits = 0;
             for mut keys in chunks {
                 keys.sort_unstable();
                 file.find(&keys, |_| true, |_, _| hits += 1).unwrap();
             }
-            eprintln!("{what}: {} ns a key in {count}, {hits} found", started.elapsed().as_nanos() / (8 * 65_536));
+            eprintln!(
+                "{what}: {} ns a key in {count}, {hits} found",
+                started.elapsed().as_nanos() / (8 * 65_536)
+            );
         }
     }
 }

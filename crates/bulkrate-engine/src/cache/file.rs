@@ -64,7 +64,10 @@ impl Entry {
             return None;
         }
         Some(Self {
-            place: Place { offset: u64::from_be_bytes(part(bytes, 24)), segment: u32::from_be_bytes(part(bytes, 32)) },
+            place: Place {
+                offset: u64::from_be_bytes(part(bytes, 24)),
+                segment: u32::from_be_bytes(part(bytes, 32)),
+            },
             naive: UsdNanos(i64::from_be_bytes(part(bytes, 36))),
             model: u16::from_be_bytes(part(bytes, 44)),
         })
@@ -79,7 +82,9 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 
 /// FNV-1a, folded to 32 bits: tells a damaged entry from a whole one.
 fn check_of(bytes: &[u8]) -> u32 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     u32::try_from((hash >> 32) ^ (hash & 0xffff_ffff)).unwrap_or(0)
 }
 
@@ -126,7 +131,10 @@ impl<const N: usize> Window<N> {
     }
 
     fn get(&mut self, file: &File, count: usize, place: usize) -> io::Result<&[u8; N]> {
-        let held = place.checked_sub(self.first).map(|within| within * N).filter(|within| within + N <= self.bytes.len());
+        let held = place
+            .checked_sub(self.first)
+            .map(|within| within * N)
+            .filter(|within| within + N <= self.bytes.len());
         let within = match held {
             Some(within) => within,
             None => {
@@ -176,13 +184,26 @@ impl KeysFile {
         if head_check(&meta_bytes, &fence_bytes) != part::<8>(&head, 12) {
             return Err(bad("its checksum is wrong"));
         }
-        let fences = fence_bytes.chunks_exact(PRINT_BYTES).map(|bytes| u64::from_be_bytes(part(bytes, 0))).collect();
-        Ok(Self { file, meta, fences, count, prints: Window::new(prints_at), entries: Window::new(entries_at) })
+        let fences =
+            fence_bytes.chunks_exact(PRINT_BYTES).map(|bytes| u64::from_be_bytes(part(bytes, 0))).collect();
+        Ok(Self {
+            file,
+            meta,
+            fences,
+            count,
+            prints: Window::new(prints_at),
+            entries: Window::new(entries_at),
+        })
     }
 
     /// Looks up keys in ascending order; `found` is told the place of a key in `keys`, and its entry. False from `wanted`
     /// passes a key over.
-    pub(super) fn find<T>(&mut self, keys: &[(RequestKey, T)], mut wanted: impl FnMut(usize) -> bool, mut found: impl FnMut(usize, Entry)) -> io::Result<()> {
+    pub(super) fn find<T>(
+        &mut self,
+        keys: &[(RequestKey, T)],
+        mut wanted: impl FnMut(usize) -> bool,
+        mut found: impl FnMut(usize, Entry),
+    ) -> io::Result<()> {
         if self.count == 0 || keys.is_empty() {
             return Ok(());
         }

@@ -37,7 +37,15 @@ impl Models {
 }
 
 /// Writes the key file of a job's good answers to `path`; answers how many there are.
-pub(crate) fn keep(reader: &dyn View, job: u32, id: &str, dir: &JobDir, items: usize, served: &Served, path: &Path) -> Result<u64, EngineError> {
+pub(crate) fn keep(
+    reader: &dyn View,
+    job: u32,
+    id: &str,
+    dir: &JobDir,
+    items: usize,
+    served: &Served,
+    path: &Path,
+) -> Result<u64, EngineError> {
     let mut builder = Builder::new(id);
     let mut models = Models::default();
     let only = served.only().map(|model| models.number(model));
@@ -48,7 +56,8 @@ pub(crate) fn keep(reader: &dyn View, job: u32, id: &str, dir: &JobDir, items: u
         let mut failure = Ok(());
         reader.scan_outcomes(job, &mut |outcomes| {
             failure = outcomes.iter().filter(|outcome| is_good(outcome)).try_for_each(|outcome| {
-                let slot = (outcome.ordinal as usize).checked_sub(first).and_then(|place| window.get_mut(place));
+                let slot =
+                    (outcome.ordinal as usize).checked_sub(first).and_then(|place| window.get_mut(place));
                 let Some(slot @ None) = slot else { return Ok(()) };
                 let model = match only.filter(|_| outcome.via.is_attempt()) {
                     Some(model) => model,
@@ -73,7 +82,13 @@ enum Added {
     Io(std::io::Error),
 }
 
-fn add(reader: &dyn View, job: u32, first: usize, window: &[Option<Entry>], builder: &mut Builder) -> Result<(), Added> {
+fn add(
+    reader: &dyn View,
+    job: u32,
+    first: usize,
+    window: &[Option<Entry>],
+    builder: &mut Builder,
+) -> Result<(), Added> {
     let from = Ordinal::try_from(first).unwrap_or(Ordinal::MAX);
     let mut failure = Ok(());
     reader
@@ -94,10 +109,19 @@ fn add(reader: &dyn View, job: u32, first: usize, window: &[Option<Entry>], buil
 }
 
 fn is_good(outcome: &Outcome) -> bool {
-    outcome.fate == Fate::Final && outcome.class.is_none() && !outcome.place.is_none() && outcome.naive >= UsdNanos::ZERO
+    outcome.fate == Fate::Final
+        && outcome.class.is_none()
+        && !outcome.place.is_none()
+        && outcome.naive >= UsdNanos::ZERO
 }
 
-fn served_by(reader: &dyn View, job: u32, dir: &JobDir, lines: &mut Option<Lines>, place: Place) -> Result<String, EngineError> {
+fn served_by(
+    reader: &dyn View,
+    job: u32,
+    dir: &JobDir,
+    lines: &mut Option<Lines>,
+    place: Place,
+) -> Result<String, EngineError> {
     let lines = match lines {
         Some(lines) => lines,
         None => lines.insert(Lines::new(dir, &reader.submissions(job)?)),

@@ -64,7 +64,9 @@ impl Cache {
     /// The files of every job but `own`; `None` where there are none.
     pub(crate) fn open(state_dir: &Path, own: u32) -> Result<Option<Self>, EngineError> {
         let dir = cache_dir(state_dir);
-        let is_keys = |entry: std::fs::DirEntry| Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "keys");
+        let is_keys = |entry: std::fs::DirEntry| {
+            Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "keys")
+        };
         if !std::fs::read_dir(&dir).is_ok_and(|entries| entries.flatten().any(is_keys)) {
             return Ok(None);
         }
@@ -74,11 +76,21 @@ impl Cache {
             let path = dir.join(format!("{}.keys", job.id));
             match KeysFile::open(&path) {
                 Ok(keys) if keys.meta.job == job.id => {
-                    cache.earlier.push(Earlier { keys, no: job.no, dir: JobDir::of(state_dir, &job.id), lines: None, broken: false });
+                    cache.earlier.push(Earlier {
+                        keys,
+                        no: job.no,
+                        dir: JobDir::of(state_dir, &job.id),
+                        lines: None,
+                        broken: false,
+                    });
                 }
-                Ok(_) => cache.notes.push(format!("the cache file `{}` is another job's; it is not used", path.display())),
+                Ok(_) => cache
+                    .notes
+                    .push(format!("the cache file `{}` is another job's; it is not used", path.display())),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => cache.notes.push(format!("the cache file `{}` cannot be used: {error}", path.display())),
+                Err(error) => {
+                    cache.notes.push(format!("the cache file `{}` cannot be used: {error}", path.display()))
+                }
             }
             if cache.earlier.len() >= FILES_MAX {
                 break;
@@ -88,13 +100,19 @@ impl Cache {
     }
 
     /// Which of a chunk's leaders are answered, in the order in which the answers lie. `pinned` names a deployment's model.
-    pub(crate) fn find(&mut self, asked: &mut [(RequestKey, Asked)], pinned: impl Fn(usize) -> String) -> Result<Vec<Hit>, EngineError> {
+    pub(crate) fn find(
+        &mut self,
+        asked: &mut [(RequestKey, Asked)],
+        pinned: impl Fn(usize) -> String,
+    ) -> Result<Vec<Hit>, EngineError> {
         asked.sort_unstable_by_key(|(key, _)| *key);
         let mut hits: Vec<Hit> = Vec::new();
         let mut open = vec![true; asked.len()];
         for (number, earlier) in self.earlier.iter_mut().enumerate() {
             let mut found = Vec::new();
-            if let Err(error) = earlier.keys.find(asked, |place| open[place], |place, entry| found.push((place, entry))) {
+            if let Err(error) =
+                earlier.keys.find(asked, |place| open[place], |place, entry| found.push((place, entry)))
+            {
                 earlier.note(&mut self.notes, &error.to_string());
             }
             for (place, entry) in found {
@@ -142,7 +160,12 @@ impl Earlier {
 }
 
 /// Whether an answer's snapshot is the newest seen for its model; where none was seen, any is.
-fn is_newest(newest: &mut HashMap<String, Option<String>>, reader: &SqliteReader, pinned: &str, served: &str) -> Result<bool, EngineError> {
+fn is_newest(
+    newest: &mut HashMap<String, Option<String>>,
+    reader: &SqliteReader,
+    pinned: &str,
+    served: &str,
+) -> Result<bool, EngineError> {
     if !newest.contains_key(pinned) {
         newest.insert(pinned.to_owned(), reader.meta(&snapshot_key(pinned))?);
     }
@@ -186,13 +209,24 @@ mod tests {
     #[test]
     fn a_line_becomes_this_jobs_own() {
         let usage = Usage { input: 3, ..Usage::default() };
-        let frame = Frame { ordinal: 7, attempt: 2, provider: "openai", model: "m\",\"lane\":\"x", via: "batch", cost: UsdNanos(75), usage: Some(&usage) };
+        let frame = Frame {
+            ordinal: 7,
+            attempt: 2,
+            provider: "openai",
+            model: "m\",\"lane\":\"x",
+            via: "batch",
+            cost: UsdNanos(75),
+            usage: Some(&usage),
+        };
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
         write_good(frame, &Checked::Text(tricky.into()), Finish::Stop, &mut line);
         assert!(rewrite(line.trim_ascii_end(), 41, &mut out));
         let got = ResultLine::parse(&out).unwrap();
-        assert_eq!((got.item, got.attempt, &*got.lane, &*got.provider, &*got.model), (41, 0, "cache", "openai", frame.model));
+        assert_eq!(
+            (got.item, got.attempt, &*got.lane, &*got.provider, &*got.model),
+            (41, 0, "cache", "openai", frame.model)
+        );
         assert_eq!((UsdNanos::parse(&got.cost_usd).unwrap(), got.usage), (UsdNanos::ZERO, Some(usage)));
         assert_eq!(got.response.unwrap().text.as_deref(), Some(tricky));
         assert!(out.ends_with(b"\"}\n"));
@@ -201,7 +235,15 @@ mod tests {
     #[test]
     fn what_is_no_good_answer_is_left() {
         let mut bad = Vec::new();
-        let frame = Frame { ordinal: 7, attempt: 2, provider: "p", model: "m", via: "sync", cost: UsdNanos(0), usage: None };
+        let frame = Frame {
+            ordinal: 7,
+            attempt: 2,
+            provider: "p",
+            model: "m",
+            via: "sync",
+            cost: UsdNanos(0),
+            usage: None,
+        };
         write_bad(frame, FailureClass::Empty, "nothing", None, None, &mut bad);
         let mut out = Vec::new();
         for line in [bad.as_slice(), b"{\"item\":7", b""] {

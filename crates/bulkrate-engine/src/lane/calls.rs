@@ -80,7 +80,8 @@ struct Held {
 }
 
 /// A commit under way, and the outcomes that have a row once it is durable.
-type Landed = (tokio::sync::oneshot::Receiver<Result<(), std::sync::Arc<bulkrate_store::StoreError>>>, Vec<Outcome>);
+type Landed =
+    (tokio::sync::oneshot::Receiver<Result<(), std::sync::Arc<bulkrate_store::StoreError>>>, Vec<Outcome>);
 
 /// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
 pub(crate) async fn run(job: Rc<Job>) {
@@ -120,7 +121,10 @@ impl Calls {
             self.job.state.borrow_mut().calls_in_flight = self.in_flight;
             if self.job.is_closing() {
                 self.held = None;
-                if self.in_flight == 0 || self.job.stop.is_aborting() || drain_until.is_some_and(|until| Instant::now() >= until) {
+                if self.in_flight == 0
+                    || self.job.stop.is_aborting()
+                    || drain_until.is_some_and(|until| Instant::now() >= until)
+                {
                     break;
                 }
                 drain_until.get_or_insert_with(|| Instant::now() + DRAIN);
@@ -200,7 +204,9 @@ impl Calls {
                 let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
                 let next = state.next_call(now_us, fresh, lane);
                 // Nothing fresh is left: an item that waits for a batch may lead as well.
-                let next = next.or_else(|| if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None })?;
+                let next = next.or_else(|| {
+                    if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None }
+                })?;
                 if canary {
                     state.canary_done = true;
                 }
@@ -277,7 +283,9 @@ impl Calls {
         let mut rest = std::mem::take(&mut self.group);
         while let Some(first) = rest.first() {
             let (lane, deployment) = (first.lane, first.ready.deployment);
-            let (same, others): (Vec<Flight>, Vec<Flight>) = rest.into_iter().partition(|flight| flight.lane == lane && flight.ready.deployment == deployment);
+            let (same, others): (Vec<Flight>, Vec<Flight>) = rest
+                .into_iter()
+                .partition(|flight| flight.lane == lane && flight.ready.deployment == deployment);
             rest = others;
             self.commit_intents(same, lane, deployment);
         }
@@ -287,9 +295,17 @@ impl Calls {
     fn commit_intents(&mut self, flights: Vec<Flight>, lane: Lane, deployment: usize) {
         let job = &self.job;
         let found = &job.deployments[deployment];
-        let leases: Vec<Lease> = flights.iter().map(|flight| Lease { ordinal: flight.ready.ordinal, attempt: flight.ready.attempt, bound: flight.ready.bound }).collect();
+        let leases: Vec<Lease> = flights
+            .iter()
+            .map(|flight| Lease {
+                ordinal: flight.ready.ordinal,
+                attempt: flight.ready.attempt,
+                bound: flight.ready.bound,
+            })
+            .collect();
         let reserved: UsdNanos = leases.iter().map(|lease| lease.bound).sum();
-        let mut submission = Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());
+        let mut submission =
+            Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());
         submission.provider.clone_from(&found.row.provider);
         submission.account.clone_from(&found.account.id);
         submission.model.clone_from(&found.pinned);
@@ -298,7 +314,13 @@ impl Calls {
         submission.epoch = job.epoch;
         let mut reserved = Moved::default();
         for flight in &flights {
-            reserved.add(LedgerKind::Reserve, None, At { lane: Some(lane), deployment, tags: flight.ready.tags, sub: None }, 1, flight.ready.bound);
+            reserved.add(
+                LedgerKind::Reserve,
+                None,
+                At { lane: Some(lane), deployment, tags: flight.ready.tags, sub: None },
+                1,
+                flight.ready.bound,
+            );
         }
         {
             let mut state = job.state.borrow_mut();
@@ -341,13 +363,20 @@ impl Calls {
     fn send(&mut self, mut flight: Flight) {
         flight.sent_us = self.job.clock.us();
         let api = self.job.deployments[flight.ready.deployment].account.api.clone();
-        let timeout = Duration::from_millis(if flight.lane == Lane::Flex { self.job.spec.run.timeout_ms.max(900_000) } else { self.job.spec.run.timeout_ms });
+        let timeout = Duration::from_millis(if flight.lane == Lane::Flex {
+            self.job.spec.run.timeout_ms.max(900_000)
+        } else {
+            self.job.spec.run.timeout_ms
+        });
         let outbox = self.outbox.clone();
         tokio::task::spawn_local(async move {
             let path = api.wire().path(flight.ready.kind);
             let result = match api.calls() {
                 Some(calls) => calls.call(path, flight.body.clone(), timeout).await,
-                None => Err(CallError::NotSent { origin: api.name().to_owned(), why: "the provider has no calls".to_owned() }),
+                None => Err(CallError::NotSent {
+                    origin: api.name().to_owned(),
+                    why: "the provider has no calls".to_owned(),
+                }),
             };
             drop(outbox.send(Message::Replied(Box::new(flight), result)));
         });
@@ -378,15 +407,25 @@ impl Calls {
                 let away_us = now_us - *gate.unreachable_since_us.get_or_insert(now_us);
                 let most_us = away_us.clamp(500_000, 60_000_000);
                 let message = format!("could not reach `{origin}`: {why}");
-                job.land_unsent(landing, &message, most_us / 2 + job.random() % (most_us / 2), place, results.buffer());
+                job.land_unsent(
+                    landing,
+                    &message,
+                    most_us / 2 + job.random() % (most_us / 2),
+                    place,
+                    results.buffer(),
+                );
                 if first {
-                    job.alert("provider-unreachable", &format!("{message}; waiting for it to come back, nothing is lost"));
+                    job.alert(
+                        "provider-unreachable",
+                        &format!("{message}; waiting for it to come back, nothing is lost"),
+                    );
                 }
             }
             Err(error) => {
                 let failure = unanswered(&error);
                 let gate = &mut self.gates[flight.ready.deployment];
-                let signal = if failure.class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
+                let signal =
+                    if failure.class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
                 gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, signal);
                 job.land(landing, &Reading::Failure(failure), place, results.buffer());
             }
@@ -394,7 +433,14 @@ impl Calls {
     }
 
     /// Tells pace and concurrency what a reply shows.
-    fn learn(&mut self, flight: &Flight, reading: &Reading<'_>, reply: &Reply, now_us: u64, output_tokens: u64) {
+    fn learn(
+        &mut self,
+        flight: &Flight,
+        reading: &Reading<'_>,
+        reply: &Reply,
+        now_us: u64,
+        output_tokens: u64,
+    ) {
         let gate = &mut self.gates[flight.ready.deployment];
         let hints = reply.limit_hints();
         let hints = Hints {
@@ -424,13 +470,21 @@ impl Calls {
                 let wait_us = failure.wait_ms.map(|wait| wait.saturating_mul(1_000));
                 let code = failure.provider_code.as_deref().unwrap_or("");
                 match (failure.class, code) {
-                    (FailureClass::RateLimited, "resource_unavailable") => gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded),
+                    (FailureClass::RateLimited, "resource_unavailable") => {
+                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded)
+                    }
                     (FailureClass::RateLimited, _) => {
-                        let kind = if code == "slow_down" { RefusalKind::SlowDown } else { RefusalKind::Unspecified };
+                        let kind = if code == "slow_down" {
+                            RefusalKind::SlowDown
+                        } else {
+                            RefusalKind::Unspecified
+                        };
                         gate.pacer.on_refused(now_us, kind, wait_us);
                         gate.concurrency.on_dropped();
                     }
-                    (FailureClass::Transient, _) if matches!(reply.status, 503 | 529) => gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded),
+                    (FailureClass::Transient, _) if matches!(reply.status, 503 | 529) => {
+                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded)
+                    }
                     _ => gate.concurrency.on_dropped(),
                 }
             }
@@ -486,6 +540,10 @@ impl Calls {
 
 /// A call that may have arrived and was not answered: window W3.
 fn unanswered(error: &CallError) -> Failure {
-    let class = if matches!(error, CallError::NoAnswer { timeout: true, .. }) { FailureClass::Timeout } else { FailureClass::Transient };
+    let class = if matches!(error, CallError::NoAnswer { timeout: true, .. }) {
+        FailureClass::Timeout
+    } else {
+        FailureClass::Transient
+    };
     Failure { class, message: error.to_string(), provider_code: None, wait_ms: None, maybe_paid: true }
 }

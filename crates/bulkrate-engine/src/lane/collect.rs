@@ -34,13 +34,20 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
     let dir = job.dir.batch(planned.submission.sub);
     let deployment = planned.items.first().map_or(0, |ready| ready.deployment);
     let provider = job.deployments[deployment].account.api.clone();
-    let api = provider.batches().ok_or_else(|| EngineError::Provider("the provider has no batch API".to_owned()))?;
+    let api = provider
+        .batches()
+        .ok_or_else(|| EngineError::Provider("the provider has no batch API".to_owned()))?;
     wait_for_files(job, planned, api).await;
     if planned.submission.state == SubmissionState::Ended {
         save(job, &mut planned.submission, SubmissionState::Collecting).await?;
     }
-    let mut results = Results::open(&dir.results(), planned.submission.segment, job.last_place(planned.submission.segment)?)?;
-    let (output, errors) = (planned.submission.remote_output.clone(), planned.submission.remote_errors.clone());
+    let mut results = Results::open(
+        &dir.results(),
+        planned.submission.segment,
+        job.last_place(planned.submission.segment)?,
+    )?;
+    let (output, errors) =
+        (planned.submission.remote_output.clone(), planned.submission.remote_errors.clone());
     // Lines that landed, by their place in the batch: a file that is read again changes nothing there.
     let mut landed: Vec<bool> = planned.items.iter().map(|ready| !job.is_open(ready)).collect();
     // What an earlier run found unreadable is not on record.
@@ -53,15 +60,25 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
                 reread(planned, is_output);
             }
             if fetch(job, api, file, &path, again > 0).await? {
-                damaged |= land_file(job, planned, &path, is_output, &mut results, &mut landed, again == 0).await?;
+                damaged |=
+                    land_file(job, planned, &path, is_output, &mut results, &mut landed, again == 0).await?;
             } else {
                 damaged = true;
             }
         }
-        if !damaged || again == READ_AGAIN_MAX || landed.iter().all(|landed| *landed) || job.stop.is_detaching() {
+        if !damaged
+            || again == READ_AGAIN_MAX
+            || landed.iter().all(|landed| *landed)
+            || job.stop.is_detaching()
+        {
             break;
         }
-        job.tell(&Event::Note { message: &format!("the results of batch {} are missing or damaged in part; downloading them again", planned.submission.sub) });
+        job.tell(&Event::Note {
+            message: &format!(
+                "the results of batch {} are missing or damaged in part; downloading them again",
+                planned.submission.sub
+            ),
+        });
         tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await;
     }
     if job.stop.is_detaching() && !landed.iter().all(|landed| *landed) {
@@ -69,9 +86,14 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
     }
     settle(job, planned, &mut results).await?;
     if !job.spec.run.keep_remote {
-        for file in [planned.submission.remote_input.as_deref(), output.as_deref(), errors.as_deref()].into_iter().flatten() {
+        for file in [planned.submission.remote_input.as_deref(), output.as_deref(), errors.as_deref()]
+            .into_iter()
+            .flatten()
+        {
             if let Err(error) = api.delete_file(file).await {
-                job.tell(&Event::Note { message: &format!("{error}; the file stays at the provider until it expires") });
+                job.tell(&Event::Note {
+                    message: &format!("{error}; the file stays at the provider until it expires"),
+                });
             }
         }
     }
@@ -82,8 +104,10 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
 async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) {
     for _ in 0..LATE_FILE_TRIES {
         let submission = &planned.submission;
-        let expects_output = submission.counts.completed > 0 && submission.remote_output.as_deref().unwrap_or("").is_empty();
-        let expects_errors = submission.counts.failed > 0 && submission.remote_errors.as_deref().unwrap_or("").is_empty();
+        let expects_output =
+            submission.counts.completed > 0 && submission.remote_output.as_deref().unwrap_or("").is_empty();
+        let expects_errors =
+            submission.counts.failed > 0 && submission.remote_errors.as_deref().unwrap_or("").is_empty();
         if !(expects_output || expects_errors) || submission.remote_phase.as_deref() == Some("vanished") {
             return;
         }
@@ -106,7 +130,13 @@ fn reread(planned: &mut Planned, output: bool) {
 }
 
 /// Whether there is such a file, on disk and whole. `again`: it is downloaded although it lies here.
-async fn fetch(job: &Rc<Job>, api: &dyn BatchApi, file: &str, to: &Path, again: bool) -> Result<bool, EngineError> {
+async fn fetch(
+    job: &Rc<Job>,
+    api: &dyn BatchApi,
+    file: &str,
+    to: &Path,
+    again: bool,
+) -> Result<bool, EngineError> {
     if !again && to.exists() {
         return Ok(true); // downloads appear under their name only when whole
     }
@@ -116,7 +146,8 @@ async fn fetch(job: &Rc<Job>, api: &dyn BatchApi, file: &str, to: &Path, again: 
             Err(error) if job.stop.is_detaching() => return Err(EngineError::Provider(error.to_string())),
             Err(error) => {
                 job.alert("download-failed", &format!("{error}; the results are paid for, asking again"));
-                tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.max(1_000))).await;
+                tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.max(1_000)))
+                    .await;
             }
         }
     }
@@ -124,7 +155,15 @@ async fn fetch(job: &Rc<Job>, api: &dyn BatchApi, file: &str, to: &Path, again: 
 
 /// Lands one file in commits of a thousand lines, from where the last commit stopped. True: it is damaged, lines of it
 /// cannot be read or it has none.
-async fn land_file(job: &Rc<Job>, planned: &mut Planned, path: &Path, output: bool, results: &mut Results, landed: &mut [bool], first: bool) -> Result<bool, EngineError> {
+async fn land_file(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    path: &Path,
+    output: bool,
+    results: &mut Results,
+    landed: &mut [bool],
+    first: bool,
+) -> Result<bool, EngineError> {
     let mut cursor = if output { planned.submission.output_cursor } else { planned.submission.error_cursor };
     let mut file = File::open(path).map_err(io_error("could not open", path))?;
     file.seek(SeekFrom::Start(cursor)).map_err(io_error("could not seek in", path))?;
@@ -164,7 +203,13 @@ enum Line {
     Unreadable,
 }
 
-fn land_line(job: &Rc<Job>, planned: &Planned, line: &[u8], results: &mut Results, landed: &mut [bool]) -> Line {
+fn land_line(
+    job: &Rc<Job>,
+    planned: &Planned,
+    line: &[u8],
+    results: &mut Results,
+    landed: &mut [bool],
+) -> Line {
     let text = line.trim_ascii();
     if text.is_empty() {
         return Line::Fine;
@@ -175,8 +220,12 @@ fn land_line(job: &Rc<Job>, planned: &Planned, line: &[u8], results: &mut Result
     let deployment = planned.items.first().map_or(0, |ready| ready.deployment);
     let wire = job.deployments[deployment].account.api.wire();
     let Ok(found) = wire.read_line(planned.kind, text) else { return Line::Unreadable };
-    let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == planned.submission.sub).map(|id| id.seq as usize);
-    let Some((seq, ready)) = ours.and_then(|seq| Some((seq, planned.items.get(seq)?))) else { return Line::Strange };
+    let ours = WireId::parse(&found.custom_id)
+        .filter(|id| id.sub == planned.submission.sub)
+        .map(|id| id.seq as usize);
+    let Some((seq, ready)) = ours.and_then(|seq| Some((seq, planned.items.get(seq)?))) else {
+        return Line::Strange;
+    };
     if std::mem::replace(&mut landed[seq], true) {
         return Line::Strange;
     }
@@ -185,7 +234,14 @@ fn land_line(job: &Rc<Job>, planned: &Planned, line: &[u8], results: &mut Result
     Line::Fine
 }
 
-async fn commit_chunk(job: &Rc<Job>, planned: &mut Planned, output: bool, cursor: u64, results: &mut Results, urgency: Urgency) -> Result<(), EngineError> {
+async fn commit_chunk(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    output: bool,
+    cursor: u64,
+    results: &mut Results,
+    urgency: Urgency,
+) -> Result<(), EngineError> {
     if output {
         planned.submission.output_cursor = cursor;
     } else {
@@ -195,7 +251,12 @@ async fn commit_chunk(job: &Rc<Job>, planned: &mut Planned, output: bool, cursor
 }
 
 /// Outcomes, their lines' file, the ledger and the cursor, together.
-async fn commit(job: &Rc<Job>, planned: &Planned, results: &mut Results, urgency: Urgency) -> Result<(), EngineError> {
+async fn commit(
+    job: &Rc<Job>,
+    planned: &Planned,
+    results: &mut Results,
+    urgency: Urgency,
+) -> Result<(), EngineError> {
     let mut tx = Tx::new(job.no);
     tx.sync_first.extend(results.flush()?);
     // What calls have landed meanwhile is in the same ledger sums: it goes along.
@@ -219,7 +280,9 @@ async fn settle(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> 
         }
         let (class, maybe_paid, message) = match phase.as_str() {
             "expired" => (FailureClass::Expired, true, "the batch expired without a line for the item"),
-            "cancelled" => (FailureClass::Expired, true, "the batch was cancelled without a line for the item"),
+            "cancelled" => {
+                (FailureClass::Expired, true, "the batch was cancelled without a line for the item")
+            }
             "vanished" => (FailureClass::ResultLostAtProvider, true, "the provider lost the batch"),
             // W8: it may have run and its line is missing.
             _ => (FailureClass::Transient, true, "the batch ended without a line for the item"),

@@ -38,7 +38,11 @@ struct Writing {
 
 impl Writing {
     fn create(path: &Path) -> Result<Self, EngineError> {
-        Ok(Self { out: BufWriter::with_capacity(1 << 18, open_file(path, true)?), digest: Sha256::new(), bytes: 0 })
+        Ok(Self {
+            out: BufWriter::with_capacity(1 << 18, open_file(path, true)?),
+            digest: Sha256::new(),
+            bytes: 0,
+        })
     }
 
     fn write(&mut self, line: &[u8], path: &Path) -> Result<(), EngineError> {
@@ -49,7 +53,8 @@ impl Writing {
     }
 
     fn finish(self, path: &Path) -> Result<(String, u64), EngineError> {
-        let file = self.out.into_inner().map_err(|error| io_error("could not write", path)(error.into_error()))?;
+        let file =
+            self.out.into_inner().map_err(|error| io_error("could not write", path)(error.into_error()))?;
         file.sync_data().map_err(io_error("could not sync", path))?;
         Ok((bulkrate_io::hex(&self.digest.finalize()), self.bytes))
     }
@@ -110,7 +115,14 @@ struct Drafting {
     line: Vec<u8>,
 }
 
-fn take(job: &Rc<Job>, draft: &mut Option<Drafting>, sub: Sub, dir: &BatchDir, ready: Ready, body: &[u8]) -> Result<Took, EngineError> {
+fn take(
+    job: &Rc<Job>,
+    draft: &mut Option<Drafting>,
+    sub: Sub,
+    dir: &BatchDir,
+    ready: Ready,
+    body: &[u8],
+) -> Result<Took, EngineError> {
     let back = |ordinal: Ordinal| {
         let mut state = job.state.borrow_mut();
         // Fresh items come again from the cursor; retries from their queue.
@@ -141,7 +153,12 @@ fn take(job: &Rc<Job>, draft: &mut Option<Drafting>, sub: Sub, dir: &BatchDir, r
             return Ok(Took::Closed);
         }
         Fit::TooLarge => {
-            job.bury(ready.ordinal, Lane::Batch, FailureClass::InvalidInput, "the request is larger than a batch file may be");
+            job.bury(
+                ready.ordinal,
+                Lane::Batch,
+                FailureClass::InvalidInput,
+                "the request is larger than a batch file may be",
+            );
             return Ok(Took::Added);
         }
     }
@@ -160,7 +177,11 @@ fn take(job: &Rc<Job>, draft: &mut Option<Drafting>, sub: Sub, dir: &BatchDir, r
         open.unified.write(sealed.line, &dir.unified())?;
         open.unified.write(b"\n", &dir.unified())?;
     }
-    job.state.borrow_mut().items.lease(&[Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound }]);
+    job.state.borrow_mut().items.lease(&[Lease {
+        ordinal: ready.ordinal,
+        attempt: ready.attempt,
+        bound: ready.bound,
+    }]);
     open.items.push(ready);
     Ok(Took::Added)
 }
@@ -194,8 +215,13 @@ impl Drafting {
             sync_dir(path)?;
         }
         let found = &job.deployments[self.deployment];
-        let leases: Vec<Lease> = self.items.iter().map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound }).collect();
-        let mut submission = Submission::new(sub, job.no, Lane::Batch, SubmissionState::Staging, job.clock.row_ms());
+        let leases: Vec<Lease> = self
+            .items
+            .iter()
+            .map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound })
+            .collect();
+        let mut submission =
+            Submission::new(sub, job.no, Lane::Batch, SubmissionState::Staging, job.clock.row_ms());
         submission.provider.clone_from(&found.row.provider);
         submission.account.clone_from(&found.account.id);
         submission.model.clone_from(&found.pinned);
@@ -214,7 +240,13 @@ impl Drafting {
             entry.1 += ready.bound;
         }
         for (tags, (items, bound)) in by_tags {
-            reserved.add(LedgerKind::Reserve, None, At { lane: Some(Lane::Batch), deployment: self.deployment, tags, sub: Some(sub) }, items, bound);
+            reserved.add(
+                LedgerKind::Reserve,
+                None,
+                At { lane: Some(Lane::Batch), deployment: self.deployment, tags, sub: Some(sub) },
+                items,
+                bound,
+            );
         }
         job.settle_pending()?;
         let mut tx = Tx::new(job.no);

@@ -51,13 +51,16 @@ pub(crate) async fn drive(job: Rc<Job>, mut planned: Planned) {
 
 async fn step(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
     use SubmissionState as S;
-    if job.state.borrow().cancelled && matches!(planned.submission.state, S::Planned | S::Staging | S::Staged) {
+    if job.state.borrow().cancelled && matches!(planned.submission.state, S::Planned | S::Staging | S::Staged)
+    {
         void(job, planned, S::Refused, "the job was cancelled before the batch was created").await?;
         return Ok(Step::Done);
     }
     match planned.submission.state {
         // An unsent batch whose input file is spoilt: nothing is lost but the work of writing it.
-        S::Planned => void(job, planned, S::Refused, "the input file was changed or lost before it was sent").await.map(|()| Step::Done),
+        S::Planned => void(job, planned, S::Refused, "the input file was changed or lost before it was sent")
+            .await
+            .map(|()| Step::Done),
         S::Staging => upload(job, planned).await,
         S::Staged => create(job, planned).await,
         S::Sending | S::InDoubt | S::Fencing => resolve(job, planned).await,
@@ -68,7 +71,11 @@ async fn step(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError>
 }
 
 /// Commits the submission's row as it is now.
-pub(crate) async fn save(job: &Rc<Job>, submission: &mut Submission, state: SubmissionState) -> Result<(), EngineError> {
+pub(crate) async fn save(
+    job: &Rc<Job>,
+    submission: &mut Submission,
+    state: SubmissionState,
+) -> Result<(), EngineError> {
     submission.state = state;
     submission.epoch = job.epoch;
     let mut tx = Tx::new(job.no);
@@ -77,16 +84,28 @@ pub(crate) async fn save(job: &Rc<Job>, submission: &mut Submission, state: Subm
 }
 
 fn api(job: &Job, planned: &Planned) -> Result<std::sync::Arc<dyn bulkrate_provider::Provider>, EngineError> {
-    let found = job.deployments.iter().find(|found| found.pinned == planned.submission.model && found.account.id == planned.submission.account);
+    let found = job.deployments.iter().find(|found| {
+        found.pinned == planned.submission.model && found.account.id == planned.submission.account
+    });
     found.map(|found| found.account.api.clone()).ok_or_else(|| EngineError::BadSpec {
         code: "account-changed",
         what: format!("batch {} belongs to another account", planned.submission.sub),
-        why: "it was sent with other credentials or another base URL; a submission stays with its account".to_owned(),
+        why: "it was sent with other credentials or another base URL; a submission stays with its account"
+            .to_owned(),
     })
 }
 
-fn batches<'a>(provider: &'a dyn bulkrate_provider::Provider, planned: &Planned) -> Result<&'a dyn BatchApi, EngineError> {
-    provider.batches().ok_or_else(|| EngineError::Provider(format!("`{}` has no batch API for batch {}", provider.name(), planned.submission.sub)))
+fn batches<'a>(
+    provider: &'a dyn bulkrate_provider::Provider,
+    planned: &Planned,
+) -> Result<&'a dyn BatchApi, EngineError> {
+    provider.batches().ok_or_else(|| {
+        EngineError::Provider(format!(
+            "`{}` has no batch API for batch {}",
+            provider.name(),
+            planned.submission.sub
+        ))
+    })
 }
 
 /// T3: the input file lies at the provider. Free, so it is repeated until it works.
@@ -103,12 +122,17 @@ async fn upload(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
         }
         // The file stays staged here, however long the provider is away: packing it anew would only fill the disk.
         Err(error) if error.failure.class.verdict() == Verdict::RetryLater && !job.is_closing() => {
-            job.tell(&Event::Note { message: &format!("uploading the input of batch {sub}: {error}; trying again") });
+            job.tell(&Event::Note {
+                message: &format!("uploading the input of batch {sub}: {error}; trying again"),
+            });
             let pause_ms = error.failure.wait_ms.unwrap_or(0).max(job.spec.run.poll_min_ms.min(60_000));
             wait(job, pause_ms + job.random() % (pause_ms / 10 + 1)).await;
             Ok(if job.stop.is_detaching() { Step::Done } else { Step::Go })
         }
-        Err(error) => refused(job, planned, &error.failure, &format!("uploading the input of batch {sub}: {error}")).await,
+        Err(error) => {
+            refused(job, planned, &error.failure, &format!("uploading the input of batch {sub}: {error}"))
+                .await
+        }
     }
 }
 
@@ -134,7 +158,11 @@ async fn create(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
         }
         Created::InDoubt(why) => {
             let sent = planned.submission.sent_at_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-            put_doubt(&mut planned.submission, &Doubt::new(sent.max(job.clock.unix_ms()), job.clock.unix_ms()), &why);
+            put_doubt(
+                &mut planned.submission,
+                &Doubt::new(sent.max(job.clock.unix_ms()), job.clock.unix_ms()),
+                &why,
+            );
             save(job, &mut planned.submission, SubmissionState::InDoubt).await?;
             job.alert("batch-in-doubt", &format!("batch {} may or may not have been created ({why}); looking for it, nothing is sent again", planned.submission.sub));
             Ok(Step::Go)
@@ -143,7 +171,12 @@ async fn create(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
 }
 
 fn marker(job: &Job, submission: &Submission) -> Marker {
-    Marker { inst: job.inst.clone(), sub: submission.sub.to_string(), items: submission.items, digest: submission.input_digest.clone().unwrap_or_default() }
+    Marker {
+        inst: job.inst.clone(),
+        sub: submission.sub.to_string(),
+        items: submission.items,
+        digest: submission.input_digest.clone().unwrap_or_default(),
+    }
 }
 
 async fn adopt(job: &Rc<Job>, planned: &mut Planned, remote: &RemoteBatch) -> Result<(), EngineError> {
@@ -160,15 +193,22 @@ fn note_remote(submission: &mut Submission, remote: &RemoteBatch) {
 }
 
 /// Proved unpaid: the leases are void, the reservation free, and the failure says what comes next.
-async fn refused(job: &Rc<Job>, planned: &mut Planned, failure: &Failure, message: &str) -> Result<Step, EngineError> {
+async fn refused(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    failure: &Failure,
+    message: &str,
+) -> Result<Step, EngineError> {
     void(job, planned, SubmissionState::Refused, message).await?;
     let now_us = job.clock.us();
     let mut state = job.state.borrow_mut();
-    let deployment = job.deployments.iter().position(|found| found.pinned == planned.submission.model).unwrap_or(0);
+    let deployment =
+        job.deployments.iter().position(|found| found.pinned == planned.submission.model).unwrap_or(0);
     match failure.class.verdict() {
         Verdict::HaltJob => job.halt_or_fall_back(&mut state, deployment, failure.class, message),
         Verdict::RetryLater => {
-            let wait_us = failure.wait_ms.map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait * 1_000);
+            let wait_us =
+                failure.wait_ms.map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait * 1_000);
             state.batch_not_before_us = state.batch_not_before_us.max(now_us + wait_us);
             drop(state);
             job.tell(&Event::Note { message });
@@ -181,9 +221,18 @@ async fn refused(job: &Rc<Job>, planned: &mut Planned, failure: &Failure, messag
 }
 
 /// Ends a submission that was surely not paid; its items are queued again.
-async fn void(job: &Rc<Job>, planned: &mut Planned, state: SubmissionState, why: &str) -> Result<(), EngineError> {
+async fn void(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    state: SubmissionState,
+    why: &str,
+) -> Result<(), EngineError> {
     job.settle_pending()?;
-    let leases: Vec<Lease> = planned.items.iter().map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound }).collect();
+    let leases: Vec<Lease> = planned
+        .items
+        .iter()
+        .map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound })
+        .collect();
     let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
     {
         let mut shared = job.state.borrow_mut();
@@ -191,7 +240,12 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, state: SubmissionState, why:
         shared.enqueued_tokens = shared.enqueued_tokens.saturating_sub(tokens);
         for ready in &planned.items {
             shared.budget.release(ready.bound);
-            let at = At { lane: Some(Lane::Batch), deployment: ready.deployment, tags: ready.tags, sub: Some(planned.submission.sub) };
+            let at = At {
+                lane: Some(Lane::Batch),
+                deployment: ready.deployment,
+                tags: ready.tags,
+                sub: Some(planned.submission.sub),
+            };
             shared.moved.add(LedgerKind::Release, None, at, 1, ready.bound);
             let due_us = shared.batch_not_before_us;
             shared.queue(Retry { due_us, ordinal: ready.ordinal, lane: Lane::Batch });
@@ -225,16 +279,25 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
             Ok(Some(remote)) => remote,
             Ok(None) if unknown + 1 < UNKNOWN_POLLS => {
                 unknown += 1;
-                job.tell(&Event::Note { message: &format!("batch {id} is unknown to the provider; asking again before it counts as lost") });
+                job.tell(&Event::Note {
+                    message: &format!(
+                        "batch {id} is unknown to the provider; asking again before it counts as lost"
+                    ),
+                });
                 continue;
             }
             Ok(None) => return vanished(job, planned).await,
             Err(error) if error.failure.class.verdict() == Verdict::HaltJob => {
-                job.state.borrow_mut().halted.get_or_insert(Halt { class: error.failure.class, message: error.to_string() });
+                job.state
+                    .borrow_mut()
+                    .halted
+                    .get_or_insert(Halt { class: error.failure.class, message: error.to_string() });
                 return Ok(Step::Done);
             }
             Err(error) => {
-                job.tell(&Event::Note { message: &format!("{error}; the batch goes on, asking again later") });
+                job.tell(&Event::Note {
+                    message: &format!("{error}; the batch goes on, asking again later"),
+                });
                 continue;
             }
         };
@@ -269,7 +332,11 @@ async fn wait(job: &Rc<Job>, wait_ms: u64) {
     }
 }
 
-async fn cancel_if_wanted(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) -> Result<(), EngineError> {
+async fn cancel_if_wanted(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    api: &dyn BatchApi,
+) -> Result<(), EngineError> {
     let wanted = {
         let state = job.state.borrow();
         state.cancelled || state.switched
@@ -299,7 +366,13 @@ async fn failed(job: &Rc<Job>, planned: &mut Planned, remote: &RemoteBatch) -> R
             let others = state.enqueued_tokens;
             state.enqueued_max = Some(learned_limit(text).unwrap_or(others / 2).max(1));
         }
-        let failure = Failure { class: FailureClass::RateLimited, message: message.clone(), provider_code: Some(code.to_owned()), wait_ms: None, maybe_paid: false };
+        let failure = Failure {
+            class: FailureClass::RateLimited,
+            message: message.clone(),
+            provider_code: Some(code.to_owned()),
+            wait_ms: None,
+            maybe_paid: false,
+        };
         return refused(job, planned, &failure, &message).await;
     }
     let class = match code {
@@ -308,19 +381,37 @@ async fn failed(job: &Rc<Job>, planned: &mut Planned, remote: &RemoteBatch) -> R
         "too_many_requests" => FailureClass::RateLimited,
         _ => FailureClass::RefusedByProvider,
     };
-    let failure = Failure { class, message: message.clone(), provider_code: Some(code.to_owned()), wait_ms: None, maybe_paid: false };
+    let failure = Failure {
+        class,
+        message: message.clone(),
+        provider_code: Some(code.to_owned()),
+        wait_ms: None,
+        maybe_paid: false,
+    };
     refused(job, planned, &failure, &message).await
 }
 
 /// `Limit: 2,000,000 enqueued tokens` in the provider's message.
 fn learned_limit(text: &str) -> Option<u64> {
-    let digits: String = text.split_once("Limit: ")?.1.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit).collect();
+    let digits: String = text
+        .split_once("Limit: ")?
+        .1
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == ',')
+        .filter(char::is_ascii_digit)
+        .collect();
     digits.parse().ok()
 }
 
 /// The provider no longer knows a batch it had accepted: its results are lost, its price is in doubt.
 async fn vanished(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    job.alert("batch-vanished", &format!("batch {} is unknown to the provider; its items stay reserved as doubt", planned.submission.remote_batch.as_deref().unwrap_or("?")));
+    job.alert(
+        "batch-vanished",
+        &format!(
+            "batch {} is unknown to the provider; its items stay reserved as doubt",
+            planned.submission.remote_batch.as_deref().unwrap_or("?")
+        ),
+    );
     planned.submission.remote_output = None;
     planned.submission.remote_errors = None;
     planned.submission.ended_at_ms = Some(job.clock.row_ms());
@@ -344,10 +435,24 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
     let provider = api(job, planned)?;
     let api = batches(&*provider, planned)?;
     let run = &job.spec.run;
-    let times = DoubtTimes { t_lag_ms: run.t_lag_ms, t_q_ms: run.t_q_ms, agree_ms: (run.t_lag_ms / 4).min(30_000), ..DoubtTimes::default() };
-    let kept = planned.submission.evidence.as_deref().and_then(|text| serde_json::from_str::<Evidence>(text).ok());
+    let times = DoubtTimes {
+        t_lag_ms: run.t_lag_ms,
+        t_q_ms: run.t_q_ms,
+        agree_ms: (run.t_lag_ms / 4).min(30_000),
+        ..DoubtTimes::default()
+    };
+    let kept =
+        planned.submission.evidence.as_deref().and_then(|text| serde_json::from_str::<Evidence>(text).ok());
     let sent = planned.submission.sent_at_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-    let (why, mut doubt) = kept.map_or_else(|| ("the process ended while the create was under way".to_owned(), Doubt::new(sent, job.clock.unix_ms())), |kept| (kept.why, kept.doubt));
+    let (why, mut doubt) = kept.map_or_else(
+        || {
+            (
+                "the process ended while the create was under way".to_owned(),
+                Doubt::new(sent, job.clock.unix_ms()),
+            )
+        },
+        |kept| (kept.why, kept.doubt),
+    );
     if planned.submission.state == SubmissionState::Sending {
         put_doubt(&mut planned.submission, &doubt, &why);
         save(job, &mut planned.submission, SubmissionState::InDoubt).await?;
@@ -362,7 +467,12 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
                 if let Some(found) = probe(job, planned, api, sent).await {
                     match found {
                         Some(remote) => {
-                            job.tell(&Event::Note { message: &format!("batch {} was found as {} and adopted: nothing is paid twice", planned.submission.sub, remote.id) });
+                            job.tell(&Event::Note {
+                                message: &format!(
+                                    "batch {} was found as {} and adopted: nothing is paid twice",
+                                    planned.submission.sub, remote.id
+                                ),
+                            });
                             adopt(job, planned, &remote).await?;
                             return Ok(Step::Go);
                         }
@@ -385,7 +495,12 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
                 wait(job, at.saturating_sub(job.clock.unix_ms())).await;
             }
             DoubtStep::Absent => {
-                job.tell(&Event::Note { message: &format!("batch {} was proved not to exist; its items are sent again", planned.submission.sub) });
+                job.tell(&Event::Note {
+                    message: &format!(
+                        "batch {} was proved not to exist; its items are sent again",
+                        planned.submission.sub
+                    ),
+                });
                 void(job, planned, SubmissionState::Absent, &why).await?;
                 return Ok(Step::Done);
             }
@@ -393,7 +508,13 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
                 put_doubt(&mut planned.submission, &doubt, &why);
                 save(job, &mut planned.submission, SubmissionState::Unresolved).await?;
                 job.state.borrow_mut().unresolved += 1;
-                job.alert("batch-unresolved", &format!("batch {} could not be proved to exist or not; its items and money stay reserved", planned.submission.sub));
+                job.alert(
+                    "batch-unresolved",
+                    &format!(
+                        "batch {} could not be proved to exist or not; its items and money stay reserved",
+                        planned.submission.sub
+                    ),
+                );
                 return Ok(Step::Done);
             }
         }
@@ -401,12 +522,18 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
 }
 
 /// One complete listing. `None`: it failed. `Some(None)`: complete, and the marker is not in it.
-async fn probe(job: &Rc<Job>, planned: &Planned, api: &dyn BatchApi, sent_ms: u64) -> Option<Option<RemoteBatch>> {
+async fn probe(
+    job: &Rc<Job>,
+    planned: &Planned,
+    api: &dyn BatchApi,
+    sent_ms: u64,
+) -> Option<Option<RemoteBatch>> {
     let since_s = (sent_ms / 1_000).saturating_sub(600);
     let listed = api.list_since(since_s).await.ok()?;
     let input = planned.submission.remote_input.as_deref();
     Some(listed.into_iter().find(|remote| {
-        let marked = remote.marker.as_ref().is_some_and(|marker| marker.is_for(&job.inst, planned.submission.sub));
+        let marked =
+            remote.marker.as_ref().is_some_and(|marker| marker.is_for(&job.inst, planned.submission.sub));
         marked && (remote.input_file.is_none() || remote.input_file.as_deref() == input)
     }))
 }
@@ -415,12 +542,16 @@ impl Job {
     /// Shows a batch in the display and tells when its state changed.
     pub(crate) fn show_batch(&self, submission: &Submission) {
         let phase = match submission.state {
-            SubmissionState::Accepted | SubmissionState::Cancelling => submission.remote_phase.clone().unwrap_or_else(|| "accepted".to_owned()),
+            SubmissionState::Accepted | SubmissionState::Cancelling => {
+                submission.remote_phase.clone().unwrap_or_else(|| "accepted".to_owned())
+            }
             state => state.name().to_owned(),
         };
         let mut state = self.state.borrow_mut();
         let before = state.batches.get(&submission.sub);
-        let since_ms = before.filter(|before| before.state == phase).map_or_else(|| self.clock.row_ms(), |before| before.since_ms);
+        let since_ms = before
+            .filter(|before| before.state == phase)
+            .map_or_else(|| self.clock.row_ms(), |before| before.since_ms);
         let line = BatchLine {
             sub: submission.sub.to_string(),
             batch: submission.remote_batch.clone(),

@@ -48,17 +48,20 @@ impl UniqueIds {
             readers.push(BufReader::with_capacity(1 << 16, run));
         }
         let mut memory = self.run.into_iter();
-        let mut heads: Vec<Option<[u8; ENTRY]>> = readers.iter_mut().map(next_entry).collect::<io::Result<_>>()?;
+        let mut heads: Vec<Option<[u8; ENTRY]>> =
+            readers.iter_mut().map(next_entry).collect::<io::Result<_>>()?;
         heads.push(memory.next());
         let mut last: Option<[u8; ENTRY]> = None;
         loop {
-            let least = heads.iter().enumerate().filter_map(|(place, head)| head.map(|head| (head, place))).min();
+            let least =
+                heads.iter().enumerate().filter_map(|(place, head)| head.map(|head| (head, place))).min();
             let Some((entry, place)) = least else { return Ok(None) };
             if let Some(before) = last.filter(|before| before[..16] == entry[..16]) {
                 return Ok(Some((ordinal(&before), ordinal(&entry))));
             }
             last = Some(entry);
-            heads[place] = if place == readers.len() { memory.next() } else { next_entry(&mut readers[place])? };
+            heads[place] =
+                if place == readers.len() { memory.next() } else { next_entry(&mut readers[place])? };
         }
     }
 }

@@ -10,7 +10,7 @@ mod reuse;
 mod pass;
 mod raw;
 
-pub(crate) use pass::{Checkpoint, ModelStats, Pass};
-pub(crate) use shape::Shape;
 pub(crate) use pass::request_shape_of;
+pub(crate) use pass::{Checkpoint, ModelStats, Pass};
 pub(crate) use raw::{RAW_TAIL, RawLine};
+pub(crate) use shape::Shape;

@@ -139,7 +139,12 @@ struct Out {
 
 impl Out {
     fn create(path: &Path) -> Result<Self, EngineError> {
-        Ok(Self { file: Arc::new(open_file(path, true)?), path: path.to_owned(), buffer: Vec::with_capacity(CHUNK_BYTES * 2), offset: 0 })
+        Ok(Self {
+            file: Arc::new(open_file(path, true)?),
+            path: path.to_owned(),
+            buffer: Vec::with_capacity(CHUNK_BYTES * 2),
+            offset: 0,
+        })
     }
 
     fn end(&self) -> u64 {
@@ -175,10 +180,23 @@ impl TagSets {
 
 impl<'e> Pass<'e> {
     #[allow(clippy::too_many_arguments, reason = "made once; each is a different thing")]
-    pub(crate) fn new(settings: &'e Settings, spec: &'e JobSpec, job: u32, dir: &JobDir, writer: Writer, source: &Source, shape: Shape, today: Date) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        settings: &'e Settings,
+        spec: &'e JobSpec,
+        job: u32,
+        dir: &JobDir,
+        writer: Writer,
+        source: &Source,
+        shape: Shape,
+        today: Date,
+    ) -> Result<Self, EngineError> {
         let columns = source.columns().to_vec();
         let draftsman = Draftsman::new(settings, spec, shape, &columns, today)?;
-        let io = |source| EngineError::Io { what: "could not create", path: "a temporary file".to_owned(), source };
+        let io = |source| EngineError::Io {
+            what: "could not create",
+            path: "a temporary file".to_owned(),
+            source,
+        };
         let with_ids = spec.source.id.is_some() || shape != Shape::Table;
         let mut tag_sets = TagSets::default();
         let own = serde_json::to_vec(&spec.tags).unwrap_or_else(|_| b"{}".to_vec());
@@ -204,20 +222,28 @@ impl<'e> Pass<'e> {
             tag_sets,
             done: channel(),
             pending: 0,
-            source_name: spec.source.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string()),
+            source_name: spec
+                .source
+                .path
+                .as_ref()
+                .map_or_else(|| "standard input".to_owned(), |path| path.display().to_string()),
         })
     }
 
     /// Takes one record.
     pub(crate) fn record(&mut self, row: &Row<'_>) -> Result<(), EngineError> {
-        let ordinal = Ordinal::try_from(row.record).map_err(|_| EngineError::Internal("more than 4,294,967,295 items".to_owned()))?;
+        let ordinal = Ordinal::try_from(row.record)
+            .map_err(|_| EngineError::Internal("more than 4,294,967,295 items".to_owned()))?;
         self.stats.records += 1;
         self.note_columns(&row.data);
         let drawn = match self.draw(row) {
             Ok(drawn) => Ok(drawn),
             Err(ShapeError::Model(error)) => return Err(error),
             Err(ShapeError::Item(source)) if self.spec.source.on_bad_line == OnBadLine::Fail => {
-                return Err(EngineError::Item { place: format!("{}:{}", self.source_name, row.line), source });
+                return Err(EngineError::Item {
+                    place: format!("{}:{}", self.source_name, row.line),
+                    source,
+                });
             }
             Err(ShapeError::Item(error)) => Err(error.to_string()),
         };
@@ -242,15 +268,19 @@ impl<'e> Pass<'e> {
         let limits = &deployment.row.limits;
         let tokens = self.canonical.len() as u64 / BYTES_PER_TOKEN_MAX;
         match limits.max_input.or(limits.context_window) {
-            Some(most) if most.0 > 0 && tokens > most.0 => {
-                Err(ItemError::OverContextWindow { model: deployment.pinned.clone(), tokens, tokens_max: most.0 }.into())
+            Some(most) if most.0 > 0 && tokens > most.0 => Err(ItemError::OverContextWindow {
+                model: deployment.pinned.clone(),
+                tokens,
+                tokens_max: most.0,
             }
+            .into()),
             _ => Ok(drawn),
         }
     }
 
     fn item(&mut self, ordinal: Ordinal, drawn: &Drawn) -> Result<(), EngineError> {
-        let temporary = |source| EngineError::Io { what: "could not write", path: "a temporary file".to_owned(), source };
+        let temporary =
+            |source| EngineError::Io { what: "could not write", path: "a temporary file".to_owned(), source };
         if let Some(unique) = &mut self.unique {
             unique.add(&drawn.item_id, ordinal).map_err(temporary)?;
         }
@@ -290,7 +320,11 @@ impl<'e> Pass<'e> {
         let models = &mut self.stats.models;
         // Nearly always the first.
         let place = models.iter().position(|stats| stats.model == *pinned).unwrap_or_else(|| {
-            models.push(ModelStats { model: pinned.clone(), choice_bytes: drawn.choice_bytes, ..ModelStats::default() });
+            models.push(ModelStats {
+                model: pinned.clone(),
+                choice_bytes: drawn.choice_bytes,
+                ..ModelStats::default()
+            });
             models.len() - 1
         });
         &mut models[place]
@@ -298,9 +332,13 @@ impl<'e> Pass<'e> {
 
     fn count(&mut self, drawn: &Drawn) {
         let bytes = self.canonical.len() as u64;
-        let shape = RequestShape { documents: drawn.documents, ..request_shape_of(bytes, drawn.messages, drawn.images, drawn.max_tokens) };
+        let shape = RequestShape {
+            documents: drawn.documents,
+            ..request_shape_of(bytes, drawn.messages, drawn.images, drawn.max_tokens)
+        };
         let deployment = &self.draftsman.deployments[drawn.deployment];
-        let input_max = bulkrate_core::price::bound::input_max(&deployment.row, &shape).map_or(bytes, |tokens| tokens.0);
+        let input_max =
+            bulkrate_core::price::bound::input_max(&deployment.row, &shape).map_or(bytes, |tokens| tokens.0);
         let stats = self.stats_of(drawn);
         stats.items += 1;
         let text = bytes.saturating_sub(drawn.structure);
@@ -313,9 +351,21 @@ impl<'e> Pass<'e> {
 
     /// An item that will never be a request is a dead letter from the start.
     fn invalid(&mut self, ordinal: Ordinal, why: &str) -> Result<(), EngineError> {
-        self.keys.push(&RequestKey([0; 32])).map_err(|source| EngineError::Io { what: "could not write", path: "a temporary file".to_owned(), source })?;
+        self.keys.push(&RequestKey([0; 32])).map_err(|source| EngineError::Io {
+            what: "could not write",
+            path: "a temporary file".to_owned(),
+            source,
+        })?;
         let place = Place { segment: 0, offset: self.results.end() };
-        let frame = Frame { ordinal, attempt: 0, provider: "", model: "", via: Via::Prepare.name(), cost: UsdNanos::ZERO, usage: None };
+        let frame = Frame {
+            ordinal,
+            attempt: 0,
+            provider: "",
+            model: "",
+            via: Via::Prepare.name(),
+            cost: UsdNanos::ZERO,
+            usage: None,
+        };
         write_bad(frame, FailureClass::InvalidInput, why, None, None, &mut self.results.buffer);
         self.outcomes.push(Outcome {
             ordinal,
@@ -341,7 +391,8 @@ impl<'e> Pass<'e> {
         }
         let RowData::Json(row) = data else { return };
         for (place, (name, _)) in row.iter().enumerate() {
-            let known = self.columns.get(place).is_some_and(|column| *column == name) || self.columns.iter().any(|column| *column == name);
+            let known = self.columns.get(place).is_some_and(|column| *column == name)
+                || self.columns.iter().any(|column| *column == name);
             if !known && self.columns.len() < COLUMNS_MAX {
                 self.columns.push(name.into_owned());
             }
@@ -350,7 +401,9 @@ impl<'e> Pass<'e> {
 
     /// Answers what earlier jobs know of the leaders gathered.
     fn reuse(&mut self) -> Result<(), EngineError> {
-        let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, .. } = self else { return Ok(()) };
+        let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, .. } = self else {
+            return Ok(());
+        };
         for hit in reuse.find(|place| draftsman.deployments[place].pinned.clone())? {
             let place = Place { segment: 0, offset: results.end() };
             if let Some(outcome) = reuse.answer(&hit, place, &mut results.buffer)? {
@@ -393,7 +446,7 @@ impl<'e> Pass<'e> {
 
     fn send(&mut self, tx: Tx) -> Result<(), EngineError> {
         let done = self.done.0.clone();
-        self.writer.send(tx, Urgency::Landing, Box::new(move |result| drop(done.send(result))));
+        self.writer.send(tx, Urgency::Now, Box::new(move |result| drop(done.send(result))));
         self.pending += 1;
         while self.pending >= COMMITS_MAX {
             self.wait()?;
@@ -403,12 +456,21 @@ impl<'e> Pass<'e> {
 
     fn wait(&mut self) -> Result<(), EngineError> {
         self.pending -= 1;
-        self.done.1.recv().map_err(|_| EngineError::Internal("the writer has stopped".to_owned()))?.map_err(|error| crate::error::stored(&error))
+        self.done
+            .1
+            .recv()
+            .map_err(|_| EngineError::Internal("the writer has stopped".to_owned()))?
+            .map_err(|error| crate::error::stored(&error))
     }
 
     /// Ends the pass; what it left is durable when this returns. The savings of the response cache are the caller's to
     /// book, with the checkpoint.
-    pub(crate) fn finish(mut self, source: &Source, exhausted: bool, at_ms: i64) -> Result<(Checkpoint, Reused), EngineError> {
+    pub(crate) fn finish(
+        mut self,
+        source: &Source,
+        exhausted: bool,
+        at_ms: i64,
+    ) -> Result<(Checkpoint, Reused), EngineError> {
         self.reuse()?;
         if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() || !self.outcomes.is_empty() {
             self.flush()?;
@@ -420,7 +482,11 @@ impl<'e> Pass<'e> {
             out.file.sync_data().map_err(io_error("could not sync", &out.path))?;
         }
         if let Some(unique) = self.unique.take() {
-            let temporary = |source| EngineError::Io { what: "could not read", path: "a temporary file".to_owned(), source };
+            let temporary = |source| EngineError::Io {
+                what: "could not read",
+                path: "a temporary file".to_owned(),
+                source,
+            };
             if let Some((first, second)) = unique.duplicate().map_err(temporary)? {
                 return Err(EngineError::DuplicateId {
                     place: format!("{}, records {} and {}", self.source_name, first + 1, second + 1),
@@ -480,5 +546,12 @@ struct SealedId<'a> {
 
 /// The shape that bounds a request's price; `bytes` of the canonical form bound its prompt text.
 pub(crate) fn request_shape_of(bytes: u64, messages: u64, images: u64, max_tokens: u32) -> RequestShape {
-    RequestShape { text_bytes: bytes, messages, images, output_max: Tokens(u64::from(max_tokens)), answers: 1, ..RequestShape::default() }
+    RequestShape {
+        text_bytes: bytes,
+        messages,
+        images,
+        output_max: Tokens(u64::from(max_tokens)),
+        answers: 1,
+        ..RequestShape::default()
+    }
 }

@@ -39,7 +39,12 @@ impl<'a> RawLine<'a> {
     }
 
     /// The canonical form: `{"body":{...},"kind":"chat","model":"..."}`, with the output maximum set.
-    pub(crate) fn seal(&self, max_tokens: u64, scanner: &mut JsonScanner, out: &mut Vec<u8>) -> Result<(), String> {
+    pub(crate) fn seal(
+        &self,
+        max_tokens: u64,
+        scanner: &mut JsonScanner,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let row = scanner.scan(self.body).map_err(|fault| format!("`body` {}", fault.what))?;
         if row.get("stream").is_some_and(|value| value.raw() == "true") {
             return Err("`body.stream` is true; streamed answers cannot be collected".to_owned());
@@ -47,7 +52,10 @@ impl<'a> RawLine<'a> {
         if row.get("n").is_some_and(|value| value.raw() != "1" && value.kind() != JsonKind::Null) {
             return Err("`body.n` asks for several answers; use one line each".to_owned());
         }
-        let bounded = self.kind != Kind::Chat || ["max_completion_tokens", "max_tokens"].iter().any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
+        let bounded = self.kind != Kind::Chat
+            || ["max_completion_tokens", "max_tokens"]
+                .iter()
+                .any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
         out.push(b'{');
         out.extend_from_slice(RAW_TAIL);
         match self.body.strip_prefix('{') {
@@ -101,11 +109,17 @@ mod tests {
 
     #[test]
     fn a_body_goes_through_byte_for_byte() {
-        let body = r#"{"model":"m", "messages":[{"role":"user","content":"a \u0041"}], "max_tokens": 9, "x":1e400}"#;
+        let body =
+            r#"{"model":"m", "messages":[{"role":"user","content":"a \u0041"}], "max_tokens": 9, "x":1e400}"#;
         let mut sealed = Vec::new();
-        RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.seal(50, &mut JsonScanner::new(), &mut sealed).unwrap();
+        RawLine { kind: Kind::Chat, body, model: "openai/m".into() }
+            .seal(50, &mut JsonScanner::new(), &mut sealed)
+            .unwrap();
         let line = RawLine::unseal(&sealed).unwrap();
-        assert_eq!((line.kind, line.body, line.max_tokens(&mut JsonScanner::new())), (Kind::Chat, body, Some(9)));
+        assert_eq!(
+            (line.kind, line.body, line.max_tokens(&mut JsonScanner::new())),
+            (Kind::Chat, body, Some(9))
+        );
         let mut sent = Vec::new();
         line.body(Lane::Batch, &mut sent);
         assert_eq!(sent, body.as_bytes());
@@ -114,7 +128,9 @@ mod tests {
     #[test]
     fn an_absent_maximum_is_set() {
         let mut sealed = Vec::new();
-        RawLine { kind: Kind::Chat, body: r#"{"model":"m"}"#, model: "openai/m".into() }.seal(50, &mut JsonScanner::new(), &mut sealed).unwrap();
+        RawLine { kind: Kind::Chat, body: r#"{"model":"m"}"#, model: "openai/m".into() }
+            .seal(50, &mut JsonScanner::new(), &mut sealed)
+            .unwrap();
         let line = RawLine::unseal(&sealed).unwrap();
         assert_eq!(line.body, r#"{"max_completion_tokens":50,"model":"m"}"#);
         let mut sent = Vec::new();
@@ -125,7 +141,12 @@ mod tests {
     #[test]
     fn what_cannot_be_collected_is_refused() {
         for body in [r#"{"stream":true}"#, r#"{"n":2}"#, "[]"] {
-            assert!(RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.seal(1, &mut JsonScanner::new(), &mut Vec::new()).is_err(), "{body}");
+            assert!(
+                RawLine { kind: Kind::Chat, body, model: "openai/m".into() }
+                    .seal(1, &mut JsonScanner::new(), &mut Vec::new())
+                    .is_err(),
+                "{body}"
+            );
         }
         assert_eq!(RawLine::kind_of_url("/v1/embeddings"), Some(Kind::Embedding));
         assert_eq!(RawLine::kind_of_url("/v1/images/generations"), None);

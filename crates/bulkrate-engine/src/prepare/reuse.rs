@@ -57,7 +57,14 @@ impl Reuse {
             return Ok(None);
         }
         let cache = Cache::open(&settings.state_dir, job)?;
-        Ok(cache.map(|cache| Self { job, cache, asked: Vec::new(), moved: Moved::default(), followers: HashMap::new(), hits: 0 }))
+        Ok(cache.map(|cache| Self {
+            job,
+            cache,
+            asked: Vec::new(),
+            moved: Moved::default(),
+            followers: HashMap::new(),
+            hits: 0,
+        }))
     }
 
     pub(crate) fn ask(&mut self, key: RequestKey, asked: Asked) {
@@ -80,12 +87,23 @@ impl Reuse {
     }
 
     /// Appends the line of a hit to `out`, which starts at `place`; `None` if it cannot be read.
-    pub(crate) fn answer(&mut self, hit: &Hit, place: Place, out: &mut Vec<u8>) -> Result<Option<Outcome>, EngineError> {
+    pub(crate) fn answer(
+        &mut self,
+        hit: &Hit,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Outcome>, EngineError> {
         if !self.cache.copy(hit, out)? {
             return Ok(None);
         }
         let Asked { ordinal, deployment, tags } = hit.asked;
-        self.moved.add(LedgerKind::Saving, Some("cache"), At { lane: None, deployment, tags, sub: None }, 1, hit.naive);
+        self.moved.add(
+            LedgerKind::Saving,
+            Some("cache"),
+            At { lane: None, deployment, tags, sub: None },
+            1,
+            hit.naive,
+        );
         self.hits += 1;
         Ok(Some(Outcome {
             ordinal,
@@ -103,7 +121,12 @@ impl Reuse {
     }
 
     /// The savings as ledger rows. Every chunk must be committed.
-    pub(crate) fn finish<'d>(mut self, writer: &Writer, at_ms: i64, deployment: impl Fn(usize) -> &'d Deployment) -> Result<Reused, EngineError> {
+    pub(crate) fn finish<'d>(
+        mut self,
+        writer: &Writer,
+        at_ms: i64,
+        deployment: impl Fn(usize) -> &'d Deployment,
+    ) -> Result<Reused, EngineError> {
         if self.hits > 0 && !self.followers.is_empty() {
             self.book_followers(writer)?;
         }
@@ -131,7 +154,11 @@ impl Reuse {
             store.scan_items(job, 0, &mut |chunk| {
                 for (ordinal, _, item) in chunk.iter() {
                     let ItemRec::Leader { tags, .. } = item else { continue };
-                    let Some(Followed { items, deployment, naive: Some(naive) }) = followers.get(&ordinal).copied() else { continue };
+                    let Some(Followed { items, deployment, naive: Some(naive) }) =
+                        followers.get(&ordinal).copied()
+                    else {
+                        continue;
+                    };
                     let at = At { lane: None, deployment, tags: *tags, sub: None };
                     saved.add(LedgerKind::Saving, Some("dedup"), at, items, naive.times(u64::from(items)));
                 }

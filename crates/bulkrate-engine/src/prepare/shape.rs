@@ -135,7 +135,13 @@ struct TableForm {
 }
 
 impl Draftsman {
-    pub(crate) fn new(settings: &Settings, spec: &JobSpec, shape: Shape, columns: &[String], today: Date) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        spec: &JobSpec,
+        shape: Shape,
+        columns: &[String],
+        today: Date,
+    ) -> Result<Self, EngineError> {
         let deployments = Deployment::of_job(settings, spec, today)?;
         let names = spec
             .request
@@ -170,19 +176,33 @@ impl Draftsman {
     fn table(&self, columns: &[String]) -> Result<TableForm, EngineError> {
         let spec = &self.spec;
         let Some(model) = &spec.model else {
-            return Err(EngineError::BadSpec { code: "no-model", what: "no model".to_owned(), why: "pass `--model provider/model`".to_owned() });
+            return Err(EngineError::BadSpec {
+                code: "no-model",
+                what: "no model".to_owned(),
+                why: "pass `--model provider/model`".to_owned(),
+            });
         };
-        let choice_bytes = (!spec.choices.is_empty()).then(|| spec.choices.iter().map(|choice| choice.len() as u64).max().unwrap_or(0));
+        let choice_bytes = (!spec.choices.is_empty())
+            .then(|| spec.choices.iter().map(|choice| choice.len() as u64).max().unwrap_or(0));
         let mut blueprints = Vec::new();
         for deployment in &self.deployments {
             let max_tokens = self.max_tokens(deployment, choice_bytes)?;
             let setup = self.setup(deployment, max_tokens)?;
             blueprints.push((Blueprint::compile(&setup).map_err(EngineError::Setup)?, max_tokens));
         }
-        let rules: Vec<Rule> = spec.rules.iter().map(|rule| Rule { when: rule.when.clone(), model: rule.model.clone() }).collect();
-        let bad_rule = |error: bulkrate_core::route::RuleError| EngineError::BadSpec { code: "rule-invalid", what: "routing rule".to_owned(), why: error.to_string() };
+        let rules: Vec<Rule> = spec
+            .rules
+            .iter()
+            .map(|rule| Rule { when: rule.when.clone(), model: rule.model.clone() })
+            .collect();
+        let bad_rule = |error: bulkrate_core::route::RuleError| EngineError::BadSpec {
+            code: "rule-invalid",
+            what: "routing rule".to_owned(),
+            why: error.to_string(),
+        };
         let rules = Rules::compile(&rules).map_err(bad_rule)?;
-        let rule_deployments = spec.rules.iter().map(|rule| self.names.get(&rule.model).copied().unwrap_or(0)).collect();
+        let rule_deployments =
+            spec.rules.iter().map(|rule| self.names.get(&rule.model).copied().unwrap_or(0)).collect();
         debug_assert!(self.names.contains_key(model), "the job's own model is resolved first");
 
         let mut wanted: Vec<String> = Vec::new();
@@ -192,7 +212,10 @@ impl Draftsman {
                 wanted.len() - 1
             })
         };
-        let blueprint_places = blueprints.iter().map(|(blueprint, _)| blueprint.columns().iter().map(&mut place_of).collect()).collect();
+        let blueprint_places = blueprints
+            .iter()
+            .map(|(blueprint, _)| blueprint.columns().iter().map(&mut place_of).collect())
+            .collect();
         let rule_places = rules.columns().iter().map(&mut place_of).collect();
         let id_place = self.id.as_ref().map(&mut place_of);
         if !columns.is_empty() {
@@ -200,7 +223,10 @@ impl Draftsman {
                 blueprint.check(columns).map_err(EngineError::Setup)?;
             }
         }
-        let places = wanted.iter().map(|name| columns.iter().position(|column| column == name).unwrap_or(usize::MAX)).collect::<Vec<_>>();
+        let places = wanted
+            .iter()
+            .map(|name| columns.iter().position(|column| column == name).unwrap_or(usize::MAX))
+            .collect::<Vec<_>>();
         if !columns.is_empty()
             && let Some(missing) = places.iter().position(|place| *place == usize::MAX)
         {
@@ -208,7 +234,10 @@ impl Draftsman {
             let near = bulkrate_core::route::nearest(name, columns.iter().map(String::as_str));
             return Err(EngineError::BadSpec {
                 code: "column-unknown",
-                what: format!("the source has no column `{name}`{}", near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()),
+                what: format!(
+                    "the source has no column `{name}`{}",
+                    near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
+                ),
                 why: format!("columns are: {}", columns.join(", ")),
             });
         }
@@ -269,7 +298,11 @@ impl Draftsman {
             set("choices", spec.choices.clone().into());
         }
         if let Some(schema) = &spec.schema {
-            let value = serde_json::from_str(schema).map_err(|error| EngineError::BadSpec { code: "schema-invalid", what: "the schema is not JSON".to_owned(), why: error.to_string() })?;
+            let value = serde_json::from_str(schema).map_err(|error| EngineError::BadSpec {
+                code: "schema-invalid",
+                what: "the schema is not JSON".to_owned(),
+                why: error.to_string(),
+            })?;
             set("output_schema", value);
         }
         for (name, value) in [("temperature", spec.temperature), ("top_p", spec.top_p)] {
@@ -295,7 +328,11 @@ impl Draftsman {
             kind: spec.kind,
             model: deployment.pinned.clone(),
             system: spec.system.clone(),
-            turns: spec.turns.iter().map(|turn| Turn { role: turn.role, content: turn.content.clone() }).collect(),
+            turns: spec
+                .turns
+                .iter()
+                .map(|turn| Turn { role: turn.role, content: turn.content.clone() })
+                .collect(),
             user: spec.user.clone().unwrap_or_default(),
             image: spec.image.clone(),
             config: Some(serde_json::Value::Object(config).to_string()),
@@ -305,7 +342,12 @@ impl Draftsman {
     }
 
     /// Appends the canonical form of a record to `out`. `number` is the record's, from 1, and names items without ids.
-    pub(crate) fn draw(&mut self, row: &RowData<'_>, number: u64, out: &mut Vec<u8>) -> Result<Drawn, ShapeError> {
+    pub(crate) fn draw(
+        &mut self,
+        row: &RowData<'_>,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ShapeError> {
         match (&self.kind, row) {
             (Form::Table(form), RowData::Cells(cells)) => {
                 let cells: Vec<Cell<'_>> = form.places.iter().map(|place| cell_of(cells, *place)).collect();
@@ -325,11 +367,13 @@ impl Draftsman {
         if let Some(known) = self.names.get(name) {
             return Ok(*known);
         }
-        let found = Deployment::resolve(&self.settings, &self.run, name, self.today).map_err(ShapeError::Model)?;
-        let place = self.deployments.iter().position(|known| known.pinned == found.pinned).unwrap_or_else(|| {
-            self.deployments.push(found);
-            self.deployments.len() - 1
-        });
+        let found =
+            Deployment::resolve(&self.settings, &self.run, name, self.today).map_err(ShapeError::Model)?;
+        let place =
+            self.deployments.iter().position(|known| known.pinned == found.pinned).unwrap_or_else(|| {
+                self.deployments.push(found);
+                self.deployments.len() - 1
+            });
         self.names.insert(name.to_owned(), place);
         Ok(place)
     }
@@ -354,7 +398,10 @@ impl Draftsman {
         if request.kind == Kind::Chat && config.max_tokens.is_none() {
             let tokens = match self.spec.max_output_tokens {
                 Some(tokens) => tokens,
-                None => u32::try_from(default_output_max(choice_bytes, effort(config.reasoning), found.max_output()).0).unwrap_or(u32::MAX),
+                None => u32::try_from(
+                    default_output_max(choice_bytes, effort(config.reasoning), found.max_output()).0,
+                )
+                .unwrap_or(u32::MAX),
             };
             config.max_tokens = Some(tokens);
         }
@@ -389,20 +436,30 @@ impl Draftsman {
     fn openai(&mut self, row: &JsonRow<'_>, number: u64, out: &mut Vec<u8>) -> Result<Drawn, ShapeError> {
         let bad = |why: &str| ShapeError::Item(ItemError::BadRequest(why.to_owned()));
         let url = row.get("url").and_then(|value| value.as_str()).ok_or_else(|| bad("`url` is missing"))?;
-        let kind = RawLine::kind_of_url(&url).ok_or_else(|| bad("`url` is none of /v1/chat/completions, /v1/embeddings, /v1/moderations"))?;
+        let kind = RawLine::kind_of_url(&url)
+            .ok_or_else(|| bad("`url` is none of /v1/chat/completions, /v1/embeddings, /v1/moderations"))?;
         let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();
         let model = {
             let fields = self.scanner.scan(body).map_err(|fault| bad(fault.what))?;
-            fields.get("model").and_then(|value| value.as_str()).map(|model| model.into_owned()).ok_or_else(|| bad("`body.model` is missing"))?
+            fields
+                .get("model")
+                .and_then(|value| value.as_str())
+                .map(|model| model.into_owned())
+                .ok_or_else(|| bad("`body.model` is missing"))?
         };
         let deployment = self.named(&model)?;
         let default = default_output_max(None, effort(None), self.deployments[deployment].max_output()).0;
         let default = self.spec.max_output_tokens.map_or(default, u64::from);
         let line = RawLine { kind, body, model: Text::from(self.deployments[deployment].pinned.clone()) };
-        line.seal(default, &mut self.scanner, out).map_err(|why| ShapeError::Item(ItemError::BadRequest(why)))?;
-        let max_tokens = if kind == Kind::Chat { line.max_tokens(&mut self.scanner).unwrap_or(default) } else { 0 };
+        line.seal(default, &mut self.scanner, out)
+            .map_err(|why| ShapeError::Item(ItemError::BadRequest(why)))?;
+        let max_tokens =
+            if kind == Kind::Chat { line.max_tokens(&mut self.scanner).unwrap_or(default) } else { 0 };
         Ok(Drawn {
-            item_id: row.get("custom_id").and_then(|value| value.as_str()).map_or_else(|| number.to_string(), std::borrow::Cow::into_owned),
+            item_id: row
+                .get("custom_id")
+                .and_then(|value| value.as_str())
+                .map_or_else(|| number.to_string(), std::borrow::Cow::into_owned),
             deployment,
             max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
             images: body.matches("\"image_url\"").count() as u64,
@@ -413,7 +470,13 @@ impl Draftsman {
 }
 
 impl TableForm {
-    fn draw(&self, cells: &[Cell<'_>], number: u64, scratch: &mut String, out: &mut Vec<u8>) -> Result<Drawn, ItemError> {
+    fn draw(
+        &self,
+        cells: &[Cell<'_>],
+        number: u64,
+        scratch: &mut String,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ItemError> {
         let deployment = self.choose(cells)?;
         let (blueprint, max_tokens) = &self.blueprints[deployment];
         let own = &self.blueprint_places[deployment];
@@ -425,7 +488,9 @@ impl TableForm {
         }
         let item_id = match self.id_place.map(|place| &cells[place]) {
             None => number.to_string(),
-            Some(Cell::Missing) => return Err(ItemError::MissingField(self.columns[self.id_place.unwrap_or(0)].clone())),
+            Some(Cell::Missing) => {
+                return Err(ItemError::MissingField(self.columns[self.id_place.unwrap_or(0)].clone()));
+            }
             Some(cell) => cell.as_text().to_owned(),
         };
         Ok(Drawn {
@@ -446,7 +511,8 @@ impl TableForm {
             return Ok(0);
         }
         let picked: Vec<Cell<'_>> = self.rule_places.iter().map(|place| cells[*place].clone()).collect();
-        let bytes: u64 = self.blueprint_places[0].iter().map(|place| cells[*place].as_text().len() as u64).sum();
+        let bytes: u64 =
+            self.blueprint_places[0].iter().map(|place| cells[*place].as_text().len() as u64).sum();
         match self.rules.choose(&picked, bytes.div_ceil(4)) {
             Ok(Some((number, _))) => Ok(self.rule_deployments[number - 1]),
             Ok(None) => Ok(0),
@@ -478,5 +544,7 @@ fn effort(reasoning: Option<Reasoning>) -> Effort {
 
 /// Tags are an object of strings.
 fn tag_text(tags: &RawValue) -> Result<(), String> {
-    serde_json::from_str::<BTreeMap<String, String>>(tags.get()).map(drop).map_err(|_| "`tags` is an object of strings".to_owned())
+    serde_json::from_str::<BTreeMap<String, String>>(tags.get())
+        .map(drop)
+        .map_err(|_| "`tags` is an object of strings".to_owned())
 }

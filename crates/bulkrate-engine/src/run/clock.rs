@@ -36,6 +36,9 @@ impl Clock {
     }
 
     pub(crate) fn today(&self) -> jiff::civil::Date {
-        jiff::Timestamp::from_millisecond(self.row_ms()).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC).date()
+        jiff::Timestamp::from_millisecond(self.row_ms())
+            .unwrap_or_default()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date()
     }
 }

@@ -76,7 +76,11 @@ impl Watch {
 /// Orders that other commands left for this job.
 fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
     let orders = job.reader.orders()?;
-    let mine: Vec<u64> = orders.iter().filter(|order| order.order.job == job.no && order.order.verb == "cancel").map(|order| order.no).collect();
+    let mine: Vec<u64> = orders
+        .iter()
+        .filter(|order| order.order.job == job.no && order.order.verb == "cancel")
+        .map(|order| order.no)
+        .collect();
     if mine.is_empty() {
         return Ok(());
     }
@@ -100,11 +104,19 @@ fn watch_deadline(job: &Rc<Job>) {
         job.alert("deadline-missed", "the deadline has passed; the job goes on");
         return;
     }
-    if job.home != Lane::Batch || job.spec.run.lane.is_some() || state.switched || state.open() == 0 || job.deployments[0].account.api.calls().is_none() {
+    if job.home != Lane::Batch
+        || job.spec.run.lane.is_some()
+        || state.switched
+        || state.open() == 0
+        || job.deployments[0].account.api.calls().is_none()
+    {
         return;
     }
-    let rate = job.spec.run.rpm.map_or(RATE_ASSUMED, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
-    if now_ms.saturating_mul(1_000) >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US) {
+    let rate =
+        job.spec.run.rpm.map_or(RATE_ASSUMED, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
+    if now_ms.saturating_mul(1_000)
+        >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US)
+    {
         state.switched = true;
         drop(state);
         job.alert("deadline-switch", "the deadline is near: open batches are cancelled, what they finished is collected, the rest runs in the sync lane");
@@ -115,7 +127,10 @@ fn watch_deadline(job: &Rc<Job>) {
 /// Ends a run that waits for something that cannot come.
 fn end_if_stuck(job: &Rc<Job>) {
     let mut state = job.state.borrow_mut();
-    if state.over || state.calls_in_flight > 0 || !state.batches.is_empty() && state.batches.len() as u64 > state.unresolved {
+    if state.over
+        || state.calls_in_flight > 0
+        || !state.batches.is_empty() && state.batches.len() as u64 > state.unresolved
+    {
         return;
     }
     let counts = state.items.counts();
@@ -130,9 +145,21 @@ fn end_if_stuck(job: &Rc<Job>) {
 }
 
 fn cancel_rest(job: &Rc<Job>) {
-    let waiting: Vec<u32> = job.state.borrow().items.iter().filter(|(_, item)| item.state.is_waiting()).map(|(ordinal, _)| ordinal).collect();
+    let waiting: Vec<u32> = job
+        .state
+        .borrow()
+        .items
+        .iter()
+        .filter(|(_, item)| item.state.is_waiting())
+        .map(|(ordinal, _)| ordinal)
+        .collect();
     for ordinal in waiting {
-        job.bury(ordinal, job.home, FailureClass::CancelledByUser, "the job was cancelled before the item ran");
+        job.bury(
+            ordinal,
+            job.home,
+            FailureClass::CancelledByUser,
+            "the job was cancelled before the item ran",
+        );
     }
 }
 
@@ -173,7 +200,8 @@ pub(crate) fn progress(job: &Job) -> Progress {
         budget: state.budget.caps.first().map(|cap| cap.limit),
         naive: state.tally.naive,
         items_per_second: per_second,
-        eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0).then(|| elapsed_ms.saturating_mul(open) / done),
+        eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0)
+            .then(|| elapsed_ms.saturating_mul(open) / done),
         elapsed_ms,
         lane: Some(job.home),
         batches,

@@ -9,7 +9,11 @@ use bulkrate_store::{Fate, View};
 use crate::EngineError;
 
 /// Items by the class they ended with, followers included; a revived item counts only as it ended since.
-pub(crate) fn failures(reader: &dyn View, job: u32, followers: &HashMap<Ordinal, u32>) -> Result<BTreeMap<String, u64>, EngineError> {
+pub(crate) fn failures(
+    reader: &dyn View,
+    job: u32,
+    followers: &HashMap<Ordinal, u32>,
+) -> Result<BTreeMap<String, u64>, EngineError> {
     let mut last: HashMap<Ordinal, &'static str> = HashMap::new();
     reader.scan_outcomes(job, &mut |outcomes| {
         for outcome in outcomes {
@@ -23,7 +27,8 @@ pub(crate) fn failures(reader: &dyn View, job: u32, followers: &HashMap<Ordinal,
     })?;
     let mut counts = BTreeMap::new();
     for (ordinal, class) in last {
-        *counts.entry(class.to_owned()).or_default() += 1 + u64::from(followers.get(&ordinal).copied().unwrap_or(0));
+        *counts.entry(class.to_owned()).or_default() +=
+            1 + u64::from(followers.get(&ordinal).copied().unwrap_or(0));
     }
     Ok(counts)
 }

@@ -200,26 +200,49 @@ impl Job {
         let draft = sealed.draft()?;
         let state = self.state.borrow();
         let named = self.deployments.iter().position(|known| known.pinned == draft.model());
-        let named = named.ok_or_else(|| EngineError::Internal(format!("model `{}` of item {} is not set up", draft.model(), ordinal + 1)))?;
+        let named = named.ok_or_else(|| {
+            EngineError::Internal(format!("model `{}` of item {} is not set up", draft.model(), ordinal + 1))
+        })?;
         let deployment = state.active[named];
         let trouble = state.trouble.get(&ordinal);
         let raised = trouble.and_then(|trouble| trouble.max_tokens);
         let asked = draft.max_tokens();
-        let raised = raised.or_else(|| trouble.filter(|trouble| trouble.cut).map(|_| asked.saturating_mul(4)));
+        let raised =
+            raised.or_else(|| trouble.filter(|trouble| trouble.cut).map(|_| asked.saturating_mul(4)));
         let max_tokens = raised.unwrap_or(asked);
-        let attempt = state.items.get(ordinal).map_or(0, |item| item.batch_attempts + item.call_attempts) + 1 + trouble.map_or(0, |trouble| trouble.attempts.waits % 8);
+        let attempt = state.items.get(ordinal).map_or(0, |item| item.batch_attempts + item.call_attempts)
+            + 1
+            + trouble.map_or(0, |trouble| trouble.attempts.waits % 8);
         drop(state);
         let found = &self.deployments[deployment];
         encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
         let bytes = sealed.canonical_len();
         let (images, messages) = match &draft {
             Draft::Unified(request) => (request.blobs(), request.messages.len() as u64 + 1),
-            Draft::Raw(line) => (line.body.matches("\"image_url\"").count() as u64, line.body.matches("\"role\"").count() as u64),
+            Draft::Raw(line) => (
+                line.body.matches("\"image_url\"").count() as u64,
+                line.body.matches("\"role\"").count() as u64,
+            ),
         };
         let shape = crate::prepare::request_shape_of(bytes, messages, images, max_tokens);
-        let bound = found.bound(lane, &shape).ok_or_else(|| NotReady::Unsupported(format!("no price bound is known for `{}` in the {lane} lane", found.pinned)))?;
+        let bound = found.bound(lane, &shape).ok_or_else(|| {
+            NotReady::Unsupported(format!(
+                "no price bound is known for `{}` in the {lane} lane",
+                found.pinned
+            ))
+        })?;
         let expectation = self.expectation(&draft)?;
-        Ok(Ready { ordinal, attempt, bound, deployment, kind: draft.kind(), tags: sealed.tags, max_tokens, bytes, expectation })
+        Ok(Ready {
+            ordinal,
+            attempt,
+            bound,
+            deployment,
+            kind: draft.kind(),
+            tags: sealed.tags,
+            max_tokens,
+            bytes,
+            expectation,
+        })
     }
 
     /// What the answer to a request must be; schemas are compiled once.
@@ -233,22 +256,39 @@ impl Job {
         let Draft::Unified(request) = draft else { return self.known("", || Ok(Expectation::Text)) };
         let config = &request.generation_config;
         match request.kind {
-            Kind::Embedding => self.known(&format!("embedding {:?}", config.dimensions), || Ok(Expectation::Embedding { dimensions: config.dimensions })),
+            Kind::Embedding => self.known(&format!("embedding {:?}", config.dimensions), || {
+                Ok(Expectation::Embedding { dimensions: config.dimensions })
+            }),
             Kind::Moderation => self.known("moderation", || Ok(Expectation::Moderation)),
             Kind::Chat => match config.output_schema {
                 Some(schema) => self.known(schema.get(), || {
-                    Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec { code: "schema-invalid", what: "the schema".to_owned(), why: error.0 })
+                    Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec {
+                        code: "schema-invalid",
+                        what: "the schema".to_owned(),
+                        why: error.0,
+                    })
                 }),
                 None if config.choices.is_empty() => self.known("", || Ok(Expectation::Text)),
                 None => {
-                    let name = config.choices.iter().fold(String::from("choices"), |name, choice| name + "\u{1f}" + choice);
-                    self.known(&name, || Ok(Expectation::Choices(config.choices.iter().map(|choice| choice.to_string()).collect())))
+                    let name = config
+                        .choices
+                        .iter()
+                        .fold(String::from("choices"), |name, choice| name + "\u{1f}" + choice);
+                    self.known(&name, || {
+                        Ok(Expectation::Choices(
+                            config.choices.iter().map(|choice| choice.to_string()).collect(),
+                        ))
+                    })
                 }
             },
         }
     }
 
-    fn known(&self, name: &str, make: impl FnOnce() -> Result<Expectation, EngineError>) -> Result<Arc<Expectation>, EngineError> {
+    fn known(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Expectation, EngineError>,
+    ) -> Result<Arc<Expectation>, EngineError> {
         if let Some(found) = self.expectations.borrow().get(name) {
             return Ok(Arc::clone(found));
         }
@@ -260,7 +300,11 @@ impl Job {
     /// Commits and waits until it is durable.
     pub(crate) async fn commit(&self, tx: Tx, urgency: Urgency) -> Result<(), EngineError> {
         let (done, wait) = oneshot::channel();
-        self.writer.send(tx, urgency, Box::new(move |result: Result<(), Arc<StoreError>>| drop(done.send(result))));
+        self.writer.send(
+            tx,
+            urgency,
+            Box::new(move |result: Result<(), Arc<StoreError>>| drop(done.send(result))),
+        );
         match wait.await {
             Ok(result) => result.map_err(|error| crate::error::stored(&error)),
             Err(_) => Err(EngineError::Internal("the writer has stopped".to_owned())),
@@ -296,14 +340,21 @@ impl Job {
     pub(crate) fn prompt_tokens(&self, ready: &Ready) -> u64 {
         let state = self.state.borrow();
         let ratios = &state.ratios[ready.deployment];
-        if ratios.items >= 20 && ratios.bytes > 0 { ready.bytes * ratios.input / ratios.bytes } else { ready.bytes / 4 }
+        if ratios.items >= 20 && ratios.bytes > 0 {
+            ready.bytes * ratios.input / ratios.bytes
+        } else {
+            ready.bytes / 4
+        }
     }
 
     /// Where the last committed line of a segment starts; `None` if the segment is new.
     pub(crate) fn last_place(&self, segment: u32) -> Result<Option<u64>, EngineError> {
         let mut last = None;
         self.reader.scan_outcomes(self.no, &mut |outcomes| {
-            let offsets = outcomes.iter().filter(|outcome| outcome.place.segment == segment).map(|outcome| outcome.place.offset);
+            let offsets = outcomes
+                .iter()
+                .filter(|outcome| outcome.place.segment == segment)
+                .map(|outcome| outcome.place.offset);
             last = last.max(offsets.max());
             std::ops::ControlFlow::Continue(())
         })?;
@@ -319,7 +370,11 @@ impl Job {
     /// Whether nothing new may be leased.
     pub(crate) fn is_closing(&self) -> bool {
         let state = self.state.borrow();
-        self.stop.is_detaching() || state.halted.is_some() || state.failed.is_some() || state.cancelled || state.over
+        self.stop.is_detaching()
+            || state.halted.is_some()
+            || state.failed.is_some()
+            || state.cancelled
+            || state.over
     }
 
     pub(crate) fn random(&self) -> u64 {
@@ -333,7 +388,13 @@ impl Job {
 }
 
 /// Writes the provider's body of a request.
-fn encode(found: &Deployment, draft: &Draft<'_>, lane: Lane, max_tokens: Option<u32>, body: &mut Vec<u8>) -> Result<(), String> {
+fn encode(
+    found: &Deployment,
+    draft: &Draft<'_>,
+    lane: Lane,
+    max_tokens: Option<u32>,
+    body: &mut Vec<u8>,
+) -> Result<(), String> {
     match draft {
         Draft::Raw(line) => {
             line.body(lane, body);
@@ -357,11 +418,18 @@ impl State {
 
     /// The next item for a batch: a fresh one, or a retry that is due.
     pub(crate) fn next_batched(&mut self, now_us: u64) -> Option<Ordinal> {
-        self.next_fresh().or_else(|| Self::due(&mut self.batch_retries, &self.items, now_us).map(|(ordinal, _)| ordinal))
+        self.next_fresh()
+            .or_else(|| Self::due(&mut self.batch_retries, &self.items, now_us).map(|(ordinal, _)| ordinal))
     }
 
-    fn due(retries: &mut BinaryHeap<Reverse<Retry>>, items: &ItemStates, now_us: u64) -> Option<(Ordinal, Lane)> {
-        while let Some(Reverse(retry)) = retries.peek().copied().filter(|Reverse(retry)| retry.due_us <= now_us) {
+    fn due(
+        retries: &mut BinaryHeap<Reverse<Retry>>,
+        items: &ItemStates,
+        now_us: u64,
+    ) -> Option<(Ordinal, Lane)> {
+        while let Some(Reverse(retry)) =
+            retries.peek().copied().filter(|Reverse(retry)| retry.due_us <= now_us)
+        {
             retries.pop();
             if items.is_waiting(retry.ordinal) {
                 return Some((retry.ordinal, retry.lane));

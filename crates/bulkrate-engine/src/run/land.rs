@@ -52,7 +52,13 @@ struct End<'a> {
 
 impl Job {
     /// Books a reply. The line goes to `out`, which starts at `place`. Returns the answer's output tokens.
-    pub(crate) fn land(&self, landing: Landing<'_>, reading: &Reading<'_>, place: Place, out: &mut Vec<u8>) -> u64 {
+    pub(crate) fn land(
+        &self,
+        landing: Landing<'_>,
+        reading: &Reading<'_>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) -> u64 {
         match reading {
             Reading::Answer(answer) => self.land_answer(landing, answer, place, out),
             Reading::Failure(failure) => {
@@ -73,8 +79,15 @@ impl Job {
                 self.good(landing, &receipt, &checked, answer, frame, place, out);
             }
             Err(Flaw { class, message }) => {
-                let text = if let Body::Text { text, .. } = &answer.body { Some(text.as_ref()) } else { None };
-                let end = End { class: Some(class), message: &message, provider_code: None, answer: text, wait_ms: None };
+                let text =
+                    if let Body::Text { text, .. } = &answer.body { Some(text.as_ref()) } else { None };
+                let end = End {
+                    class: Some(class),
+                    message: &message,
+                    provider_code: None,
+                    answer: text,
+                    wait_ms: None,
+                };
                 self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
             }
         }
@@ -84,12 +97,21 @@ impl Job {
 
     fn land_failure(&self, landing: Landing<'_>, failure: &Failure, place: Place, out: &mut Vec<u8>) {
         let receipt = Receipt { doubt: failure.maybe_paid, ..Receipt::default() };
-        let class = if failure.maybe_paid && landing.lane != Lane::Batch && self.spec.run.sync_doubt == SyncDoubt::Dead {
+        let class = if failure.maybe_paid
+            && landing.lane != Lane::Batch
+            && self.spec.run.sync_doubt == SyncDoubt::Dead
+        {
             FailureClass::MaybePaidUnresolved
         } else {
             failure.class
         };
-        let end = End { class: Some(class), message: &failure.message, provider_code: failure.provider_code.as_deref(), answer: None, wait_ms: failure.wait_ms };
+        let end = End {
+            class: Some(class),
+            message: &failure.message,
+            provider_code: failure.provider_code.as_deref(),
+            answer: None,
+            wait_ms: failure.wait_ms,
+        };
         let model = self.deployments[landing.ready.deployment].model.clone();
         self.bad(landing, &receipt, &end, &model, None, place, out);
     }
@@ -99,7 +121,8 @@ impl Job {
         let Landing { ready, lane, .. } = landing;
         let found = &self.deployments[ready.deployment];
         // A flex call that was served at the standard tier is billed so.
-        let billed = if lane == Lane::Flex && answer.tier.as_deref() == Some("default") { Lane::Sync } else { lane };
+        let billed =
+            if lane == Lane::Flex && answer.tier.as_deref() == Some("default") { Lane::Sync } else { lane };
         let usage = answer.usage.unwrap_or_default();
         let (cost, estimated) = match (answer.charged, answer.usage) {
             (Some(charged), _) => (charged, false),
@@ -114,13 +137,36 @@ impl Job {
         Receipt { cost, naive, usage, estimated, paid: true, doubt: false }
     }
 
-    fn frame<'a>(&'a self, landing: Landing<'_>, model: &'a str, cost: UsdNanos, usage: Option<&'a Usage>) -> Frame<'a> {
+    fn frame<'a>(
+        &'a self,
+        landing: Landing<'_>,
+        model: &'a str,
+        cost: UsdNanos,
+        usage: Option<&'a Usage>,
+    ) -> Frame<'a> {
         let found = &self.deployments[landing.ready.deployment];
-        Frame { ordinal: landing.ready.ordinal, attempt: landing.ready.attempt, provider: &found.row.provider, model, via: landing.lane.name(), cost, usage }
+        Frame {
+            ordinal: landing.ready.ordinal,
+            attempt: landing.ready.attempt,
+            provider: &found.row.provider,
+            model,
+            via: landing.lane.name(),
+            cost,
+            usage,
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
-    fn good(&self, landing: Landing<'_>, receipt: &Receipt, checked: &Checked<'_>, answer: &Answer<'_>, frame: Frame<'_>, place: Place, out: &mut Vec<u8>) {
+    fn good(
+        &self,
+        landing: Landing<'_>,
+        receipt: &Receipt,
+        checked: &Checked<'_>,
+        answer: &Answer<'_>,
+        frame: Frame<'_>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
         let outcome = outcome(landing, receipt, None, Fate::Final, true, place);
         if !self.book(landing, receipt, outcome) {
             return;
@@ -148,7 +194,13 @@ impl Job {
         let of_dedup = receipt.naive.times(followers);
         state.tally.naive += receipt.naive + of_dedup;
         if followers > 0 {
-            state.moved.add(LedgerKind::Saving, Some("dedup"), at, u32::try_from(followers).unwrap_or(u32::MAX), of_dedup);
+            state.moved.add(
+                LedgerKind::Saving,
+                Some("dedup"),
+                at,
+                u32::try_from(followers).unwrap_or(u32::MAX),
+                of_dedup,
+            );
         }
         let of_lane = receipt.naive - receipt.cost;
         if of_lane != UsdNanos::ZERO {
@@ -158,7 +210,16 @@ impl Job {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
-    fn bad(&self, landing: Landing<'_>, receipt: &Receipt, end: &End<'_>, model: &str, usage: Option<&Usage>, place: Place, out: &mut Vec<u8>) {
+    fn bad(
+        &self,
+        landing: Landing<'_>,
+        receipt: &Receipt,
+        end: &End<'_>,
+        model: &str,
+        usage: Option<&Usage>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
         if !self.is_open(landing.ready) {
             return;
         }
@@ -173,7 +234,11 @@ impl Job {
             return;
         }
         let frame = self.frame(landing, model, receipt.cost, usage);
-        let message = if told == class { end.message.to_owned() } else { format!("{} after {}: {}", told.name(), class.name(), end.message) };
+        let message = if told == class {
+            end.message.to_owned()
+        } else {
+            format!("{} after {}: {}", told.name(), class.name(), end.message)
+        };
         write_bad(frame, told, &message, end.provider_code, end.answer, out);
         let mut state = self.state.borrow_mut();
         if receipt.paid {
@@ -216,7 +281,9 @@ impl Job {
             waited_us: now_us.saturating_sub(since),
             switch_in_us,
             max_tokens: landing.ready.max_tokens,
-            max_tokens_model: found.max_output().map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
+            max_tokens_model: found
+                .max_output()
+                .map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
             random,
         };
         // No batch begins before the canary has ended, so its attempts are calls.
@@ -226,7 +293,9 @@ impl Job {
 
     /// Whether the batches of this job wait for the first item to end.
     pub(crate) fn awaits_canary(&self, state: &super::job::State) -> bool {
-        let wanted = self.home == Lane::Batch && self.spec.run.canary && self.deployments[0].account.api.calls().is_some();
+        let wanted = self.home == Lane::Batch
+            && self.spec.run.canary
+            && self.deployments[0].account.api.calls().is_some();
         wanted && state.meter.counts().1 == 0 && state.ratios.iter().all(|ratios| ratios.items == 0)
     }
 
@@ -267,7 +336,10 @@ impl Job {
         match alarm {
             Alarm::Quiet => {}
             Alarm::Alert { failed, total } => {
-                self.alert("failure-threshold", &format!("{failed} of {total} items have failed; the last one: {message}"));
+                self.alert(
+                    "failure-threshold",
+                    &format!("{failed} of {total} items have failed; the last one: {message}"),
+                );
             }
             Alarm::Stop(class) => {
                 let message = format!("every item so far failed the same way: {message}");
@@ -277,14 +349,24 @@ impl Job {
     }
 
     /// A deployment cannot serve: the next one on the list stands in, or the job stops.
-    pub(crate) fn halt_or_fall_back(&self, state: &mut super::job::State, deployment: usize, class: FailureClass, message: &str) {
-        let next = (deployment + 1..self.deployments.len()).find(|place| self.spec.request.fallback.iter().any(|name| self.is_named(*place, name)));
+    pub(crate) fn halt_or_fall_back(
+        &self,
+        state: &mut super::job::State,
+        deployment: usize,
+        class: FailureClass,
+        message: &str,
+    ) {
+        let next = (deployment + 1..self.deployments.len())
+            .find(|place| self.spec.request.fallback.iter().any(|name| self.is_named(*place, name)));
         match next {
             Some(next) if class.verdict() == Verdict::HaltJob => {
                 for active in state.active.iter_mut().filter(|active| **active == deployment) {
                     *active = next;
                 }
-                let text = format!("`{}` failed ({message}); going on with `{}`", self.deployments[deployment].pinned, self.deployments[next].pinned);
+                let text = format!(
+                    "`{}` failed ({message}); going on with `{}`",
+                    self.deployments[deployment].pinned, self.deployments[next].pinned
+                );
                 self.tell(&crate::event::Event::Alert { code: "failover", message: &text });
             }
             _ => {
@@ -324,15 +406,30 @@ impl Job {
     }
 
     /// A call that never left this host: surely unpaid, no attempt, and tried again when the provider may be back.
-    pub(crate) fn land_unsent(&self, landing: Landing<'_>, message: &str, wait_us: u64, place: Place, out: &mut Vec<u8>) {
+    pub(crate) fn land_unsent(
+        &self,
+        landing: Landing<'_>,
+        message: &str,
+        wait_us: u64,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
         let receipt = Receipt::default();
         let class = FailureClass::Transient;
         if !self.book(landing, &receipt, outcome(landing, &receipt, Some(class), Fate::Retry, false, place)) {
             return;
         }
         let model = &self.deployments[landing.ready.deployment].model;
-        write_bad(self.frame(landing, model, UsdNanos::ZERO, None), class, message, Some("not_sent"), None, out);
-        let retry = Retry { due_us: self.clock.us() + wait_us, ordinal: landing.ready.ordinal, lane: landing.lane };
+        write_bad(
+            self.frame(landing, model, UsdNanos::ZERO, None),
+            class,
+            message,
+            Some("not_sent"),
+            None,
+            out,
+        );
+        let retry =
+            Retry { due_us: self.clock.us() + wait_us, ordinal: landing.ready.ordinal, lane: landing.lane };
         self.state.borrow_mut().queue(retry);
     }
 
@@ -348,19 +445,36 @@ impl Job {
         }
         let model = &self.deployments[landing.ready.deployment].model;
         let frame = self.frame(landing, model, UsdNanos::ZERO, None);
-        write_bad(frame, class, "the process ended while the call was under way; it may have been paid", None, None, out);
+        write_bad(
+            frame,
+            class,
+            "the process ended while the call was under way; it may have been paid",
+            None,
+            None,
+            out,
+        );
         let mut state = self.state.borrow_mut();
         if resend {
             let ordinal = landing.ready.ordinal;
             state.queue(Retry { due_us: 0, ordinal, lane: landing.lane });
         } else {
-            state.tally.failed += 1 + u64::from(state.followers.get(&landing.ready.ordinal).copied().unwrap_or(0));
+            state.tally.failed +=
+                1 + u64::from(state.followers.get(&landing.ready.ordinal).copied().unwrap_or(0));
         }
     }
 
     /// A leased item whose line the batch did not bring.
-    pub(crate) fn land_missing(&self, landing: Landing<'_>, class: FailureClass, maybe_paid: bool, message: &str, place: Place, out: &mut Vec<u8>) {
-        let failure = Failure { class, message: message.to_owned(), provider_code: None, wait_ms: None, maybe_paid };
+    pub(crate) fn land_missing(
+        &self,
+        landing: Landing<'_>,
+        class: FailureClass,
+        maybe_paid: bool,
+        message: &str,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
+        let failure =
+            Failure { class, message: message.to_owned(), provider_code: None, wait_ms: None, maybe_paid };
         self.land_failure(landing, &failure, place, out);
     }
 
@@ -368,7 +482,15 @@ impl Job {
     pub(crate) fn bury(&self, ordinal: Ordinal, lane: Lane, class: FailureClass, why: &str) {
         let mut results = self.results.borrow_mut();
         let place = results.place();
-        let frame = Frame { ordinal, attempt: 0, provider: "", model: "", via: lane.name(), cost: UsdNanos::ZERO, usage: None };
+        let frame = Frame {
+            ordinal,
+            attempt: 0,
+            provider: "",
+            model: "",
+            via: lane.name(),
+            cost: UsdNanos::ZERO,
+            usage: None,
+        };
         write_bad(frame, class, why, None, None, results.buffer());
         drop(results);
         let outcome = Outcome {
@@ -398,7 +520,12 @@ impl Job {
 }
 
 fn at(landing: Landing<'_>) -> At {
-    At { lane: Some(landing.lane), deployment: landing.ready.deployment, tags: landing.ready.tags, sub: landing.sub }
+    At {
+        lane: Some(landing.lane),
+        deployment: landing.ready.deployment,
+        tags: landing.ready.tags,
+        sub: landing.sub,
+    }
 }
 
 fn via(lane: Lane) -> Via {
@@ -409,7 +536,14 @@ fn via(lane: Lane) -> Via {
     }
 }
 
-fn outcome(landing: Landing<'_>, receipt: &Receipt, class: Option<FailureClass>, fate: Fate, counted: bool, place: Place) -> Outcome {
+fn outcome(
+    landing: Landing<'_>,
+    receipt: &Receipt,
+    class: Option<FailureClass>,
+    fate: Fate,
+    counted: bool,
+    place: Place,
+) -> Outcome {
     Outcome {
         ordinal: landing.ready.ordinal,
         attempt: landing.ready.attempt,

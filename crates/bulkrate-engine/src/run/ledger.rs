@@ -32,7 +32,14 @@ pub(crate) struct At {
 }
 
 impl Moved {
-    pub(crate) fn add(&mut self, kind: LedgerKind, lever: Option<&'static str>, at: At, items: u32, usd: UsdNanos) {
+    pub(crate) fn add(
+        &mut self,
+        kind: LedgerKind,
+        lever: Option<&'static str>,
+        at: At,
+        items: u32,
+        usd: UsdNanos,
+    ) {
         let At { lane, deployment, tags, sub } = at;
         let group = Group { kind: kind as u8, lever, lane, deployment, tags, sub };
         let entry = self.0.entry(group).or_insert((kind, 0, UsdNanos::ZERO));
@@ -49,7 +56,12 @@ impl Moved {
     }
 
     /// `names` gives provider and model of a deployment.
-    pub(crate) fn take(&mut self, job: u32, at_ms: i64, names: impl Fn(usize) -> (String, String)) -> Vec<LedgerEntry> {
+    pub(crate) fn take(
+        &mut self,
+        job: u32,
+        at_ms: i64,
+        names: impl Fn(usize) -> (String, String),
+    ) -> Vec<LedgerEntry> {
         std::mem::take(&mut self.0)
             .into_iter()
             .map(|(group, (kind, items, usd))| {

@@ -33,7 +33,12 @@ pub(crate) struct Recovered {
     pub answered: bool,
 }
 
-pub(crate) fn recover(reader: &dyn View, job: u32, with_followers: bool, threshold_ppm: u64) -> Result<Recovered, EngineError> {
+pub(crate) fn recover(
+    reader: &dyn View,
+    job: u32,
+    with_followers: bool,
+    threshold_ppm: u64,
+) -> Result<Recovered, EngineError> {
     let mut found = Recovered {
         items: ItemStates::new(),
         trouble: HashMap::new(),
@@ -116,7 +121,8 @@ impl Recovered {
             }
             (Fate::Revive, _) => {
                 self.tally.failed = self.tally.failed.saturating_sub(1 + followers);
-                self.trouble.insert(outcome.ordinal, Trouble { attempts: Attempts::default(), ..Trouble::default() });
+                self.trouble
+                    .insert(outcome.ordinal, Trouble { attempts: Attempts::default(), ..Trouble::default() });
             }
         }
     }
@@ -125,7 +131,12 @@ impl Recovered {
 impl State {
     /// Items that an earlier run left waiting for another attempt go into the queue of the lane that is next.
     pub(crate) fn queue_left_over(&mut self, home: Lane, batch_max: u8) {
-        let waiting: Vec<(Ordinal, u8)> = self.items.iter().filter(|(_, item)| item.state == ItemState::Retry).map(|(ordinal, item)| (ordinal, item.batch_attempts)).collect();
+        let waiting: Vec<(Ordinal, u8)> = self
+            .items
+            .iter()
+            .filter(|(_, item)| item.state == ItemState::Retry)
+            .map(|(ordinal, item)| (ordinal, item.batch_attempts))
+            .collect();
         for (ordinal, batch_attempts) in waiting {
             let lane = match home {
                 Lane::Batch if batch_attempts < batch_max => Lane::Batch,
@@ -153,7 +164,9 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
         if let LogChunk::Leases { lane, state: kind, leases, .. } = chunk {
             let state = job.state.borrow();
             // Only the newest lease of an item can be open: an older entry is replaced, or forgotten if a batch has the item.
-            for lease in leases.iter().filter(|lease| state.items.get(lease.ordinal).is_some_and(|item| item.state == ItemState::Leased)) {
+            for lease in leases.iter().filter(|lease| {
+                state.items.get(lease.ordinal).is_some_and(|item| item.state == ItemState::Leased)
+            }) {
                 lost.retain(|(_, known)| known.ordinal != lease.ordinal);
                 if kind == SubmissionState::Call {
                     lost.push((lane, *lease));
@@ -190,28 +203,40 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         open.push(planned(job, submission, &leases)?);
     }
     let mut state = job.state.borrow_mut();
-    state.unresolved = open.iter().filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved).count() as u64;
+    state.unresolved = open
+        .iter()
+        .filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved)
+        .count() as u64;
     state.canary_done |= !open.is_empty();
     drop(state);
-    let tokens: u64 = open.iter().flat_map(|planned| &planned.items).map(|ready| job.prompt_tokens(ready)).sum();
+    let tokens: u64 =
+        open.iter().flat_map(|planned| &planned.items).map(|ready| job.prompt_tokens(ready)).sum();
     job.state.borrow_mut().enqueued_tokens = tokens;
     Ok(open)
 }
 
 fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Result<Planned, EngineError> {
-    let kind = [Kind::Chat, Kind::Embedding, Kind::Moderation].into_iter().find(|kind| kind.name() == submission.kind).unwrap_or_default();
+    let kind = [Kind::Chat, Kind::Embedding, Kind::Moderation]
+        .into_iter()
+        .find(|kind| kind.name() == submission.kind)
+        .unwrap_or_default();
     let mut items = Vec::with_capacity(leases.len());
     let mut body = Vec::new();
     for lease in leases {
         body.clear();
         match job.ready(lease.ordinal, Lane::Batch, &mut body) {
-            Ok(ready) => items.push(super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready }),
+            Ok(ready) => {
+                items.push(super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready })
+            }
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
         }
     }
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
-    let unsent = matches!(submission.state, SubmissionState::Planned | SubmissionState::Staging | SubmissionState::Staged);
+    let unsent = matches!(
+        submission.state,
+        SubmissionState::Planned | SubmissionState::Staging | SubmissionState::Staged
+    );
     if unsent && !digest_matches(job, &submission) {
         submission.evidence = Some("{\"why\":\"the input file was changed or lost\"}".to_owned());
         submission.state = SubmissionState::Planned;

@@ -52,7 +52,15 @@ pub(crate) enum Draft<'a> {
 impl Requests {
     pub(crate) fn open(path: &Path, job: u32) -> Result<Self, EngineError> {
         let file = File::open(path).map_err(io_error("could not open", path))?;
-        Ok(Self { file, path: path.to_owned(), job, first: 0, items: Vec::new(), bytes: Vec::new(), single: Vec::new() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            job,
+            first: 0,
+            items: Vec::new(),
+            bytes: Vec::new(),
+            single: Vec::new(),
+        })
     }
 
     /// The sealed line of a leader. Going forward neighbours share one read; going back reads that line alone.
@@ -66,7 +74,11 @@ impl Requests {
         }
         let spot = self.items.get((ordinal - self.first) as usize).copied().flatten();
         let spot = spot.ok_or_else(|| EngineError::Internal(format!("item {ordinal} has no request")))?;
-        Ok(Sealed { line: &self.bytes[spot.start..spot.start + spot.len - 1], header_len: spot.header_len, tags: spot.tags })
+        Ok(Sealed {
+            line: &self.bytes[spot.start..spot.start + spot.len - 1],
+            header_len: spot.header_len,
+            tags: spot.tags,
+        })
     }
 
     fn single(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
@@ -80,14 +92,17 @@ impl Requests {
     }
 
     fn load(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<(), EngineError> {
-        let chunk = reader.item_chunk_of(self.job, ordinal)?.ok_or_else(|| EngineError::Internal(format!("item {ordinal} is unknown")))?;
+        let chunk = reader
+            .item_chunk_of(self.job, ordinal)?
+            .ok_or_else(|| EngineError::Internal(format!("item {ordinal} is unknown")))?;
         self.first = chunk.first;
         self.items.clear();
         let mut start = 0;
         for item in &chunk.items {
             self.items.push(match item {
                 ItemRec::Leader { header_len, len, tags, .. } => {
-                    let spot = Spot { start, len: *len as usize, header_len: *header_len as usize, tags: *tags };
+                    let spot =
+                        Spot { start, len: *len as usize, header_len: *header_len as usize, tags: *tags };
                     start += spot.len;
                     Some(spot)
                 }
@@ -103,9 +118,13 @@ impl<'a> Sealed<'a> {
     pub(crate) fn draft(&self) -> Result<Draft<'a>, EngineError> {
         let broken = |why: String| EngineError::Internal(format!("a stored request cannot be read: {why}"));
         if self.line[self.header_len..].starts_with(RAW_TAIL) {
-            return RawLine::unseal(self.line).map(Draft::Raw).ok_or_else(|| broken("not a passed-through line".to_owned()));
+            return RawLine::unseal(self.line)
+                .map(Draft::Raw)
+                .ok_or_else(|| broken("not a passed-through line".to_owned()));
         }
-        serde_json::from_slice(self.line).map(|request| Draft::Unified(Box::new(request))).map_err(|error| broken(error.to_string()))
+        serde_json::from_slice(self.line)
+            .map(|request| Draft::Unified(Box::new(request)))
+            .map_err(|error| broken(error.to_string()))
     }
 
     /// Bytes of the canonical form.
@@ -132,7 +151,10 @@ impl Draft<'_> {
     pub(crate) fn max_tokens(&self) -> u32 {
         match self {
             Self::Unified(request) => request.generation_config.max_tokens.unwrap_or(0),
-            Self::Raw(line) => u32::try_from(line.max_tokens(&mut bulkrate_io::JsonScanner::new()).unwrap_or(0)).unwrap_or(u32::MAX),
+            Self::Raw(line) => {
+                u32::try_from(line.max_tokens(&mut bulkrate_io::JsonScanner::new()).unwrap_or(0))
+                    .unwrap_or(u32::MAX)
+            }
         }
     }
 }

@@ -87,6 +87,10 @@ mod tests {
         results.buffer().extend_from_slice(b"{\"c\":3}\n");
         assert!(results.flush().unwrap().is_some() && results.flush().unwrap().is_none());
         assert_eq!(std::fs::read(&path).unwrap(), b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n");
-        assert_eq!(Results::open(&path, 3, None).unwrap().place().offset, 0, "nothing committed: nothing kept");
+        assert_eq!(
+            Results::open(&path, 3, None).unwrap().place().offset,
+            0,
+            "nothing committed: nothing kept"
+        );
     }
 }

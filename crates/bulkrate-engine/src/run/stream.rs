@@ -44,11 +44,19 @@ struct Ids {
 
 impl Stream {
     /// Opens the output and writes what is finished already.
-    pub(crate) fn open(view: &dyn View, row: &JobRow, spec: &JobSpec, checkpoint: &Checkpoint, dir: &JobDir) -> Result<Self, EngineError> {
+    pub(crate) fn open(
+        view: &dyn View,
+        row: &JobRow,
+        spec: &JobSpec,
+        checkpoint: &Checkpoint,
+        dir: &JobDir,
+    ) -> Result<Self, EngineError> {
         let ids = Ids::read(view, row, spec, checkpoint, dir)?;
         let sink = StreamSink::open(spec, checkpoint.shape, claim(spec, dir)?, None)?;
-        let end = spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX));
-        let mut stream = Self { sink, lines: Lines::new(dir, &[]), segments: HashSet::from([0]), ids, end, dirty: false };
+        let end =
+            spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX));
+        let mut stream =
+            Self { sink, lines: Lines::new(dir, &[]), segments: HashSet::from([0]), ids, end, dirty: false };
         stream.again(view, row.no, dir)?;
         Ok(stream)
     }
@@ -70,7 +78,8 @@ impl Stream {
                 {
                     *left -= 1;
                 }
-                if outcome.fate == Fate::Final && revivals.get(&outcome.ordinal).is_none_or(|left| *left == 0) {
+                if outcome.fate == Fate::Final && revivals.get(&outcome.ordinal).is_none_or(|left| *left == 0)
+                {
                     result = self.row(view, job, dir, outcome);
                 }
                 if result.is_err() {
@@ -134,7 +143,8 @@ impl Job {
     pub(crate) fn stream(&self, outcomes: &[Outcome]) {
         let mut stream = self.stream.borrow_mut();
         let Some(stream) = stream.as_mut().filter(|_| !outcomes.is_empty()) else { return };
-        let rows = outcomes.iter().try_for_each(|outcome| stream.row(&self.reader, self.no, &self.dir, outcome));
+        let rows =
+            outcomes.iter().try_for_each(|outcome| stream.row(&self.reader, self.no, &self.dir, outcome));
         if let Err(error) = rows.and_then(|()| stream.flush()) {
             self.fail(error);
         }
@@ -142,9 +152,16 @@ impl Job {
 }
 
 impl Ids {
-    fn read(view: &dyn View, row: &JobRow, spec: &JobSpec, checkpoint: &Checkpoint, dir: &JobDir) -> Result<Self, EngineError> {
+    fn read(
+        view: &dyn View,
+        row: &JobRow,
+        spec: &JobSpec,
+        checkpoint: &Checkpoint,
+        dir: &JobDir,
+    ) -> Result<Self, EngineError> {
         let stats = &checkpoint.stats;
-        let mut ids = Self { numbers: checkpoint.shape == Shape::Table && spec.source.id.is_none(), ..Self::default() };
+        let mut ids =
+            Self { numbers: checkpoint.shape == Shape::Table && spec.source.id.is_none(), ..Self::default() };
         if stats.duplicates + stats.invalid == 0 {
             return Ok(ids);
         }
@@ -162,7 +179,12 @@ impl Ids {
                 if let Some(leader) = leader {
                     let start = ids.texts.len();
                     if let Some(read) = read {
-                        ids.texts.push_str(&id_of_row(&read.data, checkpoint.shape, column.as_ref(), u64::from(ordinal) + 1));
+                        ids.texts.push_str(&id_of_row(
+                            &read.data,
+                            checkpoint.shape,
+                            column.as_ref(),
+                            u64::from(ordinal) + 1,
+                        ));
                     }
                     ids.places.push((leader, ordinal, (start, ids.texts.len())));
                 }
@@ -220,7 +242,9 @@ fn full(path: &Path) -> String {
 /// Whether the file at the job's output path is this job's own. A free path is noted as its own before the file
 /// appears, so that a crash does not make it a foreign one.
 pub(crate) fn claim(spec: &JobSpec, dir: &JobDir) -> Result<bool, EngineError> {
-    let Some(path) = spec.sink.path.as_deref().filter(|path| path.as_os_str() != "-") else { return Ok(false) };
+    let Some(path) = spec.sink.path.as_deref().filter(|path| path.as_os_str() != "-") else {
+        return Ok(false);
+    };
     let (mark, path_text) = (mark(dir), full(path));
     let mut known = std::fs::read_to_string(&mark).unwrap_or_default();
     if known.lines().any(|known| known == path_text) {

@@ -42,12 +42,22 @@ async fn a_second_job_pays_only_for_what_is_new() {
         let bill = world.sim.bill_usd_nanos();
         let again = other(&world, &first, "again");
         let report = world.run(&again).await.unwrap();
-        assert_eq!((report.ending, report.succeeded, report.cached, report.duplicates, report.requests_sent), (Ending::Finished, 100, 90, 10, 0), "{report:?}");
+        assert_eq!(
+            (report.ending, report.succeeded, report.cached, report.duplicates, report.requests_sent),
+            (Ending::Finished, 100, 90, 10, 0),
+            "{report:?}"
+        );
         assert_eq!((report.spent, report.naive), (UsdNanos::ZERO, paid.naive), "{report:?}");
-        assert!(report.saved["cache"] > UsdNanos::ZERO && report.saved["dedup"] > UsdNanos::ZERO, "{report:?}");
+        assert!(
+            report.saved["cache"] > UsdNanos::ZERO && report.saved["dedup"] > UsdNanos::ZERO,
+            "{report:?}"
+        );
         balanced(&world, &report, bill);
         for (row, paid) in rows(&again).iter().zip(&answers) {
-            assert_eq!((&row["id"], &row["answer"], &row["_model"]), (&paid["id"], &paid["answer"], &paid["_model"]));
+            assert_eq!(
+                (&row["id"], &row["answer"], &row["_model"]),
+                (&paid["id"], &paid["answer"], &paid["_model"])
+            );
             assert_eq!((&row["_lane"], &row["_status"]), (&"cache".into(), &"succeeded".into()), "{row}");
         }
 
@@ -55,14 +65,25 @@ async fn a_second_job_pays_only_for_what_is_new() {
         let more = other(&world, &world.spec(&world.reviews(160), lane), "more");
         let plan = world.engine().plan(&more, &*world.ear).await.unwrap();
         assert_eq!((plan.requests, plan.cached, plan.duplicates), (54, 90, 16), "{plan:?}");
-        let planned = SqliteStore::open_reader(&world.path("state")).unwrap().ledger_totals(&LedgerQuery::of_job(3)).unwrap();
+        let planned = SqliteStore::open_reader(&world.path("state"))
+            .unwrap()
+            .ledger_totals(&LedgerQuery::of_job(3))
+            .unwrap();
         assert!(planned.is_empty(), "a plan books nothing: {planned:?}");
         let report = world.run(&more).await.unwrap();
-        assert_eq!((report.ending, report.succeeded, report.cached, report.requests_sent > 0), (Ending::Finished, 160, 90, true), "{report:?}");
+        assert_eq!(
+            (report.ending, report.succeeded, report.cached, report.requests_sent > 0),
+            (Ending::Finished, 160, 90, true),
+            "{report:?}"
+        );
         balanced(&world, &report, bill);
         let done = rows(&more);
         assert_eq!(done.iter().filter(|row| row["_lane"] == "cache").count(), 106);
-        assert_eq!(done.iter().filter(|row| row["_lane"] == "sync").count(), if lane == Lane::Sync { 54 } else { 1 }, "the canary");
+        assert_eq!(
+            done.iter().filter(|row| row["_lane"] == "sync").count(),
+            if lane == Lane::Sync { 54 } else { 1 },
+            "the canary"
+        );
 
         // What was cached is kept on: the answers outlive the job that paid.
         let bill = world.sim.bill_usd_nanos();
@@ -77,9 +98,12 @@ async fn a_job_may_leave_the_cache_alone() {
     let world = World::new(fast()).await;
     let first = world.spec(&world.reviews(40), Lane::Sync);
     world.run(&first).await.unwrap();
-    for (name, mode, distinct, cached) in
-        [("off", CacheMode::Off, false, 0), ("refresh", CacheMode::Refresh, false, 0), ("distinct", CacheMode::Default, true, 0), ("default", CacheMode::Default, false, 36)]
-    {
+    for (name, mode, distinct, cached) in [
+        ("off", CacheMode::Off, false, 0),
+        ("refresh", CacheMode::Refresh, false, 0),
+        ("distinct", CacheMode::Default, true, 0),
+        ("default", CacheMode::Default, false, 36),
+    ] {
         let bill = world.sim.bill_usd_nanos();
         let mut spec = other(&world, &first, name);
         (spec.run.cache, spec.run.distinct) = (mode, distinct);
@@ -114,8 +138,13 @@ async fn a_damaged_cache_is_a_note() {
         let first = world.spec(&world.reviews(30), Lane::Sync);
         let report = world.run(&first).await.unwrap();
         match lost {
-            "keys" => std::fs::write(world.path(&format!("state/cache/{}.keys", report.job)), b"BRKEYS\r\nnothing").unwrap(),
-            _ => std::fs::write(world.path(&format!("state/jobs/{}/results.jsonl", report.job)), b"").unwrap(),
+            "keys" => {
+                std::fs::write(world.path(&format!("state/cache/{}.keys", report.job)), b"BRKEYS\r\nnothing")
+                    .unwrap()
+            }
+            _ => {
+                std::fs::write(world.path(&format!("state/jobs/{}/results.jsonl", report.job)), b"").unwrap()
+            }
         }
         let bill = world.sim.bill_usd_nanos();
         let report = world.run(&other(&world, &first, "next")).await.unwrap();

@@ -14,7 +14,11 @@ async fn whole_job(lane: Lane) {
     let report = world.run(&spec).await.unwrap();
     let heard = world.ear.heard.lock().unwrap().clone();
     assert_eq!(report.ending, Ending::Finished, "{report:?} {heard:?}");
-    assert_eq!((report.items, report.succeeded, report.failed, report.duplicates), (100, 100, 0, 10), "{report:?} {heard:?}");
+    assert_eq!(
+        (report.items, report.succeeded, report.failed, report.duplicates),
+        (100, 100, 0, 10),
+        "{report:?} {heard:?}"
+    );
     assert_eq!(report.spent, UsdNanos(i64::try_from(world.sim.bill_usd_nanos()).unwrap()), "ledger = bill");
     assert_eq!((report.reserved, report.in_doubt), (UsdNanos::ZERO, UsdNanos::ZERO));
     assert!(report.spent > UsdNanos::ZERO);
@@ -65,7 +69,20 @@ async fn a_lost_create_is_found_and_adopted() {
 
 #[tokio::test]
 async fn faults_of_the_batch_lane_lose_no_item() {
-    for fault in ["missing-lines=0.1", "duplicate-lines=0.2", "unknown-lines=0.2", "line-errors=0.2", "expire=0.5", "output-late", "error-id-empty", "create-5xx@1", "length=0.1", "bad-json=0.1", "empty=0.1", "refusal=0.05"] {
+    for fault in [
+        "missing-lines=0.1",
+        "duplicate-lines=0.2",
+        "unknown-lines=0.2",
+        "line-errors=0.2",
+        "expire=0.5",
+        "output-late",
+        "error-id-empty",
+        "create-5xx@1",
+        "length=0.1",
+        "bad-json=0.1",
+        "empty=0.1",
+        "refusal=0.05",
+    ] {
         let config = SimConfig { seed: 3, ..fast() };
         let world = World::new(config.with_fault(fault).unwrap()).await;
         let spec = world.spec(&world.reviews(80), Lane::Batch);
@@ -74,20 +91,41 @@ async fn faults_of_the_batch_lane_lose_no_item() {
         assert_eq!(report.succeeded + report.failed, 80, "{fault}: {report:?} {heard:?}");
         assert_eq!((report.open, world.rows().len()), (0, 80), "{fault}");
         let bill = i64::try_from(world.sim.bill_usd_nanos()).unwrap();
-        assert!(report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0, "{fault}: {} <= {bill} <= + {}", report.spent, report.in_doubt);
+        assert!(
+            report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0,
+            "{fault}: {} <= {bill} <= + {}",
+            report.spent,
+            report.in_doubt
+        );
     }
 }
 
 #[tokio::test]
 async fn faults_of_the_sync_lane_lose_no_item() {
-    for fault in ["429=0.2", "5xx=0.2", "malformed=0.1", "truncated-body=0.1", "reset=0.1", "html=0.1", "overloaded=0.1", "length=0.1", "bad-json=0.1", "empty=0.1"] {
+    for fault in [
+        "429=0.2",
+        "5xx=0.2",
+        "malformed=0.1",
+        "truncated-body=0.1",
+        "reset=0.1",
+        "html=0.1",
+        "overloaded=0.1",
+        "length=0.1",
+        "bad-json=0.1",
+        "empty=0.1",
+    ] {
         let world = World::new(SimConfig { seed: 3, ..fast() }.with_fault(fault).unwrap()).await;
         let spec = world.spec(&world.reviews(60), Lane::Sync);
         let report = world.run(&spec).await.unwrap();
         let heard = world.ear.heard.lock().unwrap().clone();
         assert_eq!(report.succeeded + report.failed, 60, "{fault}: {report:?} {heard:?}");
         let bill = i64::try_from(world.sim.bill_usd_nanos()).unwrap();
-        assert!(report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0, "{fault}: {} <= {bill} <= + {}", report.spent, report.in_doubt);
+        assert!(
+            report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0,
+            "{fault}: {} <= {bill} <= + {}",
+            report.spent,
+            report.in_doubt
+        );
     }
 }
 
@@ -132,13 +170,27 @@ async fn dropped_anywhere(lane: Lane, config: SimConfig, first_ms: u64) {
         assert!(crashes < 200, "{lane}: no progress");
     };
     let heard = world.ear.heard.lock().unwrap().clone();
-    assert_eq!((report.ending, report.succeeded, report.open), (Ending::Finished, 200, 0), "{lane} {first_ms} after {crashes} crashes: {report:?} {heard:?}");
+    assert_eq!(
+        (report.ending, report.succeeded, report.open),
+        (Ending::Finished, 200, 0),
+        "{lane} {first_ms} after {crashes} crashes: {report:?} {heard:?}"
+    );
     assert_eq!(world.rows().len(), 200);
     let bill = i64::try_from(world.sim.bill_usd_nanos()).unwrap();
-    assert!(report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0, "{lane} {first_ms}: {} <= {bill} <= {}", report.spent.0, report.in_doubt.0);
+    assert!(
+        report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0,
+        "{lane} {first_ms}: {} <= {bill} <= {}",
+        report.spent.0,
+        report.in_doubt.0
+    );
     if lane == Lane::Batch {
         // The canary is the one call of a batch job, so it is the one thing that may be paid twice (W3).
-        assert!(world.sim.bill_json().contains("\"requests_batch\":179") || world.sim.bill_json().contains("\"requests_batch\":180"), "{}", world.sim.bill_json());
+        assert!(
+            world.sim.bill_json().contains("\"requests_batch\":179")
+                || world.sim.bill_json().contains("\"requests_batch\":180"),
+            "{}",
+            world.sim.bill_json()
+        );
     }
 }
 

@@ -18,7 +18,8 @@ use crate::world::{World, fast};
 fn by_item(world: &World) -> BTreeMap<u64, serde_json::Value> {
     let rows = world.rows();
     let count = rows.len();
-    let found: BTreeMap<u64, serde_json::Value> = rows.into_iter().map(|row| (row["_item"].as_u64().unwrap(), row)).collect();
+    let found: BTreeMap<u64, serde_json::Value> =
+        rows.into_iter().map(|row| (row["_item"].as_u64().unwrap(), row)).collect();
     assert_eq!(found.len(), count, "an item has two rows");
     found
 }
@@ -31,14 +32,22 @@ async fn every_item_is_streamed_once_with_its_id() {
         let mut text = String::new();
         for row in 0..60 {
             let words = if row % 10 == 9 { 0 } else { row };
-            text.push_str(&if row == 25 { "{\"id\":\"r25\"}\n".to_owned() } else { format!("{{\"id\":\"r{row}\",\"text\":\"great product {words}\"}}\n") });
+            text.push_str(&if row == 25 {
+                "{\"id\":\"r25\"}\n".to_owned()
+            } else {
+                format!("{{\"id\":\"r{row}\",\"text\":\"great product {words}\"}}\n")
+            });
         }
         std::fs::write(&source, text).unwrap();
         let mut spec = world.spec(&source, lane);
         spec.sink.stream = true;
         spec.source.on_bad_line = OnBadLine::Dead;
         let report = world.run(&spec).await.unwrap();
-        assert_eq!((report.ending, report.succeeded, report.failed, report.output.is_some()), (Ending::Finished, 59, 1, true), "{report:?}");
+        assert_eq!(
+            (report.ending, report.succeeded, report.failed, report.output.is_some()),
+            (Ending::Finished, 59, 1, true),
+            "{report:?}"
+        );
         let rows = by_item(&world);
         assert_eq!(rows.len(), 60);
         for (item, row) in &rows {
@@ -58,7 +67,8 @@ async fn every_item_is_streamed_once_with_its_id() {
 
 #[tokio::test]
 async fn a_stopped_stream_goes_on_without_a_row_lost_or_twice() {
-    let world = World::new(SimConfig { seed: 5, ..SimConfig::default() }.with_fault("5xx=0.1").unwrap()).await;
+    let world =
+        World::new(SimConfig { seed: 5, ..SimConfig::default() }.with_fault("5xx=0.1").unwrap()).await;
     let mut spec = world.spec(&world.reviews(200), Lane::Sync);
     spec.sink.stream = true;
     spec.run.concurrency_max = 4;
@@ -102,7 +112,9 @@ async fn hook(status: u16) -> (String, Arc<std::sync::Mutex<Vec<serde_json::Valu
                 let read = stream.read(&mut block).await.unwrap_or(0);
                 request.extend_from_slice(&block[..read]);
                 let text = String::from_utf8_lossy(&request).into_owned();
-                if let Some(body) = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()) {
+                if let Some(body) =
+                    text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok())
+                {
                     break body;
                 }
                 assert!(read > 0, "the post ended early: {text}");
@@ -125,7 +137,10 @@ async fn the_webhook_is_told_and_never_fails_the_job() {
         let report = world.run(&spec).await.unwrap();
         assert_eq!((report.ending, report.above_threshold), (Ending::Finished, true), "{report:?}");
         let posts = posts.lock().unwrap().clone();
-        let events: Vec<_> = posts.iter().map(|post| (post["event"].as_str().unwrap(), post["job"].as_str().unwrap())).collect();
+        let events: Vec<_> = posts
+            .iter()
+            .map(|post| (post["event"].as_str().unwrap(), post["job"].as_str().unwrap()))
+            .collect();
         assert_eq!(events, [("alert", report.job.as_str()), ("finished", report.job.as_str())], "{posts:?}");
         assert_eq!(posts[0]["code"], "failure-threshold");
         assert_eq!(posts[1]["report"]["failed"], report.failed);
@@ -137,17 +152,37 @@ async fn the_webhook_is_told_and_never_fails_the_job() {
 async fn a_custom_base_url_is_asked_for_its_batch_api() {
     let world = World::new(fast()).await;
     let engine = |base_url: String| {
-        let settings = bulkrate_provider::Settings { base_url: Some(base_url), api_key: "sk-test".into(), ..Default::default() };
+        let settings = bulkrate_provider::Settings {
+            base_url: Some(base_url),
+            api_key: "sk-test".into(),
+            ..Default::default()
+        };
         let mut retry = settings.retry;
         retry.tries = 1;
-        let api = bulkrate_provider::open("custom", &bulkrate_provider::Settings { retry, ..settings }).unwrap();
-        let account = Account { provider: "custom".into(), id: "acc".into(), api, custom: true, key_env: "OPENAI_API_KEY".into(), has_key: true };
-        Engine::open(Settings { state_dir: world.path("state"), catalogue: Arc::new(Catalogue::bundled()), accounts: vec![account], seed: 7 }).unwrap()
+        let api =
+            bulkrate_provider::open("custom", &bulkrate_provider::Settings { retry, ..settings }).unwrap();
+        let account = Account {
+            provider: "custom".into(),
+            id: "acc".into(),
+            api,
+            custom: true,
+            key_env: "OPENAI_API_KEY".into(),
+            has_key: true,
+        };
+        Engine::open(Settings {
+            state_dir: world.path("state"),
+            catalogue: Arc::new(Catalogue::bundled()),
+            accounts: vec![account],
+            seed: 7,
+        })
+        .unwrap()
     };
     let mut spec = world.spec(&world.reviews(20), Lane::Batch);
     spec.request.model = Some("custom/gpt-6-luna".into());
     (spec.run.price_in, spec.run.price_out) = (Some("1".into()), Some("2".into()));
-    let unavailable = |plan: &bulkrate_engine::plan::Plan| plan.lanes.iter().find(|lane| lane.lane == Lane::Batch).unwrap().unavailable.clone();
+    let unavailable = |plan: &bulkrate_engine::plan::Plan| {
+        plan.lanes.iter().find(|lane| lane.lane == Lane::Batch).unwrap().unavailable.clone()
+    };
 
     // A base URL where nothing answers is a warning.
     let nowhere = {
@@ -164,6 +199,11 @@ async fn a_custom_base_url_is_asked_for_its_batch_api() {
     assert_eq!(unavailable(&plan), None, "{plan:?}");
     drop(asked);
     spec.run.lane = Some(Lane::Batch);
-    let report = engine(world.sim.base_url()).run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
-    assert_eq!((report.ending, report.succeeded, report.batches > 0), (Ending::Finished, 20, true), "{report:?}");
+    let report =
+        engine(world.sim.base_url()).run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
+    assert_eq!(
+        (report.ending, report.succeeded, report.batches > 0),
+        (Ending::Finished, 20, true),
+        "{report:?}"
+    );
 }

@@ -58,7 +58,11 @@ impl World {
         let path = self.path("reviews.csv");
         let mut text = "id,text\n".to_owned();
         for row in 0..rows {
-            let words = if row % 10 == 9 { "great product 0".to_owned() } else { format!("{} product {row}", ["great", "terrible", "plain"][row % 3]) };
+            let words = if row % 10 == 9 {
+                "great product 0".to_owned()
+            } else {
+                format!("{} product {row}", ["great", "terrible", "plain"][row % 3])
+            };
             text.push_str(&format!("r{row},\"{words}, really\"\n"));
         }
         std::fs::write(&path, text).unwrap();
@@ -68,7 +72,13 @@ impl World {
     pub fn spec(&self, source: &Path, lane: Lane) -> JobSpec {
         JobSpec {
             name: "reviews".into(),
-            source: SourceSpec { path: Some(source.to_owned()), format: None, id: Some("id".into()), on_bad_line: OnBadLine::Fail, limit: None },
+            source: SourceSpec {
+                path: Some(source.to_owned()),
+                format: None,
+                id: Some("id".into()),
+                on_bad_line: OnBadLine::Fail,
+                limit: None,
+            },
             request: RequestSpec {
                 model: Some("openai/gpt-6-luna".into()),
                 system: Some("Classify the sentiment.".into()),
@@ -77,17 +87,42 @@ impl World {
                 ..RequestSpec::default()
             },
             tags: [("feature".to_owned(), "test".to_owned())].into(),
-            run: RunSpec { lane: Some(lane), poll_min_ms: 20, poll_max_ms: 50, t_lag_ms: 100, t_q_ms: 200, concurrency_max: 50, ..RunSpec::default() },
+            run: RunSpec {
+                lane: Some(lane),
+                poll_min_ms: 20,
+                poll_max_ms: 50,
+                t_lag_ms: 100,
+                t_q_ms: 200,
+                concurrency_max: 50,
+                ..RunSpec::default()
+            },
             sink: SinkSpec { path: Some(self.path("out.jsonl")), ..SinkSpec::default() },
             account: AccountSpec::default(),
         }
     }
 
     pub fn engine(&self) -> Engine {
-        let settings = bulkrate_provider::Settings { base_url: Some(self.sim.base_url()), api_key: "sk-test".into(), ..Default::default() };
+        let settings = bulkrate_provider::Settings {
+            base_url: Some(self.sim.base_url()),
+            api_key: "sk-test".into(),
+            ..Default::default()
+        };
         let api = bulkrate_provider::open("openai", &settings).unwrap();
-        let account = Account { provider: "openai".into(), id: "acc".into(), api, custom: false, key_env: "OPENAI_API_KEY".into(), has_key: true };
-        Engine::open(Settings { state_dir: self.path("state"), catalogue: Arc::new(Catalogue::bundled()), accounts: vec![account], seed: 7 }).unwrap()
+        let account = Account {
+            provider: "openai".into(),
+            id: "acc".into(),
+            api,
+            custom: false,
+            key_env: "OPENAI_API_KEY".into(),
+            has_key: true,
+        };
+        Engine::open(Settings {
+            state_dir: self.path("state"),
+            catalogue: Arc::new(Catalogue::bundled()),
+            accounts: vec![account],
+            seed: 7,
+        })
+        .unwrap()
     }
 
     pub async fn run(&self, spec: &JobSpec) -> Result<Report, EngineError> {
