@@ -26,6 +26,8 @@ const LATENCY_P99_US: u64 = 20_000_000;
 
 /// Works until every item has an outcome, or the job must stop.
 pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), EngineError> {
+    // An order that was left while nothing ran is obeyed before anything is sent.
+    take_orders(job)?;
     let mut lanes = JoinSet::new();
     lanes.spawn_local(calls::run(Rc::clone(job)));
     if job.home == Lane::Batch || !open.is_empty() {
@@ -75,22 +77,21 @@ impl Watch {
 
 /// Orders that other commands left for this job.
 fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
-    let orders = job.reader.orders()?;
-    let mine: Vec<u64> = orders
-        .iter()
-        .filter(|order| order.order.job == job.no && order.order.verb == "cancel")
-        .map(|order| order.no)
-        .collect();
-    if mine.is_empty() {
+    if job.state.borrow().cancelled || cancels(job)?.is_empty() {
         return Ok(());
     }
-    let mut tx = Tx::new(job.no);
-    tx.orders_done = mine;
-    job.writer.send(tx, Urgency::Now, Box::new(|_| {}));
+    // The order stands until the job is over: a run that dies before leaves it to the next one.
     job.state.borrow_mut().cancelled = true;
     job.tell(&Event::Note { message: "the job is being cancelled; what is finished is collected" });
     job.changed.notify_waiters();
     Ok(())
+}
+
+/// The orders to cancel this job.
+fn cancels(job: &Job) -> Result<Vec<u64>, EngineError> {
+    let orders = job.reader.orders()?;
+    let mine = orders.iter().filter(|order| order.order.job == job.no && order.order.verb == "cancel");
+    Ok(mine.map(|order| order.no).collect())
 }
 
 /// Near the deadline what is left of a batch job goes to the sync lane; a missed deadline is told once.
@@ -134,6 +135,10 @@ fn end_if_stuck(job: &Rc<Job>) {
         return;
     }
     let counts = state.items.counts();
+    // A batch that is being packed or taken up again is not shown yet.
+    if counts.of(ItemState::Leased) > 0 && state.unresolved == 0 {
+        return;
+    }
     let waiting = counts.of(ItemState::Queued) + counts.of(ItemState::Retry);
     let budget_spent = state.blocked.is_some() && waiting > 0;
     let only_doubt = waiting == 0 && state.unresolved > 0;
@@ -169,7 +174,11 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
         return Err(error);
     }
     job.settle_pending()?;
-    job.commit(Tx::new(job.no), Urgency::Now).await?;
+    let mut tx = Tx::new(job.no);
+    if job.state.borrow().open() == 0 {
+        tx.orders_done = cancels(job)?;
+    }
+    job.commit(tx, Urgency::Now).await?;
     job.tell(&Event::Progress { progress: &progress(job) });
     Ok(())
 }

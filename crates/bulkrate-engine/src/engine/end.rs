@@ -1,0 +1,192 @@
+//! Running job -> report: says how the run ended, and writes the results if the job is complete.
+
+use std::rc::Rc;
+
+use bulkrate_core::request::CacheMode;
+use bulkrate_store::fold::State as ItemState;
+use bulkrate_store::{By, JobState, LedgerKind, LedgerQuery, Tx, View};
+
+use super::Engine;
+use super::Prepared;
+use crate::EngineError;
+use crate::event::Event;
+use crate::report::{Ending, Report};
+use crate::run::job::{Job, State};
+
+impl Engine {
+    /// Says how the run ended, and writes the results if the job is complete.
+    pub(super) fn end(
+        &self,
+        job: &Rc<Job>,
+        prepared: &Prepared,
+        started_us: u64,
+    ) -> Result<Report, EngineError> {
+        let mut report = self.report(job, prepared, started_us)?;
+        let complete = matches!(report.ending, Ending::Finished | Ending::Cancelled);
+        let streamed = job.stream.borrow_mut().take();
+        if let Some(stream) = streamed {
+            stream.finish()?;
+            report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
+        } else if complete && prepared.spec.sink.path.is_some() {
+            let reader = self.reader()?;
+            let row =
+                reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+            let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
+            let mut told = 0;
+            let written = crate::deliver::deliver(
+                &reader,
+                &row,
+                &job.dir,
+                &prepared.spec.sink,
+                owned,
+                &mut |rows, rows_total| {
+                    if rows >= told + 50_000 {
+                        told = rows;
+                        job.tell(&Event::Delivering { rows, rows_total });
+                    }
+                },
+            )?;
+            let _ = written;
+            report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
+        }
+        if let Err(error) = self.remember(job, complete) {
+            job.tell(&Event::Note {
+                message: &format!("the answers could not be kept for later jobs: {error}"),
+            });
+        }
+        let mut tx = Tx::new(job.no);
+        if complete {
+            tx.job_state =
+                Some(if report.ending == Ending::Cancelled { JobState::Cancelled } else { JobState::Done });
+        }
+        let mut stored =
+            serde_json::to_value(&report).map_err(|error| EngineError::Internal(error.to_string()))?;
+        stored["delivered"] = report.output.is_some().into();
+        tx.report = Some(stored.to_string());
+        tx.at_ms = Some(self.clock.row_ms());
+        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
+        job.tell(&Event::Finished { report: &report });
+        Ok(report)
+    }
+
+    /// Adds what a job was answered to the response cache, once it is complete; notes the newest snapshots in any case.
+    pub(super) fn remember(&self, job: &Job, complete: bool) -> Result<(), EngineError> {
+        let state = job.state.borrow();
+        let served = state.served.newest();
+        let snapshots: Vec<(String, String)> = served
+            .iter()
+            .map(|(place, model)| {
+                (crate::cache::snapshot_key(&job.deployments[*place].pinned), model.clone())
+            })
+            .collect();
+        for (key, model) in snapshots {
+            self.with(move |store| store.set_meta(&key, &model))?;
+        }
+        let path = crate::paths::cache_dir(&self.settings.state_dir).join(format!("{}.keys", job.id));
+        let nothing_new = served.is_empty() && path.exists();
+        if complete && !nothing_new && job.spec.run.cache != CacheMode::Off {
+            crate::cache::keep(
+                &job.reader,
+                job.no,
+                &job.id,
+                &job.dir,
+                state.items.len(),
+                &state.served,
+                &path,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(
+        &self,
+        job: &Rc<Job>,
+        prepared: &Prepared,
+        started_us: u64,
+    ) -> Result<Report, EngineError> {
+        let state = job.state.borrow();
+        let counts = state.items.counts();
+        let invalid = counts.of(ItemState::Invalid);
+        let open = counts.open();
+        let failures = crate::run::failures::failures(&job.reader, job.no, &state.followers)?;
+        let (ending, reason) = ending(job, &state, open);
+        let saved = self
+            .reader()?
+            .ledger_totals(
+                &LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) }
+                    .by(&[By::Lever]),
+            )?
+            .into_iter()
+            .map(|total| (total.group.concat(), total.sums.usd(LedgerKind::Saving)))
+            .collect();
+        let failed = state.tally.failed;
+        let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
+        let items = counts.total();
+        let above = u128::from(failed) * 1_000
+            > u128::from(items) * u128::from(prepared.spec.run.fail_above_permille);
+        let _ = invalid;
+        Ok(Report {
+            job: job.id.clone(),
+            name: prepared.spec.name.clone(),
+            ending,
+            reason,
+            halted_by: state.halted.as_ref().map(|halt| halt.class.name().to_owned()),
+            items,
+            succeeded: state.tally.succeeded,
+            failed,
+            cancelled,
+            // Followers of an open item are open as well.
+            open: if open == 0 { 0 } else { items.saturating_sub(state.tally.succeeded + failed) },
+            duplicates: state.tally.duplicates,
+            cached: state.tally.cached,
+            failures,
+            spent: state.budget.settled,
+            in_doubt: state.budget.doubt,
+            reserved: state.budget.reserved,
+            naive: state.tally.naive,
+            saved,
+            input_tokens: state.tally.input_tokens,
+            output_tokens: state.tally.output_tokens,
+            requests_sent: state.tally.requests_sent,
+            rate_limited: state.tally.rate_limited,
+            batches: state.tally.batches,
+            seconds: seconds(job.clock.us() - started_us),
+            output: None,
+            state_dir: self.settings.state_dir.display().to_string(),
+            in_flight: state.calls_in_flight,
+            in_flight_bound: state.calls_bound,
+            above_threshold: above,
+            estimated_usage: state.tally.estimated,
+        })
+    }
+}
+
+pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<String>) {
+    if job.stop.is_aborting() {
+        return (Ending::Aborted, Some("stopped at once by the user".to_owned()));
+    }
+    if let Some(halt) = &state.halted {
+        return (Ending::Halted, Some(halt.message.clone()));
+    }
+    if state.cancelled && open == 0 {
+        return (Ending::Cancelled, Some("cancelled by the user".to_owned()));
+    }
+    if open == 0 {
+        return (Ending::Finished, None);
+    }
+    if job.stop.is_detaching() {
+        return (Ending::Detached, Some("detached by the user; batches go on at the provider".to_owned()));
+    }
+    match &state.blocked {
+        Some(over) => (Ending::BudgetExhausted, Some(over.to_string())),
+        None if state.unresolved > 0 => {
+            (Ending::InDoubt, Some("batches in doubt wait for the operator".to_owned()))
+        }
+        None => (Ending::Finished, None),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "seconds for people")]
+pub(super) fn seconds(us: u64) -> f64 {
+    (us / 1_000) as f64 / 1_000.0
+}

@@ -1,0 +1,219 @@
+//! Source -> prepared job: finds the job in the state directory, or reads its source and makes it.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use bulkrate_core::ids::short_id;
+use bulkrate_io::Source;
+use bulkrate_store::{JobRow, JobState, NewJob, Tx, View};
+use sha2::{Digest, Sha256};
+
+use super::Engine;
+use super::Prepared;
+use crate::EngineError;
+use crate::deployment::Deployment;
+use crate::event::{Event, Observer};
+use crate::paths::{JobDir, create_dir, io_error, open_file};
+use crate::prepare::{Checkpoint, Pass, Shape};
+use crate::spec::JobSpec;
+
+impl Engine {
+    /// Finds the job in the state directory, or reads its source and makes it.
+    ///
+    /// What is only planned (`keep` is false) stays in preparation and books nothing, as the ledger outlives its job.
+    pub(super) fn prepare(
+        &self,
+        spec: &JobSpec,
+        observer: &dyn Observer,
+        keep: bool,
+    ) -> Result<Prepared, EngineError> {
+        let mut spec = spec.clone();
+        check_sink(&spec)?;
+        Deployment::of_job(&self.settings, &spec, self.today())?;
+        let spool = self.spool(&mut spec)?;
+        let path = spec.source.path.clone().unwrap_or_else(|| spool.clone().unwrap_or_default());
+        let digest = bulkrate_io::hex(&bulkrate_io::digest_file(&path)?);
+        let id = identity(&spec, if spool.is_some() { "standard input" } else { &digest });
+        if let Some(row) = self.reader()?.job_by_id(&id)? {
+            if row.state != JobState::Preparing {
+                // Standard input is known by its name alone: other data under it would get the answers of the first.
+                return if row.source_digest == digest {
+                    self.reopen(row, spec)
+                } else {
+                    Err(EngineError::SourceChanged { path: "standard input".to_owned() })
+                };
+            }
+            // A pass that was cut short is made again: nothing was sent.
+            let no = row.no;
+            self.with(move |store| store.delete_job(no))?;
+        }
+        check_target(&spec)?;
+        let new = NewJob {
+            id: id.clone(),
+            name: spec.name.clone(),
+            spec: to_json(&spec)?,
+            source: path.display().to_string(),
+            source_digest: digest,
+            catalogue_digest: self.settings.catalogue.digest().to_owned(),
+            created_at_ms: self.clock.row_ms(),
+        };
+        let no = self.with(move |store| store.create_job(&new))?;
+        let dir = JobDir::of(&self.settings.state_dir, &id);
+        create_dir(&dir.0)?;
+        if let Some(spool) = &spool {
+            std::fs::rename(spool, dir.spool()).map_err(io_error("could not move", spool))?;
+        }
+        let source_path = spec.source.path.clone().unwrap_or_else(|| dir.spool());
+        match self.pass(&spec, no, &dir, &source_path, observer, keep) {
+            Ok((checkpoint, deployments)) => {
+                let row = self
+                    .reader()?
+                    .job(no)?
+                    .ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+                Ok(Prepared { row, spec, checkpoint, deployments, resumed: false })
+            }
+            Err(error) => {
+                // A source that cannot be used leaves nothing behind.
+                self.with(move |store| store.delete_job(no))?;
+                drop(std::fs::remove_dir_all(&dir.0));
+                Err(error)
+            }
+        }
+    }
+
+    /// Standard input is kept, as delivery reads the columns again.
+    pub(super) fn spool(&self, spec: &mut JobSpec) -> Result<Option<PathBuf>, EngineError> {
+        if spec.source.path.is_some() {
+            return Ok(None);
+        }
+        let path = self.settings.state_dir.join("stdin.spool");
+        let mut file = open_file(&path, true)?;
+        let mut input = std::io::stdin().lock();
+        let mut block = vec![0; 1 << 18];
+        let mut first = None;
+        loop {
+            let read =
+                input.read(&mut block).map_err(io_error("could not read", Path::new("standard input")))?;
+            if read == 0 {
+                break;
+            }
+            first = first.or_else(|| block[..read].iter().copied().find(|byte| !byte.is_ascii_whitespace()));
+            file.write_all(&block[..read]).map_err(io_error("could not write", &path))?;
+        }
+        spec.source
+            .format
+            .get_or_insert_with(|| if first == Some(b'{') { "jsonl" } else { "csv" }.to_owned());
+        Ok(Some(path))
+    }
+
+    pub(super) fn pass(
+        &self,
+        spec: &JobSpec,
+        no: u32,
+        dir: &JobDir,
+        path: &Path,
+        observer: &dyn Observer,
+        keep: bool,
+    ) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
+        let mut options = crate::deliver::source_options(&spec.source, spec.source.limit)?;
+        options.input = bulkrate_io::Input::File(path.to_owned());
+        let shape = {
+            let mut peek = Source::open(&options)?;
+            let first = peek.next()?;
+            Shape::of(&spec.request, first.as_ref().map(|row| &row.data))?
+        };
+        let mut source = Source::open(&options)?;
+        crate::deliver::columns(spec, source.format(), source.columns(), shape)?;
+        let mut pass =
+            Pass::new(&self.settings, spec, no, dir, self.writer.clone(), &source, shape, self.today())?;
+        let total = source.bytes_total();
+        let mut told_us = self.clock.us();
+        while let Some(row) = source.next()? {
+            pass.record(&row)?;
+            if pass.records() % 4_096 == 0 && self.clock.us() > told_us + 250_000 {
+                told_us = self.clock.us();
+                observer.event(&Event::Preparing {
+                    records: pass.records(),
+                    bytes: source.bytes_read(),
+                    bytes_total: total,
+                });
+            }
+        }
+        observer.event(&Event::Preparing {
+            records: pass.records(),
+            bytes: source.bytes_read(),
+            bytes_total: total,
+        });
+        let deployments = pass.deployments().to_vec();
+        let (checkpoint, reused) = pass.finish(&source, true, self.clock.row_ms())?;
+        for note in &reused.notes {
+            observer.event(&Event::Note { message: note });
+        }
+        let mut tx = Tx::new(no);
+        if keep {
+            tx.ledger = reused.ledger;
+            tx.job_state = Some(JobState::Running);
+        }
+        tx.checkpoint = Some(to_json(&checkpoint)?);
+        tx.at_ms = Some(self.clock.row_ms());
+        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
+        Ok((checkpoint, deployments))
+    }
+
+    /// A job that is there already, with the new run settings.
+    pub(super) fn reopen(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
+        let text = row
+            .checkpoint
+            .as_deref()
+            .ok_or_else(|| EngineError::Internal("the job has no checkpoint".to_owned()))?;
+        let checkpoint: Checkpoint = serde_json::from_str(text)
+            .map_err(|error| EngineError::Internal(format!("the checkpoint cannot be read: {error}")))?;
+        let mut deployments = Deployment::of_job(&self.settings, &spec, self.today())?;
+        for stats in &checkpoint.stats.models {
+            if !deployments.iter().any(|found| found.pinned == stats.model) {
+                deployments.push(Deployment::resolve(&self.settings, &spec.run, &stats.model, self.today())?);
+            }
+        }
+        let mut tx = Tx::new(row.no);
+        tx.spec = Some(to_json(&spec)?);
+        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
+        Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })
+    }
+}
+
+/// The format of the output is known and can be written as asked.
+pub(super) fn check_sink(spec: &JobSpec) -> Result<(), EngineError> {
+    if spec.sink.path.is_none() {
+        return Ok(());
+    }
+    let mode = if spec.sink.stream {
+        bulkrate_io::SinkMode::Stream { resume_at: None }
+    } else {
+        bulkrate_io::SinkMode::Whole
+    };
+    crate::deliver::sink_options(&spec.sink, true, mode)?.shape()?;
+    Ok(())
+}
+
+/// A file that this job did not write is not replaced unasked; told before anything is spent.
+pub(super) fn check_target(spec: &JobSpec) -> Result<(), EngineError> {
+    match &spec.sink.path {
+        Some(path) if path.as_os_str() != "-" && !spec.sink.force && path.is_file() => {
+            Err(bulkrate_io::SinkError::Exists { path: path.clone() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Same job spec and same input: same job. Budget, deadline, lane, limits and output do not count.
+pub(super) fn identity(spec: &JobSpec, digest: &str) -> String {
+    let named = if spec.source.path.is_none() { spec.name.as_str() } else { "" };
+    let source = (&spec.source.format, &spec.source.id, spec.source.on_bad_line, spec.source.limit);
+    let parts = (&spec.request, &spec.tags, source, named, spec.run.distinct, digest);
+    let text = serde_json::to_vec(&parts).unwrap_or_default();
+    short_id(&Sha256::digest(text).into(), 10)
+}
+
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, EngineError> {
+    serde_json::to_string(value).map_err(|error| EngineError::Internal(error.to_string()))
+}

@@ -1,0 +1,252 @@
+//! The engine of one state directory: prepares, plans, runs and resumes jobs.
+
+mod intake;
+mod start;
+mod end;
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bulkrate_core::ids::short_id;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::rng::SplitMix64;
+use bulkrate_store::fold::State as ItemState;
+use bulkrate_store::{
+    Fate, JobRow, JobState, Outcome, Place, SqliteReader, SqliteStore, Store, StoreError, Tx, Via, View,
+    Writer,
+};
+use jiff::civil::Date;
+use sha2::{Digest, Sha256};
+use tokio::task::LocalSet;
+
+use self::start::check_keys;
+use crate::EngineError;
+use crate::deployment::Deployment;
+use crate::event::{Event, Observer};
+use crate::paths::{JobDir, io_error};
+use crate::plan::Plan;
+use crate::planning::admit;
+use crate::prepare::Checkpoint;
+use crate::report::Report;
+use crate::run::clock::Clock;
+use crate::run::drive::drive;
+use crate::run::recover::{doubt_lost_calls, open_batches};
+use crate::run::stream::Stream;
+use crate::settings::Settings;
+use crate::spec::JobSpec;
+use crate::stop::Stop;
+
+/// Holds the lock of a state directory; one per directory, many jobs in it.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    writer: Writer,
+    inst: String,
+    epoch: u64,
+    clock: Clock,
+    /// A state directory that goes away with the engine.
+    aside: Option<tempfile::TempDir>,
+}
+
+/// A job whose source is read and checked.
+#[derive(Debug)]
+struct Prepared {
+    row: JobRow,
+    spec: JobSpec,
+    checkpoint: Checkpoint,
+    deployments: Vec<Deployment>,
+    resumed: bool,
+}
+
+impl Engine {
+    /// Opens the state directory for work, and creates it if need be.
+    ///
+    /// # Errors
+    /// Another engine holds it, it is from a newer version, or it cannot be written.
+    pub fn open(settings: Settings) -> Result<Self, EngineError> {
+        let clock = Clock::start();
+        let mut rng = SplitMix64::new(settings.seed);
+        let inst = short_id(&Sha256::digest(rng.next_u64().to_be_bytes()).into(), 16);
+        let store = SqliteStore::open(&settings.state_dir, &inst, clock.row_ms())?;
+        let (inst, epoch) = (store.inst().to_owned(), store.epoch());
+        Ok(Self { writer: Writer::spawn(Box::new(store))?, settings, inst, epoch, clock, aside: None })
+    }
+
+    /// As [`Self::open`], for [`Self::plan`] alone: beside a running engine it works in a directory of its own, and then
+    /// knows nothing of earlier jobs.
+    pub fn open_to_plan(settings: Settings) -> Result<Self, EngineError> {
+        match Self::open(settings.clone()) {
+            Err(EngineError::Store(StoreError::Locked { .. })) => {
+                let aside = tempfile::tempdir()
+                    .map_err(io_error("could not create", Path::new("a temporary directory")))?;
+                let mut engine = Self::open(Settings { state_dir: aside.path().to_owned(), ..settings })?;
+                engine.aside = Some(aside);
+                Ok(engine)
+            }
+            other => other,
+        }
+    }
+
+    fn reader(&self) -> Result<SqliteReader, EngineError> {
+        Ok(SqliteStore::open_reader(&self.settings.state_dir)?)
+    }
+
+    fn with<R: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, EngineError> {
+        self.writer.with(query).map_err(|error| crate::error::stored(&error))
+    }
+
+    /// What the job would cost and how long it would take. Reads and checks the whole source; the only calls are free ones
+    /// (a custom base URL is asked whether it has a batch API). A job that was not there before is not there afterwards.
+    pub async fn plan(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
+        let prepared = self.prepare(spec, observer, false)?;
+        let plan = self.probed_plan(&prepared).await;
+        if !prepared.resumed {
+            let (no, dir) = (prepared.row.no, JobDir::of(&self.settings.state_dir, &prepared.row.id));
+            self.with(move |store| store.delete_job(no))?;
+            std::fs::remove_dir_all(&dir.0).map_err(io_error("could not remove", &dir.0))?;
+        }
+        plan
+    }
+
+    /// Runs a job, or goes on with it if it is there already. `confirm` is asked once, after the plan is told.
+    pub async fn run(
+        &self,
+        spec: &JobSpec,
+        confirm: &dyn Fn(&Plan) -> bool,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
+        let prepared = self.prepare(spec, &*observer, true)?;
+        let plan = self.probed_plan(&prepared).await?;
+        observer.event(&Event::Planned { plan: &plan });
+        admit(&prepared.spec, &plan)?;
+        if plan.requests > 0 && !confirm(&plan) {
+            let p95 =
+                plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
+            return Err(EngineError::NotConfirmed { p95 });
+        }
+        self.work(prepared, &plan, observer, stop).await
+    }
+
+    /// The spec a job was last run with.
+    pub fn spec_of(&self, job: &str) -> Result<JobSpec, EngineError> {
+        let row = self.find(job)?;
+        serde_json::from_str(&row.spec)
+            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))
+    }
+
+    /// Goes on with a job where it stands; `change` may set another budget, deadline, lane or output.
+    pub async fn resume(
+        &self,
+        job: &str,
+        change: &dyn Fn(&mut JobSpec),
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
+        let prepared = self.stored(job, change)?;
+        let plan = self.probed_plan(&prepared).await?;
+        observer.event(&Event::Planned { plan: &plan });
+        admit(&prepared.spec, &plan)?;
+        self.work(prepared, &plan, observer, stop).await
+    }
+
+    /// Gives every dead item of a job a new set of attempts, and runs it.
+    pub async fn retry(
+        &self,
+        job: &str,
+        change: &dyn Fn(&mut JobSpec),
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
+        let row = self.find(job)?;
+        let no = row.no;
+        let states = bulkrate_store::fold::ItemStates::load(&self.reader()?, no)?;
+        let revived: Vec<Outcome> = states
+            .iter()
+            .filter(|(_, item)| matches!(item.state, ItemState::Dead | ItemState::Cancelled))
+            .map(|(ordinal, _)| revival(ordinal))
+            .collect();
+        let count = revived.len();
+        let mut tx = Tx::new(no);
+        tx.outcomes = revived;
+        tx.job_state = Some(JobState::Running);
+        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
+        observer.event(&Event::Note { message: &format!("{count} dead letters are tried again") });
+        self.resume(job, change, observer, stop).await
+    }
+
+    fn find(&self, job: &str) -> Result<JobRow, EngineError> {
+        crate::reader::find(&self.reader()?, job)
+    }
+
+    fn stored(&self, job: &str, change: &dyn Fn(&mut JobSpec)) -> Result<Prepared, EngineError> {
+        let row = self.find(job)?;
+        let mut spec: JobSpec = serde_json::from_str(&row.spec)
+            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+        change(&mut spec);
+        self.reopen(row, spec)
+    }
+
+    fn today(&self) -> Date {
+        self.clock.today()
+    }
+
+    async fn work(
+        &self,
+        prepared: Prepared,
+        plan: &Plan,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
+        let started_us = self.clock.us();
+        let home = plan.lane;
+        check_keys(&prepared, plan)?;
+        let job = Rc::new(self.job(&prepared, plan, home, observer, stop)?);
+        if prepared.resumed {
+            let state = job.state.borrow();
+            let done = state.tally.succeeded + state.tally.failed;
+            job.tell(&Event::Resumed { job: &job.id, done, left: state.open(), spent: state.budget.settled });
+        }
+        if prepared.spec.sink.stream && prepared.spec.sink.path.is_some() {
+            let stream =
+                Stream::open(&self.reader()?, &prepared.row, &prepared.spec, &prepared.checkpoint, &job.dir)?;
+            *job.stream.borrow_mut() = Some(stream);
+        }
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let lost = doubt_lost_calls(&job)?;
+                if lost > 0 {
+                    job.alert("calls-in-doubt", &format!("{lost} calls of an earlier run may have been paid without an answer; their price at most is booked as doubt"));
+                }
+                let open = open_batches(&job)?;
+                let driven = drive(&job, open).await;
+                job.notify.settle(&*job.observer).await;
+                driven
+            })
+            .await?;
+        let report = self.end(&job, &prepared, started_us)?;
+        job.notify.end(&report, &*job.observer).await;
+        Ok(report)
+    }
+}
+
+fn revival(ordinal: u32) -> Outcome {
+    Outcome {
+        ordinal,
+        attempt: 0,
+        via: Via::Prepare,
+        class: None,
+        fate: Fate::Revive,
+        counted: false,
+        cost: UsdNanos::ZERO,
+        naive: UsdNanos::ZERO,
+        usage: bulkrate_core::usage::Usage::default(),
+        estimated: false,
+        place: Place::NONE,
+    }
+}

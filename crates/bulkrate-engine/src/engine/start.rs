@@ -1,0 +1,195 @@
+//! Prepared job -> plan -> running job: what it would cost, and the state its lanes share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::rng::SplitMix64;
+use bulkrate_core::price::Ratios;
+use bulkrate_core::retry::Ladder;
+use bulkrate_store::{LedgerQuery, View};
+use jiff::civil::Date;
+use tokio::sync::Notify;
+
+use super::Engine;
+use super::Prepared;
+use crate::EngineError;
+use crate::deployment::warnings;
+use crate::event::Observer;
+use crate::paths::JobDir;
+use crate::plan::Plan;
+use crate::planning::{Facts, budget, plan};
+use crate::run::job::{Job, State};
+use crate::run::recover::recover;
+use crate::run::requests::Requests;
+use crate::run::results::Results;
+use crate::stop::Stop;
+
+impl Engine {
+    /// The plan, once it is known whether custom base URLs have a batch API. One that cannot be asked is a warning.
+    pub(super) async fn probed_plan(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
+        let mut warnings = Vec::new();
+        let may_batch = prepared.resumed || matches!(prepared.spec.run.lane, None | Some(Lane::Batch));
+        let mut asked: Vec<&str> = Vec::new();
+        for account in prepared.deployments.iter().map(|found| &found.account) {
+            if !may_batch
+                || !account.custom
+                || account.api.batches().is_some()
+                || asked.contains(&account.id.as_str())
+            {
+                continue;
+            }
+            asked.push(&account.id);
+            if let Err(error) = account.api.probe().await {
+                warnings
+                    .push(format!("whether `{}` has a batch API is not known: {error}", account.provider));
+            }
+        }
+        let mut plan = self.plan_of(prepared)?;
+        plan.warnings.append(&mut warnings);
+        Ok(plan)
+    }
+
+    pub(super) fn plan_of(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
+        let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
+        let reader = self.reader()?;
+        let open = if *resumed {
+            Some(bulkrate_store::fold::ItemStates::load(&reader, row.no)?.counts().open())
+        } else {
+            None
+        };
+        let facts = Facts {
+            job: &row.id,
+            spec,
+            checkpoint,
+            deployments,
+            cached: checkpoint.stats.cached,
+            spent: spent_by(&reader, row.no)?,
+            open,
+            now_us: self.clock.unix_ms().saturating_mul(1_000),
+            created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
+            warnings: warnings(&self.settings.catalogue, deployments, self.today()),
+        };
+        plan(&facts)
+    }
+
+    pub(super) fn job(
+        &self,
+        prepared: &Prepared,
+        plan: &Plan,
+        home: Lane,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Job, EngineError> {
+        let Prepared { row, spec, checkpoint, deployments, .. } = prepared;
+        let reader = self.reader()?;
+        let no = row.no;
+        let dir = JobDir::of(&self.settings.state_dir, &row.id);
+        let found = recover(
+            &reader,
+            no,
+            checkpoint.stats.duplicates > 0,
+            u64::from(spec.run.fail_above_permille) * 1_000,
+        )?;
+        let job_spent = spent_by(&reader, no)?;
+        let (day_ms, month_ms) = period_starts(self.today());
+        let budget =
+            budget(spec, plan, job_spent, reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
+        let ladder = Ladder { batch_wait_us: spec.run.poll_min_ms.min(60_000) * 1_000, ..Ladder::new(home) };
+        let next_segment =
+            reader.submissions(no)?.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
+        let end = spec.source.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+        let (call_retries, batch_retries) = State::queues();
+        let mut state = State {
+            canary_done: found.meter.counts().1 > 0,
+            items: found.items,
+            budget,
+            trouble: found.trouble,
+            followers: found.followers,
+            call_retries,
+            batch_retries,
+            cursor: 0,
+            end,
+            meter: found.meter,
+            halted: None,
+            failed: None,
+            blocked: None,
+            switched: false,
+            late_told: false,
+            cancelled: false,
+            active: (0..deployments.len()).collect(),
+            ratios: vec![Ratios::default(); deployments.len()],
+            moved: crate::run::ledger::Moved::default(),
+            served: crate::cache::Served::new(!found.answered),
+            outcomes: Vec::new(),
+            rng: SplitMix64::new(self.settings.seed ^ self.epoch ^ self.clock.us()),
+            batches: HashMap::new(),
+            tally: found.tally,
+            calls_in_flight: 0,
+            calls_bound: UsdNanos::ZERO,
+            unresolved: 0,
+            over: false,
+            enqueued_tokens: 0,
+            enqueued_max: spec.run.enqueued_tokens_max,
+            batch_not_before_us: 0,
+        };
+        state.queue_left_over(home, ladder.batch_max);
+        Ok(Job {
+            no,
+            id: row.id.clone(),
+            inst: self.inst.clone(),
+            epoch: self.epoch,
+            spec: spec.clone(),
+            shape: checkpoint.shape,
+            deadline_ms: spec
+                .run
+                .deadline_ms
+                .map(|after| u64::try_from(row.created_at_ms).unwrap_or(0).saturating_add(after)),
+            requests: RefCell::new(Requests::open(&dir.requests(), no)?),
+            results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
+            stream: RefCell::default(),
+            notify: crate::notify::Notify::new(spec),
+            dir,
+            writer: self.writer.clone(),
+            reader,
+            deployments: deployments.clone(),
+            home,
+            ladder,
+            clock: self.clock,
+            observer,
+            stop,
+            state: RefCell::new(state),
+            changed: Notify::new(),
+            expectations: RefCell::default(),
+            next_segment: Cell::new(next_segment),
+        })
+    }
+}
+
+pub(super) fn check_keys(prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {
+    if plan.requests == 0 {
+        return Ok(());
+    }
+    match prepared.deployments.iter().find(|found| !found.account.has_key && !found.account.custom) {
+        Some(found) => Err(EngineError::NoCredentials {
+            provider: found.account.provider.clone(),
+            key_env: found.account.key_env.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {
+    let totals = reader.ledger_totals(&LedgerQuery::of_job(job))?;
+    Ok(totals.first().map(|total| total.sums.spent()).unwrap_or_default())
+}
+
+/// Midnight UTC, and that of the first of the month, in milliseconds since the epoch.
+pub(super) fn period_starts(today: Date) -> (i64, i64) {
+    let start = |date: Date| {
+        date.to_zoned(jiff::tz::TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_millisecond())
+    };
+    (start(today), start(today.first_of_month()))
+}
