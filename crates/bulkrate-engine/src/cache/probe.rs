@@ -89,7 +89,7 @@ impl Cache {
                     .push(format!("the cache file `{}` is another job's; it is not used", path.display())),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    cache.notes.push(format!("the cache file `{}` cannot be used: {error}", path.display()))
+                    cache.notes.push(format!("the cache file `{}` cannot be used: {error}", path.display()));
                 }
             }
             if cache.earlier.len() >= FILES_MAX {

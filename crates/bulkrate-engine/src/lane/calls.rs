@@ -471,7 +471,7 @@ impl Calls {
                 let code = failure.provider_code.as_deref().unwrap_or("");
                 match (failure.class, code) {
                     (FailureClass::RateLimited, "resource_unavailable") => {
-                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded)
+                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded);
                     }
                     (FailureClass::RateLimited, _) => {
                         let kind = if code == "slow_down" {
@@ -483,7 +483,7 @@ impl Calls {
                         gate.concurrency.on_dropped();
                     }
                     (FailureClass::Transient, _) if matches!(reply.status, 503 | 529) => {
-                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded)
+                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded);
                     }
                     _ => gate.concurrency.on_dropped(),
                 }

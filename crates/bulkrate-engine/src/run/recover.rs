@@ -226,7 +226,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Resul
         body.clear();
         match job.ready(lease.ordinal, Lane::Batch, &mut body) {
             Ok(ready) => {
-                items.push(super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready })
+                items.push(super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready });
             }
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),

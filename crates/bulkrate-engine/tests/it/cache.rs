@@ -140,10 +140,10 @@ async fn a_damaged_cache_is_a_note() {
         match lost {
             "keys" => {
                 std::fs::write(world.path(&format!("state/cache/{}.keys", report.job)), b"BRKEYS\r\nnothing")
-                    .unwrap()
+                    .unwrap();
             }
             _ => {
-                std::fs::write(world.path(&format!("state/jobs/{}/results.jsonl", report.job)), b"").unwrap()
+                std::fs::write(world.path(&format!("state/jobs/{}/results.jsonl", report.job)), b"").unwrap();
             }
         }
         let bill = world.sim.bill_usd_nanos();
