@@ -122,7 +122,8 @@ impl Engine {
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
         let items = counts.total();
-        let above = u128::from(failed) * 1_000
+        // What the user cancelled has not failed.
+        let above = u128::from(failed.saturating_sub(cancelled)) * 1_000
             > u128::from(items) * u128::from(prepared.spec.run.fail_above_permille);
         let _ = invalid;
         Ok(Report {
