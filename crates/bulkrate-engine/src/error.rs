@@ -110,6 +110,7 @@ impl EngineError {
             Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
             Self::NotConfirmed { .. } => Some("pass `--budget USD` or `--yes`".to_owned()),
             Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Some("free some space and run the same command again; nothing that was committed is lost".to_owned()),
             Self::SourceChanged { path } if path == "standard input" => Some("give the other data a `--name` of its own, or remove the first job: `bulkrate rm JOB`".to_owned()),
             Self::SourceChanged { .. } => Some("restore the file, or write the answers alone: `bulkrate results JOB --answers-only --out FILE`".to_owned()),
             _ => None,

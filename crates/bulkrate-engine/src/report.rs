@@ -78,7 +78,10 @@ impl Report {
                 .halted_by
                 .as_deref()
                 .and_then(|class| class.parse::<FailureClass>().ok())
-                .map_or(1, FailureClass::exit_code),
+                .map(FailureClass::exit_code)
+                // 5 is for a job that has finished.
+                .filter(|code| *code != 5)
+                .unwrap_or(1),
             Ending::Cancelled => 5,
             Ending::Finished if self.above_threshold => 1,
             Ending::Finished if self.failed > 0 => 5,

@@ -1,5 +1,6 @@
 //! User templates: Jinja2 syntax (minijinja), compiled once, rendered per record without access to anything else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -147,13 +148,17 @@ impl Template {
                     what: self.what.clone(),
                     why: error.to_string(),
                 };
-                let context: minijinja::Value = self
+                let context: BTreeMap<&str, minijinja::Value> = self
                     .variables
                     .iter()
                     .enumerate()
                     .map(|(place, name)| (name.as_str(), cells(place).to_value()))
                     .collect();
-                let text = environment.get_template(NAME).map_err(failed)?.render(context).map_err(failed)?;
+                let text = environment
+                    .get_template(NAME)
+                    .map_err(failed)?
+                    .render(minijinja::Value::from(context))
+                    .map_err(failed)?;
                 out.push_str(&text);
                 Ok(())
             }
@@ -217,7 +222,7 @@ mod tests {
             ("text", Cell::text("it's <b>")),
             ("n", Cell::Json("3")),
             ("tags", Cell::Json(r#"["a","b"]"#)),
-            ("none", Cell::Json("null")),
+            ("gone", Cell::Json("null")),
         ];
         for (source, want) in [
             ("Say {{ text }}!\n", "Say it's <b>!\n"),
@@ -225,7 +230,7 @@ mod tests {
             ("{{ text | upper }}", "IT'S <B>"),
             ("{% if n > 2 %}many{% else %}few{% endif %}", "many"),
             ("{% for tag in tags %}{{ tag }},{% endfor %}", "a,b,"),
-            ("[{{ none }}]", "[]"),
+            ("[{{ gone }}]", "[]"),
             ("{# a comment #}plain", "plain"),
             ("no variables, one { brace", "no variables, one { brace"),
             ("{{ '{{' }} {{ text }}", "{{ it's <b>"),

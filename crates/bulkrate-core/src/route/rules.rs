@@ -2,6 +2,7 @@
 //!
 //! Conditions are Jinja2 expressions over the record's columns and `tokens`, the estimated prompt size.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,14 +93,18 @@ impl Rules {
             return Ok(None);
         }
         let named = self.columns.iter().zip(cells).map(|(name, cell)| (name.as_str(), typed(cell)));
-        let context: minijinja::Value = named.chain([(TOKENS, minijinja::Value::from(tokens))]).collect();
+        let context: BTreeMap<&str, minijinja::Value> =
+            named.chain([(TOKENS, minijinja::Value::from(tokens))]).collect();
         let failed = |error: minijinja::Error| RuleError {
             number: 1,
             when: self.rules[0].when.clone(),
             why: format!("could not be evaluated: {error}"),
         };
-        let number =
-            self.environment.get_template(CHAIN).and_then(|chain| chain.render(context)).map_err(failed)?;
+        let number = self
+            .environment
+            .get_template(CHAIN)
+            .and_then(|chain| chain.render(minijinja::Value::from(context)))
+            .map_err(failed)?;
         Ok(number
             .parse::<usize>()
             .ok()

@@ -27,6 +27,13 @@ impl Default for DoubtTimes {
     }
 }
 
+impl DoubtTimes {
+    /// Between two listings that decide nothing; short where the times are short, as in rehearsals.
+    fn pause_ms(&self) -> u64 {
+        (self.t_lag_ms / 8).clamp(20, 15_000)
+    }
+}
+
 /// What is known so far about one create in doubt. Times are milliseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
@@ -101,13 +108,21 @@ impl Doubt {
         }
         let proof_from = self.proof_from_ms(times);
         if let Some(first) = self.clean_first_ms {
-            return wait((first + times.agree_ms).max(self.last_ms + 1), DoubtStep::Probe);
+            // A listing that failed in between is asked again, but not at once.
+            let again = if self.clean_last_ms == Some(self.last_ms) {
+                self.last_ms + 1
+            } else {
+                self.last_ms + times.pause_ms()
+            };
+            return wait((first + times.agree_ms).max(again), DoubtStep::Probe);
         }
         let early = FIRST_PROBES_MS
             .get(usize::try_from(self.probes).unwrap_or(usize::MAX))
             .map(|after| self.since_ms + after);
-        let backoff = self.last_ms + (15_000_u64 << self.probes.min(6)).min(BACKOFF_MAX_MS);
-        wait(early.unwrap_or(backoff).min(proof_from.max(self.last_ms + 1)), DoubtStep::Probe)
+        let backoff = self.last_ms + (times.pause_ms() << self.probes.min(6)).min(BACKOFF_MAX_MS);
+        let next = early.filter(|early| *early > self.last_ms).unwrap_or(backoff);
+        // The first listing that can prove anything is not missed by a long wait.
+        wait(if proof_from > self.last_ms { next.min(proof_from) } else { next }, DoubtStep::Probe)
     }
 
     /// A listing that did not show the marker. `complete`: every page was read without an error.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
-use crate::run::job::{Job, NotReady, Ready};
+use crate::run::job::{Halt, Job, NotReady, Ready};
 use crate::run::land::Landing;
 use crate::run::ledger::{At, Moved};
 
@@ -26,6 +26,8 @@ const GATHER_US: u64 = 2_000;
 const GROUP_MAX: usize = 256;
 const LAND_US: u64 = 50_000;
 const LAND_MAX: usize = 1_000;
+/// So many replies that are not the API's, and no other, halt the job.
+const FOREIGN_MAX: u32 = 4;
 /// Calls in flight are given so long to end after the first Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -53,6 +55,8 @@ struct Gate {
     known: bool,
     /// Since when no call could be sent at all.
     unreachable_since_us: Option<u64>,
+    /// Replies that were not the API's, as long as there was no other; `None` from then on.
+    foreign: Option<u32>,
 }
 
 /// The lane's own state; everything else is the job's.
@@ -92,6 +96,7 @@ pub(crate) async fn run(job: Rc<Job>) {
         concurrency: Concurrency::new(run.concurrency_max),
         known: run.rpm.is_some() || run.tpm.is_some(),
         unreachable_since_us: None,
+        foreign: Some(0),
     };
     let gates = job.deployments.iter().map(|_| gate()).collect();
     let mut calls = Calls {
@@ -397,6 +402,7 @@ impl Calls {
                 let api = &job.deployments[flight.ready.deployment].account.api;
                 let reading = api.wire().read(flight.ready.kind, &reply);
                 let output_tokens = job.land(landing, &reading, place, results.buffer());
+                self.know_foreign(flight.ready.deployment, &reading, reply.status);
                 self.learn(flight, &reading, &reply, now_us, output_tokens);
             }
             Err(CallError::NotSent { origin, why }) => {
@@ -429,6 +435,34 @@ impl Calls {
                 gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, signal);
                 job.land(landing, &Reading::Failure(failure), place, results.buffer());
             }
+        }
+    }
+
+    /// A server that has only ever sent pages of its own is not the API, and each call to it is one more in doubt.
+    fn know_foreign(&mut self, deployment: usize, reading: &Reading<'_>, status: u16) {
+        let Some(seen) = self.gates[deployment].foreign else { return };
+        let failure = match reading {
+            Reading::Failure(failure) if failure.maybe_paid => failure,
+            _ => {
+                self.gates[deployment].foreign = None;
+                return;
+            }
+        };
+        // A gateway's own page says that the API behind it is down.
+        if status >= 500 {
+            return;
+        }
+        self.gates[deployment].foreign = Some(seen + 1);
+        if seen + 1 >= FOREIGN_MAX {
+            let message = format!(
+                "the base URL does not answer like the API, in none of the first {FOREIGN_MAX} calls: {}; check `--base-url`",
+                failure.message
+            );
+            self.job
+                .state
+                .borrow_mut()
+                .halted
+                .get_or_insert(Halt { class: FailureClass::Transient, message });
         }
     }
 

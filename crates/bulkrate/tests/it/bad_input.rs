@@ -102,7 +102,7 @@ fn models_that_cannot_be_asked() {
     let said = ask("openai/gpt-6-lnua");
     assert_eq!(said.code, 2, "{}", said.stderr);
     assert!(
-        said.stderr.contains("error[model-unknown]") && said.stderr.contains("`openai/gpt-6-luna`"),
+        said.stderr.contains("error[unknown-model]") && said.stderr.contains("`openai/gpt-6-luna`"),
         "{}",
         said.stderr
     );
