@@ -71,7 +71,8 @@ fn codes_in(text: &str) -> Vec<(usize, String)> {
         for (at, _) in text.match_indices(lead) {
             let rest = text[at + lead.len()..].trim_start();
             let code = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or_default();
-            let kebab = code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit());
+            let kebab =
+                code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit());
             if kebab && !code.is_empty() {
                 codes.push((text[..at].matches('\n').count() + 1, code.to_owned()));
             }
@@ -81,7 +82,7 @@ fn codes_in(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Codes given where an error or an alert is made.
-const INLINE: [&str; 2] = ["code: ", ".alert("]; 2] = ["code: \"", ".alert(\""];
+const INLINE: [&str; 2] = ["code: ", ".alert("];
 
 /// The next function whose literals are codes: `code(&self)`, or a helper such as `item_code(error)`.
 fn next_function(text: &str) -> Option<usize> {
