@@ -35,7 +35,8 @@ impl Deployment {
         today: Date,
     ) -> Result<Self, EngineError> {
         let custom = settings.accounts.iter().find(|account| account.custom);
-        let found = match settings.catalogue.resolve_alive(name, today) {
+        let own = own_name(settings, name, today);
+        let found = match settings.catalogue.resolve_alive(own.as_deref().unwrap_or(name), today) {
             Err(
                 ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. } | ResolveError::Retired { .. },
             ) if custom.is_some() => None,
@@ -140,6 +141,15 @@ impl Deployment {
             Lane::Batch | Lane::Flex => None,
         }
     }
+}
+
+/// A bare name that several providers have is the one of the accounts that are set up.
+fn own_name(settings: &Settings, name: &str, today: Date) -> Option<String> {
+    if !matches!(settings.catalogue.resolve(name, today), Err(ResolveError::Ambiguous { .. })) {
+        return None;
+    }
+    let full = |account: &Account| format!("{}/{name}", account.provider);
+    settings.accounts.iter().map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
 }
 
 fn refused(error: ResolveError, name: &str) -> EngineError {

@@ -11,6 +11,8 @@ use crate::money::UsdNanos;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Job,
+    /// One request alone.
+    Request,
     /// Everything spent since midnight UTC, over all jobs of the state directory.
     Day,
     /// The same since the first of the month.
@@ -23,6 +25,7 @@ impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Job => f.write_str("job"),
+            Self::Request => f.write_str("per-request"),
             Self::Day => f.write_str("day"),
             Self::Month => f.write_str("month"),
             Self::Tag(tag) => write!(f, "tag `{tag}`"),
@@ -87,7 +90,7 @@ impl Budget {
     pub fn reserve(&mut self, bound: UsdNanos) -> Result<(), OverBudget> {
         assert!(bound.0 >= 0, "a bound is never negative");
         if let Some(limit) = self.per_request.filter(|limit| bound > *limit) {
-            return Err(OverBudget { scope: Scope::Job, limit, left: limit, bound, may_free: false });
+            return Err(OverBudget { scope: Scope::Request, limit, left: limit, bound, may_free: false });
         }
         if let Some(cap) = self.caps.iter().find(|cap| cap.committed().saturating_add(bound) > cap.limit) {
             let without_flight = cap.settled + cap.doubt;

@@ -71,6 +71,12 @@ impl FailureMeter {
         (self.failed, self.total)
     }
 
+    /// The error of the request itself that every item so far ended with, if there is one.
+    #[must_use]
+    pub fn same(&self) -> Option<FailureClass> {
+        self.same.as_ref().map(|(class, _)| *class)
+    }
+
     /// Whether this and every item before it ended with the same error of the request itself.
     fn is_same(&mut self, class: FailureClass, code: &str) -> bool {
         let systematic = matches!(class, FailureClass::InvalidInput | FailureClass::RefusedByProvider);

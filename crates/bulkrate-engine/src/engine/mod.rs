@@ -104,12 +104,18 @@ impl Engine {
     pub async fn plan(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
         let prepared = self.prepare(spec, observer, false)?;
         let plan = self.probed_plan(&prepared).await;
-        if !prepared.resumed {
-            let (no, dir) = (prepared.row.no, JobDir::of(&self.settings.state_dir, &prepared.row.id));
-            self.with(move |store| store.delete_job(no))?;
-            std::fs::remove_dir_all(&dir.0).map_err(io_error("could not remove", &dir.0))?;
-        }
+        self.forget_new(&prepared)?;
         plan
+    }
+
+    /// A job that was only looked at, or refused, leaves nothing behind.
+    fn forget_new(&self, prepared: &Prepared) -> Result<(), EngineError> {
+        if prepared.resumed {
+            return Ok(());
+        }
+        let (no, dir) = (prepared.row.no, JobDir::of(&self.settings.state_dir, &prepared.row.id));
+        self.with(move |store| store.delete_job(no))?;
+        std::fs::remove_dir_all(&dir.0).map_err(io_error("could not remove", &dir.0))
     }
 
     /// Runs a job, or goes on with it if it is there already. `confirm` is asked once, after the plan is told.
@@ -123,11 +129,17 @@ impl Engine {
         let prepared = self.prepare(spec, &*observer, true)?;
         let plan = self.probed_plan(&prepared).await?;
         observer.event(&Event::Planned { plan: &plan });
-        admit(&prepared.spec, &plan)?;
-        if plan.requests > 0 && !confirm(&plan) {
-            let p95 =
-                plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
-            return Err(EngineError::NotConfirmed { p95 });
+        let p95 =
+            || plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
+        let refused = admit(&prepared.spec, &plan).err().or_else(|| {
+            (plan.requests > 0 && !confirm(&plan)).then(|| EngineError::NotConfirmed { p95: p95() })
+        });
+        if let Some(error) = refused {
+            // What the cache has answered is booked already, so such a job stays and can be resumed.
+            if plan.cached == 0 {
+                self.forget_new(&prepared)?;
+            }
+            return Err(error);
         }
         self.work(prepared, &plan, observer, stop).await
     }

@@ -103,7 +103,6 @@ impl Engine {
         let end = spec.source.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
         let (call_retries, batch_retries) = State::queues();
         let mut state = State {
-            canary_done: found.meter.counts().1 > 0,
             items: found.items,
             budget,
             trouble: found.trouble,
@@ -124,6 +123,7 @@ impl Engine {
             moved: crate::run::ledger::Moved::default(),
             served: crate::cache::Served::new(!found.answered),
             outcomes: Vec::new(),
+            unflushed: UsdNanos::ZERO,
             rng: SplitMix64::new(self.settings.seed ^ self.epoch ^ self.clock.us()),
             batches: HashMap::new(),
             tally: found.tally,

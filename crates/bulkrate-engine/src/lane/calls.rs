@@ -13,6 +13,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
 use bulkrate_provider::{CallError, Reply};
+use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Lease, LedgerKind, Outcome, Submission, SubmissionState, Tx, Urgency};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -204,18 +205,16 @@ impl Calls {
             let now_us = job.clock.us();
             let (ordinal, lane) = {
                 let mut state = job.state.borrow_mut();
-                let canary = job.home == Lane::Batch && !state.canary_done && job.spec.run.canary;
+                // One canary at a time, and none while a batch or another call has an item.
+                let alone = state.call_retries.is_empty() && state.items.counts().of(ItemState::Leased) == 0;
+                let canary = alone && job.awaits_canary(&state);
                 let fresh = job.home != Lane::Batch || state.switched || canary;
                 let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
                 let next = state.next_call(now_us, fresh, lane);
                 // Nothing fresh is left: an item that waits for a batch may lead as well.
-                let next = next.or_else(|| {
+                next.or_else(|| {
                     if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None }
-                })?;
-                if canary {
-                    state.canary_done = true;
-                }
-                next
+                })?
             };
             let mut body = Vec::with_capacity(1_024);
             match job.ready(ordinal, lane, &mut body) {
@@ -336,7 +335,13 @@ impl Calls {
         tx.submissions.push((submission, Some(leases)));
         tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
         // An item is leased again only after the outcome that freed it: commits keep the order in which they are sent.
-        if flights.iter().any(|flight| flight.ready.attempt > 1) {
+        // The same for money: what landed replies gave back is lent again only after they are on disk (I8 at every commit).
+        let again = flights.iter().any(|flight| flight.ready.attempt > 1);
+        let lent = {
+            let state = self.job.state.borrow();
+            state.budget.caps.iter().any(|cap| cap.committed().saturating_add(state.unflushed) > cap.limit)
+        };
+        if again || lent {
             self.flush(true);
         }
         let outbox = self.outbox.clone();
@@ -568,7 +573,7 @@ impl Calls {
                 return;
             }
         }
-        tx.outcomes = std::mem::take(&mut self.job.state.borrow_mut().outcomes);
+        tx.outcomes = self.job.take_outcomes();
     }
 }
 

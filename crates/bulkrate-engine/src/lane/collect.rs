@@ -262,7 +262,7 @@ async fn commit(
     // What calls have landed meanwhile is in the same ledger sums: it goes along.
     tx.sync_first.extend(job.results.borrow_mut().flush()?);
     tx.ledger = job.take_ledger();
-    tx.outcomes = std::mem::take(&mut job.state.borrow_mut().outcomes);
+    tx.outcomes = job.take_outcomes();
     tx.submissions.push((planned.submission.clone(), None));
     let rows = job.to_stream(&tx.outcomes);
     job.commit(tx, urgency).await?;

@@ -21,6 +21,9 @@ use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
 use crate::run::job::{Job, NotReady, Ready, Retry};
 use crate::run::ledger::{At, Moved};
 
+/// Items of other models that one file may pass over before it is closed.
+const ASIDE_MAX: usize = 100_000;
+
 /// A batch that is planned: its files are durable, its items leased.
 #[derive(Debug)]
 pub(crate) struct Planned {
@@ -66,6 +69,7 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
     let dir = job.dir.batch(sub);
     let mut draft: Option<Drafting> = None;
     let mut body = Vec::new();
+    let mut aside = Vec::new();
     let mut steps = 0_u32;
     loop {
         steps += 1;
@@ -89,6 +93,16 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
         match take(job, &mut draft, sub, &dir, ready, &body)? {
             Took::Added => {}
             Took::Closed => break,
+            Took::Aside(ordinal) => aside.push(ordinal),
+        }
+        if aside.len() >= ASIDE_MAX {
+            break;
+        }
+    }
+    {
+        let mut state = job.state.borrow_mut();
+        for ordinal in aside {
+            state.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
     }
     let Some(draft) = draft.filter(|draft| !draft.items.is_empty()) else {
@@ -103,6 +117,8 @@ enum Took {
     Added,
     /// The item went back; the file is complete without it.
     Closed,
+    /// The item is for another model or endpoint, and so for another file.
+    Aside(Ordinal),
 }
 
 struct Drafting {
@@ -137,9 +153,7 @@ fn take(
     }
     let Some(open) = draft.as_mut() else { return Ok(Took::Closed) };
     if open.deployment != ready.deployment || open.kind != ready.kind {
-        // One model and one endpoint a file: the next file begins with this item.
-        back(ready.ordinal);
-        return Ok(Took::Closed);
+        return Ok(Took::Aside(ready.ordinal));
     }
     let wire = job.deployments[ready.deployment].account.api.wire();
     let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bulkrate_core::money::Tokens;
-use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, Turn};
+use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn};
 use bulkrate_core::price::Effort;
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning, Request, Text, write_canonical};
@@ -516,7 +516,10 @@ impl TableForm {
         match self.rules.choose(&picked, bytes.div_ceil(4)) {
             Ok(Some((number, _))) => Ok(self.rule_deployments[number - 1]),
             Ok(None) => Ok(0),
-            Err(error) => Err(ItemError::BadRequest(error.to_string())),
+            Err(error) => Err(ItemError::Template(TemplateError::Render {
+                what: "routing rule".to_owned(),
+                why: error.to_string(),
+            })),
         }
     }
 }

@@ -96,6 +96,8 @@ pub(crate) struct State {
     pub moved: Moved,
     pub served: crate::cache::Served,
     pub outcomes: Vec<Outcome>,
+    /// Money that the budget has back already and the store has not: an intent that needs it goes after the landing.
+    pub unflushed: UsdNanos,
     pub rng: SplitMix64,
     pub batches: HashMap<Sub, BatchLine>,
     pub tally: Tally,
@@ -103,7 +105,6 @@ pub(crate) struct State {
     pub calls_bound: UsdNanos,
     /// Batches whose doubt only the operator can settle.
     pub unresolved: u64,
-    pub canary_done: bool,
     /// Nothing more can happen in this run: the budget is used up, or only the operator can go on.
     pub over: bool,
     /// Input tokens in batches that have not ended.
@@ -322,12 +323,19 @@ impl Job {
         (found.row.provider.clone(), found.pinned.clone())
     }
 
+    /// Takes the landed outcomes for a commit.
+    pub(crate) fn take_outcomes(&self) -> Vec<Outcome> {
+        let mut state = self.state.borrow_mut();
+        state.unflushed = UsdNanos::ZERO;
+        std::mem::take(&mut state.outcomes)
+    }
+
     /// Sends what has landed to the writer, so that a later commit finds it before itself.
     pub(crate) fn settle_pending(&self) -> Result<(), EngineError> {
         let mut tx = Tx::new(self.no);
         tx.sync_first.extend(self.results.borrow_mut().flush()?);
         tx.ledger = self.take_ledger();
-        tx.outcomes = std::mem::take(&mut self.state.borrow_mut().outcomes);
+        tx.outcomes = self.take_outcomes();
         let rows = self.to_stream(&tx.outcomes);
         if !tx.outcomes.is_empty() || !tx.ledger.is_empty() {
             self.writer.send(tx, Urgency::Landing, Box::new(|_| {})); // a failure here fails every later commit too

@@ -20,6 +20,9 @@ use super::ledger::At;
 use crate::result_line::{Frame, write_bad, write_good};
 use crate::spec::SyncDoubt;
 
+/// So many items go ahead of the batches, one after the other, until one is answered.
+const CANARIES: u64 = 3;
+
 /// An open lease whose reply is in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Landing<'a> {
@@ -296,7 +299,9 @@ impl Job {
         let wanted = self.home == Lane::Batch
             && self.spec.run.canary
             && self.deployments[0].account.api.calls().is_some();
-        wanted && state.meter.counts().1 == 0 && state.ratios.iter().all(|ratios| ratios.items == 0)
+        let (failed, ended) = state.meter.counts();
+        let judged = ended > failed || ended >= CANARIES;
+        wanted && !judged && state.ratios.iter().all(|ratios| ratios.items == 0)
     }
 
     /// Queues the next attempt, buries the item, or stops the job.
@@ -320,7 +325,15 @@ impl Job {
                 state.trouble.remove(&ordinal);
                 let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
                 state.tally.failed += 1 + followers;
+                let before = self.awaits_canary(&state);
                 let alarm = state.meter.failed(class, end.provider_code.unwrap_or(""));
+                if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
+                    let message = format!(
+                        "each of the {CANARIES} items that went ahead of the batches failed the same way: {}",
+                        end.message
+                    );
+                    state.halted.get_or_insert(Halt { class, message });
+                }
                 drop(state);
                 self.sound(alarm, end.message);
             }
@@ -388,6 +401,7 @@ impl Job {
         }
         let bound = landing.ready.bound;
         let at = at(landing);
+        state.unflushed += if receipt.doubt { UsdNanos::ZERO } else { bound - receipt.cost.min(bound) };
         state.moved.add(LedgerKind::Release, None, at, 1, bound);
         if receipt.doubt {
             state.budget.doubt(bound);
@@ -511,9 +525,12 @@ impl Job {
             state.outcomes.push(outcome);
             let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
             state.tally.failed += 1 + followers;
-            let alarm = state.meter.failed(class, "");
-            drop(state);
-            self.sound(alarm, why);
+            // What the user cancelled has not failed.
+            if class != FailureClass::CancelledByUser {
+                let alarm = state.meter.failed(class, "");
+                drop(state);
+                self.sound(alarm, why);
+            }
         }
         self.changed.notify_waiters();
     }

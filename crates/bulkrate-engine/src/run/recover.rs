@@ -207,7 +207,6 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         .iter()
         .filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved)
         .count() as u64;
-    state.canary_done |= !open.is_empty();
     drop(state);
     let tokens: u64 =
         open.iter().flat_map(|planned| &planned.items).map(|ready| job.prompt_tokens(ready)).sum();

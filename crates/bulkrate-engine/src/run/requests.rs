@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::request::{Kind, Request};
-use bulkrate_store::{ItemRec, SqliteReader, View};
+use bulkrate_store::{ItemChunk, ItemRec, SqliteReader, View};
 
 use crate::EngineError;
 use crate::paths::io_error;
@@ -22,8 +22,9 @@ pub(crate) struct Requests {
     first: Ordinal,
     items: Vec<Option<Spot>>,
     bytes: Vec<u8>,
-    /// A line from before the chunk, as retries want them.
+    /// A line from before the chunk, as retries want them, and the chunk that the last such line was in.
     single: Vec<u8>,
+    single_chunk: Option<ItemChunk>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +61,7 @@ impl Requests {
             items: Vec::new(),
             bytes: Vec::new(),
             single: Vec::new(),
+            single_chunk: None,
         })
     }
 
@@ -82,7 +84,11 @@ impl Requests {
     }
 
     fn single(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
-        let found = reader.item_chunk_of(self.job, ordinal)?.and_then(|chunk| chunk.get(ordinal));
+        let covers = |chunk: &ItemChunk| chunk.first <= ordinal && u64::from(ordinal) < chunk.end();
+        if !self.single_chunk.as_ref().is_some_and(covers) {
+            self.single_chunk = reader.item_chunk_of(self.job, ordinal)?;
+        }
+        let found = self.single_chunk.as_ref().and_then(|chunk| chunk.get(ordinal));
         let Some((offset, ItemRec::Leader { header_len, len, tags, .. })) = found else {
             return Err(EngineError::Internal(format!("item {ordinal} has no request")));
         };

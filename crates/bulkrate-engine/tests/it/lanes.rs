@@ -207,3 +207,21 @@ async fn a_sync_run_dropped_anywhere_stays_within_its_doubt() {
         dropped_anywhere(Lane::Sync, SimConfig { latency_ms: 5.0, ..fast() }, first_ms).await;
     }
 }
+
+/// Items of two models alternate; each batch file still has one model, and there are two files, not two hundred.
+#[tokio::test]
+async fn rules_send_items_to_two_models_in_two_batches() {
+    let world = World::new(fast()).await;
+    let mut spec = world.spec(&world.reviews(200), Lane::Batch);
+    let rule =
+        bulkrate_engine::spec::RuleSpec { when: "'great' in text".into(), model: "openai/gpt-6-sol".into() };
+    spec.request.rules = vec![rule];
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    let report = world.run(&spec).await.unwrap();
+    assert_eq!((report.ending, report.succeeded, report.batches), (Ending::Finished, 200, 2), "{report:?}");
+    assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap());
+    let rows = world.rows();
+    let strong = rows.iter().filter(|row| row["_model"].as_str().unwrap().contains("sol")).count();
+    let great = rows.iter().filter(|row| row["text"].as_str().unwrap().contains("great")).count();
+    assert_eq!(strong, great);
+}

@@ -7,5 +7,6 @@ mod basics;
 mod jobs;
 mod killed;
 mod crash;
+mod faults;
 mod bad_input;
 mod bad_provider;
