@@ -25,6 +25,9 @@ use crate::run::ledger::At;
 /// A batch counts as lost when the provider denies it so often in a row.
 const UNKNOWN_POLLS: u32 = 4;
 
+/// The completion window of a day, and an hour's grace.
+const OVERDUE_MS: i64 = 25 * 3_600_000;
+
 /// What the next step is.
 enum Step {
     Go,
@@ -267,7 +270,17 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
     let api = batches(&*provider, planned)?;
     let pace = PollPace { min_ms: job.spec.run.poll_min_ms, max_ms: job.spec.run.poll_max_ms };
     let (mut polls, mut unknown) = (0, 0);
+    let mut overdue_told = false;
     loop {
+        let age_ms = job.clock.row_ms().saturating_sub(planned.submission.sent_at_ms.unwrap_or_default());
+        if !overdue_told && age_ms > OVERDUE_MS {
+            overdue_told = true;
+            let id = planned.submission.remote_batch.as_deref().unwrap_or("?");
+            job.alert(
+                "batch-overdue",
+                &format!("batch {id} was sent over 25 hours ago and has not ended; `bulkrate cancel` collects what it has finished"),
+            );
+        }
         wait(job, pace.wait_ms(polls, job.random())).await;
         if job.stop.is_detaching() {
             return Ok(Step::Done);
@@ -448,7 +461,8 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
         || {
             (
                 "the process ended while the create was under way".to_owned(),
-                Doubt::new(sent, job.clock.unix_ms()),
+                // The process that was sending is gone, and with it the last moment at which a byte could leave.
+                Doubt::new(job.clock.unix_ms(), job.clock.unix_ms()),
             )
         },
         |kept| (kept.why, kept.doubt),
