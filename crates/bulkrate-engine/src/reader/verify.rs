@@ -47,7 +47,7 @@ pub(super) fn verify(
         caps(view, job)?,
     ];
     if let Some(bill) = bill {
-        checks.push(bill_check(view, &sums, bill)?);
+        checks.push(bill_check(view, job.no, &sums, bill)?);
     }
     Ok(Verification { job: job.id.clone(), checks })
 }
@@ -430,8 +430,22 @@ fn caps(view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
     Ok(faults.check(name, format!("at most USD {peak} of the budget of USD {budget}")))
 }
 
+/// What was settled at the bound because the provider reported no usage: the bill may be lower by as much.
+fn estimated(view: &dyn View, jobs: &[u32]) -> Result<i64, EngineError> {
+    let mut sum: i64 = 0;
+    for job in jobs {
+        view.scan_outcomes(*job, &mut |outcomes| {
+            let costs = outcomes.iter().filter(|outcome| outcome.estimated).map(|outcome| outcome.cost.0);
+            sum = sum.saturating_add(costs.sum());
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(sum)
+}
+
 /// Decision 2: settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them.
-fn bill_check(view: &dyn View, sums_of_job: &Sums, path: &Path) -> Result<Check, EngineError> {
+/// What was settled without usage is an upper bound itself.
+fn bill_check(view: &dyn View, job: u32, sums_of_job: &Sums, path: &Path) -> Result<Check, EngineError> {
     let text = std::fs::read_to_string(path).map_err(io_error("could not read", path))?;
     let total = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
@@ -443,25 +457,33 @@ fn bill_check(view: &dyn View, sums_of_job: &Sums, path: &Path) -> Result<Check,
             why: "a bill is a JSON object with the whole number `total_usd_nanos`".to_owned(),
         });
     };
-    let within = |sums: &Sums| {
+    let within = |sums: &Sums, estimated: i64| {
         let spent = sums.spent();
-        (spent.settled.0..=spent.settled.0.saturating_add(spent.doubt.0)).contains(&total)
+        let least = spent.settled.0.saturating_sub(estimated);
+        (least..=spent.settled.0.saturating_add(spent.doubt.0)).contains(&total)
     };
     let all = sums(view, &LedgerQuery::default())?;
-    let (of, sums) = if within(sums_of_job) || !within(&all) {
-        ("the job", *sums_of_job)
+    let numbers: Vec<u32> = view.jobs()?.iter().map(|job| job.no).collect();
+    let (own, every) = (estimated(view, &[job])?, estimated(view, &numbers)?);
+    let (of, sums, estimated) = if within(sums_of_job, own) || !within(&all, every) {
+        ("the job", *sums_of_job, own)
     } else {
-        ("all jobs of the state", all)
+        ("all jobs of the state", all, every)
     };
     let spent = sums.spent();
-    let exact = if total == spent.settled.0 { "exactly" } else { "within the doubt" };
+    let exact = if total == spent.settled.0 { "exactly" } else { "within the doubt and the bounds" };
     let told = format!(
         "bill USD {}, {of} settled USD {} and in doubt USD {}",
         UsdNanos(total),
         spent.settled,
         spent.doubt
     );
-    let passed = within(&sums);
+    let passed = within(&sums, estimated);
+    let told = if estimated > 0 {
+        format!("{told}, of it USD {} at the bound for lack of usage", UsdNanos(estimated))
+    } else {
+        told
+    };
     let detail = if passed { format!("{told}: it fits {exact}") } else { told };
     Ok(Check { name: "bill equals ledger".to_owned(), passed, detail })
 }
