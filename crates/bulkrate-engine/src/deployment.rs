@@ -105,15 +105,15 @@ impl Deployment {
         }
     }
 
-    /// What an answer cost in `lane`.
+    /// What an answer cost in `lane`; `None` where no price is known or the sum is beyond the ledger.
     #[must_use]
-    pub(crate) fn cost(&self, lane: Lane, usage: &Usage) -> UsdNanos {
-        self.row.rates(lane).and_then(|rates| bulkrate_core::price::price(rates, usage)).unwrap_or_default()
+    pub(crate) fn cost(&self, lane: Lane, usage: &Usage) -> Option<UsdNanos> {
+        bulkrate_core::price::price(self.row.rates(lane)?, usage)
     }
 
     /// The same answer at the standard price.
     #[must_use]
-    pub(crate) fn naive(&self, usage: &Usage) -> UsdNanos {
+    pub(crate) fn naive(&self, usage: &Usage) -> Option<UsdNanos> {
         self.cost(Lane::Sync, usage)
     }
 

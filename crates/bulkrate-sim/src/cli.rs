@@ -62,8 +62,12 @@ pub struct Args {
     /// Share of long prompts that hit the prompt cache
     #[arg(long, default_value_t = 0.0)]
     pub cached_share: f64,
-    /// What goes wrong: NAME[:PLACE][=VALUE][@N], repeatable; --faults lists them
-    #[arg(long = "fault", value_name = "FAULT")]
+    /// Faults to play, as `--faults` lists them.
+    #[arg(
+        long = "fault",
+        value_name = "FAULT",
+        help = "What goes wrong: NAME[:PLACE][=VALUE][@N], repeatable; --faults lists them"
+    )]
     pub faults: Vec<String>,
     /// Print every fault and exit
     #[arg(long = "faults")]

@@ -23,6 +23,13 @@ use crate::spec::SyncDoubt;
 /// So many items go ahead of the batches, one after the other, until one is answered.
 const CANARIES: u64 = 3;
 
+/// A cost above so many times the worst case is no cost but an error of the provider.
+const CREDIBLE_FACTOR: u64 = 16;
+/// Below this nothing is called nonsense: small bounds are easily passed by rounding.
+const CREDIBLE_MIN: UsdNanos = UsdNanos(10_000_000);
+/// The most that one answer of a model without a known price may be said to cost.
+const UNPRICED_MAX: UsdNanos = UsdNanos::dollars(1_000);
+
 /// An open lease whose reply is in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Landing<'a> {
@@ -127,16 +134,20 @@ impl Job {
         let billed =
             if lane == Lane::Flex && answer.tier.as_deref() == Some("default") { Lane::Sync } else { lane };
         let usage = answer.usage.unwrap_or_default();
-        let (cost, estimated) = match (answer.charged, answer.usage) {
-            (Some(charged), _) => (charged, false),
-            (None, Some(usage)) => (found.cost(billed, &usage), false),
-            (None, None) if matches!(answer.body, Body::Moderation(_)) => (UsdNanos::ZERO, false),
-            (None, None) => (ready.bound, found.priced),
+        // Numbers that no answer to this request can have cost are nonsense: then the bound is booked, and said so.
+        let most = if found.priced { ready.bound.times(CREDIBLE_FACTOR) } else { UNPRICED_MAX };
+        let credible = |cost: &UsdNanos| (UsdNanos::ZERO..=most.saturating_add(CREDIBLE_MIN)).contains(cost);
+        let told = match (answer.charged, &answer.usage) {
+            (Some(charged), _) => Some(charged),
+            (None, Some(usage)) if found.priced => found.cost(billed, usage),
+            (None, Some(_)) => Some(UsdNanos::ZERO),
+            (None, None) if matches!(answer.body, Body::Moderation(_)) => Some(UsdNanos::ZERO),
+            (None, None) => None,
         };
-        let naive = match answer.usage {
-            Some(usage) if found.row.sync.is_some() => found.naive(&usage).max(UsdNanos::ZERO),
-            _ => cost,
-        };
+        let told = told.filter(credible);
+        let (cost, estimated) = told.map_or((ready.bound, found.priced), |cost| (cost, false));
+        let naive =
+            answer.usage.as_ref().and_then(|usage| found.naive(usage)).filter(credible).unwrap_or(cost);
         Receipt { cost, naive, usage, estimated, paid: true, doubt: false }
     }
 
@@ -409,8 +420,9 @@ impl Job {
         } else if receipt.paid {
             state.budget.settle(bound, receipt.cost);
             state.moved.add(LedgerKind::Settle, None, at, 1, receipt.cost);
-            state.tally.input_tokens += receipt.usage.prompt();
-            state.tally.output_tokens += receipt.usage.output;
+            let tally = &mut state.tally;
+            tally.input_tokens = tally.input_tokens.saturating_add(receipt.usage.prompt());
+            tally.output_tokens = tally.output_tokens.saturating_add(receipt.usage.output);
             state.tally.estimated += u64::from(receipt.estimated);
         } else {
             state.budget.release(bound);

@@ -81,8 +81,8 @@ impl Recovered {
         if outcome.place.segment == 0 {
             self.last_result = self.last_result.max(Some(outcome.place.offset));
         }
-        self.tally.input_tokens += outcome.usage.prompt();
-        self.tally.output_tokens += outcome.usage.output;
+        self.tally.input_tokens = self.tally.input_tokens.saturating_add(outcome.usage.prompt());
+        self.tally.output_tokens = self.tally.output_tokens.saturating_add(outcome.usage.output);
         self.tally.estimated += u64::from(outcome.estimated);
         let followers = u64::from(self.followers.get(&outcome.ordinal).copied().unwrap_or(0));
         match (outcome.fate, outcome.class) {
