@@ -166,7 +166,7 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
     if job.stop.is_aborting() {
         return (Ending::Aborted, Some("stopped at once by the user".to_owned()));
     }
-    if let Some(halt) = &state.halted {
+    if let Some(halt) = state.halted.as_ref().filter(|_| open > 0) {
         return (Ending::Halted, Some(halt.message.clone()));
     }
     if state.cancelled && open == 0 {

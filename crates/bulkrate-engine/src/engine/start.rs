@@ -117,6 +117,7 @@ impl Engine {
             blocked: None,
             switched: false,
             late_told: false,
+            may_batch: home == Lane::Batch,
             cancelled: false,
             active: (0..deployments.len()).collect(),
             ratios: vec![Ratios::default(); deployments.len()],

@@ -187,6 +187,18 @@ impl Calls {
         }
         while self.group.len() < GROUP_MAX {
             let Some(held) = self.held.take().or_else(|| self.next()) else { return };
+            if !self.job.state.borrow().items.is_waiting(held.ready.ordinal) {
+                continue; // taken by another lane while it waited
+            }
+            if self.job.spec.run.budget_per_request.is_some_and(|most| held.ready.bound > most) {
+                let why = format!(
+                    "the request may cost up to USD {}, above the cap for one request",
+                    held.ready.bound
+                );
+                self.job.bury(held.ready.ordinal, held.lane, FailureClass::BudgetExhausted, &why);
+                self.landed_since_us.get_or_insert(self.job.clock.us());
+                continue;
+            }
             match self.admit(&held) {
                 Ok(()) => self.lease(held),
                 Err(wake_us) => {
@@ -225,6 +237,9 @@ impl Calls {
                 Err(NotReady::Unsupported(why)) => {
                     job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
                     self.landed_since_us.get_or_insert(now_us);
+                    if job.is_closing() || job.state.borrow().outcomes.len() >= LAND_MAX {
+                        return None;
+                    }
                 }
                 Err(NotReady::Engine(error)) => {
                     job.fail(error);
@@ -269,6 +284,10 @@ impl Calls {
     fn lease(&mut self, held: Held) {
         let Held { ready, lane, body, tokens } = held;
         let lease = Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound };
+        assert!(
+            self.job.state.borrow().items.is_waiting(ready.ordinal),
+            "an item has one open submission (I3)"
+        );
         self.job.state.borrow_mut().items.lease(&[lease]);
         if self.group.is_empty() {
             self.group_since_us = self.job.clock.us();
@@ -357,6 +376,9 @@ impl Calls {
 
     fn take(&mut self, message: Message) {
         match message {
+            Message::Committed(flights, Ok(())) if self.job.state.borrow().failed.is_some() => {
+                self.in_flight -= flights.len() as u64; // never sent: the next run books them as doubt
+            }
             Message::Committed(flights, Ok(())) => {
                 for flight in flights {
                     self.send(flight);
@@ -538,8 +560,10 @@ impl Calls {
             return;
         }
         let mut tx = Tx::new(self.job.no);
+        if self.job.state.borrow().failed.is_some() || !self.gather(&mut tx) {
+            return;
+        }
         tx.ledger = self.job.take_ledger();
-        self.gather(&mut tx);
         if tx.outcomes.is_empty() && tx.ledger.is_empty() {
             return;
         }
@@ -564,16 +588,18 @@ impl Calls {
     }
 
     /// Puts landed outcomes into a transaction, their lines made durable first.
-    fn gather(&mut self, tx: &mut Tx) {
+    /// False: they could not be written, and are not committed.
+    fn gather(&mut self, tx: &mut Tx) -> bool {
         self.landed_since_us = None;
         match self.job.results.borrow_mut().flush() {
             Ok(file) => tx.sync_first.extend(file),
             Err(error) => {
                 self.job.fail(error);
-                return;
+                return false;
             }
         }
         tx.outcomes = self.job.take_outcomes();
+        true
     }
 }
 

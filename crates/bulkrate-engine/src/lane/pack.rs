@@ -142,7 +142,7 @@ fn take(
     let back = |ordinal: Ordinal| {
         let mut state = job.state.borrow_mut();
         // Fresh items come again from the cursor; retries from their queue.
-        if ordinal < state.cursor && !state.trouble.contains_key(&ordinal) {
+        if state.cursor == ordinal + 1 {
             state.cursor = ordinal;
         } else {
             state.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
@@ -154,6 +154,11 @@ fn take(
     let Some(open) = draft.as_mut() else { return Ok(Took::Closed) };
     if open.deployment != ready.deployment || open.kind != ready.kind {
         return Ok(Took::Aside(ready.ordinal));
+    }
+    if job.spec.run.budget_per_request.is_some_and(|most| ready.bound > most) {
+        let why = format!("the request may cost up to USD {}, above the cap for one request", ready.bound);
+        job.bury(ready.ordinal, Lane::Batch, FailureClass::BudgetExhausted, &why);
+        return Ok(Took::Added);
     }
     let wire = job.deployments[ready.deployment].account.api.wire();
     let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };
@@ -191,6 +196,7 @@ fn take(
         open.unified.write(sealed.line, &dir.unified())?;
         open.unified.write(b"\n", &dir.unified())?;
     }
+    assert!(job.state.borrow().items.is_waiting(ready.ordinal), "an item has one open submission (I3)");
     job.state.borrow_mut().items.lease(&[Lease {
         ordinal: ready.ordinal,
         attempt: ready.attempt,

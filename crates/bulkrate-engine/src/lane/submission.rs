@@ -210,9 +210,10 @@ async fn refused(
     match failure.class.verdict() {
         Verdict::HaltJob => job.halt_or_fall_back(&mut state, deployment, failure.class, message),
         Verdict::RetryLater => {
-            let wait_us =
-                failure.wait_ms.map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait * 1_000);
-            state.batch_not_before_us = state.batch_not_before_us.max(now_us + wait_us);
+            let wait_us = failure
+                .wait_ms
+                .map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait.saturating_mul(1_000));
+            state.batch_not_before_us = state.batch_not_before_us.max(now_us.saturating_add(wait_us));
             drop(state);
             job.tell(&Event::Note { message });
         }

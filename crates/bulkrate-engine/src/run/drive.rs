@@ -119,6 +119,7 @@ fn watch_deadline(job: &Rc<Job>) {
         >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US)
     {
         state.switched = true;
+        state.leave_batches();
         drop(state);
         job.alert("deadline-switch", "the deadline is near: open batches are cancelled, what they finished is collected, the rest runs in the sync lane");
         job.changed.notify_waiters();

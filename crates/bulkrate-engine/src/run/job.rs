@@ -89,6 +89,8 @@ pub(crate) struct State {
     /// The deadline came near: what is left goes to the sync lane.
     pub switched: bool,
     pub late_told: bool,
+    /// Batches are still packed in this run.
+    pub may_batch: bool,
     pub cancelled: bool,
     /// The deployment that stands in, by deployment; moved on when one becomes unavailable.
     pub active: Vec<usize>,
@@ -119,8 +121,10 @@ pub(crate) struct Trouble {
     pub attempts: Attempts,
     pub max_tokens: Option<u32>,
     pub waiting_since_us: Option<u64>,
-    /// The last attempt was cut at its output maximum, in an earlier run.
+    /// An attempt was cut at its output maximum, in an earlier run.
     pub cut: bool,
+    /// Leases of the item that have ended, whether they counted as attempts or not.
+    pub ended: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,12 +212,14 @@ impl Job {
         let trouble = state.trouble.get(&ordinal);
         let raised = trouble.and_then(|trouble| trouble.max_tokens);
         let asked = draft.max_tokens();
-        let raised =
-            raised.or_else(|| trouble.filter(|trouble| trouble.cut).map(|_| asked.saturating_mul(4)));
+        let most = self.deployments[deployment]
+            .max_output()
+            .map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX));
+        let raised = raised
+            .or_else(|| trouble.filter(|trouble| trouble.cut).map(|_| asked.saturating_mul(4).min(most)));
         let max_tokens = raised.unwrap_or(asked);
-        let attempt = state.items.get(ordinal).map_or(0, |item| item.batch_attempts + item.call_attempts)
-            + 1
-            + trouble.map_or(0, |trouble| trouble.attempts.waits % 8);
+        // One number per lease: the fold tells leases of one item apart by it, modulo 31.
+        let attempt = 1 + trouble.map_or(0, |trouble| trouble.ended % 248);
         drop(state);
         let found = &self.deployments[deployment];
         encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
@@ -332,6 +338,9 @@ impl Job {
 
     /// Sends what has landed to the writer, so that a later commit finds it before itself.
     pub(crate) fn settle_pending(&self) -> Result<(), EngineError> {
+        if self.state.borrow().failed.is_some() {
+            return Ok(()); // what could not be written is not committed either
+        }
         let mut tx = Tx::new(self.no);
         tx.sync_first.extend(self.results.borrow_mut().flush()?);
         tx.ledger = self.take_ledger();
@@ -349,7 +358,8 @@ impl Job {
         let state = self.state.borrow();
         let ratios = &state.ratios[ready.deployment];
         if ratios.items >= 20 && ratios.bytes > 0 {
-            ready.bytes * ratios.input / ratios.bytes
+            let tokens = u128::from(ready.bytes) * u128::from(ratios.input) / u128::from(ratios.bytes);
+            u64::try_from(tokens).unwrap_or(u64::MAX >> 8).min(u64::MAX >> 8)
         } else {
             ready.bytes / 4
         }
@@ -447,16 +457,27 @@ impl State {
     }
 
     /// Puts an item into the queue of its lane.
-    pub(crate) fn queue(&mut self, retry: Retry) {
+    pub(crate) fn queue(&mut self, mut retry: Retry) {
+        if !self.may_batch && retry.lane == Lane::Batch {
+            retry.lane = Lane::Sync; // no batch will be packed again: nobody would take it from there
+        }
         match retry.lane {
             Lane::Batch => self.batch_retries.push(Reverse(retry)),
             Lane::Flex | Lane::Sync => self.call_retries.push(Reverse(retry)),
         }
     }
 
+    /// From now on what waits for a batch goes to the sync lane.
+    pub(crate) fn leave_batches(&mut self) {
+        self.may_batch = false;
+        for Reverse(retry) in std::mem::take(&mut self.batch_retries) {
+            self.queue(retry);
+        }
+    }
+
     /// The next item that has never run.
     pub(crate) fn next_fresh(&mut self) -> Option<Ordinal> {
-        let next = self.items.next_waiting(self.cursor)?;
+        let next = self.items.next_queued(self.cursor)?;
         if next >= self.end {
             return None;
         }

@@ -12,7 +12,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 use bulkrate_core::usage::Usage;
-use bulkrate_store::fold::{Applied, State as ItemState};
+use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::job::{Halt, Job, Ready, Retry};
@@ -194,7 +194,7 @@ impl Job {
         state.tally.succeeded += 1 + followers;
         state.tally.duplicates += followers;
         self.save(&mut state, landing, receipt, followers);
-        if let Some(usage) = &answer.usage {
+        if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
         }
         for _ in 0..=followers {
@@ -269,7 +269,7 @@ impl Job {
 
     /// Whether the item still waits for an answer.
     pub(crate) fn is_open(&self, ready: &Ready) -> bool {
-        self.state.borrow().items.get(ready.ordinal).is_some_and(|item| item.state == ItemState::Leased)
+        self.state.borrow().items.is_leased_for(ready.ordinal, ready.attempt)
     }
 
     /// Asks the ladder; counts the attempt.
@@ -330,7 +330,7 @@ impl Job {
                 if let Some(trouble) = state.trouble.get_mut(&ordinal) {
                     trouble.max_tokens = max_tokens.or(trouble.max_tokens);
                 }
-                state.queue(Retry { due_us: now_us + wait_us, ordinal, lane });
+                state.queue(Retry { due_us: now_us.saturating_add(wait_us), ordinal, lane });
             }
             Next::Dead(class) => {
                 state.trouble.remove(&ordinal);
@@ -409,6 +409,10 @@ impl Job {
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Late {
             return false;
+        }
+        if outcome.fate == Fate::Retry {
+            let trouble = state.trouble.entry(outcome.ordinal).or_default();
+            trouble.ended = trouble.ended.wrapping_add(1);
         }
         let bound = landing.ready.bound;
         let at = at(landing);

@@ -117,7 +117,8 @@ impl Recovered {
                 if outcome.counted || class.is_some_and(|class| !class.counts_as_attempt()) {
                     trouble.attempts.record(lane, class.unwrap_or(FailureClass::Transient));
                 }
-                trouble.cut = class == Some(FailureClass::Truncated);
+                trouble.cut |= class == Some(FailureClass::Truncated);
+                trouble.ended = trouble.ended.wrapping_add(1);
             }
             (Fate::Revive, _) => {
                 self.tally.failed = self.tally.failed.saturating_sub(1 + followers);
@@ -219,13 +220,24 @@ fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Resul
         .into_iter()
         .find(|kind| kind.name() == submission.kind)
         .unwrap_or_default();
+    // A submission stays with the deployment that it was sent by, whichever stands in for new ones.
+    let own = |found: &crate::deployment::Deployment| {
+        found.pinned == submission.model && found.account.id == submission.account
+    };
+    let place = job.deployments.iter().position(own);
     let mut items = Vec::with_capacity(leases.len());
     let mut body = Vec::new();
     for lease in leases {
         body.clear();
         match job.ready(lease.ordinal, Lane::Batch, &mut body) {
             Ok(ready) => {
-                items.push(super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready });
+                let deployment = place.unwrap_or(ready.deployment);
+                items.push(super::job::Ready {
+                    attempt: lease.attempt,
+                    bound: lease.bound,
+                    deployment,
+                    ..ready
+                });
             }
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),

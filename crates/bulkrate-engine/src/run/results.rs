@@ -1,7 +1,7 @@
 //! A results file being appended to: lines first, then the rows that point at them.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +49,8 @@ impl Results {
         if self.buffer.is_empty() {
             return Ok(None);
         }
-        (&*self.file).write_all(&self.buffer).map_err(io_error("could not write", &self.path))?;
+        // At its own place: after a write that failed half-way the next one does not shift what follows.
+        self.file.write_all_at(&self.buffer, self.offset).map_err(io_error("could not write", &self.path))?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(Some(Arc::clone(&self.file)))

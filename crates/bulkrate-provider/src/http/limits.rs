@@ -30,7 +30,10 @@ pub fn limit_hints(headers: &HeaderMap) -> LimitHints {
     }
 }
 
-/// How long a refusal asks to wait, in milliseconds: headers first, then its text, then a limit that is used up.
+/// A longer wait is a mistake of the server; to ask again after an hour costs nothing.
+const WAIT_MAX_MS: u64 = 3_600_000;
+
+/// How long a refusal asks to wait, in milliseconds, at most an hour: headers first, then its text, then a limit that is used up.
 ///
 /// `now_unix_s` is compared with a `retry-after` date. Waits of 0 or less say nothing.
 #[must_use]
@@ -51,6 +54,7 @@ pub fn wait_ms(headers: &HeaderMap, message: &str, now_unix_s: i64) -> Option<u6
         .or_else(date)
         .or_else(|| text_wait_ms(message).and_then(positive))
         .or_else(resets)
+        .map(|wait| wait.min(WAIT_MAX_MS))
 }
 
 /// A duration as Go prints it: `6m0s`, `120ms`, `8.64s`, `1h2m3.5s`. Fractions of a millisecond round up.

@@ -254,6 +254,22 @@ impl ItemStates {
         self.get(ordinal).is_some_and(|item| item.state.is_waiting())
     }
 
+    /// The first item at or after `from` that has not run yet, or whose lease was void.
+    #[must_use]
+    pub fn next_queued(&self, from: Ordinal) -> Option<Ordinal> {
+        let rest = self.items.get(from as usize..)?;
+        let place = rest.iter().position(|bits| bits & STATE == State::Queued as u16)?;
+        from.checked_add(u32::try_from(place).ok()?)
+    }
+
+    /// Whether the item is leased for this very attempt.
+    #[must_use]
+    pub fn is_leased_for(&self, ordinal: Ordinal, attempt: u8) -> bool {
+        self.items.get(ordinal as usize).is_some_and(|bits| {
+            bits & STATE == State::Leased as u16 && bits & (CLOSED << OPEN) == open(attempt)
+        })
+    }
+
     /// The first item at or after `from` that a submission may take.
     #[must_use]
     pub fn next_waiting(&self, from: Ordinal) -> Option<Ordinal> {
