@@ -225,3 +225,50 @@ async fn rules_send_items_to_two_models_in_two_batches() {
     let great = rows.iter().filter(|row| row["text"].as_str().unwrap().contains("great")).count();
     assert_eq!(strong, great);
 }
+
+/// Many items wait for a call while their batches are gone, the run is dropped again and again, and few calls may be in
+/// flight: an item parked for its call must not be packed into a batch as well.
+#[tokio::test]
+async fn items_that_wait_for_a_call_are_in_no_batch() {
+    let config = SimConfig { seed: 5, latency_ms: 2.0, ..fast() }.with_fault("line-errors=0.7").unwrap();
+    let world = World::new(config).await;
+    let mut spec = world.spec(&world.reviews(200), Lane::Batch);
+    spec.run.concurrency_max = 2;
+    spec.run.canary = false;
+    let mut patience = std::time::Duration::from_millis(60);
+    let report = loop {
+        match tokio::time::timeout(patience, world.run(&spec)).await {
+            Ok(report) => break report.unwrap(),
+            Err(_) => patience += std::time::Duration::from_millis(60),
+        }
+        assert!(patience < std::time::Duration::from_secs(20), "no progress");
+    };
+    assert_eq!((report.ending, report.open, report.succeeded + report.failed), (Ending::Finished, 0, 200));
+    assert_eq!(report.reserved, UsdNanos::ZERO, "every bound left the reservation once: {report:?}");
+    let bill = i64::try_from(world.sim.bill_usd_nanos()).unwrap();
+    assert!(
+        report.spent.0 <= bill && bill <= report.spent.0 + report.in_doubt.0,
+        "{} <= {bill} <= + {}",
+        report.spent,
+        report.in_doubt
+    );
+}
+
+/// A job begun in batches and resumed in the sync lane, while a batch is still open, ends.
+#[tokio::test]
+async fn a_batch_job_may_be_resumed_in_the_sync_lane() {
+    let world = World::new(SimConfig { seed: 2, ..fast() }.with_fault("line-errors=0.5").unwrap()).await;
+    let mut spec = world.spec(&world.reviews(100), Lane::Batch);
+    spec.run.poll_min_ms = 300;
+    spec.run.poll_max_ms = 300;
+    let cut = tokio::time::timeout(std::time::Duration::from_millis(250), world.run(&spec)).await;
+    assert!(cut.is_err(), "the first run was to be cut short");
+    spec.run.lane = Some(Lane::Sync);
+    let limit = std::time::Duration::from_secs(30);
+    let report = tokio::time::timeout(limit, world.run(&spec)).await.expect("it ends").unwrap();
+    assert_eq!(
+        (report.ending, report.open, report.reserved),
+        (Ending::Finished, 0, UsdNanos::ZERO),
+        "{report:?}"
+    );
+}
