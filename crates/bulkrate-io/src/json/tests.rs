@@ -117,8 +117,11 @@ proptest! {
         let ours = JsonScanner::new().scan(&text).is_ok();
         let theirs = match serde_json::from_str::<serde_json::Map<String, Value>>(&text) {
             Ok(_) => true,
-            // A limit of a float's range, not of JSON.
-            Err(error) => error.to_string().contains("number out of range"),
+            // A limit of a float's range, not of JSON: what follows the number is judged without reading it.
+            Err(error) if error.to_string().contains("number out of range") => {
+                serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok()
+            }
+            Err(_) => false,
         };
         prop_assert_eq!(ours, theirs, "{:?}", text);
     }
