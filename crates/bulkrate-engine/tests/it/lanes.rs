@@ -156,7 +156,9 @@ async fn a_budget_below_the_plan_is_refused_before_anything_is_sent() {
 /// Dropping the run between two steps is a crash that leaves the files as they are.
 async fn dropped_anywhere(lane: Lane, config: SimConfig, first_ms: u64) {
     let world = World::new(config).await;
-    let spec = world.spec(&world.reviews(200), lane);
+    let mut spec = world.spec(&world.reviews(200), lane);
+    // Every drop leaves doubt, which counts against the cap: a slow machine must not run out of it.
+    spec.run.budget = Some(UsdNanos::dollars(5));
     let mut patience = std::time::Duration::from_millis(first_ms);
     let mut crashes = 0;
     let report = loop {
@@ -235,6 +237,7 @@ async fn items_that_wait_for_a_call_are_in_no_batch() {
     let mut spec = world.spec(&world.reviews(200), Lane::Batch);
     spec.run.concurrency_max = 2;
     spec.run.canary = false;
+    spec.run.budget = Some(UsdNanos::dollars(5));
     let mut patience = std::time::Duration::from_millis(60);
     let report = loop {
         match tokio::time::timeout(patience, world.run(&spec)).await {
@@ -261,6 +264,7 @@ async fn a_batch_job_may_be_resumed_in_the_sync_lane() {
     let mut spec = world.spec(&world.reviews(100), Lane::Batch);
     spec.run.poll_min_ms = 300;
     spec.run.poll_max_ms = 300;
+    spec.run.budget = Some(UsdNanos::dollars(5));
     let cut = tokio::time::timeout(std::time::Duration::from_millis(250), world.run(&spec)).await;
     assert!(cut.is_err(), "the first run was to be cut short");
     spec.run.lane = Some(Lane::Sync);
