@@ -270,14 +270,6 @@ impl ItemStates {
         })
     }
 
-    /// The first item at or after `from` that a submission may take.
-    #[must_use]
-    pub fn next_waiting(&self, from: Ordinal) -> Option<Ordinal> {
-        let rest = self.items.get(from as usize..)?;
-        let place = rest.iter().position(|bits| matches!(bits & STATE, 2 | 4))?;
-        from.checked_add(u32::try_from(place).ok()?)
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = (Ordinal, ItemState)> {
         (0..).zip(self.items.iter().map(|bits| unpack(*bits)))
     }

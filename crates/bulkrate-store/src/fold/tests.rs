@@ -108,18 +108,20 @@ fn what_does_not_fit_is_counted_and_changes_nothing() {
 }
 
 #[test]
-fn waiting_items_are_found_in_order() {
+fn queued_items_are_found_in_order_and_retries_are_not_taken_for_fresh() {
     let mut states = ItemStates::new();
     states.push(&chunk(0, 5));
     states.lease(&[lease(0, 1), lease(2, 1), lease(3, 1)]);
     states.outcome(&Outcome { fate: Fate::Retry, ..outcome(3, 1) });
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(ordinal) = states.next_waiting(from) {
+    while let Some(ordinal) = states.next_queued(from) {
         found.push(ordinal);
         from = ordinal + 1;
     }
-    assert_eq!((found, states.next_waiting(99)), (vec![1, 3, 4], None));
+    assert_eq!((found, states.next_queued(99)), (vec![1, 4], None));
+    assert!(states.is_waiting(3), "a retry waits, in a queue of its own");
+    assert!(states.is_leased_for(0, 1) && !states.is_leased_for(0, 2) && !states.is_leased_for(3, 1));
     assert_eq!((states.counts().open(), states.counts().total()), (5, 5));
 }
 
