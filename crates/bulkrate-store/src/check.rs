@@ -11,8 +11,10 @@ use crate::row::{ItemChunk, ItemRec, Lease, Tx};
 pub(crate) trait Facts {
     /// Items of a job; `None` = no such job.
     fn items_of(&self, job: u32) -> Option<u64>;
-    /// The job and the leases of a known submission.
-    fn leased(&self, sub: Sub) -> Result<Option<(u32, Vec<Lease>)>, StoreError>;
+    /// The job of a known submission.
+    fn job_of(&self, sub: Sub) -> Result<Option<u32>, StoreError>;
+    /// The leases of a known submission.
+    fn leases_of(&self, sub: Sub) -> Result<Vec<Lease>, StoreError>;
 }
 
 /// Follows the transactions in order, without writing. The items that each job will have are the answer.
@@ -44,10 +46,13 @@ pub(crate) fn check<'a>(facts: &impl Facts, txs: &'a [Tx]) -> Result<HashMap<u32
             {
                 return Err(refused(format!("submission {sub} leases item {} of {known}", lease.ordinal)));
             }
-            let same = |stored: &[Lease]| leases.is_none_or(|given| given == stored);
-            let before = match created.get(&sub) {
-                Some(&(owner, stored)) => Some((owner, same(stored))),
-                None => facts.leased(sub)?.map(|(owner, stored)| (owner, same(&stored))),
+            let before = match (created.get(&sub), leases) {
+                (Some(&(owner, stored)), _) => Some((owner, leases.is_none_or(|given| given == stored))),
+                (None, None) => facts.job_of(sub)?.map(|owner| (owner, true)),
+                (None, Some(given)) => match facts.job_of(sub)? {
+                    None => None,
+                    Some(owner) => Some((owner, given == facts.leases_of(sub)?)),
+                },
             };
             match before {
                 _ if submission.job != job => {

@@ -108,8 +108,12 @@ impl Facts for MemStore {
         self.rows.get(&job).map(|row| row.items)
     }
 
-    fn leased(&self, sub: Sub) -> Result<Option<(u32, Vec<Lease>)>, StoreError> {
-        Ok(self.submissions.get(&sub).map(|(submission, leases)| (submission.job, leases.clone())))
+    fn job_of(&self, sub: Sub) -> Result<Option<u32>, StoreError> {
+        Ok(self.submissions.get(&sub).map(|(submission, _)| submission.job))
+    }
+
+    fn leases_of(&self, sub: Sub) -> Result<Vec<Lease>, StoreError> {
+        Ok(self.submissions.get(&sub).map(|(_, leases)| leases.clone()).unwrap_or_default())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::request::{
     write_json_text,
 };
 
+use super::marks::Marks;
 use super::record::Cell;
 use super::template::{Template, TemplateError};
 
@@ -92,7 +93,7 @@ const IMAGE_MARK: usize = usize::MAX;
 impl Blueprint {
     /// Compiles the templates and cuts the canonical form. `config` and `provider_kwargs` must be valid JSON.
     pub fn compile(setup: &Setup) -> Result<Self, ItemError> {
-        let marks = Marks::avoiding(setup);
+        let marks = marks_avoiding(setup);
         let mut templates = Vec::new();
         let mut mark = |what: &str, source: &str| -> Result<Text<'static>, ItemError> {
             templates.push(Template::compile(what, source)?);
@@ -139,7 +140,7 @@ impl Blueprint {
         };
         let mut canonical = Vec::new();
         write_canonical(&request, &mut canonical);
-        let pieces = marks.cut(&canonical);
+        let pieces = cut(&marks, &canonical);
         Ok(Self::assemble(pieces, templates, user, setup.image.as_ref()))
     }
 
@@ -267,63 +268,37 @@ fn image_parts(cell: &str) -> Result<(&str, &'static str, &str), ImageError> {
     Ok((media_type, "url", cell))
 }
 
-/// Marks that stand for texts in a canonical form; chosen so that they occur in nothing the user wrote.
-struct Marks {
-    stem: String,
+/// Marks that occur in nothing the user wrote.
+fn marks_avoiding(setup: &Setup) -> Marks {
+    let mut texts: Vec<&str> = setup.turns.iter().map(|turn| turn.content.as_str()).collect();
+    texts.extend([setup.model.as_str(), setup.user.as_str()]);
+    texts.extend(
+        [&setup.system, &setup.config, &setup.provider_kwargs].into_iter().filter_map(|text| text.as_deref()),
+    );
+    Marks::avoiding(&texts)
 }
 
-impl Marks {
-    fn avoiding(setup: &Setup) -> Self {
-        let mut texts: Vec<&str> = setup.turns.iter().map(|turn| turn.content.as_str()).collect();
-        texts.extend([setup.model.as_str(), setup.user.as_str()]);
-        texts.extend(
-            [&setup.system, &setup.config, &setup.provider_kwargs]
-                .into_iter()
-                .filter_map(|text| text.as_deref()),
-        );
-        let mut salt = 0_u32;
-        loop {
-            let stem = format!("\u{E000}mark{salt}-");
-            if !texts.iter().any(|text| text.contains(&stem)) {
-                return Self { stem };
-            }
-            salt += 1;
-        }
+/// Cuts a canonical form at every mark; an image mark takes its whole object with it.
+fn cut(marks: &Marks, canonical: &[u8]) -> Vec<Piece> {
+    let image_object = format!(
+        "{{\"data\":\"{}\",\"media_type\":\"\",\"source_type\":\"url\",\"type\":\"image\"}}",
+        marks.write(IMAGE_MARK)
+    );
+    let mut pieces = Vec::new();
+    let mut rest = canonical;
+    while let Some(found) = marks.find(rest) {
+        let (from, to, piece) = if found.index == IMAGE_MARK {
+            let from = found.start - "{\"data\":".len();
+            (from, from + image_object.len(), Piece::Image)
+        } else {
+            (found.start, found.end, Piece::Text(found.index))
+        };
+        pieces.push(Piece::Bytes(rest[..from].into()));
+        pieces.push(piece);
+        rest = &rest[to..];
     }
-
-    fn write(&self, index: usize) -> String {
-        format!("{}{index}.", self.stem)
-    }
-
-    /// Cuts at every mark, its quotes included; an image mark takes its whole object with it.
-    fn cut(&self, canonical: &[u8]) -> Vec<Piece> {
-        let image_object = format!(
-            "{{\"data\":\"{}\",\"media_type\":\"\",\"source_type\":\"url\",\"type\":\"image\"}}",
-            self.write(IMAGE_MARK)
-        );
-        let stem = format!("\"{}", self.stem);
-        let mut pieces = Vec::new();
-        let mut rest = canonical;
-        while let Some(start) = memchr::memmem::find(rest, stem.as_bytes()) {
-            let number = &rest[start + stem.len()..];
-            let end = number.iter().position(|&byte| byte == b'.').unwrap_or(0);
-            let index = std::str::from_utf8(&number[..end])
-                .ok()
-                .and_then(|digits| digits.parse().ok())
-                .unwrap_or(IMAGE_MARK);
-            let (from, to, piece) = if index == IMAGE_MARK {
-                let from = start - "{\"data\":".len();
-                (from, from + image_object.len(), Piece::Image)
-            } else {
-                (start, start + stem.len() + end + ".\"".len(), Piece::Text(index))
-            };
-            pieces.push(Piece::Bytes(rest[..from].into()));
-            pieces.push(piece);
-            rest = &rest[to..];
-        }
-        pieces.push(Piece::Bytes(rest.into()));
-        pieces
-    }
+    pieces.push(Piece::Bytes(rest.into()));
+    pieces
 }
 
 #[cfg(test)]

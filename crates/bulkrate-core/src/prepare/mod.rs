@@ -5,11 +5,14 @@
 //! - The bytes that are hashed are the bytes that are kept: a sealed line is `{` header canonical-tail, see [`Sealed`].
 
 mod blueprint;
+mod marks;
 mod record;
 mod sealed;
+mod stencil;
 mod template;
 
 pub use blueprint::{Blueprint, ImageError, ItemError, Setup, Turn};
 pub use record::Cell;
 pub use sealed::{Sealed, key_of, seal};
+pub use stencil::Stencil;
 pub use template::{Template, TemplateError};

@@ -105,6 +105,7 @@ impl Fixture {
             columns,
             request_bytes: 0,
             results_bytes: 0,
+            stamp: None,
             stats: Default::default(),
         };
         fixture.commit(|tx| tx.checkpoint = Some(serde_json::to_string(&checkpoint).unwrap()));

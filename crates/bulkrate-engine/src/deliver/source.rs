@@ -1,8 +1,9 @@
 //! The source of a job, read again.
 
 use std::fs::File;
+use std::path::Path;
 
-use bulkrate_io::{Input, OnBadLine, Source, SourceError, SourceOptions, digest_file, hex};
+use bulkrate_io::{Input, OnBadLine, Source, SourceError, SourceOptions, Stamp, digest_file, hex};
 use bulkrate_store::JobRow;
 
 use super::format_of;
@@ -33,11 +34,7 @@ pub(crate) fn reopen(spec: &JobSpec, job: &JobRow, dir: &JobDir, rows: u64) -> R
         Input::File(path) => path.as_path(),
         Input::Stdin => spool.as_path(),
     };
-    let digest = digest_file(path).map_err(|error| match error {
-        SourceError::Missing { .. } => EngineError::SourceChanged { path: path_text(spec) },
-        error => error.into(),
-    })?;
-    if !job.source_digest.is_empty() && hex(&digest) != job.source_digest {
+    if !is_unchanged(path, spec, job)? {
         return Err(EngineError::SourceChanged { path: path_text(spec) });
     }
     match &options.input {
@@ -47,6 +44,19 @@ pub(crate) fn reopen(spec: &JobSpec, job: &JobRow, dir: &JobDir, rows: u64) -> R
             Ok(Source::from_reader(Box::new(file), &options)?)
         }
     }
+}
+
+/// By the file system's word where the job has its stamp, else by its digest.
+fn is_unchanged(path: &Path, spec: &JobSpec, job: &JobRow) -> Result<bool, EngineError> {
+    let stamp = super::checkpoint_of(job).ok().and_then(|checkpoint| checkpoint.stamp);
+    if stamp.is_some_and(|stamp| Stamp::of(path).is_ok_and(|now| now == stamp)) {
+        return Ok(true);
+    }
+    let digest = digest_file(path).map_err(|error| match error {
+        SourceError::Missing { .. } => EngineError::SourceChanged { path: path_text(spec) },
+        error => error.into(),
+    })?;
+    Ok(job.source_digest.is_empty() || hex(&digest) == job.source_digest)
 }
 
 /// The source as messages name it.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::short_id;
-use bulkrate_io::Source;
+use bulkrate_io::{Source, Stamp};
 use bulkrate_store::{JobRow, JobState, NewJob, Tx, View};
 use sha2::{Digest, Sha256};
 
@@ -32,6 +32,7 @@ impl Engine {
         Deployment::of_job(&self.settings, &spec, self.today())?;
         let spool = self.spool(&mut spec)?;
         let path = spec.source.path.clone().unwrap_or_else(|| spool.clone().unwrap_or_default());
+        let stamp = self.stamp(&path);
         let digest = bulkrate_io::hex(&bulkrate_io::digest_file(&path)?);
         let id = identity(&spec, if spool.is_some() { "standard input" } else { &digest });
         if let Some(row) = self.reader()?.job_by_id(&id)? {
@@ -64,7 +65,7 @@ impl Engine {
             std::fs::rename(spool, dir.spool()).map_err(io_error("could not move", spool))?;
         }
         let source_path = spec.source.path.clone().unwrap_or_else(|| dir.spool());
-        match self.pass(&spec, no, &dir, &source_path, observer, keep) {
+        match self.pass(&spec, no, &dir, &source_path, stamp, observer, keep) {
             Ok((checkpoint, deployments)) => {
                 let row = self
                     .reader()?
@@ -106,12 +107,19 @@ impl Engine {
         Ok(Some(path))
     }
 
+    /// `None` for what may change unseen: it is hashed again.
+    fn stamp(&self, path: &Path) -> Option<Stamp> {
+        Stamp::of(path).ok().filter(|stamp| stamp.is_settled(self.clock.unix_ms()))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; each is a different thing")]
     pub(super) fn pass(
         &self,
         spec: &JobSpec,
         no: u32,
         dir: &JobDir,
         path: &Path,
+        stamp: Option<Stamp>,
         observer: &dyn Observer,
         keep: bool,
     ) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
@@ -145,7 +153,9 @@ impl Engine {
             bytes_total: total,
         });
         let deployments = pass.deployments().to_vec();
-        let (checkpoint, reused) = pass.finish(&source, true, self.clock.row_ms())?;
+        let (mut checkpoint, reused) = pass.finish(&source, true, self.clock.row_ms())?;
+        // Only what was the same before it was hashed and after it was read.
+        checkpoint.stamp = stamp.filter(|stamp| self.stamp(path) == Some(*stamp));
         for note in &reused.notes {
             observer.event(&Event::Note { message: note });
         }

@@ -164,6 +164,7 @@ impl Engine {
             state: RefCell::new(state),
             changed: Notify::new(),
             expectations: RefCell::default(),
+            forms: RefCell::default(),
             next_segment: Cell::new(next_segment),
         })
     }

@@ -19,9 +19,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
-use crate::run::job::{Halt, Job, NotReady, Ready};
+use crate::run::job::{Halt, Job};
 use crate::run::land::Landing;
 use crate::run::ledger::{At, Moved};
+use crate::run::ready::{NotReady, Ready};
 
 const GATHER_US: u64 = 2_000;
 const GROUP_MAX: usize = 256;

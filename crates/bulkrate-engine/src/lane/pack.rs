@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 
 use crate::EngineError;
 use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
-use crate::run::job::{Job, NotReady, Ready, Retry};
+use crate::run::job::{Job, Retry};
 use crate::run::ledger::{At, Moved};
+use crate::run::ready::{NotReady, Ready};
 
 /// Items of other models that one file may pass over before it is closed.
 const ASIDE_MAX: usize = 100_000;

@@ -13,7 +13,7 @@ use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::prepare::{ItemError, key_of, seal};
 use bulkrate_core::price::{JobShape, RequestShape};
 use bulkrate_core::usage::Usage;
-use bulkrate_io::{Position, Row, RowData, Source};
+use bulkrate_io::{Position, Row, RowData, Source, Stamp};
 use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, StoreError, Tx, Urgency, Via, Writer};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub(crate) struct Checkpoint {
     pub columns: Vec<String>,
     pub request_bytes: u64,
     pub results_bytes: u64,
+    /// Of the source that was hashed and read: while it bears it, it need not be hashed again.
+    #[serde(default)]
+    pub stamp: Option<Stamp>,
     pub stats: Stats,
 }
 
@@ -506,6 +509,7 @@ impl<'e> Pass<'e> {
             columns: self.columns,
             request_bytes: self.requests.offset,
             results_bytes: self.results.offset,
+            stamp: None,
             stats: self.stats,
         };
         Ok((checkpoint, reused))

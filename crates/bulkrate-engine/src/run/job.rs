@@ -14,7 +14,6 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
-use bulkrate_core::request::Kind;
 use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
 use bulkrate_store::fold::ItemStates;
 use bulkrate_store::{LedgerEntry, Outcome, SqliteReader, StoreError, Tx, Urgency, View, Writer};
@@ -22,7 +21,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::clock::Clock;
 use super::ledger::Moved;
-use super::requests::{Draft, Requests};
+use super::ready::Forms;
+use super::requests::Requests;
 use super::results::Results;
 use super::stream::Stream;
 use crate::EngineError;
@@ -64,6 +64,8 @@ pub(crate) struct Job {
     /// Something changed that a waiting lane may want to see.
     pub changed: Notify,
     pub expectations: RefCell<HashMap<String, Arc<Expectation>>>,
+    /// Forms of requests whose bodies need no encoder.
+    pub forms: RefCell<Forms>,
     pub next_segment: Cell<u32>,
 }
 
@@ -157,35 +159,6 @@ pub(crate) struct Tally {
     pub estimated: u64,
 }
 
-/// An item that is about to be leased.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub ordinal: Ordinal,
-    pub attempt: u8,
-    pub bound: UsdNanos,
-    pub deployment: usize,
-    pub kind: Kind,
-    pub tags: u32,
-    pub max_tokens: u32,
-    /// Bytes of the canonical form.
-    pub bytes: u64,
-    pub expectation: Arc<Expectation>,
-}
-
-/// Why an item cannot be sent in a lane.
-#[derive(Debug)]
-pub(crate) enum NotReady {
-    /// The item ends here.
-    Unsupported(String),
-    Engine(EngineError),
-}
-
-impl From<EngineError> for NotReady {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
 impl Job {
     pub(crate) fn tell(&self, event: &Event<'_>) {
         self.observer.event(event);
@@ -196,112 +169,6 @@ impl Job {
         if code == "failure-threshold" {
             self.notify.alert(&self.id, code, message);
         }
-    }
-
-    /// Reads an item, writes its provider body to `body` and prices its bound.
-    pub(crate) fn ready(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
-        let mut requests = self.requests.borrow_mut();
-        let sealed = requests.get(&self.reader, ordinal)?;
-        let draft = sealed.draft()?;
-        let state = self.state.borrow();
-        let named = self.deployments.iter().position(|known| known.pinned == draft.model());
-        let named = named.ok_or_else(|| {
-            EngineError::Internal(format!("model `{}` of item {} is not set up", draft.model(), ordinal + 1))
-        })?;
-        let deployment = state.active[named];
-        let trouble = state.trouble.get(&ordinal);
-        let raised = trouble.and_then(|trouble| trouble.max_tokens);
-        let asked = draft.max_tokens();
-        let most = self.deployments[deployment]
-            .max_output()
-            .map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX));
-        let raised = raised
-            .or_else(|| trouble.filter(|trouble| trouble.cut).map(|_| asked.saturating_mul(4).min(most)));
-        let max_tokens = raised.unwrap_or(asked);
-        // One number per lease: the fold tells leases of one item apart by it, modulo 31.
-        let attempt = 1 + trouble.map_or(0, |trouble| trouble.ended % 248);
-        drop(state);
-        let found = &self.deployments[deployment];
-        encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
-        let bytes = sealed.canonical_len();
-        let (images, messages) = match &draft {
-            Draft::Unified(request) => (request.blobs(), request.messages.len() as u64 + 1),
-            Draft::Raw(line) => (
-                line.body.matches("\"image_url\"").count() as u64,
-                line.body.matches("\"role\"").count() as u64,
-            ),
-        };
-        let shape = crate::prepare::request_shape_of(bytes, messages, images, max_tokens);
-        let bound = found.bound(lane, &shape).ok_or_else(|| {
-            NotReady::Unsupported(format!(
-                "no price bound is known for `{}` in the {lane} lane",
-                found.pinned
-            ))
-        })?;
-        let expectation = self.expectation(&draft)?;
-        Ok(Ready {
-            ordinal,
-            attempt,
-            bound,
-            deployment,
-            kind: draft.kind(),
-            tags: sealed.tags,
-            max_tokens,
-            bytes,
-            expectation,
-        })
-    }
-
-    /// What the answer to a request must be; schemas are compiled once.
-    fn expectation(&self, draft: &Draft<'_>) -> Result<Arc<Expectation>, EngineError> {
-        // Every record of a table is asked the same.
-        if self.shape == Shape::Table
-            && let Some(known) = self.expectations.borrow().values().next()
-        {
-            return Ok(Arc::clone(known));
-        }
-        let Draft::Unified(request) = draft else { return self.known("", || Ok(Expectation::Text)) };
-        let config = &request.generation_config;
-        match request.kind {
-            Kind::Embedding => self.known(&format!("embedding {:?}", config.dimensions), || {
-                Ok(Expectation::Embedding { dimensions: config.dimensions })
-            }),
-            Kind::Moderation => self.known("moderation", || Ok(Expectation::Moderation)),
-            Kind::Chat => match config.output_schema {
-                Some(schema) => self.known(schema.get(), || {
-                    Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec {
-                        code: "schema-invalid",
-                        what: "the schema".to_owned(),
-                        why: error.0,
-                    })
-                }),
-                None if config.choices.is_empty() => self.known("", || Ok(Expectation::Text)),
-                None => {
-                    let name = config
-                        .choices
-                        .iter()
-                        .fold(String::from("choices"), |name, choice| name + "\u{1f}" + choice);
-                    self.known(&name, || {
-                        Ok(Expectation::Choices(
-                            config.choices.iter().map(|choice| choice.to_string()).collect(),
-                        ))
-                    })
-                }
-            },
-        }
-    }
-
-    fn known(
-        &self,
-        name: &str,
-        make: impl FnOnce() -> Result<Expectation, EngineError>,
-    ) -> Result<Arc<Expectation>, EngineError> {
-        if let Some(found) = self.expectations.borrow().get(name) {
-            return Ok(Arc::clone(found));
-        }
-        let made = Arc::new(make()?);
-        self.expectations.borrow_mut().insert(name.to_owned(), Arc::clone(&made));
-        Ok(made)
     }
 
     /// Commits and waits until it is durable.
@@ -354,7 +221,7 @@ impl Job {
     }
 
     /// Prompt tokens of an item: by what this job has learned, else a quarter of its bytes.
-    pub(crate) fn prompt_tokens(&self, ready: &Ready) -> u64 {
+    pub(crate) fn prompt_tokens(&self, ready: &super::ready::Ready) -> u64 {
         let state = self.state.borrow();
         let ratios = &state.ratios[ready.deployment];
         if ratios.items >= 20 && ratios.bytes > 0 {
@@ -402,26 +269,6 @@ impl Job {
     pub(crate) fn new_sub(&self) -> Sub {
         let random = (u128::from(self.random()) << 64) | u128::from(self.random());
         Sub::new(self.clock.unix_ms(), random)
-    }
-}
-
-/// Writes the provider's body of a request.
-fn encode(
-    found: &Deployment,
-    draft: &Draft<'_>,
-    lane: Lane,
-    max_tokens: Option<u32>,
-    body: &mut Vec<u8>,
-) -> Result<(), String> {
-    match draft {
-        Draft::Raw(line) => {
-            line.body(lane, body);
-            Ok(())
-        }
-        Draft::Unified(request) => {
-            let options = bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens };
-            found.account.api.wire().encode(request, options, body).map_err(|error| error.to_string())
-        }
     }
 }
 

@@ -15,8 +15,9 @@ use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
-use super::job::{Halt, Job, Ready, Retry};
+use super::job::{Halt, Job, Retry};
 use super::ledger::At;
+use super::ready::Ready;
 use crate::result_line::{Frame, write_bad, write_good};
 use crate::spec::SyncDoubt;
 

@@ -6,6 +6,7 @@ pub(crate) mod results;
 pub(crate) mod stream;
 pub(crate) mod ledger;
 pub(crate) mod job;
+pub(crate) mod ready;
 pub(crate) mod land;
 pub(crate) mod recover;
 pub(crate) mod drive;

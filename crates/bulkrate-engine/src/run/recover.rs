@@ -14,8 +14,9 @@ use bulkrate_core::retry::{Attempts, FailureMeter};
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
-use super::job::{Job, NotReady, Retry, State, Tally, Trouble};
+use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
+use super::ready::NotReady;
 use crate::EngineError;
 use crate::lane::pack::Planned;
 
@@ -180,7 +181,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
     for (lane, lease) in lost {
         let mut body = Vec::new();
         let ready = match job.ready(lease.ordinal, lane, &mut body) {
-            Ok(ready) => super::job::Ready { attempt: lease.attempt, bound: lease.bound, ..ready },
+            Ok(ready) => super::ready::Ready { attempt: lease.attempt, bound: lease.bound, ..ready },
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
         };
@@ -232,7 +233,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Resul
         match job.ready(lease.ordinal, Lane::Batch, &mut body) {
             Ok(ready) => {
                 let deployment = place.unwrap_or(ready.deployment);
-                items.push(super::job::Ready {
+                items.push(super::ready::Ready {
                     attempt: lease.attempt,
                     bound: lease.bound,
                     deployment,

@@ -123,7 +123,7 @@ impl Requests {
 impl<'a> Sealed<'a> {
     pub(crate) fn draft(&self) -> Result<Draft<'a>, EngineError> {
         let broken = |why: String| EngineError::Internal(format!("a stored request cannot be read: {why}"));
-        if self.line[self.header_len..].starts_with(RAW_TAIL) {
+        if self.tail().starts_with(RAW_TAIL) {
             return RawLine::unseal(self.line)
                 .map(Draft::Raw)
                 .ok_or_else(|| broken("not a passed-through line".to_owned()));
@@ -131,6 +131,11 @@ impl<'a> Sealed<'a> {
         serde_json::from_slice(self.line)
             .map(|request| Draft::Unified(Box::new(request)))
             .map_err(|error| broken(error.to_string()))
+    }
+
+    /// The canonical form without its opening brace.
+    pub(crate) fn tail(&self) -> &'a [u8] {
+        &self.line[self.header_len..]
     }
 
     /// Bytes of the canonical form.

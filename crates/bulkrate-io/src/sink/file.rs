@@ -8,8 +8,6 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::{SinkError, SinkMode, SinkOptions, SinkTarget};
 
 #[derive(Debug)]
@@ -18,13 +16,9 @@ pub(crate) struct OutputFile {
     pub path: PathBuf,
     out: Out,
     place: Place,
-    hasher: Option<Sha256>,
     /// Bytes in the file so far.
     pub bytes: u64,
 }
-
-/// Size and, where all bytes passed here, SHA-256 of a file in its place.
-pub(crate) type Committed = (u64, Option<[u8; 32]>);
 
 #[derive(Debug)]
 enum Out {
@@ -47,12 +41,10 @@ enum Place {
 impl OutputFile {
     pub(crate) fn open(options: &SinkOptions) -> Result<Self, SinkError> {
         let SinkTarget::File(path) = &options.target else {
-            let hasher = Some(Sha256::new());
             return Ok(Self {
                 path: "-".into(),
                 out: Out::Stdout(io::stdout()),
                 place: Place::Direct,
-                hasher,
                 bytes: 0,
             });
         };
@@ -83,7 +75,7 @@ impl OutputFile {
     }
 
     fn of(path: &Path, file: File, place: Place) -> Self {
-        Self { path: path.into(), out: Out::File(file), place, hasher: Some(Sha256::new()), bytes: 0 }
+        Self { path: path.into(), out: Out::File(file), place, bytes: 0 }
     }
 
     fn hidden(path: &Path, exists: bool, overwrite: bool) -> Result<Self, SinkError> {
@@ -123,9 +115,6 @@ impl OutputFile {
             file.seek(SeekFrom::End(0)).map_err(failed)?;
         }
         output.bytes = resume_at;
-        if resume_at > 0 {
-            output.hasher = None;
-        }
         Ok(output)
     }
 
@@ -140,8 +129,8 @@ impl OutputFile {
         }
     }
 
-    /// Puts the complete file in its place. Returns its bytes and, where all of them passed here, their SHA-256.
-    pub(crate) fn commit(&mut self) -> Result<Committed, SinkError> {
+    /// Puts the complete file in its place. Returns its size in bytes.
+    pub(crate) fn commit(&mut self) -> Result<u64, SinkError> {
         self.flush().map_err(|error| SinkError::io(&self.path, "write", error))?;
         self.sync()?;
         if let Place::Hidden { temp, target, overwrite } = &self.place {
@@ -153,7 +142,7 @@ impl OutputFile {
             sync_folder(target).map_err(failed)?;
         }
         self.place = Place::Direct;
-        Ok((self.bytes, self.hasher.take().map(|hasher| hasher.finalize().into())))
+        Ok(self.bytes)
     }
 }
 
@@ -173,9 +162,6 @@ impl Write for OutputFile {
             Out::Stdout(stdout) => stdout.write(bytes),
         }?;
         self.bytes += written as u64;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&bytes[..written]);
-        }
         Ok(written)
     }
 

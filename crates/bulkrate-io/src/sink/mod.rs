@@ -169,8 +169,6 @@ pub struct SinkReport {
     pub rows: u64,
     /// Size of the file.
     pub bytes: u64,
-    /// SHA-256 of the file; unknown for a stream that went on in an existing one.
-    pub sha256: Option<[u8; 32]>,
 }
 
 /// An open output.
@@ -254,11 +252,11 @@ impl Sink {
     /// # Errors
     /// Disk full and other write errors; a file that appeared there meanwhile. Nothing is replaced then.
     pub fn finish(self) -> Result<SinkReport, SinkError> {
-        let (bytes, sha256) = match self.writer {
+        let bytes = match self.writer {
             Writer::Text(sink) => sink.finish()?,
             Writer::Parquet(sink) => sink.finish()?,
         };
-        Ok(SinkReport { rows: self.rows, bytes, sha256 })
+        Ok(SinkReport { rows: self.rows, bytes })
     }
 }
 

@@ -15,7 +15,7 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 
-use super::file::{Committed, OutputFile};
+use super::file::OutputFile;
 use super::text::scalar;
 use super::{Column, ColumnType, SinkError, Value, misfit};
 use crate::json::is_json;
@@ -98,7 +98,7 @@ impl ParquetSink {
         self.writer.inner().bytes
     }
 
-    pub(crate) fn finish(mut self) -> Result<Committed, SinkError> {
+    pub(crate) fn finish(mut self) -> Result<u64, SinkError> {
         self.drain()?;
         self.writer.finish().map_err(|error| failed(&self.path, error))?;
         self.writer.inner_mut().commit()

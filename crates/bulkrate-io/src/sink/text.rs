@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use memchr::{memchr, memchr2, memchr3};
 
-use super::file::{Committed, OutputFile};
+use super::file::OutputFile;
 use super::{Column, ColumnType, SinkError, Value, misfit};
 use crate::format::{Compression, Format};
 use crate::json::is_json;
@@ -168,7 +168,7 @@ impl TextSink {
         Ok(bytes)
     }
 
-    pub(crate) fn finish(mut self) -> Result<Committed, SinkError> {
+    pub(crate) fn finish(mut self) -> Result<u64, SinkError> {
         self.drain()?;
         let path = self.encoder.file().path.clone();
         let mut file = self.encoder.finish().map_err(|error| SinkError::io(&path, "write", error))?;

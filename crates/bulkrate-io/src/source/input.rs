@@ -3,10 +3,7 @@ use std::fs::File;
 use std::io::{self, Chain, Cursor, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-
-use sha2::{Digest, Sha256};
 
 use super::SourceError;
 use crate::format::Compression;
@@ -39,14 +36,12 @@ struct RawState {
     bytes: AtomicU64,
     failed: AtomicBool,
     ended: AtomicBool,
-    hasher: Mutex<Option<Sha256>>,
 }
 
-/// Counts (and hashes) what passes, and remembers whether a fault came from below or from the decoder.
+/// Counts what passes, and remembers whether a fault came from below or from the decoder.
 struct RawReader {
     inner: Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>,
     state: Arc<RawState>,
-    hash: bool,
 }
 
 impl Read for RawReader {
@@ -56,12 +51,6 @@ impl Read for RawReader {
             Ok(0) if !buffer.is_empty() => self.state.ended.store(true, Relaxed),
             Ok(read) => {
                 self.state.bytes.fetch_add(*read as u64, Relaxed);
-                if self.hash
-                    && let Ok(mut slot) = self.state.hasher.lock()
-                    && let Some(hasher) = slot.as_mut()
-                {
-                    hasher.update(&buffer[..*read]);
-                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => self.state.failed.store(true, Relaxed),
@@ -79,19 +68,13 @@ pub(crate) struct ByteSource {
     pub head: Vec<u8>,
     pub compression: Compression,
     pub limits: UnpackLimits,
-    pub digest: bool,
 }
 
 impl ByteInput {
     pub(crate) fn new(from: ByteSource) -> Result<Self, SourceError> {
         let raw = Arc::new(RawState::default());
-        if from.digest
-            && let Ok(mut slot) = raw.hasher.lock()
-        {
-            *slot = Some(Sha256::new());
-        }
         let inner = Cursor::new(from.head).chain(from.reader);
-        let reader = RawReader { inner, state: Arc::clone(&raw), hash: from.digest };
+        let reader = RawReader { inner, state: Arc::clone(&raw) };
         let packed = |error| SourceError::reading(&from.path, error);
         let reader: Box<dyn Read + Send> = match from.compression {
             Compression::None => Box::new(reader),
@@ -156,13 +139,6 @@ impl ByteInput {
     /// Packed bytes in all, where the file says so.
     pub(crate) fn raw_total(&self) -> Option<u64> {
         self.total
-    }
-
-    /// SHA-256 of the packed bytes, once every one of them went by.
-    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
-        let ended = self.raw.ended.load(Relaxed);
-        let hasher = self.raw.hasher.lock().ok()?.clone()?;
-        ended.then(|| hasher.finalize().into())
     }
 }
 

@@ -95,8 +95,7 @@ impl Source {
         }
         let compression = options.compression.unwrap_or_else(|| Compression::from_magic(&head));
         let limits = UnpackLimits { ratio_max: options.ratio_max, bytes_max: options.unpacked_bytes_max };
-        let digest = options.digest;
-        let input = ByteSource { path: path.into(), reader, total, head, compression, limits, digest };
+        let input = ByteSource { path: path.into(), reader, total, head, compression, limits };
         let mut window = Window::new(ByteInput::new(input)?);
         window.fill()?;
         // Blank lines may come first, and a slow pipe may have given little yet.
@@ -257,16 +256,6 @@ impl Source {
         match &self.reader {
             Reader::Parquet(reader) => Some(reader.rows_total),
             _ => None,
-        }
-    }
-
-    /// SHA-256 of the raw bytes, equal to [`crate::digest_file`]. `None` before the end was reached, without
-    /// `SourceOptions::digest`, after a seek, and for Parquet, whose bytes are not read in order.
-    pub fn digest(&self) -> Option<[u8; 32]> {
-        match &self.reader {
-            Reader::Csv(reader) => reader.window.input.digest(),
-            Reader::Jsonl(reader) => reader.window.input.digest(),
-            Reader::Parquet(_) => None,
         }
     }
 }

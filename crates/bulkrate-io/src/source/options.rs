@@ -69,8 +69,6 @@ pub struct SourceOptions {
     pub ratio_max: Option<u64>,
     /// Most bytes that a compressed file may unpack to.
     pub unpacked_bytes_max: Option<u64>,
-    /// Computes the digest of the file while reading it; see [`super::Source::digest`].
-    pub digest: bool,
 }
 
 impl SourceOptions {
@@ -87,7 +85,6 @@ impl SourceOptions {
             record_bytes_max: 32 << 20,
             ratio_max: Some(100),
             unpacked_bytes_max: None,
-            digest: false,
         }
     }
 }

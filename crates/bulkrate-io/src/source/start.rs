@@ -31,7 +31,6 @@ pub(super) fn resume(window: &mut Window, path: Option<&Path>, start: Position) 
         head: Vec::new(),
         compression: Compression::None,
         limits,
-        digest: false,
     };
     window.jump(ByteInput::new(input)?, offset);
     Ok(())

@@ -211,7 +211,7 @@ fn a_stream_shows_rows_as_they_land_and_goes_on() {
         let mut sink = Sink::open(&stream(Some(bytes)), &text_column()).unwrap();
         sink.write(&[Value::Text("2")]).unwrap();
         let report = sink.finish().unwrap();
-        assert_eq!((report.rows, report.bytes, report.sha256), (1, (head.len() + tail.len()) as u64, None));
+        assert_eq!((report.rows, report.bytes), (1, (head.len() + tail.len()) as u64));
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{head}{tail}"));
     }
     for name in ["t.parquet", "t.csv.gz", "t.jsonl.zst"] {

@@ -27,9 +27,12 @@ impl Facts for SqliteStore {
         self.items.get(&job).copied()
     }
 
-    fn leased(&self, sub: Sub) -> Result<Option<(u32, Vec<Lease>)>, StoreError> {
-        let Some(job) = self.reader.job_of(sub)? else { return Ok(None) };
-        Ok(Some((job, self.reader.leases_of(sub)?.unwrap_or_default())))
+    fn job_of(&self, sub: Sub) -> Result<Option<u32>, StoreError> {
+        self.reader.job_of(sub)
+    }
+
+    fn leases_of(&self, sub: Sub) -> Result<Vec<Lease>, StoreError> {
+        Ok(self.reader.leases_of(sub)?.unwrap_or_default())
     }
 }
 

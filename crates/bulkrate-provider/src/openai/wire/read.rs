@@ -120,6 +120,25 @@ struct LineResponse<'a> {
     body: Option<&'a RawValue>,
 }
 
+/// The line of an item that was answered, as nearly all are: read in one go, its answer included.
+#[derive(Deserialize)]
+struct AnsweredLine<'a> {
+    #[serde(borrow)]
+    custom_id: Text<'a>,
+    #[serde(borrow)]
+    response: AnsweredResponse<'a>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct AnsweredResponse<'a> {
+    #[serde(default)]
+    status_code: super::loose::Count,
+    #[serde(borrow)]
+    body: Success<'a>,
+}
+
 #[derive(Deserialize)]
 struct LineError<'a> {
     #[serde(borrow, default)]
@@ -145,6 +164,9 @@ impl Reader {
 
     pub(super) fn line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        if let Some(answered) = self.answered_line(kind, line) {
+            return Ok(answered);
+        }
         let parsed: Line<'a> =
             serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
         if parsed.custom_id.is_empty() {
@@ -156,6 +178,17 @@ impl Reader {
             (None, Some(response)) => self.line_response(kind, &response),
         };
         Ok(BatchLine { custom_id: parsed.custom_id.0, reading })
+    }
+
+    /// `None`: not such a line, or its answer is not as expected; then it is looked at piece by piece.
+    fn answered_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Option<BatchLine<'a>> {
+        let parsed: AnsweredLine<'a> = serde_json::from_slice(line).ok()?;
+        let status = parsed.response.status_code.or(None)?;
+        let answered = parsed.error.is_none() && (200..300).contains(&status) && !parsed.custom_id.is_empty();
+        answered.then(|| BatchLine {
+            custom_id: parsed.custom_id.0,
+            reading: self.answer(kind, parsed.response.body, None),
+        })
     }
 
     fn line_response<'a>(&self, kind: Kind, response: &LineResponse<'a>) -> Reading<'a> {
@@ -170,12 +203,13 @@ impl Reader {
     }
 
     fn success<'a>(&self, kind: Kind, body: &'a [u8], charged: Option<UsdNanos>) -> Reading<'a> {
-        let parsed: Success<'a> = match serde_json::from_slice(body) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                return Reading::Failure(unreadable(&format!("the answer cannot be read: {error}")));
-            }
-        };
+        match serde_json::from_slice(body) {
+            Ok(parsed) => self.answer(kind, parsed, charged),
+            Err(error) => Reading::Failure(unreadable(&format!("the answer cannot be read: {error}"))),
+        }
+    }
+
+    fn answer<'a>(&self, kind: Kind, parsed: Success<'a>, charged: Option<UsdNanos>) -> Reading<'a> {
         let content = match kind {
             Kind::Chat if self.chat_endpoint == ChatEndpoint::Responses => responses(&parsed),
             Kind::Chat => chat(&parsed),

@@ -1,0 +1,307 @@
+//! An item that is about to be leased: its provider body, its price at most, and what its answer must be.
+//!
+//! Most requests of a job differ only in their texts. The encoder runs once for each such form; after it the texts are copied
+//! ([`Stencil`]).
+
+use std::sync::Arc;
+
+use bulkrate_core::collect::Expectation;
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::prepare::Stencil;
+use bulkrate_core::request::{Kind, Request};
+
+use super::job::Job;
+use super::requests::{Draft, Sealed};
+use crate::EngineError;
+use crate::deployment::Deployment;
+use crate::prepare::{Shape, request_shape_of};
+
+/// An item that is about to be leased.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub ordinal: Ordinal,
+    pub attempt: u8,
+    pub bound: UsdNanos,
+    pub deployment: usize,
+    pub kind: Kind,
+    pub tags: u32,
+    pub max_tokens: u32,
+    /// Bytes of the canonical form.
+    pub bytes: u64,
+    pub expectation: Arc<Expectation>,
+}
+
+/// Why an item cannot be sent in a lane.
+#[derive(Debug)]
+pub(crate) enum NotReady {
+    /// The item ends here.
+    Unsupported(String),
+    Engine(EngineError),
+}
+
+impl From<EngineError> for NotReady {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Forms kept at once; jobs have one for each lane and model.
+const FORMS_MAX: usize = 8;
+/// So many requests that match no form, and no more are looked at: theirs are all different.
+const MISSES_MAX: u32 = 64;
+
+/// The forms met in this run.
+#[derive(Debug, Default)]
+pub(crate) struct Forms {
+    known: Vec<Form>,
+    misses: u32,
+}
+
+/// Requests that differ only in their texts.
+#[derive(Debug, Clone)]
+struct Form {
+    stencil: Arc<Stencil>,
+    lane: Lane,
+    /// What all of them have in common.
+    common: Common,
+}
+
+/// What a request is asked with, whatever its texts.
+#[derive(Debug, Clone)]
+struct Common {
+    /// The deployment that the request names, and the one that stands in for it.
+    named: usize,
+    deployment: usize,
+    kind: Kind,
+    max_tokens: u32,
+    messages: u64,
+    images: u64,
+    expectation: Arc<Expectation>,
+}
+
+impl Forms {
+    /// Appends the body of a request of a known form.
+    fn fill(&self, sealed: &Sealed<'_>, lane: Lane, active: &[usize], body: &mut Vec<u8>) -> Option<&Common> {
+        let fits = |form: &&Form| {
+            form.lane == lane
+                && active[form.common.named] == form.common.deployment
+                && form.stencil.fill(sealed.tail(), body)
+        };
+        self.known.iter().find(fits).map(|form| &form.common)
+    }
+
+    fn learn(&mut self, lane: Lane, common: &Common, cut: impl FnOnce() -> Option<Stencil>) {
+        if self.misses >= MISSES_MAX || self.known.len() >= FORMS_MAX {
+            return;
+        }
+        self.misses += 1;
+        if let Some(stencil) = cut() {
+            self.known.push(Form { stencil: Arc::new(stencil), lane, common: common.clone() });
+        }
+    }
+}
+
+impl Job {
+    /// Reads an item, writes its provider body to `body` and prices its bound.
+    pub(crate) fn ready(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
+        let mut requests = self.requests.borrow_mut();
+        let sealed = requests.get(&self.reader, ordinal)?;
+        let (attempt, raise) = self.attempt_of(ordinal);
+        if raise == Raise::No {
+            let forms = self.forms.borrow();
+            if let Some(common) = forms.fill(&sealed, lane, &self.state.borrow().active, body) {
+                return self.priced(ordinal, attempt, lane, &sealed, common);
+            }
+        }
+        let common = self.encoded(&sealed, lane, raise, body)?;
+        self.priced(ordinal, attempt, lane, &sealed, &common)
+    }
+
+    /// The attempt that is next, and whether it may answer at greater length.
+    fn attempt_of(&self, ordinal: Ordinal) -> (u8, Raise) {
+        let state = self.state.borrow();
+        let Some(trouble) = state.trouble.get(&ordinal) else { return (1, Raise::No) };
+        // One number per lease: the fold tells leases of one item apart by it, modulo 31.
+        let attempt = 1 + trouble.ended % 248;
+        let raise = match trouble.max_tokens {
+            Some(most) => Raise::To(most),
+            None if trouble.cut => Raise::FourFold,
+            None => Raise::No,
+        };
+        (attempt, raise)
+    }
+
+    /// Writes a body with the encoder.
+    fn encoded(
+        &self,
+        sealed: &Sealed<'_>,
+        lane: Lane,
+        raise: Raise,
+        body: &mut Vec<u8>,
+    ) -> Result<Common, NotReady> {
+        let draft = sealed.draft()?;
+        let named = self.deployments.iter().position(|known| known.pinned == draft.model());
+        let named = named.ok_or_else(|| {
+            EngineError::Internal(format!("a request names model `{}`, which is not set up", draft.model()))
+        })?;
+        let deployment = self.state.borrow().active[named];
+        let found = &self.deployments[deployment];
+        let asked = draft.max_tokens();
+        let raised = match raise {
+            Raise::No => None,
+            Raise::To(most) => Some(most),
+            Raise::FourFold => {
+                let most =
+                    found.max_output().map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX));
+                Some(asked.saturating_mul(4).min(most))
+            }
+        };
+        encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
+        let (images, messages) = match &draft {
+            Draft::Unified(request) => (request.blobs(), request.messages.len() as u64 + 1),
+            Draft::Raw(line) => (
+                line.body.matches("\"image_url\"").count() as u64,
+                line.body.matches("\"role\"").count() as u64,
+            ),
+        };
+        let common = Common {
+            named,
+            deployment,
+            kind: draft.kind(),
+            max_tokens: raised.unwrap_or(asked),
+            messages,
+            images,
+            expectation: self.expectation(&draft)?,
+        };
+        if let (Draft::Unified(request), None) = (&draft, raised) {
+            let encoder = |request: &Request<'_>, out: &mut Vec<u8>| {
+                encode_unified(found, request, lane, None, out).is_ok()
+            };
+            self.forms.borrow_mut().learn(lane, &common, || Stencil::cut(request, encoder));
+        }
+        Ok(common)
+    }
+
+    fn priced(
+        &self,
+        ordinal: Ordinal,
+        attempt: u8,
+        lane: Lane,
+        sealed: &Sealed<'_>,
+        common: &Common,
+    ) -> Result<Ready, NotReady> {
+        let Common { deployment, kind, max_tokens, messages, images, .. } = *common;
+        let found = &self.deployments[deployment];
+        let bytes = sealed.canonical_len();
+        let shape = request_shape_of(bytes, messages, images, max_tokens);
+        let bound = found.bound(lane, &shape).ok_or_else(|| {
+            NotReady::Unsupported(format!(
+                "no price bound is known for `{}` in the {lane} lane",
+                found.pinned
+            ))
+        })?;
+        let expectation = Arc::clone(&common.expectation);
+        Ok(Ready {
+            ordinal,
+            attempt,
+            bound,
+            deployment,
+            kind,
+            tags: sealed.tags,
+            max_tokens,
+            bytes,
+            expectation,
+        })
+    }
+
+    /// What the answer to a request must be; schemas are compiled once.
+    fn expectation(&self, draft: &Draft<'_>) -> Result<Arc<Expectation>, EngineError> {
+        // Every record of a table is asked the same.
+        if self.shape == Shape::Table
+            && let Some(known) = self.expectations.borrow().values().next()
+        {
+            return Ok(Arc::clone(known));
+        }
+        let Draft::Unified(request) = draft else { return self.known("", || Ok(Expectation::Text)) };
+        let config = &request.generation_config;
+        match request.kind {
+            Kind::Embedding => self.known(&format!("embedding {:?}", config.dimensions), || {
+                Ok(Expectation::Embedding { dimensions: config.dimensions })
+            }),
+            Kind::Moderation => self.known("moderation", || Ok(Expectation::Moderation)),
+            Kind::Chat => match config.output_schema {
+                Some(schema) => self.known(schema.get(), || {
+                    Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec {
+                        code: "schema-invalid",
+                        what: "the schema".to_owned(),
+                        why: error.0,
+                    })
+                }),
+                None if config.choices.is_empty() => self.known("", || Ok(Expectation::Text)),
+                None => {
+                    let name = config
+                        .choices
+                        .iter()
+                        .fold(String::from("choices"), |name, choice| name + "\u{1f}" + choice);
+                    self.known(&name, || {
+                        Ok(Expectation::Choices(
+                            config.choices.iter().map(|choice| choice.to_string()).collect(),
+                        ))
+                    })
+                }
+            },
+        }
+    }
+
+    fn known(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Expectation, EngineError>,
+    ) -> Result<Arc<Expectation>, EngineError> {
+        if let Some(found) = self.expectations.borrow().get(name) {
+            return Ok(Arc::clone(found));
+        }
+        let made = Arc::new(make()?);
+        self.expectations.borrow_mut().insert(name.to_owned(), Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// Whether an attempt asks for a longer answer than its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Raise {
+    No,
+    To(u32),
+    /// An answer was cut in an earlier run, which did not say at what.
+    FourFold,
+}
+
+/// Writes the provider's body of a request.
+fn encode(
+    found: &Deployment,
+    draft: &Draft<'_>,
+    lane: Lane,
+    max_tokens: Option<u32>,
+    body: &mut Vec<u8>,
+) -> Result<(), String> {
+    match draft {
+        Draft::Raw(line) => {
+            line.body(lane, body);
+            Ok(())
+        }
+        Draft::Unified(request) => encode_unified(found, request, lane, max_tokens, body),
+    }
+}
+
+fn encode_unified(
+    found: &Deployment,
+    request: &Request<'_>,
+    lane: Lane,
+    max_tokens: Option<u32>,
+    body: &mut Vec<u8>,
+) -> Result<(), String> {
+    let options = bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens };
+    found.account.api.wire().encode(request, options, body).map_err(|error| error.to_string())
+}
