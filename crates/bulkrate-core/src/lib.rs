@@ -13,6 +13,7 @@ pub mod ids;
 pub mod lane;
 pub mod failure;
 pub mod request;
+pub mod tokens;
 pub mod answer;
 // The way of an item.
 pub mod prepare;

@@ -17,6 +17,7 @@ pub mod paths;
 mod deployment;
 mod prepare;
 mod cache;
+mod exact;
 mod planning;
 mod run;
 mod lane;

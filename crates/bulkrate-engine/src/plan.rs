@@ -41,6 +41,20 @@ pub struct ModelPlan {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub max_output_tokens: u32,
+    /// How `input_tokens` were counted; absent where they are estimated because nobody asked for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_count: Option<InputCount>,
+}
+
+/// What a plan with exact counts says of one model's input tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InputCount {
+    /// Every request was counted as its provider will count it.
+    pub exact: bool,
+    /// The tables; `None` if none are known and the number is an estimate.
+    pub encoding: Option<&'static str>,
+    /// Why it is not exact.
+    pub why: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,11 +4,12 @@ use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::{LaneChoice, LanePrices, Priority, choose_lane};
-use bulkrate_core::price::{Quote, Ratios};
+use bulkrate_core::price::{JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
 
 use crate::EngineError;
 use crate::deployment::Deployment;
+use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, Plan};
 use crate::prepare::{Checkpoint, ModelStats};
 use crate::spec::{JobSpec, RunSpec};
@@ -34,6 +35,8 @@ pub(crate) struct Facts<'a> {
     pub now_us: u64,
     pub created_ms: u64,
     pub warnings: Vec<String>,
+    /// Exact input tokens by model, where they were asked for.
+    pub counts: Option<&'a [ModelCount]>,
 }
 
 /// Makes the plan and chooses the lane.
@@ -42,39 +45,22 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let stats = &checkpoint.stats;
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
     let requests = facts.open.unwrap_or(leaders.saturating_sub(facts.cached));
-    let share = |amount: UsdNanos| scaled(amount, requests, leaders);
-    let mut lanes = Vec::new();
-    let mut sync = UsdNanos::ZERO;
-    for lane in Lane::ALL {
-        let quote = quote(facts, lane)?;
-        if lane == Lane::Sync {
-            sync = quote.expected;
-        }
-        let unavailable = facts
-            .deployments
-            .iter()
-            .filter(|found| stats.models.iter().any(|model| model.model == found.pinned))
-            .find_map(|found| found.unavailable(lane));
-        lanes.push(LanePlan {
-            lane,
-            unavailable,
-            expected: share(quote.expected),
-            p95: share(quote.p95),
-            worst: share(quote.worst),
-            seconds: Some(seconds(&spec.run, lane, requests)),
-            batches: (lane == Lane::Batch)
-                .then(|| requests.div_ceil(u64::from(spec.run.batch_items_max).max(1))),
-        });
-    }
-    let (lane, why) = choose(facts, &lanes, requests)?;
+    let estimated = lanes(facts, None, requests, leaders)?;
+    // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
+    let (lane, why) = choose(facts, &estimated, requests)?;
     let priced = facts.deployments.iter().all(|found| found.priced);
-    let chosen = lanes.iter().find(|plan| plan.lane == lane);
+    let chosen = estimated.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, facts)));
+    let sync = quote(facts, facts.counts, Lane::Sync)?.expected;
+    let lanes = match facts.counts {
+        None => estimated,
+        counts => lanes(facts, counts, requests, leaders)?,
+    };
     Ok(Plan {
         job: facts.job.to_owned(),
         name: spec.name.clone(),
-        models: stats.models.iter().map(model_plan).collect(),
+        models: stats.models.iter().map(|stats| model_plan(stats, facts.counts)).collect(),
         records: stats.records,
         requests,
         duplicates: stats.duplicates,
@@ -94,19 +80,52 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     })
 }
 
-fn model_plan(stats: &ModelStats) -> ModelPlan {
+/// Every lane with its price and time.
+fn lanes(
+    facts: &Facts<'_>,
+    counts: Option<&[ModelCount]>,
+    requests: u64,
+    leaders: u64,
+) -> Result<Vec<LanePlan>, EngineError> {
+    let run = &facts.spec.run;
+    let models = &facts.checkpoint.stats.models;
+    let share = |amount: UsdNanos| scaled(amount, requests, leaders);
+    let mut lanes = Vec::new();
+    for lane in Lane::ALL {
+        let quote = quote(facts, counts, lane)?;
+        let unavailable = facts
+            .deployments
+            .iter()
+            .filter(|found| models.iter().any(|model| model.model == found.pinned))
+            .find_map(|found| found.unavailable(lane));
+        lanes.push(LanePlan {
+            lane,
+            unavailable,
+            expected: share(quote.expected),
+            p95: share(quote.p95),
+            worst: share(quote.worst),
+            seconds: Some(seconds(run, lane, requests)),
+            batches: (lane == Lane::Batch).then(|| requests.div_ceil(u64::from(run.batch_items_max).max(1))),
+        });
+    }
+    Ok(lanes)
+}
+
+fn model_plan(stats: &ModelStats, counts: Option<&[ModelCount]>) -> ModelPlan {
     let output = stats.choice_bytes.map_or(u64::from(stats.output_max).min(256), |bytes| bytes / 4 + 4);
+    let count = counts.and_then(|counts| counts.iter().find(|count| count.model == stats.model));
     ModelPlan {
         model: stats.model.clone(),
         requests: stats.items,
-        input_tokens: stats.bytes / 4,
+        input_tokens: count.and_then(ModelCount::tokens).unwrap_or(stats.bytes / 4),
         output_tokens: output * stats.items,
         max_output_tokens: stats.output_max,
+        input_count: count.map(ModelCount::told),
     }
 }
 
 /// The quote of all leaders in one lane; zero where no price is known.
-fn quote(facts: &Facts<'_>, lane: Lane) -> Result<Quote, EngineError> {
+fn quote(facts: &Facts<'_>, counts: Option<&[ModelCount]>, lane: Lane) -> Result<Quote, EngineError> {
     let mut total =
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
@@ -115,8 +134,10 @@ fn quote(facts: &Facts<'_>, lane: Lane) -> Result<Quote, EngineError> {
             continue;
         };
         let Some(rates) = found.row.rates(lane) else { continue };
-        let quote = bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &stats.shape(reasoning))
-            .ok_or_else(|| {
+        let count = counts.and_then(|counts| counts.iter().find(|count| count.model == stats.model));
+        let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
+        let quote =
+            bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &shape).ok_or_else(|| {
                 EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
             })?;
         total.expected = total.expected.saturating_add(quote.expected);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulkrate_core::price::Catalogue;
+use bulkrate_core::tokens::CountTokens;
 use bulkrate_provider::Provider;
 
 /// Everything that is the machine's or the account's, not the job's.
@@ -13,6 +14,8 @@ pub struct Settings {
     pub catalogue: Arc<Catalogue>,
     /// Opened providers, by the name before the slash in `provider/model`.
     pub accounts: Vec<Account>,
+    /// Counts tokens where bytes cannot decide. Loads nothing before it is asked.
+    pub tables: Arc<dyn CountTokens>,
     /// Seeds jitter and ids; from the system in the binary, fixed in tests.
     pub seed: u64,
 }

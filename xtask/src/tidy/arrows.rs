@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// What each crate may name in `[dependencies]`; tests may add what `DEV` says. The order is the arrow of architecture.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("bulkrate-core", &[]),
     ("bulkrate-provider", &["bulkrate-core"]),
     ("bulkrate-store", &["bulkrate-core"]),
     ("bulkrate-io", &["bulkrate-core"]),
+    ("bulkrate-tokens", &["bulkrate-core"]),
     ("bulkrate-engine", &["bulkrate-core", "bulkrate-provider", "bulkrate-store", "bulkrate-io"]),
     (
         "bulkrate-server",
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "bulkrate-engine",
             "bulkrate-server",
             "bulkrate-sim",
+            "bulkrate-tokens",
         ],
     ),
     ("bulkrate-python", &["bulkrate"]),
@@ -49,7 +51,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
 /// not even in its own tests.
 const DEV: [(&str, &[&str]); 5] = [
     ("bulkrate-provider", &["bulkrate-sim"]),
-    ("bulkrate-engine", &["bulkrate-sim"]),
+    ("bulkrate-engine", &["bulkrate-sim", "bulkrate-tokens"]),
     ("bulkrate-server", &["bulkrate-sim", "bulkrate-world"]),
     ("bulkrate", &["bulkrate-world"]),
     ("xtask", &["bulkrate-core"]),
@@ -172,6 +174,7 @@ mod tests {
             ("bulkrate-engine", "bulkrate-sim", false, false),
             ("bulkrate-engine", "bulkrate-sim", true, true),
             ("bulkrate-sim", "bulkrate-provider", true, false), // not even in tests
+            ("bulkrate-engine", "bulkrate-tokens", false, false), // the tables come in as an argument
             ("bulkrate", "bulkrate-sim", false, true),
             ("bulkrate-new", "bulkrate-core", false, false),
         ] {

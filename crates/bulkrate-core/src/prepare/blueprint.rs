@@ -52,8 +52,8 @@ pub enum ItemError {
     Image { column: String, source: ImageError },
     #[error("not a unified request: {0}")]
     BadRequest(String),
-    #[error("about {tokens} input tokens do not fit `{model}`, which takes {tokens_max}")]
-    OverContextWindow { model: String, tokens: u64, tokens_max: u64 },
+    #[error("{}{tokens} input tokens do not fit `{model}`, which takes {tokens_max}", if *.exact { "" } else { "about " })]
+    OverContextWindow { model: String, tokens: u64, tokens_max: u64, exact: bool },
     #[error("`{field}` cannot be sent to `{model}`: {why}")]
     Unsupported { field: String, model: String, why: String },
 }

@@ -114,6 +114,8 @@ pub struct JobShape {
     pub choice_bytes: Option<u64>,
     pub reasoning: bool,
     pub writes: Writes,
+    /// Input tokens that were counted, where they were: the sum, and the largest. They replace what bytes would say.
+    pub counted: Option<(Tokens, Tokens)>,
 }
 
 impl JobShape {
@@ -141,13 +143,19 @@ pub fn quote(rates: &Rates, ratios: &Ratios, job: &JobShape) -> Option<Quote> {
     let (output, output_p95) = ratios.output(job);
     let items = float(job.items);
     let worst = worst(rates, job)?;
+    let (input, input_p95, largest) = match job.counted {
+        Some((sum, largest)) => (float(sum.0), float(sum.0), float(largest.0)),
+        None => {
+            let bytes = float(job.bytes);
+            (bytes * per_byte, bytes * per_byte_p95, float(job.bytes_largest) * per_byte_p95)
+        }
+    };
     // Never more tokens than the bounds allow.
-    let input = (float(job.bytes) * per_byte).min(float(job.input_max.0));
-    let input_p95 = (float(job.bytes) * per_byte_p95).min(float(job.input_max.0));
+    let input = input.min(float(job.input_max.0));
+    let input_p95 = input_p95.min(float(job.input_max.0));
     // The tier by the mean item; for the P95 by the largest one.
     let set = rates.for_prompt(tokens(input / items.max(1.0)));
     let expected = money(job.items, input, set.input.per_token.0, output * items, set.output.per_token.0)?;
-    let largest = float(job.bytes_largest) * per_byte_p95;
     let (input_rate, output_rate) = p95_rates(rates, largest, job.writes);
     let p95 = money(job.items, input_p95, input_rate, output_p95 * items, output_rate)?;
     let p95 = p95.max(expected).min(worst);
@@ -315,6 +323,21 @@ mod tests {
         }
         assert!(covered >= 475, "covered {covered} of 500");
         assert!(near >= 475, "near {near} of 500");
+    }
+
+    #[test]
+    fn counted_tokens_replace_the_ratio() {
+        let counted = JobShape {
+            counted: Some((Tokens(90_000), Tokens(120))),
+            choice_bytes: Some(8),
+            ..job(1_000, 400, 24)
+        };
+        let quote = quote(&luna(), &Ratios::default(), &counted).unwrap();
+        assert_eq!(quote.expected, UsdNanos(90_000 * 50 + 6 * 250 * 1_000 + 999));
+        assert_eq!(quote.p95, UsdNanos(90_000 * 50 + 24 * 250 * 1_000 + 999), "only the output is uncertain");
+        let estimated =
+            super::quote(&luna(), &Ratios::default(), &JobShape { counted: None, ..counted }).unwrap();
+        assert_eq!(quote.worst, estimated.worst, "what is reserved stays a bound");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Request -> route: which model, by name, alias or rule.
 
+mod edges;
 mod rules;
 
 pub use rules::{Rule, RuleError, Rules};

@@ -1,6 +1,7 @@
 //! Rules on columns and prompt size: the first rule whose condition holds names the model.
 //!
-//! Conditions are Jinja2 expressions over the record's columns and `tokens`, the estimated prompt size.
+//! Conditions are Jinja2 expressions over the record's columns and `tokens`, the input tokens of the prompt as the job's own
+//! model would count them. Bounds of that number decide most conditions; [`Rules::decides`] says which it must be counted for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +9,9 @@ use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior};
 
+use super::edges::edges;
 use crate::prepare::Cell;
+use crate::tokens::Bounds;
 
 /// One rule as users write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,9 @@ pub struct Rules {
     rules: Vec<Rule>,
     environment: Arc<Environment<'static>>,
     columns: Vec<String>,
+    reads_tokens: bool,
+    /// Where the answer may change as `tokens` grows; `None`: anywhere.
+    edges: Option<Vec<u64>>,
 }
 
 impl fmt::Debug for Rules {
@@ -50,6 +56,8 @@ impl Rules {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(100_000));
         let mut columns = Vec::new();
+        let mut edges_of_all = Some(Vec::new());
+        let mut reads_tokens = false;
         let mut chain = String::new();
         for (place, rule) in rules.iter().enumerate() {
             let bad = |error: minijinja::Error| RuleError {
@@ -60,7 +68,10 @@ impl Rules {
             let expression = environment.compile_expression(&rule.when).map_err(bad)?;
             let keyword = if place == 0 { "if" } else { "elif" };
             chain.push_str(&format!("{{% {keyword} ({}) %}}{}", rule.when, place + 1));
-            columns.extend(expression.undeclared_variables(false).into_iter().filter(|name| name != TOKENS));
+            let variables = expression.undeclared_variables(false);
+            reads_tokens |= variables.contains(TOKENS);
+            columns.extend(variables.into_iter().filter(|name| name != TOKENS));
+            edges_of_all = edges_of_all.zip(edges(&rule.when)).map(|(all, own)| [all, own].concat());
         }
         if !rules.is_empty() {
             chain.push_str("{% endif %}");
@@ -73,7 +84,13 @@ impl Rules {
         })?;
         columns.sort();
         columns.dedup();
-        Ok(Self { rules: rules.to_vec(), environment: Arc::new(environment), columns })
+        Ok(Self {
+            rules: rules.to_vec(),
+            environment: Arc::new(environment),
+            columns,
+            reads_tokens,
+            edges: edges_of_all,
+        })
     }
 
     /// The columns that conditions read; `choose` takes their cells in this order.
@@ -85,6 +102,19 @@ impl Rules {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether any condition reads `tokens`.
+    #[must_use]
+    pub fn reads_tokens(&self) -> bool {
+        self.reads_tokens
+    }
+
+    /// Whether the answer is the same for every count within the bounds, so that any of them will do.
+    #[must_use]
+    pub fn decides(&self, bounds: Bounds) -> bool {
+        let within = |edge: &u64| bounds.low < *edge && *edge <= bounds.high;
+        !self.reads_tokens || self.edges.as_ref().is_some_and(|edges| !edges.iter().any(within))
     }
 
     /// The number and model of the first rule that holds; `None` if none does.
@@ -126,6 +156,7 @@ fn typed(cell: &Cell<'_>) -> minijinja::Value {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_first_rule_that_holds_decides() {
@@ -148,7 +179,32 @@ mod tests {
                 "{score} {tier} {tokens}"
             );
         }
+        assert!(rules.reads_tokens());
         assert!(Rules::compile(&[rule("tokens <", "x")]).is_err());
         assert!(Rules::compile(&[]).unwrap().choose(&[], 1).unwrap().is_none());
+    }
+    proptest! {
+        /// What bounds decide is the answer at every count within them.
+        #[test]
+        fn bounds_decide_only_what_a_count_cannot_change(
+            which in proptest::collection::vec(0_usize..7, 1..4), low in 0_u64..60, width in 0_u64..30,
+        ) {
+            let conditions = [
+                "tokens < 20", "tokens > 40", "30 <= tokens and tokens <= 33", "not 25 < tokens", "tokens == 50",
+                "tokens % 2 == 0", "(tokens >= 10 or false) and tokens != 12",
+            ];
+            let rules: Vec<Rule> =
+                which.iter().map(|at| Rule { when: conditions[*at].into(), model: "m".into() }).collect();
+            let rules = Rules::compile(&rules).unwrap();
+            let bounds = Bounds { low, high: low + width };
+            if rules.decides(bounds) {
+                let answer = rules.choose(&[], low).unwrap();
+                for tokens in low..=bounds.high {
+                    prop_assert_eq!(rules.choose(&[], tokens).unwrap(), answer, "{} {:?}", tokens, &which);
+                }
+            } else {
+                prop_assert!(width > 0 || which.contains(&5), "one count is always decided by edges");
+            }
+        }
     }
 }

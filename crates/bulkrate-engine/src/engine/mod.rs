@@ -24,6 +24,7 @@ use self::start::check_keys;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
+use crate::exact::ModelCount;
 use crate::paths::{JobDir, io_error};
 use crate::plan::Plan;
 use crate::planning::admit;
@@ -102,10 +103,34 @@ impl Engine {
     /// What the job would cost and how long it would take. Reads and checks the whole source; the only calls are free ones
     /// (a custom base URL is asked whether it has a batch API). A job that was not there before is not there afterwards.
     pub async fn plan(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
+        self.plan_with(spec, observer, false).await
+    }
+
+    /// As [`Self::plan`], with the input tokens of every request counted where the model's tokenizer is known.
+    pub async fn plan_exact(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, EngineError> {
+        self.plan_with(spec, observer, true).await
+    }
+
+    async fn plan_with(
+        &self,
+        spec: &JobSpec,
+        observer: &dyn Observer,
+        exact: bool,
+    ) -> Result<Plan, EngineError> {
         let prepared = self.prepare(spec, observer, false)?;
-        let plan = self.probed_plan(&prepared).await;
+        let counts = exact.then(|| self.counts(&prepared)).transpose();
+        let plan = match counts {
+            Ok(counts) => self.probed_plan(&prepared, counts.as_deref()).await,
+            Err(error) => Err(error),
+        };
         self.forget_new(&prepared)?;
         plan
+    }
+
+    fn counts(&self, prepared: &Prepared) -> Result<Vec<ModelCount>, EngineError> {
+        let requests = JobDir::of(&self.settings.state_dir, &prepared.row.id).requests();
+        let shape = prepared.checkpoint.shape;
+        crate::exact::count(&requests, shape, &prepared.deployments, &*self.settings.tables)
     }
 
     /// A job that was only looked at, or refused, leaves nothing behind.
@@ -127,7 +152,7 @@ impl Engine {
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let prepared = self.prepare(spec, &*observer, true)?;
-        let plan = self.probed_plan(&prepared).await?;
+        let plan = self.probed_plan(&prepared, None).await?;
         observer.event(&Event::Planned { plan: &plan });
         let p95 =
             || plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
@@ -160,7 +185,7 @@ impl Engine {
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let prepared = self.stored(job, change)?;
-        let plan = self.probed_plan(&prepared).await?;
+        let plan = self.probed_plan(&prepared, None).await?;
         observer.event(&Event::Planned { plan: &plan });
         admit(&prepared.spec, &plan)?;
         self.work(prepared, &plan, observer, stop).await

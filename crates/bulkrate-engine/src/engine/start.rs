@@ -18,6 +18,7 @@ use super::Prepared;
 use crate::EngineError;
 use crate::deployment::warnings;
 use crate::event::Observer;
+use crate::exact::ModelCount;
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
@@ -29,7 +30,11 @@ use crate::stop::Stop;
 
 impl Engine {
     /// The plan, once it is known whether custom base URLs have a batch API. One that cannot be asked is a warning.
-    pub(super) async fn probed_plan(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
+    pub(super) async fn probed_plan(
+        &self,
+        prepared: &Prepared,
+        counts: Option<&[ModelCount]>,
+    ) -> Result<Plan, EngineError> {
         let mut warnings = Vec::new();
         let may_batch = prepared.resumed || matches!(prepared.spec.run.lane, None | Some(Lane::Batch));
         let mut asked: Vec<&str> = Vec::new();
@@ -47,12 +52,16 @@ impl Engine {
                     .push(format!("whether `{}` has a batch API is not known: {error}", account.provider));
             }
         }
-        let mut plan = self.plan_of(prepared)?;
+        let mut plan = self.plan_of(prepared, counts)?;
         plan.warnings.append(&mut warnings);
         Ok(plan)
     }
 
-    pub(super) fn plan_of(&self, prepared: &Prepared) -> Result<Plan, EngineError> {
+    pub(super) fn plan_of(
+        &self,
+        prepared: &Prepared,
+        counts: Option<&[ModelCount]>,
+    ) -> Result<Plan, EngineError> {
         let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
         let reader = self.reader()?;
         let open = if *resumed {
@@ -71,6 +80,7 @@ impl Engine {
             now_us: self.clock.unix_ms().saturating_mul(1_000),
             created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
             warnings: warnings(&self.settings.catalogue, deployments, self.today()),
+            counts,
         };
         plan(&facts)
     }

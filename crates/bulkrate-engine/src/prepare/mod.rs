@@ -4,6 +4,7 @@
 //! checkpoint; a crash in the middle starts the pass again, as nothing was sent yet.
 
 mod shape;
+mod tokens;
 mod ids;
 mod keys;
 mod reuse;
@@ -14,3 +15,4 @@ pub(crate) use pass::request_shape_of;
 pub(crate) use pass::{Checkpoint, ModelStats, Pass};
 pub(crate) use raw::{RAW_TAIL, RawLine};
 pub(crate) use shape::Shape;
+pub(crate) use tokens::{vocabulary, with_prompt};

@@ -22,6 +22,7 @@ use super::ids::UniqueIds;
 use super::keys::KeyFile;
 use super::reuse::{Reuse, Reused};
 use super::shape::{Draftsman, Drawn, Shape, ShapeError};
+use super::tokens::check_window;
 use crate::EngineError;
 use crate::cache::Asked;
 use crate::deployment::Deployment;
@@ -96,8 +97,6 @@ impl ModelStats {
 const CHUNK_BYTES: usize = 1 << 20;
 /// Commits under way at once: bounds the memory when the disk is slower than the source.
 const COMMITS_MAX: usize = 4;
-/// A prompt is refused as too long when it would be so at this many bytes a token.
-const BYTES_PER_TOKEN_MAX: u64 = 6;
 /// Outcomes of one commit.
 const OUTCOMES_MAX: usize = 8_192;
 const COLUMNS_MAX: usize = 1_000;
@@ -268,17 +267,8 @@ impl<'e> Pass<'e> {
         }
         let drawn = self.draftsman.draw(&row.data, row.record + 1, &mut self.canonical)?;
         let deployment = &self.draftsman.deployments[drawn.deployment];
-        let limits = &deployment.row.limits;
-        let tokens = self.canonical.len() as u64 / BYTES_PER_TOKEN_MAX;
-        match limits.max_input.or(limits.context_window) {
-            Some(most) if most.0 > 0 && tokens > most.0 => Err(ItemError::OverContextWindow {
-                model: deployment.pinned.clone(),
-                tokens,
-                tokens_max: most.0,
-            }
-            .into()),
-            _ => Ok(drawn),
-        }
+        check_window(&self.canonical, drawn.messages, deployment, &*self.draftsman.settings.tables)?;
+        Ok(drawn)
     }
 
     fn item(&mut self, ordinal: Ordinal, drawn: &Drawn) -> Result<(), EngineError> {

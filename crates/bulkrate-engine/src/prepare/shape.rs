@@ -1,6 +1,7 @@
 //! What the records of a source are, and how one becomes the canonical form of a request.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bulkrate_core::money::Tokens;
 use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn};
@@ -8,11 +9,13 @@ use bulkrate_core::price::Effort;
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning, Request, Text, write_canonical};
 use bulkrate_core::route::{Rule, Rules};
+use bulkrate_core::tokens::{CountTokens, Vocabulary};
 use bulkrate_io::{Cells, JsonRow, JsonScanner, RowData};
 use jiff::civil::Date;
 use serde_json::value::RawValue;
 
 use super::raw::RawLine;
+use super::tokens::{vocabulary, with_prompt};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::settings::Settings;
@@ -101,7 +104,7 @@ pub(crate) struct Draftsman {
     kind: Form,
     pub deployments: Vec<Deployment>,
     names: BTreeMap<String, usize>,
-    settings: Settings,
+    pub settings: Settings,
     run: crate::spec::RunSpec,
     today: Date,
     scratch: String,
@@ -120,6 +123,9 @@ struct TableForm {
     /// One per deployment that rules or the job name.
     blueprints: Vec<(Blueprint, u32)>,
     rules: Rules,
+    /// What `tokens` of rules is counted with: the job's own model.
+    vocabulary: Option<Vocabulary>,
+    tables: Arc<dyn CountTokens>,
     /// Deployment of each rule, by rule number - 1.
     rule_deployments: Vec<usize>,
     /// Columns that anything reads, and for cell sources where they are.
@@ -244,6 +250,8 @@ impl Draftsman {
         Ok(TableForm {
             blueprints,
             rules,
+            vocabulary: self.deployments.first().and_then(vocabulary),
+            tables: Arc::clone(&self.settings.tables),
             rule_deployments,
             columns: wanted,
             places,
@@ -477,15 +485,17 @@ impl TableForm {
         scratch: &mut String,
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ItemError> {
-        let deployment = self.choose(cells)?;
-        let (blueprint, max_tokens) = &self.blueprints[deployment];
-        let own = &self.blueprint_places[deployment];
-        if own.iter().enumerate().all(|(place, column)| place == *column) {
-            blueprint.render(&cells[..own.len()], scratch, out)?;
-        } else {
-            let picked: Vec<Cell<'_>> = own.iter().map(|place| cells[*place].clone()).collect();
-            blueprint.render(&picked, scratch, out)?;
+        let start = out.len();
+        let reads_tokens = self.rules.reads_tokens();
+        if reads_tokens {
+            self.render(0, cells, scratch, out)?;
         }
+        let deployment = self.choose(cells, &out[start..])?;
+        if !reads_tokens || deployment != 0 {
+            out.truncate(start);
+            self.render(deployment, cells, scratch, out)?;
+        }
+        let (blueprint, max_tokens) = &self.blueprints[deployment];
         let item_id = match self.id_place.map(|place| &cells[place]) {
             None => number.to_string(),
             Some(Cell::Missing) => {
@@ -506,14 +516,29 @@ impl TableForm {
         })
     }
 
-    fn choose(&self, cells: &[Cell<'_>]) -> Result<usize, ItemError> {
+    fn render(
+        &self,
+        deployment: usize,
+        cells: &[Cell<'_>],
+        scratch: &mut String,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ItemError> {
+        let (blueprint, _) = &self.blueprints[deployment];
+        let own = &self.blueprint_places[deployment];
+        if own.iter().enumerate().all(|(place, column)| place == *column) {
+            return blueprint.render(&cells[..own.len()], scratch, out);
+        }
+        let picked: Vec<Cell<'_>> = own.iter().map(|place| cells[*place].clone()).collect();
+        blueprint.render(&picked, scratch, out)
+    }
+
+    /// The deployment that the rules choose; `canonical` is the request to the job's own model where they read `tokens`.
+    fn choose(&self, cells: &[Cell<'_>], canonical: &[u8]) -> Result<usize, ItemError> {
         if self.rules.is_empty() {
             return Ok(0);
         }
         let picked: Vec<Cell<'_>> = self.rule_places.iter().map(|place| cells[*place].clone()).collect();
-        let bytes: u64 =
-            self.blueprint_places[0].iter().map(|place| cells[*place].as_text().len() as u64).sum();
-        match self.rules.choose(&picked, bytes.div_ceil(4)) {
+        match self.rules.choose(&picked, self.tokens(canonical)) {
             Ok(Some((number, _))) => Ok(self.rule_deployments[number - 1]),
             Ok(None) => Ok(0),
             Err(error) => Err(ItemError::Template(TemplateError::Render {
@@ -521,6 +546,21 @@ impl TableForm {
                 why: error.to_string(),
             })),
         }
+    }
+}
+
+impl TableForm {
+    /// A number of tokens that leads the rules to the same answer as the exact one, which is counted only if it must be.
+    fn tokens(&self, canonical: &[u8]) -> u64 {
+        if !self.rules.reads_tokens() {
+            return 0;
+        }
+        let found = with_prompt(canonical, false, |prompt| match self.vocabulary {
+            None => prompt.estimate(),
+            Some(_) if self.rules.decides(prompt.bounds()) => prompt.bounds().high,
+            Some(vocabulary) => prompt.count(&*self.tables, vocabulary.encoding),
+        });
+        found.unwrap_or(0)
     }
 }
 

@@ -5,3 +5,4 @@ mod world;
 mod lanes;
 mod cache;
 mod stream;
+mod tokens;

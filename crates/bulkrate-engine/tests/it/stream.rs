@@ -173,6 +173,7 @@ async fn a_custom_base_url_is_asked_for_its_batch_api() {
             state_dir: world.path("state"),
             catalogue: Arc::new(Catalogue::bundled()),
             accounts: vec![account],
+            tables: Arc::new(bulkrate_tokens::Tables),
             seed: 7,
         })
         .unwrap()

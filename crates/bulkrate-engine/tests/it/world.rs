@@ -102,6 +102,10 @@ impl World {
     }
 
     pub fn engine(&self) -> Engine {
+        Engine::open(self.settings()).unwrap()
+    }
+
+    pub fn settings(&self) -> Settings {
         let settings = bulkrate_provider::Settings {
             base_url: Some(self.sim.base_url()),
             api_key: "sk-test".into(),
@@ -116,13 +120,13 @@ impl World {
             key_env: "OPENAI_API_KEY".into(),
             has_key: true,
         };
-        Engine::open(Settings {
+        Settings {
             state_dir: self.path("state"),
             catalogue: Arc::new(Catalogue::bundled()),
             accounts: vec![account],
+            tables: Arc::new(bulkrate_tokens::Tables),
             seed: 7,
-        })
-        .unwrap()
+        }
     }
 
     pub async fn run(&self, spec: &JobSpec) -> Result<Report, EngineError> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, Settings};
 use bulkrate_provider::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret};
+use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
 
 use super::AppError;
@@ -143,7 +144,7 @@ fn price_rows(path: &Path) -> Result<Vec<ModelRow>, AppError> {
 /// What an engine in `state_dir` starts with.
 #[must_use]
 pub fn engine_settings(state_dir: PathBuf, catalogue: Catalogue, accounts: Vec<Account>) -> Settings {
-    Settings { state_dir, catalogue: Arc::new(catalogue), accounts, seed: random() }
+    Settings { state_dir, catalogue: Arc::new(catalogue), accounts, tables: Arc::new(Tables), seed: random() }
 }
 
 /// 64 bits from the system: the standard library seeds every hasher with them.

@@ -54,8 +54,20 @@ fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Resu
     Ok(runtime.block_on(work)?)
 }
 
-pub(super) fn plan(settings: Settings, spec: &JobSpec, observer: &dyn Observer) -> Result<Plan, AppError> {
-    on_this_thread(async { Box::pin(Engine::open_to_plan(settings)?.plan(spec, observer)).await })
+pub(super) fn plan(
+    settings: Settings,
+    spec: &JobSpec,
+    exact: bool,
+    observer: &dyn Observer,
+) -> Result<Plan, AppError> {
+    on_this_thread(async {
+        let engine = Engine::open_to_plan(settings)?;
+        if exact {
+            Box::pin(engine.plan_exact(spec, observer)).await
+        } else {
+            Box::pin(engine.plan(spec, observer)).await
+        }
+    })
 }
 
 pub(super) fn run(

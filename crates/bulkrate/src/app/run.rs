@@ -15,7 +15,7 @@ use super::confirm::Consent;
 use super::engine::{self, Overrides, Stop};
 use super::{AppError, signals, state_dir};
 use crate::cli::job_args::JobArgs;
-use crate::cli::{EventFormat, ResumeArgs, RunArgs, Shared};
+use crate::cli::{EventFormat, PlanArgs, ResumeArgs, RunArgs, Shared};
 use crate::config::job_file::Provider;
 use crate::config::{self, ConfigError, Defaults, Layer};
 use crate::report::teller::{EventsTo, Talk, Teller};
@@ -34,10 +34,10 @@ pub(super) enum Again {
     Retry,
 }
 
-pub(super) fn plan(shared: &Shared, args: JobArgs) -> Result<u8, AppError> {
-    let job = prepare(shared, args)?;
+pub(super) fn plan(shared: &Shared, args: PlanArgs) -> Result<u8, AppError> {
+    let job = prepare(shared, args.job)?;
     let teller = teller(shared, None, true);
-    let plan = engine::plan(job.settings, &job.spec, &teller);
+    let plan = engine::plan(job.settings, &job.spec, args.exact, &teller);
     teller.end();
     let plan = plan?;
     if shared.json {
@@ -162,7 +162,7 @@ mod tests {
 
     fn job_of(line: &[&str]) -> JobArgs {
         match Cli::try_parse_from([&["bulkrate", "plan"], line].concat()).unwrap().command {
-            Command::Plan(args) => *args,
+            Command::Plan(args) => args.job,
             other => panic!("{other:?}"),
         }
     }

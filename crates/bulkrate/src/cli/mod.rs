@@ -58,7 +58,7 @@ pub enum Command {
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Show what a job would cost and how long it would take, lane by lane; sends nothing
-    Plan(Box<JobArgs>),
+    Plan(Box<PlanArgs>),
     /// Show jobs, or one job
     Status(StatusArgs),
     /// Write the results of a job, finished or not
@@ -108,6 +108,15 @@ pub struct RunArgs {
     /// Do not ask before spending
     #[arg(long, short)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Count the input tokens of every request instead of estimating them from bytes; reads all requests once more
+    #[arg(long)]
+    pub exact: bool,
 }
 
 #[derive(Debug, Args)]

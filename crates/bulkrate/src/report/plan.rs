@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bulkrate_engine::plan::{LanePlan, Plan};
+use bulkrate_engine::plan::{LanePlan, ModelPlan, Plan};
 
 use super::table::Table;
 use super::words::{count, counted, duration, usd};
@@ -55,12 +55,29 @@ fn models(plan: &Plan) -> String {
         table.row([
             model.model.clone(),
             count(model.requests),
-            count(model.input_tokens),
+            input_tokens(model),
             count(model.output_tokens),
             count(u64::from(model.max_output_tokens)),
         ]);
     }
-    format!("\n{}", table.text())
+    let mut out = format!("\n{}", table.text());
+    for model in &plan.models {
+        if let Some(why) = model.input_count.as_ref().and_then(|input| input.why.as_ref()) {
+            let _ = writeln!(out, "    input tokens of {}: {why}", model.model);
+        }
+    }
+    out
+}
+
+/// The number, and how good it is if exact counts were asked for.
+fn input_tokens(model: &ModelPlan) -> String {
+    let tokens = count(model.input_tokens);
+    match &model.input_count {
+        None => tokens,
+        Some(input) if input.exact => format!("{tokens} exact"),
+        Some(input) if input.encoding.is_some() => format!("{tokens} counted"),
+        Some(_) => format!("{tokens} estimated"),
+    }
 }
 
 fn lanes(plan: &Plan) -> String {

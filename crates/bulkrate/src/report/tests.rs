@@ -32,6 +32,7 @@ pub(crate) fn a_plan() -> Plan {
             input_tokens: 14_902,
             output_tokens: 1_788,
             max_output_tokens: 25,
+            input_count: None,
         }],
         records: 340,
         requests: 298,

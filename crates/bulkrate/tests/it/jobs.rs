@@ -384,3 +384,25 @@ fn doctor_finds_the_simulator_well() {
     }
     assert_eq!(std::fs::read_dir(place.path("")).unwrap().count(), 0, "doctor leaves nothing behind");
 }
+
+/// Planning asks nobody, so the provider's own address will do; a custom one hides the tokenizer.
+#[test]
+fn an_exact_plan_marks_what_it_has_counted() {
+    let place = Place::new();
+    place.put("in.csv", "id,text\na,2 + 2 = 4\nb,tiktoken is great!\n");
+    let ask = ["--user", "{{ text }}", "--model", "openai/gpt-5.6-luna", "--id", "id"];
+    let text = place.run("plan in.csv --exact", &ask).expect(0).stdout;
+    assert!(text.contains("27 exact"), "7 + 6 tokens, and 7 around each: {text}");
+    let plan = place.run("plan in.csv --exact --json", &ask).expect(0).json();
+    assert_eq!(plan["models"][0]["input_tokens"], 27);
+    let how = serde_json::json!({ "exact": true, "encoding": "o200k_base", "why": null });
+    assert_eq!(plan["models"][0]["input_count"], how);
+    let plan = place.run("plan in.csv --json", &ask).expect(0).json();
+    assert_eq!(plan["models"][0].get("input_count"), None, "without the flag nothing changes");
+
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("in.csv", "id,text\na,2 + 2 = 4\n");
+    let text = place.run("plan in.csv --exact", &ask).expect(0).stdout;
+    assert!(text.contains("estimated: what tokenizer is behind a custom base URL is not known"), "{text}");
+}
