@@ -105,23 +105,32 @@ fn cut(text: &str) -> &str {
 }
 
 fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{{\"item\":{},\"attempt\":{},\"status\":\"{status}\"", frame.ordinal, frame.attempt);
+    out.extend_from_slice(b"{\"item\":");
+    number(u64::from(frame.ordinal), out);
+    out.extend_from_slice(b",\"attempt\":");
+    number(u64::from(frame.attempt), out);
+    out.extend_from_slice(b",\"status\":\"");
+    out.extend_from_slice(status.as_bytes());
+    out.push(b'"');
 }
 
 fn close(frame: Frame<'_>, out: &mut Vec<u8>) {
     if let Some(usage) = frame.usage {
-        let _ = write!(
-            out,
-            ",\"usage\":{{\"input_tokens\":{},\"cache_read_tokens\":{},\"cache_write_5m_tokens\":{},\"cache_write_1h_tokens\":{},\"output_tokens\":{},\"reasoning_tokens\":{}}}",
-            usage.input,
-            usage.cache_read,
-            usage.cache_write_5m,
-            usage.cache_write_1h,
-            usage.output,
-            usage.reasoning
-        );
+        let counts: [(&[u8], u64); 6] = [
+            (b",\"usage\":{\"input_tokens\":", usage.input),
+            (b",\"cache_read_tokens\":", usage.cache_read),
+            (b",\"cache_write_5m_tokens\":", usage.cache_write_5m),
+            (b",\"cache_write_1h_tokens\":", usage.cache_write_1h),
+            (b",\"output_tokens\":", usage.output),
+            (b",\"reasoning_tokens\":", usage.reasoning),
+        ];
+        for (name, count) in counts {
+            out.extend_from_slice(name);
+            number(count, out);
+        }
+        out.push(b'}');
     }
+    // Writing to a Vec cannot fail.
     let _ = write!(out, ",\"cost_usd\":\"{}\",", frame.cost);
     field("provider", frame.provider, out);
     out.push(b',');
@@ -129,6 +138,10 @@ fn close(frame: Frame<'_>, out: &mut Vec<u8>) {
     out.push(b',');
     field("lane", frame.via, out);
     out.extend_from_slice(b"}\n");
+}
+
+fn number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn field(name: &str, text: &str, out: &mut Vec<u8>) {

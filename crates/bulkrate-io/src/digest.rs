@@ -1,28 +1,50 @@
-//! The content digest of a file: SHA-256 of its bytes as they lie on disk.
+//! Content digests of files: BLAKE3 of the bytes as they lie on disk, which costs a quarter of SHA-256 on long input.
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::source::SourceError;
 
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
-/// SHA-256 of the raw bytes of the file at `path` (compressed files are hashed as they are).
+/// Digests what is written to it; equal to [`digest_file`] of the same bytes.
+#[derive(Debug, Default)]
+pub struct Digest(blake3::Hasher);
+
+impl Digest {
+    /// Lower-case hexadecimal text.
+    #[must_use]
+    pub fn finish(&self) -> String {
+        hex(self.0.finalize().as_bytes())
+    }
+}
+
+impl Write for Digest {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The digest of the raw bytes of the file at `path` (compressed files as they are), as lower-case hexadecimal text.
 ///
 /// # Errors
 /// [`SourceError::Missing`] or [`SourceError::Io`] when the file cannot be opened or read.
-pub fn digest_file(path: impl AsRef<Path>) -> Result<[u8; 32], SourceError> {
+pub fn digest_file(path: impl AsRef<Path>) -> Result<String, SourceError> {
     let path = path.as_ref();
     let mut file = File::open(path).map_err(|error| SourceError::opening(path, error))?;
-    let mut hasher = Sha256::new();
+    let mut digest = Digest::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut chunk) {
-            Ok(0) => return Ok(hasher.finalize().into()),
-            Ok(read) => hasher.update(&chunk[..read]),
+            Ok(0) => return Ok(digest.finish()),
+            Ok(read) => drop(digest.0.update(&chunk[..read])),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(SourceError::reading(path, error)),
         }
@@ -78,8 +100,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("abc");
         std::fs::write(&path, b"abc").unwrap();
-        let want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hex(&digest_file(&path).unwrap()), want);
+        let want = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"; // published with BLAKE3
+        assert_eq!(digest_file(&path).unwrap(), want);
+        let mut digest = Digest::default();
+        digest.write_all(b"a").unwrap();
+        digest.write_all(b"bc").unwrap();
+        assert_eq!(digest.finish(), want);
         assert_eq!(digest_file(dir.path().join("none")).unwrap_err().code(), "source-missing");
     }
 

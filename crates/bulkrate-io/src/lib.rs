@@ -16,7 +16,7 @@ mod source;
 mod digest;
 mod sink;
 
-pub use digest::{Stamp, digest_file, hex};
+pub use digest::{Digest, Stamp, digest_file, hex};
 pub use format::{Compression, Format};
 pub use json::{JsonFault, JsonKind, JsonRow, JsonScanner, JsonValue};
 pub use sink::{Column, ColumnType, Sink, SinkError, SinkMode, SinkOptions, SinkReport, SinkTarget, Value};

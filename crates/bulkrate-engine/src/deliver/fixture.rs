@@ -13,7 +13,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::seal;
 use bulkrate_core::usage::Usage;
-use bulkrate_io::{OnBadLine, Position, Source, SourceOptions, digest_file, hex};
+use bulkrate_io::{OnBadLine, Position, Source, SourceOptions, digest_file};
 use bulkrate_store::{
     Fate, ItemChunk, ItemRec, JobRow, JobState, Lease, LedgerEntry, LedgerKind, NewJob, Outcome, Place,
     SqliteStore, Store, Submission, SubmissionState, Tx, Via, View,
@@ -78,7 +78,7 @@ impl Fixture {
                 name: spec.name.clone(),
                 spec: serde_json::to_string(&spec).unwrap(),
                 source: file.to_owned(),
-                source_digest: hex(&digest_file(&source).unwrap()),
+                source_digest: digest_file(&source).unwrap(),
                 catalogue_digest: String::new(),
                 created_at_ms: 1,
             })
@@ -208,7 +208,7 @@ impl Fixture {
         let submission = Submission {
             segment,
             items: u32::try_from(leases.len()).unwrap(),
-            input_digest: Some(hex(&digest_file(dir.input()).unwrap())),
+            input_digest: Some(digest_file(dir.input()).unwrap()),
             remote_batch: Some("batch-1".to_owned()),
             settled_at_ms: Some(99),
             ..Submission::new(sub, self.no, Lane::Batch, SubmissionState::Settled, self.at_ms)

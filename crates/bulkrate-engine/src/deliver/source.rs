@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use bulkrate_io::{Input, OnBadLine, Source, SourceError, SourceOptions, Stamp, digest_file, hex};
+use bulkrate_io::{Input, OnBadLine, Source, SourceError, SourceOptions, Stamp, digest_file};
 use bulkrate_store::JobRow;
 
 use super::format_of;
@@ -56,7 +56,7 @@ fn is_unchanged(path: &Path, spec: &JobSpec, job: &JobRow) -> Result<bool, Engin
         SourceError::Missing { .. } => EngineError::SourceChanged { path: path_text(spec) },
         error => error.into(),
     })?;
-    Ok(job.source_digest.is_empty() || hex(&digest) == job.source_digest)
+    Ok(job.source_digest.is_empty() || digest == job.source_digest)
 }
 
 /// The source as messages name it.

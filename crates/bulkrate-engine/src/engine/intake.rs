@@ -33,7 +33,7 @@ impl Engine {
         let spool = self.spool(&mut spec)?;
         let path = spec.source.path.clone().unwrap_or_else(|| spool.clone().unwrap_or_default());
         let stamp = self.stamp(&path);
-        let digest = bulkrate_io::hex(&bulkrate_io::digest_file(&path)?);
+        let digest = bulkrate_io::digest_file(&path)?;
         let id = identity(&spec, if spool.is_some() { "standard input" } else { &digest });
         if let Some(row) = self.reader()?.job_by_id(&id)? {
             if row.state != JobState::Preparing {

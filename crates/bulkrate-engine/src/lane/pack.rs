@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::Write;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use bulkrate_core::failure::FailureClass;
@@ -13,8 +13,8 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pack::{Fit, Pack, PackLimits, Weight};
 use bulkrate_core::request::Kind;
+use bulkrate_io::Digest;
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
-use sha2::{Digest, Sha256};
 
 use crate::EngineError;
 use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
@@ -33,34 +33,48 @@ pub(crate) struct Planned {
     pub items: Vec<Ready>,
 }
 
-/// A file being written, with the digest of what went in.
+/// Bytes gathered before they are digested and written: digests want long input.
+const GATHER_BYTES: usize = 256 << 10;
+
+/// A file being written, and the digest of what went in where one is wanted.
 struct Writing {
-    out: BufWriter<File>,
-    digest: Sha256,
+    file: File,
+    path: PathBuf,
+    gathered: Vec<u8>,
+    digest: Option<Digest>,
     bytes: u64,
 }
 
 impl Writing {
-    fn create(path: &Path) -> Result<Self, EngineError> {
-        Ok(Self {
-            out: BufWriter::with_capacity(1 << 18, open_file(path, true)?),
-            digest: Sha256::new(),
-            bytes: 0,
-        })
+    fn create(path: PathBuf, digest: Option<Digest>) -> Result<Self, EngineError> {
+        let file = open_file(&path, true)?;
+        Ok(Self { file, path, gathered: Vec::with_capacity(GATHER_BYTES), digest, bytes: 0 })
     }
 
-    fn write(&mut self, line: &[u8], path: &Path) -> Result<(), EngineError> {
-        self.out.write_all(line).map_err(io_error("could not write", path))?;
-        self.digest.update(line);
-        self.bytes += line.len() as u64;
+    /// Where the next line goes.
+    fn line(&mut self) -> Result<&mut Vec<u8>, EngineError> {
+        if self.gathered.len() >= GATHER_BYTES {
+            self.flush()?;
+        }
+        Ok(&mut self.gathered)
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        let failed = io_error("could not write", &self.path);
+        self.file.write_all(&self.gathered).map_err(failed)?;
+        if let Some(digest) = &mut self.digest {
+            digest.write_all(&self.gathered).map_err(io_error("could not digest", &self.path))?;
+        }
+        self.bytes += self.gathered.len() as u64;
+        self.gathered.clear();
         Ok(())
     }
 
-    fn finish(self, path: &Path) -> Result<(String, u64), EngineError> {
-        let file =
-            self.out.into_inner().map_err(|error| io_error("could not write", path)(error.into_error()))?;
-        file.sync_data().map_err(io_error("could not sync", path))?;
-        Ok((bulkrate_io::hex(&self.digest.finalize()), self.bytes))
+    /// Makes the file durable. Answers its digest and its bytes.
+    fn finish(mut self) -> Result<(Option<String>, u64), EngineError> {
+        self.flush()?;
+        self.file.sync_data().map_err(io_error("could not sync", &self.path))?;
+        Ok((self.digest.map(|digest| digest.finish()), self.bytes))
     }
 }
 
@@ -129,7 +143,6 @@ struct Drafting {
     items: Vec<Ready>,
     input: Writing,
     unified: Writing,
-    line: Vec<u8>,
 }
 
 fn take(
@@ -163,16 +176,20 @@ fn take(
     }
     let wire = job.deployments[ready.deployment].account.api.wire();
     let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };
-    open.line.clear();
-    wire.batch_line(id, ready.kind, body, &mut open.line);
-    let weight = Weight { bytes: open.line.len() as u64, tokens: job.prompt_tokens(&ready), inputs: 1 };
+    // Written in its place, and taken back if the item does not go.
+    let lines = open.input.line()?;
+    let start = lines.len();
+    wire.batch_line(id, ready.kind, body, lines);
+    let weight = Weight { bytes: (lines.len() - start) as u64, tokens: job.prompt_tokens(&ready), inputs: 1 };
     match open.pack.add(weight) {
         Fit::Added => {}
         Fit::Full => {
+            lines.truncate(start);
             back(ready.ordinal);
             return Ok(Took::Closed);
         }
         Fit::TooLarge => {
+            lines.truncate(start);
             job.bury(
                 ready.ordinal,
                 Lane::Batch,
@@ -185,17 +202,18 @@ fn take(
     let reserved = job.state.borrow_mut().budget.reserve(ready.bound);
     if let Err(over) = reserved {
         let ordinal = ready.ordinal;
+        lines.truncate(start);
         job.state.borrow_mut().blocked = Some(over);
         back(ordinal);
         return Ok(Took::Closed);
     }
     job.state.borrow_mut().blocked = None;
-    open.input.write(&open.line, &dir.input())?;
     {
         let mut requests = job.requests.borrow_mut();
         let sealed = requests.get(&job.reader, ready.ordinal)?;
-        open.unified.write(sealed.line, &dir.unified())?;
-        open.unified.write(b"\n", &dir.unified())?;
+        let lines = open.unified.line()?;
+        lines.extend_from_slice(sealed.line);
+        lines.push(b'\n');
     }
     assert!(job.state.borrow().items.is_waiting(ready.ordinal), "an item has one open submission (I3)");
     job.state.borrow_mut().items.lease(&[Lease {
@@ -223,15 +241,14 @@ impl Drafting {
             kind: first.kind,
             pack: Pack::new(PackLimits { items_max, bytes_max, tokens_max: headroom, inputs_max }),
             items: Vec::new(),
-            input: Writing::create(&dir.input())?,
-            unified: Writing::create(&dir.unified())?,
-            line: Vec::new(),
+            input: Writing::create(dir.input(), Some(Digest::default()))?,
+            unified: Writing::create(dir.unified(), None)?,
         })
     }
 
     async fn finish(self, job: &Rc<Job>, sub: Sub, dir: &BatchDir) -> Result<Planned, EngineError> {
-        let (digest, bytes) = self.input.finish(&dir.input())?;
-        self.unified.finish(&dir.unified())?;
+        let (digest, bytes) = self.input.finish()?;
+        self.unified.finish()?;
         for path in [Some(dir.0.as_path()), dir.0.parent()].into_iter().flatten() {
             sync_dir(path)?;
         }
@@ -250,7 +267,7 @@ impl Drafting {
         submission.reserved = leases.iter().map(|lease| lease.bound).sum::<UsdNanos>();
         submission.segment = job.next_segment.replace(job.next_segment.get() + 1);
         submission.items = u32::try_from(leases.len()).unwrap_or(u32::MAX);
-        submission.input_digest = Some(digest);
+        submission.input_digest = digest;
         submission.input_bytes = bytes;
         submission.epoch = job.epoch;
         let mut reserved = Moved::default();

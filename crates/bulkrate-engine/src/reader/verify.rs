@@ -11,7 +11,7 @@ use std::path::Path;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::key_of;
-use bulkrate_io::{digest_file, hex};
+use bulkrate_io::digest_file;
 use bulkrate_store::fold::{ItemStates, State};
 use bulkrate_store::{
     Fate, ItemChunk, ItemRec, JobRow, JobState, LedgerEntry, LedgerKind, LedgerQuery, LogChunk, Outcome,
@@ -326,10 +326,10 @@ fn files(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Check, EngineErr
         let Some(want) = &submission.input_digest else { continue };
         inputs += 1;
         match digest_file(dir.batch(submission.sub).input()) {
-            Ok(digest) if hex(&digest) == *want => {}
-            Ok(digest) => faults.add(|| {
-                format!("input.jsonl of {} has SHA-256 {}, not {want}", submission.sub, hex(&digest))
-            }),
+            Ok(digest) if digest == *want => {}
+            Ok(digest) => {
+                faults.add(|| format!("input.jsonl of {} has digest {digest}, not {want}", submission.sub))
+            }
             Err(error) => faults.add(|| format!("input.jsonl of {}: {error}", submission.sub)),
         }
     }

@@ -1,8 +1,6 @@
 //! What an earlier run left: states from the fold, money from the ledger, doubts from leases without an outcome.
 
 use std::collections::{BinaryHeap, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -258,18 +256,6 @@ fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Resul
 }
 
 fn digest_matches(job: &Rc<Job>, submission: &Submission) -> bool {
-    let path = job.dir.batch(submission.sub).input();
-    let Ok(file) = File::open(path) else { return false };
-    let mut digest = sha2::Sha256::default();
-    let mut reader = BufReader::with_capacity(1 << 18, file);
-    loop {
-        let Ok(block) = reader.fill_buf() else { return false };
-        if block.is_empty() {
-            break;
-        }
-        sha2::Digest::update(&mut digest, block);
-        let used = block.len();
-        reader.consume(used);
-    }
-    submission.input_digest.as_deref() == Some(bulkrate_io::hex(&sha2::Digest::finalize(digest)).as_str())
+    let digest = bulkrate_io::digest_file(job.dir.batch(submission.sub).input()).ok();
+    digest.is_some() && digest == submission.input_digest
 }

@@ -115,7 +115,7 @@ impl SqliteReader {
 fn set_up(conn: &Connection) -> Result<(), StoreError> {
     conn.busy_timeout(BUSY).map_err(failed("set the time-out"))?;
     conn.set_prepared_statement_cache_capacity(64);
-    conn.execute_batch("PRAGMA cache_size = -8000; PRAGMA trusted_schema = OFF;")
+    conn.execute_batch("PRAGMA cache_size = -1000; PRAGMA trusted_schema = OFF;")
         .map_err(failed("prepare the connection"))
 }
 
