@@ -236,8 +236,15 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Every cap of the job, with what other jobs of the period hold against it.
-pub(crate) fn budget(spec: &JobSpec, plan: &Plan, job: Spent, day: Spent, month: Spent) -> Budget {
+/// Every cap of the job, with what other jobs of the period hold against it. `tags`: those of `budget_tags`.
+pub(crate) fn budget(
+    spec: &JobSpec,
+    plan: &Plan,
+    job: Spent,
+    day: Spent,
+    month: Spent,
+    tags: Vec<Cap>,
+) -> Budget {
     let mut caps = Vec::new();
     if let Some(limit) = plan.cap {
         caps.push(Cap::new(Scope::Job, limit));
@@ -247,27 +254,14 @@ pub(crate) fn budget(spec: &JobSpec, plan: &Plan, job: Spent, day: Spent, month:
     {
         if let Some(limit) = limit {
             caps.push(Cap {
-                scope,
-                limit,
                 settled: spent.settled,
                 reserved: spent.reserved,
                 doubt: spent.doubt,
+                ..Cap::new(scope, limit)
             });
         }
     }
-    for (tag, limit) in &spec.run.budget_tags {
-        let carried = tag
-            .split_once('=')
-            .is_some_and(|(key, value)| spec.tags.get(key).is_some_and(|own| own == value));
-        if carried {
-            caps.push(Cap {
-                settled: job.settled,
-                reserved: job.reserved,
-                doubt: job.doubt,
-                ..Cap::new(Scope::Tag(tag.clone()), *limit)
-            });
-        }
-    }
+    caps.extend(tags);
     let mut budget = Budget { caps, per_request: spec.run.budget_per_request, ..Budget::default() };
     budget.restore(job.settled, job.reserved, job.doubt);
     budget

@@ -113,6 +113,9 @@ pub struct RunSpec {
     pub budget_per_request: Option<UsdNanos>,
     pub budget_daily: Option<UsdNanos>,
     pub budget_monthly: Option<UsdNanos>,
+    /// Above so much in doubt nothing new is sent; `None` is a quarter of the cap, or one largest submission.
+    #[serde(default)]
+    pub max_in_doubt: Option<UsdNanos>,
     /// Caps by `key=value` tag.
     pub budget_tags: BTreeMap<String, UsdNanos>,
     /// Admission compares the worst case, not the P95, with the budget.
@@ -165,6 +168,7 @@ impl Default for RunSpec {
             budget_per_request: None,
             budget_daily: None,
             budget_monthly: None,
+            max_in_doubt: None,
             budget_tags: BTreeMap::new(),
             strict: false,
             rpm: None,

@@ -315,7 +315,16 @@ impl Fixture {
 
 fn frame(ordinal: u32, attempt: u8, via: Via, cost: UsdNanos, usage: Option<&Usage>) -> Frame<'_> {
     let named = if via == Via::Prepare { "" } else { "m-1" };
-    Frame { ordinal, attempt, provider: "openai", model: named, via: via.name(), cost, usage }
+    Frame {
+        ordinal,
+        attempt,
+        attempts: u32::from(attempt),
+        provider: "openai",
+        model: named,
+        via: via.name(),
+        cost,
+        usage,
+    }
 }
 
 pub(crate) fn outcome(

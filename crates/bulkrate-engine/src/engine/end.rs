@@ -178,6 +178,9 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
     if job.stop.is_detaching() {
         return (Ending::Detached, Some("detached by the user; batches go on at the provider".to_owned()));
     }
+    if let Some(over) = state.too_much_doubt(job.spec.run.max_in_doubt) {
+        return (Ending::InDoubt, Some(format!("{over}; `--max-in-doubt` lets more be sent")));
+    }
     match &state.blocked {
         Some(over) => (Ending::BudgetExhausted, Some(over.to_string())),
         None if state.unresolved > 0 => {

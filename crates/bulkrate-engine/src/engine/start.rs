@@ -105,11 +105,14 @@ impl Engine {
         )?;
         let job_spent = spent_by(&reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
-        let budget =
-            budget(spec, plan, job_spent, reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
+        let tags = crate::run::tags::caps(&reader, spec, no)?;
+        let (day, month) = (reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
+        let budget = budget(spec, plan, job_spent, day, month, tags);
         let ladder = Ladder { batch_wait_us: spec.run.poll_min_ms.min(60_000) * 1_000, ..Ladder::new(home) };
-        let next_segment =
-            reader.submissions(no)?.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
+        let submissions = reader.submissions(no)?;
+        let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
+        let largest_submission = crate::run::doubt::largest(&reader, no, &submissions)?;
+        drop(submissions);
         let end = spec.source.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
         let (call_retries, batch_retries) = State::queues();
         let mut state = State {
@@ -141,6 +144,11 @@ impl Engine {
             calls_in_flight: 0,
             calls_bound: UsdNanos::ZERO,
             unresolved: 0,
+            doubted: HashMap::new(),
+            largest_submission,
+            held_batches: 0,
+            parked: crate::run::tags::Parked::default(),
+            doubt_told: false,
             over: false,
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,

@@ -353,6 +353,7 @@ impl<'e> Pass<'e> {
         let frame = Frame {
             ordinal,
             attempt: 0,
+            attempts: 0,
             provider: "",
             model: "",
             via: Via::Prepare.name(),

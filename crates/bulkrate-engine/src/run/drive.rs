@@ -70,6 +70,8 @@ impl Watch {
             self.progress_us = now_us;
             job.tell(&Event::Progress { progress: &progress(job) });
         }
+        job.watch_doubt();
+        job.unpark();
         end_if_stuck(job);
         Ok(())
     }
@@ -129,21 +131,27 @@ fn watch_deadline(job: &Rc<Job>) {
 /// Ends a run that waits for something that cannot come.
 fn end_if_stuck(job: &Rc<Job>) {
     let mut state = job.state.borrow_mut();
+    let too_much = state.too_much_doubt(job.spec.run.max_in_doubt).is_some();
+    let standing = state.unresolved + state.held_batches;
     if state.over
         || state.calls_in_flight > 0
-        || !state.batches.is_empty() && state.batches.len() as u64 > state.unresolved
+        || !state.batches.is_empty() && state.batches.len() as u64 > standing
     {
         return;
     }
     let counts = state.items.counts();
     // A batch that is being packed or taken up again is not shown yet.
-    if counts.of(ItemState::Leased) > 0 && state.unresolved == 0 {
+    if counts.of(ItemState::Leased) > 0 && standing == 0 {
         return;
     }
     let waiting = counts.of(ItemState::Queued) + counts.of(ItemState::Retry);
+    if waiting > 0 && state.parked.len() >= waiting {
+        state.blocked = state.blocked.take().or_else(|| state.parked.why());
+    }
     let budget_spent = state.blocked.is_some() && waiting > 0;
     let only_doubt = waiting == 0 && state.unresolved > 0;
-    if budget_spent || only_doubt {
+    let held = too_much && (waiting > 0 || state.held_batches > 0);
+    if budget_spent || only_doubt || held {
         state.over = true;
         drop(state);
         job.changed.notify_waiters();

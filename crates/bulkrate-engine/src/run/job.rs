@@ -109,6 +109,15 @@ pub(crate) struct State {
     pub calls_bound: UsdNanos,
     /// Batches whose doubt only the operator can settle.
     pub unresolved: u64,
+    /// What is reserved for each batch that may or may not exist.
+    pub doubted: HashMap<Sub, UsdNanos>,
+    /// The largest reservation of one submission so far.
+    pub largest_submission: UsdNanos,
+    /// Batches that are ready and not created because too much is in doubt.
+    pub held_batches: u64,
+    pub doubt_told: bool,
+    /// Items that wait for room under a cap of their tag.
+    pub parked: super::tags::Parked,
     /// Nothing more can happen in this run: the budget is used up, or only the operator can go on.
     pub over: bool,
     /// Input tokens in batches that have not ended.

@@ -9,5 +9,7 @@ pub(crate) mod job;
 pub(crate) mod ready;
 pub(crate) mod land;
 pub(crate) mod recover;
+pub(crate) mod doubt;
+pub(crate) mod tags;
 pub(crate) mod drive;
 pub(crate) mod failures;

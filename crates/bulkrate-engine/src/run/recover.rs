@@ -178,6 +178,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
         ControlFlow::Continue(())
     })?;
     let mut count = 0;
+    job.state.borrow_mut().note_size(lost.iter().map(|(_, lease)| lease.bound).sum());
     for (lane, lease) in lost {
         let mut body = Vec::new();
         let ready = match job.ready(lease.ordinal, lane, &mut body) {
@@ -205,6 +206,9 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         open.push(planned(job, submission, &leases)?);
     }
     let mut state = job.state.borrow_mut();
+    for planned in &open {
+        state.note_doubt(&planned.submission);
+    }
     state.unresolved = open
         .iter()
         .filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved)

@@ -6,3 +6,5 @@ mod lanes;
 mod cache;
 mod stream;
 mod tokens;
+mod guards;
+mod deadline;

@@ -38,6 +38,7 @@ impl Overrides {
         }
         spec.run.deadline_ms = run.deadline.map(|time| time.0).or(spec.run.deadline_ms);
         spec.run.budget = run.budget.map(|usd| usd.0).or(spec.run.budget);
+        spec.run.max_in_doubt = run.max_in_doubt.map(|usd| usd.0).or(spec.run.max_in_doubt);
         spec.run.rpm = run.rpm.or(spec.run.rpm);
         spec.run.tpm = run.tpm.or(spec.run.tpm);
         spec.run.concurrency_max = run.concurrency_max.unwrap_or(spec.run.concurrency_max);

@@ -263,6 +263,7 @@ mod tests {
             "budget_per_request": null,
             "budget_daily": 9000000000,
             "budget_monthly": null,
+            "max_in_doubt": null,
             "budget_tags": {
               "f=x": 2000000000
             },
