@@ -42,7 +42,7 @@ pub struct SourceSpec {
     /// The column that holds the user's id of an item; the item's number from 1 when absent.
     pub id: Option<String>,
     pub on_bad_line: OnBadLine,
-    /// Only the first so many records.
+    /// Only the first so many records run and are delivered; all are read and checked.
     pub limit: Option<u64>,
 }
 

@@ -13,7 +13,8 @@ fn main() {
         let first = Tables.count(encoding, "x");
         println!("{encoding}: first count ({first}) after {:.1?}, {}", start.elapsed(), resident());
     }
-    let text = "The quick brown fox, No. 4711, jumps over the lazy dog's \u{201c}fence\u{201d} in 2026.\n".repeat(100_000);
+    let text = "The quick brown fox, No. 4711, jumps over the lazy dog's \u{201c}fence\u{201d} in 2026.\n"
+        .repeat(100_000);
     for encoding in [Encoding::O200kBase, Encoding::Cl100kBase] {
         let start = Instant::now();
         let tokens = Tables.count(encoding, &text);

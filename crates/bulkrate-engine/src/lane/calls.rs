@@ -186,6 +186,7 @@ impl Calls {
         if self.job.is_closing() || self.job.holds_for_doubt() {
             return;
         }
+        self.job.unpark();
         while self.group.len() < GROUP_MAX {
             let Some(held) = self.held.take().or_else(|| self.next()) else { return };
             if !self.job.state.borrow().items.is_waiting(held.ready.ordinal) {

@@ -144,7 +144,8 @@ fn end_if_stuck(job: &Rc<Job>) {
     if counts.of(ItemState::Leased) > 0 && standing == 0 {
         return;
     }
-    let waiting = counts.of(ItemState::Queued) + counts.of(ItemState::Retry);
+    let asked = state.items.asked();
+    let waiting = asked.of(ItemState::Queued) + asked.of(ItemState::Retry);
     if waiting > 0 && state.parked.len() >= waiting {
         state.blocked = state.blocked.take().or_else(|| state.parked.why());
     }
@@ -194,7 +195,7 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
 
 pub(crate) fn progress(job: &Job) -> Progress {
     let state = job.state.borrow();
-    let counts = state.items.counts();
+    let counts = state.items.asked();
     let elapsed_ms = job.clock.us() / 1_000;
     let done = state.tally.succeeded + state.tally.failed - state.tally.duplicates.min(state.tally.succeeded);
     let per_second = if elapsed_ms > 0 { ratio(done, elapsed_ms) * 1_000.0 } else { 0.0 };
@@ -208,7 +209,7 @@ pub(crate) fn progress(job: &Job) -> Progress {
         failed: state.tally.failed,
         duplicates: state.tally.duplicates,
         cached: state.tally.cached,
-        in_flight: counts.of(ItemState::Leased),
+        in_flight: state.items.counts().of(ItemState::Leased),
         waiting: counts.of(ItemState::Queued) + counts.of(ItemState::Retry),
         retries: state.tally.retries,
         rate_limited: state.tally.rate_limited,

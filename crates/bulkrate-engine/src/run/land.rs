@@ -196,9 +196,10 @@ impl Job {
         state.served.note(landing.ready.deployment, frame.model);
         let ordinal = landing.ready.ordinal;
         state.trouble.remove(&ordinal);
-        let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
-        state.tally.succeeded += 1 + followers;
-        state.tally.duplicates += followers;
+        let followers = state.followers.of(ordinal);
+        let (own, others) = state.followers.decides(ordinal);
+        state.tally.succeeded += own + others;
+        state.tally.duplicates += others;
         self.save(&mut state, landing, receipt, followers);
         if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
@@ -292,6 +293,8 @@ impl Job {
         }
         let attempts = trouble.attempts;
         let canary = landing.lane != Lane::Batch && attempts.batch == 0 && self.awaits_canary(&state);
+        // Nor does an item in a hurry ever join a batch.
+        let urgent = state.is_urgent(landing.ready.ordinal);
         let found = &self.deployments[landing.ready.deployment];
         let failure = LadderFailure {
             class,
@@ -307,7 +310,7 @@ impl Job {
             random,
         };
         // No batch begins before the canary has ended, so its attempts are calls.
-        let ladder = if canary { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
+        let ladder = if canary || urgent { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
         ladder.next(&attempts, &failure)
     }
 
@@ -340,8 +343,8 @@ impl Job {
             }
             Next::Dead(class) => {
                 state.trouble.remove(&ordinal);
-                let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
-                state.tally.failed += 1 + followers;
+                let (own, others) = state.followers.decides(ordinal);
+                state.tally.failed += own + others;
                 let before = self.awaits_canary(&state);
                 let alarm = state.meter.failed(class, end.provider_code.unwrap_or(""));
                 if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
@@ -494,8 +497,8 @@ impl Job {
             let ordinal = landing.ready.ordinal;
             state.queue(Retry { due_us: 0, ordinal, lane: landing.lane });
         } else {
-            state.tally.failed +=
-                1 + u64::from(state.followers.get(&landing.ready.ordinal).copied().unwrap_or(0));
+            let (own, others) = state.followers.decides(landing.ready.ordinal);
+            state.tally.failed += own + others;
         }
     }
 
@@ -548,8 +551,8 @@ impl Job {
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Landed {
             state.outcomes.push(outcome);
-            let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
-            state.tally.failed += 1 + followers;
+            let (own, others) = state.followers.decides(ordinal);
+            state.tally.failed += own + others;
             // What the user cancelled has not failed, and a budget says nothing about the requests.
             if !matches!(class, FailureClass::CancelledByUser | FailureClass::BudgetExhausted) {
                 let alarm = state.meter.failed(class, "");

@@ -13,7 +13,8 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{By, LedgerQuery, LedgerTotal, View};
 
-use super::job::{Job, Ready, Retry};
+use super::job::{Job, Retry};
+use super::ready::Ready;
 use crate::EngineError;
 use crate::reader::tag_values;
 use crate::spec::JobSpec;
@@ -119,10 +120,13 @@ impl Job {
                 free.push(next);
             }
         }
+        let any = !free.is_empty();
         for Waiting { ordinal, lane, .. } in free {
             state.queue(Retry { due_us: 0, ordinal, lane });
         }
         drop(state);
-        self.changed.notify_waiters();
+        if any {
+            self.changed.notify_waiters();
+        }
     }
 }

@@ -8,3 +8,5 @@ mod stream;
 mod tokens;
 mod guards;
 mod deadline;
+mod limit;
+mod wishes;

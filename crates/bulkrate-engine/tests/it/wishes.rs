@@ -13,7 +13,9 @@ fn spec(world: &World, name: &str, lane: Lane, lines: &[(u32, &str)]) -> JobSpec
     let path = world.path(&format!("{name}.jsonl"));
     let line = |(number, wishes): &(u32, &str)| {
         let content = format!("say {number}");
-        format!("{{\"custom_id\":\"i{number}\",{wishes}\"messages\":[{{\"role\":\"user\",\"content\":\"{content}\"}}]}}\n")
+        format!(
+            "{{\"custom_id\":\"i{number}\",{wishes}\"messages\":[{{\"role\":\"user\",\"content\":\"{content}\"}}]}}\n"
+        )
     };
     std::fs::write(&path, lines.iter().map(line).collect::<String>()).unwrap();
     let mut spec = world.spec(&path, lane);
@@ -37,7 +39,9 @@ async fn a_line_in_a_hurry_goes_to_the_sync_lane() {
         for lane in [Lane::Batch, Lane::Flex, Lane::Sync] {
             let world = World::new(config.clone()).await;
             let lines: Vec<_> = (0..60)
-                .map(|number| (number, if urgent(number) { "\"priority\":\"high\"," } else { "\"priority\":\"low\"," }))
+                .map(|number| {
+                    (number, if urgent(number) { "\"priority\":\"high\"," } else { "\"priority\":\"low\"," })
+                })
                 .collect();
             let report = world.run(&spec(&world, "a", lane, &lines)).await.unwrap();
             assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{lane}: {report:?}");
@@ -46,7 +50,10 @@ async fn a_line_in_a_hurry_goes_to_the_sync_lane() {
             let others = (0..60).filter(|number| got[*number as usize] != want(*number)).count();
             // The canary, if it was faster than the first of the urgent lines; the last flex try takes the surer lane.
             assert!(others <= if lane == Lane::Sync { 0 } else { 3 }, "{lane}: {got:?}");
-            assert!((0..60).filter(|number| urgent(*number)).all(|number| got[number as usize] == "sync"), "{lane}: {got:?}");
+            assert!(
+                (0..60).filter(|number| urgent(*number)).all(|number| got[number as usize] == "sync"),
+                "{lane}: {got:?}"
+            );
             assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap());
         }
     }
@@ -58,7 +65,11 @@ async fn a_follower_in_a_hurry_hurries_its_leader() {
     let mut job = spec(&world, "a", Lane::Batch, &[(1, ""), (2, ""), (3, "")]);
     let path = job.source.path.clone().unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
-    let same = text.lines().nth(1).unwrap().replace("\"custom_id\":\"i2\",", "\"custom_id\":\"i4\",\"priority\":\"high\",");
+    let same = text
+        .lines()
+        .nth(1)
+        .unwrap()
+        .replace("\"custom_id\":\"i2\",", "\"custom_id\":\"i4\",\"priority\":\"high\",");
     std::fs::write(&path, format!("{text}{same}\n")).unwrap();
     job.run.canary = false;
     let report = world.run(&job).await.unwrap();

@@ -20,11 +20,13 @@ use crate::config::job_file::{Provider, Run};
 pub(super) struct Overrides {
     run: Run,
     sink: Option<SinkSpec>,
+    /// `Some(None)`: no limit.
+    limit: Option<Option<u64>>,
 }
 
 impl Overrides {
-    pub(super) fn new(run: Run, sink: Option<SinkSpec>) -> Self {
-        Self { run, sink }
+    pub(super) fn new(run: Run, sink: Option<SinkSpec>, limit: Option<Option<u64>>) -> Self {
+        Self { run, sink, limit }
     }
 
     pub(super) fn out(&self) -> Option<&Path> {
@@ -42,6 +44,7 @@ impl Overrides {
         spec.run.rpm = run.rpm.or(spec.run.rpm);
         spec.run.tpm = run.tpm.or(spec.run.tpm);
         spec.run.concurrency_max = run.concurrency_max.unwrap_or(spec.run.concurrency_max);
+        spec.source.limit = self.limit.unwrap_or(spec.source.limit);
         if let Some(sink) = &self.sink {
             spec.sink = sink.clone();
         }
