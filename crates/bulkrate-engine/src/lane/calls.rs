@@ -203,6 +203,10 @@ impl Calls {
             }
             if self.job.set_aside(&held.ready, held.lane) {
                 self.landed_since_us.get_or_insert(self.job.clock.us());
+                if self.job.state.borrow().outcomes.len() >= LAND_MAX {
+                    self.wake_us = Some(self.job.clock.us()); // what has ended is written first
+                    return;
+                }
                 continue;
             }
             match self.admit(&held) {

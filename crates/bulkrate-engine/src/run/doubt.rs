@@ -75,7 +75,7 @@ impl Job {
         drop(state);
         match over {
             Some(over) => {
-                self.alert("in-doubt-limit", &format!("{over}; nothing new is sent until less is in doubt"))
+                self.alert("in-doubt-limit", &format!("{over}; nothing new is sent until less is in doubt"));
             }
             None => self.changed.notify_waiters(),
         }

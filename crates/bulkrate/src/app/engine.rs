@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn only_what_is_said_changes() {
-        let file = "[source]\npath = \"a.csv\"\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 9\n[sink]\npath = \"a.jsonl\"\n";
+        let file = "[source]\npath = \"a.csv\"\nlimit = 9\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 9\n[sink]\npath = \"a.jsonl\"\n";
         let before = job(Layer::parse("job.toml", file).unwrap()).unwrap();
         let mut spec = before.clone();
         Overrides::default().apply(&mut spec);
@@ -180,8 +180,13 @@ mod tests {
         let run =
             Run { lane: Some(LaneChoice::Auto), budget: Some(Usd(UsdNanos::dollars(7))), ..Run::default() };
         let sink = SinkSpec { path: Some("b.csv".into()), ..SinkSpec::default() };
-        Overrides::new(run, Some(sink.clone())).apply(&mut spec);
+        Overrides::new(run, Some(sink.clone()), None).apply(&mut spec);
         assert_eq!((before.run.lane, spec.run.lane), (Some(Lane::Batch), None));
         assert_eq!((spec.run.budget, spec.run.rpm, &spec.sink), (Some(UsdNanos::dollars(7)), Some(9), &sink));
+        assert_eq!(spec.source.limit, Some(9));
+        for limit in [Some(70), None] {
+            Overrides::new(Run::default(), None, Some(limit)).apply(&mut spec);
+            assert_eq!(spec.source.limit, limit);
+        }
     }
 }
