@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use bulkrate_core::money::Tokens;
+use bulkrate_core::request::Priority;
 use bulkrate_core::tokens::{CountTokens, Vocabulary};
 use serde::Deserialize;
 
@@ -12,13 +13,15 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::paths::io_error;
 use crate::plan::InputCount;
-use crate::prepare::{Shape, vocabulary, with_prompt};
+use crate::prepare::{ModelStats, Shape, Stats, vocabulary, with_prompt};
 
 /// The input tokens of one model's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ModelCount {
     /// The pinned model.
     pub model: String,
+    /// Of its requests those that go to the sync lane in any case.
+    urgent: bool,
     vocabulary: Option<Vocabulary>,
     /// Whether another base URL than the provider's own is what hides the tables.
     custom: bool,
@@ -30,9 +33,10 @@ pub(crate) struct ModelCount {
 }
 
 impl ModelCount {
-    fn new(deployment: &Deployment) -> Self {
+    fn new(deployment: &Deployment, urgent: bool) -> Self {
         Self {
             model: deployment.pinned.clone(),
+            urgent,
             vocabulary: vocabulary(deployment),
             custom: deployment.account.custom,
             sum: 0,
@@ -40,6 +44,11 @@ impl ModelCount {
             opaque: 0,
             unread: 0,
         }
+    }
+
+    /// Whether it counts the same requests.
+    pub(crate) fn is_of(&self, stats: &ModelStats) -> bool {
+        self.model == stats.model && self.urgent == stats.urgent
     }
 
     fn add(&mut self, line: &[u8], raw: bool, tables: &dyn CountTokens) {
@@ -98,33 +107,43 @@ impl ModelCount {
 struct ModelOf<'a> {
     #[serde(borrow)]
     model: bulkrate_core::request::Text<'a>,
+    #[serde(default)]
+    priority: Priority,
 }
 
-/// Counts every sealed request in `path`.
+/// Counts the sealed requests in `path` that `stats` is of: they come first.
 pub(crate) fn count(
     path: &Path,
     shape: Shape,
     deployments: &[Deployment],
+    stats: &Stats,
     tables: &dyn CountTokens,
 ) -> Result<Vec<ModelCount>, EngineError> {
     let failed = |source| io_error("could not read", path)(source);
     let mut source = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
-    let mut counts: Vec<ModelCount> = deployments.iter().map(ModelCount::new).collect();
+    let mut counts: Vec<ModelCount> =
+        deployments.iter().map(|deployment| ModelCount::new(deployment, false)).collect();
+    if stats.models.iter().any(|model| model.urgent) {
+        counts.extend(deployments.iter().map(|deployment| ModelCount::new(deployment, true)));
+    }
+    let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
     let mut line = Vec::new();
-    loop {
+    for _ in 0..leaders {
         line.clear();
         if source.read_until(b'\n', &mut line).map_err(failed)? == 0 {
-            return Ok(counts);
+            break;
         }
         let place = match counts.as_slice() {
             [_] => Some(0),
-            many => serde_json::from_slice::<ModelOf<'_>>(&line)
-                .ok()
-                .and_then(|line| many.iter().position(|count| *count.model == *line.model)),
+            many => serde_json::from_slice::<ModelOf<'_>>(&line).ok().and_then(|line| {
+                let urgent = line.priority == Priority::High;
+                many.iter().position(|count| count.urgent == urgent && *count.model == *line.model)
+            }),
         };
         let count = place.and_then(|place| counts.get_mut(place));
         let count =
             count.ok_or_else(|| EngineError::Internal("a sealed request names no model".to_owned()))?;
         count.add(&line, shape == Shape::OpenAi, tables);
     }
+    Ok(counts)
 }

@@ -6,6 +6,7 @@
 //!   jobs/<job>/requests.jsonl      one sealed unified request per leader, in item order
 //!   jobs/<job>/results.jsonl       segment 0: answers of calls, of the cache, and invalid items
 //!   jobs/<job>/source.spool        what was read from standard input
+//!   jobs/<job>/urgent  uncached    numbers of items that go to the sync lane; that stay out of the cache
 //!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
 //!   cache/<job>.keys               sorted keys of a finished job's good answers
 //! ```
@@ -40,6 +41,16 @@ impl JobDir {
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.0.join("source.spool")
+    }
+
+    #[must_use]
+    pub fn urgent(&self) -> PathBuf {
+        self.0.join("urgent")
+    }
+
+    #[must_use]
+    pub fn uncached(&self) -> PathBuf {
+        self.0.join("uncached")
     }
 
     #[must_use]

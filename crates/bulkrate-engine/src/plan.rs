@@ -11,6 +11,8 @@ pub struct Plan {
     /// `provider/model` as pinned; several when lines or rules name their own.
     pub models: Vec<ModelPlan>,
     pub records: u64,
+    /// Records that `--limit` leaves for another run.
+    pub beyond_limit: u64,
     /// Items that will be asked: neither duplicates, nor answered already, nor invalid.
     pub requests: u64,
     pub duplicates: u64,

@@ -11,7 +11,7 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, Plan};
-use crate::prepare::{Checkpoint, ModelStats};
+use crate::prepare::{Checkpoint, ModelStats, Stats};
 use crate::spec::{JobSpec, RunSpec};
 
 /// Typical time of a batch, for the plan; the provider promises 24 hours and most end within one.
@@ -26,7 +26,6 @@ pub(crate) struct Facts<'a> {
     pub spec: &'a JobSpec,
     pub checkpoint: &'a Checkpoint,
     pub deployments: &'a [Deployment],
-    pub cached: u64,
     /// What the job itself has spent so far.
     pub spent: Spent,
     /// Leaders without an outcome, when the job is resumed.
@@ -42,39 +41,46 @@ pub(crate) struct Facts<'a> {
 /// Makes the plan and chooses the lane.
 pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let Facts { spec, checkpoint, .. } = facts;
-    let stats = &checkpoint.stats;
+    let Asked { stats, part } = asked(spec.source.limit, checkpoint);
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
-    let requests = facts.open.unwrap_or(leaders.saturating_sub(facts.cached));
-    let estimated = lanes(facts, None, requests, leaders)?;
+    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached));
+    let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
     let (lane, why) = choose(facts, &estimated, requests)?;
     let priced = facts.deployments.iter().all(|found| found.priced);
     let chosen = estimated.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
-    let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, facts)));
-    let sync = quote(facts, facts.counts, Lane::Sync)?.expected;
+    let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, stats, facts.spent)));
+    let sync = quote(facts, stats, facts.counts, Lane::Sync)?.expected;
     let lanes = match facts.counts {
         None => estimated,
-        counts => lanes(facts, counts, requests, leaders)?,
+        counts => lanes(facts, stats, counts, requests, leaders)?,
     };
+    let mut warnings = facts.warnings.clone();
+    if part != WHOLE {
+        warnings.push(
+            "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
+        );
+    }
     Ok(Plan {
         job: facts.job.to_owned(),
         name: spec.name.clone(),
-        models: stats.models.iter().map(|stats| model_plan(stats, facts.counts)).collect(),
-        records: stats.records,
+        models: model_plans(stats, facts.counts, part),
+        records: part.of(stats.records),
+        beyond_limit: checkpoint.stats.records - part.of(stats.records),
         requests,
-        duplicates: stats.duplicates,
-        cached: facts.cached,
-        invalid: stats.invalid,
-        skipped_lines: stats.skipped,
-        naive: scaled(sync, leaders + stats.duplicates, leaders),
+        duplicates: part.of(stats.duplicates),
+        cached: part.of(stats.cached),
+        invalid: part.of(stats.invalid),
+        skipped_lines: checkpoint.stats.skipped,
+        naive: scaled(sync, part.of(leaders + stats.duplicates), leaders),
         lanes,
         lane,
         why,
         cap,
         cap_is_default,
         spent: facts.spent.settled,
-        warnings: facts.warnings.clone(),
+        warnings,
         shape: checkpoint.shape.name().to_owned(),
         priced,
     })
@@ -83,16 +89,17 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
 /// Every lane with its price and time.
 fn lanes(
     facts: &Facts<'_>,
+    stats: &Stats,
     counts: Option<&[ModelCount]>,
     requests: u64,
     leaders: u64,
 ) -> Result<Vec<LanePlan>, EngineError> {
     let run = &facts.spec.run;
-    let models = &facts.checkpoint.stats.models;
+    let models = &stats.models;
     let share = |amount: UsdNanos| scaled(amount, requests, leaders);
     let mut lanes = Vec::new();
     for lane in Lane::ALL {
-        let quote = quote(facts, counts, lane)?;
+        let quote = quote(facts, stats, counts, lane)?;
         let unavailable = facts
             .deployments
             .iter()
@@ -111,30 +118,93 @@ fn lanes(
     Ok(lanes)
 }
 
-fn model_plan(stats: &ModelStats, counts: Option<&[ModelCount]>) -> ModelPlan {
+/// What of a source a run is asked for.
+pub(crate) struct Asked<'a> {
+    pub stats: &'a Stats,
+    /// How much of `stats` that is.
+    part: Part,
+}
+
+/// A share of counts, rounded up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    taken: u64,
+    of: u64,
+}
+
+const WHOLE: Part = Part { taken: 1, of: 1 };
+
+impl Part {
+    fn of(self, count: u64) -> u64 {
+        let scaled = (u128::from(count) * u128::from(self.taken)).div_ceil(u128::from(self.of.max(1)));
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+}
+
+/// Counted exactly for the limit that the source was read with, scaled for another.
+pub(crate) fn asked(limit: Option<u64>, checkpoint: &Checkpoint) -> Asked<'_> {
+    let stats = &checkpoint.stats;
+    match (limit, &checkpoint.limited) {
+        (Some(limit), Some(limited)) if limited.limit == limit => {
+            Asked { stats: &limited.stats, part: WHOLE }
+        }
+        (Some(limit), _) if limit < stats.records => {
+            Asked { stats, part: Part { taken: limit, of: stats.records } }
+        }
+        _ => Asked { stats, part: WHOLE },
+    }
+}
+
+/// One line a model, however urgent its items are.
+fn model_plans(stats: &Stats, counts: Option<&[ModelCount]>, part: Part) -> Vec<ModelPlan> {
+    let mut plans: Vec<ModelPlan> = Vec::new();
+    for plan in stats.models.iter().map(|model| model_plan(model, counts, part)) {
+        match plans.iter_mut().find(|known| known.model == plan.model) {
+            None => plans.push(plan),
+            Some(known) => {
+                known.requests += plan.requests;
+                known.input_tokens += plan.input_tokens;
+                known.output_tokens += plan.output_tokens;
+                known.max_output_tokens = known.max_output_tokens.max(plan.max_output_tokens);
+                if known.input_count.as_ref().is_some_and(|count| count.exact) {
+                    known.input_count = plan.input_count;
+                }
+            }
+        }
+    }
+    plans
+}
+
+fn model_plan(stats: &ModelStats, counts: Option<&[ModelCount]>, part: Part) -> ModelPlan {
     let output = stats.choice_bytes.map_or(u64::from(stats.output_max).min(256), |bytes| bytes / 4 + 4);
-    let count = counts.and_then(|counts| counts.iter().find(|count| count.model == stats.model));
+    let count = counts.and_then(|counts| counts.iter().find(|count| count.is_of(stats)));
     ModelPlan {
         model: stats.model.clone(),
-        requests: stats.items,
-        input_tokens: count.and_then(ModelCount::tokens).unwrap_or(stats.bytes / 4),
-        output_tokens: output * stats.items,
+        requests: part.of(stats.items),
+        input_tokens: part.of(count.and_then(ModelCount::tokens).unwrap_or(stats.bytes / 4)),
+        output_tokens: part.of(output * stats.items),
         max_output_tokens: stats.output_max,
         input_count: count.map(ModelCount::told),
     }
 }
 
 /// The quote of all leaders in one lane; zero where no price is known.
-fn quote(facts: &Facts<'_>, counts: Option<&[ModelCount]>, lane: Lane) -> Result<Quote, EngineError> {
+fn quote(
+    facts: &Facts<'_>,
+    stats: &Stats,
+    counts: Option<&[ModelCount]>,
+    lane: Lane,
+) -> Result<Quote, EngineError> {
     let mut total =
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
-    for stats in &facts.checkpoint.stats.models {
+    for stats in &stats.models {
         let Some(found) = facts.deployments.iter().find(|found| found.pinned == stats.model) else {
             continue;
         };
+        let lane = if stats.urgent { Lane::Sync } else { lane };
         let Some(rates) = found.row.rates(lane) else { continue };
-        let count = counts.and_then(|counts| counts.iter().find(|count| count.model == stats.model));
+        let count = counts.and_then(|counts| counts.iter().find(|count| count.is_of(stats)));
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
         let quote =
             bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &shape).ok_or_else(|| {
@@ -148,14 +218,13 @@ fn quote(facts: &Facts<'_>, counts: Option<&[ModelCount]>, lane: Lane) -> Result
 }
 
 /// 1.5 times the P95, and never so little that single requests could not be reserved.
-fn default_cap(chosen: Option<&LanePlan>, facts: &Facts<'_>) -> UsdNanos {
+fn default_cap(chosen: Option<&LanePlan>, stats: &Stats, spent: Spent) -> UsdNanos {
     let p95 = chosen.map_or(UsdNanos::ZERO, |plan| plan.p95);
-    let leaders: u64 = facts.checkpoint.stats.models.iter().map(|model| model.items).sum();
+    let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
     let worst_one = chosen.map_or(UsdNanos::ZERO, |plan| {
         UsdNanos(plan.worst.0 / i64::try_from(leaders.max(1)).unwrap_or(i64::MAX) + 1)
     });
     let base = UsdNanos(p95.0.saturating_add(p95.0 / 2)).max(worst_one.times(leaders.min(100) * 2));
-    let spent = facts.spent;
     base.saturating_add(spent.settled).saturating_add(spent.doubt).saturating_add(spent.reserved)
 }
 
@@ -236,8 +305,15 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Every cap of the job, with what other jobs of the period hold against it.
-pub(crate) fn budget(spec: &JobSpec, plan: &Plan, job: Spent, day: Spent, month: Spent) -> Budget {
+/// Every cap of the job, with what other jobs of the period hold against it. `tags`: those of `budget_tags`.
+pub(crate) fn budget(
+    spec: &JobSpec,
+    plan: &Plan,
+    job: Spent,
+    day: Spent,
+    month: Spent,
+    tags: Vec<Cap>,
+) -> Budget {
     let mut caps = Vec::new();
     if let Some(limit) = plan.cap {
         caps.push(Cap::new(Scope::Job, limit));
@@ -247,27 +323,14 @@ pub(crate) fn budget(spec: &JobSpec, plan: &Plan, job: Spent, day: Spent, month:
     {
         if let Some(limit) = limit {
             caps.push(Cap {
-                scope,
-                limit,
                 settled: spent.settled,
                 reserved: spent.reserved,
                 doubt: spent.doubt,
+                ..Cap::new(scope, limit)
             });
         }
     }
-    for (tag, limit) in &spec.run.budget_tags {
-        let carried = tag
-            .split_once('=')
-            .is_some_and(|(key, value)| spec.tags.get(key).is_some_and(|own| own == value));
-        if carried {
-            caps.push(Cap {
-                settled: job.settled,
-                reserved: job.reserved,
-                doubt: job.doubt,
-                ..Cap::new(Scope::Tag(tag.clone()), *limit)
-            });
-        }
-    }
+    caps.extend(tags);
     let mut budget = Budget { caps, per_request: spec.run.budget_per_request, ..Budget::default() };
     budget.restore(job.settled, job.reserved, job.doubt);
     budget

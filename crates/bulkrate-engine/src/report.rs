@@ -33,7 +33,10 @@ pub struct Report {
     /// Why, when it is not `Finished`.
     pub reason: Option<String>,
     pub halted_by: Option<String>,
+    /// Items that the run was asked for: all of the job's, or as many as `--limit` names.
     pub items: u64,
+    /// Items of the job that were not asked for.
+    pub items_beyond_limit: u64,
     pub succeeded: u64,
     pub failed: u64,
     pub cancelled: u64,

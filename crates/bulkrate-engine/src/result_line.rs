@@ -1,7 +1,7 @@
 //! One line of a results file: the unified result of one attempt at one item, without the user's id.
 //!
 //! ```json
-//! {"item":7,"attempt":1,"status":"succeeded","response":{"text":"spam","finish_reason":"stop"},"usage":{...},
+//! {"item":7,"attempt":1,"attempts":1,"status":"succeeded","response":{"text":"spam","finish_reason":"stop"},"usage":{...},
 //!  "cost_usd":"0.00001","provider":"openai","model":"gpt-6-luna-2026-09-30","lane":"batch"}
 //! ```
 
@@ -22,7 +22,10 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     pub ordinal: Ordinal,
+    /// The lease that it ends.
     pub attempt: u8,
+    /// Attempts so far that count: neither waits for limits or capacity nor calls that never left.
+    pub attempts: u32,
     pub provider: &'a str,
     pub model: &'a str,
     /// `batch`, `flex`, `sync`, `cache` or `prepare`.
@@ -109,6 +112,8 @@ fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) {
     number(u64::from(frame.ordinal), out);
     out.extend_from_slice(b",\"attempt\":");
     number(u64::from(frame.attempt), out);
+    out.extend_from_slice(b",\"attempts\":");
+    number(u64::from(frame.attempts), out);
     out.extend_from_slice(b",\"status\":\"");
     out.extend_from_slice(status.as_bytes());
     out.push(b'"');
@@ -171,6 +176,9 @@ fn raw(name: &str, json: &str, out: &mut Vec<u8>) {
 pub struct ResultLine<'a> {
     pub item: Ordinal,
     pub attempt: u8,
+    /// Those that count; `None` in lines of older versions.
+    #[serde(default)]
+    pub attempts: Option<u32>,
     #[serde(borrow)]
     pub status: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -230,6 +238,7 @@ mod tests {
         Frame {
             ordinal: 7,
             attempt: 2,
+            attempts: 1,
             provider: "openai",
             model: "m\"1",
             via: "batch",
@@ -245,8 +254,8 @@ mod tests {
         write_good(frame(Some(&usage)), &Checked::Text("a\n\"b\"".into()), Finish::Stop, &mut out);
         let line = ResultLine::parse(&out).unwrap();
         assert_eq!(
-            (line.item, line.attempt, &*line.status, &*line.cost_usd, &*line.model),
-            (7, 2, "succeeded", "0.000000075", "m\"1")
+            (line.item, line.attempt, line.attempts, &*line.status, &*line.cost_usd, &*line.model),
+            (7, 2, Some(1), "succeeded", "0.000000075", "m\"1")
         );
         assert_eq!(&**line.response.unwrap().text.as_ref().unwrap(), "a\n\"b\"");
         assert_eq!(line.usage, Some(usage));

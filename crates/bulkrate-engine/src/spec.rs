@@ -42,7 +42,7 @@ pub struct SourceSpec {
     /// The column that holds the user's id of an item; the item's number from 1 when absent.
     pub id: Option<String>,
     pub on_bad_line: OnBadLine,
-    /// Only the first so many records.
+    /// Only the first so many records run and are delivered; all are read and checked.
     pub limit: Option<u64>,
 }
 
@@ -113,6 +113,9 @@ pub struct RunSpec {
     pub budget_per_request: Option<UsdNanos>,
     pub budget_daily: Option<UsdNanos>,
     pub budget_monthly: Option<UsdNanos>,
+    /// Above so much in doubt nothing new is sent; `None` is a quarter of the cap, or one largest submission.
+    #[serde(default)]
+    pub max_in_doubt: Option<UsdNanos>,
     /// Caps by `key=value` tag.
     pub budget_tags: BTreeMap<String, UsdNanos>,
     /// Admission compares the worst case, not the P95, with the budget.
@@ -165,6 +168,7 @@ impl Default for RunSpec {
             budget_per_request: None,
             budget_daily: None,
             budget_monthly: None,
+            max_in_doubt: None,
             budget_tags: BTreeMap::new(),
             strict: false,
             rpm: None,

@@ -19,6 +19,10 @@ pub struct JobStatus {
     pub failed: u64,
     pub cancelled: u64,
     pub open: u64,
+    /// Of the open: those that the last run was asked for (`--limit`).
+    pub open_asked: u64,
+    /// The limit of the last run, where it had one.
+    pub limit: Option<u64>,
     pub in_flight: u64,
     pub duplicates: u64,
     pub spent: UsdNanos,

@@ -51,6 +51,7 @@ faults! {
     Flex "flex-unavailable" [] "call: flex requests get 429 resource_unavailable, unbilled";
     FiveXx "5xx" ["F03"] "call: 500, 502 with an HTML page, or 503; not carried out";
     Overloaded "overloaded" [] "call: 503 server_is_overloaded or 529 HTML; not carried out";
+    Revoked "revoked" [] "call: 401 invalid_api_key, as with a key that was taken back; not carried out";
     Html "html" ["F11"] "call: carried out, then 200 with an HTML page";
     Malformed "malformed" ["F10"] "call: carried out, then 200 with broken JSON";
     CutBody "truncated-body" ["F07", "F13"] "call: carried out, then half of the body and a closed connection";

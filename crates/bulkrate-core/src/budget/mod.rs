@@ -1,11 +1,17 @@
 //! Requests -> reservation: the hard rule that settled + doubt + worst case in flight never passes a cap.
 //!
 //! Invariants
-//! - A reservation takes from every cap that covers the item, or from none.
+//! - A reservation takes from every cap that covers the item, or from none. Some caps cover only items with a tag.
 //! - Doubt stays reserved until evidence settles it; nothing is released by a timer.
 //! - The sums here always equal the fold of the ledger (checked when a job is opened).
 
+mod in_doubt;
+
+use std::collections::BTreeSet;
+
 use crate::money::UsdNanos;
+
+pub use in_doubt::{DoubtFacts, TooMuchDoubt};
 
 /// What a cap covers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,12 +47,38 @@ pub struct Cap {
     pub settled: UsdNanos,
     pub reserved: UsdNanos,
     pub doubt: UsdNanos,
+    /// The tag sets whose items it covers; `None`: every item.
+    pub sets: Option<BTreeSet<u32>>,
 }
 
 impl Cap {
     #[must_use]
     pub fn new(scope: Scope, limit: UsdNanos) -> Self {
-        Self { scope, limit, settled: UsdNanos::ZERO, reserved: UsdNanos::ZERO, doubt: UsdNanos::ZERO }
+        let zero = UsdNanos::ZERO;
+        Self { scope, limit, settled: zero, reserved: zero, doubt: zero, sets: None }
+    }
+
+    /// Whether items with this tag set count against the cap.
+    #[must_use]
+    pub fn covers(&self, tags: u32) -> bool {
+        self.sets.as_ref().is_none_or(|sets| sets.contains(&tags))
+    }
+
+    /// Whether `bound` still fits.
+    #[must_use]
+    pub fn fits(&self, bound: UsdNanos) -> bool {
+        self.committed().saturating_add(bound) <= self.limit
+    }
+
+    /// Whether `bound` will fit once everything in flight has cost nothing.
+    #[must_use]
+    pub fn may_fit(&self, bound: UsdNanos) -> bool {
+        self.settled.saturating_add(self.doubt).saturating_add(bound) <= self.limit
+    }
+
+    fn over(&self, bound: UsdNanos) -> OverBudget {
+        let may_free = self.may_fit(bound);
+        OverBudget { scope: self.scope.clone(), limit: self.limit, left: self.left(), bound, may_free }
     }
 
     #[must_use]
@@ -86,53 +118,57 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Sets `bound` aside, or says which cap forbids it.
-    pub fn reserve(&mut self, bound: UsdNanos) -> Result<(), OverBudget> {
+    /// Sets `bound` aside for an item with this tag set, or says which cap forbids it.
+    pub fn reserve(&mut self, tags: u32, bound: UsdNanos) -> Result<(), OverBudget> {
         assert!(bound.0 >= 0, "a bound is never negative");
         if let Some(limit) = self.per_request.filter(|limit| bound > *limit) {
             return Err(OverBudget { scope: Scope::Request, limit, left: limit, bound, may_free: false });
         }
-        if let Some(cap) = self.caps.iter().find(|cap| cap.committed().saturating_add(bound) > cap.limit) {
-            let without_flight = cap.settled + cap.doubt;
-            let may_free = without_flight.saturating_add(bound) <= cap.limit;
-            return Err(OverBudget {
-                scope: cap.scope.clone(),
-                limit: cap.limit,
-                left: cap.left(),
-                bound,
-                may_free,
-            });
+        if let Some(cap) = self.covering(tags).find(|cap| !cap.fits(bound)) {
+            return Err(cap.over(bound));
         }
         self.reserved += bound;
-        for cap in &mut self.caps {
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
             cap.reserved += bound;
         }
         Ok(())
     }
 
+    /// The cap of some items only that forbids this item, and its place: the others need not wait for it.
+    #[must_use]
+    pub fn forbidden_by_part(&self, tags: u32, bound: UsdNanos) -> Option<(usize, OverBudget)> {
+        let mut parts =
+            self.caps.iter().enumerate().filter(|(_, cap)| cap.sets.is_some() && cap.covers(tags));
+        parts.find(|(_, cap)| !cap.fits(bound)).map(|(place, cap)| (place, cap.over(bound)))
+    }
+
+    fn covering(&self, tags: u32) -> impl Iterator<Item = &Cap> {
+        self.caps.iter().filter(move |cap| cap.covers(tags))
+    }
+
     /// Replaces a reservation by what it really cost.
-    pub fn settle(&mut self, bound: UsdNanos, cost: UsdNanos) {
-        self.release(bound);
+    pub fn settle(&mut self, tags: u32, bound: UsdNanos, cost: UsdNanos) {
+        self.release(tags, bound);
         self.settled += cost;
-        for cap in &mut self.caps {
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
             cap.settled += cost;
         }
     }
 
     /// Gives a reservation back: the request was surely not paid.
-    pub fn release(&mut self, bound: UsdNanos) {
+    pub fn release(&mut self, tags: u32, bound: UsdNanos) {
         self.reserved -= bound;
         assert!(self.reserved.0 >= 0, "more was released than was reserved");
-        for cap in &mut self.caps {
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
             cap.reserved -= bound;
         }
     }
 
     /// Turns a reservation into doubt: the request may have been paid.
-    pub fn doubt(&mut self, bound: UsdNanos) {
-        self.release(bound);
+    pub fn doubt(&mut self, tags: u32, bound: UsdNanos) {
+        self.release(tags, bound);
         self.doubt += bound;
-        for cap in &mut self.caps {
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
             cap.doubt += bound;
         }
     }
@@ -162,13 +198,13 @@ mod tests {
             caps: vec![Cap::new(Scope::Job, UsdNanos(100)), Cap::new(Scope::Day, UsdNanos(1_000))],
             ..Budget::default()
         };
-        budget.reserve(UsdNanos(60)).unwrap();
-        let waits = budget.reserve(UsdNanos(50)).unwrap_err();
+        budget.reserve(0, UsdNanos(60)).unwrap();
+        let waits = budget.reserve(0, UsdNanos(50)).unwrap_err();
         assert!(waits.may_free && waits.left == UsdNanos(40));
-        budget.settle(UsdNanos(60), UsdNanos(30));
-        budget.reserve(UsdNanos(50)).unwrap();
-        budget.doubt(UsdNanos(50));
-        let refused = budget.reserve(UsdNanos(50)).unwrap_err();
+        budget.settle(0, UsdNanos(60), UsdNanos(30));
+        budget.reserve(0, UsdNanos(50)).unwrap();
+        budget.doubt(0, UsdNanos(50));
+        let refused = budget.reserve(0, UsdNanos(50)).unwrap_err();
         assert!(!refused.may_free, "doubt does not free itself");
         assert_eq!(budget.caps[1].committed(), UsdNanos(80));
     }
@@ -176,33 +212,64 @@ mod tests {
     #[test]
     fn a_single_request_has_a_cap_of_its_own() {
         let mut budget = Budget { per_request: Some(UsdNanos(5)), ..Budget::default() };
-        assert!(budget.reserve(UsdNanos(6)).is_err());
-        assert!(budget.reserve(UsdNanos(5)).is_ok());
+        assert!(budget.reserve(0, UsdNanos(6)).is_err());
+        assert!(budget.reserve(0, UsdNanos(5)).is_ok());
+    }
+
+    #[test]
+    fn a_cap_on_a_tag_counts_its_items_alone() {
+        let part = |limit| Cap {
+            sets: Some(BTreeSet::from([1])),
+            ..Cap::new(Scope::Tag("a=b".into()), UsdNanos(limit))
+        };
+        let mut budget =
+            Budget { caps: vec![Cap::new(Scope::Job, UsdNanos(100)), part(10)], ..Budget::default() };
+        budget.reserve(1, UsdNanos(8)).unwrap();
+        assert!(
+            budget.forbidden_by_part(1, UsdNanos(3)).is_some_and(|(place, over)| place == 1 && over.may_free)
+        );
+        assert_eq!(budget.reserve(1, UsdNanos(3)).unwrap_err().scope, Scope::Tag("a=b".into()));
+        assert_eq!(budget.caps[0].reserved, UsdNanos(8), "all caps or none");
+        // Other items do not see it.
+        assert_eq!(budget.forbidden_by_part(2, UsdNanos(90)), None);
+        budget.reserve(2, UsdNanos(90)).unwrap();
+        assert_eq!(budget.reserve(2, UsdNanos(3)).unwrap_err().scope, Scope::Job);
+        assert_eq!(budget.forbidden_by_part(2, UsdNanos(3)), None, "the job's cap is no part");
+        budget.settle(1, UsdNanos(8), UsdNanos(8));
+        assert!(budget.forbidden_by_part(1, UsdNanos(3)).is_some_and(|(_, over)| !over.may_free));
+        budget.settle(2, UsdNanos(90), UsdNanos(1));
+        assert_eq!((budget.caps[0].settled, budget.caps[1].settled), (UsdNanos(9), UsdNanos(8)));
     }
 
     proptest! {
         /// Whatever happens in whatever order, no cap is ever passed, and all caps see the same money.
         #[test]
-        fn committed_never_passes_a_cap(steps in proptest::collection::vec((0_u8..4, 0_i64..50), 0..200), limit in 0_i64..300) {
-            let mut budget = Budget { caps: vec![Cap::new(Scope::Job, UsdNanos(limit)), Cap::new(Scope::Day, UsdNanos(limit * 2))], ..Budget::default() };
-            let mut open: Vec<UsdNanos> = Vec::new();
-            for (what, amount) in steps {
+        fn committed_never_passes_a_cap(steps in proptest::collection::vec((0_u8..4, 0_i64..50, 0_u32..2), 0..200), limit in 0_i64..300) {
+            let tagged = Cap { sets: Some(BTreeSet::from([1])), ..Cap::new(Scope::Tag("a=b".into()), UsdNanos(limit / 3)) };
+            let caps = vec![Cap::new(Scope::Job, UsdNanos(limit)), Cap::new(Scope::Day, UsdNanos(limit * 2)), tagged];
+            let mut budget = Budget { caps, ..Budget::default() };
+            let mut open: Vec<(u32, UsdNanos)> = Vec::new();
+            for (what, amount, tags) in steps {
                 match (what, open.pop()) {
-                    (1, Some(bound)) => budget.settle(bound, UsdNanos(bound.0.min(amount))),
-                    (2, Some(bound)) => budget.release(bound),
-                    (3, Some(bound)) => budget.doubt(bound),
+                    (1, Some((tags, bound))) => budget.settle(tags, bound, UsdNanos(bound.0.min(amount))),
+                    (2, Some((tags, bound))) => budget.release(tags, bound),
+                    (3, Some((tags, bound))) => budget.doubt(tags, bound),
                     (_, kept) => {
                         open.extend(kept);
-                        if budget.reserve(UsdNanos(amount)).is_ok() {
-                            open.push(UsdNanos(amount));
+                        if budget.reserve(tags, UsdNanos(amount)).is_ok() {
+                            open.push((tags, UsdNanos(amount)));
                         }
                     }
                 }
                 for cap in &budget.caps {
                     prop_assert!(cap.committed() <= cap.limit);
+                    let covered = open.iter().filter(|(tags, _)| cap.covers(*tags)).map(|(_, bound)| *bound);
+                    prop_assert_eq!(cap.reserved, covered.sum::<UsdNanos>());
+                }
+                for cap in budget.caps.iter().filter(|cap| cap.sets.is_none()) {
                     prop_assert_eq!((cap.settled, cap.reserved, cap.doubt), (budget.settled, budget.reserved, budget.doubt));
                 }
-                prop_assert_eq!(budget.reserved, open.iter().copied().sum::<UsdNanos>());
+                prop_assert_eq!(budget.reserved, open.iter().map(|(_, bound)| *bound).sum::<UsdNanos>());
             }
         }
     }

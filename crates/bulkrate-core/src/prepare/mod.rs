@@ -13,6 +13,6 @@ mod template;
 
 pub use blueprint::{Blueprint, ImageError, ItemError, Setup, Turn};
 pub use record::Cell;
-pub use sealed::{Sealed, key_of, seal};
+pub use sealed::{Sealed, Wishes, key_of, seal};
 pub use stencil::Stencil;
 pub use template::{Template, TemplateError};

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::ids::RequestKey;
-use crate::request::write_json_text;
+use crate::request::{CacheMode, Priority, write_json_text};
 
 /// Where the parts of a sealed line are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,32 @@ pub struct Sealed {
     /// Bytes before the canonical tail, the opening brace included.
     pub header_len: u32,
     pub key: RequestKey,
+}
+
+/// What a line wishes beside its request; it does not change the answer, so it is no part of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wishes {
+    pub priority: Priority,
+    pub cache: CacheMode,
+}
+
+impl Wishes {
+    /// Whether the item goes to the sync lane, whatever the lane of its job.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.priority == Priority::High
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        if self.is_urgent() {
+            out.extend_from_slice(b",\"priority\":\"high\"");
+        }
+        out.extend_from_slice(match self.cache {
+            CacheMode::Default => b"",
+            CacheMode::Off => b",\"cache\":\"off\"",
+            CacheMode::Refresh => b",\"cache\":\"refresh\"",
+        });
+    }
 }
 
 /// The key of a canonical form.
@@ -24,7 +50,7 @@ pub fn key_of(canonical: &[u8]) -> RequestKey {
 
 /// Appends the sealed line for `canonical` (which starts with `{`), without a newline.
 /// `tags` is canonical JSON of an object, or empty.
-pub fn seal(item_id: &str, tags: &[u8], canonical: &[u8], out: &mut Vec<u8>) -> Sealed {
+pub fn seal(item_id: &str, tags: &[u8], wishes: Wishes, canonical: &[u8], out: &mut Vec<u8>) -> Sealed {
     debug_assert_eq!(canonical.first(), Some(&b'{'), "a canonical form is an object");
     let start = out.len();
     out.extend_from_slice(b"{\"custom_id\":");
@@ -33,6 +59,7 @@ pub fn seal(item_id: &str, tags: &[u8], canonical: &[u8], out: &mut Vec<u8>) -> 
         out.extend_from_slice(b",\"tags\":");
         out.extend_from_slice(tags);
     }
+    wishes.write(out);
     out.push(b',');
     let header_len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
     out.extend_from_slice(&canonical[1..]);
@@ -48,13 +75,18 @@ mod tests {
     #[test]
     fn a_sealed_line_is_a_unified_request() {
         let canonical = br#"{"messages":[{"content":"x","role":"user"}],"model":"m"}"#;
-        let mut line = Vec::new();
-        let sealed = seal("a\"b", br#"{"team":"t"}"#, canonical, &mut line);
-        let request: Request<'_> = serde_json::from_slice(&line).unwrap();
-        assert_eq!(request.custom_id.unwrap().as_ref() as &str, "a\"b");
-        let mut again = b"{".to_vec();
-        again.extend_from_slice(&line[sealed.header_len as usize..]);
-        assert_eq!(again, canonical);
-        assert_eq!(sealed.key, key_of(canonical));
+        for priority in [Priority::Low, Priority::High] {
+            for cache in [CacheMode::Default, CacheMode::Off, CacheMode::Refresh] {
+                let (mut line, wishes) = (Vec::new(), Wishes { priority, cache });
+                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, canonical, &mut line);
+                let request: Request<'_> = serde_json::from_slice(&line).unwrap();
+                assert_eq!((request.priority, request.cache), (priority, cache));
+                assert_eq!(request.custom_id.unwrap().as_ref() as &str, "a\"b");
+                let mut again = b"{".to_vec();
+                again.extend_from_slice(&line[sealed.header_len as usize..]);
+                assert_eq!(again, canonical);
+                assert_eq!(sealed.key, key_of(canonical));
+            }
+        }
     }
 }

@@ -49,13 +49,15 @@ pub(crate) fn keep(
     let mut builder = Builder::new(id);
     let mut models = Models::default();
     let only = served.only().map(|model| models.number(model));
+    let uncached = crate::prepare::lists::read(&dir.uncached())?;
+    let kept = |outcome: &&Outcome| is_good(outcome) && uncached.binary_search(&outcome.ordinal).is_err();
     let mut lines = None;
     let mut window = vec![None; items.min(WINDOW)];
     for first in (0..items).step_by(WINDOW) {
         window.fill(None);
         let mut failure = Ok(());
         reader.scan_outcomes(job, &mut |outcomes| {
-            failure = outcomes.iter().filter(|outcome| is_good(outcome)).try_for_each(|outcome| {
+            failure = outcomes.iter().filter(kept).try_for_each(|outcome| {
                 let slot =
                     (outcome.ordinal as usize).checked_sub(first).and_then(|place| window.get_mut(place));
                 let Some(slot @ None) = slot else { return Ok(()) };

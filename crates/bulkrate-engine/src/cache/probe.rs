@@ -177,7 +177,7 @@ fn rewrite(line: &[u8], ordinal: Ordinal, out: &mut Vec<u8>) -> bool {
     if ResultLine::parse(line).is_err() {
         return false;
     }
-    // The status follows two numbers; cost, provider, model and lane end the line. A quote within a text is escaped, so
+    // The status follows three numbers; cost, provider, model and lane end the line. A quote within a text is escaped, so
     // these can be found from either end.
     let parts = memchr::memmem::find(line, STATUS).and_then(|status| {
         let cost = memchr::memmem::rfind(line, COST)?;
@@ -187,7 +187,7 @@ fn rewrite(line: &[u8], ordinal: Ordinal, out: &mut Vec<u8>) -> bool {
     });
     let Some((status, cost, provider, lane)) = parts else { return false };
     // Writing to a Vec cannot fail.
-    let _ = write!(out, "{{\"item\":{ordinal},\"attempt\":0");
+    let _ = write!(out, "{{\"item\":{ordinal},\"attempt\":0,\"attempts\":0");
     out.extend_from_slice(&line[status..cost]);
     let _ = write!(out, ",\"cost_usd\":\"{}", UsdNanos::ZERO);
     out.extend_from_slice(&line[provider..lane]);
@@ -212,6 +212,7 @@ mod tests {
         let frame = Frame {
             ordinal: 7,
             attempt: 2,
+            attempts: 2,
             provider: "openai",
             model: "m\",\"lane\":\"x",
             via: "batch",
@@ -224,8 +225,8 @@ mod tests {
         assert!(rewrite(line.trim_ascii_end(), 41, &mut out));
         let got = ResultLine::parse(&out).unwrap();
         assert_eq!(
-            (got.item, got.attempt, &*got.lane, &*got.provider, &*got.model),
-            (41, 0, "cache", "openai", frame.model)
+            (got.item, got.attempt, got.attempts, &*got.lane, &*got.provider, &*got.model),
+            (41, 0, Some(0), "cache", "openai", frame.model)
         );
         assert_eq!((UsdNanos::parse(&got.cost_usd).unwrap(), got.usage), (UsdNanos::ZERO, Some(usage)));
         assert_eq!(got.response.unwrap().text.as_deref(), Some(tricky));
@@ -238,6 +239,7 @@ mod tests {
         let frame = Frame {
             ordinal: 7,
             attempt: 2,
+            attempts: 2,
             provider: "p",
             model: "m",
             via: "sync",

@@ -107,6 +107,7 @@ impl Fixture {
             results_bytes: 0,
             stamp: None,
             stats: Default::default(),
+            limited: None,
         };
         fixture.commit(|tx| tx.checkpoint = Some(serde_json::to_string(&checkpoint).unwrap()));
         fixture
@@ -153,7 +154,13 @@ impl Fixture {
     pub(crate) fn leader(&mut self, id: &str, prompt: &str) -> u32 {
         let canonical = format!(r#"{{"messages":[{{"content":"{prompt}","role":"user"}}],"model":"m"}}"#);
         let start = self.requests.len();
-        let sealed = seal(id, b"", canonical.as_bytes(), &mut self.requests);
+        let sealed = seal(
+            id,
+            b"",
+            bulkrate_core::prepare::Wishes::default(),
+            canonical.as_bytes(),
+            &mut self.requests,
+        );
         self.requests.push(b'\n');
         let len = u32::try_from(self.requests.len() - start).unwrap();
         self.append(ItemRec::Leader { key: sealed.key, header_len: sealed.header_len, len, tags: 0 })
@@ -315,7 +322,16 @@ impl Fixture {
 
 fn frame(ordinal: u32, attempt: u8, via: Via, cost: UsdNanos, usage: Option<&Usage>) -> Frame<'_> {
     let named = if via == Via::Prepare { "" } else { "m-1" };
-    Frame { ordinal, attempt, provider: "openai", model: named, via: via.name(), cost, usage }
+    Frame {
+        ordinal,
+        attempt,
+        attempts: u32::from(attempt),
+        provider: "openai",
+        model: named,
+        via: via.name(),
+        cost,
+        usage,
+    }
 }
 
 pub(crate) fn outcome(

@@ -206,7 +206,7 @@ fn landed<'r>(
         named(&line.model),
         named(&line.lane),
         Value::Int(cost.0),
-        Value::Int(i64::from(line.attempt)),
+        Value::Int(i64::from(line.attempts.unwrap_or(u32::from(line.attempt)))),
     ]);
     Ok(())
 }

@@ -55,7 +55,8 @@ impl Engine {
             });
         }
         let mut tx = Tx::new(job.no);
-        if complete {
+        // What a limit left out waits for a run that asks for it.
+        if complete && job.state.borrow().items.counts().open() == 0 {
             tx.job_state =
                 Some(if report.ending == Ending::Cancelled { JobState::Cancelled } else { JobState::Done });
         }
@@ -105,7 +106,7 @@ impl Engine {
         started_us: u64,
     ) -> Result<Report, EngineError> {
         let state = job.state.borrow();
-        let counts = state.items.counts();
+        let counts = state.items.asked();
         let invalid = counts.of(ItemState::Invalid);
         let open = counts.open();
         let failures = crate::run::failures::failures(&job.reader, job.no, &state.followers)?;
@@ -133,6 +134,7 @@ impl Engine {
             reason,
             halted_by: state.halted.as_ref().map(|halt| halt.class.name().to_owned()),
             items,
+            items_beyond_limit: state.items.counts().total() - items,
             succeeded: state.tally.succeeded,
             failed,
             cancelled,
@@ -177,6 +179,9 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
     }
     if job.stop.is_detaching() {
         return (Ending::Detached, Some("detached by the user; batches go on at the provider".to_owned()));
+    }
+    if let Some(over) = state.too_much_doubt(job.spec.run.max_in_doubt) {
+        return (Ending::InDoubt, Some(format!("{over}; `--max-in-doubt` lets more be sent")));
     }
     match &state.blocked {
         Some(over) => (Ending::BudgetExhausted, Some(over.to_string())),

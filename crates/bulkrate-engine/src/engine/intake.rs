@@ -123,7 +123,7 @@ impl Engine {
         observer: &dyn Observer,
         keep: bool,
     ) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
-        let mut options = crate::deliver::source_options(&spec.source, spec.source.limit)?;
+        let mut options = crate::deliver::source_options(&spec.source, None)?;
         options.input = bulkrate_io::Input::File(path.to_owned());
         let shape = {
             let mut peek = Source::open(&options)?;
@@ -215,10 +215,10 @@ pub(super) fn check_target(spec: &JobSpec) -> Result<(), EngineError> {
     }
 }
 
-/// Same job spec and same input: same job. Budget, deadline, lane, limits and output do not count.
+/// Same job spec and same input: same job. Budget, deadline, lane, limits, `--limit` and output do not count.
 pub(super) fn identity(spec: &JobSpec, digest: &str) -> String {
     let named = if spec.source.path.is_none() { spec.name.as_str() } else { "" };
-    let source = (&spec.source.format, &spec.source.id, spec.source.on_bad_line, spec.source.limit);
+    let source = (&spec.source.format, &spec.source.id, spec.source.on_bad_line);
     let parts = (&spec.request, &spec.tags, source, named, spec.run.distinct, digest);
     let text = serde_json::to_vec(&parts).unwrap_or_default();
     short_id(&Sha256::digest(text).into(), 10)

@@ -20,14 +20,14 @@ use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::task::LocalSet;
 
-use self::start::check_keys;
+use self::start::{check_keys, end_of};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::exact::ModelCount;
 use crate::paths::{JobDir, io_error};
 use crate::plan::Plan;
-use crate::planning::admit;
+use crate::planning::{admit, asked};
 use crate::prepare::Checkpoint;
 use crate::report::Report;
 use crate::run::clock::Clock;
@@ -130,7 +130,8 @@ impl Engine {
     fn counts(&self, prepared: &Prepared) -> Result<Vec<ModelCount>, EngineError> {
         let requests = JobDir::of(&self.settings.state_dir, &prepared.row.id).requests();
         let shape = prepared.checkpoint.shape;
-        crate::exact::count(&requests, shape, &prepared.deployments, &*self.settings.tables)
+        let asked = asked(prepared.spec.source.limit, &prepared.checkpoint);
+        crate::exact::count(&requests, shape, &prepared.deployments, asked.stats, &*self.settings.tables)
     }
 
     /// A job that was only looked at, or refused, leaves nothing behind.
@@ -161,7 +162,7 @@ impl Engine {
         });
         if let Some(error) = refused {
             // What the cache has answered is booked already, so such a job stays and can be resumed.
-            if plan.cached == 0 {
+            if prepared.checkpoint.stats.cached == 0 {
                 self.forget_new(&prepared)?;
             }
             return Err(error);
@@ -201,9 +202,13 @@ impl Engine {
     ) -> Result<Report, EngineError> {
         let row = self.find(job)?;
         let no = row.no;
+        let mut spec = self.spec_of(job)?;
+        change(&mut spec);
+        let end = end_of(&spec);
         let states = bulkrate_store::fold::ItemStates::load(&self.reader()?, no)?;
         let revived: Vec<Outcome> = states
             .iter()
+            .take_while(|(ordinal, _)| *ordinal < end)
             .filter(|(_, item)| matches!(item.state, ItemState::Dead | ItemState::Cancelled))
             .map(|(ordinal, _)| revival(ordinal))
             .collect();

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
@@ -26,6 +27,7 @@ use crate::run::job::{Job, State};
 use crate::run::recover::recover;
 use crate::run::requests::Requests;
 use crate::run::results::Results;
+use crate::spec::JobSpec;
 use crate::stop::Stop;
 
 impl Engine {
@@ -65,7 +67,9 @@ impl Engine {
         let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
         let reader = self.reader()?;
         let open = if *resumed {
-            Some(bulkrate_store::fold::ItemStates::load(&reader, row.no)?.counts().open())
+            let mut states = bulkrate_store::fold::ItemStates::load(&reader, row.no)?;
+            states.ask_until(end_of(spec));
+            Some(states.asked().open())
         } else {
             None
         };
@@ -74,7 +78,6 @@ impl Engine {
             spec,
             checkpoint,
             deployments,
-            cached: checkpoint.stats.cached,
             spent: spent_by(&reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
@@ -102,15 +105,18 @@ impl Engine {
             no,
             checkpoint.stats.duplicates > 0,
             u64::from(spec.run.fail_above_permille) * 1_000,
+            end_of(spec),
         )?;
         let job_spent = spent_by(&reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
-        let budget =
-            budget(spec, plan, job_spent, reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
+        let tags = crate::run::tags::caps(&reader, spec, no)?;
+        let (day, month) = (reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
+        let budget = budget(spec, plan, job_spent, day, month, tags);
         let ladder = Ladder { batch_wait_us: spec.run.poll_min_ms.min(60_000) * 1_000, ..Ladder::new(home) };
-        let next_segment =
-            reader.submissions(no)?.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
-        let end = spec.source.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+        let submissions = reader.submissions(no)?;
+        let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
+        let largest_submission = crate::run::doubt::largest(&reader, no, &submissions)?;
+        drop(submissions);
         let (call_retries, batch_retries) = State::queues();
         let mut state = State {
             items: found.items,
@@ -120,7 +126,7 @@ impl Engine {
             call_retries,
             batch_retries,
             cursor: 0,
-            end,
+            end: end_of(spec),
             meter: found.meter,
             halted: None,
             failed: None,
@@ -141,6 +147,12 @@ impl Engine {
             calls_in_flight: 0,
             calls_bound: UsdNanos::ZERO,
             unresolved: 0,
+            doubted: HashMap::new(),
+            largest_submission,
+            held_batches: 0,
+            urgent: crate::run::urgent::Urgent::load(&dir, home)?,
+            parked: crate::run::tags::Parked::default(),
+            doubt_told: false,
             over: false,
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,
@@ -178,6 +190,11 @@ impl Engine {
             next_segment: Cell::new(next_segment),
         })
     }
+}
+
+/// The first item that is not asked for (`--limit`).
+pub(crate) fn end_of(spec: &JobSpec) -> Ordinal {
+    spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX))
 }
 
 pub(super) fn check_keys(prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {

@@ -71,9 +71,13 @@ fn may_pack(job: &Job, driving: usize) -> bool {
     if state.switched || now_us < state.batch_not_before_us {
         return false;
     }
+    if state.too_much_doubt(job.spec.run.max_in_doubt).is_some() {
+        return false;
+    }
     // A budget that frees bit by bit would make many small batches: wait for a good part of it, or for all there is.
     let roomy = |cap: &bulkrate_core::budget::Cap| cap.left().times(4) >= cap.limit;
-    if state.blocked.is_some() && driving > 0 && !state.budget.caps.iter().all(roomy) {
+    let mut whole = state.budget.caps.iter().filter(|cap| cap.sets.is_none());
+    if state.blocked.is_some() && driving > 0 && !whole.all(roomy) {
         return false;
     }
     // The canary's answer comes first: one bad template must not cost a whole file.

@@ -183,9 +183,10 @@ impl Calls {
     /// Leases items as far as pace, room and budget allow.
     fn fill(&mut self) {
         self.wake_us = None;
-        if self.job.is_closing() {
+        if self.job.is_closing() || self.job.holds_for_doubt() {
             return;
         }
+        self.job.unpark();
         while self.group.len() < GROUP_MAX {
             let Some(held) = self.held.take().or_else(|| self.next()) else { return };
             if !self.job.state.borrow().items.is_waiting(held.ready.ordinal) {
@@ -198,6 +199,14 @@ impl Calls {
                 );
                 self.job.bury(held.ready.ordinal, held.lane, FailureClass::BudgetExhausted, &why);
                 self.landed_since_us.get_or_insert(self.job.clock.us());
+                continue;
+            }
+            if self.job.set_aside(&held.ready, held.lane) {
+                self.landed_since_us.get_or_insert(self.job.clock.us());
+                if self.job.state.borrow().outcomes.len() >= LAND_MAX {
+                    self.wake_us = Some(self.job.clock.us()); // what has ended is written first
+                    return;
+                }
                 continue;
             }
             match self.admit(&held) {
@@ -264,7 +273,7 @@ impl Calls {
         }
         {
             let mut state = self.job.state.borrow_mut();
-            if let Err(over) = state.budget.reserve(held.ready.bound) {
+            if let Err(over) = state.budget.reserve(held.ready.tags, held.ready.bound) {
                 state.blocked = Some(over);
                 return Err(None);
             }
@@ -276,7 +285,7 @@ impl Calls {
                 Ok(())
             }
             Admit::At(at_us) => {
-                self.job.state.borrow_mut().budget.release(held.ready.bound);
+                self.job.state.borrow_mut().budget.release(held.ready.tags, held.ready.bound);
                 Err(Some(at_us))
             }
         }
@@ -348,6 +357,7 @@ impl Calls {
         }
         {
             let mut state = job.state.borrow_mut();
+            state.note_size(submission.reserved);
             state.calls_in_flight = self.in_flight;
             state.tally.requests_sent += flights.len() as u64;
         }

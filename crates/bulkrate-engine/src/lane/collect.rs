@@ -12,7 +12,7 @@ use bulkrate_provider::BatchApi;
 use bulkrate_store::{SubmissionState, Tx, Urgency};
 
 use super::pack::Planned;
-use super::submission::save;
+use super::submission::{Step, halts, save};
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::io_error;
@@ -30,14 +30,18 @@ const LATE_FILE_TRIES: u32 = 5;
 const READ_AGAIN_MAX: u32 = 3;
 
 /// Downloads what an ended batch left and lands it.
-pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
+///
+/// Credentials that are refused meanwhile stop the job; the batch stays as it is and is collected by the next run.
+pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
     let dir = job.dir.batch(planned.submission.sub);
     let deployment = planned.items.first().map_or(0, |ready| ready.deployment);
     let provider = job.deployments[deployment].account.api.clone();
     let api = provider
         .batches()
         .ok_or_else(|| EngineError::Provider("the provider has no batch API".to_owned()))?;
-    wait_for_files(job, planned, api).await;
+    if !wait_for_files(job, planned, api).await {
+        return Ok(Step::Done);
+    }
     if planned.submission.state == SubmissionState::Ended {
         save(job, &mut planned.submission, SubmissionState::Collecting).await?;
     }
@@ -59,11 +63,14 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
             if again > 0 {
                 reread(planned, is_output);
             }
-            if fetch(job, api, file, &path, again > 0).await? {
-                damaged |=
-                    land_file(job, planned, &path, is_output, &mut results, &mut landed, again == 0).await?;
-            } else {
-                damaged = true;
+            match fetch(job, api, file, &path, again > 0).await? {
+                Fetched::Whole => {
+                    damaged |=
+                        land_file(job, planned, &path, is_output, &mut results, &mut landed, again == 0)
+                            .await?;
+                }
+                Fetched::Missing => damaged = true,
+                Fetched::Refused => return Ok(Step::Done),
             }
         }
         if !damaged
@@ -82,7 +89,7 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
         tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await;
     }
     if job.stop.is_detaching() && !landed.iter().all(|landed| *landed) {
-        return Ok(()); // what is missing may come with the next run
+        return Ok(Step::Done); // what is missing may come with the next run
     }
     settle(job, planned, &mut results).await?;
     if !job.spec.run.keep_remote {
@@ -97,28 +104,41 @@ pub(crate) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<(), 
             }
         }
     }
-    Ok(())
+    Ok(Step::Go)
 }
 
-/// `completed` may come a moment before the file ids do.
-async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) {
-    for _ in 0..LATE_FILE_TRIES {
+/// `completed` may come a moment before the file ids do. False: they could not be asked for in this run.
+async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) -> bool {
+    let mut tries = 0;
+    while tries < LATE_FILE_TRIES {
         let submission = &planned.submission;
         let expects_output =
             submission.counts.completed > 0 && submission.remote_output.as_deref().unwrap_or("").is_empty();
         let expects_errors =
             submission.counts.failed > 0 && submission.remote_errors.as_deref().unwrap_or("").is_empty();
         if !(expects_output || expects_errors) || submission.remote_phase.as_deref() == Some("vanished") {
-            return;
+            return true;
         }
         tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.min(60_000))).await;
         let id = planned.submission.remote_batch.clone().unwrap_or_default();
-        if let Ok(Some(remote)) = api.poll(&id).await {
-            planned.submission.remote_output = remote.output_file;
-            planned.submission.remote_errors = remote.error_file;
-            planned.submission.counts = remote.counts;
+        match api.poll(&id).await {
+            Ok(remote) => {
+                tries += 1;
+                if let Some(remote) = remote {
+                    planned.submission.remote_output = remote.output_file;
+                    planned.submission.remote_errors = remote.error_file;
+                    planned.submission.counts = remote.counts;
+                }
+            }
+            // Without an answer nothing is known: giving up would count what is paid for as lost.
+            Err(error) => {
+                if job.stop.is_detaching() || halts(job, &error) {
+                    return false;
+                }
+            }
         }
     }
+    true
 }
 
 fn reread(planned: &mut Planned, output: bool) {
@@ -129,20 +149,32 @@ fn reread(planned: &mut Planned, output: bool) {
     }
 }
 
-/// Whether there is such a file, on disk and whole. `again`: it is downloaded although it lies here.
+/// What became of a download.
+enum Fetched {
+    /// The file is on disk.
+    Whole,
+    /// The provider has no such file.
+    Missing,
+    /// The job stops; the next run asks again.
+    Refused,
+}
+
+/// Brings a file to disk. `again`: it is downloaded although it lies here.
 async fn fetch(
     job: &Rc<Job>,
     api: &dyn BatchApi,
     file: &str,
     to: &Path,
     again: bool,
-) -> Result<bool, EngineError> {
+) -> Result<Fetched, EngineError> {
     if !again && to.exists() {
-        return Ok(true); // downloads appear under their name only when whole
+        return Ok(Fetched::Whole); // downloads appear under their name only when whole
     }
     loop {
         match api.download(file, to).await {
-            Ok(found) => return Ok(found.is_some()),
+            Ok(Some(_)) => return Ok(Fetched::Whole),
+            Ok(None) => return Ok(Fetched::Missing),
+            Err(error) if halts(job, &error) => return Ok(Fetched::Refused),
             Err(error) if job.stop.is_detaching() => return Err(EngineError::Provider(error.to_string())),
             Err(error) => {
                 job.alert("download-failed", &format!("{error}; the results are paid for, asking again"));

@@ -174,6 +174,9 @@ fn take(
         job.bury(ready.ordinal, Lane::Batch, FailureClass::BudgetExhausted, &why);
         return Ok(Took::Added);
     }
+    if job.set_aside(&ready, Lane::Batch) {
+        return Ok(Took::Added);
+    }
     let wire = job.deployments[ready.deployment].account.api.wire();
     let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };
     // Written in its place, and taken back if the item does not go.
@@ -199,7 +202,7 @@ fn take(
             return Ok(Took::Added);
         }
     }
-    let reserved = job.state.borrow_mut().budget.reserve(ready.bound);
+    let reserved = job.state.borrow_mut().budget.reserve(ready.tags, ready.bound);
     if let Err(over) = reserved {
         let ordinal = ready.ordinal;
         lines.truncate(start);
@@ -292,6 +295,7 @@ impl Drafting {
         tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
         job.commit(tx, Urgency::Now).await?;
         let mut state = job.state.borrow_mut();
+        state.note_size(submission.reserved);
         state.tally.batches += 1;
         state.tally.requests_sent += self.items.len() as u64;
         state.enqueued_tokens += self.pack.tokens;

@@ -11,7 +11,7 @@ use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::submission::{Doubt, DoubtStep, DoubtTimes, Marker, Phase, PollPace, RemoteBatch};
-use bulkrate_provider::{BatchApi, Created};
+use bulkrate_provider::{ApiError, BatchApi, Created};
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 use tokio::time::sleep;
 
@@ -28,8 +28,11 @@ const UNKNOWN_POLLS: u32 = 4;
 /// The completion window of a day, and an hour's grace.
 const OVERDUE_MS: i64 = 25 * 3_600_000;
 
+/// How often a batch that is held back looks whether it may go.
+const HELD_LOOK_MS: u64 = 200;
+
 /// What the next step is.
-enum Step {
+pub(super) enum Step {
     Go,
     /// Nothing more to do in this run.
     Done,
@@ -68,7 +71,7 @@ async fn step(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError>
         S::Staged => create(job, planned).await,
         S::Sending | S::InDoubt | S::Fencing => resolve(job, planned).await,
         S::Accepted | S::Cancelling => follow(job, planned).await,
-        S::Ended | S::Collecting => collect::collect(job, planned).await.map(|()| Step::Go),
+        S::Ended | S::Collecting => collect::collect(job, planned).await,
         S::Settled | S::Refused | S::Absent | S::Unresolved | S::Call => Ok(Step::Done),
     }
 }
@@ -143,6 +146,12 @@ async fn upload(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
 async fn create(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
     if job.is_closing() {
         return Ok(Step::Done); // nothing was sent; the next run goes on from here
+    }
+    if job.holds_for_doubt() {
+        job.state.borrow_mut().held_batches += 1;
+        wait(job, HELD_LOOK_MS).await;
+        job.state.borrow_mut().held_batches -= 1;
+        return Ok(Step::Go);
     }
     let provider = api(job, planned)?;
     let api = batches(&*provider, planned)?;
@@ -243,7 +252,7 @@ async fn void(
         shared.items.release(&leases);
         shared.enqueued_tokens = shared.enqueued_tokens.saturating_sub(tokens);
         for ready in &planned.items {
-            shared.budget.release(ready.bound);
+            shared.budget.release(ready.tags, ready.bound);
             let at = At {
                 lane: Some(Lane::Batch),
                 deployment: ready.deployment,
@@ -301,13 +310,7 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
                 continue;
             }
             Ok(None) => return vanished(job, planned).await,
-            Err(error) if error.failure.class.verdict() == Verdict::HaltJob => {
-                job.state
-                    .borrow_mut()
-                    .halted
-                    .get_or_insert(Halt { class: error.failure.class, message: error.to_string() });
-                return Ok(Step::Done);
-            }
+            Err(error) if halts(job, &error) => return Ok(Step::Done),
             Err(error) => {
                 job.tell(&Event::Note {
                     message: &format!("{error}; the batch goes on, asking again later"),
@@ -328,6 +331,18 @@ async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErro
             _ => {}
         }
     }
+}
+
+/// Whether an error of a free call means that every further call would fail like it, as with credentials that are refused:
+/// then the job stops. Its batches stay at the provider, and the next run goes on with them.
+pub(super) fn halts(job: &Job, error: &ApiError) -> bool {
+    let class = error.failure.class;
+    if class.verdict() != Verdict::HaltJob {
+        return false;
+    }
+    job.state.borrow_mut().halted.get_or_insert(Halt { class, message: error.to_string() });
+    job.changed.notify_waiters();
+    true
 }
 
 /// Sleeps, but not through a wish to stop.
@@ -478,25 +493,21 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
         }
         let now_ms = job.clock.unix_ms();
         match doubt.step(&times, now_ms) {
-            DoubtStep::Probe => {
-                if let Some(found) = probe(job, planned, api, sent).await {
-                    match found {
-                        Some(remote) => {
-                            job.tell(&Event::Note {
-                                message: &format!(
-                                    "batch {} was found as {} and adopted: nothing is paid twice",
-                                    planned.submission.sub, remote.id
-                                ),
-                            });
-                            adopt(job, planned, &remote).await?;
-                            return Ok(Step::Go);
-                        }
-                        None => doubt.listed(&times, now_ms, true),
-                    }
-                } else {
-                    doubt.listed(&times, now_ms, false);
+            DoubtStep::Probe => match probe(job, planned, api, sent).await {
+                Ok(Some(remote)) => {
+                    job.tell(&Event::Note {
+                        message: &format!(
+                            "batch {} was found as {} and adopted: nothing is paid twice",
+                            planned.submission.sub, remote.id
+                        ),
+                    });
+                    adopt(job, planned, &remote).await?;
+                    return Ok(Step::Go);
                 }
-            }
+                Ok(None) => doubt.listed(&times, now_ms, true),
+                Err(error) if halts(job, &error) => return Ok(Step::Done),
+                Err(_) => doubt.listed(&times, now_ms, false),
+            },
             DoubtStep::Fence => {
                 save(job, &mut planned.submission, SubmissionState::Fencing).await?;
                 let input = planned.submission.remote_input.clone().unwrap_or_default();
@@ -536,17 +547,17 @@ async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineErr
     }
 }
 
-/// One complete listing. `None`: it failed. `Some(None)`: complete, and the marker is not in it.
+/// One complete listing; `None`: the marker is not in it.
 async fn probe(
     job: &Rc<Job>,
     planned: &Planned,
     api: &dyn BatchApi,
     sent_ms: u64,
-) -> Option<Option<RemoteBatch>> {
+) -> Result<Option<RemoteBatch>, ApiError> {
     let since_s = (sent_ms / 1_000).saturating_sub(600);
-    let listed = api.list_since(since_s).await.ok()?;
+    let listed = api.list_since(since_s).await?;
     let input = planned.submission.remote_input.as_deref();
-    Some(listed.into_iter().find(|remote| {
+    Ok(listed.into_iter().find(|remote| {
         let marked =
             remote.marker.as_ref().is_some_and(|marker| marker.is_for(&job.inst, planned.submission.sub));
         marked && (remote.input_file.is_none() || remote.input_file.as_deref() == input)
@@ -563,6 +574,7 @@ impl Job {
             state => state.name().to_owned(),
         };
         let mut state = self.state.borrow_mut();
+        state.note_doubt(submission);
         let before = state.batches.get(&submission.sub);
         let since_ms = before
             .filter(|before| before.state == phase)

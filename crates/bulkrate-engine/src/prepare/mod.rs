@@ -10,9 +10,10 @@ mod keys;
 mod reuse;
 mod pass;
 mod raw;
+pub(crate) mod lists;
 
 pub(crate) use pass::request_shape_of;
-pub(crate) use pass::{Checkpoint, ModelStats, Pass};
+pub(crate) use pass::{Checkpoint, ModelStats, Pass, Stats};
 pub(crate) use raw::{RAW_TAIL, RawLine};
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{vocabulary, with_prompt};

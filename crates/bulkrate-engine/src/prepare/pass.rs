@@ -12,6 +12,7 @@ use bulkrate_core::ids::{Ordinal, RequestKey};
 use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::prepare::{ItemError, key_of, seal};
 use bulkrate_core::price::{JobShape, RequestShape};
+use bulkrate_core::request::CacheMode;
 use bulkrate_core::usage::Usage;
 use bulkrate_io::{Position, Row, RowData, Source, Stamp};
 use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, StoreError, Tx, Urgency, Via, Writer};
@@ -46,6 +47,15 @@ pub(crate) struct Checkpoint {
     #[serde(default)]
     pub stamp: Option<Stamp>,
     pub stats: Stats,
+    /// The same of the records before the limit that the pass was made with, where it was less than all.
+    #[serde(default)]
+    pub limited: Option<Limited>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Limited {
+    pub limit: u64,
+    pub stats: Stats,
 }
 
 /// What the pass counted; a plan is made from it.
@@ -61,10 +71,12 @@ pub(crate) struct Stats {
     pub models: Vec<ModelStats>,
 }
 
-/// Leaders by model.
+/// Leaders by model, and by whether they go to the sync lane in any case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ModelStats {
     pub model: String,
+    #[serde(default)]
+    pub urgent: bool,
     pub items: u64,
     /// Followers of these leaders.
     pub followers: u64,
@@ -120,6 +132,13 @@ pub(crate) struct Pass<'e> {
     outcomes: Vec<Outcome>,
     canonical: Vec<u8>,
     stats: Stats,
+    limited: Option<Limited>,
+    /// Leaders that go to the sync lane, and leaders whose answers are not kept for later jobs.
+    urgent: Vec<Ordinal>,
+    uncached: Vec<Ordinal>,
+    dir: JobDir,
+    /// Leaders before the limit that earlier jobs have answered.
+    cached_before: u64,
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
     tag_sets: TagSets,
@@ -220,6 +239,11 @@ impl<'e> Pass<'e> {
             outcomes: Vec::new(),
             canonical: Vec::with_capacity(4_096),
             stats: Stats::default(),
+            limited: None,
+            urgent: Vec::new(),
+            uncached: Vec::new(),
+            dir: dir.clone(),
+            cached_before: 0,
             reuse: Reuse::open(settings, spec, job)?,
             tag_sets,
             done: channel(),
@@ -236,6 +260,11 @@ impl<'e> Pass<'e> {
     pub(crate) fn record(&mut self, row: &Row<'_>) -> Result<(), EngineError> {
         let ordinal = Ordinal::try_from(row.record)
             .map_err(|_| EngineError::Internal("more than 4,294,967,295 items".to_owned()))?;
+        if self.spec.source.limit == Some(row.record) {
+            // What the cache answers before the limit is counted as it is found.
+            let stats = Stats { cached: 0, ..self.stats.clone() };
+            self.limited = Some(Limited { limit: row.record, stats });
+        }
         self.stats.records += 1;
         self.note_columns(&row.data);
         let drawn = match self.draw(row) {
@@ -293,16 +322,21 @@ impl<'e> Pass<'e> {
                 reuse.follows(leader, drawn.deployment);
             }
             self.chunk.items.push(ItemRec::Follower { leader });
+            // Whoever is in a hurry hurries the one that runs for both.
+            self.urgent.extend(drawn.wishes.is_urgent().then_some(leader));
             return Ok(());
         }
         self.count(drawn);
         let tags = if drawn.tags.is_empty() { 0 } else { self.tag_sets.number(&drawn.tags) };
         let start = self.requests.buffer.len();
-        let sealed = seal(&drawn.item_id, &drawn.tags, &self.canonical, &mut self.requests.buffer);
+        let sealed =
+            seal(&drawn.item_id, &drawn.tags, drawn.wishes, &self.canonical, &mut self.requests.buffer);
         self.requests.buffer.push(b'\n');
         let len = u32::try_from(self.requests.buffer.len() - start).unwrap_or(u32::MAX);
         self.chunk.items.push(ItemRec::Leader { key, header_len: sealed.header_len, len, tags });
-        if let Some(reuse) = &mut self.reuse {
+        self.urgent.extend(drawn.wishes.is_urgent().then_some(ordinal));
+        self.uncached.extend((drawn.wishes.cache == CacheMode::Off).then_some(ordinal));
+        if let Some(reuse) = self.reuse.as_mut().filter(|_| drawn.wishes.cache == CacheMode::Default) {
             reuse.ask(key, Asked { ordinal, deployment: drawn.deployment, tags });
         }
         Ok(())
@@ -311,10 +345,13 @@ impl<'e> Pass<'e> {
     fn stats_of(&mut self, drawn: &Drawn) -> &mut ModelStats {
         let pinned = &self.draftsman.deployments[drawn.deployment].pinned;
         let models = &mut self.stats.models;
+        let urgent = drawn.wishes.is_urgent();
         // Nearly always the first.
-        let place = models.iter().position(|stats| stats.model == *pinned).unwrap_or_else(|| {
+        let known = |stats: &ModelStats| stats.urgent == urgent && stats.model == *pinned;
+        let place = models.iter().position(known).unwrap_or_else(|| {
             models.push(ModelStats {
                 model: pinned.clone(),
+                urgent,
                 choice_bytes: drawn.choice_bytes,
                 ..ModelStats::default()
             });
@@ -353,6 +390,7 @@ impl<'e> Pass<'e> {
         let frame = Frame {
             ordinal,
             attempt: 0,
+            attempts: 0,
             provider: "",
             model: "",
             via: Via::Prepare.name(),
@@ -394,14 +432,16 @@ impl<'e> Pass<'e> {
 
     /// Answers what earlier jobs know of the leaders gathered.
     fn reuse(&mut self) -> Result<(), EngineError> {
-        let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, .. } = self else {
+        let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, cached_before, .. } = self else {
             return Ok(());
         };
+        let limit = self.spec.source.limit.unwrap_or(0);
         for hit in reuse.find(|place| draftsman.deployments[place].pinned.clone())? {
             let place = Place { segment: 0, offset: results.end() };
             if let Some(outcome) = reuse.answer(&hit, place, &mut results.buffer)? {
                 outcomes.push(outcome);
                 stats.cached += 1;
+                *cached_before += u64::from(u64::from(hit.asked.ordinal) < limit);
             }
             if results.buffer.len() >= CHUNK_BYTES {
                 results.flush()?;
@@ -471,6 +511,8 @@ impl<'e> Pass<'e> {
         while self.pending > 0 {
             self.wait()?;
         }
+        super::lists::write(&self.dir.urgent(), &mut self.urgent)?;
+        super::lists::write(&self.dir.uncached(), &mut self.uncached)?;
         for out in [&self.requests, &self.results] {
             out.file.sync_data().map_err(io_error("could not sync", &out.path))?;
         }
@@ -501,6 +543,10 @@ impl<'e> Pass<'e> {
             results_bytes: self.results.offset,
             stamp: None,
             stats: self.stats,
+            limited: self.limited.map(|mut limited| {
+                limited.stats.cached = self.cached_before;
+                limited
+            }),
         };
         Ok((checkpoint, reused))
     }

@@ -1,6 +1,9 @@
 //! OpenAI batch lines: the body goes to the same provider as it is, but for our id, an absent output maximum and the
 //! service tier (decision 27).
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Text, write_json_text};
 use bulkrate_io::{JsonKind, JsonScanner};
@@ -9,6 +12,9 @@ use serde_json::value::RawValue;
 
 /// How the canonical tail of such a line starts; a unified request has no such field.
 pub(crate) const RAW_TAIL: &[u8] = b"\"body\":";
+
+/// The names of the output maximum, newest first.
+const MAXIMA: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
 /// One line, taken apart.
 #[derive(Debug, Clone)]
@@ -53,9 +59,7 @@ impl<'a> RawLine<'a> {
             return Err("`body.n` asks for several answers; use one line each".to_owned());
         }
         let bounded = self.kind != Kind::Chat
-            || ["max_completion_tokens", "max_tokens"]
-                .iter()
-                .any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
+            || MAXIMA.iter().any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
         out.push(b'{');
         out.extend_from_slice(RAW_TAIL);
         match self.body.strip_prefix('{') {
@@ -82,22 +86,43 @@ impl<'a> RawLine<'a> {
         Some(Self { kind, body: body.get(), model })
     }
 
-    /// The body to send in `lane`.
-    pub(crate) fn body(&self, lane: Lane, out: &mut Vec<u8>) {
-        let tiered = self.kind == Kind::Chat && lane == Lane::Flex && !self.body.contains("\"service_tier\"");
-        match self.body.strip_prefix('{') {
+    /// The body to send in `lane`. `raised`: a new output maximum, after an answer that was cut; the rest stays as it is.
+    pub(crate) fn body(&self, lane: Lane, raised: Option<u32>, out: &mut Vec<u8>) {
+        let body = raised.map_or(Cow::Borrowed(self.body), |most| self.raised(most));
+        let tiered = self.kind == Kind::Chat && lane == Lane::Flex && !body.contains("\"service_tier\"");
+        match body.strip_prefix('{') {
             Some(rest) if tiered => {
                 out.extend_from_slice(b"{\"service_tier\":\"flex\",");
                 out.extend_from_slice(rest.as_bytes());
             }
-            _ => out.extend_from_slice(self.body.as_bytes()),
+            _ => out.extend_from_slice(body.as_bytes()),
         }
+    }
+
+    /// The body with every output maximum in it replaced.
+    fn raised(&self, most: u32) -> Cow<'a, str> {
+        let mut scanner = JsonScanner::new();
+        let Ok(row) = scanner.scan(self.body) else { return Cow::Borrowed(self.body) };
+        let mut out = String::with_capacity(self.body.len() + 8);
+        let mut done = 0;
+        for (_, value) in row
+            .iter()
+            .filter(|(key, value)| MAXIMA.contains(&key.as_ref()) && value.kind() == JsonKind::Number)
+        {
+            // A value is a slice of the body.
+            let start = value.raw().as_ptr() as usize - self.body.as_ptr() as usize;
+            out.push_str(&self.body[done..start]);
+            let _ = write!(out, "{most}"); // writing to a String cannot fail
+            done = start + value.raw().len();
+        }
+        out.push_str(&self.body[done..]);
+        Cow::Owned(out)
     }
 
     /// The output maximum, as set by the user or by us.
     pub(crate) fn max_tokens(&self, scanner: &mut JsonScanner) -> Option<u64> {
         let row = scanner.scan(self.body).ok()?;
-        let set = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| row.get(name))?;
+        let set = MAXIMA.iter().find_map(|name| row.get(name))?;
         set.raw().parse().ok()
     }
 }
@@ -121,7 +146,7 @@ mod tests {
             (Kind::Chat, body, Some(9))
         );
         let mut sent = Vec::new();
-        line.body(Lane::Batch, &mut sent);
+        line.body(Lane::Batch, None, &mut sent);
         assert_eq!(sent, body.as_bytes());
     }
 
@@ -134,8 +159,35 @@ mod tests {
         let line = RawLine::unseal(&sealed).unwrap();
         assert_eq!(line.body, r#"{"max_completion_tokens":50,"model":"m"}"#);
         let mut sent = Vec::new();
-        line.body(Lane::Flex, &mut sent);
+        line.body(Lane::Flex, None, &mut sent);
         assert_eq!(sent, br#"{"service_tier":"flex","max_completion_tokens":50,"model":"m"}"#);
+    }
+
+    #[test]
+    fn a_raised_maximum_replaces_what_was_asked() {
+        for (body, want) in [
+            (r#"{"max_tokens": 9 ,"m":"max_tokens"}"#, r#"{"max_tokens": 36 ,"m":"max_tokens"}"#),
+            (
+                r#"{"x":{"max_tokens":1},"max_completion_tokens":9}"#,
+                r#"{"x":{"max_tokens":1},"max_completion_tokens":36}"#,
+            ),
+            (
+                r#"{"max_tokens":9,"max_completion_tokens":10}"#,
+                r#"{"max_tokens":36,"max_completion_tokens":36}"#,
+            ),
+            (
+                r#"{"max_tokens":null,"max_completion_tokens":9}"#,
+                r#"{"max_tokens":null,"max_completion_tokens":36}"#,
+            ),
+        ] {
+            let mut sent = Vec::new();
+            RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.body(
+                Lane::Batch,
+                Some(36),
+                &mut sent,
+            );
+            assert_eq!(String::from_utf8(sent).unwrap(), want);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkrate_core::money::Tokens;
-use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn};
+use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn, Wishes};
 use bulkrate_core::price::Effort;
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning, Request, Text, write_canonical};
@@ -91,6 +91,7 @@ pub(crate) struct Drawn {
     pub messages: u64,
     /// The record's own tags, canonical JSON; empty if it has none.
     pub tags: Vec<u8>,
+    pub wishes: Wishes,
     pub choice_bytes: Option<u64>,
     /// Bytes of the canonical form that are no prompt text: braces, names, settings.
     pub structure: u64,
@@ -428,6 +429,7 @@ impl Draftsman {
             documents: 0,
             messages: request.messages.len() as u64 + 1,
             tags: Vec::new(),
+            wishes: Wishes { priority: request.priority, cache: request.cache },
             choice_bytes,
             structure: 0,
         };
@@ -511,6 +513,7 @@ impl TableForm {
             documents: 0,
             messages: self.turns + 2,
             tags: Vec::new(),
+            wishes: Wishes::default(),
             choice_bytes: self.choice_bytes,
             structure: blueprint.structure_len(),
         })

@@ -69,7 +69,7 @@ fn model(provider: &str, model: &str) -> String {
 }
 
 /// The value of a tag for every `job/number` of a tag set; an item's own tags win over its job's.
-fn tag_values(view: &dyn View, key: &str) -> Result<BTreeMap<String, String>, EngineError> {
+pub(crate) fn tag_values(view: &dyn View, key: &str) -> Result<BTreeMap<String, String>, EngineError> {
     let mut values = BTreeMap::new();
     for job in view.jobs()? {
         let own = spec_of(&job)?.tags.get(key).cloned();

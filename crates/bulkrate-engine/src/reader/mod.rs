@@ -22,6 +22,7 @@ use bulkrate_io::SinkReport;
 use bulkrate_store::{JobRow, JobState, NewOrder, SqliteReader, SqliteStore, View};
 use jiff::Timestamp;
 
+pub(crate) use self::cost::tag_values;
 pub(crate) use self::find::find;
 use crate::EngineError;
 use crate::deliver::deliver;

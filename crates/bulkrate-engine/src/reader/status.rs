@@ -39,11 +39,16 @@ pub(super) fn status(
     engine_at_work: bool,
 ) -> Result<JobStatus, EngineError> {
     let spec = spec_of(job)?;
-    let states = ItemStates::load(view, job.no)?;
+    let mut states = ItemStates::load(view, job.no)?;
     let counts = states.counts();
     let tally = tally(view, job, &states)?;
     let spent = sums(view, &LedgerQuery::of_job(job.no))?.spent();
     let batches = view.submissions(job.no)?;
+    let limit = spec.source.limit.filter(|limit| *limit < states.len() as u64);
+    let open_asked = limit.map_or(tally.open, |limit| {
+        states.ask_until(u32::try_from(limit).unwrap_or(u32::MAX));
+        states.asked().open()
+    });
     Ok(JobStatus {
         job: job.id.clone(),
         name: job.name.clone(),
@@ -55,6 +60,8 @@ pub(super) fn status(
         failed: tally.failed,
         cancelled: tally.cancelled,
         open: tally.open,
+        open_asked,
+        limit,
         in_flight: counts.of(State::Leased),
         duplicates: counts.of(State::Follower),
         spent: spent.settled,

@@ -70,6 +70,8 @@ impl Watch {
             self.progress_us = now_us;
             job.tell(&Event::Progress { progress: &progress(job) });
         }
+        job.watch_doubt();
+        job.unpark();
         end_if_stuck(job);
         Ok(())
     }
@@ -129,21 +131,28 @@ fn watch_deadline(job: &Rc<Job>) {
 /// Ends a run that waits for something that cannot come.
 fn end_if_stuck(job: &Rc<Job>) {
     let mut state = job.state.borrow_mut();
+    let too_much = state.too_much_doubt(job.spec.run.max_in_doubt).is_some();
+    let standing = state.unresolved + state.held_batches;
     if state.over
         || state.calls_in_flight > 0
-        || !state.batches.is_empty() && state.batches.len() as u64 > state.unresolved
+        || !state.batches.is_empty() && state.batches.len() as u64 > standing
     {
         return;
     }
     let counts = state.items.counts();
     // A batch that is being packed or taken up again is not shown yet.
-    if counts.of(ItemState::Leased) > 0 && state.unresolved == 0 {
+    if counts.of(ItemState::Leased) > 0 && standing == 0 {
         return;
     }
-    let waiting = counts.of(ItemState::Queued) + counts.of(ItemState::Retry);
+    let asked = state.items.asked();
+    let waiting = asked.of(ItemState::Queued) + asked.of(ItemState::Retry);
+    if waiting > 0 && state.parked.len() >= waiting {
+        state.blocked = state.blocked.take().or_else(|| state.parked.why());
+    }
     let budget_spent = state.blocked.is_some() && waiting > 0;
     let only_doubt = waiting == 0 && state.unresolved > 0;
-    if budget_spent || only_doubt {
+    let held = too_much && (waiting > 0 || state.held_batches > 0);
+    if budget_spent || only_doubt || held {
         state.over = true;
         drop(state);
         job.changed.notify_waiters();
@@ -186,7 +195,7 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
 
 pub(crate) fn progress(job: &Job) -> Progress {
     let state = job.state.borrow();
-    let counts = state.items.counts();
+    let counts = state.items.asked();
     let elapsed_ms = job.clock.us() / 1_000;
     let done = state.tally.succeeded + state.tally.failed - state.tally.duplicates.min(state.tally.succeeded);
     let per_second = if elapsed_ms > 0 { ratio(done, elapsed_ms) * 1_000.0 } else { 0.0 };
@@ -200,7 +209,7 @@ pub(crate) fn progress(job: &Job) -> Progress {
         failed: state.tally.failed,
         duplicates: state.tally.duplicates,
         cached: state.tally.cached,
-        in_flight: counts.of(ItemState::Leased),
+        in_flight: state.items.counts().of(ItemState::Leased),
         waiting: counts.of(ItemState::Queued) + counts.of(ItemState::Retry),
         retries: state.tally.retries,
         rate_limited: state.tally.rate_limited,

@@ -6,13 +6,14 @@ use std::ops::ControlFlow;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_store::{Fate, View};
 
+use super::followers::Followers;
 use crate::EngineError;
 
 /// Items by the class they ended with, followers included; a revived item counts only as it ended since.
 pub(crate) fn failures(
     reader: &dyn View,
     job: u32,
-    followers: &HashMap<Ordinal, u32>,
+    followers: &Followers,
 ) -> Result<BTreeMap<String, u64>, EngineError> {
     let mut last: HashMap<Ordinal, &'static str> = HashMap::new();
     reader.scan_outcomes(job, &mut |outcomes| {
@@ -27,8 +28,10 @@ pub(crate) fn failures(
     })?;
     let mut counts = BTreeMap::new();
     for (ordinal, class) in last {
-        *counts.entry(class.to_owned()).or_default() +=
-            1 + u64::from(followers.get(&ordinal).copied().unwrap_or(0));
+        let (own, others) = followers.decides(ordinal);
+        if own + others > 0 {
+            *counts.entry(class.to_owned()).or_default() += own + others;
+        }
     }
     Ok(counts)
 }

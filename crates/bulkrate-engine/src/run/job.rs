@@ -74,8 +74,8 @@ pub(crate) struct State {
     pub items: ItemStates,
     pub budget: Budget,
     pub trouble: HashMap<Ordinal, Trouble>,
-    /// Items that share a leader's outcome; only leaders that have any.
-    pub followers: HashMap<Ordinal, u32>,
+    /// Items that share a leader's outcome.
+    pub followers: super::followers::Followers,
     /// Items that wait for another call.
     pub call_retries: BinaryHeap<Reverse<Retry>>,
     /// Items that wait for another batch.
@@ -109,6 +109,17 @@ pub(crate) struct State {
     pub calls_bound: UsdNanos,
     /// Batches whose doubt only the operator can settle.
     pub unresolved: u64,
+    /// What is reserved for each batch that may or may not exist.
+    pub doubted: HashMap<Sub, UsdNanos>,
+    /// The largest reservation of one submission so far.
+    pub largest_submission: UsdNanos,
+    /// Batches that are ready and not created because too much is in doubt.
+    pub held_batches: u64,
+    pub doubt_told: bool,
+    /// Items that go to the sync lane whatever the lane of the job.
+    pub urgent: super::urgent::Urgent,
+    /// Items that wait for room under a cap of their tag.
+    pub parked: super::tags::Parked,
     /// Nothing more can happen in this run: the budget is used up, or only the operator can go on.
     pub over: bool,
     /// Input tokens in batches that have not ended.
@@ -278,6 +289,9 @@ impl State {
         if let Some(due) = Self::due(&mut self.call_retries, &self.items, now_us) {
             return Some(due);
         }
+        if let Some(ordinal) = self.next_urgent() {
+            return Some((ordinal, Lane::Sync));
+        }
         if fresh { self.next_fresh().map(|ordinal| (ordinal, home)) } else { None }
     }
 
@@ -305,6 +319,9 @@ impl State {
 
     /// Puts an item into the queue of its lane.
     pub(crate) fn queue(&mut self, mut retry: Retry) {
+        if retry.ordinal >= self.end {
+            return; // not asked for: a run without the limit takes it up
+        }
         if !self.may_batch && retry.lane == Lane::Batch {
             retry.lane = Lane::Sync; // no batch will be packed again: nobody would take it from there
         }
@@ -324,16 +341,20 @@ impl State {
 
     /// The next item that has never run.
     pub(crate) fn next_fresh(&mut self) -> Option<Ordinal> {
-        let next = self.items.next_queued(self.cursor)?;
-        if next >= self.end {
-            return None;
+        loop {
+            let next = self.items.next_queued(self.cursor)?;
+            if next >= self.end {
+                return None;
+            }
+            self.cursor = next + 1;
+            if !self.is_urgent(next) {
+                return Some(next);
+            }
         }
-        self.cursor = next + 1;
-        Some(next)
     }
 
     /// Items that have no outcome yet and will get one in this run.
     pub(crate) fn open(&self) -> u64 {
-        self.items.counts().open()
+        self.items.asked().open()
     }
 }

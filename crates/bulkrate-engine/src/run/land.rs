@@ -87,6 +87,8 @@ impl Job {
         match check(&ready.expectation, answer) {
             Ok(checked) => {
                 let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
+                // A failed attempt is counted by the ladder; this one did not fail.
+                let frame = Frame { attempts: frame.attempts + 1, ..frame };
                 self.good(landing, &receipt, &checked, answer, frame, place, out);
             }
             Err(Flaw { class, message }) => {
@@ -159,10 +161,13 @@ impl Job {
         cost: UsdNanos,
         usage: Option<&'a Usage>,
     ) -> Frame<'a> {
+        let ordinal = landing.ready.ordinal;
+        let before = self.state.borrow().trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.total());
         let found = &self.deployments[landing.ready.deployment];
         Frame {
-            ordinal: landing.ready.ordinal,
+            ordinal,
             attempt: landing.ready.attempt,
+            attempts: before,
             provider: &found.row.provider,
             model,
             via: landing.lane.name(),
@@ -191,9 +196,10 @@ impl Job {
         state.served.note(landing.ready.deployment, frame.model);
         let ordinal = landing.ready.ordinal;
         state.trouble.remove(&ordinal);
-        let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
-        state.tally.succeeded += 1 + followers;
-        state.tally.duplicates += followers;
+        let followers = state.followers.of(ordinal);
+        let (own, others) = state.followers.decides(ordinal);
+        state.tally.succeeded += own + others;
+        state.tally.duplicates += others;
         self.save(&mut state, landing, receipt, followers);
         if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
@@ -287,6 +293,8 @@ impl Job {
         }
         let attempts = trouble.attempts;
         let canary = landing.lane != Lane::Batch && attempts.batch == 0 && self.awaits_canary(&state);
+        // Nor does an item in a hurry ever join a batch.
+        let urgent = state.is_urgent(landing.ready.ordinal);
         let found = &self.deployments[landing.ready.deployment];
         let failure = LadderFailure {
             class,
@@ -302,7 +310,7 @@ impl Job {
             random,
         };
         // No batch begins before the canary has ended, so its attempts are calls.
-        let ladder = if canary { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
+        let ladder = if canary || urgent { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
         ladder.next(&attempts, &failure)
     }
 
@@ -335,8 +343,8 @@ impl Job {
             }
             Next::Dead(class) => {
                 state.trouble.remove(&ordinal);
-                let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
-                state.tally.failed += 1 + followers;
+                let (own, others) = state.followers.decides(ordinal);
+                state.tally.failed += own + others;
                 let before = self.awaits_canary(&state);
                 let alarm = state.meter.failed(class, end.provider_code.unwrap_or(""));
                 if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
@@ -415,22 +423,22 @@ impl Job {
             let trouble = state.trouble.entry(outcome.ordinal).or_default();
             trouble.ended = trouble.ended.wrapping_add(1);
         }
-        let bound = landing.ready.bound;
+        let (tags, bound) = (landing.ready.tags, landing.ready.bound);
         let at = at(landing);
         state.unflushed += if receipt.doubt { UsdNanos::ZERO } else { bound - receipt.cost.min(bound) };
         state.moved.add(LedgerKind::Release, None, at, 1, bound);
         if receipt.doubt {
-            state.budget.doubt(bound);
+            state.budget.doubt(tags, bound);
             state.moved.add(LedgerKind::Doubt, None, at, 1, bound);
         } else if receipt.paid {
-            state.budget.settle(bound, receipt.cost);
+            state.budget.settle(tags, bound, receipt.cost);
             state.moved.add(LedgerKind::Settle, None, at, 1, receipt.cost);
             let tally = &mut state.tally;
             tally.input_tokens = tally.input_tokens.saturating_add(receipt.usage.prompt());
             tally.output_tokens = tally.output_tokens.saturating_add(receipt.usage.output);
             state.tally.estimated += u64::from(receipt.estimated);
         } else {
-            state.budget.release(bound);
+            state.budget.release(tags, bound);
         }
         state.outcomes.push(outcome);
         true
@@ -489,8 +497,8 @@ impl Job {
             let ordinal = landing.ready.ordinal;
             state.queue(Retry { due_us: 0, ordinal, lane: landing.lane });
         } else {
-            state.tally.failed +=
-                1 + u64::from(state.followers.get(&landing.ready.ordinal).copied().unwrap_or(0));
+            let (own, others) = state.followers.decides(landing.ready.ordinal);
+            state.tally.failed += own + others;
         }
     }
 
@@ -513,9 +521,12 @@ impl Job {
     pub(crate) fn bury(&self, ordinal: Ordinal, lane: Lane, class: FailureClass, why: &str) {
         let mut results = self.results.borrow_mut();
         let place = results.place();
+        let attempts =
+            self.state.borrow().trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.total());
         let frame = Frame {
             ordinal,
             attempt: 0,
+            attempts,
             provider: "",
             model: "",
             via: lane.name(),
@@ -540,10 +551,10 @@ impl Job {
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Landed {
             state.outcomes.push(outcome);
-            let followers = u64::from(state.followers.get(&ordinal).copied().unwrap_or(0));
-            state.tally.failed += 1 + followers;
-            // What the user cancelled has not failed.
-            if class != FailureClass::CancelledByUser {
+            let (own, others) = state.followers.decides(ordinal);
+            state.tally.failed += own + others;
+            // What the user cancelled has not failed, and a budget says nothing about the requests.
+            if !matches!(class, FailureClass::CancelledByUser | FailureClass::BudgetExhausted) {
                 let alarm = state.meter.failed(class, "");
                 drop(state);
                 self.sound(alarm, why);

@@ -288,7 +288,7 @@ fn encode(
 ) -> Result<(), String> {
     match draft {
         Draft::Raw(line) => {
-            line.body(lane, body);
+            line.body(lane, max_tokens, body);
             Ok(())
         }
         Draft::Unified(request) => encode_unified(found, request, lane, max_tokens, body),

@@ -12,6 +12,7 @@ use bulkrate_core::retry::{Attempts, FailureMeter};
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
+use super::followers::Followers;
 use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
 use super::ready::NotReady;
@@ -23,7 +24,7 @@ use crate::lane::pack::Planned;
 pub(crate) struct Recovered {
     pub items: ItemStates,
     pub trouble: HashMap<Ordinal, Trouble>,
-    pub followers: HashMap<Ordinal, u32>,
+    pub followers: Followers,
     pub tally: Tally,
     pub meter: FailureMeter,
     /// Start of the last committed line of segment 0.
@@ -37,11 +38,12 @@ pub(crate) fn recover(
     job: u32,
     with_followers: bool,
     threshold_ppm: u64,
+    end: Ordinal,
 ) -> Result<Recovered, EngineError> {
     let mut found = Recovered {
         items: ItemStates::new(),
         trouble: HashMap::new(),
-        followers: HashMap::new(),
+        followers: Followers::new(end),
         tally: Tally::default(),
         meter: FailureMeter::new(threshold_ppm),
         last_result: None,
@@ -49,9 +51,9 @@ pub(crate) fn recover(
     };
     if with_followers {
         reader.scan_items(job, 0, &mut |chunk| {
-            for item in &chunk.items {
+            for (ordinal, _, item) in chunk.iter() {
                 if let ItemRec::Follower { leader } = item {
-                    *found.followers.entry(*leader).or_default() += 1;
+                    found.followers.add(ordinal, *leader);
                 }
             }
             found.items.push(chunk);
@@ -72,6 +74,9 @@ pub(crate) fn recover(
         found.items.feed(chunk);
         ControlFlow::Continue(())
     })?;
+    if (end as usize) < found.items.len() {
+        found.items.ask_until(end);
+    }
     Ok(found)
 }
 
@@ -83,12 +88,13 @@ impl Recovered {
         self.tally.input_tokens = self.tally.input_tokens.saturating_add(outcome.usage.prompt());
         self.tally.output_tokens = self.tally.output_tokens.saturating_add(outcome.usage.output);
         self.tally.estimated += u64::from(outcome.estimated);
-        let followers = u64::from(self.followers.get(&outcome.ordinal).copied().unwrap_or(0));
+        let followers = self.followers.of(outcome.ordinal);
+        let (own, others) = self.followers.decides(outcome.ordinal);
         match (outcome.fate, outcome.class) {
             (Fate::Final, None) => {
-                self.tally.succeeded += 1 + followers;
-                self.tally.duplicates += followers;
-                self.tally.cached += u64::from(outcome.via == bulkrate_store::Via::Cache);
+                self.tally.succeeded += own + others;
+                self.tally.duplicates += others;
+                self.tally.cached += if outcome.via == bulkrate_store::Via::Cache { own } else { 0 };
                 self.tally.naive += outcome.naive + outcome.naive.times(followers);
                 self.trouble.remove(&outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.
@@ -98,7 +104,7 @@ impl Recovered {
                 }
             }
             (Fate::Final, Some(class)) => {
-                self.tally.failed += 1 + followers;
+                self.tally.failed += own + others;
                 self.tally.naive += outcome.naive;
                 self.trouble.remove(&outcome.ordinal);
                 if outcome.via.is_attempt() {
@@ -120,7 +126,7 @@ impl Recovered {
                 trouble.ended = trouble.ended.wrapping_add(1);
             }
             (Fate::Revive, _) => {
-                self.tally.failed = self.tally.failed.saturating_sub(1 + followers);
+                self.tally.failed = self.tally.failed.saturating_sub(own + others);
                 self.trouble
                     .insert(outcome.ordinal, Trouble { attempts: Attempts::default(), ..Trouble::default() });
             }
@@ -139,6 +145,7 @@ impl State {
             .collect();
         for (ordinal, batch_attempts) in waiting {
             let lane = match home {
+                _ if self.is_urgent(ordinal) => Lane::Sync,
                 Lane::Batch if batch_attempts < batch_max => Lane::Batch,
                 Lane::Batch => Lane::Sync,
                 lane => lane,
@@ -176,6 +183,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
         ControlFlow::Continue(())
     })?;
     let mut count = 0;
+    job.state.borrow_mut().note_size(lost.iter().map(|(_, lease)| lease.bound).sum());
     for (lane, lease) in lost {
         let mut body = Vec::new();
         let ready = match job.ready(lease.ordinal, lane, &mut body) {
@@ -203,6 +211,9 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         open.push(planned(job, submission, &leases)?);
     }
     let mut state = job.state.borrow_mut();
+    for planned in &open {
+        state.note_doubt(&planned.submission);
+    }
     state.unresolved = open
         .iter()
         .filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved)

@@ -6,3 +6,7 @@ mod lanes;
 mod cache;
 mod stream;
 mod tokens;
+mod guards;
+mod deadline;
+mod limit;
+mod wishes;

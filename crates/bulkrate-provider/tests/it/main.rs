@@ -6,3 +6,4 @@ mod conformance;
 mod free;
 mod paid;
 mod server;
+mod tls;

@@ -110,6 +110,11 @@ fn before(state: &State, place: Place, key: u64) -> Option<Outcome> {
     if hit(Fault::ResetEarly) {
         return Some(Outcome::Closed);
     }
+    if hit(Fault::Revoked) {
+        let message = "Incorrect API key provided: it was revoked.";
+        let error = ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), message);
+        return Some(Outcome::Reply(Reply::error(&error)));
+    }
     let pick = state.faults.pick(key);
     if hit(Fault::FiveXx) {
         return Some(Outcome::Reply(match pick % 3 {

@@ -130,6 +130,9 @@ pub struct ItemStates {
     items: Vec<u16>,
     counts: Counts,
     misfits: Misfits,
+    /// Items before this ordinal are counted in `asked` as well; `None`: all of them are asked for.
+    end: Option<Ordinal>,
+    asked: Counts,
 }
 
 impl ItemStates {
@@ -165,6 +168,9 @@ impl ItemStates {
                 ItemKind::Follower => State::Follower,
                 ItemKind::Invalid => State::Invalid,
             };
+            if self.is_asked(self.items.len()) {
+                self.asked.0[state as usize] += 1;
+            }
             self.items.push(state as u16 | CLOSED << OPEN);
             self.counts.0[state as usize] += 1;
         }
@@ -202,8 +208,7 @@ impl ItemStates {
                 continue;
             }
             *slot = *slot & !(STATE | CLOSED << OPEN) | State::Leased as u16 | open(lease.attempt);
-            self.counts.0[usize::from(before)] -= 1;
-            self.counts.0[State::Leased as usize] += 1;
+            self.moved(lease.ordinal, before, State::Leased as u16);
         }
     }
 
@@ -217,8 +222,7 @@ impl ItemStates {
             };
             if *slot & STATE == State::Leased as u16 && *slot & (CLOSED << OPEN) == open(lease.attempt) {
                 *slot = *slot & !STATE | State::Queued as u16;
-                self.counts.0[State::Leased as usize] -= 1;
-                self.counts.0[State::Queued as usize] += 1;
+                self.moved(lease.ordinal, State::Leased as u16, State::Queued as u16);
             }
         }
     }
@@ -238,9 +242,35 @@ impl ItemStates {
             return Applied::Late;
         };
         *slot = after;
-        self.counts.0[usize::from(before)] -= 1;
-        self.counts.0[usize::from(after & STATE)] += 1;
+        self.moved(outcome.ordinal, before, after & STATE);
         Applied::Landed
+    }
+
+    fn moved(&mut self, ordinal: Ordinal, before: u16, after: u16) {
+        let asked = self.end.is_some_and(|end| ordinal < end);
+        for counts in [Some(&mut self.counts), asked.then_some(&mut self.asked)].into_iter().flatten() {
+            counts.0[usize::from(before)] -= 1;
+            counts.0[usize::from(after)] += 1;
+        }
+    }
+
+    fn is_asked(&self, place: usize) -> bool {
+        self.end.is_some_and(|end| place < end as usize)
+    }
+
+    /// From now on [`Self::asked`] counts only the items before `end`.
+    pub fn ask_until(&mut self, end: Ordinal) {
+        self.end = Some(end);
+        self.asked = Counts::default();
+        for bits in self.items.iter().take(end as usize) {
+            self.asked.0[usize::from(bits & STATE)] += 1;
+        }
+    }
+
+    /// The counts of the items that are asked for: all, or those that [`Self::ask_until`] names.
+    #[must_use]
+    pub fn asked(&self) -> Counts {
+        if self.end.is_some() { self.asked } else { self.counts }
     }
 
     #[must_use]

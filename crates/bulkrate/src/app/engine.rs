@@ -20,11 +20,13 @@ use crate::config::job_file::{Provider, Run};
 pub(super) struct Overrides {
     run: Run,
     sink: Option<SinkSpec>,
+    /// `Some(None)`: no limit.
+    limit: Option<Option<u64>>,
 }
 
 impl Overrides {
-    pub(super) fn new(run: Run, sink: Option<SinkSpec>) -> Self {
-        Self { run, sink }
+    pub(super) fn new(run: Run, sink: Option<SinkSpec>, limit: Option<Option<u64>>) -> Self {
+        Self { run, sink, limit }
     }
 
     pub(super) fn out(&self) -> Option<&Path> {
@@ -38,9 +40,11 @@ impl Overrides {
         }
         spec.run.deadline_ms = run.deadline.map(|time| time.0).or(spec.run.deadline_ms);
         spec.run.budget = run.budget.map(|usd| usd.0).or(spec.run.budget);
+        spec.run.max_in_doubt = run.max_in_doubt.map(|usd| usd.0).or(spec.run.max_in_doubt);
         spec.run.rpm = run.rpm.or(spec.run.rpm);
         spec.run.tpm = run.tpm.or(spec.run.tpm);
         spec.run.concurrency_max = run.concurrency_max.unwrap_or(spec.run.concurrency_max);
+        spec.source.limit = self.limit.unwrap_or(spec.source.limit);
         if let Some(sink) = &self.sink {
             spec.sink = sink.clone();
         }
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn only_what_is_said_changes() {
-        let file = "[source]\npath = \"a.csv\"\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 9\n[sink]\npath = \"a.jsonl\"\n";
+        let file = "[source]\npath = \"a.csv\"\nlimit = 9\n[run]\nlane = \"batch\"\nbudget = 5\nrpm = 9\n[sink]\npath = \"a.jsonl\"\n";
         let before = job(Layer::parse("job.toml", file).unwrap()).unwrap();
         let mut spec = before.clone();
         Overrides::default().apply(&mut spec);
@@ -176,8 +180,13 @@ mod tests {
         let run =
             Run { lane: Some(LaneChoice::Auto), budget: Some(Usd(UsdNanos::dollars(7))), ..Run::default() };
         let sink = SinkSpec { path: Some("b.csv".into()), ..SinkSpec::default() };
-        Overrides::new(run, Some(sink.clone())).apply(&mut spec);
+        Overrides::new(run, Some(sink.clone()), None).apply(&mut spec);
         assert_eq!((before.run.lane, spec.run.lane), (Some(Lane::Batch), None));
         assert_eq!((spec.run.budget, spec.run.rpm, &spec.sink), (Some(UsdNanos::dollars(7)), Some(9), &sink));
+        assert_eq!(spec.source.limit, Some(9));
+        for limit in [Some(70), None] {
+            Overrides::new(Run::default(), None, Some(limit)).apply(&mut spec);
+            assert_eq!(spec.source.limit, limit);
+        }
     }
 }

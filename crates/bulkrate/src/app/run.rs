@@ -73,7 +73,8 @@ pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<
     let provider = accounts::with_env(args.provider.layer().over(stored), Provider::default(), &process_env);
     let connections = args.changes.concurrency_max.unwrap_or_else(|| RunSpec::default().concurrency_max);
     let settings = settings(shared, &defaults, &provider, connections)?;
-    let changes = Overrides::new(args.changes.layer(), args.sink.spec());
+    let limit = if args.no_limit { Some(None) } else { args.limit.map(Some) };
+    let changes = Overrides::new(args.changes.layer(), args.sink.spec(), limit);
     check_stdout(shared, changes.out())?;
     let teller = Arc::new(teller(shared, changes.out(), false));
     let stop = Stop::new();
@@ -263,6 +264,7 @@ mod tests {
             "budget_per_request": null,
             "budget_daily": 9000000000,
             "budget_monthly": null,
+            "max_in_doubt": null,
             "budget_tags": {
               "f=x": 2000000000
             },

@@ -198,6 +198,9 @@ pub struct OverrideArgs {
     /// Most that the job may cost [default: 1.5 times the planned P95]
     #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET", hide_env_values = true)]
     pub budget: Option<Usd>,
+    /// Most that may have been paid without an answer before nothing new is sent [default: a quarter of the budget]
+    #[arg(long, value_name = "USD", env = "BULKRATE_MAX_IN_DOUBT", hide_env_values = true)]
+    pub max_in_doubt: Option<Usd>,
     /// Known limit: requests a minute
     #[arg(long, value_name = "N", env = "BULKRATE_RPM", hide_env_values = true)]
     pub rpm: Option<u64>,
@@ -394,6 +397,7 @@ impl OverrideArgs {
             lane: self.lane,
             deadline: self.deadline,
             budget: self.budget,
+            max_in_doubt: self.max_in_doubt,
             rpm: self.rpm,
             tpm: self.tpm,
             concurrency_max: self.concurrency_max,

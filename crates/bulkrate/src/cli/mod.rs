@@ -149,6 +149,12 @@ pub struct ResultsArgs {
 pub struct ResumeArgs {
     #[command(flatten)]
     pub name: JobName,
+    /// Only the first N items [default: as in the last run]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// All items, although the last run had a limit
+    #[arg(long, conflicts_with = "limit")]
+    pub no_limit: bool,
     #[command(flatten)]
     pub changes: OverrideArgs,
     #[command(flatten)]

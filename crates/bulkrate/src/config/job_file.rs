@@ -78,6 +78,7 @@ section! {
         budget_daily: Usd,
         budget_monthly: Usd,
         budget_tags: BTreeMap<String, Usd>,
+        max_in_doubt: Usd,
         strict: bool,
         rpm: u64,
         tpm: u64,

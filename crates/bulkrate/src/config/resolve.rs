@@ -153,6 +153,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         budget_per_request: from.budget_per_request.map(|usd| usd.0),
         budget_daily: from.budget_daily.map(|usd| usd.0),
         budget_monthly: from.budget_monthly.map(|usd| usd.0),
+        max_in_doubt: from.max_in_doubt.map(|usd| usd.0),
         budget_tags: budgets.into_iter().map(|(tag, usd)| (tag, usd.0)).collect(),
         strict: from.strict.unwrap_or(usual.strict),
         rpm: from.rpm,

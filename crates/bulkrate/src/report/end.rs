@@ -162,6 +162,10 @@ fn next(report: &Report) -> Vec<String> {
         }
         Ending::Finished | Ending::Cancelled => {}
     }
+    if report.items_beyond_limit > 0 {
+        let rest = counted(report.items_beyond_limit, "item");
+        lines.push(format!("{rest} beyond the limit: {}", command("resume", " --no-limit")));
+    }
     if report.output.is_none() && report.succeeded > 0 {
         lines.push(format!("results are kept: {}", command("results", " --out FILE")));
     }

@@ -12,8 +12,11 @@ use super::words::{count, counted, duration, usd};
 pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "plan for `{}` (job {})", plan.name, plan.job);
-    let _ =
-        writeln!(out, "  {} read as {}: {}", counted(plan.records, "record"), plan.shape, what_becomes(plan));
+    let mut records = counted(plan.records, "record");
+    if plan.beyond_limit > 0 {
+        let _ = write!(records, " of {} (limited)", count(plan.records + plan.beyond_limit));
+    }
+    let _ = writeln!(out, "  {records} read as {}: {}", plan.shape, what_becomes(plan));
     if plan.requests == 0 {
         let _ = writeln!(out, "  nothing to send; already spent by this job: USD {}", usd(plan.spent));
         return out;

@@ -35,6 +35,7 @@ pub(crate) fn a_plan() -> Plan {
             input_count: None,
         }],
         records: 340,
+        beyond_limit: 0,
         requests: 298,
         duplicates: 42,
         cached: 0,
@@ -65,6 +66,7 @@ fn a_report() -> Report {
         reason: None,
         halted_by: None,
         items: 340,
+        items_beyond_limit: 0,
         succeeded: 337,
         failed: 3,
         cancelled: 0,
@@ -121,6 +123,8 @@ fn a_job() -> JobStatus {
         failed: 1,
         cancelled: 0,
         open: 239,
+        open_asked: 239,
+        limit: None,
         in_flight: 239,
         duplicates: 12,
         spent: UsdNanos(400_000),
@@ -290,6 +294,27 @@ fn progress_reads_like_this() {
 }
 
 #[test]
+fn what_a_limit_left_out_is_said() {
+    let plan = plan::text(&Plan { records: 100, beyond_limit: 240, ..a_plan() });
+    assert!(plan.contains("100 records of 340 (limited) read as"), "{plan}");
+    let report = end::text(&Report { items: 100, items_beyond_limit: 240, ..a_report() });
+    assert!(report.contains("240 items beyond the limit: `bulkrate resume tickets --no-limit`"), "{report}");
+    let limited = JobStatus { limit: Some(100), open_asked: 0, ..a_job() };
+    assert!(views::jobs(std::slice::from_ref(&limited), 22_000).contains("  limited  "));
+    let text = views::job(&limited, 22_000);
+    assert!(
+        text.contains("the first 100 items are done; the rest: `bulkrate resume tickets --no-limit`"),
+        "{text}"
+    );
+    let text = views::job(&JobStatus { open_asked: 3, ..limited }, 22_000);
+    assert!(
+        text.contains("(job 3f2a9c71): waiting")
+            && text.contains("`bulkrate resume tickets` for the first 100 items"),
+        "{text}"
+    );
+}
+
+#[test]
 fn jobs_read_like_this() {
     insta::assert_snapshot!(views::jobs(&[a_job(), JobStatus { name: "b".to_owned(), state: "done".to_owned(), batches: Vec::new(), ..a_job() }], 22_000), @r"
     job       name     state    items    done  failed  in flight  spent USD      disk  created
@@ -388,6 +413,7 @@ fn the_document_for_programs_names_every_figure() {
       "in_flight_bound_usd_nanos": 0,
       "input_tokens": 14902,
       "items": 340,
+      "items_beyond_limit": 0,
       "job": "3f2a9c71",
       "naive_usd": 0.0026,
       "naive_usd_nanos": 2600000,

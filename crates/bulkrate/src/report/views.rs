@@ -100,12 +100,28 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
         line("", progress::batch(batch, now_ms));
     }
     if !job.engine_at_work && (job.state == "running" || job.state == "preparing") {
-        line("next", format!("no process works on it: `bulkrate resume {}`", job.name));
+        line("next", next(job));
     }
     out
 }
 
+fn next(job: &JobStatus) -> String {
+    let command = format!("bulkrate resume {}", job.name);
+    match job.limit {
+        Some(limit) if job.open_asked == 0 => {
+            format!("the first {} are done; the rest: `{command} --no-limit`", counted(limit, "item"))
+        }
+        Some(limit) => {
+            format!("no process works on it: `{command}` for the first {}", counted(limit, "item"))
+        }
+        None => format!("no process works on it: `{command}`"),
+    }
+}
+
 fn state(job: &JobStatus) -> String {
+    if job.state == "running" && job.limit.is_some() && job.open_asked == 0 {
+        return "limited".to_owned();
+    }
     if job.state == "running" && !job.engine_at_work { "waiting".to_owned() } else { job.state.clone() }
 }
 

@@ -1,0 +1,83 @@
+//! `max_in_doubt`: what may have been paid without an answer is summed, and above the limit nothing new is sent.
+//!
+//! What is held back waits where it is. Doubt about a batch may end at any poll; if nothing is left that could end
+//! one, the run does.
+
+use std::ops::ControlFlow;
+
+use bulkrate_core::budget::{DoubtFacts, Scope, TooMuchDoubt};
+use bulkrate_core::money::UsdNanos;
+use bulkrate_store::{LedgerKind, LedgerQuery, Submission, SubmissionState, View};
+
+use super::job::{Job, State};
+use crate::EngineError;
+
+/// The largest submission of earlier runs. Calls that a crash left unanswered are one: their doubt was booked at once.
+pub(crate) fn largest(
+    view: &dyn View,
+    job: u32,
+    submissions: &[Submission],
+) -> Result<UsdNanos, EngineError> {
+    let mut largest = submissions.iter().map(|submission| submission.reserved).max().unwrap_or_default();
+    let (mut at_ms, mut at_once) = (i64::MIN, UsdNanos::ZERO);
+    let doubts = LedgerQuery { kind: Some(LedgerKind::Doubt), ..LedgerQuery::of_job(job) };
+    view.ledger_scan(&doubts, &mut |entry| {
+        if entry.at_ms != at_ms {
+            (at_ms, at_once) = (entry.at_ms, UsdNanos::ZERO);
+        }
+        at_once = at_once.saturating_add(entry.usd);
+        largest = largest.max(at_once);
+        ControlFlow::Continue(())
+    })?;
+    Ok(largest)
+}
+
+impl State {
+    /// Whether more is in doubt than may be while something new is sent.
+    pub(crate) fn too_much_doubt(&self, setting: Option<UsdNanos>) -> Option<TooMuchDoubt> {
+        let cap = self.budget.caps.iter().find(|cap| cap.scope == Scope::Job).map(|cap| cap.limit);
+        let batches: UsdNanos = self.doubted.values().copied().sum();
+        let in_doubt = self.budget.doubt.saturating_add(batches);
+        DoubtFacts { setting, cap, largest: self.largest_submission, in_doubt }.check().err()
+    }
+
+    /// Keeps account of a batch that may or may not exist.
+    pub(crate) fn note_doubt(&mut self, submission: &Submission) {
+        use SubmissionState::{Fencing, InDoubt, Sending, Unresolved};
+        // A batch is seen in `sending` only where the process that was sending is gone.
+        if matches!(submission.state, Sending | InDoubt | Fencing | Unresolved) {
+            self.doubted.insert(submission.sub, submission.reserved);
+        } else {
+            self.doubted.remove(&submission.sub);
+        }
+    }
+
+    /// A submission is planned: how large it is.
+    pub(crate) fn note_size(&mut self, reserved: UsdNanos) {
+        self.largest_submission = self.largest_submission.max(reserved);
+    }
+}
+
+impl Job {
+    /// Whether nothing new may be sent because too much is in doubt.
+    pub(crate) fn holds_for_doubt(&self) -> bool {
+        self.state.borrow().too_much_doubt(self.spec.run.max_in_doubt).is_some()
+    }
+
+    /// Tells it, once each time that the limit is passed.
+    pub(crate) fn watch_doubt(&self) {
+        let mut state = self.state.borrow_mut();
+        let over = state.too_much_doubt(self.spec.run.max_in_doubt).filter(|_| state.open() > 0);
+        if over.is_some() == state.doubt_told {
+            return;
+        }
+        state.doubt_told = over.is_some();
+        drop(state);
+        match over {
+            Some(over) => {
+                self.alert("in-doubt-limit", &format!("{over}; nothing new is sent until less is in doubt"));
+            }
+            None => self.changed.notify_waiters(),
+        }
+    }
+}

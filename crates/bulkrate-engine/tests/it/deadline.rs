@@ -1,0 +1,44 @@
+//! A batch job that would miss its deadline goes over to the sync lane in time.
+
+use std::time::{Duration, Instant};
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::report::Ending;
+use bulkrate_sim::SimConfig;
+
+use crate::world::World;
+
+/// The rest is taken to need 22.1 s (20 s for the slowest call, next to nothing for the rest, and a tenth), so batches may
+/// be waited for less than two seconds of these 24. They would need six.
+#[tokio::test]
+async fn near_the_deadline_open_batches_are_cancelled_and_the_rest_runs_in_the_sync_lane() {
+    let world = World::new(SimConfig { speed: 100.0, ..SimConfig::default() }).await;
+    let mut spec = world.spec(&world.reviews(100), Lane::Batch);
+    // Auto, with a model that has no flex price: batch is the cheapest.
+    spec.run.lane = None;
+    spec.request.model = Some("openai/gpt-4.1-mini".into());
+    spec.run.rpm = Some(60_000);
+    spec.run.deadline_ms = Some(24_000);
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    spec.run.batch_items_max = 30;
+    let started = Instant::now();
+    let report = world.run(&spec).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(24_000), "the deadline is met");
+
+    let heard = world.ear.heard.lock().unwrap().clone();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 100), "{report:?} {heard:?}");
+    assert!(world.ear.heard("alert deadline-switch") && !world.ear.heard("deadline-missed"), "{heard:?}");
+    assert!(world.ear.heard("batch cancelling") && !world.ear.heard("batch completed"), "{heard:?}");
+
+    // What the batches had finished is kept, the rest was called for.
+    let rows = world.rows();
+    let of = |lane: &str| rows.iter().filter(|row| row["_lane"] == lane).count();
+    assert!(of("batch") > 0 && of("sync") > 1 && of("batch") + of("sync") == 100, "{heard:?}");
+
+    // Nothing was paid twice, and the ledger knows all of it.
+    let bill: serde_json::Value = serde_json::from_str(&world.sim.bill_json()).unwrap();
+    assert_eq!(bill["requests"], 90, "{bill}");
+    assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap());
+    assert_eq!((report.in_doubt, report.reserved), (UsdNanos::ZERO, UsdNanos::ZERO));
+}
