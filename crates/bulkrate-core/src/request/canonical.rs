@@ -126,18 +126,10 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// A float as ECMAScript prints it: `1` for 1.0, the shortest digits that read back the same, `1e+30` for large ones.
+/// A float as ECMAScript prints it: `1` for 1.0, the shortest digits that read back the same (the even ones of two that are as
+/// near), `1e+30` for large ones. JSON has no others than finite ones.
 fn write_float(float: f64, out: &mut Vec<u8>) {
-    let magnitude = float.abs();
-    let text = if float == 0.0 {
-        "0".to_owned()
-    } else if (1e-6..1e21).contains(&magnitude) {
-        format!("{float}")
-    } else {
-        let text = format!("{float:e}");
-        if text.contains("e-") { text } else { text.replace('e', "e+") }
-    };
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(ryu_js::Buffer::new().format_finite(float).as_bytes());
 }
 
 fn list<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
@@ -355,6 +347,23 @@ mod tests {
                     .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
+    }
+
+    /// Two spellings are as short and as near to this number; ECMAScript takes the even digit.
+    #[test]
+    fn a_tie_of_two_shortest_floats_has_one_spelling() {
+        for (float, want) in [
+            (-1_643_269_434_425_341.2_f64, "-1643269434425341.2"),
+            (1e21, "1e+21"),
+            (1e-7, "1e-7"),
+            (-0.0, "0"),
+            (5e-324, "5e-324"),
+            (100.0, "100"),
+        ] {
+            let mut out = Vec::new();
+            write_float(float, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), want);
+        }
     }
 
     proptest! {

@@ -162,7 +162,7 @@ mod tests {
         fence: impl Fn(u64) -> bool,
     ) -> (DoubtStep, u64, Doubt) {
         let mut now = doubt.since_ms;
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             match doubt.step(times, now) {
                 DoubtStep::Probe => doubt.listed(times, now, list(now)),
                 DoubtStep::Fence => doubt.fenced(now, fence(now)),

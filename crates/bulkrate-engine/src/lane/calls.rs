@@ -11,7 +11,7 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
+use bulkrate_core::pace::Admit;
 use bulkrate_provider::{CallError, Reply};
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Lease, LedgerKind, Outcome, Submission, SubmissionState, Tx, Urgency};
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use super::gate::{Flight, Gate};
 use crate::run::job::{Halt, Job};
 use crate::run::land::Landing;
 use crate::run::ledger::{At, Moved};
@@ -28,37 +29,13 @@ const GATHER_US: u64 = 2_000;
 const GROUP_MAX: usize = 256;
 const LAND_US: u64 = 50_000;
 const LAND_MAX: usize = 1_000;
-/// So many replies that are not the API's, and no other, halt the job.
-const FOREIGN_MAX: u32 = 4;
 /// Calls in flight are given so long to end after the first Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(30);
-
-/// One call from its lease to its reply.
-#[derive(Debug)]
-struct Flight {
-    ready: Ready,
-    lane: Lane,
-    body: Bytes,
-    tokens: u64,
-    sent_us: u64,
-}
 
 enum Message {
     /// The intents of a group are durable.
     Committed(Vec<Flight>, Result<(), crate::EngineError>),
     Replied(Box<Flight>, Result<Reply, CallError>),
-}
-
-/// Pacing of one deployment.
-#[derive(Debug)]
-struct Gate {
-    pacer: Pacer,
-    concurrency: Concurrency,
-    known: bool,
-    /// Since when no call could be sent at all.
-    unreachable_since_us: Option<u64>,
-    /// Replies that were not the API's, as long as there was no other; `None` from then on.
-    foreign: Option<u32>,
 }
 
 /// The lane's own state; everything else is the job's.
@@ -72,6 +49,7 @@ struct Calls {
     group_since_us: u64,
     /// An item that may not go yet: waits for its pace, room or budget.
     held: Option<Held>,
+    /// Leases that have not ended, their calls sent or not.
     in_flight: u64,
     landed_since_us: Option<u64>,
     wake_us: Option<u64>,
@@ -92,15 +70,7 @@ type Landed =
 /// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
 pub(crate) async fn run(job: Rc<Job>) {
     let (outbox, inbox) = unbounded_channel();
-    let run = &job.spec.run;
-    let gate = || Gate {
-        pacer: Pacer::new(Limits { rpm: run.rpm, tpm: run.tpm }),
-        concurrency: Concurrency::new(run.concurrency_max),
-        known: run.rpm.is_some() || run.tpm.is_some(),
-        unreachable_since_us: None,
-        foreign: Some(0),
-    };
-    let gates = job.deployments.iter().map(|_| gate()).collect();
+    let gates = job.deployments.iter().map(|_| Gate::new(&job.spec.run)).collect();
     let mut calls = Calls {
         job,
         gates,
@@ -121,6 +91,7 @@ impl Calls {
     async fn work(&mut self) {
         let mut drain_until: Option<Instant> = None;
         loop {
+            self.depart();
             self.fill();
             self.hand_over();
             self.flush(false);
@@ -268,7 +239,7 @@ impl Calls {
     fn admit(&mut self, held: &Held) -> Result<(), Option<u64>> {
         let now_us = self.job.clock.us();
         let gate = &mut self.gates[held.ready.deployment];
-        if !gate.concurrency.has_room() {
+        if !gate.has_room() {
             return Err(None);
         }
         {
@@ -279,11 +250,8 @@ impl Calls {
             }
             state.blocked = None;
         }
-        match gate.pacer.admit(now_us, held.tokens) {
-            Admit::Go => {
-                gate.concurrency.on_sent(now_us);
-                Ok(())
-            }
+        match gate.admit(now_us, held.tokens) {
+            Admit::Go => Ok(()),
             Admit::At(at_us) => {
                 self.job.state.borrow_mut().budget.release(held.ready.tags, held.ready.bound);
                 Err(Some(at_us))
@@ -359,7 +327,6 @@ impl Calls {
             let mut state = job.state.borrow_mut();
             state.note_size(submission.reserved);
             state.calls_in_flight = self.in_flight;
-            state.tally.requests_sent += flights.len() as u64;
         }
         let mut tx = Tx::new(job.no);
         tx.submissions.push((submission, Some(leases)));
@@ -387,15 +354,15 @@ impl Calls {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Committed(flights, Ok(())) if self.job.state.borrow().failed.is_some() => {
-                self.in_flight -= flights.len() as u64; // never sent: the next run books them as doubt
-            }
             Message::Committed(flights, Ok(())) => {
                 for flight in flights {
-                    self.send(flight);
+                    self.gates[flight.ready.deployment].arm(flight);
                 }
             }
             Message::Committed(flights, Err(error)) => {
+                for flight in &flights {
+                    self.gates[flight.ready.deployment].forget();
+                }
                 self.in_flight -= flights.len() as u64;
                 self.job.fail(error);
             }
@@ -403,8 +370,36 @@ impl Calls {
         }
     }
 
-    fn send(&mut self, mut flight: Flight) {
-        flight.sent_us = self.job.clock.us();
+    /// Sends what is armed, as far as there is room. Nothing new leaves once the run is closing: what waits was surely not
+    /// paid, and is booked so.
+    fn depart(&mut self) {
+        let job = Rc::clone(&self.job);
+        let (failed, closing) = (job.state.borrow().failed.is_some(), job.is_closing());
+        for place in 0..self.gates.len() {
+            while closing && let Some(flight) = self.gates[place].give_up() {
+                self.in_flight -= 1;
+                job.state.borrow_mut().calls_bound -= flight.ready.bound;
+                if !failed {
+                    // After a failed write nothing is booked here: the next run books it as doubt.
+                    self.landed_since_us.get_or_insert(job.clock.us());
+                    self.land_unsent(&flight, "the run ended before the call was sent", 0);
+                }
+            }
+            while !closing && let Some(flight) = self.gates[place].next(job.clock.us()) {
+                self.send(flight);
+            }
+        }
+    }
+
+    fn land_unsent(&self, flight: &Flight, why: &str, wait_us: u64) {
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None };
+        let mut results = self.job.results.borrow_mut();
+        let place = results.place();
+        self.job.land_unsent(landing, why, wait_us, place, results.buffer());
+    }
+
+    fn send(&self, flight: Flight) {
+        self.job.state.borrow_mut().tally.requests_sent += 1;
         let api = self.job.deployments[flight.ready.deployment].account.api.clone();
         let timeout = Duration::from_millis(if flight.lane == Lane::Flex {
             self.job.spec.run.timeout_ms.max(900_000)
@@ -428,139 +423,47 @@ impl Calls {
     fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
         self.in_flight -= 1;
         self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
-        let job = Rc::clone(&self.job);
-        let now_us = job.clock.us();
+        let now_us = self.job.clock.us();
         self.landed_since_us.get_or_insert(now_us);
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None };
-        let mut results = job.results.borrow_mut();
-        let place = results.place();
+        let gate = &mut self.gates[flight.ready.deployment];
         match result {
-            Ok(reply) => {
-                self.gates[flight.ready.deployment].unreachable_since_us = None;
-                let api = &job.deployments[flight.ready.deployment].account.api;
-                let reading = api.wire().read(flight.ready.kind, &reply);
-                let output_tokens = job.land(landing, &reading, place, results.buffer());
-                self.know_foreign(flight.ready.deployment, &reading, reply.status);
-                self.learn(flight, &reading, &reply, now_us, output_tokens);
-            }
+            Ok(reply) => self.land_reply(flight, &reply, now_us),
             Err(CallError::NotSent { origin, why }) => {
-                let gate = &mut self.gates[flight.ready.deployment];
-                gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, Signal::Overloaded);
-                let first = gate.unreachable_since_us.is_none();
-                // As long again as it has been away, however many calls have found that out: a short outage costs little.
-                let away_us = now_us - *gate.unreachable_since_us.get_or_insert(now_us);
-                let most_us = away_us.clamp(500_000, 60_000_000);
+                let (most_us, first) = gate.not_sent(now_us, flight.sent_us);
                 let message = format!("could not reach `{origin}`: {why}");
-                job.land_unsent(
-                    landing,
-                    &message,
-                    most_us / 2 + job.random() % (most_us / 2),
-                    place,
-                    results.buffer(),
-                );
+                self.land_unsent(flight, &message, most_us / 2 + self.job.random() % (most_us / 2));
                 if first {
-                    job.alert(
-                        "provider-unreachable",
-                        &format!("{message}; waiting for it to come back, nothing is lost"),
-                    );
+                    let message = format!("{message}; waiting for it to come back, nothing is lost");
+                    self.job.alert("provider-unreachable", &message);
                 }
             }
             Err(error) => {
                 let failure = unanswered(&error);
-                let gate = &mut self.gates[flight.ready.deployment];
-                let signal =
-                    if failure.class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
-                gate.concurrency.on_done(now_us, now_us - flight.sent_us, 0, signal);
-                job.land(landing, &Reading::Failure(failure), place, results.buffer());
+                gate.unanswered(now_us, flight.sent_us, failure.class);
+                self.land_reading(flight, &Reading::Failure(failure));
             }
         }
     }
 
-    /// A server that has only ever sent pages of its own is not the API, and each call to it is one more in doubt.
-    fn know_foreign(&mut self, deployment: usize, reading: &Reading<'_>, status: u16) {
-        let Some(seen) = self.gates[deployment].foreign else { return };
-        let failure = match reading {
-            Reading::Failure(failure) if failure.maybe_paid => failure,
-            _ => {
-                self.gates[deployment].foreign = None;
-                return;
-            }
-        };
-        // A gateway's own page says that the API behind it is down.
-        if status >= 500 {
-            return;
-        }
-        self.gates[deployment].foreign = Some(seen + 1);
-        if seen + 1 >= FOREIGN_MAX {
-            let message = format!(
-                "the base URL does not answer like the API, in none of the first {FOREIGN_MAX} calls: {}; check `--base-url`",
-                failure.message
-            );
-            self.job
-                .state
-                .borrow_mut()
-                .halted
-                .get_or_insert(Halt { class: FailureClass::Transient, message });
-        }
-    }
-
-    /// Tells pace and concurrency what a reply shows.
-    fn learn(
-        &mut self,
-        flight: &Flight,
-        reading: &Reading<'_>,
-        reply: &Reply,
-        now_us: u64,
-        output_tokens: u64,
-    ) {
+    fn land_reply(&mut self, flight: &Flight, reply: &Reply, now_us: u64) {
+        let job = Rc::clone(&self.job);
+        let reading =
+            job.deployments[flight.ready.deployment].account.api.wire().read(flight.ready.kind, reply);
+        let output_tokens = self.land_reading(flight, &reading);
         let gate = &mut self.gates[flight.ready.deployment];
-        let hints = reply.limit_hints();
-        let hints = Hints {
-            requests_limit: hints.requests_limit,
-            requests_left: hints.requests_left,
-            requests_reset_ms: hints.requests_reset_ms,
-            tokens_limit: hints.tokens_limit,
-            tokens_left: hints.tokens_left,
-            tokens_reset_ms: hints.tokens_reset_ms,
-        };
-        gate.known |= hints.requests_limit.is_some() || hints.tokens_limit.is_some();
-        gate.pacer.observe(now_us, flight.sent_us, &hints);
-        let latency_us = now_us.saturating_sub(flight.sent_us);
-        match reading {
-            Reading::Answer(answer) => {
-                gate.concurrency.on_done(now_us, latency_us, output_tokens, Signal::Ok);
-                if let Some(usage) = answer.usage {
-                    gate.pacer.correct(flight.tokens, usage.prompt() + usage.output);
-                }
-                if gate.known
-                    && let Some(rate) = gate.pacer.calls_per_s(flight.tokens)
-                {
-                    gate.concurrency.raise_for_rate(rate);
-                }
-            }
-            Reading::Failure(failure) => {
-                let wait_us = failure.wait_ms.map(|wait| wait.saturating_mul(1_000));
-                let code = failure.provider_code.as_deref().unwrap_or("");
-                match (failure.class, code) {
-                    (FailureClass::RateLimited, "resource_unavailable") => {
-                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded);
-                    }
-                    (FailureClass::RateLimited, _) => {
-                        let kind = if code == "slow_down" {
-                            RefusalKind::SlowDown
-                        } else {
-                            RefusalKind::Unspecified
-                        };
-                        gate.pacer.on_refused(now_us, kind, wait_us);
-                        gate.concurrency.on_dropped();
-                    }
-                    (FailureClass::Transient, _) if matches!(reply.status, 503 | 529) => {
-                        gate.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded);
-                    }
-                    _ => gate.concurrency.on_dropped(),
-                }
-            }
+        if let Some(message) = gate.know_foreign(&reading, reply.status) {
+            let halt = Halt { class: FailureClass::Transient, message };
+            job.state.borrow_mut().halted.get_or_insert(halt);
         }
+        gate.learn(flight, &reading, reply, now_us, output_tokens);
+    }
+
+    /// Books what a call brought. Answers its output tokens.
+    fn land_reading(&self, flight: &Flight, reading: &Reading<'_>) -> u64 {
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None };
+        let mut results = self.job.results.borrow_mut();
+        let place = results.place();
+        self.job.land(landing, reading, place, results.buffer())
     }
 
     /// Commits what has landed once it is much or old enough.

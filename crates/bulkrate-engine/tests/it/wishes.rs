@@ -35,7 +35,7 @@ fn lanes(world: &World) -> Vec<String> {
 async fn a_line_in_a_hurry_goes_to_the_sync_lane() {
     let urgent = |number: u32| number % 5 == 2;
     // Also where an attempt fails: its retries are calls as well.
-    for config in [fast(), SimConfig { seed: 3, ..fast() }.with_fault("5xx:sync=0.3").unwrap()] {
+    for config in [fast(), SimConfig { seed: 3, ..fast() }.with_fault("5xx:sync=0.1").unwrap()] {
         for lane in [Lane::Batch, Lane::Flex, Lane::Sync] {
             let world = World::new(config.clone()).await;
             let lines: Vec<_> = (0..60)

@@ -1,0 +1,200 @@
+//! The gate of one deployment: its rate limits, its calls in flight, and what its replies teach about both.
+//!
+//! Items are leased a little ahead of the room for their calls, so that no place stays empty while an intent is made
+//! durable. What waits at the gate when the run ends was surely not sent.
+
+use std::collections::VecDeque;
+
+use bulkrate_core::answer::{Failure, Reading};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
+use bulkrate_provider::Reply;
+use bytes::Bytes;
+
+use crate::run::ready::Ready;
+use crate::spec::RunSpec;
+
+/// So many replies that are not the API's, and no other, halt the job.
+const FOREIGN_MAX: u32 = 4;
+/// Leases ahead of the calls in flight, as a share of these: what ends while a commit is under way.
+const AHEAD_SHARE: u32 = 8;
+
+/// One call from its lease to its reply.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub ready: Ready,
+    pub lane: Lane,
+    pub body: Bytes,
+    pub tokens: u64,
+    pub sent_us: u64,
+}
+
+/// Pacing of one deployment.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pacer: Pacer,
+    concurrency: Concurrency,
+    /// Its rate limits are known.
+    known: bool,
+    /// Leases whose calls have not been sent.
+    ahead: u32,
+    /// Those of them whose intents are durable.
+    armed: VecDeque<Flight>,
+    /// Since when no call could be sent at all.
+    unreachable_since_us: Option<u64>,
+    /// Replies that were not the API's, as long as there was no other; `None` from then on.
+    foreign: Option<u32>,
+}
+
+impl Gate {
+    pub(super) fn new(run: &RunSpec) -> Self {
+        Self {
+            pacer: Pacer::new(Limits { rpm: run.rpm, tpm: run.tpm }),
+            concurrency: Concurrency::new(run.concurrency_max),
+            known: run.rpm.is_some() || run.tpm.is_some(),
+            ahead: 0,
+            armed: VecDeque::new(),
+            unreachable_since_us: None,
+            foreign: Some(0),
+        }
+    }
+
+    /// Whether another item may be leased.
+    pub(super) fn has_room(&self) -> bool {
+        let limit = self.concurrency.limit();
+        self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
+    }
+
+    /// Takes the tokens of a call that will be leased, or says when to ask again.
+    pub(super) fn admit(&mut self, now_us: u64, tokens: u64) -> Admit {
+        let admit = self.pacer.admit(now_us, tokens);
+        self.ahead += u32::from(admit == Admit::Go);
+        admit
+    }
+
+    /// The intent of a leased call is durable.
+    pub(super) fn arm(&mut self, flight: Flight) {
+        self.armed.push_back(flight);
+    }
+
+    /// The next call that may be sent now.
+    pub(super) fn next(&mut self, now_us: u64) -> Option<Flight> {
+        if !self.concurrency.has_room() {
+            return None;
+        }
+        let mut flight = self.armed.pop_front()?;
+        self.ahead -= 1;
+        self.concurrency.on_sent(now_us);
+        flight.sent_us = now_us;
+        Some(flight)
+    }
+
+    /// A leased call that will not be sent any more.
+    pub(super) fn give_up(&mut self) -> Option<Flight> {
+        let flight = self.armed.pop_front()?;
+        self.ahead -= 1;
+        Some(flight)
+    }
+
+    /// A lease whose intent could not be made durable.
+    pub(super) fn forget(&mut self) {
+        self.ahead -= 1;
+    }
+
+    /// A call could not be sent. For how long at most to wait, and whether it is the first.
+    pub(super) fn not_sent(&mut self, now_us: u64, sent_us: u64) -> (u64, bool) {
+        self.concurrency.on_done(now_us, now_us - sent_us, 0, Signal::Overloaded);
+        let first = self.unreachable_since_us.is_none();
+        // As long again as it has been away, however many calls have found that out: a short outage costs little.
+        let away_us = now_us - *self.unreachable_since_us.get_or_insert(now_us);
+        (away_us.clamp(500_000, 60_000_000), first)
+    }
+
+    /// A call was sent and never answered.
+    pub(super) fn unanswered(&mut self, now_us: u64, sent_us: u64, class: FailureClass) {
+        let signal = if class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
+        self.concurrency.on_done(now_us, now_us - sent_us, 0, signal);
+    }
+
+    /// A server that has only ever sent pages of its own is not the API, and each call to it is one more in doubt.
+    /// `Some`: it is time to stop, and why.
+    pub(super) fn know_foreign(&mut self, reading: &Reading<'_>, status: u16) -> Option<String> {
+        let seen = self.foreign?;
+        let failure = match reading {
+            Reading::Failure(failure) if failure.maybe_paid => failure,
+            _ => {
+                self.foreign = None;
+                return None;
+            }
+        };
+        // A gateway's own page says that the API behind it is down.
+        if status >= 500 {
+            return None;
+        }
+        self.foreign = Some(seen + 1);
+        (seen + 1 >= FOREIGN_MAX).then(|| {
+            format!(
+                "the base URL does not answer like the API, in none of the first {FOREIGN_MAX} calls: {}; check `--base-url`",
+                failure.message
+            )
+        })
+    }
+
+    /// Takes in what a reply shows about pace and load.
+    pub(super) fn learn(
+        &mut self,
+        flight: &Flight,
+        reading: &Reading<'_>,
+        reply: &Reply,
+        now_us: u64,
+        output_tokens: u64,
+    ) {
+        self.unreachable_since_us = None;
+        let hints = reply.limit_hints();
+        let hints = Hints {
+            requests_limit: hints.requests_limit,
+            requests_left: hints.requests_left,
+            requests_reset_ms: hints.requests_reset_ms,
+            tokens_limit: hints.tokens_limit,
+            tokens_left: hints.tokens_left,
+            tokens_reset_ms: hints.tokens_reset_ms,
+        };
+        self.known |= hints.requests_limit.is_some() || hints.tokens_limit.is_some();
+        self.pacer.observe(now_us, flight.sent_us, &hints);
+        let latency_us = now_us.saturating_sub(flight.sent_us);
+        match reading {
+            Reading::Answer(answer) => {
+                self.concurrency.on_done(now_us, latency_us, output_tokens, Signal::Ok);
+                if let Some(usage) = answer.usage {
+                    self.pacer.correct(flight.tokens, usage.prompt() + usage.output);
+                }
+                if self.known
+                    && let Some(rate) = self.pacer.calls_per_s(flight.tokens)
+                {
+                    self.concurrency.raise_for_rate(rate);
+                }
+            }
+            Reading::Failure(failure) => self.learn_failure(failure, reply.status, now_us, latency_us),
+        }
+    }
+
+    fn learn_failure(&mut self, failure: &Failure, status: u16, now_us: u64, latency_us: u64) {
+        let wait_us = failure.wait_ms.map(|wait| wait.saturating_mul(1_000));
+        let code = failure.provider_code.as_deref().unwrap_or("");
+        match (failure.class, code) {
+            (FailureClass::RateLimited, "resource_unavailable") => {
+                self.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded);
+            }
+            (FailureClass::RateLimited, _) => {
+                let kind = if code == "slow_down" { RefusalKind::SlowDown } else { RefusalKind::Unspecified };
+                self.pacer.on_refused(now_us, kind, wait_us);
+                self.concurrency.on_dropped();
+            }
+            (FailureClass::Transient, _) if matches!(status, 503 | 529) => {
+                self.concurrency.on_done(now_us, latency_us, 0, Signal::Overloaded);
+            }
+            _ => self.concurrency.on_dropped(),
+        }
+    }
+}
