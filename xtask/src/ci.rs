@@ -3,7 +3,7 @@
 use crate::args::{Args, known};
 use crate::shell::{self, bulkrate, cargo, on_ci, quoted, root, target, typed};
 use crate::tools::{cargo_tool, python};
-use crate::{demo, docs, examples, tidy};
+use crate::{demo, docs, examples, kill9, tidy, world};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// A named step; what it returns is shown in the summary.
 type Step = (&'static str, fn() -> Result<Option<String>>);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 13] = [
     ("fmt", || plain(cargo("fmt --all --check"))),
     ("tidy", || tidy::run().map(|()| None)),
     ("clippy", clippy),
@@ -23,6 +23,8 @@ const STEPS: [Step; 11] = [
     ("deny", deny),
     ("demo", || demo::run(Args::new([])).map(|()| None)),
     ("sdk", sdk),
+    ("world", || world::ci().map(|()| None)),
+    ("kill9", || kill9::run(Args::new([])).map(|()| None)),
     ("examples", || examples::run(Args::new([])).map(|()| None)),
 ];
 

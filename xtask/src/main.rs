@@ -9,6 +9,8 @@ mod sim;
 mod demo;
 mod examples;
 mod bench;
+mod world;
+mod kill9;
 mod ci;
 
 use args::Args;
@@ -23,6 +25,11 @@ cargo xtask <task>
   tidy                    rules that the compiler does not know: crate arrows, file sizes, error pages, paths
   docs [--check]          write (or compare) the generated pages of docs/reference/
   examples [NAME]...      run the jobs of examples/ against the simulator and check what they write
+  world [--seeds N]       live N seeds of the simulated world (10,000 unless said); `--seed S` replays one with all that
+     [--seed S]           happens, `--planted` proves that ten planted bugs are caught, `--twice` that a seed is one history
+     [--planted]
+  kill9 [--rounds N]      kill -9 and stop a release build at random moments against the simulator, N times (50 unless
+     [--seed S]           said), and compare the bill with the ledger each time
   bench [--rows a,b] ...  measure the table of docs/benchmarks.md; `bench --help` lists rows and options
   bench-server, bench-bare   the two halves of the bare loop, by themselves; `--help` lists their options
 ";
@@ -35,6 +42,8 @@ fn main() -> ExitCode {
         Some("tidy") => args.finish().and_then(|()| tidy::run()),
         Some("docs") => docs::run(args),
         Some("examples") => examples::run(args),
+        Some("world") => world::run(args),
+        Some("kill9") => kill9::run(args),
         Some("bench") => bench::run("run", args),
         Some("bench-server") => bench::run("server", args),
         Some("bench-bare") => bench::run("bare", args),

@@ -26,3 +26,5 @@ pub mod pace;
 pub mod submission;
 pub mod collect;
 pub mod retry;
+// For tests.
+pub mod planted;

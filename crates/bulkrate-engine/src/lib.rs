@@ -11,6 +11,7 @@ pub mod report;
 pub mod view;
 mod error;
 pub mod settings;
+pub mod ground;
 pub mod stop;
 // The way of a job.
 pub mod paths;

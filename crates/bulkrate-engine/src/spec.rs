@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Role};
+use bulkrate_core::submission::Unresolved;
 use serde::{Deserialize, Serialize};
 
 /// One job: one source, one request, one sink, one budget.
@@ -133,6 +134,9 @@ pub struct RunSpec {
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
     pub sync_doubt: SyncDoubt,
+    /// What becomes of a batch create that no evidence has settled within a day.
+    #[serde(default)]
+    pub batch_doubt: Unresolved,
     pub t_lag_ms: u64,
     pub t_q_ms: u64,
     /// Remote input and output files stay after settling.
@@ -182,6 +186,7 @@ impl Default for RunSpec {
             canary: true,
             fail_above_permille: 50,
             sync_doubt: SyncDoubt::Resend,
+            batch_doubt: Unresolved::Hold,
             t_lag_ms: 120_000,
             t_q_ms: 900_000,
             keep_remote: false,

@@ -100,6 +100,28 @@ pub trait CallApi: Send + Sync + Debug {
     async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError>;
 }
 
+/// One HTTP exchange, without a network: what a simulated world gives an adapter instead of connections.
+#[async_trait]
+pub trait Exchange: Send + Sync + Debug {
+    /// `path` as under the base URL, with its query. Sent once.
+    async fn exchange(&self, method: http::Method, path: &str, body: Bytes) -> Result<Reply, CallError>;
+}
+
+/// Paid calls over a line that is given.
+#[derive(Debug)]
+pub struct GivenCalls(pub std::sync::Arc<dyn Exchange>);
+
+#[async_trait]
+impl CallApi for GivenCalls {
+    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+        let sent = self.0.exchange(http::Method::POST, path, body);
+        tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
+            let why = format!("nothing within {} ms", timeout.as_millis());
+            Err(CallError::NoAnswer { origin: "the provider".to_owned(), why, timeout: true })
+        })
+    }
+}
+
 /// What the reply to a call tells about the account's limits. All optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LimitHints {

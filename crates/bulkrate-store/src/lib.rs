@@ -32,4 +32,4 @@ pub use row::{
 pub use sqlite::{SCHEMA_VERSION, SqliteReader, SqliteStore};
 pub use store::{LogChunk, Store, View};
 pub use totals::{By, LedgerQuery, LedgerTotal, Spent, Sums};
-pub use writer::{Done, Urgency, Writer};
+pub use writer::{Committer, Done, Query, Urgency, Writer};

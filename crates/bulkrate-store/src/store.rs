@@ -112,6 +112,12 @@ pub trait View: Send {
     fn orders(&self) -> Result<Vec<Order>, StoreError>;
 }
 
+impl std::fmt::Debug for dyn View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").finish_non_exhaustive()
+    }
+}
+
 /// What only the one engine that holds the lock may do.
 pub trait Store: View {
     /// Adds a job; its id must be new.

@@ -30,7 +30,9 @@ pub enum Urgency {
 }
 
 impl Urgency {
-    fn wait(self) -> Duration {
+    /// How long a transaction waits for company at most.
+    #[must_use]
+    pub fn wait(self) -> Duration {
         match self {
             Self::Intent => Duration::from_millis(5),
             Self::Landing => Duration::from_millis(50),
@@ -48,7 +50,18 @@ const TXS_MAX: usize = 4_096;
 
 /// Told once, on the writer's thread, whether the transaction is durable. Must be short and must not wait for the writer.
 pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
-type Query = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// A question to the store, asked on the writer's thread.
+pub type Query = Box<dyn FnOnce(&mut dyn Store) + Send>;
+
+/// Stands in for the thread where commits are simulated. It keeps the invariants above.
+pub trait Committer: Send + Sync {
+    /// Takes a transaction; it is committed later, or at the next `flush`.
+    fn send(&self, tx: Tx, urgency: Urgency, done: Done);
+    /// Commits all that was sent.
+    fn flush(&self);
+    /// Commits all that was sent, then asks.
+    fn ask(&self, query: Query);
+}
 
 enum Message {
     Commit {
@@ -67,9 +80,9 @@ pub struct Writer {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    queue: Sender<Message>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+enum Inner {
+    Thread { queue: Sender<Message>, thread: Mutex<Option<JoinHandle<()>>> },
+    Given(Arc<dyn Committer>),
 }
 
 impl fmt::Debug for Writer {
@@ -93,13 +106,23 @@ impl Writer {
                 path: "writer".into(),
                 source,
             })?;
-        Ok(Self { inner: Arc::new(Inner { queue, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self { inner: Arc::new(Inner::Thread { queue, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    /// Without a thread: whoever simulates the disk says when a commit happens.
+    #[must_use]
+    pub fn over(committer: Arc<dyn Committer>) -> Self {
+        Self { inner: Arc::new(Inner::Given(committer)) }
     }
 
     /// Hands over a transaction; returns at once.
     pub fn send(&self, tx: Tx, urgency: Urgency, done: Done) {
+        let queue = match &*self.inner {
+            Inner::Thread { queue, .. } => queue,
+            Inner::Given(committer) => return committer.send(tx, urgency, done),
+        };
         let due = Instant::now() + urgency.wait();
-        if let Err(unsent) = self.inner.queue.send(Message::Commit { tx: Box::new(tx), due, done })
+        if let Err(unsent) = queue.send(Message::Commit { tx: Box::new(tx), due, done })
             && let Message::Commit { done, .. } = unsent.0
         {
             done(Err(Arc::new(StoreError::Stopped)));
@@ -110,7 +133,15 @@ impl Writer {
     pub fn commit(&self, tx: Tx) -> Result<(), Arc<StoreError>> {
         let (answer, wait) = channel();
         self.send(tx, Urgency::Now, Box::new(move |result| drop(answer.send(result))));
+        self.hurry();
         wait.recv().unwrap_or_else(|_| Err(Arc::new(StoreError::Stopped)))
+    }
+
+    /// Whoever blocks until something is committed says so: a thread commits by itself, a simulated disk does it now.
+    pub fn hurry(&self) {
+        if let Inner::Given(committer) = &*self.inner {
+            committer.flush();
+        }
     }
 
     /// Runs `query` on the writer's thread after all that was sent before, and waits for its answer.
@@ -131,14 +162,18 @@ impl Writer {
     /// Runs `query` on the writer's thread after all that was sent before; returns at once.
     /// The query is dropped unrun when the writer has stopped.
     pub fn ask(&self, query: impl FnOnce(&mut dyn Store) + Send + 'static) {
-        drop(self.inner.queue.send(Message::Query(Box::new(query))));
+        match &*self.inner {
+            Inner::Thread { queue, .. } => drop(queue.send(Message::Query(Box::new(query)))),
+            Inner::Given(committer) => committer.ask(Box::new(query)),
+        }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop(self.queue.send(Message::Stop));
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Self::Thread { queue, thread } = self else { return };
+        drop(queue.send(Message::Stop));
+        let thread = thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // The last handle may be dropped by a callback on the thread itself, which cannot wait for its own end.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             drop(thread.join());

@@ -27,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "bulkrate-io",
             "bulkrate-engine",
             "bulkrate-sim",
+            "bulkrate-tokens",
         ],
     ),
     (

@@ -28,6 +28,11 @@ impl Default for DoubtTimes {
 }
 
 impl DoubtTimes {
+    /// How long a proof of absence takes at most, if the provider can be asked.
+    fn proof_ms(&self) -> u64 {
+        self.t_q_ms.max(self.t_lag_ms).saturating_add(self.agree_ms.saturating_mul(4))
+    }
+
     /// Between two listings that decide nothing; short where the times are short, as in rehearsals.
     fn pause_ms(&self) -> u64 {
         (self.t_lag_ms / 8).clamp(20, 15_000)
@@ -35,11 +40,14 @@ impl DoubtTimes {
 }
 
 /// What is known so far about one create in doubt. Times are milliseconds since the epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Doubt {
     /// The last moment at which a byte of the request could have left this host.
     pub sent_ms: u64,
     pub since_ms: u64,
+    /// When the process that looks for it now began to.
+    #[serde(default)]
+    pub up_ms: u64,
     pub probes: u32,
     pub fenced_ms: Option<u64>,
     pub fence_tries: u32,
@@ -71,6 +79,7 @@ impl Doubt {
         Self {
             sent_ms,
             since_ms: now_ms,
+            up_ms: now_ms,
             probes: 0,
             fenced_ms: None,
             fence_tries: 0,
@@ -78,6 +87,17 @@ impl Doubt {
             clean_last_ms: None,
             last_ms: now_ms,
         }
+    }
+
+    /// Another process goes on. Its clock may stand elsewhere than that of the one before, and time does not pass by being
+    /// read: what must have passed is counted anew.
+    pub fn taken_up(&mut self, now_ms: u64) {
+        self.sent_ms = now_ms;
+        self.since_ms = self.since_ms.min(now_ms);
+        self.up_ms = now_ms;
+        self.fenced_ms = self.fenced_ms.map(|_| now_ms);
+        (self.clean_first_ms, self.clean_last_ms) = (None, None);
+        self.last_ms = now_ms;
     }
 
     /// The earliest moment at which an absent marker proves anything.
@@ -95,7 +115,10 @@ impl Doubt {
         {
             return DoubtStep::Absent;
         }
-        if now_ms.saturating_sub(self.since_ms) >= times.deadline_ms {
+        // A machine that was off for a day has not looked for a day: a proof is given its time first.
+        let looked_ms = now_ms.saturating_sub(self.up_ms);
+        let is_late = now_ms.saturating_sub(self.since_ms) >= times.deadline_ms;
+        if is_late && looked_ms >= times.proof_ms().min(times.deadline_ms) {
             return DoubtStep::Unresolved;
         }
         let wait = |at: u64, then: DoubtStep| if now_ms >= at { then } else { DoubtStep::WaitUntil(at) };

@@ -1,9 +1,20 @@
 //! One paid batch create, from the plan to the last ledger entry.
 
-mod doubt;
-mod poll;
 mod remote;
+mod state;
+mod classify;
+mod poll;
+mod doubt;
+mod find;
+pub mod refusal;
+mod machine;
+#[cfg(test)]
+mod tests;
 
+pub use classify::{Observed, Proof, classify};
 pub use doubt::{Doubt, DoubtStep, DoubtTimes};
+pub use find::{Found, Ours, Stray, sweep};
+pub use machine::{Creation, DENIALS_MAX, Effect, Env, Event, Machine, Notice, Poll, step};
 pub use poll::PollPace;
 pub use remote::{BatchCounts, BatchError, Marker, Phase, RemoteBatch};
+pub use state::{EndKind, State, Unresolved};

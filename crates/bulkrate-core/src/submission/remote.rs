@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Sub;
-
 /// Where a batch stands at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -28,6 +26,18 @@ impl Phase {
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Expired | Self::Cancelled)
+    }
+
+    /// How far a batch is. What is learned later is never less; an unknown word says nothing.
+    #[must_use]
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Validating => 1,
+            Self::InProgress => 2,
+            Self::Finalizing | Self::Cancelling => 3,
+            Self::Completed | Self::Failed | Self::Expired | Self::Cancelled => 4,
+        }
     }
 
     #[must_use]
@@ -55,13 +65,6 @@ pub struct Marker {
     pub items: u32,
     /// SHA-256 of the input file, in hex.
     pub digest: String,
-}
-
-impl Marker {
-    #[must_use]
-    pub fn is_for(&self, inst: &str, sub: Sub) -> bool {
-        self.inst == inst && self.sub == sub.to_string()
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bulkrate_core::request::CacheMode;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{By, JobState, LedgerKind, LedgerQuery, Tx, View};
+use bulkrate_store::{By, JobState, LedgerKind, LedgerQuery, Tx};
 
 use super::Engine;
 use super::Prepared;
@@ -34,7 +34,7 @@ impl Engine {
             let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
             let written = crate::deliver::deliver(
-                &reader,
+                &*reader,
                 &row,
                 &job.dir,
                 &prepared.spec.sink,
@@ -87,7 +87,7 @@ impl Engine {
         let nothing_new = served.is_empty() && path.exists();
         if complete && !nothing_new && job.spec.run.cache != CacheMode::Off {
             crate::cache::keep(
-                &job.reader,
+                &*job.reader,
                 job.no,
                 &job.id,
                 &job.dir,
@@ -109,7 +109,7 @@ impl Engine {
         let counts = state.items.asked();
         let invalid = counts.of(ItemState::Invalid);
         let open = counts.open();
-        let failures = crate::run::failures::failures(&job.reader, job.no, &state.followers)?;
+        let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
         let saved = self
             .reader()?

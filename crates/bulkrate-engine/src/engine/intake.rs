@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::short_id;
 use bulkrate_io::{Source, Stamp};
-use bulkrate_store::{JobRow, JobState, NewJob, Tx, View};
+use bulkrate_store::{JobRow, JobState, NewJob, Tx};
 use sha2::{Digest, Sha256};
 
 use super::Engine;

@@ -12,10 +12,7 @@ use bulkrate_core::ids::short_id;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{
-    Fate, JobRow, JobState, Outcome, Place, SqliteReader, SqliteStore, Store, StoreError, Tx, Via, View,
-    Writer,
-};
+use bulkrate_store::{Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Via, View, Writer};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::task::LocalSet;
@@ -25,6 +22,7 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::exact::ModelCount;
+use crate::ground::Ground;
 use crate::paths::{JobDir, io_error};
 use crate::plan::Plan;
 use crate::planning::{admit, asked};
@@ -42,6 +40,7 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
+    ground: Ground,
     writer: Writer,
     inst: String,
     epoch: u64,
@@ -66,12 +65,23 @@ impl Engine {
     /// # Errors
     /// Another engine holds it, it is from a newer version, or it cannot be written.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
-        let clock = Clock::start();
         let mut rng = SplitMix64::new(settings.seed);
         let inst = short_id(&Sha256::digest(rng.next_u64().to_be_bytes()).into(), 16);
-        let store = SqliteStore::open(&settings.state_dir, &inst, clock.row_ms())?;
-        let (inst, epoch) = (store.inst().to_owned(), store.epoch());
-        Ok(Self { writer: Writer::spawn(Box::new(store))?, settings, inst, epoch, clock, aside: None })
+        let ground = Ground::open(&settings, &inst)?;
+        Self::on(settings, ground)
+    }
+
+    /// An engine over a store that is open already.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn on(settings: Settings, ground: Ground) -> Result<Self, EngineError> {
+        let (inst, epoch) = ground
+            .writer
+            .with(|store| Ok((store.inst().to_owned(), store.epoch())))
+            .map_err(|error| crate::error::stored(&error))?;
+        let clock = Clock::started_at(ground.unix_ms);
+        Ok(Self { writer: ground.writer.clone(), ground, settings, inst, epoch, clock, aside: None })
     }
 
     /// As [`Self::open`], for [`Self::plan`] alone: beside a running engine it works in a directory of its own, and then
@@ -89,8 +99,8 @@ impl Engine {
         }
     }
 
-    fn reader(&self) -> Result<SqliteReader, EngineError> {
-        Ok(SqliteStore::open_reader(&self.settings.state_dir)?)
+    fn reader(&self) -> Result<Box<dyn View>, EngineError> {
+        Ok((self.ground.views)()?)
     }
 
     fn with<R: Send + 'static>(
@@ -205,7 +215,7 @@ impl Engine {
         let mut spec = self.spec_of(job)?;
         change(&mut spec);
         let end = end_of(&spec);
-        let states = bulkrate_store::fold::ItemStates::load(&self.reader()?, no)?;
+        let states = bulkrate_store::fold::ItemStates::load(&*self.reader()?, no)?;
         let revived: Vec<Outcome> = states
             .iter()
             .take_while(|(ordinal, _)| *ordinal < end)
@@ -222,7 +232,7 @@ impl Engine {
     }
 
     fn find(&self, job: &str) -> Result<JobRow, EngineError> {
-        crate::reader::find(&self.reader()?, job)
+        crate::reader::find(&*self.reader()?, job)
     }
 
     fn stored(&self, job: &str, change: &dyn Fn(&mut JobSpec)) -> Result<Prepared, EngineError> {
@@ -254,8 +264,13 @@ impl Engine {
             job.tell(&Event::Resumed { job: &job.id, done, left: state.open(), spent: state.budget.settled });
         }
         if prepared.spec.sink.stream && prepared.spec.sink.path.is_some() {
-            let stream =
-                Stream::open(&self.reader()?, &prepared.row, &prepared.spec, &prepared.checkpoint, &job.dir)?;
+            let stream = Stream::open(
+                &*self.reader()?,
+                &prepared.row,
+                &prepared.spec,
+                &prepared.checkpoint,
+                &job.dir,
+            )?;
             *job.stream.borrow_mut() = Some(stream);
         }
         let local = LocalSet::new();

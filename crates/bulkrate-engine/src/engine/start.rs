@@ -67,7 +67,7 @@ impl Engine {
         let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
         let reader = self.reader()?;
         let open = if *resumed {
-            let mut states = bulkrate_store::fold::ItemStates::load(&reader, row.no)?;
+            let mut states = bulkrate_store::fold::ItemStates::load(&*reader, row.no)?;
             states.ask_until(end_of(spec));
             Some(states.asked().open())
         } else {
@@ -78,7 +78,7 @@ impl Engine {
             spec,
             checkpoint,
             deployments,
-            spent: spent_by(&reader, row.no)?,
+            spent: spent_by(&*reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
             created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
@@ -101,21 +101,21 @@ impl Engine {
         let no = row.no;
         let dir = JobDir::of(&self.settings.state_dir, &row.id);
         let found = recover(
-            &reader,
+            &*reader,
             no,
             checkpoint.stats.duplicates > 0,
             u64::from(spec.run.fail_above_permille) * 1_000,
             end_of(spec),
         )?;
-        let job_spent = spent_by(&reader, no)?;
+        let job_spent = spent_by(&*reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
-        let tags = crate::run::tags::caps(&reader, spec, no)?;
+        let tags = crate::run::tags::caps(&*reader, spec, no)?;
         let (day, month) = (reader.spent_since(day_ms)?, reader.spent_since(month_ms)?);
         let budget = budget(spec, plan, job_spent, day, month, tags);
         let ladder = Ladder { batch_wait_us: spec.run.poll_min_ms.min(60_000) * 1_000, ..Ladder::new(home) };
         let submissions = reader.submissions(no)?;
         let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
-        let largest_submission = crate::run::doubt::largest(&reader, no, &submissions)?;
+        let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         drop(submissions);
         let (call_retries, batch_retries) = State::queues();
         let mut state = State {
@@ -181,10 +181,12 @@ impl Engine {
             home,
             ladder,
             clock: self.clock,
+            pulse: self.ground.pulse,
             observer,
             stop,
             state: RefCell::new(state),
             changed: Notify::new(),
+            wishes: Notify::new(),
             expectations: RefCell::default(),
             forms: RefCell::default(),
             next_segment: Cell::new(next_segment),

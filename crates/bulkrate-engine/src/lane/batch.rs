@@ -1,11 +1,10 @@
 //! The batch lane: packs items into batches and keeps as many of them going as allowed.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bulkrate_core::lane::Lane;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::pack::{Planned, pack};
 use super::submission::drive;
@@ -41,15 +40,26 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
             break;
         }
         tokio::select! {
+            biased; // the same world does the same
             Some(ended) = driving.join_next(), if !driving.is_empty() => rethrow(ended),
             () = job.changed.notified() => {}
             () = job.stop.changed() => {}
-            () = sleep(Duration::from_millis(200)) => {}
+            () = sleep_until(wake_at(&job)) => {}
         }
     }
     // Detached batches go on at the provider; their tasks are dropped between two durable steps.
     driving.abort_all();
     job.changed.notify_waiters();
+}
+
+/// When the next item may be packed, at the latest after an idle pulse.
+fn wake_at(job: &Job) -> Instant {
+    let now_us = job.clock.us();
+    let state = job.state.borrow();
+    let idle_us = u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
+    let due = state.batch_retries.peek().map(|std::cmp::Reverse(retry)| retry.due_us);
+    let due = due.map(|due_us| due_us.max(state.batch_not_before_us)).filter(|due_us| *due_us > now_us);
+    job.clock.at(due.unwrap_or(u64::MAX).min(now_us.saturating_add(idle_us)))
 }
 
 /// A failed assertion in one batch stops the process before the next send.

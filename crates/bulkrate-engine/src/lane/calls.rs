@@ -139,7 +139,7 @@ impl Calls {
 
     fn wake_at(&self, drain_until: Option<Instant>) -> Instant {
         let job = &self.job;
-        let mut wake_us = job.clock.us() + 200_000;
+        let mut wake_us = job.clock.us() + u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
         let state = job.state.borrow();
         let retry = state.call_retries.peek().map(|std::cmp::Reverse(retry)| retry.due_us);
         let group = (!self.group.is_empty()).then_some(self.group_since_us + GATHER_US);

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
+use bulkrate_core::planted::{self, Bug};
+use bulkrate_core::submission::EndKind;
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{SubmissionState, Tx, Urgency};
 
@@ -43,7 +45,8 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
         return Ok(Step::Done);
     }
     if planned.submission.state == SubmissionState::Ended {
-        save(job, &mut planned.submission, SubmissionState::Collecting).await?;
+        planned.submission.state = SubmissionState::Collecting;
+        save(job, &planned.submission).await?;
     }
     let mut results = Results::open(
         &dir.results(),
@@ -59,6 +62,9 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
     for again in 0..=READ_AGAIN_MAX {
         let mut damaged = resumed && again == 0;
         for (file, path, is_output) in [(&output, dir.output(), true), (&errors, dir.errors(), false)] {
+            if !is_output && planted::has(Bug::ErrorFileIgnored) {
+                continue;
+            }
             let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
             if again > 0 {
                 reread(planned, is_output);
@@ -258,7 +264,7 @@ fn land_line(
     let Some((seq, ready)) = ours.and_then(|seq| Some((seq, planned.items.get(seq)?))) else {
         return Line::Strange;
     };
-    if std::mem::replace(&mut landed[seq], true) {
+    if std::mem::replace(&mut landed[seq], true) && !planted::has(Bug::DoubleBooking) {
         return Line::Strange;
     }
     let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub) };
@@ -305,24 +311,38 @@ async fn commit(
 
 /// T7: every item of the batch is accounted for.
 async fn settle(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> Result<(), EngineError> {
-    let phase = planned.submission.remote_phase.clone().unwrap_or_default();
-    for ready in &planned.items {
-        if !job.is_open(ready) {
-            continue;
-        }
-        let (class, maybe_paid, message) = match phase.as_str() {
-            "expired" => (FailureClass::Expired, true, "the batch expired without a line for the item"),
-            "cancelled" => {
-                (FailureClass::Expired, true, "the batch was cancelled without a line for the item")
-            }
-            "vanished" => (FailureClass::ResultLostAtProvider, true, "the provider lost the batch"),
-            // W8: it may have run and its line is missing.
-            _ => (FailureClass::Transient, true, "the batch ended without a line for the item"),
-        };
+    let kind = planned.submission.remote_phase.as_deref().and_then(EndKind::from_name);
+    let (class, message) = kind.unwrap_or(EndKind::Completed).missing();
+    if !planted::has(Bug::SettleShort) {
+        land_rest(job, planned, class, message, results);
+    }
+    close(job, planned, results).await
+}
+
+/// Every item without an outcome ends this attempt with `class`; its bound stays booked as doubt (W8).
+fn land_rest(job: &Job, planned: &Planned, class: FailureClass, message: &str, results: &mut Results) {
+    for ready in planned.items.iter().filter(|ready| job.is_open(ready)) {
         let place = results.place();
         let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub) };
-        job.land_missing(landing, class, maybe_paid, message, place, results.buffer());
+        job.land_missing(landing, class, true, message, place, results.buffer());
     }
+}
+
+/// A doubt that nothing settles, by the operator's wish: each item ends this attempt, its bound booked as doubt.
+pub(crate) async fn write_off(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    class: FailureClass,
+) -> Result<(), EngineError> {
+    let path = job.dir.batch(planned.submission.sub).results();
+    let segment = planned.submission.segment;
+    let mut results = Results::open(&path, segment, job.last_place(segment)?)?;
+    land_rest(job, planned, class, "nobody can tell whether the batch was created", &mut results);
+    close(job, planned, &mut results).await
+}
+
+/// The last commit of a batch.
+async fn close(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> Result<(), EngineError> {
     let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
     {
         let mut state = job.state.borrow_mut();

@@ -155,8 +155,8 @@ fn take(
 ) -> Result<Took, EngineError> {
     let back = |ordinal: Ordinal| {
         let mut state = job.state.borrow_mut();
-        // Fresh items come again from the cursor; retries from their queue.
-        if state.cursor == ordinal + 1 {
+        // Fresh items come again from the cursor; retries from their queue, also the one just before the cursor.
+        if state.cursor == ordinal + 1 && state.items.next_queued(ordinal) == Some(ordinal) {
             state.cursor = ordinal;
         } else {
             state.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
@@ -213,7 +213,7 @@ fn take(
     job.state.borrow_mut().blocked = None;
     {
         let mut requests = job.requests.borrow_mut();
-        let sealed = requests.get(&job.reader, ready.ordinal)?;
+        let sealed = requests.get(&*job.reader, ready.ordinal)?;
         let lines = open.unified.line()?;
         lines.extend_from_slice(sealed.line);
         lines.push(b'\n');

@@ -1,95 +1,326 @@
 //! Drives one batch from its staged files to its last ledger entry (reliability section 4, T3 to T7).
 //!
+//! What happens is decided by `bulkrate_core::submission::step`; this file does what it says and tells it what came of it.
+//!
 //! Invariants
-//! - Every arrow is one durable commit before the next step begins; a task dropped anywhere is taken up by `recover`.
-//! - The create is sent once. What happens to it is decided by evidence, never by a timer.
+//! - Effects are done in the order in which they come, each to its end: nothing follows a `Save` before it is durable.
+//! - A task dropped anywhere is taken up by `recover`: all that a step needs is in the row.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bulkrate_core::answer::Failure;
-use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::failure::Verdict;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::submission::{Doubt, DoubtStep, DoubtTimes, Marker, Phase, PollPace, RemoteBatch};
-use bulkrate_provider::{ApiError, BatchApi, Created};
+use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
+use bulkrate_core::submission::{
+    Creation, Doubt, DoubtTimes, Effect, EndKind, Env, Event, Machine, Marker, Notice, Ours, Poll, PollPace,
+    RemoteBatch, State, step,
+};
+use bulkrate_provider::{ApiError, BatchApi, Created, Provider};
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::collect;
 use super::pack::Planned;
 use crate::EngineError;
-use crate::event::{BatchLine, Event};
+use crate::event;
 use crate::run::job::{Halt, Job, Retry};
 use crate::run::ledger::At;
 
-/// A batch counts as lost when the provider denies it so often in a row.
-const UNKNOWN_POLLS: u32 = 4;
-
-/// The completion window of a day, and an hour's grace.
-const OVERDUE_MS: i64 = 25 * 3_600_000;
-
-/// How often a batch that is held back looks whether it may go.
-const HELD_LOOK_MS: u64 = 200;
-
-/// What the next step is.
+/// How a part of the work ended.
 pub(super) enum Step {
     Go,
     /// Nothing more to do in this run.
     Done,
 }
 
+/// One batch and what it is driven with.
+struct Driving<'a> {
+    job: &'a Rc<Job>,
+    api: &'a dyn BatchApi,
+    machine: Machine,
+}
+
 /// Takes a batch through its states until it is settled, void, or the operator's.
 pub(crate) async fn drive(job: Rc<Job>, mut planned: Planned) {
-    loop {
-        job.show_batch(&planned.submission);
-        match step(&job, &mut planned).await {
-            Ok(Step::Go) => {}
-            Ok(Step::Done) => break,
-            Err(error) => {
-                job.fail(error);
-                break;
-            }
-        }
+    job.show_batch(&planned.submission);
+    if let Err(error) = run(&job, &mut planned).await {
+        job.fail(error);
     }
     job.show_batch(&planned.submission);
     job.changed.notify_waiters();
 }
 
-async fn step(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    use SubmissionState as S;
-    if job.state.borrow().cancelled && matches!(planned.submission.state, S::Planned | S::Staging | S::Staged)
-    {
-        void(job, planned, S::Refused, "the job was cancelled before the batch was created").await?;
-        return Ok(Step::Done);
-    }
-    match planned.submission.state {
-        // An unsent batch whose input file is spoilt: nothing is lost but the work of writing it.
-        S::Planned => void(job, planned, S::Refused, "the input file was changed or lost before it was sent")
-            .await
-            .map(|()| Step::Done),
-        S::Staging => upload(job, planned).await,
-        S::Staged => create(job, planned).await,
-        S::Sending | S::InDoubt | S::Fencing => resolve(job, planned).await,
-        S::Accepted | S::Cancelling => follow(job, planned).await,
-        S::Ended | S::Collecting => collect::collect(job, planned).await,
-        S::Settled | S::Refused | S::Absent | S::Unresolved | S::Call => Ok(Step::Done),
+async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
+    let provider = api(job, planned)?;
+    let Some(machine) = machine(job, &planned.submission) else { return Ok(()) };
+    let mut driving = Driving { job, api: batches(&*provider, planned)?, machine };
+    let mut event = Event::Begin;
+    loop {
+        let Some((machine, effects)) = step(&driving.machine, event, &env(job)) else {
+            return Err(EngineError::Internal(format!(
+                "batch {} took a step that cannot be",
+                planned.submission.sub
+            )));
+        };
+        driving.machine = machine;
+        driving.note(&mut planned.submission);
+        // One that is being sent is in no doubt yet.
+        if driving.machine.state != State::Sending {
+            job.show_batch(&planned.submission);
+        }
+        let mut next = None;
+        for effect in effects {
+            next = driving.act(planned, effect).await?;
+        }
+        let Some(learned) = next else { return Ok(()) };
+        event = learned;
     }
 }
 
+/// What a step takes into account besides the batch.
+fn env(job: &Job) -> Env {
+    let run = &job.spec.run;
+    Env {
+        now_ms: job.clock.unix_ms(),
+        epoch: job.epoch,
+        times: DoubtTimes {
+            t_lag_ms: run.t_lag_ms,
+            t_q_ms: run.t_q_ms,
+            agree_ms: (run.t_lag_ms / 4).min(30_000),
+            ..DoubtTimes::default()
+        },
+        pace: PollPace { min_ms: run.poll_min_ms, max_ms: run.poll_max_ms },
+        unresolved: run.batch_doubt,
+        random: job.random(),
+        closing: job.is_closing(),
+        held: job.holds_for_doubt(),
+        look_ms: u64::try_from(job.pulse.idle.as_millis()).unwrap_or(u64::MAX),
+        detaching: job.stop.is_detaching(),
+        cancel: job.is_unwanted(),
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Evidence {
+    why: String,
+    doubt: Doubt,
+}
+
+/// The submission as its row tells it; `None` for what is no batch.
+fn machine(job: &Job, row: &Submission) -> Option<Machine> {
+    let ours = Ours {
+        inst: job.inst.clone(),
+        sub: row.sub.to_string(),
+        items: row.items,
+        digest: row.input_digest.clone().unwrap_or_default(),
+        input: row.remote_input.clone(),
+    };
+    let mut machine = Machine::new(row.state.of_batch()?, row.epoch, ours);
+    machine.sent_ms = row.sent_at_ms.and_then(|ms| u64::try_from(ms).ok());
+    machine.batch.clone_from(&row.remote_batch);
+    let kept = row.evidence.as_deref().and_then(|text| serde_json::from_str::<Evidence>(text).ok());
+    if let Some(kept) = kept {
+        machine.why = kept.why;
+        machine.doubt = Some(kept.doubt);
+    }
+    Some(machine)
+}
+
+impl Driving<'_> {
+    /// Writes what the machine decided into the row.
+    fn note(&self, row: &mut Submission) {
+        let machine = &self.machine;
+        row.state = SubmissionState::from(machine.state);
+        row.epoch = machine.epoch;
+        row.remote_input.clone_from(&machine.ours.input);
+        row.remote_batch.clone_from(&machine.batch);
+        row.sent_at_ms = machine.sent_ms.and_then(|ms| i64::try_from(ms).ok());
+        if let Some(doubt) = &machine.doubt {
+            let evidence = Evidence { why: machine.why.clone(), doubt: doubt.clone() };
+            row.evidence = serde_json::to_string(&evidence).ok();
+        }
+        if machine.state == State::Ended && row.ended_at_ms.is_none() {
+            row.ended_at_ms = Some(self.job.clock.row_ms());
+        }
+    }
+
+    /// Does one effect to its end; the last of a list answers what was learned, `None` where the driving ends.
+    async fn act(&mut self, planned: &mut Planned, effect: Effect) -> Result<Option<Event>, EngineError> {
+        let job = self.job;
+        Ok(Some(match effect {
+            Effect::Save => {
+                save(job, &planned.submission).await?;
+                return Ok(None);
+            }
+            Effect::Tell(notice) => {
+                tell(job, &mut planned.submission, &notice);
+                return Ok(None);
+            }
+            Effect::Judge(failure) => {
+                self.judge(planned, &failure);
+                return Ok(None);
+            }
+            Effect::Void => {
+                void(job, planned, &self.machine.why).await?;
+                return Ok(None);
+            }
+            Effect::WriteOff(class) => {
+                collect::write_off(job, planned, class).await?;
+                return Ok(None);
+            }
+            Effect::Stop => {
+                let unresolved = self.machine.state == State::Unresolved;
+                job.state.borrow_mut().unresolved += u64::from(unresolved);
+                return Ok(None);
+            }
+            Effect::Upload => self.upload(planned).await,
+            Effect::Create => self.create(planned).await,
+            Effect::List { since_s } => {
+                let started_ms = job.clock.unix_ms();
+                let batches = match self.api.list_since(since_s).await {
+                    Ok(batches) => Some(batches),
+                    Err(error) if halts(job, &error) => return Ok(None),
+                    Err(_) => None,
+                };
+                if let Some(remote) = self.mine(batches.as_deref()) {
+                    note_remote(&mut planned.submission, remote);
+                }
+                Event::Listed { started_ms, batches }
+            }
+            Effect::Fence => {
+                let input = planned.submission.remote_input.clone().unwrap_or_default();
+                Event::Fenced { confirmed: self.api.delete_file(&input).await.is_ok() }
+            }
+            Effect::Poll => self.poll(planned).await,
+            Effect::Cancel => {
+                let id = planned.submission.remote_batch.clone().unwrap_or_default();
+                Event::CancelSent(self.api.cancel(&id).await.is_ok())
+            }
+            Effect::WaitUntil(at_ms) => {
+                wait(job, at_ms, self.machine.state).await;
+                Event::Woke
+            }
+            Effect::Collect => {
+                if matches!(collect::collect(job, planned).await?, Step::Done) {
+                    return Ok(None);
+                }
+                let settled = planned.submission.state == SubmissionState::Settled;
+                Event::Collected { accounted: if settled { planned.submission.items } else { 0 } }
+            }
+        }))
+    }
+
+    fn mine<'a>(&self, listed: Option<&'a [RemoteBatch]>) -> Option<&'a RemoteBatch> {
+        match self.machine.ours.find(listed?) {
+            bulkrate_core::submission::Found::Here(remote, _) => Some(remote),
+            _ => None,
+        }
+    }
+
+    /// T3: the input file lies at the provider. Free.
+    async fn upload(&self, planned: &Planned) -> Event {
+        let sub = planned.submission.sub;
+        let path = self.job.dir.batch(sub).input();
+        let sent = self.api.upload(&path, &format!("bulkrate-{sub}.jsonl")).await;
+        Event::Uploaded(sent.map_err(|error| Failure { message: error.to_string(), ..error.failure }))
+    }
+
+    /// T4 and T5: the one create; its intent is durable already.
+    async fn create(&self, planned: &mut Planned) -> Event {
+        let input = planned.submission.remote_input.clone().unwrap_or_default();
+        let created = self.api.create(&input, planned.kind, &self.marker()).await;
+        Event::Created(match created {
+            Created::Accepted(remote) => {
+                note_remote(&mut planned.submission, &remote);
+                Creation::Accepted(Box::new(remote))
+            }
+            Created::Refused(failure) => Creation::Refused(failure),
+            Created::InDoubt(why) => Creation::InDoubt(why),
+        })
+    }
+
+    fn marker(&self) -> Marker {
+        let ours = &self.machine.ours;
+        Marker {
+            inst: ours.inst.clone(),
+            sub: ours.sub.clone(),
+            items: ours.items,
+            digest: ours.digest.clone(),
+        }
+    }
+
+    async fn poll(&self, planned: &mut Planned) -> Event {
+        let id = planned.submission.remote_batch.clone().unwrap_or_default();
+        Event::Polled(match self.api.poll(&id).await {
+            Ok(Some(remote)) => {
+                note_remote(&mut planned.submission, &remote);
+                Poll::Seen(Box::new(remote))
+            }
+            Ok(None) => Poll::Denied,
+            Err(error) => Poll::Failed(Failure { message: error.to_string(), ..error.failure }),
+        })
+    }
+
+    /// What a refusal means for the job: wait, turn to another deployment, or stop.
+    fn judge(&self, planned: &Planned, failure: &Failure) {
+        let job = self.job;
+        let now_us = job.clock.us();
+        let message = format!("batch {}: {}", planned.submission.sub, failure.message);
+        let mut state = job.state.borrow_mut();
+        if !self.machine.state.is_terminal() {
+            state.halted.get_or_insert(Halt { class: failure.class, message });
+            drop(state);
+            job.changed.notify_waiters();
+            return;
+        }
+        if failure.provider_code.as_deref() == Some(QUEUE_FULL) {
+            drop(state);
+            let own: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
+            state = job.state.borrow_mut();
+            let all = state.enqueued_tokens.saturating_add(own);
+            state.enqueued_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
+        }
+        match failure.class.verdict() {
+            Verdict::HaltJob => {
+                let own = job.deployments.iter().position(|found| found.pinned == planned.submission.model);
+                job.halt_or_fall_back(&mut state, own.unwrap_or(0), failure.class, &message);
+            }
+            Verdict::RetryLater => {
+                let wait_us = failure
+                    .wait_ms
+                    .map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait.saturating_mul(1_000));
+                state.batch_not_before_us = state.batch_not_before_us.max(now_us.saturating_add(wait_us));
+                drop(state);
+                job.tell(&event::Event::Note { message: &message });
+            }
+            Verdict::GiveUp => {
+                state.halted.get_or_insert(Halt { class: failure.class, message });
+            }
+        }
+    }
+}
+
+/// Whether an error of a free call means that every further call would fail like it, as with credentials that are refused:
+/// then the job stops. Its batches stay at the provider, and the next run goes on with them.
+pub(super) fn halts(job: &Job, error: &ApiError) -> bool {
+    let class = error.failure.class;
+    if class.verdict() != Verdict::HaltJob {
+        return false;
+    }
+    job.state.borrow_mut().halted.get_or_insert(Halt { class, message: error.to_string() });
+    job.changed.notify_waiters();
+    true
+}
+
 /// Commits the submission's row as it is now.
-pub(crate) async fn save(
-    job: &Rc<Job>,
-    submission: &mut Submission,
-    state: SubmissionState,
-) -> Result<(), EngineError> {
-    submission.state = state;
-    submission.epoch = job.epoch;
+pub(crate) async fn save(job: &Rc<Job>, submission: &Submission) -> Result<(), EngineError> {
     let mut tx = Tx::new(job.no);
     tx.submissions.push((submission.clone(), None));
     job.commit(tx, Urgency::Now).await
 }
 
-fn api(job: &Job, planned: &Planned) -> Result<std::sync::Arc<dyn bulkrate_provider::Provider>, EngineError> {
+fn api(job: &Job, planned: &Planned) -> Result<std::sync::Arc<dyn Provider>, EngineError> {
     let found = job.deployments.iter().find(|found| {
         found.pinned == planned.submission.model && found.account.id == planned.submission.account
     });
@@ -101,10 +332,7 @@ fn api(job: &Job, planned: &Planned) -> Result<std::sync::Arc<dyn bulkrate_provi
     })
 }
 
-fn batches<'a>(
-    provider: &'a dyn bulkrate_provider::Provider,
-    planned: &Planned,
-) -> Result<&'a dyn BatchApi, EngineError> {
+fn batches<'a>(provider: &'a dyn Provider, planned: &Planned) -> Result<&'a dyn BatchApi, EngineError> {
     provider.batches().ok_or_else(|| {
         EngineError::Provider(format!(
             "`{}` has no batch API for batch {}",
@@ -114,89 +342,7 @@ fn batches<'a>(
     })
 }
 
-/// T3: the input file lies at the provider. Free, so it is repeated until it works.
-async fn upload(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    let provider = api(job, planned)?;
-    let api = batches(&*provider, planned)?;
-    let sub = planned.submission.sub;
-    let path = job.dir.batch(sub).input();
-    match api.upload(&path, &format!("bulkrate-{sub}.jsonl")).await {
-        Ok(file) => {
-            planned.submission.remote_input = Some(file);
-            save(job, &mut planned.submission, SubmissionState::Staged).await?;
-            Ok(Step::Go)
-        }
-        // The file stays staged here, however long the provider is away: packing it anew would only fill the disk.
-        Err(error) if error.failure.class.verdict() == Verdict::RetryLater && !job.is_closing() => {
-            job.tell(&Event::Note {
-                message: &format!("uploading the input of batch {sub}: {error}; trying again"),
-            });
-            let pause_ms = error.failure.wait_ms.unwrap_or(0).max(job.spec.run.poll_min_ms.min(60_000));
-            wait(job, pause_ms + job.random() % (pause_ms / 10 + 1)).await;
-            Ok(if job.stop.is_detaching() { Step::Done } else { Step::Go })
-        }
-        Err(error) => {
-            refused(job, planned, &error.failure, &format!("uploading the input of batch {sub}: {error}"))
-                .await
-        }
-    }
-}
-
-/// T4 and T5: the intent is durable, then the one create.
-async fn create(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    if job.is_closing() {
-        return Ok(Step::Done); // nothing was sent; the next run goes on from here
-    }
-    if job.holds_for_doubt() {
-        job.state.borrow_mut().held_batches += 1;
-        wait(job, HELD_LOOK_MS).await;
-        job.state.borrow_mut().held_batches -= 1;
-        return Ok(Step::Go);
-    }
-    let provider = api(job, planned)?;
-    let api = batches(&*provider, planned)?;
-    planned.submission.sent_at_ms = Some(job.clock.row_ms());
-    save(job, &mut planned.submission, SubmissionState::Sending).await?;
-    let marker = marker(job, &planned.submission);
-    let input = planned.submission.remote_input.clone().unwrap_or_default();
-    match api.create(&input, planned.kind, &marker).await {
-        Created::Accepted(remote) => {
-            adopt(job, planned, &remote).await?;
-            Ok(Step::Go)
-        }
-        Created::Refused(failure) => {
-            let message = format!("creating batch {}: {}", planned.submission.sub, failure.message);
-            refused(job, planned, &failure, &message).await
-        }
-        Created::InDoubt(why) => {
-            let sent = planned.submission.sent_at_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-            put_doubt(
-                &mut planned.submission,
-                &Doubt::new(sent.max(job.clock.unix_ms()), job.clock.unix_ms()),
-                &why,
-            );
-            save(job, &mut planned.submission, SubmissionState::InDoubt).await?;
-            job.alert("batch-in-doubt", &format!("batch {} may or may not have been created ({why}); looking for it, nothing is sent again", planned.submission.sub));
-            Ok(Step::Go)
-        }
-    }
-}
-
-fn marker(job: &Job, submission: &Submission) -> Marker {
-    Marker {
-        inst: job.inst.clone(),
-        sub: submission.sub.to_string(),
-        items: submission.items,
-        digest: submission.input_digest.clone().unwrap_or_default(),
-    }
-}
-
-async fn adopt(job: &Rc<Job>, planned: &mut Planned, remote: &RemoteBatch) -> Result<(), EngineError> {
-    planned.submission.remote_batch = Some(remote.id.clone());
-    note_remote(&mut planned.submission, remote);
-    save(job, &mut planned.submission, SubmissionState::Accepted).await
-}
-
+/// What the provider says of the batch, as far as it goes on from what is known: an end is an end (I13).
 fn note_remote(submission: &mut Submission, remote: &RemoteBatch) {
     submission.remote_phase = Some(remote.phase.name().to_owned());
     submission.counts = remote.counts;
@@ -204,42 +350,8 @@ fn note_remote(submission: &mut Submission, remote: &RemoteBatch) {
     submission.remote_errors.clone_from(&remote.error_file);
 }
 
-/// Proved unpaid: the leases are void, the reservation free, and the failure says what comes next.
-async fn refused(
-    job: &Rc<Job>,
-    planned: &mut Planned,
-    failure: &Failure,
-    message: &str,
-) -> Result<Step, EngineError> {
-    void(job, planned, SubmissionState::Refused, message).await?;
-    let now_us = job.clock.us();
-    let mut state = job.state.borrow_mut();
-    let deployment =
-        job.deployments.iter().position(|found| found.pinned == planned.submission.model).unwrap_or(0);
-    match failure.class.verdict() {
-        Verdict::HaltJob => job.halt_or_fall_back(&mut state, deployment, failure.class, message),
-        Verdict::RetryLater => {
-            let wait_us = failure
-                .wait_ms
-                .map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait.saturating_mul(1_000));
-            state.batch_not_before_us = state.batch_not_before_us.max(now_us.saturating_add(wait_us));
-            drop(state);
-            job.tell(&Event::Note { message });
-        }
-        Verdict::GiveUp => {
-            state.halted.get_or_insert(Halt { class: failure.class, message: message.to_owned() });
-        }
-    }
-    Ok(Step::Done)
-}
-
 /// Ends a submission that was surely not paid; its items are queued again.
-async fn void(
-    job: &Rc<Job>,
-    planned: &mut Planned,
-    state: SubmissionState,
-    why: &str,
-) -> Result<(), EngineError> {
+async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str) -> Result<(), EngineError> {
     job.settle_pending()?;
     let leases: Vec<Lease> = planned
         .items
@@ -264,8 +376,6 @@ async fn void(
             shared.queue(Retry { due_us, ordinal: ready.ordinal, lane: Lane::Batch });
         }
     }
-    planned.submission.state = state;
-    planned.submission.epoch = job.epoch;
     planned.submission.ended_at_ms = Some(job.clock.row_ms());
     planned.submission.evidence = Some(serde_json::json!({ "why": why }).to_string());
     let mut tx = Tx::new(job.no);
@@ -274,297 +384,68 @@ async fn void(
     job.commit(tx, Urgency::Now).await
 }
 
-/// Polls until the batch has ended at the provider.
-async fn follow(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    let provider = api(job, planned)?;
-    let api = batches(&*provider, planned)?;
-    let pace = PollPace { min_ms: job.spec.run.poll_min_ms, max_ms: job.spec.run.poll_max_ms };
-    let (mut polls, mut unknown) = (0, 0);
-    let mut overdue_told = false;
-    loop {
-        let age_ms = job.clock.row_ms().saturating_sub(planned.submission.sent_at_ms.unwrap_or_default());
-        if !overdue_told && age_ms > OVERDUE_MS {
-            overdue_told = true;
-            let id = planned.submission.remote_batch.as_deref().unwrap_or("?");
-            job.alert(
-                "batch-overdue",
-                &format!("batch {id} was sent over 25 hours ago and has not ended; `bulkrate cancel` collects what it has finished"),
-            );
-        }
-        wait(job, pace.wait_ms(polls, job.random())).await;
-        if job.stop.is_detaching() {
-            return Ok(Step::Done);
-        }
-        polls += 1;
-        cancel_if_wanted(job, planned, api).await?;
-        let id = planned.submission.remote_batch.clone().unwrap_or_default();
-        let remote = match api.poll(&id).await {
-            Ok(Some(remote)) => remote,
-            Ok(None) if unknown + 1 < UNKNOWN_POLLS => {
-                unknown += 1;
-                job.tell(&Event::Note {
-                    message: &format!(
-                        "batch {id} is unknown to the provider; asking again before it counts as lost"
-                    ),
-                });
-                continue;
-            }
-            Ok(None) => return vanished(job, planned).await,
-            Err(error) if halts(job, &error) => return Ok(Step::Done),
-            Err(error) => {
-                job.tell(&Event::Note {
-                    message: &format!("{error}; the batch goes on, asking again later"),
-                });
-                continue;
-            }
-        };
-        unknown = 0;
-        note_remote(&mut planned.submission, &remote);
-        job.show_batch(&planned.submission);
-        match remote.phase {
-            Phase::Failed => return failed(job, planned, &remote).await,
-            phase if phase.is_terminal() => {
-                planned.submission.ended_at_ms = Some(job.clock.row_ms());
-                save(job, &mut planned.submission, SubmissionState::Ended).await?;
-                return Ok(Step::Go);
-            }
-            _ => {}
-        }
-    }
+/// Sleeps, but not through a wish to stop or to cancel what was not cancelled yet.
+async fn wait(job: &Rc<Job>, at_ms: u64, state: State) {
+    let until = job.clock.at_unix_ms(at_ms);
+    // Held back because too much is in doubt: it goes as soon as less is.
+    let held = state == State::Staged && job.clock.unix_ms() < at_ms;
+    job.state.borrow_mut().held_batches += u64::from(held);
+    sleep_or_wish(job, at_ms, until, state).await;
+    job.state.borrow_mut().held_batches -= u64::from(held);
 }
 
-/// Whether an error of a free call means that every further call would fail like it, as with credentials that are refused:
-/// then the job stops. Its batches stay at the provider, and the next run goes on with them.
-pub(super) fn halts(job: &Job, error: &ApiError) -> bool {
-    let class = error.failure.class;
-    if class.verdict() != Verdict::HaltJob {
-        return false;
-    }
-    job.state.borrow_mut().halted.get_or_insert(Halt { class, message: error.to_string() });
-    job.changed.notify_waiters();
-    true
-}
-
-/// Sleeps, but not through a wish to stop.
-async fn wait(job: &Rc<Job>, wait_ms: u64) {
-    let until = job.clock.us() + wait_ms * 1_000;
-    while job.clock.us() < until && !job.stop.is_detaching() {
-        let step = (until - job.clock.us()).min(500_000);
-        tokio::select! {
-            () = sleep(Duration::from_micros(step.max(100))) => {}
-            () = job.stop.changed() => {}
-        }
-        let state = job.state.borrow();
-        if state.cancelled || state.switched {
-            break;
-        }
-    }
-}
-
-async fn cancel_if_wanted(
-    job: &Rc<Job>,
-    planned: &mut Planned,
-    api: &dyn BatchApi,
-) -> Result<(), EngineError> {
-    let wanted = {
-        let state = job.state.borrow();
-        state.cancelled || state.switched
-    };
-    if !wanted || planned.submission.state == SubmissionState::Cancelling {
-        return Ok(());
-    }
-    let id = planned.submission.remote_batch.clone().unwrap_or_default();
-    match api.cancel(&id).await {
-        Ok(()) => save(job, &mut planned.submission, SubmissionState::Cancelling).await,
-        Err(error) => {
-            job.tell(&Event::Note { message: &format!("{error}; asking again") });
-            Ok(())
-        }
-    }
-}
-
-/// Refused as a whole after the create: nothing ran, nothing is billed.
-async fn failed(job: &Rc<Job>, planned: &mut Planned, remote: &RemoteBatch) -> Result<Step, EngineError> {
-    let told = remote.errors.first();
-    let code = told.and_then(|error| error.code.as_deref()).unwrap_or("");
-    let text = told.map_or("the provider gave no reason", |error| error.message.as_str());
-    let message = format!("batch {} was refused: {text}", remote.id);
-    if code == "token_limit_exceeded" {
+async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State) {
+    while !job.stop.is_detaching() && job.clock.unix_ms() < at_ms {
+        if job.is_unwanted()
+            && state != State::Cancelling
+            && state != State::InDoubt
+            && state != State::Fencing
         {
-            let mut state = job.state.borrow_mut();
-            let others = state.enqueued_tokens;
-            state.enqueued_max = Some(learned_limit(text).unwrap_or(others / 2).max(1));
+            return;
         }
-        let failure = Failure {
-            class: FailureClass::RateLimited,
-            message: message.clone(),
-            provider_code: Some(code.to_owned()),
-            wait_ms: None,
-            maybe_paid: false,
-        };
-        return refused(job, planned, &failure, &message).await;
-    }
-    let class = match code {
-        "billing_hard_limit_reached" => FailureClass::Billing,
-        "model_not_found" => FailureClass::ModelUnavailable,
-        "too_many_requests" => FailureClass::RateLimited,
-        _ => FailureClass::RefusedByProvider,
-    };
-    let failure = Failure {
-        class,
-        message: message.clone(),
-        provider_code: Some(code.to_owned()),
-        wait_ms: None,
-        maybe_paid: false,
-    };
-    refused(job, planned, &failure, &message).await
-}
-
-/// `Limit: 2,000,000 enqueued tokens` in the provider's message.
-fn learned_limit(text: &str) -> Option<u64> {
-    let digits: String = text
-        .split_once("Limit: ")?
-        .1
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == ',')
-        .filter(char::is_ascii_digit)
-        .collect();
-    digits.parse().ok()
-}
-
-/// The provider no longer knows a batch it had accepted: its results are lost, its price is in doubt.
-async fn vanished(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    job.alert(
-        "batch-vanished",
-        &format!(
-            "batch {} is unknown to the provider; its items stay reserved as doubt",
-            planned.submission.remote_batch.as_deref().unwrap_or("?")
-        ),
-    );
-    planned.submission.remote_output = None;
-    planned.submission.remote_errors = None;
-    planned.submission.ended_at_ms = Some(job.clock.row_ms());
-    planned.submission.remote_phase = Some("vanished".to_owned());
-    save(job, &mut planned.submission, SubmissionState::Ended).await?;
-    Ok(Step::Go)
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Evidence {
-    why: String,
-    doubt: Doubt,
-}
-
-fn put_doubt(submission: &mut Submission, doubt: &Doubt, why: &str) {
-    submission.evidence = serde_json::to_string(&Evidence { why: why.to_owned(), doubt: doubt.clone() }).ok();
-}
-
-/// IN_DOUBT: look for our marker, fence by deleting the input file, and only a proof frees the items.
-async fn resolve(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
-    let provider = api(job, planned)?;
-    let api = batches(&*provider, planned)?;
-    let run = &job.spec.run;
-    let times = DoubtTimes {
-        t_lag_ms: run.t_lag_ms,
-        t_q_ms: run.t_q_ms,
-        agree_ms: (run.t_lag_ms / 4).min(30_000),
-        ..DoubtTimes::default()
-    };
-    let kept =
-        planned.submission.evidence.as_deref().and_then(|text| serde_json::from_str::<Evidence>(text).ok());
-    let sent = planned.submission.sent_at_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-    let (why, mut doubt) = kept.map_or_else(
-        || {
-            (
-                "the process ended while the create was under way".to_owned(),
-                // The process that was sending is gone, and with it the last moment at which a byte could leave.
-                Doubt::new(job.clock.unix_ms(), job.clock.unix_ms()),
-            )
-        },
-        |kept| (kept.why, kept.doubt),
-    );
-    if planned.submission.state == SubmissionState::Sending {
-        put_doubt(&mut planned.submission, &doubt, &why);
-        save(job, &mut planned.submission, SubmissionState::InDoubt).await?;
-    }
-    loop {
-        if job.stop.is_detaching() {
-            return Ok(Step::Done);
-        }
-        let now_ms = job.clock.unix_ms();
-        match doubt.step(&times, now_ms) {
-            DoubtStep::Probe => match probe(job, planned, api, sent).await {
-                Ok(Some(remote)) => {
-                    job.tell(&Event::Note {
-                        message: &format!(
-                            "batch {} was found as {} and adopted: nothing is paid twice",
-                            planned.submission.sub, remote.id
-                        ),
-                    });
-                    adopt(job, planned, &remote).await?;
-                    return Ok(Step::Go);
-                }
-                Ok(None) => doubt.listed(&times, now_ms, true),
-                Err(error) if halts(job, &error) => return Ok(Step::Done),
-                Err(_) => doubt.listed(&times, now_ms, false),
-            },
-            DoubtStep::Fence => {
-                save(job, &mut planned.submission, SubmissionState::Fencing).await?;
-                let input = planned.submission.remote_input.clone().unwrap_or_default();
-                let confirmed = api.delete_file(&input).await.is_ok();
-                doubt.fenced(job.clock.unix_ms(), confirmed);
-            }
-            DoubtStep::WaitUntil(at) => {
-                put_doubt(&mut planned.submission, &doubt, &why);
-                let state = planned.submission.state;
-                save(job, &mut planned.submission, state).await?;
-                wait(job, at.saturating_sub(job.clock.unix_ms())).await;
-            }
-            DoubtStep::Absent => {
-                job.tell(&Event::Note {
-                    message: &format!(
-                        "batch {} was proved not to exist; its items are sent again",
-                        planned.submission.sub
-                    ),
-                });
-                void(job, planned, SubmissionState::Absent, &why).await?;
-                return Ok(Step::Done);
-            }
-            DoubtStep::Unresolved => {
-                put_doubt(&mut planned.submission, &doubt, &why);
-                save(job, &mut planned.submission, SubmissionState::Unresolved).await?;
-                job.state.borrow_mut().unresolved += 1;
-                job.alert(
-                    "batch-unresolved",
-                    &format!(
-                        "batch {} could not be proved to exist or not; its items and money stay reserved",
-                        planned.submission.sub
-                    ),
-                );
-                return Ok(Step::Done);
-            }
+        tokio::select! {
+            biased; // the same world does the same
+            () = sleep_until(until) => {}
+            () = job.stop.changed() => {}
+            () = job.wishes.notified() => {}
+            () = job.changed.notified(), if state == State::Staged => return,
         }
     }
 }
 
-/// One complete listing; `None`: the marker is not in it.
-async fn probe(
-    job: &Rc<Job>,
-    planned: &Planned,
-    api: &dyn BatchApi,
-    sent_ms: u64,
-) -> Result<Option<RemoteBatch>, ApiError> {
-    let since_s = (sent_ms / 1_000).saturating_sub(600);
-    let listed = api.list_since(since_s).await?;
-    let input = planned.submission.remote_input.as_deref();
-    Ok(listed.into_iter().find(|remote| {
-        let marked =
-            remote.marker.as_ref().is_some_and(|marker| marker.is_for(&job.inst, planned.submission.sub));
-        marked && (remote.input_file.is_none() || remote.input_file.as_deref() == input)
-    }))
+fn tell(job: &Job, row: &mut Submission, notice: &Notice) {
+    let sub = row.sub;
+    let id = row.remote_batch.as_deref().unwrap_or("?").to_owned();
+    let note = |message: String| job.tell(&event::Event::Note { message: &message });
+    match notice {
+        Notice::UploadFailed(why) => note(format!("uploading the input of batch {sub}: {why}; trying again")),
+        Notice::InDoubt(why) => job.alert("batch-in-doubt", &format!("batch {sub} may or may not have been created ({why}); looking for it, nothing is sent again")),
+        Notice::Adopted(found) => note(format!("batch {sub} was found as {found} and adopted: nothing is paid twice")),
+        Notice::Twin(twin) => job.alert("batch-anomaly", &format!("batch {sub} was made twice by the way to the provider: {twin} runs as well, and may be billed")),
+        Notice::Strange(why) => job.alert("batch-anomaly", &format!("{why}; nothing is concluded from it")),
+        Notice::Absent => note(format!("batch {sub} was proved not to exist; its items are sent again")),
+        Notice::Unresolved => job.alert("batch-unresolved", &format!("batch {sub} could not be proved to exist or not; its items and money stay reserved")),
+        Notice::PollFailed(why) => note(format!("{why}; the batch goes on, asking again later")),
+        Notice::Denied => note(format!("batch {id} is unknown to the provider; asking again before it counts as lost")),
+        Notice::Vanished => {
+            row.remote_output = None;
+            row.remote_errors = None;
+            row.remote_phase = Some(EndKind::Vanished.name().to_owned());
+            job.alert("batch-vanished", &format!("batch {id} is unknown to the provider; its items stay reserved as doubt"));
+        }
+        Notice::Overdue => job.alert("batch-overdue", &format!("batch {id} was sent over 25 hours ago and has not ended; `bulkrate cancel` collects what it has finished")),
+        Notice::Regressed { from, to } => note(format!("batch {id} was {} and is now said to be {}", from.name(), to.name())),
+        Notice::CancelFailed => note(format!("batch {id} could not be cancelled; asking again")),
+    }
 }
 
 impl Job {
+    /// Whether open batches are to be cancelled: the job was, or its deadline is near.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        let state = self.state.borrow();
+        state.cancelled || state.switched
+    }
+
     /// Shows a batch in the display and tells when its state changed.
     pub(crate) fn show_batch(&self, submission: &Submission) {
         let phase = match submission.state {
@@ -579,7 +460,7 @@ impl Job {
         let since_ms = before
             .filter(|before| before.state == phase)
             .map_or_else(|| self.clock.row_ms(), |before| before.since_ms);
-        let line = BatchLine {
+        let line = event::BatchLine {
             sub: submission.sub.to_string(),
             batch: submission.remote_batch.clone(),
             state: phase,
@@ -596,7 +477,7 @@ impl Job {
         }
         drop(state);
         if changed {
-            self.tell(&Event::Batch { batch: &line });
+            self.tell(&event::Event::Batch { batch: &line });
         }
     }
 }

@@ -489,6 +489,7 @@ impl<'e> Pass<'e> {
 
     fn wait(&mut self) -> Result<(), EngineError> {
         self.pending -= 1;
+        self.writer.hurry();
         self.done
             .1
             .recv()

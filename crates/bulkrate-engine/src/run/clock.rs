@@ -1,7 +1,7 @@
 //! Time as the engine sees it: wall time read once, then moved on by a monotonic clock, so that a clock that is set back
 //! moves nothing back here.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -14,7 +14,12 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX) }
+        Self::started_at(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Now is `unix_ms`; how time goes on is the runtime's affair.
+    pub(crate) fn started_at(unix_ms: u64) -> Self {
+        Self { started: Instant::now(), started_ms: unix_ms }
     }
 
     /// Microseconds since the engine started.
@@ -32,7 +37,12 @@ impl Clock {
     }
 
     pub(crate) fn at(&self, us: u64) -> Instant {
-        self.started + std::time::Duration::from_micros(us)
+        self.started + Duration::from_micros(us)
+    }
+
+    /// The instant of a time in milliseconds since the epoch; at once if it is past.
+    pub(crate) fn at_unix_ms(&self, unix_ms: u64) -> Instant {
+        self.at(unix_ms.saturating_sub(self.started_ms).saturating_mul(1_000))
     }
 
     pub(crate) fn today(&self) -> jiff::civil::Date {
@@ -40,5 +50,29 @@ impl Clock {
             .unwrap_or_default()
             .to_zoned(jiff::tz::TimeZone::UTC)
             .date()
+    }
+}
+
+/// How often an engine looks up when nothing calls it. A simulation over weeks looks less often.
+#[derive(Debug, Clone, Copy)]
+pub struct Pulse {
+    /// Between two looks at what nobody announces: a wish to stop, a run that is stuck.
+    pub tick: Duration,
+    /// Between two looks for orders of other processes, and at the deadline.
+    pub orders: Duration,
+    /// Between two progress events.
+    pub progress: Duration,
+    /// The longest sleep of a lane that waits for nothing in particular.
+    pub idle: Duration,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(100),
+            orders: Duration::from_secs(1),
+            progress: Duration::from_millis(250),
+            idle: Duration::from_millis(200),
+        }
     }
 }

@@ -7,7 +7,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::switch_at;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{Tx, Urgency, View};
+use bulkrate_store::{Tx, Urgency};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -17,9 +17,6 @@ use crate::event::{Event, Progress};
 use crate::lane::pack::Planned;
 use crate::lane::{batch, calls};
 
-const TICK: Duration = Duration::from_millis(100);
-const PROGRESS_US: u64 = 250_000;
-const ORDERS_US: u64 = 1_000_000;
 /// Calls a second that are assumed for the end of a batch job while nothing is known.
 const RATE_ASSUMED: f64 = 10.0;
 const LATENCY_P99_US: u64 = 20_000_000;
@@ -37,7 +34,8 @@ pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), Engin
     while !lanes.is_empty() {
         watch.tick(job)?;
         tokio::select! {
-            () = sleep(TICK) => {}
+            biased; // the same world does the same
+            () = sleep(job.pulse.tick) => {}
             () = job.stop.changed() => {}
             ended = lanes.join_next() => {
                 // A failed assertion stops the process before the next send.
@@ -61,12 +59,15 @@ struct Watch {
 impl Watch {
     fn tick(&mut self, job: &Rc<Job>) -> Result<(), EngineError> {
         let now_us = job.clock.us();
-        if now_us >= self.orders_us + ORDERS_US {
+        if job.stop.is_detaching() {
+            job.wishes.notify_waiters(); // a wish that came between two looks of a waiting batch
+        }
+        if now_us >= self.orders_us + micros(job.pulse.orders) {
             self.orders_us = now_us;
             take_orders(job)?;
             watch_deadline(job);
         }
-        if now_us >= self.progress_us + PROGRESS_US {
+        if now_us >= self.progress_us + micros(job.pulse.progress) {
             self.progress_us = now_us;
             job.tell(&Event::Progress { progress: &progress(job) });
         }
@@ -86,6 +87,7 @@ fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
     job.state.borrow_mut().cancelled = true;
     job.tell(&Event::Note { message: "the job is being cancelled; what is finished is collected" });
     job.changed.notify_waiters();
+    job.wishes.notify_waiters();
     Ok(())
 }
 
@@ -125,6 +127,7 @@ fn watch_deadline(job: &Rc<Job>) {
         drop(state);
         job.alert("deadline-switch", "the deadline is near: open batches are cancelled, what they finished is collected, the rest runs in the sync lane");
         job.changed.notify_waiters();
+        job.wishes.notify_waiters();
     }
 }
 
@@ -225,6 +228,10 @@ pub(crate) fn progress(job: &Job) -> Progress {
         lane: Some(job.home),
         batches,
     }
+}
+
+fn micros(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]

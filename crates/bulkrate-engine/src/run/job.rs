@@ -16,10 +16,10 @@ use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
 use bulkrate_store::fold::ItemStates;
-use bulkrate_store::{LedgerEntry, Outcome, SqliteReader, StoreError, Tx, Urgency, View, Writer};
+use bulkrate_store::{LedgerEntry, Outcome, StoreError, Tx, Urgency, View, Writer};
 use tokio::sync::{Notify, oneshot};
 
-use super::clock::Clock;
+use super::clock::{Clock, Pulse};
 use super::ledger::Moved;
 use super::ready::Forms;
 use super::requests::Requests;
@@ -46,12 +46,13 @@ pub(crate) struct Job {
     pub deadline_ms: Option<u64>,
     pub dir: JobDir,
     pub writer: Writer,
-    pub reader: SqliteReader,
+    pub reader: Box<dyn View>,
     pub deployments: Vec<Deployment>,
     /// The lane that the job was given or chose.
     pub home: Lane,
     pub ladder: Ladder,
     pub clock: Clock,
+    pub pulse: Pulse,
     pub observer: Arc<dyn Observer>,
     pub stop: Stop,
     pub requests: RefCell<Requests>,
@@ -63,6 +64,8 @@ pub(crate) struct Job {
     pub state: RefCell<State>,
     /// Something changed that a waiting lane may want to see.
     pub changed: Notify,
+    /// The job is to stop, or its open batches are to be cancelled.
+    pub wishes: Notify,
     pub expectations: RefCell<HashMap<String, Arc<Expectation>>>,
     /// Forms of requests whose bodies need no encoder.
     pub forms: RefCell<Forms>,

@@ -10,6 +10,7 @@ use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
@@ -417,6 +418,9 @@ impl Job {
     fn book(&self, landing: Landing<'_>, receipt: &Receipt, outcome: Outcome) -> bool {
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Late {
+            if planted::has(Bug::DoubleBooking) && receipt.paid {
+                state.moved.add(LedgerKind::Settle, None, at(landing), 1, receipt.cost);
+            }
             return false;
         }
         if outcome.fate == Fate::Retry {
@@ -427,7 +431,9 @@ impl Job {
         let at = at(landing);
         state.unflushed += if receipt.doubt { UsdNanos::ZERO } else { bound - receipt.cost.min(bound) };
         state.moved.add(LedgerKind::Release, None, at, 1, bound);
-        if receipt.doubt {
+        if receipt.doubt && planted::has(Bug::DoubtReleased) {
+            state.budget.release(tags, bound);
+        } else if receipt.doubt {
             state.budget.doubt(tags, bound);
             state.moved.add(LedgerKind::Doubt, None, at, 1, bound);
         } else if receipt.paid {

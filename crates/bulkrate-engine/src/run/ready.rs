@@ -107,7 +107,7 @@ impl Job {
     /// Reads an item, writes its provider body to `body` and prices its bound.
     pub(crate) fn ready(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
         let mut requests = self.requests.borrow_mut();
-        let sealed = requests.get(&self.reader, ordinal)?;
+        let sealed = requests.get(&*self.reader, ordinal)?;
         let (attempt, raise) = self.attempt_of(ordinal);
         if raise == Raise::No {
             let forms = self.forms.borrow();

@@ -214,10 +214,6 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
     for planned in &open {
         state.note_doubt(&planned.submission);
     }
-    state.unresolved = open
-        .iter()
-        .filter(|planned: &&Planned| planned.submission.state == SubmissionState::Unresolved)
-        .count() as u64;
     drop(state);
     let tokens: u64 =
         open.iter().flat_map(|planned| &planned.items).map(|ready| job.prompt_tokens(ready)).sum();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::request::{Kind, Request};
-use bulkrate_store::{ItemChunk, ItemRec, SqliteReader, View};
+use bulkrate_store::{ItemChunk, ItemRec, View};
 
 use crate::EngineError;
 use crate::paths::io_error;
@@ -66,7 +66,7 @@ impl Requests {
     }
 
     /// The sealed line of a leader. Going forward neighbours share one read; going back reads that line alone.
-    pub(crate) fn get(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
+    pub(crate) fn get(&mut self, reader: &dyn View, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
         let held = ordinal.checked_sub(self.first).is_some_and(|place| (place as usize) < self.items.len());
         if !held && ordinal < self.first {
             return self.single(reader, ordinal);
@@ -83,7 +83,7 @@ impl Requests {
         })
     }
 
-    fn single(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
+    fn single(&mut self, reader: &dyn View, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
         let covers = |chunk: &ItemChunk| chunk.first <= ordinal && u64::from(ordinal) < chunk.end();
         if !self.single_chunk.as_ref().is_some_and(covers) {
             self.single_chunk = reader.item_chunk_of(self.job, ordinal)?;
@@ -97,7 +97,7 @@ impl Requests {
         Ok(Sealed { line: &self.single[..len as usize - 1], header_len: header_len as usize, tags })
     }
 
-    fn load(&mut self, reader: &SqliteReader, ordinal: Ordinal) -> Result<(), EngineError> {
+    fn load(&mut self, reader: &dyn View, ordinal: Ordinal) -> Result<(), EngineError> {
         let chunk = reader
             .item_chunk_of(self.job, ordinal)?
             .ok_or_else(|| EngineError::Internal(format!("item {ordinal} is unknown")))?;

@@ -144,7 +144,7 @@ impl Job {
         let mut stream = self.stream.borrow_mut();
         let Some(stream) = stream.as_mut().filter(|_| !outcomes.is_empty()) else { return };
         let rows =
-            outcomes.iter().try_for_each(|outcome| stream.row(&self.reader, self.no, &self.dir, outcome));
+            outcomes.iter().try_for_each(|outcome| stream.row(&*self.reader, self.no, &self.dir, outcome));
         if let Err(error) = rows.and_then(|()| stream.flush()) {
             self.fail(error);
         }

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::limits::now_unix_s;
 use super::origin::Account;
-use crate::api::{ApiError, Reply};
+use crate::api::{ApiError, CallError, Exchange, Reply};
 use crate::registry::OpenError;
 use crate::settings::{RetryPolicy, Settings};
 
@@ -28,11 +29,18 @@ pub type Classify = fn(&Reply, now_unix_s: i64) -> Failure;
 /// Speaks to one origin.
 #[derive(Debug)]
 pub struct FreeClient {
-    client: reqwest::Client,
+    line: Line,
     account: Account,
     retry: RetryPolicy,
     jitter: AtomicU64,
     classify: Classify,
+}
+
+/// What carries the requests.
+#[derive(Debug)]
+enum Line {
+    Http(reqwest::Client),
+    Given(Arc<dyn Exchange>),
 }
 
 /// One try that failed.
@@ -70,21 +78,32 @@ impl FreeClient {
             .tls_backend_preconfigured(tls)
             .build()
             .map_err(|error| OpenError::Tls { why: describe(&error) })?;
-        Ok(Self {
-            client,
-            account,
-            retry: settings.retry,
-            jitter: AtomicU64::new(settings.jitter_seed),
-            classify,
-        })
+        Ok(Self::with(Line::Http(client), account, settings, classify))
+    }
+
+    /// Over a line that is given, for worlds without a network.
+    pub fn over(line: Arc<dyn Exchange>, account: Account, settings: &Settings, classify: Classify) -> Self {
+        Self::with(Line::Given(line), account, settings, classify)
+    }
+
+    fn with(line: Line, account: Account, settings: &Settings, classify: Classify) -> Self {
+        let jitter = AtomicU64::new(settings.jitter_seed);
+        Self { line, account, retry: settings.retry, jitter, classify }
     }
 
     /// Sends without a body; the answer whole. `ok` names statuses that are answers, besides 2xx.
     pub async fn send(&self, what: &str, method: Method, path: &str, ok: &[u16]) -> Result<Reply, ApiError> {
         self.repeat(|| async {
-            let request =
-                self.client.request(method.clone(), self.account.url(path)).timeout(self.retry.try_timeout);
-            let reply = self.reply(what, request.send().await).await?;
+            let reply = match &self.line {
+                Line::Given(line) => {
+                    self.given(what, line.exchange(method.clone(), path, Bytes::new()).await)?
+                }
+                Line::Http(client) => {
+                    let request = client.request(method.clone(), self.account.url(path));
+                    let sent = request.timeout(self.retry.try_timeout).send().await;
+                    self.reply(what, sent).await?
+                }
+            };
             self.check(what, reply, ok)
         })
         .await
@@ -101,6 +120,14 @@ impl FreeClient {
     ) -> Result<Reply, ApiError> {
         self.repeat(|| async {
             let local = |error: std::io::Error| self.local(what, file, &error);
+            let client = match &self.line {
+                Line::Http(client) => client,
+                Line::Given(line) => {
+                    let body = Bytes::from(std::fs::read(file).map_err(local)?);
+                    let reply = self.given(what, line.exchange(Method::POST, path, body).await)?;
+                    return self.check(what, reply, &[]);
+                }
+            };
             let input = tokio::fs::File::open(file).await.map_err(local)?;
             let length = input.metadata().await.map_err(local)?.len();
             let body =
@@ -111,8 +138,7 @@ impl FreeClient {
             for (field, value) in fields {
                 form = form.text((*field).to_owned(), (*value).to_owned());
             }
-            let sent =
-                self.client.post(self.account.url(path)).multipart(form.part("file", part)).send().await;
+            let sent = client.post(self.account.url(path)).multipart(form.part("file", part)).send().await;
             let reply = self.reply(what, sent).await?;
             self.check(what, reply, &[])
         })
@@ -124,7 +150,20 @@ impl FreeClient {
         let part = part_path(to);
         let result = self
             .repeat(|| async {
-                let sent = self.client.get(self.account.url(path)).send().await;
+                let client = match &self.line {
+                    Line::Http(client) => client,
+                    Line::Given(line) => {
+                        let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
+                        if reply.status == 404 {
+                            return Ok(None);
+                        }
+                        let body = self.check(what, reply, &[])?.body;
+                        let written = std::fs::write(&part, &body).and_then(|()| std::fs::rename(&part, to));
+                        written.map_err(|error| self.local(what, to, &error))?;
+                        return Ok(Some(body.len() as u64));
+                    }
+                };
+                let sent = client.get(self.account.url(path)).send().await;
                 let response = sent.map_err(|error| self.broken(what, &error))?;
                 if response.status() == StatusCode::NOT_FOUND {
                     return Ok(None);
@@ -143,6 +182,14 @@ impl FreeClient {
             let _ = tokio::fs::remove_file(&part).await; // it may not exist; what matters is the result above
         }
         result
+    }
+
+    fn given(&self, what: &str, sent: Result<Reply, CallError>) -> Result<Reply, Failed> {
+        sent.map_err(|error| {
+            let timeout = matches!(error, CallError::NoAnswer { timeout: true, .. });
+            let class = if timeout { FailureClass::Timeout } else { FailureClass::Transient };
+            self.failed(what, None, class, &error.to_string(), true)
+        })
     }
 
     async fn write_body(&self, what: &str, mut response: Response, part: &Path) -> Result<u64, Failed> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::request::Kind;
-use bulkrate_core::submission::{Marker, RemoteBatch};
+use bulkrate_core::submission::{Marker, Observed, Proof, RemoteBatch, classify};
 use bytes::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,7 +23,6 @@ use crate::api::{ApiError, BatchApi, BatchLimits, CallApi, CallError, Created, R
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::limits;
-use crate::http::paid::PaidClient;
 use crate::settings::{ChatEndpoint, Settings};
 
 pub(super) const CREATE: &str = "/batches";
@@ -36,7 +36,7 @@ const FILE_VISIBLE_MS: u64 = 2_000;
 /// The batch API of one account.
 #[derive(Debug)]
 pub struct OpenAiBatches {
-    paid: Arc<PaidClient>,
+    paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     account: Account,
     chat_endpoint: ChatEndpoint,
@@ -67,7 +67,7 @@ struct Uploaded {
 
 impl OpenAiBatches {
     pub(super) fn new(
-        paid: Arc<PaidClient>,
+        paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
         account: Account,
         settings: &Settings,
@@ -95,23 +95,19 @@ impl OpenAiBatches {
 
     /// The answer to a create, by the outcome table of the reliability design.
     fn created(&self, reply: &Reply) -> Created {
-        match reply.status {
-            200..=299 => match remote::read_batch(&reply.body) {
-                Ok(batch) => Created::Accepted(batch),
-                Err(why) => {
-                    Created::InDoubt(self.account.redact(&format!("status {} but {why}", reply.status)))
-                }
-            },
-            400..=405 | 413 | 415 | 422 | 429 => {
-                match errors::read(&reply.body).filter(|said| said.is_nested) {
-                    Some(said) => Created::Refused(self.refused(reply, &said)),
-                    None => Created::InDoubt(format!(
-                        "status {} with a page that is not the provider's",
-                        reply.status
-                    )),
-                }
+        let batch = remote::read_batch(&reply.body);
+        let said = errors::read(&reply.body).filter(|said| said.is_nested);
+        let (status, names_batch, own_error) = (reply.status, batch.is_ok(), said.is_some());
+        match (classify(Observed::Answered { status, names_batch, own_error }), batch) {
+            (Proof::Accepted, Ok(batch)) => Created::Accepted(batch),
+            (Proof::Refused, _) => Created::Refused(self.refused(reply, &said.unwrap_or_default())),
+            (_, Err(why)) if status / 100 == 2 => {
+                Created::InDoubt(self.account.redact(&format!("status {status} but {why}")))
             }
-            status => Created::InDoubt(format!("status {status}: the batch may have been made all the same")),
+            _ if own_error || status >= 500 => {
+                Created::InDoubt(format!("status {status}: the batch may have been made all the same"))
+            }
+            _ => Created::InDoubt(format!("status {status} with a page that is not the provider's")),
         }
     }
 
@@ -201,7 +197,7 @@ impl BatchApi for OpenAiBatches {
                 |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
             let all_older = !batches.iter().any(is_recent);
             found.extend(batches.into_iter().filter(is_recent));
-            if !has_more || all_older {
+            if !has_more || all_older || planted::has(Bug::FirstPageOnly) {
                 return Ok(found);
             }
             if !cursors.insert(last.clone()) {

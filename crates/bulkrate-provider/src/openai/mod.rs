@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::api::{ApiError, BatchApi, CallApi, Health, Provider, Wire};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, GivenCalls, Health, Provider, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -58,7 +58,7 @@ impl Dialect {
 pub struct OpenAi {
     dialect: Dialect,
     wire: OpenAiWire,
-    paid: Arc<PaidClient>,
+    paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     batches: OpenAiBatches,
     has_batches: AtomicBool,
@@ -69,11 +69,28 @@ impl OpenAi {
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", batch::CREATE];
-        let paid = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
+        let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
+        Ok(Self::with(dialect, account, settings, paid, free))
+    }
+
+    /// Over a line that is given instead of connections, for simulated worlds.
+    pub fn over(dialect: Dialect, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Self, OpenError> {
+        let account = Account::new(dialect.base_url, dialect.name, settings)?;
+        let free = FreeClient::over(Arc::clone(&line), account.clone(), settings, errors::classify);
+        Ok(Self::with(dialect, account, settings, Arc::new(GivenCalls(line)), Arc::new(free)))
+    }
+
+    fn with(
+        dialect: Dialect,
+        account: Account,
+        settings: &Settings,
+        paid: Arc<dyn CallApi>,
+        free: Arc<FreeClient>,
+    ) -> Self {
         let batches = OpenAiBatches::new(Arc::clone(&paid), Arc::clone(&free), account.clone(), settings);
         let wire = OpenAiWire::new(dialect, account, settings);
-        Ok(Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(dialect.has_batches) })
+        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(dialect.has_batches) }
     }
 }
 

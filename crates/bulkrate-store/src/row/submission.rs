@@ -3,7 +3,7 @@
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::submission::BatchCounts;
+use bulkrate_core::submission::{BatchCounts, State};
 
 use crate::names::named;
 
@@ -42,6 +42,35 @@ impl SubmissionState {
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Settled | Self::Refused | Self::Absent)
+    }
+}
+
+impl SubmissionState {
+    /// The state of a batch; `None` for a group of calls.
+    #[must_use]
+    pub fn of_batch(self) -> Option<State> {
+        State::ALL.into_iter().find(|state| Self::from(*state) == self)
+    }
+}
+
+impl From<State> for SubmissionState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Planned => Self::Planned,
+            State::Staging => Self::Staging,
+            State::Staged => Self::Staged,
+            State::Sending => Self::Sending,
+            State::Accepted => Self::Accepted,
+            State::InDoubt => Self::InDoubt,
+            State::Fencing => Self::Fencing,
+            State::Cancelling => Self::Cancelling,
+            State::Ended => Self::Ended,
+            State::Collecting => Self::Collecting,
+            State::Settled => Self::Settled,
+            State::Refused => Self::Refused,
+            State::Absent => Self::Absent,
+            State::Unresolved => Self::Unresolved,
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use clap::Args;
 use super::tag_budget;
 use crate::config::job_file::{Example, Layer, Provider, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
-    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent,
-    PriorityChoice, SinkFormat, SourceFormat, Usd,
+    BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
+    PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -159,6 +159,9 @@ pub struct RunFlags {
     /// What becomes of a sync call that was sent and never answered [default: resend]
     #[arg(long, value_name = "WHAT")]
     pub sync_doubt: Option<DoubtChoice>,
+    /// What becomes of a batch create that no evidence has settled within a day [default: hold]
+    #[arg(long, value_name = "WHAT")]
+    pub batch_doubt: Option<BatchDoubtChoice>,
     /// Leave input and output files at the provider
     #[arg(long)]
     pub keep_remote: bool,
@@ -376,6 +379,7 @@ impl RunFlags {
             canary: self.no_canary.then_some(false),
             fail_above: self.fail_above,
             sync_doubt: self.sync_doubt,
+            batch_doubt: self.batch_doubt,
             keep_remote: given(self.keep_remote),
             batch_items_max: self.batch_items_max,
             batch_bytes_max: self.batch_bytes_max,

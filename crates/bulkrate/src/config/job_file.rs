@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::ConfigError;
 use super::toml_error;
 use super::value::{
-    BadLineChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis, PerMillion, Percent,
-    PriorityChoice, SinkFormat, SourceFormat, Usd,
+    BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
+    PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -91,6 +91,7 @@ section! {
         canary: bool,
         fail_above: Percent,
         sync_doubt: DoubtChoice,
+        batch_doubt: BatchDoubtChoice,
         t_lag: Millis,
         t_q: Millis,
         keep_remote: bool,

@@ -167,6 +167,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         canary: from.canary.unwrap_or(usual.canary),
         fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
         sync_doubt: from.sync_doubt.map_or(usual.sync_doubt, Into::into),
+        batch_doubt: from.batch_doubt.map_or(usual.batch_doubt, Into::into),
         t_lag_ms: from.t_lag.map_or(usual.t_lag_ms, |time| time.0),
         t_q_ms: from.t_q.map_or(usual.t_q_ms, |time| time.0),
         keep_remote: from.keep_remote.unwrap_or(usual.keep_remote),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Reasoning};
+use bulkrate_core::submission::Unresolved;
 use bulkrate_engine::spec::{OnBadLine, SyncDoubt};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -218,6 +219,14 @@ words! {
         /// The item becomes a dead letter
         Dead,
     }
+    BatchDoubtChoice {
+        /// Items and money wait for the operator
+        Hold,
+        /// The items become dead letters; their price at most stays booked as doubt
+        Dead,
+        /// The items are sent again, which may pay twice; the first price stays booked as doubt
+        Repay,
+    }
     SourceFormat { Csv, Tsv, Jsonl, Parquet }
     SinkFormat { Jsonl, Csv, Parquet }
 }
@@ -269,6 +278,16 @@ impl From<DoubtChoice> for SyncDoubt {
         match choice {
             DoubtChoice::Resend => Self::Resend,
             DoubtChoice::Dead => Self::Dead,
+        }
+    }
+}
+
+impl From<BatchDoubtChoice> for Unresolved {
+    fn from(choice: BatchDoubtChoice) -> Self {
+        match choice {
+            BatchDoubtChoice::Hold => Self::Hold,
+            BatchDoubtChoice::Dead => Self::Dead,
+            BatchDoubtChoice::Repay => Self::Repay,
         }
     }
 }

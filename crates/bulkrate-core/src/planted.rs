@@ -1,0 +1,77 @@
+//! Ten bugs that can be planted on purpose, to prove that the checks can fail.
+//!
+//! Without the feature `planted-bugs` every question is answered `false` at compile time. With it a bug is chosen for the
+//! current thread, at run time; none is chosen unless a test says so.
+
+/// A bug of the kind that the design exists to avoid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Bug {
+    /// P1: the create leaves before its intent is durable.
+    SendBeforeIntent = 1,
+    /// P2: what was being sent when the process died is taken for unsent.
+    SendingIsQueued = 2,
+    /// P3: a doubt gives its reservation back.
+    DoubtReleased = 3,
+    /// P4: an answer lands whatever attempt the item is leased for.
+    NoAttemptGuard = 4,
+    /// P5: a listing stops at its first page.
+    FirstPageOnly = 5,
+    /// P6: the error file of a batch is not read.
+    ErrorFileIgnored = 6,
+    /// P7: a batch is settled although lines are missing.
+    SettleShort = 7,
+    /// P8: a gateway's 5xx counts as a refusal of a batch create.
+    GatewayRefuses = 8,
+    /// P9: a line that comes twice is booked twice.
+    DoubleBooking = 9,
+    /// P10: a batch is adopted for its input's digest, whoever made it.
+    AdoptByDigest = 10,
+}
+
+impl Bug {
+    pub const ALL: [Self; 10] = [
+        Self::SendBeforeIntent,
+        Self::SendingIsQueued,
+        Self::DoubtReleased,
+        Self::NoAttemptGuard,
+        Self::FirstPageOnly,
+        Self::ErrorFileIgnored,
+        Self::SettleShort,
+        Self::GatewayRefuses,
+        Self::DoubleBooking,
+        Self::AdoptByDigest,
+    ];
+
+    /// `P1` to `P10`.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("P{}", self as u8)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+}
+
+/// Chooses the bug of this thread.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug.map_or(0, |bug| bug as u8));
+}
+
+/// Whether the bug is planted in this thread.
+#[cfg(feature = "planted-bugs")]
+#[must_use]
+pub fn has(bug: Bug) -> bool {
+    PLANTED.get() == bug as u8
+}
+
+/// No bug is planted in a normal build.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline]
+#[must_use]
+pub const fn has(_bug: Bug) -> bool {
+    false
+}

@@ -1,0 +1,499 @@
+//! Decides what becomes of one batch submission after each thing learned about it (T3 to T7 of the reliability design).
+//!
+//! Invariants
+//! - Pure: time, answers and wishes come in; the new state and what to do come out.
+//! - `Create` comes out once, in the same list as the `Save` of `Sending` before it; no event brings a submission back there.
+//! - A list of effects holds one change of state at most: what its `Save`, `Void` or `WriteOff` makes durable.
+//! - Items are free again only by `Void`: refused, or proved absent. UNKNOWN never frees anything.
+//! - A step of an older epoch than the one that moved the submission last is no step.
+//!
+//! Acted on by `bulkrate_engine::lane::submission`.
+
+use super::doubt::{Doubt, DoubtStep, DoubtTimes};
+use super::find::{Found, Ours};
+use super::poll::PollPace;
+use super::remote::{Phase, RemoteBatch};
+use super::state::{EndKind, State, Unresolved};
+use crate::answer::Failure;
+use crate::failure::{FailureClass, Verdict};
+use crate::planted::{self, Bug};
+
+/// A batch counts as lost when the provider denies it so often in a row.
+pub const DENIALS_MAX: u32 = 4;
+/// Our clock and the provider's may differ by so much (F40: an hour either way), and a minute.
+const SKEW_S: u64 = 2 * 3_600;
+/// The completion window of a day, and an hour's grace.
+const OVERDUE_MS: u64 = 25 * 3_600_000;
+
+/// One submission, as far as decisions need it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Machine {
+    pub state: State,
+    /// The process that moved it last.
+    pub epoch: u64,
+    pub ours: Ours,
+    pub sent_ms: Option<u64>,
+    /// The batch at the provider.
+    pub batch: Option<String>,
+    /// How far it was when last seen; never goes back (I13).
+    pub phase: Option<Phase>,
+    /// Why it is in doubt, or why it was given up.
+    pub why: String,
+    pub doubt: Option<Doubt>,
+    polls: u32,
+    denials: u32,
+    overdue_told: bool,
+}
+
+/// What a step may take into account besides the submission.
+#[derive(Debug, Clone, Copy)]
+pub struct Env {
+    pub now_ms: u64,
+    pub epoch: u64,
+    pub times: DoubtTimes,
+    pub pace: PollPace,
+    pub unresolved: Unresolved,
+    pub random: u64,
+    /// Nothing new may be sent.
+    pub closing: bool,
+    /// Too much is in doubt: what was not sent waits, and looks again after `look_ms`.
+    pub held: bool,
+    pub look_ms: u64,
+    /// This run ends: what is at the provider goes on there.
+    pub detaching: bool,
+    /// The batch is not wanted any longer: the job was cancelled, or its deadline is near.
+    pub cancel: bool,
+}
+
+/// What was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A process takes the submission up.
+    Begin,
+    /// A wait is over, or was cut short by a wish.
+    Woke,
+    Uploaded(Result<String, Failure>),
+    Created(Creation),
+    /// A list of batches that was begun at `started_ms`; `None`: a page of it failed.
+    Listed {
+        started_ms: u64,
+        batches: Option<Vec<RemoteBatch>>,
+    },
+    /// The fence; `confirmed`: the provider says that the input is gone.
+    Fenced {
+        confirmed: bool,
+    },
+    Polled(Poll),
+    /// The provider took the cancel, or not.
+    CancelSent(bool),
+    /// Items of the batch that are accounted for.
+    Collected {
+        accounted: u32,
+    },
+    /// The operator says which batch it is.
+    Adopt(String),
+    /// The operator says that there is none.
+    Release,
+}
+
+/// The answer to the one create, judged by [`super::classify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    Accepted(Box<RemoteBatch>),
+    Refused(Failure),
+    InDoubt(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Poll {
+    Seen(Box<RemoteBatch>),
+    /// The provider does not know the id.
+    Denied,
+    Failed(Failure),
+}
+
+/// What to do, in order. The last one of a list is the one whose end is the next event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Makes the submission's row durable; nothing after it begins before.
+    Save,
+    Tell(Notice),
+    /// What a refusal means for the whole job.
+    Judge(Failure),
+    /// Leases are void, the reservation is released, and the row says so, in one commit.
+    Void,
+    /// Every item of the batch ends this attempt with the class, its bound booked as doubt; then the batch is settled.
+    WriteOff(FailureClass),
+    Upload,
+    /// The one paid request.
+    Create,
+    /// All batches created since, all pages.
+    List {
+        since_s: u64,
+    },
+    /// Deletes the input file, so that a create that is still under way must fail.
+    Fence,
+    Poll,
+    Cancel,
+    WaitUntil(u64),
+    /// Downloads, lands and settles.
+    Collect,
+    /// Nothing more in this run.
+    Stop,
+}
+
+impl Effect {
+    /// Whether it ends a list: what comes next depends on how it ends.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Save | Self::Tell(_) | Self::Judge(_) | Self::Void | Self::WriteOff(_))
+    }
+}
+
+/// What a person should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    UploadFailed(String),
+    InDoubt(String),
+    Adopted(String),
+    /// The same create made another batch, which runs as well.
+    Twin(String),
+    /// A batch with our mark that does not fit.
+    Strange(String),
+    Absent,
+    Unresolved,
+    PollFailed(String),
+    Denied,
+    Vanished,
+    Overdue,
+    Regressed {
+        from: Phase,
+        to: Phase,
+    },
+    CancelFailed,
+}
+
+type Stepped = Option<(Machine, Vec<Effect>)>;
+
+/// `None`: the event cannot happen here; the caller counts it and drops it.
+#[must_use]
+pub fn step(machine: &Machine, event: Event, env: &Env) -> Stepped {
+    // A newer process has it: whatever an old one still learns is not acted on.
+    if machine.epoch > env.epoch || machine.state.is_terminal() {
+        return None;
+    }
+    let mut next = machine.clone();
+    let mut effects = Vec::new();
+    next.take(event, env, &mut effects)?;
+    next.epoch = env.epoch;
+    Some((next, effects))
+}
+
+impl Machine {
+    /// A submission that is staged here and of which nothing was sent.
+    #[must_use]
+    pub fn new(state: State, epoch: u64, ours: Ours) -> Self {
+        Self {
+            state,
+            epoch,
+            ours,
+            sent_ms: None,
+            batch: None,
+            phase: None,
+            why: String::new(),
+            doubt: None,
+            polls: 0,
+            denials: 0,
+            overdue_told: false,
+        }
+    }
+
+    fn take(&mut self, event: Event, env: &Env, out: &mut Vec<Effect>) -> Option<()> {
+        use State as S;
+        match (self.state, event) {
+            (_, Event::Begin) => self.begin(env, out),
+            (S::Staging, Event::Uploaded(Ok(file))) => {
+                self.ours.input = Some(file);
+                self.state = S::Staged;
+                out.extend([Effect::Save, Effect::WaitUntil(env.now_ms)]);
+            }
+            (S::Staging, Event::Uploaded(Err(failure))) => self.upload_failed(failure, env, out),
+            (S::Staging | S::Staged, Event::Woke) => self.begin(env, out),
+            (S::Sending, Event::Created(creation)) => self.created(creation, env, out),
+            (S::InDoubt | S::Fencing, Event::Woke) => self.resolve(env, out),
+            (S::Unresolved, Event::Woke) => self.give_in(env, out),
+            (S::InDoubt | S::Fencing | S::Unresolved, Event::Listed { started_ms, batches }) => {
+                self.listed(started_ms, batches.as_deref(), env, out);
+            }
+            (S::Fencing, Event::Fenced { confirmed }) => {
+                self.doubt.as_mut()?.fenced(env.now_ms, confirmed);
+                self.resolve(env, out);
+            }
+            (S::InDoubt | S::Fencing | S::Unresolved, Event::Adopt(batch)) => self.adopt(batch, env, out),
+            (S::InDoubt | S::Fencing | S::Unresolved, Event::Release) => {
+                self.void(S::Absent, "released by the operator", out);
+            }
+            (S::Accepted | S::Cancelling, Event::Woke) => self.woke(env, out),
+            (S::Accepted | S::Cancelling, Event::Polled(poll)) => self.polled(poll, env, out),
+            (S::Accepted, Event::CancelSent(taken)) => {
+                if taken {
+                    self.state = S::Cancelling;
+                    out.push(Effect::Save);
+                } else {
+                    out.push(Effect::Tell(Notice::CancelFailed));
+                }
+                out.push(Effect::Poll);
+            }
+            (S::Ended | S::Collecting, Event::Collected { accounted }) => {
+                if accounted == self.ours.items {
+                    self.state = S::Settled;
+                }
+                out.push(Effect::Stop);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Goes on from wherever an earlier process, or an earlier wait, left it.
+    fn begin(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        use State as S;
+        match self.state {
+            S::Planned => self.void(S::Refused, "the input file was changed or lost before it was sent", out),
+            S::Staging | S::Staged if env.cancel => {
+                self.void(S::Refused, "the job was cancelled before the batch was created", out);
+            }
+            _ if env.detaching && !matches!(self.state, S::Ended | S::Collecting) => out.push(Effect::Stop),
+            S::Staging => out.push(Effect::Upload),
+            S::Staged => self.send(env, out),
+            S::Sending if planted::has(Bug::SendingIsQueued) => self.void(S::Refused, "it was not sent", out),
+            S::Sending => {
+                // Whoever was sending is gone, and with it the last moment at which a byte could leave.
+                self.put_doubt("the process ended while the create was under way", env);
+                self.resolve(env, out);
+            }
+            S::InDoubt | S::Fencing => {
+                if self.epoch != env.epoch
+                    && let Some(doubt) = &mut self.doubt
+                {
+                    doubt.taken_up(env.now_ms);
+                }
+                self.resolve(env, out);
+            }
+            S::Accepted | S::Cancelling => out.push(self.next_poll(env)),
+            S::Ended | S::Collecting => out.push(Effect::Collect),
+            // Once more: the list may show now what it did not show then.
+            S::Unresolved => out.push(self.list()),
+            S::Settled | S::Refused | S::Absent => out.push(Effect::Stop),
+        }
+    }
+
+    /// T4: the intent is durable, then the one create.
+    fn send(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        if env.cancel {
+            return self.void(State::Refused, "the job was cancelled before the batch was created", out);
+        }
+        if env.closing || env.detaching {
+            return out.push(Effect::Stop); // the next run goes on from here
+        }
+        if env.held {
+            return out.push(Effect::WaitUntil(env.now_ms + env.look_ms.max(1)));
+        }
+        self.state = State::Sending;
+        self.sent_ms = Some(env.now_ms);
+        out.extend([Effect::Save, Effect::Create]);
+        if planted::has(Bug::SendBeforeIntent) {
+            let at = out.len() - 2;
+            out.remove(at);
+        }
+    }
+
+    /// Uploads are free: repeated while the provider is away, given up where it refuses.
+    fn upload_failed(&mut self, failure: Failure, env: &Env, out: &mut Vec<Effect>) {
+        if env.cancel {
+            return self.void(State::Refused, "the job was cancelled before the batch was created", out);
+        }
+        if failure.class.verdict() == Verdict::RetryLater {
+            // The file stays staged here, however long the provider is away: packing it anew would only fill the disk.
+            if env.closing {
+                return out.push(Effect::Stop);
+            }
+            let pause_ms = failure.wait_ms.unwrap_or(0).max(env.pace.min_ms.min(60_000));
+            out.push(Effect::Tell(Notice::UploadFailed(failure.message)));
+            out.push(Effect::WaitUntil(env.now_ms + pause_ms + env.random % (pause_ms / 10 + 1)));
+            return;
+        }
+        self.void(State::Refused, &format!("uploading the input: {}", failure.message), out);
+        out.insert(out.len() - 1, Effect::Judge(failure));
+    }
+
+    /// T5.
+    fn created(&mut self, creation: Creation, env: &Env, out: &mut Vec<Effect>) {
+        match creation {
+            Creation::Accepted(remote) => {
+                self.see(&remote, out);
+                self.batch = Some(remote.id);
+                self.state = State::Accepted;
+                out.extend([Effect::Save, self.next_poll(env)]);
+            }
+            Creation::Refused(failure) => {
+                self.void(State::Refused, &format!("creating the batch: {}", failure.message), out);
+                out.insert(out.len() - 1, Effect::Judge(failure));
+            }
+            Creation::InDoubt(why) => {
+                self.put_doubt(&why, env);
+                out.push(Effect::Tell(Notice::InDoubt(why)));
+                self.resolve(env, out);
+            }
+        }
+    }
+
+    fn put_doubt(&mut self, why: &str, env: &Env) {
+        self.state = State::InDoubt;
+        why.clone_into(&mut self.why);
+        self.doubt = Some(Doubt::new(self.sent_ms.unwrap_or(0).max(env.now_ms), env.now_ms));
+    }
+
+    /// IN_DOUBT: probe, fence, wait; only a proof frees the items.
+    fn resolve(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        if env.detaching {
+            return out.extend([Effect::Save, Effect::Stop]);
+        }
+        let doubt = self.doubt.get_or_insert_with(|| Doubt::new(env.now_ms, env.now_ms));
+        match doubt.step(&env.times, env.now_ms) {
+            DoubtStep::Probe => out.extend([Effect::Save, self.list()]),
+            DoubtStep::Fence => {
+                self.state = State::Fencing;
+                out.extend([Effect::Save, Effect::Fence]);
+            }
+            DoubtStep::WaitUntil(at) => out.extend([Effect::Save, Effect::WaitUntil(at)]),
+            DoubtStep::Absent => {
+                out.push(Effect::Tell(Notice::Absent));
+                let why = self.why.clone();
+                self.void(State::Absent, &why, out);
+            }
+            DoubtStep::Unresolved => {
+                self.state = State::Unresolved;
+                let now = Effect::WaitUntil(env.now_ms);
+                out.extend([Effect::Save, Effect::Tell(Notice::Unresolved), now]);
+            }
+        }
+    }
+
+    /// The earliest moment, by the provider's clock, at which the batch can have been made.
+    fn list(&self) -> Effect {
+        Effect::List { since_s: (self.sent_ms.unwrap_or(0) / 1_000).saturating_sub(SKEW_S) }
+    }
+
+    fn listed(&mut self, started_ms: u64, listed: Option<&[RemoteBatch]>, env: &Env, out: &mut Vec<Effect>) {
+        let complete = match listed.map(|listed| self.ours.find(listed)) {
+            Some(Found::Here(remote, twins)) => {
+                out.push(Effect::Tell(Notice::Adopted(remote.id.clone())));
+                out.extend(twins.into_iter().map(|twin| Effect::Tell(Notice::Twin(twin.to_owned()))));
+                self.see(remote, out);
+                return self.adopt(remote.id.clone(), env, out);
+            }
+            Some(Found::Strange(why)) => {
+                out.push(Effect::Tell(Notice::Strange(why)));
+                false
+            }
+            Some(Found::NotThere) => true,
+            None => false,
+        };
+        if self.state == State::Unresolved {
+            return self.give_in(env, out);
+        }
+        if let Some(doubt) = &mut self.doubt {
+            doubt.listed(&env.times, started_ms, complete);
+        }
+        self.resolve(env, out);
+    }
+
+    fn adopt(&mut self, batch: String, env: &Env, out: &mut Vec<Effect>) {
+        self.batch = Some(batch);
+        self.state = State::Accepted;
+        self.doubt = None;
+        out.extend([Effect::Save, self.next_poll(env)]);
+    }
+
+    /// A doubt that evidence has not settled in time.
+    fn give_in(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        let class = match env.unresolved {
+            Unresolved::Hold => return out.push(Effect::Stop),
+            Unresolved::Dead => FailureClass::MaybePaidUnresolved,
+            Unresolved::Repay => FailureClass::Transient,
+        };
+        self.state = State::Settled;
+        out.extend([Effect::WriteOff(class), Effect::Stop]);
+    }
+
+    fn void(&mut self, to: State, why: &str, out: &mut Vec<Effect>) {
+        self.state = to;
+        why.clone_into(&mut self.why);
+        out.extend([Effect::Void, Effect::Stop]);
+    }
+
+    fn next_poll(&self, env: &Env) -> Effect {
+        Effect::WaitUntil(env.now_ms + env.pace.wait_ms(self.polls, env.random))
+    }
+
+    fn woke(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        if env.detaching {
+            return out.push(Effect::Stop);
+        }
+        let age_ms = env.now_ms.saturating_sub(self.sent_ms.unwrap_or(env.now_ms));
+        if age_ms > OVERDUE_MS && !std::mem::replace(&mut self.overdue_told, true) {
+            out.push(Effect::Tell(Notice::Overdue));
+        }
+        let cancels = env.cancel && self.state == State::Accepted;
+        out.push(if cancels { Effect::Cancel } else { Effect::Poll });
+    }
+
+    fn polled(&mut self, poll: Poll, env: &Env, out: &mut Vec<Effect>) {
+        self.polls = self.polls.saturating_add(1);
+        let remote = match poll {
+            Poll::Seen(remote) => remote,
+            Poll::Denied => {
+                self.denials += 1;
+                if self.denials < DENIALS_MAX {
+                    return out.extend([Effect::Tell(Notice::Denied), self.next_poll(env)]);
+                }
+                out.push(Effect::Tell(Notice::Vanished));
+                return self.ended(EndKind::Vanished, out);
+            }
+            Poll::Failed(failure) if failure.class.verdict() == Verdict::HaltJob => {
+                return out.extend([Effect::Judge(failure), Effect::Stop]);
+            }
+            Poll::Failed(failure) => {
+                return out.extend([Effect::Tell(Notice::PollFailed(failure.message)), self.next_poll(env)]);
+            }
+        };
+        self.denials = 0;
+        self.see(&remote, out);
+        match EndKind::of(remote.phase) {
+            // Refused as a whole after the create: nothing ran, nothing is billed.
+            Some(EndKind::Failed) if remote.counts.completed == 0 && remote.output_file.is_none() => {
+                let failure = super::refusal::of_batch(&remote);
+                self.void(State::Refused, &failure.message, out);
+                out.insert(out.len() - 1, Effect::Judge(failure));
+            }
+            Some(kind) => self.ended(kind, out),
+            None => out.push(self.next_poll(env)),
+        }
+    }
+
+    fn ended(&mut self, _kind: EndKind, out: &mut Vec<Effect>) {
+        self.state = State::Ended;
+        out.extend([Effect::Save, Effect::Collect]);
+    }
+
+    /// Notes how far the batch is; a step back is told and not believed.
+    fn see(&mut self, remote: &RemoteBatch, out: &mut Vec<Effect>) {
+        let before = self.phase.map_or(0, Phase::rank);
+        if remote.phase.rank() >= before || remote.phase == Phase::Unknown {
+            self.phase = Some(remote.phase).filter(|phase| *phase != Phase::Unknown).or(self.phase);
+        } else if let Some(from) = self.phase {
+            out.push(Effect::Tell(Notice::Regressed { from, to: remote.phase }));
+        }
+    }
+}

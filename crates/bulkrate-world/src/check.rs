@@ -1,0 +1,401 @@
+//! The invariants, as functions over committed rows and the provider's bill (names as in the reliability design).
+//!
+//! The fold here is not the store's: a bug in one must not hide in the other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use bulkrate_core::ids::{Ordinal, Sub, WireId};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_store::{Fate, ItemRec, Lease, LedgerKind, Outcome, SubmissionState, Tx};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// `I1` to `I19`.
+    pub invariant: &'static str,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+/// Where one item stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    Waiting,
+    Leased { sub: Sub, attempt: u8 },
+    Done,
+    Dead,
+    Follower(Ordinal),
+    Invalid,
+}
+
+/// One lease, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    pub lease: Lease,
+    pub lane: Lane,
+    pub end: LeaseEnd,
+    /// Paid requests that were sent for it.
+    pub sent: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseEnd {
+    Open,
+    /// An outcome with this cost; `good`: an answer that counts.
+    Outcome {
+        cost: UsdNanos,
+        estimated: bool,
+        good: bool,
+    },
+    Void,
+}
+
+/// A submission as its row says.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub state: SubmissionState,
+    pub digest: Option<String>,
+    pub input: Option<String>,
+    pub lane: Lane,
+    pub leases: Vec<(Ordinal, usize)>,
+    /// It was once left to the operator.
+    pub held: bool,
+    /// Its bounds that were booked as doubt.
+    pub doubt: i128,
+}
+
+/// The fold of what is durable, checked at every commit.
+#[derive(Debug, Default)]
+pub struct Books {
+    pub items: Vec<Item>,
+    /// By item: its leases, in order.
+    pub leases: HashMap<Ordinal, Vec<Leased>>,
+    pub rows: BTreeMap<Sub, Row>,
+    pub sums: BTreeMap<&'static str, i128>,
+    pub costs: i128,
+    /// Bounds of leases that are open.
+    pub open: i128,
+    pub cap: Option<UsdNanos>,
+    /// The largest that was ever committed against the cap.
+    pub peak: i128,
+    pub commits: u64,
+    pub found: Vec<Violation>,
+}
+
+impl Books {
+    fn break_(&mut self, invariant: &'static str, what: String) {
+        if self.found.len() < 20 {
+            self.found.push(Violation { invariant, what });
+        }
+    }
+
+    #[must_use]
+    pub fn sum(&self, kind: LedgerKind) -> i128 {
+        self.sums.get(kind.name()).copied().unwrap_or(0)
+    }
+
+    /// What may have been paid and is not known to be.
+    #[must_use]
+    pub fn doubt(&self) -> i128 {
+        self.sum(LedgerKind::Doubt) - self.sum(LedgerKind::DoubtCleared)
+    }
+
+    #[must_use]
+    pub fn settled(&self) -> i128 {
+        self.sum(LedgerKind::Settle) + self.sum(LedgerKind::Duplicate)
+    }
+
+    #[must_use]
+    pub fn reserved(&self) -> i128 {
+        self.sum(LedgerKind::Reserve) - self.sum(LedgerKind::Release)
+    }
+
+    /// Takes in one durable commit.
+    pub fn commit(&mut self, txs: &[Tx]) {
+        for tx in txs {
+            for chunk in &tx.items {
+                for item in &chunk.items {
+                    self.items.push(match item {
+                        ItemRec::Leader { .. } => Item::Waiting,
+                        ItemRec::Follower { leader } => Item::Follower(*leader),
+                        ItemRec::Invalid => Item::Invalid,
+                    });
+                }
+            }
+            for outcome in &tx.outcomes {
+                self.outcome(outcome);
+            }
+            for (row, leases) in &tx.submissions {
+                self.submission(row, leases.as_deref());
+            }
+            for entry in &tx.ledger {
+                *self.sums.entry(entry.kind.name()).or_default() += i128::from(entry.usd.0);
+                if entry.kind == LedgerKind::Doubt
+                    && let Some(row) = entry.sub.and_then(|sub| self.rows.get_mut(&sub))
+                {
+                    row.doubt += i128::from(entry.usd.0);
+                }
+            }
+        }
+        self.commits += 1;
+        self.balance();
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) {
+        let ordinal = outcome.ordinal;
+        let Some(item) = self.items.get(ordinal as usize).copied() else {
+            return self.break_("I1", format!("an outcome of item {ordinal}, which is unknown"));
+        };
+        self.costs += i128::from(outcome.cost.0);
+        let next = match (outcome.fate, outcome.class) {
+            (Fate::Final, None) => Item::Done,
+            (Fate::Final, Some(_)) => Item::Dead,
+            _ => Item::Waiting,
+        };
+        if !outcome.via.is_attempt() {
+            if item != Item::Waiting && item != Item::Invalid {
+                self.break_("I6", format!("item {ordinal} was {item:?} and is ended without a lease"));
+            }
+            self.items[ordinal as usize] = next;
+            return;
+        }
+        // I7: a result comes from a submission that leases that item for that very attempt.
+        match item {
+            Item::Leased { attempt, .. } if attempt == outcome.attempt => {}
+            Item::Done => self.break_("I6", format!("item {ordinal} is done and gets another outcome")),
+            other => {
+                let attempt = outcome.attempt;
+                self.break_("I7", format!("attempt {attempt} of item {ordinal} ends, which is {other:?}"));
+            }
+        }
+        let end = LeaseEnd::Outcome {
+            cost: outcome.cost,
+            estimated: outcome.estimated,
+            good: outcome.class.is_none(),
+        };
+        self.end(ordinal, end);
+        self.items[ordinal as usize] = next;
+    }
+
+    /// Ends the newest lease of an item.
+    fn end(&mut self, ordinal: Ordinal, end: LeaseEnd) {
+        let Some(last) = self.leases.get_mut(&ordinal).and_then(|leases| leases.last_mut()) else { return };
+        if last.end == LeaseEnd::Open {
+            self.open -= i128::from(last.lease.bound.0);
+            last.end = end;
+        }
+    }
+
+    fn submission(&mut self, row: &bulkrate_store::Submission, leases: Option<&[Lease]>) {
+        let sub = row.sub;
+        if !self.rows.contains_key(&sub) {
+            let mut held = Vec::new();
+            for lease in leases.unwrap_or_default() {
+                let item = self.items.get(lease.ordinal as usize).copied();
+                if item != Some(Item::Waiting) {
+                    self.break_("I3", format!("{sub} leases item {}, which is {item:?}", lease.ordinal));
+                }
+                if let Some(item) = self.items.get_mut(lease.ordinal as usize) {
+                    *item = Item::Leased { sub, attempt: lease.attempt };
+                }
+                let of = self.leases.entry(lease.ordinal).or_default();
+                held.push((lease.ordinal, of.len()));
+                of.push(Leased { lease: *lease, lane: row.lane, end: LeaseEnd::Open, sent: 0 });
+                self.open += i128::from(lease.bound.0);
+            }
+            let fresh = Row {
+                state: row.state,
+                digest: row.input_digest.clone(),
+                input: row.remote_input.clone(),
+                lane: row.lane,
+                leases: held,
+                held: false,
+                doubt: 0,
+            };
+            self.rows.insert(sub, fresh);
+        }
+        let before = self.rows.get(&sub).map(|row| row.state);
+        if let Some(known) = self.rows.get_mut(&sub) {
+            known.state = row.state;
+            known.held |= row.state == SubmissionState::Unresolved;
+            known.input.clone_from(&row.remote_input);
+        }
+        if before.is_some_and(|before| before.is_terminal() && before != row.state) {
+            self.break_("I13", format!("{sub} was {before:?} and is {:?}", row.state));
+        }
+        let held = self.rows.get(&sub).map(|row| row.leases.clone()).unwrap_or_default();
+        for (ordinal, _) in held {
+            let Some(Item::Leased { sub: of, .. }) = self.items.get(ordinal as usize).copied() else {
+                continue;
+            };
+            if of != sub {
+                continue;
+            }
+            if row.state.voids_leases() {
+                self.end(ordinal, LeaseEnd::Void);
+                self.items[ordinal as usize] = Item::Waiting;
+            } else if row.state == SubmissionState::Settled {
+                self.break_("I1", format!("{sub} is settled and item {ordinal} still leased"));
+            }
+        }
+    }
+
+    /// What must hold at every commit.
+    fn balance(&mut self) {
+        let (reserved, committed) = (self.reserved(), self.settled() + self.doubt() + self.reserved());
+        self.peak = self.peak.max(committed);
+        if reserved != self.open {
+            self.break_("I8", format!("{reserved} are reserved for leases that may cost {}", self.open));
+        }
+        if let Some(cap) = self.cap.filter(|cap| committed > i128::from(cap.0)) {
+            self.break_("I8", format!("{committed} are committed of a cap of {}", cap.0));
+        }
+        let settled = self.sum(LedgerKind::Settle);
+        if settled != self.costs {
+            self.break_("I9", format!("the ledger settles {settled}, the receipts say {}", self.costs));
+        }
+    }
+
+    /// I4, for a batch: the intent is durable, and says what is sent.
+    pub fn create_sent(&mut self, sub: Option<Sub>, digest: &str, input: &str) {
+        let row = sub.and_then(|sub| self.rows.get(&sub)).cloned();
+        let fits = row.as_ref().is_some_and(|row| {
+            row.state == SubmissionState::Sending
+                && row.digest.as_deref() == Some(digest)
+                && row.input.as_deref() == Some(input)
+        });
+        if !fits {
+            let what = format!("a create of {sub:?} is sent, and its row is {row:?}");
+            self.break_("I4", what);
+        }
+        for (ordinal, at) in row.map(|row| row.leases).unwrap_or_default() {
+            self.sent(ordinal, at);
+        }
+    }
+
+    /// I4, for a call: the item is leased by a group that is durable.
+    pub fn call_sent(&mut self, ordinal: Ordinal) -> Option<usize> {
+        let last = self.leases.get(&ordinal).map_or(0, Vec::len).checked_sub(1);
+        let open = last.and_then(|at| self.leases.get(&ordinal)?.get(at));
+        if !open.is_some_and(|leased| leased.end == LeaseEnd::Open && leased.lane != Lane::Batch) {
+            self.break_("I4", format!("a call for item {ordinal} is sent, and its lease is {open:?}"));
+        }
+        if let Some(at) = last {
+            self.sent(ordinal, at);
+        }
+        last
+    }
+
+    fn sent(&mut self, ordinal: Ordinal, at: usize) {
+        let Some(leased) = self.leases.get_mut(&ordinal).and_then(|leases| leases.get_mut(at)) else {
+            return;
+        };
+        leased.sent += 1;
+        if leased.sent > 1 {
+            self.break_("I3", format!("lease {at} of item {ordinal} is sent twice"));
+        }
+    }
+
+    pub fn wrong(&mut self, invariant: &'static str, what: String) {
+        self.break_(invariant, what);
+    }
+}
+
+/// One payment in the provider's bill, and the lease it belongs to.
+#[derive(Debug, Clone)]
+pub struct Paid {
+    pub ordinal: Ordinal,
+    /// Which of the item's leases; `None` where it came with a submission that the store does not know.
+    pub lease: Option<usize>,
+    pub sub: Option<Sub>,
+    pub cost: i64,
+    pub by: String,
+}
+
+/// I9, W8: only what the provider did not tell is in doubt. `refused`: lines that it answered with a refusal.
+pub fn doubts(books: &mut Books, refused: &std::collections::BTreeSet<String>) {
+    for (sub, row) in books.rows.clone() {
+        if row.lane != Lane::Batch || row.held {
+            continue;
+        }
+        let mut open: i128 = 0;
+        for (seq, (ordinal, at)) in (0..).zip(&row.leases) {
+            let id = WireId { sub, seq }.to_string();
+            let lease = books.leases.get(ordinal).and_then(|leases| leases.get(*at));
+            if !refused.contains(&id) {
+                open += lease.map_or(0, |leased| i128::from(leased.lease.bound.0));
+            }
+        }
+        if row.doubt > open {
+            books.wrong(
+                "I9",
+                format!("{} of {sub} are in doubt; all but {open} were refused in so many words", row.doubt),
+            );
+        }
+    }
+}
+
+/// What must hold once everything is over: I5, I8, I9.
+pub fn at_the_end(books: &mut Books, bill: &[Paid]) {
+    let total: i128 = bill.iter().map(|paid| i128::from(paid.cost)).sum();
+    let (settled, doubt) = (books.settled(), books.doubt());
+    if let Some(cap) = books.cap.filter(|cap| total > i128::from(cap.0)) {
+        books.wrong("I8", format!("the provider bills {total}, above the cap of {}", cap.0));
+    }
+    let mut times: HashMap<(Ordinal, usize), i128> = HashMap::new();
+    let mut estimated: i128 = 0;
+    for paid in bill {
+        let of = paid.lease.and_then(|at| books.leases.get(&paid.ordinal)?.get(at).cloned());
+        let Some(leased) = of else {
+            books
+                .wrong("I5", format!("{} paid for item {}, which no lease asked for", paid.by, paid.ordinal));
+            continue;
+        };
+        let key = (paid.ordinal, paid.lease.unwrap_or(0));
+        *times.entry(key).or_default() += 1;
+        if times[&key] > 1 {
+            books.wrong("I5", format!("{} pays lease {} of item {} again", paid.by, key.1, key.0));
+        }
+        match leased.end {
+            LeaseEnd::Void => books.wrong(
+                "I5",
+                format!("{} paid for item {}, whose lease was given back", paid.by, paid.ordinal),
+            ),
+            LeaseEnd::Open => {}
+            LeaseEnd::Outcome { cost, estimated: true, .. } => {
+                estimated += i128::from(cost.0) - i128::from(paid.cost);
+                if paid.cost > cost.0 {
+                    books.wrong(
+                        "I9",
+                        format!("item {} cost {} and is estimated at {}", paid.ordinal, paid.cost, cost.0),
+                    );
+                }
+            }
+            LeaseEnd::Outcome { cost: UsdNanos(0), .. } => {
+                if paid.cost > leased.lease.bound.0 {
+                    books.wrong("I9", format!("item {} cost {}, above its bound", paid.ordinal, paid.cost));
+                }
+            }
+            LeaseEnd::Outcome { cost, .. } => {
+                if cost.0 != paid.cost {
+                    books.wrong(
+                        "I9",
+                        format!("item {} cost {}, {} are booked", paid.ordinal, paid.cost, cost.0),
+                    );
+                }
+            }
+        }
+    }
+    // Decision 2: settled <= bill <= settled + doubt; where nothing is in doubt, equal.
+    let open = books.open;
+    if settled - estimated > total || total > settled - estimated + doubt + open {
+        books.wrong("I9", format!("settled {settled}, estimated too high by {estimated}, in doubt {doubt}, held {open}; the bill is {total}"));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a world shares: its time, its store, its provider, its books, and the fate of the process that runs in it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bulkrate_core::ids::{Ordinal, Sub};
+use bulkrate_store::{Done, MemStore};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::check::Books;
+use crate::dice::Dice;
+use crate::plan::Plan;
+use crate::remote::Remote;
+use crate::trace::Trace;
+
+/// A process dies where it stands: raised where nothing can wait, caught where the process was started.
+#[derive(Debug)]
+pub(crate) struct Died;
+
+/// One world.
+#[derive(Debug)]
+pub struct Hub {
+    started: Instant,
+    pub plan: Plan,
+    pub dice: Dice,
+    pub trace: Trace,
+    pub store: MemStore,
+    pub remote: Remote,
+    pub books: Books,
+    /// The process that runs is dead: nothing it does has an effect any more.
+    pub dead: bool,
+    pub crashes: u64,
+    /// A commit has failed: the disk is not asked again by this process.
+    pub disk_failed: bool,
+    pub calm: bool,
+    /// Requests that were sent: which lease of which item each is for.
+    pub calls: Vec<(Ordinal, Option<usize>)>,
+    /// Requests on their way to the provider.
+    pub(crate) under_way: Vec<crate::line::Sent>,
+    pub(crate) answers: std::collections::HashMap<u64, crate::remote::Answer>,
+    pub prompts: std::collections::HashMap<String, Ordinal>,
+    pub died: Arc<Notify>,
+    pub(crate) buried: Buried,
+}
+
+/// Whom a dead process would have told of a commit.
+#[derive(Default)]
+pub(crate) struct Buried(pub Vec<Done>);
+
+impl std::fmt::Debug for Buried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Buried").field(&self.0.len()).finish()
+    }
+}
+
+/// A handle on the world.
+pub type Shared = Arc<Mutex<Hub>>;
+
+pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Hub> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The world's first moment, milliseconds since the epoch: 2026-11-20, 00:00 UTC.
+pub const FIRST_MS: u64 = 1_795_132_800_000;
+
+impl Hub {
+    pub(crate) fn new(plan: Plan, keep_trace: bool) -> Self {
+        let seed = plan.seed;
+        let remote = Remote::new(seed, plan.faults.clone(), plan.page, plan.batch_ms);
+        let books = Books { cap: plan.spec.run.budget, ..Books::default() };
+        Self {
+            started: Instant::now(),
+            dice: Dice::new(seed, 3),
+            trace: Trace::new(keep_trace),
+            store: MemStore::new(&format!("world{seed}")),
+            remote,
+            books,
+            dead: false,
+            crashes: 0,
+            disk_failed: false,
+            calm: false,
+            calls: Vec::new(),
+            under_way: Vec::new(),
+            answers: std::collections::HashMap::new(),
+            prompts: std::collections::HashMap::new(),
+            died: Arc::new(Notify::new()),
+            buried: Buried::default(),
+            plan,
+        }
+    }
+
+    /// Milliseconds since the world began.
+    pub fn age_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// True time.
+    pub fn now_ms(&self) -> u64 {
+        FIRST_MS + self.age_ms()
+    }
+
+    pub fn note(&mut self, line: std::fmt::Arguments<'_>) {
+        let at_ms = self.age_ms();
+        self.trace.note(at_ms, line);
+    }
+
+    /// Between two effects: whether the process dies here.
+    pub(crate) fn dies(&mut self, at: &str) -> bool {
+        if self.dead {
+            return true;
+        }
+        let chance =
+            if self.calm || self.crashes >= self.plan.crashes_max { 0 } else { self.plan.faults.crash };
+        if chance == 0 || !self.dice.permille(chance) {
+            return false;
+        }
+        self.dead = true;
+        self.crashes += 1;
+        self.note(format_args!("the process dies {at}"));
+        self.died.notify_one();
+        true
+    }
+
+    /// The submission that a wire id or a marker names.
+    #[must_use]
+    pub fn sub(text: &str) -> Option<Sub> {
+        Sub::parse(text)
+    }
+}

@@ -1,0 +1,224 @@
+//! What a seed stands for: a job, a provider with its faults, and a fate. Most faults are off in most seeds, so that those
+//! which are on can go far.
+
+use std::path::Path;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::submission::Unresolved;
+use bulkrate_engine::spec::{
+    AccountSpec, JobSpec, OnBadLine, RequestSpec, RunSpec, SinkSpec, SourceSpec, SyncDoubt,
+};
+
+use crate::dice::Dice;
+
+pub const MODEL: &str = "gpt-6-luna";
+const HOUR_MS: u64 = 3_600_000;
+
+/// Chances in a thousand of what may go wrong, by the names of the fault catalogue.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// F04: no connection; nothing leaves.
+    pub no_connection: u64,
+    /// F01: 429.
+    pub limited: u64,
+    /// F03: a 5xx in the provider's own words, or a gateway's page; nothing was done.
+    pub failing: u64,
+    /// F06, F09: a request that is lost on its way.
+    pub lost: u64,
+    /// F07, F21: done, and the answer is lost.
+    pub answer_lost: u64,
+    /// F22: done, and a gateway answers 502.
+    pub done_but_5xx: u64,
+    /// F10, F11, F23: done, and the answer is garbage, or has no id.
+    pub garbage: u64,
+    /// F17: a create that arrives late.
+    pub late: u64,
+    /// F24: the list lags, up to so many milliseconds.
+    pub list_lag_ms: u64,
+    /// F25: a page repeats what the one before showed.
+    pub page_repeats: u64,
+    /// F29: batches of others in the list, some made of the very same file.
+    pub foreign: u64,
+    /// F30, F31: a status that goes back, or that nobody knows.
+    pub odd_status: u64,
+    /// F37: the batch is denied, for once.
+    pub denied: u64,
+    /// F34, F39: batches that expire with a part done.
+    pub expires: u64,
+    /// F35: batches refused as a whole.
+    pub batch_fails: u64,
+    /// F50, F58: lines that are errors.
+    pub line_errors: u64,
+    /// F57: lines that are missing though paid for.
+    pub line_missing: u64,
+    /// F55: lines that come twice.
+    pub line_twice: u64,
+    /// F56, F61: lines of nobody, and lines that are none.
+    pub line_strange: u64,
+    /// F59: answers that are empty.
+    pub empty: u64,
+    /// F65: no usage.
+    pub no_usage: u64,
+    /// F53: a result file that is not there, for once.
+    pub file_missing: u64,
+    /// F72, F73: a commit that fails; the disk is not asked again.
+    pub disk: u64,
+    /// Chance in a thousand at each point between two effects that the process dies there (F70).
+    pub crash: u64,
+    /// F40: the clock stands elsewhere after a restart.
+    pub clock: bool,
+}
+
+/// One seed, unfolded.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    /// Where its files are.
+    pub dir: String,
+    pub items: u64,
+    /// Every so many items one repeats the first; 0: none.
+    pub repeats: u64,
+    pub spec: JobSpec,
+    pub faults: Faults,
+    pub crashes_max: u64,
+    /// After so long nothing goes wrong any more.
+    pub calm_after_ms: u64,
+    /// When the operator cancels the job, if ever.
+    pub cancel_at_ms: Option<u64>,
+    /// How often the operator detaches.
+    pub detaches: u64,
+    /// How long a batch takes, at least and at most.
+    pub batch_ms: (u64, u64),
+    pub page: u64,
+    pub latency_ms: u64,
+    pub disk_ms: u64,
+}
+
+impl Plan {
+    #[must_use]
+    pub fn of(seed: u64, dir: &Path) -> Self {
+        let mut dice = Dice::new(seed, 1);
+        let lane = dice.pick(&[Lane::Batch, Lane::Batch, Lane::Batch, Lane::Sync]);
+        let items = dice.between(3, 24);
+        let faults = faults(&mut dice);
+        let mut run = RunSpec {
+            lane: Some(lane),
+            concurrency_max: u32::try_from(dice.pick(&[1, 2, 8, 50])).unwrap_or(1),
+            poll_min_ms: 60_000,
+            poll_max_ms: dice.pick(&[300_000, 1_800_000, 3_600_000]),
+            cache: bulkrate_core::request::CacheMode::Off,
+            canary: dice.permille(300),
+            sync_doubt: if dice.permille(250) { SyncDoubt::Dead } else { SyncDoubt::Resend },
+            batch_doubt: dice.pick(&[
+                Unresolved::Hold,
+                Unresolved::Hold,
+                Unresolved::Dead,
+                Unresolved::Repay,
+            ]),
+            keep_remote: dice.permille(300),
+            batch_items_max: u32::try_from(dice.pick(&[2, 5, 100])).unwrap_or(1),
+            batches_max: u32::try_from(dice.pick(&[1, 3, 50])).unwrap_or(1),
+            timeout_ms: dice.pick(&[60_000, 600_000]),
+            deadline_ms: dice.permille(150).then(|| dice.between(1, 30) * HOUR_MS),
+            ..RunSpec::default()
+        };
+        // The worst case of one item is about 160,000 nano-dollars in the sync lane.
+        let each = if dice.permille(400) { dice.between(170_000, 600_000) } else { 40_000_000 };
+        run.budget = Some(UsdNanos(i64::try_from(each * items.max(3)).unwrap_or(i64::MAX)));
+        Self {
+            seed,
+            dir: dir.display().to_string(),
+            items,
+            repeats: dice.pick(&[0, 0, 5]),
+            spec: spec(dir, run),
+            crashes_max: if faults.crash == 0 { 0 } else { dice.between(1, 6) },
+            calm_after_ms: dice.between(10, 120) * HOUR_MS,
+            cancel_at_ms: dice.permille(80).then(|| dice.between(1, 40) * HOUR_MS / 4),
+            detaches: dice.pick(&[0, 0, 0, 1, 2]),
+            batch_ms: dice.pick(&[
+                (1_000, 60_000),
+                (10 * 60_000, 4 * HOUR_MS),
+                (HOUR_MS, 23 * HOUR_MS),
+                (20 * HOUR_MS, 30 * HOUR_MS),
+            ]),
+            page: dice.pick(&[1, 2, 3, 100]),
+            latency_ms: dice.pick(&[20, 200, 5_000]),
+            disk_ms: dice.pick(&[0, 5, 40, 400]),
+            faults,
+        }
+    }
+}
+
+impl Plan {
+    /// Once nothing goes wrong any more the job must end within so long (I2): every item in two batches of a day, as few at a
+    /// time as the plan allows, and some days of doubt.
+    #[must_use]
+    pub fn patience_ms(&self) -> u64 {
+        let run = &self.spec.run;
+        let at_once = u64::from(run.batch_items_max.min(100)) * u64::from(run.batches_max);
+        (self.items.div_ceil(at_once.max(1)) * 2 + 6) * 26 * HOUR_MS
+    }
+}
+
+fn spec(dir: &Path, run: RunSpec) -> JobSpec {
+    JobSpec {
+        name: "world".into(),
+        source: SourceSpec {
+            path: Some(dir.join("items.csv")),
+            format: None,
+            id: Some("id".into()),
+            on_bad_line: OnBadLine::Fail,
+            limit: None,
+        },
+        request: RequestSpec {
+            model: Some(format!("openai/{MODEL}")),
+            user: Some("{{ text }}".into()),
+            max_output_tokens: Some(64),
+            ..RequestSpec::default()
+        },
+        tags: std::collections::BTreeMap::new(),
+        run,
+        sink: SinkSpec { path: Some(dir.join("out.jsonl")), ..SinkSpec::default() },
+        account: AccountSpec::default(),
+    }
+}
+
+/// Each fault is on in some seeds only.
+fn faults(dice: &mut Dice) -> Faults {
+    let crash = if dice.permille(700) { dice.pick(&[5, 20, 60]) } else { 0 };
+    let clock = dice.permille(250);
+    if dice.permille(100) {
+        return Faults { crash, clock, ..Faults::default() }; // a well-behaved provider
+    }
+    let mut on = |chance: u64, strengths: &[u64]| {
+        if dice.permille(chance) { dice.pick(strengths) } else { 0 }
+    };
+    Faults {
+        no_connection: on(200, &[20, 200]),
+        limited: on(250, &[30, 200]),
+        failing: on(250, &[30, 200]),
+        lost: on(200, &[20, 100, 300]),
+        answer_lost: on(300, &[20, 100, 300]),
+        done_but_5xx: on(250, &[50, 300]),
+        garbage: on(200, &[20, 200]),
+        late: on(200, &[100, 400]),
+        list_lag_ms: on(300, &[5_000, 119_000]),
+        page_repeats: on(150, &[200]),
+        foreign: on(300, &[300, 900]),
+        odd_status: on(200, &[100]),
+        denied: on(150, &[50]),
+        expires: on(250, &[200, 600]),
+        batch_fails: on(150, &[200]),
+        line_errors: on(300, &[50, 300]),
+        line_missing: on(200, &[100]),
+        line_twice: on(250, &[200]),
+        line_strange: on(150, &[200]),
+        empty: on(150, &[50]),
+        no_usage: on(100, &[100]),
+        file_missing: on(150, &[200]),
+        disk: on(100, &[5]),
+        crash,
+        clock,
+    }
+}

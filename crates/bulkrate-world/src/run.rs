@@ -1,0 +1,457 @@
+//! Lives one seed: processes start, work, die and start again until the job is over, and everything is checked.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bulkrate_core::price::Catalogue;
+use bulkrate_core::submission::Unresolved;
+use bulkrate_engine::event::{Event, Observer};
+use bulkrate_engine::ground::{Ground, Pulse};
+use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::settings::{Account, Settings};
+use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::{Engine, EngineError, Stop};
+use bulkrate_provider::openai::{Dialect, OpenAi};
+use bulkrate_store::{NewOrder, View, Writer};
+use futures_util::FutureExt;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::check::{Item, LeaseEnd, Paid, Violation, at_the_end, doubts};
+use crate::disk::Disk;
+use crate::hub::{Died, Hub, Shared, lock};
+use crate::line::{Line, lease_of};
+use crate::plan::Plan;
+use crate::remote::{Of, reply_to};
+use crate::view::Window;
+
+const LIVES_MAX: u32 = 80;
+
+/// What came of one seed.
+#[derive(Debug, Default)]
+pub struct Lived {
+    pub seed: u64,
+    pub hash: u64,
+    pub simulated_ms: u64,
+    pub processes: u64,
+    pub crashes: u64,
+    pub commits: u64,
+    pub requests: u64,
+    pub batches: u64,
+    pub violations: Vec<Violation>,
+    pub trace: Vec<String>,
+}
+
+/// Lives the seed in a folder of its own below `scratch`.
+pub fn live(seed: u64, scratch: &Path, keep_trace: bool) -> Result<Lived, String> {
+    let dir = scratch.join(format!("{seed:x}"));
+    std::fs::create_dir_all(&dir).map_err(|error| format!("could not create a folder: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))?;
+    let lived = runtime.block_on(LocalSet::new().run_until(world(seed, &dir, keep_trace)));
+    drop(runtime);
+    std::fs::remove_dir_all(&dir).map_err(|error| format!("could not remove a folder: {error}"))?;
+    Ok(lived)
+}
+
+async fn world(seed: u64, dir: &Path, keep_trace: bool) -> Lived {
+    let plan = Plan::of(seed, dir);
+    let mut hub = Hub::new(plan.clone(), keep_trace);
+    write_source(&plan, &mut hub);
+    hub.note(format_args!("seed {seed}: {} items, {:?}, {:?}", plan.items, plan.spec.run.lane, plan.faults));
+    let shared: Shared = Arc::new(Mutex::new(hub));
+    let mut life = Life {
+        shared: Arc::clone(&shared),
+        spec: plan.spec.clone(),
+        detaches: plan.detaches,
+        lives: 0,
+        cancelled: false,
+    };
+    let over = life.through(dir).await;
+    let lives = u64::from(life.lives);
+    let mut hub = lock(&shared);
+    if over {
+        judge(&mut hub, &life.spec);
+    }
+    Lived {
+        seed,
+        hash: hub.trace.hash(),
+        simulated_ms: hub.age_ms(),
+        processes: lives,
+        crashes: hub.crashes,
+        commits: hub.books.commits,
+        requests: hub.calls.len() as u64,
+        batches: hub.remote.creates,
+        violations: hub.books.found.clone(),
+        trace: hub.trace.take(),
+    }
+}
+
+fn text(item: u64, plan: &Plan) -> String {
+    let of = if plan.repeats > 0 && item % plan.repeats == plan.repeats - 1 { 0 } else { item };
+    format!("question {of} of world {}", plan.seed)
+}
+
+fn write_source(plan: &Plan, hub: &mut Hub) {
+    let mut csv = "id,text\n".to_owned();
+    for item in 0..plan.items {
+        let text = text(item, plan);
+        csv.push_str(&format!("i{item},{text}\n"));
+        hub.prompts.entry(text).or_insert(u32::try_from(item).unwrap_or(0));
+    }
+    if let Some(path) = &plan.spec.source.path
+        && let Err(error) = std::fs::write(path, csv)
+    {
+        hub.books.wrong("I1", format!("the source could not be written: {error}"));
+    }
+}
+
+/// Writes what a person would be told into the trace.
+#[derive(Debug)]
+struct Ear(Shared);
+
+impl Observer for Ear {
+    fn event(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Alert { code, message } => format!("alert {code}: {message}"),
+            Event::Note { message } => format!("note: {message}"),
+            Event::Batch { batch } => format!("batch {} {}", batch.sub, batch.state),
+            Event::Progress { progress: at } => format!(
+                "progress: {} of {} done, {} failed, {} leased, {} waiting, {} reserved, {} spent, {} in doubt",
+                at.succeeded,
+                at.items,
+                at.failed,
+                at.in_flight,
+                at.waiting,
+                at.reserved,
+                at.spent,
+                at.in_doubt
+            ),
+            _ => return,
+        };
+        // A reader that holds the world's lock may tell something. Where the world is kept is no part of its history.
+        if let Ok(mut hub) = self.0.try_lock() {
+            let line = line.replace(&hub.plan.dir, "");
+            hub.note(format_args!("{line}"));
+        }
+    }
+}
+
+struct Life {
+    shared: Shared,
+    spec: JobSpec,
+    detaches: u64,
+    lives: u32,
+    cancelled: bool,
+}
+
+/// How one process ended.
+enum Ended {
+    Died,
+    Reported(Box<Report>),
+    Failed(EngineError),
+    Broke(String),
+}
+
+impl Life {
+    /// All processes, one after the other. False: it did not come to an end.
+    async fn through(&mut self, dir: &Path) -> bool {
+        loop {
+            self.lives += 1;
+            let ended = self.process(dir).await;
+            match self.between(ended) {
+                Ok(pause_ms) => sleep(Duration::from_millis(pause_ms)).await,
+                Err(over) => return over,
+            }
+        }
+    }
+
+    /// How long the machine stands still before the next process; `Err`: there is none, and whether the job is over.
+    fn between(&mut self, ended: Ended) -> Result<u64, bool> {
+        let shared = Arc::clone(&self.shared);
+        let mut hub = lock(&shared);
+        if !hub.books.found.is_empty() {
+            return Err(false);
+        }
+        let over = self.after(&mut hub, ended);
+        if over || !hub.books.found.is_empty() {
+            return Err(over);
+        }
+        let too_late = hub.age_ms() > hub.plan.calm_after_ms + hub.plan.patience_ms();
+        if self.lives > LIVES_MAX || too_late {
+            hub.books.wrong("I2", format!("the job is not over after {} processes", self.lives));
+            return Err(false);
+        }
+        Ok(match hub.dice.below(4) {
+            0 => hub.dice.below(5_000),
+            1 | 2 => hub.dice.below(600_000),
+            _ => hub.dice.below(12 * 3_600_000),
+        })
+    }
+
+    /// What the operator does next. True: it is over.
+    fn after(&mut self, hub: &mut Hub, ended: Ended) -> bool {
+        let budget = self.spec.run.budget;
+        match ended {
+            Ended::Died => {}
+            Ended::Broke(why) => hub.books.wrong("I19", format!("the process broke: {why}")),
+            Ended::Failed(_) if hub.disk_failed => {}
+            Ended::Failed(EngineError::BudgetTooSmall { .. }) => {
+                self.spec.run.budget = budget.map(|budget| budget.times(2));
+                hub.books.cap = self.spec.run.budget;
+            }
+            Ended::Failed(error) => hub.books.wrong("I2", format!("the run failed: {error}")),
+            Ended::Reported(report) => {
+                hub.note(format_args!(
+                    "ended: {:?}, {} open, {:?}",
+                    report.ending, report.open, report.reason
+                ));
+                match report.ending {
+                    Ending::Finished | Ending::Cancelled if report.open == 0 => return true,
+                    Ending::BudgetExhausted => {
+                        self.spec.run.budget = budget.map(|budget| budget.times(2));
+                        hub.books.cap = self.spec.run.budget;
+                    }
+                    // Held for the operator: after a while a decision is made.
+                    Ending::InDoubt if hub.calm => {
+                        self.spec.run.max_in_doubt = self.spec.run.budget;
+                        self.spec.run.batch_doubt =
+                            if hub.dice.permille(500) { Unresolved::Dead } else { Unresolved::Repay };
+                    }
+                    // More may be in doubt, says the operator, as long as the cap holds.
+                    Ending::InDoubt => self.spec.run.max_in_doubt = self.spec.run.budget,
+                    Ending::Detached | Ending::Halted | Ending::Aborted => {}
+                    Ending::Finished | Ending::Cancelled => {
+                        hub.books.wrong("I1", format!("{:?} with {} items open", report.ending, report.open));
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn settings(&self, dir: &Path, disk_seed: u64) -> Result<Settings, String> {
+        let settings = bulkrate_provider::Settings {
+            base_url: Some("https://world.invalid/v1".to_owned()),
+            api_key: "sk-world".into(),
+            proxy: bulkrate_provider::ProxyFrom::None,
+            ..Default::default()
+        };
+        let line = Arc::new(Line(Arc::clone(&self.shared)));
+        let api = OpenAi::over(Dialect::OPENAI, &settings, line).map_err(|error| error.to_string())?;
+        Ok(Settings {
+            state_dir: dir.join("state"),
+            catalogue: catalogue(),
+            accounts: vec![Account {
+                provider: "openai".into(),
+                id: "world".into(),
+                api: Arc::new(api),
+                custom: false,
+                key_env: "OPENAI_API_KEY".into(),
+                has_key: true,
+            }],
+            tables: Arc::new(bulkrate_tokens::Tables),
+            seed: disk_seed,
+        })
+    }
+
+    async fn process(&mut self, dir: &Path) -> Ended {
+        let (clock_ms, seed, inst, died) = {
+            let mut hub = lock(&self.shared);
+            hub.calm |= hub.age_ms() > hub.plan.calm_after_ms;
+            if hub.calm {
+                hub.remote.calm();
+            }
+            hub.dead = false;
+            hub.disk_failed = false;
+            hub.buried.0.clear();
+            hub.died = Arc::default();
+            hub.store = std::mem::take(&mut hub.store).reopened();
+            hub.deliver();
+            let skewed = hub.plan.faults.clock && !hub.calm;
+            let skew_ms = if skewed { hub.dice.below(7_200_000) } else { 3_600_000 };
+            let clock_ms = (hub.now_ms() + skew_ms).saturating_sub(3_600_000);
+            let lives = self.lives;
+            hub.note(format_args!("process {lives} starts"));
+            (clock_ms, hub.plan.seed ^ u64::from(lives), hub.store.inst().to_owned(), Arc::clone(&hub.died))
+        };
+        let disk = Disk::new(&self.shared);
+        let working = tokio::task::spawn_local(disk.clone().work());
+        let world = Arc::clone(&self.shared);
+        let ground = Ground {
+            writer: Writer::over(Arc::new(disk)),
+            views: Arc::new(move || Ok(Box::new(Window { world: Arc::clone(&world), inst: inst.clone() }))),
+            unix_ms: clock_ms,
+            pulse: Pulse {
+                tick: Duration::from_secs(60),
+                orders: Duration::from_secs(60),
+                progress: Duration::from_secs(3_600),
+                idle: Duration::from_secs(300),
+            },
+        };
+        let stop = Stop::new();
+        let engine = match self
+            .settings(dir, seed)
+            .and_then(|settings| Engine::on(settings, ground).map_err(|error| error.to_string()))
+        {
+            Ok(engine) => engine,
+            Err(why) => return Ended::Broke(why),
+        };
+        let ear = Arc::new(Ear(Arc::clone(&self.shared)));
+        let spec = self.spec.clone();
+        let run = AssertUnwindSafe(engine.run(&spec, &|_| true, ear, stop.clone())).catch_unwind();
+        let wishes = self.wishes(&stop);
+        let ended = tokio::select! {
+            biased;
+            ended = run => ended,
+            () = died.notified() => Err(Box::new(Died) as Box<dyn std::any::Any + Send>),
+            () = wishes => unreachable!("wishes never end"),
+        };
+        working.abort();
+        match ended {
+            Ok(Ok(report)) => Ended::Reported(Box::new(report)),
+            Ok(Err(error)) => Ended::Failed(error),
+            Err(payload) if payload.is::<Died>() => Ended::Died,
+            Err(payload) => Ended::Broke(said(&*payload)),
+        }
+    }
+
+    /// The operator, while a process runs: detaches, cancels, and loses patience in the end.
+    fn wishes(&mut self, stop: &Stop) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        let stop = stop.clone();
+        let (detach_ms, cancel_ms, left_ms, patience_ms) = {
+            let mut hub = lock(&shared);
+            let age_ms = hub.age_ms();
+            let detach_ms = (self.detaches > 0 && !hub.calm).then(|| hub.dice.below(20 * 3_600_000));
+            self.detaches = self.detaches.saturating_sub(1);
+            let cancel_ms =
+                hub.plan.cancel_at_ms.filter(|_| !self.cancelled).map(|at| at.saturating_sub(age_ms));
+            let calm_in_ms = hub.plan.calm_after_ms.saturating_sub(age_ms);
+            (detach_ms, cancel_ms, calm_in_ms, hub.plan.patience_ms())
+        };
+        self.cancelled |= cancel_ms == Some(0);
+        async move {
+            let started = Instant::now();
+            let at = |ms: Option<u64>| started + Duration::from_millis(ms.unwrap_or(u64::MAX / 1_000_000));
+            let detach = async {
+                sleep_until(at(detach_ms)).await;
+                stop.detach();
+                std::future::pending::<()>().await;
+            };
+            let cancel = async {
+                sleep_until(at(cancel_ms)).await;
+                let order = NewOrder { job: 1, verb: "cancel".into(), payload: String::new(), at_ms: 0 };
+                drop(lock(&shared).store.put_order(&order)); // no such job yet: there is nothing to cancel
+                std::future::pending::<()>().await;
+            };
+            let calm = async {
+                sleep_until(at(Some(left_ms))).await;
+                {
+                    let mut hub = lock(&shared);
+                    hub.calm = true;
+                    hub.remote.calm();
+                    hub.note(format_args!("from now on nothing goes wrong"));
+                }
+                sleep(Duration::from_millis(patience_ms)).await;
+                {
+                    let mut hub = lock(&shared);
+                    hub.books.wrong("I2", "a process does not come to an end".to_owned());
+                    hub.dead = true;
+                    hub.died.notify_one();
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::join!(detach, cancel, calm);
+        }
+    }
+}
+
+fn said(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+}
+
+fn catalogue() -> Arc<Catalogue> {
+    static ONCE: std::sync::OnceLock<Arc<Catalogue>> = std::sync::OnceLock::new();
+    Arc::clone(ONCE.get_or_init(|| Arc::new(Catalogue::bundled())))
+}
+
+/// Everything is over: the bill, the rows, the output.
+fn judge(hub: &mut Hub, spec: &JobSpec) {
+    hub.note(format_args!("judged"));
+    let bill: Vec<Paid> = hub
+        .remote
+        .bill
+        .iter()
+        .map(|charge| match &charge.of {
+            Of::Line(id) => match lease_of(hub, id) {
+                Some((sub, ordinal, at)) => {
+                    Paid { ordinal, lease: Some(at), sub: Some(sub), cost: charge.nanos, by: id.clone() }
+                }
+                None => Paid { ordinal: 0, lease: None, sub: None, cost: charge.nanos, by: id.clone() },
+            },
+            Of::Call(no) => {
+                let (ordinal, lease) = hub.calls[usize::try_from(*no).unwrap_or(0)];
+                Paid { ordinal, lease, sub: None, cost: charge.nanos, by: format!("call {no}") }
+            }
+        })
+        .collect();
+    at_the_end(&mut hub.books, &bill);
+    // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well.
+    if hub.plan.faults.denied == 0 && hub.plan.faults.file_missing == 0 {
+        let refused = std::mem::take(&mut hub.remote.refused);
+        doubts(&mut hub.books, &refused);
+    }
+    if hub.books.open != 0 || hub.books.reserved() != 0 {
+        let open = hub.books.open;
+        hub.books.wrong("I9", format!("the job is over and {open} are still reserved"));
+    }
+    for (sub, row) in hub.books.rows.clone() {
+        if row.lane == bulkrate_core::lane::Lane::Batch && !row.state.is_terminal() {
+            hub.books.wrong("I2", format!("the job is over and {sub} is {:?}", row.state));
+        }
+    }
+    output(hub, spec);
+}
+
+/// Every item has its row, in order, and a row with an answer has the right one.
+fn output(hub: &mut Hub, spec: &JobSpec) {
+    let path = spec.sink.path.clone().unwrap_or_default();
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let rows: Vec<serde_json::Value> =
+        written.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if rows.len() as u64 != hub.plan.items {
+        hub.books.wrong("I1", format!("{} items were given, {} rows came out", hub.plan.items, rows.len()));
+    }
+    for (item, row) in (0..).zip(&rows) {
+        let prompt = text(item, &hub.plan);
+        let leader = hub.prompts.get(&prompt).copied().unwrap_or(0);
+        let state = hub.books.items.get(leader as usize).copied();
+        let good = row["_status"] == "succeeded";
+        if row["id"] != format!("i{item}") {
+            hub.books.wrong("I12", format!("row {item} is {}", row["id"]));
+        }
+        if good != (state == Some(Item::Done)) {
+            hub.books.wrong("I15", format!("row {item} says {}, item {leader} is {state:?}", row["_status"]));
+        }
+        let answer = row["answer"].as_str().unwrap_or("");
+        // A line that came twice with two bodies: the first one counts, and either may be the first.
+        if good && answer != reply_to(&prompt) && answer != "another answer" {
+            hub.books.wrong("I7", format!("row {item} has the answer `{answer}`"));
+        }
+        if !good && row["_error"].as_str().unwrap_or("").is_empty() {
+            hub.books.wrong("I10", format!("row {item} failed without a reason: {row}"));
+        }
+    }
+    let ends: u64 =
+        hub.books.leases.values().flatten().filter(|leased| leased.end == LeaseEnd::Open).count() as u64;
+    if ends > 0 {
+        hub.books.wrong("I1", format!("{ends} leases never ended"));
+    }
+}
