@@ -3,6 +3,7 @@
 mod intake;
 mod start;
 mod end;
+pub(crate) mod patience;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -66,10 +67,19 @@ impl Engine {
     /// # Errors
     /// Another engine holds it, it is from a newer version, or it cannot be written.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
+        Self::open_with(settings, |open| patience::patiently(open))
+    }
+
+    fn open_with(
+        settings: Settings,
+        opened: impl FnOnce(
+            &mut dyn FnMut() -> Result<SqliteStore, StoreError>,
+        ) -> Result<SqliteStore, StoreError>,
+    ) -> Result<Self, EngineError> {
         let clock = Clock::start();
         let mut rng = SplitMix64::new(settings.seed);
         let inst = short_id(&Sha256::digest(rng.next_u64().to_be_bytes()).into(), 16);
-        let store = SqliteStore::open(&settings.state_dir, &inst, clock.row_ms())?;
+        let store = opened(&mut || SqliteStore::open(&settings.state_dir, &inst, clock.row_ms()))?;
         let (inst, epoch) = (store.inst().to_owned(), store.epoch());
         Ok(Self { writer: Writer::spawn(Box::new(store))?, settings, inst, epoch, clock, aside: None })
     }
@@ -77,7 +87,7 @@ impl Engine {
     /// As [`Self::open`], for [`Self::plan`] alone: beside a running engine it works in a directory of its own, and then
     /// knows nothing of earlier jobs.
     pub fn open_to_plan(settings: Settings) -> Result<Self, EngineError> {
-        match Self::open(settings.clone()) {
+        match Self::open_with(settings.clone(), |open| open()) {
             Err(EngineError::Store(StoreError::Locked { .. })) => {
                 let aside = tempfile::tempdir()
                     .map_err(io_error("could not create", Path::new("a temporary directory")))?;
