@@ -48,7 +48,8 @@ const TXS_MAX: usize = 4_096;
 
 /// Told once, on the writer's thread, whether the transaction is durable. Must be short and must not wait for the writer.
 pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
-type Query = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// Is told what the first failed commit failed with.
+type Query = Box<dyn FnOnce(&mut dyn Store, Option<&Arc<StoreError>>) + Send>;
 
 enum Message {
     Commit {
@@ -121,7 +122,15 @@ impl Writer {
         Q: FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
     {
         let (answer, wait) = channel();
-        self.ask(move |store| drop(answer.send(query(store))));
+        let query = move |store: &mut dyn Store, failed: Option<&Arc<StoreError>>| {
+            let result = query(store).map_err(|error| match (error, failed) {
+                // A store that has stopped does not know why; what went wrong first does.
+                (StoreError::Stopped, Some(first)) => StoreError::Halted { first: Arc::clone(first) },
+                (error, _) => error,
+            });
+            drop(answer.send(result));
+        };
+        drop(self.inner.queue.send(Message::Query(Box::new(query))));
         match wait.recv() {
             Ok(result) => result.map_err(Arc::new),
             Err(_) => Err(Arc::new(StoreError::Stopped)),
@@ -131,7 +140,7 @@ impl Writer {
     /// Runs `query` on the writer's thread after all that was sent before; returns at once.
     /// The query is dropped unrun when the writer has stopped.
     pub fn ask(&self, query: impl FnOnce(&mut dyn Store) + Send + 'static) {
-        drop(self.inner.queue.send(Message::Query(Box::new(query))));
+        drop(self.inner.queue.send(Message::Query(Box::new(move |store, _| query(store)))));
     }
 }
 
@@ -245,7 +254,7 @@ impl Gather {
 
     /// A query that panics is dropped with its answer channel; nothing is written after it.
     fn query(&mut self, query: Query) {
-        if catch_unwind(AssertUnwindSafe(|| query(&mut *self.store))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| query(&mut *self.store, self.failed.as_ref()))).is_err() {
             self.failed.get_or_insert_with(|| Arc::new(StoreError::Stopped));
         }
     }
