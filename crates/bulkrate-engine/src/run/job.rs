@@ -15,7 +15,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
-use bulkrate_store::fold::ItemStates;
+use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{LedgerEntry, Outcome, SqliteReader, StoreError, Tx, Urgency, View, Writer};
 use tokio::sync::{Notify, oneshot};
 
@@ -328,6 +328,17 @@ impl State {
         match retry.lane {
             Lane::Batch => self.batch_retries.push(Reverse(retry)),
             Lane::Flex | Lane::Sync => self.call_retries.push(Reverse(retry)),
+        }
+    }
+
+    /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
+    /// back to its queue, also where it is the last item that the cursor has passed.
+    pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
+        let fresh = self.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
+        if fresh && self.cursor == ordinal + 1 {
+            self.cursor = ordinal;
+        } else {
+            self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
     }
 
