@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use std::sync::Arc;
 
@@ -33,6 +33,9 @@ use crate::prepare::Shape;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
+/// A commit under way, and the outcomes that have a row once it is durable.
+pub(crate) type Landed = (oneshot::Receiver<Result<(), Arc<StoreError>>>, Vec<Outcome>);
+
 /// What lanes share. Interior mutability is never held across an await.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -59,6 +62,8 @@ pub(crate) struct Job {
     pub results: RefCell<Results>,
     /// Rows as they land, with `--stream`.
     pub stream: RefCell<Option<Stream>>,
+    /// What [`Job::settle_pending`] has sent to the writer.
+    pub unstreamed: RefCell<VecDeque<Landed>>,
     pub notify: crate::notify::Notify,
     pub state: RefCell<State>,
     /// Something changed that a waiting lane may want to see.
@@ -225,10 +230,29 @@ impl Job {
         tx.outcomes = self.take_outcomes();
         let rows = self.to_stream(&tx.outcomes);
         if !tx.outcomes.is_empty() || !tx.ledger.is_empty() {
-            self.writer.send(tx, Urgency::Landing, Box::new(|_| {})); // a failure here fails every later commit too
+            let (done, wait) = oneshot::channel();
+            // A failure here fails every later commit too.
+            self.writer.send(tx, Urgency::Landing, Box::new(move |result| drop(done.send(result))));
+            self.unstreamed.borrow_mut().push_back((wait, rows));
         }
-        self.stream(&rows);
         Ok(())
+    }
+
+    /// Streams the rows of pending outcomes that have become durable.
+    pub(crate) fn stream_settled(&self) {
+        loop {
+            let first = self.unstreamed.borrow_mut().pop_front();
+            let Some((mut wait, rows)) = first else { return };
+            match wait.try_recv() {
+                Ok(Ok(())) => self.stream(&rows),
+                // Not durable and never will be: the next run writes the rows that are.
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    self.unstreamed.borrow_mut().push_front((wait, rows));
+                    return;
+                }
+            }
+        }
     }
 
     /// Prompt tokens of an item: by what this job has learned, else a quarter of its bytes.
