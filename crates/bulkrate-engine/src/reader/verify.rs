@@ -328,7 +328,7 @@ fn files(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Check, EngineErr
         match digest_file(dir.batch(submission.sub).input()) {
             Ok(digest) if digest == *want => {}
             Ok(digest) => {
-                faults.add(|| format!("input.jsonl of {} has digest {digest}, not {want}", submission.sub))
+                faults.add(|| format!("input.jsonl of {} has digest {digest}, not {want}", submission.sub));
             }
             Err(error) => faults.add(|| format!("input.jsonl of {}: {error}", submission.sub)),
         }
