@@ -109,6 +109,7 @@ impl EngineError {
             Self::BudgetTooSmall { needed, .. } => Some(format!("pass `--budget {needed}` or more, a cheaper `--model`, or `--limit N`")),
             Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
             Self::NotConfirmed { .. } => Some("pass `--budget USD` or `--yes`".to_owned()),
+            Self::AmbiguousJob { .. } => Some("name it by its id, the first word of each".to_owned()),
             Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Some("free some space and run the same command again; nothing that was committed is lost".to_owned()),
             Self::SourceChanged { path } if path == "standard input" => Some("give the other data a `--name` of its own, or remove the first job: `bulkrate rm JOB`".to_owned()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bulkrate_store::{SqliteStore, StoreError, View, Writer};
 
 use crate::EngineError;
+use crate::engine::patience::patiently;
 use crate::run::clock::Clock;
 pub use crate::run::clock::Pulse;
 use crate::settings::Settings;
@@ -31,10 +32,11 @@ impl fmt::Debug for Ground {
 }
 
 impl Ground {
-    /// The state directory, locked, and its writer's thread.
-    pub(crate) fn open(settings: &Settings, inst: &str) -> Result<Self, EngineError> {
+    /// The state directory, locked, and its writer's thread. `patient`: a lock that is held is waited for a while.
+    pub(crate) fn open(settings: &Settings, inst: &str, patient: bool) -> Result<Self, EngineError> {
         let clock = Clock::start();
-        let store = SqliteStore::open(&settings.state_dir, inst, clock.row_ms())?;
+        let open = || SqliteStore::open(&settings.state_dir, inst, clock.row_ms());
+        let store = if patient { patiently(open)? } else { open()? };
         let dir = settings.state_dir.clone();
         let views: Views = Arc::new(move || Ok(Box::new(SqliteStore::open_reader(&dir)?)));
         let writer = Writer::spawn(Box::new(store))?;

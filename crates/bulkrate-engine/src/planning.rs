@@ -281,7 +281,8 @@ fn scaled(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
     if whole == 0 || part == whole {
         return amount;
     }
-    let scaled = (i128::from(amount.0) * i128::from(part)).div_euclid(i128::from(whole));
+    let whole = i128::from(whole);
+    let scaled = (i128::from(amount.0) * i128::from(part) + whole - 1).div_euclid(whole);
     UsdNanos(i64::try_from(scaled).unwrap_or(i64::MAX))
 }
 

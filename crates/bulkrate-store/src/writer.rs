@@ -52,6 +52,8 @@ const TXS_MAX: usize = 4_096;
 pub type Done = Box<dyn FnOnce(Result<(), Arc<StoreError>>) + Send>;
 /// A question to the store, asked on the writer's thread.
 pub type Query = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// The same, told what the first failed commit failed with.
+type Asked = Box<dyn FnOnce(&mut dyn Store, Option<&Arc<StoreError>>) + Send>;
 
 /// Stands in for the thread where commits are simulated. It keeps the invariants above.
 pub trait Committer: Send + Sync {
@@ -69,7 +71,7 @@ enum Message {
         due: Instant,
         done: Done,
     },
-    Query(Query),
+    Query(Asked),
     /// Commit what is gathered and end.
     Stop,
 }
@@ -152,7 +154,15 @@ impl Writer {
         Q: FnOnce(&mut dyn Store) -> Result<R, StoreError> + Send + 'static,
     {
         let (answer, wait) = channel();
-        self.ask(move |store| drop(answer.send(query(store))));
+        let query = move |store: &mut dyn Store, failed: Option<&Arc<StoreError>>| {
+            let result = query(store).map_err(|error| match (error, failed) {
+                // A store that has stopped does not know why; what went wrong first does.
+                (StoreError::Stopped, Some(first)) => StoreError::Halted { first: Arc::clone(first) },
+                (error, _) => error,
+            });
+            drop(answer.send(result));
+        };
+        self.ask_telling(query);
         match wait.recv() {
             Ok(result) => result.map_err(Arc::new),
             Err(_) => Err(Arc::new(StoreError::Stopped)),
@@ -162,9 +172,13 @@ impl Writer {
     /// Runs `query` on the writer's thread after all that was sent before; returns at once.
     /// The query is dropped unrun when the writer has stopped.
     pub fn ask(&self, query: impl FnOnce(&mut dyn Store) + Send + 'static) {
+        self.ask_telling(move |store, _| query(store));
+    }
+
+    fn ask_telling(&self, query: impl FnOnce(&mut dyn Store, Option<&Arc<StoreError>>) + Send + 'static) {
         match &*self.inner {
             Inner::Thread { queue, .. } => drop(queue.send(Message::Query(Box::new(query)))),
-            Inner::Given(committer) => committer.ask(Box::new(query)),
+            Inner::Given(committer) => committer.ask(Box::new(move |store| query(store, None))),
         }
     }
 }
@@ -279,8 +293,8 @@ impl Gather {
     }
 
     /// A query that panics is dropped with its answer channel; nothing is written after it.
-    fn query(&mut self, query: Query) {
-        if catch_unwind(AssertUnwindSafe(|| query(&mut *self.store))).is_err() {
+    fn query(&mut self, query: Asked) {
+        if catch_unwind(AssertUnwindSafe(|| query(&mut *self.store, self.failed.as_ref()))).is_err() {
             self.failed.get_or_insert_with(|| Arc::new(StoreError::Stopped));
         }
     }

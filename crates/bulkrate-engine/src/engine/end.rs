@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use bulkrate_core::request::CacheMode;
-use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{By, JobState, LedgerKind, LedgerQuery, Tx};
 
 use super::Engine;
@@ -33,7 +32,7 @@ impl Engine {
                 reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
             let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
-            let written = crate::deliver::deliver(
+            crate::deliver::deliver(
                 &*reader,
                 &row,
                 &job.dir,
@@ -46,7 +45,6 @@ impl Engine {
                     }
                 },
             )?;
-            let _ = written;
             report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
         }
         if let Err(error) = self.remember(job, complete) {
@@ -107,7 +105,6 @@ impl Engine {
     ) -> Result<Report, EngineError> {
         let state = job.state.borrow();
         let counts = state.items.asked();
-        let invalid = counts.of(ItemState::Invalid);
         let open = counts.open();
         let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
@@ -126,7 +123,6 @@ impl Engine {
         // What the user cancelled has not failed.
         let above = u128::from(failed.saturating_sub(cancelled)) * 1_000
             > u128::from(items) * u128::from(prepared.spec.run.fail_above_permille);
-        let _ = invalid;
         Ok(Report {
             job: job.id.clone(),
             name: prepared.spec.name.clone(),

@@ -172,12 +172,11 @@ impl Engine {
 
     /// A job that is there already, with the new run settings.
     pub(super) fn reopen(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
-        let text = row
-            .checkpoint
-            .as_deref()
-            .ok_or_else(|| EngineError::Internal("the job has no checkpoint".to_owned()))?;
-        let checkpoint: Checkpoint = serde_json::from_str(text)
-            .map_err(|error| EngineError::Internal(format!("the checkpoint cannot be read: {error}")))?;
+        check_sink(&spec)?;
+        if !crate::run::stream::owns(&spec, &JobDir::of(&self.settings.state_dir, &row.id)) {
+            check_target(&spec)?;
+        }
+        let checkpoint = crate::deliver::checkpoint_of(&row)?;
         let mut deployments = Deployment::of_job(&self.settings, &spec, self.today())?;
         for stats in &checkpoint.stats.models {
             if !deployments.iter().any(|found| found.pinned == stats.model) {
@@ -191,18 +190,25 @@ impl Engine {
     }
 }
 
-/// The format of the output is known and can be written as asked.
+/// The format of the output is known and can be written as asked, and there is a folder for it; told before anything is spent.
 pub(super) fn check_sink(spec: &JobSpec) -> Result<(), EngineError> {
-    if spec.sink.path.is_none() {
-        return Ok(());
-    }
+    let Some(path) = &spec.sink.path else { return Ok(()) };
     let mode = if spec.sink.stream {
         bulkrate_io::SinkMode::Stream { resume_at: None }
     } else {
         bulkrate_io::SinkMode::Whole
     };
     crate::deliver::sink_options(&spec.sink, true, mode)?.shape()?;
-    Ok(())
+    if path.as_os_str() == "-" {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let what = match folder {
+        _ if path.is_dir() => "it is a folder",
+        Some(folder) if !folder.is_dir() => "its folder does not exist",
+        _ => return Ok(()),
+    };
+    Err(bulkrate_io::SinkError::BadPath { path: path.clone(), what }.into())
 }
 
 /// A file that this job did not write is not replaced unasked; told before anything is spent.

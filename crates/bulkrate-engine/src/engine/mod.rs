@@ -3,6 +3,7 @@
 mod intake;
 mod start;
 mod end;
+pub(crate) mod patience;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -65,9 +66,13 @@ impl Engine {
     /// # Errors
     /// Another engine holds it, it is from a newer version, or it cannot be written.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
+        Self::on_ground(settings, true)
+    }
+
+    fn on_ground(settings: Settings, patient: bool) -> Result<Self, EngineError> {
         let mut rng = SplitMix64::new(settings.seed);
         let inst = short_id(&Sha256::digest(rng.next_u64().to_be_bytes()).into(), 16);
-        let ground = Ground::open(&settings, &inst)?;
+        let ground = Ground::open(&settings, &inst, patient)?;
         Self::on(settings, ground)
     }
 
@@ -87,7 +92,7 @@ impl Engine {
     /// As [`Self::open`], for [`Self::plan`] alone: beside a running engine it works in a directory of its own, and then
     /// knows nothing of earlier jobs.
     pub fn open_to_plan(settings: Settings) -> Result<Self, EngineError> {
-        match Self::open(settings.clone()) {
+        match Self::on_ground(settings.clone(), false) {
             Err(EngineError::Store(StoreError::Locked { .. })) => {
                 let aside = tempfile::tempdir()
                     .map_err(io_error("could not create", Path::new("a temporary directory")))?;

@@ -173,6 +173,7 @@ impl Engine {
             requests: RefCell::new(Requests::open(&dir.requests(), no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
             stream: RefCell::default(),
+            unstreamed: RefCell::default(),
             notify: crate::notify::Notify::new(spec),
             dir,
             writer: self.writer.clone(),

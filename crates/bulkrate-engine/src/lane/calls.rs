@@ -14,13 +14,13 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::Admit;
 use bulkrate_provider::{CallError, Reply};
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{Lease, LedgerKind, Outcome, Submission, SubmissionState, Tx, Urgency};
+use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::gate::{Flight, Gate};
-use crate::run::job::{Halt, Job};
+use crate::run::job::{Halt, Job, Landed};
 use crate::run::land::Landing;
 use crate::run::ledger::{At, Moved};
 use crate::run::ready::{NotReady, Ready};
@@ -62,10 +62,6 @@ struct Held {
     body: Bytes,
     tokens: u64,
 }
-
-/// A commit under way, and the outcomes that have a row once it is durable.
-type Landed =
-    (tokio::sync::oneshot::Receiver<Result<(), std::sync::Arc<bulkrate_store::StoreError>>>, Vec<Outcome>);
 
 /// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
 pub(crate) async fn run(job: Rc<Job>) {

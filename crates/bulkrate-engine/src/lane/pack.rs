@@ -153,15 +153,7 @@ fn take(
     ready: Ready,
     body: &[u8],
 ) -> Result<Took, EngineError> {
-    let back = |ordinal: Ordinal| {
-        let mut state = job.state.borrow_mut();
-        // Fresh items come again from the cursor; retries from their queue, also the one just before the cursor.
-        if state.cursor == ordinal + 1 && state.items.next_queued(ordinal) == Some(ordinal) {
-            state.cursor = ordinal;
-        } else {
-            state.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
-        }
-    };
+    let back = |ordinal: Ordinal| job.state.borrow_mut().put_back(ordinal);
     if draft.is_none() {
         *draft = Some(Drafting::open(job, dir, &ready)?);
     }

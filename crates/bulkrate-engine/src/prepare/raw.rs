@@ -16,6 +16,9 @@ pub(crate) const RAW_TAIL: &[u8] = b"\"body\":";
 /// The names of the output maximum, newest first.
 const MAXIMA: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
+/// The tiers whose price a lane knows.
+const TIERS: [&str; 3] = ["auto", "default", "flex"];
+
 /// One line, taken apart.
 #[derive(Debug, Clone)]
 pub(crate) struct RawLine<'a> {
@@ -57,6 +60,17 @@ impl<'a> RawLine<'a> {
         }
         if row.get("n").is_some_and(|value| value.raw() != "1" && value.kind() != JsonKind::Null) {
             return Err("`body.n` asks for several answers; use one line each".to_owned());
+        }
+        // The lane decides the tier, and with it the price: a dearer one would be billed beyond what is reserved.
+        if row
+            .get("service_tier")
+            .and_then(|value| value.as_str())
+            .is_some_and(|tier| !TIERS.contains(&&*tier))
+        {
+            return Err(
+                "`body.service_tier` asks for a tier that has no lane here; leave it out and use `--lane`"
+                    .to_owned(),
+            );
         }
         let bounded = self.kind != Kind::Chat
             || MAXIMA.iter().any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
@@ -192,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_collected_is_refused() {
-        for body in [r#"{"stream":true}"#, r#"{"n":2}"#, "[]"] {
+        for body in [r#"{"stream":true}"#, r#"{"n":2}"#, r#"{"service_tier":"priority"}"#, "[]"] {
             assert!(
                 RawLine { kind: Kind::Chat, body, model: "openai/m".into() }
                     .seal(1, &mut JsonScanner::new(), &mut Vec::new())

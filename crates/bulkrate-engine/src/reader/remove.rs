@@ -9,13 +9,14 @@ use bulkrate_store::{SqliteStore, Store, Submission, SubmissionState, View};
 
 use super::find::find;
 use crate::EngineError;
+use crate::engine::patience::patiently;
 use crate::paths::{JobDir, cache_dir, io_error};
 
 /// Files go first: whatever a crash leaves can still be removed by the job's name.
 pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), EngineError> {
     // Opening a store creates what is missing; a directory without state is told first.
     let job = find(&SqliteStore::open_reader(state_dir)?, job)?;
-    let mut store = SqliteStore::open(state_dir, "", now_ms)?;
+    let mut store = patiently(|| SqliteStore::open(state_dir, "", now_ms))?;
     let at_provider = |submission: &&Submission| submission.lane == Lane::Batch && may_run(submission.state);
     let batches = store.submissions(job.no)?.iter().filter(at_provider).count();
     if batches > 0 {

@@ -71,6 +71,7 @@ impl Watch {
             self.progress_us = now_us;
             job.tell(&Event::Progress { progress: &progress(job) });
         }
+        job.stream_settled();
         job.watch_doubt();
         job.unpark();
         end_if_stuck(job);
@@ -192,6 +193,7 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
         tx.orders_done = cancels(job)?;
     }
     job.commit(tx, Urgency::Now).await?;
+    job.stream_settled(); // commits keep their order: what was pending is durable
     job.tell(&Event::Progress { progress: &progress(job) });
     Ok(())
 }

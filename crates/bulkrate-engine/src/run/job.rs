@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
-use bulkrate_store::fold::ItemStates;
+use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{LedgerEntry, Outcome, StoreError, Tx, Urgency, View, Writer};
 use tokio::sync::{Notify, oneshot};
 
@@ -32,6 +32,9 @@ use crate::paths::JobDir;
 use crate::prepare::Shape;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
+
+/// A commit under way, and the outcomes that have a row once it is durable.
+pub(crate) type Landed = (oneshot::Receiver<Result<(), Arc<StoreError>>>, Vec<Outcome>);
 
 /// What lanes share. Interior mutability is never held across an await.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub(crate) struct Job {
     pub results: RefCell<Results>,
     /// Rows as they land, with `--stream`.
     pub stream: RefCell<Option<Stream>>,
+    /// What [`Job::settle_pending`] has sent to the writer.
+    pub unstreamed: RefCell<VecDeque<Landed>>,
     pub notify: crate::notify::Notify,
     pub state: RefCell<State>,
     /// Something changed that a waiting lane may want to see.
@@ -228,10 +233,29 @@ impl Job {
         tx.outcomes = self.take_outcomes();
         let rows = self.to_stream(&tx.outcomes);
         if !tx.outcomes.is_empty() || !tx.ledger.is_empty() {
-            self.writer.send(tx, Urgency::Landing, Box::new(|_| {})); // a failure here fails every later commit too
+            let (done, wait) = oneshot::channel();
+            // A failure here fails every later commit too.
+            self.writer.send(tx, Urgency::Landing, Box::new(move |result| drop(done.send(result))));
+            self.unstreamed.borrow_mut().push_back((wait, rows));
         }
-        self.stream(&rows);
         Ok(())
+    }
+
+    /// Streams the rows of pending outcomes that have become durable.
+    pub(crate) fn stream_settled(&self) {
+        loop {
+            let first = self.unstreamed.borrow_mut().pop_front();
+            let Some((mut wait, rows)) = first else { return };
+            match wait.try_recv() {
+                Ok(Ok(())) => self.stream(&rows),
+                // Not durable and never will be: the next run writes the rows that are.
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    self.unstreamed.borrow_mut().push_front((wait, rows));
+                    return;
+                }
+            }
+        }
     }
 
     /// Prompt tokens of an item: by what this job has learned, else a quarter of its bytes.
@@ -331,6 +355,17 @@ impl State {
         match retry.lane {
             Lane::Batch => self.batch_retries.push(Reverse(retry)),
             Lane::Flex | Lane::Sync => self.call_retries.push(Reverse(retry)),
+        }
+    }
+
+    /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
+    /// back to its queue, also where it is the last item that the cursor has passed.
+    pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
+        let fresh = self.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
+        if fresh && self.cursor == ordinal + 1 {
+            self.cursor = ordinal;
+        } else {
+            self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
     }
 

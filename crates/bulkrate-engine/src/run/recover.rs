@@ -1,11 +1,12 @@
 //! What an earlier run left: states from the fold, money from the ledger, doubts from leases without an outcome.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use bulkrate_core::failure::FailureClass;
-use bulkrate_core::ids::Ordinal;
+use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::Kind;
 use bulkrate_core::retry::{Attempts, FailureMeter};
@@ -166,28 +167,41 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
     if job.state.borrow().items.counts().of(ItemState::Leased) == 0 {
         return Ok(0);
     }
-    let mut lost: Vec<(Lane, Lease)> = Vec::new();
+    let mut lost: BTreeMap<Ordinal, (Sub, Lane, Lease)> = BTreeMap::new();
     job.reader.scan_log(job.no, &mut |chunk| {
-        if let LogChunk::Leases { lane, state: kind, leases, .. } = chunk {
+        if let LogChunk::Leases { sub, lane, state: kind, leases } = chunk {
             let state = job.state.borrow();
             // Only the newest lease of an item can be open: an older entry is replaced, or forgotten if a batch has the item.
             for lease in leases.iter().filter(|lease| {
                 state.items.get(lease.ordinal).is_some_and(|item| item.state == ItemState::Leased)
             }) {
-                lost.retain(|(_, known)| known.ordinal != lease.ordinal);
                 if kind == SubmissionState::Call {
-                    lost.push((lane, *lease));
+                    lost.insert(lease.ordinal, (sub, lane, *lease));
+                } else {
+                    lost.remove(&lease.ordinal);
                 }
             }
         }
         ControlFlow::Continue(())
     })?;
     let mut count = 0;
-    job.state.borrow_mut().note_size(lost.iter().map(|(_, lease)| lease.bound).sum());
-    for (lane, lease) in lost {
-        let mut body = Vec::new();
+    job.state.borrow_mut().note_size(lost.values().map(|(.., lease)| lease.bound).sum());
+    let mut senders: HashMap<Sub, Option<usize>> = HashMap::new();
+    let mut body = Vec::new();
+    for (sub, lane, lease) in lost.into_values() {
+        // Reserved for the deployment that was called, so doubted there: another may stand in by now.
+        if let Entry::Vacant(unknown) = senders.entry(sub) {
+            let submission = job.reader.submission(sub)?;
+            unknown.insert(submission.and_then(|submission| sender(job, &submission)));
+        }
+        body.clear();
         let ready = match job.ready(lease.ordinal, lane, &mut body) {
-            Ok(ready) => super::ready::Ready { attempt: lease.attempt, bound: lease.bound, ..ready },
+            Ok(ready) => super::ready::Ready {
+                attempt: lease.attempt,
+                bound: lease.bound,
+                deployment: senders.get(&sub).copied().flatten().unwrap_or(ready.deployment),
+                ..ready
+            },
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
         };
@@ -221,16 +235,19 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
     Ok(open)
 }
 
+/// A submission stays with the deployment that it was sent by, whichever stands in for new ones.
+fn sender(job: &Job, submission: &Submission) -> Option<usize> {
+    job.deployments
+        .iter()
+        .position(|found| found.pinned == submission.model && found.account.id == submission.account)
+}
+
 fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Result<Planned, EngineError> {
     let kind = [Kind::Chat, Kind::Embedding, Kind::Moderation]
         .into_iter()
         .find(|kind| kind.name() == submission.kind)
         .unwrap_or_default();
-    // A submission stays with the deployment that it was sent by, whichever stands in for new ones.
-    let own = |found: &crate::deployment::Deployment| {
-        found.pinned == submission.model && found.account.id == submission.account
-    };
-    let place = job.deployments.iter().position(own);
+    let place = sender(job, &submission);
     let mut items = Vec::with_capacity(leases.len());
     let mut body = Vec::new();
     for lease in leases {

@@ -239,17 +239,24 @@ fn full(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
+/// Whether the job has claimed its output path before.
+pub(crate) fn owns(spec: &JobSpec, dir: &JobDir) -> bool {
+    let Some(path) = &spec.sink.path else { return false };
+    let (known, path_text) = (std::fs::read_to_string(mark(dir)).unwrap_or_default(), full(path));
+    known.lines().any(|known| known == path_text)
+}
+
 /// Whether the file at the job's output path is this job's own. A free path is noted as its own before the file
 /// appears, so that a crash does not make it a foreign one.
 pub(crate) fn claim(spec: &JobSpec, dir: &JobDir) -> Result<bool, EngineError> {
     let Some(path) = spec.sink.path.as_deref().filter(|path| path.as_os_str() != "-") else {
         return Ok(false);
     };
-    let (mark, path_text) = (mark(dir), full(path));
-    let mut known = std::fs::read_to_string(&mark).unwrap_or_default();
-    if known.lines().any(|known| known == path_text) {
+    if owns(spec, dir) {
         return Ok(true);
     }
+    let (mark, path_text) = (mark(dir), full(path));
+    let mut known = std::fs::read_to_string(&mark).unwrap_or_default();
     if path.is_file() && !spec.sink.force {
         return Ok(false);
     }

@@ -276,3 +276,17 @@ async fn a_batch_job_may_be_resumed_in_the_sync_lane() {
         "{report:?}"
     );
 }
+
+/// With one item a batch every other retry is taken and put back, the last item of the job among them.
+#[tokio::test]
+async fn a_retry_that_does_not_fit_its_batch_waits_for_the_next_one() {
+    let world = World::new(fast().with_fault("missing-lines=1").unwrap()).await;
+    let mut spec = world.spec(&world.reviews(4), Lane::Batch);
+    spec.run.canary = false;
+    spec.run.batch_items_max = 1;
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    spec.run.max_in_doubt = Some(UsdNanos::dollars(5)); // a line that is missing may have been paid
+    let run = tokio::time::timeout(std::time::Duration::from_secs(60), world.run(&spec));
+    let report = run.await.expect("no item is forgotten").unwrap();
+    assert_eq!((report.ending, report.succeeded, report.open), (Ending::Finished, 4, 0), "{report:?}");
+}

@@ -103,6 +103,23 @@ fn after_one_failure_nothing_is_written() {
     assert_eq!(landed(&SqliteStore::open_reader(dir.path()).unwrap(), no), [1]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_query_on_a_halted_store_says_what_went_wrong_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, no) = with_items(open(dir.path()), 1_000);
+    let writer = Writer::spawn(Box::new(store)).unwrap();
+    // A pipe cannot be synced.
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    let pipe = std::fs::File::from(std::os::fd::OwnedFd::from(pipe));
+    let tx = Tx { sync_first: vec![Arc::new(pipe)], ..landing(no, 1) };
+    let first = writer.commit(tx).unwrap_err();
+    assert_eq!(first.code(), "state-io");
+    let later = writer.with(move |store| store.delete_job(no)).unwrap_err();
+    assert!(matches!(&*later, StoreError::Halted { first: told } if told.code() == "state-io"), "{later:?}");
+    assert!(later.to_string().contains(&first.to_string()), "{later}");
+}
+
 #[test]
 fn the_last_handle_drains_and_joins() {
     let dir = tempfile::tempdir().unwrap();

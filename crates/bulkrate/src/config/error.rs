@@ -40,7 +40,9 @@ impl ConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::JobFile { hint, .. } | Self::Option { hint, .. } => hint.clone(),
-            Self::Schema { .. } => Some("mend the schema file; it must hold one JSON object".to_owned()),
+            Self::Schema { .. } => {
+                Some("mend the schema file; it must hold one JSON Schema, which is a JSON object".to_owned())
+            }
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some("check the path; paths in a job file are relative to that file".to_owned())
             }

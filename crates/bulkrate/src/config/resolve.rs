@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bulkrate_core::collect::Expectation;
 use bulkrate_core::request::Role;
 use bulkrate_engine::spec::{
     AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
@@ -133,7 +134,11 @@ fn schema(written: serde_json::Value) -> Result<String, ConfigError> {
     if !value.is_object() {
         return Err(ConfigError::Schema { path, why: "it is not a JSON object".to_owned() });
     }
-    Ok(value.to_string())
+    let text = value.to_string();
+    match Expectation::schema(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(ConfigError::Schema { path, why: error.0 }),
+    }
 }
 
 fn run(from: Run) -> Result<RunSpec, ConfigError> {

@@ -69,7 +69,7 @@ fn contradictions_are_refused() {
     ");
     insta::assert_snapshot!(mistake(&format!("{HEAD}[request]\nschema = 5\n")), @r"
     the schema `[request] schema` is no JSON Schema: it is not a JSON object
-    hint: mend the schema file; it must hold one JSON object
+    hint: mend the schema file; it must hold one JSON Schema, which is a JSON object
     ");
     insta::assert_snapshot!(mistake(&format!("{HEAD}[run]\nconcurrency_max = 0\n")), @"--concurrency-max: must be more than 0");
     insta::assert_snapshot!(mistake(&format!("{HEAD}[run]\nprice_in = \"1\"\n")), @r"

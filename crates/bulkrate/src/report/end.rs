@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_engine::report::{Ending, Report};
 
@@ -154,6 +155,12 @@ fn next(report: &Report) -> Vec<String> {
                 usd(report.in_flight_bound)
             ));
             lines.push(format!("come back with {}", command("resume", "")));
+        }
+        Ending::Halted if report.halted_by.as_deref() == Some(FailureClass::Auth.name()) => {
+            lines.push(format!(
+                "check the key in `OPENAI_API_KEY`, or in the variable that `--key-env` names, then {}",
+                command("resume", "")
+            ));
         }
         Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
         Ending::BudgetExhausted => lines.push(format!("go on with {}", command("resume", " --budget USD"))),

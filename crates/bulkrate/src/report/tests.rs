@@ -258,10 +258,12 @@ fn every_other_end_says_how_to_go_on() {
       304 requests sent, 1 batch, 42 answered by an equal item
       spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
       saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
-      mend the cause, then `bulkrate resume tickets --state /tmp/s`
+      check the key in `OPENAI_API_KEY`, or in the variable that `--key-env` names, then `bulkrate resume tickets --state /tmp/s`
       results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
     ");
     assert_eq!(halted.exit_code(), 4);
+    let mended = Report { halted_by: Some("billing".to_owned()), ..halted };
+    assert!(end::text(&mended).contains("mend the cause, then `bulkrate resume tickets"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Section 4 of the issue, what the user can get wrong: what, where, why, what to do, and the exit code. Nothing is sent.
 
-use super::support::{ASK, Place, reviews};
+use super::support::{ASK, Place, Sim, reviews};
 
 /// A place with a key, whose base URL nobody answers: an attempt to send would show.
 fn offline() -> Place {
@@ -143,8 +143,9 @@ fn schemas_and_job_files_with_mistakes() {
     let ask = ["--user", "{{ text }}", "--model", "fast", "--schema", "schema.json"];
     place.run(TABLE, &ask).error(2, "schema-invalid", &["schema.json", "line 1 column"]);
     place.put("schema.json", "{\"type\": \"objekt\"}");
-    let said = place.run(TABLE, &ask);
-    assert_eq!(said.code, 2, "{}", said.stderr);
+    for line in [TABLE, "plan data.csv"] {
+        place.run(line, &ask).error(2, "schema-invalid", &["`schema.json`", "objekt", "hint: "]);
+    }
     place.put("job.toml", "[source]\npath = \"data.csv\"\n[request]\nmodle = \"fast\"\n");
     place.run("run job.toml", &[]).error(
         2,
@@ -159,6 +160,28 @@ fn output_that_is_there_already_is_kept() {
     place.put("data.csv", reviews(3)).put("out.csv", "precious\n");
     place.run(TABLE, &ASK).error(2, "sink-exists", &["out.csv", "--force"]);
     assert_eq!(place.read("out.csv"), "precious\n");
+}
+
+#[test]
+fn output_that_has_no_place_is_told_before_anything_is_spent() {
+    let sim = Sim::start(&[]);
+    let place = Place::new().set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &sim.base_url);
+    place.put("data.csv", reviews(3)).put("other.csv", "precious\n");
+    std::fs::create_dir(place.path("folder.csv")).unwrap();
+    let bad = |out: &str| place.run(&format!("run data.csv --yes --lane sync --out {out}"), &ASK);
+    bad("none/out.csv").error(2, "sink-bad-path", &["none/out.csv", "mkdir -p none"]);
+    bad("folder.csv").error(2, "sink-bad-path", &["folder.csv", "is a folder"]);
+    place.run("status", &[]).expect(0);
+    assert!(!place.path("out.csv").exists());
+    // The same holds for a job that is there already and goes on to another file.
+    place.run("run data.csv --yes --lane sync --limit 1 --out out.csv", &ASK).expect(0);
+    bad("other.csv").error(2, "sink-exists", &["other.csv", "--force"]);
+    place.run("resume data --no-limit --out none/out.csv", &[]).error(2, "sink-bad-path", &["none/out.csv"]);
+    assert_eq!(place.read("other.csv"), "precious\n");
+    assert_eq!(place.run("status data --json", &[]).expect(0).json()[0]["open"], 2, "nothing was sent");
+    // Its own file is replaced.
+    place.run("resume data --no-limit", &[]).expect(0);
+    assert_eq!(place.read("out.csv").lines().count(), 4);
 }
 
 #[test]
