@@ -161,6 +161,7 @@ impl Budget {
         assert!(self.reserved.0 >= 0, "more was released than was reserved");
         for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
             cap.reserved -= bound;
+            assert!(cap.reserved.0 >= 0, "more was released under a cap than was reserved there");
         }
     }
 

@@ -12,6 +12,8 @@ use super::record::Cell;
 /// Instructions a single rendering may execute: far above any sensible prompt, far below an endless loop.
 const FUEL: u64 = 1_000_000;
 const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// No prompt is longer; what filters make on the way is not counted.
+const OUTPUT_BYTES_MAX: usize = 32 << 20;
 const NAME: &str = "template";
 
 /// What is wrong with a template, and where.
@@ -154,15 +156,44 @@ impl Template {
                     .enumerate()
                     .map(|(place, name)| (name.as_str(), cells(place).to_value()))
                     .collect();
-                let text = environment
-                    .get_template(NAME)
-                    .map_err(failed)?
-                    .render(minijinja::Value::from(context))
-                    .map_err(failed)?;
+                let mut capped = Capped::default();
+                let template = environment.get_template(NAME).map_err(failed)?;
+                let rendered = template.render_captured_to(minijinja::Value::from(context), &mut capped);
+                if capped.is_full {
+                    let why = format!("its text is longer than {} MiB", OUTPUT_BYTES_MAX >> 20);
+                    return Err(TemplateError::Render { what: self.what.clone(), why });
+                }
+                drop(rendered.map_err(failed)?);
+                let text = String::from_utf8(capped.bytes).map_err(|error| TemplateError::Render {
+                    what: self.what.clone(),
+                    why: error.to_string(),
+                })?;
                 out.push_str(&text);
                 Ok(())
             }
         }
+    }
+}
+
+/// Takes rendered text until it is too long.
+#[derive(Default)]
+struct Capped {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl std::io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -259,6 +290,9 @@ mod tests {
         )
         .unwrap_err();
         assert!(matches!(endless, TemplateError::Render { .. }));
+        let long = "{% for a in range(600) %}{{ 'x' * 100000 }}{% endfor %}{{ text }}";
+        let long = render(long, &cells).unwrap_err();
+        assert!(long.to_string().contains("longer than 32 MiB"), "{long}");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! T6 and T7: output and error file to outcomes, then the rest of the reservation is freed.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -211,7 +211,7 @@ async fn land_file(
     let (mut strange, mut unreadable): (u64, u64) = (0, 0);
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(io_error("could not read", path))?;
+        let read = read_line(&mut reader, &mut line).map_err(io_error("could not read", path))?;
         if read == 0 {
             break;
         }
@@ -231,6 +231,16 @@ async fn land_file(
     }
     commit_chunk(job, planned, output, cursor, results, Urgency::Now).await?;
     Ok(unreadable > 0 || cursor == 0)
+}
+
+/// Reads a line with its end; of one that is too long to be an answer only the beginning is kept. Answers its bytes.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
+    let most = LINE_BYTES_MAX as u64 + 1;
+    let mut read = reader.by_ref().take(most).read_until(b'\n', line)?;
+    if line.len() as u64 == most && !line.ends_with(b"\n") {
+        read += reader.skip_until(b'\n')?;
+    }
+    Ok(read)
 }
 
 /// What a line of a result file was.
@@ -352,4 +362,28 @@ async fn close(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> R
     planned.submission.state = SubmissionState::Settled;
     planned.submission.epoch = job.epoch;
     commit(job, planned, results, Urgency::Now).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over_without_being_held() {
+        let long = "x".repeat(LINE_BYTES_MAX + 70_000);
+        let text = format!("first\n{long}\nlast");
+        let mut reader = BufReader::with_capacity(1 << 16, text.as_bytes());
+        let mut line = Vec::new();
+        let mut lengths = Vec::new();
+        loop {
+            line.clear();
+            let read = read_line(&mut reader, &mut line).unwrap();
+            if read == 0 {
+                break;
+            }
+            lengths.push((read, line.len()));
+        }
+        assert_eq!(lengths, [(6, 6), (long.len() + 1, LINE_BYTES_MAX + 1), (4, 4)]);
+    }
 }

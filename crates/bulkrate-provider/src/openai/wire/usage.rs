@@ -25,9 +25,9 @@ struct Reported {
     prompt_tokens: Count,
     #[serde(default)]
     completion_tokens: Count,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     prompt_tokens_details: Option<Details>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     completion_tokens_details: Option<Details>,
     /// DeepSeek.
     #[serde(default)]
@@ -40,13 +40,25 @@ struct Reported {
     input_tokens: Count,
     #[serde(default)]
     output_tokens: Count,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     input_tokens_details: Option<Details>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     output_tokens_details: Option<Details>,
     /// All there is in some embedding answers.
     #[serde(default)]
     total_tokens: Count,
+}
+
+/// Details where there are any. An array would be read as a list of the fields: it is nonsense instead.
+fn object<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Details>, D::Error> {
+    use serde::de::Error;
+    match Option::<&'de RawValue>::deserialize(from)? {
+        None => Ok(None),
+        Some(raw) if raw.get().starts_with('{') => {
+            serde_json::from_str(raw.get()).map(Some).map_err(Error::custom)
+        }
+        Some(_) => Err(Error::custom("not an object")),
+    }
 }
 
 /// What an answer must report to be believed.
@@ -60,7 +72,11 @@ pub(super) enum Needs {
 
 /// `None` where there is no usage, or one number of it is nonsense: then the bound is booked.
 pub(super) fn read(raw: Option<&RawValue>, needs: Needs) -> Option<Usage> {
-    let reported: Reported = serde_json::from_str(raw?.get()).ok()?;
+    let raw = raw?.get();
+    if !raw.starts_with('{') {
+        return None;
+    }
+    let reported: Reported = serde_json::from_str(raw).ok()?;
     let input_details = reported.prompt_tokens_details.or(reported.input_tokens_details).unwrap_or_default();
     let output_details =
         reported.completion_tokens_details.or(reported.output_tokens_details).unwrap_or_default();
@@ -176,6 +192,14 @@ mod tests {
             (r#"{"prompt_tokens":7,"total_tokens":7}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
             (r#"{"total_tokens":7}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
             (r#"{"prompt_tokens":7}"#, Needs::Both, None),
+            // A list is not read as the fields in their order.
+            ("[1,2]", Needs::Both, None),
+            (r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":[5]}"#, Needs::Both, None),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":null}"#,
+                Needs::Both,
+                want(7, 0, 0, 3, 0),
+            ),
             (r#"{"prompt_tokens":-7,"completion_tokens":3}"#, Needs::Both, None),
             (r#"{"prompt_tokens":7.5,"completion_tokens":3}"#, Needs::Both, None),
             (r#"{"prompt_tokens":"many","completion_tokens":3}"#, Needs::Both, None),
