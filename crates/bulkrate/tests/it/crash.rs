@@ -172,7 +172,7 @@ const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget"
 
 #[test]
 fn a_batch_job_killed_at_every_step_is_paid_once() {
-    let sim = Sim::start(&["--speed", "900"]);
+    let sim = Sim::start(&["--speed", "450"]);
     let mut job = Crashed::new(&sim, 300, &BATCH);
     let steps = [
         "\"event\":\"planned\"",
