@@ -269,18 +269,24 @@ impl Request<'_> {
         texts + messages + schema + choices + kwargs
     }
 
-    /// Images and documents in the messages: each has a price of its own.
+    /// Images in the messages: each has a price of its own.
     #[must_use]
-    pub fn blobs(&self) -> u64 {
-        self.messages
-            .iter()
-            .map(|message| match &message.content {
-                Content::Text(_) => 0,
-                Content::Parts(parts) => {
-                    parts.iter().filter(|part| !matches!(part, Part::Text { .. })).count() as u64
-                }
-            })
-            .sum()
+    pub fn images(&self) -> u64 {
+        self.parts(|part| matches!(part, Part::Image(_)))
+    }
+
+    /// Documents in the messages: what they cost cannot be seen from their size.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        self.parts(|part| matches!(part, Part::Document(_)))
+    }
+
+    fn parts(&self, is: impl Fn(&Part<'_>) -> bool) -> u64 {
+        let of = |message: &Message<'_>| match &message.content {
+            Content::Text(_) => 0,
+            Content::Parts(parts) => parts.iter().filter(|part| is(part)).count() as u64,
+        };
+        self.messages.iter().map(of).sum()
     }
 
     #[must_use]

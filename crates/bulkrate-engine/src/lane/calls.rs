@@ -1,7 +1,7 @@
 //! The sync and flex lanes: paced calls, each with its durable intent.
 //!
-//! Items are gathered for two milliseconds, their intents committed together, then sent; replies are gathered for fifty
-//! milliseconds, written, and committed together. No call leaves before its intent is durable.
+//! Items are gathered for two milliseconds (twenty while enough calls are ready), their intents committed together, then
+//! sent; replies are gathered for fifty milliseconds, written, and committed together. No call leaves before its intent is durable.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use crate::run::ledger::{At, Moved};
 use crate::run::ready::{NotReady, Ready};
 
 const GATHER_US: u64 = 2_000;
+const GATHER_MAX_US: u64 = 20_000;
 const GROUP_MAX: usize = 256;
 const LAND_US: u64 = 50_000;
 const LAND_MAX: usize = 1_000;
@@ -138,7 +139,7 @@ impl Calls {
         let mut wake_us = job.clock.us() + u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
         let state = job.state.borrow();
         let retry = state.call_retries.peek().map(|std::cmp::Reverse(retry)| retry.due_us);
-        let group = (!self.group.is_empty()).then_some(self.group_since_us + GATHER_US);
+        let group = (!self.group.is_empty()).then_some(self.group_since_us + self.gather_us());
         let landing = self.landed_since_us.map(|since| since + LAND_US);
         for at in [retry, group, landing, self.wake_us].into_iter().flatten() {
             wake_us = wake_us.min(at);
@@ -271,9 +272,15 @@ impl Calls {
         self.group.push(Flight { ready, lane, body, tokens, sent_us: 0 });
     }
 
+    /// How long intents wait for company: while calls are ready to take every place that comes free, longer.
+    fn gather_us(&self) -> u64 {
+        if self.gates.iter().any(Gate::is_short) { GATHER_US } else { GATHER_MAX_US }
+    }
+
     /// Hands the gathered intents to the writer once they are many or old enough.
     fn hand_over(&mut self) {
-        let due = self.group.len() >= GROUP_MAX || self.job.clock.us() >= self.group_since_us + GATHER_US;
+        let due =
+            self.group.len() >= GROUP_MAX || self.job.clock.us() >= self.group_since_us + self.gather_us();
         if self.group.is_empty() || !due {
             return;
         }

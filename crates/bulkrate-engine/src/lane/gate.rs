@@ -78,6 +78,11 @@ impl Gate {
         self.armed.push_back(flight);
     }
 
+    /// Whether the calls that are ready may not last until the next intents are durable.
+    pub(super) fn is_short(&self) -> bool {
+        self.armed.len() < (self.concurrency.limit() / AHEAD_SHARE / 2).max(1) as usize
+    }
+
     /// The next call that may be sent now.
     pub(super) fn next(&mut self, now_us: u64) -> Option<Flight> {
         if !self.concurrency.has_room() {

@@ -1,9 +1,6 @@
 //! OpenAI batch lines: the body goes to the same provider as it is, but for our id, an absent output maximum and the
 //! service tier (decision 27).
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Text, write_json_text};
 use bulkrate_io::{JsonKind, JsonScanner};
@@ -16,6 +13,10 @@ pub(crate) const RAW_TAIL: &[u8] = b"\"body\":";
 /// The names of the output maximum, newest first.
 const MAXIMA: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
+/// What has a price that is not in its tokens.
+const UNBOUNDED: [&str; 3] = ["\"input_audio\"", "\"web_search_options\"", "\"audio\""];
+/// The field that a lane decides.
+const TIER: &str = "service_tier";
 /// The tiers whose price a lane knows.
 const TIERS: [&str; 3] = ["auto", "default", "flex"];
 
@@ -61,12 +62,12 @@ impl<'a> RawLine<'a> {
         if row.get("n").is_some_and(|value| value.raw() != "1" && value.kind() != JsonKind::Null) {
             return Err("`body.n` asks for several answers; use one line each".to_owned());
         }
+        // Sound and searches are billed by measures that no request shows beforehand.
+        if let Some(field) = UNBOUNDED.iter().find(|field| self.named(field) > 0) {
+            return Err(format!("`body` uses {}, whose price cannot be bounded", field.replace('"', "`")));
+        }
         // The lane decides the tier, and with it the price: a dearer one would be billed beyond what is reserved.
-        if row
-            .get("service_tier")
-            .and_then(|value| value.as_str())
-            .is_some_and(|tier| !TIERS.contains(&&*tier))
-        {
+        if row.get(TIER).and_then(|value| value.as_str()).is_some_and(|tier| !TIERS.contains(&&*tier)) {
             return Err(
                 "`body.service_tier` asks for a tier that has no lane here; leave it out and use `--lane`"
                     .to_owned(),
@@ -100,37 +101,51 @@ impl<'a> RawLine<'a> {
         Some(Self { kind, body: body.get(), model })
     }
 
-    /// The body to send in `lane`. `raised`: a new output maximum, after an answer that was cut; the rest stays as it is.
+    /// The body to send in `lane`, whose tier takes the place of the user's. `raised`: a new output maximum, after an answer
+    /// that was cut. The rest stays as it is.
     pub(crate) fn body(&self, lane: Lane, raised: Option<u32>, out: &mut Vec<u8>) {
-        let body = raised.map_or(Cow::Borrowed(self.body), |most| self.raised(most));
-        let tiered = self.kind == Kind::Chat && lane == Lane::Flex && !body.contains("\"service_tier\"");
-        match body.strip_prefix('{') {
-            Some(rest) if tiered => {
-                out.extend_from_slice(b"{\"service_tier\":\"flex\",");
-                out.extend_from_slice(rest.as_bytes());
-            }
-            _ => out.extend_from_slice(body.as_bytes()),
-        }
-    }
-
-    /// The body with every output maximum in it replaced.
-    fn raised(&self, most: u32) -> Cow<'a, str> {
+        let tier = if lane == Lane::Flex { "\"flex\"" } else { "\"default\"" };
+        let most = raised.map(|most| most.to_string());
         let mut scanner = JsonScanner::new();
-        let Ok(row) = scanner.scan(self.body) else { return Cow::Borrowed(self.body) };
-        let mut out = String::with_capacity(self.body.len() + 8);
+        let Ok(row) = scanner.scan(self.body) else {
+            out.extend_from_slice(self.body.as_bytes()); // it was readable when it was sealed
+            return;
+        };
         let mut done = 0;
-        for (_, value) in row
-            .iter()
-            .filter(|(key, value)| MAXIMA.contains(&key.as_ref()) && value.kind() == JsonKind::Number)
-        {
+        if self.kind == Kind::Chat && lane == Lane::Flex && row.get(TIER).is_none() {
+            out.extend_from_slice(b"{\"service_tier\":\"flex\",");
+            done = 1;
+        }
+        for (key, value) in row.iter() {
+            let new = match (&*key, value.kind(), most.as_deref()) {
+                (TIER, ..) => tier,
+                (key, JsonKind::Number, Some(most)) if MAXIMA.contains(&key) => most,
+                _ => continue,
+            };
             // A value is a slice of the body.
             let start = value.raw().as_ptr() as usize - self.body.as_ptr() as usize;
-            out.push_str(&self.body[done..start]);
-            let _ = write!(out, "{most}"); // writing to a String cannot fail
+            out.extend_from_slice(&self.body.as_bytes()[done..start]);
+            out.extend_from_slice(new.as_bytes());
             done = start + value.raw().len();
         }
-        out.push_str(&self.body[done..]);
-        Cow::Owned(out)
+        out.extend_from_slice(&self.body.as_bytes()[done..]);
+    }
+
+    /// Images in the messages, and so on; text that only looks like one counts too, as a bound may be too high.
+    pub(crate) fn images(&self) -> u64 {
+        self.named("\"image_url\"")
+    }
+
+    pub(crate) fn documents(&self) -> u64 {
+        self.named("\"file_id\"") + self.named("\"file_data\"")
+    }
+
+    pub(crate) fn messages(&self) -> u64 {
+        self.named("\"role\"")
+    }
+
+    fn named(&self, name: &str) -> u64 {
+        self.body.matches(name).count() as u64
     }
 
     /// The output maximum, as set by the user or by us.
@@ -178,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn the_lane_decides_the_tier() {
+        let body = r#"{"model":"m","service_tier" : "auto","x":"service_tier"}"#;
+        for (lane, body, want) in [
+            (Lane::Sync, body, r#"{"model":"m","service_tier" : "default","x":"service_tier"}"#),
+            (Lane::Batch, body, r#"{"model":"m","service_tier" : "default","x":"service_tier"}"#),
+            (Lane::Flex, body, r#"{"model":"m","service_tier" : "flex","x":"service_tier"}"#),
+            (Lane::Flex, r#"{"model":"m"}"#, r#"{"service_tier":"flex","model":"m"}"#),
+            (Lane::Sync, r#"{"model":"m"}"#, r#"{"model":"m"}"#),
+        ] {
+            let mut sent = Vec::new();
+            RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.body(lane, None, &mut sent);
+            assert_eq!(String::from_utf8(sent).unwrap(), want);
+        }
+    }
+
+    #[test]
     fn a_raised_maximum_replaces_what_was_asked() {
         for (body, want) in [
             (r#"{"max_tokens": 9 ,"m":"max_tokens"}"#, r#"{"max_tokens": 36 ,"m":"max_tokens"}"#),
@@ -205,8 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_the_text_is_counted() {
+        let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"u"}},{"type":"file","file":{"file_id":"f"}},{"type":"text","text":"\"role\" and \"file_id\""}]}]}"#;
+        let line = RawLine { kind: Kind::Chat, body, model: "openai/m".into() };
+        // The type of a part has the name of its field.
+        assert_eq!((line.images(), line.documents(), line.messages()), (2, 1, 1));
+    }
+
+    #[test]
     fn what_cannot_be_collected_is_refused() {
-        for body in [r#"{"stream":true}"#, r#"{"n":2}"#, r#"{"service_tier":"priority"}"#, "[]"] {
+        for body in [
+            r#"{"stream":true}"#,
+            r#"{"n":2}"#,
+            r#"{"service_tier":"priority"}"#,
+            r#"{"web_search_options":{}}"#,
+            "[]",
+        ] {
             assert!(
                 RawLine { kind: Kind::Chat, body, model: "openai/m".into() }
                     .seal(1, &mut JsonScanner::new(), &mut Vec::new())

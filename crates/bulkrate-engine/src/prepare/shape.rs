@@ -425,8 +425,8 @@ impl Draftsman {
             item_id: request.custom_id.as_ref().map_or_else(|| number.to_string(), |id| id.to_string()),
             deployment,
             max_tokens: request.generation_config.max_tokens.unwrap_or(0),
-            images: request.blobs(),
-            documents: 0,
+            images: request.images(),
+            documents: request.documents(),
             messages: request.messages.len() as u64 + 1,
             tags: Vec::new(),
             wishes: Wishes { priority: request.priority, cache: request.cache },
@@ -472,8 +472,9 @@ impl Draftsman {
                 .map_or_else(|| number.to_string(), std::borrow::Cow::into_owned),
             deployment,
             max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
-            images: body.matches("\"image_url\"").count() as u64,
-            messages: body.matches("\"role\"").count() as u64,
+            images: line.images(),
+            documents: line.documents(),
+            messages: line.messages(),
             ..Drawn::default()
         })
     }

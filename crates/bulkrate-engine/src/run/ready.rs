@@ -10,6 +10,7 @@ use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::Stencil;
+use bulkrate_core::price::RequestShape;
 use bulkrate_core::request::{Kind, Request};
 
 use super::job::Job;
@@ -78,6 +79,7 @@ struct Common {
     max_tokens: u32,
     messages: u64,
     images: u64,
+    documents: u64,
     expectation: Arc<Expectation>,
 }
 
@@ -159,12 +161,11 @@ impl Job {
             }
         };
         encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
-        let (images, messages) = match &draft {
-            Draft::Unified(request) => (request.blobs(), request.messages.len() as u64 + 1),
-            Draft::Raw(line) => (
-                line.body.matches("\"image_url\"").count() as u64,
-                line.body.matches("\"role\"").count() as u64,
-            ),
+        let (images, documents, messages) = match &draft {
+            Draft::Unified(request) => {
+                (request.images(), request.documents(), request.messages.len() as u64 + 1)
+            }
+            Draft::Raw(line) => (line.images(), line.documents(), line.messages()),
         };
         let common = Common {
             named,
@@ -173,6 +174,7 @@ impl Job {
             max_tokens: raised.unwrap_or(asked),
             messages,
             images,
+            documents,
             expectation: self.expectation(&draft)?,
         };
         if let (Draft::Unified(request), None) = (&draft, raised) {
@@ -192,10 +194,10 @@ impl Job {
         sealed: &Sealed<'_>,
         common: &Common,
     ) -> Result<Ready, NotReady> {
-        let Common { deployment, kind, max_tokens, messages, images, .. } = *common;
+        let Common { deployment, kind, max_tokens, messages, images, documents, .. } = *common;
         let found = &self.deployments[deployment];
         let bytes = sealed.canonical_len();
-        let shape = request_shape_of(bytes, messages, images, max_tokens);
+        let shape = RequestShape { documents, ..request_shape_of(bytes, messages, images, max_tokens) };
         let bound = found.bound(lane, &shape).ok_or_else(|| {
             NotReady::Unsupported(format!(
                 "no price bound is known for `{}` in the {lane} lane",

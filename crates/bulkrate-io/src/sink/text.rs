@@ -301,8 +301,13 @@ pub(crate) fn decimal9(nanos: i64, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     if part > 0 {
+        let mut digits = [b'0'; 9];
+        let mut buffer = itoa::Buffer::new();
+        let text = buffer.format(part).as_bytes();
+        digits[9 - text.len()..].copy_from_slice(text);
+        let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
         out.push(b'.');
-        out.extend_from_slice(format!("{part:09}").trim_end_matches('0').as_bytes());
+        out.extend_from_slice(&digits[..end]);
     }
 }
 
