@@ -10,7 +10,7 @@ use bulkrate_core::submission::Unresolved;
 use bulkrate_engine::event::{Event, Observer};
 use bulkrate_engine::ground::{Ground, Pulse};
 use bulkrate_engine::report::{Ending, Report};
-use bulkrate_engine::settings::{Account, Settings};
+use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
 use bulkrate_engine::spec::JobSpec;
 use bulkrate_engine::{Engine, EngineError, Stop};
 use bulkrate_provider::openai::{Dialect, OpenAi};
@@ -257,6 +257,8 @@ impl Life {
             }],
             tables: Arc::new(bulkrate_tokens::Tables),
             seed: disk_seed,
+            // Every other world reads the items of its batches again when their results are there.
+            batch_items_kept: if disk_seed % 2 == 0 { 0 } else { BATCH_ITEMS_KEPT },
         })
     }
 

@@ -12,7 +12,7 @@ use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::Ladder;
 use bulkrate_store::{LedgerQuery, View};
 use jiff::civil::Date;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::Engine;
 use super::Prepared;
@@ -23,7 +23,7 @@ use crate::exact::ModelCount;
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
-use crate::run::job::{Job, State};
+use crate::run::job::{COLLECTING_MAX, Job, State};
 use crate::run::recover::recover;
 use crate::run::requests::Requests;
 use crate::run::results::Results;
@@ -191,6 +191,9 @@ impl Engine {
             expectations: RefCell::default(),
             forms: RefCell::default(),
             next_segment: Cell::new(next_segment),
+            kept_items: Cell::new(0),
+            kept_items_max: self.settings.batch_items_kept,
+            collecting: Semaphore::new(COLLECTING_MAX),
         })
     }
 }

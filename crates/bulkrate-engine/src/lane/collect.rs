@@ -36,8 +36,7 @@ const READ_AGAIN_MAX: u32 = 3;
 /// Credentials that are refused meanwhile stop the job; the batch stays as it is and is collected by the next run.
 pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
     let dir = job.dir.batch(planned.submission.sub);
-    let deployment = planned.items.first().map_or(0, |ready| ready.deployment);
-    let provider = job.deployments[deployment].account.api.clone();
+    let provider = job.deployments[planned.deployment].account.api.clone();
     let api = provider
         .batches()
         .ok_or_else(|| EngineError::Provider("the provider has no batch API".to_owned()))?;
@@ -55,6 +54,16 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
     )?;
     let (output, errors) =
         (planned.submission.remote_output.clone(), planned.submission.remote_errors.clone());
+    // What may take long comes before the items are held in memory.
+    for (file, path) in [(&output, dir.output()), (&errors, dir.errors())] {
+        let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
+        if matches!(fetch(job, api, file, &path, false).await?, Fetched::Refused) {
+            return Ok(Step::Done);
+        }
+    }
+    let turn = job.collecting.acquire().await;
+    let _turn = turn.map_err(|_| EngineError::Internal("nothing is collected any more".to_owned()))?;
+    planned.take_up(job)?;
     // Lines that landed, by their place in the batch: a file that is read again changes nothing there.
     let mut landed: Vec<bool> = planned.items.iter().map(|ready| !job.is_open(ready)).collect();
     // What an earlier run found unreadable is not on record.
@@ -265,8 +274,7 @@ fn land_line(
     if text.len() > LINE_BYTES_MAX {
         return Line::Unreadable;
     }
-    let deployment = planned.items.first().map_or(0, |ready| ready.deployment);
-    let wire = job.deployments[deployment].account.api.wire();
+    let wire = job.deployments[planned.deployment].account.api.wire();
     let Ok(found) = wire.read_line(planned.kind, text) else { return Line::Unreadable };
     let ours = WireId::parse(&found.custom_id)
         .filter(|id| id.sub == planned.submission.sub)

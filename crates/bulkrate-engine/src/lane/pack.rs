@@ -30,7 +30,30 @@ const ASIDE_MAX: usize = 100_000;
 pub(crate) struct Planned {
     pub submission: Submission,
     pub kind: Kind,
+    /// Who carries it; whichever stands in for new ones.
+    pub deployment: usize,
+    /// Empty while they are set aside: the store has their leases.
     pub items: Vec<Ready>,
+}
+
+impl Planned {
+    /// Drops the items of a batch that has long to wait, if many are held for others.
+    pub(crate) fn set_aside(&mut self, job: &Job) {
+        let kept = job.kept_items.get();
+        if kept > job.kept_items_max {
+            job.kept_items.set(kept.saturating_sub(self.items.len()));
+            self.items = Vec::new();
+        }
+    }
+
+    /// Has the items in memory again.
+    pub(crate) fn take_up(&mut self, job: &Rc<Job>) -> Result<(), EngineError> {
+        if self.items.is_empty() {
+            self.items = crate::run::recover::items(job, &self.submission)?;
+            job.kept_items.set(job.kept_items.get() + self.items.len());
+        }
+        Ok(())
+    }
 }
 
 /// Bytes gathered before they are digested and written: digests want long input.
@@ -292,6 +315,7 @@ impl Drafting {
         state.tally.requests_sent += self.items.len() as u64;
         state.enqueued_tokens += self.pack.tokens;
         drop(state);
-        Ok(Planned { submission, kind: self.kind, items: self.items })
+        job.kept_items.set(job.kept_items.get() + self.items.len());
+        Ok(Planned { submission, kind: self.kind, deployment: self.deployment, items: self.items })
     }
 }

@@ -47,6 +47,7 @@ pub(crate) async fn drive(job: Rc<Job>, mut planned: Planned) {
     if let Err(error) = run(&job, &mut planned).await {
         job.fail(error);
     }
+    job.kept_items.set(job.kept_items.get().saturating_sub(planned.items.len()));
     job.show_batch(&planned.submission);
     job.changed.notify_waiters();
 }
@@ -158,14 +159,17 @@ impl Driving<'_> {
                 return Ok(None);
             }
             Effect::Judge(failure) => {
+                planned.take_up(job)?;
                 self.judge(planned, &failure);
                 return Ok(None);
             }
             Effect::Void => {
+                planned.take_up(job)?;
                 void(job, planned, &self.machine.why).await?;
                 return Ok(None);
             }
             Effect::WriteOff(class) => {
+                planned.take_up(job)?;
                 collect::write_off(job, planned, class).await?;
                 return Ok(None);
             }
@@ -198,6 +202,9 @@ impl Driving<'_> {
                 Event::CancelSent(self.api.cancel(&id).await.is_ok())
             }
             Effect::WaitUntil(at_ms) => {
+                if self.machine.state == State::Accepted {
+                    planned.set_aside(job);
+                }
                 wait(job, at_ms, self.machine.state).await;
                 Event::Woke
             }

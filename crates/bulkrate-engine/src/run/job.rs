@@ -17,7 +17,7 @@ use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{LedgerEntry, Outcome, StoreError, Tx, Urgency, View, Writer};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::clock::{Clock, Pulse};
 use super::ledger::Moved;
@@ -35,6 +35,9 @@ use crate::stop::Stop;
 
 /// A commit under way, and the outcomes that have a row once it is durable.
 pub(crate) type Landed = (oneshot::Receiver<Result<(), Arc<StoreError>>>, Vec<Outcome>);
+
+/// Batches whose items are held in memory to land their results; the others wait for their turn.
+pub(crate) const COLLECTING_MAX: usize = 4;
 
 /// What lanes share. Interior mutability is never held across an await.
 #[derive(Debug)]
@@ -75,6 +78,11 @@ pub(crate) struct Job {
     /// Forms of requests whose bodies need no encoder.
     pub forms: RefCell<Forms>,
     pub next_segment: Cell<u32>,
+    /// Items of batches that are held in memory.
+    pub kept_items: Cell<usize>,
+    pub kept_items_max: usize,
+    /// Batches whose results are landed at the same time.
+    pub collecting: Semaphore,
 }
 
 #[derive(Debug)]

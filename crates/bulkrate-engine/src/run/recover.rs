@@ -16,7 +16,7 @@ use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, Submis
 use super::followers::Followers;
 use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
-use super::ready::NotReady;
+use super::ready::{NotReady, Ready};
 use crate::EngineError;
 use crate::lane::pack::Planned;
 
@@ -196,7 +196,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
         }
         body.clear();
         let ready = match job.ready(lease.ordinal, lane, &mut body) {
-            Ok(ready) => super::ready::Ready {
+            Ok(ready) => Ready {
                 attempt: lease.attempt,
                 bound: lease.bound,
                 deployment: senders.get(&sub).copied().flatten().unwrap_or(ready.deployment),
@@ -221,17 +221,15 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         if submission.state == SubmissionState::Call || submission.state.is_terminal() {
             continue;
         }
-        let leases = job.reader.leases(submission.sub)?;
-        open.push(planned(job, submission, &leases)?);
-    }
-    let mut state = job.state.borrow_mut();
-    for planned in &open {
+        let mut planned = planned(job, submission)?;
+        let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
+        let mut state = job.state.borrow_mut();
         state.note_doubt(&planned.submission);
+        state.enqueued_tokens += tokens;
+        drop(state);
+        planned.set_aside(job);
+        open.push(planned);
     }
-    drop(state);
-    let tokens: u64 =
-        open.iter().flat_map(|planned| &planned.items).map(|ready| job.prompt_tokens(ready)).sum();
-    job.state.borrow_mut().enqueued_tokens = tokens;
     Ok(open)
 }
 
@@ -242,30 +240,14 @@ fn sender(job: &Job, submission: &Submission) -> Option<usize> {
         .position(|found| found.pinned == submission.model && found.account.id == submission.account)
 }
 
-fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Result<Planned, EngineError> {
+fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineError> {
     let kind = [Kind::Chat, Kind::Embedding, Kind::Moderation]
         .into_iter()
         .find(|kind| kind.name() == submission.kind)
         .unwrap_or_default();
-    let place = sender(job, &submission);
-    let mut items = Vec::with_capacity(leases.len());
-    let mut body = Vec::new();
-    for lease in leases {
-        body.clear();
-        match job.ready(lease.ordinal, Lane::Batch, &mut body) {
-            Ok(ready) => {
-                let deployment = place.unwrap_or(ready.deployment);
-                items.push(super::ready::Ready {
-                    attempt: lease.attempt,
-                    bound: lease.bound,
-                    deployment,
-                    ..ready
-                });
-            }
-            Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
-        }
-    }
+    let items = items(job, &submission)?;
+    job.kept_items.set(job.kept_items.get() + items.len());
+    let deployment = sender(job, &submission).or(items.first().map(|ready| ready.deployment)).unwrap_or(0);
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
     let unsent = matches!(
         submission.state,
@@ -276,7 +258,27 @@ fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Resul
         submission.state = SubmissionState::Planned;
         submission.input_digest = None;
     }
-    Ok(Planned { submission, kind, items })
+    Ok(Planned { submission, kind, deployment, items })
+}
+
+/// The items of a batch, as it leased them.
+pub(crate) fn items(job: &Rc<Job>, submission: &Submission) -> Result<Vec<Ready>, EngineError> {
+    let leases = job.reader.leases(submission.sub)?;
+    let place = sender(job, submission);
+    let mut items = Vec::with_capacity(leases.len());
+    let mut body = Vec::new();
+    for lease in &leases {
+        body.clear();
+        match job.ready(lease.ordinal, Lane::Batch, &mut body) {
+            Ok(ready) => {
+                let deployment = place.unwrap_or(ready.deployment);
+                items.push(Ready { attempt: lease.attempt, bound: lease.bound, deployment, ..ready });
+            }
+            Err(NotReady::Engine(error)) => return Err(error),
+            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
+        }
+    }
+    Ok(items)
 }
 
 fn digest_matches(job: &Rc<Job>, submission: &Submission) -> bool {

@@ -175,6 +175,7 @@ async fn a_custom_base_url_is_asked_for_its_batch_api() {
             accounts: vec![account],
             tables: Arc::new(bulkrate_tokens::Tables),
             seed: 7,
+            batch_items_kept: 0,
         })
         .unwrap()
     };

@@ -126,6 +126,7 @@ impl World {
             accounts: vec![account],
             tables: Arc::new(bulkrate_tokens::Tables),
             seed: 7,
+            batch_items_kept: 0,
         }
     }
 

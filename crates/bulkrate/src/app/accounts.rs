@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
-use bulkrate_engine::settings::{Account, Settings};
+use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
 use bulkrate_provider::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
@@ -144,7 +144,14 @@ fn price_rows(path: &Path) -> Result<Vec<ModelRow>, AppError> {
 /// What an engine in `state_dir` starts with.
 #[must_use]
 pub fn engine_settings(state_dir: PathBuf, catalogue: Catalogue, accounts: Vec<Account>) -> Settings {
-    Settings { state_dir, catalogue: Arc::new(catalogue), accounts, tables: Arc::new(Tables), seed: random() }
+    Settings {
+        state_dir,
+        catalogue: Arc::new(catalogue),
+        accounts,
+        tables: Arc::new(Tables),
+        seed: random(),
+        batch_items_kept: BATCH_ITEMS_KEPT,
+    }
 }
 
 /// 64 bits from the system: the standard library seeds every hasher with them.
