@@ -143,6 +143,14 @@ fn what_was_paid_is_booked_and_its_items_are_dead_letters() {
     place.run(&format!("doubt release {sub} --paid --yes"), &[]).expect(0);
     let line = &lines(&place)[0];
     assert_eq!((line["state"].as_str(), nanos(line, "price_at_most")), (Some("kept"), most), "{line}");
+    // At the provider it goes on, and is billed.
+    let mut before = 0;
+    waited("no bill", || {
+        std::thread::sleep(Duration::from_millis(700));
+        let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+        let now = bill["total_usd_nanos"].as_i64().unwrap();
+        std::mem::replace(&mut before, now) == now && now > 0
+    });
     let (report, bill) = finished(&place, &sim);
     assert_eq!(report["failures"]["maybe_paid_unresolved"], 40, "{report}");
     assert!(bill > 0 && bill <= most && nanos(&report, "spent") == 0, "{bill} {report}");
