@@ -9,6 +9,7 @@ pub mod event;
 pub mod plan;
 pub mod report;
 pub mod view;
+pub mod decision;
 mod error;
 pub mod settings;
 pub mod ground;

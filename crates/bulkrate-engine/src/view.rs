@@ -28,10 +28,66 @@ pub struct JobStatus {
     pub spent: UsdNanos,
     pub reserved: UsdNanos,
     pub in_doubt: UsdNanos,
+    /// What is in doubt, batches that may or may not exist included.
+    pub doubts: DoubtSum,
     pub batches: Vec<BatchLine>,
     pub source: String,
     pub output: Option<String>,
     pub disk_bytes: u64,
+}
+
+/// Doubt about one submission in `bulkrate doubt list`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DoubtLine {
+    pub job: String,
+    pub name: String,
+    /// `None`: a doubt that names no submission.
+    pub sub: Option<String>,
+    pub lane: String,
+    /// Of a batch: `sending in_doubt fencing unresolved`. Of what is booked: `booked`, or `kept` on an operator's word. Calls of
+    /// a run that died: `unanswered`.
+    pub state: String,
+    pub batch: Option<String>,
+    pub items: u64,
+    pub price_at_most: UsdNanos,
+    pub since_ms: i64,
+    /// What is known and what was tried.
+    pub known: Vec<String>,
+    /// What happens next without an operator.
+    pub next: String,
+    pub suggestion: String,
+    /// Only an operator can end it.
+    pub waits: bool,
+    /// An order about it waits for an engine.
+    pub ordered: bool,
+}
+
+/// All doubt of one job.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DoubtSum {
+    pub submissions: u64,
+    pub items: u64,
+    pub price_at_most: UsdNanos,
+    /// The oldest of it.
+    pub since_ms: Option<i64>,
+    /// What is being done, the most urgent first.
+    pub next: Vec<String>,
+}
+
+impl DoubtSum {
+    #[must_use]
+    pub fn of(lines: &[DoubtLine]) -> Self {
+        let mut sum = Self { since_ms: lines.iter().map(|line| line.since_ms).min(), ..Self::default() };
+        for line in lines {
+            sum.submissions += 1;
+            sum.items += line.items;
+            sum.price_at_most = sum.price_at_most.saturating_add(line.price_at_most);
+            if !sum.next.contains(&line.next) {
+                sum.next.push(line.next.clone());
+            }
+        }
+        sum
+    }
 }
 
 /// One failed item in `bulkrate dead`.

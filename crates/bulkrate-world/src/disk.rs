@@ -77,6 +77,7 @@ impl Disk {
         match &result {
             Ok(()) => {
                 hub.books.commit(&txs);
+                crate::torn::keep(&mut hub, &txs);
                 let (subs, outcomes) = (
                     txs.iter().map(|tx| tx.submissions.len()).sum::<usize>(),
                     txs.iter().map(|tx| tx.outcomes.len()).sum::<usize>(),

@@ -33,6 +33,8 @@ pub struct Hub {
     /// A commit has failed: the disk is not asked again by this process.
     pub disk_failed: bool,
     pub calm: bool,
+    /// Bytes of each file that a commit has made durable, by inode.
+    pub(crate) synced: std::collections::HashMap<u64, u64>,
     /// Requests that were sent: which lease of which item each is for.
     pub calls: Vec<(Ordinal, Option<usize>)>,
     /// Requests on their way to the provider.
@@ -79,6 +81,7 @@ impl Hub {
             crashes: 0,
             disk_failed: false,
             calm: false,
+            synced: std::collections::HashMap::new(),
             calls: Vec::new(),
             under_way: Vec::new(),
             answers: std::collections::HashMap::new(),

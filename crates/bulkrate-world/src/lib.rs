@@ -13,6 +13,7 @@ pub mod trace;
 pub mod check;
 pub mod remote;
 pub mod hub;
+mod torn;
 mod disk;
 mod view;
 mod line;

@@ -66,6 +66,8 @@ pub struct Faults {
     pub disk: u64,
     /// Chance in a thousand at each point between two effects that the process dies there (F70).
     pub crash: u64,
+    /// F75: what was written and not synced is lost in part when the process dies.
+    pub torn: bool,
     /// F40: the clock stands elsewhere after a restart.
     pub clock: bool,
 }
@@ -93,6 +95,8 @@ pub struct Plan {
     pub page: u64,
     pub latency_ms: u64,
     pub disk_ms: u64,
+    /// The engine looks up so often: seldom in a job of weeks.
+    pub tick_s: u64,
 }
 
 impl Plan {
@@ -101,7 +105,9 @@ impl Plan {
         let mut dice = Dice::new(seed, 1);
         let lane = dice.pick(&[Lane::Batch, Lane::Batch, Lane::Batch, Lane::Sync]);
         let items = dice.between(3, 24);
-        let faults = faults(&mut dice);
+        let mut faults = faults(&mut dice);
+        // Streams of their own: what came later leaves the seeds of before as they were.
+        faults.torn = faults.crash > 0 && Dice::new(seed, 5).permille(500);
         let mut run = RunSpec {
             lane: Some(lane),
             concurrency_max: u32::try_from(dice.pick(&[1, 2, 8, 50])).unwrap_or(1),
@@ -126,7 +132,7 @@ impl Plan {
         // The worst case of one item is about 160,000 nano-dollars in the sync lane.
         let each = if dice.permille(400) { dice.between(170_000, 600_000) } else { 40_000_000 };
         run.budget = Some(UsdNanos(i64::try_from(each * items.max(3)).unwrap_or(i64::MAX)));
-        Self {
+        let plan = Self {
             seed,
             dir: dir.display().to_string(),
             items,
@@ -145,8 +151,33 @@ impl Plan {
             page: dice.pick(&[1, 2, 3, 100]),
             latency_ms: dice.pick(&[20, 200, 5_000]),
             disk_ms: dice.pick(&[0, 5, 40, 400]),
+            tick_s: 60,
             faults,
-        }
+        };
+        let mut weeks = Dice::new(seed, 4);
+        if weeks.permille(180) { plan.for_weeks(&mut weeks) } else { plan }
+    }
+
+    /// A job of some weeks: one item a batch, one batch a day.
+    fn for_weeks(mut self, dice: &mut Dice) -> Self {
+        let items = dice.between(22, 32);
+        let run = &mut self.spec.run;
+        run.budget = run.budget.map(|budget| {
+            let each = budget.0 / i64::try_from(self.items.max(3)).unwrap_or(1);
+            UsdNanos(each.saturating_mul(i64::try_from(items).unwrap_or(1)))
+        });
+        run.lane = Some(Lane::Batch);
+        run.batch_items_max = 1;
+        run.batches_max = 1;
+        run.poll_max_ms = 3 * HOUR_MS;
+        run.deadline_ms = None;
+        self.items = items;
+        self.repeats = 0;
+        self.batch_ms = (21 * HOUR_MS, 24 * HOUR_MS);
+        self.calm_after_ms = dice.between(100, 700) * HOUR_MS;
+        self.cancel_at_ms = self.cancel_at_ms.map(|_| dice.between(100, 700) * HOUR_MS);
+        self.tick_s = 1_800;
+        self
     }
 }
 
@@ -218,6 +249,7 @@ fn faults(dice: &mut Dice) -> Faults {
         no_usage: on(100, &[100]),
         file_missing: on(150, &[200]),
         disk: on(100, &[5]),
+        torn: false,
         crash,
         clock,
     }

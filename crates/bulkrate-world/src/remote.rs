@@ -136,6 +136,13 @@ impl Remote {
         self.batches.iter().filter(|batch| !batch.foreign && batch.over.is_none()).count()
     }
 
+    /// The batch that a submission of ours made, as anybody sees it who looks at the console.
+    #[must_use]
+    pub fn batch_of(&self, sub: &str) -> Option<String> {
+        let ours = |batch: &&Batch| !batch.foreign && batch.metadata["br_sub"] == sub;
+        self.batches.iter().find(ours).map(|batch| batch.id.clone())
+    }
+
     /// Everything that happens by itself until now.
     pub fn advance(&mut self, now_ms: u64) {
         for at in 0..self.batches.len() {

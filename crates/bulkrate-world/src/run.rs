@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bulkrate_core::price::Catalogue;
 use bulkrate_core::submission::Unresolved;
+use bulkrate_engine::decision::{Act, Decision};
 use bulkrate_engine::event::{Event, Observer};
 use bulkrate_engine::ground::{Ground, Pulse};
 use bulkrate_engine::report::{Ending, Report};
@@ -14,7 +15,7 @@ use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
 use bulkrate_engine::spec::JobSpec;
 use bulkrate_engine::{Engine, EngineError, Stop};
 use bulkrate_provider::openai::{Dialect, OpenAi};
-use bulkrate_store::{NewOrder, View, Writer};
+use bulkrate_store::{NewOrder, SubmissionState, View, Writer};
 use futures_util::FutureExt;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -220,6 +221,10 @@ impl Life {
                     // Held for the operator: after a while a decision is made.
                     Ending::InDoubt if hub.calm => {
                         self.spec.run.max_in_doubt = self.spec.run.budget;
+                        if hub.dice.permille(400) {
+                            speak(hub);
+                            return false;
+                        }
                         self.spec.run.batch_doubt =
                             if hub.dice.permille(500) { Unresolved::Dead } else { Unresolved::Repay };
                     }
@@ -263,8 +268,12 @@ impl Life {
     }
 
     async fn process(&mut self, dir: &Path) -> Ended {
+        let tick_s = lock(&self.shared).plan.tick_s;
         let (clock_ms, seed, inst, died) = {
             let mut hub = lock(&self.shared);
+            if hub.dead && hub.plan.faults.torn {
+                crate::torn::tear(&mut hub, &dir.join("state"));
+            }
             hub.calm |= hub.age_ms() > hub.plan.calm_after_ms;
             if hub.calm {
                 hub.remote.calm();
@@ -290,10 +299,10 @@ impl Life {
             views: Arc::new(move || Ok(Box::new(Window { world: Arc::clone(&world), inst: inst.clone() }))),
             unix_ms: clock_ms,
             pulse: Pulse {
-                tick: Duration::from_secs(60),
-                orders: Duration::from_secs(60),
-                progress: Duration::from_secs(3_600),
-                idle: Duration::from_secs(300),
+                tick: Duration::from_secs(tick_s),
+                orders: Duration::from_secs(tick_s),
+                progress: Duration::from_secs(60 * tick_s),
+                idle: Duration::from_secs(5 * tick_s),
             },
         };
         let stop = Stop::new();
@@ -370,6 +379,27 @@ impl Life {
                 std::future::pending::<()>().await;
             };
             tokio::join!(detach, cancel, calm);
+        }
+    }
+}
+
+/// The operator has looked at the provider's console and says what is there.
+fn speak(hub: &mut Hub) {
+    let held: Vec<String> = hub
+        .books
+        .rows
+        .iter()
+        .filter(|(_, row)| row.state == SubmissionState::Unresolved)
+        .map(|(sub, _)| sub.to_string())
+        .collect();
+    for sub in held {
+        let act = hub.remote.batch_of(&sub).map_or(Act::Absent, |batch| Act::Adopt { batch });
+        hub.note(format_args!("the operator says of {sub}: {act:?}"));
+        let decision = Decision { sub, act, who: "world".into() };
+        let payload = serde_json::to_string(&decision).unwrap_or_default();
+        let order = NewOrder { job: 1, verb: "doubt".into(), payload, at_ms: 0 };
+        if let Err(error) = hub.store.put_order(&order) {
+            hub.books.wrong("I2", format!("an order could not be left: {error}"));
         }
     }
 }

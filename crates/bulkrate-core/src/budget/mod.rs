@@ -174,6 +174,22 @@ impl Budget {
         }
     }
 
+    /// Ends a doubt. Caps of a period that began after it was booked never counted it.
+    pub fn clear(&mut self, tags: u32, doubt: UsdNanos) {
+        self.doubt -= doubt;
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
+            cap.doubt = UsdNanos((cap.doubt - doubt).0.max(0));
+        }
+    }
+
+    /// Books what was paid without a reservation: a doubt that turned out to be a payment, a duplicate.
+    pub fn spend(&mut self, tags: u32, cost: UsdNanos) {
+        self.settled += cost;
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
+            cap.settled += cost;
+        }
+    }
+
     /// Takes in what an earlier process left: sums read from the ledger.
     pub fn restore(&mut self, settled: UsdNanos, reserved: UsdNanos, doubt: UsdNanos) {
         self.settled += settled;
@@ -208,6 +224,11 @@ mod tests {
         let refused = budget.reserve(0, UsdNanos(50)).unwrap_err();
         assert!(!refused.may_free, "doubt does not free itself");
         assert_eq!(budget.caps[1].committed(), UsdNanos(80));
+        budget.caps[1].doubt = UsdNanos::ZERO; // midnight has passed
+        budget.clear(0, UsdNanos(50));
+        budget.spend(0, UsdNanos(20));
+        assert_eq!((budget.doubt, budget.settled), (UsdNanos::ZERO, UsdNanos(50)));
+        assert_eq!((budget.caps[0].committed(), budget.caps[1].committed()), (UsdNanos(50), UsdNanos(50)));
     }
 
     #[test]

@@ -54,6 +54,21 @@ impl Ours {
         }
     }
 
+    /// Whether a batch that somebody names is this submission's; `Err` says why not.
+    pub fn judge(&self, remote: &RemoteBatch) -> Result<(), String> {
+        match self.fits(remote) {
+            Fit::Yes => Ok(()),
+            Fit::Strange(why) => Err(why),
+            Fit::No => Err(match &remote.marker {
+                None => format!("batch {} has no mark of ours", remote.id),
+                Some(marker) if marker.inst != self.inst => {
+                    format!("batch {} was made by another state folder", remote.id)
+                }
+                Some(marker) => format!("batch {} belongs to submission {}", remote.id, marker.sub),
+            }),
+        }
+    }
+
     fn fits(&self, remote: &RemoteBatch) -> Fit {
         let Some(marker) = &remote.marker else { return Fit::No };
         if planted::has(Bug::AdoptByDigest) && marker.digest == self.digest {

@@ -90,10 +90,16 @@ pub enum Event {
     Collected {
         accounted: u32,
     },
-    /// The operator says which batch it is.
-    Adopt(String),
+    /// The operator says that it is this batch, as the provider shows it.
+    Adopt(Box<RemoteBatch>),
+    /// The batch that the operator named cannot be looked at.
+    NotAdopted(String),
     /// The operator says that there is none.
     Release,
+    /// The operator says that it was paid, and what becomes of its items: asked again, or dead letters.
+    Paid {
+        again: bool,
+    },
 }
 
 /// The answer to the one create, judged by [`super::classify`].
@@ -156,6 +162,8 @@ pub enum Notice {
     UploadFailed(String),
     InDoubt(String),
     Adopted(String),
+    /// The batch that the operator named is not ours, or not this one.
+    NotAdopted(String),
     /// The same create made another batch, which runs as well.
     Twin(String),
     /// A batch with our mark that does not fit.
@@ -229,9 +237,10 @@ impl Machine {
                 self.doubt.as_mut()?.fenced(env.now_ms, confirmed);
                 self.resolve(env, out);
             }
-            (S::InDoubt | S::Fencing | S::Unresolved, Event::Adopt(batch)) => self.adopt(batch, env, out),
-            (S::InDoubt | S::Fencing | S::Unresolved, Event::Release) => {
-                self.void(S::Absent, "released by the operator", out);
+            (_, event @ (Event::Adopt(_) | Event::NotAdopted(_) | Event::Release | Event::Paid { .. }))
+                if self.is_the_operators(env) =>
+            {
+                self.told(event, env, out);
             }
             (S::Accepted | S::Cancelling, Event::Woke) => self.woke(env, out),
             (S::Accepted | S::Cancelling, Event::Polled(poll)) => self.polled(poll, env, out),
@@ -407,6 +416,47 @@ impl Machine {
             doubt.listed(&env.times, started_ms, complete);
         }
         self.resolve(env, out);
+    }
+
+    /// Whether the operator's word may decide: in doubt, or sent by a process that is gone.
+    fn is_the_operators(&self, env: &Env) -> bool {
+        match self.state {
+            State::InDoubt | State::Fencing | State::Unresolved => true,
+            State::Sending => self.epoch < env.epoch,
+            _ => false,
+        }
+    }
+
+    /// The operator decides what evidence has not. A batch that is not ours is not taken, whoever says so (I14).
+    fn told(&mut self, event: Event, env: &Env, out: &mut Vec<Effect>) {
+        match event {
+            Event::Adopt(remote) => match self.ours.judge(&remote) {
+                Ok(()) => {
+                    out.push(Effect::Tell(Notice::Adopted(remote.id.clone())));
+                    self.see(&remote, out);
+                    self.adopt(remote.id, env, out);
+                }
+                Err(why) => self.told(Event::NotAdopted(why), env, out),
+            },
+            Event::Release => self.void(State::Absent, "the operator says that it was not run", out),
+            Event::Paid { again } => {
+                let class = if again { FailureClass::Transient } else { FailureClass::MaybePaidUnresolved };
+                self.state = State::Settled;
+                out.extend([Effect::WriteOff(class), Effect::Stop]);
+            }
+            Event::NotAdopted(why) => {
+                out.push(Effect::Tell(Notice::NotAdopted(why)));
+                match self.state {
+                    State::Unresolved => out.extend([Effect::Save, Effect::Stop]),
+                    State::Sending => {
+                        self.put_doubt("the process ended while the create was under way", env);
+                        self.resolve(env, out);
+                    }
+                    _ => self.resolve(env, out),
+                }
+            }
+            _ => {}
+        }
     }
 
     fn adopt(&mut self, batch: String, env: &Env, out: &mut Vec<Effect>) {

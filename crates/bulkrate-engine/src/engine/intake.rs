@@ -176,6 +176,15 @@ impl Engine {
         if !crate::run::stream::owns(&spec, &JobDir::of(&self.settings.state_dir, &row.id)) {
             check_target(&spec)?;
         }
+        let prepared = self.known(row, spec)?;
+        let mut tx = Tx::new(prepared.row.no);
+        tx.spec = Some(to_json(&prepared.spec)?);
+        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
+        Ok(prepared)
+    }
+
+    /// A job that is there, as it is.
+    pub(super) fn known(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
         let checkpoint = crate::deliver::checkpoint_of(&row)?;
         let mut deployments = Deployment::of_job(&self.settings, &spec, self.today())?;
         for stats in &checkpoint.stats.models {
@@ -183,9 +192,6 @@ impl Engine {
                 deployments.push(Deployment::resolve(&self.settings, &spec.run, &stats.model, self.today())?);
             }
         }
-        let mut tx = Tx::new(row.no);
-        tx.spec = Some(to_json(&spec)?);
-        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
         Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })
     }
 }

@@ -3,6 +3,7 @@
 mod intake;
 mod start;
 mod end;
+mod decide;
 pub(crate) mod patience;
 
 use std::path::Path;
@@ -13,7 +14,9 @@ use bulkrate_core::ids::short_id;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Via, View, Writer};
+use bulkrate_store::{
+    Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Urgency, Via, View, Writer,
+};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::task::LocalSet;
@@ -284,6 +287,8 @@ impl Engine {
                 let lost = doubt_lost_calls(&job)?;
                 if lost > 0 {
                     job.alert("calls-in-doubt", &format!("{lost} calls of an earlier run may have been paid without an answer; their price at most is booked as doubt"));
+                    // An order that waits may be about them: it is heard once they are rows.
+                    job.commit(Tx::new(job.no), Urgency::Now).await?;
                 }
                 let open = open_batches(&job)?;
                 let driven = drive(&job, open).await;

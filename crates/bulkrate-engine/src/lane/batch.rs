@@ -23,6 +23,9 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
         if job.stop.is_detaching() || job.state.borrow().failed.is_some() {
             break;
         }
+        for planned in decided(&job) {
+            driving.spawn_local(drive(Rc::clone(&job), planned));
+        }
         if may_pack(&job, driving.len()) {
             match pack(&job).await {
                 Ok(Some(planned)) => {
@@ -50,6 +53,17 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
     // Detached batches go on at the provider; their tasks are dropped between two durable steps.
     driving.abort_all();
     job.changed.notify_waiters();
+}
+
+/// Batches that were left to the operator, of which the operator has spoken now.
+fn decided(job: &Job) -> Vec<Planned> {
+    let mut state = job.state.borrow_mut();
+    let left = std::mem::take(&mut state.undecided);
+    let (now, later): (Vec<_>, Vec<_>) =
+        left.into_iter().partition(|planned| state.told.contains_key(&planned.submission.sub));
+    state.undecided = later;
+    state.unresolved -= now.len() as u64;
+    now
 }
 
 /// When the next item may be packed, at the latest after an idle pulse.

@@ -269,7 +269,7 @@ impl Calls {
         }
         self.in_flight += 1;
         self.job.state.borrow_mut().calls_bound += ready.bound;
-        self.group.push(Flight { ready, lane, body, tokens, sent_us: 0 });
+        self.group.push(Flight { ready, lane, body, tokens, sent_us: 0, group: None });
     }
 
     /// How long intents wait for company: while calls are ready to take every place that comes free, longer.
@@ -296,7 +296,7 @@ impl Calls {
     }
 
     /// One row carries the whole group: plan, stage and intent are one commit here (decision 10).
-    fn commit_intents(&mut self, flights: Vec<Flight>, lane: Lane, deployment: usize) {
+    fn commit_intents(&mut self, mut flights: Vec<Flight>, lane: Lane, deployment: usize) {
         let job = &self.job;
         let found = &job.deployments[deployment];
         let leases: Vec<Lease> = flights
@@ -310,6 +310,7 @@ impl Calls {
         let reserved: UsdNanos = leases.iter().map(|lease| lease.bound).sum();
         let mut submission =
             Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());
+        flights.iter_mut().for_each(|flight| flight.group = Some(submission.sub));
         submission.provider.clone_from(&found.row.provider);
         submission.account.clone_from(&found.account.id);
         submission.model.clone_from(&found.pinned);
@@ -395,7 +396,7 @@ impl Calls {
     }
 
     fn land_unsent(&self, flight: &Flight, why: &str, wait_us: u64) {
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None };
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
         let mut results = self.job.results.borrow_mut();
         let place = results.place();
         self.job.land_unsent(landing, why, wait_us, place, results.buffer());
@@ -463,7 +464,7 @@ impl Calls {
 
     /// Books what a call brought. Answers its output tokens.
     fn land_reading(&self, flight: &Flight, reading: &Reading<'_>) -> u64 {
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None };
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
         let mut results = self.job.results.borrow_mut();
         let place = results.place();
         self.job.land(landing, reading, place, results.buffer())

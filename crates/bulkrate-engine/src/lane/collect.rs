@@ -20,6 +20,7 @@ use crate::event::Event;
 use crate::paths::io_error;
 use crate::run::job::Job;
 use crate::run::land::Landing;
+use crate::run::operator::Acts;
 use crate::run::results::Results;
 
 /// Lines landed in one commit.
@@ -285,7 +286,7 @@ fn land_line(
     if std::mem::replace(&mut landed[seq], true) && !planted::has(Bug::DoubleBooking) {
         return Line::Strange;
     }
-    let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub) };
+    let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub), group: None };
     job.land(landing, &found.reading, results.place(), results.buffer());
     Line::Fine
 }
@@ -303,7 +304,7 @@ async fn commit_chunk(
     } else {
         planned.submission.error_cursor = cursor;
     }
-    commit(job, planned, results, urgency).await
+    commit(job, planned, results, urgency, Acts::default()).await
 }
 
 /// Outcomes, their lines' file, the ledger and the cursor, together.
@@ -312,12 +313,15 @@ async fn commit(
     planned: &Planned,
     results: &mut Results,
     urgency: Urgency,
+    acts: Acts,
 ) -> Result<(), EngineError> {
     let mut tx = Tx::new(job.no);
     tx.sync_first.extend(results.flush()?);
     // What calls have landed meanwhile is in the same ledger sums: it goes along.
     tx.sync_first.extend(job.results.borrow_mut().flush()?);
     tx.ledger = job.take_ledger();
+    tx.ledger.extend(acts.ledger);
+    tx.orders_done = acts.orders_done;
     tx.outcomes = job.take_outcomes();
     tx.submissions.push((planned.submission.clone(), None));
     let rows = job.to_stream(&tx.outcomes);
@@ -334,14 +338,14 @@ async fn settle(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> 
     if !planted::has(Bug::SettleShort) {
         land_rest(job, planned, class, message, results);
     }
-    close(job, planned, results).await
+    close(job, planned, results, Acts::default()).await
 }
 
 /// Every item without an outcome ends this attempt with `class`; its bound stays booked as doubt (W8).
 fn land_rest(job: &Job, planned: &Planned, class: FailureClass, message: &str, results: &mut Results) {
     for ready in planned.items.iter().filter(|ready| job.is_open(ready)) {
         let place = results.place();
-        let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub) };
+        let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub), group: None };
         job.land_missing(landing, class, true, message, place, results.buffer());
     }
 }
@@ -351,16 +355,22 @@ pub(crate) async fn write_off(
     job: &Rc<Job>,
     planned: &mut Planned,
     class: FailureClass,
+    acts: Acts,
 ) -> Result<(), EngineError> {
     let path = job.dir.batch(planned.submission.sub).results();
     let segment = planned.submission.segment;
     let mut results = Results::open(&path, segment, job.last_place(segment)?)?;
     land_rest(job, planned, class, "nobody can tell whether the batch was created", &mut results);
-    close(job, planned, &mut results).await
+    close(job, planned, &mut results, acts).await
 }
 
 /// The last commit of a batch.
-async fn close(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> Result<(), EngineError> {
+async fn close(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    results: &mut Results,
+    acts: Acts,
+) -> Result<(), EngineError> {
     let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
     {
         let mut state = job.state.borrow_mut();
@@ -369,7 +379,7 @@ async fn close(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> R
     planned.submission.settled_at_ms = Some(job.clock.row_ms());
     planned.submission.state = SubmissionState::Settled;
     planned.submission.epoch = job.epoch;
-    commit(job, planned, results, Urgency::Now).await
+    commit(job, planned, results, Urgency::Now, acts).await
 }
 
 #[cfg(test)]

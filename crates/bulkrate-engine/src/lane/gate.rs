@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
 use bulkrate_provider::Reply;
@@ -28,6 +29,8 @@ pub(super) struct Flight {
     pub body: Bytes,
     pub tokens: u64,
     pub sent_us: u64,
+    /// The submission that leases it, once there is one.
+    pub group: Option<Sub>,
 }
 
 /// Pacing of one deployment.

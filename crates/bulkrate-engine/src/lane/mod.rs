@@ -4,5 +4,5 @@ mod gate;
 pub(crate) mod calls;
 pub(crate) mod batch;
 pub(crate) mod pack;
-mod submission;
+pub(crate) mod submission;
 mod collect;

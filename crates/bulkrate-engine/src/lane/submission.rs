@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::Verdict;
+use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{
@@ -23,9 +24,11 @@ use tokio::time::{Instant, sleep_until};
 use super::collect;
 use super::pack::Planned;
 use crate::EngineError;
+use crate::decision::Act;
 use crate::event;
 use crate::run::job::{Halt, Job, Retry};
 use crate::run::ledger::At;
+use crate::run::operator::{self, Acts, Told};
 
 /// How a part of the work ended.
 pub(super) enum Step {
@@ -39,6 +42,10 @@ struct Driving<'a> {
     job: &'a Rc<Job>,
     api: &'a dyn BatchApi,
     machine: Machine,
+    /// The operator's word that is being carried out.
+    told: Option<Told>,
+    /// Why a batch that the operator named was not taken.
+    refused: Option<String>,
 }
 
 /// Takes a batch through its states until it is settled, void, or the operator's.
@@ -49,14 +56,20 @@ pub(crate) async fn drive(job: Rc<Job>, mut planned: Planned) {
     }
     job.kept_items.set(job.kept_items.get().saturating_sub(planned.items.len()));
     job.show_batch(&planned.submission);
+    if planned.submission.state == SubmissionState::Unresolved {
+        planned.items = Vec::new();
+        job.state.borrow_mut().undecided.push(planned);
+    }
     job.changed.notify_waiters();
 }
 
 async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     let provider = api(job, planned)?;
     let Some(machine) = machine(job, &planned.submission) else { return Ok(()) };
-    let mut driving = Driving { job, api: batches(&*provider, planned)?, machine };
-    let mut event = Event::Begin;
+    let refused = evidence(&planned.submission).and_then(|kept| kept.refused);
+    let api = batches(&*provider, planned)?;
+    let mut driving = Driving { job, api, machine, told: None, refused };
+    let mut event = driving.word(planned).await.unwrap_or(Event::Begin);
     loop {
         let Some((machine, effects)) = step(&driving.machine, event, &env(job)) else {
             return Err(EngineError::Internal(format!(
@@ -65,6 +78,11 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
             )));
         };
         driving.machine = machine;
+        for effect in &effects {
+            if let Effect::Tell(Notice::NotAdopted(why)) = effect {
+                driving.refused = Some(why.clone());
+            }
+        }
         driving.note(&mut planned.submission);
         // One that is being sent is in no doubt yet.
         if driving.machine.state != State::Sending {
@@ -102,10 +120,17 @@ fn env(job: &Job) -> Env {
     }
 }
 
+/// What is known of a doubt, as it is kept in the row.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Evidence {
-    why: String,
-    doubt: Doubt,
+pub(crate) struct Evidence {
+    pub why: String,
+    pub doubt: Doubt,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+pub(crate) fn evidence(row: &Submission) -> Option<Evidence> {
+    serde_json::from_str(row.evidence.as_deref()?).ok()
 }
 
 /// The submission as its row tells it; `None` for what is no batch.
@@ -120,8 +145,7 @@ fn machine(job: &Job, row: &Submission) -> Option<Machine> {
     let mut machine = Machine::new(row.state.of_batch()?, row.epoch, ours);
     machine.sent_ms = row.sent_at_ms.and_then(|ms| u64::try_from(ms).ok());
     machine.batch.clone_from(&row.remote_batch);
-    let kept = row.evidence.as_deref().and_then(|text| serde_json::from_str::<Evidence>(text).ok());
-    if let Some(kept) = kept {
+    if let Some(kept) = evidence(row) {
         machine.why = kept.why;
         machine.doubt = Some(kept.doubt);
     }
@@ -138,7 +162,8 @@ impl Driving<'_> {
         row.remote_batch.clone_from(&machine.batch);
         row.sent_at_ms = machine.sent_ms.and_then(|ms| i64::try_from(ms).ok());
         if let Some(doubt) = &machine.doubt {
-            let evidence = Evidence { why: machine.why.clone(), doubt: doubt.clone() };
+            let (why, refused) = (machine.why.clone(), self.refused.clone());
+            let evidence = Evidence { why, doubt: doubt.clone(), refused };
             row.evidence = serde_json::to_string(&evidence).ok();
         }
         if machine.state == State::Ended && row.ended_at_ms.is_none() {
@@ -151,7 +176,8 @@ impl Driving<'_> {
         let job = self.job;
         Ok(Some(match effect {
             Effect::Save => {
-                save(job, &planned.submission).await?;
+                let acts = self.acts(planned, &effect);
+                save_with(job, &planned.submission, acts).await?;
                 return Ok(None);
             }
             Effect::Tell(notice) => {
@@ -165,12 +191,16 @@ impl Driving<'_> {
             }
             Effect::Void => {
                 planned.take_up(job)?;
-                void(job, planned, &self.machine.why).await?;
+                let acts = self.acts(planned, &effect);
+                void(job, planned, &self.machine.why, acts).await?;
                 return Ok(None);
             }
             Effect::WriteOff(class) => {
                 planned.take_up(job)?;
-                collect::write_off(job, planned, class).await?;
+                let acts = self.acts(planned, &effect);
+                let booked = acts.ledger.clone();
+                collect::write_off(job, planned, class, acts).await?;
+                operator::count(job, &booked);
                 return Ok(None);
             }
             Effect::Stop => {
@@ -205,8 +235,8 @@ impl Driving<'_> {
                 if self.machine.state == State::Accepted {
                     planned.set_aside(job);
                 }
-                wait(job, at_ms, self.machine.state).await;
-                Event::Woke
+                wait(job, at_ms, self.machine.state, planned.submission.sub).await;
+                self.word(planned).await.unwrap_or(Event::Woke)
             }
             Effect::Collect => {
                 if matches!(collect::collect(job, planned).await?, Step::Done) {
@@ -216,6 +246,42 @@ impl Driving<'_> {
                 Event::Collected { accounted: if settled { planned.submission.items } else { 0 } }
             }
         }))
+    }
+
+    /// What the operator says of a batch that may be decided that way. Which batch it is meant to be is looked up first.
+    async fn word(&mut self, planned: &Planned) -> Option<Event> {
+        if !operator::is_undecided(planned.submission.state) {
+            return None;
+        }
+        let told = self.job.state.borrow_mut().told.remove(&planned.submission.sub)?;
+        self.job.state.borrow_mut().heard.insert(told.order);
+        let event = match &told.decision.act {
+            Act::Absent => Event::Release,
+            Act::Paid { again, .. } => Event::Paid { again: *again },
+            Act::Adopt { batch } => match self.api.poll(batch).await {
+                Ok(Some(remote)) => Event::Adopt(Box::new(remote)),
+                Ok(None) => Event::NotAdopted(format!("the provider knows no batch {batch}")),
+                Err(error) => Event::NotAdopted(error.to_string()),
+            },
+        };
+        self.told = Some(told);
+        Some(event)
+    }
+
+    /// What goes with the commit of an effect on the operator's word.
+    fn acts(&mut self, planned: &Planned, effect: &Effect) -> Acts {
+        let Some(told) = self.told.take() else { return Acts::default() };
+        let (job, sub) = (self.job, planned.submission.sub);
+        let heaps = operator::heaps_of(job, planned);
+        let ledger = match (&told.decision.act, effect) {
+            (Act::Absent, Effect::Void) => operator::released(job, sub, &heaps, &told.decision),
+            (Act::Paid { .. }, Effect::WriteOff(_)) => operator::cleared(job, sub, &heaps, &told.decision),
+            (Act::Adopt { .. }, _) if self.machine.state == State::Accepted => {
+                operator::cleared(job, sub, &heaps, &told.decision)
+            }
+            _ => Vec::new(),
+        };
+        Acts { ledger, orders_done: vec![told.order] }
     }
 
     fn mine<'a>(&self, listed: Option<&'a [RemoteBatch]>) -> Option<&'a RemoteBatch> {
@@ -322,7 +388,12 @@ pub(super) fn halts(job: &Job, error: &ApiError) -> bool {
 
 /// Commits the submission's row as it is now.
 pub(crate) async fn save(job: &Rc<Job>, submission: &Submission) -> Result<(), EngineError> {
+    save_with(job, submission, Acts::default()).await
+}
+
+async fn save_with(job: &Rc<Job>, submission: &Submission, acts: Acts) -> Result<(), EngineError> {
     let mut tx = Tx::new(job.no);
+    (tx.ledger, tx.orders_done) = (acts.ledger, acts.orders_done);
     tx.submissions.push((submission.clone(), None));
     job.commit(tx, Urgency::Now).await
 }
@@ -358,7 +429,7 @@ fn note_remote(submission: &mut Submission, remote: &RemoteBatch) {
 }
 
 /// Ends a submission that was surely not paid; its items are queued again.
-async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str) -> Result<(), EngineError> {
+async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Result<(), EngineError> {
     job.settle_pending()?;
     let leases: Vec<Lease> = planned
         .items
@@ -387,27 +458,33 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str) -> Result<(), Eng
     planned.submission.evidence = Some(serde_json::json!({ "why": why }).to_string());
     let mut tx = Tx::new(job.no);
     tx.submissions.push((planned.submission.clone(), None));
+    // A doubt that was cleared stands beside what is released, so that no sum is ever above the cap in between.
     tx.ledger = job.take_ledger();
+    tx.ledger.extend(acts.ledger);
+    tx.orders_done = acts.orders_done;
     job.commit(tx, Urgency::Now).await
 }
 
 /// Sleeps, but not through a wish to stop or to cancel what was not cancelled yet.
-async fn wait(job: &Rc<Job>, at_ms: u64, state: State) {
+async fn wait(job: &Rc<Job>, at_ms: u64, state: State, sub: Sub) {
     let until = job.clock.at_unix_ms(at_ms);
     // Held back because too much is in doubt: it goes as soon as less is.
     let held = state == State::Staged && job.clock.unix_ms() < at_ms;
     job.state.borrow_mut().held_batches += u64::from(held);
-    sleep_or_wish(job, at_ms, until, state).await;
+    sleep_or_wish(job, at_ms, until, state, sub).await;
     job.state.borrow_mut().held_batches -= u64::from(held);
 }
 
-async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State) {
+async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, sub: Sub) {
     while !job.stop.is_detaching() && job.clock.unix_ms() < at_ms {
         if job.is_unwanted()
             && state != State::Cancelling
             && state != State::InDoubt
             && state != State::Fencing
         {
+            return;
+        }
+        if matches!(state, State::InDoubt | State::Fencing) && job.state.borrow().told.contains_key(&sub) {
             return;
         }
         tokio::select! {
@@ -428,6 +505,7 @@ fn tell(job: &Job, row: &mut Submission, notice: &Notice) {
         Notice::UploadFailed(why) => note(format!("uploading the input of batch {sub}: {why}; trying again")),
         Notice::InDoubt(why) => job.alert("batch-in-doubt", &format!("batch {sub} may or may not have been created ({why}); looking for it, nothing is sent again")),
         Notice::Adopted(found) => note(format!("batch {sub} was found as {found} and adopted: nothing is paid twice")),
+        Notice::NotAdopted(why) => job.alert("batch-not-adopted", &format!("submission {sub}: {why}; nothing is changed")),
         Notice::Twin(twin) => job.alert("batch-anomaly", &format!("batch {sub} was made twice by the way to the provider: {twin} runs as well, and may be billed")),
         Notice::Strange(why) => job.alert("batch-anomaly", &format!("{why}; nothing is concluded from it")),
         Notice::Absent => note(format!("batch {sub} was proved not to exist; its items are sent again")),

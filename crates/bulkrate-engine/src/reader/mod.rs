@@ -11,6 +11,7 @@ mod verify;
 mod cost;
 mod show;
 mod remove;
+mod doubt;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +24,14 @@ use bulkrate_store::{JobRow, JobState, NewOrder, SqliteReader, SqliteStore, View
 use jiff::Timestamp;
 
 pub(crate) use self::cost::tag_values;
+pub(crate) use self::doubt::{order, unknown_doubt};
 pub(crate) use self::find::find;
 use crate::EngineError;
+use crate::decision::Decision;
 use crate::deliver::deliver;
 use crate::paths::JobDir;
 use crate::spec::SinkSpec;
-use crate::view::{CostRow, DeadLetter, JobStatus, Verification};
+use crate::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Verification};
 
 /// A state directory, opened for reading.
 #[derive(Debug)]
@@ -121,6 +124,41 @@ impl Reader {
             NewOrder { job: job.no, verb: "cancel".to_owned(), payload: String::new(), at_ms: now_ms() };
         self.store.put_order(&order)?;
         Ok(engine_at_work(&self.state_dir))
+    }
+
+    /// Everything that is in doubt, in one job or in all of them, oldest first.
+    pub fn doubts(&self, job: Option<&str>) -> Result<Vec<DoubtLine>, EngineError> {
+        let jobs = match job {
+            Some(job) => vec![self.find(job)?],
+            None => self.store.jobs()?,
+        };
+        let at_work = engine_at_work(&self.state_dir);
+        let mut lines = Vec::new();
+        for job in &jobs {
+            lines.extend(doubt::lines(&self.store, job, at_work)?);
+        }
+        Ok(lines)
+    }
+
+    /// The doubt about the submission with this id, or the one id that begins so.
+    ///
+    /// # Errors
+    /// Nothing is in doubt about it (code `doubt-unknown`).
+    pub fn doubt(&self, sub: &str) -> Result<DoubtLine, EngineError> {
+        doubt::find(self.doubts(None)?, sub)
+    }
+
+    /// Leaves an order about a doubt for the engine at work. True: it was taken within `wait_ms`.
+    pub fn order_doubt(&self, decision: &Decision, wait_ms: u64) -> Result<bool, EngineError> {
+        let job = self.find(&self.doubt(&decision.sub)?.job)?;
+        let no = self.store.put_order(&order(job.no, decision, now_ms()))?;
+        for _ in 0..=wait_ms / 100 {
+            if self.store.orders()?.iter().all(|order| order.no != no) {
+                return Ok(true);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        Ok(false)
     }
 
     /// Writes the results of a job as they are now; items without an outcome have the status `open`. A file that the

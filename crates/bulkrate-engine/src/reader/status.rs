@@ -10,7 +10,7 @@ use crate::EngineError;
 use crate::deliver::spec_of;
 use crate::event::BatchLine;
 use crate::paths::{JobDir, disk_bytes};
-use crate::view::JobStatus;
+use crate::view::{DoubtSum, JobStatus};
 
 /// Items by what became of them, followers counted with their leaders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(super) fn status(
         spent: spent.settled,
         reserved: spent.reserved,
         in_doubt: spent.doubt,
+        doubts: DoubtSum::of(&super::doubt::lines(view, job, engine_at_work)?),
         batches: batches.iter().filter(|submission| submission.lane == Lane::Batch).map(batch_line).collect(),
         source: job.source.clone(),
         output: spec.sink.path.map(|path| path.display().to_string()),

@@ -37,10 +37,11 @@ pub(super) fn verify(
 ) -> Result<Verification, EngineError> {
     let history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
+    let word = on_word(view, job)?;
     let mut checks = vec![
         history.one_outcome(view, job)?,
-        history.paid_once(&sums),
-        history.receipts(view, job, &sums)?,
+        history.paid_once(&sums, word),
+        history.receipts(view, job, &sums, word)?,
         history.misfits(),
         history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),
         files(view, dir, job)?,
@@ -221,12 +222,12 @@ impl History {
         Ok(())
     }
 
-    fn paid_once(&self, sums: &Sums) -> Check {
+    fn paid_once(&self, sums: &Sums, word: UsdNanos) -> Check {
         let mut faults = Faults::default();
         for (ordinal, finals) in (0_u32..).zip(&self.finals).filter(|(_, finals)| **finals >> 4 > 1) {
             faults.add(|| format!("item {} has {} good answers", number(ordinal), finals >> 4));
         }
-        let settled = sums.usd(LedgerKind::Settle);
+        let settled = sums.usd(LedgerKind::Settle) - word;
         if settled > self.costs {
             faults.add(|| format!("USD {} were settled beyond what the outcomes cost", settled - self.costs));
         }
@@ -238,10 +239,16 @@ impl History {
         faults.check("no item paid twice", format!("{good} items have a good answer"))
     }
 
-    fn receipts(&self, view: &dyn View, job: &JobRow, sums: &Sums) -> Result<Check, EngineError> {
+    fn receipts(
+        &self,
+        view: &dyn View,
+        job: &JobRow,
+        sums: &Sums,
+        word: UsdNanos,
+    ) -> Result<Check, EngineError> {
         let mut faults = Faults::default();
         let spent = sums.spent();
-        let settled = sums.usd(LedgerKind::Settle);
+        let settled = sums.usd(LedgerKind::Settle) - word;
         if settled != self.costs {
             faults.add(|| format!("the ledger settled USD {settled}, the outcomes cost USD {}", self.costs));
         }
@@ -269,6 +276,9 @@ impl History {
         }
         let mut proved =
             format!("settled USD {settled}, reserved USD {}, in doubt USD {}", spent.reserved, spent.doubt);
+        if word != UsdNanos::ZERO {
+            proved.push_str(&format!(", settled on an operator's word USD {word}"));
+        }
         if spent.doubt != UsdNanos::ZERO {
             proved.push_str(&doubts(view, job)?);
         }
@@ -304,6 +314,19 @@ fn fits(line: &ResultLine<'_>, outcome: &Outcome) -> Result<UsdNanos, String> {
         ));
     }
     UsdNanos::parse(&line.cost_usd).map_err(|error| error.to_string())
+}
+
+/// What was settled without a receipt, because an operator said that it was paid.
+fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+    let mut sum = UsdNanos::ZERO;
+    let query = LedgerQuery { kind: Some(LedgerKind::Settle), ..LedgerQuery::of_job(job.no) };
+    view.ledger_scan(&query, &mut |entry| {
+        if entry.note.as_deref().is_some_and(crate::decision::is_operators) {
+            sum = sum.saturating_add(entry.usd);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(sum)
 }
 
 /// The first doubts of a job, by submission or time.

@@ -81,6 +81,7 @@ impl Watch {
 
 /// Orders that other commands left for this job.
 fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
+    super::operator::hear(job)?;
     if job.state.borrow().cancelled || cancels(job)?.is_empty() {
         return Ok(());
     }

@@ -132,6 +132,11 @@ pub(crate) struct State {
     /// Batches that are ready and not created because too much is in doubt.
     pub held_batches: u64,
     pub doubt_told: bool,
+    /// What an operator says of batches that are undecided; of those, the ones that nothing drives any more.
+    pub told: HashMap<Sub, super::operator::Told>,
+    pub undecided: Vec<crate::lane::pack::Planned>,
+    /// Orders that are carried out, or are about to be.
+    pub heard: std::collections::HashSet<u64>,
     /// Items that go to the sync lane whatever the lane of the job.
     pub urgent: super::urgent::Urgent,
     /// Items that wait for room under a cap of their tag.

@@ -39,6 +39,8 @@ pub(crate) struct Landing<'a> {
     pub lane: Lane,
     /// The submission, for batches; calls are booked by group.
     pub sub: Option<Sub>,
+    /// The group that a call was leased with: a doubt names it.
+    pub group: Option<Sub>,
 }
 
 /// Money of one answer.
@@ -435,6 +437,7 @@ impl Job {
             state.budget.release(tags, bound);
         } else if receipt.doubt {
             state.budget.doubt(tags, bound);
+            let at = At { sub: landing.sub.or(landing.group), ..at };
             state.moved.add(LedgerKind::Doubt, None, at, 1, bound);
         } else if receipt.paid {
             state.budget.settle(tags, bound, receipt.cost);

@@ -11,6 +11,7 @@ pub(crate) mod ready;
 pub(crate) mod land;
 pub(crate) mod recover;
 pub(crate) mod doubt;
+pub(crate) mod operator;
 pub(crate) mod tags;
 pub(crate) mod urgent;
 pub(crate) mod drive;

@@ -188,10 +188,10 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
     job.state.borrow_mut().note_size(lost.values().map(|(.., lease)| lease.bound).sum());
     let mut senders: HashMap<Sub, Option<usize>> = HashMap::new();
     let mut body = Vec::new();
-    for (sub, lane, lease) in lost.into_values() {
+    for (call, lane, lease) in lost.into_values() {
         // Reserved for the deployment that was called, so doubted there: another may stand in by now.
-        if let Entry::Vacant(unknown) = senders.entry(sub) {
-            let submission = job.reader.submission(sub)?;
+        if let Entry::Vacant(unknown) = senders.entry(call) {
+            let submission = job.reader.submission(call)?;
             unknown.insert(submission.and_then(|submission| sender(job, &submission)));
         }
         body.clear();
@@ -199,7 +199,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
             Ok(ready) => Ready {
                 attempt: lease.attempt,
                 bound: lease.bound,
-                deployment: senders.get(&sub).copied().flatten().unwrap_or(ready.deployment),
+                deployment: senders.get(&call).copied().flatten().unwrap_or(ready.deployment),
                 ..ready
             },
             Err(NotReady::Engine(error)) => return Err(error),
@@ -207,7 +207,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
         };
         let mut results = job.results.borrow_mut();
         let place = results.place();
-        job.land_lost(Landing { ready: &ready, lane, sub: None }, place, results.buffer());
+        job.land_lost(Landing { ready: &ready, lane, sub: None, group: Some(call) }, place, results.buffer());
         count += 1;
     }
     job.settle_pending()?;

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(super) use bulkrate_engine::Stop;
+use bulkrate_engine::decision::Decision;
 use bulkrate_engine::event::Observer;
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
 use bulkrate_engine::spec::{JobSpec, SinkSpec};
-use bulkrate_engine::view::{CostRow, DeadLetter, JobStatus, Verification};
+use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
 use super::AppError;
@@ -155,6 +156,34 @@ pub(super) fn show(state: &Path, job: &str, item: &str) -> Result<serde_json::Va
 /// Leaves an order. True: an engine is at work and takes it within a second; false: it is taken when the job is next run.
 pub(super) fn cancel(state: &Path, job: &str) -> Result<bool, AppError> {
     Ok(Reader::open(state)?.cancel(job)?)
+}
+
+/// Everything in doubt; a folder without a state has nothing.
+pub(super) fn doubts(state: &Path, job: Option<&str>) -> Result<Vec<DoubtLine>, AppError> {
+    match Reader::open(state) {
+        Err(error) if job.is_none() && is_missing(&error) => Ok(Vec::new()),
+        reader => Ok(reader?.doubts(job)?),
+    }
+}
+
+pub(super) fn doubt(state: &Path, sub: &str) -> Result<DoubtLine, AppError> {
+    Ok(Reader::open(state)?.doubt(sub)?)
+}
+
+/// Leaves an order for the engine at work. `None`: none is; otherwise whether it was taken within so long.
+pub(super) fn order_doubt(state: &Path, decision: &Decision, wait_ms: u64) -> Result<Option<bool>, AppError> {
+    let reader = Reader::open(state)?;
+    let ordered = reader.engine_at_work().then(|| reader.order_doubt(decision, wait_ms));
+    Ok(ordered.transpose()?)
+}
+
+/// Carries an operator's word out, in this process.
+pub(super) fn decide(
+    settings: Settings,
+    decision: &Decision,
+    observer: Arc<dyn Observer>,
+) -> Result<(), AppError> {
+    on_this_thread(async { Box::pin(Engine::open(settings)?.decide(decision, observer)).await })
 }
 
 pub(super) fn remove(state: &Path, job: &str) -> Result<(), AppError> {

@@ -9,6 +9,7 @@ mod confirm;
 mod signals;
 mod run;
 mod reads;
+mod doubt;
 mod prices;
 mod doctor;
 mod init;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Cancel(args) => reads::cancel(&shared, &args),
         Command::Dead(args) => reads::dead(&shared, &args),
         Command::Verify(args) => reads::verify(&shared, &args),
+        Command::Doubt(command) => doubt::doubt(&shared, command),
         Command::Cost(args) => reads::cost(&shared, &args),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),

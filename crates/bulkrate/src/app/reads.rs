@@ -15,13 +15,13 @@ use crate::report::{json, out, views, words};
 /// Exit code of `verify` when a check fails.
 const VERIFY_FAILED: u8 = 7;
 
-fn state(shared: &Shared) -> Result<PathBuf, AppError> {
+pub(super) fn state(shared: &Shared) -> Result<PathBuf, AppError> {
     // Without a flag the folder may be named by `bulkrate.toml`.
     let defaults = if shared.state.is_some() { Defaults::default() } else { Defaults::load()? };
     Ok(state_dir(shared, &defaults))
 }
 
-fn talk(shared: &Shared, text: &str) {
+pub(super) fn talk(shared: &Shared, text: &str) {
     if !shared.quiet {
         out::talk(text);
     }

@@ -116,7 +116,7 @@ fn layered(args: JobArgs, file: Layer, defaults: &Defaults, env: accounts::Env<'
     flags.over(file).over(shared)
 }
 
-fn settings(
+pub(super) fn settings(
     shared: &Shared,
     defaults: &Defaults,
     provider: &Provider,

@@ -73,6 +73,9 @@ pub enum Command {
     Dead(JobName),
     /// Prove a job: one outcome an item, ledger equal to receipts, files equal to their digests
     Verify(VerifyArgs),
+    /// List what is in doubt, and decide what evidence cannot
+    #[command(subcommand)]
+    Doubt(DoubtCommand),
     /// Show what was spent and saved
     Cost(CostArgs),
     /// Show one item: its request, attempts and answer
@@ -170,6 +173,49 @@ pub struct VerifyArgs {
     /// Compare the ledger with a bill: the simulator's JSON
     #[arg(long, value_name = "FILE")]
     pub bill: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DoubtCommand {
+    /// Show what may have been paid and is not known to be: since when, what was tried, what happens next
+    List {
+        /// A job; all jobs without it
+        job: Option<String>,
+    },
+    /// Say that a batch at the provider is the one that a submission in doubt created; it must carry our mark
+    Adopt(AdoptArgs),
+    /// Say that a submission in doubt was not run, or that it was paid
+    Release(ReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The submission, or the beginning of its id
+    pub sub: String,
+    /// The provider's id of the batch
+    pub batch: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("word").required(true))]
+pub struct ReleaseArgs {
+    /// The submission, or the beginning of its id
+    pub sub: String,
+    /// It was not run: nothing is paid, what waits for it is asked again
+    #[arg(long, group = "word")]
+    pub absent: bool,
+    /// It was paid: what waits for it becomes dead letters; its price at most stays booked, or `--cost` is
+    #[arg(long, group = "word")]
+    pub paid: bool,
+    /// What it cost
+    #[arg(long, value_name = "USD", requires = "paid")]
+    pub cost: Option<Usd>,
+    /// Ask again what waits for it, instead of giving it up
+    #[arg(long, requires = "paid")]
+    pub again: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -130,6 +130,7 @@ fn a_job() -> JobStatus {
         spent: UsdNanos(400_000),
         reserved: UsdNanos(900_000),
         in_doubt: UsdNanos::ZERO,
+        doubts: bulkrate_engine::view::DoubtSum::default(),
         batches: vec![a_batch()],
         source: "tickets.csv".to_owned(),
         output: None,

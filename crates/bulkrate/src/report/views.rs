@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::view::{CostRow, DeadLetter, JobStatus, Verification};
+use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, DoubtSum, JobStatus, Verification};
 
 use super::progress;
 use super::table::Table;
-use super::words::{bytes, count, counted, percent, usd};
+use super::words::{bytes, count, counted, duration, percent, usd};
 
 /// All jobs, one a line; with the batches of those that run.
 #[must_use]
@@ -55,6 +55,9 @@ pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
             bytes(disk)
         );
     }
+    for job in jobs.iter().filter(|job| job.doubts.submissions > 0) {
+        let _ = writeln!(out, "  {}: in doubt: {}", job.name, doubt(&job.doubts, now_ms));
+    }
     for job in jobs {
         for batch in &job.batches {
             let _ = writeln!(out, "  {}: {}", job.name, progress::batch(batch, now_ms));
@@ -95,6 +98,12 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
             usd(job.in_doubt)
         ),
     );
+    if job.doubts.submissions > 0 {
+        line("doubt", doubt(&job.doubts, now_ms));
+        for next in &job.doubts.next {
+            line("", next.clone());
+        }
+    }
     line("disk", bytes(job.disk_bytes));
     for batch in &job.batches {
         line("", progress::batch(batch, now_ms));
@@ -128,6 +137,56 @@ fn state(job: &JobStatus) -> String {
 fn created(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms)
         .map_or_else(|_| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+/// How much is in doubt, and since when.
+fn doubt(of: &DoubtSum, now_ms: i64) -> String {
+    let age_ms = of.since_ms.map_or(0, |since| u64::try_from(now_ms - since).unwrap_or(0));
+    format!(
+        "{}, {}, USD {} at most, for {}; `bulkrate doubt list`",
+        counted(of.submissions, "submission"),
+        counted(of.items, "item"),
+        usd(of.price_at_most),
+        duration(age_ms)
+    )
+}
+
+/// Everything in doubt, with what was tried and what can be done.
+#[must_use]
+pub fn doubts(lines: &[DoubtLine]) -> String {
+    if lines.is_empty() {
+        return "nothing is in doubt\n".to_owned();
+    }
+    let mut out = String::new();
+    for line in lines {
+        let _ = writeln!(
+            out,
+            "{} ({}, {} lane): {}, {}, USD {} at most, since {}",
+            line.sub.as_deref().unwrap_or("(no submission)"),
+            line.name,
+            line.lane,
+            line.state,
+            counted(line.items, "item"),
+            usd(line.price_at_most),
+            created(line.since_ms)
+        );
+        for known in &line.known {
+            let _ = writeln!(out, "  known: {}", shortened(known));
+        }
+        let _ = writeln!(out, "  next:  {}", line.next);
+        if line.ordered {
+            let _ = writeln!(out, "  an order about it waits for the job to be at work");
+        }
+        let _ = writeln!(out, "  you:   {}", line.suggestion);
+    }
+    let sum = DoubtSum::of(lines);
+    let _ = writeln!(
+        out,
+        "{} in doubt, USD {} at most",
+        counted(sum.submissions, "submission"),
+        usd(sum.price_at_most)
+    );
+    out
 }
 
 /// Every dead letter with its attempts.

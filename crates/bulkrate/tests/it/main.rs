@@ -7,6 +7,7 @@ mod basics;
 mod jobs;
 mod killed;
 mod crash;
+mod doubt;
 mod faults;
 mod bad_input;
 mod bad_provider;

@@ -42,9 +42,15 @@ impl Sim {
 impl Sim {
     /// What the simulator would charge, as JSON with `total_usd_nanos`.
     pub(crate) fn bill(&self) -> String {
+        self.get("/sim/bill")
+    }
+
+    /// A JSON document of the simulator.
+    pub(crate) fn get(&self, path: &str) -> String {
         let host = self.base_url.trim_start_matches("http://").trim_end_matches("/v1");
         let mut stream = std::net::TcpStream::connect(host).unwrap();
-        write!(stream, "GET /sim/bill HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer sk-sim\r\n");
+        write!(stream, "{head}Connection: close\r\n\r\n").unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         let body = reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{reply}")).1;

@@ -111,16 +111,57 @@ fn a_doubt_that_nothing_settles_follows_the_policy() {
 }
 
 #[test]
-fn the_operator_may_adopt_or_release_what_is_in_doubt_and_nothing_else() {
+fn the_operator_may_decide_what_is_in_doubt_and_nothing_else() {
+    let batch = || Box::new(remote(Phase::InProgress));
     for state in State::ALL {
         let open = matches!(state, S::InDoubt | S::Fencing | S::Unresolved);
-        let adopted = step(&machine(state), Event::Adopt("x".into()), &env(5_000));
-        let released = step(&machine(state), Event::Release, &env(5_000));
-        assert_eq!((adopted.is_some(), released.is_some()), (open, open), "{state:?}");
-        if let (Some((adopted, _)), Some((released, effects))) = (adopted, released) {
-            assert_eq!((adopted.state, adopted.batch.as_deref()), (S::Accepted, Some("x")));
-            assert_eq!((released.state, effects), (S::Absent, vec![E::Void, E::Stop]));
+        // A create is under way as long as its own process lives.
+        for (epoch, may) in [(1, open), (2, open || state == S::Sending)] {
+            let env = Env { epoch, ..env(5_000) };
+            let now = |event| step(&machine(state), event, &env);
+            let words = [
+                now(Event::Adopt(batch())),
+                now(Event::Release),
+                now(Event::Paid { again: false }),
+                now(Event::Paid { again: true }),
+                now(Event::NotAdopted("unknown".into())),
+            ];
+            assert!(words.iter().all(|word| word.is_some() == may), "{state:?} {epoch} {words:?}");
+            let [Some(adopted), Some(absent), Some(dead), Some(again), Some(refused)] = words else {
+                continue;
+            };
+            assert_eq!((adopted.0.state, adopted.0.batch.as_deref()), (S::Accepted, Some("b")));
+            assert_eq!(adopted.1[..2], [E::Tell(Notice::Adopted("b".into())), E::Save]);
+            assert_eq!((absent.0.state, absent.1), (S::Absent, vec![E::Void, E::Stop]));
+            let gone = E::WriteOff(FailureClass::MaybePaidUnresolved);
+            assert_eq!((dead.0.state, dead.1), (S::Settled, vec![gone, E::Stop]));
+            assert_eq!(
+                (again.0.state, again.1),
+                (S::Settled, vec![E::WriteOff(FailureClass::Transient), E::Stop])
+            );
+            assert!(refused.0.batch.is_none() && refused.1.contains(&E::Save), "{refused:?}");
         }
+    }
+}
+
+#[test]
+fn a_foreign_batch_is_not_adopted_whoever_says_so() {
+    let mark = |inst: &str, sub: &str, digest: &str, items| {
+        Some(Marker { inst: inst.into(), sub: sub.into(), items, digest: digest.into() })
+    };
+    for (marker, input, why) in [
+        (None, "file", "has no mark of ours"),
+        (mark("j", "s", "d", 2), "file", "another state folder"),
+        (mark("i", "t", "d", 2), "file", "belongs to submission t"),
+        (mark("i", "s", "x", 2), "file", "another digest"),
+        (mark("i", "s", "d", 2), "other", "another input file"),
+    ] {
+        let named = RemoteBatch { marker, input_file: Some(input.into()), ..remote(Phase::InProgress) };
+        let (after, effects) =
+            step(&machine(S::Unresolved), Event::Adopt(Box::new(named)), &env(5_000)).unwrap();
+        assert_eq!((after.state, after.batch), (S::Unresolved, None), "{why}");
+        let E::Tell(Notice::NotAdopted(told)) = &effects[0] else { panic!("{effects:?}") };
+        assert!(told.contains(why), "{told}");
     }
 }
 
