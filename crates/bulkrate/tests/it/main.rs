@@ -6,6 +6,7 @@ mod support;
 mod basics;
 mod jobs;
 mod killed;
+mod review;
 mod crash;
 mod faults;
 mod bad_input;
