@@ -11,3 +11,4 @@ mod crash;
 mod faults;
 mod bad_input;
 mod bad_provider;
+mod security;
