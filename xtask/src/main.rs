@@ -11,6 +11,7 @@ mod examples;
 mod bench;
 mod world;
 mod kill9;
+mod fuzz;
 mod ci;
 
 use args::Args;
@@ -30,6 +31,8 @@ cargo xtask <task>
      [--planted]
   kill9 [--rounds N]      kill -9 and stop a release build at random moments against the simulator, N times (50 unless
      [--seed S]           said), and compare the bill with the ledger each time
+  fuzz [--seconds N | --runs N]   libFuzzer over everything that reads foreign bytes, N seconds (10 unless said) or inputs each;
+     [--target T] [--seed S]      needs a C++ compiler. `--list` names the targets
   bench [--rows a,b] ...  measure the table of docs/benchmarks.md; `bench --help` lists rows and options
   bench-server, bench-bare   the two halves of the bare loop, by themselves; `--help` lists their options
 ";
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Some("examples") => examples::run(args),
         Some("world") => world::run(args),
         Some("kill9") => kill9::run(args),
+        Some("fuzz") => fuzz::run(args),
         Some("bench") => bench::run("run", args),
         Some("bench-server") => bench::run("server", args),
         Some("bench-bare") => bench::run("bare", args),

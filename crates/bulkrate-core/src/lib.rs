@@ -26,5 +26,6 @@ pub mod pace;
 pub mod submission;
 pub mod collect;
 pub mod retry;
+pub mod review;
 // For tests.
 pub mod planted;

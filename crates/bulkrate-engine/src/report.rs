@@ -6,6 +6,11 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
 use serde::Serialize;
 
+use crate::view::Judged;
+
+/// `halted_by` of a job with too many wrong answers.
+pub const ERROR_RATE: &str = "error_rate";
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +72,17 @@ pub struct Report {
     /// Share of failed items is above the threshold.
     pub above_threshold: bool,
     pub estimated_usage: u64,
+    /// Answers for a reviewer, written beside the output.
+    pub review: Option<ReviewFile>,
+    /// What a reviewer has found so far.
+    pub judged: Option<Judged>,
+}
+
+/// A sample of the answers, to be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReviewFile {
+    pub path: String,
+    pub items: u64,
 }
 
 impl Report {

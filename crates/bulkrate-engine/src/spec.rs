@@ -133,6 +133,12 @@ pub struct RunSpec {
     pub canary: bool,
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
+    /// Items in thousandths whose answers are written out for a reviewer; 0 is none.
+    #[serde(default = "review_permille")]
+    pub review_permille: u32,
+    /// Wrong or unusable answers in thousandths above which the job halts, once that is proved.
+    #[serde(default)]
+    pub max_error_permille: Option<u32>,
     pub sync_doubt: SyncDoubt,
     /// What becomes of a batch create that no evidence has settled within a day.
     #[serde(default)]
@@ -162,6 +168,11 @@ pub enum SyncDoubt {
     Dead,
 }
 
+/// One item of a hundred.
+fn review_permille() -> u32 {
+    10
+}
+
 impl Default for RunSpec {
     fn default() -> Self {
         Self {
@@ -185,6 +196,8 @@ impl Default for RunSpec {
             distinct: false,
             canary: true,
             fail_above_permille: 50,
+            review_permille: review_permille(),
+            max_error_permille: None,
             sync_doubt: SyncDoubt::Resend,
             batch_doubt: Unresolved::Hold,
             t_lag_ms: 120_000,

@@ -1,6 +1,7 @@
 //! What other commands see of a state directory: read only, also while an engine works in it.
 
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::review::{Interval, Z95, wilson};
 use serde::Serialize;
 
 use crate::event::BatchLine;
@@ -34,6 +35,33 @@ pub struct JobStatus {
     pub source: String,
     pub output: Option<String>,
     pub disk_bytes: u64,
+    /// What a reviewer has found so far.
+    pub judged: Option<Judged>,
+}
+
+/// The verdicts on a sample of the answers, and what they say about all of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judged {
+    pub items: u64,
+    pub wrong: u64,
+    /// Share of wrong answers in the sample, and the interval that holds that of all answers 95 times of 100.
+    pub error_rate: f64,
+    pub low: f64,
+    pub high: f64,
+    pub at_ms: i64,
+}
+
+impl Judged {
+    /// `wrong` of `items` judged.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "counts of items")]
+    pub fn new(items: u64, wrong: u64, at_ms: i64) -> Self {
+        let Interval { low, high } = wilson(wrong, items, Z95);
+        // Six decimals are more than any sample proves, and read well.
+        let short = |rate: f64| (rate * 1e6).round() / 1e6;
+        let error_rate = short(if items == 0 { 0.0 } else { wrong as f64 / items as f64 });
+        Self { items, wrong, error_rate, low: short(low), high: short(high), at_ms }
+    }
 }
 
 /// Doubt about one submission in `bulkrate doubt list`.

@@ -12,7 +12,7 @@ use crate::prepare::Shape;
 use crate::spec::{JobSpec, RequestSpec};
 
 /// What every row ends with (decision 30).
-const TAIL: [(&str, ColumnType); 6] = [
+pub(super) const TAIL: [(&str, ColumnType); 6] = [
     ("_status", ColumnType::Text),
     ("_error", ColumnType::Text),
     ("_model", ColumnType::Text),

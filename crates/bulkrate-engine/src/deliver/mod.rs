@@ -14,6 +14,7 @@ mod places;
 mod lines;
 mod source;
 mod row;
+mod review;
 mod stream;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -25,12 +26,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::review::Sample;
 use bulkrate_io::{Format, Sink, SinkMode, SinkOptions, SinkReport, Source};
 use bulkrate_store::{ItemChunk, ItemRec, JobRow, View};
 use serde::de::DeserializeOwned;
 
 use self::columns::Layout;
 use self::places::{Landed, Places};
+use self::review::ReviewWriter;
 use self::row::{Head, Outcome, RowWriter};
 use crate::EngineError;
 use crate::paths::JobDir;
@@ -39,12 +42,27 @@ use crate::spec::{JobSpec, SinkSpec};
 
 pub(crate) use columns::columns;
 pub(crate) use lines::{Lines, SealedHead};
+pub(crate) use review::{OK_COLUMN, ReviewSpec, has_verdicts};
 pub(crate) use row::{IdColumn, id_of_row};
 pub(crate) use source::{reopen, source_options};
 pub(crate) use stream::StreamSink;
 
 /// Progress is told every so many rows.
 const ROWS_PER_NEWS: u64 = 8_192;
+
+/// What is written in one pass over a job.
+#[derive(Debug)]
+pub(crate) struct Outputs<'a> {
+    /// The results. True: an existing file at the path was written by this job and may be replaced.
+    pub(crate) sink: Option<(&'a SinkSpec, bool)>,
+    pub(crate) review: Option<ReviewSpec>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    pub(crate) report: SinkReport,
+    pub(crate) review_items: u64,
+}
 
 /// Writes the results of `job` to `sink`. `owned`: an existing file at the path was written by this job and may be
 /// replaced. `progress` is called with the rows written and the rows in all.
@@ -60,16 +78,36 @@ pub(crate) fn deliver(
     owned: bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<SinkReport, EngineError> {
+    let outputs = Outputs { sink: Some((sink, owned)), review: None };
+    Ok(deliver_to(view, job, dir, &outputs, progress)?.report)
+}
+
+/// As [`deliver`], with the sample for a reviewer.
+pub(crate) fn deliver_to(
+    view: &dyn View,
+    job: &JobRow,
+    dir: &JobDir,
+    outputs: &Outputs<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Delivered, EngineError> {
     let spec = spec_of(job)?;
     let checkpoint = checkpoint_of(job)?;
     let rows = job.items.min(spec.source.limit.unwrap_or(u64::MAX));
-    let source = open_source(&spec, job, dir, checkpoint.shape, sink, rows)?;
+    let answers_only = outputs.sink.is_some_and(|(sink, _)| sink.answers_only);
+    let source = open_source(&spec, job, dir, checkpoint.shape, answers_only, rows)?;
     let format = source.as_ref().map_or(Format::Jsonl, Source::format);
-    let layout = Layout::new(&spec, format, &checkpoint.columns, checkpoint.shape, sink.answers_only)?;
-    let options = sink_options(sink, owned, SinkMode::Whole)?;
+    let layout = Layout::new(&spec, format, &checkpoint.columns, checkpoint.shape, answers_only)?;
+    let open = |(sink, owned): (&SinkSpec, bool)| {
+        let options = sink_options(sink, owned, SinkMode::Whole)?;
+        Ok::<_, EngineError>(Sink::open(&options, &layout.columns)?)
+    };
+    let sink = outputs.sink.map(open).transpose()?;
+    let review = outputs.review.as_ref().and_then(|of| ReviewWriter::new(&of.path, &layout));
     let places = Places::load(view, job)?;
     let mut walk = Walk {
-        writer: RowWriter::new(Sink::open(&options, &layout.columns)?, layout),
+        alone: sink.is_none(),
+        writer: RowWriter::new(sink, layout, review),
+        sample: Sample::new(&job.id, outputs.review.as_ref().map_or(0, |review| review.permille)),
         source,
         lines: Lines::new(dir, &view.submissions(job.no)?),
         places,
@@ -89,9 +127,9 @@ pub(crate) fn deliver(
         }
     })?;
     failure?;
-    let report = walk.writer.finish()?;
+    let (report, review_items) = walk.writer.finish()?;
     progress(report.rows, rows);
-    Ok(report)
+    Ok(Delivered { report, review_items })
 }
 
 /// The source, where its columns or ids are wanted. Answers alone are written without it when it is gone.
@@ -100,10 +138,10 @@ fn open_source(
     job: &JobRow,
     dir: &JobDir,
     shape: Shape,
-    sink: &SinkSpec,
+    answers_only: bool,
     rows: u64,
 ) -> Result<Option<Source>, EngineError> {
-    if !sink.answers_only {
+    if !answers_only {
         return reopen(spec, job, dir, rows).map(Some);
     }
     let has_ids = spec.source.id.is_some() || shape != Shape::Table;
@@ -164,6 +202,9 @@ fn stored<T: DeserializeOwned>(job: &JobRow, what: &str, text: &str) -> Result<T
 /// The second pass.
 struct Walk {
     writer: RowWriter,
+    sample: Sample,
+    /// Only the sample is written.
+    alone: bool,
     source: Option<Source>,
     lines: Lines,
     places: Places,
@@ -196,7 +237,7 @@ impl Walk {
     }
 
     fn item(&mut self, ordinal: u32, leader: u32, offset: u64, item: &ItemRec) -> Result<(), EngineError> {
-        let Self { writer, source, lines, places, shape, id, path, .. } = self;
+        let Self { writer, source, lines, places, shape, id, path, sample, alone, .. } = self;
         let number = u64::from(ordinal) + 1;
         let data = match source {
             None => None,
@@ -205,6 +246,11 @@ impl Walk {
                 _ => return Err(EngineError::SourceChanged { path: path.clone() }),
             },
         };
+        let landed = places.get(leader);
+        let picked = matches!(landed, Landed::Line { good: true, .. }) && sample.picks(ordinal);
+        if *alone && !picked {
+            return Ok(());
+        }
         let id = match &data {
             _ if !writer.wants_id() => None,
             Some(data) => Some(id_of_row(data, *shape, id.as_ref(), number)),
@@ -216,7 +262,7 @@ impl Walk {
         // A follower costs nothing.
         let own = |cost: UsdNanos| if follows { UsdNanos::ZERO } else { cost };
         let line;
-        let outcome = match places.get(leader) {
+        let outcome = match landed {
             Landed::Open => Outcome::Open,
             Landed::NoLine(class) => Outcome::NoLine { class, cost: own(places.extra(leader)) },
             Landed::Line { place, good } => {
@@ -225,7 +271,7 @@ impl Walk {
                 Outcome::Line { line: &line, cost: own(places.extra(leader)).saturating_add(answer) }
             }
         };
-        writer.write(number, Head { data: data.as_ref(), id: id.as_deref() }, outcome)
+        writer.write(number, Head { data: data.as_ref(), id: id.as_deref() }, outcome, picked)
     }
 }
 

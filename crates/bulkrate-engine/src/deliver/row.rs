@@ -9,6 +9,7 @@ use bulkrate_io::{
 };
 
 use super::columns::{AnswerForm, Layout, Lead};
+use super::review::ReviewWriter;
 use crate::EngineError;
 use crate::prepare::Shape;
 use crate::result_line::{ResponseLine, ResultLine};
@@ -31,7 +32,8 @@ pub(crate) enum Outcome<'a> {
 /// A sink and the memory that its rows use again.
 #[derive(Debug)]
 pub(crate) struct RowWriter {
-    sink: Sink,
+    sink: Option<Sink>,
+    review: Option<ReviewWriter>,
     layout: Layout,
     values: Vec<Value<'static>>,
     scanner: JsonScanner,
@@ -42,10 +44,11 @@ pub(crate) struct RowWriter {
 }
 
 impl RowWriter {
-    pub(crate) fn new(sink: Sink, layout: Layout) -> Self {
+    pub(crate) fn new(sink: Option<Sink>, layout: Layout, review: Option<ReviewWriter>) -> Self {
         let fields = if let AnswerForm::Fields(fields) = &layout.answer { fields.len() } else { 0 };
         Self {
             sink,
+            review,
             texts: vec![String::new(); fields.max(1)],
             values: Vec::with_capacity(layout.columns.len()),
             layout,
@@ -60,13 +63,15 @@ impl RowWriter {
         matches!(self.layout.lead, Lead::CustomId | Lead::Item { id: true })
     }
 
+    /// `for_review`: the row goes to the sample as well.
     pub(crate) fn write(
         &mut self,
         number: u64,
         head: Head<'_>,
         outcome: Outcome<'_>,
+        for_review: bool,
     ) -> Result<(), EngineError> {
-        let Self { sink, layout, values, scanner, texts, vector, error } = self;
+        let Self { sink, review, layout, values, scanner, texts, vector, error } = self;
         error.clear();
         let mut row = recycle(std::mem::take(values));
         lead(layout, number, head, &mut row);
@@ -92,17 +97,25 @@ impl RowWriter {
             }
             Outcome::Line { line, cost } => landed(layout, line, cost, scratch, &mut row)?,
         }
-        sink.write(&row)?;
+        if let Some(sink) = sink {
+            sink.write(&row)?;
+        }
+        if for_review && let Some(review) = review {
+            review.write(number, head, &row)?;
+        }
         *values = recycle(row);
         Ok(())
     }
 
     pub(crate) fn flush(&mut self) -> Result<u64, EngineError> {
-        Ok(self.sink.flush()?)
+        Ok(self.sink.as_mut().map(Sink::flush).transpose()?.unwrap_or(0))
     }
 
-    pub(crate) fn finish(self) -> Result<SinkReport, EngineError> {
-        Ok(self.sink.finish()?)
+    /// The results, and the items in the sample.
+    pub(crate) fn finish(self) -> Result<(SinkReport, u64), EngineError> {
+        let review_items = self.review.map(ReviewWriter::finish).transpose()?.unwrap_or(0);
+        let report = self.sink.map(Sink::finish).transpose()?;
+        Ok((report.unwrap_or(SinkReport { rows: 0, bytes: 0 }), review_items))
     }
 }
 

@@ -30,7 +30,7 @@ impl StreamSink {
     ) -> Result<Self, EngineError> {
         let layout = Layout::streamed(spec, shape)?;
         let options = sink_options(&spec.sink, owned, SinkMode::Stream { resume_at })?;
-        Ok(Self { writer: RowWriter::new(Sink::open(&options, &layout.columns)?, layout) })
+        Ok(Self { writer: RowWriter::new(Some(Sink::open(&options, &layout.columns)?), layout, None) })
     }
 
     /// Appends the row of an item that landed. `cost` is the line's own for a leader, nothing for a follower.
@@ -46,6 +46,7 @@ impl StreamSink {
             u64::from(ordinal) + 1,
             Head { data: None, id: Some(item_id) },
             Outcome::Line { line, cost },
+            false,
         )
     }
 
@@ -56,6 +57,6 @@ impl StreamSink {
 
     /// Rows written, bytes and digest, once nothing more lands.
     pub(crate) fn finish(self) -> Result<bulkrate_io::SinkReport, EngineError> {
-        self.writer.finish()
+        Ok(self.writer.finish()?.0)
     }
 }

@@ -8,8 +8,9 @@ use bulkrate_store::{By, JobState, LedgerKind, LedgerQuery, Tx};
 use super::Engine;
 use super::Prepared;
 use crate::EngineError;
+use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
-use crate::report::{Ending, Report};
+use crate::report::{ERROR_RATE, Ending, Report, ReviewFile};
 use crate::run::job::{Job, State};
 
 impl Engine {
@@ -26,25 +27,24 @@ impl Engine {
         if let Some(stream) = streamed {
             stream.finish()?;
             report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
+            if complete {
+                self.review_streamed(job, prepared, &mut report)?;
+            }
         } else if complete && prepared.spec.sink.path.is_some() {
             let reader = self.reader()?;
             let row =
                 reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
             let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
-            crate::deliver::deliver(
-                &*reader,
-                &row,
-                &job.dir,
-                &prepared.spec.sink,
-                owned,
-                &mut |rows, rows_total| {
-                    if rows >= told + 50_000 {
-                        told = rows;
-                        job.tell(&Event::Delivering { rows, rows_total });
-                    }
-                },
-            )?;
+            let review = ReviewSpec::beside(&prepared.spec);
+            let outputs = Outputs { sink: Some((&prepared.spec.sink, owned)), review };
+            let done = deliver_to(&*reader, &row, &job.dir, &outputs, &mut |rows, rows_total| {
+                if rows >= told + 50_000 {
+                    told = rows;
+                    job.tell(&Event::Delivering { rows, rows_total });
+                }
+            })?;
+            report.review = review_file(outputs.review, done.review_items);
             report.output = prepared.spec.sink.path.as_ref().map(|path| path.display().to_string());
         }
         if let Err(error) = self.remember(job, complete) {
@@ -66,6 +66,28 @@ impl Engine {
         self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
         job.tell(&Event::Finished { report: &report });
         Ok(report)
+    }
+
+    /// The sample of a job whose rows were written as they landed. The rows are there: a source that is gone by now costs
+    /// the sample alone.
+    fn review_streamed(
+        &self,
+        job: &Job,
+        prepared: &Prepared,
+        report: &mut Report,
+    ) -> Result<(), EngineError> {
+        let Some(review) = ReviewSpec::beside(&prepared.spec) else { return Ok(()) };
+        let reader = self.reader()?;
+        let row = reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+        let outputs = Outputs { sink: None, review: Some(review) };
+        match deliver_to(&*reader, &row, &job.dir, &outputs, &mut |_, _| ()) {
+            Ok(done) => report.review = review_file(outputs.review, done.review_items),
+            Err(error) => {
+                let message = format!("no sample for a reviewer could be written: {error}");
+                job.tell(&Event::Note { message: &message });
+            }
+        }
+        Ok(())
     }
 
     /// Adds what a job was answered to the response cache, once it is complete; notes the newest snapshots in any case.
@@ -128,7 +150,10 @@ impl Engine {
             name: prepared.spec.name.clone(),
             ending,
             reason,
-            halted_by: state.halted.as_ref().map(|halt| halt.class.name().to_owned()),
+            halted_by: state
+                .halted
+                .as_ref()
+                .map(|halt| if state.over_error_rate { ERROR_RATE } else { halt.class.name() }.to_owned()),
             items,
             items_beyond_limit: state.items.counts().total() - items,
             succeeded: state.tally.succeeded,
@@ -156,8 +181,14 @@ impl Engine {
             in_flight_bound: state.calls_bound,
             above_threshold: above,
             estimated_usage: state.tally.estimated,
+            review: None,
+            judged: crate::reader::judged(&*job.reader, job.no)?,
         })
     }
+}
+
+fn review_file(of: Option<ReviewSpec>, items: u64) -> Option<ReviewFile> {
+    of.filter(|_| items > 0).map(|of| ReviewFile { path: of.path.display().to_string(), items })
 }
 
 pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<String>) {

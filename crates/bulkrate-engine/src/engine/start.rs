@@ -105,6 +105,7 @@ impl Engine {
             no,
             checkpoint.stats.duplicates > 0,
             u64::from(spec.run.fail_above_permille) * 1_000,
+            spec.run.max_error_permille,
             end_of(spec),
         )?;
         let job_spent = spent_by(&*reader, no)?;
@@ -128,7 +129,9 @@ impl Engine {
             cursor: 0,
             end: end_of(spec),
             meter: found.meter,
+            flaws: found.flaws,
             halted: None,
+            over_error_rate: false,
             failed: None,
             blocked: None,
             switched: false,

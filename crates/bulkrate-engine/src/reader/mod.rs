@@ -12,8 +12,11 @@ mod cost;
 mod show;
 mod remove;
 mod doubt;
+mod review;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod review_tests;
 
 use std::fs::{File, TryLockError};
 use std::ops::ControlFlow;
@@ -26,12 +29,13 @@ use jiff::Timestamp;
 pub(crate) use self::cost::tag_values;
 pub(crate) use self::doubt::{order, unknown_doubt};
 pub(crate) use self::find::find;
+pub(crate) use self::review::judged;
 use crate::EngineError;
 use crate::decision::Decision;
 use crate::deliver::deliver;
 use crate::paths::JobDir;
 use crate::spec::SinkSpec;
-use crate::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Verification};
+use crate::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 
 /// A state directory, opened for reading.
 #[derive(Debug)]
@@ -172,6 +176,28 @@ impl Reader {
         let job = self.find(job)?;
         let owned = sink.path.as_ref().is_some_and(|path| written_by(&job, path));
         deliver(&self.store, &job, &self.dir(&job), sink, owned, progress)
+    }
+
+    /// Writes a sample of a job's answers to `path` as CSV, for a reviewer; answers the items in it. `permille`: another
+    /// share than the job's own. A file with verdicts is never replaced.
+    ///
+    /// # Errors
+    /// The file holds something else, or verdicts (code `review-kept`); as [`Self::results`].
+    pub fn draw_review(&self, job: &str, path: &Path, permille: Option<u32>) -> Result<u64, EngineError> {
+        let job = self.find(job)?;
+        review::draw(&self.store, &job, &self.dir(&job), path, permille)
+    }
+
+    /// Takes the verdicts on a sample of a job's answers. They replace earlier ones; an engine at work heeds them within
+    /// a second.
+    ///
+    /// # Errors
+    /// The file holds no verdicts, or some that cannot be read (code `review-invalid`).
+    pub fn judge(&self, job: &str, path: &Path) -> Result<Judged, EngineError> {
+        let job = self.find(job)?;
+        let found = review::read(path, job.items, now_ms())?;
+        review::keep(&self.store, &job, &found)?;
+        Ok(found)
     }
 
     /// Removes a job and all of its rows, files and cached answers; its ledger entries stay, as caps count them.

@@ -72,6 +72,7 @@ pub(super) fn status(
         source: job.source.clone(),
         output: spec.sink.path.map(|path| path.display().to_string()),
         disk_bytes: disk_bytes(&dir.0),
+        judged: super::judged(view, job.no)?,
     })
 }
 

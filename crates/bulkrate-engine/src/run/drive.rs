@@ -25,6 +25,7 @@ const LATENCY_P99_US: u64 = 20_000_000;
 pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), EngineError> {
     // An order that was left while nothing ran is obeyed before anything is sent.
     take_orders(job)?;
+    job.heed_review()?;
     let mut lanes = JoinSet::new();
     lanes.spawn_local(calls::run(Rc::clone(job)));
     if job.home == Lane::Batch || !open.is_empty() {
@@ -65,6 +66,7 @@ impl Watch {
         if now_us >= self.orders_us + micros(job.pulse.orders) {
             self.orders_us = now_us;
             take_orders(job)?;
+            job.heed_review()?;
             watch_deadline(job);
         }
         if now_us >= self.progress_us + micros(job.pulse.progress) {

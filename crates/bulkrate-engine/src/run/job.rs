@@ -15,6 +15,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
+use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{LedgerEntry, Outcome, StoreError, Tx, Urgency, View, Writer};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -101,7 +102,10 @@ pub(crate) struct State {
     /// Items at and beyond this are not run (`--limit`).
     pub end: Ordinal,
     pub meter: FailureMeter,
+    pub flaws: FlawMeter,
     pub halted: Option<Halt>,
+    /// Halted because too many answers are wrong.
+    pub over_error_rate: bool,
     pub failed: Option<EngineError>,
     pub blocked: Option<OverBudget>,
     /// The deadline came near: what is left goes to the sync lane.

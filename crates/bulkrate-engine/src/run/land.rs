@@ -210,6 +210,7 @@ impl Job {
         for _ in 0..=followers {
             state.meter.ok();
         }
+        state.flaws.good();
     }
 
     /// Books what levers saved on one answer: `naive x (1 + followers) = dedup + lane + cost`, exactly.
@@ -357,8 +358,12 @@ impl Job {
                     );
                     state.halted.get_or_insert(Halt { class, message });
                 }
+                let proved = state.flaws.ended(class);
                 drop(state);
                 self.sound(alarm, end.message);
+                if let Some((flawed, judged)) = proved {
+                    self.halt_for_flaws(flawed, judged, end.message);
+                }
             }
             Next::Halt(class) => {
                 state.queue(Retry { due_us: now_us, ordinal, lane: landing.lane });

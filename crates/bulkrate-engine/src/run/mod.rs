@@ -16,3 +16,4 @@ pub(crate) mod tags;
 pub(crate) mod urgent;
 pub(crate) mod drive;
 pub(crate) mod failures;
+pub(crate) mod review;

@@ -10,6 +10,7 @@ use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::Kind;
 use bulkrate_core::retry::{Attempts, FailureMeter};
+use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
@@ -28,6 +29,7 @@ pub(crate) struct Recovered {
     pub followers: Followers,
     pub tally: Tally,
     pub meter: FailureMeter,
+    pub flaws: FlawMeter,
     /// Start of the last committed line of segment 0.
     pub last_result: Option<u64>,
     /// Some item was answered by a call or a batch.
@@ -39,6 +41,7 @@ pub(crate) fn recover(
     job: u32,
     with_followers: bool,
     threshold_ppm: u64,
+    max_error_permille: Option<u32>,
     end: Ordinal,
 ) -> Result<Recovered, EngineError> {
     let mut found = Recovered {
@@ -47,6 +50,7 @@ pub(crate) fn recover(
         followers: Followers::new(end),
         tally: Tally::default(),
         meter: FailureMeter::new(threshold_ppm),
+        flaws: FlawMeter::new(max_error_permille),
         last_result: None,
         answered: false,
     };
@@ -102,6 +106,7 @@ impl Recovered {
                 if outcome.via.is_attempt() {
                     self.answered = true;
                     self.meter.ok();
+                    self.flaws.good();
                 }
             }
             (Fate::Final, Some(class)) => {
@@ -110,6 +115,7 @@ impl Recovered {
                 self.trouble.remove(&outcome.ordinal);
                 if outcome.via.is_attempt() {
                     self.meter.failed(class, "");
+                    self.flaws.ended(class);
                 }
             }
             (Fate::Retry, class) => {
@@ -127,6 +133,7 @@ impl Recovered {
                 trouble.ended = trouble.ended.wrapping_add(1);
             }
             (Fate::Revive, _) => {
+                self.flaws.forget();
                 self.tally.failed = self.tally.failed.saturating_sub(own + others);
                 self.trouble
                     .insert(outcome.ordinal, Trouble { attempts: Attempts::default(), ..Trouble::default() });

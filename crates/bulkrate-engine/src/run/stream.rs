@@ -4,6 +4,7 @@
 //! follow as they land. So a crash can neither lose nor repeat a row.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use bulkrate_store::{Fate, ItemRec, JobRow, Outcome, View};
 use super::job::Job;
 use crate::EngineError;
 use crate::deliver::{IdColumn, Lines, SealedHead, StreamSink, id_of_row, reopen};
-use crate::paths::{JobDir, io_error};
+use crate::paths::{JobDir, io_error, open_file};
 use crate::prepare::{Checkpoint, Shape};
 use crate::spec::JobSpec;
 
@@ -262,6 +263,7 @@ pub(crate) fn claim(spec: &JobSpec, dir: &JobDir) -> Result<bool, EngineError> {
     }
     known.push_str(&path_text);
     known.push('\n');
-    std::fs::write(&mark, known).map_err(io_error("could not write", &mark))?;
+    let written = open_file(&mark, true)?.write_all(known.as_bytes());
+    written.map_err(io_error("could not write", &mark))?;
     Ok(false)
 }

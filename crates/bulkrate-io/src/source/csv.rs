@@ -139,7 +139,14 @@ impl CsvReader {
 
     fn bad_quotes(&mut self, kind: BadKind, at: usize) -> Result<Step, SourceError> {
         let line = self.line;
-        let bad = describe(kind, self.window.bytes(), at, line);
+        // How much of the row has arrived by now is chance; what is told of it must not be.
+        let known = match kind {
+            BadKind::BadQuote => at + 1,
+            BadKind::TooLong { bytes_max } => bytes_max,
+            _ => usize::MAX,
+        };
+        let bytes = self.window.bytes();
+        let bad = describe(kind, &bytes[..known.min(bytes.len())], at, line);
         self.window.discard_line()?;
         self.line += 1;
         Ok(Step::Bad { line, bad })

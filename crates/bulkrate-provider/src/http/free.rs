@@ -195,8 +195,7 @@ impl FreeClient {
     async fn write_body(&self, what: &str, mut response: Response, part: &Path) -> Result<u64, Failed> {
         let local = |error: std::io::Error| self.local(what, part, &error);
         let announced = response.content_length();
-        let mut output =
-            tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::create(part).await.map_err(local)?);
+        let mut output = tokio::io::BufWriter::with_capacity(1 << 18, private(part).await.map_err(local)?);
         let mut length: u64 = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
             output.write_all(&chunk).await.map_err(local)?;
@@ -337,6 +336,15 @@ fn part_path(to: &Path) -> PathBuf {
     let mut name = to.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
     to.with_file_name(name)
+}
+
+/// An empty file that only its owner can read: what a provider answers is the user's.
+async fn private(path: &Path) -> std::io::Result<tokio::fs::File> {
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    options.mode(0o600);
+    options.open(path).await
 }
 
 /// Makes the rename durable.

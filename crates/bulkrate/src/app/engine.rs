@@ -10,11 +10,12 @@ use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
 use bulkrate_engine::spec::{JobSpec, SinkSpec};
-use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Verification};
+use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
 use super::AppError;
 use crate::config::job_file::{Provider, Run};
+use crate::config::value::Percent;
 
 /// What flags change in a job that is there already.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,8 @@ impl Overrides {
         spec.run.deadline_ms = run.deadline.map(|time| time.0).or(spec.run.deadline_ms);
         spec.run.budget = run.budget.map(|usd| usd.0).or(spec.run.budget);
         spec.run.max_in_doubt = run.max_in_doubt.map(|usd| usd.0).or(spec.run.max_in_doubt);
+        spec.run.max_error_permille =
+            run.max_error_rate.map(|share| share.permille).or(spec.run.max_error_permille);
         spec.run.rpm = run.rpm.or(spec.run.rpm);
         spec.run.tpm = run.tpm.or(spec.run.tpm);
         spec.run.concurrency_max = run.concurrency_max.unwrap_or(spec.run.concurrency_max);
@@ -140,6 +143,21 @@ pub(super) fn dead(state: &Path, job: &str) -> Result<Vec<DeadLetter>, AppError>
 
 pub(super) fn verify(state: &Path, job: &str, bill: Option<&Path>) -> Result<Verification, AppError> {
     Ok(Reader::open(state)?.verify(job, bill)?)
+}
+
+/// Takes the verdicts in a file.
+pub(super) fn judge(state: &Path, job: &str, file: &Path) -> Result<Judged, AppError> {
+    Ok(Reader::open(state)?.judge(job, file)?)
+}
+
+/// Writes a sample for a reviewer; answers its items.
+pub(super) fn draw_review(
+    state: &Path,
+    job: &str,
+    out: &Path,
+    share: Option<Percent>,
+) -> Result<u64, AppError> {
+    Ok(Reader::open(state)?.draw_review(job, out, share.map(|share| share.permille))?)
 }
 
 pub(super) fn cost(state: &Path, by: &str, job: Option<&str>) -> Result<Vec<CostRow>, AppError> {

@@ -64,6 +64,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Status(args) => reads::status(&shared, &args),
         Command::Cancel(args) => reads::cancel(&shared, &args),
         Command::Dead(args) => reads::dead(&shared, &args),
+        Command::Review(args) => reads::review(&shared, &args),
         Command::Verify(args) => reads::verify(&shared, &args),
         Command::Doubt(command) => doubt::doubt(&shared, command),
         Command::Cost(args) => reads::cost(&shared, &args),

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::confirm::ask;
 use super::{AppError, engine, state_dir};
-use crate::cli::{CostArgs, JobName, RemoveArgs, ResultsArgs, Shared, ShowArgs, StatusArgs, VerifyArgs};
+use crate::cli::{
+    CostArgs, JobName, RemoveArgs, ResultsArgs, ReviewArgs, Shared, ShowArgs, StatusArgs, VerifyArgs,
+};
 use crate::config::Defaults;
 use crate::report::{json, out, views, words};
 
@@ -118,6 +120,37 @@ pub(super) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<u8, AppError>
         out::data(&views::verification(&verification));
     }
     Ok(if verification.passed() { 0 } else { VERIFY_FAILED })
+}
+
+pub(super) fn review(shared: &Shared, args: &ReviewArgs) -> Result<u8, AppError> {
+    let (state, job) = (state(shared)?, &args.name.job);
+    if let Some(path) = &args.out {
+        let items = engine::draw_review(&state, job, path, args.share)?;
+        let name = path.display();
+        if shared.json {
+            out::json(&json!({ "job": job, "items": items, "output": name.to_string() }));
+        } else if items == 0 {
+            talk(shared, "the sample is empty, so no file was written; `--share` takes a larger one\n");
+        } else {
+            let text = format!(
+                "{} written to {name}; write `yes` or `no` in `_ok`, then: `bulkrate review {job} {name}`\n",
+                words::counted(items, "answer")
+            );
+            talk(shared, &text);
+        }
+        return Ok(0);
+    }
+    let judged = match &args.file {
+        Some(file) => Some(engine::judge(&state, job, file)?),
+        None => engine::status(&state, Some(job))?.pop().and_then(|job| job.judged),
+    };
+    if shared.json {
+        out::json(&json::document(&judged));
+    } else {
+        let text = judged.as_ref().map_or_else(|| "no answer was judged yet".to_owned(), views::judged);
+        out::data(&format!("{text}\n"));
+    }
+    Ok(0)
 }
 
 pub(super) fn cost(shared: &Shared, args: &CostArgs) -> Result<u8, AppError> {

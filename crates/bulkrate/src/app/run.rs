@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn flags_become_a_job() {
         let line = "data/reviews.csv.gz --id id --model openai/gpt-6-luna --deadline 6h --budget 5 --choices a,b --rpm 600 --poll-min 1s \
-                    --fail-above 2.5% --sync-doubt dead --batch-doubt repay --cache off --distinct --limit 7 --on-bad-line skip --out l.csv --raw-csv \
+                    --fail-above 2.5% --review-sample 2 --max-error-rate 1.5% --sync-doubt dead --batch-doubt repay --cache off --distinct --limit 7 --on-bad-line skip --out l.csv --raw-csv \
                     --reasoning low --price-in 0.15 --price-out 0.6 --keep-remote --strict --budget-daily 9 --budget-tag f=x=2 --fallback m2 --kind chat";
         let mut args: Vec<&str> = line.split_whitespace().collect();
         args.extend([
@@ -279,6 +279,8 @@ mod tests {
             "distinct": true,
             "canary": true,
             "fail_above_permille": 25,
+            "review_permille": 20,
+            "max_error_permille": 15,
             "sync_doubt": "dead",
             "batch_doubt": "repay",
             "t_lag_ms": 120000,

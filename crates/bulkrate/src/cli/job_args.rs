@@ -156,6 +156,9 @@ pub struct RunFlags {
     /// Share of failed items above which the job alerts and exits 1 [default: 5%]
     #[arg(long, value_name = "PERCENT")]
     pub fail_above: Option<Percent>,
+    /// Share of the answers that are written to `OUT.review.csv` for a reviewer; 0 is none [default: 1%]
+    #[arg(long, value_name = "PERCENT")]
+    pub review_sample: Option<Percent>,
     /// What becomes of a sync call that was sent and never answered [default: resend]
     #[arg(long, value_name = "WHAT")]
     pub sync_doubt: Option<DoubtChoice>,
@@ -204,6 +207,10 @@ pub struct OverrideArgs {
     /// Most that may have been paid without an answer before nothing new is sent [default: a quarter of the budget]
     #[arg(long, value_name = "USD", env = "BULKRATE_MAX_IN_DOUBT", hide_env_values = true)]
     pub max_in_doubt: Option<Usd>,
+    /// Share of wrong answers above which the job halts: answers that fail their checks, or that a reviewer found wrong;
+    /// it halts once more than that is proved
+    #[arg(long, value_name = "PERCENT", env = "BULKRATE_MAX_ERROR_RATE", hide_env_values = true)]
+    pub max_error_rate: Option<Percent>,
     /// Known limit: requests a minute
     #[arg(long, value_name = "N", env = "BULKRATE_RPM", hide_env_values = true)]
     pub rpm: Option<u64>,
@@ -378,6 +385,7 @@ impl RunFlags {
             distinct: given(self.distinct),
             canary: self.no_canary.then_some(false),
             fail_above: self.fail_above,
+            review_sample: self.review_sample,
             sync_doubt: self.sync_doubt,
             batch_doubt: self.batch_doubt,
             keep_remote: given(self.keep_remote),
@@ -402,6 +410,7 @@ impl OverrideArgs {
             deadline: self.deadline,
             budget: self.budget,
             max_in_doubt: self.max_in_doubt,
+            max_error_rate: self.max_error_rate,
             rpm: self.rpm,
             tpm: self.tpm,
             concurrency_max: self.concurrency_max,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::value::{Millis, Usd};
+use crate::config::value::{Millis, Percent, Usd};
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
 
 /// Run millions of LLM requests at the lowest price, pay for each answer once, and never lose a row.
@@ -71,6 +71,8 @@ pub enum Command {
     Retry(Box<ResumeArgs>),
     /// List the dead letters of a job: class, attempts, evidence, how to replay
     Dead(JobName),
+    /// Judge a job's answers: write a sample of them, or read it back with verdicts
+    Review(ReviewArgs),
     /// Prove a job: one outcome an item, ledger equal to receipts, files equal to their digests
     Verify(VerifyArgs),
     /// List what is in doubt, and decide what evidence cannot
@@ -164,6 +166,21 @@ pub struct ResumeArgs {
     pub sink: SinkArgs,
     #[command(flatten)]
     pub provider: ProviderArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    #[command(flatten)]
+    pub name: JobName,
+    /// A sample with verdicts: `yes` or `no` in `_ok`, nothing where an answer was not judged. Without it, and without
+    /// `--out`, what was found so far is shown
+    pub file: Option<PathBuf>,
+    /// Write a sample to this CSV file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "file")]
+    pub out: Option<PathBuf>,
+    /// Share of the answers that the sample holds [default: the job's `--review-sample`]
+    #[arg(long, value_name = "PERCENT", requires = "out")]
+    pub share: Option<Percent>,
 }
 
 #[derive(Debug, Args)]

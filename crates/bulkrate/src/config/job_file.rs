@@ -90,6 +90,8 @@ section! {
         distinct: bool,
         canary: bool,
         fail_above: Percent,
+        review_sample: Percent,
+        max_error_rate: Percent,
         sync_doubt: DoubtChoice,
         batch_doubt: BatchDoubtChoice,
         t_lag: Millis,

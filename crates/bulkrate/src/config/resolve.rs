@@ -171,6 +171,8 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         distinct: from.distinct.unwrap_or(usual.distinct),
         canary: from.canary.unwrap_or(usual.canary),
         fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
+        review_permille: from.review_sample.map_or(usual.review_permille, |share| share.permille),
+        max_error_permille: from.max_error_rate.map(|share| share.permille),
         sync_doubt: from.sync_doubt.map_or(usual.sync_doubt, Into::into),
         batch_doubt: from.batch_doubt.map_or(usual.batch_doubt, Into::into),
         t_lag_ms: from.t_lag.map_or(usual.t_lag_ms, |time| time.0),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::report::{ERROR_RATE, Ending, Report};
 
 use super::table::Table;
 use super::words::{count, counted, duration, percent, usd};
@@ -139,6 +139,9 @@ fn next(report: &Report) -> Vec<String> {
     if let Some(output) = &report.output {
         lines.push(format!("results: {output}"));
     }
+    if let Some(judged) = &report.judged {
+        lines.push(format!("review: {}", super::views::judged(judged)));
+    }
     let job = &report.name;
     let state = if report.state_dir == ".bulkrate" {
         String::new()
@@ -162,12 +165,21 @@ fn next(report: &Report) -> Vec<String> {
                 command("resume", "")
             ));
         }
+        Ending::Halted if report.halted_by.as_deref() == Some(ERROR_RATE) => lines.push(format!(
+            "look at the answers, mend the prompt or the model in a new job, or go on with {}",
+            command("resume", " --max-error-rate PERCENT")
+        )),
         Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
         Ending::BudgetExhausted => lines.push(format!("go on with {}", command("resume", " --budget USD"))),
         Ending::InDoubt => {
             lines.push(format!("see {}, then {}", command("status", ""), command("resume", "")));
         }
         Ending::Finished | Ending::Cancelled => {}
+    }
+    if let Some(review) = report.review.as_ref().filter(|_| report.judged.is_none()) {
+        let read = command("review", &format!(" {}", review.path));
+        let sample = counted(review.items, "answer");
+        lines.push(format!("{sample} to be judged: {}; then {read}", review.path));
     }
     if report.items_beyond_limit > 0 {
         let rest = counted(report.items_beyond_limit, "item");

@@ -95,6 +95,8 @@ fn a_report() -> Report {
         in_flight: 0,
         in_flight_bound: UsdNanos::ZERO,
         above_threshold: false,
+        review: None,
+        judged: None,
         estimated_usage: 0,
     }
 }
@@ -134,6 +136,7 @@ fn a_job() -> JobStatus {
         batches: vec![a_batch()],
         source: "tickets.csv".to_owned(),
         output: None,
+        judged: None,
         disk_bytes: 181_300,
     }
 }
@@ -418,6 +421,7 @@ fn the_document_for_programs_names_every_figure() {
       "items": 340,
       "items_beyond_limit": 0,
       "job": "3f2a9c71",
+      "judged": null,
       "naive_usd": 0.0026,
       "naive_usd_nanos": 2600000,
       "name": "tickets",
@@ -429,6 +433,7 @@ fn the_document_for_programs_names_every_figure() {
       "requests_sent": 304,
       "reserved_usd": 0.0,
       "reserved_usd_nanos": 0,
+      "review": null,
       "saved_usd": {
         "batch": 0.001137,
         "dedup": 0.000326,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, DoubtSum, JobStatus, Verification};
+use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, DoubtSum, JobStatus, Judged, Verification};
 
 use super::progress;
 use super::table::Table;
@@ -66,6 +66,20 @@ pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
     out
 }
 
+/// What a reviewer has found.
+#[must_use]
+pub fn judged(of: &Judged) -> String {
+    let percent = |rate: f64| format!("{:.2} %", rate * 100.0);
+    format!(
+        "{} of {} wrong: error rate {}, with 95 % certainty {} to {}",
+        count(of.wrong),
+        counted(of.items, "judged answer"),
+        percent(of.error_rate),
+        percent(of.low),
+        percent(of.high)
+    )
+}
+
 /// One job, all that is known.
 #[must_use]
 pub fn job(job: &JobStatus, now_ms: i64) -> String {
@@ -105,6 +119,9 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
         }
     }
     line("disk", bytes(job.disk_bytes));
+    if let Some(found) = &job.judged {
+        line("review", judged(found));
+    }
     for batch in &job.batches {
         line("", progress::batch(batch, now_ms));
     }
