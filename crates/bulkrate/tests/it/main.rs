@@ -10,3 +10,4 @@ mod crash;
 mod faults;
 mod bad_input;
 mod bad_provider;
+mod services;

@@ -42,7 +42,7 @@ impl Sim {
 impl Sim {
     /// What the simulator would charge, as JSON with `total_usd_nanos`.
     pub(crate) fn bill(&self) -> String {
-        let host = self.base_url.trim_start_matches("http://").trim_end_matches("/v1");
+        let host = self.base_url.trim_start_matches("http://").split('/').next().unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
         write!(stream, "GET /sim/bill HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
         let mut reply = String::new();
