@@ -12,7 +12,11 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let check = args.flag("--check");
     args.finish()?;
     let bulkrate = bulkrate()?;
-    let pages = [("docs/reference/failures.md", failures()?), ("docs/reference/cli.md", cli(&bulkrate)?)];
+    let pages = [
+        ("docs/reference/failures.md", printed("failures")?),
+        ("docs/reference/providers.md", printed("providers")?),
+        ("docs/reference/cli.md", cli(&bulkrate)?),
+    ];
     let mut stale = Vec::new();
     for (path, text) in pages {
         let file = root().join(path);
@@ -36,9 +40,9 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The closed list of failures, printed by an example that depends on the core (xtask itself does not).
-fn failures() -> Result<String> {
-    output(Command::new(built("examples/failures")?))
+/// A table, printed by an example of the crate that has it (xtask itself depends on none).
+fn printed(example: &str) -> Result<String> {
+    output(Command::new(built(&format!("examples/{example}"))?))
 }
 
 /// Every command and flag, as the binary itself describes them.

@@ -7,6 +7,7 @@ use bulkrate_core::money::{PicoUsdPerToken, Tokens, UsdNanos};
 use bulkrate_core::price::bound::bound;
 use bulkrate_core::price::{Catalogue, ModelRow, RequestShape, ResolveError};
 use bulkrate_core::usage::Usage;
+use bulkrate_provider::Unlisted;
 use jiff::civil::Date;
 
 use crate::EngineError;
@@ -37,9 +38,17 @@ impl Deployment {
         let custom = settings.accounts.iter().find(|account| account.custom);
         let own = own_name(settings, name, today);
         let found = match settings.catalogue.resolve_alive(own.as_deref().unwrap_or(name), today) {
+            Err(ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. })
+                if preset(settings, name).is_some() =>
+            {
+                return unlisted(settings, run, name);
+            }
             Err(
                 ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. } | ResolveError::Retired { .. },
             ) if custom.is_some() => None,
+            Err(ResolveError::Unknown { .. }) if names_a_preset(name) => {
+                return Err(not_set_up(name, name.split('/').next().unwrap_or(name)));
+            }
             other => Some(other.map_err(|error| refused(error, name))?),
         };
         let (row, model, pinned) = match found {
@@ -67,14 +76,13 @@ impl Deployment {
             .find(|account| account.provider == row.provider)
             .or(custom)
             .cloned()
-            .ok_or_else(|| EngineError::BadSpec {
-                code: "provider-not-set-up",
-                what: format!("model `{name}`"),
-                why: format!("provider `{}` is not set up here", row.provider),
-            })?;
-        let row = overridden(run, row)?;
+            .ok_or_else(|| not_set_up(name, &row.provider))?;
+        Ok(Self::new(pinned, model, overridden(run, row)?, account))
+    }
+
+    fn new(pinned: String, model: String, row: ModelRow, account: Account) -> Self {
         let priced = row.sync.is_some() || row.batch.is_some() || row.flex.is_some();
-        Ok(Self { pinned, model, row: Arc::new(row), account, priced })
+        Self { pinned, model, row: Arc::new(row), account, priced }
     }
 
     /// Every model a job names outright: the request's, the rules', the fallbacks'.
@@ -132,6 +140,9 @@ impl Deployment {
             Lane::Batch if self.row.flags.batch == bulkrate_core::price::Support::No => {
                 Some(format!("`{}` has no batch price", self.model))
             }
+            Lane::Flex if !api.facts().flex && !self.account.custom => {
+                Some(format!("`{}` has no flex lane", api.name()))
+            }
             Lane::Batch | Lane::Flex if self.priced && self.row.rates(lane).is_none() => {
                 Some(format!("`{}` has no {lane} price", self.model))
             }
@@ -150,6 +161,57 @@ fn own_name(settings: &Settings, name: &str, today: Date) -> Option<String> {
     }
     let full = |account: &Account| format!("{}/{name}", account.provider);
     settings.accounts.iter().map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
+}
+
+fn names_a_preset(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(provider, _)| bulkrate_provider::presets().any(|preset| preset.name == provider))
+}
+
+/// The account that `provider/model` names, where the provider takes models that the catalogue does not list.
+fn preset<'s, 'n>(settings: &'s Settings, name: &'n str) -> Option<(&'s Account, &'n str)> {
+    let (provider, model) = name.split_once('/')?;
+    let account = settings
+        .accounts
+        .iter()
+        .find(|account| account.provider == provider && !account.custom && !model.is_empty())?;
+    (account.api.facts().unlisted != Unlisted::Refused).then_some((account, model))
+}
+
+/// A model that only its provider knows. It has a price from the user, one that answers report, or none.
+fn unlisted(settings: &Settings, run: &RunSpec, name: &str) -> Result<Deployment, EngineError> {
+    let (account, model) = preset(settings, name)
+        .ok_or_else(|| EngineError::UnknownModel { model: name.to_owned(), nearest: Vec::new() })?;
+    let (price_in, price_out) = given_prices(run)?;
+    let free = Some(PicoUsdPerToken(0));
+    let (price_in, price_out) = match (account.api.facts().unlisted, price_in) {
+        (Unlisted::Free, None) => (free, free),
+        (Unlisted::Refused | Unlisted::Priced, None) => {
+            return Err(EngineError::BadSpec {
+                code: "model-unpriced",
+                what: format!("model `{name}`"),
+                why: "it is not in the price catalogue; give its price with `--price-in` and `--price-out`"
+                    .to_owned(),
+            });
+        }
+        _ => (price_in, price_out),
+    };
+    let row = ModelRow::custom(&account.provider, model, price_in, price_out);
+    Ok(Deployment::new(format!("{}/{model}", account.provider), model.to_owned(), row, account.clone()))
+}
+
+/// The provider has a price list and no account here: for lack of a key, or because it cannot be spoken to.
+fn not_set_up(name: &str, provider: &str) -> EngineError {
+    match bulkrate_provider::presets().find(|preset| preset.name == provider) {
+        Some(preset) => {
+            EngineError::NoCredentials { provider: provider.to_owned(), key_env: preset.key_env.to_owned() }
+        }
+        None => EngineError::BadSpec {
+            code: "provider-not-set-up",
+            what: format!("model `{name}`"),
+            why: format!("provider `{provider}` is not set up here"),
+        },
+    }
 }
 
 fn refused(error: ResolveError, name: &str) -> EngineError {

@@ -22,11 +22,36 @@ pub trait Provider: Send + Sync + Debug {
     fn calls(&self) -> Option<&dyn CallApi>;
     /// The batch API. `None` where there is none.
     fn batches(&self) -> Option<&dyn BatchApi>;
+    /// What must be known of the service before anything is sent.
+    fn facts(&self) -> Facts;
     /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
     /// `batches` may answer `Some` only after it.
     async fn probe(&self) -> Result<Health, ApiError> {
         Ok(Health { models: None, batches: self.batches().is_some(), clock_skew_s: None })
     }
+}
+
+/// What a service is, besides its wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether there is a flex lane.
+    pub flex: bool,
+    pub unlisted: Unlisted,
+    /// Whether calls without a key are in vain.
+    pub needs_key: bool,
+}
+
+/// What becomes of a model that the price catalogue does not list, when it is named as `provider/model`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlisted {
+    /// All models are listed: it is a mistake.
+    Refused,
+    /// It needs a price from the user.
+    Priced,
+    /// Answers say what they cost.
+    Reported,
+    /// It runs on a machine of one's own.
+    Free,
 }
 
 /// How one request is to be written.

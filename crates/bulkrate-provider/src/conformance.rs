@@ -2,6 +2,8 @@
 //!
 //! It spends money where the provider is real: point it at a simulator.
 
+mod fields;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use bulkrate_core::submission::{Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 
 use crate::api::{BatchApi, CallApi, Created, Provider, WireOptions};
+pub use fields::{Field, fields, write};
 
 /// What the suite is run with.
 #[derive(Debug, Clone)]

@@ -15,8 +15,8 @@ pub mod openai;
 pub mod conformance;
 
 pub use api::{
-    ApiError, BatchApi, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Health, LimitHints,
-    Provider, Reply, Unsupported, Wire, WireOptions,
+    ApiError, BatchApi, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Facts, Health,
+    LimitHints, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
-pub use registry::{OpenError, names, open};
+pub use registry::{OpenError, Preset, names, open, presets};
 pub use settings::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret, Settings};

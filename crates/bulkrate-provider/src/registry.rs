@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::api::Provider;
+use crate::api::{Facts, Provider};
+use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
 use crate::settings::Settings;
 
@@ -36,12 +37,36 @@ const PROVIDERS: &[(&str, Constructor)] = &[
 
 /// Opens an account. Sends nothing.
 pub fn open(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, OpenError> {
+    if let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) {
+        return Ok(Arc::new(OpenAi::open(*preset, settings)?));
+    }
     let known = PROVIDERS.iter().find(|(known, _)| *known == name);
     let (_, constructor) = known.ok_or_else(|| OpenError::UnknownProvider { name: name.to_owned() })?;
     constructor(settings)
 }
 
+/// A service that needs no more than its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// As in `provider/model`.
+    pub name: &'static str,
+    pub base_url: &'static str,
+    /// The environment variable that holds the key.
+    pub key_env: &'static str,
+    pub facts: Facts,
+}
+
+/// Every service that needs no more than its key, in the order of the documentation.
+pub fn presets() -> impl Iterator<Item = Preset> {
+    PRESETS.iter().map(|row| Preset {
+        name: row.name,
+        base_url: row.base_url.unwrap_or_default(),
+        key_env: row.key_env,
+        facts: row.facts(),
+    })
+}
+
 #[must_use]
 pub fn names() -> Vec<&'static str> {
-    PROVIDERS.iter().map(|(name, _)| *name).collect()
+    PROVIDERS.iter().map(|(name, _)| *name).chain(PRESETS.iter().map(|preset| preset.name)).collect()
 }

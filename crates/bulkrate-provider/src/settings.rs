@@ -90,7 +90,10 @@ pub struct Settings {
     pub api_key: Secret,
     pub organization: Option<String>,
     pub project: Option<String>,
+    /// The user's own headers; as they may hold keys, they are never printed.
     pub extra_headers: Vec<(String, Secret)>,
+    /// Headers that the service wants of everybody; the user's win over them.
+    pub usual_headers: &'static [(&'static str, &'static str)],
     pub connect_timeout: Duration,
     /// Time for a batch create, which is never sent twice.
     pub create_timeout: Duration,
@@ -119,6 +122,7 @@ impl Default for Settings {
             organization: None,
             project: None,
             extra_headers: Vec::new(),
+            usual_headers: &[],
             connect_timeout: Duration::from_secs(10),
             create_timeout: Duration::from_secs(120),
             proxy: ProxyFrom::default(),

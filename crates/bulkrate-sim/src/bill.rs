@@ -136,7 +136,7 @@ mod tests {
     use crate::catalogue::Catalogue;
 
     fn nanos(model: &str, lane: Lane, prompt: u64, cached: u64, output: u64) -> u64 {
-        let list = Catalogue::load(None, "2026-11-21", false).unwrap();
+        let list = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
         cost(list.find(model).unwrap().0, lane, Usage { prompt, cached, output, reasoning: 0 })
     }
 

@@ -5,6 +5,7 @@
 
 use crate::config::SimError;
 use crate::errors::ApiError;
+use crate::like::Sells;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -37,6 +38,8 @@ pub(crate) enum Family {
     Gpt5,
     /// Reasoning models that can switch reasoning off, and do so by default.
     Current,
+    /// Of other makers: takes every parameter.
+    Open,
 }
 
 /// Pico-dollars per token.
@@ -92,7 +95,12 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     /// `today` is an ISO date; retired models and prices of other days are left out.
-    pub(crate) fn load(csv: Option<&str>, today: &str, any_model: bool) -> Result<Self, SimError> {
+    pub(crate) fn load(
+        csv: Option<&str>,
+        today: &str,
+        any_model: bool,
+        sells: Sells,
+    ) -> Result<Self, SimError> {
         let text = csv.unwrap_or(BUILT_IN);
         let mut records = csv_records(text).into_iter();
         let header = records.next().ok_or_else(|| SimError::Prices { why: "is empty".to_owned() })?;
@@ -106,28 +114,51 @@ impl Catalogue {
         let mut catalogue = Self { models: Vec::new(), names: HashMap::new(), any: None };
         for (at, record) in records.enumerate() {
             let row = Row { columns: &columns, cells: &record };
-            if row.get("provider") == "openai" && row.sold_on(today) {
+            let sold = match sells {
+                Sells::Of(provider) => row.get("provider") == provider,
+                Sells::Routed => true,
+                Sells::Named(..) => false,
+            };
+            if sold && row.sold_on(today) {
                 catalogue
-                    .add(&row)
+                    .add(&row, sells)
                     .map_err(|why| SimError::Prices { why: format!("line {}: {why}", at + 2) })?;
             }
         }
+        if let Sells::Named(names, dollars) = sells {
+            for name in names {
+                let index = catalogue.models.len();
+                catalogue.names.insert((*name).to_owned(), index);
+                catalogue.models.push(Model::flat(index, name, dollars));
+            }
+        }
         if any_model {
-            catalogue.any = Some(catalogue.models.len());
-            catalogue.models.push(Model::wildcard(catalogue.models.len()));
+            let index = catalogue.models.len();
+            catalogue.any = Some(index);
+            catalogue.models.push(Model { family: Family::Classic, ..Model::flat(index, "any", 0) });
         }
         Ok(catalogue)
     }
 
-    fn add(&mut self, row: &Row<'_>) -> Result<(), String> {
+    fn add(&mut self, row: &Row<'_>, sells: Sells) -> Result<(), String> {
         let kind = match row.get("kind") {
             "chat" => Kind::Chat,
             "embedding" => Kind::Embedding,
             "moderation" => Kind::Moderation,
             _ => return Ok(()), // other endpoints of the same model
         };
-        let model = Model::read(row, kind, self.models.len())?;
+        let mut model = Model::read(row, kind, self.models.len())?;
         let index = model.index;
+        if sells != Sells::Of("openai") {
+            model.family = Family::Open;
+        }
+        if sells == Sells::Routed {
+            model.id = format!("{}/{}", row.get("provider"), model.id);
+            model.snapshot.clone_from(&model.id);
+            self.names.entry(model.id.clone()).or_insert(index);
+            self.models.push(model);
+            return Ok(());
+        }
         self.names.entry(model.id.clone()).or_insert(index);
         for alias in row.aliases() {
             self.names.entry(alias.to_owned()).or_insert(index);
@@ -178,15 +209,17 @@ impl Model {
         })
     }
 
-    fn wildcard(index: usize) -> Self {
-        let free = Rates::default();
+    /// One price for every token, and no limits.
+    fn flat(index: usize, id: &str, dollars: u64) -> Self {
+        let rate = dollars.saturating_mul(1_000_000);
+        let flat = Rates { input: rate, cached: rate, output: rate };
         Self {
             index,
-            id: "any".to_owned(),
-            snapshot: "any".to_owned(),
+            id: id.to_owned(),
+            snapshot: id.to_owned(),
             kind: Kind::Any,
-            family: Family::Classic,
-            tariff: Tariff { sync: free, batch: Some(free), flex: Some(free) },
+            family: Family::Open,
+            tariff: Tariff { sync: flat, batch: Some(flat), flex: Some(flat) },
             long: None,
             input_max: u64::MAX,
             output_max: u64::MAX,
@@ -364,7 +397,7 @@ mod tests {
 
     #[test]
     fn built_in_list_has_the_current_models() {
-        let list = Catalogue::load(None, "2026-11-21", false).unwrap();
+        let list = Catalogue::load(None, "2026-11-21", false, Sells::Of("openai")).unwrap();
         let (luna, name) = list.find("gpt-6-luna").unwrap();
         assert_eq!((luna.kind, luna.family, name.as_ref()), (Kind::Chat, Family::Current, "gpt-6-luna"));
         assert_eq!(
@@ -382,11 +415,16 @@ mod tests {
 
     #[test]
     fn retired_and_unknown_models_are_refused_unless_any() {
-        let today = Catalogue::load(None, "2026-11-21", false).unwrap();
+        let today = Catalogue::load(None, "2026-11-21", false, Sells::Of("openai")).unwrap();
         assert_eq!(today.find("gpt-4.1-nano").unwrap_err().status, 404);
-        assert!(Catalogue::load(None, "2026-10-01", false).unwrap().find("gpt-4.1-nano").is_ok());
+        assert!(
+            Catalogue::load(None, "2026-10-01", false, Sells::Of("openai"))
+                .unwrap()
+                .find("gpt-4.1-nano")
+                .is_ok()
+        );
         assert!(today.find("my-llama").is_err());
-        let any = Catalogue::load(None, "2026-11-21", true).unwrap();
+        let any = Catalogue::load(None, "2026-11-21", true, Sells::Of("openai")).unwrap();
         assert_eq!(any.find("my-llama").unwrap().1, "my-llama");
     }
 
@@ -395,7 +433,7 @@ mod tests {
         let csv = "provider,model_id,kind,input,output,price_note,valid_from,valid_to\n\
                    openai,m,chat,1,2,\"a, \"\"b\"\"\",,2026-12-01\nopenai,m,chat,2,4,x,2026-12-01,\n";
         let rate = |day| {
-            Catalogue::load(Some(csv), day, false)
+            Catalogue::load(Some(csv), day, false, Sells::Of("openai"))
                 .unwrap()
                 .find("m")
                 .unwrap()

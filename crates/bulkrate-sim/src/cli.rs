@@ -2,6 +2,7 @@
 
 use crate::config::{SimConfig, SimError};
 use crate::faults::{FaultRule, fault_table};
+use crate::like::Like;
 use crate::server::serve;
 use clap::Args as ClapArgs;
 use std::io::Write;
@@ -90,6 +91,9 @@ pub struct Args {
     /// Response header that carries the cost of a sync call in USD
     #[arg(long, value_name = "NAME")]
     pub cost_header: Option<String>,
+    /// Be another service that speaks OpenAI's language, such as groq or openrouter
+    #[arg(long, value_name = "SERVICE")]
+    pub like: Option<String>,
     /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z
     #[arg(long, value_name = "DATE")]
     pub now: Option<String>,
@@ -130,6 +134,7 @@ impl Args {
             prices: self.prices.as_ref().map(read).transpose()?,
             cost_header: self.cost_header.clone(),
             any_model: self.any_model,
+            like: self.like.clone(),
             start_unix: self.now.as_deref().map(unix).transpose()?,
             bill_by_client: self.bill_by_client,
         })
@@ -160,9 +165,10 @@ pub async fn run(args: Args) -> Result<(), SimError> {
     let failed = |source| SimError::Listen { addr: addr.to_string(), source };
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
+    let base = config.like.as_deref().and_then(Like::find).map_or("/v1", |like| like.base);
     if !args.quiet {
         // Whoever started us may have closed our output; that is no reason to stop.
-        let _ = writeln!(stdout, "listening on http://{bound}/v1");
+        let _ = writeln!(stdout, "listening on http://{bound}{base}");
         let _ = stdout.flush();
     }
     serve(config, listener).await

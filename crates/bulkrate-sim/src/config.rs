@@ -51,6 +51,8 @@ pub struct SimConfig {
     pub any_model: bool,
     /// Virtual start, Unix seconds; `None` = now. Decides which models are retired and which prices hold.
     pub start_unix: Option<u64>,
+    /// A service that is nearly OpenAI, by name, to be instead of it.
+    pub like: Option<String>,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,
 }
@@ -81,6 +83,7 @@ impl Default for SimConfig {
             cost_header: None,
             any_model: false,
             start_unix: None,
+            like: None,
             bill_by_client: false,
         }
     }
@@ -120,6 +123,14 @@ pub enum SimError {
     Prices {
         /// What is wrong with it.
         why: String,
+    },
+    /// A service that the simulator cannot be.
+    #[error("`{name}` is none of the services that can be simulated: {}", .known.join(", "))]
+    Service {
+        /// As given.
+        name: String,
+        /// Those that can.
+        known: Vec<&'static str>,
     },
     /// A setting out of range.
     #[error("`{name}` is {value}, it must be {needs}")]

@@ -23,6 +23,7 @@ mod errors;
 mod faults;
 mod files;
 mod json;
+mod like;
 mod limits;
 mod multipart;
 mod rng;

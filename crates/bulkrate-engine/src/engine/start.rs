@@ -27,6 +27,7 @@ use crate::run::job::{COLLECTING_MAX, Job, State};
 use crate::run::recover::recover;
 use crate::run::requests::Requests;
 use crate::run::results::Results;
+use crate::settings::Account;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
@@ -209,11 +210,15 @@ pub(crate) fn end_of(spec: &JobSpec) -> Ordinal {
     spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX))
 }
 
+fn needs_key(account: &Account) -> bool {
+    !account.has_key && !account.custom && account.api.facts().needs_key
+}
+
 pub(super) fn check_keys(prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {
     if plan.requests == 0 {
         return Ok(());
     }
-    match prepared.deployments.iter().find(|found| !found.account.has_key && !found.account.custom) {
+    match prepared.deployments.iter().find(|found| needs_key(&found.account)) {
         Some(found) => Err(EngineError::NoCredentials {
             provider: found.account.provider.clone(),
             key_env: found.account.key_env.clone(),

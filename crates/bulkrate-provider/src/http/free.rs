@@ -71,11 +71,11 @@ impl FreeClient {
             builder = builder.proxy(reqwest::Proxy::all(proxy.url.clone()).map_err(bad)?);
         }
         let tls = match &account.tls {
-            Some(config) => config.as_ref().clone(),
+            Some(config) => Arc::clone(config),
             None => super::tls::client_config(None)?, // the client wants one even where it goes unused
         };
         let client = builder
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(tls.as_ref().clone())
             .build()
             .map_err(|error| OpenError::Tls { why: describe(&error) })?;
         Ok(Self::with(Line::Http(client), account, settings, classify))

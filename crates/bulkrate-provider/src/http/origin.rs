@@ -48,7 +48,7 @@ impl Account {
         let headers = signed_headers(settings)?;
         let proxy = proxy::choose(&settings.proxy, &base)?;
         let tls = if base.scheme() == "https" {
-            Some(Arc::new(tls::client_config(settings.ca_file.as_deref())?))
+            Some(tls::client_config(settings.ca_file.as_deref())?)
         } else {
             None
         };
@@ -143,6 +143,9 @@ fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
         if let Some(text) = text {
             headers.insert(name, value(name, text)?);
         }
+    }
+    for (name, text) in settings.usual_headers {
+        headers.insert(*name, value(name, text)?);
     }
     for (name, text) in &settings.extra_headers {
         let header = HeaderName::from_bytes(name.as_bytes())

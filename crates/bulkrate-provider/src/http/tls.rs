@@ -1,7 +1,7 @@
 //! TLS with ring and the system's certificates. No process-wide provider is installed.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -9,8 +9,20 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::registry::OpenError;
 
-/// A client configuration that trusts the system's roots and those in `ca_file`.
-pub(super) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, OpenError> {
+/// A client configuration that trusts the system's roots and those in `ca_file`. The system's are read once for all accounts.
+pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, OpenError> {
+    static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if ca_file.is_some() {
+        return build(ca_file).map(Arc::new);
+    }
+    if let Some(config) = SYSTEM.get() {
+        return Ok(Arc::clone(config));
+    }
+    let config = build(None).map(Arc::new)?;
+    Ok(Arc::clone(SYSTEM.get_or_init(|| config)))
+}
+
+fn build(ca_file: Option<&Path>) -> Result<ClientConfig, OpenError> {
     let failed = |why: rustls::Error| OpenError::Tls { why: why.to_string() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = ca_file.map_or_else(|| Ok(Vec::new()), read_roots)?;

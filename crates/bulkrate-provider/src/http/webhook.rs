@@ -16,7 +16,7 @@ pub async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Result<u1
     let proxy = proxy::choose(&ProxyFrom::Environment, &url).map_err(|error| error.to_string())?;
     let config = tls::client_config(None).map_err(|error| error.to_string())?;
     let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(config)
+        .tls_backend_preconfigured(config.as_ref().clone())
         .redirect(redirect::Policy::none())
         .timeout(timeout)
         .no_proxy();

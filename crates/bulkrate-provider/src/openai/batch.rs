@@ -16,6 +16,7 @@ use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use super::dialect::{Batches, Dialect};
 use super::errors;
 use super::remote::{self, Page};
 use super::wire;
@@ -36,6 +37,7 @@ const FILE_VISIBLE_MS: u64 = 2_000;
 /// The batch API of one account.
 #[derive(Debug)]
 pub struct OpenAiBatches {
+    dialect: Dialect,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     account: Account,
@@ -67,12 +69,14 @@ struct Uploaded {
 
 impl OpenAiBatches {
     pub(super) fn new(
+        dialect: Dialect,
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
         account: Account,
         settings: &Settings,
     ) -> Self {
         Self {
+            dialect,
             paid,
             free,
             account,
@@ -133,7 +137,11 @@ impl OpenAiBatches {
 impl BatchApi for OpenAiBatches {
     fn limits(&self, kind: Kind) -> BatchLimits {
         let _ = kind; // the same for all kinds
-        BatchLimits { items_max: 50_000, bytes_max: 200_000_000, embedding_inputs_max: 50_000 }
+        let (items_max, bytes_max) = match self.dialect.batches {
+            Batches::Yes { items_max, bytes_max } => (items_max, bytes_max),
+            Batches::No | Batches::Ask => (50_000, 200_000_000),
+        };
+        BatchLimits { items_max, bytes_max, embedding_inputs_max: 50_000 }
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {

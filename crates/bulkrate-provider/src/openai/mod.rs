@@ -1,7 +1,9 @@
 //! OpenAI and the services that speak its language.
 
 pub mod batch;
+mod dialect;
 pub mod errors;
+pub mod presets;
 mod remote;
 pub mod wire;
 
@@ -12,46 +14,17 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::api::{ApiError, BatchApi, CallApi, Exchange, GivenCalls, Health, Provider, Wire};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::limits;
 use crate::http::paid::PaidClient;
 use crate::registry::OpenError;
-use crate::settings::Settings;
+use crate::settings::{ChatEndpoint, Settings};
+pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes};
+
 use batch::OpenAiBatches;
 use wire::OpenAiWire;
-
-/// In what a service differs from the others of the family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dialect {
-    pub name: &'static str,
-    pub base_url: Option<&'static str>,
-    /// Whether the batch API is known to exist; elsewhere `probe` finds out.
-    pub has_batches: bool,
-    /// Whether `service_tier` is sent.
-    pub has_tiers: bool,
-    /// Whether model names mean OpenAI's models, so that their parameters can be checked before sending.
-    pub checks_models: bool,
-}
-
-impl Dialect {
-    pub const OPENAI: Self = Self {
-        name: "openai",
-        base_url: Some("https://api.openai.com/v1"),
-        has_batches: true,
-        has_tiers: true,
-        checks_models: true,
-    };
-    pub const COMPATIBLE: Self = Self {
-        name: "openai-compatible",
-        base_url: None,
-        has_batches: false,
-        has_tiers: false,
-        checks_models: false,
-    };
-    pub const CUSTOM: Self = Self { name: "custom", ..Self::COMPATIBLE };
-}
 
 /// One account that speaks OpenAI's language.
 #[derive(Debug)]
@@ -67,6 +40,7 @@ pub struct OpenAi {
 impl OpenAi {
     /// Sends nothing.
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
+        let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", batch::CREATE];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
@@ -76,6 +50,7 @@ impl OpenAi {
 
     /// Over a line that is given instead of connections, for simulated worlds.
     pub fn over(dialect: Dialect, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Self, OpenError> {
+        let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let free = FreeClient::over(Arc::clone(&line), account.clone(), settings, errors::classify);
         Ok(Self::with(dialect, account, settings, Arc::new(GivenCalls(line)), Arc::new(free)))
@@ -88,10 +63,23 @@ impl OpenAi {
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
     ) -> Self {
-        let batches = OpenAiBatches::new(Arc::clone(&paid), Arc::clone(&free), account.clone(), settings);
+        let batches =
+            OpenAiBatches::new(dialect, Arc::clone(&paid), Arc::clone(&free), account.clone(), settings);
         let wire = OpenAiWire::new(dialect, account, settings);
-        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(dialect.has_batches) }
+        let has_batches = matches!(dialect.batches, Batches::Yes { .. });
+        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches) }
     }
+}
+
+/// The user's settings with what the service adds to them.
+fn of_dialect(dialect: Dialect, settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.usual_headers = dialect.headers;
+    if !dialect.has_responses {
+        settings.chat_endpoint = ChatEndpoint::ChatCompletions;
+    }
+    settings.trust_body_cost |= dialect.charges == Charges::Body;
+    settings
 }
 
 #[derive(Deserialize)]
@@ -117,6 +105,10 @@ impl Provider for OpenAi {
         if self.has_batches.load(Ordering::Relaxed) { Some(&self.batches) } else { None }
     }
 
+    fn facts(&self) -> Facts {
+        self.dialect.facts()
+    }
+
     /// Two free calls: the models, then whether `GET /batches` answers a list.
     async fn probe(&self) -> Result<Health, ApiError> {
         let reply = self.free.send("list models", http::Method::GET, "/models", &[404, 405]).await?;
@@ -125,8 +117,10 @@ impl Provider for OpenAi {
         let date = reply.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
         let clock_skew_s =
             date.and_then(limits::http_date_unix_s).map(|theirs| theirs - limits::now_unix_s());
-        let batches = self.batches.exists().await;
-        self.has_batches.store(batches || self.dialect.has_batches, Ordering::Relaxed);
+        // A list that is there says nothing where the shape is known to be another.
+        let batches = self.dialect.batches != Batches::No && self.batches.exists().await;
+        let known = matches!(self.dialect.batches, Batches::Yes { .. });
+        self.has_batches.store(batches || known, Ordering::Relaxed);
         Ok(Health { models, batches, clock_skew_s })
     }
 }

@@ -5,5 +5,6 @@ mod batches;
 mod conformance;
 mod free;
 mod paid;
+mod presets;
 mod server;
 mod tls;

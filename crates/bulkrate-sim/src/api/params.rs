@@ -112,7 +112,7 @@ pub(crate) fn effort(call: &TextCall<'_>, model: &Model) -> Result<Effort, ApiEr
     let name = call.effort_name;
     let Some(asked) = call.effort.as_deref() else {
         return Ok(match model.family {
-            Family::Classic | Family::Current => Effort::None,
+            Family::Classic | Family::Current | Family::Open => Effort::None,
             Family::OSeries | Family::Gpt5 => Effort::Medium,
         });
     };
@@ -120,7 +120,7 @@ pub(crate) fn effort(call: &TextCall<'_>, model: &Model) -> Result<Effort, ApiEr
         Family::Classic => return Err(unsupported_parameter(name)),
         Family::OSeries => &["low", "medium", "high"],
         Family::Gpt5 => &["minimal", "low", "medium", "high"],
-        Family::Current => &["none", "low", "medium", "high", "xhigh", "max"],
+        Family::Current | Family::Open => &["none", "low", "medium", "high", "xhigh", "max"],
     };
     if !allowed.contains(&asked) {
         let list = allowed.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(", ");
@@ -165,7 +165,7 @@ pub(crate) fn check(call: &TextCall<'_>, model: &Model) -> Result<Effort, ApiErr
         );
         return Err(ApiError::invalid(Some("invalid_value"), call.max_name, message));
     }
-    if model.family == Family::Classic {
+    if matches!(model.family, Family::Classic | Family::Open) {
         return Ok(effort);
     }
     if call.max_name == "max_tokens" && call.max_output.is_some() {

@@ -271,7 +271,7 @@ mod tests {
     const GOOD: &str = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-6-luna","messages":[{"role":"user","content":"abcd"}]}}"#;
 
     fn check(file: &str) -> Result<Plan, Refusals> {
-        let models = Catalogue::load(None, "2026-11-21", false).unwrap();
+        let models = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
         validate(&models, Endpoint::Chat, file.as_bytes())
     }
 

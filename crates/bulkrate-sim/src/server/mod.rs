@@ -51,7 +51,7 @@ impl Sim {
 
     /// What an SDK wants: `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.addr)
+        format!("http://{}{}", self.addr, self.state.like.map_or("/v1", |like| like.base))
     }
 
     /// The bill's total so far, in nano-dollars.

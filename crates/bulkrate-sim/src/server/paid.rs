@@ -38,6 +38,13 @@ fn immediate(
         reply.headroom(&headroom);
         (reply, Duration::ZERO)
     };
+    let asked = body;
+    let translated =
+        match state.like.filter(|_| endpoint == Endpoint::Chat).map(|like| like.chat(body)).transpose() {
+            Ok(translated) => translated,
+            Err(error) => return refused(&error, Headroom::default()),
+        };
+    let body = translated.as_deref().unwrap_or(body);
     let prepared = match prepare(&state.models, endpoint, body, false) {
         Ok(prepared) => prepared,
         Err(error) => return refused(&error, Headroom::default()),
@@ -76,6 +83,9 @@ fn immediate(
         client.filter(|_| state.config.bill_by_client),
     );
     let mut reply = Reply::bytes(200, out);
+    if let Some(like) = state.like.filter(|_| endpoint == Endpoint::Chat) {
+        reply = like.answered(asked, reply, usd_nanos);
+    }
     reply.headroom(&headroom);
     if let Some(name) = &state.config.cost_header {
         let value =

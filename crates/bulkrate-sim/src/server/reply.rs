@@ -63,6 +63,18 @@ impl Reply {
         reply
     }
 
+    /// The body, where it is in one piece.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        match &self.body {
+            Payload::Whole(bytes) => Some(bytes),
+            Payload::Pieces(..) => None,
+        }
+    }
+
+    pub(crate) fn with_body(self, body: Bytes) -> Self {
+        Self { body: Payload::Whole(body), ..self }
+    }
+
     /// Adds a header; an impossible value is left out.
     pub(crate) fn header(&mut self, name: &'static str, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {

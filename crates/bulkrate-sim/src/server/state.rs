@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{SimConfig, SimError};
 use crate::faults::Faults;
 use crate::files::Files;
+use crate::like::{Like, Sells};
 use crate::limits::Limits;
 use crate::rng::Keys;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: SimConfig,
+    /// The service to be instead of OpenAI.
+    pub(crate) like: Option<&'static Like>,
     pub(crate) clock: Clock,
     pub(crate) models: Catalogue,
     pub(crate) bill: Bill,
@@ -43,7 +46,9 @@ impl State {
     pub(crate) fn new(config: SimConfig) -> Result<Self, SimError> {
         check(&config)?;
         let clock = Clock::new(config.start_unix, config.speed);
-        let models = Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model)?;
+        let like = config.like.as_deref().map(service).transpose()?;
+        let sells = like.map_or(Sells::Of("openai"), |like| like.sells);
+        let models = Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model, sells)?;
         Ok(Self {
             bill: Bill::default(),
             limits: Limits::new(config.rpm, config.tpm, models.models.len()),
@@ -55,6 +60,7 @@ impl State {
             counts: Counts::default(),
             stop: CancellationToken::new(),
             presence: Mutex::default(),
+            like,
             clock,
             models,
             config,
@@ -75,6 +81,10 @@ impl State {
         presence.vanish_for = Duration::from_secs_f64(secs.clamp(0.0, 86_400.0));
         presence.generation.cancel();
     }
+}
+
+fn service(name: &str) -> Result<&'static Like, SimError> {
+    Like::find(name).ok_or_else(|| SimError::Service { name: name.to_owned(), known: Like::names() })
 }
 
 fn check(config: &SimConfig) -> Result<(), SimError> {

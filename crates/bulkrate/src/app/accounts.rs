@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
-use bulkrate_provider::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret};
+use bulkrate_provider::{ChatEndpoint, Preset, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
 
@@ -59,21 +59,60 @@ pub fn open_with(
     let key_env = provider.key_env.clone().unwrap_or_else(|| KEY_ENV.to_owned());
     let key = env(&key_env).unwrap_or_default();
     let settings = bulkrate_provider::Settings { retry, ..settings(provider, &key, connections_max) };
-    let base = provider.base_url.as_deref();
-    let custom = base.is_some();
+    let custom = provider.base_url.is_some();
     let names = std::iter::once("openai").chain(COMPATIBLE.into_iter().filter(|_| custom));
-    names
-        .map(|name| {
-            Ok(Account {
-                provider: name.to_owned(),
-                id: account_id(name, &settings, &key),
-                api: bulkrate_provider::open(name, &settings)?,
-                custom,
-                key_env: key_env.clone(),
-                has_key: !key.trim().is_empty(),
-            })
-        })
-        .collect()
+    let mut accounts: Vec<Account> =
+        names.map(|name| account(name, &settings, custom, &key_env)).collect::<Result<_, _>>()?;
+    for preset in bulkrate_provider::presets() {
+        if let Some(settings) = preset_settings(&preset, provider, connections_max, env) {
+            let settings = bulkrate_provider::Settings { retry, ..settings };
+            accounts.push(account(preset.name, &settings, false, preset.key_env)?);
+        }
+    }
+    Ok(accounts)
+}
+
+fn account(
+    name: &str,
+    settings: &bulkrate_provider::Settings,
+    custom: bool,
+    key_env: &str,
+) -> Result<Account, AppError> {
+    let key = settings.api_key.expose();
+    Ok(Account {
+        provider: name.to_owned(),
+        id: account_id(name, settings, key),
+        api: bulkrate_provider::open(name, settings)?,
+        custom,
+        key_env: key_env.to_owned(),
+        has_key: !key.is_empty(),
+    })
+}
+
+/// The variable that names another address of a service: `GROQ_BASE_URL`.
+#[must_use]
+pub fn base_env(preset: &Preset) -> String {
+    format!("{}_BASE_URL", preset.name.to_ascii_uppercase())
+}
+
+/// How a service is reached; `None` where it is not set up. A base URL that stands for everything (`--base-url`,
+/// `OPENAI_BASE_URL`) takes all that has no address of its own: who rehearses with one never pays by another way.
+fn preset_settings(
+    preset: &Preset,
+    provider: &Provider,
+    connections_max: u32,
+    env: Env<'_>,
+) -> Option<bulkrate_provider::Settings> {
+    let (own_base, key) = (env(&base_env(preset)), env(preset.key_env));
+    let set_up =
+        own_base.is_some() || provider.base_url.is_none() && (key.is_some() || !preset.facts.needs_key);
+    let mut own = settings(provider, &key.unwrap_or_default(), connections_max);
+    own.base_url = own_base;
+    // What belongs to OpenAI's account, or to a gateway that the user named, goes nowhere else.
+    own.organization = None;
+    own.project = None;
+    own.extra_headers = Vec::new();
+    set_up.then_some(own)
 }
 
 fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provider::Settings {

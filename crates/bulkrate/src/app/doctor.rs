@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_engine::settings::Account;
-use bulkrate_provider::RetryPolicy;
+use bulkrate_provider::{Preset, RetryPolicy, Unlisted};
 use serde::Serialize;
 
 use super::accounts::{self, process_env};
@@ -61,7 +61,15 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     let defaults = Defaults::load()?;
     let provider = accounts::with_env(args.provider.layer(), Provider::default(), &process_env);
     let catalogue = accounts::catalogue(shared.prices.as_deref().or(defaults.prices.as_deref()))?;
-    let account = accounts::open_with(&provider, 1, PATIENCE, &process_env)?.into_iter().next();
+    let accounts = accounts::open_with(&provider, 1, PATIENCE, &process_env)?;
+    let presets = set_up(&accounts);
+    // The one that the model belongs to; else OpenAI's, unless only others are set up.
+    let named = args.model.as_deref().and_then(|model| model.split_once('/')).map(|(provider, _)| provider);
+    let account = accounts
+        .iter()
+        .find(|account| Some(account.provider.as_str()) == named)
+        .or_else(|| accounts.first().filter(|first| first.has_key || first.custom || presets.is_empty()))
+        .cloned();
     let mut found = vec![state(&state_dir(shared, &defaults))];
     found.push(match catalogue.stale_days(today()) {
         Some(days) => Finding::warning(
@@ -84,6 +92,16 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
                 }
                 None => Finding::ok("model", format!("{} is known and priced", resolved.row.qualified)),
             },
+            Err(_)
+                if account.as_ref().is_some_and(|account| {
+                    !account.custom && account.api.facts().unlisted != Unlisted::Refused
+                }) =>
+            {
+                Finding::warning(
+                    "model",
+                    format!("`{model}` is not in the price catalogue; {}", priced_by(account.as_ref())),
+                )
+            }
             Err(error) if custom => {
                 Finding::warning("model", format!("{error}; with a base URL of your own it is sent as it is"))
             }
@@ -92,10 +110,16 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     }
     if let Some(account) = &account {
         found.push(key(account));
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+    if let Some(account) = &account {
         found.extend(runtime.block_on(reach(account)));
     }
+    for preset in presets.iter().filter(|one| account.as_ref().is_none_or(|chosen| chosen.id != one.id)) {
+        found.push(runtime.block_on(preset_reach(preset)));
+    }
+    found.push(not_set_up(&accounts));
     Ok(tell(shared, &found))
 }
 
@@ -131,8 +155,61 @@ fn state(dir: &Path) -> Finding {
     }
 }
 
+/// The services that a variable names. Servers of one's own count only with an address: nobody knows whether they should run.
+fn set_up(accounts: &[Account]) -> Vec<Account> {
+    let named =
+        |preset: &Preset| preset.facts.needs_key || process_env(&accounts::base_env(preset)).is_some();
+    let presets: Vec<&str> = bulkrate_provider::presets().filter(named).map(|preset| preset.name).collect();
+    accounts.iter().filter(|account| presets.contains(&account.provider.as_str())).cloned().collect()
+}
+
+fn priced_by(account: Option<&Account>) -> &'static str {
+    match account.map(|account| account.api.facts().unlisted) {
+        Some(Unlisted::Free) => "it costs nothing",
+        Some(Unlisted::Reported) => "its answers say what they cost",
+        _ => "give its price with `--price-in` and `--price-out`",
+    }
+}
+
+/// One line a service: whether it answers, and what it can do.
+async fn preset_reach(account: &Account) -> Finding {
+    if account.api.facts().needs_key && !account.has_key {
+        return Finding::warning(
+            "provider",
+            format!("{}: `{}` is not set", account.provider, account.key_env),
+        );
+    }
+    match account.api.probe().await {
+        Ok(health) => {
+            let lanes = if account.api.batches().is_some() { "sync and batch" } else { "sync" };
+            let models = health
+                .models
+                .map(|models| format!("; {} offered", words::counted(models, "model")))
+                .unwrap_or_default();
+            Finding::ok("provider", format!("{}: it answers; {lanes}{models}", account.provider))
+        }
+        Err(error) => Finding::warning("provider", format!("{}: {error}", account.provider)),
+    }
+}
+
+/// What else could be used, and by which variable.
+fn not_set_up(accounts: &[Account]) -> Finding {
+    let known = |name: &str| accounts.iter().any(|account| account.provider == name);
+    let (own, others): (Vec<Preset>, Vec<Preset>) =
+        bulkrate_provider::presets().partition(|preset| !preset.facts.needs_key);
+    let list = |presets: &[Preset], word: &dyn Fn(&Preset) -> String| {
+        presets.iter().map(|one| format!("{} ({})", one.name, word(one))).collect::<Vec<_>>().join(", ")
+    };
+    let missing: Vec<Preset> = others.into_iter().filter(|preset| !known(preset.name)).collect();
+    let mut text = format!("your own servers: {}", list(&own, &accounts::base_env));
+    if !missing.is_empty() {
+        text = format!("set to use: {}; {text}", list(&missing, &|preset| preset.key_env.to_owned()));
+    }
+    Finding::ok("provider", text)
+}
+
 fn key(account: &Account) -> Finding {
-    match (account.has_key, account.custom) {
+    match (account.has_key, account.custom || !account.api.facts().needs_key) {
         (true, _) => Finding::ok("key", format!("`{}` is set", account.key_env)),
         (false, true) => {
             Finding::warning("key", format!("`{}` is not set; calls go without a key", account.key_env))
@@ -142,7 +219,7 @@ fn key(account: &Account) -> Finding {
 }
 
 async fn reach(account: &Account) -> Vec<Finding> {
-    if !account.has_key && !account.custom {
+    if !account.has_key && !account.custom && account.api.facts().needs_key {
         return Vec::new(); // the answer would only say what the line above says
     }
     let health = match account.api.probe().await {

@@ -13,3 +13,4 @@ mod faults;
 mod bad_input;
 mod bad_provider;
 mod security;
+mod services;

@@ -47,7 +47,7 @@ impl Sim {
 
     /// A JSON document of the simulator.
     pub(crate) fn get(&self, path: &str) -> String {
-        let host = self.base_url.trim_start_matches("http://").trim_end_matches("/v1");
+        let host = self.base_url.trim_start_matches("http://").split('/').next().unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
         let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer sk-sim\r\n");
         write!(stream, "{head}Connection: close\r\n\r\n").unwrap();

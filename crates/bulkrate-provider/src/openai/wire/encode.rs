@@ -12,7 +12,7 @@ use super::models::{self, Family, Sampling};
 use super::object::{Object, Own, array, write_on_one_line};
 use super::schema::StrictCheck;
 use crate::api::{Unsupported, WireOptions};
-use crate::openai::Dialect;
+use crate::openai::{Charges, Dialect, OutputMax};
 use crate::settings::ChatEndpoint;
 
 /// Stop sequences that OpenAI takes.
@@ -60,6 +60,12 @@ impl Encoder {
         let mut own =
             Own::read(request.provider_kwargs).map_err(|why| job.unsupported("provider_kwargs", why))?;
         refuse_lost_answers(&job, &own)?;
+        if !self.dialect.takes.kinds.contains(&request.kind) {
+            let name = self.dialect.name;
+            return Err(
+                job.unsupported("kind", format!("`{name}` has no {} API of this shape", request.kind.name()))
+            );
+        }
         if self.dialect.has_tiers {
             own.remove("service_tier"); // the lane decides it, and with it the price
         }
@@ -76,7 +82,12 @@ impl Encoder {
                     ChatEndpoint::Responses => self.responses(&job, Object::open(out, own)),
                 }
             }
-            Kind::Embedding => embedding(&job, Object::open(out, own)),
+            Kind::Embedding => {
+                if request.generation_config.dimensions.is_some() && !self.dialect.takes.dimensions {
+                    return Err(self.lacks(&job, "dimensions"));
+                }
+                embedding(&job, self.dialect, Object::open(out, own));
+            }
             Kind::Moderation => moderation(&job, Object::open(out, own)),
         }
         Ok(())
@@ -93,8 +104,61 @@ impl Encoder {
             check_responses(job)?;
         }
         check_parts(job, is_responses)?;
+        self.check_taken(job, own)?;
         if self.dialect.checks_models {
             check_model(job, own)?;
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, job: &Job<'_>, field: &'static str) -> Unsupported {
+        job.unsupported(
+            field,
+            format!(
+                "`{}` is not known to take it; `provider_kwargs` sends what you write",
+                self.dialect.name
+            ),
+        )
+    }
+
+    /// Refuses what the service does not take, whatever the model.
+    fn check_taken(&self, job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+        let (config, takes) = (job.config(), &self.dialect.takes);
+        let has = |is: fn(&Part<'_>) -> bool| {
+            job.request
+                .messages
+                .iter()
+                .any(|message| matches!(&message.content, Content::Parts(parts) if parts.iter().any(is)))
+        };
+        let effort_is_taken = |reasoning: Reasoning| match reasoning {
+            Reasoning::Tokens(_) => takes.budget.is_some(),
+            effort => takes.efforts.iter().any(|(known, ..)| *known == effort),
+        };
+        let missing = [
+            ("top_k", config.top_k.is_some() && !takes.top_k),
+            ("presence_penalty", config.presence_penalty.is_some() && !takes.penalties),
+            ("frequency_penalty", config.frequency_penalty.is_some() && !takes.penalties),
+            ("seed", config.seed.is_some() && takes.seed.is_none()),
+            ("reasoning", config.reasoning.is_some_and(|reasoning| !effort_is_taken(reasoning))),
+            ("messages.image", has(|part| matches!(part, Part::Image(_))) && !takes.images),
+            ("messages.document", has(|part| matches!(part, Part::Document(_))) && !takes.documents),
+        ];
+        if let Some((field, _)) = missing.into_iter().find(|(_, refused)| *refused) {
+            return Err(self.lacks(job, field));
+        }
+        // Without it the schema would be checked here only, and the model would not know of it.
+        if config.output_schema.is_some()
+            && !takes.schema
+            && self.structured_outputs
+            && !own.has("response_format")
+        {
+            return Err(job.unsupported(
+                "output_schema",
+                format!(
+                    "`{}` takes no schema; describe the answer in the prompt and set `structured_outputs = false`",
+                    self.dialect.name
+                ),
+            ));
         }
         Ok(())
     }
@@ -110,10 +174,10 @@ impl Encoder {
             });
         }
         if !body.own().has("max_tokens") && !body.own().has("max_completion_tokens") {
-            let name = if self.dialect.checks_models || job.family.reasons {
-                "max_completion_tokens"
-            } else {
-                "max_tokens"
+            let name = match self.dialect.takes.output_max {
+                OutputMax::MaxCompletionTokens => "max_completion_tokens",
+                OutputMax::ByModel if job.family.reasons => "max_completion_tokens",
+                OutputMax::ByModel | OutputMax::MaxTokens => "max_tokens",
             };
             body.number(name, job.max_tokens());
         }
@@ -125,20 +189,33 @@ impl Encoder {
         }
         body.number("presence_penalty", config.presence_penalty.map(Float));
         body.number("frequency_penalty", config.frequency_penalty.map(Float));
-        body.number("seed", config.seed);
-        if let Some(reasoning) = config.reasoning.filter(|_| sends_reasoning(job, self.dialect)) {
-            match models::effort(reasoning) {
-                Some(effort) => body.text("reasoning_effort", effort),
-                None => body.number("thinking_token_budget", Some(reasoning)), // vLLM; OpenAI was refused above
-            }
+        if let Some(name) = self.dialect.takes.seed {
+            body.number(name, config.seed);
         }
+        self.reasoning(job, &mut body);
         if self.sends_format(config) && body.key("response_format") {
             body.out.extend_from_slice(b"{\"type\":\"json_schema\",\"json_schema\":{");
             self.format(config, body.out);
             body.out.extend_from_slice(b"}}");
         }
+        if self.dialect.charges == Charges::Body {
+            body.literal("usage", "{\"include\":true}");
+        }
         self.tier(job, &mut body);
         body.close();
+    }
+
+    fn reasoning(&self, job: &Job<'_>, body: &mut Object<'_, '_>) {
+        let takes = &self.dialect.takes;
+        let Some(reasoning) = job.config().reasoning.filter(|_| sends_reasoning(job, self.dialect)) else {
+            return;
+        };
+        if let (Reasoning::Tokens(tokens), Some((field, before, after))) = (reasoning, takes.budget) {
+            body.literal(field, &format!("{before}{tokens}{after}"));
+        }
+        if let Some((_, field, value)) = takes.efforts.iter().find(|(known, ..)| *known == reasoning) {
+            body.literal(field, value);
+        }
     }
 
     fn responses(&self, job: &Job<'_>, mut body: Object<'_, '_>) {
@@ -172,7 +249,9 @@ impl Encoder {
     }
 
     fn sends_format(&self, config: &Config<'_>) -> bool {
-        self.structured_outputs && (!config.choices.is_empty() || config.output_schema.is_some())
+        self.structured_outputs
+            && self.dialect.takes.schema
+            && (!config.choices.is_empty() || config.output_schema.is_some())
     }
 
     /// The name, strictness and schema of a structured answer.
@@ -337,10 +416,12 @@ fn check_reasoning(job: &Job<'_>) -> Result<(), Unsupported> {
     }
 }
 
-fn embedding(job: &Job<'_>, mut body: Object<'_, '_>) {
+fn embedding(job: &Job<'_>, dialect: Dialect, mut body: Object<'_, '_>) {
     body.text("model", job.options.model);
     write_inputs(job, &mut body);
-    body.literal("encoding_format", "\"base64\"");
+    if dialect.takes.base64_vectors {
+        body.literal("encoding_format", "\"base64\"");
+    }
     body.number("dimensions", job.config().dimensions);
     body.close();
 }

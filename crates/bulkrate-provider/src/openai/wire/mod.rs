@@ -15,7 +15,7 @@ use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, Request};
 
-use super::Dialect;
+use super::{Charges, Dialect};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::settings::{ChatEndpoint, Settings};
@@ -39,6 +39,10 @@ impl OpenAiWire {
         };
         let reader = read::Reader {
             chat_endpoint: settings.chat_endpoint,
+            cost_headers: match dialect.charges {
+                Charges::Headers(names) => names,
+                Charges::Unsaid | Charges::Body => &[],
+            },
             cost_header: settings.cost_header.as_ref().map(|name| name.to_ascii_lowercase()),
             trust_body_cost: settings.trust_body_cost,
         };

@@ -24,6 +24,8 @@ use crate::settings::ChatEndpoint;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
     pub(super) chat_endpoint: ChatEndpoint,
+    /// Headers in which this service says what a call cost, and the user's own.
+    pub(super) cost_headers: &'static [&'static str],
     pub(super) cost_header: Option<String>,
     pub(super) trust_body_cost: bool,
 }
@@ -158,7 +160,8 @@ impl Reader {
         if !(200..300).contains(&reply.status) {
             return Reading::Failure(errors::classify(reply, limits::now_unix_s()));
         }
-        let charged = usage::charged_by_header(&reply.headers, self.cost_header.as_deref());
+        let charged =
+            usage::charged_by_header(&reply.headers, self.cost_header.as_deref(), self.cost_headers);
         self.success(kind, &reply.body, charged)
     }
 

@@ -98,16 +98,13 @@ pub(super) fn read(raw: Option<&RawValue>, needs: Needs) -> Option<Usage> {
     })
 }
 
-/// Headers in which routers say what a call cost.
-const COST_HEADERS: &[&str] = &["x-flux-cost-usd", "x-mdb-charged-usd"];
-
 /// The cost a header names; one that cannot be read says nothing.
-pub(super) fn charged_by_header(headers: &HeaderMap, own: Option<&str>) -> Option<UsdNanos> {
+pub(super) fn charged_by_header(headers: &HeaderMap, own: Option<&str>, usual: &[&str]) -> Option<UsdNanos> {
     if headers.is_empty() {
         return None;
     }
     own.into_iter()
-        .chain(COST_HEADERS.iter().copied())
+        .chain(usual.iter().copied())
         .find_map(|name| decimal_usd(headers.get(name)?.to_str().ok()?))
 }
 

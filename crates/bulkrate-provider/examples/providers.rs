@@ -1,0 +1,60 @@
+//! Prints `docs/reference/providers.md`: services and fields, from the code that decides.
+
+use bulkrate_provider::{Provider, ProxyFrom, Settings, Unlisted, conformance};
+
+type Failed = Box<dyn std::error::Error>;
+
+const HEAD: &str = "# Services and fields
+
+Each of these speaks OpenAI's language and needs no more than its key. A model is named `service/model`; what the price catalogue does not \
+list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` and `OPENAI_BASE_URL` stand \
+for everything: a service without an address of its own is then reached there.
+
+";
+
+fn unlisted(of: Unlisted) -> &'static str {
+    match of {
+        Unlisted::Refused => "refused",
+        Unlisted::Priced => "needs `--price-in`, `--price-out`",
+        Unlisted::Reported => "answers say what they cost; no budget without a price",
+        Unlisted::Free => "free, or the price given",
+    }
+}
+
+fn main() -> Result<(), Failed> {
+    let mut page = HEAD.to_owned();
+    page.push_str(
+        "| service | key | address | lanes | models not listed |\n| --- | --- | --- | --- | --- |\n",
+    );
+    let settings = Settings { proxy: ProxyFrom::None, ..Settings::default() };
+    let mut opened = Vec::new();
+    for preset in bulkrate_provider::presets() {
+        let provider = bulkrate_provider::open(preset.name, &settings)?;
+        let key = if preset.facts.needs_key { "" } else { " (if it wants one)" };
+        page.push_str(&format!(
+            "| {} | `{}`{key} | `{}` | {} | {} |\n",
+            preset.name,
+            preset.key_env,
+            preset.base_url,
+            if provider.batches().is_some() { "sync, batch" } else { "sync" },
+            unlisted(preset.facts.unlisted),
+        ));
+        opened.push((preset.name, provider));
+    }
+    page.push_str("\n## What a request may hold\n\n");
+    page.push_str(
+        "`yes`: it is sent under the service's own name for it. `-`: it is an error that names item, field and model, before anything is \
+         sent; `provider_kwargs` goes out as you write it. Some models of a service take less: then the service refuses the item. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
+    );
+    let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
+    page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
+    for field in conformance::fields() {
+        let cells = opened.iter().map(|(_, provider)| {
+            let provider: &dyn Provider = &**provider;
+            if conformance::write(provider, &field, "model").is_ok() { "yes" } else { "-" }
+        });
+        page.push_str(&format!("| `{}` | {} |\n", field.name, cells.collect::<Vec<_>>().join(" | ")));
+    }
+    println!("{}", page.trim_end());
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! In what one service of the family differs from the others, as data.
+
+use bulkrate_core::request::{Kind, Reasoning};
+
+use crate::api::{Facts, Unlisted};
+
+/// One service that speaks OpenAI's language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    pub name: &'static str,
+    pub base_url: Option<&'static str>,
+    /// The environment variable that holds the key.
+    pub key_env: &'static str,
+    /// Whether calls without a key are answered: servers of one's own.
+    pub keyless: bool,
+    /// Headers of every call, besides the key's.
+    pub headers: &'static [(&'static str, &'static str)],
+    pub batches: Batches,
+    /// Whether `service_tier` is sent.
+    pub has_tiers: bool,
+    /// Whether model names mean OpenAI's models, so that their parameters can be checked before sending.
+    pub checks_models: bool,
+    /// Whether the user may choose the Responses API.
+    pub has_responses: bool,
+    pub charges: Charges,
+    /// What becomes of a model that the price catalogue does not list.
+    pub unlisted: Unlisted,
+    pub takes: Takes,
+}
+
+/// Whether there is a batch API of OpenAI's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batches {
+    No,
+    /// `probe` finds out.
+    Ask,
+    /// So many items and bytes in one file.
+    Yes {
+        items_max: u32,
+        bytes_max: u64,
+    },
+}
+
+/// Where an answer says what it cost, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charges {
+    /// Nowhere: the price table decides.
+    Unsaid,
+    /// In one of these headers.
+    Headers(&'static [&'static str]),
+    /// In `usage.cost`, which is asked for.
+    Body,
+}
+
+/// What a request may hold, and under which name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    pub kinds: &'static [Kind],
+    pub output_max: OutputMax,
+    pub top_k: bool,
+    pub penalties: bool,
+    /// The name of the seed.
+    pub seed: Option<&'static str>,
+    pub images: bool,
+    pub documents: bool,
+    /// Whether `response_format` takes a JSON Schema.
+    pub schema: bool,
+    /// Each effort with the field that says it and its value.
+    pub efforts: &'static [(Reasoning, &'static str, &'static str)],
+    /// Reasoning as a number of tokens: the field, and what stands around the number.
+    pub budget: Option<(&'static str, &'static str, &'static str)>,
+    /// Whether vectors may be asked for as base64, which is a third of the size.
+    pub base64_vectors: bool,
+    pub dimensions: bool,
+}
+
+/// What the output maximum is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputMax {
+    MaxTokens,
+    MaxCompletionTokens,
+    /// The latter for models whose name says that they reason.
+    ByModel,
+}
+
+/// OpenAI's own words for efforts.
+pub(super) const EFFORTS: &[(Reasoning, &str, &str)] = &[
+    (Reasoning::None, "reasoning_effort", "\"none\""),
+    (Reasoning::Low, "reasoning_effort", "\"low\""),
+    (Reasoning::Medium, "reasoning_effort", "\"medium\""),
+    (Reasoning::High, "reasoning_effort", "\"high\""),
+];
+
+pub(super) const ALL_KINDS: &[Kind] = &[Kind::Chat, Kind::Embedding, Kind::Moderation];
+
+impl Takes {
+    /// Everything: whoever names a server of his own knows what it takes.
+    pub(super) const ALL: Self = Self {
+        kinds: ALL_KINDS,
+        output_max: OutputMax::ByModel,
+        top_k: true,
+        penalties: true,
+        seed: Some("seed"),
+        images: true,
+        documents: true,
+        schema: true,
+        efforts: EFFORTS,
+        budget: Some(("thinking_token_budget", "", "")),
+        base64_vectors: true,
+        dimensions: true,
+    };
+}
+
+impl Dialect {
+    pub const OPENAI: Self = Self {
+        name: "openai",
+        base_url: Some("https://api.openai.com/v1"),
+        key_env: "OPENAI_API_KEY",
+        keyless: false,
+        headers: &[],
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000 },
+        has_tiers: true,
+        checks_models: true,
+        has_responses: true,
+        charges: Charges::Headers(super::presets::COST_HEADERS),
+        unlisted: Unlisted::Refused,
+        takes: Takes { output_max: OutputMax::MaxCompletionTokens, ..Takes::ALL },
+    };
+    pub const COMPATIBLE: Self = Self {
+        name: "openai-compatible",
+        base_url: None,
+        keyless: true,
+        batches: Batches::Ask,
+        has_tiers: false,
+        checks_models: false,
+        unlisted: Unlisted::Reported,
+        takes: Takes::ALL,
+        ..Self::OPENAI
+    };
+    pub const CUSTOM: Self = Self { name: "custom", ..Self::COMPATIBLE };
+
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts { flex: self.has_tiers, unlisted: self.unlisted, needs_key: !self.keyless }
+    }
+}

@@ -1,0 +1,204 @@
+//! Every preset against a server that is like its service, and what it takes and refuses.
+
+use std::time::Duration;
+
+use bulkrate_core::answer::Reading;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::request::{Config, Content, Kind, Message, Reasoning, Request, Role};
+use bulkrate_provider::conformance::{self, Options};
+use bulkrate_provider::{Preset, Provider, Settings, Unlisted, WireOptions};
+use bulkrate_sim::{Sim, SimConfig};
+use bytes::Bytes;
+
+use crate::server::{KEY, settings};
+
+/// A model that the service sells, by its own name.
+fn model(service: &str) -> &'static str {
+    match service {
+        "mistral" => "mistral-small-2603",
+        "groq" => "openai/gpt-oss-20b",
+        "together" => "openai/gpt-oss-120b",
+        "fireworks" => "accounts/fireworks/models/gpt-oss-20b",
+        "xai" => "grok-4.5",
+        "deepseek" => "deepseek-v4-flash",
+        "openrouter" | "modeldatabase" => "openai/gpt-6-luna",
+        "doubleword" => "Qwen/Qwen3-30B-A3B",
+        "fluxrouter" => "flux-auto",
+        _ => "served-model",
+    }
+}
+
+async fn sim(preset: &Preset) -> Sim {
+    let api_key = preset.facts.needs_key.then(|| KEY.to_owned());
+    Sim::start(SimConfig {
+        speed: 36_000.0,
+        api_key,
+        like: Some(preset.name.to_owned()),
+        ..SimConfig::default()
+    })
+    .await
+    .unwrap()
+}
+
+fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
+    let mut settings = settings(&sim.base_url());
+    if !preset.facts.needs_key {
+        settings.api_key = "".into();
+    }
+    settings
+}
+
+/// A request of one setting.
+fn with(config: Config<'static>) -> Request<'static> {
+    let message = Message { role: Role::User, content: Content::text("Say one word."), tool_call_id: None };
+    Request {
+        messages: vec![message],
+        generation_config: Config { max_tokens: Some(64), ..config },
+        ..Request::default()
+    }
+}
+
+fn encoded(provider: &dyn Provider, request: &Request<'_>, model: &str) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let options = WireOptions { lane: Lane::Sync, model, max_tokens: None };
+    provider.wire().encode(request, options, &mut body).map_err(|error| error.to_string())?;
+    Ok(body)
+}
+
+async fn answered(provider: &dyn Provider, body: Vec<u8>) -> bulkrate_provider::Reply {
+    let path = provider.wire().path(Kind::Chat);
+    provider.calls().unwrap().call(path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_preset_conforms() {
+    for preset in bulkrate_provider::presets() {
+        let sim = sim(&preset).await;
+        let folder = tempfile::tempdir().unwrap();
+        let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
+        let health = provider.probe().await.unwrap();
+        assert_eq!(health.batches, provider.batches().is_some(), "{}", preset.name);
+        let options = Options {
+            model: model(preset.name),
+            folder: folder.path(),
+            poll_every: Duration::from_millis(5),
+            polls_max: 2_000,
+            unix_ms: 1_795_046_400_000,
+        };
+        let report = conformance::run(&*provider, &options).await;
+        let passed = report.unwrap_or_else(|violation| panic!("{}: {violation}", preset.name)).passed;
+        assert_eq!(passed.len(), if provider.batches().is_some() { 9 } else { 2 }, "{}", preset.name);
+    }
+}
+
+/// A field either is taken by a server that refuses what its service refuses, or is an error that names it. Nothing is lost in between:
+/// what a service passes over in silence must be refused here.
+#[tokio::test]
+async fn every_field_works_or_is_refused_by_name() {
+    let mut table = String::new();
+    for preset in bulkrate_provider::presets() {
+        let sim = sim(&preset).await;
+        let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
+        let mut refused = Vec::new();
+        for field in conformance::fields() {
+            let kind = field.request.kind;
+            match conformance::write(&*provider, &field, model(preset.name)) {
+                Ok(_) if kind != Kind::Chat => {} // the simulated services sell no such models
+                Ok(body) => {
+                    let reply = answered(&*provider, body).await;
+                    assert!(
+                        matches!(provider.wire().read(kind, &reply), Reading::Answer(_)),
+                        "{} {}: {reply:?}",
+                        preset.name,
+                        field.name
+                    );
+                }
+                Err(error) => {
+                    let (error, word) = (error.to_string(), field.name.split(' ').next().unwrap());
+                    assert!(error.contains(word) && error.contains(model(preset.name)), "{error}");
+                    refused.push(field.name);
+                }
+            }
+        }
+        table.push_str(&format!("{}: {}\n", preset.name, refused.join(", ")));
+    }
+    let want = "\
+mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
+groq: top_k, reasoning tokens, document, kind embedding, kind moderation
+together: reasoning none, reasoning tokens, document, kind moderation
+fireworks: reasoning tokens, document, kind moderation
+xai: top_k, reasoning tokens, document, kind embedding, kind moderation
+openrouter: kind embedding, kind moderation
+doubleword: top_k, reasoning tokens, document, kind moderation
+deepseek: top_k, seed, reasoning tokens, output_schema, image, document, kind embedding, kind moderation
+fluxrouter: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation
+modeldatabase: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation
+vllm: document, kind moderation
+sglang: reasoning none, reasoning tokens, document, kind moderation
+llamacpp: reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
+ollama: top_k, reasoning tokens, document, kind moderation
+";
+    assert_eq!(table, want);
+}
+
+#[tokio::test]
+async fn what_a_service_says_it_charged_is_read_to_the_nano_dollar() {
+    for preset in bulkrate_provider::presets() {
+        let sim = sim(&preset).await;
+        let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
+        let body = encoded(&*provider, &with(Config::default()), model(preset.name)).unwrap();
+        let reply = answered(&*provider, body).await;
+        let Reading::Answer(answer) = provider.wire().read(Kind::Chat, &reply) else { panic!("{reply:?}") };
+        let bill = i64::try_from(sim.bill_usd_nanos()).unwrap();
+        let charged = answer.charged.map(|charged| charged.0);
+        assert_eq!(charged, (preset.facts.unlisted == Unlisted::Reported).then_some(bill), "{}", preset.name);
+        assert_eq!(bill > 0, preset.facts.needs_key, "{}", preset.name);
+        let usage = answer.usage.unwrap();
+        assert!(usage.input > 0 && usage.output > 0, "{}: {usage:?}", preset.name);
+    }
+}
+
+/// The names under which fields go out, where they are not OpenAI's.
+#[test]
+fn fields_have_the_services_own_names() {
+    let config = || Config { seed: Some(7), ..Config::default() };
+    let reasoned = |reasoning| Config { reasoning: Some(reasoning), ..Config::default() };
+    for (name, config, want) in [
+        ("mistral", config(), r#""max_tokens":64,"random_seed":7"#),
+        ("groq", config(), r#""max_completion_tokens":64,"seed":7"#),
+        ("vllm", reasoned(Reasoning::Tokens(9)), r#""max_completion_tokens":64,"thinking_token_budget":9"#),
+        (
+            "openrouter",
+            reasoned(Reasoning::Tokens(9)),
+            r#""reasoning":{"max_tokens":9},"usage":{"include":true}"#,
+        ),
+        ("openrouter", reasoned(Reasoning::Low), r#""reasoning":{"effort":"low"}"#),
+        ("deepseek", reasoned(Reasoning::None), r#""thinking":{"type":"disabled"}"#),
+        ("deepseek", reasoned(Reasoning::High), r#""reasoning_effort":"high""#),
+    ] {
+        let provider = bulkrate_provider::open(name, &settings("http://127.0.0.1:1/v1")).unwrap();
+        let body = encoded(&*provider, &with(config), "m").unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains(want), "{name}: {body}");
+        assert!(!body.contains("service_tier"), "{name}: {body}");
+    }
+}
+
+#[test]
+fn kinds_that_a_service_has_not_are_refused() {
+    for (name, kind, taken) in [
+        ("groq", Kind::Embedding, false),
+        ("deepseek", Kind::Embedding, false),
+        ("mistral", Kind::Embedding, true),
+        ("mistral", Kind::Moderation, false),
+        ("vllm", Kind::Embedding, true),
+    ] {
+        let provider = bulkrate_provider::open(name, &settings("http://127.0.0.1:1/v1")).unwrap();
+        let request = Request { kind, input: vec!["a".into()], ..Request::default() };
+        let written = encoded(&*provider, &request, "m");
+        assert_eq!(written.is_ok(), taken, "{name} {kind:?}: {written:?}");
+        if let Err(error) = written {
+            assert!(error.contains("`kind`") && error.contains(kind.name()), "{error}");
+        }
+    }
+}

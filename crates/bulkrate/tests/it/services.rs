@@ -1,0 +1,129 @@
+//! Services that are a row of data: whole jobs against servers like them, the names that reach them, and what is refused.
+
+use serde_json::Value;
+
+use super::jobs::nanos;
+use super::support::{Place, Said, Sim, reviews, table};
+
+const ROWS: usize = 20;
+
+fn job(place: &Place, model: &str, line: &str) -> Said {
+    run(place, model, &format!("--json {line}"))
+}
+
+fn run(place: &Place, model: &str, line: &str) -> Said {
+    let ask = [
+        "--user",
+        "Review: {{ text }}",
+        "--choices",
+        "positive,negative,neutral",
+        "--model",
+        model,
+        "--id",
+        "id",
+    ];
+    place.put("reviews.csv", reviews(ROWS));
+    place.run(&format!("run reviews.csv --yes --out out.csv --poll-min 100ms {line}"), &ask)
+}
+
+/// Every row has an answer, and the ledger is the bill.
+fn whole(place: &Place, sim: &Sim, said: Said) -> Value {
+    let report = said.expect(0).json();
+    let (header, rows) = table(&place.path("out.csv"));
+    let status = header.iter().position(|name| name == "_status").unwrap();
+    assert_eq!(rows.iter().filter(|row| row[status] == "succeeded").count(), ROWS, "{report}");
+    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    assert_eq!(nanos(&report, "spent"), bill["total_usd_nanos"].as_i64().unwrap(), "{report} {bill}");
+    place.run("verify reviews", &[]).expect(0);
+    report
+}
+
+#[test]
+fn a_key_is_all_that_a_service_needs_in_both_lanes() {
+    let sim = Sim::start(&["--like", "groq", "--api-key", "gsk-canary-123456"]);
+    for lane in ["sync", "batch"] {
+        let before = nanos(&serde_json::from_str(&sim.bill()).unwrap(), "total");
+        let place = Place::new().set("GROQ_API_KEY", "gsk-canary-123456").set("GROQ_BASE_URL", &sim.base_url);
+        let report = job(&place, "groq/openai/gpt-oss-20b", &format!("--lane {lane}")).expect(0).json();
+        let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+        assert_eq!(nanos(&report, "spent"), nanos(&bill, "total") - before, "{lane}: {report} {bill}");
+        assert!(nanos(&report, "spent") > 0);
+        assert_eq!(bill["requests_batch"].as_u64() > Some(0), lane == "batch", "{bill}");
+    }
+}
+
+#[test]
+fn a_charge_that_answers_report_is_what_the_ledger_settles() {
+    for (service, key, model) in [
+        ("openrouter", "OPENROUTER", "openrouter/openai/gpt-6-luna"),
+        ("fluxrouter", "FLUXROUTER", "fluxrouter/flux-auto"),
+    ] {
+        let sim = Sim::start(&["--like", service]);
+        let place = Place::new()
+            .set(&format!("{key}_API_KEY"), "sk-x")
+            .set(&format!("{key}_BASE_URL"), &sim.base_url);
+        let report = whole(&place, &sim, job(&place, model, ""));
+        assert!(nanos(&report, "spent") > 0, "{report}");
+        // No price: a budget could not be kept.
+        let budgeted = run(&place, model, "--budget 1 --force");
+        budgeted.error(3, "model-unpriced", &["no known price"]);
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_needs_no_key_and_costs_nothing() {
+    let sim = Sim::start(&["--like", "vllm"]);
+    let place = Place::new().set("VLLM_BASE_URL", &sim.base_url);
+    let report = whole(&place, &sim, job(&place, "vllm/served-model", "--budget 1"));
+    assert_eq!(nanos(&report, "spent"), 0);
+    // A machine has a price where the user says so.
+    let place = Place::new().set("VLLM_BASE_URL", &sim.base_url);
+    let priced = job(&place, "vllm/served-model", "--price-in 1 --price-out 2");
+    assert!(nanos(&priced.expect(0).json(), "spent") > 0);
+}
+
+#[test]
+fn what_is_not_set_up_says_which_variable() {
+    let place = Place::new();
+    for (model, code, exit, words) in [
+        ("groq/openai/gpt-oss-20b", "credentials-missing", 4, &["GROQ_API_KEY"][..]),
+        ("groq/of-tomorrow", "credentials-missing", 4, &["GROQ_API_KEY"]),
+        ("mistral-small-latest", "credentials-missing", 4, &["MISTRAL_API_KEY"]),
+        ("bedrock/mistral.ministral-3-8b-instruct", "provider-not-set-up", 2, &["bedrock"]),
+    ] {
+        run(&place, model, "").error(exit, code, words);
+    }
+    let place = Place::new().set("GROQ_API_KEY", "gsk-x");
+    run(&place, "groq/of-tomorrow", "").error(2, "model-unpriced", &["groq/of-tomorrow", "--price-in"]);
+    let flex = run(&place, "groq/openai/gpt-oss-20b", "--lane flex --price-in 1 --price-out 1");
+    assert!(flex.code != 0 && flex.stderr.contains("no flex lane"), "{flex:?}");
+}
+
+/// Who rehearses with one address for everything never pays by another way.
+#[test]
+fn a_base_url_for_everything_takes_what_has_no_address_of_its_own() {
+    let sim = Sim::start(&["--any-model"]);
+    let place = Place::with(&sim).set("GROQ_API_KEY", "gsk-canary-987654");
+    let said = job(&place, "groq/openai/gpt-oss-20b", "");
+    said.expect(0);
+    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    assert!(bill["requests"].as_u64() > Some(0), "{bill}");
+}
+
+#[test]
+fn doctor_lists_services() {
+    let sim = Sim::start(&["--like", "groq"]);
+    let place = Place::new().set("GROQ_API_KEY", "gsk-x").set("GROQ_BASE_URL", &sim.base_url);
+    let text = place.run("doctor", &[]).expect(0).stdout;
+    for word in ["groq: it answers; sync and batch", "mistral (MISTRAL_API_KEY)", "ollama (OLLAMA_BASE_URL)"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("groq (GROQ_API_KEY)"), "{text}");
+    let text = place.run("doctor --model groq/openai/gpt-oss-20b", &[]).expect(0).stdout;
+    for word in ["known and priced", "`GROQ_API_KEY` is set", "there is a batch API"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let text = Place::new().run("doctor", &[]).expect(4).stdout;
+    assert!(text.contains("`OPENAI_API_KEY` is not set"), "{text}");
+}
