@@ -156,6 +156,8 @@ impl Engine {
             in_flight_bound: state.calls_bound,
             above_threshold: above,
             estimated_usage: state.tally.estimated,
+            above_bound: state.overcharged.answers,
+            excess: state.overcharged.excess,
         })
     }
 }

@@ -131,6 +131,7 @@ impl Engine {
             halted: None,
             failed: None,
             blocked: None,
+            overcharged: bulkrate_core::budget::Overcharges::default(),
             switched: false,
             late_told: false,
             may_batch: home == Lane::Batch,

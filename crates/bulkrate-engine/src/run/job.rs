@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use std::sync::Arc;
 
-use bulkrate_core::budget::{Budget, OverBudget};
+use bulkrate_core::budget::{Budget, OverBudget, Overcharges};
 use bulkrate_core::collect::Expectation;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::{Ordinal, Sub};
@@ -96,6 +96,8 @@ pub(crate) struct State {
     pub halted: Option<Halt>,
     pub failed: Option<EngineError>,
     pub blocked: Option<OverBudget>,
+    /// Answers of this run that cost more than was reserved for them.
+    pub overcharged: Overcharges,
     /// The deadline came near: what is left goes to the sync lane.
     pub switched: bool,
     pub late_told: bool,
@@ -185,7 +187,7 @@ impl Job {
 
     pub(crate) fn alert(&self, code: &str, message: &str) {
         self.tell(&Event::Alert { code, message });
-        if code == "failure-threshold" {
+        if matches!(code, "failure-threshold" | "cost-above-bound") {
             self.notify.alert(&self.id, code, message);
         }
     }

@@ -49,6 +49,8 @@ struct Receipt {
     usage: Usage,
     estimated: bool,
     paid: bool,
+    /// What the provider told, where that is more than was reserved; not always believed.
+    above: Option<UsdNanos>,
     /// The provider may have billed what it did not answer.
     doubt: bool,
 }
@@ -148,11 +150,12 @@ impl Job {
             (None, None) if matches!(answer.body, Body::Moderation(_)) => Some(UsdNanos::ZERO),
             (None, None) => None,
         };
+        let above = told.filter(|told| !credible(told) || found.priced && *told > ready.bound);
         let told = told.filter(credible);
         let (cost, estimated) = told.map_or((ready.bound, found.priced), |cost| (cost, false));
         let naive =
             answer.usage.as_ref().and_then(|usage| found.naive(usage)).filter(credible).unwrap_or(cost);
-        Receipt { cost, naive, usage, estimated, paid: true, doubt: false }
+        Receipt { cost, naive, usage, estimated, paid: true, above, doubt: false }
     }
 
     fn frame<'a>(
@@ -192,6 +195,7 @@ impl Job {
         if !self.book(landing, receipt, outcome) {
             return;
         }
+        self.watch_cost(landing, receipt);
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
         state.served.note(landing.ready.deployment, frame.model);
@@ -255,6 +259,7 @@ impl Job {
         if !self.book(landing, receipt, outcome) {
             return;
         }
+        self.watch_cost(landing, receipt);
         let frame = self.frame(landing, model, receipt.cost, usage);
         let message = if told == class {
             end.message.to_owned()
@@ -448,6 +453,34 @@ impl Job {
         }
         state.outcomes.push(outcome);
         true
+    }
+
+    /// A provider that asks for more than the price list allows is told of: what was booked counts against the caps like
+    /// all else, so a cap that is passed by it stops the next lease.
+    fn watch_cost(&self, landing: Landing<'_>, receipt: &Receipt) {
+        let Some(told) = receipt.above else { return };
+        let Landing { ready, .. } = landing;
+        let mut state = self.state.borrow_mut();
+        if !state.overcharged.note(self.clock.us(), ready.bound, receipt.cost) {
+            return;
+        }
+        let over = state.overcharged;
+        drop(state);
+        let booked = if receipt.cost == told {
+            "that is what is booked".to_owned()
+        } else {
+            format!("that is not believed, and USD {} are booked", receipt.cost)
+        };
+        let message = format!(
+            "the answer to item {} cost USD {told} by the word of `{}`, and USD {} at most were reserved; {booked}; \
+             so far {} of this run's answers were above their bounds, by USD {} in all",
+            u64::from(ready.ordinal) + 1,
+            self.deployments[ready.deployment].pinned,
+            ready.bound,
+            over.answers,
+            over.excess,
+        );
+        self.alert("cost-above-bound", &message);
     }
 
     /// A call that never left this host: surely unpaid, no attempt, and tried again when the provider may be back.

@@ -96,6 +96,8 @@ fn a_report() -> Report {
         in_flight_bound: UsdNanos::ZERO,
         above_threshold: false,
         estimated_usage: 0,
+        above_bound: 0,
+        excess: UsdNanos::ZERO,
     }
 }
 
@@ -394,6 +396,7 @@ fn the_document_for_programs_names_every_figure() {
     let document = json::report(&a_report());
     insta::assert_snapshot!(format!("{document:#}"), @r#"
     {
+      "above_bound": 0,
       "above_threshold": false,
       "batches": 1,
       "cached": 0,
@@ -401,6 +404,8 @@ fn the_document_for_programs_names_every_figure() {
       "duplicates": 42,
       "ending": "finished",
       "estimated_usage": 0,
+      "excess_usd": 0.0,
+      "excess_usd_nanos": 0,
       "exit_code": 5,
       "failed": 3,
       "failures": {
