@@ -16,7 +16,6 @@ use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, Submis
 use super::followers::Followers;
 use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
-use super::ready::NotReady;
 use crate::EngineError;
 use crate::lane::pack::Planned;
 
@@ -194,17 +193,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
             let submission = job.reader.submission(sub)?;
             unknown.insert(submission.and_then(|submission| sender(job, &submission)));
         }
-        body.clear();
-        let ready = match job.ready(lease.ordinal, lane, &mut body) {
-            Ok(ready) => super::ready::Ready {
-                attempt: lease.attempt,
-                bound: lease.bound,
-                deployment: senders.get(&sub).copied().flatten().unwrap_or(ready.deployment),
-                ..ready
-            },
-            Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
-        };
+        let ready = job.leased(&lease, lane, senders.get(&sub).copied().flatten(), &mut body)?;
         let mut results = job.results.borrow_mut();
         let place = results.place();
         job.land_lost(Landing { ready: &ready, lane, sub: None }, place, results.buffer());
@@ -251,20 +240,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission, leases: &[Lease]) -> Resul
     let mut items = Vec::with_capacity(leases.len());
     let mut body = Vec::new();
     for lease in leases {
-        body.clear();
-        match job.ready(lease.ordinal, Lane::Batch, &mut body) {
-            Ok(ready) => {
-                let deployment = place.unwrap_or(ready.deployment);
-                items.push(super::ready::Ready {
-                    attempt: lease.attempt,
-                    bound: lease.bound,
-                    deployment,
-                    ..ready
-                });
-            }
-            Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
-        }
+        items.push(job.leased(lease, Lane::Batch, place, &mut body)?);
     }
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
     let unsent = matches!(
