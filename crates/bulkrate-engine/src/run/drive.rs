@@ -188,6 +188,10 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
         return Err(error);
     }
     job.settle_pending()?;
+    debug_assert!(
+        job.stop.is_detaching() || job.state.borrow().is_queue_even(),
+        "what a batch added to the enqueued tokens was taken away again"
+    );
     let mut tx = Tx::new(job.no);
     if job.state.borrow().open() == 0 {
         tx.orders_done = cancels(job)?;

@@ -260,16 +260,22 @@ impl Job {
         }
     }
 
-    /// Prompt tokens of an item: by what this job has learned, else a quarter of its bytes.
-    pub(crate) fn prompt_tokens(&self, ready: &super::ready::Ready) -> u64 {
+    /// Prompt tokens of so many bytes: by what this job has learned, else a quarter of its bytes.
+    pub(crate) fn estimated_tokens(&self, deployment: usize, bytes: u64) -> u64 {
         let state = self.state.borrow();
-        let ratios = &state.ratios[ready.deployment];
+        let ratios = &state.ratios[deployment];
         if ratios.items >= 20 && ratios.bytes > 0 {
-            let tokens = u128::from(ready.bytes) * u128::from(ratios.input) / u128::from(ratios.bytes);
+            let tokens = u128::from(bytes) * u128::from(ratios.input) / u128::from(ratios.bytes);
             u64::try_from(tokens).unwrap_or(u64::MAX >> 8).min(u64::MAX >> 8)
         } else {
-            ready.bytes / 4
+            bytes / 4
         }
+    }
+
+    /// Prompt tokens of an item as it was made ready.
+    #[allow(clippy::unused_self, reason = "asked of the job as all else is")]
+    pub(crate) fn prompt_tokens(&self, ready: &super::ready::Ready) -> u64 {
+        ready.tokens
     }
 
     /// Where the last committed line of a segment starts; `None` if the segment is new.
@@ -391,6 +397,11 @@ impl State {
                 return Some(next);
             }
         }
+    }
+
+    /// Whether no tokens are counted as enqueued once no batch has an item.
+    pub(crate) fn is_queue_even(&self) -> bool {
+        self.enqueued_tokens == 0 || self.items.counts().of(ItemState::Leased) > 0
     }
 
     /// Items that have no outcome yet and will get one in this run.

@@ -32,6 +32,8 @@ pub(crate) struct Ready {
     pub max_tokens: u32,
     /// Bytes of the canonical form.
     pub bytes: u64,
+    /// Prompt tokens as they were estimated when it was made ready: what is added for it is what is taken away again.
+    pub tokens: u64,
     pub expectation: Arc<Expectation>,
 }
 
@@ -156,6 +158,7 @@ impl Job {
             tags: sealed.tags,
             max_tokens: draft.max_tokens(),
             bytes: sealed.canonical_len(),
+            tokens: self.estimated_tokens(deployment, sealed.canonical_len()),
             expectation: self.expectation(&draft)?,
         })
     }
@@ -258,6 +261,7 @@ impl Job {
             tags: sealed.tags,
             max_tokens,
             bytes,
+            tokens: self.estimated_tokens(deployment, bytes),
             expectation,
         })
     }
