@@ -16,6 +16,7 @@ use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
+use super::failures::is_metered;
 use super::job::{Halt, Job, Retry};
 use super::ledger::At;
 use super::ready::Ready;
@@ -209,9 +210,7 @@ impl Job {
         if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
         }
-        for _ in 0..=followers {
-            state.meter.ok();
-        }
+        state.meter.ok();
     }
 
     /// Books what levers saved on one answer: `naive x (1 + followers) = dedup + lane + cost`, exactly.
@@ -352,7 +351,12 @@ impl Job {
                 let (own, others) = state.followers.decides(ordinal);
                 state.tally.failed += own + others;
                 let before = self.awaits_canary(&state);
-                let alarm = state.meter.failed(class, end.provider_code.unwrap_or(""));
+                let metered = is_metered(via(landing.lane), Some(class));
+                let alarm = if metered {
+                    state.meter.failed(class, end.provider_code.unwrap_or(""))
+                } else {
+                    Alarm::Quiet
+                };
                 if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
                     let message = format!(
                         "each of the {CANARIES} items that went ahead of the batches failed the same way: {}",
@@ -538,6 +542,9 @@ impl Job {
         } else {
             let (own, others) = state.followers.decides(landing.ready.ordinal);
             state.tally.failed += own + others;
+            let alarm = state.meter.failed(class, "");
+            drop(state);
+            self.sound(alarm, "the process ended while a call was under way");
         }
     }
 
@@ -592,8 +599,7 @@ impl Job {
             state.outcomes.push(outcome);
             let (own, others) = state.followers.decides(ordinal);
             state.tally.failed += own + others;
-            // What the user cancelled has not failed, and a budget says nothing about the requests.
-            if !matches!(class, FailureClass::CancelledByUser | FailureClass::BudgetExhausted) {
+            if is_metered(Via::Prepare, Some(class)) {
                 let alarm = state.meter.failed(class, "");
                 drop(state);
                 self.sound(alarm, why);

@@ -13,6 +13,7 @@ use bulkrate_core::retry::{Attempts, FailureMeter};
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
+use super::failures::is_metered;
 use super::followers::Followers;
 use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
@@ -98,8 +99,8 @@ impl Recovered {
                 self.tally.naive += outcome.naive + outcome.naive.times(followers);
                 self.trouble.remove(&outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.
-                if outcome.via.is_attempt() {
-                    self.answered = true;
+                self.answered |= outcome.via.is_attempt();
+                if is_metered(outcome.via, None) {
                     self.meter.ok();
                 }
             }
@@ -107,7 +108,9 @@ impl Recovered {
                 self.tally.failed += own + others;
                 self.tally.naive += outcome.naive;
                 self.trouble.remove(&outcome.ordinal);
-                if outcome.via.is_attempt() {
+                let never_asked =
+                    self.items.get(outcome.ordinal).is_none_or(|item| item.state == ItemState::Invalid);
+                if is_metered(outcome.via, Some(class)) && !never_asked {
                     self.meter.failed(class, "");
                 }
             }

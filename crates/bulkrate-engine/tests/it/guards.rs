@@ -318,3 +318,22 @@ async fn a_cost_beyond_all_reason_is_told_and_booked_at_its_bound() {
     assert_eq!((report.estimated_usage, report.above_bound, report.excess), (5, 5, UsdNanos::ZERO));
     assert!(world.ear.heard("alert cost-above-bound") && world.ear.heard("not believed"));
 }
+
+#[tokio::test]
+async fn followers_do_not_hide_that_many_requests_fail() {
+    let world = World::new(fast().with_fault("line-errors=0.5").unwrap()).await;
+    let path = world.path("many.csv");
+    let mut text = "id,text\n".to_owned();
+    for row in 0..700 {
+        // The first is asked six hundred times.
+        text.push_str(&format!("r{row},great product {}\n", row.min(100) % 100));
+    }
+    std::fs::write(&path, text).unwrap();
+    let mut spec = world.spec(&path, Lane::Batch);
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    let report = world.run(&spec).await.unwrap();
+    assert_eq!((report.ending, report.open), (Ending::Finished, 0), "{report:?}");
+    assert!(report.duplicates == 600 && (6..35).contains(&report.failed), "{report:?}");
+    let heard = world.ear.heard.lock().unwrap();
+    assert!(heard.iter().any(|line| line.starts_with("alert failure-threshold")), "{heard:?}");
+}
