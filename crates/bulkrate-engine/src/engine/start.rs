@@ -158,6 +158,7 @@ impl Engine {
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,
             batch_not_before_us: 0,
+            call_rates: vec![None; deployments.len()],
         };
         state.queue_left_over(home, ladder.batch_max);
         Ok(Job {

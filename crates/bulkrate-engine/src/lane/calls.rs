@@ -404,11 +404,7 @@ impl Calls {
     fn send(&self, flight: Flight) {
         self.job.state.borrow_mut().tally.requests_sent += 1;
         let api = self.job.deployments[flight.ready.deployment].account.api.clone();
-        let timeout = Duration::from_millis(if flight.lane == Lane::Flex {
-            self.job.spec.run.timeout_ms.max(900_000)
-        } else {
-            self.job.spec.run.timeout_ms
-        });
+        let timeout = self.job.spec.run.timeout(flight.lane);
         let outbox = self.outbox.clone();
         tokio::task::spawn_local(async move {
             let path = api.wire().path(flight.ready.kind);
@@ -459,6 +455,7 @@ impl Calls {
             job.state.borrow_mut().halted.get_or_insert(halt);
         }
         gate.learn(flight, &reading, reply, now_us, output_tokens);
+        job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
     }
 
     /// Books what a call brought. Answers its output tokens.

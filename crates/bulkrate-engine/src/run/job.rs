@@ -136,6 +136,8 @@ pub(crate) struct State {
     pub enqueued_tokens: u64,
     pub enqueued_max: Option<u64>,
     pub batch_not_before_us: u64,
+    /// Calls a second that the limits allow, by deployment, as the pacer has learned them.
+    pub call_rates: Vec<Option<f64>>,
 }
 
 /// Failures of one item, and the raised output maximum if it was cut.
