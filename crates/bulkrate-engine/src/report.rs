@@ -72,6 +72,9 @@ pub struct Report {
     /// Share of failed items is above the threshold.
     pub above_threshold: bool,
     pub estimated_usage: u64,
+    /// Answers of this run that the provider priced above what was reserved for them, and by how much their sum is above it.
+    pub above_bound: u64,
+    pub excess: UsdNanos,
     /// Answers for a reviewer, written beside the output.
     pub review: Option<ReviewFile>,
     /// What a reviewer has found so far.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -126,7 +127,9 @@ pub struct RunSpec {
     pub concurrency_max: u32,
     pub poll_min_ms: u64,
     pub poll_max_ms: u64,
-    pub timeout_ms: u64,
+    /// Longest wait for one call; `None`: by lane, [`RunSpec::timeout`].
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
     pub cache: CacheMode,
     /// Dedup off: equal requests run each for themselves.
     pub distinct: bool,
@@ -173,6 +176,14 @@ fn review_permille() -> u32 {
     10
 }
 
+impl RunSpec {
+    /// How long a call in `lane` is waited for: as asked, else ten minutes, and fifteen in the flex lane, which may queue.
+    #[must_use]
+    pub fn timeout(&self, lane: Lane) -> Duration {
+        Duration::from_millis(self.timeout_ms.unwrap_or(if lane == Lane::Flex { 900_000 } else { 600_000 }))
+    }
+}
+
 impl Default for RunSpec {
     fn default() -> Self {
         Self {
@@ -191,7 +202,7 @@ impl Default for RunSpec {
             concurrency_max: 2_000,
             poll_min_ms: 60_000,
             poll_max_ms: 300_000,
-            timeout_ms: 600_000,
+            timeout_ms: None,
             cache: CacheMode::Default,
             distinct: false,
             canary: true,
@@ -226,4 +237,24 @@ pub struct SinkSpec {
     pub force: bool,
     /// Leave the input columns out.
     pub answers_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flex_time_out_that_was_asked_for_is_kept() {
+        for (asked_ms, lane, want_s) in [
+            (None, Lane::Sync, 600),
+            (None, Lane::Flex, 900),
+            (Some(30_000), Lane::Sync, 30),
+            (Some(30_000), Lane::Flex, 30),
+            (Some(600_000), Lane::Flex, 600),
+            (Some(1_200_000), Lane::Flex, 1_200),
+        ] {
+            let run = RunSpec { timeout_ms: asked_ms, ..RunSpec::default() };
+            assert_eq!(run.timeout(lane), Duration::from_secs(want_s), "{asked_ms:?} {lane}");
+        }
+    }
 }

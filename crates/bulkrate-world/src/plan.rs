@@ -125,7 +125,7 @@ impl Plan {
             keep_remote: dice.permille(300),
             batch_items_max: u32::try_from(dice.pick(&[2, 5, 100])).unwrap_or(1),
             batches_max: u32::try_from(dice.pick(&[1, 3, 50])).unwrap_or(1),
-            timeout_ms: dice.pick(&[60_000, 600_000]),
+            timeout_ms: Some(dice.pick(&[60_000, 600_000])),
             deadline_ms: dice.permille(150).then(|| dice.between(1, 30) * HOUR_MS),
             ..RunSpec::default()
         };

@@ -6,12 +6,14 @@
 //! - The sums here always equal the fold of the ledger (checked when a job is opened).
 
 mod in_doubt;
+mod overcharge;
 
 use std::collections::BTreeSet;
 
 use crate::money::UsdNanos;
 
 pub use in_doubt::{DoubtFacts, TooMuchDoubt};
+pub use overcharge::Overcharges;
 
 /// What a cap covers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -229,6 +231,20 @@ mod tests {
         budget.spend(0, UsdNanos(20));
         assert_eq!((budget.doubt, budget.settled), (UsdNanos::ZERO, UsdNanos(50)));
         assert_eq!((budget.caps[0].committed(), budget.caps[1].committed()), (UsdNanos(50), UsdNanos(50)));
+    }
+
+    #[test]
+    fn what_cost_more_than_its_bound_counts_and_stops_the_next() {
+        let mut budget = Budget { caps: vec![Cap::new(Scope::Job, UsdNanos(100))], ..Budget::default() };
+        budget.reserve(0, UsdNanos(40)).unwrap();
+        budget.reserve(0, UsdNanos(40)).unwrap();
+        budget.settle(0, UsdNanos(40), UsdNanos(600));
+        let over = budget.reserve(0, UsdNanos(1)).unwrap_err();
+        assert_eq!((over.left, over.may_free), (UsdNanos::ZERO, false), "passed, and nothing below zero");
+        budget.settle(0, UsdNanos(40), UsdNanos(30));
+        let sums = (budget.settled, budget.reserved, budget.caps[0].settled, budget.caps[0].reserved);
+        assert_eq!(sums, (UsdNanos(630), UsdNanos::ZERO, UsdNanos(630), UsdNanos::ZERO));
+        assert!(budget.reserve(0, UsdNanos(1)).is_err());
     }
 
     #[test]

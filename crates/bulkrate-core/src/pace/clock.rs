@@ -64,6 +64,13 @@ impl Clock {
         }
     }
 
+    /// What was only guessed is no limit any more.
+    pub(super) fn forget_guess(&mut self) {
+        if self.origin == Origin::Guess {
+            self.origin = Origin::Unknown;
+        }
+    }
+
     pub(super) fn origin(&self) -> Origin {
         self.origin
     }

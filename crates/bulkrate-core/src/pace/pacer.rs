@@ -72,6 +72,10 @@ pub struct Pacer {
     not_before_us: u64,
     /// When a limit was first learned; calls sent before that knew of none.
     learned_us: Option<u64>,
+    /// What the last call admitted is charged.
+    charged: f64,
+    /// When headers last said that a limit is used up.
+    empty_us: Option<u64>,
 }
 
 impl Pacer {
@@ -84,6 +88,8 @@ impl Pacer {
             charge: Charge::new(),
             not_before_us: 0,
             learned_us: None,
+            charged: 0.0,
+            empty_us: None,
         }
     }
 
@@ -102,6 +108,7 @@ impl Pacer {
         if at_us > now_us {
             return Admit::At(at_us);
         }
+        self.charged = charged;
         self.requests.book(now_us, 1.0, k);
         self.tokens.book(now_us, charged, k);
         self.charge.sent(now_us, float(tokens));
@@ -116,8 +123,19 @@ impl Pacer {
         self.tokens.refund(refund, self.pressure.k());
     }
 
+    /// A call was answered, whatever headers and usage came along.
+    pub fn answered(&mut self, now_us: u64) {
+        self.pressure.advance(now_us, self.k_max());
+        self.pressure.answered();
+    }
+
     /// The headers of an answer, good or bad, to the call that was sent at `sent_us`.
     pub fn observe(&mut self, now_us: u64, sent_us: u64, hints: &Hints) {
+        let empty = hints.requests_left == Some(0)
+            || hints.tokens_left.is_some_and(|left| float(left) < self.charged);
+        if empty {
+            self.empty_us = Some(now_us);
+        }
         let since = self.charge.sent_after(sent_us);
         let (requests, tokens) = (since.map(|(calls, _)| calls), since.map(|(_, tokens)| tokens));
         for (clock, limit, left, reset_ms, sent) in [
@@ -171,7 +189,11 @@ impl Pacer {
         if kind == RefusalKind::Capacity {
             return;
         }
-        if let Some(wait_us) = retry_after_us {
+        // One call that is refused among many that are answered, with room left by the headers or without any word of them,
+        // waits for itself. All calls wait where the headers explain it, and where most are refused.
+        let explained = self.empty_us == Some(now_us);
+        let for_all = kind == RefusalKind::SlowDown || explained || self.pressure.is_storm();
+        if let Some(wait_us) = retry_after_us.filter(|_| for_all) {
             self.not_before_us = self.not_before_us.max(now_us.saturating_add(wait_us));
         }
         if self.learned_us.is_some_and(|at| now_us.saturating_sub(at) < LEARNING_US) {
@@ -181,13 +203,20 @@ impl Pacer {
             self.pressure.slow_down(now_us, SLOW_DOWN_HOLD_US);
             return;
         }
-        self.guess(now_us, kind);
+        if explained || !self.pressure.is_given() {
+            self.guess(now_us, kind);
+        }
         if kind == RefusalKind::Tokens && self.charge.contradicted(now_us) {
             return;
         }
-        let reading = self.pressure.refused(now_us);
+        let reading = self.pressure.refused(now_us, explained);
         let factor = match reading {
             Reading::Known => return,
+            Reading::Idle => {
+                self.requests.forget_guess();
+                self.tokens.forget_guess();
+                return;
+            }
             Reading::Early => 0.9,
             Reading::Short => {
                 self.charge.short();

@@ -183,6 +183,8 @@ impl Engine {
             estimated_usage: state.tally.estimated,
             review: None,
             judged: crate::reader::judged(&*job.reader, job.no)?,
+            above_bound: state.overcharged.answers,
+            excess: state.overcharged.excess,
         })
     }
 }

@@ -135,6 +135,7 @@ impl Engine {
             over_error_rate: false,
             failed: None,
             blocked: None,
+            overcharged: bulkrate_core::budget::Overcharges::default(),
             switched: false,
             late_told: false,
             may_batch: home == Lane::Batch,
@@ -164,6 +165,7 @@ impl Engine {
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,
             batch_not_before_us: 0,
+            call_rates: vec![None; deployments.len()],
         };
         state.queue_left_over(home, ladder.batch_max);
         Ok(Job {

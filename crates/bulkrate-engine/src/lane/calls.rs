@@ -209,7 +209,8 @@ impl Calls {
             let mut body = Vec::with_capacity(1_024);
             match job.ready(ordinal, lane, &mut body) {
                 Ok(ready) => {
-                    let tokens = self.tokens(&ready);
+                    // What a provider may count against its limit: the prompt, and the most it may answer.
+                    let tokens = ready.tokens + u64::from(ready.max_tokens);
                     return Some(Held { ready, lane, body: Bytes::from(body), tokens });
                 }
                 Err(NotReady::Unsupported(why)) => {
@@ -225,11 +226,6 @@ impl Calls {
                 }
             }
         }
-    }
-
-    /// What a provider may count against its token limit for a call: the prompt, and the most it may answer.
-    fn tokens(&self, ready: &Ready) -> u64 {
-        self.job.prompt_tokens(ready) + u64::from(ready.max_tokens)
     }
 
     /// Whether an item may go now; otherwise when to ask again (`None`: when something else changes).
@@ -405,11 +401,7 @@ impl Calls {
     fn send(&self, flight: Flight) {
         self.job.state.borrow_mut().tally.requests_sent += 1;
         let api = self.job.deployments[flight.ready.deployment].account.api.clone();
-        let timeout = Duration::from_millis(if flight.lane == Lane::Flex {
-            self.job.spec.run.timeout_ms.max(900_000)
-        } else {
-            self.job.spec.run.timeout_ms
-        });
+        let timeout = self.job.spec.run.timeout(flight.lane);
         let outbox = self.outbox.clone();
         tokio::task::spawn_local(async move {
             let path = api.wire().path(flight.ready.kind);
@@ -460,6 +452,7 @@ impl Calls {
             job.state.borrow_mut().halted.get_or_insert(halt);
         }
         gate.learn(flight, &reading, reply, now_us, output_tokens);
+        job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
     }
 
     /// Books what a call brought. Answers its output tokens.

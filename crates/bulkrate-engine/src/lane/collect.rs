@@ -371,7 +371,7 @@ async fn close(
     results: &mut Results,
     acts: Acts,
 ) -> Result<(), EngineError> {
-    let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
+    let tokens = planned.tokens;
     {
         let mut state = job.state.borrow_mut();
         state.enqueued_tokens = state.enqueued_tokens.saturating_sub(tokens);

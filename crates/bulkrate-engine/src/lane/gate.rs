@@ -173,6 +173,7 @@ impl Gate {
         let latency_us = now_us.saturating_sub(flight.sent_us);
         match reading {
             Reading::Answer(answer) => {
+                self.pacer.answered(now_us);
                 self.concurrency.on_done(now_us, latency_us, output_tokens, Signal::Ok);
                 if let Some(usage) = answer.usage {
                     self.pacer.correct(flight.tokens, usage.prompt() + usage.output);
@@ -185,6 +186,11 @@ impl Gate {
             }
             Reading::Failure(failure) => self.learn_failure(failure, reply.status, now_us, latency_us),
         }
+    }
+
+    /// Calls of `tokens` each that the limits known by now allow in a second.
+    pub(super) fn rate(&self, tokens: u64) -> Option<f64> {
+        self.pacer.calls_per_s(tokens)
     }
 
     fn learn_failure(&mut self, failure: &Failure, status: u16, now_us: u64, latency_us: u64) {

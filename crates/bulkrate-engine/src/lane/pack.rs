@@ -32,6 +32,8 @@ pub(crate) struct Planned {
     pub kind: Kind,
     /// Who carries it; whichever stands in for new ones.
     pub deployment: usize,
+    /// Prompt tokens that it was planned with: what is added to those enqueued is taken off again.
+    pub tokens: u64,
     /// Empty while they are set aside: the store has their leases.
     pub items: Vec<Ready>,
 }
@@ -198,7 +200,7 @@ fn take(
     let lines = open.input.line()?;
     let start = lines.len();
     wire.batch_line(id, ready.kind, body, lines);
-    let weight = Weight { bytes: (lines.len() - start) as u64, tokens: job.prompt_tokens(&ready), inputs: 1 };
+    let weight = Weight { bytes: (lines.len() - start) as u64, tokens: ready.tokens, inputs: 1 };
     match open.pack.add(weight) {
         Fit::Added => {}
         Fit::Full => {
@@ -316,6 +318,12 @@ impl Drafting {
         state.enqueued_tokens += self.pack.tokens;
         drop(state);
         job.kept_items.set(job.kept_items.get() + self.items.len());
-        Ok(Planned { submission, kind: self.kind, deployment: self.deployment, items: self.items })
+        Ok(Planned {
+            submission,
+            kind: self.kind,
+            deployment: self.deployment,
+            tokens: self.pack.tokens,
+            items: self.items,
+        })
     }
 }

@@ -185,7 +185,6 @@ impl Driving<'_> {
                 return Ok(None);
             }
             Effect::Judge(failure) => {
-                planned.take_up(job)?;
                 self.judge(planned, &failure);
                 return Ok(None);
             }
@@ -348,10 +347,7 @@ impl Driving<'_> {
             return;
         }
         if failure.provider_code.as_deref() == Some(QUEUE_FULL) {
-            drop(state);
-            let own: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
-            state = job.state.borrow_mut();
-            let all = state.enqueued_tokens.saturating_add(own);
+            let all = state.enqueued_tokens.saturating_add(planned.tokens);
             state.enqueued_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
         }
         match failure.class.verdict() {
@@ -436,7 +432,7 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Re
         .iter()
         .map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound })
         .collect();
-    let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
+    let tokens = planned.tokens;
     {
         let mut shared = job.state.borrow_mut();
         shared.items.release(&leases);

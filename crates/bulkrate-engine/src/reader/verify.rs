@@ -3,6 +3,7 @@
 //! Three readings: the history (fold, finals, receipts), the files, the ledger. A check that could not be made does
 //! not pass.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
@@ -45,7 +46,7 @@ pub(super) fn verify(
         history.misfits(),
         history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),
         files(view, dir, job)?,
-        caps(view, job)?,
+        caps(view, job, &history.above)?,
     ];
     if let Some(bill) = bill {
         checks.push(bill_check(view, job.no, &sums, bill)?);
@@ -99,6 +100,52 @@ struct History {
     line_costs: UsdNanos,
     lines_read: u64,
     readable: Faults,
+    above: Above,
+}
+
+/// Answers that cost more than was reserved for them.
+#[derive(Debug, Default)]
+struct Above {
+    /// Bounds of open leases.
+    bounds: HashMap<u32, UsdNanos>,
+    answers: Faults,
+    excess: UsdNanos,
+}
+
+impl Above {
+    fn feed(&mut self, chunk: LogChunk<'_>) {
+        match chunk {
+            LogChunk::Leases { leases, .. } => {
+                self.bounds.extend(leases.iter().map(|lease| (lease.ordinal, lease.bound)));
+            }
+            LogChunk::Outcomes(outcomes) => outcomes.iter().for_each(|outcome| self.look(outcome)),
+        }
+    }
+
+    fn look(&mut self, outcome: &Outcome) {
+        if !outcome.via.is_attempt() {
+            return;
+        }
+        // Nothing is reserved for what has no price.
+        let bound = self.bounds.remove(&outcome.ordinal).filter(|bound| *bound > UsdNanos::ZERO);
+        let Some(bound) = bound.filter(|bound| outcome.cost > *bound) else { return };
+        self.excess = self.excess.saturating_add(outcome.cost - bound);
+        self.answers
+            .add(|| format!("item {} USD {} of at most USD {bound}", number(outcome.ordinal), outcome.cost));
+    }
+
+    /// What is to be said of them; they are no fault of the books.
+    fn told(&self) -> String {
+        if self.answers.count == 0 {
+            return String::new();
+        }
+        format!(
+            "; answers that cost more than their bounds: {}, by USD {} in all ({})",
+            self.answers.count,
+            self.excess,
+            self.answers.named.join(", ")
+        )
+    }
 }
 
 impl History {
@@ -112,6 +159,7 @@ impl History {
         let mut lines = Lines::new(dir, &view.submissions(job.no)?);
         view.scan_log(job.no, &mut |chunk| {
             history.states.feed(chunk);
+            history.above.feed(chunk);
             if let LogChunk::Outcomes(outcomes) = chunk {
                 for outcome in outcomes {
                     history.count(outcome);
@@ -419,13 +467,13 @@ fn hash_chunk(
 
 /// Folds the ledger and looks at every moment whether the job's cap held. Entries of one moment count together, as a
 /// commit is one moment and gives back what it settles.
-fn caps(view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
+fn caps(view: &dyn View, job: &JobRow, above: &Above) -> Result<Check, EngineError> {
     let name = "caps held";
     let Some(budget) = spec_of(job)?.run.budget else {
         return Ok(Check {
             name: name.to_owned(),
             passed: true,
-            detail: "the job has no budget of its own".to_owned(),
+            detail: format!("the job has no budget of its own{}", above.told()),
         });
     };
     let mut faults = Faults::default();
@@ -450,7 +498,7 @@ fn caps(view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
     if overflow {
         faults.add(|| "the ledger's sums overflow".to_owned());
     }
-    Ok(faults.check(name, format!("at most USD {peak} of the budget of USD {budget}")))
+    Ok(faults.check(name, format!("at most USD {peak} of the budget of USD {budget}{}", above.told())))
 }
 
 /// What was settled at the bound because the provider reported no usage: the bill may be lower by as much.

@@ -121,8 +121,7 @@ fn watch_deadline(job: &Rc<Job>) {
     {
         return;
     }
-    let rate =
-        job.spec.run.rpm.map_or(RATE_ASSUMED, |rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
+    let rate = sync_rate(&state.call_rates, job.spec.run.rpm);
     if now_ms.saturating_mul(1_000)
         >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US)
     {
@@ -133,6 +132,13 @@ fn watch_deadline(job: &Rc<Job>) {
         job.changed.notify_waiters();
         job.wishes.notify_waiters();
     }
+}
+
+/// Calls a second that the sync lane will make of what is left: as learned, and where there are several deployments as the
+/// slowest of them; else by the limit that was configured; else an assumption.
+fn sync_rate(learned: &[Option<f64>], rpm: Option<u64>) -> f64 {
+    let configured = || rpm.map(|rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
+    learned.iter().copied().flatten().reduce(f64::min).or_else(configured).unwrap_or(RATE_ASSUMED)
 }
 
 /// Ends a run that waits for something that cannot come.
@@ -191,6 +197,10 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
         return Err(error);
     }
     job.settle_pending()?;
+    debug_assert!(
+        job.stop.is_detaching() || job.state.borrow().is_queue_even(),
+        "what a batch added to the enqueued tokens was taken away again"
+    );
     let mut tx = Tx::new(job.no);
     if job.state.borrow().open() == 0 {
         tx.orders_done = cancels(job)?;
@@ -242,4 +252,21 @@ fn micros(wait: Duration) -> u64 {
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
 fn ratio(left: u64, right: u64) -> f64 {
     left as f64 / right as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_switch_goes_by_the_learned_rate_before_any_other() {
+        for (learned, rpm, want) in [
+            (vec![None], None, RATE_ASSUMED),
+            (vec![None], Some(6_000), 100.0),
+            (vec![Some(250.0), None], Some(6_000), 250.0), // headers know better than the configuration
+            (vec![Some(250.0), Some(3.0)], None, 3.0),
+        ] {
+            assert!((sync_rate(&learned, rpm) - want).abs() < 1e-9, "{learned:?} {rpm:?}");
+        }
+    }
 }

@@ -3,11 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
-use bulkrate_store::{Fate, View};
+use bulkrate_store::{Fate, Via, View};
 
 use super::followers::Followers;
 use crate::EngineError;
+
+/// Whether a final outcome counts for the failure meter. One rule for what lands and for what an earlier run left: a leader
+/// counts once each time that it ends, however many items follow it, as the meter judges requests and their provider. What
+/// the cache answered, what the user cancelled and what a budget held back says nothing about either.
+pub(crate) fn is_metered(via: Via, class: Option<FailureClass>) -> bool {
+    via != Via::Cache && !matches!(class, Some(FailureClass::CancelledByUser | FailureClass::BudgetExhausted))
+}
 
 /// Items by the class they ended with, followers included; a revived item counts only as it ended since.
 pub(crate) fn failures(
@@ -34,4 +42,26 @@ pub(crate) fn failures(
         }
     }
     Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_counts_once_by_what_its_provider_did() {
+        use FailureClass::{BudgetExhausted, CancelledByUser, InvalidInput, MaybePaidUnresolved, Truncated};
+        for (via, class, want) in [
+            (Via::Sync, None, true),
+            (Via::Batch, Some(Truncated), true),
+            (Via::Flex, Some(MaybePaidUnresolved), true), // a lost call that is not sent again
+            (Via::Prepare, Some(InvalidInput), true),     // buried: it cannot be sent
+            (Via::Cache, None, false),
+            (Via::Prepare, Some(CancelledByUser), false),
+            (Via::Batch, Some(CancelledByUser), false), // its batch was cancelled
+            (Via::Prepare, Some(BudgetExhausted), false),
+        ] {
+            assert_eq!(is_metered(via, class), want, "{via:?} {class:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use std::sync::Arc;
 
-use bulkrate_core::budget::{Budget, OverBudget};
+use bulkrate_core::budget::{Budget, OverBudget, Overcharges};
 use bulkrate_core::collect::Expectation;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::{Ordinal, Sub};
@@ -108,6 +108,8 @@ pub(crate) struct State {
     pub over_error_rate: bool,
     pub failed: Option<EngineError>,
     pub blocked: Option<OverBudget>,
+    /// Answers of this run that cost more than was reserved for them.
+    pub overcharged: Overcharges,
     /// The deadline came near: what is left goes to the sync lane.
     pub switched: bool,
     pub late_told: bool,
@@ -151,6 +153,8 @@ pub(crate) struct State {
     pub enqueued_tokens: u64,
     pub enqueued_max: Option<u64>,
     pub batch_not_before_us: u64,
+    /// Calls a second that the limits allow, by deployment, as the pacer has learned them.
+    pub call_rates: Vec<Option<f64>>,
 }
 
 /// Failures of one item, and the raised output maximum if it was cut.
@@ -202,7 +206,7 @@ impl Job {
 
     pub(crate) fn alert(&self, code: &str, message: &str) {
         self.tell(&Event::Alert { code, message });
-        if code == "failure-threshold" {
+        if matches!(code, "failure-threshold" | "cost-above-bound") {
             self.notify.alert(&self.id, code, message);
         }
     }
@@ -275,15 +279,15 @@ impl Job {
         }
     }
 
-    /// Prompt tokens of an item: by what this job has learned, else a quarter of its bytes.
-    pub(crate) fn prompt_tokens(&self, ready: &super::ready::Ready) -> u64 {
+    /// Prompt tokens of so many bytes: by what this job has learned, else a quarter of its bytes.
+    pub(crate) fn estimated_tokens(&self, deployment: usize, bytes: u64) -> u64 {
         let state = self.state.borrow();
-        let ratios = &state.ratios[ready.deployment];
+        let ratios = &state.ratios[deployment];
         if ratios.items >= 20 && ratios.bytes > 0 {
-            let tokens = u128::from(ready.bytes) * u128::from(ratios.input) / u128::from(ratios.bytes);
+            let tokens = u128::from(bytes) * u128::from(ratios.input) / u128::from(ratios.bytes);
             u64::try_from(tokens).unwrap_or(u64::MAX >> 8).min(u64::MAX >> 8)
         } else {
-            ready.bytes / 4
+            bytes / 4
         }
     }
 
@@ -406,6 +410,11 @@ impl State {
                 return Some(next);
             }
         }
+    }
+
+    /// Whether no tokens are counted as enqueued once no batch has an item.
+    pub(crate) fn is_queue_even(&self) -> bool {
+        self.enqueued_tokens == 0 || self.items.counts().of(ItemState::Leased) > 0
     }
 
     /// Items that have no outcome yet and will get one in this run.

@@ -16,6 +16,7 @@ use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
+use super::failures::is_metered;
 use super::job::{Halt, Job, Retry};
 use super::ledger::At;
 use super::ready::Ready;
@@ -51,6 +52,8 @@ struct Receipt {
     usage: Usage,
     estimated: bool,
     paid: bool,
+    /// What the provider told, where that is more than was reserved; not always believed.
+    above: Option<UsdNanos>,
     /// The provider may have billed what it did not answer.
     doubt: bool,
 }
@@ -150,11 +153,12 @@ impl Job {
             (None, None) if matches!(answer.body, Body::Moderation(_)) => Some(UsdNanos::ZERO),
             (None, None) => None,
         };
+        let above = told.filter(|told| !credible(told) || found.priced && *told > ready.bound);
         let told = told.filter(credible);
         let (cost, estimated) = told.map_or((ready.bound, found.priced), |cost| (cost, false));
         let naive =
             answer.usage.as_ref().and_then(|usage| found.naive(usage)).filter(credible).unwrap_or(cost);
-        Receipt { cost, naive, usage, estimated, paid: true, doubt: false }
+        Receipt { cost, naive, usage, estimated, paid: true, above, doubt: false }
     }
 
     fn frame<'a>(
@@ -194,6 +198,7 @@ impl Job {
         if !self.book(landing, receipt, outcome) {
             return;
         }
+        self.watch_cost(landing, receipt);
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
         state.served.note(landing.ready.deployment, frame.model);
@@ -207,9 +212,7 @@ impl Job {
         if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
         }
-        for _ in 0..=followers {
-            state.meter.ok();
-        }
+        state.meter.ok();
         state.flaws.good();
     }
 
@@ -258,6 +261,7 @@ impl Job {
         if !self.book(landing, receipt, outcome) {
             return;
         }
+        self.watch_cost(landing, receipt);
         let frame = self.frame(landing, model, receipt.cost, usage);
         let message = if told == class {
             end.message.to_owned()
@@ -350,7 +354,12 @@ impl Job {
                 let (own, others) = state.followers.decides(ordinal);
                 state.tally.failed += own + others;
                 let before = self.awaits_canary(&state);
-                let alarm = state.meter.failed(class, end.provider_code.unwrap_or(""));
+                let metered = is_metered(via(landing.lane), Some(class));
+                let alarm = if metered {
+                    state.meter.failed(class, end.provider_code.unwrap_or(""))
+                } else {
+                    Alarm::Quiet
+                };
                 if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
                     let message = format!(
                         "each of the {CANARIES} items that went ahead of the batches failed the same way: {}",
@@ -458,6 +467,34 @@ impl Job {
         true
     }
 
+    /// A provider that asks for more than the price list allows is told of: what was booked counts against the caps like
+    /// all else, so a cap that is passed by it stops the next lease.
+    fn watch_cost(&self, landing: Landing<'_>, receipt: &Receipt) {
+        let Some(told) = receipt.above else { return };
+        let Landing { ready, .. } = landing;
+        let mut state = self.state.borrow_mut();
+        if !state.overcharged.note(self.clock.us(), ready.bound, receipt.cost) {
+            return;
+        }
+        let over = state.overcharged;
+        drop(state);
+        let booked = if receipt.cost == told {
+            "that is what is booked".to_owned()
+        } else {
+            format!("that is not believed, and USD {} are booked", receipt.cost)
+        };
+        let message = format!(
+            "the answer to item {} cost USD {told} by the word of `{}`, and USD {} at most were reserved; {booked}; \
+             so far {} of this run's answers were above their bounds, by USD {} in all",
+            u64::from(ready.ordinal) + 1,
+            self.deployments[ready.deployment].pinned,
+            ready.bound,
+            over.answers,
+            over.excess,
+        );
+        self.alert("cost-above-bound", &message);
+    }
+
     /// A call that never left this host: surely unpaid, no attempt, and tried again when the provider may be back.
     pub(crate) fn land_unsent(
         &self,
@@ -513,6 +550,9 @@ impl Job {
         } else {
             let (own, others) = state.followers.decides(landing.ready.ordinal);
             state.tally.failed += own + others;
+            let alarm = state.meter.failed(class, "");
+            drop(state);
+            self.sound(alarm, "the process ended while a call was under way");
         }
     }
 
@@ -567,8 +607,7 @@ impl Job {
             state.outcomes.push(outcome);
             let (own, others) = state.followers.decides(ordinal);
             state.tally.failed += own + others;
-            // What the user cancelled has not failed, and a budget says nothing about the requests.
-            if !matches!(class, FailureClass::CancelledByUser | FailureClass::BudgetExhausted) {
+            if is_metered(Via::Prepare, Some(class)) {
                 let alarm = state.meter.failed(class, "");
                 drop(state);
                 self.sound(alarm, why);

@@ -12,6 +12,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::Stencil;
 use bulkrate_core::price::RequestShape;
 use bulkrate_core::request::{Kind, Request};
+use bulkrate_store::Lease;
 
 use super::job::Job;
 use super::requests::{Draft, Sealed};
@@ -31,6 +32,8 @@ pub(crate) struct Ready {
     pub max_tokens: u32,
     /// Bytes of the canonical form.
     pub bytes: u64,
+    /// Prompt tokens as they were estimated when it was made ready: what is added for it is what is taken away again.
+    pub tokens: u64,
     pub expectation: Arc<Expectation>,
 }
 
@@ -121,6 +124,53 @@ impl Job {
         self.priced(ordinal, attempt, lane, &sealed, &common)
     }
 
+    /// A leased item as it lands, with the attempt and the bound of its lease. What is out already is landed also where it
+    /// could not be sent today: a price or a wire that no longer takes it concerns its next attempt.
+    pub(crate) fn leased(
+        &self,
+        lease: &Lease,
+        lane: Lane,
+        sender: Option<usize>,
+        body: &mut Vec<u8>,
+    ) -> Result<Ready, EngineError> {
+        body.clear();
+        let ready = match self.ready(lease.ordinal, lane, body) {
+            Ok(ready) => ready,
+            Err(NotReady::Engine(error)) => return Err(error),
+            Err(NotReady::Unsupported(_)) => self.unsendable(lease)?,
+        };
+        let deployment = sender.unwrap_or(ready.deployment);
+        Ok(Ready { attempt: lease.attempt, bound: lease.bound, deployment, ..ready })
+    }
+
+    /// A leased item without a body.
+    fn unsendable(&self, lease: &Lease) -> Result<Ready, EngineError> {
+        let mut requests = self.requests.borrow_mut();
+        let sealed = requests.get(&*self.reader, lease.ordinal)?;
+        let draft = sealed.draft()?;
+        let deployment = self.state.borrow().active[self.named(&draft)?];
+        Ok(Ready {
+            ordinal: lease.ordinal,
+            attempt: lease.attempt,
+            bound: lease.bound,
+            deployment,
+            kind: draft.kind(),
+            tags: sealed.tags,
+            max_tokens: draft.max_tokens(),
+            bytes: sealed.canonical_len(),
+            tokens: self.estimated_tokens(deployment, sealed.canonical_len()),
+            expectation: self.expectation(&draft)?,
+        })
+    }
+
+    /// The deployment that a request names.
+    fn named(&self, draft: &Draft<'_>) -> Result<usize, EngineError> {
+        let named = self.deployments.iter().position(|known| known.pinned == draft.model());
+        named.ok_or_else(|| {
+            EngineError::Internal(format!("a request names model `{}`, which is not set up", draft.model()))
+        })
+    }
+
     /// The attempt that is next, and whether it may answer at greater length.
     fn attempt_of(&self, ordinal: Ordinal) -> (u8, Raise) {
         let state = self.state.borrow();
@@ -144,10 +194,7 @@ impl Job {
         body: &mut Vec<u8>,
     ) -> Result<Common, NotReady> {
         let draft = sealed.draft()?;
-        let named = self.deployments.iter().position(|known| known.pinned == draft.model());
-        let named = named.ok_or_else(|| {
-            EngineError::Internal(format!("a request names model `{}`, which is not set up", draft.model()))
-        })?;
+        let named = self.named(&draft)?;
         let deployment = self.state.borrow().active[named];
         let found = &self.deployments[deployment];
         let asked = draft.max_tokens();
@@ -214,6 +261,7 @@ impl Job {
             tags: sealed.tags,
             max_tokens,
             bytes,
+            tokens: self.estimated_tokens(deployment, bytes),
             expectation,
         })
     }

@@ -14,10 +14,11 @@ use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
+use super::failures::is_metered;
 use super::followers::Followers;
 use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
-use super::ready::{NotReady, Ready};
+use super::ready::Ready;
 use crate::EngineError;
 use crate::lane::pack::Planned;
 
@@ -103,8 +104,8 @@ impl Recovered {
                 self.tally.naive += outcome.naive + outcome.naive.times(followers);
                 self.trouble.remove(&outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.
-                if outcome.via.is_attempt() {
-                    self.answered = true;
+                self.answered |= outcome.via.is_attempt();
+                if is_metered(outcome.via, None) {
                     self.meter.ok();
                     self.flaws.good();
                 }
@@ -113,7 +114,9 @@ impl Recovered {
                 self.tally.failed += own + others;
                 self.tally.naive += outcome.naive;
                 self.trouble.remove(&outcome.ordinal);
-                if outcome.via.is_attempt() {
+                let never_asked =
+                    self.items.get(outcome.ordinal).is_none_or(|item| item.state == ItemState::Invalid);
+                if is_metered(outcome.via, Some(class)) && !never_asked {
                     self.meter.failed(class, "");
                     self.flaws.ended(class);
                 }
@@ -201,17 +204,7 @@ pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
             let submission = job.reader.submission(call)?;
             unknown.insert(submission.and_then(|submission| sender(job, &submission)));
         }
-        body.clear();
-        let ready = match job.ready(lease.ordinal, lane, &mut body) {
-            Ok(ready) => Ready {
-                attempt: lease.attempt,
-                bound: lease.bound,
-                deployment: senders.get(&call).copied().flatten().unwrap_or(ready.deployment),
-                ..ready
-            },
-            Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
-        };
+        let ready = job.leased(&lease, lane, senders.get(&call).copied().flatten(), &mut body)?;
         let mut results = job.results.borrow_mut();
         let place = results.place();
         job.land_lost(Landing { ready: &ready, lane, sub: None, group: Some(call) }, place, results.buffer());
@@ -229,10 +222,9 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
             continue;
         }
         let mut planned = planned(job, submission)?;
-        let tokens: u64 = planned.items.iter().map(|ready| job.prompt_tokens(ready)).sum();
         let mut state = job.state.borrow_mut();
         state.note_doubt(&planned.submission);
-        state.enqueued_tokens += tokens;
+        state.enqueued_tokens += planned.tokens;
         drop(state);
         planned.set_aside(job);
         open.push(planned);
@@ -254,6 +246,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineE
         .unwrap_or_default();
     let items = items(job, &submission)?;
     job.kept_items.set(job.kept_items.get() + items.len());
+    let tokens = items.iter().map(|ready| ready.tokens).sum();
     let deployment = sender(job, &submission).or(items.first().map(|ready| ready.deployment)).unwrap_or(0);
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
     let unsent = matches!(
@@ -265,7 +258,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineE
         submission.state = SubmissionState::Planned;
         submission.input_digest = None;
     }
-    Ok(Planned { submission, kind, deployment, items })
+    Ok(Planned { submission, kind, deployment, tokens, items })
 }
 
 /// The items of a batch, as it leased them.
@@ -275,15 +268,7 @@ pub(crate) fn items(job: &Rc<Job>, submission: &Submission) -> Result<Vec<Ready>
     let mut items = Vec::with_capacity(leases.len());
     let mut body = Vec::new();
     for lease in &leases {
-        body.clear();
-        match job.ready(lease.ordinal, Lane::Batch, &mut body) {
-            Ok(ready) => {
-                let deployment = place.unwrap_or(ready.deployment);
-                items.push(Ready { attempt: lease.attempt, bound: lease.bound, deployment, ..ready });
-            }
-            Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(why)) => return Err(EngineError::Internal(why)),
-        }
+        items.push(job.leased(lease, Lane::Batch, place, &mut body)?);
     }
     Ok(items)
 }

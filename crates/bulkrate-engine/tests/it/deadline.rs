@@ -42,3 +42,21 @@ async fn near_the_deadline_open_batches_are_cancelled_and_the_rest_runs_in_the_s
     assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap());
     assert_eq!((report.in_doubt, report.reserved), (UsdNanos::ZERO, UsdNanos::ZERO));
 }
+
+/// The canary's headers tell the limit: the rest would take 22 s of these 34, and batches need three. By an assumed ten calls a
+/// second it would take 33, and the batches would be cancelled after a second.
+#[tokio::test]
+async fn the_deadline_is_watched_at_the_rate_that_the_canary_learned() {
+    let config = SimConfig { speed: 200.0, rpm: Some(60_000), tpm: Some(60_000_000), ..SimConfig::default() };
+    let world = World::new(config).await;
+    let mut spec = world.spec(&world.reviews(100), Lane::Batch);
+    spec.run.lane = None;
+    spec.request.model = Some("openai/gpt-4.1-mini".into());
+    spec.run.concurrency_max = 2_000;
+    spec.run.deadline_ms = Some(34_000);
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    let report = world.run(&spec).await.unwrap();
+    let heard = world.ear.heard.lock().unwrap().clone();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 100), "{report:?} {heard:?}");
+    assert!(!world.ear.heard("deadline-switch") && world.ear.heard("batch settled"), "{heard:?}");
+}

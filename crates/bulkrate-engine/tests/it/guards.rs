@@ -253,3 +253,87 @@ async fn a_passed_through_line_that_was_cut_is_asked_again_with_more_room() {
         }
     }
 }
+
+/// A simulator that bills `times` what the price list says, by cost header, and the settings that read it.
+async fn dear(input: &str, output: &str) -> (World, bulkrate_engine::settings::Settings) {
+    let prices = include_str!("../../../../catalogue/prices.csv");
+    let dear = prices.replacen(
+        "openai,gpt-6-luna,,chat,0.1,0.5,",
+        &format!("openai,gpt-6-luna,,chat,{input},{output},"),
+        1,
+    );
+    assert_ne!(prices, dear);
+    let config = SimConfig { prices: Some(dear), cost_header: Some("x-cost".into()), ..SimConfig::default() };
+    let world = World::new(config).await;
+    let mut settings = world.settings();
+    let provider = bulkrate_provider::Settings {
+        base_url: Some(world.sim.base_url()),
+        api_key: "sk-test".into(),
+        cost_header: Some("x-cost".into()),
+        ..Default::default()
+    };
+    settings.accounts[0].api = bulkrate_provider::open("openai", &provider).unwrap();
+    (world, settings)
+}
+
+#[tokio::test]
+async fn costs_above_their_bounds_are_booked_told_and_stop_at_the_cap() {
+    let (world, settings) = dear("3", "15").await;
+    let mut spec = world.spec(&world.reviews(60), Lane::Sync);
+    let budget = UsdNanos(1_000_000);
+    spec.run.budget = Some(budget);
+    spec.run.concurrency_max = 1;
+    let engine = bulkrate_engine::Engine::open(settings).unwrap();
+    let report = engine.run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
+    drop(engine);
+    let heard = world.ear.heard.lock().unwrap().clone();
+    assert_eq!((report.ending, report.exit_code()), (Ending::BudgetExhausted, 3), "{report:?} {heard:?}");
+    assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap(), "booked as it was");
+    let each = report.spent.0 / i64::try_from(report.above_bound).unwrap();
+    assert!(report.spent <= budget + UsdNanos(2 * each), "the next one is not sent: {report:?}");
+    assert!(report.above_bound > 2 && report.above_bound == report.requests_sent, "{report:?}");
+    assert!(report.excess > UsdNanos::ZERO && report.excess < report.spent, "{report:?}");
+    let alerts: Vec<_> = heard.iter().filter(|line| line.starts_with("alert cost-above-bound")).collect();
+    assert_eq!(alerts.len(), 1, "once a minute: {alerts:?}");
+    assert!(alerts[0].contains("item 1 ") && alerts[0].contains("`openai/gpt-6-luna`"), "{alerts:?}");
+
+    let proofs =
+        bulkrate_engine::Reader::open(&world.path("state")).unwrap().verify(&report.job, None).unwrap();
+    let caps = proofs.checks.iter().find(|check| check.name == "caps held").unwrap();
+    let told = format!(
+        "more than their bounds: {}, by USD {} in all (item 1 USD",
+        report.above_bound, report.excess
+    );
+    assert!(caps.detail.contains(&told), "{told}: {caps:?}");
+}
+
+#[tokio::test]
+async fn a_cost_beyond_all_reason_is_told_and_booked_at_its_bound() {
+    let (world, settings) = dear("3000", "15000").await;
+    let mut spec = world.spec(&world.reviews(5), Lane::Sync);
+    spec.run.budget = Some(UsdNanos::dollars(1));
+    let engine = bulkrate_engine::Engine::open(settings).unwrap();
+    let report = engine.run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 5), "{report:?}");
+    assert_eq!((report.estimated_usage, report.above_bound, report.excess), (5, 5, UsdNanos::ZERO));
+    assert!(world.ear.heard("alert cost-above-bound") && world.ear.heard("not believed"));
+}
+
+#[tokio::test]
+async fn followers_do_not_hide_that_many_requests_fail() {
+    let world = World::new(fast().with_fault("line-errors=0.5").unwrap()).await;
+    let path = world.path("many.csv");
+    let mut text = "id,text\n".to_owned();
+    for row in 0..700 {
+        // The first is asked six hundred times.
+        text.push_str(&format!("r{row},great product {}\n", row.min(100) % 100));
+    }
+    std::fs::write(&path, text).unwrap();
+    let mut spec = world.spec(&path, Lane::Batch);
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    let report = world.run(&spec).await.unwrap();
+    assert_eq!((report.ending, report.open), (Ending::Finished, 0), "{report:?}");
+    assert!(report.duplicates == 600 && (6..35).contains(&report.failed), "{report:?}");
+    let heard = world.ear.heard.lock().unwrap();
+    assert!(heard.iter().any(|line| line.starts_with("alert failure-threshold")), "{heard:?}");
+}

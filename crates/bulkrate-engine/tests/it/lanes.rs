@@ -290,3 +290,25 @@ async fn a_retry_that_does_not_fit_its_batch_waits_for_the_next_one() {
     let report = run.await.expect("no item is forgotten").unwrap();
     assert_eq!((report.ending, report.succeeded, report.open), (Ending::Finished, 4, 0), "{report:?}");
 }
+
+/// Files that the tokens bound, and a ratio of tokens to bytes that the first answers teach: what is counted for a batch when
+/// it is packed is what is taken away when it ends, or the room for the next shrinks from file to file.
+#[tokio::test]
+async fn enqueued_tokens_do_not_drift_while_the_ratio_is_learned() {
+    let world = World::new(fast()).await;
+    let mut spec = world.spec(&world.reviews(400), Lane::Batch);
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    spec.run.batches_max = 1;
+    spec.run.batch_items_max = 40;
+    // Some thirty items by the quarter of their bytes, all forty by what is learned.
+    spec.run.enqueued_tokens_max = Some(2_600);
+    let report = world.run(&spec).await.unwrap();
+    let heard = world.ear.heard.lock().unwrap().clone();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 400), "{report:?} {heard:?}");
+    let sizes: Vec<u64> = heard
+        .iter()
+        .filter_map(|line| line.strip_prefix("batch validating ").and_then(|items| items.parse().ok()))
+        .collect();
+    let last = sizes.len() - 1;
+    assert!(sizes.iter().skip(1).take(last - 1).all(|items| *items >= sizes[1]), "{sizes:?}");
+}

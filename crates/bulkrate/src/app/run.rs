@@ -274,7 +274,7 @@ mod tests {
             "concurrency_max": 2000,
             "poll_min_ms": 1000,
             "poll_max_ms": 300000,
-            "timeout_ms": 600000,
+            "timeout_ms": null,
             "cache": "off",
             "distinct": true,
             "canary": true,

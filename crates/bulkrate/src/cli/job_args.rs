@@ -141,7 +141,7 @@ pub struct RunFlags {
     /// Wait between two looks at batches, at most [default: 300s]
     #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MAX", hide_env_values = true)]
     pub poll_max: Option<Millis>,
-    /// Longest wait for one sync call [default: 600s]
+    /// Longest wait for one sync or flex call [default: 600s, flex 900s]
     #[arg(long, value_name = "DUR")]
     pub timeout: Option<Millis>,
     /// Response cache: answers of earlier jobs [default: default]

@@ -126,6 +126,14 @@ fn money(report: &Report) -> String {
             counted(report.estimated_usage, "answer")
         );
     }
+    if report.above_bound > 0 {
+        let _ = writeln!(
+            out,
+            "  {} cost more than the most that was reserved, by USD {} in all; `bulkrate verify` names them",
+            counted(report.above_bound, "answer"),
+            usd(report.excess)
+        );
+    }
     out
 }
 

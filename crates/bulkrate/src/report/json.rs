@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Keys of the engine's types that hold nano-dollars, alone or by name.
-const MONEY: [&str; 13] = [
+const MONEY: [&str; 14] = [
     "spent",
+    "excess",
     "reserved",
     "in_doubt",
     "naive",

@@ -98,6 +98,8 @@ fn a_report() -> Report {
         review: None,
         judged: None,
         estimated_usage: 0,
+        above_bound: 0,
+        excess: UsdNanos::ZERO,
     }
 }
 
@@ -398,6 +400,7 @@ fn the_document_for_programs_names_every_figure() {
     let document = json::report(&a_report());
     insta::assert_snapshot!(format!("{document:#}"), @r#"
     {
+      "above_bound": 0,
       "above_threshold": false,
       "batches": 1,
       "cached": 0,
@@ -405,6 +408,8 @@ fn the_document_for_programs_names_every_figure() {
       "duplicates": 42,
       "ending": "finished",
       "estimated_usage": 0,
+      "excess_usd": 0.0,
+      "excess_usd_nanos": 0,
       "exit_code": 5,
       "failed": 3,
       "failures": {

@@ -106,3 +106,40 @@ fn a_busy_network_costs_little() {
         0.01,
     );
 }
+
+/// One call in five is refused at random and asked to wait for a second: the others do not wait with it.
+#[test]
+fn random_refusals_do_not_stop_the_account() {
+    let unknown = |seed| World {
+        configured: false,
+        headers: false,
+        rpm: 6e7,
+        tpm: 6e9,
+        in_flight_max: 50,
+        items: 6_000,
+        ..World::limited(seed)
+    };
+    let cases: [(&str, &dyn Fn(u64) -> World); 4] = [
+        ("known limits", &|seed| World { items: 6_000, ..World::limited(seed) }),
+        ("known, no headers", &|seed| World { items: 6_000, headers: false, ..World::limited(seed) }),
+        ("learned limits", &|seed| World { items: 6_000, configured: false, ..World::limited(seed) }),
+        ("no limit at all", &unknown),
+    ];
+    for (name, make) in cases {
+        for share in [0.05, 0.2] {
+            for seed in 1..=3 {
+                let without = run(&make(seed));
+                let with = run(&World { random: share, ..make(seed) });
+                println!(
+                    "{name}, {share} at random, seed {seed}: {:.1} s, {:.1} s without",
+                    with.span_s, without.span_s
+                );
+                assert_eq!(with.answered, 6_000, "{name}: none lost");
+                assert!(
+                    with.span_s <= 2.0 * without.span_s,
+                    "{name}, {share}, seed {seed}: {with:?} {without:?}"
+                );
+            }
+        }
+    }
+}

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) cut: Option<(f64, f64, f64)>,
     /// Seconds that a refusal asks to wait at least.
     pub(super) retry_after_min_s: f64,
+    /// The share of calls that a gateway refuses for no reason of ours, each with `retry-after: 1`.
+    pub(super) random: f64,
 }
 
 impl World {
@@ -66,6 +68,7 @@ impl World {
             jitter_us: 5_000,
             cut: None,
             retry_after_min_s: 0.001,
+            random: 0.0,
         }
     }
 }
@@ -122,7 +125,7 @@ impl Bucket {
 enum Event {
     Arrive { item: usize, sent_us: u64 },
     Answer { item: usize, sent_us: u64, left: (u64, u64) },
-    Refused { item: usize, sent_us: u64, by_tokens: bool, retry_after_us: u64, left: (u64, u64) },
+    Refused { item: usize, sent_us: u64, by_tokens: Option<bool>, retry_after_us: u64, left: (u64, u64) },
     Ready { item: usize },
     Wake,
 }
@@ -215,6 +218,7 @@ impl Run<'_> {
             Event::Answer { item, sent_us, left } => {
                 let Item { prompt, output, .. } = self.items[item];
                 self.observe(now_us, sent_us, left);
+                self.pacer.answered(now_us);
                 self.pacer.correct(self.estimate(item), prompt + output);
                 self.flight.on_done(now_us, now_us - sent_us, output, Signal::Ok);
                 self.outcome.answered += 1;
@@ -222,7 +226,11 @@ impl Run<'_> {
             }
             Event::Refused { item, sent_us, by_tokens, retry_after_us, left } => {
                 self.observe(now_us, sent_us, left);
-                let kind = if by_tokens { RefusalKind::Tokens } else { RefusalKind::Requests };
+                let kind = match by_tokens {
+                    Some(true) => RefusalKind::Tokens,
+                    Some(false) => RefusalKind::Requests,
+                    None => RefusalKind::Unspecified,
+                };
                 self.pacer.on_refused(now_us, kind, Some(retry_after_us));
                 self.flight.on_dropped();
                 self.outcome.refused += 1;
@@ -241,11 +249,17 @@ impl Run<'_> {
         let waits = (self.buckets.0.wait_s(1.0, share), self.buckets.1.wait_s(tokens, share));
         let wait_s = waits.0.max(waits.1);
         let delay_us = self.delay_us();
+        if self.world.random > 0.0 && self.rng.unit() < self.world.random {
+            let left = self.left();
+            let refused = Event::Refused { item, sent_us, by_tokens: None, retry_after_us: 1_000_000, left };
+            self.at(now_us + delay_us, refused);
+            return;
+        }
         if wait_s > 1e-9 {
             let left = self.left();
             let retry_after_us = whole_up(wait_s.max(self.world.retry_after_min_s) * SECOND_US);
             let refused =
-                Event::Refused { item, sent_us, by_tokens: waits.1 > waits.0, retry_after_us, left };
+                Event::Refused { item, sent_us, by_tokens: Some(waits.1 > waits.0), retry_after_us, left };
             self.at(now_us + delay_us, refused);
             return;
         }
