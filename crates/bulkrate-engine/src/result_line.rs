@@ -2,8 +2,10 @@
 //!
 //! ```json
 //! {"item":7,"attempt":1,"attempts":1,"status":"succeeded","response":{"text":"spam","finish_reason":"stop"},"usage":{...},
-//!  "cost_usd":"0.00001","provider":"openai","model":"gpt-6-luna-2026-09-30","lane":"batch"}
+//!  "cost_usd":"0.00001","provider":"openai","model":"gpt-6-luna-2026-09-30","lane":"batch","sum":"0a1b2c3d"}
 //! ```
+//!
+//! `sum` is a checksum of all before it: a paid answer that is changed on disk is told, not handed out.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -15,6 +17,7 @@ use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{Text, write_json_text};
 use bulkrate_core::usage::Usage;
+use bulkrate_store::pack::checksum;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -39,7 +42,7 @@ const EVIDENCE_BYTES_MAX: usize = 4_096;
 
 /// Appends the line of a good answer.
 pub fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
-    open(frame, "succeeded", out);
+    let start = open(frame, "succeeded", out);
     out.extend_from_slice(b",\"response\":{");
     match checked {
         Checked::Text(text) => field("text", text, out),
@@ -51,7 +54,7 @@ pub fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: 
     out.extend_from_slice(b",\"finish_reason\":\"");
     out.extend_from_slice(finish.name().as_bytes());
     out.extend_from_slice(b"\"}");
-    close(frame, out);
+    close(frame, start, out);
 }
 
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
@@ -68,7 +71,7 @@ pub fn write_bad(
         FailureClass::CancelledByUser => "cancelled",
         _ => "errored",
     };
-    open(frame, status, out);
+    let start = open(frame, status, out);
     out.extend_from_slice(b",\"error\":{");
     field("class", class.name(), out);
     out.push(b',');
@@ -83,7 +86,7 @@ pub fn write_bad(
         field("answer", cut(answer), out);
     }
     out.push(b'}');
-    close(frame, out);
+    close(frame, start, out);
 }
 
 /// As [`write_bad`], from a failure of the provider.
@@ -107,7 +110,9 @@ fn cut(text: &str) -> &str {
     &text[..end]
 }
 
-fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) {
+/// Answers where the line begins.
+fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
     out.extend_from_slice(b"{\"item\":");
     number(u64::from(frame.ordinal), out);
     out.extend_from_slice(b",\"attempt\":");
@@ -117,9 +122,10 @@ fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"status\":\"");
     out.extend_from_slice(status.as_bytes());
     out.push(b'"');
+    start
 }
 
-fn close(frame: Frame<'_>, out: &mut Vec<u8>) {
+fn close(frame: Frame<'_>, start: usize, out: &mut Vec<u8>) {
     if let Some(usage) = frame.usage {
         let counts: [(&[u8], u64); 6] = [
             (b",\"usage\":{\"input_tokens\":", usage.input),
@@ -142,7 +148,31 @@ fn close(frame: Frame<'_>, out: &mut Vec<u8>) {
     field("model", frame.model, out);
     out.push(b',');
     field("lane", frame.via, out);
-    out.extend_from_slice(b"}\n");
+    seal(start, out);
+}
+
+const SUM: &[u8] = b",\"sum\":\"";
+/// `0a1b2c3d"}` follows.
+const SUM_BYTES: usize = SUM.len() + 10;
+
+/// Ends the line that begins at `start` and has all of its fields.
+pub(crate) fn seal(start: usize, out: &mut Vec<u8>) {
+    let sum = checksum(&out[start..]);
+    out.extend_from_slice(SUM);
+    for place in (0..8).rev() {
+        out.push(b"0123456789abcdef"[(sum >> (4 * place)) as usize & 15]);
+    }
+    out.extend_from_slice(b"\"}\n");
+}
+
+/// Whether the line is as it was written. Lines of older versions have no sum.
+fn is_intact(line: &[u8]) -> bool {
+    let Some((fields, end)) = line.len().checked_sub(SUM_BYTES).map(|at| line.split_at(at)) else {
+        return true;
+    };
+    let Some(written) = end.strip_prefix(SUM) else { return true };
+    std::str::from_utf8(&written[..8])
+        .is_ok_and(|written| u32::from_str_radix(written, 16) == Ok(checksum(fields)))
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {
@@ -223,6 +253,10 @@ pub struct ErrorLine<'a> {
 impl<'a> ResultLine<'a> {
     /// Reads one line, with or without its newline.
     pub fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if !is_intact(line) {
+            return Err(serde::de::Error::custom("the line is not as it was written: its checksum differs"));
+        }
         serde_json::from_slice(line)
     }
 }
@@ -270,6 +304,31 @@ mod tests {
         assert!(out.ends_with(b"}\n"));
         let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert!(whole.get("usage").is_none());
+    }
+
+    #[test]
+    fn a_changed_byte_of_a_line_is_told() {
+        let usage = Usage { input: 3, output: 2, ..Usage::default() };
+        let mut out = b"a line before\n".to_vec();
+        let start = out.len();
+        write_good(frame(Some(&usage)), &Checked::Text("positive".into()), Finish::Stop, &mut out);
+        let line = out.split_off(start);
+        assert!(ResultLine::parse(&line).is_ok());
+        let changed = |from: &str, to: &str| String::from_utf8(line.clone()).unwrap().replace(from, to);
+        for (from, to) in
+            [("positive", "negative"), ("\"input_tokens\":3", "\"input_tokens\":9"), ("batch", "sync")]
+        {
+            let line = changed(from, to);
+            let error = ResultLine::parse(line.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("checksum"), "{from}: {error}");
+        }
+        for at in 0..line.len() - SUM_BYTES - 1 {
+            let mut line = line.clone();
+            line[at] ^= 1;
+            assert!(ResultLine::parse(&line).is_err(), "byte {at}");
+        }
+        let older = format!("{}}}\n", std::str::from_utf8(&line[..line.len() - SUM_BYTES - 1]).unwrap());
+        assert!(ResultLine::parse(older.as_bytes()).is_ok(), "{older}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::snapshot_key;
 use crate::EngineError;
 use crate::deliver::Lines;
 use crate::paths::{JobDir, cache_dir};
-use crate::result_line::ResultLine;
+use crate::result_line::{ResultLine, seal};
 
 /// Files that are looked at, newest first: bounds open files and the time of a look-up.
 const FILES_MAX: usize = 256;
@@ -187,11 +187,13 @@ fn rewrite(line: &[u8], ordinal: Ordinal, out: &mut Vec<u8>) -> bool {
     });
     let Some((status, cost, provider, lane)) = parts else { return false };
     // Writing to a Vec cannot fail.
+    let start = out.len();
     let _ = write!(out, "{{\"item\":{ordinal},\"attempt\":0,\"attempts\":0");
     out.extend_from_slice(&line[status..cost]);
     let _ = write!(out, ",\"cost_usd\":\"{}", UsdNanos::ZERO);
     out.extend_from_slice(&line[provider..lane]);
-    out.extend_from_slice(b",\"lane\":\"cache\"}\n");
+    out.extend_from_slice(b",\"lane\":\"cache\"");
+    seal(start, out);
     true
 }
 

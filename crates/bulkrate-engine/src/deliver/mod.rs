@@ -9,6 +9,7 @@
 //! - The costs of all rows add up to what the ledger settled: a row carries the price of its failed attempts, a
 //!   follower costs nothing.
 
+mod apart;
 mod columns;
 mod places;
 mod lines;
@@ -40,6 +41,7 @@ use crate::paths::JobDir;
 use crate::prepare::{Checkpoint, Shape};
 use crate::spec::{JobSpec, SinkSpec};
 
+pub(crate) use apart::keep_apart;
 pub(crate) use columns::columns;
 pub(crate) use lines::{Lines, SealedHead};
 pub(crate) use review::{OK_COLUMN, ReviewSpec, has_verdicts};

@@ -28,7 +28,7 @@ impl Engine {
         keep: bool,
     ) -> Result<Prepared, EngineError> {
         let mut spec = spec.clone();
-        check_sink(&spec)?;
+        check_sink(&spec, &self.settings.state_dir)?;
         Deployment::of_job(&self.settings, &spec, self.today())?;
         let spool = self.spool(&mut spec)?;
         let path = spec.source.path.clone().unwrap_or_else(|| spool.clone().unwrap_or_default());
@@ -172,7 +172,7 @@ impl Engine {
 
     /// A job that is there already, with the new run settings.
     pub(super) fn reopen(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
-        check_sink(&spec)?;
+        check_sink(&spec, &self.settings.state_dir)?;
         if !crate::run::stream::owns(&spec, &JobDir::of(&self.settings.state_dir, &row.id)) {
             check_target(&spec)?;
         }
@@ -197,7 +197,7 @@ impl Engine {
 }
 
 /// The format of the output is known and can be written as asked, and there is a folder for it; told before anything is spent.
-pub(super) fn check_sink(spec: &JobSpec) -> Result<(), EngineError> {
+pub(super) fn check_sink(spec: &JobSpec, state_dir: &Path) -> Result<(), EngineError> {
     let Some(path) = &spec.sink.path else { return Ok(()) };
     let mode = if spec.sink.stream {
         bulkrate_io::SinkMode::Stream { resume_at: None }
@@ -208,6 +208,7 @@ pub(super) fn check_sink(spec: &JobSpec) -> Result<(), EngineError> {
     if path.as_os_str() == "-" {
         return Ok(());
     }
+    crate::deliver::keep_apart(spec, state_dir, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let what = match folder {
         _ if path.is_dir() => "it is a folder",

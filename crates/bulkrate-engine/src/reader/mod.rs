@@ -32,7 +32,7 @@ pub(crate) use self::find::find;
 pub(crate) use self::review::judged;
 use crate::EngineError;
 use crate::decision::Decision;
-use crate::deliver::deliver;
+use crate::deliver::{deliver, keep_apart, spec_of};
 use crate::paths::JobDir;
 use crate::spec::SinkSpec;
 use crate::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
@@ -174,6 +174,9 @@ impl Reader {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<SinkReport, EngineError> {
         let job = self.find(job)?;
+        if let Some(path) = &sink.path {
+            keep_apart(&spec_of(&job)?, &self.state_dir, path)?;
+        }
         let owned = sink.path.as_ref().is_some_and(|path| written_by(&job, path));
         deliver(&self.store, &job, &self.dir(&job), sink, owned, progress)
     }

@@ -429,7 +429,13 @@ fn every_damage_to_the_files_is_seen() {
         ("a request was cut off", dir.requests(), "\"f\"", "", &[sealed]),
         ("a batch input was changed", dir.batch(sub).input(), "[", "{", &[sealed]),
         ("a result line was broken", dir.results(), "{\"item\":0", "{\"item\":x", &[receipts, readable]),
-        ("a result line has another cost", dir.results(), "0.000000075", "0.000000076", &[receipts]),
+        (
+            "a result line has another cost",
+            dir.results(),
+            "0.000000075",
+            "0.000000076",
+            &[receipts, readable],
+        ),
         (
             "a result says the opposite",
             dir.batch(sub).results(),

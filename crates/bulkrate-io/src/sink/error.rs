@@ -28,6 +28,14 @@ pub enum SinkError {
         /// Why not.
         what: &'static str,
     },
+    /// A file that the job itself needs lies there.
+    #[error("cannot write `{}`: {what}", path.display())]
+    Precious {
+        /// The output file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// No room left on the device.
     #[error("the disk is full: `{}` could not be written and no file was replaced", path.display())]
     DiskFull {
@@ -99,7 +107,7 @@ impl SinkError {
         match self {
             Self::Exists { .. } => "sink-exists",
             Self::Busy { .. } => "sink-busy",
-            Self::BadPath { .. } => "sink-bad-path",
+            Self::BadPath { .. } | Self::Precious { .. } => "sink-bad-path",
             Self::DiskFull { .. } => "sink-disk-full",
             Self::Io { .. } => "sink-io",
             Self::UnknownFormat { .. } => "sink-unknown-format",
@@ -120,6 +128,7 @@ impl SinkError {
                 let folder = path.parent().unwrap_or(Path::new("."));
                 format!("check the path; create the folder with `mkdir -p {}`", folder.display())
             }
+            Self::Precious { .. } => "choose another name; `--force` does not replace this file".into(),
             Self::DiskFull { .. } => {
                 "free some space and run the same command again; no answer is lost".into()
             }

@@ -20,6 +20,12 @@ pub enum SourceError {
         /// As the user gave it.
         path: PathBuf,
     },
+    /// A pipe or a device: what was read once is not there for the second reading.
+    #[error("`{}` is a pipe or a device, not a file", path.display())]
+    NotAFile {
+        /// As the user gave it.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("could not read `{}`", path.display())]
     Io {
@@ -129,6 +135,7 @@ impl SourceError {
         match self {
             Self::Missing { .. } => "source-missing",
             Self::Folder { .. } => "source-folder",
+            Self::NotAFile { .. } => "source-not-a-file",
             Self::Io { .. } => "source-io",
             Self::EmptySource { .. } => "source-empty",
             Self::UnknownFormat { .. } | Self::ParquetStream => "source-unknown-format",
@@ -147,6 +154,12 @@ impl SourceError {
         Some(match self {
             Self::Missing { .. } => "check the path; `-` reads standard input".into(),
             Self::Folder { path } => format!("name a file in it, for example `{}/input.csv`", path.display()),
+            Self::NotAFile { path } => {
+                format!(
+                    "sources are read twice; pipe it in: `bulkrate run - --name NAME ... < {}`",
+                    path.display()
+                )
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "give yourself the right to read the file".into()
             }

@@ -152,12 +152,20 @@ impl std::fmt::Debug for ByteInput {
     }
 }
 
-/// Opens a file for reading; a folder is refused here, since opening one succeeds on some systems.
+/// Opens a file for reading. Folders, pipes and devices are refused, by name first: opening a pipe waits for its writer,
+/// and a device may never end.
 pub(crate) fn open_file(path: &std::path::Path) -> Result<(File, u64), SourceError> {
-    let file = File::open(path).map_err(|error| SourceError::opening(path, error))?;
-    let meta = file.metadata().map_err(|error| SourceError::opening(path, error))?;
+    let failed = |error| SourceError::opening(path, error);
+    plain(&std::fs::metadata(path).map_err(failed)?, path)?;
+    let file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    plain(&meta, path)?;
+    Ok((file, meta.len()))
+}
+
+fn plain(meta: &std::fs::Metadata, path: &std::path::Path) -> Result<(), SourceError> {
     if meta.is_dir() {
         return Err(SourceError::Folder { path: path.into() });
     }
-    Ok((file, if meta.is_file() { meta.len() } else { 0 }))
+    if meta.is_file() { Ok(()) } else { Err(SourceError::NotAFile { path: path.into() }) }
 }

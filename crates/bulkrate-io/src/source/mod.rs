@@ -27,7 +27,8 @@ pub use options::{Input, OnBadLine, Position, SourceOptions};
 pub use row::{Cells, Row, RowData};
 
 use self::csv::CsvReader;
-use self::input::{ByteInput, ByteSource, UnpackLimits, open_file};
+pub(crate) use self::input::open_file;
+use self::input::{ByteInput, ByteSource, UnpackLimits};
 use self::jsonl::JsonlReader;
 use self::parquet::ParquetReader;
 use self::row::{RowBuffer, Span, Step, excerpt};

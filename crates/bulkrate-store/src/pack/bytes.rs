@@ -135,7 +135,8 @@ impl<'a> Unpack<'a> {
 
 /// Finds torn or flipped bytes; it is no defence against intent.
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is folded in before")]
-fn checksum(bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut sum = ODD ^ bytes.len() as u64;
     let (words, rest) = bytes.as_chunks::<8>();

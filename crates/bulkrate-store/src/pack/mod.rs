@@ -8,7 +8,7 @@ mod items;
 mod leases;
 mod outcomes;
 
-pub use bytes::Damage;
+pub use bytes::{Damage, checksum};
 pub use items::{pack_items, pack_keys, unpack_items, unpack_kinds};
 pub use leases::{pack_leases, unpack_leases};
 pub use outcomes::{pack_outcomes, unpack_outcomes, unpack_outcomes_into};

@@ -1,7 +1,6 @@
 //! Everything a command may end with, one way of printing it and one exit code.
 
 use std::error::Error as _;
-use std::io::Write as _;
 
 use bulkrate_core::price::{CatalogueError, ImportError, ResolveError};
 use bulkrate_engine::EngineError;
@@ -118,7 +117,7 @@ impl AppError {
 
     /// Tells a person on standard error, and with `--json` a program on standard output.
     pub fn tell(&self, json: bool) {
-        let _ = std::io::stderr().lock().write_all(self.page().as_bytes());
+        crate::report::out::talk(&self.page());
         if json {
             crate::report::out::json(&self.json());
         }

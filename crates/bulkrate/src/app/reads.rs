@@ -58,7 +58,7 @@ pub(super) fn status(shared: &Shared, args: &StatusArgs) -> Result<u8, AppError>
 /// Prints `text` over what stood there on a terminal, below it elsewhere; answers its lines.
 fn again(text: &str, lines_above: usize) -> usize {
     if lines_above > 0 && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        out::data(&format!("\x1b[{lines_above}A\x1b[J"));
+        out::orders(&format!("\x1b[{lines_above}A\x1b[J"));
     }
     out::data(text);
     text.lines().count()

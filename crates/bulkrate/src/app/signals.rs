@@ -1,4 +1,5 @@
-//! Ctrl-C: the first detaches, the second stops at once, the third ends the process. SIGTERM detaches.
+//! Ctrl-C: the first detaches, the second stops at once, the third ends the process. SIGTERM and SIGHUP, as when the
+//! terminal closes, detach.
 
 use std::sync::Arc;
 
@@ -44,10 +45,30 @@ async fn obey(stop: &Stop, teller: &Teller) {
 async fn next() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate())?;
+    let mut hangup = heeds_hangup().then(|| signal(SignalKind::hangup())).transpose()?;
+    let hung_up = async {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
+        _ = hung_up => Ok(()),
         interrupt = tokio::signal::ctrl_c() => interrupt,
         _ = term.recv() => Ok(()),
     }
+}
+
+/// Not under `nohup`, which has the signal ignored, and not where that cannot be told.
+#[cfg(unix)]
+fn heeds_hangup() -> bool {
+    use std::sync::OnceLock;
+    static HEEDS: OnceLock<bool> = OnceLock::new(); // before the first handler of ours hides what was inherited
+    *HEEDS.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 0)
+    })
 }
 
 #[cfg(not(unix))]

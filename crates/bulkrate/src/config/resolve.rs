@@ -1,5 +1,6 @@
 //! Layers to a `JobSpec`: files are read, names are filled in, contradictions are refused.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::collect::Expectation;
@@ -72,6 +73,14 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         let hint = Some("use `choices` for one word out of a list, a schema for fields");
         return Err(ConfigError::option("--choices", "cannot go together with a schema", hint));
     }
+    for (option, number) in [("--temperature", from.temperature), ("--top-p", from.top_p)] {
+        if number.is_some_and(|number| !number.is_finite()) {
+            return Err(ConfigError::option(option, "must be a finite number", None)); // JSON has no other, and would say nothing
+        }
+    }
+    if from.max_output_tokens == Some(0) {
+        return Err(ConfigError::option("--max-output-tokens", "must be more than 0", None));
+    }
     Ok(RequestSpec {
         model: from.model,
         kind: from.kind.map(Into::into).unwrap_or_default(),
@@ -105,12 +114,23 @@ fn turns(example: Example) -> [TurnSpec; 2] {
 /// A text as it is, or the file that `@file` names, without the line break at its end.
 fn text(written: String) -> Result<String, ConfigError> {
     let Some(path) = written.strip_prefix('@') else { return Ok(written) };
-    let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    let read = bounded(path).map_err(|source| ConfigError::Read {
         what: "the prompt file",
         path: path.into(),
         source,
     })?;
     Ok(read.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// A device never ends, and no prompt is longer.
+fn bounded(path: &str) -> std::io::Result<String> {
+    const BYTES_MAX: u64 = 32 << 20;
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > BYTES_MAX {
+        return Err(std::io::Error::other("it is longer than 32 MiB"));
+    }
+    Ok(text)
 }
 
 fn schema(written: serde_json::Value) -> Result<String, ConfigError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bulkrate_engine::event::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::out::harmless;
 use super::progress;
 
 /// Draws on standard error, at most ten times a second.
@@ -23,9 +24,9 @@ impl Live {
     }
 
     /// Something that has no end in sight yet.
-    pub fn say(&self, text: String) {
+    pub fn say(&self, text: &str) {
         self.bar.set_style(spinner());
-        self.bar.set_message(text);
+        self.bar.set_message(harmless(text).into_owned());
     }
 
     pub fn show(&self, now: &Progress, now_ms: i64) {
@@ -33,7 +34,7 @@ impl Live {
         self.bar.set_length(now.items);
         self.bar.set_position(now.succeeded + now.failed);
         self.bar.set_prefix(progress::head(now));
-        self.bar.set_message(progress::body(now, now_ms).join("\n"));
+        self.bar.set_message(harmless(&progress::body(now, now_ms).join("\n")).into_owned());
     }
 
     /// Prints above the display, or in its place.

@@ -102,7 +102,7 @@ impl Teller {
         let of = total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
         let text = format!("reading and checking: {}, {}{of}", counted(records, "item"), bytes(read));
         if let Some(live) = &self.live {
-            live.say(text);
+            live.say(&text);
         } else if self.talks
             && let Ok(mut lines) = self.lines.lock()
             && records >= lines.records + PREPARE_EVERY
@@ -163,7 +163,11 @@ impl Teller {
             Event::Note { message } => self.say(&format!("{message}\n")),
             Event::Delivering { rows, rows_total } => {
                 if let Some(live) = &self.live {
-                    live.say(format!("writing results: {} of {}", count(*rows), counted(*rows_total, "row")));
+                    live.say(&format!(
+                        "writing results: {} of {}",
+                        count(*rows),
+                        counted(*rows_total, "row")
+                    ));
                 }
             }
         }

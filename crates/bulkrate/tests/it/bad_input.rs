@@ -222,3 +222,93 @@ fn errors_are_one_document_for_programs_too() {
         (Some("credentials-missing"), Some(4))
     );
 }
+
+#[test]
+fn the_source_and_the_state_are_no_outputs_even_by_force() {
+    let place = offline();
+    place.put("data.csv", reviews(3));
+    std::os::unix::fs::symlink(place.path("data.csv"), place.path("link.csv")).unwrap();
+    std::fs::hard_link(place.path("data.csv"), place.path("hard.csv")).unwrap();
+    place.run("status", &[]).expect(0);
+    std::fs::create_dir_all(place.path(".bulkrate/jobs")).unwrap();
+    for (out, why) in [
+        ("data.csv", "is the source"),
+        ("./link.csv", "is the source"),
+        ("hard.csv", "is the source"),
+        (".bulkrate/state.db", "file of the state folder"),
+        (".bulkrate/state.db-wal", "file of the state folder"),
+        (".bulkrate/jobs/x.csv", "file of the state folder"),
+    ] {
+        let line = format!("run data.csv --yes --force --out-format csv --out {out}");
+        place.run(&line, &ASK).error(2, "sink-bad-path", &[why, "--force"]);
+        place.run(&format!("{line} --stream"), &ASK).error(2, "sink-bad-path", &[why]);
+    }
+    assert_eq!(place.read("data.csv"), reviews(3));
+}
+
+#[test]
+fn results_do_not_replace_the_source_or_the_state() {
+    let sim = Sim::start(&[]);
+    let place = Place::new().set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &sim.base_url);
+    place.put("data.csv", reviews(3));
+    place.run("run data.csv --yes --lane sync --out out.csv", &ASK).expect(0);
+    for out in ["data.csv", ".bulkrate/state.db"] {
+        let line = format!("results data --force --out-format csv --out {out}");
+        place.run(&line, &[]).error(2, "sink-bad-path", &[out]);
+    }
+    assert_eq!(place.read("data.csv"), reviews(3));
+    place.run("verify data", &[]).expect(0);
+}
+
+#[test]
+fn a_pipe_or_a_device_is_no_source() {
+    let place = offline();
+    assert!(std::process::Command::new("mkfifo").arg(place.path("pipe.csv")).status().unwrap().success());
+    for source in ["pipe.csv", "/dev/zero"] {
+        for verb in ["plan", "run"] {
+            let line = format!("{verb} {source} --format csv --out out.csv --yes");
+            let line = if verb == "plan" { line.replace(" --out out.csv --yes", "") } else { line };
+            place.run(&line, &ASK).error(2, "source-not-a-file", &[source, "run - --name"]);
+        }
+    }
+    place.put("data.csv", reviews(3));
+    let ask = ["--user", "@/dev/zero", "--model", "fast"];
+    place.run("plan data.csv", &ask).error(2, "file-unreadable", &["32 MiB"]);
+}
+
+#[test]
+fn terminal_sequences_in_data_are_shown_not_obeyed() {
+    let place = offline();
+    place.put("data.csv", "id,product,text\n\u{1b}[2J\u{7}x,lamp,a\n\u{1b}[2J\u{7}x,lamp,b\n");
+    let said = place.run(TABLE, &ASK);
+    assert!(!said.stderr.contains(['\u{1b}', '\u{7}']), "{:?}", said.stderr);
+    said.error(2, "item-duplicate-id", &["`\\u001b[2J\\u0007x`"]);
+}
+
+#[test]
+fn numbers_that_json_cannot_hold_are_refused() {
+    let place = offline();
+    place.put("data.csv", reviews(3));
+    for option in ["--temperature=NaN", "--temperature=inf", "--top-p=1e400", "--max-output-tokens=0"] {
+        place.run(&format!("{TABLE} {option}"), &ASK).error(2, "option-invalid", &["must be"]);
+    }
+}
+
+#[test]
+fn a_stored_answer_that_was_changed_is_found() {
+    let sim = Sim::start(&[]);
+    let place = Place::new().set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &sim.base_url);
+    place.put("data.csv", reviews(3));
+    place.run("run data.csv --yes --lane sync --out out.csv", &ASK).expect(0);
+    let job = std::fs::read_dir(place.path(".bulkrate/jobs")).unwrap().next().unwrap().unwrap().path();
+    let lines = std::fs::read_to_string(job.join("results.jsonl")).unwrap();
+    let changed = lines.replacen("\"text\":\"", "\"text\":\"not ", 1);
+    assert_ne!(lines, changed);
+    // As long as before, or the places of later lines would tell.
+    let changed = changed.replacen("not ", "", 1).replacen("\"output_tokens\":", "\"output_tokenz\":", 1);
+    std::fs::write(job.join("results.jsonl"), changed).unwrap();
+    let said = place.run("verify data", &[]).expect(7);
+    assert!(said.stdout.contains("FAILED results are readable"), "{}", said.stdout);
+    assert_eq!(place.run("results data --force --out again.csv", &[]).code, 1);
+    assert!(!place.path("again.csv").exists(), "a changed answer is not handed out");
+}
