@@ -153,6 +153,7 @@ impl Engine {
             urgent: crate::run::urgent::Urgent::load(&dir, home)?,
             parked: crate::run::tags::Parked::default(),
             doubt_told: false,
+            downloads_fail: false,
             over: false,
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,

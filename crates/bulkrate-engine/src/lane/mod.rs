@@ -5,4 +5,5 @@ pub(crate) mod calls;
 pub(crate) mod batch;
 pub(crate) mod pack;
 mod submission;
+mod fetch;
 mod collect;

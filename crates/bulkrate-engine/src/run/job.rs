@@ -124,6 +124,8 @@ pub(crate) struct State {
     /// Batches that are ready and not created because too much is in doubt.
     pub held_batches: u64,
     pub doubt_told: bool,
+    /// Result files cannot be had at the moment; that has been told.
+    pub downloads_fail: bool,
     /// Items that go to the sync lane whatever the lane of the job.
     pub urgent: super::urgent::Urgent,
     /// Items that wait for room under a cap of their tag.

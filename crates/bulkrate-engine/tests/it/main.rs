@@ -10,3 +10,4 @@ mod guards;
 mod deadline;
 mod limit;
 mod wishes;
+mod outage;
