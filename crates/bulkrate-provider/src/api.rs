@@ -202,7 +202,8 @@ pub trait BatchApi: Send + Sync + Debug {
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError>;
     async fn cancel(&self, id: &str) -> Result<(), ApiError>;
     /// Downloads a remote file to `to`, whole or not at all; answers its length. `Ok(None)`: it does not exist.
-    async fn download(&self, file: &str, to: &Path) -> Result<Option<u64>, ApiError>;
+    /// One of more than `bytes_max` bytes is an error.
+    async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError>;
     /// Deletes a remote file; `Ok` also when it is gone already.
     async fn delete_file(&self, file: &str) -> Result<(), ApiError>;
 }

@@ -139,7 +139,7 @@ impl Suite<'_> {
             return broken(RULE, polled);
         }
         let to = self.options.folder.join("absent");
-        let downloaded = batches.download("file-0000000000000000000000", &to).await;
+        let downloaded = batches.download("file-0000000000000000000000", &to, 1 << 30).await;
         if !matches!(downloaded, Ok(None)) || to.exists() {
             return broken(RULE, downloaded);
         }
@@ -230,7 +230,7 @@ impl Suite<'_> {
         let mut seen = BTreeSet::new();
         for (place, file) in [&ended.output_file, &ended.error_file].into_iter().flatten().enumerate() {
             let to = self.options.folder.join(format!("output-{place}.jsonl"));
-            let length = batches.download(file, &to).await.or_else(|error| broken(RULE, error))?;
+            let length = batches.download(file, &to, 1 << 30).await.or_else(|error| broken(RULE, error))?;
             let bytes = tokio::fs::read(&to).await.or_else(|error| broken(RULE, error))?;
             if length != Some(bytes.len() as u64) {
                 return broken(RULE, format!("{length:?} reported, {} on disk", bytes.len()));

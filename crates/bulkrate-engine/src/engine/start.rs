@@ -161,6 +161,7 @@ impl Engine {
             told: HashMap::new(),
             undecided: Vec::new(),
             heard: std::collections::HashSet::new(),
+            downloads_fail: false,
             over: false,
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,

@@ -13,6 +13,7 @@ use bulkrate_core::submission::EndKind;
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{SubmissionState, Tx, Urgency};
 
+use super::fetch::{Fetched, fetch};
 use super::pack::Planned;
 use super::submission::{Step, halts, save};
 use crate::EngineError;
@@ -26,7 +27,7 @@ use crate::run::results::Results;
 /// Lines landed in one commit.
 const CHUNK: usize = 1_000;
 /// A longer line is no answer.
-const LINE_BYTES_MAX: usize = 32 << 20;
+pub(super) const LINE_BYTES_MAX: usize = 32 << 20;
 /// A batch that says it completed may show its output file a little later.
 const LATE_FILE_TRIES: u32 = 5;
 /// A file that is missing or damaged is downloaded so often again: that is free, and its items are paid for.
@@ -58,7 +59,7 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
     // What may take long comes before the items are held in memory.
     for (file, path) in [(&output, dir.output()), (&errors, dir.errors())] {
         let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
-        if matches!(fetch(job, api, file, &path, false).await?, Fetched::Refused) {
+        if matches!(fetch(job, api, file, &path, false, planned.result_bytes_max).await?, Fetched::Refused) {
             return Ok(Step::Done);
         }
     }
@@ -79,7 +80,7 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
             if again > 0 {
                 reread(planned, is_output);
             }
-            match fetch(job, api, file, &path, again > 0).await? {
+            match fetch(job, api, file, &path, again > 0, planned.result_bytes_max).await? {
                 Fetched::Whole => {
                     damaged |=
                         land_file(job, planned, &path, is_output, &mut results, &mut landed, again == 0)
@@ -162,42 +163,6 @@ fn reread(planned: &mut Planned, output: bool) {
         planned.submission.output_cursor = 0;
     } else {
         planned.submission.error_cursor = 0;
-    }
-}
-
-/// What became of a download.
-enum Fetched {
-    /// The file is on disk.
-    Whole,
-    /// The provider has no such file.
-    Missing,
-    /// The job stops; the next run asks again.
-    Refused,
-}
-
-/// Brings a file to disk. `again`: it is downloaded although it lies here.
-async fn fetch(
-    job: &Rc<Job>,
-    api: &dyn BatchApi,
-    file: &str,
-    to: &Path,
-    again: bool,
-) -> Result<Fetched, EngineError> {
-    if !again && to.exists() {
-        return Ok(Fetched::Whole); // downloads appear under their name only when whole
-    }
-    loop {
-        match api.download(file, to).await {
-            Ok(Some(_)) => return Ok(Fetched::Whole),
-            Ok(None) => return Ok(Fetched::Missing),
-            Err(error) if halts(job, &error) => return Ok(Fetched::Refused),
-            Err(error) if job.stop.is_detaching() => return Err(EngineError::Provider(error.to_string())),
-            Err(error) => {
-                job.alert("download-failed", &format!("{error}; the results are paid for, asking again"));
-                tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.max(1_000)))
-                    .await;
-            }
-        }
     }
 }
 

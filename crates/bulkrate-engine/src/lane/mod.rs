@@ -5,4 +5,5 @@ pub(crate) mod calls;
 pub(crate) mod batch;
 pub(crate) mod pack;
 pub(crate) mod submission;
+pub(crate) mod fetch;
 mod collect;

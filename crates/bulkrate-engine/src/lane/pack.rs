@@ -16,6 +16,7 @@ use bulkrate_core::request::Kind;
 use bulkrate_io::Digest;
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 
+use super::fetch::longest;
 use crate::EngineError;
 use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
 use crate::run::job::{Job, Retry};
@@ -34,11 +35,26 @@ pub(crate) struct Planned {
     pub deployment: usize,
     /// Prompt tokens that it was planned with: what is added to those enqueued is taken off again.
     pub tokens: u64,
+    /// The longest that a result file of it can be.
+    pub result_bytes_max: u64,
     /// Empty while they are set aside: the store has their leases.
     pub items: Vec<Ready>,
 }
 
 impl Planned {
+    pub(crate) fn new(
+        job: &Job,
+        submission: Submission,
+        kind: Kind,
+        deployment: usize,
+        items: Vec<Ready>,
+    ) -> Self {
+        job.kept_items.set(job.kept_items.get() + items.len());
+        let tokens = items.iter().map(|ready| ready.tokens).sum();
+        let result_bytes_max = longest(&items);
+        Self { submission, kind, deployment, tokens, result_bytes_max, items }
+    }
+
     /// Drops the items of a batch that has long to wait, if many are held for others.
     pub(crate) fn set_aside(&mut self, job: &Job) {
         let kept = job.kept_items.get();
@@ -317,13 +333,6 @@ impl Drafting {
         state.tally.requests_sent += self.items.len() as u64;
         state.enqueued_tokens += self.pack.tokens;
         drop(state);
-        job.kept_items.set(job.kept_items.get() + self.items.len());
-        Ok(Planned {
-            submission,
-            kind: self.kind,
-            deployment: self.deployment,
-            tokens: self.pack.tokens,
-            items: self.items,
-        })
+        Ok(Planned::new(job, submission, self.kind, self.deployment, self.items))
     }
 }

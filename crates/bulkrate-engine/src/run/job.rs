@@ -143,6 +143,8 @@ pub(crate) struct State {
     pub undecided: Vec<crate::lane::pack::Planned>,
     /// Orders that are carried out, or are about to be.
     pub heard: std::collections::HashSet<u64>,
+    /// Result files cannot be had at the moment; that has been told.
+    pub downloads_fail: bool,
     /// Items that go to the sync lane whatever the lane of the job.
     pub urgent: super::urgent::Urgent,
     /// Items that wait for room under a cap of their tag.

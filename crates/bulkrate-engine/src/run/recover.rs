@@ -245,8 +245,6 @@ fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineE
         .find(|kind| kind.name() == submission.kind)
         .unwrap_or_default();
     let items = items(job, &submission)?;
-    job.kept_items.set(job.kept_items.get() + items.len());
-    let tokens = items.iter().map(|ready| ready.tokens).sum();
     let deployment = sender(job, &submission).or(items.first().map(|ready| ready.deployment)).unwrap_or(0);
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
     let unsent = matches!(
@@ -258,7 +256,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineE
         submission.state = SubmissionState::Planned;
         submission.input_digest = None;
     }
-    Ok(Planned { submission, kind, deployment, tokens, items })
+    Ok(Planned::new(job, submission, kind, deployment, items))
 }
 
 /// The items of a batch, as it leased them.

@@ -11,3 +11,4 @@ mod deadline;
 mod limit;
 mod wishes;
 mod recover;
+mod outage;

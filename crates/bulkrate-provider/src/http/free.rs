@@ -13,7 +13,9 @@ use bulkrate_core::failure::{FailureClass, Verdict};
 use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode, redirect};
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
+use super::flow::{self, Flow, Stop};
 use super::limits::now_unix_s;
 use super::origin::Account;
 use crate::api::{ApiError, CallError, Exchange, Reply};
@@ -61,7 +63,6 @@ impl FreeClient {
             .redirect(policy)
             .default_headers(account.headers.clone())
             .connect_timeout(settings.connect_timeout)
-            .read_timeout(settings.retry.try_timeout)
             .no_proxy();
         if let Some(proxy) = &account.proxy {
             let bad = |_| OpenError::BadProxy {
@@ -138,7 +139,8 @@ impl FreeClient {
             for (field, value) in fields {
                 form = form.text((*field).to_owned(), (*value).to_owned());
             }
-            let sent = client.post(self.account.url(path)).multipart(form.part("file", part)).send().await;
+            let request = client.post(self.account.url(path)).multipart(form.part("file", part));
+            let sent = request.timeout(flow::upload_time(length, self.retry.try_timeout)).send().await;
             let reply = self.reply(what, sent).await?;
             self.check(what, reply, &[])
         })
@@ -146,7 +148,14 @@ impl FreeClient {
     }
 
     /// Downloads to `to`, whole or not at all: a temporary file beside it, synced and renamed. `Ok(None)`: 404.
-    pub async fn download(&self, what: &str, path: &str, to: &Path) -> Result<Option<u64>, ApiError> {
+    /// A body of more than `bytes_max` is none that was asked for.
+    pub async fn download(
+        &self,
+        what: &str,
+        path: &str,
+        to: &Path,
+        bytes_max: u64,
+    ) -> Result<Option<u64>, ApiError> {
         let part = part_path(to);
         let result = self
             .repeat(|| async {
@@ -163,16 +172,21 @@ impl FreeClient {
                         return Ok(Some(body.len() as u64));
                     }
                 };
-                let sent = client.get(self.account.url(path)).send().await;
-                let response = sent.map_err(|error| self.broken(what, &error))?;
+                let asked = client.get(self.account.url(path)).send();
+                let response = tokio::time::timeout(self.retry.try_timeout, asked)
+                    .await
+                    .map_err(|_| self.late(what, "no answer"))?
+                    .map_err(|error| self.broken(what, &error))?;
                 if response.status() == StatusCode::NOT_FOUND {
                     return Ok(None);
                 }
                 if !response.status().is_success() {
-                    let reply = self.reply(what, Ok(response)).await?;
+                    let reply = tokio::time::timeout(self.retry.try_timeout, self.reply(what, Ok(response)))
+                        .await
+                        .map_err(|_| self.late(what, "only a part of the answer"))??;
                     return self.check(what, reply, &[]).map(|_| None);
                 }
-                let length = self.write_body(what, response, &part).await?;
+                let length = self.write_body(what, response, &part, bytes_max).await?;
                 tokio::fs::rename(&part, to).await.map_err(|error| self.local(what, to, &error))?;
                 sync_folder(to).await.map_err(|error| self.local(what, to, &error))?;
                 Ok(Some(length))
@@ -192,15 +206,32 @@ impl FreeClient {
         })
     }
 
-    async fn write_body(&self, what: &str, mut response: Response, part: &Path) -> Result<u64, Failed> {
+    async fn write_body(
+        &self,
+        what: &str,
+        mut response: Response,
+        part: &Path,
+        bytes_max: u64,
+    ) -> Result<u64, Failed> {
         let local = |error: std::io::Error| self.local(what, part, &error);
+        self.plain(what, &response)?;
         let announced = response.content_length();
-        let mut output = tokio::io::BufWriter::with_capacity(1 << 18, private(part).await.map_err(local)?);
-        let mut length: u64 = 0;
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
-            output.write_all(&chunk).await.map_err(local)?;
-            length += chunk.len() as u64;
+        let mut flow = Flow::new(self.retry.try_timeout, bytes_max, Instant::now());
+        if announced.is_some_and(|announced| announced > bytes_max) {
+            return Err(self.stopped(what, Stop::TooLong, bytes_max));
         }
+        let mut output = tokio::io::BufWriter::with_capacity(1 << 18, private(part).await.map_err(local)?);
+        loop {
+            let Ok(read) = tokio::time::timeout_at(flow.deadline(), response.chunk()).await else {
+                // Reading is taken up again where it was: the window may have brought enough before.
+                flow.look(Instant::now()).map_err(|stop| self.stopped(what, stop, bytes_max))?;
+                continue;
+            };
+            let Some(chunk) = read.map_err(|error| self.broken(what, &error))? else { break };
+            flow.brought(chunk.len(), Instant::now()).map_err(|stop| self.stopped(what, stop, bytes_max))?;
+            output.write_all(&chunk).await.map_err(local)?;
+        }
+        let length = flow.total();
         if announced.is_some_and(|announced| announced != length) {
             return Err(self.failed(
                 what,
@@ -215,8 +246,35 @@ impl FreeClient {
         Ok(length)
     }
 
+    /// A body in an encoding is refused: none was asked for, and nobody knows how long it would be.
+    fn plain(&self, what: &str, response: &Response) -> Result<(), Failed> {
+        let Some(encoding) = flow::encoding(response.headers()) else { return Ok(()) };
+        let status = Some(response.status().as_u16());
+        let why = format!("the answer is encoded (`{encoding}`) although that was not asked for");
+        Err(self.failed(what, status, FailureClass::Transient, &why, false))
+    }
+
+    fn stopped(&self, what: &str, stop: Stop, bytes_max: u64) -> Failed {
+        match stop {
+            Stop::Stalled => {
+                let why = format!("less than {} KiB of the file", flow::WINDOW_BYTES_MIN >> 10);
+                self.late(what, &why)
+            }
+            Stop::TooLong => {
+                let why = format!("the file is longer than {bytes_max} bytes, more than it can be");
+                self.failed(what, None, FailureClass::Transient, &why, false)
+            }
+        }
+    }
+
+    fn late(&self, what: &str, brought: &str) -> Failed {
+        let why = format!("timed out: {brought} within {} ms", self.retry.try_timeout.as_millis());
+        self.failed(what, None, FailureClass::Timeout, &why, true)
+    }
+
     async fn reply(&self, what: &str, sent: Result<Response, reqwest::Error>) -> Result<Reply, Failed> {
         let mut response = sent.map_err(|error| self.broken(what, &error))?;
+        self.plain(what, &response)?;
         let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {

@@ -5,6 +5,7 @@ pub mod free;
 pub mod limits;
 pub mod webhook;
 mod connection;
+mod flow;
 mod origin;
 mod proxy;
 mod tls;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT,
 };
 use url::Url;
 
@@ -128,6 +129,8 @@ fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bulkrate/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    // Without it a server may encode as it likes; nothing here decodes, so nothing can grow.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let bad = |name: &str, why| OpenError::BadHeader { name: name.to_owned(), why };
     let value = |name: &str, text: &str| {
         HeaderValue::from_str(text).map_err(|_| bad(name, "its value is not plain text"))
@@ -150,8 +153,14 @@ fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
     for (name, text) in &settings.extra_headers {
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| bad(name, "its name is not a header name"))?;
-        if [HOST, CONTENT_TYPE, http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING]
-            .contains(&header)
+        if [
+            HOST,
+            CONTENT_TYPE,
+            ACCEPT_ENCODING,
+            http::header::CONTENT_LENGTH,
+            http::header::TRANSFER_ENCODING,
+        ]
+        .contains(&header)
         {
             return Err(bad(name, "it is set by bulkrate"));
         }

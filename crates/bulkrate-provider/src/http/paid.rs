@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,9 +19,10 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATI
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Connection;
+use super::flow;
 use super::origin::Account;
 use crate::api::{CallApi, CallError, Reply};
 use crate::registry::OpenError;
@@ -29,6 +30,11 @@ use crate::settings::Settings;
 
 /// The longest answer read.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+/// Answers up to this are read at once; some 16,000 tokens.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+/// All longer answers together take no more than this, from their first byte until the engine has dropped them: 2,000 calls in
+/// flight that each bring 32 MiB would take 64 GB.
+const LARGE_BYTES_MAX: usize = 256 << 20;
 /// Kept connections older than this are not trusted: servers and middle boxes close them without a word.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -41,6 +47,8 @@ pub struct PaidClient {
     /// The most recently used last.
     idle: Mutex<VecDeque<(Connection, Instant)>>,
     slots: Semaphore,
+    /// Room for long answers, in units of [`SMALL_BYTES_MAX`].
+    large: Arc<Semaphore>,
     connect_timeout: Duration,
 }
 
@@ -78,6 +86,7 @@ impl PaidClient {
             uris,
             idle: Mutex::default(),
             slots,
+            large: Arc::new(Semaphore::new(LARGE_BYTES_MAX / SMALL_BYTES_MAX)),
             connect_timeout: settings.connect_timeout,
         })
     }
@@ -123,7 +132,13 @@ impl PaidClient {
             }
         };
         let (parts, body) = Response::into_parts(response);
-        let body = read_body(body)
+        if let Some(encoding) = flow::encoding(&parts.headers) {
+            return Err(Lost::Unknown(format!(
+                "status {}, then an answer encoded (`{encoding}`) although that was not asked for",
+                parts.status.as_u16()
+            )));
+        }
+        let body = read_body(body, &self.large)
             .await
             .map_err(|why| Lost::Unknown(format!("status {}, then {why}", parts.status.as_u16())))?;
         self.keep(connection);
@@ -218,18 +233,25 @@ fn uri(account: &Account, path: &str) -> Result<Uri, OpenError> {
 }
 
 /// The whole body; the bytes are not copied where they came in one piece.
-async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
-    let expected = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+async fn read_body(mut body: Incoming, large: &Arc<Semaphore>) -> Result<Bytes, String> {
+    let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let expected = announced.unwrap_or(0);
     let too_long = || format!("an answer of more than {BODY_BYTES_MAX} bytes");
     if expected > BODY_BYTES_MAX {
         return Err(too_long());
     }
+    let mut room = if expected > SMALL_BYTES_MAX { Some(hold(large, expected).await?) } else { None };
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|error| describe(&error))?.into_data() else { continue };
-        if all.len() + first.len() + data.len() > BODY_BYTES_MAX {
+        let length = all.len() + first.len() + data.len();
+        if length > BODY_BYTES_MAX {
             return Err(too_long());
+        }
+        if length > SMALL_BYTES_MAX && room.is_none() {
+            // Its length is not known: it has room for the longest, and never has to wait again.
+            room = Some(hold(large, BODY_BYTES_MAX).await?);
         }
         if first.is_empty() && all.is_empty() {
             first = data;
@@ -241,7 +263,29 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
         }
         all.extend_from_slice(&data);
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok(match room {
+        Some(room) => Bytes::from_owner(Held { bytes, _room: room }),
+        None => bytes,
+    })
+}
+
+/// Waits until there is room for an answer of `bytes`; the server waits meanwhile, as nobody reads.
+async fn hold(large: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, String> {
+    let units = u32::try_from(bytes.div_ceil(SMALL_BYTES_MAX)).unwrap_or(u32::MAX);
+    Arc::clone(large).acquire_many_owned(units).await.map_err(|_| "the client is closed".to_owned())
+}
+
+/// A long answer, and the room it takes until it is dropped.
+struct Held {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// An error with its causes, in one line.

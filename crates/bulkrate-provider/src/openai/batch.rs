@@ -226,9 +226,9 @@ impl BatchApi for OpenAiBatches {
         self.free.send("cancel a batch", Method::POST, &path, &[409]).await.map(|_| ())
     }
 
-    async fn download(&self, file: &str, to: &Path) -> Result<Option<u64>, ApiError> {
+    async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
         let path = format!("/files/{}/content", utf8_percent_encode(file, IN_PATH));
-        self.free.download("download a batch file", &path, to).await
+        self.free.download("download a batch file", &path, to, bytes_max).await
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {

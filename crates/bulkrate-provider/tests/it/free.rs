@@ -1,5 +1,7 @@
 //! Free calls: what is repeated, what is not, and files that arrive whole or not at all.
 
+use std::future::Future;
+
 use bulkrate_core::failure::FailureClass;
 
 use crate::server::{self, open, response};
@@ -99,11 +101,11 @@ async fn a_download_arrives_whole_or_not_at_all() {
     .await;
     let provider = open("openai", &base);
     let batches = provider.batches().unwrap();
-    assert_eq!(batches.download("file-out", &to).await.unwrap(), Some(6)); // the second try
+    assert_eq!(batches.download("file-out", &to, 1_000).await.unwrap(), Some(6)); // the second try
     assert_eq!(std::fs::read(&to).unwrap(), b"{}\n{}\n");
     std::fs::remove_file(&to).unwrap();
-    assert!(batches.download("file-cut", &to).await.is_err());
-    assert_eq!(batches.download("file-gone", &to).await.unwrap(), None);
+    assert!(batches.download("file-cut", &to, 1_000).await.is_err());
+    assert_eq!(batches.download("file-gone", &to, 1_000).await.unwrap(), None);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing half is left behind");
 }
 
@@ -164,5 +166,74 @@ async fn a_probe_finds_out_whether_there_are_batches() {
         let health = provider.probe().await.unwrap();
         assert_eq!((health.models, health.batches, provider.batches().is_some()), (Some(2), want, want));
         assert!(health.clock_skew_s.unwrap() < -86_400 * 365);
+    }
+}
+
+/// A download under `settings` with a short patience, and how many requests it took.
+async fn download_of(answer: fn(&mut server::Peer) -> Slow<'_>, bytes_max: u64) -> (String, usize, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, seen) = server::start(move |mut peer, _| async move {
+        while peer.request().await.is_some() {
+            answer(&mut peer).await;
+        }
+    })
+    .await;
+    let mut settings = server::settings(&base);
+    settings.retry.try_timeout = std::time::Duration::from_millis(300);
+    let provider = bulkrate_provider::open("openai", &settings).unwrap();
+    let result =
+        provider.batches().unwrap().download("file-1", &folder.path().join("out.jsonl"), bytes_max).await;
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    (result.unwrap_err().to_string(), seen.requests(), left)
+}
+
+type Slow<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+fn drips(peer: &mut server::Peer) -> Slow<'_> {
+    Box::pin(async {
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
+        while peer.try_write("x").await {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+}
+
+fn never_ends(peer: &mut server::Peer) -> Slow<'_> {
+    Box::pin(async {
+        peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+        while peer.try_write(&chunk).await {}
+    })
+}
+
+fn announces_too_much(peer: &mut server::Peer) -> Slow<'_> {
+    Box::pin(async { peer.write("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{").await })
+}
+
+fn says_it_is_gzip(peer: &mut server::Peer) -> Slow<'_> {
+    Box::pin(async { peer.write(&response("200 OK", "content-encoding: gzip\r\n", "\u{1f}bomb")).await })
+}
+
+fn never_answers(peer: &mut server::Peer) -> Slow<'_> {
+    Box::pin(async { while peer.try_write("").await && peer.request().await.is_some() {} })
+}
+
+#[tokio::test]
+async fn a_download_that_drips_never_ends_or_is_encoded_is_given_up() {
+    for (answer, bytes_max, why, requests) in [
+        (
+            drips as fn(&mut server::Peer) -> Slow<'_>,
+            1_000_000,
+            "less than 16 KiB of the file within 300 ms",
+            3,
+        ),
+        (never_answers, 1_000_000, "no answer within 300 ms", 3),
+        (never_ends, 1_000_000, "longer than 1000000 bytes", 1),
+        (announces_too_much, 1_000_000, "longer than 1000000 bytes", 1),
+        (says_it_is_gzip, 1_000_000, "encoded (`gzip`)", 1),
+    ] {
+        let (error, tries, left) = download_of(answer, bytes_max).await;
+        assert!(error.contains(why), "{error}");
+        assert_eq!((tries, left), (requests, 0), "{why}");
     }
 }

@@ -339,3 +339,39 @@ async fn the_key_is_never_printed() {
         assert!(!text.contains("canary"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_in_an_encoding_is_in_doubt_and_not_unpacked() {
+    let (base, seen) = server::start(|mut peer, _| async move {
+        let request = peer.request().await.unwrap();
+        assert!(request.to_ascii_lowercase().contains("accept-encoding: identity\r\n"), "{request}");
+        peer.write(&response("200 OK", "content-encoding: gzip\r\n", "bomb")).await;
+    })
+    .await;
+    let result = call(&*open("custom", &base), LONG).await;
+    assert!(no_answer(&result, false), "{result:?}");
+    assert!(format!("{result:?}").contains("`gzip`"), "{result:?}");
+    assert_eq!(seen.requests(), 1);
+}
+
+/// Nine answers of 32 MiB do not fit into 256 MiB: the ninth is read once one of the others is dropped.
+#[tokio::test]
+async fn long_answers_in_flight_have_a_bound_together() {
+    let (base, _) = server::start(|mut peer, _| async move {
+        let body = "x".repeat(32 << 20);
+        while peer.request().await.is_some() {
+            peer.answer("200 OK", &body).await;
+        }
+    })
+    .await;
+    let provider = open("custom", &base);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(call(&*provider, LONG).await.unwrap());
+    }
+    let ninth = call(&*provider, Duration::from_millis(500)).await;
+    assert!(no_answer(&ninth, true), "there was room for a ninth");
+    let short = Bytes::clone(&held[0].body).len();
+    held.pop();
+    assert_eq!(call(&*provider, LONG).await.unwrap().body.len(), short);
+}

@@ -74,6 +74,11 @@ impl Peer {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
 
+    /// Whether the client still takes bytes.
+    pub(crate) async fn try_write(&mut self, text: &str) -> bool {
+        self.stream.write_all(text.as_bytes()).await.is_ok()
+    }
+
     pub(crate) async fn answer(&mut self, status: &str, body: &str) {
         self.write(&response(status, "", body)).await;
     }

@@ -1,0 +1,133 @@
+//! Brings a result file of a batch to disk, however long that takes: what is in it is paid for.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bulkrate_core::request::Kind;
+use bulkrate_provider::BatchApi;
+
+use super::collect::LINE_BYTES_MAX;
+use super::submission::halts;
+use crate::EngineError;
+use crate::event::Event;
+use crate::run::job::Job;
+use crate::run::ready::Ready;
+
+/// The longest wait between two tries.
+const WAIT_MAX_MS: u64 = 60_000;
+/// The first wait, unless batches are polled faster.
+const WAIT_MIN_MS: u64 = 1_000;
+
+/// What a result line holds besides the answer and the echo of its request.
+const FRAME_BYTES: u64 = 64 << 10;
+/// One token of an answer as JSON, escaped, with its probability and those of twenty others.
+const TOKEN_BYTES: u64 = 4 << 10;
+/// A byte of a request that is echoed (instructions, tools, schemas) as JSON: `\u0000`.
+const ECHO_FACTOR: u64 = 6;
+
+/// What became of a download.
+pub(super) enum Fetched {
+    /// The file is on disk.
+    Whole,
+    /// The provider has no such file.
+    Missing,
+    /// The job stops; the next run asks again.
+    Refused,
+}
+
+/// The longest that a result file of these items can be. What is longer is not their file, and would fill the disk.
+pub(super) fn longest(items: &[Ready]) -> u64 {
+    let of = |item: &Ready| line_max(item.kind, u64::from(item.max_tokens), item.bytes);
+    items.iter().map(of).fold(FRAME_BYTES, u64::saturating_add)
+}
+
+fn line_max(kind: Kind, max_tokens: u64, request_bytes: u64) -> u64 {
+    let most = LINE_BYTES_MAX as u64; // a longer line is read as no answer
+    if kind == Kind::Embedding {
+        return most; // thousands of vectors of thousands of numbers
+    }
+    let answer = max_tokens.saturating_mul(TOKEN_BYTES);
+    FRAME_BYTES.saturating_add(answer).saturating_add(request_bytes.saturating_mul(ECHO_FACTOR)).min(most)
+}
+
+/// Brings a file to disk. `again`: it is downloaded although it lies here.
+pub(super) async fn fetch(
+    job: &Rc<Job>,
+    api: &dyn BatchApi,
+    file: &str,
+    to: &Path,
+    again: bool,
+    bytes_max: u64,
+) -> Result<Fetched, EngineError> {
+    if !again && to.exists() {
+        return Ok(Fetched::Whole); // downloads appear under their name only when whole
+    }
+    let mut failures: u32 = 0;
+    loop {
+        let error = match api.download(file, to, bytes_max).await {
+            Ok(found) => {
+                tell_over(job);
+                return Ok(if found.is_some() { Fetched::Whole } else { Fetched::Missing });
+            }
+            Err(error) if halts(job, &error) => return Ok(Fetched::Refused),
+            Err(error) => error,
+        };
+        if job.stop.is_detaching() {
+            return Err(EngineError::Provider(error.to_string()));
+        }
+        // Told once for an outage, however many files wait for its end.
+        if !std::mem::replace(&mut job.state.borrow_mut().downloads_fail, true) {
+            job.alert(
+                "download-failed",
+                &format!(
+                    "{error}; the results are paid for and wait at the provider, asking again until they come"
+                ),
+            );
+        }
+        let most = wait_ms(job.spec.run.poll_min_ms.min(WAIT_MIN_MS), failures);
+        failures = failures.saturating_add(1);
+        let wait = Duration::from_millis(most / 2 + job.random() % (most / 2 + 1));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = job.stop.changed() => {}
+        }
+    }
+}
+
+fn tell_over(job: &Job) {
+    if std::mem::take(&mut job.state.borrow_mut().downloads_fail) {
+        job.tell(&Event::Note { message: "the provider gives out results again" });
+    }
+}
+
+/// The most to wait after so many failures before this one.
+fn wait_ms(first_ms: u64, failures: u32) -> u64 {
+    first_ms.max(1).saturating_mul(1 << failures.min(20)).min(WAIT_MAX_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute() {
+        for (first, failures, want) in
+            [(1_000, 0, 1_000), (1_000, 1, 2_000), (1_000, 5, 32_000), (1_000, 6, 60_000), (20, 3, 160)]
+        {
+            assert_eq!(wait_ms(first, failures), want);
+        }
+        assert_eq!(wait_ms(0, u32::MAX), 60_000);
+    }
+
+    #[test]
+    fn a_result_line_is_as_long_as_its_answer_may_be() {
+        assert_eq!(line_max(Kind::Chat, 0, 0), FRAME_BYTES);
+        assert_eq!(line_max(Kind::Chat, 1_024, 700), FRAME_BYTES + (4 << 20) + 4_200);
+        for (kind, tokens, bytes) in
+            [(Kind::Chat, 128_000, 0), (Kind::Chat, 1, u64::MAX), (Kind::Embedding, 0, 9)]
+        {
+            assert_eq!(line_max(kind, tokens, bytes), LINE_BYTES_MAX as u64);
+        }
+    }
+}
