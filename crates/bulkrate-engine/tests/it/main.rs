@@ -10,3 +10,5 @@ mod guards;
 mod deadline;
 mod limit;
 mod wishes;
+mod story;
+mod faults;

@@ -1,0 +1,1 @@
+//! F70 to F85, as far as they concern a process and its files.
