@@ -8,5 +8,7 @@ mod jobs;
 mod killed;
 mod crash;
 mod faults;
+#[cfg(target_os = "linux")]
+mod local_faults;
 mod bad_input;
 mod bad_provider;

@@ -4,4 +4,3 @@ mod transport;
 mod submit;
 mod lifecycle;
 mod output;
-mod local;

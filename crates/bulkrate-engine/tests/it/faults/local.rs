@@ -1,1 +1,0 @@
-//! F70 to F85, as far as they concern a process and its files.
