@@ -95,8 +95,8 @@ fn in_small_fs(machine: &Machine, script: &str) -> bool {
     let run = format!("\"$BULKRATE\" --state state {BATCH} {}", ask.join(" "));
     let inner = script.replace("RUN", &run);
     let said = machine.place.sh(&format!(
-        "mkdir state; unshare --user --map-root-user --mount sh -c '{}'",
-        format!("mount -t tmpfs -o size=1m,mode=700 small state || exit 77; set -x; {inner}")
+        "mkdir state; unshare --user --map-root-user --mount sh -c \
+         'mount -t tmpfs -o size=1m,mode=700 small state || exit 77; set -x; {inner}'"
     ));
     if said.code == 77
         || said.stderr.contains("unshare failed")
