@@ -108,7 +108,8 @@ fn clippy() -> Result<Option<String>> {
 
 fn doc() -> Result<Option<String>> {
     // The example is in the selection for the same reason as in `shell::bulkrate`: clippy has checked these dependencies.
-    let mut doc = locked("doc --workspace --no-deps --lib --example failures --example providers");
+    let mut doc =
+        locked("doc --workspace --no-deps --lib --example failures --example faults --example providers");
     doc.env("RUSTDOCFLAGS", "-D warnings");
     plain(doc)
 }

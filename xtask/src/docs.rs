@@ -1,6 +1,7 @@
-//! Pages of `docs/reference/` that are printed from the code, so that they cannot differ from it.
+//! Pages of `docs/reference/`, and the fault table, that are printed from the code, so that they cannot differ from it.
 
 use crate::args::Args;
+use crate::faults;
 use crate::shell::{built, bulkrate, output, root};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
@@ -12,15 +13,16 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let check = args.flag("--check");
     args.finish()?;
     let bulkrate = bulkrate()?;
+    let whole = |text: String| format!("{MARK}{}\n", text.trim());
     let pages = [
-        ("docs/reference/failures.md", printed("failures")?),
-        ("docs/reference/providers.md", printed("providers")?),
-        ("docs/reference/cli.md", cli(&bulkrate)?),
+        ("docs/reference/failures.md", whole(printed("failures")?)),
+        ("docs/reference/providers.md", whole(printed("providers")?)),
+        ("docs/reference/cli.md", whole(cli(&bulkrate)?)),
+        (faults::PAGE, faults::page()?),
     ];
     let mut stale = Vec::new();
     for (path, text) in pages {
         let file = root().join(path);
-        let text = format!("{MARK}{}\n", text.trim());
         if std::fs::read_to_string(&file).is_ok_and(|old| old.replace("\r\n", "\n") == text) {
             println!("{path}: up to date");
         } else if check {

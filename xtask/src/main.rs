@@ -5,6 +5,7 @@ mod shell;
 mod tools;
 mod tidy;
 mod docs;
+mod faults;
 mod sim;
 mod demo;
 mod examples;
@@ -24,7 +25,8 @@ cargo xtask <task>
   ci [--only STEP]...     everything the build server checks; installs what it needs below target/
      [--skip STEP]... [--list]
   tidy                    rules that the compiler does not know: crate arrows, file sizes, error pages, paths
-  docs [--check]          write (or compare) the generated pages of docs/reference/
+  docs [--check]          write (or compare) the generated pages of docs/reference/ and the fault table of
+                          docs/reliability.md
   examples [NAME]...      run the jobs of examples/ against the simulator and check what they write
   world [--seeds N]       live N seeds of the simulated world (10,000 unless said); `--seed S` replays one with all that
      [--seed S]           happens, `--planted` proves that ten planted bugs are caught, `--twice` that a seed is one history

@@ -82,7 +82,8 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
 /// `--workspace` and an example in the selection give dependencies the same features as a test run has, so that CI compiles
 /// them once; `--package bulkrate` alone would compile most of them a second time.
 pub(crate) fn bulkrate() -> Result<PathBuf> {
-    let mut build = cargo("build --workspace --bin bulkrate --example failures --example providers");
+    let mut build =
+        cargo("build --workspace --bin bulkrate --example failures --example faults --example providers");
     if on_ci() {
         build.arg("--locked");
     }

@@ -1,7 +1,7 @@
 //! The command `bulkrate sim openai`; the binary only mounts it.
 
 use crate::config::{SimConfig, SimError};
-use crate::faults::{FaultRule, fault_table};
+use crate::faults::{FaultRule, fault_table, mixed_faults};
 use crate::like::Like;
 use crate::server::serve;
 use clap::Args as ClapArgs;
@@ -63,19 +63,19 @@ pub struct Args {
     /// Share of long prompts that hit the prompt cache
     #[arg(long, default_value_t = 0.0)]
     pub cached_share: f64,
-    /// Faults to play, as `--faults` lists them.
+    /// Faults to play, as `--list-faults` lists them.
     #[arg(
         long = "fault",
         value_name = "FAULT",
-        help = "What goes wrong: NAME[:PLACE][=VALUE][@N], repeatable; --faults lists them"
+        help = "What goes wrong: CODE or NAME, then [:PLACE][:SHARE][=VALUE][@N[-M]], repeatable; --list-faults lists them"
     )]
     pub faults: Vec<String>,
     /// Print every fault and exit
-    #[arg(long = "faults")]
+    #[arg(long, visible_alias = "faults")]
     pub list_faults: bool,
-    /// Seed of the faults
-    #[arg(long, default_value_t = 1)]
-    pub fault_seed: u64,
+    /// Seed of the faults; without `--fault` it also draws a mix of them, which is printed
+    #[arg(long, value_name = "N")]
+    pub fault_seed: Option<u64>,
     /// Seed of ids, latencies and orders
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -106,6 +106,14 @@ pub struct Args {
 }
 
 impl Args {
+    /// The faults asked for: those named, or else the mix of a seed.
+    fn rules(&self) -> Vec<String> {
+        match self.fault_seed {
+            Some(seed) if self.faults.is_empty() => mixed_faults(seed),
+            _ => self.faults.clone(),
+        }
+    }
+
     /// The settings these arguments stand for.
     pub fn config(&self) -> Result<SimConfig, SimError> {
         let read = |path: &PathBuf| {
@@ -114,7 +122,7 @@ impl Args {
         Ok(SimConfig {
             speed: self.speed,
             seed: self.seed,
-            fault_seed: self.fault_seed,
+            fault_seed: self.fault_seed.unwrap_or(1),
             latency_ms: self.latency_ms,
             latency_sigma: self.latency_sigma,
             rpm: self.rpm,
@@ -130,7 +138,7 @@ impl Args {
             late_secs: self.late_secs,
             slow_ms: self.slow_ms,
             cached_share: self.cached_share,
-            faults: self.faults.iter().map(|rule| rule.parse::<FaultRule>()).collect::<Result<_, _>>()?,
+            faults: self.rules().iter().map(|rule| rule.parse::<FaultRule>()).collect::<Result<_, _>>()?,
             prices: self.prices.as_ref().map(read).transpose()?,
             cost_header: self.cost_header.clone(),
             any_model: self.any_model,
@@ -169,6 +177,10 @@ pub async fn run(args: Args) -> Result<(), SimError> {
     if !args.quiet {
         // Whoever started us may have closed our output; that is no reason to stop.
         let _ = writeln!(stdout, "listening on http://{bound}{base}");
+        if let (Some(seed), true) = (args.fault_seed, args.faults.is_empty()) {
+            let rules: Vec<String> = args.rules().iter().map(|rule| format!("--fault {rule}")).collect();
+            let _ = writeln!(stdout, "faults of seed {seed}: {}", rules.join(" "));
+        }
         let _ = stdout.flush();
     }
     serve(config, listener).await
@@ -206,5 +218,13 @@ mod tests {
         assert!(config("sim --fault nonsense").unwrap_err().to_string().contains("`nonsense`"));
         assert!(config("sim --now yesterday").unwrap_err().to_string().contains("yesterday"));
         assert!(config("sim --prices /nonexistent.csv").is_err());
+    }
+
+    #[test]
+    fn a_seed_alone_draws_a_mix() {
+        let faults = |line| config(line).unwrap().faults.len();
+        assert!(faults("sim --fault-seed 7") >= 3);
+        assert_eq!((faults("sim --fault-seed 7 --fault F21@3"), faults("sim")), (1, 0));
+        assert_eq!(config("sim --fault-seed 7").unwrap().fault_seed, 7);
     }
 }

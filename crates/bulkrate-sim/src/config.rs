@@ -111,12 +111,12 @@ pub enum SimError {
         source: std::io::Error,
     },
     /// A `--fault` that nobody knows, or with a bad number.
-    #[error("fault `{rule}` {why}; `bulkrate sim openai --faults` lists them all")]
+    #[error("fault `{rule}` {why}; `bulkrate sim --list-faults` says what each does")]
     Fault {
         /// As given.
         rule: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// The price list cannot be read.
     #[error("price list {why}; it needs the columns of `catalogue/prices.csv`")]

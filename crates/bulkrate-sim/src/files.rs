@@ -240,15 +240,31 @@ pub(crate) fn delete(state: &State, id: &str) -> Result<Reply, ApiError> {
     Ok(Reply::of(&serde_json::json!({"id": id, "object": "file", "deleted": true})))
 }
 
-/// GET /v1/files/{id}/content; `gone` makes it a 404, `cut` drops the last bytes.
-pub(crate) fn content(state: &Arc<State>, id: &str, gone: bool, cut: bool) -> Result<Reply, ApiError> {
-    let file = state.files.get(id).filter(|_| !gone).ok_or_else(|| no_file(id))?;
-    let length = if cut { file.bytes.saturating_sub(10) } else { file.bytes };
-    let size = usize::try_from(length).unwrap_or(usize::MAX);
+/// What faults do to a download.
+#[derive(Debug, Default)]
+pub(crate) struct Spoilt {
+    /// 404.
+    pub(crate) gone: bool,
+    /// Bytes that are missing at the end.
+    pub(crate) cut: u64,
+    /// The same lines in another order.
+    pub(crate) reordered: bool,
+}
+
+/// GET /v1/files/{id}/content
+pub(crate) fn content(state: &Arc<State>, id: &str, spoilt: &Spoilt) -> Result<Reply, ApiError> {
+    let file = state.files.get(id).filter(|_| !spoilt.gone).ok_or_else(|| no_file(id))?;
+    let length = file.bytes.saturating_sub(spoilt.cut);
     let mut reply = match &file.content {
-        Content::Stored(bytes) => Reply::bytes(200, bytes.slice(..bytes.len().min(size))),
-        Content::Lines(run, side) => Reply::pieces(200, length, run.stream(state, *side, size)),
+        Content::Stored(bytes) => {
+            let size = usize::try_from(length).unwrap_or(usize::MAX);
+            Reply::bytes(200, bytes.slice(..bytes.len().min(size)))
+        }
+        Content::Lines(run, side) => {
+            let run = if spoilt.reordered { Arc::new(run.reordered()) } else { run.clone() };
+            Reply::pieces(200, length, run.stream(state, *side, length))
+        }
     };
-    reply.content_type = "application/octet-stream";
+    reply.content_type = Some("application/octet-stream");
     Ok(reply)
 }

@@ -31,5 +31,5 @@ mod server;
 mod tokens;
 
 pub use config::{SimConfig, SimError};
-pub use faults::{FaultRule, fault_table};
+pub use faults::{FaultRule, fault_catalogue, fault_table, mixed_faults};
 pub use server::{Sim, serve};

@@ -263,7 +263,7 @@ impl Life {
             tables: Arc::new(bulkrate_tokens::Tables),
             seed: disk_seed,
             // Every other world reads the items of its batches again when their results are there.
-            batch_items_kept: if disk_seed % 2 == 0 { 0 } else { BATCH_ITEMS_KEPT },
+            batch_items_kept: if disk_seed.is_multiple_of(2) { 0 } else { BATCH_ITEMS_KEPT },
         })
     }
 

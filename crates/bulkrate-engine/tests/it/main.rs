@@ -12,3 +12,5 @@ mod limit;
 mod wishes;
 mod recover;
 mod outage;
+mod story;
+mod faults;

@@ -235,6 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn f01_a_wait_of_thirty_years_is_an_hour() {
+        for (name, value) in [
+            ("retry-after", "1000000000"),
+            ("retry-after", "Thu, 29 Nov 2057 08:00:00 GMT"),
+            ("retry-after-ms", "1e15"),
+        ] {
+            let wait = wait_ms(&headers(&[(name, value)]), "", 1_795_000_000);
+            assert_eq!(wait, (value != "1e15").then_some(WAIT_MAX_MS), "{value}");
+        }
+    }
+
+    #[test]
     fn hints_of_a_reply() {
         let headers = headers(&[
             ("x-ratelimit-limit-requests", "60"),

@@ -39,7 +39,7 @@ fn failure(provider: &dyn Provider, reply: &Reply) -> (FailureClass, bool) {
 }
 
 #[tokio::test]
-async fn a_refused_connection_was_not_sent() {
+async fn f04_a_refused_connection_was_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
@@ -48,7 +48,7 @@ async fn a_refused_connection_was_not_sent() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_exist_was_not_sent() {
+async fn f04_a_host_that_does_not_exist_was_not_sent() {
     let result = call(&*open("custom", "http://no-such-host.invalid/v1"), LONG).await;
     assert!(not_sent(&result), "{result:?}");
 }

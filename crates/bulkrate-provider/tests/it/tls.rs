@@ -118,7 +118,7 @@ async fn a_server_known_to_the_ca_file_is_trusted_by_both_clients() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_be_trusted_gets_no_request() {
+async fn f05_whoever_cannot_be_trusted_gets_no_request() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let ca_file = authority.write(dir.path());
     for (shown, ca_file) in [

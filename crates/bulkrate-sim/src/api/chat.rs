@@ -229,8 +229,10 @@ pub(super) fn write(
     out.extend_from_slice(b",\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"");
     out.extend_from_slice(if answer.cut { b"length" } else { b"stop" });
     out.extend_from_slice(b"\"}]");
-    if context.twist != Twist::UsageMissing {
-        write_usage(out, answer);
+    match context.twist {
+        Twist::UsageMissing => {}
+        Twist::UsageNull => out.extend_from_slice(b",\"usage\":null"),
+        twist => write_usage(out, answer, twist),
     }
     out.extend_from_slice(b",\"service_tier\":\"");
     out.extend_from_slice(prepared.tier().as_bytes());
@@ -239,10 +241,10 @@ pub(super) fn write(
     out.push(b'}');
 }
 
-fn write_usage(out: &mut Vec<u8>, answer: &Composed) {
+fn write_usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
     let usage = answer.usage;
     out.extend_from_slice(b",\"usage\":{\"prompt_tokens\":");
-    push_u64(out, usage.prompt);
+    twist.push_tokens(out, usage.prompt);
     out.extend_from_slice(b",\"completion_tokens\":");
     push_u64(out, usage.output);
     out.extend_from_slice(b",\"total_tokens\":");

@@ -11,6 +11,7 @@ use crate::catalogue::{Catalogue, Kind, Lane, Model};
 use crate::clock::VirtualMs;
 use crate::config::SimConfig;
 use crate::errors::ApiError;
+use crate::faults::{Fault, Hit};
 use crate::tokens::Usage;
 pub(crate) use text::Schemas;
 
@@ -58,6 +59,49 @@ pub(crate) enum Twist {
     Length,
     BadJson,
     UsageMissing,
+    UsageNull,
+    /// The prompt's tokens in quotes.
+    UsageText,
+    /// What is written as the prompt's tokens.
+    Tokens(&'static str),
+}
+
+impl Twist {
+    /// The first of the faults of answers that strikes. `key` chooses among a fault's forms.
+    pub(crate) fn of(struck: impl Fn(Fault) -> Option<Hit>, key: u64) -> Self {
+        let plain = [
+            (Fault::Refusal, Self::Refusal),
+            (Fault::Empty, Self::Empty),
+            (Fault::Cut, Self::Length),
+            (Fault::BadJson, Self::BadJson),
+        ];
+        if let Some((_, twist)) = plain.into_iter().find(|(fault, _)| struck(*fault).is_some()) {
+            return twist;
+        }
+        if let Some(hit) = struck(Fault::UsageNumbers) {
+            return Self::Tokens(match hit.word_or(&["1e400", "-0", "2^64"], key) {
+                "2^64" => "18446744073709551616",
+                word => word,
+            });
+        }
+        match struck(Fault::Usage).map(|hit| hit.word.unwrap_or("missing")) {
+            None => Self::None,
+            Some("null") => Self::UsageNull,
+            Some("negative") => Self::Tokens("-5"),
+            Some("string") => Self::UsageText,
+            Some(_) => Self::UsageMissing,
+        }
+    }
+}
+
+impl Twist {
+    fn push_tokens(self, out: &mut Vec<u8>, tokens: u64) {
+        match self {
+            Self::Tokens(text) => out.extend_from_slice(text.as_bytes()),
+            Self::UsageText => out.extend_from_slice(format!("\"{tokens}\"").as_bytes()),
+            _ => crate::json::push_u64(out, tokens),
+        }
+    }
 }
 
 /// What an answer depends on besides the request.

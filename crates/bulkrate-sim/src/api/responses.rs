@@ -178,8 +178,10 @@ pub(super) fn write(
     out.extend_from_slice(b",\"instructions\":");
     out.extend_from_slice(call.instructions.map_or("null", RawValue::get).as_bytes());
     write_output(out, answer, context.key, status);
-    if context.twist != Twist::UsageMissing {
-        write_usage(out, answer);
+    match context.twist {
+        Twist::UsageMissing => {}
+        Twist::UsageNull => out.extend_from_slice(b",\"usage\":null"),
+        twist => write_usage(out, answer, twist),
     }
     out.extend_from_slice(
         b",\"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\"tools\":[],\"temperature\":",
@@ -234,10 +236,10 @@ fn write_output(out: &mut Vec<u8>, answer: &Composed, key: u64, status: &[u8]) {
     out.push(b']');
 }
 
-fn write_usage(out: &mut Vec<u8>, answer: &Composed) {
+fn write_usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
     let usage = answer.usage;
     out.extend_from_slice(b",\"usage\":{\"input_tokens\":");
-    push_u64(out, usage.prompt);
+    twist.push_tokens(out, usage.prompt);
     out.extend_from_slice(b",\"input_tokens_details\":{\"cached_tokens\":");
     push_u64(out, usage.cached);
     out.extend_from_slice(b",\"cache_write_tokens\":0},\"output_tokens\":");

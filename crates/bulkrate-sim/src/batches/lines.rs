@@ -6,7 +6,7 @@ use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
 use crate::clock::VirtualMs;
 use crate::errors::ApiError;
-use crate::faults::Fault;
+use crate::faults::{Fault, Hit};
 use crate::json::{push_str, push_u64};
 use crate::rng::{below, mix, push_hex};
 use crate::server::State;
@@ -32,7 +32,7 @@ pub(crate) enum Rest {
 }
 
 /// A batch whose run is over, ready to be written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) ordinal: u64,
     pub(crate) key: u64,
@@ -69,6 +69,44 @@ enum Outcome {
 struct Sheets {
     output: Vec<u8>,
     errors: Vec<u8>,
+    /// So many spaces belong into the output after so many of its bytes: a line too long to be held.
+    filler: Option<(usize, u64)>,
+}
+
+/// Bytes on their way to a reader, no more than a number of them.
+struct Outgoing {
+    sender: mpsc::Sender<std::io::Result<Bytes>>,
+    piece: Vec<u8>,
+    left: u64,
+}
+
+impl Outgoing {
+    /// `None`: nobody reads any more.
+    fn add(&mut self, bytes: &[u8]) -> Option<()> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() < PIECE_BYTES { Some(()) } else { self.send() }
+    }
+
+    fn fill(&mut self, filler: Option<(usize, u64)>) -> Option<()> {
+        const SPACES: [u8; 4_096] = [b' '; 4_096];
+        let mut left = filler.map_or(0, |(_, bytes)| bytes);
+        while left > 0 {
+            let now = left.min(SPACES.len() as u64);
+            self.add(&SPACES[..usize::try_from(now).unwrap_or(SPACES.len())])?;
+            left -= now;
+        }
+        Some(())
+    }
+
+    fn send(&mut self) -> Option<()> {
+        self.piece.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= self.piece.len() as u64;
+        let next = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        if next.is_empty() {
+            return Some(());
+        }
+        self.sender.blocking_send(Ok(Bytes::from(next))).ok()
+    }
 }
 
 /// A seeded permutation of `0..lines`.
@@ -96,7 +134,8 @@ impl Run {
                 Outcome::Failed => tally.failed += 1,
                 Outcome::NotRun => {}
             }
-            tally.output_bytes += sheets.output.len() as u64;
+            tally.output_bytes +=
+                sheets.output.len() as u64 + sheets.filler.take().map_or(0, |(_, bytes)| bytes);
             tally.error_bytes += sheets.errors.len() as u64;
             sheets.output.clear();
             sheets.errors.clear();
@@ -104,33 +143,38 @@ impl Run {
         tally
     }
 
+    /// The same lines, those that ran in another order.
+    pub(crate) fn reordered(&self) -> Self {
+        let mut other = self.clone();
+        other.order[..self.ran].rotate_left(usize::from(self.ran > 1));
+        other
+    }
+
     /// The first `size` bytes of a file, made piece by piece on a blocking thread.
     pub(crate) fn stream(
         self: &Arc<Self>,
         state: &Arc<State>,
         side: Side,
-        size: usize,
+        size: u64,
     ) -> mpsc::Receiver<std::io::Result<Bytes>> {
         let (sender, receiver) = mpsc::channel(4);
         let (run, state) = (self.clone(), state.clone());
         tokio::task::spawn_blocking(move || {
-            let (mut sheets, mut piece, mut left) =
-                (Sheets::default(), Vec::with_capacity(PIECE_BYTES), size);
+            let (mut sheets, mut sheet) =
+                (Sheets::default(), Outgoing { sender, piece: Vec::new(), left: size });
             for at in 0..run.order.len() {
                 run.line(&state, at, &mut sheets);
-                piece.extend_from_slice(if side == Side::Output { &sheets.output } else { &sheets.errors });
-                sheets.output.clear();
-                sheets.errors.clear();
-                if piece.len() < PIECE_BYTES && at + 1 < run.order.len() {
-                    continue;
-                }
-                piece.truncate(left);
-                left -= piece.len();
-                let next = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
-                if !next.is_empty() && sender.blocking_send(Ok(Bytes::from(next))).is_err() {
+                let filler = sheets.filler.take().filter(|_| side == Side::Output);
+                let text = if side == Side::Output { &sheets.output } else { &sheets.errors };
+                let (head, tail) = text.split_at(filler.map_or(text.len(), |(after, _)| after));
+                if sheet.add(head).and_then(|()| sheet.fill(filler)).and_then(|()| sheet.add(tail)).is_none()
+                {
                     return; // the reader went away
                 }
+                sheets.output.clear();
+                sheets.errors.clear();
             }
+            sheet.send();
         });
         receiver
     }
@@ -150,16 +194,35 @@ impl Run {
             self.write_rest(&mut sheets.errors, key, id.get());
             return Outcome::NotRun;
         }
-        let hit = |fault| !state.faults.none() && state.faults.line(fault, self.ordinal, u64::from(index));
+        let how = |fault| state.faults.line(fault, self.ordinal, u64::from(index));
+        let hit = |fault| how(fault).is_some();
         let start = (sheets.output.len(), sheets.errors.len());
         let outcome = self.execute(state, u64::from(index), key, id.get(), body.get(), sheets);
         if hit(Fault::LineMissing) {
             sheets.output.truncate(start.0);
             sheets.errors.truncate(start.1);
         }
-        if hit(Fault::LineTwice) {
-            let other_body = state.faults.pick(key) & 1 == 1;
-            self.write_twice(state, key, id.get(), body.get(), sheets, start.0, other_body);
+        if let Some(hit) = how(Fault::LineTwice) {
+            let other = hit.word_or(&["same", "other"], state.faults.pick(key)) == "other";
+            self.write_twice(state, key, id.get(), body.get(), sheets, start.0, other);
+        }
+        if sheets.output.len() > start.0 {
+            if let Some(hit) = how(Fault::OddBytes) {
+                let word = hit.word_or(&["nul", "bom", "crlf", "surrogate", "utf8"], key);
+                super::spoil::odd_bytes(&mut sheets.output, start.0, word);
+            }
+            if hit(Fault::Deep) {
+                super::spoil::nest(&mut sheets.output, start.0);
+            }
+            if let Some(Hit { amount, .. }) = how(Fault::HugeLine) {
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "megabytes, from 0 to 1e9"
+                )]
+                let bytes = (amount.unwrap_or(200.0) * 1e6) as u64;
+                sheets.filler = Some((start.0 + 1, bytes)); // after the brace
+            }
         }
         if hit(Fault::LineUnknown) {
             let mut unknown = b"\"unknown-".to_vec();
@@ -180,26 +243,21 @@ impl Run {
         body: &str,
         sheets: &mut Sheets,
     ) -> Outcome {
-        let mut twist = Twist::None;
-        if !state.faults.none() {
-            let hit = |fault| state.faults.line(fault, self.ordinal, index);
-            if state.faults.batch(Fault::ErrorOnly, self.ordinal).is_some() {
-                write_failure(&mut sheets.errors, key, id, &ApiError::server());
-                return Outcome::Failed;
-            }
-            if hit(Fault::LineError) {
-                spoil(state.faults.pick(key), key, id, sheets);
-                return Outcome::Failed;
-            }
-            let twists = [
-                (Fault::Refusal, Twist::Refusal),
-                (Fault::Empty, Twist::Empty),
-                (Fault::Length, Twist::Length),
-                (Fault::BadJson, Twist::BadJson),
-                (Fault::UsageMissing, Twist::UsageMissing),
-            ];
-            twist = twists.into_iter().find(|(fault, _)| hit(*fault)).map_or(Twist::None, |(_, twist)| twist);
+        let how = |fault| state.faults.line(fault, self.ordinal, index);
+        if state.faults.batch(Fault::ErrorOnly, self.ordinal).is_some() {
+            write_failure(&mut sheets.errors, key, id, &ApiError::server());
+            return Outcome::Failed;
         }
+        let error = match (how(Fault::LineError), how(Fault::ErrorBody)) {
+            (Some(hit), _) => Some(hit.word_or(&["400", "429", "500", "200"], state.faults.pick(key))),
+            (None, Some(_)) => Some("200"),
+            (None, None) => None,
+        };
+        if let Some(error) = error {
+            spoil(error, key, id, sheets);
+            return Outcome::Failed;
+        }
+        let twist = Twist::of(how, key);
         match self.answer(state, key, id, body, twist, &mut sheets.output) {
             Ok((usage, nanos)) => Outcome::Answered(usage, nanos),
             Err(error) => {
@@ -292,10 +350,10 @@ fn write_failure(out: &mut Vec<u8>, key: u64, id: &str, error: &ApiError) {
     out.extend_from_slice(b"},\"error\":null}\n");
 }
 
-/// One failed line of the fault `line-errors`.
-fn spoil(pick: u64, key: u64, id: &str, sheets: &mut Sheets) {
-    match pick % 4 {
-        0 => write_failure(
+/// One failed line, by its status.
+fn spoil(status: &str, key: u64, id: &str, sheets: &mut Sheets) {
+    match status {
+        "400" => write_failure(
             &mut sheets.errors,
             key,
             id,
@@ -305,7 +363,7 @@ fn spoil(pick: u64, key: u64, id: &str, sheets: &mut Sheets) {
                 "This request was refused by our policy.",
             ),
         ),
-        1 => write_failure(
+        "429" => write_failure(
             &mut sheets.errors,
             key,
             id,
@@ -316,7 +374,7 @@ fn spoil(pick: u64, key: u64, id: &str, sheets: &mut Sheets) {
                 "Rate limit reached. Please try again in 1s.",
             ),
         ),
-        2 => write_failure(&mut sheets.errors, key, id, &ApiError::server()),
+        "500" => write_failure(&mut sheets.errors, key, id, &ApiError::server()),
         _ => {
             write_head(&mut sheets.output, key, id, 200);
             ApiError::server().write(&mut sheets.output);

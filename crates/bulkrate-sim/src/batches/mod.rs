@@ -2,6 +2,7 @@
 
 pub(crate) mod lines;
 mod run;
+mod spoil;
 mod store;
 mod validate;
 
@@ -18,7 +19,7 @@ pub(crate) use store::{Batch, Batches, Status};
 const METADATA_PAIRS_MAX: usize = 16;
 
 /// A create request that passed every check.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Order {
     endpoint: Endpoint,
     input: Arc<File>,
@@ -52,8 +53,12 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiErro
         create_later(state, order);
         return Ok(Created::Lost);
     }
+    let twins = hit(Fault::MarkerTwice);
+    if twins || hit(Fault::Twice) {
+        start(state, order.clone());
+    }
     let batch = start(state, order);
-    if hit(Fault::CreateLost) {
+    if twins || hit(Fault::CreateLost) {
         return Ok(Created::Lost);
     }
     if hit(Fault::Create5xx) {
@@ -205,11 +210,17 @@ pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Rep
         state.batches.visible(&state.clock, crate::clock::ms(lag))
     };
     batches.reverse();
-    let repeat = query.contains_key("after") && hit(Fault::ListRepeat);
+    let page = state.faults.call(Fault::ListPage, Place::List);
+    let page = page.map(|hit| hit.word_or(&["fails", "repeats", "skips"], state.keys.fresh()));
+    if page == Some("fails") {
+        return Err(ApiError::server());
+    }
+    let repeat = query.contains_key("after") && (page == Some("repeats") || hit(Fault::ListRepeat));
     let start = match query.get("after").filter(|_| !repeat) {
         Some(after) => batches.iter().position(|batch| batch.id == *after).map_or(batches.len(), |at| at + 1),
         None => 0,
     };
+    let start = if page == Some("skips") { batches.len().min(start + 1) } else { start };
     let page = &batches[start..batches.len().min(start + limit)];
     let data: Vec<Map<String, Value>> = page.iter().map(|batch| batch.view(state, false)).collect();
     Ok(Reply::of(&serde_json::json!({

@@ -29,7 +29,8 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     let hit = |fault| state.faults.batch(fault, batch.ordinal);
     let Content::Stored(bytes) = &input.content else { return };
     let stuck = hit(Fault::StuckValidating).is_some();
-    let validated = batch.created_ms + ms(state.config.validating_secs);
+    let quick = hit(Fault::Quick).is_some();
+    let validated = batch.created_ms + ms(if quick { 0.0 } else { state.config.validating_secs });
     if cancelled_before(state, batch, if stuck { u64::MAX / 2 } else { validated }).await {
         return end_unstarted(state, batch).await;
     }
@@ -89,11 +90,12 @@ async fn end_unstarted(state: &State, batch: &Batch) {
 
 async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Bytes) {
     let lines = plan.spans.len();
-    let expire = state.faults.batch(Fault::Expire, batch.ordinal).map(|share| share.unwrap_or(0.5));
+    let expire = state.faults.batch(Fault::Expire, batch.ordinal).map(|hit| hit.amount_or(0.5));
     let start = begin(state, batch, &plan);
-    let full = start + ms(state.config.run_secs).max(1);
-    let stop = expire
-        .map_or(full.min(batch.expires_ms().max(start + 1)), |share| start + scaled(full - start, share));
+    let (run_secs, window_holds) = pace(state, batch);
+    let full = start + ms(run_secs).max(1);
+    let last = if window_holds { batch.expires_ms().max(start + 1) } else { u64::MAX };
+    let stop = expire.map_or(full.min(last), |share| start + scaled(full - start, share));
     let mut end = if expire.is_some() || stop < full { End::Expired } else { End::Completed };
     let mut ran = scaled(lines as u64, (stop - start) as f64 / (full - start) as f64);
     batch.life().span = Some((start, full));
@@ -122,6 +124,17 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
     });
     let tally = wind_down(state, batch, &run, &mut end).await;
     finish(state, batch, &run, &tally, end, plan.model);
+}
+
+/// Virtual seconds of the run, and whether the completion window ends it.
+fn pace(state: &State, batch: &Batch) -> (f64, bool) {
+    if state.faults.batch(Fault::Quick, batch.ordinal).is_some() {
+        return (1.0, true);
+    }
+    match state.faults.batch(Fault::SlowBatch, batch.ordinal) {
+        Some(hit) => (hit.amount_or(30.0).min(1e6) * 3_600.0, false),
+        None => (state.config.run_secs, true),
+    }
 }
 
 fn scaled(amount: u64, share: f64) -> u64 {
@@ -168,7 +181,12 @@ async fn wind_down(state: &Arc<State>, batch: &Arc<Batch>, run: &Arc<Run>, end: 
             }
         }
         let stuck = state.faults.batch(Fault::StuckFinalizing, batch.ordinal).is_some();
-        let secs = if stuck { STUCK_FINALIZING_SECS } else { state.config.finalizing_secs };
+        let quick = state.faults.batch(Fault::Quick, batch.ordinal).is_some();
+        let secs = match (stuck, quick) {
+            (true, _) => STUCK_FINALIZING_SECS,
+            (false, true) => 0.0,
+            (false, false) => state.config.finalizing_secs,
+        };
         if cancelled_before(state, batch, now + ms(secs)).await {
             *end = End::Cancelled;
         }

@@ -40,6 +40,15 @@ impl Status {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// The word of a status that a batch has before this one.
+    fn earlier(self) -> &'static str {
+        match self {
+            Self::Validating | Self::InProgress | Self::Failed => "validating",
+            Self::Finalizing | Self::Completed | Self::Expired | Self::Cancelling => "in_progress",
+            Self::Cancelled => "cancelling",
+        }
+    }
 }
 
 /// What changes while a batch lives. Times are Unix seconds.
@@ -64,6 +73,8 @@ pub(crate) struct Life {
     /// Virtual start and end of the run, from which progress follows.
     pub(crate) span: Option<(VirtualMs, VirtualMs)>,
     polls_until_output: u32,
+    /// How often the batch was shown, as far as a fault counts it.
+    looks: u64,
 }
 
 /// One batch.
@@ -128,7 +139,11 @@ impl Batch {
             }
         }
         let mut status = life.status.word();
-        if life.status == Status::InProgress && poll && hit(Fault::UnknownStatus) {
+        if hit(Fault::Regression) {
+            life.looks += 1;
+            status = if life.looks.is_multiple_of(2) { life.status.earlier() } else { status };
+        }
+        if life.status == Status::InProgress && hit(Fault::UnknownStatus) {
             status = "paused";
         }
         let view = json!({
@@ -166,6 +181,7 @@ impl Life {
             usage: None,
             span: None,
             polls_until_output: LATE_POLLS,
+            looks: 0,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The HTTP server: listens, keeps connections alive, and can vanish for a while.
 
 mod body;
+mod bomb;
 mod call;
 mod paid;
 mod reply;
@@ -125,11 +126,48 @@ async fn accept(state: &Arc<State>, listener: &TcpListener, generation: &Cancell
 
 async fn connection(state: Arc<State>, stream: TcpStream, generation: CancellationToken) {
     let _ = stream.set_nodelay(true);
+    // A second handle, so that the connection can be reset after hyper is done with it.
+    let (stream, second) = match doubled(stream, !state.faults.none()) {
+        Ok(pair) => pair,
+        Err(_) => return,
+    };
     let service = service_fn(move |request| call::handle(state.clone(), request));
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        () = generation.cancelled() => {}
-        // A closed or broken connection is the client's business.
-        _ = serving => {}
+    let served = tokio::select! {
+        () = generation.cancelled() => Ok(()),
+        served = serving => served,
+    };
+    // Any other closed or broken connection is the client's business.
+    if let (Err(error), Some(second)) = (served, second)
+        && is_reset(&error)
+        && let Ok(second) = TcpStream::from_std(second)
+    {
+        let _ = second.set_zero_linger();
     }
+}
+
+fn doubled(stream: TcpStream, wanted: bool) -> std::io::Result<(TcpStream, Option<std::net::TcpStream>)> {
+    if !wanted {
+        return Ok((stream, None));
+    }
+    let stream = stream.into_std()?;
+    let second = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, Some(second)))
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<call::Closed>().is_some_and(|closed| closed.reset) {
+            return true;
+        }
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionReset)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

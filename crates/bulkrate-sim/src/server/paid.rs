@@ -65,7 +65,7 @@ fn immediate(
         schemas: &state.schemas,
         key,
         at_ms: state.clock.now_ms(),
-        twist: twist(state),
+        twist: Twist::of(|fault| state.faults.call(fault, Place::Sync), key),
     };
     let mut out = Vec::with_capacity(1_024);
     let usage = match prepared.answer(&context, &mut out) {
@@ -74,7 +74,8 @@ fn immediate(
     };
     let usd_nanos = cost(prepared.model, prepared.lane, usage);
     let mut sums = Sums::default();
-    sums.add(usage, usd_nanos);
+    let times = if state.faults.hit(Fault::Twice, Place::Sync) { 2 } else { 1 };
+    (0..times).for_each(|_| sums.add(usage, usd_nanos));
     state.bill.charge(
         prepared.model,
         prepared.lane,
@@ -88,11 +89,18 @@ fn immediate(
     }
     reply.headroom(&headroom);
     if let Some(name) = &state.config.cost_header {
-        let value =
-            if state.faults.hit(Fault::CostBad, Place::Sync) { "NaN".to_owned() } else { usd(usd_nanos) };
-        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value))
-        {
-            reply.headers.push((name, value));
+        let bad = state.faults.call(Fault::CostBad, Place::Sync);
+        let values = match bad.map(|hit| hit.word_or(&["nan", "words", "two"], key)) {
+            Some("nan") => vec!["NaN".to_owned()],
+            Some("words") => vec!["a dime".to_owned()],
+            Some(_) => vec![usd(usd_nanos), usd(usd_nanos * 2)],
+            None => vec![usd(usd_nanos)],
+        };
+        for value in values {
+            let pair = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value));
+            if let (Ok(name), Ok(value)) = pair {
+                reply.headers.push((name, value));
+            }
         }
     }
     (reply, latency(state, key))
@@ -101,23 +109,6 @@ fn immediate(
 /// Nano-dollars as decimal dollars.
 fn usd(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
-}
-
-fn twist(state: &State) -> Twist {
-    if state.faults.none() {
-        return Twist::None;
-    }
-    let twists = [
-        (Fault::Refusal, Twist::Refusal),
-        (Fault::Empty, Twist::Empty),
-        (Fault::Length, Twist::Length),
-        (Fault::BadJson, Twist::BadJson),
-        (Fault::UsageMissing, Twist::UsageMissing),
-    ];
-    twists
-        .into_iter()
-        .find(|(fault, _)| state.faults.hit(*fault, Place::Sync))
-        .map_or(Twist::None, |(_, twist)| twist)
 }
 
 /// Log-normal around the median.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) content_type: &'static str,
+    pub(crate) content_type: Option<&'static str>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Payload,
 }
@@ -22,15 +22,15 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) enum Payload {
     Whole(Bytes),
-    /// Length and pieces.
-    Pieces(u64, mpsc::Receiver<std::io::Result<Bytes>>),
+    /// Length, if it is told, and pieces.
+    Pieces(Option<u64>, mpsc::Receiver<std::io::Result<Bytes>>),
 }
 
 const JSON: &str = "application/json";
 
 impl Reply {
     pub(crate) fn bytes(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type: JSON, headers: Vec::new(), body: Payload::Whole(body.into()) }
+        Self { status, content_type: Some(JSON), headers: Vec::new(), body: Payload::Whole(body.into()) }
     }
 
     pub(crate) fn of<T: Serialize>(value: &T) -> Self {
@@ -38,7 +38,12 @@ impl Reply {
     }
 
     pub(crate) fn pieces(status: u16, length: u64, pieces: mpsc::Receiver<std::io::Result<Bytes>>) -> Self {
-        Self { status, content_type: JSON, headers: Vec::new(), body: Payload::Pieces(length, pieces) }
+        Self {
+            status,
+            content_type: Some(JSON),
+            headers: Vec::new(),
+            body: Payload::Pieces(Some(length), pieces),
+        }
     }
 
     /// A page of a proxy in front of the API.
@@ -47,7 +52,7 @@ impl Reply {
             "<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n<center><h1>{status} {title}</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
         );
         let mut reply = Self::bytes(status, page);
-        reply.content_type = "text/html; charset=UTF-8";
+        reply.content_type = Some("text/html; charset=UTF-8");
         reply
     }
 
@@ -106,11 +111,11 @@ impl Reply {
         }
     }
 
-    /// Keeps the announced length, sends half (of the first piece), and breaks off.
-    pub(crate) fn cut(self) -> Self {
+    /// Keeps the announced length, sends half (of the first piece), waits, and breaks off.
+    pub(crate) fn cut(self, silence: Duration, end: std::io::ErrorKind) -> Self {
         let (sender, receiver) = mpsc::channel(1);
         let (length, first) = match self.body {
-            Payload::Whole(bytes) => (bytes.len() as u64, Ok(bytes)),
+            Payload::Whole(bytes) => (Some(bytes.len() as u64), Ok(bytes)),
             Payload::Pieces(length, pieces) => (length, Err(pieces)),
         };
         tokio::spawn(async move {
@@ -122,41 +127,77 @@ impl Reply {
                 let _ = sender.send(Ok(piece.slice(..piece.len() / 2))).await;
             }
             // An error that comes at once would take the unsent half with it.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let _ = sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).await;
+            tokio::time::sleep(silence).await;
+            let _ = sender.send(Err(end.into())).await;
         });
         Self { body: Payload::Pieces(length, receiver), ..self }
     }
 
-    /// Sends the body in 32 pieces, 20 ms apart.
-    pub(crate) fn trickle(self) -> Self {
+    /// Sends the body in so many pieces, one per `pause`.
+    pub(crate) fn trickle(self, pieces: usize, pause: Duration) -> Self {
         let Payload::Whole(bytes) = self.body else { return self };
         let (sender, receiver) = mpsc::channel(1);
         let whole = bytes.clone();
         tokio::spawn(async move {
-            let step = (whole.len() / 32).max(1);
+            let step = (whole.len() / pieces).max(1);
             for start in (0..whole.len()).step_by(step) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(pause).await;
                 let piece = whole.slice(start..whole.len().min(start + step));
                 if sender.send(Ok(piece)).await.is_err() {
                     return;
                 }
             }
         });
-        Self { body: Payload::Pieces(bytes.len() as u64, receiver), ..self }
+        Self { body: Payload::Pieces(Some(bytes.len() as u64), receiver), ..self }
+    }
+
+    /// Announces twice the body and closes after it, or announces half of it.
+    pub(crate) fn lie(self, long: bool) -> Self {
+        let Payload::Whole(bytes) = self.body else {
+            return if long { self.cut(Duration::ZERO, std::io::ErrorKind::UnexpectedEof) } else { self };
+        };
+        let (sender, receiver) = mpsc::channel(2);
+        let length = bytes.len() as u64;
+        tokio::spawn(async move {
+            let _ = sender.send(Ok(bytes)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = sender.send(Err(std::io::ErrorKind::UnexpectedEof.into())).await;
+        });
+        Self { body: Payload::Pieces(Some(if long { length * 2 } else { length / 2 }), receiver), ..self }
+    }
+
+    /// The same body under another content type, or none.
+    pub(crate) fn of_type(self, content_type: Option<&'static str>) -> Self {
+        Self { content_type, ..self }
+    }
+
+    /// These pieces instead of the body, as gzip.
+    pub(crate) fn bomb(mut self, pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for piece in pieces {
+                if sender.send(Ok(piece)).await.is_err() {
+                    return; // the client has had enough
+                }
+            }
+        });
+        self.header("content-encoding", "gzip");
+        Self { body: Payload::Pieces(None, receiver), ..self }
     }
 
     /// The HTTP response, with the headers that every answer has.
     pub(crate) fn finish(self, key: u64, took: Duration) -> Response<SimBody> {
         let (body, length) = match self.body {
             Payload::Whole(bytes) => (SimBody::Whole(bytes), None),
-            Payload::Pieces(length, pieces) => (SimBody::Pieces(pieces), Some(length)),
+            Payload::Pieces(length, pieces) => (SimBody::Pieces(pieces), length),
         };
         let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Some(kind) = self.content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
         let mut id = b"req_".to_vec();
         push_hex(&mut id, key, 32);
         if let Ok(id) = HeaderValue::from_bytes(&id) {

@@ -6,7 +6,7 @@ use crate::bill::Bill;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::{SimConfig, SimError};
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults, Place};
 use crate::files::Files;
 use crate::like::{Like, Sells};
 use crate::limits::Limits;
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) counts: Counts,
     pub(crate) stop: CancellationToken,
     presence: Mutex<Presence>,
+    /// Virtual end of what lasts a while once it has struck.
+    dark_until: Mutex<Vec<(Fault, u64)>>,
 }
 
 /// Whether the account listens.
@@ -61,6 +63,7 @@ impl State {
             stop: CancellationToken::new(),
             presence: Mutex::default(),
             like,
+            dark_until: Mutex::default(),
             clock,
             models,
             config,
@@ -73,6 +76,20 @@ impl State {
 
     pub(super) fn vanish_for(&self) -> Duration {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner).vanish_for
+    }
+
+    /// Whether a fault that lasts is on: it begins with the call that it strikes and ends after its amount of `unit_secs`.
+    pub(super) fn dark(&self, fault: Fault, place: Place, usual_secs: f64, unit_secs: f64) -> bool {
+        if !self.faults.has(fault) {
+            return false;
+        }
+        let (now, mut lasting) =
+            (self.clock.now_ms(), self.dark_until.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(hit) = self.faults.call(fault, place) {
+            let secs = hit.amount.map_or(usual_secs, |amount| amount * unit_secs);
+            lasting.push((fault, now + crate::clock::ms(secs)));
+        }
+        lasting.iter().any(|(lasts, until)| *lasts == fault && now < *until)
     }
 
     /// Closes the listener and every connection for a while.

@@ -18,6 +18,12 @@ async fn sync_faults_bill_what_was_carried_out() {
         ("F11@1", 200, 1),
         ("F07@1", 200, 1),
         ("F08@1", 200, 1),
+        ("F12=missing@1", 200, 1),
+        ("F13=long@1", 200, 1),
+        ("F13=short@1", 200, 1),
+        ("F09=0.01@1", 200, 1),
+        ("F15@1", 307, 0),
+        ("F18@1", 200, 2),
     ];
     for (rule, status, billed) in cases {
         let client = Client::with(&[rule]).await;
@@ -26,7 +32,8 @@ async fn sync_faults_bill_what_was_carried_out() {
         assert_eq!(client.bill()["requests"], billed, "{rule}");
         if let Some(answer) = answer.filter(|answer| answer.status == 200) {
             let readable = answer.complete && serde_json::from_slice::<Value>(&answer.body).is_ok();
-            assert_eq!(readable, rule == "F08@1", "{rule}");
+            assert_eq!(readable, ["F08@1", "F12=missing@1", "F18@1"].contains(&rule), "{rule}");
+            assert_eq!(answer.header("content-type").is_none(), rule == "F12=missing@1", "{rule}");
         }
         assert_eq!(client.chat("hello").await.unwrap().status, 200, "only the first call is hit by {rule}");
     }
@@ -38,10 +45,10 @@ async fn server_errors_come_in_kinds_and_cost_nothing() {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..40 {
         let answer = client.chat("x").await.unwrap();
-        assert_eq!(answer.status == 502, answer.body.starts_with(b"<html>"));
+        assert_eq!([502, 504, 529].contains(&answer.status), answer.body.starts_with(b"<html>"));
         seen.insert(answer.status);
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [500, 502, 503]);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [500, 502, 503, 504, 529]);
     assert_eq!((client.sim.bill_usd_nanos(), client.sim.calls_with_status(200)), (0, 0));
 }
 
@@ -147,6 +154,58 @@ async fn ends_of_batches_in_every_shape() {
             assert!(client.ended(batch["id"].as_str().unwrap()).await["output_file_id"].is_string());
         }
     }
+}
+
+#[tokio::test]
+async fn a_retry_after_comes_in_every_form() {
+    for (word, holds) in [
+        ("seconds", (|text| text == Some("1")) as fn(Option<&str>) -> bool),
+        ("date", |text| text.is_some_and(|text| text.ends_with(" GMT"))),
+        ("missing", |text| text.is_none()),
+        ("negative", |text| text == Some("-5")),
+        ("huge", |text| text == Some("1000000000")),
+    ] {
+        let answer = Client::with(&[&format!("F01={word}")]).await.chat("x").await.unwrap();
+        assert!(answer.status == 429 && holds(answer.header("retry-after")), "{word}: {}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn what_lasts_begins_with_its_call_and_ends() {
+    let client = Client::with(&["F02=720@2", "F68=0.2@1"]).await;
+    let mut seen = Vec::new();
+    while seen.len() < 400 && seen.iter().filter(|status| **status == 200).count() < 2 {
+        seen.push(client.chat("x").await.unwrap().status);
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert!(seen[0] == 200 && seen[1] == 429 && seen.last() == Some(&200), "{seen:?}");
+    let batch = client.batch(2).await;
+    let path = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
+    assert_eq!(client.get(&path).await.status, 503);
+    assert_eq!(client.get(&path).await.status, 503);
+    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    assert_eq!(client.get(&path).await.status, 200);
+}
+
+#[tokio::test]
+async fn large_things_are_made_while_they_are_sent() {
+    let client = Client::with(&["F60=3@1"]).await;
+    let batch = client.batch(3).await;
+    let path = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
+    let answer = client.get(&path).await;
+    let longest = answer.body.split(|byte| *byte == b'\n').max_by_key(|line| line.len()).unwrap();
+    assert!(answer.complete && longest.len() > 3_000_000);
+    // The spaces are within the object: whoever can hold it can read it.
+    assert!(serde_json::from_slice::<Value>(longest).unwrap()["custom_id"].is_string());
+}
+
+#[tokio::test]
+async fn a_file_changes_between_reads() {
+    let client = Client::with(&["F67@2"]).await;
+    let batch = client.batch(9).await;
+    let path = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
+    let (first, second) = (client.get(&path).await, client.get(&path).await);
+    assert!(first.body != second.body && first.body.len() == second.body.len());
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ fn reopened(dir: &Path, job: u32) -> (u32, i64) {
 }
 
 #[test]
-fn every_acknowledged_commit_survives_and_none_is_torn() {
+fn f75_every_acknowledged_commit_survives_and_none_is_torn() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, job) = with_items(open(&dir.path().join("live")), 1_000);
     let live = dir.path().join("live");
@@ -67,4 +67,50 @@ fn every_acknowledged_commit_survives_and_none_is_torn() {
             }
         }
     }
+}
+
+/// Bytes of a write-ahead log's header, and of a frame's header before its page.
+const WAL_HEAD: usize = 32;
+const FRAME_HEAD: usize = 24;
+
+/// Power goes at every length that a frame ends at, and in the middle of each frame: half of its page is old.
+#[test]
+fn f75_a_tail_that_was_not_synced_or_a_torn_page_ends_at_a_whole_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("live");
+    let (mut store, job) = with_items(open(&live), 200);
+    let mut lengths = Vec::new();
+    for n in 0..12 {
+        commit(&mut store, job, n);
+        lengths.push(fs::metadata(live.join("state.db-wal")).unwrap().len());
+    }
+    let (db, wal) = (fs::read(live.join("state.db")).unwrap(), fs::read(live.join("state.db-wal")).unwrap());
+    let page = u32::from_be_bytes([wal[8], wal[9], wal[10], wal[11]]) as usize;
+    let mut seen = std::collections::BTreeSet::new();
+    for (place, start) in (WAL_HEAD..wal.len()).step_by(FRAME_HEAD + page).enumerate() {
+        let mut torn = wal[..wal.len().min(start + FRAME_HEAD + page)].to_vec();
+        let half = (start + FRAME_HEAD + page / 2).min(torn.len());
+        torn[half..].fill(0xA5);
+        for (kind, wal) in [("cut", &wal[..start]), ("torn", &torn[..])] {
+            let copy = dir.path().join(format!("{kind}-{place}"));
+            fs::create_dir(&copy).unwrap();
+            fs::write(copy.join("state.db"), &db).unwrap();
+            fs::write(copy.join("state.db-wal"), wal).unwrap();
+            // The rows of the job may themselves be lost with the tail; what is there is whole.
+            let Ok(store) = SqliteStore::open(&copy, "other", 0) else {
+                panic!("{kind} {place}: not opened")
+            };
+            let known = store.jobs().unwrap().iter().any(|row| row.no == job);
+            drop(store);
+            if known {
+                let (commits, money) = reopened(&copy, job);
+                assert_eq!(i64::from(commits), money, "{kind} {place}");
+                // What was synced when this many commits were acknowledged is there.
+                let synced = lengths.iter().filter(|length| **length <= start as u64).count();
+                assert!(commits as usize >= synced, "{kind} {place}: {commits} of {synced}");
+                seen.insert(commits);
+            }
+        }
+    }
+    assert!(seen.len() > 3, "the cuts met {seen:?}");
 }

@@ -20,7 +20,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 pub use error::AppError;
 
-use crate::cli::{Cli, Command, Shared, SimCommand, markdown};
+use crate::cli::{Cli, Command, Shared, SimArgs, SimCommand, markdown};
 use crate::config::Defaults;
 use crate::report::out;
 
@@ -70,7 +70,13 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Cost(args) => reads::cost(&shared, &args),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),
-        Command::Sim(SimCommand::OpenAi(args)) => simulate(*args),
+        Command::Sim(SimArgs { provider: Some(SimCommand::OpenAi(args)), list_faults: false }) => {
+            simulate(*args)
+        }
+        Command::Sim(_) => {
+            out::data(&bulkrate_sim::fault_table());
+            Ok(0)
+        }
         Command::Prices(command) => prices::prices(&shared, command),
         Command::Doctor(args) => doctor::doctor(&shared, args),
         Command::Init(args) => init::init(&shared, &args),

@@ -85,8 +85,8 @@ pub enum Command {
     /// Delete a job with its results
     Rm(RemoveArgs),
     /// Pretend to be a provider on this machine
-    #[command(subcommand)]
-    Sim(SimCommand),
+    #[command(arg_required_else_help = true)]
+    Sim(SimArgs),
     /// Look up and import prices
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -267,6 +267,15 @@ pub struct RemoveArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// Print every fault that can be rehearsed and exit
+    #[arg(long)]
+    pub list_faults: bool,
+    #[command(subcommand)]
+    pub provider: Option<SimCommand>,
 }
 
 #[derive(Debug, Subcommand)]

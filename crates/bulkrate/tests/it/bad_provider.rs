@@ -62,7 +62,7 @@ fn garbage_with_status_200_is_doubt_and_never_an_answer() {
 }
 
 #[test]
-fn two_processes_on_one_state_folder() {
+fn f84_two_processes_on_one_state_folder() {
     let sim = Sim::start(&["--latency-ms", "3000"]);
     let place = Place::with(&sim);
     place.put("data.csv", reviews(3)).put("more.csv", reviews(3));

@@ -171,7 +171,7 @@ const BATCH: [&str; 9] = [
 const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget", "1"];
 
 #[test]
-fn a_batch_job_killed_at_every_step_is_paid_once() {
+fn f70_a_batch_job_killed_at_every_step_is_paid_once() {
     let sim = Sim::start(&["--speed", "450"]);
     let mut job = Crashed::new(&sim, 300, &BATCH);
     let steps = [
@@ -192,7 +192,7 @@ fn a_batch_job_killed_at_every_step_is_paid_once() {
 }
 
 #[test]
-fn a_batch_job_killed_at_random_is_paid_once() {
+fn f70_a_batch_job_killed_at_random_is_paid_once() {
     let mut random = Seeded(0xb471);
     for round in 0..10 {
         let sim = Sim::start(&["--speed", "1800", "--seed", &round.to_string()]);
@@ -221,7 +221,7 @@ fn a_batch_job_whose_creates_lose_their_answers_is_paid_once_all_the_same() {
 }
 
 #[test]
-fn a_sync_job_killed_at_random_stays_within_its_doubt() {
+fn f70_a_sync_job_killed_at_random_stays_within_its_doubt() {
     let mut random = Seeded(0x5c1);
     for round in 0..10 {
         let sim = Sim::start(&["--latency-ms", "20", "--seed", &round.to_string()]);

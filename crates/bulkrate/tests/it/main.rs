@@ -10,6 +10,8 @@ mod review;
 mod crash;
 mod doubt;
 mod faults;
+#[cfg(target_os = "linux")]
+mod local_faults;
 mod bad_input;
 mod bad_provider;
 mod security;

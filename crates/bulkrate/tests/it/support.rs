@@ -143,6 +143,22 @@ impl Place {
         command
     }
 
+    /// A shell script in this folder, with the binary as `$BULKRATE`: for limits and mounts that only a parent can set.
+    #[cfg(unix)]
+    pub(crate) fn sh(&self, script: &str) -> Said {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
+        command.env("HOME", self.dir.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("BULKRATE", BULKRATE).envs(self.env.iter().map(|(name, value)| (name, value)));
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
     /// Runs to the end. `line` is split at spaces; `more` are taken as they are.
     pub(crate) fn run(&self, line: &str, more: &[&str]) -> Said {
         let output = self.command(line.split_whitespace().chain(more.iter().copied())).output().unwrap();

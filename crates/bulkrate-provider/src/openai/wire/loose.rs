@@ -170,7 +170,10 @@ impl<'de> Visitor<'de> for CountVisitor {
         reason = "checked to be whole and within 2^50"
     )]
     fn visit_f64<E: Error>(self, count: f64) -> Result<Count, E> {
-        let whole = (0.0..=COUNT_MAX as f64).contains(&count) && count.fract().abs() < f64::EPSILON;
+        // A zero with a sign is no count of anything.
+        let whole = (0.0..=COUNT_MAX as f64).contains(&count)
+            && count.is_sign_positive()
+            && count.fract().abs() < f64::EPSILON;
         Ok(if whole { Count::Known(count as u64) } else { Count::Nonsense })
     }
     fn visit_str<E: Error>(self, text: &str) -> Result<Count, E> {

@@ -471,6 +471,28 @@ fn what_a_call_cost_is_believed_where_it_is_said() {
 }
 
 #[test]
+fn f66_a_cost_header_that_is_no_number_says_nothing_and_of_two_the_dearer_counts() {
+    let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    let own = wire_with(Dialect::CUSTOM, |settings| settings.cost_header = Some("X-Cost".to_owned()));
+    for (values, want) in [
+        (&["NaN"][..], None),
+        (&["inf"], None),
+        (&["-0.5"], None),
+        (&["a dime"], None),
+        (&[""], None),
+        (&["0.25", "0.5"], Some(500_000_000)),
+        (&["0.5", "0.25"], Some(500_000_000)),
+        (&["NaN", "0.25"], Some(250_000_000)),
+    ] {
+        let mut reply = reply(200, body);
+        for value in values {
+            reply.headers.append("x-cost", http::HeaderValue::from_static(value));
+        }
+        assert_eq!(answer(own.read(Kind::Chat, &reply)).charged, want.map(UsdNanos), "{values:?}");
+    }
+}
+
+#[test]
 fn lines_of_batch_files() {
     let wire = openai();
     let lines: Vec<&str> = include_str!("../../../fixtures/openai/batch_lines.jsonl").lines().collect();

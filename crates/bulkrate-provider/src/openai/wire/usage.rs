@@ -103,9 +103,10 @@ pub(super) fn charged_by_header(headers: &HeaderMap, own: Option<&str>, usual: &
     if headers.is_empty() {
         return None;
     }
-    own.into_iter()
-        .chain(usual.iter().copied())
-        .find_map(|name| decimal_usd(headers.get(name)?.to_str().ok()?))
+    // Of two values for one call the dearer counts.
+    let dearest =
+        |name| headers.get_all(name).iter().filter_map(|value| decimal_usd(value.to_str().ok()?)).max();
+    own.into_iter().chain(usual.iter().copied()).find_map(dearest)
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,267 @@
+//! F71 to F85: what this machine does to a process and its files. Whatever it was, the same command afterwards ends the job,
+//! with a row for each item, and the bill is what the ledger says.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::jobs::nanos;
+use super::support::{ASK, Place, Said, Sim, reviews, table};
+
+const ROWS: usize = 60;
+const BATCH: &str =
+    "run data.csv --yes --lane batch --no-canary --poll-min 50ms --poll-max 100ms --out out.csv";
+
+struct Machine {
+    sim: Sim,
+    place: Place,
+}
+
+impl Machine {
+    fn new(flags: &[&str]) -> Self {
+        let sim = Sim::start(flags);
+        let place = Place::with(&sim);
+        place.put("data.csv", reviews(ROWS)).put("bulkrate.toml", "[run]\nt_lag = \"400ms\"\nt_q = \"2s\"\n");
+        Self { sim, place }
+    }
+
+    fn run(&self) -> Said {
+        self.place.run(&format!("{BATCH} --json"), &ASK)
+    }
+
+    fn start(&self) -> Child {
+        let mut command = self.place.command(BATCH.split_whitespace().chain(ASK));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Until the first batch of the job is in this state at the provider.
+    fn wait_for(&self, child: &mut Child, reached: impl Fn(&serde_json::Value) -> bool) {
+        let began = Instant::now();
+        loop {
+            let said = self.place.run("status --json", &[]);
+            if said.code == 0 && reached(&said.json()[0]) {
+                return;
+            }
+            assert!(child.try_wait().unwrap().is_none(), "it ended before");
+            assert!(began.elapsed() < Duration::from_secs(30), "{said:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The same command in a shell, after `limits`. The script's own quoting.
+    fn limited(&self, limits: &str) -> Said {
+        let ask: Vec<String> = ASK.iter().map(|word| format!("'{word}'")).collect();
+        self.place.sh(&format!("{limits}; exec \"$BULKRATE\" {BATCH} {}", ask.join(" ")))
+    }
+
+    /// Left alone, the job ends and is proved.
+    fn proved(&self) {
+        let report = self.run().expect(0).json();
+        assert_eq!(
+            (report["succeeded"].as_u64(), report["open"].as_u64()),
+            (Some(ROWS as u64), Some(0)),
+            "{report}"
+        );
+        assert_eq!((nanos(&report, "reserved"), nanos(&report, "in_doubt")), (0, 0), "{report}");
+        self.place.put("bill.json", self.sim.bill());
+        let bill: serde_json::Value = serde_json::from_str(&self.place.read("bill.json")).unwrap();
+        assert_eq!(bill["total_usd_nanos"].as_i64(), Some(nanos(&report, "spent")), "paid once: {bill}");
+        let proof = self.place.run("verify data --bill bill.json", &[]);
+        assert_eq!(proof.code, 0, "{}{}", proof.stdout, proof.stderr);
+        assert_eq!(table(&self.place.path("out.csv")).1.len(), ROWS);
+    }
+}
+
+fn signal(name: &str, child: &Child) {
+    let told = std::process::Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(told.unwrap().success());
+}
+
+#[test]
+fn f71_a_stopped_process_keeps_its_state_and_goes_on() {
+    let machine = Machine::new(&["--speed", "600"]);
+    let mut child = machine.start();
+    machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
+    signal("-STOP", &child);
+    // The operating system holds the lock for it, however long it stands still.
+    machine.place.run(&format!("{BATCH} --force"), &ASK).error(1, "state-locked", &["in use by process"]);
+    signal("-CONT", &child);
+    assert!(child.wait().unwrap().success());
+    machine.proved();
+}
+
+/// Runs a script in a mount namespace of its own, where `state` is a small file system. False: not allowed here.
+fn in_small_fs(machine: &Machine, script: &str) -> bool {
+    let ask: Vec<String> = ASK.iter().map(|word| format!("'\\''{word}'\\''")).collect();
+    let run = format!("\"$BULKRATE\" --state state {BATCH} {}", ask.join(" "));
+    let inner = script.replace("RUN", &run);
+    let said = machine.place.sh(&format!(
+        "mkdir state; unshare --user --map-root-user --mount sh -c \
+         'mount -t tmpfs -o size=1m,mode=700 small state || exit 77; set -x; {inner}'"
+    ));
+    if said.code == 77
+        || said.stderr.contains("unshare failed")
+        || said.stderr.contains("Operation not permitted")
+    {
+        eprintln!("SKIPPED: no file system can be mounted here: {}", said.stderr.trim());
+        return false;
+    }
+    assert_eq!(said.code, 0, "{}\n{}", said.stdout, said.stderr);
+    true
+}
+
+#[test]
+fn f72_no_space_left_stops_the_run_and_loses_nothing() {
+    let machine = Machine::new(&[]);
+    // Almost full: the job begins and cannot go on. With room again it ends.
+    in_small_fs(
+        &machine,
+        "dd if=/dev/zero of=state/ballast bs=1k count=850 || exit 1; RUN && exit 2; rm state/ballast; \
+         mount -o remount,size=64m state || exit 3; RUN || exit 4; \"$BULKRATE\" --state state verify data || exit 5",
+    );
+}
+
+#[test]
+fn f78_a_state_that_cannot_be_written_is_named() {
+    let machine = Machine::new(&[]);
+    in_small_fs(
+        &machine,
+        "mount -o remount,size=64m state || exit 3; RUN || exit 4; mount -o remount,ro state || exit 3; \
+         RUN 2>said && exit 2; grep -q \"error.state-\" said || { cat said; exit 6; }; \
+         mount -o remount,rw state || exit 3; RUN || exit 5; \"$BULKRATE\" --state state verify data || exit 5",
+    );
+}
+
+#[test]
+fn f73_an_input_output_error_is_no_answer_and_no_loss() {
+    let machine = Machine::new(&["--speed", "600"]);
+    let mut child = machine.start();
+    machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Reading or writing the beginning of this file is an EIO on every Linux.
+    let jobs = machine.place.path(".bulkrate/jobs");
+    let job = std::fs::read_dir(jobs).unwrap().next().unwrap().unwrap().path();
+    let (requests, kept) = (job.join("requests.jsonl"), job.join("kept"));
+    std::fs::rename(&requests, &kept).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &requests).unwrap();
+    let said = machine.run();
+    assert!(![0, 5].contains(&said.code) && said.stderr.contains("error["), "{said:?}");
+    std::fs::remove_file(&requests).unwrap();
+    std::fs::rename(&kept, &requests).unwrap();
+    machine.proved();
+}
+
+#[test]
+fn f74_writes_that_are_cut_short_are_not_believed() {
+    let machine = Machine::new(&[]);
+    let mut failed = 0;
+    // In blocks of 512 bytes; a write over the limit is short, the next one an error.
+    for blocks in [1, 20, 60, 100, 160, 300] {
+        let said = machine.limited(&format!("trap '' XFSZ; ulimit -f {blocks}"));
+        failed += usize::from(said.code != 0);
+        assert!(!said.stderr.contains("panicked"), "{blocks}: {said:?}");
+    }
+    assert!(failed >= 3, "only {failed} runs met the limit");
+    machine.proved();
+}
+
+#[test]
+fn f76_no_file_descriptors_left_is_an_error_and_no_loss() {
+    let machine = Machine::new(&[]);
+    let mut failed = 0;
+    // With fewer than eight the runtime itself gives up, before there is a state.
+    for files in [8, 12, 14, 18, 22, 30] {
+        let said = machine.limited(&format!("ulimit -n {files}"));
+        failed += usize::from(said.code != 0);
+        assert!(!said.stderr.contains("panicked"), "{files}: {said:?}");
+    }
+    assert!(failed >= 1, "no run met the limit");
+    machine.proved();
+}
+
+#[test]
+fn f77_a_process_without_memory_dies_as_if_killed() {
+    let machine = Machine::new(&[]);
+    let mut failed = 0;
+    for kib in [40_000, 60_000, 90_000, 130_000] {
+        failed += usize::from(machine.limited(&format!("ulimit -c 0; ulimit -v {kib}")).code != 0);
+    }
+    assert!(failed >= 1, "no run met the limit");
+    machine.proved();
+}
+
+#[test]
+fn f79_a_spool_file_that_is_deleted_or_edited_is_noticed() {
+    let machine = Machine::new(&["--speed", "600"]);
+    let mut child = machine.start();
+    machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let jobs = machine.place.path(".bulkrate/jobs");
+    let job = std::fs::read_dir(jobs).unwrap().next().unwrap().unwrap().path();
+    let batch = std::fs::read_dir(job.join("batches")).unwrap().next().unwrap().unwrap().path();
+    // The provider has it already: the answers come all the same, nothing is sent again, and `verify` names the file.
+    let input = batch.join("input.jsonl");
+    let kept = std::fs::read(&input).unwrap();
+    std::fs::remove_file(&input).unwrap();
+    machine.run().expect(0);
+    let proof = machine.place.run("verify data", &[]).expect(7);
+    assert!(proof.stdout.contains("FAILED files match digests: input.jsonl"), "{}", proof.stdout);
+    std::fs::write(&input, kept).unwrap();
+    machine.proved();
+    // A request that was edited is no longer what was paid for.
+    let requests = job.join("requests.jsonl");
+    let text = std::fs::read_to_string(&requests).unwrap().replacen("lamp 1", "lump 1", 1);
+    std::fs::write(&requests, text).unwrap();
+    let proof = machine.place.run("verify data", &[]);
+    assert_eq!(proof.code, 7, "{}{}", proof.stdout, proof.stderr);
+}
+
+#[test]
+fn f83_a_time_zone_that_changes_changes_nothing() {
+    let mut outputs = Vec::new();
+    for zones in [["UTC", "UTC"], ["Pacific/Auckland", "America/St_Johns"]] {
+        let machine = Machine::new(&["--speed", "600"]);
+        let mut command = machine.place.command(BATCH.split_whitespace().chain(ASK));
+        command.env("TZ", zones[0]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let Machine { sim, place } = machine;
+        let machine = Machine { sim, place: place.set("TZ", zones[1]) };
+        machine.proved();
+        outputs.push(machine.place.read("out.csv"));
+    }
+    assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn f85_after_an_old_backup_every_item_ends_and_the_bill_tells() {
+    let machine = Machine::new(&["--speed", "600"]);
+    let mut child = machine.start();
+    machine.wait_for(&mut child, |job| job["items"].as_u64().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(machine.place.sh("cp -r .bulkrate backup").code, 0);
+    machine.run().expect(0);
+    assert_eq!(machine.place.sh("rm -r .bulkrate; mv backup .bulkrate").code, 0);
+    let report = machine.place.run(&format!("{BATCH} --force --json"), &ASK).expect(0).json();
+    assert_eq!(
+        (report["succeeded"].as_u64(), report["open"].as_u64()),
+        (Some(ROWS as u64), Some(0)),
+        "{report}"
+    );
+    // W5: what the lost rows paid for is on the bill. It is paid twice at most, and `verify` does not hide it.
+    machine.place.put("bill.json", machine.sim.bill());
+    let bill: serde_json::Value = serde_json::from_str(&machine.place.read("bill.json")).unwrap();
+    let (total, spent) = (bill["total_usd_nanos"].as_i64().unwrap(), nanos(&report, "spent"));
+    assert!(total <= 2 * spent, "{total} {spent}");
+    let proof = machine.place.run("verify data --bill bill.json", &[]);
+    assert_eq!(
+        proof.code == 0,
+        total <= spent + nanos(&report, "in_doubt") + report["duplicate_usd_nanos"].as_i64().unwrap_or(0),
+        "{}",
+        proof.stdout
+    );
+}
