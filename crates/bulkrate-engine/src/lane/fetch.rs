@@ -26,6 +26,9 @@ const TOKEN_BYTES: u64 = 4 << 10;
 /// A byte of a request that is echoed (instructions, tools, schemas) as JSON: `\u0000`.
 const ECHO_FACTOR: u64 = 6;
 
+/// Room for what is no answer: a line that is far too long must not keep the others from landing.
+const SPARE_BYTES: u64 = 1 << 30;
+
 /// What became of a download.
 pub(super) enum Fetched {
     /// The file is on disk.
@@ -39,7 +42,7 @@ pub(super) enum Fetched {
 /// The longest that a result file of these items can be. What is longer is not their file, and would fill the disk.
 pub(super) fn longest(items: &[Ready]) -> u64 {
     let of = |item: &Ready| line_max(item.kind, u64::from(item.max_tokens), item.bytes);
-    items.iter().map(of).fold(FRAME_BYTES, u64::saturating_add)
+    items.iter().map(of).fold(SPARE_BYTES, u64::saturating_add)
 }
 
 fn line_max(kind: Kind, max_tokens: u64, request_bytes: u64) -> u64 {

@@ -33,7 +33,7 @@ async fn f53_a_file_that_is_missing_once_is_asked_for_again() {
 
 #[tokio::test]
 async fn f53_a_file_that_stays_missing_is_a_loss_that_is_booked() {
-    batch(&["F53@1-4"], Books::Doubt).await.all_succeeded();
+    batch(&["F53@1-9"], Books::Doubt).await.all_succeeded();
 }
 
 #[tokio::test]
