@@ -19,6 +19,9 @@ use tokio_rustls::client::TlsStream;
 use super::origin::Account;
 use super::proxy::Proxy;
 
+/// Bytes that a connection reads at once: most answers, and a thousand connections hold as many buffers.
+const READ_BYTES: usize = 4 << 10;
+
 /// A connection that carries one call at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -34,6 +37,7 @@ impl Connection {
         let io = TokioIo::new(Counted { stream, written: Arc::clone(&written) });
         let (sender, connection) = http1::Builder::new()
             .ignore_invalid_headers_in_responses(true)
+            .read_buf_exact_size(Some(READ_BYTES))
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
