@@ -1,0 +1,214 @@
+//! What one reply means for its item: a receipt, a result line, and what comes next.
+//!
+//! Invariants
+//! - An outcome is booked only if it ends the lease it belongs to; what comes late changes nothing.
+//! - Every leased bound leaves the reservation exactly once: settled, released or doubted.
+
+mod next;
+mod receipt;
+mod without;
+
+use bulkrate_core::answer::{Answer, Body, Failure, Reading};
+use bulkrate_core::collect::{Checked, Flaw, check};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::Sub;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::retry::Next;
+use bulkrate_core::usage::Usage;
+use bulkrate_store::{Fate, Place};
+
+use self::receipt::{Receipt, outcome};
+use super::job::Job;
+use super::ready::Ready;
+use crate::result_line::{Frame, write_bad, write_good};
+use crate::spec::SyncDoubt;
+
+/// An open lease whose reply is in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Landing<'a> {
+    pub ready: &'a Ready,
+    pub lane: Lane,
+    /// The submission, for batches; calls are booked by group.
+    pub sub: Option<Sub>,
+    /// The group that a call was leased with: a doubt names it.
+    pub group: Option<Sub>,
+}
+
+/// How an attempt ended.
+struct End<'a> {
+    class: Option<FailureClass>,
+    message: &'a str,
+    provider_code: Option<&'a str>,
+    answer: Option<&'a str>,
+    wait_ms: Option<u64>,
+}
+
+impl Job {
+    /// Books a reply. The line goes to `out`, which starts at `place`. Returns the answer's output tokens.
+    pub(crate) fn land(
+        &self,
+        landing: Landing<'_>,
+        reading: &Reading<'_>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        match reading {
+            Reading::Answer(answer) => self.land_answer(landing, answer, place, out),
+            Reading::Failure(failure) => {
+                self.land_failure(landing, failure, place, out);
+                0
+            }
+        }
+    }
+
+    fn land_answer(&self, landing: Landing<'_>, answer: &Answer<'_>, place: Place, out: &mut Vec<u8>) -> u64 {
+        let Landing { ready, lane, .. } = landing;
+        let found = &self.deployments[ready.deployment];
+        let model = answer.model.as_deref().unwrap_or(&found.model);
+        let receipt = self.receipt(landing, answer);
+        match check(&ready.expectation, answer) {
+            Ok(checked) => {
+                let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
+                // A failed attempt is counted by the ladder; this one did not fail.
+                let frame = Frame { attempts: frame.attempts + 1, ..frame };
+                self.good(landing, &receipt, &checked, answer, frame, place, out);
+            }
+            Err(Flaw { class, message }) => {
+                let text =
+                    if let Body::Text { text, .. } = &answer.body { Some(text.as_ref()) } else { None };
+                let end = End {
+                    class: Some(class),
+                    message: &message,
+                    provider_code: None,
+                    answer: text,
+                    wait_ms: None,
+                };
+                self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
+            }
+        }
+        debug_assert!(lane != Lane::Batch || landing.sub.is_some(), "a batch outcome names its submission");
+        receipt.usage.output
+    }
+
+    fn land_failure(&self, landing: Landing<'_>, failure: &Failure, place: Place, out: &mut Vec<u8>) {
+        let receipt = Receipt { doubt: failure.maybe_paid, ..Receipt::default() };
+        let class = if failure.maybe_paid
+            && landing.lane != Lane::Batch
+            && self.spec.run.sync_doubt == SyncDoubt::Dead
+        {
+            FailureClass::MaybePaidUnresolved
+        } else {
+            failure.class
+        };
+        let end = End {
+            class: Some(class),
+            message: &failure.message,
+            provider_code: failure.provider_code.as_deref(),
+            answer: None,
+            wait_ms: failure.wait_ms,
+        };
+        let model = self.deployments[landing.ready.deployment].model.clone();
+        self.bad(landing, &receipt, &end, &model, None, place, out);
+    }
+
+    fn frame<'a>(
+        &'a self,
+        landing: Landing<'_>,
+        model: &'a str,
+        cost: UsdNanos,
+        usage: Option<&'a Usage>,
+    ) -> Frame<'a> {
+        let ordinal = landing.ready.ordinal;
+        let before = self.state.borrow().trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.total());
+        let found = &self.deployments[landing.ready.deployment];
+        Frame {
+            ordinal,
+            attempt: landing.ready.attempt,
+            attempts: before,
+            provider: &found.row.provider,
+            model,
+            via: landing.lane.name(),
+            cost,
+            usage,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
+    fn good(
+        &self,
+        landing: Landing<'_>,
+        receipt: &Receipt,
+        checked: &Checked<'_>,
+        answer: &Answer<'_>,
+        frame: Frame<'_>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
+        let outcome = outcome(landing, receipt, None, Fate::Final, true, place);
+        if !self.book(landing, receipt, outcome) {
+            return;
+        }
+        self.watch_cost(landing, receipt);
+        write_good(frame, checked, answer.finish, out);
+        let mut state = self.state.borrow_mut();
+        state.served.note(landing.ready.deployment, frame.model);
+        let ordinal = landing.ready.ordinal;
+        state.trouble.remove(&ordinal);
+        let followers = state.followers.of(ordinal);
+        let (own, others) = state.followers.decides(ordinal);
+        state.tally.succeeded += own + others;
+        state.tally.duplicates += others;
+        self.save(&mut state, landing, receipt, followers);
+        if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
+            state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
+        }
+        state.meter.ok();
+        state.flaws.good();
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
+    fn bad(
+        &self,
+        landing: Landing<'_>,
+        receipt: &Receipt,
+        end: &End<'_>,
+        model: &str,
+        usage: Option<&Usage>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
+        if !self.is_open(landing.ready) {
+            return;
+        }
+        let class = end.class.unwrap_or(FailureClass::Transient);
+        let next = self.next(landing, class, end);
+        let (fate, told) = match next {
+            Next::Dead(dead) => (Fate::Final, dead),
+            Next::Again { .. } | Next::Halt(_) => (Fate::Retry, class),
+        };
+        let outcome = outcome(landing, receipt, Some(told), fate, class.counts_as_attempt(), place);
+        if !self.book(landing, receipt, outcome) {
+            return;
+        }
+        self.watch_cost(landing, receipt);
+        let frame = self.frame(landing, model, receipt.cost, usage);
+        let message = if told == class {
+            end.message.to_owned()
+        } else {
+            format!("{} after {}: {}", told.name(), class.name(), end.message)
+        };
+        write_bad(frame, told, &message, end.provider_code, end.answer, out);
+        let mut state = self.state.borrow_mut();
+        if receipt.paid {
+            self.save(&mut state, landing, receipt, 0);
+        }
+        drop(state);
+        self.follow(landing, next, end, told);
+    }
+
+    /// Whether the item still waits for an answer.
+    pub(crate) fn is_open(&self, ready: &Ready) -> bool {
+        self.state.borrow().items.is_leased_for(ready.ordinal, ready.attempt)
+    }
+}

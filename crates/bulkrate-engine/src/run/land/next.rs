@@ -1,0 +1,158 @@
+//! What comes after a failed attempt: another one, a dead letter, another deployment or the end of the run.
+
+use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
+
+use super::receipt::via;
+use super::{End, Landing};
+use crate::run::failures::is_metered;
+use crate::run::job::{Halt, Job, Retry, State};
+
+/// So many items go ahead of the batches, one after the other, until one is answered.
+const CANARIES: u64 = 3;
+
+impl Job {
+    /// Asks the ladder; counts the attempt.
+    pub(super) fn next(&self, landing: Landing<'_>, class: FailureClass, end: &End<'_>) -> Next {
+        let now_us = self.clock.us();
+        let random = self.random();
+        let mut state = self.state.borrow_mut();
+        let switch_in_us = if state.switched { Some(0) } else { None };
+        let trouble = state.trouble.entry(landing.ready.ordinal).or_default();
+        trouble.attempts.record(landing.lane, class);
+        let since = *trouble.waiting_since_us.get_or_insert(now_us);
+        if class.counts_as_attempt() {
+            trouble.waiting_since_us = None;
+        }
+        let attempts = trouble.attempts;
+        let canary = landing.lane != Lane::Batch && attempts.batch == 0 && self.awaits_canary(&state);
+        // Nor does an item in a hurry ever join a batch.
+        let urgent = state.is_urgent(landing.ready.ordinal);
+        let found = &self.deployments[landing.ready.deployment];
+        let failure = LadderFailure {
+            class,
+            lane: landing.lane,
+            retry_after_us: end.wait_ms.map(|wait| wait.saturating_mul(1_000)),
+            no_capacity: end.provider_code == Some("resource_unavailable"),
+            waited_us: now_us.saturating_sub(since),
+            switch_in_us,
+            max_tokens: landing.ready.max_tokens,
+            max_tokens_model: found
+                .max_output()
+                .map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
+            random,
+        };
+        // No batch begins before the canary has ended, so its attempts are calls.
+        let ladder = if canary || urgent { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
+        ladder.next(&attempts, &failure)
+    }
+
+    /// Whether the batches of this job wait for the first item to end.
+    pub(crate) fn awaits_canary(&self, state: &State) -> bool {
+        let wanted = self.home == Lane::Batch
+            && self.spec.run.canary
+            && self.deployments[0].account.api.calls().is_some();
+        let (failed, ended) = state.meter.counts();
+        let judged = ended > failed || ended >= CANARIES;
+        wanted && !judged && state.ratios.iter().all(|ratios| ratios.items == 0)
+    }
+
+    /// Queues the next attempt, buries the item, or stops the job.
+    pub(super) fn follow(&self, landing: Landing<'_>, next: Next, end: &End<'_>, told: FailureClass) {
+        let ordinal = landing.ready.ordinal;
+        let now_us = self.clock.us();
+        let mut state = self.state.borrow_mut();
+        match next {
+            Next::Again { lane, wait_us, max_tokens } => {
+                if told == FailureClass::RateLimited {
+                    state.tally.rate_limited += 1;
+                } else {
+                    state.tally.retries += 1;
+                }
+                if let Some(trouble) = state.trouble.get_mut(&ordinal) {
+                    trouble.max_tokens = max_tokens.or(trouble.max_tokens);
+                }
+                state.queue(Retry { due_us: now_us.saturating_add(wait_us), ordinal, lane });
+            }
+            Next::Dead(class) => {
+                state.trouble.remove(&ordinal);
+                let (own, others) = state.followers.decides(ordinal);
+                state.tally.failed += own + others;
+                let before = self.awaits_canary(&state);
+                let metered = is_metered(via(landing.lane), Some(class));
+                let alarm = if metered {
+                    state.meter.failed(class, end.provider_code.unwrap_or(""))
+                } else {
+                    Alarm::Quiet
+                };
+                if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
+                    let message = format!(
+                        "each of the {CANARIES} items that went ahead of the batches failed the same way: {}",
+                        end.message
+                    );
+                    state.halted.get_or_insert(Halt { class, message });
+                }
+                let proved = state.flaws.ended(class);
+                drop(state);
+                self.sound(alarm, end.message);
+                if let Some((flawed, judged)) = proved {
+                    self.halt_for_flaws(flawed, judged, end.message);
+                }
+            }
+            Next::Halt(class) => {
+                state.queue(Retry { due_us: now_us, ordinal, lane: landing.lane });
+                self.halt_or_fall_back(&mut state, landing.ready.deployment, class, end.message);
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn sound(&self, alarm: Alarm, message: &str) {
+        match alarm {
+            Alarm::Quiet => {}
+            Alarm::Alert { failed, total } => {
+                self.alert(
+                    "failure-threshold",
+                    &format!("{failed} of {total} items have failed; the last one: {message}"),
+                );
+            }
+            Alarm::Stop(class) => {
+                let message = format!("every item so far failed the same way: {message}");
+                self.state.borrow_mut().halted.get_or_insert(Halt { class, message });
+            }
+        }
+    }
+
+    /// A deployment cannot serve: the next one on the list stands in, or the job stops.
+    pub(crate) fn halt_or_fall_back(
+        &self,
+        state: &mut State,
+        deployment: usize,
+        class: FailureClass,
+        message: &str,
+    ) {
+        let next = (deployment + 1..self.deployments.len())
+            .find(|place| self.spec.request.fallback.iter().any(|name| self.is_named(*place, name)));
+        match next {
+            Some(next) if class.verdict() == Verdict::HaltJob => {
+                for active in state.active.iter_mut().filter(|active| **active == deployment) {
+                    *active = next;
+                }
+                let text = format!(
+                    "`{}` failed ({message}); going on with `{}`",
+                    self.deployments[deployment].pinned, self.deployments[next].pinned
+                );
+                self.tell(&crate::event::Event::Alert { code: "failover", message: &text });
+            }
+            _ => {
+                state.halted.get_or_insert(Halt { class, message: message.to_owned() });
+            }
+        }
+    }
+
+    fn is_named(&self, place: usize, name: &str) -> bool {
+        let found = &self.deployments[place];
+        found.pinned == name || found.model == name || found.row.qualified == name
+    }
+}

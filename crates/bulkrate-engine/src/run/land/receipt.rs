@@ -1,0 +1,189 @@
+//! The money of one answer: what it cost, and how that is booked.
+
+use bulkrate_core::answer::{Answer, Body};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::planted::{self, Bug};
+use bulkrate_core::usage::Usage;
+use bulkrate_store::fold::Applied;
+use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
+
+use super::Landing;
+use crate::run::job::{Job, State};
+use crate::run::ledger::At;
+
+/// A cost above so many times the worst case is no cost but an error of the provider.
+const CREDIBLE_FACTOR: u64 = 16;
+/// Below this nothing is called nonsense: small bounds are easily passed by rounding.
+const CREDIBLE_MIN: UsdNanos = UsdNanos(10_000_000);
+/// The most that one answer of a model without a known price may be said to cost.
+const UNPRICED_MAX: UsdNanos = UsdNanos::dollars(1_000);
+
+/// Money of one answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Receipt {
+    pub cost: UsdNanos,
+    pub naive: UsdNanos,
+    pub usage: Usage,
+    pub estimated: bool,
+    pub paid: bool,
+    /// What the provider told, where that is more than was reserved; not always believed.
+    pub above: Option<UsdNanos>,
+    /// The provider may have billed what it did not answer.
+    pub doubt: bool,
+}
+
+impl Job {
+    /// What an answer cost: the provider's own word first, then the catalogue; no usage means the bound.
+    pub(super) fn receipt(&self, landing: Landing<'_>, answer: &Answer<'_>) -> Receipt {
+        let Landing { ready, lane, .. } = landing;
+        let found = &self.deployments[ready.deployment];
+        // A flex call that was served at the standard tier is billed so.
+        let billed =
+            if lane == Lane::Flex && answer.tier.as_deref() == Some("default") { Lane::Sync } else { lane };
+        let usage = answer.usage.unwrap_or_default();
+        // Numbers that no answer to this request can have cost are nonsense: then the bound is booked, and said so.
+        let most = if found.priced { ready.bound.times(CREDIBLE_FACTOR) } else { UNPRICED_MAX };
+        let credible = |cost: &UsdNanos| (UsdNanos::ZERO..=most.saturating_add(CREDIBLE_MIN)).contains(cost);
+        let told = match (answer.charged, &answer.usage) {
+            (Some(charged), _) => Some(charged),
+            (None, Some(usage)) if found.priced => found.cost(billed, usage),
+            (None, Some(_)) => Some(UsdNanos::ZERO),
+            (None, None) if matches!(answer.body, Body::Moderation(_)) => Some(UsdNanos::ZERO),
+            (None, None) => None,
+        };
+        let above = told.filter(|told| !credible(told) || found.priced && *told > ready.bound);
+        let told = told.filter(credible);
+        let (cost, estimated) = told.map_or((ready.bound, found.priced), |cost| (cost, false));
+        let naive =
+            answer.usage.as_ref().and_then(|usage| found.naive(usage)).filter(credible).unwrap_or(cost);
+        Receipt { cost, naive, usage, estimated, paid: true, above, doubt: false }
+    }
+
+    /// Books what levers saved on one answer: `naive x (1 + followers) = dedup + lane + cost`, exactly.
+    pub(super) fn save(&self, state: &mut State, landing: Landing<'_>, receipt: &Receipt, followers: u64) {
+        let at = at(landing);
+        let of_dedup = receipt.naive.times(followers);
+        state.tally.naive += receipt.naive + of_dedup;
+        if followers > 0 {
+            state.moved.add(
+                LedgerKind::Saving,
+                Some("dedup"),
+                at,
+                u32::try_from(followers).unwrap_or(u32::MAX),
+                of_dedup,
+            );
+        }
+        let of_lane = receipt.naive - receipt.cost;
+        if of_lane != UsdNanos::ZERO {
+            let lever = if landing.lane == Lane::Sync { "provider" } else { landing.lane.name() };
+            state.moved.add(LedgerKind::Saving, Some(lever), at, 1, of_lane);
+        }
+    }
+
+    /// Applies an outcome to the states, the budget and the ledger. False: it came late and changed nothing.
+    pub(super) fn book(&self, landing: Landing<'_>, receipt: &Receipt, outcome: Outcome) -> bool {
+        let mut state = self.state.borrow_mut();
+        if state.items.outcome(&outcome) == Applied::Late {
+            if planted::has(Bug::DoubleBooking) && receipt.paid {
+                state.moved.add(LedgerKind::Settle, None, at(landing), 1, receipt.cost);
+            }
+            return false;
+        }
+        if outcome.fate == Fate::Retry {
+            let trouble = state.trouble.entry(outcome.ordinal).or_default();
+            trouble.ended = trouble.ended.wrapping_add(1);
+        }
+        let (tags, bound) = (landing.ready.tags, landing.ready.bound);
+        let at = at(landing);
+        state.unflushed += if receipt.doubt { UsdNanos::ZERO } else { bound - receipt.cost.min(bound) };
+        state.moved.add(LedgerKind::Release, None, at, 1, bound);
+        if receipt.doubt && planted::has(Bug::DoubtReleased) {
+            state.budget.release(tags, bound);
+        } else if receipt.doubt {
+            state.budget.doubt(tags, bound);
+            let at = At { sub: landing.sub.or(landing.group), ..at };
+            state.moved.add(LedgerKind::Doubt, None, at, 1, bound);
+        } else if receipt.paid {
+            state.budget.settle(tags, bound, receipt.cost);
+            state.moved.add(LedgerKind::Settle, None, at, 1, receipt.cost);
+            let tally = &mut state.tally;
+            tally.input_tokens = tally.input_tokens.saturating_add(receipt.usage.prompt());
+            tally.output_tokens = tally.output_tokens.saturating_add(receipt.usage.output);
+            state.tally.estimated += u64::from(receipt.estimated);
+        } else {
+            state.budget.release(tags, bound);
+        }
+        state.outcomes.push(outcome);
+        true
+    }
+
+    /// A provider that asks for more than the price list allows is told of: what was booked counts against the caps like
+    /// all else, so a cap that is passed by it stops the next lease.
+    pub(super) fn watch_cost(&self, landing: Landing<'_>, receipt: &Receipt) {
+        let Some(told) = receipt.above else { return };
+        let Landing { ready, .. } = landing;
+        let mut state = self.state.borrow_mut();
+        if !state.overcharged.note(self.clock.us(), ready.bound, receipt.cost) {
+            return;
+        }
+        let over = state.overcharged;
+        drop(state);
+        let booked = if receipt.cost == told {
+            "that is what is booked".to_owned()
+        } else {
+            format!("that is not believed, and USD {} are booked", receipt.cost)
+        };
+        let message = format!(
+            "the answer to item {} cost USD {told} by the word of `{}`, and USD {} at most were reserved; {booked}; \
+             so far {} of this run's answers were above their bounds, by USD {} in all",
+            u64::from(ready.ordinal) + 1,
+            self.deployments[ready.deployment].pinned,
+            ready.bound,
+            over.answers,
+            over.excess,
+        );
+        self.alert("cost-above-bound", &message);
+    }
+}
+
+fn at(landing: Landing<'_>) -> At {
+    At {
+        lane: Some(landing.lane),
+        deployment: landing.ready.deployment,
+        tags: landing.ready.tags,
+        sub: landing.sub,
+    }
+}
+
+pub(super) fn via(lane: Lane) -> Via {
+    match lane {
+        Lane::Batch => Via::Batch,
+        Lane::Flex => Via::Flex,
+        Lane::Sync => Via::Sync,
+    }
+}
+
+pub(super) fn outcome(
+    landing: Landing<'_>,
+    receipt: &Receipt,
+    class: Option<FailureClass>,
+    fate: Fate,
+    counted: bool,
+    place: Place,
+) -> Outcome {
+    Outcome {
+        ordinal: landing.ready.ordinal,
+        attempt: landing.ready.attempt,
+        via: via(landing.lane),
+        class,
+        fate,
+        counted,
+        cost: receipt.cost,
+        naive: receipt.naive,
+        usage: receipt.usage,
+        estimated: receipt.estimated,
+        place,
+    }
+}
