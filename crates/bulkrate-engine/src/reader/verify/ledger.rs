@@ -1,0 +1,184 @@
+//! The third reading: the ledger, against the caps and against the provider's bill.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_store::{JobRow, LedgerEntry, LedgerKind, LedgerQuery, LogChunk, Outcome, Sums, View};
+
+use super::{Faults, NAMED_MAX, number};
+use crate::EngineError;
+use crate::deliver::spec_of;
+use crate::paths::io_error;
+use crate::reader::status::sums;
+use crate::view::Check;
+
+/// Answers that cost more than was reserved for them.
+#[derive(Debug, Default)]
+pub(super) struct Above {
+    /// Bounds of open leases.
+    bounds: HashMap<u32, UsdNanos>,
+    answers: Faults,
+    excess: UsdNanos,
+}
+
+impl Above {
+    pub(super) fn feed(&mut self, chunk: LogChunk<'_>) {
+        match chunk {
+            LogChunk::Leases { leases, .. } => {
+                self.bounds.extend(leases.iter().map(|lease| (lease.ordinal, lease.bound)));
+            }
+            LogChunk::Outcomes(outcomes) => outcomes.iter().for_each(|outcome| self.look(outcome)),
+        }
+    }
+
+    fn look(&mut self, outcome: &Outcome) {
+        if !outcome.via.is_attempt() {
+            return;
+        }
+        // Nothing is reserved for what has no price.
+        let bound = self.bounds.remove(&outcome.ordinal).filter(|bound| *bound > UsdNanos::ZERO);
+        let Some(bound) = bound.filter(|bound| outcome.cost > *bound) else { return };
+        self.excess = self.excess.saturating_add(outcome.cost - bound);
+        self.answers
+            .add(|| format!("item {} USD {} of at most USD {bound}", number(outcome.ordinal), outcome.cost));
+    }
+
+    /// What is to be said of them; they are no fault of the books.
+    fn told(&self) -> String {
+        if self.answers.count == 0 {
+            return String::new();
+        }
+        format!(
+            "; answers that cost more than their bounds: {}, by USD {} in all ({})",
+            self.answers.count,
+            self.excess,
+            self.answers.named.join(", ")
+        )
+    }
+}
+
+/// What was settled without a receipt, because an operator said that it was paid.
+pub(super) fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+    let mut sum = UsdNanos::ZERO;
+    let query = LedgerQuery { kind: Some(LedgerKind::Settle), ..LedgerQuery::of_job(job.no) };
+    view.ledger_scan(&query, &mut |entry| {
+        if entry.note.as_deref().is_some_and(crate::decision::is_operators) {
+            sum = sum.saturating_add(entry.usd);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(sum)
+}
+
+/// The first doubts of a job, by submission or time.
+pub(super) fn doubts(view: &dyn View, job: &JobRow) -> Result<String, EngineError> {
+    let mut named = Vec::new();
+    let query = LedgerQuery { kind: Some(LedgerKind::Doubt), ..LedgerQuery::of_job(job.no) };
+    view.ledger_scan(&query, &mut |entry| {
+        let of = entry.sub.map_or_else(|| format!("at {} ms", entry.at_ms), |sub| format!("of {sub}"));
+        named.push(format!("USD {} {of}", entry.usd));
+        if named.len() < NAMED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(format!(" ({})", named.join(", ")))
+}
+
+/// Folds the ledger and looks at every moment whether the job's cap held. Entries of one moment count together, as a
+/// commit is one moment and gives back what it settles.
+pub(super) fn caps(view: &dyn View, job: &JobRow, above: &Above) -> Result<Check, EngineError> {
+    let name = "caps held";
+    let Some(budget) = spec_of(job)?.run.budget else {
+        return Ok(Check {
+            name: name.to_owned(),
+            passed: true,
+            detail: format!("the job has no budget of its own{}", above.told()),
+        });
+    };
+    let mut faults = Faults::default();
+    let (mut running, mut peak, mut moment, mut overflow) = (Sums::default(), UsdNanos::ZERO, None, false);
+    let mut look = |at_ms: i64, running: &Sums| {
+        let total = running.spent().total();
+        peak = peak.max(total);
+        if total > budget {
+            faults.add(|| format!("USD {total} were settled, in doubt or reserved at {at_ms} ms"));
+        }
+    };
+    view.ledger_scan(&LedgerQuery::of_job(job.no), &mut |entry: &LedgerEntry| {
+        if let Some(before) = moment.replace(entry.at_ms).filter(|before| *before != entry.at_ms) {
+            look(before, &running);
+        }
+        overflow |= running.add(entry.kind, entry.usd, 0).is_err();
+        if overflow { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some(last) = moment {
+        look(last, &running);
+    }
+    if overflow {
+        faults.add(|| "the ledger's sums overflow".to_owned());
+    }
+    Ok(faults.check(name, format!("at most USD {peak} of the budget of USD {budget}{}", above.told())))
+}
+
+/// What was settled at the bound because the provider reported no usage: the bill may be lower by as much.
+fn estimated(view: &dyn View, jobs: &[u32]) -> Result<i64, EngineError> {
+    let mut sum: i64 = 0;
+    for job in jobs {
+        view.scan_outcomes(*job, &mut |outcomes| {
+            let costs = outcomes.iter().filter(|outcome| outcome.estimated).map(|outcome| outcome.cost.0);
+            sum = sum.saturating_add(costs.sum());
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(sum)
+}
+
+/// Decision 2: settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them.
+/// What was settled without usage is an upper bound itself.
+pub(super) fn bill_check(
+    view: &dyn View,
+    job: u32,
+    sums_of_job: &Sums,
+    path: &Path,
+) -> Result<Check, EngineError> {
+    let text = std::fs::read_to_string(path).map_err(io_error("could not read", path))?;
+    let total = serde_json::from_str::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|bill| bill.get("total_usd_nanos")?.as_i64());
+    let Some(total) = total else {
+        return Err(EngineError::BadSpec {
+            code: "bill-invalid",
+            what: format!("`{}` is no bill", path.display()),
+            why: "a bill is a JSON object with the whole number `total_usd_nanos`".to_owned(),
+        });
+    };
+    let within = |sums: &Sums, estimated: i64| {
+        let spent = sums.spent();
+        let least = spent.settled.0.saturating_sub(estimated);
+        (least..=spent.settled.0.saturating_add(spent.doubt.0)).contains(&total)
+    };
+    let all = sums(view, &LedgerQuery::default())?;
+    let numbers: Vec<u32> = view.jobs()?.iter().map(|job| job.no).collect();
+    let (own, every) = (estimated(view, &[job])?, estimated(view, &numbers)?);
+    let (of, sums, estimated) = if within(sums_of_job, own) || !within(&all, every) {
+        ("the job", *sums_of_job, own)
+    } else {
+        ("all jobs of the state", all, every)
+    };
+    let spent = sums.spent();
+    let exact = if total == spent.settled.0 { "exactly" } else { "within the doubt and the bounds" };
+    let told = format!(
+        "bill USD {}, {of} settled USD {} and in doubt USD {}",
+        UsdNanos(total),
+        spent.settled,
+        spent.doubt
+    );
+    let passed = within(&sums, estimated);
+    let told = if estimated > 0 {
+        format!("{told}, of it USD {} at the bound for lack of usage", UsdNanos(estimated))
+    } else {
+        told
+    };
+    let detail = if passed { format!("{told}: it fits {exact}") } else { told };
+    Ok(Check { name: "bill equals ledger".to_owned(), passed, detail })
+}

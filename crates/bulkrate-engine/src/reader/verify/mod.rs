@@ -1,0 +1,84 @@
+//! `bulkrate verify`: what the rows and files of a job prove, computed anew from all of them.
+//!
+//! Three readings: the history (fold, finals, receipts), the files, the ledger. A check that could not be made does
+//! not pass.
+
+mod files;
+mod history;
+mod ledger;
+
+use std::path::Path;
+
+use bulkrate_store::{JobRow, LedgerQuery, View};
+
+use self::files::files;
+use self::history::History;
+use self::ledger::{bill_check, caps, on_word};
+use super::status::sums;
+use crate::EngineError;
+use crate::paths::JobDir;
+use crate::view::{Check, Verification};
+
+/// So many faults of one kind are named.
+const NAMED_MAX: usize = 5;
+
+/// Makes every check. `bill`: JSON of the provider's side with `total_usd_nanos`.
+pub(super) fn verify(
+    view: &dyn View,
+    dir: &JobDir,
+    job: &JobRow,
+    bill: Option<&Path>,
+) -> Result<Verification, EngineError> {
+    let history = History::read(view, dir, job)?;
+    let sums = sums(view, &LedgerQuery::of_job(job.no))?;
+    let word = on_word(view, job)?;
+    let mut checks = vec![
+        history.one_outcome(view, job)?,
+        history.paid_once(&sums, word),
+        history.receipts(view, job, &sums, word)?,
+        history.misfits(),
+        history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),
+        files(view, dir, job)?,
+        caps(view, job, &history.above)?,
+    ];
+    if let Some(bill) = bill {
+        checks.push(bill_check(view, job.no, &sums, bill)?);
+    }
+    Ok(Verification { job: job.id.clone(), checks })
+}
+
+/// What was found wrong: all counted, the first few named.
+#[derive(Debug, Default)]
+struct Faults {
+    count: u64,
+    named: Vec<String>,
+}
+
+impl Faults {
+    fn add(&mut self, what: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.named.len() < NAMED_MAX {
+            self.named.push(what());
+        }
+    }
+
+    /// `proved` is told whether or not the check passes.
+    fn check(&self, name: &str, proved: String) -> Check {
+        let detail = match self.count {
+            0 => proved,
+            count => {
+                let more = if count > self.named.len() as u64 {
+                    format!("; and {} more", count - self.named.len() as u64)
+                } else {
+                    String::new()
+                };
+                format!("{}{more} ({proved})", self.named.join("; "))
+            }
+        };
+        Check { name: name.to_owned(), passed: self.count == 0, detail }
+    }
+}
+
+fn number(ordinal: u32) -> u64 {
+    u64::from(ordinal) + 1
+}
