@@ -9,11 +9,12 @@ mod ids;
 mod keys;
 mod reuse;
 mod pass;
+mod stats;
 mod raw;
 pub(crate) mod lists;
 
-pub(crate) use pass::request_shape_of;
-pub(crate) use pass::{Checkpoint, ModelStats, Pass, Stats};
+pub(crate) use pass::Pass;
 pub(crate) use raw::{RAW_TAIL, RawLine};
 pub(crate) use shape::Shape;
+pub(crate) use stats::{Checkpoint, ModelStats, Stats, request_shape_of};
 pub(crate) use tokens::{vocabulary, with_prompt};

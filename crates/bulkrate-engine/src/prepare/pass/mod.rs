@@ -1,116 +1,37 @@
 //! The one pass over the source.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
+mod finish;
+mod out;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bulkrate_core::dedup::Index;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::{Ordinal, RequestKey};
-use bulkrate_core::money::{Tokens, UsdNanos};
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, key_of, seal};
-use bulkrate_core::price::{JobShape, RequestShape};
+use bulkrate_core::price::RequestShape;
 use bulkrate_core::request::CacheMode;
 use bulkrate_core::usage::Usage;
-use bulkrate_io::{Position, Row, RowData, Source, Stamp};
-use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, StoreError, Tx, Urgency, Via, Writer};
+use bulkrate_io::{Row, RowData, Source};
+use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, Via, Writer};
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
 
+use self::out::{CHUNK_BYTES, Committed, Out, TagSets};
 use super::ids::UniqueIds;
 use super::keys::KeyFile;
-use super::reuse::{Reuse, Reused};
+use super::reuse::Reuse;
 use super::shape::{Draftsman, Drawn, Shape, ShapeError};
+use super::stats::{Limited, ModelStats, Stats, request_shape_of};
 use super::tokens::check_window;
 use crate::EngineError;
 use crate::cache::Asked;
 use crate::deployment::Deployment;
-use crate::paths::{JobDir, io_error, open_file};
+use crate::paths::JobDir;
 use crate::result_line::{Frame, write_bad};
 use crate::settings::Settings;
 use crate::spec::{JobSpec, OnBadLine};
 
-/// What a finished pass leaves in the job's row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
-    pub shape: Shape,
-    pub position: Position,
-    /// The source was read to its end.
-    pub exhausted: bool,
-    /// The header, or the keys seen in a table of JSON lines.
-    pub columns: Vec<String>,
-    pub request_bytes: u64,
-    pub results_bytes: u64,
-    /// Of the source that was hashed and read: while it bears it, it need not be hashed again.
-    #[serde(default)]
-    pub stamp: Option<Stamp>,
-    pub stats: Stats,
-    /// The same of the records before the limit that the pass was made with, where it was less than all.
-    #[serde(default)]
-    pub limited: Option<Limited>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Limited {
-    pub limit: u64,
-    pub stats: Stats,
-}
-
-/// What the pass counted; a plan is made from it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Stats {
-    pub records: u64,
-    pub duplicates: u64,
-    pub invalid: u64,
-    pub skipped: u64,
-    /// Leaders that earlier jobs have answered.
-    #[serde(default)]
-    pub cached: u64,
-    pub models: Vec<ModelStats>,
-}
-
-/// Leaders by model, and by whether they go to the sync lane in any case.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct ModelStats {
-    pub model: String,
-    #[serde(default)]
-    pub urgent: bool,
-    pub items: u64,
-    /// Followers of these leaders.
-    pub followers: u64,
-    pub bytes: u64,
-    pub bytes_largest: u64,
-    pub input_max: u64,
-    pub input_max_largest: u64,
-    pub output_max: u32,
-    pub choice_bytes: Option<u64>,
-}
-
-impl ModelStats {
-    #[must_use]
-    pub(crate) fn shape(&self, reasoning: bool) -> JobShape {
-        JobShape {
-            items: self.items,
-            bytes: self.bytes,
-            bytes_largest: self.bytes_largest,
-            input_max: Tokens(self.input_max),
-            input_max_largest: Tokens(self.input_max_largest),
-            output_max: Tokens(u64::from(self.output_max)),
-            choice_bytes: self.choice_bytes,
-            reasoning,
-            ..JobShape::default()
-        }
-    }
-}
-
-/// Bytes of requests gathered before they are written and their items committed.
-const CHUNK_BYTES: usize = 1 << 20;
-/// Commits under way at once: bounds the memory when the disk is slower than the source.
-const COMMITS_MAX: usize = 4;
-/// Outcomes of one commit.
-const OUTCOMES_MAX: usize = 8_192;
 const COLUMNS_MAX: usize = 1_000;
 
 /// Everything one pass carries along.
@@ -145,58 +66,6 @@ pub(crate) struct Pass<'e> {
     done: (Sender<Committed>, Receiver<Committed>),
     pending: usize,
     source_name: String,
-}
-
-type Committed = Result<(), Arc<StoreError>>;
-
-/// An append-only file with its buffer.
-#[derive(Debug)]
-struct Out {
-    file: Arc<File>,
-    path: std::path::PathBuf,
-    buffer: Vec<u8>,
-    offset: u64,
-}
-
-impl Out {
-    fn create(path: &Path) -> Result<Self, EngineError> {
-        Ok(Self {
-            file: Arc::new(open_file(path, true)?),
-            path: path.to_owned(),
-            buffer: Vec::with_capacity(CHUNK_BYTES * 2),
-            offset: 0,
-        })
-    }
-
-    fn end(&self) -> u64 {
-        self.offset + self.buffer.len() as u64
-    }
-
-    fn flush(&mut self) -> Result<(), EngineError> {
-        (&*self.file).write_all(&self.buffer).map_err(io_error("could not write", &self.path))?;
-        self.offset += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-}
-
-/// Tags of items, by number; 0 is the job's own.
-#[derive(Debug, Default)]
-struct TagSets {
-    known: std::collections::HashMap<Vec<u8>, u32>,
-    fresh: Vec<(u32, String)>,
-}
-
-impl TagSets {
-    fn number(&mut self, tags: &[u8]) -> u32 {
-        if let Some(number) = self.known.get(tags) {
-            return *number;
-        }
-        let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
-        self.known.insert(tags.to_vec(), number);
-        self.fresh.push((number, String::from_utf8_lossy(tags).into_owned()));
-        number
-    }
 }
 
 impl<'e> Pass<'e> {
@@ -450,124 +319,6 @@ impl<'e> Pass<'e> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), EngineError> {
-        if self.reuse.as_ref().is_some_and(Reuse::is_full) {
-            self.reuse()?;
-        }
-        self.requests.flush()?;
-        self.results.flush()?;
-        let next = ItemChunk {
-            first: self.chunk.first + u32::try_from(self.chunk.items.len()).unwrap_or(u32::MAX),
-            offset: self.requests.offset,
-            items: Vec::with_capacity(self.chunk.items.len()),
-        };
-        let chunk = std::mem::replace(&mut self.chunk, next);
-        let mut tx = Tx::new(self.job);
-        if !chunk.items.is_empty() {
-            tx.items.push(chunk);
-        }
-        tx.tag_sets = std::mem::take(&mut self.tag_sets.fresh);
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        while outcomes.len() > OUTCOMES_MAX {
-            let rest = outcomes.split_off(OUTCOMES_MAX);
-            tx.outcomes = std::mem::replace(&mut outcomes, rest);
-            self.send(std::mem::replace(&mut tx, Tx::new(self.job)))?;
-        }
-        tx.outcomes = outcomes;
-        self.send(tx)
-    }
-
-    fn send(&mut self, tx: Tx) -> Result<(), EngineError> {
-        let done = self.done.0.clone();
-        self.writer.send(tx, Urgency::Now, Box::new(move |result| drop(done.send(result))));
-        self.pending += 1;
-        while self.pending >= COMMITS_MAX {
-            self.wait()?;
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self) -> Result<(), EngineError> {
-        self.pending -= 1;
-        self.writer.hurry();
-        self.done
-            .1
-            .recv()
-            .map_err(|_| EngineError::Internal("the writer has stopped".to_owned()))?
-            .map_err(|error| crate::error::stored(&error))
-    }
-
-    /// Ends the pass; what it left is durable when this returns. The savings of the response cache are the caller's to
-    /// book, with the checkpoint.
-    pub(crate) fn finish(
-        mut self,
-        source: &Source,
-        exhausted: bool,
-        at_ms: i64,
-    ) -> Result<(Checkpoint, Reused), EngineError> {
-        self.reuse()?;
-        if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() || !self.outcomes.is_empty() {
-            self.flush()?;
-        }
-        while self.pending > 0 {
-            self.wait()?;
-        }
-        super::lists::write(&self.dir.urgent(), &mut self.urgent)?;
-        super::lists::write(&self.dir.uncached(), &mut self.uncached)?;
-        for out in [&self.requests, &self.results] {
-            out.file.sync_data().map_err(io_error("could not sync", &out.path))?;
-        }
-        if let Some(unique) = self.unique.take() {
-            let temporary = |source| EngineError::Io {
-                what: "could not read",
-                path: "a temporary file".to_owned(),
-                source,
-            };
-            if let Some((first, second)) = unique.duplicate().map_err(temporary)? {
-                return Err(EngineError::DuplicateId {
-                    place: format!("{}, records {} and {}", self.source_name, first + 1, second + 1),
-                    id: self.id_of(first),
-                });
-            }
-        }
-        self.stats.skipped = source.skipped();
-        let reused = match self.reuse.take() {
-            Some(reuse) => reuse.finish(&self.writer, at_ms, |place| &self.draftsman.deployments[place])?,
-            None => Reused::default(),
-        };
-        let checkpoint = Checkpoint {
-            shape: self.shape,
-            position: source.position(),
-            exhausted,
-            columns: self.columns,
-            request_bytes: self.requests.offset,
-            results_bytes: self.results.offset,
-            stamp: None,
-            stats: self.stats,
-            limited: self.limited.map(|mut limited| {
-                limited.stats.cached = self.cached_before;
-                limited
-            }),
-        };
-        Ok((checkpoint, reused))
-    }
-
-    /// The id of a leader, from its sealed line; followers and others are named by their number.
-    fn id_of(&self, ordinal: Ordinal) -> String {
-        let job = self.job;
-        let found = self.writer.with(move |store| store.item_chunk_of(job, ordinal)).ok().flatten();
-        let place = found.and_then(|chunk| chunk.get(ordinal));
-        if let Some((offset, ItemRec::Leader { len, .. })) = place {
-            let mut line = vec![0; len as usize];
-            if std::os::unix::fs::FileExt::read_exact_at(&*self.requests.file, &mut line, offset).is_ok()
-                && let Ok(line) = serde_json::from_slice::<SealedId<'_>>(&line)
-            {
-                return line.custom_id.to_string();
-            }
-        }
-        format!("of record {}", ordinal + 1)
-    }
-
     #[must_use]
     pub(crate) fn records(&self) -> u64 {
         self.stats.records
@@ -576,23 +327,5 @@ impl<'e> Pass<'e> {
     #[must_use]
     pub(crate) fn deployments(&self) -> &[Deployment] {
         &self.draftsman.deployments
-    }
-}
-
-#[derive(Deserialize)]
-struct SealedId<'a> {
-    #[serde(borrow)]
-    custom_id: bulkrate_core::request::Text<'a>,
-}
-
-/// The shape that bounds a request's price; `bytes` of the canonical form bound its prompt text.
-pub(crate) fn request_shape_of(bytes: u64, messages: u64, images: u64, max_tokens: u32) -> RequestShape {
-    RequestShape {
-        text_bytes: bytes,
-        messages,
-        images,
-        output_max: Tokens(u64::from(max_tokens)),
-        answers: 1,
-        ..RequestShape::default()
     }
 }

@@ -1,0 +1,91 @@
+//! The end of a pass: all of it durable, no id given twice, and the checkpoint.
+
+use bulkrate_core::ids::Ordinal;
+use bulkrate_io::Source;
+use bulkrate_store::ItemRec;
+use serde::Deserialize;
+
+use super::Pass;
+use crate::EngineError;
+use crate::paths::io_error;
+use crate::prepare::reuse::Reused;
+use crate::prepare::stats::Checkpoint;
+
+impl Pass<'_> {
+    /// Ends the pass; what it left is durable when this returns. The savings of the response cache are the caller's to
+    /// book, with the checkpoint.
+    pub(crate) fn finish(
+        mut self,
+        source: &Source,
+        exhausted: bool,
+        at_ms: i64,
+    ) -> Result<(Checkpoint, Reused), EngineError> {
+        self.reuse()?;
+        if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() || !self.outcomes.is_empty() {
+            self.flush()?;
+        }
+        while self.pending > 0 {
+            self.wait()?;
+        }
+        crate::prepare::lists::write(&self.dir.urgent(), &mut self.urgent)?;
+        crate::prepare::lists::write(&self.dir.uncached(), &mut self.uncached)?;
+        for out in [&self.requests, &self.results] {
+            out.file.sync_data().map_err(io_error("could not sync", &out.path))?;
+        }
+        if let Some(unique) = self.unique.take() {
+            let temporary = |source| EngineError::Io {
+                what: "could not read",
+                path: "a temporary file".to_owned(),
+                source,
+            };
+            if let Some((first, second)) = unique.duplicate().map_err(temporary)? {
+                return Err(EngineError::DuplicateId {
+                    place: format!("{}, records {} and {}", self.source_name, first + 1, second + 1),
+                    id: self.id_of(first),
+                });
+            }
+        }
+        self.stats.skipped = source.skipped();
+        let reused = match self.reuse.take() {
+            Some(reuse) => reuse.finish(&self.writer, at_ms, |place| &self.draftsman.deployments[place])?,
+            None => Reused::default(),
+        };
+        let checkpoint = Checkpoint {
+            shape: self.shape,
+            position: source.position(),
+            exhausted,
+            columns: self.columns,
+            request_bytes: self.requests.offset,
+            results_bytes: self.results.offset,
+            stamp: None,
+            stats: self.stats,
+            limited: self.limited.map(|mut limited| {
+                limited.stats.cached = self.cached_before;
+                limited
+            }),
+        };
+        Ok((checkpoint, reused))
+    }
+
+    /// The id of a leader, from its sealed line; followers and others are named by their number.
+    fn id_of(&self, ordinal: Ordinal) -> String {
+        let job = self.job;
+        let found = self.writer.with(move |store| store.item_chunk_of(job, ordinal)).ok().flatten();
+        let place = found.and_then(|chunk| chunk.get(ordinal));
+        if let Some((offset, ItemRec::Leader { len, .. })) = place {
+            let mut line = vec![0; len as usize];
+            if std::os::unix::fs::FileExt::read_exact_at(&*self.requests.file, &mut line, offset).is_ok()
+                && let Ok(line) = serde_json::from_slice::<SealedId<'_>>(&line)
+            {
+                return line.custom_id.to_string();
+            }
+        }
+        format!("of record {}", ordinal + 1)
+    }
+}
+
+#[derive(Deserialize)]
+struct SealedId<'a> {
+    #[serde(borrow)]
+    custom_id: bulkrate_core::request::Text<'a>,
+}

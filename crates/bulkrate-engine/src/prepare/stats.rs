@@ -1,0 +1,93 @@
+//! What a finished pass leaves in the job's row: where it ended, and what it counted.
+
+use bulkrate_core::money::Tokens;
+use bulkrate_core::price::{JobShape, RequestShape};
+use bulkrate_io::{Position, Stamp};
+use serde::{Deserialize, Serialize};
+
+use super::shape::Shape;
+
+/// What a finished pass leaves in the job's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    pub shape: Shape,
+    pub position: Position,
+    /// The source was read to its end.
+    pub exhausted: bool,
+    /// The header, or the keys seen in a table of JSON lines.
+    pub columns: Vec<String>,
+    pub request_bytes: u64,
+    pub results_bytes: u64,
+    /// Of the source that was hashed and read: while it bears it, it need not be hashed again.
+    #[serde(default)]
+    pub stamp: Option<Stamp>,
+    pub stats: Stats,
+    /// The same of the records before the limit that the pass was made with, where it was less than all.
+    #[serde(default)]
+    pub limited: Option<Limited>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Limited {
+    pub limit: u64,
+    pub stats: Stats,
+}
+
+/// What the pass counted; a plan is made from it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Stats {
+    pub records: u64,
+    pub duplicates: u64,
+    pub invalid: u64,
+    pub skipped: u64,
+    /// Leaders that earlier jobs have answered.
+    #[serde(default)]
+    pub cached: u64,
+    pub models: Vec<ModelStats>,
+}
+
+/// Leaders by model, and by whether they go to the sync lane in any case.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct ModelStats {
+    pub model: String,
+    #[serde(default)]
+    pub urgent: bool,
+    pub items: u64,
+    /// Followers of these leaders.
+    pub followers: u64,
+    pub bytes: u64,
+    pub bytes_largest: u64,
+    pub input_max: u64,
+    pub input_max_largest: u64,
+    pub output_max: u32,
+    pub choice_bytes: Option<u64>,
+}
+
+impl ModelStats {
+    #[must_use]
+    pub(crate) fn shape(&self, reasoning: bool) -> JobShape {
+        JobShape {
+            items: self.items,
+            bytes: self.bytes,
+            bytes_largest: self.bytes_largest,
+            input_max: Tokens(self.input_max),
+            input_max_largest: Tokens(self.input_max_largest),
+            output_max: Tokens(u64::from(self.output_max)),
+            choice_bytes: self.choice_bytes,
+            reasoning,
+            ..JobShape::default()
+        }
+    }
+}
+
+/// The shape that bounds a request's price; `bytes` of the canonical form bound its prompt text.
+pub(crate) fn request_shape_of(bytes: u64, messages: u64, images: u64, max_tokens: u32) -> RequestShape {
+    RequestShape {
+        text_bytes: bytes,
+        messages,
+        images,
+        output_max: Tokens(u64::from(max_tokens)),
+        answers: 1,
+        ..RequestShape::default()
+    }
+}
