@@ -1,0 +1,307 @@
+//! Records that are tables: columns that fill the templates of a job.
+
+use std::sync::Arc;
+
+use bulkrate_core::money::Tokens;
+use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn, Wishes};
+use bulkrate_core::price::bound::default_output_max;
+use bulkrate_core::request::{Kind, Reasoning};
+use bulkrate_core::route::{Rule, Rules};
+use bulkrate_core::tokens::{CountTokens, Vocabulary};
+use bulkrate_io::{Cells, JsonRow};
+
+use super::{Draftsman, Drawn, effort};
+use crate::EngineError;
+use crate::deployment::Deployment;
+use crate::prepare::tokens::{vocabulary, with_prompt};
+
+#[derive(Debug)]
+pub(super) struct TableForm {
+    /// One per deployment that rules or the job name.
+    blueprints: Vec<(Blueprint, u32)>,
+    rules: Rules,
+    /// What `tokens` of rules is counted with: the job's own model.
+    vocabulary: Option<Vocabulary>,
+    tables: Arc<dyn CountTokens>,
+    /// Deployment of each rule, by rule number - 1.
+    rule_deployments: Vec<usize>,
+    /// Columns that anything reads, and for cell sources where they are.
+    pub columns: Vec<String>,
+    pub places: Vec<usize>,
+    /// For each blueprint and for the rules: which of `columns` they read.
+    blueprint_places: Vec<Vec<usize>>,
+    rule_places: Vec<usize>,
+    id_place: Option<usize>,
+    choice_bytes: Option<u64>,
+    turns: u64,
+    image: bool,
+}
+
+impl Draftsman {
+    pub(super) fn table(&self, columns: &[String]) -> Result<TableForm, EngineError> {
+        let spec = &self.spec;
+        let Some(model) = &spec.model else {
+            return Err(EngineError::BadSpec {
+                code: "no-model",
+                what: "no model".to_owned(),
+                why: "pass `--model provider/model`".to_owned(),
+            });
+        };
+        let choice_bytes = (!spec.choices.is_empty())
+            .then(|| spec.choices.iter().map(|choice| choice.len() as u64).max().unwrap_or(0));
+        let mut blueprints = Vec::new();
+        for deployment in &self.deployments {
+            let max_tokens = self.max_tokens(deployment, choice_bytes)?;
+            let setup = self.setup(deployment, max_tokens)?;
+            blueprints.push((Blueprint::compile(&setup).map_err(EngineError::Setup)?, max_tokens));
+        }
+        let rules: Vec<Rule> = spec
+            .rules
+            .iter()
+            .map(|rule| Rule { when: rule.when.clone(), model: rule.model.clone() })
+            .collect();
+        let bad_rule = |error: bulkrate_core::route::RuleError| EngineError::BadSpec {
+            code: "rule-invalid",
+            what: "routing rule".to_owned(),
+            why: error.to_string(),
+        };
+        let rules = Rules::compile(&rules).map_err(bad_rule)?;
+        let rule_deployments =
+            spec.rules.iter().map(|rule| self.names.get(&rule.model).copied().unwrap_or(0)).collect();
+        debug_assert!(self.names.contains_key(model), "the job's own model is resolved first");
+
+        let mut wanted: Vec<String> = Vec::new();
+        let mut place_of = |name: &String| {
+            wanted.iter().position(|known| known == name).unwrap_or_else(|| {
+                wanted.push(name.clone());
+                wanted.len() - 1
+            })
+        };
+        let blueprint_places = blueprints
+            .iter()
+            .map(|(blueprint, _)| blueprint.columns().iter().map(&mut place_of).collect())
+            .collect();
+        let rule_places = rules.columns().iter().map(&mut place_of).collect();
+        let id_place = self.id.as_ref().map(&mut place_of);
+        if !columns.is_empty() {
+            for (blueprint, _) in &blueprints {
+                blueprint.check(columns).map_err(EngineError::Setup)?;
+            }
+        }
+        let places = wanted
+            .iter()
+            .map(|name| columns.iter().position(|column| column == name).unwrap_or(usize::MAX))
+            .collect::<Vec<_>>();
+        if !columns.is_empty()
+            && let Some(missing) = places.iter().position(|place| *place == usize::MAX)
+        {
+            let name = &wanted[missing];
+            let near = bulkrate_core::route::nearest(name, columns.iter().map(String::as_str));
+            return Err(EngineError::BadSpec {
+                code: "column-unknown",
+                what: format!(
+                    "the source has no column `{name}`{}",
+                    near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
+                ),
+                why: format!("columns are: {}", columns.join(", ")),
+            });
+        }
+        Ok(TableForm {
+            blueprints,
+            rules,
+            vocabulary: self.deployments.first().and_then(vocabulary),
+            tables: Arc::clone(&self.settings.tables),
+            rule_deployments,
+            columns: wanted,
+            places,
+            blueprint_places,
+            rule_places,
+            id_place,
+            choice_bytes,
+            turns: spec.turns.len() as u64,
+            image: spec.image.is_some(),
+        })
+    }
+
+    fn max_tokens(&self, deployment: &Deployment, choice_bytes: Option<u64>) -> Result<u32, EngineError> {
+        let effort = effort(self.reasoning()?);
+        let model_max = deployment.max_output();
+        let tokens = match self.spec.max_output_tokens {
+            Some(tokens) => u64::from(tokens),
+            None => default_output_max(choice_bytes, effort, model_max).0,
+        };
+        if let Some(Tokens(most)) = model_max.filter(|most| tokens > most.0 && self.spec.kind == Kind::Chat) {
+            return Err(EngineError::BadSpec {
+                code: "max-output-too-large",
+                what: format!("`--max-output-tokens {tokens}`"),
+                why: format!("`{}` answers with at most {most} tokens", deployment.pinned),
+            });
+        }
+        Ok(u32::try_from(tokens).unwrap_or(u32::MAX))
+    }
+
+    fn reasoning(&self) -> Result<Option<Reasoning>, EngineError> {
+        self.spec
+            .reasoning
+            .as_deref()
+            .map(|text| {
+                Reasoning::parse(text).ok_or_else(|| EngineError::BadSpec {
+                    code: "reasoning-invalid",
+                    what: format!("`--reasoning {text}`"),
+                    why: "it is `none`, `low`, `medium`, `high` or a number of tokens".to_owned(),
+                })
+            })
+            .transpose()
+    }
+
+    fn setup(&self, deployment: &Deployment, max_tokens: u32) -> Result<Setup, EngineError> {
+        let spec = &self.spec;
+        let mut config = serde_json::Map::new();
+        let mut set = |name: &str, value: serde_json::Value| drop(config.insert(name.to_owned(), value));
+        if spec.kind == Kind::Chat {
+            set("max_tokens", max_tokens.into());
+        }
+        if !spec.choices.is_empty() {
+            set("choices", spec.choices.clone().into());
+        }
+        if let Some(schema) = &spec.schema {
+            let value = serde_json::from_str(schema).map_err(|error| EngineError::BadSpec {
+                code: "schema-invalid",
+                what: "the schema is not JSON".to_owned(),
+                why: error.to_string(),
+            })?;
+            set("output_schema", value);
+        }
+        for (name, value) in [("temperature", spec.temperature), ("top_p", spec.top_p)] {
+            if let Some(value) = value {
+                set(name, value.into());
+            }
+        }
+        if let Some(seed) = spec.seed {
+            set("seed", seed.into());
+        }
+        if !spec.stop.is_empty() {
+            set("stop_sequences", spec.stop.clone().into());
+        }
+        if let Some(dimensions) = spec.dimensions {
+            set("dimensions", dimensions.into());
+        }
+        match self.reasoning()? {
+            None => {}
+            Some(Reasoning::Tokens(tokens)) => set("reasoning", tokens.into()),
+            Some(effort) => set("reasoning", effort.to_string().into()),
+        }
+        Ok(Setup {
+            kind: spec.kind,
+            model: deployment.pinned.clone(),
+            system: spec.system.clone(),
+            turns: spec
+                .turns
+                .iter()
+                .map(|turn| Turn { role: turn.role, content: turn.content.clone() })
+                .collect(),
+            user: spec.user.clone().unwrap_or_default(),
+            image: spec.image.clone(),
+            config: Some(serde_json::Value::Object(config).to_string()),
+            provider_kwargs: spec.provider_kwargs.clone(),
+            sample: spec.sample,
+        })
+    }
+}
+
+impl TableForm {
+    pub(super) fn draw(
+        &self,
+        cells: &[Cell<'_>],
+        number: u64,
+        scratch: &mut String,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ItemError> {
+        let start = out.len();
+        let reads_tokens = self.rules.reads_tokens();
+        if reads_tokens {
+            self.render(0, cells, scratch, out)?;
+        }
+        let deployment = self.choose(cells, &out[start..])?;
+        if !reads_tokens || deployment != 0 {
+            out.truncate(start);
+            self.render(deployment, cells, scratch, out)?;
+        }
+        let (blueprint, max_tokens) = &self.blueprints[deployment];
+        let item_id = match self.id_place.map(|place| &cells[place]) {
+            None => number.to_string(),
+            Some(Cell::Missing) => {
+                return Err(ItemError::MissingField(self.columns[self.id_place.unwrap_or(0)].clone()));
+            }
+            Some(cell) => cell.as_text().to_owned(),
+        };
+        Ok(Drawn {
+            item_id,
+            deployment,
+            max_tokens: *max_tokens,
+            images: u64::from(self.image),
+            documents: 0,
+            messages: self.turns + 2,
+            tags: Vec::new(),
+            wishes: Wishes::default(),
+            choice_bytes: self.choice_bytes,
+            structure: blueprint.structure_len(),
+        })
+    }
+
+    fn render(
+        &self,
+        deployment: usize,
+        cells: &[Cell<'_>],
+        scratch: &mut String,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ItemError> {
+        let (blueprint, _) = &self.blueprints[deployment];
+        let own = &self.blueprint_places[deployment];
+        if own.iter().enumerate().all(|(place, column)| place == *column) {
+            return blueprint.render(&cells[..own.len()], scratch, out);
+        }
+        let picked: Vec<Cell<'_>> = own.iter().map(|place| cells[*place].clone()).collect();
+        blueprint.render(&picked, scratch, out)
+    }
+
+    /// The deployment that the rules choose; `canonical` is the request to the job's own model where they read `tokens`.
+    fn choose(&self, cells: &[Cell<'_>], canonical: &[u8]) -> Result<usize, ItemError> {
+        if self.rules.is_empty() {
+            return Ok(0);
+        }
+        let picked: Vec<Cell<'_>> = self.rule_places.iter().map(|place| cells[*place].clone()).collect();
+        match self.rules.choose(&picked, self.tokens(canonical)) {
+            Ok(Some((number, _))) => Ok(self.rule_deployments[number - 1]),
+            Ok(None) => Ok(0),
+            Err(error) => Err(ItemError::Template(TemplateError::Render {
+                what: "routing rule".to_owned(),
+                why: error.to_string(),
+            })),
+        }
+    }
+
+    /// A number of tokens that leads the rules to the same answer as the exact one, which is counted only if it must be.
+    fn tokens(&self, canonical: &[u8]) -> u64 {
+        if !self.rules.reads_tokens() {
+            return 0;
+        }
+        let found = with_prompt(canonical, false, |prompt| match self.vocabulary {
+            None => prompt.estimate(),
+            Some(_) if self.rules.decides(prompt.bounds()) => prompt.bounds().high,
+            Some(vocabulary) => prompt.count(&*self.tables, vocabulary.encoding),
+        });
+        found.unwrap_or(0)
+    }
+}
+
+pub(super) fn cell_of<'a>(cells: &Cells<'a>, place: usize) -> Cell<'a> {
+    cells.get(place).map_or(Cell::Missing, Cell::text)
+}
+
+pub(super) fn json_cell<'a>(row: &JsonRow<'a>, name: &str) -> Cell<'a> {
+    match row.get(name) {
+        None => Cell::Missing,
+        Some(value) => value.as_str().map_or_else(|| Cell::Json(value.raw()), Cell::Text),
+    }
+}
