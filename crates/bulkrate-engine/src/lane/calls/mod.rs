@@ -3,30 +3,26 @@
 //! Items are gathered for two milliseconds (twenty while enough calls are ready), their intents committed together, then
 //! sent; replies are gathered for fifty milliseconds, written, and committed together. No call leaves before its intent is durable.
 
+mod intents;
+mod replies;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::Admit;
 use bulkrate_provider::{CallError, Reply};
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::gate::{Flight, Gate};
-use crate::run::job::{Halt, Job, Landed};
-use crate::run::land::Landing;
-use crate::run::ledger::{At, Moved};
+use crate::run::job::{Job, Landed};
 use crate::run::ready::{NotReady, Ready};
 
-const GATHER_US: u64 = 2_000;
-const GATHER_MAX_US: u64 = 20_000;
 const GROUP_MAX: usize = 256;
 const LAND_US: u64 = 50_000;
 const LAND_MAX: usize = 1_000;
@@ -252,106 +248,6 @@ impl Calls {
         }
     }
 
-    fn lease(&mut self, held: Held) {
-        let Held { ready, lane, body, tokens } = held;
-        let lease = Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound };
-        assert!(
-            self.job.state.borrow().items.is_waiting(ready.ordinal),
-            "an item has one open submission (I3)"
-        );
-        self.job.state.borrow_mut().items.lease(&[lease]);
-        if self.group.is_empty() {
-            self.group_since_us = self.job.clock.us();
-        }
-        self.in_flight += 1;
-        self.job.state.borrow_mut().calls_bound += ready.bound;
-        self.group.push(Flight { ready, lane, body, tokens, sent_us: 0, group: None });
-    }
-
-    /// How long intents wait for company: while calls are ready to take every place that comes free, longer.
-    fn gather_us(&self) -> u64 {
-        if self.gates.iter().any(Gate::is_short) { GATHER_US } else { GATHER_MAX_US }
-    }
-
-    /// Hands the gathered intents to the writer once they are many or old enough.
-    fn hand_over(&mut self) {
-        let due =
-            self.group.len() >= GROUP_MAX || self.job.clock.us() >= self.group_since_us + self.gather_us();
-        if self.group.is_empty() || !due {
-            return;
-        }
-        let mut rest = std::mem::take(&mut self.group);
-        while let Some(first) = rest.first() {
-            let (lane, deployment) = (first.lane, first.ready.deployment);
-            let (same, others): (Vec<Flight>, Vec<Flight>) = rest
-                .into_iter()
-                .partition(|flight| flight.lane == lane && flight.ready.deployment == deployment);
-            rest = others;
-            self.commit_intents(same, lane, deployment);
-        }
-    }
-
-    /// One row carries the whole group: plan, stage and intent are one commit here (decision 10).
-    fn commit_intents(&mut self, mut flights: Vec<Flight>, lane: Lane, deployment: usize) {
-        let job = &self.job;
-        let found = &job.deployments[deployment];
-        let leases: Vec<Lease> = flights
-            .iter()
-            .map(|flight| Lease {
-                ordinal: flight.ready.ordinal,
-                attempt: flight.ready.attempt,
-                bound: flight.ready.bound,
-            })
-            .collect();
-        let reserved: UsdNanos = leases.iter().map(|lease| lease.bound).sum();
-        let mut submission =
-            Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());
-        flights.iter_mut().for_each(|flight| flight.group = Some(submission.sub));
-        submission.provider.clone_from(&found.row.provider);
-        submission.account.clone_from(&found.account.id);
-        submission.model.clone_from(&found.pinned);
-        submission.reserved = reserved;
-        submission.items = u32::try_from(leases.len()).unwrap_or(u32::MAX);
-        submission.epoch = job.epoch;
-        let mut reserved = Moved::default();
-        for flight in &flights {
-            reserved.add(
-                LedgerKind::Reserve,
-                None,
-                At { lane: Some(lane), deployment, tags: flight.ready.tags, sub: None },
-                1,
-                flight.ready.bound,
-            );
-        }
-        {
-            let mut state = job.state.borrow_mut();
-            state.note_size(submission.reserved);
-            state.calls_in_flight = self.in_flight;
-        }
-        let mut tx = Tx::new(job.no);
-        tx.submissions.push((submission, Some(leases)));
-        tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
-        // An item is leased again only after the outcome that freed it: commits keep the order in which they are sent.
-        // The same for money: what landed replies gave back is lent again only after they are on disk (I8 at every commit).
-        let again = flights.iter().any(|flight| flight.ready.attempt > 1);
-        let lent = {
-            let state = self.job.state.borrow();
-            state.budget.caps.iter().any(|cap| cap.committed().saturating_add(state.unflushed) > cap.limit)
-        };
-        if again || lent {
-            self.flush(true);
-        }
-        let outbox = self.outbox.clone();
-        self.job.writer.send(
-            tx,
-            Urgency::Now,
-            Box::new(move |result| {
-                let result = result.map_err(|error| crate::error::stored(&error));
-                drop(outbox.send(Message::Committed(flights, result)));
-            }),
-        );
-    }
-
     fn take(&mut self, message: Message) {
         match message {
             Message::Committed(flights, Ok(())) => {
@@ -391,13 +287,6 @@ impl Calls {
         }
     }
 
-    fn land_unsent(&self, flight: &Flight, why: &str, wait_us: u64) {
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
-        let mut results = self.job.results.borrow_mut();
-        let place = results.place();
-        self.job.land_unsent(landing, why, wait_us, place, results.buffer());
-    }
-
     fn send(&self, flight: Flight) {
         self.job.state.borrow_mut().tally.requests_sent += 1;
         let api = self.job.deployments[flight.ready.deployment].account.api.clone();
@@ -415,111 +304,4 @@ impl Calls {
             drop(outbox.send(Message::Replied(Box::new(flight), result)));
         });
     }
-
-    fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
-        self.in_flight -= 1;
-        self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
-        let now_us = self.job.clock.us();
-        self.landed_since_us.get_or_insert(now_us);
-        let gate = &mut self.gates[flight.ready.deployment];
-        match result {
-            Ok(reply) => self.land_reply(flight, &reply, now_us),
-            Err(CallError::NotSent { origin, why }) => {
-                let (most_us, first) = gate.not_sent(now_us, flight.sent_us);
-                let message = format!("could not reach `{origin}`: {why}");
-                self.land_unsent(flight, &message, most_us / 2 + self.job.random() % (most_us / 2));
-                if first {
-                    let message = format!("{message}; waiting for it to come back, nothing is lost");
-                    self.job.alert("provider-unreachable", &message);
-                }
-            }
-            Err(error) => {
-                let failure = unanswered(&error);
-                gate.unanswered(now_us, flight.sent_us, failure.class);
-                self.land_reading(flight, &Reading::Failure(failure));
-            }
-        }
-    }
-
-    fn land_reply(&mut self, flight: &Flight, reply: &Reply, now_us: u64) {
-        let job = Rc::clone(&self.job);
-        let reading =
-            job.deployments[flight.ready.deployment].account.api.wire().read(flight.ready.kind, reply);
-        let output_tokens = self.land_reading(flight, &reading);
-        let gate = &mut self.gates[flight.ready.deployment];
-        if let Some(message) = gate.know_foreign(&reading, reply.status) {
-            let halt = Halt { class: FailureClass::Transient, message };
-            job.state.borrow_mut().halted.get_or_insert(halt);
-        }
-        gate.learn(flight, &reading, reply, now_us, output_tokens);
-        job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
-    }
-
-    /// Books what a call brought. Answers its output tokens.
-    fn land_reading(&self, flight: &Flight, reading: &Reading<'_>) -> u64 {
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
-        let mut results = self.job.results.borrow_mut();
-        let place = results.place();
-        self.job.land(landing, reading, place, results.buffer())
-    }
-
-    /// Commits what has landed once it is much or old enough.
-    fn flush(&mut self, now: bool) {
-        let many = self.job.state.borrow().outcomes.len() >= LAND_MAX;
-        let old = self.landed_since_us.is_some_and(|since| self.job.clock.us() >= since + LAND_US);
-        if !(now || many || old) {
-            return;
-        }
-        let mut tx = Tx::new(self.job.no);
-        if self.job.state.borrow().failed.is_some() || !self.gather(&mut tx) {
-            return;
-        }
-        tx.ledger = self.job.take_ledger();
-        if tx.outcomes.is_empty() && tx.ledger.is_empty() {
-            return;
-        }
-        let (done, wait) = tokio::sync::oneshot::channel();
-        let rows = self.job.to_stream(&tx.outcomes);
-        self.job.writer.send(tx, Urgency::Now, Box::new(move |result| drop(done.send(result))));
-        self.commits.push_back((wait, rows));
-        self.reap();
-        self.job.changed.notify_waiters();
-    }
-
-    /// Takes note of commits that are durable.
-    fn reap(&mut self) {
-        while let Some((first, rows)) = self.commits.front_mut() {
-            match first.try_recv() {
-                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => break,
-                Ok(Err(error)) => self.job.fail(crate::error::stored(&error)),
-                Ok(Ok(())) | Err(tokio::sync::oneshot::error::TryRecvError::Closed) => self.job.stream(rows),
-            }
-            self.commits.pop_front();
-        }
-    }
-
-    /// Puts landed outcomes into a transaction, their lines made durable first.
-    /// False: they could not be written, and are not committed.
-    fn gather(&mut self, tx: &mut Tx) -> bool {
-        self.landed_since_us = None;
-        match self.job.results.borrow_mut().flush() {
-            Ok(file) => tx.sync_first.extend(file),
-            Err(error) => {
-                self.job.fail(error);
-                return false;
-            }
-        }
-        tx.outcomes = self.job.take_outcomes();
-        true
-    }
-}
-
-/// A call that may have arrived and was not answered: window W3.
-fn unanswered(error: &CallError) -> Failure {
-    let class = if matches!(error, CallError::NoAnswer { timeout: true, .. }) {
-        FailureClass::Timeout
-    } else {
-        FailureClass::Transient
-    };
-    Failure { class, message: error.to_string(), provider_code: None, wait_ms: None, maybe_paid: true }
 }

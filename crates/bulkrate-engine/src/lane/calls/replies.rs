@@ -1,0 +1,129 @@
+//! What calls brought: booked, gathered, and committed together.
+
+use std::rc::Rc;
+
+use bulkrate_core::answer::{Failure, Reading};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_provider::{CallError, Reply};
+use bulkrate_store::{Tx, Urgency};
+
+use super::{Calls, LAND_MAX, LAND_US};
+use crate::lane::gate::Flight;
+use crate::run::job::Halt;
+use crate::run::land::Landing;
+
+impl Calls {
+    pub(super) fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
+        self.in_flight -= 1;
+        self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
+        let now_us = self.job.clock.us();
+        self.landed_since_us.get_or_insert(now_us);
+        let gate = &mut self.gates[flight.ready.deployment];
+        match result {
+            Ok(reply) => self.land_reply(flight, &reply, now_us),
+            Err(CallError::NotSent { origin, why }) => {
+                let (most_us, first) = gate.not_sent(now_us, flight.sent_us);
+                let message = format!("could not reach `{origin}`: {why}");
+                self.land_unsent(flight, &message, most_us / 2 + self.job.random() % (most_us / 2));
+                if first {
+                    let message = format!("{message}; waiting for it to come back, nothing is lost");
+                    self.job.alert("provider-unreachable", &message);
+                }
+            }
+            Err(error) => {
+                let failure = unanswered(&error);
+                gate.unanswered(now_us, flight.sent_us, failure.class);
+                self.land_reading(flight, &Reading::Failure(failure));
+            }
+        }
+    }
+
+    pub(super) fn land_unsent(&self, flight: &Flight, why: &str, wait_us: u64) {
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
+        let mut results = self.job.results.borrow_mut();
+        let place = results.place();
+        self.job.land_unsent(landing, why, wait_us, place, results.buffer());
+    }
+
+    fn land_reply(&mut self, flight: &Flight, reply: &Reply, now_us: u64) {
+        let job = Rc::clone(&self.job);
+        let reading =
+            job.deployments[flight.ready.deployment].account.api.wire().read(flight.ready.kind, reply);
+        let output_tokens = self.land_reading(flight, &reading);
+        let gate = &mut self.gates[flight.ready.deployment];
+        if let Some(message) = gate.know_foreign(&reading, reply.status) {
+            let halt = Halt { class: FailureClass::Transient, message };
+            job.state.borrow_mut().halted.get_or_insert(halt);
+        }
+        gate.learn(flight, &reading, reply, now_us, output_tokens);
+        job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
+    }
+
+    /// Books what a call brought. Answers its output tokens.
+    fn land_reading(&self, flight: &Flight, reading: &Reading<'_>) -> u64 {
+        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
+        let mut results = self.job.results.borrow_mut();
+        let place = results.place();
+        self.job.land(landing, reading, place, results.buffer())
+    }
+
+    /// Commits what has landed once it is much or old enough.
+    pub(super) fn flush(&mut self, now: bool) {
+        let many = self.job.state.borrow().outcomes.len() >= LAND_MAX;
+        let old = self.landed_since_us.is_some_and(|since| self.job.clock.us() >= since + LAND_US);
+        if !(now || many || old) {
+            return;
+        }
+        let mut tx = Tx::new(self.job.no);
+        if self.job.state.borrow().failed.is_some() || !self.gather(&mut tx) {
+            return;
+        }
+        tx.ledger = self.job.take_ledger();
+        if tx.outcomes.is_empty() && tx.ledger.is_empty() {
+            return;
+        }
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let rows = self.job.to_stream(&tx.outcomes);
+        self.job.writer.send(tx, Urgency::Now, Box::new(move |result| drop(done.send(result))));
+        self.commits.push_back((wait, rows));
+        self.reap();
+        self.job.changed.notify_waiters();
+    }
+
+    /// Takes note of commits that are durable.
+    pub(super) fn reap(&mut self) {
+        while let Some((first, rows)) = self.commits.front_mut() {
+            match first.try_recv() {
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => break,
+                Ok(Err(error)) => self.job.fail(crate::error::stored(&error)),
+                Ok(Ok(())) | Err(tokio::sync::oneshot::error::TryRecvError::Closed) => self.job.stream(rows),
+            }
+            self.commits.pop_front();
+        }
+    }
+
+    /// Puts landed outcomes into a transaction, their lines made durable first.
+    /// False: they could not be written, and are not committed.
+    fn gather(&mut self, tx: &mut Tx) -> bool {
+        self.landed_since_us = None;
+        match self.job.results.borrow_mut().flush() {
+            Ok(file) => tx.sync_first.extend(file),
+            Err(error) => {
+                self.job.fail(error);
+                return false;
+            }
+        }
+        tx.outcomes = self.job.take_outcomes();
+        true
+    }
+}
+
+/// A call that may have arrived and was not answered: window W3.
+fn unanswered(error: &CallError) -> Failure {
+    let class = if matches!(error, CallError::NoAnswer { timeout: true, .. }) {
+        FailureClass::Timeout
+    } else {
+        FailureClass::Transient
+    };
+    Failure { class, message: error.to_string(), provider_code: None, wait_ms: None, maybe_paid: true }
+}
