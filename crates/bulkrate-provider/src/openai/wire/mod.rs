@@ -1,5 +1,6 @@
 //! OpenAI's JSON, both ways.
 
+mod check;
 mod encode;
 mod models;
 mod object;

@@ -1,0 +1,216 @@
+//! What a request may ask of a service and of a model: refused here, before a byte is written.
+
+use bulkrate_core::request::{Content, Kind, Part, Reasoning, Role, SourceType};
+
+use super::encode::{Encoder, Job};
+use super::models::Sampling;
+use super::object::Own;
+use crate::api::Unsupported;
+use crate::settings::ChatEndpoint;
+
+/// Stop sequences that OpenAI takes.
+const STOPS_MAX: usize = 4;
+/// The least output maximum that the Responses API takes.
+const RESPONSES_OUTPUT_MIN: u32 = 16;
+
+impl Encoder {
+    /// Refuses what the model cannot take, before a byte is written.
+    pub(super) fn check(&self, job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+        let config = job.config();
+        let is_responses = self.chat_endpoint == ChatEndpoint::Responses;
+        if !config.choices.is_empty() && config.output_schema.is_some() {
+            return Err(job.unsupported("output_schema", "`choices` is its own schema; give one of the two"));
+        }
+        if is_responses {
+            check_responses(job)?;
+        }
+        check_parts(job, is_responses)?;
+        self.check_taken(job, own)?;
+        if self.dialect.checks_models {
+            check_model(job, own)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lacks(&self, job: &Job<'_>, field: &'static str) -> Unsupported {
+        job.unsupported(
+            field,
+            format!(
+                "`{}` is not known to take it; `provider_kwargs` sends what you write",
+                self.dialect.name
+            ),
+        )
+    }
+
+    /// Refuses what the service does not take, whatever the model.
+    fn check_taken(&self, job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+        let (config, takes) = (job.config(), &self.dialect.takes);
+        let has = |is: fn(&Part<'_>) -> bool| {
+            job.request
+                .messages
+                .iter()
+                .any(|message| matches!(&message.content, Content::Parts(parts) if parts.iter().any(is)))
+        };
+        let effort_is_taken = |reasoning: Reasoning| match reasoning {
+            Reasoning::Tokens(_) => takes.budget.is_some(),
+            effort => takes.efforts.iter().any(|(known, ..)| *known == effort),
+        };
+        let missing = [
+            ("top_k", config.top_k.is_some() && !takes.top_k),
+            ("presence_penalty", config.presence_penalty.is_some() && !takes.penalties),
+            ("frequency_penalty", config.frequency_penalty.is_some() && !takes.penalties),
+            ("seed", config.seed.is_some() && takes.seed.is_none()),
+            ("reasoning", config.reasoning.is_some_and(|reasoning| !effort_is_taken(reasoning))),
+            ("messages.image", has(|part| matches!(part, Part::Image(_))) && !takes.images),
+            ("messages.document", has(|part| matches!(part, Part::Document(_))) && !takes.documents),
+        ];
+        if let Some((field, _)) = missing.into_iter().find(|(_, refused)| *refused) {
+            return Err(self.lacks(job, field));
+        }
+        // Without it the schema would be checked here only, and the model would not know of it.
+        if config.output_schema.is_some()
+            && !takes.schema
+            && self.structured_outputs
+            && !own.has("response_format")
+        {
+            return Err(job.unsupported(
+                "output_schema",
+                format!(
+                    "`{}` takes no schema; describe the answer in the prompt and set `structured_outputs = false`",
+                    self.dialect.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What would be paid for and then not be read.
+pub(super) fn refuse_lost_answers(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+    if own.get("stream").is_some_and(|stream| stream == "true") {
+        return Err(job.unsupported("provider_kwargs.stream", "answers are read whole; leave it out"));
+    }
+    if own.get("background").is_some_and(|background| background == "true") {
+        return Err(
+            job.unsupported("provider_kwargs.background", "its answer is only a receipt; leave it out")
+        );
+    }
+    if own.get("n").is_some_and(|n| !matches!(n, "1" | "null")) {
+        return Err(job
+            .unsupported("provider_kwargs.n", "one answer is kept for each request; use `sample` for more"));
+    }
+    let inputs = job.request.input.len();
+    if job.request.kind == Kind::Embedding && inputs != 1 && !own.has("input") {
+        return Err(job.unsupported(
+            "input",
+            format!("an item has one vector, and here are {inputs} inputs; make one item of each"),
+        ));
+    }
+    Ok(())
+}
+
+/// Parameters that the Responses API does not have.
+fn check_responses(job: &Job<'_>) -> Result<(), Unsupported> {
+    let config = job.config();
+    let missing = [
+        ("stop_sequences", !config.stop_sequences.is_empty()),
+        ("presence_penalty", config.presence_penalty.is_some()),
+        ("frequency_penalty", config.frequency_penalty.is_some()),
+        ("seed", config.seed.is_some()),
+        ("top_k", config.top_k.is_some()),
+    ];
+    if let Some((field, _)) = missing.into_iter().find(|(_, given)| *given) {
+        return Err(job.unsupported(field, "the Responses API does not have it"));
+    }
+    if job.max_tokens().is_some_and(|tokens| tokens < RESPONSES_OUTPUT_MIN) {
+        return Err(
+            job.unsupported("max_tokens", format!("the Responses API takes {RESPONSES_OUTPUT_MIN} or more"))
+        );
+    }
+    if job.request.messages.iter().any(|message| message.role == Role::Tool) {
+        return Err(
+            job.unsupported("messages", "tool results go to the Responses API as `provider_kwargs.input`")
+        );
+    }
+    Ok(())
+}
+
+/// Parts and roles that the API cannot carry.
+fn check_parts(job: &Job<'_>, is_responses: bool) -> Result<(), Unsupported> {
+    for message in &job.request.messages {
+        if message.role == Role::Tool && message.tool_call_id.is_none() {
+            return Err(job.unsupported("messages", "a message with role `tool` needs `tool_call_id`"));
+        }
+        let Content::Parts(parts) = &message.content else { continue };
+        for part in parts {
+            match part {
+                Part::Document(blob) if blob.source_type == SourceType::Url && !is_responses => {
+                    return Err(
+                        job.unsupported("messages", "chat completions take documents as base64, not by URL")
+                    );
+                }
+                Part::Image(_) | Part::Document(_) if message.role != Role::User => {
+                    return Err(job.unsupported(
+                        "messages",
+                        "images and documents stand only in messages with role `user`",
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parameter matrix.
+fn check_model(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+    let (config, family) = (job.config(), job.family);
+    if config.top_k.is_some() {
+        return Err(job.unsupported("top_k", "OpenAI has no such parameter"));
+    }
+    if config.stop_sequences.len() > STOPS_MAX {
+        return Err(job.unsupported("stop_sequences", format!("OpenAI takes at most {STOPS_MAX}")));
+    }
+    if !family.stops {
+        let refused = [
+            ("stop_sequences", !config.stop_sequences.is_empty()),
+            ("presence_penalty", config.presence_penalty.is_some_and(|penalty| penalty.abs() > 0.0)),
+            ("frequency_penalty", config.frequency_penalty.is_some_and(|penalty| penalty.abs() > 0.0)),
+        ];
+        if let Some((field, _)) = refused.into_iter().find(|(_, given)| *given) {
+            return Err(job.unsupported(field, "reasoning models refuse it"));
+        }
+    }
+    let differs = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > f64::EPSILON);
+    let sampled = [("temperature", differs(config.temperature)), ("top_p", differs(config.top_p))];
+    if let Some((field, _)) = sampled.into_iter().find(|(_, differs)| *differs) {
+        let chosen_by_caller = own.has("reasoning_effort") || own.has("reasoning");
+        match family.sampling {
+            Sampling::Never => return Err(job.unsupported(field, "this model takes only the default of 1")),
+            Sampling::WithoutReasoning if config.reasoning != Some(Reasoning::None) && !chosen_by_caller => {
+                return Err(job.unsupported(
+                    field,
+                    "this model takes it only without reasoning; set `reasoning` to `none`",
+                ));
+            }
+            Sampling::Free | Sampling::WithoutReasoning => {}
+        }
+    }
+    check_reasoning(job)
+}
+
+fn check_reasoning(job: &Job<'_>) -> Result<(), Unsupported> {
+    match job.config().reasoning {
+        Some(Reasoning::Tokens(_)) => Err(job.unsupported(
+            "reasoning",
+            "OpenAI takes an effort (`none`, `low`, `medium`, `high`), not tokens",
+        )),
+        Some(Reasoning::None) if !job.family.reasoning_off => {
+            Err(job.unsupported("reasoning", "this model always reasons; the least effort here is `low`"))
+        }
+        Some(effort) if effort != Reasoning::None && !job.family.reasons => {
+            Err(job.unsupported("reasoning", "this model does not reason; leave it out or set it to `none`"))
+        }
+        _ => Ok(()),
+    }
+}
