@@ -140,12 +140,6 @@ impl Store for MemStore {
         Ok(())
     }
 
-    fn take_orders(&mut self) -> Result<Vec<Order>, StoreError> {
-        let orders = self.orders()?;
-        self.orders.get_mut().waiting.clear();
-        Ok(orders)
-    }
-
     fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         self.meta.insert(key.to_owned(), value.to_owned());
         Ok(())

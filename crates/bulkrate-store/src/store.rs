@@ -108,7 +108,7 @@ pub trait View: Send {
 
     /// Leaves an order for the engine; returns its number.
     fn put_order(&self, order: &NewOrder) -> Result<u64, StoreError>;
-    /// Orders that wait, oldest first.
+    /// Orders that wait, oldest first. [`Tx::orders_done`] removes them with the commit that carries them out.
     fn orders(&self) -> Result<Vec<Order>, StoreError>;
 }
 
@@ -124,8 +124,6 @@ pub trait Store: View {
     fn create_job(&mut self, job: &NewJob) -> Result<u32, StoreError>;
     /// Makes all of them durable in one transaction, or none.
     fn commit(&mut self, txs: &[Tx]) -> Result<(), StoreError>;
-    /// Takes the orders that wait and removes them. Where a crash must not lose one, use `orders` and [`Tx::orders_done`].
-    fn take_orders(&mut self) -> Result<Vec<Order>, StoreError>;
     fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError>;
     /// Removes a job and all that belongs to it, except its ledger entries (the caps of the day count them).
     fn delete_job(&mut self, no: u32) -> Result<(), StoreError>;

@@ -22,9 +22,7 @@ use crate::store::Store;
 /// How long a transaction may wait for others to share its commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// Something waits to be sent: 5 ms, or 256 leases.
-    Intent,
-    /// Results on the way in: 50 ms, or 1,000 outcomes.
+    /// Results on the way in: 50 ms, or 1,000 outcomes or 256 leases.
     Landing,
     Now,
 }
@@ -34,7 +32,6 @@ impl Urgency {
     #[must_use]
     pub fn wait(self) -> Duration {
         match self {
-            Self::Intent => Duration::from_millis(5),
             Self::Landing => Duration::from_millis(50),
             Self::Now => Duration::ZERO,
         }

@@ -207,8 +207,9 @@ pub(super) fn orders_wait_until_done(mut store: Box<dyn Store>) {
         [(second, "retry".to_owned())],
         "removed with the commit that carries it out"
     );
-    assert_eq!(store.take_orders().unwrap()[0].order, order("retry"));
-    assert!(store.take_orders().unwrap().is_empty());
+    assert_eq!(store.orders().unwrap()[0].order, order("retry"));
+    store.commit(&[Tx { orders_done: vec![second], ..Tx::new(no) }]).unwrap();
+    assert!(store.orders().unwrap().is_empty());
     assert!(store.put_order(&order("cancel")).unwrap() > second, "a number is given once");
 }
 

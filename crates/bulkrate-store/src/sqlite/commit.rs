@@ -220,19 +220,6 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn take_orders(&mut self) -> Result<Vec<Order>, StoreError> {
-        let orders = self.reader.orders()?;
-        if let Some(last) = orders.last().map(|order| signed(order.no)) {
-            self.durably(|reader| {
-                reader
-                    .conn
-                    .execute("DELETE FROM job_order WHERE no <= ?1", [last])
-                    .map_err(failed("take the orders"))
-            })?;
-        }
-        Ok(orders)
-    }
-
     fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         self.durably(|reader| {
             let sql =

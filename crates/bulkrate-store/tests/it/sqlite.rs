@@ -144,7 +144,7 @@ fn a_reader_sees_whole_commits_while_an_engine_writes() {
     }
     stop.send(()).unwrap();
     assert!(reading.join().unwrap() >= 5);
-    assert_eq!(store.take_orders().unwrap().len(), 1, "left by another connection while this one wrote");
+    assert_eq!(store.orders().unwrap().len(), 1, "left by another connection while this one wrote");
 }
 
 #[test]

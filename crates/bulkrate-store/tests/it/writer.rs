@@ -30,7 +30,7 @@ fn transactions_commit_and_answer_in_the_order_of_sending() {
     let writer = Writer::spawn(Box::new(store)).unwrap();
     let answers = Arc::new(Mutex::new(Vec::new()));
     for ordinal in 0..3_000 {
-        let urgency = [Urgency::Landing, Urgency::Intent, Urgency::Now][ordinal as usize % 3];
+        let urgency = [Urgency::Landing, Urgency::Now][ordinal as usize % 2];
         let answers = Arc::clone(&answers);
         writer.send(
             landing(no, ordinal),
