@@ -14,9 +14,7 @@ use bulkrate_core::ids::short_id;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{
-    Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Urgency, Via, View, Writer,
-};
+use bulkrate_store::{Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Urgency, View, Writer};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::task::LocalSet;
@@ -228,7 +226,7 @@ impl Engine {
             .iter()
             .take_while(|(ordinal, _)| *ordinal < end)
             .filter(|(_, item)| matches!(item.state, ItemState::Dead | ItemState::Cancelled))
-            .map(|(ordinal, _)| revival(ordinal))
+            .map(|(ordinal, _)| Outcome::without_call(ordinal, None, Fate::Revive, Place::NONE))
             .collect();
         let count = revived.len();
         let mut tx = Tx::new(no);
@@ -299,21 +297,5 @@ impl Engine {
         let report = self.end(&job, &prepared, started_us)?;
         job.notify.end(&report, &*job.observer).await;
         Ok(report)
-    }
-}
-
-fn revival(ordinal: u32) -> Outcome {
-    Outcome {
-        ordinal,
-        attempt: 0,
-        via: Via::Prepare,
-        class: None,
-        fate: Fate::Revive,
-        counted: false,
-        cost: UsdNanos::ZERO,
-        naive: UsdNanos::ZERO,
-        usage: bulkrate_core::usage::Usage::default(),
-        estimated: false,
-        place: Place::NONE,
     }
 }

@@ -78,3 +78,23 @@ pub struct Outcome {
     /// The stored line: the answer, or the evidence of the failure.
     pub place: Place,
 }
+
+impl Outcome {
+    /// What was decided without a call: it costs nothing and ends no lease.
+    #[must_use]
+    pub fn without_call(ordinal: Ordinal, class: Option<FailureClass>, fate: Fate, place: Place) -> Self {
+        Self {
+            ordinal,
+            attempt: 0,
+            via: Via::Prepare,
+            class,
+            fate,
+            counted: false,
+            cost: UsdNanos::ZERO,
+            naive: UsdNanos::ZERO,
+            usage: Usage::default(),
+            estimated: false,
+            place,
+        }
+    }
+}

@@ -12,7 +12,6 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, key_of, seal};
 use bulkrate_core::price::RequestShape;
 use bulkrate_core::request::CacheMode;
-use bulkrate_core::usage::Usage;
 use bulkrate_io::{Row, RowData, Source};
 use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, Via, Writer};
 use jiff::civil::Date;
@@ -266,20 +265,9 @@ impl<'e> Pass<'e> {
             cost: UsdNanos::ZERO,
             usage: None,
         };
-        write_bad(frame, FailureClass::InvalidInput, why, None, None, &mut self.results.buffer);
-        self.outcomes.push(Outcome {
-            ordinal,
-            attempt: 0,
-            via: Via::Prepare,
-            class: Some(FailureClass::InvalidInput),
-            fate: Fate::Final,
-            counted: false,
-            cost: UsdNanos::ZERO,
-            naive: UsdNanos::ZERO,
-            usage: Usage::default(),
-            estimated: false,
-            place,
-        });
+        let class = FailureClass::InvalidInput;
+        write_bad(frame, class, why, None, None, &mut self.results.buffer);
+        self.outcomes.push(Outcome::without_call(ordinal, Some(class), Fate::Final, place));
         self.stats.invalid += 1;
         self.chunk.items.push(ItemRec::Invalid);
         Ok(())

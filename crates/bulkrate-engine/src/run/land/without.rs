@@ -5,7 +5,6 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, Outcome, Place, Via};
 
@@ -111,19 +110,7 @@ impl Job {
         };
         write_bad(frame, class, why, None, None, results.buffer());
         drop(results);
-        let outcome = Outcome {
-            ordinal,
-            attempt: 0,
-            via: Via::Prepare,
-            class: Some(class),
-            fate: Fate::Final,
-            counted: false,
-            cost: UsdNanos::ZERO,
-            naive: UsdNanos::ZERO,
-            usage: Usage::default(),
-            estimated: false,
-            place,
-        };
+        let outcome = Outcome::without_call(ordinal, Some(class), Fate::Final, place);
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Landed {
             state.outcomes.push(outcome);
