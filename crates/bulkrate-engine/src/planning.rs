@@ -286,7 +286,7 @@ fn scaled(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
     UsdNanos(i64::try_from(scaled).unwrap_or(i64::MAX))
 }
 
-/// Decision 4: admission compares the P95 (strict: the worst case) of the chosen lane with the budget.
+/// Admission compares the P95 (strict: the worst case) of the chosen lane with the budget.
 pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     let Some(budget) = spec.run.budget else { return Ok(()) };
     if !plan.priced {

@@ -89,7 +89,7 @@ pub struct ReviewFile {
 }
 
 impl Report {
-    /// The exit code of decision 29.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.ending {

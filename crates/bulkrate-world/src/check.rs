@@ -393,7 +393,7 @@ pub fn at_the_end(books: &mut Books, bill: &[Paid]) {
             }
         }
     }
-    // Decision 2: settled <= bill <= settled + doubt; where nothing is in doubt, equal.
+    // Settled <= bill <= settled + doubt; where nothing is in doubt, equal.
     let open = books.open;
     if settled - estimated > total || total > settled - estimated + doubt + open {
         books.wrong("I9", format!("settled {settled}, estimated too high by {estimated}, in doubt {doubt}, held {open}; the bill is {total}"));

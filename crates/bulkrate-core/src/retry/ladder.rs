@@ -80,7 +80,7 @@ pub enum Next {
     Halt(FailureClass),
 }
 
-/// How often and after what waits an item is tried again; the defaults are decision 22 of the design.
+/// How often and after what waits an item is tried again; with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ladder {
     /// The lane the job runs in: an item of a batch job ends with calls, an item of a sync job never joins a batch.

@@ -11,7 +11,7 @@ use crate::EngineError;
 use crate::prepare::Shape;
 use crate::spec::{JobSpec, RequestSpec};
 
-/// What every row ends with (decision 30).
+/// What every row ends with.
 pub(super) const TAIL: [(&str, ColumnType); 6] = [
     ("_status", ColumnType::Text),
     ("_error", ColumnType::Text),

@@ -1,5 +1,5 @@
 //! OpenAI batch lines: the body goes to the same provider as it is, but for our id, an absent output maximum and the
-//! service tier (decision 27).
+//! service tier.
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Text, write_json_text};

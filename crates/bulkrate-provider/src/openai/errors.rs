@@ -194,7 +194,7 @@ impl Said {
     }
 }
 
-/// What a reply that is no success means for the one call it answers (decision 1).
+/// What a reply that is no success means for the one call it answers.
 #[must_use]
 pub fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
     match read(&reply.body) {

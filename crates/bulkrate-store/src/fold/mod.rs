@@ -1,7 +1,7 @@
 //! The state of every item: the fold of its record, its leases and its outcomes, in commit order.
 //!
 //! Two bytes an item, so that ten million fit in 20 MB. The engine feeds the same [`ItemStates`] live with what it
-//! commits, and rebuilds it with [`ItemStates::load`] when it starts: both must be equal (decision 13).
+//! commits, and rebuilds it with [`ItemStates::load`] when it starts: both must be equal.
 //!
 //! Invariants
 //! - I1: every item is in exactly one state, so the counts add up to the items (asserted).

@@ -16,7 +16,7 @@ named! {
 /// A job as it is handed in. Budget, deadline and limits live in `spec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
-    /// Hash of the canonical spec and the source (decision 14); unique in a store.
+    /// Hash of the canonical spec and the source; unique in a store.
     pub id: String,
     /// What the user calls it.
     pub name: String,
@@ -75,7 +75,7 @@ impl JobRow {
     }
 }
 
-/// What another process asks the engine to do (decision 13).
+/// What another process asks the engine to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOrder {
     pub job: u32,

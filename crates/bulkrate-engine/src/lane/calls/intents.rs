@@ -51,7 +51,7 @@ impl Calls {
         }
     }
 
-    /// One row carries the whole group: plan, stage and intent are one commit here (decision 10).
+    /// One row carries the whole group: plan, stage and intent are one commit here.
     fn commit_intents(&mut self, mut flights: Vec<Flight>, lane: Lane, deployment: usize) {
         let job = &self.job;
         let found = &job.deployments[deployment];

@@ -133,7 +133,7 @@ fn estimated(view: &dyn View, jobs: &[u32]) -> Result<i64, EngineError> {
     Ok(sum)
 }
 
-/// Decision 2: settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them.
+/// Settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them.
 /// What was settled without usage is an upper bound itself.
 pub(super) fn bill_check(
     view: &dyn View,
