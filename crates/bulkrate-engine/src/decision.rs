@@ -52,6 +52,11 @@ pub(crate) fn is_kept(note: &str) -> bool {
     is_operators(note) && note.ends_with(KEPT)
 }
 
+/// Whether a note names the window (`W1`) through which something was paid twice.
+pub(crate) fn is_window(note: &str) -> bool {
+    note.strip_prefix('W').is_some_and(|code| code.starts_with(|digit: char| digit.is_ascii_digit()))
+}
+
 /// Whether an entry stands there on an operator's word.
 pub(crate) fn is_operators(note: &str) -> bool {
     note.starts_with(OPERATOR)

@@ -176,6 +176,14 @@ impl Budget {
         }
     }
 
+    /// Books doubt for which nothing was reserved: somebody else made what may be billed.
+    pub fn suspect(&mut self, tags: u32, bound: UsdNanos) {
+        self.doubt += bound;
+        for cap in self.caps.iter_mut().filter(|cap| cap.covers(tags)) {
+            cap.doubt += bound;
+        }
+    }
+
     /// Ends a doubt. Caps of a period that began after it was booked never counted it.
     pub fn clear(&mut self, tags: u32, doubt: UsdNanos) {
         self.doubt -= doubt;
@@ -228,6 +236,9 @@ mod tests {
         assert_eq!(budget.caps[1].committed(), UsdNanos(80));
         budget.caps[1].doubt = UsdNanos::ZERO; // midnight has passed
         budget.clear(0, UsdNanos(50));
+        budget.suspect(0, UsdNanos(9));
+        assert_eq!((budget.doubt, budget.caps[0].committed()), (UsdNanos(9), UsdNanos(39)));
+        budget.clear(0, UsdNanos(9));
         budget.spend(0, UsdNanos(20));
         assert_eq!((budget.doubt, budget.settled), (UsdNanos::ZERO, UsdNanos(50)));
         assert_eq!((budget.caps[0].committed(), budget.caps[1].committed()), (UsdNanos(50), UsdNanos(50)));

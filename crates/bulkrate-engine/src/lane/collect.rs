@@ -209,7 +209,7 @@ async fn land_file(
 }
 
 /// Reads a line with its end; of one that is too long to be an answer only the beginning is kept. Answers its bytes.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
+pub(super) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
     let most = LINE_BYTES_MAX as u64 + 1;
     let mut read = reader.by_ref().take(most).read_until(b'\n', line)?;
     if line.len() as u64 == most && !line.ends_with(b"\n") {

@@ -7,3 +7,4 @@ pub(crate) mod pack;
 pub(crate) mod submission;
 pub(crate) mod fetch;
 mod collect;
+pub(crate) mod twin;

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::collect;
 use super::pack::Planned;
+use super::twin;
 use crate::EngineError;
 use crate::decision::Act;
 use crate::event;
@@ -46,6 +47,8 @@ struct Driving<'a> {
     told: Option<Told>,
     /// Why a batch that the operator named was not taken.
     refused: Option<String>,
+    /// Other batches of the same create, which the next commit notes.
+    twins: Vec<String>,
 }
 
 /// Takes a batch through its states until it is settled, void, or the operator's.
@@ -68,7 +71,7 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     let Some(machine) = machine(job, &planned.submission) else { return Ok(()) };
     let refused = evidence(&planned.submission).and_then(|kept| kept.refused);
     let api = batches(&*provider, planned)?;
-    let mut driving = Driving { job, api, machine, told: None, refused };
+    let mut driving = Driving { job, api, machine, told: None, refused, twins: Vec::new() };
     let mut event = driving.word(planned).await.unwrap_or(Event::Begin);
     loop {
         let Some((machine, effects)) = step(&driving.machine, event, &env(job)) else {
@@ -164,7 +167,9 @@ impl Driving<'_> {
         if let Some(doubt) = &machine.doubt {
             let (why, refused) = (machine.why.clone(), self.refused.clone());
             let evidence = Evidence { why, doubt: doubt.clone(), refused };
+            let twins = twin::kept(row);
             row.evidence = serde_json::to_string(&evidence).ok();
+            twin::keep(row, &twins);
         }
         if machine.state == State::Ended && row.ended_at_ms.is_none() {
             row.ended_at_ms = Some(self.job.clock.row_ms());
@@ -176,8 +181,20 @@ impl Driving<'_> {
         let job = self.job;
         Ok(Some(match effect {
             Effect::Save => {
-                let acts = self.acts(planned, &effect);
+                let mut acts = self.acts(planned, &effect);
+                let twins = std::mem::take(&mut self.twins);
+                for batch in &twins {
+                    acts.ledger.extend(twin::note(job, &mut planned.submission, batch)?);
+                }
                 save_with(job, &planned.submission, acts).await?;
+                for batch in &twins {
+                    // At once, as each of its answers costs; it is seen to after this batch, and asked again then.
+                    drop(self.api.cancel(batch).await);
+                }
+                return Ok(None);
+            }
+            Effect::Tell(Notice::Twin(batch)) => {
+                self.twins.push(batch);
                 return Ok(None);
             }
             Effect::Tell(notice) => {
@@ -271,7 +288,7 @@ impl Driving<'_> {
     fn acts(&mut self, planned: &Planned, effect: &Effect) -> Acts {
         let Some(told) = self.told.take() else { return Acts::default() };
         let (job, sub) = (self.job, planned.submission.sub);
-        let heaps = operator::heaps_of(job, planned);
+        let heaps = operator::heaps_of(job, &planned.items);
         let ledger = match (&told.decision.act, effect) {
             (Act::Absent, Effect::Void) => operator::released(job, sub, &heaps, &told.decision),
             (Act::Paid { .. }, Effect::WriteOff(_)) => operator::cleared(job, sub, &heaps, &told.decision),
@@ -451,7 +468,9 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Re
         }
     }
     planned.submission.ended_at_ms = Some(job.clock.row_ms());
+    let twins = twin::kept(&planned.submission);
     planned.submission.evidence = Some(serde_json::json!({ "why": why }).to_string());
+    twin::keep(&mut planned.submission, &twins);
     let mut tx = Tx::new(job.no);
     tx.submissions.push((planned.submission.clone(), None));
     // A doubt that was cleared stands beside what is released, so that no sum is ever above the cap in between.
@@ -502,7 +521,7 @@ fn tell(job: &Job, row: &mut Submission, notice: &Notice) {
         Notice::InDoubt(why) => job.alert("batch-in-doubt", &format!("batch {sub} may or may not have been created ({why}); looking for it, nothing is sent again")),
         Notice::Adopted(found) => note(format!("batch {sub} was found as {found} and adopted: nothing is paid twice")),
         Notice::NotAdopted(why) => job.alert("batch-not-adopted", &format!("submission {sub}: {why}; nothing is changed")),
-        Notice::Twin(twin) => job.alert("batch-anomaly", &format!("batch {sub} was made twice by the way to the provider: {twin} runs as well, and may be billed")),
+        Notice::Twin(_) => {} // told where it is noted
         Notice::Strange(why) => job.alert("batch-anomaly", &format!("{why}; nothing is concluded from it")),
         Notice::Absent => note(format!("batch {sub} was proved not to exist; its items are sent again")),
         Notice::Unresolved => job.alert("batch-unresolved", &format!("batch {sub} could not be proved to exist or not; its items and money stay reserved")),

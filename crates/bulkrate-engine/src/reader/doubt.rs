@@ -12,7 +12,7 @@ use bulkrate_store::{
 };
 
 use crate::EngineError;
-use crate::decision::{Decision, VERB, is_kept, is_operators};
+use crate::decision::{Decision, VERB, is_kept, is_operators, is_window};
 use crate::lane::submission::evidence;
 use crate::run::operator::is_undecided;
 use crate::view::DoubtLine;
@@ -150,7 +150,7 @@ fn booked(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineError> 
                 of.price_at_most.0 -= entry.usd.0;
             }
             let note = entry.note.as_deref().unwrap_or("");
-            if is_operators(note) && !of.known.iter().any(|known| known == note) {
+            if (is_operators(note) || is_window(note)) && !of.known.iter().any(|known| known == note) {
                 of.known.push(note.to_owned());
             }
             if is_kept(note) {
@@ -170,7 +170,9 @@ fn explained(job: &JobRow, mut line: DoubtLine) -> DoubtLine {
     } else {
         "sent, and no answer came that could be read"
     };
-    line.known.insert(0, why.to_owned());
+    if !line.known.iter().any(|known| is_window(known)) {
+        line.known.insert(0, why.to_owned());
+    }
     "nothing: it counts against the budget until the bill or you decide".clone_into(&mut line.next);
     line.suggestion = match &line.sub {
         Some(sub) if line.waits => format!(

@@ -15,7 +15,7 @@ use super::job::Job;
 use crate::EngineError;
 use crate::event::{Event, Progress};
 use crate::lane::pack::Planned;
-use crate::lane::{batch, calls};
+use crate::lane::{batch, calls, twin};
 
 /// Calls a second that are assumed for the end of a batch job while nothing is known.
 const RATE_ASSUMED: f64 = 10.0;
@@ -26,6 +26,7 @@ pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), Engin
     // An order that was left while nothing ran is obeyed before anything is sent.
     take_orders(job)?;
     job.heed_review()?;
+    let batched = job.home == Lane::Batch && job.state.borrow().open() > 0 || !open.is_empty();
     let mut lanes = JoinSet::new();
     lanes.spawn_local(calls::run(Rc::clone(job)));
     if job.home == Lane::Batch || !open.is_empty() {
@@ -48,6 +49,13 @@ pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), Engin
     }
     if job.state.borrow().cancelled && !job.stop.is_detaching() {
         cancel_rest(job);
+    }
+    let stopped = job.stop.is_detaching() || {
+        let state = job.state.borrow();
+        state.failed.is_some() || state.halted.is_some()
+    };
+    if batched && !stopped {
+        twin::settle(job).await?;
     }
     finish(job).await
 }

@@ -14,6 +14,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{LedgerEntry, LedgerKind, LedgerQuery, SubmissionState, Tx, Urgency, View};
 
 use super::job::Job;
+use super::ready::Ready;
 use crate::EngineError;
 use crate::decision::{Act, Decision, VERB};
 use crate::event::Event;
@@ -221,13 +222,16 @@ pub(crate) fn count(job: &Job, entries: &[LedgerEntry]) {
     }
 }
 
+pub(crate) fn of_item(job: &Job, ready: &Ready) -> Of {
+    let (provider, model) = job.names(ready.deployment);
+    Of { tags: ready.tags, lane: Some(Lane::Batch), provider, model }
+}
+
 /// The reservation of a batch, by what it is reported by.
-pub(crate) fn heaps_of(job: &Job, planned: &Planned) -> Heaps {
+pub(crate) fn heaps_of(job: &Job, items: &[Ready]) -> Heaps {
     let mut heaps = Heaps::new();
-    for ready in &planned.items {
-        let (provider, model) = job.names(ready.deployment);
-        let of = Of { tags: ready.tags, lane: Some(Lane::Batch), provider, model };
-        let heap = heaps.entry(of).or_default();
+    for ready in items {
+        let heap = heaps.entry(of_item(job, ready)).or_default();
         *heap = (heap.0 + 1, heap.1 + ready.bound);
     }
     heaps

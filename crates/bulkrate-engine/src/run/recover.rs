@@ -239,11 +239,13 @@ fn sender(job: &Job, submission: &Submission) -> Option<usize> {
         .position(|found| found.pinned == submission.model && found.account.id == submission.account)
 }
 
+pub(crate) fn kind_of(submission: &Submission) -> Kind {
+    let kinds = [Kind::Chat, Kind::Embedding, Kind::Moderation];
+    kinds.into_iter().find(|kind| kind.name() == submission.kind).unwrap_or_default()
+}
+
 fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineError> {
-    let kind = [Kind::Chat, Kind::Embedding, Kind::Moderation]
-        .into_iter()
-        .find(|kind| kind.name() == submission.kind)
-        .unwrap_or_default();
+    let kind = kind_of(&submission);
     let items = items(job, &submission)?;
     let deployment = sender(job, &submission).or(items.first().map(|ready| ready.deployment)).unwrap_or(0);
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.

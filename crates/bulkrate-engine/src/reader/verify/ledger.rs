@@ -59,6 +59,19 @@ impl Above {
     }
 }
 
+/// Duplicates that name the window they came through (`W1`).
+pub(super) fn in_windows(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+    let mut sum = UsdNanos::ZERO;
+    let query = LedgerQuery { kind: Some(LedgerKind::Duplicate), ..LedgerQuery::of_job(job.no) };
+    view.ledger_scan(&query, &mut |entry| {
+        if entry.note.as_deref().is_some_and(crate::decision::is_window) {
+            sum = sum.saturating_add(entry.usd);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(sum)
+}
+
 /// What was settled without a receipt, because an operator said that it was paid.
 pub(super) fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
     let mut sum = UsdNanos::ZERO;

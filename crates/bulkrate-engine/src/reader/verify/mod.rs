@@ -13,7 +13,7 @@ use bulkrate_store::{JobRow, LedgerQuery, View};
 
 use self::files::files;
 use self::history::History;
-use self::ledger::{bill_check, caps, on_word};
+use self::ledger::{bill_check, caps, in_windows, on_word};
 use super::status::sums;
 use crate::EngineError;
 use crate::paths::JobDir;
@@ -34,7 +34,7 @@ pub(super) fn verify(
     let word = on_word(view, job)?;
     let mut checks = vec![
         history.one_outcome(view, job)?,
-        history.paid_once(&sums, word),
+        history.paid_once(&sums, word, in_windows(view, job)?),
         history.receipts(view, job, &sums, word)?,
         history.misfits(),
         history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),

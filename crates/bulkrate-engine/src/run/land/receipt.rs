@@ -61,6 +61,11 @@ impl Job {
         Receipt { cost, naive, usage, estimated, paid: true, above, doubt: false }
     }
 
+    /// What an answer cost that does not land.
+    pub(crate) fn cost_of(&self, landing: Landing<'_>, answer: &Answer<'_>) -> UsdNanos {
+        self.receipt(landing, answer).cost
+    }
+
     /// Books what levers saved on one answer: `naive x (1 + followers) = dedup + lane + cost`, exactly.
     pub(super) fn save(&self, state: &mut State, landing: Landing<'_>, receipt: &Receipt, followers: u64) {
         let at = at(landing);

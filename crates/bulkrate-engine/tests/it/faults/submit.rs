@@ -96,16 +96,30 @@ async fn f28_two_batches_with_one_marker_are_both_told() {
 }
 
 #[tokio::test]
-#[ignore = "what a twin costs is not booked as a duplicate yet: settled + duplicate < bill"]
 async fn f28_what_the_twin_costs_is_booked() {
     for rule in ["F28@1", "F18:create@1"] {
         let story = Story::of(Lane::Batch, &[rule]).await;
         let report = story.run().await;
-        let path = story.world.path("bill.json");
-        std::fs::write(&path, story.world.sim.bill_json()).unwrap();
+        assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{rule}: {report:?}");
+        let heard = story.world.ear.heard.lock().unwrap().clone();
+        assert!(story.world.ear.heard("was made twice"), "{rule}: {heard:?}");
+        let (bill, path) = (story.world.sim.bill_json(), story.world.path("bill.json"));
+        std::fs::write(&path, &bill).unwrap();
+        let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+        let twice = bill["requests"].as_u64().unwrap() - ASKED;
+        assert!(rule != "F18:create@1" || twice == ASKED, "nobody knows of it before it has run: {bill}");
+        assert_eq!(
+            (report.spent.0, report.in_doubt, report.reserved),
+            (bill["total_usd_nanos"].as_i64().unwrap(), UsdNanos::ZERO, UsdNanos::ZERO),
+            "{rule}: {twice} answers twice: {report:?} {heard:?}"
+        );
         let reader = bulkrate_engine::Reader::open(&story.world.path("state")).unwrap();
         let proof = reader.verify(&report.job, Some(&path)).unwrap();
         assert!(proof.passed(), "{rule}: {proof:?}");
+        let proved = format!("{proof:?}");
+        assert_eq!(proved.contains("carried out twice, booked as duplicates"), twice > 0, "{rule}: {proved}");
+        // It is booked once, however often the job is run again.
+        assert_eq!(story.run().await.spent, report.spent, "{rule}");
     }
 }
 
