@@ -6,4 +6,5 @@ pub(crate) mod batch;
 pub(crate) mod pack;
 pub(crate) mod submission;
 pub(crate) mod fetch;
+pub(crate) mod outage;
 mod collect;
