@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::collect::read_line;
 use super::fetch::{Fetched, fetch, longest};
-use super::submission::halts;
+use super::outage::halts;
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::io_error;
