@@ -44,7 +44,17 @@ impl<'a> Crashed<'a> {
 
     fn start(&self) -> Child {
         let mut command = self.place.command(self.args.iter().chain(&["--events", "json"]));
-        command.stdout(Stdio::piped()).stderr(std::fs::OpenOptions::new().append(true).create(true).open(self.place.path("stderr.log")).unwrap()).spawn().unwrap()
+        command
+            .stdout(Stdio::piped())
+            .stderr(
+                std::fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(self.place.path("stderr.log"))
+                    .unwrap(),
+            )
+            .spawn()
+            .unwrap()
     }
 
     /// Runs until the moment comes and kills it there. False: the run ended first.
@@ -173,7 +183,7 @@ const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget"
 
 #[test]
 fn f70_a_batch_job_killed_at_every_step_is_paid_once() {
-    let sim = Sim::start(&["--speed", "450"]);
+    let sim = Sim::start(&["--speed", "150"]);
     let mut job = Crashed::new(&sim, 300, &BATCH);
     let steps = [
         "\"event\":\"planned\"",
