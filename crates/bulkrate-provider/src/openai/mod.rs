@@ -114,9 +114,7 @@ impl Provider for OpenAi {
         let reply = self.free.send("list models", http::Method::GET, "/models", &[404, 405]).await?;
         let models =
             serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
-        let date = reply.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
-        let clock_skew_s =
-            date.and_then(limits::http_date_unix_s).map(|theirs| theirs - limits::now_unix_s());
+        let clock_skew_s = limits::clock_skew_s(&reply.headers);
         // A list that is there says nothing where the shape is known to be another.
         let batches = self.dialect.batches != Batches::No && self.batches.exists().await;
         let known = matches!(self.dialect.batches, Batches::Yes { .. });
