@@ -90,6 +90,8 @@ pub trait Wire: Send + Sync + Debug {
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a>;
     /// What one line of an output or error file means. `Err` says why the line is no result at all.
     fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String>;
+    /// `text` without the account's secrets: for what is kept of an answer that is not good.
+    fn hide<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str>;
 }
 
 /// One line of a batch's output or error file.
@@ -186,6 +188,30 @@ pub struct ApiError {
     /// HTTP status, when there was an answer.
     pub status: Option<u16>,
     pub failure: Failure,
+}
+
+/// The code of a free call that failed on this machine: the file cannot be read or written.
+pub const LOCAL: &str = "local_file";
+/// The code of one that failed because a disk here is full.
+pub const DISK_FULL: &str = "local_disk_full";
+
+impl ApiError {
+    /// A redirect that was not followed: the same address will say the same again.
+    #[must_use]
+    pub fn is_redirect(&self) -> bool {
+        self.status.is_some_and(|status| (300..400).contains(&status))
+    }
+
+    /// What this machine failed with, where it was not the provider; asking again helps nothing.
+    #[must_use]
+    pub fn local(&self) -> Option<std::io::Error> {
+        // With a status it is a server that says so.
+        match self.failure.provider_code.as_deref().filter(|_| self.status.is_none())? {
+            DISK_FULL => Some(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+            LOCAL => Some(std::io::Error::other(self.failure.message.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// A provider's batch API. Everything but `create` is free and may be repeated.

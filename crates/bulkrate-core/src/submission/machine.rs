@@ -22,6 +22,8 @@ use crate::planted::{self, Bug};
 pub const DENIALS_MAX: u32 = 4;
 /// Our clock and the provider's may differ by so much (F40: an hour either way), and a minute.
 const SKEW_S: u64 = 2 * 3_600;
+/// A provider that asks for a longer pause is asked again all the same.
+pub const ASKED_MAX_MS: u64 = 3_600_000;
 /// The completion window of a day, and an hour's grace.
 const OVERDUE_MS: u64 = 25 * 3_600_000;
 
@@ -40,6 +42,7 @@ pub struct Machine {
     /// Why it is in doubt, or why it was given up.
     pub why: String,
     pub doubt: Option<Doubt>,
+    /// Looks at the batch, or before it is there, uploads that failed.
     polls: u32,
     denials: u32,
     overdue_told: bool,
@@ -222,6 +225,7 @@ impl Machine {
             (_, Event::Begin) => self.begin(env, out),
             (S::Staging, Event::Uploaded(Ok(file))) => {
                 self.ours.input = Some(file);
+                self.polls = 0;
                 self.state = S::Staged;
                 out.extend([Effect::Save, Effect::WaitUntil(env.now_ms)]);
             }
@@ -327,9 +331,12 @@ impl Machine {
             if env.closing {
                 return out.push(Effect::Stop);
             }
-            let pause_ms = failure.wait_ms.unwrap_or(0).max(env.pace.min_ms.min(60_000));
+            let asked_ms = failure.wait_ms.unwrap_or(0).min(ASKED_MAX_MS);
+            let pace = PollPace { min_ms: env.pace.min_ms.min(60_000), ..env.pace };
+            let pause_ms = pace.wait_ms(self.polls, env.random).max(asked_ms);
+            self.polls = self.polls.saturating_add(1);
             out.push(Effect::Tell(Notice::UploadFailed(failure.message)));
-            out.push(Effect::WaitUntil(env.now_ms + pause_ms + env.random % (pause_ms / 10 + 1)));
+            out.push(Effect::WaitUntil(env.now_ms + pause_ms));
             return;
         }
         self.void(State::Refused, &format!("uploading the input: {}", failure.message), out);

@@ -14,7 +14,7 @@ mod tests;
 pub use classify::{Observed, Proof, classify};
 pub use doubt::{Doubt, DoubtStep, DoubtTimes};
 pub use find::{Found, Ours, Stray, sweep};
-pub use machine::{Creation, DENIALS_MAX, Effect, Env, Event, Machine, Notice, Poll, step};
+pub use machine::{ASKED_MAX_MS, Creation, DENIALS_MAX, Effect, Env, Event, Machine, Notice, Poll, step};
 pub use poll::PollPace;
 pub use remote::{BatchCounts, BatchError, Marker, Phase, RemoteBatch};
 pub use state::{EndKind, State, Unresolved};

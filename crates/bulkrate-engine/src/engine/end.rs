@@ -207,7 +207,9 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
         return (Ending::Finished, None);
     }
     if job.stop.is_detaching() {
-        return (Ending::Detached, Some("detached by the user; batches go on at the provider".to_owned()));
+        let at_provider = state.batches.values().any(|batch| batch.batch.is_some());
+        let more = if at_provider { "; batches go on at the provider" } else { "" };
+        return (Ending::Detached, Some(format!("detached by the user{more}")));
     }
     if let Some(over) = state.too_much_doubt(job.spec.run.max_in_doubt) {
         return (Ending::InDoubt, Some(format!("{over}; `--max-in-doubt` lets more be sent")));

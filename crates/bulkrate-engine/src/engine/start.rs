@@ -162,6 +162,7 @@ impl Engine {
             undecided: Vec::new(),
             heard: std::collections::HashSet::new(),
             downloads_fail: false,
+            outages: crate::lane::outage::Outages::default(),
             over: false,
             enqueued_tokens: 0,
             enqueued_max: spec.run.enqueued_tokens_max,

@@ -9,13 +9,14 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::planted::{self, Bug};
-use bulkrate_core::submission::EndKind;
+use bulkrate_core::submission::{EndKind, PollPace};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{SubmissionState, Tx, Urgency};
 
 use super::fetch::{Fetched, fetch};
+use super::outage::{self, Redirects, halts};
 use super::pack::Planned;
-use super::submission::{Step, halts, save};
+use super::submission::{Step, save};
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::io_error;
@@ -109,6 +110,7 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
         return Ok(Step::Done); // what is missing may come with the next run
     }
     settle(job, planned, &mut results).await?;
+    outage::landed(job, planned.submission.sub);
     if !job.spec.run.keep_remote {
         for file in [planned.submission.remote_input.as_deref(), output.as_deref(), errors.as_deref()]
             .into_iter()
@@ -127,6 +129,10 @@ pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step
 /// `completed` may come a moment before the file ids do. False: they could not be asked for in this run.
 async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) -> bool {
     let mut tries = 0;
+    let mut failures = 0;
+    let redirects = Redirects::default();
+    let run = &job.spec.run;
+    let pace = PollPace { min_ms: run.poll_min_ms.min(60_000), max_ms: run.poll_max_ms };
     while tries < LATE_FILE_TRIES {
         let submission = &planned.submission;
         let expects_output =
@@ -136,10 +142,13 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
         if !(expects_output || expects_errors) || submission.remote_phase.as_deref() == Some("vanished") {
             return true;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(job.spec.run.poll_min_ms.min(60_000))).await;
+        let wait_ms = pace.wait_ms(failures, job.random());
+        tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
         let id = planned.submission.remote_batch.clone().unwrap_or_default();
         match api.poll(&id).await {
             Ok(remote) => {
+                failures = 0;
+                redirects.none();
                 tries += 1;
                 if let Some(remote) = remote {
                     planned.submission.remote_output = remote.output_file;
@@ -149,9 +158,11 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
             }
             // Without an answer nothing is known: giving up would count what is paid for as lost.
             Err(error) => {
-                if job.stop.is_detaching() || halts(job, &error) {
+                if job.stop.is_detaching() || halts(job, &error, &redirects) {
                     return false;
                 }
+                failures += 1;
+                outage::begins(job, planned.submission.sub, &error.to_string());
             }
         }
     }
@@ -252,6 +263,7 @@ fn land_line(
         return Line::Strange;
     }
     let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub), group: None };
+    outage::note_line(job, planned.submission.sub, &found.reading);
     job.land(landing, &found.reading, results.place(), results.buffer());
     Line::Fine
 }

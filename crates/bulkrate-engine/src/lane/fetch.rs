@@ -8,7 +8,7 @@ use bulkrate_core::request::Kind;
 use bulkrate_provider::BatchApi;
 
 use super::collect::LINE_BYTES_MAX;
-use super::submission::halts;
+use super::outage::{Redirects, halts, local};
 use crate::EngineError;
 use crate::event::Event;
 use crate::run::job::Job;
@@ -67,15 +67,19 @@ pub(super) async fn fetch(
         return Ok(Fetched::Whole); // downloads appear under their name only when whole
     }
     let mut failures: u32 = 0;
+    let redirects = Redirects::default();
     loop {
         let error = match api.download(file, to, bytes_max).await {
             Ok(found) => {
                 tell_over(job);
                 return Ok(if found.is_some() { Fetched::Whole } else { Fetched::Missing });
             }
-            Err(error) if halts(job, &error) => return Ok(Fetched::Refused),
+            Err(error) if halts(job, &error, &redirects) => return Ok(Fetched::Refused),
             Err(error) => error,
         };
+        if let Some(error) = local(&error, "could not write", to) {
+            return Err(error);
+        }
         if job.stop.is_detaching() {
             return Err(EngineError::Provider(error.to_string()));
         }

@@ -6,5 +6,6 @@ pub(crate) mod batch;
 pub(crate) mod pack;
 pub(crate) mod submission;
 pub(crate) mod fetch;
+pub(crate) mod outage;
 mod collect;
 pub(crate) mod twin;

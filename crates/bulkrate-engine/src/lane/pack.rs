@@ -327,12 +327,14 @@ impl Drafting {
         tx.submissions.push((submission.clone(), Some(leases)));
         tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
         job.commit(tx, Urgency::Now).await?;
+        let planned = Planned::new(job, submission, self.kind, self.deployment, self.items);
         let mut state = job.state.borrow_mut();
-        state.note_size(submission.reserved);
+        state.note_size(planned.submission.reserved);
         state.tally.batches += 1;
-        state.tally.requests_sent += self.items.len() as u64;
-        state.enqueued_tokens += self.pack.tokens;
+        state.tally.requests_sent += planned.items.len() as u64;
+        // Not what the pack counted: an item that met the budget's end is in that and not in the batch.
+        state.enqueued_tokens += planned.tokens;
         drop(state);
-        Ok(Planned::new(job, submission, self.kind, self.deployment, self.items))
+        Ok(planned)
     }
 }

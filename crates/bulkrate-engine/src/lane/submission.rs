@@ -14,14 +14,15 @@ use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{
-    Creation, Doubt, DoubtTimes, Effect, EndKind, Env, Event, Machine, Marker, Notice, Ours, Poll, PollPace,
-    RemoteBatch, State, step,
+    Creation, Doubt, DoubtTimes, Effect, EndKind, Env, Event, Machine, Marker, Notice, Ours, Phase, Poll,
+    PollPace, RemoteBatch, State, step,
 };
-use bulkrate_provider::{ApiError, BatchApi, Created, Provider};
+use bulkrate_provider::{BatchApi, Created, Provider};
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 use tokio::time::{Instant, sleep_until};
 
 use super::collect;
+use super::outage::{self, Redirects, halts};
 use super::pack::Planned;
 use super::twin;
 use crate::EngineError;
@@ -43,6 +44,7 @@ struct Driving<'a> {
     job: &'a Rc<Job>,
     api: &'a dyn BatchApi,
     machine: Machine,
+    redirects: Redirects,
     /// The operator's word that is being carried out.
     told: Option<Told>,
     /// Why a batch that the operator named was not taken.
@@ -58,6 +60,7 @@ pub(crate) async fn drive(job: Rc<Job>, mut planned: Planned) {
         job.fail(error);
     }
     job.kept_items.set(job.kept_items.get().saturating_sub(planned.items.len()));
+    outage::forget(&job, planned.submission.sub);
     job.show_batch(&planned.submission);
     if planned.submission.state == SubmissionState::Unresolved {
         planned.items = Vec::new();
@@ -71,7 +74,8 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     let Some(machine) = machine(job, &planned.submission) else { return Ok(()) };
     let refused = evidence(&planned.submission).and_then(|kept| kept.refused);
     let api = batches(&*provider, planned)?;
-    let mut driving = Driving { job, api, machine, told: None, refused, twins: Vec::new() };
+    let redirects = Redirects::default();
+    let mut driving = Driving { job, api, machine, redirects, told: None, refused, twins: Vec::new() };
     let mut event = driving.word(planned).await.unwrap_or(Event::Begin);
     loop {
         let Some((machine, effects)) = step(&driving.machine, event, &env(job)) else {
@@ -224,14 +228,22 @@ impl Driving<'_> {
                 job.state.borrow_mut().unresolved += u64::from(unresolved);
                 return Ok(None);
             }
-            Effect::Upload => self.upload(planned).await,
+            Effect::Upload => return self.upload(planned).await,
             Effect::Create => self.create(planned).await,
             Effect::List { since_s } => {
                 let started_ms = job.clock.unix_ms();
-                let batches = match self.api.list_since(since_s).await {
-                    Ok(batches) => Some(batches),
-                    Err(error) if halts(job, &error) => return Ok(None),
-                    Err(_) => None,
+                let sub = planned.submission.sub;
+                let listing = self.api.list_since(since_s);
+                let batches = match outage::patiently(job, sub, "list batches", listing).await {
+                    Ok(batches) => {
+                        self.answered(sub);
+                        Some(batches)
+                    }
+                    Err(error) if halts(job, &error, &self.redirects) => return Ok(None),
+                    Err(error) => {
+                        outage::begins(job, sub, &error.to_string());
+                        None
+                    }
                 };
                 if let Some(remote) = self.mine(batches.as_deref()) {
                     note_remote(&mut planned.submission, remote);
@@ -242,7 +254,7 @@ impl Driving<'_> {
                 let input = planned.submission.remote_input.clone().unwrap_or_default();
                 Event::Fenced { confirmed: self.api.delete_file(&input).await.is_ok() }
             }
-            Effect::Poll => self.poll(planned).await,
+            Effect::Poll => return Ok(self.poll(planned).await),
             Effect::Cancel => {
                 let id = planned.submission.remote_batch.clone().unwrap_or_default();
                 Event::CancelSent(self.api.cancel(&id).await.is_ok())
@@ -307,12 +319,32 @@ impl Driving<'_> {
         }
     }
 
+    fn answered(&self, sub: Sub) {
+        self.redirects.none();
+        outage::ends(self.job, sub);
+    }
+
     /// T3: the input file lies at the provider. Free.
-    async fn upload(&self, planned: &Planned) -> Event {
-        let sub = planned.submission.sub;
-        let path = self.job.dir.batch(sub).input();
+    /// `None`: the job stops, and the file waits here for the next run.
+    async fn upload(&self, planned: &Planned) -> Result<Option<Event>, EngineError> {
+        let (job, sub) = (self.job, planned.submission.sub);
+        let path = job.dir.batch(sub).input();
         let sent = self.api.upload(&path, &format!("bulkrate-{sub}.jsonl")).await;
-        Event::Uploaded(sent.map_err(|error| Failure { message: error.to_string(), ..error.failure }))
+        match &sent {
+            Ok(_) => self.answered(sub),
+            // With credentials that are refused another deployment may stand in.
+            Err(error) if error.is_redirect() && halts(job, error, &self.redirects) => return Ok(None),
+            Err(error) => {
+                if let Some(error) = outage::local(error, "could not read", &path) {
+                    return Err(error);
+                }
+                if error.failure.class.verdict() == Verdict::RetryLater {
+                    outage::begins(job, sub, &error.to_string());
+                }
+            }
+        }
+        let sent = sent.map_err(|error| Failure { message: error.to_string(), ..error.failure });
+        Ok(Some(Event::Uploaded(sent)))
     }
 
     /// T4 and T5: the one create; its intent is durable already.
@@ -339,22 +371,42 @@ impl Driving<'_> {
         }
     }
 
-    async fn poll(&self, planned: &mut Planned) -> Event {
+    /// `None`: the job stops, and the batch goes on at the provider.
+    async fn poll(&self, planned: &mut Planned) -> Option<Event> {
+        let (job, sub) = (self.job, planned.submission.sub);
         let id = planned.submission.remote_batch.clone().unwrap_or_default();
-        Event::Polled(match self.api.poll(&id).await {
+        Some(Event::Polled(match outage::patiently(job, sub, "poll a batch", self.api.poll(&id)).await {
             Ok(Some(remote)) => {
                 note_remote(&mut planned.submission, &remote);
+                if remote.phase == Phase::Unknown {
+                    let status = remote.status.escape_debug();
+                    outage::begins(
+                        job,
+                        sub,
+                        &format!(
+                            "the provider says that {id} is `{status}`, which is no state that is known"
+                        ),
+                    );
+                } else {
+                    self.answered(sub);
+                }
                 Poll::Seen(Box::new(remote))
             }
-            Ok(None) => Poll::Denied,
-            Err(error) => Poll::Failed(Failure { message: error.to_string(), ..error.failure }),
-        })
+            Ok(None) => {
+                self.answered(sub);
+                Poll::Denied
+            }
+            Err(error) if halts(job, &error, &self.redirects) => return None,
+            Err(error) => {
+                outage::begins(job, sub, &error.to_string());
+                Poll::Failed(Failure { message: error.to_string(), ..error.failure })
+            }
+        }))
     }
 
     /// What a refusal means for the job: wait, turn to another deployment, or stop.
     fn judge(&self, planned: &Planned, failure: &Failure) {
         let job = self.job;
-        let now_us = job.clock.us();
         let message = format!("batch {}: {}", planned.submission.sub, failure.message);
         let mut state = job.state.borrow_mut();
         if !self.machine.state.is_terminal() {
@@ -373,30 +425,14 @@ impl Driving<'_> {
                 job.halt_or_fall_back(&mut state, own.unwrap_or(0), failure.class, &message);
             }
             Verdict::RetryLater => {
-                let wait_us = failure
-                    .wait_ms
-                    .map_or(job.spec.run.poll_min_ms.min(60_000) * 1_000, |wait| wait.saturating_mul(1_000));
-                state.batch_not_before_us = state.batch_not_before_us.max(now_us.saturating_add(wait_us));
                 drop(state);
-                job.tell(&event::Event::Note { message: &message });
+                outage::refused(job, failure.wait_ms, &message);
             }
             Verdict::GiveUp => {
                 state.halted.get_or_insert(Halt { class: failure.class, message });
             }
         }
     }
-}
-
-/// Whether an error of a free call means that every further call would fail like it, as with credentials that are refused:
-/// then the job stops. Its batches stay at the provider, and the next run goes on with them.
-pub(super) fn halts(job: &Job, error: &ApiError) -> bool {
-    let class = error.failure.class;
-    if class.verdict() != Verdict::HaltJob {
-        return false;
-    }
-    job.state.borrow_mut().halted.get_or_insert(Halt { class, message: error.to_string() });
-    job.changed.notify_waiters();
-    true
 }
 
 /// Commits the submission's row as it is now.

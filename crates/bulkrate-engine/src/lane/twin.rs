@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::collect::read_line;
 use super::fetch::{Fetched, fetch, longest};
-use super::submission::halts;
+use super::outage::{Redirects, halts};
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::io_error;
@@ -196,6 +196,9 @@ async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, 
     Ok(true)
 }
 
+/// A provider that does not answer does not keep the run from ending: the next one asks again.
+const FAILURES_MAX: u32 = 20;
+
 enum Ended {
     Batch(Box<RemoteBatch>),
     /// The provider denies it, or it is not ours: its doubt stands.
@@ -208,7 +211,8 @@ enum Ended {
 async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) -> Ended {
     let run = &job.spec.run;
     let pace = PollPace { min_ms: run.poll_min_ms, max_ms: run.poll_max_ms };
-    let (mut polls, mut denials, mut late) = (0, 0, 0);
+    let (mut polls, mut denials, mut late, mut failures) = (0, 0, 0, 0);
+    let redirects = Redirects::default();
     loop {
         if job.stop.is_detaching() {
             return Ended::Later;
@@ -233,8 +237,8 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
                 return Ended::Gone;
             }
             Ok(None) => denials += 1,
-            Err(error) if halts(job, &error) => return Ended::Later,
-            Err(_) => {}
+            Err(error) if halts(job, &error, &redirects) || failures >= FAILURES_MAX => return Ended::Later,
+            Err(_) => failures += 1,
         }
         pause(job, pace.wait_ms(polls, job.random())).await;
         polls = polls.saturating_add(1);

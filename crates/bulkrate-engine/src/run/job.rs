@@ -145,6 +145,8 @@ pub(crate) struct State {
     pub heard: std::collections::HashSet<u64>,
     /// Result files cannot be had at the moment; that has been told.
     pub downloads_fail: bool,
+    /// What the batches have met with at the provider.
+    pub outages: crate::lane::outage::Outages,
     /// Items that go to the sync lane whatever the lane of the job.
     pub urgent: super::urgent::Urgent,
     /// Items that wait for room under a cap of their tag.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::flow::{self, Flow, Stop};
 use super::limits::now_unix_s;
 use super::origin::Account;
-use crate::api::{ApiError, CallError, Exchange, Reply};
+use crate::api::{ApiError, CallError, DISK_FULL, Exchange, LOCAL, Reply};
 use crate::registry::OpenError;
 use crate::settings::{RetryPolicy, Settings};
 
@@ -298,6 +298,7 @@ impl FreeClient {
         }
         let mut failure = (self.classify)(&reply, now_unix_s());
         failure.message = self.account.redact(&failure.message);
+        failure.provider_code = failure.provider_code.map(|code| self.account.redact(&code));
         failure.maybe_paid = false; // free calls
         let told = reply.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let again = match told {
@@ -354,7 +355,12 @@ impl FreeClient {
     }
 
     fn local(&self, what: &str, path: &Path, error: &std::io::Error) -> Failed {
-        self.failed(what, None, FailureClass::Transient, &format!("`{}`: {error}", path.display()), false)
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = matches!(error.kind(), StorageFull | QuotaExceeded);
+        let why = format!("`{}`: {error}", path.display());
+        let mut failed = self.failed(what, None, FailureClass::Transient, &why, false);
+        failed.error.failure.provider_code = Some(if full { DISK_FULL } else { LOCAL }.to_owned());
+        failed
     }
 
     fn failed(

@@ -1,5 +1,6 @@
 //! An account as both clients see it: where it is, how it signs, and what must never be printed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{
@@ -75,16 +76,23 @@ impl Account {
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         const LONGEST: usize = 1_000;
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), "***");
-            }
-        }
+        let mut text = self.hide(text).into_owned();
         if text.len() > LONGEST {
             let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
             text.truncate(end);
             text.push_str("...");
+        }
+        text
+    }
+
+    /// `text` without any of the account's secrets.
+    #[must_use]
+    pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for secret in &self.secrets {
+            if text.contains(secret.as_str()) {
+                text = Cow::Owned(text.replace(secret.as_str(), "***"));
+            }
         }
         text
     }

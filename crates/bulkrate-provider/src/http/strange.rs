@@ -14,10 +14,14 @@ pub(crate) fn foreign(reply: &Reply, now_unix_s: i64) -> Failure {
     } else {
         "a page that is not the provider's"
     };
-    let start: String = String::from_utf8_lossy(&body[..body.len().min(200)])
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    // Half a secret would not be found again: a word that may be cut is left out.
+    let shown = &body[..body.len().min(200)];
+    let whole = if shown.len() == body.len() {
+        shown
+    } else {
+        &shown[..shown.iter().rposition(u8::is_ascii_whitespace).unwrap_or(0)]
+    };
+    let start: String = String::from_utf8_lossy(whole).split_whitespace().collect::<Vec<_>>().join(" ");
     Failure {
         class: FailureClass::Transient,
         message: format!("status {status} with {what}: {start}"),

@@ -1,5 +1,6 @@
 //! The Files and Batch APIs. Everything is free and repeated, but for the create, which goes out once.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,12 @@ pub(super) const CREATE: &str = "/batches";
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// Pages of a list, at most: 1,000 x 100 batches.
 const PAGES_MAX: usize = 1_000;
+/// Batches that one listing may bring; more are an error, before memory runs out.
+const FOUND_MAX: usize = 100_000;
+/// The longest id of a batch or a file, and the longest part of a mark.
+const ID_BYTES_MAX: usize = 256;
+/// Errors of a batch that are kept; the first one says why it was refused.
+const ERRORS_MAX: usize = 100;
 /// The wait before a file that was just uploaded is looked for again.
 const FILE_VISIBLE_MS: u64 = 2_000;
 
@@ -97,9 +104,27 @@ impl OpenAiBatches {
         self.free.error(what, Some(reply.status), FailureClass::Transient, why)
     }
 
+    /// What the server says in a batch is shown and kept: without the account's secrets. An id that holds one is none.
+    fn remote(&self, found: Result<RemoteBatch, String>) -> Result<RemoteBatch, String> {
+        let mut batch = found?;
+        let files = [&batch.input_file, &batch.output_file, &batch.error_file].into_iter().flatten();
+        let marks = batch.marker.iter().flat_map(|marker| [&marker.inst, &marker.sub, &marker.digest]);
+        let is_bad = |id: &String| id.len() > ID_BYTES_MAX || matches!(self.account.hide(id), Cow::Owned(_));
+        if files.chain(marks).chain([&batch.id]).any(is_bad) {
+            return Err("an id in it is too long or repeats the key".to_owned());
+        }
+        batch.status = self.account.redact(&batch.status);
+        batch.errors.truncate(ERRORS_MAX);
+        for error in &mut batch.errors {
+            error.message = self.account.redact(&error.message);
+            error.code = error.code.take().map(|code| self.account.redact(&code));
+        }
+        Ok(batch)
+    }
+
     /// The answer to a create, by the outcome table of the reliability design.
     fn created(&self, reply: &Reply) -> Created {
-        let batch = remote::read_batch(&reply.body);
+        let batch = self.remote(remote::read_batch(&reply.body));
         let said = errors::read(&reply.body).filter(|said| said.is_nested);
         let (status, names_batch, own_error) = (reply.status, batch.is_ok(), said.is_some());
         match (classify(Observed::Answered { status, names_batch, own_error }), batch) {
@@ -119,6 +144,7 @@ impl OpenAiBatches {
         let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
         let mut failure = said.failure(reply.status, wait_ms);
         failure.message = self.account.redact(&failure.message);
+        failure.provider_code = failure.provider_code.map(|code| self.account.redact(&code));
         let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
         if about_file
             && matches!(reply.status, 400 | 404)
@@ -188,7 +214,9 @@ impl BatchApi for OpenAiBatches {
                 None => Err(self.unreadable(WHAT, &reply, "a page that is not the provider's")),
             };
         }
-        remote::read_batch(&reply.body).map(Some).map_err(|why| self.unreadable(WHAT, &reply, &why))
+        self.remote(remote::read_batch(&reply.body))
+            .map(Some)
+            .map_err(|why| self.unreadable(WHAT, &reply, &why))
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
@@ -204,7 +232,14 @@ impl BatchApi for OpenAiBatches {
             let is_recent =
                 |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
             let all_older = !batches.iter().any(is_recent);
-            found.extend(batches.into_iter().filter(is_recent));
+            for batch in batches.into_iter().filter(is_recent) {
+                let batch = RemoteBatch { errors: Vec::new(), ..batch }; // a list is looked through for ids and marks
+                found.push(self.remote(Ok(batch)).map_err(|why| self.unreadable(WHAT, &reply, &why))?);
+            }
+            if found.len() > FOUND_MAX {
+                let why = format!("more than {FOUND_MAX} batches");
+                return Err(self.unreadable(WHAT, &reply, &why));
+            }
             if !has_more || all_older || planted::has(Bug::FirstPageOnly) {
                 return Ok(found);
             }

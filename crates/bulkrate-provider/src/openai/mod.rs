@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use bulkrate_core::failure::FailureClass;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Wire};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Reply, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -87,6 +88,18 @@ struct Models {
     data: Vec<IgnoredAny>,
 }
 
+/// An empty answer to a path that is not there is one too.
+fn says_json(reply: &Reply) -> bool {
+    let body = reply.body.trim_ascii();
+    body.is_empty() && reply.status >= 400 || serde_json::from_slice::<IgnoredAny>(body).is_ok()
+}
+
+fn is_html(reply: &Reply) -> bool {
+    let kind = reply.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
+        || reply.body.trim_ascii_start().starts_with(b"<")
+}
+
 #[async_trait]
 impl Provider for OpenAi {
     fn name(&self) -> &'static str {
@@ -114,6 +127,13 @@ impl Provider for OpenAi {
         let reply = self.free.send("list models", http::Method::GET, "/models", &[404, 405]).await?;
         let models =
             serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
+        // A server without a list of models says so in JSON; a site answers a page.
+        if models.is_none() && !says_json(&reply) {
+            let what = if is_html(&reply) { "HTML" } else { "something that is no JSON" };
+            let why =
+                format!("the base URL answers {what}, not the API; it ends in the version, as in `/v1`");
+            return Err(self.free.error("list models", Some(reply.status), FailureClass::Transient, &why));
+        }
         let clock_skew_s = limits::clock_skew_s(&reply.headers);
         // A list that is there says nothing where the shape is known to be another.
         let batches = self.dialect.batches != Batches::No && self.batches.exists().await;

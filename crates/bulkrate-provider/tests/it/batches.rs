@@ -221,3 +221,83 @@ async fn cancelling_what_has_ended_is_no_error() {
     open("openai", &base).batches().unwrap().cancel("batch_1").await.unwrap();
     assert_eq!(seen.requests(), 1);
 }
+
+#[tokio::test]
+async fn a_list_without_an_end_is_an_error() {
+    let (base, seen) = server::start(|mut peer, _| async move {
+        let mut at = u64::MAX / 2;
+        while peer.request().await.is_some() {
+            peer.answer("200 OK", &page(at, at, true)).await;
+            at -= 1;
+        }
+    })
+    .await;
+    let error = open("openai", &base).batches().unwrap().list_since(0).await.unwrap_err();
+    assert!(error.to_string().contains("more than 1000 pages"), "{error}");
+    assert_eq!(seen.requests(), 1_000);
+    // Nor may one page hold more than a person can have.
+    let long = page(200_001, 1, true);
+    let (base, _) = server::start(move |mut peer, _| {
+        let long = long.clone();
+        async move {
+            while peer.request().await.is_some() {
+                peer.answer("200 OK", &long).await;
+            }
+        }
+    })
+    .await;
+    let error = open("openai", &base).batches().unwrap().list_since(0).await.unwrap_err();
+    assert!(error.to_string().contains("more than 100000 batches"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_batch_says_holds_no_key() {
+    let key = server::KEY;
+    let failed = format!(
+        r#"{{"id":"b","status":"failed {key}","errors":{{"data":[{{"code":"{key}","message":"bad key {key}"}}]}}}}"#
+    );
+    for (body, readable) in [
+        (failed, true),
+        (format!(r#"{{"id":"{key}","status":"completed"}}"#), false),
+        (format!(r#"{{"id":"b","status":"completed","output_file_id":"{key}"}}"#), false),
+        (format!(r#"{{"id":"b","status":"completed","request_counts":"{key}"}}"#), false),
+        (format!(r#"{{"id":"{}","status":"completed"}}"#, "x".repeat(2_000)), false),
+    ] {
+        let answer = body.clone();
+        let (base, _) = server::start(move |mut peer, _| {
+            let answer = answer.clone();
+            async move {
+                while peer.request().await.is_some() {
+                    peer.answer("200 OK", &answer).await;
+                }
+            }
+        })
+        .await;
+        let seen = open("openai", &base).batches().unwrap().poll("b").await;
+        assert_eq!(seen.is_ok(), readable, "{body}");
+        assert!(!format!("{seen:?}").contains(&key[..12]), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_not_taken_for_the_api() {
+    for (status, body, fine) in [
+        ("200 OK", "<html>welcome</html>", false),
+        ("404 Not Found", "<!doctype html>", false),
+        ("200 OK", "hello", false),
+        ("404 Not Found", r#"{"detail":"Not Found"}"#, true),
+        ("404 Not Found", "", true),
+        ("200 OK", r#"{"object":"list","data":[]}"#, true),
+    ] {
+        let (base, _) = server::start(move |mut peer, _| async move {
+            while peer.request().await.is_some() {
+                peer.answer(status, body).await;
+            }
+        })
+        .await;
+        let health = open("openai", &base).probe().await;
+        assert_eq!(health.is_ok(), fine, "{status} {body}: {health:?}");
+        let said = health.err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(said.contains("HTML"), body.starts_with("<"), "{said}");
+    }
+}

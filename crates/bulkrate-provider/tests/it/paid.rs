@@ -375,3 +375,22 @@ async fn long_answers_in_flight_have_a_bound_together() {
     held.pop();
     assert_eq!(call(&*provider, LONG).await.unwrap().body.len(), short);
 }
+
+#[test]
+fn names_that_a_server_makes_up_are_cut_and_hold_no_key() {
+    let provider = open("custom", "http://127.0.0.1:1/v1");
+    let long = "m".repeat(5_000);
+    for (model, want) in [(long.as_str(), format!("{}...", "m".repeat(253))), (KEY, "***".to_owned())] {
+        let body = CHAT_OK.replacen("\"model\":", &format!("\"model\":\"{model}\",\"was\":"), 1);
+        assert_ne!(body, CHAT_OK);
+        let reply = Reply { status: 200, headers: http::HeaderMap::new(), body: Bytes::from(body) };
+        let Reading::Answer(answer) = provider.wire().read(Kind::Chat, &reply) else { panic!("no answer") };
+        assert_eq!(answer.model.as_deref(), Some(want.as_str()));
+    }
+    let body = format!("{{\"error\":{{\"message\":\"{KEY}\",\"code\":\"{KEY}\"}}}}");
+    for body in [body, format!("{}{KEY}", "x ".repeat(95))] {
+        let reply = Reply { status: 400, headers: http::HeaderMap::new(), body: Bytes::from(body) };
+        let said = format!("{:?}", provider.wire().read(Kind::Chat, &reply));
+        assert!(!said.contains(&KEY[..8]), "{said}");
+    }
+}

@@ -44,7 +44,17 @@ impl<'a> Crashed<'a> {
 
     fn start(&self) -> Child {
         let mut command = self.place.command(self.args.iter().chain(&["--events", "json"]));
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        command
+            .stdout(Stdio::piped())
+            .stderr(
+                std::fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(self.place.path("stderr.log"))
+                    .unwrap(),
+            )
+            .spawn()
+            .unwrap()
     }
 
     /// Runs until the moment comes and kills it there. False: the run ended first.
@@ -92,7 +102,8 @@ impl<'a> Crashed<'a> {
             std::thread::sleep(Duration::from_millis(10));
         };
         let last = reading.join().unwrap().unwrap_or_default();
-        assert!(matches!(status.code(), Some(0 | 1 | 5)), "{status}: {last}");
+        let errors = self.place.read("stderr.log");
+        assert!(matches!(status.code(), Some(0 | 1 | 5)), "{status}: {last}\n{errors}");
         let event: Value = serde_json::from_str(&last).unwrap();
         assert_eq!(event["event"], "finished", "{last}");
         event["report"].clone()

@@ -75,13 +75,16 @@ impl Job {
                 self.good(landing, &receipt, &checked, answer, frame, place, out);
             }
             Err(Flaw { class, message }) => {
+                // An answer that is not good is kept as evidence, and evidence holds no secrets.
+                let wire = found.account.api.wire();
+                let message = wire.hide(&message);
                 let text =
-                    if let Body::Text { text, .. } = &answer.body { Some(text.as_ref()) } else { None };
+                    if let Body::Text { text, .. } = &answer.body { Some(wire.hide(text)) } else { None };
                 let end = End {
                     class: Some(class),
                     message: &message,
                     provider_code: None,
-                    answer: text,
+                    answer: text.as_deref(),
                     wait_ms: None,
                 };
                 self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);

@@ -9,6 +9,8 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, Request};
@@ -67,5 +69,9 @@ impl Wire for AnthropicWire {
 
     fn read_line<'a>(&self, _: Kind, _: &'a [u8]) -> Result<BatchLine<'a>, String> {
         Err("there are no batches here to have lines".to_owned())
+    }
+
+    fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.account.hide(text)
     }
 }
