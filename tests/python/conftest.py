@@ -39,8 +39,9 @@ class Sim:
 
 
 @contextlib.contextmanager
-def started(*arguments: str) -> Iterator[Sim]:
+def started(*arguments: str, provider: str = "openai") -> Iterator[Sim]:
     command = shlex.split(os.environ.get("BULKRATE_SIM_CMD", DEFAULT)) + list(arguments)
+    command = [provider if word == "openai" else word for word in command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None

@@ -11,7 +11,9 @@ pub mod api;
 mod settings;
 pub mod registry;
 pub mod http;
+mod json;
 pub mod openai;
+pub mod anthropic;
 pub mod conformance;
 
 pub use api::{

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::anthropic::Anthropic;
 use crate::api::{Facts, Provider};
 use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
@@ -33,6 +34,7 @@ const PROVIDERS: &[(&str, Constructor)] = &[
     ("openai", |settings| Ok(Arc::new(OpenAi::open(Dialect::OPENAI, settings)?))),
     ("openai-compatible", |settings| Ok(Arc::new(OpenAi::open(Dialect::COMPATIBLE, settings)?))),
     ("custom", |settings| Ok(Arc::new(OpenAi::open(Dialect::CUSTOM, settings)?))),
+    (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
 ];
 
 /// Opens an account. Sends nothing.
@@ -58,12 +60,13 @@ pub struct Preset {
 
 /// Every service that needs no more than its key, in the order of the documentation.
 pub fn presets() -> impl Iterator<Item = Preset> {
-    PRESETS.iter().map(|row| Preset {
+    let rows = PRESETS.iter().map(|row| Preset {
         name: row.name,
         base_url: row.base_url.unwrap_or_default(),
         key_env: row.key_env,
         facts: row.facts(),
-    })
+    });
+    std::iter::once(Anthropic::PRESET).chain(rows)
 }
 
 #[must_use]

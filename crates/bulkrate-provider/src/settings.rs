@@ -92,6 +92,8 @@ pub struct Settings {
     pub project: Option<String>,
     /// The user's own headers; as they may hold keys, they are never printed.
     pub extra_headers: Vec<(String, Secret)>,
+    /// The header that carries the key as it is; `None`: `Authorization: Bearer`.
+    pub key_header: Option<&'static str>,
     /// Headers that the service wants of everybody; the user's win over them.
     pub usual_headers: &'static [(&'static str, &'static str)],
     pub connect_timeout: Duration,
@@ -122,6 +124,7 @@ impl Default for Settings {
             organization: None,
             project: None,
             extra_headers: Vec::new(),
+            key_header: None,
             usual_headers: &[],
             connect_timeout: Duration::from_secs(10),
             create_timeout: Duration::from_secs(120),

@@ -11,5 +11,7 @@ struct Cli {
 fn main() -> Result<(), bulkrate_sim::SimError> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_or(Ok(()), |runtime| runtime.block_on(bulkrate_sim::cli::run(cli.args)))
+    runtime.map_or(Ok(()), |runtime| {
+        runtime.block_on(bulkrate_sim::cli::run(cli.args, bulkrate_sim::Speaks::OpenAi))
+    })
 }

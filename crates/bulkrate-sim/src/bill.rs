@@ -14,9 +14,11 @@ pub(crate) fn cost(model: &Model, lane: Lane, usage: Usage) -> u64 {
     };
     let rates = tariff.rates(lane).unwrap_or_default();
     let term = |tokens: u64, rate: u64| u128::from(tokens) * u128::from(rate);
-    let fresh = usage.prompt - usage.cached.min(usage.prompt);
-    let picos =
-        term(fresh, rates.input) + term(usage.cached, rates.cached) + term(usage.output, rates.output);
+    let picos = term(usage.fresh(), rates.input)
+        + term(usage.cached, rates.cached)
+        + term(usage.written_5m, rates.written_5m)
+        + term(usage.written_1h, rates.written_1h)
+        + term(usage.output, rates.output);
     u64::try_from(picos.div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
@@ -27,6 +29,8 @@ pub(crate) struct Sums {
     pub(crate) usd_nanos: u64,
     pub(crate) input_tokens: u64,
     pub(crate) cached_tokens: u64,
+    /// Written to the prompt cache, for however long.
+    pub(crate) written_tokens: u64,
     pub(crate) output_tokens: u64,
 }
 
@@ -36,6 +40,7 @@ impl Sums {
         self.usd_nanos += usd_nanos;
         self.input_tokens += usage.prompt;
         self.cached_tokens += usage.cached;
+        self.written_tokens += usage.written_5m + usage.written_1h;
         self.output_tokens += usage.output;
     }
 
@@ -44,6 +49,7 @@ impl Sums {
         self.usd_nanos += other.usd_nanos;
         self.input_tokens += other.input_tokens;
         self.cached_tokens += other.cached_tokens;
+        self.written_tokens += other.written_tokens;
         self.output_tokens += other.output_tokens;
     }
 }
@@ -137,7 +143,7 @@ mod tests {
 
     fn nanos(model: &str, lane: Lane, prompt: u64, cached: u64, output: u64) -> u64 {
         let list = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
-        cost(list.find(model).unwrap().0, lane, Usage { prompt, cached, output, reasoning: 0 })
+        cost(list.find(model).unwrap().0, lane, Usage { prompt, cached, output, ..Usage::default() })
     }
 
     #[test]
@@ -151,6 +157,27 @@ mod tests {
         assert_eq!(nanos("gpt-5-nano", Lane::Batch, 2, 2, 0), 5);
         // Cached tokens are part of the prompt.
         assert_eq!(nanos("gpt-4.1-mini", Lane::Batch, 2_000, 1_024, 10), 976 * 200 + 1_024 * 100 + 10 * 800);
+    }
+
+    #[test]
+    fn what_is_written_to_the_cache_has_its_own_price() {
+        let list = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("anthropic")).unwrap();
+        let haiku = list.find("claude-haiku-5-5").unwrap().0;
+        let usage = |prompt| Usage {
+            prompt,
+            cached: 100,
+            written_5m: 1_000,
+            written_1h: 500,
+            output: 10,
+            reasoning: 0,
+        };
+        // 0.1 in, 0.01 read, 0.125 and 0.2 written, 0.5 out; in batch half of each; five times of it beyond 100,000.
+        assert_eq!(cost(haiku, Lane::Sync, usage(1_610)), 1_000 + 1_000 + 125_000 + 100_000 + 5_000);
+        assert_eq!(cost(haiku, Lane::Batch, usage(1_610)), 116_000);
+        assert_eq!(
+            cost(haiku, Lane::Sync, usage(100_001)),
+            98_401 * 500 + 5_000 + 625_000 + 500_000 + 25_000
+        );
     }
 
     #[test]

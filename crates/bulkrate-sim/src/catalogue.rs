@@ -47,6 +47,8 @@ pub(crate) enum Family {
 pub(crate) struct Rates {
     pub(crate) input: u64,
     pub(crate) cached: u64,
+    pub(crate) written_5m: u64,
+    pub(crate) written_1h: u64,
     pub(crate) output: u64,
 }
 
@@ -212,7 +214,7 @@ impl Model {
     /// One price for every token, and no limits.
     fn flat(index: usize, id: &str, dollars: u64) -> Self {
         let rate = dollars.saturating_mul(1_000_000);
-        let flat = Rates { input: rate, cached: rate, output: rate };
+        let flat = Rates { input: rate, cached: rate, written_5m: rate, written_1h: rate, output: rate };
         Self {
             index,
             id: id.to_owned(),
@@ -296,38 +298,58 @@ impl<'a> Row<'a> {
     fn tariff(&self) -> Result<Tariff, String> {
         let input = self.pico("input")?.ok_or("`input` is empty")?;
         let read = self.pico("cache_read")?;
-        let sync = Rates { input, cached: read.unwrap_or(input), output: self.pico("output")?.unwrap_or(0) };
-        Ok(Tariff { sync, batch: self.discounted("batch", read)?, flex: self.discounted("flex", read)? })
+        let written_5m = self.pico("cache_write_5m")?.unwrap_or(input);
+        let sync = Rates {
+            input,
+            cached: read.unwrap_or(input),
+            written_5m,
+            written_1h: self.pico("cache_write_1h")?.unwrap_or(written_5m),
+            output: self.pico("output")?.unwrap_or(0),
+        };
+        Ok(Tariff {
+            sync,
+            batch: self.discounted("batch", read, sync)?,
+            flex: self.discounted("flex", read, sync)?,
+        })
     }
 
     /// Rates of a cheaper lane. Without a cached rate of its own: the lower of the standard cached and the lane's input rate.
-    fn discounted(&self, lane: &str, read: Option<u64>) -> Result<Option<Rates>, String> {
+    fn discounted(&self, lane: &str, read: Option<u64>, sync: Rates) -> Result<Option<Rates>, String> {
         let Some(input) = self.pico(&format!("{lane}_input"))? else { return Ok(None) };
         let own = self.pico(&format!("{lane}_cache_read"))?;
         let cached = own.unwrap_or_else(|| read.map_or(input, |read| read.min(input)));
         let output = self.pico(&format!("{lane}_output"))?.unwrap_or(0);
-        Ok(Some(Rates { input, cached, output }))
+        // Writes without a rate of their own are as much cheaper as the input is.
+        let written = self.pico(&format!("{lane}_cache_write_5m"))?;
+        Ok(Some(Rates {
+            input,
+            cached,
+            written_5m: written.unwrap_or_else(|| scaled(sync.written_5m, sync.input, input)),
+            written_1h: scaled(sync.written_1h, sync.input, input),
+            output,
+        }))
     }
 
     /// Long-context rates; those the list lacks keep the ratio of the base rates, rounded up.
     fn long_tariff(&self, base: &Tariff) -> Result<Tariff, String> {
         let input = self.pico("lc_input")?.unwrap_or(base.sync.input);
-        let scaled = |from: u64, of: u64, to: u64| {
-            if of == 0 {
-                to
-            } else {
-                u64::try_from((u128::from(from) * u128::from(to)).div_ceil(u128::from(of)))
-                    .unwrap_or(u64::MAX)
-            }
-        };
         let output =
             self.pico("lc_output")?.unwrap_or_else(|| scaled(input, base.sync.input, base.sync.output));
         let cached =
             self.pico("lc_cache_read")?.unwrap_or_else(|| scaled(input, base.sync.input, base.sync.cached));
-        let sync = Rates { input, cached, output };
+        let written = |lane: u64| scaled(lane, base.sync.input, input);
+        let sync = Rates {
+            input,
+            cached,
+            written_5m: written(base.sync.written_5m),
+            written_1h: written(base.sync.written_1h),
+            output,
+        };
         let derive = |lane: Rates| Rates {
             input: scaled(lane.input, base.sync.input, sync.input),
             cached: scaled(lane.cached, base.sync.cached, sync.cached),
+            written_5m: written(lane.written_5m),
+            written_1h: written(lane.written_1h),
             output: scaled(lane.output, base.sync.output, sync.output),
         };
         let mut batch = base.batch.map(derive);
@@ -337,6 +359,14 @@ impl<'a> Row<'a> {
         }
         Ok(Tariff { sync, batch, flex: base.flex.map(derive) })
     }
+}
+
+/// `from` in the ratio of `to` and `of`, rounded up.
+fn scaled(from: u64, of: u64, to: u64) -> u64 {
+    if of == 0 {
+        return to;
+    }
+    u64::try_from((u128::from(from) * u128::from(to)).div_ceil(u128::from(of))).unwrap_or(u64::MAX)
 }
 
 /// `0.0025` USD per million tokens is 2,500 pico-dollars per token. `None` unless exact.
@@ -402,7 +432,7 @@ mod tests {
         assert_eq!((luna.kind, luna.family, name.as_ref()), (Kind::Chat, Family::Current, "gpt-6-luna"));
         assert_eq!(
             luna.tariff.rates(Lane::Batch).unwrap(),
-            Rates { input: 50_000, cached: 5_000, output: 250_000 }
+            Rates { input: 50_000, cached: 5_000, written_5m: 62_500, written_1h: 62_500, output: 250_000 }
         );
         let (threshold, long) = luna.long.unwrap();
         assert_eq!((threshold, long.rates(Lane::Batch).unwrap().cached), (272_000, 10_000));

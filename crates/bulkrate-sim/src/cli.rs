@@ -1,6 +1,6 @@
-//! The command `bulkrate sim openai`; the binary only mounts it.
+//! The commands `bulkrate sim openai` and `bulkrate sim anthropic`; the binary only mounts them.
 
-use crate::config::{SimConfig, SimError};
+use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{FaultRule, fault_table, mixed_faults};
 use crate::like::Like;
 use crate::server::serve;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
 
-/// Pretend to be OpenAI on this machine: limits, failures and a bill, no money.
+/// A provider on this machine: limits, failures and a bill, no money.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
     /// Address to listen on
@@ -142,6 +142,7 @@ impl Args {
             prices: self.prices.as_ref().map(read).transpose()?,
             cost_header: self.cost_header.clone(),
             any_model: self.any_model,
+            speaks: Speaks::OpenAi,
             like: self.like.clone(),
             start_unix: self.now.as_deref().map(unix).transpose()?,
             bill_by_client: self.bill_by_client,
@@ -162,18 +163,18 @@ fn unix(date: &str) -> Result<u64, SimError> {
 }
 
 /// Serves until the process ends. Prints `listening on http://HOST:PORT/v1` when ready.
-pub async fn run(args: Args) -> Result<(), SimError> {
+pub async fn run(args: Args, speaks: Speaks) -> Result<(), SimError> {
     let mut stdout = std::io::stdout();
     if args.list_faults {
         let _ = stdout.write_all(fault_table().as_bytes());
         return Ok(());
     }
-    let config = args.config()?;
+    let config = SimConfig { speaks, ..args.config()? };
     let addr = std::net::SocketAddr::new(args.host, args.port);
     let failed = |source| SimError::Listen { addr: addr.to_string(), source };
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let base = config.like.as_deref().and_then(Like::find).map_or("/v1", |like| like.base);
+    let base = config.like.as_deref().and_then(Like::find).map_or(speaks.base(), |like| like.base);
     if !args.quiet {
         // Whoever started us may have closed our output; that is no reason to stop.
         let _ = writeln!(stdout, "listening on http://{bound}{base}");

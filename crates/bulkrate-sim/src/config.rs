@@ -2,6 +2,26 @@
 
 use crate::faults::FaultRule;
 
+/// Whose API is pretended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speaks {
+    /// OpenAI's, or that of a service like it.
+    #[default]
+    OpenAi,
+    /// Anthropic's Messages API.
+    Anthropic,
+}
+
+impl Speaks {
+    /// Path of the API, as its SDKs want it in a base URL: Anthropic's add the version themselves.
+    pub(crate) fn base(self) -> &'static str {
+        match self {
+            Self::OpenAi => "/v1",
+            Self::Anthropic => "",
+        }
+    }
+}
+
 /// Settings of one simulated account. `Default` is a fast, fault-free account without limits.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
@@ -51,6 +71,8 @@ pub struct SimConfig {
     pub any_model: bool,
     /// Virtual start, Unix seconds; `None` = now. Decides which models are retired and which prices hold.
     pub start_unix: Option<u64>,
+    /// Whose API.
+    pub speaks: Speaks,
     /// A service that is nearly OpenAI, by name, to be instead of it.
     pub like: Option<String>,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
@@ -83,6 +105,7 @@ impl Default for SimConfig {
             cost_header: None,
             any_model: false,
             start_unix: None,
+            speaks: Speaks::OpenAi,
             like: None,
             bill_by_client: false,
         }

@@ -1,4 +1,5 @@
 //! Pretends to be OpenAI: files, batches, chat, responses, embeddings, moderations, with its limits, its failures and its bill.
+//! Or Anthropic: messages, with theirs.
 //!
 //! Written from the wire reference alone. It shares no code with the client crates, so that a mistake on one side cannot hide
 //! the same mistake on the other. Money is counted here a second time, from the same price list, with arithmetic of its own.
@@ -12,6 +13,7 @@
 //! ```
 
 mod answers;
+mod anthropic;
 mod api;
 mod batches;
 mod bill;
@@ -30,6 +32,6 @@ mod rng;
 mod server;
 mod tokens;
 
-pub use config::{SimConfig, SimError};
+pub use config::{SimConfig, SimError, Speaks};
 pub use faults::{FaultRule, fault_catalogue, fault_table, mixed_faults};
 pub use server::{Sim, serve};

@@ -14,10 +14,13 @@ impl Reply {
     }
 }
 
-/// The `x-ratelimit-*` family.
+/// Both families of headers: `x-ratelimit-*` with spans until the reset, `anthropic-ratelimit-*` with its instant.
 #[must_use]
 pub fn limit_hints(headers: &HeaderMap) -> LimitHints {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if text("anthropic-ratelimit-requests-limit").or(text("anthropic-ratelimit-tokens-limit")).is_some() {
+        return instant_hints(text, now_unix_ms());
+    }
     let number = |name: &str| text(name).and_then(|text| text.trim().parse().ok());
     let span = |name: &str| text(name).and_then(go_duration_ms);
     LimitHints {
@@ -27,6 +30,23 @@ pub fn limit_hints(headers: &HeaderMap) -> LimitHints {
         tokens_limit: number("x-ratelimit-limit-tokens"),
         tokens_left: number("x-ratelimit-remaining-tokens"),
         tokens_reset_ms: span("x-ratelimit-reset-tokens"),
+    }
+}
+
+/// `anthropic-ratelimit-*`: resets are RFC 3339 instants, so that spans are as right as the two clocks agree.
+fn instant_hints<'h>(text: impl Fn(&str) -> Option<&'h str>, now_unix_ms: i64) -> LimitHints {
+    let number = |name: &str| text(name).and_then(|text| text.trim().parse().ok());
+    let span = |name: &str| {
+        let at: jiff::Timestamp = text(name)?.trim().parse().ok()?;
+        u64::try_from(at.as_millisecond().saturating_sub(now_unix_ms).max(0)).ok()
+    };
+    LimitHints {
+        requests_limit: number("anthropic-ratelimit-requests-limit"),
+        requests_left: number("anthropic-ratelimit-requests-remaining"),
+        requests_reset_ms: span("anthropic-ratelimit-requests-reset"),
+        tokens_limit: number("anthropic-ratelimit-tokens-limit"),
+        tokens_left: number("anthropic-ratelimit-tokens-remaining"),
+        tokens_reset_ms: span("anthropic-ratelimit-tokens-reset"),
     }
 }
 
@@ -138,11 +158,21 @@ pub fn http_date_unix_s(text: &str) -> Option<i64> {
     jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp().as_second())
 }
 
+/// The server's clock minus ours, in seconds, where an answer is dated.
+pub(crate) fn clock_skew_s(headers: &HeaderMap) -> Option<i64> {
+    let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+    date.and_then(http_date_unix_s).map(|theirs| theirs - now_unix_s())
+}
+
 /// Seconds since the epoch by this host's clock.
 pub(crate) fn now_unix_s() -> i64 {
+    now_unix_ms() / 1_000
+}
+
+fn now_unix_ms() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since: Duration| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        .map_or(0, |since: Duration| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -265,6 +295,31 @@ mod tests {
             tokens_reset_ms: None,
         };
         assert_eq!(reply.limit_hints(), want);
+    }
+
+    #[test]
+    fn hints_with_instants() {
+        let pairs = [
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-20T18:37:24.500Z"),
+            ("anthropic-ratelimit-tokens-limit", "40000"),
+            ("anthropic-ratelimit-tokens-remaining", "39000"),
+            ("anthropic-ratelimit-tokens-reset", "2026-11-20T18:37:20Z"),
+        ];
+        let text = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let want = LimitHints {
+            requests_limit: Some(50),
+            requests_left: Some(0),
+            requests_reset_ms: Some(3_500),
+            tokens_limit: Some(40_000),
+            tokens_left: Some(39_000),
+            tokens_reset_ms: Some(0), // has passed
+        };
+        let now = "2026-11-20T18:37:21Z".parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        assert_eq!(instant_hints(text, now), want);
+        assert_eq!(limit_hints(&headers(&pairs)).requests_limit, Some(50));
+        assert_eq!(instant_hints(|_| Some("soon"), now), LimitHints::default());
     }
 
     proptest! {

@@ -144,9 +144,14 @@ fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
         HeaderValue::from_str(text).map_err(|_| bad(name, "its value is not plain text"))
     };
     if !settings.api_key.is_empty() {
-        let mut bearer = value("authorization", &format!("Bearer {}", settings.api_key.expose()))?;
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
+        let key = settings.api_key.expose();
+        let (name, text) = match settings.key_header {
+            Some(name) => (HeaderName::from_static(name), key.to_owned()),
+            None => (AUTHORIZATION, format!("Bearer {key}")),
+        };
+        let mut signed = value(name.as_str(), &text)?;
+        signed.set_sensitive(true);
+        headers.insert(name, signed);
     }
     for (name, text) in
         [("openai-organization", &settings.organization), ("openai-project", &settings.project)]

@@ -4,13 +4,12 @@
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::loose::LooseText;
 use crate::api::Reply;
-use crate::http::limits;
+use crate::http::{limits, strange};
+use crate::json::loose::LooseText;
 
 /// An error as a provider wrote it, whatever the shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -202,31 +201,7 @@ pub fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
             let wait = limits::wait_ms(&reply.headers, &said.message, now_unix_s);
             said.failure(reply.status, wait)
         }
-        _ => foreign(reply.status, &reply.headers, &reply.body, now_unix_s),
-    }
-}
-
-/// An answer that is not the provider's: nobody knows whether the call ran.
-fn foreign(status: u16, headers: &HeaderMap, body: &[u8], now_unix_s: i64) -> Failure {
-    let what = if (300..400).contains(&status) {
-        "a redirect, which is not followed"
-    } else {
-        "a page that is not the provider's"
-    };
-    // Half a secret would not be found again: a word that may be cut is left out.
-    let shown = &body[..body.len().min(200)];
-    let whole = if shown.len() == body.len() {
-        shown
-    } else {
-        &shown[..shown.iter().rposition(u8::is_ascii_whitespace).unwrap_or(0)]
-    };
-    let start: String = String::from_utf8_lossy(whole).split_whitespace().collect::<Vec<_>>().join(" ");
-    Failure {
-        class: FailureClass::Transient,
-        message: format!("status {status} with {what}: {start}"),
-        provider_code: Some(status.to_string()),
-        wait_ms: limits::wait_ms(headers, "", now_unix_s),
-        maybe_paid: true,
+        _ => strange::foreign(reply, now_unix_s),
     }
 }
 
@@ -235,6 +210,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use bytes::Bytes;
+    use http::HeaderMap;
     use proptest::prelude::*;
 
     #[derive(Deserialize)]

@@ -134,9 +134,7 @@ impl Provider for OpenAi {
                 format!("the base URL answers {what}, not the API; it ends in the version, as in `/v1`");
             return Err(self.free.error("list models", Some(reply.status), FailureClass::Transient, &why));
         }
-        let date = reply.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
-        let clock_skew_s =
-            date.and_then(limits::http_date_unix_s).map(|theirs| theirs - limits::now_unix_s());
+        let clock_skew_s = limits::clock_skew_s(&reply.headers);
         // A list that is there says nothing where the shape is known to be another.
         let batches = self.dialect.batches != Batches::No && self.batches.exists().await;
         let known = matches!(self.dialect.batches, Batches::Yes { .. });

@@ -4,7 +4,7 @@ use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Phase, RemoteBa
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::wire::loose::{Count, LooseText};
+use crate::json::loose::{Count, LooseText};
 
 /// One page of a list.
 #[derive(Debug)]

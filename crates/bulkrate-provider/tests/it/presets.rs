@@ -7,7 +7,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Config, Content, Kind, Message, Reasoning, Request, Role};
 use bulkrate_provider::conformance::{self, Options};
 use bulkrate_provider::{Preset, Provider, Settings, Unlisted, WireOptions};
-use bulkrate_sim::{Sim, SimConfig};
+use bulkrate_sim::{Sim, SimConfig, Speaks};
 use bytes::Bytes;
 
 use crate::server::{KEY, settings};
@@ -15,6 +15,7 @@ use crate::server::{KEY, settings};
 /// A model that the service sells, by its own name.
 fn model(service: &str) -> &'static str {
     match service {
+        "anthropic" => "claude-haiku-5-5",
         "mistral" => "mistral-small-2603",
         "groq" => "openai/gpt-oss-20b",
         "together" => "openai/gpt-oss-120b",
@@ -30,14 +31,11 @@ fn model(service: &str) -> &'static str {
 
 async fn sim(preset: &Preset) -> Sim {
     let api_key = preset.facts.needs_key.then(|| KEY.to_owned());
-    Sim::start(SimConfig {
-        speed: 36_000.0,
-        api_key,
-        like: Some(preset.name.to_owned()),
-        ..SimConfig::default()
-    })
-    .await
-    .unwrap()
+    let (speaks, like) = match preset.name {
+        "anthropic" => (Speaks::Anthropic, None),
+        other => (Speaks::OpenAi, Some(other.to_owned())),
+    };
+    Sim::start(SimConfig { speed: 36_000.0, api_key, speaks, like, ..SimConfig::default() }).await.unwrap()
 }
 
 fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
@@ -123,6 +121,7 @@ async fn every_field_works_or_is_refused_by_name() {
         table.push_str(&format!("{}: {}\n", preset.name, refused.join(", ")));
     }
     let want = "\
+anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
 mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
 groq: top_k, reasoning tokens, document, kind embedding, kind moderation
 together: reasoning none, reasoning tokens, document, kind moderation

@@ -2,6 +2,7 @@
 
 mod chat;
 mod embeddings;
+pub(crate) mod messages;
 mod moderations;
 mod params;
 mod responses;
@@ -22,9 +23,12 @@ pub(crate) enum Endpoint {
     Responses,
     Embeddings,
     Moderations,
+    /// Anthropic's.
+    Messages,
 }
 
 impl Endpoint {
+    /// OpenAI's.
     pub(crate) const ALL: [Self; 4] = [Self::Responses, Self::Chat, Self::Embeddings, Self::Moderations];
 
     pub(crate) fn path(self) -> &'static str {
@@ -33,6 +37,7 @@ impl Endpoint {
             Self::Responses => "/v1/responses",
             Self::Embeddings => "/v1/embeddings",
             Self::Moderations => "/v1/moderations",
+            Self::Messages => "/v1/messages",
         }
     }
 
@@ -42,7 +47,7 @@ impl Endpoint {
 
     fn kind(self) -> Kind {
         match self {
-            Self::Chat | Self::Responses => Kind::Chat,
+            Self::Chat | Self::Responses | Self::Messages => Kind::Chat,
             Self::Embeddings => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
         }
@@ -109,6 +114,7 @@ impl Twist {
 pub(crate) struct Context<'s> {
     pub(crate) config: &'s SimConfig,
     pub(crate) schemas: &'s Schemas,
+    pub(crate) prompt_cache: &'s messages::PromptCache,
     /// Makes the ids.
     pub(crate) key: u64,
     /// Virtual time of the answer.
@@ -120,6 +126,7 @@ pub(crate) struct Context<'s> {
 enum Parsed<'a> {
     Chat(text::TextCall<'a>),
     Responses(text::TextCall<'a>),
+    Messages(messages::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
 }
@@ -148,6 +155,7 @@ impl<'a> Parsed<'a> {
         Ok(match endpoint {
             Endpoint::Chat => Self::Chat(chat::read(body)?),
             Endpoint::Responses => Self::Responses(responses::read(body)?),
+            Endpoint::Messages => Self::Messages(messages::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
         })
@@ -156,6 +164,7 @@ impl<'a> Parsed<'a> {
     fn model(&self) -> &str {
         match self {
             Self::Chat(call) | Self::Responses(call) => &call.model,
+            Self::Messages(call) => &call.text.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
         }
@@ -164,6 +173,7 @@ impl<'a> Parsed<'a> {
     fn prompt_tokens(&self) -> u64 {
         match self {
             Self::Chat(call) | Self::Responses(call) => call.prompt.tokens(),
+            Self::Messages(call) => call.text.prompt.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
         }
@@ -214,6 +224,7 @@ impl Prepared<'_> {
     pub(crate) fn token_estimate(&self) -> u64 {
         let output = match &self.parsed {
             Parsed::Chat(call) | Parsed::Responses(call) => call.max_output.unwrap_or(16),
+            Parsed::Messages(call) => call.text.max_output.unwrap_or(0),
             _ => 0,
         };
         self.prompt_tokens().saturating_add(output)
@@ -232,6 +243,7 @@ impl Prepared<'_> {
                 responses::write(out, self, call, &text, context);
                 Ok(text.usage)
             }
+            Parsed::Messages(call) => call.answer(self.model, &self.served, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
         }

@@ -119,7 +119,7 @@ pub(crate) fn compose(
         Twist::BadJson => "{\"unexpected\": ".to_owned(),
         _ => answers::write(&call.prompt, &format, key),
     };
-    let usage = Usage { prompt, cached: cached(context, prompt, key), output: 0, reasoning: 0 };
+    let usage = Usage { prompt, cached: cached(context, prompt, key), ..Usage::default() };
     Ok(cap(text, call.max_output, effort, usage, context.twist))
 }
 

@@ -278,8 +278,14 @@ impl Run {
         out: &mut Vec<u8>,
     ) -> Result<(Usage, u64), ApiError> {
         let start = out.len();
-        let context =
-            Context { config: &state.config, schemas: &state.schemas, key, at_ms: self.at_ms, twist };
+        let context = Context {
+            config: &state.config,
+            schemas: &state.schemas,
+            prompt_cache: &state.prompt_cache,
+            key,
+            at_ms: self.at_ms,
+            twist,
+        };
         write_head(out, key, id, 200);
         let answered = prepare(&state.models, self.endpoint, body.as_bytes(), true).and_then(|prepared| {
             let usage = prepared.answer(&context, out)?;

@@ -203,7 +203,7 @@ impl Checker<'_> {
             return false;
         }
         let kind = match self.endpoint {
-            Endpoint::Chat | Endpoint::Responses => Kind::Chat,
+            Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => Kind::Chat,
             Endpoint::Embeddings => Kind::Embedding,
             Endpoint::Moderations => Kind::Moderation,
         };

@@ -3,7 +3,9 @@
 use super::body::SimBody;
 use super::route::{Route, query};
 use super::{Reply, State, paid};
+use crate::anthropic;
 use crate::batches::{self, Created};
+use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{self, UPLOAD_BYTES_MAX};
@@ -42,9 +44,12 @@ pub(super) async fn handle(
 ) -> Result<Response<SimBody>, Closed> {
     let started = Instant::now();
     let path = request.uri().path();
-    let route = match state.like {
-        None => Route::of(request.method(), path),
-        Some(like) => like.path(path).map_or(Route::Unknown, |path| Route::of(request.method(), &path)),
+    let route = match (state.config.speaks, state.like) {
+        (Speaks::Anthropic, _) => Route::of_anthropic(request.method(), path),
+        (Speaks::OpenAi, None) => Route::of(request.method(), path),
+        (Speaks::OpenAi, Some(like)) => {
+            like.path(path).map_or(Route::Unknown, |path| Route::of(request.method(), &path))
+        }
     };
     let (label, key) = (route.label(), state.keys.fresh());
     let outcome = if route.is_simulators_own() {
@@ -54,12 +59,13 @@ pub(super) async fn handle(
     };
     match outcome {
         Outcome::Reply(reply) => {
-            let reply = match state.like {
-                Some(like) => like.error(reply),
-                None => reply,
+            let reply = match (state.config.speaks, state.like) {
+                (Speaks::Anthropic, _) => anthropic::error(reply, key),
+                (Speaks::OpenAi, Some(like)) => like.error(reply),
+                (Speaks::OpenAi, None) => reply,
             };
             state.counts.add(label, reply.status);
-            Ok(reply.finish(key, started.elapsed()))
+            Ok(reply.finish(state.config.speaks, key, started.elapsed()))
         }
         Outcome::Closed | Outcome::Reset => {
             state.counts.add(label, 0);
@@ -93,6 +99,9 @@ async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, ke
 }
 
 fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), ApiError> {
+    if state.config.speaks == Speaks::Anthropic {
+        return anthropic::authenticate(state.config.api_key.as_deref(), request.headers());
+    }
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -270,10 +279,16 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
     let (head, body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     if let Route::Paid(endpoint) = route {
-        return match read(body, BODY_BYTES_MAX).await {
-            Ok(body) => paid::answer(state, endpoint, &body, text("x-client-request-id"), key).await,
-            Err(outcome) => outcome,
+        let body = match read(body, BODY_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(outcome) => return outcome,
         };
+        if state.config.speaks == Speaks::Anthropic
+            && let Err(error) = anthropic::check_version(&head.headers, &body)
+        {
+            return Outcome::Reply(Reply::error(&error));
+        }
+        return paid::answer(state, endpoint, &body, text("x-client-request-id"), key).await;
     }
     let limit = if route == Route::Upload { UPLOAD_BYTES_MAX + FORM_BYTES } else { BODY_BYTES_MAX };
     let body = match read(body, limit).await {
@@ -304,6 +319,8 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Batches => batches::list(state, &query),
         Route::Batch(id) => batches::retrieve(state, id),
         Route::BatchCancel(id) => batches::cancel(state, id),
+        Route::Models if state.config.speaks == Speaks::Anthropic => Ok(anthropic::models(&state.models)),
+        Route::Model(id) if state.config.speaks == Speaks::Anthropic => anthropic::model(&state.models, id),
         Route::Models => Ok(models(state)),
         Route::Model(id) => state.models.find(id).map(|_| Reply::of(&model(id))),
         Route::Paid(_) | Route::Bill | Route::Requests | Route::Unknown => {

@@ -50,9 +50,13 @@ impl Sim {
         self.addr
     }
 
-    /// What an SDK wants: `http://127.0.0.1:PORT/v1`.
+    /// What an SDK wants: `http://127.0.0.1:PORT/v1`, or without the version for Anthropic's.
     pub fn base_url(&self) -> String {
-        format!("http://{}{}", self.addr, self.state.like.map_or("/v1", |like| like.base))
+        format!(
+            "http://{}{}",
+            self.addr,
+            self.state.like.map_or(self.state.config.speaks.base(), |like| like.base)
+        )
     }
 
     /// The bill's total so far, in nano-dollars.

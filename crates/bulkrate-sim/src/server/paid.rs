@@ -2,9 +2,11 @@
 
 use super::call::Outcome;
 use super::{Reply, State};
+use crate::anthropic;
 use crate::api::{Context, Endpoint, Twist, prepare};
 use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
+use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::limits::Headroom;
@@ -35,7 +37,7 @@ fn immediate(
 ) -> (Reply, Duration) {
     let refused = |error: &ApiError, headroom: Headroom| {
         let mut reply = Reply::error(error);
-        reply.headroom(&headroom);
+        headers(state, &mut reply, &headroom);
         (reply, Duration::ZERO)
     };
     let asked = body;
@@ -63,6 +65,7 @@ fn immediate(
     let context = Context {
         config: &state.config,
         schemas: &state.schemas,
+        prompt_cache: &state.prompt_cache,
         key,
         at_ms: state.clock.now_ms(),
         twist: Twist::of(|fault| state.faults.call(fault, Place::Sync), key),
@@ -87,7 +90,7 @@ fn immediate(
     if let Some(like) = state.like.filter(|_| endpoint == Endpoint::Chat) {
         reply = like.answered(asked, reply, usd_nanos);
     }
-    reply.headroom(&headroom);
+    headers(state, &mut reply, &headroom);
     if let Some(name) = &state.config.cost_header {
         let bad = state.faults.call(Fault::CostBad, Place::Sync);
         let values = match bad.map(|hit| hit.word_or(&["nan", "words", "two"], key)) {
@@ -104,6 +107,13 @@ fn immediate(
         }
     }
     (reply, latency(state, key))
+}
+
+fn headers(state: &State, reply: &mut Reply, headroom: &Headroom) {
+    match state.config.speaks {
+        Speaks::OpenAi => reply.headroom(headroom),
+        Speaks::Anthropic => anthropic::headroom(reply, headroom),
+    }
 }
 
 /// Nano-dollars as decimal dollars.

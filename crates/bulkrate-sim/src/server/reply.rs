@@ -1,11 +1,12 @@
 //! An answer before it becomes HTTP.
 
 use super::body::SimBody;
+use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::limits::{Headroom, Left, go_duration};
 use crate::rng::push_hex;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -186,7 +187,7 @@ impl Reply {
     }
 
     /// The HTTP response, with the headers that every answer has.
-    pub(crate) fn finish(self, key: u64, took: Duration) -> Response<SimBody> {
+    pub(crate) fn finish(self, speaks: Speaks, key: u64, took: Duration) -> Response<SimBody> {
         let (body, length) = match self.body {
             Payload::Whole(bytes) => (SimBody::Whole(bytes), None),
             Payload::Pieces(length, pieces) => (SimBody::Pieces(pieces), length),
@@ -198,21 +199,28 @@ impl Reply {
         if let Some(kind) = self.content_type {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         }
-        let mut id = b"req_".to_vec();
-        push_hex(&mut id, key, 32);
-        if let Ok(id) = HeaderValue::from_bytes(&id) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
+        match speaks {
+            Speaks::OpenAi => openai_headers(headers, key, took),
+            Speaks::Anthropic => crate::anthropic::headers(headers, key),
         }
-        headers.insert(
-            HeaderName::from_static("openai-processing-ms"),
-            HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-        );
-        headers.insert(HeaderName::from_static("openai-version"), HeaderValue::from_static("2020-10-01"));
-        headers.insert(HeaderName::from_static("openai-organization"), HeaderValue::from_static("org-sim"));
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }
+}
+
+fn openai_headers(headers: &mut HeaderMap, key: u64, took: Duration) {
+    let mut id = b"req_".to_vec();
+    push_hex(&mut id, key, 32);
+    if let Ok(id) = HeaderValue::from_bytes(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    headers.insert(
+        HeaderName::from_static("openai-processing-ms"),
+        HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+    );
+    headers.insert(HeaderName::from_static("openai-version"), HeaderValue::from_static("2020-10-01"));
+    headers.insert(HeaderName::from_static("openai-organization"), HeaderValue::from_static("org-sim"));
 }

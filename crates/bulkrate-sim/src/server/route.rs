@@ -57,6 +57,17 @@ impl Route {
         }
     }
 
+    /// The calls of Anthropic's API that are simulated.
+    pub(super) fn of_anthropic(method: &Method, path: &str) -> Self {
+        if (method.as_str(), path) == ("POST", Endpoint::Messages.path()) {
+            return Self::Paid(Endpoint::Messages);
+        }
+        match Self::of(method, path) {
+            route @ (Self::Models | Self::Model(_) | Self::Bill | Self::Requests) => route,
+            _ => Self::Unknown,
+        }
+    }
+
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
@@ -89,6 +100,7 @@ impl Route {
             Self::Paid(Endpoint::Responses) => "POST /v1/responses",
             Self::Paid(Endpoint::Embeddings) => "POST /v1/embeddings",
             Self::Paid(Endpoint::Moderations) => "POST /v1/moderations",
+            Self::Paid(Endpoint::Messages) => "POST /v1/messages",
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",
             Self::File(_) => "GET /v1/files/{id}",

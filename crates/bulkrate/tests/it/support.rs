@@ -17,8 +17,12 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::of("openai", flags)
+    }
+
+    pub(crate) fn of(provider: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(BULKRATE)
-            .args(["sim", "openai", "--port", "0"])
+            .args(["sim", provider, "--port", "0"])
             .args(if flags.contains(&"--speed") { &[][..] } else { &["--speed", "3600"] })
             .args(flags)
             .stdin(Stdio::null())

@@ -4,8 +4,8 @@ use bulkrate_core::request::{Content, Kind, Part, Reasoning, Role, SourceType};
 
 use super::encode::{Encoder, Job};
 use super::models::Sampling;
-use super::object::Own;
 use crate::api::Unsupported;
+use crate::json::object::Own;
 use crate::settings::ChatEndpoint;
 
 /// Stop sequences that OpenAI takes.

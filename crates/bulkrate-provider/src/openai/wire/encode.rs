@@ -10,9 +10,10 @@ use bulkrate_core::request::{
 
 use super::check::refuse_lost_answers;
 use super::models::{self, Family};
-use super::object::{Object, Own, array, write_on_one_line};
 use super::schema::StrictCheck;
 use crate::api::{Unsupported, WireOptions};
+use crate::json::object::{Object, Own, array, write_on_one_line};
+use crate::json::write_choices_schema;
 use crate::openai::{Charges, Dialect, OutputMax};
 use crate::settings::ChatEndpoint;
 
@@ -188,11 +189,8 @@ impl Encoder {
             write_on_one_line(schema.get(), out);
             return;
         }
-        out.extend_from_slice(
-            b"\"name\":\"choice\",\"strict\":true,\"schema\":{\"type\":\"object\",\"properties\":{\"answer\":{\"type\":\"string\",\"enum\":",
-        );
-        array(&config.choices, out, |choice, out| write_json_text(choice, out));
-        out.extend_from_slice(b"}},\"required\":[\"answer\"],\"additionalProperties\":false}");
+        out.extend_from_slice(b"\"name\":\"choice\",\"strict\":true,\"schema\":");
+        write_choices_schema(&config.choices, out);
     }
 
     fn tier(&self, job: &Job<'_>, body: &mut Object<'_, '_>) {

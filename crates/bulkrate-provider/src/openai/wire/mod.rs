@@ -3,11 +3,9 @@
 mod check;
 mod encode;
 mod models;
-mod object;
 mod read;
 mod schema;
 mod usage;
-pub(crate) mod loose;
 
 #[cfg(test)]
 mod tests;

@@ -13,10 +13,11 @@ use bulkrate_core::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::loose::{LooseContent, LooseText};
 use super::usage::{self, Needs};
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
+use crate::http::strange::unreadable;
+use crate::json::loose::{LooseContent, LooseText};
 use crate::openai::errors;
 use crate::settings::ChatEndpoint;
 
@@ -117,7 +118,7 @@ struct Line<'a> {
 #[derive(Deserialize)]
 struct LineResponse<'a> {
     #[serde(default)]
-    status_code: super::loose::Count,
+    status_code: crate::json::loose::Count,
     #[serde(borrow, default)]
     body: Option<&'a RawValue>,
 }
@@ -136,7 +137,7 @@ struct AnsweredLine<'a> {
 #[derive(Deserialize)]
 struct AnsweredResponse<'a> {
     #[serde(default)]
-    status_code: super::loose::Count,
+    status_code: crate::json::loose::Count,
     #[serde(borrow)]
     body: Success<'a>,
 }
@@ -347,16 +348,6 @@ fn without_content(parsed: &Success<'_>, usage: Option<Usage>) -> Failure {
     failure.maybe_paid = status >= 500 && failure.class != FailureClass::RateLimited
         || usage.is_some_and(|usage| usage.output > 0);
     failure
-}
-
-fn unreadable(why: &str) -> Failure {
-    Failure {
-        class: FailureClass::Transient,
-        message: why.to_owned(),
-        provider_code: None,
-        wait_ms: None,
-        maybe_paid: true,
-    }
 }
 
 /// An item that the batch did not run: nothing was billed.

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::loose::Count;
+use crate::json::loose::Count;
 
 #[derive(Debug, Default, Deserialize)]
 struct Details {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 /// The caller's own fields (`provider_kwargs`), in their order.
 #[derive(Debug, Default)]
-pub(super) struct Own<'a> {
+pub(crate) struct Own<'a> {
     raw: Option<&'a RawValue>,
     fields: Vec<(Text<'a>, &'a RawValue)>,
 }
@@ -41,22 +41,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 
 impl<'a> Own<'a> {
     /// `Err` says why the text is no object whose fields can be merged.
-    pub(super) fn read(raw: Option<&'a RawValue>) -> Result<Self, String> {
+    pub(crate) fn read(raw: Option<&'a RawValue>) -> Result<Self, String> {
         let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(Self::default()) };
         let fields: Fields<'a> = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
         Ok(Self { raw: Some(raw), fields: fields.0 })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(key, _)| &**key == name).map(|(_, value)| value.get())
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Takes a field out: ours stands in its place.
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         let before = self.fields.len();
         self.fields.retain(|(key, _)| &**key != name);
         if self.fields.len() != before {
@@ -66,24 +66,24 @@ impl<'a> Own<'a> {
 }
 
 /// An object under construction. A field that the caller gives himself is not written.
-pub(super) struct Object<'o, 'a> {
-    pub(super) out: &'o mut Vec<u8>,
+pub(crate) struct Object<'o, 'a> {
+    pub(crate) out: &'o mut Vec<u8>,
     own: Own<'a>,
     empty: bool,
 }
 
 impl<'o, 'a> Object<'o, 'a> {
-    pub(super) fn open(out: &'o mut Vec<u8>, own: Own<'a>) -> Self {
+    pub(crate) fn open(out: &'o mut Vec<u8>, own: Own<'a>) -> Self {
         out.push(b'{');
         Self { out, own, empty: true }
     }
 
-    pub(super) fn own(&self) -> &Own<'a> {
+    pub(crate) fn own(&self) -> &Own<'a> {
         &self.own
     }
 
     /// Starts a field; `false`: the caller gives it, so its value is not to be written.
-    pub(super) fn key(&mut self, name: &str) -> bool {
+    pub(crate) fn key(&mut self, name: &str) -> bool {
         if self.own.has(name) {
             return false;
         }
@@ -94,19 +94,19 @@ impl<'o, 'a> Object<'o, 'a> {
         true
     }
 
-    pub(super) fn text(&mut self, name: &str, value: &str) {
+    pub(crate) fn text(&mut self, name: &str, value: &str) {
         if self.key(name) {
             write_json_text(value, self.out);
         }
     }
 
-    pub(super) fn literal(&mut self, name: &str, json: &str) {
+    pub(crate) fn literal(&mut self, name: &str, json: &str) {
         if self.key(name) {
             self.out.extend_from_slice(json.as_bytes());
         }
     }
 
-    pub(super) fn number(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
+    pub(crate) fn number(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
         if let Some(value) = value
             && self.key(name)
         {
@@ -115,7 +115,7 @@ impl<'o, 'a> Object<'o, 'a> {
     }
 
     /// Ends the object with the caller's own fields, as he wrote them.
-    pub(super) fn close(mut self) {
+    pub(crate) fn close(mut self) {
         let own = std::mem::take(&mut self.own);
         if let Some(raw) = own.raw {
             let inner = raw.get().trim();
@@ -143,14 +143,14 @@ impl<'o, 'a> Object<'o, 'a> {
 }
 
 /// JSON text without line breaks, which can only stand between tokens: a batch file holds one object a line.
-pub(super) fn write_on_one_line(json: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_on_one_line(json: &str, out: &mut Vec<u8>) {
     for piece in json.as_bytes().split(|&byte| byte == b'\n' || byte == b'\r') {
         out.extend_from_slice(piece);
     }
 }
 
 /// Writes `items` as an array.
-pub(super) fn array<T>(
+pub(crate) fn array<T>(
     items: impl IntoIterator<Item = T>,
     out: &mut Vec<u8>,
     mut write: impl FnMut(T, &mut Vec<u8>),

@@ -1,0 +1,422 @@
+//! Writes requests as bodies of the Messages API.
+//!
+//! The caller's own fields win over ours and are copied as he wrote them, but for two: the service tier, which decides the price, and
+//! the output maximum where the options set one.
+
+use bulkrate_core::request::{
+    Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text,
+};
+use serde::Deserialize;
+
+use super::models::{self, Family, Thinks};
+use super::schema::Subset;
+use crate::api::{Unsupported, WireOptions};
+use crate::json::loose::LooseText;
+use crate::json::object::{Object, Own, array};
+use crate::json::write_choices_schema;
+
+/// The least budget of thinking that is taken.
+const BUDGET_MIN: u32 = 1_024;
+const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
+
+#[derive(Debug)]
+pub(super) struct Encoder {
+    pub(super) structured_outputs: bool,
+    pub(super) schemas: Subset,
+}
+
+/// What one request is written with.
+struct Job<'r> {
+    request: &'r Request<'r>,
+    options: WireOptions<'r>,
+    family: Family,
+}
+
+impl<'r> Job<'r> {
+    fn unsupported(&self, field: &'static str, why: impl Into<String>) -> Unsupported {
+        Unsupported { field, model: self.options.model.to_owned(), why: why.into() }
+    }
+
+    fn config(&self) -> &Config<'r> {
+        &self.request.generation_config
+    }
+
+    fn max_tokens(&self) -> Option<u32> {
+        self.options.max_tokens.or(self.config().max_tokens)
+    }
+
+    /// System turns at the front belong to the system prompt; the rest is the conversation.
+    fn split(&self) -> (&'r [Message<'r>], &'r [Message<'r>]) {
+        let messages: &'r [Message<'r>] = &self.request.messages;
+        let system = messages.iter().take_while(|message| message.role == Role::System).count();
+        messages.split_at(system)
+    }
+
+    fn budget(&self) -> Option<u32> {
+        match (self.config().reasoning?, self.family.thinks) {
+            (Reasoning::None, _) => None,
+            (Reasoning::Tokens(tokens), _) => Some(tokens),
+            (effort, Thinks::Budget) => Some(effort.allowance()),
+            _ => None,
+        }
+    }
+}
+
+impl Encoder {
+    pub(super) fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        let job = Job { request, options, family: models::family(options.model) };
+        if request.kind != Kind::Chat {
+            let name = request.kind.name();
+            return Err(job.unsupported("kind", format!("Anthropic has no {name} API")));
+        }
+        let mut own =
+            Own::read(request.provider_kwargs).map_err(|why| job.unsupported("provider_kwargs", why))?;
+        check_own(&job, &own)?;
+        own.remove("service_tier"); // another tier has another price
+        if options.max_tokens.is_some() {
+            own.remove("max_tokens");
+        }
+        check_missing(&job)?;
+        check_sampling(&job)?;
+        check_reasoning(&job, &own)?;
+        if !own.has("messages") {
+            check_turns(&job)?;
+        }
+        let format = self.format(&job, &own)?;
+        write(&job, format.as_deref(), Object::open(out, own));
+        Ok(())
+    }
+
+    /// The schema of the answer, where one is sent.
+    fn format(&self, job: &Job<'_>, own: &Own<'_>) -> Result<Option<String>, Unsupported> {
+        let config = job.config();
+        if !config.choices.is_empty() && config.output_schema.is_some() {
+            return Err(job.unsupported("output_schema", "`choices` is its own schema; give one of the two"));
+        }
+        if !self.structured_outputs || own.has("output_config") {
+            return Ok(None);
+        }
+        if let Some(schema) = config.output_schema {
+            let schema = self.schemas.of(schema).map_err(|why| {
+                job.unsupported(
+                    "output_schema",
+                    format!("{why}; describe the answer in the prompt and set `structured_outputs = false`"),
+                )
+            })?;
+            return Ok(Some(schema.to_string()));
+        }
+        if config.choices.is_empty() {
+            return Ok(None);
+        }
+        let mut schema = Vec::with_capacity(128);
+        write_choices_schema(&config.choices, &mut schema);
+        Ok(String::from_utf8(schema).ok())
+    }
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: LooseText<'a>,
+}
+
+/// What would be paid for and then not be read, or be paid for by another price than the one that was reserved.
+fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+    if own.get("stream").is_some_and(|stream| stream == "true") {
+        return Err(job.unsupported("provider_kwargs.stream", "answers are read whole; leave it out"));
+    }
+    let priced = [
+        ("provider_kwargs.speed", "speed", ["\"standard\"", "null"]),
+        ("provider_kwargs.inference_geo", "inference_geo", ["\"global\"", "null"]),
+    ];
+    for (field, name, usual) in priced {
+        if own.get(name).is_some_and(|value| !usual.contains(&value)) {
+            return Err(job.unsupported(field, "its price is not in the catalogue; leave it out"));
+        }
+    }
+    let tools: Vec<Tool<'_>> =
+        own.get("tools").and_then(|tools| serde_json::from_str(tools).ok()).unwrap_or_default();
+    let charged = ["web_search_", "code_execution_"];
+    let is_charged = |tool: &Tool<'_>| {
+        tool.kind.as_deref().is_some_and(|kind| charged.iter().any(|name| kind.starts_with(name)))
+    };
+    if tools.iter().any(is_charged) {
+        return Err(
+            job.unsupported("provider_kwargs.tools", "what this tool costs besides tokens is not known here")
+        );
+    }
+    let cached = ["cache_control", "system", "messages", "tools"];
+    if cached.into_iter().filter_map(|name| own.get(name)).any(|value| value.contains("\"1h\"")) {
+        let why = "to write the one-hour prompt cache costs more than is reserved for a request; use the one of five minutes";
+        return Err(job.unsupported("provider_kwargs.cache_control", why));
+    }
+    Ok(())
+}
+
+/// Parameters that the API does not have. A penalty of 0 is none.
+fn check_missing(job: &Job<'_>) -> Result<(), Unsupported> {
+    let config = job.config();
+    let given = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty.abs() > 0.0);
+    let missing = [
+        ("presence_penalty", given(config.presence_penalty)),
+        ("frequency_penalty", given(config.frequency_penalty)),
+        ("seed", config.seed.is_some()),
+    ];
+    if let Some((field, _)) = missing.into_iter().find(|(_, given)| *given) {
+        return Err(job.unsupported(field, "Anthropic has no such parameter"));
+    }
+    if job.max_tokens().is_none() {
+        return Err(job.unsupported("max_tokens", "Anthropic needs it"));
+    }
+    if config.stop_sequences.iter().any(|stop| stop.trim().is_empty()) {
+        return Err(job.unsupported("stop_sequences", "one of white space only is refused"));
+    }
+    Ok(())
+}
+
+/// Whether a setting differs from its default of 1, which is not sent.
+fn differs(value: Option<f64>) -> bool {
+    value.is_some_and(|value| (value - 1.0).abs() > f64::EPSILON)
+}
+
+fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
+    let config = job.config();
+    let given = [
+        ("temperature", differs(config.temperature)),
+        ("top_p", differs(config.top_p)),
+        ("top_k", config.top_k.is_some()),
+    ];
+    let Some((field, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    if !job.family.samples {
+        return Err(job.unsupported(field, "this model chooses its own; leave it out"));
+    }
+    if config.reasoning.is_some_and(|reasoning| reasoning != Reasoning::None) {
+        return Err(
+            job.unsupported(field, "this model takes it only without reasoning; set `reasoning` to `none`")
+        );
+    }
+    if config.temperature.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
+        return Err(job.unsupported("temperature", "Anthropic takes 0 to 1"));
+    }
+    if differs(config.temperature) && differs(config.top_p) {
+        return Err(job.unsupported("top_p", "this model takes either `temperature` or `top_p`"));
+    }
+    Ok(())
+}
+
+fn check_reasoning(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+    if own.has("thinking") {
+        return Ok(()); // the caller's own words win
+    }
+    match job.config().reasoning {
+        Some(Reasoning::None) if job.family.thinks == Thinks::Always => {
+            return Err(
+                job.unsupported("reasoning", "this model always reasons; the least effort here is `low`")
+            );
+        }
+        Some(Reasoning::Tokens(_)) if !job.family.thinks.takes_tokens() => {
+            return Err(job.unsupported(
+                "reasoning",
+                "this model takes an effort (`low`, `medium`, `high`), not tokens",
+            ));
+        }
+        _ => {}
+    }
+    let Some(budget) = job.budget() else { return Ok(()) };
+    if budget < BUDGET_MIN {
+        return Err(job.unsupported("reasoning", format!("the least number of tokens is {BUDGET_MIN}")));
+    }
+    let max_tokens = job.max_tokens().unwrap_or(0);
+    if budget >= max_tokens {
+        let why = format!(
+            "{budget} tokens of reasoning leave no room for an answer within `max_tokens` ({max_tokens})"
+        );
+        return Err(job.unsupported("reasoning", why));
+    }
+    Ok(())
+}
+
+/// Turns that the API refuses, or would take for something else.
+fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
+    let (system, turns) = job.split();
+    let is_text = |part: &Part<'_>| matches!(part, Part::Text { .. });
+    if system.iter().any(|turn| matches!(&turn.content, Content::Parts(parts) if !parts.iter().all(is_text)))
+    {
+        return Err(job.unsupported("messages", "a system turn holds only text"));
+    }
+    for turn in turns {
+        match turn.role {
+            Role::System => {
+                return Err(job
+                    .unsupported("messages", "a system turn stands only at the front; use `system_prompt`"));
+            }
+            // The turn that made the call cannot be said in a unified request, and without it the result is refused.
+            Role::Tool => {
+                return Err(
+                    job.unsupported("messages", "tool results go to Anthropic as `provider_kwargs.messages`")
+                );
+            }
+            Role::User | Role::Assistant => {}
+        }
+        if let Content::Parts(parts) = &turn.content {
+            parts.iter().try_for_each(|part| check_part(job, turn.role, part))?;
+        }
+    }
+    if turns.first().is_none_or(|first| first.role != Role::User) {
+        return Err(job.unsupported("messages", "the first turn must be the `user`'s"));
+    }
+    if !job.family.prefills && turns.last().is_some_and(|last| last.role == Role::Assistant) {
+        return Err(job.unsupported(
+            "messages",
+            "this model does not continue a turn of its own; end with the `user`'s",
+        ));
+    }
+    Ok(())
+}
+
+fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsupported> {
+    let (field, blob, known) = match part {
+        Part::Text { .. } => return Ok(()),
+        Part::Image(blob) => ("messages.image", blob, IMAGES),
+        Part::Document(blob) => ("messages.document", blob, &["application/pdf"][..]),
+    };
+    if role != Role::User {
+        return Err(job.unsupported(field, "images and documents stand only in messages with role `user`"));
+    }
+    if blob.source_type == SourceType::Base64 && !known.contains(&&*blob.media_type) {
+        let (given, list) = (&*blob.media_type, known.join(", "));
+        return Err(job.unsupported(field, format!("Anthropic takes {list}, not `{given}`")));
+    }
+    Ok(())
+}
+
+fn write(job: &Job<'_>, format: Option<&str>, mut body: Object<'_, '_>) {
+    let config = job.config();
+    body.text("model", job.options.model);
+    body.number("max_tokens", job.max_tokens());
+    let (system, turns) = job.split();
+    let prompts: Vec<&str> =
+        job.request.system_prompt.iter().map(|text| &**text).chain(system.iter().flat_map(texts)).collect();
+    match prompts.iter().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().as_slice() {
+        [] => {}
+        [one] => body.text("system", one),
+        many => {
+            if body.key("system") {
+                array(many, body.out, |text, out| write_text(text, out));
+            }
+        }
+    }
+    if body.key("messages") {
+        array(turns, body.out, write_turn);
+    }
+    if !config.stop_sequences.is_empty() && body.key("stop_sequences") {
+        array(&config.stop_sequences, body.out, |stop, out| write_json_text(stop, out));
+    }
+    for (name, value) in [("temperature", config.temperature), ("top_p", config.top_p)] {
+        if let Some(value) = value.filter(|_| differs(value)) {
+            body.literal(name, &format!("{value}"));
+        }
+    }
+    body.number("top_k", config.top_k);
+    let effort = write_thinking(job, &mut body);
+    if (effort.is_some() || format.is_some()) && body.key("output_config") {
+        write_output_config(effort, format, body.out);
+    }
+    body.literal("service_tier", "\"standard_only\"");
+    body.close();
+}
+
+/// The effort that goes with it, where the model thinks as it sees fit.
+fn write_thinking(job: &Job<'_>, body: &mut Object<'_, '_>) -> Option<&'static str> {
+    let reasoning = job.config().reasoning?;
+    if let Some(budget) = job.budget() {
+        body.literal("thinking", &format!("{{\"type\":\"enabled\",\"budget_tokens\":{budget}}}"));
+        return None;
+    }
+    let effort = match reasoning {
+        Reasoning::Low => "low",
+        Reasoning::Medium => "medium",
+        Reasoning::High => "high",
+        Reasoning::None | Reasoning::Tokens(_) => {
+            body.literal("thinking", "{\"type\":\"disabled\"}");
+            return None;
+        }
+    };
+    body.literal("thinking", "{\"type\":\"adaptive\"}");
+    job.family.thinks.adapts().then_some(effort)
+}
+
+fn write_output_config(effort: Option<&str>, format: Option<&str>, out: &mut Vec<u8>) {
+    let effort = effort.map(|effort| format!("\"effort\":\"{effort}\""));
+    let format = format.map(|schema| format!("\"format\":{{\"type\":\"json_schema\",\"schema\":{schema}}}"));
+    let fields: Vec<String> = effort.into_iter().chain(format).collect();
+    out.extend_from_slice(format!("{{{}}}", fields.join(",")).as_bytes());
+}
+
+/// The texts of a turn that has nothing else.
+fn texts<'m>(message: &'m Message<'_>) -> Vec<&'m str> {
+    match &message.content {
+        Content::Text(text) => vec![text],
+        Content::Parts(parts) => parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text { text } => Some(&**text),
+                Part::Image(_) | Part::Document(_) => None,
+            })
+            .collect(),
+    }
+}
+
+fn write_turn(message: &Message<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"role\":\"");
+    out.extend_from_slice(message.role.name().as_bytes());
+    out.extend_from_slice(b"\",\"content\":");
+    match &message.content {
+        Content::Text(text) => write_json_text(text, out),
+        Content::Parts(parts) => {
+            // An empty text is refused, and says nothing.
+            let is_said = |part: &&Part<'_>| !matches!(part, Part::Text { text } if text.is_empty());
+            array(parts.iter().filter(is_said), out, write_part);
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_part(part: &Part<'_>, out: &mut Vec<u8>) {
+    match part {
+        Part::Text { text } => write_text(text, out),
+        Part::Image(blob) => write_blob("image", blob, out),
+        Part::Document(blob) => write_blob("document", blob, out),
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
+    write_json_text(text, out);
+    out.push(b'}');
+}
+
+fn write_blob(kind: &str, blob: &Blob<'_>, out: &mut Vec<u8>) {
+    let field = |name: &str, value: &Text<'_>, out: &mut Vec<u8>| {
+        out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        write_json_text(value, out);
+    };
+    out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"source\":{{\"type\":").as_bytes());
+    match blob.source_type {
+        SourceType::Url => {
+            out.extend_from_slice(b"\"url\"");
+            field("url", &blob.data, out);
+        }
+        SourceType::Base64 => {
+            out.extend_from_slice(b"\"base64\"");
+            field("media_type", &blob.media_type, out);
+            field("data", &blob.data, out);
+        }
+    }
+    out.extend_from_slice(b"}}");
+}

@@ -1,0 +1,77 @@
+//! Anthropic's JSON, both ways.
+
+mod encode;
+mod models;
+mod read;
+mod schema;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use bulkrate_core::answer::Reading;
+use bulkrate_core::ids::WireId;
+use bulkrate_core::request::{Kind, Request};
+
+use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
+use crate::http::Account;
+use crate::settings::Settings;
+
+pub(super) const MESSAGES: &str = "/v1/messages";
+
+/// The wire of one account. Texts that come back are redacted: a server may repeat the key it got.
+#[derive(Debug)]
+pub struct AnthropicWire {
+    encoder: encode::Encoder,
+    account: Account,
+}
+
+impl AnthropicWire {
+    #[must_use]
+    pub fn new(account: Account, settings: &Settings) -> Self {
+        let schemas = schema::Subset::default();
+        Self {
+            encoder: encode::Encoder { structured_outputs: settings.structured_outputs, schemas },
+            account,
+        }
+    }
+}
+
+impl Wire for AnthropicWire {
+    fn path(&self, _: Kind) -> &'static str {
+        MESSAGES
+    }
+
+    fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        self.encoder.encode(request, options, out)
+    }
+
+    fn batch_line(&self, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"params\":").as_bytes());
+        out.extend_from_slice(body);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
+        let mut reading = read::reply(reply);
+        if let Reading::Failure(failure) = &mut reading {
+            failure.message = self.account.redact(&failure.message);
+        }
+        reading
+    }
+
+    fn read_line<'a>(&self, _: Kind, _: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        Err("there are no batches here to have lines".to_owned())
+    }
+
+    fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.account.hide(text)
+    }
+}

@@ -1,0 +1,78 @@
+//! In what the generations of Claude differ, as data.
+
+/// How a model is told to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thinks {
+    /// By a number of tokens.
+    Budget,
+    /// By a number of tokens, or as it sees fit under an effort.
+    Both,
+    /// As it sees fit under an effort.
+    Adaptive,
+    /// The same, and it cannot be switched off.
+    Always,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Family {
+    /// Beginning of the names of its models.
+    prefix: &'static str,
+    pub(super) thinks: Thinks,
+    /// Whether `temperature`, `top_p` and `top_k` may differ from their defaults.
+    pub(super) samples: bool,
+    /// Whether it continues a last turn of its own.
+    pub(super) prefills: bool,
+}
+
+const NEW: Family = Family { prefix: "", thinks: Thinks::Adaptive, samples: false, prefills: false };
+const OLD: Family = Family { prefix: "", thinks: Thinks::Budget, samples: true, prefills: true };
+
+/// The first that fits. What is not listed is newer than all that is.
+const FAMILIES: &[Family] = &[
+    Family { prefix: "claude-haiku-4-5", ..OLD },
+    Family { prefix: "claude-sonnet-4-5", ..OLD },
+    Family { prefix: "claude-opus-4-5", ..OLD },
+    Family { prefix: "claude-sonnet-4-6", thinks: Thinks::Both, prefills: false, ..OLD },
+    Family { prefix: "claude-opus-4-6", thinks: Thinks::Both, prefills: false, ..OLD },
+    Family { prefix: "claude-fable", thinks: Thinks::Always, ..NEW },
+    Family { prefix: "claude-mythos", thinks: Thinks::Always, ..NEW },
+    NEW,
+];
+
+pub(super) fn family(model: &str) -> Family {
+    FAMILIES.iter().find(|family| model.starts_with(family.prefix)).copied().unwrap_or(NEW)
+}
+
+impl Thinks {
+    pub(super) fn adapts(self) -> bool {
+        self != Self::Budget
+    }
+
+    pub(super) fn takes_tokens(self) -> bool {
+        matches!(self, Self::Budget | Self::Both)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_of_the_price_list_has_its_family() {
+        let catalogue = bulkrate_core::price::Catalogue::bundled();
+        let mut table = String::new();
+        for row in catalogue.rows().iter().filter(|row| row.provider == "anthropic") {
+            let Family { thinks, samples, prefills, .. } = family(&row.id);
+            table.push_str(&format!("{} {thinks:?} {samples} {prefills}\n", row.id));
+        }
+        for want in [
+            "claude-haiku-5-5 Adaptive false false\n",
+            "claude-fable-5-2 Always false false\n",
+            "claude-opus-4-7 Adaptive false false\n",
+            "claude-opus-4-6 Both true false\n",
+            "claude-haiku-4-5-20251001 Budget true true\n",
+        ] {
+            assert!(table.contains(want), "{want}: {table}");
+        }
+    }
+}

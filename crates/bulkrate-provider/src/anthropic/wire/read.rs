@@ -1,0 +1,132 @@
+//! Reads messages. Content that nobody knows is passed over; a paid answer is lost only when its content cannot be read at all.
+
+use std::borrow::Cow;
+
+use bulkrate_core::answer::{Answer, Body, Failure, Finish, Reading};
+use bulkrate_core::request::write_json_text;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::usage;
+use crate::anthropic::errors;
+use crate::api::Reply;
+use crate::http::limits;
+use crate::http::strange::unreadable;
+use crate::json::loose::LooseText;
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    model: LooseText<'a>,
+    #[serde(borrow, default)]
+    content: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    stop_reason: LooseText<'a>,
+    #[serde(borrow, default)]
+    stop_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: LooseText<'a>,
+    #[serde(borrow, default)]
+    text: LooseText<'a>,
+    #[serde(borrow, default)]
+    id: LooseText<'a>,
+    #[serde(borrow, default)]
+    name: LooseText<'a>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StopDetails<'a> {
+    #[serde(borrow, default)]
+    category: LooseText<'a>,
+    #[serde(borrow, default)]
+    explanation: LooseText<'a>,
+}
+
+pub(super) fn reply(reply: &Reply) -> Reading<'_> {
+    if !(200..300).contains(&reply.status) {
+        return Reading::Failure(errors::classify(reply, limits::now_unix_s()));
+    }
+    match serde_json::from_slice::<Message<'_>>(&reply.body) {
+        Ok(message) if message.content.is_some() => message_read(message),
+        Ok(_) => Reading::Failure(without_content(&reply.body)),
+        Err(error) => Reading::Failure(unreadable(&format!("the answer cannot be read: {error}"))),
+    }
+}
+
+fn message_read(message: Message<'_>) -> Reading<'_> {
+    let finish = match message.stop_reason.as_deref() {
+        Some("end_turn" | "stop_sequence") => Finish::Stop,
+        Some("max_tokens") => Finish::Length,
+        Some("tool_use") => Finish::ToolCalls,
+        Some("refusal") => Finish::ContentFilter,
+        Some("model_context_window_exceeded") => Finish::ContextExceeded,
+        Some("pause_turn" | "compaction") => Finish::Paused,
+        _ => Finish::Other,
+    };
+    let refusal = (finish == Finish::ContentFilter).then(|| refusal(message.stop_details));
+    let (text, tool_calls) = blocks(message.content.unwrap_or_default());
+    Reading::Answer(Box::new(Answer {
+        body: Body::Text { text, refusal, tool_calls },
+        finish,
+        usage: usage::read(message.usage),
+        model: message.model.0,
+        tier: usage::tier(message.usage),
+        charged: None,
+    }))
+}
+
+/// The visible text, and the calls as chat completions write them, so that an answer looks the same whoever gave it.
+fn blocks<'a>(content: Vec<&'a RawValue>) -> (Cow<'a, str>, Option<Cow<'a, RawValue>>) {
+    let mut text = Cow::Borrowed("");
+    let mut calls: Vec<u8> = Vec::new();
+    for raw in content {
+        let Ok(block) = serde_json::from_str::<Block<'a>>(raw.get()) else { continue };
+        match (block.kind.as_deref(), block.text.0) {
+            (Some("text"), Some(more)) if text.is_empty() => text = more,
+            (Some("text"), Some(more)) => text.to_mut().push_str(&more),
+            (Some("tool_use"), _) => {
+                calls.push(if calls.is_empty() { b'[' } else { b',' });
+                calls.extend_from_slice(b"{\"id\":");
+                write_json_text(block.id.as_deref().unwrap_or_default(), &mut calls);
+                calls.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
+                write_json_text(block.name.as_deref().unwrap_or_default(), &mut calls);
+                calls.extend_from_slice(b",\"arguments\":");
+                write_json_text(block.input.map_or("{}", RawValue::get), &mut calls);
+                calls.extend_from_slice(b"}}");
+            }
+            _ => {}
+        }
+    }
+    if calls.is_empty() {
+        return (text, None);
+    }
+    calls.push(b']');
+    let calls = String::from_utf8(calls).ok().and_then(|calls| RawValue::from_string(calls).ok());
+    (text, calls.map(Cow::Owned))
+}
+
+fn refusal<'a>(details: Option<&'a RawValue>) -> Cow<'a, str> {
+    let details = details.and_then(|raw| serde_json::from_str::<StopDetails<'a>>(raw.get()).ok());
+    match details.map(|details| (details.explanation.0, details.category.0)) {
+        Some((Some(explanation), _)) => explanation,
+        Some((None, Some(category))) => Cow::Owned(format!("refused ({category})")),
+        _ => Cow::Borrowed("refused without a reason"),
+    }
+}
+
+/// A 2xx without content: an error in disguise, or nothing we can read.
+fn without_content(body: &[u8]) -> Failure {
+    let Some(said) = errors::read(body) else { return unreadable("the answer holds no content") };
+    let status = said.usual_status();
+    let mut failure = said.failure(status, None);
+    failure.maybe_paid = status >= 500 && said.kind != "overloaded_error";
+    failure
+}

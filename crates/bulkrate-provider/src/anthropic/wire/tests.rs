@@ -1,0 +1,329 @@
+//! Bodies as they go out, refusals by name, and answers as they are read.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use bulkrate_core::answer::{Body, Finish, Reading};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::request::{Kind, Request};
+use serde_json::Value;
+
+use super::AnthropicWire;
+use crate::api::{Reply, Wire, WireOptions};
+use crate::http::Account;
+use crate::settings::{ProxyFrom, Settings};
+
+const NEW: &str = "claude-sonnet-5-5";
+const OLD: &str = "claude-haiku-4-5-20251001";
+
+fn wire() -> AnthropicWire {
+    let settings =
+        Settings { proxy: ProxyFrom::None, api_key: "sk-canary-0123456".into(), ..Settings::default() };
+    AnthropicWire::new(Account::new(Some("http://127.0.0.1:1"), "anthropic", &settings).unwrap(), &settings)
+}
+
+fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, String> {
+    let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let mut body = Vec::new();
+    let options = WireOptions { lane: Lane::Sync, model, max_tokens };
+    match wire().encode(&request, options, &mut body) {
+        Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
+        Err(error) => {
+            assert!(body.is_empty(), "{error}");
+            Err(error.to_string())
+        }
+    }
+}
+
+/// A request with these fields besides a prompt.
+fn asking(config: &str, more: &str) -> String {
+    let comma = |text: &str| if text.is_empty() { String::new() } else { format!(",{text}") };
+    format!(
+        r#"{{"messages":[{{"role":"user","content":"Hi"}}],"generation_config":{{"max_tokens":4000{}}}{}}}"#,
+        comma(config),
+        comma(more)
+    )
+}
+
+#[test]
+fn bodies() {
+    let usual = |rest: &str| {
+        let comma = if rest.is_empty() { "" } else { "," };
+        format!(
+            r#"{{"max_tokens":4000,"messages":[{{"role":"user","content":"Hi"}}],"service_tier":"standard_only"{comma}{rest}}}"#
+        )
+    };
+    for (model, line, want) in [
+        (NEW, asking("", ""), usual("")),
+        (NEW, asking(r#""temperature":1.0,"top_p":1,"presence_penalty":0"#, ""), usual("")),
+        (
+            OLD,
+            asking(r#""temperature":0.5,"top_k":5,"stop_sequences":["END"]"#, ""),
+            usual(r#""temperature":0.5,"top_k":5,"stop_sequences":["END"]"#),
+        ),
+        (NEW, asking("", r#""system_prompt":"Be brief.""#), usual(r#""system":"Be brief.""#)),
+        (
+            NEW,
+            asking("", r#""system_prompt":["Be brief.","","Be kind."]"#),
+            usual(r#""system":[{"type":"text","text":"Be brief."},{"type":"text","text":"Be kind."}]"#),
+        ),
+        (
+            NEW,
+            asking(r#""reasoning":"low""#, ""),
+            usual(r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#),
+        ),
+        (NEW, asking(r#""reasoning":"none""#, ""), usual(r#""thinking":{"type":"disabled"}"#)),
+        (
+            OLD,
+            asking(r#""reasoning":"low""#, ""),
+            usual(r#""thinking":{"type":"enabled","budget_tokens":1024}"#),
+        ),
+        (
+            OLD,
+            asking(r#""reasoning":2000"#, ""),
+            usual(r#""thinking":{"type":"enabled","budget_tokens":2000}"#),
+        ),
+        (
+            "claude-opus-4-6",
+            asking(r#""reasoning":"high""#, ""),
+            usual(r#""thinking":{"type":"adaptive"},"output_config":{"effort":"high"}"#),
+        ),
+        (
+            "claude-opus-4-6",
+            asking(r#""reasoning":3000"#, ""),
+            usual(r#""thinking":{"type":"enabled","budget_tokens":3000}"#),
+        ),
+        (
+            NEW,
+            asking(r#""choices":["ham","spam"],"reasoning":"medium""#, ""),
+            usual(
+                r#""thinking":{"type":"adaptive"},"output_config":{"effort":"medium","format":{"type":"json_schema","schema":{"type":"object","properties":{"answer":{"type":"string","enum":["ham","spam"]}},"required":["answer"],"additionalProperties":false}}}"#,
+            ),
+        ),
+        (
+            NEW,
+            asking(
+                r#""output_schema":{"type":"object","properties":{"a":{"type":"integer","minimum":1}}}"#,
+                "",
+            ),
+            usual(
+                r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object","properties":{"a":{"type":"integer","description":"(minimum: 1)"}},"additionalProperties":false}}}"#,
+            ),
+        ),
+        (
+            NEW,
+            asking(
+                "",
+                r#""provider_kwargs":{"service_tier":"auto","tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"any"}}"#,
+            ),
+            usual(r#""tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"any"}"#),
+        ),
+        (
+            NEW,
+            asking(
+                r#""reasoning":"high""#,
+                r#""provider_kwargs":{"thinking":{"type":"between_tools"},"output_config":{}}"#,
+            ),
+            usual(r#""thinking":{"type":"between_tools"},"output_config":{}"#),
+        ),
+    ] {
+        let mut got = encoded(model, &line, None).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(got["model"].take(), *model, "{line}");
+        got.as_object_mut().unwrap().remove("model");
+        assert_eq!(got, serde_json::from_str::<Value>(&want).unwrap(), "{line}");
+    }
+}
+
+#[test]
+fn turns_and_parts() {
+    let line = r#"{"messages":[
+        {"role":"system","content":"First."},
+        {"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"Look"},
+            {"type":"image","source_type":"base64","media_type":"image/png","data":"AAAA"},
+            {"type":"image","source_type":"url","media_type":"image/png","data":"https://example.com/a.png"},
+            {"type":"document","source_type":"base64","media_type":"application/pdf","data":"JVBERi0="}]},
+        {"role":"assistant","content":"I see"},
+        {"role":"user","content":"And?"}],
+        "system_prompt":"Zero.","generation_config":{"max_tokens":9}}"#;
+    let want = r#"{"model":"claude-sonnet-5-5","max_tokens":50,"system":[{"type":"text","text":"Zero."},{"type":"text","text":"First."}],
+        "messages":[{"role":"user","content":[{"type":"text","text":"Look"},
+            {"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}},
+            {"type":"image","source":{"type":"url","url":"https://example.com/a.png"}},
+            {"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}}]},
+        {"role":"assistant","content":"I see"},{"role":"user","content":"And?"}],"service_tier":"standard_only"}"#;
+    assert_eq!(encoded(NEW, line, Some(50)).unwrap(), serde_json::from_str::<Value>(want).unwrap());
+}
+
+#[test]
+fn what_cannot_be_said_is_refused_by_name() {
+    let turns = |turns: &str| format!(r#"{{"messages":[{turns}],"generation_config":{{"max_tokens":9}}}}"#);
+    let user = r#"{"role":"user","content":"Hi"}"#;
+    let part = |role: &str, kind: &str, media: &str| {
+        turns(&format!(
+            r#"{user},{{"role":"{role}","content":[{{"type":"{kind}","source_type":"base64","media_type":"{media}","data":"AAAA"}}]}}"#
+        ))
+    };
+    for (model, line, field, words) in [
+        (NEW, asking(r#""temperature":0.5"#, ""), "temperature", "chooses its own"),
+        (NEW, asking(r#""top_p":0.5"#, ""), "top_p", "chooses its own"),
+        (NEW, asking(r#""top_k":5"#, ""), "top_k", "chooses its own"),
+        (OLD, asking(r#""temperature":1.5"#, ""), "temperature", "0 to 1"),
+        (OLD, asking(r#""temperature":0.5,"top_p":0.5"#, ""), "top_p", "either"),
+        (OLD, asking(r#""temperature":0.5,"reasoning":"low""#, ""), "temperature", "without reasoning"),
+        (NEW, asking(r#""presence_penalty":0.5"#, ""), "presence_penalty", "no such"),
+        (NEW, asking(r#""frequency_penalty":0.5"#, ""), "frequency_penalty", "no such"),
+        (NEW, asking(r#""seed":1"#, ""), "seed", "no such"),
+        (NEW, asking(r#""stop_sequences":[" "]"#, ""), "stop_sequences", "white space"),
+        (NEW, asking(r#""reasoning":2000"#, ""), "reasoning", "an effort"),
+        (OLD, asking(r#""reasoning":100"#, ""), "reasoning", "1024"),
+        (OLD, asking(r#""reasoning":"high""#, ""), "reasoning", "max_tokens"),
+        ("claude-fable-5", asking(r#""reasoning":"none""#, ""), "reasoning", "always"),
+        (NEW, asking(r#""output_schema":{"oneOf":[]}"#, ""), "output_schema", "`oneOf`"),
+        (NEW, asking(r#""output_schema":{},"choices":["a"]"#, ""), "output_schema", "one of the two"),
+        (NEW, asking("", r#""provider_kwargs":{"stream":true}"#), "provider_kwargs.stream", "whole"),
+        (NEW, asking("", r#""provider_kwargs":{"speed":"fast"}"#), "provider_kwargs.speed", "price"),
+        (
+            NEW,
+            asking("", r#""provider_kwargs":{"inference_geo":"us"}"#),
+            "provider_kwargs.inference_geo",
+            "price",
+        ),
+        (
+            NEW,
+            asking("", r#""provider_kwargs":{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#),
+            "provider_kwargs.tools",
+            "costs",
+        ),
+        (
+            NEW,
+            asking("", r#""provider_kwargs":{"cache_control":{"type":"ephemeral","ttl":"1h"}}"#),
+            "provider_kwargs.cache_control",
+            "one-hour",
+        ),
+        (NEW, asking("", r#""provider_kwargs":[]"#), "provider_kwargs", "object"),
+        (NEW, r#"{"messages":[{"role":"user","content":"Hi"}]}"#.to_owned(), "max_tokens", "needs"),
+        (NEW, r#"{"kind":"embedding","input":"a"}"#.to_owned(), "kind", "embedding"),
+        (NEW, turns(r#"{"role":"assistant","content":"Hi"}"#), "messages", "first turn"),
+        (NEW, turns(r#"{"role":"system","content":"Hi"}"#), "messages", "first turn"),
+        (NEW, turns(&format!(r#"{user},{{"role":"assistant","content":"It is"}}"#)), "messages", "continue"),
+        (NEW, turns(&format!(r#"{user},{{"role":"system","content":"Stop"}}"#)), "messages", "front"),
+        (
+            NEW,
+            turns(&format!(r#"{user},{{"role":"tool","content":"7","tool_call_id":"c"}}"#)),
+            "messages",
+            "tool results",
+        ),
+        (NEW, part("assistant", "image", "image/png"), "messages.image", "role `user`"),
+        (NEW, part("user", "image", "image/tiff"), "messages.image", "image/tiff"),
+        (NEW, part("user", "document", "text/plain"), "messages.document", "text/plain"),
+    ] {
+        let error = encoded(model, &line, None).expect_err(&line);
+        assert!(
+            error.starts_with(&format!("`{field}` cannot be sent to `{model}`")) && error.contains(words),
+            "{error}"
+        );
+    }
+    // An older model goes on with a turn of its own.
+    let prefill = turns(&format!(r#"{user},{{"role":"assistant","content":"It is"}}"#));
+    assert!(encoded(OLD, &prefill, None).is_ok());
+}
+
+fn reply(status: u16, body: &str) -> Reply {
+    Reply { status, headers: http::HeaderMap::new(), body: bytes::Bytes::copy_from_slice(body.as_bytes()) }
+}
+
+fn message(content: &str, stop: &str, more: &str) -> String {
+    format!(
+        r#"{{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":{content},"stop_reason":{stop},"stop_sequence":null{more},"usage":{{"input_tokens":21,"output_tokens":57,"service_tier":"standard"}}}}"#
+    )
+}
+
+#[test]
+fn answers() {
+    let text = r#"[{"type":"thinking","thinking":"hm","signature":"E"},{"type":"text","text":"Hel"},{"type":"of_tomorrow"},{"type":"text","text":"lo","citations":null}]"#;
+    for (content, stop, more, want, finish, refusal) in [
+        (text, "\"end_turn\"", "", "Hello", Finish::Stop, None),
+        (text, "\"stop_sequence\"", "", "Hello", Finish::Stop, None),
+        (text, "\"max_tokens\"", "", "Hello", Finish::Length, None),
+        (text, "\"model_context_window_exceeded\"", "", "Hello", Finish::ContextExceeded, None),
+        (text, "\"pause_turn\"", "", "Hello", Finish::Paused, None),
+        (text, "\"of_tomorrow\"", "", "Hello", Finish::Other, None),
+        (text, "null", "", "Hello", Finish::Other, None),
+        ("[]", "\"end_turn\"", "", "", Finish::Stop, None),
+        ("[]", "\"refusal\"", "", "", Finish::ContentFilter, Some("refused without a reason")),
+        (
+            "[]",
+            "\"refusal\"",
+            r#","stop_details":{"type":"refusal","category":"bio","explanation":null}"#,
+            "",
+            Finish::ContentFilter,
+            Some("refused (bio)"),
+        ),
+        (
+            "[]",
+            "\"refusal\"",
+            r#","stop_details":{"type":"refusal","category":"bio","explanation":"No."}"#,
+            "",
+            Finish::ContentFilter,
+            Some("No."),
+        ),
+    ] {
+        let body = message(content, stop, more);
+        let reply = reply(200, &body);
+        let Reading::Answer(answer) = wire().read(Kind::Chat, &reply) else { panic!("{body}") };
+        let Body::Text { text, refusal: said, tool_calls: None } = &answer.body else { panic!("{body}") };
+        assert_eq!((&**text, answer.finish, said.as_deref()), (want, finish, refusal), "{body}");
+        assert_eq!((answer.model.as_deref(), answer.tier.as_deref()), (Some(OLD), Some("standard")));
+        assert_eq!(answer.usage.map(|usage| (usage.input, usage.output)), Some((21, 57)));
+    }
+}
+
+#[test]
+fn tool_calls_look_as_everywhere() {
+    let content = r#"[{"type":"tool_use","id":"toolu_1","name":"f","input":{"id": 9}},{"type":"tool_use","id":"toolu_2","name":"g"}]"#;
+    let reply = reply(200, &message(content, "\"tool_use\"", ""));
+    let Reading::Answer(answer) = wire().read(Kind::Chat, &reply) else { panic!() };
+    let Body::Text { tool_calls: Some(calls), .. } = &answer.body else { panic!() };
+    assert_eq!(answer.finish, Finish::ToolCalls);
+    assert_eq!(
+        calls.get(),
+        r#"[{"id":"toolu_1","type":"function","function":{"name":"f","arguments":"{\"id\": 9}"}},{"id":"toolu_2","type":"function","function":{"name":"g","arguments":"{}"}}]"#
+    );
+}
+
+#[test]
+fn what_is_no_answer() {
+    for (status, body, class, maybe_paid) in [
+        (200, "{\"id\": \"msg_1\", \"content\": [", FailureClass::Transient, true),
+        (200, "{}", FailureClass::Transient, true),
+        (200, r#"{"content":"text"}"#, FailureClass::Transient, true),
+        (
+            200,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+            FailureClass::RateLimited,
+            false,
+        ),
+        (
+            200,
+            r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#,
+            FailureClass::Transient,
+            true,
+        ),
+        (
+            200,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"x"}}"#,
+            FailureClass::RefusedByProvider,
+            false,
+        ),
+        (
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"sk-canary-0123456 is wrong"}}"#,
+            FailureClass::Auth,
+            false,
+        ),
+    ] {
+        let reply = reply(status, body);
+        let Reading::Failure(failure) = wire().read(Kind::Chat, &reply) else { panic!("{body}") };
+        assert_eq!((failure.class, failure.maybe_paid), (class, maybe_paid), "{body}");
+        assert!(!failure.message.contains("canary"), "{failure:?}");
+    }
+}

@@ -1,0 +1,13 @@
+//! JSON as providers speak it, whatever the wire: written into a buffer, read without trust.
+
+pub(crate) mod loose;
+pub(crate) mod object;
+
+use bulkrate_core::request::{Text, write_json_text};
+
+/// The schema of a closed list of answers: strict modes want an object, which `collect` opens again.
+pub(crate) fn write_choices_schema(choices: &[Text<'_>], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"object\",\"properties\":{\"answer\":{\"type\":\"string\",\"enum\":");
+    object::array(choices, out, |choice, out| write_json_text(choice, out));
+    out.extend_from_slice(b"}},\"required\":[\"answer\"],\"additionalProperties\":false}");
+}

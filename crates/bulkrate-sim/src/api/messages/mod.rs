@@ -1,0 +1,67 @@
+//! POST /v1/messages: Anthropic's paid call.
+
+mod cache;
+mod read;
+mod rules;
+mod write;
+
+use super::Context;
+use super::text::{self, TextCall};
+use crate::catalogue::Model;
+use crate::errors::ApiError;
+use crate::tokens::Usage;
+pub(crate) use cache::PromptCache;
+pub(super) use read::read;
+use serde_json::value::RawValue;
+
+/// A request, read.
+#[derive(Debug, Default)]
+pub(crate) struct Call<'a> {
+    pub(super) text: TextCall<'a>,
+    thinking: Thinking,
+    /// Given, and not its default.
+    samples: Vec<(&'static str, f64)>,
+    /// The last turn is the model's own.
+    prefills: bool,
+    effort: Option<String>,
+    schema: Option<&'a RawValue>,
+    /// The tool that must be called, by name.
+    tool: Option<String>,
+    breakpoints: Vec<cache::Breakpoint>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Thinking {
+    #[default]
+    Unsaid,
+    Disabled,
+    Adaptive,
+    Enabled {
+        budget: u64,
+    },
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::invalid(None, "", message)
+}
+
+impl Call<'_> {
+    /// Appends the message.
+    pub(super) fn answer(
+        &self,
+        model: &Model,
+        served: &str,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Usage, ApiError> {
+        rules::check(self, model)?;
+        let mut composed = text::compose(&self.text, model, context)?;
+        composed.usage.cached = 0; // nothing is cached unless it is asked for
+        context.prompt_cache.apply(model.index, &self.breakpoints, &mut composed.usage);
+        write::message(out, served, self, &composed, context);
+        Ok(composed.usage)
+    }
+}
+
+#[cfg(test)]
+mod tests;

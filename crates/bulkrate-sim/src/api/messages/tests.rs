@@ -1,0 +1,180 @@
+//! What the API takes and refuses, and what it answers.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::api::{Endpoint, Schemas, Twist, prepare};
+use crate::catalogue::Catalogue;
+use crate::config::SimConfig;
+use crate::like::Sells;
+use serde_json::Value;
+
+const NEW: &str = "claude-sonnet-5-5";
+const OLD: &str = "claude-haiku-4-5-20251001";
+
+struct Server {
+    models: Catalogue,
+    config: SimConfig,
+    schemas: Schemas,
+    cache: PromptCache,
+}
+
+impl Server {
+    fn new() -> Self {
+        Self {
+            models: Catalogue::load(None, "2026-11-21", false, Sells::Of("anthropic")).unwrap(),
+            config: SimConfig::default(),
+            schemas: Schemas::default(),
+            cache: PromptCache::default(),
+        }
+    }
+
+    fn ask(&self, model: &str, fields: &str, twist: Twist) -> Result<(Value, Usage), String> {
+        let body = format!(r#"{{"model":"{model}",{fields}}}"#);
+        let context = Context {
+            config: &self.config,
+            schemas: &self.schemas,
+            prompt_cache: &self.cache,
+            key: 7,
+            at_ms: 0,
+            twist,
+        };
+        let mut out = Vec::new();
+        let answered = prepare(&self.models, Endpoint::Messages, body.as_bytes(), false)
+            .and_then(|prepared| prepared.answer(&context, &mut out));
+        let usage = answered.map_err(|error| format!("{} {}", error.status, error.message))?;
+        Ok((serde_json::from_slice(&out).unwrap(), usage))
+    }
+}
+
+/// Fields of a call besides the model.
+fn call(more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { "," };
+    format!(r#""max_tokens":4000,"messages":[{{"role":"user","content":"Hello there"}}]{comma}{more}"#)
+}
+
+#[tokio::test]
+async fn answers() {
+    let server = Server::new();
+    let schema = r#"{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}"#;
+    for (more, twist, stop, block) in [
+        (String::new(), Twist::None, "end_turn", "text"),
+        (
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#.to_owned(),
+            Twist::None,
+            "end_turn",
+            "thinking",
+        ),
+        (
+            format!(r#""output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}"#),
+            Twist::None,
+            "end_turn",
+            "text",
+        ),
+        (
+            format!(r#""tools":[{{"name":"f","input_schema":{schema}}}],"tool_choice":{{"type":"any"}}"#),
+            Twist::None,
+            "tool_use",
+            "tool_use",
+        ),
+        (String::new(), Twist::Length, "max_tokens", "text"),
+        (String::new(), Twist::Refusal, "refusal", ""),
+        (String::new(), Twist::Empty, "end_turn", ""),
+    ] {
+        let (message, usage) = server.ask(NEW, &call(&more), twist).unwrap();
+        assert_eq!(message["stop_reason"], stop, "{more}");
+        assert_eq!(message["content"][0]["type"].as_str().unwrap_or_default(), block, "{message}");
+        assert_eq!(message["usage"]["input_tokens"], usage.prompt);
+        assert_eq!(message["usage"]["output_tokens"], usage.output);
+        assert_eq!(message["model"], NEW);
+    }
+}
+
+#[test]
+fn refusals() {
+    let server = Server::new();
+    let messages = |turns: &str| format!(r#""max_tokens":9,"messages":[{turns}]"#);
+    let user = r#"{"role":"user","content":"Hi"}"#;
+    for (model, fields, want) in [
+        ("claude-nobody", call(""), "404 "),
+        (NEW, r#""messages":[]"#.to_owned(), "max_tokens: Field required"),
+        (NEW, r#""max_tokens":9"#.to_owned(), "messages: Field required"),
+        (NEW, messages(""), "at least one message"),
+        (NEW, call(r#""seed":1"#), "seed: Extra inputs are not permitted"),
+        (NEW, call(r#""temperature":0.5"#), "`temperature` is deprecated for this model"),
+        (NEW, call(r#""top_k":5"#), "`top_k` is deprecated"),
+        (OLD, call(r#""temperature":2"#), "temperature: range"),
+        (OLD, call(r#""temperature":0.5,"top_p":0.5"#), "cannot both"),
+        (
+            OLD,
+            call(r#""temperature":0.5,"thinking":{"type":"enabled","budget_tokens":1024}"#),
+            "when thinking",
+        ),
+        (OLD, call(r#""thinking":{"type":"enabled","budget_tokens":100}"#), "1024"),
+        (OLD, call(r#""thinking":{"type":"enabled","budget_tokens":4000}"#), "must be greater"),
+        (OLD, call(r#""thinking":{"type":"adaptive"}"#), "not supported"),
+        (OLD, call(r#""output_config":{"effort":"low"}"#), "effort parameter"),
+        (NEW, call(r#""thinking":{"type":"enabled","budget_tokens":1024}"#), "not supported"),
+        ("claude-fable-5", call(r#""thinking":{"type":"disabled"}"#), "not supported"),
+        (
+            NEW,
+            call(r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}"#),
+            "additionalProperties",
+        ),
+        (
+            NEW,
+            call(
+                r#""output_config":{"format":{"type":"json_schema","schema":{"type":"integer","minimum":1}}}"#,
+            ),
+            "'minimum'",
+        ),
+        (NEW, call(r#""service_tier":"flex""#), "service_tier"),
+        (NEW, call(r#""stream":true"#), "stream"),
+        (NEW, call(r#""stop_sequences":[" "]"#), "stop_sequences"),
+        (
+            NEW,
+            r#""max_tokens":999999,"messages":[{"role":"user","content":"Hi"}]"#.to_owned(),
+            "999999 > 128000",
+        ),
+        (NEW, messages(r#"{"role":"assistant","content":"Hi"}"#), "first message"),
+        (NEW, messages(r#"{"role":"system","content":"Hi"}"#), "Unexpected role"),
+        (NEW, messages(&format!(r#"{user},{{"role":"assistant","content":"It"}}"#)), "prefill"),
+        (NEW, messages(r#"{"role":"user","content":[{"type":"text","text":""}]}"#), "non-empty"),
+        (
+            NEW,
+            messages(
+                r#"{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/tiff","data":"A"}}]}"#,
+            ),
+            "source",
+        ),
+    ] {
+        let error = server.ask(model, &fields, Twist::None).expect_err(&fields);
+        assert!(
+            error.contains(want) && (error.starts_with("400") || want.starts_with("404")),
+            "{fields}: {error}"
+        );
+    }
+    let prefill = messages(&format!(r#"{user},{{"role":"assistant","content":"It"}}"#));
+    assert!(server.ask(OLD, &prefill, Twist::None).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marked_prefix_is_written_then_read_until_it_is_forgotten() {
+    let server = Server::new();
+    let long = "word ".repeat(1_000);
+    let ask = |ttl: &str, user: &str| {
+        let fields = format!(
+            r#""max_tokens":99,"system":[{{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral"{ttl}}}}}],"messages":[{{"role":"user","content":"{user}"}}]"#
+        );
+        let usage = server.ask(NEW, &fields, Twist::None).unwrap().1;
+        (usage.cached, usage.written_5m, usage.written_1h, usage.fresh())
+    };
+    assert_eq!(ask("", "abcd"), (0, 1_254, 0, 5));
+    assert_eq!(ask("", "efgh"), (1_254, 0, 0, 5));
+    tokio::time::advance(std::time::Duration::from_secs(301)).await;
+    assert_eq!(ask(r#","ttl":"1h""#, "abcd"), (0, 0, 1_254, 5));
+    tokio::time::advance(std::time::Duration::from_secs(3_000)).await;
+    assert_eq!(ask("", "abcd"), (1_254, 0, 0, 5));
+    // A short prompt is passed over in silence.
+    let short = server.ask(NEW, &call(r#""cache_control":{"type":"ephemeral"}"#), Twist::None).unwrap().1;
+    assert_eq!((short.written_5m, short.cached), (0, 0));
+}

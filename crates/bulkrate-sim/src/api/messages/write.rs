@@ -1,0 +1,94 @@
+//! Writes a message.
+
+use super::Call;
+use crate::api::text::Composed;
+use crate::api::{Context, Twist};
+use crate::json::{push_str, push_u64};
+use crate::rng::push_base62;
+
+pub(super) fn message(
+    out: &mut Vec<u8>,
+    served: &str,
+    call: &Call<'_>,
+    answer: &Composed,
+    context: &Context<'_>,
+) {
+    out.extend_from_slice(b"{\"id\":\"msg_01");
+    push_base62(out, context.key, 22);
+    out.extend_from_slice(b"\",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
+    push_str(out, served);
+    out.extend_from_slice(b",\"content\":[");
+    let tool = call.tool.as_deref().filter(|_| !answer.cut && !answer.refused);
+    content(out, tool, answer, context.key);
+    let reason = match (answer.refused, answer.cut, tool) {
+        (true, ..) => "refusal",
+        (false, true, _) => "max_tokens",
+        (false, false, Some(_)) => "tool_use",
+        (false, false, None) => "end_turn",
+    };
+    out.extend_from_slice(b"],\"stop_reason\":\"");
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\",\"stop_sequence\":null,\"stop_details\":");
+    if answer.refused {
+        out.extend_from_slice(b"{\"type\":\"refusal\",\"category\":null,\"explanation\":");
+        push_str(out, &answer.text);
+        out.push(b'}');
+    } else {
+        out.extend_from_slice(b"null");
+    }
+    out.extend_from_slice(b",\"container\":null");
+    match context.twist {
+        Twist::UsageMissing => {}
+        Twist::UsageNull => out.extend_from_slice(b",\"usage\":null"),
+        twist => usage(out, answer, twist),
+    }
+    out.push(b'}');
+}
+
+fn content(out: &mut Vec<u8>, tool: Option<&str>, answer: &Composed, key: u64) {
+    let thought = answer.usage.reasoning > 0;
+    if thought {
+        out.extend_from_slice(b"{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"");
+        push_base62(out, key ^ 0x51, 24);
+        out.extend_from_slice(b"\"}");
+    }
+    if answer.refused || answer.text.is_empty() {
+        return;
+    }
+    if thought {
+        out.push(b',');
+    }
+    let Some(name) = tool else {
+        out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
+        push_str(out, &answer.text);
+        out.extend_from_slice(b",\"citations\":null}");
+        return;
+    };
+    out.extend_from_slice(b"{\"type\":\"tool_use\",\"id\":\"toolu_01");
+    push_base62(out, key ^ 0x70, 22);
+    out.extend_from_slice(b"\",\"name\":");
+    push_str(out, name);
+    out.extend_from_slice(b",\"input\":");
+    let is_object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&answer.text).is_ok();
+    out.extend_from_slice(if is_object { answer.text.as_bytes() } else { b"{}" });
+    out.push(b'}');
+}
+
+fn usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
+    let usage = answer.usage;
+    let mut field = |name: &str, value: u64| {
+        out.extend_from_slice(name.as_bytes());
+        push_u64(out, value);
+    };
+    field(",\"usage\":{\"cache_creation_input_tokens\":", usage.written_5m + usage.written_1h);
+    field(",\"cache_read_input_tokens\":", usage.cached);
+    field(",\"cache_creation\":{\"ephemeral_5m_input_tokens\":", usage.written_5m);
+    field(",\"ephemeral_1h_input_tokens\":", usage.written_1h);
+    field("},\"output_tokens\":", usage.output);
+    field(",\"output_tokens_details\":{\"thinking_tokens\":", usage.reasoning);
+    out.extend_from_slice(b"},\"input_tokens\":");
+    twist.push_tokens(out, usage.fresh());
+    out.extend_from_slice(
+        b",\"server_tool_use\":null,\"service_tier\":\"standard\",\"inference_geo\":\"global\",\"speed\":\"standard\"}",
+    );
+}
