@@ -315,40 +315,4 @@ mod tests {
         fs::write(&path, damaged).unwrap();
         assert_eq!(found(&mut KeysFile::open(&path).unwrap(), &keys(0..1_000)).len(), 999);
     }
-
-    /// `cargo test --release -p bulkrate-engine probe_speed -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement"]
-    #[allow(clippy::print_stderr, reason = "it shows its figures")]
-    fn probe_speed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.keys");
-        let count = std::env::var("KEYS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000_u64);
-        let started = std::time::Instant::now();
-        let mut builder = Builder::new("a");
-        for number in 0..count {
-            builder.add(&key(number), &entry(number)).unwrap();
-        }
-        builder.finish(&path, &["m".to_owned()]).unwrap();
-        eprintln!(
-            "build: {} ns an entry, hashing included",
-            started.elapsed().as_nanos() / u128::from(count)
-        );
-        let mut file = KeysFile::open(&path).unwrap();
-        for (what, from) in [("misses", count), ("hits", 0)] {
-            let chunks: Vec<_> = (0..8_u64)
-                .map(|chunk| (0..65_536).map(|at| (key(from + chunk * 65_536 + at), at)).collect::<Vec<_>>())
-                .collect();
-            let started = std::time::Instant::now();
-            let mut hits = 0;
-            for mut keys in chunks {
-                keys.sort_unstable();
-                file.find(&keys, |_| true, |_, _| hits += 1).unwrap();
-            }
-            eprintln!(
-                "{what}: {} ns a key in {count}, {hits} found",
-                started.elapsed().as_nanos() / (8 * 65_536)
-            );
-        }
-    }
 }
