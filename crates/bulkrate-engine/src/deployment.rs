@@ -190,14 +190,25 @@ fn unlisted(settings: &Settings, run: &RunSpec, name: &str) -> Result<Deployment
             return Err(EngineError::BadSpec {
                 code: "model-unpriced",
                 what: format!("model `{name}`"),
-                why: "it is not in the price catalogue; give its price with `--price-in` and `--price-out`"
-                    .to_owned(),
+                why: format!(
+                    "it is not in the price catalogue{}; give its price with `--price-in` and `--price-out`",
+                    near(settings, account, name)
+                ),
             });
         }
         _ => (price_in, price_out),
     };
     let row = ModelRow::custom(&account.provider, model, price_in, price_out);
     Ok(Deployment::new(format!("{}/{model}", account.provider), model.to_owned(), row, account.clone()))
+}
+
+/// The provider's models with names like this one, for a message.
+fn near(settings: &Settings, account: &Account, name: &str) -> String {
+    let own = |found: &&str| found.starts_with(&format!("{}/", account.provider));
+    match settings.catalogue.nearest(name).into_iter().find(own) {
+        Some(found) => format!(" (did you mean `{found}`?)"),
+        None => String::new(),
+    }
 }
 
 /// The provider has a price list and no account here: for lack of a key, or because it cannot be spoken to.

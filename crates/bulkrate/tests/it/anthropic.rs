@@ -101,6 +101,9 @@ fn what_cannot_be_asked_is_told_before_anything_is_sent() {
     for word in ["`temperature`", "claude-haiku-5-5"] {
         assert!(sampled.stderr.contains(word) || sampled.stdout.contains(word), "{word}: {sampled:?}");
     }
+    let mistyped = ask(&place, "anthropic/claude-hiku-5-5", "");
+    assert!(mistyped.stderr.contains("did you mean `anthropic/claude-haiku-5-5`?"), "{mistyped:?}");
+    assert_eq!(mistyped.code, 2, "{mistyped:?}");
     let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
     assert_eq!(bill["requests"], 0, "{bill}");
     Place::new().run("run reviews.csv --yes", &["--model", "anthropic/claude-haiku-5-5"]).error(
