@@ -22,6 +22,7 @@ impl Calls {
         match result {
             Ok(reply) => self.land_reply(flight, &reply, now_us),
             Err(CallError::NotSent { origin, why }) => {
+                self.job.state.borrow_mut().tally.requests_sent -= 1; // it was none
                 let (most_us, first) = gate.not_sent(now_us, flight.sent_us);
                 let message = format!("could not reach `{origin}`: {why}");
                 self.land_unsent(flight, &message, most_us / 2 + self.job.random() % (most_us / 2));
