@@ -296,9 +296,7 @@ impl FreeClient {
         if (200..300).contains(&reply.status) || ok.contains(&reply.status) {
             return Ok(reply);
         }
-        let mut failure = (self.classify)(&reply, now_unix_s());
-        failure.message = self.account.redact(&failure.message);
-        failure.provider_code = failure.provider_code.map(|code| self.account.redact(&code));
+        let mut failure = self.account.redacted_failure((self.classify)(&reply, now_unix_s()));
         failure.maybe_paid = false; // free calls
         let told = reply.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let again = match told {

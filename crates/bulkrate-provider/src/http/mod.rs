@@ -7,6 +7,7 @@ pub mod webhook;
 mod connection;
 mod flow;
 mod origin;
+mod redact;
 pub(crate) mod strange;
 mod proxy;
 mod tls;

@@ -1,6 +1,5 @@
 //! An account as both clients see it: where it is, how it signs, and what must never be printed.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{
@@ -25,7 +24,7 @@ pub struct Account {
     pub(super) headers: HeaderMap,
     pub(super) proxy: Option<Proxy>,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
-    secrets: Vec<String>,
+    pub(super) secrets: Vec<String>,
 }
 
 impl std::fmt::Debug for Account {
@@ -70,31 +69,6 @@ impl Account {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
-    }
-
-    /// `text` without any of the account's secrets, and no longer than people read.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        const LONGEST: usize = 1_000;
-        let mut text = self.hide(text).into_owned();
-        if text.len() > LONGEST {
-            let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-            text.truncate(end);
-            text.push_str("...");
-        }
-        text
-    }
-
-    /// `text` without any of the account's secrets.
-    #[must_use]
-    pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), "***"));
-            }
-        }
-        text
     }
 
     /// What `Host` carries: the port only where it is not the scheme's own.

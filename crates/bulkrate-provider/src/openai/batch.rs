@@ -142,9 +142,7 @@ impl OpenAiBatches {
 
     fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
         let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
-        let mut failure = said.failure(reply.status, wait_ms);
-        failure.message = self.account.redact(&failure.message);
-        failure.provider_code = failure.provider_code.map(|code| self.account.redact(&code));
+        let mut failure = self.account.redacted_failure(said.failure(reply.status, wait_ms));
         let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
         if about_file
             && matches!(reply.status, 400 | 404)

@@ -376,21 +376,36 @@ async fn long_answers_in_flight_have_a_bound_together() {
     assert_eq!(call(&*provider, LONG).await.unwrap().body.len(), short);
 }
 
+const MESSAGE_OK: &str = r#"{"model":"m","content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1,"service_tier":"t"}}"#;
+
 #[test]
 fn names_that_a_server_makes_up_are_cut_and_hold_no_key() {
-    let provider = open("custom", "http://127.0.0.1:1/v1");
     let long = "m".repeat(5_000);
-    for (model, want) in [(long.as_str(), format!("{}...", "m".repeat(253))), (KEY, "***".to_owned())] {
-        let body = CHAT_OK.replacen("\"model\":", &format!("\"model\":\"{model}\",\"was\":"), 1);
-        assert_ne!(body, CHAT_OK);
-        let reply = Reply { status: 200, headers: http::HeaderMap::new(), body: Bytes::from(body) };
-        let Reading::Answer(answer) = provider.wire().read(Kind::Chat, &reply) else { panic!("no answer") };
-        assert_eq!(answer.model.as_deref(), Some(want.as_str()));
-    }
-    let body = format!("{{\"error\":{{\"message\":\"{KEY}\",\"code\":\"{KEY}\"}}}}");
-    for body in [body, format!("{}{KEY}", "x ".repeat(95))] {
-        let reply = Reply { status: 400, headers: http::HeaderMap::new(), body: Bytes::from(body) };
-        let said = format!("{:?}", provider.wire().read(Kind::Chat, &reply));
-        assert!(!said.contains(&KEY[..8]), "{said}");
+    for (name, answer) in [("custom", CHAT_OK), ("anthropic", MESSAGE_OK)] {
+        let provider = open(name, "http://127.0.0.1:1/v1");
+        for (said, want) in [(long.as_str(), format!("{}...", "m".repeat(253))), (KEY, "***".to_owned())] {
+            let body = answer.replacen("\"model\":", &format!("\"model\":\"{said}\",\"was\":"), 1).replacen(
+                "\"service_tier\":",
+                &format!("\"service_tier\":\"{said}\",\"was\":"),
+                1,
+            );
+            let reply = Reply { status: 200, headers: http::HeaderMap::new(), body: Bytes::from(body) };
+            let Reading::Answer(answer) = provider.wire().read(Kind::Chat, &reply) else {
+                panic!("no answer: {reply:?}")
+            };
+            assert_eq!(answer.model.as_deref(), Some(want.as_str()), "{name}");
+            assert_eq!(answer.tier.as_deref(), Some(want.as_str()), "{name}");
+        }
+        let error = |code: &str| {
+            format!("{{\"error\":{{\"message\":\"{code}\",\"type\":\"{code}\",\"code\":\"{code}\"}}}}")
+        };
+        for body in [error(KEY), error(&long), format!("{}{KEY}", "x ".repeat(95))] {
+            let reply = Reply { status: 400, headers: http::HeaderMap::new(), body: Bytes::from(body) };
+            let Reading::Failure(failure) = provider.wire().read(Kind::Chat, &reply) else {
+                panic!("{reply:?}")
+            };
+            assert!(!format!("{failure:?}").contains(&KEY[..8]), "{name}: {failure:?}");
+            assert!(failure.provider_code.is_none_or(|code| code.len() <= 256), "{name}");
+        }
     }
 }

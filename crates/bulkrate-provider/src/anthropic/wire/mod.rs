@@ -60,11 +60,7 @@ impl Wire for AnthropicWire {
     }
 
     fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
-        let mut reading = read::reply(reply);
-        if let Reading::Failure(failure) = &mut reading {
-            failure.message = self.account.redact(&failure.message);
-        }
-        reading
+        self.account.redacted(read::reply(reply))
     }
 
     fn read_line<'a>(&self, _: Kind, _: &'a [u8]) -> Result<BatchLine<'a>, String> {

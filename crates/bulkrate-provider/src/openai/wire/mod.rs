@@ -21,10 +21,6 @@ use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::settings::{ChatEndpoint, Settings};
 
-/// The longest name of a served model, tier or error code that is kept.
-const LABEL_BYTES_MAX: usize = 256;
-const CUT: &str = "...";
-
 /// The wire of one account. Texts that come back are redacted: a server may repeat the key it got.
 #[derive(Debug)]
 pub struct OpenAiWire {
@@ -52,36 +48,6 @@ impl OpenAiWire {
             trust_body_cost: settings.trust_body_cost,
         };
         Self { encoder, reader, account }
-    }
-
-    /// What a good answer says stays as it is; everything around it may repeat the key.
-    fn redacted<'a>(&self, mut reading: Reading<'a>) -> Reading<'a> {
-        match &mut reading {
-            Reading::Failure(failure) => {
-                failure.message = self.account.redact(&failure.message);
-                failure.provider_code =
-                    failure.provider_code.take().map(|code| self.label(Cow::Owned(code)).into_owned());
-            }
-            Reading::Answer(answer) => {
-                answer.model = answer.model.take().map(|model| self.label(model));
-                answer.tier = answer.tier.take().map(|tier| self.label(tier));
-            }
-        }
-        reading
-    }
-
-    /// A short text that is kept with each answer: without secrets, and cut with a mark where it is longer than any name.
-    fn label<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
-        let mut text = match self.account.hide(&text) {
-            Cow::Owned(hidden) => Cow::Owned(hidden),
-            Cow::Borrowed(_) => text,
-        };
-        if text.len() > LABEL_BYTES_MAX {
-            let room = LABEL_BYTES_MAX - CUT.len();
-            let end = (0..=room).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-            text = Cow::Owned(format!("{}{CUT}", &text[..end]));
-        }
-        text
     }
 }
 
@@ -123,12 +89,12 @@ impl Wire for OpenAiWire {
     }
 
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
-        self.redacted(self.reader.reply(kind, reply))
+        self.account.redacted(self.reader.reply(kind, reply))
     }
 
     fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
         let line = self.reader.line(kind, line)?;
-        Ok(BatchLine { reading: self.redacted(line.reading), ..line })
+        Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
     }
 
     fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
