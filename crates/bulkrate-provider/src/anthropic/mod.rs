@@ -7,13 +7,10 @@ pub mod errors;
 pub mod wire;
 
 use async_trait::async_trait;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::api::{ApiError, BatchApi, CallApi, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::limits;
 use crate::http::paid::PaidClient;
 use crate::registry::{OpenError, Preset};
 use crate::settings::Settings;
@@ -61,11 +58,6 @@ fn own(settings: &Settings) -> Settings {
     settings
 }
 
-#[derive(Deserialize)]
-struct Models {
-    data: Vec<IgnoredAny>,
-}
-
 #[async_trait]
 impl Provider for Anthropic {
     fn name(&self) -> &'static str {
@@ -90,9 +82,7 @@ impl Provider for Anthropic {
 
     /// One free call: the models.
     async fn probe(&self) -> Result<Health, ApiError> {
-        let reply = self.free.send("list models", http::Method::GET, "/v1/models?limit=1000", &[]).await?;
-        let models =
-            serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
-        Ok(Health { models, batches: false, clock_skew_s: limits::clock_skew_s(&reply.headers) })
+        let usual_base = "it ends before the version, as in `https://api.anthropic.com`";
+        self.free.list_models("/v1/models?limit=1000", false, usual_base).await
     }
 }

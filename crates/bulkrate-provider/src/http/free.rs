@@ -292,6 +292,11 @@ impl FreeClient {
         Ok(Reply { status, headers, body: Bytes::from(body) })
     }
 
+    /// The reply, if it is an answer by now.
+    pub(super) fn accept(&self, what: &str, reply: Reply, ok: &[u16]) -> Result<Reply, ApiError> {
+        self.check(what, reply, ok).map_err(|failed| failed.error)
+    }
+
     fn check(&self, what: &str, reply: Reply, ok: &[u16]) -> Result<Reply, Failed> {
         if (200..300).contains(&reply.status) || ok.contains(&reply.status) {
             return Ok(reply);

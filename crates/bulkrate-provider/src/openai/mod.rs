@@ -11,14 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use bulkrate_core::failure::FailureClass;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Reply, Wire};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::limits;
 use crate::http::paid::PaidClient;
 use crate::registry::OpenError;
 use crate::settings::{ChatEndpoint, Settings};
@@ -83,23 +79,6 @@ fn of_dialect(dialect: Dialect, settings: &Settings) -> Settings {
     settings
 }
 
-#[derive(Deserialize)]
-struct Models {
-    data: Vec<IgnoredAny>,
-}
-
-/// An empty answer to a path that is not there is one too.
-fn says_json(reply: &Reply) -> bool {
-    let body = reply.body.trim_ascii();
-    body.is_empty() && reply.status >= 400 || serde_json::from_slice::<IgnoredAny>(body).is_ok()
-}
-
-fn is_html(reply: &Reply) -> bool {
-    let kind = reply.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
-        || reply.body.trim_ascii_start().starts_with(b"<")
-}
-
 #[async_trait]
 impl Provider for OpenAi {
     fn name(&self) -> &'static str {
@@ -124,21 +103,12 @@ impl Provider for OpenAi {
 
     /// Two free calls: the models, then whether `GET /batches` answers a list.
     async fn probe(&self) -> Result<Health, ApiError> {
-        let reply = self.free.send("list models", http::Method::GET, "/models", &[404, 405]).await?;
-        let models =
-            serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
-        // A server without a list of models says so in JSON; a site answers a page.
-        if models.is_none() && !says_json(&reply) {
-            let what = if is_html(&reply) { "HTML" } else { "something that is no JSON" };
-            let why =
-                format!("the base URL answers {what}, not the API; it ends in the version, as in `/v1`");
-            return Err(self.free.error("list models", Some(reply.status), FailureClass::Transient, &why));
-        }
-        let clock_skew_s = limits::clock_skew_s(&reply.headers);
+        let usual_base = "it ends in the version, as in `/v1`";
+        let health = self.free.list_models("/models", true, usual_base).await?;
         // A list that is there says nothing where the shape is known to be another.
         let batches = self.dialect.batches != Batches::No && self.batches.exists().await;
         let known = matches!(self.dialect.batches, Batches::Yes { .. });
         self.has_batches.store(batches || known, Ordering::Relaxed);
-        Ok(Health { models, batches, clock_skew_s })
+        Ok(Health { batches, ..health })
     }
 }

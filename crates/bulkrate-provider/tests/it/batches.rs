@@ -281,13 +281,14 @@ async fn what_a_batch_says_holds_no_key() {
 
 #[tokio::test]
 async fn a_page_is_not_taken_for_the_api() {
-    for (status, body, fine) in [
-        ("200 OK", "<html>welcome</html>", false),
-        ("404 Not Found", "<!doctype html>", false),
-        ("200 OK", "hello", false),
-        ("404 Not Found", r#"{"detail":"Not Found"}"#, true),
-        ("404 Not Found", "", true),
-        ("200 OK", r#"{"object":"list","data":[]}"#, true),
+    // Anthropic's service has a list of models always; a server that speaks OpenAI's language may lack it.
+    for (status, body, openai, anthropic) in [
+        ("200 OK", "<html>welcome</html>", false, false),
+        ("404 Not Found", "<!doctype html>", false, false),
+        ("200 OK", "hello", false, false),
+        ("404 Not Found", r#"{"detail":"Not Found"}"#, true, false),
+        ("404 Not Found", "", true, false),
+        ("200 OK", r#"{"object":"list","data":[]}"#, true, true),
     ] {
         let (base, _) = server::start(move |mut peer, _| async move {
             while peer.request().await.is_some() {
@@ -295,9 +296,11 @@ async fn a_page_is_not_taken_for_the_api() {
             }
         })
         .await;
-        let health = open("openai", &base).probe().await;
-        assert_eq!(health.is_ok(), fine, "{status} {body}: {health:?}");
-        let said = health.err().map(|error| error.to_string()).unwrap_or_default();
-        assert_eq!(said.contains("HTML"), body.starts_with("<"), "{said}");
+        for (name, fine) in [("openai", openai), ("anthropic", anthropic)] {
+            let health = open(name, &base).probe().await;
+            assert_eq!(health.is_ok(), fine, "{name} {status} {body}: {health:?}");
+            let said = health.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said.contains("HTML"), body.starts_with("<"), "{name}: {said}");
+        }
     }
 }
