@@ -50,9 +50,10 @@ fn looked_at(reading: &Reading<'_>) {
 
 pub fn batch_line(bytes: &[u8]) {
     for (api, kind) in apis().iter().flat_map(|api| KINDS.map(|kind| (api, kind))) {
-        match api.wire().read_line(kind, bytes) {
-            Ok(line) => looked_at(&line.reading),
-            Err(why) => assert!(!why.is_empty()),
+        match api.batches().map(|batches| batches.read_line(kind, bytes)) {
+            Some(Ok(line)) => looked_at(&line.reading),
+            Some(Err(why)) => assert!(!why.is_empty()),
+            None => panic!("there are no lines to read"),
         }
     }
 }

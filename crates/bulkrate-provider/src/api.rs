@@ -84,12 +84,8 @@ pub trait Wire: Send + Sync + Debug {
         options: WireOptions<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported>;
-    /// Appends one line of a batch input file, newline included, around an encoded body.
-    fn batch_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>);
     /// What the reply to a paid call means.
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a>;
-    /// What one line of an output or error file means. `Err` says why the line is no result at all.
-    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String>;
     /// `text` without the account's secrets: for what is kept of an answer that is not good.
     fn hide<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str>;
 }
@@ -218,6 +214,10 @@ impl ApiError {
 #[async_trait]
 pub trait BatchApi: Send + Sync + Debug {
     fn limits(&self, kind: Kind) -> BatchLimits;
+    /// Appends one line of an input file, newline included, around an encoded body.
+    fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>);
+    /// What one line of an output or error file means. `Err` says why the line is no result at all.
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String>;
     /// Uploads an input file; answers the remote file's id.
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError>;
     /// The one paid call. Never repeated inside.

@@ -156,7 +156,7 @@ impl Suite<'_> {
         let mut lines = Vec::new();
         for seq in 0..ITEMS {
             let body = self.body(Lane::Batch, self.options.model, &format!("Say the number {seq}."))?;
-            self.provider.wire().batch_line(WireId { sub, seq }, Kind::Chat, &body, &mut lines);
+            batches.input_line(WireId { sub, seq }, Kind::Chat, &body, &mut lines);
         }
         let path = self.options.folder.join(format!("input-{salt}.jsonl"));
         tokio::fs::write(&path, &lines).await.or_else(|error| broken(RULE, error))?;
@@ -236,8 +236,7 @@ impl Suite<'_> {
                 return broken(RULE, format!("{length:?} reported, {} on disk", bytes.len()));
             }
             for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                let line =
-                    self.provider.wire().read_line(Kind::Chat, line).or_else(|error| broken(RULE, error))?;
+                let line = batches.read_line(Kind::Chat, line).or_else(|error| broken(RULE, error))?;
                 let id = WireId::parse(&line.custom_id).filter(|id| id.sub == sub && id.seq < ITEMS);
                 let sound = matches!(&line.reading, Reading::Answer(answer) if has_text(&answer.body) && answer.usage.is_some());
                 match id {

@@ -16,7 +16,7 @@ use bulkrate_store::{SubmissionState, Tx, Urgency};
 use super::fetch::{Fetched, fetch};
 use super::outage::{self, Redirects, halts};
 use super::pack::Planned;
-use super::submission::{Step, save};
+use super::submission::{Step, batches, save};
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::io_error;
@@ -40,9 +40,7 @@ const READ_AGAIN_MAX: u32 = 3;
 pub(super) async fn collect(job: &Rc<Job>, planned: &mut Planned) -> Result<Step, EngineError> {
     let dir = job.dir.batch(planned.submission.sub);
     let provider = job.deployments[planned.deployment].account.api.clone();
-    let api = provider
-        .batches()
-        .ok_or_else(|| EngineError::Provider("the provider has no batch API".to_owned()))?;
+    let api = batches(&*provider, planned.submission.sub)?;
     if !wait_for_files(job, planned, api).await {
         return Ok(Step::Done);
     }
@@ -188,6 +186,8 @@ async fn land_file(
     landed: &mut [bool],
     first: bool,
 ) -> Result<bool, EngineError> {
+    let provider = job.deployments[planned.deployment].account.api.clone();
+    let api = batches(&*provider, planned.submission.sub)?;
     let mut cursor = if output { planned.submission.output_cursor } else { planned.submission.error_cursor };
     let mut file = File::open(path).map_err(io_error("could not open", path))?;
     file.seek(SeekFrom::Start(cursor)).map_err(io_error("could not seek in", path))?;
@@ -202,7 +202,7 @@ async fn land_file(
             break;
         }
         cursor += read as u64;
-        match land_line(job, planned, &line, results, landed) {
+        match land_line(job, api, planned, &line, results, landed) {
             Line::Fine => {}
             Line::Strange => strange += 1,
             Line::Unreadable => unreadable += 1,
@@ -239,6 +239,7 @@ enum Line {
 
 fn land_line(
     job: &Rc<Job>,
+    api: &dyn BatchApi,
     planned: &Planned,
     line: &[u8],
     results: &mut Results,
@@ -251,8 +252,7 @@ fn land_line(
     if text.len() > LINE_BYTES_MAX {
         return Line::Unreadable;
     }
-    let wire = job.deployments[planned.deployment].account.api.wire();
-    let Ok(found) = wire.read_line(planned.kind, text) else { return Line::Unreadable };
+    let Ok(found) = api.read_line(planned.kind, text) else { return Line::Unreadable };
     let ours = WireId::parse(&found.custom_id)
         .filter(|id| id.sub == planned.submission.sub)
         .map(|id| id.seq as usize);

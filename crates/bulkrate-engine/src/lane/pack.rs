@@ -17,6 +17,7 @@ use bulkrate_io::Digest;
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 
 use super::fetch::longest;
+use super::submission::batches;
 use crate::EngineError;
 use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
 use crate::run::job::{Job, Retry};
@@ -196,7 +197,7 @@ fn take(
 ) -> Result<Took, EngineError> {
     let back = |ordinal: Ordinal| job.state.borrow_mut().put_back(ordinal);
     if draft.is_none() {
-        *draft = Some(Drafting::open(job, dir, &ready)?);
+        *draft = Some(Drafting::open(job, sub, dir, &ready)?);
     }
     let Some(open) = draft.as_mut() else { return Ok(Took::Closed) };
     if open.deployment != ready.deployment || open.kind != ready.kind {
@@ -210,12 +211,12 @@ fn take(
     if job.set_aside(&ready, Lane::Batch) {
         return Ok(Took::Added);
     }
-    let wire = job.deployments[ready.deployment].account.api.wire();
+    let api = batches(&*job.deployments[ready.deployment].account.api, sub)?;
     let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };
     // Written in its place, and taken back if the item does not go.
     let lines = open.input.line()?;
     let start = lines.len();
-    wire.batch_line(id, ready.kind, body, lines);
+    api.input_line(id, ready.kind, body, lines);
     let weight = Weight { bytes: (lines.len() - start) as u64, tokens: ready.tokens, inputs: 1 };
     match open.pack.add(weight) {
         Fit::Added => {}
@@ -262,16 +263,15 @@ fn take(
 }
 
 impl Drafting {
-    fn open(job: &Rc<Job>, dir: &BatchDir, first: &Ready) -> Result<Self, EngineError> {
+    fn open(job: &Rc<Job>, sub: Sub, dir: &BatchDir, first: &Ready) -> Result<Self, EngineError> {
+        let api = batches(&*job.deployments[first.deployment].account.api, sub)?;
         create_dir(&dir.0)?;
-        let run = &job.spec.run;
-        let found = &job.deployments[first.deployment];
-        let limits = found.account.api.batches().map(|api| api.limits(first.kind));
+        let (run, limits) = (&job.spec.run, api.limits(first.kind));
         let state = job.state.borrow();
         let headroom = state.enqueued_max.map_or(u64::MAX, |most| most.saturating_sub(state.enqueued_tokens));
-        let items_max = limits.map_or(u32::MAX, |limits| limits.items_max).min(run.batch_items_max);
-        let bytes_max = limits.map_or(u64::MAX, |limits| limits.bytes_max).min(run.batch_bytes_max);
-        let inputs_max = limits.map_or(u64::MAX, |limits| limits.embedding_inputs_max);
+        let items_max = limits.items_max.min(run.batch_items_max);
+        let bytes_max = limits.bytes_max.min(run.batch_bytes_max);
+        let inputs_max = limits.embedding_inputs_max;
         Ok(Self {
             deployment: first.deployment,
             kind: first.kind,

@@ -73,7 +73,7 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     let provider = api(job, planned)?;
     let Some(machine) = machine(job, &planned.submission) else { return Ok(()) };
     let refused = evidence(&planned.submission).and_then(|kept| kept.refused);
-    let api = batches(&*provider, planned)?;
+    let api = batches(&*provider, planned.submission.sub)?;
     let redirects = Redirects::default();
     let mut driving = Driving { job, api, machine, redirects, told: None, refused, twins: Vec::new() };
     let mut event = driving.word(planned).await.unwrap_or(Event::Begin);
@@ -459,14 +459,9 @@ fn api(job: &Job, planned: &Planned) -> Result<std::sync::Arc<dyn Provider>, Eng
     })
 }
 
-fn batches<'a>(provider: &'a dyn Provider, planned: &Planned) -> Result<&'a dyn BatchApi, EngineError> {
-    provider.batches().ok_or_else(|| {
-        EngineError::Provider(format!(
-            "`{}` has no batch API for batch {}",
-            provider.name(),
-            planned.submission.sub
-        ))
-    })
+pub(super) fn batches(provider: &dyn Provider, sub: Sub) -> Result<&dyn BatchApi, EngineError> {
+    let missing = || EngineError::Provider(format!("`{}` has no batch API for batch {sub}", provider.name()));
+    provider.batches().ok_or_else(missing)
 }
 
 /// What the provider says of the batch, as far as it goes on from what is known: an end is an end (I13).

@@ -17,7 +17,7 @@ use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, PollPace, RemoteBatch, Stray, sweep};
-use bulkrate_provider::{BatchApi, Provider};
+use bulkrate_provider::BatchApi;
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission, Tx, Urgency};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -181,7 +181,7 @@ async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, 
     let items = recover::items(job, row)?;
     let mut entries = Vec::new();
     if let Some(remote) = &remote {
-        let Some(bill) = bill(job, &*provider, row, &items, remote, place).await? else { return Ok(false) };
+        let Some(bill) = bill(job, api, row, &items, remote, place).await? else { return Ok(false) };
         entries = bill.entries(job, row, &twin, &items)?;
     }
     let mut twins = kept(row);
@@ -273,20 +273,19 @@ struct Bill {
 /// Reads what a twin left. `None`: its files could not be had in this run.
 async fn bill(
     job: &Rc<Job>,
-    provider: &dyn Provider,
+    api: &dyn BatchApi,
     row: &Submission,
     items: &[Ready],
     remote: &RemoteBatch,
     place: usize,
 ) -> Result<Option<Bill>, EngineError> {
-    let Some(api) = provider.batches() else { return Ok(None) };
     let mut bill = Bill { costs: vec![None; items.len()], silent: 0 };
     let mut answered = 0;
     for (file, name) in [(&remote.output_file, "output"), (&remote.error_file, "errors")] {
         let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
         let path = job.dir.batch(row.sub).0.join(format!("twin-{place}-{name}.jsonl"));
         match fetch(job, api, file, &path, true, longest(items)).await? {
-            Fetched::Whole => answered += read(job, provider, row, items, &path, &mut bill.costs)?,
+            Fetched::Whole => answered += read(job, api, row, items, &path, &mut bill.costs)?,
             Fetched::Missing => {}
             Fetched::Refused => return Ok(None),
         }
@@ -303,7 +302,7 @@ async fn bill(
 /// Prices the lines of one file; how many answers there were.
 fn read(
     job: &Rc<Job>,
-    provider: &dyn Provider,
+    api: &dyn BatchApi,
     row: &Submission,
     items: &[Ready],
     path: &Path,
@@ -318,7 +317,7 @@ fn read(
             return Ok(answers);
         }
         let kind = recover::kind_of(row);
-        let Ok(found) = provider.wire().read_line(kind, line.trim_ascii()) else { continue };
+        let Ok(found) = api.read_line(kind, line.trim_ascii()) else { continue };
         let Some(id) = WireId::parse(&found.custom_id).filter(|id| id.sub == row.sub) else { continue };
         let seq = id.seq as usize;
         let Some(ready) = items.get(seq).filter(|_| costs[seq].is_none()) else { continue };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::WireId;
 use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::request::Kind;
 use bulkrate_core::submission::{Marker, Observed, Proof, RemoteBatch, classify};
@@ -20,12 +21,12 @@ use serde::{Deserialize, Serialize};
 use super::dialect::{Batches, Dialect};
 use super::errors;
 use super::remote::{self, Page};
-use super::wire;
-use crate::api::{ApiError, BatchApi, BatchLimits, CallApi, CallError, Created, Reply};
+use super::wire::OpenAiWire;
+use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, CallError, Created, Reply, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::limits;
-use crate::settings::{ChatEndpoint, Settings};
+use crate::settings::Settings;
 
 pub(super) const CREATE: &str = "/batches";
 /// What may stand in a path besides letters and digits.
@@ -45,10 +46,10 @@ const FILE_VISIBLE_MS: u64 = 2_000;
 #[derive(Debug)]
 pub struct OpenAiBatches {
     dialect: Dialect,
+    wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     account: Account,
-    chat_endpoint: ChatEndpoint,
     create_timeout: Duration,
 }
 
@@ -77,19 +78,13 @@ struct Uploaded {
 impl OpenAiBatches {
     pub(super) fn new(
         dialect: Dialect,
+        wire: Arc<OpenAiWire>,
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
         account: Account,
         settings: &Settings,
     ) -> Self {
-        Self {
-            dialect,
-            paid,
-            free,
-            account,
-            chat_endpoint: settings.chat_endpoint,
-            create_timeout: settings.create_timeout,
-        }
+        Self { dialect, wire, paid, free, account, create_timeout: settings.create_timeout }
     }
 
     /// Whether the list of batches answers as OpenAI's does.
@@ -168,6 +163,14 @@ impl BatchApi for OpenAiBatches {
         BatchLimits { items_max, bytes_max, embedding_inputs_max: 50_000 }
     }
 
+    fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+        self.wire.input_line(id, kind, body, out);
+    }
+
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        self.wire.read_line(kind, line)
+    }
+
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
         const WHAT: &str = "upload a batch file";
         let name = if name.ends_with(".jsonl") { name.to_owned() } else { format!("{name}.jsonl") };
@@ -179,7 +182,7 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created {
-        let endpoint = format!("/v1{}", wire::path(kind, self.chat_endpoint));
+        let endpoint = format!("/v1{}", self.wire.path(kind));
         let metadata = Metadata {
             br_inst: &marker.inst,
             br_sub: &marker.sub,

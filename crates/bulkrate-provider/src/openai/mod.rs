@@ -27,7 +27,7 @@ use wire::OpenAiWire;
 #[derive(Debug)]
 pub struct OpenAi {
     dialect: Dialect,
-    wire: OpenAiWire,
+    wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     batches: OpenAiBatches,
@@ -60,9 +60,9 @@ impl OpenAi {
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
     ) -> Self {
-        let batches =
-            OpenAiBatches::new(dialect, Arc::clone(&paid), Arc::clone(&free), account.clone(), settings);
-        let wire = OpenAiWire::new(dialect, account, settings);
+        let wire = Arc::new(OpenAiWire::new(dialect, account.clone(), settings));
+        let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
+        let batches = OpenAiBatches::new(dialect, Arc::clone(&wire), to_paid, to_free, account, settings);
         let has_batches = matches!(dialect.batches, Batches::Yes { .. });
         Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches) }
     }
@@ -86,7 +86,7 @@ impl Provider for OpenAi {
     }
 
     fn wire(&self) -> &dyn Wire {
-        &self.wire
+        &*self.wire
     }
 
     fn calls(&self) -> Option<&dyn CallApi> {

@@ -12,10 +12,9 @@ mod tests;
 use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, Request};
 
-use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
+use crate::api::{Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::settings::Settings;
 
@@ -53,18 +52,8 @@ impl Wire for AnthropicWire {
         self.encoder.encode(request, options, out)
     }
 
-    fn batch_line(&self, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"params\":").as_bytes());
-        out.extend_from_slice(body);
-        out.extend_from_slice(b"}\n");
-    }
-
     fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
         self.account.redacted(read::reply(reply))
-    }
-
-    fn read_line<'a>(&self, _: Kind, _: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        Err("there are no batches here to have lines".to_owned())
     }
 
     fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -49,34 +49,8 @@ impl OpenAiWire {
         };
         Self { encoder, reader, account }
     }
-}
 
-/// The path of the API for a kind, under the base URL.
-#[must_use]
-pub(crate) fn path(kind: Kind, chat: ChatEndpoint) -> &'static str {
-    match (kind, chat) {
-        (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",
-        (Kind::Chat, ChatEndpoint::Responses) => "/responses",
-        (Kind::Embedding, _) => "/embeddings",
-        (Kind::Moderation, _) => "/moderations",
-    }
-}
-
-impl Wire for OpenAiWire {
-    fn path(&self, kind: Kind) -> &'static str {
-        path(kind, self.reader.chat_endpoint)
-    }
-
-    fn encode(
-        &self,
-        request: &Request<'_>,
-        options: WireOptions<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Unsupported> {
-        self.encoder.encode(request, options, out)
-    }
-
-    fn batch_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
         use std::io::Write as _;
         // Writing to a vector cannot fail.
         let _ = write!(
@@ -88,13 +62,33 @@ impl Wire for OpenAiWire {
         out.extend_from_slice(b"}\n");
     }
 
-    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
-        self.account.redacted(self.reader.reply(kind, reply))
-    }
-
-    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+    pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
         let line = self.reader.line(kind, line)?;
         Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
+    }
+}
+
+impl Wire for OpenAiWire {
+    fn path(&self, kind: Kind) -> &'static str {
+        match (kind, self.reader.chat_endpoint) {
+            (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",
+            (Kind::Chat, ChatEndpoint::Responses) => "/responses",
+            (Kind::Embedding, _) => "/embeddings",
+            (Kind::Moderation, _) => "/moderations",
+        }
+    }
+
+    fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        self.encoder.encode(request, options, out)
+    }
+
+    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
+        self.account.redacted(self.reader.reply(kind, reply))
     }
 
     fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -233,7 +233,7 @@ fn embeddings_and_moderations() {
 fn a_batch_line() {
     let mut out = Vec::new();
     let id = WireId { sub: Sub::new(0, 0), seq: 35 };
-    openai().batch_line(id, Kind::Embedding, b"{\"model\":\"m\"}", &mut out);
+    openai().input_line(id, Kind::Embedding, b"{\"model\":\"m\"}", &mut out);
     let want = format!(
         "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{{\"model\":\"m\"}}}}\n"
     );
