@@ -9,8 +9,9 @@ use bulkrate_core::request::{
 use serde::Deserialize;
 
 use super::models::{self, Family, Thinks};
-use super::schema::Subset;
+use super::schema::{self, Translated};
 use crate::api::{Unsupported, WireOptions};
+use crate::json::last::LastSchema;
 use crate::json::loose::LooseText;
 use crate::json::object::{Object, Own, array};
 use crate::json::write_choices_schema;
@@ -22,7 +23,7 @@ const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
 #[derive(Debug)]
 pub(super) struct Encoder {
     pub(super) structured_outputs: bool,
-    pub(super) schemas: Subset,
+    pub(super) schemas: LastSchema<Translated>,
 }
 
 /// What one request is written with.
@@ -102,7 +103,7 @@ impl Encoder {
             return Ok(None);
         }
         if let Some(schema) = config.output_schema {
-            let schema = self.schemas.of(schema).map_err(|why| {
+            let schema = self.schemas.of(schema, schema::translate).map_err(|why| {
                 job.unsupported(
                     "output_schema",
                     format!("{why}; describe the answer in the prompt and set `structured_outputs = false`"),

@@ -16,6 +16,7 @@ use bulkrate_core::request::{Kind, Request};
 
 use crate::api::{Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
+use crate::json::last::LastSchema;
 use crate::settings::Settings;
 
 pub(super) const MESSAGES: &str = "/v1/messages";
@@ -30,11 +31,11 @@ pub struct AnthropicWire {
 impl AnthropicWire {
     #[must_use]
     pub fn new(account: Account, settings: &Settings) -> Self {
-        let schemas = schema::Subset::default();
-        Self {
-            encoder: encode::Encoder { structured_outputs: settings.structured_outputs, schemas },
-            account,
-        }
+        let encoder = encode::Encoder {
+            structured_outputs: settings.structured_outputs,
+            schemas: LastSchema::default(),
+        };
+        Self { encoder, account }
     }
 }
 

@@ -3,35 +3,14 @@
 //! The API knows a part of JSON Schema. What it does not know but is only a bound (`minimum`, `maxLength`, `pattern`) moves into the
 //! description, where the model can read it; the answer is checked here against the schema as the user wrote it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// Remembers the last schema asked about: the items of a job share one.
-#[derive(Debug, Default)]
-pub(super) struct Subset {
-    last: Mutex<Option<(Box<str>, Translated)>>,
-}
+pub(super) type Translated = Result<Arc<str>, String>;
 
-type Translated = Result<Arc<str>, String>;
-
-impl Subset {
-    /// The schema to send; `Err` says what of it cannot be sent.
-    pub(super) fn of(&self, schema: &RawValue) -> Translated {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((text, known)) = last.as_ref()
-            && **text == *schema.get()
-        {
-            return known.clone();
-        }
-        let translated = translate(schema.get());
-        *last = Some((schema.get().into(), translated.clone()));
-        translated
-    }
-}
-
-fn translate(text: &str) -> Translated {
+/// The schema to send; `Err` says what of it cannot be sent.
+pub(super) fn translate(text: &str) -> Translated {
     let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     walk(&mut schema, 0)?;
     Ok(schema.to_string().into())
@@ -172,11 +151,7 @@ mod tests {
             ),
             (r#"{"type":"object","properties":{"a":{"type":"object"}}}"#, Err("without `properties`")),
         ] {
-            let raw: Box<RawValue> = serde_json::from_str(schema).unwrap();
-            let subset = Subset::default();
-            let (got, again) = (subset.of(&raw), subset.of(&raw));
-            assert_eq!(got, again);
-            match (got, want) {
+            match (translate(schema), want) {
                 (Ok(got), Ok(want)) => {
                     let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
                     assert_eq!(read(&got), read(want), "{schema}");

@@ -10,8 +10,9 @@ use bulkrate_core::request::{
 
 use super::check::refuse_lost_answers;
 use super::models::{self, Family};
-use super::schema::StrictCheck;
+use super::schema;
 use crate::api::{Unsupported, WireOptions};
+use crate::json::last::LastSchema;
 use crate::json::object::{Object, Own, array, write_on_one_line};
 use crate::json::write_choices_schema;
 use crate::openai::{Charges, Dialect, OutputMax};
@@ -22,7 +23,7 @@ pub(super) struct Encoder {
     pub(super) dialect: Dialect,
     pub(super) chat_endpoint: ChatEndpoint,
     pub(super) structured_outputs: bool,
-    pub(super) strict: StrictCheck,
+    pub(super) strict: LastSchema<bool>,
 }
 
 /// What one request is written with.
@@ -184,7 +185,7 @@ impl Encoder {
     /// The name, strictness and schema of a structured answer.
     fn format(&self, config: &Config<'_>, out: &mut Vec<u8>) {
         if let Some(schema) = config.output_schema {
-            let strict = self.strict.is_strict(schema);
+            let strict = self.strict.of(schema, schema::is_strict_text);
             out.extend_from_slice(format!("\"name\":\"answer\",\"strict\":{strict},\"schema\":").as_bytes());
             write_on_one_line(schema.get(), out);
             return;

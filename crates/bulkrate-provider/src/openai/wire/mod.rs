@@ -19,6 +19,7 @@ use bulkrate_core::request::{Kind, Request};
 use super::{Charges, Dialect};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
+use crate::json::last::LastSchema;
 use crate::settings::{ChatEndpoint, Settings};
 
 /// The wire of one account. Texts that come back are redacted: a server may repeat the key it got.
@@ -36,7 +37,7 @@ impl OpenAiWire {
             dialect,
             chat_endpoint: settings.chat_endpoint,
             structured_outputs: dialect.checks_models || settings.structured_outputs,
-            strict: schema::StrictCheck::default(),
+            strict: LastSchema::default(),
         };
         let reader = read::Reader {
             chat_endpoint: settings.chat_endpoint,
