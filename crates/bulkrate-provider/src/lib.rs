@@ -12,6 +12,7 @@ mod settings;
 pub mod registry;
 pub mod http;
 mod json;
+mod job;
 pub mod openai;
 pub mod anthropic;
 pub mod conformance;

@@ -4,13 +4,14 @@
 //! the output maximum where the options set one.
 
 use bulkrate_core::request::{
-    Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text,
+    Blob, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text,
 };
 use serde::Deserialize;
 
 use super::models::{self, Family, Thinks};
 use super::schema::{self, Translated};
 use crate::api::{Unsupported, WireOptions};
+use crate::job::{differs, penalizes};
 use crate::json::last::LastSchema;
 use crate::json::loose::LooseText;
 use crate::json::object::{Object, Own, array};
@@ -26,26 +27,9 @@ pub(super) struct Encoder {
     pub(super) schemas: LastSchema<Translated>,
 }
 
-/// What one request is written with.
-struct Job<'r> {
-    request: &'r Request<'r>,
-    options: WireOptions<'r>,
-    family: Family,
-}
+type Job<'r> = crate::job::Job<'r, Family>;
 
 impl<'r> Job<'r> {
-    fn unsupported(&self, field: &'static str, why: impl Into<String>) -> Unsupported {
-        Unsupported { field, model: self.options.model.to_owned(), why: why.into() }
-    }
-
-    fn config(&self) -> &Config<'r> {
-        &self.request.generation_config
-    }
-
-    fn max_tokens(&self) -> Option<u32> {
-        self.options.max_tokens.or(self.config().max_tokens)
-    }
-
     /// System turns at the front belong to the system prompt; the rest is the conversation.
     fn split(&self) -> (&'r [Message<'r>], &'r [Message<'r>]) {
         let messages: &'r [Message<'r>] = &self.request.messages;
@@ -75,8 +59,7 @@ impl Encoder {
             let name = request.kind.name();
             return Err(job.unsupported("kind", format!("Anthropic has no {name} API")));
         }
-        let mut own =
-            Own::read(request.provider_kwargs).map_err(|why| job.unsupported("provider_kwargs", why))?;
+        let mut own = job.own()?;
         check_own(&job, &own)?;
         own.remove("service_tier"); // another tier has another price
         if options.max_tokens.is_some() {
@@ -96,9 +79,7 @@ impl Encoder {
     /// The schema of the answer, where one is sent.
     fn format(&self, job: &Job<'_>, own: &Own<'_>) -> Result<Option<String>, Unsupported> {
         let config = job.config();
-        if !config.choices.is_empty() && config.output_schema.is_some() {
-            return Err(job.unsupported("output_schema", "`choices` is its own schema; give one of the two"));
-        }
+        job.refuse_two_schemas()?;
         if !self.structured_outputs || own.has("output_config") {
             return Ok(None);
         }
@@ -128,9 +109,7 @@ struct Tool<'a> {
 
 /// What would be paid for and then not be read, or be paid for by another price than the one that was reserved.
 fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
-    if own.get("stream").is_some_and(|stream| stream == "true") {
-        return Err(job.unsupported("provider_kwargs.stream", "answers are read whole; leave it out"));
-    }
+    job.refuse_stream(own)?;
     let priced = [
         ("provider_kwargs.speed", "speed", ["\"standard\"", "null"]),
         ("provider_kwargs.inference_geo", "inference_geo", ["\"global\"", "null"]),
@@ -159,13 +138,12 @@ fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Parameters that the API does not have. A penalty of 0 is none.
+/// Parameters that the API does not have.
 fn check_missing(job: &Job<'_>) -> Result<(), Unsupported> {
     let config = job.config();
-    let given = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty.abs() > 0.0);
     let missing = [
-        ("presence_penalty", given(config.presence_penalty)),
-        ("frequency_penalty", given(config.frequency_penalty)),
+        ("presence_penalty", penalizes(config.presence_penalty)),
+        ("frequency_penalty", penalizes(config.frequency_penalty)),
         ("seed", config.seed.is_some()),
     ];
     if let Some((field, _)) = missing.into_iter().find(|(_, given)| *given) {
@@ -178,11 +156,6 @@ fn check_missing(job: &Job<'_>) -> Result<(), Unsupported> {
         return Err(job.unsupported("stop_sequences", "one of white space only is refused"));
     }
     Ok(())
-}
-
-/// Whether a setting differs from its default of 1, which is not sent.
-fn differs(value: Option<f64>) -> bool {
-    value.is_some_and(|value| (value - 1.0).abs() > f64::EPSILON)
 }
 
 fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {

@@ -5,6 +5,7 @@ use bulkrate_core::request::{Content, Kind, Part, Reasoning, Role, SourceType};
 use super::encode::{Encoder, Job};
 use super::models::Sampling;
 use crate::api::Unsupported;
+use crate::job::{differs, penalizes};
 use crate::json::object::Own;
 use crate::settings::ChatEndpoint;
 
@@ -16,11 +17,8 @@ const RESPONSES_OUTPUT_MIN: u32 = 16;
 impl Encoder {
     /// Refuses what the model cannot take, before a byte is written.
     pub(super) fn check(&self, job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
-        let config = job.config();
         let is_responses = self.chat_endpoint == ChatEndpoint::Responses;
-        if !config.choices.is_empty() && config.output_schema.is_some() {
-            return Err(job.unsupported("output_schema", "`choices` is its own schema; give one of the two"));
-        }
+        job.refuse_two_schemas()?;
         if is_responses {
             check_responses(job)?;
         }
@@ -87,9 +85,7 @@ impl Encoder {
 
 /// What would be paid for and then not be read.
 pub(super) fn refuse_lost_answers(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
-    if own.get("stream").is_some_and(|stream| stream == "true") {
-        return Err(job.unsupported("provider_kwargs.stream", "answers are read whole; leave it out"));
-    }
+    job.refuse_stream(own)?;
     if own.get("background").is_some_and(|background| background == "true") {
         return Err(
             job.unsupported("provider_kwargs.background", "its answer is only a receipt; leave it out")
@@ -174,14 +170,13 @@ fn check_model(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     if !family.stops {
         let refused = [
             ("stop_sequences", !config.stop_sequences.is_empty()),
-            ("presence_penalty", config.presence_penalty.is_some_and(|penalty| penalty.abs() > 0.0)),
-            ("frequency_penalty", config.frequency_penalty.is_some_and(|penalty| penalty.abs() > 0.0)),
+            ("presence_penalty", penalizes(config.presence_penalty)),
+            ("frequency_penalty", penalizes(config.frequency_penalty)),
         ];
         if let Some((field, _)) = refused.into_iter().find(|(_, given)| *given) {
             return Err(job.unsupported(field, "reasoning models refuse it"));
         }
     }
-    let differs = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > f64::EPSILON);
     let sampled = [("temperature", differs(config.temperature)), ("top_p", differs(config.top_p))];
     if let Some((field, _)) = sampled.into_iter().find(|(_, differs)| *differs) {
         let chosen_by_caller = own.has("reasoning_effort") || own.has("reasoning");

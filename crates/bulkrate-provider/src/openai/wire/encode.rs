@@ -13,7 +13,7 @@ use super::models::{self, Family};
 use super::schema;
 use crate::api::{Unsupported, WireOptions};
 use crate::json::last::LastSchema;
-use crate::json::object::{Object, Own, array, write_on_one_line};
+use crate::json::object::{Object, array, write_on_one_line};
 use crate::json::write_choices_schema;
 use crate::openai::{Charges, Dialect, OutputMax};
 use crate::settings::ChatEndpoint;
@@ -26,26 +26,7 @@ pub(super) struct Encoder {
     pub(super) strict: LastSchema<bool>,
 }
 
-/// What one request is written with.
-pub(super) struct Job<'r> {
-    pub(super) request: &'r Request<'r>,
-    pub(super) options: WireOptions<'r>,
-    pub(super) family: &'static Family,
-}
-
-impl Job<'_> {
-    pub(super) fn unsupported(&self, field: &'static str, why: impl Into<String>) -> Unsupported {
-        Unsupported { field, model: self.options.model.to_owned(), why: why.into() }
-    }
-
-    pub(super) fn config(&self) -> &Config<'_> {
-        &self.request.generation_config
-    }
-
-    pub(super) fn max_tokens(&self) -> Option<u32> {
-        self.options.max_tokens.or(self.config().max_tokens)
-    }
-}
+pub(super) type Job<'r> = crate::job::Job<'r, &'static Family>;
 
 impl Encoder {
     pub(super) fn encode(
@@ -55,8 +36,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
         let job = Job { request, options, family: models::family(options.model) };
-        let mut own =
-            Own::read(request.provider_kwargs).map_err(|why| job.unsupported("provider_kwargs", why))?;
+        let mut own = job.own()?;
         refuse_lost_answers(&job, &own)?;
         if !self.dialect.takes.kinds.contains(&request.kind) {
             let name = self.dialect.name;
