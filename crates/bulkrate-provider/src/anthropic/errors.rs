@@ -4,11 +4,12 @@
 //! the API says these things in no other field.
 
 use bulkrate_core::answer::Failure;
-use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::failure::FailureClass;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::Reply;
+use crate::http::table::{ANY, Row, Told, all, row};
 use crate::http::{limits, strange};
 use crate::json::loose::LooseText;
 
@@ -54,24 +55,6 @@ pub fn read(body: &[u8]) -> Option<Said> {
     })
 }
 
-/// One row: the first that fits decides.
-struct Row {
-    /// Inclusive range of statuses.
-    status: (u16, u16),
-    fits: fn(&Said) -> bool,
-    class: FailureClass,
-}
-
-const ANY: (u16, u16) = (0, 999);
-
-const fn row(status: (u16, u16), fits: fn(&Said) -> bool, class: FailureClass) -> Row {
-    Row { status, fits, class }
-}
-
-fn all(_: &Said) -> bool {
-    true
-}
-
 /// Money ran out, or the account is closed: no wait cures it, whatever the status.
 const BILLING: &[&str] = &[
     "enforced_spend_limit_reached",
@@ -82,7 +65,7 @@ const BILLING: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-const TABLE: &[Row] = &[
+const TABLE: &[Row<Said>] = &[
     row(ANY, |said| said.coded(BILLING), FailureClass::Billing),
     row(ANY, |said| said.coded(&["cmek_key_disabled"]), FailureClass::Auth),
     row(ANY, |said| said.kind == "billing_error", FailureClass::Billing),
@@ -110,17 +93,8 @@ impl Said {
     /// What the error means when it came with `status`. `maybe_paid` is false: the provider refused in its own words.
     #[must_use]
     pub fn failure(&self, status: u16, wait_ms: Option<u64>) -> Failure {
-        let found =
-            TABLE.iter().find(|row| (row.status.0..=row.status.1).contains(&status) && (row.fits)(self));
-        let class = found.map_or(FailureClass::Transient, |row| row.class);
-        let message = if self.message.is_empty() { format!("status {status}") } else { self.message.clone() };
-        Failure {
-            class,
-            message,
-            provider_code: Some(self.code.clone().unwrap_or_else(|| self.kind.clone())),
-            wait_ms: wait_ms.filter(|_| class.verdict() == Verdict::RetryLater),
-            maybe_paid: false,
-        }
+        let code = Some(self.code.as_deref().unwrap_or(&self.kind));
+        Told { said: self, status, message: &self.message, code, wait_ms }.failure(TABLE)
     }
 
     /// The status that an error of this type has; for those that come without one of their own.

@@ -9,6 +9,7 @@ mod flow;
 mod origin;
 mod redact;
 pub(crate) mod strange;
+pub(crate) mod table;
 mod probe;
 mod proxy;
 mod tls;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::Reply;
+use crate::http::table::{ANY, Row, Told, all, coded, row};
 use crate::http::{limits, strange};
 use crate::json::loose::LooseText;
 
@@ -94,30 +95,6 @@ pub(super) fn read_inner(error: &RawValue) -> Option<Said> {
     })
 }
 
-/// One row: the first that fits decides.
-struct Row {
-    /// Inclusive range of statuses.
-    status: (u16, u16),
-    fits: fn(&Said) -> bool,
-    class: FailureClass,
-    /// Takes the place of the provider's own code where that is absent or has no fixed name.
-    code: Option<&'static str>,
-}
-
-const ANY: (u16, u16) = (0, 999);
-
-const fn row(status: (u16, u16), fits: fn(&Said) -> bool, class: FailureClass) -> Row {
-    Row { status, fits, class, code: None }
-}
-
-const fn coded(status: (u16, u16), fits: fn(&Said) -> bool, class: FailureClass, code: &'static str) -> Row {
-    Row { status, fits, class, code: Some(code) }
-}
-
-fn all(_: &Said) -> bool {
-    true
-}
-
 /// Money ran out: a 429 that no wait can cure.
 const BILLING: &[&str] = &[
     "insufficient_quota",
@@ -143,7 +120,7 @@ const POLICY: &[&str] = &[
 const QUEUE_FULL: &[&str] = &["ServiceUnavailableError", "Service Unavailable", "unavailable_error"];
 
 #[rustfmt::skip]
-const TABLE: &[Row] = &[
+const TABLE: &[Row<Said>] = &[
     row(ANY, |said| said.named(BILLING), FailureClass::Billing),
     row((402, 402), all, FailureClass::Billing),
     row(ANY, |said| said.named(POLICY), FailureClass::ContentPolicy),
@@ -178,18 +155,8 @@ impl Said {
     /// What the error means when it came with `status`. `maybe_paid` is false: the provider refused in its own words.
     #[must_use]
     pub fn failure(&self, status: u16, wait_ms: Option<u64>) -> Failure {
-        let found =
-            TABLE.iter().find(|row| (row.status.0..=row.status.1).contains(&status) && (row.fits)(self));
-        let (class, code) = found.map_or((FailureClass::Transient, None), |row| (row.class, row.code));
-        let own = self.code.clone().or_else(|| self.kind.clone());
-        let message = if self.message.is_empty() { format!("status {status}") } else { self.message.clone() };
-        Failure {
-            class,
-            message,
-            provider_code: code.map(str::to_owned).or(own).or_else(|| Some(status.to_string())),
-            wait_ms: wait_ms.filter(|_| class.verdict() == bulkrate_core::failure::Verdict::RetryLater),
-            maybe_paid: false,
-        }
+        let code = self.code.as_deref().or(self.kind.as_deref());
+        Told { said: self, status, message: &self.message, code, wait_ms }.failure(TABLE)
     }
 }
 
