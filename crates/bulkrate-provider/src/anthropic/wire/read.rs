@@ -12,6 +12,7 @@ use crate::anthropic::errors;
 use crate::api::Reply;
 use crate::http::limits;
 use crate::http::strange::unreadable;
+use crate::json::append;
 use crate::json::loose::LooseText;
 
 #[derive(Deserialize)]
@@ -73,12 +74,13 @@ fn message_read(message: Message<'_>) -> Reading<'_> {
     };
     let refusal = (finish == Finish::ContentFilter).then(|| refusal(message.stop_details));
     let (text, tool_calls) = blocks(message.content.unwrap_or_default());
+    let (usage, tier) = usage::read(message.usage);
     Reading::Answer(Box::new(Answer {
         body: Body::Text { text, refusal, tool_calls },
         finish,
-        usage: usage::read(message.usage),
+        usage,
         model: message.model.0,
-        tier: usage::tier(message.usage),
+        tier,
         charged: None,
     }))
 }
@@ -90,8 +92,7 @@ fn blocks<'a>(content: Vec<&'a RawValue>) -> (Cow<'a, str>, Option<Cow<'a, RawVa
     for raw in content {
         let Ok(block) = serde_json::from_str::<Block<'a>>(raw.get()) else { continue };
         match (block.kind.as_deref(), block.text.0) {
-            (Some("text"), Some(more)) if text.is_empty() => text = more,
-            (Some("text"), Some(more)) => text.to_mut().push_str(&more),
+            (Some("text"), Some(more)) => append(&mut text, more),
             (Some("tool_use"), _) => {
                 calls.push(if calls.is_empty() { b'[' } else { b',' });
                 calls.extend_from_slice(b"{\"id\":");

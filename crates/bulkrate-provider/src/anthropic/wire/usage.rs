@@ -50,33 +50,31 @@ fn object<'a, T: Default + Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option
     }
 }
 
-/// `None` where there is no usage, or one number of it is nonsense: then the bound is booked.
-pub(super) fn read(raw: Option<&RawValue>) -> Option<Usage> {
-    let raw = raw?.get();
-    if !raw.starts_with('{') {
-        return None;
-    }
-    let reported: Reported<'_> = serde_json::from_str(raw).ok()?;
-    let creation: Creation = object(reported.cache_creation)?;
-    let details: Details = object(reported.output_tokens_details)?;
-    let output = reported.output_tokens.or(None)?;
-    let hour = creation.ephemeral_1h_input_tokens.or(Some(0))?;
-    let short = creation.ephemeral_5m_input_tokens.or(Some(0))?;
-    let written = reported.cache_creation_input_tokens.or(Some(0))?;
-    Some(Usage {
-        input: reported.input_tokens.or(None)?,
-        cache_read: reported.cache_read_input_tokens.or(Some(0))?,
-        // What the details do not name was written for five minutes, which is the default.
-        cache_write_5m: short.max(written.saturating_sub(hour)),
-        cache_write_1h: hour,
-        output,
-        reasoning: details.thinking_tokens.or(Some(0))?.min(output),
-    })
+/// What was used, and the tier that was billed. No usage where none is said, or one number of it is nonsense: then the bound is booked.
+pub(super) fn read<'a>(raw: Option<&'a RawValue>) -> (Option<Usage>, Option<Cow<'a, str>>) {
+    let object = raw.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+    let reported: Option<Reported<'a>> = object.and_then(|raw| serde_json::from_str(raw).ok());
+    reported.map_or((None, None), |reported| (reported.usage(), reported.service_tier.0))
 }
 
-/// The tier that was billed.
-pub(super) fn tier<'a>(raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
-    serde_json::from_str::<Reported<'a>>(raw?.get()).ok()?.service_tier.0
+impl Reported<'_> {
+    fn usage(&self) -> Option<Usage> {
+        let creation: Creation = object(self.cache_creation)?;
+        let details: Details = object(self.output_tokens_details)?;
+        let output = self.output_tokens.or(None)?;
+        let hour = creation.ephemeral_1h_input_tokens.or(Some(0))?;
+        let short = creation.ephemeral_5m_input_tokens.or(Some(0))?;
+        let written = self.cache_creation_input_tokens.or(Some(0))?;
+        Some(Usage {
+            input: self.input_tokens.or(None)?,
+            cache_read: self.cache_read_input_tokens.or(Some(0))?,
+            // What the details do not name was written for five minutes, which is the default.
+            cache_write_5m: short.max(written.saturating_sub(hour)),
+            cache_write_1h: hour,
+            output,
+            reasoning: details.thinking_tokens.or(Some(0))?.min(output),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -117,8 +115,8 @@ mod tests {
         ] {
             let raw: Box<RawValue> =
                 serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
-            assert_eq!(read(Some(&raw)), expected, "{json}");
+            assert_eq!(read(Some(&raw)).0, expected, "{json}");
         }
-        assert_eq!(read(None), None);
+        assert_eq!(read(None), (None, None));
     }
 }

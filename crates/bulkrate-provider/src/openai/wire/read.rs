@@ -17,7 +17,8 @@ use super::usage::{self, Needs};
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
 use crate::http::strange::unreadable;
-use crate::json::loose::{LooseContent, LooseText};
+use crate::json::append;
+use crate::json::loose::{Count, LooseContent, LooseText};
 use crate::openai::errors;
 use crate::settings::ChatEndpoint;
 
@@ -118,7 +119,7 @@ struct Line<'a> {
 #[derive(Deserialize)]
 struct LineResponse<'a> {
     #[serde(default)]
-    status_code: crate::json::loose::Count,
+    status_code: Count,
     #[serde(borrow, default)]
     body: Option<&'a RawValue>,
 }
@@ -137,7 +138,7 @@ struct AnsweredLine<'a> {
 #[derive(Deserialize)]
 struct AnsweredResponse<'a> {
     #[serde(default)]
-    status_code: crate::json::loose::Count,
+    status_code: Count,
     #[serde(borrow)]
     body: Success<'a>,
 }
@@ -301,14 +302,6 @@ fn responses<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
     let tool_calls =
         (!calls.is_empty()).then(|| RawValue::from_string(format!("[{}]", calls.join(","))).ok()).flatten();
     Some(Content { body: Body::Text { text, refusal, tool_calls: tool_calls.map(Cow::Owned) }, finish })
-}
-
-fn append<'a>(text: &mut Cow<'a, str>, more: Cow<'a, str>) {
-    if text.is_empty() {
-        *text = more;
-    } else {
-        text.to_mut().push_str(&more);
-    }
 }
 
 fn embedding<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
