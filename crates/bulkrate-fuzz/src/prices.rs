@@ -45,7 +45,6 @@ fn look_up(catalogue: &Catalogue) {
 
 pub fn import(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let _ = detect(text);
     let read = match detect(text) {
         Ok(Format::LiteLlm) => import_litellm(text, AS_OF),
         Ok(Format::GenaiPrices) => import_genai_prices(text, AS_OF),

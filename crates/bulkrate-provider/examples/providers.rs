@@ -53,7 +53,7 @@ fn main() -> Result<(), Failed> {
             // What Claude takes differs by model: the current ones are shown.
             let model = if *name == "anthropic" { "claude-sonnet-5-5" } else { "model" };
             let provider: &dyn Provider = &**provider;
-            if conformance::write(provider, &field, model).is_ok() { "yes" } else { "-" }
+            if conformance::write(provider, &field.request, model).is_ok() { "yes" } else { "-" }
         });
         page.push_str(&format!("| `{}` | {} |\n", field.name, cells.collect::<Vec<_>>().join(" | ")));
     }

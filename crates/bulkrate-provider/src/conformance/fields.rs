@@ -51,11 +51,11 @@ pub fn fields() -> Vec<Field> {
     ]
 }
 
-/// Writes the field's request for a model; the body, or why it cannot be said.
-pub fn write(provider: &dyn Provider, field: &Field, model: &str) -> Result<Vec<u8>, Unsupported> {
+/// Writes a request for a model, in the sync lane; the body, or why it cannot be said.
+pub fn write(provider: &dyn Provider, request: &Request<'_>, model: &str) -> Result<Vec<u8>, Unsupported> {
     let mut body = Vec::new();
     let options = WireOptions { lane: Lane::Sync, model, max_tokens: None };
-    provider.wire().encode(&field.request, options, &mut body)?;
+    provider.wire().encode(request, options, &mut body)?;
     Ok(body)
 }
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Config, Content, Kind, Message, Reasoning, Request, Role};
 use bulkrate_provider::conformance::{self, Options};
-use bulkrate_provider::{Preset, Provider, Settings, Unlisted, WireOptions};
+use bulkrate_provider::{Preset, Provider, Settings, Unlisted};
 use bulkrate_sim::{Sim, SimConfig, Speaks};
 use bytes::Bytes;
 
@@ -56,13 +55,6 @@ fn with(config: Config<'static>) -> Request<'static> {
     }
 }
 
-fn encoded(provider: &dyn Provider, request: &Request<'_>, model: &str) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    let options = WireOptions { lane: Lane::Sync, model, max_tokens: None };
-    provider.wire().encode(request, options, &mut body).map_err(|error| error.to_string())?;
-    Ok(body)
-}
-
 async fn answered(provider: &dyn Provider, body: Vec<u8>) -> bulkrate_provider::Reply {
     let path = provider.wire().path(Kind::Chat);
     provider.calls().unwrap().call(path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
@@ -100,7 +92,7 @@ async fn every_field_works_or_is_refused_by_name() {
         let mut refused = Vec::new();
         for field in conformance::fields() {
             let kind = field.request.kind;
-            match conformance::write(&*provider, &field, model(preset.name)) {
+            match conformance::write(&*provider, &field.request, model(preset.name)) {
                 Ok(_) if kind != Kind::Chat => {} // the simulated services sell no such models
                 Ok(body) => {
                     let reply = answered(&*provider, body).await;
@@ -145,7 +137,7 @@ async fn what_a_service_says_it_charged_is_read_to_the_nano_dollar() {
     for preset in bulkrate_provider::presets() {
         let sim = sim(&preset).await;
         let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
-        let body = encoded(&*provider, &with(Config::default()), model(preset.name)).unwrap();
+        let body = conformance::write(&*provider, &with(Config::default()), model(preset.name)).unwrap();
         let reply = answered(&*provider, body).await;
         let Reading::Answer(answer) = provider.wire().read(Kind::Chat, &reply) else { panic!("{reply:?}") };
         let bill = i64::try_from(sim.bill_usd_nanos()).unwrap();
@@ -176,7 +168,7 @@ fn fields_have_the_services_own_names() {
         ("deepseek", reasoned(Reasoning::High), r#""reasoning_effort":"high""#),
     ] {
         let provider = bulkrate_provider::open(name, &settings("http://127.0.0.1:1/v1")).unwrap();
-        let body = encoded(&*provider, &with(config), "m").unwrap();
+        let body = conformance::write(&*provider, &with(config), "m").unwrap();
         let body = String::from_utf8(body).unwrap();
         assert!(body.contains(want), "{name}: {body}");
         assert!(!body.contains("service_tier"), "{name}: {body}");
@@ -194,9 +186,9 @@ fn kinds_that_a_service_has_not_are_refused() {
     ] {
         let provider = bulkrate_provider::open(name, &settings("http://127.0.0.1:1/v1")).unwrap();
         let request = Request { kind, input: vec!["a".into()], ..Request::default() };
-        let written = encoded(&*provider, &request, "m");
+        let written = conformance::write(&*provider, &request, "m");
         assert_eq!(written.is_ok(), taken, "{name} {kind:?}: {written:?}");
-        if let Err(error) = written {
+        if let Err(error) = written.map_err(|error| error.to_string()) {
             assert!(error.contains("`kind`") && error.contains(kind.name()), "{error}");
         }
     }
