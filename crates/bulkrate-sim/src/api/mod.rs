@@ -84,7 +84,7 @@ impl Twist {
             return twist;
         }
         if let Some(hit) = struck(Fault::UsageNumbers) {
-            return Self::Tokens(match hit.word_or(&["1e400", "-0", "2^64"], key) {
+            return Self::Tokens(match hit.word_or(key) {
                 "2^64" => "18446744073709551616",
                 word => word,
             });

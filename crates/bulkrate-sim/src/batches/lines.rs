@@ -203,12 +203,12 @@ impl Run {
             sheets.errors.truncate(start.1);
         }
         if let Some(hit) = how(Fault::LineTwice) {
-            let other = hit.word_or(&["same", "other"], state.faults.pick(key)) == "other";
+            let other = hit.word_or(state.faults.pick(key)) == "other";
             self.write_twice(state, key, id.get(), body.get(), sheets, start.0, other);
         }
         if sheets.output.len() > start.0 {
             if let Some(hit) = how(Fault::OddBytes) {
-                let word = hit.word_or(&["nul", "bom", "crlf", "surrogate", "utf8"], key);
+                let word = hit.word_or(key);
                 super::spoil::odd_bytes(&mut sheets.output, start.0, word);
             }
             if hit(Fault::Deep) {
@@ -249,7 +249,7 @@ impl Run {
             return Outcome::Failed;
         }
         let error = match (how(Fault::LineError), how(Fault::ErrorBody)) {
-            (Some(hit), _) => Some(hit.word_or(&["400", "429", "500", "200"], state.faults.pick(key))),
+            (Some(hit), _) => Some(hit.word_or(state.faults.pick(key))),
             (None, Some(_)) => Some("200"),
             (None, None) => None,
         };

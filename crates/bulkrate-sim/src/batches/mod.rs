@@ -211,7 +211,7 @@ pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Rep
     };
     batches.reverse();
     let page = state.faults.call(Fault::ListPage, Place::List);
-    let page = page.map(|hit| hit.word_or(&["fails", "repeats", "skips"], state.keys.fresh()));
+    let page = page.map(|hit| hit.word_or(state.keys.fresh()));
     if page == Some("fails") {
         return Err(ApiError::server());
     }

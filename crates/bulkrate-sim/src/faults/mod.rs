@@ -70,11 +70,13 @@ pub fn fault_catalogue() -> String {
 }
 
 /// How a call, batch or line is hit.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Hit {
     /// The number given, in the fault's unit.
     pub(crate) amount: Option<f64>,
     pub(crate) word: Option<&'static str>,
+    /// Every word of the fault.
+    words: &'static [&'static str],
 }
 
 impl Hit {
@@ -82,10 +84,9 @@ impl Hit {
         self.amount.unwrap_or(usual)
     }
 
-    /// The word given, or one of `of` by `pick`.
-    pub(crate) fn word_or<'w>(self, of: &[&'w str], pick: u64) -> &'w str {
-        let given = self.word.and_then(|word| of.iter().find(|known| **known == word));
-        given.copied().unwrap_or_else(|| of[crate::rng::below(mix(pick), of.len())])
+    /// The word given, or one of the fault's by `pick`. For faults that have words.
+    pub(crate) fn word_or(self, pick: u64) -> &'static str {
+        self.word.unwrap_or_else(|| self.words[crate::rng::below(mix(pick), self.words.len())])
     }
 }
 
@@ -122,7 +123,7 @@ impl Faults {
             }
             let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
             if self.struck(at, rule, call, call) {
-                return Some(Hit { amount: rule.amount, word: rule.word });
+                return Some(rule.hit());
             }
         }
         None
@@ -140,8 +141,7 @@ impl Faults {
 
     fn find(&self, fault: Fault, place: u64, key: u64) -> Option<Hit> {
         self.rules.iter().enumerate().find_map(|(at, (rule, _))| {
-            (rule.row.fault == fault && self.struck(at, rule, place, key))
-                .then_some(Hit { amount: rule.amount, word: rule.word })
+            (rule.row.fault == fault && self.struck(at, rule, place, key)).then(|| rule.hit())
         })
     }
 

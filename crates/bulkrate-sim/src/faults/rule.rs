@@ -1,7 +1,7 @@
 //! One fault as written on a command line: `NAME[:PLACE][:SHARE][=VALUE][@N[-M]]`.
 
 use super::table::Row;
-use super::{PLACES, Place, TABLE};
+use super::{Hit, PLACES, Place, TABLE};
 use crate::config::SimError;
 use std::str::FromStr;
 
@@ -62,6 +62,10 @@ fn read(rule: &str) -> Result<FaultRule, String> {
 }
 
 impl FaultRule {
+    pub(super) fn hit(&self) -> Hit {
+        Hit { amount: self.amount, word: self.word, words: self.row.words }
+    }
+
     fn set(&mut self, value: &str) -> Result<(), String> {
         let row = self.row;
         if let Some(word) = row.words.iter().find(|word| word.eq_ignore_ascii_case(value)) {

@@ -147,7 +147,7 @@ fn before(state: &State, place: Place, key: u64) -> Option<Outcome> {
     }
     let pick = state.faults.pick(key);
     if let Some(hit) = state.faults.call(Fault::FiveXx, place) {
-        return Some(Outcome::Reply(gateway(hit.word_or(&["500", "502", "503", "504", "529"], pick))));
+        return Some(Outcome::Reply(gateway(hit.word_or(pick))));
     }
     if hit(Fault::Overloaded) {
         return Some(Outcome::Reply(gateway(if pick & 1 == 0 { "503" } else { "529" })));
@@ -259,10 +259,10 @@ async fn after(state: &State, place: Place, reply: Reply, key: u64) -> Outcome {
         return Outcome::Reply(reply.cut(silence, std::io::ErrorKind::ConnectionReset));
     }
     if let Some(hit) = how(Fault::Length) {
-        return Outcome::Reply(reply.lie(hit.word_or(&["long", "short"], pick) == "long"));
+        return Outcome::Reply(reply.lie(hit.word_or(pick) == "long"));
     }
     let reply = match how(Fault::ContentType) {
-        Some(hit) => reply.of_type(match hit.word_or(&["wrong", "missing"], pick) {
+        Some(hit) => reply.of_type(match hit.word_or(pick) {
             "wrong" => Some("text/plain"),
             _ => None,
         }),

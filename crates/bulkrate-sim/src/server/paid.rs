@@ -93,7 +93,7 @@ fn immediate(
     headers(state, &mut reply, &headroom);
     if let Some(name) = &state.config.cost_header {
         let bad = state.faults.call(Fault::CostBad, Place::Sync);
-        let values = match bad.map(|hit| hit.word_or(&["nan", "words", "two"], key)) {
+        let values = match bad.map(|hit| hit.word_or(key)) {
             Some("nan") => vec!["NaN".to_owned()],
             Some("words") => vec!["a dime".to_owned()],
             Some(_) => vec![usd(usd_nanos), usd(usd_nanos * 2)],
