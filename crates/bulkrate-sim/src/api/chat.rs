@@ -229,11 +229,7 @@ pub(super) fn write(
     out.extend_from_slice(b",\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"");
     out.extend_from_slice(if answer.cut { b"length" } else { b"stop" });
     out.extend_from_slice(b"\"}]");
-    match context.twist {
-        Twist::UsageMissing => {}
-        Twist::UsageNull => out.extend_from_slice(b",\"usage\":null"),
-        twist => write_usage(out, answer, twist),
-    }
+    context.twist.push_usage(out, |out| write_usage(out, answer, context.twist));
     out.extend_from_slice(b",\"service_tier\":\"");
     out.extend_from_slice(prepared.tier().as_bytes());
     out.extend_from_slice(b"\",\"system_fingerprint\":null,\"metadata\":");
@@ -243,7 +239,7 @@ pub(super) fn write(
 
 fn write_usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
     let usage = answer.usage;
-    out.extend_from_slice(b",\"usage\":{\"prompt_tokens\":");
+    out.extend_from_slice(b"{\"prompt_tokens\":");
     twist.push_tokens(out, usage.prompt);
     out.extend_from_slice(b",\"completion_tokens\":");
     push_u64(out, usage.output);

@@ -97,9 +97,19 @@ impl Twist {
             Some(_) => Self::UsageMissing,
         }
     }
-}
 
-impl Twist {
+    /// Appends the field `usage`, or not; `write` appends its value.
+    fn push_usage(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            Self::UsageMissing => {}
+            Self::UsageNull => out.extend_from_slice(b",\"usage\":null"),
+            _ => {
+                out.extend_from_slice(b",\"usage\":");
+                write(out);
+            }
+        }
+    }
+
     fn push_tokens(self, out: &mut Vec<u8>, tokens: u64) {
         match self {
             Self::Tokens(text) => out.extend_from_slice(text.as_bytes()),

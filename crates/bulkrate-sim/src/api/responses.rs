@@ -178,11 +178,7 @@ pub(super) fn write(
     out.extend_from_slice(b",\"instructions\":");
     out.extend_from_slice(call.instructions.map_or("null", RawValue::get).as_bytes());
     write_output(out, answer, context.key, status);
-    match context.twist {
-        Twist::UsageMissing => {}
-        Twist::UsageNull => out.extend_from_slice(b",\"usage\":null"),
-        twist => write_usage(out, answer, twist),
-    }
+    context.twist.push_usage(out, |out| write_usage(out, answer, context.twist));
     out.extend_from_slice(
         b",\"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\"tools\":[],\"temperature\":",
     );
@@ -238,7 +234,7 @@ fn write_output(out: &mut Vec<u8>, answer: &Composed, key: u64, status: &[u8]) {
 
 fn write_usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
     let usage = answer.usage;
-    out.extend_from_slice(b",\"usage\":{\"input_tokens\":");
+    out.extend_from_slice(b"{\"input_tokens\":");
     twist.push_tokens(out, usage.prompt);
     out.extend_from_slice(b",\"input_tokens_details\":{\"cached_tokens\":");
     push_u64(out, usage.cached);

@@ -37,11 +37,7 @@ pub(super) fn message(
         out.extend_from_slice(b"null");
     }
     out.extend_from_slice(b",\"container\":null");
-    match context.twist {
-        Twist::UsageMissing => {}
-        Twist::UsageNull => out.extend_from_slice(b",\"usage\":null"),
-        twist => usage(out, answer, twist),
-    }
+    context.twist.push_usage(out, |out| usage(out, answer, context.twist));
     out.push(b'}');
 }
 
@@ -80,7 +76,7 @@ fn usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
         out.extend_from_slice(name.as_bytes());
         push_u64(out, value);
     };
-    field(",\"usage\":{\"cache_creation_input_tokens\":", usage.written_5m + usage.written_1h);
+    field("{\"cache_creation_input_tokens\":", usage.written_5m + usage.written_1h);
     field(",\"cache_read_input_tokens\":", usage.cached);
     field(",\"cache_creation\":{\"ephemeral_5m_input_tokens\":", usage.written_5m);
     field(",\"ephemeral_1h_input_tokens\":", usage.written_1h);
