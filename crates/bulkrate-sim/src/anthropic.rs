@@ -100,9 +100,7 @@ fn instant(span: Duration) -> String {
 
 /// An error in Anthropic's shape.
 pub(crate) fn error(reply: Reply, key: u64) -> Reply {
-    let Some(body) = reply.whole().filter(|_| reply.status >= 400) else { return reply };
-    let Ok(said) = serde_json::from_slice::<Value>(body) else { return reply };
-    let Some(error) = said.get("error") else { return reply };
+    let Some(error) = reply.said_error() else { return reply };
     let code = error["code"].as_str().unwrap_or_default();
     let (status, kind, detail) = match (reply.status, code) {
         (429, "insufficient_quota") => (429, "rate_limit_error", Some("enforced_spend_limit_reached")),

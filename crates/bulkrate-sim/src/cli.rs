@@ -2,7 +2,6 @@
 
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{FaultRule, fault_table, mixed_faults};
-use crate::like::Like;
 use crate::server::serve;
 use clap::Args as ClapArgs;
 use std::io::Write;
@@ -174,10 +173,9 @@ pub async fn run(args: Args, speaks: Speaks) -> Result<(), SimError> {
     let failed = |source| SimError::Listen { addr: addr.to_string(), source };
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let base = config.like.as_deref().and_then(Like::find).map_or(speaks.base(), |like| like.base);
     if !args.quiet {
         // Whoever started us may have closed our output; that is no reason to stop.
-        let _ = writeln!(stdout, "listening on http://{bound}{base}");
+        let _ = writeln!(stdout, "listening on http://{bound}{}", config.base());
         if let (Some(seed), true) = (args.fault_seed, args.faults.is_empty()) {
             let rules: Vec<String> = args.rules().iter().map(|rule| format!("--fault {rule}")).collect();
             let _ = writeln!(stdout, "faults of seed {seed}: {}", rules.join(" "));

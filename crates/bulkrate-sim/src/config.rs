@@ -1,6 +1,7 @@
 //! What a simulator can be told: speed, limits, latency, faults, prices.
 
 use crate::faults::FaultRule;
+use crate::like::Like;
 
 /// Whose API is pretended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,16 +11,6 @@ pub enum Speaks {
     OpenAi,
     /// Anthropic's Messages API.
     Anthropic,
-}
-
-impl Speaks {
-    /// Path of the API, as its SDKs want it in a base URL: Anthropic's add the version themselves.
-    pub(crate) fn base(self) -> &'static str {
-        match self {
-            Self::OpenAi => "/v1",
-            Self::Anthropic => "",
-        }
-    }
 }
 
 /// Settings of one simulated account. `Default` is a fast, fault-free account without limits.
@@ -77,6 +68,17 @@ pub struct SimConfig {
     pub like: Option<String>,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,
+}
+
+impl SimConfig {
+    /// Path of the API, as its SDKs want it in a base URL: Anthropic's add the version themselves.
+    pub(crate) fn base(&self) -> &'static str {
+        match (self.speaks, self.like.as_deref().and_then(Like::find)) {
+            (Speaks::Anthropic, _) => "",
+            (Speaks::OpenAi, Some(like)) => like.base,
+            (Speaks::OpenAi, None) => "/v1",
+        }
+    }
 }
 
 impl Default for SimConfig {

@@ -63,9 +63,7 @@ impl Like {
 
     /// An error in the service's shape.
     pub(crate) fn error(&self, reply: Reply) -> Reply {
-        let Some(body) = reply.whole().filter(|_| reply.status >= 400) else { return reply };
-        let Ok(Value::Object(said)) = serde_json::from_slice::<Value>(body) else { return reply };
-        let Some(error) = said.get("error") else { return reply };
+        let Some(error) = reply.said_error() else { return reply };
         let (message, kind, param) = (&error["message"], &error["type"], &error["param"]);
         let shaped = match self.errors {
             ErrorShape::OpenAi => return reply,

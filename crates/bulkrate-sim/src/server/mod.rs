@@ -52,11 +52,7 @@ impl Sim {
 
     /// What an SDK wants: `http://127.0.0.1:PORT/v1`, or without the version for Anthropic's.
     pub fn base_url(&self) -> String {
-        format!(
-            "http://{}{}",
-            self.addr,
-            self.state.like.map_or(self.state.config.speaks.base(), |like| like.base)
-        )
+        format!("http://{}{}", self.addr, self.state.config.base())
     }
 
     /// The bill's total so far, in nano-dollars.

@@ -8,6 +8,7 @@ use crate::rng::push_hex;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
+use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -75,6 +76,12 @@ impl Reply {
             Payload::Whole(bytes) => Some(bytes),
             Payload::Pieces(..) => None,
         }
+    }
+
+    /// What OpenAI's API would say is wrong, where it says so.
+    pub(crate) fn said_error(&self) -> Option<Value> {
+        let body = self.whole().filter(|_| self.status >= 400)?;
+        serde_json::from_slice::<Value>(body).ok()?.get_mut("error").map(Value::take)
     }
 
     pub(crate) fn with_body(self, body: Bytes) -> Self {
