@@ -22,6 +22,11 @@ pub(crate) fn cost(model: &Model, lane: Lane, usage: Usage) -> u64 {
     u64::try_from(picos.div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
+/// Nano-dollars as decimal dollars.
+pub(crate) fn usd(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
 /// Sums of one lane, model or batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Sums {

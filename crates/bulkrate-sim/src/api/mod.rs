@@ -45,7 +45,7 @@ impl Endpoint {
         Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
     }
 
-    fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Chat | Self::Responses | Self::Messages => Kind::Chat,
             Self::Embeddings => Kind::Embedding,

@@ -202,11 +202,7 @@ impl Checker<'_> {
             self.refuse("mismatched_model", Some("body.model"), number, message);
             return false;
         }
-        let kind = match self.endpoint {
-            Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => Kind::Chat,
-            Endpoint::Embeddings => Kind::Embedding,
-            Endpoint::Moderations => Kind::Moderation,
-        };
+        let kind = self.endpoint.kind();
         let sold = |model: &Model| {
             model.serves(kind) && (model.tariff.rates(Lane::Batch).is_some() || kind == Kind::Moderation)
         };

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Charges, ErrorShape, Like, UsageShape};
+use crate::bill::usd;
 use crate::server::Reply;
 
 impl Like {
@@ -27,7 +28,7 @@ impl Like {
         bytes.extend_from_slice(&serde_json::to_vec(&answer).unwrap_or_default());
         let mut reply = reply.with_body(Bytes::from(bytes));
         if let Charges::Header(name) = self.charges {
-            reply.header(name, &format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000));
+            reply.header(name, &usd(nanos));
         }
         reply
     }

@@ -4,7 +4,7 @@ use super::call::Outcome;
 use super::{Reply, State};
 use crate::anthropic;
 use crate::api::{Context, Endpoint, Twist, prepare};
-use crate::bill::{Sums, cost};
+use crate::bill::{Sums, cost, usd};
 use crate::catalogue::Lane;
 use crate::config::Speaks;
 use crate::errors::ApiError;
@@ -114,11 +114,6 @@ fn headers(state: &State, reply: &mut Reply, headroom: &Headroom) {
         Speaks::OpenAi => reply.headroom(headroom),
         Speaks::Anthropic => anthropic::headroom(reply, headroom),
     }
-}
-
-/// Nano-dollars as decimal dollars.
-fn usd(nanos: u64) -> String {
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
 /// Log-normal around the median.
