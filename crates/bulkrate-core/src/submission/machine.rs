@@ -145,11 +145,7 @@ impl Machine {
             S::Staging => out.push(Effect::Upload),
             S::Staged => self.send(env, out),
             S::Sending if planted::has(Bug::SendingIsQueued) => self.void(S::Refused, "it was not sent", out),
-            S::Sending => {
-                // Whoever was sending is gone, and with it the last moment at which a byte could leave.
-                self.put_doubt("the process ended while the create was under way", env);
-                self.resolve(env, out);
-            }
+            S::Sending => self.interrupted(env, out),
             S::InDoubt | S::Fencing => {
                 if self.epoch != env.epoch
                     && let Some(doubt) = &mut self.doubt
@@ -227,6 +223,12 @@ impl Machine {
                 self.resolve(env, out);
             }
         }
+    }
+
+    /// Whoever was sending is gone, and with it the last moment at which a byte could leave.
+    fn interrupted(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        self.put_doubt("the process ended while the create was under way", env);
+        self.resolve(env, out);
     }
 
     fn put_doubt(&mut self, why: &str, env: &Env) {
@@ -320,10 +322,7 @@ impl Machine {
                 out.push(Effect::Tell(Notice::NotAdopted(why)));
                 match self.state {
                     State::Unresolved => out.extend([Effect::Save, Effect::Stop]),
-                    State::Sending => {
-                        self.put_doubt("the process ended while the create was under way", env);
-                        self.resolve(env, out);
-                    }
+                    State::Sending => self.interrupted(env, out),
                     _ => self.resolve(env, out),
                 }
             }
@@ -381,7 +380,7 @@ impl Machine {
                     return out.extend([Effect::Tell(Notice::Denied), self.next_poll(env)]);
                 }
                 out.push(Effect::Tell(Notice::Vanished));
-                return self.ended(EndKind::Vanished, out);
+                return self.ended(out);
             }
             Poll::Failed(failure) if failure.class.verdict() == Verdict::HaltJob => {
                 return out.extend([Effect::Judge(failure), Effect::Stop]);
@@ -399,12 +398,12 @@ impl Machine {
                 self.void(State::Refused, &failure.message, out);
                 out.insert(out.len() - 1, Effect::Judge(failure));
             }
-            Some(kind) => self.ended(kind, out),
+            Some(_) => self.ended(out),
             None => out.push(self.next_poll(env)),
         }
     }
 
-    fn ended(&mut self, _kind: EndKind, out: &mut Vec<Effect>) {
+    fn ended(&mut self, out: &mut Vec<Effect>) {
         self.state = State::Ended;
         out.extend([Effect::Save, Effect::Collect]);
     }
