@@ -12,7 +12,6 @@
 use super::doubt::{Doubt, DoubtStep};
 use super::find::{Found, Ours};
 use super::message::{Creation, Effect, Env, Event, Notice, Poll};
-use super::poll::PollPace;
 use super::remote::{Phase, RemoteBatch};
 use super::state::{EndKind, State, Unresolved};
 use crate::answer::Failure;
@@ -47,6 +46,12 @@ pub struct Machine {
     polls: u32,
     denials: u32,
     overdue_told: bool,
+}
+
+/// The earliest moment, by the provider's clock, at which a create that was sent at `sent_ms` can have made a batch.
+#[must_use]
+pub fn created_since_s(sent_ms: u64) -> u64 {
+    (sent_ms / 1_000).saturating_sub(SKEW_S)
 }
 
 type Stepped = Option<(Machine, Vec<Effect>)>;
@@ -193,8 +198,7 @@ impl Machine {
                 return out.push(Effect::Stop);
             }
             let asked_ms = failure.wait_ms.unwrap_or(0).min(ASKED_MAX_MS);
-            let pace = PollPace { min_ms: env.pace.min_ms.min(60_000), ..env.pace };
-            let pause_ms = pace.wait_ms(self.polls, env.random).max(asked_ms);
+            let pause_ms = env.pace.soon().wait_ms(self.polls, env.random).max(asked_ms);
             self.polls = self.polls.saturating_add(1);
             out.push(Effect::Tell(Notice::UploadFailed(failure.message)));
             out.push(Effect::WaitUntil(env.now_ms + pause_ms));
@@ -263,9 +267,8 @@ impl Machine {
         }
     }
 
-    /// The earliest moment, by the provider's clock, at which the batch can have been made.
     fn list(&self) -> Effect {
-        Effect::List { since_s: (self.sent_ms.unwrap_or(0) / 1_000).saturating_sub(SKEW_S) }
+        Effect::List { since_s: created_since_s(self.sent_ms.unwrap_or(0)) }
     }
 
     fn listed(&mut self, started_ms: u64, listed: Option<&[RemoteBatch]>, env: &Env, out: &mut Vec<Effect>) {

@@ -15,7 +15,7 @@ mod tests;
 pub use classify::{Observed, Proof, classify};
 pub use doubt::{Doubt, DoubtStep, DoubtTimes};
 pub use find::{Found, Ours, Stray, sweep};
-pub use machine::{ASKED_MAX_MS, DENIALS_MAX, Machine, step};
+pub use machine::{ASKED_MAX_MS, DENIALS_MAX, Machine, created_since_s, step};
 pub use message::{Creation, Effect, Env, Event, Notice, Poll};
 pub use poll::PollPace;
 pub use remote::{BatchCounts, BatchError, Marker, Phase, RemoteBatch};

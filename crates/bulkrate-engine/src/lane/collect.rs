@@ -9,7 +9,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::planted::{self, Bug};
-use bulkrate_core::submission::{EndKind, PollPace};
+use bulkrate_core::submission::EndKind;
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{SubmissionState, Tx, Urgency};
 
@@ -131,8 +131,7 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
     let mut tries = 0;
     let mut failures = 0;
     let redirects = Redirects::default();
-    let run = &job.spec.run;
-    let pace = PollPace { min_ms: run.poll_min_ms.min(60_000), max_ms: run.poll_max_ms };
+    let pace = job.spec.run.pace().soon();
     while tries < LATE_FILE_TRIES {
         let submission = &planned.submission;
         let expects_output =

@@ -15,7 +15,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{
     Creation, Doubt, DoubtTimes, Effect, EndKind, Env, Event, Machine, Marker, Notice, Ours, Phase, Poll,
-    PollPace, RemoteBatch, State, step,
+    RemoteBatch, State, step,
 };
 use bulkrate_provider::{BatchApi, Created, Provider};
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
@@ -116,7 +116,7 @@ fn env(job: &Job) -> Env {
             agree_ms: (run.t_lag_ms / 4).min(30_000),
             ..DoubtTimes::default()
         },
-        pace: PollPace { min_ms: run.poll_min_ms, max_ms: run.poll_max_ms },
+        pace: run.pace(),
         unresolved: run.batch_doubt,
         random: job.random(),
         closing: job.is_closing(),

@@ -16,7 +16,7 @@ use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, PollPace, RemoteBatch, Stray, sweep};
+use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, RemoteBatch, Stray, created_since_s, sweep};
 use bulkrate_provider::{BatchApi, Provider};
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission, Tx, Urgency};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,6 @@ use crate::run::recover;
 const LIST_TRIES: u32 = 3;
 /// A batch that has ended may show its output file a little later.
 const LATE_FILE_TRIES: u32 = 5;
-/// Our clock and the provider's may differ by so much.
-const SKEW_S: u64 = 2 * 3_600;
 
 /// What a row keeps of a twin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +126,7 @@ async fn search(job: &Rc<Job>, rows: &[Submission]) -> Vec<(String, String)> {
             continue;
         }
         asked.push(&account.id);
-        let since_s = (u64::try_from(sent_ms).unwrap_or(0) / 1_000).saturating_sub(SKEW_S);
+        let since_s = created_since_s(u64::try_from(sent_ms).unwrap_or(0));
         let Some(listed) = list(job, api, since_s).await else { continue };
         for stray in sweep(&job.inst, &listed, &known(rows)) {
             if let Stray::Twin(remote, sub) = stray {
@@ -209,8 +207,7 @@ enum Ended {
 
 /// Cancels a twin and waits until it has ended and shows its files.
 async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) -> Ended {
-    let run = &job.spec.run;
-    let pace = PollPace { min_ms: run.poll_min_ms, max_ms: run.poll_max_ms };
+    let pace = job.spec.run.pace();
     let (mut polls, mut denials, mut late, mut failures) = (0, 0, 0, 0);
     let redirects = Redirects::default();
     loop {
