@@ -28,6 +28,7 @@ use super::twin;
 use crate::EngineError;
 use crate::decision::Act;
 use crate::event;
+use crate::run::heaps::{count, heaps_of};
 use crate::run::job::{Halt, Job, Retry};
 use crate::run::ledger::At;
 use crate::run::operator::{self, Acts, Told};
@@ -220,7 +221,7 @@ impl Driving<'_> {
                 let acts = self.acts(planned, &effect);
                 let booked = acts.ledger.clone();
                 collect::write_off(job, planned, class, acts).await?;
-                operator::count(job, &booked);
+                count(job, &booked);
                 return Ok(None);
             }
             Effect::Stop => {
@@ -278,7 +279,7 @@ impl Driving<'_> {
 
     /// What the operator says of a batch that may be decided that way. Which batch it is meant to be is looked up first.
     async fn word(&mut self, planned: &Planned) -> Option<Event> {
-        if !operator::is_undecided(planned.submission.state) {
+        if !planned.submission.state.is_undecided() {
             return None;
         }
         let told = self.job.state.borrow_mut().told.remove(&planned.submission.sub)?;
@@ -300,7 +301,7 @@ impl Driving<'_> {
     fn acts(&mut self, planned: &Planned, effect: &Effect) -> Acts {
         let Some(told) = self.told.take() else { return Acts::default() };
         let (job, sub) = (self.job, planned.submission.sub);
-        let heaps = operator::heaps_of(job, &planned.items);
+        let heaps = heaps_of(job, &planned.items);
         let ledger = match (&told.decision.act, effect) {
             (Act::Absent, Effect::Void) => operator::released(job, sub, &heaps, &told.decision),
             (Act::Paid { .. }, Effect::WriteOff(_)) => operator::cleared(job, sub, &heaps, &told.decision),

@@ -28,9 +28,9 @@ use super::outage::{Redirects, halts};
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::io_error;
+use crate::run::heaps::{Heaps, Of, booked, count, heaps_of};
 use crate::run::job::Job;
 use crate::run::land::Landing;
-use crate::run::operator::{Heaps, Of, booked, heaps_of, of_item};
 use crate::run::ready::Ready;
 use crate::run::recover;
 
@@ -85,10 +85,8 @@ pub(crate) fn note(
     keep(row, &twins);
     job.alert("batch-anomaly", &format!("batch {} was made twice by the way to the provider: {batch} runs as well; it is cancelled, and what it is billed for is booked as a duplicate", row.sub));
     let heaps = heaps_of(job, &recover::items(job, row)?);
-    let entries: Vec<LedgerEntry> = heaps
-        .iter()
-        .map(|(of, (items, usd))| entry(job, row, batch, LedgerKind::Doubt, of, *items, *usd))
-        .collect();
+    let entries: Vec<LedgerEntry> =
+        heaps.iter().map(|(of, heap)| of.entry(job, LedgerKind::Doubt, row.sub, *heap, why(batch))).collect();
     count(job, &entries);
     Ok(entries)
 }
@@ -343,22 +341,22 @@ impl Bill {
         let stand = booked(&*job.reader, job.no, row.sub)?;
         let mut paid = Heaps::new();
         for (ready, cost) in items.iter().zip(&self.costs) {
-            let heap = paid.entry(of_item(job, ready)).or_default();
+            let heap = paid.entry(Of::item(job, ready)).or_default();
             if let Some(cost) = cost.filter(|cost| *cost > UsdNanos::ZERO) {
                 *heap = (heap.0 + 1, heap.1 + cost);
             }
         }
         let mut kept: BTreeMap<Of, UsdNanos> = BTreeMap::new();
         for place in self.unsure(items) {
-            *kept.entry(of_item(job, &items[place])).or_default() += items[place].bound;
+            *kept.entry(Of::item(job, &items[place])).or_default() += items[place].bound;
         }
+        let entry = |kind, of: &Of, heap| of.entry(job, kind, row.sub, heap, why(twin));
         let mut entries = Vec::new();
         for (of, (count, bound)) in heaps_of(job, items) {
             let Some((_, standing)) = stand.get(&of) else { continue };
             let ends = (bound - kept.get(&of).copied().unwrap_or_default()).min(*standing);
-            entries.push(entry(job, row, twin, LedgerKind::DoubtCleared, &of, count, ends));
-            let (count, cost) = paid.remove(&of).unwrap_or_default();
-            entries.push(entry(job, row, twin, LedgerKind::Duplicate, &of, count, cost));
+            entries.push(entry(LedgerKind::DoubtCleared, &of, (count, ends)));
+            entries.push(entry(LedgerKind::Duplicate, &of, paid.remove(&of).unwrap_or_default()));
         }
         count(job, &entries);
         Ok(entries)
@@ -373,41 +371,9 @@ impl Bill {
     }
 }
 
-fn entry(
-    job: &Job,
-    row: &Submission,
-    twin: &str,
-    kind: LedgerKind,
-    of: &Of,
-    items: u32,
-    usd: UsdNanos,
-) -> LedgerEntry {
-    LedgerEntry {
-        job: job.no,
-        at_ms: job.clock.row_ms(),
-        kind,
-        lane: of.lane,
-        provider: of.provider.clone(),
-        model: of.model.clone(),
-        tags: of.tags,
-        lever: None,
-        sub: Some(row.sub),
-        items,
-        usd,
-        note: Some(format!("W1: {twin} was made by the same create")),
-    }
-}
-
-fn count(job: &Job, entries: &[LedgerEntry]) {
-    let mut state = job.state.borrow_mut();
-    for entry in entries {
-        match entry.kind {
-            LedgerKind::Doubt => state.budget.suspect(entry.tags, entry.usd),
-            LedgerKind::DoubtCleared => state.budget.clear(entry.tags, entry.usd),
-            LedgerKind::Duplicate => state.budget.spend(entry.tags, entry.usd),
-            _ => {}
-        }
-    }
+/// The note of a twin's entries: the window it came through.
+fn why(twin: &str) -> String {
+    format!("W1: {twin} was made by the same create")
 }
 
 async fn commit(job: &Rc<Job>, row: &Submission, ledger: Vec<LedgerEntry>) -> Result<(), EngineError> {

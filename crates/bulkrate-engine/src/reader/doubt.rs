@@ -14,7 +14,6 @@ use bulkrate_store::{
 use crate::EngineError;
 use crate::decision::{Decision, VERB, is_kept, is_operators, is_window};
 use crate::lane::submission::evidence;
-use crate::run::operator::is_undecided;
 use crate::view::DoubtLine;
 
 /// An order as the engine takes it.
@@ -58,7 +57,7 @@ pub(super) fn lines(view: &dyn View, job: &JobRow, at_work: bool) -> Result<Vec<
     let mut lines: Vec<DoubtLine> = view
         .open_submissions(job.no)?
         .iter()
-        .filter(|row| is_undecided(row.state) && !(at_work && row.state == SubmissionState::Sending))
+        .filter(|row| row.state.is_undecided() && !(at_work && row.state == SubmissionState::Sending))
         .map(|row| batch(job, row, at_work))
         .collect();
     lines.extend(booked(view, job)?);

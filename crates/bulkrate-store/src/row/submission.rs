@@ -38,6 +38,12 @@ impl SubmissionState {
         matches!(self, Self::Refused | Self::Absent)
     }
 
+    /// Whether nobody knows yet if the batch exists.
+    #[must_use]
+    pub fn is_undecided(self) -> bool {
+        matches!(self, Self::Sending | Self::InDoubt | Self::Fencing | Self::Unresolved)
+    }
+
     /// Whether nothing more will happen to a submission in this state.
     #[must_use]
     pub fn is_terminal(self) -> bool {
