@@ -32,6 +32,7 @@ use crate::run::heaps::{count, heaps_of};
 use crate::run::job::{Halt, Job, Retry};
 use crate::run::ledger::At;
 use crate::run::operator::{self, Acts, Told};
+use crate::run::ready::Ready;
 
 /// How a part of the work ended.
 pub(super) enum Step {
@@ -481,11 +482,7 @@ fn note_remote(submission: &mut Submission, remote: &RemoteBatch) {
 /// Ends a submission that was surely not paid; its items are queued again.
 async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Result<(), EngineError> {
     job.settle_pending()?;
-    let leases: Vec<Lease> = planned
-        .items
-        .iter()
-        .map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound })
-        .collect();
+    let leases: Vec<Lease> = planned.items.iter().map(Ready::lease).collect();
     let tokens = planned.tokens;
     {
         let mut shared = job.state.borrow_mut();
