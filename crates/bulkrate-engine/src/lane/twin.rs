@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::collect::read_line;
-use super::fetch::{Fetched, fetch, longest};
+use super::fetch::{Fetched, LATE_FILE_TRIES, awaits_files, fetch, longest, named};
 use super::outage::{Redirects, halts};
 use crate::EngineError;
 use crate::event::Event;
@@ -36,8 +36,6 @@ use crate::run::recover;
 
 /// A list that fails is asked for so often.
 const LIST_TRIES: u32 = 3;
-/// A batch that has ended may show its output file a little later.
-const LATE_FILE_TRIES: u32 = 5;
 
 /// What a row keeps of a twin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,7 +220,7 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
                     drop(api.cancel(twin).await); // asked again after the next poll
                 }
             }
-            Ok(Some(remote)) if awaits_files(&remote) && late < LATE_FILE_TRIES => late += 1,
+            Ok(Some(remote)) if is_late(&remote) && late < LATE_FILE_TRIES => late += 1,
             Ok(Some(remote)) => return Ended::Batch(Box::new(remote)),
             Ok(None) if denials >= DENIALS_MAX => {
                 job.alert(
@@ -244,10 +242,8 @@ fn is_of(marker: Option<&Marker>, job: &Job, row: &Submission) -> bool {
     marker.is_some_and(|marker| marker.inst == job.inst && marker.sub == row.sub.to_string())
 }
 
-fn awaits_files(remote: &RemoteBatch) -> bool {
-    let none = |file: &Option<String>| file.as_deref().unwrap_or("").is_empty();
-    remote.counts.completed > 0 && none(&remote.output_file)
-        || remote.counts.failed > 0 && none(&remote.error_file)
+fn is_late(remote: &RemoteBatch) -> bool {
+    awaits_files(remote.counts, remote.output_file.as_deref(), remote.error_file.as_deref())
 }
 
 async fn pause(job: &Job, wait_ms: u64) {
@@ -278,7 +274,7 @@ async fn bill(
     let mut bill = Bill { costs: vec![None; items.len()], silent: 0 };
     let mut answered = 0;
     for (file, name) in [(&remote.output_file, "output"), (&remote.error_file, "errors")] {
-        let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
+        let Some(file) = named(file.as_deref()) else { continue };
         let path = job.dir.batch(row.sub).0.join(format!("twin-{place}-{name}.jsonl"));
         match fetch(job, api, file, &path, true, longest(items)).await? {
             Fetched::Whole => answered += read(job, provider, row, items, &path, &mut bill.costs)?,

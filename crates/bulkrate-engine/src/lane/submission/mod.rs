@@ -170,7 +170,7 @@ impl Driving<'_> {
     }
 
     async fn collect(&self, planned: &mut Planned) -> Result<Option<Event>, EngineError> {
-        if matches!(collect::collect(self.job, planned).await?, Step::Done) {
+        if matches!(collect::collect(self.job, self.api, planned).await?, Step::Done) {
             return Ok(None);
         }
         let settled = planned.submission.state == SubmissionState::Settled;
