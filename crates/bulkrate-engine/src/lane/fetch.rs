@@ -9,7 +9,7 @@ use bulkrate_core::submission::BatchCounts;
 use bulkrate_provider::BatchApi;
 
 use super::collect::LINE_BYTES_MAX;
-use super::outage::{Redirects, halts, local};
+use super::outage::{Redirects, halts, local, pause};
 use crate::EngineError;
 use crate::event::Event;
 use crate::run::job::Job;
@@ -108,11 +108,7 @@ pub(super) async fn fetch(
         }
         let most = wait_ms(job.spec.run.poll_min_ms.min(WAIT_MIN_MS), failures);
         failures = failures.saturating_add(1);
-        let wait = Duration::from_millis(most / 2 + job.random() % (most / 2 + 1));
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = job.stop.changed() => {}
-        }
+        pause(job, Duration::from_millis(most / 2 + job.random() % (most / 2 + 1))).await;
     }
 }
 

@@ -91,6 +91,14 @@ pub(super) async fn patiently<T>(job: &Job, sub: Sub, what: &str, call: impl Fut
     call.await
 }
 
+/// Sleeps, but not through a wish to stop.
+pub(super) async fn pause(job: &Job, wait: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = job.stop.changed() => {}
+    }
+}
+
 /// Whether an error of a free call means that every further call would fail like it, as with credentials that are refused
 /// or an address that sends one elsewhere: then the job stops. Its batches stay at the provider, and the next run goes on
 /// with them.

@@ -59,7 +59,11 @@ pub(in crate::lane) async fn save(job: &Rc<Job>, submission: &Submission) -> Res
 }
 
 /// The same, with what an operator's word or a twin moves.
-async fn save_with(job: &Rc<Job>, submission: &Submission, acts: Acts) -> Result<(), EngineError> {
+pub(in crate::lane) async fn save_with(
+    job: &Rc<Job>,
+    submission: &Submission,
+    acts: Acts,
+) -> Result<(), EngineError> {
     let mut tx = Tx::new(job.no);
     (tx.ledger, tx.orders_done) = (acts.ledger, acts.orders_done);
     tx.submissions.push((submission.clone(), None));
@@ -89,9 +93,7 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Re
         }
     }
     planned.submission.ended_at_ms = Some(job.clock.row_ms());
-    let twins = twin::kept(&planned.submission);
-    planned.submission.evidence = Some(serde_json::json!({ "why": why }).to_string());
-    twin::keep(&mut planned.submission, &twins);
+    twin::rewrite(&mut planned.submission, &serde_json::json!({ "why": why }));
     let mut tx = Tx::new(job.no);
     tx.submissions.push((planned.submission.clone(), None));
     // A doubt that was cleared stands beside what is released, so that no sum is ever above the cap in between.

@@ -31,7 +31,7 @@ use crate::run::heaps::heaps_of;
 use crate::run::job::Job;
 use crate::run::operator::{self, Acts, Told};
 
-pub(super) use self::commit::save;
+pub(super) use self::commit::{save, save_with};
 pub(crate) use self::row::evidence;
 
 /// How a part of the work ended.

@@ -50,10 +50,7 @@ impl Driving<'_> {
         row.sent_at_ms = machine.sent_ms.and_then(|ms| i64::try_from(ms).ok());
         if let Some(doubt) = &machine.doubt {
             let (why, refused) = (machine.why.clone(), self.refused.clone());
-            let evidence = Evidence { why, doubt: doubt.clone(), refused };
-            let twins = twin::kept(row);
-            row.evidence = serde_json::to_string(&evidence).ok();
-            twin::keep(row, &twins);
+            twin::rewrite(row, &Evidence { why, doubt: doubt.clone(), refused });
         }
         if machine.state == State::Ended && row.ended_at_ms.is_none() {
             row.ended_at_ms = Some(self.job.clock.row_ms());
