@@ -8,7 +8,7 @@ use bulkrate_core::submission::{BatchCounts, State};
 use crate::names::named;
 
 named! {
-    /// Where a submission stands (`reliability.md` section 4).
+    /// Where a submission stands (ARCHITECTURE.md, section 6).
     SubmissionState {
         /// A group of sync or flex calls: an intent row that is never updated; its outcomes say what became of it.
         Call = "call",
