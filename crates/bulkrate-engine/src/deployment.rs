@@ -35,21 +35,19 @@ impl Deployment {
         name: &str,
         today: Date,
     ) -> Result<Self, EngineError> {
+        use ResolveError::{Ambiguous, Retired, Unknown};
         let custom = settings.accounts.iter().find(|account| account.custom);
         let own = own_name(settings, name, today);
-        let found = match settings.catalogue.resolve_alive(own.as_deref().unwrap_or(name), today) {
-            Err(ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. })
-                if preset(settings, name).is_some() =>
-            {
-                return unlisted(settings, run, name);
+        let listed = settings.catalogue.resolve_alive(own.as_deref().unwrap_or(name), today);
+        let found = match (listed, preset(settings, name)) {
+            (Err(Unknown { .. } | Ambiguous { .. }), Some(there)) => {
+                return unlisted(settings, run, name, there);
             }
-            Err(
-                ResolveError::Unknown { .. } | ResolveError::Ambiguous { .. } | ResolveError::Retired { .. },
-            ) if custom.is_some() => None,
-            Err(ResolveError::Unknown { .. }) if names_a_preset(name) => {
+            (Err(Unknown { .. } | Ambiguous { .. } | Retired { .. }), _) if custom.is_some() => None,
+            (Err(Unknown { .. }), _) if names_a_preset(name) => {
                 return Err(not_set_up(name, name.split('/').next().unwrap_or(name)));
             }
-            other => Some(other.map_err(|error| refused(error, name))?),
+            (other, _) => Some(other.map_err(|error| refused(error, name))?),
         };
         let (row, model, pinned) = match found {
             Some(found) => (
@@ -179,9 +177,12 @@ fn preset<'s, 'n>(settings: &'s Settings, name: &'n str) -> Option<(&'s Account,
 }
 
 /// A model that only its provider knows. It has a price from the user, one that answers report, or none.
-fn unlisted(settings: &Settings, run: &RunSpec, name: &str) -> Result<Deployment, EngineError> {
-    let (account, model) = preset(settings, name)
-        .ok_or_else(|| EngineError::UnknownModel { model: name.to_owned(), nearest: Vec::new() })?;
+fn unlisted(
+    settings: &Settings,
+    run: &RunSpec,
+    name: &str,
+    (account, model): (&Account, &str),
+) -> Result<Deployment, EngineError> {
     let (price_in, price_out) = given_prices(run)?;
     let free = Some(PicoUsdPerToken(0));
     let (price_in, price_out) = match (account.api.facts().unlisted, price_in) {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! .bulkrate/
-//!   state.db                       decisions (bulkrate-store)
+//!   state.db  engine.lock          decisions, and the process at work (bulkrate-store)
+//!   stdin.spool                    standard input on its way to its job's folder
 //!   jobs/<job>/requests.jsonl      one sealed unified request per leader, in item order
 //!   jobs/<job>/results.jsonl       segment 0: answers of calls, of the cache, and invalid items
 //!   jobs/<job>/source.spool        what was read from standard input
@@ -18,6 +19,13 @@ use bulkrate_core::ids::Sub;
 
 use crate::EngineError;
 
+const JOBS: &str = "jobs";
+const CACHE: &str = "cache";
+const LOCK: &str = "engine.lock";
+const SPOOL: &str = "stdin.spool";
+/// `state.db-wal` and its kin begin so too.
+const STATE: &str = "state.db";
+
 /// The folder of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobDir(pub PathBuf);
@@ -25,7 +33,7 @@ pub struct JobDir(pub PathBuf);
 impl JobDir {
     #[must_use]
     pub fn of(state_dir: &Path, job: &str) -> Self {
-        Self(state_dir.join("jobs").join(job))
+        Self(state_dir.join(JOBS).join(job))
     }
 
     #[must_use]
@@ -92,7 +100,28 @@ impl BatchDir {
 
 #[must_use]
 pub fn cache_dir(state_dir: &Path) -> PathBuf {
-    state_dir.join("cache")
+    state_dir.join(CACHE)
+}
+
+/// The file that the process at work holds locked (bulkrate-store).
+#[must_use]
+pub(crate) fn lock_file(state_dir: &Path) -> PathBuf {
+    state_dir.join(LOCK)
+}
+
+/// What is read from standard input before its job has a folder.
+#[must_use]
+pub(crate) fn stdin_spool(state_dir: &Path) -> PathBuf {
+    state_dir.join(SPOOL)
+}
+
+/// Whether a path below the state directory is of the state; any other file in it is the user's own.
+#[must_use]
+pub(crate) fn is_of_state(below: &Path) -> bool {
+    below.iter().next().is_some_and(|first| {
+        let first = first.to_string_lossy();
+        first.starts_with(STATE) || [JOBS, CACHE, LOCK, SPOOL].iter().any(|name| first == *name)
+    })
 }
 
 /// Names what was being done to which path.

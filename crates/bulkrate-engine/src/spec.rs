@@ -7,7 +7,7 @@ use std::time::Duration;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Role};
-use bulkrate_core::submission::Unresolved;
+use bulkrate_core::submission::{PollPace, Unresolved};
 use serde::{Deserialize, Serialize};
 
 /// One job: one source, one request, one sink, one budget.
@@ -177,6 +177,11 @@ fn review_permille() -> u32 {
 }
 
 impl RunSpec {
+    /// How often batches are looked at.
+    pub(crate) fn pace(&self) -> PollPace {
+        PollPace { min_ms: self.poll_min_ms, max_ms: self.poll_max_ms }
+    }
+
     /// How long a call in `lane` is waited for: as asked, else ten minutes, and fifteen in the flex lane, which may queue.
     #[must_use]
     pub fn timeout(&self, lane: Lane) -> Duration {

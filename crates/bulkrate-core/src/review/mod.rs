@@ -5,7 +5,7 @@
 //! - A larger share only adds items to the sample: verdicts that were given stay verdicts on the sample.
 //! - A job is stopped only on evidence that chance hardly ever makes: see [`proves`] and [`wilson`].
 //!
-//! Acted on by `bulkrate_engine::review`.
+//! Acted on by `bulkrate_engine`: `deliver::review` draws, `reader::review` reads verdicts, `run::review` stops.
 
 mod sample;
 mod interval;

@@ -1,4 +1,4 @@
-//! Decides what becomes of one batch submission after each thing learned about it (T3 to T7 of the reliability design).
+//! Decides what becomes of one batch submission after each thing learned about it (T3 to T7 of ARCHITECTURE.md, section 6).
 //!
 //! Invariants
 //! - Pure: time, answers and wishes come in; the new state and what to do come out.
@@ -9,9 +9,9 @@
 //!
 //! Acted on by `bulkrate_engine::lane::submission`.
 
-use super::doubt::{Doubt, DoubtStep, DoubtTimes};
+use super::doubt::{Doubt, DoubtStep};
 use super::find::{Found, Ours};
-use super::poll::PollPace;
+use super::message::{Creation, Effect, Env, Event, Notice, Poll};
 use super::remote::{Phase, RemoteBatch};
 use super::state::{EndKind, State, Unresolved};
 use crate::answer::Failure;
@@ -48,140 +48,10 @@ pub struct Machine {
     overdue_told: bool,
 }
 
-/// What a step may take into account besides the submission.
-#[derive(Debug, Clone, Copy)]
-pub struct Env {
-    pub now_ms: u64,
-    pub epoch: u64,
-    pub times: DoubtTimes,
-    pub pace: PollPace,
-    pub unresolved: Unresolved,
-    pub random: u64,
-    /// Nothing new may be sent.
-    pub closing: bool,
-    /// Too much is in doubt: what was not sent waits, and looks again after `look_ms`.
-    pub held: bool,
-    pub look_ms: u64,
-    /// This run ends: what is at the provider goes on there.
-    pub detaching: bool,
-    /// The batch is not wanted any longer: the job was cancelled, or its deadline is near.
-    pub cancel: bool,
-}
-
-/// What was learned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A process takes the submission up.
-    Begin,
-    /// A wait is over, or was cut short by a wish.
-    Woke,
-    Uploaded(Result<String, Failure>),
-    Created(Creation),
-    /// A list of batches that was begun at `started_ms`; `None`: a page of it failed.
-    Listed {
-        started_ms: u64,
-        batches: Option<Vec<RemoteBatch>>,
-    },
-    /// The fence; `confirmed`: the provider says that the input is gone.
-    Fenced {
-        confirmed: bool,
-    },
-    Polled(Poll),
-    /// The provider took the cancel, or not.
-    CancelSent(bool),
-    /// Items of the batch that are accounted for.
-    Collected {
-        accounted: u32,
-    },
-    /// The operator says that it is this batch, as the provider shows it.
-    Adopt(Box<RemoteBatch>),
-    /// The batch that the operator named cannot be looked at.
-    NotAdopted(String),
-    /// The operator says that there is none.
-    Release,
-    /// The operator says that it was paid, and what becomes of its items: asked again, or dead letters.
-    Paid {
-        again: bool,
-    },
-}
-
-/// The answer to the one create, judged by [`super::classify`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
-    Accepted(Box<RemoteBatch>),
-    Refused(Failure),
-    InDoubt(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Poll {
-    Seen(Box<RemoteBatch>),
-    /// The provider does not know the id.
-    Denied,
-    Failed(Failure),
-}
-
-/// What to do, in order. The last one of a list is the one whose end is the next event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Makes the submission's row durable; nothing after it begins before.
-    Save,
-    Tell(Notice),
-    /// What a refusal means for the whole job.
-    Judge(Failure),
-    /// Leases are void, the reservation is released, and the row says so, in one commit.
-    Void,
-    /// Every item of the batch ends this attempt with the class, its bound booked as doubt; then the batch is settled.
-    WriteOff(FailureClass),
-    Upload,
-    /// The one paid request.
-    Create,
-    /// All batches created since, all pages.
-    List {
-        since_s: u64,
-    },
-    /// Deletes the input file, so that a create that is still under way must fail.
-    Fence,
-    Poll,
-    Cancel,
-    WaitUntil(u64),
-    /// Downloads, lands and settles.
-    Collect,
-    /// Nothing more in this run.
-    Stop,
-}
-
-impl Effect {
-    /// Whether it ends a list: what comes next depends on how it ends.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        !matches!(self, Self::Save | Self::Tell(_) | Self::Judge(_) | Self::Void | Self::WriteOff(_))
-    }
-}
-
-/// What a person should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    UploadFailed(String),
-    InDoubt(String),
-    Adopted(String),
-    /// The batch that the operator named is not ours, or not this one.
-    NotAdopted(String),
-    /// The same create made another batch, which runs as well.
-    Twin(String),
-    /// A batch with our mark that does not fit.
-    Strange(String),
-    Absent,
-    Unresolved,
-    PollFailed(String),
-    Denied,
-    Vanished,
-    Overdue,
-    Regressed {
-        from: Phase,
-        to: Phase,
-    },
-    CancelFailed,
+/// The earliest moment, by the provider's clock, at which a create that was sent at `sent_ms` can have made a batch.
+#[must_use]
+pub fn created_since_s(sent_ms: u64) -> u64 {
+    (sent_ms / 1_000).saturating_sub(SKEW_S)
 }
 
 type Stepped = Option<(Machine, Vec<Effect>)>;
@@ -280,11 +150,7 @@ impl Machine {
             S::Staging => out.push(Effect::Upload),
             S::Staged => self.send(env, out),
             S::Sending if planted::has(Bug::SendingIsQueued) => self.void(S::Refused, "it was not sent", out),
-            S::Sending => {
-                // Whoever was sending is gone, and with it the last moment at which a byte could leave.
-                self.put_doubt("the process ended while the create was under way", env);
-                self.resolve(env, out);
-            }
+            S::Sending => self.interrupted(env, out),
             S::InDoubt | S::Fencing => {
                 if self.epoch != env.epoch
                     && let Some(doubt) = &mut self.doubt
@@ -332,8 +198,7 @@ impl Machine {
                 return out.push(Effect::Stop);
             }
             let asked_ms = failure.wait_ms.unwrap_or(0).min(ASKED_MAX_MS);
-            let pace = PollPace { min_ms: env.pace.min_ms.min(60_000), ..env.pace };
-            let pause_ms = pace.wait_ms(self.polls, env.random).max(asked_ms);
+            let pause_ms = env.pace.soon().wait_ms(self.polls, env.random).max(asked_ms);
             self.polls = self.polls.saturating_add(1);
             out.push(Effect::Tell(Notice::UploadFailed(failure.message)));
             out.push(Effect::WaitUntil(env.now_ms + pause_ms));
@@ -362,6 +227,12 @@ impl Machine {
                 self.resolve(env, out);
             }
         }
+    }
+
+    /// Whoever was sending is gone, and with it the last moment at which a byte could leave.
+    fn interrupted(&mut self, env: &Env, out: &mut Vec<Effect>) {
+        self.put_doubt("the process ended while the create was under way", env);
+        self.resolve(env, out);
     }
 
     fn put_doubt(&mut self, why: &str, env: &Env) {
@@ -396,9 +267,8 @@ impl Machine {
         }
     }
 
-    /// The earliest moment, by the provider's clock, at which the batch can have been made.
     fn list(&self) -> Effect {
-        Effect::List { since_s: (self.sent_ms.unwrap_or(0) / 1_000).saturating_sub(SKEW_S) }
+        Effect::List { since_s: created_since_s(self.sent_ms.unwrap_or(0)) }
     }
 
     fn listed(&mut self, started_ms: u64, listed: Option<&[RemoteBatch]>, env: &Env, out: &mut Vec<Effect>) {
@@ -455,10 +325,7 @@ impl Machine {
                 out.push(Effect::Tell(Notice::NotAdopted(why)));
                 match self.state {
                     State::Unresolved => out.extend([Effect::Save, Effect::Stop]),
-                    State::Sending => {
-                        self.put_doubt("the process ended while the create was under way", env);
-                        self.resolve(env, out);
-                    }
+                    State::Sending => self.interrupted(env, out),
                     _ => self.resolve(env, out),
                 }
             }
@@ -516,7 +383,7 @@ impl Machine {
                     return out.extend([Effect::Tell(Notice::Denied), self.next_poll(env)]);
                 }
                 out.push(Effect::Tell(Notice::Vanished));
-                return self.ended(EndKind::Vanished, out);
+                return self.ended(out);
             }
             Poll::Failed(failure) if failure.class.verdict() == Verdict::HaltJob => {
                 return out.extend([Effect::Judge(failure), Effect::Stop]);
@@ -534,12 +401,12 @@ impl Machine {
                 self.void(State::Refused, &failure.message, out);
                 out.insert(out.len() - 1, Effect::Judge(failure));
             }
-            Some(kind) => self.ended(kind, out),
+            Some(_) => self.ended(out),
             None => out.push(self.next_poll(env)),
         }
     }
 
-    fn ended(&mut self, _kind: EndKind, out: &mut Vec<Effect>) {
+    fn ended(&mut self, out: &mut Vec<Effect>) {
         self.state = State::Ended;
         out.extend([Effect::Save, Effect::Collect]);
     }

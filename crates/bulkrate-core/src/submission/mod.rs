@@ -7,6 +7,7 @@ mod poll;
 mod doubt;
 mod find;
 pub mod refusal;
+mod message;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,8 @@ mod tests;
 pub use classify::{Observed, Proof, classify};
 pub use doubt::{Doubt, DoubtStep, DoubtTimes};
 pub use find::{Found, Ours, Stray, sweep};
-pub use machine::{ASKED_MAX_MS, Creation, DENIALS_MAX, Effect, Env, Event, Machine, Notice, Poll, step};
+pub use machine::{ASKED_MAX_MS, DENIALS_MAX, Machine, created_since_s, step};
+pub use message::{Creation, Effect, Env, Event, Notice, Poll};
 pub use poll::PollPace;
 pub use remote::{BatchCounts, BatchError, Marker, Phase, RemoteBatch};
 pub use state::{EndKind, State, Unresolved};

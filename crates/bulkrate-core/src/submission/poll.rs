@@ -13,7 +13,16 @@ impl Default for PollPace {
     }
 }
 
+/// Where nothing has to run first, the first wait is at most so long.
+const SOON_MS: u64 = 60_000;
+
 impl PollPace {
+    /// The pace of what does not wait for a batch to run: an upload, a refused create, files that come late.
+    #[must_use]
+    pub fn soon(self) -> Self {
+        Self { min_ms: self.min_ms.min(SOON_MS), ..self }
+    }
+
     /// The wait after the `polls`-th look (from 0): grows by half each time. `random` spreads it by up to a tenth, so that
     /// many batches do not ask in step.
     #[must_use]

@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use bulkrate_io::SinkError;
 
 use crate::EngineError;
+use crate::paths::is_of_state;
 use crate::spec::JobSpec;
-
-/// First names of what lies in the state folder; any other file in it is the user's own.
-const OF_STATE: [&str; 5] = ["state.db", "engine.lock", "stdin.spool", "jobs", "cache"];
 
 /// # Errors
 /// `sink-bad-path`, where `out` is the job's source under any name, or a file of the state.
@@ -28,14 +26,6 @@ pub(crate) fn keep_apart(spec: &JobSpec, state_dir: &Path, out: &Path) -> Result
         }
         _ => Ok(()),
     }
-}
-
-/// `state.db-wal` and its kin too.
-fn is_of_state(below: &Path) -> bool {
-    below.iter().next().is_some_and(|first| {
-        let first = first.to_string_lossy();
-        first.starts_with(OF_STATE[0]) || OF_STATE.iter().any(|name| first == *name)
-    })
 }
 
 /// By inode, so that no link hides it.

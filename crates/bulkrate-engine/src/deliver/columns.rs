@@ -11,6 +11,9 @@ use crate::EngineError;
 use crate::prepare::Shape;
 use crate::spec::{JobSpec, RequestSpec};
 
+/// The number of a row's item, from 1.
+pub(crate) const ITEM_COLUMN: &str = "_item";
+
 /// What every row ends with.
 pub(super) const TAIL: [(&str, ColumnType); 6] = [
     ("_status", ColumnType::Text),
@@ -102,7 +105,7 @@ impl Layout {
             Lead::CustomId => vec![Column::new("custom_id", ColumnType::Text)],
             Lead::Item { id } => {
                 let id = id.then(|| Column::new("_id", ColumnType::Text));
-                std::iter::once(Column::new("_item", ColumnType::Int)).chain(id).collect()
+                std::iter::once(Column::new(ITEM_COLUMN, ColumnType::Int)).chain(id).collect()
             }
         };
         let answer = answer_form(&spec.request, shape);

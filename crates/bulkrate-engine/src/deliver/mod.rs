@@ -42,9 +42,9 @@ use crate::prepare::{Checkpoint, Shape};
 use crate::spec::{JobSpec, SinkSpec};
 
 pub(crate) use apart::keep_apart;
-pub(crate) use columns::columns;
+pub(crate) use columns::{ITEM_COLUMN, columns};
 pub(crate) use lines::{Lines, SealedHead};
-pub(crate) use review::{OK_COLUMN, ReviewSpec, has_verdicts};
+pub(crate) use review::{OK_COLUMN, ReviewSpec, is_taken};
 pub(crate) use row::{IdColumn, id_of_row};
 pub(crate) use source::{reopen, source_options};
 pub(crate) use stream::StreamSink;

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use bulkrate_io::{Column, ColumnType, Format, RowData, Sink, SinkOptions, Source, SourceOptions, Value};
 
-use super::columns::{AnswerForm, Layout, Lead};
+use super::columns::{AnswerForm, ITEM_COLUMN, Layout, Lead};
 use super::row::Head;
 use crate::EngineError;
 use crate::spec::JobSpec;
 
-const ITEM_COLUMN: &str = "_item";
 pub(crate) const OK_COLUMN: &str = "_ok";
 const NOTE_COLUMN: &str = "_note";
 const REQUEST_COLUMN: &str = "_request";
@@ -32,13 +31,15 @@ impl ReviewSpec {
         let mut path = out.as_os_str().to_owned();
         path.push(".review.csv");
         let path = PathBuf::from(path);
-        let free = !path.exists() || !has_verdicts(&path);
-        free.then_some(Self { path, permille: spec.run.review_permille })
+        (!is_taken(&path)).then_some(Self { path, permille: spec.run.review_permille })
     }
 }
 
-/// Whether a file must not be replaced by a new sample: a verdict stands in it, or it is not a sample at all.
-pub(crate) fn has_verdicts(path: &Path) -> bool {
+/// Whether a file is there that no new sample may replace: a verdict stands in it, or it is not a sample at all.
+pub(crate) fn is_taken(path: &Path) -> bool {
+    if !path.exists() {
+        return false;
+    }
     let options = SourceOptions { format: Some(Format::Csv), ..SourceOptions::new(path) };
     let Ok(mut source) = Source::open(&options) else { return true };
     let places = [ITEM_COLUMN, OK_COLUMN, NOTE_COLUMN]

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bulkrate_core::request::CacheMode;
-use bulkrate_store::{By, JobState, LedgerKind, LedgerQuery, Tx};
+use bulkrate_store::{By, JobRow, JobState, LedgerKind, LedgerQuery, Tx, View};
 
 use super::Engine;
 use super::Prepared;
@@ -31,9 +31,7 @@ impl Engine {
                 self.review_streamed(job, prepared, &mut report)?;
             }
         } else if complete && prepared.spec.sink.path.is_some() {
-            let reader = self.reader()?;
-            let row =
-                reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+            let (reader, row) = self.row(job)?;
             let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
             let review = ReviewSpec::beside(&prepared.spec);
@@ -77,8 +75,7 @@ impl Engine {
         report: &mut Report,
     ) -> Result<(), EngineError> {
         let Some(review) = ReviewSpec::beside(&prepared.spec) else { return Ok(()) };
-        let reader = self.reader()?;
-        let row = reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+        let (reader, row) = self.row(job)?;
         let outputs = Outputs { sink: None, review: Some(review) };
         match deliver_to(&*reader, &row, &job.dir, &outputs, &mut |_, _| ()) {
             Ok(done) => report.review = review_file(outputs.review, done.review_items),
@@ -88,6 +85,12 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn row(&self, job: &Job) -> Result<(Box<dyn View>, JobRow), EngineError> {
+        let reader = self.reader()?;
+        let row = reader.job(job.no)?.ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
+        Ok((reader, row))
     }
 
     /// Adds what a job was answered to the response cache, once it is complete; notes the newest snapshots in any case.

@@ -13,7 +13,7 @@ use super::Prepared;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
-use crate::paths::{JobDir, create_dir, io_error, open_file};
+use crate::paths::{JobDir, create_dir, io_error, open_file, stdin_spool};
 use crate::prepare::{Checkpoint, Pass, Shape};
 use crate::spec::JobSpec;
 
@@ -87,7 +87,7 @@ impl Engine {
         if spec.source.path.is_some() {
             return Ok(None);
         }
-        let path = self.settings.state_dir.join("stdin.spool");
+        let path = stdin_spool(&self.settings.state_dir);
         let mut file = open_file(&path, true)?;
         let mut input = std::io::stdin().lock();
         let mut block = vec![0; 1 << 18];

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bulkrate_core::request::Kind;
+use bulkrate_core::submission::BatchCounts;
 use bulkrate_provider::BatchApi;
 
 use super::collect::LINE_BYTES_MAX;
-use super::outage::{Redirects, halts, local};
+use super::outage::{Redirects, halts, local, pause};
 use crate::EngineError;
 use crate::event::Event;
 use crate::run::job::Job;
@@ -29,6 +30,9 @@ const ECHO_FACTOR: u64 = 6;
 /// Room for what is no answer: a line that is far too long must not keep the others from landing.
 const SPARE_BYTES: u64 = 1 << 30;
 
+/// A batch that says it completed may show its files a little later: it is looked at so often again.
+pub(super) const LATE_FILE_TRIES: u32 = 5;
+
 /// What became of a download.
 pub(super) enum Fetched {
     /// The file is on disk.
@@ -37,6 +41,16 @@ pub(super) enum Fetched {
     Missing,
     /// The job stops; the next run asks again.
     Refused,
+}
+
+/// A file id that a provider gave, and not left blank.
+pub(super) fn named(file: Option<&str>) -> Option<&str> {
+    file.filter(|file| !file.is_empty())
+}
+
+/// Whether the counts of an ended batch tell of a file that it does not name yet.
+pub(super) fn awaits_files(counts: BatchCounts, output: Option<&str>, errors: Option<&str>) -> bool {
+    counts.completed > 0 && named(output).is_none() || counts.failed > 0 && named(errors).is_none()
 }
 
 /// The longest that a result file of these items can be. What is longer is not their file, and would fill the disk.
@@ -94,11 +108,7 @@ pub(super) async fn fetch(
         }
         let most = wait_ms(job.spec.run.poll_min_ms.min(WAIT_MIN_MS), failures);
         failures = failures.saturating_add(1);
-        let wait = Duration::from_millis(most / 2 + job.random() % (most / 2 + 1));
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = job.stop.changed() => {}
-        }
+        pause(job, Duration::from_millis(most / 2 + job.random() % (most / 2 + 1))).await;
     }
 }
 

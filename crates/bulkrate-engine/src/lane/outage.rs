@@ -91,6 +91,14 @@ pub(super) async fn patiently<T>(job: &Job, sub: Sub, what: &str, call: impl Fut
     call.await
 }
 
+/// Sleeps, but not through a wish to stop.
+pub(super) async fn pause(job: &Job, wait: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = job.stop.changed() => {}
+    }
+}
+
 /// Whether an error of a free call means that every further call would fail like it, as with credentials that are refused
 /// or an address that sends one elsewhere: then the job stops. Its batches stay at the provider, and the next run goes on
 /// with them.
@@ -120,8 +128,7 @@ pub(super) fn local(error: &ApiError, what: &'static str, path: &Path) -> Option
 /// A batch was refused for now: the next one waits, longer each time.
 pub(super) fn refused(job: &Job, asked_ms: Option<u64>, message: &str) {
     let random = job.random();
-    let run = &job.spec.run;
-    let pace = PollPace { min_ms: run.poll_min_ms.min(60_000), max_ms: run.poll_max_ms };
+    let pace = job.spec.run.pace().soon();
     let mut state = job.state.borrow_mut();
     let before = state.outages.refused_in_a_row;
     state.outages.refused_in_a_row = before.saturating_add(1);

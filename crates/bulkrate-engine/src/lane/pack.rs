@@ -253,11 +253,7 @@ fn take(
         lines.push(b'\n');
     }
     assert!(job.state.borrow().items.is_waiting(ready.ordinal), "an item has one open submission (I3)");
-    job.state.borrow_mut().items.lease(&[Lease {
-        ordinal: ready.ordinal,
-        attempt: ready.attempt,
-        bound: ready.bound,
-    }]);
+    job.state.borrow_mut().items.lease(&[ready.lease()]);
     open.items.push(ready);
     Ok(Took::Added)
 }
@@ -289,11 +285,7 @@ impl Drafting {
             sync_dir(path)?;
         }
         let found = &job.deployments[self.deployment];
-        let leases: Vec<Lease> = self
-            .items
-            .iter()
-            .map(|ready| Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound })
-            .collect();
+        let leases: Vec<Lease> = self.items.iter().map(Ready::lease).collect();
         let mut submission =
             Submission::new(sub, job.no, Lane::Batch, SubmissionState::Staging, job.clock.row_ms());
         submission.provider.clone_from(&found.row.provider);

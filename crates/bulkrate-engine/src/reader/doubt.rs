@@ -7,14 +7,12 @@ use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::fold::{ItemStates, State};
-use bulkrate_store::{
-    JobRow, LedgerKind, LedgerQuery, LogChunk, NewOrder, Submission, SubmissionState, View,
-};
+use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, NewOrder, Submission, SubmissionState, View};
 
 use crate::EngineError;
 use crate::decision::{Decision, VERB, is_kept, is_operators, is_window};
 use crate::lane::submission::evidence;
-use crate::run::operator::is_undecided;
+use crate::run::recover::open_calls;
 use crate::view::DoubtLine;
 
 /// An order as the engine takes it.
@@ -58,7 +56,7 @@ pub(super) fn lines(view: &dyn View, job: &JobRow, at_work: bool) -> Result<Vec<
     let mut lines: Vec<DoubtLine> = view
         .open_submissions(job.no)?
         .iter()
-        .filter(|row| is_undecided(row.state) && !(at_work && row.state == SubmissionState::Sending))
+        .filter(|row| row.state.is_undecided() && !(at_work && row.state == SubmissionState::Sending))
         .map(|row| batch(job, row, at_work))
         .collect();
     lines.extend(booked(view, job)?);
@@ -190,18 +188,8 @@ fn unanswered(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineErr
     if states.counts().of(State::Leased) == 0 {
         return Ok(Vec::new());
     }
-    let leased = |ordinal| states.get(ordinal).is_some_and(|item| item.state == State::Leased);
-    let mut newest: BTreeMap<u32, (Sub, Lane, bool, UsdNanos)> = BTreeMap::new();
-    view.scan_log(job.no, &mut |chunk| {
-        if let LogChunk::Leases { sub, lane, state, leases } = chunk {
-            for lease in leases.iter().filter(|lease| leased(lease.ordinal)) {
-                newest.insert(lease.ordinal, (sub, lane, state == SubmissionState::Call, lease.bound));
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
     let mut lines: BTreeMap<Sub, DoubtLine> = BTreeMap::new();
-    for (sub, lane, _, bound) in newest.into_values().filter(|(_, _, is_call, _)| *is_call) {
+    for (sub, lane, lease) in open_calls(view, job.no, &states)?.into_values() {
         let of = lines.entry(sub).or_insert_with(|| DoubtLine {
             known: vec!["the process ended while the calls were under way".to_owned()],
             next: format!("`bulkrate resume {}` books it and goes on", job.name),
@@ -210,7 +198,7 @@ fn unanswered(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineErr
             ..line(job, Some(sub), Some(lane), "unanswered")
         });
         of.items += 1;
-        of.price_at_most = of.price_at_most.saturating_add(bound);
+        of.price_at_most = of.price_at_most.saturating_add(lease.bound);
     }
     for (sub, line) in &mut lines {
         line.since_ms = view.submission(*sub)?.map_or(0, |row| row.created_at_ms);

@@ -33,7 +33,7 @@ pub(crate) use self::review::judged;
 use crate::EngineError;
 use crate::decision::Decision;
 use crate::deliver::{deliver, keep_apart, spec_of};
-use crate::paths::JobDir;
+use crate::paths::{JobDir, lock_file};
 use crate::spec::SinkSpec;
 use crate::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 
@@ -238,7 +238,7 @@ fn written_by(job: &JobRow, path: &Path) -> bool {
 /// Whether an engine holds the lock of a state directory.
 pub fn engine_at_work(state_dir: &Path) -> bool {
     // Opened for reading and locked shared for an instant: two readers do not see each other.
-    let Ok(file) = File::open(state_dir.join("engine.lock")) else { return false };
+    let Ok(file) = File::open(lock_file(state_dir)) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 

@@ -8,7 +8,7 @@ use bulkrate_store::{JobRow, NewOrder, View};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
-use crate::deliver::{OK_COLUMN, Outputs, ReviewSpec, deliver_to, has_verdicts, spec_of};
+use crate::deliver::{ITEM_COLUMN, OK_COLUMN, Outputs, ReviewSpec, deliver_to, is_taken, spec_of};
 use crate::paths::JobDir;
 use crate::view::Judged;
 
@@ -50,7 +50,7 @@ pub(super) fn draw(
     path: &Path,
     permille: Option<u32>,
 ) -> Result<u64, EngineError> {
-    if path.exists() && has_verdicts(path) {
+    if is_taken(path) {
         return Err(EngineError::BadSpec {
             code: "review-kept",
             what: format!("`{}` is there already and was not replaced", path.display()),
@@ -68,7 +68,7 @@ pub(super) fn read(path: &Path, items: u64, now_ms: i64) -> Result<Judged, Engin
     let mut source = Source::open(&options)?;
     let columns = source.columns().to_vec();
     let place = |name: &str| columns.iter().position(|column| column == name);
-    let places = (place("_item"), place(OK_COLUMN));
+    let places = (place(ITEM_COLUMN), place(OK_COLUMN));
     let invalid = |why: String| EngineError::BadSpec {
         code: "review-invalid",
         what: format!("`{}` cannot be taken as a judged sample", path.display()),
@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path, items: u64, now_ms: i64) -> Result<Judged, Engin
         let line = row.line;
         let cells = match (&row.data, places) {
             (RowData::Json(row), _) => row
-                .get("_item")
+                .get(ITEM_COLUMN)
                 .map(|item| item.cell().into_owned())
                 .zip(row.get(OK_COLUMN).map(|ok| ok.cell().into_owned())),
             (RowData::Cells(cells), (Some(item), Some(ok))) => {
@@ -88,7 +88,7 @@ pub(super) fn read(path: &Path, items: u64, now_ms: i64) -> Result<Judged, Engin
             _ => None,
         };
         let Some((item, ok)) = cells else {
-            return Err(invalid(format!("line {line} has no `_item` or no `{OK_COLUMN}`")));
+            return Err(invalid(format!("line {line} has no `{ITEM_COLUMN}` or no `{OK_COLUMN}`")));
         };
         let number = item.trim().parse::<u64>().ok().filter(|number| (1..=items).contains(number));
         let Some(number) = number else {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use bulkrate_core::budget::{DoubtFacts, Scope, TooMuchDoubt};
 use bulkrate_core::money::UsdNanos;
-use bulkrate_store::{LedgerKind, LedgerQuery, Submission, SubmissionState, View};
+use bulkrate_store::{LedgerKind, LedgerQuery, Submission, View};
 
 use super::job::{Job, State};
 use crate::EngineError;
@@ -43,9 +43,8 @@ impl State {
 
     /// Keeps account of a batch that may or may not exist.
     pub(crate) fn note_doubt(&mut self, submission: &Submission) {
-        use SubmissionState::{Fencing, InDoubt, Sending, Unresolved};
         // A batch is seen in `sending` only where the process that was sending is gone.
-        if matches!(submission.state, Sending | InDoubt | Fencing | Unresolved) {
+        if submission.state.is_undecided() {
             self.doubted.insert(submission.sub, submission.reserved);
         } else {
             self.doubted.remove(&submission.sub);

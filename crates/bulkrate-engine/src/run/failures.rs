@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
+use bulkrate_core::retry::Alarm;
 use bulkrate_store::{Fate, Via, View};
 
 use super::followers::Followers;
+use super::job::State;
 use crate::EngineError;
 
 /// Whether a final outcome counts for the failure meter. One rule for what lands and for what an earlier run left: a leader
@@ -15,6 +17,21 @@ use crate::EngineError;
 /// the cache answered, what the user cancelled and what a budget held back says nothing about either.
 pub(crate) fn is_metered(via: Via, class: Option<FailureClass>) -> bool {
     via != Via::Cache && !matches!(class, Some(FailureClass::CancelledByUser | FailureClass::BudgetExhausted))
+}
+
+impl State {
+    /// A leader ended as a dead letter, and with it those that follow it.
+    pub(crate) fn count_dead(
+        &mut self,
+        ordinal: Ordinal,
+        via: Via,
+        class: FailureClass,
+        code: &str,
+    ) -> Alarm {
+        let (own, others) = self.followers.decides(ordinal);
+        self.tally.failed += own + others;
+        if is_metered(via, Some(class)) { self.meter.failed(class, code) } else { Alarm::Quiet }
+    }
 }
 
 /// Items by the class they ended with, followers included; a revived item counts only as it ended since.

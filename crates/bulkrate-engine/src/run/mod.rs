@@ -5,6 +5,7 @@ pub(crate) mod requests;
 pub(crate) mod results;
 pub(crate) mod stream;
 pub(crate) mod ledger;
+pub(crate) mod heaps;
 pub(crate) mod followers;
 pub(crate) mod job;
 pub(crate) mod ready;

@@ -4,17 +4,16 @@
 //! - An order is removed in the commit that carries it out: a crash leaves it to the next run, and twice changes nothing.
 //! - All that an operator's word moves stands in the ledger with who said it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_store::{LedgerEntry, LedgerKind, LedgerQuery, SubmissionState, Tx, Urgency, View};
+use bulkrate_store::{LedgerEntry, LedgerKind, Tx, Urgency};
 
+use super::heaps::{Heaps, Of, booked, count};
 use super::job::Job;
-use super::ready::Ready;
 use crate::EngineError;
 use crate::decision::{Act, Decision, VERB};
 use crate::event::Event;
@@ -32,51 +31,6 @@ pub(crate) struct Told {
 pub(crate) struct Acts {
     pub ledger: Vec<LedgerEntry>,
     pub orders_done: Vec<u64>,
-}
-
-/// Doubt that is alike in all that money is reported by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Of {
-    pub tags: u32,
-    pub lane: Option<Lane>,
-    pub provider: String,
-    pub model: String,
-}
-
-/// Items and money.
-pub(crate) type Heaps = BTreeMap<Of, (u32, UsdNanos)>;
-
-/// Whether nobody knows yet if a batch exists.
-pub(crate) fn is_undecided(state: SubmissionState) -> bool {
-    use SubmissionState::{Fencing, InDoubt, Sending, Unresolved};
-    matches!(state, Sending | InDoubt | Fencing | Unresolved)
-}
-
-/// What is booked as doubt about a submission and was not cleared.
-pub(crate) fn booked(view: &dyn View, job: u32, sub: Sub) -> Result<Heaps, EngineError> {
-    let mut heaps = Heaps::new();
-    for kind in [LedgerKind::Doubt, LedgerKind::DoubtCleared] {
-        let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(job) };
-        view.ledger_scan(&query, &mut |entry| {
-            if entry.sub == Some(sub) {
-                let of = Of {
-                    tags: entry.tags,
-                    lane: entry.lane,
-                    provider: entry.provider.clone(),
-                    model: entry.model.clone(),
-                };
-                let heap = heaps.entry(of).or_default();
-                if kind == LedgerKind::Doubt {
-                    *heap = (heap.0.saturating_add(entry.items), heap.1.saturating_add(entry.usd));
-                } else {
-                    heap.1 -= entry.usd;
-                }
-            }
-            ControlFlow::Continue(())
-        })?;
-    }
-    heaps.retain(|_, (_, usd)| *usd > UsdNanos::ZERO);
-    Ok(heaps)
 }
 
 /// Looks for orders about doubts. What is booked is decided at once; a batch that is undecided is decided by its own task.
@@ -97,7 +51,7 @@ pub(crate) fn hear(job: &Rc<Job>) -> Result<(), EngineError> {
             continue;
         };
         let row = job.reader.submission(sub)?.filter(|row| row.job == job.no);
-        if row.is_some_and(|row| row.lane == Lane::Batch && is_undecided(row.state)) {
+        if row.is_some_and(|row| row.lane == Lane::Batch && row.state.is_undecided()) {
             job.state.borrow_mut().told.entry(sub).or_insert(Told { order: order.no, decision });
             job.wishes.notify_waiters();
             job.changed.notify_waiters();
@@ -147,16 +101,16 @@ fn decide_booked(job: &Job, order: u64, sub: Sub, decision: &Decision) -> Result
 
 /// The entries that end a booked doubt, or say that it stands.
 pub(crate) fn cleared(job: &Job, sub: Sub, heaps: &Heaps, decision: &Decision) -> Vec<LedgerEntry> {
-    let entry = |kind, of: &Of, items, usd| entry(job, sub, kind, of, items, usd, decision);
+    let entry = |kind, of: &Of, heap| of.entry(job, kind, sub, heap, decision.note());
     let mut entries = Vec::new();
     for (of, (items, usd)) in heaps {
         let kept = matches!(decision.act, Act::Adopt { .. } | Act::Paid { cost: None, .. });
         let ends = if kept { UsdNanos::ZERO } else { *usd };
-        entries.push(entry(LedgerKind::DoubtCleared, of, *items, ends));
+        entries.push(entry(LedgerKind::DoubtCleared, of, (*items, ends)));
     }
     if let Act::Paid { cost: Some(cost), .. } = decision.act {
         for (of, items, share) in shares(heaps, cost) {
-            entries.push(entry(LedgerKind::Settle, of, items, share));
+            entries.push(entry(LedgerKind::Settle, of, (items, share)));
         }
     }
     entries
@@ -164,9 +118,9 @@ pub(crate) fn cleared(job: &Job, sub: Sub, heaps: &Heaps, decision: &Decision) -
 
 /// The entries beside a reservation that is given back on an operator's word: a doubt booked and cleared in one.
 pub(crate) fn released(job: &Job, sub: Sub, heaps: &Heaps, decision: &Decision) -> Vec<LedgerEntry> {
-    let pair = |(of, (items, usd)): (&Of, &(u32, UsdNanos))| {
+    let pair = |(of, heap): (&Of, &(u32, UsdNanos))| {
         [LedgerKind::Doubt, LedgerKind::DoubtCleared]
-            .map(|kind| entry(job, sub, kind, of, *items, *usd, decision))
+            .map(|kind| of.entry(job, kind, sub, *heap, decision.note()))
     };
     heaps.iter().flat_map(pair).collect()
 }
@@ -183,58 +137,6 @@ fn shares(heaps: &Heaps, cost: UsdNanos) -> Vec<(&Of, u32, UsdNanos)> {
         (of, *items, UsdNanos(own))
     };
     heaps.iter().map(share).collect()
-}
-
-fn entry(
-    job: &Job,
-    sub: Sub,
-    kind: LedgerKind,
-    of: &Of,
-    items: u32,
-    usd: UsdNanos,
-    decision: &Decision,
-) -> LedgerEntry {
-    LedgerEntry {
-        job: job.no,
-        at_ms: job.clock.row_ms(),
-        kind,
-        lane: of.lane,
-        provider: of.provider.clone(),
-        model: of.model.clone(),
-        tags: of.tags,
-        lever: None,
-        sub: Some(sub),
-        items,
-        usd,
-        note: Some(decision.note()),
-    }
-}
-
-/// What entries about booked doubt mean for the caps of this run.
-pub(crate) fn count(job: &Job, entries: &[LedgerEntry]) {
-    let mut state = job.state.borrow_mut();
-    for entry in entries {
-        match entry.kind {
-            LedgerKind::DoubtCleared => state.budget.clear(entry.tags, entry.usd),
-            LedgerKind::Settle => state.budget.spend(entry.tags, entry.usd),
-            _ => {}
-        }
-    }
-}
-
-pub(crate) fn of_item(job: &Job, ready: &Ready) -> Of {
-    let (provider, model) = job.names(ready.deployment);
-    Of { tags: ready.tags, lane: Some(Lane::Batch), provider, model }
-}
-
-/// The reservation of a batch, by what it is reported by.
-pub(crate) fn heaps_of(job: &Job, items: &[Ready]) -> Heaps {
-    let mut heaps = Heaps::new();
-    for ready in items {
-        let heap = heaps.entry(of_item(job, ready)).or_default();
-        *heap = (heap.0 + 1, heap.1 + ready.bound);
-    }
-    heaps
 }
 
 /// Carries out what waits for this job and nothing else: nothing is sent that costs.

@@ -37,6 +37,12 @@ pub(crate) struct Ready {
     pub expectation: Arc<Expectation>,
 }
 
+impl Ready {
+    pub(crate) fn lease(&self) -> Lease {
+        Lease { ordinal: self.ordinal, attempt: self.attempt, bound: self.bound }
+    }
+}
+
 /// Why an item cannot be sent in a lane.
 #[derive(Debug)]
 pub(crate) enum NotReady {

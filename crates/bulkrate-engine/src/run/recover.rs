@@ -171,29 +171,37 @@ impl State {
     }
 }
 
+/// The leases of calls that have no outcome, with the submission that leased them.
+pub(crate) fn open_calls(
+    view: &dyn View,
+    job: u32,
+    items: &ItemStates,
+) -> Result<BTreeMap<Ordinal, (Sub, Lane, Lease)>, EngineError> {
+    let leased = |ordinal| items.get(ordinal).is_some_and(|item| item.state == ItemState::Leased);
+    let mut open = BTreeMap::new();
+    view.scan_log(job, &mut |chunk| {
+        if let LogChunk::Leases { sub, lane, state, leases } = chunk {
+            // Only the newest lease of an item can be open: an older entry is replaced, or forgotten if a batch has the item.
+            for lease in leases.iter().filter(|lease| leased(lease.ordinal)) {
+                if state == SubmissionState::Call {
+                    open.insert(lease.ordinal, (sub, lane, *lease));
+                } else {
+                    open.remove(&lease.ordinal);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(open)
+}
+
 /// Calls that were leased and never answered are window W3: the bound is booked as doubt, and policy decides the rest.
 /// Returns how many there were.
 pub(crate) fn doubt_lost_calls(job: &Rc<Job>) -> Result<u64, EngineError> {
     if job.state.borrow().items.counts().of(ItemState::Leased) == 0 {
         return Ok(0);
     }
-    let mut lost: BTreeMap<Ordinal, (Sub, Lane, Lease)> = BTreeMap::new();
-    job.reader.scan_log(job.no, &mut |chunk| {
-        if let LogChunk::Leases { sub, lane, state: kind, leases } = chunk {
-            let state = job.state.borrow();
-            // Only the newest lease of an item can be open: an older entry is replaced, or forgotten if a batch has the item.
-            for lease in leases.iter().filter(|lease| {
-                state.items.get(lease.ordinal).is_some_and(|item| item.state == ItemState::Leased)
-            }) {
-                if kind == SubmissionState::Call {
-                    lost.insert(lease.ordinal, (sub, lane, *lease));
-                } else {
-                    lost.remove(&lease.ordinal);
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
+    let lost = open_calls(&*job.reader, job.no, &job.state.borrow().items)?;
     let mut count = 0;
     job.state.borrow_mut().note_size(lost.values().map(|(.., lease)| lease.bound).sum());
     let mut senders: HashMap<Sub, Option<usize>> = HashMap::new();

@@ -8,7 +8,7 @@ use bulkrate_core::submission::{BatchCounts, State};
 use crate::names::named;
 
 named! {
-    /// Where a submission stands (`reliability.md` section 4).
+    /// Where a submission stands (ARCHITECTURE.md, section 6).
     SubmissionState {
         /// A group of sync or flex calls: an intent row that is never updated; its outcomes say what became of it.
         Call = "call",
@@ -36,6 +36,12 @@ impl SubmissionState {
     #[must_use]
     pub fn voids_leases(self) -> bool {
         matches!(self, Self::Refused | Self::Absent)
+    }
+
+    /// Whether nobody knows yet if the batch exists.
+    #[must_use]
+    pub fn is_undecided(self) -> bool {
+        matches!(self, Self::Sending | Self::InDoubt | Self::Fencing | Self::Unresolved)
     }
 
     /// Whether nothing more will happen to a submission in this state.

@@ -14,12 +14,11 @@ const GATHER_MAX_US: u64 = 20_000;
 impl Calls {
     pub(super) fn lease(&mut self, held: Held) {
         let Held { ready, lane, body, tokens } = held;
-        let lease = Lease { ordinal: ready.ordinal, attempt: ready.attempt, bound: ready.bound };
         assert!(
             self.job.state.borrow().items.is_waiting(ready.ordinal),
             "an item has one open submission (I3)"
         );
-        self.job.state.borrow_mut().items.lease(&[lease]);
+        self.job.state.borrow_mut().items.lease(&[ready.lease()]);
         if self.group.is_empty() {
             self.group_since_us = self.job.clock.us();
         }
@@ -55,14 +54,7 @@ impl Calls {
     fn commit_intents(&mut self, mut flights: Vec<Flight>, lane: Lane, deployment: usize) {
         let job = &self.job;
         let found = &job.deployments[deployment];
-        let leases: Vec<Lease> = flights
-            .iter()
-            .map(|flight| Lease {
-                ordinal: flight.ready.ordinal,
-                attempt: flight.ready.attempt,
-                bound: flight.ready.bound,
-            })
-            .collect();
+        let leases: Vec<Lease> = flights.iter().map(|flight| flight.ready.lease()).collect();
         let reserved: UsdNanos = leases.iter().map(|lease| lease.bound).sum();
         let mut submission =
             Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());

@@ -9,6 +9,7 @@ use bulkrate_store::{JobRow, LedgerEntry, LedgerKind, LedgerQuery, LogChunk, Out
 
 use super::{Faults, NAMED_MAX, number};
 use crate::EngineError;
+use crate::decision::{is_operators, is_window};
 use crate::deliver::spec_of;
 use crate::paths::io_error;
 use crate::reader::status::sums;
@@ -61,23 +62,25 @@ impl Above {
 
 /// Duplicates that name the window they came through (`W1`).
 pub(super) fn in_windows(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
-    let mut sum = UsdNanos::ZERO;
-    let query = LedgerQuery { kind: Some(LedgerKind::Duplicate), ..LedgerQuery::of_job(job.no) };
-    view.ledger_scan(&query, &mut |entry| {
-        if entry.note.as_deref().is_some_and(crate::decision::is_window) {
-            sum = sum.saturating_add(entry.usd);
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(sum)
+    noted(view, job, LedgerKind::Duplicate, is_window)
 }
 
 /// What was settled without a receipt, because an operator said that it was paid.
 pub(super) fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+    noted(view, job, LedgerKind::Settle, is_operators)
+}
+
+/// The sum of the entries of one kind with such a note.
+fn noted(
+    view: &dyn View,
+    job: &JobRow,
+    kind: LedgerKind,
+    is: fn(&str) -> bool,
+) -> Result<UsdNanos, EngineError> {
     let mut sum = UsdNanos::ZERO;
-    let query = LedgerQuery { kind: Some(LedgerKind::Settle), ..LedgerQuery::of_job(job.no) };
+    let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(job.no) };
     view.ledger_scan(&query, &mut |entry| {
-        if entry.note.as_deref().is_some_and(crate::decision::is_operators) {
+        if entry.note.as_deref().is_some_and(is) {
             sum = sum.saturating_add(entry.usd);
         }
         ControlFlow::Continue(())

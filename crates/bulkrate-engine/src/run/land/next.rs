@@ -6,7 +6,6 @@ use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 
 use super::receipt::via;
 use super::{End, Landing};
-use crate::run::failures::is_metered;
 use crate::run::job::{Halt, Job, Retry, State};
 
 /// So many items go ahead of the batches, one after the other, until one is answered.
@@ -77,15 +76,9 @@ impl Job {
             }
             Next::Dead(class) => {
                 state.trouble.remove(&ordinal);
-                let (own, others) = state.followers.decides(ordinal);
-                state.tally.failed += own + others;
                 let before = self.awaits_canary(&state);
-                let metered = is_metered(via(landing.lane), Some(class));
-                let alarm = if metered {
-                    state.meter.failed(class, end.provider_code.unwrap_or(""))
-                } else {
-                    Alarm::Quiet
-                };
+                let code = end.provider_code.unwrap_or("");
+                let alarm = state.count_dead(ordinal, via(landing.lane), class, code);
                 if let Some(class) = state.meter.same().filter(|_| before && !self.awaits_canary(&state)) {
                     let message = format!(
                         "each of the {CANARIES} items that went ahead of the batches failed the same way: {}",

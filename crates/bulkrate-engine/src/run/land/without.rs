@@ -9,9 +9,8 @@ use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, Outcome, Place, Via};
 
 use super::Landing;
-use super::receipt::{Receipt, outcome};
+use super::receipt::{Receipt, outcome, via};
 use crate::result_line::{Frame, write_bad};
-use crate::run::failures::is_metered;
 use crate::run::job::{Job, Retry};
 use crate::spec::SyncDoubt;
 
@@ -69,9 +68,7 @@ impl Job {
             let ordinal = landing.ready.ordinal;
             state.queue(Retry { due_us: 0, ordinal, lane: landing.lane });
         } else {
-            let (own, others) = state.followers.decides(landing.ready.ordinal);
-            state.tally.failed += own + others;
-            let alarm = state.meter.failed(class, "");
+            let alarm = state.count_dead(landing.ready.ordinal, via(landing.lane), class, "");
             drop(state);
             self.sound(alarm, "the process ended while a call was under way");
         }
@@ -114,13 +111,9 @@ impl Job {
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Landed {
             state.outcomes.push(outcome);
-            let (own, others) = state.followers.decides(ordinal);
-            state.tally.failed += own + others;
-            if is_metered(Via::Prepare, Some(class)) {
-                let alarm = state.meter.failed(class, "");
-                drop(state);
-                self.sound(alarm, why);
-            }
+            let alarm = state.count_dead(ordinal, Via::Prepare, class, "");
+            drop(state);
+            self.sound(alarm, why);
         }
         self.changed.notify_waiters();
     }

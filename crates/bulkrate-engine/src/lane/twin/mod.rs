@@ -5,45 +5,38 @@
 //! - From the commit that knows of a twin its bound is in doubt; that ends in the commit that books what it cost.
 //! - Nothing of a twin lands: its items run elsewhere.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+mod bill;
+
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bulkrate_core::answer::Reading;
-use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::money::UsdNanos;
-use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, PollPace, RemoteBatch, Stray, sweep};
+use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, RemoteBatch, Stray, created_since_s, sweep};
 use bulkrate_provider::BatchApi;
-use bulkrate_store::{LedgerEntry, LedgerKind, Submission, Tx, Urgency};
+use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::collect::read_line;
-use super::fetch::{Fetched, fetch, longest};
-use super::outage::{Redirects, halts};
+use self::bill::bill;
+use super::fetch::{LATE_FILE_TRIES, awaits_files};
+use super::outage::{Redirects, halts, pause};
+use super::submission::save_with;
 use crate::EngineError;
 use crate::event::Event;
-use crate::paths::io_error;
+use crate::run::heaps::{count, heaps_of};
 use crate::run::job::Job;
-use crate::run::land::Landing;
-use crate::run::operator::{Heaps, Of, booked, heaps_of, of_item};
-use crate::run::ready::Ready;
+use crate::run::operator::Acts;
 use crate::run::recover;
 
 /// A list that fails is asked for so often.
 const LIST_TRIES: u32 = 3;
-/// A batch that has ended may show its output file a little later.
-const LATE_FILE_TRIES: u32 = 5;
-/// Our clock and the provider's may differ by so much.
-const SKEW_S: u64 = 2 * 3_600;
+/// A provider that does not answer does not keep the run from ending: the next one asks again.
+const FAILURES_MAX: u32 = 20;
 
 /// What a row keeps of a twin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Twin {
+struct Twin {
     pub batch: String,
     /// What it cost stands in the ledger, or its doubt does for good.
     #[serde(default)]
@@ -57,13 +50,13 @@ struct Kept {
 }
 
 /// The twins that a row knows of.
-pub(crate) fn kept(row: &Submission) -> Vec<Twin> {
+fn kept(row: &Submission) -> Vec<Twin> {
     let evidence = row.evidence.as_deref().unwrap_or("{}");
     serde_json::from_str::<Kept>(evidence).map(|kept| kept.twins).unwrap_or_default()
 }
 
 /// Puts twins beside whatever else the row's evidence says.
-pub(crate) fn keep(row: &mut Submission, twins: &[Twin]) {
+fn keep(row: &mut Submission, twins: &[Twin]) {
     if twins.is_empty() {
         return;
     }
@@ -71,6 +64,13 @@ pub(crate) fn keep(row: &mut Submission, twins: &[Twin]) {
     let mut evidence: Map<String, Value> = serde_json::from_str(evidence).unwrap_or_default();
     evidence.insert("twins".to_owned(), serde_json::json!(twins));
     row.evidence = Some(Value::Object(evidence).to_string());
+}
+
+/// Puts other evidence into the row; the twins that it knows of stay.
+pub(crate) fn rewrite(row: &mut Submission, evidence: &impl Serialize) {
+    let twins = kept(row);
+    row.evidence = serde_json::to_string(evidence).ok();
+    keep(row, &twins);
 }
 
 /// Writes a twin into the row. What comes back goes with the commit of the row: all that the twin may cost, as doubt.
@@ -87,10 +87,8 @@ pub(crate) fn note(
     keep(row, &twins);
     job.alert("batch-anomaly", &format!("batch {} was made twice by the way to the provider: {batch} runs as well; it is cancelled, and what it is billed for is booked as a duplicate", row.sub));
     let heaps = heaps_of(job, &recover::items(job, row)?);
-    let entries: Vec<LedgerEntry> = heaps
-        .iter()
-        .map(|(of, (items, usd))| entry(job, row, batch, LedgerKind::Doubt, of, *items, *usd))
-        .collect();
+    let entries: Vec<LedgerEntry> =
+        heaps.iter().map(|(of, heap)| of.entry(job, LedgerKind::Doubt, row.sub, *heap, why(batch))).collect();
     count(job, &entries);
     Ok(entries)
 }
@@ -106,7 +104,7 @@ pub(crate) async fn settle(job: &Rc<Job>) -> Result<(), EngineError> {
         let sub = row.sub.to_string();
         for (_, batch) in strays.iter().filter(|(of, _)| *of == sub) {
             let entries = note(job, &mut row, batch)?;
-            commit(job, &row, entries).await?;
+            save_with(job, &row, Acts { ledger: entries, ..Acts::default() }).await?;
         }
         for place in 0..kept(&row).len() {
             if !kept(&row)[place].booked && !run(job, &mut row, place).await? {
@@ -128,7 +126,7 @@ async fn search(job: &Rc<Job>, rows: &[Submission]) -> Vec<(String, String)> {
             continue;
         }
         asked.push(&account.id);
-        let since_s = (u64::try_from(sent_ms).unwrap_or(0) / 1_000).saturating_sub(SKEW_S);
+        let since_s = created_since_s(u64::try_from(sent_ms).unwrap_or(0));
         let Some(listed) = list(job, api, since_s).await else { continue };
         for stray in sweep(&job.inst, &listed, &known(rows)) {
             if let Stray::Twin(remote, sub) = stray {
@@ -149,7 +147,7 @@ async fn list(job: &Rc<Job>, api: &dyn BatchApi, since_s: u64) -> Option<Vec<Rem
                 });
                 return None;
             }
-            Err(_) => pause(job, job.spec.run.poll_min_ms.min(10_000)).await,
+            Err(_) => pause(job, Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await,
         }
     }
     None
@@ -170,14 +168,11 @@ async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, 
     let sender = job.deployments.iter().find(|found| found.account.id == row.account);
     let Some(provider) = sender.map(|found| found.account.api.clone()) else { return Ok(true) };
     let Some(api) = provider.batches() else { return Ok(true) };
-    let (remote, ended) = match end(job, api, row, &twin).await {
-        Ended::Batch(remote) => (Some(remote), true),
-        Ended::Gone => (None, true),
-        Ended::Later => (None, false),
+    let remote = match end(job, api, row, &twin).await {
+        Ended::Batch(remote) => Some(remote),
+        Ended::Gone => None,
+        Ended::Later => return Ok(false),
     };
-    if !ended {
-        return Ok(false);
-    }
     let items = recover::items(job, row)?;
     let mut entries = Vec::new();
     if let Some(remote) = &remote {
@@ -187,7 +182,7 @@ async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, 
     let mut twins = kept(row);
     twins[place].booked = true;
     keep(row, &twins);
-    commit(job, row, entries).await?;
+    save_with(job, row, Acts { ledger: entries, ..Acts::default() }).await?;
     if let Some(remote) = remote.filter(|_| !job.spec.run.keep_remote) {
         for file in remote.output_file.iter().chain(&remote.error_file).filter(|file| !file.is_empty()) {
             drop(api.delete_file(file).await); // it expires there
@@ -195,9 +190,6 @@ async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, 
     }
     Ok(true)
 }
-
-/// A provider that does not answer does not keep the run from ending: the next one asks again.
-const FAILURES_MAX: u32 = 20;
 
 enum Ended {
     Batch(Box<RemoteBatch>),
@@ -209,8 +201,7 @@ enum Ended {
 
 /// Cancels a twin and waits until it has ended and shows its files.
 async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) -> Ended {
-    let run = &job.spec.run;
-    let pace = PollPace { min_ms: run.poll_min_ms, max_ms: run.poll_max_ms };
+    let pace = job.spec.run.pace();
     let (mut polls, mut denials, mut late, mut failures) = (0, 0, 0, 0);
     let redirects = Redirects::default();
     loop {
@@ -227,7 +218,7 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
                     drop(api.cancel(twin).await); // asked again after the next poll
                 }
             }
-            Ok(Some(remote)) if awaits_files(&remote) && late < LATE_FILE_TRIES => late += 1,
+            Ok(Some(remote)) if is_late(&remote) && late < LATE_FILE_TRIES => late += 1,
             Ok(Some(remote)) => return Ended::Batch(Box::new(remote)),
             Ok(None) if denials >= DENIALS_MAX => {
                 job.alert(
@@ -240,7 +231,7 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
             Err(error) if halts(job, &error, &redirects) || failures >= FAILURES_MAX => return Ended::Later,
             Err(_) => failures += 1,
         }
-        pause(job, pace.wait_ms(polls, job.random())).await;
+        pause(job, Duration::from_millis(pace.wait_ms(polls, job.random()))).await;
         polls = polls.saturating_add(1);
     }
 }
@@ -249,174 +240,13 @@ fn is_of(marker: Option<&Marker>, job: &Job, row: &Submission) -> bool {
     marker.is_some_and(|marker| marker.inst == job.inst && marker.sub == row.sub.to_string())
 }
 
-fn awaits_files(remote: &RemoteBatch) -> bool {
-    let none = |file: &Option<String>| file.as_deref().unwrap_or("").is_empty();
-    remote.counts.completed > 0 && none(&remote.output_file)
-        || remote.counts.failed > 0 && none(&remote.error_file)
+fn is_late(remote: &RemoteBatch) -> bool {
+    awaits_files(remote.counts, remote.output_file.as_deref(), remote.error_file.as_deref())
 }
 
-async fn pause(job: &Job, wait_ms: u64) {
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
-        () = job.stop.changed() => {}
-    }
-}
-
-/// What a twin is billed for.
-struct Bill {
-    /// By item: what its answer cost; `None` where no line tells.
-    costs: Vec<Option<UsdNanos>>,
-    /// Items without a line that the provider says it answered.
-    silent: u64,
-}
-
-/// Reads what a twin left. `None`: its files could not be had in this run.
-async fn bill(
-    job: &Rc<Job>,
-    api: &dyn BatchApi,
-    row: &Submission,
-    items: &[Ready],
-    remote: &RemoteBatch,
-    place: usize,
-) -> Result<Option<Bill>, EngineError> {
-    let mut bill = Bill { costs: vec![None; items.len()], silent: 0 };
-    let mut answered = 0;
-    for (file, name) in [(&remote.output_file, "output"), (&remote.error_file, "errors")] {
-        let Some(file) = file.as_deref().filter(|file| !file.is_empty()) else { continue };
-        let path = job.dir.batch(row.sub).0.join(format!("twin-{place}-{name}.jsonl"));
-        match fetch(job, api, file, &path, true, longest(items)).await? {
-            Fetched::Whole => answered += read(job, api, row, items, &path, &mut bill.costs)?,
-            Fetched::Missing => {}
-            Fetched::Refused => return Ok(None),
-        }
-    }
-    // A batch that completed and counts nothing tells nothing: then every item may have been answered.
-    let told = match remote.phase {
-        Phase::Completed | Phase::Expired if remote.counts.total == 0 => items.len() as u64,
-        _ => remote.counts.completed,
-    };
-    bill.silent = told.saturating_sub(answered);
-    Ok(Some(bill))
-}
-
-/// Prices the lines of one file; how many answers there were.
-fn read(
-    job: &Rc<Job>,
-    api: &dyn BatchApi,
-    row: &Submission,
-    items: &[Ready],
-    path: &Path,
-    costs: &mut [Option<UsdNanos>],
-) -> Result<u64, EngineError> {
-    let mut reader =
-        BufReader::with_capacity(1 << 18, File::open(path).map_err(io_error("could not open", path))?);
-    let (mut line, mut answers) = (Vec::new(), 0);
-    loop {
-        line.clear();
-        if read_line(&mut reader, &mut line).map_err(io_error("could not read", path))? == 0 {
-            return Ok(answers);
-        }
-        let kind = recover::kind_of(row);
-        let Ok(found) = api.read_line(kind, line.trim_ascii()) else { continue };
-        let Some(id) = WireId::parse(&found.custom_id).filter(|id| id.sub == row.sub) else { continue };
-        let seq = id.seq as usize;
-        let Some(ready) = items.get(seq).filter(|_| costs[seq].is_none()) else { continue };
-        let cost = if let Reading::Answer(answer) = &found.reading {
-            answers += 1;
-            let landing = Landing { ready, lane: Lane::Batch, sub: Some(row.sub), group: None };
-            job.cost_of(landing, answer)
-        } else {
-            UsdNanos::ZERO
-        };
-        costs[seq] = Some(cost);
-    }
-}
-
-impl Bill {
-    /// The doubt ends as far as lines tell, and what they cost was paid twice. A doubt that the operator has decided in
-    /// the meantime stays decided.
-    fn entries(
-        &self,
-        job: &Rc<Job>,
-        row: &Submission,
-        twin: &str,
-        items: &[Ready],
-    ) -> Result<Vec<LedgerEntry>, EngineError> {
-        let stand = booked(&*job.reader, job.no, row.sub)?;
-        let mut paid = Heaps::new();
-        for (ready, cost) in items.iter().zip(&self.costs) {
-            let heap = paid.entry(of_item(job, ready)).or_default();
-            if let Some(cost) = cost.filter(|cost| *cost > UsdNanos::ZERO) {
-                *heap = (heap.0 + 1, heap.1 + cost);
-            }
-        }
-        let mut kept: BTreeMap<Of, UsdNanos> = BTreeMap::new();
-        for place in self.unsure(items) {
-            *kept.entry(of_item(job, &items[place])).or_default() += items[place].bound;
-        }
-        let mut entries = Vec::new();
-        for (of, (count, bound)) in heaps_of(job, items) {
-            let Some((_, standing)) = stand.get(&of) else { continue };
-            let ends = (bound - kept.get(&of).copied().unwrap_or_default()).min(*standing);
-            entries.push(entry(job, row, twin, LedgerKind::DoubtCleared, &of, count, ends));
-            let (count, cost) = paid.remove(&of).unwrap_or_default();
-            entries.push(entry(job, row, twin, LedgerKind::Duplicate, &of, count, cost));
-        }
-        count(job, &entries);
-        Ok(entries)
-    }
-
-    /// The dearest of the items without a line, as many as may have been answered.
-    fn unsure(&self, items: &[Ready]) -> Vec<usize> {
-        let mut places: Vec<usize> = (0..items.len()).filter(|place| self.costs[*place].is_none()).collect();
-        places.sort_by_key(|place| std::cmp::Reverse(items[*place].bound));
-        places.truncate(usize::try_from(self.silent).unwrap_or(usize::MAX));
-        places
-    }
-}
-
-fn entry(
-    job: &Job,
-    row: &Submission,
-    twin: &str,
-    kind: LedgerKind,
-    of: &Of,
-    items: u32,
-    usd: UsdNanos,
-) -> LedgerEntry {
-    LedgerEntry {
-        job: job.no,
-        at_ms: job.clock.row_ms(),
-        kind,
-        lane: of.lane,
-        provider: of.provider.clone(),
-        model: of.model.clone(),
-        tags: of.tags,
-        lever: None,
-        sub: Some(row.sub),
-        items,
-        usd,
-        note: Some(format!("W1: {twin} was made by the same create")),
-    }
-}
-
-fn count(job: &Job, entries: &[LedgerEntry]) {
-    let mut state = job.state.borrow_mut();
-    for entry in entries {
-        match entry.kind {
-            LedgerKind::Doubt => state.budget.suspect(entry.tags, entry.usd),
-            LedgerKind::DoubtCleared => state.budget.clear(entry.tags, entry.usd),
-            LedgerKind::Duplicate => state.budget.spend(entry.tags, entry.usd),
-            _ => {}
-        }
-    }
-}
-
-async fn commit(job: &Rc<Job>, row: &Submission, ledger: Vec<LedgerEntry>) -> Result<(), EngineError> {
-    let mut tx = Tx::new(job.no);
-    tx.ledger = ledger;
-    tx.submissions.push((row.clone(), None));
-    job.commit(tx, Urgency::Now).await
+/// The note of a twin's entries: the window it came through.
+fn why(twin: &str) -> String {
+    format!("W1: {twin} was made by the same create")
 }
 
 #[cfg(test)]

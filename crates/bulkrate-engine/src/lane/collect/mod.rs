@@ -1,0 +1,212 @@
+//! T6 and T7: output and error file to outcomes, then the rest of the reservation is freed.
+
+mod land;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::planted::{self, Bug};
+use bulkrate_core::submission::EndKind;
+use bulkrate_provider::BatchApi;
+use bulkrate_store::{Submission, SubmissionState, Tx, Urgency};
+
+use self::land::Lander;
+use super::fetch::{Fetched, LATE_FILE_TRIES, awaits_files, fetch, named};
+use super::outage::{self, Redirects, halts};
+use super::pack::Planned;
+use super::submission::{Step, save};
+use crate::EngineError;
+use crate::event::Event;
+use crate::run::job::Job;
+use crate::run::land::Landing;
+use crate::run::operator::Acts;
+use crate::run::results::Results;
+
+pub(super) use self::land::{LINE_BYTES_MAX, read_line};
+
+/// A file that an ended batch left at the provider, and where it lands here.
+struct ResultFile {
+    id: String,
+    path: PathBuf,
+    is_output: bool,
+}
+
+impl ResultFile {
+    fn all(job: &Job, row: &Submission) -> Vec<Self> {
+        let dir = job.dir.batch(row.sub);
+        [(&row.remote_output, dir.output(), true), (&row.remote_errors, dir.errors(), false)]
+            .into_iter()
+            .filter_map(|(id, path, is_output)| {
+                Some(Self { id: named(id.as_deref())?.to_owned(), path, is_output })
+            })
+            .collect()
+    }
+}
+
+/// Downloads what an ended batch left and lands it.
+///
+/// Credentials that are refused meanwhile stop the job; the batch stays as it is and is collected by the next run.
+pub(super) async fn collect(
+    job: &Rc<Job>,
+    api: &dyn BatchApi,
+    planned: &mut Planned,
+) -> Result<Step, EngineError> {
+    if !wait_for_files(job, planned, api).await {
+        return Ok(Step::Done);
+    }
+    if planned.submission.state == SubmissionState::Ended {
+        planned.submission.state = SubmissionState::Collecting;
+        save(job, &planned.submission).await?;
+    }
+    let mut results = results_of(job, &planned.submission)?;
+    let files = ResultFile::all(job, &planned.submission);
+    // What may take long comes before the items are held in memory.
+    for file in &files {
+        let most = planned.result_bytes_max;
+        if matches!(fetch(job, api, &file.id, &file.path, false, most).await?, Fetched::Refused) {
+            return Ok(Step::Done);
+        }
+    }
+    let turn = job.collecting.acquire().await;
+    let _turn = turn.map_err(|_| EngineError::Internal("nothing is collected any more".to_owned()))?;
+    planned.take_up(job)?;
+    if matches!(Lander::new(job, api, planned, &mut results).land(&files).await?, Step::Done) {
+        return Ok(Step::Done);
+    }
+    settle(job, planned, &mut results).await?;
+    outage::landed(job, planned.submission.sub);
+    if !job.spec.run.keep_remote {
+        delete_remote(job, api, &planned.submission).await;
+    }
+    Ok(Step::Go)
+}
+
+/// Where the lines of a batch's items are kept.
+fn results_of(job: &Job, row: &Submission) -> Result<Results, EngineError> {
+    Results::open(&job.dir.batch(row.sub).results(), row.segment, job.last_place(row.segment)?)
+}
+
+/// `completed` may come a moment before the file ids do. False: they could not be asked for in this run.
+async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) -> bool {
+    let mut tries = 0;
+    let mut failures = 0;
+    let redirects = Redirects::default();
+    let pace = job.spec.run.pace().soon();
+    while tries < LATE_FILE_TRIES {
+        let row = &planned.submission;
+        let vanished = row.remote_phase.as_deref() == Some(EndKind::Vanished.name());
+        if vanished || !awaits_files(row.counts, row.remote_output.as_deref(), row.remote_errors.as_deref()) {
+            return true;
+        }
+        let wait_ms = pace.wait_ms(failures, job.random());
+        tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
+        let id = planned.submission.remote_batch.clone().unwrap_or_default();
+        match api.poll(&id).await {
+            Ok(remote) => {
+                failures = 0;
+                redirects.none();
+                tries += 1;
+                if let Some(remote) = remote {
+                    planned.submission.remote_output = remote.output_file;
+                    planned.submission.remote_errors = remote.error_file;
+                    planned.submission.counts = remote.counts;
+                }
+            }
+            // Without an answer nothing is known: giving up would count what is paid for as lost.
+            Err(error) => {
+                if job.stop.is_detaching() || halts(job, &error, &redirects) {
+                    return false;
+                }
+                failures += 1;
+                outage::begins(job, planned.submission.sub, &error.to_string());
+            }
+        }
+    }
+    true
+}
+
+/// The provider need not keep what has landed.
+async fn delete_remote(job: &Job, api: &dyn BatchApi, row: &Submission) {
+    for file in [&row.remote_input, &row.remote_output, &row.remote_errors].into_iter().flatten() {
+        if let Err(error) = api.delete_file(file).await {
+            job.tell(&Event::Note {
+                message: &format!("{error}; the file stays at the provider until it expires"),
+            });
+        }
+    }
+}
+
+/// Outcomes, their lines' file, the ledger and the cursor, together.
+async fn commit(
+    job: &Rc<Job>,
+    planned: &Planned,
+    results: &mut Results,
+    urgency: Urgency,
+    acts: Acts,
+) -> Result<(), EngineError> {
+    let mut tx = Tx::new(job.no);
+    tx.sync_first.extend(results.flush()?);
+    // What calls have landed meanwhile is in the same ledger sums: it goes along.
+    tx.sync_first.extend(job.results.borrow_mut().flush()?);
+    tx.ledger = job.take_ledger();
+    tx.ledger.extend(acts.ledger);
+    tx.orders_done = acts.orders_done;
+    tx.outcomes = job.take_outcomes();
+    tx.submissions.push((planned.submission.clone(), None));
+    let rows = job.to_stream(&tx.outcomes);
+    job.commit(tx, urgency).await?;
+    job.stream(&rows);
+    job.changed.notify_waiters();
+    Ok(())
+}
+
+/// T7: every item of the batch is accounted for.
+async fn settle(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> Result<(), EngineError> {
+    let kind = planned.submission.remote_phase.as_deref().and_then(EndKind::from_name);
+    let (class, message) = kind.unwrap_or(EndKind::Completed).missing();
+    if !planted::has(Bug::SettleShort) {
+        land_rest(job, planned, class, message, results);
+    }
+    close(job, planned, results, Acts::default()).await
+}
+
+/// Every item without an outcome ends this attempt with `class`; its bound stays booked as doubt (W8).
+fn land_rest(job: &Job, planned: &Planned, class: FailureClass, message: &str, results: &mut Results) {
+    for ready in planned.items.iter().filter(|ready| job.is_open(ready)) {
+        let place = results.place();
+        let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub), group: None };
+        job.land_missing(landing, class, true, message, place, results.buffer());
+    }
+}
+
+/// A doubt that nothing settles, by the operator's wish: each item ends this attempt, its bound booked as doubt.
+pub(crate) async fn write_off(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    class: FailureClass,
+    acts: Acts,
+) -> Result<(), EngineError> {
+    let mut results = results_of(job, &planned.submission)?;
+    land_rest(job, planned, class, "nobody can tell whether the batch was created", &mut results);
+    close(job, planned, &mut results, acts).await
+}
+
+/// The last commit of a batch.
+async fn close(
+    job: &Rc<Job>,
+    planned: &mut Planned,
+    results: &mut Results,
+    acts: Acts,
+) -> Result<(), EngineError> {
+    let tokens = planned.tokens;
+    {
+        let mut state = job.state.borrow_mut();
+        state.enqueued_tokens = state.enqueued_tokens.saturating_sub(tokens);
+    }
+    planned.submission.settled_at_ms = Some(job.clock.row_ms());
+    planned.submission.state = SubmissionState::Settled;
+    planned.submission.epoch = job.epoch;
+    commit(job, planned, results, Urgency::Now, acts).await
+}

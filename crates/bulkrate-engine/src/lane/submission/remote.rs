@@ -1,0 +1,171 @@
+//! What a batch's steps ask of the provider, and what a refusal means for the job.
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::Verdict;
+use bulkrate_core::ids::Sub;
+use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
+use bulkrate_core::submission::{Creation, Event, Found, Marker, Phase, Poll, RemoteBatch};
+use bulkrate_provider::Created;
+
+use super::Driving;
+use super::row::note_remote;
+use crate::EngineError;
+use crate::lane::outage::{self, halts};
+use crate::lane::pack::Planned;
+use crate::run::job::Halt;
+
+impl Driving<'_> {
+    /// T3: the input file lies at the provider. Free.
+    /// `None`: the job stops, and the file waits here for the next run.
+    pub(super) async fn upload(&self, planned: &Planned) -> Result<Option<Event>, EngineError> {
+        let (job, sub) = (self.job, planned.submission.sub);
+        let path = job.dir.batch(sub).input();
+        let sent = self.api.upload(&path, &format!("bulkrate-{sub}.jsonl")).await;
+        match &sent {
+            Ok(_) => self.answered(sub),
+            // With credentials that are refused another deployment may stand in.
+            Err(error) if error.is_redirect() && halts(job, error, &self.redirects) => return Ok(None),
+            Err(error) => {
+                if let Some(error) = outage::local(error, "could not read", &path) {
+                    return Err(error);
+                }
+                if error.failure.class.verdict() == Verdict::RetryLater {
+                    outage::begins(job, sub, &error.to_string());
+                }
+            }
+        }
+        let sent = sent.map_err(|error| Failure { message: error.to_string(), ..error.failure });
+        Ok(Some(Event::Uploaded(sent)))
+    }
+
+    /// T4 and T5: the one create; its intent is durable already.
+    pub(super) async fn create(&self, planned: &mut Planned) -> Event {
+        let input = planned.submission.remote_input.clone().unwrap_or_default();
+        let created = self.api.create(&input, planned.kind, &self.marker()).await;
+        Event::Created(match created {
+            Created::Accepted(remote) => {
+                note_remote(&mut planned.submission, &remote);
+                Creation::Accepted(Box::new(remote))
+            }
+            Created::Refused(failure) => Creation::Refused(failure),
+            Created::InDoubt(why) => Creation::InDoubt(why),
+        })
+    }
+
+    fn marker(&self) -> Marker {
+        let ours = &self.machine.ours;
+        Marker {
+            inst: ours.inst.clone(),
+            sub: ours.sub.clone(),
+            items: ours.items,
+            digest: ours.digest.clone(),
+        }
+    }
+
+    /// `None`: the job stops, and the batch goes on at the provider.
+    pub(super) async fn poll(&self, planned: &mut Planned) -> Option<Event> {
+        let (job, sub) = (self.job, planned.submission.sub);
+        let id = planned.submission.remote_batch.clone().unwrap_or_default();
+        Some(Event::Polled(match outage::patiently(job, sub, "poll a batch", self.api.poll(&id)).await {
+            Ok(Some(remote)) => {
+                note_remote(&mut planned.submission, &remote);
+                if remote.phase == Phase::Unknown {
+                    let status = remote.status.escape_debug();
+                    outage::begins(
+                        job,
+                        sub,
+                        &format!(
+                            "the provider says that {id} is `{status}`, which is no state that is known"
+                        ),
+                    );
+                } else {
+                    self.answered(sub);
+                }
+                Poll::Seen(Box::new(remote))
+            }
+            Ok(None) => {
+                self.answered(sub);
+                Poll::Denied
+            }
+            Err(error) if halts(job, &error, &self.redirects) => return None,
+            Err(error) => {
+                outage::begins(job, sub, &error.to_string());
+                Poll::Failed(Failure { message: error.to_string(), ..error.failure })
+            }
+        }))
+    }
+
+    /// `None`: the job stops, and the batch is looked for by the next run.
+    pub(super) async fn list(&self, planned: &mut Planned, since_s: u64) -> Option<Event> {
+        let (job, sub) = (self.job, planned.submission.sub);
+        let started_ms = job.clock.unix_ms();
+        let listing = self.api.list_since(since_s);
+        let batches = match outage::patiently(job, sub, "list batches", listing).await {
+            Ok(batches) => {
+                self.answered(sub);
+                Some(batches)
+            }
+            Err(error) if halts(job, &error, &self.redirects) => return None,
+            Err(error) => {
+                outage::begins(job, sub, &error.to_string());
+                None
+            }
+        };
+        if let Some(remote) = self.mine(batches.as_deref()) {
+            note_remote(&mut planned.submission, remote);
+        }
+        Some(Event::Listed { started_ms, batches })
+    }
+
+    pub(super) async fn fence(&self, planned: &Planned) -> Event {
+        let input = planned.submission.remote_input.clone().unwrap_or_default();
+        Event::Fenced { confirmed: self.api.delete_file(&input).await.is_ok() }
+    }
+
+    pub(super) async fn cancel(&self, planned: &Planned) -> Event {
+        let id = planned.submission.remote_batch.clone().unwrap_or_default();
+        Event::CancelSent(self.api.cancel(&id).await.is_ok())
+    }
+
+    /// What a refusal means for the job: wait, turn to another deployment, or stop.
+    pub(super) fn judge(&self, planned: &Planned, failure: &Failure) {
+        let job = self.job;
+        let message = format!("batch {}: {}", planned.submission.sub, failure.message);
+        let mut state = job.state.borrow_mut();
+        if !self.machine.state.is_terminal() {
+            state.halted.get_or_insert(Halt { class: failure.class, message });
+            drop(state);
+            job.changed.notify_waiters();
+            return;
+        }
+        if failure.provider_code.as_deref() == Some(QUEUE_FULL) {
+            let all = state.enqueued_tokens.saturating_add(planned.tokens);
+            state.enqueued_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
+        }
+        match failure.class.verdict() {
+            Verdict::HaltJob => {
+                let own = job.deployments.iter().position(|found| found.pinned == planned.submission.model);
+                job.halt_or_fall_back(&mut state, own.unwrap_or(0), failure.class, &message);
+            }
+            Verdict::RetryLater => {
+                drop(state);
+                outage::refused(job, failure.wait_ms, &message);
+            }
+            Verdict::GiveUp => {
+                state.halted.get_or_insert(Halt { class: failure.class, message });
+            }
+        }
+    }
+
+    fn mine<'a>(&self, listed: Option<&'a [RemoteBatch]>) -> Option<&'a RemoteBatch> {
+        match self.machine.ours.find(listed?) {
+            Found::Here(remote, _) => Some(remote),
+            _ => None,
+        }
+    }
+
+    fn answered(&self, sub: Sub) {
+        self.redirects.none();
+        outage::ends(self.job, sub);
+    }
+}

@@ -1,0 +1,49 @@
+//! Waits between the steps of a batch: long ones, that a wish cuts short.
+
+use std::rc::Rc;
+
+use bulkrate_core::ids::Sub;
+use bulkrate_core::submission::State;
+use tokio::time::{Instant, sleep_until};
+
+use crate::run::job::Job;
+
+/// Sleeps, but not through a wish to stop or to cancel what was not cancelled yet.
+pub(super) async fn wait(job: &Rc<Job>, at_ms: u64, state: State, sub: Sub) {
+    let until = job.clock.at_unix_ms(at_ms);
+    // Held back because too much is in doubt: it goes as soon as less is.
+    let held = state == State::Staged && job.clock.unix_ms() < at_ms;
+    job.state.borrow_mut().held_batches += u64::from(held);
+    sleep_or_wish(job, at_ms, until, state, sub).await;
+    job.state.borrow_mut().held_batches -= u64::from(held);
+}
+
+async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, sub: Sub) {
+    while !job.stop.is_detaching() && job.clock.unix_ms() < at_ms {
+        if job.is_unwanted()
+            && state != State::Cancelling
+            && state != State::InDoubt
+            && state != State::Fencing
+        {
+            return;
+        }
+        if matches!(state, State::InDoubt | State::Fencing) && job.state.borrow().told.contains_key(&sub) {
+            return;
+        }
+        tokio::select! {
+            biased; // the same world does the same
+            () = sleep_until(until) => {}
+            () = job.stop.changed() => {}
+            () = job.wishes.notified() => {}
+            () = job.changed.notified(), if state == State::Staged => return,
+        }
+    }
+}
+
+impl Job {
+    /// Whether open batches are to be cancelled: the job was, or its deadline is near.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        let state = self.state.borrow();
+        state.cancelled || state.switched
+    }
+}

@@ -1,0 +1,139 @@
+//! What a twin is billed for, and the ledger's entries about it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::rc::Rc;
+
+use bulkrate_core::answer::Reading;
+use bulkrate_core::ids::WireId;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::submission::{Phase, RemoteBatch};
+use bulkrate_provider::BatchApi;
+use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
+
+use super::why;
+use crate::EngineError;
+use crate::lane::collect::read_line;
+use crate::lane::fetch::{Fetched, fetch, longest, named};
+use crate::paths::io_error;
+use crate::run::heaps::{Heaps, Of, booked, count, heaps_of};
+use crate::run::job::Job;
+use crate::run::land::Landing;
+use crate::run::ready::Ready;
+use crate::run::recover;
+
+/// What a twin is billed for.
+pub(super) struct Bill {
+    /// By item: what its answer cost; `None` where no line tells.
+    costs: Vec<Option<UsdNanos>>,
+    /// Items without a line that the provider says it answered.
+    silent: u64,
+}
+
+/// Reads what a twin left. `None`: its files could not be had in this run.
+pub(super) async fn bill(
+    job: &Rc<Job>,
+    api: &dyn BatchApi,
+    row: &Submission,
+    items: &[Ready],
+    remote: &RemoteBatch,
+    place: usize,
+) -> Result<Option<Bill>, EngineError> {
+    let mut bill = Bill { costs: vec![None; items.len()], silent: 0 };
+    let mut answered = 0;
+    for (file, name) in [(&remote.output_file, "output"), (&remote.error_file, "errors")] {
+        let Some(file) = named(file.as_deref()) else { continue };
+        let path = job.dir.batch(row.sub).0.join(format!("twin-{place}-{name}.jsonl"));
+        match fetch(job, api, file, &path, true, longest(items)).await? {
+            Fetched::Whole => answered += read(job, api, row, items, &path, &mut bill.costs)?,
+            Fetched::Missing => {}
+            Fetched::Refused => return Ok(None),
+        }
+    }
+    // A batch that completed and counts nothing tells nothing: then every item may have been answered.
+    let told = match remote.phase {
+        Phase::Completed | Phase::Expired if remote.counts.total == 0 => items.len() as u64,
+        _ => remote.counts.completed,
+    };
+    bill.silent = told.saturating_sub(answered);
+    Ok(Some(bill))
+}
+
+/// Prices the lines of one file; how many answers there were.
+fn read(
+    job: &Rc<Job>,
+    api: &dyn BatchApi,
+    row: &Submission,
+    items: &[Ready],
+    path: &Path,
+    costs: &mut [Option<UsdNanos>],
+) -> Result<u64, EngineError> {
+    let mut reader =
+        BufReader::with_capacity(1 << 18, File::open(path).map_err(io_error("could not open", path))?);
+    let (mut line, mut answers) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        if read_line(&mut reader, &mut line).map_err(io_error("could not read", path))? == 0 {
+            return Ok(answers);
+        }
+        let kind = recover::kind_of(row);
+        let Ok(found) = api.read_line(kind, line.trim_ascii()) else { continue };
+        let Some(id) = WireId::parse(&found.custom_id).filter(|id| id.sub == row.sub) else { continue };
+        let seq = id.seq as usize;
+        let Some(ready) = items.get(seq).filter(|_| costs[seq].is_none()) else { continue };
+        let cost = if let Reading::Answer(answer) = &found.reading {
+            answers += 1;
+            let landing = Landing { ready, lane: Lane::Batch, sub: Some(row.sub), group: None };
+            job.cost_of(landing, answer)
+        } else {
+            UsdNanos::ZERO
+        };
+        costs[seq] = Some(cost);
+    }
+}
+
+impl Bill {
+    /// The doubt ends as far as lines tell, and what they cost was paid twice. A doubt that the operator has decided in
+    /// the meantime stays decided.
+    pub(super) fn entries(
+        &self,
+        job: &Rc<Job>,
+        row: &Submission,
+        twin: &str,
+        items: &[Ready],
+    ) -> Result<Vec<LedgerEntry>, EngineError> {
+        let stand = booked(&*job.reader, job.no, row.sub)?;
+        let mut paid = Heaps::new();
+        for (ready, cost) in items.iter().zip(&self.costs) {
+            let heap = paid.entry(Of::item(job, ready)).or_default();
+            if let Some(cost) = cost.filter(|cost| *cost > UsdNanos::ZERO) {
+                *heap = (heap.0 + 1, heap.1 + cost);
+            }
+        }
+        let mut kept: BTreeMap<Of, UsdNanos> = BTreeMap::new();
+        for place in self.unsure(items) {
+            *kept.entry(Of::item(job, &items[place])).or_default() += items[place].bound;
+        }
+        let entry = |kind, of: &Of, heap| of.entry(job, kind, row.sub, heap, why(twin));
+        let mut entries = Vec::new();
+        for (of, (count, bound)) in heaps_of(job, items) {
+            let Some((_, standing)) = stand.get(&of) else { continue };
+            let ends = (bound - kept.get(&of).copied().unwrap_or_default()).min(*standing);
+            entries.push(entry(LedgerKind::DoubtCleared, &of, (count, ends)));
+            entries.push(entry(LedgerKind::Duplicate, &of, paid.remove(&of).unwrap_or_default()));
+        }
+        count(job, &entries);
+        Ok(entries)
+    }
+
+    /// The dearest of the items without a line, as many as may have been answered.
+    fn unsure(&self, items: &[Ready]) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..items.len()).filter(|place| self.costs[*place].is_none()).collect();
+        places.sort_by_key(|place| std::cmp::Reverse(items[*place].bound));
+        places.truncate(usize::try_from(self.silent).unwrap_or(usize::MAX));
+        places
+    }
+}
