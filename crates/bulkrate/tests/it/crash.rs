@@ -62,22 +62,20 @@ impl<'a> Crashed<'a> {
         let mut child = self.start();
         let events = BufReader::new(child.stdout.take().unwrap());
         let began = Instant::now();
-        match at {
-            At::Event(text) => {
-                for line in events.lines() {
-                    if line.unwrap().contains(text) {
-                        break;
-                    }
-                    assert!(began.elapsed() < PATIENCE, "no `{text}`");
-                }
-            }
+        let came = match at {
+            At::Event(text) => events.lines().map_while(Result::ok).any(|line| {
+                assert!(began.elapsed() < PATIENCE, "no `{text}`");
+                line.contains(text)
+            }),
             At::Millis(after) => {
                 // What it says must be read, or it waits for a reader.
                 std::thread::spawn(move || events.lines().map_while(Result::ok).for_each(drop));
                 std::thread::sleep(Duration::from_millis(after));
+                true
             }
-        }
-        let running = child.try_wait().unwrap().is_none();
+        };
+        // A run whose events have ended is over, even where its process is still on its way out.
+        let running = came && child.try_wait().unwrap().is_none();
         child.kill().ok();
         child.wait().unwrap();
         self.kills += usize::from(running);
@@ -183,24 +181,23 @@ const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget"
 
 #[test]
 fn f70_a_batch_job_killed_at_every_step_is_paid_once() {
-    let sim = Sim::start(&["--speed", "150"]);
-    let mut job = Crashed::new(&sim, 300, &BATCH);
+    let sim = Sim::start(&["--speed", "900"]);
+    // Batch after batch, two at a time: where a moment of one is missed on a busy machine, the next one has it too.
+    let mut job = Crashed::new(&sim, 1_500, &[&BATCH, &["--batches-max", "2"][..]].concat());
     let steps = [
         "\"event\":\"planned\"",
         "\"state\":\"staging\"",
         "\"state\":\"staged\"",
         "\"state\":\"validating\"",
+        "\"state\":\"in_progress\"",
         "\"event\":\"progress\"",
-        "\"state\":\"completed\"",
         "\"state\":\"ended\"",
         "\"state\":\"settled\"",
     ];
     for step in steps {
-        job.kill(At::Event(step));
+        assert!(job.kill(At::Event(step)), "{step} did not come after {} kills", job.kills);
     }
-    // On a busy machine the provider is done with a batch before the next process looks, and some moments never come.
-    assert!(job.kills >= 4, "only {} of {} moments came", job.kills, steps.len());
-    assert_eq!(job.prove(false)["succeeded"], 300);
+    assert_eq!(job.prove(false)["succeeded"], 1_500);
 }
 
 #[test]
