@@ -169,14 +169,12 @@ fn f74_writes_that_are_cut_short_are_not_believed() {
 fn f76_no_file_descriptors_left_is_an_error_and_no_loss() {
     let machine = Machine::new(&[]);
     let mut failed = 0;
-    // With fewer than eight the runtime itself gives up, before there is a state.
+    // With few the event loop cannot be made, with more the state or the source not be opened.
     for files in [8, 12, 14, 18, 22, 30] {
         let said = machine.limited(&format!("ulimit -n {files}"));
         failed += usize::from(said.code != 0);
-        // Tokio itself panics where it cannot have a pipe for signals; nothing of ours may.
-        let own = said.stderr.replace("thread 'signals'", "").matches("panicked").count();
-        let foreign = said.stderr.matches("failed to create UnixStream").count();
-        assert_eq!(own, foreign, "{files}: {said:?}");
+        assert!(!said.stderr.contains("panicked"), "{files}: {said:?}");
+        assert!([0, 5].contains(&said.code) || said.stderr.contains("error["), "{files}: {said:?}");
     }
     assert!(failed >= 1, "no run met the limit");
     machine.proved();
