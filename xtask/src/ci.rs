@@ -1,7 +1,7 @@
 //! Everything the build server checks, in an order that finds cheap faults first. One target folder serves all steps.
 
 use crate::args::{Args, known};
-use crate::shell::{self, bulkrate, cargo, on_ci, quoted, root, target, typed};
+use crate::shell::{self, PRINTERS, bulkrate, cargo, on_ci, quoted, root, target, typed};
 use crate::tools::{cargo_tool, python};
 use crate::{demo, docs, examples, kill9, tidy, world};
 use anyhow::{Context as _, Result, bail};
@@ -107,9 +107,8 @@ fn clippy() -> Result<Option<String>> {
 }
 
 fn doc() -> Result<Option<String>> {
-    // The example is in the selection for the same reason as in `shell::bulkrate`: clippy has checked these dependencies.
-    let mut doc =
-        locked("doc --workspace --no-deps --lib --example failures --example faults --example providers");
+    // The printers are in the selection for the same reason as in `shell::bulkrate`: clippy has checked these dependencies.
+    let mut doc = locked(&format!("doc --workspace --no-deps --lib {PRINTERS}"));
     doc.env("RUSTDOCFLAGS", "-D warnings");
     plain(doc)
 }

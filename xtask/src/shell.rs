@@ -77,13 +77,15 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     String::from_utf8(done.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
 }
 
-/// Builds the command line tool (and the small programs that print pages) in the development profile.
+/// Small programs that print pages.
+pub(crate) const PRINTERS: &str = "--example failures --example faults --example providers";
+
+/// Builds the command line tool (and the printers) in the development profile.
 ///
 /// `--workspace` and an example in the selection give dependencies the same features as a test run has, so that CI compiles
 /// them once; `--package bulkrate` alone would compile most of them a second time.
 pub(crate) fn bulkrate() -> Result<PathBuf> {
-    let mut build =
-        cargo("build --workspace --bin bulkrate --example failures --example faults --example providers");
+    let mut build = cargo(&format!("build --workspace --bin bulkrate {PRINTERS}"));
     if on_ci() {
         build.arg("--locked");
     }

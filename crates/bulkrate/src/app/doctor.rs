@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::accounts::{self, process_env};
 use super::prices::today;
-use super::{AppError, state_dir};
+use super::{AppError, runtime, state_dir};
 use crate::cli::{DoctorArgs, Shared};
 use crate::config::Defaults;
 use crate::config::job_file::Provider;
@@ -111,8 +111,7 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     if let Some(account) = &account {
         found.push(key(account));
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+    let runtime = runtime::single()?;
     if let Some(account) = &account {
         found.extend(runtime.block_on(reach(account)));
     }

@@ -13,7 +13,7 @@ use bulkrate_engine::spec::{JobSpec, SinkSpec};
 use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
-use super::AppError;
+use super::{AppError, runtime};
 use crate::config::job_file::{Provider, Run};
 use crate::config::value::Percent;
 
@@ -57,9 +57,7 @@ impl Overrides {
 
 /// The engine is one async thread; what must not wait for it has threads of its own.
 fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
-    Ok(runtime.block_on(work)?)
+    Ok(runtime::single()?.block_on(work)?)
 }
 
 pub(super) fn plan(

@@ -4,6 +4,7 @@
 
 mod error;
 pub mod accounts;
+mod runtime;
 mod engine;
 mod confirm;
 mod signals;
@@ -98,8 +99,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
 
 fn simulate(args: bulkrate_sim::cli::Args, speaks: Speaks) -> Result<u8, AppError> {
     // The simulator shares the machine with the job it serves: two threads are enough, one would stall under files.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(AppError::Runtime)?.block_on(bulkrate_sim::cli::run(args, speaks))?;
+    runtime::threads(2)?.block_on(bulkrate_sim::cli::run(args, speaks))?;
     Ok(0)
 }
 

@@ -54,7 +54,7 @@ pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<u8, AppError> {
     let consent = Consent::new(args.yes, job.spec.run.budget.is_some(), job.spec.source.path.is_none());
     let teller = Arc::new(teller(shared, job.spec.sink.path.as_deref(), false));
     let (stop, declined) = (Stop::new(), AtomicBool::new(false));
-    signals::listen(stop.clone(), Arc::clone(&teller));
+    signals::listen(stop.clone(), Arc::clone(&teller))?;
     let observer: Arc<dyn Observer> = Arc::<Teller>::clone(&teller);
     let confirm = |plan: &_| consent.confirm(plan, &teller, &declined);
     let report = engine::run(job.settings, &job.spec, &confirm, observer, stop);
@@ -78,7 +78,7 @@ pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<
     check_stdout(shared, changes.out())?;
     let teller = Arc::new(teller(shared, changes.out(), false));
     let stop = Stop::new();
-    signals::listen(stop.clone(), Arc::clone(&teller));
+    signals::listen(stop.clone(), Arc::clone(&teller))?;
     let observer: Arc<dyn Observer> = Arc::<Teller>::clone(&teller);
     let report = match again {
         Again::Resume => engine::resume(settings, &args.name.job, &changes, observer, stop),

@@ -4,22 +4,23 @@
 use std::sync::Arc;
 
 use super::engine::Stop;
+use super::{AppError, runtime};
 use crate::report::teller::Teller;
 
 const FIRST: &str = "\nstopping: no new calls; calls in flight have up to 30 s, batches go on at the provider. Ctrl-C again stops at once\n";
 const SECOND: &str = "\nstopping at once\n";
 
-/// Listens on a thread of its own: the engine's thread may be reading a file when the signal comes.
-pub(super) fn listen(stop: Stop, teller: Arc<Teller>) {
-    let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        if let Ok(runtime) = runtime {
-            runtime.block_on(obey(&stop, &teller));
-        }
-    });
+/// Listens on a thread of its own: the engine's thread may be reading a file when the signal comes. What it needs is
+/// made before there is another thread that could take it.
+pub(super) fn listen(stop: Stop, teller: Arc<Teller>) -> Result<(), AppError> {
+    let runtime = runtime::single()?;
+    let spawned = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(obey(&stop, &teller)));
     if let Err(error) = spawned {
         tracing::warn!(%error, "signals are not handled");
     }
+    Ok(())
 }
 
 async fn obey(stop: &Stop, teller: &Teller) {

@@ -300,7 +300,7 @@ fn a_stored_answer_that_was_changed_is_found() {
     let place = Place::new().set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &sim.base_url);
     place.put("data.csv", reviews(3));
     place.run("run data.csv --yes --lane sync --out out.csv", &ASK).expect(0);
-    let job = std::fs::read_dir(place.path(".bulkrate/jobs")).unwrap().next().unwrap().unwrap().path();
+    let job = place.job_dir();
     let lines = std::fs::read_to_string(job.join("results.jsonl")).unwrap();
     let changed = lines.replacen("\"text\":\"", "\"text\":\"not ", 1);
     assert_ne!(lines, changed);

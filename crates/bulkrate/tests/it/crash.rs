@@ -62,22 +62,20 @@ impl<'a> Crashed<'a> {
         let mut child = self.start();
         let events = BufReader::new(child.stdout.take().unwrap());
         let began = Instant::now();
-        match at {
-            At::Event(text) => {
-                for line in events.lines() {
-                    if line.unwrap().contains(text) {
-                        break;
-                    }
-                    assert!(began.elapsed() < PATIENCE, "no `{text}`");
-                }
-            }
+        let came = match at {
+            At::Event(text) => events.lines().map_while(Result::ok).any(|line| {
+                assert!(began.elapsed() < PATIENCE, "no `{text}`");
+                line.contains(text)
+            }),
             At::Millis(after) => {
                 // What it says must be read, or it waits for a reader.
                 std::thread::spawn(move || events.lines().map_while(Result::ok).for_each(drop));
                 std::thread::sleep(Duration::from_millis(after));
+                true
             }
-        }
-        let running = child.try_wait().unwrap().is_none();
+        };
+        // A run whose events have ended is over, even where its process is still on its way out.
+        let running = came && child.try_wait().unwrap().is_none();
         child.kill().ok();
         child.wait().unwrap();
         self.kills += usize::from(running);
@@ -116,18 +114,14 @@ impl<'a> Crashed<'a> {
         assert_eq!((ended, report["open"].as_u64()), (self.rows as u64, Some(0)), "{report}");
         assert_eq!(nanos(&report, "reserved"), 0, "{report}");
         self.check_rows();
-        self.place.put("bill.json", self.sim.bill());
-        let bill: Value = serde_json::from_str(&self.place.read("bill.json")).unwrap();
-        let total = bill["total_usd_nanos"].as_i64().unwrap();
+        let total = self.place.proved("reviews", self.sim);
         let (settled, in_doubt) = (nanos(&report, "spent"), nanos(&report, "in_doubt"));
         if doubt {
             let allowed = settled..=settled + in_doubt;
             assert!(allowed.contains(&total), "{total} not in {allowed:?} after {} kills", self.kills);
         } else {
-            assert_eq!((total, in_doubt), (settled, 0), "after {} kills: {bill} {report}", self.kills);
+            assert_eq!((total, in_doubt), (settled, 0), "after {} kills: {report}", self.kills);
         }
-        let proof = self.place.run("verify reviews --bill bill.json", &[]);
-        assert_eq!(proof.code, 0, "after {} kills: {}{}", self.kills, proof.stdout, proof.stderr);
         // Once more: nothing is left to pay.
         self.finish();
         let again: Value = serde_json::from_str(&self.sim.bill()).unwrap();
@@ -183,24 +177,23 @@ const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget"
 
 #[test]
 fn f70_a_batch_job_killed_at_every_step_is_paid_once() {
-    let sim = Sim::start(&["--speed", "150"]);
-    let mut job = Crashed::new(&sim, 300, &BATCH);
+    let sim = Sim::start(&["--speed", "900"]);
+    // Batch after batch, two at a time: where a moment of one is missed on a busy machine, the next one has it too.
+    let mut job = Crashed::new(&sim, 1_500, &[&BATCH, &["--batches-max", "2"][..]].concat());
     let steps = [
         "\"event\":\"planned\"",
         "\"state\":\"staging\"",
         "\"state\":\"staged\"",
         "\"state\":\"validating\"",
+        "\"state\":\"in_progress\"",
         "\"event\":\"progress\"",
-        "\"state\":\"completed\"",
         "\"state\":\"ended\"",
         "\"state\":\"settled\"",
     ];
     for step in steps {
-        job.kill(At::Event(step));
+        assert!(job.kill(At::Event(step)), "{step} did not come after {} kills", job.kills);
     }
-    // On a busy machine the provider is done with a batch before the next process looks, and some moments never come.
-    assert!(job.kills >= 4, "only {} of {} moments came", job.kills, steps.len());
-    assert_eq!(job.prove(false)["succeeded"], 300);
+    assert_eq!(job.prove(false)["succeeded"], 1_500);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `bulkrate doubt`: what is in doubt is shown, and an operator decides it, beside a run or without one.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use bulkrate_store::{LedgerQuery, SqliteStore, View as _};
@@ -35,7 +35,7 @@ fn in_doubt(sim: &Sim) -> (Place, Child, String) {
     let place = Place::with(sim).set("USER", "ada");
     place.put("reviews.csv", reviews(40));
     let args = BATCH.iter().chain(&ASK);
-    let child = place.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = place.start(args);
     let mut sub = String::new();
     waited("no doubt", || {
         let lines = place.run("doubt list --json", &[]).json();
@@ -58,11 +58,8 @@ fn lines(place: &Place) -> Value {
 fn finished(place: &Place, sim: &Sim) -> (Value, i64) {
     let said = place.run("resume reviews --json", &[]);
     assert!([0, 1, 5].contains(&said.code), "{said:?}");
-    place.put("bill.json", sim.bill());
-    let proof = place.run("verify reviews --bill bill.json", &[]);
-    assert_eq!(proof.code, 0, "{}{}", proof.stdout, proof.stderr);
-    let bill: Value = serde_json::from_str(&place.read("bill.json")).unwrap();
-    (said.json(), bill["total_usd_nanos"].as_i64().unwrap())
+    let bill = place.proved("reviews", sim);
+    (said.json(), bill)
 }
 
 #[test]
@@ -205,10 +202,7 @@ fn calls_of_a_killed_run_are_shown_and_released() {
     let place = Place::with(&sim);
     place.put("reviews.csv", reviews(20));
     let args = ["run", "reviews.csv", "--yes", "--lane", "sync", "--out", "labels.csv"];
-    let child =
-        place.command(args.iter().chain(&ASK)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    waited("nothing in flight", || place.run("status --json", &[]).json()[0]["in_flight"].as_u64() > Some(0));
-    killed(child);
+    place.kill_when(args.iter().chain(&ASK), |job| job["in_flight"].as_u64() > Some(0));
     let all = lines(&place);
     assert!(!all.as_array().unwrap().is_empty(), "{all}");
     for line in all.as_array().unwrap() {

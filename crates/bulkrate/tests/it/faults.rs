@@ -12,11 +12,8 @@ fn batch_job(faults: &[&str], more: &str) -> (Said, i64) {
     place.put("data.csv", reviews(40)).put("bulkrate.toml", "[run]\nt_lag = \"400ms\"\nt_q = \"2s\"\n");
     let line = format!("run data.csv --yes --lane batch --poll-min 50ms --out out.csv --json {more}");
     let said = place.run(&line, &ASK);
-    place.put("bill.json", sim.bill());
-    let proof = place.run("verify data --bill bill.json", &[]);
-    assert_eq!(proof.code, 0, "{faults:?}: {}{}", proof.stdout, proof.stderr);
-    let bill: serde_json::Value = serde_json::from_str(&place.read("bill.json")).unwrap();
-    (said, bill["total_usd_nanos"].as_i64().unwrap())
+    let bill = place.proved("data", &sim);
+    (said, bill)
 }
 
 #[test]

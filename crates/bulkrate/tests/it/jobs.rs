@@ -34,6 +34,18 @@ pub(crate) fn check_rows(place: &Place, name: &str) {
     assert_eq!((rows[0][answer].as_str(), rows[1][answer].as_str()), ("positive", "negative"));
 }
 
+/// Every row has an answer, and the ledger is the bill. Answers both: report and bill.
+pub(crate) fn whole(place: &Place, sim: &Sim, said: Said, rows: usize) -> (Value, Value) {
+    let report = said.expect(0).json();
+    let (header, found) = table(&place.path("out.csv"));
+    let status = header.iter().position(|name| name == "_status").unwrap();
+    assert_eq!(found.iter().filter(|row| row[status] == "succeeded").count(), rows, "{report}");
+    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    assert_eq!(nanos(&report, "spent"), nanos(&bill, "total"), "{report} {bill}");
+    place.run("verify reviews", &[]).expect(0);
+    (report, bill)
+}
+
 #[test]
 fn a_plan_sends_nothing_and_shows_every_lane() {
     let sim = Sim::start(&[]);

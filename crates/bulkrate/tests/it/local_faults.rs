@@ -1,11 +1,10 @@
 //! F71 to F85: what this machine does to a process and its files. Whatever it was, the same command afterwards ends the job,
 //! with a row for each item, and the bill is what the ledger says.
 
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Child;
 
 use super::jobs::nanos;
-use super::support::{ASK, Place, Said, Sim, reviews, table};
+use super::support::{ASK, Place, Said, Sim, only_in, reviews, table};
 
 const ROWS: usize = 60;
 const BATCH: &str =
@@ -24,27 +23,17 @@ impl Machine {
         Self { sim, place }
     }
 
+    fn set(self, name: &str, value: &str) -> Self {
+        Self { place: self.place.set(name, value), ..self }
+    }
+
     fn run(&self) -> Said {
         self.place.run(&format!("{BATCH} --json"), &ASK)
     }
 
-    fn start(&self) -> Child {
-        let mut command = self.place.command(BATCH.split_whitespace().chain(ASK));
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    }
-
-    /// Until the first batch of the job is in this state at the provider.
-    fn wait_for(&self, child: &mut Child, reached: impl Fn(&serde_json::Value) -> bool) {
-        let began = Instant::now();
-        loop {
-            let said = self.place.run("status --json", &[]);
-            if said.code == 0 && reached(&said.json()[0]) {
-                return;
-            }
-            assert!(child.try_wait().unwrap().is_none(), "it ended before");
-            assert!(began.elapsed() < Duration::from_secs(30), "{said:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    /// Killed once the provider has the batch.
+    fn killed(&self) {
+        self.place.kill_when(BATCH.split_whitespace().chain(ASK), is_created);
     }
 
     /// The same command in a shell, after `limits`. The script's own quoting.
@@ -62,13 +51,13 @@ impl Machine {
             "{report}"
         );
         assert_eq!((nanos(&report, "reserved"), nanos(&report, "in_doubt")), (0, 0), "{report}");
-        self.place.put("bill.json", self.sim.bill());
-        let bill: serde_json::Value = serde_json::from_str(&self.place.read("bill.json")).unwrap();
-        assert_eq!(bill["total_usd_nanos"].as_i64(), Some(nanos(&report, "spent")), "paid once: {bill}");
-        let proof = self.place.run("verify data --bill bill.json", &[]);
-        assert_eq!(proof.code, 0, "{}{}", proof.stdout, proof.stderr);
+        assert_eq!(self.place.proved("data", &self.sim), nanos(&report, "spent"), "paid once: {report}");
         assert_eq!(table(&self.place.path("out.csv")).1.len(), ROWS);
     }
+}
+
+fn is_created(job: &serde_json::Value) -> bool {
+    job["batches"][0]["batch"].is_string()
 }
 
 fn signal(name: &str, child: &Child) {
@@ -79,8 +68,8 @@ fn signal(name: &str, child: &Child) {
 #[test]
 fn f71_a_stopped_process_keeps_its_state_and_goes_on() {
     let machine = Machine::new(&["--speed", "600"]);
-    let mut child = machine.start();
-    machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
+    let mut child = machine.place.start(BATCH.split_whitespace().chain(ASK));
+    machine.place.wait_for(&mut child, is_created);
     signal("-STOP", &child);
     // The operating system holds the lock for it, however long it stands still.
     machine.place.run(&format!("{BATCH} --force"), &ASK).error(1, "state-locked", &["in use by process"]);
@@ -134,13 +123,9 @@ fn f78_a_state_that_cannot_be_written_is_named() {
 #[test]
 fn f73_an_input_output_error_is_no_answer_and_no_loss() {
     let machine = Machine::new(&["--speed", "600"]);
-    let mut child = machine.start();
-    machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    machine.killed();
     // Reading or writing the beginning of this file is an EIO on every Linux.
-    let jobs = machine.place.path(".bulkrate/jobs");
-    let job = std::fs::read_dir(jobs).unwrap().next().unwrap().unwrap().path();
+    let job = machine.place.job_dir();
     let (requests, kept) = (job.join("requests.jsonl"), job.join("kept"));
     std::fs::rename(&requests, &kept).unwrap();
     std::os::unix::fs::symlink("/proc/self/mem", &requests).unwrap();
@@ -169,14 +154,12 @@ fn f74_writes_that_are_cut_short_are_not_believed() {
 fn f76_no_file_descriptors_left_is_an_error_and_no_loss() {
     let machine = Machine::new(&[]);
     let mut failed = 0;
-    // With fewer than eight the runtime itself gives up, before there is a state.
+    // With few the event loop cannot be made, with more the state or the source not be opened.
     for files in [8, 12, 14, 18, 22, 30] {
         let said = machine.limited(&format!("ulimit -n {files}"));
         failed += usize::from(said.code != 0);
-        // Tokio itself panics where it cannot have a pipe for signals; nothing of ours may.
-        let own = said.stderr.replace("thread 'signals'", "").matches("panicked").count();
-        let foreign = said.stderr.matches("failed to create UnixStream").count();
-        assert_eq!(own, foreign, "{files}: {said:?}");
+        assert!(!said.stderr.contains("panicked"), "{files}: {said:?}");
+        assert!([0, 5].contains(&said.code) || said.stderr.contains("error["), "{files}: {said:?}");
     }
     assert!(failed >= 1, "no run met the limit");
     machine.proved();
@@ -196,13 +179,9 @@ fn f77_a_process_without_memory_dies_as_if_killed() {
 #[test]
 fn f79_a_spool_file_that_is_deleted_or_edited_is_noticed() {
     let machine = Machine::new(&["--speed", "600"]);
-    let mut child = machine.start();
-    machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let jobs = machine.place.path(".bulkrate/jobs");
-    let job = std::fs::read_dir(jobs).unwrap().next().unwrap().unwrap().path();
-    let batch = std::fs::read_dir(job.join("batches")).unwrap().next().unwrap().unwrap().path();
+    machine.killed();
+    let job = machine.place.job_dir();
+    let batch = only_in(&job.join("batches"));
     // The provider has it already: the answers come all the same, nothing is sent again, and `verify` names the file.
     let input = batch.join("input.jsonl");
     let kept = std::fs::read(&input).unwrap();
@@ -224,15 +203,9 @@ fn f79_a_spool_file_that_is_deleted_or_edited_is_noticed() {
 fn f83_a_time_zone_that_changes_changes_nothing() {
     let mut outputs = Vec::new();
     for zones in [["UTC", "UTC"], ["Pacific/Auckland", "America/St_Johns"]] {
-        let machine = Machine::new(&["--speed", "600"]);
-        let mut command = machine.place.command(BATCH.split_whitespace().chain(ASK));
-        command.env("TZ", zones[0]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        machine.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let Machine { sim, place } = machine;
-        let machine = Machine { sim, place: place.set("TZ", zones[1]) };
+        let machine = Machine::new(&["--speed", "600"]).set("TZ", zones[0]);
+        machine.killed();
+        let machine = machine.set("TZ", zones[1]);
         machine.proved();
         outputs.push(machine.place.read("out.csv"));
     }
@@ -242,10 +215,7 @@ fn f83_a_time_zone_that_changes_changes_nothing() {
 #[test]
 fn f85_after_an_old_backup_every_item_ends_and_the_bill_tells() {
     let machine = Machine::new(&["--speed", "600"]);
-    let mut child = machine.start();
-    machine.wait_for(&mut child, |job| job["items"].as_u64().is_some());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    machine.place.kill_when(BATCH.split_whitespace().chain(ASK), |job| job["items"].as_u64().is_some());
     assert_eq!(machine.place.sh("cp -r .bulkrate backup").code, 0);
     machine.run().expect(0);
     assert_eq!(machine.place.sh("rm -r .bulkrate; mv backup .bulkrate").code, 0);

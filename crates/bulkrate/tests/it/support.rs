@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -77,6 +78,17 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
 impl Said {
     /// Standard output as the one JSON document it must be.
     pub(crate) fn json(&self) -> Value {
@@ -137,8 +149,14 @@ impl Place {
     }
 
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(BULKRATE);
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        let mut command = self.program(BULKRATE);
+        command.args(args);
+        command
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
             .env_clear()
             .env("HOME", self.dir.path())
@@ -150,29 +168,65 @@ impl Place {
     /// A shell script in this folder, with the binary as `$BULKRATE`: for limits and mounts that only a parent can set.
     #[cfg(unix)]
     pub(crate) fn sh(&self, script: &str) -> Said {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
-        command.env("HOME", self.dir.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("BULKRATE", BULKRATE).envs(self.env.iter().map(|(name, value)| (name, value)));
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-        }
+        self.program("sh").args(["-c", script]).env("BULKRATE", BULKRATE).output().unwrap().into()
     }
 
     /// Runs to the end. `line` is split at spaces; `more` are taken as they are.
     pub(crate) fn run(&self, line: &str, more: &[&str]) -> Said {
-        let output = self.command(line.split_whitespace().chain(more.iter().copied())).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
+        self.command(line.split_whitespace().chain(more.iter().copied())).output().unwrap().into()
+    }
+
+    /// Starts it and lets nobody hear what it says.
+    pub(crate) fn start<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Child {
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Until this holds of the first job's status.
+    pub(crate) fn wait_for(&self, child: &mut Child, reached: impl Fn(&Value) -> bool) {
+        let began = Instant::now();
+        loop {
+            let said = self.run("status --json", &[]);
+            if said.code == 0 && reached(&said.json()[0]) {
+                return;
+            }
+            assert!(child.try_wait().unwrap().is_none(), "it ended before");
+            assert!(began.elapsed() < Duration::from_secs(60), "{said:?}");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
+
+    /// Starts a run and kills it (SIGKILL) as soon as `reached` holds of the job's status.
+    pub(crate) fn kill_when<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+        reached: impl Fn(&Value) -> bool,
+    ) {
+        let mut child = self.start(args);
+        self.wait_for(&mut child, reached);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// `verify` agrees with the simulator's bill; answers the bill's total in nano-dollars.
+    #[track_caller]
+    pub(crate) fn proved(&self, job: &str, sim: &Sim) -> i64 {
+        self.put("bill.json", sim.bill());
+        self.run(&format!("verify {job} --bill bill.json"), &[]).expect(0);
+        let bill: Value = serde_json::from_str(&self.read("bill.json")).unwrap();
+        bill["total_usd_nanos"].as_i64().unwrap()
+    }
+
+    /// The folder of the only job.
+    pub(crate) fn job_dir(&self) -> PathBuf {
+        only_in(&self.path(".bulkrate/jobs"))
+    }
+}
+
+/// What a folder holds, if it is one thing.
+pub(crate) fn only_in(folder: &Path) -> PathBuf {
+    let found: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
 }
 
 /// `rows` reviews; every tenth says the same as the first, so that dedup has something to do.
