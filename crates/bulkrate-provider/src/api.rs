@@ -165,7 +165,7 @@ pub struct BatchLimits {
     pub embedding_inputs_max: u64,
 }
 
-/// The answer to a paid batch create, by the classification table of the reliability design.
+/// The answer to a paid batch create, by the classification table of the core (`submission::classify`).
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "one is made for each batch; a box would only add noise")]
 pub enum Created {

@@ -1,4 +1,4 @@
-//! The invariants, as functions over committed rows and the provider's bill (names as in the reliability design).
+//! The invariants, as functions over committed rows and the provider's bill.
 //!
 //! The fold here is not the store's: a bug in one must not hide in the other.
 

@@ -185,7 +185,8 @@ mod tests {
         fence: impl Fn(u64) -> bool,
     ) -> (DoubtStep, u64, Doubt) {
         let mut now = doubt.since_ms;
-        for _ in 0..100_000 {
+        // A pause and a listing until the deadline, and what comes before.
+        for _ in 0..2 * times.deadline_ms / times.pause_ms() + 10_000 {
             match doubt.step(times, now) {
                 DoubtStep::Probe => doubt.listed(times, now, list(now)),
                 DoubtStep::Fence => doubt.fenced(now, fence(now)),

@@ -32,8 +32,6 @@ const ASIDE_MAX: usize = 100_000;
 pub(crate) struct Planned {
     pub submission: Submission,
     pub kind: Kind,
-    /// Who carries it; whichever stands in for new ones.
-    pub deployment: usize,
     /// Prompt tokens that it was planned with: what is added to those enqueued is taken off again.
     pub tokens: u64,
     /// The longest that a result file of it can be.
@@ -43,17 +41,11 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    pub(crate) fn new(
-        job: &Job,
-        submission: Submission,
-        kind: Kind,
-        deployment: usize,
-        items: Vec<Ready>,
-    ) -> Self {
+    pub(crate) fn new(job: &Job, submission: Submission, kind: Kind, items: Vec<Ready>) -> Self {
         job.kept_items.set(job.kept_items.get() + items.len());
         let tokens = items.iter().map(|ready| ready.tokens).sum();
         let result_bytes_max = longest(&items);
-        Self { submission, kind, deployment, tokens, result_bytes_max, items }
+        Self { submission, kind, tokens, result_bytes_max, items }
     }
 
     /// Drops the items of a batch that has long to wait, if many are held for others.
@@ -319,7 +311,7 @@ impl Drafting {
         tx.submissions.push((submission.clone(), Some(leases)));
         tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
         job.commit(tx, Urgency::Now).await?;
-        let planned = Planned::new(job, submission, self.kind, self.deployment, self.items);
+        let planned = Planned::new(job, submission, self.kind, self.items);
         let mut state = job.state.borrow_mut();
         state.note_size(planned.submission.reserved);
         state.tally.batches += 1;

@@ -255,7 +255,6 @@ pub(crate) fn kind_of(submission: &Submission) -> Kind {
 fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineError> {
     let kind = kind_of(&submission);
     let items = items(job, &submission)?;
-    let deployment = sender(job, &submission).or(items.first().map(|ready| ready.deployment)).unwrap_or(0);
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
     let unsent = matches!(
         submission.state,
@@ -266,7 +265,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineE
         submission.state = SubmissionState::Planned;
         submission.input_digest = None;
     }
-    Ok(Planned::new(job, submission, kind, deployment, items))
+    Ok(Planned::new(job, submission, kind, items))
 }
 
 /// The items of a batch, as it leased them.

@@ -62,7 +62,10 @@ async fn a_lost_create_is_found_and_adopted() {
     let spec = world.spec(&world.reviews(60), Lane::Batch);
     let report = world.run(&spec).await.unwrap();
     assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60));
-    assert!(world.ear.heard("adopted"), "{:?}", world.ear.heard.lock().unwrap());
+    let heard = world.ear.heard.lock().unwrap().clone();
+    assert!(heard.iter().any(|line| line.contains("adopted")), "{heard:?}");
+    let ends = heard.iter().filter(|line| line.starts_with("batch settled")).count();
+    assert_eq!(ends, 1, "an end is told once: {heard:?}");
     assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap());
     assert_eq!(report.in_doubt, UsdNanos::ZERO);
 }

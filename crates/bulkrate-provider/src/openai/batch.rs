@@ -117,7 +117,7 @@ impl OpenAiBatches {
         Ok(batch)
     }
 
-    /// The answer to a create, by the outcome table of the reliability design.
+    /// The answer to a create, by the outcome table of `classify`.
     fn created(&self, reply: &Reply) -> Created {
         let batch = self.remote(remote::read_batch(&reply.body));
         let said = errors::read(&reply.body).filter(|said| said.is_nested);

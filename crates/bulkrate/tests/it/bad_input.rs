@@ -1,4 +1,4 @@
-//! Section 4 of the issue, what the user can get wrong: what, where, why, what to do, and the exit code. Nothing is sent.
+//! What the user can get wrong: what, where, why, what to do, and the exit code. Nothing is sent.
 
 use super::support::{ASK, Place, Sim, reviews};
 

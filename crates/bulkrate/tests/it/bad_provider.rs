@@ -1,4 +1,4 @@
-//! Section 4 of the issue, what a provider and a machine can do wrong.
+//! What a provider and a machine can do wrong.
 
 use std::io::{Read as _, Write as _};
 

@@ -1,4 +1,4 @@
-//! The binary as people use it, against its own simulator: whole jobs, both lanes, and every bad input of the issue.
+//! The binary as people use it, against its own simulator: whole jobs, both lanes, and every bad input.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -57,7 +57,11 @@ impl Job {
             failed: submission.counts.failed,
             since_ms,
         };
-        let changed = before.is_none_or(|before| before.state != line.state);
+        // One that is over has no line any more: its end was told when the line went.
+        let changed = match before {
+            Some(before) => before.state != line.state,
+            None => !submission.state.is_terminal(),
+        };
         if submission.state.is_terminal() {
             state.batches.remove(&submission.sub);
         } else {
