@@ -1,31 +1,34 @@
 //! How many calls may be in flight: a closed loop that finds what a provider can take.
 //!
 //! While latency stays what it was with few calls, more calls in flight mean more throughput (Little's law:
-//! throughput = in flight / latency), so the limit doubles per round trip. Once latency grows the calls only queue:
-//! growth stops. Overload and time-outs cut the limit once per round trip; then it explores again, faster the longer
-//! it stays quiet.
+//! throughput = in flight / latency), so the limit doubles per round trip. Once latency grows calls queue, and the
+//! throughput itself decides ([`Climb`]). Overload and time-outs cut the limit once per round trip; then it explores again,
+//! faster the longer it stays quiet.
 //!
 //! Latency is taken per output token plus a constant, so that long answers do not look like congestion, and as the
 //! median over a round, so that a heavy tail does not either.
 
+use super::climb::Climb;
 use super::float;
 
 /// Tokens that the fixed part of a call's latency (network, prompt) is taken to be worth.
 const TOKENS_BASE: f64 = 16.0;
 const ROUND_MIN: u32 = 64;
-/// Latencies kept of one round for its median.
-const SAMPLES_MAX: usize = 256;
-/// Latency above the best by this factor: queueing has begun, no more growth.
+/// Latencies kept of one round for its median, spread over it: the first answers of a burst are the quick ones.
+const SAMPLES_MAX: u32 = 256;
+/// Latency above the best by this factor: queueing has begun, no more doubling.
 const QUEUEING: f64 = 1.6;
-/// Latency above the best by this factor: too many in flight.
+/// Latency above the best by this factor: fewer in flight may do as much.
 const CONGESTED: f64 = 2.5;
 const CUT: f64 = 0.9;
 /// Cut when more than a third of the answers since the last cut are refusals.
 const CUT_HARD: f64 = 0.7;
 /// Growth per round trip after a cut, as a share of the limit; it grows by half each quiet round, up to doubling.
 const GAIN_AFTER_CUT: f64 = 0.05;
-/// How much of a higher latency the best known one takes over each round: conditions change for good at times.
+/// How much of a higher latency the best known one takes over in five seconds: conditions change for good at times. By time and
+/// not by round, or a server of one millisecond would have its best forgotten in a second, and growth would never end.
 const FORGET: f64 = 0.01;
+const FORGET_US: f64 = 5e6;
 
 const LATENCY_EXPECTED_S: f64 = 5.0;
 
@@ -47,9 +50,12 @@ pub struct Concurrency {
     /// Growth per round trip as a share of the limit: 1.0 doubles.
     gain: f64,
     growing: bool,
+    congested: bool,
+    climb: Climb,
     round_left: u32,
     samples: Vec<f64>,
     best: Option<f64>,
+    best_us: u64,
     round_trip_us: f64,
     cut_us: Option<u64>,
     good: u32,
@@ -75,9 +81,12 @@ impl Concurrency {
             in_flight: 0,
             gain: 1.0,
             growing: true,
+            congested: false,
+            climb: Climb::new(),
             round_left: ROUND_MIN,
-            samples: Vec::with_capacity(SAMPLES_MAX),
+            samples: Vec::with_capacity(SAMPLES_MAX as usize),
             best: None,
+            best_us: 0,
             round_trip_us: 0.0,
             cut_us: None,
             good: 0,
@@ -112,6 +121,9 @@ impl Concurrency {
 
     pub fn on_sent(&mut self, _now_us: u64) {
         self.in_flight = self.in_flight.saturating_add(1);
+        if !self.has_room() {
+            self.climb.reached_limit();
+        }
     }
 
     /// A call ended after `latency_us` with `output_tokens` (0 if there are none).
@@ -130,8 +142,15 @@ impl Concurrency {
         if busy && self.growing {
             self.limit = (self.limit + self.gain).min(self.limit_max);
         }
-        if self.samples.len() < SAMPLES_MAX {
-            self.samples.push(latency / (float(output_tokens) + TOKENS_BASE));
+        let work = float(output_tokens) + TOKENS_BASE;
+        let stride = self.limit().div_ceil(SAMPLES_MAX);
+        if self.round_left.is_multiple_of(stride) && self.samples.len() < SAMPLES_MAX as usize {
+            self.samples.push(latency / work);
+        }
+        if !self.growing
+            && let Some(limit) = self.climb.on_done(now_us, work, self.limit, self.congested)
+        {
+            self.limit = limit.clamp(1.0, self.limit_max);
         }
         self.round_left = self.round_left.saturating_sub(1);
         if self.round_left == 0 {
@@ -148,17 +167,19 @@ impl Concurrency {
         self.round_left = self.limit().max(ROUND_MIN);
         let Some(now) = median(&mut self.samples) else { return };
         self.samples.clear();
+        let passed = (float(now_us.saturating_sub(self.best_us)) / FORGET_US).min(1.0);
+        self.best_us = now_us;
         let best = *self.best.insert(match self.best {
             None => now,
             Some(best) if now < best => best + (now - best) * 0.5,
-            Some(best) => best + (now - best) * FORGET,
+            Some(best) => best + (now - best) * FORGET * passed,
         });
         let ratio = now / best;
         self.growing = ratio < QUEUEING;
-        if ratio > CONGESTED {
-            self.cut(now_us, CUT);
-        } else if self.growing {
+        self.congested = ratio > CONGESTED;
+        if self.growing {
             self.gain = (self.gain * 1.5).min(1.0);
+            self.climb.restart();
         }
     }
 
@@ -177,6 +198,7 @@ impl Concurrency {
         self.gain = GAIN_AFTER_CUT;
         self.cut_us = Some(now_us);
         self.samples.clear();
+        self.climb.restart();
         self.round_left = self.limit().max(ROUND_MIN);
         (self.good, self.bad) = (0, 0);
     }

@@ -9,6 +9,7 @@
 
 mod adapt;
 mod charge;
+mod climb;
 mod clock;
 mod concurrency;
 mod deadline;

@@ -14,8 +14,8 @@ use crate::EngineError;
 use crate::deliver::Lines;
 use crate::paths::{JobDir, io_error};
 
-/// Items whose answers are held in memory at once, 12 MB; more are done in several passes over the outcomes.
-const WINDOW: usize = 1 << 19;
+/// Items whose answers are held in memory at once, 6 MB; more are done in several passes over the outcomes.
+const WINDOW: usize = 1 << 18;
 
 /// Where the newest served snapshot of a pinned model is kept in the store.
 pub(crate) fn snapshot_key(pinned: &str) -> String {

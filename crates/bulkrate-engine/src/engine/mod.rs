@@ -290,6 +290,10 @@ impl Engine {
                 }
                 let open = open_batches(&job)?;
                 let driven = drive(&job, open).await;
+                // What the results are written with is not wanted on top of what the calls took.
+                for calls in job.deployments.iter().filter_map(|deployment| deployment.account.api.calls()) {
+                    calls.rest().await;
+                }
                 job.notify.settle(&*job.observer).await;
                 driven
             })

@@ -118,7 +118,7 @@ pub enum ColumnType {
     Float,
     /// True or false.
     Bool,
-    /// JSON text; a `Text` value becomes a JSON string.
+    /// A JSON value. In CSV and Parquet a string is its text, null is nothing, all else JSON text.
     Json,
     /// A list of 32-bit floats; JSON text in CSV.
     Vector,

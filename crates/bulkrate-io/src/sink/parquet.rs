@@ -16,9 +16,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 
 use super::file::OutputFile;
-use super::text::scalar;
+use super::text::{Plain, plain, scalar};
 use super::{Column, ColumnType, SinkError, Value, misfit};
-use crate::json::is_json;
 
 const BATCH_ROWS: usize = 1_024;
 const BATCH_BYTES: usize = 1 << 20;
@@ -189,19 +188,22 @@ fn push_text(
     value: &Value<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<usize, String> {
+    let plain = match value {
+        Value::Json(text) if column.kind == ColumnType::Json => plain(text, column)?,
+        _ => Plain::Other,
+    };
     scratch.clear();
-    let json = column.kind == ColumnType::Json;
-    let text = match value {
-        Value::Text(text) if !json => text,
-        Value::Text(text) => {
-            // Writing a string to memory cannot fail.
-            let _ = serde_json::to_writer(&mut *scratch, text);
-            std::str::from_utf8(scratch).unwrap_or_default()
+    let text = match (&plain, value) {
+        (Plain::Null, _) => {
+            builder.append_null();
+            return Ok(4);
         }
-        Value::Json(text) if !json || is_json(text) => text,
-        Value::Json(_) => return Err(format!("column `{}` got text that is not JSON", column.name)),
-        Value::Vector(_) if !json => return Err(misfit(column, value)),
-        _ => {
+        (Plain::Text(text), _) => text.as_ref(),
+        (Plain::Other, Value::Text(text) | Value::Json(text)) => text,
+        (Plain::Other, Value::Vector(_)) if column.kind != ColumnType::Json => {
+            return Err(misfit(column, value));
+        }
+        (Plain::Other, _) => {
             scalar(value, scratch);
             std::str::from_utf8(scratch).unwrap_or_default()
         }

@@ -4,7 +4,9 @@
 //! - CSV rows end with LF; a cell is quoted only where it must be. A table of one column writes an empty cell as `""`.
 //! - Without `raw_csv` a cell or column name that starts with `= + - @ TAB CR NUL` gets a leading `'`, because a
 //!   spreadsheet would run it as a formula. A cell that is a plain decimal number (`-1.5`, `+3e2`) stays as it is.
+//! - In CSV and TSV a JSON string is its text and a JSON null is nothing; other JSON stays JSON.
 //! - JSON values are checked before they are embedded: one bad value must not make a line unreadable.
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use memchr::{memchr, memchr2, memchr3};
@@ -124,18 +126,21 @@ impl TextSink {
             }
             match (column.kind, value) {
                 (_, Value::Null) => csv_cell("", delimiter, raw, alone, out),
-                (ColumnType::Text, Value::Text(text) | Value::Json(text)) => {
-                    csv_cell(text, delimiter, raw, alone, out);
-                }
-                (ColumnType::Json, Value::Text(_) | Value::Json(_))
-                | (ColumnType::Vector, Value::Vector(_)) => {
-                    self.scratch.clear();
-                    match value {
-                        Value::Text(text) => json_string(text, &mut self.scratch),
-                        Value::Json(text) => json_value(text, column, &mut self.scratch)?,
-                        _ => scalar(value, &mut self.scratch),
+                (ColumnType::Text, Value::Text(text) | Value::Json(text))
+                | (ColumnType::Json, Value::Text(text)) => csv_cell(text, delimiter, raw, alone, out),
+                (ColumnType::Json, Value::Json(text)) => match plain(text, column)? {
+                    Plain::Null => csv_cell("", delimiter, raw, alone, out),
+                    Plain::Text(text) => csv_cell(&text, delimiter, raw, alone, out),
+                    Plain::Other => {
+                        self.scratch.clear();
+                        json_value(text, column, &mut self.scratch)?;
+                        // JSON starts with none of the formula signs but the minus of a number.
+                        csv_quoted(&self.scratch, delimiter, alone, out);
                     }
-                    // JSON starts with none of the formula signs but the minus of a number.
+                },
+                (ColumnType::Vector, Value::Vector(_)) => {
+                    self.scratch.clear();
+                    scalar(value, &mut self.scratch);
                     csv_quoted(&self.scratch, delimiter, alone, out);
                 }
                 (ColumnType::Decimal9, Value::Int(nanos)) => decimal9(*nanos, out),
@@ -273,6 +278,33 @@ pub(crate) fn scalar(value: &Value<'_>, out: &mut Vec<u8>) {
 fn json_float(number: impl serde::Serialize, out: &mut Vec<u8>) {
     // Writing a number to memory cannot fail.
     let _ = serde_json::to_writer(out, &number);
+}
+
+/// What a JSON value is where cells hold text.
+pub(crate) enum Plain<'a> {
+    Null,
+    /// A string, without its quotes and escapes.
+    Text(Cow<'a, str>),
+    /// Numbers, booleans, lists and objects stay JSON.
+    Other,
+}
+
+/// Reads a JSON value as a cell shows it.
+pub(crate) fn plain<'a>(json: &'a str, column: &Column) -> Result<Plain<'a>, String> {
+    let bad = || format!("column `{}` got text that is not JSON", column.name);
+    let json = json.trim();
+    if json == "null" {
+        return Ok(Plain::Null);
+    }
+    let Some(inner) = json.strip_prefix('"') else {
+        return if is_json(json) { Ok(Plain::Other) } else { Err(bad()) };
+    };
+    match inner.strip_suffix('"') {
+        Some(text) if memchr2(b'\\', b'"', text.as_bytes()).is_none() && is_json(json) => {
+            Ok(Plain::Text(Cow::Borrowed(text)))
+        }
+        _ => serde_json::from_str(json).map(|text| Plain::Text(Cow::Owned(text))).map_err(|_| bad()),
+    }
 }
 
 fn json_string(text: &str, out: &mut Vec<u8>) {

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -26,6 +27,8 @@ const READ_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) sender: http1::SendRequest<Full<Bytes>>,
+    /// Drives the connection; ends soon after the sender is gone.
+    driver: JoinHandle<()>,
     written: Arc<AtomicU64>,
 }
 
@@ -41,12 +44,17 @@ impl Connection {
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(%error, "connection ended");
             }
         });
-        Ok(Self { sender, written })
+        Ok(Self { sender, driver, written })
+    }
+
+    /// Closes it; answers what to wait for.
+    pub(super) fn close(self) -> JoinHandle<()> {
+        self.driver
     }
 
     /// Bytes given to the system so far; a call during which this does not change was surely not sent.

@@ -37,6 +37,8 @@ const SMALL_BYTES_MAX: usize = 64 << 10;
 const LARGE_BYTES_MAX: usize = 256 << 20;
 /// Kept connections older than this are not trusted: servers and middle boxes close them without a word.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long to wait for connections that are being closed.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// A pool of connections to one origin.
 #[derive(Debug)]
@@ -222,6 +224,17 @@ impl CallApi for PaidClient {
             }
             Err(_) => Err(self.not_sent(format!("no connection within {} ms", timeout.as_millis()))),
         }
+    }
+
+    async fn rest(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        let closing: Vec<_> = idle.into_iter().map(|(connection, _)| connection.close()).collect();
+        let closed = async {
+            for driver in closing {
+                drop(driver.await); // it ends either way
+            }
+        };
+        drop(tokio::time::timeout(CLOSE_MAX, closed).await); // what is not closed by then closes later
     }
 }
 

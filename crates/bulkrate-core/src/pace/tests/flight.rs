@@ -119,3 +119,56 @@ fn noise_does_not_collapse_the_limit() {
     }
     assert!(lowest >= 400, "fell to {lowest}");
 }
+
+/// A server whose answers take `base_us` and that does at most `per_s` calls a second; the client loses `pause_us` between bursts.
+/// Answers the calls a second over the last third.
+fn saturate(
+    flight: &mut Concurrency,
+    now_us: &mut u64,
+    seconds: u64,
+    server: impl Fn(u64) -> (u64, f64, u64),
+) -> f64 {
+    let (start_us, end_us) = (*now_us, *now_us + seconds * 1_000_000);
+    let mut late = 0_u32;
+    while *now_us < end_us {
+        let (base_us, per_s, pause_us) = server(*now_us - start_us);
+        while flight.has_room() {
+            flight.on_sent(*now_us);
+        }
+        let calls = flight.in_flight();
+        let span_us = (f64::from(calls) / per_s * 1e6) as u64;
+        let sent_us = *now_us;
+        for call in 0..calls {
+            *now_us = sent_us + base_us + span_us * u64::from(call) / u64::from(calls);
+            flight.on_done(*now_us, *now_us - sent_us, 10, Signal::Ok);
+        }
+        *now_us += pause_us;
+        late += if *now_us - start_us > seconds * 666_666 { calls } else { 0 };
+    }
+    f64::from(late) / (seconds as f64 / 3.0)
+}
+
+#[test]
+fn a_fast_server_that_is_full_is_not_given_more_than_it_can_use() {
+    for (base_us, per_s, pause_us, least) in [
+        (1_000, 50_000.0, 0, 0.75), // fifty at once fill it by half, as they come in bursts
+        (1_000, 50_000.0, 5_000, 0.60), // our own disk makes longer bursts worth while
+        (5_000, 50_000.0, 0, 0.75), // two hundred and fifty
+    ] {
+        let (mut flight, mut now_us) = (Concurrency::new(2_000), 0);
+        let got = saturate(&mut flight, &mut now_us, 30, |_| (base_us, per_s, pause_us)) / per_s;
+        println!("{base_us} us, {per_s} /s, {pause_us} us: {:.2}, {} in flight", got, flight.limit());
+        assert!(got >= least, "{base_us} us: {got:.2} of what it can do, {} in flight", flight.limit());
+        assert!(flight.limit() < 1_500, "{} in flight", flight.limit());
+    }
+}
+
+#[test]
+fn a_latency_that_grows_for_reasons_of_its_own_costs_no_throughput() {
+    let (mut flight, mut now_us) = (Concurrency::new(400), 0);
+    saturate(&mut flight, &mut now_us, 20, |_| (100_000, 1e6, 0));
+    assert_eq!(flight.limit(), 400);
+    // Four times as slow from now on: nothing that fewer calls in flight would mend.
+    let got = saturate(&mut flight, &mut now_us, 120, |_| (400_000, 1e6, 0));
+    assert!(got >= 0.8 * 1_000.0, "{got:.0} calls a second, {} in flight", flight.limit());
+}
