@@ -181,7 +181,9 @@ fn model_plan(stats: &ModelStats, counts: Option<&[ModelCount]>, part: Part) -> 
     ModelPlan {
         model: stats.model.clone(),
         requests: part.of(stats.items),
-        input_tokens: part.of(count.and_then(ModelCount::tokens).unwrap_or(stats.bytes / 4)),
+        input_tokens: part.of(count
+            .and_then(ModelCount::tokens)
+            .unwrap_or_else(|| stats.shape(false).input_expected(&Ratios::default()))),
         output_tokens: part.of(output * stats.items),
         max_output_tokens: stats.output_max,
         input_count: count.map(ModelCount::told),

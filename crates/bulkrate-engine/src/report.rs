@@ -38,6 +38,8 @@ pub struct Report {
     /// Why, when it is not `Finished`.
     pub reason: Option<String>,
     pub halted_by: Option<String>,
+    /// The cap that a job with an exhausted budget has met: `job`, `day`, `month`, `tag ...`.
+    pub capped_by: Option<String>,
     /// Items that the run was asked for: all of the job's, or as many as `--limit` names.
     pub items: u64,
     /// Items of the job that were not asked for.

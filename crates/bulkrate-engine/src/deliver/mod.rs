@@ -46,7 +46,7 @@ pub(crate) use columns::{ITEM_COLUMN, columns};
 pub(crate) use lines::{Lines, SealedHead};
 pub(crate) use review::{OK_COLUMN, ReviewSpec, is_taken};
 pub(crate) use row::{IdColumn, id_of_row};
-pub(crate) use source::{reopen, source_options};
+pub(crate) use source::{check as check_source, reopen, source_options};
 pub(crate) use stream::StreamSink;
 
 /// Progress is told every so many rows.

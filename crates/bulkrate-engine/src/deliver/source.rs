@@ -46,6 +46,19 @@ pub(crate) fn reopen(spec: &JobSpec, job: &JobRow, dir: &JobDir, rows: u64) -> R
     }
 }
 
+/// Refuses a source that the rows could not be written from, before more is paid for them.
+pub(crate) fn check(spec: &JobSpec, job: &JobRow, dir: &JobDir) -> Result<(), EngineError> {
+    if spec.sink.path.is_none() || spec.sink.answers_only {
+        return Ok(());
+    }
+    let spool = dir.spool();
+    let path = spec.source.path.as_deref().unwrap_or(&spool);
+    if is_unchanged(path, spec, job)? {
+        return Ok(());
+    }
+    Err(EngineError::SourceChanged { path: path_text(spec) })
+}
+
 /// By the file system's word where the job has its stamp, else by its digest.
 fn is_unchanged(path: &Path, spec: &JobSpec, job: &JobRow) -> Result<bool, EngineError> {
     let stamp = super::checkpoint_of(job).ok().and_then(|checkpoint| checkpoint.stamp);

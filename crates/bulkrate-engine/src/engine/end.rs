@@ -157,6 +157,11 @@ impl Engine {
                 .halted
                 .as_ref()
                 .map(|halt| if state.over_error_rate { ERROR_RATE } else { halt.class.name() }.to_owned()),
+            capped_by: state
+                .blocked
+                .as_ref()
+                .filter(|_| ending == Ending::BudgetExhausted)
+                .map(|over| over.scope.to_string()),
             items,
             items_beyond_limit: state.items.counts().total() - items,
             succeeded: state.tally.succeeded,

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -23,7 +24,7 @@ use crate::exact::ModelCount;
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
-use crate::run::job::{COLLECTING_MAX, Job, State};
+use crate::run::job::{COLLECTING_MAX, Halt, Job, State};
 use crate::run::recover::recover;
 use crate::run::requests::Requests;
 use crate::run::results::Results;
@@ -131,7 +132,7 @@ impl Engine {
             end: end_of(spec),
             meter: found.meter,
             flaws: found.flaws,
-            halted: None,
+            halted: if prepared.resumed { source_halt(prepared, &dir) } else { None },
             over_error_rate: false,
             failed: None,
             blocked: None,
@@ -242,4 +243,13 @@ pub(super) fn period_starts(today: Date) -> (i64, i64) {
         date.to_zoned(jiff::tz::TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_millisecond())
     };
     (start(today), start(today.first_of_month()))
+}
+
+/// A source that is gone or changed stops a job before more is paid for rows that could not be written; what is paid for is
+/// collected.
+fn source_halt(prepared: &Prepared, dir: &JobDir) -> Option<Halt> {
+    let error = crate::deliver::check_source(&prepared.spec, &prepared.row, dir).err()?;
+    let message =
+        format!("{error}; nothing new is sent. Restore it, or go on without its columns: `--answers-only`");
+    Some(Halt { class: FailureClass::InvalidInput, message })
 }

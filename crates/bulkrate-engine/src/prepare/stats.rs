@@ -57,6 +57,8 @@ pub(crate) struct ModelStats {
     pub followers: u64,
     pub bytes: u64,
     pub bytes_largest: u64,
+    #[serde(default)]
+    pub messages: u64,
     pub input_max: u64,
     pub input_max_largest: u64,
     pub output_max: u32,
@@ -70,6 +72,7 @@ impl ModelStats {
             items: self.items,
             bytes: self.bytes,
             bytes_largest: self.bytes_largest,
+            messages: self.messages,
             input_max: Tokens(self.input_max),
             input_max_largest: Tokens(self.input_max_largest),
             output_max: Tokens(u64::from(self.output_max)),

@@ -178,7 +178,7 @@ fn next(report: &Report) -> Vec<String> {
             command("resume", " --max-error-rate PERCENT")
         )),
         Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
-        Ending::BudgetExhausted => lines.push(format!("go on with {}", command("resume", " --budget USD"))),
+        Ending::BudgetExhausted => lines.push(beyond_cap(report.capped_by.as_deref(), &command)),
         Ending::InDoubt => {
             lines.push(format!("see {}, then {}", command("status", ""), command("resume", "")));
         }
@@ -203,4 +203,24 @@ fn next(report: &Report) -> Vec<String> {
         lines.push("more items failed than `--fail-above` allows: exit code 1".to_owned());
     }
     lines
+}
+
+/// How a job goes on that has met a cap.
+fn beyond_cap(cap: Option<&str>, command: &dyn Fn(&str, &str) -> String) -> String {
+    match cap {
+        Some("day") => format!(
+            "go on after midnight UTC with {}, or now with {}",
+            command("resume", ""),
+            command("resume", " --budget-daily USD")
+        ),
+        Some("month") => format!(
+            "go on next month with {}, or now with {}",
+            command("resume", ""),
+            command("resume", " --budget-monthly USD")
+        ),
+        Some(tag) if tag.starts_with("tag ") => {
+            "run the same job again with a higher `--budget-tag` to go on".to_owned()
+        }
+        _ => format!("go on with {}", command("resume", " --budget USD")),
+    }
 }

@@ -129,7 +129,11 @@ fn money(plan: &Plan) -> String {
         let _ = writeln!(out, "  already spent by this job: USD {}", usd(plan.spent));
     }
     if let Some(cap) = plan.cap {
-        let whose = if plan.cap_is_default { "1.5 x P95, as there is no `--budget`" } else { "your budget" };
+        let whose = if plan.cap_is_default {
+            "1.5 x P95, at least twice the worst case of up to 100 requests, as there is no `--budget`"
+        } else {
+            "your budget"
+        };
         let _ = writeln!(out, "  hard cap: USD {} ({whose})", usd(cap));
     }
     out

@@ -418,3 +418,68 @@ fn an_exact_plan_marks_what_it_has_counted() {
     let text = place.run("plan in.csv --exact", &ask).expect(0).stdout;
     assert!(text.contains("estimated: what tokenizer is behind a custom base URL is not known"), "{text}");
 }
+
+/// Rows could not be written from another file: nobody pays for them first and is told afterwards.
+#[test]
+fn a_source_that_is_gone_or_changed_is_told_before_more_is_paid() {
+    for lane in ["sync", "batch"] {
+        let sim = Sim::start(&[]);
+        let place = Place::with(&sim);
+        place.put("reviews.csv", reviews(40));
+        let ask = [&ASK[..], &["--limit", "10", "--budget", "1", "--poll-min", "100ms"]].concat();
+        place.run(&format!("run reviews.csv --lane {lane} --out out.csv"), &ask).expect(0);
+        let paid = place.proved("reviews", &sim);
+        place.put("reviews.csv", reviews(39));
+        let said = place.run("resume reviews --no-limit", &[]);
+        assert_ne!(said.code, 0, "{said:?}");
+        assert!(
+            said.stderr.contains("nothing new is sent") && said.stderr.contains("--answers-only"),
+            "{said:?}"
+        );
+        assert_eq!(place.proved("reviews", &sim), paid, "{lane}: nothing was paid for");
+        // The file is back: the job goes on.
+        place.put("reviews.csv", reviews(40));
+        place.run("resume reviews --no-limit", &[]).expect(0);
+        assert_eq!(table(&place.path("out.csv")).1.len(), 40, "{lane}");
+        assert!(place.proved("reviews", &sim) > paid);
+    }
+}
+
+/// What a JSON source said stands in the cells as text.
+#[test]
+fn json_lines_become_cells() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put(
+        "in.jsonl",
+        "{\"id\":\"x1\",\"text\":\"a \\\"q\\\" \\u00e9\",\"n\":1.50,\"z\":null,\"list\":[1,\"b\"]}\n",
+    );
+    let ask = [
+        "--user",
+        "{{ text }}",
+        "--model",
+        "openai/gpt-6-luna",
+        "--budget",
+        "1",
+        "--choices",
+        "positive,negative",
+    ];
+    place.run("run in.jsonl --id id --lane sync --out out.csv", &ask).expect(0);
+    let (columns, rows) = table(&place.path("out.csv"));
+    assert_eq!(columns[..5], ["id", "text", "n", "z", "list"]);
+    assert_eq!(rows[0][..5], ["x1", "a \"q\" \u{e9}", "1.50", "", "[1,\"b\"]"]);
+}
+
+#[test]
+fn a_job_that_has_met_the_cap_of_the_day_says_how_to_go_on() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(40));
+    let ask = [&ASK[..], &["--budget", "1", "--budget-daily", "0.0001"]].concat();
+    let said = place.run("run reviews.csv --lane sync --out out.csv", &ask);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(
+        said.stderr.contains("after midnight UTC") && said.stderr.contains("--budget-daily USD"),
+        "{said:?}"
+    );
+}

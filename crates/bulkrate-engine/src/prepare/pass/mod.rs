@@ -242,6 +242,7 @@ impl<'e> Pass<'e> {
         let text = bytes.saturating_sub(drawn.structure);
         stats.bytes += text;
         stats.bytes_largest = stats.bytes_largest.max(text);
+        stats.messages += drawn.messages;
         stats.input_max += input_max;
         stats.input_max_largest = stats.input_max_largest.max(input_max);
         stats.output_max = stats.output_max.max(drawn.max_tokens);
