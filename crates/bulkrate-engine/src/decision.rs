@@ -57,6 +57,14 @@ pub(crate) fn is_window(note: &str) -> bool {
     note.strip_prefix('W').is_some_and(|code| code.starts_with(|digit: char| digit.is_ascii_digit()))
 }
 
+/// How every note of an entry begins about a batch that no row knows.
+pub(crate) const GHOST: &str = "W5: ";
+
+/// Whether a note is about a batch that no row knows.
+pub(crate) fn is_ghost(note: &str) -> bool {
+    note.starts_with(GHOST)
+}
+
 /// Whether an entry stands there on an operator's word.
 pub(crate) fn is_operators(note: &str) -> bool {
     note.starts_with(OPERATOR)

@@ -1,10 +1,11 @@
 //! An operator's word about a doubt, carried out while no run is at work.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bulkrate_core::ids::Sub;
-use bulkrate_store::{JobRow, Tx, Urgency, View};
+use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, Tx, Urgency, View};
 use tokio::task::LocalSet;
 
 use super::Engine;
@@ -54,6 +55,22 @@ impl Engine {
 
 fn job_of(view: &dyn View, decision: &Decision) -> Result<JobRow, EngineError> {
     let row = Sub::parse(&decision.sub).map(|sub| view.submission(sub)).transpose()?.flatten();
-    let job = row.map(|row| view.job(row.job)).transpose()?.flatten();
+    let no = match row {
+        Some(row) => Some(row.job),
+        None => doubted(view, &decision.sub)?,
+    };
+    let job = no.map(|no| view.job(no)).transpose()?.flatten();
     job.ok_or_else(|| crate::reader::unknown_doubt(&decision.sub, "no submission has this id"))
+}
+
+/// The job in whose ledger something without a row is in doubt: a batch that no row knows.
+fn doubted(view: &dyn View, sub: &str) -> Result<Option<u32>, EngineError> {
+    let Some(sub) = Sub::parse(sub) else { return Ok(None) };
+    let mut job = None;
+    let query = LedgerQuery { kind: Some(LedgerKind::Doubt), ..LedgerQuery::default() };
+    view.ledger_scan(&query, &mut |entry| {
+        job = (entry.sub == Some(sub)).then_some(entry.job);
+        if job.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(job)
 }

@@ -219,6 +219,11 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
         let more = if at_provider { "; batches go on at the provider" } else { "" };
         return (Ending::Detached, Some(format!("detached by the user{more}")));
     }
+    if !state.ghosts.is_empty() {
+        let why =
+            "a batch that this state folder knows nothing of waits for the operator (`bulkrate doubt list`)";
+        return (Ending::InDoubt, Some(why.to_owned()));
+    }
     if let Some(over) = state.too_much_doubt(job.spec.run.max_in_doubt) {
         return (Ending::InDoubt, Some(format!("{over}; `--max-in-doubt` lets more be sent")));
     }

@@ -1,7 +1,7 @@
 //! Prepared job -> plan -> running job: what it would cost, and the state its lanes share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bulkrate_core::failure::FailureClass;
@@ -21,6 +21,7 @@ use crate::EngineError;
 use crate::deployment::warnings;
 use crate::event::Observer;
 use crate::exact::ModelCount;
+use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
@@ -98,7 +99,7 @@ impl Engine {
         observer: Arc<dyn Observer>,
         stop: Stop,
     ) -> Result<Job, EngineError> {
-        let Prepared { row, spec, checkpoint, deployments, .. } = prepared;
+        let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
         let reader = self.reader()?;
         let no = row.no;
         let dir = JobDir::of(&self.settings.state_dir, &row.id);
@@ -119,6 +120,7 @@ impl Engine {
         let submissions = reader.submissions(no)?;
         let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
+        let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
         drop(submissions);
         let (call_retries, batch_retries) = State::queues();
         let mut state = State {
@@ -159,6 +161,11 @@ impl Engine {
             urgent: crate::run::urgent::Urgent::load(&dir, home)?,
             parked: crate::run::tags::Parked::default(),
             doubt_told: false,
+            ghosts: ghost::standing(&*reader)?,
+            strays: HashMap::new(),
+            twins_open,
+            twins_left: BTreeSet::new(),
+            swept_ms: None,
             told: HashMap::new(),
             undecided: Vec::new(),
             heard: std::collections::HashSet::new(),
@@ -171,6 +178,7 @@ impl Engine {
             call_rates: vec![None; deployments.len()],
         };
         state.queue_left_over(home, ladder.batch_max);
+        let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);
         Ok(Job {
             no,
             id: row.id.clone(),
@@ -178,10 +186,9 @@ impl Engine {
             epoch: self.epoch,
             spec: spec.clone(),
             shape: checkpoint.shape,
-            deadline_ms: spec
-                .run
-                .deadline_ms
-                .map(|after| u64::try_from(row.created_at_ms).unwrap_or(0).saturating_add(after)),
+            created_ms,
+            deadline_ms: spec.run.deadline_ms.map(|after| created_ms.saturating_add(after)),
+            resumed: *resumed,
             requests: RefCell::new(Requests::open(&dir.requests(), no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
             stream: RefCell::default(),

@@ -95,7 +95,7 @@ fn may_pack(job: &Job, driving: usize) -> bool {
     if state.switched || now_us < state.batch_not_before_us {
         return false;
     }
-    if state.too_much_doubt(job.spec.run.max_in_doubt).is_some() {
+    if state.waits_for_doubt(job.spec.run.max_in_doubt) {
         return false;
     }
     // A budget that frees bit by bit would make many small batches: wait for a good part of it, or for all there is.

@@ -9,3 +9,5 @@ pub(crate) mod fetch;
 pub(crate) mod outage;
 mod collect;
 pub(crate) mod twin;
+pub(crate) mod ghost;
+pub(crate) mod sweep;

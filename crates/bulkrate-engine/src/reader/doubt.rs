@@ -10,10 +10,13 @@ use bulkrate_store::fold::{ItemStates, State};
 use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, NewOrder, Submission, SubmissionState, View};
 
 use crate::EngineError;
-use crate::decision::{Decision, VERB, is_kept, is_operators, is_window};
+use crate::decision::{Decision, VERB, is_ghost, is_kept, is_operators, is_window};
 use crate::lane::submission::evidence;
 use crate::run::recover::open_calls;
 use crate::view::DoubtLine;
+
+/// A batch with our mark that no row here knows.
+const GHOST_STATE: &str = "ghost";
 
 /// An order as the engine takes it.
 pub(crate) fn order(job: u32, decision: &Decision, at_ms: i64) -> NewOrder {
@@ -151,6 +154,9 @@ fn booked(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineError> 
             if (is_operators(note) || is_window(note)) && !of.known.iter().any(|known| known == note) {
                 of.known.push(note.to_owned());
             }
+            if is_ghost(note) && kind == LedgerKind::Doubt {
+                GHOST_STATE.clone_into(&mut of.state);
+            }
             if is_kept(note) {
                 "kept".clone_into(&mut of.state);
                 of.waits = false;
@@ -171,8 +177,16 @@ fn explained(job: &JobRow, mut line: DoubtLine) -> DoubtLine {
     if !line.known.iter().any(|known| is_window(known)) {
         line.known.insert(0, why.to_owned());
     }
-    "nothing: it counts against the budget until the bill or you decide".clone_into(&mut line.next);
+    let next = if line.state == GHOST_STATE {
+        "nothing: no job here sends anything new until you decide"
+    } else {
+        "nothing: it counts against the budget until the bill or you decide"
+    };
+    next.clone_into(&mut line.next);
     line.suggestion = match &line.sub {
+        Some(sub) if line.state == GHOST_STATE => format!(
+            "look in the provider's console what the batch with `br_sub` = {sub} has cost: `bulkrate doubt release {sub} --paid --cost USD`; it was not run: `--absent`. Is a copy of this folder at work elsewhere? End it first"
+        ),
         Some(sub) if line.waits => format!(
             "compare with the bill: `bulkrate verify {} --bill FILE`; then `bulkrate doubt release {sub} --absent`, or `--paid --cost USD`",
             job.name

@@ -41,6 +41,11 @@ impl State {
         DoubtFacts { setting, cap, largest: self.largest_submission, in_doubt }.check().err()
     }
 
+    /// Whether nothing new may be sent until less is in doubt, or an operator has spoken of a ghost.
+    pub(crate) fn waits_for_doubt(&self, setting: Option<UsdNanos>) -> bool {
+        !self.ghosts.is_empty() || self.too_much_doubt(setting).is_some()
+    }
+
     /// Keeps account of a batch that may or may not exist.
     pub(crate) fn note_doubt(&mut self, submission: &Submission) {
         // A batch is seen in `sending` only where the process that was sending is gone.
@@ -58,9 +63,9 @@ impl State {
 }
 
 impl Job {
-    /// Whether nothing new may be sent because too much is in doubt.
+    /// Whether nothing new may be sent because of what is in doubt.
     pub(crate) fn holds_for_doubt(&self) -> bool {
-        self.state.borrow().too_much_doubt(self.spec.run.max_in_doubt).is_some()
+        self.state.borrow().waits_for_doubt(self.spec.run.max_in_doubt)
     }
 
     /// Tells it, once each time that the limit is passed.

@@ -8,25 +8,30 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::switch_at;
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Tx, Urgency};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use super::job::Job;
 use crate::EngineError;
 use crate::event::{Event, Progress};
 use crate::lane::pack::Planned;
-use crate::lane::{batch, calls, twin};
+use crate::lane::{batch, calls, sweep};
 
 /// Calls a second that are assumed for the end of a batch job while nothing is known.
 const RATE_ASSUMED: f64 = 10.0;
 const LATENCY_P99_US: u64 = 20_000_000;
 
 /// Works until every item has an outcome, or the job must stop.
-pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), EngineError> {
+pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), EngineError> {
     // An order that was left while nothing ran is obeyed before anything is sent.
     take_orders(job)?;
     job.heed_review()?;
     let batched = job.home == Lane::Batch && job.state.borrow().open() > 0 || !open.is_empty();
+    let swept = batched || !job.state.borrow().twins_open.is_empty() || sweep::is_owed(job)?;
+    if swept && job.resumed && (job.state.borrow().open() > 0 || !open.is_empty()) {
+        sweep::begin(job, &mut open).await?;
+    }
+    let sweeps = swept.then(|| spawn_local(sweep::watch(Rc::clone(job))));
     let mut lanes = JoinSet::new();
     lanes.spawn_local(calls::run(Rc::clone(job)));
     if job.home == Lane::Batch || !open.is_empty() {
@@ -54,8 +59,11 @@ pub(crate) async fn drive(job: &Rc<Job>, open: Vec<Planned>) -> Result<(), Engin
         let state = job.state.borrow();
         state.failed.is_some() || state.halted.is_some()
     };
-    if batched && !stopped {
-        twin::settle(job).await?;
+    if let Some(sweeps) = sweeps {
+        sweeps.abort();
+    }
+    if swept && !stopped {
+        sweep::end(job).await?;
     }
     finish(job).await
 }
@@ -152,9 +160,10 @@ fn sync_rate(learned: &[Option<f64>], rpm: Option<u64>) -> f64 {
 /// Ends a run that waits for something that cannot come.
 fn end_if_stuck(job: &Rc<Job>) {
     let mut state = job.state.borrow_mut();
-    let too_much = state.too_much_doubt(job.spec.run.max_in_doubt).is_some();
+    let too_much = state.waits_for_doubt(job.spec.run.max_in_doubt);
     let standing = state.unresolved + state.held_batches;
     if state.over
+        || !state.twins_open.is_empty()
         || state.calls_in_flight > 0
         || !state.batches.is_empty() && state.batches.len() as u64 > standing
     {

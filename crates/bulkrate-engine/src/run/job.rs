@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 
 use std::sync::Arc;
 
@@ -50,7 +50,10 @@ pub(crate) struct Job {
     pub spec: JobSpec,
     pub shape: Shape,
     /// Milliseconds since the epoch.
+    pub created_ms: u64,
     pub deadline_ms: Option<u64>,
+    /// It was there before this run.
+    pub resumed: bool,
     pub dir: JobDir,
     pub writer: Writer,
     pub reader: Box<dyn View>,
@@ -138,6 +141,16 @@ pub(crate) struct State {
     /// Batches that are ready and not created because too much is in doubt.
     pub held_batches: u64,
     pub doubt_told: bool,
+    /// Batches with our mark that no row knows and of which no operator has spoken, and the jobs that booked them: nothing new
+    /// is sent.
+    pub ghosts: BTreeMap<Sub, u32>,
+    /// Twins that a sweep has found of batches that are driven.
+    pub strays: HashMap<Sub, BTreeSet<String>>,
+    /// Submissions whose twins are to be taken to their last ledger entry; those of them that are left to another run.
+    pub twins_open: BTreeSet<Sub>,
+    pub twins_left: BTreeSet<Sub>,
+    /// When the last sweep of this run began that every account answered.
+    pub swept_ms: Option<u64>,
     /// What an operator says of batches that are undecided; of those, the ones that nothing drives any more.
     pub told: HashMap<Sub, super::operator::Told>,
     pub undecided: Vec<crate::lane::pack::Planned>,

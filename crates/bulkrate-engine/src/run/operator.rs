@@ -15,7 +15,7 @@ use bulkrate_store::{LedgerEntry, LedgerKind, Tx, Urgency};
 use super::heaps::{Heaps, Of, booked, count};
 use super::job::Job;
 use crate::EngineError;
-use crate::decision::{Act, Decision, VERB};
+use crate::decision::{Act, Decision, GHOST, VERB};
 use crate::event::Event;
 use crate::lane::pack::Planned;
 
@@ -39,7 +39,8 @@ pub(crate) fn hear(job: &Rc<Job>) -> Result<(), EngineError> {
         .reader
         .orders()?
         .into_iter()
-        .filter(|order| order.order.job == job.no && order.order.verb == VERB)
+        .filter(|order| order.order.verb == VERB)
+        .filter(|order| order.order.job == job.no || holds(job, &order.order.payload))
         .collect();
     let known: HashSet<u64> = orders.iter().map(|order| order.no).collect();
     job.state.borrow_mut().told.retain(|_, told| known.contains(&told.order));
@@ -63,22 +64,30 @@ pub(crate) fn hear(job: &Rc<Job>) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn drop_order(job: &Job, order: u64, why: &str) {
-    job.tell(&Event::Note { message: why });
-    send(job, Acts { ledger: Vec::new(), orders_done: vec![order] });
+/// Whether an order is about a ghost that holds this job, whichever job has booked it.
+fn holds(job: &Job, payload: &str) -> bool {
+    let decision: Option<Decision> = serde_json::from_str(payload).ok();
+    let sub = decision.and_then(|decision| Sub::parse(&decision.sub));
+    sub.is_some_and(|sub| job.state.borrow().ghosts.contains_key(&sub))
 }
 
-/// Hands acts to the writer; a commit that fails fails every later one too.
-fn send(job: &Job, acts: Acts) {
+fn drop_order(job: &Job, order: u64, why: &str) {
+    job.tell(&Event::Note { message: why });
+    send(job, job.no, Acts { ledger: Vec::new(), orders_done: vec![order] });
+}
+
+/// Hands acts to the writer, for the job `no`; a commit that fails fails every later one too.
+fn send(job: &Job, no: u32, acts: Acts) {
     job.state.borrow_mut().heard.extend(&acts.orders_done);
-    let mut tx = Tx::new(job.no);
+    let mut tx = Tx::new(no);
     (tx.ledger, tx.orders_done) = (acts.ledger, acts.orders_done);
     job.writer.send(tx, Urgency::Now, Box::new(|_| ()));
 }
 
-/// A doubt whose items have ended already: only money is left to decide.
+/// A doubt whose items have ended already, or that has none here: only money is left to decide.
 fn decide_booked(job: &Job, order: u64, sub: Sub, decision: &Decision) -> Result<(), EngineError> {
-    let heaps = booked(&*job.reader, job.no, sub)?;
+    let no = job.state.borrow().ghosts.get(&sub).copied().unwrap_or(job.no);
+    let heaps = booked(&*job.reader, no, sub)?;
     if heaps.is_empty() {
         drop_order(
             job,
@@ -87,13 +96,26 @@ fn decide_booked(job: &Job, order: u64, sub: Sub, decision: &Decision) -> Result
         );
         return Ok(());
     }
+    let ghost = job.reader.submission(sub)?.is_none();
     if matches!(decision.act, Act::Adopt { .. }) {
-        drop_order(job, order, &format!("{sub} is over: there is nothing to adopt a batch for"));
+        let why = if ghost { "no row here says which items it has" } else { "it is over" };
+        drop_order(job, order, &format!("{sub}: {why}, so there is nothing to adopt a batch for"));
         return Ok(());
     }
-    let acts = Acts { ledger: cleared(job, sub, &heaps, decision), orders_done: vec![order] };
-    count(job, &acts.ledger);
-    send(job, acts);
+    let mut ledger = cleared(job, sub, &heaps, decision);
+    for entry in &mut ledger {
+        entry.job = no;
+        if ghost && entry.kind == LedgerKind::Settle {
+            // Its items are asked and paid for here as well.
+            entry.kind = LedgerKind::Duplicate;
+            entry.note = Some(format!("{GHOST}{}", decision.note()));
+        }
+    }
+    if no == job.no {
+        count(job, &ledger);
+    }
+    send(job, no, Acts { ledger, orders_done: vec![order] });
+    job.state.borrow_mut().ghosts.remove(&sub);
     job.tell(&Event::Note { message: &format!("{sub}: {}", decision.note()) });
     job.changed.notify_waiters();
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::price::Catalogue;
@@ -132,6 +133,23 @@ impl World {
 
     pub async fn run(&self, spec: &JobSpec) -> Result<Report, EngineError> {
         self.engine().run(spec, &|_| true, self.ear.clone(), Stop::new()).await
+    }
+
+    /// Runs in this state folder, and detaches when a person would have heard this so often.
+    pub async fn until(&self, dir: &str, spec: &JobSpec, part: &str, times: usize) -> Report {
+        let (stop, ear) = (Stop::new(), Arc::new(Ear::default()));
+        let engine = Engine::open(Settings { state_dir: self.path(dir), ..self.settings() }).unwrap();
+        let heard = || ear.heard.lock().unwrap().iter().filter(|line| line.contains(part)).count();
+        let watch = async {
+            while heard() < times {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            stop.detach();
+        };
+        let run = Box::pin(engine.run(spec, &|_| true, ear.clone(), stop.clone()));
+        let run = async { tokio::time::timeout(Duration::from_secs(30), run).await.expect("it ends") };
+        let (report, ()) = tokio::join!(run, watch);
+        report.unwrap()
     }
 
     pub fn rows(&self) -> Vec<serde_json::Value> {

@@ -41,8 +41,12 @@ fn list(shared: &Shared, job: Option<&str>) -> Result<u8, AppError> {
 
 fn adopt(shared: &Shared, args: AdoptArgs) -> Result<u8, AppError> {
     let line = engine::doubt(&state(shared)?, &args.sub)?;
-    if matches!(line.state.as_str(), "booked" | "kept" | "unanswered") {
-        let why = "its items have ended, or are calls: there is no batch to adopt";
+    if matches!(line.state.as_str(), "booked" | "kept" | "unanswered" | "ghost") {
+        let why = if line.state == "ghost" {
+            "no row of this state folder says which items it has: its answers cannot be taken in"
+        } else {
+            "its items have ended, or are calls: there is no batch to adopt"
+        };
         return Err(
             ConfigError::option("SUB", why, Some("`bulkrate doubt release` decides what was paid")).into()
         );
@@ -108,7 +112,7 @@ fn settles(act: &Act, before: &DoubtLine, left: &DoubtLine) -> bool {
     match act {
         Act::Paid { cost: None, .. } => left.state == "kept",
         Act::Adopt { .. } | Act::Absent | Act::Paid { .. } => {
-            left.state == "booked" && before.state != "booked"
+            left.state == "booked" && !matches!(before.state.as_str(), "booked" | "ghost")
         }
     }
 }

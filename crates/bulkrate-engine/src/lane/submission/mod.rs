@@ -156,18 +156,23 @@ impl Driving<'_> {
             Effect::Fence => return Ok(Some(self.fence(planned).await)),
             Effect::Poll => return Ok(self.poll(planned).await),
             Effect::Cancel => return Ok(Some(self.cancel(planned).await)),
-            Effect::WaitUntil(at_ms) => return Ok(Some(self.wait(planned, at_ms).await)),
+            Effect::WaitUntil(at_ms) => return Ok(Some(self.wait(planned, at_ms).await?)),
             Effect::Collect => return self.collect(planned).await,
         }
         Ok(None)
     }
 
-    async fn wait(&mut self, planned: &mut Planned, at_ms: u64) -> Event {
+    async fn wait(&mut self, planned: &mut Planned, at_ms: u64) -> Result<Event, EngineError> {
         if self.machine.state == State::Accepted {
             planned.set_aside(self.job);
         }
         wait(self.job, at_ms, self.machine.state, planned.submission.sub).await;
-        self.word(planned).await.unwrap_or(Event::Woke)
+        let strays = self.job.state.borrow_mut().strays.remove(&planned.submission.sub);
+        if let Some(strays) = strays {
+            self.twins.extend(strays);
+            self.save(planned).await?;
+        }
+        Ok(self.word(planned).await.unwrap_or(Event::Woke))
     }
 
     async fn collect(&self, planned: &mut Planned) -> Result<Option<Event>, EngineError> {

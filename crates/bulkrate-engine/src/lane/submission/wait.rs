@@ -30,6 +30,9 @@ async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, 
         if matches!(state, State::InDoubt | State::Fencing) && job.state.borrow().told.contains_key(&sub) {
             return;
         }
+        if job.state.borrow().strays.contains_key(&sub) {
+            return;
+        }
         tokio::select! {
             biased; // the same world does the same
             () = sleep_until(until) => {}

@@ -7,12 +7,11 @@
 
 mod bill;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bulkrate_core::lane::Lane;
-use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, RemoteBatch, Stray, created_since_s, sweep};
+use bulkrate_core::ids::Sub;
+use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, RemoteBatch};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
 use serde::{Deserialize, Serialize};
@@ -23,14 +22,11 @@ use super::fetch::{LATE_FILE_TRIES, awaits_files};
 use super::outage::{Redirects, halts, pause};
 use super::submission::save_with;
 use crate::EngineError;
-use crate::event::Event;
 use crate::run::heaps::{count, heaps_of};
 use crate::run::job::Job;
 use crate::run::operator::Acts;
 use crate::run::recover;
 
-/// A list that fails is asked for so often.
-const LIST_TRIES: u32 = 3;
 /// A provider that does not answer does not keep the run from ending: the next one asks again.
 const FAILURES_MAX: u32 = 20;
 
@@ -85,6 +81,7 @@ pub(crate) fn note(
     }
     twins.push(Twin { batch: batch.to_owned(), booked: false });
     keep(row, &twins);
+    job.state.borrow_mut().twins_open.insert(row.sub);
     job.alert("batch-anomaly", &format!("batch {} was made twice by the way to the provider: {batch} runs as well; it is cancelled, and what it is billed for is booked as a duplicate", row.sub));
     let heaps = heaps_of(job, &recover::items(job, row)?);
     let entries: Vec<LedgerEntry> =
@@ -93,73 +90,80 @@ pub(crate) fn note(
     Ok(entries)
 }
 
-/// Looks for twins that nobody knows of yet, and takes all that are known to their last ledger entry.
-///
-/// The rows of batches that are over belong to nobody else; the others are looked at again when they are.
-pub(crate) async fn settle(job: &Rc<Job>) -> Result<(), EngineError> {
-    let rows: Vec<Submission> =
-        job.reader.submissions(job.no)?.into_iter().filter(|row| row.lane == Lane::Batch).collect();
-    let strays = search(job, &rows).await;
-    for mut row in rows.into_iter().filter(|row| row.state.is_terminal()) {
+/// Whether a row knows of a twin whose cost is not booked yet.
+pub(crate) fn is_open(row: &Submission) -> bool {
+    kept(row).iter().any(|twin| !twin.booked)
+}
+
+/// Takes in what a sweep has found: submissions and other batches of theirs. Rows that are over are noted here, the others by
+/// their drivers.
+pub(super) async fn found(
+    job: &Rc<Job>,
+    rows: Vec<Submission>,
+    strays: &[(String, String)],
+) -> Result<(), EngineError> {
+    for mut row in rows {
         let sub = row.sub.to_string();
+        let known = kept(&row);
         for (_, batch) in strays.iter().filter(|(of, _)| *of == sub) {
-            let entries = note(job, &mut row, batch)?;
-            save_with(job, &row, Acts { ledger: entries, ..Acts::default() }).await?;
-        }
-        for place in 0..kept(&row).len() {
-            if !kept(&row)[place].booked && !run(job, &mut row, place).await? {
-                return Ok(()); // the next run goes on with it
+            if known.iter().any(|twin| twin.batch == *batch) {
+                continue;
+            }
+            if row.state.is_terminal() {
+                let entries = note(job, &mut row, batch)?;
+                save_with(job, &row, Acts { ledger: entries, ..Acts::default() }).await?;
+                cancel(job, &row, batch).await;
+            } else {
+                job.state.borrow_mut().strays.entry(row.sub).or_default().insert(batch.clone());
+                job.wishes.notify_waiters();
             }
         }
     }
     Ok(())
 }
 
-/// Submission and batch of every twin in the lists of the accounts that sent something.
-async fn search(job: &Rc<Job>, rows: &[Submission]) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut asked: Vec<&str> = Vec::new();
-    for account in job.deployments.iter().map(|deployment| &deployment.account) {
-        let sent = rows.iter().filter(|row| row.account == account.id).filter_map(|row| row.sent_at_ms).min();
-        let (Some(sent_ms), Some(api)) = (sent, account.api.batches()) else { continue };
-        if asked.contains(&account.id.as_str()) {
-            continue;
-        }
-        asked.push(&account.id);
-        let since_s = created_since_s(u64::try_from(sent_ms).unwrap_or(0));
-        let Some(listed) = list(job, api, since_s).await else { continue };
-        for stray in sweep(&job.inst, &listed, &known(rows)) {
-            if let Stray::Twin(remote, sub) = stray {
-                found.push((sub.to_owned(), remote.id.clone()));
-            }
-        }
+/// At once, as each of a twin's answers costs; it is seen to later, and asked again then.
+async fn cancel(job: &Job, row: &Submission, batch: &str) {
+    let sender = job.deployments.iter().find(|found| found.account.id == row.account);
+    if let Some(api) = sender.and_then(|found| found.account.api.batches()) {
+        drop(api.cancel(batch).await);
     }
-    found
 }
 
-async fn list(job: &Rc<Job>, api: &dyn BatchApi, since_s: u64) -> Option<Vec<RemoteBatch>> {
-    for again in 0..LIST_TRIES {
-        match api.list_since(since_s).await {
-            Ok(listed) => return Some(listed),
-            Err(error) if again + 1 == LIST_TRIES || job.stop.is_detaching() => {
-                job.tell(&Event::Note {
-                    message: &format!("{error}; whether a create was delivered twice could not be looked up"),
-                });
-                return None;
-            }
-            Err(_) => pause(job, Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await,
+/// Takes the twins of batches that are over to their last ledger entry. One that is given up is for the job's next run.
+pub(super) async fn settle_open(job: &Rc<Job>) -> Result<(), EngineError> {
+    let open: Vec<Sub> = job.state.borrow().twins_open.iter().copied().collect();
+    for sub in open {
+        let Some(row) = job.reader.submission(sub)?.filter(|row| row.state.is_terminal()) else { continue };
+        let booked = settle(job, row).await?;
+        let mut state = job.state.borrow_mut();
+        state.twins_open.remove(&sub);
+        if !booked {
+            state.twins_left.insert(sub);
         }
+        drop(state);
+        job.changed.notify_waiters();
     }
-    None
+    Ok(())
 }
 
-/// What a sweep takes for known. A batch of a submission that was proved unpaid is a twin too: its items run elsewhere.
-fn known(rows: &[Submission]) -> HashMap<String, Option<String>> {
-    let batch = |row: &Submission| {
-        let none = row.state.voids_leases() && row.sent_at_ms.is_some();
-        row.remote_batch.clone().or_else(|| none.then(String::new))
-    };
-    rows.iter().map(|row| (row.sub.to_string(), batch(row))).collect()
+/// The same for all that the job's rows know of. False: some are left to another run.
+pub(super) async fn settle_all(job: &Rc<Job>) -> Result<bool, EngineError> {
+    let mut booked = true;
+    for row in job.reader.submissions(job.no)?.into_iter().filter(is_open) {
+        let left = !row.state.is_terminal() || job.state.borrow().twins_left.contains(&row.sub);
+        booked &= !left && settle(job, row).await?;
+    }
+    Ok(booked)
+}
+
+async fn settle(job: &Rc<Job>, mut row: Submission) -> Result<bool, EngineError> {
+    for place in 0..kept(&row).len() {
+        if !kept(&row)[place].booked && !run(job, &mut row, place).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// One twin from the cancel to the booking. False: it goes on in another run.
@@ -253,7 +257,7 @@ fn why(twin: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use bulkrate_core::ids::Sub;
+    use bulkrate_core::lane::Lane;
     use bulkrate_store::SubmissionState;
 
     #[test]
@@ -268,23 +272,5 @@ mod tests {
         assert_eq!((&evidence["why"], &evidence["doubt"]), (&"lost".into(), &7.into()));
         keep(&mut row, &[]);
         assert_eq!(kept(&row), twins, "nothing new forgets nothing");
-    }
-
-    #[test]
-    fn what_was_proved_unpaid_can_only_have_twins() {
-        let row = |no, state, batch: Option<&str>, sent: Option<i64>| Submission {
-            remote_batch: batch.map(str::to_owned),
-            sent_at_ms: sent,
-            ..Submission::new(Sub::new(no, 1), 1, Lane::Batch, state, 1)
-        };
-        for (row, want) in [
-            (row(1, SubmissionState::Settled, Some("b"), Some(1)), Some("b")),
-            (row(2, SubmissionState::Absent, None, Some(1)), Some("")),
-            (row(3, SubmissionState::Refused, None, None), None),
-            (row(4, SubmissionState::InDoubt, None, Some(1)), None),
-        ] {
-            let sub = row.sub.to_string();
-            assert_eq!(known(&[row])[&sub].as_deref(), want, "{sub}");
-        }
     }
 }

@@ -167,7 +167,9 @@ impl History {
         let good = self.finals.iter().filter(|finals| **finals >> 4 > 0).count();
         let mut proved = format!("{good} items have a good answer");
         if windows != UsdNanos::ZERO {
-            proved.push_str(&format!("; USD {windows} were paid for what the way to the provider carried out twice, booked as duplicates with their windows"));
+            proved.push_str(&format!(
+                "; USD {windows} were paid twice, booked as duplicates with their windows"
+            ));
         }
         faults.check("no item paid twice", proved)
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use bulkrate_core::ids::Sub;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{JobRow, LedgerEntry, LedgerKind, LedgerQuery, LogChunk, Outcome, Sums, View};
 
@@ -100,6 +101,45 @@ pub(super) fn doubts(view: &dyn View, job: &JobRow) -> Result<String, EngineErro
     Ok(format!(" ({})", named.join(", ")))
 }
 
+/// What a window let through beside all that was reserved here: nothing that was sent made it, so it is apart from the caps.
+#[derive(Debug, Default)]
+struct Beside {
+    /// Doubt that stands, by submission.
+    doubt: HashMap<Option<Sub>, UsdNanos>,
+    sum: UsdNanos,
+    peak: UsdNanos,
+}
+
+impl Beside {
+    /// So much of an entry counts against the caps.
+    fn counts(&mut self, entry: &LedgerEntry) -> UsdNanos {
+        let windows = entry.note.as_deref().is_some_and(is_window);
+        let standing = self.doubt.entry(entry.sub).or_default();
+        let apart = match entry.kind {
+            LedgerKind::Doubt | LedgerKind::Duplicate if windows => entry.usd,
+            // On an operator's word as well.
+            LedgerKind::DoubtCleared => entry.usd.min(*standing),
+            _ => return entry.usd,
+        };
+        match entry.kind {
+            LedgerKind::Doubt => *standing += apart,
+            LedgerKind::DoubtCleared => *standing -= apart,
+            _ => {}
+        }
+        let sign = if entry.kind == LedgerKind::DoubtCleared { -1 } else { 1 };
+        self.sum.0 += sign * apart.0;
+        self.peak = self.peak.max(self.sum);
+        entry.usd - apart
+    }
+
+    fn told(&self) -> String {
+        if self.peak == UsdNanos::ZERO {
+            return String::new();
+        }
+        format!("; beside it USD {} at most that a window let through", self.peak)
+    }
+}
+
 /// Folds the ledger and looks at every moment whether the job's cap held. Entries of one moment count together, as a
 /// commit is one moment and gives back what it settles.
 pub(super) fn caps(view: &dyn View, job: &JobRow, above: &Above) -> Result<Check, EngineError> {
@@ -113,6 +153,7 @@ pub(super) fn caps(view: &dyn View, job: &JobRow, above: &Above) -> Result<Check
     };
     let mut faults = Faults::default();
     let (mut running, mut peak, mut moment, mut overflow) = (Sums::default(), UsdNanos::ZERO, None, false);
+    let mut beside = Beside::default();
     let mut look = |at_ms: i64, running: &Sums| {
         let total = running.spent().total();
         peak = peak.max(total);
@@ -124,7 +165,7 @@ pub(super) fn caps(view: &dyn View, job: &JobRow, above: &Above) -> Result<Check
         if let Some(before) = moment.replace(entry.at_ms).filter(|before| *before != entry.at_ms) {
             look(before, &running);
         }
-        overflow |= running.add(entry.kind, entry.usd, 0).is_err();
+        overflow |= running.add(entry.kind, beside.counts(entry), 0).is_err();
         if overflow { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if let Some(last) = moment {
@@ -133,7 +174,8 @@ pub(super) fn caps(view: &dyn View, job: &JobRow, above: &Above) -> Result<Check
     if overflow {
         faults.add(|| "the ledger's sums overflow".to_owned());
     }
-    Ok(faults.check(name, format!("at most USD {peak} of the budget of USD {budget}{}", above.told())))
+    let told = format!("{}{}", above.told(), beside.told());
+    Ok(faults.check(name, format!("at most USD {peak} of the budget of USD {budget}{told}")))
 }
 
 /// What was settled at the bound because the provider reported no usage: the bill may be lower by as much.
@@ -197,4 +239,46 @@ pub(super) fn bill_check(
     };
     let detail = if passed { format!("{told}: it fits {exact}") } else { told };
     Ok(Check { name: "bill equals ledger".to_owned(), passed, detail })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_a_window_let_through_is_beside_the_caps_and_nothing_else_is() {
+        let entry = |kind, sub: u64, usd, note: &str| LedgerEntry {
+            job: 1,
+            at_ms: 0,
+            kind,
+            lane: None,
+            provider: String::new(),
+            model: String::new(),
+            tags: 0,
+            lever: None,
+            sub: Some(Sub::new(sub, 1)),
+            items: 1,
+            usd: UsdNanos(usd),
+            note: Some(note.to_owned()),
+        };
+        let mut beside = Beside::default();
+        for (kind, sub, usd, note, counts) in [
+            (LedgerKind::Reserve, 1, 50, "", 50),
+            (LedgerKind::Doubt, 1, 30, "W1: b was made by the same create", 0),
+            (LedgerKind::Doubt, 1, 20, "", 20),
+            (LedgerKind::DoubtCleared, 1, 25, "W1: b was made by the same create", 0),
+            // The operator ends both doubts: five of a window, the rest not.
+            (LedgerKind::DoubtCleared, 1, 25, "operator ada: it was not run", 20),
+            (LedgerKind::Duplicate, 1, 7, "W1: b was made by the same create", 0),
+            (LedgerKind::Duplicate, 1, 7, "", 7),
+            (LedgerKind::Doubt, 2, 40, "W5: batch c runs or ran", 0),
+            (LedgerKind::DoubtCleared, 2, 0, "operator ada: it was paid, the bound is kept", 0),
+            (LedgerKind::DoubtCleared, 2, 40, "operator ada: it was paid, USD 0.00000003", 0),
+            (LedgerKind::Settle, 2, 30, "operator ada: it was paid, USD 0.00000003", 30),
+        ] {
+            assert_eq!(beside.counts(&entry(kind, sub, usd, note)), UsdNanos(counts), "{kind} {usd} {note}");
+        }
+        assert_eq!((beside.sum, beside.peak), (UsdNanos(7), UsdNanos(47)));
+    }
 }

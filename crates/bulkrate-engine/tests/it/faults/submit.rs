@@ -2,7 +2,7 @@
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::report::Ending;
+use bulkrate_engine::report::{Ending, Report};
 use bulkrate_sim::SimConfig;
 
 use crate::story::{ASKED, Books, Story};
@@ -117,10 +117,49 @@ async fn f28_what_the_twin_costs_is_booked() {
         let proof = reader.verify(&report.job, Some(&path)).unwrap();
         assert!(proof.passed(), "{rule}: {proof:?}");
         let proved = format!("{proof:?}");
-        assert_eq!(proved.contains("carried out twice, booked as duplicates"), twice > 0, "{rule}: {proved}");
+        assert_eq!(proved.contains("paid twice, booked as duplicates"), twice > 0, "{rule}: {proved}");
         // It is booked once, however often the job is run again.
         assert_eq!(story.run().await.spent, report.spent, "{rule}");
     }
+}
+
+/// Ledger and bill are equal, of one batch of sixty and so many answers twice.
+fn exact(story: &Story, report: &Report) -> u64 {
+    let bill: serde_json::Value = serde_json::from_str(&story.world.sim.bill_json()).unwrap();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{report:?}");
+    assert_eq!(
+        (report.spent.0, report.in_doubt, report.reserved),
+        (bill["total_usd_nanos"].as_i64().unwrap(), UsdNanos::ZERO, UsdNanos::ZERO),
+        "{report:?} {:?}",
+        story.world.ear.heard.lock().unwrap()
+    );
+    bill["requests"].as_u64().unwrap() - ASKED
+}
+
+#[tokio::test]
+async fn f28_a_twin_that_the_last_list_did_not_show_is_booked_by_the_next_run() {
+    let story = Story::of(Lane::Batch, &["F18:create@1", "F26@1"]).await;
+    let report = story.run().await;
+    let bill: serde_json::Value = serde_json::from_str(&story.world.sim.bill_json()).unwrap();
+    assert!(report.ending == Ending::Finished && report.spent.0 < bill["total_usd_nanos"].as_i64().unwrap());
+    // Every item has its answer: the run asks nothing, and sweeps all the same.
+    let again = story.run().await;
+    assert_eq!((exact(&story, &again), again.requests_sent), (ASKED, 0));
+    assert!(story.world.ear.heard("was made twice"));
+}
+
+#[tokio::test]
+async fn f18_the_twin_of_a_batch_at_work_is_cancelled_at_the_next_start() {
+    let config = SimConfig { speed: 1_000.0, run_secs: 2_000.0, ..fast() };
+    let story = Story::with(config, Lane::Batch, &["F18:create@1"]).await;
+    let left = story.world.until("state", &story.spec, "batch in_progress", 1).await;
+    assert_eq!(left.ending, Ending::Detached, "{left:?}");
+    let report = story.run().await;
+    let twice = exact(&story, &report);
+    assert!(twice < ASKED, "{twice} answers twice: it was not waited for");
+    let heard = story.world.ear.heard.lock().unwrap().clone();
+    let at = |part: &str| heard.iter().position(|line| line.contains(part));
+    assert!(at("was made twice").is_some_and(|told| Some(told) < at("batch ended")), "{heard:?}");
 }
 
 #[tokio::test]
