@@ -13,11 +13,10 @@ use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind,
 use bulkrate_provider::Reply;
 use bytes::Bytes;
 
+use super::first::First;
 use crate::run::ready::Ready;
 use crate::spec::RunSpec;
 
-/// So many replies that are not the API's, and no other, halt the job.
-const FOREIGN_MAX: u32 = 4;
 /// Leases ahead of the calls in flight, as a share of these: what ends while a commit is under way.
 const AHEAD_SHARE: u32 = 8;
 
@@ -46,8 +45,7 @@ pub(super) struct Gate {
     armed: VecDeque<Flight>,
     /// Since when no call could be sent at all.
     unreachable_since_us: Option<u64>,
-    /// Replies that were not the API's, as long as there was no other; `None` from then on.
-    foreign: Option<u32>,
+    first: First,
 }
 
 impl Gate {
@@ -59,12 +57,16 @@ impl Gate {
             ahead: 0,
             armed: VecDeque::new(),
             unreachable_since_us: None,
-            foreign: Some(0),
+            first: First::default(),
         }
     }
 
     /// Whether another item may be leased.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self, now_us: u64) -> bool {
+        if self.first.goes_alone(now_us) {
+            // What waits here while a process dies is in doubt: nothing is leased ahead of the first call's answer.
+            return self.concurrency.in_flight() == 0 && self.ahead == 0;
+        }
         let limit = self.concurrency.limit();
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
     }
@@ -88,12 +90,14 @@ impl Gate {
 
     /// The next call that may be sent now.
     pub(super) fn next(&mut self, now_us: u64) -> Option<Flight> {
-        if !self.concurrency.has_room() {
+        let waits = self.first.goes_alone(now_us) && self.concurrency.in_flight() > 0;
+        if waits || !self.concurrency.has_room() {
             return None;
         }
         let mut flight = self.armed.pop_front()?;
         self.ahead -= 1;
         self.concurrency.on_sent(now_us);
+        self.first.sent(now_us);
         flight.sent_us = now_us;
         Some(flight)
     }
@@ -113,6 +117,7 @@ impl Gate {
     /// A call could not be sent. For how long at most to wait, and whether it is the first.
     pub(super) fn not_sent(&mut self, now_us: u64, sent_us: u64) -> (u64, bool) {
         self.concurrency.on_done(now_us, now_us - sent_us, 0, Signal::Overloaded);
+        self.first.unanswered();
         let first = self.unreachable_since_us.is_none();
         // As long again as it has been away, however many calls have found that out: a short outage costs little.
         let away_us = now_us - *self.unreachable_since_us.get_or_insert(now_us);
@@ -121,32 +126,19 @@ impl Gate {
 
     /// A call was sent and never answered.
     pub(super) fn unanswered(&mut self, now_us: u64, sent_us: u64, class: FailureClass) {
+        self.first.unanswered();
         let signal = if class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
         self.concurrency.on_done(now_us, now_us - sent_us, 0, signal);
     }
 
-    /// A server that has only ever sent pages of its own is not the API, and each call to it is one more in doubt.
-    /// `Some`: it is time to stop, and why.
-    pub(super) fn know_foreign(&mut self, reading: &Reading<'_>, status: u16) -> Option<String> {
-        let seen = self.foreign?;
-        let failure = match reading {
-            Reading::Failure(failure) if failure.maybe_paid => failure,
-            _ => {
-                self.foreign = None;
-                return None;
-            }
-        };
-        // A gateway's own page says that the API behind it is down.
-        if status >= 500 {
-            return None;
-        }
-        self.foreign = Some(seen + 1);
-        (seen + 1 >= FOREIGN_MAX).then(|| {
-            format!(
-                "the base URL does not answer like the API, in none of the first {FOREIGN_MAX} calls: {}; check `--base-url`",
-                failure.message
-            )
-        })
+    /// When more calls may go although the first one is not answered.
+    pub(super) fn opens_at(&self, now_us: u64) -> Option<u64> {
+        self.first.opens_at(now_us)
+    }
+
+    /// `Some`: the job stops, as this is not the API, and why.
+    pub(super) fn know_foreign(&mut self, reading: &Reading<'_>, reply: &Reply) -> Option<String> {
+        self.first.replied(reading, reply)
     }
 
     /// Takes in what a reply shows about pace and load.

@@ -1,5 +1,6 @@
 //! The lanes: how leased items reach a provider and come back.
 
+mod first;
 mod gate;
 pub(crate) mod calls;
 pub(crate) mod batch;

@@ -11,6 +11,7 @@ mod deadline;
 mod limit;
 mod wishes;
 mod recover;
+mod first;
 mod outage;
 mod story;
 mod faults;

@@ -52,7 +52,7 @@ impl Calls {
             job.deployments[flight.ready.deployment].account.api.wire().read(flight.ready.kind, reply);
         let output_tokens = self.land_reading(flight, &reading);
         let gate = &mut self.gates[flight.ready.deployment];
-        if let Some(message) = gate.know_foreign(&reading, reply.status) {
+        if let Some(message) = gate.know_foreign(&reading, reply) {
             let halt = Halt { class: FailureClass::Transient, message };
             job.state.borrow_mut().halted.get_or_insert(halt);
         }
