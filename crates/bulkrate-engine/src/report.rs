@@ -10,6 +10,8 @@ use crate::view::Judged;
 
 /// `halted_by` of a job with too many wrong answers.
 pub const ERROR_RATE: &str = "error_rate";
+/// `halted_by` of a job whose provider has never answered.
+pub const NEVER_ANSWERED: &str = "never_answered";
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use super::Prepared;
 use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
-use crate::report::{ERROR_RATE, Ending, Report, ReviewFile};
+use crate::report::{Ending, Report, ReviewFile};
 use crate::run::job::{Job, State};
 
 impl Engine {
@@ -156,7 +156,7 @@ impl Engine {
             halted_by: state
                 .halted
                 .as_ref()
-                .map(|halt| if state.over_error_rate { ERROR_RATE } else { halt.class.name() }.to_owned()),
+                .map(|halt| state.halted_as.unwrap_or(halt.class.name()).to_owned()),
             items,
             items_beyond_limit: state.items.counts().total() - items,
             succeeded: state.tally.succeeded,

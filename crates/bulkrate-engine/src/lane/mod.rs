@@ -8,5 +8,6 @@ pub(crate) mod pack;
 pub(crate) mod submission;
 pub(crate) mod fetch;
 pub(crate) mod outage;
+pub(crate) mod reach;
 mod collect;
 pub(crate) mod twin;
