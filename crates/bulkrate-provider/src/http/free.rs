@@ -311,6 +311,13 @@ impl FreeClient {
             return Ok(reply);
         }
         let mut failure = self.account.redacted_failure((self.classify)(&reply, now_unix_s()));
+        if failure.maybe_paid && reply.status == 413 {
+            // A gateway's own page: the next try would be as large.
+            failure.class = FailureClass::RefusedByProvider;
+            failure.message.push_str(
+                "; what was sent is larger than a server on the way takes: set a lower `batch_bytes_max`",
+            );
+        }
         failure.maybe_paid = false; // free calls
         let told = reply.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let again = match told {
