@@ -36,6 +36,9 @@ pub enum Ending {
 pub struct Report {
     pub job: String,
     pub name: String,
+    /// What finds the job again: its name, or its id where others have that name too.
+    #[serde(skip)]
+    pub handle: String,
     pub ending: Ending,
     /// Why, when it is not `Finished`.
     pub reason: Option<String>,

@@ -122,6 +122,12 @@ impl Engine {
         Ok(())
     }
 
+    fn handle(&self, job: &Job, name: &str) -> Result<String, EngineError> {
+        let found = crate::reader::find(&*self.reader()?, name);
+        let own = found.is_ok_and(|row| row.no == job.no);
+        Ok(if own { name.to_owned() } else { job.id.clone() })
+    }
+
     pub(super) fn report(
         &self,
         job: &Rc<Job>,
@@ -151,6 +157,7 @@ impl Engine {
         Ok(Report {
             job: job.id.clone(),
             name: prepared.spec.name.clone(),
+            handle: self.handle(job, &prepared.spec.name)?,
             ending,
             reason,
             halted_by: state

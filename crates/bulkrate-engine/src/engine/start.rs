@@ -215,7 +215,7 @@ pub(crate) fn end_of(spec: &JobSpec) -> Ordinal {
     spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX))
 }
 
-fn needs_key(account: &Account) -> bool {
+pub(super) fn needs_key(account: &Account) -> bool {
     !account.has_key && !account.custom && account.api.facts().needs_key
 }
 

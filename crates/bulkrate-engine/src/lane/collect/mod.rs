@@ -134,7 +134,8 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
 
 /// The provider need not keep what has landed.
 async fn delete_remote(job: &Job, api: &dyn BatchApi, row: &Submission) {
-    for file in [&row.remote_input, &row.remote_output, &row.remote_errors].into_iter().flatten() {
+    let files = [&row.remote_input, &row.remote_output, &row.remote_errors];
+    for file in files.into_iter().filter_map(|file| named(file.as_deref())) {
         if let Err(error) = api.delete_file(file).await {
             job.tell(&Event::Note {
                 message: &format!("{error}; the file stays at the provider until it expires"),

@@ -9,6 +9,7 @@ use bulkrate_provider::{ApiError, Created};
 use super::Driving;
 use super::row::note_remote;
 use crate::EngineError;
+use crate::lane::fetch::named;
 use crate::lane::outage::{self, halts};
 use crate::lane::pack::Planned;
 use crate::lane::reach;
@@ -125,8 +126,11 @@ impl Driving<'_> {
     }
 
     pub(super) async fn fence(&self, planned: &Planned) -> Event {
-        let input = planned.submission.remote_input.clone().unwrap_or_default();
-        Event::Fenced { confirmed: self.api.delete_file(&input).await.is_ok() }
+        // Without an id nothing is deleted, and so nothing is fenced.
+        let Some(input) = named(planned.submission.remote_input.as_deref()) else {
+            return Event::Fenced { confirmed: false };
+        };
+        Event::Fenced { confirmed: self.api.delete_file(input).await.is_ok() }
     }
 
     pub(super) async fn cancel(&self, planned: &Planned) -> Event {
