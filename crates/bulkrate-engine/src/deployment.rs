@@ -60,6 +60,9 @@ impl Deployment {
                     model: name.to_owned(),
                     nearest: Vec::new(),
                 })?;
+                if let Some(nearest) = misspelt(settings, name) {
+                    return Err(EngineError::UnknownModel { model: name.to_owned(), nearest: vec![nearest] });
+                }
                 let model = name.strip_prefix(&format!("{}/", account.provider)).unwrap_or(name);
                 (
                     custom_row(run, &account.provider, model)?,
@@ -159,6 +162,33 @@ fn own_name(settings: &Settings, name: &str, today: Date) -> Option<String> {
     }
     let full = |account: &Account| format!("{}/{name}", account.provider);
     settings.accounts.iter().map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
+}
+
+/// `opnai/x`: one slip away from a provider that is set up. A server's own names (`meta-llama/...`) are further away.
+fn misspelt(settings: &Settings, name: &str) -> Option<String> {
+    let (provider, model) = name.split_once('/')?;
+    let mut known = settings.accounts.iter().map(|account| account.provider.as_str());
+    if known.clone().any(|known| known == provider) {
+        return None;
+    }
+    let near = known.find(|known| known.len() >= 5 && is_near(provider, known))?;
+    Some(format!("{near}/{model}"))
+}
+
+/// Whether one letter too many, missing, wrong or exchanged with its neighbour makes one of the other.
+fn is_near(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let same = left.iter().zip(right).take_while(|(left, right)| left == right).count();
+    let (left, right) = (&left[same..], &right[same..]);
+    match (left, right) {
+        ([first, second, left @ ..], [third, fourth, right @ ..]) if first == fourth && second == third => {
+            left == right
+        }
+        ([_, rest @ ..], _) if rest == right => true,
+        (_, [_, rest @ ..]) if rest == left => true,
+        ([_, left @ ..], [_, right @ ..]) => left == right,
+        _ => false,
+    }
 }
 
 fn names_a_preset(name: &str) -> bool {
@@ -304,4 +334,28 @@ pub(crate) fn warnings(catalogue: &Catalogue, deployments: &[Deployment], today:
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_near;
+
+    #[test]
+    fn one_slip_is_near() {
+        for (word, near) in [
+            ("opnai", true),
+            ("opeenai", true),
+            ("opebai", true),
+            ("oepnai", true),
+            ("openia", true),
+            ("openaix", true),
+            ("penai", true),
+            ("openrouter", false),
+            ("opnia", false),
+            ("ollama", false),
+            ("", false),
+        ] {
+            assert_eq!(is_near(word, "openai"), near, "{word}");
+        }
+    }
 }

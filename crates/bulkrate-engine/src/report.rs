@@ -10,6 +10,10 @@ use crate::view::Judged;
 
 /// `halted_by` of a job with too many wrong answers.
 pub const ERROR_RATE: &str = "error_rate";
+/// `halted_by` of a job whose provider has never answered.
+pub const NEVER_ANSWERED: &str = "never_answered";
+/// `halted_by` of a job whose source is gone or changed.
+pub const SOURCE_CHANGED: &str = "source_changed";
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,6 +38,9 @@ pub enum Ending {
 pub struct Report {
     pub job: String,
     pub name: String,
+    /// What finds the job again: its name, or its id where others have that name too.
+    #[serde(skip)]
+    pub handle: String,
     pub ending: Ending,
     /// Why, when it is not `Finished`.
     pub reason: Option<String>,

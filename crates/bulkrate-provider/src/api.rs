@@ -193,8 +193,16 @@ pub struct ApiError {
 pub const LOCAL: &str = "local_file";
 /// The code of one that failed because a disk here is full.
 pub const DISK_FULL: &str = "local_disk_full";
+/// The code of one that brought no byte of an answer: nobody was there, or nobody spoke.
+pub const NO_ANSWER: &str = "no_answer";
 
 impl ApiError {
+    /// Whether nothing came back, not even a refusal.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.status.is_none() && self.failure.provider_code.as_deref() == Some(NO_ANSWER)
+    }
+
     /// A redirect that was not followed: the same address will say the same again.
     #[must_use]
     pub fn is_redirect(&self) -> bool {

@@ -34,6 +34,10 @@ pub trait View: Send {
     /// Counts the times the store was opened for writing; what an earlier epoch was sending is in doubt.
     fn epoch(&self) -> u64;
     fn meta(&self, key: &str) -> Result<Option<String>, StoreError>;
+    /// What is broken in the way the rows are kept (pages, indexes), whatever they say; the first few. Reads all of them.
+    fn breakage(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// All jobs, oldest first.
     fn jobs(&self) -> Result<Vec<JobRow>, StoreError>;

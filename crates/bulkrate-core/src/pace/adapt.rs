@@ -34,6 +34,8 @@ const WINDOW_MAX_US: f64 = 10.0 * SECOND_US;
 const RATE_OVER_US: f64 = 3.0 * SECOND_US;
 /// What goes out at once in the beginning is no rate.
 const RATE_KNOWN_US: f64 = 0.5 * SECOND_US;
+/// Of fewer calls lately sent no rate can be told: the first call of a run goes alone.
+const RATE_CALLS_MIN: f64 = 4.0;
 const REACT_EVERY_US: u64 = 5_000_000;
 const AGAIN_US: u64 = 15_000_000;
 /// Recovery per second, reached so long after the last refusal.
@@ -230,6 +232,11 @@ impl Pressure {
     pub(super) fn reset(&mut self) {
         self.k = 1.0;
         self.cut_at = None;
+    }
+
+    /// Whether enough calls were sent lately to tell at what rate they get through.
+    pub(super) fn tells_rate(&self) -> bool {
+        self.sent >= RATE_CALLS_MIN
     }
 
     /// Calls per second that got through lately.

@@ -203,7 +203,7 @@ impl Pacer {
             self.pressure.slow_down(now_us, SLOW_DOWN_HOLD_US);
             return;
         }
-        if explained || !self.pressure.is_given() {
+        if (explained || !self.pressure.is_given()) && self.pressure.tells_rate() {
             self.guess(now_us, kind);
         }
         if kind == RefusalKind::Tokens && self.charge.contradicted(now_us) {

@@ -9,6 +9,7 @@ mod marks;
 mod record;
 mod sealed;
 mod stencil;
+mod filters;
 mod template;
 
 pub use blueprint::{Blueprint, ImageError, ItemError, Setup, Turn};

@@ -12,7 +12,9 @@ use super::record::Cell;
 /// Instructions a single rendering may execute: far above any sensible prompt, far below an endless loop.
 const FUEL: u64 = 1_000_000;
 const SOURCE_BYTES_MAX: usize = 1 << 20;
-/// No prompt is longer; what filters make on the way is not counted.
+/// Macros and recursive loops in each other; the stack of a thread holds more.
+const RECURSION_MAX: usize = 100;
+/// No prompt is longer. What filters make on the way has bounds of its own.
 const OUTPUT_BYTES_MAX: usize = 32 << 20;
 const NAME: &str = "template";
 
@@ -99,6 +101,8 @@ impl Template {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION_MAX);
+        super::filters::bound(&mut environment);
         keep_trailing_newline(&mut environment);
         environment.add_template_owned(NAME, source.to_owned()).map_err(syntax)?;
         let mut variables: Vec<String> =
@@ -293,6 +297,63 @@ mod tests {
         let long = "{% for a in range(600) %}{{ 'x' * 100000 }}{% endfor %}{{ text }}";
         let long = render(long, &cells).unwrap_err();
         assert!(long.to_string().contains("longer than 32 MiB"), "{long}");
+    }
+
+    /// None of them may take the process with it: each ends with an error, soon and in little memory.
+    #[test]
+    fn a_template_fills_no_memory_and_ends() {
+        let cells = [("text", Cell::text("x"))];
+        let deep = format!("{}{{{{ text }}}}{}", "{% if text %}".repeat(400), "{% endif %}".repeat(400));
+        let nested = format!("{{{{ {}text{} }}}}", "(".repeat(20_000), ")".repeat(20_000));
+        for (source, why) in [
+            ("{% for i in range(10**9) %}{{ text }}{% endfor %}", "too many elements"),
+            (
+                "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}{{ text }}",
+                "fuel",
+            ),
+            ("{{ 'x' * 10**9 }}{{ text }}", "too large"),
+            ("{{ [text] * 10**9 }}", "too large"),
+            ("{{ (text * 90000000)|replace('x', 'xxxxxxxxxx') }}", "too large"),
+            ("{{ (text * 100000)|replace('', text * 100000) }}", "too large"),
+            ("{{ range(100000)|join(text * 100000) }}", "too large"),
+            ("{{ text|indent(10**12, true) }}", "too large"),
+            ("{{ text|indent(width=10**12, first=true) }}", "too large"),
+            ("{{ '%99999999999d'|format(1) }}{{ text }}", "too large"),
+            ("{{ '%*d'|format(10**12, 1) }}{{ text }}", "too large"),
+            ("{{ [text]|batch(10**12, text)|list }}", "too large"),
+            ("{{ [text]|slice(10**12)|list }}", "too large"),
+            ("{{ [text]|tojson(10**12) }}", "too large"),
+            ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}{{ text }}", "recursion"),
+            ("{% for a in [[text]] recursive %}{{ loop([[a]]) }}{% endfor %}", "recursion"),
+            (deep.as_str(), "recursion"),
+            (nested.as_str(), "recursion"),
+        ] {
+            let shown = &source[..source.len().min(80)];
+            let error = render(source, &cells).unwrap_err();
+            assert!(error.to_string().contains(why), "{shown}: {error}");
+        }
+        let long = format!("{}{{{{ text }}}}", "x".repeat(SOURCE_BYTES_MAX));
+        assert_eq!(render(&long, &cells).unwrap_err().code(), "template-too-large");
+    }
+
+    #[test]
+    fn the_bounded_filters_do_what_the_usual_ones_do() {
+        let cells = [("text", Cell::text("a b\nc")), ("n", Cell::Json("3.14159"))];
+        for (source, want) in [
+            ("{{ text|replace(' ', '--') }}", "a--b\nc"),
+            ("{{ text|indent(2, true) }}", "  a b\n  c"),
+            ("{{ text|indent(width=2) }}", "a b\n  c"),
+            ("{{ ['a', 'b']|join(', ') }}{{ text|length }}", "a, b5"),
+            ("{{ '%05.1f|%s'|format(n, text) }}", "003.1|a b\nc"),
+            ("{{ n|round(2) }}", "3.14"),
+            (
+                "{% for row in [1, 2, 3]|batch(2, 0) %}{{ row|join('.') }};{% endfor %}{{ n }}",
+                "1.2;3.0;3.14159",
+            ),
+            ("{{ [text]|tojson }}", r#"["a b\nc"]"#),
+        ] {
+            assert_eq!(render(source, &cells).unwrap(), want, "{source}");
+        }
     }
 
     proptest! {

@@ -56,6 +56,8 @@ pub(crate) struct Fixture {
     items: u32,
     offset: u64,
     requests: Vec<u8>,
+    /// Where the sealed line of a leader is in them.
+    lines: BTreeMap<u32, std::ops::Range<usize>>,
     /// Result files by segment.
     results: BTreeMap<u32, (PathBuf, Vec<u8>)>,
     at_ms: i64,
@@ -63,6 +65,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// An empty `id`: the one that the spec and the source give.
     pub(crate) fn new(id: &str, mut spec: JobSpec, file: &str, text: &str, shape: Shape) -> Self {
         let root = tempfile::tempdir().unwrap();
         let source = root.path().join(file);
@@ -70,6 +73,9 @@ impl Fixture {
         spec.source.path = Some(source.clone());
         let state = root.path().join("state");
         let mut store = SqliteStore::open(&state, "inst", 1).unwrap();
+        let source_digest = digest_file(&source).unwrap();
+        let named = crate::engine::intake::identity(&spec, &source_digest).unwrap();
+        let id = if id.is_empty() { named.as_str() } else { id };
         let dir = JobDir::of(&state, id);
         fs::create_dir_all(&dir.0).unwrap();
         let no = store
@@ -78,7 +84,7 @@ impl Fixture {
                 name: spec.name.clone(),
                 spec: serde_json::to_string(&spec).unwrap(),
                 source: file.to_owned(),
-                source_digest: digest_file(&source).unwrap(),
+                source_digest,
                 catalogue_digest: String::new(),
                 created_at_ms: 1,
             })
@@ -93,6 +99,7 @@ impl Fixture {
             items: 0,
             offset: 0,
             requests: Vec::new(),
+            lines: BTreeMap::new(),
             results,
             at_ms: 1_000,
             subs: 0,
@@ -163,6 +170,7 @@ impl Fixture {
         );
         self.requests.push(b'\n');
         let len = u32::try_from(self.requests.len() - start).unwrap();
+        self.lines.insert(self.items, start..self.requests.len());
         self.append(ItemRec::Leader { key: sealed.key, header_len: sealed.header_len, len, tags: 0 })
     }
 
@@ -210,6 +218,9 @@ impl Fixture {
         let sub = self.sub();
         let dir = self.dir.batch(sub);
         fs::create_dir_all(&dir.0).unwrap();
+        let sealed: Vec<&[u8]> =
+            leases.iter().map(|(ordinal, _)| &self.requests[self.lines[ordinal].clone()]).collect();
+        fs::write(dir.unified(), sealed.concat()).unwrap();
         fs::write(dir.input(), format!("{leases:?}\n")).unwrap();
         self.results.insert(segment, (dir.results(), Vec::new()));
         let submission = Submission {

@@ -9,6 +9,7 @@ use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, Tx, Urgency, View};
 use tokio::task::LocalSet;
 
 use super::Engine;
+use super::start::needs_key;
 use crate::EngineError;
 use crate::decision::{Act, Decision};
 use crate::event::Observer;
@@ -27,8 +28,7 @@ impl Engine {
         let spec = crate::deliver::spec_of(&row)?;
         let prepared = self.known(row, spec)?;
         if let (Act::Adopt { .. }, Some(found)) = (&decision.act, prepared.deployments.first())
-            && !found.account.has_key
-            && !found.account.custom
+            && needs_key(&found.account)
         {
             return Err(EngineError::NoCredentials {
                 provider: found.account.provider.clone(),

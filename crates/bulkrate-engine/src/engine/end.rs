@@ -10,7 +10,7 @@ use super::Prepared;
 use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
-use crate::report::{ERROR_RATE, Ending, Report, ReviewFile};
+use crate::report::{Ending, Report, ReviewFile};
 use crate::run::job::{Job, State};
 
 impl Engine {
@@ -122,6 +122,12 @@ impl Engine {
         Ok(())
     }
 
+    fn handle(&self, job: &Job, name: &str) -> Result<String, EngineError> {
+        let found = crate::reader::find(&*self.reader()?, name);
+        let own = found.is_ok_and(|row| row.no == job.no);
+        Ok(if own { name.to_owned() } else { job.id.clone() })
+    }
+
     pub(super) fn report(
         &self,
         job: &Rc<Job>,
@@ -151,12 +157,13 @@ impl Engine {
         Ok(Report {
             job: job.id.clone(),
             name: prepared.spec.name.clone(),
+            handle: self.handle(job, &prepared.spec.name)?,
             ending,
             reason,
             halted_by: state
                 .halted
                 .as_ref()
-                .map(|halt| if state.over_error_rate { ERROR_RATE } else { halt.class.name() }.to_owned()),
+                .map(|halt| state.halted_as.unwrap_or(halt.class.name()).to_owned()),
             capped_by: state
                 .blocked
                 .as_ref()

@@ -34,7 +34,7 @@ impl Engine {
         let path = spec.source.path.clone().unwrap_or_else(|| spool.clone().unwrap_or_default());
         let stamp = self.stamp(&path);
         let digest = bulkrate_io::digest_file(&path)?;
-        let id = identity(&spec, if spool.is_some() { "standard input" } else { &digest })?;
+        let id = identity(&spec, if spool.is_some() { STDIN } else { &digest })?;
         if let Some(row) = self.reader()?.job_by_id(&id)? {
             if row.state != JobState::Preparing {
                 // Standard input is known by its name alone: other data under it would get the answers of the first.
@@ -228,8 +228,11 @@ pub(super) fn check_target(spec: &JobSpec) -> Result<(), EngineError> {
     }
 }
 
+/// What stands for the digest of standard input, which is known by the job's name alone.
+pub(crate) const STDIN: &str = "standard input";
+
 /// Same job spec and same input: same job. Budget, deadline, lane, limits, `--limit` and output do not count.
-pub(super) fn identity(spec: &JobSpec, digest: &str) -> Result<String, EngineError> {
+pub(crate) fn identity(spec: &JobSpec, digest: &str) -> Result<String, EngineError> {
     let named = if spec.source.path.is_none() { spec.name.as_str() } else { "" };
     let source = (&spec.source.format, &spec.source.id, spec.source.on_bad_line);
     let parts = (&spec.request, &spec.tags, source, named, spec.run.distinct, digest);

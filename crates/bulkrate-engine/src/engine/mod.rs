@@ -1,6 +1,6 @@
 //! The engine of one state directory: prepares, plans, runs and resumes jobs.
 
-mod intake;
+pub(crate) mod intake;
 mod start;
 mod end;
 mod decide;

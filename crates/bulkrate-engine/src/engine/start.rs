@@ -123,6 +123,7 @@ impl Engine {
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
         drop(submissions);
         let (call_retries, batch_retries) = State::queues();
+        let source_halt = if prepared.resumed { source_halt(prepared, &dir) } else { None };
         let mut state = State {
             items: found.items,
             budget,
@@ -134,8 +135,9 @@ impl Engine {
             end: end_of(spec),
             meter: found.meter,
             flaws: found.flaws,
-            halted: if prepared.resumed { source_halt(prepared, &dir) } else { None },
-            over_error_rate: false,
+            halted_as: source_halt.as_ref().map(|_| crate::report::SOURCE_CHANGED),
+            halted: source_halt,
+            reach: HashMap::new(),
             failed: None,
             blocked: None,
             overcharged: bulkrate_core::budget::Overcharges::default(),
@@ -222,7 +224,7 @@ pub(crate) fn end_of(spec: &JobSpec) -> Ordinal {
     spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX))
 }
 
-fn needs_key(account: &Account) -> bool {
+pub(super) fn needs_key(account: &Account) -> bool {
     !account.has_key && !account.custom && account.api.facts().needs_key
 }
 

@@ -10,6 +10,7 @@ use bulkrate_provider::BatchApi;
 
 use super::collect::LINE_BYTES_MAX;
 use super::outage::{Redirects, halts, local, pause};
+use super::reach;
 use crate::EngineError;
 use crate::event::Event;
 use crate::run::job::Job;
@@ -68,10 +69,10 @@ fn line_max(kind: Kind, max_tokens: u64, request_bytes: u64) -> u64 {
     FRAME_BYTES.saturating_add(answer).saturating_add(request_bytes.saturating_mul(ECHO_FACTOR)).min(most)
 }
 
-/// Brings a file to disk. `again`: it is downloaded although it lies here.
+/// Brings a file of an account to disk. `again`: it is downloaded although it lies here.
 pub(super) async fn fetch(
     job: &Rc<Job>,
-    api: &dyn BatchApi,
+    (api, account): (&dyn BatchApi, &str),
     file: &str,
     to: &Path,
     again: bool,
@@ -83,12 +84,15 @@ pub(super) async fn fetch(
     let mut failures: u32 = 0;
     let redirects = Redirects::default();
     loop {
+        let began_us = job.clock.us();
         let error = match api.download(file, to, bytes_max).await {
             Ok(found) => {
+                reach::answered(job, account);
                 tell_over(job);
                 return Ok(if found.is_some() { Fetched::Whole } else { Fetched::Missing });
             }
             Err(error) if halts(job, &error, &redirects) => return Ok(Fetched::Refused),
+            Err(error) if reach::heard(job, account, &error, began_us) => return Ok(Fetched::Refused),
             Err(error) => error,
         };
         if let Some(error) = local(&error, "could not write", to) {

@@ -13,11 +13,13 @@ use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind,
 use bulkrate_provider::Reply;
 use bytes::Bytes;
 
+use super::first::First;
 use crate::run::ready::Ready;
 use crate::spec::RunSpec;
 
-/// So many replies that are not the API's, and no other, halt the job.
-const FOREIGN_MAX: u32 = 4;
+/// The longest wait between two looks at a provider that is away, and at one that may never have been there.
+const AWAY_WAIT_MAX_US: u64 = 60_000_000;
+const NEVER_THERE_WAIT_MAX_US: u64 = 5_000_000;
 /// Leases ahead of the calls in flight, as a share of these: what ends while a commit is under way.
 const AHEAD_SHARE: u32 = 8;
 
@@ -46,8 +48,11 @@ pub(super) struct Gate {
     armed: VecDeque<Flight>,
     /// Since when no call could be sent at all.
     unreachable_since_us: Option<u64>,
-    /// Replies that were not the API's, as long as there was no other; `None` from then on.
-    foreign: Option<u32>,
+    /// Until when nobody looks again whether one can.
+    shut_until_us: u64,
+    /// Something has come back in this run.
+    answered: bool,
+    first: First,
 }
 
 impl Gate {
@@ -59,14 +64,25 @@ impl Gate {
             ahead: 0,
             armed: VecDeque::new(),
             unreachable_since_us: None,
-            foreign: Some(0),
+            shut_until_us: 0,
+            answered: false,
+            first: First::default(),
         }
     }
 
     /// Whether another item may be leased.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self, now_us: u64) -> bool {
+        if self.goes_alone(now_us) {
+            // What waits here while a process dies is in doubt: nothing is leased ahead of the one call's answer.
+            return self.concurrency.in_flight() == 0 && self.ahead == 0 && now_us >= self.shut_until_us;
+        }
         let limit = self.concurrency.limit();
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
+    }
+
+    /// One call at a time: nobody knows yet whether this is the API, or whether it can be reached again.
+    fn goes_alone(&self, now_us: u64) -> bool {
+        self.first.goes_alone(now_us) || self.unreachable_since_us.is_some()
     }
 
     /// Takes the tokens of a call that will be leased, or says when to ask again.
@@ -88,12 +104,15 @@ impl Gate {
 
     /// The next call that may be sent now.
     pub(super) fn next(&mut self, now_us: u64) -> Option<Flight> {
-        if !self.concurrency.has_room() {
+        let alone = self.goes_alone(now_us);
+        let waits = alone && (self.concurrency.in_flight() > 0 || now_us < self.shut_until_us);
+        if waits || !self.concurrency.has_room() {
             return None;
         }
         let mut flight = self.armed.pop_front()?;
         self.ahead -= 1;
         self.concurrency.on_sent(now_us);
+        self.first.sent(now_us);
         flight.sent_us = now_us;
         Some(flight)
     }
@@ -110,43 +129,39 @@ impl Gate {
         self.ahead -= 1;
     }
 
-    /// A call could not be sent. For how long at most to wait, and whether it is the first.
-    pub(super) fn not_sent(&mut self, now_us: u64, sent_us: u64) -> (u64, bool) {
+    /// A call could not be sent. For how long to wait, drawn with `random`, and whether it is the first.
+    pub(super) fn not_sent(&mut self, now_us: u64, sent_us: u64, random: u64) -> (u64, bool) {
         self.concurrency.on_done(now_us, now_us - sent_us, 0, Signal::Overloaded);
+        self.first.unanswered();
         let first = self.unreachable_since_us.is_none();
         // As long again as it has been away, however many calls have found that out: a short outage costs little.
         let away_us = now_us - *self.unreachable_since_us.get_or_insert(now_us);
-        (away_us.clamp(500_000, 60_000_000), first)
+        let longest_us = if self.answered { AWAY_WAIT_MAX_US } else { NEVER_THERE_WAIT_MAX_US };
+        let most_us = away_us.clamp(500_000, longest_us);
+        let wait_us = most_us / 2 + random % (most_us / 2);
+        self.shut_until_us = self.shut_until_us.max(now_us + wait_us);
+        (wait_us, first)
     }
 
     /// A call was sent and never answered.
     pub(super) fn unanswered(&mut self, now_us: u64, sent_us: u64, class: FailureClass) {
+        self.first.unanswered();
+        self.unreachable_since_us = None;
         let signal = if class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
         self.concurrency.on_done(now_us, now_us - sent_us, 0, signal);
     }
 
-    /// A server that has only ever sent pages of its own is not the API, and each call to it is one more in doubt.
-    /// `Some`: it is time to stop, and why.
-    pub(super) fn know_foreign(&mut self, reading: &Reading<'_>, status: u16) -> Option<String> {
-        let seen = self.foreign?;
-        let failure = match reading {
-            Reading::Failure(failure) if failure.maybe_paid => failure,
-            _ => {
-                self.foreign = None;
-                return None;
-            }
-        };
-        // A gateway's own page says that the API behind it is down.
-        if status >= 500 {
-            return None;
-        }
-        self.foreign = Some(seen + 1);
-        (seen + 1 >= FOREIGN_MAX).then(|| {
-            format!(
-                "the base URL does not answer like the API, in none of the first {FOREIGN_MAX} calls: {}; check `--base-url`",
-                failure.message
-            )
-        })
+    /// When the next call may go, where that is no matter of an answer: the first one is slow, or it is time to look whether
+    /// the provider is back.
+    pub(super) fn opens_at(&self, now_us: u64) -> Option<u64> {
+        let looks = self.unreachable_since_us.is_some() && self.concurrency.in_flight() == 0;
+        let back = Some(self.shut_until_us).filter(|until| looks && now_us < *until);
+        back.or_else(|| self.first.opens_at(now_us))
+    }
+
+    /// `Some`: the job stops, as this is not the API, and why.
+    pub(super) fn know_foreign(&mut self, reading: &Reading<'_>, reply: &Reply) -> Option<String> {
+        self.first.replied(reading, reply)
     }
 
     /// Takes in what a reply shows about pace and load.
@@ -159,6 +174,7 @@ impl Gate {
         output_tokens: u64,
     ) {
         self.unreachable_since_us = None;
+        self.answered = true;
         let hints = reply.limit_hints();
         let hints = Hints {
             requests_limit: hints.requests_limit,
@@ -210,5 +226,40 @@ impl Gate {
             }
             _ => self.concurrency.on_dropped(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// Looks at a provider that is away, as the lane does; answers how long the longest wait was.
+    fn longest_wait_s(answered: bool) -> u64 {
+        let mut gate = Gate::new(&RunSpec { concurrency_max: 100, ..RunSpec::default() });
+        gate.answered = answered;
+        let (mut now_us, mut longest_us) = (1_000_000, 0);
+        for look in 0..200_u64 {
+            assert!(gate.has_room(now_us), "look {look}");
+            assert_eq!(gate.opens_at(now_us), None, "a time that is past wakes nobody");
+            assert_eq!(gate.admit(now_us, 10), Admit::Go);
+            assert!(!gate.has_room(now_us), "one look at a time");
+            gate.forget();
+            gate.concurrency.on_sent(now_us);
+            assert_eq!(gate.opens_at(now_us), None, "while it is out nobody waits for a time");
+            let (wait_us, first) = gate.not_sent(now_us, now_us, look.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            assert_eq!(first, look == 0);
+            assert!(!gate.has_room(now_us + wait_us - 1));
+            assert_eq!(gate.opens_at(now_us), Some(now_us + wait_us));
+            longest_us = longest_us.max(wait_us);
+            now_us += wait_us;
+        }
+        longest_us / 1_000_000
+    }
+
+    #[test]
+    fn one_call_at_a_time_looks_whether_a_provider_is_back() {
+        assert!((30..=60).contains(&longest_wait_s(true)));
+        assert!(longest_wait_s(false) <= 5, "whose address may be wrong is not waited for so long");
     }
 }

@@ -1,5 +1,6 @@
 //! The lanes: how leased items reach a provider and come back.
 
+mod first;
 mod gate;
 pub(crate) mod calls;
 pub(crate) mod batch;
@@ -7,6 +8,7 @@ pub(crate) mod pack;
 pub(crate) mod submission;
 pub(crate) mod fetch;
 pub(crate) mod outage;
+pub(crate) mod reach;
 mod collect;
 pub(crate) mod twin;
 pub(crate) mod ghost;

@@ -17,14 +17,19 @@ use crate::prepare::Shape;
 use bulkrate_core::collect::Checked;
 use bulkrate_core::ids::Sub;
 
+/// What `job()` is named after.
+fn id() -> &'static str {
+    static ID: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| job().job().id);
+    &ID
+}
+
 /// Six items: done with a follower, dead after two attempts with a follower, invalid, done in a batch.
 fn job() -> Fixture {
     let mut spec = spec();
     spec.source.id = Some("id".to_owned());
     spec.run.budget = Some(UsdNanos(2_000));
     spec.tags.insert("team".to_owned(), "a".to_owned());
-    let mut job =
-        Fixture::new("0abc", spec, "in.csv", "id,text\na,1\nb,1\nc,2\nd,2\ne,\nf,3\n", Shape::Table);
+    let mut job = Fixture::new("", spec, "in.csv", "id,text\na,1\nb,1\nc,2\nd,2\ne,\nf,3\n", Shape::Table);
     let a = job.leader("a", "1");
     job.follower(a);
     let c = job.leader("c", "2");
@@ -47,8 +52,8 @@ fn reader(job: &Fixture) -> Reader {
 
 /// The checks that fail.
 fn failing(job: &Fixture) -> Vec<String> {
-    let verification = reader(job).verify("0abc", None).unwrap();
-    assert_eq!(verification.checks.len(), 7);
+    let verification = reader(job).verify(id(), None).unwrap();
+    assert_eq!(verification.checks.len(), 9);
     assert_eq!(verification.passed(), verification.checks.iter().all(|check| check.passed));
     verification.checks.into_iter().filter(|check| !check.passed).map(|check| check.name).collect()
 }
@@ -131,7 +136,7 @@ fn the_lock_tells_whether_an_engine_works() {
 fn dead_letters_tell_every_attempt() {
     let job = job();
     job.save();
-    let letters = reader(&job).dead("0abc").unwrap();
+    let letters = reader(&job).dead(id()).unwrap();
     let told: Vec<_> = letters
         .iter()
         .map(|letter| {
@@ -154,10 +159,13 @@ fn dead_letters_tell_every_attempt() {
         .map(|attempt| (attempt.attempt, attempt.class.as_str(), attempt.cost.0))
         .collect();
     assert_eq!(attempts, [(1, "schema_failed", 30), (2, "refusal", 20)]);
-    assert!(letters[0].attempts[0].evidence.contains("no JSON") && letters[0].replay.contains("retry 0abc"));
+    assert!(
+        letters[0].attempts[0].evidence.contains("no JSON")
+            && letters[0].replay.contains(&format!("retry {}", id()))
+    );
     let mut seen = 0;
     reader(&job)
-        .dead_each("0abc", &mut |_| {
+        .dead_each(id(), &mut |_| {
             seen += 1;
             ControlFlow::Break(())
         })
@@ -170,11 +178,11 @@ fn a_revived_item_is_no_dead_letter() {
     let mut job = job();
     job.land(outcome(2, 0, Via::Prepare, None, Fate::Revive, UsdNanos::ZERO, Place::NONE));
     job.save();
-    assert_eq!(reader(&job).dead("0abc").unwrap().len(), 1);
+    assert_eq!(reader(&job).dead(id()).unwrap().len(), 1);
     job.call(&[(2, 3)]);
     job.bad(2, 3, Via::Sync, 0, (FailureClass::Empty, "empty"), Fate::Final, 0);
     job.save();
-    assert_eq!(reader(&job).dead("0abc").unwrap()[0].attempts.len(), 1, "earlier attempts are forgotten");
+    assert_eq!(reader(&job).dead(id()).unwrap()[0].attempts.len(), 1, "earlier attempts are forgotten");
     assert_eq!(failing(&job), [""; 0]);
 }
 
@@ -183,7 +191,7 @@ fn an_item_is_shown_by_id_and_by_number() {
     let job = job();
     job.save();
     let reader = reader(&job);
-    let shown = reader.show("0abc", "c").unwrap();
+    let shown = reader.show(id(), "c").unwrap();
     assert_eq!(
         (&shown["item"], &shown["state"], &shown["request"]["messages"][0]["content"]),
         (&json!(3), &json!("dead"), &json!("2"))
@@ -193,15 +201,15 @@ fn an_item_is_shown_by_id_and_by_number() {
         (2, &json!("I cannot"))
     );
     assert_eq!(shown["submissions"].as_array().unwrap().len(), 2);
-    assert_eq!(reader.show("0abc", "3").unwrap()["item_id"], json!("c"));
-    let follower = reader.show("0abc", "d").unwrap();
+    assert_eq!(reader.show(id(), "3").unwrap()["item_id"], json!("c"));
+    let follower = reader.show(id(), "d").unwrap();
     assert_eq!(
         (&follower["item"], &follower["follows"], &follower["item_id"]),
         (&json!(4), &json!(3), &json!("d"))
     );
-    assert_eq!(reader.show("0abc", "5").unwrap()["attempts"][0]["class"], json!("invalid_input"));
+    assert_eq!(reader.show(id(), "5").unwrap()["attempts"][0]["class"], json!("invalid_input"));
     for unknown in ["0", "7", "nobody"] {
-        assert_eq!(reader.show("0abc", unknown).unwrap_err().code(), "item-unknown", "{unknown}");
+        assert_eq!(reader.show(id(), unknown).unwrap_err().code(), "item-unknown", "{unknown}");
     }
 }
 
@@ -228,7 +236,7 @@ fn costs_are_grouped() {
     let row = |group: &str, items, spent, doubt, saved| (group.to_owned(), items, spent, doubt, saved);
     assert_eq!(rows("lane"), [row("batch", 1, 40, 0, 0), row("flex", 0, 0, 9, 0), row("sync", 3, 125, 0, 7)]);
     assert_eq!(rows("model"), [row("openai/m", 4, 165, 9, 7)]);
-    assert_eq!(rows("job"), [row("0abc (reviews)", 4, 165, 9, 7)]);
+    assert_eq!(rows("job"), [row(&format!("{} (reviews)", id()), 4, 165, 9, 7)]);
     assert_eq!(rows("day"), [row("1970-01-01", 4, 165, 9, 7)]);
     assert_eq!(
         rows("tag.team"),
@@ -242,11 +250,11 @@ fn costs_are_grouped() {
 #[test]
 fn a_cancel_leaves_an_order_for_a_job_that_is_not_over() {
     let mut job = job();
-    assert!(reader(&job).cancel("0abc").unwrap());
+    assert!(reader(&job).cancel(id()).unwrap());
     let order = reader(&job).store.orders().unwrap().pop().unwrap().order;
     assert_eq!((order.verb.as_str(), order.job), ("cancel", job.no));
     job.finish();
-    assert_eq!(reader(&job).cancel("0abc").unwrap_err().code(), "job-finished");
+    assert_eq!(reader(&job).cancel(id()).unwrap_err().code(), "job-finished");
 }
 
 #[test]
@@ -254,16 +262,16 @@ fn a_removed_job_leaves_nothing_but_its_ledger() {
     let mut job = job();
     job.finish();
     let dir = job.state_dir();
-    let keys = dir.join("cache").join("0abc.keys");
+    let keys = dir.join("cache").join(format!("{}.keys", id()));
     fs::create_dir_all(keys.parent().unwrap()).unwrap();
     fs::write(&keys, "k").unwrap();
-    assert_eq!(Reader::remove(&dir, "0abc").unwrap_err().code(), "state-locked");
+    assert_eq!(Reader::remove(&dir, id()).unwrap_err().code(), "state-locked");
     let Fixture { root: _root, store, dir: files, .. } = job;
     drop(store);
-    Reader::remove(&dir, "0abc").unwrap();
+    Reader::remove(&dir, id()).unwrap();
     assert!(!files.0.exists() && !keys.exists());
     let reader = Reader::open(&dir).unwrap();
-    assert_eq!(reader.find("0abc").unwrap_err().code(), "job-unknown");
+    assert_eq!(reader.find(id()).unwrap_err().code(), "job-unknown");
     assert_eq!(reader.cost("job", None).unwrap()[0].spent, UsdNanos(165));
 }
 
@@ -277,7 +285,7 @@ fn a_job_with_batches_at_the_provider_is_not_removed() {
     let dir = job.state_dir();
     let Fixture { root: _root, store, .. } = job;
     drop(store);
-    let error = Reader::remove(&dir, "0abc").unwrap_err();
+    let error = Reader::remove(&dir, id()).unwrap_err();
     assert!(error.code() == "job-in-flight" && error.to_string().contains("1 of its batches"), "{error}");
 }
 
@@ -312,8 +320,8 @@ fn an_unfinished_job_passes_and_says_what_is_open() {
     job.call(&[(open, 1)]);
     job.save();
     assert_eq!(failing(&job), [""; 0]);
-    let verification = reader(&job).verify("0abc", None).unwrap();
-    assert!(verification.checks[0].detail.contains("1 open"), "{:?}", verification.checks[0]);
+    let verification = reader(&job).verify(id(), None).unwrap();
+    assert!(verification.checks[1].detail.contains("1 open"), "{:?}", verification.checks[1]);
 }
 
 /// What is broken, how, and the checks that must see it.
@@ -423,11 +431,14 @@ fn every_damage_to_the_files_is_seen() {
     let (dir, sub) = (base.dir.clone(), base.store.submissions(base.no).unwrap().pop().unwrap().sub);
     let sealed = "files match digests";
     let (readable, receipts) = ("results are readable", "ledger equals receipts");
-    let cases: [(&str, PathBuf, &str, &str, &[&str]); 7] = [
+    let cases: [(&str, PathBuf, &str, &str, &[&str]); 10] = [
         ("a prompt was changed", dir.requests(), r#""content":"2""#, r#""content":"7""#, &[sealed]),
         ("an id may be mended", dir.requests(), r#""custom_id":"a""#, r#""custom_id":"z""#, &[]),
         ("a request was cut off", dir.requests(), "\"f\"", "", &[sealed]),
         ("a batch input was changed", dir.batch(sub).input(), "[", "{", &[sealed]),
+        ("a prompt of a batch was changed", dir.batch(sub).unified(), "\"3\"", "\"4\"", &[sealed]),
+        ("an id of a batch was changed", dir.batch(sub).unified(), "\"f\"", "\"g\"", &[sealed]),
+        ("a batch has a line more", dir.batch(sub).unified(), "\n", "\n{}\n", &[sealed]),
         ("a result line was broken", dir.results(), "{\"item\":0", "{\"item\":x", &[receipts, readable]),
         (
             "a result line has another cost",
@@ -450,8 +461,66 @@ fn every_damage_to_the_files_is_seen() {
         assert_eq!(failing(&base), want, "{name}");
         fs::write(&path, kept).unwrap();
     }
-    fs::remove_file(dir.batch(sub).input()).unwrap();
-    assert_eq!(failing(&base), [sealed]);
+    for path in [dir.batch(sub).input(), dir.batch(sub).unified()] {
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(failing(&base), [sealed]);
+        fs::write(&path, kept).unwrap();
+    }
+}
+
+/// An edit of the stored spec, and whether it must be seen.
+type Edit = (fn(&mut crate::spec::JobSpec), bool);
+
+#[test]
+fn a_spec_that_was_edited_is_seen() {
+    let mut job = job();
+    job.finish();
+    // What is no part of a job's identity may be set anew by each run.
+    let cases: [Edit; 4] = [
+        (|spec| spec.run.budget = None, false),
+        (|spec| spec.request.user = Some("another prompt".to_owned()), true),
+        (|spec| spec.request.model = Some("openai/another".to_owned()), true),
+        (|spec| drop(spec.tags.insert("team".to_owned(), "b".to_owned())), true),
+    ];
+    for (change, seen) in cases {
+        let kept = job.job().spec;
+        let mut spec = spec_of(&job.job()).unwrap();
+        change(&mut spec);
+        job.commit(|tx| tx.spec = Some(serde_json::to_string(&spec).unwrap()));
+        let want: &[&str] = if seen { &["spec gives the job's id"] } else { &[] };
+        assert_eq!(failing(&job), want, "{spec:?}");
+        job.commit(|tx| tx.spec = Some(kept));
+    }
+}
+
+#[test]
+fn a_bill_of_a_job_with_a_batch_in_doubt_fits_within_that_doubt() {
+    let mut job = job();
+    let open = job.leader("g", "9");
+    let doubted = Submission {
+        reserved: BOUND,
+        ..Submission::new(Sub::new(7, 7), job.no, Lane::Batch, SubmissionState::InDoubt, 1)
+    };
+    job.lease(doubted, &[(open, 1)]);
+    let running = job.leader("h", "10");
+    let accepted = Submission {
+        reserved: BOUND,
+        ..Submission::new(Sub::new(8, 8), job.no, Lane::Batch, SubmissionState::Accepted, 1)
+    };
+    job.lease(accepted, &[(running, 1)]);
+    job.save();
+    let path = job.root.path().join("bill.json");
+    for (total, want) in [(164, false), (165, true), (165 + 2 * BOUND.0, true), (166 + 2 * BOUND.0, false)] {
+        fs::write(&path, json!({ "total_usd_nanos": total }).to_string()).unwrap();
+        let checks = reader(&job).verify(id(), Some(&path)).unwrap().checks;
+        let bill = checks.last().unwrap();
+        assert_eq!(bill.passed, want, "{bill:?}");
+        let said = format!(
+            "USD {BOUND} in doubt for batches that may or may not exist, USD {BOUND} at most for what is under way"
+        );
+        assert!(bill.detail.contains(&said), "{bill:?}");
+    }
 }
 
 #[test]
@@ -461,7 +530,7 @@ fn a_bill_must_lie_between_what_was_settled_and_what_is_in_doubt() {
     let path = job.root.path().join("bill.json");
     let bill = |job: &Fixture, text: &str| {
         fs::write(&path, text).unwrap();
-        reader(job).verify("0abc", Some(&path)).map(|verification| verification.passed())
+        reader(job).verify(id(), Some(&path)).map(|verification| verification.passed())
     };
     let of = |total: i64| json!({ "total_usd_nanos": total }).to_string();
     for (total, doubt, want) in [

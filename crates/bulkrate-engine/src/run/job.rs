@@ -107,8 +107,8 @@ pub(crate) struct State {
     pub meter: FailureMeter,
     pub flaws: FlawMeter,
     pub halted: Option<Halt>,
-    /// Halted because too many answers are wrong.
-    pub over_error_rate: bool,
+    /// What halted it, where that is no class of failures.
+    pub halted_as: Option<&'static str>,
     pub failed: Option<EngineError>,
     pub blocked: Option<OverBudget>,
     /// Answers of this run that cost more than was reserved for them.
@@ -160,6 +160,8 @@ pub(crate) struct State {
     pub downloads_fail: bool,
     /// What the batches have met with at the provider.
     pub outages: crate::lane::outage::Outages,
+    /// What has answered in this run, by account.
+    pub reach: HashMap<String, crate::lane::reach::Reach>,
     /// Items that go to the sync lane whatever the lane of the job.
     pub urgent: super::urgent::Urgent,
     /// Items that wait for room under a cap of their tag.

@@ -45,7 +45,7 @@ impl Job {
         }
         // Which class it is matters to nobody: the report says `error_rate`.
         state.halted = Some(Halt { class: FailureClass::SchemaFailed, message: message.clone() });
-        state.over_error_rate = true;
+        state.halted_as = Some(crate::report::ERROR_RATE);
         let nothing_left = state.open() == 0;
         drop(state);
         if !nothing_left {

@@ -22,6 +22,20 @@ fn balanced(world: &World, report: &Report) {
     assert!(proofs.passed(), "{proofs:?}");
 }
 
+/// What a report tells one to type must find this job and no other.
+#[tokio::test]
+async fn a_job_that_shares_its_name_is_told_by_its_id() {
+    let world = World::new(fast()).await;
+    let mut spec = world.spec(&world.reviews(5), Lane::Sync);
+    let first = world.run(&spec).await.unwrap();
+    assert_eq!((first.handle.as_str(), first.name.as_str()), ("reviews", "reviews"));
+    spec.request.system = Some("Another prompt.".to_owned());
+    spec.sink.path = Some(world.path("other.jsonl"));
+    let second = world.run(&spec).await.unwrap();
+    assert_eq!((second.handle.as_str(), second.name.as_str()), (second.job.as_str(), "reviews"));
+    assert_ne!(first.job, second.job);
+}
+
 #[tokio::test]
 async fn the_whole_file_goes_on_where_the_limited_run_ended() {
     for lane in [Lane::Sync, Lane::Batch] {

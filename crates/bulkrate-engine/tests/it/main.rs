@@ -12,6 +12,7 @@ mod limit;
 mod wishes;
 mod recover;
 mod ghosts;
+mod first;
 mod outage;
 mod story;
 mod faults;

@@ -131,3 +131,39 @@ async fn batches_whose_every_request_is_refused_for_now_are_tried_ever_less_ofte
     assert!(world.ear.heard("alert batches-refused"), "{report:?}");
     assert_eq!((report.spent.0, report.in_doubt.0), (0, 0), "{report:?}");
 }
+
+/// A port where nobody listens.
+fn nobody() -> String {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("http://127.0.0.1:{port}/v1")
+}
+
+/// Time runs by itself where nothing else does.
+#[tokio::test(start_paused = true)]
+async fn an_address_where_nobody_has_ever_answered_ends_the_run_within_minutes() {
+    for lane in [Lane::Sync, Lane::Flex, Lane::Batch] {
+        for canary in [true, false] {
+            let world = World::new(fast()).await;
+            let mut spec = world.spec(&world.reviews(40), lane);
+            spec.run.canary = canary;
+            let report = run_at(&world, &nobody(), &spec).await;
+            let case = format!("{lane} {canary}: {report:?}");
+            assert_eq!((report.ending, report.exit_code()), (Ending::Halted, 1), "{case}");
+            assert_eq!(report.halted_by.as_deref(), Some("never_answered"), "{case}");
+            assert_eq!((report.in_doubt.0, report.failed), (0, 0), "{case}");
+            // What is packed for a batch counts as sent.
+            assert!(report.requests_sent == 0 || lane == Lane::Batch && !canary, "{case}");
+            let why = report.reason.clone().unwrap();
+            for part in ["could not reach `http://127.0.0.1:", "nothing listens on port", "--base-url"] {
+                assert!(why.contains(part), "{part}: {case}");
+            }
+            // The clock also runs while the disk is waited for.
+            assert!((120.0..3_600.0).contains(&report.seconds), "{case}");
+            let heard = world.ear.heard.lock().unwrap().clone();
+            assert_eq!(told(&heard, "alert never-answered"), 1, "{heard:?}");
+            // The job is as it was: with the right address it runs.
+            let report = run_at(&world, &world.sim.base_url(), &spec).await;
+            assert_eq!((report.ending, report.succeeded), (Ending::Finished, 40), "{report:?}");
+        }
+    }
+}

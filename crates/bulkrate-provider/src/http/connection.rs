@@ -12,13 +12,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::origin::Account;
 use super::proxy::Proxy;
+use super::unreached;
 
 /// Bytes that a connection reads at once: most answers, and a thousand connections hold as many buffers.
 const READ_BYTES: usize = 4 << 10;
@@ -73,14 +74,21 @@ async fn connect(account: &Account) -> io::Result<Stream> {
         .proxy
         .as_ref()
         .map_or((account.host.as_str(), account.port), |proxy| (proxy.host.as_str(), proxy.port));
-    let mut tcp = TcpStream::connect((host, port)).await?;
+    let other = |why: String| io::Error::other(why);
+    let found = lookup_host((host, port)).await.map_err(|error| other(unreached::name(host, &error)))?;
+    let addresses: Vec<_> = found.collect();
+    let connecting = TcpStream::connect(&*addresses).await;
+    let mut tcp = connecting.map_err(|error| other(unreached::connection(host, port, &error)))?;
     tcp.set_nodelay(true)?;
     let Some(config) = &account.tls else { return Ok(Stream::Plain(tcp)) };
     if let Some(proxy) = &account.proxy {
         open_tunnel(&mut tcp, proxy, &account.host, account.port).await?;
     }
     let name = ServerName::try_from(account.host.clone()).map_err(io::Error::other)?;
-    let tls = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await?;
+    let tls = TlsConnector::from(Arc::clone(config))
+        .connect(name, tcp)
+        .await
+        .map_err(|error| other(unreached::tls(&error)))?;
     Ok(Stream::Tls(Box::new(tls)))
 }
 

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use super::flow::{self, Flow, Stop};
 use super::limits::now_unix_s;
 use super::origin::Account;
-use crate::api::{ApiError, CallError, DISK_FULL, Exchange, LOCAL, Reply};
+use super::unreached;
+use crate::api::{ApiError, CallError, DISK_FULL, Exchange, LOCAL, NO_ANSWER, Reply};
 use crate::registry::OpenError;
 use crate::settings::{RetryPolicy, Settings};
 
@@ -49,6 +50,14 @@ enum Line {
 struct Failed {
     error: ApiError,
     again: bool,
+}
+
+impl Failed {
+    /// Not one byte of an answer came.
+    fn unanswered(mut self) -> Self {
+        self.error.failure.provider_code = Some(NO_ANSWER.to_owned());
+        self
+    }
 }
 
 impl FreeClient {
@@ -175,8 +184,8 @@ impl FreeClient {
                 let asked = client.get(self.account.url(path)).send();
                 let response = tokio::time::timeout(self.retry.try_timeout, asked)
                     .await
-                    .map_err(|_| self.late(what, "no answer"))?
-                    .map_err(|error| self.broken(what, &error))?;
+                    .map_err(|_| self.late(what, "no answer").unanswered())?
+                    .map_err(|error| self.broken(what, &error).unanswered())?;
                 if response.status() == StatusCode::NOT_FOUND {
                     return Ok(None);
                 }
@@ -202,7 +211,7 @@ impl FreeClient {
         sent.map_err(|error| {
             let timeout = matches!(error, CallError::NoAnswer { timeout: true, .. });
             let class = if timeout { FailureClass::Timeout } else { FailureClass::Transient };
-            self.failed(what, None, class, &error.to_string(), true)
+            self.failed(what, None, class, &error.to_string(), true).unanswered()
         })
     }
 
@@ -273,7 +282,7 @@ impl FreeClient {
     }
 
     async fn reply(&self, what: &str, sent: Result<Response, reqwest::Error>) -> Result<Reply, Failed> {
-        let mut response = sent.map_err(|error| self.broken(what, &error))?;
+        let mut response = sent.map_err(|error| self.broken(what, &error).unanswered())?;
         self.plain(what, &response)?;
         let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();
@@ -302,6 +311,13 @@ impl FreeClient {
             return Ok(reply);
         }
         let mut failure = self.account.redacted_failure((self.classify)(&reply, now_unix_s()));
+        if failure.maybe_paid && reply.status == 413 {
+            // A gateway's own page: the next try would be as large.
+            failure.class = FailureClass::RefusedByProvider;
+            failure.message.push_str(
+                "; what was sent is larger than a server on the way takes: set a lower `batch_bytes_max`",
+            );
+        }
         failure.maybe_paid = false; // free calls
         let told = reply.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let again = match told {
@@ -348,13 +364,17 @@ impl FreeClient {
 
     fn broken(&self, what: &str, error: &reqwest::Error) -> Failed {
         let class = if error.is_timeout() { FailureClass::Timeout } else { FailureClass::Transient };
-        self.failed(
-            what,
-            error.status().map(|status| status.as_u16()),
-            class,
-            &describe(error),
-            !error.is_builder(),
-        )
+        let status = error.status().map(|status| status.as_u16());
+        let why = if error.is_connect() { self.unreached(error) } else { describe(error) };
+        self.failed(what, status, class, &why, !error.is_builder())
+    }
+
+    fn unreached(&self, error: &reqwest::Error) -> String {
+        let account = &self.account;
+        let own = (account.host.as_str(), account.port);
+        let (host, port) = account.proxy.as_ref().map_or(own, |proxy| (proxy.host.as_str(), proxy.port));
+        let why = unreached::within(error, host, port).unwrap_or_else(|| describe(error));
+        format!("could not reach `{}`: {why}", account.origin())
     }
 
     fn local(&self, what: &str, path: &Path, error: &std::io::Error) -> Failed {

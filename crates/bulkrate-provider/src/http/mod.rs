@@ -13,5 +13,6 @@ pub(crate) mod table;
 mod probe;
 mod proxy;
 mod tls;
+mod unreached;
 
 pub use origin::Account;

@@ -10,6 +10,23 @@ const BATCH: &str = r#"{"id":"batch_1","object":"batch","status":"in_progress"}"
 const BUSY: &str = r#"{"error":{"message":"busy","type":"server_error","param":null,"code":null}}"#;
 
 #[tokio::test]
+async fn what_is_too_large_for_a_gateway_is_refused_at_once() {
+    let (base, seen) = server::start(|mut peer, _| async move {
+        while peer.request().await.is_some() {
+            peer.write(&response("413 Payload Too Large", "content-type: text/html\r\n", "<html>413</html>"))
+                .await;
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("input.jsonl");
+    std::fs::write(&file, "{}\n").unwrap();
+    let error = open("openai", &base).batches().unwrap().upload(&file, "input.jsonl").await.unwrap_err();
+    assert_eq!((error.failure.class, seen.requests()), (FailureClass::RefusedByProvider, 1), "{error:?}");
+    assert!(error.to_string().contains("`batch_bytes_max`"), "{error}");
+}
+
+#[tokio::test]
 async fn what_may_pass_is_repeated() {
     for (first, tries) in [
         (response("503 Service Unavailable", "", BUSY), 2),

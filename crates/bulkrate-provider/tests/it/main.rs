@@ -8,3 +8,4 @@ mod paid;
 mod presets;
 mod server;
 mod tls;
+mod unreached;

@@ -263,6 +263,9 @@ impl View for SqliteStore {
     fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.reader.meta(key)
     }
+    fn breakage(&self) -> Result<Vec<String>, StoreError> {
+        self.reader.breakage()
+    }
     fn jobs(&self) -> Result<Vec<JobRow>, StoreError> {
         self.reader.jobs()
     }

@@ -99,6 +99,22 @@ impl View for SqliteReader {
         statement.query_row([key], |row| row.get(0)).optional().map_err(failed("read meta"))
     }
 
+    fn breakage(&self) -> Result<Vec<String>, StoreError> {
+        let doing = "check the database";
+        let told = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.conn.prepare("PRAGMA integrity_check(5)")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        match told() {
+            Ok(told) => Ok(told.into_iter().filter(|line| line != "ok").collect()),
+            // So broken that it cannot even be looked through.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                Ok(vec![error.to_string()])
+            }
+            Err(error) => Err(failed(doing)(error)),
+        }
+    }
+
     fn jobs(&self) -> Result<Vec<JobRow>, StoreError> {
         self.jobs_where("no > ?1", &0)
     }

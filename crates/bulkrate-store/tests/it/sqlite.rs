@@ -183,3 +183,29 @@ fn everything_survives_a_reopening() {
     let after = ItemStates::load(&store, no).unwrap();
     assert_eq!((after.len(), after.counts().of(bulkrate_store::fold::State::Done)), (2_501, 51));
 }
+
+#[test]
+fn an_edited_page_or_index_is_seen_where_every_row_can_still_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = "an-id-that-is-nowhere-else";
+    store.create_job(&job(id)).unwrap();
+    assert_eq!(store.breakage().unwrap(), [""; 0]);
+    drop(store);
+    let path = dir.path().join("state.db");
+    let whole = fs::read(&path).unwrap();
+    let places: Vec<usize> =
+        (0..whole.len() - id.len()).filter(|at| whole[*at..].starts_with(id.as_bytes())).collect();
+    let mut seen = 0;
+    for at in places {
+        let mut edited = whole.clone();
+        edited[at] ^= 1; // the name begins with the id as well, and no index has it
+        fs::write(&path, edited).unwrap();
+        let reader = SqliteStore::open_reader(dir.path()).unwrap();
+        let jobs = reader.jobs().unwrap();
+        let named = jobs[0].name.starts_with(id);
+        assert_eq!(reader.breakage().unwrap().is_empty(), !named, "byte {at}");
+        seen += u32::from(named);
+    }
+    assert_eq!(seen, 2, "the row and the index");
+}

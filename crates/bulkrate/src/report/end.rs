@@ -150,7 +150,7 @@ fn next(report: &Report) -> Vec<String> {
     if let Some(judged) = &report.judged {
         lines.push(format!("review: {}", super::views::judged(judged)));
     }
-    let job = &report.name;
+    let job = &report.handle;
     let state = if report.state_dir == ".bulkrate" {
         String::new()
     } else {

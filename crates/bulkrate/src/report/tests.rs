@@ -62,6 +62,7 @@ fn a_report() -> Report {
     Report {
         job: "3f2a9c71".to_owned(),
         name: "tickets".to_owned(),
+        handle: "tickets".to_owned(),
         ending: Ending::Finished,
         reason: None,
         halted_by: None,

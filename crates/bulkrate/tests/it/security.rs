@@ -94,6 +94,90 @@ fn a_key_that_a_provider_repeats_is_hidden() {
     holds_no_key(&place, &looked_at(&place));
 }
 
+/// Answers every request with what `answer` makes of its first line: a status and a body; the key is in a header besides.
+fn parrot(answer: impl Fn(&str, &str) -> (&'static str, String) + Send + 'static) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let request = whole(&mut stream);
+            let (status, body) = answer(request.lines().next().unwrap_or(""), &request);
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-key: {KEY}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    base_url
+}
+
+/// One request, head and body.
+fn whole(stream: &mut std::net::TcpStream) -> String {
+    let (mut text, mut chunk) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let read = stream.read(&mut chunk).unwrap_or(0);
+        text.extend_from_slice(&chunk[..read]);
+        let seen = String::from_utf8_lossy(&text).into_owned();
+        let Some((head, body)) = seen.split_once("\r\n\r\n") else {
+            if read == 0 {
+                return seen;
+            }
+            continue;
+        };
+        let length = head.to_ascii_lowercase();
+        let length =
+            length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+        if read == 0 || body.len() >= length.unwrap_or(0) {
+            return seen;
+        }
+    }
+}
+
+/// A batch that is refused as a whole, and calls that are refused one by one, in words that repeat the key.
+#[test]
+fn a_key_in_the_errors_of_a_batch_or_of_an_item_is_hidden() {
+    let says = |path: &str, request: &str| match path {
+        _ if path.starts_with("POST /v1/files") => {
+            ("200 OK", r#"{"id":"file-1","object":"file"}"#.to_owned())
+        }
+        _ if path.starts_with("POST /v1/batches") => {
+            ("200 OK", r#"{"id":"batch_1","status":"validating"}"#.to_owned())
+        }
+        _ if path.starts_with("GET /v1/batches/") => (
+            "200 OK",
+            format!(
+                r#"{{"id":"batch_1","status":"failed","errors":{{"data":[{{"code":"{KEY}","message":"no such key: {KEY}"}}]}}}}"#
+            ),
+        ),
+        _ if path.starts_with("POST /v1/chat") => {
+            assert!(request.contains("gpt"), "{request}");
+            (
+                "400 Bad Request",
+                format!(r#"{{"error":{{"message":"no such key: {KEY}","type":"{KEY}","code":"{KEY}"}}}}"#),
+            )
+        }
+        _ => ("200 OK", r#"{"object":"list","data":[],"has_more":false}"#.to_owned()),
+    };
+    for (lane, flags) in [("batch", "--no-canary"), ("sync", "")] {
+        let place = Place::new().set("OPENAI_API_KEY", KEY).set("OPENAI_BASE_URL", &parrot(says));
+        place.put("reviews.csv", reviews(5));
+        let line = format!(
+            "run reviews.csv --yes --name reviews --lane {lane} {flags} --poll-min 20ms --out out.jsonl"
+        );
+        let said = place.run(&line, &ASK);
+        assert_ne!(said.code, 0, "{said:?}");
+        let mut all = looked_at(&place);
+        all.push(said);
+        let told = |said: &Said| {
+            said.stderr.contains("no such key: ***") || said.stdout.contains("no such key: ***")
+        };
+        assert!(all.iter().any(told), "{lane}: the message is told: {all:?}");
+        holds_no_key(&place, &all);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn only_the_owner_can_read_what_is_kept() {

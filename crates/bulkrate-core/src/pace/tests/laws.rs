@@ -145,6 +145,20 @@ fn unknown_limits_are_guessed_from_what_passed() {
 }
 
 #[test]
+fn of_a_first_call_that_is_refused_no_limit_is_guessed() {
+    let mut pacer = Pacer::new(Limits::default());
+    assert_eq!(pacer.admit(0, 1), Admit::Go);
+    pacer.on_refused(300_000, RefusalKind::Unspecified, Some(2_000_000));
+    assert_eq!(pacer.limits(), Limits::default(), "one call went, and one a second is no limit");
+    assert_eq!(pacer.admit(400_000, 1), Admit::At(2_300_000), "what it asks for is kept");
+    for _ in 0..32 {
+        assert_eq!(pacer.admit(2_300_000, 1), Admit::Go);
+    }
+    pacer.on_refused(2_600_000, RefusalKind::Unspecified, None);
+    assert!(pacer.limits().rpm.is_some(), "of many a rate can be told");
+}
+
+#[test]
 fn header_limits_replace_configured_ones_but_daily_limits_do_not() {
     let mut pacer = Pacer::new(Limits { rpm: Some(600), tpm: None });
     let daily = Hints {

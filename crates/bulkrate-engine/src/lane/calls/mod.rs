@@ -134,10 +134,14 @@ impl Calls {
         let job = &self.job;
         let mut wake_us = job.clock.us() + u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
         let state = job.state.borrow();
-        let retry = state.call_retries.peek().map(|std::cmp::Reverse(retry)| retry.due_us);
+        // What is held goes before every retry: until it has gone none is looked for.
+        let retry = state.call_retries.peek().filter(|_| self.held.is_none());
+        let retry = retry.map(|std::cmp::Reverse(retry)| retry.due_us);
         let group = (!self.group.is_empty()).then_some(self.group_since_us + self.gather_us());
         let landing = self.landed_since_us.map(|since| since + LAND_US);
-        for at in [retry, group, landing, self.wake_us].into_iter().flatten() {
+        let now_us = job.clock.us();
+        let opens = self.gates.iter().filter_map(|gate| gate.opens_at(now_us)).min();
+        for at in [retry, group, landing, opens, self.wake_us].into_iter().flatten() {
             wake_us = wake_us.min(at);
         }
         let wake = job.clock.at(wake_us.max(job.clock.us() + 50));
@@ -228,7 +232,7 @@ impl Calls {
     fn admit(&mut self, held: &Held) -> Result<(), Option<u64>> {
         let now_us = self.job.clock.us();
         let gate = &mut self.gates[held.ready.deployment];
-        if !gate.has_room() {
+        if !gate.has_room(now_us) {
             return Err(None);
         }
         {

@@ -9,6 +9,7 @@ use bulkrate_store::{Tx, Urgency};
 
 use super::{Calls, LAND_MAX, LAND_US};
 use crate::lane::gate::Flight;
+use crate::lane::reach;
 use crate::run::job::Halt;
 use crate::run::land::Landing;
 
@@ -23,9 +24,13 @@ impl Calls {
             Ok(reply) => self.land_reply(flight, &reply, now_us),
             Err(CallError::NotSent { origin, why }) => {
                 self.job.state.borrow_mut().tally.requests_sent -= 1; // it was none
-                let (most_us, first) = gate.not_sent(now_us, flight.sent_us);
+                let (wait_us, first) = gate.not_sent(now_us, flight.sent_us, self.job.random());
                 let message = format!("could not reach `{origin}`: {why}");
-                self.land_unsent(flight, &message, most_us / 2 + self.job.random() % (most_us / 2));
+                self.land_unsent(flight, &message, wait_us);
+                let account = &self.job.deployments[flight.ready.deployment].account.id;
+                if reach::silent(&self.job, account, flight.sent_us, &message) {
+                    return;
+                }
                 if first {
                     let message = format!("{message}; waiting for it to come back, nothing is lost");
                     self.job.alert("provider-unreachable", &message);
@@ -50,9 +55,10 @@ impl Calls {
         let job = Rc::clone(&self.job);
         let reading =
             job.deployments[flight.ready.deployment].account.api.wire().read(flight.ready.kind, reply);
+        reach::answered(&job, &job.deployments[flight.ready.deployment].account.id);
         let output_tokens = self.land_reading(flight, &reading);
         let gate = &mut self.gates[flight.ready.deployment];
-        if let Some(message) = gate.know_foreign(&reading, reply.status) {
+        if let Some(message) = gate.know_foreign(&reading, reply) {
             let halt = Halt { class: FailureClass::Transient, message };
             job.state.borrow_mut().halted.get_or_insert(halt);
         }

@@ -99,7 +99,8 @@ impl<'a> Lander<'a> {
             }
             // What was missing a moment ago may be there by now.
             let most = self.planned.result_bytes_max;
-            match fetch(self.job, self.api, &file.id, &file.path, again > 0, most).await? {
+            let from = (self.api, self.planned.submission.account.as_str());
+            match fetch(self.job, from, &file.id, &file.path, again > 0, most).await? {
                 Fetched::Whole => damaged |= self.read(file, again == 0).await?,
                 Fetched::Missing => damaged = true,
                 Fetched::Refused => return Ok(None),

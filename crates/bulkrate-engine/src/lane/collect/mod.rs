@@ -16,6 +16,7 @@ use self::land::Lander;
 use super::fetch::{Fetched, LATE_FILE_TRIES, awaits_files, fetch, named};
 use super::outage::{self, Redirects, halts};
 use super::pack::Planned;
+use super::reach;
 use super::submission::{Step, save};
 use crate::EngineError;
 use crate::event::Event;
@@ -65,7 +66,8 @@ pub(super) async fn collect(
     // What may take long comes before the items are held in memory.
     for file in &files {
         let most = planned.result_bytes_max;
-        if matches!(fetch(job, api, &file.id, &file.path, false, most).await?, Fetched::Refused) {
+        let from = (api, planned.submission.account.as_str());
+        if matches!(fetch(job, from, &file.id, &file.path, false, most).await?, Fetched::Refused) {
             return Ok(Step::Done);
         }
     }
@@ -103,8 +105,10 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
         let wait_ms = pace.wait_ms(failures, job.random());
         tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
         let id = planned.submission.remote_batch.clone().unwrap_or_default();
+        let began_us = job.clock.us();
         match api.poll(&id).await {
             Ok(remote) => {
+                reach::answered(job, &planned.submission.account);
                 failures = 0;
                 redirects.none();
                 tries += 1;
@@ -116,7 +120,8 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
             }
             // Without an answer nothing is known: giving up would count what is paid for as lost.
             Err(error) => {
-                if job.stop.is_detaching() || halts(job, &error, &redirects) {
+                let silent = || reach::heard(job, &planned.submission.account, &error, began_us);
+                if job.stop.is_detaching() || halts(job, &error, &redirects) || silent() {
                     return false;
                 }
                 failures += 1;
@@ -129,7 +134,8 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
 
 /// The provider need not keep what has landed.
 async fn delete_remote(job: &Job, api: &dyn BatchApi, row: &Submission) {
-    for file in [&row.remote_input, &row.remote_output, &row.remote_errors].into_iter().flatten() {
+    let files = [&row.remote_input, &row.remote_output, &row.remote_errors];
+    for file in files.into_iter().filter_map(|file| named(file.as_deref())) {
         if let Err(error) = api.delete_file(file).await {
             job.tell(&Event::Note {
                 message: &format!("{error}; the file stays at the provider until it expires"),

@@ -2,16 +2,17 @@
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::Verdict;
-use bulkrate_core::ids::Sub;
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{Creation, Event, Found, Marker, Phase, Poll, RemoteBatch};
-use bulkrate_provider::Created;
+use bulkrate_provider::{ApiError, Created};
 
 use super::Driving;
 use super::row::note_remote;
 use crate::EngineError;
+use crate::lane::fetch::named;
 use crate::lane::outage::{self, halts};
 use crate::lane::pack::Planned;
+use crate::lane::reach;
 use crate::run::job::Halt;
 
 impl Driving<'_> {
@@ -20,14 +21,18 @@ impl Driving<'_> {
     pub(super) async fn upload(&self, planned: &Planned) -> Result<Option<Event>, EngineError> {
         let (job, sub) = (self.job, planned.submission.sub);
         let path = job.dir.batch(sub).input();
+        let began_us = job.clock.us();
         let sent = self.api.upload(&path, &format!("bulkrate-{sub}.jsonl")).await;
         match &sent {
-            Ok(_) => self.answered(sub),
+            Ok(_) => self.answered(planned),
             // With credentials that are refused another deployment may stand in.
             Err(error) if error.is_redirect() && halts(job, error, &self.redirects) => return Ok(None),
             Err(error) => {
                 if let Some(error) = outage::local(error, "could not read", &path) {
                     return Err(error);
+                }
+                if self.unanswered(planned, error, began_us) {
+                    return Ok(None);
                 }
                 if error.failure.class.verdict() == Verdict::RetryLater {
                     outage::begins(job, sub, &error.to_string());
@@ -66,6 +71,7 @@ impl Driving<'_> {
     pub(super) async fn poll(&self, planned: &mut Planned) -> Option<Event> {
         let (job, sub) = (self.job, planned.submission.sub);
         let id = planned.submission.remote_batch.clone().unwrap_or_default();
+        let began_us = job.clock.us();
         Some(Event::Polled(match outage::patiently(job, sub, "poll a batch", self.api.poll(&id)).await {
             Ok(Some(remote)) => {
                 note_remote(&mut planned.submission, &remote);
@@ -79,15 +85,16 @@ impl Driving<'_> {
                         ),
                     );
                 } else {
-                    self.answered(sub);
+                    self.answered(planned);
                 }
                 Poll::Seen(Box::new(remote))
             }
             Ok(None) => {
-                self.answered(sub);
+                self.answered(planned);
                 Poll::Denied
             }
             Err(error) if halts(job, &error, &self.redirects) => return None,
+            Err(error) if self.unanswered(planned, &error, began_us) => return None,
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
                 Poll::Failed(Failure { message: error.to_string(), ..error.failure })
@@ -98,14 +105,15 @@ impl Driving<'_> {
     /// `None`: the job stops, and the batch is looked for by the next run.
     pub(super) async fn list(&self, planned: &mut Planned, since_s: u64) -> Option<Event> {
         let (job, sub) = (self.job, planned.submission.sub);
-        let started_ms = job.clock.unix_ms();
+        let (started_ms, began_us) = (job.clock.unix_ms(), job.clock.us());
         let listing = self.api.list_since(since_s);
         let batches = match outage::patiently(job, sub, "list batches", listing).await {
             Ok(batches) => {
-                self.answered(sub);
+                self.answered(planned);
                 Some(batches)
             }
             Err(error) if halts(job, &error, &self.redirects) => return None,
+            Err(error) if self.unanswered(planned, &error, began_us) => return None,
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
                 None
@@ -118,8 +126,11 @@ impl Driving<'_> {
     }
 
     pub(super) async fn fence(&self, planned: &Planned) -> Event {
-        let input = planned.submission.remote_input.clone().unwrap_or_default();
-        Event::Fenced { confirmed: self.api.delete_file(&input).await.is_ok() }
+        // Without an id nothing is deleted, and so nothing is fenced.
+        let Some(input) = named(planned.submission.remote_input.as_deref()) else {
+            return Event::Fenced { confirmed: false };
+        };
+        Event::Fenced { confirmed: self.api.delete_file(input).await.is_ok() }
     }
 
     pub(super) async fn cancel(&self, planned: &Planned) -> Event {
@@ -164,8 +175,14 @@ impl Driving<'_> {
         }
     }
 
-    fn answered(&self, sub: Sub) {
+    fn answered(&self, planned: &Planned) {
         self.redirects.none();
-        outage::ends(self.job, sub);
+        reach::answered(self.job, &planned.submission.account);
+        outage::ends(self.job, planned.submission.sub);
+    }
+
+    /// A free call that began at `began_us` failed. True: its account has never answered, and the job stops.
+    fn unanswered(&self, planned: &Planned, error: &ApiError, began_us: u64) -> bool {
+        reach::heard(self.job, &planned.submission.account, error, began_us)
     }
 }

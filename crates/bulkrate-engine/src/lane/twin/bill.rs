@@ -47,7 +47,7 @@ pub(super) async fn bill(
     for (file, name) in [(&remote.output_file, "output"), (&remote.error_file, "errors")] {
         let Some(file) = named(file.as_deref()) else { continue };
         let path = job.dir.batch(row.sub).0.join(format!("twin-{place}-{name}.jsonl"));
-        match fetch(job, api, file, &path, true, longest(items)).await? {
+        match fetch(job, (api, &row.account), file, &path, true, longest(items)).await? {
             Fetched::Whole => answered += read(job, api, row, items, &path, &mut bill.costs)?,
             Fetched::Missing => {}
             Fetched::Refused => return Ok(None),

@@ -9,6 +9,7 @@ use bulkrate_core::prepare::key_of;
 use bulkrate_io::digest_file;
 use bulkrate_store::{ItemChunk, ItemRec, JobRow, View};
 
+use super::unified::Unified;
 use super::{Faults, number};
 use crate::EngineError;
 use crate::paths::{JobDir, io_error};
@@ -17,10 +18,11 @@ use crate::view::Check;
 /// Batch inputs against their digests, sealed requests against their keys.
 pub(super) fn files(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Check, EngineError> {
     let mut faults = Faults::default();
-    let mut inputs = 0_u64;
+    let (mut inputs, mut unified) = (0_u64, Unified::default());
     for submission in view.submissions(job.no)?.iter().filter(|submission| submission.lane == Lane::Batch) {
         let Some(want) = &submission.input_digest else { continue };
         inputs += 1;
+        unified.look(view, dir, submission, &mut faults)?;
         match digest_file(dir.batch(submission.sub).input()) {
             Ok(digest) if digest == *want => {}
             Ok(digest) => {
@@ -30,8 +32,11 @@ pub(super) fn files(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Check
         }
     }
     let keys = keys(view, dir, job, &mut faults)?;
-    Ok(faults
-        .check("files match digests", format!("{inputs} batch inputs and {keys} sealed requests hashed")))
+    let lines = unified.lines;
+    Ok(faults.check(
+        "files match digests",
+        format!("{inputs} batch inputs and {keys} sealed requests hashed, {lines} lines of batches are sealed requests"),
+    ))
 }
 
 /// Hashes every sealed request; returns how many.

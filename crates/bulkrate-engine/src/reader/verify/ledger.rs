@@ -191,6 +191,62 @@ fn estimated(view: &dyn View, jobs: &[u32]) -> Result<i64, EngineError> {
     Ok(sum)
 }
 
+/// What is reserved: for batches of which nobody knows whether they exist, and for all else that is under way. The provider
+/// may have billed either.
+fn open_bounds(view: &dyn View, jobs: &[u32], sums: &Sums) -> Result<(i64, i64), EngineError> {
+    let mut doubted: i64 = 0;
+    for job in jobs {
+        for batch in view.open_submissions(*job)?.iter().filter(|batch| batch.state.is_undecided()) {
+            doubted = doubted.saturating_add(batch.reserved.0);
+        }
+    }
+    Ok((doubted, sums.spent().reserved.0.saturating_sub(doubted).max(0)))
+}
+
+/// One side of the comparison: what was settled and may have been paid.
+struct Side {
+    of: &'static str,
+    sums: Sums,
+    /// Settled without usage: an upper bound itself.
+    estimated: i64,
+    /// Reserved for batches in doubt, and for what is under way.
+    open: (i64, i64),
+}
+
+impl Side {
+    fn new(view: &dyn View, of: &'static str, jobs: &[u32], sums: Sums) -> Result<Self, EngineError> {
+        Ok(Self { of, sums, estimated: estimated(view, jobs)?, open: open_bounds(view, jobs, &sums)? })
+    }
+
+    fn fits(&self, total: i64) -> bool {
+        let spent = self.sums.spent();
+        let least = spent.settled.0.saturating_sub(self.estimated);
+        let most = spent.settled.0.saturating_add(spent.doubt.0);
+        (least..=most.saturating_add(self.open.0).saturating_add(self.open.1)).contains(&total)
+    }
+
+    fn told(&self, total: i64) -> String {
+        let (spent, (doubted, under_way)) = (self.sums.spent(), self.open);
+        let doubt = UsdNanos(spent.doubt.0.saturating_add(doubted));
+        let mut told = format!(
+            "bill USD {}, {} settled USD {} and in doubt USD {doubt}",
+            UsdNanos(total),
+            self.of,
+            spent.settled
+        );
+        for (sum, what) in [
+            (self.estimated, "settled at the bound for lack of usage"),
+            (doubted, "in doubt for batches that may or may not exist"),
+            (under_way, "at most for what is under way"),
+        ] {
+            if sum > 0 {
+                told.push_str(&format!(", USD {} {what}", UsdNanos(sum)));
+            }
+        }
+        told
+    }
+}
+
 /// Settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them.
 /// What was settled without usage is an upper bound itself.
 pub(super) fn bill_check(
@@ -210,33 +266,13 @@ pub(super) fn bill_check(
             why: "a bill is a JSON object with the whole number `total_usd_nanos`".to_owned(),
         });
     };
-    let within = |sums: &Sums, estimated: i64| {
-        let spent = sums.spent();
-        let least = spent.settled.0.saturating_sub(estimated);
-        (least..=spent.settled.0.saturating_add(spent.doubt.0)).contains(&total)
-    };
-    let all = sums(view, &LedgerQuery::default())?;
     let numbers: Vec<u32> = view.jobs()?.iter().map(|job| job.no).collect();
-    let (own, every) = (estimated(view, &[job])?, estimated(view, &numbers)?);
-    let (of, sums, estimated) = if within(sums_of_job, own) || !within(&all, every) {
-        ("the job", *sums_of_job, own)
-    } else {
-        ("all jobs of the state", all, every)
-    };
-    let spent = sums.spent();
-    let exact = if total == spent.settled.0 { "exactly" } else { "within the doubt and the bounds" };
-    let told = format!(
-        "bill USD {}, {of} settled USD {} and in doubt USD {}",
-        UsdNanos(total),
-        spent.settled,
-        spent.doubt
-    );
-    let passed = within(&sums, estimated);
-    let told = if estimated > 0 {
-        format!("{told}, of it USD {} at the bound for lack of usage", UsdNanos(estimated))
-    } else {
-        told
-    };
+    let own = Side::new(view, "the job", &[job], *sums_of_job)?;
+    let every = Side::new(view, "all jobs of the state", &numbers, sums(view, &LedgerQuery::default())?)?;
+    let side = if own.fits(total) || !every.fits(total) { own } else { every };
+    let exact =
+        if total == side.sums.spent().settled.0 { "exactly" } else { "within the doubt and the bounds" };
+    let (passed, told) = (side.fits(total), side.told(total));
     let detail = if passed { format!("{told}: it fits {exact}") } else { told };
     Ok(Check { name: "bill equals ledger".to_owned(), passed, detail })
 }

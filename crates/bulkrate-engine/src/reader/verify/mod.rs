@@ -1,9 +1,10 @@
 //! `bulkrate verify`: what the rows and files of a job prove, computed anew from all of them.
 //!
-//! Three readings: the history (fold, finals, receipts), the files, the ledger. A check that could not be made does
-//! not pass.
+//! Four readings: the database itself, the history (fold, finals, receipts), the files, the ledger. A check that could not
+//! be made does not pass.
 
 mod files;
+mod unified;
 mod history;
 mod ledger;
 
@@ -16,6 +17,8 @@ use self::history::History;
 use self::ledger::{bill_check, caps, in_windows, on_word};
 use super::status::sums;
 use crate::EngineError;
+use crate::deliver::spec_of;
+use crate::engine::intake::{STDIN, identity};
 use crate::paths::JobDir;
 use crate::view::{Check, Verification};
 
@@ -29,6 +32,40 @@ pub(super) fn verify(
     job: &JobRow,
     bill: Option<&Path>,
 ) -> Result<Verification, EngineError> {
+    let whole = database(view)?;
+    match rest(view, dir, job, bill) {
+        Ok(mut checks) => {
+            checks.insert(0, whole);
+            Ok(Verification { job: job.id.clone(), checks })
+        }
+        // What cannot be read is no surprise then.
+        Err(_) if !whole.passed => Ok(Verification { job: job.id.clone(), checks: vec![whole] }),
+        Err(error) => Err(error),
+    }
+}
+
+/// The rows are where the indexes say, and the pages hold together.
+fn database(view: &dyn View) -> Result<Check, EngineError> {
+    let mut faults = Faults::default();
+    for broken in view.breakage()? {
+        faults.add(|| broken);
+    }
+    Ok(faults.check("database is whole", "every page and index was read".to_owned()))
+}
+
+/// A job is named after what it asks of which source: a spec that gives another name was edited.
+fn spec_fits(job: &JobRow) -> Result<Check, EngineError> {
+    let mut faults = Faults::default();
+    let spec = spec_of(job)?;
+    let digest = if spec.source.path.is_none() { STDIN } else { &job.source_digest };
+    let named = identity(&spec, digest)?;
+    if named != job.id {
+        faults.add(|| format!("the stored request, tags and source are those of a job `{named}`"));
+    }
+    Ok(faults.check("spec gives the job's id", format!("id {}", job.id)))
+}
+
+fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Result<Vec<Check>, EngineError> {
     let history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
     let word = on_word(view, job)?;
@@ -38,13 +75,14 @@ pub(super) fn verify(
         history.receipts(view, job, &sums, word)?,
         history.misfits(),
         history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),
+        spec_fits(job)?,
         files(view, dir, job)?,
         caps(view, job, &history.above)?,
     ];
     if let Some(bill) = bill {
         checks.push(bill_check(view, job.no, &sums, bill)?);
     }
-    Ok(Verification { job: job.id.clone(), checks })
+    Ok(checks)
 }
 
 /// What was found wrong: all counted, the first few named.

@@ -1,0 +1,69 @@
+//! The requests of a batch as they were before a provider's wire: line for line the sealed requests of its items.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use bulkrate_store::{Submission, View};
+
+use super::{Faults, number};
+use crate::EngineError;
+use crate::paths::JobDir;
+use crate::run::requests::Requests;
+
+/// What was compared so far, and the sealed requests of the job.
+#[derive(Debug, Default)]
+pub(super) struct Unified {
+    pub lines: u64,
+    requests: Option<Requests>,
+}
+
+impl Unified {
+    pub(super) fn look(
+        &mut self,
+        view: &dyn View,
+        dir: &JobDir,
+        batch: &Submission,
+        faults: &mut Faults,
+    ) -> Result<(), EngineError> {
+        let requests = match &mut self.requests {
+            Some(requests) => requests,
+            none => none.insert(Requests::open(&dir.requests(), batch.job)?),
+        };
+        let path = dir.batch(batch.sub).unified();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                faults.add(|| format!("unified.jsonl of {}: {error}", batch.sub));
+                return Ok(());
+            }
+        };
+        let (mut file, mut line) = (BufReader::with_capacity(1 << 18, file), Vec::new());
+        let mut next = |line: &mut Vec<u8>| {
+            line.clear();
+            file.read_until(b'\n', line)
+        };
+        for lease in view.leases(batch.sub)? {
+            let same = next(&mut line).map_err(|error| error.to_string()).and_then(|_| {
+                let sealed = requests.get(view, lease.ordinal).map_err(|error| error.to_string())?;
+                Ok(line.strip_suffix(b"\n") == Some(sealed.line))
+            });
+            self.lines += 1;
+            match same {
+                Ok(true) => {}
+                Ok(false) => faults.add(|| {
+                    format!(
+                        "unified.jsonl of {} has not the sealed request of item {}",
+                        batch.sub,
+                        number(lease.ordinal)
+                    )
+                }),
+                Err(why) => faults
+                    .add(|| format!("unified.jsonl of {}, item {}: {why}", batch.sub, number(lease.ordinal))),
+            }
+        }
+        if !matches!(next(&mut line), Ok(0)) {
+            faults.add(|| format!("unified.jsonl of {} goes on after its last item", batch.sub));
+        }
+        Ok(())
+    }
+}
