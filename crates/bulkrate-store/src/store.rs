@@ -65,6 +65,15 @@ pub trait View: Send {
         open.retain(|of| of.state != SubmissionState::Call && !of.state.is_terminal());
         Ok(open)
     }
+    /// The batches of an account, over all jobs.
+    fn batches_of(&self, account: &str) -> Result<Vec<Submission>, StoreError> {
+        let mut found = Vec::new();
+        for job in self.jobs()? {
+            let rows = self.submissions(job.no)?.into_iter();
+            found.extend(rows.filter(|row| row.lane == Lane::Batch && row.account == account));
+        }
+        Ok(found)
+    }
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError>;
     /// What a submission leased; empty where it is unknown.
     fn leases(&self, sub: Sub) -> Result<Vec<Lease>, StoreError>;

@@ -1,6 +1,7 @@
 //! What a submission's row keeps of its machine, and the machine as the row tells it.
 
 use bulkrate_core::submission::{Doubt, Machine, Ours, RemoteBatch, State};
+use bulkrate_provider::BatchFacts;
 use bulkrate_store::{Submission, SubmissionState};
 
 use super::Driving;
@@ -21,13 +22,14 @@ pub(crate) fn evidence(row: &Submission) -> Option<Evidence> {
 }
 
 /// The submission as its row tells it; `None` for what is no batch.
-pub(super) fn machine(job: &Job, row: &Submission) -> Option<Machine> {
+pub(super) fn machine(job: &Job, facts: BatchFacts, row: &Submission) -> Option<Machine> {
     let ours = Ours {
         inst: job.inst.clone(),
         sub: row.sub.to_string(),
         items: row.items,
         digest: row.input_digest.clone().unwrap_or_default(),
         input: row.remote_input.clone(),
+        known_by: facts.known_by,
     };
     let mut machine = Machine::new(row.state.of_batch()?, row.epoch, ours);
     machine.sent_ms = row.sent_at_ms.and_then(|ms| u64::try_from(ms).ok());
