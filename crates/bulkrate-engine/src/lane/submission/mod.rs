@@ -35,7 +35,7 @@ use crate::run::job::Job;
 use crate::run::operator::{self, Acts, Told};
 
 pub(super) use self::commit::{save, save_with};
-pub(crate) use self::row::evidence;
+pub(crate) use self::row::{Evidence, evidence};
 
 /// How a part of the work ended.
 pub(super) enum Step {

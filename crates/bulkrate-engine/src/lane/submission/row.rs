@@ -1,6 +1,6 @@
 //! What a submission's row keeps of its machine, and the machine as the row tells it.
 
-use bulkrate_core::submission::{Doubt, Machine, Ours, RemoteBatch, State};
+use bulkrate_core::submission::{Doubt, KnownBy, Machine, Ours, RemoteBatch, State};
 use bulkrate_provider::BatchFacts;
 use bulkrate_store::{Submission, SubmissionState};
 
@@ -15,6 +15,9 @@ pub(crate) struct Evidence {
     pub doubt: Doubt,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// By what the batch would be known again.
+    #[serde(default)]
+    pub known_by: KnownBy,
 }
 
 pub(crate) fn evidence(row: &Submission) -> Option<Evidence> {
@@ -52,7 +55,8 @@ impl Driving<'_> {
         row.sent_at_ms = machine.sent_ms.and_then(|ms| i64::try_from(ms).ok());
         if let Some(doubt) = &machine.doubt {
             let (why, refused) = (machine.why.clone(), self.refused.clone());
-            twin::rewrite(row, &Evidence { why, doubt: doubt.clone(), refused });
+            let known_by = self.api.facts().known_by;
+            twin::rewrite(row, &Evidence { why, doubt: doubt.clone(), refused, known_by });
         }
         if machine.state == State::Ended && row.ended_at_ms.is_none() {
             row.ended_at_ms = Some(self.job.clock.row_ms());
