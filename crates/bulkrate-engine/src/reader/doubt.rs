@@ -95,10 +95,9 @@ fn batch(job: &JobRow, row: &Submission, at_work: bool) -> DoubtLine {
     let sub = row.sub;
     let sent_ms = row.sent_at_ms.unwrap_or(row.created_at_ms);
     let kept = evidence(row);
-    let known = kept.as_ref().map_or_else(
-        || vec!["the process ended while the create was under way".to_owned()],
-        |kept| tried(kept),
-    );
+    let known = kept
+        .as_ref()
+        .map_or_else(|| vec!["the process ended while the create was under way".to_owned()], tried);
     let next = match (row.state, at_work) {
         (SubmissionState::Unresolved, _) => "nothing: no evidence came in time, it waits for you".to_owned(),
         (_, true) => "it is being looked for".to_owned(),

@@ -388,8 +388,5 @@ fn explore(known_by: KnownBy) -> impl Fn(State) -> usize {
         panic!("no way out of {:?}", worlds[stuck]);
     }
     assert!(worlds.len() > 10_000);
-    let ends = move |state: State| {
-        worlds.iter().filter(|world| world.is_over() && world.durable.state == state).count()
-    };
-    ends
+    move |state: State| worlds.iter().filter(|world| world.is_over() && world.durable.state == state).count()
 }
