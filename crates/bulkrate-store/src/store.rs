@@ -65,12 +65,11 @@ pub trait View: Send {
         open.retain(|of| of.state != SubmissionState::Call && !of.state.is_terminal());
         Ok(open)
     }
-    /// The batches of an account, over all jobs.
-    fn batches_of(&self, account: &str) -> Result<Vec<Submission>, StoreError> {
+    /// The batches of all jobs.
+    fn batches(&self) -> Result<Vec<Submission>, StoreError> {
         let mut found = Vec::new();
         for job in self.jobs()? {
-            let rows = self.submissions(job.no)?.into_iter();
-            found.extend(rows.filter(|row| row.lane == Lane::Batch && row.account == account));
+            found.extend(self.submissions(job.no)?.into_iter().filter(|row| row.lane == Lane::Batch));
         }
         Ok(found)
     }

@@ -42,6 +42,7 @@ impl Ours {
     pub fn find<'a>(&self, listed: &'a [RemoteBatch]) -> Found<'a> {
         let mut mine: Vec<&RemoteBatch> = Vec::new();
         let mut alike: Vec<&RemoteBatch> = Vec::new();
+        let mut odd: Option<String> = None;
         for remote in listed {
             match self.fits(remote) {
                 Fit::No => {}
@@ -50,6 +51,7 @@ impl Ours {
                 Fit::Yes => mine.push(remote),
                 Fit::Alike if alike.iter().any(|known| known.id == remote.id) => {}
                 Fit::Alike => alike.push(remote),
+                Fit::Odd(why) => odd = Some(why),
                 Fit::Strange(why) => return Found::Strange(why),
             }
         }
@@ -65,7 +67,7 @@ impl Ours {
         // The oldest is the one that a person would expect; ids break ties, so that every listing decides alike.
         mine.sort_by(|left, right| (left.created_at, &left.id).cmp(&(right.created_at, &right.id)));
         match mine.split_first() {
-            None => Found::NotThere,
+            None => odd.map_or(Found::NotThere, Found::Strange),
             Some((first, rest)) => Found::Here(first, rest.iter().map(|twin| twin.id.as_str()).collect()),
         }
     }
@@ -77,7 +79,7 @@ impl Ours {
             Fit::Yes => Ok(()),
             Fit::Strange(why) => Err(why),
             _ if remote.marker.is_none() && self.known_by != KnownBy::Mark => self.believe(remote, since_s),
-            Fit::No | Fit::Alike => Err(match &remote.marker {
+            Fit::No | Fit::Alike | Fit::Odd(_) => Err(match &remote.marker {
                 None => format!("batch {id} has no mark of ours"),
                 Some(marker) if marker.inst != self.inst => {
                     format!("batch {id} was made by another state folder")
@@ -116,10 +118,18 @@ impl Ours {
 
     /// A batch on which nothing is written.
     fn resembles(&self, remote: &RemoteBatch) -> Fit {
+        let id = &remote.id;
         match (&remote.owner, self.known_by) {
-            (_, KnownBy::Mark) | (Owner::Foreign, _) | (Owner::Unknown, KnownBy::Results) => Fit::No,
+            (_, KnownBy::Mark) => Fit::No,
             (Owner::Submission(sub), _) if *sub == self.sub => Fit::Yes,
-            (Owner::Submission(_), _) => Fit::No,
+            (Owner::Submission(_), _) | (_, KnownBy::Results) => Fit::No,
+            // In an account of our own neither can be.
+            (Owner::Foreign, KnownBy::Looks) => {
+                Fit::Odd(format!("batch {id} is as large, and the first line of its results is not ours"))
+            }
+            (Owner::Unknown, KnownBy::Looks) if remote.counts.total == 0 => {
+                Fit::Odd(format!("batch {id} does not say how large it is"))
+            }
             (Owner::Unknown, KnownBy::Looks) if remote.counts.total == u64::from(self.items) => Fit::Alike,
             (Owner::Unknown, KnownBy::Looks) => Fit::No,
         }
@@ -157,6 +167,8 @@ enum Fit {
     Yes,
     /// It may be: nothing speaks against it.
     Alike,
+    /// It is not taken, and its absence is not proved while it is there.
+    Odd(String),
     Strange(String),
 }
 
@@ -278,7 +290,10 @@ mod tests {
             (vec![likely()], Looks, Ok(here("b"))),
             (vec![likely(), likely()], Looks, Ok(here("b"))),
             (vec![bare("b", 3, Owner::Unknown)], Looks, Ok(None)),
-            (vec![bare("b", 2, Owner::Foreign)], Looks, Ok(None)),
+            (vec![bare("b", 2, Owner::Foreign)], Results, Ok(None)),
+            (vec![bare("b", 2, Owner::Foreign)], Looks, Err(())),
+            (vec![bare("b", 0, Owner::Unknown)], Looks, Err(())),
+            (vec![bare("c", 2, Owner::Foreign), likely()], Looks, Ok(here("b"))),
             (vec![bare("b", 2, of("other"))], Looks, Ok(None)),
             (vec![likely(), bare("c", 2, Owner::Unknown)], Looks, Err(())),
             (vec![likely(), bare("c", 2, of("other"))], Looks, Ok(here("b"))),

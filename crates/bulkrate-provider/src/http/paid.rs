@@ -231,17 +231,6 @@ impl PaidClient {
             Err(_) => Err(self.not_sent(format!("no connection within {} ms", timeout.as_millis()))),
         }
     }
-
-    async fn rest(&self) {
-        let idle = std::mem::take(&mut *self.idle());
-        let closing: Vec<_> = idle.into_iter().map(|(connection, _)| connection.close()).collect();
-        let closed = async {
-            for driver in closing {
-                drop(driver.await); // it ends either way
-            }
-        };
-        drop(tokio::time::timeout(CLOSE_MAX, closed).await); // what is not closed by then closes later
-    }
 }
 
 #[async_trait]
@@ -258,6 +247,17 @@ impl CallApi for PaidClient {
     ) -> Result<Reply, CallError> {
         let bytes = std::fs::metadata(lines.file).map_or(0, |file| file.len());
         self.timed(path, &Payload::Lines(lines), flow::upload_time(bytes, timeout)).await
+    }
+
+    async fn rest(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        let closing: Vec<_> = idle.into_iter().map(|(connection, _)| connection.close()).collect();
+        let closed = async {
+            for driver in closing {
+                drop(driver.await); // it ends either way
+            }
+        };
+        drop(tokio::time::timeout(CLOSE_MAX, closed).await); // what is not closed by then closes later
     }
 }
 

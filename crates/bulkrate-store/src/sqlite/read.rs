@@ -181,6 +181,10 @@ impl View for SqliteReader {
         self.submissions_where("job = ?1 AND state NOT IN ('call', 'settled', 'refused', 'absent')", &job)
     }
 
+    fn batches(&self) -> Result<Vec<Submission>, StoreError> {
+        self.submissions_where("lane = ?1", &Lane::Batch.name())
+    }
+
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError> {
         Ok(self.submissions_where("sub = ?1", &sub.to_string())?.pop())
     }

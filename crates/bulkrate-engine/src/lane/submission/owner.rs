@@ -33,14 +33,14 @@ impl Driving<'_> {
         Ok(())
     }
 
-    /// Other batches of the account as this store knows them.
+    /// Other batches as this store knows them, whichever key sent them: keys change, workspaces stay.
     fn name_known(
         &self,
         row: &Submission,
         listed: &mut [RemoteBatch],
     ) -> Result<Vec<Submission>, EngineError> {
-        let mut others = self.job.reader.batches_of(&row.account)?;
-        others.retain(|other| other.sub != row.sub);
+        let mut others = self.job.reader.batches()?;
+        others.retain(|other| other.sub != row.sub && other.provider == row.provider);
         for remote in listed {
             let theirs = |other: &&Submission| other.remote_batch.as_deref() == Some(remote.id.as_str());
             if let Some(other) = others.iter().find(theirs) {
