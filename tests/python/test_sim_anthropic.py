@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import time
+
 import anthropic
 import pytest
 
@@ -108,3 +112,133 @@ def test_faults_are_retried_or_raised(fault, status):
             ask(sim)
         assert raised.value.status_code == status
         ask(sim)
+
+
+def requests(count: int, **fields: object) -> list[dict]:
+    params: dict = {"model": MODEL, "max_tokens": 64}
+    return [
+        {"custom_id": f"item-{n}", "params": params | {"messages": [{"role": "user", "content": f"Hi {n}"}]} | fields}
+        for n in range(count)
+    ]
+
+
+def plain(batch: anthropic.types.messages.MessageBatch) -> None:
+    """The batch has exactly the shape that the SDK declares."""
+    checked = anthropic.types.messages.MessageBatch.model_validate(batch.model_dump(mode="json"))
+    unknown = set(batch.model_dump()) - set(anthropic.types.messages.MessageBatch.model_fields)
+    assert checked.id.startswith("msgbatch_") and not unknown, unknown
+    assert not set(batch.request_counts.model_dump()) - set(type(batch.request_counts).model_fields)
+
+
+def ended(api: anthropic.Anthropic, batch: str) -> anthropic.types.messages.MessageBatch:
+    deadline = time.monotonic() + 30
+    while (found := api.messages.batches.retrieve(batch)).processing_status != "ended":
+        plain(found)
+        assert found.results_url is None and found.request_counts.succeeded == 0
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
+def test_a_batch_from_its_create_to_its_deletion(sim):
+    api = client(sim)
+    orders = requests(30)
+    orders[7]["params"]["max_tokens"] = 10**9
+    orders[8]["params"]["betas"] = ["context-1m-2025-08-07"]
+    before = sim.page("bill")["total_usd_nanos"]
+    created = api.messages.batches.create(requests=orders)
+    plain(created)
+    assert (created.processing_status, created.request_counts.processing) == ("in_progress", 30)
+    assert created.expires_at - created.created_at == datetime.timedelta(hours=24)
+    done = ended(api, created.id)
+    plain(done)
+    counts = done.request_counts
+    assert (counts.processing, counts.succeeded, counts.errored, counts.canceled, counts.expired) == (0, 28, 2, 0, 0)
+    assert done.ended_at and done.archived_at is None and done.cancel_initiated_at is None
+    lines = list(api.messages.batches.results(created.id))
+    assert sorted(line.custom_id for line in lines) == sorted(order["custom_id"] for order in orders)
+    assert [line.custom_id for line in lines] != [order["custom_id"] for order in orders], "they come in any order"
+    by_id = {line.custom_id: line.result for line in lines}
+    for wrong in ("item-7", "item-8"):
+        assert by_id[wrong].type == "errored" and by_id[wrong].error.error.type == "invalid_request_error"
+    answered = [result.message for result in by_id.values() if result.type == "succeeded"]
+    for message in answered:
+        strict(message)
+        assert message.usage.service_tier == "batch"
+    # Half of 0.1 and 0.5 USD a million, rounded up for each request.
+    nanos = sum(message.usage.input_tokens * 50 + message.usage.output_tokens * 250 for message in answered)
+    assert sim.page("bill")["total_usd_nanos"] - before == nanos
+    deleted = api.messages.batches.delete(created.id)
+    assert (deleted.id, deleted.type) == (created.id, "message_batch_deleted")
+    with pytest.raises(anthropic.NotFoundError):
+        api.messages.batches.retrieve(created.id)
+
+
+def test_lists_are_paged_newest_first():
+    with started("--speed", "7200", provider="anthropic") as sim:
+        api = client(sim)
+        made = [api.messages.batches.create(requests=requests(1)).id for _ in range(7)]
+        listed = list(api.messages.batches.list(limit=3))
+        assert [batch.id for batch in listed] == made[::-1]
+        page = api.messages.batches.list(limit=2, before_id=made[2])
+        assert [batch.id for batch in page.data] == [made[4], made[3]] and page.has_more
+        with pytest.raises(anthropic.BadRequestError):
+            api.messages.batches.list(limit=1001)
+
+
+def test_a_cancelled_batch_ends_with_what_it_finished():
+    with started("--speed", "600", provider="anthropic") as sim:
+        api = client(sim)
+        batch = api.messages.batches.create(requests=requests(200))
+        with pytest.raises(anthropic.BadRequestError):
+            api.messages.batches.delete(batch.id)
+        with pytest.raises(anthropic.AnthropicError):
+            api.messages.batches.results(batch.id)
+        time.sleep(0.3)
+        assert api.messages.batches.cancel(batch.id).processing_status == "canceling"
+        done = ended(api, batch.id)
+        plain(done)
+        assert done.cancel_initiated_at and done.request_counts.succeeded > 0 and done.request_counts.canceled > 0
+        kinds = collections.Counter(line.result.type for line in api.messages.batches.results(batch.id))
+        assert kinds == {"succeeded": done.request_counts.succeeded, "canceled": done.request_counts.canceled}
+        assert sim.page("bill")["requests_batch"] == done.request_counts.succeeded
+        with pytest.raises(anthropic.BadRequestError):
+            api.messages.batches.cancel(batch.id)
+
+
+def test_results_expire_and_windows_close():
+    with started("--speed", "2000000", "--run-secs", "172800", provider="anthropic") as sim:
+        api = client(sim)
+        batch = api.messages.batches.create(requests=requests(50))
+        done = ended(api, batch.id)
+        assert done.request_counts.expired == 25 == done.request_counts.succeeded
+        deadline = time.monotonic() + 30
+        while (found := api.messages.batches.retrieve(batch.id)).archived_at is None:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        plain(found)
+        assert found.results_url is None and found.archived_at - found.created_at == datetime.timedelta(days=29)
+
+
+@pytest.mark.parametrize(
+    ("orders", "words"),
+    [
+        ([], "at least 1"),
+        ([{"custom_id": "x" * 65, "params": {}}], "requests.0.custom_id: String should have at most 64 characters"),
+        ([{"custom_id": "a b", "params": {}}], "requests.0.custom_id"),
+        ([{"custom_id": "a", "params": {}}] * 2, "unique"),
+        ([{"custom_id": "a"}], "requests.0.params"),
+    ],
+)
+def test_a_create_is_refused_as_a_whole_by_its_ids_only(sim, orders, words):
+    with pytest.raises(anthropic.BadRequestError) as raised:
+        client(sim).messages.batches.create(requests=orders)
+    assert words in str(raised.value)
+
+
+def test_a_full_queue_is_a_rate_limit():
+    with started("--queued-requests", "10", "--speed", "60", provider="anthropic") as sim:
+        api = client(sim)
+        api.messages.batches.create(requests=requests(8))
+        with pytest.raises(anthropic.RateLimitError):
+            api.messages.batches.create(requests=requests(3))

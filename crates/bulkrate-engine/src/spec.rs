@@ -33,6 +33,11 @@ pub struct AccountSpec {
     pub base_url: Option<String>,
     /// The environment variable that holds the key.
     pub key_env: Option<String>,
+    /// Nobody but this state folder makes batches where the key belongs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive_workspace: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub betas: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! What a provider sends, and what stands between it and us.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bulkrate_core::answer::Reading;
@@ -24,17 +24,26 @@ impl Exchange for Nowhere {
     }
 }
 
-fn open(chat_endpoint: ChatEndpoint) -> OpenAi {
+fn open(chat_endpoint: ChatEndpoint) -> Arc<dyn Provider> {
     let settings = Settings { chat_endpoint, trust_body_cost: true, ..Settings::default() };
-    match OpenAi::over(Dialect::OPENAI, &settings, std::sync::Arc::new(Nowhere)) {
+    match OpenAi::over(Dialect::OPENAI, &settings, Arc::new(Nowhere)) {
+        Ok(api) => Arc::new(api),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Nothing is sent to where it would be.
+fn anthropic() -> Arc<dyn Provider> {
+    let base_url = Some("http://127.0.0.1:1".to_owned());
+    match bulkrate_provider::open("anthropic", &Settings { base_url, ..Settings::default() }) {
         Ok(api) => api,
         Err(error) => panic!("{error}"),
     }
 }
 
-fn apis() -> &'static [OpenAi; 2] {
-    static APIS: OnceLock<[OpenAi; 2]> = OnceLock::new();
-    APIS.get_or_init(|| [open(ChatEndpoint::ChatCompletions), open(ChatEndpoint::Responses)])
+fn apis() -> &'static [Arc<dyn Provider>; 3] {
+    static APIS: OnceLock<[Arc<dyn Provider>; 3]> = OnceLock::new();
+    APIS.get_or_init(|| [open(ChatEndpoint::ChatCompletions), open(ChatEndpoint::Responses), anthropic()])
 }
 
 pub(crate) fn wire() -> &'static dyn Wire {

@@ -9,7 +9,7 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Request};
-use bulkrate_core::submission::{Marker, RemoteBatch};
+use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
 use bytes::Bytes;
 
 /// One account at one provider: what it speaks, and over which lanes.
@@ -116,11 +116,27 @@ pub enum CallError {
     NoAnswer { origin: String, why: String, timeout: bool },
 }
 
+/// A file of JSON lines that goes out as one array.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'a> {
+    pub file: &'a Path,
+    /// What stands before the first line and after the last.
+    pub head: &'static str,
+    pub tail: &'static str,
+}
+
 /// Paid calls. Nothing in here sends twice.
 #[async_trait]
 pub trait CallApi: Send + Sync + Debug {
     /// Posts `body` to `path` under the base URL.
     async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError>;
+    /// The same with a file that is read while it is sent, for which more time is given.
+    async fn call_lines(
+        &self,
+        path: &'static str,
+        lines: Lines<'_>,
+        timeout: Duration,
+    ) -> Result<Reply, CallError>;
 
     /// Closes the connections that no call uses: a thousand of them hold some 20 MB.
     async fn rest(&self) {}
@@ -146,6 +162,20 @@ impl CallApi for GivenCalls {
             Err(CallError::NoAnswer { origin: "the provider".to_owned(), why, timeout: true })
         })
     }
+
+    async fn call_lines(
+        &self,
+        path: &'static str,
+        lines: Lines<'_>,
+        timeout: Duration,
+    ) -> Result<Reply, CallError> {
+        let text = std::fs::read_to_string(lines.file).map_err(|error| CallError::NotSent {
+            origin: "the provider".to_owned(),
+            why: error.to_string(),
+        })?;
+        let joined = text.trim_end().replace('\n', ",");
+        self.call(path, Bytes::from(format!("{}{joined}{}", lines.head, lines.tail)), timeout).await
+    }
 }
 
 /// What the reply to a call tells about the account's limits. All optional.
@@ -166,6 +196,14 @@ pub struct BatchLimits {
     pub bytes_max: u64,
     /// Inputs of all lines together, for embeddings.
     pub embedding_inputs_max: u64,
+}
+
+/// What a batch API is besides its verbs: asked for, so that nobody asks for the provider's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchFacts {
+    pub known_by: KnownBy,
+    /// Failures stand among the answers: there is no file of errors.
+    pub one_file: bool,
 }
 
 /// The answer to a paid batch create, by the classification table of the core (`submission::classify`).
@@ -225,11 +263,15 @@ impl ApiError {
 #[async_trait]
 pub trait BatchApi: Send + Sync + Debug {
     fn limits(&self, kind: Kind) -> BatchLimits;
+    fn facts(&self) -> BatchFacts {
+        BatchFacts::default()
+    }
     /// Appends one line of an input file, newline included, around an encoded body.
     fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>);
     /// What one line of an output or error file means. `Err` says why the line is no result at all.
     fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String>;
-    /// Uploads an input file; answers the remote file's id.
+    /// Uploads an input file; answers the remote file's id. Where the create carries the file itself, a look at it that sends
+    /// nothing and answers its name here.
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError>;
     /// The one paid call. Never repeated inside.
     async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created;
@@ -241,8 +283,13 @@ pub trait BatchApi: Send + Sync + Debug {
     /// Downloads a remote file to `to`, whole or not at all; answers its length. `Ok(None)`: it does not exist.
     /// One of more than `bytes_max` bytes is an error.
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError>;
-    /// Deletes a remote file; `Ok` also when it is gone already.
+    /// Deletes a remote file, or what else holds the results; `Ok` also when it is gone already.
     async fn delete_file(&self, file: &str) -> Result<(), ApiError>;
+    /// The id of an item in an ended batch's results, where that is what a batch is known by. `Ok(None)`: none is to be seen.
+    async fn first_item(&self, batch: &RemoteBatch) -> Result<Option<String>, ApiError> {
+        let _ = batch;
+        Ok(None)
+    }
 }
 
 /// A free check of credentials and reach.

@@ -18,8 +18,8 @@ pub mod anthropic;
 pub mod conformance;
 
 pub use api::{
-    ApiError, BatchApi, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Facts, Health,
-    LimitHints, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
+    ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Facts,
+    Health, LimitHints, Lines, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
 pub use registry::{OpenError, Preset, names, open, presets};
 pub use settings::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret, Settings};

@@ -95,7 +95,7 @@ pub struct Settings {
     /// The header that carries the key as it is; `None`: `Authorization: Bearer`.
     pub key_header: Option<&'static str>,
     /// Headers that the service wants of everybody; the user's win over them.
-    pub usual_headers: &'static [(&'static str, &'static str)],
+    pub usual_headers: Vec<(&'static str, String)>,
     pub connect_timeout: Duration,
     /// Time for a batch create, which is never sent twice.
     pub create_timeout: Duration,
@@ -114,6 +114,10 @@ pub struct Settings {
     pub chat_endpoint: ChatEndpoint,
     /// Custom endpoints only: whether `choices` and `output_schema` are sent as a `response_format`.
     pub structured_outputs: bool,
+    /// Anthropic only: nobody but this state folder makes batches in the key's workspace, so that one may be known by its looks.
+    pub exclusive_workspace: bool,
+    /// Anthropic only: features that are not general yet, named in a header of every call.
+    pub betas: Vec<String>,
 }
 
 impl Default for Settings {
@@ -125,7 +129,7 @@ impl Default for Settings {
             project: None,
             extra_headers: Vec::new(),
             key_header: None,
-            usual_headers: &[],
+            usual_headers: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             create_timeout: Duration::from_secs(120),
             proxy: ProxyFrom::default(),
@@ -137,6 +141,8 @@ impl Default for Settings {
             connections_max: 4_096,
             chat_endpoint: ChatEndpoint::default(),
             structured_outputs: true,
+            exclusive_workspace: false,
+            betas: Vec::new(),
         }
     }
 }

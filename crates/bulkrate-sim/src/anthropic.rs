@@ -39,9 +39,14 @@ pub(crate) fn authenticate(known: Option<&str>, headers: &HeaderMap) -> Result<(
     }
 }
 
+/// Whether the version of a call knows sampling parameters.
+pub(crate) fn knows_sampling(headers: &HeaderMap) -> bool {
+    text(headers, "anthropic-version") != WITHOUT_SAMPLING
+}
+
 /// What the version of a call does not know, whatever its value.
-pub(crate) fn check_version(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
-    if text(headers, "anthropic-version") != WITHOUT_SAMPLING {
+pub(crate) fn check_fields(samples: bool, body: &[u8]) -> Result<(), ApiError> {
+    if samples {
         return Ok(());
     }
     let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
@@ -101,22 +106,27 @@ fn instant(span: Duration) -> String {
 /// An error in Anthropic's shape.
 pub(crate) fn error(reply: Reply, key: u64) -> Reply {
     let Some(error) = reply.said_error() else { return reply };
-    let code = error["code"].as_str().unwrap_or_default();
-    let (status, kind, detail) = match (reply.status, code) {
+    let message = error["message"].as_str().unwrap_or_default();
+    let (status, body) = error_body(reply.status, error["code"].as_str(), message, key);
+    let mut reply = reply.with_body(Bytes::from(serde_json::to_vec(&body).unwrap_or_default()));
+    reply.status = status;
+    reply.headers.retain(|(name, _)| name != "retry-after-ms");
+    reply
+}
+
+/// Status and body of an error.
+pub(crate) fn error_body(status: u16, code: Option<&str>, message: &str, key: u64) -> (u16, Value) {
+    let (status, kind, detail) = match (status, code.unwrap_or_default()) {
         (429, "insufficient_quota") => (429, "rate_limit_error", Some("enforced_spend_limit_reached")),
         (429, "slow_down") => (429, "rate_limit_error", Some("ramp_limit_exceeded")),
         (503, _) => (529, "overloaded_error", None),
         (status, _) => (status, kind(status), None),
     };
-    let mut shaped = json!({"type": kind, "message": error["message"]});
+    let mut shaped = json!({"type": kind, "message": message});
     if let Some(code) = detail {
         shaped["details"] = json!({"error_code": code});
     }
-    let body = json!({"type": "error", "error": shaped, "request_id": request_id(key)});
-    let mut reply = reply.with_body(Bytes::from(serde_json::to_vec(&body).unwrap_or_default()));
-    reply.status = status;
-    reply.headers.retain(|(name, _)| name != "retry-after-ms");
-    reply
+    (status, json!({"type": "error", "error": shaped, "request_id": request_id(key)}))
 }
 
 fn kind(status: u16) -> &'static str {

@@ -35,6 +35,9 @@ pub struct Args {
     /// Prompt tokens per model that unfinished batches may hold
     #[arg(long)]
     pub enqueued_tokens: Option<u64>,
+    /// Requests that unfinished message batches may hold (Anthropic)
+    #[arg(long)]
+    pub queued_requests: Option<u64>,
     /// Batch creations per virtual hour
     #[arg(long, default_value_t = 2000)]
     pub batches_per_hour: u64,
@@ -128,6 +131,7 @@ impl Args {
             tpm: self.tpm,
             api_key: self.api_key.clone(),
             enqueued_tokens: self.enqueued_tokens,
+            queued_requests: self.queued_requests,
             batches_per_hour: Some(self.batches_per_hour),
             validating_secs: self.validating_secs,
             run_secs: self.run_secs,

@@ -34,6 +34,8 @@ pub struct SimConfig {
     pub api_key: Option<String>,
     /// Enqueued prompt tokens per model over all batches that have not ended.
     pub enqueued_tokens: Option<u64>,
+    /// Requests that may wait in all message batches (Anthropic).
+    pub queued_requests: Option<u64>,
     /// Batch creations per virtual hour.
     pub batches_per_hour: Option<u64>,
     /// Virtual seconds in `validating`.
@@ -93,6 +95,7 @@ impl Default for SimConfig {
             tpm: None,
             api_key: None,
             enqueued_tokens: None,
+            queued_requests: None,
             batches_per_hour: Some(2_000),
             validating_secs: 5.0,
             run_secs: 600.0,

@@ -69,6 +69,14 @@ pub trait View: Send {
         open.retain(|of| of.state != SubmissionState::Call && !of.state.is_terminal());
         Ok(open)
     }
+    /// The batches of all jobs.
+    fn batches(&self) -> Result<Vec<Submission>, StoreError> {
+        let mut found = Vec::new();
+        for job in self.jobs()? {
+            found.extend(self.submissions(job.no)?.into_iter().filter(|row| row.lane == Lane::Batch));
+        }
+        Ok(found)
+    }
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError>;
     /// What a submission leased; empty where it is unknown.
     fn leases(&self, sub: Sub) -> Result<Vec<Lease>, StoreError>;

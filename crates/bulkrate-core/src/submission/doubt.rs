@@ -108,8 +108,9 @@ impl Doubt {
         }
     }
 
+    /// `has_fence`: whether there is something to destroy.
     #[must_use]
-    pub fn step(&self, times: &DoubtTimes, now_ms: u64) -> DoubtStep {
+    pub fn step(&self, times: &DoubtTimes, has_fence: bool, now_ms: u64) -> DoubtStep {
         if let (Some(first), Some(last)) = (self.clean_first_ms, self.clean_last_ms)
             && last.saturating_sub(first) >= times.agree_ms
         {
@@ -126,7 +127,7 @@ impl Doubt {
         if self.probes == 0 {
             return DoubtStep::Probe;
         }
-        if self.fenced_ms.is_none() && self.fence_tries < 5 {
+        if has_fence && self.fenced_ms.is_none() && self.fence_tries < 5 {
             return wait(self.last_ms + 1_000 * u64::from(self.fence_tries), DoubtStep::Fence);
         }
         let proof_from = self.proof_from_ms(times);
@@ -182,14 +183,14 @@ mod tests {
         mut doubt: Doubt,
         times: &DoubtTimes,
         list: impl Fn(u64) -> bool,
-        fence: impl Fn(u64) -> bool,
+        fence: impl Fn(u64) -> Option<bool>,
     ) -> (DoubtStep, u64, Doubt) {
         let mut now = doubt.since_ms;
         // A pause and a listing until the deadline, and what comes before.
         for _ in 0..2 * times.deadline_ms / times.pause_ms() + 10_000 {
-            match doubt.step(times, now) {
+            match doubt.step(times, fence(now).is_some(), now) {
                 DoubtStep::Probe => doubt.listed(times, now, list(now)),
-                DoubtStep::Fence => doubt.fenced(now, fence(now)),
+                DoubtStep::Fence => doubt.fenced(now, fence(now) == Some(true)),
                 DoubtStep::WaitUntil(at) => {
                     assert!(at > now, "a wait moves time on");
                     now = at;
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn a_fenced_create_is_absent_after_the_lag_and_two_listings() {
         let times = DoubtTimes::default();
-        let (verdict, at, doubt) = walk(Doubt::new(1_000, 2_000), &times, |_| true, |_| true);
+        let (verdict, at, doubt) = walk(Doubt::new(1_000, 2_000), &times, |_| true, |_| Some(true));
         assert_eq!(verdict, DoubtStep::Absent);
         let fenced = doubt.fenced_ms.unwrap_or_default();
         assert!(
@@ -216,15 +217,18 @@ mod tests {
     #[test]
     fn without_a_fence_the_quarantine_runs() {
         let times = DoubtTimes::default();
-        let (verdict, at, _) = walk(Doubt::new(1_000, 2_000), &times, |_| true, |_| false);
-        assert_eq!(verdict, DoubtStep::Absent);
-        assert!(at >= 1_000 + times.t_q_ms + times.agree_ms);
+        for fence in [None, Some(false)] {
+            let (verdict, at, doubt) = walk(Doubt::new(1_000, 2_000), &times, |_| true, |_| fence);
+            assert_eq!(verdict, DoubtStep::Absent);
+            assert!(at >= 1_000 + times.t_q_ms + times.agree_ms);
+            assert_eq!(doubt.fence_tries > 0, fence.is_some(), "what is not there is not asked for");
+        }
     }
 
     #[test]
     fn a_provider_that_cannot_be_asked_leaves_it_to_the_operator() {
         let times = DoubtTimes::default();
-        let (verdict, at, _) = walk(Doubt::new(0, 0), &times, |_| false, |_| false);
+        let (verdict, at, _) = walk(Doubt::new(0, 0), &times, |_| false, |_| Some(false));
         assert_eq!((verdict, at >= times.deadline_ms), (DoubtStep::Unresolved, true));
     }
 
@@ -234,7 +238,7 @@ mod tests {
         fn absent_is_never_early(answers in proptest::collection::vec(any::<(bool, bool)>(), 1..40), sent in 0_u64..10_000, lag in 0_u64..200_000, quarantine in 0_u64..900_000) {
             let times = DoubtTimes { t_lag_ms: lag, t_q_ms: quarantine, ..DoubtTimes::default() };
             let pick = |now: u64| answers[usize::try_from(now / 7_919).unwrap_or(0) % answers.len()];
-            let (verdict, at, doubt) = walk(Doubt::new(sent, sent + 5), &times, |now| pick(now).0, |now| pick(now).1);
+            let (verdict, at, doubt) = walk(Doubt::new(sent, sent + 5), &times, |now| pick(now).0, |now| Some(pick(now).1));
             if verdict == DoubtStep::Absent {
                 let from = doubt.fenced_ms.map_or(sent + quarantine, |fenced| fenced + lag);
                 prop_assert!(at >= from + times.agree_ms);

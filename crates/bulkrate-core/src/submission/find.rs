@@ -1,12 +1,15 @@
 //! Which batches of a provider's list are ours.
 //!
 //! Invariants
-//! - A batch without our instance id and submission is never adopted, whatever else fits (I14).
+//! - Where a mark can be written, a batch without our instance id and submission is never adopted, whatever else fits (I14).
+//! - Where none can, a batch is ours by an item in its results, or by its looks in an account that is ours alone: never both by its
+//!   looks and beside another that looks the same.
 //! - A batch that carries our marker and does not fit is neither ours nor absent: nothing may be concluded from it.
 
 use std::collections::HashMap;
 
-use super::remote::RemoteBatch;
+use super::known::KnownBy;
+use super::remote::{Owner, RemoteBatch};
 use crate::planted::{self, Bug};
 
 /// What a submission is known by.
@@ -20,6 +23,7 @@ pub struct Ours {
     pub digest: String,
     /// The input file's id at the provider.
     pub input: Option<String>,
+    pub known_by: KnownBy,
 }
 
 /// What one complete list shows of a submission.
@@ -28,7 +32,7 @@ pub enum Found<'a> {
     NotThere,
     /// The batch, and the ids of others made of the same create: a request that was delivered twice.
     Here(&'a RemoteBatch, Vec<&'a str>),
-    /// Our marker on something that is not what we sent.
+    /// Our marker on something that is not what we sent, or several batches that may each be it.
     Strange(String),
 }
 
@@ -37,40 +41,102 @@ impl Ours {
     #[must_use]
     pub fn find<'a>(&self, listed: &'a [RemoteBatch]) -> Found<'a> {
         let mut mine: Vec<&RemoteBatch> = Vec::new();
+        let mut alike: Vec<&RemoteBatch> = Vec::new();
+        let mut odd: Option<String> = None;
         for remote in listed {
             match self.fits(remote) {
                 Fit::No => {}
                 // A list that lags shows a batch on two of its pages.
                 Fit::Yes if mine.iter().any(|known| known.id == remote.id) => {}
                 Fit::Yes => mine.push(remote),
+                Fit::Alike if alike.iter().any(|known| known.id == remote.id) => {}
+                Fit::Alike => alike.push(remote),
+                Fit::Odd(why) => odd = Some(why),
                 Fit::Strange(why) => return Found::Strange(why),
             }
+        }
+        match alike.as_slice() {
+            [one] if mine.is_empty() => return Found::Here(one, Vec::new()),
+            [_, _, ..] if mine.is_empty() => {
+                let ids: Vec<&str> = alike.iter().map(|remote| remote.id.as_str()).collect();
+                let (items, ids) = (self.items, ids.join(", "));
+                return Found::Strange(format!("several batches of {items} items may be it: {ids}"));
+            }
+            _ => {} // what is proved ours wins over what looks like it
         }
         // The oldest is the one that a person would expect; ids break ties, so that every listing decides alike.
         mine.sort_by(|left, right| (left.created_at, &left.id).cmp(&(right.created_at, &right.id)));
         match mine.split_first() {
-            None => Found::NotThere,
+            None => odd.map_or(Found::NotThere, Found::Strange),
             Some((first, rest)) => Found::Here(first, rest.iter().map(|twin| twin.id.as_str()).collect()),
         }
     }
 
-    /// Whether a batch that somebody names is this submission's; `Err` says why not.
-    pub fn judge(&self, remote: &RemoteBatch) -> Result<(), String> {
+    /// Whether a batch that somebody names is this submission's; `Err` says why not. `since_s`: before, it cannot have been made.
+    pub fn judge(&self, remote: &RemoteBatch, since_s: u64) -> Result<(), String> {
+        let id = &remote.id;
         match self.fits(remote) {
             Fit::Yes => Ok(()),
             Fit::Strange(why) => Err(why),
-            Fit::No => Err(match &remote.marker {
-                None => format!("batch {} has no mark of ours", remote.id),
+            _ if remote.marker.is_none() && self.known_by != KnownBy::Mark => self.believe(remote, since_s),
+            Fit::No | Fit::Alike | Fit::Odd(_) => Err(match &remote.marker {
+                None => format!("batch {id} has no mark of ours"),
                 Some(marker) if marker.inst != self.inst => {
-                    format!("batch {} was made by another state folder", remote.id)
+                    format!("batch {id} was made by another state folder")
                 }
-                Some(marker) => format!("batch {} belongs to submission {}", remote.id, marker.sub),
+                Some(marker) => format!("batch {id} belongs to submission {}", marker.sub),
             }),
         }
     }
 
+    /// Where nothing is written on a batch, the operator's word is believed unless something speaks against it.
+    fn believe(&self, remote: &RemoteBatch, since_s: u64) -> Result<(), String> {
+        let id = &remote.id;
+        match &remote.owner {
+            Owner::Submission(sub) => return Err(format!("batch {id} belongs to submission {sub}")),
+            Owner::Foreign => return Err(format!("the results of batch {id} are not of items of ours")),
+            Owner::Unknown => {}
+        }
+        if remote.counts.total != u64::from(self.items) {
+            return Err(format!("batch {id} has {} items, {} were sent", remote.counts.total, self.items));
+        }
+        if remote.created_at.is_some_and(|created_s| created_s < since_s) {
+            return Err(format!("batch {id} was made long before this one was sent"));
+        }
+        Ok(())
+    }
+
+    /// Whether the results of a listed batch would tell more of whose it is.
+    #[must_use]
+    pub fn asks_after(&self, remote: &RemoteBatch) -> bool {
+        self.known_by != KnownBy::Mark
+            && remote.marker.is_none()
+            && remote.owner == Owner::Unknown
+            && remote.phase.is_terminal()
+            && remote.counts.total == u64::from(self.items)
+    }
+
+    /// A batch on which nothing is written.
+    fn resembles(&self, remote: &RemoteBatch) -> Fit {
+        let id = &remote.id;
+        match (&remote.owner, self.known_by) {
+            (_, KnownBy::Mark) => Fit::No,
+            (Owner::Submission(sub), _) if *sub == self.sub => Fit::Yes,
+            (Owner::Submission(_), _) | (_, KnownBy::Results) => Fit::No,
+            // In an account of our own neither can be.
+            (Owner::Foreign, KnownBy::Looks) => {
+                Fit::Odd(format!("batch {id} is as large, and the first line of its results is not ours"))
+            }
+            (Owner::Unknown, KnownBy::Looks) if remote.counts.total == 0 => {
+                Fit::Odd(format!("batch {id} does not say how large it is"))
+            }
+            (Owner::Unknown, KnownBy::Looks) if remote.counts.total == u64::from(self.items) => Fit::Alike,
+            (Owner::Unknown, KnownBy::Looks) => Fit::No,
+        }
+    }
+
     fn fits(&self, remote: &RemoteBatch) -> Fit {
-        let Some(marker) = &remote.marker else { return Fit::No };
+        let Some(marker) = &remote.marker else { return self.resembles(remote) };
         if planted::has(Bug::AdoptByDigest) && marker.digest == self.digest {
             return Fit::Yes;
         }
@@ -99,6 +165,10 @@ impl Ours {
 enum Fit {
     No,
     Yes,
+    /// It may be: nothing speaks against it.
+    Alike,
+    /// It is not taken, and its absence is not proved while it is there.
+    Odd(String),
     Strange(String),
 }
 
@@ -137,7 +207,14 @@ mod tests {
     use crate::submission::{BatchCounts, Marker, Phase};
 
     fn ours() -> Ours {
-        Ours { inst: "i".into(), sub: "s".into(), items: 2, digest: "d".into(), input: Some("file-1".into()) }
+        Ours {
+            inst: "i".into(),
+            sub: "s".into(),
+            items: 2,
+            digest: "d".into(),
+            input: Some("file-1".into()),
+            known_by: KnownBy::Mark,
+        }
     }
 
     fn remote(id: &str, inst: &str, sub: &str) -> RemoteBatch {
@@ -153,7 +230,14 @@ mod tests {
             created_at: Some(5),
             expires_at: None,
             marker: Some(Marker { inst: inst.into(), sub: sub.into(), items: 2, digest: "d".into() }),
+            owner: Owner::Unknown,
         }
+    }
+
+    /// A batch on which nothing is written.
+    fn bare(id: &str, total: u64, owner: Owner) -> RemoteBatch {
+        let counts = BatchCounts { total, completed: 0, failed: 0 };
+        RemoteBatch { input_file: None, marker: None, counts, owner, ..remote(id, "", "") }
     }
 
     #[test]
@@ -189,6 +273,82 @@ mod tests {
             remote("a", "i", "s"),
         ];
         assert_eq!(ours().find(&listed), Found::Here(&listed[1], vec!["b"]));
+    }
+
+    fn of(sub: &str) -> Owner {
+        Owner::Submission(sub.to_owned())
+    }
+
+    #[test]
+    fn without_marks_results_prove_and_looks_do_only_in_an_account_of_ones_own() {
+        use KnownBy::{Looks, Mark, Results};
+        let here = |id: &str| Some(id.to_owned());
+        let likely = || bare("b", 2, Owner::Unknown);
+        for (listed, by, want) in [
+            (vec![likely()], Mark, Ok(None)),
+            (vec![likely()], Results, Ok(None)),
+            (vec![likely()], Looks, Ok(here("b"))),
+            (vec![likely(), likely()], Looks, Ok(here("b"))),
+            (vec![bare("b", 3, Owner::Unknown)], Looks, Ok(None)),
+            (vec![bare("b", 2, Owner::Foreign)], Results, Ok(None)),
+            (vec![bare("b", 2, Owner::Foreign)], Looks, Err(())),
+            (vec![bare("b", 0, Owner::Unknown)], Looks, Err(())),
+            (vec![bare("c", 2, Owner::Foreign), likely()], Looks, Ok(here("b"))),
+            (vec![bare("b", 2, of("other"))], Looks, Ok(None)),
+            (vec![likely(), bare("c", 2, Owner::Unknown)], Looks, Err(())),
+            (vec![likely(), bare("c", 2, of("other"))], Looks, Ok(here("b"))),
+            (vec![likely(), bare("c", 2, of("s"))], Looks, Ok(here("c"))),
+            (vec![likely(), bare("c", 2, of("s"))], Results, Ok(here("c"))),
+            (vec![bare("c", 2, of("s"))], Mark, Ok(None)),
+        ] {
+            let ours = Ours { known_by: by, ..ours() };
+            let found = match ours.find(&listed) {
+                Found::Here(remote, _) => Ok(Some(remote.id.clone())),
+                Found::NotThere => Ok(None),
+                Found::Strange(_) => Err(()),
+            };
+            assert_eq!(found, want, "{by:?} {listed:?}");
+        }
+    }
+
+    #[test]
+    fn two_batches_that_results_prove_are_twins() {
+        let ours = Ours { known_by: KnownBy::Looks, ..ours() };
+        let listed = [bare("c", 2, of("s")), bare("b", 2, of("s"))];
+        assert_eq!(ours.find(&listed), Found::Here(&listed[1], vec!["c"]));
+    }
+
+    #[test]
+    fn the_operator_is_believed_unless_something_speaks_against_it() {
+        let early = RemoteBatch { created_at: Some(4), ..bare("b", 2, Owner::Unknown) };
+        for (batch, by, why) in [
+            (bare("b", 2, Owner::Unknown), KnownBy::Results, None),
+            (bare("b", 2, Owner::Unknown), KnownBy::Looks, None),
+            (bare("b", 2, of("s")), KnownBy::Results, None),
+            (bare("b", 2, Owner::Unknown), KnownBy::Mark, Some("no mark of ours")),
+            (bare("b", 2, of("other")), KnownBy::Looks, Some("belongs to submission other")),
+            (bare("b", 2, Owner::Foreign), KnownBy::Results, Some("not of items of ours")),
+            (bare("b", 3, Owner::Unknown), KnownBy::Results, Some("has 3 items, 2 were sent")),
+            (early, KnownBy::Looks, Some("long before")),
+        ] {
+            let judged = Ours { known_by: by, ..ours() }.judge(&batch, 5);
+            let fits = match (&judged, why) {
+                (Ok(()), None) => true,
+                (Err(said), Some(why)) => said.contains(why),
+                _ => false,
+            };
+            assert!(fits, "{by:?} {batch:?}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn only_results_that_can_tell_are_asked_for() {
+        let ended = |owner| RemoteBatch { phase: Phase::Completed, ..bare("b", 2, owner) };
+        let looks = Ours { known_by: KnownBy::Looks, ..ours() };
+        assert!(looks.asks_after(&ended(Owner::Unknown)));
+        assert!(!looks.asks_after(&ended(of("s"))) && !looks.asks_after(&ended(Owner::Foreign)));
+        assert!(!looks.asks_after(&bare("b", 2, Owner::Unknown)), "it runs");
+        assert!(!ours().asks_after(&ended(Owner::Unknown)));
     }
 
     #[test]

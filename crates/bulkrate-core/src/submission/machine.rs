@@ -247,7 +247,7 @@ impl Machine {
             return out.extend([Effect::Save, Effect::Stop]);
         }
         let doubt = self.doubt.get_or_insert_with(|| Doubt::new(env.now_ms, env.now_ms));
-        match doubt.step(&env.times, env.now_ms) {
+        match doubt.step(&env.times, self.ours.known_by.has_fence(), env.now_ms) {
             DoubtStep::Probe => out.extend([Effect::Save, self.list()]),
             DoubtStep::Fence => {
                 self.state = State::Fencing;
@@ -267,8 +267,12 @@ impl Machine {
         }
     }
 
+    fn since_s(&self) -> u64 {
+        created_since_s(self.sent_ms.unwrap_or(0))
+    }
+
     fn list(&self) -> Effect {
-        Effect::List { since_s: created_since_s(self.sent_ms.unwrap_or(0)) }
+        Effect::List { since_s: self.since_s() }
     }
 
     fn listed(&mut self, started_ms: u64, listed: Option<&[RemoteBatch]>, env: &Env, out: &mut Vec<Effect>) {
@@ -283,7 +287,7 @@ impl Machine {
                 out.push(Effect::Tell(Notice::Strange(why)));
                 false
             }
-            Some(Found::NotThere) => true,
+            Some(Found::NotThere) => self.ours.known_by.shows_absence(),
             None => false,
         };
         if self.state == State::Unresolved {
@@ -307,7 +311,7 @@ impl Machine {
     /// The operator decides what evidence has not. A batch that is not ours is not taken, whoever says so (I14).
     fn told(&mut self, event: Event, env: &Env, out: &mut Vec<Effect>) {
         match event {
-            Event::Adopt(remote) => match self.ours.judge(&remote) {
+            Event::Adopt(remote) => match self.ours.judge(&remote, self.since_s()) {
                 Ok(()) => {
                     out.push(Effect::Tell(Notice::Adopted(remote.id.clone())));
                     self.see(&remote, out);

@@ -83,6 +83,18 @@ pub struct BatchError {
     pub line: Option<u64>,
 }
 
+/// Whose a batch is on which nothing can be written, as far as anything else shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    #[default]
+    Unknown,
+    /// Of this submission: an item in its results says so, or a row of this store.
+    Submission(String),
+    /// Its results name items that are not ours.
+    Foreign,
+}
+
 /// A batch in a provider's list or answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteBatch {
@@ -99,4 +111,6 @@ pub struct RemoteBatch {
     pub created_at: Option<u64>,
     pub expires_at: Option<u64>,
     pub marker: Option<Marker>,
+    #[serde(default)]
+    pub owner: Owner,
 }

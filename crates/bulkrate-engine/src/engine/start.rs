@@ -158,6 +158,7 @@ impl Engine {
             calls_bound: UsdNanos::ZERO,
             unresolved: 0,
             doubted: HashMap::new(),
+            creates: HashMap::new(),
             largest_submission,
             held_batches: 0,
             urgent: crate::run::urgent::Urgent::load(&dir, home)?,

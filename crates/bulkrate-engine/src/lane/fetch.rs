@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bulkrate_core::request::Kind;
 use bulkrate_core::submission::BatchCounts;
-use bulkrate_provider::BatchApi;
+use bulkrate_provider::{BatchApi, BatchFacts};
 
 use super::collect::LINE_BYTES_MAX;
 use super::outage::{Redirects, halts, local, pause};
@@ -50,8 +50,14 @@ pub(super) fn named(file: Option<&str>) -> Option<&str> {
 }
 
 /// Whether the counts of an ended batch tell of a file that it does not name yet.
-pub(super) fn awaits_files(counts: BatchCounts, output: Option<&str>, errors: Option<&str>) -> bool {
-    counts.completed > 0 && named(output).is_none() || counts.failed > 0 && named(errors).is_none()
+pub(super) fn awaits_files(
+    facts: BatchFacts,
+    counts: BatchCounts,
+    output: Option<&str>,
+    errors: Option<&str>,
+) -> bool {
+    let failures = if facts.one_file { output } else { errors };
+    counts.completed > 0 && named(output).is_none() || counts.failed > 0 && named(failures).is_none()
 }
 
 /// The longest that a result file of these items can be. What is longer is not their file, and would fill the disk.
@@ -139,6 +145,23 @@ mod tests {
             assert_eq!(wait_ms(first, failures), want);
         }
         assert_eq!(wait_ms(0, u32::MAX), 60_000);
+    }
+
+    #[test]
+    fn a_file_is_awaited_where_failures_would_stand() {
+        let counts = |completed, failed| BatchCounts { total: 2, completed, failed };
+        let both = BatchFacts::default();
+        let one = BatchFacts { one_file: true, ..both };
+        for (facts, counts, output, errors, want) in [
+            (both, counts(1, 1), Some("o"), None, true),
+            (both, counts(1, 1), Some("o"), Some("e"), false),
+            (both, counts(0, 2), Some(""), Some("e"), false),
+            (one, counts(1, 1), Some("o"), None, false),
+            (one, counts(0, 2), None, None, true),
+            (one, counts(0, 0), None, None, false),
+        ] {
+            assert_eq!(awaits_files(facts, counts, output, errors), want, "{facts:?} {counts:?} {output:?}");
+        }
     }
 
     #[test]

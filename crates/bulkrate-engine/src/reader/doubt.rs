@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::submission::KnownBy;
 use bulkrate_store::fold::{ItemStates, State};
 use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, NewOrder, Submission, SubmissionState, View};
 
 use crate::EngineError;
 use crate::decision::{Decision, VERB, is_ghost, is_kept, is_operators, is_window};
-use crate::lane::submission::evidence;
+use crate::lane::submission::{Evidence, evidence};
 use crate::run::recover::open_calls;
 use crate::view::DoubtLine;
 
@@ -97,28 +98,15 @@ fn batch(job: &JobRow, row: &Submission, at_work: bool) -> DoubtLine {
     let sub = row.sub;
     let sent_ms = row.sent_at_ms.unwrap_or(row.created_at_ms);
     let kept = evidence(row);
-    let mut known = Vec::new();
-    if let Some(kept) = &kept {
-        let doubt = &kept.doubt;
-        known.push(kept.why.clone());
-        known.push(format!("looked for {} times in the provider's list", doubt.probes));
-        known.push(match (doubt.fenced_ms, doubt.fence_tries) {
-            (Some(_), _) => "its input file is deleted".to_owned(),
-            (None, 0) => "its input file was not deleted yet".to_owned(),
-            (None, tries) => format!("its input file could not be deleted in {tries} tries"),
-        });
-        if doubt.clean_first_ms.is_some() {
-            known.push("a complete list did not show it".to_owned());
-        }
-        known.extend(kept.refused.iter().map(|why| format!("not adopted: {why}")));
-    } else {
-        known.push("the process ended while the create was under way".to_owned());
-    }
+    let known = kept
+        .as_ref()
+        .map_or_else(|| vec!["the process ended while the create was under way".to_owned()], tried);
     let next = match (row.state, at_work) {
         (SubmissionState::Unresolved, _) => "nothing: no evidence came in time, it waits for you".to_owned(),
         (_, true) => "it is being looked for".to_owned(),
         (_, false) => format!("`bulkrate resume {}` looks for it", job.name),
     };
+    let mark = looked_for(kept.as_ref(), sub, row.items);
     let since_ms = kept.and_then(|kept| i64::try_from(kept.doubt.since_ms).ok()).unwrap_or(sent_ms);
     DoubtLine {
         items: u64::from(row.items),
@@ -127,10 +115,44 @@ fn batch(job: &JobRow, row: &Submission, at_work: bool) -> DoubtLine {
         known,
         next,
         suggestion: format!(
-            "look in the provider's console for a batch with `br_sub` = {sub}; it is there: `bulkrate doubt adopt {sub} BATCH`; it is not: `bulkrate doubt release {sub} --absent`; it was paid and is gone: `--paid`"
+            "look in the provider's console for a batch {mark}; it is there: `bulkrate doubt adopt {sub} BATCH`; it is not: `bulkrate doubt release {sub} --absent`; it was paid and is gone: `--paid`"
         ),
         waits: row.state == SubmissionState::Unresolved,
         ..line(job, Some(sub), Some(row.lane), row.state.name())
+    }
+}
+
+/// What was learned and tried of a batch in doubt.
+fn tried(kept: &Evidence) -> Vec<String> {
+    let doubt = &kept.doubt;
+    let mut known =
+        vec![kept.why.clone(), format!("looked for {} times in the provider's list", doubt.probes)];
+    if kept.known_by.has_fence() {
+        known.push(match (doubt.fenced_ms, doubt.fence_tries) {
+            (Some(_), _) => "its input file is deleted".to_owned(),
+            (None, 0) => "its input file was not deleted yet".to_owned(),
+            (None, tries) => format!("its input file could not be deleted in {tries} tries"),
+        });
+    }
+    if kept.known_by == KnownBy::Results {
+        let why = "no mark can be written on such a batch, and others may make batches there too: only its results can tell";
+        known.push(why.to_owned());
+    }
+    if doubt.clean_first_ms.is_some() {
+        known.push("a complete list did not show it".to_owned());
+    }
+    known.extend(kept.refused.iter().map(|why| format!("not adopted: {why}")));
+    known
+}
+
+/// What a person looks for at the provider.
+fn looked_for(kept: Option<&Evidence>, sub: Sub, items: u32) -> String {
+    let marked = format!("with `br_sub` = {sub}");
+    let alike = format!("of {items} requests that was made then");
+    match kept.map(|kept| kept.known_by) {
+        Some(KnownBy::Mark) => marked,
+        Some(KnownBy::Looks | KnownBy::Results) => alike,
+        None => format!("{marked} (where batches have no such mark: one {alike})"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use bulkrate_core::budget::{DoubtFacts, Scope, TooMuchDoubt};
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::submission::KnownBy;
 use bulkrate_store::{LedgerKind, LedgerQuery, Submission, View};
 
 use super::job::{Job, State};
@@ -54,6 +55,22 @@ impl State {
         } else {
             self.doubted.remove(&submission.sub);
         }
+    }
+
+    /// Keeps account of creates that are under way or in doubt.
+    pub(crate) fn note_create(&mut self, submission: &Submission) {
+        match submission.state.of_batch() {
+            Some(state) if submission.state.is_undecided() => {
+                self.creates.insert(submission.sub, (submission.account.clone(), state));
+            }
+            _ => drop(self.creates.remove(&submission.sub)),
+        }
+    }
+
+    /// Whether a batch that is staged has to wait for another of its account.
+    pub(crate) fn awaits_create(&self, submission: &Submission, known_by: KnownBy) -> bool {
+        let mut others = self.creates.iter().filter(|(sub, _)| **sub != submission.sub);
+        others.any(|(_, (account, state))| *account == submission.account && known_by.waits_for(*state))
     }
 
     /// A submission is planned: how large it is.

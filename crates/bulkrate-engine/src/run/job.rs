@@ -136,9 +136,11 @@ pub(crate) struct State {
     pub unresolved: u64,
     /// What is reserved for each batch that may or may not exist.
     pub doubted: HashMap<Sub, UsdNanos>,
+    /// Account and state of each batch whose create is under way or in doubt.
+    pub creates: HashMap<Sub, (String, bulkrate_core::submission::State)>,
     /// The largest reservation of one submission so far.
     pub largest_submission: UsdNanos,
-    /// Batches that are ready and not created because too much is in doubt.
+    /// Batches that are ready and not created because too much is in doubt, or another create of the account is.
     pub held_batches: u64,
     pub doubt_told: bool,
     /// Batches with our mark that no row knows and of which no operator has spoken, and the jobs that booked them: nothing new

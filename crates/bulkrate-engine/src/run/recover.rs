@@ -232,6 +232,7 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         let mut planned = planned(job, submission)?;
         let mut state = job.state.borrow_mut();
         state.note_doubt(&planned.submission);
+        state.note_create(&planned.submission);
         state.enqueued_tokens += planned.tokens;
         drop(state);
         planned.set_aside(job);

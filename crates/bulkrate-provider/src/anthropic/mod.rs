@@ -1,10 +1,14 @@
-//! Anthropic's Messages API, in the sync lane.
+//! Anthropic's Messages API, and its Message Batches.
 //!
 //! One version of the API is spoken: `2023-06-01`. The newer one takes less (no sampling parameters at all) and gives nothing that is
 //! used here.
 
+pub mod batch;
 pub mod errors;
+mod remote;
 pub mod wire;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -15,16 +19,18 @@ use crate::http::paid::PaidClient;
 use crate::registry::{OpenError, Preset};
 use crate::settings::Settings;
 
+use batch::AnthropicBatches;
 use wire::AnthropicWire;
 
-const HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
+const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 
 /// One account at Anthropic.
 #[derive(Debug)]
 pub struct Anthropic {
-    wire: AnthropicWire,
-    paid: PaidClient,
-    free: FreeClient,
+    wire: Arc<AnthropicWire>,
+    paid: Arc<dyn CallApi>,
+    free: Arc<FreeClient>,
+    batches: AnthropicBatches,
 }
 
 impl Anthropic {
@@ -39,9 +45,13 @@ impl Anthropic {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let settings = &own(settings);
         let account = Account::new(Some(Self::PRESET.base_url), Self::PRESET.name, settings)?;
-        let paid = PaidClient::new(account.clone(), &[wire::MESSAGES], settings)?;
-        let free = FreeClient::new(account.clone(), settings, errors::classify)?;
-        Ok(Self { wire: AnthropicWire::new(account, settings), paid, free })
+        let paths = [wire::MESSAGES, batch::BATCHES];
+        let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
+        let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
+        let wire = Arc::new(AnthropicWire::new(account.clone(), settings));
+        let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
+        let batches = AnthropicBatches::new(Arc::clone(&wire), to_paid, to_free, account, settings);
+        Ok(Self { wire, paid, free, batches })
     }
 }
 
@@ -49,7 +59,10 @@ impl Anthropic {
 fn own(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     settings.key_header = Some("x-api-key");
-    settings.usual_headers = HEADERS;
+    settings.usual_headers = vec![(VERSION.0, VERSION.1.to_owned())];
+    if !settings.betas.is_empty() {
+        settings.usual_headers.push(("anthropic-beta", settings.betas.join(",")));
+    }
     // The service's own SDKs write the address without the version; ours elsewhere have it.
     settings.base_url = settings.base_url.map(|url| {
         let url = url.trim().trim_end_matches('/');
@@ -65,24 +78,25 @@ impl Provider for Anthropic {
     }
 
     fn wire(&self) -> &dyn Wire {
-        &self.wire
+        &*self.wire
     }
 
     fn calls(&self) -> Option<&dyn CallApi> {
-        Some(&self.paid)
+        Some(&*self.paid)
     }
 
     fn batches(&self) -> Option<&dyn BatchApi> {
-        None
+        Some(&self.batches)
     }
 
     fn facts(&self) -> Facts {
         Self::PRESET.facts
     }
 
-    /// One free call: the models.
+    /// Two free calls: the models, then the batches.
     async fn probe(&self) -> Result<Health, ApiError> {
         let usual_base = "it ends before the version, as in `https://api.anthropic.com`";
-        self.free.list_models("/v1/models?limit=1000", false, usual_base).await
+        let health = self.free.list_models("/v1/models?limit=1000", false, usual_base).await?;
+        Ok(Health { batches: self.batches.exists().await, ..health })
     }
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -17,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::lines::PaidBody;
 use super::origin::Account;
 use super::proxy::Proxy;
 use super::unreached;
@@ -27,7 +26,7 @@ const READ_BYTES: usize = 4 << 10;
 /// A connection that carries one call at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) sender: http1::SendRequest<Full<Bytes>>,
+    pub(super) sender: http1::SendRequest<PaidBody>,
     /// Drives the connection; ends soon after the sender is gone.
     driver: JoinHandle<()>,
     written: Arc<AtomicU64>,

@@ -181,20 +181,7 @@ impl FreeClient {
                         return Ok(Some(body.len() as u64));
                     }
                 };
-                let asked = client.get(self.account.url(path)).send();
-                let response = tokio::time::timeout(self.retry.try_timeout, asked)
-                    .await
-                    .map_err(|_| self.late(what, "no answer").unanswered())?
-                    .map_err(|error| self.broken(what, &error).unanswered())?;
-                if response.status() == StatusCode::NOT_FOUND {
-                    return Ok(None);
-                }
-                if !response.status().is_success() {
-                    let reply = tokio::time::timeout(self.retry.try_timeout, self.reply(what, Ok(response)))
-                        .await
-                        .map_err(|_| self.late(what, "only a part of the answer"))??;
-                    return self.check(what, reply, &[]).map(|_| None);
-                }
+                let Some(response) = self.begin(what, client, path).await? else { return Ok(None) };
                 let length = self.write_body(what, response, &part, bytes_max).await?;
                 tokio::fs::rename(&part, to).await.map_err(|error| self.local(what, to, &error))?;
                 sync_folder(to).await.map_err(|error| self.local(what, to, &error))?;
@@ -205,6 +192,72 @@ impl FreeClient {
             let _ = tokio::fs::remove_file(&part).await; // it may not exist; what matters is the result above
         }
         result
+    }
+
+    /// The first line of what lies at `path`; no more is read. `Ok(None)`: 404, or nothing is in it.
+    /// A longer line than `bytes_max` is an error.
+    pub async fn first_line(
+        &self,
+        what: &str,
+        path: &str,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<u8>>, ApiError> {
+        self.repeat(|| async {
+            let client = match &self.line {
+                Line::Http(client) => client,
+                Line::Given(line) => {
+                    let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
+                    if reply.status == 404 {
+                        return Ok(None);
+                    }
+                    let body = self.check(what, reply, &[])?.body;
+                    return Ok(body.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec));
+                }
+            };
+            let Some(mut response) = self.begin(what, client, path).await? else { return Ok(None) };
+            self.plain(what, &response)?;
+            let mut line = Vec::new();
+            loop {
+                let read = tokio::time::timeout(self.retry.try_timeout, response.chunk()).await;
+                let read = read.map_err(|_| self.late(what, "only a part of a line"))?;
+                let chunk = read.map_err(|error| self.broken(what, &error))?;
+                let end = chunk.as_ref().and_then(|chunk| chunk.iter().position(|byte| *byte == b'\n'));
+                line.extend_from_slice(
+                    chunk.as_deref().map_or(&[], |chunk| &chunk[..end.unwrap_or(chunk.len())]),
+                );
+                if end.is_some() || chunk.is_none() {
+                    return Ok(Some(line).filter(|line| !line.is_empty()));
+                }
+                if line.len() > bytes_max {
+                    return Err(self.stopped(what, Stop::TooLong, bytes_max as u64));
+                }
+            }
+        })
+        .await
+    }
+
+    /// A response whose body is still to come; `None`: 404.
+    async fn begin(
+        &self,
+        what: &str,
+        client: &reqwest::Client,
+        path: &str,
+    ) -> Result<Option<Response>, Failed> {
+        let asked = client.get(self.account.url(path)).send();
+        let response = tokio::time::timeout(self.retry.try_timeout, asked)
+            .await
+            .map_err(|_| self.late(what, "no answer").unanswered())?
+            .map_err(|error| self.broken(what, &error).unanswered())?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if response.status().is_success() {
+            return Ok(Some(response));
+        }
+        let reply = tokio::time::timeout(self.retry.try_timeout, self.reply(what, Ok(response)))
+            .await
+            .map_err(|_| self.late(what, "only a part of the answer"))??;
+        self.check(what, reply, &[]).map(|_| None)
     }
 
     fn given(&self, what: &str, sent: Result<Reply, CallError>) -> Result<Reply, Failed> {

@@ -134,7 +134,7 @@ fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
             headers.insert(name, value(name, text)?);
         }
     }
-    for (name, text) in settings.usual_headers {
+    for (name, text) in &settings.usual_headers {
         headers.insert(*name, value(name, text)?);
     }
     for (name, text) in &settings.extra_headers {

@@ -17,14 +17,15 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use http::{Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Connection;
 use super::flow;
+use super::lines::{PaidBody, Payload};
 use super::origin::Account;
-use crate::api::{CallApi, CallError, Reply};
+use crate::api::{CallApi, CallError, Lines, Reply};
 use crate::registry::OpenError;
 use crate::settings::Settings;
 
@@ -96,12 +97,12 @@ impl PaidClient {
     async fn exchange(
         &self,
         path: &'static str,
-        body: Bytes,
+        payload: &Payload<'_>,
         dispatched: &AtomicBool,
     ) -> Result<Reply, CallError> {
         let _slot = self.slots.acquire().await.map_err(|_| self.not_sent("the client is closed"))?;
         if let Some(kept) = self.take_kept().await {
-            match self.send(kept, path, body.clone(), dispatched).await {
+            match self.send(kept, path, payload, dispatched).await {
                 Ok(reply) => return Ok(reply),
                 Err(Lost::Unknown(why)) => return Err(self.no_answer(why, false)),
                 Err(Lost::Unsent(why)) => tracing::debug!(why, "a kept connection had been closed"),
@@ -109,7 +110,7 @@ impl PaidClient {
         }
         dispatched.store(false, Ordering::Relaxed);
         let fresh = self.connect().await?;
-        self.send(fresh, path, body, dispatched).await.map_err(|lost| match lost {
+        self.send(fresh, path, payload, dispatched).await.map_err(|lost| match lost {
             Lost::Unsent(why) => self.not_sent(why),
             Lost::Unknown(why) => self.no_answer(why, false),
         })
@@ -119,10 +120,10 @@ impl PaidClient {
         &self,
         mut connection: Connection,
         path: &'static str,
-        body: Bytes,
+        payload: &Payload<'_>,
         dispatched: &AtomicBool,
     ) -> Result<Reply, Lost> {
-        let request = self.request(path, body).map_err(Lost::Unsent)?;
+        let request = self.request(path, payload).map_err(Lost::Unsent)?;
         let before = connection.written();
         dispatched.store(true, Ordering::Relaxed);
         let response = match connection.sender.try_send_request(request).await {
@@ -147,12 +148,13 @@ impl PaidClient {
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
-    fn request(&self, path: &'static str, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+    fn request(&self, path: &'static str, payload: &Payload<'_>) -> Result<Request<PaidBody>, String> {
+        let body = payload.body().map_err(|error| format!("the staged file cannot be read: {error}"))?;
         let uri = match self.uris.iter().find(|(known, _)| *known == path) {
             Some((_, uri)) => uri.clone(),
             None => uri(&self.account, path).map_err(|error| error.to_string())?,
         };
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
@@ -213,17 +215,38 @@ impl PaidClient {
     }
 }
 
-#[async_trait]
-impl CallApi for PaidClient {
-    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+impl PaidClient {
+    async fn timed(
+        &self,
+        path: &'static str,
+        payload: &Payload<'_>,
+        timeout: Duration,
+    ) -> Result<Reply, CallError> {
         let dispatched = AtomicBool::new(false);
-        match tokio::time::timeout(timeout, self.exchange(path, body, &dispatched)).await {
+        match tokio::time::timeout(timeout, self.exchange(path, payload, &dispatched)).await {
             Ok(result) => result,
             Err(_) if dispatched.load(Ordering::Relaxed) => {
                 Err(self.no_answer(format!("nothing within {} ms", timeout.as_millis()), true))
             }
             Err(_) => Err(self.not_sent(format!("no connection within {} ms", timeout.as_millis()))),
         }
+    }
+}
+
+#[async_trait]
+impl CallApi for PaidClient {
+    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+        self.timed(path, &Payload::Whole(body), timeout).await
+    }
+
+    async fn call_lines(
+        &self,
+        path: &'static str,
+        lines: Lines<'_>,
+        timeout: Duration,
+    ) -> Result<Reply, CallError> {
+        let bytes = std::fs::metadata(lines.file).map_or(0, |file| file.len());
+        self.timed(path, &Payload::Lines(lines), flow::upload_time(bytes, timeout)).await
     }
 
     async fn rest(&self) {

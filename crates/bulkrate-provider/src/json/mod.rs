@@ -23,3 +23,13 @@ pub(crate) fn append<'a>(text: &mut Cow<'a, str>, more: Cow<'a, str>) {
         text.to_mut().push_str(&more);
     }
 }
+
+/// Seconds since the epoch from an integer, a decimal, or an RFC 3339 time.
+pub(crate) fn unix_s(text: &str) -> Option<u64> {
+    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+    if let Ok(seconds) = whole.parse::<u64>() {
+        return (seconds > 0).then_some(seconds);
+    }
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_second()).ok()
+}

@@ -1,7 +1,5 @@
 //! The Files and Batch APIs. Everything is free and repeated, but for the create, which goes out once.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,35 +8,24 @@ use async_trait::async_trait;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
-use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::request::Kind;
-use bulkrate_core::submission::{Marker, Observed, Proof, RemoteBatch, classify};
+use bulkrate_core::submission::{Marker, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::dialect::{Batches, Dialect};
 use super::errors;
-use super::remote::{self, Page};
+use super::remote;
 use super::wire::OpenAiWire;
-use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, CallError, Created, Reply, Wire};
+use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply, Wire};
 use crate::http::Account;
+use crate::http::batches::{self, Pages};
 use crate::http::free::FreeClient;
 use crate::http::limits;
 use crate::settings::Settings;
 
 pub(super) const CREATE: &str = "/batches";
-/// What may stand in a path besides letters and digits.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// Pages of a list, at most: 1,000 x 100 batches.
-const PAGES_MAX: usize = 1_000;
-/// Batches that one listing may bring; more are an error, before memory runs out.
-const FOUND_MAX: usize = 100_000;
-/// The longest id of a batch or a file, and the longest part of a mark.
-const ID_BYTES_MAX: usize = 256;
-/// Errors of a batch that are kept; the first one says why it was refused.
-const ERRORS_MAX: usize = 100;
 /// The wait before a file that was just uploaded is looked for again.
 const FILE_VISIBLE_MS: u64 = 2_000;
 
@@ -99,40 +86,10 @@ impl OpenAiBatches {
         self.free.error(what, Some(reply.status), FailureClass::Transient, why)
     }
 
-    /// What the server says in a batch is shown and kept: without the account's secrets. An id that holds one is none.
-    fn remote(&self, found: Result<RemoteBatch, String>) -> Result<RemoteBatch, String> {
-        let mut batch = found?;
-        let files = [&batch.input_file, &batch.output_file, &batch.error_file].into_iter().flatten();
-        let marks = batch.marker.iter().flat_map(|marker| [&marker.inst, &marker.sub, &marker.digest]);
-        let is_bad = |id: &String| id.len() > ID_BYTES_MAX || matches!(self.account.hide(id), Cow::Owned(_));
-        if files.chain(marks).chain([&batch.id]).any(is_bad) {
-            return Err("an id in it is too long or repeats the key".to_owned());
-        }
-        batch.status = self.account.redact(&batch.status);
-        batch.errors.truncate(ERRORS_MAX);
-        for error in &mut batch.errors {
-            error.message = self.account.redact(&error.message);
-            error.code = error.code.take().map(|code| self.account.redact(&code));
-        }
-        Ok(batch)
-    }
-
-    /// The answer to a create, by the outcome table of `classify`.
     fn created(&self, reply: &Reply) -> Created {
-        let batch = self.remote(remote::read_batch(&reply.body));
-        let said = errors::read(&reply.body).filter(|said| said.is_nested);
-        let (status, names_batch, own_error) = (reply.status, batch.is_ok(), said.is_some());
-        match (classify(Observed::Answered { status, names_batch, own_error }), batch) {
-            (Proof::Accepted, Ok(batch)) => Created::Accepted(batch),
-            (Proof::Refused, _) => Created::Refused(self.refused(reply, &said.unwrap_or_default())),
-            (_, Err(why)) if status / 100 == 2 => {
-                Created::InDoubt(self.account.redact(&format!("status {status} but {why}")))
-            }
-            _ if own_error || status >= 500 => {
-                Created::InDoubt(format!("status {status}: the batch may have been made all the same"))
-            }
-            _ => Created::InDoubt(format!("status {status} with a page that is not the provider's")),
-        }
+        let refused = errors::read(&reply.body).filter(|said| said.is_nested);
+        let refused = refused.map(|said| self.refused(reply, &said));
+        batches::created(&self.account, reply, remote::read_batch(&reply.body), refused)
     }
 
     fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
@@ -194,19 +151,20 @@ impl BatchApi for OpenAiBatches {
         let body = match serde_json::to_vec(&create) {
             Ok(body) => Bytes::from(body),
             Err(error) => {
-                return Created::Refused(not_sent(format!("the create could not be written: {error}")));
+                return Created::Refused(batches::not_sent(format!(
+                    "the create could not be written: {error}"
+                )));
             }
         };
         match self.paid.call(CREATE, body, self.create_timeout).await {
             Ok(reply) => self.created(&reply),
-            Err(CallError::NotSent { why, .. }) => Created::Refused(not_sent(why)),
-            Err(CallError::NoAnswer { why, .. }) => Created::InDoubt(why),
+            Err(error) => batches::unanswered(error),
         }
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
         const WHAT: &str = "poll a batch";
-        let path = format!("/batches/{}", utf8_percent_encode(id, IN_PATH));
+        let path = format!("/batches/{}", batches::in_path(id));
         let reply = self.free.send(WHAT, Method::GET, &path, &[404]).await?;
         if reply.status == 404 {
             // A gateway's page says nothing about the batch.
@@ -215,61 +173,30 @@ impl BatchApi for OpenAiBatches {
                 None => Err(self.unreadable(WHAT, &reply, "a page that is not the provider's")),
             };
         }
-        self.remote(remote::read_batch(&reply.body))
+        batches::plain(&self.account, remote::read_batch(&reply.body))
             .map(Some)
             .map_err(|why| self.unreadable(WHAT, &reply, &why))
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        const WHAT: &str = "list batches";
-        let mut found: Vec<RemoteBatch> = Vec::new();
-        let mut cursors: HashSet<String> = HashSet::new();
-        let mut path = "/batches?limit=100".to_owned();
-        for _ in 0..PAGES_MAX {
-            let reply = self.free.send(WHAT, Method::GET, &path, &[]).await?;
-            let Page { batches, has_more } =
-                remote::read_page(&reply.body).map_err(|why| self.unreadable(WHAT, &reply, &why))?;
-            let Some(last) = batches.last().map(|batch| batch.id.clone()) else { return Ok(found) };
-            let is_recent =
-                |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
-            let all_older = !batches.iter().any(is_recent);
-            for batch in batches.into_iter().filter(is_recent) {
-                let batch = RemoteBatch { errors: Vec::new(), ..batch }; // a list is looked through for ids and marks
-                found.push(self.remote(Ok(batch)).map_err(|why| self.unreadable(WHAT, &reply, &why))?);
-            }
-            if found.len() > FOUND_MAX {
-                let why = format!("more than {FOUND_MAX} batches");
-                return Err(self.unreadable(WHAT, &reply, &why));
-            }
-            if !has_more || all_older || planted::has(Bug::FirstPageOnly) {
-                return Ok(found);
-            }
-            if !cursors.insert(last.clone()) {
-                return Err(self.unreadable(
-                    WHAT,
-                    &reply,
-                    &format!("the list turns in a circle at `{last}`"),
-                ));
-            }
-            path = format!("/batches?limit=100&after={}", utf8_percent_encode(&last, IN_PATH));
-        }
-        Err(self.free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
+        let pages = Pages { first: "/batches?limit=100", cursor: "after", read: remote::read_page };
+        batches::list_since(&self.free, &self.account, pages, created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
-        let path = format!("/batches/{}/cancel", utf8_percent_encode(id, IN_PATH));
+        let path = format!("/batches/{}/cancel", batches::in_path(id));
         // 409: it has ended already.
         self.free.send("cancel a batch", Method::POST, &path, &[409]).await.map(|_| ())
     }
 
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
-        let path = format!("/files/{}/content", utf8_percent_encode(file, IN_PATH));
+        let path = format!("/files/{}/content", batches::in_path(file));
         self.free.download("download a batch file", &path, to, bytes_max).await
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
         const WHAT: &str = "delete a batch file";
-        let path = format!("/files/{}", utf8_percent_encode(file, IN_PATH));
+        let path = format!("/files/{}", batches::in_path(file));
         let reply = self.free.send(WHAT, Method::DELETE, &path, &[404]).await?;
         // The fence of a create in doubt stands on this: only the provider's own word counts.
         let is_gone =
@@ -279,15 +206,5 @@ impl BatchApi for OpenAiBatches {
         } else {
             Err(self.unreadable(WHAT, &reply, "the answer does not say that it is deleted"))
         }
-    }
-}
-
-fn not_sent(why: String) -> Failure {
-    Failure {
-        class: FailureClass::Transient,
-        message: why,
-        provider_code: Some("not_sent".to_owned()),
-        wait_ms: None,
-        maybe_paid: false,
     }
 }

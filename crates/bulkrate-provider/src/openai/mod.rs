@@ -71,7 +71,7 @@ impl OpenAi {
 /// The user's settings with what the service adds to them.
 fn of_dialect(dialect: Dialect, settings: &Settings) -> Settings {
     let mut settings = settings.clone();
-    settings.usual_headers = dialect.headers;
+    settings.usual_headers = dialect.headers.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
     if !dialect.has_responses {
         settings.chat_endpoint = ChatEndpoint::ChatCompletions;
     }

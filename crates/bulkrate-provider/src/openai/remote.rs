@@ -1,17 +1,12 @@
 //! Reads batch objects: states, counts, errors, times and our marker, however a service writes them.
 
-use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Phase, RemoteBatch};
+use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, RemoteBatch};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::http::batches::Page;
 use crate::json::loose::{Count, LooseText};
-
-/// One page of a list.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) batches: Vec<RemoteBatch>,
-    pub(super) has_more: bool,
-}
+use crate::json::unix_s;
 
 #[derive(Deserialize)]
 struct List<'a> {
@@ -134,6 +129,7 @@ impl Batch<'_> {
             created_at: self.created_at.as_deref().and_then(unix_s),
             expires_at: self.expires_at.as_deref().and_then(unix_s),
             marker: self.metadata.and_then(Metadata::into_marker),
+            owner: Owner::Unknown,
         })
     }
 }
@@ -173,16 +169,6 @@ fn phase(status: &str) -> Phase {
         "cancelled" | "canceled" => Phase::Cancelled,
         _ => Phase::Unknown,
     }
-}
-
-/// Seconds since the epoch from an integer, a decimal, or an RFC 3339 time.
-fn unix_s(text: &str) -> Option<u64> {
-    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
-    if let Ok(seconds) = whole.parse::<u64>() {
-        return (seconds > 0).then_some(seconds);
-    }
-    let time: jiff::Timestamp = text.parse().ok()?;
-    u64::try_from(time.as_second()).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Behaviour of the crate against servers of its own, and against the simulator.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod anthropic;
 mod batches;
 mod conformance;
 mod free;

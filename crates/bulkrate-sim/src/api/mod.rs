@@ -253,7 +253,7 @@ impl Prepared<'_> {
                 responses::write(out, self, call, &text, context);
                 Ok(text.usage)
             }
-            Parsed::Messages(call) => call.answer(self.model, &self.served, context, out),
+            Parsed::Messages(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
         }

@@ -2,7 +2,7 @@
 
 pub(crate) mod lines;
 mod run;
-mod spoil;
+pub(crate) mod spoil;
 mod store;
 mod validate;
 
@@ -11,6 +11,7 @@ use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{File, page_size};
 use crate::server::{Reply, State};
+pub(crate) use run::scaled;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;

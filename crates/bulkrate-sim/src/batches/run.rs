@@ -137,7 +137,7 @@ fn pace(state: &State, batch: &Batch) -> (f64, bool) {
     }
 }
 
-fn scaled(amount: u64, share: f64) -> u64 {
+pub(crate) fn scaled(amount: u64, share: f64) -> u64 {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -3,7 +3,7 @@
 const DEEP: usize = 100_000;
 
 /// Spoils the line (or the two) that begins at `start`.
-pub(super) fn odd_bytes(out: &mut Vec<u8>, start: usize, word: &str) {
+pub(crate) fn odd_bytes(out: &mut Vec<u8>, start: usize, word: &str) {
     // Within the first text of the answer, else of the line.
     let inside = |out: &[u8]| {
         [&b"\"content\":\""[..], b"\"text\":\"", b"\"id\":\""]
@@ -34,7 +34,7 @@ pub(super) fn odd_bytes(out: &mut Vec<u8>, start: usize, word: &str) {
 }
 
 /// Gives the line's first object a field that is nested very deep.
-pub(super) fn nest(out: &mut Vec<u8>, start: usize) {
+pub(crate) fn nest(out: &mut Vec<u8>, start: usize) {
     let mut field = b"\"deep\":".to_vec();
     field.resize(field.len() + DEEP, b'[');
     field.resize(field.len() + DEEP, b']');

@@ -10,6 +10,7 @@ use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{self, UPLOAD_BYTES_MAX};
 use crate::like::Like;
+use crate::message_batches;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
@@ -284,13 +285,17 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             Err(outcome) => return outcome,
         };
         if state.config.speaks == Speaks::Anthropic
-            && let Err(error) = anthropic::check_version(&head.headers, &body)
+            && let Err(error) = anthropic::check_fields(anthropic::knows_sampling(&head.headers), &body)
         {
             return Outcome::Reply(Reply::error(&error));
         }
         return paid::answer(state, endpoint, &body, text("x-client-request-id"), key).await;
     }
-    let limit = if route == Route::Upload { UPLOAD_BYTES_MAX + FORM_BYTES } else { BODY_BYTES_MAX };
+    let limit = match &route {
+        Route::Upload => UPLOAD_BYTES_MAX + FORM_BYTES,
+        Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
+        _ => BODY_BYTES_MAX,
+    };
     let body = match read(body, limit).await {
         Ok(body) => body,
         Err(outcome) => return outcome,
@@ -319,6 +324,13 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Batches => batches::list(state, &query),
         Route::Batch(id) => batches::retrieve(state, id),
         Route::BatchCancel(id) => batches::cancel(state, id),
+        Route::MessageBatches(ask) => {
+            match message_batches::answer(state, ask, &head.headers, &query, body) {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => return Outcome::Closed,
+                Err(error) => Err(error),
+            }
+        }
         Route::Models if state.config.speaks == Speaks::Anthropic => Ok(anthropic::models(&state.models)),
         Route::Model(id) if state.config.speaks == Speaks::Anthropic => anthropic::model(&state.models, id),
         Route::Models => Ok(models(state)),

@@ -2,6 +2,7 @@
 
 use crate::api::Endpoint;
 use crate::faults::Place;
+use crate::message_batches::Ask;
 use http::Method;
 use std::collections::HashMap;
 
@@ -18,6 +19,7 @@ pub(super) enum Route {
     Batches,
     Batch(String),
     BatchCancel(String),
+    MessageBatches(Ask),
     Models,
     Model(String),
     Bill,
@@ -62,6 +64,9 @@ impl Route {
         if (method.as_str(), path) == ("POST", Endpoint::Messages.path()) {
             return Self::Paid(Endpoint::Messages);
         }
+        if let Some(ask) = Ask::of(method, path) {
+            return Self::MessageBatches(ask);
+        }
         match Self::of(method, path) {
             route @ (Self::Models | Self::Model(_) | Self::Bill | Self::Requests) => route,
             _ => Self::Unknown,
@@ -79,6 +84,7 @@ impl Route {
             Self::Batches => Some(Place::List),
             Self::Batch(_) => Some(Place::Poll),
             Self::BatchCancel(_) => Some(Place::Cancel),
+            Self::MessageBatches(ask) => Some(ask.place()),
             Self::Files
             | Self::File(_)
             | Self::Models
@@ -110,6 +116,7 @@ impl Route {
             Self::Batches => "GET /v1/batches",
             Self::Batch(_) => "GET /v1/batches/{id}",
             Self::BatchCancel(_) => "POST /v1/batches/{id}/cancel",
+            Self::MessageBatches(ask) => ask.label(),
             Self::Models => "GET /v1/models",
             Self::Model(_) => "GET /v1/models/{id}",
             Self::Bill => "GET /sim/bill",

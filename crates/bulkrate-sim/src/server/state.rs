@@ -11,6 +11,7 @@ use crate::faults::{Fault, Faults, Place};
 use crate::files::Files;
 use crate::like::{Like, Sells};
 use crate::limits::Limits;
+use crate::message_batches::MessageBatches;
 use crate::rng::Keys;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub(crate) prompt_cache: PromptCache,
     pub(crate) files: Files,
     pub(crate) batches: Batches,
+    pub(crate) message_batches: MessageBatches,
     pub(crate) counts: Counts,
     pub(crate) stop: CancellationToken,
     presence: Mutex<Presence>,
@@ -66,6 +68,7 @@ impl State {
             prompt_cache: PromptCache::default(),
             files: Files::default(),
             batches: Batches::default(),
+            message_batches: MessageBatches::default(),
             counts: Counts::default(),
             stop: CancellationToken::new(),
             presence: Mutex::default(),

@@ -50,9 +50,21 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> Option<Answer> {
+        self.call_as(method, path, content_type, body, "2023-06-01").await
+    }
+
+    /// By a version of Anthropic's API, which OpenAI's passes over.
+    async fn call_as(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+        version: &str,
+    ) -> Option<Answer> {
         let mut stream = TcpStream::connect(self.sim.addr()).await.ok()?;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: sim\r\nauthorization: Bearer k\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: sim\r\nauthorization: Bearer k\r\nanthropic-version: {version}\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).await.ok()?;
@@ -64,6 +76,10 @@ impl Client {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Option<Answer> {
         self.call("POST", path, "application/json", body.to_string().as_bytes()).await
+    }
+
+    pub(crate) async fn post_as(&self, path: &str, body: &Value, version: &str) -> Option<Answer> {
+        self.call_as("POST", path, "application/json", body.to_string().as_bytes(), version).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

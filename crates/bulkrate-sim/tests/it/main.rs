@@ -5,4 +5,5 @@
 mod batches;
 mod client;
 mod faults;
+mod message_batches;
 mod sync;

@@ -108,6 +108,10 @@ pub(super) fn a_submission_is_replaced_not_doubled(mut store: Box<dyn Store>) {
         Submission { state: SubmissionState::InDoubt, remote_batch: None, output_cursor: 77, ..first };
     store.commit(&[Tx { submissions: vec![(later.clone(), None)], ..Tx::new(no) }]).unwrap();
     assert_eq!(store.submissions(no).unwrap(), [later.clone(), bare]);
+    let other = store.create_job(&job("b")).unwrap();
+    let theirs = submission(6, other);
+    store.commit(&[Tx { submissions: vec![(theirs.clone(), None)], ..Tx::new(other) }]).unwrap();
+    assert_eq!(store.batches().unwrap(), [later.clone(), theirs], "of all jobs, and no calls");
     assert_eq!((store.submission(sub(5)).unwrap(), store.leases(sub(5)).unwrap()), (Some(later), leases));
     assert_eq!(
         (store.leases(sub(4)).unwrap(), store.leases(sub(6)).unwrap(), log(&*store, no).len()),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use bulkrate_core::ids::{Ordinal, Sub};
+use bulkrate_core::lane::Lane;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::open::SqliteReader;
@@ -195,6 +196,10 @@ impl View for SqliteReader {
 
     fn open_submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
         self.submissions_where("job = ?1 AND state NOT IN ('call', 'settled', 'refused', 'absent')", &job)
+    }
+
+    fn batches(&self) -> Result<Vec<Submission>, StoreError> {
+        self.submissions_where("lane = ?1", &Lane::Batch.name())
     }
 
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError> {

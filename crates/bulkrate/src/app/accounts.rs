@@ -140,6 +140,8 @@ fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provid
             ChatEndpoint::ChatCompletions
         },
         structured_outputs: from.structured_outputs.unwrap_or(usual.structured_outputs),
+        exclusive_workspace: from.exclusive_workspace.unwrap_or(usual.exclusive_workspace),
+        betas: from.betas.clone().unwrap_or_default(),
         ..usual
     }
 }

@@ -114,7 +114,14 @@ pub(super) fn provider_of(state: &Path, job: &str) -> Result<Provider, AppError>
     let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
     let spec =
         spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
-    Ok(Provider { base_url: spec.account.base_url, key_env: spec.account.key_env, ..Provider::default() })
+    let account = spec.account;
+    Ok(Provider {
+        base_url: account.base_url,
+        key_env: account.key_env,
+        exclusive_workspace: account.exclusive_workspace.then_some(true),
+        betas: Some(account.betas).filter(|betas| !betas.is_empty()),
+        ..Provider::default()
+    })
 }
 
 /// Writes the results there are; answers the rows.

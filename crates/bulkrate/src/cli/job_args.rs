@@ -272,6 +272,9 @@ pub struct ProviderArgs {
     /// Send chat requests to `/responses`
     #[arg(long)]
     pub responses_api: bool,
+    /// Nobody but this state folder makes batches in the workspace of the key (Anthropic)
+    #[arg(long)]
+    pub exclusive_workspace: bool,
 }
 
 /// A JSON object given as text.
@@ -453,6 +456,7 @@ impl ProviderArgs {
             cost_header: self.cost_header,
             trust_body_cost: given(self.trust_body_cost),
             responses_api: given(self.responses_api),
+            exclusive_workspace: given(self.exclusive_workspace),
             ..Provider::default()
         }
     }

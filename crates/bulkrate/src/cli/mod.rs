@@ -283,7 +283,7 @@ pub enum SimCommand {
     /// Pretend to be OpenAI: limits, failures and a bill, no money
     #[command(name = "openai")]
     OpenAi(Box<bulkrate_sim::cli::Args>),
-    /// Pretend to be Anthropic: limits, failures and a bill, no money; no batches yet
+    /// Pretend to be Anthropic: limits, failures and a bill, no money
     Anthropic(Box<bulkrate_sim::cli::Args>),
 }
 

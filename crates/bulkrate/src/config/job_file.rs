@@ -135,6 +135,9 @@ section! {
         /// Chat goes to `/responses` instead of `/chat/completions`.
         responses_api: bool,
         structured_outputs: bool,
+        /// Nobody but this state folder makes batches in the workspace of the key.
+        exclusive_workspace: bool,
+        betas: Vec<String>,
     }
 }
 

@@ -32,8 +32,13 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
         let hint = Some("name a `.jsonl` or `.csv` file with `--out`, or `-` for standard output");
         return Err(ConfigError::option("--stream", "rows cannot be written as they land here", hint));
     }
-    let account =
-        AccountSpec { provider: None, base_url: layer.provider.base_url, key_env: layer.provider.key_env };
+    let account = AccountSpec {
+        provider: None,
+        base_url: layer.provider.base_url,
+        key_env: layer.provider.key_env,
+        exclusive_workspace: layer.provider.exclusive_workspace.unwrap_or(false),
+        betas: layer.provider.betas.unwrap_or_default(),
+    };
     Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
 }
 

@@ -8,7 +8,7 @@ use super::support::{Place, Said, Sim, reviews};
 const KEY: &str = "sk-ant-canary-0123456789";
 const ROWS: usize = 40;
 
-fn place(sim: &Sim) -> Place {
+pub(super) fn place(sim: &Sim) -> Place {
     Place::new().set("ANTHROPIC_API_KEY", KEY).set("ANTHROPIC_BASE_URL", &sim.base_url)
 }
 
@@ -16,7 +16,8 @@ fn ask(place: &Place, model: &str, line: &str) -> Said {
     place.put("reviews.csv", reviews(ROWS));
     let ask =
         ["--system", "Give the sentiment.", "--user", "Review: {{ text }}", "--model", model, "--id", "id"];
-    place.run(&format!("run reviews.csv --yes --json --out out.csv {line}"), &ask)
+    let lane = if line.contains("--lane") { "" } else { "--lane sync" };
+    place.run(&format!("run reviews.csv --yes --json --out out.csv {lane} {line}"), &ask)
 }
 
 /// The job's bill: for all rows, not for nothing, and nobody printed the key.
@@ -57,7 +58,8 @@ fn what_is_written_to_the_prompt_cache_and_read_from_it_is_settled_at_its_own_pr
         .collect();
     place.put("items.jsonl", lines);
     let model = ["--model", "anthropic/claude-haiku-5-5"];
-    let report = place.run("run items.jsonl --yes --json --out out.jsonl", &model).expect(0).json();
+    let report =
+        place.run("run items.jsonl --yes --json --lane sync --out out.jsonl", &model).expect(0).json();
     let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
     assert_eq!(nanos(&report, "spent"), bill["total_usd_nanos"].as_i64().unwrap(), "{report} {bill}");
     let model = &bill["by_model"]["claude-haiku-5-5"];
@@ -87,8 +89,16 @@ fn limits_and_faults_cost_time_and_no_rows() {
 fn what_cannot_be_asked_is_told_before_anything_is_sent() {
     let sim = Sim::of("anthropic", &[]);
     let place = place(&sim);
-    let batch = ask(&place, "anthropic/claude-haiku-5-5", "--lane batch");
-    assert!(batch.code != 0 && batch.stderr.contains("no batch API"), "{batch:?}");
+    let beta = r#"{"betas":["output-300k-2026-03-24"]}"#;
+    place.put(
+        "kwargs.json",
+        format!(
+            r#"{{"custom_id":"a","messages":[{{"role":"user","content":"Hi"}}],"provider_kwargs":{beta}}}"#
+        ),
+    );
+    let own = place.run("run kwargs.json --yes --out own.jsonl", &["--model", "anthropic/claude-haiku-5-5"]);
+    let dead = place.run("dead kwargs", &[]).stdout;
+    assert!(own.code == 1 && dead.contains("`provider_kwargs.betas`"), "{own:?} {dead}");
     let sampled = ask(&place, "anthropic/claude-haiku-5-5", "--temperature 0.5");
     assert!(sampled.code != 0, "{sampled:?}");
     for word in ["`temperature`", "claude-haiku-5-5"] {
@@ -110,7 +120,7 @@ fn what_cannot_be_asked_is_told_before_anything_is_sent() {
 fn doctor_checks_the_account_for_free() {
     let sim = Sim::of("anthropic", &["--api-key", KEY]);
     let text = place(&sim).run("doctor --model anthropic/claude-haiku-5-5", &[]).expect(0).stdout;
-    for word in ["`ANTHROPIC_API_KEY` is set", "the provider answers", "there is no batch API"] {
+    for word in ["`ANTHROPIC_API_KEY` is set", "the provider answers", "there is a batch API"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let wrong = Place::new()

@@ -13,6 +13,7 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod local_faults;
 mod anthropic;
+mod anthropic_batch;
 mod bad_input;
 mod bad_provider;
 mod security;

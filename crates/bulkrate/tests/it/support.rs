@@ -54,7 +54,9 @@ impl Sim {
     pub(crate) fn get(&self, path: &str) -> String {
         let host = self.base_url.trim_start_matches("http://").split('/').next().unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer sk-sim\r\n");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer sk-sim\r\nanthropic-version: 2023-06-01\r\n"
+        );
         write!(stream, "{head}Connection: close\r\n\r\n").unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();

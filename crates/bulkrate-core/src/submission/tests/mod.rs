@@ -26,7 +26,14 @@ fn env(now_ms: u64) -> Env {
 }
 
 fn ours() -> Ours {
-    Ours { inst: "i".into(), sub: "s".into(), items: 2, digest: "d".into(), input: Some("file".into()) }
+    Ours {
+        inst: "i".into(),
+        sub: "s".into(),
+        items: 2,
+        digest: "d".into(),
+        input: Some("file".into()),
+        known_by: KnownBy::Mark,
+    }
 }
 
 fn machine(state: State) -> Machine {
@@ -56,6 +63,7 @@ fn remote(phase: Phase) -> RemoteBatch {
         created_at: Some(1),
         expires_at: None,
         marker: Some(Marker { inst: "i".into(), sub: "s".into(), items: 2, digest: "d".into() }),
+        owner: Owner::Unknown,
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::planted::{self, Bug};
-use bulkrate_core::submission::EndKind;
+use bulkrate_core::submission::{EndKind, KnownBy};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{Submission, SubmissionState, Tx, Urgency};
 
@@ -77,9 +77,12 @@ pub(super) async fn collect(
     if matches!(Lander::new(job, api, planned, &mut results).land(&files).await?, Step::Done) {
         return Ok(Step::Done);
     }
+    // A batch that was adopted by its looks is proved ours by a line of an item of ours, or it is not touched.
+    let is_ours =
+        api.facts().known_by == KnownBy::Mark || !planned.items.iter().all(|ready| job.is_open(ready));
     settle(job, planned, &mut results).await?;
     outage::landed(job, planned.submission.sub);
-    if !job.spec.run.keep_remote {
+    if is_ours && !job.spec.run.keep_remote {
         delete_remote(job, api, &planned.submission).await;
     }
     Ok(Step::Go)
@@ -99,7 +102,8 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
     while tries < LATE_FILE_TRIES {
         let row = &planned.submission;
         let vanished = row.remote_phase.as_deref() == Some(EndKind::Vanished.name());
-        if vanished || !awaits_files(row.counts, row.remote_output.as_deref(), row.remote_errors.as_deref()) {
+        let files = (row.remote_output.as_deref(), row.remote_errors.as_deref());
+        if vanished || !awaits_files(api.facts(), row.counts, files.0, files.1) {
             return true;
         }
         let wait_ms = pace.wait_ms(failures, job.random());

@@ -8,17 +8,19 @@
 
 mod row;
 mod remote;
+mod owner;
 mod commit;
 mod wait;
 mod tell;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bulkrate_core::ids::Sub;
-use bulkrate_core::submission::{DoubtTimes, Effect, Env, Event, Machine, Notice, State, step};
+use bulkrate_core::submission::{DoubtTimes, Effect, Env, Event, Machine, Notice, Owner, State, step};
 use bulkrate_provider::{BatchApi, Provider};
-use bulkrate_store::SubmissionState;
+use bulkrate_store::{Submission, SubmissionState};
 
 use self::row::machine;
 use self::tell::tell;
@@ -33,7 +35,7 @@ use crate::run::job::Job;
 use crate::run::operator::{self, Acts, Told};
 
 pub(super) use self::commit::{save, save_with};
-pub(crate) use self::row::evidence;
+pub(crate) use self::row::{Evidence, evidence};
 
 /// How a part of the work ended.
 pub(super) enum Step {
@@ -54,6 +56,8 @@ struct Driving<'a> {
     refused: Option<String>,
     /// Other batches of the same create, which the next commit notes.
     twins: Vec<String>,
+    /// Whose batches are that were looked into, by their ids.
+    owners: HashMap<String, Owner>,
 }
 
 /// Takes a batch through its states until it is settled, void, or the operator's.
@@ -74,14 +78,15 @@ pub(crate) async fn drive(job: Rc<Job>, mut planned: Planned) {
 
 async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     let provider = api(job, planned)?;
-    let Some(machine) = machine(job, &planned.submission) else { return Ok(()) };
-    let refused = evidence(&planned.submission).and_then(|kept| kept.refused);
     let api = batches(&*provider, planned.submission.sub)?;
-    let redirects = Redirects::default();
-    let mut driving = Driving { job, api, machine, redirects, told: None, refused, twins: Vec::new() };
-    let mut event = driving.word(planned).await.unwrap_or(Event::Begin);
+    let Some(machine) = machine(job, api.facts(), &planned.submission) else { return Ok(()) };
+    let refused = evidence(&planned.submission).and_then(|kept| kept.refused);
+    let (redirects, twins, owners) = (Redirects::default(), Vec::new(), HashMap::new());
+    let mut driving = Driving { job, api, machine, redirects, told: None, refused, twins, owners };
+    let mut event = driving.word(planned).await?.unwrap_or(Event::Begin);
     loop {
-        let Some((machine, effects)) = step(&driving.machine, event, &env(job)) else {
+        let Some((machine, effects)) = step(&driving.machine, event, &driving.env(&planned.submission))
+        else {
             return Err(EngineError::Internal(format!(
                 "batch {} took a step that cannot be",
                 planned.submission.sub
@@ -90,6 +95,7 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
         driving.machine = machine;
         driving.heed(&effects);
         driving.note(&mut planned.submission);
+        job.state.borrow_mut().note_create(&planned.submission);
         // One that is being sent is in no doubt yet.
         if driving.machine.state != State::Sending {
             job.show_batch(&planned.submission);
@@ -103,30 +109,31 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     }
 }
 
-/// What a step takes into account besides the batch.
-fn env(job: &Job) -> Env {
-    let run = &job.spec.run;
-    Env {
-        now_ms: job.clock.unix_ms(),
-        epoch: job.epoch,
-        times: DoubtTimes {
-            t_lag_ms: run.t_lag_ms,
-            t_q_ms: run.t_q_ms,
-            agree_ms: (run.t_lag_ms / 4).min(30_000),
-            ..DoubtTimes::default()
-        },
-        pace: run.pace(),
-        unresolved: run.batch_doubt,
-        random: job.random(),
-        closing: job.is_closing(),
-        held: job.holds_for_doubt(),
-        look_ms: u64::try_from(job.pulse.idle.as_millis()).unwrap_or(u64::MAX),
-        detaching: job.stop.is_detaching(),
-        cancel: job.is_unwanted(),
-    }
-}
-
 impl Driving<'_> {
+    /// What a step takes into account besides the batch.
+    fn env(&self, row: &Submission) -> Env {
+        let job = self.job;
+        let run = &job.spec.run;
+        Env {
+            now_ms: job.clock.unix_ms(),
+            epoch: job.epoch,
+            times: DoubtTimes {
+                t_lag_ms: run.t_lag_ms,
+                t_q_ms: run.t_q_ms,
+                agree_ms: (run.t_lag_ms / 4).min(30_000),
+                ..DoubtTimes::default()
+            },
+            pace: run.pace(),
+            unresolved: run.batch_doubt,
+            random: job.random(),
+            closing: job.is_closing(),
+            held: job.holds_for_doubt() || job.state.borrow().awaits_create(row, self.api.facts().known_by),
+            look_ms: u64::try_from(job.pulse.idle.as_millis()).unwrap_or(u64::MAX),
+            detaching: job.stop.is_detaching(),
+            cancel: job.is_unwanted(),
+        }
+    }
+
     /// Takes in what the next commit of the row notes.
     fn heed(&mut self, effects: &[Effect]) {
         for effect in effects {
@@ -152,11 +159,11 @@ impl Driving<'_> {
             }
             Effect::Upload => return self.upload(planned).await,
             Effect::Create => return Ok(Some(self.create(planned).await)),
-            Effect::List { since_s } => return Ok(self.list(planned, since_s).await),
+            Effect::List { since_s } => return self.list(planned, since_s).await,
             Effect::Fence => return Ok(Some(self.fence(planned).await)),
             Effect::Poll => return Ok(self.poll(planned).await),
             Effect::Cancel => return Ok(Some(self.cancel(planned).await)),
-            Effect::WaitUntil(at_ms) => return Ok(Some(self.wait(planned, at_ms).await?)),
+            Effect::WaitUntil(at_ms) => return self.wait(planned, at_ms).await.map(Some),
             Effect::Collect => return self.collect(planned).await,
         }
         Ok(None)
@@ -172,7 +179,7 @@ impl Driving<'_> {
             self.twins.extend(strays);
             self.save(planned).await?;
         }
-        Ok(self.word(planned).await.unwrap_or(Event::Woke))
+        Ok(self.word(planned).await?.unwrap_or(Event::Woke))
     }
 
     async fn collect(&self, planned: &mut Planned) -> Result<Option<Event>, EngineError> {
@@ -184,23 +191,27 @@ impl Driving<'_> {
     }
 
     /// What the operator says of a batch that may be decided that way. Which batch it is meant to be is looked up first.
-    async fn word(&mut self, planned: &Planned) -> Option<Event> {
+    async fn word(&mut self, planned: &Planned) -> Result<Option<Event>, EngineError> {
         if !planned.submission.state.is_undecided() {
-            return None;
+            return Ok(None);
         }
-        let told = self.job.state.borrow_mut().told.remove(&planned.submission.sub)?;
+        let told = self.job.state.borrow_mut().told.remove(&planned.submission.sub);
+        let Some(told) = told else { return Ok(None) };
         self.job.state.borrow_mut().heard.insert(told.order);
         let event = match &told.decision.act {
             Act::Absent => Event::Release,
             Act::Paid { again, .. } => Event::Paid { again: *again },
             Act::Adopt { batch } => match self.api.poll(batch).await {
-                Ok(Some(remote)) => Event::Adopt(Box::new(remote)),
+                Ok(Some(mut remote)) => {
+                    self.recognize(&planned.submission, std::slice::from_mut(&mut remote)).await?;
+                    Event::Adopt(Box::new(remote))
+                }
                 Ok(None) => Event::NotAdopted(format!("the provider knows no batch {batch}")),
                 Err(error) => Event::NotAdopted(error.to_string()),
             },
         };
         self.told = Some(told);
-        Some(event)
+        Ok(Some(event))
     }
 
     /// What goes with the commit of an effect on the operator's word.

@@ -103,26 +103,33 @@ impl Driving<'_> {
     }
 
     /// `None`: the job stops, and the batch is looked for by the next run.
-    pub(super) async fn list(&self, planned: &mut Planned, since_s: u64) -> Option<Event> {
+    pub(super) async fn list(
+        &mut self,
+        planned: &mut Planned,
+        since_s: u64,
+    ) -> Result<Option<Event>, EngineError> {
         let (job, sub) = (self.job, planned.submission.sub);
         let (started_ms, began_us) = (job.clock.unix_ms(), job.clock.us());
         let listing = self.api.list_since(since_s);
-        let batches = match outage::patiently(job, sub, "list batches", listing).await {
+        let mut batches = match outage::patiently(job, sub, "list batches", listing).await {
             Ok(batches) => {
                 self.answered(planned);
                 Some(batches)
             }
-            Err(error) if halts(job, &error, &self.redirects) => return None,
-            Err(error) if self.unanswered(planned, &error, began_us) => return None,
+            Err(error) if halts(job, &error, &self.redirects) => return Ok(None),
+            Err(error) if self.unanswered(planned, &error, began_us) => return Ok(None),
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
                 None
             }
         };
+        if let Some(listed) = &mut batches {
+            self.recognize(&planned.submission, listed).await?;
+        }
         if let Some(remote) = self.mine(batches.as_deref()) {
             note_remote(&mut planned.submission, remote);
         }
-        Some(Event::Listed { started_ms, batches })
+        Ok(Some(Event::Listed { started_ms, batches }))
     }
 
     pub(super) async fn fence(&self, planned: &Planned) -> Event {

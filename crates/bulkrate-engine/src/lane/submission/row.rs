@@ -1,6 +1,7 @@
 //! What a submission's row keeps of its machine, and the machine as the row tells it.
 
-use bulkrate_core::submission::{Doubt, Machine, Ours, RemoteBatch, State};
+use bulkrate_core::submission::{Doubt, KnownBy, Machine, Ours, RemoteBatch, State};
+use bulkrate_provider::BatchFacts;
 use bulkrate_store::{Submission, SubmissionState};
 
 use super::Driving;
@@ -14,6 +15,9 @@ pub(crate) struct Evidence {
     pub doubt: Doubt,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// By what the batch would be known again.
+    #[serde(default)]
+    pub known_by: KnownBy,
 }
 
 pub(crate) fn evidence(row: &Submission) -> Option<Evidence> {
@@ -21,13 +25,14 @@ pub(crate) fn evidence(row: &Submission) -> Option<Evidence> {
 }
 
 /// The submission as its row tells it; `None` for what is no batch.
-pub(super) fn machine(job: &Job, row: &Submission) -> Option<Machine> {
+pub(super) fn machine(job: &Job, facts: BatchFacts, row: &Submission) -> Option<Machine> {
     let ours = Ours {
         inst: job.inst.clone(),
         sub: row.sub.to_string(),
         items: row.items,
         digest: row.input_digest.clone().unwrap_or_default(),
         input: row.remote_input.clone(),
+        known_by: facts.known_by,
     };
     let mut machine = Machine::new(row.state.of_batch()?, row.epoch, ours);
     machine.sent_ms = row.sent_at_ms.and_then(|ms| u64::try_from(ms).ok());
@@ -50,7 +55,8 @@ impl Driving<'_> {
         row.sent_at_ms = machine.sent_ms.and_then(|ms| i64::try_from(ms).ok());
         if let Some(doubt) = &machine.doubt {
             let (why, refused) = (machine.why.clone(), self.refused.clone());
-            twin::rewrite(row, &Evidence { why, doubt: doubt.clone(), refused });
+            let known_by = self.api.facts().known_by;
+            twin::rewrite(row, &Evidence { why, doubt: doubt.clone(), refused, known_by });
         }
         if machine.state == State::Ended && row.ended_at_ms.is_none() {
             row.ended_at_ms = Some(self.job.clock.row_ms());

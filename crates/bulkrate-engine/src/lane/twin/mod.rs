@@ -222,7 +222,7 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
                     drop(api.cancel(twin).await); // asked again after the next poll
                 }
             }
-            Ok(Some(remote)) if is_late(&remote) && late < LATE_FILE_TRIES => late += 1,
+            Ok(Some(remote)) if is_late(api, &remote) && late < LATE_FILE_TRIES => late += 1,
             Ok(Some(remote)) => return Ended::Batch(Box::new(remote)),
             Ok(None) if denials >= DENIALS_MAX => {
                 job.alert(
@@ -244,8 +244,8 @@ fn is_of(marker: Option<&Marker>, job: &Job, row: &Submission) -> bool {
     marker.is_some_and(|marker| marker.inst == job.inst && marker.sub == row.sub.to_string())
 }
 
-fn is_late(remote: &RemoteBatch) -> bool {
-    awaits_files(remote.counts, remote.output_file.as_deref(), remote.error_file.as_deref())
+fn is_late(api: &dyn BatchApi, remote: &RemoteBatch) -> bool {
+    awaits_files(api.facts(), remote.counts, remote.output_file.as_deref(), remote.error_file.as_deref())
 }
 
 /// The note of a twin's entries: the window it came through.

@@ -110,6 +110,10 @@ struct Tool<'a> {
 /// What would be paid for and then not be read, or be paid for by another price than the one that was reserved.
 fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     job.refuse_stream(own)?;
+    if own.has("betas") || own.has("anthropic_beta") {
+        let why = "betas stand in a header, for all requests: set `betas` in `[provider]` of the job file";
+        return Err(job.unsupported("provider_kwargs.betas", why));
+    }
     let priced = [
         ("provider_kwargs.speed", "speed", ["\"standard\"", "null"]),
         ("provider_kwargs.inference_geo", "inference_geo", ["\"global\"", "null"]),

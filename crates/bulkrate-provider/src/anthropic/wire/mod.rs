@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use bulkrate_core::answer::Reading;
 use bulkrate_core::request::{Kind, Request};
 
-use crate::api::{Reply, Unsupported, Wire, WireOptions};
+use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::json::last::LastSchema;
 use crate::settings::Settings;
@@ -36,6 +36,11 @@ impl AnthropicWire {
             schemas: LastSchema::default(),
         };
         Self { encoder, account }
+    }
+
+    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = read::line(line)?;
+        Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
     }
 }
 

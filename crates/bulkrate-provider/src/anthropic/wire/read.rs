@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use bulkrate_core::answer::{Answer, Body, Failure, Finish, Reading};
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::request::write_json_text;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage;
 use crate::anthropic::errors;
-use crate::api::Reply;
+use crate::api::{BatchLine, Reply};
 use crate::http::limits;
 use crate::http::strange::unreadable;
 use crate::json::append;
@@ -55,11 +56,76 @@ pub(super) fn reply(reply: &Reply) -> Reading<'_> {
     if !(200..300).contains(&reply.status) {
         return Reading::Failure(errors::classify(reply, limits::now_unix_s()));
     }
-    match serde_json::from_slice::<Message<'_>>(&reply.body) {
+    success(&reply.body)
+}
+
+fn success(body: &[u8]) -> Reading<'_> {
+    match serde_json::from_slice::<Message<'_>>(body) {
         Ok(message) if message.content.is_some() => message_read(message),
-        Ok(_) => Reading::Failure(without_content(&reply.body)),
+        Ok(_) => Reading::Failure(without_content(body)),
         Err(error) => Reading::Failure(unreadable(&format!("the answer cannot be read: {error}"))),
     }
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    custom_id: Cow<'a, str>,
+    #[serde(borrow)]
+    result: LineResult<'a>,
+}
+
+#[derive(Deserialize)]
+struct LineResult<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: LooseText<'a>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// One line of a batch's results. Whatever did not succeed is not billed.
+pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let Line { custom_id, result } =
+        serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
+    if custom_id.is_empty() {
+        return Err("not a result: `custom_id` is empty".to_owned());
+    }
+    let reading = match (result.kind.as_deref(), result.message) {
+        (Some("succeeded"), Some(message)) => success(message.get().as_bytes()),
+        (Some("errored"), _) => Reading::Failure(errored(result.error)),
+        (Some("canceled"), _) => not_run("batch_canceled", "the batch was cancelled before the item ran"),
+        (Some("expired"), _) => not_run("batch_expired", "the batch expired before the item ran"),
+        _ => Reading::Failure(unreadable("the line is of no type that is known")),
+    };
+    Ok(BatchLine { custom_id, reading })
+}
+
+/// The error is nested twice: within the line's error stands the body that a call would have got.
+fn errored(error: Option<&RawValue>) -> Failure {
+    match error.and_then(|error| errors::read(error.get().as_bytes())) {
+        Some(said) => said.failure(said.usual_status(), None),
+        None => Failure {
+            class: FailureClass::Transient,
+            message: "the item failed without a reason".to_owned(),
+            provider_code: None,
+            wait_ms: None,
+            maybe_paid: false,
+        },
+    }
+}
+
+/// A cancelled item may run elsewhere; whether it shall is for the one who cancelled to say.
+fn not_run(code: &str, message: &str) -> Reading<'static> {
+    Reading::Failure(Failure {
+        class: FailureClass::Expired,
+        message: message.to_owned(),
+        provider_code: Some(code.to_owned()),
+        wait_ms: None,
+        maybe_paid: false,
+    })
 }
 
 fn message_read(message: Message<'_>) -> Reading<'_> {

@@ -327,3 +327,37 @@ fn what_is_no_answer() {
         assert!(!failure.message.contains("canary"), "{failure:?}");
     }
 }
+
+#[test]
+fn lines_of_results() {
+    use FailureClass::*;
+    let lines: Vec<&str> = include_str!("../../../fixtures/anthropic/batch_results.jsonl").lines().collect();
+    let first = wire().read_line(lines[0].as_bytes()).unwrap();
+    assert_eq!(first.custom_id, "br1-01kaxvhz0000000000000000aa-0");
+    let Reading::Answer(answer) = first.reading else { panic!("{:?}", first.reading) };
+    let usage = answer.usage.unwrap();
+    assert_eq!((usage.input, usage.cache_read, usage.cache_write_5m, usage.output), (11, 7, 5_200, 36));
+    assert_eq!((answer.tier.as_deref(), answer.finish), (Some("batch"), Finish::Stop));
+    for (line, code, class, maybe_paid) in [
+        (1, Some("invalid_request_error"), RefusedByProvider, false),
+        (2, Some("overloaded_error"), RateLimited, false),
+        (3, Some("api_error"), Transient, false),
+        (4, Some("batch_canceled"), Expired, false),
+        (5, Some("batch_expired"), Expired, false),
+        (6, None, Transient, false),
+        (7, None, Transient, true),
+        (8, None, Transient, true),
+        (9, Some("not_found_error"), ModelUnavailable, false),
+    ] {
+        let read = wire().read_line(lines[line].as_bytes()).unwrap();
+        let Reading::Failure(failure) = read.reading else { panic!("{}", lines[line]) };
+        let seen = (failure.class, failure.maybe_paid);
+        assert_eq!(seen, (class, maybe_paid), "{}", lines[line]);
+        assert!(code.is_none() || failure.provider_code.as_deref() == code, "{failure:?}");
+    }
+    for line in ["", "{}", "[1]", r#"{"custom_id":"a"}"#, r#"{"custom_id":"","result":{"type":"expired"}}"#] {
+        assert!(wire().read_line(line.as_bytes()).is_err(), "{line}");
+    }
+    let marked = [b"\xef\xbb\xbf".as_slice(), lines[5].as_bytes()].concat();
+    assert!(wire().read_line(&marked).is_ok());
+}

@@ -5,9 +5,8 @@ mod read;
 mod rules;
 mod write;
 
-use super::Context;
 use super::text::{self, TextCall};
-use crate::catalogue::Model;
+use super::{Context, Prepared};
 use crate::errors::ApiError;
 use crate::tokens::Usage;
 pub(crate) use cache::PromptCache;
@@ -49,16 +48,16 @@ impl Call<'_> {
     /// Appends the message.
     pub(super) fn answer(
         &self,
-        model: &Model,
-        served: &str,
+        prepared: &Prepared<'_>,
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Usage, ApiError> {
+        let model = prepared.model;
         rules::check(self, model)?;
         let mut composed = text::compose(&self.text, model, context)?;
         composed.usage.cached = 0; // nothing is cached unless it is asked for
         context.prompt_cache.apply(model.index, &self.breakpoints, &mut composed.usage);
-        write::message(out, served, self, &composed, context);
+        write::message(out, prepared, self, &composed, context);
         Ok(composed.usage)
     }
 }

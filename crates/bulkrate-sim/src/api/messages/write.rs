@@ -2,13 +2,14 @@
 
 use super::Call;
 use crate::api::text::Composed;
-use crate::api::{Context, Twist};
+use crate::api::{Context, Prepared, Twist};
+use crate::catalogue::Lane;
 use crate::json::{push_str, push_u64};
 use crate::rng::push_base62;
 
 pub(super) fn message(
     out: &mut Vec<u8>,
-    served: &str,
+    prepared: &Prepared<'_>,
     call: &Call<'_>,
     answer: &Composed,
     context: &Context<'_>,
@@ -16,7 +17,7 @@ pub(super) fn message(
     out.extend_from_slice(b"{\"id\":\"msg_01");
     push_base62(out, context.key, 22);
     out.extend_from_slice(b"\",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
-    push_str(out, served);
+    push_str(out, &prepared.served);
     out.extend_from_slice(b",\"content\":[");
     let tool = call.tool.as_deref().filter(|_| !answer.cut && !answer.refused);
     content(out, tool, answer, context.key);
@@ -37,7 +38,7 @@ pub(super) fn message(
         out.extend_from_slice(b"null");
     }
     out.extend_from_slice(b",\"container\":null");
-    context.twist.push_usage(out, |out| usage(out, answer, context.twist));
+    context.twist.push_usage(out, |out| usage(out, answer, prepared.lane, context.twist));
     out.push(b'}');
 }
 
@@ -70,7 +71,7 @@ fn content(out: &mut Vec<u8>, tool: Option<&str>, answer: &Composed, key: u64) {
     out.push(b'}');
 }
 
-fn usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
+fn usage(out: &mut Vec<u8>, answer: &Composed, lane: Lane, twist: Twist) {
     let usage = answer.usage;
     let mut field = |name: &str, value: u64| {
         out.extend_from_slice(name.as_bytes());
@@ -84,7 +85,7 @@ fn usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
     field(",\"output_tokens_details\":{\"thinking_tokens\":", usage.reasoning);
     out.extend_from_slice(b"},\"input_tokens\":");
     twist.push_tokens(out, usage.fresh());
-    out.extend_from_slice(
-        b",\"server_tool_use\":null,\"service_tier\":\"standard\",\"inference_geo\":\"global\",\"speed\":\"standard\"}",
-    );
+    out.extend_from_slice(b",\"server_tool_use\":null,\"service_tier\":\"");
+    out.extend_from_slice(if lane == Lane::Batch { b"batch" } else { b"standard" });
+    out.extend_from_slice(b"\",\"inference_geo\":\"global\",\"speed\":\"standard\"}");
 }

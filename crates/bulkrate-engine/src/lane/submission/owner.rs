@@ -1,0 +1,67 @@
+//! Whose the batches of a list are, where nothing can be written on them.
+//!
+//! What is noted here is data for `bulkrate_core::submission::find`, which decides.
+
+use bulkrate_core::ids::WireId;
+use bulkrate_core::submission::{KnownBy, Owner, RemoteBatch};
+use bulkrate_store::Submission;
+
+use super::Driving;
+use crate::EngineError;
+
+impl Driving<'_> {
+    /// Notes on each batch whose it is: by the rows of this store, or by an item in its results. And by what this submission is
+    /// known while others are undecided.
+    ///
+    /// The rows are read last, and nothing is waited for after it: what is sent or answered meanwhile is in them.
+    pub(super) async fn recognize(
+        &mut self,
+        row: &Submission,
+        listed: &mut [RemoteBatch],
+    ) -> Result<(), EngineError> {
+        let known_by = self.api.facts().known_by;
+        if known_by == KnownBy::Mark {
+            return Ok(());
+        }
+        self.name_known(row, listed)?;
+        for remote in listed.iter_mut() {
+            self.look_into(remote).await;
+        }
+        let others = self.name_known(row, listed)?;
+        let undecided = others.iter().filter(|other| other.state.is_undecided()).map(|other| other.items);
+        self.machine.ours.known_by = known_by.beside(row.items, undecided);
+        Ok(())
+    }
+
+    /// Other batches as this store knows them, whichever key sent them: keys change, workspaces stay.
+    fn name_known(
+        &self,
+        row: &Submission,
+        listed: &mut [RemoteBatch],
+    ) -> Result<Vec<Submission>, EngineError> {
+        let mut others = self.job.reader.batches()?;
+        others.retain(|other| other.sub != row.sub && other.provider == row.provider);
+        for remote in listed {
+            let theirs = |other: &&Submission| other.remote_batch.as_deref() == Some(remote.id.as_str());
+            if let Some(other) = others.iter().find(theirs) {
+                remote.owner = Owner::Submission(other.sub.to_string());
+            }
+        }
+        Ok(others)
+    }
+
+    /// Asks for one line of the results of a batch that may be ours. Free; what was learned once stays.
+    async fn look_into(&mut self, remote: &mut RemoteBatch) {
+        if !self.machine.ours.asks_after(remote) {
+            return;
+        }
+        if let Some(owner) = self.owners.get(&remote.id) {
+            remote.owner = owner.clone();
+            return;
+        }
+        // One that cannot be read now is asked for with the next list.
+        let Ok(Some(id)) = self.api.first_item(remote).await else { return };
+        remote.owner = WireId::parse(&id).map_or(Owner::Foreign, |id| Owner::Submission(id.sub.to_string()));
+        self.owners.insert(remote.id.clone(), remote.owner.clone());
+    }
+}

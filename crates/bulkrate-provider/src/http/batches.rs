@@ -1,0 +1,145 @@
+//! What batch APIs have in common, whatever their JSON: pages of a list, the outcome of a create, and what is not believed of
+//! a batch.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Display;
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::planted::{self, Bug};
+use bulkrate_core::submission::{Observed, Proof, RemoteBatch, classify};
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::Account;
+use super::free::FreeClient;
+use crate::api::{ApiError, CallError, Created, Reply};
+
+/// What may stand in a path besides letters and digits.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Pages of a list, at most.
+const PAGES_MAX: usize = 1_000;
+/// Batches that one listing may bring; more are an error, before memory runs out.
+const FOUND_MAX: usize = 100_000;
+/// The longest id of a batch or a file, and the longest part of a mark.
+const ID_BYTES_MAX: usize = 256;
+/// Errors of a batch that are kept; the first one says why it was refused.
+const ERRORS_MAX: usize = 100;
+
+/// One page of a list, newest first.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) batches: Vec<RemoteBatch>,
+    pub(crate) has_more: bool,
+}
+
+/// Where a list is, and how its pages are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pages {
+    /// Path of the first page, with its query.
+    pub(crate) first: &'static str,
+    /// The parameter that holds the last id of the page before.
+    pub(crate) cursor: &'static str,
+    pub(crate) read: fn(&[u8]) -> Result<Page, String>,
+}
+
+/// An id as a part of a path or of a query.
+pub(crate) fn in_path(id: &str) -> impl Display {
+    utf8_percent_encode(id, IN_PATH)
+}
+
+/// Every batch created since, newest first, all pages.
+pub(crate) async fn list_since(
+    free: &FreeClient,
+    account: &Account,
+    pages: Pages,
+    created_at_min: u64,
+) -> Result<Vec<RemoteBatch>, ApiError> {
+    const WHAT: &str = "list batches";
+    let mut found: Vec<RemoteBatch> = Vec::new();
+    let mut cursors: HashSet<String> = HashSet::new();
+    let mut path = pages.first.to_owned();
+    for _ in 0..PAGES_MAX {
+        let reply = free.send(WHAT, Method::GET, &path, &[]).await?;
+        let unreadable = |why: &str| free.error(WHAT, Some(reply.status), FailureClass::Transient, why);
+        let Page { batches, has_more } = (pages.read)(&reply.body).map_err(|why| unreadable(&why))?;
+        let Some(last) = batches.last().map(|batch| batch.id.clone()) else { return Ok(found) };
+        let is_recent =
+            |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
+        let all_older = !batches.iter().any(is_recent);
+        for batch in batches.into_iter().filter(is_recent) {
+            let batch = RemoteBatch { errors: Vec::new(), ..batch }; // a list is looked through for ids and marks
+            found.push(plain(account, Ok(batch)).map_err(|why| unreadable(&why))?);
+        }
+        if found.len() > FOUND_MAX {
+            return Err(unreadable(&format!("more than {FOUND_MAX} batches")));
+        }
+        if !has_more || all_older || planted::has(Bug::FirstPageOnly) {
+            return Ok(found);
+        }
+        if !cursors.insert(last.clone()) {
+            return Err(unreadable(&format!("the list turns in a circle at `{last}`")));
+        }
+        path = format!("{}&{}={}", pages.first, pages.cursor, in_path(&last));
+    }
+    Err(free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
+}
+
+/// What the server says in a batch is shown and kept: without the account's secrets. An id that holds one is none.
+pub(crate) fn plain(account: &Account, found: Result<RemoteBatch, String>) -> Result<RemoteBatch, String> {
+    let mut batch = found?;
+    let files = [&batch.input_file, &batch.output_file, &batch.error_file].into_iter().flatten();
+    let marks = batch.marker.iter().flat_map(|marker| [&marker.inst, &marker.sub, &marker.digest]);
+    let is_bad = |id: &String| id.len() > ID_BYTES_MAX || matches!(account.hide(id), Cow::Owned(_));
+    if files.chain(marks).chain([&batch.id]).any(is_bad) {
+        return Err("an id in it is too long or repeats the key".to_owned());
+    }
+    batch.status = account.redact(&batch.status);
+    batch.errors.truncate(ERRORS_MAX);
+    for error in &mut batch.errors {
+        error.message = account.redact(&error.message);
+        error.code = error.code.take().map(|code| account.redact(&code));
+    }
+    Ok(batch)
+}
+
+/// The answer to a create, by the outcome table of `classify`. `refused`: what the provider's own error means, where it is one.
+pub(crate) fn created(
+    account: &Account,
+    reply: &Reply,
+    batch: Result<RemoteBatch, String>,
+    refused: Option<Failure>,
+) -> Created {
+    let batch = plain(account, batch);
+    let (status, names_batch, own_error) = (reply.status, batch.is_ok(), refused.is_some());
+    match (classify(Observed::Answered { status, names_batch, own_error }), batch, refused) {
+        (Proof::Accepted, Ok(batch), _) => Created::Accepted(batch),
+        (Proof::Refused, _, Some(failure)) => Created::Refused(failure),
+        (_, Err(why), _) if status / 100 == 2 => {
+            Created::InDoubt(account.redact(&format!("status {status} but {why}")))
+        }
+        _ if own_error || status >= 500 => {
+            Created::InDoubt(format!("status {status}: the batch may have been made all the same"))
+        }
+        _ => Created::InDoubt(format!("status {status} with a page that is not the provider's")),
+    }
+}
+
+/// A create that brought no reply.
+pub(crate) fn unanswered(error: CallError) -> Created {
+    match error {
+        CallError::NotSent { why, .. } => Created::Refused(not_sent(why)),
+        CallError::NoAnswer { why, .. } => Created::InDoubt(why),
+    }
+}
+
+pub(crate) fn not_sent(why: String) -> Failure {
+    Failure {
+        class: FailureClass::Transient,
+        message: why,
+        provider_code: Some("not_sent".to_owned()),
+        wait_ms: None,
+        maybe_paid: false,
+    }
+}
