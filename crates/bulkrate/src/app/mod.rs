@@ -12,6 +12,7 @@ mod run;
 mod reads;
 mod doubt;
 mod prices;
+mod model;
 mod doctor;
 mod init;
 
@@ -23,7 +24,7 @@ pub use error::AppError;
 
 use bulkrate_sim::Speaks;
 
-use crate::cli::{Cli, Command, Shared, SimArgs, SimCommand, markdown};
+use crate::cli::{Cli, Command, CostArgs, CostCommand, Shared, SimArgs, SimCommand, markdown};
 use crate::config::Defaults;
 use crate::report::out;
 
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Review(args) => reads::review(&shared, &args),
         Command::Verify(args) => reads::verify(&shared, &args),
         Command::Doubt(command) => doubt::doubt(&shared, command),
+        Command::Cost(CostArgs { of: Some(CostCommand::Model(args)), .. }) => model::model(&shared, &args),
         Command::Cost(args) => reads::cost(&shared, &args),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),

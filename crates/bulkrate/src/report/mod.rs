@@ -13,6 +13,7 @@ pub mod teller;
 pub mod end;
 pub mod views;
 pub mod prices;
+pub mod outlook;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,6 +4,7 @@
 
 mod support;
 mod basics;
+mod cost_model;
 mod jobs;
 mod killed;
 mod review;
