@@ -6,6 +6,7 @@ use bulkrate_core::price::{CatalogueError, ImportError, ResolveError, WorkloadEr
 use bulkrate_engine::EngineError;
 use bulkrate_provider::OpenError;
 
+use super::RouteError;
 use crate::config::ConfigError;
 
 /// A command that did not do what was asked.
@@ -26,6 +27,8 @@ pub enum AppError {
     Model(#[from] ResolveError),
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Route(#[from] RouteError),
     #[error("the simulator stopped: {0}")]
     Sim(#[from] bulkrate_sim::SimError),
     #[error("not confirmed: nothing was {0}")]
@@ -46,6 +49,7 @@ impl AppError {
             Self::Import { source, .. } => source.code(),
             Self::Model(error) => error.code(),
             Self::Workload(error) => error.code(),
+            Self::Route(error) => error.code(),
             Self::Sim(_) => "simulator-failed",
             Self::Declined(_) => "not-confirmed",
             Self::Runtime(_) => "runtime-failed",
@@ -64,6 +68,7 @@ impl AppError {
             Self::Import { source, .. } => Some(source.hint().to_owned()),
             Self::Model(error) => Some(error.hint()),
             Self::Workload(error) => error.hint().map(str::to_owned),
+            Self::Route(error) => Some(error.hint()),
             Self::Declined(_) => Some("pass `--yes` to skip the question".to_owned()),
             Self::Sim(_) => Some("`bulkrate sim --list-faults` lists the faults".to_owned()),
             Self::Open(OpenError::NoBaseUrl { .. } | OpenError::BadBaseUrl { .. }) => Some(
@@ -84,6 +89,7 @@ impl AppError {
             | Self::Import { .. }
             | Self::Model(_)
             | Self::Workload(_)
+            | Self::Route(_)
             | Self::Sim(_) => 2,
             Self::Declined(_) => 3,
             Self::Runtime(_) => 1,

@@ -13,6 +13,7 @@ mod reads;
 mod doubt;
 mod prices;
 mod model;
+mod route;
 mod doctor;
 mod init;
 
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser as _};
 
 pub use error::AppError;
+pub use route::RouteError;
 
 use bulkrate_sim::Speaks;
 
@@ -73,6 +75,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Doubt(command) => doubt::doubt(&shared, command),
         Command::Cost(CostArgs { of: Some(CostCommand::Model(args)), .. }) => model::model(&shared, &args),
         Command::Cost(args) => reads::cost(&shared, &args),
+        Command::Route(command) => route::route(&shared, command),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),
         Command::Sim(SimArgs { provider: Some(provider), list_faults: false }) => match provider {

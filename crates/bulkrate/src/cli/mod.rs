@@ -1,6 +1,7 @@
 //! The command line: every command and flag. What they do is in `app`.
 
 pub mod job_args;
+pub mod route_args;
 pub mod markdown;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::mix::{Count, MixPart};
 use crate::config::value::{LaneChoice, Millis, Percent, Usd};
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
+use route_args::RouteCommand;
 
 /// Run millions of LLM requests at the lowest price, pay for each answer once, and never lose a row.
 #[derive(Debug, Parser)]
@@ -81,6 +83,9 @@ pub enum Command {
     Doubt(DoubtCommand),
     /// Show what was spent and saved, or work out what would be
     Cost(CostArgs),
+    /// Learn which rows need the strong model, and what that is worth
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Show one item: its request, attempts and answer
     Show(ShowArgs),
     /// Delete a job with its results

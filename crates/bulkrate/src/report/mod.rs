@@ -14,6 +14,7 @@ pub mod end;
 pub mod views;
 pub mod prices;
 pub mod outlook;
+pub mod router;
 
 #[cfg(test)]
 pub(crate) mod tests;

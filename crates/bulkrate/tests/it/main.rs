@@ -8,6 +8,7 @@ mod cost_model;
 mod jobs;
 mod killed;
 mod review;
+mod route;
 mod crash;
 mod doubt;
 mod faults;
