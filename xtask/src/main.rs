@@ -10,6 +10,7 @@ mod sim;
 mod demo;
 mod examples;
 mod bench;
+mod levers;
 mod world;
 mod kill9;
 mod fuzz;
@@ -36,6 +37,7 @@ cargo xtask <task>
   fuzz [--seconds N | --runs N]   libFuzzer over everything that reads foreign bytes, N seconds (10 unless said) or inputs each;
      [--target T] [--seed S]      needs a C++ compiler. `--list` names the targets
   bench [--rows a,b] ...  measure the table of docs/benchmarks.md; `bench --help` lists rows and options
+  levers                  measure the cost levers on the data sets below BULKRATE_TEST_DATA against the bars of docs/levers.md
   bench-server, bench-bare   the two halves of the bare loop, by themselves; `--help` lists their options
 ";
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Some("kill9") => kill9::run(args),
         Some("fuzz") => fuzz::run(args),
         Some("bench") => bench::run("run", args),
+        Some("levers") => levers::run(args),
         Some("bench-server") => bench::run("server", args),
         Some("bench-bare") => bench::run("bare", args),
         Some("help" | "--help" | "-h") | None => {

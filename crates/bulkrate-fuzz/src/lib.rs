@@ -12,6 +12,7 @@ pub mod sources;
 pub mod replies;
 pub mod texts;
 pub mod prices;
+pub mod routers;
 
 /// A named target.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// All of them, in the order of the documentation.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "jsonl", what: "JSON lines of a source, whole and in small pieces", run: sources::jsonl },
     Target { name: "csv", what: "CSV of a source, whole and in small pieces", run: sources::csv },
     Target {
@@ -39,6 +40,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "headers", what: "rate-limit headers and waits", run: replies::headers },
     Target { name: "catalogue", what: "price tables and aliases", run: prices::catalogue },
     Target { name: "price_import", what: "foreign price lists", run: prices::import },
+    Target { name: "router", what: "files of learned routers", run: routers::router },
 ];
 
 /// The target of that name.

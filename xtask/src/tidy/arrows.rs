@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// What each crate may name in `[dependencies]`; tests may add what `DEV` says. The order is the arrow of architecture.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("bulkrate-core", &[]),
     ("bulkrate-provider", &["bulkrate-core"]),
     ("bulkrate-store", &["bulkrate-core"]),
@@ -46,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("bulkrate-fuzz", &["bulkrate-core", "bulkrate-provider", "bulkrate-io", "bulkrate"]),
     ("bulkrate-python", &["bulkrate"]),
     ("bulkrate-bench", &[]),
+    ("bulkrate-levers", &["bulkrate-core"]),
     ("xtask", &[]),
 ];
 

@@ -6,7 +6,8 @@
 //!   published rates, and marked `derived`.
 //! - No I/O: tables and foreign price lists come in as text.
 //!
-//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, estimate; imports make tables.
+//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, estimate, workload; imports make
+//! tables.
 
 pub mod rates;
 pub mod table;
@@ -17,6 +18,7 @@ pub mod resolve;
 pub mod cost;
 pub mod bound;
 pub mod estimate;
+pub mod workload;
 pub mod import;
 
 pub use bound::{Effort, RequestShape};
@@ -26,6 +28,7 @@ pub use estimate::{JobShape, Quote, Ratios};
 pub use import::{ImportError, Imported};
 pub use resolve::{ResolveError, Resolved};
 pub use row::{Kind, ModelRow, Rate, RateSet, Rates, Support};
+pub use workload::{Outlook, Part, Workload, WorkloadError};
 
 #[cfg(test)]
 mod golden;

@@ -1,7 +1,8 @@
-//! Request -> route: which model, by name, alias or rule.
+//! Request -> route: which model, by name, alias, rule or what a router has learnt.
 
 mod edges;
 mod rules;
+pub mod learned;
 
 pub use rules::{Rule, RuleError, Rules};
 

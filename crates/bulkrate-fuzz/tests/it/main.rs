@@ -58,7 +58,7 @@ macro_rules! smoke {
     };
 }
 
-smoke! { jsonl, csv, unified, template, rules, job_file, batch_line, reply, headers, catalogue, price_import }
+smoke! { jsonl, csv, unified, template, rules, job_file, batch_line, reply, headers, catalogue, price_import, router }
 
 #[test]
 fn every_target_is_smoked() {

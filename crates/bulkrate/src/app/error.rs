@@ -2,10 +2,11 @@
 
 use std::error::Error as _;
 
-use bulkrate_core::price::{CatalogueError, ImportError, ResolveError};
+use bulkrate_core::price::{CatalogueError, ImportError, ResolveError, WorkloadError};
 use bulkrate_engine::EngineError;
 use bulkrate_provider::OpenError;
 
+use super::RouteError;
 use crate::config::ConfigError;
 
 /// A command that did not do what was asked.
@@ -24,6 +25,10 @@ pub enum AppError {
     Import { path: String, source: ImportError },
     #[error(transparent)]
     Model(#[from] ResolveError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Route(#[from] RouteError),
     #[error("the simulator stopped: {0}")]
     Sim(#[from] bulkrate_sim::SimError),
     #[error("not confirmed: nothing was {0}")]
@@ -43,6 +48,8 @@ impl AppError {
             Self::Prices { source, .. } => source.code(),
             Self::Import { source, .. } => source.code(),
             Self::Model(error) => error.code(),
+            Self::Workload(error) => error.code(),
+            Self::Route(error) => error.code(),
             Self::Sim(_) => "simulator-failed",
             Self::Declined(_) => "not-confirmed",
             Self::Runtime(_) => "runtime-failed",
@@ -60,6 +67,8 @@ impl AppError {
             Self::Prices { source, .. } => Some(source.hint()),
             Self::Import { source, .. } => Some(source.hint().to_owned()),
             Self::Model(error) => Some(error.hint()),
+            Self::Workload(error) => error.hint().map(str::to_owned),
+            Self::Route(error) => Some(error.hint()),
             Self::Declined(_) => Some("pass `--yes` to skip the question".to_owned()),
             Self::Sim(_) => Some("`bulkrate sim --list-faults` lists the faults".to_owned()),
             Self::Open(OpenError::NoBaseUrl { .. } | OpenError::BadBaseUrl { .. }) => Some(
@@ -79,6 +88,8 @@ impl AppError {
             | Self::Prices { .. }
             | Self::Import { .. }
             | Self::Model(_)
+            | Self::Workload(_)
+            | Self::Route(_)
             | Self::Sim(_) => 2,
             Self::Declined(_) => 3,
             Self::Runtime(_) => 1,

@@ -12,6 +12,8 @@ mod run;
 mod reads;
 mod doubt;
 mod prices;
+mod model;
+mod route;
 mod doctor;
 mod init;
 
@@ -20,10 +22,11 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser as _};
 
 pub use error::AppError;
+pub use route::RouteError;
 
 use bulkrate_sim::Speaks;
 
-use crate::cli::{Cli, Command, Shared, SimArgs, SimCommand, markdown};
+use crate::cli::{Cli, Command, CostArgs, CostCommand, Shared, SimArgs, SimCommand, markdown};
 use crate::config::Defaults;
 use crate::report::out;
 
@@ -70,7 +73,9 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Review(args) => reads::review(&shared, &args),
         Command::Verify(args) => reads::verify(&shared, &args),
         Command::Doubt(command) => doubt::doubt(&shared, command),
+        Command::Cost(CostArgs { of: Some(CostCommand::Model(args)), .. }) => model::model(&shared, &args),
         Command::Cost(args) => reads::cost(&shared, &args),
+        Command::Route(command) => route::route(&shared, command),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),
         Command::Sim(SimArgs { provider: Some(provider), list_faults: false }) => match provider {

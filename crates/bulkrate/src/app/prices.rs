@@ -50,7 +50,7 @@ pub(super) fn today() -> Date {
     jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-fn catalogue(shared: &Shared) -> Result<Catalogue, AppError> {
+pub(super) fn catalogue(shared: &Shared) -> Result<Catalogue, AppError> {
     let prices = match &shared.prices {
         Some(path) => Some(path.clone()),
         None => Defaults::load()?.prices,

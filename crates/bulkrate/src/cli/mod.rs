@@ -1,14 +1,17 @@
 //! The command line: every command and flag. What they do is in `app`.
 
 pub mod job_args;
+pub mod route_args;
 pub mod markdown;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::value::{Millis, Percent, Usd};
+use crate::config::mix::{Count, MixPart};
+use crate::config::value::{LaneChoice, Millis, Percent, Usd};
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
+use route_args::RouteCommand;
 
 /// Run millions of LLM requests at the lowest price, pay for each answer once, and never lose a row.
 #[derive(Debug, Parser)]
@@ -78,8 +81,11 @@ pub enum Command {
     /// List what is in doubt, and decide what evidence cannot
     #[command(subcommand)]
     Doubt(DoubtCommand),
-    /// Show what was spent and saved
+    /// Show what was spent and saved, or work out what would be
     Cost(CostArgs),
+    /// Learn which rows need the strong model, and what that is worth
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Show one item: its request, attempts and answer
     Show(ShowArgs),
     /// Delete a job with its results
@@ -236,12 +242,51 @@ pub struct ReleaseArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct CostArgs {
+    #[command(subcommand)]
+    pub of: Option<CostCommand>,
     /// A job; all jobs without it
     pub job: Option<String>,
     /// Group by `model`, `lane`, `job`, `day` or `tag.NAME`
     #[arg(long, value_name = "KEY", default_value = "job", value_parser = grouping)]
     pub by: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CostCommand {
+    /// Work out what so many items would cost: lanes, a mix of models, equal items, answers of earlier jobs. From prices alone
+    #[command(after_help = MODEL_EXAMPLES)]
+    Model(CostModelArgs),
+}
+
+const MODEL_EXAMPLES: &str = "Examples:
+  bulkrate cost model --items 5M --input 500 --output 200 --mix openai/gpt-6-luna=80,openai/gpt-6.1-sol=20 --dup 25%
+  bulkrate cost model --items 100k --input 900 --output 50 --mix fast=100,strong=0   # naive is the dearest that is named";
+
+#[derive(Debug, Args)]
+pub struct CostModelArgs {
+    /// How many: `250000`, `100k`, `1.5M`
+    #[arg(long, value_name = "N")]
+    pub items: Count,
+    /// Input tokens of one item
+    #[arg(long, value_name = "TOKENS")]
+    pub input: Count,
+    /// Output tokens of one item
+    #[arg(long, value_name = "TOKENS")]
+    pub output: Count,
+    /// Models and their shares: `MODEL=SHARE`, or `NAME=SHARE@IN/OUT[/BATCH_IN/BATCH_OUT]` with prices in USD per million tokens
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', required = true)]
+    pub mix: Vec<MixPart>,
+    /// Items that are equal to another: sent once
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub dup: Percent,
+    /// Of the rest, items that an earlier job has answered
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub cache: Percent,
+    /// Where they run; `auto` takes the cheapest lane that every model of the mix has
+    #[arg(long, default_value = "auto")]
+    pub lane: LaneChoice,
 }
 
 fn grouping(text: &str) -> Result<String, String> {

@@ -4,6 +4,7 @@
 //! working directory, then defaults. The modules stand in the order of the data: a value, a file's shape, its errors, the job.
 
 pub mod value;
+pub mod mix;
 pub mod job_file;
 mod toml_error;
 mod error;

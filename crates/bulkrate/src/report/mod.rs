@@ -13,6 +13,8 @@ pub mod teller;
 pub mod end;
 pub mod views;
 pub mod prices;
+pub mod outlook;
+pub mod router;
 
 #[cfg(test)]
 pub(crate) mod tests;

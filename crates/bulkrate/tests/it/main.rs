@@ -4,9 +4,11 @@
 
 mod support;
 mod basics;
+mod cost_model;
 mod jobs;
 mod killed;
 mod review;
+mod route;
 mod crash;
 mod doubt;
 mod faults;

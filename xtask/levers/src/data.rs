@@ -1,0 +1,51 @@
+//! The public data sets, as the folder holds them.
+
+use anyhow::{Context as _, Result};
+use bulkrate_core::route::learned::Labelled;
+use flate2::read::GzDecoder;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+/// A prompt and how a weak and a strong model answered it: RouteLLM's evaluation data.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Row {
+    bench: String,
+    pub(crate) group: String,
+    pub(crate) prompt: String,
+    weak: f64,
+    strong: f64,
+    contaminated: u8,
+}
+
+impl Row {
+    pub(crate) fn labelled(&self) -> Labelled<'_> {
+        Labelled { text: &self.prompt, weak: self.weak, strong: self.strong }
+    }
+}
+
+/// Rows that its authors do not exclude, each prompt once.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    pub(crate) mmlu: Vec<Row>,
+    pub(crate) gsm8k: Vec<Row>,
+}
+
+pub(crate) fn routing(root: &Path) -> Result<Routing> {
+    let path = root.join("routing").join("routellm_eval.jsonl.gz");
+    let file = File::open(&path).with_context(|| format!("could not open `{}`", path.display()))?;
+    let (mut mmlu, mut gsm8k, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for line in BufReader::new(GzDecoder::new(file)).lines() {
+        let row: Row = serde_json::from_str(&line?).with_context(|| format!("`{}`", path.display()))?;
+        if row.contaminated != 0 || !seen.insert(row.prompt.clone()) {
+            continue;
+        }
+        match row.bench.as_str() {
+            "mmlu" => mmlu.push(row),
+            "gsm8k" => gsm8k.push(row),
+            _ => {} // MT-Bench: 72 prompts are too few to measure anything
+        }
+    }
+    Ok(Routing { mmlu, gsm8k })
+}

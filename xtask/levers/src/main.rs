@@ -1,0 +1,34 @@
+//! Measures the cost levers on public data and compares each figure with its bar. A figure that misses makes it fail.
+
+mod data;
+mod gates;
+mod routing;
+
+use anyhow::{Context as _, Result, bail};
+use gates::Gates;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<()> {
+    let root = std::env::var_os("BULKRATE_TEST_DATA").map(PathBuf::from);
+    let root =
+        root.context("BULKRATE_TEST_DATA does not name the folder of the data sets; nothing was measured")?;
+    let mut gates = Gates::default();
+    routing::measure(&data::routing(&root)?, &mut gates)?;
+    println!("{}", gates.table());
+    let missed = gates.missed();
+    if missed > 0 {
+        bail!("{missed} figures miss their bar");
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Builds and starts `bulkrate-levers` (xtask/levers), which measures the cost levers on the public data sets.
+
+use crate::args::Args;
+use crate::shell::{cargo, root, run as start, target};
+use anyhow::Result;
+use std::process::Command;
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    args.finish()?;
+    start(cargo("build --release --package bulkrate-levers"))?;
+    let exe = target().join("release").join(format!("bulkrate-levers{}", std::env::consts::EXE_SUFFIX));
+    let mut levers = Command::new(exe);
+    levers.current_dir(root());
+    start(levers)
+}
