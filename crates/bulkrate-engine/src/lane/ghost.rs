@@ -175,6 +175,7 @@ mod tests {
                     items: 7,
                     digest: String::new(),
                 }),
+                owner: bulkrate_core::submission::Owner::default(),
             };
             assert_eq!(
                 Ghost::of(&batch, 0).map_or(0, |ghost| ghost.answers),
