@@ -63,7 +63,7 @@ pub enum ItemError {
 pub enum ImageError {
     #[error("is missing")]
     Missing,
-    #[error("is neither an http(s) URL nor a `data:image/...;base64,` URL")]
+    #[error("is neither an http(s) URL, nor a `data:image/...;base64,` URL, nor an image in base64")]
     NotAUrl,
 }
 
@@ -249,11 +249,16 @@ fn image_parts(cell: &str) -> Result<(&str, &'static str, &str), ImageError> {
     }
     if let Some(rest) = cell.strip_prefix("data:") {
         let (media_type, data) = rest.split_once(";base64,").ok_or(ImageError::NotAUrl)?;
-        return if media_type.starts_with("image/") {
+        return if media_type.starts_with("image/") && is_base64(data) {
             Ok((media_type, "base64", data))
         } else {
             Err(ImageError::NotAUrl)
         };
+    }
+    if let Some((_, media_type)) = BASE64_STARTS.iter().find(|(start, _)| cell.starts_with(start))
+        && is_base64(cell)
+    {
+        return Ok((media_type, "base64", cell));
     }
     if !(cell.starts_with("https://") || cell.starts_with("http://")) {
         return Err(ImageError::NotAUrl);
@@ -266,6 +271,19 @@ fn image_parts(cell: &str) -> Result<(&str, &'static str, &str), ImageError> {
         _ => "image/jpeg",
     };
     Ok((media_type, "url", cell))
+}
+
+/// The first bytes of the image formats that models take, in base64.
+const BASE64_STARTS: [(&str, &str); 4] =
+    [("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp")];
+
+/// Standard alphabet, padded, on one line (RFC 4648, section 4).
+fn is_base64(text: &str) -> bool {
+    let data = text.trim_end_matches('=');
+    !data.is_empty()
+        && text.len().is_multiple_of(4)
+        && text.len() - data.len() <= 2
+        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }
 
 /// Marks that occur in nothing the user wrote.
@@ -374,7 +392,23 @@ mod tests {
                 r#"{"data":"AAAA","media_type":"image/gif","source_type":"base64","type":"image"}"#
             )
         );
-        for bad in ["", "/etc/passwd", "data:text/html;base64,AA", "ftp://x"] {
+        for (start, media_type) in BASE64_STARTS {
+            let data = format!("{start}{}", "A".repeat(12 - start.len() % 4));
+            let line = render(&blueprint, &[Cell::text(&data)]).unwrap();
+            let part = format!(r#"{{"data":"{data}","media_type":"{media_type}","source_type":"base64""#);
+            assert!(line.contains(&part), "{line}");
+        }
+        for bad in [
+            "",
+            "/etc/passwd",
+            "data:text/html;base64,AA",
+            "ftp://x",
+            "data:image/png;base64,",
+            "data:image/png;base64,AAA",
+            "data:image/png;base64,A===",
+            "/9j/photo.jpg",
+            "iVBORw0KGgo",
+        ] {
             assert!(render(&blueprint, &[Cell::text(bad)]).is_err(), "{bad}");
         }
     }

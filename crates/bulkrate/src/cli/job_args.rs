@@ -70,7 +70,7 @@ pub struct RequestArgs {
     /// A worked example, shown to the model before each item; repeatable
     #[arg(long = "example", value_name = "USER=>ASSISTANT", value_parser = example)]
     pub examples: Vec<Example>,
-    /// Column with an image: a URL, a file or base64
+    /// Column with an image: a URL, a `data:` URL or base64
     #[arg(long, value_name = "COL")]
     pub image: Option<String>,
     /// Closed list of answers, separated by commas
