@@ -36,7 +36,10 @@ impl Deployment {
         today: Date,
     ) -> Result<Self, EngineError> {
         use ResolveError::{Ambiguous, Retired, Unknown};
-        let custom = settings.accounts.iter().find(|account| account.custom);
+        if let Some((account, model)) = named(settings, name) {
+            return Self::at(settings, run, name, (account, model), today);
+        }
+        let custom = settings.accounts.iter().find(|account| account.custom && account.serves.is_none());
         let own = own_name(settings, name, today);
         let listed = settings.catalogue.resolve_alive(own.as_deref().unwrap_or(name), today);
         let found = match (listed, preset(settings, name)) {
@@ -79,6 +82,30 @@ impl Deployment {
             .cloned()
             .ok_or_else(|| not_set_up(name, &row.provider))?;
         Ok(Self::new(pinned, model, overridden(run, row)?, account))
+    }
+
+    /// A model at an account with a name of its own: `work/gpt-6-luna`. It is pinned under that name, so that the same model at
+    /// two accounts is two deployments, each with its limits, its batches and its line in the ledger.
+    fn at(
+        settings: &Settings,
+        run: &RunSpec,
+        name: &str,
+        (account, model): (&Account, &str),
+        today: Date,
+    ) -> Result<Self, EngineError> {
+        let there = format!("{}/{model}", account.serves.as_deref().unwrap_or(&account.provider));
+        let (row, model, pinned) = match settings.catalogue.resolve_alive(&there, today) {
+            Ok(found) => (found.row.clone(), found.model.to_owned(), found.pinned.to_owned()),
+            Err(ResolveError::Unknown { .. }) if account.custom => {
+                (custom_row(run, &account.provider, model)?, model.to_owned(), model.to_owned())
+            }
+            Err(ResolveError::Unknown { .. }) if account.api.facts().unlisted != Unlisted::Refused => {
+                return unlisted(settings, run, name, (account, model));
+            }
+            Err(error) => return Err(refused(error, name)),
+        };
+        let pinned = format!("{}/{pinned}", account.provider);
+        Ok(Self::new(pinned, model, overridden(run, row)?, account.clone()))
     }
 
     fn new(pinned: String, model: String, row: ModelRow, account: Account) -> Self {
@@ -162,6 +189,13 @@ fn own_name(settings: &Settings, name: &str, today: Date) -> Option<String> {
     }
     let full = |account: &Account| format!("{}/{name}", account.provider);
     settings.accounts.iter().map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
+}
+
+/// The account of the user's own name that `name/model` means.
+fn named<'s, 'n>(settings: &'s Settings, name: &'n str) -> Option<(&'s Account, &'n str)> {
+    let (account, model) = name.split_once('/').filter(|(_, model)| !model.is_empty())?;
+    let found = settings.accounts.iter().find(|one| one.serves.is_some() && one.provider == account)?;
+    Some((found, model))
 }
 
 /// `opnai/x`: one slip away from a provider that is set up. A server's own names (`meta-llama/...`) are further away.

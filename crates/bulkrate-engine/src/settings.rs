@@ -31,6 +31,8 @@ pub const BATCH_ITEMS_KEPT: usize = 1 << 18;
 pub struct Account {
     /// As in `provider/model`.
     pub provider: String,
+    /// Whose API it is, where `provider` is a name that the user gave: such an account has the models of that provider.
+    pub serves: Option<String>,
     /// Digest of provider, base URL, project and salted credential: what a submission is bound to.
     pub id: String,
     pub api: Arc<dyn Provider>,

@@ -38,6 +38,13 @@ pub struct AccountSpec {
     pub exclusive_workspace: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub betas: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Further accounts, by the name before the slash in `name/model`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, AccountSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

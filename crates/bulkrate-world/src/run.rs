@@ -254,6 +254,7 @@ impl Life {
             catalogue: catalogue(),
             accounts: vec![Account {
                 provider: "openai".into(),
+                serves: None,
                 id: "world".into(),
                 api: Arc::new(api),
                 custom: false,

@@ -163,6 +163,7 @@ async fn a_custom_base_url_is_asked_for_its_batch_api() {
             bulkrate_provider::open("custom", &bulkrate_provider::Settings { retry, ..settings }).unwrap();
         let account = Account {
             provider: "custom".into(),
+            serves: None,
             id: "acc".into(),
             api,
             custom: true,

@@ -115,6 +115,7 @@ impl World {
         let api = bulkrate_provider::open("openai", &settings).unwrap();
         let account = Account {
             provider: "openai".into(),
+            serves: None,
             id: "acc".into(),
             api,
             custom: false,

@@ -3,6 +3,7 @@
 //! A key leaves only for an origin that the user named: the provider's own, a flag's, a variable's, or that of the job file
 //! they chose to run. `bulkrate.toml`, which is picked up unasked, cannot name one.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,13 @@ pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
+/// How providers are reached: `[provider]` and what stands for it, and `[accounts.NAME]`.
+#[derive(Debug, Clone, Default)]
+pub struct Reached {
+    pub provider: Provider,
+    pub accounts: BTreeMap<String, Provider>,
+}
+
 /// Lays the providers' own variables between flags and file: `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
 #[must_use]
 pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
@@ -45,8 +53,43 @@ pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
 }
 
 /// Every account a job may use. Sends nothing.
-pub fn open(provider: &Provider, connections_max: u32, env: Env<'_>) -> Result<Vec<Account>, AppError> {
-    open_with(provider, connections_max, RetryPolicy::default(), env)
+pub fn open(reached: &Reached, connections_max: u32, env: Env<'_>) -> Result<Vec<Account>, AppError> {
+    let mut accounts = open_with(&reached.provider, connections_max, RetryPolicy::default(), env)?;
+    for (name, own) in &reached.accounts {
+        accounts.push(named_account(name, own, connections_max, env)?);
+    }
+    Ok(accounts)
+}
+
+/// An account with a name of the user's own. Nothing of other accounts is taken for it.
+fn named_account(
+    name: &str,
+    own: &Provider,
+    connections_max: u32,
+    env: Env<'_>,
+) -> Result<Account, AppError> {
+    let refused = |what: &str, hint: &str| {
+        AppError::from(ConfigError::option(&format!("accounts.{name}"), what, Some(hint)))
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if name.is_empty() || !name.bytes().all(plain) {
+        return Err(refused(
+            "not a name",
+            "letters, digits, `-` and `_`: it stands before the slash of a model",
+        ));
+    }
+    if bulkrate_provider::names().contains(&name) {
+        return Err(refused("a provider has this name", "give the account a name of its own"));
+    }
+    let Some(serves) = own.provider.as_deref() else {
+        return Err(refused("no provider", "say whose API it is: `provider = \"openai\"`"));
+    };
+    let preset = bulkrate_provider::presets().find(|preset| preset.name == serves);
+    let key_env =
+        own.key_env.clone().unwrap_or_else(|| preset.map_or(KEY_ENV, |preset| preset.key_env).to_owned());
+    let settings = settings(own, &env(&key_env).unwrap_or_default(), connections_max);
+    let account = account(serves, &settings, own.base_url.is_some(), &key_env)?;
+    Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), ..account })
 }
 
 /// As [`open`], with another patience for free calls.
@@ -81,6 +124,7 @@ fn account(
     let key = settings.api_key.expose();
     Ok(Account {
         provider: name.to_owned(),
+        serves: None,
         id: account_id(name, settings, key),
         api: bulkrate_provider::open(name, settings)?,
         custom,
@@ -227,7 +271,7 @@ mod tests {
     fn accounts_differ_by_all_that_bills_differ_by() {
         let id = |provider: &Provider, key: &str| {
             let env = |name: &str| (name == KEY_ENV).then(|| key.to_owned());
-            open(provider, 10, &env).unwrap()[0].id.clone()
+            open_with(provider, 10, RetryPolicy::default(), &env).unwrap()[0].id.clone()
         };
         let project = Provider { project: Some("p".to_owned()), ..at("http://127.0.0.1:1/v1") };
         let base = id(&at("http://127.0.0.1:1/v1"), "sk-a");
@@ -246,7 +290,7 @@ mod tests {
     #[test]
     fn only_a_custom_base_url_opens_the_compatible_names() {
         let none = |_: &str| None;
-        let accounts = open(&at("http://127.0.0.1:1/v1"), 10, &none).unwrap();
+        let accounts = open_with(&at("http://127.0.0.1:1/v1"), 10, RetryPolicy::default(), &none).unwrap();
         let names: Vec<&str> = accounts.iter().map(|account| account.provider.as_str()).collect();
         assert_eq!(names, ["openai", "openai-compatible", "custom"]);
         assert!(

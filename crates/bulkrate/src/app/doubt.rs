@@ -90,9 +90,9 @@ fn said(shared: &Shared, line: &DoubtLine, act: Act) -> Result<u8, AppError> {
     let taken = engine::order_doubt(&dir, &decision, WAIT_MS)?;
     if taken.is_none() {
         let defaults = Defaults::load()?;
-        let stored = engine::provider_of(&dir, &line.job)?;
-        let provider = accounts::with_env(stored, Provider::default(), &accounts::process_env);
-        let settings = run::settings(shared, &defaults, &provider, RunSpec::default().concurrency_max)?;
+        let mut reached = engine::reached_by(&dir, &line.job)?;
+        reached.provider = accounts::with_env(reached.provider, Provider::default(), &accounts::process_env);
+        let settings = run::settings(shared, &defaults, &reached, RunSpec::default().concurrency_max)?;
         let talk = if shared.quiet { Talk::Quiet } else { Talk::Lines };
         let teller: Arc<dyn Observer> = Arc::new(Teller::new(talk, None));
         engine::decide(settings, &decision, teller)?;

@@ -9,10 +9,11 @@ use bulkrate_engine::event::Observer;
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
-use bulkrate_engine::spec::{JobSpec, SinkSpec};
+use bulkrate_engine::spec::{AccountSpec, JobSpec, SinkSpec};
 use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
+use super::accounts::Reached;
 use super::{AppError, runtime};
 use crate::config::job_file::{Provider, Run};
 use crate::config::value::Percent;
@@ -109,19 +110,29 @@ pub(super) fn retry(
 }
 
 /// Where a job's provider was when it last ran. Flags may name another place; variables do not, as its batches are there.
-pub(super) fn provider_of(state: &Path, job: &str) -> Result<Provider, AppError> {
+pub(super) fn reached_by(state: &Path, job: &str) -> Result<Reached, AppError> {
     let row = Reader::open(state)?.find(job)?;
     let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
     let spec =
         spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
-    let account = spec.account;
-    Ok(Provider {
+    let named = spec.account.named.clone();
+    Ok(Reached {
+        provider: kept(spec.account),
+        accounts: named.into_iter().map(|(name, account)| (name, kept(account))).collect(),
+    })
+}
+
+fn kept(account: AccountSpec) -> Provider {
+    Provider {
+        provider: account.provider,
         base_url: account.base_url,
         key_env: account.key_env,
         exclusive_workspace: account.exclusive_workspace.then_some(true),
         betas: Some(account.betas).filter(|betas| !betas.is_empty()),
+        organization: account.organization,
+        project: account.project,
         ..Provider::default()
-    })
+    }
 }
 
 /// Writes the results there are; answers the rows.

@@ -10,7 +10,7 @@ use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
 use bulkrate_engine::spec::{JobSpec, RunSpec};
 
-use super::accounts::{self, process_env};
+use super::accounts::{self, Reached, process_env};
 use super::confirm::Consent;
 use super::engine::{self, Overrides, Stop};
 use super::{AppError, signals, state_dir};
@@ -69,10 +69,11 @@ pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<u8, AppError> {
 
 pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<u8, AppError> {
     let defaults = Defaults::load()?;
-    let stored = engine::provider_of(&state_dir(shared, &defaults), &args.name.job)?;
-    let provider = accounts::with_env(args.provider.layer().over(stored), Provider::default(), &process_env);
+    let mut reached = engine::reached_by(&state_dir(shared, &defaults), &args.name.job)?;
+    let flags = args.provider.layer().over(reached.provider);
+    reached.provider = accounts::with_env(flags, Provider::default(), &process_env);
     let connections = args.changes.concurrency_max.unwrap_or_else(|| RunSpec::default().concurrency_max);
-    let settings = settings(shared, &defaults, &provider, connections)?;
+    let settings = settings(shared, &defaults, &reached, connections)?;
     let limit = if args.no_limit { Some(None) } else { args.limit.map(Some) };
     let changes = Overrides::new(args.changes.layer(), args.sink.spec(), limit);
     check_stdout(shared, changes.out())?;
@@ -102,9 +103,9 @@ fn prepare(shared: &Shared, args: JobArgs) -> Result<Prepared, AppError> {
     let defaults = Defaults::load()?;
     let file = if args.is_job_file() { Layer::load(&args.input)? } else { Layer::default() };
     let layer = layered(args, file, &defaults, &process_env);
-    let provider = layer.provider.clone();
+    let reached = Reached { provider: layer.provider.clone(), accounts: layer.accounts.clone() };
     let spec = config::job(layer)?;
-    let settings = settings(shared, &defaults, &provider, spec.run.concurrency_max)?;
+    let settings = settings(shared, &defaults, &reached, spec.run.concurrency_max)?;
     Ok(Prepared { spec, settings })
 }
 
@@ -119,12 +120,12 @@ fn layered(args: JobArgs, file: Layer, defaults: &Defaults, env: accounts::Env<'
 pub(super) fn settings(
     shared: &Shared,
     defaults: &Defaults,
-    provider: &Provider,
+    reached: &Reached,
     connections: u32,
 ) -> Result<Settings, AppError> {
     let prices: Option<PathBuf> = shared.prices.clone().or_else(|| defaults.prices.clone());
     let catalogue = accounts::catalogue(prices.as_deref())?;
-    let accounts = accounts::open(provider, connections, &process_env)?;
+    let accounts = accounts::open(reached, connections, &process_env)?;
     Ok(accounts::engine_settings(state_dir(shared, defaults), catalogue, accounts))
 }
 

@@ -335,6 +335,7 @@ impl JobArgs {
             run: self.run.layer(),
             sink: self.sink.layer(),
             provider: self.provider.layer(),
+            ..Layer::default()
         }
     }
 }

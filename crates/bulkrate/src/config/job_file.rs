@@ -120,8 +120,10 @@ section! {
 }
 
 section! {
-    /// `[provider]`: how the provider is reached. Keys stand in environment variables, never here.
+    /// `[provider]`, `[accounts.NAME]`: how a provider is reached. Keys stand in environment variables, never here.
     Provider {
+        /// Of an account: whose API it is.
+        provider: String,
         base_url: String,
         /// The environment variable that holds the key.
         key_env: String,
@@ -168,6 +170,8 @@ pub struct Layer {
     pub run: Run,
     pub sink: Sink,
     pub provider: Provider,
+    /// Accounts with names of the user's own, for models such as `NAME/gpt-6-luna`.
+    pub accounts: BTreeMap<String, Provider>,
 }
 
 /// `bulkrate.toml` of the working directory: what all jobs started there share. It cannot name a base URL: a key must not
@@ -197,6 +201,7 @@ impl Layer {
                 budget_tags: united(self.run.budget_tags.take(), below.run.budget_tags.take()),
                 ..self.run.over(below.run)
             },
+            accounts: united(Some(self.accounts), Some(below.accounts)).unwrap_or_default(),
             provider: Provider {
                 headers: united(self.provider.headers.take(), below.provider.headers.take()),
                 ..self.provider.over(below.provider)
@@ -240,6 +245,7 @@ impl Layer {
             .iter_mut()
             .chain(&mut self.sink.path)
             .chain(&mut self.provider.ca_file)
+            .chain(self.accounts.values_mut().filter_map(|account| account.ca_file.as_mut()))
             .for_each(join);
         self.request.system.iter_mut().chain(&mut self.request.user).for_each(join_text);
         if let Some(serde_json::Value::String(path)) = &mut self.request.schema {

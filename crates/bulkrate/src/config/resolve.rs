@@ -10,7 +10,7 @@ use bulkrate_engine::spec::{
 };
 
 use super::ConfigError;
-use super::job_file::{Example, Layer, Request, Run, Sink, Source};
+use super::job_file::{Example, Layer, Provider, Request, Run, Sink, Source};
 use super::value::PriorityChoice;
 
 /// The job that a complete layer describes. Reads the files named by `@file` and `schema`, not the source.
@@ -32,14 +32,28 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
         let hint = Some("name a `.jsonl` or `.csv` file with `--out`, or `-` for standard output");
         return Err(ConfigError::option("--stream", "rows cannot be written as they land here", hint));
     }
-    let account = AccountSpec {
-        provider: None,
-        base_url: layer.provider.base_url,
-        key_env: layer.provider.key_env,
-        exclusive_workspace: layer.provider.exclusive_workspace.unwrap_or(false),
-        betas: layer.provider.betas.unwrap_or_default(),
-    };
+    if layer.provider.provider.is_some() {
+        let hint =
+            Some("the model says it: `openai/gpt-6-luna`; further accounts stand in `[accounts.NAME]`");
+        return Err(ConfigError::option("provider.provider", "this section names no provider", hint));
+    }
+    let named = layer.accounts.into_iter().map(|(name, of)| (name, account(of))).collect();
+    let account = AccountSpec { named, ..account(layer.provider) };
     Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
+}
+
+/// What is kept of how a provider is reached: nothing that may be a secret.
+fn account(from: Provider) -> AccountSpec {
+    AccountSpec {
+        provider: from.provider,
+        base_url: from.base_url,
+        key_env: from.key_env,
+        exclusive_workspace: from.exclusive_workspace.unwrap_or(false),
+        betas: from.betas.unwrap_or_default(),
+        organization: from.organization,
+        project: from.project,
+        ..AccountSpec::default()
+    }
 }
 
 fn source(from: Source) -> Result<SourceSpec, ConfigError> {

@@ -483,3 +483,55 @@ fn a_job_that_has_met_the_cap_of_the_day_says_how_to_go_on() {
         "{said:?}"
     );
 }
+
+/// The same model at two accounts: each is paid with its own key, and one takes over from the other.
+#[test]
+fn several_accounts_at_one_provider() {
+    let (ours, theirs) = (Sim::start(&["--fault", "insufficient-quota@1-1000"]), Sim::start(&[]));
+    let place = Place::with(&ours).set("TEAM_B_KEY", "sk-b");
+    place.put("reviews.csv", reviews(20));
+    let file = |model: &str, fallback: &str| {
+        let ask = "system = \"One word.\"\nuser = \"{{ text }}\"\nchoices = [\"positive\", \"negative\", \"neutral\"]";
+        format!(
+            "[source]\npath = \"reviews.csv\"\nid = \"id\"\n[request]\nmodel = \"{model}\"\n{fallback}\n{ask}\n[run]\nlane = \"sync\"\nbudget = \"1\"\n\
+             [sink]\npath = \"out.csv\"\n[accounts.team-b]\nprovider = \"openai\"\nkey_env = \"TEAM_B_KEY\"\nbase_url = \"{}\"\n",
+            theirs.base_url
+        )
+    };
+    place.put("b.toml", file("team-b/gpt-6-luna", ""));
+    place.run("run b.toml --limit 5 --json", &[]).expect(0);
+    assert_eq!(
+        place.proved("b", &theirs),
+        ledger(&place),
+        "what the account was billed for is what the ledger has"
+    );
+    // What is stored says where the account is: the job goes on without its file.
+    std::fs::remove_file(place.path("b.toml")).unwrap();
+    place.run("resume b --no-limit", &[]).expect(0);
+    assert_eq!(place.proved("b", &theirs), ledger(&place));
+    let by_model = place.run("cost --by model --json", &[]).expect(0).stdout;
+    assert!(by_model.contains("team-b/gpt-6-luna"), "{by_model}");
+    // An account without money hands over to the other.
+    place.put("c.toml", file("openai/gpt-6-luna", "fallback = [\"team-b/gpt-6-luna\"]"));
+    let report = place.run("run c.toml --state second --out second.csv --json", &[]).expect(0).json();
+    assert_eq!(report["succeeded"], 20, "{report}");
+    let (header, rows) = table(&place.path("second.csv"));
+    let model = header.iter().position(|name| name == "_model").unwrap();
+    assert!(rows.iter().all(|row| row[model].contains("gpt-6-luna")), "{rows:?}");
+    for (line, want) in [
+        ("[accounts.openai]\nprovider = \"openai\"", "a provider has this name"),
+        ("[accounts.\"a/b\"]\nprovider = \"openai\"", "not a name"),
+        ("[accounts.team-c]\nkey_env = \"X\"", "no provider"),
+        ("[accounts.team-c]\nprovider = \"opnai\"", "`opnai` is not a provider"),
+        ("[provider]\nprovider = \"openai\"", "names no provider"),
+    ] {
+        place.put("bad.toml", format!("{}{line}\n", file("team-b/gpt-6-luna", "")));
+        let said = place.run("plan bad.toml", &[]);
+        assert!(said.code == 2 && said.stderr.contains(want), "{line}: {said:?}");
+    }
+}
+
+fn ledger(place: &Place) -> i64 {
+    let rows = place.run("cost --by job --json", &[]).expect(0).json();
+    nanos(&rows[0], "spent")
+}
