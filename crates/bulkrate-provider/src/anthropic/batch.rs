@@ -18,7 +18,7 @@ use crate::api::{
     ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, LOCAL, Lines, Reply,
 };
 use crate::http::Account;
-use crate::http::batches::{self, Pages};
+use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
 use crate::settings::Settings;
@@ -32,6 +32,15 @@ const HEAD: &str = "{\"requests\":[";
 const TAIL: &str = "]}";
 /// The longest line of results that is looked at for its id.
 const LINE_BYTES_MAX: usize = 32 << 20;
+
+const SHAPE: Shape = Shape {
+    first: "/v1/messages/batches?limit=1000",
+    cursor: "after_id",
+    page: remote::read_page,
+    batch: remote::read_batch,
+    is_error: |body| errors::read(body).is_some(),
+    is_deleted: remote::says_deleted,
+};
 
 /// The batch API of one account.
 #[derive(Debug)]
@@ -61,10 +70,6 @@ impl AnthropicBatches {
         let path = format!("{BATCHES}?limit=1");
         let reply = self.free.send("look for a batch API", Method::GET, &path, &[]).await;
         reply.is_ok_and(|reply| remote::read_page(&reply.body).is_ok())
-    }
-
-    fn unreadable(&self, what: &str, reply: &Reply, why: &str) -> ApiError {
-        self.free.error(what, Some(reply.status), FailureClass::Transient, why)
     }
 
     fn created(&self, reply: &Reply) -> Created {
@@ -133,23 +138,11 @@ impl BatchApi for AnthropicBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        const WHAT: &str = "poll a batch";
-        let reply = self.free.send(WHAT, Method::GET, &path_of(id), &[404]).await?;
-        if reply.status == 404 {
-            // A gateway's page says nothing about the batch.
-            return match errors::read(&reply.body) {
-                Some(_) => Ok(None),
-                None => Err(self.unreadable(WHAT, &reply, "a page that is not the provider's")),
-            };
-        }
-        let batch = batches::plain(&self.account, remote::read_batch(&reply.body));
-        batch.map(Some).map_err(|why| self.unreadable(WHAT, &reply, &why))
+        batches::poll(&self.free, &self.account, SHAPE, &path_of(id)).await
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        let first = "/v1/messages/batches?limit=1000";
-        let pages = Pages { first, cursor: "after_id", read: remote::read_page };
-        batches::list_since(&self.free, &self.account, pages, created_at_min).await
+        batches::list_since(&self.free, &self.account, SHAPE, created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
@@ -165,17 +158,9 @@ impl BatchApi for AnthropicBatches {
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
-        const WHAT: &str = "delete a batch";
         // What was staged here never lay at the provider.
         let Some(id) = batch_of(file) else { return Ok(()) };
-        let reply = self.free.send(WHAT, Method::DELETE, &path_of(id), &[404]).await?;
-        let is_gone =
-            reply.status == 404 && errors::read(&reply.body).is_some() || remote::says_deleted(&reply.body);
-        if is_gone {
-            Ok(())
-        } else {
-            Err(self.unreadable(WHAT, &reply, "the answer does not say that it is deleted"))
-        }
+        batches::delete(&self.free, SHAPE, "delete a batch", &path_of(id)).await
     }
 
     async fn first_item(&self, batch: &RemoteBatch) -> Result<Option<String>, ApiError> {

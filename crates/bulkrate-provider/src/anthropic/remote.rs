@@ -3,7 +3,7 @@
 use bulkrate_core::submission::{BatchCounts, Owner, Phase, RemoteBatch};
 use serde::Deserialize;
 
-use crate::http::batches::Page;
+use crate::http::batches::{Page, read};
 use crate::json::loose::{Count, LooseText};
 use crate::json::unix_s;
 
@@ -48,15 +48,12 @@ struct Counts {
 
 /// One batch; `Err` says what is missing.
 pub(super) fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
-    let batch: Batch<'_> =
-        serde_json::from_slice(body).map_err(|error| format!("the answer is not a batch: {error}"))?;
-    batch.into_remote()
+    read::<Batch<'_>>(body, "a batch")?.into_remote()
 }
 
 /// One page of the list of batches.
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
-    let list: List<'_> = serde_json::from_slice(body)
-        .map_err(|error| format!("the answer is not a list of batches: {error}"))?;
+    let list: List<'_> = read(body, "a list of batches")?;
     let batches = list.data.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { batches, has_more: list.has_more })
 }

@@ -11,6 +11,7 @@ use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::submission::{Observed, Proof, RemoteBatch, classify};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 
 use super::Account;
 use super::free::FreeClient;
@@ -34,14 +35,57 @@ pub(crate) struct Page {
     pub(crate) has_more: bool,
 }
 
-/// Where a list is, and how its pages are read.
+/// A batch API as far as it is data: where its list is, and how what it says is read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pages {
-    /// Path of the first page, with its query.
+pub(crate) struct Shape {
+    /// Path of the first page of the list, with its query.
     pub(crate) first: &'static str,
     /// The parameter that holds the last id of the page before.
     pub(crate) cursor: &'static str,
-    pub(crate) read: fn(&[u8]) -> Result<Page, String>,
+    pub(crate) page: fn(&[u8]) -> Result<Page, String>,
+    pub(crate) batch: fn(&[u8]) -> Result<RemoteBatch, String>,
+    /// An error in the provider's own words, and no gateway's page.
+    pub(crate) is_error: fn(&[u8]) -> bool,
+    pub(crate) is_deleted: fn(&[u8]) -> bool,
+}
+
+/// What a body says, or why it says nothing.
+pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("the answer is not {what}: {error}"))
+}
+
+pub(crate) fn unreadable(free: &FreeClient, what: &str, reply: &Reply, why: &str) -> ApiError {
+    free.error(what, Some(reply.status), FailureClass::Transient, why)
+}
+
+/// One batch; `None`: the provider says that it knows none.
+pub(crate) async fn poll(
+    free: &FreeClient,
+    account: &Account,
+    shape: Shape,
+    path: &str,
+) -> Result<Option<RemoteBatch>, ApiError> {
+    const WHAT: &str = "poll a batch";
+    let reply = free.send(WHAT, Method::GET, path, &[404]).await?;
+    if reply.status == 404 {
+        // A gateway's page says nothing about the batch.
+        return match (shape.is_error)(&reply.body) {
+            true => Ok(None),
+            false => Err(unreadable(free, WHAT, &reply, "a page that is not the provider's")),
+        };
+    }
+    let batch = plain(account, (shape.batch)(&reply.body));
+    batch.map(Some).map_err(|why| unreadable(free, WHAT, &reply, &why))
+}
+
+/// Deletes what lies at `path`. The fence of a create in doubt may stand on this: only the provider's own word counts.
+pub(crate) async fn delete(free: &FreeClient, shape: Shape, what: &str, path: &str) -> Result<(), ApiError> {
+    let reply = free.send(what, Method::DELETE, path, &[404]).await?;
+    let is_gone = reply.status == 404 && (shape.is_error)(&reply.body) || (shape.is_deleted)(&reply.body);
+    if is_gone {
+        return Ok(());
+    }
+    Err(unreadable(free, what, &reply, "the answer does not say that it is deleted"))
 }
 
 /// An id as a part of a path or of a query.
@@ -53,17 +97,17 @@ pub(crate) fn in_path(id: &str) -> impl Display {
 pub(crate) async fn list_since(
     free: &FreeClient,
     account: &Account,
-    pages: Pages,
+    shape: Shape,
     created_at_min: u64,
 ) -> Result<Vec<RemoteBatch>, ApiError> {
     const WHAT: &str = "list batches";
     let mut found: Vec<RemoteBatch> = Vec::new();
     let mut cursors: HashSet<String> = HashSet::new();
-    let mut path = pages.first.to_owned();
+    let mut path = shape.first.to_owned();
     for _ in 0..PAGES_MAX {
         let reply = free.send(WHAT, Method::GET, &path, &[]).await?;
-        let unreadable = |why: &str| free.error(WHAT, Some(reply.status), FailureClass::Transient, why);
-        let Page { batches, has_more } = (pages.read)(&reply.body).map_err(|why| unreadable(&why))?;
+        let unreadable = |why: &str| unreadable(free, WHAT, &reply, why);
+        let Page { batches, has_more } = (shape.page)(&reply.body).map_err(|why| unreadable(&why))?;
         let Some(last) = batches.last().map(|batch| batch.id.clone()) else { return Ok(found) };
         let is_recent =
             |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
@@ -81,7 +125,7 @@ pub(crate) async fn list_since(
         if !cursors.insert(last.clone()) {
             return Err(unreadable(&format!("the list turns in a circle at `{last}`")));
         }
-        path = format!("{}&{}={}", pages.first, pages.cursor, in_path(&last));
+        path = format!("{}&{}={}", shape.first, shape.cursor, in_path(&last));
     }
     Err(free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
 }

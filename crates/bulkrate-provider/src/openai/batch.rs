@@ -20,7 +20,7 @@ use super::remote;
 use super::wire::OpenAiWire;
 use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply, Wire};
 use crate::http::Account;
-use crate::http::batches::{self, Pages};
+use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
 use crate::settings::Settings;
@@ -28,6 +28,15 @@ use crate::settings::Settings;
 pub(super) const CREATE: &str = "/batches";
 /// The wait before a file that was just uploaded is looked for again.
 const FILE_VISIBLE_MS: u64 = 2_000;
+
+const SHAPE: Shape = Shape {
+    first: "/batches?limit=100",
+    cursor: "after",
+    page: remote::read_page,
+    batch: remote::read_batch,
+    is_error: |body| errors::read(body).is_some(),
+    is_deleted: remote::says_deleted,
+};
 
 /// The batch API of one account.
 #[derive(Debug)]
@@ -82,10 +91,6 @@ impl OpenAiBatches {
         }
     }
 
-    fn unreadable(&self, what: &str, reply: &Reply, why: &str) -> ApiError {
-        self.free.error(what, Some(reply.status), FailureClass::Transient, why)
-    }
-
     fn created(&self, reply: &Reply) -> Created {
         let refused = errors::read(&reply.body).filter(|said| said.is_nested);
         let refused = refused.map(|said| self.refused(reply, &said));
@@ -134,7 +139,7 @@ impl BatchApi for OpenAiBatches {
         let reply = self.free.upload(WHAT, "/files", &[("purpose", "batch")], file, &name).await?;
         match serde_json::from_slice::<Uploaded>(&reply.body) {
             Ok(uploaded) if !uploaded.id.is_empty() => Ok(uploaded.id),
-            _ => Err(self.unreadable(WHAT, &reply, "the answer names no file")),
+            _ => Err(batches::unreadable(&self.free, WHAT, &reply, "the answer names no file")),
         }
     }
 
@@ -163,24 +168,11 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        const WHAT: &str = "poll a batch";
-        let path = format!("/batches/{}", batches::in_path(id));
-        let reply = self.free.send(WHAT, Method::GET, &path, &[404]).await?;
-        if reply.status == 404 {
-            // A gateway's page says nothing about the batch.
-            return match errors::read(&reply.body) {
-                Some(_) => Ok(None),
-                None => Err(self.unreadable(WHAT, &reply, "a page that is not the provider's")),
-            };
-        }
-        batches::plain(&self.account, remote::read_batch(&reply.body))
-            .map(Some)
-            .map_err(|why| self.unreadable(WHAT, &reply, &why))
+        batches::poll(&self.free, &self.account, SHAPE, &format!("/batches/{}", batches::in_path(id))).await
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        let pages = Pages { first: "/batches?limit=100", cursor: "after", read: remote::read_page };
-        batches::list_since(&self.free, &self.account, pages, created_at_min).await
+        batches::list_since(&self.free, &self.account, SHAPE, created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
@@ -195,16 +187,7 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
-        const WHAT: &str = "delete a batch file";
         let path = format!("/files/{}", batches::in_path(file));
-        let reply = self.free.send(WHAT, Method::DELETE, &path, &[404]).await?;
-        // The fence of a create in doubt stands on this: only the provider's own word counts.
-        let is_gone =
-            reply.status == 404 && errors::read(&reply.body).is_some() || remote::says_deleted(&reply.body);
-        if is_gone {
-            Ok(())
-        } else {
-            Err(self.unreadable(WHAT, &reply, "the answer does not say that it is deleted"))
-        }
+        batches::delete(&self.free, SHAPE, "delete a batch file", &path).await
     }
 }

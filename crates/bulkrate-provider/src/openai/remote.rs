@@ -4,7 +4,7 @@ use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, R
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::http::batches::Page;
+use crate::http::batches::{Page, read};
 use crate::json::loose::{Count, LooseText};
 use crate::json::unix_s;
 
@@ -80,15 +80,12 @@ struct Metadata<'a> {
 
 /// One batch; `Err` says what is missing.
 pub(super) fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
-    let batch: Batch<'_> =
-        serde_json::from_slice(body).map_err(|error| format!("the answer is not a batch: {error}"))?;
-    batch.into_remote()
+    read::<Batch<'_>>(body, "a batch")?.into_remote()
 }
 
 /// One page of the list of batches.
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
-    let list: List<'_> = serde_json::from_slice(body)
-        .map_err(|error| format!("the answer is not a list of batches: {error}"))?;
+    let list: List<'_> = read(body, "a list of batches")?;
     let batches = list.data.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
     // Without the field a full page may have a successor.
     let has_more = list.has_more.unwrap_or(batches.len() >= 100);

@@ -42,21 +42,25 @@ fn a_job_is_answered_and_its_ledger_is_the_bill() {
     }
 }
 
-#[test]
-fn what_is_written_to_the_prompt_cache_and_read_from_it_is_settled_at_its_own_price() {
-    let sim = Sim::of("anthropic", &[]);
-    let place = place(&sim);
+/// Items whose prompts share a long beginning that is marked.
+pub(super) fn cached_items(rows: usize) -> String {
     // The prompt is the same for all rows up to the last block, so that all but the first few read it.
     let text = "Some words about sentiment. ".repeat(300);
-    let lines: String = (0..ROWS)
+    (0..rows)
         .map(|at| {
             let system = format!(r#"[{{"type":"text","text":"{text}","cache_control":{{"type":"ephemeral"}}}}]"#);
             format!(
                 "{{\"custom_id\":\"r{at}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Review {at}\"}}],\"provider_kwargs\":{{\"system\":{system}}}}}\n"
             )
         })
-        .collect();
-    place.put("items.jsonl", lines);
+        .collect()
+}
+
+#[test]
+fn what_is_written_to_the_prompt_cache_and_read_from_it_is_settled_at_its_own_price() {
+    let sim = Sim::of("anthropic", &[]);
+    let place = place(&sim);
+    place.put("items.jsonl", cached_items(ROWS));
     let model = ["--model", "anthropic/claude-haiku-5-5"];
     let report =
         place.run("run items.jsonl --yes --json --lane sync --out out.jsonl", &model).expect(0).json();

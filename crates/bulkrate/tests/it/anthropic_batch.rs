@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::anthropic::place;
+use super::anthropic::{cached_items, place};
 use super::jobs::nanos;
 use super::support::{Place, Said, Sim, reviews};
 
@@ -127,16 +127,7 @@ fn batches_are_kept_at_the_provider_if_one_wants_it() {
 fn the_prompt_cache_and_the_batch_price_are_stacked_to_the_nano_dollar() {
     let sim = Sim::of("anthropic", &[]);
     let place = place(&sim);
-    let text = "Some words about sentiment. ".repeat(300);
-    let lines: String = (0..ROWS)
-        .map(|at| {
-            let system = format!(r#"[{{"type":"text","text":"{text}","cache_control":{{"type":"ephemeral"}}}}]"#);
-            format!(
-                "{{\"custom_id\":\"r{at}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Review {at}\"}}],\"provider_kwargs\":{{\"system\":{system}}}}}\n"
-            )
-        })
-        .collect();
-    place.put("items.jsonl", lines);
+    place.put("items.jsonl", cached_items(ROWS));
     let ask = "run items.jsonl --yes --json --lane batch --no-canary --poll-min 30ms --out out.jsonl";
     let report = place.run(ask, &["--model", MODEL]).expect(0).json();
     let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
