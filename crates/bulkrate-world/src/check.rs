@@ -8,7 +8,7 @@ use std::fmt;
 use bulkrate_core::ids::{Ordinal, Sub, WireId};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_store::{Fate, ItemRec, Lease, LedgerKind, Outcome, SubmissionState, Tx};
+use bulkrate_store::{Fate, ItemRec, Lease, LedgerEntry, LedgerKind, Outcome, SubmissionState, Tx};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,15 +69,28 @@ pub struct Row {
     pub held: bool,
     /// Its bounds that were booked as doubt.
     pub doubt: i128,
+    /// The batch that it was answered for, or that was adopted.
+    pub batch: Option<String>,
+}
+
+/// What a window let through beside a submission: twins of its create (W1), or all of it where no row knows it (W5).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Apart {
+    /// Doubt that stands.
+    pub doubt: i128,
+    pub duplicate: i128,
+    /// A ghost of which no operator has spoken.
+    pub waits: bool,
 }
 
 /// The fold of what is durable, checked at every commit.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Books {
     pub items: Vec<Item>,
     /// By item: its leases, in order.
     pub leases: HashMap<Ordinal, Vec<Leased>>,
     pub rows: BTreeMap<Sub, Row>,
+    pub apart: BTreeMap<Sub, Apart>,
     pub sums: BTreeMap<&'static str, i128>,
     pub costs: i128,
     /// Bounds of leases that are open.
@@ -137,15 +150,52 @@ impl Books {
             }
             for entry in &tx.ledger {
                 *self.sums.entry(entry.kind.name()).or_default() += i128::from(entry.usd.0);
-                if entry.kind == LedgerKind::Doubt
-                    && let Some(row) = entry.sub.and_then(|sub| self.rows.get_mut(&sub))
-                {
-                    row.doubt += i128::from(entry.usd.0);
-                }
+                self.entry(entry);
             }
         }
         self.commits += 1;
         self.balance();
+    }
+
+    /// I5: what is paid twice is booked with the window that it came through.
+    fn entry(&mut self, entry: &LedgerEntry) {
+        let (note, usd) = (entry.note.as_deref().unwrap_or(""), i128::from(entry.usd.0));
+        let window = note.starts_with("W1: ") || note.starts_with("W5: ");
+        let Some(sub) = entry.sub else { return };
+        let apart = self.apart.entry(sub).or_default();
+        match entry.kind {
+            LedgerKind::Doubt if window => {
+                apart.doubt += usd;
+                apart.waits |= usd > 0 && note.starts_with("W5: ");
+            }
+            LedgerKind::Doubt => {
+                if let Some(row) = self.rows.get_mut(&sub) {
+                    row.doubt += usd;
+                }
+            }
+            LedgerKind::DoubtCleared => {
+                apart.doubt -= usd.min(apart.doubt);
+                apart.waits &= !note.starts_with("operator ");
+            }
+            LedgerKind::Duplicate => {
+                apart.duplicate += usd;
+                if !window {
+                    self.break_("I5", format!("{usd} of {sub} are a duplicate of no window: {note}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Money that a window let through.
+    fn beside(&self) -> i128 {
+        self.apart.values().map(|apart| apart.doubt + apart.duplicate).sum()
+    }
+
+    /// The ghosts of which the operator has not spoken.
+    #[must_use]
+    pub fn ghosts(&self) -> Vec<Sub> {
+        self.apart.iter().filter(|(_, apart)| apart.waits && apart.doubt > 0).map(|(sub, _)| *sub).collect()
     }
 
     fn outcome(&mut self, outcome: &Outcome) {
@@ -218,6 +268,7 @@ impl Books {
                 leases: held,
                 held: false,
                 doubt: 0,
+                batch: None,
             };
             self.rows.insert(sub, fresh);
         }
@@ -226,6 +277,7 @@ impl Books {
             known.state = row.state;
             known.held |= row.state == SubmissionState::Unresolved;
             known.input.clone_from(&row.remote_input);
+            known.batch.clone_from(&row.remote_batch);
         }
         if before.is_some_and(|before| before.is_terminal() && before != row.state) {
             self.break_("I13", format!("{sub} was {before:?} and is {:?}", row.state));
@@ -254,6 +306,8 @@ impl Books {
         if reserved != self.open {
             self.break_("I8", format!("{reserved} are reserved for leases that may cost {}", self.open));
         }
+        // What a window let through was sent by nobody here.
+        let committed = committed - self.beside();
         if let Some(cap) = self.cap.filter(|cap| committed > i128::from(cap.0)) {
             self.break_("I8", format!("{committed} are committed of a cap of {}", cap.0));
         }
@@ -317,6 +371,8 @@ pub struct Paid {
     pub sub: Option<Sub>,
     pub cost: i64,
     pub by: String,
+    /// The batch of a line.
+    pub batch: Option<String>,
 }
 
 /// I9, W8: only what the provider did not tell is in doubt. `refused`: lines that it answered with a refusal.
@@ -327,7 +383,7 @@ pub fn doubts(books: &mut Books, refused: &std::collections::BTreeSet<String>) {
         }
         let mut open: i128 = 0;
         for (seq, (ordinal, at)) in (0..).zip(&row.leases) {
-            let id = WireId { sub, seq }.to_string();
+            let id = format!("{} {}", row.batch.as_deref().unwrap_or("?"), WireId { sub, seq });
             let lease = books.leases.get(ordinal).and_then(|leases| leases.get(*at));
             if !refused.contains(&id) {
                 open += lease.map_or(0, |leased| i128::from(leased.lease.bound.0));
@@ -342,15 +398,49 @@ pub fn doubts(books: &mut Books, refused: &std::collections::BTreeSet<String>) {
     }
 }
 
-/// What must hold once everything is over: I5, I8, I9.
-pub fn at_the_end(books: &mut Books, bill: &[Paid]) {
+/// Whether a line's batch is beside its submission: another one was adopted, or none is, or no row knows it.
+fn is_beside(books: &Books, paid: &Paid) -> bool {
+    let Some(sub) = paid.sub else { return false };
+    books.rows.get(&sub).is_none_or(|row| {
+        row.state.voids_leases() || row.batch.is_some() && row.batch.as_ref() != paid.batch.as_ref()
+    })
+}
+
+/// I5: what is paid beside the submissions is what the ledger has as duplicates, each with its window, and nothing where no
+/// window was open. Answers how much of it the ledger has too high for want of usage.
+fn twice(books: &mut Books, beside: &BTreeMap<Sub, i128>, windows: bool, usage: bool) -> i128 {
+    let mut above = 0;
+    let subs: std::collections::BTreeSet<Sub> = books.apart.keys().chain(beside.keys()).copied().collect();
+    for sub in subs {
+        let apart = books.apart.get(&sub).copied().unwrap_or_default();
+        let paid = beside.get(&sub).copied().unwrap_or(0);
+        let (least, most) = (apart.duplicate, apart.duplicate + apart.doubt);
+        if paid > 0 && !windows {
+            books.wrong("I5", format!("{paid} were paid for {sub} beside it, and no window was open"));
+        }
+        if paid > most || usage && paid < least {
+            books.wrong("I5", format!("{paid} were paid for {sub} beside it, the ledger has {apart:?}"));
+        }
+        above += (least - paid).max(0);
+    }
+    above
+}
+
+/// What must hold once everything is over: I5, I8, I9. `windows`: whether W1 or W5 may have opened; `usage`: all answers had one.
+pub fn at_the_end(books: &mut Books, bill: &[Paid], windows: bool, usage: bool) {
     let total: i128 = bill.iter().map(|paid| i128::from(paid.cost)).sum();
+    let mut beside: BTreeMap<Sub, i128> = BTreeMap::new();
+    let (others, bill): (Vec<&Paid>, Vec<&Paid>) = bill.iter().partition(|paid| is_beside(books, paid));
+    for paid in others {
+        *beside.entry(paid.sub.unwrap_or(Sub(0))).or_default() += i128::from(paid.cost);
+    }
     let (settled, doubt) = (books.settled(), books.doubt());
-    if let Some(cap) = books.cap.filter(|cap| total > i128::from(cap.0)) {
+    let own = total - beside.values().sum::<i128>();
+    if let Some(cap) = books.cap.filter(|cap| own > i128::from(cap.0)) {
         books.wrong("I8", format!("the provider bills {total}, above the cap of {}", cap.0));
     }
     let mut times: HashMap<(Ordinal, usize), i128> = HashMap::new();
-    let mut estimated: i128 = 0;
+    let mut estimated: i128 = twice(books, &beside, windows, usage);
     for paid in bill {
         let of = paid.lease.and_then(|at| books.leases.get(&paid.ordinal)?.get(at).cloned());
         let Some(leased) = of else {

@@ -78,6 +78,7 @@ impl Disk {
             Ok(()) => {
                 hub.books.commit(&txs);
                 crate::torn::keep(&mut hub, &txs);
+                crate::backup::keep(&mut hub);
                 let (subs, outcomes) = (
                     txs.iter().map(|tx| tx.submissions.len()).sum::<usize>(),
                     txs.iter().map(|tx| tx.outcomes.len()).sum::<usize>(),

@@ -43,6 +43,12 @@ pub struct Hub {
     pub prompts: std::collections::HashMap<String, Ordinal>,
     pub died: Arc<Notify>,
     pub(crate) buried: Buried,
+    /// Creates that were delivered twice.
+    pub twins: u64,
+    pub(crate) backup: Option<crate::backup::Backup>,
+    /// Calls that the restored state folder knows nothing of: they leave no mark, the bill alone tells of them (W5).
+    pub(crate) unseen: std::ops::Range<usize>,
+    pub restored: bool,
 }
 
 /// Whom a dead process would have told of a commit.
@@ -88,6 +94,10 @@ impl Hub {
             prompts: std::collections::HashMap::new(),
             died: Arc::new(Notify::new()),
             buried: Buried::default(),
+            twins: 0,
+            backup: None,
+            unseen: 0..0,
+            restored: false,
             plan,
         }
     }

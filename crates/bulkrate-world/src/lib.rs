@@ -14,6 +14,7 @@ pub mod check;
 pub mod remote;
 pub mod hub;
 mod torn;
+mod backup;
 mod disk;
 mod view;
 mod line;

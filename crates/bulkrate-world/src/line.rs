@@ -60,6 +60,20 @@ impl Hub {
         self.remote.advance(now_ms);
     }
 
+    /// The way to the provider delivers a create once more; nobody hears what is answered.
+    fn twin(&mut self, request: Request, first_ms: u64) {
+        let after_ms = match self.dice.below(3) {
+            0 => self.dice.below(1_000),
+            1 => self.dice.below(600_000),
+            _ => self.dice.below(2_900_000),
+        };
+        self.calls.push((0, None));
+        let no = self.calls.len() as u64 - 1;
+        self.twins += 1;
+        self.note(format_args!("delivers a create again as {no}, {after_ms} ms later"));
+        self.under_way.push(Sent { no, arrives_ms: first_ms + after_ms, request });
+    }
+
     fn fault(&mut self, chance: u64) -> bool {
         !self.calm && self.dice.permille(chance)
     }
@@ -164,6 +178,9 @@ impl Line {
             request.method,
             if late { ", late" } else { "" }
         ));
+        if create && faults.twice > 0 && hub.fault(faults.twice) {
+            hub.twin(request.clone(), arrives_ms);
+        }
         hub.under_way.push(Sent { no, arrives_ms, request });
         if late {
             Begun::Lost(hub.dice.between(100, 30_000))
@@ -233,9 +250,8 @@ impl Exchange for Line {
 }
 
 /// The lease that a line's id names.
-pub(crate) fn lease_of(hub: &Hub, custom_id: &str) -> Option<(bulkrate_core::ids::Sub, u32, usize)> {
+pub(crate) fn lease_of(hub: &Hub, custom_id: &str) -> Option<(u32, usize)> {
     let id = WireId::parse(custom_id)?;
     let row = hub.books.rows.get(&id.sub)?;
-    let (ordinal, at) = row.leases.get(id.seq as usize)?;
-    Some((id.sub, *ordinal, *at))
+    row.leases.get(id.seq as usize).copied()
 }

@@ -109,6 +109,8 @@ struct Run {
     commits: u64,
     requests: u64,
     batches: u64,
+    twins: u64,
+    restored: u64,
     seconds: f64,
     failed: Option<Lived>,
 }
@@ -116,7 +118,7 @@ struct Run {
 impl Run {
     fn summary(&self) -> String {
         format!(
-            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches in {:.1} s: {}",
+            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} creates delivered twice, {} backups restored in {:.1} s: {}",
             self.seeds,
             self.simulated_ms / 3_600_000,
             self.processes,
@@ -124,6 +126,8 @@ impl Run {
             self.commits,
             self.requests,
             self.batches,
+            self.twins,
+            self.restored,
             self.seconds,
             if self.failed.is_none() { "no violation" } else { "A VIOLATION" },
         )
@@ -153,6 +157,8 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     run.commits += lived.commits;
                     run.requests += lived.requests;
                     run.batches += lived.batches;
+                    run.twins += lived.twins;
+                    run.restored += lived.restored;
                     if !lived.violations.is_empty() {
                         stop.store(true, Ordering::Relaxed);
                         let first = run.failed.as_ref().is_none_or(|failed| lived.seed < failed.seed);

@@ -34,6 +34,8 @@ pub struct Faults {
     pub garbage: u64,
     /// F17: a create that arrives late.
     pub late: u64,
+    /// F18, F28: a create that is delivered twice, the second time up to an hour late.
+    pub twice: u64,
     /// F24: the list lags, up to so many milliseconds.
     pub list_lag_ms: u64,
     /// F25: a page repeats what the one before showed.
@@ -84,6 +86,8 @@ pub struct Plan {
     pub spec: JobSpec,
     pub faults: Faults,
     pub crashes_max: u64,
+    /// F85: the state folder is copied after so many commits, and the copy restored later, once.
+    pub backup_at: Option<u64>,
     /// After so long nothing goes wrong any more.
     pub calm_after_ms: u64,
     /// When the operator cancels the job, if ever.
@@ -108,6 +112,10 @@ impl Plan {
         let mut faults = faults(&mut dice);
         // Streams of their own: what came later leaves the seeds of before as they were.
         faults.torn = faults.crash > 0 && Dice::new(seed, 5).permille(500);
+        let mut strays = Dice::new(seed, 6);
+        faults.twice = if strays.permille(250) { strays.pick(&[100, 400]) } else { 0 };
+        let backup_at = strays.permille(60).then(|| strays.between(2, 50));
+        faults.torn &= backup_at.is_none(); // a copy is whole
         let mut run = RunSpec {
             lane: Some(lane),
             concurrency_max: u32::try_from(dice.pick(&[1, 2, 8, 50])).unwrap_or(1),
@@ -139,6 +147,7 @@ impl Plan {
             repeats: dice.pick(&[0, 0, 5]),
             spec: spec(dir, run),
             crashes_max: if faults.crash == 0 { 0 } else { dice.between(1, 6) },
+            backup_at,
             calm_after_ms: dice.between(10, 120) * HOUR_MS,
             cancel_at_ms: dice.permille(80).then(|| dice.between(1, 40) * HOUR_MS / 4),
             detaches: dice.pick(&[0, 0, 0, 1, 2]),
@@ -182,6 +191,12 @@ impl Plan {
 }
 
 impl Plan {
+    /// Whether something may be paid twice through a window that leaves a mark: twins (W1), ghosts (W5).
+    #[must_use]
+    pub fn has_windows(&self) -> bool {
+        self.faults.twice > 0 || self.backup_at.is_some()
+    }
+
     /// Once nothing goes wrong any more the job must end within so long (I2): every item in two batches of a day, as few at a
     /// time as the plan allows, and some days of doubt.
     #[must_use]
@@ -234,6 +249,7 @@ fn faults(dice: &mut Dice) -> Faults {
         done_but_5xx: on(250, &[50, 300]),
         garbage: on(200, &[20, 200]),
         late: on(200, &[100, 400]),
+        twice: 0,
         list_lag_ms: on(300, &[5_000, 119_000]),
         page_repeats: on(150, &[200]),
         foreign: on(300, &[300, 900]),

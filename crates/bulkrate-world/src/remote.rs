@@ -31,6 +31,8 @@ pub struct Charge {
     pub of: Of,
     pub prompt: String,
     pub nanos: i64,
+    /// The batch that the line was in.
+    pub batch: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +90,7 @@ pub struct Remote {
     page: usize,
     batch_ms: (u64, u64),
     pub creates: u64,
-    /// Lines that were answered with a refusal: surely not charged, and told so.
+    /// Batch and line of what was answered with a refusal: surely not charged, and told so.
     pub refused: std::collections::BTreeSet<String>,
 }
 
@@ -141,6 +143,19 @@ impl Remote {
     pub fn batch_of(&self, sub: &str) -> Option<String> {
         let ours = |batch: &&Batch| !batch.foreign && batch.metadata["br_sub"] == sub;
         self.batches.iter().find(ours).map(|batch| batch.id.clone())
+    }
+
+    /// What the batches of a submission have cost, once all of them have ended.
+    #[must_use]
+    pub fn cost_of(&self, sub: &str) -> Option<i64> {
+        let ours = |batch: &&Batch| !batch.foreign && batch.metadata["br_sub"] == sub;
+        let mut sum = 0;
+        for batch in self.batches.iter().filter(ours) {
+            batch.over.as_ref()?;
+            let charges = self.bill.iter().filter(|charge| charge.batch.as_ref() == Some(&batch.id));
+            sum += charges.map(|charge| charge.nanos).sum::<i64>();
+        }
+        Some(sum)
     }
 
     /// Everything that happens by itself until now.
@@ -301,13 +316,13 @@ impl Remote {
                 let body = json!({"error": {"message": "no", "type": "error", "code": code}});
                 errors.push(result(id, status, &body));
                 if status != 500 {
-                    self.refused.insert(id.clone());
+                    self.refused.insert(format!("{} {id}", batch.id));
                 }
                 over.failed += 1;
                 continue;
             }
             over.completed += 1;
-            let body = self.answer(prompt, self.batch_price, Of::Line(id.clone()));
+            let body = self.answer(prompt, self.batch_price, Of::Line(id.clone()), Some(batch.id.clone()));
             if self.dice.permille(self.faults.line_missing) {
                 continue;
             }
@@ -329,7 +344,7 @@ impl Remote {
             for (id, _) in &batch.lines[run..] {
                 let error = json!({"code": "batch_expired", "message": "This request could not be executed"});
                 errors.push(json!({"custom_id": id, "response": null, "error": error}).to_string());
-                self.refused.insert(id.clone());
+                self.refused.insert(format!("{} {id}", batch.id));
             }
         }
         over.output = self.file(&output);
@@ -349,7 +364,7 @@ impl Remote {
     }
 
     /// Runs the model and charges for it.
-    fn answer(&mut self, prompt: &str, price: (u64, u64), of: Of) -> Value {
+    fn answer(&mut self, prompt: &str, price: (u64, u64), of: Of, batch: Option<String>) -> Value {
         let (input, mut output) = (prompt.len() as u64 / 4 + 9, 4 + prompt.len() as u64 % 9);
         let mut text = reply_to(prompt);
         if self.dice.permille(self.faults.empty) {
@@ -357,7 +372,7 @@ impl Remote {
         }
         let picos = u128::from(input) * u128::from(price.0) + u128::from(output) * u128::from(price.1);
         let nanos = i64::try_from(picos / 1_000 + u128::from(picos % 1_000 != 0)).unwrap_or(i64::MAX);
-        self.bill.push(Charge { of, prompt: prompt.to_owned(), nanos });
+        self.bill.push(Charge { of, prompt: prompt.to_owned(), nanos, batch });
         let mut body = json!({
             "id": "c", "object": "chat.completion", "model": format!("{MODEL}-2026-09-22"),
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
@@ -375,7 +390,7 @@ impl Remote {
         let Some(prompt) = prompt.map(str::to_owned) else {
             return error(400, "invalid_request_error", "no prompt", None);
         };
-        let body = self.answer(&prompt, self.call_price, Of::Call(call_no));
+        let body = self.answer(&prompt, self.call_price, Of::Call(call_no), None);
         ok(&body)
     }
 

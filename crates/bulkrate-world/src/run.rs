@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bulkrate_core::ids::WireId;
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Catalogue;
 use bulkrate_core::submission::Unresolved;
 use bulkrate_engine::decision::{Act, Decision};
@@ -41,6 +43,9 @@ pub struct Lived {
     pub commits: u64,
     pub requests: u64,
     pub batches: u64,
+    /// Creates that were delivered twice, and backups that were restored.
+    pub twins: u64,
+    pub restored: u64,
     pub violations: Vec<Violation>,
     pub trace: Vec<String>,
 }
@@ -72,6 +77,8 @@ async fn world(seed: u64, dir: &Path, keep_trace: bool) -> Lived {
         detaches: plan.detaches,
         lives: 0,
         cancelled: false,
+        looked: false,
+        restores: false,
     };
     let over = life.through(dir).await;
     let lives = u64::from(life.lives);
@@ -88,6 +95,8 @@ async fn world(seed: u64, dir: &Path, keep_trace: bool) -> Lived {
         commits: hub.books.commits,
         requests: hub.calls.len() as u64,
         batches: hub.remote.creates,
+        twins: hub.twins,
+        restored: u64::from(hub.restored),
         violations: hub.books.found.clone(),
         trace: hub.trace.take(),
     }
@@ -149,6 +158,10 @@ struct Life {
     detaches: u64,
     lives: u32,
     cancelled: bool,
+    /// The job is over and was looked after once more.
+    looked: bool,
+    /// The next process finds the backup.
+    restores: bool,
 }
 
 /// How one process ended.
@@ -188,6 +201,9 @@ impl Life {
             hub.books.wrong("I2", format!("the job is not over after {} processes", self.lives));
             return Err(false);
         }
+        if self.looked {
+            return Ok(hub.dice.between(3_700_000, 90_000_000)); // all that may still arrive has
+        }
         Ok(match hub.dice.below(4) {
             0 => hub.dice.below(5_000),
             1 | 2 => hub.dice.below(600_000),
@@ -213,11 +229,12 @@ impl Life {
                     report.ending, report.open, report.reason
                 ));
                 match report.ending {
-                    Ending::Finished | Ending::Cancelled if report.open == 0 => return true,
+                    Ending::Finished | Ending::Cancelled if report.open == 0 => return self.is_over(hub),
                     Ending::BudgetExhausted => {
                         self.spec.run.budget = budget.map(|budget| budget.times(2));
                         hub.books.cap = self.spec.run.budget;
                     }
+                    Ending::InDoubt if !hub.books.ghosts().is_empty() => speak_of_ghosts(hub),
                     // Held for the operator: after a while a decision is made.
                     Ending::InDoubt if hub.calm => {
                         self.spec.run.max_in_doubt = self.spec.run.budget;
@@ -237,6 +254,19 @@ impl Life {
                 }
             }
         }
+        false
+    }
+
+    /// Whether a job whose items have all ended is left alone now. Where a window was open it is run once more, when nothing is
+    /// under way any more; where a backup waits, that is restored first.
+    fn is_over(&mut self, hub: &mut Hub) -> bool {
+        self.restores = hub.backup.is_some();
+        if self.restores || self.looked || !hub.plan.has_windows() {
+            return !self.restores;
+        }
+        self.looked = true;
+        hub.calm = true;
+        hub.remote.calm();
         false
     }
 
@@ -278,6 +308,10 @@ impl Life {
             hub.calm |= hub.age_ms() > hub.plan.calm_after_ms;
             if hub.calm {
                 hub.remote.calm();
+            }
+            if self.restores || hub.backup.is_some() && hub.dice.permille(300) {
+                self.restores = false;
+                crate::backup::restore(&mut hub);
             }
             hub.dead = false;
             hub.disk_failed = false;
@@ -395,13 +429,33 @@ fn speak(hub: &mut Hub) {
         .collect();
     for sub in held {
         let act = hub.remote.batch_of(&sub).map_or(Act::Absent, |batch| Act::Adopt { batch });
-        hub.note(format_args!("the operator says of {sub}: {act:?}"));
-        let decision = Decision { sub, act, who: "world".into() };
-        let payload = serde_json::to_string(&decision).unwrap_or_default();
-        let order = NewOrder { job: 1, verb: "doubt".into(), payload, at_ms: 0 };
-        if let Err(error) = hub.store.put_order(&order) {
-            hub.books.wrong("I2", format!("an order could not be left: {error}"));
-        }
+        order(hub, sub, act);
+    }
+}
+
+/// The operator has looked at what batches have cost that the state folder knows nothing of.
+fn speak_of_ghosts(hub: &mut Hub) {
+    for sub in hub.books.ghosts() {
+        let sub = sub.to_string();
+        let Some(cost) = hub.remote.cost_of(&sub) else { continue }; // not over yet
+        let act = match cost {
+            0 => Act::Absent,
+            _ if hub.dice.permille(200) => Act::Paid { cost: None, again: false },
+            cost => Act::Paid { cost: Some(UsdNanos(cost)), again: false },
+        };
+        order(hub, sub, act);
+    }
+}
+
+fn order(hub: &mut Hub, sub: String, act: Act) {
+    hub.note(format_args!("the operator says of {sub}: {act:?}"));
+    let decision = Decision { sub, act, who: "world".into() };
+    let payload = serde_json::to_string(&decision).unwrap_or_default();
+    // One that was refused for its budget left nothing but its number.
+    let job = hub.store.jobs().ok().and_then(|jobs| jobs.last().map(|job| job.no)).unwrap_or(1);
+    let order = NewOrder { job, verb: "doubt".into(), payload, at_ms: 0 };
+    if let Err(error) = hub.store.put_order(&order) {
+        hub.books.wrong("I2", format!("an order could not be left: {error}"));
     }
 }
 
@@ -422,22 +476,28 @@ fn judge(hub: &mut Hub, spec: &JobSpec) {
         .remote
         .bill
         .iter()
-        .map(|charge| match &charge.of {
-            Of::Line(id) => match lease_of(hub, id) {
-                Some((sub, ordinal, at)) => {
-                    Paid { ordinal, lease: Some(at), sub: Some(sub), cost: charge.nanos, by: id.clone() }
+        .filter_map(|charge| {
+            let (batch, cost) = (charge.batch.clone(), charge.nanos);
+            match &charge.of {
+                Of::Line(id) => {
+                    let (ordinal, lease) = lease_of(hub, id).map_or((0, None), |(item, at)| (item, Some(at)));
+                    let sub = WireId::parse(id).map(|id| id.sub);
+                    Some(Paid { ordinal, lease, sub, cost, by: id.clone(), batch })
                 }
-                None => Paid { ordinal: 0, lease: None, sub: None, cost: charge.nanos, by: id.clone() },
-            },
-            Of::Call(no) => {
-                let (ordinal, lease) = hub.calls[usize::try_from(*no).unwrap_or(0)];
-                Paid { ordinal, lease, sub: None, cost: charge.nanos, by: format!("call {no}") }
+                Of::Call(no) => {
+                    let no = usize::try_from(*no).unwrap_or(0);
+                    let (ordinal, lease) = hub.calls[no];
+                    let seen = !hub.unseen.contains(&no);
+                    seen.then(|| Paid { ordinal, lease, sub: None, cost, by: format!("call {no}"), batch })
+                }
             }
         })
         .collect();
-    at_the_end(&mut hub.books, &bill);
-    // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well.
-    if hub.plan.faults.denied == 0 && hub.plan.faults.file_missing == 0 {
+    let (windows, usage) = (hub.plan.has_windows(), hub.plan.faults.no_usage == 0);
+    at_the_end(&mut hub.books, &bill, windows, usage);
+    // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well. So do files that
+    // were deleted in a life that the restored folder knows nothing of.
+    if hub.plan.faults.denied == 0 && hub.plan.faults.file_missing == 0 && !hub.restored {
         let refused = std::mem::take(&mut hub.remote.refused);
         doubts(&mut hub.books, &refused);
     }

@@ -182,6 +182,7 @@ impl Engine {
         };
         state.queue_left_over(home, ladder.batch_max);
         let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);
+        let before = if *resumed { Some(created_ms) } else { last_work(&*reader, no)? };
         Ok(Job {
             no,
             id: row.id.clone(),
@@ -189,9 +190,9 @@ impl Engine {
             epoch: self.epoch,
             spec: spec.clone(),
             shape: checkpoint.shape,
-            created_ms,
             deadline_ms: spec.run.deadline_ms.map(|after| created_ms.saturating_add(after)),
-            resumed: *resumed,
+            sweep_from_ms: before.map_or(created_ms, |before_ms| before_ms.min(created_ms)),
+            sweeps_first: before.is_some(),
             requests: RefCell::new(Requests::open(&dir.requests(), no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
             stream: RefCell::default(),
@@ -218,6 +219,13 @@ impl Engine {
             collecting: Semaphore::new(COLLECTING_MAX),
         })
     }
+}
+
+/// When another job of this state folder was last at work: a folder that was restored knows nothing of what came after.
+fn last_work(reader: &dyn View, no: u32) -> Result<Option<u64>, EngineError> {
+    let jobs = reader.jobs()?;
+    let others = jobs.iter().filter(|job| job.no != no).map(|job| job.updated_at_ms.max(job.created_at_ms));
+    Ok(others.max().and_then(|ms| u64::try_from(ms).ok()))
 }
 
 /// The first item that is not asked for (`--limit`).

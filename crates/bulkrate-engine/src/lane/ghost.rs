@@ -39,6 +39,11 @@ impl Ghost {
         let answers = answers(batch);
         (answers > 0).then(|| Self { sub, batch: batch.id.clone(), answers, deployment })
     }
+
+    /// The note of its doubt, by which it is known again.
+    fn note(&self) -> String {
+        format!("{GHOST}batch {} runs or ran, and no row here knows it", self.batch)
+    }
 }
 
 /// How many answers of a batch are billed at most.
@@ -58,12 +63,16 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
     ghosts.sort_by(|left, right| (left.sub, &left.batch).cmp(&(right.sub, &right.batch)));
     ghosts.dedup_by(|left, right| left.batch == right.batch);
     if !ghosts.is_empty() {
+        let mut ours = HashSet::new();
         let mut booked = HashSet::new();
         job.reader.ledger_scan(&LedgerQuery::default(), &mut |entry| {
-            booked.extend(entry.sub);
+            match entry.note.as_deref().filter(|note| is_ghost(note) || is_operators(note)) {
+                Some(note) => drop(booked.insert(note.to_owned())),
+                None => ours.extend(entry.sub),
+            }
             ControlFlow::Continue(())
         })?;
-        ghosts.retain(|ghost| !booked.contains(&ghost.sub));
+        ghosts.retain(|ghost| !ours.contains(&ghost.sub) && !booked.contains(&ghost.note()));
     }
     if ghosts.is_empty() {
         return Ok(());
@@ -89,8 +98,7 @@ fn entry(job: &Job, ghost: &Ghost, bounds: &[UsdNanos]) -> LedgerEntry {
     let (provider, model) = job.names(ghost.deployment);
     let of = Of { tags: 0, lane: Some(Lane::Batch), provider, model };
     let items = u32::try_from(ghost.answers).unwrap_or(u32::MAX);
-    let note = format!("{GHOST}batch {} runs or ran, and no row here knows it", ghost.batch);
-    of.entry(job, LedgerKind::Doubt, ghost.sub, (items, price(bounds, ghost.answers)), note)
+    of.entry(job, LedgerKind::Doubt, ghost.sub, (items, price(bounds, ghost.answers)), ghost.note())
 }
 
 /// What the job's items cost at most in a batch, the dearest first. Which of them a ghost carries, nothing here tells.
@@ -122,19 +130,27 @@ fn price(bounds: &[UsdNanos], answers: u64) -> UsdNanos {
 /// question with it.
 pub(crate) fn standing(view: &dyn View) -> Result<BTreeMap<Sub, u32>, EngineError> {
     let mut standing: BTreeMap<Sub, u32> = BTreeMap::new();
-    let query = |kind| LedgerQuery { kind: Some(kind), ..LedgerQuery::default() };
-    view.ledger_scan(&query(LedgerKind::Doubt), &mut |entry| {
-        if entry.usd > UsdNanos::ZERO && entry.note.as_deref().is_some_and(is_ghost) {
-            standing.extend(entry.sub.map(|sub| (sub, entry.job)));
-        }
-        ControlFlow::Continue(())
+    let books = |entry: &LedgerEntry| {
+        entry.kind == LedgerKind::Doubt
+            && entry.usd > UsdNanos::ZERO
+            && entry.note.as_deref().is_some_and(is_ghost)
+    };
+    let mut any = false;
+    let doubts = LedgerQuery { kind: Some(LedgerKind::Doubt), ..LedgerQuery::default() };
+    view.ledger_scan(&doubts, &mut |entry| {
+        any |= books(entry);
+        if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    if standing.is_empty() {
+    if !any {
         return Ok(standing);
     }
-    view.ledger_scan(&query(LedgerKind::DoubtCleared), &mut |entry| {
-        if entry.note.as_deref().is_some_and(is_operators) {
-            entry.sub.map(|sub| standing.remove(&sub));
+    // In their order: what is found after an operator's word is another question.
+    view.ledger_scan(&LedgerQuery::default(), &mut |entry| {
+        let Some(sub) = entry.sub else { return ControlFlow::Continue(()) };
+        if books(entry) {
+            standing.insert(sub, entry.job);
+        } else if entry.note.as_deref().is_some_and(is_operators) {
+            standing.remove(&sub);
         }
         ControlFlow::Continue(())
     })?;

@@ -94,6 +94,7 @@ pub(super) async fn patiently<T>(job: &Job, sub: Sub, what: &str, call: impl Fut
 /// Sleeps, but not through a wish to stop.
 pub(super) async fn pause(job: &Job, wait: Duration) {
     tokio::select! {
+        biased; // the same world does the same
         () = tokio::time::sleep(wait) => {}
         () = job.stop.changed() => {}
     }

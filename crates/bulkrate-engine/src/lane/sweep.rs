@@ -26,7 +26,7 @@ use crate::EngineError;
 use crate::event::Event;
 use crate::run::job::Job;
 
-/// Between two sweeps of a run.
+/// Between two sweeps of a run; who polls less often sweeps less often.
 const EVERY: Duration = Duration::from_secs(15 * 60);
 /// A list that fails is asked for so often.
 const LIST_TRIES: u32 = 3;
@@ -55,7 +55,7 @@ fn key(job: &Job) -> String {
     format!("swept.{}", job.no)
 }
 
-/// Before a job that was there already sends anything: what is listed may be more than its rows know (W5).
+/// Before anything is sent where there was work before: what is listed may be more than the rows know (W5).
 pub(crate) async fn begin(job: &Rc<Job>, open: &mut [Planned]) -> Result<(), EngineError> {
     let listed = list_all(job, LIST_TRIES).await;
     let all: Vec<&RemoteBatch> = listed.accounts.iter().flat_map(|(_, batches)| batches).collect();
@@ -85,11 +85,12 @@ fn own_up(job: &Job, row: &mut Submission, listed: &[&RemoteBatch]) {
 
 /// Sweeps while batches run, and takes twins to their last ledger entry once their rows are over.
 pub(crate) async fn watch(job: Rc<Job>) {
-    let mut due = Instant::now() + EVERY;
+    let every = EVERY.max(Duration::from_millis(job.spec.run.poll_max_ms));
+    let mut due = Instant::now() + every;
     loop {
         let done = async {
             if Instant::now() >= due {
-                due = Instant::now() + EVERY;
+                due = Instant::now() + every;
                 act(&job, &list_all(&job, LIST_TRIES).await).await?;
             }
             twin::settle_open(&job).await
@@ -124,7 +125,7 @@ pub(crate) async fn end(job: &Rc<Job>) -> Result<(), EngineError> {
 
 async fn list_all(job: &Rc<Job>, tries: u32) -> Listed {
     let mut listed = Listed { began_ms: job.clock.unix_ms(), accounts: Vec::new(), whole: true };
-    let since_ms = job.state.borrow().swept_ms.unwrap_or(job.created_ms);
+    let since_ms = job.state.borrow().swept_ms.unwrap_or(job.sweep_from_ms);
     let mut asked: Vec<&str> = Vec::new();
     for (place, account) in job.deployments.iter().map(|found| &found.account).enumerate() {
         let Some(api) = account.api.batches() else { continue };

@@ -28,7 +28,7 @@ pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), E
     job.heed_review()?;
     let batched = job.home == Lane::Batch && job.state.borrow().open() > 0 || !open.is_empty();
     let swept = batched || !job.state.borrow().twins_open.is_empty() || sweep::is_owed(job)?;
-    if swept && job.resumed && (job.state.borrow().open() > 0 || !open.is_empty()) {
+    if swept && job.sweeps_first && (job.state.borrow().open() > 0 || !open.is_empty()) {
         sweep::begin(job, &mut open).await?;
     }
     let sweeps = swept.then(|| spawn_local(sweep::watch(Rc::clone(job))));

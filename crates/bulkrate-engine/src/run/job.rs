@@ -50,10 +50,10 @@ pub(crate) struct Job {
     pub spec: JobSpec,
     pub shape: Shape,
     /// Milliseconds since the epoch.
-    pub created_ms: u64,
     pub deadline_ms: Option<u64>,
-    /// It was there before this run.
-    pub resumed: bool,
+    /// What the rows do not know can only have been sent after this; whether there may be any before this run sends.
+    pub sweep_from_ms: u64,
+    pub sweeps_first: bool,
     pub dir: JobDir,
     pub writer: Writer,
     pub reader: Box<dyn View>,

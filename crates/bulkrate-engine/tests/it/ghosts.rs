@@ -196,3 +196,38 @@ async fn a_batch_that_the_restored_row_has_not_sent_yet_is_adopted() {
     assert_eq!(bill["requests"], ASKED + 24);
     proved(&world, &done);
 }
+
+#[tokio::test]
+async fn a_job_that_the_backup_did_not_have_yet_finds_its_batches() {
+    let world = World::new(SimConfig::default()).await;
+    let first = spec(&world);
+    world.run(&first).await.unwrap();
+    copy(&world.path("state"), &world.path("backup"));
+    let mut second = first.clone();
+    second.name = "again".into();
+    second.request.system = Some("Classify the mood.".into());
+    second.sink.path = Some(world.path("again.jsonl"));
+    second.run.batch_items_max = 100;
+    world.run(&second).await.unwrap();
+    let before = billed(&world);
+    restore(&world, "backup");
+    std::fs::remove_file(world.path("again.jsonl")).unwrap();
+    let held = world.run(&second).await.unwrap();
+    assert_eq!(
+        (held.ending, held.spent, billed(&world)),
+        (Ending::InDoubt, UsdNanos::ZERO, before),
+        "{held:?}"
+    );
+    let line = doubts(&world).remove(0);
+    assert_eq!((line.state.as_str(), line.items, &line.job), ("ghost", ASKED, &held.job), "{line:?}");
+    // No job of the folder sends anything before the word, and the word may come by any of them.
+    let mut third = first.clone();
+    third.name = "third".into();
+    third.request.system = Some("Classify the tone.".into());
+    third.sink.path = Some(world.path("third.jsonl"));
+    assert_eq!(world.run(&third).await.unwrap().ending, Ending::InDoubt);
+    assert_eq!((billed(&world), doubts(&world).len()), (before, 1));
+    decide(&world, line.sub.as_ref().unwrap(), Act::Absent).await;
+    let done = world.run(&third).await.unwrap();
+    assert_eq!((done.ending, done.open), (Ending::Finished, 0), "{done:?}");
+}
