@@ -2,8 +2,10 @@
 //!
 //! Nothing that costs money goes through here.
 
+mod download;
+
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,11 +13,9 @@ use std::time::Duration;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bytes::Bytes;
-use reqwest::{Method, Response, StatusCode, redirect};
-use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
+use reqwest::{Method, Response, redirect};
 
-use super::flow::{self, Flow, Stop};
+use super::flow;
 use super::limits::now_unix_s;
 use super::origin::Account;
 use super::unreached;
@@ -156,177 +156,12 @@ impl FreeClient {
         .await
     }
 
-    /// Downloads to `to`, whole or not at all: a temporary file beside it, synced and renamed. `Ok(None)`: 404.
-    /// A body of more than `bytes_max` is none that was asked for.
-    pub async fn download(
-        &self,
-        what: &str,
-        path: &str,
-        to: &Path,
-        bytes_max: u64,
-    ) -> Result<Option<u64>, ApiError> {
-        let part = part_path(to);
-        let result = self
-            .repeat(|| async {
-                let client = match &self.line {
-                    Line::Http(client) => client,
-                    Line::Given(line) => {
-                        let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
-                        if reply.status == 404 {
-                            return Ok(None);
-                        }
-                        let body = self.check(what, reply, &[])?.body;
-                        let written = std::fs::write(&part, &body).and_then(|()| std::fs::rename(&part, to));
-                        written.map_err(|error| self.local(what, to, &error))?;
-                        return Ok(Some(body.len() as u64));
-                    }
-                };
-                let Some(response) = self.begin(what, client, path).await? else { return Ok(None) };
-                let length = self.write_body(what, response, &part, bytes_max).await?;
-                tokio::fs::rename(&part, to).await.map_err(|error| self.local(what, to, &error))?;
-                sync_folder(to).await.map_err(|error| self.local(what, to, &error))?;
-                Ok(Some(length))
-            })
-            .await;
-        if !matches!(result, Ok(Some(_))) {
-            let _ = tokio::fs::remove_file(&part).await; // it may not exist; what matters is the result above
-        }
-        result
-    }
-
-    /// The first line of what lies at `path`; no more is read. `Ok(None)`: 404, or nothing is in it.
-    /// A longer line than `bytes_max` is an error.
-    pub async fn first_line(
-        &self,
-        what: &str,
-        path: &str,
-        bytes_max: usize,
-    ) -> Result<Option<Vec<u8>>, ApiError> {
-        self.repeat(|| async {
-            let client = match &self.line {
-                Line::Http(client) => client,
-                Line::Given(line) => {
-                    let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
-                    if reply.status == 404 {
-                        return Ok(None);
-                    }
-                    let body = self.check(what, reply, &[])?.body;
-                    return Ok(body.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec));
-                }
-            };
-            let Some(mut response) = self.begin(what, client, path).await? else { return Ok(None) };
-            self.plain(what, &response)?;
-            let mut line = Vec::new();
-            loop {
-                let read = tokio::time::timeout(self.retry.try_timeout, response.chunk()).await;
-                let read = read.map_err(|_| self.late(what, "only a part of a line"))?;
-                let chunk = read.map_err(|error| self.broken(what, &error))?;
-                let end = chunk.as_ref().and_then(|chunk| chunk.iter().position(|byte| *byte == b'\n'));
-                line.extend_from_slice(
-                    chunk.as_deref().map_or(&[], |chunk| &chunk[..end.unwrap_or(chunk.len())]),
-                );
-                if end.is_some() || chunk.is_none() {
-                    return Ok(Some(line).filter(|line| !line.is_empty()));
-                }
-                if line.len() > bytes_max {
-                    return Err(self.stopped(what, Stop::TooLong, bytes_max as u64));
-                }
-            }
-        })
-        .await
-    }
-
-    /// A response whose body is still to come; `None`: 404.
-    async fn begin(
-        &self,
-        what: &str,
-        client: &reqwest::Client,
-        path: &str,
-    ) -> Result<Option<Response>, Failed> {
-        let asked = client.get(self.account.url(path)).send();
-        let response = tokio::time::timeout(self.retry.try_timeout, asked)
-            .await
-            .map_err(|_| self.late(what, "no answer").unanswered())?
-            .map_err(|error| self.broken(what, &error).unanswered())?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        if response.status().is_success() {
-            return Ok(Some(response));
-        }
-        let reply = tokio::time::timeout(self.retry.try_timeout, self.reply(what, Ok(response)))
-            .await
-            .map_err(|_| self.late(what, "only a part of the answer"))??;
-        self.check(what, reply, &[]).map(|_| None)
-    }
-
     fn given(&self, what: &str, sent: Result<Reply, CallError>) -> Result<Reply, Failed> {
         sent.map_err(|error| {
             let timeout = matches!(error, CallError::NoAnswer { timeout: true, .. });
             let class = if timeout { FailureClass::Timeout } else { FailureClass::Transient };
             self.failed(what, None, class, &error.to_string(), true).unanswered()
         })
-    }
-
-    async fn write_body(
-        &self,
-        what: &str,
-        mut response: Response,
-        part: &Path,
-        bytes_max: u64,
-    ) -> Result<u64, Failed> {
-        let local = |error: std::io::Error| self.local(what, part, &error);
-        self.plain(what, &response)?;
-        let announced = response.content_length();
-        let mut flow = Flow::new(self.retry.try_timeout, bytes_max, Instant::now());
-        if announced.is_some_and(|announced| announced > bytes_max) {
-            return Err(self.stopped(what, Stop::TooLong, bytes_max));
-        }
-        let mut output = tokio::io::BufWriter::with_capacity(1 << 18, private(part).await.map_err(local)?);
-        loop {
-            let Ok(read) = tokio::time::timeout_at(flow.deadline(), response.chunk()).await else {
-                // Reading is taken up again where it was: the window may have brought enough before.
-                flow.look(Instant::now()).map_err(|stop| self.stopped(what, stop, bytes_max))?;
-                continue;
-            };
-            let Some(chunk) = read.map_err(|error| self.broken(what, &error))? else { break };
-            flow.brought(chunk.len(), Instant::now()).map_err(|stop| self.stopped(what, stop, bytes_max))?;
-            output.write_all(&chunk).await.map_err(local)?;
-        }
-        let length = flow.total();
-        if announced.is_some_and(|announced| announced != length) {
-            return Err(self.failed(
-                what,
-                None,
-                FailureClass::Transient,
-                &format!("the download ended after {length} bytes"),
-                true,
-            ));
-        }
-        output.flush().await.map_err(local)?;
-        output.get_ref().sync_all().await.map_err(local)?;
-        Ok(length)
-    }
-
-    /// A body in an encoding is refused: none was asked for, and nobody knows how long it would be.
-    fn plain(&self, what: &str, response: &Response) -> Result<(), Failed> {
-        let Some(encoding) = flow::encoding(response.headers()) else { return Ok(()) };
-        let status = Some(response.status().as_u16());
-        let why = format!("the answer is encoded (`{encoding}`) although that was not asked for");
-        Err(self.failed(what, status, FailureClass::Transient, &why, false))
-    }
-
-    fn stopped(&self, what: &str, stop: Stop, bytes_max: u64) -> Failed {
-        match stop {
-            Stop::Stalled => {
-                let why = format!("less than {} KiB of the file", flow::WINDOW_BYTES_MIN >> 10);
-                self.late(what, &why)
-            }
-            Stop::TooLong => {
-                let why = format!("the file is longer than {bytes_max} bytes, more than it can be");
-                self.failed(what, None, FailureClass::Transient, &why, false)
-            }
-        }
     }
 
     fn late(&self, what: &str, brought: &str) -> Failed {
@@ -470,28 +305,6 @@ fn split_mix(state: &AtomicU64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-fn part_path(to: &Path) -> PathBuf {
-    let mut name = to.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    to.with_file_name(name)
-}
-
-/// An empty file that only its owner can read: what a provider answers is the user's.
-async fn private(path: &Path) -> std::io::Result<tokio::fs::File> {
-    let mut options = tokio::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    options.mode(0o600);
-    options.open(path).await
-}
-
-/// Makes the rename durable.
-async fn sync_folder(file: &Path) -> std::io::Result<()> {
-    let folder =
-        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    tokio::fs::File::open(folder).await?.sync_all().await
 }
 
 /// An error with its causes, without the URL: that may hold a remote id, and stands in `what` anyway.
