@@ -18,6 +18,8 @@ mod backup;
 mod disk;
 mod view;
 mod line;
+mod operator;
+mod judge;
 pub mod run;
 
 pub use check::Violation;

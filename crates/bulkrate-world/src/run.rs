@@ -5,11 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bulkrate_core::ids::WireId;
-use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Catalogue;
 use bulkrate_core::submission::Unresolved;
-use bulkrate_engine::decision::{Act, Decision};
 use bulkrate_engine::event::{Event, Observer};
 use bulkrate_engine::ground::{Ground, Pulse};
 use bulkrate_engine::report::{Ending, Report};
@@ -17,17 +14,18 @@ use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
 use bulkrate_engine::spec::JobSpec;
 use bulkrate_engine::{Engine, EngineError, Stop};
 use bulkrate_provider::openai::{Dialect, OpenAi};
-use bulkrate_store::{NewOrder, SubmissionState, View, Writer};
+use bulkrate_store::{NewOrder, View, Writer};
 use futures_util::FutureExt;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::check::{Item, LeaseEnd, Paid, Violation, at_the_end, doubts};
+use crate::check::Violation;
 use crate::disk::Disk;
 use crate::hub::{Died, Hub, Shared, lock};
-use crate::line::{Line, lease_of};
+use crate::judge::judge;
+use crate::line::Line;
+use crate::operator::{speak, speak_of_ghosts};
 use crate::plan::Plan;
-use crate::remote::{Of, reply_to};
 use crate::view::Window;
 
 const LIVES_MAX: u32 = 80;
@@ -102,7 +100,7 @@ async fn world(seed: u64, dir: &Path, keep_trace: bool) -> Lived {
     }
 }
 
-fn text(item: u64, plan: &Plan) -> String {
+pub(crate) fn text(item: u64, plan: &Plan) -> String {
     let of = if plan.repeats > 0 && item % plan.repeats == plan.repeats - 1 { 0 } else { item };
     format!("question {of} of world {}", plan.seed)
 }
@@ -418,47 +416,6 @@ impl Life {
     }
 }
 
-/// The operator has looked at the provider's console and says what is there.
-fn speak(hub: &mut Hub) {
-    let held: Vec<String> = hub
-        .books
-        .rows
-        .iter()
-        .filter(|(_, row)| row.state == SubmissionState::Unresolved)
-        .map(|(sub, _)| sub.to_string())
-        .collect();
-    for sub in held {
-        let act = hub.remote.batch_of(&sub).map_or(Act::Absent, |batch| Act::Adopt { batch });
-        order(hub, sub, act);
-    }
-}
-
-/// The operator has looked at what batches have cost that the state folder knows nothing of.
-fn speak_of_ghosts(hub: &mut Hub) {
-    for sub in hub.books.ghosts() {
-        let sub = sub.to_string();
-        let Some(cost) = hub.remote.cost_of(&sub) else { continue }; // not over yet
-        let act = match cost {
-            0 => Act::Absent,
-            _ if hub.dice.permille(200) => Act::Paid { cost: None, again: false },
-            cost => Act::Paid { cost: Some(UsdNanos(cost)), again: false },
-        };
-        order(hub, sub, act);
-    }
-}
-
-fn order(hub: &mut Hub, sub: String, act: Act) {
-    hub.note(format_args!("the operator says of {sub}: {act:?}"));
-    let decision = Decision { sub, act, who: "world".into() };
-    let payload = serde_json::to_string(&decision).unwrap_or_default();
-    // One that was refused for its budget left nothing but its number.
-    let job = hub.store.jobs().ok().and_then(|jobs| jobs.last().map(|job| job.no)).unwrap_or(1);
-    let order = NewOrder { job, verb: "doubt".into(), payload, at_ms: 0 };
-    if let Err(error) = hub.store.put_order(&order) {
-        hub.books.wrong("I2", format!("an order could not be left: {error}"));
-    }
-}
-
 fn said(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
@@ -467,84 +424,4 @@ fn said(payload: &(dyn std::any::Any + Send)) -> String {
 fn catalogue() -> Arc<Catalogue> {
     static ONCE: std::sync::OnceLock<Arc<Catalogue>> = std::sync::OnceLock::new();
     Arc::clone(ONCE.get_or_init(|| Arc::new(Catalogue::bundled())))
-}
-
-/// Everything is over: the bill, the rows, the output.
-fn judge(hub: &mut Hub, spec: &JobSpec) {
-    hub.note(format_args!("judged"));
-    let bill: Vec<Paid> = hub
-        .remote
-        .bill
-        .iter()
-        .filter_map(|charge| {
-            let (batch, cost) = (charge.batch.clone(), charge.nanos);
-            match &charge.of {
-                Of::Line(id) => {
-                    let (ordinal, lease) = lease_of(hub, id).map_or((0, None), |(item, at)| (item, Some(at)));
-                    let sub = WireId::parse(id).map(|id| id.sub);
-                    Some(Paid { ordinal, lease, sub, cost, by: id.clone(), batch })
-                }
-                Of::Call(no) => {
-                    let no = usize::try_from(*no).unwrap_or(0);
-                    let (ordinal, lease) = hub.calls[no];
-                    let seen = !hub.unseen.contains(&no);
-                    seen.then(|| Paid { ordinal, lease, sub: None, cost, by: format!("call {no}"), batch })
-                }
-            }
-        })
-        .collect();
-    let (windows, usage) = (hub.plan.has_windows(), hub.plan.faults.no_usage == 0);
-    at_the_end(&mut hub.books, &bill, windows, usage);
-    // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well. So do files that
-    // were deleted in a life that the restored folder knows nothing of.
-    if hub.plan.faults.denied == 0 && hub.plan.faults.file_missing == 0 && !hub.restored {
-        let refused = std::mem::take(&mut hub.remote.refused);
-        doubts(&mut hub.books, &refused);
-    }
-    if hub.books.open != 0 || hub.books.reserved() != 0 {
-        let open = hub.books.open;
-        hub.books.wrong("I9", format!("the job is over and {open} are still reserved"));
-    }
-    for (sub, row) in hub.books.rows.clone() {
-        if row.lane == bulkrate_core::lane::Lane::Batch && !row.state.is_terminal() {
-            hub.books.wrong("I2", format!("the job is over and {sub} is {:?}", row.state));
-        }
-    }
-    output(hub, spec);
-}
-
-/// Every item has its row, in order, and a row with an answer has the right one.
-fn output(hub: &mut Hub, spec: &JobSpec) {
-    let path = spec.sink.path.clone().unwrap_or_default();
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    let rows: Vec<serde_json::Value> =
-        written.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    if rows.len() as u64 != hub.plan.items {
-        hub.books.wrong("I1", format!("{} items were given, {} rows came out", hub.plan.items, rows.len()));
-    }
-    for (item, row) in (0..).zip(&rows) {
-        let prompt = text(item, &hub.plan);
-        let leader = hub.prompts.get(&prompt).copied().unwrap_or(0);
-        let state = hub.books.items.get(leader as usize).copied();
-        let good = row["_status"] == "succeeded";
-        if row["id"] != format!("i{item}") {
-            hub.books.wrong("I12", format!("row {item} is {}", row["id"]));
-        }
-        if good != (state == Some(Item::Done)) {
-            hub.books.wrong("I15", format!("row {item} says {}, item {leader} is {state:?}", row["_status"]));
-        }
-        let answer = row["answer"].as_str().unwrap_or("");
-        // A line that came twice with two bodies: the first one counts, and either may be the first.
-        if good && answer != reply_to(&prompt) && answer != "another answer" {
-            hub.books.wrong("I7", format!("row {item} has the answer `{answer}`"));
-        }
-        if !good && row["_error"].as_str().unwrap_or("").is_empty() {
-            hub.books.wrong("I10", format!("row {item} failed without a reason: {row}"));
-        }
-    }
-    let ends: u64 =
-        hub.books.leases.values().flatten().filter(|leased| leased.end == LeaseEnd::Open).count() as u64;
-    if ends > 0 {
-        hub.books.wrong("I1", format!("{ends} leases never ended"));
-    }
 }

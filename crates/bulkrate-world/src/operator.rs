@@ -1,0 +1,48 @@
+//! What the operator says, who looks at the provider's console and not at the engine.
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::decision::{Act, Decision};
+use bulkrate_store::{NewOrder, SubmissionState, View};
+
+use crate::hub::Hub;
+
+/// The operator has looked at the provider's console and says what is there.
+pub(crate) fn speak(hub: &mut Hub) {
+    let held: Vec<String> = hub
+        .books
+        .rows
+        .iter()
+        .filter(|(_, row)| row.state == SubmissionState::Unresolved)
+        .map(|(sub, _)| sub.to_string())
+        .collect();
+    for sub in held {
+        let act = hub.remote.batch_of(&sub).map_or(Act::Absent, |batch| Act::Adopt { batch });
+        order(hub, sub, act);
+    }
+}
+
+/// The operator has looked at what batches have cost that the state folder knows nothing of.
+pub(crate) fn speak_of_ghosts(hub: &mut Hub) {
+    for sub in hub.books.ghosts() {
+        let sub = sub.to_string();
+        let Some(cost) = hub.remote.cost_of(&sub) else { continue }; // not over yet
+        let act = match cost {
+            0 => Act::Absent,
+            _ if hub.dice.permille(200) => Act::Paid { cost: None, again: false },
+            cost => Act::Paid { cost: Some(UsdNanos(cost)), again: false },
+        };
+        order(hub, sub, act);
+    }
+}
+
+fn order(hub: &mut Hub, sub: String, act: Act) {
+    hub.note(format_args!("the operator says of {sub}: {act:?}"));
+    let decision = Decision { sub, act, who: "world".into() };
+    let payload = serde_json::to_string(&decision).unwrap_or_default();
+    // One that was refused for its budget left nothing but its number.
+    let job = hub.store.jobs().ok().and_then(|jobs| jobs.last().map(|job| job.no)).unwrap_or(1);
+    let order = NewOrder { job, verb: "doubt".into(), payload, at_ms: 0 };
+    if let Err(error) = hub.store.put_order(&order) {
+        hub.books.wrong("I2", format!("an order could not be left: {error}"));
+    }
+}
