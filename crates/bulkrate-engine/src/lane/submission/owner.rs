@@ -6,7 +6,7 @@ use bulkrate_core::ids::WireId;
 use bulkrate_core::submission::{KnownBy, Owner, RemoteBatch};
 use bulkrate_store::Submission;
 
-use super::Driving;
+use super::{Driving, evidence};
 use crate::EngineError;
 
 impl Driving<'_> {
@@ -28,19 +28,23 @@ impl Driving<'_> {
             self.look_into(remote).await;
         }
         let others = self.name_known(row, listed)?;
-        let undecided = others.iter().filter(|other| other.state.is_undecided()).map(|other| other.items);
+        // One that is just being sent does not say by what it is known.
+        let bears_mark =
+            |other: &Submission| evidence(other).is_some_and(|kept| kept.known_by == KnownBy::Mark);
+        let undecided = others.iter().filter(|other| other.state.is_undecided() && !bears_mark(other));
+        let undecided = undecided.map(|other| other.items);
         self.machine.ours.known_by = known_by.beside(row.items, undecided);
         Ok(())
     }
 
-    /// Other batches as this store knows them, whichever key sent them: keys change, workspaces stay.
+    /// Other batches as this store knows them, whichever account sent them: keys and names change, workspaces stay.
     fn name_known(
         &self,
         row: &Submission,
         listed: &mut [RemoteBatch],
     ) -> Result<Vec<Submission>, EngineError> {
         let mut others = self.job.reader.batches()?;
-        others.retain(|other| other.sub != row.sub && other.provider == row.provider);
+        others.retain(|other| other.sub != row.sub);
         for remote in listed {
             let theirs = |other: &&Submission| other.remote_batch.as_deref() == Some(remote.id.as_str());
             if let Some(other) = others.iter().find(theirs) {
