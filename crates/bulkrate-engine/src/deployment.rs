@@ -131,6 +131,22 @@ impl Deployment {
         Ok(all)
     }
 
+    /// Which of `all` the job's `fallback` names, in its order.
+    pub(crate) fn fallbacks(
+        settings: &Settings,
+        spec: &JobSpec,
+        today: Date,
+        all: &[Self],
+    ) -> Result<Vec<usize>, EngineError> {
+        let mut listed: Vec<usize> = Vec::new();
+        for name in &spec.request.fallback {
+            let one = Self::resolve(settings, &spec.run, name, today)?;
+            let place = all.iter().position(|known| known.pinned == one.pinned);
+            listed.extend(place.filter(|place| !listed.contains(place)));
+        }
+        Ok(listed)
+    }
+
     /// The most one request can cost in `lane`; zero where nothing is priced.
     #[must_use]
     pub(crate) fn bound(&self, lane: Lane, shape: &RequestShape) -> Option<UsdNanos> {

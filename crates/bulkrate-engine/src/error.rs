@@ -35,8 +35,8 @@ pub enum EngineError {
     BudgetTooSmall { budget: UsdNanos, needed: UsdNanos, short: UsdNanos, basis: &'static str },
     #[error("`{model}` has no known price, so the budget of USD {budget} could not be kept")]
     Unpriced { model: String, budget: UsdNanos },
-    #[error("the plan costs up to USD {p95}, and nobody can be asked: standard input is not a terminal")]
-    NotConfirmed { p95: UsdNanos },
+    #[error("{}, and nobody can be asked: standard input is not a terminal", costs_text(*.p95))]
+    NotConfirmed { p95: Option<UsdNanos> },
     #[error("the {lane} lane is not available: {why}")]
     LaneUnavailable { lane: &'static str, why: String },
     #[error("{what}: {why}")]
@@ -53,6 +53,13 @@ pub enum EngineError {
     SourceChanged { path: String },
     #[error("internal: {0}")]
     Internal(String),
+}
+
+fn costs_text(p95: Option<UsdNanos>) -> String {
+    p95.map_or_else(
+        || "what the plan costs is not known, as a model has no known price".to_owned(),
+        |p95| format!("the plan costs up to USD {p95}"),
+    )
 }
 
 fn nearest_text(nearest: &[String]) -> String {
@@ -108,6 +115,8 @@ impl EngineError {
             Self::NoCredentials { key_env, .. } => Some(format!("set `{key_env}`")),
             Self::BudgetTooSmall { needed, .. } => Some(format!("pass `--budget {needed}` or more, a cheaper `--model`, or `--limit N`")),
             Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
+            // A budget is refused where it could not be kept.
+            Self::NotConfirmed { p95: None } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or `--yes` to run without a cap".to_owned()),
             Self::NotConfirmed { .. } => Some("pass `--budget USD` or `--yes`".to_owned()),
             Self::AmbiguousJob { .. } => Some("name it by its id, the first word of each".to_owned()),
             Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),

@@ -71,6 +71,8 @@ pub struct Progress {
     pub waiting: u64,
     pub retries: u64,
     pub rate_limited: u64,
+    /// Flex calls for which the provider had no room.
+    pub no_capacity: u64,
     pub spent: UsdNanos,
     pub reserved: UsdNanos,
     pub in_doubt: UsdNanos,

@@ -11,6 +11,7 @@ pub mod report;
 pub mod view;
 pub mod decision;
 mod error;
+pub mod dollars;
 pub mod settings;
 pub mod ground;
 pub mod stop;

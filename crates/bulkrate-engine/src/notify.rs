@@ -45,7 +45,7 @@ impl Notify {
     /// Tells how the run ended.
     pub(crate) async fn end(&self, report: &Report, observer: &dyn Observer) {
         let Some(url) = &self.url else { return };
-        let body = json!({"event": "finished", "job": report.job, "name": report.name, "ending": report.ending, "report": report});
+        let body = json!({"event": "finished", "job": report.job, "name": report.name, "ending": report.ending, "report": crate::dollars::document(report)});
         if let Err(why) = post(url, &body).await {
             untold(observer, &why);
         }

@@ -33,7 +33,10 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// How items were read: `csv table`, `unified requests`, `openai batch lines`...
     pub shape: String,
+    /// A price is known for every model that may be asked.
     pub priced: bool,
+    /// The models without one.
+    pub unpriced_models: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

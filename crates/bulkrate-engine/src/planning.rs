@@ -12,7 +12,7 @@ use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
-use crate::spec::{JobSpec, RunSpec};
+use crate::spec::{JobSpec, RequestSpec, RunSpec};
 
 /// Typical time of a batch, for the plan; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -26,6 +26,8 @@ pub(crate) struct Facts<'a> {
     pub spec: &'a JobSpec,
     pub checkpoint: &'a Checkpoint,
     pub deployments: &'a [Deployment],
+    /// Those that stand in when another cannot serve.
+    pub fallbacks: &'a [usize],
     /// What the job itself has spent so far.
     pub spent: Spent,
     /// Leaders without an outcome, when the job is resumed.
@@ -47,7 +49,9 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
     let (lane, why) = choose(facts, &estimated, requests)?;
-    let priced = facts.deployments.iter().all(|found| found.priced);
+    let unpriced_models: Vec<String> =
+        facts.deployments.iter().filter(|found| !found.priced).map(|found| found.pinned.clone()).collect();
+    let priced = unpriced_models.is_empty();
     let chosen = estimated.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, stats, facts.spent)));
@@ -57,6 +61,8 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         counts => lanes(facts, stats, counts, requests, leaders)?,
     };
     let mut warnings = facts.warnings.clone();
+    warnings.extend(fallbacks_told(facts, lane));
+    warnings.extend(unfilled(&spec.request));
     if part != WHOLE {
         warnings.push(
             "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
@@ -83,7 +89,43 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         warnings,
         shape: checkpoint.shape.name().to_owned(),
         priced,
+        unpriced_models,
     })
+}
+
+/// Texts that are sent as they are and look like templates.
+fn unfilled(request: &RequestSpec) -> Option<String> {
+    let looks = |text: &str| text.split_once("{{").is_some_and(|(_, rest)| rest.contains("}}"));
+    let what = if request.system.as_deref().is_some_and(looks) {
+        "the system prompt"
+    } else if request.turns.iter().any(|turn| looks(&turn.content)) {
+        "an example"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{what} has `{{{{ ... }}}}` in it and is sent as it is: only the user prompt is filled in for each item"
+    ))
+}
+
+/// What the plan says of the models that may stand in: how they are priced, and which of them cannot.
+fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
+    let listed = || facts.fallbacks.iter().map(|place| &facts.deployments[*place]);
+    let (able, unable): (Vec<&Deployment>, Vec<&Deployment>) =
+        listed().partition(|found| found.unavailable(lane).is_none());
+    let mut told: Vec<String> = unable
+        .iter()
+        .filter_map(|found| Some((found, found.unavailable(lane)?)))
+        .map(|(found, why)| format!("`{}` cannot stand in within the {lane} lane: {why}", found.pinned))
+        .collect();
+    if !able.is_empty() {
+        let names: Vec<String> = able.iter().map(|found| format!("`{}`", found.pinned)).collect();
+        told.push(format!(
+            "the worst case counts that {} may have to stand in; what is expected does not",
+            names.join(", ")
+        ));
+    }
+    told
 }
 
 /// Every lane with its price and time.
@@ -208,13 +250,20 @@ fn quote(
         let Some(rates) = found.row.rates(lane) else { continue };
         let count = counts.and_then(|counts| counts.iter().find(|count| count.is_of(stats)));
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
-        let quote =
+        let quote = |rates| {
             bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &shape).ok_or_else(|| {
                 EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
-            })?;
-        total.expected = total.expected.saturating_add(quote.expected);
-        total.p95 = total.p95.saturating_add(quote.p95);
-        total.worst = total.worst.saturating_add(quote.worst);
+            })
+        };
+        let own = quote(rates)?;
+        total.expected = total.expected.saturating_add(own.expected);
+        total.p95 = total.p95.saturating_add(own.p95);
+        // In the worst case the dearest that may stand in answers everything.
+        let mut worst = own.worst;
+        for other in facts.fallbacks.iter().filter_map(|place| facts.deployments[*place].row.rates(lane)) {
+            worst = worst.max(quote(other)?.worst);
+        }
+        total.worst = total.worst.saturating_add(worst);
     }
     Ok(total)
 }
@@ -292,7 +341,7 @@ fn scaled(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
 pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     let Some(budget) = spec.run.budget else { return Ok(()) };
     if !plan.priced {
-        let model = plan.models.first().map_or_else(String::new, |model| model.model.clone());
+        let model = plan.unpriced_models.join("`, `");
         return Err(EngineError::Unpriced { model, budget });
     }
     let Some(chosen) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) else { return Ok(()) };

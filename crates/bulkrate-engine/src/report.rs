@@ -71,7 +71,11 @@ pub struct Report {
     pub output_tokens: u64,
     pub requests_sent: u64,
     pub rate_limited: u64,
+    /// Flex calls for which the provider had no room at the time; each was sent again.
+    pub no_capacity: u64,
     pub batches: u64,
+    /// Of them: those that had not ended when the run did.
+    pub batches_open: u64,
     pub seconds: f64,
     pub output: Option<String>,
     pub state_dir: String,
@@ -81,6 +85,9 @@ pub struct Report {
     /// Share of failed items is above the threshold.
     pub above_threshold: bool,
     pub estimated_usage: u64,
+    /// Answers whose cost is not known, and which `spent` leaves out: their models have no price.
+    pub unpriced: u64,
+    pub unpriced_models: Vec<String>,
     /// Answers of this run that the provider priced above what was reserved for them, and by how much their sum is above it.
     pub above_bound: u64,
     pub excess: UsdNanos,
@@ -113,10 +120,11 @@ impl Report {
                 // 5 is for a job that has finished.
                 .filter(|code| *code != 5)
                 .unwrap_or(1),
-            Ending::Cancelled => 5,
-            Ending::Finished if self.above_threshold => 1,
-            Ending::Finished if self.failed > 0 => 5,
-            Ending::Finished => 0,
+            Ending::Cancelled if self.cancelled > 0 => 5,
+            // What was asked to stop had ended by itself: as if nobody had asked.
+            Ending::Cancelled | Ending::Finished if self.above_threshold => 1,
+            Ending::Cancelled | Ending::Finished if self.failed > 0 => 5,
+            Ending::Cancelled | Ending::Finished => 0,
         }
     }
 }

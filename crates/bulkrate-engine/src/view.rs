@@ -29,6 +29,8 @@ pub struct JobStatus {
     pub spent: UsdNanos,
     pub reserved: UsdNanos,
     pub in_doubt: UsdNanos,
+    /// Models without a known price have answered: what they cost is not in `spent`.
+    pub unpriced: bool,
     /// What is in doubt, batches that may or may not exist included.
     pub doubts: DoubtSum,
     pub batches: Vec<BatchLine>,
@@ -170,4 +172,6 @@ pub struct CostRow {
     pub spent: UsdNanos,
     pub in_doubt: UsdNanos,
     pub saved: UsdNanos,
+    /// Models without a known price have answered: what they cost is not in `spent`.
+    pub unpriced: bool,
 }

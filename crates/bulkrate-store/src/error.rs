@@ -81,8 +81,10 @@ impl StoreError {
             Self::Locked { .. } => "wait for it or stop it; `status`, `cancel` and `results` work beside it; or give another `--state DIR`".into(),
             Self::Missing { .. } => "check `--state DIR`; a first `bulkrate run` creates the state".into(),
             Self::Newer { .. } => "use the newer bulkrate that wrote it, or another `--state DIR`".into(),
+            Self::Corrupt { table: "(database file)", .. } => "keep a copy of the directory, then restore a backup of it, or go on in another with `--state DIR`".into(),
             Self::Corrupt { .. } => "keep a copy of the directory, then run `bulkrate verify` or restore a backup".into(),
             Self::Full { .. } => "free some space and run the same command again; nothing that was committed is lost".into(),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => "`--state DIR` names a folder; give another, or leave it out for `.bulkrate`".into(),
             Self::Io { .. } | Self::Sync { .. } => "check the disk and the directory's permissions, then run the same command again".into(),
             Self::Busy { .. } => "close other programs that hold the state database open for writing, then try again".into(),
             Self::Database { .. } => "check the disk and the directory's permissions, then run the same command again".into(),
@@ -120,6 +122,9 @@ mod tests {
             StoreError::Halted { first: Arc::new(StoreError::Overflow) },
             StoreError::Stopped,
         ];
+        let damaged = |table| StoreError::Corrupt { table, row: 0, why: "x".into() }.hint();
+        // What cannot be opened cannot be verified.
+        assert!(damaged("job").contains("verify") && !damaged("(database file)").contains("verify"));
         for error in errors {
             let page = format!("{}/../../docs/errors/{}.md", env!("CARGO_MANIFEST_DIR"), error.code());
             assert!(std::path::Path::new(&page).exists(), "{page}");

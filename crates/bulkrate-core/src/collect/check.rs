@@ -52,8 +52,29 @@ impl Expectation {
         }
         jsonschema::validator_for(&schema)
             .map(|validator| Self::Schema(Arc::new(validator)))
-            .map_err(|error| BadSchema(error.to_string()))
+            .map_err(|error| BadSchema(place_in_schema(&error)))
     }
+}
+
+/// The words that JSON Schema knows for `type`.
+const TYPES: &str = "`string`, `number`, `integer`, `boolean`, `object`, `array` or `null`";
+
+/// Where in the schema the mistake is, and what it is.
+fn place_in_schema(error: &jsonschema::ValidationError<'_>) -> String {
+    let pointer = error.instance_path().to_string();
+    let steps: Vec<String> = pointer
+        .split('/')
+        .skip(1)
+        .map(|step| format!("`{}`", step.replace("~1", "/").replace("~0", "~")))
+        .collect();
+    if steps.is_empty() {
+        return error.to_string();
+    }
+    let place = steps.join(" > ");
+    if pointer.ends_with("/type") {
+        return format!("at {place}: {} is no type; it must be {TYPES}", error.instance());
+    }
+    format!("at {place}: {error}")
 }
 
 /// A good answer.

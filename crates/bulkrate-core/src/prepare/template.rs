@@ -46,14 +46,45 @@ impl TemplateError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownVariable { known, .. } if !known.is_empty() => {
-                Some(format!("columns are: {}", known.join(", ")))
+                Some(columns_hint(known))
             }
             Self::Syntax { .. } => {
                 Some("templates are Jinja2: `{{ column }}`, `{% if column %}...{% endif %}`".to_owned())
             }
+            Self::Render { why, .. } if why.starts_with("unknown filter") => Some(
+                "filters are Jinja2's: `trim`, `lower`, `upper`, `replace`, `default`, `first`, `join`, `tojson` and others"
+                    .to_owned(),
+            ),
+            Self::Render { why, .. } if why.starts_with("undefined value") => Some(
+                "a column is text, and only that of a JSON source has fields; `{{ column.field|default('') }}` takes what may be missing"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
+}
+
+/// The columns there are. A header that stayed in one piece has another delimiter.
+#[must_use]
+pub fn columns_hint(known: &[String]) -> String {
+    let list = format!("columns are: {}", known.join(", "));
+    let [only] = known else { return list };
+    match only.chars().find(|letter| matches!(letter, ';' | '|' | '\t')) {
+        Some('\t') => format!("the only column is `{only}`, with tabs in it: pass `--format tsv`"),
+        Some(other) => format!(
+            "the only column is `{only}`: the file seems to be separated by `{other}`; write it with commas, or with tabs and `--format tsv`"
+        ),
+        None => list,
+    }
+}
+
+/// What minijinja says, with the line but without the name that only we know.
+fn render_failure(error: &minijinja::Error) -> String {
+    let why = match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    error.line().map_or_else(|| why.clone(), |line| format!("{why} (line {line} of the template)"))
 }
 
 /// A compiled template.
@@ -152,7 +183,7 @@ impl Template {
             Form::Full(environment) => {
                 let failed = |error: minijinja::Error| TemplateError::Render {
                     what: self.what.clone(),
-                    why: error.to_string(),
+                    why: render_failure(&error),
                 };
                 let context: BTreeMap<&str, minijinja::Value> = self
                     .variables

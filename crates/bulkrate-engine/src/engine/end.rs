@@ -188,7 +188,9 @@ impl Engine {
             output_tokens: state.tally.output_tokens,
             requests_sent: state.tally.requests_sent,
             rate_limited: state.tally.rate_limited,
+            no_capacity: state.tally.no_capacity,
             batches: state.tally.batches,
+            batches_open: at_provider(&state),
             seconds: seconds(job.clock.us() - started_us),
             output: None,
             state_dir: self.settings.state_dir.display().to_string(),
@@ -196,6 +198,13 @@ impl Engine {
             in_flight_bound: state.calls_bound,
             above_threshold: above,
             estimated_usage: state.tally.estimated,
+            unpriced: state.tally.unpriced,
+            unpriced_models: job
+                .deployments
+                .iter()
+                .filter(|found| !found.priced && state.tally.unpriced > 0)
+                .map(|found| found.pinned.clone())
+                .collect(),
             review: None,
             judged: crate::reader::judged(&*job.reader, job.no)?,
             above_bound: state.overcharged.answers,
@@ -222,8 +231,7 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
         return (Ending::Finished, None);
     }
     if job.stop.is_detaching() {
-        let at_provider = state.batches.values().any(|batch| batch.batch.is_some());
-        let more = if at_provider { "; batches go on at the provider" } else { "" };
+        let more = if at_provider(state) > 0 { "; batches go on at the provider" } else { "" };
         return (Ending::Detached, Some(format!("detached by the user{more}")));
     }
     if !state.ghosts.is_empty() {
@@ -241,6 +249,11 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
         }
         None => (Ending::Finished, None),
     }
+}
+
+/// Batches that go on at the provider without us.
+fn at_provider(state: &State) -> u64 {
+    state.batches.values().filter(|batch| batch.batch.is_some()).count() as u64
 }
 
 #[allow(clippy::cast_precision_loss, reason = "seconds for people")]

@@ -171,8 +171,10 @@ impl Engine {
         let prepared = self.prepare(spec, &*observer, true)?;
         let plan = self.probed_plan(&prepared, None).await?;
         observer.event(&Event::Planned { plan: &plan });
-        let p95 =
-            || plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
+        let p95 = || {
+            let chosen = plan.lanes.iter().find(|lane| lane.lane == plan.lane);
+            plan.priced.then(|| chosen.map_or(UsdNanos::ZERO, |lane| lane.p95))
+        };
         let refused = admit(&prepared.spec, &plan).err().or_else(|| {
             (plan.requests > 0 && !confirm(&plan)).then(|| EngineError::NotConfirmed { p95: p95() })
         });

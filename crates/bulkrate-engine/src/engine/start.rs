@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::Engine;
 use super::Prepared;
 use crate::EngineError;
-use crate::deployment::warnings;
+use crate::deployment::{Deployment, warnings};
 use crate::event::Observer;
 use crate::exact::ModelCount;
 use crate::lane::{ghost, twin};
@@ -76,11 +76,13 @@ impl Engine {
         } else {
             None
         };
+        let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
         let facts = Facts {
             job: &row.id,
             spec,
             checkpoint,
             deployments,
+            fallbacks: &fallbacks,
             spent: spent_by(&*reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
@@ -202,6 +204,7 @@ impl Engine {
             writer: self.writer.clone(),
             reader,
             deployments: deployments.clone(),
+            fallbacks: Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?,
             home,
             ladder,
             clock: self.clock,

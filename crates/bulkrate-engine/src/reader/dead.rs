@@ -1,5 +1,6 @@
 //! Dead letters: every item that failed for good, with each attempt and its evidence.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
@@ -143,7 +144,7 @@ impl Post<'_> {
             {
                 message = failure.message.to_string();
             }
-            attempts.push(attempt_line(outcome, evidence));
+            attempts.push(attempt_line(outcome, &evidence));
         }
         let replay = match item {
             ItemRec::Invalid => {
@@ -164,7 +165,19 @@ impl Post<'_> {
     }
 }
 
-fn attempt_line(outcome: &Outcome, mut evidence: String) -> AttemptLine {
+/// A stored line as people see it: its item is counted from 1 there too.
+pub(super) fn from_one(line: &str) -> Cow<'_, str> {
+    const HEAD: &str = "{\"item\":";
+    let Some(rest) = line.strip_prefix(HEAD) else { return line.into() };
+    let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+    match rest[..end].parse::<u64>() {
+        Ok(ordinal) => format!("{HEAD}{}{}", ordinal.saturating_add(1), &rest[end..]).into(),
+        Err(_) => line.into(),
+    }
+}
+
+fn attempt_line(outcome: &Outcome, evidence: &str) -> AttemptLine {
+    let mut evidence = from_one(evidence).into_owned();
     evidence.truncate(evidence.floor_char_boundary(EVIDENCE_BYTES_MAX));
     let class = outcome.class.map_or("succeeded", FailureClass::name).to_owned();
     AttemptLine {

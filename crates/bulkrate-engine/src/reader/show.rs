@@ -10,7 +10,7 @@ use bulkrate_store::fold::ItemStates;
 use bulkrate_store::{ItemRec, JobRow, View};
 use serde_json::{Value, json};
 
-use super::dead::{evidence, histories};
+use super::dead::{evidence, from_one, histories};
 use crate::EngineError;
 use crate::deliver::{IdColumn, Lines, SealedHead, checkpoint_of, id_of_row, reopen, spec_of};
 use crate::paths::JobDir;
@@ -47,7 +47,7 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
             "class": outcome.class.map(FailureClass::name),
             "fate": outcome.fate.name(),
             "cost_usd": outcome.cost.to_string(),
-            "result": parsed(evidence(&mut lines, &outcome)?.as_bytes()),
+            "result": parsed(from_one(&evidence(&mut lines, &outcome)?).as_bytes()),
         }));
     }
     shown["attempts"] = attempts.into();

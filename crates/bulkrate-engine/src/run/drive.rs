@@ -248,6 +248,7 @@ pub(crate) fn progress(job: &Job) -> Progress {
         waiting: counts.of(ItemState::Queued) + counts.of(ItemState::Retry),
         retries: state.tally.retries,
         rate_limited: state.tally.rate_limited,
+        no_capacity: state.tally.no_capacity,
         spent: state.budget.settled,
         reserved: state.budget.reserved,
         in_doubt: state.budget.doubt,

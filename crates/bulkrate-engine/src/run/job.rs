@@ -58,6 +58,8 @@ pub(crate) struct Job {
     pub writer: Writer,
     pub reader: Box<dyn View>,
     pub deployments: Vec<Deployment>,
+    /// Those that stand in when another cannot serve, in order.
+    pub fallbacks: Vec<usize>,
     /// The lane that the job was given or chose.
     pub home: Lane,
     pub ladder: Ladder,
@@ -212,12 +214,15 @@ pub(crate) struct Tally {
     pub cached: u64,
     pub retries: u64,
     pub rate_limited: u64,
+    pub no_capacity: u64,
     pub requests_sent: u64,
     pub batches: u64,
     pub naive: UsdNanos,
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub estimated: u64,
+    /// Answers whose cost nobody knows.
+    pub unpriced: u64,
 }
 
 impl Job {

@@ -205,6 +205,10 @@ impl Job {
         let found = &self.deployments[deployment];
         let asked = draft.max_tokens();
         let raised = match raise {
+            // The source was checked against the model that it names; one that stands in may answer at less length.
+            Raise::No if deployment != named => {
+                found.max_output().and_then(|most| u32::try_from(most.0).ok()).filter(|most| *most < asked)
+            }
             Raise::No => None,
             Raise::To(most) => Some(most),
             Raise::FourFold => {

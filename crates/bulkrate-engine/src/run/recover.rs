@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::Kind;
 use bulkrate_core::retry::{Attempts, FailureMeter};
 use bulkrate_core::review::FlawMeter;
@@ -93,7 +94,9 @@ impl Recovered {
         }
         self.tally.input_tokens = self.tally.input_tokens.saturating_add(outcome.usage.prompt());
         self.tally.output_tokens = self.tally.output_tokens.saturating_add(outcome.usage.output);
-        self.tally.estimated += u64::from(outcome.estimated);
+        let unpriced = outcome.estimated && outcome.cost == UsdNanos::ZERO;
+        self.tally.estimated += u64::from(outcome.estimated && !unpriced);
+        self.tally.unpriced += u64::from(unpriced);
         let followers = self.followers.of(outcome.ordinal);
         let (own, others) = self.followers.decides(outcome.ordinal);
         match (outcome.fate, outcome.class) {

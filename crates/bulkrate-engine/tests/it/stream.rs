@@ -144,6 +144,11 @@ async fn the_webhook_is_told_and_never_fails_the_job() {
         assert_eq!(events, [("alert", report.job.as_str()), ("finished", report.job.as_str())], "{posts:?}");
         assert_eq!(posts[0]["code"], "failure-threshold");
         assert_eq!(posts[1]["report"]["failed"], report.failed);
+        // Money as in `--json`: in dollars, and exactly.
+        let sent = &posts[1]["report"];
+        assert_eq!(sent["spent_usd_nanos"], report.spent.0, "{sent}");
+        assert!(sent["spent_usd"].as_f64().unwrap() > 0.0 && sent.get("spent").is_none(), "{sent}");
+        assert!(sent["saved_usd"].is_object() && sent["saved_usd_nanos"].is_object(), "{sent}");
         assert_eq!(world.ear.heard("answered 500"), status == 500);
     }
 }

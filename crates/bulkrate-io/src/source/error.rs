@@ -165,6 +165,9 @@ impl SourceError {
             }
             Self::Io { .. } => return None,
             Self::EmptySource { .. } => "nothing was done; give a file with at least one row".into(),
+            Self::UnknownFormat { found, .. } if found.contains("UTF-16") => {
+                "convert it: `iconv -f UTF-16 -t UTF-8 in.csv > out.csv`, then name the new file".into()
+            }
             Self::UnknownFormat { .. } => {
                 format!("say what it is with `--format`: one of {}", Format::NAMES)
             }

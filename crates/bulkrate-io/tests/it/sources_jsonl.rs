@@ -93,3 +93,32 @@ fn values_are_at_hand() {
     assert_eq!(json.get("text").unwrap().cell(), "a\tb");
     assert_eq!(json.get("tags").unwrap().raw(), "[1, 2]");
 }
+
+#[test]
+fn a_broken_line_in_the_middle_of_a_million_is_placed() {
+    const LINES: usize = 1_000_000;
+    let folder = Folder::new();
+    let mut text = "{\"a\":1}\n".repeat(LINES / 2);
+    text.push_str("{\"a\":2,\n");
+    text.push_str(&"{\"a\":3}\n".repeat(LINES / 2 - 1));
+    let path = folder.file("million.jsonl", text.as_bytes());
+    let mut source = Source::open(&options(path.clone())).unwrap();
+    let mut rows = 0;
+    let error = loop {
+        match source.next() {
+            Ok(Some(_)) => rows += 1,
+            Ok(None) => panic!("the line was not seen"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((rows, error.code()), (LINES / 2, "source-bad-json"));
+    assert!(error.to_string().contains("500001"), "{error}");
+
+    let skipping = SourceOptions { on_bad_line: OnBadLine::Skip, ..options(path) };
+    let mut source = Source::open(&skipping).unwrap();
+    let mut rows = 0;
+    while source.next().unwrap().is_some() {
+        rows += 1;
+    }
+    assert_eq!((rows, source.skipped()), (LINES - 1, 1));
+}

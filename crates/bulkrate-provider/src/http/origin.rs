@@ -91,13 +91,18 @@ impl Account {
 
 fn parse_base(text: &str) -> Result<Url, OpenError> {
     let text = text.trim();
-    // A URL may carry a user and a password: it is not repeated until it is known not to.
-    let hidden = |why: String| OpenError::BadBaseUrl { url: "...".to_owned(), why };
-    let base = Url::parse(text).map_err(|error| hidden(error.to_string()))?;
+    // What stands before an `@` may be a user and a password: it is not repeated.
+    let shown = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("...@{host}"));
+    let bad = |why: &str| OpenError::BadBaseUrl { url: shown.clone(), why: why.to_owned() };
+    let base = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            bad("it has no scheme: write `https://host/v1` or `http://host:port/v1`")
+        }
+        error => bad(&error.to_string()),
+    })?;
     if !base.username().is_empty() || base.password().is_some() {
-        return Err(hidden("it carries a user; give the key as the API key".to_owned()));
+        return Err(bad("it carries a user; give the key as the API key"));
     }
-    let bad = |why: &str| OpenError::BadBaseUrl { url: text.to_owned(), why: why.to_owned() };
     if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
         return Err(bad("write `https://host/v1` or `http://host:port/v1`"));
     }

@@ -31,6 +31,17 @@ pub(crate) fn foreign(reply: &Reply, now_unix_s: i64) -> Failure {
     }
 }
 
+/// A success whose body is no JSON: most often a web page, because the base URL is not that of the API.
+pub(crate) fn no_json(body: &[u8], error: &serde_json::Error) -> Failure {
+    let page = body.trim_ascii_start().first() == Some(&b'<');
+    let why = if page {
+        "the answer is a web page (HTML) and no answer of the API".to_owned()
+    } else {
+        format!("the answer cannot be read: {error}")
+    };
+    unreadable(&why)
+}
+
 /// A success without anything in it that can be read.
 pub(crate) fn unreadable(why: &str) -> Failure {
     Failure {

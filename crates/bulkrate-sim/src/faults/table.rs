@@ -96,6 +96,8 @@ faults! {
         "VALUE, or one of them: JSON from the API (500, 503) or HTML from a gateway; not carried out";
     Overloaded "overloaded" "" Call "" [] Share "503 server_is_overloaded or 529 HTML; not carried out";
     Revoked "revoked" "" Call "" [] No "401 invalid_api_key, as with a key that was taken back; not carried out";
+    ExpiredKey "expired-key" "" Call "" [] No
+        "401 expired_api_key, as with a key whose time is over; not carried out";
     Redirect "redirect" "F15" Call "" [] Once "307 to another host; not carried out";
     Html "html" "F11" Call "" ["200" "502"] Share "carried out, then an HTML page with VALUE (200)";
     Malformed "malformed" "F10" Call "" [] Share "carried out, then 200 with broken JSON";

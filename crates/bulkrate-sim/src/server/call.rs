@@ -141,6 +141,11 @@ fn before(state: &State, place: Place, key: u64) -> Option<Outcome> {
         let error = ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), message);
         return Some(Outcome::Reply(Reply::error(&error)));
     }
+    if hit(Fault::ExpiredKey) {
+        let message = "Your API key has expired. Create a new one.";
+        let error = ApiError::new(401, "invalid_request_error", Some("expired_api_key"), message);
+        return Some(Outcome::Reply(Reply::error(&error)));
+    }
     if hit(Fault::Redirect) {
         let mut reply = Reply::html(307, "Temporary Redirect");
         reply.header("location", "http://elsewhere.invalid/v1/");

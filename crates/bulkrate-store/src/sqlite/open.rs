@@ -78,6 +78,10 @@ impl SqliteStore {
     /// # Errors
     /// `Missing`, `Newer` schema, `Corrupt`.
     pub fn open_reader(dir: &Path) -> Result<SqliteReader, StoreError> {
+        if dir.is_file() {
+            let source = io::Error::from(io::ErrorKind::NotADirectory);
+            return Err(StoreError::Io { doing: "use as the state directory", path: dir.to_owned(), source });
+        }
         let path = dir.join(FILE);
         if !path.exists() {
             return Err(StoreError::Missing { dir: dir.to_owned() });

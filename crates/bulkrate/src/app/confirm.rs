@@ -70,7 +70,7 @@ fn question(plan: &Plan) -> String {
             words::usd(lane.expected),
             words::usd(lane.p95)
         ),
-        None => "No price is known for this model. Start?".to_owned(),
+        None => format!("No price is known for `{}`. Start?", plan.unpriced_models.join("`, `")),
     }
 }
 

@@ -70,7 +70,8 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
         .find(|account| Some(account.provider.as_str()) == named)
         .or_else(|| accounts.first().filter(|first| first.has_key || first.custom || presets.is_empty()))
         .cloned();
-    let mut found = vec![state(&state_dir(shared, &defaults))];
+    let dir = state_dir(shared, &defaults);
+    let mut found = vec![stored(&dir).unwrap_or_else(|| state(&dir))];
     found.push(match catalogue.stale_days(today()) {
         Some(days) => Finding::warning(
             "prices",
@@ -138,6 +139,19 @@ fn tell(shared: &Shared, found: &[Finding]) -> u8 {
     found.iter().map(|finding| finding.exit).max().unwrap_or(0)
 }
 
+/// The state in the folder, if there is one: it can be read, and it is not that of a newer version.
+fn stored(dir: &Path) -> Option<Finding> {
+    match bulkrate_engine::Reader::open(dir) {
+        Ok(_) => None,
+        Err(error) if error.code() == "state-missing" => None,
+        Err(error) => {
+            let error = AppError::from(error);
+            let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
+            Some(Finding::failed("state", error.exit_code(), format!("{error}{hint}")))
+        }
+    }
+}
+
 /// The folder, or the nearest one above it that exists, takes a file.
 fn state(dir: &Path) -> Finding {
     let there =
@@ -200,9 +214,10 @@ fn not_set_up(accounts: &[Account]) -> Finding {
         presets.iter().map(|one| format!("{} ({})", one.name, word(one))).collect::<Vec<_>>().join(", ")
     };
     let missing: Vec<Preset> = others.into_iter().filter(|preset| !known(preset.name)).collect();
-    let mut text = format!("your own servers: {}", list(&own, &accounts::base_env));
+    let mut text = format!("your own servers, each by its variable: {}", list(&own, &accounts::base_env));
     if !missing.is_empty() {
-        text = format!("set to use: {}; {text}", list(&missing, &|preset| preset.key_env.to_owned()));
+        let missing = list(&missing, &|preset| preset.key_env.to_owned());
+        text = format!("not set up; each takes a key in its variable: {missing}; {text}");
     }
     Finding::ok("provider", text)
 }

@@ -15,6 +15,7 @@ use bulkrate_engine::{Engine, EngineError, Reader};
 
 use super::accounts::Reached;
 use super::{AppError, runtime};
+use crate::config;
 use crate::config::job_file::{Provider, Run};
 use crate::config::value::Percent;
 
@@ -49,10 +50,28 @@ impl Overrides {
         spec.run.rpm = run.rpm.or(spec.run.rpm);
         spec.run.tpm = run.tpm.or(spec.run.tpm);
         spec.run.concurrency_max = run.concurrency_max.unwrap_or(spec.run.concurrency_max);
+        spec.run.budget_daily = run.budget_daily.map(|usd| usd.0).or(spec.run.budget_daily);
+        spec.run.budget_monthly = run.budget_monthly.map(|usd| usd.0).or(spec.run.budget_monthly);
+        let stored = (spec.run.poll_min_ms, spec.run.poll_max_ms);
+        (spec.run.poll_min_ms, spec.run.poll_max_ms) = config::resolve::polls(run, stored).unwrap_or(stored);
+        spec.run.timeout_ms = run.timeout.map(|time| time.0).or(spec.run.timeout_ms);
+        spec.run.fail_above_permille =
+            run.fail_above.map_or(spec.run.fail_above_permille, |share| share.permille);
+        spec.run.sync_doubt = run.sync_doubt.map_or(spec.run.sync_doubt, Into::into);
         spec.source.limit = self.limit.unwrap_or(spec.source.limit);
         if let Some(sink) = &self.sink {
             spec.sink = sink.clone();
         }
+    }
+}
+
+/// A full disk is named by the folder that is on it.
+fn told(error: AppError, dir: &Path) -> AppError {
+    match error {
+        AppError::Engine(source) if source.code() == "state-full" => {
+            AppError::StateFull { dir: dir.display().to_string(), source: Box::new(source) }
+        }
+        other => other,
     }
 }
 
@@ -84,7 +103,9 @@ pub(super) fn run(
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> Result<Report, AppError> {
+    let dir = settings.state_dir.clone();
     on_this_thread(async { Box::pin(Engine::open(settings)?.run(spec, confirm, observer, stop)).await })
+        .map_err(|error| told(error, &dir))
 }
 
 pub(super) fn resume(
@@ -95,7 +116,9 @@ pub(super) fn resume(
     stop: Stop,
 ) -> Result<Report, AppError> {
     let change = |spec: &mut JobSpec| changes.apply(spec);
+    let dir = settings.state_dir.clone();
     on_this_thread(async { Box::pin(Engine::open(settings)?.resume(job, &change, observer, stop)).await })
+        .map_err(|error| told(error, &dir))
 }
 
 pub(super) fn retry(
@@ -106,7 +129,9 @@ pub(super) fn retry(
     stop: Stop,
 ) -> Result<Report, AppError> {
     let change = |spec: &mut JobSpec| changes.apply(spec);
+    let dir = settings.state_dir.clone();
     on_this_thread(async { Box::pin(Engine::open(settings)?.retry(job, &change, observer, stop)).await })
+        .map_err(|error| told(error, &dir))
 }
 
 /// Where a job's provider was when it last ran. Flags may name another place; variables do not, as its batches are there.
@@ -228,7 +253,7 @@ pub(super) fn remove(state: &Path, job: &str) -> Result<(), AppError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::config::value::{LaneChoice, Usd};
+    use crate::config::value::{DoubtChoice, LaneChoice, Millis, Usd};
     use crate::config::{Layer, job};
     use bulkrate_core::lane::Lane;
     use bulkrate_core::money::UsdNanos;
@@ -247,6 +272,21 @@ mod tests {
         assert_eq!((before.run.lane, spec.run.lane), (Some(Lane::Batch), None));
         assert_eq!((spec.run.budget, spec.run.rpm, &spec.sink), (Some(UsdNanos::dollars(7)), Some(9), &sink));
         assert_eq!(spec.source.limit, Some(9));
+        let run = Run {
+            poll_min: Some(Millis(400_000)),
+            timeout: Some(Millis(7)),
+            fail_above: Some(Percent { permille: 9 }),
+            sync_doubt: Some(DoubtChoice::Dead),
+            budget_daily: Some(Usd(UsdNanos::dollars(3))),
+            budget_monthly: Some(Usd(UsdNanos::dollars(4))),
+            ..Run::default()
+        };
+        Overrides::new(run, None, None).apply(&mut spec);
+        assert_eq!((spec.run.poll_min_ms, spec.run.poll_max_ms), (400_000, 400_000));
+        assert_eq!((spec.run.timeout_ms, spec.run.fail_above_permille), (Some(7), 9));
+        assert_eq!(spec.run.sync_doubt, bulkrate_engine::spec::SyncDoubt::Dead);
+        assert_eq!(spec.run.budget_daily, Some(UsdNanos::dollars(3)));
+        assert_eq!(spec.run.budget_monthly, Some(UsdNanos::dollars(4)));
         for limit in [Some(70), None] {
             Overrides::new(Run::default(), None, Some(limit)).apply(&mut spec);
             assert_eq!(spec.source.limit, limit);

@@ -17,6 +17,8 @@ pub enum AppError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("no space is left for the state in `{dir}`")]
+    StateFull { dir: String, source: Box<EngineError> },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("`{path}`: {source}")]
@@ -44,6 +46,7 @@ impl AppError {
         match self {
             Self::Config(error) => error.code(),
             Self::Engine(error) => error.code(),
+            Self::StateFull { source, .. } => source.code(),
             Self::Open(_) => "provider-setup",
             Self::Prices { source, .. } => source.code(),
             Self::Import { source, .. } => source.code(),
@@ -64,6 +67,9 @@ impl AppError {
             Self::Engine(EngineError::Store(error)) => Some(error.hint()),
             Self::Engine(EngineError::StoreFailed(error)) => Some(error.hint()),
             Self::Engine(error) => error.hint(),
+            Self::StateFull { dir, .. } => Some(format!(
+                "free some space where `{dir}` is and run the same command again; nothing that was committed is lost"
+            )),
             Self::Prices { source, .. } => Some(source.hint()),
             Self::Import { source, .. } => Some(source.hint().to_owned()),
             Self::Model(error) => Some(error.hint()),
@@ -83,6 +89,7 @@ impl AppError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Engine(error) => error.exit_code(),
+            Self::StateFull { source, .. } => source.exit_code(),
             Self::Config(_)
             | Self::Open(_)
             | Self::Prices { .. }

@@ -94,7 +94,10 @@ pub(super) fn cancel(shared: &Shared, args: &JobName) -> Result<u8, AppError> {
     }
     let when = match at_work {
         true => "the process that works on it obeys within a second".to_owned(),
-        false => format!("no process works on it now: `bulkrate resume {}` carries it out", args.job),
+        false => format!(
+            "no process works on it now: `bulkrate resume {}` carries it out",
+            words::shell(&args.job)
+        ),
     };
     talk(shared, &format!("`{}` is to be cancelled; {when}. Answers that are there are kept\n", args.job));
     Ok(0)
@@ -133,8 +136,10 @@ pub(super) fn review(shared: &Shared, args: &ReviewArgs) -> Result<u8, AppError>
             talk(shared, "the sample is empty, so no file was written; `--share` takes a larger one\n");
         } else {
             let text = format!(
-                "{} written to {name}; write `yes` or `no` in `_ok`, then: `bulkrate review {job} {name}`\n",
-                words::counted(items, "answer")
+                "{} written to {name}; write `yes` or `no` in `_ok`, then: `bulkrate review {job} {file}`\n",
+                words::counted(items, "answer"),
+                job = words::shell(job),
+                file = words::shell(&name.to_string()),
             );
             talk(shared, &text);
         }

@@ -75,7 +75,9 @@ pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<
     let connections = args.changes.concurrency_max.unwrap_or_else(|| RunSpec::default().concurrency_max);
     let settings = settings(shared, &defaults, &reached, connections)?;
     let limit = if args.no_limit { Some(None) } else { args.limit.map(Some) };
-    let changes = Overrides::new(args.changes.layer(), args.sink.spec(), limit);
+    let run = args.changes.layer();
+    config::resolve::check_run(&run)?;
+    let changes = Overrides::new(run, args.sink.spec(), limit);
     check_stdout(shared, changes.out())?;
     let teller = Arc::new(teller(shared, changes.out(), false));
     let stop = Stop::new();

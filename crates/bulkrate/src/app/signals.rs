@@ -7,7 +7,9 @@ use super::engine::Stop;
 use super::{AppError, runtime};
 use crate::report::teller::Teller;
 
-const FIRST: &str = "\nstopping: no new calls; calls in flight have up to 30 s, batches go on at the provider. Ctrl-C again stops at once\n";
+const FIRST: &str = "\nstopping: no new calls; calls in flight have up to 30 s";
+const BATCHES: &str = ", batches go on at the provider";
+const AGAIN: &str = ". Ctrl-C again stops at once\n";
 const SECOND: &str = "\nstopping at once\n";
 
 /// Listens on a thread of its own: the engine's thread may be reading a file when the signal comes. What it needs is
@@ -30,7 +32,8 @@ async fn obey(stop: &Stop, teller: &Teller) {
         }
         match time {
             1 => {
-                teller.say(FIRST);
+                let batches = if teller.has_batches() { BATCHES } else { "" };
+                teller.say(&format!("{FIRST}{batches}{AGAIN}"));
                 stop.detach();
             }
             2 => {

@@ -121,29 +121,14 @@ pub struct RunFlags {
     #[arg(long)]
     pub priority: Option<PriorityChoice>,
     /// Most that one request may cost
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub budget_per_request: Option<Usd>,
-    /// Most that all jobs of this state folder may cost a day (UTC)
-    #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET_DAILY", hide_env_values = true)]
-    pub budget_daily: Option<Usd>,
-    /// Most that all jobs of this state folder may cost a month (UTC)
-    #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET_MONTHLY", hide_env_values = true)]
-    pub budget_monthly: Option<Usd>,
     /// Most that items with a tag may cost, such as `feature=triage=2`; repeatable
     #[arg(long = "budget-tag", value_name = "KEY=VALUE=USD", value_parser = tag_budget)]
     pub budget_tags: Vec<(String, Usd)>,
     /// Start only if the budget covers the worst case, not the 95th percentile
     #[arg(long)]
     pub strict: bool,
-    /// Wait between two looks at batches, at first [default: 60s]
-    #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MIN", hide_env_values = true)]
-    pub poll_min: Option<Millis>,
-    /// Wait between two looks at batches, at most [default: 300s]
-    #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MAX", hide_env_values = true)]
-    pub poll_max: Option<Millis>,
-    /// Longest wait for one sync or flex call [default: 600s, flex 900s]
-    #[arg(long, value_name = "DUR")]
-    pub timeout: Option<Millis>,
     /// Response cache: answers of earlier jobs [default: default]
     #[arg(long, value_name = "MODE", env = "BULKRATE_CACHE", hide_env_values = true)]
     pub cache: Option<CacheChoice>,
@@ -153,15 +138,9 @@ pub struct RunFlags {
     /// Do not try the first item alone before the first batch
     #[arg(long)]
     pub no_canary: bool,
-    /// Share of failed items above which the job alerts and exits 1 [default: 5%]
-    #[arg(long, value_name = "PERCENT")]
-    pub fail_above: Option<Percent>,
     /// Share of the answers that are written to `OUT.review.csv` for a reviewer; 0 is none [default: 1%]
     #[arg(long, value_name = "PERCENT")]
     pub review_sample: Option<Percent>,
-    /// What becomes of a sync call that was sent and never answered [default: resend]
-    #[arg(long, value_name = "WHAT")]
-    pub sync_doubt: Option<DoubtChoice>,
     /// What becomes of a batch create that no evidence has settled within a day [default: hold]
     #[arg(long, value_name = "WHAT")]
     pub batch_doubt: Option<BatchDoubtChoice>,
@@ -202,10 +181,22 @@ pub struct OverrideArgs {
     #[arg(long, value_name = "DUR", env = "BULKRATE_DEADLINE", hide_env_values = true)]
     pub deadline: Option<Millis>,
     /// Most that the job may cost [default: 1.5 times the planned P95]
-    #[arg(long, value_name = "USD", env = "BULKRATE_BUDGET", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "USD",
+        allow_negative_numbers = true,
+        env = "BULKRATE_BUDGET",
+        hide_env_values = true
+    )]
     pub budget: Option<Usd>,
     /// Most that may have been paid without an answer before nothing new is sent [default: a quarter of the budget]
-    #[arg(long, value_name = "USD", env = "BULKRATE_MAX_IN_DOUBT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "USD",
+        allow_negative_numbers = true,
+        env = "BULKRATE_MAX_IN_DOUBT",
+        hide_env_values = true
+    )]
     pub max_in_doubt: Option<Usd>,
     /// Share of wrong answers above which the job halts: answers that fail their checks, or that a reviewer found wrong;
     /// it halts once more than that is proved
@@ -220,6 +211,39 @@ pub struct OverrideArgs {
     /// Most sync calls in flight [default: 2000]
     #[arg(long, value_name = "N", env = "BULKRATE_CONCURRENCY_MAX", hide_env_values = true)]
     pub concurrency_max: Option<u32>,
+    /// Most that all jobs of this state folder may cost a day (UTC)
+    #[arg(
+        long,
+        value_name = "USD",
+        allow_negative_numbers = true,
+        env = "BULKRATE_BUDGET_DAILY",
+        hide_env_values = true
+    )]
+    pub budget_daily: Option<Usd>,
+    /// Most that all jobs of this state folder may cost a month (UTC)
+    #[arg(
+        long,
+        value_name = "USD",
+        allow_negative_numbers = true,
+        env = "BULKRATE_BUDGET_MONTHLY",
+        hide_env_values = true
+    )]
+    pub budget_monthly: Option<Usd>,
+    /// Wait between two looks at batches, at first [default: 60s]
+    #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MIN", hide_env_values = true)]
+    pub poll_min: Option<Millis>,
+    /// Wait between two looks at batches, at most [default: 300s]
+    #[arg(long, value_name = "DUR", env = "BULKRATE_POLL_MAX", hide_env_values = true)]
+    pub poll_max: Option<Millis>,
+    /// Longest wait for one sync or flex call [default: 600s, flex 900s]
+    #[arg(long, value_name = "DUR")]
+    pub timeout: Option<Millis>,
+    /// Share of failed items above which the job alerts and exits 1 [default: 5%]
+    #[arg(long, value_name = "PERCENT")]
+    pub fail_above: Option<Percent>,
+    /// What becomes of a sync call that was sent and never answered [default: resend]
+    #[arg(long, value_name = "WHAT")]
+    pub sync_doubt: Option<DoubtChoice>,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -231,7 +255,7 @@ pub struct SinkArgs {
     /// Format of the results [default: told from the name]
     #[arg(long, value_name = "FORMAT")]
     pub out_format: Option<SinkFormat>,
-    /// Write rows as they land, in no order
+    /// Write rows as they land, in no order: item, id and answer, without the input columns
     #[arg(long)]
     pub stream: bool,
     /// CSV cells as they are, also where a spreadsheet would take them for formulas
@@ -378,19 +402,12 @@ impl RunFlags {
         Run {
             priority: self.priority,
             budget_per_request: self.budget_per_request,
-            budget_daily: self.budget_daily,
-            budget_monthly: self.budget_monthly,
             budget_tags: (!budget_tags.is_empty()).then_some(budget_tags),
             strict: given(self.strict),
-            poll_min: self.poll_min,
-            poll_max: self.poll_max,
-            timeout: self.timeout,
             cache: self.cache,
             distinct: given(self.distinct),
             canary: self.no_canary.then_some(false),
-            fail_above: self.fail_above,
             review_sample: self.review_sample,
-            sync_doubt: self.sync_doubt,
             batch_doubt: self.batch_doubt,
             keep_remote: given(self.keep_remote),
             batch_items_max: self.batch_items_max,
@@ -418,6 +435,13 @@ impl OverrideArgs {
             rpm: self.rpm,
             tpm: self.tpm,
             concurrency_max: self.concurrency_max,
+            budget_daily: self.budget_daily,
+            budget_monthly: self.budget_monthly,
+            poll_min: self.poll_min,
+            poll_max: self.poll_max,
+            timeout: self.timeout,
+            fail_above: self.fail_above,
+            sync_doubt: self.sync_doubt,
             ..Run::default()
         }
     }

@@ -92,9 +92,11 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         let hint = Some("use `choices` for one word out of a list, a schema for fields");
         return Err(ConfigError::option("--choices", "cannot go together with a schema", hint));
     }
-    for (option, number) in [("--temperature", from.temperature), ("--top-p", from.top_p)] {
-        if number.is_some_and(|number| !number.is_finite()) {
-            return Err(ConfigError::option(option, "must be a finite number", None)); // JSON has no other, and would say nothing
+    check_choices(&choices)?;
+    // No provider takes more; nothing is sent to be refused there.
+    for (option, number, most) in [("--temperature", from.temperature, 2.0), ("--top-p", from.top_p, 1.0)] {
+        if number.is_some_and(|number| !(0.0..=most).contains(&number)) {
+            return Err(ConfigError::option(option, format!("must be a number from 0 to {most}"), None));
         }
     }
     if from.max_output_tokens == Some(0) {
@@ -121,6 +123,25 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
         fallback: from.fallback.unwrap_or_default(),
     })
+}
+
+/// An answer is matched trimmed and without regard to case, so that two choices must differ by more.
+fn check_choices(choices: &[String]) -> Result<(), ConfigError> {
+    let bad = |message: String| {
+        let hint = Some("name each answer once, separated by commas, such as `--choices positive,negative`");
+        Err(ConfigError::option("--choices", message, hint))
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for (at, choice) in choices.iter().enumerate() {
+        let word = choice.trim().to_lowercase();
+        if word.is_empty() {
+            return bad(format!("choice {} of {} is empty", at + 1, choices.len()));
+        }
+        if !seen.insert(word) {
+            return bad(format!("`{}` is there twice", choice.trim()));
+        }
+    }
+    Ok(())
 }
 
 fn turns(example: Example) -> [TurnSpec; 2] {
@@ -182,6 +203,7 @@ fn schema(written: serde_json::Value) -> Result<String, ConfigError> {
 
 fn run(from: Run) -> Result<RunSpec, ConfigError> {
     let usual = RunSpec::default();
+    let (poll_min_ms, poll_max_ms) = polls(&from, (usual.poll_min_ms, usual.poll_max_ms))?;
     let budgets = from.budget_tags.unwrap_or_default();
     if let Some(key) = budgets.keys().find(|key| !key.contains('=')) {
         let hint = Some(
@@ -203,8 +225,8 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         rpm: from.rpm,
         tpm: from.tpm,
         concurrency_max: from.concurrency_max.unwrap_or(usual.concurrency_max),
-        poll_min_ms: from.poll_min.map_or(usual.poll_min_ms, |time| time.0),
-        poll_max_ms: from.poll_max.map_or(usual.poll_max_ms, |time| time.0),
+        poll_min_ms,
+        poll_max_ms,
         timeout_ms: from.timeout.map(|time| time.0),
         cache: from.cache.map_or(usual.cache, Into::into),
         distinct: from.distinct.unwrap_or(usual.distinct),
@@ -228,13 +250,31 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
     checked(spec)
 }
 
-/// Numbers that would make a job stand still.
-fn checked(mut spec: RunSpec) -> Result<RunSpec, ConfigError> {
+/// What flags say about a run, without anything that they may change.
+pub(crate) fn check_run(from: &Run) -> Result<(), ConfigError> {
+    run(from.clone()).map(drop)
+}
+
+/// The waits between two looks at batches. Where only one of them is given, the usual other one gives way.
+pub(crate) fn polls(from: &Run, usual: (u64, u64)) -> Result<(u64, u64), ConfigError> {
+    match (from.poll_min.map(|time| time.0), from.poll_max.map(|time| time.0)) {
+        (Some(min), Some(max)) if min > max => {
+            Err(ConfigError::option("--poll-min", "is longer than `--poll-max`", None))
+        }
+        (Some(min), max) => Ok((min, max.unwrap_or(usual.1.max(min)))),
+        (None, Some(max)) => Ok((usual.0.min(max), max)),
+        (None, None) => Ok(usual),
+    }
+}
+
+/// Numbers that would make a job stand still, and an address that cannot be told anything.
+fn checked(spec: RunSpec) -> Result<RunSpec, ConfigError> {
     let zeros = [
         ("--concurrency-max", u64::from(spec.concurrency_max)),
         ("--rpm", spec.rpm.unwrap_or(1)),
         ("--tpm", spec.tpm.unwrap_or(1)),
         ("--poll-min", spec.poll_min_ms),
+        ("--deadline", spec.deadline_ms.unwrap_or(1)),
         ("--timeout", spec.timeout_ms.unwrap_or(1)),
         ("batch_items_max", u64::from(spec.batch_items_max)),
         ("batch_bytes_max", spec.batch_bytes_max),
@@ -247,9 +287,25 @@ fn checked(mut spec: RunSpec) -> Result<RunSpec, ConfigError> {
         let hint = Some("a price of 0 is fine; embeddings have no output");
         return Err(ConfigError::option("--price-in", "goes together with `--price-out`", hint));
     }
-    // A short first wait says that polling should be quick; the usual longest wait would undo it.
-    spec.poll_max_ms = spec.poll_max_ms.max(spec.poll_min_ms);
+    if let Some(url) = spec.webhook.as_deref().filter(|url| !is_http(url)) {
+        let hint = Some("write it with its scheme, such as `--webhook https://example.org/hook`");
+        return Err(ConfigError::option("--webhook", format!("`{}` is not a URL", shown(url)), hint));
+    }
     Ok(spec)
+}
+
+/// `http://HOST...` or `https://HOST...`.
+fn is_http(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        !host.is_empty() && !url.contains(char::is_whitespace)
+    })
+}
+
+/// A URL as messages may hold it: what stands before an `@` may be a password.
+fn shown(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, rest)| rest)
 }
 
 pub(crate) fn sink(from: Sink) -> SinkSpec {

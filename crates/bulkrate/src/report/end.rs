@@ -7,7 +7,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_engine::report::{ERROR_RATE, Ending, Report};
 
 use super::table::Table;
-use super::words::{count, counted, duration, percent, usd};
+use super::words::{count, counted, duration, percent, shell, usd};
 
 /// The end report as text, several lines.
 #[must_use]
@@ -27,7 +27,10 @@ fn headline(report: &Report) -> String {
     let after = millis(report.seconds);
     match report.ending {
         Ending::Finished => format!("{name} finished in {after}"),
-        Ending::Detached => format!("{name} was left after {after}; batches go on at the provider"),
+        Ending::Detached if report.batches_open > 0 => {
+            format!("{name} was left after {after}; batches go on at the provider")
+        }
+        Ending::Detached => format!("{name} was left after {after}"),
         Ending::Aborted => format!("{name} was stopped at once after {after}"),
         Ending::Cancelled => format!("{name} was cancelled after {after}"),
         Ending::Halted => format!("{name} was halted{reason}"),
@@ -64,6 +67,7 @@ fn outcomes(report: &Report) -> String {
         (report.duplicates, "answered by an equal item"),
         (report.cached, "answered from earlier jobs"),
         (report.rate_limited, "refused by rate limits"),
+        (report.no_capacity, "refused for want of flex capacity"),
     ];
     sent.extend(
         free.iter()
@@ -82,7 +86,7 @@ fn outcomes(report: &Report) -> String {
 }
 
 fn money(report: &Report) -> String {
-    let mut out = format!("  spent USD {}", usd(report.spent));
+    let mut out = spent(report);
     let tokens = report.input_tokens + report.output_tokens;
     if tokens > 0 {
         let _ = write!(
@@ -137,6 +141,17 @@ fn money(report: &Report) -> String {
     out
 }
 
+/// A sum that is not known is not called zero.
+fn spent(report: &Report) -> String {
+    let sum = usd(report.spent);
+    if report.unpriced == 0 {
+        return format!("  spent USD {sum}");
+    }
+    let (answers, models) = (counted(report.unpriced, "answer"), report.unpriced_models.join("`, `"));
+    let known = if report.spent.0 == 0 { "an unknown sum".to_owned() } else { format!("USD {sum} and more") };
+    format!("  spent {known} (no price is known for {answers} of `{models}`)")
+}
+
 fn share(part: UsdNanos, whole: UsdNanos) -> String {
     percent(u64::try_from(part.0).unwrap_or(0), u64::try_from(whole.0).unwrap_or(0))
 }
@@ -150,11 +165,11 @@ fn next(report: &Report) -> Vec<String> {
     if let Some(judged) = &report.judged {
         lines.push(format!("review: {}", super::views::judged(judged)));
     }
-    let job = &report.handle;
+    let job = shell(&report.handle);
     let state = if report.state_dir == ".bulkrate" {
         String::new()
     } else {
-        format!(" --state {}", report.state_dir)
+        format!(" --state {}", shell(&report.state_dir))
     };
     let command = |verb: &str, flags: &str| format!("`bulkrate {verb} {job}{flags}{state}`");
     match report.ending {
@@ -185,7 +200,7 @@ fn next(report: &Report) -> Vec<String> {
         Ending::Finished | Ending::Cancelled => {}
     }
     if let Some(review) = report.review.as_ref().filter(|_| report.judged.is_none()) {
-        let read = command("review", &format!(" {}", review.path));
+        let read = command("review", &format!(" {}", shell(&review.path)));
         let sample = counted(review.items, "answer");
         lines.push(format!("{sample} to be judged: {}; then {read}", review.path));
     }
@@ -196,7 +211,11 @@ fn next(report: &Report) -> Vec<String> {
     if report.output.is_none() && report.succeeded > 0 {
         lines.push(format!("results are kept: {}", command("results", " --out FILE")));
     }
-    if report.failed > 0 {
+    let invalid = report.failures.get(FailureClass::InvalidInput.name()).copied().unwrap_or(0);
+    if report.failed > 0 && invalid == report.failed {
+        let see = command("dead", "");
+        lines.push(format!("see why with {see}; mend those items in the source, then run the job again"));
+    } else if report.failed > 0 {
         lines.push(format!("see why with {}, try again with {}", command("dead", ""), command("retry", "")));
     }
     if report.above_threshold {

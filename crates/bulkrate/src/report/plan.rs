@@ -123,7 +123,11 @@ fn money(plan: &Plan) -> String {
     if plan.priced {
         let _ = writeln!(out, "  one by one in the sync lane it would be USD {}", usd(plan.naive));
     } else {
-        let _ = writeln!(out, "  no price is known for this model: `--price-in` and `--price-out` name one");
+        let models = plan.unpriced_models.join("`, `");
+        let _ = writeln!(
+            out,
+            "  no price is known for `{models}`: `--price-in` and `--price-out` name one; a `--budget` could not be kept"
+        );
     }
     if plan.spent.0 > 0 {
         let _ = writeln!(out, "  already spent by this job: USD {}", usd(plan.spent));

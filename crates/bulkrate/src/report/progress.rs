@@ -102,6 +102,7 @@ fn troubles(progress: &Progress) -> Vec<String> {
         (progress.failed, "failed"),
         (progress.retries, "tried again"),
         (progress.rate_limited, "rate limited"),
+        (progress.no_capacity, "found no flex capacity"),
     ];
     counts
         .iter()

@@ -36,6 +36,8 @@ pub struct Teller {
     talks: bool,
     events: Option<EventsTo>,
     plan_shown: AtomicBool,
+    /// Batches are open at the provider.
+    batches: AtomicBool,
     lines: Mutex<Lines>,
 }
 
@@ -56,6 +58,7 @@ impl Teller {
             talks: talk != Talk::Quiet,
             events,
             plan_shown: AtomicBool::new(false),
+            batches: AtomicBool::new(false),
             lines: Mutex::default(),
         }
     }
@@ -81,6 +84,12 @@ impl Teller {
         if !self.plan_shown.swap(true, Ordering::Relaxed) {
             self.say(&format!("{}\n", plan::text(of)));
         }
+    }
+
+    /// Whether batches were open at the provider when it was last heard of them.
+    #[must_use]
+    pub fn has_batches(&self) -> bool {
+        self.batches.load(Ordering::Relaxed)
     }
 
     /// Asks without the display in the way.
@@ -155,7 +164,11 @@ impl Teller {
                 count(*left),
                 usd(*spent)
             )),
-            Event::Progress { progress } => self.progress(progress),
+            Event::Progress { progress } => {
+                let open = progress.batches.iter().any(|batch| batch.batch.is_some());
+                self.batches.store(open, Ordering::Relaxed);
+                self.progress(progress);
+            }
             // The live display shows batches all the time.
             Event::Batch { batch } if self.live.is_none() => self.batch(batch),
             Event::Batch { .. } | Event::Finished { .. } => {}

@@ -55,6 +55,7 @@ pub(crate) fn a_plan() -> Plan {
         warnings: vec!["2 prompts are close to the context window".to_owned()],
         shape: "csv table".to_owned(),
         priced: true,
+        unpriced_models: Vec::new(),
     }
 }
 
@@ -90,7 +91,9 @@ fn a_report() -> Report {
         output_tokens: 1_788,
         requests_sent: 304,
         rate_limited: 0,
+        no_capacity: 0,
         batches: 1,
+        batches_open: 0,
         seconds: 72.4,
         output: Some("labels.csv".to_owned()),
         state_dir: ".bulkrate".to_owned(),
@@ -100,6 +103,8 @@ fn a_report() -> Report {
         review: None,
         judged: None,
         estimated_usage: 0,
+        unpriced: 0,
+        unpriced_models: Vec::new(),
         above_bound: 0,
         excess: UsdNanos::ZERO,
     }
@@ -136,6 +141,7 @@ fn a_job() -> JobStatus {
         spent: UsdNanos(400_000),
         reserved: UsdNanos(900_000),
         in_doubt: UsdNanos::ZERO,
+        unpriced: false,
         doubts: bulkrate_engine::view::DoubtSum::default(),
         batches: vec![a_batch()],
         source: "tickets.csv".to_owned(),
@@ -167,6 +173,7 @@ fn a_plan_reads_like_this() {
     ");
     let unknown = Plan {
         priced: false,
+        unpriced_models: vec!["custom/llama".to_owned()],
         cap: None,
         cap_is_default: true,
         warnings: Vec::new(),
@@ -184,7 +191,7 @@ fn a_plan_reads_like_this() {
          flex cannot be used: this model has no flex price
 
       lane: batch, the cheapest that meets the deadline of 6 h
-      no price is known for this model: `--price-in` and `--price-out` name one
+      no price is known for `custom/llama`: `--price-in` and `--price-out` name one; a `--budget` could not be kept
     ");
 }
 
@@ -227,7 +234,9 @@ fn every_other_end_says_how_to_go_on() {
         state_dir: "/tmp/s".to_owned(),
         ..a_report()
     };
-    insta::assert_snapshot!(end::text(&Report { ending: Ending::Detached, ..open() }), @r"
+    let alone = end::text(&Report { ending: Ending::Detached, ..open() });
+    assert!(alone.contains("(job 3f2a9c71) was left after 1 min 12 s\n"), "no batch is open: {alone}");
+    insta::assert_snapshot!(end::text(&Report { ending: Ending::Detached, batches_open: 1, ..open() }), @r"
     `tickets` (job 3f2a9c71) was left after 1 min 12 s; batches go on at the provider
       340 items: 100 answered, 240 still open
       304 requests sent, 1 batch, 42 answered by an equal item
@@ -388,12 +397,70 @@ fn dead_letters_proofs_and_costs_read_like_this() {
         spent: UsdNanos(75_000),
         in_doubt: UsdNanos::ZERO,
         saved: UsdNanos(1_000_000_000),
+        unpriced: false,
     };
     insta::assert_snapshot!(views::cost("tag.feature", &[row("triage"), row("")]), @r"
     tag.feature  items  spent USD  in doubt USD  saved USD
     triage         170   0.000075          0.00       1.00
     (none)         170   0.000075          0.00       1.00
     sum            340    0.00015          0.00       2.00
+    ");
+}
+
+#[test]
+fn what_comes_next_fits_what_has_happened() {
+    let flex = end::text(&Report { no_capacity: 7, ..a_report() });
+    assert!(flex.contains("7 refused for want of flex capacity") && !flex.contains("rate limits"), "{flex}");
+    let invalid = Report { failures: [("invalid_input".to_owned(), 3)].into(), ..a_report() };
+    let text = end::text(&invalid);
+    assert!(text.contains("`bulkrate dead tickets`; mend those items") && !text.contains("retry"), "{text}");
+    let named =
+        end::text(&Report { handle: "my tickets".to_owned(), state_dir: "a b".to_owned(), ..a_report() });
+    assert!(named.contains("`bulkrate dead 'my tickets' --state 'a b'`"), "{named}");
+    let cancelled = |cancelled, failed| Report { ending: Ending::Cancelled, cancelled, failed, ..a_report() };
+    let codes = [(3, 0), (0, 3), (0, 0)].map(|(gone, failed)| cancelled(gone, failed).exit_code());
+    assert_eq!(codes, [5, 5, 0], "an order that came too late changed nothing");
+}
+
+#[test]
+fn what_nobody_knows_is_no_zero() {
+    let report = Report {
+        spent: UsdNanos::ZERO,
+        naive: UsdNanos::ZERO,
+        saved: [].into(),
+        unpriced: 40,
+        unpriced_models: vec!["custom/llama".to_owned()],
+        ..a_report()
+    };
+    let text = end::text(&report);
+    assert!(
+        text.contains(
+            "spent an unknown sum (no price is known for 40 answers of `custom/llama`) for 14,902 input"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("0.00"), "{text}");
+    assert!(json::report(&report)["spent_usd"].is_null());
+    let part = end::text(&Report { spent: UsdNanos(75_000), ..report });
+    assert!(part.contains("spent USD 0.000075 and more (no price"), "{part}");
+
+    let job = JobStatus { unpriced: true, spent: UsdNanos::ZERO, ..a_job() };
+    assert!(views::job(&job, 0).contains("money     spent unknown, reserved"), "{}", views::job(&job, 0));
+    assert!(views::jobs(&[job], 0).contains("  unknown  "));
+    let row = |unpriced, nanos| CostRow {
+        group: "x".to_owned(),
+        items: 1,
+        spent: UsdNanos(nanos),
+        in_doubt: UsdNanos::ZERO,
+        saved: UsdNanos::ZERO,
+        unpriced,
+    };
+    insta::assert_snapshot!(views::cost("model", &[row(true, 0), row(false, 75_000)]), @r"
+    model  items           spent USD  in doubt USD  saved USD
+    x          1             unknown          0.00       0.00
+    x          1            0.000075          0.00       0.00
+    sum        2  0.000075 + unknown          0.00       0.00
+    unknown: what a model without a known price has cost; `--price-in` and `--price-out` name one
     ");
 }
 
@@ -405,6 +472,7 @@ fn the_document_for_programs_names_every_figure() {
       "above_bound": 0,
       "above_threshold": false,
       "batches": 1,
+      "batches_open": 0,
       "cached": 0,
       "cancelled": 0,
       "capped_by": null,
@@ -433,6 +501,7 @@ fn the_document_for_programs_names_every_figure() {
       "naive_usd": 0.0026,
       "naive_usd_nanos": 2600000,
       "name": "tickets",
+      "no_capacity": 0,
       "open": 0,
       "output": "labels.csv",
       "output_tokens": 1788,
@@ -456,7 +525,9 @@ fn the_document_for_programs_names_every_figure() {
       "spent_usd": 0.001137,
       "spent_usd_nanos": 1137000,
       "state_dir": ".bulkrate",
-      "succeeded": 337
+      "succeeded": 337,
+      "unpriced": 0,
+      "unpriced_models": []
     }
     "#);
 }

@@ -7,7 +7,7 @@ use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, DoubtSum, JobStatus,
 
 use super::progress;
 use super::table::Table;
-use super::words::{bytes, count, counted, duration, percent, usd};
+use super::words::{bytes, count, counted, duration, percent, shell, usd};
 
 /// All jobs, one a line; with the batches of those that run.
 #[must_use]
@@ -40,7 +40,7 @@ pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
             percent(done, job.items),
             count(job.failed),
             count(job.in_flight),
-            usd(job.spent),
+            if job.unpriced { known(&usd(job.spent), job.spent) } else { usd(job.spent) },
             bytes(job.disk_bytes),
             created(job.created_at_ms),
         ]);
@@ -106,8 +106,8 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
     line(
         "money",
         format!(
-            "spent USD {}, reserved {}, in doubt {}",
-            usd(job.spent),
+            "spent {}, reserved {}, in doubt {}",
+            if job.unpriced { known(&usd(job.spent), job.spent) } else { format!("USD {}", usd(job.spent)) },
             usd(job.reserved),
             usd(job.in_doubt)
         ),
@@ -132,7 +132,7 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
 }
 
 fn next(job: &JobStatus) -> String {
-    let command = format!("bulkrate resume {}", job.name);
+    let command = format!("bulkrate resume {}", shell(&job.name));
     match job.limit {
         Some(limit) if job.open_asked == 0 => {
             format!("the first {} are done; the rest: `{command} --no-limit`", counted(limit, "item"))
@@ -268,6 +268,11 @@ pub fn verification(of: &Verification) -> String {
     out
 }
 
+/// What is known of a sum that holds answers without a price.
+fn known(sum: &str, amount: UsdNanos) -> String {
+    if amount == UsdNanos::ZERO { "unknown".to_owned() } else { format!("{sum} + unknown") }
+}
+
 /// What was spent by group, with the sum.
 #[must_use]
 pub fn cost(by: &str, rows: &[CostRow]) -> String {
@@ -276,19 +281,28 @@ pub fn cost(by: &str, rows: &[CostRow]) -> String {
     }
     let mut table = Table::new(0, &[by, ">items", ">spent USD", ">in doubt USD", ">saved USD"]);
     let mut sum = (0, UsdNanos::ZERO, UsdNanos::ZERO, UsdNanos::ZERO);
+    let mut unpriced = false;
     for row in rows {
         let group = if row.group.is_empty() { "(none)".to_owned() } else { row.group.clone() };
         table.row([
             group,
             count(row.items),
-            row.spent.to_string(),
+            if row.unpriced { known(&row.spent.to_string(), row.spent) } else { row.spent.to_string() },
             row.in_doubt.to_string(),
             row.saved.to_string(),
         ]);
+        unpriced |= row.unpriced;
         sum = (sum.0 + row.items, sum.1 + row.spent, sum.2 + row.in_doubt, sum.3 + row.saved);
     }
     if rows.len() > 1 {
-        table.row(["sum".to_owned(), count(sum.0), sum.1.to_string(), sum.2.to_string(), sum.3.to_string()]);
+        let spent = if unpriced { known(&sum.1.to_string(), sum.1) } else { sum.1.to_string() };
+        table.row(["sum".to_owned(), count(sum.0), spent, sum.2.to_string(), sum.3.to_string()]);
     }
-    table.text()
+    let mut out = table.text();
+    if unpriced {
+        out.push_str(
+            "unknown: what a model without a known price has cost; `--price-in` and `--price-out` name one\n",
+        );
+    }
+    out
 }

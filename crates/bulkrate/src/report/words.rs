@@ -76,6 +76,16 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
+/// A name as a shell takes it for one word.
+#[must_use]
+pub fn shell(name: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./:@%+=,".contains(letter);
+    if !name.is_empty() && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
 /// Items a second: whole above ten.
 #[must_use]
 pub fn rate(per_second: f64) -> String {
@@ -117,6 +127,11 @@ mod tests {
             (bytes(640), bytes(12_500), bytes(3_100_000_000)),
             ("640 B".into(), "12.5 kB".into(), "3.1 GB".into())
         );
+        for (name, want) in
+            [("a-b.csv", "a-b.csv"), ("my job", "'my job'"), ("it's", "'it'\\''s'"), ("", "''")]
+        {
+            assert_eq!(shell(name), want);
+        }
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".into(), "0 %".into()));
     }
 }

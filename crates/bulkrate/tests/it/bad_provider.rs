@@ -46,7 +46,25 @@ fn a_base_url_that_answers_html_is_named() {
     place.put("data.csv", "id,product,text\n1,lamp,good\n");
     let said = place.run(&format!("{JOB} --sync-doubt dead"), &ASK);
     assert!([1, 5, 6].contains(&said.code), "{said:?}");
-    assert!(said.stdout.contains("maybe_paid_unresolved") || said.stdout.contains("halted"), "{said:?}");
+    // It says so as `doctor` does, in the run or with the dead letters.
+    let told = format!("{}{}", said.stderr, place.run("dead data", &[]).stdout);
+    assert!(told.contains("a web page (HTML) and no answer of the API"), "{told}");
+    let doctor = place.run("doctor", &[]);
+    assert!(doctor.stdout.contains("HTML"), "{doctor:?}");
+}
+
+#[test]
+fn an_expired_key_halts_the_job_and_a_new_one_goes_on() {
+    let sim = Sim::start(&["--fault", "expired-key:sync@3-99"]);
+    let place = Place::with(&sim);
+    place.put("data.csv", reviews(20));
+    let said = place.run(&format!("{JOB} --concurrency-max 1"), &ASK).expect(4);
+    assert!(said.stderr.contains("has expired") && said.stderr.contains("OPENAI_API_KEY"), "{}", said.stderr);
+    let report = said.json();
+    assert_eq!((report["ending"].as_str(), report["halted_by"].as_str()), (Some("halted"), Some("auth")));
+    assert!(report["succeeded"].as_u64() >= Some(2), "what was answered stays: {report}");
+    let bill = place.proved("data", &sim);
+    assert_eq!(report["spent_usd_nanos"], bill);
 }
 
 #[test]

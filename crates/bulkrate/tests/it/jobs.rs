@@ -71,6 +71,9 @@ fn a_plan_sends_nothing_and_shows_every_lane() {
             "{lane}"
         );
     }
+    // By the simulator's own count.
+    let asked: Value = serde_json::from_str(&sim.get("/sim/requests")).unwrap();
+    assert_eq!(asked["total"], 0, "{asked}");
 }
 
 #[test]

@@ -18,5 +18,7 @@ mod anthropic;
 mod anthropic_batch;
 mod bad_input;
 mod bad_provider;
+mod clock;
+mod words;
 mod security;
 mod services;

@@ -103,7 +103,7 @@ impl Draftsman {
                     "the source has no column `{name}`{}",
                     near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
                 ),
-                why: format!("columns are: {}", columns.join(", ")),
+                why: bulkrate_core::prepare::columns_hint(columns),
             });
         }
         Ok(TableForm {

@@ -11,6 +11,9 @@ use crate::run::job::{Halt, Job, Retry, State};
 /// So many items go ahead of the batches, one after the other, until one is answered.
 const CANARIES: u64 = 3;
 
+/// What the flex lane answers when it has no room.
+const NO_CAPACITY: &str = "resource_unavailable";
+
 impl Job {
     /// Asks the ladder; counts the attempt.
     pub(super) fn next(&self, landing: Landing<'_>, class: FailureClass, end: &End<'_>) -> Next {
@@ -33,7 +36,7 @@ impl Job {
             class,
             lane: landing.lane,
             retry_after_us: end.wait_ms.map(|wait| wait.saturating_mul(1_000)),
-            no_capacity: end.provider_code == Some("resource_unavailable"),
+            no_capacity: end.provider_code == Some(NO_CAPACITY),
             waited_us: now_us.saturating_sub(since),
             switch_in_us,
             max_tokens: landing.ready.max_tokens,
@@ -64,7 +67,9 @@ impl Job {
         let mut state = self.state.borrow_mut();
         match next {
             Next::Again { lane, wait_us, max_tokens } => {
-                if told == FailureClass::RateLimited {
+                if told == FailureClass::RateLimited && end.provider_code == Some(NO_CAPACITY) {
+                    state.tally.no_capacity += 1;
+                } else if told == FailureClass::RateLimited {
                     state.tally.rate_limited += 1;
                 } else {
                     state.tally.retries += 1;
@@ -117,7 +122,8 @@ impl Job {
         }
     }
 
-    /// A deployment cannot serve: the next one on the list stands in, or the job stops.
+    /// A deployment cannot serve: the next one on the list stands in, or the job stops. Calls that were under way when it was
+    /// replaced say the same once more; they change nothing.
     pub(crate) fn halt_or_fall_back(
         &self,
         state: &mut State,
@@ -125,27 +131,46 @@ impl Job {
         class: FailureClass,
         message: &str,
     ) {
-        let next = (deployment + 1..self.deployments.len())
-            .find(|place| self.spec.request.fallback.iter().any(|name| self.is_named(*place, name)));
+        if class.verdict() == Verdict::HaltJob && state.active[deployment] != deployment {
+            return;
+        }
+        let (next, passed_over) = self.stand_in(state, deployment);
         match next {
             Some(next) if class.verdict() == Verdict::HaltJob => {
                 for active in state.active.iter_mut().filter(|active| **active == deployment) {
                     *active = next;
                 }
                 let text = format!(
-                    "`{}` failed ({message}); going on with `{}`",
+                    "`{}` failed ({message}); going on with `{}`{passed_over}",
                     self.deployments[deployment].pinned, self.deployments[next].pinned
                 );
                 self.tell(&crate::event::Event::Alert { code: "failover", message: &text });
             }
             _ => {
-                state.halted.get_or_insert(Halt { class, message: message.to_owned() });
+                let message = format!("{message}{passed_over}");
+                state.halted.get_or_insert(Halt { class, message });
             }
         }
     }
 
-    fn is_named(&self, place: usize, name: &str) -> bool {
-        let found = &self.deployments[place];
-        found.pinned == name || found.model == name || found.row.qualified == name
+    /// The first of `fallback` that comes after this one and has the lane of the job; and why others were passed over.
+    fn stand_in(&self, state: &State, deployment: usize) -> (Option<usize>, String) {
+        let listed = self.fallbacks.iter().position(|place| *place == deployment);
+        let mut passed_over = String::new();
+        for place in self.fallbacks.iter().skip(listed.map_or(0, |at| at + 1)) {
+            // One that has failed itself is represented by what stands in for it.
+            let next = state.active[*place];
+            if next == deployment {
+                continue;
+            }
+            match self.deployments[next].unavailable(self.home) {
+                None => return (Some(next), passed_over),
+                Some(why) => {
+                    passed_over
+                        .push_str(&format!("; `{}` cannot stand in: {why}", self.deployments[next].pinned));
+                }
+            }
+        }
+        (None, passed_over)
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Receipt {
     pub naive: UsdNanos,
     pub usage: Usage,
     pub estimated: bool,
+    /// Nobody knows what it cost: the model has no price, and the provider did not say.
+    pub unpriced: bool,
     pub paid: bool,
     /// What the provider told, where that is more than was reserved; not always believed.
     pub above: Option<UsdNanos>,
@@ -55,10 +57,14 @@ impl Job {
         };
         let above = told.filter(|told| !credible(told) || found.priced && *told > ready.bound);
         let told = told.filter(credible);
-        let (cost, estimated) = told.map_or((ready.bound, found.priced), |cost| (cost, false));
+        let cost = told.unwrap_or(ready.bound);
+        // A bound of zero is that of a free model: the cost is known without a usage.
+        let estimated = told.is_none() && found.priced && ready.bound > UsdNanos::ZERO;
+        let free = answer.usage.is_none() && matches!(answer.body, Body::Moderation(_));
+        let unpriced = !found.priced && answer.charged.is_none() && !free;
         let naive =
             answer.usage.as_ref().and_then(|usage| found.naive(usage)).filter(credible).unwrap_or(cost);
-        Receipt { cost, naive, usage, estimated, paid: true, above, doubt: false }
+        Receipt { cost, naive, usage, estimated, unpriced, paid: true, above, doubt: false }
     }
 
     /// What an answer cost that does not land.
@@ -117,6 +123,7 @@ impl Job {
             tally.input_tokens = tally.input_tokens.saturating_add(receipt.usage.prompt());
             tally.output_tokens = tally.output_tokens.saturating_add(receipt.usage.output);
             state.tally.estimated += u64::from(receipt.estimated);
+            state.tally.unpriced += u64::from(receipt.unpriced);
         } else {
             state.budget.release(tags, bound);
         }
@@ -188,7 +195,8 @@ pub(super) fn outcome(
         cost: receipt.cost,
         naive: receipt.naive,
         usage: receipt.usage,
-        estimated: receipt.estimated,
+        // Of an unpriced answer the cost is zero, which no estimate is.
+        estimated: receipt.estimated || receipt.unpriced,
         place,
     }
 }

@@ -1,9 +1,13 @@
 //! F30 to F40: how batches live and end.
 
+use std::sync::Arc;
+
 use bulkrate_core::lane::Lane;
-use bulkrate_engine::Stop;
+use bulkrate_engine::ground::{Ground, Pulse, Views};
 use bulkrate_engine::report::Ending;
+use bulkrate_engine::{Engine, Stop};
 use bulkrate_sim::SimConfig;
+use bulkrate_store::{SqliteStore, Writer};
 
 use crate::story::{ASKED, Books, Story, Told};
 use crate::world::fast;
@@ -122,6 +126,46 @@ async fn f39_a_run_longer_than_the_window_is_waited_for() {
         let rule = format!("F39={hours}");
         Story::with(config, Lane::Batch, &[&rule]).await.ends(Books::Exact).await.all_succeeded().paid(ASKED);
     }
+}
+
+/// An engine whose wall clock stands at `unix_ms`.
+fn engine_at(story: &Story, unix_ms: u64) -> Engine {
+    let settings = story.world.settings();
+    let dir = settings.state_dir.clone();
+    let store = SqliteStore::open(&dir, "it", i64::try_from(unix_ms).unwrap()).unwrap();
+    let views: Views = Arc::new(move || Ok(Box::new(SqliteStore::open_reader(&dir)?)));
+    let writer = Writer::spawn(Box::new(store)).unwrap();
+    Engine::on(settings, Ground { writer, views, unix_ms, pulse: Pulse::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn f39_a_batch_that_is_not_back_after_its_window_is_told_of_once() {
+    let config = SimConfig { speed: 30_000.0, ..fast() };
+    let story = Story::with(config, Lane::Batch, &["F39=25"]).await;
+    let now_ms = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let (stop, engine) = (Stop::new(), engine_at(&story, now_ms));
+    let leave = stop.clone();
+    let watch = async {
+        while !story.world.ear.heard("batch in_progress") {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        leave.detach();
+    };
+    let run = engine.run(&story.spec, &|_| true, story.world.ear.clone(), stop);
+    let (report, ()) = tokio::join!(run, watch);
+    let report = report.unwrap();
+    assert_eq!((report.ending, report.batches_open), (Ending::Detached, 1), "{report:?}");
+    assert!(!story.world.ear.heard("batch-overdue"), "not before its time");
+    drop(engine);
+
+    // 26 hours later by this machine's clock, while the provider is still at it.
+    let engine = engine_at(&story, now_ms + 26 * 3_600_000);
+    let report = engine.run(&story.spec, &|_| true, story.world.ear.clone(), Stop::new()).await.unwrap();
+    drop(engine);
+    let told = story.proved(report, Books::Exact).all_succeeded().paid(ASKED);
+    let overdue =
+        told.heard_all().iter().filter(|line| line.starts_with("alert batch-overdue: batch")).count();
+    assert_eq!(overdue, 1, "{:?}", told.heard_all());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::usage;
 use crate::anthropic::errors;
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
-use crate::http::strange::unreadable;
+use crate::http::strange::{no_json, unreadable};
 use crate::json::append;
 use crate::json::loose::LooseText;
 
@@ -63,7 +63,7 @@ fn success(body: &[u8]) -> Reading<'_> {
     match serde_json::from_slice::<Message<'_>>(body) {
         Ok(message) if message.content.is_some() => message_read(message),
         Ok(_) => Reading::Failure(without_content(body)),
-        Err(error) => Reading::Failure(unreadable(&format!("the answer cannot be read: {error}"))),
+        Err(error) => Reading::Failure(no_json(body, &error)),
     }
 }
 

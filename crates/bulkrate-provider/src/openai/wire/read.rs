@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::usage::{self, Needs};
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
-use crate::http::strange::unreadable;
+use crate::http::strange::{no_json, unreadable};
 use crate::json::append;
 use crate::json::loose::{Count, LooseContent, LooseText};
 use crate::openai::errors;
@@ -210,7 +210,7 @@ impl Reader {
     fn success<'a>(&self, kind: Kind, body: &'a [u8], charged: Option<UsdNanos>) -> Reading<'a> {
         match serde_json::from_slice(body) {
             Ok(parsed) => self.answer(kind, parsed, charged),
-            Err(error) => Reading::Failure(unreadable(&format!("the answer cannot be read: {error}"))),
+            Err(error) => Reading::Failure(no_json(body, &error)),
         }
     }
 

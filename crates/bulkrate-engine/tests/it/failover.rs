@@ -1,0 +1,250 @@
+//! A model that cannot serve any more, and those that stand in for it: in order, told once, with what was answered kept.
+
+use std::sync::Arc;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::settings::{Account, Settings};
+use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::{Engine, Stop};
+use bulkrate_sim::{Sim, SimConfig};
+use serde_json::Value;
+
+use crate::world::{World, fast};
+
+const LUNA: &str = "openai/gpt-6-luna";
+const GROQ: &str = "groq/openai/gpt-oss-20b";
+const MISTRAL: &str = "mistral/mistral-small-2603";
+
+/// OpenAI, with services beside it that may stand in.
+struct Several {
+    world: World,
+    others: Vec<(&'static str, Sim)>,
+}
+
+impl Several {
+    async fn new(config: SimConfig, others: &[(&'static str, SimConfig)]) -> Self {
+        let world = World::new(config).await;
+        let mut started = Vec::new();
+        for (name, config) in others {
+            let config = SimConfig { like: Some((*name).to_owned()), ..config.clone() };
+            started.push((*name, Sim::start(config).await.unwrap()));
+        }
+        Self { world, others: started }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = self.world.settings();
+        for (name, sim) in &self.others {
+            let provider = bulkrate_provider::Settings {
+                base_url: Some(sim.base_url()),
+                api_key: "key-test".into(),
+                ..Default::default()
+            };
+            settings.accounts.push(Account {
+                provider: (*name).to_owned(),
+                serves: None,
+                id: format!("acc-{name}"),
+                api: bulkrate_provider::open(name, &provider).unwrap(),
+                custom: false,
+                key_env: "KEY".into(),
+                has_key: true,
+            });
+        }
+        settings
+    }
+
+    fn spec(&self, lane: Lane, rows: usize, fallback: &[&str]) -> JobSpec {
+        let mut spec = self.world.spec(&self.world.reviews(rows), lane);
+        spec.request.model = Some(LUNA.into());
+        spec.request.fallback = fallback.iter().map(|name| (*name).to_owned()).collect();
+        spec.run.budget = Some(UsdNanos::dollars(5));
+        spec.run.canary = false;
+        spec.run.concurrency_max = 20;
+        spec
+    }
+
+    async fn run(&self, spec: &JobSpec) -> Report {
+        let engine = Engine::open(self.settings()).unwrap();
+        engine.run(spec, &|_| true, self.world.ear.clone(), Stop::new()).await.unwrap()
+    }
+
+    async fn plan(&self, spec: &JobSpec) -> bulkrate_engine::plan::Plan {
+        Engine::open(self.settings()).unwrap().plan(spec, &*self.world.ear).await.unwrap()
+    }
+
+    /// Requests that were carried out, and their bill: OpenAI's first, then those of the others.
+    fn bills(&self) -> Vec<(u64, i64)> {
+        let of = |sim: &Sim| {
+            let bill: Value = serde_json::from_str(&sim.bill_json()).unwrap();
+            (bill["requests"].as_u64().unwrap(), bill["total_usd_nanos"].as_i64().unwrap())
+        };
+        std::iter::once(of(&self.world.sim)).chain(self.others.iter().map(|(_, sim)| of(sim))).collect()
+    }
+
+    fn told(&self, start: &str) -> Vec<String> {
+        let heard = self.world.ear.heard.lock().unwrap();
+        heard.iter().filter(|line| line.starts_with(start)).cloned().collect()
+    }
+
+    /// Every item has its row, and the ledger is the sum of the bills.
+    fn whole(&self, report: &Report, rows: usize) {
+        assert_eq!(
+            (report.ending, report.succeeded, report.failed),
+            (Ending::Finished, rows as u64, 0),
+            "{report:?} {:?}",
+            self.told("")
+        );
+        let bill: i64 = self.bills().iter().map(|(_, sum)| sum).sum();
+        assert_eq!((report.spent.0, report.reserved.0, report.in_doubt.0), (bill, 0, 0), "{report:?}");
+        assert_eq!(self.world.rows().len(), rows);
+    }
+}
+
+#[tokio::test]
+async fn the_next_on_the_list_answers_what_is_left_and_what_landed_stays() {
+    // The account is out of credit from its 21st call on; twenty calls at a time find that out.
+    let dry = SimConfig { latency_ms: 20.0, ..SimConfig::default() };
+    let there = Several::new(
+        dry.with_fault("insufficient-quota:sync@21-99999").unwrap(),
+        &[("groq", SimConfig::default())],
+    )
+    .await;
+    let report = there.run(&there.spec(Lane::Sync, 100, &[GROQ])).await;
+    there.whole(&report, 100);
+    let bills = there.bills();
+    assert_eq!((bills[0].0, bills[1].0), (20, 70), "each is paid once: {bills:?}");
+    let rows = there.world.rows();
+    let by = |part: &str| {
+        let of = |row: &&Value| row["_model"].as_str().unwrap().contains(part) && row["_cost_usd"] != "0";
+        rows.iter().filter(of).count()
+    };
+    assert_eq!((by("luna"), by("gpt-oss-20b")), (20, 70));
+    let alerts = there.told("alert");
+    assert!(
+        matches!(&alerts[..], [one] if one.starts_with("alert failover: `openai/gpt-6-luna` failed")
+            && one.contains("going on with `groq/openai/gpt-oss-20b`")),
+        "told once: {alerts:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_alias_stands_in_too() {
+    let there = Several::new(
+        SimConfig::default(),
+        &[("groq", SimConfig::default().with_fault("revoked:sync").unwrap())],
+    )
+    .await;
+    let mut spec = there.spec(Lane::Sync, 20, &["fast"]);
+    spec.request.model = Some(GROQ.into());
+    let report = there.run(&spec).await;
+    there.whole(&report, 20);
+    assert_eq!(there.bills().iter().map(|bill| bill.0).collect::<Vec<_>>(), [18, 0]);
+    assert_eq!(there.told("alert").len(), 1, "{:?}", there.told("alert"));
+}
+
+#[tokio::test]
+async fn batches_go_to_the_next_that_has_batches() {
+    let there = Several::new(
+        fast().with_fault("insufficient-quota:create@1-99").unwrap(),
+        &[("mistral", fast()), ("groq", fast())],
+    )
+    .await;
+    let spec = there.spec(Lane::Batch, 60, &[MISTRAL, GROQ]);
+    let plan = there.plan(&spec).await;
+    let warned = |part: &str| plan.warnings.iter().any(|warning| warning.contains(part));
+    assert!(warned("`mistral/mistral-small-2603` cannot stand in within the batch lane"), "{plan:?}");
+    assert!(warned("the worst case counts that `groq/openai/gpt-oss-20b` may have to stand in"), "{plan:?}");
+
+    let report = there.run(&spec).await;
+    there.whole(&report, 60);
+    assert_eq!(there.bills().iter().map(|bill| bill.0).collect::<Vec<_>>(), [0, 0, 54]);
+    let alerts = there.told("alert");
+    assert!(
+        matches!(&alerts[..], [one] if one.contains("going on with `groq/openai/gpt-oss-20b`; `mistral/mistral-small-2603` cannot stand in")),
+        "{alerts:?}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_left_on_the_list_stops_the_job_and_keeps_what_was_answered() {
+    let there = Several::new(
+        SimConfig::default().with_fault("insufficient-quota:sync@6-99999").unwrap(),
+        &[("groq", SimConfig::default().with_fault("revoked:sync@4-99999").unwrap())],
+    )
+    .await;
+    let mut spec = there.spec(Lane::Sync, 40, &[GROQ]);
+    spec.run.concurrency_max = 1;
+    let report = there.run(&spec).await;
+    assert_eq!((report.ending, report.exit_code()), (Ending::Halted, 4), "{report:?}");
+    assert_eq!(report.halted_by.as_deref(), Some("auth"), "the last one's reason: {report:?}");
+    assert_eq!(there.bills().iter().map(|bill| bill.0).collect::<Vec<_>>(), [5, 3]);
+    let bill: i64 = there.bills().iter().map(|(_, sum)| sum).sum();
+    assert_eq!((report.spent.0, report.reserved.0, report.in_doubt.0), (bill, 0, 0), "{report:?}");
+    assert!(report.succeeded >= 8 && report.failed == 0 && report.open > 0, "{report:?}");
+
+    // A lane that none of them has: the reason says so.
+    let there =
+        Several::new(fast().with_fault("insufficient-quota:create").unwrap(), &[("mistral", fast())]).await;
+    let report = there.run(&there.spec(Lane::Batch, 20, &[MISTRAL])).await;
+    assert_eq!((report.ending, report.exit_code(), report.failed), (Ending::Halted, 4, 0), "{report:?}");
+    assert!(report.reason.as_deref().unwrap().contains("`mistral/mistral-small-2603` cannot stand in"));
+}
+
+/// A simulator that does not know the model that is asked first.
+fn without_luna() -> SimConfig {
+    let prices = include_str!("../../../../catalogue/prices.csv");
+    let prices: String = prices
+        .lines()
+        .filter(|line| !line.starts_with("openai,gpt-6-luna,"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    SimConfig { prices: Some(prices), ..SimConfig::default() }
+}
+
+#[tokio::test]
+async fn a_dearer_model_stands_in_within_the_budget_alone() {
+    let there = Several::new(without_luna(), &[]).await;
+    let mut spec = there.spec(Lane::Sync, 60, &["openai/gpt-6-astra"]);
+    let plain = JobSpec {
+        request: bulkrate_engine::spec::RequestSpec { fallback: Vec::new(), ..spec.request.clone() },
+        ..spec.clone()
+    };
+    let lane = |plan: &bulkrate_engine::plan::Plan| {
+        plan.lanes.iter().find(|lane| lane.lane == Lane::Sync).unwrap().clone()
+    };
+    let (alone, both) = (lane(&there.plan(&plain).await), lane(&there.plan(&spec).await));
+    assert_eq!((alone.expected, alone.p95), (both.expected, both.p95), "what is expected is the first model");
+    assert!(both.worst.0 > 50 * alone.worst.0, "a hundred times the price: {alone:?} {both:?}");
+
+    // Enough for the model that was asked for, and for some answers of the one that stands in.
+    let budget = UsdNanos(both.worst.0 / 10);
+    assert!(budget > alone.worst);
+    spec.run.budget = Some(budget);
+    let report = there.run(&spec).await;
+    assert_eq!((report.ending, report.exit_code()), (Ending::BudgetExhausted, 3), "{report:?}");
+    assert!(report.succeeded > 0 && report.open > 0, "{report:?}");
+    let bill = i64::try_from(there.world.sim.bill_usd_nanos()).unwrap();
+    assert_eq!((report.spent.0, report.in_doubt.0), (bill, 0), "{report:?}");
+    assert!(report.spent <= budget, "{report:?}");
+    assert_eq!(there.told("alert failover").len(), 1);
+}
+
+#[tokio::test]
+async fn the_model_without_a_price_is_the_one_that_is_blamed() {
+    let there = Several::new(SimConfig::default(), &[]).await;
+    let mut settings = there.settings();
+    settings.accounts = settings
+        .accounts
+        .into_iter()
+        .map(|account| Account { custom: true, api: Arc::clone(&account.api), ..account })
+        .collect();
+    let spec = there.spec(Lane::Sync, 20, &["nope"]);
+    let engine = Engine::open(settings).unwrap();
+    let run = engine.run(&spec, &|_| true, there.world.ear.clone(), Stop::new()).await;
+    let error = run.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("model-unpriced", 3));
+    assert!(error.to_string().contains("`openai/nope` has no known price"), "{error}");
+    assert_eq!(there.bills()[0].0, 0);
+}
