@@ -58,6 +58,8 @@ pub(crate) struct Job {
     pub writer: Writer,
     pub reader: Box<dyn View>,
     pub deployments: Vec<Deployment>,
+    /// The deployment that a router chooses instead of the first.
+    pub routed_to: Option<usize>,
     /// The lane that the job was given or chose.
     pub home: Lane,
     pub ladder: Ladder,
@@ -219,6 +221,9 @@ pub(crate) struct Tally {
     pub output_tokens: u64,
     pub estimated: u64,
 }
+
+/// The lever of a router: what the strong model would have cost more.
+pub(crate) const ROUTING: &str = "routing";
 
 impl Job {
     pub(crate) fn tell(&self, event: &Event<'_>) {
