@@ -113,12 +113,13 @@ impl Deployment {
         Self { pinned, model, row: Arc::new(row), account, priced }
     }
 
-    /// Every model a job names outright: the request's, the rules', the fallbacks'.
+    /// Every model a job names outright: the request's, the router's weak one, the rules', the fallbacks'.
     pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
         let names = spec
             .request
             .model
             .iter()
+            .chain(spec.request.router.iter().map(|router| &router.weak))
             .chain(spec.request.rules.iter().map(|rule| &rule.model))
             .chain(&spec.request.fallback);
         let mut all: Vec<Self> = Vec::new();

@@ -1,5 +1,7 @@
 //! From what a source holds to what it would cost: every lane side by side, and the one that is chosen.
 
+use std::borrow::Cow;
+
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -55,7 +57,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let chosen = estimated.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, stats, facts.spent)));
-    let sync = quote(facts, stats, facts.counts, Lane::Sync)?.expected;
+    let sync = quote(facts, &unrouted(facts, stats), facts.counts, Lane::Sync)?.expected;
     let lanes = match facts.counts {
         None => estimated,
         counts => lanes(facts, stats, counts, requests, leaders)?,
@@ -63,6 +65,10 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let mut warnings = facts.warnings.clone();
     warnings.extend(fallbacks_told(facts, lane));
     warnings.extend(unfilled(&spec.request));
+    warnings.extend(other_rows(facts, stats));
+    if let Some((side, why)) = facts.spec.request.router.as_ref().and_then(|router| router.pinned.as_ref()) {
+        warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
+    }
     if part != WHOLE {
         warnings.push(
             "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
@@ -126,6 +132,38 @@ fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
         ));
     }
     told
+}
+
+/// The naive plan sends what a router takes from the job's own model to that model.
+fn unrouted<'a>(facts: &Facts<'_>, stats: &'a Stats) -> Cow<'a, Stats> {
+    let (Some(_), Some([strong, weak, ..])) = (&facts.spec.request.router, facts.deployments.get(..2)) else {
+        return Cow::Borrowed(stats);
+    };
+    let mut naive = stats.clone();
+    for model in naive.models.iter_mut().filter(|model| model.model == weak.pinned) {
+        model.model.clone_from(&strong.pinned);
+    }
+    Cow::Owned(naive)
+}
+
+/// A router promises its quality for rows like the labelled ones: far more or far fewer hard ones are a sign of others.
+fn other_rows(facts: &Facts<'_>, stats: &Stats) -> Option<String> {
+    const FAR_PERMILLE: u64 = 100;
+    let router = facts.spec.request.router.as_ref().filter(|router| router.pinned.is_none())?;
+    let strong = &facts.deployments.first()?.pinned;
+    let of = |wanted: &dyn Fn(&ModelStats) -> bool| {
+        stats.models.iter().filter(|model| wanted(model)).map(|model| model.items).sum::<u64>()
+    };
+    let (hard, all) = (of(&|model| model.model == *strong), of(&|_| true));
+    let here = hard.saturating_mul(1_000).checked_div(all)?;
+    (here.abs_diff(u64::from(router.strong_permille)) > FAR_PERMILLE).then(|| {
+        format!(
+            "{} % of the requests go to the strong model, {} % of the labelled rows did: these rows are not like those, and the \
+             promise of quality may not hold; label some of these",
+            here / 10,
+            router.strong_permille / 10
+        )
+    })
 }
 
 /// Every lane with its price and time.

@@ -199,8 +199,9 @@ fn switch(items: &[Labelled<'_>], gates: &mut Gates) {
         let equal: Vec<_> =
             pilot.iter().map(|item| if dice.up_to(1) == 0 { *item } else { swap(item) }).collect();
         let options = TrainOptions { seed: trial, quality_loss_permille: 20, price_ratio: Some(20.0) };
-        let verdict =
-            |items: &[Labelled<'_>], options| Router::train(items, options).map(|router| router.verdict);
+        let verdict = |items: &[Labelled<'_>], options| {
+            Router::train(items, "prompt", options).map(|router| router.verdict)
+        };
         let weak = Verdict::Pin { side: Side::Weak, reason: PinReason::WeakAsGood };
         wrong[0] += u32::from(verdict(&turned, options) != Ok(weak));
         wrong[1] += u32::from(matches!(verdict(&equal, options), Ok(Verdict::Route { .. })));
@@ -220,9 +221,9 @@ fn switch(items: &[Labelled<'_>], gates: &mut Gates) {
 /// The same labels in another order give the same file, and what is read back decides as what was written.
 fn repeatable(items: &[Labelled<'_>], gates: &mut Gates) -> Result<()> {
     let options = TrainOptions { seed: 1, quality_loss_permille: 40, price_ratio: Some(20.0) };
-    let router = Router::train(items, options)?;
+    let router = Router::train(items, "prompt", options)?;
     let bytes = router.to_bytes();
-    let other = Router::train(&shuffled(items, 9), options)?.to_bytes();
+    let other = Router::train(&shuffled(items, 9), "prompt", options)?.to_bytes();
     let back = Router::from_bytes(&bytes)?;
     let mut scratch = Scratch::default();
     let mut differs = u32::from(bytes != other);

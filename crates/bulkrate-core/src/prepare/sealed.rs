@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::RequestKey;
 use crate::request::{CacheMode, Priority, write_json_text};
+use crate::route::learned::Score;
 
 /// Where the parts of a sealed line are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,15 @@ pub fn key_of(canonical: &[u8]) -> RequestKey {
 }
 
 /// Appends the sealed line for `canonical` (which starts with `{`), without a newline.
-/// `tags` is canonical JSON of an object, or empty.
-pub fn seal(item_id: &str, tags: &[u8], wishes: Wishes, canonical: &[u8], out: &mut Vec<u8>) -> Sealed {
+/// `tags` is canonical JSON of an object, or empty; `score` is what a router found, where one was asked.
+pub fn seal(
+    item_id: &str,
+    tags: &[u8],
+    wishes: Wishes,
+    score: Option<Score>,
+    canonical: &[u8],
+    out: &mut Vec<u8>,
+) -> Sealed {
     debug_assert_eq!(canonical.first(), Some(&b'{'), "a canonical form is an object");
     let start = out.len();
     out.extend_from_slice(b"{\"custom_id\":");
@@ -60,6 +68,10 @@ pub fn seal(item_id: &str, tags: &[u8], wishes: Wishes, canonical: &[u8], out: &
         out.extend_from_slice(tags);
     }
     wishes.write(out);
+    if let Some(Score(millionths)) = score {
+        out.extend_from_slice(b",\"route_score\":");
+        out.extend_from_slice(itoa::Buffer::new().format(millionths).as_bytes());
+    }
     out.push(b',');
     let header_len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
     out.extend_from_slice(&canonical[1..]);
@@ -76,11 +88,16 @@ mod tests {
     fn a_sealed_line_is_a_unified_request() {
         let canonical = br#"{"messages":[{"content":"x","role":"user"}],"model":"m"}"#;
         for priority in [Priority::Low, Priority::High] {
-            for cache in [CacheMode::Default, CacheMode::Off, CacheMode::Refresh] {
+            for (cache, score) in [
+                (CacheMode::Default, None),
+                (CacheMode::Off, Some(Score(-95_853))),
+                (CacheMode::Refresh, Some(Score(0))),
+            ] {
                 let (mut line, wishes) = (Vec::new(), Wishes { priority, cache });
-                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, canonical, &mut line);
+                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, score, canonical, &mut line);
                 let request: Request<'_> = serde_json::from_slice(&line).unwrap();
                 assert_eq!((request.priority, request.cache), (priority, cache));
+                assert_eq!(request.route_score.map(Score), score);
                 assert_eq!(request.custom_id.unwrap().as_ref() as &str, "a\"b");
                 let mut again = b"{".to_vec();
                 again.extend_from_slice(&line[sealed.header_len as usize..]);

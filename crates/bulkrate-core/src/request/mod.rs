@@ -68,6 +68,10 @@ pub struct Request<'a> {
     pub priority: Priority,
     #[serde(default)]
     pub cache: CacheMode,
+    /// What a router scored the item, in millionths. Written when the line is sealed, never by a user; not part of the
+    /// canonical form.
+    #[serde(default)]
+    pub route_score: Option<i32>,
 }
 
 /// How urgent an item is: `high` goes to the sync lane.

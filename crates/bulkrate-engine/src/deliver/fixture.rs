@@ -165,6 +165,7 @@ impl Fixture {
             id,
             b"",
             bulkrate_core::prepare::Wishes::default(),
+            None,
             canonical.as_bytes(),
             &mut self.requests,
         );

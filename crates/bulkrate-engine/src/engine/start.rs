@@ -11,7 +11,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::Ladder;
-use bulkrate_store::{LedgerQuery, View};
+use bulkrate_store::{By, LedgerKind, LedgerQuery, View};
 use jiff::civil::Date;
 use tokio::sync::{Notify, Semaphore};
 
@@ -25,7 +25,7 @@ use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
-use crate::run::job::{COLLECTING_MAX, Halt, Job, State};
+use crate::run::job::{COLLECTING_MAX, Halt, Job, ROUTING, State};
 use crate::run::recover::recover;
 use crate::run::requests::Requests;
 use crate::run::results::Results;
@@ -105,7 +105,7 @@ impl Engine {
         let reader = self.reader()?;
         let no = row.no;
         let dir = JobDir::of(&self.settings.state_dir, &row.id);
-        let found = recover(
+        let mut found = recover(
             &*reader,
             no,
             checkpoint.stats.duplicates > 0,
@@ -113,6 +113,8 @@ impl Engine {
             spec.run.max_error_permille,
             end_of(spec),
         )?;
+        // Outcomes know what they would have cost at their own model; what a router saved beyond that is in the ledger.
+        found.tally.naive += saved_by(&*reader, no, ROUTING)?;
         let job_spent = spent_by(&*reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
         let tags = crate::run::tags::caps(&*reader, spec, no)?;
@@ -205,6 +207,7 @@ impl Engine {
             reader,
             deployments: deployments.clone(),
             fallbacks: Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?,
+            routed_to: self.routed_to(spec, deployments)?,
             home,
             ladder,
             clock: self.clock,
@@ -229,6 +232,15 @@ fn last_work(reader: &dyn View, no: u32) -> Result<Option<u64>, EngineError> {
     let jobs = reader.jobs()?;
     let others = jobs.iter().filter(|job| job.no != no).map(|job| job.updated_at_ms.max(job.created_at_ms));
     Ok(others.max().and_then(|ms| u64::try_from(ms).ok()))
+}
+
+impl Engine {
+    /// Where a job's router sends what it does not send to the job's own model.
+    fn routed_to(&self, spec: &JobSpec, deployments: &[Deployment]) -> Result<Option<usize>, EngineError> {
+        let Some(router) = &spec.request.router else { return Ok(None) };
+        let weak = Deployment::resolve(&self.settings, &spec.run, &router.weak, self.today())?;
+        Ok(deployments.iter().position(|found| found.pinned == weak.pinned).filter(|place| *place > 0))
+    }
 }
 
 /// The first item that is not asked for (`--limit`).
@@ -256,6 +268,13 @@ pub(super) fn check_keys(prepared: &Prepared, plan: &Plan) -> Result<(), EngineE
 pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {
     let totals = reader.ledger_totals(&LedgerQuery::of_job(job))?;
     Ok(totals.first().map(|total| total.sums.spent()).unwrap_or_default())
+}
+
+fn saved_by(reader: &dyn View, job: u32, lever: &str) -> Result<UsdNanos, EngineError> {
+    let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job) }.by(&[By::Lever]);
+    let totals = reader.ledger_totals(&query)?;
+    let own = totals.iter().filter(|total| total.group.concat() == lever);
+    Ok(own.map(|total| total.sums.usd(LedgerKind::Saving)).sum())
 }
 
 /// Midnight UTC, and that of the first of the month, in milliseconds since the epoch.

@@ -28,6 +28,7 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
         let sealed: Value = parsed(lines.request(offset)?);
         shown["item_id"] = sealed["custom_id"].clone();
         shown["key"] = hex(&key.0).into();
+        shown["route"] = route(job, &sealed)?;
         shown["request"] = sealed;
     }
     if leader != ordinal {
@@ -52,6 +53,23 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
     }
     shown["attempts"] = attempts.into();
     Ok(shown)
+}
+
+/// What a router decided of the item, and by which threshold; null where none was asked.
+fn route(job: &JobRow, sealed: &Value) -> Result<Value, EngineError> {
+    let spec = spec_of(job)?;
+    let (Some(router), Some(score)) = (&spec.request.router, sealed["route_score"].as_i64()) else {
+        return Ok(Value::Null);
+    };
+    let side = match (&router.pinned, router.threshold) {
+        (Some((side, _)), _) => side,
+        (None, Some(threshold)) if score < i64::from(threshold) => "weak",
+        _ => "strong",
+    };
+    let threshold = router.threshold;
+    Ok(
+        json!({ "to": side, "score_millionths": score, "threshold_millionths": threshold, "router": router.version }),
+    )
 }
 
 /// Stored JSON as JSON, and what is none as text.

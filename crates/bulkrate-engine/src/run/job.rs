@@ -60,6 +60,8 @@ pub(crate) struct Job {
     pub deployments: Vec<Deployment>,
     /// Those that stand in when another cannot serve, in order.
     pub fallbacks: Vec<usize>,
+    /// The deployment that a router chooses instead of the first.
+    pub routed_to: Option<usize>,
     /// The lane that the job was given or chose.
     pub home: Lane,
     pub ladder: Ladder,
@@ -224,6 +226,9 @@ pub(crate) struct Tally {
     /// Answers whose cost nobody knows.
     pub unpriced: u64,
 }
+
+/// The lever of a router: what the strong model would have cost more.
+pub(crate) const ROUTING: &str = "routing";
 
 impl Job {
     pub(crate) fn tell(&self, event: &Event<'_>) {

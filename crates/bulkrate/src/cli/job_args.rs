@@ -55,7 +55,7 @@ pub struct SourceArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Request")]
 pub struct RequestArgs {
-    /// `provider/model`, a model only one provider has, or an alias such as `fast`
+    /// `provider/model`, a model only one provider has, or an alias such as `fast`; `auto` asks a router
     #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
     pub model: Option<String>,
     /// What is asked for [default: chat]
@@ -107,6 +107,15 @@ pub struct RequestArgs {
     /// Model for the items where a condition holds, such as `tokens < 200=>fast`; repeatable, the first wins
     #[arg(long = "rule", value_name = "WHEN=>MODEL", value_parser = rule)]
     pub rules: Vec<RuleLine>,
+    /// With `--model auto`: a router that `bulkrate route train` made, which decides where no rule does
+    #[arg(long, value_name = "FILE")]
+    pub router: Option<PathBuf>,
+    /// With `--model auto`: the model for the items that need no better one
+    #[arg(long, value_name = "MODEL")]
+    pub model_weak: Option<String>,
+    /// With `--model auto`: the model for the others
+    #[arg(long, value_name = "MODEL")]
+    pub model_strong: Option<String>,
     /// Model to turn to when the first is unavailable; repeatable, in order
     #[arg(long, value_name = "MODEL")]
     pub fallback: Vec<String>,
@@ -392,6 +401,9 @@ impl RequestArgs {
             sample: self.sample,
             rules: listed(self.rules),
             fallback: listed(self.fallback),
+            router: self.router,
+            model_weak: self.model_weak,
+            model_strong: self.model_strong,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use bulkrate_core::route::learned::FileError;
+
 /// A configuration that cannot be used. Nothing was read from the source and nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +17,8 @@ pub enum ConfigError {
     Schema { path: String, why: String },
     #[error("could not read {what} `{}`: {source}", .path.display())]
     Read { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("`{}` cannot be used as a router: {source}", .path.display())]
+    Router { path: PathBuf, source: FileError },
     #[error("`{}` is there already", .path.display())]
     Exists { path: PathBuf },
     #[error("could not write `{}`: {source}", .path.display())]
@@ -30,6 +34,7 @@ impl ConfigError {
             Self::Option { .. } => "option-invalid",
             Self::Schema { .. } => "schema-invalid",
             Self::Read { .. } => "file-unreadable",
+            Self::Router { source, .. } => source.code(),
             Self::Exists { .. } => "file-exists",
             Self::Write { .. } => "file-unwritable",
         }
@@ -46,6 +51,7 @@ impl ConfigError {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some("check the path; paths in a job file are relative to that file".to_owned())
             }
+            Self::Router { source, .. } => Some(source.hint().to_owned()),
             Self::Exists { .. } => Some("choose another name, or remove the file first".to_owned()),
             Self::Read { .. } | Self::Write { .. } => None,
         }

@@ -64,6 +64,10 @@ section! {
         sample: u32,
         rules: Vec<RuleLine>,
         fallback: Vec<String>,
+        /// A file of `bulkrate route train`, for `model = "auto"`.
+        router: PathBuf,
+        model_weak: String,
+        model_strong: String,
     }
 }
 

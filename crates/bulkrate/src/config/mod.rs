@@ -6,6 +6,7 @@
 pub mod value;
 pub mod mix;
 pub mod job_file;
+pub mod router;
 mod toml_error;
 mod error;
 pub mod resolve;

@@ -102,8 +102,9 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
     if from.max_output_tokens == Some(0) {
         return Err(ConfigError::option("--max-output-tokens", "must be more than 0", None));
     }
+    let (model, router) = super::router::models(from.model, from.router, from.model_weak, from.model_strong)?;
     Ok(RequestSpec {
-        model: from.model,
+        model,
         kind: from.kind.map(Into::into).unwrap_or_default(),
         system: from.system.map(text).transpose()?,
         turns,
@@ -122,6 +123,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         sample: from.sample.unwrap_or(0),
         rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
         fallback: from.fallback.unwrap_or_default(),
+        router,
     })
 }
 

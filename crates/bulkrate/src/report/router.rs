@@ -30,6 +30,7 @@ pub fn router(name: &str, router: &Router) -> String {
         percent(strong),
         percent(gain_low)
     );
+    let _ = writeln!(out, "  reads the column `{}`", router.column);
     let allowed = percent(f64::from(options.quality_loss_permille) / 1_000.0);
     match router.verdict {
         Verdict::Pin { side, reason } => {
@@ -144,7 +145,7 @@ pub fn document(router: &Router, found: Option<&Evaluation>) -> Value {
         Verdict::Pin { side, reason } => (None, Some(side.name()), Some(reason.text())),
     };
     json!({
-        "version": router.version(), "labels_taught": taught, "labels_proved": proved, "seed": options.seed,
+        "version": router.version(), "labels_taught": taught, "labels_proved": proved, "seed": options.seed, "column": router.column,
         "model": router.model.kind().name(), "words": router.model.words(), "quality_max": quality_max,
         "weak_quality": weak, "strong_quality": strong, "gain_low": gain_low,
         "quality_loss_allowed": f64::from(options.quality_loss_permille) / 1_000.0, "price_ratio": options.price_ratio,

@@ -1,6 +1,6 @@
 //! The learned router: labels in, a file out, and what it is worth on rows that it has not seen.
 
-use super::support::Place;
+use super::support::{Place, Sim, table};
 
 /// A generator of whole numbers: the same rows on every machine.
 struct Dice(u64);
@@ -165,4 +165,177 @@ fn files_that_are_no_router_say_why() {
     // Only rows that it learnt from are left.
     let eval = place.run("route eval pilot.csv --router real.router --json", &COLUMNS).expect(0).json();
     assert_eq!(eval["rows"], 100);
+}
+
+/// Everything but the lane and the output.
+const AUTO: [&str; 12] = [
+    "--model",
+    "auto",
+    "--router",
+    "shop.router",
+    "--model-weak",
+    "openai/gpt-6-luna",
+    "--model-strong",
+    "openai/gpt-6.1-sol",
+    "--user",
+    "Answer in a word: {{ question }}",
+    "--choices",
+    "yes,no",
+];
+
+/// A folder with a router and a job's rows; the second half repeats ten rows of the first.
+fn shop(sim: &Sim) -> Place {
+    let place = Place::with(sim);
+    place.put("pilot.csv", questions(1_000, 1));
+    place
+        .run("route train pilot.csv --quality-loss 4% --price-ratio 10 --out shop.router", &COLUMNS)
+        .expect(0);
+    let rows = questions(90, 8);
+    let again: Vec<&str> = rows.lines().skip(1).take(10).collect();
+    place.put("items.csv", format!("{rows}{}\n", again.join("\n")));
+    place
+}
+
+#[test]
+fn a_job_runs_by_the_router_and_books_what_it_saved() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim);
+    for (lane, name) in [("sync", "one"), ("batch", "two")] {
+        let line = format!(
+            "run items.csv --yes --json --cache off --name {name} --sample {} --lane {lane}",
+            name.len() + lane.len()
+        );
+        let report = place.run(&format!("{line} --poll-min 1s --out {name}.csv"), &AUTO).expect(0).json();
+        let nanos =
+            |value: &serde_json::Value, key: &str| value[format!("{key}_usd_nanos")].as_i64().unwrap();
+        let saved = &report["saved_usd_nanos"];
+        let levers: i64 = saved.as_object().unwrap().values().map(|usd| usd.as_i64().unwrap()).sum();
+        assert_eq!(nanos(&report, "naive") - levers, nanos(&report, "spent"), "{report}");
+        assert!(saved["routing"].as_i64().unwrap() > 0 && saved["dedup"].as_i64().unwrap() > 0, "{report}");
+        assert_eq!(report["succeeded"], 100);
+    }
+    // Each row went where its topic says, or nearly: the router learnt the rule.
+    let (header, rows) = table(&place.path("one.csv"));
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let as_ruled = rows
+        .iter()
+        .filter(|row| (row[column("topic")] == "proofs") == (row[column("_model")] == "gpt-6.1-sol"));
+    assert!(as_ruled.count() > 90, "{rows:?}");
+
+    // Decided by score and threshold of one router, and told of every item.
+    let router = place.run("route show shop.router --json", &[]).expect(0).json();
+    for (number, row) in rows.iter().enumerate().take(20) {
+        let route = place.run(&format!("show one {}", number + 1), &[]).expect(0).json()["route"].clone();
+        assert_eq!(route["router"], router["version"]);
+        assert_eq!(route["threshold_millionths"], router["threshold_millionths"]);
+        let strong = route["score_millionths"].as_i64() >= route["threshold_millionths"].as_i64();
+        assert_eq!(
+            (route["to"] == "strong", row[column("_model")] == "gpt-6.1-sol"),
+            (strong, strong),
+            "{route}"
+        );
+    }
+    place.put("bill.json", sim.bill());
+    for name in ["one", "two"] {
+        place.run(&format!("verify {name}"), &[]).expect(0);
+    }
+    let cost = place.run("cost --json", &[]).expect(0).json();
+    let spent: i64 =
+        cost.as_array().unwrap().iter().map(|row| row["spent_usd_nanos"].as_i64().unwrap()).sum();
+    let bill: serde_json::Value = serde_json::from_str(&place.read("bill.json")).unwrap();
+    assert_eq!(bill["total_usd_nanos"].as_i64(), Some(spent));
+}
+
+#[test]
+fn a_killed_job_goes_on_by_what_was_decided() {
+    let sim = Sim::start(&["--latency-ms", "300"]);
+    let place = shop(&sim);
+    let line = "run items.csv --yes --json --lane sync --out labels.csv --rpm 3000 --poll-min 1s".split(' ');
+    let args: Vec<&str> = line.chain(AUTO).collect();
+    place.kill_when(&args, |status| status["succeeded"].as_u64() > Some(5));
+    // The router is not needed any more.
+    std::fs::remove_file(place.path("shop.router")).unwrap();
+    let report = place.run("resume items --json", &[]).expect(0).json();
+    assert_eq!(report["succeeded"], 100);
+    let saved = report["saved_usd_nanos"].as_object().unwrap();
+    let levers: i64 = saved.values().map(|usd| usd.as_i64().unwrap()).sum();
+    let nanos = |key: &str| report[key].as_i64().unwrap();
+    assert!(saved["routing"].as_i64().unwrap() > 0);
+    // What a kill left in doubt was never an answer: it has no naive cost.
+    assert_eq!(nanos("naive_usd_nanos") - levers, nanos("spent_usd_nanos"), "{report}");
+    place.run("verify items", &[]).expect(0);
+}
+
+#[test]
+fn rules_come_first_and_rows_unlike_the_labels_are_told() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim);
+    let plan =
+        |more: &[&str]| place.run("plan items.csv --json", &[&AUTO[..], more].concat()).expect(0).json();
+    let requests = |plan: &serde_json::Value, model: &str| {
+        let models = plan["models"].as_array().unwrap().iter();
+        models
+            .filter(|one| one["model"].as_str().unwrap().ends_with(model))
+            .map(|one| one["requests"].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    let routed = plan(&[]);
+    let (weak, strong) = (requests(&routed, "gpt-6-luna"), requests(&routed, "gpt-6.1-sol"));
+    assert!(weak > 30 && strong > 20 && weak + strong == 90, "{routed}");
+    assert_eq!(routed["warnings"], serde_json::json!([]));
+    let all = place
+        .run("plan items.csv --json", &[&["--model", "openai/gpt-6.1-sol"], &AUTO[8..]].concat())
+        .expect(0)
+        .json();
+    assert_eq!(routed["naive_usd_nanos"], all["naive_usd_nanos"], "naive is the strong model for every row");
+    let ruled = plan(&["--rule", "topic == 'proofs'=>openai/gpt-6-luna"]);
+    assert!(requests(&ruled, "gpt-6-luna") > weak && requests(&ruled, "gpt-6.1-sol") < 10, "{ruled}");
+    let other: String = (0..60)
+        .map(|at| format!("prove the theorem about stone {},,,proofs\n", 500_000_000 + at * 1_234_567))
+        .collect();
+    place.put("items.csv", format!("question,luna_ok,sol_ok,topic\n{other}"));
+    let told = plan(&[])["warnings"].to_string();
+    assert!(told.contains("100 % of the requests go to the strong model"), "{told}");
+}
+
+#[test]
+fn a_router_that_cannot_be_used_in_a_job_says_why() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim);
+    place.put("other.csv", "id,text\n1,a\n");
+    place.put("lines.jsonl", "{\"custom_id\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
+    place.put(
+        "scored.jsonl",
+        "{\"custom_id\":\"a\",\"route_score\":1,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n",
+    );
+    place.put("broken.router", "no router");
+    let auto = &AUTO[..8];
+    let user = ["--user", "Ask: {{ text }}"];
+    for (line, more, code, words) in [
+        ("plan other.csv", [auto, &user].concat(), "column-unknown", "no column `question`"),
+        ("plan lines.jsonl", auto.to_vec(), "router-needs-table", "unified requests"),
+        ("plan scored.jsonl --model openai/gpt-6-luna", vec![], "item-bad-request", "`route_score`"),
+        ("plan items.csv --model auto", user.to_vec(), "option-invalid", "needs `--router`"),
+        (
+            "plan items.csv --model auto --router shop.router",
+            user.to_vec(),
+            "option-invalid",
+            "needs `--model-weak`",
+        ),
+        ("plan items.csv --model fast --router shop.router", user.to_vec(), "option-invalid", "--model auto"),
+        (
+            "plan items.csv --model auto --router shop.router --model-weak fast --model-strong openai/gpt-6-luna",
+            user.to_vec(),
+            "option-invalid",
+            "the same model",
+        ),
+        (
+            "plan items.csv --model auto --router broken.router --model-weak fast --model-strong strong",
+            user.to_vec(),
+            "router-invalid",
+            "not a router file",
+        ),
+    ] {
+        place.run(line, &more).error(2, code, &[words]);
+    }
 }

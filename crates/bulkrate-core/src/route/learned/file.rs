@@ -62,6 +62,7 @@ impl Router {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer(MARK.to_vec());
         out.0.extend_from_slice(&FORMAT.to_le_bytes());
+        out.text(&self.column);
         write_facts(&mut out, &self.facts);
         write_verdict(&mut out, self.verdict);
         write_model(&mut out, &self.model);
@@ -93,6 +94,7 @@ impl Router {
             return Err(FileError::Checksum);
         }
         let mut from = Reader(body.get(MARK.len() + 2..).ok_or(FileError::Checksum)?);
+        let column = from.text()?;
         let facts = read_facts(&mut from)?;
         let verdict = read_verdict(&mut from)?;
         let model = read_model(&mut from)?;
@@ -107,7 +109,7 @@ impl Router {
         if !from.0.is_empty() {
             return Err(FileError::Field("more bytes than fields"));
         }
-        Ok(Self { model, verdict, facts, taught })
+        Ok(Self { model, verdict, facts, column, taught })
     }
 
     /// Names this very router: the beginning of its checksum. Recorded with each decision.
@@ -275,6 +277,11 @@ impl Writer {
         self.varint(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
     fn float(&mut self, float: f64) {
         self.0.extend_from_slice(&float.to_le_bytes());
     }
@@ -319,6 +326,12 @@ impl<'a> Reader<'a> {
     fn count(&mut self) -> Result<usize, FileError> {
         let count = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
         if count > self.0.len() { Err(FileError::Field("a count larger than the file")) } else { Ok(count) }
+    }
+
+    fn text(&mut self) -> Result<String, FileError> {
+        let bytes = self.count()?;
+        let text = std::str::from_utf8(self.take(bytes)?);
+        text.map(str::to_owned).map_err(|_| FileError::Field("a text is no UTF-8"))
     }
 
     fn float(&mut self) -> Result<f64, FileError> {

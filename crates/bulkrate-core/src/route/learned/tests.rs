@@ -42,7 +42,7 @@ const OPTIONS: TrainOptions = TrainOptions { seed: 1, quality_loss_permille: 40,
 fn it_learns_which_items_are_hard_and_keeps_its_promise() {
     let world = world(3_000, 7, 0.3);
     let items = labelled(&world);
-    let router = Router::train(&items[..1_500], OPTIONS).unwrap();
+    let router = Router::train(&items[..1_500], "text", OPTIONS).unwrap();
     assert!(matches!(router.verdict, Verdict::Route { .. }), "{:?} {:?}", router.verdict, router.facts);
     let (mut scratch, rest) = (Scratch::default(), &items[1_500..]);
     let decided: Vec<_> = rest.iter().map(|item| router.decide(item.text, &mut scratch)).collect();
@@ -78,7 +78,7 @@ fn the_order_of_rows_and_the_second_of_equal_texts_change_nothing() {
     let world = world(400, 3, 0.3);
     let mut items = labelled(&world);
     let bytes = |items: &[Labelled<'_>], seed| {
-        Router::train(items, TrainOptions { seed, ..OPTIONS }).unwrap().to_bytes()
+        Router::train(items, "text", TrainOptions { seed, ..OPTIONS }).unwrap().to_bytes()
     };
     let first = bytes(&items, 5);
     items.reverse();
@@ -93,7 +93,7 @@ fn numbers_are_learnt_as_a_gap_on_a_scale_of_their_own() {
         .into_iter()
         .map(|(text, weak, strong)| (text, 1.0 + weak * 9.0, 1.0 + strong * 9.0))
         .collect();
-    let router = Router::train(&labelled(&world), OPTIONS).unwrap();
+    let router = Router::train(&labelled(&world), "text", OPTIONS).unwrap();
     assert_eq!((router.model.kind(), router.facts.quality_max), (Kind::Gap, 10.0));
     assert!(router.facts.worth.unwrap().apgr > 0.65, "{:?}", router.facts);
     assert!(router.facts.strong <= 1.0 && router.facts.strong > router.facts.weak);
@@ -112,7 +112,7 @@ fn routing_is_off_where_it_does_not_pay_and_says_why() {
         ("it pays", world(1_000, 3, 0.3), 40, 20.0, None),
     ] {
         let options = TrainOptions { quality_loss_permille: loss, price_ratio: Some(ratio), ..OPTIONS };
-        let router = Router::train(&labelled(&world), options).unwrap();
+        let router = Router::train(&labelled(&world), "text", options).unwrap();
         let pinned = match router.verdict {
             Verdict::Pin { side, reason } => Some((side, reason)),
             Verdict::Route { .. } => None,
@@ -124,7 +124,7 @@ fn routing_is_off_where_it_does_not_pay_and_says_why() {
     let few: Vec<_> =
         (0..100).map(|at| (format!("text {at}"), right(at % 7 == 0), right(at % 6 == 0))).collect();
     let router =
-        Router::train(&labelled(&few), TrainOptions { quality_loss_permille: 0, ..OPTIONS }).unwrap();
+        Router::train(&labelled(&few), "text", TrainOptions { quality_loss_permille: 0, ..OPTIONS }).unwrap();
     assert!(router.facts.strong > router.facts.weak && router.facts.gain_low < 0.0, "{:?}", router.facts);
     let want = Verdict::Pin { side: Side::Strong, reason: PinReason::NoGap };
     assert_eq!(router.verdict, want, "{:?}", router.facts);
@@ -137,11 +137,11 @@ fn labels_that_teach_nothing_are_refused() {
     let with = |change: fn(&mut Labelled<'_>)| {
         let mut items = items.clone();
         items.iter_mut().for_each(change);
-        Router::train(&items, OPTIONS).map(|_| ()).unwrap_err()
+        Router::train(&items, "text", OPTIONS).map(|_| ()).unwrap_err()
     };
-    assert_eq!(Router::train(&items[..99], OPTIONS).unwrap_err(), TrainError::TooFew { labels: 99 });
+    assert_eq!(Router::train(&items[..99], "text", OPTIONS).unwrap_err(), TrainError::TooFew { labels: 99 });
     let doubled = [&items[..60], &items[..60]].concat();
-    assert_eq!(Router::train(&doubled, OPTIONS).unwrap_err(), TrainError::TooFew { labels: 60 });
+    assert_eq!(Router::train(&doubled, "text", OPTIONS).unwrap_err(), TrainError::TooFew { labels: 60 });
     assert_eq!(
         with(|item| (item.weak, item.strong) = (1.0, 1.0)),
         TrainError::Equal { weak: 1.0, strong: 1.0 }
@@ -178,7 +178,7 @@ fn baselines_order_by_what_they_know() {
 #[test]
 fn a_file_is_read_back_and_every_damage_is_told() {
     let world = world(300, 11, 0.3);
-    let router = Router::train(&labelled(&world), OPTIONS).unwrap();
+    let router = Router::train(&labelled(&world), "text", OPTIONS).unwrap();
     let bytes = router.to_bytes();
     assert_eq!(Router::from_bytes(&bytes).unwrap(), router);
     assert_eq!(router.version().len(), 12);
@@ -212,7 +212,7 @@ proptest! {
     fn no_bytes_stop_the_reader(body in proptest::collection::vec(any::<u8>(), 0..400), cut in 0_usize..4_000, at in 0_usize..4_000) {
         use sha2::Digest as _;
         static REAL: LazyLock<Vec<u8>> =
-            LazyLock::new(|| Router::train(&labelled(&world(110, 2, 0.3)), OPTIONS).unwrap().to_bytes());
+            LazyLock::new(|| Router::train(&labelled(&world(110, 2, 0.3)), "text", OPTIONS).unwrap().to_bytes());
         let real = &*REAL;
         let mut forged = real[..18 + cut % (real.len() - 50)].to_vec();
         let at = 18 + at % forged.len().saturating_sub(17);

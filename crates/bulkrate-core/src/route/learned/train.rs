@@ -155,6 +155,8 @@ pub struct Router {
     pub model: Model,
     pub verdict: Verdict,
     pub facts: Facts,
+    /// The column that held the texts: a job that runs by the router must have it.
+    pub column: String,
     /// The upper halves of the fingerprints of the texts that taught, in order.
     pub(super) taught: Vec<u32>,
 }
@@ -164,7 +166,7 @@ impl Router {
     ///
     /// # Errors
     /// Too few labels, labels that are all the same, labels that are no qualities.
-    pub fn train(items: &[Labelled<'_>], options: TrainOptions) -> Result<Self, TrainError> {
+    pub fn train(items: &[Labelled<'_>], column: &str, options: TrainOptions) -> Result<Self, TrainError> {
         let (items, quality_max) = distinct(items, options.seed)?;
         let proving = (items.len() / 2).min(CALIBRATION_MAX);
         let (prove, teach) = items.split_at(proving);
@@ -189,7 +191,7 @@ impl Router {
         };
         let mut taught: Vec<u32> = teach.iter().map(|item| mark(item.text)).collect();
         taught.sort_unstable();
-        Ok(Self { model, verdict: verdict(&facts), facts, taught })
+        Ok(Self { model, verdict: verdict(&facts), facts, column: column.to_owned(), taught })
     }
 
     /// Whether the router learnt from this text: what it says of it is no proof.

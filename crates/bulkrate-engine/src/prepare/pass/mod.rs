@@ -197,8 +197,14 @@ impl<'e> Pass<'e> {
         self.count(drawn);
         let tags = if drawn.tags.is_empty() { 0 } else { self.tag_sets.number(&drawn.tags) };
         let start = self.requests.buffer.len();
-        let sealed =
-            seal(&drawn.item_id, &drawn.tags, drawn.wishes, &self.canonical, &mut self.requests.buffer);
+        let sealed = seal(
+            &drawn.item_id,
+            &drawn.tags,
+            drawn.wishes,
+            drawn.score,
+            &self.canonical,
+            &mut self.requests.buffer,
+        );
         self.requests.buffer.push(b'\n');
         let len = u32::try_from(self.requests.buffer.len() - start).unwrap_or(u32::MAX);
         self.chunk.items.push(ItemRec::Leader { key, header_len: sealed.header_len, len, tags });

@@ -8,6 +8,7 @@ use bulkrate_core::prepare::{Cell, ItemError, Wishes};
 use bulkrate_core::price::Effort;
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning, Request, Text, write_canonical};
+use bulkrate_core::route::learned::{self, Score};
 use bulkrate_io::{JsonRow, JsonScanner, RowData};
 use jiff::civil::Date;
 use serde_json::value::RawValue;
@@ -90,6 +91,8 @@ pub(crate) struct Drawn {
     /// The record's own tags, canonical JSON; empty if it has none.
     pub tags: Vec<u8>,
     pub wishes: Wishes,
+    /// What the router found, where it was asked.
+    pub score: Option<Score>,
     pub choice_bytes: Option<u64>,
     /// Bytes of the canonical form that are no prompt text: braces, names, settings.
     pub structure: u64,
@@ -106,8 +109,15 @@ pub(crate) struct Draftsman {
     pub settings: Settings,
     run: crate::spec::RunSpec,
     today: Date,
-    scratch: String,
+    scratch: Scratch,
     scanner: JsonScanner,
+}
+
+/// Memory that is used again for the next record.
+#[derive(Debug, Default)]
+struct Scratch {
+    text: String,
+    router: learned::Scratch,
 }
 
 #[derive(Debug)]
@@ -130,6 +140,7 @@ impl Draftsman {
             .request
             .model
             .iter()
+            .chain(spec.request.router.iter().map(|router| &router.weak))
             .chain(spec.request.rules.iter().map(|rule| &rule.model))
             .filter_map(|name| {
                 let pinned = Deployment::resolve(settings, &spec.run, name, today).ok()?.pinned;
@@ -145,9 +156,19 @@ impl Draftsman {
             settings: settings.clone(),
             run: spec.run.clone(),
             today,
-            scratch: String::new(),
+            scratch: Scratch::default(),
             scanner: JsonScanner::new(),
         };
+        if spec.request.router.is_some() && shape != Shape::Table {
+            return Err(EngineError::BadSpec {
+                code: "router-needs-table",
+                what: "a router reads a column of a table".to_owned(),
+                why: format!(
+                    "the source was read as {}, whose lines name their model themselves",
+                    shape.name()
+                ),
+            });
+        }
         draftsman.kind = match shape {
             Shape::Table => Form::Table(Box::new(draftsman.table(columns)?)),
             Shape::Unified => Form::Unified,
@@ -206,6 +227,9 @@ impl Draftsman {
         if request.is_blank() {
             return Err(ItemError::EmptyPrompt.into());
         }
+        if request.route_score.is_some() {
+            return Err(bad("`route_score` is what bulkrate writes, not what it reads".to_owned()));
+        }
         let deployment = self.named(&request.model)?;
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
@@ -236,6 +260,7 @@ impl Draftsman {
             messages: request.messages.len() as u64 + 1,
             tags: Vec::new(),
             wishes: Wishes { priority: request.priority, cache: request.cache },
+            score: None,
             choice_bytes,
             structure: 0,
         };

@@ -6,11 +6,12 @@ use bulkrate_core::money::Tokens;
 use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn, Wishes};
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning};
+use bulkrate_core::route::learned::{self, Router, Score, Side};
 use bulkrate_core::route::{Rule, Rules};
 use bulkrate_core::tokens::{CountTokens, Vocabulary};
 use bulkrate_io::{Cells, JsonRow};
 
-use super::{Draftsman, Drawn, effort};
+use super::{Draftsman, Drawn, Scratch, effort};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::prepare::tokens::{vocabulary, with_prompt};
@@ -23,6 +24,8 @@ pub(super) struct TableForm {
     /// What `tokens` of rules is counted with: the job's own model.
     vocabulary: Option<Vocabulary>,
     tables: Arc<dyn CountTokens>,
+    /// Decides where no rule does.
+    router: Option<Routed>,
     /// Deployment of each rule, by rule number - 1.
     rule_deployments: Vec<usize>,
     /// Columns that anything reads, and for cell sources where they are.
@@ -35,6 +38,14 @@ pub(super) struct TableForm {
     choice_bytes: Option<u64>,
     turns: u64,
     image: bool,
+}
+
+/// A learned router with its weak deployment and the column that it reads, as a place in `columns`.
+#[derive(Debug)]
+struct Routed {
+    router: Arc<Router>,
+    weak: usize,
+    place: usize,
 }
 
 impl Draftsman {
@@ -83,6 +94,8 @@ impl Draftsman {
             .collect();
         let rule_places = rules.columns().iter().map(&mut place_of).collect();
         let id_place = self.id.as_ref().map(&mut place_of);
+        let router = self.router()?;
+        let router = router.map(|(router, weak)| Routed { place: place_of(&router.column), router, weak });
         if !columns.is_empty() {
             for (blueprint, _) in &blueprints {
                 blueprint.check(columns).map_err(EngineError::Setup)?;
@@ -109,6 +122,7 @@ impl Draftsman {
         Ok(TableForm {
             blueprints,
             rules,
+            router,
             vocabulary: self.deployments.first().and_then(vocabulary),
             tables: Arc::clone(&self.settings.tables),
             rule_deployments,
@@ -121,6 +135,23 @@ impl Draftsman {
             turns: spec.turns.len() as u64,
             image: spec.image.is_some(),
         })
+    }
+
+    /// The job's router and the deployment of its weak model.
+    fn router(&self) -> Result<Option<(Arc<Router>, usize)>, EngineError> {
+        let Some(spec) = &self.spec.router else { return Ok(None) };
+        let lost =
+            || EngineError::Internal("the job's router is not there while its source is read".to_owned());
+        let router = spec.router.0.clone().ok_or_else(lost)?;
+        let weak = self.names.get(&spec.weak).copied().unwrap_or(0);
+        if weak == 0 {
+            return Err(EngineError::BadSpec {
+                code: "option-invalid",
+                what: "`--model-weak` and `--model-strong` are the same model".to_owned(),
+                why: "a router chooses between two".to_owned(),
+            });
+        }
+        Ok(Some((router, weak)))
     }
 
     fn max_tokens(&self, deployment: &Deployment, choice_bytes: Option<u64>) -> Result<u32, EngineError> {
@@ -214,15 +245,19 @@ impl TableForm {
         &self,
         cells: &[Cell<'_>],
         number: u64,
-        scratch: &mut String,
+        scratch: &mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ItemError> {
+        let Scratch { text: scratch, router: memory } = scratch;
         let start = out.len();
         let reads_tokens = self.rules.reads_tokens();
         if reads_tokens {
             self.render(0, cells, scratch, out)?;
         }
-        let deployment = self.choose(cells, &out[start..])?;
+        let (deployment, score) = match self.choose(cells, &out[start..])? {
+            Some(ruled) => (ruled, None),
+            None => self.route(cells, memory),
+        };
         if !reads_tokens || deployment != 0 {
             out.truncate(start);
             self.render(deployment, cells, scratch, out)?;
@@ -244,6 +279,7 @@ impl TableForm {
             messages: self.turns + 2,
             tags: Vec::new(),
             wishes: Wishes::default(),
+            score,
             choice_bytes: self.choice_bytes,
             structure: blueprint.structure_len(),
         })
@@ -265,15 +301,23 @@ impl TableForm {
         blueprint.render(&picked, scratch, out)
     }
 
-    /// The deployment that the rules choose; `canonical` is the request to the job's own model where they read `tokens`.
-    fn choose(&self, cells: &[Cell<'_>], canonical: &[u8]) -> Result<usize, ItemError> {
+    /// What the router decides, and the job's own model where there is none.
+    fn route(&self, cells: &[Cell<'_>], memory: &mut learned::Scratch) -> (usize, Option<Score>) {
+        let Some(routed) = &self.router else { return (0, None) };
+        let text = cells[routed.place].as_text();
+        let (score, side) = routed.router.decide(text, memory);
+        (if side == Side::Weak { routed.weak } else { 0 }, Some(score))
+    }
+
+    /// The deployment that the rules choose, if one holds; `canonical` is the request to the job's own model where they read `tokens`.
+    fn choose(&self, cells: &[Cell<'_>], canonical: &[u8]) -> Result<Option<usize>, ItemError> {
         if self.rules.is_empty() {
-            return Ok(0);
+            return Ok(None);
         }
         let picked: Vec<Cell<'_>> = self.rule_places.iter().map(|place| cells[*place].clone()).collect();
         match self.rules.choose(&picked, self.tokens(canonical)) {
-            Ok(Some((number, _))) => Ok(self.rule_deployments[number - 1]),
-            Ok(None) => Ok(0),
+            Ok(Some((number, _))) => Ok(Some(self.rule_deployments[number - 1])),
+            Ok(None) => Ok(None),
             Err(error) => Err(ItemError::Template(TemplateError::Render {
                 what: "routing rule".to_owned(),
                 why: error.to_string(),

@@ -10,7 +10,7 @@ use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::Landing;
-use crate::run::job::{Job, State};
+use crate::run::job::{Job, ROUTING, State};
 use crate::run::ledger::At;
 
 /// A cost above so many times the worst case is no cost but an error of the provider.
@@ -72,11 +72,19 @@ impl Job {
         self.receipt(landing, answer).cost
     }
 
-    /// Books what levers saved on one answer: `naive x (1 + followers) = dedup + lane + cost`, exactly.
+    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + dedup + lane + cost`, exactly. Where a
+    /// router chose the weak model, naive is what the strong one would have cost for the same tokens.
     pub(super) fn save(&self, state: &mut State, landing: Landing<'_>, receipt: &Receipt, followers: u64) {
         let at = at(landing);
         let of_dedup = receipt.naive.times(followers);
         state.tally.naive += receipt.naive + of_dedup;
+        let of_routing = self.routed(landing, receipt);
+        if of_routing != UsdNanos::ZERO {
+            let items = u32::try_from(followers).unwrap_or(u32::MAX).saturating_add(1);
+            let of_all = of_routing.times(u64::from(items));
+            state.tally.naive += of_all;
+            state.moved.add(LedgerKind::Saving, Some(ROUTING), at, items, of_all);
+        }
         if followers > 0 {
             state.moved.add(
                 LedgerKind::Saving,
@@ -91,6 +99,18 @@ impl Job {
             let lever = if landing.lane == Lane::Sync { "provider" } else { landing.lane.name() };
             state.moved.add(LedgerKind::Saving, Some(lever), at, 1, of_lane);
         }
+    }
+
+    /// What the strong model would have cost more for the same usage, at the standard price; nothing where no router
+    /// chose the weak one.
+    fn routed(&self, landing: Landing<'_>, receipt: &Receipt) -> UsdNanos {
+        let Some(weak) = self.routed_to else { return UsdNanos::ZERO };
+        // Without usage nothing is known of what the other would have cost.
+        if landing.ready.deployment != weak || receipt.usage == Usage::default() {
+            return UsdNanos::ZERO;
+        }
+        let strong = self.deployments.first().and_then(|strong| strong.naive(&receipt.usage));
+        strong.map_or(UsdNanos::ZERO, |strong| strong - receipt.naive)
     }
 
     /// Applies an outcome to the states, the budget and the ledger. False: it came late and changed nothing.

@@ -1,6 +1,6 @@
 //! What is wrong with labels and routers.
 
-use bulkrate_core::route::learned::{FileError, TrainError};
+use bulkrate_core::route::learned::TrainError;
 
 /// Labels or a router that cannot be used. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -14,8 +14,6 @@ pub enum RouteError {
     Label { path: String, line: u64, column: String, cell: String },
     #[error("`{path}`: {source}")]
     Train { path: String, source: TrainError },
-    #[error("`{path}` cannot be used as a router: {source}")]
-    Router { path: String, source: FileError },
     #[error("`{path}`: none of its {rows} labelled rows is new to the router, so they prove nothing")]
     NothingLeft { path: String, rows: usize },
 }
@@ -29,7 +27,6 @@ impl RouteError {
             Self::Label { .. } => "labels-invalid",
             Self::NothingLeft { .. } => "labels-too-few",
             Self::Train { source, .. } => source.code(),
-            Self::Router { source, .. } => source.code(),
         }
     }
 
@@ -43,7 +40,6 @@ impl RouteError {
             Self::Label { .. } => "leave a cell empty where an answer was not judged".to_owned(),
             Self::NothingLeft { .. } => "label rows that `route train` did not read".to_owned(),
             Self::Train { source, .. } => source.hint().to_owned(),
-            Self::Router { source, .. } => source.hint().to_owned(),
         }
     }
 }

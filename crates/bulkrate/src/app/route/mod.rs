@@ -10,7 +10,7 @@ use bulkrate_core::route::learned::{Evaluation, Router, TrainOptions};
 use super::{AppError, reads::talk};
 use crate::cli::Shared;
 use crate::cli::route_args::{EvalArgs, LabelArgs, RouteCommand, TrainArgs};
-use crate::config::ConfigError;
+use crate::config::{self, ConfigError};
 use crate::report::{out, router as text};
 
 pub use error::RouteError;
@@ -21,7 +21,7 @@ pub(super) fn route(shared: &Shared, command: RouteCommand) -> Result<u8, AppErr
         RouteCommand::Train(args) => train(shared, &args),
         RouteCommand::Eval(args) => eval(shared, &args),
         RouteCommand::Show { router: path } => {
-            let router = load(&path)?;
+            let router = config::router::load(&path)?;
             if shared.json {
                 out::json(&text::document(&router, None));
             } else {
@@ -42,7 +42,7 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
         quality_loss_permille: args.quality_loss.permille,
         price_ratio: args.price_ratio,
     };
-    let router = Router::train(&labels.items(), options)
+    let router = Router::train(&labels.items(), &args.labels.text, options)
         .map_err(|source| RouteError::Train { path: name(&args.labels.file), source })?;
     std::fs::write(&args.out, router.to_bytes())
         .map_err(|source| ConfigError::Write { path: args.out.clone(), source })?;
@@ -62,7 +62,7 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
 }
 
 fn eval(shared: &Shared, args: &EvalArgs) -> Result<u8, AppError> {
-    let router = load(&args.router)?;
+    let router = config::router::load(&args.router)?;
     let labels = Labels::read(&args.labels)?;
     let found = measure(&router, &labels, args.labels.category.is_some())
         .ok_or_else(|| RouteError::NothingLeft { path: name(&args.labels.file), rows: labels.len() })?;
@@ -92,18 +92,6 @@ fn say_unlabelled(shared: &Shared, args: &LabelArgs, labels: &Labels) {
             ),
         );
     }
-}
-
-/// Reads a router's file.
-pub(super) fn load(path: &Path) -> Result<Router, AppError> {
-    let bytes = std::fs::read(path).map_err(|source| ConfigError::Read {
-        what: "the router",
-        path: path.to_owned(),
-        source,
-    })?;
-    let router =
-        Router::from_bytes(&bytes).map_err(|source| RouteError::Router { path: name(path), source })?;
-    Ok(router)
 }
 
 fn name(path: &Path) -> String {

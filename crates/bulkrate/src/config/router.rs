@@ -1,0 +1,54 @@
+//! `model = "auto"`: a router's file, and the two models that it chooses between.
+
+use std::path::{Path, PathBuf};
+
+use bulkrate_core::route::learned::Router;
+use bulkrate_engine::spec::RouterSpec;
+
+use super::ConfigError;
+
+/// The model that asks the router.
+const AUTO: &str = "auto";
+
+/// Reads a router's file.
+pub fn load(path: &Path) -> Result<Router, ConfigError> {
+    let read = std::fs::read(path);
+    let bytes =
+        read.map_err(|source| ConfigError::Read { what: "the router", path: path.to_owned(), source })?;
+    Router::from_bytes(&bytes).map_err(|source| ConfigError::Router { path: path.to_owned(), source })
+}
+
+/// What the keys say of the job's own model and its router: with `auto` the own model is the strong one.
+pub(super) fn models(
+    model: Option<String>,
+    router: Option<PathBuf>,
+    weak: Option<String>,
+    strong: Option<String>,
+) -> Result<(Option<String>, Option<RouterSpec>), ConfigError> {
+    let given = [
+        ("--router", router.is_some()),
+        ("--model-weak", weak.is_some()),
+        ("--model-strong", strong.is_some()),
+    ];
+    if model.as_deref() != Some(AUTO) {
+        return match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(ConfigError::option(
+                option,
+                "goes together with `--model auto`",
+                Some("pass `--model auto`"),
+            )),
+            None => Ok((model, None)),
+        };
+    }
+    match (router, weak, strong) {
+        (Some(path), Some(weak), Some(strong)) => {
+            Ok((Some(strong), Some(RouterSpec::new(load(&path)?, weak))))
+        }
+        _ => {
+            let missing =
+                given.into_iter().find(|(_, given)| !given).map_or("--router", |(option, _)| option);
+            let hint = Some("`bulkrate route train` makes a router from labelled rows");
+            Err(ConfigError::option("--model auto", format!("needs `{missing}`"), hint))
+        }
+    }
+}
