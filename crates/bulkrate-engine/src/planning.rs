@@ -85,6 +85,12 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cached: part.of(stats.cached),
         invalid: part.of(stats.invalid),
         skipped_lines: checkpoint.stats.skipped,
+        naive_model: spec
+            .request
+            .router
+            .as_ref()
+            .and(facts.deployments.first())
+            .map(|found| found.pinned.clone()),
         naive: scaled(sync, part.of(leaders + stats.duplicates), leaders),
         lanes,
         lane,

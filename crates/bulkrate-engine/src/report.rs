@@ -65,6 +65,9 @@ pub struct Report {
     pub reserved: UsdNanos,
     /// What all answered items would have cost one by one in the sync lane.
     pub naive: UsdNanos,
+    /// The model that all of them would have gone to, where a router chose among two; else each goes to its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub naive_model: Option<String>,
     /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`.
     pub saved: BTreeMap<String, UsdNanos>,
     pub input_tokens: u64,

@@ -183,6 +183,7 @@ impl Engine {
             in_doubt: state.budget.doubt,
             reserved: state.budget.reserved,
             naive: state.tally.naive,
+            naive_model: job.routed_to.and(job.deployments.first()).map(|found| found.pinned.clone()),
             saved,
             input_tokens: state.tally.input_tokens,
             output_tokens: state.tally.output_tokens,

@@ -97,7 +97,8 @@ fn money(report: &Report) -> String {
         );
     }
     if report.naive.0 > 0 {
-        let _ = write!(out, "; one by one in the sync lane it would have been USD {}", usd(report.naive));
+        let at = super::plan::at(report.naive_model.as_deref());
+        let _ = write!(out, "; one by one in the sync lane{at} it would have been USD {}", usd(report.naive));
     }
     out.push('\n');
     let saved: UsdNanos = report.saved.values().copied().sum();

@@ -118,10 +118,16 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
     ]
 }
 
+/// Which model the naive plan asks, where that is not each item's own.
+pub(super) fn at(naive_model: Option<&str>) -> String {
+    naive_model.map_or_else(String::new, |model| format!(", all at {model},"))
+}
+
 fn money(plan: &Plan) -> String {
     let mut out = String::new();
     if plan.priced {
-        let _ = writeln!(out, "  one by one in the sync lane it would be USD {}", usd(plan.naive));
+        let at = at(plan.naive_model.as_deref());
+        let _ = writeln!(out, "  one by one in the sync lane{at} it would be USD {}", usd(plan.naive));
     } else {
         let models = plan.unpriced_models.join("`, `");
         let _ = writeln!(

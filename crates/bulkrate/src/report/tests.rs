@@ -49,6 +49,7 @@ pub(crate) fn a_plan() -> Plan {
         lane: Lane::Batch,
         why: "the cheapest that meets the deadline of 6 h".to_owned(),
         naive: UsdNanos(2_740_000_000),
+        naive_model: None,
         cap: Some(UsdNanos::dollars(5)),
         cap_is_default: false,
         spent: UsdNanos::ZERO,
@@ -81,6 +82,7 @@ fn a_report() -> Report {
         in_doubt: UsdNanos::ZERO,
         reserved: UsdNanos::ZERO,
         naive: UsdNanos(2_600_000),
+        naive_model: None,
         saved: [
             ("batch".to_owned(), UsdNanos(1_137_000)),
             ("dedup".to_owned(), UsdNanos(326_000)),

@@ -288,6 +288,12 @@ fn rules_come_first_and_rows_unlike_the_labels_are_told() {
         .expect(0)
         .json();
     assert_eq!(routed["naive_usd_nanos"], all["naive_usd_nanos"], "naive is the strong model for every row");
+    assert_eq!(
+        (routed["naive_model"].as_str(), &all["naive_model"]),
+        (Some("openai/gpt-6.1-sol"), &serde_json::Value::Null)
+    );
+    let text = place.run("plan items.csv", &AUTO).expect(0).stdout;
+    assert!(text.contains("in the sync lane, all at openai/gpt-6.1-sol, it would be USD"), "{text}");
     let ruled = plan(&["--rule", "topic == 'proofs'=>openai/gpt-6-luna"]);
     assert!(requests(&ruled, "gpt-6-luna") > weak && requests(&ruled, "gpt-6.1-sol") < 10, "{ruled}");
     let other: String = (0..60)
