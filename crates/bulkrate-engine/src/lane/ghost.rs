@@ -81,13 +81,16 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
     let mut tx = Tx::new(job.no);
     for ghost in ghosts {
         let entry = entry(job, &ghost, &bounds);
+        if entry.usd == UsdNanos::ZERO {
+            // Nothing here has a price. It stays unbooked, so that a job that knows what it may cost books it.
+            job.alert("batch-unknown", &format!("batch {} has the mark of this state folder, which knows nothing of it: it was restored from an old backup, or a copy of it is at work; what it may cost this job cannot tell, as its own models have no price", ghost.batch));
+            continue;
+        }
         job.alert("batch-unknown", &format!("batch {} has the mark of this state folder, which knows nothing of it: it was restored from an old backup, or a copy of it is at work; USD {} are booked as doubt, and nothing new is sent until `bulkrate doubt release {}` says what became of it", ghost.batch, entry.usd, ghost.sub));
         count(job, std::slice::from_ref(&entry));
         let mut state = job.state.borrow_mut();
         state.note_size(entry.usd);
-        if entry.usd > UsdNanos::ZERO {
-            state.ghosts.insert(ghost.sub, job.no);
-        }
+        state.ghosts.insert(ghost.sub, job.no);
         drop(state);
         tx.ledger.push(entry);
     }

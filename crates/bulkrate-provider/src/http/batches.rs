@@ -159,7 +159,14 @@ pub(crate) fn created(
     let (status, names_batch, own_error) = (reply.status, batch.is_ok(), refused.is_some());
     match (classify(Observed::Answered { status, names_batch, own_error }), batch, refused) {
         (Proof::Accepted, Ok(batch), _) => Created::Accepted(batch),
-        (Proof::Refused, _, Some(failure)) => Created::Refused(failure),
+        // The table takes nothing for a refusal that is not in the provider's own words.
+        (Proof::Refused, _, refused) => Created::Refused(refused.unwrap_or_else(|| Failure {
+            class: FailureClass::Transient,
+            message: format!("status {status}"),
+            provider_code: None,
+            wait_ms: None,
+            maybe_paid: false,
+        })),
         (_, Err(why), _) if status / 100 == 2 => {
             Created::InDoubt(account.redact(&format!("status {status} but {why}")))
         }

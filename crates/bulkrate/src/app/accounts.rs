@@ -56,12 +56,19 @@ pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
 pub fn open(reached: &Reached, connections_max: u32, env: Env<'_>) -> Result<Vec<Account>, AppError> {
     let mut accounts = open_with(&reached.provider, connections_max, RetryPolicy::default(), env)?;
     for (name, own) in &reached.accounts {
-        accounts.push(named_account(name, own, connections_max, env)?);
+        let account = named_account(name, own, connections_max, env)?;
+        if own.base_url.is_none() && reached.provider.base_url.is_some() {
+            let hint = "give it a `base_url` of its own, or take the other away";
+            let what = "a base URL stands for everything here, and this account has none";
+            return Err(ConfigError::option(&format!("accounts.{name}"), what, Some(hint)).into());
+        }
+        accounts.push(account);
     }
     Ok(accounts)
 }
 
-/// An account with a name of the user's own. Nothing of other accounts is taken for it.
+/// An account with a name of the user's own. Nothing of other accounts is taken for it: a server of its own is given the key
+/// that its `key_env` names, and none without.
 fn named_account(
     name: &str,
     own: &Provider,
@@ -78,7 +85,7 @@ fn named_account(
             "letters, digits, `-` and `_`: it stands before the slash of a model",
         ));
     }
-    if bulkrate_provider::names().contains(&name) {
+    if bulkrate_provider::names().iter().any(|known| known.eq_ignore_ascii_case(name)) {
         return Err(refused("a provider has this name", "give the account a name of its own"));
     }
     let Some(serves) = own.provider.as_deref() else {
@@ -87,7 +94,11 @@ fn named_account(
     let preset = bulkrate_provider::presets().find(|preset| preset.name == serves);
     let key_env =
         own.key_env.clone().unwrap_or_else(|| preset.map_or(KEY_ENV, |preset| preset.key_env).to_owned());
-    let settings = settings(own, &env(&key_env).unwrap_or_default(), connections_max);
+    let key = match (&own.key_env, &own.base_url) {
+        (None, Some(_)) => None,
+        _ => env(&key_env),
+    };
+    let settings = settings(own, &key.unwrap_or_default(), connections_max);
     let account = account(serves, &settings, own.base_url.is_some(), &key_env)?;
     Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), ..account })
 }

@@ -58,7 +58,9 @@ fn release(shared: &Shared, args: &ReleaseArgs) -> Result<u8, AppError> {
     use std::io::IsTerminal as _;
     let line = engine::doubt(&state(shared)?, &args.sub)?;
     let cost = args.cost.map(|cost| cost.0);
-    if cost.is_some_and(|cost| cost < UsdNanos::ZERO || cost > line.price_at_most) {
+    // What a ghost can cost is guessed from another job's items: the bill knows better.
+    let too_much = |cost: UsdNanos| cost > line.price_at_most && line.state != "ghost";
+    if cost.is_some_and(|cost| cost < UsdNanos::ZERO || too_much(cost)) {
         let why = format!("it can have cost USD {} at most", line.price_at_most);
         return Err(ConfigError::option("--cost", &why, None).into());
     }

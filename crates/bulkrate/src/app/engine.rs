@@ -156,6 +156,11 @@ fn kept(account: AccountSpec) -> Provider {
         betas: Some(account.betas).filter(|betas| !betas.is_empty()),
         organization: account.organization,
         project: account.project,
+        ca_file: account.ca_file,
+        cost_header: account.cost_header,
+        trust_body_cost: account.trust_body_cost,
+        responses_api: account.responses_api,
+        structured_outputs: account.structured_outputs,
         ..Provider::default()
     }
 }

@@ -42,7 +42,7 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
     Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
 }
 
-/// What is kept of how a provider is reached: nothing that may be a secret.
+/// What is kept of how a provider is reached: all but headers and the proxy, which may hold secrets.
 fn account(from: Provider) -> AccountSpec {
     AccountSpec {
         provider: from.provider,
@@ -52,6 +52,11 @@ fn account(from: Provider) -> AccountSpec {
         betas: from.betas.unwrap_or_default(),
         organization: from.organization,
         project: from.project,
+        ca_file: from.ca_file,
+        cost_header: from.cost_header,
+        trust_body_cost: from.trust_body_cost,
+        responses_api: from.responses_api,
+        structured_outputs: from.structured_outputs,
         ..AccountSpec::default()
     }
 }

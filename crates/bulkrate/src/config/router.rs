@@ -1,5 +1,6 @@
 //! `model = "auto"`: a router's file, and the two models that it chooses between.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::route::learned::Router;
@@ -12,9 +13,12 @@ const AUTO: &str = "auto";
 
 /// Reads a router's file.
 pub fn load(path: &Path) -> Result<Router, ConfigError> {
-    let read = std::fs::read(path);
-    let bytes =
-        read.map_err(|source| ConfigError::Read { what: "the router", path: path.to_owned(), source })?;
+    // A device never ends, and no router is larger: what is cut has a wrong checksum.
+    const BYTES_MAX: u64 = 32 << 20;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|source| ConfigError::Read { what: "the router", path: path.to_owned(), source })?;
     Router::from_bytes(&bytes).map_err(|source| ConfigError::Router { path: path.to_owned(), source })
 }
 

@@ -455,7 +455,10 @@ fn json_lines_become_cells() {
     let place = Place::with(&sim);
     place.put(
         "in.jsonl",
-        "{\"id\":\"x1\",\"text\":\"a \\\"q\\\" \\u00e9\",\"n\":1.50,\"z\":null,\"list\":[1,\"b\"]}\n",
+        concat!(
+            "{\"id\":\"x1\",\"text\":\"a \\\"q\\\" \\u00e9\",\"n\":1.50,\"z\":null,\"list\":[1,\"b\"]}\n",
+            "{\"text\":\"y\",\"id\":\"x2\",\"late\":\"kept\"}\n"
+        ),
     );
     let ask = [
         "--user",
@@ -469,8 +472,10 @@ fn json_lines_become_cells() {
     ];
     place.run("run in.jsonl --id id --lane sync --out out.csv", &ask).expect(0);
     let (columns, rows) = table(&place.path("out.csv"));
-    assert_eq!(columns[..5], ["id", "text", "n", "z", "list"]);
+    assert_eq!(columns[..6], ["id", "text", "n", "z", "list", "late"], "the keys of all lines");
     assert_eq!(rows[0][..5], ["x1", "a \"q\" \u{e9}", "1.50", "", "[1,\"b\"]"]);
+    assert_eq!(rows[0][5], "");
+    assert_eq!(rows[1][..6], ["x2", "y", "", "", "", "kept"]);
 }
 
 #[test]
@@ -527,6 +532,7 @@ fn several_accounts_at_one_provider() {
         ("[accounts.team-c]\nkey_env = \"X\"", "no provider"),
         ("[accounts.team-c]\nprovider = \"opnai\"", "`opnai` is not a provider"),
         ("[provider]\nprovider = \"openai\"", "names no provider"),
+        ("[accounts.team-c]\nprovider = \"openai\"", "a base URL stands for everything here"),
     ] {
         place.put("bad.toml", format!("{}{line}\n", file("team-b/gpt-6-luna", "")));
         let said = place.run("plan bad.toml", &[]);

@@ -129,6 +129,10 @@ fn labels_that_cannot_be_used_say_why() {
     train("good.csv").expect(0);
     train("good.csv").error(2, "file-exists", &["x.router"]);
     place.run("route train good.csv --out x.router --force", &[]).expect(0);
+    let said = place.run("route train good.csv --out ./good.csv --force", &[]);
+    assert!(said.code == 2 && said.stderr.contains("the labels themselves"), "{said:?}");
+    let said = place.run("route show /dev/zero", &[]);
+    assert!(said.code == 2 && said.stderr.contains("/dev/zero"), "{said:?}");
     for (line, words) in [
         ("route train good.csv", "--out"),
         ("route train good.csv --out y --price-ratio 0.5", "not a ratio"),

@@ -12,7 +12,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, key_of, seal};
 use bulkrate_core::price::RequestShape;
 use bulkrate_core::request::CacheMode;
-use bulkrate_io::{Row, RowData, Source};
+use bulkrate_io::{Format, Row, RowData, Source};
 use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, Via, Writer};
 use jiff::civil::Date;
 
@@ -96,7 +96,9 @@ impl<'e> Pass<'e> {
             writer,
             draftsman,
             shape,
-            collect_columns: columns.is_empty() && shape == Shape::Table,
+            // A later object may have keys that the first one has not.
+            collect_columns: shape == Shape::Table
+                && (columns.is_empty() || source.format() == Format::Jsonl),
             columns,
             index: Index::new(),
             keys: KeyFile::new().map_err(io)?,

@@ -36,6 +36,11 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
     if args.out.exists() && !args.force {
         return Err(ConfigError::Exists { path: args.out.clone() }.into());
     }
+    let place = |path: &Path| path.canonicalize().ok();
+    if place(&args.out).is_some_and(|out| place(&args.labels.file) == Some(out)) {
+        let hint = Some("name another file");
+        return Err(ConfigError::option("--out", "these are the labels themselves", hint).into());
+    }
     let labels = Labels::read(&args.labels)?;
     let options = TrainOptions {
         seed: args.seed,
