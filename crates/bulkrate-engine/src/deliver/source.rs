@@ -28,15 +28,9 @@ pub(crate) fn source_options(source: &SourceSpec, limit: Option<u64>) -> Result<
 
 /// Opens the source again, or what was kept of standard input, if it still has the digest the job was made from.
 pub(crate) fn reopen(spec: &JobSpec, job: &JobRow, dir: &JobDir, rows: u64) -> Result<Source, EngineError> {
+    is_there(spec, job, dir)?;
     let options = source_options(&spec.source, Some(rows))?;
     let spool = dir.spool();
-    let path = match &options.input {
-        Input::File(path) => path.as_path(),
-        Input::Stdin => spool.as_path(),
-    };
-    if !is_unchanged(path, spec, job)? {
-        return Err(EngineError::SourceChanged { path: path_text(spec) });
-    }
     match &options.input {
         Input::File(_) => Ok(Source::open(&options)?),
         Input::Stdin => {
@@ -51,9 +45,13 @@ pub(crate) fn check(spec: &JobSpec, job: &JobRow, dir: &JobDir) -> Result<(), En
     if spec.sink.path.is_none() || spec.sink.answers_only {
         return Ok(());
     }
+    is_there(spec, job, dir)
+}
+
+/// Whether the source, or what was kept of standard input, is what the job was made from.
+fn is_there(spec: &JobSpec, job: &JobRow, dir: &JobDir) -> Result<(), EngineError> {
     let spool = dir.spool();
-    let path = spec.source.path.as_deref().unwrap_or(&spool);
-    if is_unchanged(path, spec, job)? {
+    if is_unchanged(spec.source.path.as_deref().unwrap_or(&spool), spec, job)? {
         return Ok(());
     }
     Err(EngineError::SourceChanged { path: path_text(spec) })
