@@ -302,6 +302,9 @@ impl View for SqliteStore {
     fn open_submissions(&self, job: u32) -> Result<Vec<Submission>, StoreError> {
         self.reader.open_submissions(job)
     }
+    fn batches(&self) -> Result<Vec<Submission>, StoreError> {
+        self.reader.batches()
+    }
     fn submission(&self, sub: Sub) -> Result<Option<Submission>, StoreError> {
         self.reader.submission(sub)
     }
