@@ -6,6 +6,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{PicoUsdPerToken, Tokens, UsdNanos};
 use bulkrate_core::price::bound::bound;
 use bulkrate_core::price::{Catalogue, ModelRow, RequestShape, ResolveError};
+use bulkrate_core::route::edit_distance;
 use bulkrate_core::usage::Usage;
 use bulkrate_provider::Unlisted;
 use jiff::civil::Date;
@@ -228,18 +229,7 @@ fn misspelt(settings: &Settings, name: &str) -> Option<String> {
 
 /// Whether one letter too many, missing, wrong or exchanged with its neighbour makes one of the other.
 fn is_near(left: &str, right: &str) -> bool {
-    let (left, right) = (left.as_bytes(), right.as_bytes());
-    let same = left.iter().zip(right).take_while(|(left, right)| left == right).count();
-    let (left, right) = (&left[same..], &right[same..]);
-    match (left, right) {
-        ([first, second, left @ ..], [third, fourth, right @ ..]) if first == fourth && second == third => {
-            left == right
-        }
-        ([_, rest @ ..], _) if rest == right => true,
-        (_, [_, rest @ ..]) if rest == left => true,
-        ([_, left @ ..], [_, right @ ..]) => left == right,
-        _ => false,
-    }
+    edit_distance(left, right) == 1
 }
 
 fn names_a_preset(name: &str) -> bool {
