@@ -72,12 +72,9 @@ fn own_up(job: &Job, row: &mut Submission, listed: &[&RemoteBatch]) {
     if !matches!(row.state, Planned | Staging | Staged) {
         return;
     }
-    let sub = row.sub.to_string();
-    let ours = |batch: &&&RemoteBatch| {
-        batch.marker.as_ref().is_some_and(|marker| marker.inst == job.inst && marker.sub == sub)
-    };
+    let ours = |batch: &&&RemoteBatch| twin::is_of(batch.marker.as_ref(), job, row);
     let Some(batch) = listed.iter().find(ours) else { return };
-    job.alert("batch-unknown", &format!("batch {} was created for submission {sub}, which this state folder has not sent: it was restored from an old backup, or a copy of it is at work; the batch is looked for, and nothing is sent again", batch.id));
+    job.alert("batch-unknown", &format!("batch {} was created for submission {}, which this state folder has not sent: it was restored from an old backup, or a copy of it is at work; the batch is looked for, and nothing is sent again", batch.id, row.sub));
     row.state = SubmissionState::Sending;
     let created_ms = batch.created_at.map_or(u64::MAX, |created_s| created_s.saturating_mul(1_000));
     row.sent_at_ms = i64::try_from(created_ms.min(job.clock.unix_ms())).ok();

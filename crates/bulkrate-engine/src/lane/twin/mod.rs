@@ -124,10 +124,14 @@ pub(super) async fn found(
 
 /// At once, as each of a twin's answers costs; it is seen to later, and asked again then.
 async fn cancel(job: &Job, row: &Submission, batch: &str) {
-    let sender = job.deployments.iter().find(|found| found.account.id == row.account);
-    if let Some(api) = sender.and_then(|found| found.account.api.batches()) {
+    if let Some(api) = sender(job, row) {
         drop(api.cancel(batch).await);
     }
+}
+
+/// The batches of the account that sent a submission.
+fn sender<'j>(job: &'j Job, row: &Submission) -> Option<&'j dyn BatchApi> {
+    job.deployments.iter().find(|found| found.account.id == row.account)?.account.api.batches()
 }
 
 /// Takes the twins of batches that are over to their last ledger entry. One that is given up is for the job's next run.
@@ -169,9 +173,7 @@ async fn settle(job: &Rc<Job>, mut row: Submission) -> Result<bool, EngineError>
 /// One twin from the cancel to the booking. False: it goes on in another run.
 async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, EngineError> {
     let twin = kept(row).swap_remove(place).batch;
-    let sender = job.deployments.iter().find(|found| found.account.id == row.account);
-    let Some(provider) = sender.map(|found| found.account.api.clone()) else { return Ok(true) };
-    let Some(api) = provider.batches() else { return Ok(true) };
+    let Some(api) = sender(job, row) else { return Ok(true) };
     let remote = match end(job, api, row, &twin).await {
         Ended::Batch(remote) => Some(remote),
         Ended::Gone => None,
@@ -240,7 +242,8 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
     }
 }
 
-fn is_of(marker: Option<&Marker>, job: &Job, row: &Submission) -> bool {
+/// Whether a mark is that of a submission.
+pub(super) fn is_of(marker: Option<&Marker>, job: &Job, row: &Submission) -> bool {
     marker.is_some_and(|marker| marker.inst == job.inst && marker.sub == row.sub.to_string())
 }
 
