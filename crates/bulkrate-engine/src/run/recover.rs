@@ -245,7 +245,8 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
 }
 
 /// A submission stays with the deployment that it was sent by, whichever stands in for new ones.
-fn sender(job: &Job, submission: &Submission) -> Option<usize> {
+/// The deployment that a submission was sent by, if it is still one of the job's.
+pub(crate) fn sender(job: &Job, submission: &Submission) -> Option<usize> {
     job.deployments
         .iter()
         .position(|found| found.pinned == submission.model && found.account.id == submission.account)

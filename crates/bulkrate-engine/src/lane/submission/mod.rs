@@ -33,6 +33,7 @@ use crate::decision::Act;
 use crate::run::heaps::heaps_of;
 use crate::run::job::Job;
 use crate::run::operator::{self, Acts, Told};
+use crate::run::recover;
 
 pub(super) use self::commit::{save, save_with};
 pub(crate) use self::row::{Evidence, evidence};
@@ -232,10 +233,8 @@ impl Driving<'_> {
 }
 
 fn api(job: &Job, planned: &Planned) -> Result<Arc<dyn Provider>, EngineError> {
-    let found = job.deployments.iter().find(|found| {
-        found.pinned == planned.submission.model && found.account.id == planned.submission.account
-    });
-    found.map(|found| found.account.api.clone()).ok_or_else(|| EngineError::BadSpec {
+    let found = recover::sender(job, &planned.submission);
+    found.map(|place| job.deployments[place].account.api.clone()).ok_or_else(|| EngineError::BadSpec {
         code: "account-changed",
         what: format!("batch {} belongs to another account", planned.submission.sub),
         why: "it was sent with other credentials or another base URL; a submission stays with its account"
