@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use bulkrate_core::request::CacheMode;
-use bulkrate_store::{By, JobRow, JobState, LedgerKind, LedgerQuery, Tx, View};
+use bulkrate_store::{JobRow, JobState, Tx, View};
 
 use super::Engine;
 use super::Prepared;
+use super::start::saved_by;
 use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
@@ -139,15 +140,7 @@ impl Engine {
         let open = counts.open();
         let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
-        let saved = self
-            .reader()?
-            .ledger_totals(
-                &LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) }
-                    .by(&[By::Lever]),
-            )?
-            .into_iter()
-            .map(|total| (total.group.concat(), total.sums.usd(LedgerKind::Saving)))
-            .collect();
+        let saved = saved_by(&*self.reader()?, job.no)?;
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
         let items = counts.total();

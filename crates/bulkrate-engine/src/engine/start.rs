@@ -1,7 +1,7 @@
 //! Prepared job -> plan -> running job: what it would cost, and the state its lanes share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bulkrate_core::failure::FailureClass;
@@ -114,7 +114,7 @@ impl Engine {
             end_of(spec),
         )?;
         // Outcomes know what they would have cost at their own model; what a router saved beyond that is in the ledger.
-        found.tally.naive += saved_by(&*reader, no, ROUTING)?;
+        found.tally.naive += saved_by(&*reader, no)?.get(ROUTING).copied().unwrap_or_default();
         let job_spent = spent_by(&*reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
         let tags = crate::run::tags::caps(&*reader, spec, no)?;
@@ -270,11 +270,11 @@ pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Sp
     Ok(totals.first().map(|total| total.sums.spent()).unwrap_or_default())
 }
 
-fn saved_by(reader: &dyn View, job: u32, lever: &str) -> Result<UsdNanos, EngineError> {
+/// What each lever has saved a job.
+pub(super) fn saved_by(reader: &dyn View, job: u32) -> Result<BTreeMap<String, UsdNanos>, EngineError> {
     let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job) }.by(&[By::Lever]);
-    let totals = reader.ledger_totals(&query)?;
-    let own = totals.iter().filter(|total| total.group.concat() == lever);
-    Ok(own.map(|total| total.sums.usd(LedgerKind::Saving)).sum())
+    let totals = reader.ledger_totals(&query)?.into_iter();
+    Ok(totals.map(|total| (total.group.concat(), total.sums.usd(LedgerKind::Saving))).collect())
 }
 
 /// Midnight UTC, and that of the first of the month, in milliseconds since the epoch.
