@@ -62,18 +62,6 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         None => estimated,
         counts => lanes(facts, stats, counts, requests, leaders)?,
     };
-    let mut warnings = facts.warnings.clone();
-    warnings.extend(fallbacks_told(facts, lane));
-    warnings.extend(unfilled(&spec.request));
-    warnings.extend(other_rows(facts, stats));
-    if let Some((side, why)) = facts.spec.request.router.as_ref().and_then(|router| router.pinned.as_ref()) {
-        warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
-    }
-    if part != WHOLE {
-        warnings.push(
-            "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
-        );
-    }
     Ok(Plan {
         job: facts.job.to_owned(),
         name: spec.name.clone(),
@@ -98,11 +86,29 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cap,
         cap_is_default,
         spent: facts.spent.settled,
-        warnings,
+        warnings: warnings(facts, stats, lane, part),
         shape: checkpoint.shape.name().to_owned(),
         priced,
         unpriced_models,
     })
+}
+
+/// What the user should know before the job is run.
+fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Vec<String> {
+    let request = &facts.spec.request;
+    let mut warnings = facts.warnings.clone();
+    warnings.extend(fallbacks_told(facts, lane));
+    warnings.extend(unfilled(request));
+    warnings.extend(other_rows(facts, stats));
+    if let Some((side, why)) = request.router.as_ref().and_then(|router| router.pinned.as_ref()) {
+        warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
+    }
+    if part != WHOLE {
+        warnings.push(
+            "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
+        );
+    }
+    warnings
 }
 
 /// Texts that are sent as they are and look like templates.
@@ -122,19 +128,19 @@ fn unfilled(request: &RequestSpec) -> Option<String> {
 
 /// What the plan says of the models that may stand in: how they are priced, and which of them cannot.
 fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
-    let listed = || facts.fallbacks.iter().map(|place| &facts.deployments[*place]);
-    let (able, unable): (Vec<&Deployment>, Vec<&Deployment>) =
-        listed().partition(|found| found.unavailable(lane).is_none());
-    let mut told: Vec<String> = unable
-        .iter()
-        .filter_map(|found| Some((found, found.unavailable(lane)?)))
-        .map(|(found, why)| format!("`{}` cannot stand in within the {lane} lane: {why}", found.pinned))
-        .collect();
+    let (mut able, mut told) = (Vec::new(), Vec::new());
+    for found in facts.fallbacks.iter().map(|place| &facts.deployments[*place]) {
+        match found.unavailable(lane) {
+            None => able.push(format!("`{}`", found.pinned)),
+            Some(why) => {
+                told.push(format!("`{}` cannot stand in within the {lane} lane: {why}", found.pinned));
+            }
+        }
+    }
     if !able.is_empty() {
-        let names: Vec<String> = able.iter().map(|found| format!("`{}`", found.pinned)).collect();
         told.push(format!(
             "the worst case counts that {} may have to stand in; what is expected does not",
-            names.join(", ")
+            able.join(", ")
         ));
     }
     told
@@ -157,10 +163,8 @@ fn other_rows(facts: &Facts<'_>, stats: &Stats) -> Option<String> {
     const FAR_PERMILLE: u64 = 100;
     let router = facts.spec.request.router.as_ref().filter(|router| router.pinned.is_none())?;
     let strong = &facts.deployments.first()?.pinned;
-    let of = |wanted: &dyn Fn(&ModelStats) -> bool| {
-        stats.models.iter().filter(|model| wanted(model)).map(|model| model.items).sum::<u64>()
-    };
-    let (hard, all) = (of(&|model| model.model == *strong), of(&|_| true));
+    let all: u64 = stats.models.iter().map(|model| model.items).sum();
+    let hard: u64 = stats.models.iter().filter(|model| model.model == *strong).map(|model| model.items).sum();
     let here = hard.saturating_mul(1_000).checked_div(all)?;
     (here.abs_diff(u64::from(router.strong_permille)) > FAR_PERMILLE).then(|| {
         format!(
