@@ -29,11 +29,11 @@ impl Unified {
             Some(requests) => requests,
             none => none.insert(Requests::open(&dir.requests(), batch.job)?),
         };
-        let path = dir.batch(batch.sub).unified();
-        let file = match File::open(&path) {
+        let name = format!("unified.jsonl of {}", batch.sub);
+        let file = match File::open(dir.batch(batch.sub).unified()) {
             Ok(file) => file,
             Err(error) => {
-                faults.add(|| format!("unified.jsonl of {}: {error}", batch.sub));
+                faults.add(|| format!("{name}: {error}"));
                 return Ok(());
             }
         };
@@ -50,19 +50,13 @@ impl Unified {
             self.lines += 1;
             match same {
                 Ok(true) => {}
-                Ok(false) => faults.add(|| {
-                    format!(
-                        "unified.jsonl of {} has not the sealed request of item {}",
-                        batch.sub,
-                        number(lease.ordinal)
-                    )
-                }),
-                Err(why) => faults
-                    .add(|| format!("unified.jsonl of {}, item {}: {why}", batch.sub, number(lease.ordinal))),
+                Ok(false) => faults
+                    .add(|| format!("{name} has not the sealed request of item {}", number(lease.ordinal))),
+                Err(why) => faults.add(|| format!("{name}, item {}: {why}", number(lease.ordinal))),
             }
         }
         if !matches!(next(&mut line), Ok(0)) {
-            faults.add(|| format!("unified.jsonl of {} goes on after its last item", batch.sub));
+            faults.add(|| format!("{name} goes on after its last item"));
         }
         Ok(())
     }
