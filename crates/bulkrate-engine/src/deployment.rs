@@ -116,15 +116,8 @@ impl Deployment {
 
     /// Every model a job names outright: the request's, the router's weak one, the rules', the fallbacks'.
     pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
-        let names = spec
-            .request
-            .model
-            .iter()
-            .chain(spec.request.router.iter().map(|router| &router.weak))
-            .chain(spec.request.rules.iter().map(|rule| &rule.model))
-            .chain(&spec.request.fallback);
         let mut all: Vec<Self> = Vec::new();
-        for name in names {
+        for name in spec.request.models().chain(&spec.request.fallback) {
             let one = Self::resolve(settings, &spec.run, name, today)?;
             if !all.iter().any(|known| known.pinned == one.pinned) {
                 all.push(one);

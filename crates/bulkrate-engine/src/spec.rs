@@ -118,6 +118,14 @@ pub struct RequestSpec {
     pub router: Option<RouterSpec>,
 }
 
+impl RequestSpec {
+    /// Every model that an item may be made for: the job's own, the router's weak one, the rules'.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &String> {
+        let routed = self.router.iter().map(|router| &router.weak);
+        self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model))
+    }
+}
+
 /// A learned router as a job knows it. The router itself is needed while the source is read and not kept: its version, and
 /// the score of each item, tell what it decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -138,10 +138,7 @@ impl Draftsman {
         let deployments = Deployment::of_job(settings, spec, today)?;
         let names = spec
             .request
-            .model
-            .iter()
-            .chain(spec.request.router.iter().map(|router| &router.weak))
-            .chain(spec.request.rules.iter().map(|rule| &rule.model))
+            .models()
             .filter_map(|name| {
                 let pinned = Deployment::resolve(settings, &spec.run, name, today).ok()?.pinned;
                 Some((name.clone(), deployments.iter().position(|known| known.pinned == pinned)?))
