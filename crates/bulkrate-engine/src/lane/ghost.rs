@@ -44,6 +44,10 @@ impl Ghost {
     fn note(&self) -> String {
         format!("{GHOST}batch {} runs or ran, and no row here knows it", self.batch)
     }
+
+    fn tell(&self, job: &Job, what: &str) {
+        job.alert("batch-unknown", &format!("batch {} has the mark of this state folder, which knows nothing of it: it was restored from an old backup, or a copy of it is at work; {what}", self.batch));
+    }
 }
 
 /// How many answers of a batch are billed at most.
@@ -63,16 +67,7 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
     ghosts.sort_by(|left, right| (left.sub, &left.batch).cmp(&(right.sub, &right.batch)));
     ghosts.dedup_by(|left, right| left.batch == right.batch);
     if !ghosts.is_empty() {
-        let mut ours = HashSet::new();
-        let mut booked = HashSet::new();
-        job.reader.ledger_scan(&LedgerQuery::default(), &mut |entry| {
-            match entry.note.as_deref().filter(|note| is_ghost(note) || is_operators(note)) {
-                Some(note) => drop(booked.insert(note.to_owned())),
-                None => ours.extend(entry.sub),
-            }
-            ControlFlow::Continue(())
-        })?;
-        ghosts.retain(|ghost| !ours.contains(&ghost.sub) && !booked.contains(&ghost.note()));
+        forget_known(job, &mut ghosts)?;
     }
     if ghosts.is_empty() {
         return Ok(());
@@ -83,10 +78,10 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
         let entry = entry(job, &ghost, &bounds);
         if entry.usd == UsdNanos::ZERO {
             // Nothing here has a price. It stays unbooked, so that a job that knows what it may cost books it.
-            job.alert("batch-unknown", &format!("batch {} has the mark of this state folder, which knows nothing of it: it was restored from an old backup, or a copy of it is at work; what it may cost this job cannot tell, as its own models have no price", ghost.batch));
+            ghost.tell(job, "what it may cost this job cannot tell, as its own models have no price");
             continue;
         }
-        job.alert("batch-unknown", &format!("batch {} has the mark of this state folder, which knows nothing of it: it was restored from an old backup, or a copy of it is at work; USD {} are booked as doubt, and nothing new is sent until `bulkrate doubt release {}` says what became of it", ghost.batch, entry.usd, ghost.sub));
+        ghost.tell(job, &format!("USD {} are booked as doubt, and nothing new is sent until `bulkrate doubt release {}` says what became of it", entry.usd, ghost.sub));
         count(job, std::slice::from_ref(&entry));
         let mut state = job.state.borrow_mut();
         state.note_size(entry.usd);
@@ -95,6 +90,21 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
         tx.ledger.push(entry);
     }
     job.commit(tx, Urgency::Now).await
+}
+
+/// Drops those of which the ledger has anything.
+fn forget_known(job: &Job, ghosts: &mut Vec<Ghost>) -> Result<(), EngineError> {
+    let mut ours = HashSet::new();
+    let mut booked = HashSet::new();
+    job.reader.ledger_scan(&LedgerQuery::default(), &mut |entry| {
+        match entry.note.as_deref().filter(|note| is_ghost(note) || is_operators(note)) {
+            Some(note) => drop(booked.insert(note.to_owned())),
+            None => ours.extend(entry.sub),
+        }
+        ControlFlow::Continue(())
+    })?;
+    ghosts.retain(|ghost| !ours.contains(&ghost.sub) && !booked.contains(&ghost.note()));
+    Ok(())
 }
 
 fn entry(job: &Job, ghost: &Ghost, bounds: &[UsdNanos]) -> LedgerEntry {
