@@ -6,33 +6,13 @@ use bulkrate_engine::spec::JobSpec;
 use crate::check::{Item, LeaseEnd, Paid, at_the_end, doubts};
 use crate::hub::Hub;
 use crate::line::lease_of;
-use crate::remote::{Of, reply_to};
+use crate::remote::{Charge, Of, reply_to};
 use crate::run::text;
 
 /// Everything is over: the bill, the rows, the output.
 pub(crate) fn judge(hub: &mut Hub, spec: &JobSpec) {
     hub.note(format_args!("judged"));
-    let bill: Vec<Paid> = hub
-        .remote
-        .bill
-        .iter()
-        .filter_map(|charge| {
-            let (batch, cost) = (charge.batch.clone(), charge.nanos);
-            match &charge.of {
-                Of::Line(id) => {
-                    let (ordinal, lease) = lease_of(hub, id).map_or((0, None), |(item, at)| (item, Some(at)));
-                    let sub = WireId::parse(id).map(|id| id.sub);
-                    Some(Paid { ordinal, lease, sub, cost, by: id.clone(), batch })
-                }
-                Of::Call(no) => {
-                    let no = usize::try_from(*no).unwrap_or(0);
-                    let (ordinal, lease) = hub.calls[no];
-                    let seen = !hub.unseen.contains(&no);
-                    seen.then(|| Paid { ordinal, lease, sub: None, cost, by: format!("call {no}"), batch })
-                }
-            }
-        })
-        .collect();
+    let bill: Vec<Paid> = hub.remote.bill.iter().filter_map(|charge| paid(hub, charge)).collect();
     let (windows, usage) = (hub.plan.has_windows(), hub.plan.faults.no_usage == 0);
     at_the_end(&mut hub.books, &bill, windows, usage);
     // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well. So do files that
@@ -51,6 +31,24 @@ pub(crate) fn judge(hub: &mut Hub, spec: &JobSpec) {
         }
     }
     output(hub, spec);
+}
+
+/// What a charge was for. `None`: the state folder that is judged has not seen the call.
+fn paid(hub: &Hub, charge: &Charge) -> Option<Paid> {
+    let (batch, cost) = (charge.batch.clone(), charge.nanos);
+    match &charge.of {
+        Of::Line(id) => {
+            let (ordinal, lease) = lease_of(hub, id).map_or((0, None), |(item, at)| (item, Some(at)));
+            let sub = WireId::parse(id).map(|id| id.sub);
+            Some(Paid { ordinal, lease, sub, cost, by: id.clone(), batch })
+        }
+        Of::Call(no) => {
+            let no = usize::try_from(*no).unwrap_or(0);
+            let (ordinal, lease) = hub.calls[no];
+            let seen = !hub.unseen.contains(&no);
+            seen.then(|| Paid { ordinal, lease, sub: None, cost, by: format!("call {no}"), batch })
+        }
+    }
 }
 
 /// Every item has its row, in order, and a row with an answer has the right one.
