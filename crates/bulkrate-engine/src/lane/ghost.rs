@@ -92,7 +92,7 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
     job.commit(tx, Urgency::Now).await
 }
 
-/// Drops those of which the ledger has anything.
+/// Drops those that the ledger knows.
 fn forget_known(job: &Job, ghosts: &mut Vec<Ghost>) -> Result<(), EngineError> {
     let mut ours = HashSet::new();
     let mut booked = HashSet::new();

@@ -142,7 +142,8 @@ async fn list_all(job: &Rc<Job>, tries: u32) -> Listed {
 }
 
 async fn list(job: &Rc<Job>, api: &dyn BatchApi, since_s: u64, tries: u32) -> Option<Vec<RemoteBatch>> {
-    for again in 1.. {
+    let mut again = 1;
+    loop {
         match api.list_since(since_s).await {
             Ok(listed) => return Some(listed),
             Err(error)
@@ -157,8 +158,8 @@ async fn list(job: &Rc<Job>, api: &dyn BatchApi, since_s: u64, tries: u32) -> Op
             }
             Err(_) => pause(job, Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await,
         }
+        again += 1;
     }
-    None
 }
 
 /// Hands on what a list shows. The rows are read after it, so that what was created meanwhile is known.
