@@ -1,7 +1,5 @@
 //! From what a source holds to what it would cost: every lane side by side, and the one that is chosen.
 
-use std::borrow::Cow;
-
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -57,7 +55,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let chosen = estimated.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, stats, facts.spent)));
-    let sync = quote(facts, &unrouted(facts, stats), facts.counts, Lane::Sync)?.expected;
+    let sync = quote(facts, stats, facts.counts, Lane::Sync, &|model| naively(facts, model))?.expected;
     let lanes = match facts.counts {
         None => estimated,
         counts => lanes(facts, stats, counts, requests, leaders)?,
@@ -146,16 +144,12 @@ fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
     told
 }
 
-/// The naive plan sends what a router takes from the job's own model to that model.
-fn unrouted<'a>(facts: &Facts<'_>, stats: &'a Stats) -> Cow<'a, Stats> {
-    let (Some(_), Some([strong, weak, ..])) = (&facts.spec.request.router, facts.deployments.get(..2)) else {
-        return Cow::Borrowed(stats);
-    };
-    let mut naive = stats.clone();
-    for model in naive.models.iter_mut().filter(|model| model.model == weak.pinned) {
-        model.model.clone_from(&strong.pinned);
+/// Whom the naive plan asks: what a router takes from the job's own model goes to that model.
+fn naively<'a>(facts: &'a Facts<'_>, model: &'a str) -> &'a str {
+    match (&facts.spec.request.router, facts.deployments.get(..2)) {
+        (Some(_), Some([strong, weak, ..])) if weak.pinned == model => &strong.pinned,
+        _ => model,
     }
-    Cow::Owned(naive)
 }
 
 /// A router promises its quality for rows like the labelled ones: far more or far fewer hard ones are a sign of others.
@@ -189,7 +183,7 @@ fn lanes(
     let share = |amount: UsdNanos| scaled(amount, requests, leaders);
     let mut lanes = Vec::new();
     for lane in Lane::ALL {
-        let quote = quote(facts, stats, counts, lane)?;
+        let quote = quote(facts, stats, counts, lane, &|model| model)?;
         let unavailable = facts
             .deployments
             .iter()
@@ -280,18 +274,19 @@ fn model_plan(stats: &ModelStats, counts: Option<&[ModelCount]>, part: Part) -> 
     }
 }
 
-/// The quote of all leaders in one lane; zero where no price is known.
-fn quote(
-    facts: &Facts<'_>,
-    stats: &Stats,
+/// The quote of all leaders in one lane, each at the model that `asked` names; zero where no price is known.
+fn quote<'a>(
+    facts: &'a Facts<'_>,
+    stats: &'a Stats,
     counts: Option<&[ModelCount]>,
     lane: Lane,
+    asked: &dyn Fn(&'a str) -> &'a str,
 ) -> Result<Quote, EngineError> {
     let mut total =
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
     for stats in &stats.models {
-        let Some(found) = facts.deployments.iter().find(|found| found.pinned == stats.model) else {
+        let Some(found) = facts.deployments.iter().find(|found| found.pinned == asked(&stats.model)) else {
             continue;
         };
         let lane = if stats.urgent { Lane::Sync } else { lane };

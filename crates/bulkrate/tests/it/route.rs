@@ -296,6 +296,15 @@ fn rules_come_first_and_rows_unlike_the_labels_are_told() {
         (routed["naive_model"].as_str(), &all["naive_model"]),
         (Some("openai/gpt-6.1-sol"), &serde_json::Value::Null)
     );
+    // Counted by the tokenizer, which is known for OpenAI itself alone; a plan sends it nothing.
+    let naive = |model: &[&str]| {
+        let args = [&["plan", "items.csv", "--exact", "--json"], model].concat();
+        let said = place.command(args).env_remove("OPENAI_BASE_URL").output().unwrap();
+        let plan: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!(plan["models"][0]["input_count"]["encoding"], "o200k_base", "{plan}");
+        plan["naive_usd_nanos"].as_i64().unwrap()
+    };
+    assert_eq!(naive(&AUTO), naive(&[&["--model", "openai/gpt-6.1-sol"], &AUTO[8..]].concat()));
     let text = place.run("plan items.csv", &AUTO).expect(0).stdout;
     assert!(text.contains("in the sync lane, all at openai/gpt-6.1-sol, it would be USD"), "{text}");
     let ruled = plan(&["--rule", "topic == 'proofs'=>openai/gpt-6-luna"]);
