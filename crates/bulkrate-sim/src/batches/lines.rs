@@ -1,7 +1,7 @@
 //! The lines of output and error files. They are functions of the input line, so nothing is kept but the input.
 
 use super::validate::InputLine;
-use crate::api::{Context, Endpoint, Twist, prepare};
+use crate::api::{Endpoint, Twist, prepare};
 use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
 use crate::clock::VirtualMs;
@@ -278,14 +278,7 @@ impl Run {
         out: &mut Vec<u8>,
     ) -> Result<(Usage, u64), ApiError> {
         let start = out.len();
-        let context = Context {
-            config: &state.config,
-            schemas: &state.schemas,
-            prompt_cache: &state.prompt_cache,
-            key,
-            at_ms: self.at_ms,
-            twist,
-        };
+        let context = state.context(key, self.at_ms, twist);
         write_head(out, key, id, 200);
         let answered = prepare(&state.models, self.endpoint, body.as_bytes(), true).and_then(|prepared| {
             let usage = prepared.answer(&context, out)?;

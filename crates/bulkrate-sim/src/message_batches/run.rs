@@ -4,7 +4,7 @@
 use super::read::Order;
 use super::store::{Batch, Counts, Status};
 use crate::anthropic;
-use crate::api::{Context, Endpoint, Twist, prepare};
+use crate::api::{Endpoint, Twist, prepare};
 use crate::batches::lines::shuffled;
 use crate::batches::{scaled, spoil};
 use crate::bill::{Sums, cost};
@@ -210,14 +210,7 @@ impl Run {
     ) -> Result<(usize, Usage, u64), ApiError> {
         let start = out.len();
         let params = &self.work.body[order.start..order.start + order.length];
-        let context = Context {
-            config: &state.config,
-            schemas: &state.schemas,
-            prompt_cache: &state.prompt_cache,
-            key,
-            at_ms: self.at_ms,
-            twist,
-        };
+        let context = state.context(key, self.at_ms, twist);
         begin(out, &order.id, "succeeded");
         out.extend_from_slice(b",\"message\":");
         let answered = anthropic::check_fields(self.work.samples, params)

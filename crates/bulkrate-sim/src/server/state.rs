@@ -1,11 +1,11 @@
 //! Everything one simulated account knows.
 
-use crate::api::Schemas;
 use crate::api::messages::PromptCache;
+use crate::api::{Context, Schemas, Twist};
 use crate::batches::Batches;
 use crate::bill::Bill;
 use crate::catalogue::Catalogue;
-use crate::clock::Clock;
+use crate::clock::{Clock, VirtualMs};
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{Fault, Faults, Place};
 use crate::files::Files;
@@ -78,6 +78,12 @@ impl State {
             models,
             config,
         })
+    }
+
+    /// What an answer is made with.
+    pub(crate) fn context(&self, key: u64, at_ms: VirtualMs, twist: Twist) -> Context<'_> {
+        let Self { config, schemas, prompt_cache, .. } = self;
+        Context { config, schemas, prompt_cache, key, at_ms, twist }
     }
 
     pub(super) fn set_generation(&self, generation: CancellationToken) {
