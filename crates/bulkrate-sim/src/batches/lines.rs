@@ -109,10 +109,11 @@ impl Outgoing {
     }
 }
 
-/// A seeded permutation of `0..lines`.
-pub(crate) fn shuffled(lines: usize, key: u64, shuffle: bool) -> Vec<u32> {
+/// The order in which the lines of a batch run and are written: a seeded permutation of `0..lines`, unless shuffling is a fault that
+/// strikes others.
+pub(crate) fn order_of(state: &State, ordinal: u64, lines: usize, key: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..u32::try_from(lines).unwrap_or(u32::MAX)).collect();
-    if shuffle {
+    if !state.faults.has(Fault::Shuffled) || state.faults.batch(Fault::Shuffled, ordinal).is_some() {
         for at in (1..order.len()).rev() {
             order.swap(at, below(mix(key ^ at as u64), at + 1));
         }

@@ -11,7 +11,7 @@ use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{File, page_size};
 use crate::server::{Reply, State};
-pub(crate) use run::scaled;
+pub(crate) use run::{pace, scaled};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;

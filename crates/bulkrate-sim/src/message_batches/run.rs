@@ -5,8 +5,8 @@ use super::read::Order;
 use super::store::{Batch, Counts, Status};
 use crate::anthropic;
 use crate::api::{Endpoint, Twist, prepare};
-use crate::batches::lines::shuffled;
-use crate::batches::{scaled, spoil};
+use crate::batches::lines::order_of;
+use crate::batches::{pace, scaled, spoil};
 use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
 use crate::clock::{VirtualMs, ms};
@@ -61,11 +61,7 @@ pub(super) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, work: Work) {
     let lines = work.orders.len();
     let hit = |fault| state.faults.batch(fault, batch.ordinal);
     let share = hit(Fault::Expire).map(|hit| hit.amount_or(0.5));
-    let (secs, window_holds) = match (hit(Fault::Quick), hit(Fault::SlowBatch)) {
-        (Some(_), _) => (1.0, true),
-        (None, Some(hit)) => (hit.amount_or(30.0).min(1e6) * 3_600.0, false),
-        (None, None) => (state.config.run_secs, true),
-    };
+    let (secs, window_holds) = pace(state, batch.ordinal);
     let start = batch.created_ms;
     let full = start + ms(secs).max(1);
     let last = if window_holds { batch.expires_ms() } else { u64::MAX };
@@ -84,11 +80,10 @@ pub(super) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, work: Work) {
         () = state.clock.sleep_until(stop) => {}
     }
     let key = hash(batch.id.as_bytes(), state.config.seed);
-    let shuffle = !state.faults.has(Fault::Shuffled) || hit(Fault::Shuffled).is_some();
     let run = Run {
         ordinal: batch.ordinal,
         key,
-        order: shuffled(lines, mix(key ^ 1), shuffle),
+        order: order_of(state, batch.ordinal, lines, mix(key ^ 1)),
         work,
         ran: usize::try_from(ran).unwrap_or(lines).min(lines),
         rest,
