@@ -51,7 +51,12 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiErro
     }
     let hit = |fault| state.faults.hit(fault, Place::Create);
     if hit(Fault::CreateLate) {
-        create_later(state, order);
+        state.spawn_late(|state| {
+            // Unless its input file is gone by then.
+            if state.files.get(&order.input.id).is_some() {
+                start(state, order);
+            }
+        });
         return Ok(Created::Lost);
     }
     let twins = hit(Fault::MarkerTwice);
@@ -72,34 +77,13 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiErro
     Ok(Created::Answer(Reply::of(&view)))
 }
 
-/// The request was slow on its way: it is carried out later, unless its input file is gone by then.
-fn create_later(state: &Arc<State>, order: Order) {
-    let at = state.clock.now_ms() + crate::clock::ms(state.config.late_secs);
-    let state = state.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            () = state.stop.cancelled() => {}
-            () = state.clock.sleep_until(at) => {
-                if state.files.get(&order.input.id).is_some() {
-                    start(&state, order);
-                }
-            }
-        }
-    });
-}
-
 fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
     if state.faults.has(Fault::Foreign) {
         state.batches.add_foreign(state);
     }
     let batch = state.batches.add(state, order.endpoint, &order.input.id, order.metadata, order.output_secs);
     let (owner, task) = (state.clone(), batch.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = owner.stop.cancelled() => {}
-            () = run::drive(&owner, &task, &order.input) => {}
-        }
-    });
+    state.spawn(async move { run::drive(&owner, &task, &order.input).await });
     batch
 }
 

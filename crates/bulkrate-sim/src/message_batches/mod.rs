@@ -124,7 +124,8 @@ fn create(
     let work = run::Work { body, orders, samples: anthropic::knows_sampling(headers) };
     let hit = |fault| state.faults.hit(fault, Place::Create);
     if hit(Fault::CreateLate) {
-        create_later(state, work);
+        // It carries all that it needs, so that nothing stops it.
+        state.spawn_late(|state| drop(start(state, work)));
         return Ok(None);
     }
     let twins = hit(Fault::MarkerTwice);
@@ -145,30 +146,13 @@ fn create(
     Ok(Some(Reply::of(&view)))
 }
 
-/// The request was slow on its way: it carries all that it needs, so that nothing stops it.
-fn create_later(state: &Arc<State>, work: run::Work) {
-    let at = state.clock.now_ms() + crate::clock::ms(state.config.late_secs);
-    let state = state.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            () = state.stop.cancelled() => {}
-            () = state.clock.sleep_until(at) => drop(start(&state, work)),
-        }
-    });
-}
-
 fn start(state: &Arc<State>, work: run::Work) -> Arc<Batch> {
     if state.faults.has(Fault::Foreign) {
         state.message_batches.add_foreign(state, work.orders.len());
     }
     let batch = state.message_batches.add(state, work.orders.len());
     let (owner, task) = (state.clone(), batch.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = owner.stop.cancelled() => {}
-            () = run::drive(&owner, &task, work) => {}
-        }
-    });
+    state.spawn(async move { run::drive(&owner, &task, work).await });
     batch
 }
 
