@@ -28,16 +28,8 @@ pub(crate) struct Order {
     output_secs: Option<u64>,
 }
 
-/// What the caller of a create sees.
-#[derive(Debug)]
-pub(crate) enum Created {
-    Answer(Reply),
-    /// The connection closes without an answer.
-    Lost,
-}
-
-/// POST /v1/batches
-pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiError> {
+/// POST /v1/batches. `None`: the connection closes without an answer.
+pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, ApiError> {
     let order = order(state, body)?;
     if let Some(wait) = state.batches.too_many(&state.clock, state.config.batches_per_hour) {
         let mut error = ApiError::new(
@@ -49,32 +41,37 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiErro
         error.retry_after = Some(wait);
         return Err(error);
     }
-    let hit = |fault| state.faults.hit(fault, Place::Create);
-    if hit(Fault::CreateLate) {
+    if state.faults.hit(Fault::CreateLate, Place::Create) {
         state.spawn_late(|state| {
             // Unless its input file is gone by then.
             if state.files.get(&order.input.id).is_some() {
                 start(state, order);
             }
         });
-        return Ok(Created::Lost);
+        return Ok(None);
     }
+    Ok(made(state, || start(state, order.clone()), |batch| batch.view(state, false).into()))
+}
+
+/// What a create in time makes and answers, whosever batches they are. `None`: the connection closes without an answer.
+pub(crate) fn made<B>(state: &State, start: impl Fn() -> B, view: impl FnOnce(&B) -> Value) -> Option<Reply> {
+    let hit = |fault| state.faults.hit(fault, Place::Create);
     let twins = hit(Fault::MarkerTwice);
     if twins || hit(Fault::Twice) {
-        start(state, order.clone());
+        start();
     }
-    let batch = start(state, order);
+    let batch = start();
     if twins || hit(Fault::CreateLost) {
-        return Ok(Created::Lost);
+        return None;
     }
     if hit(Fault::Create5xx) {
-        return Ok(Created::Answer(Reply::html(502, "Bad Gateway")));
+        return Some(Reply::html(502, "Bad Gateway"));
     }
-    let mut view = batch.view(state, false);
+    let mut view = view(&batch);
     if hit(Fault::CreateNoId) {
-        view.remove("id");
+        view.as_object_mut().map(|fields| fields.remove("id"));
     }
-    Ok(Created::Answer(Reply::of(&view)))
+    Some(Reply::of(&view))
 }
 
 fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {

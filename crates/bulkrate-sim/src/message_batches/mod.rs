@@ -5,6 +5,7 @@ mod run;
 mod store;
 
 use crate::anthropic;
+use crate::batches;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::page_size;
@@ -121,29 +122,13 @@ fn create(
         let message = format!("Number of requests in the batch queue would exceed your limit of {most}.");
         return Err(ApiError::new(429, "rate_limit_error", None, message));
     }
-    let work = run::Work { body, orders, samples: anthropic::knows_sampling(headers) };
-    let hit = |fault| state.faults.hit(fault, Place::Create);
-    if hit(Fault::CreateLate) {
+    let work = run::Work { body, orders: orders.into(), samples: anthropic::knows_sampling(headers) };
+    if state.faults.hit(Fault::CreateLate, Place::Create) {
         // It carries all that it needs, so that nothing stops it.
         state.spawn_late(|state| drop(start(state, work)));
         return Ok(None);
     }
-    let twins = hit(Fault::MarkerTwice);
-    if twins || hit(Fault::Twice) {
-        start(state, work.clone());
-    }
-    let batch = start(state, work);
-    if twins || hit(Fault::CreateLost) {
-        return Ok(None);
-    }
-    if hit(Fault::Create5xx) {
-        return Ok(Some(Reply::html(502, "Bad Gateway")));
-    }
-    let mut view = batch.view(state, host, false);
-    if hit(Fault::CreateNoId) {
-        view.as_object_mut().map(|fields| fields.remove("id"));
-    }
-    Ok(Some(Reply::of(&view)))
+    Ok(batches::made(state, || start(state, work.clone()), |batch| batch.view(state, host, false)))
 }
 
 fn start(state: &Arc<State>, work: run::Work) -> Arc<Batch> {

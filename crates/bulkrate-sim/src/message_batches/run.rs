@@ -24,7 +24,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) body: Bytes,
-    pub(super) orders: Vec<Order>,
+    pub(super) orders: Arc<[Order]>,
     /// The version of the API knows sampling parameters.
     pub(super) samples: bool,
 }
