@@ -178,31 +178,47 @@ pub(crate) fn cancel(state: &State, id: &str) -> Result<Reply, ApiError> {
     Ok(Reply::of(&batch.view(state, false)))
 }
 
+/// How a list is served, whosever batches they are.
+pub(crate) struct Listing {
+    /// Batches younger than this are not shown.
+    pub(crate) lag_ms: u64,
+    /// The page is the first once more, whatever was asked for.
+    pub(crate) repeats: bool,
+    /// The page leaves out its first batch.
+    pub(crate) skips: bool,
+}
+
+impl Listing {
+    /// `goes_on`: a page after another is asked for.
+    pub(crate) fn of(state: &State, goes_on: bool) -> Result<Self, ApiError> {
+        let hit = |fault| state.faults.hit(fault, Place::List);
+        let mut lag = state.config.list_lag_secs;
+        if hit(Fault::ListLag) && lag <= 0.0 {
+            lag = 120.0;
+        }
+        // Nothing is ever so old: the list is empty.
+        let lag_ms = if hit(Fault::ListEmpty) { u64::MAX } else { crate::clock::ms(lag) };
+        let page = state.faults.call(Fault::ListPage, Place::List);
+        let page = page.map(|hit| hit.word_or(state.keys.fresh()));
+        if page == Some("fails") {
+            return Err(ApiError::server());
+        }
+        let repeats = goes_on && (page == Some("repeats") || hit(Fault::ListRepeat));
+        Ok(Self { lag_ms, repeats, skips: page == Some("skips") })
+    }
+}
+
 /// GET /v1/batches
 pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
     let limit = page_size(query, 20, 100)?;
-    let hit = |fault| state.faults.hit(fault, Place::List);
-    let mut lag = state.config.list_lag_secs;
-    if hit(Fault::ListLag) && lag <= 0.0 {
-        lag = 120.0;
-    }
-    let mut batches = if hit(Fault::ListEmpty) {
-        Vec::new()
-    } else {
-        state.batches.visible(&state.clock, crate::clock::ms(lag))
-    };
+    let listing = Listing::of(state, query.contains_key("after"))?;
+    let mut batches = state.batches.visible(&state.clock, listing.lag_ms);
     batches.reverse();
-    let page = state.faults.call(Fault::ListPage, Place::List);
-    let page = page.map(|hit| hit.word_or(state.keys.fresh()));
-    if page == Some("fails") {
-        return Err(ApiError::server());
-    }
-    let repeat = query.contains_key("after") && (page == Some("repeats") || hit(Fault::ListRepeat));
-    let start = match query.get("after").filter(|_| !repeat) {
+    let start = match query.get("after").filter(|_| !listing.repeats) {
         Some(after) => batches.iter().position(|batch| batch.id == *after).map_or(batches.len(), |at| at + 1),
         None => 0,
     };
-    let start = if page == Some("skips") { batches.len().min(start + 1) } else { start };
+    let start = batches.len().min(start + usize::from(listing.skips));
     let page = &batches[start..batches.len().min(start + limit)];
     let data: Vec<Map<String, Value>> = page.iter().map(|batch| batch.view(state, false)).collect();
     Ok(Reply::of(&serde_json::json!({

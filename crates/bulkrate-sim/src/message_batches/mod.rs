@@ -5,7 +5,7 @@ mod run;
 mod store;
 
 use crate::anthropic;
-use crate::batches;
+use crate::batches::{self, Listing};
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::page_size;
@@ -185,23 +185,10 @@ fn rotated(lines: &Bytes) -> Bytes {
 /// Newest first. `after_id`: older than that; `before_id`: those that are next newer.
 fn list(state: &State, host: &str, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
     let limit = page_size(query, 20, 1_000)?;
-    let hit = |fault| state.faults.hit(fault, Place::List);
-    let mut lag = state.config.list_lag_secs;
-    if hit(Fault::ListLag) && lag <= 0.0 {
-        lag = 120.0;
-    }
-    let mut batches = state.message_batches.visible(state.clock.now_ms(), crate::clock::ms(lag));
-    if hit(Fault::ListEmpty) {
-        batches.clear();
-    }
-    let odd = state.faults.call(Fault::ListPage, Place::List);
-    let odd = odd.map(|hit| hit.word_or(state.keys.fresh()));
-    if odd == Some("fails") {
-        return Err(ApiError::server());
-    }
-    let repeats = odd == Some("repeats") || hit(Fault::ListRepeat);
+    let listing = Listing::of(state, query.contains_key("after_id"))?;
+    let batches = state.message_batches.visible(state.clock.now_ms(), listing.lag_ms);
     let at = |id: &String| batches.iter().position(|batch| batch.id == *id);
-    let (start, end) = match (query.get("after_id").filter(|_| !repeats), query.get("before_id")) {
+    let (start, end) = match (query.get("after_id").filter(|_| !listing.repeats), query.get("before_id")) {
         (Some(after), _) => {
             let start = at(after).map_or(batches.len(), |at| at + 1);
             (start, start.saturating_add(limit))
@@ -212,7 +199,7 @@ fn list(state: &State, host: &str, query: &HashMap<String, String>) -> Result<Re
         }
         (None, None) => (0, limit),
     };
-    let start = (start + usize::from(odd == Some("skips"))).min(batches.len());
+    let start = (start + usize::from(listing.skips)).min(batches.len());
     let page = &batches[start..end.clamp(start, batches.len())];
     let data: Vec<Value> = page.iter().map(|batch| batch.view(state, host, false)).collect();
     let has_more = match query.contains_key("before_id") {
