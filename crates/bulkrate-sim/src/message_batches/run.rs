@@ -118,18 +118,10 @@ impl Run {
     fn line(&self, state: &State, at: usize, sheet: &mut Sheet) {
         let index = u64::from(self.order[at]);
         let order = &self.work.orders[self.order[at] as usize];
-        let key = mix(self.key ^ mix(index));
         if at >= self.ran {
-            let (count, word) = match self.rest {
-                Rest::Expired => (&mut sheet.counts.expired, "expired"),
-                Rest::Canceled => (&mut sheet.counts.canceled, "canceled"),
-            };
-            *count += 1;
-            begin(&mut sheet.out, &order.id, word);
-            sheet.out.extend_from_slice(b"}}\n");
-            return;
+            return self.not_run(order, sheet);
         }
-        let how = |fault| state.faults.line(fault, self.ordinal, index);
+        let key = mix(self.key ^ mix(index));
         let start = sheet.out.len();
         match self.execute(state, key, index, order, &mut sheet.out) {
             Ok((model, usage, nanos)) => {
@@ -141,30 +133,45 @@ impl Run {
                 write_error(&mut sheet.out, key, &order.id, &error);
             }
         }
+        self.strike(state, key, index, order, start, &mut sheet.out);
+    }
+
+    fn not_run(&self, order: &Order, sheet: &mut Sheet) {
+        let (count, word) = match self.rest {
+            Rest::Expired => (&mut sheet.counts.expired, "expired"),
+            Rest::Canceled => (&mut sheet.counts.canceled, "canceled"),
+        };
+        *count += 1;
+        begin(&mut sheet.out, &order.id, word);
+        sheet.out.extend_from_slice(b"}}\n");
+    }
+
+    /// What faults do to a line that was written from `start` on.
+    fn strike(&self, state: &State, key: u64, index: u64, order: &Order, start: usize, out: &mut Vec<u8>) {
+        let how = |fault| state.faults.line(fault, self.ordinal, index);
         if how(Fault::LineMissing).is_some() {
-            sheet.out.truncate(start);
+            out.truncate(start);
         }
         if let Some(hit) = how(Fault::LineTwice) {
             if hit.word_or(state.faults.pick(key)) == "other" {
-                let _ = self.answer(state, key ^ 3, order, Twist::Empty, &mut sheet.out);
+                let _ = self.answer(state, key ^ 3, order, Twist::Empty, out);
             } else {
-                let same = sheet.out[start..].to_vec();
-                sheet.out.extend_from_slice(&same);
+                out.extend_from_within(start..);
             }
         }
-        if sheet.out.len() > start {
+        if out.len() > start {
             if let Some(hit) = how(Fault::OddBytes) {
-                spoil::odd_bytes(&mut sheet.out, start, hit.word_or(key));
+                spoil::odd_bytes(out, start, hit.word_or(key));
             }
             if how(Fault::Deep).is_some() {
-                spoil::nest(&mut sheet.out, start);
+                spoil::nest(out, start);
             }
         }
         if how(Fault::LineUnknown).is_some() {
             let mut id = b"unknown-".to_vec();
             push_hex(&mut id, key, 12);
             let unknown = Order { id: String::from_utf8(id).unwrap_or_default(), ..order.clone() };
-            let _ = self.answer(state, key ^ 7, &unknown, Twist::None, &mut sheet.out);
+            let _ = self.answer(state, key ^ 7, &unknown, Twist::None, out);
         }
     }
 
