@@ -275,8 +275,7 @@ impl Suite<'_> {
         batches.delete_file(&file).await.or_else(|error| broken(RULE, error))?;
         if !batches.facts().known_by.has_fence() {
             // It lies only here: the create carries it.
-            let staged = self.options.folder.join("input-2.jsonl");
-            tokio::fs::remove_file(&staged).await.or_else(|error| broken(RULE, error))?;
+            tokio::fs::remove_file(&file).await.or_else(|error| broken(RULE, error))?;
         }
         match batches.create(&file, Kind::Chat, &marker).await {
             Created::Refused(failure) if !failure.maybe_paid => self.pass(RULE),

@@ -133,7 +133,7 @@ impl TextSink {
                     Plain::Text(text) => csv_cell(&text, delimiter, raw, alone, out),
                     Plain::Other => {
                         self.scratch.clear();
-                        json_value(text, column, &mut self.scratch)?;
+                        one_line(text, &mut self.scratch);
                         // JSON starts with none of the formula signs but the minus of a number.
                         csv_quoted(&self.scratch, delimiter, alone, out);
                     }
@@ -291,20 +291,27 @@ pub(crate) enum Plain<'a> {
 
 /// Reads a JSON value as a cell shows it.
 pub(crate) fn plain<'a>(json: &'a str, column: &Column) -> Result<Plain<'a>, String> {
-    let bad = || format!("column `{}` got text that is not JSON", column.name);
+    check_json(json, column)?;
     let json = json.trim();
     if json == "null" {
         return Ok(Plain::Null);
     }
-    let Some(inner) = json.strip_prefix('"') else {
-        return if is_json(json) { Ok(Plain::Other) } else { Err(bad()) };
+    let Some(text) = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) else {
+        return Ok(Plain::Other);
     };
-    match inner.strip_suffix('"') {
-        Some(text) if memchr2(b'\\', b'"', text.as_bytes()).is_none() && is_json(json) => {
-            Ok(Plain::Text(Cow::Borrowed(text)))
-        }
-        _ => serde_json::from_str(json).map(|text| Plain::Text(Cow::Owned(text))).map_err(|_| bad()),
+    if memchr(b'\\', text.as_bytes()).is_none() {
+        return Ok(Plain::Text(Cow::Borrowed(text)));
     }
+    // Half a surrogate pair is JSON and no text.
+    serde_json::from_str(json).map(|text| Plain::Text(Cow::Owned(text))).map_err(|_| no_json(column))
+}
+
+fn check_json(text: &str, column: &Column) -> Result<(), String> {
+    if is_json(text) { Ok(()) } else { Err(no_json(column)) }
+}
+
+fn no_json(column: &Column) -> String {
+    format!("column `{}` got text that is not JSON", column.name)
 }
 
 fn json_string(text: &str, out: &mut Vec<u8>) {
@@ -314,15 +321,17 @@ fn json_string(text: &str, out: &mut Vec<u8>) {
 
 /// Embeds JSON text on one line: line breaks between its tokens (inside strings there are none) become spaces.
 fn json_value(text: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), String> {
-    if !is_json(text) {
-        return Err(format!("column `{}` got text that is not JSON", column.name));
-    }
+    check_json(text, column)?;
+    one_line(text, out);
+    Ok(())
+}
+
+fn one_line(json: &str, out: &mut Vec<u8>) {
     let start = out.len();
-    out.extend_from_slice(text.trim().as_bytes());
+    out.extend_from_slice(json.trim().as_bytes());
     if memchr2(b'\n', b'\r', &out[start..]).is_some() {
         out[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     }
-    Ok(())
 }
 
 /// Billionths as decimal text without trailing zeros: `0.0015`.

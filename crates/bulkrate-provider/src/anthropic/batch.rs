@@ -17,7 +17,6 @@ use super::{errors, remote};
 use crate::api::{
     ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, LOCAL, Lines, Reply,
 };
-use crate::http::Account;
 use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -48,7 +47,6 @@ pub struct AnthropicBatches {
     wire: Arc<AnthropicWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
-    account: Account,
     known_by: KnownBy,
     create_timeout: Duration,
 }
@@ -58,11 +56,10 @@ impl AnthropicBatches {
         wire: Arc<AnthropicWire>,
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
-        account: Account,
         settings: &Settings,
     ) -> Self {
         let known_by = if settings.exclusive_workspace { KnownBy::Looks } else { KnownBy::Results };
-        Self { wire, paid, free, account, known_by, create_timeout: settings.create_timeout }
+        Self { wire, paid, free, known_by, create_timeout: settings.create_timeout }
     }
 
     /// Whether the list of batches answers: a gateway may pass on messages only.
@@ -75,8 +72,8 @@ impl AnthropicBatches {
     fn created(&self, reply: &Reply) -> Created {
         let wait_ms = || limits::wait_ms(&reply.headers, "", limits::now_unix_s());
         let refused = errors::read(&reply.body).map(|said| said.failure(reply.status, wait_ms()));
-        let refused = refused.map(|failure| self.account.redacted_failure(failure));
-        batches::created(&self.account, reply, remote::read_batch(&reply.body), refused)
+        let refused = refused.map(|failure| self.free.account().redacted_failure(failure));
+        batches::created(self.free.account(), reply, remote::read_batch(&reply.body), refused)
     }
 }
 
@@ -138,11 +135,11 @@ impl BatchApi for AnthropicBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        batches::poll(&self.free, &self.account, SHAPE, &path_of(id)).await
+        batches::poll(&self.free, SHAPE, &path_of(id)).await
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        batches::list_since(&self.free, &self.account, SHAPE, created_at_min).await
+        batches::list_since(&self.free, SHAPE, created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {

@@ -48,9 +48,9 @@ impl Anthropic {
         let paths = [wire::MESSAGES, batch::BATCHES];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
-        let wire = Arc::new(AnthropicWire::new(account.clone(), settings));
+        let wire = Arc::new(AnthropicWire::new(account, settings));
         let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
-        let batches = AnthropicBatches::new(Arc::clone(&wire), to_paid, to_free, account, settings);
+        let batches = AnthropicBatches::new(Arc::clone(&wire), to_paid, to_free, settings);
         Ok(Self { wire, paid, free, batches })
     }
 }

@@ -61,7 +61,6 @@ pub(crate) fn unreadable(free: &FreeClient, what: &str, reply: &Reply, why: &str
 /// One batch; `None`: the provider says that it knows none.
 pub(crate) async fn poll(
     free: &FreeClient,
-    account: &Account,
     shape: Shape,
     path: &str,
 ) -> Result<Option<RemoteBatch>, ApiError> {
@@ -74,7 +73,7 @@ pub(crate) async fn poll(
             false => Err(unreadable(free, WHAT, &reply, "a page that is not the provider's")),
         };
     }
-    let batch = plain(account, (shape.batch)(&reply.body));
+    let batch = plain(free.account(), (shape.batch)(&reply.body));
     batch.map(Some).map_err(|why| unreadable(free, WHAT, &reply, &why))
 }
 
@@ -96,7 +95,6 @@ pub(crate) fn in_path(id: &str) -> impl Display {
 /// Every batch created since, newest first, all pages.
 pub(crate) async fn list_since(
     free: &FreeClient,
-    account: &Account,
     shape: Shape,
     created_at_min: u64,
 ) -> Result<Vec<RemoteBatch>, ApiError> {
@@ -114,7 +112,7 @@ pub(crate) async fn list_since(
         let all_older = !batches.iter().any(is_recent);
         for batch in batches.into_iter().filter(is_recent) {
             let batch = RemoteBatch { errors: Vec::new(), ..batch }; // a list is looked through for ids and marks
-            found.push(plain(account, Ok(batch)).map_err(|why| unreadable(&why))?);
+            found.push(plain(free.account(), Ok(batch)).map_err(|why| unreadable(&why))?);
         }
         if found.len() > FOUND_MAX {
             return Err(unreadable(&format!("more than {FOUND_MAX} batches")));

@@ -156,6 +156,10 @@ impl FreeClient {
         .await
     }
 
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     fn given(&self, what: &str, sent: Result<Reply, CallError>) -> Result<Reply, Failed> {
         sent.map_err(|error| {
             let timeout = matches!(error, CallError::NoAnswer { timeout: true, .. });

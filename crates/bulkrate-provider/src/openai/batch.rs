@@ -19,7 +19,6 @@ use super::errors;
 use super::remote;
 use super::wire::OpenAiWire;
 use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply, Wire};
-use crate::http::Account;
 use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -45,7 +44,6 @@ pub struct OpenAiBatches {
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
-    account: Account,
     create_timeout: Duration,
 }
 
@@ -77,10 +75,9 @@ impl OpenAiBatches {
         wire: Arc<OpenAiWire>,
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
-        account: Account,
         settings: &Settings,
     ) -> Self {
-        Self { dialect, wire, paid, free, account, create_timeout: settings.create_timeout }
+        Self { dialect, wire, paid, free, create_timeout: settings.create_timeout }
     }
 
     /// Whether the list of batches answers as OpenAI's does.
@@ -94,12 +91,12 @@ impl OpenAiBatches {
     fn created(&self, reply: &Reply) -> Created {
         let refused = errors::read(&reply.body).filter(|said| said.is_nested);
         let refused = refused.map(|said| self.refused(reply, &said));
-        batches::created(&self.account, reply, remote::read_batch(&reply.body), refused)
+        batches::created(self.free.account(), reply, remote::read_batch(&reply.body), refused)
     }
 
     fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
         let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
-        let mut failure = self.account.redacted_failure(said.failure(reply.status, wait_ms));
+        let mut failure = self.free.account().redacted_failure(said.failure(reply.status, wait_ms));
         let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
         if about_file
             && matches!(reply.status, 400 | 404)
@@ -168,11 +165,11 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        batches::poll(&self.free, &self.account, SHAPE, &format!("/batches/{}", batches::in_path(id))).await
+        batches::poll(&self.free, SHAPE, &format!("/batches/{}", batches::in_path(id))).await
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        batches::list_since(&self.free, &self.account, SHAPE, created_at_min).await
+        batches::list_since(&self.free, SHAPE, created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {

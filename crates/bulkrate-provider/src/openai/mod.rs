@@ -60,9 +60,9 @@ impl OpenAi {
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
     ) -> Self {
-        let wire = Arc::new(OpenAiWire::new(dialect, account.clone(), settings));
+        let wire = Arc::new(OpenAiWire::new(dialect, account, settings));
         let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
-        let batches = OpenAiBatches::new(dialect, Arc::clone(&wire), to_paid, to_free, account, settings);
+        let batches = OpenAiBatches::new(dialect, Arc::clone(&wire), to_paid, to_free, settings);
         let has_batches = matches!(dialect.batches, Batches::Yes { .. });
         Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches) }
     }

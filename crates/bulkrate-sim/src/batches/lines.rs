@@ -1,7 +1,7 @@
 //! The lines of output and error files. They are functions of the input line, so nothing is kept but the input.
 
 use super::validate::InputLine;
-use crate::api::{Context, Endpoint, Twist, prepare};
+use crate::api::{Endpoint, Twist, prepare};
 use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
 use crate::clock::VirtualMs;
@@ -109,10 +109,11 @@ impl Outgoing {
     }
 }
 
-/// A seeded permutation of `0..lines`.
-pub(crate) fn shuffled(lines: usize, key: u64, shuffle: bool) -> Vec<u32> {
+/// The order in which the lines of a batch run and are written: a seeded permutation of `0..lines`, unless shuffling is a fault that
+/// strikes others.
+pub(crate) fn order_of(state: &State, ordinal: u64, lines: usize, key: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..u32::try_from(lines).unwrap_or(u32::MAX)).collect();
-    if shuffle {
+    if !state.faults.has(Fault::Shuffled) || state.faults.batch(Fault::Shuffled, ordinal).is_some() {
         for at in (1..order.len()).rev() {
             order.swap(at, below(mix(key ^ at as u64), at + 1));
         }
@@ -278,14 +279,7 @@ impl Run {
         out: &mut Vec<u8>,
     ) -> Result<(Usage, u64), ApiError> {
         let start = out.len();
-        let context = Context {
-            config: &state.config,
-            schemas: &state.schemas,
-            prompt_cache: &state.prompt_cache,
-            key,
-            at_ms: self.at_ms,
-            twist,
-        };
+        let context = state.context(key, self.at_ms, twist);
         write_head(out, key, id, 200);
         let answered = prepare(&state.models, self.endpoint, body.as_bytes(), true).and_then(|prepared| {
             let usage = prepared.answer(&context, out)?;

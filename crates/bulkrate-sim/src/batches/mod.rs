@@ -11,7 +11,7 @@ use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{File, page_size};
 use crate::server::{Reply, State};
-pub(crate) use run::scaled;
+pub(crate) use run::{pace, scaled};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,16 +28,8 @@ pub(crate) struct Order {
     output_secs: Option<u64>,
 }
 
-/// What the caller of a create sees.
-#[derive(Debug)]
-pub(crate) enum Created {
-    Answer(Reply),
-    /// The connection closes without an answer.
-    Lost,
-}
-
-/// POST /v1/batches
-pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiError> {
+/// POST /v1/batches. `None`: the connection closes without an answer.
+pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, ApiError> {
     let order = order(state, body)?;
     if let Some(wait) = state.batches.too_many(&state.clock, state.config.batches_per_hour) {
         let mut error = ApiError::new(
@@ -49,43 +41,37 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Created, ApiErro
         error.retry_after = Some(wait);
         return Err(error);
     }
-    let hit = |fault| state.faults.hit(fault, Place::Create);
-    if hit(Fault::CreateLate) {
-        create_later(state, order);
-        return Ok(Created::Lost);
+    if state.faults.hit(Fault::CreateLate, Place::Create) {
+        state.spawn_late(|state| {
+            // Unless its input file is gone by then.
+            if state.files.get(&order.input.id).is_some() {
+                start(state, order);
+            }
+        });
+        return Ok(None);
     }
-    let twins = hit(Fault::MarkerTwice);
-    if twins || hit(Fault::Twice) {
-        start(state, order.clone());
-    }
-    let batch = start(state, order);
-    if twins || hit(Fault::CreateLost) {
-        return Ok(Created::Lost);
-    }
-    if hit(Fault::Create5xx) {
-        return Ok(Created::Answer(Reply::html(502, "Bad Gateway")));
-    }
-    let mut view = batch.view(state, false);
-    if hit(Fault::CreateNoId) {
-        view.remove("id");
-    }
-    Ok(Created::Answer(Reply::of(&view)))
+    Ok(made(state, || start(state, order.clone()), |batch| batch.view(state, false).into()))
 }
 
-/// The request was slow on its way: it is carried out later, unless its input file is gone by then.
-fn create_later(state: &Arc<State>, order: Order) {
-    let at = state.clock.now_ms() + crate::clock::ms(state.config.late_secs);
-    let state = state.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            () = state.stop.cancelled() => {}
-            () = state.clock.sleep_until(at) => {
-                if state.files.get(&order.input.id).is_some() {
-                    start(&state, order);
-                }
-            }
-        }
-    });
+/// What a create in time makes and answers, whosever batches they are. `None`: the connection closes without an answer.
+pub(crate) fn made<B>(state: &State, start: impl Fn() -> B, view: impl FnOnce(&B) -> Value) -> Option<Reply> {
+    let hit = |fault| state.faults.hit(fault, Place::Create);
+    let twins = hit(Fault::MarkerTwice);
+    if twins || hit(Fault::Twice) {
+        start();
+    }
+    let batch = start();
+    if twins || hit(Fault::CreateLost) {
+        return None;
+    }
+    if hit(Fault::Create5xx) {
+        return Some(Reply::html(502, "Bad Gateway"));
+    }
+    let mut view = view(&batch);
+    if hit(Fault::CreateNoId) {
+        view.as_object_mut().map(|fields| fields.remove("id"));
+    }
+    Some(Reply::of(&view))
 }
 
 fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
@@ -94,12 +80,7 @@ fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
     }
     let batch = state.batches.add(state, order.endpoint, &order.input.id, order.metadata, order.output_secs);
     let (owner, task) = (state.clone(), batch.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = owner.stop.cancelled() => {}
-            () = run::drive(&owner, &task, &order.input) => {}
-        }
-    });
+    state.spawn(async move { run::drive(&owner, &task, &order.input).await });
     batch
 }
 
@@ -197,31 +178,47 @@ pub(crate) fn cancel(state: &State, id: &str) -> Result<Reply, ApiError> {
     Ok(Reply::of(&batch.view(state, false)))
 }
 
+/// How a list is served, whosever batches they are.
+pub(crate) struct Listing {
+    /// Batches younger than this are not shown.
+    pub(crate) lag_ms: u64,
+    /// The page is the first once more, whatever was asked for.
+    pub(crate) repeats: bool,
+    /// The page leaves out its first batch.
+    pub(crate) skips: bool,
+}
+
+impl Listing {
+    /// `goes_on`: a page after another is asked for.
+    pub(crate) fn of(state: &State, goes_on: bool) -> Result<Self, ApiError> {
+        let hit = |fault| state.faults.hit(fault, Place::List);
+        let mut lag = state.config.list_lag_secs;
+        if hit(Fault::ListLag) && lag <= 0.0 {
+            lag = 120.0;
+        }
+        // Nothing is ever so old: the list is empty.
+        let lag_ms = if hit(Fault::ListEmpty) { u64::MAX } else { crate::clock::ms(lag) };
+        let page = state.faults.call(Fault::ListPage, Place::List);
+        let page = page.map(|hit| hit.word_or(state.keys.fresh()));
+        if page == Some("fails") {
+            return Err(ApiError::server());
+        }
+        let repeats = goes_on && (page == Some("repeats") || hit(Fault::ListRepeat));
+        Ok(Self { lag_ms, repeats, skips: page == Some("skips") })
+    }
+}
+
 /// GET /v1/batches
 pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
     let limit = page_size(query, 20, 100)?;
-    let hit = |fault| state.faults.hit(fault, Place::List);
-    let mut lag = state.config.list_lag_secs;
-    if hit(Fault::ListLag) && lag <= 0.0 {
-        lag = 120.0;
-    }
-    let mut batches = if hit(Fault::ListEmpty) {
-        Vec::new()
-    } else {
-        state.batches.visible(&state.clock, crate::clock::ms(lag))
-    };
+    let listing = Listing::of(state, query.contains_key("after"))?;
+    let mut batches = state.batches.visible(&state.clock, listing.lag_ms);
     batches.reverse();
-    let page = state.faults.call(Fault::ListPage, Place::List);
-    let page = page.map(|hit| hit.word_or(state.keys.fresh()));
-    if page == Some("fails") {
-        return Err(ApiError::server());
-    }
-    let repeat = query.contains_key("after") && (page == Some("repeats") || hit(Fault::ListRepeat));
-    let start = match query.get("after").filter(|_| !repeat) {
+    let start = match query.get("after").filter(|_| !listing.repeats) {
         Some(after) => batches.iter().position(|batch| batch.id == *after).map_or(batches.len(), |at| at + 1),
         None => 0,
     };
-    let start = if page == Some("skips") { batches.len().min(start + 1) } else { start };
+    let start = batches.len().min(start + usize::from(listing.skips));
     let page = &batches[start..batches.len().min(start + limit)];
     let data: Vec<Map<String, Value>> = page.iter().map(|batch| batch.view(state, false)).collect();
     Ok(Reply::of(&serde_json::json!({

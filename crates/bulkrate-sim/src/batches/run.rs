@@ -1,6 +1,6 @@
 //! One batch's way through its states.
 
-use super::lines::{Rest, Run, Side, Tally, shuffled};
+use super::lines::{Rest, Run, Side, Tally, order_of};
 use super::validate::{Plan, Refusals, token_limit, validate};
 use super::{Batch, Status};
 use crate::catalogue::Lane;
@@ -92,7 +92,7 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
     let lines = plan.spans.len();
     let expire = state.faults.batch(Fault::Expire, batch.ordinal).map(|hit| hit.amount_or(0.5));
     let start = begin(state, batch, &plan);
-    let (run_secs, window_holds) = pace(state, batch);
+    let (run_secs, window_holds) = pace(state, batch.ordinal);
     let full = start + ms(run_secs).max(1);
     let last = if window_holds { batch.expires_ms().max(start + 1) } else { u64::MAX };
     let stop = expire.map_or(full.min(last), |share| start + scaled(full - start, share));
@@ -116,7 +116,7 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
         key: hash(batch.id.as_bytes(), state.config.seed),
         endpoint: batch.endpoint,
         input,
-        order: order(state, batch, lines),
+        order: order_of(state, batch.ordinal, lines, hash(batch.id.as_bytes(), state.config.seed ^ 1)),
         spans: plan.spans,
         ran: usize::try_from(ran).unwrap_or(lines).min(lines),
         rest: if end == End::Cancelled { Rest::Cancelled } else { Rest::Expired },
@@ -127,11 +127,11 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
 }
 
 /// Virtual seconds of the run, and whether the completion window ends it.
-fn pace(state: &State, batch: &Batch) -> (f64, bool) {
-    if state.faults.batch(Fault::Quick, batch.ordinal).is_some() {
+pub(crate) fn pace(state: &State, ordinal: u64) -> (f64, bool) {
+    if state.faults.batch(Fault::Quick, ordinal).is_some() {
         return (1.0, true);
     }
-    match state.faults.batch(Fault::SlowBatch, batch.ordinal) {
+    match state.faults.batch(Fault::SlowBatch, ordinal) {
         Some(hit) => (hit.amount_or(30.0).min(1e6) * 3_600.0, false),
         None => (state.config.run_secs, true),
     }
@@ -158,12 +158,6 @@ fn begin(state: &State, batch: &Batch, plan: &Plan) -> u64 {
     life.total = plan.spans.len() as u64;
     life.model = Some(plan.served.clone());
     start
-}
-
-fn order(state: &State, batch: &Batch, lines: usize) -> Vec<u32> {
-    let shuffle =
-        !state.faults.has(Fault::Shuffled) || state.faults.batch(Fault::Shuffled, batch.ordinal).is_some();
-    shuffled(lines, hash(batch.id.as_bytes(), state.config.seed ^ 1), shuffle)
 }
 
 /// `finalizing` or `cancelling`, while the lines are written for the first time. A cancellation still counts in `finalizing`.

@@ -279,7 +279,12 @@ impl Batches {
     /// Oldest first; those younger than the lag are left out.
     pub(crate) fn visible(&self, clock: &Clock, lag_ms: u64) -> Vec<Arc<Batch>> {
         let now = clock.now_ms();
-        self.inner().order.iter().filter(|batch| batch.created_ms + lag_ms <= now).cloned().collect()
+        self.inner()
+            .order
+            .iter()
+            .filter(|batch| batch.created_ms.saturating_add(lag_ms) <= now)
+            .cloned()
+            .collect()
     }
 
     /// Counts a creation, or says how long (in real time) until one is allowed.

@@ -5,6 +5,7 @@ mod run;
 mod store;
 
 use crate::anthropic;
+use crate::batches::{self, Listing};
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::page_size;
@@ -121,40 +122,13 @@ fn create(
         let message = format!("Number of requests in the batch queue would exceed your limit of {most}.");
         return Err(ApiError::new(429, "rate_limit_error", None, message));
     }
-    let work = run::Work { body, orders, samples: anthropic::knows_sampling(headers) };
-    let hit = |fault| state.faults.hit(fault, Place::Create);
-    if hit(Fault::CreateLate) {
-        create_later(state, work);
+    let work = run::Work { body, orders: orders.into(), samples: anthropic::knows_sampling(headers) };
+    if state.faults.hit(Fault::CreateLate, Place::Create) {
+        // It carries all that it needs, so that nothing stops it.
+        state.spawn_late(|state| drop(start(state, work)));
         return Ok(None);
     }
-    let twins = hit(Fault::MarkerTwice);
-    if twins || hit(Fault::Twice) {
-        start(state, work.clone());
-    }
-    let batch = start(state, work);
-    if twins || hit(Fault::CreateLost) {
-        return Ok(None);
-    }
-    if hit(Fault::Create5xx) {
-        return Ok(Some(Reply::html(502, "Bad Gateway")));
-    }
-    let mut view = batch.view(state, host, false);
-    if hit(Fault::CreateNoId) {
-        view.as_object_mut().map(|fields| fields.remove("id"));
-    }
-    Ok(Some(Reply::of(&view)))
-}
-
-/// The request was slow on its way: it carries all that it needs, so that nothing stops it.
-fn create_later(state: &Arc<State>, work: run::Work) {
-    let at = state.clock.now_ms() + crate::clock::ms(state.config.late_secs);
-    let state = state.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            () = state.stop.cancelled() => {}
-            () = state.clock.sleep_until(at) => drop(start(&state, work)),
-        }
-    });
+    Ok(batches::made(state, || start(state, work.clone()), |batch| batch.view(state, host, false)))
 }
 
 fn start(state: &Arc<State>, work: run::Work) -> Arc<Batch> {
@@ -163,12 +137,7 @@ fn start(state: &Arc<State>, work: run::Work) -> Arc<Batch> {
     }
     let batch = state.message_batches.add(state, work.orders.len());
     let (owner, task) = (state.clone(), batch.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = owner.stop.cancelled() => {}
-            () = run::drive(&owner, &task, work) => {}
-        }
-    });
+    state.spawn(async move { run::drive(&owner, &task, work).await });
     batch
 }
 
@@ -216,23 +185,10 @@ fn rotated(lines: &Bytes) -> Bytes {
 /// Newest first. `after_id`: older than that; `before_id`: those that are next newer.
 fn list(state: &State, host: &str, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
     let limit = page_size(query, 20, 1_000)?;
-    let hit = |fault| state.faults.hit(fault, Place::List);
-    let mut lag = state.config.list_lag_secs;
-    if hit(Fault::ListLag) && lag <= 0.0 {
-        lag = 120.0;
-    }
-    let mut batches = state.message_batches.visible(state.clock.now_ms(), crate::clock::ms(lag));
-    if hit(Fault::ListEmpty) {
-        batches.clear();
-    }
-    let odd = state.faults.call(Fault::ListPage, Place::List);
-    let odd = odd.map(|hit| hit.word_or(state.keys.fresh()));
-    if odd == Some("fails") {
-        return Err(ApiError::server());
-    }
-    let repeats = odd == Some("repeats") || hit(Fault::ListRepeat);
+    let listing = Listing::of(state, query.contains_key("after_id"))?;
+    let batches = state.message_batches.visible(state.clock.now_ms(), listing.lag_ms);
     let at = |id: &String| batches.iter().position(|batch| batch.id == *id);
-    let (start, end) = match (query.get("after_id").filter(|_| !repeats), query.get("before_id")) {
+    let (start, end) = match (query.get("after_id").filter(|_| !listing.repeats), query.get("before_id")) {
         (Some(after), _) => {
             let start = at(after).map_or(batches.len(), |at| at + 1);
             (start, start.saturating_add(limit))
@@ -243,7 +199,7 @@ fn list(state: &State, host: &str, query: &HashMap<String, String>) -> Result<Re
         }
         (None, None) => (0, limit),
     };
-    let start = (start + usize::from(odd == Some("skips"))).min(batches.len());
+    let start = (start + usize::from(listing.skips)).min(batches.len());
     let page = &batches[start..end.clamp(start, batches.len())];
     let data: Vec<Value> = page.iter().map(|batch| batch.view(state, host, false)).collect();
     let has_more = match query.contains_key("before_id") {

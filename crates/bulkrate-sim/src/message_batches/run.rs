@@ -4,9 +4,9 @@
 use super::read::Order;
 use super::store::{Batch, Counts, Status};
 use crate::anthropic;
-use crate::api::{Context, Endpoint, Twist, prepare};
-use crate::batches::lines::shuffled;
-use crate::batches::{scaled, spoil};
+use crate::api::{Endpoint, Twist, prepare};
+use crate::batches::lines::order_of;
+use crate::batches::{pace, scaled, spoil};
 use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
 use crate::clock::{VirtualMs, ms};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) body: Bytes,
-    pub(super) orders: Vec<Order>,
+    pub(super) orders: Arc<[Order]>,
     /// The version of the API knows sampling parameters.
     pub(super) samples: bool,
 }
@@ -61,11 +61,7 @@ pub(super) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, work: Work) {
     let lines = work.orders.len();
     let hit = |fault| state.faults.batch(fault, batch.ordinal);
     let share = hit(Fault::Expire).map(|hit| hit.amount_or(0.5));
-    let (secs, window_holds) = match (hit(Fault::Quick), hit(Fault::SlowBatch)) {
-        (Some(_), _) => (1.0, true),
-        (None, Some(hit)) => (hit.amount_or(30.0).min(1e6) * 3_600.0, false),
-        (None, None) => (state.config.run_secs, true),
-    };
+    let (secs, window_holds) = pace(state, batch.ordinal);
     let start = batch.created_ms;
     let full = start + ms(secs).max(1);
     let last = if window_holds { batch.expires_ms() } else { u64::MAX };
@@ -84,11 +80,10 @@ pub(super) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, work: Work) {
         () = state.clock.sleep_until(stop) => {}
     }
     let key = hash(batch.id.as_bytes(), state.config.seed);
-    let shuffle = !state.faults.has(Fault::Shuffled) || hit(Fault::Shuffled).is_some();
     let run = Run {
         ordinal: batch.ordinal,
         key,
-        order: shuffled(lines, mix(key ^ 1), shuffle),
+        order: order_of(state, batch.ordinal, lines, mix(key ^ 1)),
         work,
         ran: usize::try_from(ran).unwrap_or(lines).min(lines),
         rest,
@@ -123,18 +118,10 @@ impl Run {
     fn line(&self, state: &State, at: usize, sheet: &mut Sheet) {
         let index = u64::from(self.order[at]);
         let order = &self.work.orders[self.order[at] as usize];
-        let key = mix(self.key ^ mix(index));
         if at >= self.ran {
-            let (count, word) = match self.rest {
-                Rest::Expired => (&mut sheet.counts.expired, "expired"),
-                Rest::Canceled => (&mut sheet.counts.canceled, "canceled"),
-            };
-            *count += 1;
-            begin(&mut sheet.out, &order.id, word);
-            sheet.out.extend_from_slice(b"}}\n");
-            return;
+            return self.not_run(order, sheet);
         }
-        let how = |fault| state.faults.line(fault, self.ordinal, index);
+        let key = mix(self.key ^ mix(index));
         let start = sheet.out.len();
         match self.execute(state, key, index, order, &mut sheet.out) {
             Ok((model, usage, nanos)) => {
@@ -146,30 +133,45 @@ impl Run {
                 write_error(&mut sheet.out, key, &order.id, &error);
             }
         }
+        self.strike(state, key, index, order, start, &mut sheet.out);
+    }
+
+    fn not_run(&self, order: &Order, sheet: &mut Sheet) {
+        let (count, word) = match self.rest {
+            Rest::Expired => (&mut sheet.counts.expired, "expired"),
+            Rest::Canceled => (&mut sheet.counts.canceled, "canceled"),
+        };
+        *count += 1;
+        begin(&mut sheet.out, &order.id, word);
+        sheet.out.extend_from_slice(b"}}\n");
+    }
+
+    /// What faults do to a line that was written from `start` on.
+    fn strike(&self, state: &State, key: u64, index: u64, order: &Order, start: usize, out: &mut Vec<u8>) {
+        let how = |fault| state.faults.line(fault, self.ordinal, index);
         if how(Fault::LineMissing).is_some() {
-            sheet.out.truncate(start);
+            out.truncate(start);
         }
         if let Some(hit) = how(Fault::LineTwice) {
             if hit.word_or(state.faults.pick(key)) == "other" {
-                let _ = self.answer(state, key ^ 3, order, Twist::Empty, &mut sheet.out);
+                let _ = self.answer(state, key ^ 3, order, Twist::Empty, out);
             } else {
-                let same = sheet.out[start..].to_vec();
-                sheet.out.extend_from_slice(&same);
+                out.extend_from_within(start..);
             }
         }
-        if sheet.out.len() > start {
+        if out.len() > start {
             if let Some(hit) = how(Fault::OddBytes) {
-                spoil::odd_bytes(&mut sheet.out, start, hit.word_or(key));
+                spoil::odd_bytes(out, start, hit.word_or(key));
             }
             if how(Fault::Deep).is_some() {
-                spoil::nest(&mut sheet.out, start);
+                spoil::nest(out, start);
             }
         }
         if how(Fault::LineUnknown).is_some() {
             let mut id = b"unknown-".to_vec();
             push_hex(&mut id, key, 12);
             let unknown = Order { id: String::from_utf8(id).unwrap_or_default(), ..order.clone() };
-            let _ = self.answer(state, key ^ 7, &unknown, Twist::None, &mut sheet.out);
+            let _ = self.answer(state, key ^ 7, &unknown, Twist::None, out);
         }
     }
 
@@ -210,14 +212,7 @@ impl Run {
     ) -> Result<(usize, Usage, u64), ApiError> {
         let start = out.len();
         let params = &self.work.body[order.start..order.start + order.length];
-        let context = Context {
-            config: &state.config,
-            schemas: &state.schemas,
-            prompt_cache: &state.prompt_cache,
-            key,
-            at_ms: self.at_ms,
-            twist,
-        };
+        let context = state.context(key, self.at_ms, twist);
         begin(out, &order.id, "succeeded");
         out.extend_from_slice(b",\"message\":");
         let answered = anthropic::check_fields(self.work.samples, params)

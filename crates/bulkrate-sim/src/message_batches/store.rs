@@ -204,7 +204,13 @@ impl MessageBatches {
     /// Newest first; those younger than the lag are left out.
     pub(super) fn visible(&self, now_ms: VirtualMs, lag_ms: u64) -> Vec<Arc<Batch>> {
         let inner = self.inner();
-        inner.order.iter().rev().filter(|batch| batch.created_ms + lag_ms <= now_ms).cloned().collect()
+        inner
+            .order
+            .iter()
+            .rev()
+            .filter(|batch| batch.created_ms.saturating_add(lag_ms) <= now_ms)
+            .cloned()
+            .collect()
     }
 
     /// Requests of all batches that have not ended.

@@ -4,7 +4,7 @@ use super::body::SimBody;
 use super::route::{Route, query};
 use super::{Reply, State, paid};
 use crate::anthropic;
-use crate::batches::{self, Created};
+use crate::batches;
 use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
@@ -321,19 +321,17 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             };
             files::content(state, id, &spoilt)
         }
-        Route::BatchCreate => match batches::create(state, &body) {
-            Ok(Created::Lost) => return Outcome::Closed,
-            Ok(Created::Answer(reply)) => Ok(reply),
-            Err(error) => Err(error),
+        Route::BatchCreate => match batches::create(state, &body).transpose() {
+            Some(made) => made,
+            None => return Outcome::Closed,
         },
         Route::Batches => batches::list(state, &query),
         Route::Batch(id) => batches::retrieve(state, id),
         Route::BatchCancel(id) => batches::cancel(state, id),
         Route::MessageBatches(ask) => {
-            match message_batches::answer(state, ask, &head.headers, &query, body) {
-                Ok(Some(reply)) => Ok(reply),
-                Ok(None) => return Outcome::Closed,
-                Err(error) => Err(error),
+            match message_batches::answer(state, ask, &head.headers, &query, body).transpose() {
+                Some(answer) => answer,
+                None => return Outcome::Closed,
             }
         }
         Route::Models if state.config.speaks == Speaks::Anthropic => Ok(anthropic::models(&state.models)),

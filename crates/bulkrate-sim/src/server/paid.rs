@@ -3,7 +3,7 @@
 use super::call::Outcome;
 use super::{Reply, State};
 use crate::anthropic;
-use crate::api::{Context, Endpoint, Twist, prepare};
+use crate::api::{Endpoint, Twist, prepare};
 use crate::bill::{Sums, cost, usd};
 use crate::catalogue::Lane;
 use crate::config::Speaks;
@@ -62,14 +62,8 @@ fn immediate(
         error.retry_after = Some(Duration::from_millis(500));
         return refused(&error, headroom);
     }
-    let context = Context {
-        config: &state.config,
-        schemas: &state.schemas,
-        prompt_cache: &state.prompt_cache,
-        key,
-        at_ms: state.clock.now_ms(),
-        twist: Twist::of(|fault| state.faults.call(fault, Place::Sync), key),
-    };
+    let twist = Twist::of(|fault| state.faults.call(fault, Place::Sync), key);
+    let context = state.context(key, state.clock.now_ms(), twist);
     let mut out = Vec::with_capacity(1_024);
     let usage = match prepared.answer(&context, &mut out) {
         Ok(usage) => usage,

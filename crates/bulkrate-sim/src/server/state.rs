@@ -1,11 +1,11 @@
 //! Everything one simulated account knows.
 
-use crate::api::Schemas;
 use crate::api::messages::PromptCache;
+use crate::api::{Context, Schemas, Twist};
 use crate::batches::Batches;
 use crate::bill::Bill;
 use crate::catalogue::Catalogue;
-use crate::clock::Clock;
+use crate::clock::{Clock, VirtualMs};
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{Fault, Faults, Place};
 use crate::files::Files;
@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::message_batches::MessageBatches;
 use crate::rng::Keys;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +78,33 @@ impl State {
             models,
             config,
         })
+    }
+
+    /// What an answer is made with.
+    pub(crate) fn context(&self, key: u64, at_ms: VirtualMs, twist: Twist) -> Context<'_> {
+        let Self { config, schemas, prompt_cache, .. } = self;
+        Context { config, schemas, prompt_cache, key, at_ms, twist }
+    }
+
+    /// Does something besides the calls, until it is done or the simulator stops.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Carries out a create that was slow on its way.
+    pub(crate) fn spawn_late(self: &Arc<Self>, create: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        let at = self.clock.now_ms() + crate::clock::ms(self.config.late_secs);
+        let state = self.clone();
+        self.spawn(async move {
+            state.clock.sleep_until(at).await;
+            create(&state);
+        });
     }
 
     pub(super) fn set_generation(&self, generation: CancellationToken) {

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::{Failed, FreeClient, Line};
-use crate::api::ApiError;
+use crate::api::{ApiError, Exchange};
 use crate::http::flow::{self, Flow, Stop};
 
 impl FreeClient {
@@ -28,11 +28,7 @@ impl FreeClient {
                 let client = match &self.line {
                     Line::Http(client) => client,
                     Line::Given(line) => {
-                        let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
-                        if reply.status == 404 {
-                            return Ok(None);
-                        }
-                        let body = self.check(what, reply, &[])?.body;
+                        let Some(body) = self.given_body(what, &**line, path).await? else { return Ok(None) };
                         let written = std::fs::write(&part, &body).and_then(|()| std::fs::rename(&part, to));
                         written.map_err(|error| self.local(what, to, &error))?;
                         return Ok(Some(body.len() as u64));
@@ -63,12 +59,9 @@ impl FreeClient {
             let client = match &self.line {
                 Line::Http(client) => client,
                 Line::Given(line) => {
-                    let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
-                    if reply.status == 404 {
-                        return Ok(None);
-                    }
-                    let body = self.check(what, reply, &[])?.body;
-                    return Ok(body.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec));
+                    let body = self.given_body(what, &**line, path).await?.unwrap_or_default();
+                    let line = body.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec);
+                    return Ok(line.filter(|line| !line.is_empty()));
                 }
             };
             let Some(mut response) = self.begin(what, client, path).await? else { return Ok(None) };
@@ -91,6 +84,15 @@ impl FreeClient {
             }
         })
         .await
+    }
+
+    /// What lies at `path` of a line that is given; `None`: 404.
+    async fn given_body(&self, what: &str, line: &dyn Exchange, path: &str) -> Result<Option<Bytes>, Failed> {
+        let reply = self.given(what, line.exchange(Method::GET, path, Bytes::new()).await)?;
+        if reply.status == 404 {
+            return Ok(None);
+        }
+        Ok(Some(self.check(what, reply, &[])?.body))
     }
 
     /// A response whose body is still to come; `None`: 404.
