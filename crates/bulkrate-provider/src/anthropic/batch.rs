@@ -30,7 +30,7 @@ const BODY_BYTES_MAX: u64 = 32 << 20;
 const HEAD: &str = "{\"requests\":[";
 const TAIL: &str = "]}";
 /// The longest line of results that is looked at for its id.
-const LINE_BYTES_MAX: usize = 32 << 20;
+const LINE_BYTES_MAX: u64 = 32 << 20;
 
 const SHAPE: Shape = Shape {
     first: "/v1/messages/batches?limit=1000",

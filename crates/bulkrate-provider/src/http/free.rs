@@ -174,7 +174,11 @@ impl FreeClient {
     }
 
     async fn reply(&self, what: &str, sent: Result<Response, reqwest::Error>) -> Result<Reply, Failed> {
-        let mut response = sent.map_err(|error| self.broken(what, &error).unanswered())?;
+        let mut response = sent.map_err(|error| {
+            let failed = self.broken(what, &error);
+            // A file that could not be read to its end says nothing about who would have answered.
+            if error.is_body() { failed } else { failed.unanswered() }
+        })?;
         self.plain(what, &response)?;
         let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::submission::{BatchCounts, Owner, Phase, RemoteBatch};
 
 use crate::server::{self, open, response};
 
@@ -253,4 +254,35 @@ async fn a_download_that_drips_never_ends_or_is_encoded_is_given_up() {
         assert!(error.contains(why), "{error}");
         assert_eq!((tries, left), (requests, 0), "{why}");
     }
+}
+
+/// The look at whose a batch is waits no longer for a server that drips than a download does.
+#[tokio::test]
+async fn a_look_at_a_first_line_that_drips_is_given_up() {
+    let (base, seen) = server::start(|mut peer, _| async move {
+        while peer.request().await.is_some() {
+            drips(&mut peer).await;
+        }
+    })
+    .await;
+    let mut settings = server::settings(&base);
+    settings.retry.try_timeout = std::time::Duration::from_millis(300);
+    let provider = bulkrate_provider::open("anthropic", &settings).unwrap();
+    let batch = RemoteBatch {
+        id: "msgbatch_1".to_owned(),
+        phase: Phase::Completed,
+        status: "ended".to_owned(),
+        input_file: None,
+        output_file: None,
+        error_file: None,
+        counts: BatchCounts::default(),
+        errors: Vec::new(),
+        created_at: None,
+        expires_at: None,
+        marker: None,
+        owner: Owner::default(),
+    };
+    let error = provider.batches().unwrap().first_item(&batch).await.unwrap_err().to_string();
+    assert!(error.contains("less than 16 KiB of the file within 300 ms"), "{error}");
+    assert_eq!(seen.requests(), 3);
 }

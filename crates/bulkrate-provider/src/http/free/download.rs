@@ -53,7 +53,7 @@ impl FreeClient {
         &self,
         what: &str,
         path: &str,
-        bytes_max: usize,
+        bytes_max: u64,
     ) -> Result<Option<Vec<u8>>, ApiError> {
         self.repeat(|| async {
             let client = match &self.line {
@@ -67,21 +67,15 @@ impl FreeClient {
             let Some(mut response) = self.begin(what, client, path).await? else { return Ok(None) };
             self.plain(what, &response)?;
             let mut line = Vec::new();
-            loop {
-                let read = tokio::time::timeout(self.retry.try_timeout, response.chunk()).await;
-                let read = read.map_err(|_| self.late(what, "only a part of a line"))?;
-                let chunk = read.map_err(|error| self.broken(what, &error))?;
-                let end = chunk.as_ref().and_then(|chunk| chunk.iter().position(|byte| *byte == b'\n'));
-                line.extend_from_slice(
-                    chunk.as_deref().map_or(&[], |chunk| &chunk[..end.unwrap_or(chunk.len())]),
-                );
-                if end.is_some() || chunk.is_none() {
-                    return Ok(Some(line).filter(|line| !line.is_empty()));
-                }
-                if line.len() > bytes_max {
-                    return Err(self.stopped(what, Stop::TooLong, bytes_max as u64));
+            let mut flow = Flow::new(self.retry.try_timeout, bytes_max, Instant::now());
+            while let Some(chunk) = self.chunk(what, &mut response, &mut flow, bytes_max).await? {
+                let end = chunk.iter().position(|byte| *byte == b'\n');
+                line.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
+                if end.is_some() {
+                    break;
                 }
             }
+            Ok(Some(line).filter(|line| !line.is_empty()))
         })
         .await
     }
@@ -134,14 +128,7 @@ impl FreeClient {
             return Err(self.stopped(what, Stop::TooLong, bytes_max));
         }
         let mut output = tokio::io::BufWriter::with_capacity(1 << 18, private(part).await.map_err(local)?);
-        loop {
-            let Ok(read) = tokio::time::timeout_at(flow.deadline(), response.chunk()).await else {
-                // Reading is taken up again where it was: the window may have brought enough before.
-                flow.look(Instant::now()).map_err(|stop| self.stopped(what, stop, bytes_max))?;
-                continue;
-            };
-            let Some(chunk) = read.map_err(|error| self.broken(what, &error))? else { break };
-            flow.brought(chunk.len(), Instant::now()).map_err(|stop| self.stopped(what, stop, bytes_max))?;
+        while let Some(chunk) = self.chunk(what, &mut response, &mut flow, bytes_max).await? {
             output.write_all(&chunk).await.map_err(local)?;
         }
         let length = flow.total();
@@ -157,6 +144,29 @@ impl FreeClient {
         output.flush().await.map_err(local)?;
         output.get_ref().sync_all().await.map_err(local)?;
         Ok(length)
+    }
+
+    /// What comes next of a body that may not stall nor be longer than `bytes_max`.
+    async fn chunk(
+        &self,
+        what: &str,
+        response: &mut Response,
+        flow: &mut Flow,
+        bytes_max: u64,
+    ) -> Result<Option<Bytes>, Failed> {
+        let stopped = |stop| self.stopped(what, stop, bytes_max);
+        loop {
+            let Ok(read) = tokio::time::timeout_at(flow.deadline(), response.chunk()).await else {
+                // Reading is taken up again where it was: the window may have brought enough before.
+                flow.look(Instant::now()).map_err(stopped)?;
+                continue;
+            };
+            let chunk = read.map_err(|error| self.broken(what, &error))?;
+            if let Some(chunk) = &chunk {
+                flow.brought(chunk.len(), Instant::now()).map_err(stopped)?;
+            }
+            return Ok(chunk);
+        }
     }
 
     /// A body in an encoding is refused: none was asked for, and nobody knows how long it would be.
