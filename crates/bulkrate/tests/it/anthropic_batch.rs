@@ -199,8 +199,10 @@ fn in_a_shared_workspace_it_waits_for_the_operator() {
     let (mut child, line) = in_doubt(&place);
     assert!(line["known"].to_string().contains("only its results can tell"), "{line}");
     assert!(line["suggestion"].as_str().unwrap().contains("of 37 requests"), "{line}");
-    // Long after a create can be under way.
-    std::thread::sleep(Duration::from_secs(3));
+    // The first look that could have proved something has come, and long after the next one would have agreed.
+    let looks = || requests(&sim)["GET /v1/messages/batches"]["200"].as_u64();
+    waited("it is not looked for", || looks() >= Some(2));
+    std::thread::sleep(Duration::from_millis(500));
     assert_eq!(creates(&sim), serde_json::json!({"0": 1}), "it is not sent again");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -303,7 +305,9 @@ fn a_cancelled_job_keeps_what_its_batch_finished() {
     job(&place, "", "");
     let mut child = place.start(["run", "reviews.toml", "--yes"]);
     place.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
-    std::thread::sleep(Duration::from_secs(4));
+    // A few of its requests have run, and it is not done.
+    let polls = || requests(&sim)["GET /v1/messages/batches/{id}"]["200"].as_u64();
+    waited("it is not looked at", || polls() >= Some(10));
     place.run("cancel reviews", &[]).expect(0);
     waited("the run does not end", || child.try_wait().unwrap().is_some());
     let bill = sim.bill();
