@@ -9,14 +9,14 @@ use bulkrate_engine::event::Observer;
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
-use bulkrate_engine::spec::{AccountSpec, JobSpec, SinkSpec};
+use bulkrate_engine::spec::{JobSpec, SinkSpec};
 use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
 use super::accounts::Reached;
 use super::{AppError, runtime};
 use crate::config;
-use crate::config::job_file::{Provider, Run};
+use crate::config::job_file::Run;
 use crate::config::value::Percent;
 
 /// What flags change in a job that is there already.
@@ -140,29 +140,12 @@ pub(super) fn reached_by(state: &Path, job: &str) -> Result<Reached, AppError> {
     let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
     let spec =
         spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
-    let named = spec.account.named.clone();
+    let mut account = spec.account;
+    let named = std::mem::take(&mut account.named);
     Ok(Reached {
-        provider: kept(spec.account),
-        accounts: named.into_iter().map(|(name, account)| (name, kept(account))).collect(),
+        provider: config::account::said(account),
+        accounts: named.into_iter().map(|(name, account)| (name, config::account::said(account))).collect(),
     })
-}
-
-fn kept(account: AccountSpec) -> Provider {
-    Provider {
-        provider: account.provider,
-        base_url: account.base_url,
-        key_env: account.key_env,
-        exclusive_workspace: account.exclusive_workspace.then_some(true),
-        betas: Some(account.betas).filter(|betas| !betas.is_empty()),
-        organization: account.organization,
-        project: account.project,
-        ca_file: account.ca_file,
-        cost_header: account.cost_header,
-        trust_body_cost: account.trust_body_cost,
-        responses_api: account.responses_api,
-        structured_outputs: account.structured_outputs,
-        ..Provider::default()
-    }
 }
 
 /// Writes the results there are; answers the rows.
