@@ -65,19 +65,24 @@ impl Overrides {
     }
 }
 
-/// A full disk is named by the folder that is on it.
-fn told(error: AppError, dir: &Path) -> AppError {
-    match error {
+/// The engine is one async thread; what must not wait for it has threads of its own.
+fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
+    Ok(runtime::single()?.block_on(work)?)
+}
+
+/// Runs a job. A full disk is named by the folder that is on it.
+fn working(
+    settings: Settings,
+    work: impl AsyncFnOnce(&Engine) -> Result<Report, EngineError>,
+) -> Result<Report, AppError> {
+    let dir = settings.state_dir.clone();
+    let worked = on_this_thread(async { Box::pin(work(&Engine::open(settings)?)).await });
+    worked.map_err(|error| match error {
         AppError::Engine(source) if source.code() == "state-full" => {
             AppError::StateFull { dir: dir.display().to_string(), source: Box::new(source) }
         }
         other => other,
-    }
-}
-
-/// The engine is one async thread; what must not wait for it has threads of its own.
-fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
-    Ok(runtime::single()?.block_on(work)?)
+    })
 }
 
 pub(super) fn plan(
@@ -103,9 +108,7 @@ pub(super) fn run(
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> Result<Report, AppError> {
-    let dir = settings.state_dir.clone();
-    on_this_thread(async { Box::pin(Engine::open(settings)?.run(spec, confirm, observer, stop)).await })
-        .map_err(|error| told(error, &dir))
+    working(settings, async |engine| engine.run(spec, confirm, observer, stop).await)
 }
 
 pub(super) fn resume(
@@ -116,9 +119,7 @@ pub(super) fn resume(
     stop: Stop,
 ) -> Result<Report, AppError> {
     let change = |spec: &mut JobSpec| changes.apply(spec);
-    let dir = settings.state_dir.clone();
-    on_this_thread(async { Box::pin(Engine::open(settings)?.resume(job, &change, observer, stop)).await })
-        .map_err(|error| told(error, &dir))
+    working(settings, async |engine| engine.resume(job, &change, observer, stop).await)
 }
 
 pub(super) fn retry(
@@ -129,9 +130,7 @@ pub(super) fn retry(
     stop: Stop,
 ) -> Result<Report, AppError> {
     let change = |spec: &mut JobSpec| changes.apply(spec);
-    let dir = settings.state_dir.clone();
-    on_this_thread(async { Box::pin(Engine::open(settings)?.retry(job, &change, observer, stop)).await })
-        .map_err(|error| told(error, &dir))
+    working(settings, async |engine| engine.retry(job, &change, observer, stop).await)
 }
 
 /// Where a job's provider was when it last ran. Flags may name another place; variables do not, as its batches are there.
