@@ -84,7 +84,10 @@ fn render_failure(error: &minijinja::Error) -> String {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
     };
-    error.line().map_or_else(|| why.clone(), |line| format!("{why} (line {line} of the template)"))
+    match error.line() {
+        Some(line) => format!("{why} (line {line} of the template)"),
+        None => why,
+    }
 }
 
 /// A compiled template.

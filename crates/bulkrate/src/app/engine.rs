@@ -9,14 +9,14 @@ use bulkrate_engine::event::Observer;
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
-use bulkrate_engine::spec::{AccountSpec, JobSpec, SinkSpec};
+use bulkrate_engine::spec::{JobSpec, SinkSpec};
 use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
 use super::accounts::Reached;
 use super::{AppError, runtime};
 use crate::config;
-use crate::config::job_file::{Provider, Run};
+use crate::config::job_file::Run;
 use crate::config::value::Percent;
 
 /// What flags change in a job that is there already.
@@ -65,19 +65,24 @@ impl Overrides {
     }
 }
 
-/// A full disk is named by the folder that is on it.
-fn told(error: AppError, dir: &Path) -> AppError {
-    match error {
+/// The engine is one async thread; what must not wait for it has threads of its own.
+fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
+    Ok(runtime::single()?.block_on(work)?)
+}
+
+/// Runs a job. A full disk is named by the folder that is on it.
+fn working(
+    settings: Settings,
+    work: impl AsyncFnOnce(&Engine) -> Result<Report, EngineError>,
+) -> Result<Report, AppError> {
+    let dir = settings.state_dir.clone();
+    let worked = on_this_thread(async { Box::pin(work(&Engine::open(settings)?)).await });
+    worked.map_err(|error| match error {
         AppError::Engine(source) if source.code() == "state-full" => {
             AppError::StateFull { dir: dir.display().to_string(), source: Box::new(source) }
         }
         other => other,
-    }
-}
-
-/// The engine is one async thread; what must not wait for it has threads of its own.
-fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, AppError> {
-    Ok(runtime::single()?.block_on(work)?)
+    })
 }
 
 pub(super) fn plan(
@@ -103,9 +108,7 @@ pub(super) fn run(
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> Result<Report, AppError> {
-    let dir = settings.state_dir.clone();
-    on_this_thread(async { Box::pin(Engine::open(settings)?.run(spec, confirm, observer, stop)).await })
-        .map_err(|error| told(error, &dir))
+    working(settings, async |engine| engine.run(spec, confirm, observer, stop).await)
 }
 
 pub(super) fn resume(
@@ -116,9 +119,7 @@ pub(super) fn resume(
     stop: Stop,
 ) -> Result<Report, AppError> {
     let change = |spec: &mut JobSpec| changes.apply(spec);
-    let dir = settings.state_dir.clone();
-    on_this_thread(async { Box::pin(Engine::open(settings)?.resume(job, &change, observer, stop)).await })
-        .map_err(|error| told(error, &dir))
+    working(settings, async |engine| engine.resume(job, &change, observer, stop).await)
 }
 
 pub(super) fn retry(
@@ -129,9 +130,7 @@ pub(super) fn retry(
     stop: Stop,
 ) -> Result<Report, AppError> {
     let change = |spec: &mut JobSpec| changes.apply(spec);
-    let dir = settings.state_dir.clone();
-    on_this_thread(async { Box::pin(Engine::open(settings)?.retry(job, &change, observer, stop)).await })
-        .map_err(|error| told(error, &dir))
+    working(settings, async |engine| engine.retry(job, &change, observer, stop).await)
 }
 
 /// Where a job's provider was when it last ran. Flags may name another place; variables do not, as its batches are there.
@@ -140,29 +139,12 @@ pub(super) fn reached_by(state: &Path, job: &str) -> Result<Reached, AppError> {
     let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
     let spec =
         spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
-    let named = spec.account.named.clone();
+    let mut account = spec.account;
+    let named = std::mem::take(&mut account.named);
     Ok(Reached {
-        provider: kept(spec.account),
-        accounts: named.into_iter().map(|(name, account)| (name, kept(account))).collect(),
+        provider: config::account::said(account),
+        accounts: named.into_iter().map(|(name, account)| (name, config::account::said(account))).collect(),
     })
-}
-
-fn kept(account: AccountSpec) -> Provider {
-    Provider {
-        provider: account.provider,
-        base_url: account.base_url,
-        key_env: account.key_env,
-        exclusive_workspace: account.exclusive_workspace.then_some(true),
-        betas: Some(account.betas).filter(|betas| !betas.is_empty()),
-        organization: account.organization,
-        project: account.project,
-        ca_file: account.ca_file,
-        cost_header: account.cost_header,
-        trust_body_cost: account.trust_body_cost,
-        responses_api: account.responses_api,
-        structured_outputs: account.structured_outputs,
-        ..Provider::default()
-    }
 }
 
 /// Writes the results there are; answers the rows.

@@ -6,6 +6,7 @@
 pub mod value;
 pub mod mix;
 pub mod job_file;
+pub(crate) mod account;
 pub mod router;
 mod toml_error;
 mod error;

@@ -9,9 +9,9 @@ use bulkrate_engine::spec::{
     AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
 };
 
-use super::ConfigError;
-use super::job_file::{Example, Layer, Provider, Request, Run, Sink, Source};
+use super::job_file::{Example, Layer, Request, Run, Sink, Source};
 use super::value::PriorityChoice;
+use super::{ConfigError, account};
 
 /// The job that a complete layer describes. Reads the files named by `@file` and `schema`, not the source.
 pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
@@ -37,28 +37,9 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
             Some("the model says it: `openai/gpt-6-luna`; further accounts stand in `[accounts.NAME]`");
         return Err(ConfigError::option("provider.provider", "this section names no provider", hint));
     }
-    let named = layer.accounts.into_iter().map(|(name, of)| (name, account(of))).collect();
-    let account = AccountSpec { named, ..account(layer.provider) };
+    let named = layer.accounts.into_iter().map(|(name, of)| (name, account::kept(of))).collect();
+    let account = AccountSpec { named, ..account::kept(layer.provider) };
     Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
-}
-
-/// What is kept of how a provider is reached: all but headers and the proxy, which may hold secrets.
-fn account(from: Provider) -> AccountSpec {
-    AccountSpec {
-        provider: from.provider,
-        base_url: from.base_url,
-        key_env: from.key_env,
-        exclusive_workspace: from.exclusive_workspace.unwrap_or(false),
-        betas: from.betas.unwrap_or_default(),
-        organization: from.organization,
-        project: from.project,
-        ca_file: from.ca_file,
-        cost_header: from.cost_header,
-        trust_body_cost: from.trust_body_cost,
-        responses_api: from.responses_api,
-        structured_outputs: from.structured_outputs,
-        ..AccountSpec::default()
-    }
 }
 
 fn source(from: Source) -> Result<SourceSpec, ConfigError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::route::learned::metrics::Worth;
-use bulkrate_core::route::learned::{Evaluation, Facts, Router, Side, Verdict, Way};
+use bulkrate_core::route::learned::{Evaluation, Facts, PinReason, Router, Side, Verdict, Way};
 use serde_json::{Value, json};
 
 use super::table::Table;
@@ -12,7 +12,7 @@ use super::words::{count, counted};
 /// What a router was made of, what was found on the rows that proved it, and what it does.
 #[must_use]
 pub fn router(name: &str, router: &Router) -> String {
-    let Facts { taught, proved, options, weak, strong, gain_low, cut, .. } = router.facts;
+    let Facts { taught, proved, options, weak, strong, gain_low, .. } = router.facts;
     let mut out = format!("router {name}, version {}\n", router.version());
     let _ = writeln!(
         out,
@@ -31,47 +31,49 @@ pub fn router(name: &str, router: &Router) -> String {
         percent(gain_low)
     );
     let _ = writeln!(out, "  reads the column `{}`", router.column);
+    out.push_str(&verdict(router));
+    out
+}
+
+/// What it does with a job's rows.
+fn verdict(router: &Router) -> String {
+    let Facts { options, cut, .. } = router.facts;
     let allowed = percent(f64::from(options.quality_loss_permille) / 1_000.0);
+    let sent = percent(cut.share_strong);
     match router.verdict {
         Verdict::Pin { side, reason } => {
-            let _ = writeln!(
-                out,
-                "  routing is off, every row goes to the {} model: {}",
-                side.name(),
-                reason.text()
-            );
+            let mut out = off(side, reason);
             if side == Side::Strong && cut.threshold.is_some() {
                 let _ = writeln!(
                     out,
-                    "  for a loss of at most {allowed}, {} would have to go there; that saves {}{}",
-                    percent(cut.share_strong),
+                    "  for a loss of at most {allowed}, {sent} would have to go there; that saves {}{}",
                     percent(router.facts.saving()),
                     at_ratio(options.price_ratio)
                 );
             }
+            out
         }
         Verdict::Route { threshold } => {
-            let _ = writeln!(
-                out,
-                "  rows that score {:.6} or more go to the strong model: {} of those that proved",
-                threshold.gain(),
-                percent(cut.share_strong)
+            let sent = format!(
+                "  rows that score {:.6} or more go to the strong model: {sent} of those that proved\n",
+                threshold.gain()
             );
-            let _ = writeln!(
-                out,
-                "  loses {} of quality against the strong model alone, at most {} (95 % confidence; allowed: {allowed})",
+            let loss = format!(
+                "  loses {} of quality against the strong model alone, at most {} (95 % confidence; allowed: {allowed})\n",
                 percent(cut.loss),
                 percent(cut.loss_high)
             );
-            let _ = writeln!(
-                out,
-                "  saves {} of what the strong model alone costs{}",
-                percent(router.facts.saving()),
-                at_ratio(options.price_ratio)
-            );
+            [sent, loss, saves(router.facts.saving(), options.price_ratio)].concat()
         }
     }
-    out
+}
+
+fn off(side: Side, reason: PinReason) -> String {
+    format!("  routing is off, every row goes to the {} model: {}\n", side.name(), reason.text())
+}
+
+fn saves(saving: f64, ratio: Option<f64>) -> String {
+    format!("  saves {} of what the strong model alone costs{}\n", percent(saving), at_ratio(ratio))
 }
 
 fn at_ratio(ratio: Option<f64>) -> String {
@@ -120,8 +122,7 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratio: Option
         ways(found)
     );
     if let Verdict::Pin { side, reason } = router.verdict {
-        let _ =
-            writeln!(out, "  routing is off, every row goes to the {} model: {}", side.name(), reason.text());
+        out.push_str(&off(side, reason));
     }
     let _ = writeln!(
         out,
@@ -130,9 +131,7 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratio: Option
         percent(found.loss),
         percent(found.loss_high)
     );
-    let saving = found.saving(ratio.unwrap_or(f64::INFINITY));
-    let _ =
-        writeln!(out, "  saves {} of what the strong model alone costs{}", percent(saving), at_ratio(ratio));
+    out.push_str(&saves(found.saving(ratio.unwrap_or(f64::INFINITY)), ratio));
     out
 }
 

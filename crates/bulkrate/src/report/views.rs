@@ -40,7 +40,7 @@ pub fn jobs(jobs: &[JobStatus], now_ms: i64) -> String {
             percent(done, job.items),
             count(job.failed),
             count(job.in_flight),
-            if job.unpriced { known(&usd(job.spent), job.spent) } else { usd(job.spent) },
+            known(usd(job.spent), job.spent, job.unpriced),
             bytes(job.disk_bytes),
             created(job.created_at_ms),
         ]);
@@ -107,7 +107,11 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
         "money",
         format!(
             "spent {}, reserved {}, in doubt {}",
-            if job.unpriced { known(&usd(job.spent), job.spent) } else { format!("USD {}", usd(job.spent)) },
+            if job.unpriced {
+                known(usd(job.spent), job.spent, true)
+            } else {
+                format!("USD {}", usd(job.spent))
+            },
             usd(job.reserved),
             usd(job.in_doubt)
         ),
@@ -268,9 +272,13 @@ pub fn verification(of: &Verification) -> String {
     out
 }
 
-/// What is known of a sum that holds answers without a price.
-fn known(sum: &str, amount: UsdNanos) -> String {
-    if amount == UsdNanos::ZERO { "unknown".to_owned() } else { format!("{sum} + unknown") }
+/// What is known of a sum, which may hold answers without a price.
+fn known(sum: String, amount: UsdNanos, unpriced: bool) -> String {
+    match (unpriced, amount) {
+        (false, _) => sum,
+        (true, UsdNanos::ZERO) => "unknown".to_owned(),
+        (true, _) => format!("{sum} + unknown"),
+    }
 }
 
 /// What was spent by group, with the sum.
@@ -281,21 +289,20 @@ pub fn cost(by: &str, rows: &[CostRow]) -> String {
     }
     let mut table = Table::new(0, &[by, ">items", ">spent USD", ">in doubt USD", ">saved USD"]);
     let mut sum = (0, UsdNanos::ZERO, UsdNanos::ZERO, UsdNanos::ZERO);
-    let mut unpriced = false;
+    let unpriced = rows.iter().any(|row| row.unpriced);
     for row in rows {
         let group = if row.group.is_empty() { "(none)".to_owned() } else { row.group.clone() };
         table.row([
             group,
             count(row.items),
-            if row.unpriced { known(&row.spent.to_string(), row.spent) } else { row.spent.to_string() },
+            known(row.spent.to_string(), row.spent, row.unpriced),
             row.in_doubt.to_string(),
             row.saved.to_string(),
         ]);
-        unpriced |= row.unpriced;
         sum = (sum.0 + row.items, sum.1 + row.spent, sum.2 + row.in_doubt, sum.3 + row.saved);
     }
     if rows.len() > 1 {
-        let spent = if unpriced { known(&sum.1.to_string(), sum.1) } else { sum.1.to_string() };
+        let spent = known(sum.1.to_string(), sum.1, unpriced);
         table.row(["sum".to_owned(), count(sum.0), spent, sum.2.to_string(), sum.3.to_string()]);
     }
     let mut out = table.text();

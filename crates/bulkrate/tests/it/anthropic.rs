@@ -64,7 +64,7 @@ fn what_is_written_to_the_prompt_cache_and_read_from_it_is_settled_at_its_own_pr
     let model = ["--model", "anthropic/claude-haiku-5-5"];
     let report =
         place.run("run items.jsonl --yes --json --lane sync --out out.jsonl", &model).expect(0).json();
-    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    let bill = sim.bill();
     assert_eq!(nanos(&report, "spent"), bill["total_usd_nanos"].as_i64().unwrap(), "{report} {bill}");
     let model = &bill["by_model"]["claude-haiku-5-5"];
     let tokens = |name: &str| model[name].as_u64().unwrap();
@@ -79,7 +79,7 @@ fn limits_and_faults_cost_time_and_no_rows() {
     let sim = Sim::of("anthropic", &[&["--rpm", "6000"], &faults[..]].concat());
     let place = place(&sim);
     whole(&place, &sim, ask(&place, "anthropic/claude-haiku-5-5", ""));
-    let calls: Value = serde_json::from_str(&sim.get("/sim/requests")).unwrap();
+    let calls = sim.get("/sim/requests");
     let messages = &calls["by_path"]["POST /v1/messages"];
     assert!(messages["429"].as_u64() > Some(0) && messages["529"].as_u64() > Some(0), "{calls}");
     // Refused and cut answers are paid, and asked for again.
@@ -111,7 +111,7 @@ fn what_cannot_be_asked_is_told_before_anything_is_sent() {
     let mistyped = ask(&place, "anthropic/claude-hiku-5-5", "");
     assert!(mistyped.stderr.contains("did you mean `anthropic/claude-haiku-5-5`?"), "{mistyped:?}");
     assert_eq!(mistyped.code, 2, "{mistyped:?}");
-    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    let bill = sim.bill();
     assert_eq!(bill["requests"], 0, "{bill}");
     Place::new().run("run reviews.csv --yes", &["--model", "anthropic/claude-haiku-5-5"]).error(
         4,
@@ -132,6 +132,6 @@ fn doctor_checks_the_account_for_free() {
         .set("ANTHROPIC_BASE_URL", &format!("{}/v1", sim.base_url));
     let said = wrong.run("doctor --model anthropic/claude-haiku-5-5", &[]).expect(4);
     assert!(said.stdout.contains("invalid x-api-key") && !said.stdout.contains("canary"), "{said:?}");
-    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    let bill = sim.bill();
     assert_eq!(bill["requests"], 0, "{bill}");
 }

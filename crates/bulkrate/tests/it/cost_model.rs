@@ -1,15 +1,10 @@
 //! `cost model`: what a workload would cost, from prices alone.
 
-use serde_json::Value;
-
+use super::jobs::nanos;
 use super::support::Place;
 
 const KIN: &str = "openai/gpt-4.1-nano=80,openai/gpt-4.1-mini=15,openai/gpt-4.1=5";
 const OWN: &str = "nano=80@0.1/0.4/0.05/0.2,mini=15@0.4/1.6/0.2/0.8,large=5@2/8/1/4";
-
-fn nanos(value: &Value, key: &str) -> i64 {
-    value[format!("{key}_usd_nanos")].as_i64().unwrap()
-}
 
 #[test]
 fn the_worked_table_is_reproduced_to_the_cent() {

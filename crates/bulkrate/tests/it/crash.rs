@@ -124,7 +124,7 @@ impl<'a> Crashed<'a> {
         }
         // Once more: nothing is left to pay.
         self.finish();
-        let again: Value = serde_json::from_str(&self.sim.bill()).unwrap();
+        let again = self.sim.bill();
         assert_eq!(again["total_usd_nanos"].as_i64(), Some(total));
         report
     }

@@ -1,13 +1,12 @@
 //! `bulkrate doubt`: what is in doubt is shown, and an operator decides it, beside a run or without one.
 
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 use bulkrate_store::{LedgerQuery, SqliteStore, View as _};
 use serde_json::Value;
 
 use super::jobs::nanos;
-use super::support::{ASK, Place, Sim, reviews};
+use super::support::{ASK, Place, Sim, reviews, waited};
 
 const BATCH: [&str; 10] = [
     "run",
@@ -21,14 +20,6 @@ const BATCH: [&str; 10] = [
     "--out",
     "labels.csv",
 ];
-
-fn waited(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < Duration::from_secs(40), "{what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// A run whose create is in doubt.
 fn in_doubt(sim: &Sim) -> (Place, Child, String) {
@@ -89,7 +80,7 @@ fn a_batch_in_doubt_is_shown_and_adopted_and_a_foreign_one_is_not() {
 
     let mut own = String::new();
     waited("the list does not show it", || {
-        let list: Value = serde_json::from_str(&sim.get("/v1/batches?limit=100")).unwrap();
+        let list = sim.get("/v1/batches?limit=100");
         let ours = list["data"].as_array().unwrap().iter().find(|batch| batch["metadata"]["br_sub"] == *sub);
         own = ours.and_then(|batch| batch["id"].as_str()).unwrap_or("").to_owned();
         !own.is_empty()
@@ -141,13 +132,7 @@ fn what_was_paid_is_booked_and_its_items_are_dead_letters() {
     let line = &lines(&place)[0];
     assert_eq!((line["state"].as_str(), nanos(line, "price_at_most")), (Some("kept"), most), "{line}");
     // At the provider it goes on, and is billed.
-    let mut before = 0;
-    waited("no bill", || {
-        std::thread::sleep(Duration::from_millis(700));
-        let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
-        let now = bill["total_usd_nanos"].as_i64().unwrap();
-        std::mem::replace(&mut before, now) == now && now > 0
-    });
+    waited("no bill", || sim.bill()["requests"] == 37);
     let (report, bill) = finished(&place, &sim);
     assert_eq!(report["failures"]["maybe_paid_unresolved"], 40, "{report}");
     assert!(bill > 0 && bill <= most && nanos(&report, "spent") == 0, "{bill} {report}");
@@ -187,7 +172,7 @@ fn a_call_without_an_answer_is_settled_by_the_bill() {
     let sub = line["sub"].as_str().unwrap();
     assert_eq!(nanos(line, "price_at_most"), nanos(&report, "in_doubt"));
     place.run(&format!("doubt adopt {sub} batch_1"), &[]).error(2, "option-invalid", &["no batch to adopt"]);
-    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    let bill = sim.bill();
     let paid = bill["total_usd_nanos"].as_i64().unwrap() - nanos(&report, "spent");
     assert!(paid > 0, "{bill} {report}");
     place.run(&format!("doubt release {sub} --paid --cost 0.{paid:09} --yes"), &[]).expect(0);

@@ -40,7 +40,7 @@ pub(crate) fn whole(place: &Place, sim: &Sim, said: Said, rows: usize) -> (Value
     let (header, found) = table(&place.path("out.csv"));
     let status = header.iter().position(|name| name == "_status").unwrap();
     assert_eq!(found.iter().filter(|row| row[status] == "succeeded").count(), rows, "{report}");
-    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    let bill = sim.bill();
     assert_eq!(nanos(&report, "spent"), nanos(&bill, "total"), "{report} {bill}");
     place.run("verify reviews", &[]).expect(0);
     (report, bill)
@@ -72,7 +72,7 @@ fn a_plan_sends_nothing_and_shows_every_lane() {
         );
     }
     // By the simulator's own count.
-    let asked: Value = serde_json::from_str(&sim.get("/sim/requests")).unwrap();
+    let asked = sim.get("/sim/requests");
     assert_eq!(asked["total"], 0, "{asked}");
 }
 
@@ -257,19 +257,9 @@ fn a_cancelled_job_keeps_its_answers() {
     let sim = Sim::start(&["--speed", "1", "--cancel-secs", "2"]);
     let place = Place::with(&sim);
     place.put("reviews.csv", reviews(ROWS));
-    let child = place
-        .command(
-            ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "100ms", "--out", "l.csv"]
-                .iter()
-                .chain(&ASK),
-        )
-        .spawn();
-    let mut child = child.unwrap();
-    let waiting = std::time::Instant::now();
-    while place.run("status --json", &[]).json()[0]["batches"].as_array().is_none_or(Vec::is_empty) {
-        assert!(waiting.elapsed().as_secs() < 30, "no batch was made");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let args = ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "100ms", "--out", "l.csv"];
+    let mut child = place.start(args.iter().chain(&ASK));
+    place.wait_for(&mut child, |job| job["batches"].as_array().is_some_and(|all| !all.is_empty()));
     place.run("cancel reviews", &[]).expect(0);
     // A batch that is being cancelled at the simulator's pace: the process detaches or ends, the order stands.
     let over = std::time::Instant::now();
@@ -293,17 +283,13 @@ fn an_interrupted_job_detaches_and_comes_back() {
     place.put("reviews.csv", reviews(ROWS));
     let args =
         ["run", "reviews.csv", "--yes", "--lane", "batch", "--poll-min", "500ms", "--out", "l.csv", "--json"];
-    let child = place
+    let mut child = place
         .command(args.iter().chain(&ASK))
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let waiting = std::time::Instant::now();
-    while place.run("status --json", &[]).json()[0]["batches"][0]["batch"].as_str().is_none() {
-        assert!(waiting.elapsed().as_secs() < 30, "no batch was made");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    place.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");

@@ -1,7 +1,5 @@
 //! Services that are a row of data: whole jobs against servers like them, the names that reach them, and what is refused.
 
-use serde_json::Value;
-
 use super::jobs::{nanos, whole};
 use super::support::{Place, Said, Sim, reviews};
 
@@ -30,10 +28,10 @@ fn run(place: &Place, model: &str, line: &str) -> Said {
 fn a_key_is_all_that_a_service_needs_in_both_lanes() {
     let sim = Sim::start(&["--like", "groq", "--api-key", "gsk-canary-123456"]);
     for lane in ["sync", "batch"] {
-        let before = nanos(&serde_json::from_str(&sim.bill()).unwrap(), "total");
+        let before = nanos(&sim.bill(), "total");
         let place = Place::new().set("GROQ_API_KEY", "gsk-canary-123456").set("GROQ_BASE_URL", &sim.base_url);
         let report = job(&place, "groq/openai/gpt-oss-20b", &format!("--lane {lane}")).expect(0).json();
-        let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+        let bill = sim.bill();
         assert_eq!(nanos(&report, "spent"), nanos(&bill, "total") - before, "{lane}: {report} {bill}");
         assert!(nanos(&report, "spent") > 0);
         assert_eq!(bill["requests_batch"].as_u64() > Some(0), lane == "batch", "{bill}");
@@ -94,7 +92,7 @@ fn a_base_url_for_everything_takes_what_has_no_address_of_its_own() {
     let place = Place::with(&sim).set("GROQ_API_KEY", "gsk-canary-987654");
     let said = job(&place, "groq/openai/gpt-oss-20b", "");
     said.expect(0);
-    let bill: Value = serde_json::from_str(&sim.bill()).unwrap();
+    let bill = sim.bill();
     assert!(bill["requests"].as_u64() > Some(0), "{bill}");
 }
 

@@ -45,13 +45,13 @@ impl Sim {
 }
 
 impl Sim {
-    /// What the simulator would charge, as JSON with `total_usd_nanos`.
-    pub(crate) fn bill(&self) -> String {
+    /// What the simulator would charge.
+    pub(crate) fn bill(&self) -> Value {
         self.get("/sim/bill")
     }
 
     /// A JSON document of the simulator.
-    pub(crate) fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let host = self.base_url.trim_start_matches("http://").split('/').next().unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
         let head = format!(
@@ -61,7 +61,7 @@ impl Sim {
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         let body = reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{reply}")).1;
-        body[body.find('{').unwrap()..=body.rfind('}').unwrap()].to_owned()
+        serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap()
     }
 }
 
@@ -212,15 +212,25 @@ impl Place {
     /// `verify` agrees with the simulator's bill; answers the bill's total in nano-dollars.
     #[track_caller]
     pub(crate) fn proved(&self, job: &str, sim: &Sim) -> i64 {
-        self.put("bill.json", sim.bill());
+        let bill = sim.bill();
+        self.put("bill.json", bill.to_string());
         self.run(&format!("verify {job} --bill bill.json"), &[]).expect(0);
-        let bill: Value = serde_json::from_str(&self.read("bill.json")).unwrap();
         bill["total_usd_nanos"].as_i64().unwrap()
     }
 
     /// The folder of the only job.
     pub(crate) fn job_dir(&self) -> PathBuf {
         only_in(&self.path(".bulkrate/jobs"))
+    }
+}
+
+/// Until it is done.
+#[track_caller]
+pub(crate) fn waited(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(40), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -63,17 +63,7 @@ impl Router {
     /// Measures the router on labelled rows. `categories`: one a row, where there are any. `None` where no row is left.
     #[must_use]
     pub fn evaluate(&self, items: &[Labelled<'_>], categories: Option<&[String]>) -> Option<Evaluation> {
-        let mut seen = BTreeSet::new();
-        let (mut taught, mut equal, mut kept) = (0, 0, Vec::new());
-        for (at, item) in items.iter().enumerate() {
-            if self.was_taught(item.text) {
-                taught += 1;
-            } else if seen.insert(fingerprint(item.text)) {
-                kept.push(at);
-            } else {
-                equal += 1;
-            }
-        }
+        let Unseen { kept, taught, equal } = self.unseen(items);
         if kept.is_empty() {
             return None;
         }
@@ -85,38 +75,62 @@ impl Router {
         let mut scratch = Scratch::default();
         let decided: Vec<(Score, Side)> =
             kept.iter().map(|at| self.decide(items[*at].text, &mut scratch)).collect();
-        let seed = self.facts.options.seed;
-        let measured = |way, scores: &[Score]| (way, worth(scores, &qualities, seed));
-        let scores: Vec<Score> = decided.iter().map(|(score, _)| *score).collect();
-        let mut ways = vec![
-            measured(Way::Router, &scores),
-            measured(Way::Length, &by_length(kept.iter().map(|at| items[*at].text))),
-            measured(Way::Random, &random(kept.len())),
-        ];
-        if let Some(categories) = categories {
-            let categories: Vec<String> =
-                kept.iter().map(|at| categories.get(*at).cloned().unwrap_or_default()).collect();
-            ways.push(measured(Way::Category, &by_category(&categories, &qualities)));
-        }
-        // What each row loses: nothing where the strong model answers.
-        let kept_back = |side: Side, item: &Qualities| {
-            if side == Side::Weak { *item } else { Qualities { weak: item.strong, ..*item } }
-        };
-        let lost: Vec<Qualities> =
-            decided.iter().zip(&qualities).map(|((_, side), item)| kept_back(*side, item)).collect();
         let n = real(kept.len());
         let mean = |of: fn(&Qualities) -> f64, items: &[Qualities]| items.iter().map(of).sum::<f64>() / n;
         let strong = decided.iter().filter(|(_, side)| *side == Side::Strong).count();
+        let lost = lost(&decided, &qualities);
+        let seed = self.facts.options.seed;
+        let measured = |(way, scores): (Way, Vec<Score>)| (way, worth(&scores, &qualities, seed));
+        let mut ways = vec![
+            (Way::Router, decided.iter().map(|(score, _)| *score).collect()),
+            (Way::Length, by_length(kept.iter().map(|at| items[*at].text))),
+            (Way::Random, random(kept.len())),
+        ];
+        ways.extend(categories.map(|categories| {
+            let of_row = |at: &usize| categories.get(*at).cloned().unwrap_or_default();
+            let categories: Vec<String> = kept.iter().map(of_row).collect();
+            (Way::Category, by_category(&categories, &qualities))
+        }));
         Some(Evaluation {
             rows: kept.len(),
             taught,
             equal,
             weak: mean(|item| item.weak, &qualities),
             strong: mean(|item| item.strong, &qualities),
-            ways,
+            ways: ways.into_iter().map(measured).collect(),
             share_strong: real(strong) / n,
             loss: mean(|item| item.gain(), &lost),
             loss_high: gain_bounds(&lost).1,
         })
     }
+
+    fn unseen(&self, items: &[Labelled<'_>]) -> Unseen {
+        let (mut found, mut seen) = (Unseen::default(), BTreeSet::new());
+        for (at, item) in items.iter().enumerate() {
+            if self.was_taught(item.text) {
+                found.taught += 1;
+            } else if seen.insert(fingerprint(item.text)) {
+                found.kept.push(at);
+            } else {
+                found.equal += 1;
+            }
+        }
+        found
+    }
+}
+
+/// Rows that prove something, by their places, and how many do not.
+#[derive(Default)]
+struct Unseen {
+    kept: Vec<usize>,
+    taught: usize,
+    equal: usize,
+}
+
+/// What each row loses: nothing where the strong model answers.
+fn lost(decided: &[(Score, Side)], qualities: &[Qualities]) -> Vec<Qualities> {
+    let kept_back = |side: Side, item: &Qualities| {
+        if side == Side::Weak { *item } else { Qualities { weak: item.strong, ..*item } }
+    };
+    decided.iter().zip(qualities).map(|((_, side), item)| kept_back(*side, item)).collect()
 }

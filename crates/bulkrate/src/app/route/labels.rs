@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bulkrate_core::route::learned::Labelled;
 use bulkrate_engine::EngineError;
-use bulkrate_io::{RowData, Source, SourceOptions};
+use bulkrate_io::{Row, RowData, Source, SourceOptions};
 
 use super::RouteError;
 use crate::app::AppError;
@@ -24,51 +24,18 @@ pub(super) struct Labels {
 impl Labels {
     pub(super) fn read(args: &LabelArgs) -> Result<Self, AppError> {
         let mut source = Source::open(&SourceOptions::new(&args.file)).map_err(EngineError::from)?;
-        let path = args.file.display().to_string();
-        let wanted: Vec<&str> = [&args.text, &args.weak, &args.strong]
-            .into_iter()
-            .chain(&args.category)
-            .map(String::as_str)
-            .collect();
-        let places = wanted
-            .iter()
-            .map(|wanted| {
-                let columns = source.columns();
-                columns.iter().position(|column| column == wanted).ok_or_else(|| RouteError::Column {
-                    path: path.clone(),
-                    column: (*wanted).to_owned(),
-                    columns: columns.to_vec(),
-                })
-            })
-            .collect::<Result<Vec<usize>, _>>()?;
+        let columns = Columns::of(args, source.columns())?;
         let mut labels = Self::default();
         while let Some(row) = source.next().map_err(EngineError::from)? {
-            let cell = |at: usize| -> Cow<'_, str> {
-                match &row.data {
-                    RowData::Cells(cells) => Cow::Borrowed(cells.get(places[at]).unwrap_or_default()),
-                    RowData::Json(object) => {
-                        object.get(wanted[at]).map_or(Cow::Borrowed(""), |value| value.cell())
-                    }
-                    RowData::Bad(_) => Cow::Borrowed(""), // not handed out: bad rows end the reading
-                }
-            };
-            let label = |at: usize| {
-                let cell = cell(at);
-                quality(&cell).ok_or_else(|| RouteError::Label {
-                    path: path.clone(),
-                    line: row.line,
-                    column: wanted[at].to_owned(),
-                    cell: cell.into_owned(),
-                })
-            };
-            let (Some(weak), Some(strong)) = (label(1)?, label(2)?) else {
+            let (Some(weak), Some(strong)) = (columns.label(&row, WEAK)?, columns.label(&row, STRONG)?)
+            else {
                 labels.unlabelled += 1;
                 continue;
             };
-            labels.texts.push(cell(0).into_owned());
+            labels.texts.push(columns.cell(&row, TEXT).into_owned());
             labels.qualities.push((weak, strong));
-            if wanted.len() > 3 {
-                labels.categories.push(cell(3).into_owned());
+            if args.category.is_some() {
+                labels.categories.push(columns.cell(&row, CATEGORY).into_owned());
             }
         }
         Ok(labels)
@@ -81,6 +48,57 @@ impl Labels {
 
     pub(super) fn len(&self) -> usize {
         self.texts.len()
+    }
+}
+
+/// Places in [`Columns`]; the last one only where a category was named.
+const TEXT: usize = 0;
+const WEAK: usize = 1;
+const STRONG: usize = 2;
+const CATEGORY: usize = 3;
+
+/// The columns that labels are read from.
+struct Columns<'a> {
+    path: String,
+    names: Vec<&'a str>,
+    /// Where each of them stands in a row of cells.
+    places: Vec<usize>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(args: &'a LabelArgs, known: &[String]) -> Result<Self, RouteError> {
+        let path = args.file.display().to_string();
+        let names = [&args.text, &args.weak, &args.strong].into_iter().chain(&args.category);
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let place = |name: &&str| {
+            known.iter().position(|column| column == name).ok_or_else(|| RouteError::Column {
+                path: path.clone(),
+                column: (*name).to_owned(),
+                columns: known.to_vec(),
+            })
+        };
+        let places = names.iter().map(place).collect::<Result<_, _>>()?;
+        Ok(Self { path, names, places })
+    }
+
+    fn cell<'r>(&self, row: &'r Row<'_>, at: usize) -> Cow<'r, str> {
+        match &row.data {
+            RowData::Cells(cells) => Cow::Borrowed(cells.get(self.places[at]).unwrap_or_default()),
+            RowData::Json(object) => {
+                object.get(self.names[at]).map_or(Cow::Borrowed(""), |value| value.cell())
+            }
+            RowData::Bad(_) => Cow::Borrowed(""), // not handed out: bad rows end the reading
+        }
+    }
+
+    fn label(&self, row: &Row<'_>, at: usize) -> Result<Option<f64>, RouteError> {
+        let cell = self.cell(row, at);
+        quality(&cell).ok_or_else(|| RouteError::Label {
+            path: self.path.clone(),
+            line: row.line,
+            column: self.names[at].to_owned(),
+            cell: cell.into_owned(),
+        })
     }
 }
 
