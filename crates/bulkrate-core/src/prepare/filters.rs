@@ -75,10 +75,21 @@ fn within(made: Value) -> Result<Value, Error> {
     Ok(made)
 }
 
-/// `%9999999d`: the width is in the text, or, as `%*d`, anywhere.
+/// `%9999999d`: the width is in the conversion, or, as `%*d`, anywhere. What stands around conversions is text.
 fn widths(format: &str) -> Result<(), Error> {
-    let long = format.split(|char: char| !char.is_ascii_digit()).any(|digits| digits.len() > 5);
-    if long || format.contains('*') { Err(too_large("a width in a format")) } else { Ok(()) }
+    let is_large = |conversion: &str| {
+        let rest = match conversion.strip_prefix('(').map(|name| name.split_once(')')) {
+            None => conversion,
+            Some(Some((_, rest))) => rest,
+            // A name with a `%` in it: what follows cannot be told from text.
+            Some(None) => return true,
+        };
+        let end = rest.find(|char| !"-+ #.*0123456789".contains(char)).unwrap_or(rest.len());
+        let width = &rest[..end];
+        width.contains('*') || width.split(|char: char| !char.is_ascii_digit()).any(|digits| digits.len() > 5)
+    };
+    let large = format.replace("%%", "").split('%').skip(1).any(is_large);
+    if large { Err(too_large("a width in a format")) } else { Ok(()) }
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> Result<(), Error> {

@@ -354,6 +354,9 @@ mod tests {
             ("{{ text|indent(width=10**12, first=true) }}", "too large"),
             ("{{ '%99999999999d'|format(1) }}{{ text }}", "too large"),
             ("{{ '%*d'|format(10**12, 1) }}{{ text }}", "too large"),
+            ("{{ '1%%%-99999999d'|format(1) }}{{ text }}", "too large"),
+            ("{{ '%(n)99999999d'|format(n=1) }}{{ text }}", "too large"),
+            ("{{ '%(a%b)99999999d'|format(n=1) }}{{ text }}", "too large"),
             ("{{ [text]|batch(10**12, text)|list }}", "too large"),
             ("{{ [text]|slice(10**12)|list }}", "too large"),
             ("{{ [text]|tojson(10**12) }}", "too large"),
@@ -379,6 +382,10 @@ mod tests {
             ("{{ text|indent(width=2) }}", "a b\n  c"),
             ("{{ ['a', 'b']|join(', ') }}{{ text|length }}", "a, b5"),
             ("{{ '%05.1f|%s'|format(n, text) }}", "003.1|a b\nc"),
+            (
+                "{{ '* 1000000 %% %s 1000000 *'|format(n) }}{{ text|length }}",
+                "* 1000000 % 3.14159 1000000 *5",
+            ),
             ("{{ n|round(2) }}", "3.14"),
             (
                 "{% for row in [1, 2, 3]|batch(2, 0) %}{{ row|join('.') }};{% endfor %}{{ n }}",

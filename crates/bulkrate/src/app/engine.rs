@@ -71,10 +71,10 @@ fn on_this_thread<T>(work: impl Future<Output = Result<T, EngineError>>) -> Resu
 }
 
 /// Runs a job. A full disk is named by the folder that is on it.
-fn working(
+fn working<R>(
     settings: Settings,
-    work: impl AsyncFnOnce(&Engine) -> Result<Report, EngineError>,
-) -> Result<Report, AppError> {
+    work: impl AsyncFnOnce(&Engine) -> Result<R, EngineError>,
+) -> Result<R, AppError> {
     let dir = settings.state_dir.clone();
     let worked = on_this_thread(async { Box::pin(work(&Engine::open(settings)?)).await });
     worked.map_err(|error| match error {
@@ -229,7 +229,7 @@ pub(super) fn decide(
     decision: &Decision,
     observer: Arc<dyn Observer>,
 ) -> Result<(), AppError> {
-    on_this_thread(async { Box::pin(Engine::open(settings)?.decide(decision, observer)).await })
+    working(settings, async |engine| engine.decide(decision, observer).await)
 }
 
 pub(super) fn remove(state: &Path, job: &str) -> Result<(), AppError> {
