@@ -11,6 +11,8 @@ use bulkrate_provider::Reply;
 const SLOW_US: u64 = 10_000_000;
 /// So many replies in a row that may be a broken API's, and none that is surely the API's, halt the job.
 const FOREIGN_MAX: u32 = 4;
+/// So many calls that brought nothing, or a gateway's page, halt it: each may have been paid.
+const LOST_MAX: u32 = 3;
 
 /// What the replies of a run have shown of one deployment.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub(super) struct First {
     alone_until_us: Option<u64>,
     /// Replies that were not the API's, as long as there was no other.
     foreign: u32,
+    /// Calls that nobody answered, as long as none was answered.
+    lost: u32,
 }
 
 impl First {
@@ -40,9 +44,24 @@ impl First {
         }
     }
 
-    /// A call ended without a reply: the next one goes alone again.
-    pub(super) fn unanswered(&mut self) {
+    /// A call was not sent: the next one goes alone again.
+    pub(super) fn not_sent(&mut self) {
         self.alone_until_us = None;
+    }
+
+    /// A call was sent and not answered, and `why`. `Some`: it is time to stop, and why.
+    pub(super) fn lost(&mut self, why: &str) -> Option<String> {
+        if self.proven {
+            return None;
+        }
+        self.alone_until_us = None;
+        self.lost += 1;
+        (self.lost >= LOST_MAX).then(|| {
+            format!(
+                "none of the first {} calls was answered: {why}; each may have been paid, so no more are sent; check `--base-url`, the network and the proxy, and what the provider says of its health",
+                self.lost
+            )
+        })
     }
 
     /// A server that has only ever sent pages of its own is not the API. `Some`: it is time to stop, and why.
@@ -62,7 +81,7 @@ impl First {
         };
         // A gateway's own page says that the API behind it is down.
         if reply.status >= 500 {
-            return None;
+            return self.lost(&failure.message);
         }
         self.foreign += 1;
         let most = if may_be_broken(reply) { FOREIGN_MAX } else { 1 };
@@ -114,18 +133,19 @@ mod tests {
         );
         assert_eq!(first.opens_at(SLOW_US + 5), None, "a time that has passed wakes nobody");
         first.sent(SLOW_US + 6);
-        first.unanswered();
+        assert_eq!(first.lost("cut"), None);
         assert!(first.goes_alone(SLOW_US + 7), "lost: nothing is known yet");
         first.sent(SLOW_US + 8);
         let busy = failed(FailureClass::RateLimited, false);
         assert_eq!(first.replied(&busy, &reply(429, "{}")), None);
         assert!(!first.goes_alone(SLOW_US + 9), "a refusal in the API's own words shows that it is the API");
-        first.unanswered();
+        first.not_sent();
+        assert!((0..99).all(|_| first.lost("cut").is_none()), "an outage is waited for");
         assert!(!first.goes_alone(u64::MAX), "once is enough for a run");
     }
 
     #[test]
-    fn what_is_not_the_api_stops_the_job_and_an_outage_does_not() {
+    fn what_is_not_the_api_stops_the_job() {
         let page = failed(FailureClass::Transient, true);
         for (status, body, stops_at) in [
             (200, "<html>", Some(1)),
@@ -135,7 +155,7 @@ mod tests {
             (200, "hello", Some(1)),
             (200, "\n {\"id\":\"x", Some(4)),
             (429, "<html>", Some(4)),
-            (502, "<html>", None),
+            (502, "<html>", Some(3)),
         ] {
             let mut first = First::default();
             let stopped = (1..=9).find(|_| first.replied(&page, &reply(status, body)).is_some());

@@ -13,13 +13,11 @@ use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind,
 use bulkrate_provider::Reply;
 use bytes::Bytes;
 
+use super::away::Away;
 use super::first::First;
 use crate::run::ready::Ready;
 use crate::spec::RunSpec;
 
-/// The longest wait between two looks at a provider that is away, and at one that may never have been there.
-const AWAY_WAIT_MAX_US: u64 = 60_000_000;
-const NEVER_THERE_WAIT_MAX_US: u64 = 5_000_000;
 /// Leases ahead of the calls in flight, as a share of these: what ends while a commit is under way.
 const AHEAD_SHARE: u32 = 8;
 
@@ -46,13 +44,19 @@ pub(super) struct Gate {
     ahead: u32,
     /// Those of them whose intents are durable.
     armed: VecDeque<Flight>,
-    /// Since when no call could be sent at all.
-    unreachable_since_us: Option<u64>,
-    /// Until when nobody looks again whether one can.
-    shut_until_us: u64,
-    /// Something has come back in this run.
-    answered: bool,
+    away: Away,
     first: First,
+}
+
+/// What the end of a call says beyond its item.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// The job stops, and why.
+    pub halt: Option<String>,
+    /// The deployment is away from now on.
+    pub away: bool,
+    /// It had been away and is back.
+    pub back: bool,
 }
 
 impl Gate {
@@ -63,9 +67,7 @@ impl Gate {
             known: run.rpm.is_some() || run.tpm.is_some(),
             ahead: 0,
             armed: VecDeque::new(),
-            unreachable_since_us: None,
-            shut_until_us: 0,
-            answered: false,
+            away: Away::default(),
             first: First::default(),
         }
     }
@@ -74,15 +76,15 @@ impl Gate {
     pub(super) fn has_room(&self, now_us: u64) -> bool {
         if self.goes_alone(now_us) {
             // What waits here while a process dies is in doubt: nothing is leased ahead of the one call's answer.
-            return self.concurrency.in_flight() == 0 && self.ahead == 0 && now_us >= self.shut_until_us;
+            return self.concurrency.in_flight() == 0 && self.ahead == 0 && !self.away.shuts(now_us);
         }
         let limit = self.concurrency.limit();
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
     }
 
-    /// One call at a time: nobody knows yet whether this is the API, or whether it can be reached again.
+    /// One call at a time: nobody knows yet whether this is the API, or whether it is back.
     fn goes_alone(&self, now_us: u64) -> bool {
-        self.first.goes_alone(now_us) || self.unreachable_since_us.is_some()
+        self.first.goes_alone(now_us) || self.away.is_away()
     }
 
     /// Takes the tokens of a call that will be leased, or says when to ask again.
@@ -105,7 +107,7 @@ impl Gate {
     /// The next call that may be sent now.
     pub(super) fn next(&mut self, now_us: u64) -> Option<Flight> {
         let alone = self.goes_alone(now_us);
-        let waits = alone && (self.concurrency.in_flight() > 0 || now_us < self.shut_until_us);
+        let waits = alone && (self.concurrency.in_flight() > 0 || self.away.shuts(now_us));
         if waits || !self.concurrency.has_room() {
             return None;
         }
@@ -132,36 +134,48 @@ impl Gate {
     /// A call could not be sent. For how long to wait, drawn with `random`, and whether it is the first.
     pub(super) fn not_sent(&mut self, now_us: u64, sent_us: u64, random: u64) -> (u64, bool) {
         self.concurrency.on_done(now_us, now_us - sent_us, 0, Signal::Overloaded);
-        self.first.unanswered();
-        let first = self.unreachable_since_us.is_none();
-        // As long again as it has been away, however many calls have found that out: a short outage costs little.
-        let away_us = now_us - *self.unreachable_since_us.get_or_insert(now_us);
-        let longest_us = if self.answered { AWAY_WAIT_MAX_US } else { NEVER_THERE_WAIT_MAX_US };
-        let most_us = away_us.clamp(500_000, longest_us);
-        let wait_us = most_us / 2 + random % (most_us / 2);
-        self.shut_until_us = self.shut_until_us.max(now_us + wait_us);
-        (wait_us, first)
+        self.first.not_sent();
+        self.away.not_sent(now_us, random)
     }
 
     /// A call was sent and never answered.
-    pub(super) fn unanswered(&mut self, now_us: u64, sent_us: u64, class: FailureClass) {
-        self.first.unanswered();
-        self.unreachable_since_us = None;
-        let signal = if class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
+    pub(super) fn unanswered(&mut self, now_us: u64, sent_us: u64, random: u64, failure: &Failure) -> News {
+        let signal =
+            if failure.class == FailureClass::Timeout { Signal::Timeout } else { Signal::Overloaded };
         self.concurrency.on_done(now_us, now_us - sent_us, 0, signal);
+        let halt = self.first.lost(&failure.message);
+        News { halt, away: self.away.lost(now_us, random), back: false }
     }
 
     /// When the next call may go, where that is no matter of an answer: the first one is slow, or it is time to look whether
     /// the provider is back.
     pub(super) fn opens_at(&self, now_us: u64) -> Option<u64> {
-        let looks = self.unreachable_since_us.is_some() && self.concurrency.in_flight() == 0;
-        let back = Some(self.shut_until_us).filter(|until| looks && now_us < *until);
+        let back = self.away.opens_at(now_us).filter(|_| self.concurrency.in_flight() == 0);
         back.or_else(|| self.first.opens_at(now_us))
     }
 
-    /// `Some`: the job stops, as this is not the API, and why.
-    pub(super) fn know_foreign(&mut self, reading: &Reading<'_>, reply: &Reply) -> Option<String> {
-        self.first.replied(reading, reply)
+    /// Whether to ask now, by a call that costs nothing, if the provider is back.
+    pub(super) fn takes_look(&mut self, now_us: u64) -> bool {
+        self.concurrency.in_flight() == 0 && self.away.takes_look(now_us)
+    }
+
+    /// Such a call ended; `there`: somebody answered.
+    pub(super) fn looked(&mut self, now_us: u64, there: bool, random: u64) {
+        self.away.looked(now_us, there, random);
+    }
+
+    /// What a reply says of the place it came from.
+    pub(super) fn replied(&mut self, now_us: u64, random: u64, reading: &Reading<'_>, reply: &Reply) -> News {
+        let halt = self.first.replied(reading, reply);
+        match reading {
+            Reading::Failure(failure)
+                if failure.maybe_paid
+                    || (reply.status >= 500 && failure.class == FailureClass::Transient) =>
+            {
+                News { halt, away: self.away.lost(now_us, random), back: false }
+            }
+            _ => News { halt, away: false, back: self.away.back() },
+        }
     }
 
     /// Takes in what a reply shows about pace and load.
@@ -173,8 +187,6 @@ impl Gate {
         now_us: u64,
         output_tokens: u64,
     ) {
-        self.unreachable_since_us = None;
-        self.answered = true;
         let hints = reply.limit_hints();
         let hints = Hints {
             requests_limit: hints.requests_limit,
@@ -226,40 +238,5 @@ impl Gate {
             }
             _ => self.concurrency.on_dropped(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    /// Looks at a provider that is away, as the lane does; answers how long the longest wait was.
-    fn longest_wait_s(answered: bool) -> u64 {
-        let mut gate = Gate::new(&RunSpec { concurrency_max: 100, ..RunSpec::default() });
-        gate.answered = answered;
-        let (mut now_us, mut longest_us) = (1_000_000, 0);
-        for look in 0..200_u64 {
-            assert!(gate.has_room(now_us), "look {look}");
-            assert_eq!(gate.opens_at(now_us), None, "a time that is past wakes nobody");
-            assert_eq!(gate.admit(now_us, 10), Admit::Go);
-            assert!(!gate.has_room(now_us), "one look at a time");
-            gate.forget();
-            gate.concurrency.on_sent(now_us);
-            assert_eq!(gate.opens_at(now_us), None, "while it is out nobody waits for a time");
-            let (wait_us, first) = gate.not_sent(now_us, now_us, look.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            assert_eq!(first, look == 0);
-            assert!(!gate.has_room(now_us + wait_us - 1));
-            assert_eq!(gate.opens_at(now_us), Some(now_us + wait_us));
-            longest_us = longest_us.max(wait_us);
-            now_us += wait_us;
-        }
-        longest_us / 1_000_000
-    }
-
-    #[test]
-    fn one_call_at_a_time_looks_whether_a_provider_is_back() {
-        assert!((30..=60).contains(&longest_wait_s(true)));
-        assert!(longest_wait_s(false) <= 5, "whose address may be wrong is not waited for so long");
     }
 }

@@ -1,5 +1,6 @@
 //! The lanes: how leased items reach a provider and come back.
 
+mod away;
 mod first;
 mod gate;
 pub(crate) mod calls;

@@ -156,7 +156,11 @@ async fn list(job: &Rc<Job>, api: &dyn BatchApi, since_s: u64, tries: u32) -> Op
                 job.tell(&Event::Note { message: &message });
                 return None;
             }
-            Err(_) => pause(job, Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await,
+            Err(error) => {
+                let message = format!("{error}; asking again whether batches run that nothing here knows of");
+                job.tell(&Event::Note { message: &message });
+                pause(job, Duration::from_millis(job.spec.run.poll_min_ms.min(10_000))).await;
+            }
         }
         again += 1;
     }

@@ -3,6 +3,7 @@
 
 mod world;
 mod lanes;
+mod away;
 mod cache;
 mod stream;
 mod tokens;

@@ -28,9 +28,11 @@ pub(crate) enum Place {
     Poll,
     Cancel,
     Delete,
+    /// The list of models: how a client looks whether anybody is there. Struck only where a rule names it.
+    Models,
 }
 
-const PLACES: [(&str, Place); 8] = [
+const PLACES: [(&str, Place); 9] = [
     ("sync", Place::Sync),
     ("create", Place::Create),
     ("upload", Place::Upload),
@@ -39,6 +41,7 @@ const PLACES: [(&str, Place); 8] = [
     ("poll", Place::Poll),
     ("cancel", Place::Cancel),
     ("delete", Place::Delete),
+    ("models", Place::Models),
 ];
 
 /// Name, code, place and effect of every fault of the simulator, one line each.
@@ -118,7 +121,8 @@ impl Faults {
     /// As [`Self::hit`]; says how.
     pub(crate) fn call(&self, fault: Fault, place: Place) -> Option<Hit> {
         for (at, (rule, calls)) in self.rules.iter().enumerate() {
-            if rule.row.fault != fault || rule.place.is_some_and(|only| only != place) {
+            let other = rule.place.map_or(place == Place::Models, |only| only != place);
+            if rule.row.fault != fault || other {
                 continue;
             }
             let call = calls.fetch_add(1, Ordering::Relaxed) + 1;

@@ -70,6 +70,11 @@ impl Sim {
         self.state.counts.with_status(status)
     }
 
+    /// Calls so far to a path of the API, as `GET /sim/requests` names it.
+    pub fn calls_to(&self, path: &str) -> u64 {
+        self.state.counts.of(path)
+    }
+
     /// Closes everything.
     pub fn stop(&self) {
         self.state.stop.cancel();

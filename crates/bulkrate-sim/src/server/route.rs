@@ -85,13 +85,10 @@ impl Route {
             Self::Batch(_) => Some(Place::Poll),
             Self::BatchCancel(_) => Some(Place::Cancel),
             Self::MessageBatches(ask) => Some(ask.place()),
-            Self::Files
-            | Self::File(_)
-            | Self::Models
-            | Self::Model(_)
-            | Self::Bill
-            | Self::Requests
-            | Self::Unknown => None,
+            Self::Models => Some(Place::Models),
+            Self::Files | Self::File(_) | Self::Model(_) | Self::Bill | Self::Requests | Self::Unknown => {
+                None
+            }
         }
     }
 

@@ -196,6 +196,11 @@ impl Counts {
         calls.iter().filter(|((_, known), _)| *known == status).map(|(_, count)| count).sum()
     }
 
+    pub(super) fn of(&self, path: &str) -> u64 {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.iter().filter(|((known, _), _)| *known == path).map(|(_, count)| count).sum()
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut by_path = serde_json::Map::new();

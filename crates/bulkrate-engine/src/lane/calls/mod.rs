@@ -13,13 +13,14 @@ use std::time::Duration;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::Admit;
-use bulkrate_provider::{CallError, Reply};
+use bulkrate_provider::{ApiError, CallError, Health, Reply};
 use bulkrate_store::fold::State as ItemState;
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::gate::{Flight, Gate};
+use super::reach;
 use crate::run::job::{Job, Landed};
 use crate::run::ready::{NotReady, Ready};
 
@@ -33,6 +34,8 @@ enum Message {
     /// The intents of a group are durable.
     Committed(Vec<Flight>, Result<(), crate::EngineError>),
     Replied(Box<Flight>, Result<Reply, CallError>),
+    /// A free call to the account of the deployment at this place, begun at this time.
+    Looked(usize, u64, Result<Health, ApiError>),
 }
 
 /// The lane's own state; everything else is the job's.
@@ -85,6 +88,7 @@ impl Calls {
         let mut drain_until: Option<Instant> = None;
         loop {
             self.depart();
+            self.look();
             self.fill();
             self.hand_over();
             self.flush(false);
@@ -267,6 +271,17 @@ impl Calls {
                 self.job.fail(error);
             }
             Message::Replied(flight, result) => self.land(&flight, result),
+            Message::Looked(place, began_us, result) => {
+                let account = &self.job.deployments[place].account.id;
+                let there = match &result {
+                    Ok(_) => true,
+                    Err(error) => error.status.is_some_and(|status| status < 500),
+                };
+                self.gates[place].looked(self.job.clock.us(), there, self.job.random());
+                if let Err(error) = &result {
+                    reach::heard(&self.job, account, error, began_us);
+                }
+            }
         }
     }
 
@@ -287,6 +302,23 @@ impl Calls {
             }
             while !closing && let Some(flight) = self.gates[place].next(job.clock.us()) {
                 self.send(flight);
+            }
+        }
+    }
+
+    /// Asks deployments whose calls were lost, by calls that cost nothing, whether they are back.
+    fn look(&mut self) {
+        if self.job.is_closing() {
+            return;
+        }
+        let now_us = self.job.clock.us();
+        for (place, gate) in self.gates.iter_mut().enumerate() {
+            if gate.takes_look(now_us) {
+                let api = self.job.deployments[place].account.api.clone();
+                let outbox = self.outbox.clone();
+                tokio::task::spawn_local(async move {
+                    drop(outbox.send(Message::Looked(place, now_us, api.probe().await)));
+                });
             }
         }
     }

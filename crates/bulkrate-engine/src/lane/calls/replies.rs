@@ -8,7 +8,8 @@ use bulkrate_provider::{CallError, Reply};
 use bulkrate_store::{Tx, Urgency};
 
 use super::{Calls, LAND_MAX, LAND_US};
-use crate::lane::gate::Flight;
+use crate::event::Event;
+use crate::lane::gate::{Flight, News};
 use crate::lane::reach;
 use crate::run::job::Halt;
 use crate::run::land::Landing;
@@ -38,9 +39,31 @@ impl Calls {
             }
             Err(error) => {
                 let failure = unanswered(&error);
-                gate.unanswered(now_us, flight.sent_us, failure.class);
-                self.land_reading(flight, &Reading::Failure(failure));
+                let news = gate.unanswered(now_us, flight.sent_us, self.job.random(), &failure);
+                let (why, reading) = (failure.message.clone(), Reading::Failure(failure));
+                self.land_reading(flight, &reading);
+                let account = &self.job.deployments[flight.ready.deployment].account.id;
+                if !reach::silent(&self.job, account, flight.sent_us, &why) {
+                    self.take_news(flight, news, &why);
+                }
             }
+        }
+    }
+
+    /// What the end of a call says of its deployment.
+    fn take_news(&self, flight: &Flight, news: News, why: &str) {
+        if let Some(message) = news.halt {
+            let halt = Halt { class: FailureClass::Transient, message };
+            self.job.state.borrow_mut().halted.get_or_insert(halt);
+        } else if news.away {
+            let found = &self.job.deployments[flight.ready.deployment];
+            let message = format!(
+                "{}: {why}; as long as nothing good comes back, free calls look whether it is there again, and few paid ones go out",
+                found.pinned
+            );
+            self.job.alert("provider-away", &message);
+        } else if news.back {
+            self.job.tell(&Event::Note { message: "the provider answers again" });
         }
     }
 
@@ -58,12 +81,14 @@ impl Calls {
         reach::answered(&job, &job.deployments[flight.ready.deployment].account.id);
         let output_tokens = self.land_reading(flight, &reading);
         let gate = &mut self.gates[flight.ready.deployment];
-        if let Some(message) = gate.know_foreign(&reading, reply) {
-            let halt = Halt { class: FailureClass::Transient, message };
-            job.state.borrow_mut().halted.get_or_insert(halt);
-        }
+        let news = gate.replied(now_us, job.random(), &reading, reply);
         gate.learn(flight, &reading, reply, now_us, output_tokens);
         job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
+        if let Reading::Failure(failure) = &reading {
+            self.take_news(flight, news, &failure.message);
+        } else {
+            self.take_news(flight, news, "");
+        }
     }
 
     /// Books what a call brought. Answers its output tokens.
