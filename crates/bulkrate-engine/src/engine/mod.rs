@@ -38,6 +38,9 @@ use crate::settings::Settings;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
+/// Where it stands when the state was first opened.
+const BORN: &str = "born_ms";
+
 /// Holds the lock of a state directory; one per directory, many jobs in it.
 #[derive(Debug)]
 pub struct Engine {
@@ -45,6 +48,8 @@ pub struct Engine {
     ground: Ground,
     writer: Writer,
     inst: String,
+    /// When the state was first opened, by an earlier process.
+    born_ms: Option<u64>,
     epoch: u64,
     clock: Clock,
     /// A state directory that goes away with the engine.
@@ -82,12 +87,20 @@ impl Engine {
     /// # Errors
     /// The store cannot be read.
     pub fn on(settings: Settings, ground: Ground) -> Result<Self, EngineError> {
-        let (inst, epoch) = ground
+        let now_ms = ground.unix_ms.to_string();
+        let (inst, epoch, born) = ground
             .writer
-            .with(|store| Ok((store.inst().to_owned(), store.epoch())))
+            .with(move |store| {
+                let born = store.meta(BORN)?;
+                if born.is_none() {
+                    store.set_meta(BORN, &now_ms)?;
+                }
+                Ok((store.inst().to_owned(), store.epoch(), born))
+            })
             .map_err(|error| crate::error::stored(&error))?;
+        let born_ms = born.and_then(|ms| ms.parse().ok());
         let clock = Clock::started_at(ground.unix_ms);
-        Ok(Self { writer: ground.writer.clone(), ground, settings, inst, epoch, clock, aside: None })
+        Ok(Self { writer: ground.writer.clone(), ground, settings, inst, epoch, born_ms, clock, aside: None })
     }
 
     /// As [`Self::open`], for [`Self::plan`] alone: beside a running engine it works in a directory of its own, and then

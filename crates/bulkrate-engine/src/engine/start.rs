@@ -186,7 +186,7 @@ impl Engine {
         };
         state.queue_left_over(home, ladder.batch_max);
         let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);
-        let before = if *resumed { Some(created_ms) } else { last_work(&*reader, no)? };
+        let before = if *resumed { Some(created_ms) } else { last_work(&*reader, no)?.or(self.born_ms) };
         Ok(Job {
             no,
             id: row.id.clone(),

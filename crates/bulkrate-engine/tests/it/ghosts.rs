@@ -231,3 +231,18 @@ async fn a_job_that_the_backup_did_not_have_yet_finds_its_batches() {
     let done = world.run(&third).await.unwrap();
     assert_eq!((done.ending, done.open), (Ending::Finished, 0), "{done:?}");
 }
+
+/// The copy is older than the job itself: no row of it, nor of any other, is there.
+#[tokio::test]
+async fn a_folder_restored_from_before_its_first_job_finds_what_that_has_sent() {
+    let world = World::new(SimConfig::default()).await;
+    drop(world.engine());
+    copy(&world.path("state"), &world.path("backup"));
+    let spec = spec(&world);
+    let whole = world.run(&spec).await.unwrap();
+    assert_eq!((whole.ending, whole.succeeded), (Ending::Finished, 60), "{whole:?}");
+    restore(&world, "backup");
+    let held = world.run(&spec).await.unwrap();
+    assert_eq!((held.ending, billed(&world)), (Ending::InDoubt, whole.spent.0), "{held:?}");
+    assert_eq!(doubts(&world).len(), 2, "both of its batches");
+}
