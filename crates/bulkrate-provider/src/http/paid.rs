@@ -5,7 +5,7 @@
 //! - `NotSent` is a proof: the request was never given to the system's network stack.
 //! - No redirect is followed.
 //!
-//! HTTP/2 is not spoken here: one connection per call has no head-of-line blocking and an exact byte count.
+//! HTTP/2 is not spoken here: one connection per call has no head-of-line blocking and an exact byte count (ADR 8).
 
 use std::collections::VecDeque;
 use std::error::Error as _;
