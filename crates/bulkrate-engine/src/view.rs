@@ -41,6 +41,21 @@ pub struct JobStatus {
     pub judged: Option<Judged>,
 }
 
+/// One batch of a job, as this state folder knows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobBatch {
+    pub line: BatchLine,
+    pub provider: String,
+    /// The account that made it, as settings name it.
+    pub account: String,
+    /// It is at the provider, and what that says of it is newer than the row.
+    pub at_work: bool,
+    /// The provider's phase when it was last asked.
+    pub phase: Option<String>,
+    pub created_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+}
+
 /// The verdicts on a sample of the answers, and what they say about all of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judged {

@@ -4,6 +4,7 @@
 //! - Everything shown is folded from the rows and files at the moment of the call; nothing is kept between calls.
 //! - Memory is a few bytes an item, never the items themselves.
 
+mod batches;
 mod find;
 mod status;
 mod dead;
@@ -22,6 +23,7 @@ use std::fs::{File, TryLockError};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use bulkrate_core::submission::Marker;
 use bulkrate_io::SinkReport;
 use bulkrate_store::{JobRow, JobState, NewOrder, SqliteReader, SqliteStore, View};
 use jiff::Timestamp;
@@ -35,7 +37,7 @@ use crate::decision::Decision;
 use crate::deliver::{deliver, keep_apart, spec_of};
 use crate::paths::{JobDir, lock_file};
 use crate::spec::SinkSpec;
-use crate::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
+use crate::view::{CostRow, DeadLetter, DoubtLine, JobBatch, JobStatus, Judged, Verification};
 
 /// A state directory, opened for reading.
 #[derive(Debug)]
@@ -69,6 +71,16 @@ impl Reader {
         };
         let at_work = engine_at_work(&self.state_dir);
         jobs.iter().map(|job| status::status(&self.store, &self.dir(job), job, at_work)).collect()
+    }
+
+    /// The batches of a job, oldest first, those that are over included.
+    pub fn batches(&self, job: &str) -> Result<Vec<JobBatch>, EngineError> {
+        batches::of(&self.store, &self.find(job)?)
+    }
+
+    /// The name of the job that a mark on a batch speaks of; `None`: another state folder's, or a job that was deleted.
+    pub fn owner(&self, marker: &Marker) -> Result<Option<String>, EngineError> {
+        if marker.inst == self.store.inst() { batches::owner(&self.store, &marker.sub) } else { Ok(None) }
     }
 
     /// Every item that failed for good, in item order.

@@ -9,7 +9,7 @@ use bulkrate_engine::event::Observer;
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
-use bulkrate_engine::spec::{JobSpec, SinkSpec};
+use bulkrate_engine::spec::{JobSpec, RunSpec, SinkSpec};
 use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
@@ -31,6 +31,10 @@ pub(super) struct Overrides {
 impl Overrides {
     pub(super) fn new(run: Run, sink: Option<SinkSpec>, limit: Option<Option<u64>>) -> Self {
         Self { run, sink, limit }
+    }
+
+    pub(super) fn connections(&self) -> u32 {
+        self.run.concurrency_max.unwrap_or_else(|| RunSpec::default().concurrency_max)
     }
 
     pub(super) fn out(&self) -> Option<&Path> {

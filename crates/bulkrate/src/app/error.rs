@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::price::{CatalogueError, ImportError, ResolveError, WorkloadError};
 use bulkrate_engine::EngineError;
 use bulkrate_provider::OpenError;
@@ -31,6 +32,12 @@ pub enum AppError {
     Workload(#[from] WorkloadError),
     #[error(transparent)]
     Route(#[from] RouteError),
+    #[error("{0}")]
+    Provider(bulkrate_provider::ApiError),
+    #[error("`{provider}` has no batch API that is known here")]
+    NoBatches { provider: String },
+    #[error("`{provider}` is not set up here")]
+    NotSetUp { provider: String },
     #[error("the simulator stopped: {0}")]
     Sim(#[from] bulkrate_sim::SimError),
     #[error("not confirmed: nothing was {0}")]
@@ -53,6 +60,9 @@ impl AppError {
             Self::Model(error) => error.code(),
             Self::Workload(error) => error.code(),
             Self::Route(error) => error.code(),
+            Self::Provider(_) => "provider-refused",
+            Self::NoBatches { .. } => "lane-unavailable",
+            Self::NotSetUp { .. } => "provider-not-set-up",
             Self::Sim(_) => "simulator-failed",
             Self::Declined(_) => "not-confirmed",
             Self::Runtime(_) => "runtime-failed",
@@ -81,6 +91,13 @@ impl AppError {
                 "write the base URL with its version, such as `--base-url http://127.0.0.1:8000/v1`"
                     .to_owned(),
             ),
+            Self::Provider(_) => Some("`bulkrate doctor` checks the key and the address".to_owned()),
+            Self::NoBatches { .. } => Some("docs/reference/providers.md says who has one".to_owned()),
+            Self::NotSetUp { provider } => {
+                let preset = bulkrate_provider::presets().find(|preset| preset.name == provider);
+                let key = preset.map(|preset| format!("set `{}`", preset.key_env));
+                Some(key.unwrap_or_else(|| format!("known are: {}", bulkrate_provider::names().join(", "))))
+            }
             Self::Open(_) | Self::Runtime(_) => None,
         }
     }
@@ -98,6 +115,9 @@ impl AppError {
             | Self::Workload(_)
             | Self::Route(_)
             | Self::Sim(_) => 2,
+            Self::NoBatches { .. } | Self::NotSetUp { .. } => 2,
+            Self::Provider(error) if error.failure.class == FailureClass::Auth => 4,
+            Self::Provider(_) => 1,
             Self::Declined(_) => 3,
             Self::Runtime(_) => 1,
         }

@@ -8,6 +8,7 @@ mod runtime;
 mod engine;
 mod confirm;
 mod signals;
+mod batch;
 mod run;
 mod reads;
 mod doubt;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser as _};
 
+pub use batch::BatchView;
 pub use error::AppError;
 pub use route::RouteError;
 
@@ -68,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Retry(args) => run::resume(&shared, *args, run::Again::Retry),
         Command::Results(args) => reads::results(&shared, &args),
         Command::Status(args) => reads::status(&shared, &args),
+        Command::Batch(command) => batch::batch(&shared, command),
         Command::Cancel(args) => reads::cancel(&shared, &args),
         Command::Dead(args) => reads::dead(&shared, &args),
         Command::Review(args) => reads::review(&shared, &args),

@@ -8,13 +8,13 @@ use bulkrate_engine::EngineError;
 use bulkrate_engine::event::Observer;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
-use bulkrate_engine::spec::{JobSpec, RunSpec};
+use bulkrate_engine::spec::JobSpec;
 
 use super::accounts::{self, Reached, process_env};
 use super::confirm::Consent;
 use super::engine::{self, Overrides, Stop};
 use super::{AppError, signals, state_dir};
-use crate::cli::job_args::JobArgs;
+use crate::cli::job_args::{JobArgs, ProviderArgs};
 use crate::cli::{EventFormat, PlanArgs, ResumeArgs, RunArgs, Shared};
 use crate::config::job_file::Provider;
 use crate::config::{self, ConfigError, Defaults, Layer};
@@ -49,49 +49,80 @@ pub(super) fn plan(shared: &Shared, args: PlanArgs) -> Result<u8, AppError> {
 }
 
 pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<u8, AppError> {
-    let job = prepare(shared, args.job)?;
+    let (teller, report) = sent(shared, args.job, args.yes, |teller, _| teller)?;
+    finish(shared, &teller, Ok(report))
+}
+
+/// Runs a job to its end, or until `ear` has stopped it.
+pub(super) fn sent<E: Observer + 'static>(
+    shared: &Shared,
+    args: JobArgs,
+    yes: bool,
+    ear: impl FnOnce(Arc<Teller>, Stop) -> Arc<E>,
+) -> Result<(Arc<Teller>, Report), AppError> {
+    let job = prepare(shared, args)?;
     check_stdout(shared, job.spec.sink.path.as_deref())?;
-    let consent = Consent::new(args.yes, job.spec.run.budget.is_some(), job.spec.source.path.is_none());
+    let consent = Consent::new(yes, job.spec.run.budget.is_some(), job.spec.source.path.is_none());
     let teller = Arc::new(teller(shared, job.spec.sink.path.as_deref(), false));
     let (stop, declined) = (Stop::new(), AtomicBool::new(false));
     signals::listen(stop.clone(), Arc::clone(&teller))?;
-    let observer: Arc<dyn Observer> = Arc::<Teller>::clone(&teller);
+    let observer: Arc<dyn Observer> = ear(Arc::clone(&teller), stop.clone());
     let confirm = |plan: &_| consent.confirm(plan, &teller, &declined);
     let report = engine::run(job.settings, &job.spec, &confirm, observer, stop);
     match report {
-        Err(AppError::Engine(EngineError::NotConfirmed { .. })) if declined.load(Ordering::Relaxed) => {
+        Ok(report) => Ok((teller, report)),
+        Err(error) => {
             teller.end();
-            Err(AppError::Declined("sent"))
+            let declined = declined.load(Ordering::Relaxed);
+            match error {
+                AppError::Engine(EngineError::NotConfirmed { .. }) if declined => {
+                    Err(AppError::Declined("sent"))
+                }
+                error => Err(error),
+            }
         }
-        report => finish(shared, &teller, report),
     }
 }
 
 pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<u8, AppError> {
-    let defaults = Defaults::load()?;
-    let mut reached = engine::reached_by(&state_dir(shared, &defaults), &args.name.job)?;
-    let flags = args.provider.layer().over(reached.provider);
-    reached.provider = accounts::with_env(flags, Provider::default(), &process_env);
-    let connections = args.changes.concurrency_max.unwrap_or_else(|| RunSpec::default().concurrency_max);
-    let settings = settings(shared, &defaults, &reached, connections)?;
     let limit = if args.no_limit { Some(None) } else { args.limit.map(Some) };
     let run = args.changes.layer();
     config::resolve::check_run(&run)?;
     let changes = Overrides::new(run, args.sink.spec(), limit);
+    come_back(shared, &args.name.job, args.provider, &changes, again)
+}
+
+/// Goes on with a job, by the accounts that it was run with.
+pub(super) fn come_back(
+    shared: &Shared,
+    job: &str,
+    provider: ProviderArgs,
+    changes: &Overrides,
+    again: Again,
+) -> Result<u8, AppError> {
+    let defaults = Defaults::load()?;
+    let mut reached = engine::reached_by(&state_dir(shared, &defaults), job)?;
+    let flags = provider.layer().over(reached.provider);
+    reached.provider = accounts::with_env(flags, Provider::default(), &process_env);
+    let settings = settings(shared, &defaults, &reached, changes.connections())?;
     check_stdout(shared, changes.out())?;
     let teller = Arc::new(teller(shared, changes.out(), false));
     let stop = Stop::new();
     signals::listen(stop.clone(), Arc::clone(&teller))?;
     let observer: Arc<dyn Observer> = Arc::<Teller>::clone(&teller);
     let report = match again {
-        Again::Resume => engine::resume(settings, &args.name.job, &changes, observer, stop),
-        Again::Retry => engine::retry(settings, &args.name.job, &changes, observer, stop),
+        Again::Resume => engine::resume(settings, job, changes, observer, stop),
+        Again::Retry => engine::retry(settings, job, changes, observer, stop),
     };
     finish(shared, &teller, report)
 }
 
 /// The end report, to whom it concerns, and the exit code.
-fn finish(shared: &Shared, teller: &Teller, report: Result<Report, AppError>) -> Result<u8, AppError> {
+pub(super) fn finish(
+    shared: &Shared,
+    teller: &Teller,
+    report: Result<Report, AppError>,
+) -> Result<u8, AppError> {
     teller.end();
     let report = report?;
     teller.say(&end::text(&report));

@@ -1,5 +1,6 @@
 //! The command line: every command and flag. What they do is in `app`.
 
+pub mod batch_args;
 pub mod job_args;
 pub mod route_args;
 pub mod markdown;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::mix::{Count, MixPart};
 use crate::config::value::{LaneChoice, Millis, Percent, Usd};
+use batch_args::BatchCommand;
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
 use route_args::RouteCommand;
 
@@ -70,6 +72,9 @@ pub enum Command {
     Resume(Box<ResumeArgs>),
     /// Cancel a job: its batches are cancelled, what is answered is kept
     Cancel(JobName),
+    /// Use a provider's batch API by hand: submit, status, results, cancel, list
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// Try the dead letters of a job again, after the cause is mended
     Retry(Box<ResumeArgs>),
     /// List the dead letters of a job: class, attempts, evidence, how to replay

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod progress;
 pub mod live;
 pub mod teller;
+pub mod batches;
 pub mod end;
 pub mod views;
 pub mod prices;

@@ -155,7 +155,7 @@ fn state(job: &JobStatus) -> String {
     if job.state == "running" && !job.engine_at_work { "waiting".to_owned() } else { job.state.clone() }
 }
 
-fn created(at_ms: i64) -> String {
+pub(super) fn created(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms)
         .map_or_else(|_| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }

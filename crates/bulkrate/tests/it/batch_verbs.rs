@@ -1,0 +1,116 @@
+//! The batch API by hand: submit, status, results, cancel, list. What is submitted is a job like any other.
+
+use serde_json::Value;
+
+use super::jobs::{check_rows, nanos};
+use super::support::{ASK, Place, Said, Sim, reviews};
+
+const ROWS: usize = 60;
+/// Quick enough to end within a test, slow enough to be looked at.
+const SLOW: [&str; 4] = ["--speed", "600", "--run-secs", "1200"];
+
+fn place(sim: &Sim) -> Place {
+    let place = Place::with(sim);
+    place.put("reviews.csv", reviews(ROWS));
+    place.put(
+        "bulkrate.toml",
+        "[run]\nt_lag = \"100ms\"\nt_q = \"1s\"\npoll_min = \"50ms\"\npoll_max = \"100ms\"\n",
+    );
+    place
+}
+
+fn submit(place: &Place, more: &str) -> Said {
+    place.run(&format!("batch submit reviews.csv --yes --batch-items-max 30 --json {more}"), &ASK)
+}
+
+fn views(said: Said) -> Vec<Value> {
+    said.expect(0).json().as_array().unwrap().clone()
+}
+
+fn sum(views: &[Value], key: &str) -> u64 {
+    views.iter().map(|view| view[key].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn what_is_submitted_is_asked_after_collected_and_paid_once() {
+    let sim = Sim::start(&SLOW);
+    let place = place(&sim);
+    let handed = submit(&place, "").expect(0).json();
+    assert_eq!(handed["batches"].as_array().unwrap().len(), 2, "{handed}");
+    assert_eq!(sim.get("/sim/requests")["by_path"].get("POST /v1/chat/completions"), None, "no canary");
+
+    let now = views(place.run("batch status reviews --json", &[]));
+    assert_eq!((now.len(), sum(&now, "total")), (2, 55), "{now:?}");
+    assert_eq!(sum(&now, "succeeded") + sum(&now, "errored") + sum(&now, "processing"), 55, "{now:?}");
+    let text = place.run("batch status reviews", &[]).expect(0).stdout;
+    assert!(text.contains("batch_") && text.contains("processing"), "{text}");
+    // Of this folder's jobs, by the mark; without the folder they are somebody's.
+    let listed = views(place.run("batch list --json", &[]));
+    assert_eq!(
+        (listed.len(), &listed[0]["job"], &listed[1]["job"]),
+        (2, &"reviews".into(), &"reviews".into())
+    );
+    let elsewhere = views(place.run("batch list --json --state elsewhere --limit 1", &[]));
+    assert_eq!((elsewhere.len(), &elsewhere[0]["job"]), (1, &Value::Null), "{elsewhere:?}");
+
+    // Again: it is there already, and nothing is created.
+    submit(&place, "").expect(0);
+    let report = place.run("batch results reviews --out labels.csv --json", &[]).expect(0).json();
+    check_rows(&place, "labels.csv");
+    assert_eq!(sim.get("/sim/requests")["by_path"]["POST /v1/batches"]["200"], 2);
+    assert_eq!(nanos(&report, "spent"), nanos(&sim.bill(), "total"), "{report}");
+    place.proved("reviews", &sim);
+
+    let after = views(place.run("batch status reviews --json", &[]));
+    assert!(after.iter().all(|view| view["status"] == "completed"), "{after:?}");
+    assert_eq!((sum(&after, "succeeded"), sum(&after, "processing")), (55, 0), "{after:?}");
+}
+
+#[test]
+fn a_submit_whose_answer_is_lost_adopts_the_batch() {
+    let sim = Sim::start(&[&SLOW[..], &["--fault", "create-lost@1"]].concat());
+    let place = place(&sim);
+    let handed = submit(&place, "").expect(0).json();
+    let batches = handed["batches"].as_array().unwrap();
+    assert!(batches.iter().all(|batch| batch["batch"].is_string()), "{handed}");
+    assert_eq!(views(place.run("batch list --json", &[])).len(), 2, "one create each");
+    place.run("batch results reviews --out labels.csv", &[]).expect(0);
+    place.proved("reviews", &sim);
+}
+
+#[test]
+fn a_cancelled_batch_keeps_what_it_has_answered() {
+    let sim = Sim::start(&["--speed", "60", "--run-secs", "3600"]);
+    let place = place(&sim);
+    submit(&place, "").expect(0);
+    let said = place.run("batch cancel reviews --json", &[]);
+    assert!(matches!(said.code, 0 | 5), "{said:?}");
+    let report = said.json();
+    assert_eq!(report["ending"], "cancelled", "{report}");
+    assert_eq!(nanos(&report, "spent"), nanos(&sim.bill(), "total"), "{report}");
+    let after = views(place.run("batch status reviews --json", &[]));
+    assert!(after.iter().all(|view| view["status"] == "cancelled"), "{after:?}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_said() {
+    let sim = Sim::start(&SLOW);
+    let place = place(&sim);
+    for (line, code, part) in [
+        ("batch status nothing", 1, "state-missing"),
+        ("batch list --provider nobody", 2, "provider-not-set-up"),
+        ("batch list --provider deepseek", 2, "provider-not-set-up"),
+        ("batch submit gone.csv --model openai/gpt-6-luna --user x --budget 1", 2, "source-missing"),
+        ("batch submit reviews.csv --model nobody/m --user x --budget 1", 3, "model-unpriced"),
+    ] {
+        let said = place.run(line, &[]);
+        assert!(said.code == code && said.stderr.contains(part), "{line}: {said:?}");
+    }
+    // Without the server the last known state is told, and that it is.
+    submit(&place, "").expect(0);
+    drop(sim);
+    let text = place.run("batch status reviews", &[]).expect(0).stdout;
+    assert!(text.contains("as last known"), "{text}");
+    let listed = place.run("batch list", &[]);
+    assert!(listed.code == 1 && listed.stderr.contains("provider-refused"), "{listed:?}");
+}
