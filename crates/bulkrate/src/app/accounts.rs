@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
@@ -52,11 +53,24 @@ pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
     flags.over(from_env).over(file)
 }
 
+/// A person waits for the answer of a free call: one more try, not six.
+pub const IMPATIENT: RetryPolicy = RetryPolicy {
+    tries: 2,
+    wait_min: Duration::from_millis(200),
+    wait_max: Duration::from_secs(1),
+    try_timeout: Duration::from_secs(10),
+};
+
 /// Every account a job may use. Sends nothing.
-pub fn open(reached: &Reached, connections_max: u32, env: Env<'_>) -> Result<Vec<Account>, AppError> {
-    let mut accounts = open_with(&reached.provider, connections_max, RetryPolicy::default(), env)?;
+pub fn open(
+    reached: &Reached,
+    connections_max: u32,
+    retry: RetryPolicy,
+    env: Env<'_>,
+) -> Result<Vec<Account>, AppError> {
+    let mut accounts = open_with(&reached.provider, connections_max, retry, env)?;
     for (name, own) in &reached.accounts {
-        let account = named_account(name, own, connections_max, env)?;
+        let account = named_account(name, own, connections_max, retry, env)?;
         if own.base_url.is_none() && reached.provider.base_url.is_some() {
             let hint = "give it a `base_url` of its own, or take the other away";
             let what = "a base URL stands for everything here, and this account has none";
@@ -73,6 +87,7 @@ fn named_account(
     name: &str,
     own: &Provider,
     connections_max: u32,
+    retry: RetryPolicy,
     env: Env<'_>,
 ) -> Result<Account, AppError> {
     let refused = |what: &str, hint: &str| {
@@ -99,6 +114,7 @@ fn named_account(
         _ => env(&key_env),
     };
     let settings = settings(own, &key.unwrap_or_default(), connections_max);
+    let settings = bulkrate_provider::Settings { retry, ..settings };
     let account = account(serves, &settings, own.base_url.is_some(), &key_env)?;
     Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), ..account })
 }

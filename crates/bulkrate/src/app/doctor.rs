@@ -1,11 +1,10 @@
 //! `doctor`: free checks of everything a job needs. Each line says what is so and what to do about it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_engine::settings::Account;
-use bulkrate_provider::{Preset, RetryPolicy, Unlisted};
+use bulkrate_provider::{Preset, Unlisted};
 use serde::Serialize;
 
 use super::accounts::{self, process_env};
@@ -18,14 +17,6 @@ use crate::report::{out, words};
 
 /// More than this between the clocks makes deadlines and daily caps wrong.
 const SKEW_MAX_S: i64 = 60;
-
-/// A person waits for the answer: one more try, not six.
-const PATIENCE: RetryPolicy = RetryPolicy {
-    tries: 2,
-    wait_min: Duration::from_millis(200),
-    wait_max: Duration::from_secs(1),
-    try_timeout: Duration::from_secs(10),
-};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,7 +52,7 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     let defaults = Defaults::load()?;
     let provider = accounts::with_env(args.provider.layer(), Provider::default(), &process_env);
     let catalogue = accounts::catalogue(shared.prices.as_deref().or(defaults.prices.as_deref()))?;
-    let accounts = accounts::open_with(&provider, 1, PATIENCE, &process_env)?;
+    let accounts = accounts::open_with(&provider, 1, accounts::IMPATIENT, &process_env)?;
     let presets = set_up(&accounts);
     // The one that the model belongs to; else OpenAI's, unless only others are set up.
     let named = args.model.as_deref().and_then(|model| model.split_once('/')).map(|(provider, _)| provider);

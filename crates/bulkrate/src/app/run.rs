@@ -9,6 +9,7 @@ use bulkrate_engine::event::Observer;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
 use bulkrate_engine::spec::JobSpec;
+use bulkrate_provider::RetryPolicy;
 
 use super::accounts::{self, Reached, process_env};
 use super::confirm::Consent;
@@ -158,7 +159,7 @@ pub(super) fn settings(
 ) -> Result<Settings, AppError> {
     let prices: Option<PathBuf> = shared.prices.clone().or_else(|| defaults.prices.clone());
     let catalogue = accounts::catalogue(prices.as_deref())?;
-    let accounts = accounts::open(reached, connections, &process_env)?;
+    let accounts = accounts::open(reached, connections, RetryPolicy::default(), &process_env)?;
     Ok(accounts::engine_settings(state_dir(shared, defaults), catalogue, accounts))
 }
 

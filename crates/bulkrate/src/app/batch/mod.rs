@@ -4,7 +4,7 @@
 mod hand_over;
 mod look;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use bulkrate_engine::settings::Account;
 use serde_json::json;
 
 pub use self::look::BatchView;
-use super::accounts::{self, Reached, process_env};
+use super::accounts::{self, IMPATIENT, Reached, process_env};
 use super::engine::{self, Overrides};
 use super::{AppError, reads, run, runtime};
 use crate::cli::batch_args::{BatchCancelArgs, BatchCommand, BatchListArgs, BatchStatusArgs, SubmitArgs};
@@ -92,7 +92,7 @@ fn cancel(shared: &Shared, args: BatchCancelArgs) -> Result<u8, AppError> {
 fn list(shared: &Shared, args: BatchListArgs) -> Result<u8, AppError> {
     let provider = accounts::with_env(args.provider.layer(), Default::default(), &process_env);
     let reached = Reached { provider, ..Reached::default() };
-    let accounts = accounts::open(&reached, 1, &process_env)?;
+    let accounts = accounts::open(&reached, 1, IMPATIENT, &process_env)?;
     let account = accounts
         .iter()
         .find(|account| account.provider == args.of)
@@ -114,9 +114,9 @@ fn show(shared: &Shared, views: &[BatchView]) {
 }
 
 /// The accounts that a job was run with.
-fn reached(state: &PathBuf, job: &str, flags: ProviderArgs) -> Result<Vec<Account>, AppError> {
+fn reached(state: &Path, job: &str, flags: ProviderArgs) -> Result<Vec<Account>, AppError> {
     let mut reached = engine::reached_by(state, job)?;
     let flags = flags.layer().over(reached.provider);
     reached.provider = accounts::with_env(flags, Default::default(), &process_env);
-    accounts::open(&reached, 1, &process_env)
+    accounts::open(&reached, 1, IMPATIENT, &process_env)
 }
