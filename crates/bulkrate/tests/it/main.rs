@@ -23,3 +23,4 @@ mod clock;
 mod words;
 mod security;
 mod services;
+mod stops;
