@@ -24,9 +24,12 @@ pub(crate) fn speak(hub: &mut Hub) {
 /// The operator has looked at what batches have cost that the state folder knows nothing of.
 pub(crate) fn speak_of_ghosts(hub: &mut Hub) {
     for sub in hub.books.ghosts() {
+        // What was said of an earlier ghost of the same submission is not said again.
+        let said = hub.books.apart.get(&sub).map_or(0, |apart| apart.duplicate.min(i64::MAX.into()));
+        let said = i64::try_from(said).unwrap_or(0);
         let sub = sub.to_string();
         let Some(cost) = hub.remote.cost_of(&sub) else { continue }; // not over yet
-        let act = match cost {
+        let act = match (cost - said).max(0) {
             0 => Act::Absent,
             _ if hub.dice.permille(200) => Act::Paid { cost: None, again: false },
             cost => Act::Paid { cost: Some(UsdNanos(cost)), again: false },

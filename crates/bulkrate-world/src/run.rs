@@ -336,6 +336,7 @@ impl Life {
                 orders: Duration::from_secs(tick_s),
                 progress: Duration::from_secs(60 * tick_s),
                 idle: Duration::from_secs(5 * tick_s),
+                absent: Duration::from_secs(60 * tick_s),
             },
         };
         let stop = Stop::new();

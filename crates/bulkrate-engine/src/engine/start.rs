@@ -150,6 +150,7 @@ impl Engine {
             may_batch: home == Lane::Batch,
             cancelled: false,
             active: (0..deployments.len()).collect(),
+            absent: crate::run::absent::Absent::default(),
             ratios: vec![Ratios::default(); deployments.len()],
             moved: crate::run::ledger::Moved::default(),
             served: crate::cache::Served::new(!found.answered),

@@ -33,6 +33,8 @@ pub(super) struct Away {
     lost: u32,
     lost_us: u64,
     look: Look,
+    /// Its calls go elsewhere.
+    left: bool,
     /// The API has spoken in this run.
     answered: bool,
 }
@@ -43,6 +45,22 @@ impl Away {
         self.since_us.is_some()
     }
 
+    /// How long it has been away; 0 also while a call tries whether it is back.
+    pub(super) fn for_us(&self, now_us: u64) -> u64 {
+        if self.left && self.look == Look::Needless {
+            return 0;
+        }
+        self.since_us.map_or(0, |since_us| now_us.saturating_sub(since_us))
+    }
+
+    /// Calls go elsewhere: only free looks find out when it is back.
+    pub(super) fn leave(&mut self) {
+        self.left = true;
+        if self.look == Look::Needless {
+            self.look = Look::Due;
+        }
+    }
+
     /// Whether a call, alone, has to wait.
     pub(super) fn shuts(&self, now_us: u64) -> bool {
         self.is_away() && (now_us < self.shut_until_us || self.look != Look::Needless)
@@ -51,13 +69,16 @@ impl Away {
     /// The API has said something good. Whether it had been away.
     pub(super) fn back(&mut self) -> bool {
         let away = self.since_us.take().is_some();
-        (self.lost, self.look, self.answered) = (0, Look::Needless, true);
+        (self.lost, self.look, self.left, self.answered) = (0, Look::Needless, false, true);
         away
     }
 
     /// A call could not be sent. For how long to wait, drawn with `random`, and whether it is the first.
     pub(super) fn not_sent(&mut self, now_us: u64, random: u64) -> (u64, bool) {
         let first = self.since_us.is_none();
+        if self.left {
+            self.look = Look::Due;
+        }
         (self.wait(now_us, random), first)
     }
 
@@ -185,6 +206,27 @@ mod tests {
         away.back();
         away.looked(at, false, 0);
         assert!(!away.shuts(at), "a late look says nothing about who has answered since");
+    }
+
+    #[test]
+    fn whose_calls_go_elsewhere_is_looked_for_until_somebody_answers() {
+        let mut away = Away::default();
+        away.not_sent(0, 0);
+        assert_eq!(away.for_us(7), 7);
+        away.leave();
+        let at = away.opens_at(0).unwrap_or(0);
+        assert!(away.shuts(at) && away.takes_look(at));
+        away.leave();
+        assert!(!away.takes_look(at), "one is out");
+        away.looked(at, true, 0);
+        assert!(!away.shuts(at) && away.is_away(), "it is given one call");
+        assert_eq!(away.for_us(at), 0, "which nothing takes from it");
+        away.lost(at + 1, 0);
+        assert_eq!(away.for_us(at + 1), at + 1, "and was in vain");
+        let later = away.opens_at(at + 1).unwrap_or(0);
+        assert!(away.takes_look(later));
+        away.looked(later, true, 0);
+        assert!(away.back() && away.for_us(later) == 0);
     }
 
     #[test]

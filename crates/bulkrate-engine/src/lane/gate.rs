@@ -154,6 +154,16 @@ impl Gate {
         back.or_else(|| self.first.opens_at(now_us))
     }
 
+    /// How long the deployment has been away.
+    pub(super) fn away_us(&self, now_us: u64) -> u64 {
+        self.away.for_us(now_us)
+    }
+
+    /// Its calls go elsewhere until a free look is answered.
+    pub(super) fn leave(&mut self) {
+        self.away.leave();
+    }
+
     /// Whether to ask now, by a call that costs nothing, if the provider is back.
     pub(super) fn takes_look(&mut self, now_us: u64) -> bool {
         self.concurrency.in_flight() == 0 && self.away.takes_look(now_us)

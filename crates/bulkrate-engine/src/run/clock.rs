@@ -64,6 +64,8 @@ pub struct Pulse {
     pub progress: Duration,
     /// The longest sleep of a lane that waits for nothing in particular.
     pub idle: Duration,
+    /// How long a deployment is away before another one stands in for it.
+    pub absent: Duration,
 }
 
 impl Default for Pulse {
@@ -73,6 +75,7 @@ impl Default for Pulse {
             orders: Duration::from_secs(1),
             progress: Duration::from_millis(250),
             idle: Duration::from_millis(200),
+            absent: Duration::from_secs(60),
         }
     }
 }

@@ -125,6 +125,7 @@ pub(crate) struct State {
     pub cancelled: bool,
     /// The deployment that stands in, by deployment; moved on when one becomes unavailable.
     pub active: Vec<usize>,
+    pub absent: super::absent::Absent,
     pub ratios: Vec<Ratios>,
     pub moved: Moved,
     pub served: crate::cache::Served,

@@ -1,14 +1,17 @@
 //! A model that cannot serve any more, and those that stand in for it: in order, told once, with what was answered kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::ground::{Ground, Pulse, Views};
 use bulkrate_engine::report::{Ending, Report};
 use bulkrate_engine::settings::{Account, Settings};
 use bulkrate_engine::spec::JobSpec;
 use bulkrate_engine::{Engine, Stop};
 use bulkrate_sim::{Sim, SimConfig};
+use bulkrate_store::{SqliteStore, Writer};
 use serde_json::Value;
 
 use crate::world::{World, fast};
@@ -247,4 +250,38 @@ async fn the_model_without_a_price_is_the_one_that_is_blamed() {
     assert_eq!((error.code(), error.exit_code()), ("model-unpriced", 3));
     assert!(error.to_string().contains("`openai/nope` has no known price"), "{error}");
     assert_eq!(there.bills()[0].0, 0);
+}
+
+/// Over a store opened here, with less patience.
+fn impatient(there: &Several) -> Engine {
+    let settings = there.settings();
+    let dir = settings.state_dir.clone();
+    let store = SqliteStore::open(&dir, "it", 0).unwrap();
+    let views: Views = Arc::new(move || Ok(Box::new(SqliteStore::open_reader(&dir)?)));
+    let writer = Writer::spawn(Box::new(store)).unwrap();
+    let pulse = Pulse { absent: Duration::from_millis(200), ..Pulse::default() };
+    let unix_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
+    Engine::on(settings, Ground { writer, views, unix_ms, pulse }).unwrap()
+}
+
+#[tokio::test]
+async fn one_that_is_away_is_stood_in_for_and_takes_its_items_back() {
+    // A few calls are answered, then a gateway answers for it, the free ones for a while; then all is well.
+    let away = SimConfig { latency_ms: 30.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let away = away.with_fault("html:sync=502@11-17").unwrap().with_fault("reset-early:models@1-2").unwrap();
+    let slow = SimConfig { latency_ms: 60.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let there = Several::new(away, &[("groq", slow)]).await;
+    let mut spec = there.spec(Lane::Sync, 400, &[GROQ]);
+    (spec.run.concurrency_max, spec.run.max_in_doubt) = (4, Some(UsdNanos::dollars(1)));
+    let engine = impatient(&there);
+    let report = engine.run(&spec, &|_| true, there.world.ear.clone(), Stop::new()).await.unwrap();
+    assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 400, 0), "{report:?}");
+    let bills = there.bills();
+    assert!(bills[1].0 > 0, "the other one stood in: {bills:?}");
+    assert!(bills[0].0 > 11, "and the first one went on: {bills:?}");
+    let (alerts, notes) = (there.told("alert failover"), there.told("note `openai"));
+    assert!(matches!(&alerts[..], [one] if one.contains("stands in until it is back")), "{alerts:?}");
+    assert!(matches!(&notes[..], [one] if one.contains("takes its items back")), "{notes:?}");
+    let total: i64 = bills.iter().map(|bill| bill.1).sum();
+    assert!((report.spent.0..=report.spent.0 + report.in_doubt.0).contains(&total), "{bills:?} {report:?}");
 }

@@ -3,6 +3,7 @@
 //! Items are gathered for two milliseconds (twenty while enough calls are ready), their intents committed together, then
 //! sent; replies are gathered for fifty milliseconds, written, and committed together. No call leaves before its intent is durable.
 
+mod absent;
 mod intents;
 mod replies;
 
@@ -87,6 +88,7 @@ impl Calls {
     async fn work(&mut self) {
         let mut drain_until: Option<Instant> = None;
         loop {
+            self.stand_in();
             self.depart();
             self.look();
             self.fill();
@@ -278,6 +280,9 @@ impl Calls {
                     Err(error) => error.status.is_some_and(|status| status < 500),
                 };
                 self.gates[place].looked(self.job.clock.us(), there, self.job.random());
+                if there {
+                    self.job.try_again(place);
+                }
                 if let Err(error) = &result {
                     reach::heard(&self.job, account, error, began_us);
                 }

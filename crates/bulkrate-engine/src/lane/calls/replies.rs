@@ -8,7 +8,6 @@ use bulkrate_provider::{CallError, Reply};
 use bulkrate_store::{Tx, Urgency};
 
 use super::{Calls, LAND_MAX, LAND_US};
-use crate::event::Event;
 use crate::lane::gate::{Flight, News};
 use crate::lane::reach;
 use crate::run::job::Halt;
@@ -63,7 +62,7 @@ impl Calls {
             );
             self.job.alert("provider-away", &message);
         } else if news.back {
-            self.job.tell(&Event::Note { message: "the provider answers again" });
+            self.job.is_back(flight.ready.deployment);
         }
     }
 

@@ -154,13 +154,13 @@ impl Job {
     }
 
     /// The first of `fallback` that comes after this one and has the lane of the job; and why others were passed over.
-    fn stand_in(&self, state: &State, deployment: usize) -> (Option<usize>, String) {
+    pub(crate) fn stand_in(&self, state: &State, deployment: usize) -> (Option<usize>, String) {
         let listed = self.fallbacks.iter().position(|place| *place == deployment);
         let mut passed_over = String::new();
         for place in self.fallbacks.iter().skip(listed.map_or(0, |at| at + 1)) {
             // One that has failed itself is represented by what stands in for it.
             let next = state.active[*place];
-            if next == deployment {
+            if next == deployment || state.absent.is_away(next) {
                 continue;
             }
             match self.deployments[next].unavailable(self.home) {
