@@ -20,6 +20,7 @@ use bulkrate_store::{
 };
 use tempfile::TempDir;
 
+use crate::lane::brought::Brought;
 use crate::paths::JobDir;
 use crate::prepare::{Checkpoint, Shape};
 use crate::result_line::{Frame, write_bad, write_good};
@@ -62,6 +63,8 @@ pub(crate) struct Fixture {
     results: BTreeMap<u32, (PathBuf, Vec<u8>)>,
     at_ms: i64,
     subs: u64,
+    /// Items by the leader that they follow.
+    followers: BTreeMap<u32, u32>,
 }
 
 impl Fixture {
@@ -103,6 +106,7 @@ impl Fixture {
             results,
             at_ms: 1_000,
             subs: 0,
+            followers: BTreeMap::new(),
         };
         let columns = if shape == Shape::Table { fixture.columns(text) } else { Vec::new() };
         let checkpoint = Checkpoint {
@@ -176,6 +180,7 @@ impl Fixture {
     }
 
     pub(crate) fn follower(&mut self, leader: u32) -> u32 {
+        *self.followers.entry(leader).or_default() += 1;
         self.append(ItemRec::Follower { leader })
     }
 
@@ -223,8 +228,10 @@ impl Fixture {
             leases.iter().map(|(ordinal, _)| &self.requests[self.lines[ordinal].clone()]).collect();
         fs::write(dir.unified(), sealed.concat()).unwrap();
         fs::write(dir.input(), format!("{leases:?}\n")).unwrap();
+        fs::write(dir.output(), format!("{{\"answers\":{}}}\n", leases.len())).unwrap();
+        fs::write(dir.errors(), "{\"errors\":0}\n").unwrap();
         self.results.insert(segment, (dir.results(), Vec::new()));
-        let submission = Submission {
+        let mut submission = Submission {
             segment,
             items: u32::try_from(leases.len()).unwrap(),
             input_digest: Some(digest_file(dir.input()).unwrap()),
@@ -232,6 +239,7 @@ impl Fixture {
             settled_at_ms: Some(99),
             ..Submission::new(sub, self.no, Lane::Batch, SubmissionState::Settled, self.at_ms)
         };
+        Brought::of(&dir).keep(&mut submission);
         self.lease(submission, leases);
         sub
     }
@@ -311,6 +319,12 @@ impl Fixture {
                     ..self.entry(LedgerKind::Settle, lane, outcome.cost)
                 });
             }
+        }
+        let followers = self.followers.get(&outcome.ordinal).copied();
+        if let Some(items) = followers.filter(|_| outcome.fate == Fate::Final && outcome.class.is_none()) {
+            let usd = outcome.naive.times(u64::from(items));
+            let lever = Some("dedup".to_owned());
+            entries.push(LedgerEntry { lever, items, ..self.entry(LedgerKind::Saving, lane, usd) });
         }
         self.commit(|tx| {
             tx.outcomes.push(outcome);

@@ -7,6 +7,7 @@ use bulkrate_store::{JobRow, JobState, Tx, View};
 
 use super::Engine;
 use super::Prepared;
+use super::delivered::{DeliveredFile, FIELD, delivered_file};
 use super::start::saved_by;
 use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
@@ -32,6 +33,7 @@ impl Engine {
                 self.review_streamed(job, prepared, &mut report)?;
             }
         } else if complete && prepared.spec.sink.path.is_some() {
+            self.forget_delivered(job.no)?;
             let (reader, row) = self.row(job)?;
             let owned = crate::run::stream::claim(&prepared.spec, &job.dir)?;
             let mut told = 0;
@@ -60,6 +62,14 @@ impl Engine {
         let mut stored =
             serde_json::to_value(&report).map_err(|error| EngineError::Internal(error.to_string()))?;
         stored["delivered"] = report.output.is_some().into();
+        // A run that has written nothing leaves what an earlier one wrote.
+        let file = match &prepared.spec.sink.path {
+            Some(path) if report.output.is_some() => DeliveredFile::of(path),
+            _ => delivered_file(&self.row(job)?.1),
+        };
+        if let Some(file) = file {
+            stored[FIELD] = serde_json::json!(file);
+        }
         tx.report = Some(stored.to_string());
         tx.at_ms = Some(self.clock.row_ms());
         self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;

@@ -3,6 +3,7 @@
 pub(crate) mod intake;
 mod start;
 mod end;
+pub(crate) mod delivered;
 mod decide;
 pub(crate) mod patience;
 
@@ -285,6 +286,7 @@ impl Engine {
             job.tell(&Event::Resumed { job: &job.id, done, left: state.open(), spent: state.budget.settled });
         }
         if prepared.spec.sink.stream && prepared.spec.sink.path.is_some() {
+            self.forget_delivered(job.no)?;
             let stream = Stream::open(
                 &*self.reader()?,
                 &prepared.row,

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::*;
 use crate::deliver::fixture::{BOUND, Fixture, outcome, spec};
 use crate::deliver::spec_of;
+use crate::engine::delivered::{DeliveredFile, FIELD};
 use crate::prepare::Shape;
 use bulkrate_core::collect::Checked;
 use bulkrate_core::ids::Sub;
@@ -53,7 +54,7 @@ fn reader(job: &Fixture) -> Reader {
 /// The checks that fail.
 fn failing(job: &Fixture) -> Vec<String> {
     let verification = reader(job).verify(id(), None).unwrap();
-    assert_eq!(verification.checks.len(), 9);
+    assert_eq!(verification.checks.len(), 11);
     assert_eq!(verification.passed(), verification.checks.iter().all(|check| check.passed));
     verification.checks.into_iter().filter(|check| !check.passed).map(|check| check.name).collect()
 }
@@ -234,16 +235,19 @@ fn costs_are_grouped() {
             .collect::<Vec<_>>()
     };
     let row = |group: &str, items, spent, doubt, saved| (group.to_owned(), items, spent, doubt, saved);
-    assert_eq!(rows("lane"), [row("batch", 1, 40, 0, 0), row("flex", 0, 0, 9, 0), row("sync", 3, 125, 0, 7)]);
-    assert_eq!(rows("model"), [row("openai/m", 4, 165, 9, 7)]);
-    assert_eq!(rows("job"), [row(&format!("{} (reviews)", id()), 4, 165, 9, 7)]);
-    assert_eq!(rows("day"), [row("1970-01-01", 4, 165, 9, 7)]);
+    assert_eq!(
+        rows("lane"),
+        [row("batch", 1, 40, 0, 0), row("flex", 0, 0, 9, 0), row("sync", 3, 125, 0, 82)]
+    );
+    assert_eq!(rows("model"), [row("openai/m", 4, 165, 9, 82)]);
+    assert_eq!(rows("job"), [row(&format!("{} (reviews)", id()), 4, 165, 9, 82)]);
+    assert_eq!(rows("day"), [row("1970-01-01", 4, 165, 9, 82)]);
     assert_eq!(
         rows("tag.team"),
-        [row("a", 4, 165, 0, 7), row("b", 0, 0, 9, 0)],
+        [row("a", 4, 165, 0, 82), row("b", 0, 0, 9, 0)],
         "an item's own tag wins over the job's"
     );
-    assert_eq!(rows("tag.lang"), [row("(none)", 4, 165, 9, 0), row("de", 0, 0, 0, 7)]);
+    assert_eq!(rows("tag.lang"), [row("(none)", 4, 165, 9, 75), row("de", 0, 0, 0, 7)]);
     assert_eq!(reader.cost("tag.", None).unwrap_err().code(), "cost-by");
 }
 
@@ -392,6 +396,36 @@ const BREACHES: &[Breach] = &[
         &["caps held"],
     ),
     (
+        "a saving that nothing saved",
+        |job| {
+            let lever = Some("dedup".to_owned());
+            let entry = LedgerEntry { lever, ..job.entry(LedgerKind::Saving, Lane::Sync, UsdNanos(1)) };
+            job.commit(|tx| tx.ledger.push(entry));
+        },
+        &["savings add up"],
+    ),
+    (
+        "a saving of a lever that is none",
+        |job| {
+            let lever = Some("luck".to_owned());
+            let entry = LedgerEntry { lever, ..job.entry(LedgerKind::Saving, Lane::Sync, UsdNanos(1)) };
+            job.commit(|tx| tx.ledger.push(entry));
+        },
+        &["savings add up"],
+    ),
+    (
+        "a router's saving that the report does not know",
+        |job| {
+            let lever = Some("routing".to_owned());
+            let entry = LedgerEntry { lever, ..job.entry(LedgerKind::Saving, Lane::Sync, UsdNanos(1)) };
+            job.commit(|tx| {
+                tx.ledger.push(entry);
+                tx.report = Some(json!({ "saved": {} }).to_string());
+            });
+        },
+        &["savings add up"],
+    ),
+    (
         "a result line of another item",
         |job| {
             let stray = outcome(
@@ -431,7 +465,7 @@ fn every_damage_to_the_files_is_seen() {
     let (dir, sub) = (base.dir.clone(), base.store.submissions(base.no).unwrap().pop().unwrap().sub);
     let sealed = "files match digests";
     let (readable, receipts) = ("results are readable", "ledger equals receipts");
-    let cases: [(&str, PathBuf, &str, &str, &[&str]); 10] = [
+    let cases: [(&str, PathBuf, &str, &str, &[&str]); 12] = [
         ("a prompt was changed", dir.requests(), r#""content":"2""#, r#""content":"7""#, &[sealed]),
         ("an id may be mended", dir.requests(), r#""custom_id":"a""#, r#""custom_id":"z""#, &[]),
         ("a request was cut off", dir.requests(), "\"f\"", "", &[sealed]),
@@ -439,6 +473,8 @@ fn every_damage_to_the_files_is_seen() {
         ("a prompt of a batch was changed", dir.batch(sub).unified(), "\"3\"", "\"4\"", &[sealed]),
         ("an id of a batch was changed", dir.batch(sub).unified(), "\"f\"", "\"g\"", &[sealed]),
         ("a batch has a line more", dir.batch(sub).unified(), "\n", "\n{}\n", &[sealed]),
+        ("an answer of the provider was changed", dir.batch(sub).output(), "1", "2", &[sealed]),
+        ("an error of the provider was changed", dir.batch(sub).errors(), "0", "1", &[sealed]),
         ("a result line was broken", dir.results(), "{\"item\":0", "{\"item\":x", &[receipts, readable]),
         (
             "a result line has another cost",
@@ -461,11 +497,39 @@ fn every_damage_to_the_files_is_seen() {
         assert_eq!(failing(&base), want, "{name}");
         fs::write(&path, kept).unwrap();
     }
-    for path in [dir.batch(sub).input(), dir.batch(sub).unified()] {
+    let batch = dir.batch(sub);
+    for path in [batch.input(), batch.unified(), batch.output(), batch.errors()] {
         let kept = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(failing(&base), [sealed]);
         fs::write(&path, kept).unwrap();
+    }
+}
+
+#[test]
+fn an_edit_of_the_delivered_file_is_seen_and_one_that_is_gone_is_told() {
+    let mut job = job();
+    job.finish();
+    let path = job.root.path().join("out.csv");
+    fs::write(&path, "id,answer\na,x\n").unwrap();
+    let file = DeliveredFile::of(&path).unwrap();
+    job.commit(|tx| tx.report = Some(json!({ FIELD: file }).to_string()));
+    let told = |job: &Fixture| {
+        let checks = reader(job).verify(id(), None).unwrap().checks;
+        checks.into_iter().find(|check| check.name == "delivered file is as written").unwrap()
+    };
+    for (text, passed, says) in [
+        (Some("id,answer\na,x\n"), true, "is as the job wrote it"),
+        (Some("id,answer\na,y\n"), false, "is not what the job wrote"),
+        (None, true, "is not there any more"),
+    ] {
+        match text {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let check = told(&job);
+        assert_eq!(check.passed, passed, "{text:?}: {check:?}");
+        assert!(check.detail.contains(says) && check.detail.contains("out.csv"), "{text:?}: {check:?}");
     }
 }
 

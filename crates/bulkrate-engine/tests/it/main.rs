@@ -19,4 +19,5 @@ mod ghosts;
 mod first;
 mod outage;
 mod story;
+mod proof;
 mod faults;

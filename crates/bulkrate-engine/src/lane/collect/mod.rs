@@ -13,6 +13,7 @@ use bulkrate_provider::BatchApi;
 use bulkrate_store::{Submission, SubmissionState, Tx, Urgency};
 
 use self::land::Lander;
+use super::brought::Brought;
 use super::fetch::{Fetched, LATE_FILE_TRIES, awaits_files, fetch, named};
 use super::outage::{self, Redirects, halts};
 use super::pack::Planned;
@@ -179,6 +180,8 @@ async fn settle(job: &Rc<Job>, planned: &mut Planned, results: &mut Results) -> 
     if !planted::has(Bug::SettleShort) {
         land_rest(job, planned, class, message, results);
     }
+    let row = &mut planned.submission;
+    Brought::of(&job.dir.batch(row.sub)).keep(row);
     close(job, planned, results, Acts::default()).await
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::bill::bill;
+use super::brought::Brought;
 use super::fetch::{LATE_FILE_TRIES, awaits_files};
 use super::outage::{Redirects, halts, pause};
 use super::submission::save_with;
@@ -62,11 +63,12 @@ fn keep(row: &mut Submission, twins: &[Twin]) {
     row.evidence = Some(Value::Object(evidence).to_string());
 }
 
-/// Puts other evidence into the row; the twins that it knows of stay.
+/// Puts other evidence into the row; the twins and the files that it knows of stay.
 pub(crate) fn rewrite(row: &mut Submission, evidence: &impl Serialize) {
-    let twins = kept(row);
+    let (twins, files) = (kept(row), Brought::kept(row));
     row.evidence = serde_json::to_string(evidence).ok();
     keep(row, &twins);
+    files.keep(row);
 }
 
 /// Writes a twin into the row. What comes back goes with the commit of the row: all that the twin may cost, as doubt.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prepare::key_of;
@@ -12,31 +13,40 @@ use bulkrate_store::{ItemChunk, ItemRec, JobRow, View};
 use super::unified::Unified;
 use super::{Faults, number};
 use crate::EngineError;
+use crate::lane::brought::Brought;
 use crate::paths::{JobDir, io_error};
 use crate::view::Check;
 
-/// Batch inputs against their digests, sealed requests against their keys.
+/// Batch inputs and what batches have brought against their digests, sealed requests against their keys.
 pub(super) fn files(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Check, EngineError> {
     let mut faults = Faults::default();
-    let (mut inputs, mut unified) = (0_u64, Unified::default());
+    let (mut inputs, mut brought, mut unified) = (0_u64, 0_u64, Unified::default());
     for submission in view.submissions(job.no)?.iter().filter(|submission| submission.lane == Lane::Batch) {
+        let folder = dir.batch(submission.sub);
+        for (name, path, want) in Brought::kept(submission).files(&folder) {
+            brought += 1;
+            same(&format!("{name} of {}", submission.sub), &path, &want, &mut faults);
+        }
         let Some(want) = &submission.input_digest else { continue };
         inputs += 1;
         unified.look(view, dir, submission, &mut faults)?;
-        match digest_file(dir.batch(submission.sub).input()) {
-            Ok(digest) if digest == *want => {}
-            Ok(digest) => {
-                faults.add(|| format!("input.jsonl of {} has digest {digest}, not {want}", submission.sub));
-            }
-            Err(error) => faults.add(|| format!("input.jsonl of {}: {error}", submission.sub)),
-        }
+        same(&format!("input.jsonl of {}", submission.sub), &folder.input(), want, &mut faults);
     }
     let keys = keys(view, dir, job, &mut faults)?;
     let lines = unified.lines;
     Ok(faults.check(
         "files match digests",
-        format!("{inputs} batch inputs and {keys} sealed requests hashed, {lines} lines of batches are sealed requests"),
+        format!("{inputs} batch inputs, {brought} result files and {keys} sealed requests hashed, {lines} lines of batches are sealed requests"),
     ))
+}
+
+/// Whether a file has the digest that stands in the rows.
+fn same(name: &str, path: &Path, want: &str, faults: &mut Faults) {
+    match digest_file(path) {
+        Ok(digest) if digest == want => {}
+        Ok(digest) => faults.add(|| format!("{name} has digest {digest}, not {want}")),
+        Err(error) => faults.add(|| format!("{name}: {error}")),
+    }
 }
 
 /// Hashes every sealed request; returns how many.

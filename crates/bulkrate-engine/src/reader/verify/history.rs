@@ -9,6 +9,7 @@ use bulkrate_store::{
 };
 
 use super::ledger::{Above, doubts};
+use super::savings::Savings;
 use super::{Faults, number};
 use crate::EngineError;
 use crate::deliver::Lines;
@@ -27,6 +28,7 @@ pub(super) struct History {
     pub lines_read: u64,
     pub readable: Faults,
     pub above: Above,
+    pub savings: Savings,
 }
 
 impl History {
@@ -34,6 +36,11 @@ impl History {
         let mut history = Self::default();
         view.scan_items(job.no, 0, &mut |chunk| {
             history.states.push(chunk);
+            for item in &chunk.items {
+                if let ItemRec::Follower { leader } = item {
+                    history.savings.follows(*leader);
+                }
+            }
             ControlFlow::Continue(())
         })?;
         history.finals = vec![0; history.states.len()];
@@ -54,6 +61,7 @@ impl History {
 
     fn count(&mut self, outcome: &Outcome) {
         self.costs = self.costs.saturating_add(outcome.cost);
+        self.savings.count(outcome);
         let Some(finals) = self.finals.get_mut(outcome.ordinal as usize) else { return };
         match outcome.fate {
             Fate::Revive => *finals &= 0xf0,

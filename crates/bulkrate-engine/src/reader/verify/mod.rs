@@ -1,10 +1,12 @@
 //! `bulkrate verify`: what the rows and files of a job prove, computed anew from all of them.
 //!
-//! Four readings: the database itself, the history (fold, finals, receipts), the files, the ledger. A check that could not
+//! Four readings: the database itself, the history (fold, finals, receipts, savings), the files, the ledger. A check that could not
 //! be made does not pass.
 
 mod files;
 mod unified;
+mod savings;
+mod delivered;
 mod history;
 mod ledger;
 
@@ -12,6 +14,7 @@ use std::path::Path;
 
 use bulkrate_store::{JobRow, LedgerQuery, View};
 
+use self::delivered::delivered;
 use self::files::files;
 use self::history::History;
 use self::ledger::{bill_check, caps, in_windows, on_word};
@@ -66,17 +69,19 @@ fn spec_fits(job: &JobRow) -> Result<Check, EngineError> {
 }
 
 fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Result<Vec<Check>, EngineError> {
-    let history = History::read(view, dir, job)?;
+    let mut history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
     let word = on_word(view, job)?;
     let mut checks = vec![
         history.one_outcome(view, job)?,
         history.paid_once(&sums, word, in_windows(view, job)?),
         history.receipts(view, job, &sums, word)?,
+        std::mem::take(&mut history.savings).check(view, job)?,
         history.misfits(),
         history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),
         spec_fits(job)?,
         files(view, dir, job)?,
+        delivered(job),
         caps(view, job, &history.above)?,
     ];
     if let Some(bill) = bill {

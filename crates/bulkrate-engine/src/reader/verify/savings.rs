@@ -1,0 +1,104 @@
+//! What levers have saved, computed anew from the outcomes: `naive - savings = spend`, lever by lever.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_store::{By, Fate, JobRow, JobState, LedgerKind, LedgerQuery, Outcome, Via, View};
+
+use super::Faults;
+use crate::EngineError;
+use crate::engine::delivered::report_of;
+use crate::run::job::ROUTING;
+use crate::view::Check;
+
+const NAME: &str = "savings add up";
+
+/// What the outcomes say, summed while they are read.
+#[derive(Debug, Default)]
+pub(super) struct Savings {
+    /// Items by the leader that they follow.
+    followers: HashMap<Ordinal, u64>,
+    naive: UsdNanos,
+    spent: UsdNanos,
+    saved: BTreeMap<&'static str, UsdNanos>,
+}
+
+impl Savings {
+    pub(super) fn follows(&mut self, leader: Ordinal) {
+        *self.followers.entry(leader).or_default() += 1;
+    }
+
+    pub(super) fn count(&mut self, outcome: &Outcome) {
+        let followers = match (outcome.fate, outcome.class) {
+            (Fate::Final, None) => self.followers.get(&outcome.ordinal).copied().unwrap_or(0),
+            _ => 0,
+        };
+        let of_followers = outcome.naive.times(followers);
+        self.naive = self.naive.saturating_add(outcome.naive).saturating_add(of_followers);
+        self.spent = self.spent.saturating_add(outcome.cost);
+        self.add("dedup", of_followers);
+        self.add(lever(outcome.via), outcome.naive - outcome.cost);
+    }
+
+    fn add(&mut self, lever: &'static str, usd: UsdNanos) {
+        let sum = self.saved.entry(lever).or_default();
+        *sum = sum.saturating_add(usd);
+    }
+
+    /// The rows of the ledger must say the same. What a router saved depends on prices that no outcome holds: it is
+    /// compared with what the job reported when it was done.
+    pub(super) fn check(self, view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
+        let mut faults = Faults::default();
+        if job.state == JobState::Preparing {
+            return Ok(faults.check(NAME, "they are booked once the source is read".to_owned()));
+        }
+        let query =
+            LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) }.by(&[By::Lever]);
+        let mut booked: BTreeMap<String, UsdNanos> = BTreeMap::new();
+        for total in view.ledger_totals(&query)? {
+            booked.insert(total.group.concat(), total.sums.usd(LedgerKind::Saving));
+        }
+        let routed = booked.remove(ROUTING).unwrap_or_default();
+        for (lever, want) in &self.saved {
+            let found = booked.remove(*lever).unwrap_or_default();
+            if found != *want {
+                faults.add(|| {
+                    format!("`saving` rows of {lever} sum up to USD {found}, the outcomes saved USD {want}")
+                });
+            }
+        }
+        for (lever, found) in booked.iter().filter(|(_, found)| **found != UsdNanos::ZERO) {
+            faults.add(|| format!("`saving` rows of {lever} sum up to USD {found}, no outcome saved so"));
+        }
+        if let Some(told) = routing_told(job).filter(|told| *told != routed) {
+            faults.add(|| {
+                format!("`saving` rows of {ROUTING} sum up to USD {routed}, the job reported USD {told}")
+            });
+        }
+        let Self { naive, spent, .. } = self;
+        let naive = naive.saturating_add(routed);
+        let proved = format!("naive USD {naive} - saved USD {} = spent USD {spent}", naive - spent);
+        Ok(faults.check(NAME, proved))
+    }
+}
+
+/// Under which name an outcome of this kind is booked as cheaper than one by one in the sync lane.
+fn lever(via: Via) -> &'static str {
+    match via {
+        Via::Cache => "cache",
+        Via::Batch => "batch",
+        Via::Flex => "flex",
+        Via::Sync | Via::Prepare => "provider",
+    }
+}
+
+/// What a finished job said of its router; while it is being worked on, more is booked than was said.
+fn routing_told(job: &JobRow) -> Option<UsdNanos> {
+    if job.state != JobState::Done {
+        return None;
+    }
+    let report = report_of(job)?;
+    let told = report.get("saved")?.get(ROUTING).cloned();
+    told.map_or(Some(UsdNanos::ZERO), |told| serde_json::from_value(told).ok())
+}
