@@ -63,12 +63,13 @@ pub struct Report {
     pub spent: UsdNanos,
     pub in_doubt: UsdNanos,
     pub reserved: UsdNanos,
-    /// What all answered items would have cost one by one in the sync lane.
+    /// What all answered items that were asked for would have cost one by one in the sync lane; beside them whatever else was paid
+    /// for.
     pub naive: UsdNanos,
     /// The model that all of them would have gone to, where a router chose among two; else each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
-    /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`.
+    /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`; `naive` less these is `spent`.
     pub saved: BTreeMap<String, UsdNanos>,
     pub input_tokens: u64,
     pub output_tokens: u64,

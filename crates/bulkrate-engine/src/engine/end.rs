@@ -150,7 +150,7 @@ impl Engine {
         let open = counts.open();
         let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
-        let saved = saved_by(&*self.reader()?, job.no)?;
+        let saved = state.tally.beyond.without(saved_by(&*self.reader()?, job.no)?);
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
         let items = counts.total();

@@ -26,7 +26,7 @@ impl Followers {
         }
     }
 
-    /// All that share a leader's outcome: what is saved on them is saved whoever asks.
+    /// All that share a leader's outcome: what is saved on them is booked whoever asks.
     pub(crate) fn of(&self, leader: Ordinal) -> u64 {
         u64::from(self.all.get(&leader).copied().unwrap_or(0))
     }

@@ -220,12 +220,36 @@ pub(crate) struct Tally {
     pub no_capacity: u64,
     pub requests_sent: u64,
     pub batches: u64,
+    /// Of what the run was asked for; so is [`Self::beyond`] not.
     pub naive: UsdNanos,
+    pub beyond: Beyond,
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub estimated: u64,
     /// Answers whose cost nobody knows.
     pub unpriced: u64,
+}
+
+/// Saved by items that a run is not asked for (`--limit`) and that nothing was paid for: the ledger has it, the run has not
+/// saved it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Beyond {
+    pub cache: UsdNanos,
+    pub dedup: UsdNanos,
+}
+
+impl Beyond {
+    /// What is left of the ledger's sums by lever.
+    pub(crate) fn without(self, mut saved: BTreeMap<String, UsdNanos>) -> BTreeMap<String, UsdNanos> {
+        for (lever, beyond) in [("cache", self.cache), ("dedup", self.dedup)] {
+            let Some(sum) = saved.get_mut(lever).filter(|_| beyond != UsdNanos::ZERO) else { continue };
+            *sum -= beyond;
+            if *sum == UsdNanos::ZERO {
+                saved.remove(lever);
+            }
+        }
+        saved
+    }
 }
 
 /// The lever of a router: what the strong model would have cost more.

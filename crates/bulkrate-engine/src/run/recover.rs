@@ -103,8 +103,16 @@ impl Recovered {
             (Fate::Final, None) => {
                 self.tally.succeeded += own + others;
                 self.tally.duplicates += others;
-                self.tally.cached += if outcome.via == bulkrate_store::Via::Cache { own } else { 0 };
-                self.tally.naive += outcome.naive + outcome.naive.times(followers);
+                let cached = outcome.via == bulkrate_store::Via::Cache;
+                self.tally.cached += if cached { own } else { 0 };
+                self.tally.naive += outcome.naive.times(others);
+                self.tally.beyond.dedup += outcome.naive.times(followers - others);
+                // What was paid for counts as spent whoever asks, so it has its naive cost.
+                if cached && own == 0 {
+                    self.tally.beyond.cache += outcome.naive;
+                } else {
+                    self.tally.naive += outcome.naive;
+                }
                 self.trouble.remove(&outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.
                 self.answered |= outcome.via.is_attempt();

@@ -116,6 +116,39 @@ async fn the_whole_source_is_checked_whatever_the_limit() {
     assert_eq!(billed(&world), 0);
 }
 
+/// The cache answers the whole source when a job is prepared; what it saved beyond the limit is no saving of the run.
+#[tokio::test]
+async fn a_limited_run_saves_what_its_own_items_took_from_the_cache() {
+    let world = World::new(fast()).await;
+    let paid = world.run(&world.spec(&world.reviews(100), Lane::Sync)).await.unwrap();
+    let bill = world.sim.bill_usd_nanos();
+    let mut spec = world.spec(&world.reviews(110), Lane::Sync);
+    spec.source.limit = Some(30);
+    spec.sink.path = Some(world.path("limited.jsonl"));
+    let saved = |report: &Report| report.saved.values().copied().sum::<UsdNanos>();
+    let limited = world.run(&spec).await.unwrap();
+    assert_eq!(
+        (limited.succeeded, limited.cached, limited.duplicates, limited.spent),
+        (30, 27, 3, UsdNanos::ZERO)
+    );
+    // Exactly what the first 30 rows cost one by one.
+    let alone = World::new(fast()).await;
+    let short = alone.run(&alone.spec(&alone.reviews(30), Lane::Sync)).await.unwrap();
+    assert_eq!((limited.naive, saved(&limited)), (short.naive, short.naive), "{limited:?}");
+
+    // The same again, and then all of it.
+    let again = world.run(&spec).await.unwrap();
+    assert_eq!((again.naive, &again.saved), (limited.naive, &limited.saved), "{again:?}");
+    spec.source.limit = None;
+    let whole = world.run(&spec).await.unwrap();
+    assert_eq!((whole.succeeded, whole.cached), (110, 90), "{whole:?}");
+    assert!(whole.naive > paid.naive, "{whole:?}");
+    assert_eq!(whole.naive - saved(&whole), whole.spent, "{whole:?}");
+    assert_eq!(whole.spent.0, i64::try_from(world.sim.bill_usd_nanos() - bill).unwrap(), "{whole:?}");
+    let proofs = Reader::open(&world.path("state")).unwrap().verify(&whole.job, None).unwrap();
+    assert!(proofs.passed(), "{proofs:?}");
+}
+
 /// Batches of an earlier run without a limit are collected, whatever they hold; nothing else beyond the limit is sent.
 #[tokio::test]
 async fn open_batches_are_collected_by_a_limited_run() {

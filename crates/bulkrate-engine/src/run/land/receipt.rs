@@ -77,7 +77,10 @@ impl Job {
     pub(super) fn save(&self, state: &mut State, landing: Landing<'_>, receipt: &Receipt, followers: u64) {
         let at = at(landing);
         let of_dedup = receipt.naive.times(followers);
-        state.tally.naive += receipt.naive + of_dedup;
+        let (_, asked) = state.followers.decides(landing.ready.ordinal);
+        let of_asked = receipt.naive.times(asked.min(followers));
+        state.tally.naive += receipt.naive + of_asked;
+        state.tally.beyond.dedup += of_dedup - of_asked;
         let of_routing = self.routed(landing, receipt);
         if of_routing != UsdNanos::ZERO {
             let items = u32::try_from(followers).unwrap_or(u32::MAX).saturating_add(1);
