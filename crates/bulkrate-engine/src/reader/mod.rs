@@ -219,7 +219,8 @@ impl Reader {
     /// Takes the engine's lock.
     ///
     /// # Errors
-    /// An engine is at work; the job has batches at the provider (code `job-in-flight`).
+    /// An engine is at work; the job has batches at the provider, or such stand in its ledger as no row knows (code
+    /// `job-in-flight`).
     pub fn remove(state_dir: &Path, job: &str) -> Result<(), EngineError> {
         remove::remove(state_dir, job, now_ms())
     }

@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use bulkrate_core::lane::Lane;
-use bulkrate_store::{SqliteStore, Store, Submission, SubmissionState, View};
+use bulkrate_store::{JobRow, SqliteStore, Store, Submission, SubmissionState, View};
 
 use super::find::find;
 use crate::EngineError;
 use crate::engine::patience::patiently;
+use crate::lane::ghost;
 use crate::paths::{JobDir, cache_dir, io_error};
 
 /// Files go first: whatever a crash leaves can still be removed by the job's name.
@@ -28,12 +29,28 @@ pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), Eng
             ),
         });
     }
+    refuse_ghosts(&store, &job)?;
     let keys = cache_dir(state_dir).join(format!("{}.keys", job.id));
     gone(&keys, fs::remove_file(&keys))?;
     let dir = JobDir::of(state_dir, &job.id).0;
     gone(&dir, fs::remove_dir_all(&dir))?;
     store.delete_job(job.no)?;
     Ok(())
+}
+
+/// With the job would go the question that keeps others from sending what a batch no row knows may have been paid for.
+fn refuse_ghosts(view: &dyn View, job: &JobRow) -> Result<(), EngineError> {
+    let ghosts = ghost::standing(view)?.into_iter().filter(|(_, of)| *of == job.no);
+    let ghosts: Vec<String> = ghosts.map(|(sub, _)| sub.to_string()).collect();
+    let Some(first) = ghosts.first() else { return Ok(()) };
+    Err(EngineError::BadSpec {
+        code: "job-in-flight",
+        what: format!("job `{}` cannot be removed", job.id),
+        why: format!(
+            "batches with the mark of this state folder that no row here knows, and that may still be charged, stand in its ledger: {}; say first what became of them: `bulkrate doubt release {first} --absent`, or `--paid --cost USD`",
+            ghosts.join(", ")
+        ),
+    })
 }
 
 /// Whether a batch in this state was or may have been sent and is not settled.

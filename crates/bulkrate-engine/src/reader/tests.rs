@@ -294,6 +294,36 @@ fn a_job_with_batches_at_the_provider_is_not_removed() {
 }
 
 #[test]
+fn a_job_with_a_standing_ghost_is_not_removed_before_the_operator_has_spoken() {
+    let mut job = job();
+    job.finish();
+    let sub = Sub::new(9, 9);
+    let note = |note: &str| (Some(sub), Some(note.to_owned()));
+    let (of, noted) = note("W5: batch b9 runs or ran, and no row here knows it");
+    let doubt =
+        LedgerEntry { sub: of, note: noted, ..job.entry(LedgerKind::Doubt, Lane::Batch, UsdNanos(9)) };
+    let (of, noted) = note("operator ada: it was not run");
+    let word =
+        LedgerEntry { sub: of, note: noted, ..job.entry(LedgerKind::DoubtCleared, Lane::Batch, UsdNanos(9)) };
+    job.commit(|tx| tx.ledger.push(doubt));
+    let dir = job.state_dir();
+    let Fixture { root: _root, store, no, dir: files, .. } = job;
+    drop(store);
+    let error = Reader::remove(&dir, id()).unwrap_err();
+    assert_eq!(error.code(), "job-in-flight");
+    assert!(error.to_string().contains(&format!("bulkrate doubt release {sub}")), "{error}");
+    assert!(files.0.exists() && Reader::open(&dir).unwrap().find(id()).is_ok());
+
+    let mut store = SqliteStore::open(&dir, "inst", 2).unwrap();
+    let mut tx = bulkrate_store::Tx::new(no);
+    tx.ledger.push(word);
+    store.commit(&[tx]).unwrap();
+    drop(store);
+    Reader::remove(&dir, id()).unwrap();
+    assert!(!files.0.exists());
+}
+
+#[test]
 fn results_replace_only_what_the_job_wrote() {
     let mut job = job();
     let path = job.root.path().join("out.jsonl");
