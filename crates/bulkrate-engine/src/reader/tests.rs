@@ -618,6 +618,35 @@ fn a_bill_of_a_job_with_a_batch_in_doubt_fits_within_that_doubt() {
 }
 
 #[test]
+fn only_doubts_that_stand_are_named_as_doubts() {
+    let mut job = job();
+    let sub = |no: u64| Some(Sub::new(no, u128::from(no)));
+    for (kind, no, usd, note) in [
+        (LedgerKind::Doubt, 11, 10, None),
+        (LedgerKind::DoubtCleared, 11, 10, Some("operator ada: it was not run")),
+        (LedgerKind::Doubt, 12, 20, None),
+        (LedgerKind::DoubtCleared, 12, 5, None),
+        (LedgerKind::Doubt, 13, 30, None),
+        (LedgerKind::DoubtCleared, 13, 0, Some("operator ada: it was paid, the bound is kept")),
+        (LedgerKind::Doubt, 14, 40, Some("W1: b was made by the same create")),
+        (LedgerKind::DoubtCleared, 14, 40, Some("W1: b was made by the same create")),
+    ] {
+        let note = note.map(str::to_owned);
+        let entry = LedgerEntry { sub: sub(no), note, ..job.entry(kind, Lane::Batch, UsdNanos(usd)) };
+        job.commit(|tx| tx.ledger.push(entry));
+    }
+    job.finish();
+    let checks = reader(&job).verify(id(), None).unwrap().checks;
+    let receipts = checks.iter().find(|check| check.name == "ledger equals receipts").unwrap();
+    let want = format!(
+        "in doubt USD 0.000000045 (USD 0.000000015 of {}; USD 0.00000003 of {}, kept on an operator's word)",
+        sub(12).unwrap(),
+        sub(13).unwrap()
+    );
+    assert!(receipts.passed && receipts.detail.ends_with(&want), "{receipts:?}");
+}
+
+#[test]
 fn a_bill_must_lie_between_what_was_settled_and_what_is_in_doubt() {
     let mut job = job();
     job.finish();

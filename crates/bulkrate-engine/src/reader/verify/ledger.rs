@@ -1,6 +1,6 @@
 //! The third reading: the ledger, against the caps and against the provider's bill.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use bulkrate_store::{JobRow, LedgerEntry, LedgerKind, LedgerQuery, LogChunk, Out
 
 use super::{Faults, NAMED_MAX, number};
 use crate::EngineError;
-use crate::decision::{is_operators, is_window};
+use crate::decision::{is_kept, is_operators, is_window};
 use crate::deliver::spec_of;
 use crate::paths::io_error;
 use crate::reader::status::sums;
@@ -89,16 +89,39 @@ fn noted(
     Ok(sum)
 }
 
-/// The first doubts of a job, by submission or time.
+/// A doubt that stands.
+#[derive(Default)]
+struct Standing {
+    usd: UsdNanos,
+    since_ms: i64,
+    /// An operator has said that it was paid, at a cost nobody knows: it is decided, and stays at its bound.
+    kept: bool,
+}
+
+/// The first doubts of a job that stand, by submission. What was cleared, by evidence or an operator's word, is in doubt no
+/// more.
 pub(super) fn doubts(view: &dyn View, job: &JobRow) -> Result<String, EngineError> {
-    let mut named = Vec::new();
-    let query = LedgerQuery { kind: Some(LedgerKind::Doubt), ..LedgerQuery::of_job(job.no) };
-    view.ledger_scan(&query, &mut |entry| {
-        let of = entry.sub.map_or_else(|| format!("at {} ms", entry.at_ms), |sub| format!("of {sub}"));
-        named.push(format!("USD {} {of}", entry.usd));
-        if named.len() < NAMED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(format!(" ({})", named.join(", ")))
+    let mut standing: BTreeMap<Option<Sub>, Standing> = BTreeMap::new();
+    for kind in [LedgerKind::Doubt, LedgerKind::DoubtCleared] {
+        let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(job.no) };
+        view.ledger_scan(&query, &mut |entry| {
+            let of = standing
+                .entry(entry.sub)
+                .or_insert_with(|| Standing { since_ms: entry.at_ms, ..Standing::default() });
+            of.usd.0 += if kind == LedgerKind::Doubt { entry.usd.0 } else { -entry.usd.0 };
+            of.kept |= entry.note.as_deref().is_some_and(is_kept);
+            ControlFlow::Continue(())
+        })?;
+    }
+    standing.retain(|_, of| of.usd > UsdNanos::ZERO);
+    let more = standing.len().saturating_sub(NAMED_MAX);
+    let named = standing.iter().take(NAMED_MAX).map(|(sub, of)| {
+        let what = sub.map_or_else(|| format!("at {} ms", of.since_ms), |sub| format!("of {sub}"));
+        let word = if of.kept { ", kept on an operator's word" } else { "" };
+        format!("USD {} {what}{word}", of.usd)
+    });
+    let named = named.collect::<Vec<_>>().join("; ");
+    Ok(if more > 0 { format!(" ({named}; and {more} more)") } else { format!(" ({named})") })
 }
 
 /// What a window let through beside all that was reserved here: nothing that was sent made it, so it is apart from the caps.
