@@ -7,6 +7,8 @@ use bulkrate_core::price::Catalogue;
 use bulkrate_core::tokens::CountTokens;
 use bulkrate_provider::Provider;
 
+use crate::EngineError;
+
 /// Everything that is the machine's or the account's, not the job's.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -41,4 +43,18 @@ pub struct Account {
     /// The environment variable that holds the key, for messages.
     pub key_env: String,
     pub has_key: bool,
+    /// The user said which variable that is: then one is expected, wherever the account is.
+    pub key_named: bool,
+}
+
+impl Account {
+    /// Whether calls would go without a key that is needed, or that the user meant them to have.
+    #[must_use]
+    pub fn lacks_key(&self) -> bool {
+        !self.has_key && (self.key_named || !self.custom && self.api.facts().needs_key)
+    }
+
+    pub(crate) fn no_key(&self) -> EngineError {
+        EngineError::NoCredentials { provider: self.provider.clone(), key_env: self.key_env.clone() }
+    }
 }

@@ -288,6 +288,7 @@ impl Life {
                 custom: false,
                 key_env: "OPENAI_API_KEY".into(),
                 has_key: true,
+                key_named: false,
             }],
             tables: Arc::new(bulkrate_tokens::Tables),
             seed: disk_seed,

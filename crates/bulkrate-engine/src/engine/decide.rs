@@ -9,7 +9,6 @@ use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, Tx, Urgency, View};
 use tokio::task::LocalSet;
 
 use super::Engine;
-use super::start::needs_key;
 use crate::EngineError;
 use crate::decision::{Act, Decision};
 use crate::event::Observer;
@@ -28,12 +27,9 @@ impl Engine {
         let spec = crate::deliver::spec_of(&row)?;
         let prepared = self.known(row, spec)?;
         if let (Act::Adopt { .. }, Some(found)) = (&decision.act, prepared.deployments.first())
-            && needs_key(&found.account)
+            && found.account.lacks_key()
         {
-            return Err(EngineError::NoCredentials {
-                provider: found.account.provider.clone(),
-                key_env: found.account.key_env.clone(),
-            });
+            return Err(found.account.no_key());
         }
         // An order first: a crash in between leaves it to the next run.
         reader.put_order(&crate::reader::order(prepared.row.no, decision, self.clock.row_ms()))?;

@@ -278,7 +278,7 @@ impl Engine {
     ) -> Result<Report, EngineError> {
         let started_us = self.clock.us();
         let home = plan.lane;
-        check_keys(&prepared, plan)?;
+        check_keys(&*self.reader()?, &prepared, plan)?;
         let job = Rc::new(self.job(&prepared, plan, home, observer, stop)?);
         if prepared.resumed {
             let state = job.state.borrow();

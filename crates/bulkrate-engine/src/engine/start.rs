@@ -26,10 +26,9 @@ use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
 use crate::run::job::{COLLECTING_MAX, Halt, Job, ROUTING, State};
-use crate::run::recover::recover;
+use crate::run::recover::{other_account, recover, sender_of};
 use crate::run::requests::Requests;
 use crate::run::results::Results;
-use crate::settings::Account;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
@@ -249,21 +248,21 @@ pub(crate) fn end_of(spec: &JobSpec) -> Ordinal {
     spec.source.limit.map_or(Ordinal::MAX, |limit| Ordinal::try_from(limit).unwrap_or(Ordinal::MAX))
 }
 
-pub(super) fn needs_key(account: &Account) -> bool {
-    !account.has_key && !account.custom && account.api.facts().needs_key
-}
-
-pub(super) fn check_keys(prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {
-    if plan.requests == 0 {
-        return Ok(());
+/// Before anything is sent: every deployment that may be asked has the key that it needs, those that only stand in included,
+/// and the batches that an earlier run left can be asked after.
+pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {
+    let deployments = &prepared.deployments;
+    if plan.requests > 0
+        && let Some(found) = deployments.iter().find(|found| found.account.lacks_key())
+    {
+        return Err(found.account.no_key());
     }
-    match prepared.deployments.iter().find(|found| needs_key(&found.account)) {
-        Some(found) => Err(EngineError::NoCredentials {
-            provider: found.account.provider.clone(),
-            key_env: found.account.key_env.clone(),
-        }),
-        None => Ok(()),
+    for batch in reader.open_submissions(prepared.row.no)? {
+        if sender_of(deployments, &batch).is_none() {
+            return Err(other_account(deployments, &batch));
+        }
     }
+    Ok(())
 }
 
 pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {

@@ -21,6 +21,7 @@ use super::job::{Job, Retry, State, Tally, Trouble};
 use super::land::Landing;
 use super::ready::Ready;
 use crate::EngineError;
+use crate::deployment::Deployment;
 use crate::lane::pack::Planned;
 
 /// The fold of a job's rows, as far as lanes need it.
@@ -252,12 +253,31 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
     Ok(open)
 }
 
-/// A submission stays with the deployment that it was sent by, whichever stands in for new ones.
 /// The deployment that a submission was sent by, if it is still one of the job's.
 pub(crate) fn sender(job: &Job, submission: &Submission) -> Option<usize> {
-    job.deployments
+    sender_of(&job.deployments, submission)
+}
+
+/// A submission stays with the deployment that it was sent by, whichever stands in for new ones.
+pub(crate) fn sender_of(deployments: &[Deployment], submission: &Submission) -> Option<usize> {
+    deployments
         .iter()
         .position(|found| found.pinned == submission.model && found.account.id == submission.account)
+}
+
+/// Why none of the deployments is the one that sent a batch. An account is known by its key, so one whose key is not set is
+/// another to us and the same to the user.
+pub(crate) fn other_account(deployments: &[Deployment], batch: &Submission) -> EngineError {
+    let keyless = |found: &&Deployment| found.pinned == batch.model && found.account.lacks_key();
+    if let Some(found) = deployments.iter().find(keyless) {
+        return found.account.no_key();
+    }
+    EngineError::BadSpec {
+        code: "account-changed",
+        what: format!("batch {} belongs to another account", batch.sub),
+        why: "it was sent with other credentials or another base URL; a submission stays with its account"
+            .to_owned(),
+    }
 }
 
 pub(crate) fn kind_of(submission: &Submission) -> Kind {

@@ -53,6 +53,7 @@ impl Several {
                 custom: false,
                 key_env: "KEY".into(),
                 has_key: true,
+                key_named: false,
             });
         }
         settings

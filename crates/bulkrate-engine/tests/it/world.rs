@@ -121,6 +121,7 @@ impl World {
             custom: false,
             key_env: "OPENAI_API_KEY".into(),
             has_key: true,
+            key_named: false,
         };
         Settings {
             state_dir: self.path("state"),

@@ -116,7 +116,8 @@ fn named_account(
     let settings = settings(own, &key.unwrap_or_default(), connections_max);
     let settings = bulkrate_provider::Settings { retry, ..settings };
     let account = account(serves, &settings, own.base_url.is_some(), &key_env)?;
-    Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), ..account })
+    let key_named = own.key_env.is_some();
+    Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), key_named, ..account })
 }
 
 /// As [`open`], with another patience for free calls.
@@ -131,8 +132,9 @@ pub fn open_with(
     let settings = bulkrate_provider::Settings { retry, ..settings(provider, &key, connections_max) };
     let custom = provider.base_url.is_some();
     let names = std::iter::once("openai").chain(COMPATIBLE.into_iter().filter(|_| custom));
-    let mut accounts: Vec<Account> =
-        names.map(|name| account(name, &settings, custom, &key_env)).collect::<Result<_, _>>()?;
+    let key_named = provider.key_env.is_some();
+    let own = |name| Ok(Account { key_named, ..account(name, &settings, custom, &key_env)? });
+    let mut accounts: Vec<Account> = names.map(own).collect::<Result<_, AppError>>()?;
     for preset in bulkrate_provider::presets() {
         if let Some(settings) = preset_settings(&preset, provider, connections_max, env) {
             let settings = bulkrate_provider::Settings { retry, ..settings };
@@ -157,6 +159,7 @@ fn account(
         custom,
         key_env: key_env.to_owned(),
         has_key: !key.is_empty(),
+        key_named: false,
     })
 }
 

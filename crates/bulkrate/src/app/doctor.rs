@@ -177,7 +177,7 @@ fn priced_by(account: Option<&Account>) -> &'static str {
 
 /// One line a service: whether it answers, and what it can do.
 async fn preset_reach(account: &Account) -> Finding {
-    if account.api.facts().needs_key && !account.has_key {
+    if account.lacks_key() {
         return Finding::warning(
             "provider",
             format!("{}: `{}` is not set", account.provider, account.key_env),
@@ -214,7 +214,7 @@ fn not_set_up(accounts: &[Account]) -> Finding {
 }
 
 fn key(account: &Account) -> Finding {
-    match (account.has_key, account.custom || !account.api.facts().needs_key) {
+    match (account.has_key, !account.lacks_key()) {
         (true, _) => Finding::ok("key", format!("`{}` is set", account.key_env)),
         (false, true) => {
             Finding::warning("key", format!("`{}` is not set; calls go without a key", account.key_env))
@@ -224,7 +224,7 @@ fn key(account: &Account) -> Finding {
 }
 
 async fn reach(account: &Account) -> Vec<Finding> {
-    if !account.has_key && !account.custom && account.api.facts().needs_key {
+    if account.lacks_key() {
         return Vec::new(); // the answer would only say what the line above says
     }
     let health = match account.api.probe().await {

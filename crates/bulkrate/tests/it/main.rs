@@ -24,3 +24,4 @@ mod words;
 mod security;
 mod services;
 mod stops;
+mod accounts;

@@ -234,12 +234,9 @@ impl Driving<'_> {
 
 fn api(job: &Job, planned: &Planned) -> Result<Arc<dyn Provider>, EngineError> {
     let found = recover::sender(job, &planned.submission);
-    found.map(|place| job.deployments[place].account.api.clone()).ok_or_else(|| EngineError::BadSpec {
-        code: "account-changed",
-        what: format!("batch {} belongs to another account", planned.submission.sub),
-        why: "it was sent with other credentials or another base URL; a submission stays with its account"
-            .to_owned(),
-    })
+    found
+        .map(|place| job.deployments[place].account.api.clone())
+        .ok_or_else(|| recover::other_account(&job.deployments, &planned.submission))
 }
 
 pub(super) fn batches(provider: &dyn Provider, sub: Sub) -> Result<&dyn BatchApi, EngineError> {
