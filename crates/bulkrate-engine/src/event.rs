@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_store::SubmissionState;
 use serde::Serialize;
 
 use crate::plan::Plan;
@@ -97,4 +98,13 @@ pub struct BatchLine {
     pub failed: u64,
     /// Since when it is in this state, milliseconds since the epoch.
     pub since_ms: i64,
+}
+
+impl BatchLine {
+    /// Whether the provider works on it, with or without us: it is known there and was not heard to have ended.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let over = [SubmissionState::Ended, SubmissionState::Collecting, SubmissionState::Settled];
+        self.batch.is_some() && over.iter().all(|over| self.state != over.name())
+    }
 }

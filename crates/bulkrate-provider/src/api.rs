@@ -105,6 +105,9 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// The `provider_code` of a failure that proves that nothing left this host.
+pub const NOT_SENT: &str = "not_sent";
+
 /// A paid call that brought no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

@@ -19,7 +19,7 @@ pub mod conformance;
 
 pub use api::{
     ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Facts,
-    Health, LimitHints, Lines, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
+    Health, LimitHints, Lines, NOT_SENT, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
 pub use registry::{OpenError, Preset, names, open, presets};
 pub use settings::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret, Settings};

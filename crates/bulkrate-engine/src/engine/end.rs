@@ -257,7 +257,7 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
 
 /// Batches that go on at the provider without us.
 fn at_provider(state: &State) -> u64 {
-    state.batches.values().filter(|batch| batch.batch.is_some()).count() as u64
+    state.batches.values().filter(|batch| batch.goes_on()).count() as u64
 }
 
 #[allow(clippy::cast_precision_loss, reason = "seconds for people")]

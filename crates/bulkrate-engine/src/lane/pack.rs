@@ -314,8 +314,6 @@ impl Drafting {
         let planned = Planned::new(job, submission, self.kind, self.items);
         let mut state = job.state.borrow_mut();
         state.note_size(planned.submission.reserved);
-        state.tally.batches += 1;
-        state.tally.requests_sent += planned.items.len() as u64;
         // Not what the pack counted: an item that met the budget's end is in that and not in the batch.
         state.enqueued_tokens += planned.tokens;
         drop(state);

@@ -230,6 +230,20 @@ pub(crate) struct Tally {
     pub unpriced: u64,
 }
 
+impl Tally {
+    /// The create of a batch with so many requests leaves. What is packed and waits is not sent.
+    pub(crate) fn sent_batch(&mut self, requests: u64) {
+        self.batches += 1;
+        self.requests_sent += requests;
+    }
+
+    /// It never left this host.
+    pub(crate) fn unsent_batch(&mut self, requests: u64) {
+        self.batches -= 1;
+        self.requests_sent -= requests;
+    }
+}
+
 /// Saved by items that a run is not asked for (`--limit`) and that nothing was paid for: the ledger has it, the run has not
 /// saved it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

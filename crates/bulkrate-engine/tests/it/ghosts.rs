@@ -179,6 +179,7 @@ async fn a_batch_that_the_restored_row_has_not_sent_yet_is_adopted() {
     let spec = spec(&world);
     let left = world.until("state", &spec, "batch staging", 1).await;
     assert!(left.ending == Ending::Detached && left.reserved > UsdNanos::ZERO, "staged, not sent: {left:?}");
+    assert_eq!((left.requests_sent, left.batches, left.batches_open), (0, 0, 0), "{left:?}");
     copy(&world.path("state"), &world.path("backup"));
     world.run(&spec).await.unwrap();
     let before = billed(&world);

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::Account;
 use super::free::FreeClient;
-use crate::api::{ApiError, CallError, Created, Reply};
+use crate::api::{ApiError, CallError, Created, NOT_SENT, Reply};
 
 /// What may stand in a path besides letters and digits.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -187,7 +187,7 @@ pub(crate) fn not_sent(why: String) -> Failure {
     Failure {
         class: FailureClass::Transient,
         message: why,
-        provider_code: Some("not_sent".to_owned()),
+        provider_code: Some(NOT_SENT.to_owned()),
         wait_ms: None,
         maybe_paid: false,
     }

@@ -165,7 +165,7 @@ impl Teller {
                 usd(*spent)
             )),
             Event::Progress { progress } => {
-                let open = progress.batches.iter().any(|batch| batch.batch.is_some());
+                let open = progress.batches.iter().any(BatchLine::goes_on);
                 self.batches.store(open, Ordering::Relaxed);
                 self.progress(progress);
             }

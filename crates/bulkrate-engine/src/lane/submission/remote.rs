@@ -4,7 +4,7 @@ use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::Verdict;
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{Creation, Event, Found, Marker, Phase, Poll, RemoteBatch};
-use bulkrate_provider::{ApiError, Created};
+use bulkrate_provider::{ApiError, Created, NOT_SENT};
 
 use super::Driving;
 use super::row::note_remote;
@@ -46,7 +46,14 @@ impl Driving<'_> {
     /// T4 and T5: the one create; its intent is durable already.
     pub(super) async fn create(&self, planned: &mut Planned) -> Event {
         let input = planned.submission.remote_input.clone().unwrap_or_default();
+        let requests = u64::from(planned.submission.items);
+        // Before it leaves: a task that is dropped meanwhile has sent it all the same.
+        self.job.state.borrow_mut().tally.sent_batch(requests);
         let created = self.api.create(&input, planned.kind, &self.marker()).await;
+        if matches!(&created, Created::Refused(failure) if failure.provider_code.as_deref() == Some(NOT_SENT))
+        {
+            self.job.state.borrow_mut().tally.unsent_batch(requests);
+        }
         Event::Created(match created {
             Created::Accepted(remote) => {
                 note_remote(&mut planned.submission, &remote);

@@ -5,6 +5,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_provider::NOT_SENT;
 use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, Outcome, Place, Via};
 
@@ -34,7 +35,7 @@ impl Job {
             self.frame(landing, model, UsdNanos::ZERO, None),
             class,
             message,
-            Some("not_sent"),
+            Some(NOT_SENT),
             None,
             out,
         );
