@@ -21,5 +21,6 @@ pub use format::{Compression, Format};
 pub use json::{JsonFault, JsonKind, JsonRow, JsonScanner, JsonValue};
 pub use sink::{Column, ColumnType, Sink, SinkError, SinkMode, SinkOptions, SinkReport, SinkTarget, Value};
 pub use source::{
-    BadKind, BadLine, Cells, Input, OnBadLine, Position, Row, RowData, Source, SourceError, SourceOptions,
+    BadKind, BadLine, Cells, Foreign, Input, OnBadLine, Position, Row, RowData, Source, SourceError,
+    SourceOptions,
 };

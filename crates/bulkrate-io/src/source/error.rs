@@ -49,7 +49,7 @@ pub enum SourceError {
         /// The file, or `-`.
         path: PathBuf,
         /// What was found there.
-        found: &'static str,
+        found: Foreign,
     },
     /// A header that cannot name columns.
     #[error("`{}`: {what}", path.display())]
@@ -165,12 +165,7 @@ impl SourceError {
             }
             Self::Io { .. } => return None,
             Self::EmptySource { .. } => "nothing was done; give a file with at least one row".into(),
-            Self::UnknownFormat { found, .. } if found.contains("UTF-16") => {
-                "convert it: `iconv -f UTF-16 -t UTF-8 in.csv > out.csv`, then name the new file".into()
-            }
-            Self::UnknownFormat { .. } => {
-                format!("say what it is with `--format`: one of {}", Format::NAMES)
-            }
+            Self::UnknownFormat { found, .. } => found.hint(),
             Self::ParquetStream => "write it to a file first and name the file".into(),
             Self::BadHeader { .. } => {
                 "the first line must hold the column names; mend it and run again".into()
@@ -201,6 +196,46 @@ impl SourceError {
         match error.kind() {
             io::ErrorKind::IsADirectory => Self::Folder { path: path.into() },
             _ => Self::Io { path: path.into(), source: error },
+        }
+    }
+}
+
+/// What a file turned out to be that cannot be read as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// Neither name nor first bytes tell.
+    #[error("its name does not say")]
+    Nameless,
+    /// One array of all rows.
+    #[error("it holds a JSON array")]
+    JsonArray,
+    /// Text of another encoding.
+    #[error("it is UTF-16")]
+    Utf16,
+    /// Excel's, or an archive.
+    #[error("it is a zip archive or an Excel workbook")]
+    Zip,
+    /// Excel's of long ago.
+    #[error("it is an old Excel workbook")]
+    OldWorkbook,
+    /// Compressed where that was not expected, or once more.
+    #[error("it is compressed twice, or said not to be compressed")]
+    StillCompressed,
+}
+
+impl Foreign {
+    /// What the user can do about it.
+    fn hint(self) -> String {
+        match self {
+            Self::Nameless => format!("say what it is with `--format`: one of {}", Format::NAMES),
+            Self::JsonArray => "write one object per line: `jq -c '.[]' in.json > out.jsonl`".into(),
+            Self::Utf16 => {
+                "convert it: `iconv -f UTF-16 -t UTF-8 in.csv > out.csv`, then name the new file".into()
+            }
+            Self::Zip | Self::OldWorkbook => "unpack it, or save the sheet as CSV, and name that file".into(),
+            Self::StillCompressed => {
+                "unpack it, or end its name in `.gz` or `.zst` if it is compressed once".into()
+            }
         }
     }
 }

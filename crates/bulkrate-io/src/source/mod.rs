@@ -22,7 +22,7 @@ mod row;
 
 mod error;
 
-pub use error::{BadKind, BadLine, SourceError};
+pub use error::{BadKind, BadLine, Foreign, SourceError};
 pub use options::{Input, OnBadLine, Position, SourceOptions};
 pub use row::{Cells, Row, RowData};
 

@@ -2,6 +2,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::error::Foreign;
 use super::input::{ByteInput, ByteSource, UnpackLimits, open_file};
 use super::window::Window;
 use super::{Input, Position, SourceError};
@@ -61,24 +62,18 @@ pub(super) fn sniff(path: &Path, bytes: &[u8], input: &Input) -> Result<Format, 
         Some(b'{') => Ok(Format::Jsonl),
         _ if *input == Input::Stdin => Ok(Format::Csv),
         None => Err(SourceError::EmptySource { path: path.into(), header_only: false }),
-        Some(b'[') => {
-            let found =
-                "it holds a JSON array; write one object per line (`jq -c '.[]' in.json > out.jsonl`)";
-            Err(SourceError::UnknownFormat { path: path.into(), found })
-        }
-        Some(_) => Err(SourceError::UnknownFormat { path: path.into(), found: "its name does not say" }),
+        Some(b'[') => Err(SourceError::UnknownFormat { path: path.into(), found: Foreign::JsonArray }),
+        Some(_) => Err(SourceError::UnknownFormat { path: path.into(), found: Foreign::Nameless }),
     }
 }
 
 /// Refuses kinds of file that people rename to `.csv`, before their bytes are called bad rows.
 pub(super) fn refuse_foreign(path: &Path, bytes: &[u8]) -> Result<(), SourceError> {
     let found = match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16; convert it (`iconv -f UTF-16 -t UTF-8`)",
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive or an Excel workbook; save it as CSV",
-        [0xd0, 0xcf, 0x11, 0xe0, ..] => "it is an old Excel workbook; save it as CSV",
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            "it is compressed twice, or said not to be compressed"
-        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Foreign::Utf16,
+        [b'P', b'K', 3, 4, ..] => Foreign::Zip,
+        [0xd0, 0xcf, 0x11, 0xe0, ..] => Foreign::OldWorkbook,
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Foreign::StillCompressed,
         _ => return Ok(()),
     };
     Err(SourceError::UnknownFormat { path: path.into(), found })

@@ -1,5 +1,5 @@
 //! CSV and TSV: what is read, what is refused, and where.
-use bulkrate_io::{BadKind, Format, OnBadLine, Source, SourceError, SourceOptions};
+use bulkrate_io::{BadKind, Foreign, Format, OnBadLine, Source, SourceError, SourceOptions};
 
 use crate::support::{Folder, Owned, Trickle, assert_resumable, cells, drain, options, read, with};
 
@@ -132,6 +132,25 @@ fn files_that_are_no_tables_are_refused() {
         panic!("two columns named `a`")
     };
     assert_eq!((first, second), (1, 3));
+}
+
+#[test]
+fn a_file_of_a_foreign_kind_says_what_it_is_and_what_to_do_about_it() {
+    let folder = Folder::new();
+    for (name, bytes, want, what, hint) in [
+        ("utf16.csv", &b"\xff\xfea\0,\0b\0"[..], Foreign::Utf16, "it is UTF-16", "iconv -f UTF-16"),
+        ("book.csv", b"PK\x03\x04rest", Foreign::Zip, "an Excel workbook", "as CSV"),
+        ("old.csv", b"\xd0\xcf\x11\xe0rest", Foreign::OldWorkbook, "an old Excel workbook", "as CSV"),
+        ("array.json", b"[{\"a\":1}]", Foreign::JsonArray, "a JSON array", "one object per line"),
+        ("notes.txt", b"Dear all,\n", Foreign::Nameless, "its name does not say", "--format"),
+        ("UTF-16 notes.txt", b"Dear all,\n", Foreign::Nameless, "its name does not say", "--format"),
+    ] {
+        let error = read(&options(folder.file(name, bytes))).unwrap_err();
+        let SourceError::UnknownFormat { found, .. } = &error else { panic!("{name}: {error}") };
+        assert_eq!(*found, want, "{name}");
+        assert!(error.to_string().contains(what), "{name}: {error}");
+        assert!(error.hint().unwrap().contains(hint), "{name}: {:?}", error.hint());
+    }
 }
 
 #[test]
