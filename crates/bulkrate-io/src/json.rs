@@ -35,6 +35,8 @@ pub struct JsonFault {
     pub offset: usize,
     /// What is wrong there, for a message.
     pub what: &'static str,
+    /// It is an escape like `\ud83d` without its other half: JSON to some writers, text to nobody.
+    pub lone_surrogate: bool,
 }
 
 /// The type of a JSON value.
@@ -78,7 +80,7 @@ impl JsonScanner {
     pub(crate) fn check(&mut self, text: &str) -> Result<(), JsonFault> {
         self.pairs.clear();
         if u32::try_from(text.len()).is_err() {
-            return Err(JsonFault { offset: 0, what: "longer than 4 GiB" });
+            return Err(JsonFault { offset: 0, what: "longer than 4 GiB", lone_surrogate: false });
         }
         let mut cursor = Cursor::new(text.as_bytes());
         cursor.blanks();
@@ -146,7 +148,7 @@ impl<'a> Cursor<'a> {
 
     fn fault(&self, what: &'static str) -> JsonFault {
         let what = if self.at >= self.bytes.len() { "the line ends too early" } else { what };
-        JsonFault { offset: self.at, what }
+        JsonFault { offset: self.at, what, lone_surrogate: false }
     }
 
     fn blanks(&mut self) {
@@ -322,7 +324,10 @@ impl<'a> Cursor<'a> {
                 };
                 match unit {
                     0xd800..=0xdbff if paired(low) => self.at += 12,
-                    0xd800..=0xdfff => return Err(self.fault("half of a surrogate pair in a `\\u` escape")),
+                    0xd800..=0xdfff => {
+                        let fault = self.fault("half of a surrogate pair in a `\\u` escape");
+                        return Err(JsonFault { lone_surrogate: true, ..fault });
+                    }
                     _ => self.at += 6,
                 }
                 Ok(())

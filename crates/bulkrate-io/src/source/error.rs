@@ -296,6 +296,12 @@ pub enum BadKind {
         /// What is wrong at that place.
         what: &'static str,
     },
+    /// Half of a character, written as an escape.
+    #[error("`{escape}` is half of a character (a surrogate without its other half), which no text can hold")]
+    LoneSurrogate {
+        /// As it stands there.
+        escape: String,
+    },
     /// Longer than `record_bytes_max`.
     #[error("the row is longer than {bytes_max} bytes")]
     TooLong {
@@ -311,7 +317,7 @@ impl BadKind {
             Self::Ragged { .. } => "source-ragged-row",
             Self::BadQuote | Self::OpenQuote => "source-bad-quote",
             Self::NotUtf8 { .. } => "source-not-utf8",
-            Self::NotJson { .. } => "source-bad-json",
+            Self::NotJson { .. } | Self::LoneSurrogate { .. } => "source-bad-json",
             Self::TooLong { .. } => "source-row-too-long",
         }
     }
@@ -332,6 +338,9 @@ impl BadKind {
             Self::NotJson { .. } => {
                 format!("every line must be one whole JSON object; mend the line, {skip}")
             }
+            Self::LoneSurrogate { .. } => format!(
+                "whoever wrote the file cut a text inside a character (an emoji, for example): write both halves, as in `\\ud83d\\ude00`, or `\\ufffd` in its place; {skip}"
+            ),
             Self::TooLong { .. } => {
                 format!("a missing closing quote or line break is the usual cause; mend the file, {skip}")
             }

@@ -94,13 +94,21 @@ impl JsonlReader {
     }
 }
 
+/// `\ud83d`
+const ESCAPE_BYTES: usize = 6;
+
 /// Copies a good line to `text` and finds its pairs; else what is wrong and at which byte.
 fn check(bytes: &[u8], text: &mut String, json: &mut JsonScanner) -> Option<(BadKind, usize)> {
     match from_utf8(bytes) {
         Ok(line) => {
             text.clear();
             text.push_str(line);
-            json.check(line).err().map(|fault| (BadKind::NotJson { what: fault.what }, fault.offset))
+            let fault = json.check(line).err()?;
+            let kind = match line.get(fault.offset..fault.offset + ESCAPE_BYTES) {
+                Some(escape) if fault.lone_surrogate => BadKind::LoneSurrogate { escape: escape.to_owned() },
+                _ => BadKind::NotJson { what: fault.what },
+            };
+            Some((kind, fault.offset))
         }
         Err(error) => {
             let at = error.valid_up_to();

@@ -62,6 +62,28 @@ fn a_broken_line_in_the_middle_is_named() {
 }
 
 #[test]
+fn half_a_character_is_named_with_its_place_and_what_to_do() {
+    let folder = Folder::new();
+    for (line, escape, column) in [
+        (r#"{"a":"x\ud83d"}"#, r"\ud83d", 8),
+        (r#"{"a":1,"b":["\uDE00 y"]}"#, r"\uDE00", 14),
+        (r#"{"\ud800":1}"#, r"\ud800", 3),
+    ] {
+        let path = folder.file("t.jsonl", format!("{{\"a\":0}}\n{line}\n"));
+        let error = read(&options(&path)).unwrap_err();
+        assert_eq!(error.code(), "source-bad-json", "{error}");
+        let want = format!("t.jsonl` line 2, column {column}: `{escape}` is half of a character");
+        assert!(error.to_string().contains(&want), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains(r"\ud83d\ude00") && hint.contains("--on-bad-line skip"), "{hint}");
+        assert_eq!(read(&with(&path, OnBadLine::Skip)).unwrap().skipped, 1);
+    }
+    // Both halves are a character.
+    let path = folder.file("t.jsonl", "{\"a\":\"\\ud83d\\ude00\"}\n");
+    assert_eq!(read(&options(&path)).unwrap().rows.len(), 1);
+}
+
+#[test]
 fn a_line_over_the_cap_is_a_bad_line() {
     let folder = Folder::new();
     let long = "x".repeat(2 << 20);
