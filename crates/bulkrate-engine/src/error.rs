@@ -150,7 +150,7 @@ fn item_code(error: &ItemError) -> &'static str {
         ItemError::Template(error) => error.code(),
         ItemError::MissingField(_) => "item-missing-field",
         ItemError::EmptyPrompt => "item-empty-prompt",
-        ItemError::Image { .. } => "item-bad-image",
+        ItemError::Image { .. } | ItemError::Blob { .. } => "item-bad-image",
         ItemError::BadRequest(_) => "item-bad-request",
         ItemError::OverContextWindow { .. } => "item-over-context-window",
         ItemError::Unsupported { .. } => "item-unsupported",

@@ -3,9 +3,11 @@
 //! The canonical form of the request is written once with marks where templates go, then cut at the marks.
 //! Rendering an item is appending constants and escaped texts: no tree, no map, no sorting.
 
+use std::borrow::Cow;
+
 use crate::request::{
-    Blob, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, write_canonical,
-    write_json_text,
+    Blob, BlobError, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, base64, data_url,
+    web_url, write_canonical, write_json_text,
 };
 
 use super::marks::Marks;
@@ -50,6 +52,9 @@ pub enum ItemError {
     EmptyPrompt,
     #[error("the image in column `{column}` {source}")]
     Image { column: String, source: ImageError },
+    /// Of a unified request.
+    #[error("the {part} in `messages` {source}")]
+    Blob { part: &'static str, source: BlobError },
     #[error("not a unified request: {0}")]
     BadRequest(String),
     #[error("{}{tokens} input tokens do not fit `{model}`, which takes {tokens_max}", if *.exact { "" } else { "about " })]
@@ -220,9 +225,9 @@ impl Blueprint {
         let failed = |source| ItemError::Image { column: self.columns[place].clone(), source };
         let (media_type, source_type, data) = image_parts(cells[place].as_text().trim()).map_err(failed)?;
         out.extend_from_slice(b"{\"data\":");
-        write_json_text(data, out);
+        write_json_text(&data, out);
         out.extend_from_slice(b",\"media_type\":");
-        write_json_text(media_type, out);
+        write_json_text(&media_type, out);
         out.extend_from_slice(b",\"source_type\":");
         write_json_text(source_type, out);
         out.extend_from_slice(b",\"type\":\"image\"}");
@@ -243,48 +248,33 @@ fn user_content(text: Text<'static>, image: bool, marks: &Marks) -> Content<'sta
 }
 
 /// Media type, source type and data of an image cell.
-fn image_parts(cell: &str) -> Result<(&str, &'static str, &str), ImageError> {
+fn image_parts(cell: &str) -> Result<(Cow<'_, str>, &'static str, Cow<'_, str>), ImageError> {
     if cell.is_empty() {
         return Err(ImageError::Missing);
     }
-    if let Some(rest) = cell.strip_prefix("data:") {
-        let (media_type, data) = rest.split_once(";base64,").ok_or(ImageError::NotAUrl)?;
-        return if media_type.starts_with("image/") && is_base64(data) {
-            Ok((media_type, "base64", data))
-        } else {
-            Err(ImageError::NotAUrl)
-        };
+    if let Some(read) = data_url(cell) {
+        let found = read.ok().filter(|found| found.media_type.starts_with("image/"));
+        return found.map(|found| (found.media_type, "base64", found.data)).ok_or(ImageError::NotAUrl);
     }
     if let Some((_, media_type)) = BASE64_STARTS.iter().find(|(start, _)| cell.starts_with(start))
-        && is_base64(cell)
+        && let Some(data) = base64(cell)
     {
-        return Ok((media_type, "base64", cell));
+        return Ok((Cow::Borrowed(media_type), "base64", data));
     }
-    if !(cell.starts_with("https://") || cell.starts_with("http://")) {
-        return Err(ImageError::NotAUrl);
-    }
-    let path = cell.split(['?', '#']).next().unwrap_or(cell).to_ascii_lowercase();
+    let url = web_url(cell).ok_or(ImageError::NotAUrl)?;
+    let path = url.split(['?', '#']).next().unwrap_or(&url).to_ascii_lowercase();
     let media_type = match path.rsplit('.').next() {
         Some("png") => "image/png",
         Some("gif") => "image/gif",
         Some("webp") => "image/webp",
         _ => "image/jpeg",
     };
-    Ok((media_type, "url", cell))
+    Ok((Cow::Borrowed(media_type), "url", url))
 }
 
 /// The first bytes of the image formats that models take, in base64.
 const BASE64_STARTS: [(&str, &str); 4] =
     [("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp")];
-
-/// Standard alphabet, padded, on one line (RFC 4648, section 4).
-fn is_base64(text: &str) -> bool {
-    let data = text.trim_end_matches('=');
-    !data.is_empty()
-        && text.len().is_multiple_of(4)
-        && text.len() - data.len() <= 2
-        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
-}
 
 /// Marks that occur in nothing the user wrote.
 fn marks_avoiding(setup: &Setup) -> Marks {
@@ -392,6 +382,21 @@ mod tests {
                 r#"{"data":"AAAA","media_type":"image/gif","source_type":"base64","type":"image"}"#
             )
         );
+        // Capitals and line breaks are no difference.
+        for (cell, want) in [
+            (
+                "HTTPS://x.org/a.PNG?s=1",
+                r#"{"data":"https://x.org/a.PNG?s=1","media_type":"image/png","source_type":"url""#,
+            ),
+            (
+                "DATA:image/GIF;base64,AA\nAA\r\n",
+                r#"{"data":"AAAA","media_type":"image/gif","source_type":"base64""#,
+            ),
+            ("/9j/\nAAAA\n", r#"{"data":"/9j/AAAA","media_type":"image/jpeg","source_type":"base64""#),
+        ] {
+            let line = render(&blueprint, &[Cell::text(cell)]).unwrap();
+            assert!(line.contains(want), "{cell:?}: {line}");
+        }
         for (start, media_type) in BASE64_STARTS {
             let data = format!("{start}{}", "A".repeat(12 - start.len() % 4));
             let line = render(&blueprint, &[Cell::text(&data)]).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! A `Request` borrows from the line it was read from; strings are copied only where JSON escapes force it.
 
+mod blob;
 mod canonical;
 mod read;
 
@@ -11,6 +12,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use blob::BlobError;
+pub(crate) use blob::{base64, data_url, web_url};
 pub use canonical::{canonical_value, write_canonical, write_json_text};
 pub use read::Text;
 

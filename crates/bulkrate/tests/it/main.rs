@@ -25,3 +25,4 @@ mod security;
 mod services;
 mod stops;
 mod accounts;
+mod images;

@@ -227,6 +227,7 @@ impl Draftsman {
         if request.route_score.is_some() {
             return Err(bad("`route_score` is what bulkrate writes, not what it reads".to_owned()));
         }
+        request.settle_blobs().map_err(|(part, source)| ItemError::Blob { part, source })?;
         let deployment = self.named(&request.model)?;
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
