@@ -88,6 +88,9 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
     if from.max_output_tokens == Some(0) {
         return Err(ConfigError::option("--max-output-tokens", "must be more than 0", None));
     }
+    let fallback = from.fallback.unwrap_or_default();
+    super::router::no_auto("--fallback", &fallback)?;
+    super::router::no_auto("request.rules", rules.iter().map(|rule| &rule.model))?;
     let (model, router) = super::router::models(from.model, from.router, from.model_weak, from.model_strong)?;
     Ok(RequestSpec {
         model,
@@ -108,7 +111,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         provider_kwargs: from.provider_kwargs.map(|table| serde_json::Value::Object(table).to_string()),
         sample: from.sample.unwrap_or(0),
         rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
-        fallback: from.fallback.unwrap_or_default(),
+        fallback,
         router,
     })
 }

@@ -22,6 +22,18 @@ pub fn load(path: &Path) -> Result<Router, ConfigError> {
     Router::from_bytes(&bytes).map_err(|source| ConfigError::Router { path: path.to_owned(), source })
 }
 
+/// Refuses `auto` where a model must be named: a server of one's own would be asked for a model of that name.
+pub(super) fn no_auto<'m>(
+    option: &str,
+    models: impl IntoIterator<Item = &'m String>,
+) -> Result<(), ConfigError> {
+    if models.into_iter().all(|model| model != AUTO) {
+        return Ok(());
+    }
+    let hint = "a model of a server of your own that is called so is `openai/auto`";
+    Err(ConfigError::option(option, "`auto` asks a router and stands as `--model` alone", Some(hint)))
+}
+
 /// What the keys say of the job's own model and its router: with `auto` the own model is the strong one.
 pub(super) fn models(
     model: Option<String>,
@@ -44,6 +56,8 @@ pub(super) fn models(
             None => Ok((model, None)),
         };
     }
+    no_auto("--model-weak", weak.as_slice())?;
+    no_auto("--model-strong", strong.as_slice())?;
     match (router, weak, strong) {
         (Some(path), Some(weak), Some(strong)) => {
             Ok((Some(strong), Some(RouterSpec::new(load(&path)?, weak))))
@@ -51,7 +65,9 @@ pub(super) fn models(
         _ => {
             let missing =
                 given.into_iter().find(|(_, given)| !given).map_or("--router", |(option, _)| option);
-            let hint = Some("`bulkrate route train` makes a router from labelled rows");
+            let hint = Some(
+                "`bulkrate route train` makes a router from labelled rows; a model of a server of your own that is called `auto` is `openai/auto`",
+            );
             Err(ConfigError::option("--model auto", format!("needs `{missing}`"), hint))
         }
     }

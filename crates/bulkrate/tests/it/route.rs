@@ -353,3 +353,52 @@ fn a_router_that_cannot_be_used_in_a_job_says_why() {
         place.run(line, &more).error(2, code, &[words]);
     }
 }
+
+/// A server of one's own would be asked for a model called `auto`, and others would be when they are needed.
+#[test]
+fn auto_is_refused_wherever_a_model_must_be_named() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim);
+    place.put(
+        "auto.jsonl",
+        "{\"custom_id\":\"a\",\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n",
+    );
+    let user = ["--user", "Ask: {{ question }}"];
+    let rule = [&user[..], &["--rule", "topic == 'proofs'=>auto"]].concat();
+    for (line, more, code, words) in [
+        ("plan items.csv --model fast", rule, "option-invalid", "as `--model` alone"),
+        (
+            "plan items.csv --model fast --fallback auto",
+            user.to_vec(),
+            "option-invalid",
+            "as `--model` alone",
+        ),
+        (
+            "plan items.csv --model auto --router shop.router --model-weak auto --model-strong fast",
+            user.to_vec(),
+            "option-invalid",
+            "--model-weak",
+        ),
+        (
+            "plan items.csv --model auto --router shop.router --model-weak fast --model-strong auto",
+            user.to_vec(),
+            "option-invalid",
+            "--model-strong",
+        ),
+        ("plan auto.jsonl", Vec::new(), "router-needs-table", "a line names the model `auto`"),
+        (
+            "plan auto.jsonl --base-url http://127.0.0.1:9/v1",
+            Vec::new(),
+            "router-needs-table",
+            "`openai/auto`",
+        ),
+        (
+            "plan items.csv --model auto --base-url http://127.0.0.1:9/v1",
+            user.to_vec(),
+            "option-invalid",
+            "`openai/auto`",
+        ),
+    ] {
+        place.run(line, &more).error(2, code, &[words]);
+    }
+}

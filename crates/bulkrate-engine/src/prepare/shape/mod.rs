@@ -64,6 +64,18 @@ impl Shape {
     }
 }
 
+/// What asks a router, and is no model.
+const AUTO: &str = "auto";
+
+/// A server of one's own would be asked for a model of that name.
+fn auto_in_a_line() -> ShapeError {
+    ShapeError::Model(EngineError::BadSpec {
+        code: "router-needs-table",
+        what: "a line names the model `auto`".to_owned(),
+        why: "a router reads a column of a table, and lines of unified requests name their model themselves; a model of a server of your own that is called so is `openai/auto`".to_owned(),
+    })
+}
+
 /// What stopped one record.
 #[derive(Debug)]
 pub(crate) enum ShapeError {
@@ -228,6 +240,9 @@ impl Draftsman {
             return Err(bad("`route_score` is what bulkrate writes, not what it reads".to_owned()));
         }
         request.settle_blobs().map_err(|(part, source)| ItemError::Blob { part, source })?;
+        if &*request.model == AUTO {
+            return Err(auto_in_a_line());
+        }
         let deployment = self.named(&request.model)?;
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
