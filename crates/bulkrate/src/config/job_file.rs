@@ -178,8 +178,8 @@ pub struct Layer {
     pub accounts: BTreeMap<String, Provider>,
 }
 
-/// `bulkrate.toml` of the working directory: what all jobs started there share. It cannot name a base URL: a key must not
-/// go to an origin that nobody typed.
+/// `bulkrate.toml` of the working directory: what all jobs started there share. It may have come with somebody's folder, so it
+/// cannot name where anything is sent: no base URL, as a key must not go to an origin that nobody typed, and no webhook.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
@@ -273,8 +273,29 @@ impl Defaults {
     }
 
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| toml_error::explain(file, text, &error))
+        let found: Self = toml::from_str(text).map_err(|error| toml_error::explain(file, text, &error))?;
+        if found.run.webhook.is_none() {
+            return Ok(found);
+        }
+        let peek: Peek = toml::from_str(text).map_err(|error| toml_error::explain(file, text, &error))?;
+        let at = peek.run.webhook.map_or(0, |url| url.span().start);
+        Err(ConfigError::JobFile {
+            place: toml_error::place(file, text, at),
+            message: "`webhook` cannot stand here: this file is picked up unasked, and would send what becomes of every job elsewhere".to_owned(),
+            hint: Some("set it in the job file, or pass `--webhook`".to_owned()),
+        })
     }
+}
+
+/// Where a key stands that may not stand there.
+#[derive(Deserialize)]
+struct Peek {
+    run: PeekRun,
+}
+
+#[derive(Deserialize)]
+struct PeekRun {
+    webhook: Option<toml::Spanned<String>>,
 }
 
 fn united<T>(

@@ -97,6 +97,18 @@ fn defaults_cannot_name_a_base_url() {
 }
 
 #[test]
+fn a_file_that_came_with_a_folder_cannot_send_anything_elsewhere() {
+    let text = "[tags]\nteam = \"a\"\n[run]\nrpm = 5\nwebhook = \"https://elsewhere/hook\"\n";
+    insta::assert_snapshot!(shown(&Defaults::parse("bulkrate.toml", text).unwrap_err()), @r"
+    bulkrate.toml:5:11: `webhook` cannot stand here: this file is picked up unasked, and would send what becomes of every job elsewhere
+    hint: set it in the job file, or pass `--webhook`
+    ");
+    // Whoever runs a job file has named it.
+    let named = Layer::parse("job.toml", &format!("{HEAD}[run]\nwebhook = \"https://here/hook\"\n")).unwrap();
+    assert_eq!(job(named).unwrap().run.webhook.as_deref(), Some("https://here/hook"));
+}
+
+#[test]
 fn files_named_by_a_job_file_are_found_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();

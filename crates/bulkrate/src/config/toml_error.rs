@@ -6,12 +6,17 @@ use super::ConfigError;
 
 /// Turns the parser's error about `text` into ours.
 pub(super) fn explain(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
-    let at = error.span().map_or(0, |span| span.start).min(text.len());
-    let before = text.get(..at).unwrap_or("");
+    let (message, hint) = reworded(error.message());
+    let place = place(file, text, error.span().map_or(0, |span| span.start));
+    ConfigError::JobFile { place, message, hint }
+}
+
+/// `file:line:column` of a byte.
+pub(super) fn place(file: &str, text: &str, at: usize) -> String {
+    let before = text.get(..at.min(text.len())).unwrap_or("");
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|&letter| letter != '\n').count() + 1;
-    let (message, hint) = reworded(error.message());
-    ConfigError::JobFile { place: format!("{file}:{line}:{column}"), message, hint }
+    format!("{file}:{line}:{column}")
 }
 
 /// `unknown field` and `unknown variant` name what is expected: the nearest of it is offered, the rest goes to the hint.
