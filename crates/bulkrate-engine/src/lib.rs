@@ -16,7 +16,7 @@ pub mod settings;
 pub mod ground;
 pub mod stop;
 // The way of a job.
-pub mod paths;
+mod paths;
 mod deployment;
 mod prepare;
 mod cache;
@@ -24,7 +24,7 @@ mod exact;
 mod planning;
 mod run;
 mod lane;
-pub mod result_line;
+mod result_line;
 mod deliver;
 mod notify;
 pub mod reader;

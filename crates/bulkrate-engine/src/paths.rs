@@ -28,78 +28,78 @@ const STATE: &str = "state.db";
 
 /// The folder of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobDir(pub PathBuf);
+pub(crate) struct JobDir(pub PathBuf);
 
 impl JobDir {
     #[must_use]
-    pub fn of(state_dir: &Path, job: &str) -> Self {
+    pub(crate) fn of(state_dir: &Path, job: &str) -> Self {
         Self(state_dir.join(JOBS).join(job))
     }
 
     #[must_use]
-    pub fn requests(&self) -> PathBuf {
+    pub(crate) fn requests(&self) -> PathBuf {
         self.0.join("requests.jsonl")
     }
 
     #[must_use]
-    pub fn results(&self) -> PathBuf {
+    pub(crate) fn results(&self) -> PathBuf {
         self.0.join("results.jsonl")
     }
 
     #[must_use]
-    pub fn spool(&self) -> PathBuf {
+    pub(crate) fn spool(&self) -> PathBuf {
         self.0.join("source.spool")
     }
 
     #[must_use]
-    pub fn urgent(&self) -> PathBuf {
+    pub(crate) fn urgent(&self) -> PathBuf {
         self.0.join("urgent")
     }
 
     #[must_use]
-    pub fn uncached(&self) -> PathBuf {
+    pub(crate) fn uncached(&self) -> PathBuf {
         self.0.join("uncached")
     }
 
     #[must_use]
-    pub fn batch(&self, sub: Sub) -> BatchDir {
+    pub(crate) fn batch(&self, sub: Sub) -> BatchDir {
         BatchDir(self.0.join("batches").join(sub.to_string()))
     }
 }
 
 /// The folder of one batch: the four files that show all that went over the wire, and the error file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchDir(pub PathBuf);
+pub(crate) struct BatchDir(pub PathBuf);
 
 impl BatchDir {
     #[must_use]
-    pub fn unified(&self) -> PathBuf {
+    pub(crate) fn unified(&self) -> PathBuf {
         self.0.join("unified.jsonl")
     }
 
     #[must_use]
-    pub fn input(&self) -> PathBuf {
+    pub(crate) fn input(&self) -> PathBuf {
         self.0.join("input.jsonl")
     }
 
     #[must_use]
-    pub fn output(&self) -> PathBuf {
+    pub(crate) fn output(&self) -> PathBuf {
         self.0.join("output.jsonl")
     }
 
     #[must_use]
-    pub fn errors(&self) -> PathBuf {
+    pub(crate) fn errors(&self) -> PathBuf {
         self.0.join("errors.jsonl")
     }
 
     #[must_use]
-    pub fn results(&self) -> PathBuf {
+    pub(crate) fn results(&self) -> PathBuf {
         self.0.join("results.jsonl")
     }
 }
 
 #[must_use]
-pub fn cache_dir(state_dir: &Path) -> PathBuf {
+pub(crate) fn cache_dir(state_dir: &Path) -> PathBuf {
     state_dir.join(CACHE)
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), EngineError> {
 
 /// Bytes under a folder.
 #[must_use]
-pub fn disk_bytes(path: &Path) -> u64 {
+pub(crate) fn disk_bytes(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     entries
         .flatten()

@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use bulkrate_core::answer::{Failure, Finish};
-use bulkrate_core::collect::{Checked, Flaw};
+use bulkrate_core::answer::Finish;
+use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 /// What every line starts and ends with.
 #[derive(Debug, Clone, Copy)]
-pub struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     pub ordinal: Ordinal,
     /// The lease that it ends.
     pub attempt: u8,
@@ -41,7 +41,7 @@ pub struct Frame<'a> {
 const EVIDENCE_BYTES_MAX: usize = 4_096;
 
 /// Appends the line of a good answer.
-pub fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
+pub(crate) fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
     let start = open(frame, "succeeded", out);
     out.extend_from_slice(b",\"response\":{");
     match checked {
@@ -58,7 +58,7 @@ pub fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: 
 }
 
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
-pub fn write_bad(
+pub(crate) fn write_bad(
     frame: Frame<'_>,
     class: FailureClass,
     message: &str,
@@ -87,16 +87,6 @@ pub fn write_bad(
     }
     out.push(b'}');
     close(frame, start, out);
-}
-
-/// As [`write_bad`], from a failure of the provider.
-pub fn write_failure(frame: Frame<'_>, failure: &Failure, out: &mut Vec<u8>) {
-    write_bad(frame, failure.class, &failure.message, failure.provider_code.as_deref(), None, out);
-}
-
-/// As [`write_bad`], from an answer that was judged.
-pub fn write_flaw(frame: Frame<'_>, flaw: &Flaw, answer: &str, out: &mut Vec<u8>) {
-    write_bad(frame, flaw.class, &flaw.message, None, Some(answer), out);
 }
 
 fn cut(text: &str) -> &str {
@@ -201,9 +191,9 @@ fn raw(name: &str, json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(json.as_bytes());
 }
 
-/// A line, read back; its usage is for people and is passed over.
+/// A line, read back; what is in it for people alone (usage, provider, evidence) is passed over.
 #[derive(Debug, Deserialize)]
-pub struct ResultLine<'a> {
+pub(crate) struct ResultLine<'a> {
     pub item: Ordinal,
     pub attempt: u8,
     /// Those that count; `None` in lines of older versions.
@@ -218,15 +208,13 @@ pub struct ResultLine<'a> {
     #[serde(borrow)]
     pub cost_usd: Text<'a>,
     #[serde(borrow)]
-    pub provider: Text<'a>,
-    #[serde(borrow)]
     pub model: Text<'a>,
     #[serde(borrow)]
     pub lane: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct ResponseLine<'a> {
+pub(crate) struct ResponseLine<'a> {
     #[serde(borrow, default)]
     pub text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -234,25 +222,19 @@ pub struct ResponseLine<'a> {
     /// Base64 text or an array of numbers.
     #[serde(borrow, default)]
     pub embedding: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub finish_reason: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct ErrorLine<'a> {
+pub(crate) struct ErrorLine<'a> {
     #[serde(borrow)]
     pub class: Text<'a>,
     #[serde(borrow)]
     pub message: Text<'a>,
-    #[serde(borrow, default)]
-    pub provider_code: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub answer: Option<Text<'a>>,
 }
 
 impl<'a> ResultLine<'a> {
     /// Reads one line, with or without its newline.
-    pub fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if !is_intact(line) {
             return Err(serde::de::Error::custom("the line is not as it was written: its checksum differs"));
@@ -297,13 +279,11 @@ mod tests {
         write_bad(frame(None), FailureClass::Transient, "no \"luck\"", Some("500"), None, &mut out);
         let line = ResultLine::parse(&out).unwrap();
         let error = line.error.unwrap();
-        assert_eq!(
-            (&*error.class, &*error.message, error.provider_code.as_deref()),
-            ("transient", "no \"luck\"", Some("500"))
-        );
+        assert_eq!((&*error.class, &*error.message), ("transient", "no \"luck\""));
         assert!(out.ends_with(b"}\n"));
         let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert!(whole.get("usage").is_none());
+        assert_eq!(whole["error"]["provider_code"], "500");
     }
 
     #[test]

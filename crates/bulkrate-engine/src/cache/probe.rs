@@ -227,12 +227,13 @@ mod tests {
         assert!(rewrite(line.trim_ascii_end(), 41, &mut out));
         let got = ResultLine::parse(&out).unwrap();
         assert_eq!(
-            (got.item, got.attempt, got.attempts, &*got.lane, &*got.provider, &*got.model),
-            (41, 0, Some(0), "cache", "openai", frame.model)
+            (got.item, got.attempt, got.attempts, &*got.lane, &*got.model),
+            (41, 0, Some(0), "cache", frame.model)
         );
         assert_eq!(UsdNanos::parse(&got.cost_usd).unwrap(), UsdNanos::ZERO);
         let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(serde_json::from_value::<Usage>(whole["usage"].clone()).unwrap(), usage);
+        assert_eq!(whole["provider"], "openai");
         assert_eq!(got.response.unwrap().text.as_deref(), Some(tricky));
         assert!(out.ends_with(b"\"}\n"));
     }
