@@ -126,7 +126,7 @@ impl BatchApi for AnthropicBatches {
         }
     }
 
-    async fn create(&self, input_file: &str, _: Kind, _: &Marker) -> Created {
+    async fn create(&self, input_file: &str, _: Kind, _: &str, _: &Marker) -> Created {
         let lines = Lines { file: Path::new(input_file), head: HEAD, tail: TAIL };
         match self.paid.call_lines(BATCHES, lines, self.create_timeout).await {
             Ok(reply) => self.created(&reply),

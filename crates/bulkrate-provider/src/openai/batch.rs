@@ -18,7 +18,7 @@ use super::dialect::{Batches, Dialect};
 use super::errors;
 use super::remote;
 use super::wire::OpenAiWire;
-use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply, Wire};
+use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -140,8 +140,8 @@ impl BatchApi for OpenAiBatches {
         }
     }
 
-    async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created {
-        let endpoint = format!("/v1{}", self.wire.path(kind));
+    async fn create(&self, input_file: &str, kind: Kind, _: &str, marker: &Marker) -> Created {
+        let endpoint = format!("/v1{}", self.wire.endpoint(kind));
         let metadata = Metadata {
             br_inst: &marker.inst,
             br_sub: &marker.sub,
