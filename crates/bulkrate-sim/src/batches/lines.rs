@@ -281,10 +281,11 @@ impl Run {
         let start = out.len();
         let context = state.context(key, self.at_ms, twist);
         write_head(out, key, id, 200);
-        let answered = prepare(&state.models, self.endpoint, body.as_bytes(), true).and_then(|prepared| {
-            let usage = prepared.answer(&context, out)?;
-            Ok((usage, cost(prepared.model, Lane::Batch, usage)))
-        });
+        let answered =
+            prepare(&state.models, self.endpoint, None, body.as_bytes(), true).and_then(|prepared| {
+                let usage = prepared.answer(&context, out)?;
+                Ok((usage, cost(prepared.model, Lane::Batch, usage)))
+            });
         match answered {
             Ok(_) => out.extend_from_slice(b"},\"error\":null}\n"),
             Err(_) => out.truncate(start),

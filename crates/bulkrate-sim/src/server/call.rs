@@ -4,11 +4,13 @@ use super::body::SimBody;
 use super::route::{Route, query};
 use super::{Reply, State, paid};
 use crate::anthropic;
+use crate::api::Endpoint;
 use crate::batches;
 use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{self, UPLOAD_BYTES_MAX};
+use crate::gemini;
 use crate::like::Like;
 use crate::message_batches;
 use bytes::{Bytes, BytesMut};
@@ -47,6 +49,7 @@ pub(super) async fn handle(
     let path = request.uri().path();
     let route = match (state.config.speaks, state.like) {
         (Speaks::Anthropic, _) => Route::of_anthropic(request.method(), path),
+        (Speaks::Gemini, _) => Route::of_gemini(request.method(), path),
         (Speaks::OpenAi, None) => Route::of(request.method(), path),
         (Speaks::OpenAi, Some(like)) => {
             like.path(path).map_or(Route::Unknown, |path| Route::of(request.method(), &path))
@@ -62,6 +65,7 @@ pub(super) async fn handle(
         Outcome::Reply(reply) => {
             let reply = match (state.config.speaks, state.like) {
                 (Speaks::Anthropic, _) => anthropic::error(reply, key),
+                (Speaks::Gemini, _) => gemini::error(reply),
                 (Speaks::OpenAi, Some(like)) => like.error(reply),
                 (Speaks::OpenAi, None) => reply,
             };
@@ -100,8 +104,11 @@ async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, ke
 }
 
 fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), ApiError> {
-    if state.config.speaks == Speaks::Anthropic {
-        return anthropic::authenticate(state.config.api_key.as_deref(), request.headers());
+    let known = state.config.api_key.as_deref();
+    match state.config.speaks {
+        Speaks::Anthropic => return anthropic::authenticate(known, request.headers()),
+        Speaks::Gemini => return gemini::authenticate(known, request.headers(), request.uri().query()),
+        Speaks::OpenAi => {}
     }
     let given = request
         .headers()
@@ -284,7 +291,12 @@ async fn after(state: &State, place: Place, reply: Reply, key: u64) -> Outcome {
 async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key: u64) -> Outcome {
     let (head, body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Route::Paid(endpoint) = route {
+    let asked = match &route {
+        Route::Paid(endpoint) => Some((*endpoint, None)),
+        Route::Generate(model) => Some((Endpoint::Generate, Some(model.as_str()))),
+        _ => None,
+    };
+    if let Some(asked) = asked {
         let body = match read(body, BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(outcome) => return outcome,
@@ -294,7 +306,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         {
             return Outcome::Reply(Reply::error(&error));
         }
-        return paid::answer(state, endpoint, &body, text("x-client-request-id"), key).await;
+        return paid::answer(state, asked, &body, text("x-client-request-id"), key).await;
     }
     let limit = match &route {
         Route::Upload => UPLOAD_BYTES_MAX + FORM_BYTES,
@@ -336,9 +348,11 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         }
         Route::Models if state.config.speaks == Speaks::Anthropic => Ok(anthropic::models(&state.models)),
         Route::Model(id) if state.config.speaks == Speaks::Anthropic => anthropic::model(&state.models, id),
+        Route::Models if state.config.speaks == Speaks::Gemini => Ok(gemini::models(&state.models, &query)),
+        Route::Model(id) if state.config.speaks == Speaks::Gemini => gemini::model(&state.models, id),
         Route::Models => Ok(models(state)),
         Route::Model(id) => state.models.find(id).map(|_| Reply::of(&model(id))),
-        Route::Paid(_) | Route::Bill | Route::Requests | Route::Unknown => {
+        Route::Paid(_) | Route::Generate(_) | Route::Bill | Route::Requests | Route::Unknown => {
             Err(ApiError::unknown_url(head.method.as_str(), head.uri.path()))
         }
     };

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     Paid(Endpoint),
+    /// Gemini's paid call, to this model.
+    Generate(String),
     Upload,
     Files,
     File(String),
@@ -73,10 +75,33 @@ impl Route {
         }
     }
 
+    /// The calls of Gemini's API that are simulated, under either version.
+    pub(super) fn of_gemini(method: &Method, path: &str) -> Self {
+        let rest = ["/v1beta/", "/v1/"].into_iter().find_map(|version| path.strip_prefix(version));
+        let Some(rest) = rest else {
+            return match Self::of(method, path) {
+                route @ (Self::Bill | Self::Requests) => route,
+                _ => Self::Unknown,
+            };
+        };
+        let id = |name: &str| {
+            rest.strip_prefix(name).filter(|id| !id.is_empty() && !id.contains('/')).map(decoded)
+        };
+        match (method.as_str(), rest, id("models/")) {
+            ("GET", "models", _) => Self::Models,
+            ("GET", _, Some(model)) => Self::Model(model),
+            ("POST", _, Some(call)) => match call.rsplit_once(':') {
+                Some((model, "generateContent")) => Self::Generate(model.to_owned()),
+                _ => Self::Unknown,
+            },
+            _ => Self::Unknown,
+        }
+    }
+
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
-            Self::Paid(_) => Some(Place::Sync),
+            Self::Paid(_) | Self::Generate(_) => Some(Place::Sync),
             Self::Upload => Some(Place::Upload),
             Self::FileContent(_) => Some(Place::Content),
             Self::FileDelete(_) => Some(Place::Delete),
@@ -104,6 +129,9 @@ impl Route {
             Self::Paid(Endpoint::Embeddings) => "POST /v1/embeddings",
             Self::Paid(Endpoint::Moderations) => "POST /v1/moderations",
             Self::Paid(Endpoint::Messages) => "POST /v1/messages",
+            Self::Paid(Endpoint::Generate) | Self::Generate(_) => {
+                "POST /v1beta/models/{model}:generateContent"
+            }
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",
             Self::File(_) => "GET /v1/files/{id}",
@@ -165,6 +193,23 @@ mod tests {
         ];
         for (method, path, route) in cases {
             assert_eq!(Route::of(&method, path), route, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_model_of_a_call_stands_in_its_path() {
+        let generate = |model: &str| Route::Generate(model.to_owned());
+        for (method, path, route) in [
+            (Method::POST, "/v1beta/models/gemini-2.5-flash:generateContent", generate("gemini-2.5-flash")),
+            (Method::POST, "/v1/models/a%2Fb:generateContent", generate("a/b")),
+            (Method::POST, "/v1/models/a:countTokens", Route::Unknown),
+            (Method::POST, "/v2/models/a:generateContent", Route::Unknown),
+            (Method::GET, "/v1beta/models", Route::Models),
+            (Method::GET, "/v1/models/a", Route::Model("a".to_owned())),
+            (Method::POST, "/v1/chat/completions", Route::Unknown),
+            (Method::GET, "/sim/bill", Route::Bill),
+        ] {
+            assert_eq!(Route::of_gemini(&method, path), route, "{method} {path}");
         }
     }
 

@@ -55,6 +55,7 @@ impl State {
         let like = config.like.as_deref().map(service).transpose()?;
         let sells = match (config.speaks, like) {
             (Speaks::Anthropic, _) => Sells::Of("anthropic"),
+            (Speaks::Gemini, _) => Sells::Of("gemini"),
             (Speaks::OpenAi, Some(like)) => like.sells,
             (Speaks::OpenAi, None) => Sells::Of("openai"),
         };
@@ -146,8 +147,8 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
     if !(config.speed.is_finite() && config.speed > 0.0 && config.speed <= 1e9) {
         return bad("speed", config.speed, "above 0 and at most 1e9");
     }
-    if let (Speaks::Anthropic, Some(like)) = (config.speaks, &config.like) {
-        let needs = "left out: Anthropic is like nobody else";
+    if let (Speaks::Anthropic | Speaks::Gemini, Some(like)) = (config.speaks, &config.like) {
+        let needs = "left out: only OpenAI has others like it";
         return Err(SimError::Setting { name: "like", value: like.clone(), needs });
     }
     let spans = [
