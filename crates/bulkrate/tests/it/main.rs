@@ -17,6 +17,7 @@ mod faults;
 mod local_faults;
 mod anthropic;
 mod anthropic_batch;
+mod gemini;
 mod bad_input;
 mod bad_provider;
 mod clock;
