@@ -2,16 +2,82 @@
 
 use crate::catalogue::{Catalogue, Kind, Model};
 use crate::errors::ApiError;
+use crate::faults::Place;
 use crate::server::Reply;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// A page of the list of models, unless said otherwise.
 const PAGE: usize = 50;
 
-/// The key in its header, or in the query.
+/// What a call asks for, besides what is paid at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Upload,
+    File(String),
+    FileDelete(String),
+    Download(String),
+    /// Of batches of this model.
+    Create(String),
+    List,
+    Get(String),
+    Cancel(String),
+    Delete(String),
+}
+
+impl Ask {
+    /// `rest`: the path below the version; `upload`: the version stands below `/upload`.
+    pub(crate) fn of(method: &Method, rest: &str, upload: bool) -> Option<Self> {
+        let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
+        let (id, verb) = name.split_once(':').unwrap_or((name, ""));
+        let owned = || id.to_owned();
+        Some(match (method.as_str(), upload, kind, id.is_empty(), verb) {
+            ("POST", true, "files", true, "") => Self::Upload,
+            ("GET", false, "files", false, "") => Self::File(owned()),
+            ("GET", false, "files", false, "download") => Self::Download(owned()),
+            ("DELETE", false, "files", false, "") => Self::FileDelete(owned()),
+            ("POST", false, "models", false, "batchGenerateContent") => Self::Create(owned()),
+            ("GET", false, "batches", true, "") => Self::List,
+            ("GET", false, "batches", false, "") => Self::Get(owned()),
+            ("POST", false, "batches", false, "cancel") => Self::Cancel(owned()),
+            ("DELETE", false, "batches", false, "") | ("POST", false, "batches", false, "delete") => {
+                Self::Delete(owned())
+            }
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn place(&self) -> Option<Place> {
+        Some(match self {
+            Self::Upload => Place::Upload,
+            Self::File(_) => return None,
+            Self::FileDelete(_) | Self::Delete(_) => Place::Delete,
+            Self::Download(_) => Place::Content,
+            Self::Create(_) => Place::Create,
+            Self::List => Place::List,
+            Self::Get(_) => Place::Poll,
+            Self::Cancel(_) => Place::Cancel,
+        })
+    }
+
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Upload => "POST /upload/v1beta/files",
+            Self::File(_) => "GET /v1beta/files/{id}",
+            Self::FileDelete(_) => "DELETE /v1beta/files/{id}",
+            Self::Download(_) => "GET /v1beta/files/{id}:download",
+            Self::Create(_) => "POST /v1beta/models/{model}:batchGenerateContent",
+            Self::List => "GET /v1beta/batches",
+            Self::Get(_) => "GET /v1beta/batches/{id}",
+            Self::Cancel(_) => "POST /v1beta/batches/{id}:cancel",
+            Self::Delete(_) => "DELETE /v1beta/batches/{id}",
+        }
+    }
+}
+
+/// The key in its header, or in the query. More of an upload needs none: its address is secret enough.
 pub(crate) fn authenticate(
     known: Option<&str>,
     headers: &HeaderMap,
@@ -19,7 +85,9 @@ pub(crate) fn authenticate(
 ) -> Result<(), ApiError> {
     let header = headers.get("x-goog-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
     let in_query = || query?.split('&').find_map(|pair| pair.strip_prefix("key="));
+    let goes_on = query.is_some_and(|query| query.contains("upload_id="));
     match header.filter(|key| !key.is_empty()).or_else(in_query) {
+        None if goes_on => Ok(()),
         None => Err(ApiError::new(
             403,
             "PERMISSION_DENIED",

@@ -33,6 +33,7 @@ mod multipart;
 mod rng;
 mod server;
 mod tokens;
+mod uploads;
 
 pub use config::{SimConfig, SimError, Speaks};
 pub use faults::{FaultRule, fault_catalogue, fault_table, mixed_faults};

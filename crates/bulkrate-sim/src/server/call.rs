@@ -13,10 +13,12 @@ use crate::files::{self, UPLOAD_BYTES_MAX};
 use crate::gemini;
 use crate::like::Like;
 use crate::message_batches;
+use crate::uploads;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -309,7 +311,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         return paid::answer(state, asked, &body, text("x-client-request-id"), key).await;
     }
     let limit = match &route {
-        Route::Upload => UPLOAD_BYTES_MAX + FORM_BYTES,
+        Route::Upload | Route::Gemini(gemini::Ask::Upload) => UPLOAD_BYTES_MAX + FORM_BYTES,
         Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
     };
@@ -317,22 +319,17 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Ok(body) => body,
         Err(outcome) => return outcome,
     };
-    let hit = |fault| state.faults.hit(fault, Place::Content);
     let query = query(head.uri.query());
     let result = match &route {
         Route::Upload => files::upload(state, text("content-type").unwrap_or_default(), &body),
         Route::Files => files::list(state, &query),
         Route::File(id) => files::retrieve(state, id),
         Route::FileDelete(id) => files::delete(state, id),
-        Route::FileContent(id) => {
-            let tail = state.faults.call(Fault::CutTail, Place::Content);
-            let spoilt = files::Spoilt {
-                gone: hit(Fault::FileGone),
-                cut: tail.map_or(0, |hit| if hit.word == Some("newline") { 1 } else { 10 }),
-                reordered: hit(Fault::FileChanges),
-            };
-            files::content(state, id, &spoilt)
-        }
+        Route::FileContent(id) => files::content(state, id, &spoilt(state)),
+        Route::Gemini(ask) => match of_gemini(state, ask, &head.headers, &query, &body).transpose() {
+            Some(answer) => answer,
+            None => return Outcome::Closed,
+        },
         Route::BatchCreate => match batches::create(state, &body).transpose() {
             Some(made) => made,
             None => return Outcome::Closed,
@@ -357,6 +354,48 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         }
     };
     Outcome::Reply(result.unwrap_or_else(|error| Reply::error(&error)))
+}
+
+/// What faults do to a download.
+fn spoilt(state: &State) -> files::Spoilt {
+    let hit = |fault| state.faults.hit(fault, Place::Content);
+    let tail = state.faults.call(Fault::CutTail, Place::Content);
+    files::Spoilt {
+        gone: hit(Fault::FileGone),
+        cut: tail.map_or(0, |hit| if hit.word == Some("newline") { 1 } else { 10 }),
+        reordered: hit(Fault::FileChanges),
+    }
+}
+
+/// Gemini's free calls, and its create. `None`: the connection closes without an answer.
+fn of_gemini(
+    state: &Arc<State>,
+    ask: &gemini::Ask,
+    headers: &HeaderMap,
+    query: &HashMap<String, String>,
+    body: &Bytes,
+) -> Result<Option<Reply>, ApiError> {
+    use gemini::Ask;
+    let nothing = || Reply::of(&serde_json::json!({}));
+    match ask {
+        Ask::Upload => uploads::upload(state, headers, query, body).map(Some),
+        Ask::File(id) => uploads::retrieve(state, id).map(Some),
+        Ask::FileDelete(id) if state.files.remove(id) => Ok(Some(nothing())),
+        Ask::FileDelete(id) => Err(files::forbidden(id)),
+        Ask::Download(id) => {
+            let spoilt = spoilt(state);
+            uploads::is_downloadable(state, id)?;
+            match spoilt.gone {
+                true => Err(files::forbidden(id)),
+                false => files::content(state, id, &spoilt).map(Some),
+            }
+        }
+        Ask::Create(model) => batches::create_of(state, model, body),
+        Ask::List => batches::operations(state, query).map(Some),
+        Ask::Get(id) => batches::retrieve(state, id).map(Some),
+        Ask::Cancel(id) => batches::cancel(state, id).map(Some),
+        Ask::Delete(id) => batches::forget(state, id).map(|()| Some(nothing())),
+    }
 }
 
 /// Reads a body into one piece, without a copy when it came in one.

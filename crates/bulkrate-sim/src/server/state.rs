@@ -13,6 +13,7 @@ use crate::like::{Like, Sells};
 use crate::limits::Limits;
 use crate::message_batches::MessageBatches;
 use crate::rng::Keys;
+use crate::uploads::Uploads;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub(crate) schemas: Schemas,
     pub(crate) prompt_cache: PromptCache,
     pub(crate) files: Files,
+    pub(crate) uploads: Uploads,
     pub(crate) batches: Batches,
     pub(crate) message_batches: MessageBatches,
     pub(crate) counts: Counts,
@@ -68,6 +70,7 @@ impl State {
             schemas: Schemas::default(),
             prompt_cache: PromptCache::default(),
             files: Files::default(),
+            uploads: Uploads::default(),
             batches: Batches::default(),
             message_batches: MessageBatches::default(),
             counts: Counts::default(),
