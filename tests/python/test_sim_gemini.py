@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
+import json
+import pathlib
+import tempfile
+import time
 
 import pytest
 from google import genai
@@ -151,3 +156,118 @@ def test_what_is_blocked_says_why():
             assert answer.text is None
             reasons.add(str(answer.candidates[0].finish_reason if answer.candidates else answer.prompt_feedback.block_reason))
         assert reasons == {"FinishReason.SAFETY", "BlockedReason.PROHIBITED_CONTENT"}
+
+
+def line(key: str, **config: object) -> dict:
+    settings = {"maxOutputTokens": 64, "thinkingConfig": {"thinkingLevel": "MINIMAL"}} | config
+    return {"key": key, "request": {"contents": [{"role": "user", "parts": [{"text": f"Hi {key}"}]}], "generationConfig": settings}}
+
+
+def uploaded(api: genai.Client, folder, lines: list[object]) -> types.File:
+    path = folder / "input.jsonl"
+    path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    return api.files.upload(file=str(path), config={"display_name": "input", "mime_type": "jsonl"})
+
+
+def ended(api: genai.Client, name: str) -> types.BatchJob:
+    deadline = time.monotonic() + 30
+    while not (found := api.batches.get(name=name)).done:
+        assert found.state in (types.JobState.JOB_STATE_PENDING, types.JobState.JOB_STATE_RUNNING) and found.dest is None
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
+def test_a_file_in_pieces_and_its_end(sim, tmp_path):
+    api = client(sim)
+    path = tmp_path / "large.jsonl"
+    path.write_bytes(b"x" * (9 << 20))  # the SDK sends 8 MiB at once
+    file = api.files.upload(file=str(path), config={"display_name": "large", "mime_type": "application/jsonl"})
+    assert (file.size_bytes, file.display_name, file.state) == (9 << 20, "large", types.FileState.ACTIVE)
+    assert file.expiration_time - file.create_time == datetime.timedelta(hours=48)
+    assert api.files.get(name=file.name).name == file.name
+    with pytest.raises(errors.ClientError):
+        api.files.download(file=file.name)
+    api.files.delete(name=file.name)
+    with pytest.raises(errors.ClientError) as raised:
+        api.files.get(name=file.name)
+    assert (raised.value.code, raised.value.status) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+def test_a_batch_from_its_create_to_its_deletion(sim, tmp_path, version):
+    api = client(sim, version)
+    lines = [line(f"item-{n}") for n in range(30)]
+    lines[7]["request"]["generationConfig"]["maxOutputTokens"] = 10**6
+    file = uploaded(api, tmp_path, lines)
+    before = sim.page("bill")["total_usd_nanos"]
+    created = api.batches.create(model=MODEL, src=file.name, config={"display_name": "job 1"})
+    assert (created.display_name, created.model, created.state) == ("job 1", f"models/{MODEL}", types.JobState.JOB_STATE_PENDING)
+    done = ended(api, created.name)
+    assert done.state == types.JobState.JOB_STATE_SUCCEEDED and done.end_time >= done.create_time
+    results = [json.loads(text) for text in api.files.download(file=done.dest.file_name).splitlines()]
+    assert sorted(result["key"] for result in results) == sorted(line["key"] for line in lines)
+    by_key = {result["key"]: result for result in results}
+    error = by_key.pop("item-7")["error"]
+    assert (error["code"], error["status"]) == (400, "INVALID_ARGUMENT")
+    nanos = 0
+    for result in by_key.values():
+        answer = types.GenerateContentResponse.model_validate(result["response"])
+        usage = strict(answer)
+        assert answer.text and usage.thoughts_token_count is None
+        # Half of 0.75 and 3.75 USD a million, rounded up for each request.
+        nanos += -(-(usage.prompt_token_count * 375_000 + usage.candidates_token_count * 1_875_000) // 1_000)
+    assert sim.page("bill")["total_usd_nanos"] - before == nanos
+    api.batches.delete(name=created.name)
+    with pytest.raises(errors.ClientError) as raised:
+        api.batches.get(name=created.name)
+    assert raised.value.code == 404
+
+
+def test_lists_are_paged_and_carry_the_names():
+    with started("--speed", "7200", provider="gemini") as sim, tempfile.TemporaryDirectory() as folder:
+        api = client(sim)
+        file = uploaded(api, pathlib.Path(folder), [line("a")])
+        made = [api.batches.create(model=MODEL, src=file.name, config={"display_name": f"job {n}"}).name for n in range(7)]
+        listed = list(api.batches.list(config={"page_size": 3}))
+        assert [(job.name, job.display_name) for job in listed] == [(name, f"job {n}") for n, name in reversed(list(enumerate(made)))]
+
+
+def test_what_is_refused_at_once_and_what_later(sim, tmp_path):
+    api = client(sim)
+    with pytest.raises(errors.ClientError) as raised:
+        api.batches.create(model=MODEL, src="files/none")
+    assert (raised.value.code, raised.value.status) == (403, "PERMISSION_DENIED")
+    file = uploaded(api, tmp_path, [line("a")])
+    with pytest.raises(errors.ClientError) as raised:
+        api.batches.create(model="gemini-nobody", src=file.name)
+    assert raised.value.code == 404
+    broken = uploaded(api, tmp_path, [line("a"), "{\n"])
+    done = ended(api, api.batches.create(model=MODEL, src=broken.name).name)
+    assert (done.state, done.dest) == (types.JobState.JOB_STATE_FAILED, None)
+
+
+@pytest.mark.parametrize(("fault", "state"), [("expire", "JOB_STATE_EXPIRED"), ("", "JOB_STATE_CANCELLED")])
+def test_what_does_not_come_to_its_end_has_nothing_to_show(fault, state, tmp_path):
+    flags = ["--fault", fault] if fault else ["--speed", "600"]
+    with started(*flags, provider="gemini") as sim:
+        api = client(sim)
+        file = uploaded(api, tmp_path, [line(f"item-{n}") for n in range(50)])
+        job = api.batches.create(model=MODEL, src=file.name)
+        if not fault:
+            time.sleep(0.3)
+            api.batches.cancel(name=job.name)
+        done = ended(api, job.name)
+        assert (done.state.name, done.dest) == (state, None)
+        # What a cancelled batch finished is paid all the same.
+        assert (sim.page("bill")["requests_batch"] > 0) == (not fault)
+
+
+def test_a_full_queue_is_a_rate_limit(tmp_path):
+    with started("--enqueued-tokens", "100", "--speed", "60", provider="gemini") as sim:
+        api = client(sim)
+        file = uploaded(api, tmp_path, [line(f"item-{n}") for n in range(9)])
+        api.batches.create(model=MODEL, src=file.name)
+        with pytest.raises(errors.ClientError) as raised:
+            api.batches.create(model=MODEL, src=file.name)
+        assert (raised.value.code, raised.value.status) == (429, "RESOURCE_EXHAUSTED")

@@ -35,6 +35,7 @@ const LINE_BYTES_MAX: u64 = 32 << 20;
 const SHAPE: Shape = Shape {
     first: "/v1/messages/batches?limit=1000",
     cursor: "after_id",
+    newest_first: true,
     page: remote::read_page,
     batch: remote::read_batch,
     is_error: |body| errors::read(body).is_some(),

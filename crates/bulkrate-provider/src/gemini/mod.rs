@@ -1,8 +1,10 @@
-//! Google's Gemini API, as AI Studio sells it: `generateContent`.
+//! Google's Gemini API, as AI Studio sells it: `generateContent`, and its batch mode.
 //!
 //! The model stands in the path of a call and not in its body. One version of the API is spoken, which has all of it: `v1beta`.
 
+pub mod batch;
 pub mod errors;
+mod remote;
 pub mod wire;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::http::paid::PaidClient;
 use crate::registry::{OpenError, Preset};
 use crate::settings::Settings;
 
+use batch::GeminiBatches;
 use wire::GeminiWire;
 
 const VERSION: &str = "/v1beta";
@@ -23,9 +26,10 @@ const VERSION: &str = "/v1beta";
 /// One account at Google AI Studio.
 #[derive(Debug)]
 pub struct Gemini {
-    wire: GeminiWire,
+    wire: Arc<GeminiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
+    batches: GeminiBatches,
 }
 
 impl Gemini {
@@ -42,7 +46,10 @@ impl Gemini {
         let account = Account::new(Some(Self::PRESET.base_url), Self::PRESET.name, settings)?;
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &[], settings)?);
         let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
-        Ok(Self { wire: GeminiWire::new(account, settings), paid, free })
+        let wire = Arc::new(GeminiWire::new(account, settings));
+        let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
+        let batches = GeminiBatches::new(Arc::clone(&wire), to_paid, to_free, settings);
+        Ok(Self { wire, paid, free, batches })
     }
 }
 
@@ -61,7 +68,7 @@ impl Provider for Gemini {
     }
 
     fn wire(&self) -> &dyn Wire {
-        &self.wire
+        &*self.wire
     }
 
     fn calls(&self) -> Option<&dyn CallApi> {
@@ -69,15 +76,18 @@ impl Provider for Gemini {
     }
 
     fn batches(&self) -> Option<&dyn BatchApi> {
-        None
+        Some(&self.batches)
     }
 
     fn facts(&self) -> Facts {
         Self::PRESET.facts
     }
 
+    /// Two free calls: the models, then the batches.
     async fn probe(&self) -> Result<Health, ApiError> {
         let usual_base = "it ends before the version, as in `https://generativelanguage.googleapis.com`";
-        self.free.list_models(&format!("{VERSION}/models?pageSize=1000"), false, usual_base).await
+        let health =
+            self.free.list_models(&format!("{VERSION}/models?pageSize=1000"), false, usual_base).await?;
+        Ok(Health { batches: self.batches.exists().await, ..health })
     }
 }

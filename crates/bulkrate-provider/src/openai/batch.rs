@@ -31,6 +31,7 @@ const FILE_VISIBLE_MS: u64 = 2_000;
 const SHAPE: Shape = Shape {
     first: "/batches?limit=100",
     cursor: "after",
+    newest_first: true,
     page: remote::read_page,
     batch: remote::read_batch,
     is_error: |body| errors::read(body).is_some(),

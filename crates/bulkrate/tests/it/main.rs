@@ -18,6 +18,7 @@ mod local_faults;
 mod anthropic;
 mod anthropic_batch;
 mod gemini;
+mod gemini_batch;
 mod bad_input;
 mod bad_provider;
 mod clock;

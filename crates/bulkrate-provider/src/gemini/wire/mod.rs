@@ -14,7 +14,7 @@ use bulkrate_core::answer::Reading;
 use bulkrate_core::request::{Kind, Request};
 
 use super::VERSION;
-use crate::api::{Reply, Unsupported, Wire, WireOptions};
+use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::http::batches::in_path;
 use crate::settings::Settings;
@@ -30,6 +30,11 @@ impl GeminiWire {
     #[must_use]
     pub fn new(account: Account, settings: &Settings) -> Self {
         Self { encoder: encode::Encoder { structured_outputs: settings.structured_outputs }, account }
+    }
+
+    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = read::line(line)?;
+        Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
     }
 }
 

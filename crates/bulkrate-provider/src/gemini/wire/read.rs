@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage;
-use crate::api::Reply;
+use crate::api::{BatchLine, Reply};
 use crate::gemini::errors;
 use crate::http::strange::{no_json, unreadable};
 use crate::json::append;
@@ -77,6 +77,33 @@ pub(super) fn reply(reply: &Reply) -> Reading<'_> {
         return Reading::Failure(errors::of(reply));
     }
     success(&reply.body)
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// One line of a batch's results.
+pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let Line { key, response, error } =
+        serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
+    if key.is_empty() {
+        return Err("not a result: `key` is empty".to_owned());
+    }
+    let said = error.and_then(errors::read_status);
+    let reading = match (response, said) {
+        (Some(response), None) => success(response.get().as_bytes()),
+        (_, Some(said)) => Reading::Failure(said.failure(said.usual_status, None)),
+        (None, None) => Reading::Failure(unreadable("the line holds neither a response nor an error")),
+    };
+    Ok(BatchLine { custom_id: key, reading })
 }
 
 pub(super) fn success(body: &[u8]) -> Reading<'_> {

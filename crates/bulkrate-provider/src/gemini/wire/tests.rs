@@ -314,3 +314,27 @@ fn what_is_no_answer() {
         assert!(!failure.message.contains("canary"), "{failure:?}");
     }
 }
+
+#[test]
+fn lines_of_results() {
+    let lines: Vec<&str> = include_str!("../../../fixtures/gemini/batch_results.jsonl").lines().collect();
+    let first = wire().read_line(lines[0].as_bytes()).unwrap();
+    assert_eq!(first.custom_id, "br1-01kaxvhz0000000000000000aa-0");
+    let Reading::Answer(answer) = first.reading else { panic!("{:?}", first.reading) };
+    assert_eq!(answer.usage.map(|usage| (usage.input, usage.output, usage.reasoning)), Some((8, 840, 829)));
+    for (line, code, class, maybe_paid) in [
+        (1, Some("INVALID_ARGUMENT"), FailureClass::RefusedByProvider, false),
+        (2, Some("500"), FailureClass::Transient, false),
+        (3, Some("429"), FailureClass::RateLimited, false),
+        (4, None, FailureClass::Transient, true),
+        (5, None, FailureClass::Transient, true),
+    ] {
+        let read = wire().read_line(lines[line].as_bytes()).unwrap();
+        let Reading::Failure(failure) = read.reading else { panic!("{}", lines[line]) };
+        let seen = (failure.provider_code.as_deref(), failure.class, failure.maybe_paid);
+        assert_eq!(seen, (code, class, maybe_paid), "{}", lines[line]);
+    }
+    for line in ["", "{}", r#"{"key":"","response":{}}"#, r#"{"response":{}}"#, "[]"] {
+        assert!(wire().read_line(line.as_bytes()).is_err(), "{line}");
+    }
+}
