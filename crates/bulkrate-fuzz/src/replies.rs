@@ -33,17 +33,19 @@ fn open(chat_endpoint: ChatEndpoint) -> Arc<dyn Provider> {
 }
 
 /// Nothing is sent to where it would be.
-fn anthropic() -> Arc<dyn Provider> {
+fn of(name: &str) -> Arc<dyn Provider> {
     let base_url = Some("http://127.0.0.1:1".to_owned());
-    match bulkrate_provider::open("anthropic", &Settings { base_url, ..Settings::default() }) {
+    match bulkrate_provider::open(name, &Settings { base_url, ..Settings::default() }) {
         Ok(api) => api,
         Err(error) => panic!("{error}"),
     }
 }
 
-fn apis() -> &'static [Arc<dyn Provider>; 3] {
-    static APIS: OnceLock<[Arc<dyn Provider>; 3]> = OnceLock::new();
-    APIS.get_or_init(|| [open(ChatEndpoint::ChatCompletions), open(ChatEndpoint::Responses), anthropic()])
+fn apis() -> &'static [Arc<dyn Provider>; 4] {
+    static APIS: OnceLock<[Arc<dyn Provider>; 4]> = OnceLock::new();
+    APIS.get_or_init(|| {
+        [open(ChatEndpoint::ChatCompletions), open(ChatEndpoint::Responses), of("anthropic"), of("gemini")]
+    })
 }
 
 pub(crate) fn wire() -> &'static dyn Wire {
@@ -62,7 +64,7 @@ pub fn batch_line(bytes: &[u8]) {
         match api.batches().map(|batches| batches.read_line(kind, bytes)) {
             Some(Ok(line)) => looked_at(&line.reading),
             Some(Err(why)) => assert!(!why.is_empty()),
-            None => panic!("there are no lines to read"),
+            None => {} // no batches, no lines
         }
     }
 }

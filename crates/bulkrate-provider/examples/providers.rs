@@ -6,7 +6,7 @@ type Failed = Box<dyn std::error::Error>;
 
 const HEAD: &str = "# Services and fields
 
-Each of these needs no more than its key. All but Anthropic speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
+Each of these needs no more than its key. All but Anthropic and Gemini speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
 list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` and `OPENAI_BASE_URL` stand \
 for everything: a service without an address of its own is then reached there.
 
@@ -44,14 +44,19 @@ fn main() -> Result<(), Failed> {
     page.push_str("\n## What a request may hold\n\n");
     page.push_str(
         "`yes`: it is sent under the service's own name for it. `-`: it is an error that names item, field and model, before anything is \
-         sent; `provider_kwargs` goes out as you write it. Some models of a service take less: then the service refuses the item. Claude models up to 4.6 take more than is shown: `temperature`, `top_p`, `top_k`, and `reasoning` as tokens. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
+         sent; `provider_kwargs` goes out as you write it. Some models of a service take less: then the service refuses the item. Claude models up to 4.6 take more than is shown: `temperature`, `top_p`, `top_k`, and `reasoning` as tokens. Gemini 2.5 takes `reasoning` as tokens, and all of it but Pro takes `none`; \
+         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
     );
     let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
     page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
     for field in conformance::fields() {
         let cells = opened.iter().map(|(name, provider)| {
-            // What Claude takes differs by model: the current ones are shown.
-            let model = if *name == "anthropic" { "claude-sonnet-5-5" } else { "model" };
+            // What these take differs by model: the current ones are shown.
+            let model = match *name {
+                "anthropic" => "claude-sonnet-5-5",
+                "gemini" => "gemini-3.8-flash",
+                _ => "model",
+            };
             let provider: &dyn Provider = &**provider;
             if conformance::write(provider, &field.request, model).is_ok() { "yes" } else { "-" }
         });

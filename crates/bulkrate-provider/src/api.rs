@@ -1,5 +1,6 @@
 //! What the engine asks of a provider. A provider without a batch API does not implement `BatchApi`.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
@@ -75,8 +76,8 @@ pub struct Unsupported {
 
 /// Pure translation between the unified shapes and the provider's JSON.
 pub trait Wire: Send + Sync + Debug {
-    /// The path of the API for this kind, under the base URL: `/chat/completions`.
-    fn path(&self, kind: Kind) -> &'static str;
+    /// The path of the API for this kind, under the base URL: `/chat/completions`. Some name the model in it.
+    fn path(&self, kind: Kind, model: &str) -> Cow<'static, str>;
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
     fn encode(
         &self,
@@ -87,13 +88,13 @@ pub trait Wire: Send + Sync + Debug {
     /// What the reply to a paid call means.
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a>;
     /// `text` without the account's secrets: for what is kept of an answer that is not good.
-    fn hide<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str>;
+    fn hide<'a>(&self, text: &'a str) -> Cow<'a, str>;
 }
 
 /// One line of a batch's output or error file.
 #[derive(Debug)]
 pub struct BatchLine<'a> {
-    pub custom_id: std::borrow::Cow<'a, str>,
+    pub custom_id: Cow<'a, str>,
     pub reading: Reading<'a>,
 }
 
@@ -132,14 +133,9 @@ pub struct Lines<'a> {
 #[async_trait]
 pub trait CallApi: Send + Sync + Debug {
     /// Posts `body` to `path` under the base URL.
-    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError>;
+    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError>;
     /// The same with a file that is read while it is sent, for which more time is given.
-    async fn call_lines(
-        &self,
-        path: &'static str,
-        lines: Lines<'_>,
-        timeout: Duration,
-    ) -> Result<Reply, CallError>;
+    async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError>;
 
     /// Closes the connections that no call uses: a thousand of them hold some 20 MB.
     async fn rest(&self) {}
@@ -158,7 +154,7 @@ pub struct GivenCalls(pub std::sync::Arc<dyn Exchange>);
 
 #[async_trait]
 impl CallApi for GivenCalls {
-    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
         let sent = self.0.exchange(http::Method::POST, path, body);
         tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
             let why = format!("nothing within {} ms", timeout.as_millis());
@@ -166,12 +162,7 @@ impl CallApi for GivenCalls {
         })
     }
 
-    async fn call_lines(
-        &self,
-        path: &'static str,
-        lines: Lines<'_>,
-        timeout: Duration,
-    ) -> Result<Reply, CallError> {
+    async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError> {
         let text = std::fs::read_to_string(lines.file).map_err(|error| CallError::NotSent {
             origin: "the provider".to_owned(),
             why: error.to_string(),
@@ -276,8 +267,8 @@ pub trait BatchApi: Send + Sync + Debug {
     /// Uploads an input file; answers the remote file's id. Where the create carries the file itself, a look at it that sends
     /// nothing and answers its name here.
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError>;
-    /// The one paid call. Never repeated inside.
-    async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created;
+    /// The one paid call, for items of one model. Never repeated inside.
+    async fn create(&self, input_file: &str, kind: Kind, model: &str, marker: &Marker) -> Created;
     /// `Ok(None)`: the provider does not know the id.
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError>;
     /// Every batch created since (seconds since the epoch, by the provider's clock), newest first, all pages.

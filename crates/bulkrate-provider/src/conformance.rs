@@ -49,6 +49,7 @@ pub struct Violation {
 }
 
 const ITEMS: u32 = 3;
+const NO_MODEL: &str = "no-such-model-0";
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs every check that applies to the provider; stops at the first broken rule.
@@ -103,7 +104,7 @@ impl Suite<'_> {
         let wire = self.provider.wire();
         let body = self.body(Lane::Sync, self.options.model, "Say one word.")?;
         let reply = calls
-            .call(wire.path(Kind::Chat), Bytes::from(body), CALL_TIMEOUT)
+            .call(&wire.path(Kind::Chat, self.options.model), Bytes::from(body), CALL_TIMEOUT)
             .await
             .or_else(|error| broken(RULE, error))?;
         match wire.read(Kind::Chat, &reply) {
@@ -119,9 +120,9 @@ impl Suite<'_> {
     async fn refused_call(&mut self, calls: &dyn CallApi) -> Result<(), Violation> {
         const RULE: &str = "a call to an unknown model is refused unpaid, and halts the job";
         let wire = self.provider.wire();
-        let body = self.body(Lane::Sync, "no-such-model-0", "Say one word.")?;
+        let body = self.body(Lane::Sync, NO_MODEL, "Say one word.")?;
         let reply = calls
-            .call(wire.path(Kind::Chat), Bytes::from(body), CALL_TIMEOUT)
+            .call(&wire.path(Kind::Chat, NO_MODEL), Bytes::from(body), CALL_TIMEOUT)
             .await
             .or_else(|error| broken(RULE, error))?;
         match wire.read(Kind::Chat, &reply) {
@@ -172,7 +173,7 @@ impl Suite<'_> {
 
     async fn whole_batch(&mut self, batches: &dyn BatchApi) -> Result<RemoteBatch, Violation> {
         let (file, marker, sub) = self.upload(batches, 1).await?;
-        let created = match batches.create(&file, Kind::Chat, &marker).await {
+        let created = match batches.create(&file, Kind::Chat, self.options.model, &marker).await {
             Created::Accepted(batch) => batch,
             other => return broken("a batch can be created", other),
         };
@@ -277,7 +278,7 @@ impl Suite<'_> {
             // It lies only here: the create carries it.
             tokio::fs::remove_file(&file).await.or_else(|error| broken(RULE, error))?;
         }
-        match batches.create(&file, Kind::Chat, &marker).await {
+        match batches.create(&file, Kind::Chat, self.options.model, &marker).await {
             Created::Refused(failure) if !failure.maybe_paid => self.pass(RULE),
             // Some find out only while validating: nothing ran either way.
             Created::Accepted(batch) => match self.wait(batches, &batch.id).await? {

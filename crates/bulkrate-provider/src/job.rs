@@ -1,6 +1,6 @@
 //! What one request is written with, and what every wire refuses of it in the same words.
 
-use bulkrate_core::request::{Config, Request};
+use bulkrate_core::request::{Blob, Config, Content, Message, Part, Request, Role, SourceType};
 
 use crate::api::{Unsupported, WireOptions};
 use crate::json::object::Own;
@@ -15,6 +15,58 @@ pub(crate) struct Job<'r, F> {
 impl<'r, F> Job<'r, F> {
     pub(crate) fn unsupported(&self, field: &'static str, why: impl Into<String>) -> Unsupported {
         Unsupported { field, model: self.options.model.to_owned(), why: why.into() }
+    }
+
+    /// System turns at the front belong to the system prompt; the rest is the conversation.
+    pub(crate) fn split(&self) -> (&'r [Message<'r>], &'r [Message<'r>]) {
+        let messages: &'r [Message<'r>] = &self.request.messages;
+        let system = messages.iter().take_while(|message| message.role == Role::System).count();
+        messages.split_at(system)
+    }
+
+    /// The system prompt: what is given as such, and the texts of the system turns at the front.
+    pub(crate) fn prompts(&self) -> Vec<&'r str> {
+        let (given, (system, _)) = (&self.request.system_prompt, self.split());
+        let all = given.iter().map(|text| &**text).chain(system.iter().flat_map(texts));
+        all.filter(|text| !text.trim().is_empty()).collect()
+    }
+
+    /// A system prompt of texts at the front, and nowhere else; no results of tools, which go out as `own`.
+    pub(crate) fn refuse_turns(&self, service: &str, own: &str) -> Result<(), Unsupported> {
+        let refused = |why: String| Err(self.unsupported("messages", why));
+        let is_text = |part: &Part<'_>| matches!(part, Part::Text { .. });
+        let (system, turns) = self.split();
+        let holds_more =
+            |turn: &Message<'_>| matches!(&turn.content, Content::Parts(parts) if !parts.iter().all(is_text));
+        if system.iter().any(holds_more) {
+            return refused("a system turn holds only text".to_owned());
+        }
+        if turns.iter().any(|turn| turn.role == Role::System) {
+            return refused("a system turn stands only at the front; use `system_prompt`".to_owned());
+        }
+        // The turn that made the call cannot be said in a unified request, and without it the result is refused.
+        if turns.iter().any(|turn| turn.role == Role::Tool) {
+            return refused(format!("tool results go to {service} as `provider_kwargs.{own}`"));
+        }
+        Ok(())
+    }
+
+    /// A blob in another form than those that are known, or in a turn that is not the user's.
+    pub(crate) fn refuse_blob(
+        &self,
+        (field, role, blob): (&'static str, Role, &Blob<'_>),
+        service: &str,
+        known: &[&str],
+    ) -> Result<(), Unsupported> {
+        if role != Role::User {
+            let why = "images and documents stand only in messages with role `user`";
+            return Err(self.unsupported(field, why));
+        }
+        if blob.source_type == SourceType::Base64 && !known.contains(&&*blob.media_type) {
+            let (given, list) = (&*blob.media_type, known.join(", "));
+            return Err(self.unsupported(field, format!("{service} takes {list}, not `{given}`")));
+        }
+        Ok(())
     }
 
     pub(crate) fn config(&self) -> &'r Config<'r> {
@@ -39,12 +91,38 @@ impl<'r, F> Job<'r, F> {
         }
     }
 
+    /// Reasoning that would use up all that may come back.
+    pub(crate) fn refuse_budget(&self, budget: u32) -> Result<(), Unsupported> {
+        let max_tokens = self.max_tokens().unwrap_or(0);
+        if budget < max_tokens {
+            return Ok(());
+        }
+        let why = format!(
+            "{budget} tokens of reasoning leave no room for an answer within `max_tokens` ({max_tokens})"
+        );
+        Err(self.unsupported("reasoning", why))
+    }
+
     pub(crate) fn refuse_two_schemas(&self) -> Result<(), Unsupported> {
         let config = self.config();
         if config.choices.is_empty() || config.output_schema.is_none() {
             return Ok(());
         }
         Err(self.unsupported("output_schema", "`choices` is its own schema; give one of the two"))
+    }
+}
+
+/// The texts of a turn.
+pub(crate) fn texts<'m>(message: &'m Message<'_>) -> Vec<&'m str> {
+    match &message.content {
+        Content::Text(text) => vec![text],
+        Content::Parts(parts) => parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text { text } => Some(&**text),
+                Part::Image(_) | Part::Document(_) => None,
+            })
+            .collect(),
     }
 }
 

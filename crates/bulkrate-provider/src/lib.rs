@@ -15,6 +15,7 @@ mod json;
 mod job;
 pub mod openai;
 pub mod anthropic;
+pub mod gemini;
 pub mod conformance;
 
 pub use api::{

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::anthropic::Anthropic;
 use crate::api::{Facts, Provider};
+use crate::gemini::Gemini;
 use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
 use crate::settings::Settings;
@@ -35,6 +36,7 @@ const PROVIDERS: &[(&str, Constructor)] = &[
     ("openai-compatible", |settings| Ok(Arc::new(OpenAi::open(Dialect::COMPATIBLE, settings)?))),
     ("custom", |settings| Ok(Arc::new(OpenAi::open(Dialect::CUSTOM, settings)?))),
     (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
+    (Gemini::PRESET.name, |settings| Ok(Arc::new(Gemini::open(settings)?))),
 ];
 
 /// Opens an account. Sends nothing.
@@ -66,7 +68,7 @@ pub fn presets() -> impl Iterator<Item = Preset> {
         key_env: row.key_env,
         facts: row.facts(),
     });
-    std::iter::once(Anthropic::PRESET).chain(rows)
+    [Anthropic::PRESET, Gemini::PRESET].into_iter().chain(rows)
 }
 
 #[must_use]

@@ -120,6 +120,17 @@ pub struct Settings {
     pub betas: Vec<String>,
 }
 
+impl Settings {
+    /// Takes the version off the base URL, for a service whose paths begin with it: its own SDKs write the address without, ours
+    /// elsewhere have it.
+    pub(crate) fn without_version(&mut self, versions: &[&str]) {
+        self.base_url = self.base_url.take().map(|url| {
+            let url = url.trim().trim_end_matches('/');
+            versions.iter().find_map(|version| url.strip_suffix(version)).unwrap_or(url).to_owned()
+        });
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

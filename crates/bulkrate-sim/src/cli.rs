@@ -1,4 +1,4 @@
-//! The commands `bulkrate sim openai` and `bulkrate sim anthropic`; the binary only mounts them.
+//! The commands `bulkrate sim openai`, `anthropic` and `gemini`; the binary only mounts them.
 
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{FaultRule, fault_table, mixed_faults};

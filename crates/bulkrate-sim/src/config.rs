@@ -11,6 +11,8 @@ pub enum Speaks {
     OpenAi,
     /// Anthropic's Messages API.
     Anthropic,
+    /// Google's Gemini API.
+    Gemini,
 }
 
 /// Settings of one simulated account. `Default` is a fast, fault-free account without limits.
@@ -73,10 +75,10 @@ pub struct SimConfig {
 }
 
 impl SimConfig {
-    /// Path of the API, as its SDKs want it in a base URL: Anthropic's add the version themselves.
+    /// Path of the API, as its SDKs want it in a base URL: some add the version themselves.
     pub(crate) fn base(&self) -> &'static str {
         match (self.speaks, self.like.as_deref().and_then(Like::find)) {
-            (Speaks::Anthropic, _) => "",
+            (Speaks::Anthropic | Speaks::Gemini, _) => "",
             (Speaks::OpenAi, Some(like)) => like.base,
             (Speaks::OpenAi, None) => "/v1",
         }

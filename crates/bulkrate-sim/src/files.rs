@@ -95,7 +95,7 @@ impl Files {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
     }
 
-    fn remove(&self, id: &str) -> bool {
+    pub(crate) fn remove(&self, id: &str) -> bool {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         shelf.order.retain(|known| known != id);
         shelf.by_id.remove(id).is_some()
@@ -112,6 +112,12 @@ fn no_file(id: &str) -> ApiError {
     let mut error = ApiError::not_found(format!("No such File object: {id}"));
     error.param = Some("id".to_owned());
     error
+}
+
+/// What Google says of a file that is not there.
+pub(crate) fn forbidden(id: &str) -> ApiError {
+    let message = format!("You do not have permission to access the File {id} or it may not exist.");
+    ApiError::new(403, "PERMISSION_DENIED", None, message)
 }
 
 /// POST /v1/files

@@ -1,5 +1,5 @@
 //! Pretends to be OpenAI: files, batches, chat, responses, embeddings, moderations, with its limits, its failures and its bill.
-//! Or Anthropic: messages and message batches, with theirs.
+//! Or Anthropic: messages and message batches, with theirs. Or Google: Gemini's `generateContent`, with theirs.
 //!
 //! Written from the wire reference alone. It shares no code with the client crates, so that a mistake on one side cannot hide
 //! the same mistake on the other. Money is counted here a second time, from the same price list, with arithmetic of its own.
@@ -24,6 +24,7 @@ mod config;
 mod errors;
 mod faults;
 mod files;
+mod gemini;
 mod json;
 mod like;
 mod limits;
@@ -32,6 +33,7 @@ mod multipart;
 mod rng;
 mod server;
 mod tokens;
+mod uploads;
 
 pub use config::{SimConfig, SimError, Speaks};
 pub use faults::{FaultRule, fault_catalogue, fault_table, mixed_faults};

@@ -35,6 +35,7 @@ const LINE_BYTES_MAX: u64 = 32 << 20;
 const SHAPE: Shape = Shape {
     first: "/v1/messages/batches?limit=1000",
     cursor: "after_id",
+    newest_first: true,
     page: remote::read_page,
     batch: remote::read_batch,
     is_error: |body| errors::read(body).is_some(),
@@ -126,7 +127,7 @@ impl BatchApi for AnthropicBatches {
         }
     }
 
-    async fn create(&self, input_file: &str, _: Kind, _: &Marker) -> Created {
+    async fn create(&self, input_file: &str, _: Kind, _: &str, _: &Marker) -> Created {
         let lines = Lines { file: Path::new(input_file), head: HEAD, tail: TAIL };
         match self.paid.call_lines(BATCHES, lines, self.create_timeout).await {
             Ok(reply) => self.created(&reply),

@@ -63,11 +63,7 @@ fn own(settings: &Settings) -> Settings {
     if !settings.betas.is_empty() {
         settings.usual_headers.push(("anthropic-beta", settings.betas.join(",")));
     }
-    // The service's own SDKs write the address without the version; ours elsewhere have it.
-    settings.base_url = settings.base_url.map(|url| {
-        let url = url.trim().trim_end_matches('/');
-        url.strip_suffix("/v1").unwrap_or(url).to_owned()
-    });
+    settings.without_version(&["/v1"]);
     settings
 }
 

@@ -55,7 +55,7 @@ pub(super) fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
     let list: List<'_> = read(body, "a list of batches")?;
     let batches = list.data.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
-    Ok(Page { batches, has_more: list.has_more })
+    Ok(Page::by_last_id(batches, list.has_more))
 }
 
 /// Whether the answer to a delete confirms it.
@@ -160,7 +160,10 @@ mod tests {
     fn pages_and_deletions() {
         let one = String::from_utf8_lossy(ENDED).into_owned();
         let page = read_page(format!(r#"{{"data":[{one}],"has_more":true}}"#).as_bytes()).unwrap();
-        assert_eq!((page.batches.len(), page.has_more), (1, true));
+        assert_eq!(
+            (page.batches.len(), page.next.as_deref()),
+            (1, Some("msgbatch_013Zva2CMHLNnXjNJJKqJ2EF"))
+        );
         assert!(read_page(br#"{"data":[{"id":"b"}]}"#).is_err() && read_page(b"{}").is_err());
         assert!(says_deleted(br#"{"id":"b","type":"message_batch_deleted"}"#));
         assert!(!says_deleted(ENDED) && !says_deleted(b"<html>"));

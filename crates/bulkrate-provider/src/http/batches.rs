@@ -28,11 +28,20 @@ const ID_BYTES_MAX: usize = 256;
 /// Errors of a batch that are kept; the first one says why it was refused.
 const ERRORS_MAX: usize = 100;
 
-/// One page of a list, newest first.
+/// One page of a list.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) batches: Vec<RemoteBatch>,
-    pub(crate) has_more: bool,
+    /// What the cursor of the next page says; `None`: there is none.
+    pub(crate) next: Option<String>,
+}
+
+impl Page {
+    /// A page whose last id is the cursor of the next.
+    pub(crate) fn by_last_id(batches: Vec<RemoteBatch>, has_more: bool) -> Self {
+        let next = batches.last().filter(|_| has_more).map(|batch| batch.id.clone());
+        Self { batches, next }
+    }
 }
 
 /// A batch API as far as it is data: where its list is, and how what it says is read.
@@ -40,8 +49,10 @@ pub(crate) struct Page {
 pub(crate) struct Shape {
     /// Path of the first page of the list, with its query.
     pub(crate) first: &'static str,
-    /// The parameter that holds the last id of the page before.
+    /// The parameter that holds the cursor.
     pub(crate) cursor: &'static str,
+    /// Whether the list is in order, so that nothing recent follows a page of old ones.
+    pub(crate) newest_first: bool,
     pub(crate) page: fn(&[u8]) -> Result<Page, String>,
     pub(crate) batch: fn(&[u8]) -> Result<RemoteBatch, String>,
     /// An error in the provider's own words, and no gateway's page.
@@ -105,11 +116,10 @@ pub(crate) async fn list_since(
     for _ in 0..PAGES_MAX {
         let reply = free.send(WHAT, Method::GET, &path, &[]).await?;
         let unreadable = |why: &str| unreadable(free, WHAT, &reply, why);
-        let Page { batches, has_more } = (shape.page)(&reply.body).map_err(|why| unreadable(&why))?;
-        let Some(last) = batches.last().map(|batch| batch.id.clone()) else { return Ok(found) };
+        let Page { batches, next } = (shape.page)(&reply.body).map_err(|why| unreadable(&why))?;
         let is_recent =
             |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
-        let all_older = !batches.iter().any(is_recent);
+        let all_older = shape.newest_first && !batches.iter().any(is_recent);
         for batch in batches.into_iter().filter(is_recent) {
             let batch = RemoteBatch { errors: Vec::new(), ..batch }; // a list is looked through for ids and marks
             found.push(plain(free.account(), Ok(batch)).map_err(|why| unreadable(&why))?);
@@ -117,13 +127,13 @@ pub(crate) async fn list_since(
         if found.len() > FOUND_MAX {
             return Err(unreadable(&format!("more than {FOUND_MAX} batches")));
         }
-        if !has_more || all_older || planted::has(Bug::FirstPageOnly) {
+        let Some(next) = next.filter(|_| !all_older && !planted::has(Bug::FirstPageOnly)) else {
             return Ok(found);
+        };
+        if !cursors.insert(next.clone()) {
+            return Err(unreadable(&format!("the list turns in a circle at `{next}`")));
         }
-        if !cursors.insert(last.clone()) {
-            return Err(unreadable(&format!("the list turns in a circle at `{last}`")));
-        }
-        path = format!("{}&{}={}", shape.first, shape.cursor, in_path(&last));
+        path = format!("{}&{}={}", shape.first, shape.cursor, in_path(&next));
     }
     Err(free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
 }

@@ -3,6 +3,7 @@
 //! Nothing that costs money goes through here.
 
 mod download;
+mod resumable;
 
 use std::future::Future;
 use std::path::Path;

@@ -96,7 +96,7 @@ impl PaidClient {
 
     async fn exchange(
         &self,
-        path: &'static str,
+        path: &str,
         payload: &Payload<'_>,
         dispatched: &AtomicBool,
     ) -> Result<Reply, CallError> {
@@ -119,7 +119,7 @@ impl PaidClient {
     async fn send(
         &self,
         mut connection: Connection,
-        path: &'static str,
+        path: &str,
         payload: &Payload<'_>,
         dispatched: &AtomicBool,
     ) -> Result<Reply, Lost> {
@@ -148,7 +148,7 @@ impl PaidClient {
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
-    fn request(&self, path: &'static str, payload: &Payload<'_>) -> Result<Request<PaidBody>, String> {
+    fn request(&self, path: &str, payload: &Payload<'_>) -> Result<Request<PaidBody>, String> {
         let body = payload.body().map_err(|error| format!("the staged file cannot be read: {error}"))?;
         let uri = match self.uris.iter().find(|(known, _)| *known == path) {
             Some((_, uri)) => uri.clone(),
@@ -216,12 +216,7 @@ impl PaidClient {
 }
 
 impl PaidClient {
-    async fn timed(
-        &self,
-        path: &'static str,
-        payload: &Payload<'_>,
-        timeout: Duration,
-    ) -> Result<Reply, CallError> {
+    async fn timed(&self, path: &str, payload: &Payload<'_>, timeout: Duration) -> Result<Reply, CallError> {
         let dispatched = AtomicBool::new(false);
         match tokio::time::timeout(timeout, self.exchange(path, payload, &dispatched)).await {
             Ok(result) => result,
@@ -235,16 +230,11 @@ impl PaidClient {
 
 #[async_trait]
 impl CallApi for PaidClient {
-    async fn call(&self, path: &'static str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
         self.timed(path, &Payload::Whole(body), timeout).await
     }
 
-    async fn call_lines(
-        &self,
-        path: &'static str,
-        lines: Lines<'_>,
-        timeout: Duration,
-    ) -> Result<Reply, CallError> {
+    async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError> {
         let bytes = std::fs::metadata(lines.file).map_or(0, |file| file.len());
         self.timed(path, &Payload::Lines(lines), flow::upload_time(bytes, timeout)).await
     }

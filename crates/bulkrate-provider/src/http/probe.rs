@@ -16,6 +16,7 @@ const WITHOUT_LIST: &[u16] = &[404, 405];
 
 #[derive(Deserialize)]
 struct Models {
+    #[serde(alias = "models")]
     data: Vec<IgnoredAny>,
 }
 

@@ -1,5 +1,6 @@
 //! JSON as providers speak it, whatever the wire: written into a buffer, read without trust.
 
+pub(crate) mod calls;
 pub(crate) mod last;
 pub(crate) mod loose;
 pub(crate) mod object;

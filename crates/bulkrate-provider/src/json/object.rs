@@ -51,6 +51,11 @@ impl<'a> Own<'a> {
         self.fields.iter().find(|(key, _)| &**key == name).map(|(_, value)| value.get())
     }
 
+    /// His fields within one of his fields. `Err` says why it is no object.
+    pub(crate) fn within(&self, name: &str) -> Result<Self, String> {
+        Self::read(self.fields.iter().find(|(key, _)| &**key == name).map(|(_, value)| *value))
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

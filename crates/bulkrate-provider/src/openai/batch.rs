@@ -18,7 +18,7 @@ use super::dialect::{Batches, Dialect};
 use super::errors;
 use super::remote;
 use super::wire::OpenAiWire;
-use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply, Wire};
+use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -31,6 +31,7 @@ const FILE_VISIBLE_MS: u64 = 2_000;
 const SHAPE: Shape = Shape {
     first: "/batches?limit=100",
     cursor: "after",
+    newest_first: true,
     page: remote::read_page,
     batch: remote::read_batch,
     is_error: |body| errors::read(body).is_some(),
@@ -140,8 +141,8 @@ impl BatchApi for OpenAiBatches {
         }
     }
 
-    async fn create(&self, input_file: &str, kind: Kind, marker: &Marker) -> Created {
-        let endpoint = format!("/v1{}", self.wire.path(kind));
+    async fn create(&self, input_file: &str, kind: Kind, _: &str, marker: &Marker) -> Created {
+        let endpoint = format!("/v1{}", self.wire.endpoint(kind));
         let metadata = Metadata {
             br_inst: &marker.inst,
             br_sub: &marker.sub,

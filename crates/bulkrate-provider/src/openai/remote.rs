@@ -89,7 +89,7 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
     let batches = list.data.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
     // Without the field a full page may have a successor.
     let has_more = list.has_more.unwrap_or(batches.len() >= 100);
-    Ok(Page { batches, has_more })
+    Ok(Page::by_last_id(batches, has_more))
 }
 
 /// Whether the answer to a delete confirms it.

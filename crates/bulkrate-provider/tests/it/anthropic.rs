@@ -53,7 +53,7 @@ async fn a_create_carries_its_file_once_with_its_length_and_the_betas() {
     let api = provider.batches().unwrap();
     assert_eq!(api.upload(Path::new(&file), "ignored").await.unwrap(), file);
     assert_eq!(seen.requests(), 0, "a look at the file sends nothing");
-    let created = api.create(&file, Kind::Chat, &marker()).await;
+    let created = api.create(&file, Kind::Chat, "claude-haiku-5-5", &marker()).await;
     let Created::Accepted(batch) = created else { panic!("{created:?}") };
     assert_eq!((batch.id.as_str(), batch.phase, batch.counts.total), ("msgbatch_1", Phase::InProgress, 2));
     assert_eq!(seen.requests(), 1);
@@ -93,7 +93,12 @@ async fn what_the_answer_to_a_create_proves() {
         })
         .await;
         let provider = server::open("anthropic", &base);
-        let got = match provider.batches().unwrap().create(&file, Kind::Chat, &marker()).await {
+        let got = match provider
+            .batches()
+            .unwrap()
+            .create(&file, Kind::Chat, "claude-haiku-5-5", &marker())
+            .await
+        {
             Created::Accepted(_) => Ok(()),
             Created::Refused(failure) => Err(Some(failure.class)),
             Created::InDoubt(_) => Err(None),
@@ -110,7 +115,7 @@ async fn a_create_whose_file_is_gone_sends_nothing() {
     let api = provider.batches().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone.jsonl");
-    let created = api.create(gone.to_str().unwrap(), Kind::Chat, &marker()).await;
+    let created = api.create(gone.to_str().unwrap(), Kind::Chat, "claude-haiku-5-5", &marker()).await;
     let Created::Refused(failure) = created else { panic!("{created:?}") };
     assert_eq!((failure.provider_code.as_deref(), failure.maybe_paid), (Some("not_sent"), false));
     for empty in [gone.clone(), folder.path().to_owned()] {
@@ -130,7 +135,7 @@ async fn a_create_that_breaks_off_is_in_doubt() {
     })
     .await;
     let provider = server::open("anthropic", &base);
-    let created = provider.batches().unwrap().create(&file, Kind::Chat, &marker()).await;
+    let created = provider.batches().unwrap().create(&file, Kind::Chat, "claude-haiku-5-5", &marker()).await;
     assert!(matches!(created, Created::InDoubt(_)), "{created:?}");
     assert_eq!(seen.requests(), 1);
 }

@@ -27,7 +27,11 @@ async fn create(
         }
     })
     .await;
-    let created = open("openai", &base).batches().unwrap().create("file-1", Kind::Chat, &marker()).await;
+    let created = open("openai", &base)
+        .batches()
+        .unwrap()
+        .create("file-1", Kind::Chat, "gpt-4.1-mini", &marker())
+        .await;
     assert_eq!(seen.requests(), 1, "a create goes out once: {status}");
     match created {
         Created::Accepted(_) => ("accepted", None),
@@ -112,7 +116,7 @@ async fn a_create_that_cannot_be_sent_is_refused() {
     let created = open("openai", "http://no-such-host.invalid/v1")
         .batches()
         .unwrap()
-        .create("file-1", Kind::Chat, &marker())
+        .create("file-1", Kind::Chat, "gpt-4.1-mini", &marker())
         .await;
     assert!(
         matches!(&created, Created::Refused(failure) if failure.provider_code.as_deref() == Some("not_sent")),
@@ -127,7 +131,11 @@ async fn a_create_without_an_answer_is_in_doubt() {
         peer.reset();
     })
     .await;
-    let created = open("openai", &base).batches().unwrap().create("file-1", Kind::Chat, &marker()).await;
+    let created = open("openai", &base)
+        .batches()
+        .unwrap()
+        .create("file-1", Kind::Chat, "gpt-4.1-mini", &marker())
+        .await;
     assert!(matches!(created, Created::InDoubt(_)), "{created:?}");
     assert_eq!(seen.requests(), 1);
 }
@@ -142,7 +150,11 @@ async fn a_create_carries_the_marker_as_texts() {
         }
     })
     .await;
-    let created = open("openai", &base).batches().unwrap().create("file-1", Kind::Embedding, &marker()).await;
+    let created = open("openai", &base)
+        .batches()
+        .unwrap()
+        .create("file-1", Kind::Embedding, "gpt-4.1-mini", &marker())
+        .await;
     assert!(matches!(created, Created::Accepted(_)), "{created:?}");
 }
 

@@ -5,6 +5,7 @@ mod anthropic;
 mod batches;
 mod conformance;
 mod free;
+mod gemini;
 mod paid;
 mod presets;
 mod server;

@@ -329,7 +329,11 @@ async fn the_key_is_never_printed() {
     let reading = format!("{:?}", provider.wire().read(Kind::Chat, &reply));
     assert!(reading.contains("Incorrect API key provided: ***"), "{reading}");
     let error = provider.batches().unwrap().poll("batch_1").await.unwrap_err();
-    let created = provider.batches().unwrap().create("file-1", Kind::Chat, &crate::batches::marker()).await;
+    let created = provider
+        .batches()
+        .unwrap()
+        .create("file-1", Kind::Chat, "gpt-4.1-mini", &crate::batches::marker())
+        .await;
     for text in [
         reading,
         format!("{error} {error:?}"),

@@ -15,6 +15,7 @@ use crate::server::{KEY, settings};
 fn model(service: &str) -> &'static str {
     match service {
         "anthropic" => "claude-haiku-5-5",
+        "gemini" => "gemini-3.8-flash",
         "mistral" => "mistral-small-2603",
         "groq" => "openai/gpt-oss-20b",
         "together" => "openai/gpt-oss-120b",
@@ -32,6 +33,7 @@ async fn sim(preset: &Preset) -> Sim {
     let api_key = preset.facts.needs_key.then(|| KEY.to_owned());
     let (speaks, like) = match preset.name {
         "anthropic" => (Speaks::Anthropic, None),
+        "gemini" => (Speaks::Gemini, None),
         other => (Speaks::OpenAi, Some(other.to_owned())),
     };
     Sim::start(SimConfig { speed: 36_000.0, api_key, speaks, like, ..SimConfig::default() }).await.unwrap()
@@ -56,8 +58,8 @@ fn with(config: Config<'static>) -> Request<'static> {
 }
 
 async fn answered(provider: &dyn Provider, body: Vec<u8>) -> bulkrate_provider::Reply {
-    let path = provider.wire().path(Kind::Chat);
-    provider.calls().unwrap().call(path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
+    let path = provider.wire().path(Kind::Chat, model(provider.name()));
+    provider.calls().unwrap().call(&path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
 }
 
 #[tokio::test]
@@ -114,6 +116,7 @@ async fn every_field_works_or_is_refused_by_name() {
     }
     let want = "\
 anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
+gemini: reasoning none, reasoning tokens, kind embedding, kind moderation
 mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
 groq: top_k, reasoning tokens, document, kind embedding, kind moderation
 together: reasoning none, reasoning tokens, document, kind moderation

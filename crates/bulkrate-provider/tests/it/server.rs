@@ -98,7 +98,7 @@ fn whole_request(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length: usize = text
-        .split("content-length: ")
+        .split("\r\ncontent-length: ")
         .nth(1)
         .and_then(|rest| rest.split("\r\n").next()?.parse().ok())
         .unwrap_or(0);

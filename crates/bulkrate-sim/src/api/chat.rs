@@ -190,6 +190,7 @@ fn format(raw: Option<&RawValue>) -> Result<FormatAsked<'_>, ApiError> {
                     .ok_or_else(|| ApiError::missing("response_format.json_schema.name"))?,
                 schema: inner
                     .schema
+                    .map(Cow::Borrowed)
                     .ok_or_else(|| ApiError::missing("response_format.json_schema.schema"))?,
                 strict: boolean("response_format.json_schema.strict", inner.strict)?,
                 param: "response_format",
@@ -229,7 +230,7 @@ pub(super) fn write(
     out.extend_from_slice(b",\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"");
     out.extend_from_slice(if answer.cut { b"length" } else { b"stop" });
     out.extend_from_slice(b"\"}]");
-    context.twist.push_usage(out, |out| write_usage(out, answer, context.twist));
+    context.twist.push_usage(out, "usage", |out| write_usage(out, answer, context.twist));
     out.extend_from_slice(b",\"service_tier\":\"");
     out.extend_from_slice(prepared.tier().as_bytes());
     out.extend_from_slice(b"\",\"system_fingerprint\":null,\"metadata\":");

@@ -2,10 +2,13 @@
 
 mod chat;
 mod embeddings;
+mod generate;
 pub(crate) mod messages;
 mod moderations;
 mod params;
 mod responses;
+#[cfg(test)]
+mod testing;
 mod text;
 
 use crate::catalogue::{Catalogue, Kind, Lane, Model};
@@ -25,6 +28,8 @@ pub(crate) enum Endpoint {
     Moderations,
     /// Anthropic's.
     Messages,
+    /// Gemini's, whose path names the model.
+    Generate,
 }
 
 impl Endpoint {
@@ -38,6 +43,7 @@ impl Endpoint {
             Self::Embeddings => "/v1/embeddings",
             Self::Moderations => "/v1/moderations",
             Self::Messages => "/v1/messages",
+            Self::Generate => "/v1beta/models/{model}:generateContent",
         }
     }
 
@@ -47,7 +53,7 @@ impl Endpoint {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Chat | Self::Responses | Self::Messages => Kind::Chat,
+            Self::Chat | Self::Responses | Self::Messages | Self::Generate => Kind::Chat,
             Self::Embeddings => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
         }
@@ -98,15 +104,15 @@ impl Twist {
         }
     }
 
-    /// Appends the field `usage`, or not; `write` appends its value.
-    fn push_usage(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends the field of usage, or not; `write` appends its value.
+    fn push_usage(self, out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        if self == Self::UsageMissing {
+            return;
+        }
+        out.extend_from_slice(format!(",\"{name}\":").as_bytes());
         match self {
-            Self::UsageMissing => {}
-            Self::UsageNull => out.extend_from_slice(b",\"usage\":null"),
-            _ => {
-                out.extend_from_slice(b",\"usage\":");
-                write(out);
-            }
+            Self::UsageNull => out.extend_from_slice(b"null"),
+            _ => write(out),
         }
     }
 
@@ -137,6 +143,7 @@ enum Parsed<'a> {
     Chat(text::TextCall<'a>),
     Responses(text::TextCall<'a>),
     Messages(messages::Call<'a>),
+    Generate(generate::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
 }
@@ -166,6 +173,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Chat => Self::Chat(chat::read(body)?),
             Endpoint::Responses => Self::Responses(responses::read(body)?),
             Endpoint::Messages => Self::Messages(messages::read(body)?),
+            Endpoint::Generate => Self::Generate(generate::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
         })
@@ -175,6 +183,7 @@ impl<'a> Parsed<'a> {
         match self {
             Self::Chat(call) | Self::Responses(call) => &call.model,
             Self::Messages(call) => &call.text.model,
+            Self::Generate(call) => &call.text.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
         }
@@ -184,6 +193,7 @@ impl<'a> Parsed<'a> {
         match self {
             Self::Chat(call) | Self::Responses(call) => call.prompt.tokens(),
             Self::Messages(call) => call.text.prompt.tokens(),
+            Self::Generate(call) => call.text.prompt.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
         }
@@ -202,14 +212,18 @@ pub(crate) fn glance(endpoint: Endpoint, body: &[u8]) -> Glance {
     }
 }
 
-/// Reads a body and finds its model. `batch` pins the lane; otherwise `service_tier` decides it.
+/// Reads a body and finds its model. `batch` pins the lane; otherwise `service_tier` decides it. `named`: the model of a path.
 pub(crate) fn prepare<'a>(
     models: &'a Catalogue,
     endpoint: Endpoint,
+    named: Option<&'a str>,
     body: &'a [u8],
     batch: bool,
 ) -> Result<Prepared<'a>, ApiError> {
-    let parsed = Parsed::read(endpoint, body)?;
+    let mut parsed = Parsed::read(endpoint, body)?;
+    if let (Parsed::Generate(call), Some(named)) = (&mut parsed, named) {
+        call.text.model = named.into();
+    }
     let name = parsed.model();
     if name.is_empty() {
         return Err(ApiError::invalid(None, "", "you must provide a model parameter"));
@@ -235,6 +249,7 @@ impl Prepared<'_> {
         let output = match &self.parsed {
             Parsed::Chat(call) | Parsed::Responses(call) => call.max_output.unwrap_or(16),
             Parsed::Messages(call) => call.text.max_output.unwrap_or(0),
+            Parsed::Generate(call) => call.text.max_output.unwrap_or(0),
             _ => 0,
         };
         self.prompt_tokens().saturating_add(output)
@@ -254,6 +269,7 @@ impl Prepared<'_> {
                 Ok(text.usage)
             }
             Parsed::Messages(call) => call.answer(self, context, out),
+            Parsed::Generate(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
         }

@@ -141,7 +141,7 @@ fn format(form: Option<Form<'_>>) -> Result<FormatAsked<'_>, ApiError> {
         "json_schema" => Ok(FormatAsked::Schema {
             name: string("text.format.name", form.name)?
                 .ok_or_else(|| ApiError::missing("text.format.name"))?,
-            schema: form.schema.ok_or_else(|| ApiError::missing("text.format.schema"))?,
+            schema: form.schema.map(Cow::Borrowed).ok_or_else(|| ApiError::missing("text.format.schema"))?,
             strict: form.strict.is_none() || boolean("text.format.strict", form.strict)?,
             param: "text.format.schema",
         }),
@@ -178,7 +178,7 @@ pub(super) fn write(
     out.extend_from_slice(b",\"instructions\":");
     out.extend_from_slice(call.instructions.map_or("null", RawValue::get).as_bytes());
     write_output(out, answer, context.key, status);
-    context.twist.push_usage(out, |out| write_usage(out, answer, context.twist));
+    context.twist.push_usage(out, "usage", |out| write_usage(out, answer, context.twist));
     out.extend_from_slice(
         b",\"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\"tools\":[],\"temperature\":",
     );

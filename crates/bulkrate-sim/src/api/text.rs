@@ -43,13 +43,23 @@ pub(crate) struct TextCall<'a> {
 pub(crate) enum FormatAsked<'a> {
     #[default]
     Text,
+    /// Any object; the prompt must speak of JSON.
     JsonObject,
+    /// The same, whatever the prompt says.
+    AnyJson,
     Schema {
         name: Cow<'a, str>,
-        schema: &'a RawValue,
+        schema: Cow<'a, RawValue>,
         strict: bool,
         param: &'static str,
     },
+}
+
+impl<'a> FormatAsked<'a> {
+    /// A schema without a name.
+    pub(crate) fn of(schema: Cow<'a, RawValue>, param: &'static str) -> Self {
+        Self::Schema { name: Cow::Borrowed("answer"), schema, strict: false, param }
+    }
 }
 
 /// An answer before it is wrapped in an endpoint's envelope.
@@ -101,7 +111,16 @@ pub(crate) fn compose(
     model: &Model,
     context: &Context<'_>,
 ) -> Result<Composed, ApiError> {
-    let effort = params::check(call, model)?;
+    compose_with(call, model, context, params::check(call, model)?)
+}
+
+/// The same for a model whose parameters were checked, and that thinks so much.
+pub(crate) fn compose_with(
+    call: &TextCall<'_>,
+    model: &Model,
+    context: &Context<'_>,
+    effort: Effort,
+) -> Result<Composed, ApiError> {
     let format = form(call, model, context.schemas)?;
     let prompt = call.prompt.tokens();
     if prompt > model.input_max {
@@ -149,6 +168,7 @@ fn cap(
 fn form(call: &TextCall<'_>, model: &Model, schemas: &Schemas) -> Result<Format, ApiError> {
     match &call.format {
         FormatAsked::Text => Ok(Format::Text),
+        FormatAsked::AnyJson => Ok(Format::JsonObject),
         FormatAsked::JsonObject => {
             let says_json =
                 |text: &str| text.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"));

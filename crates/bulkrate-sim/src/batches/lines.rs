@@ -1,13 +1,13 @@
 //! The lines of output and error files. They are functions of the input line, so nothing is kept but the input.
 
-use super::validate::InputLine;
+use super::validate::parts;
+use super::words::Words;
 use crate::api::{Endpoint, Twist, prepare};
 use crate::bill::{Sums, cost};
 use crate::catalogue::Lane;
 use crate::clock::VirtualMs;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Hit};
-use crate::json::{push_str, push_u64};
 use crate::rng::{below, mix, push_hex};
 use crate::server::State;
 use crate::tokens::Usage;
@@ -31,12 +31,28 @@ pub(crate) enum Rest {
     Cancelled,
 }
 
+impl Rest {
+    /// Code and text.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Expired => {
+                ("batch_expired", "This request could not be executed before the completion window expired.")
+            }
+            Self::Cancelled => {
+                ("batch_cancelled", "This request was not executed because the batch was cancelled.")
+            }
+        }
+    }
+}
+
 /// A batch whose run is over, ready to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) ordinal: u64,
     pub(crate) key: u64,
     pub(crate) endpoint: Endpoint,
+    /// The model of all lines, where no line names it.
+    pub(crate) named: Option<String>,
     pub(crate) input: Bytes,
     pub(crate) spans: Vec<(u32, u32)>,
     /// Order of execution and of writing.
@@ -185,14 +201,12 @@ impl Run {
         let index = self.order[at];
         let (start, length) = self.spans[index as usize];
         let line = &self.input[start as usize..start as usize + length as usize];
-        let Ok(InputLine { custom_id: Some(id), body: Some(body), .. }) =
-            serde_json::from_slice::<InputLine<'_>>(line)
-        else {
+        let Some((id, body)) = parts(self.endpoint, line) else {
             return Outcome::NotRun; // validation has refused such lines
         };
         let key = mix(self.key ^ mix(u64::from(index)));
         if at >= self.ran {
-            self.write_rest(&mut sheets.errors, key, id.get());
+            self.words().not_run(&mut sheets.errors, key, id.get(), self.rest.words());
             return Outcome::NotRun;
         }
         let how = |fault| state.faults.line(fault, self.ordinal, u64::from(index));
@@ -246,7 +260,7 @@ impl Run {
     ) -> Outcome {
         let how = |fault| state.faults.line(fault, self.ordinal, index);
         if state.faults.batch(Fault::ErrorOnly, self.ordinal).is_some() {
-            write_failure(&mut sheets.errors, key, id, &ApiError::server());
+            self.fail(sheets, key, id, &ApiError::server());
             return Outcome::Failed;
         }
         let error = match (how(Fault::LineError), how(Fault::ErrorBody)) {
@@ -255,14 +269,14 @@ impl Run {
             (None, None) => None,
         };
         if let Some(error) = error {
-            spoil(error, key, id, sheets);
+            self.spoil(error, key, id, sheets);
             return Outcome::Failed;
         }
         let twist = Twist::of(how, key);
         match self.answer(state, key, id, body, twist, &mut sheets.output) {
             Ok((usage, nanos)) => Outcome::Answered(usage, nanos),
             Err(error) => {
-                write_failure(&mut sheets.errors, key, id, &error);
+                self.fail(sheets, key, id, &error);
                 Outcome::Failed
             }
         }
@@ -280,13 +294,14 @@ impl Run {
     ) -> Result<(Usage, u64), ApiError> {
         let start = out.len();
         let context = state.context(key, self.at_ms, twist);
-        write_head(out, key, id, 200);
-        let answered = prepare(&state.models, self.endpoint, body.as_bytes(), true).and_then(|prepared| {
-            let usage = prepared.answer(&context, out)?;
-            Ok((usage, cost(prepared.model, Lane::Batch, usage)))
-        });
+        self.words().head(out, key, id, 200);
+        let answered = prepare(&state.models, self.endpoint, self.named.as_deref(), body.as_bytes(), true)
+            .and_then(|prepared| {
+                let usage = prepared.answer(&context, out)?;
+                Ok((usage, cost(prepared.model, Lane::Batch, usage)))
+            });
         match answered {
-            Ok(_) => out.extend_from_slice(b"},\"error\":null}\n"),
+            Ok(_) => self.words().tail(out),
             Err(_) => out.truncate(start),
         }
         answered
@@ -311,74 +326,35 @@ impl Run {
         sheets.output.extend_from_slice(&same);
     }
 
-    fn write_rest(&self, out: &mut Vec<u8>, key: u64, id: &str) {
-        let (code, message) = match self.rest {
-            Rest::Expired => {
-                ("batch_expired", "This request could not be executed before the completion window expired.")
-            }
-            Rest::Cancelled => {
-                ("batch_cancelled", "This request was not executed because the batch was cancelled.")
-            }
-        };
-        out.extend_from_slice(b"{\"id\":\"batch_req_");
-        push_hex(out, key, 32);
-        out.extend_from_slice(b"\",\"custom_id\":");
-        out.extend_from_slice(id.as_bytes());
-        out.extend_from_slice(b",\"response\":null,\"error\":{\"code\":");
-        push_str(out, code);
-        out.extend_from_slice(b",\"message\":");
-        push_str(out, message);
-        out.extend_from_slice(b"}}\n");
+    fn words(&self) -> Words {
+        Words::of(self.endpoint)
     }
-}
 
-fn write_head(out: &mut Vec<u8>, key: u64, id: &str, status: u16) {
-    out.extend_from_slice(b"{\"id\":\"batch_req_");
-    push_hex(out, key, 32);
-    out.extend_from_slice(b"\",\"custom_id\":");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b",\"response\":{\"status_code\":");
-    push_u64(out, u64::from(status));
-    out.extend_from_slice(b",\"request_id\":\"");
-    push_hex(out, key ^ 5, 32);
-    out.extend_from_slice(b"\",\"body\":");
-}
+    fn fail(&self, sheets: &mut Sheets, key: u64, id: &str, error: &ApiError) {
+        let out = if self.words() == Words::Gemini { &mut sheets.output } else { &mut sheets.errors };
+        self.words().failure(out, key, id, error);
+    }
 
-fn write_failure(out: &mut Vec<u8>, key: u64, id: &str, error: &ApiError) {
-    write_head(out, key, id, error.status);
-    error.write(out);
-    out.extend_from_slice(b"},\"error\":null}\n");
-}
-
-/// One failed line, by its status.
-fn spoil(status: &str, key: u64, id: &str, sheets: &mut Sheets) {
-    match status {
-        "400" => write_failure(
-            &mut sheets.errors,
-            key,
-            id,
-            &ApiError::invalid(
+    /// One failed line, by its status.
+    fn spoil(&self, status: &str, key: u64, id: &str, sheets: &mut Sheets) {
+        let error = match status {
+            "400" => ApiError::invalid(
                 Some("content_policy_violation"),
                 "",
                 "This request was refused by our policy.",
             ),
-        ),
-        "429" => write_failure(
-            &mut sheets.errors,
-            key,
-            id,
-            &ApiError::new(
-                429,
-                "requests",
-                Some("rate_limit_exceeded"),
-                "Rate limit reached. Please try again in 1s.",
-            ),
-        ),
-        "500" => write_failure(&mut sheets.errors, key, id, &ApiError::server()),
-        _ => {
-            write_head(&mut sheets.output, key, id, 200);
-            ApiError::server().write(&mut sheets.output);
-            sheets.output.extend_from_slice(b"},\"error\":null}\n");
-        }
+            "429" => {
+                let message = "Rate limit reached. Please try again in 1s.";
+                ApiError::new(429, "requests", Some("rate_limit_exceeded"), message)
+            }
+            "500" => ApiError::server(),
+            // An error in disguise.
+            _ => {
+                self.words().head(&mut sheets.output, key, id, 200);
+                ApiError::server().write(&mut sheets.output);
+                return self.words().tail(&mut sheets.output);
+            }
+        };
+        self.fail(sheets, key, id, &error);
     }
 }

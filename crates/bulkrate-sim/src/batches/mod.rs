@@ -1,10 +1,12 @@
 //! Batches: create, look, list, cancel. A task per batch moves it through its states in virtual time.
 
 pub(crate) mod lines;
+mod operation;
 mod run;
 pub(crate) mod spoil;
 mod store;
 mod validate;
+mod words;
 
 use crate::api::Endpoint;
 use crate::errors::ApiError;
@@ -23,14 +25,26 @@ const METADATA_PAIRS_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     endpoint: Endpoint,
+    /// The model of all lines, where none names it.
+    named: Option<String>,
     input: Arc<File>,
     metadata: Option<Map<String, Value>>,
     output_secs: Option<u64>,
+    /// Model and tokens that are counted as waiting from the create on.
+    held: Option<(usize, u64)>,
 }
 
 /// POST /v1/batches. `None`: the connection closes without an answer.
 pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, ApiError> {
-    let order = order(state, body)?;
+    carry_out(state, order(state, body)?)
+}
+
+/// POST /v1beta/models/{model}:batchGenerateContent
+pub(crate) fn create_of(state: &Arc<State>, model: &str, body: &[u8]) -> Result<Option<Reply>, ApiError> {
+    carry_out(state, operation::order(state, model, body)?)
+}
+
+fn carry_out(state: &Arc<State>, order: Order) -> Result<Option<Reply>, ApiError> {
     if let Some(wait) = state.batches.too_many(&state.clock, state.config.batches_per_hour) {
         let mut error = ApiError::new(
             429,
@@ -50,7 +64,7 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, A
         });
         return Ok(None);
     }
-    Ok(made(state, || start(state, order.clone()), |batch| batch.view(state, false).into()))
+    Ok(made(state, || start(state, order.clone()), |batch| batch.wire(state, false)))
 }
 
 /// What a create in time makes and answers, whosever batches they are. `None`: the connection closes without an answer.
@@ -69,18 +83,25 @@ pub(crate) fn made<B>(state: &State, start: impl Fn() -> B, view: impl FnOnce(&B
     }
     let mut view = view(&batch);
     if hit(Fault::CreateNoId) {
-        view.as_object_mut().map(|fields| fields.remove("id"));
+        for name in ["id", "name"] {
+            view.as_object_mut().map(|fields| fields.remove(name));
+        }
     }
     Some(Reply::of(&view))
 }
 
 fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
     if state.faults.has(Fault::Foreign) {
-        state.batches.add_foreign(state);
+        state.batches.add_foreign(state, order.endpoint);
     }
-    let batch = state.batches.add(state, order.endpoint, &order.input.id, order.metadata, order.output_secs);
+    let batch = state.batches.add(state, &order);
     let (owner, task) = (state.clone(), batch.clone());
-    state.spawn(async move { run::drive(&owner, &task, &order.input).await });
+    state.spawn(async move {
+        run::drive(&owner, &task, &order.input).await;
+        if let Some((model, tokens)) = order.held {
+            owner.batches.release(model, tokens);
+        }
+    });
     batch
 }
 
@@ -107,7 +128,7 @@ fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
         );
         return Err(ApiError::invalid(Some("invalid_value"), "input_file_id", message));
     }
-    Ok(Order { endpoint, input, metadata, output_secs })
+    Ok(Order { endpoint, named: None, input, metadata, output_secs, held: None })
 }
 
 fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
@@ -155,6 +176,17 @@ fn metadata(body: &Value) -> Result<Option<Map<String, Value>>, ApiError> {
     Ok(Some(map.clone()))
 }
 
+impl Batch {
+    /// As the service shows it.
+    fn wire(&self, state: &State, poll: bool) -> Value {
+        if self.endpoint == Endpoint::Generate {
+            self.operation(state, poll)
+        } else {
+            self.view(state, poll).into()
+        }
+    }
+}
+
 fn find(state: &State, id: &str) -> Result<Arc<Batch>, ApiError> {
     state.batches.get(id).ok_or_else(|| ApiError::not_found(format!("No batch found with id '{id}'.")))
 }
@@ -165,7 +197,7 @@ pub(crate) fn retrieve(state: &State, id: &str) -> Result<Reply, ApiError> {
     if state.faults.hit(Fault::Gone, Place::Poll) {
         return Err(ApiError::not_found(format!("No batch found with id '{id}'.")));
     }
-    Ok(Reply::of(&batch.view(state, true)))
+    Ok(Reply::of(&batch.wire(state, true)))
 }
 
 /// POST /v1/batches/{id}/cancel
@@ -175,7 +207,18 @@ pub(crate) fn cancel(state: &State, id: &str) -> Result<Reply, ApiError> {
         let message = format!("Cannot cancel a batch with status '{}'.", status.word());
         ApiError::new(409, "invalid_request_error", None, message)
     })?;
-    Ok(Reply::of(&batch.view(state, false)))
+    Ok(match batch.endpoint {
+        Endpoint::Generate => Reply::of(&serde_json::json!({})),
+        _ => Reply::of(&batch.wire(state, false)),
+    })
+}
+
+/// DELETE /v1beta/batches/{id}: it is stopped, and listed no more.
+pub(crate) fn forget(state: &State, id: &str) -> Result<(), ApiError> {
+    let batch = find(state, id)?;
+    let _ = batch.ask_cancel(&state.clock); // it may have ended
+    state.batches.remove(id);
+    Ok(())
 }
 
 /// How a list is served, whosever batches they are.
@@ -206,6 +249,26 @@ impl Listing {
         let repeats = goes_on && (page == Some("repeats") || hit(Fault::ListRepeat));
         Ok(Self { lag_ms, repeats, skips: page == Some("skips") })
     }
+}
+
+/// GET /v1beta/batches, newest first; a token is the number of those before.
+pub(crate) fn operations(state: &State, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let (size, before) = (number("pageSize").unwrap_or(50).clamp(1, 1_000), number("pageToken"));
+    let listing = Listing::of(state, before.is_some())?;
+    let mut batches = state.batches.visible(&state.clock, listing.lag_ms);
+    batches.reverse();
+    let start = before.filter(|_| !listing.repeats).unwrap_or(0) + usize::from(listing.skips);
+    let page: Vec<Value> =
+        batches.iter().skip(start).take(size).map(|batch| batch.wire(state, false)).collect();
+    let mut body = serde_json::json!({});
+    if start + page.len() < batches.len() {
+        body["nextPageToken"] = (start + page.len()).to_string().into();
+    }
+    if !page.is_empty() {
+        body["operations"] = page.into();
+    }
+    Ok(Reply::of(&body))
 }
 
 /// GET /v1/batches

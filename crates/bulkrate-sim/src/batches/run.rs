@@ -3,6 +3,7 @@
 use super::lines::{Rest, Run, Side, Tally, order_of};
 use super::validate::{Plan, Refusals, token_limit, validate};
 use super::{Batch, Status};
+use crate::api::Endpoint;
 use crate::catalogue::Lane;
 use crate::clock::ms;
 use crate::faults::Fault;
@@ -47,7 +48,9 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
         );
     }
     let (model, tokens) = (plan.model, plan.tokens);
-    if !state.batches.enqueue(model, tokens, state.config.enqueued_tokens) {
+    // Gemini's creates are refused where there is no room; once taken, a batch runs.
+    let limit = state.config.enqueued_tokens.filter(|_| batch.endpoint != Endpoint::Generate);
+    if !state.batches.enqueue(model, if limit.is_some() { tokens } else { 0 }, limit) {
         return fail(
             state,
             batch,
@@ -55,7 +58,9 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
         );
     }
     process(state, batch, plan, bytes.clone()).await;
-    state.batches.release(model, tokens);
+    if limit.is_some() {
+        state.batches.release(model, tokens);
+    }
 }
 
 /// Waits until a virtual time; true when a cancellation came first.
@@ -68,8 +73,9 @@ async fn cancelled_before(state: &State, batch: &Batch, at: u64) -> bool {
 }
 
 async fn checked(state: &Arc<State>, batch: &Arc<Batch>, input: Bytes) -> Result<Plan, Refusals> {
-    let (state, endpoint) = (state.clone(), batch.endpoint);
-    let work = tokio::task::spawn_blocking(move || validate(&state.models, endpoint, &input));
+    let (state, endpoint, named) = (state.clone(), batch.endpoint, batch.named.clone());
+    let work =
+        tokio::task::spawn_blocking(move || validate(&state.models, endpoint, named.as_deref(), &input));
     work.await.unwrap_or_else(|_| Err(vec![json!({"code": "server_error", "message": "The file could not be validated.", "param": null, "line": null})]))
 }
 
@@ -111,10 +117,14 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
     if state.faults.batch(Fault::CancelDone, batch.ordinal).is_some() && end == End::Cancelled {
         ran = lines as u64;
     }
+    if end == End::Expired && batch.endpoint == Endpoint::Generate {
+        ran = 0; // nothing is to be had of it
+    }
     let run = Arc::new(Run {
         ordinal: batch.ordinal,
         key: hash(batch.id.as_bytes(), state.config.seed),
         endpoint: batch.endpoint,
+        named: batch.named.clone(),
         input,
         order: order_of(state, batch.ordinal, lines, hash(batch.id.as_bytes(), state.config.seed ^ 1)),
         spans: plan.spans,
@@ -195,9 +205,10 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
     let now = state.clock.now();
     let file = |side, bytes, suffix| {
-        (bytes > 0).then(|| {
+        let (gemini, whole) = (batch.endpoint == Endpoint::Generate, end == End::Completed);
+        (bytes > 0 && (whole || !gemini)).then(|| {
             let file = state.files.add(File {
-                id: state.keys.id("file-", 22, false),
+                id: if gemini { format!("batch-{}", batch.id) } else { state.keys.id("file-", 22, false) },
                 bytes,
                 created_at: now,
                 expires_at: Some(now + batch.output_secs.unwrap_or(OUTPUT_FILE_SECS)),

@@ -1,5 +1,6 @@
 //! Batches as the account keeps them, their wire view, and the enqueued-token ledger.
 
+use super::Order;
 use crate::api::Endpoint;
 use crate::clock::{Clock, VirtualMs};
 use crate::faults::Fault;
@@ -13,6 +14,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const WINDOW_SECS: u64 = 86_400;
+/// Gemini's.
+const LONG_WINDOW_SECS: u64 = 2 * 86_400;
 const LATE_POLLS: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +44,12 @@ impl Status {
         }
     }
 
-    /// The word of a status that a batch has before this one.
-    fn earlier(self) -> &'static str {
+    /// A status that a batch has before this one.
+    fn earlier(self) -> Self {
         match self {
-            Self::Validating | Self::InProgress | Self::Failed => "validating",
-            Self::Finalizing | Self::Completed | Self::Expired | Self::Cancelling => "in_progress",
-            Self::Cancelled => "cancelling",
+            Self::Validating | Self::InProgress | Self::Failed => Self::Validating,
+            Self::Finalizing | Self::Completed | Self::Expired | Self::Cancelling => Self::InProgress,
+            Self::Cancelled => Self::Cancelling,
         }
     }
 }
@@ -84,9 +87,11 @@ pub(crate) struct Batch {
     /// Position in the order of creation; faults are drawn by it.
     pub(crate) ordinal: u64,
     pub(crate) endpoint: Endpoint,
-    input_file_id: String,
+    /// The model of all lines, where none names it.
+    pub(crate) named: Option<String>,
+    pub(super) input_file_id: String,
     pub(crate) created_ms: VirtualMs,
-    metadata: Option<Map<String, Value>>,
+    pub(super) metadata: Option<Map<String, Value>>,
     /// Life of the output files in seconds.
     pub(crate) output_secs: Option<u64>,
     pub(crate) cancel: CancellationToken,
@@ -94,12 +99,37 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    fn new(state: &State, ordinal: u64, endpoint: Endpoint, input_file_id: String) -> Self {
+        Self {
+            id: match endpoint {
+                Endpoint::Generate => state.keys.id("", 32, true),
+                _ => state.keys.id("batch_", 32, true),
+            },
+            ordinal,
+            endpoint,
+            named: None,
+            input_file_id,
+            created_ms: state.clock.now_ms(),
+            metadata: None,
+            output_secs: None,
+            cancel: CancellationToken::new(),
+            life: Mutex::new(Life::new()),
+        }
+    }
+
+    /// With what else was asked for.
+    fn of(self, order: &Order) -> Self {
+        let (named, metadata) = (order.named.clone(), order.metadata.clone());
+        Self { named, metadata, output_secs: order.output_secs, ..self }
+    }
+
     pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn expires_ms(&self) -> VirtualMs {
-        self.created_ms + WINDOW_SECS * 1_000
+        let secs = if self.endpoint == Endpoint::Generate { LONG_WINDOW_SECS } else { WINDOW_SECS };
+        self.created_ms + secs * 1_000
     }
 
     /// Starts a cancellation, or gives the status that forbids it. A second request changes nothing.
@@ -117,35 +147,40 @@ impl Batch {
         Ok(())
     }
 
-    /// The batch object. `poll` is a look at this batch alone, which some faults count.
-    pub(crate) fn view(&self, state: &State, poll: bool) -> Map<String, Value> {
-        let mut life = self.life();
+    /// What faults leave of a batch to be seen. `poll` is a look at this batch alone, which some of them count.
+    pub(super) fn shown(&self, life: &mut Life, state: &State, poll: bool) -> Shown {
         let hit = |fault| state.faults.batch(fault, self.ordinal).is_some();
         let ended = matches!(life.status, Status::Completed | Status::Expired | Status::Cancelled);
-        let (mut output, mut error) = (json!(life.output_file_id), json!(life.error_file_id));
+        let (mut output, mut error) = (life.output_file_id.clone(), life.error_file_id.clone());
         if ended && !state.faults.none() {
             if hit(Fault::OutputLate) && life.polls_until_output > 0 {
-                output = Value::Null;
+                output = None;
                 life.polls_until_output -= u32::from(poll);
             }
             if hit(Fault::NoFiles) {
-                (output, error) = (Value::Null, Value::Null);
+                (output, error) = (None, None);
             }
             if hit(Fault::OutputEmptyId) {
-                output = json!("");
+                output = Some(String::new());
             }
-            if hit(Fault::ErrorEmptyId) && error.is_null() {
-                error = json!("");
+            if hit(Fault::ErrorEmptyId) && error.is_none() {
+                error = Some(String::new());
             }
         }
-        let mut status = life.status.word();
+        let mut status = life.status;
         if hit(Fault::Regression) {
             life.looks += 1;
             status = if life.looks.is_multiple_of(2) { life.status.earlier() } else { status };
         }
-        if life.status == Status::InProgress && hit(Fault::UnknownStatus) {
-            status = "paused";
-        }
+        let unknown = life.status == Status::InProgress && hit(Fault::UnknownStatus);
+        Shown { status, unknown, output, error }
+    }
+
+    /// The batch object. `poll` is a look at this batch alone, which some faults count.
+    pub(crate) fn view(&self, state: &State, poll: bool) -> Map<String, Value> {
+        let mut life = self.life();
+        let Shown { status, unknown, output, error } = self.shown(&mut life, state, poll);
+        let status = if unknown { "paused" } else { status.word() };
         let view = json!({
             "id": self.id, "object": "batch", "endpoint": self.endpoint.path(), "model": life.model, "errors": life.errors,
             "input_file_id": self.input_file_id, "completion_window": "24h", "status": status,
@@ -158,6 +193,16 @@ impl Batch {
         });
         if let Value::Object(map) = view { map } else { Map::new() }
     }
+}
+
+/// A batch as it is to be seen.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) status: Status,
+    /// Under a word that nobody knows.
+    pub(super) unknown: bool,
+    pub(super) output: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl Life {
@@ -221,59 +266,44 @@ struct Inner {
     enqueued: HashMap<usize, u64>,
 }
 
+impl Inner {
+    fn keep(&mut self, batch: Batch) -> Arc<Batch> {
+        let batch = Arc::new(batch);
+        self.order.push(batch.clone());
+        self.by_id.insert(batch.id.clone(), batch.clone());
+        batch
+    }
+}
+
 impl Batches {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(
-        &self,
-        state: &State,
-        endpoint: Endpoint,
-        input_file_id: &str,
-        metadata: Option<Map<String, Value>>,
-        output_secs: Option<u64>,
-    ) -> Arc<Batch> {
+    pub(crate) fn add(&self, state: &State, order: &Order) -> Arc<Batch> {
         let mut inner = self.inner();
-        let batch = Arc::new(Batch {
-            id: state.keys.id("batch_", 32, true),
-            ordinal: inner.ordinals,
-            endpoint,
-            input_file_id: input_file_id.to_owned(),
-            created_ms: state.clock.now_ms(),
-            metadata,
-            output_secs,
-            cancel: CancellationToken::new(),
-            life: Mutex::new(Life::new()),
-        });
+        let ordinal = inner.ordinals;
         inner.ordinals += 1;
-        inner.order.push(batch.clone());
-        inner.by_id.insert(batch.id.clone(), batch.clone());
-        batch
+        inner.keep(Batch::new(state, ordinal, order.endpoint, order.input.id.clone()).of(order))
     }
 
     /// A batch of somebody else in the same account: never runs.
-    pub(crate) fn add_foreign(&self, state: &State) {
-        let mut metadata = Map::new();
-        metadata.insert("owner".to_owned(), json!("another tool"));
+    pub(crate) fn add_foreign(&self, state: &State, endpoint: Endpoint) {
         let mut inner = self.inner();
-        let batch = Arc::new(Batch {
-            id: state.keys.id("batch_", 32, true),
-            ordinal: mix(inner.order.len() as u64) | 1 << 63,
-            endpoint: Endpoint::Chat,
-            input_file_id: state.keys.id("file-", 22, false),
-            created_ms: state.clock.now_ms(),
-            metadata: Some(metadata),
-            output_secs: None,
-            cancel: CancellationToken::new(),
-            life: Mutex::new(Life::new()),
-        });
-        inner.order.push(batch.clone());
-        inner.by_id.insert(batch.id.clone(), batch);
+        let ordinal = mix(inner.order.len() as u64) | 1 << 63;
+        let mut batch = Batch::new(state, ordinal, endpoint, state.keys.id("file-", 22, false));
+        batch.metadata = Some(Map::from_iter([("owner".to_owned(), json!("another tool"))]));
+        inner.keep(batch);
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Batch>> {
         self.inner().by_id.get(id).cloned()
+    }
+
+    pub(crate) fn remove(&self, id: &str) {
+        let mut inner = self.inner();
+        inner.order.retain(|batch| batch.id != id);
+        inner.by_id.remove(id);
     }
 
     /// Oldest first; those younger than the lag are left out.

@@ -14,15 +14,15 @@ const ERRORS_MAX: usize = 100;
 
 /// One line of an input file.
 #[derive(Deserialize)]
-pub(crate) struct InputLine<'a> {
+struct InputLine<'a> {
     #[serde(borrow)]
-    pub(crate) custom_id: Option<&'a RawValue>,
+    custom_id: Option<&'a RawValue>,
     #[serde(borrow)]
     method: Option<&'a RawValue>,
     #[serde(borrow)]
     url: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) body: Option<&'a RawValue>,
+    body: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +33,25 @@ struct BodyHead<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+}
+
+/// One line of an input file of Gemini's.
+#[derive(Deserialize)]
+struct KeyedLine<'a> {
+    #[serde(borrow)]
+    key: &'a RawValue,
+    #[serde(borrow)]
+    request: &'a RawValue,
+}
+
+/// The id and the request of a line, if it has both.
+pub(crate) fn parts(endpoint: Endpoint, line: &[u8]) -> Option<(&RawValue, &RawValue)> {
+    if endpoint == Endpoint::Generate {
+        let line: KeyedLine<'_> = serde_json::from_slice(line).ok()?;
+        return Some((line.key, line.request)).filter(|(_, request)| request.get().starts_with('{'));
+    }
+    let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
+    line.custom_id.zip(line.body)
 }
 
 /// A file that may run.
@@ -60,8 +79,13 @@ struct Checker<'m> {
     errors: Refusals,
 }
 
-/// Checks a whole file. Lines end at `\n`; blank ones are skipped but counted.
-pub(crate) fn validate(models: &Catalogue, endpoint: Endpoint, input: &[u8]) -> Result<Plan, Refusals> {
+/// Checks a whole file. Lines end at `\n`; blank ones are skipped but counted. `named`: the model of all lines, where none names it.
+pub(crate) fn validate(
+    models: &Catalogue,
+    endpoint: Endpoint,
+    named: Option<&str>,
+    input: &[u8],
+) -> Result<Plan, Refusals> {
     let mut checker = Checker {
         models,
         endpoint,
@@ -77,7 +101,10 @@ pub(crate) fn validate(models: &Catalogue, endpoint: Endpoint, input: &[u8]) -> 
         let line = &input[start..end];
         number += 1;
         if !line.trim_ascii().is_empty() {
-            checker.line(line, number);
+            match named {
+                Some(model) => checker.keyed(line, model, number),
+                None => checker.line(line, number),
+            }
             spans.push((
                 u32::try_from(start).unwrap_or(u32::MAX),
                 u32::try_from(line.len()).unwrap_or(u32::MAX),
@@ -142,6 +169,17 @@ impl Checker<'_> {
         }
         if let Some(body) = parsed.body {
             self.body(body, number);
+        }
+    }
+
+    /// Only what is no request at all is looked at before it runs.
+    fn keyed(&mut self, line: &[u8], model: &str, number: u64) {
+        let Some((_, request)) = parts(self.endpoint, line) else {
+            let message = format!("Error on line {number}: invalid JSON, near column 1");
+            return self.refuse("INVALID_ARGUMENT", None, number, message);
+        };
+        if self.model_fits(model, number) {
+            self.tokens += glance(self.endpoint, request.get().as_bytes()).tokens;
         }
     }
 
@@ -268,7 +306,7 @@ mod tests {
 
     fn check(file: &str) -> Result<Plan, Refusals> {
         let models = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
-        validate(&models, Endpoint::Chat, file.as_bytes())
+        validate(&models, Endpoint::Chat, None, file.as_bytes())
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Run {
         begin(out, &order.id, "succeeded");
         out.extend_from_slice(b",\"message\":");
         let answered = anthropic::check_fields(self.work.samples, params)
-            .and_then(|()| prepare(&state.models, Endpoint::Messages, params, true))
+            .and_then(|()| prepare(&state.models, Endpoint::Messages, None, params, true))
             .and_then(|prepared| {
                 let usage = prepared.answer(&context, out)?;
                 Ok((prepared.model.index, usage, cost(prepared.model, Lane::Batch, usage)))

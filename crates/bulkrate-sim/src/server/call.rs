@@ -4,17 +4,21 @@ use super::body::SimBody;
 use super::route::{Route, query};
 use super::{Reply, State, paid};
 use crate::anthropic;
+use crate::api::Endpoint;
 use crate::batches;
 use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{self, UPLOAD_BYTES_MAX};
+use crate::gemini;
 use crate::like::Like;
 use crate::message_batches;
+use crate::uploads;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +51,7 @@ pub(super) async fn handle(
     let path = request.uri().path();
     let route = match (state.config.speaks, state.like) {
         (Speaks::Anthropic, _) => Route::of_anthropic(request.method(), path),
+        (Speaks::Gemini, _) => Route::of_gemini(request.method(), path),
         (Speaks::OpenAi, None) => Route::of(request.method(), path),
         (Speaks::OpenAi, Some(like)) => {
             like.path(path).map_or(Route::Unknown, |path| Route::of(request.method(), &path))
@@ -62,6 +67,7 @@ pub(super) async fn handle(
         Outcome::Reply(reply) => {
             let reply = match (state.config.speaks, state.like) {
                 (Speaks::Anthropic, _) => anthropic::error(reply, key),
+                (Speaks::Gemini, _) => gemini::error(reply),
                 (Speaks::OpenAi, Some(like)) => like.error(reply),
                 (Speaks::OpenAi, None) => reply,
             };
@@ -100,8 +106,11 @@ async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, ke
 }
 
 fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), ApiError> {
-    if state.config.speaks == Speaks::Anthropic {
-        return anthropic::authenticate(state.config.api_key.as_deref(), request.headers());
+    let known = state.config.api_key.as_deref();
+    match state.config.speaks {
+        Speaks::Anthropic => return anthropic::authenticate(known, request.headers()),
+        Speaks::Gemini => return gemini::authenticate(known, request.headers(), request.uri().query()),
+        Speaks::OpenAi => {}
     }
     let given = request
         .headers()
@@ -284,7 +293,12 @@ async fn after(state: &State, place: Place, reply: Reply, key: u64) -> Outcome {
 async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key: u64) -> Outcome {
     let (head, body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Route::Paid(endpoint) = route {
+    let asked = match &route {
+        Route::Paid(endpoint) => Some((*endpoint, None)),
+        Route::Generate(model) => Some((Endpoint::Generate, Some(model.as_str()))),
+        _ => None,
+    };
+    if let Some(asked) = asked {
         let body = match read(body, BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(outcome) => return outcome,
@@ -294,10 +308,10 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         {
             return Outcome::Reply(Reply::error(&error));
         }
-        return paid::answer(state, endpoint, &body, text("x-client-request-id"), key).await;
+        return paid::answer(state, asked, &body, text("x-client-request-id"), key).await;
     }
     let limit = match &route {
-        Route::Upload => UPLOAD_BYTES_MAX + FORM_BYTES,
+        Route::Upload | Route::Gemini(gemini::Ask::Upload) => UPLOAD_BYTES_MAX + FORM_BYTES,
         Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
     };
@@ -305,22 +319,17 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Ok(body) => body,
         Err(outcome) => return outcome,
     };
-    let hit = |fault| state.faults.hit(fault, Place::Content);
     let query = query(head.uri.query());
     let result = match &route {
         Route::Upload => files::upload(state, text("content-type").unwrap_or_default(), &body),
         Route::Files => files::list(state, &query),
         Route::File(id) => files::retrieve(state, id),
         Route::FileDelete(id) => files::delete(state, id),
-        Route::FileContent(id) => {
-            let tail = state.faults.call(Fault::CutTail, Place::Content);
-            let spoilt = files::Spoilt {
-                gone: hit(Fault::FileGone),
-                cut: tail.map_or(0, |hit| if hit.word == Some("newline") { 1 } else { 10 }),
-                reordered: hit(Fault::FileChanges),
-            };
-            files::content(state, id, &spoilt)
-        }
+        Route::FileContent(id) => files::content(state, id, &spoilt(state)),
+        Route::Gemini(ask) => match of_gemini(state, ask, &head.headers, &query, &body).transpose() {
+            Some(answer) => answer,
+            None => return Outcome::Closed,
+        },
         Route::BatchCreate => match batches::create(state, &body).transpose() {
             Some(made) => made,
             None => return Outcome::Closed,
@@ -336,13 +345,57 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         }
         Route::Models if state.config.speaks == Speaks::Anthropic => Ok(anthropic::models(&state.models)),
         Route::Model(id) if state.config.speaks == Speaks::Anthropic => anthropic::model(&state.models, id),
+        Route::Models if state.config.speaks == Speaks::Gemini => Ok(gemini::models(&state.models, &query)),
+        Route::Model(id) if state.config.speaks == Speaks::Gemini => gemini::model(&state.models, id),
         Route::Models => Ok(models(state)),
         Route::Model(id) => state.models.find(id).map(|_| Reply::of(&model(id))),
-        Route::Paid(_) | Route::Bill | Route::Requests | Route::Unknown => {
+        Route::Paid(_) | Route::Generate(_) | Route::Bill | Route::Requests | Route::Unknown => {
             Err(ApiError::unknown_url(head.method.as_str(), head.uri.path()))
         }
     };
     Outcome::Reply(result.unwrap_or_else(|error| Reply::error(&error)))
+}
+
+/// What faults do to a download.
+fn spoilt(state: &State) -> files::Spoilt {
+    let hit = |fault| state.faults.hit(fault, Place::Content);
+    let tail = state.faults.call(Fault::CutTail, Place::Content);
+    files::Spoilt {
+        gone: hit(Fault::FileGone),
+        cut: tail.map_or(0, |hit| if hit.word == Some("newline") { 1 } else { 10 }),
+        reordered: hit(Fault::FileChanges),
+    }
+}
+
+/// Gemini's free calls, and its create. `None`: the connection closes without an answer.
+fn of_gemini(
+    state: &Arc<State>,
+    ask: &gemini::Ask,
+    headers: &HeaderMap,
+    query: &HashMap<String, String>,
+    body: &Bytes,
+) -> Result<Option<Reply>, ApiError> {
+    use gemini::Ask;
+    let nothing = || Reply::of(&serde_json::json!({}));
+    match ask {
+        Ask::Upload => uploads::upload(state, headers, query, body).map(Some),
+        Ask::File(id) => uploads::retrieve(state, id).map(Some),
+        Ask::FileDelete(id) if state.files.remove(id) => Ok(Some(nothing())),
+        Ask::FileDelete(id) => Err(files::forbidden(id)),
+        Ask::Download(id) => {
+            let spoilt = spoilt(state);
+            uploads::is_downloadable(state, id)?;
+            match spoilt.gone {
+                true => Err(files::forbidden(id)),
+                false => files::content(state, id, &spoilt).map(Some),
+            }
+        }
+        Ask::Create(model) => batches::create_of(state, model, body),
+        Ask::List => batches::operations(state, query).map(Some),
+        Ask::Get(id) => batches::retrieve(state, id).map(Some),
+        Ask::Cancel(id) => batches::cancel(state, id).map(Some),
+        Ask::Delete(id) => batches::forget(state, id).map(|()| Some(nothing())),
+    }
 }
 
 /// Reads a body into one piece, without a copy when it came in one.

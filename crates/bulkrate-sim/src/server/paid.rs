@@ -13,15 +13,15 @@ use crate::limits::Headroom;
 use crate::rng::{mix, unit};
 use std::time::Duration;
 
-/// Answers one call. It is billed as soon as it is answered, whatever happens to the answer on its way.
+/// Answers one call; `asked`: its endpoint, and the model where the path names it. It is billed as soon as it is answered, whatever happens to the answer on its way.
 pub(super) async fn answer(
     state: &State,
-    endpoint: Endpoint,
+    asked: (Endpoint, Option<&str>),
     body: &[u8],
     client: Option<&str>,
     key: u64,
 ) -> Outcome {
-    let (reply, wait) = immediate(state, endpoint, body, client, key);
+    let (reply, wait) = immediate(state, asked, body, client, key);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
@@ -30,7 +30,7 @@ pub(super) async fn answer(
 
 fn immediate(
     state: &State,
-    endpoint: Endpoint,
+    (endpoint, named): (Endpoint, Option<&str>),
     body: &[u8],
     client: Option<&str>,
     key: u64,
@@ -47,7 +47,7 @@ fn immediate(
             Err(error) => return refused(&error, Headroom::default()),
         };
     let body = translated.as_deref().unwrap_or(body);
-    let prepared = match prepare(&state.models, endpoint, body, false) {
+    let prepared = match prepare(&state.models, endpoint, named, body, false) {
         Ok(prepared) => prepared,
         Err(error) => return refused(&error, Headroom::default()),
     };
@@ -107,6 +107,7 @@ fn headers(state: &State, reply: &mut Reply, headroom: &Headroom) {
     match state.config.speaks {
         Speaks::OpenAi => reply.headroom(headroom),
         Speaks::Anthropic => anthropic::headroom(reply, headroom),
+        Speaks::Gemini => {} // it says nothing of limits before one is met
     }
 }
 

@@ -209,6 +209,7 @@ impl Reply {
         match speaks {
             Speaks::OpenAi => openai_headers(headers, key, took),
             Speaks::Anthropic => crate::anthropic::headers(headers, key),
+            Speaks::Gemini => crate::gemini::headers(headers),
         }
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

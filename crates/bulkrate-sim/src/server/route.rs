@@ -2,6 +2,7 @@
 
 use crate::api::Endpoint;
 use crate::faults::Place;
+use crate::gemini;
 use crate::message_batches::Ask;
 use http::Method;
 use std::collections::HashMap;
@@ -10,6 +11,9 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     Paid(Endpoint),
+    /// Gemini's paid call, to this model.
+    Generate(String),
+    Gemini(gemini::Ask),
     Upload,
     Files,
     File(String),
@@ -73,10 +77,38 @@ impl Route {
         }
     }
 
+    /// The calls of Gemini's API that are simulated, under either version.
+    pub(super) fn of_gemini(method: &Method, path: &str) -> Self {
+        let (upload, path) = path.strip_prefix("/upload").map_or((false, path), |path| (true, path));
+        let path = path.strip_prefix("/download").unwrap_or(path);
+        let rest = ["/v1beta/", "/v1/"].into_iter().find_map(|version| path.strip_prefix(version));
+        let Some(rest) = rest else {
+            return match Self::of(method, path) {
+                route @ (Self::Bill | Self::Requests) => route,
+                _ => Self::Unknown,
+            };
+        };
+        let id = |name: &str| {
+            rest.strip_prefix(name).filter(|id| !id.is_empty() && !id.contains('/')).map(decoded)
+        };
+        if let Some(ask) = gemini::Ask::of(method, &decoded(rest), upload) {
+            return Self::Gemini(ask);
+        }
+        match (method.as_str(), rest, id("models/")) {
+            ("GET", "models", _) => Self::Models,
+            ("GET", _, Some(model)) => Self::Model(model),
+            ("POST", _, Some(call)) => match call.rsplit_once(':') {
+                Some((model, "generateContent")) => Self::Generate(model.to_owned()),
+                _ => Self::Unknown,
+            },
+            _ => Self::Unknown,
+        }
+    }
+
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
-            Self::Paid(_) => Some(Place::Sync),
+            Self::Paid(_) | Self::Generate(_) => Some(Place::Sync),
             Self::Upload => Some(Place::Upload),
             Self::FileContent(_) => Some(Place::Content),
             Self::FileDelete(_) => Some(Place::Delete),
@@ -85,6 +117,7 @@ impl Route {
             Self::Batch(_) => Some(Place::Poll),
             Self::BatchCancel(_) => Some(Place::Cancel),
             Self::MessageBatches(ask) => Some(ask.place()),
+            Self::Gemini(ask) => ask.place(),
             Self::Models => Some(Place::Models),
             Self::Files | Self::File(_) | Self::Model(_) | Self::Bill | Self::Requests | Self::Unknown => {
                 None
@@ -104,6 +137,9 @@ impl Route {
             Self::Paid(Endpoint::Embeddings) => "POST /v1/embeddings",
             Self::Paid(Endpoint::Moderations) => "POST /v1/moderations",
             Self::Paid(Endpoint::Messages) => "POST /v1/messages",
+            Self::Paid(Endpoint::Generate) | Self::Generate(_) => {
+                "POST /v1beta/models/{model}:generateContent"
+            }
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",
             Self::File(_) => "GET /v1/files/{id}",
@@ -114,6 +150,7 @@ impl Route {
             Self::Batch(_) => "GET /v1/batches/{id}",
             Self::BatchCancel(_) => "POST /v1/batches/{id}/cancel",
             Self::MessageBatches(ask) => ask.label(),
+            Self::Gemini(ask) => ask.label(),
             Self::Models => "GET /v1/models",
             Self::Model(_) => "GET /v1/models/{id}",
             Self::Bill => "GET /sim/bill",
@@ -165,6 +202,35 @@ mod tests {
         ];
         for (method, path, route) in cases {
             assert_eq!(Route::of(&method, path), route, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_model_of_a_call_stands_in_its_path() {
+        let generate = |model: &str| Route::Generate(model.to_owned());
+        for (method, path, route) in [
+            (Method::POST, "/v1beta/models/gemini-2.5-flash:generateContent", generate("gemini-2.5-flash")),
+            (Method::POST, "/v1/models/a%2Fb:generateContent", generate("a/b")),
+            (
+                Method::POST,
+                "/v1/models/a:batchGenerateContent",
+                Route::Gemini(gemini::Ask::Create("a".to_owned())),
+            ),
+            (Method::GET, "/v1beta/batches/b", Route::Gemini(gemini::Ask::Get("b".to_owned()))),
+            (Method::POST, "/upload/v1/files", Route::Gemini(gemini::Ask::Upload)),
+            (
+                Method::GET,
+                "/download/v1beta/files/f:download",
+                Route::Gemini(gemini::Ask::Download("f".to_owned())),
+            ),
+            (Method::POST, "/v1/models/a:countTokens", Route::Unknown),
+            (Method::POST, "/v2/models/a:generateContent", Route::Unknown),
+            (Method::GET, "/v1beta/models", Route::Models),
+            (Method::GET, "/v1/models/a", Route::Model("a".to_owned())),
+            (Method::POST, "/v1/chat/completions", Route::Unknown),
+            (Method::GET, "/sim/bill", Route::Bill),
+        ] {
+            assert_eq!(Route::of_gemini(&method, path), route, "{method} {path}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::like::{Like, Sells};
 use crate::limits::Limits;
 use crate::message_batches::MessageBatches;
 use crate::rng::Keys;
+use crate::uploads::Uploads;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub(crate) schemas: Schemas,
     pub(crate) prompt_cache: PromptCache,
     pub(crate) files: Files,
+    pub(crate) uploads: Uploads,
     pub(crate) batches: Batches,
     pub(crate) message_batches: MessageBatches,
     pub(crate) counts: Counts,
@@ -55,6 +57,7 @@ impl State {
         let like = config.like.as_deref().map(service).transpose()?;
         let sells = match (config.speaks, like) {
             (Speaks::Anthropic, _) => Sells::Of("anthropic"),
+            (Speaks::Gemini, _) => Sells::Of("gemini"),
             (Speaks::OpenAi, Some(like)) => like.sells,
             (Speaks::OpenAi, None) => Sells::Of("openai"),
         };
@@ -67,6 +70,7 @@ impl State {
             schemas: Schemas::default(),
             prompt_cache: PromptCache::default(),
             files: Files::default(),
+            uploads: Uploads::default(),
             batches: Batches::default(),
             message_batches: MessageBatches::default(),
             counts: Counts::default(),
@@ -146,8 +150,8 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
     if !(config.speed.is_finite() && config.speed > 0.0 && config.speed <= 1e9) {
         return bad("speed", config.speed, "above 0 and at most 1e9");
     }
-    if let (Speaks::Anthropic, Some(like)) = (config.speaks, &config.like) {
-        let needs = "left out: Anthropic is like nobody else";
+    if let (Speaks::Anthropic | Speaks::Gemini, Some(like)) = (config.speaks, &config.like) {
+        let needs = "left out: only OpenAI has others like it";
         return Err(SimError::Setting { name: "like", value: like.clone(), needs });
     }
     let spans = [

@@ -84,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Sim(SimArgs { provider: Some(provider), list_faults: false }) => match provider {
             SimCommand::OpenAi(args) => simulate(*args, Speaks::OpenAi),
             SimCommand::Anthropic(args) => simulate(*args, Speaks::Anthropic),
+            SimCommand::Gemini(args) => simulate(*args, Speaks::Gemini),
         },
         Command::Sim(_) => {
             out::data(&bulkrate_sim::fault_table());

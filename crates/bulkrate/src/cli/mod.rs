@@ -335,6 +335,8 @@ pub enum SimCommand {
     OpenAi(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be Anthropic: limits, failures and a bill, no money
     Anthropic(Box<bulkrate_sim::cli::Args>),
+    /// Pretend to be Google's Gemini API: limits, failures and a bill, no money
+    Gemini(Box<bulkrate_sim::cli::Args>),
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,13 +6,13 @@ use super::jobs::nanos;
 use super::support::{Place, Said, Sim, reviews};
 
 const KEY: &str = "sk-ant-canary-0123456789";
-const ROWS: usize = 40;
+pub(super) const ROWS: usize = 40;
 
 pub(super) fn place(sim: &Sim) -> Place {
     Place::new().set("ANTHROPIC_API_KEY", KEY).set("ANTHROPIC_BASE_URL", &sim.base_url)
 }
 
-fn ask(place: &Place, model: &str, line: &str) -> Said {
+pub(super) fn ask(place: &Place, model: &str, line: &str) -> Said {
     place.put("reviews.csv", reviews(ROWS));
     let ask =
         ["--system", "Give the sentiment.", "--user", "Review: {{ text }}", "--model", model, "--id", "id"];
@@ -21,7 +21,7 @@ fn ask(place: &Place, model: &str, line: &str) -> Said {
 }
 
 /// The job's bill: for all rows, not for nothing, and nobody printed the key.
-fn whole(place: &Place, sim: &Sim, said: Said) -> Value {
+pub(super) fn whole(place: &Place, sim: &Sim, said: Said) -> Value {
     assert!(!format!("{said:?}").contains("canary"), "{said:?}");
     let (_, bill) = super::jobs::whole(place, sim, said, ROWS);
     assert!(nanos(&bill, "total") > 0, "{bill}");

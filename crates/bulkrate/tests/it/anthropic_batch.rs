@@ -10,12 +10,16 @@ use super::anthropic::{cached_items, place};
 use super::jobs::nanos;
 use super::support::{Place, Said, Sim, reviews, waited};
 
-const ROWS: usize = 40;
+pub(super) const ROWS: usize = 40;
 const MODEL: &str = "anthropic/claude-haiku-5-5";
 const CREATE: &str = "POST /v1/messages/batches";
 
-/// A job in the batch lane, whose doubts are decided within a second.
 fn job(place: &Place, run: &str, provider: &str) {
+    job_of(MODEL, place, run, provider);
+}
+
+/// A job in the batch lane, whose doubts are decided within a second.
+pub(super) fn job_of(model: &str, place: &Place, run: &str, provider: &str) {
     place.put("reviews.csv", reviews(ROWS));
     place.put(
         "reviews.toml",
@@ -25,7 +29,7 @@ fn job(place: &Place, run: &str, provider: &str) {
 path = "reviews.csv"
 id = "id"
 [request]
-model = "{MODEL}"
+model = "{model}"
 system = "Say whether a review is positive, negative or neutral."
 user = "Review of a {{{{ product }}}}: {{{{ text }}}}"
 choices = ["positive", "negative", "neutral"]
@@ -49,11 +53,11 @@ path = "out.csv"
 
 const OURS_ALONE: &str = "exclusive_workspace = true";
 
-fn run(place: &Place) -> Said {
+pub(super) fn run(place: &Place) -> Said {
     place.run("run reviews.toml --yes --json", &[])
 }
 
-fn requests(sim: &Sim) -> Value {
+pub(super) fn requests(sim: &Sim) -> Value {
     sim.get("/sim/requests")["by_path"].clone()
 }
 
@@ -68,7 +72,7 @@ fn listed(sim: &Sim) -> Vec<Value> {
 }
 
 /// Every row has an answer, nothing is in doubt, and the ledger is the bill.
-fn whole(place: &Place, sim: &Sim, said: Said) -> (Value, Value) {
+pub(super) fn whole(place: &Place, sim: &Sim, said: Said) -> (Value, Value) {
     assert!(!format!("{said:?}").contains("canary-"), "{said:?}");
     let (report, bill) = super::jobs::whole(place, sim, said, ROWS);
     assert_eq!(nanos(&report, "in_doubt"), 0, "{report}");

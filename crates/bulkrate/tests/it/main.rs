@@ -17,6 +17,8 @@ mod faults;
 mod local_faults;
 mod anthropic;
 mod anthropic_batch;
+mod gemini;
+mod gemini_batch;
 mod bad_input;
 mod bad_provider;
 mod clock;

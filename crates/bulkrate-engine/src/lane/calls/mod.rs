@@ -330,13 +330,14 @@ impl Calls {
 
     fn send(&self, flight: Flight) {
         self.job.state.borrow_mut().tally.requests_sent += 1;
-        let api = self.job.deployments[flight.ready.deployment].account.api.clone();
+        let found = &self.job.deployments[flight.ready.deployment];
+        let (api, path) =
+            (found.account.api.clone(), found.account.api.wire().path(flight.ready.kind, &found.model));
         let timeout = self.job.spec.run.timeout(flight.lane);
         let outbox = self.outbox.clone();
         tokio::task::spawn_local(async move {
-            let path = api.wire().path(flight.ready.kind);
             let result = match api.calls() {
-                Some(calls) => calls.call(path, flight.body.clone(), timeout).await,
+                Some(calls) => calls.call(&path, flight.body.clone(), timeout).await,
                 None => Err(CallError::NotSent {
                     origin: api.name().to_owned(),
                     why: "the provider has no calls".to_owned(),

@@ -14,6 +14,7 @@ use crate::lane::outage::{self, halts};
 use crate::lane::pack::Planned;
 use crate::lane::reach;
 use crate::run::job::Halt;
+use crate::run::recover;
 
 impl Driving<'_> {
     /// T3: the input file lies at the provider. Free.
@@ -46,10 +47,13 @@ impl Driving<'_> {
     /// T4 and T5: the one create; its intent is durable already.
     pub(super) async fn create(&self, planned: &mut Planned) -> Event {
         let input = planned.submission.remote_input.clone().unwrap_or_default();
+        let model = recover::sender(self.job, &planned.submission)
+            .map(|place| self.job.deployments[place].model.as_str())
+            .unwrap_or_default();
         let requests = u64::from(planned.submission.items);
         // Before it leaves: a task that is dropped meanwhile has sent it all the same.
         self.job.state.borrow_mut().tally.sent_batch(requests);
-        let created = self.api.create(&input, planned.kind, &self.marker()).await;
+        let created = self.api.create(&input, planned.kind, model, &self.marker()).await;
         if matches!(&created, Created::Refused(failure) if failure.provider_code.as_deref() == Some(NOT_SENT))
         {
             self.job.state.borrow_mut().tally.unsent_batch(requests);

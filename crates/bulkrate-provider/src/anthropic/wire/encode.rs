@@ -30,13 +30,6 @@ pub(super) struct Encoder {
 type Job<'r> = crate::job::Job<'r, Family>;
 
 impl<'r> Job<'r> {
-    /// System turns at the front belong to the system prompt; the rest is the conversation.
-    fn split(&self) -> (&'r [Message<'r>], &'r [Message<'r>]) {
-        let messages: &'r [Message<'r>] = &self.request.messages;
-        let system = messages.iter().take_while(|message| message.role == Role::System).count();
-        messages.split_at(system)
-    }
-
     fn budget(&self) -> Option<u32> {
         match (self.config().reasoning?, self.family.thinks) {
             (Reasoning::None, _) => None,
@@ -209,38 +202,14 @@ fn check_reasoning(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     if budget < BUDGET_MIN {
         return Err(job.unsupported("reasoning", format!("the least number of tokens is {BUDGET_MIN}")));
     }
-    let max_tokens = job.max_tokens().unwrap_or(0);
-    if budget >= max_tokens {
-        let why = format!(
-            "{budget} tokens of reasoning leave no room for an answer within `max_tokens` ({max_tokens})"
-        );
-        return Err(job.unsupported("reasoning", why));
-    }
-    Ok(())
+    job.refuse_budget(budget)
 }
 
 /// Turns that the API refuses, or would take for something else.
 fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
-    let (system, turns) = job.split();
-    let is_text = |part: &Part<'_>| matches!(part, Part::Text { .. });
-    if system.iter().any(|turn| matches!(&turn.content, Content::Parts(parts) if !parts.iter().all(is_text)))
-    {
-        return Err(job.unsupported("messages", "a system turn holds only text"));
-    }
+    job.refuse_turns("Anthropic", "messages")?;
+    let (_, turns) = job.split();
     for turn in turns {
-        match turn.role {
-            Role::System => {
-                return Err(job
-                    .unsupported("messages", "a system turn stands only at the front; use `system_prompt`"));
-            }
-            // The turn that made the call cannot be said in a unified request, and without it the result is refused.
-            Role::Tool => {
-                return Err(
-                    job.unsupported("messages", "tool results go to Anthropic as `provider_kwargs.messages`")
-                );
-            }
-            Role::User | Role::Assistant => {}
-        }
         if let Content::Parts(parts) = &turn.content {
             parts.iter().try_for_each(|part| check_part(job, turn.role, part))?;
         }
@@ -258,29 +227,21 @@ fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
 }
 
 fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsupported> {
-    let (field, blob, known) = match part {
-        Part::Text { .. } => return Ok(()),
-        Part::Image(blob) => ("messages.image", blob, IMAGES),
-        Part::Document(blob) => ("messages.document", blob, &["application/pdf"][..]),
-    };
-    if role != Role::User {
-        return Err(job.unsupported(field, "images and documents stand only in messages with role `user`"));
+    match part {
+        Part::Text { .. } => Ok(()),
+        Part::Image(blob) => job.refuse_blob(("messages.image", role, blob), "Anthropic", IMAGES),
+        Part::Document(blob) => {
+            job.refuse_blob(("messages.document", role, blob), "Anthropic", &["application/pdf"])
+        }
     }
-    if blob.source_type == SourceType::Base64 && !known.contains(&&*blob.media_type) {
-        let (given, list) = (&*blob.media_type, known.join(", "));
-        return Err(job.unsupported(field, format!("Anthropic takes {list}, not `{given}`")));
-    }
-    Ok(())
 }
 
 fn write(job: &Job<'_>, format: Option<&str>, mut body: Object<'_, '_>) {
     let config = job.config();
     body.text("model", job.options.model);
     body.number("max_tokens", job.max_tokens());
-    let (system, turns) = job.split();
-    let prompts: Vec<&str> =
-        job.request.system_prompt.iter().map(|text| &**text).chain(system.iter().flat_map(texts)).collect();
-    match prompts.iter().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().as_slice() {
+    let (_, turns) = job.split();
+    match job.prompts().as_slice() {
         [] => {}
         [one] => body.text("system", one),
         many => {
@@ -334,20 +295,6 @@ fn write_output_config(effort: Option<&str>, format: Option<&str>, out: &mut Vec
     let format = format.map(|schema| format!("\"format\":{{\"type\":\"json_schema\",\"schema\":{schema}}}"));
     let fields: Vec<String> = effort.into_iter().chain(format).collect();
     out.extend_from_slice(format!("{{{}}}", fields.join(",")).as_bytes());
-}
-
-/// The texts of a turn that has nothing else.
-fn texts<'m>(message: &'m Message<'_>) -> Vec<&'m str> {
-    match &message.content {
-        Content::Text(text) => vec![text],
-        Content::Parts(parts) => parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Text { text } => Some(&**text),
-                Part::Image(_) | Part::Document(_) => None,
-            })
-            .collect(),
-    }
 }
 
 fn write_turn(message: &Message<'_>, out: &mut Vec<u8>) {

@@ -45,8 +45,8 @@ impl AnthropicWire {
 }
 
 impl Wire for AnthropicWire {
-    fn path(&self, _: Kind) -> &'static str {
-        MESSAGES
+    fn path(&self, _: Kind, _: &str) -> Cow<'static, str> {
+        Cow::Borrowed(MESSAGES)
     }
 
     fn encode(

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use bulkrate_core::answer::{Answer, Body, Failure, Finish, Reading};
 use bulkrate_core::failure::FailureClass;
-use bulkrate_core::request::write_json_text;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,6 +13,7 @@ use crate::api::{BatchLine, Reply};
 use crate::http::limits;
 use crate::http::strange::{no_json, unreadable};
 use crate::json::append;
+use crate::json::calls::Calls;
 use crate::json::loose::LooseText;
 
 #[derive(Deserialize)]
@@ -151,33 +151,22 @@ fn message_read(message: Message<'_>) -> Reading<'_> {
     }))
 }
 
-/// The visible text, and the calls as chat completions write them, so that an answer looks the same whoever gave it.
+/// The visible text, and the calls.
 fn blocks<'a>(content: Vec<&'a RawValue>) -> (Cow<'a, str>, Option<Cow<'a, RawValue>>) {
     let mut text = Cow::Borrowed("");
-    let mut calls: Vec<u8> = Vec::new();
+    let mut calls = Calls::default();
     for raw in content {
         let Ok(block) = serde_json::from_str::<Block<'a>>(raw.get()) else { continue };
         match (block.kind.as_deref(), block.text.0) {
             (Some("text"), Some(more)) => append(&mut text, more),
             (Some("tool_use"), _) => {
-                calls.push(if calls.is_empty() { b'[' } else { b',' });
-                calls.extend_from_slice(b"{\"id\":");
-                write_json_text(block.id.as_deref().unwrap_or_default(), &mut calls);
-                calls.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
-                write_json_text(block.name.as_deref().unwrap_or_default(), &mut calls);
-                calls.extend_from_slice(b",\"arguments\":");
-                write_json_text(block.input.map_or("{}", RawValue::get), &mut calls);
-                calls.extend_from_slice(b"}}");
+                let (id, name) = (block.id.as_deref(), block.name.as_deref());
+                calls.push(id.unwrap_or_default(), name.unwrap_or_default(), block.input);
             }
             _ => {}
         }
     }
-    if calls.is_empty() {
-        return (text, None);
-    }
-    calls.push(b']');
-    let calls = String::from_utf8(calls).ok().and_then(|calls| RawValue::from_string(calls).ok());
-    (text, calls.map(Cow::Owned))
+    (text, calls.finish())
 }
 
 fn refusal<'a>(details: Option<&'a RawValue>) -> Cow<'a, str> {

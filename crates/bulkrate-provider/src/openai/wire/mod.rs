@@ -57,7 +57,7 @@ impl OpenAiWire {
         let _ = write!(
             out,
             "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1{}\",\"body\":",
-            self.path(kind)
+            self.endpoint(kind)
         );
         out.extend_from_slice(body);
         out.extend_from_slice(b"}\n");
@@ -67,16 +67,20 @@ impl OpenAiWire {
         let line = self.reader.line(kind, line)?;
         Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
     }
-}
 
-impl Wire for OpenAiWire {
-    fn path(&self, kind: Kind) -> &'static str {
+    pub(super) fn endpoint(&self, kind: Kind) -> &'static str {
         match (kind, self.reader.chat_endpoint) {
             (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",
             (Kind::Chat, ChatEndpoint::Responses) => "/responses",
             (Kind::Embedding, _) => "/embeddings",
             (Kind::Moderation, _) => "/moderations",
         }
+    }
+}
+
+impl Wire for OpenAiWire {
+    fn path(&self, kind: Kind, _: &str) -> Cow<'static, str> {
+        Cow::Borrowed(self.endpoint(kind))
     }
 
     fn encode(

@@ -199,7 +199,7 @@ fn a_custom_endpoint_takes_what_openai_refuses() {
 #[test]
 fn the_responses_endpoint() {
     let wire = wire_with(Dialect::OPENAI, |settings| settings.chat_endpoint = ChatEndpoint::Responses);
-    assert_eq!(wire.path(Kind::Chat), "/responses");
+    assert_eq!(wire.path(Kind::Chat, "any"), "/responses");
     let line = r#"{"model":"gpt-5.6-luna","system_prompt":"s","messages":[{"role":"user","content":"x"},{"role":"user","content":[{"type":"text","text":"t"},{"type":"image","source_type":"url","media_type":"image/png","data":"u"}]}],"generation_config":{"max_tokens":20,"choices":["a"],"reasoning":"low"}}"#;
     let body: Value = serde_json::from_str(&encode_on(&wire, Lane::Flex, None, line).unwrap()).unwrap();
     assert_eq!(

@@ -356,8 +356,7 @@ fn choose_tool<'a>(
 fn set_form(call: &mut Call<'_>) {
     if let Some(schema) = call.schema {
         let param = "output_config.format.schema";
-        call.text.format =
-            FormatAsked::Schema { name: Cow::Borrowed("answer"), schema, strict: false, param };
+        call.text.format = FormatAsked::of(Cow::Borrowed(schema), param);
     }
     let effort = match (call.thinking, &call.effort) {
         (Thinking::Unsaid | Thinking::Disabled, _) => "none",

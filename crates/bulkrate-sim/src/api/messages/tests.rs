@@ -1,49 +1,16 @@
 //! What the API takes and refuses, and what it answers.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::*;
-use crate::api::{Endpoint, Schemas, Twist, prepare};
-use crate::catalogue::Catalogue;
-use crate::config::SimConfig;
-use crate::like::Sells;
+use crate::api::testing::Server;
+use crate::api::{Endpoint, Twist};
+use crate::tokens::Usage;
 use serde_json::Value;
 
 const NEW: &str = "claude-sonnet-5-5";
 const OLD: &str = "claude-haiku-4-5-20251001";
 
-struct Server {
-    models: Catalogue,
-    config: SimConfig,
-    schemas: Schemas,
-    cache: PromptCache,
-}
-
-impl Server {
-    fn new() -> Self {
-        Self {
-            models: Catalogue::load(None, "2026-11-21", false, Sells::Of("anthropic")).unwrap(),
-            config: SimConfig::default(),
-            schemas: Schemas::default(),
-            cache: PromptCache::default(),
-        }
-    }
-
-    fn ask(&self, model: &str, fields: &str, twist: Twist) -> Result<(Value, Usage), String> {
-        let body = format!(r#"{{"model":"{model}",{fields}}}"#);
-        let context = Context {
-            config: &self.config,
-            schemas: &self.schemas,
-            prompt_cache: &self.cache,
-            key: 7,
-            at_ms: 0,
-            twist,
-        };
-        let mut out = Vec::new();
-        let answered = prepare(&self.models, Endpoint::Messages, body.as_bytes(), false)
-            .and_then(|prepared| prepared.answer(&context, &mut out));
-        let usage = answered.map_err(|error| format!("{} {}", error.status, error.message))?;
-        Ok((serde_json::from_slice(&out).unwrap(), usage))
-    }
+fn ask(server: &Server, model: &str, fields: &str, twist: Twist) -> Result<(Value, Usage), String> {
+    server.ask((Endpoint::Messages, None), &format!(r#"{{"model":"{model}",{fields}}}"#), twist)
 }
 
 /// Fields of a call besides the model.
@@ -54,7 +21,7 @@ fn call(more: &str) -> String {
 
 #[tokio::test]
 async fn answers() {
-    let server = Server::new();
+    let server = Server::of("anthropic");
     let schema = r#"{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}"#;
     for (more, twist, stop, block) in [
         (String::new(), Twist::None, "end_turn", "text"),
@@ -80,7 +47,7 @@ async fn answers() {
         (String::new(), Twist::Refusal, "refusal", ""),
         (String::new(), Twist::Empty, "end_turn", ""),
     ] {
-        let (message, usage) = server.ask(NEW, &call(&more), twist).unwrap();
+        let (message, usage) = ask(&server, NEW, &call(&more), twist).unwrap();
         assert_eq!(message["stop_reason"], stop, "{more}");
         assert_eq!(message["content"][0]["type"].as_str().unwrap_or_default(), block, "{message}");
         assert_eq!(message["usage"]["input_tokens"], usage.prompt);
@@ -91,7 +58,7 @@ async fn answers() {
 
 #[test]
 fn refusals() {
-    let server = Server::new();
+    let server = Server::of("anthropic");
     let messages = |turns: &str| format!(r#""max_tokens":9,"messages":[{turns}]"#);
     let user = r#"{"role":"user","content":"Hi"}"#;
     for (model, fields, want) in [
@@ -147,34 +114,34 @@ fn refusals() {
             "source",
         ),
     ] {
-        let error = server.ask(model, &fields, Twist::None).expect_err(&fields);
+        let error = ask(&server, model, &fields, Twist::None).expect_err(&fields);
         assert!(
             error.contains(want) && (error.starts_with("400") || want.starts_with("404")),
             "{fields}: {error}"
         );
     }
     let prefill = messages(&format!(r#"{user},{{"role":"assistant","content":"It"}}"#));
-    assert!(server.ask(OLD, &prefill, Twist::None).is_ok());
+    assert!(ask(&server, OLD, &prefill, Twist::None).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_marked_prefix_is_written_then_read_until_it_is_forgotten() {
-    let server = Server::new();
+    let server = Server::of("anthropic");
     let long = "word ".repeat(1_000);
-    let ask = |ttl: &str, user: &str| {
+    let used = |ttl: &str, user: &str| {
         let fields = format!(
             r#""max_tokens":99,"system":[{{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral"{ttl}}}}}],"messages":[{{"role":"user","content":"{user}"}}]"#
         );
-        let usage = server.ask(NEW, &fields, Twist::None).unwrap().1;
+        let usage = ask(&server, NEW, &fields, Twist::None).unwrap().1;
         (usage.cached, usage.written_5m, usage.written_1h, usage.fresh())
     };
-    assert_eq!(ask("", "abcd"), (0, 1_254, 0, 5));
-    assert_eq!(ask("", "efgh"), (1_254, 0, 0, 5));
+    assert_eq!(used("", "abcd"), (0, 1_254, 0, 5));
+    assert_eq!(used("", "efgh"), (1_254, 0, 0, 5));
     tokio::time::advance(std::time::Duration::from_secs(301)).await;
-    assert_eq!(ask(r#","ttl":"1h""#, "abcd"), (0, 0, 1_254, 5));
+    assert_eq!(used(r#","ttl":"1h""#, "abcd"), (0, 0, 1_254, 5));
     tokio::time::advance(std::time::Duration::from_secs(3_000)).await;
-    assert_eq!(ask("", "abcd"), (1_254, 0, 0, 5));
+    assert_eq!(used("", "abcd"), (1_254, 0, 0, 5));
     // A short prompt is passed over in silence.
-    let short = server.ask(NEW, &call(r#""cache_control":{"type":"ephemeral"}"#), Twist::None).unwrap().1;
+    let short = ask(&server, NEW, &call(r#""cache_control":{"type":"ephemeral"}"#), Twist::None).unwrap().1;
     assert_eq!((short.written_5m, short.cached), (0, 0));
 }

@@ -38,7 +38,7 @@ pub(super) fn message(
         out.extend_from_slice(b"null");
     }
     out.extend_from_slice(b",\"container\":null");
-    context.twist.push_usage(out, |out| usage(out, answer, prepared.lane, context.twist));
+    context.twist.push_usage(out, "usage", |out| usage(out, answer, prepared.lane, context.twist));
     out.push(b'}');
 }
 

@@ -1,0 +1,62 @@
+//! Gemini's JSON, both ways.
+
+mod encode;
+mod models;
+mod read;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use bulkrate_core::answer::Reading;
+use bulkrate_core::request::{Kind, Request};
+
+use super::VERSION;
+use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
+use crate::http::Account;
+use crate::http::batches::in_path;
+use crate::settings::Settings;
+
+/// The wire of one account. Texts that come back are redacted: a server may repeat the key it got.
+#[derive(Debug)]
+pub struct GeminiWire {
+    encoder: encode::Encoder,
+    account: Account,
+}
+
+impl GeminiWire {
+    #[must_use]
+    pub fn new(account: Account, settings: &Settings) -> Self {
+        Self { encoder: encode::Encoder { structured_outputs: settings.structured_outputs }, account }
+    }
+
+    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = read::line(line)?;
+        Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
+    }
+}
+
+impl Wire for GeminiWire {
+    fn path(&self, _: Kind, model: &str) -> Cow<'static, str> {
+        Cow::Owned(format!("{VERSION}/models/{}:generateContent", in_path(model)))
+    }
+
+    fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        self.encoder.encode(request, options, out)
+    }
+
+    fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
+        self.account.redacted(read::reply(reply))
+    }
+
+    fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.account.hide(text)
+    }
+}

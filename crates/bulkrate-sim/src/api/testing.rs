@@ -1,0 +1,51 @@
+//! A server without a network, for the tests of what calls take, refuse and answer.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::{Context, Endpoint, Schemas, Twist, messages, prepare};
+use crate::catalogue::Catalogue;
+use crate::config::SimConfig;
+use crate::like::Sells;
+use crate::tokens::Usage;
+use serde_json::Value;
+
+pub(super) struct Server {
+    pub(super) models: Catalogue,
+    config: SimConfig,
+    schemas: Schemas,
+    cache: messages::PromptCache,
+    /// Makes the ids, and decides between forms of a fault.
+    pub(super) key: u64,
+}
+
+impl Server {
+    pub(super) fn of(provider: &'static str) -> Self {
+        Self {
+            models: Catalogue::load(None, "2026-11-21", false, Sells::Of(provider)).unwrap(),
+            config: SimConfig::default(),
+            schemas: Schemas::default(),
+            cache: messages::PromptCache::default(),
+            key: 7,
+        }
+    }
+
+    pub(super) fn ask(
+        &self,
+        (endpoint, named): (Endpoint, Option<&str>),
+        body: &str,
+        twist: Twist,
+    ) -> Result<(Value, Usage), String> {
+        let context = Context {
+            config: &self.config,
+            schemas: &self.schemas,
+            prompt_cache: &self.cache,
+            key: self.key,
+            at_ms: 0,
+            twist,
+        };
+        let mut out = Vec::new();
+        let answered = prepare(&self.models, endpoint, named, body.as_bytes(), false)
+            .and_then(|prepared| prepared.answer(&context, &mut out));
+        let usage = answered.map_err(|error| format!("{} {}", error.status, error.message))?;
+        Ok((serde_json::from_slice(&out).unwrap(), usage))
+    }
+}

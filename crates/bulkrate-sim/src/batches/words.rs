@@ -1,0 +1,78 @@
+//! How the lines of result files are written: OpenAI's, or Gemini's, which knows one file and no line for what did not run.
+
+use crate::api::Endpoint;
+use crate::errors::ApiError;
+use crate::gemini;
+use crate::json::{push_str, push_u64};
+use crate::rng::push_hex;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    OpenAi,
+    Gemini,
+}
+
+impl Words {
+    pub(super) fn of(endpoint: Endpoint) -> Self {
+        if endpoint == Endpoint::Generate { Self::Gemini } else { Self::OpenAi }
+    }
+
+    /// Everything up to an answer's body. `id` is JSON.
+    pub(super) fn head(self, out: &mut Vec<u8>, key: u64, id: &str, status: u16) {
+        if self == Self::Gemini {
+            return keyed(out, id, "response");
+        }
+        out.extend_from_slice(b"{\"id\":\"batch_req_");
+        push_hex(out, key, 32);
+        out.extend_from_slice(b"\",\"custom_id\":");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b",\"response\":{\"status_code\":");
+        push_u64(out, u64::from(status));
+        out.extend_from_slice(b",\"request_id\":\"");
+        push_hex(out, key ^ 5, 32);
+        out.extend_from_slice(b"\",\"body\":");
+    }
+
+    /// Everything after it.
+    pub(super) fn tail(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self {
+            Self::OpenAi => b"},\"error\":null}\n",
+            Self::Gemini => b"}\n",
+        });
+    }
+
+    pub(super) fn failure(self, out: &mut Vec<u8>, key: u64, id: &str, error: &ApiError) {
+        if self == Self::OpenAi {
+            self.head(out, key, id, error.status);
+            error.write(out);
+            return self.tail(out);
+        }
+        keyed(out, id, "error");
+        let (_, mut body) = gemini::error_body(error.status, error.code, &error.message, None);
+        // Writing a value into a Vec cannot fail.
+        let _ = serde_json::to_writer(&mut *out, &body["error"].take());
+        self.tail(out);
+    }
+
+    /// What did not run, and why.
+    pub(super) fn not_run(self, out: &mut Vec<u8>, key: u64, id: &str, (code, message): (&str, &str)) {
+        if self == Self::Gemini {
+            return;
+        }
+        out.extend_from_slice(b"{\"id\":\"batch_req_");
+        push_hex(out, key, 32);
+        out.extend_from_slice(b"\",\"custom_id\":");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b",\"response\":null,\"error\":{\"code\":");
+        push_str(out, code);
+        out.extend_from_slice(b",\"message\":");
+        push_str(out, message);
+        out.extend_from_slice(b"}}\n");
+    }
+}
+
+fn keyed(out: &mut Vec<u8>, id: &str, field: &str) {
+    out.extend_from_slice(b"{\"key\":");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(format!(",\"{field}\":").as_bytes());
+}
