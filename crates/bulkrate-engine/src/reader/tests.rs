@@ -37,6 +37,11 @@ fn job() -> Fixture {
     job.invalid("the prompt is empty");
     let f = job.leader("f", "3");
     job.text(a, "x");
+    let saving = LedgerEntry {
+        lever: Some("dedup".to_owned()),
+        ..job.entry(LedgerKind::Saving, Lane::Sync, UsdNanos(75))
+    };
+    job.commit(|tx| tx.ledger.push(saving));
     job.call(&[(c, 1)]);
     job.bad(c, 1, Via::Sync, 0, (FailureClass::SchemaFailed, "no JSON"), Fate::Retry, 30);
     job.call(&[(c, 2)]);
@@ -53,7 +58,7 @@ fn reader(job: &Fixture) -> Reader {
 /// The checks that fail.
 fn failing(job: &Fixture) -> Vec<String> {
     let verification = reader(job).verify(id(), None).unwrap();
-    assert_eq!(verification.checks.len(), 9);
+    assert_eq!(verification.checks.len(), 10);
     assert_eq!(verification.passed(), verification.checks.iter().all(|check| check.passed));
     verification.checks.into_iter().filter(|check| !check.passed).map(|check| check.name).collect()
 }
@@ -234,16 +239,19 @@ fn costs_are_grouped() {
             .collect::<Vec<_>>()
     };
     let row = |group: &str, items, spent, doubt, saved| (group.to_owned(), items, spent, doubt, saved);
-    assert_eq!(rows("lane"), [row("batch", 1, 40, 0, 0), row("flex", 0, 0, 9, 0), row("sync", 3, 125, 0, 7)]);
-    assert_eq!(rows("model"), [row("openai/m", 4, 165, 9, 7)]);
-    assert_eq!(rows("job"), [row(&format!("{} (reviews)", id()), 4, 165, 9, 7)]);
-    assert_eq!(rows("day"), [row("1970-01-01", 4, 165, 9, 7)]);
+    assert_eq!(
+        rows("lane"),
+        [row("batch", 1, 40, 0, 0), row("flex", 0, 0, 9, 0), row("sync", 3, 125, 0, 82)]
+    );
+    assert_eq!(rows("model"), [row("openai/m", 4, 165, 9, 82)]);
+    assert_eq!(rows("job"), [row(&format!("{} (reviews)", id()), 4, 165, 9, 82)]);
+    assert_eq!(rows("day"), [row("1970-01-01", 4, 165, 9, 82)]);
     assert_eq!(
         rows("tag.team"),
-        [row("a", 4, 165, 0, 7), row("b", 0, 0, 9, 0)],
+        [row("a", 4, 165, 0, 82), row("b", 0, 0, 9, 0)],
         "an item's own tag wins over the job's"
     );
-    assert_eq!(rows("tag.lang"), [row("(none)", 4, 165, 9, 0), row("de", 0, 0, 0, 7)]);
+    assert_eq!(rows("tag.lang"), [row("(none)", 4, 165, 9, 75), row("de", 0, 0, 0, 7)]);
     assert_eq!(reader.cost("tag.", None).unwrap_err().code(), "cost-by");
 }
 
@@ -344,7 +352,7 @@ const BREACHES: &[Breach] = &[
             let entry = job.entry(LedgerKind::Settle, Lane::Sync, UsdNanos(1));
             job.commit(|tx| tx.ledger.push(entry));
         },
-        &["no item paid twice", "ledger equals receipts"],
+        &["no item paid twice", "ledger equals receipts", "naive less savings is spend"],
     ),
     (
         "a payment for an answer that was there",
@@ -353,6 +361,17 @@ const BREACHES: &[Breach] = &[
             job.commit(|tx| tx.ledger.push(entry));
         },
         &["no item paid twice"],
+    ),
+    (
+        "a saving that nothing was saved by",
+        |job| {
+            let entry = LedgerEntry {
+                lever: Some("cache".to_owned()),
+                ..job.entry(LedgerKind::Saving, Lane::Sync, UsdNanos(1))
+            };
+            job.commit(|tx| tx.ledger.push(entry));
+        },
+        &["naive less savings is spend"],
     ),
     (
         "a reservation that was never released",

@@ -256,6 +256,9 @@ pub struct CostArgs {
     /// Group by `model`, `lane`, `job`, `day` or `tag.NAME`
     #[arg(long, value_name = "KEY", default_value = "job", value_parser = grouping)]
     pub by: String,
+    /// The way from what this job would have cost, one by one in the sync lane, to what was paid: lever by lever
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["job", "by"])]
+    pub savings: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

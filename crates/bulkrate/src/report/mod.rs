@@ -15,6 +15,7 @@ pub mod end;
 pub mod views;
 pub mod prices;
 pub mod outlook;
+pub mod savings;
 pub mod router;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod jobs;
 mod killed;
 mod review;
 mod route;
+mod savings;
 mod crash;
 mod doubt;
 mod faults;

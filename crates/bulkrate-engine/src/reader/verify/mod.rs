@@ -10,11 +10,14 @@ mod ledger;
 
 use std::path::Path;
 
+use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{JobRow, LedgerQuery, View};
 
 use self::files::files;
 use self::history::History;
-use self::ledger::{bill_check, caps, in_windows, on_word};
+pub(super) use self::ledger::on_word;
+use self::ledger::{bill_check, caps, in_windows};
+use super::savings::proof;
 use super::status::sums;
 use crate::EngineError;
 use crate::deliver::spec_of;
@@ -65,6 +68,17 @@ fn spec_fits(job: &JobRow) -> Result<Check, EngineError> {
     Ok(faults.check("spec gives the job's id", format!("id {}", job.id)))
 }
 
+/// The outcomes' naive cost less the ledger's savings is what the ledger paid.
+fn savings_fit(view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
+    let mut faults = Faults::default();
+    let (naive, gap) = proof(view, job)?;
+    if gap != UsdNanos::ZERO {
+        faults.add(|| format!("naive cost less savings misses what was paid by USD {gap}"));
+    }
+    Ok(faults
+        .check("naive less savings is spend", format!("the answers would have cost USD {naive} one by one")))
+}
+
 fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Result<Vec<Check>, EngineError> {
     let history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
@@ -78,6 +92,7 @@ fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Res
         spec_fits(job)?,
         files(view, dir, job)?,
         caps(view, job, &history.above)?,
+        savings_fit(view, job)?,
     ];
     if let Some(bill) = bill {
         checks.push(bill_check(view, job.no, &sums, bill)?);
