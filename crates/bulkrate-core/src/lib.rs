@@ -20,6 +20,7 @@ pub mod prepare;
 pub mod dedup;
 pub mod route;
 pub mod price;
+pub mod order;
 pub mod budget;
 pub mod pack;
 pub mod pace;

@@ -2,6 +2,7 @@
 
 mod data;
 mod gates;
+mod order;
 mod routing;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +25,7 @@ fn measure() -> Result<()> {
     let root =
         root.context("BULKRATE_TEST_DATA does not name the folder of the data sets; nothing was measured")?;
     let mut gates = Gates::default();
+    order::measure(&root, &mut gates)?;
     routing::measure(&data::routing(&root)?, &mut gates)?;
     println!("{}", gates.table());
     let missed = gates.missed();
