@@ -225,6 +225,9 @@ pub struct RunSpec {
     pub cache: CacheMode,
     /// Dedup off: equal requests run each for themselves.
     pub distinct: bool,
+    /// In which order items are sent; decided when the source is read.
+    #[serde(default, skip_serializing_if = "SendBy::is_usual")]
+    pub order: SendBy,
     pub canary: bool,
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
@@ -252,6 +255,23 @@ pub struct RunSpec {
     /// Prices in USD per million tokens for a model the catalogue does not know, as decimal text.
     pub price_in: Option<String>,
     pub price_out: Option<String>,
+}
+
+/// In which order items are sent. Results are written in the order of the source either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SendBy {
+    #[default]
+    Source,
+    /// Prompts that begin alike one after the other, where that pays.
+    Prefix,
+}
+
+impl SendBy {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    fn is_usual(&self) -> bool {
+        *self == Self::Source
+    }
 }
 
 /// What becomes of a sync call that was sent and never answered.
@@ -302,6 +322,7 @@ impl Default for RunSpec {
             timeout_ms: None,
             cache: CacheMode::Default,
             distinct: false,
+            order: SendBy::Source,
             canary: true,
             fail_above_permille: 50,
             review_permille: review_permille(),

@@ -1,5 +1,7 @@
 //! What a prompt cache makes of the input's price, and whether an order of items is worth having.
 
+use serde::{Deserialize, Serialize};
+
 use crate::price::RateSet;
 
 /// Shares of the shared prefixes that the cache may find again: none, the least and what is common. Providers promise none.
@@ -57,7 +59,7 @@ impl Factor {
 }
 
 /// Bytes of prompts, and how many of them stand at the beginning of the prompt sent before as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Shared {
     pub bytes: u64,
     /// In the order of the source, and in that of the prefixes.

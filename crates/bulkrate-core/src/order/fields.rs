@@ -71,6 +71,17 @@ impl FieldTable {
         self.rows
     }
 
+    /// Adds so many characters that stand before the cells and are the same in every row.
+    #[must_use]
+    pub fn behind(&self, order: &FieldOrder, before: u64) -> FieldOrder {
+        let rows = self.rows as u64;
+        FieldOrder {
+            columns: order.columns.clone(),
+            shared: order.shared.saturating_add(before.saturating_mul(rows.saturating_sub(1))),
+            all: order.all.saturating_add(before.saturating_mul(rows)),
+        }
+    }
+
     /// The rows as they come, with the columns as they stand.
     #[must_use]
     pub fn as_is(&self) -> FieldOrder {
@@ -224,6 +235,13 @@ mod tests {
         // `"kind": "", ` twice, `"id": "1", ` and `"id": "2", `.
         let best = table.greedy();
         assert_eq!((best.columns, best.shared, best.all), (vec![1, 0], 12, 2 * 12 + 2 * 11));
+    }
+
+    #[test]
+    fn what_stands_before_the_cells_is_shared_by_all_but_the_first() {
+        let table = table(&[&["a"], &["b"], &["a"]]);
+        let behind = table.behind(&table.greedy(), 10);
+        assert_eq!((behind.shared, behind.all), (1 + 20, 3 + 30));
     }
 
     #[test]

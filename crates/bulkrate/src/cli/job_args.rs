@@ -10,7 +10,7 @@ use super::tag_budget;
 use crate::config::job_file::{Example, Layer, Provider, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
     BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
-    PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -144,6 +144,9 @@ pub struct RunFlags {
     /// Run equal requests each for itself
     #[arg(long)]
     pub distinct: bool,
+    /// In which order items are sent; results are written in the order of the source either way [default: source]
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<OrderChoice>,
     /// Do not try the first item alone before the first batch
     #[arg(long)]
     pub no_canary: bool,
@@ -418,6 +421,7 @@ impl RunFlags {
             strict: given(self.strict),
             cache: self.cache,
             distinct: given(self.distinct),
+            order: self.order,
             canary: self.no_canary.then_some(false),
             review_sample: self.review_sample,
             batch_doubt: self.batch_doubt,

@@ -91,6 +91,9 @@ pub enum Command {
     /// Learn which rows need the strong model, and what that is worth
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Find the order of a table's columns in a prompt in which rows share the most with the one before; changes nothing
+    #[command(after_help = FIELDS_EXAMPLES)]
+    Fields(FieldsArgs),
     /// Show one item: its request, attempts and answer
     Show(ShowArgs),
     /// Delete a job with its results
@@ -294,6 +297,31 @@ pub struct CostModelArgs {
     pub cache: Percent,
     /// Where they run; `auto` takes the cheapest lane that every model of the mix has
     #[arg(long, default_value = "auto")]
+    pub lane: LaneChoice,
+}
+
+const FIELDS_EXAMPLES: &str = "Examples:
+  bulkrate fields complaints.csv --model openai/gpt-6-luna
+  bulkrate fields complaints.csv --columns Product,Issue,Company,State";
+
+#[derive(Debug, Args)]
+pub struct FieldsArgs {
+    /// A table: CSV, TSV, JSONL or Parquet, plain or compressed
+    pub file: PathBuf,
+    /// Only these columns: the ones that the prompt uses, in its order
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Characters that stand before the fields in every prompt: system prompt, instructions, examples
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub before: Count,
+    /// Read only the first N rows: their different cells are held in memory
+    #[arg(long, value_name = "N", default_value = "100k")]
+    pub rows: Count,
+    /// Show what the order would cost with this model's prompt cache
+    #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+    /// Whose prices
+    #[arg(long, default_value = "sync")]
     pub lane: LaneChoice,
 }
 

@@ -9,7 +9,7 @@ use super::ConfigError;
 use super::toml_error;
 use super::value::{
     BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
-    PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -92,6 +92,7 @@ section! {
         timeout: Millis,
         cache: CacheChoice,
         distinct: bool,
+        order: OrderChoice,
         canary: bool,
         fail_above: Percent,
         review_sample: Percent,

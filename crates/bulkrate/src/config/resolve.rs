@@ -218,6 +218,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         timeout_ms: from.timeout.map(|time| time.0),
         cache: from.cache.map_or(usual.cache, Into::into),
         distinct: from.distinct.unwrap_or(usual.distinct),
+        order: from.order.map_or(usual.order, Into::into),
         canary: from.canary.unwrap_or(usual.canary),
         fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
         review_permille: from.review_sample.map_or(usual.review_permille, |share| share.permille),

@@ -16,6 +16,7 @@ pub mod views;
 pub mod prices;
 pub mod outlook;
 pub mod savings;
+pub mod fields;
 pub mod router;
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ pub(crate) fn a_plan() -> Plan {
         cap: Some(UsdNanos::dollars(5)),
         cap_is_default: false,
         spent: UsdNanos::ZERO,
+        order: None,
         warnings: vec!["2 prompts are close to the context window".to_owned()],
         shape: "csv table".to_owned(),
         priced: true,

@@ -11,6 +11,7 @@ mod killed;
 mod review;
 mod route;
 mod savings;
+mod order;
 mod crash;
 mod doubt;
 mod faults;

@@ -19,6 +19,7 @@ use jiff::civil::Date;
 use self::out::{CHUNK_BYTES, Committed, Out, TagSets};
 use super::ids::UniqueIds;
 use super::keys::KeyFile;
+use super::order::{Orderer, Spot};
 use super::reuse::Reuse;
 use super::shape::{Draftsman, Drawn, Shape, ShapeError};
 use super::stats::{Limited, ModelStats, Stats, request_shape_of};
@@ -29,7 +30,7 @@ use crate::deployment::Deployment;
 use crate::paths::JobDir;
 use crate::result_line::{Frame, write_bad};
 use crate::settings::Settings;
-use crate::spec::{JobSpec, OnBadLine};
+use crate::spec::{JobSpec, OnBadLine, SendBy};
 
 const COLUMNS_MAX: usize = 1_000;
 
@@ -61,6 +62,8 @@ pub(crate) struct Pass<'e> {
     cached_before: u64,
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
+    /// Gathers an order of sending, where one is asked for.
+    orderer: Option<Orderer>,
     tag_sets: TagSets,
     done: (Sender<Committed>, Receiver<Committed>),
     pending: usize,
@@ -115,6 +118,7 @@ impl<'e> Pass<'e> {
             dir: dir.clone(),
             cached_before: 0,
             reuse: Reuse::open(settings, spec, job)?,
+            orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
             tag_sets,
             done: channel(),
             pending: 0,
@@ -210,6 +214,11 @@ impl<'e> Pass<'e> {
         self.requests.buffer.push(b'\n');
         let len = u32::try_from(self.requests.buffer.len() - start).unwrap_or(u32::MAX);
         self.chunk.items.push(ItemRec::Leader { key, header_len: sealed.header_len, len, tags });
+        if let Some(orderer) = &mut self.orderer {
+            let offset = self.requests.end() - u64::from(len);
+            let spot = Spot { ordinal, header_len: sealed.header_len, len, tags, offset };
+            orderer.add(drawn.deployment, &self.canonical, spot).map_err(temporary)?;
+        }
         self.urgent.extend(drawn.wishes.is_urgent().then_some(ordinal));
         self.uncached.extend((drawn.wishes.cache == CacheMode::Off).then_some(ordinal));
         if let Some(reuse) = self.reuse.as_mut().filter(|_| drawn.wishes.cache == CacheMode::Default) {
