@@ -18,6 +18,7 @@ pub mod answer;
 // The way of an item.
 pub mod prepare;
 pub mod dedup;
+pub mod filter;
 pub mod route;
 pub mod price;
 pub mod order;
