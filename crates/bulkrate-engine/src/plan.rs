@@ -17,6 +17,8 @@ pub struct Plan {
     pub requests: u64,
     pub duplicates: u64,
     pub cached: u64,
+    /// Answered by a filter.
+    pub filtered: u64,
     pub invalid: u64,
     pub skipped_lines: u64,
     /// Every lane, chosen or not.

@@ -46,7 +46,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let Facts { spec, checkpoint, .. } = facts;
     let Asked { stats, part } = asked(spec.source.limit, checkpoint);
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
-    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached));
+    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached + stats.filtered));
     let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
     let (lane, why) = choose(facts, &estimated, requests)?;
@@ -70,6 +70,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         requests,
         duplicates: part.of(stats.duplicates),
         cached: part.of(stats.cached),
+        filtered: part.of(stats.filtered),
         invalid: part.of(stats.invalid),
         skipped_lines: checkpoint.stats.skipped,
         naive_model: spec

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Role};
@@ -116,6 +117,9 @@ pub struct RequestSpec {
     /// A learned router, for the items that no rule decides; `model` is its strong one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<RouterSpec>,
+    /// Answers the items that need no model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterSpec>,
 }
 
 impl RequestSpec {
@@ -154,6 +158,40 @@ impl PartialEq for Loaded {
 }
 
 impl Eq for Loaded {}
+
+/// A filter as a job knows it. It is needed while the source is read and not kept: its version, and what stands with each
+/// answer, tell what it decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterSpec {
+    pub version: String,
+    /// Of what it answers, so much may be wrong, in thousandths.
+    pub error_permille: u32,
+    #[serde(skip)]
+    pub filter: LoadedFilter,
+}
+
+/// A filter in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
+#[derive(Debug, Clone, Default)]
+pub struct LoadedFilter(pub Option<Arc<Filter>>);
+
+impl PartialEq for LoadedFilter {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for LoadedFilter {}
+
+impl FilterSpec {
+    #[must_use]
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            version: filter.version().to_owned(),
+            error_permille: filter.facts.options.error_permille,
+            filter: LoadedFilter(Some(Arc::new(filter))),
+        }
+    }
+}
 
 impl RouterSpec {
     /// A router that sends what it does not send to the job's own model to `weak`.

@@ -7,6 +7,8 @@ use crate::route::learned::fit::{Loss, Rows, fit, logistic};
 
 /// Weights are kept small by this much; the usual `C` is its inverse.
 const RIDGE: f64 = 1.0 / 20.0;
+const BIASES: f64 = 1e9;
+const UNITS: f64 = 1e12;
 
 /// How sure the classifier is of its answer, in millionths: a whole number, so that comparisons are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,9 +31,9 @@ pub struct Classifier {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Head {
     answer: String,
-    bias: f64,
-    /// What a weight of 1 stands for.
-    unit: f64,
+    /// In billionths, and what a weight of 1 stands for in trillionths: whole numbers read back as they were written.
+    bias: i64,
+    unit: i64,
     weights: Vec<i16>,
 }
 
@@ -70,8 +72,7 @@ impl Classifier {
     /// Makes what a file does not keep; false: it is none of ours.
     pub(super) fn restore(&mut self) -> bool {
         let width = self.space.width();
-        let sound =
-            |head: &Head| head.weights.len() == width && head.bias.is_finite() && head.unit.is_finite();
+        let sound = |head: &Head| head.weights.len() == width;
         self.space.index() && !self.heads.is_empty() && self.heads.iter().all(sound)
     }
 
@@ -104,9 +105,10 @@ impl Head {
     #[allow(clippy::cast_possible_truncation, reason = "a weight over its unit is within sixteen bits")]
     fn of(answer: &str, linear: &crate::route::learned::fit::Linear) -> Self {
         let largest = linear.weights.iter().fold(0.0_f64, |most, weight| most.max(weight.abs()));
-        let unit = if largest > 0.0 { largest / f64::from(i16::MAX) } else { 1.0 };
-        let weights = linear.weights.iter().map(|weight| (weight / unit).round() as i16).collect();
-        Self { answer: answer.to_owned(), bias: linear.bias, unit, weights }
+        let unit = ((largest / f64::from(i16::MAX) * UNITS).ceil() as i64).max(1);
+        let weights =
+            linear.weights.iter().map(|weight| (weight * UNITS / real(unit)).round() as i16).collect();
+        Self { answer: answer.to_owned(), bias: (linear.bias * BIASES).round() as i64, unit, weights }
     }
 
     fn odds(&self, vector: &Vector) -> f64 {
@@ -114,6 +116,11 @@ impl Head {
         let sum: f64 = weighed
             .map(|(column, value)| f64::from(self.weights[*column as usize]) * f64::from(*value))
             .sum();
-        self.bias + self.unit * sum
+        real(self.bias) / BIASES + real(self.unit) / UNITS * sum
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn real(number: i64) -> f64 {
+    number as f64
 }

@@ -120,6 +120,7 @@ pub struct Filter {
     pub facts: Facts,
     /// The active rules with their numbers.
     active: Vec<(usize, Regex)>,
+    version: String,
 }
 
 impl Filter {
@@ -164,7 +165,9 @@ impl Filter {
         let active = active
             .map(|(place, rule)| Ok((place + 1, rule.rule.compile(place + 1)?)))
             .collect::<Result<_, RuleError>>()?;
-        Ok(Self { facts, active })
+        let mut filter = Self { facts, active, version: String::new() };
+        filter.version = named(&filter.to_bytes());
+        Ok(filter)
     }
 
     /// Reads a file.
@@ -182,7 +185,8 @@ impl Filter {
         {
             return Err(FilterError::File("its classifier is damaged".to_owned()));
         }
-        Self::of(facts)
+        // The name is that of the bytes, whatever a float of them is read as.
+        Ok(Self { version: named(bytes), ..Self::of(facts)? })
     }
 
     #[must_use]
@@ -192,8 +196,8 @@ impl Filter {
 
     /// Names this very filter. Recorded with each answer.
     #[must_use]
-    pub fn version(&self) -> String {
-        Sha256::digest(self.to_bytes())[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Every answer that it may give.
@@ -213,6 +217,10 @@ impl Filter {
         let (answer, confidence) = classifier.classify(text, scratch);
         (confidence >= learned.confidence).then_some((answer, How::Learned(confidence)))
     }
+}
+
+fn named(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A classifier of what no rule took, and how far it holds; `None` where nothing is proved.
@@ -314,7 +322,7 @@ mod tests {
         let mut items = labelled(&rows(2_000, 3));
         let filter = Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS).unwrap();
         let back = Filter::from_bytes(&filter.to_bytes()).unwrap();
-        assert_eq!((&back.facts, back.version()), (&filter.facts, filter.version()));
+        assert_eq!((back.to_bytes(), back.version()), (filter.to_bytes(), filter.version()));
         let mut scratch = Scratch::default();
         for (text, _) in &rows(200, 4) {
             assert_eq!(back.answer(text, &mut scratch), filter.answer(text, &mut Scratch::default()));

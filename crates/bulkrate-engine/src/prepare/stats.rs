@@ -48,6 +48,9 @@ pub(crate) struct Stats {
     /// Leaders that earlier jobs have answered.
     #[serde(default)]
     pub cached: u64,
+    /// Leaders that a filter has answered.
+    #[serde(default)]
+    pub filtered: u64,
     pub models: Vec<ModelStats>,
 }
 

@@ -217,6 +217,7 @@ pub(crate) struct Tally {
     pub failed: u64,
     pub duplicates: u64,
     pub cached: u64,
+    pub filtered: u64,
     pub retries: u64,
     pub rate_limited: u64,
     pub no_capacity: u64,

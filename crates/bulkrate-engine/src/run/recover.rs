@@ -104,6 +104,7 @@ impl Recovered {
                 self.tally.succeeded += own + others;
                 self.tally.duplicates += others;
                 self.tally.cached += if outcome.via == bulkrate_store::Via::Cache { own } else { 0 };
+                self.tally.filtered += if outcome.via == bulkrate_store::Via::Filter { own } else { 0 };
                 self.tally.naive += outcome.naive + outcome.naive.times(followers);
                 self.trouble.remove(&outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.

@@ -2,7 +2,9 @@
 
 pub mod batch_args;
 pub mod job_args;
+pub mod parse;
 pub mod route_args;
+pub mod filter_args;
 pub mod markdown;
 
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::mix::{Count, MixPart};
 use crate::config::value::{LaneChoice, Millis, Percent, Usd};
 use batch_args::BatchCommand;
+use filter_args::FilterCommand;
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
 use route_args::RouteCommand;
 
@@ -91,6 +94,9 @@ pub enum Command {
     /// Learn which rows need the strong model, and what that is worth
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Prove on labelled rows which ones need no model: by rules of your own, and by a small classifier
+    #[command(subcommand)]
+    Filter(FilterCommand),
     /// Find the order of a table's columns in a prompt in which rows share the most with the one before; changes nothing
     #[command(after_help = FIELDS_EXAMPLES)]
     Fields(FieldsArgs),

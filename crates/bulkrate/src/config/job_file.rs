@@ -68,6 +68,8 @@ section! {
         router: PathBuf,
         model_weak: String,
         model_strong: String,
+        /// A file of `bulkrate filter train`.
+        filter: PathBuf,
     }
 }
 
@@ -250,6 +252,8 @@ impl Layer {
             .iter_mut()
             .chain(&mut self.sink.path)
             .chain(&mut self.provider.ca_file)
+            .chain(&mut self.request.router)
+            .chain(&mut self.request.filter)
             .chain(self.accounts.values_mut().filter_map(|account| account.ca_file.as_mut()))
             .for_each(join);
         self.request.system.iter_mut().chain(&mut self.request.user).for_each(join_text);

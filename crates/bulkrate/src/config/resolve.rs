@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bulkrate_core::collect::Expectation;
 use bulkrate_core::request::Role;
 use bulkrate_engine::spec::{
-    AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
+    AccountSpec, FilterSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
 };
 
 use super::job_file::{Example, Layer, Request, Run, Sink, Source};
@@ -110,6 +110,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
         fallback: from.fallback.unwrap_or_default(),
         router,
+        filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
     })
 }
 

@@ -17,6 +17,7 @@ pub mod prices;
 pub mod outlook;
 pub mod savings;
 pub mod fields;
+pub mod filter;
 pub mod router;
 
 #[cfg(test)]

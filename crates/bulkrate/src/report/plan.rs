@@ -37,6 +37,7 @@ fn what_becomes(plan: &Plan) -> String {
     let others = [
         (plan.duplicates, "equal to another"),
         (plan.cached, "answered before"),
+        (plan.filtered, "answered by the filter"),
         (plan.invalid, "invalid"),
         (plan.skipped_lines, "unreadable and left out"),
     ];

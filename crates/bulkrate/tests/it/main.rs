@@ -12,6 +12,7 @@ mod review;
 mod route;
 mod savings;
 mod order;
+mod filter;
 mod crash;
 mod doubt;
 mod faults;

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bulkrate_core::dedup::Index;
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::filter::How;
 use bulkrate_core::ids::{Ordinal, RequestKey};
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, key_of, seal};
@@ -28,7 +29,7 @@ use crate::EngineError;
 use crate::cache::Asked;
 use crate::deployment::Deployment;
 use crate::paths::JobDir;
-use crate::result_line::{Frame, write_bad};
+use crate::result_line::{Frame, write_bad, write_filtered};
 use crate::settings::Settings;
 use crate::spec::{JobSpec, OnBadLine, SendBy};
 
@@ -221,10 +222,34 @@ impl<'e> Pass<'e> {
         }
         self.urgent.extend(drawn.wishes.is_urgent().then_some(ordinal));
         self.uncached.extend((drawn.wishes.cache == CacheMode::Off).then_some(ordinal));
+        if let Some((answer, how)) = &drawn.answer {
+            self.answered(ordinal, answer, *how);
+            return Ok(());
+        }
         if let Some(reuse) = self.reuse.as_mut().filter(|_| drawn.wishes.cache == CacheMode::Default) {
             reuse.ask(key, Asked { ordinal, deployment: drawn.deployment, tags });
         }
         Ok(())
+    }
+
+    /// An item that a filter answers is done from the start, for nothing.
+    fn answered(&mut self, ordinal: Ordinal, answer: &str, how: How) {
+        let place = Place { segment: 0, offset: self.results.end() };
+        let version = self.spec.request.filter.as_ref().map_or("", |filter| filter.version.as_str());
+        let frame = Frame {
+            ordinal,
+            attempt: 0,
+            attempts: 0,
+            provider: "filter",
+            model: version,
+            via: Via::Filter.name(),
+            cost: UsdNanos::ZERO,
+            usage: None,
+        };
+        write_filtered(frame, answer, &how.to_string(), &mut self.results.buffer);
+        self.outcomes
+            .push(Outcome { via: Via::Filter, ..Outcome::without_call(ordinal, None, Fate::Final, place) });
+        self.stats.filtered += 1;
     }
 
     fn stats_of(&mut self, drawn: &Drawn) -> &mut ModelStats {
