@@ -18,8 +18,10 @@ pub mod answer;
 // The way of an item.
 pub mod prepare;
 pub mod dedup;
+pub mod filter;
 pub mod route;
 pub mod price;
+pub mod order;
 pub mod budget;
 pub mod pack;
 pub mod pace;

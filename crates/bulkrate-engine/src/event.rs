@@ -68,6 +68,7 @@ pub struct Progress {
     /// Answered by an equal item or an earlier job.
     pub duplicates: u64,
     pub cached: u64,
+    pub filtered: u64,
     pub in_flight: u64,
     pub waiting: u64,
     pub retries: u64,

@@ -8,6 +8,7 @@
 //!   jobs/<job>/results.jsonl       segment 0: answers of calls, of the cache, and invalid items
 //!   jobs/<job>/source.spool        what was read from standard input
 //!   jobs/<job>/urgent  uncached    numbers of items that go to the sync lane; that stay out of the cache
+//!   jobs/<job>/order               the order of sending, where it is not that of the source
 //!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
 //!   cache/<job>.keys               sorted keys of a finished job's good answers
 //! ```
@@ -54,6 +55,11 @@ impl JobDir {
     #[must_use]
     pub(crate) fn urgent(&self) -> PathBuf {
         self.0.join("urgent")
+    }
+
+    #[must_use]
+    pub(crate) fn order(&self) -> PathBuf {
+        self.0.join("order")
     }
 
     #[must_use]

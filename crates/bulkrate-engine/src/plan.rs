@@ -17,6 +17,8 @@ pub struct Plan {
     pub requests: u64,
     pub duplicates: u64,
     pub cached: u64,
+    /// Answered by a filter.
+    pub filtered: u64,
     pub invalid: u64,
     pub skipped_lines: u64,
     /// Every lane, chosen or not.
@@ -33,6 +35,9 @@ pub struct Plan {
     pub cap_is_default: bool,
     /// Already spent by this job, when it is resumed.
     pub spent: UsdNanos,
+    /// Where another order of sending than the source's was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderPlan>,
     pub warnings: Vec<String>,
     /// How items were read: `csv table`, `unified requests`, `openai batch lines`...
     pub shape: String,
@@ -76,4 +81,25 @@ pub struct LanePlan {
     /// How long it would take, roughly; `None` when nothing is known.
     pub seconds: Option<u64>,
     pub batches: Option<u64>,
+}
+
+/// In which order items are sent, and what that makes of the input's price.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OrderPlan {
+    pub by_prefix: bool,
+    /// Why items are sent as the source has them.
+    pub why: Option<String>,
+    pub models: Vec<OrderShare>,
+}
+
+/// What the prompts of one model share with the one sent before, from 0 to 1 of their bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OrderShare {
+    pub model: String,
+    pub as_is: f64,
+    pub ordered: f64,
+    /// The input's cost in this order, 1 without a prompt cache, for each of `hit_rates`; absent where nothing is known of
+    /// its prices.
+    pub costs: Option<[f64; 3]>,
+    pub hit_rates: [f64; 3],
 }

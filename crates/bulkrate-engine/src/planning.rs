@@ -3,6 +3,7 @@
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::order::{Factor, HIT_RATES};
 use bulkrate_core::pace::{LaneChoice, LanePrices, Priority, choose_lane};
 use bulkrate_core::price::{JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
@@ -10,9 +11,9 @@ use bulkrate_store::Spent;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::exact::ModelCount;
-use crate::plan::{LanePlan, ModelPlan, Plan};
+use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
-use crate::spec::{JobSpec, RequestSpec, RunSpec};
+use crate::spec::{JobSpec, RequestSpec, RunSpec, SendBy};
 
 /// Typical time of a batch, for the plan; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -45,7 +46,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let Facts { spec, checkpoint, .. } = facts;
     let Asked { stats, part } = asked(spec.source.limit, checkpoint);
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
-    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached));
+    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached + stats.filtered));
     let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
     let (lane, why) = choose(facts, &estimated, requests)?;
@@ -69,6 +70,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         requests,
         duplicates: part.of(stats.duplicates),
         cached: part.of(stats.cached),
+        filtered: part.of(stats.filtered),
         invalid: part.of(stats.invalid),
         skipped_lines: checkpoint.stats.skipped,
         naive_model: spec
@@ -84,11 +86,34 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cap,
         cap_is_default,
         spent: facts.spent.settled,
+        order: order(facts, lane),
         warnings: warnings(facts, stats, lane, part),
         shape: checkpoint.shape.name().to_owned(),
         priced,
         unpriced_models,
     })
+}
+
+/// The order of sending as it was decided when the source was read, at the prices of this lane.
+fn order(facts: &Facts<'_>, lane: Lane) -> Option<OrderPlan> {
+    if facts.spec.run.order == SendBy::Source {
+        return None;
+    }
+    let Some(ordered) = &facts.checkpoint.ordered else {
+        let why = "the source was read before this order was asked for".to_owned();
+        return Some(OrderPlan { by_prefix: false, why: Some(why), models: Vec::new() });
+    };
+    let share = |stats: &ModelStats| {
+        let found = facts.deployments.iter().find(|found| found.pinned == stats.model)?;
+        let (as_is, most) = stats.shared.shares();
+        let ordered = if ordered.by_prefix { most } else { as_is };
+        let factor = found.row.rates(lane).and_then(|rates| Factor::of(&rates.base));
+        let costs = factor.map(|factor| HIT_RATES.map(|hits| factor.cost(ordered, hits)));
+        Some(OrderShare { model: stats.model.clone(), as_is, ordered, costs, hit_rates: HIT_RATES })
+    };
+    let known = facts.checkpoint.stats.models.iter().filter(|stats| stats.shared.bytes > 0);
+    let models = known.filter_map(share).collect();
+    Some(OrderPlan { by_prefix: ordered.by_prefix, why: ordered.why.clone(), models })
 }
 
 /// What the user should know before the job is run.

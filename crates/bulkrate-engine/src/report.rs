@@ -59,6 +59,8 @@ pub struct Report {
     /// Of the succeeded: how they were answered.
     pub duplicates: u64,
     pub cached: u64,
+    /// By a filter, for nothing. What a model would have cost for them nobody knows: `naive` and `saved` leave them out.
+    pub filtered: u64,
     pub failures: BTreeMap<String, u64>,
     pub spent: UsdNanos,
     pub in_doubt: UsdNanos,

@@ -31,7 +31,7 @@ pub(crate) struct Frame<'a> {
     pub attempts: u32,
     pub provider: &'a str,
     pub model: &'a str,
-    /// `batch`, `flex`, `sync`, `cache` or `prepare`.
+    /// `batch`, `flex`, `sync`, `cache`, `filter` or `prepare`.
     pub via: &'a str,
     pub cost: UsdNanos,
     pub usage: Option<&'a Usage>,
@@ -54,6 +54,18 @@ pub(crate) fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish
     out.extend_from_slice(b",\"finish_reason\":\"");
     out.extend_from_slice(finish.name().as_bytes());
     out.extend_from_slice(b"\"}");
+    close(frame, start, out);
+}
+
+/// Appends the line of an answer that a filter gave. `how`: what it was found by.
+pub(crate) fn write_filtered(frame: Frame<'_>, answer: &str, how: &str, out: &mut Vec<u8>) {
+    let start = open(frame, "succeeded", out);
+    out.extend_from_slice(b",\"response\":{");
+    field("text", answer, out);
+    out.extend_from_slice(b",\"finish_reason\":\"");
+    out.extend_from_slice(Finish::Stop.name().as_bytes());
+    out.extend_from_slice(b"\"},");
+    field("filter", how, out);
     close(frame, start, out);
 }
 

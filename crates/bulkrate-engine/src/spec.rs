@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Role};
@@ -116,6 +117,9 @@ pub struct RequestSpec {
     /// A learned router, for the items that no rule decides; `model` is its strong one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<RouterSpec>,
+    /// Answers the items that need no model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterSpec>,
 }
 
 impl RequestSpec {
@@ -154,6 +158,40 @@ impl PartialEq for Loaded {
 }
 
 impl Eq for Loaded {}
+
+/// A filter as a job knows it. It is needed while the source is read and not kept: its version, and what stands with each
+/// answer, tell what it decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterSpec {
+    pub version: String,
+    /// Of what it answers, so much may be wrong, in thousandths.
+    pub error_permille: u32,
+    #[serde(skip)]
+    pub filter: LoadedFilter,
+}
+
+/// A filter in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
+#[derive(Debug, Clone, Default)]
+pub struct LoadedFilter(pub Option<Arc<Filter>>);
+
+impl PartialEq for LoadedFilter {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for LoadedFilter {}
+
+impl FilterSpec {
+    #[must_use]
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            version: filter.version().to_owned(),
+            error_permille: filter.facts.options.error_permille,
+            filter: LoadedFilter(Some(Arc::new(filter))),
+        }
+    }
+}
 
 impl RouterSpec {
     /// A router that sends what it does not send to the job's own model to `weak`.
@@ -225,6 +263,9 @@ pub struct RunSpec {
     pub cache: CacheMode,
     /// Dedup off: equal requests run each for themselves.
     pub distinct: bool,
+    /// In which order items are sent; decided when the source is read.
+    #[serde(default, skip_serializing_if = "SendBy::is_usual")]
+    pub order: SendBy,
     pub canary: bool,
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
@@ -252,6 +293,23 @@ pub struct RunSpec {
     /// Prices in USD per million tokens for a model the catalogue does not know, as decimal text.
     pub price_in: Option<String>,
     pub price_out: Option<String>,
+}
+
+/// In which order items are sent. Results are written in the order of the source either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SendBy {
+    #[default]
+    Source,
+    /// Prompts that begin alike one after the other, where that pays.
+    Prefix,
+}
+
+impl SendBy {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    fn is_usual(&self) -> bool {
+        *self == Self::Source
+    }
 }
 
 /// What becomes of a sync call that was sent and never answered.
@@ -302,6 +360,7 @@ impl Default for RunSpec {
             timeout_ms: None,
             cache: CacheMode::Default,
             distinct: false,
+            order: SendBy::Source,
             canary: true,
             fail_above_permille: 50,
             review_permille: review_permille(),

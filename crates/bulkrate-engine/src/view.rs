@@ -190,3 +190,42 @@ pub struct CostRow {
     /// Models without a known price have answered: what they cost is not in `spent`.
     pub unpriced: bool,
 }
+
+/// `bulkrate cost --savings`: `naive` less what every step saved is `spent`, to the nano-dollar.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Savings {
+    pub job: String,
+    pub name: String,
+    pub naive_plan: NaivePlan,
+    /// What every answer, equal items and answers of earlier jobs included, would have cost by that plan.
+    pub naive: UsdNanos,
+    pub steps: Vec<Step>,
+    pub spent: UsdNanos,
+    /// What may have been paid beside it, and what is set aside for what is in flight.
+    pub in_doubt: UsdNanos,
+    pub reserved: UsdNanos,
+    /// Models without a known price have answered: neither what they cost nor what they would have cost is known.
+    pub unpriced: bool,
+}
+
+/// What the savings are compared with: one request for each item, in the sync lane, at the standard price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NaivePlan {
+    /// The model that all items would have gone to; `None`: each to the one that answered it.
+    pub model: Option<String>,
+    /// The models that answers were booked under.
+    pub models: Vec<String>,
+    pub lane: String,
+}
+
+/// One lever, or what was paid beside all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    pub lever: String,
+    /// Items that it worked on; 0 where nobody counted.
+    pub items: u64,
+    /// Negative where it made the job dearer.
+    pub saved: UsdNanos,
+    /// What is left after it.
+    pub cost: UsdNanos,
+}

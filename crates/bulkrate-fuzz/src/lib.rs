@@ -13,6 +13,7 @@ pub mod replies;
 pub mod texts;
 pub mod prices;
 pub mod routers;
+pub mod filters;
 
 /// A named target.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +25,7 @@ pub struct Target {
 }
 
 /// All of them, in the order of the documentation.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "jsonl", what: "JSON lines of a source, whole and in small pieces", run: sources::jsonl },
     Target { name: "csv", what: "CSV of a source, whole and in small pieces", run: sources::csv },
     Target {
@@ -41,6 +42,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "catalogue", what: "price tables and aliases", run: prices::catalogue },
     Target { name: "price_import", what: "foreign price lists", run: prices::import },
     Target { name: "router", what: "files of learned routers", run: routers::router },
+    Target { name: "filter", what: "files of filters", run: filters::filter },
 ];
 
 /// The target of that name.

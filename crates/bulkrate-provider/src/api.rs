@@ -40,6 +40,8 @@ pub struct Facts {
     pub unlisted: Unlisted,
     /// Whether calls without a key are in vain.
     pub needs_key: bool,
+    /// Whether prompts are cached without being marked for it, where its models have a price for cached input.
+    pub caches_unmarked: bool,
 }
 
 /// What becomes of a model that the price catalogue does not list, when it is named as `provider/model`.

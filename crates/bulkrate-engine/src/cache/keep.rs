@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_store::{Fate, ItemRec, Outcome, Place, View};
+use bulkrate_store::{Fate, ItemRec, Outcome, Place, Via, View};
 
 use super::Served;
 use super::build::Builder;
@@ -114,6 +114,8 @@ fn is_good(outcome: &Outcome) -> bool {
     outcome.fate == Fate::Final
         && outcome.class.is_none()
         && !outcome.place.is_none()
+        // What a filter says is no answer of the model.
+        && outcome.via != Via::Filter
         && outcome.naive >= UsdNanos::ZERO
 }
 

@@ -117,6 +117,7 @@ impl Fixture {
             request_bytes: 0,
             results_bytes: 0,
             stamp: None,
+            ordered: None,
             stats: Default::default(),
             limited: None,
         };

@@ -181,6 +181,7 @@ impl Engine {
             open: if open == 0 { 0 } else { items.saturating_sub(state.tally.succeeded + failed) },
             duplicates: state.tally.duplicates,
             cached: state.tally.cached,
+            filtered: state.tally.filtered,
             failures,
             spent: state.budget.settled,
             in_doubt: state.budget.doubt,

@@ -25,6 +25,7 @@ use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
+use crate::run::fresh::SendOrder;
 use crate::run::job::{COLLECTING_MAX, Halt, Job, ROUTING, State};
 use crate::run::recover::{other_account, recover, sender_of};
 use crate::run::requests::Requests;
@@ -135,6 +136,7 @@ impl Engine {
             call_retries,
             batch_retries,
             cursor: 0,
+            order: SendOrder::open(&dir)?,
             end: end_of(spec),
             meter: found.meter,
             flaws: found.flaws,
@@ -197,7 +199,7 @@ impl Engine {
             deadline_ms: spec.run.deadline_ms.map(|after| created_ms.saturating_add(after)),
             sweep_from_ms: before.map_or(created_ms, |before_ms| before_ms.min(created_ms)),
             sweeps_first: before.is_some(),
-            requests: RefCell::new(Requests::open(&dir.requests(), no)?),
+            requests: RefCell::new(Requests::open(&dir, no)?),
             results: RefCell::new(Results::open(&dir.results(), 0, found.last_result)?),
             stream: RefCell::default(),
             unstreamed: RefCell::default(),

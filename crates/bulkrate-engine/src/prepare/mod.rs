@@ -5,7 +5,9 @@
 
 mod shape;
 mod tokens;
+mod runs;
 mod ids;
+mod order;
 mod keys;
 mod reuse;
 mod pass;
@@ -13,6 +15,7 @@ mod stats;
 mod raw;
 pub(crate) mod lists;
 
+pub(crate) use order::Spot;
 pub(crate) use pass::Pass;
 pub(crate) use raw::{RAW_TAIL, RawLine};
 pub(crate) use shape::Shape;

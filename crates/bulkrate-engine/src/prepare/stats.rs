@@ -1,10 +1,12 @@
 //! What a finished pass leaves in the job's row: where it ended, and what it counted.
 
 use bulkrate_core::money::Tokens;
+use bulkrate_core::order::Shared;
 use bulkrate_core::price::{JobShape, RequestShape};
 use bulkrate_io::{Position, Stamp};
 use serde::{Deserialize, Serialize};
 
+use super::order::Ordered;
 use super::shape::Shape;
 
 /// What a finished pass leaves in the job's row.
@@ -21,6 +23,9 @@ pub(crate) struct Checkpoint {
     /// Of the source that was hashed and read: while it bears it, it need not be hashed again.
     #[serde(default)]
     pub stamp: Option<Stamp>,
+    /// Where another order of sending than the source's was asked for.
+    #[serde(default)]
+    pub ordered: Option<Ordered>,
     pub stats: Stats,
     /// The same of the records before the limit that the pass was made with, where it was less than all.
     #[serde(default)]
@@ -43,6 +48,9 @@ pub(crate) struct Stats {
     /// Leaders that earlier jobs have answered.
     #[serde(default)]
     pub cached: u64,
+    /// Leaders that a filter has answered.
+    #[serde(default)]
+    pub filtered: u64,
     pub models: Vec<ModelStats>,
 }
 
@@ -63,6 +71,9 @@ pub(crate) struct ModelStats {
     pub input_max_largest: u64,
     pub output_max: u32,
     pub choice_bytes: Option<u64>,
+    /// What prompts share, where an order of sending was asked for.
+    #[serde(default)]
+    pub shared: Shared,
 }
 
 impl ModelStats {

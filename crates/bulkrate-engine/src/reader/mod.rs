@@ -10,6 +10,7 @@ mod status;
 mod dead;
 mod verify;
 mod cost;
+mod savings;
 mod show;
 mod remove;
 mod doubt;
@@ -37,7 +38,7 @@ use crate::decision::Decision;
 use crate::deliver::{deliver, keep_apart, spec_of};
 use crate::paths::{JobDir, lock_file};
 use crate::spec::SinkSpec;
-use crate::view::{CostRow, DeadLetter, DoubtLine, JobBatch, JobStatus, Judged, Verification};
+use crate::view::{CostRow, DeadLetter, DoubtLine, JobBatch, JobStatus, Judged, Savings, Verification};
 
 /// A state directory, opened for reading.
 #[derive(Debug)]
@@ -113,6 +114,12 @@ impl Reader {
     pub fn cost(&self, by: &str, job: Option<&str>) -> Result<Vec<CostRow>, EngineError> {
         let job = job.map(|job| self.find(job)).transpose()?;
         cost::cost(&self.store, by, job.as_ref())
+    }
+
+    /// The way from a job's naive cost to what was paid, lever by lever.
+    pub fn savings(&self, job: &str) -> Result<Savings, EngineError> {
+        let job = self.find(job)?;
+        savings::savings(&self.store, &job)
     }
 
     /// All that is known of one item, JSON: its sealed request, every attempt and its result line, where it stands.

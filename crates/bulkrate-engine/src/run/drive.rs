@@ -244,6 +244,7 @@ pub(crate) fn progress(job: &Job) -> Progress {
         failed: state.tally.failed,
         duplicates: state.tally.duplicates,
         cached: state.tally.cached,
+        filtered: state.tally.filtered,
         in_flight: state.items.counts().of(ItemState::Leased),
         waiting: counts.of(ItemState::Queued) + counts.of(ItemState::Retry),
         retries: state.tally.retries,

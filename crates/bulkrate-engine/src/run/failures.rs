@@ -16,7 +16,8 @@ use crate::EngineError;
 /// counts once each time that it ends, however many items follow it, as the meter judges requests and their provider. What
 /// the cache answered, what the user cancelled and what a budget held back says nothing about either.
 pub(crate) fn is_metered(via: Via, class: Option<FailureClass>) -> bool {
-    via != Via::Cache && !matches!(class, Some(FailureClass::CancelledByUser | FailureClass::BudgetExhausted))
+    !matches!(via, Via::Cache | Via::Filter)
+        && !matches!(class, Some(FailureClass::CancelledByUser | FailureClass::BudgetExhausted))
 }
 
 impl State {

@@ -106,6 +106,8 @@ pub(crate) struct State {
     pub batch_retries: BinaryHeap<Reverse<Retry>>,
     /// The next item that may never have run.
     pub cursor: Ordinal,
+    /// The order of sending, where it is not the source's.
+    pub order: Option<super::fresh::SendOrder>,
     /// Items at and beyond this are not run (`--limit`).
     pub end: Ordinal,
     pub meter: FailureMeter,
@@ -215,6 +217,7 @@ pub(crate) struct Tally {
     pub failed: u64,
     pub duplicates: u64,
     pub cached: u64,
+    pub filtered: u64,
     pub retries: u64,
     pub rate_limited: u64,
     pub no_capacity: u64,
@@ -452,10 +455,7 @@ impl State {
     /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
     /// back to its queue, also where it is the last item that the cursor has passed.
     pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
-        let fresh = self.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
-        if fresh && self.cursor == ordinal + 1 {
-            self.cursor = ordinal;
-        } else {
+        if !self.untake(ordinal) {
             self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
     }
@@ -465,20 +465,6 @@ impl State {
         self.may_batch = false;
         for Reverse(retry) in std::mem::take(&mut self.batch_retries) {
             self.queue(retry);
-        }
-    }
-
-    /// The next item that has never run.
-    pub(crate) fn next_fresh(&mut self) -> Option<Ordinal> {
-        loop {
-            let next = self.items.next_queued(self.cursor)?;
-            if next >= self.end {
-                return None;
-            }
-            self.cursor = next + 1;
-            if !self.is_urgent(next) {
-                return Some(next);
-            }
         }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod stream;
 pub(crate) mod ledger;
 pub(crate) mod heaps;
 pub(crate) mod followers;
+pub(crate) mod fresh;
 pub(crate) mod job;
 pub(crate) mod ready;
 pub(crate) mod land;

@@ -118,7 +118,11 @@ impl Job {
     /// Reads an item, writes its provider body to `body` and prices its bound.
     pub(crate) fn ready(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
         let mut requests = self.requests.borrow_mut();
-        let sealed = requests.get(&*self.reader, ordinal)?;
+        let spot = self.state.borrow().order.as_ref().and_then(|order| order.spot(ordinal));
+        let sealed = match spot {
+            Some(spot) => requests.at(spot)?,
+            None => requests.get(&*self.reader, ordinal)?,
+        };
         let (attempt, raise) = self.attempt_of(ordinal);
         if raise == Raise::No {
             let forms = self.forms.borrow();

@@ -2,15 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::request::{Kind, Request};
 use bulkrate_store::{ItemChunk, ItemRec, View};
 
 use crate::EngineError;
-use crate::paths::io_error;
-use crate::prepare::{RAW_TAIL, RawLine};
+use crate::paths::{JobDir, io_error};
+use crate::prepare::{RAW_TAIL, RawLine, Spot};
 
 /// The requests of one job.
 #[derive(Debug)]
@@ -20,15 +20,27 @@ pub(crate) struct Requests {
     job: u32,
     /// First ordinal, and of each item in the chunk: place in `bytes`, header length, tags.
     first: Ordinal,
-    items: Vec<Option<Spot>>,
+    items: Vec<Option<Held>>,
     bytes: Vec<u8>,
     /// A line from before the chunk, as retries want them, and the chunk that the last such line was in.
     single: Vec<u8>,
     single_chunk: Option<ItemChunk>,
+    /// Which item's line `single` is.
+    single_of: Option<Line>,
+    /// Items are asked for in no order: each is read alone.
+    scattered: bool,
+}
+
+/// A line that was read alone.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    ordinal: Ordinal,
+    header_len: u32,
+    tags: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Spot {
+struct Held {
     start: usize,
     len: usize,
     header_len: usize,
@@ -51,24 +63,27 @@ pub(crate) enum Draft<'a> {
 }
 
 impl Requests {
-    pub(crate) fn open(path: &Path, job: u32) -> Result<Self, EngineError> {
-        let file = File::open(path).map_err(io_error("could not open", path))?;
+    pub(crate) fn open(dir: &JobDir, job: u32) -> Result<Self, EngineError> {
+        let path = dir.requests();
+        let file = File::open(&path).map_err(io_error("could not open", &path))?;
         Ok(Self {
             file,
-            path: path.to_owned(),
+            path,
             job,
             first: 0,
             items: Vec::new(),
             bytes: Vec::new(),
             single: Vec::new(),
             single_chunk: None,
+            single_of: None,
+            scattered: dir.order().exists(),
         })
     }
 
     /// The sealed line of a leader. Going forward neighbours share one read; going back reads that line alone.
     pub(crate) fn get(&mut self, reader: &dyn View, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
         let held = ordinal.checked_sub(self.first).is_some_and(|place| (place as usize) < self.items.len());
-        if !held && ordinal < self.first {
+        if self.scattered || !held && ordinal < self.first {
             return self.single(reader, ordinal);
         }
         if !held {
@@ -83,7 +98,26 @@ impl Requests {
         })
     }
 
+    /// The sealed line of a leader that is known to lie there.
+    pub(crate) fn at(&mut self, spot: Spot) -> Result<Sealed<'_>, EngineError> {
+        let Spot { ordinal, header_len, len, tags, offset } = spot;
+        self.single_of = None;
+        self.single.resize(len as usize, 0);
+        self.file.read_exact_at(&mut self.single, offset).map_err(io_error("could not read", &self.path))?;
+        let line = Line { ordinal, header_len, tags };
+        self.single_of = Some(line);
+        Ok(self.alone(line))
+    }
+
+    fn alone(&self, line: Line) -> Sealed<'_> {
+        let end = self.single.len().saturating_sub(1);
+        Sealed { line: &self.single[..end], header_len: line.header_len as usize, tags: line.tags }
+    }
+
     fn single(&mut self, reader: &dyn View, ordinal: Ordinal) -> Result<Sealed<'_>, EngineError> {
+        if let Some(line) = self.single_of.filter(|line| line.ordinal == ordinal) {
+            return Ok(self.alone(line));
+        }
         let covers = |chunk: &ItemChunk| chunk.first <= ordinal && u64::from(ordinal) < chunk.end();
         if !self.single_chunk.as_ref().is_some_and(covers) {
             self.single_chunk = reader.item_chunk_of(self.job, ordinal)?;
@@ -92,9 +126,7 @@ impl Requests {
         let Some((offset, ItemRec::Leader { header_len, len, tags, .. })) = found else {
             return Err(EngineError::Internal(format!("item {ordinal} has no request")));
         };
-        self.single.resize(len as usize, 0);
-        self.file.read_exact_at(&mut self.single, offset).map_err(io_error("could not read", &self.path))?;
-        Ok(Sealed { line: &self.single[..len as usize - 1], header_len: header_len as usize, tags })
+        self.at(Spot { ordinal, header_len, len, tags, offset })
     }
 
     fn load(&mut self, reader: &dyn View, ordinal: Ordinal) -> Result<(), EngineError> {
@@ -108,7 +140,7 @@ impl Requests {
             self.items.push(match item {
                 ItemRec::Leader { header_len, len, tags, .. } => {
                     let spot =
-                        Spot { start, len: *len as usize, header_len: *header_len as usize, tags: *tags };
+                        Held { start, len: *len as usize, header_len: *header_len as usize, tags: *tags };
                     start += spot.len;
                     Some(spot)
                 }

@@ -38,7 +38,7 @@ impl Anthropic {
         name: "anthropic",
         base_url: "https://api.anthropic.com",
         key_env: "ANTHROPIC_API_KEY",
-        facts: Facts { flex: false, unlisted: Unlisted::Priced, needs_key: true },
+        facts: Facts { flex: false, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: false },
     };
 
     /// Sends nothing.

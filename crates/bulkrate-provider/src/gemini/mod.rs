@@ -37,7 +37,7 @@ impl Gemini {
         name: "gemini",
         base_url: "https://generativelanguage.googleapis.com",
         key_env: "GEMINI_API_KEY",
-        facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true },
+        facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
     };
 
     /// Sends nothing.

@@ -141,6 +141,11 @@ impl Dialect {
 
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts { flex: self.has_tiers, unlisted: self.unlisted, needs_key: !self.keyless }
+        Facts {
+            flex: self.has_tiers,
+            unlisted: self.unlisted,
+            needs_key: !self.keyless,
+            caches_unmarked: true,
+        }
     }
 }

@@ -17,6 +17,8 @@ named! {
         Batch = "batch",
         Flex = "flex",
         Sync = "sync",
+        /// A filter: rules, or a classifier that was proved. Needs no lease; attempt 0.
+        Filter = "filter",
     }
 }
 

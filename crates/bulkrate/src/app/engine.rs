@@ -10,7 +10,7 @@ use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
 use bulkrate_engine::spec::{JobSpec, RunSpec, SinkSpec};
-use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Verification};
+use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, JobStatus, Judged, Savings, Verification};
 use bulkrate_engine::{Engine, EngineError, Reader};
 
 use super::accounts::Reached;
@@ -197,6 +197,10 @@ pub(super) fn cost(state: &Path, by: &str, job: Option<&str>) -> Result<Vec<Cost
         Err(error) if job.is_none() && is_missing(&error) => Ok(Vec::new()),
         reader => Ok(reader?.cost(by, job)?),
     }
+}
+
+pub(super) fn savings(state: &Path, job: &str) -> Result<Savings, AppError> {
+    Ok(Reader::open(state)?.savings(job)?)
 }
 
 pub(super) fn show(state: &Path, job: &str, item: &str) -> Result<serde_json::Value, AppError> {

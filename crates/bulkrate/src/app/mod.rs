@@ -14,6 +14,9 @@ mod reads;
 mod doubt;
 mod prices;
 mod model;
+mod cells;
+mod fields;
+mod filter;
 mod route;
 mod doctor;
 mod init;
@@ -78,6 +81,8 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Doubt(command) => doubt::doubt(&shared, command),
         Command::Cost(CostArgs { of: Some(CostCommand::Model(args)), .. }) => model::model(&shared, &args),
         Command::Cost(args) => reads::cost(&shared, &args),
+        Command::Filter(command) => filter::filter(&shared, command),
+        Command::Fields(args) => fields::fields(&shared, &args),
         Command::Route(command) => route::route(&shared, command),
         Command::Show(args) => reads::show(&shared, &args),
         Command::Rm(args) => reads::remove(&shared, &args),

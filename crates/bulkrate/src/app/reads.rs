@@ -12,7 +12,7 @@ use crate::cli::{
     CostArgs, JobName, RemoveArgs, ResultsArgs, ReviewArgs, Shared, ShowArgs, StatusArgs, VerifyArgs,
 };
 use crate::config::Defaults;
-use crate::report::{json, out, views, words};
+use crate::report::{json, out, savings, views, words};
 
 /// Exit code of `verify` when a check fails.
 const VERIFY_FAILED: u8 = 7;
@@ -159,6 +159,15 @@ pub(super) fn review(shared: &Shared, args: &ReviewArgs) -> Result<u8, AppError>
 }
 
 pub(super) fn cost(shared: &Shared, args: &CostArgs) -> Result<u8, AppError> {
+    if let Some(job) = &args.savings {
+        let found = engine::savings(&state(shared)?, job)?;
+        if shared.json {
+            out::json(&json::document(&found));
+        } else {
+            out::data(&savings::text(&found));
+        }
+        return Ok(0);
+    }
     let rows = engine::cost(&state(shared)?, &args.by, args.job.as_deref())?;
     if shared.json {
         out::json(&json::document(&rows));

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use bulkrate_engine::spec::SinkSpec;
 use clap::Args;
 
+use super::parse::{JsonObject, example, header, object, pair, rule};
 use super::tag_budget;
 use crate::config::job_file::{Example, Layer, Provider, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
     BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
-    PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -116,6 +117,9 @@ pub struct RequestArgs {
     /// With `--model auto`: the model for the others
     #[arg(long, value_name = "MODEL")]
     pub model_strong: Option<String>,
+    /// A filter that `bulkrate filter train` made: it answers the rows that need no model, for nothing
+    #[arg(long, value_name = "FILE")]
+    pub filter: Option<PathBuf>,
     /// Model to turn to when the first is unavailable; repeatable, in order
     #[arg(long, value_name = "MODEL")]
     pub fallback: Vec<String>,
@@ -144,6 +148,9 @@ pub struct RunFlags {
     /// Run equal requests each for itself
     #[arg(long)]
     pub distinct: bool,
+    /// In which order items are sent; results are written in the order of the source either way [default: source]
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<OrderChoice>,
     /// Do not try the first item alone before the first batch
     #[arg(long)]
     pub no_canary: bool,
@@ -310,36 +317,6 @@ pub struct ProviderArgs {
     pub exclusive_workspace: bool,
 }
 
-/// A JSON object given as text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JsonObject(pub serde_json::Map<String, serde_json::Value>);
-
-fn object(text: &str) -> Result<JsonObject, String> {
-    serde_json::from_str(text).map(JsonObject).map_err(|error| format!("not a JSON object: {error}"))
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("write `key=value`")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write `Name: value`")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-fn example(text: &str) -> Result<Example, String> {
-    let (user, assistant) =
-        text.split_once("=>").ok_or("write `what the user says=>what the model answers`")?;
-    Ok(Example { user: user.trim().to_owned(), assistant: assistant.trim().to_owned() })
-}
-
-fn rule(text: &str) -> Result<RuleLine, String> {
-    let (when, model) =
-        text.rsplit_once("=>").ok_or("write `condition=>model`, such as `tokens < 200=>fast`")?;
-    Ok(RuleLine { when: when.trim().to_owned(), model: model.trim().to_owned() })
-}
-
 /// A flag that was not given says nothing.
 fn given(flag: bool) -> Option<bool> {
     flag.then_some(true)
@@ -404,6 +381,7 @@ impl RequestArgs {
             router: self.router,
             model_weak: self.model_weak,
             model_strong: self.model_strong,
+            filter: self.filter,
         }
     }
 }
@@ -418,6 +396,7 @@ impl RunFlags {
             strict: given(self.strict),
             cache: self.cache,
             distinct: given(self.distinct),
+            order: self.order,
             canary: self.no_canary.then_some(false),
             review_sample: self.review_sample,
             batch_doubt: self.batch_doubt,

@@ -2,7 +2,9 @@
 
 pub mod batch_args;
 pub mod job_args;
+pub mod parse;
 pub mod route_args;
+pub mod filter_args;
 pub mod markdown;
 
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::mix::{Count, MixPart};
 use crate::config::value::{LaneChoice, Millis, Percent, Usd};
 use batch_args::BatchCommand;
+use filter_args::FilterCommand;
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
 use route_args::RouteCommand;
 
@@ -91,6 +94,12 @@ pub enum Command {
     /// Learn which rows need the strong model, and what that is worth
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Prove on labelled rows which ones need no model: by rules of your own, and by a small classifier
+    #[command(subcommand)]
+    Filter(FilterCommand),
+    /// Find the order of a table's columns in a prompt in which rows share the most with the one before; changes nothing
+    #[command(after_help = FIELDS_EXAMPLES)]
+    Fields(FieldsArgs),
     /// Show one item: its request, attempts and answer
     Show(ShowArgs),
     /// Delete a job with its results
@@ -256,6 +265,9 @@ pub struct CostArgs {
     /// Group by `model`, `lane`, `job`, `day` or `tag.NAME`
     #[arg(long, value_name = "KEY", default_value = "job", value_parser = grouping)]
     pub by: String,
+    /// The way from what this job would have cost, one by one in the sync lane, to what was paid: lever by lever
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["job", "by"])]
+    pub savings: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -291,6 +303,31 @@ pub struct CostModelArgs {
     pub cache: Percent,
     /// Where they run; `auto` takes the cheapest lane that every model of the mix has
     #[arg(long, default_value = "auto")]
+    pub lane: LaneChoice,
+}
+
+const FIELDS_EXAMPLES: &str = "Examples:
+  bulkrate fields complaints.csv --model openai/gpt-6-luna
+  bulkrate fields complaints.csv --columns Product,Issue,Company,State";
+
+#[derive(Debug, Args)]
+pub struct FieldsArgs {
+    /// A table: CSV, TSV, JSONL or Parquet, plain or compressed
+    pub file: PathBuf,
+    /// Only these columns: the ones that the prompt uses, in its order
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Characters that stand before the fields in every prompt: system prompt, instructions, examples
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub before: Count,
+    /// Read only the first N rows: their different cells are held in memory
+    #[arg(long, value_name = "N", default_value = "100k")]
+    pub rows: Count,
+    /// Show what the order would cost with this model's prompt cache
+    #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+    /// Whose prices
+    #[arg(long, default_value = "sync")]
     pub lane: LaneChoice,
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bulkrate_core::filter::FilterError;
 use bulkrate_core::route::learned::FileError;
 
 /// A configuration that cannot be used. Nothing was read from the source and nothing was sent.
@@ -19,6 +20,8 @@ pub enum ConfigError {
     Read { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("`{}` cannot be used as a router: {source}", .path.display())]
     Router { path: PathBuf, source: FileError },
+    #[error("`{}`: {source}", .path.display())]
+    Filter { path: PathBuf, source: FilterError },
     #[error("`{}` is there already", .path.display())]
     Exists { path: PathBuf },
     #[error("could not write `{}`: {source}", .path.display())]
@@ -35,6 +38,7 @@ impl ConfigError {
             Self::Schema { .. } => "schema-invalid",
             Self::Read { .. } => "file-unreadable",
             Self::Router { source, .. } => source.code(),
+            Self::Filter { source, .. } => source.code(),
             Self::Exists { .. } => "file-exists",
             Self::Write { .. } => "file-unwritable",
         }
@@ -52,6 +56,7 @@ impl ConfigError {
                 Some("check the path; paths in a job file are relative to that file".to_owned())
             }
             Self::Router { source, .. } => Some(source.hint().to_owned()),
+            Self::Filter { source, .. } => Some(source.hint().to_owned()),
             Self::Exists { .. } => Some("choose another name, or remove the file first".to_owned()),
             Self::Read { .. } | Self::Write { .. } => None,
         }

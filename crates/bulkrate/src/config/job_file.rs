@@ -9,7 +9,7 @@ use super::ConfigError;
 use super::toml_error;
 use super::value::{
     BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
-    PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -68,6 +68,8 @@ section! {
         router: PathBuf,
         model_weak: String,
         model_strong: String,
+        /// A file of `bulkrate filter train`.
+        filter: PathBuf,
     }
 }
 
@@ -92,6 +94,7 @@ section! {
         timeout: Millis,
         cache: CacheChoice,
         distinct: bool,
+        order: OrderChoice,
         canary: bool,
         fail_above: Percent,
         review_sample: Percent,
@@ -249,6 +252,8 @@ impl Layer {
             .iter_mut()
             .chain(&mut self.sink.path)
             .chain(&mut self.provider.ca_file)
+            .chain(&mut self.request.router)
+            .chain(&mut self.request.filter)
             .chain(self.accounts.values_mut().filter_map(|account| account.ca_file.as_mut()))
             .for_each(join);
         self.request.system.iter_mut().chain(&mut self.request.user).for_each(join_text);

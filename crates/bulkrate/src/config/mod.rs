@@ -8,6 +8,7 @@ pub mod mix;
 pub mod job_file;
 pub(crate) mod account;
 pub mod router;
+pub mod filter;
 mod toml_error;
 mod error;
 pub mod resolve;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bulkrate_core::collect::Expectation;
 use bulkrate_core::request::Role;
 use bulkrate_engine::spec::{
-    AccountSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
+    AccountSpec, FilterSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
 };
 
 use super::job_file::{Example, Layer, Request, Run, Sink, Source};
@@ -113,6 +113,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
         fallback,
         router,
+        filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
     })
 }
 
@@ -221,6 +222,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         timeout_ms: from.timeout.map(|time| time.0),
         cache: from.cache.map_or(usual.cache, Into::into),
         distinct: from.distinct.unwrap_or(usual.distinct),
+        order: from.order.map_or(usual.order, Into::into),
         canary: from.canary.unwrap_or(usual.canary),
         fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
         review_permille: from.review_sample.map_or(usual.review_permille, |share| share.permille),

@@ -8,7 +8,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Reasoning};
 use bulkrate_core::submission::Unresolved;
-use bulkrate_engine::spec::{OnBadLine, SyncDoubt};
+use bulkrate_engine::spec::{OnBadLine, SendBy, SyncDoubt};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +205,12 @@ words! {
         /// Add to it, replacing what is there
         Refresh,
     }
+    OrderChoice {
+        /// As the source has them
+        Source,
+        /// Prompts that begin alike one after the other, where the prompt cache makes that pay
+        Prefix,
+    }
     BadLineChoice {
         /// The job does not start
         Fail,
@@ -249,6 +255,15 @@ impl From<KindChoice> for Kind {
             KindChoice::Chat => Self::Chat,
             KindChoice::Embedding => Self::Embedding,
             KindChoice::Moderation => Self::Moderation,
+        }
+    }
+}
+
+impl From<OrderChoice> for SendBy {
+    fn from(choice: OrderChoice) -> Self {
+        match choice {
+            OrderChoice::Source => Self::Source,
+            OrderChoice::Prefix => Self::Prefix,
         }
     }
 }

@@ -66,6 +66,7 @@ fn outcomes(report: &Report) -> String {
     let free = [
         (report.duplicates, "answered by an equal item"),
         (report.cached, "answered from earlier jobs"),
+        (report.filtered, "answered by the filter"),
         (report.rate_limited, "refused by rate limits"),
         (report.no_capacity, "refused for want of flex capacity"),
     ];

@@ -15,6 +15,9 @@ pub mod end;
 pub mod views;
 pub mod prices;
 pub mod outlook;
+pub mod savings;
+pub mod fields;
+pub mod filter;
 pub mod router;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bulkrate_engine::plan::{LanePlan, ModelPlan, Plan};
+use bulkrate_engine::plan::{LanePlan, ModelPlan, OrderPlan, Plan};
 
 use super::table::Table;
 use super::words::{count, counted, duration, usd};
@@ -25,6 +25,7 @@ pub fn text(plan: &Plan) -> String {
     out.push_str(&lanes(plan));
     let _ = writeln!(out, "\n  lane: {}, {}", plan.lane, plan.why);
     out.push_str(&money(plan));
+    out.push_str(&plan.order.as_ref().map_or_else(String::new, order));
     for warning in &plan.warnings {
         let _ = writeln!(out, "  warning: {warning}");
     }
@@ -36,6 +37,7 @@ fn what_becomes(plan: &Plan) -> String {
     let others = [
         (plan.duplicates, "equal to another"),
         (plan.cached, "answered before"),
+        (plan.filtered, "answered by the filter"),
         (plan.invalid, "invalid"),
         (plan.skipped_lines, "unreadable and left out"),
     ];
@@ -121,6 +123,36 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
 /// Which model the naive plan asks, where that is not each item's own.
 pub(super) fn at(naive_model: Option<&str>) -> String {
     naive_model.map_or_else(String::new, |model| format!(", all at {model},"))
+}
+
+/// The order of sending: why it is what it is, and what the input costs for so many of the shared beginnings found again.
+fn order(of: &OrderPlan) -> String {
+    let mut out = match (&of.why, of.by_prefix) {
+        (_, true) => "  order: prompts that begin alike go one after the other\n".to_owned(),
+        (why, false) => {
+            format!(
+                "  order: as in the source: {}\n",
+                why.as_deref().unwrap_or("nothing is gained by another")
+            )
+        }
+    };
+    for share in of.models.iter().filter(|_| of.by_prefix) {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let _ = write!(
+            out,
+            "    {}: {} of the prompts' bytes begin the one sent before too, {} in the source's order",
+            share.model,
+            percent(share.ordered),
+            percent(share.as_is)
+        );
+        if let Some(costs) = share.costs {
+            let cost = |(cost, hits): (&f64, &f64)| format!("{cost:.2} at {:.0} % found", hits * 100.0);
+            let costs: Vec<String> = costs.iter().zip(&share.hit_rates).map(cost).collect();
+            let _ = write!(out, "; input costs {} of its price", costs.join(", "));
+        }
+        out.push('\n');
+    }
+    out
 }
 
 fn money(plan: &Plan) -> String {

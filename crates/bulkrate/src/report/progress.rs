@@ -98,7 +98,7 @@ fn money(progress: &Progress) -> Vec<String> {
 fn troubles(progress: &Progress) -> Vec<String> {
     let counts = [
         (progress.in_flight, "in flight"),
-        (progress.duplicates + progress.cached, "answered without a request"),
+        (progress.duplicates + progress.cached + progress.filtered, "answered without a request"),
         (progress.failed, "failed"),
         (progress.retries, "tried again"),
         (progress.rate_limited, "rate limited"),

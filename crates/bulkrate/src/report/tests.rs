@@ -39,6 +39,7 @@ pub(crate) fn a_plan() -> Plan {
         requests: 298,
         duplicates: 42,
         cached: 0,
+        filtered: 0,
         invalid: 0,
         skipped_lines: 0,
         lanes: vec![
@@ -53,6 +54,7 @@ pub(crate) fn a_plan() -> Plan {
         cap: Some(UsdNanos::dollars(5)),
         cap_is_default: false,
         spent: UsdNanos::ZERO,
+        order: None,
         warnings: vec!["2 prompts are close to the context window".to_owned()],
         shape: "csv table".to_owned(),
         priced: true,
@@ -77,6 +79,7 @@ fn a_report() -> Report {
         open: 0,
         duplicates: 42,
         cached: 0,
+        filtered: 0,
         failures: [("refusal".to_owned(), 2), ("schema_failed".to_owned(), 1)].into(),
         spent: UsdNanos(1_137_000),
         in_doubt: UsdNanos::ZERO,
@@ -489,6 +492,7 @@ fn the_document_for_programs_names_every_figure() {
         "refusal": 2,
         "schema_failed": 1
       },
+      "filtered": 0,
       "halted_by": null,
       "in_doubt_usd": 0.0,
       "in_doubt_usd_nanos": 0,

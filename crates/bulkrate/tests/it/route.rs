@@ -173,7 +173,7 @@ fn files_that_are_no_router_say_why() {
 }
 
 /// Everything but the lane and the output.
-const AUTO: [&str; 12] = [
+pub(crate) const AUTO: [&str; 12] = [
     "--model",
     "auto",
     "--router",
@@ -189,7 +189,7 @@ const AUTO: [&str; 12] = [
 ];
 
 /// A folder with a router and a job's rows; the second half repeats ten rows of the first.
-fn shop(sim: &Sim) -> Place {
+pub(crate) fn shop(sim: &Sim) -> Place {
     let place = Place::with(sim);
     place.put("pilot.csv", questions(1_000, 1));
     place

@@ -17,7 +17,7 @@ const HALVINGS_MAX: usize = 40;
 
 /// Sparse rows, one after the other.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     ends: Vec<usize>,
     columns: Vec<u32>,
     values: Vec<f32>,
@@ -26,7 +26,7 @@ pub(super) struct Rows {
 
 /// How far a prediction is from the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// Of a share from 0 to 1, given as log-odds.
     Logistic,
     /// Half the square of the difference.
@@ -35,17 +35,17 @@ pub(super) enum Loss {
 
 /// `bias + weights * row`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Linear {
-    pub(super) bias: f64,
-    pub(super) weights: Vec<f64>,
+pub(crate) struct Linear {
+    pub(crate) bias: f64,
+    pub(crate) weights: Vec<f64>,
 }
 
 impl Rows {
-    pub(super) fn new(width: usize) -> Self {
+    pub(crate) fn new(width: usize) -> Self {
         Self { width, ..Self::default() }
     }
 
-    pub(super) fn push(&mut self, columns: &[u32], values: &[f32]) {
+    pub(crate) fn push(&mut self, columns: &[u32], values: &[f32]) {
         self.columns.extend_from_slice(columns);
         self.values.extend_from_slice(values);
         self.ends.push(self.columns.len());
@@ -92,12 +92,12 @@ impl Loss {
 }
 
 /// Log-odds as a share.
-pub(super) fn logistic(odds: f64) -> f64 {
+pub(crate) fn logistic(odds: f64) -> f64 {
     1.0 / (1.0 + (-odds).exp())
 }
 
 /// Minimises the losses of all rows plus `ridge / 2` times the squares of the weights; the bias is free.
-pub(super) fn fit(rows: &Rows, targets: &[f64], loss: Loss, ridge: f64) -> Linear {
+pub(crate) fn fit(rows: &Rows, targets: &[f64], loss: Loss, ridge: f64) -> Linear {
     let mut search = Search { rows, targets, loss, ridge, point: vec![0.0; rows.width + 1] };
     search.point[rows.width] = start(targets, loss);
     search.run();

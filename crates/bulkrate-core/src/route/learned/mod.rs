@@ -10,7 +10,7 @@
 
 mod words;
 mod space;
-mod fit;
+pub(crate) mod fit;
 mod model;
 pub mod metrics;
 pub mod threshold;

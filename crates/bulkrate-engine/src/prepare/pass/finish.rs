@@ -46,6 +46,12 @@ impl Pass<'_> {
             }
         }
         self.stats.skipped = source.skipped();
+        let ordered = match self.orderer.take() {
+            Some(orderer) => {
+                Some(orderer.finish(&self.dir, &self.draftsman.deployments, &mut self.stats.models)?)
+            }
+            None => None,
+        };
         let reused = match self.reuse.take() {
             Some(reuse) => reuse.finish(&self.writer, at_ms, |place| &self.draftsman.deployments[place])?,
             None => Reused::default(),
@@ -58,6 +64,7 @@ impl Pass<'_> {
             request_bytes: self.requests.offset,
             results_bytes: self.results.offset,
             stamp: None,
+            ordered,
             stats: self.stats,
             limited: self.limited.map(|mut limited| {
                 limited.stats.cached = self.cached_before;

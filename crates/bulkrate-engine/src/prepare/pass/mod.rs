@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bulkrate_core::dedup::Index;
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::filter::How;
 use bulkrate_core::ids::{Ordinal, RequestKey};
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, key_of, seal};
@@ -19,6 +20,7 @@ use jiff::civil::Date;
 use self::out::{CHUNK_BYTES, Committed, Out, TagSets};
 use super::ids::UniqueIds;
 use super::keys::KeyFile;
+use super::order::{Orderer, Spot};
 use super::reuse::Reuse;
 use super::shape::{Draftsman, Drawn, Shape, ShapeError};
 use super::stats::{Limited, ModelStats, Stats, request_shape_of};
@@ -27,9 +29,9 @@ use crate::EngineError;
 use crate::cache::Asked;
 use crate::deployment::Deployment;
 use crate::paths::JobDir;
-use crate::result_line::{Frame, write_bad};
+use crate::result_line::{Frame, write_bad, write_filtered};
 use crate::settings::Settings;
-use crate::spec::{JobSpec, OnBadLine};
+use crate::spec::{JobSpec, OnBadLine, SendBy};
 
 const COLUMNS_MAX: usize = 1_000;
 
@@ -61,6 +63,8 @@ pub(crate) struct Pass<'e> {
     cached_before: u64,
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
+    /// Gathers an order of sending, where one is asked for.
+    orderer: Option<Orderer>,
     tag_sets: TagSets,
     done: (Sender<Committed>, Receiver<Committed>),
     pending: usize,
@@ -115,6 +119,7 @@ impl<'e> Pass<'e> {
             dir: dir.clone(),
             cached_before: 0,
             reuse: Reuse::open(settings, spec, job)?,
+            orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
             tag_sets,
             done: channel(),
             pending: 0,
@@ -210,12 +215,41 @@ impl<'e> Pass<'e> {
         self.requests.buffer.push(b'\n');
         let len = u32::try_from(self.requests.buffer.len() - start).unwrap_or(u32::MAX);
         self.chunk.items.push(ItemRec::Leader { key, header_len: sealed.header_len, len, tags });
+        if let Some(orderer) = &mut self.orderer {
+            let offset = self.requests.end() - u64::from(len);
+            let spot = Spot { ordinal, header_len: sealed.header_len, len, tags, offset };
+            orderer.add(drawn.deployment, &self.canonical, spot).map_err(temporary)?;
+        }
         self.urgent.extend(drawn.wishes.is_urgent().then_some(ordinal));
         self.uncached.extend((drawn.wishes.cache == CacheMode::Off).then_some(ordinal));
+        if let Some((answer, how)) = &drawn.answer {
+            self.answered(ordinal, answer, *how);
+            return Ok(());
+        }
         if let Some(reuse) = self.reuse.as_mut().filter(|_| drawn.wishes.cache == CacheMode::Default) {
             reuse.ask(key, Asked { ordinal, deployment: drawn.deployment, tags });
         }
         Ok(())
+    }
+
+    /// An item that a filter answers is done from the start, for nothing.
+    fn answered(&mut self, ordinal: Ordinal, answer: &str, how: How) {
+        let place = Place { segment: 0, offset: self.results.end() };
+        let version = self.spec.request.filter.as_ref().map_or("", |filter| filter.version.as_str());
+        let frame = Frame {
+            ordinal,
+            attempt: 0,
+            attempts: 0,
+            provider: "filter",
+            model: version,
+            via: Via::Filter.name(),
+            cost: UsdNanos::ZERO,
+            usage: None,
+        };
+        write_filtered(frame, answer, &how.to_string(), &mut self.results.buffer);
+        self.outcomes
+            .push(Outcome { via: Via::Filter, ..Outcome::without_call(ordinal, None, Fate::Final, place) });
+        self.stats.filtered += 1;
     }
 
     fn stats_of(&mut self, drawn: &Drawn) -> &mut ModelStats {

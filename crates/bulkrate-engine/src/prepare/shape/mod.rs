@@ -4,6 +4,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use bulkrate_core::filter::{self, How};
 use bulkrate_core::prepare::{Cell, ItemError, Wishes};
 use bulkrate_core::price::Effort;
 use bulkrate_core::price::bound::default_output_max;
@@ -105,6 +106,8 @@ pub(crate) struct Drawn {
     pub wishes: Wishes,
     /// What the router found, where it was asked.
     pub score: Option<Score>,
+    /// What a filter answers, and how it found that.
+    pub answer: Option<(String, How)>,
     pub choice_bytes: Option<u64>,
     /// Bytes of the canonical form that are no prompt text: braces, names, settings.
     pub structure: u64,
@@ -130,6 +133,7 @@ pub(crate) struct Draftsman {
 struct Scratch {
     text: String,
     router: learned::Scratch,
+    filter: filter::Scratch,
 }
 
 #[derive(Debug)]
@@ -176,6 +180,13 @@ impl Draftsman {
                     "the source was read as {}, whose lines name their model themselves",
                     shape.name()
                 ),
+            });
+        }
+        if spec.request.filter.is_some() && shape != Shape::Table {
+            return Err(EngineError::BadSpec {
+                code: "filter-needs-choices",
+                what: "a filter reads a column of a table".to_owned(),
+                why: format!("the source was read as {}", shape.name()),
             });
         }
         draftsman.kind = match shape {
@@ -274,6 +285,7 @@ impl Draftsman {
             tags: Vec::new(),
             wishes: Wishes { priority: request.priority, cache: request.cache },
             score: None,
+            answer: None,
             choice_bytes,
             structure: 0,
         };

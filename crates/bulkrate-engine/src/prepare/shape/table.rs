@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bulkrate_core::filter::Filter;
 use bulkrate_core::money::Tokens;
 use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn, Wishes};
 use bulkrate_core::price::bound::default_output_max;
@@ -26,6 +27,8 @@ pub(super) struct TableForm {
     tables: Arc<dyn CountTokens>,
     /// Decides where no rule does.
     router: Option<Routed>,
+    /// Answers what needs no model, from the column at a place in `columns`.
+    filter: Option<(Arc<Filter>, usize)>,
     /// Deployment of each rule, by rule number - 1.
     rule_deployments: Vec<usize>,
     /// Columns that anything reads, and for cell sources where they are.
@@ -96,6 +99,10 @@ impl Draftsman {
         let id_place = self.id.as_ref().map(&mut place_of);
         let router = self.router()?;
         let router = router.map(|(router, weak)| Routed { place: place_of(&router.column), router, weak });
+        let filter = self.filter()?.map(|filter| {
+            let place = place_of(&filter.facts.column);
+            (filter, place)
+        });
         if !columns.is_empty() {
             for (blueprint, _) in &blueprints {
                 blueprint.check(columns).map_err(EngineError::Setup)?;
@@ -123,6 +130,7 @@ impl Draftsman {
             blueprints,
             rules,
             router,
+            filter,
             vocabulary: self.deployments.first().and_then(vocabulary),
             tables: Arc::clone(&self.settings.tables),
             rule_deployments,
@@ -152,6 +160,24 @@ impl Draftsman {
             });
         }
         Ok(Some((router, weak)))
+    }
+
+    /// The job's filter, all of whose answers must be among its choices.
+    fn filter(&self) -> Result<Option<Arc<Filter>>, EngineError> {
+        let Some(spec) = &self.spec.filter else { return Ok(None) };
+        let lost =
+            || EngineError::Internal("the job's filter is not there while its source is read".to_owned());
+        let filter = spec.filter.0.clone().ok_or_else(lost)?;
+        let strange =
+            filter.answers().into_iter().find(|answer| !self.spec.choices.iter().any(|one| one == answer));
+        match strange.map(str::to_owned) {
+            None => Ok(Some(filter)),
+            Some(answer) => Err(EngineError::BadSpec {
+                code: "filter-needs-choices",
+                what: format!("the filter answers `{answer}`"),
+                why: "what it answers must be among the job's `--choices`".to_owned(),
+            }),
+        }
     }
 
     fn max_tokens(&self, deployment: &Deployment, choice_bytes: Option<u64>) -> Result<u32, EngineError> {
@@ -248,7 +274,7 @@ impl TableForm {
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ItemError> {
-        let Scratch { text: scratch, router: memory } = scratch;
+        let Scratch { text: scratch, router: memory, filter: found } = scratch;
         let start = out.len();
         let reads_tokens = self.rules.reads_tokens();
         if reads_tokens {
@@ -280,6 +306,10 @@ impl TableForm {
             tags: Vec::new(),
             wishes: Wishes::default(),
             score,
+            answer: self.filter.as_ref().and_then(|(filter, place)| {
+                let (answer, how) = filter.answer(cells[*place].as_text(), found)?;
+                Some((answer.to_owned(), how))
+            }),
             choice_bytes: self.choice_bytes,
             structure: blueprint.structure_len(),
         })

@@ -67,7 +67,7 @@ pub(super) fn in_windows(view: &dyn View, job: &JobRow) -> Result<UsdNanos, Engi
 }
 
 /// What was settled without a receipt, because an operator said that it was paid.
-pub(super) fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+pub(in crate::reader) fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
     noted(view, job, LedgerKind::Settle, is_operators)
 }
 

@@ -87,6 +87,7 @@ impl Savings {
 fn lever(via: Via) -> &'static str {
     match via {
         Via::Cache => "cache",
+        Via::Filter => "filter",
         Via::Batch => "batch",
         Via::Flex => "flex",
         Via::Sync | Via::Prepare => "provider",

@@ -27,7 +27,7 @@ impl Unified {
     ) -> Result<(), EngineError> {
         let requests = match &mut self.requests {
             Some(requests) => requests,
-            none => none.insert(Requests::open(&dir.requests(), batch.job)?),
+            none => none.insert(Requests::open(dir, batch.job)?),
         };
         let name = format!("unified.jsonl of {}", batch.sub);
         let file = match File::open(dir.batch(batch.sub).unified()) {

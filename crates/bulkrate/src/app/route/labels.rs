@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use bulkrate_core::route::learned::Labelled;
 use bulkrate_engine::EngineError;
-use bulkrate_io::{Row, RowData, Source, SourceOptions};
+use bulkrate_io::{Row, Source, SourceOptions};
 
 use super::RouteError;
 use crate::app::AppError;
+use crate::app::cells::cell;
 use crate::cli::route_args::LabelArgs;
 
 /// Rows with both labels, in the order of the file.
@@ -82,13 +83,7 @@ impl<'a> Columns<'a> {
     }
 
     fn cell<'r>(&self, row: &'r Row<'_>, at: usize) -> Cow<'r, str> {
-        match &row.data {
-            RowData::Cells(cells) => Cow::Borrowed(cells.get(self.places[at]).unwrap_or_default()),
-            RowData::Json(object) => {
-                object.get(self.names[at]).map_or(Cow::Borrowed(""), |value| value.cell())
-            }
-            RowData::Bad(_) => Cow::Borrowed(""), // not handed out: bad rows end the reading
-        }
+        cell(row, self.names[at], self.places[at])
     }
 
     fn label(&self, row: &Row<'_>, at: usize) -> Result<Option<f64>, RouteError> {

@@ -1,0 +1,368 @@
+//! From labelled rows and rules to a filter: measure each rule, teach the classifier what no rule took, prove how far it holds.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::How;
+use super::bound::error_high;
+use super::certify::certify;
+use super::classify::{Classifier, Confidence, Scratch};
+use super::rules::{Rule, RuleError};
+use crate::pace::rng::mix;
+use crate::route::learned::fingerprint;
+
+/// The version of the file.
+const FORMAT: u32 = 1;
+/// Fewer labels than this teach nothing that could be proved.
+const LABELS_MIN: usize = 100;
+/// More labels than this do not sharpen the proof enough to be kept from the classifier.
+const PROOF_MAX: usize = 2_000;
+
+/// A text and its right answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Labelled<'a> {
+    pub text: &'a str,
+    pub label: &'a str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// Of what the filter answers, so much may be wrong, in thousandths.
+    pub error_permille: u32,
+    /// Decides which labels teach and which prove.
+    pub seed: u64,
+}
+
+/// A rule and what it was found to be worth on labelled rows that no rule before it takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    #[serde(flatten)]
+    pub rule: Rule,
+    pub hits: u64,
+    pub wrong: u64,
+    /// How often it errs at most, with 95 % confidence.
+    pub wrong_high: f64,
+    /// Only such a rule answers.
+    pub active: bool,
+}
+
+/// How far the classifier goes, and how many labels it was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LearnedFacts {
+    pub taught: u64,
+    pub proved: u64,
+    /// Of the rows that prove: answered, wrong among those, and how often at most.
+    pub answered: u64,
+    pub wrong: u64,
+    pub wrong_high: f64,
+    pub confidence: Confidence,
+}
+
+/// What a filter was made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    format: u32,
+    pub options: TrainOptions,
+    /// The column that held the texts: a job that runs by the filter must have it.
+    pub column: String,
+    /// Different labelled texts.
+    pub labels: u64,
+    pub rules: Vec<Measured>,
+    /// `None`: no confidence is proved, and rules alone answer.
+    pub learned: Option<LearnedFacts>,
+    classifier: Option<Classifier>,
+}
+
+/// Why there is no filter.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilterError {
+    #[error(
+        "{labels} labelled rows with different texts; at least {LABELS_MIN} are needed, 1,000 or more are better"
+    )]
+    TooFew { labels: usize },
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    #[error("it is no filter that `bulkrate filter train` wrote: {0}")]
+    File(String),
+}
+
+impl FilterError {
+    /// The page of the documentation.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooFew { .. } => "labels-too-few",
+            Self::Rule(_) => "rule-invalid",
+            Self::File(_) => "filter-invalid",
+        }
+    }
+
+    /// One line a user can act on.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::TooFew { .. } => {
+                "label more rows: the answers of a first part of the job, looked at, will do"
+            }
+            Self::Rule(_) => "a rule has `pattern` (a regular expression) or `words`, and the `answer`",
+            Self::File(_) => "make it again with `bulkrate filter train`",
+        }
+    }
+}
+
+/// Answers texts that need no model.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub facts: Facts,
+    /// The active rules with their numbers.
+    active: Vec<(usize, Regex)>,
+    version: String,
+}
+
+impl Filter {
+    /// Learns from labelled texts. Of equal texts the first counts.
+    ///
+    /// # Errors
+    /// Too few labels; a rule that cannot be used.
+    pub fn train(
+        items: &[Labelled<'_>],
+        rules: Vec<Rule>,
+        column: &str,
+        options: TrainOptions,
+    ) -> Result<Self, FilterError> {
+        let mut left = distinct(items, options.seed);
+        let labels = left.len();
+        if labels < LABELS_MIN {
+            return Err(FilterError::TooFew { labels });
+        }
+        let error_max = f64::from(options.error_permille) / 1_000.0;
+        let mut measured = Vec::with_capacity(rules.len());
+        for (place, rule) in rules.into_iter().enumerate() {
+            let found = rule.compile(place + 1)?;
+            let (hit, rest): (Vec<Labelled<'_>>, Vec<_>) =
+                left.iter().copied().partition(|item| found.is_match(item.text));
+            let wrong = hit.iter().filter(|item| item.label != rule.answer).count() as u64;
+            let hits = hit.len() as u64;
+            let wrong_high = error_high(wrong, hits);
+            let active = wrong_high <= error_max;
+            measured.push(Measured { rule, hits, wrong, wrong_high, active });
+            if active {
+                left = rest;
+            }
+        }
+        let (classifier, learned) = learn(&left, error_max).unzip();
+        let labels = labels as u64;
+        let column = column.to_owned();
+        Self::of(Facts { format: FORMAT, options, column, labels, rules: measured, learned, classifier })
+    }
+
+    fn of(facts: Facts) -> Result<Self, FilterError> {
+        let active = facts.rules.iter().enumerate().filter(|(_, rule)| rule.active);
+        let active = active
+            .map(|(place, rule)| Ok((place + 1, rule.rule.compile(place + 1)?)))
+            .collect::<Result<_, RuleError>>()?;
+        let mut filter = Self { facts, active, version: String::new() };
+        filter.version = named(&filter.to_bytes());
+        Ok(filter)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It is none of ours, or of another version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FilterError> {
+        let mut facts: Facts =
+            serde_json::from_slice(bytes).map_err(|error| FilterError::File(error.to_string()))?;
+        if facts.format != FORMAT {
+            return Err(FilterError::File(format!("its format is {}, not {FORMAT}", facts.format)));
+        }
+        if facts.learned.is_some() != facts.classifier.is_some()
+            || facts.classifier.as_mut().is_some_and(|classifier| !classifier.restore())
+        {
+            return Err(FilterError::File("its classifier is damaged".to_owned()));
+        }
+        // The name is that of the bytes, whatever a float of them is read as.
+        Ok(Self { version: named(bytes), ..Self::of(facts)? })
+    }
+
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.facts).unwrap_or_default()
+    }
+
+    /// Names this very filter. Recorded with each answer.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Every answer that it may give.
+    #[must_use]
+    pub fn answers(&self) -> BTreeSet<&str> {
+        let rules = self.facts.rules.iter().filter(|rule| rule.active).map(|rule| rule.rule.answer.as_str());
+        rules.chain(self.facts.classifier.iter().flat_map(Classifier::answers)).collect()
+    }
+
+    /// The answer to a text and how it was found; `None`: it goes to the model.
+    #[must_use]
+    pub fn answer(&self, text: &str, scratch: &mut Scratch) -> Option<(&str, How)> {
+        if let Some((number, _)) = self.active.iter().find(|(_, found)| found.is_match(text)) {
+            return Some((self.facts.rules[number - 1].rule.answer.as_str(), How::Rule(*number)));
+        }
+        let (classifier, learned) = self.facts.classifier.as_ref().zip(self.facts.learned)?;
+        let (answer, confidence) = classifier.classify(text, scratch);
+        (confidence >= learned.confidence).then_some((answer, How::Learned(confidence)))
+    }
+}
+
+fn named(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A classifier of what no rule took, and how far it holds; `None` where nothing is proved.
+fn learn(items: &[Labelled<'_>], error_max: f64) -> Option<(Classifier, LearnedFacts)> {
+    let (prove, teach) = items.split_at((items.len() / 2).min(PROOF_MAX));
+    let first = teach.first()?.label;
+    if teach.iter().all(|item| item.label == first) {
+        return None; // nothing to tell rows apart by
+    }
+    let pairs: Vec<(&str, &str)> = teach.iter().map(|item| (item.text, item.label)).collect();
+    let classifier = Classifier::fit(&pairs);
+    let mut scratch = Scratch::default();
+    let rows: Vec<(Confidence, bool)> = prove
+        .iter()
+        .map(|item| {
+            let (answer, confidence) = classifier.classify(item.text, &mut scratch);
+            (confidence, answer == item.label)
+        })
+        .collect();
+    let cut = certify(&rows, error_max)?;
+    let facts = LearnedFacts {
+        taught: teach.len() as u64,
+        proved: prove.len() as u64,
+        answered: cut.answered,
+        wrong: cut.wrong,
+        wrong_high: cut.wrong_high,
+        confidence: cut.confidence,
+    };
+    Some((classifier, facts))
+}
+
+/// Different texts in an order that the seed and the texts decide and their rows do not.
+fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Vec<Labelled<'a>> {
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<(u64, Labelled<'a>)> = items
+        .iter()
+        .map(|item| (fingerprint(item.text), *item))
+        .filter(|(print, _)| seen.insert(*print))
+        .collect();
+    kept.sort_unstable_by_key(|(print, _)| mix(print ^ mix(seed)));
+    kept.into_iter().map(|(_, item)| item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::rules::When;
+    use super::*;
+    use crate::pace::rng::SplitMix64;
+
+    const OPTIONS: TrainOptions = TrainOptions { error_permille: 20, seed: 1 };
+
+    /// Rows with a rule: `prize` is spam, `meet` is ham, `maybe` is a coin.
+    fn rows(count: usize, seed: u64) -> Vec<(String, &'static str)> {
+        let mut dice = SplitMix64::new(seed);
+        (0..count)
+            .map(|_| {
+                let number = dice.up_to(1_000_000_000);
+                let coin = ["spam", "ham"][usize::from(dice.up_to(1) == 1)];
+                match dice.up_to(2) {
+                    0 => (format!("you won a prize, call {number}"), "spam"),
+                    1 => (format!("shall we meet at {number}"), "ham"),
+                    _ => (format!("maybe {number} or not"), coin),
+                }
+            })
+            .collect()
+    }
+
+    fn labelled(rows: &[(String, &'static str)]) -> Vec<Labelled<'static>> {
+        rows.iter().map(|(text, label)| Labelled { text: String::leak(text.clone()), label }).collect()
+    }
+
+    fn words(word: &str, answer: &str) -> Rule {
+        Rule { when: When::Words(vec![word.to_owned()]), answer: answer.to_owned() }
+    }
+
+    #[test]
+    fn what_is_proved_is_answered_and_the_rest_is_not() {
+        let rules = vec![words("prize", "spam"), words("maybe", "spam"), words("nowhere", "spam")];
+        let filter = Filter::train(&labelled(&rows(2_000, 1)), rules, "text", OPTIONS).unwrap();
+        let active: Vec<bool> = filter.facts.rules.iter().map(|rule| rule.active).collect();
+        assert_eq!(active, [true, false, false], "{:?}", filter.facts.rules);
+        let learned = filter.facts.learned.unwrap();
+        assert!(learned.wrong_high <= 0.02, "{learned:?}");
+        let (mut scratch, mut wrong, mut by) = (Scratch::default(), 0, [0, 0]);
+        let test = rows(3_000, 2);
+        for (text, label) in &test {
+            let Some((answer, how)) = filter.answer(text, &mut scratch) else { continue };
+            wrong += usize::from(answer != *label);
+            by[usize::from(how != How::Rule(1))] += 1;
+        }
+        assert!(by[0] > 900 && by[1] > 700 && by[0] + by[1] < 2_300, "{by:?}");
+        assert!(wrong * 50 <= by[0] + by[1], "{wrong} of {by:?}");
+        assert_eq!(filter.answers().into_iter().collect::<Vec<_>>(), ["ham", "spam"]);
+    }
+
+    #[test]
+    fn a_file_answers_as_what_was_written_and_the_order_of_rows_does_not_matter() {
+        let mut items = labelled(&rows(2_000, 3));
+        let filter = Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS).unwrap();
+        let back = Filter::from_bytes(&filter.to_bytes()).unwrap();
+        assert_eq!((back.to_bytes(), back.version()), (filter.to_bytes(), filter.version()));
+        let mut scratch = Scratch::default();
+        for (text, _) in &rows(200, 4) {
+            assert_eq!(back.answer(text, &mut scratch), filter.answer(text, &mut Scratch::default()));
+        }
+        items.reverse();
+        assert_eq!(
+            Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS).unwrap().version(),
+            filter.version()
+        );
+        for (bytes, why) in [
+            (b"{}".to_vec(), "missing field"),
+            (
+                String::from_utf8(filter.to_bytes())
+                    .unwrap()
+                    .replace("\"format\":1", "\"format\":9")
+                    .into_bytes(),
+                "format is 9",
+            ),
+            (
+                String::from_utf8(filter.to_bytes())
+                    .unwrap()
+                    .replacen("\"weights\":[", "\"weights\":[1,", 1)
+                    .into_bytes(),
+                "damaged",
+            ),
+        ] {
+            let error = Filter::from_bytes(&bytes).unwrap_err();
+            assert!(error.code() == "filter-invalid" && error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn coins_are_left_to_the_model() {
+        let rows: Vec<_> = rows(2_000, 5).into_iter().filter(|(text, _)| text.starts_with("maybe")).collect();
+        let filter = Filter::train(&labelled(&rows), Vec::new(), "text", OPTIONS).unwrap();
+        assert_eq!(
+            (filter.facts.learned, filter.answer("maybe 5 or not", &mut Scratch::default())),
+            (None, None)
+        );
+        let few = Filter::train(&labelled(&rows[..50]), Vec::new(), "text", OPTIONS).unwrap_err();
+        assert_eq!(few.code(), "labels-too-few");
+    }
+}

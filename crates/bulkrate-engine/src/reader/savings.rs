@@ -1,0 +1,144 @@
+//! `bulkrate cost --savings`: the way from the naive cost of a job to what was paid, lever by lever.
+//!
+//! Two books are compared. What each answer would have cost is in the outcomes; what each lever saved, and what was paid, is in
+//! the ledger. Nothing is fitted: if the two do not meet to the nano-dollar, a last step says by how much, and `verify` fails.
+
+use std::collections::BTreeMap;
+
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_store::{By, JobRow, LedgerKind, LedgerQuery, Sums, View};
+
+use super::cost::unpriced_models;
+use super::status::sums;
+use super::verify::on_word;
+use crate::EngineError;
+use crate::deliver::spec_of;
+use crate::run::job::ROUTING;
+use crate::run::recover::recover;
+use crate::view::{NaivePlan, Savings, Step};
+
+/// Levers in the order in which they work on an item; what is not named here comes after them.
+const ORDER: [&str; 7] = [ROUTING, "dedup", "cache", "filter", "batch", "flex", "provider"];
+/// An engine at work commits between two readings; so often they are made again.
+const READINGS_MAX: u32 = 5;
+
+/// Items, and what was not spent on them.
+type Saved = BTreeMap<String, (u64, UsdNanos)>;
+
+/// The sums of both books at one moment.
+struct Books {
+    naive: UsdNanos,
+    saved: Saved,
+    sums: Sums,
+    /// Settled because an operator said so: no answer stands for it.
+    word: UsdNanos,
+}
+
+impl Books {
+    fn read(view: &dyn View, job: &JobRow) -> Result<Self, EngineError> {
+        let mut readings = 0;
+        loop {
+            let sums_before = sums(view, &LedgerQuery::of_job(job.no))?;
+            let saved = saved(view, job)?;
+            let of_outcomes = naive_of_outcomes(view, job)?;
+            // Outcomes know what they would have cost at their own model; what a router saved beyond that is in the ledger.
+            let naive = of_outcomes + saved.get(ROUTING).map_or(UsdNanos::ZERO, |(_, usd)| *usd);
+            let word = on_word(view, job)?;
+            let sums = sums(view, &LedgerQuery::of_job(job.no))?;
+            readings += 1;
+            if sums == sums_before || readings == READINGS_MAX {
+                return Ok(Self { naive, saved, sums, word });
+            }
+        }
+    }
+
+    /// What was paid that no lever is about: more than once, or without an answer.
+    fn beside(&self) -> [(&'static str, u64, UsdNanos); 2] {
+        let twice = self.sums.usd(LedgerKind::Duplicate);
+        [
+            ("paid twice", self.sums.items(LedgerKind::Duplicate), twice),
+            ("paid without an answer", 0, self.word),
+        ]
+    }
+
+    fn steps(&self) -> Vec<(String, u64, UsdNanos)> {
+        let place = |lever: &str| ORDER.iter().position(|known| *known == lever).unwrap_or(ORDER.len());
+        let mut steps: Vec<_> =
+            self.saved.iter().map(|(lever, (items, usd))| (lever.clone(), *items, *usd)).collect();
+        steps.sort_by_key(|(lever, ..)| place(lever));
+        steps.extend(self.beside().map(|(name, items, usd)| (name.to_owned(), items, UsdNanos(-usd.0))));
+        steps.retain(|(_, items, usd)| *items > 0 || *usd != UsdNanos::ZERO);
+        steps
+    }
+
+    /// By how much the books do not meet.
+    fn gap(&self) -> UsdNanos {
+        let saved: UsdNanos = self.steps().iter().map(|(.., usd)| *usd).sum();
+        self.naive - saved - self.sums.spent().settled
+    }
+}
+
+fn saved(view: &dyn View, job: &JobRow) -> Result<Saved, EngineError> {
+    let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) };
+    let totals = view.ledger_totals(&query.by(&[By::Lever]))?.into_iter();
+    Ok(totals
+        .map(|total| {
+            let sum = (total.sums.items(LedgerKind::Saving), total.sums.usd(LedgerKind::Saving));
+            (total.group.concat(), sum)
+        })
+        .collect())
+}
+
+/// What every outcome would have cost one by one, each follower as much as its leader.
+fn naive_of_outcomes(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+    Ok(recover(view, job.no, true, 0, None, Ordinal::MAX)?.tally.naive)
+}
+
+pub(super) fn savings(view: &dyn View, job: &JobRow) -> Result<Savings, EngineError> {
+    let books = Books::read(view, job)?;
+    let mut steps = books.steps();
+    let gap = books.gap();
+    if gap != UsdNanos::ZERO {
+        steps.push(("not explained".to_owned(), 0, gap));
+    }
+    let mut cost = books.naive;
+    let steps = steps
+        .into_iter()
+        .map(|(lever, items, saved)| {
+            cost -= saved;
+            Step { lever, items, saved, cost }
+        })
+        .collect();
+    let spent = books.sums.spent();
+    Ok(Savings {
+        job: job.id.clone(),
+        name: job.name.clone(),
+        naive_plan: naive_plan(view, job)?,
+        naive: books.naive,
+        steps,
+        spent: spent.settled,
+        in_doubt: spent.doubt,
+        reserved: spent.reserved,
+        unpriced: !unpriced_models(job).is_empty(),
+    })
+}
+
+/// The plan that everything is compared with: the strong model for all where a router chose, else each item's own.
+fn naive_plan(view: &dyn View, job: &JobRow) -> Result<NaivePlan, EngineError> {
+    let totals = view.ledger_totals(&LedgerQuery::of_job(job.no).by(&[By::Model]))?.into_iter();
+    let answered = |sums: &Sums| sums.items(LedgerKind::Settle) > 0 || sums.items(LedgerKind::Saving) > 0;
+    let models: Vec<String> = totals
+        .filter(|total| answered(&total.sums))
+        .map(|total| total.group.concat())
+        .filter(|model| !model.is_empty())
+        .collect();
+    let report = job.report.as_deref().and_then(|report| serde_json::from_str(report).ok());
+    let report: serde_json::Value = report.unwrap_or_default();
+    let request = spec_of(job)?.request;
+    // The report names it as it was resolved; until there is one, the job's own word must do.
+    let strong = report["naive_model"].as_str().map(str::to_owned).or(request.model);
+    let only = models.first().filter(|_| models.len() == 1).cloned();
+    let model = if request.router.is_some() { strong } else { only };
+    Ok(NaivePlan { model, models, lane: "sync".to_owned() })
+}

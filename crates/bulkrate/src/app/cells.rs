@@ -1,0 +1,14 @@
+//! A cell of a record, whatever the source is written in.
+
+use std::borrow::Cow;
+
+use bulkrate_io::{Row, RowData};
+
+/// The text of the column `name`, which stands at `place` where records are cells; empty where there is none.
+pub(super) fn cell<'r>(row: &'r Row<'_>, name: &str, place: usize) -> Cow<'r, str> {
+    match &row.data {
+        RowData::Cells(cells) => Cow::Borrowed(cells.get(place).unwrap_or_default()),
+        RowData::Json(object) => object.get(name).map_or(Cow::Borrowed(""), |value| value.cell()),
+        RowData::Bad(_) => Cow::Borrowed(""), // not handed out: bad rows end the reading
+    }
+}

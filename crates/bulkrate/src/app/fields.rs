@@ -1,0 +1,67 @@
+//! `fields`: the order of a table's columns in a prompt in which rows share the most. Reads a file, changes nothing.
+
+use bulkrate_core::order::{Factor, FieldTable};
+use bulkrate_core::prepare::columns_hint;
+use bulkrate_core::route::nearest;
+use bulkrate_engine::EngineError;
+use bulkrate_io::{Source, SourceOptions};
+
+use super::cells::cell;
+use super::prices::{catalogue, today};
+use super::{AppError, reads::talk};
+use crate::cli::{FieldsArgs, Shared};
+use crate::report::fields as text;
+use crate::report::out;
+
+pub(super) fn fields(shared: &Shared, args: &FieldsArgs) -> Result<u8, AppError> {
+    let prices = args.model.as_ref().map(|model| priced(shared, model, args)).transpose()?;
+    let mut source = Source::open(&SourceOptions::new(&args.file)).map_err(EngineError::from)?;
+    let columns = chosen(&args.columns, source.columns())?;
+    let mut table = FieldTable::named(columns.iter().map(|(name, _)| name.as_str()));
+    while (table.rows() as u64) < args.rows.0
+        && let Some(row) = source.next().map_err(EngineError::from)?
+    {
+        let cells: Vec<_> = columns.iter().map(|(name, place)| cell(&row, name, *place)).collect();
+        table.push(cells.iter().map(AsRef::as_ref));
+    }
+    let names: Vec<String> = columns.into_iter().map(|(name, _)| name).collect();
+    let found = text::Found { names: &names, table: &table, before: args.before.0, prices };
+    if shared.json {
+        out::json(&found.document());
+    } else {
+        out::data(&found.text());
+        talk(shared, text::NOTE);
+    }
+    Ok(0)
+}
+
+/// The columns that were named, or all of them, each with its place in the source.
+fn chosen(named: &[String], known: &[String]) -> Result<Vec<(String, usize)>, EngineError> {
+    if named.is_empty() {
+        return Ok(known.iter().cloned().zip(0..).collect());
+    }
+    let place = |name: &String| known.iter().position(|column| column == name);
+    named
+        .iter()
+        .map(|name| place(name).map(|place| (name.clone(), place)).ok_or_else(|| unknown(name, known)))
+        .collect()
+}
+
+fn unknown(name: &str, known: &[String]) -> EngineError {
+    let near = nearest(name, known.iter().map(String::as_str));
+    let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+    EngineError::BadSpec {
+        code: "column-unknown",
+        what: format!("the source has no column `{name}`{near}"),
+        why: columns_hint(known),
+    }
+}
+
+/// What the model's prompt cache costs, if its price list says so.
+fn priced(shared: &Shared, model: &str, args: &FieldsArgs) -> Result<(String, Option<Factor>), AppError> {
+    let known = catalogue(shared)?;
+    let row = known.resolve(model, today())?.row;
+    let lane = args.lane.lane().unwrap_or(bulkrate_core::lane::Lane::Sync);
+    let factor = row.rates(lane).and_then(|rates| Factor::of(&rates.base));
+    Ok((row.qualified.clone(), factor))
+}

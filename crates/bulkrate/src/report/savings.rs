@@ -1,0 +1,53 @@
+//! The way from the naive cost of a job to what was paid, as text.
+
+use std::fmt::Write as _;
+
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::view::{NaivePlan, Savings};
+
+use super::table::Table;
+use super::words::{count, percent, usd};
+
+/// Every digit: the steps add up as they stand.
+#[must_use]
+pub fn text(of: &Savings) -> String {
+    let mut table = Table::new(2, &["step", ">items", ">saves USD", ">leaves USD"]);
+    table.row(["naive".to_owned(), String::new(), String::new(), of.naive.to_string()]);
+    for step in &of.steps {
+        let items = if step.items == 0 { String::new() } else { count(step.items) };
+        table.row([step.lever.clone(), items, step.saved.to_string(), step.cost.to_string()]);
+    }
+    table.row(["spent".to_owned(), String::new(), String::new(), of.spent.to_string()]);
+    let mut out = format!("`{}` (job {})\n\n{}\n", of.name, of.job, table.text());
+    let _ = writeln!(out, "  naive: {}", naive(&of.naive_plan));
+    if of.naive > UsdNanos::ZERO {
+        let whole = u64::try_from(of.naive.0).unwrap_or(0);
+        let share = percent(u64::try_from(of.spent.0).unwrap_or(0), whole);
+        let _ = writeln!(out, "  USD {} were paid, {share} of naive", usd(of.spent));
+    }
+    for (sum, what) in [
+        (of.in_doubt, "in doubt: up to so much more, for calls that were sent and never answered"),
+        (of.reserved, "set aside for what is in flight"),
+    ] {
+        if sum > UsdNanos::ZERO {
+            let _ = writeln!(out, "  USD {} {what}", usd(sum));
+        }
+    }
+    if of.unpriced {
+        out.push_str("  models without a known price have answered: they are on neither side\n");
+    }
+    out
+}
+
+/// The plan that was not followed, in words.
+fn naive(plan: &NaivePlan) -> String {
+    let whom = match (&plan.model, plan.models.as_slice()) {
+        (Some(model), _) => model.clone(),
+        (None, []) => "its model".to_owned(),
+        (None, models) => format!("the model that answered it ({})", models.join(", ")),
+    };
+    format!(
+        "every item to {whom}, one by one in the {} lane, equal items and answers of earlier jobs too",
+        plan.lane
+    )
+}

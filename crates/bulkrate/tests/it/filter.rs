@@ -1,0 +1,177 @@
+//! Rules and a small classifier that answer what needs no model: proved on labels, free, and told.
+
+use serde_json::Value;
+
+use super::jobs::nanos;
+use super::support::{Place, Sim, table};
+
+/// Messages with a rule: prizes are spam, meetings are not, and of what only says `maybe` nobody knows.
+fn messages(rows: usize, from: usize) -> String {
+    let mut csv = String::from("id,message,class\n");
+    for row in from..from + rows {
+        let number = row.wrapping_mul(2_654_435_761) % 1_000_003;
+        let coin = ["spam", "ham"][(number / 7) % 2];
+        let (text, class) = match row % 3 {
+            0 => (format!("you have won a prize: call {number}"), "spam"),
+            1 => (format!("shall we meet at {number}?"), "ham"),
+            _ => (format!("maybe {number}"), coin),
+        };
+        csv.push_str(&format!("m-{row},{text},{class}\n"));
+    }
+    csv
+}
+
+const RULES: &str =
+    "[[rule]]\nwords = [\"prize\"]\nanswer = \"spam\"\n[[rule]]\npattern = \"^maybe\"\nanswer = \"spam\"\n";
+
+const ASK: [&str; 10] = [
+    "--user",
+    "Is this spam? {{ message }}",
+    "--choices",
+    "spam,ham",
+    "--model",
+    "openai/gpt-6-luna",
+    "--id",
+    "id",
+    "--filter",
+    "spam.filter",
+];
+
+fn place(sim: &Sim) -> Place {
+    let place = Place::with(sim);
+    place
+        .put("labels.csv", messages(2_400, 0))
+        .put("rows.csv", messages(90, 50_000))
+        .put("rules.toml", RULES);
+    place
+}
+
+const TRAIN: &str =
+    "filter train labels.csv --text message --label class --rules rules.toml --out spam.filter";
+
+#[test]
+fn a_filter_says_what_is_proved() {
+    let sim = Sim::start(&[]);
+    let place = place(&sim);
+    let said = place.run(&format!("{TRAIN} --json"), &[]).expect(0).json();
+    let rules = said["rules"].as_array().unwrap();
+    assert_eq!(
+        (rules[0]["active"].as_bool(), rules[1]["active"].as_bool()),
+        (Some(true), Some(false)),
+        "{said}"
+    );
+    assert_eq!((rules[0]["hits"].as_u64(), rules[0]["wrong"].as_u64()), (Some(800), Some(0)));
+    let learned = &said["learned"];
+    assert!(
+        learned["wrong_high"].as_f64().unwrap() <= 0.02 && learned["answered"].as_u64() > Some(300),
+        "{said}"
+    );
+    let shown = place.run("filter show spam.filter --json", &[]).expect(0).json();
+    assert_eq!(shown, said);
+    let text = place.run("filter show spam.filter", &[]).expect(0).stdout;
+    for words in ["2,400 labelled rows", "prize", "answers", "off: not proved", "taught"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    place.run(TRAIN, &[]).error(2, "file-exists", &["spam.filter"]);
+    place.run(&format!("{TRAIN} --force"), &[]).expect(0);
+    assert_eq!(place.run("filter show spam.filter --json", &[]).expect(0).json()["version"], said["version"]);
+}
+
+#[test]
+fn what_is_proved_costs_nothing_and_says_so() {
+    let sim = Sim::start(&[]);
+    let place = place(&sim);
+    place.run(TRAIN, &[]).expect(0);
+    let plan = place.run("plan rows.csv --json", &ASK).expect(0).json();
+    // Two thirds are proved; of the coins a few may be answered as well, within the error that is allowed.
+    let filtered = plan["filtered"].as_u64().unwrap();
+    assert!((60..65).contains(&filtered) && plan["requests"].as_u64() == Some(90 - filtered), "{plan}");
+    let report = place.run("run rows.csv --yes --lane sync --out a.csv --json", &ASK).expect(0).json();
+    assert_eq!(
+        (report["filtered"].as_u64(), report["succeeded"].as_u64()),
+        (Some(filtered), Some(90)),
+        "{report}"
+    );
+    assert_eq!(report["requests_sent"].as_u64(), Some(90 - filtered), "{report}");
+    assert_eq!(place.proved("rows", &sim), nanos(&report, "spent"));
+
+    let (header, rows) = table(&place.path("a.csv"));
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let version = place.run("filter show spam.filter --json", &[]).expect(0).json()["version"].clone();
+    for (at, row) in rows.iter().enumerate() {
+        let by_filter = row[column("_lane")] == "filter";
+        // 50,000 leaves a remainder of 2.
+        let proved = (50_000 + at) % 3 != 2;
+        assert!(by_filter || !proved, "{row:?}");
+        if by_filter {
+            assert!(!proved || row[column("answer")] == row[column("class")], "{row:?}");
+            assert!(row[column("_cost_usd")].parse::<f64>().unwrap() <= 0.0, "{row:?}");
+            assert_eq!(Value::from(row[column("_model")].as_str()), version);
+        }
+    }
+    let shown = |item: &str| place.run(&format!("show rows {item}"), &[]).expect(0).stdout;
+    assert!(shown("m-50001").contains("rule 1"), "{}", shown("m-50001"));
+    assert!(shown("m-50002").contains("learned, confidence 0.9"), "{}", shown("m-50002"));
+    let text = place.run("run rows.csv --yes --lane sync --out a.csv", &ASK).expect(0);
+    let words = format!("{filtered} answered by the filter");
+    assert!(text.stdout.contains(&words) || text.stderr.contains(&words), "{text:?}");
+    // Its savings are not made up: naive is what was asked, and the books meet.
+    let savings = place.run("cost --savings rows --json", &[]).expect(0).json();
+    assert_eq!(nanos(&savings, "naive"), nanos(&report, "naive"));
+    // What a filter said is no answer of the model for a later job without it.
+    let later = place.run("plan rows.csv --json", &ASK[..8]).expect(0).json();
+    assert_eq!(
+        (later["cached"].as_u64(), later["requests"].as_u64()),
+        (Some(90 - filtered), Some(filtered)),
+        "{later}"
+    );
+}
+
+#[test]
+fn a_killed_job_keeps_what_the_filter_answered() {
+    let sim = Sim::start(&["--latency-ms", "300"]);
+    let place = place(&sim);
+    place.run(TRAIN, &[]).expect(0);
+    let line = "run rows.csv --yes --lane sync --rpm 3000 --poll-min 1s --out a.csv";
+    place.kill_when(line.split(' ').chain(ASK), |status| status["succeeded"].as_u64() > Some(62));
+    // The filter is not needed any more.
+    std::fs::remove_file(place.path("spam.filter")).unwrap();
+    let report = place.run("resume rows --json", &[]).expect(0).json();
+    assert!(report["filtered"].as_u64() >= Some(60) && report["succeeded"].as_u64() == Some(90), "{report}");
+    place.run("verify rows", &[]).expect(0);
+}
+
+#[test]
+fn what_cannot_be_filtered_says_why() {
+    let sim = Sim::start(&[]);
+    let place = place(&sim);
+    place.run(TRAIN, &[]).expect(0);
+    place.put("few.csv", messages(60, 0));
+    place.put("bad.toml", "[[rule]]\nwords = [\"x\"]\npattern = \"y\"\nanswer = \"spam\"\n");
+    place.put("open.toml", "[[rule]]\npattern = \"(\"\nanswer = \"spam\"\n");
+    place.put("odd.toml", "[[rule]]\nword = [\"x\"]\nanswer = \"spam\"\n");
+    place.put("lines.jsonl", "{\"custom_id\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
+    let train = "filter train labels.csv --text message --label class --out x.filter";
+    for (line, code, words) in [
+        (train.replace("labels", "few"), "labels-too-few", "60 labelled rows"),
+        (train.replace("class", "klass"), "column-unknown", "no column `klass`"),
+        (format!("{train} --rules bad.toml"), "option-invalid", "either `pattern` or `words`"),
+        (format!("{train} --rules open.toml"), "rule-invalid", "filter rule 1"),
+        (format!("{train} --rules odd.toml"), "job-file-invalid", "did you mean `words`"),
+        ("filter show labels.csv".to_owned(), "filter-invalid", "labels.csv"),
+        (
+            "plan lines.jsonl --model openai/gpt-6-luna --filter spam.filter".to_owned(),
+            "filter-needs-choices",
+            "unified requests",
+        ),
+    ] {
+        place.run(&line, &[]).error(2, code, &[words]);
+    }
+    let mut args = ASK;
+    args[3] = "yes,no";
+    place.run("plan rows.csv", &args).error(2, "filter-needs-choices", &["the filter answers `ham`"]);
+    args[1] = "Is this spam?";
+    place.put("other.csv", "id,text\n1,a\n");
+    args[3] = "spam,ham";
+    place.run("plan other.csv", &args).error(2, "column-unknown", &["no column `message`"]);
+}
