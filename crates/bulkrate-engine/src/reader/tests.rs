@@ -38,11 +38,6 @@ fn job() -> Fixture {
     job.invalid("the prompt is empty");
     let f = job.leader("f", "3");
     job.text(a, "x");
-    let saving = LedgerEntry {
-        lever: Some("dedup".to_owned()),
-        ..job.entry(LedgerKind::Saving, Lane::Sync, UsdNanos(75))
-    };
-    job.commit(|tx| tx.ledger.push(saving));
     job.call(&[(c, 1)]);
     job.bad(c, 1, Via::Sync, 0, (FailureClass::SchemaFailed, "no JSON"), Fate::Retry, 30);
     job.call(&[(c, 2)]);
