@@ -37,12 +37,13 @@ impl Deployment {
         today: Date,
     ) -> Result<Self, EngineError> {
         use ResolveError::{Ambiguous, Retired, Unknown};
-        if let Some((account, model)) = named(settings, name) {
-            return Self::at(settings, run, name, (account, model), today);
+        let own = own_name(settings, name, today);
+        let full = own.as_deref().unwrap_or(name);
+        if let Some((account, model)) = named(settings, full) {
+            return Self::at(settings, run, full, (account, model), today);
         }
         let custom = settings.accounts.iter().find(|account| account.custom && account.serves.is_none());
-        let own = own_name(settings, name, today);
-        let listed = settings.catalogue.resolve_alive(own.as_deref().unwrap_or(name), today);
+        let listed = settings.catalogue.resolve_alive(full, today);
         let found = match (listed, preset(settings, name)) {
             (Err(Unknown { .. } | Ambiguous { .. }), Some(there)) => {
                 return unlisted(settings, run, name, there);
@@ -86,7 +87,8 @@ impl Deployment {
     }
 
     /// A model at an account with a name of its own: `work/gpt-6-luna`. It is pinned under that name, so that the same model at
-    /// two accounts is two deployments, each with its limits, its batches and its line in the ledger.
+    /// two accounts is two deployments, each with its limits, its batches and its line in the ledger. Where the names are those of
+    /// deployments, they go out and are pinned as they are: two of one model are two.
     fn at(
         settings: &Settings,
         run: &RunSpec,
@@ -94,8 +96,11 @@ impl Deployment {
         (account, model): (&Account, &str),
         today: Date,
     ) -> Result<Self, EngineError> {
-        let there = format!("{}/{model}", account.serves.as_deref().unwrap_or(&account.provider));
+        let deployed = account.api.deployed(model);
+        let served = deployed.unwrap_or(model);
+        let there = format!("{}/{served}", account.serves.as_deref().unwrap_or(&account.provider));
         let (row, model, pinned) = match settings.catalogue.resolve_alive(&there, today) {
+            Ok(found) if deployed.is_some() => (found.row.clone(), model.to_owned(), model.to_owned()),
             Ok(found) => (found.row.clone(), found.model.to_owned(), found.pinned.to_owned()),
             Err(ResolveError::Unknown { .. }) if account.custom => {
                 (custom_row(run, &account.provider, model)?, model.to_owned(), model.to_owned())
@@ -202,10 +207,11 @@ fn own_name(settings: &Settings, name: &str, today: Date) -> Option<String> {
     settings.accounts.iter().map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
 }
 
-/// The account of the user's own name that `name/model` means.
+/// The account that `name/model` means, where the name is the user's own, or the model is called as its owner wished.
 fn named<'s, 'n>(settings: &'s Settings, name: &'n str) -> Option<(&'s Account, &'n str)> {
     let (account, model) = name.split_once('/').filter(|(_, model)| !model.is_empty())?;
-    let found = settings.accounts.iter().find(|one| one.serves.is_some() && one.provider == account)?;
+    let is_own = |one: &&Account| one.serves.is_some() || one.api.deployed(model).is_some();
+    let found = settings.accounts.iter().find(|one| one.provider == account && is_own(one))?;
     Some((found, model))
 }
 
@@ -255,16 +261,37 @@ fn unlisted(
             return Err(EngineError::BadSpec {
                 code: "model-unpriced",
                 what: format!("model `{name}`"),
-                why: format!(
-                    "it is not in the price catalogue{}; give its price with `--price-in` and `--price-out`",
-                    near(settings, account, name)
-                ),
+                why: match account.api.deployed(model) {
+                    Some(served) => unpriced_deployment(&account.provider, model, served),
+                    None => format!(
+                        "it is not in the price catalogue{}; give its price with `--price-in` and `--price-out`",
+                        near(settings, account, name)
+                    ),
+                },
             });
         }
         _ => (price_in, price_out),
     };
     let row = ModelRow::custom(&account.provider, model, price_in, price_out);
     Ok(Deployment::new(format!("{}/{model}", account.provider), model.to_owned(), row, account.clone()))
+}
+
+/// Why a deployment has no price, and what to write.
+fn unpriced_deployment(provider: &str, name: &str, served: &str) -> String {
+    let prices = "or give its price with `--price-in` and `--price-out`";
+    if served != name {
+        return format!(
+            "it is said to serve `{served}`, which is not in the price catalogue; see `bulkrate prices list azure`, {prices}"
+        );
+    }
+    // A flag speaks for what has no name of the user's own.
+    let (flag, section) = match bulkrate_provider::names().contains(&provider) {
+        true => (format!("`--deployment {name}=MODEL`, or "), "[provider]".to_owned()),
+        false => (String::new(), format!("[accounts.{provider}]")),
+    };
+    format!(
+        "which model this deployment serves is not known; write {flag}`deployments = {{ \"{name}\" = \"MODEL\" }}` in `{section}` of the job file, {prices}"
+    )
 }
 
 /// The provider's models with names like this one, for a message.
@@ -279,6 +306,15 @@ fn near(settings: &Settings, account: &Account, name: &str) -> String {
 /// The provider has a price list and no account here: for lack of a key, or because it cannot be spoken to.
 fn not_set_up(name: &str, provider: &str) -> EngineError {
     match bulkrate_provider::presets().find(|preset| preset.name == provider) {
+        Some(preset) if preset.base_url.is_empty() => EngineError::BadSpec {
+            code: "provider-not-set-up",
+            what: format!("model `{name}`"),
+            why: format!(
+                "provider `{provider}` is not set up here; set `{}` and `{}`, or make an account in `[accounts.NAME]`",
+                preset.base_env(),
+                preset.key_env
+            ),
+        },
         Some(preset) => {
             EngineError::NoCredentials { provider: provider.to_owned(), key_env: preset.key_env.to_owned() }
         }

@@ -55,9 +55,27 @@ pub struct AccountSpec {
     pub responses_api: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structured_outputs: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// What deployments serve, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deployments: BTreeMap<String, DeploymentSpec>,
     /// Further accounts, by the name before the slash in `name/model`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, AccountSpec>,
+}
+
+/// What is behind the name of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "write the model that the deployment serves, or `{ model = ..., batch = ... }`"
+)]
+pub enum DeploymentSpec {
+    /// The model it serves, in every lane.
+    Model(String),
+    /// The model, and the deployment that takes its batches.
+    Lanes { model: String, batch: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

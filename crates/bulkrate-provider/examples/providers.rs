@@ -6,7 +6,7 @@ type Failed = Box<dyn std::error::Error>;
 
 const HEAD: &str = "# Services and fields
 
-Each of these needs no more than its key. All but Anthropic and Gemini speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
+Each of these needs no more than its key; Azure also needs the address of your resource. All but Anthropic and Gemini speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
 list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` and `OPENAI_BASE_URL` stand \
 for everything: a service without an address of its own is then reached there.
 
@@ -26,16 +26,22 @@ fn main() -> Result<(), Failed> {
     page.push_str(
         "| service | key | address | lanes | models not listed |\n| --- | --- | --- | --- | --- |\n",
     );
-    let settings = Settings { proxy: ProxyFrom::None, ..Settings::default() };
     let mut opened = Vec::new();
     for preset in bulkrate_provider::presets() {
+        // Nothing is sent: any address will do where everybody has his own.
+        let base_url = preset.base_url.is_empty().then(|| "https://resource.invalid".to_owned());
+        let settings = Settings { proxy: ProxyFrom::None, base_url, ..Settings::default() };
         let provider = bulkrate_provider::open(preset.name, &settings)?;
+        let address = match preset.base_url {
+            "" => format!("`{}`", preset.base_env()),
+            address => format!("`{address}`"),
+        };
         let key = if preset.facts.needs_key { "" } else { " (if it wants one)" };
         page.push_str(&format!(
-            "| {} | `{}`{key} | `{}` | {} | {} |\n",
+            "| {} | `{}`{key} | {} | {} | {} |\n",
             preset.name,
             preset.key_env,
-            preset.base_url,
+            address,
             if provider.batches().is_some() { "sync, batch" } else { "sync" },
             unlisted(preset.facts.unlisted),
         ));
@@ -45,7 +51,7 @@ fn main() -> Result<(), Failed> {
     page.push_str(
         "`yes`: it is sent under the service's own name for it. `-`: it is an error that names item, field and model, before anything is \
          sent; `provider_kwargs` goes out as you write it. Some models of a service take less: then the service refuses the item. Claude models up to 4.6 take more than is shown: `temperature`, `top_p`, `top_k`, and `reasoning` as tokens. Gemini 2.5 takes `reasoning` as tokens, and all of it but Pro takes `none`; \
-         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
+         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. At Azure, models before gpt-5 take all of sampling, stop sequences and penalties, and no `reasoning`. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
     );
     let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
     page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
@@ -55,6 +61,7 @@ fn main() -> Result<(), Failed> {
             let model = match *name {
                 "anthropic" => "claude-sonnet-5-5",
                 "gemini" => "gemini-3.8-flash",
+                "azure" => "gpt-6-luna",
                 _ => "model",
             };
             let provider: &dyn Provider = &**provider;

@@ -25,6 +25,12 @@ pub trait Provider: Send + Sync + Debug {
     fn batches(&self) -> Option<&dyn BatchApi>;
     /// What must be known of the service before anything is sent.
     fn facts(&self) -> Facts;
+    /// The model that a deployment is said to serve, where models are called by the names of deployments: its own name, if nothing else
+    /// was said. `None`: names are those of models.
+    fn deployed<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        let _ = name;
+        None
+    }
     /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
     /// `batches` may answer `Some` only after it.
     async fn probe(&self) -> Result<Health, ApiError> {

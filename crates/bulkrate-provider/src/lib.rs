@@ -23,4 +23,4 @@ pub use api::{
     Health, LimitHints, Lines, NOT_SENT, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
 pub use registry::{OpenError, Preset, names, open, presets};
-pub use settings::{ChatEndpoint, ProxyFrom, RetryPolicy, Secret, Settings};
+pub use settings::{ChatEndpoint, Deployed, ProxyFrom, RetryPolicy, Secret, Settings};

@@ -35,6 +35,7 @@ const PROVIDERS: &[(&str, Constructor)] = &[
     ("openai", |settings| Ok(Arc::new(OpenAi::open(Dialect::OPENAI, settings)?))),
     ("openai-compatible", |settings| Ok(Arc::new(OpenAi::open(Dialect::COMPATIBLE, settings)?))),
     ("custom", |settings| Ok(Arc::new(OpenAi::open(Dialect::CUSTOM, settings)?))),
+    (Dialect::AZURE.name, |settings| Ok(Arc::new(OpenAi::open(Dialect::AZURE, settings)?))),
     (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
     (Gemini::PRESET.name, |settings| Ok(Arc::new(Gemini::open(settings)?))),
 ];
@@ -49,20 +50,32 @@ pub fn open(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, OpenEr
     constructor(settings)
 }
 
-/// A service that needs no more than its key.
+/// A service that needs no more than its key, or its key and an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
     /// As in `provider/model`.
     pub name: &'static str,
+    /// Empty: everybody has an address of his own there.
     pub base_url: &'static str,
     /// The environment variable that holds the key.
     pub key_env: &'static str,
     pub facts: Facts,
 }
 
+impl Preset {
+    /// The variable that names the service's address: `GROQ_BASE_URL`, and `AZURE_OPENAI_ENDPOINT` as Azure's own SDKs call it.
+    #[must_use]
+    pub fn base_env(&self) -> String {
+        match self.key_env.strip_suffix("_API_KEY") {
+            Some(service) if self.base_url.is_empty() => format!("{service}_ENDPOINT"),
+            _ => format!("{}_BASE_URL", self.name.to_ascii_uppercase()),
+        }
+    }
+}
+
 /// Every service that needs no more than its key, in the order of the documentation.
 pub fn presets() -> impl Iterator<Item = Preset> {
-    let rows = PRESETS.iter().map(|row| Preset {
+    let rows = std::iter::once(&Dialect::AZURE).chain(PRESETS).map(|row| Preset {
         name: row.name,
         base_url: row.base_url.unwrap_or_default(),
         key_env: row.key_env,

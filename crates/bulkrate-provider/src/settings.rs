@@ -1,5 +1,6 @@
 //! What an account is opened with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +56,15 @@ pub enum ChatEndpoint {
     #[default]
     ChatCompletions,
     Responses,
+}
+
+/// What is behind the name of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Deployed {
+    /// The model that it serves, by the provider's name for it.
+    pub model: String,
+    /// The deployment that takes batches for it, where that is another one.
+    pub batch: Option<String>,
 }
 
 /// How free calls are repeated.
@@ -118,6 +128,12 @@ pub struct Settings {
     pub exclusive_workspace: bool,
     /// Anthropic only: features that are not general yet, named in a header of every call.
     pub betas: Vec<String>,
+    /// Azure only: the dated version of the API to speak; `None`: the one without dates.
+    pub api_version: Option<String>,
+    /// Azure only: what deployments serve, by their names.
+    pub deployments: BTreeMap<String, Deployed>,
+    /// The query of every call, without its `?`. Set by the provider, not by the user.
+    pub query: Option<String>,
 }
 
 impl Settings {
@@ -154,6 +170,9 @@ impl Default for Settings {
             structured_outputs: true,
             exclusive_workspace: false,
             betas: Vec::new(),
+            api_version: None,
+            deployments: BTreeMap::new(),
+            query: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::config::SimError;
 use crate::errors::ApiError;
 use crate::like::Sells;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const BUILT_IN: &str = include_str!("../../../catalogue/prices.csv");
 
@@ -92,6 +92,8 @@ pub(crate) struct Model {
 pub(crate) struct Catalogue {
     pub(crate) models: Vec<Model>,
     names: HashMap<String, usize>,
+    /// Names that take batches and nothing else, and whether all others take none: those of deployments.
+    for_batches: Option<HashSet<String>>,
     any: Option<usize>,
 }
 
@@ -113,7 +115,7 @@ impl Catalogue {
                 return Err(SimError::Prices { why: format!("lacks the column `{needed}`") });
             }
         }
-        let mut catalogue = Self { models: Vec::new(), names: HashMap::new(), any: None };
+        let mut catalogue = Self { models: Vec::new(), names: HashMap::new(), for_batches: None, any: None };
         for (at, record) in records.enumerate() {
             let row = Row { columns: &columns, cells: &record };
             let sold = match sells {
@@ -142,6 +144,40 @@ impl Catalogue {
         Ok(catalogue)
     }
 
+    /// Every model as a deployment of its own name for calls, and one more for its batches; and those of `own`, `NAME=MODEL`, or
+    /// `NAME=MODEL,batch` for batches.
+    pub(crate) fn deploy(&mut self, own: &[String]) -> Result<(), SimError> {
+        let mut for_batches = HashSet::new();
+        for (name, at) in self.names.clone() {
+            if self.models[at].tariff.rates(Lane::Batch).is_some() {
+                let name = format!("{name}-batch");
+                self.names.insert(name.clone(), at);
+                for_batches.insert(name);
+            }
+        }
+        for text in own {
+            let needs = "NAME=MODEL or NAME=MODEL,batch, with a model of the price list";
+            let bad = || SimError::Setting { name: "deployment", value: text.clone(), needs };
+            let (name, model) = text.split_once('=').ok_or_else(bad)?;
+            let (model, batch) = model.strip_suffix(",batch").map_or((model, false), |model| (model, true));
+            let at = self.names.get(model).copied().ok_or_else(bad)?;
+            self.names.insert(name.to_owned(), at);
+            if batch {
+                for_batches.insert(name.to_owned());
+            }
+        }
+        self.for_batches = Some(for_batches);
+        Ok(())
+    }
+
+    pub(crate) fn takes_only_batches(&self, name: &str) -> bool {
+        self.for_batches.as_ref().is_some_and(|names| names.contains(name))
+    }
+
+    pub(crate) fn takes_no_batches(&self, name: &str) -> bool {
+        self.for_batches.as_ref().is_some_and(|names| !names.contains(name))
+    }
+
     fn add(&mut self, row: &Row<'_>, sells: Sells) -> Result<(), String> {
         let kind = match row.get("kind") {
             "chat" => Kind::Chat,
@@ -151,7 +187,7 @@ impl Catalogue {
         };
         let mut model = Model::read(row, kind, self.models.len())?;
         let index = model.index;
-        if sells != Sells::Of("openai") {
+        if ![Sells::Of("openai"), Sells::Of("azure")].contains(&sells) {
             model.family = Family::Open;
         }
         if sells == Sells::Routed {

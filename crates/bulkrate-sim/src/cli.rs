@@ -96,6 +96,9 @@ pub struct Args {
     /// Be another service that speaks OpenAI's language, such as groq or openrouter
     #[arg(long, value_name = "SERVICE")]
     pub like: Option<String>,
+    /// A deployment, as NAME=MODEL, or NAME=MODEL,batch for one that takes batches (Azure); repeatable
+    #[arg(long = "deployment", value_name = "NAME=MODEL")]
+    pub deployments: Vec<String>,
     /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z
     #[arg(long, value_name = "DATE")]
     pub now: Option<String>,
@@ -147,6 +150,7 @@ impl Args {
             any_model: self.any_model,
             speaks: Speaks::OpenAi,
             like: self.like.clone(),
+            deployments: self.deployments.clone(),
             start_unix: self.now.as_deref().map(unix).transpose()?,
             bill_by_client: self.bill_by_client,
         })

@@ -70,6 +70,8 @@ pub struct SimConfig {
     pub speaks: Speaks,
     /// A service that is nearly OpenAI, by name, to be instead of it.
     pub like: Option<String>,
+    /// Deployments besides those of each model's name (Azure): `NAME=MODEL`, or `NAME=MODEL,batch` for one that takes batches.
+    pub deployments: Vec<String>,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,
 }
@@ -114,6 +116,7 @@ impl Default for SimConfig {
             start_unix: None,
             speaks: Speaks::OpenAi,
             like: None,
+            deployments: Vec::new(),
             bill_by_client: false,
         }
     }

@@ -28,13 +28,19 @@ pub fn of_batch(remote: &RemoteBatch) -> Failure {
     }
 }
 
-/// `Limit: 2,000,000 enqueued tokens` in the provider's message.
+/// `Limit: 2,000,000 enqueued tokens` in the provider's message, or Azure's `the configured limit of 30K`.
 #[must_use]
 pub fn enqueued_limit(message: &str) -> Option<u64> {
-    let (_, rest) = message.split_once("Limit: ")?;
-    let digits: String =
-        rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit).collect();
-    digits.parse().ok()
+    let (_, rest) = message.split_once("Limit: ").or_else(|| message.split_once("configured limit of "))?;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(rest.len());
+    let digits: String = rest[..end].chars().filter(char::is_ascii_digit).collect();
+    let unit = match rest[end..].chars().next() {
+        Some('K') => 1_000,
+        Some('M') => 1_000_000,
+        Some('B') => 1_000_000_000,
+        _ => 1,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -46,6 +52,9 @@ mod tests {
         for (text, want) in [
             ("Enqueued token limit reached. Limit: 2,000,000 enqueued tokens.", Some(2_000_000)),
             ("Limit: 90", Some(90)),
+            ("surpassed the configured limit of 30K for the deployment 'gpt-4.1-batch'.", Some(30_000)),
+            ("the configured limit of 5B for", Some(5_000_000_000)),
+            ("the configured limit of many", None),
             ("Limit: none", None),
             ("no such thing", None),
         ] {

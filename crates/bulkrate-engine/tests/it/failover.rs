@@ -18,7 +18,8 @@ use crate::world::{World, fast};
 
 const LUNA: &str = "openai/gpt-6-luna";
 const GROQ: &str = "groq/openai/gpt-oss-20b";
-const MISTRAL: &str = "mistral/mistral-small-2603";
+/// Its batches are not spoken.
+const XAI: &str = "xai/grok-4.5";
 
 /// OpenAI, with services beside it that may stand in.
 struct Several {
@@ -152,13 +153,13 @@ async fn an_alias_stands_in_too() {
 async fn batches_go_to_the_next_that_has_batches() {
     let there = Several::new(
         fast().with_fault("insufficient-quota:create@1-99").unwrap(),
-        &[("mistral", fast()), ("groq", fast())],
+        &[("xai", fast()), ("groq", fast())],
     )
     .await;
-    let spec = there.spec(Lane::Batch, 60, &[MISTRAL, GROQ]);
+    let spec = there.spec(Lane::Batch, 60, &[XAI, GROQ]);
     let plan = there.plan(&spec).await;
     let warned = |part: &str| plan.warnings.iter().any(|warning| warning.contains(part));
-    assert!(warned("`mistral/mistral-small-2603` cannot stand in within the batch lane"), "{plan:?}");
+    assert!(warned("`xai/grok-4.5` cannot stand in within the batch lane"), "{plan:?}");
     assert!(warned("the worst case counts that `groq/openai/gpt-oss-20b` may have to stand in"), "{plan:?}");
 
     let report = there.run(&spec).await;
@@ -166,7 +167,7 @@ async fn batches_go_to_the_next_that_has_batches() {
     assert_eq!(there.bills().iter().map(|bill| bill.0).collect::<Vec<_>>(), [0, 0, 54]);
     let alerts = there.told("alert");
     assert!(
-        matches!(&alerts[..], [one] if one.contains("going on with `groq/openai/gpt-oss-20b`; `mistral/mistral-small-2603` cannot stand in")),
+        matches!(&alerts[..], [one] if one.contains("going on with `groq/openai/gpt-oss-20b`; `xai/grok-4.5` cannot stand in")),
         "{alerts:?}"
     );
 }
@@ -190,10 +191,10 @@ async fn nobody_left_on_the_list_stops_the_job_and_keeps_what_was_answered() {
 
     // A lane that none of them has: the reason says so.
     let there =
-        Several::new(fast().with_fault("insufficient-quota:create").unwrap(), &[("mistral", fast())]).await;
-    let report = there.run(&there.spec(Lane::Batch, 20, &[MISTRAL])).await;
+        Several::new(fast().with_fault("insufficient-quota:create").unwrap(), &[("xai", fast())]).await;
+    let report = there.run(&there.spec(Lane::Batch, 20, &[XAI])).await;
     assert_eq!((report.ending, report.exit_code(), report.failed), (Ending::Halted, 4, 0), "{report:?}");
-    assert!(report.reason.as_deref().unwrap().contains("`mistral/mistral-small-2603` cannot stand in"));
+    assert!(report.reason.as_deref().unwrap().contains("`xai/grok-4.5` cannot stand in"));
 }
 
 /// A simulator that does not know the model that is asked first.

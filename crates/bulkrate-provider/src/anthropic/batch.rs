@@ -36,6 +36,7 @@ const SHAPE: Shape = Shape {
     first: "/v1/messages/batches?limit=1000",
     cursor: "after_id",
     newest_first: true,
+    numbered: false,
     page: remote::read_page,
     batch: remote::read_batch,
     is_error: |body| errors::read(body).is_some(),

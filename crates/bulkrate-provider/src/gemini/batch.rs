@@ -32,6 +32,7 @@ const SHAPE: Shape = Shape {
     first: "/v1beta/batches?pageSize=100",
     cursor: "pageToken",
     newest_first: false, // nothing says so
+    numbered: false,
     page: remote::read_page,
     batch: remote::read_batch,
     is_error: |body| errors::read(body).is_some(),

@@ -53,6 +53,8 @@ pub(crate) struct Shape {
     pub(crate) cursor: &'static str,
     /// Whether the list is in order, so that nothing recent follows a page of old ones.
     pub(crate) newest_first: bool,
+    /// Pages have numbers, from 0, and no cursors.
+    pub(crate) numbered: bool,
     pub(crate) page: fn(&[u8]) -> Result<Page, String>,
     pub(crate) batch: fn(&[u8]) -> Result<RemoteBatch, String>,
     /// An error in the provider's own words, and no gateway's page.
@@ -90,9 +92,13 @@ pub(crate) async fn poll(
 
 /// Deletes what lies at `path`. The fence of a create in doubt may stand on this: only the provider's own word counts.
 pub(crate) async fn delete(free: &FreeClient, shape: Shape, what: &str, path: &str) -> Result<(), ApiError> {
+    let is_gone = |reply: &Reply| reply.status == 404 && (shape.is_error)(&reply.body);
     let reply = free.send(what, Method::DELETE, path, &[404]).await?;
-    let is_gone = reply.status == 404 && (shape.is_error)(&reply.body) || (shape.is_deleted)(&reply.body);
-    if is_gone {
+    if is_gone(&reply) || (shape.is_deleted)(&reply.body) {
+        return Ok(());
+    }
+    // Done, without a word: a look says whether it is true.
+    if reply.status == 204 && is_gone(&free.send(what, Method::GET, path, &[404]).await?) {
         return Ok(());
     }
     Err(unreadable(free, what, &reply, "the answer does not say that it is deleted"))
@@ -113,7 +119,7 @@ pub(crate) async fn list_since(
     let mut found: Vec<RemoteBatch> = Vec::new();
     let mut cursors: HashSet<String> = HashSet::new();
     let mut path = shape.first.to_owned();
-    for _ in 0..PAGES_MAX {
+    for page in 1..=PAGES_MAX {
         let reply = free.send(WHAT, Method::GET, &path, &[]).await?;
         let unreadable = |why: &str| unreadable(free, WHAT, &reply, why);
         let Page { batches, next } = (shape.page)(&reply.body).map_err(|why| unreadable(&why))?;
@@ -133,6 +139,7 @@ pub(crate) async fn list_since(
         if !cursors.insert(next.clone()) {
             return Err(unreadable(&format!("the list turns in a circle at `{next}`")));
         }
+        let next = if shape.numbered { page.to_string() } else { next };
         path = format!("{}&{}={}", shape.first, shape.cursor, in_path(&next));
     }
     Err(free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))

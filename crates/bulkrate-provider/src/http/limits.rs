@@ -107,10 +107,15 @@ pub fn go_duration_ms(text: &str) -> Option<u64> {
     u64::try_from(sum_ns.div_ceil(1_000_000)).ok()
 }
 
-/// The wait named in a refusal's text: `Please try again in 1h2m3.89s`.
+/// The wait named in a refusal's text: `Please try again in 1h2m3.89s`, or Azure's `Please retry after 20 seconds`.
 #[must_use]
 pub fn text_wait_ms(message: &str) -> Option<u64> {
     const LEAD: &str = "try again in ";
+    const SECONDS: (&str, &str) = ("retry after ", " second");
+    let seconds = message.split_once(SECONDS.0).and_then(|(_, rest)| rest.split_once(SECONDS.1));
+    if let Some(wait) = seconds.and_then(|(seconds, _)| decimal_ms(seconds, 1_000)) {
+        return Some(wait);
+    }
     let at = message.find(LEAD)?;
     let rest = &message[at + LEAD.len()..];
     let end = rest
@@ -226,6 +231,9 @@ mod tests {
             ("Please try again in 120ms. Visit the page", Some(120)),
             ("Please try again in 1h2m3s", Some(3_723_000)),
             ("Please try again in 6m0s.", Some(360_000)),
+            ("Please retry after 86400 seconds. To increase", Some(86_400_000)),
+            ("Please retry after 1 second.", Some(1_000)),
+            ("Please retry after some seconds.", None),
             ("please try again in a moment", None),
             ("try again in ", None),
             ("Request too large", None),

@@ -18,6 +18,8 @@ use crate::settings::Settings;
 pub struct Account {
     /// Without a trailing slash.
     pub(super) base: Url,
+    /// Of every call, such as the version of the API.
+    query: Option<String>,
     pub(super) host: String,
     pub(super) port: u16,
     /// Headers of every call but `Host` and `Content-Type`; the key is marked sensitive.
@@ -57,7 +59,8 @@ impl Account {
             settings.extra_headers.iter().map(|(_, value)| value.expose().to_owned()).collect();
         secrets.push(settings.api_key.expose().to_owned());
         secrets.retain(|secret| secret.len() >= 8); // shorter ones would blot out ordinary words
-        Ok(Self { base, host, port, headers, proxy, tls, secrets })
+        let query = settings.query.clone();
+        Ok(Self { base, query, host, port, headers, proxy, tls, secrets })
     }
 
     /// `https://api.example.com`, for messages.
@@ -81,7 +84,11 @@ impl Account {
 
     /// Path of `path` under the base URL, for a request line: `/v1/chat/completions`.
     pub(super) fn path(&self, path: &str) -> String {
-        format!("{}{path}", self.base.path().trim_end_matches('/'))
+        let path = format!("{}{path}", self.base.path().trim_end_matches('/'));
+        match &self.query {
+            None => path,
+            Some(query) => format!("{path}{}{query}", if path.contains('?') { '&' } else { '?' }),
+        }
     }
 
     pub(super) fn url(&self, path: &str) -> String {

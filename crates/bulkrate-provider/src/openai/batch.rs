@@ -12,62 +12,62 @@ use bulkrate_core::request::Kind;
 use bulkrate_core::submission::{Marker, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::dialect::{Batches, Dialect};
 use super::errors;
-use super::remote;
+use super::form::{Form, Order};
 use super::wire::OpenAiWire;
 use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply};
-use crate::http::batches::{self, Shape};
+use crate::http::batches;
 use crate::http::free::FreeClient;
 use crate::http::limits;
+use crate::json::loose::LooseText;
 use crate::settings::Settings;
 
-pub(super) const CREATE: &str = "/batches";
 /// The wait before a file that was just uploaded is looked for again.
 const FILE_VISIBLE_MS: u64 = 2_000;
-
-const SHAPE: Shape = Shape {
-    first: "/batches?limit=100",
-    cursor: "after",
-    newest_first: true,
-    page: remote::read_page,
-    batch: remote::read_batch,
-    is_error: |body| errors::read(body).is_some(),
-    is_deleted: remote::says_deleted,
-};
+/// Waits between two looks at a file that is not processed yet, and how long it is waited for.
+const FILE_LOOK_MIN: Duration = Duration::from_millis(100);
+const FILE_LOOK_MAX: Duration = Duration::from_secs(20);
+const FILE_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The batch API of one account.
 #[derive(Debug)]
 pub struct OpenAiBatches {
     dialect: Dialect,
+    form: Form,
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     create_timeout: Duration,
 }
 
-#[derive(Serialize)]
-struct Create<'a> {
-    input_file_id: &'a str,
-    endpoint: &'a str,
-    completion_window: &'static str,
-    metadata: Metadata<'a>,
-}
-
-/// Our marker: the only thing by which a batch is known again when its create brought no answer.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    br_inst: &'a str,
-    br_sub: &'a str,
-    br_n: String,
-    br_digest: &'a str,
-}
-
+/// Some look into a file before a batch can be made of it.
 #[derive(Deserialize)]
-struct Uploaded {
+struct Uploaded<'a> {
     id: String,
+    #[serde(borrow, default)]
+    status: LooseText<'a>,
+    #[serde(borrow, default)]
+    status_details: LooseText<'a>,
+}
+
+impl Uploaded<'_> {
+    fn is_awaited(&self) -> bool {
+        let status = self.status.as_deref().unwrap_or_default().to_ascii_lowercase();
+        matches!(status.as_str(), "pending" | "running" | "notrunning")
+    }
+
+    /// Why no batch can be made of it.
+    fn refusal(&self) -> Option<String> {
+        let status = self
+            .status
+            .as_deref()
+            .filter(|status| ["error", "failed"].iter().any(|bad| status.eq_ignore_ascii_case(bad)))?;
+        let why = self.status_details.as_deref().unwrap_or("no reason is given");
+        Some(format!("the provider says that the file is no batch input (`{status}`): {why}"))
+    }
 }
 
 impl OpenAiBatches {
@@ -78,21 +78,55 @@ impl OpenAiBatches {
         free: Arc<FreeClient>,
         settings: &Settings,
     ) -> Self {
-        Self { dialect, wire, paid, free, create_timeout: settings.create_timeout }
+        let form = match dialect.batches {
+            Batches::Yes { form, .. } => form,
+            Batches::No | Batches::Ask => Form::OPENAI,
+        };
+        Self { dialect, form, wire, paid, free, create_timeout: settings.create_timeout }
+    }
+
+    fn path_of(&self, id: &str) -> String {
+        format!("{}/{}", self.form.path, batches::in_path(id))
     }
 
     /// Whether the list of batches answers as OpenAI's does.
     pub(super) async fn exists(&self) -> bool {
-        match self.free.send("look for a batch API", Method::GET, "/batches?limit=1", &[]).await {
-            Ok(reply) => remote::read_page(&reply.body).is_ok(),
+        match self.free.send("look for a batch API", Method::GET, self.form.look, &[]).await {
+            Ok(reply) => (self.form.shape.page)(&reply.body).is_ok(),
             Err(_) => false,
         }
     }
 
+    /// Until the provider has looked into the file. What is not ready by then is uploaded anew: it is free.
+    async fn processed(&self, what: &str, id: &str) -> Result<(), ApiError> {
+        let path = format!("/files/{}", batches::in_path(id));
+        let mut wait = FILE_LOOK_MIN;
+        let mut waited = Duration::ZERO;
+        while waited < FILE_WAIT_MAX {
+            tokio::time::sleep(wait).await;
+            waited += wait;
+            wait = (wait * 2).min(FILE_LOOK_MAX);
+            let reply = self.free.send(what, Method::GET, &path, &[]).await?;
+            let file = uploaded(&reply)
+                .ok_or_else(|| batches::unreadable(&self.free, what, &reply, "the answer names no file"))?;
+            if !file.is_awaited() {
+                return self.sound(what, &reply, &file);
+            }
+        }
+        let why = format!("the provider has not looked into the file within {} s", waited.as_secs());
+        Err(self.free.error(what, None, FailureClass::Transient, &why))
+    }
+
+    fn sound(&self, what: &str, reply: &Reply, file: &Uploaded<'_>) -> Result<(), ApiError> {
+        file.refusal().map_or(Ok(()), |why| {
+            Err(self.free.error(what, Some(reply.status), FailureClass::RefusedByProvider, &why))
+        })
+    }
+
     fn created(&self, reply: &Reply) -> Created {
-        let refused = errors::read(&reply.body).filter(|said| said.is_nested);
+        let refused = errors::read(&reply.body).filter(self.form.is_own);
         let refused = refused.map(|said| self.refused(reply, &said));
-        batches::created(self.free.account(), reply, remote::read_batch(&reply.body), refused)
+        batches::created(self.free.account(), reply, (self.form.shape.batch)(&reply.body), refused)
     }
 
     fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
@@ -112,19 +146,23 @@ impl OpenAiBatches {
     }
 }
 
+fn uploaded(reply: &Reply) -> Option<Uploaded<'_>> {
+    serde_json::from_slice::<Uploaded<'_>>(&reply.body).ok().filter(|file| !file.id.is_empty())
+}
+
 #[async_trait]
 impl BatchApi for OpenAiBatches {
     fn limits(&self, kind: Kind) -> BatchLimits {
         let _ = kind; // the same for all kinds
         let (items_max, bytes_max) = match self.dialect.batches {
-            Batches::Yes { items_max, bytes_max } => (items_max, bytes_max),
+            Batches::Yes { items_max, bytes_max, .. } => (items_max, bytes_max),
             Batches::No | Batches::Ask => (50_000, 200_000_000),
         };
         BatchLimits { items_max, bytes_max, embedding_inputs_max: 50_000 }
     }
 
     fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
-        self.wire.input_line(id, kind, body, out);
+        (self.form.line)(&self.wire, id, kind, body, out);
     }
 
     fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
@@ -135,23 +173,24 @@ impl BatchApi for OpenAiBatches {
         const WHAT: &str = "upload a batch file";
         let name = if name.ends_with(".jsonl") { name.to_owned() } else { format!("{name}.jsonl") };
         let reply = self.free.upload(WHAT, "/files", &[("purpose", "batch")], file, &name).await?;
-        match serde_json::from_slice::<Uploaded>(&reply.body) {
-            Ok(uploaded) if !uploaded.id.is_empty() => Ok(uploaded.id),
-            _ => Err(batches::unreadable(&self.free, WHAT, &reply, "the answer names no file")),
+        let Some(file) = uploaded(&reply) else {
+            return Err(batches::unreadable(&self.free, WHAT, &reply, "the answer names no file"));
+        };
+        let ready = match file.is_awaited() {
+            true => self.processed(WHAT, &file.id).await,
+            false => self.sound(WHAT, &reply, &file),
+        };
+        if ready.is_err() {
+            // It would only take room there; the error that is told is the first.
+            let _ = self.delete_file(&file.id).await;
         }
+        ready.map(|()| file.id)
     }
 
-    async fn create(&self, input_file: &str, kind: Kind, _: &str, marker: &Marker) -> Created {
-        let endpoint = format!("/v1{}", self.wire.endpoint(kind));
-        let metadata = Metadata {
-            br_inst: &marker.inst,
-            br_sub: &marker.sub,
-            br_n: marker.items.to_string(),
-            br_digest: &marker.digest,
-        };
-        let create =
-            Create { input_file_id: input_file, endpoint: &endpoint, completion_window: "24h", metadata };
-        let body = match serde_json::to_vec(&create) {
+    async fn create(&self, input_file: &str, kind: Kind, model: &str, marker: &Marker) -> Created {
+        let endpoint = self.wire.endpoint_of_batch(kind);
+        let order = Order { input_file, endpoint: &endpoint, model, marker };
+        let body = match (self.form.create)(&order) {
             Ok(body) => Bytes::from(body),
             Err(error) => {
                 return Created::Refused(batches::not_sent(format!(
@@ -159,22 +198,22 @@ impl BatchApi for OpenAiBatches {
                 )));
             }
         };
-        match self.paid.call(CREATE, body, self.create_timeout).await {
+        match self.paid.call(self.form.path, body, self.create_timeout).await {
             Ok(reply) => self.created(&reply),
             Err(error) => batches::unanswered(error),
         }
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        batches::poll(&self.free, SHAPE, &format!("/batches/{}", batches::in_path(id))).await
+        batches::poll(&self.free, self.form.shape, &self.path_of(id)).await
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        batches::list_since(&self.free, SHAPE, created_at_min).await
+        batches::list_since(&self.free, self.form.shape, created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
-        let path = format!("/batches/{}/cancel", batches::in_path(id));
+        let path = format!("{}/cancel", self.path_of(id));
         // 409: it has ended already.
         self.free.send("cancel a batch", Method::POST, &path, &[409]).await.map(|_| ())
     }
@@ -186,6 +225,6 @@ impl BatchApi for OpenAiBatches {
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
         let path = format!("/files/{}", batches::in_path(file));
-        batches::delete(&self.free, SHAPE, "delete a batch file", &path).await
+        batches::delete(&self.free, self.form.shape, "delete a batch file", &path).await
     }
 }

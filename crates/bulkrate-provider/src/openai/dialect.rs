@@ -2,10 +2,11 @@
 
 use bulkrate_core::request::{Kind, Reasoning};
 
+use super::form::Form;
 use crate::api::{Facts, Unlisted};
 
 /// One service that speaks OpenAI's language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Dialect {
     pub name: &'static str,
     pub base_url: Option<&'static str>,
@@ -15,9 +16,12 @@ pub struct Dialect {
     pub keyless: bool,
     /// Headers of every call, besides the key's.
     pub headers: &'static [(&'static str, &'static str)],
+    /// The header that carries the key as it is; `None`: `Authorization: Bearer`.
+    pub key_header: Option<&'static str>,
+    /// Whether models are called by the names of deployments, which their owner chose.
+    pub deploys: bool,
     pub batches: Batches,
-    /// Whether `service_tier` is sent.
-    pub has_tiers: bool,
+    pub tiers: Tiers,
     /// Whether model names mean OpenAI's models, so that their parameters can be checked before sending.
     pub checks_models: bool,
     /// Whether the user may choose the Responses API.
@@ -28,8 +32,8 @@ pub struct Dialect {
     pub takes: Takes,
 }
 
-/// Whether there is a batch API of OpenAI's shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether there is a batch API, and of which form.
+#[derive(Debug, Clone, Copy)]
 pub enum Batches {
     No,
     /// `probe` finds out.
@@ -38,7 +42,18 @@ pub enum Batches {
     Yes {
         items_max: u32,
         bytes_max: u64,
+        form: Form,
     },
+}
+
+/// Whether and when `service_tier` is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tiers {
+    Never,
+    /// Only to ask for the flex lane: older versions of the API know no such field.
+    Flex,
+    /// Always, so that no setting at the provider chooses one.
+    Always,
 }
 
 /// Where an answer says what it cost, in US dollars.
@@ -118,8 +133,10 @@ impl Dialect {
         key_env: "OPENAI_API_KEY",
         keyless: false,
         headers: &[],
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000 },
-        has_tiers: true,
+        key_header: None,
+        deploys: false,
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: Form::OPENAI },
+        tiers: Tiers::Always,
         checks_models: true,
         has_responses: true,
         charges: Charges::Headers(super::presets::COST_HEADERS),
@@ -131,7 +148,7 @@ impl Dialect {
         base_url: None,
         keyless: true,
         batches: Batches::Ask,
-        has_tiers: false,
+        tiers: Tiers::Never,
         checks_models: false,
         unlisted: Unlisted::Reported,
         takes: Takes::ALL,
@@ -142,7 +159,7 @@ impl Dialect {
     #[must_use]
     pub fn facts(&self) -> Facts {
         Facts {
-            flex: self.has_tiers,
+            flex: self.tiers != Tiers::Never,
             unlisted: self.unlisted,
             needs_key: !self.keyless,
             caches_unmarked: true,

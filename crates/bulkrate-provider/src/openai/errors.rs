@@ -116,6 +116,9 @@ const POLICY: &[&str] = &[
     "misalignment_policy_violation",
 ];
 
+/// Nothing of this name is there, or it does other things: no item of the job can be answered.
+const NO_MODEL: &[&str] = &["model_not_found", "DeploymentNotFound", "OperationNotSupported"];
+
 /// A server's own queue is full: nothing ran, and waiting for room is no attempt.
 const QUEUE_FULL: &[&str] = &["ServiceUnavailableError", "Service Unavailable", "unavailable_error"];
 
@@ -124,7 +127,7 @@ const TABLE: &[Row<Said>] = &[
     row(ANY, |said| said.named(BILLING), FailureClass::Billing),
     row((402, 402), all, FailureClass::Billing),
     row(ANY, |said| said.named(POLICY), FailureClass::ContentPolicy),
-    row(ANY, |said| said.named(&["model_not_found"]), FailureClass::ModelUnavailable),
+    row(ANY, |said| said.named(NO_MODEL), FailureClass::ModelUnavailable),
     row((401, 401), all, FailureClass::Auth),
     row((403, 403), all, FailureClass::Auth),
     row((404, 404), all, FailureClass::ModelUnavailable),

@@ -1,12 +1,16 @@
 //! OpenAI and the services that speak its language.
 
+mod azure;
 pub mod batch;
 mod dialect;
+mod form;
+mod mistral;
 pub mod errors;
 pub mod presets;
 mod remote;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,8 +21,9 @@ use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::paid::PaidClient;
 use crate::registry::OpenError;
-use crate::settings::{ChatEndpoint, Settings};
-pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes};
+use crate::settings::{ChatEndpoint, Deployed, Settings};
+pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes, Tiers};
+pub use form::Form;
 
 use batch::OpenAiBatches;
 use wire::OpenAiWire;
@@ -32,6 +37,7 @@ pub struct OpenAi {
     free: Arc<FreeClient>,
     batches: OpenAiBatches,
     has_batches: AtomicBool,
+    deployments: BTreeMap<String, Deployed>,
 }
 
 impl OpenAi {
@@ -39,7 +45,7 @@ impl OpenAi {
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
-        let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", batch::CREATE];
+        let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations"];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
         Ok(Self::with(dialect, account, settings, paid, free))
@@ -64,7 +70,8 @@ impl OpenAi {
         let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
         let batches = OpenAiBatches::new(dialect, Arc::clone(&wire), to_paid, to_free, settings);
         let has_batches = matches!(dialect.batches, Batches::Yes { .. });
-        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches) }
+        let deployments = settings.deployments.clone();
+        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches), deployments }
     }
 }
 
@@ -76,6 +83,12 @@ fn of_dialect(dialect: Dialect, settings: &Settings) -> Settings {
         settings.chat_endpoint = ChatEndpoint::ChatCompletions;
     }
     settings.trust_body_cost |= dialect.charges == Charges::Body;
+    settings.key_header = dialect.key_header;
+    if dialect.deploys {
+        azure::address(&mut settings);
+    } else {
+        settings.deployments.clear(); // a name is that of a model
+    }
     settings
 }
 
@@ -101,14 +114,36 @@ impl Provider for OpenAi {
         self.dialect.facts()
     }
 
+    fn deployed<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        let said = || self.deployments.get(name).map_or(name, |there| &there.model);
+        self.dialect.deploys.then(said)
+    }
+
     /// Two free calls: the models, then whether `GET /batches` answers a list.
     async fn probe(&self) -> Result<Health, ApiError> {
-        let usual_base = "it ends in the version, as in `/v1`";
+        let usual_base = match self.dialect.deploys {
+            true => "it is that of the resource, as in `https://NAME.openai.azure.com`",
+            false => "it ends in the version, as in `/v1`",
+        };
         let health = self.free.list_models("/models", true, usual_base).await?;
         // A list that is there says nothing where the shape is known to be another.
-        let batches = self.dialect.batches != Batches::No && self.batches.exists().await;
+        let batches = !matches!(self.dialect.batches, Batches::No) && self.batches.exists().await;
         let known = matches!(self.dialect.batches, Batches::Yes { .. });
         self.has_batches.store(batches || known, Ordering::Relaxed);
         Ok(Health { batches, ..health })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// The wire of a preset at an address where nobody is.
+    pub(super) fn wire(name: &str) -> OpenAiWire {
+        let dialect = *presets::PRESETS.iter().find(|preset| preset.name == name).unwrap();
+        let settings = Settings { proxy: crate::ProxyFrom::None, ..Settings::default() };
+        let account = Account::new(dialect.base_url, dialect.name, &settings).unwrap();
+        OpenAiWire::new(dialect, account, &settings)
     }
 }

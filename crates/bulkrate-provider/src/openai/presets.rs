@@ -5,7 +5,9 @@
 
 use bulkrate_core::request::{Kind, Reasoning};
 
-use super::dialect::{Batches, Charges, Dialect, EFFORTS, OutputMax, Takes};
+use super::dialect::{Batches, Charges, Dialect, EFFORTS, OutputMax, Takes, Tiers};
+use super::form::Form;
+use super::mistral;
 use crate::api::Unlisted;
 
 /// Headers in which routers say what a call cost.
@@ -23,8 +25,10 @@ const CLOUD: Dialect = Dialect {
     key_env: "",
     keyless: false,
     headers: &[],
+    key_header: None,
+    deploys: false,
     batches: Batches::No,
-    has_tiers: false,
+    tiers: Tiers::Never,
     checks_models: false,
     has_responses: false,
     charges: Charges::Unsaid,
@@ -57,11 +61,11 @@ const LOCAL: Dialect = Dialect {
 const EFFORTS_ON: &[(Reasoning, &str, &str)] = EFFORTS.split_at(1).1;
 
 pub const PRESETS: &[Dialect] = &[
-    // Its batches are jobs of a shape of their own.
     Dialect {
         name: "mistral",
         base_url: Some("https://api.mistral.ai/v1"),
         key_env: "MISTRAL_API_KEY",
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 500_000_000, form: mistral::JOBS },
         takes: Takes { kinds: CHAT_AND_VECTORS, seed: Some("random_seed"), ..CLOUD.takes },
         ..CLOUD
     },
@@ -70,7 +74,7 @@ pub const PRESETS: &[Dialect] = &[
         name: "groq",
         base_url: Some("https://api.groq.com/openai/v1"),
         key_env: "GROQ_API_KEY",
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 100_000_000 },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 100_000_000, form: Form::OPENAI },
         takes: Takes { output_max: OutputMax::MaxCompletionTokens, efforts: EFFORTS, ..CLOUD.takes },
         ..CLOUD
     },
@@ -130,7 +134,7 @@ pub const PRESETS: &[Dialect] = &[
         name: "doubleword",
         base_url: Some("https://api.doubleword.ai/v1"),
         key_env: "DOUBLEWORD_API_KEY",
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000 },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: Form::OPENAI },
         takes: Takes {
             kinds: CHAT_AND_VECTORS,
             efforts: EFFORTS,

@@ -10,8 +10,11 @@ use crate::json::unix_s;
 
 #[derive(Deserialize)]
 struct List<'a> {
-    #[serde(borrow)]
-    data: Vec<Batch<'a>>,
+    #[serde(borrow, default)]
+    data: Option<Vec<Batch<'a>>>,
+    /// Azure's older name of it.
+    #[serde(borrow, default)]
+    value: Option<Vec<Batch<'a>>>,
     #[serde(default)]
     has_more: Option<bool>,
 }
@@ -37,7 +40,7 @@ struct Batch<'a> {
     #[serde(borrow, default)]
     expires_at: LooseText<'a>,
     #[serde(borrow, default)]
-    metadata: Option<Metadata<'a>>,
+    metadata: Option<Marked<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,8 +69,9 @@ struct OneError<'a> {
     line: Count,
 }
 
+/// What is written on a batch, as far as it is our mark.
 #[derive(Deserialize)]
-struct Metadata<'a> {
+pub(super) struct Marked<'a> {
     #[serde(borrow, default)]
     br_inst: LooseText<'a>,
     #[serde(borrow, default)]
@@ -86,7 +90,8 @@ pub(super) fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
 /// One page of the list of batches.
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
     let list: List<'_> = read(body, "a list of batches")?;
-    let batches = list.data.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
+    let listed = list.data.or(list.value).ok_or("the answer is not a list of batches: it has no `data`")?;
+    let batches = listed.into_iter().map(Batch::into_remote).collect::<Result<Vec<_>, _>>()?;
     // Without the field a full page may have a successor.
     let has_more = list.has_more.unwrap_or(batches.len() >= 100);
     Ok(Page::by_last_id(batches, has_more))
@@ -125,7 +130,7 @@ impl Batch<'_> {
             errors: errors.map(OneError::into_error).collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),
             expires_at: self.expires_at.as_deref().and_then(unix_s),
-            marker: self.metadata.and_then(Metadata::into_marker),
+            marker: self.metadata.and_then(Marked::into_marker),
             owner: Owner::Unknown,
         })
     }
@@ -141,9 +146,9 @@ impl OneError<'_> {
     }
 }
 
-impl Metadata<'_> {
+impl Marked<'_> {
     /// `None` unless all four keys are there: half a marker proves nothing.
-    fn into_marker(self) -> Option<Marker> {
+    pub(super) fn into_marker(self) -> Option<Marker> {
         Some(Marker {
             inst: self.br_inst.into_owned()?,
             sub: self.br_sub.into_owned()?,
@@ -154,7 +159,7 @@ impl Metadata<'_> {
 }
 
 /// The state of a batch in any capitalisation; a word we do not know is not an end.
-fn phase(status: &str) -> Phase {
+pub(super) fn phase(status: &str) -> Phase {
     match status.to_ascii_lowercase().as_str() {
         "validating" | "queued" | "pending" => Phase::Validating,
         "in_progress" | "running" => Phase::InProgress,
@@ -191,6 +196,16 @@ mod tests {
         assert_eq!(batch.phase, Phase::Failed);
         let lines: Vec<_> = batch.errors.iter().map(|error| (error.code.as_deref(), error.line)).collect();
         assert_eq!(lines, [(Some("duplicate_custom_id"), Some(3)), (Some("token_limit_exceeded"), None)]);
+    }
+
+    #[test]
+    fn a_batch_of_azures_older_versions() {
+        let one = include_bytes!("../../fixtures/openai/batch_azure.json");
+        let batch = read_batch(one).unwrap();
+        assert_eq!((batch.phase, batch.created_at), (Phase::Completed, Some(1_795_168_800)));
+        assert_eq!(batch.counts, BatchCounts { total: 1_000, completed: 0, failed: 0 });
+        let listed = format!(r#"{{"value":[{}],"has_more":false}}"#, std::str::from_utf8(one).unwrap());
+        assert_eq!(read_page(listed.as_bytes()).unwrap().batches[0].id, batch.id);
     }
 
     #[test]

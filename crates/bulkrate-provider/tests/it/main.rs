@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod anthropic;
+mod azure;
 mod batches;
 mod conformance;
 mod free;
 mod gemini;
+mod mistral;
 mod paid;
 mod presets;
 mod server;

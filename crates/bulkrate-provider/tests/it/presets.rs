@@ -1,11 +1,12 @@
 //! Every preset against a server that is like its service, and what it takes and refuses.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::request::{Config, Content, Kind, Message, Reasoning, Request, Role};
 use bulkrate_provider::conformance::{self, Options};
-use bulkrate_provider::{Preset, Provider, Settings, Unlisted};
+use bulkrate_provider::{Deployed, Preset, Provider, Settings, Unlisted};
 use bulkrate_sim::{Sim, SimConfig, Speaks};
 use bytes::Bytes;
 
@@ -16,6 +17,7 @@ fn model(service: &str) -> &'static str {
     match service {
         "anthropic" => "claude-haiku-5-5",
         "gemini" => "gemini-3.8-flash",
+        "azure" => "gpt-4.1-mini",
         "mistral" => "mistral-small-2603",
         "groq" => "openai/gpt-oss-20b",
         "together" => "openai/gpt-oss-120b",
@@ -44,6 +46,9 @@ fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
     if !preset.facts.needs_key {
         settings.api_key = "".into();
     }
+    // Batches go to a deployment of their own.
+    let (model, batch) = (model("azure").to_owned(), Some("gpt-4.1-mini-batch".to_owned()));
+    settings.deployments = BTreeMap::from([(model.clone(), Deployed { model, batch })]);
     settings
 }
 
@@ -117,6 +122,7 @@ async fn every_field_works_or_is_refused_by_name() {
     let want = "\
 anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
 gemini: reasoning none, reasoning tokens, kind embedding, kind moderation
+azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation
 mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
 groq: top_k, reasoning tokens, document, kind embedding, kind moderation
 together: reasoning none, reasoning tokens, document, kind moderation

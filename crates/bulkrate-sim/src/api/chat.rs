@@ -220,7 +220,9 @@ pub(super) fn write(
     out.extend_from_slice(b",\"model\":");
     push_str(out, &prepared.served);
     out.extend_from_slice(b",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
-    if answer.refused {
+    if answer.refused && context.filters {
+        out.extend_from_slice(b"\"\",\"refusal\":null");
+    } else if answer.refused {
         out.extend_from_slice(b"null,\"refusal\":");
         push_str(out, &answer.text);
     } else {
@@ -228,7 +230,11 @@ pub(super) fn write(
         out.extend_from_slice(b",\"refusal\":null");
     }
     out.extend_from_slice(b",\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"");
-    out.extend_from_slice(if answer.cut { b"length" } else { b"stop" });
+    out.extend_from_slice(match (answer.cut, answer.refused && context.filters) {
+        (_, true) => b"content_filter",
+        (true, false) => b"length",
+        (false, false) => b"stop",
+    });
     out.extend_from_slice(b"\"}]");
     context.twist.push_usage(out, "usage", |out| write_usage(out, answer, context.twist));
     out.extend_from_slice(b",\"service_tier\":\"");

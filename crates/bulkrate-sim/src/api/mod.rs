@@ -129,6 +129,8 @@ impl Twist {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'s> {
     pub(crate) config: &'s SimConfig,
+    /// Whether a filter, and not the model, refuses.
+    pub(crate) filters: bool,
     pub(crate) schemas: &'s Schemas,
     pub(crate) prompt_cache: &'s messages::PromptCache,
     /// Makes the ids.
@@ -230,6 +232,12 @@ pub(crate) fn prepare<'a>(
     }
     let (model, served, lane) = {
         let (model, served) = models.find(name)?;
+        if !batch && models.takes_only_batches(name) {
+            let message = format!(
+                "The chatCompletion operation does not work with the deployment '{name}', which is of type GlobalBatch."
+            );
+            return Err(ApiError::new(400, "invalid_request_error", Some("OperationNotSupported"), message));
+        }
         if !model.serves(endpoint.kind()) {
             let message = format!("The model `{name}` cannot be used with {}.", endpoint.path());
             return Err(ApiError::new(404, "invalid_request_error", Some("model_not_found"), message));

@@ -35,6 +35,7 @@ impl Server {
         twist: Twist,
     ) -> Result<(Value, Usage), String> {
         let context = Context {
+            filters: false,
             config: &self.config,
             schemas: &self.schemas,
             prompt_cache: &self.cache,

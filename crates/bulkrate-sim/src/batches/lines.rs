@@ -260,7 +260,7 @@ impl Run {
     ) -> Outcome {
         let how = |fault| state.faults.line(fault, self.ordinal, index);
         if state.faults.batch(Fault::ErrorOnly, self.ordinal).is_some() {
-            self.fail(sheets, key, id, &ApiError::server());
+            self.fail(state, sheets, key, id, &ApiError::server());
             return Outcome::Failed;
         }
         let error = match (how(Fault::LineError), how(Fault::ErrorBody)) {
@@ -269,14 +269,18 @@ impl Run {
             (None, None) => None,
         };
         if let Some(error) = error {
-            self.spoil(error, key, id, sheets);
+            self.spoil(state, error, key, id, sheets);
             return Outcome::Failed;
         }
         let twist = Twist::of(how, key);
+        if let Some(error) = crate::server::paid::filtered(state, twist, key) {
+            self.fail(state, sheets, key, id, &error);
+            return Outcome::Failed;
+        }
         match self.answer(state, key, id, body, twist, &mut sheets.output) {
             Ok((usage, nanos)) => Outcome::Answered(usage, nanos),
             Err(error) => {
-                self.fail(sheets, key, id, &error);
+                self.fail(state, sheets, key, id, &error);
                 Outcome::Failed
             }
         }
@@ -330,13 +334,13 @@ impl Run {
         Words::of(self.endpoint)
     }
 
-    fn fail(&self, sheets: &mut Sheets, key: u64, id: &str, error: &ApiError) {
+    fn fail(&self, state: &State, sheets: &mut Sheets, key: u64, id: &str, error: &ApiError) {
         let out = if self.words() == Words::Gemini { &mut sheets.output } else { &mut sheets.errors };
-        self.words().failure(out, key, id, error);
+        self.words().failure(out, key, id, error, state.manners());
     }
 
     /// One failed line, by its status.
-    fn spoil(&self, status: &str, key: u64, id: &str, sheets: &mut Sheets) {
+    fn spoil(&self, state: &State, status: &str, key: u64, id: &str, sheets: &mut Sheets) {
         let error = match status {
             "400" => ApiError::invalid(
                 Some("content_policy_violation"),
@@ -355,6 +359,6 @@ impl Run {
                 return self.words().tail(&mut sheets.output);
             }
         };
-        self.fail(sheets, key, id, &error);
+        self.fail(state, sheets, key, id, &error);
     }
 }

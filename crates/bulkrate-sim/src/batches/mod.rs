@@ -12,6 +12,7 @@ use crate::api::Endpoint;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{File, page_size};
+use crate::like::Manners;
 use crate::server::{Reply, State};
 pub(crate) use run::{pace, scaled};
 use serde_json::{Map, Value};
@@ -27,6 +28,8 @@ pub(crate) struct Order {
     endpoint: Endpoint,
     /// The model of all lines, where none names it.
     named: Option<String>,
+    /// The endpoint as the create names it.
+    url: String,
     input: Arc<File>,
     metadata: Option<Map<String, Value>>,
     output_secs: Option<u64>,
@@ -107,10 +110,16 @@ fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
 
 fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
     let body: Value = serde_json::from_slice(body).map_err(|error| crate::errors::from_parse(&error))?;
+    let body = state.manners().map_or(Ok(body.clone()), |manners| manners.create(body))?;
     let file_id = text(&body, "input_file_id")?;
     let endpoint = text(&body, "endpoint")?;
     let window = text(&body, "completion_window")?;
+    let url = endpoint.to_owned();
+    let with_version = format!("/v1{endpoint}");
     let endpoint = Endpoint::from_path(endpoint)
+        .or_else(|| {
+            Endpoint::from_path(&with_version).filter(|_| state.manners().is_some_and(Manners::deploys))
+        })
         .ok_or_else(|| unsupported("endpoint", endpoint, &Endpoint::ALL.map(Endpoint::path)))?;
     if window != "24h" {
         return Err(unsupported("completion_window", window, &["24h"]));
@@ -128,7 +137,12 @@ fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
         );
         return Err(ApiError::invalid(Some("invalid_value"), "input_file_id", message));
     }
-    Ok(Order { endpoint, named: None, input, metadata, output_secs, held: None })
+    let age_secs = state.clock.now().saturating_sub(input.created_at);
+    if let Some(error) = state.manners().and_then(|manners| manners.refuses_file(age_secs)) {
+        return Err(error);
+    }
+    let input = state.manners().map_or(input.clone(), |manners| manners.input(input, &body));
+    Ok(Order { endpoint, named: None, url, input, metadata, output_secs, held: None })
 }
 
 fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
@@ -279,7 +293,11 @@ pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Rep
     batches.reverse();
     let start = match query.get("after").filter(|_| !listing.repeats) {
         Some(after) => batches.iter().position(|batch| batch.id == *after).map_or(batches.len(), |at| at + 1),
-        None => 0,
+        // Only some services count what they pass over.
+        None => query
+            .get("offset")
+            .filter(|_| state.manners().is_some())
+            .map_or(0, |text| text.parse().unwrap_or(0)),
     };
     let start = batches.len().min(start + usize::from(listing.skips));
     let page = &batches[start..batches.len().min(start + limit)];

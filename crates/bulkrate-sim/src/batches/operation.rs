@@ -54,6 +54,7 @@ pub(super) fn order(state: &State, model: &str, body: &[u8]) -> Result<Order, Ap
     Ok(Order {
         endpoint: Endpoint::Generate,
         named,
+        url: Endpoint::Generate.path().to_owned(),
         input,
         metadata: Some(metadata),
         output_secs: None,
@@ -66,7 +67,7 @@ fn room(state: &State, model: &str, input: &File) -> Result<Option<(usize, u64)>
     let (Some(limit), Content::Stored(bytes)) = (state.config.enqueued_tokens, &input.content) else {
         return Ok(None);
     };
-    match validate(&state.models, Endpoint::Generate, Some(model), bytes) {
+    match validate(&state.models, Endpoint::Generate, "", Some(model), bytes) {
         Ok(plan) if state.batches.enqueue(plan.model, plan.tokens, Some(limit)) => {
             Ok(Some((plan.model, plan.tokens)))
         }

@@ -8,6 +8,7 @@ use crate::catalogue::Lane;
 use crate::clock::ms;
 use crate::faults::Fault;
 use crate::files::{Content, File};
+use crate::like::Manners;
 use crate::rng::hash;
 use crate::server::State;
 use bytes::Bytes;
@@ -73,13 +74,19 @@ async fn cancelled_before(state: &State, batch: &Batch, at: u64) -> bool {
 }
 
 async fn checked(state: &Arc<State>, batch: &Arc<Batch>, input: Bytes) -> Result<Plan, Refusals> {
-    let (state, endpoint, named) = (state.clone(), batch.endpoint, batch.named.clone());
-    let work =
-        tokio::task::spawn_blocking(move || validate(&state.models, endpoint, named.as_deref(), &input));
+    let (state, batch) = (state.clone(), batch.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        validate(&state.models, batch.endpoint, &batch.url, batch.named.as_deref(), &input)
+    });
     work.await.unwrap_or_else(|_| Err(vec![json!({"code": "server_error", "message": "The file could not be validated.", "param": null, "line": null})]))
 }
 
 fn fail(state: &State, batch: &Batch, refusals: &[serde_json::Value]) {
+    let own = |refusal: &serde_json::Value| match state.manners() {
+        Some(manners) => manners.refusal(refusal.clone()),
+        None => refusal.clone(),
+    };
+    let refusals: Vec<serde_json::Value> = refusals.iter().map(own).collect();
     let mut life = batch.life();
     life.status = Status::Failed;
     life.failed_at = Some(state.clock.now());
@@ -143,7 +150,7 @@ pub(crate) fn pace(state: &State, ordinal: u64) -> (f64, bool) {
     }
     match state.faults.batch(Fault::SlowBatch, ordinal) {
         Some(hit) => (hit.amount_or(30.0).min(1e6) * 3_600.0, false),
-        None => (state.config.run_secs, true),
+        None => (state.config.run_secs, state.manners().is_none_or(Manners::expires)),
     }
 }
 
@@ -206,7 +213,8 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     let now = state.clock.now();
     let file = |side, bytes, suffix| {
         let (gemini, whole) = (batch.endpoint == Endpoint::Generate, end == End::Completed);
-        (bytes > 0 && (whole || !gemini)).then(|| {
+        let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
+        ((bytes > 0 || is_wanted) && (whole || !gemini)).then(|| {
             let file = state.files.add(File {
                 id: if gemini { format!("batch-{}", batch.id) } else { state.keys.id("file-", 22, false) },
                 bytes,

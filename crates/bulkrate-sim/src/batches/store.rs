@@ -89,6 +89,8 @@ pub(crate) struct Batch {
     pub(crate) endpoint: Endpoint,
     /// The model of all lines, where none names it.
     pub(crate) named: Option<String>,
+    /// The endpoint as the create named it.
+    pub(crate) url: String,
     pub(super) input_file_id: String,
     pub(crate) created_ms: VirtualMs,
     pub(super) metadata: Option<Map<String, Value>>,
@@ -103,11 +105,12 @@ impl Batch {
         Self {
             id: match endpoint {
                 Endpoint::Generate => state.keys.id("", 32, true),
-                _ => state.keys.id("batch_", 32, true),
+                _ => state.batch_id(),
             },
             ordinal,
             endpoint,
             named: None,
+            url: endpoint.path().to_owned(),
             input_file_id,
             created_ms: state.clock.now_ms(),
             metadata: None,
@@ -119,8 +122,8 @@ impl Batch {
 
     /// With what else was asked for.
     fn of(self, order: &Order) -> Self {
-        let (named, metadata) = (order.named.clone(), order.metadata.clone());
-        Self { named, metadata, output_secs: order.output_secs, ..self }
+        let (named, url, metadata) = (order.named.clone(), order.url.clone(), order.metadata.clone());
+        Self { named, url, metadata, output_secs: order.output_secs, ..self }
     }
 
     pub(crate) fn life(&self) -> MutexGuard<'_, Life> {

@@ -72,6 +72,8 @@ pub(crate) type Refusals = Vec<Value>;
 struct Checker<'m> {
     models: &'m Catalogue,
     endpoint: Endpoint,
+    /// The endpoint, as the batch names it.
+    url: &'m str,
     ids: HashSet<u64>,
     model: Option<(usize, String, String)>,
     tokens: u64,
@@ -83,12 +85,14 @@ struct Checker<'m> {
 pub(crate) fn validate(
     models: &Catalogue,
     endpoint: Endpoint,
+    url: &str,
     named: Option<&str>,
     input: &[u8],
 ) -> Result<Plan, Refusals> {
     let mut checker = Checker {
         models,
         endpoint,
+        url,
         ids: HashSet::new(),
         model: None,
         tokens: 0,
@@ -163,7 +167,7 @@ impl Checker<'_> {
                 "The method of this request must be POST.",
             );
         }
-        if parsed.url.and_then(json::text).as_deref() != Some(self.endpoint.path()) {
+        if parsed.url.and_then(json::text).as_deref() != Some(self.url) {
             let message = "The URL provided for this request does not match the batch endpoint.";
             return self.refuse("invalid_url", Some("url"), number, message);
         }
@@ -244,6 +248,11 @@ impl Checker<'_> {
         let sold = |model: &Model| {
             model.serves(kind) && (model.tariff.rates(Lane::Batch).is_some() || kind == Kind::Moderation)
         };
+        if self.models.find(name).is_ok() && self.models.takes_no_batches(name) {
+            let message = format!("The deployment '{name}' is of a type that takes no batches.");
+            self.refuse("invalid_request", Some("body.model"), number, message);
+            return false;
+        }
         match self.models.find(name) {
             Ok((model, served)) if sold(model) => {
                 self.model = Some((model.index, name.to_owned(), served.into_owned()));
@@ -306,7 +315,7 @@ mod tests {
 
     fn check(file: &str) -> Result<Plan, Refusals> {
         let models = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
-        validate(&models, Endpoint::Chat, None, file.as_bytes())
+        validate(&models, Endpoint::Chat, Endpoint::Chat.path(), None, file.as_bytes())
     }
 
     #[test]

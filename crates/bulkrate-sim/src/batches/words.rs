@@ -4,6 +4,7 @@ use crate::api::Endpoint;
 use crate::errors::ApiError;
 use crate::gemini;
 use crate::json::{push_str, push_u64};
+use crate::like::Manners;
 use crate::rng::push_hex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +42,26 @@ impl Words {
         });
     }
 
-    pub(super) fn failure(self, out: &mut Vec<u8>, key: u64, id: &str, error: &ApiError) {
+    pub(super) fn failure(
+        self,
+        out: &mut Vec<u8>,
+        key: u64,
+        id: &str,
+        error: &ApiError,
+        manners: Option<&dyn Manners>,
+    ) {
         if self == Self::OpenAi {
             self.head(out, key, id, error.status);
+            let start = out.len();
             error.write(out);
+            let said = manners.and_then(|manners| {
+                let said: serde_json::Value = serde_json::from_slice(&out[start..]).ok()?;
+                manners.error(error.status, &said["error"])
+            });
+            if let Some(said) = said {
+                out.truncate(start);
+                out.extend_from_slice(said.to_string().as_bytes());
+            }
             return self.tail(out);
         }
         keyed(out, id, "error");

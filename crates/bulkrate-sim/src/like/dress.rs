@@ -12,7 +12,12 @@ impl Like {
     pub(crate) fn answered(&self, asked: &[u8], reply: Reply, nanos: u64) -> Reply {
         let (Some(body), 200) = (reply.whole(), reply.status) else { return reply };
         let Ok(mut answer) = serde_json::from_slice::<Value>(body) else { return reply };
-        answer.as_object_mut().map(|fields| fields.remove("service_tier"));
+        match self.manners {
+            Some(manners) => manners.answer(&mut answer),
+            None => {
+                answer.as_object_mut().map(|fields| fields.remove("service_tier"));
+            }
+        }
         if let Some(usage) = answer.get_mut("usage").filter(|usage| usage.is_object()) {
             self.reshape(usage);
             let wants_cost = serde_json::from_slice::<Value>(asked)
@@ -65,6 +70,9 @@ impl Like {
     /// An error in the service's shape.
     pub(crate) fn error(&self, reply: Reply) -> Reply {
         let Some(error) = reply.said_error() else { return reply };
+        if let Some(own) = self.manners.and_then(|manners| manners.error(reply.status, &error)) {
+            return reply.with_body(serde_json::to_vec(&own).unwrap_or_default().into());
+        }
         let (message, kind, param) = (&error["message"], &error["type"], &error["param"]);
         let shaped = match self.errors {
             ErrorShape::OpenAi => return reply,

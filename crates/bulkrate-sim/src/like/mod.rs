@@ -3,12 +3,16 @@
 //! A call for such a service is first checked by its own rules and put into OpenAI's words, then answered as OpenAI would, and the answer is
 //! put back into the service's. What is simulated is what tells the services apart, not their models.
 
+mod azure;
 mod dress;
+mod manners;
+mod mistral;
 mod table;
 
 use serde_json::{Map, Value};
 
 use crate::errors::ApiError;
+pub(crate) use manners::{Entered, Manners, bearer};
 
 /// One service. Written from its documentation, and not from any client's idea of it.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Like {
     errors: ErrorShape,
     /// Written before the answer while the caller waits.
     keep_alive: &'static str,
+    /// What it does in a shape of its own.
+    pub(crate) manners: Option<&'static dyn Manners>,
 }
 
 /// Which rows of the price list it sells.

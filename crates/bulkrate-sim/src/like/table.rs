@@ -1,5 +1,7 @@
 //! The services, one row each.
 
+use super::azure::Azure;
+use super::mistral::Mistral;
 use super::{Charges, ErrorShape, Like, Sells, UsageShape};
 
 /// Fields of a chat that OpenAI's language has and these services may have with it.
@@ -47,6 +49,7 @@ const CLOUD: Like = Like {
     usage: UsageShape::OpenAi,
     errors: ErrorShape::OpenAi,
     keep_alive: "",
+    manners: None,
 };
 
 /// Servers that people run themselves: no key, no price; most ignore what they do not know.
@@ -63,6 +66,16 @@ const SERVER: Like = Like {
 
 pub(super) const ALL: &[Like] = &[
     Like {
+        name: "azure",
+        base: "",
+        sells: Sells::Of("azure"),
+        batches: true,
+        refuses: &[],
+        kinds: &["embeddings", "responses"],
+        manners: Some(&Azure),
+        ..CLOUD
+    },
+    Like {
         name: "mistral",
         sells: Sells::Of("mistral"),
         own: &["safe_prompt", "prompt_mode", "prompt_cache_key"],
@@ -71,6 +84,7 @@ pub(super) const ALL: &[Like] = &[
         kinds: &["embeddings"],
         usage: UsageShape::Bare,
         errors: ErrorShape::Flat,
+        manners: Some(&Mistral),
         ..CLOUD
     },
     Like {

@@ -11,11 +11,11 @@ use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{self, UPLOAD_BYTES_MAX};
 use crate::gemini;
-use crate::like::Like;
+use crate::like::{Entered, Like, bearer};
 use crate::message_batches;
 use crate::uploads;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::collections::HashMap;
@@ -45,23 +45,30 @@ pub(super) struct Closed {
 
 pub(super) async fn handle(
     state: Arc<State>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<SimBody>, Closed> {
     let started = Instant::now();
+    let entered = enter(&state, &request);
     let path = request.uri().path();
-    let route = match (state.config.speaks, state.like) {
+    let route = match (state.config.speaks, &entered) {
         (Speaks::Anthropic, _) => Route::of_anthropic(request.method(), path),
         (Speaks::Gemini, _) => Route::of_gemini(request.method(), path),
-        (Speaks::OpenAi, None) => Route::of(request.method(), path),
-        (Speaks::OpenAi, Some(like)) => {
-            like.path(path).map_or(Route::Unknown, |path| Route::of(request.method(), &path))
-        }
+        (Speaks::OpenAi, Ok(Entered { path: Some(path), .. })) => Route::of(request.method(), path),
+        (Speaks::OpenAi, _) => Route::Unknown,
     };
     let (label, key) = (route.label(), state.keys.fresh());
-    let outcome = if route.is_simulators_own() {
-        Outcome::Reply(own(&state, &route))
-    } else {
-        struck(&state, route, request, key).await
+    let outcome = match entered {
+        Err(error) => Outcome::Reply(Reply::error(&error)),
+        Ok(_) if route.is_simulators_own() => Outcome::Reply(own(&state, &route)),
+        Ok(entered) => {
+            request.extensions_mut().insert(entered.clone());
+            match (struck(&state, route, request, key).await, state.manners()) {
+                (Outcome::Reply(reply), Some(manners)) => {
+                    Outcome::Reply(manners.leave(&state, &entered, reply))
+                }
+                (outcome, _) => outcome,
+            }
+        }
     };
     match outcome {
         Outcome::Reply(reply) => {
@@ -78,6 +85,16 @@ pub(super) async fn handle(
             state.counts.add(label, 0);
             Err(Closed { reset: matches!(outcome, Outcome::Reset) })
         }
+    }
+}
+
+/// The call in OpenAI's words.
+fn enter(state: &State, request: &Request<Incoming>) -> Result<Entered, ApiError> {
+    let path = request.uri().path();
+    match (state.like, state.manners()) {
+        (_, Some(manners)) => manners.enter(request.method(), path, &query(request.uri().query())),
+        (Some(like), None) => Ok(Entered { path: like.path(path), ..Entered::default() }),
+        (None, None) => Ok(Entered { path: Some(path.to_owned()), ..Entered::default() }),
     }
 }
 
@@ -112,12 +129,8 @@ fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), ApiErr
         Speaks::Gemini => return gemini::authenticate(known, request.headers(), request.uri().query()),
         Speaks::OpenAi => {}
     }
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let key = given.strip_prefix("Bearer ").unwrap_or_default().trim();
+    let headers = request.headers();
+    let key = state.manners().map_or_else(|| bearer(headers), |manners| manners.key(headers));
     if key.is_empty() && state.config.api_key.is_none() && state.like.is_some_and(Like::answers_without_key) {
         return Ok(());
     }
@@ -308,6 +321,10 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         {
             return Outcome::Reply(Reply::error(&error));
         }
+        let body = match head.extensions.get().and_then(|entered: &Entered| entered.model.as_deref()) {
+            Some(model) => with_model(body, model),
+            None => body,
+        };
         return paid::answer(state, asked, &body, text("x-client-request-id"), key).await;
     }
     let limit = match &route {
@@ -319,7 +336,8 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Ok(body) => body,
         Err(outcome) => return outcome,
     };
-    let query = query(head.uri.query());
+    let own = head.extensions.get().and_then(|entered: &Entered| entered.query.clone());
+    let query = own.unwrap_or_else(|| query(head.uri.query()));
     let result = match &route {
         Route::Upload => files::upload(state, text("content-type").unwrap_or_default(), &body),
         Route::Files => files::list(state, &query),
@@ -432,6 +450,17 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Outcome> {
         }
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// A body as if it named the model that its path names.
+fn with_model(body: Bytes, model: &str) -> Bytes {
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body) {
+        Ok(mut fields) => {
+            fields.insert("model".to_owned(), model.into());
+            serde_json::to_vec(&fields).unwrap_or_default().into()
+        }
+        Err(_) => body,
+    }
 }
 
 fn model(id: &str) -> serde_json::Value {

@@ -3,7 +3,7 @@
 mod body;
 mod bomb;
 mod call;
-mod paid;
+pub(crate) mod paid;
 mod reply;
 mod route;
 mod state;
@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 pub(crate) use reply::Reply;
+pub(crate) use route::decoded;
 pub(crate) use state::State;
 use std::net::SocketAddr;
 use std::sync::Arc;

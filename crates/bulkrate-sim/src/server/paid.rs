@@ -63,6 +63,9 @@ fn immediate(
         return refused(&error, headroom);
     }
     let twist = Twist::of(|fault| state.faults.call(fault, Place::Sync), key);
+    if let Some(error) = filtered(state, twist, key) {
+        return refused(&error, headroom);
+    }
     let context = state.context(key, state.clock.now_ms(), twist);
     let mut out = Vec::with_capacity(1_024);
     let usage = match prepared.answer(&context, &mut out) {
@@ -101,6 +104,11 @@ fn immediate(
         }
     }
     (reply, latency(state, key))
+}
+
+/// A prompt that never reaches the model: nothing is paid.
+pub(crate) fn filtered(state: &State, twist: Twist, key: u64) -> Option<ApiError> {
+    state.manners().filter(|_| twist == Twist::Refusal)?.filtered(key)
 }
 
 fn headers(state: &State, reply: &mut Reply, headroom: &Headroom) {

@@ -166,7 +166,7 @@ pub(super) fn query(text: Option<&str>) -> HashMap<String, String> {
     pairs.map(|(key, value)| (decoded(key), decoded(value))).collect()
 }
 
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let (mut out, mut bytes) = (Vec::with_capacity(text.len()), text.bytes());
     while let Some(byte) = bytes.next() {
         match byte {

@@ -9,7 +9,7 @@ use crate::clock::{Clock, VirtualMs};
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{Fault, Faults, Place};
 use crate::files::Files;
-use crate::like::{Like, Sells};
+use crate::like::{Like, Manners, Sells};
 use crate::limits::Limits;
 use crate::message_batches::MessageBatches;
 use crate::rng::Keys;
@@ -61,7 +61,11 @@ impl State {
             (Speaks::OpenAi, Some(like)) => like.sells,
             (Speaks::OpenAi, None) => Sells::Of("openai"),
         };
-        let models = Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model, sells)?;
+        let mut models =
+            Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model, sells)?;
+        if like.and_then(|like| like.manners).is_some_and(Manners::deploys) {
+            models.deploy(&config.deployments)?;
+        }
         Ok(Self {
             bill: Bill::default(),
             limits: Limits::new(config.rpm, config.tpm, models.models.len()),
@@ -84,10 +88,22 @@ impl State {
         })
     }
 
+    /// What the service does in a shape of its own.
+    pub(crate) fn manners(&self) -> Option<&'static dyn Manners> {
+        self.like.and_then(|like| like.manners)
+    }
+
+    /// A new id of a batch.
+    pub(crate) fn batch_id(&self) -> String {
+        let hex = self.keys.id("", 32, true);
+        self.manners().map_or_else(|| format!("batch_{hex}"), |manners| manners.batch_id(&hex))
+    }
+
     /// What an answer is made with.
     pub(crate) fn context(&self, key: u64, at_ms: VirtualMs, twist: Twist) -> Context<'_> {
         let Self { config, schemas, prompt_cache, .. } = self;
-        Context { config, schemas, prompt_cache, key, at_ms, twist }
+        let filters = self.manners().is_some_and(Manners::filters);
+        Context { filters, config, schemas, prompt_cache, key, at_ms, twist }
     }
 
     /// Does something besides the calls, until it is done or the simulator stops.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
-use bulkrate_provider::{ChatEndpoint, Preset, ProxyFrom, RetryPolicy, Secret};
+use bulkrate_engine::spec::DeploymentSpec;
+use bulkrate_provider::{ChatEndpoint, Deployed, Preset, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
 
@@ -41,13 +42,15 @@ pub struct Reached {
     pub accounts: BTreeMap<String, Provider>,
 }
 
-/// Lays the providers' own variables between flags and file: `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
+/// Lays the providers' own variables between flags and file: `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and
+/// `OPENAI_API_VERSION`, which is Azure's.
 #[must_use]
 pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
     let from_env = Provider {
         base_url: env("OPENAI_BASE_URL"),
         organization: env("OPENAI_ORG_ID"),
         project: env("OPENAI_PROJECT_ID"),
+        api_version: env("OPENAI_API_VERSION"),
         ..Provider::default()
     };
     flags.over(from_env).over(file)
@@ -109,13 +112,20 @@ fn named_account(
     let preset = bulkrate_provider::presets().find(|preset| preset.name == serves);
     let key_env =
         own.key_env.clone().unwrap_or_else(|| preset.map_or(KEY_ENV, |preset| preset.key_env).to_owned());
-    let key = match (&own.key_env, &own.base_url) {
-        (None, Some(_)) => None,
-        _ => env(&key_env),
-    };
-    let settings = settings(own, &key.unwrap_or_default(), connections_max);
+    // Where everybody has an address of his own, it is no other server's.
+    let addressed = preset.is_some_and(|preset| preset.base_url.is_empty());
+    let custom = own.base_url.is_some() && !addressed;
+    let key = if custom && own.key_env.is_none() { None } else { env(&key_env) };
+    let mut settings = settings(own, &key.unwrap_or_default(), connections_max);
+    if let Some(preset) = preset.filter(|_| addressed) {
+        settings.base_url = settings.base_url.or_else(|| env(&preset.base_env()));
+        if settings.base_url.is_none() {
+            let hint = format!("set `base_url` to the address of your resource, or `{}`", preset.base_env());
+            return Err(refused("no address", &hint));
+        }
+    }
     let settings = bulkrate_provider::Settings { retry, ..settings };
-    let account = account(serves, &settings, own.base_url.is_some(), &key_env)?;
+    let account = account(serves, &settings, custom, &key_env)?;
     let key_named = own.key_env.is_some();
     Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), key_named, ..account })
 }
@@ -163,12 +173,6 @@ fn account(
     })
 }
 
-/// The variable that names another address of a service: `GROQ_BASE_URL`.
-#[must_use]
-pub fn base_env(preset: &Preset) -> String {
-    format!("{}_BASE_URL", preset.name.to_ascii_uppercase())
-}
-
 /// How a service is reached; `None` where it is not set up. A base URL that stands for everything (`--base-url`,
 /// `OPENAI_BASE_URL`) takes all that has no address of its own: who rehearses with one never pays by another way.
 fn preset_settings(
@@ -177,9 +181,11 @@ fn preset_settings(
     connections_max: u32,
     env: Env<'_>,
 ) -> Option<bulkrate_provider::Settings> {
-    let (own_base, key) = (env(&base_env(preset)), env(preset.key_env));
-    let set_up =
-        own_base.is_some() || provider.base_url.is_none() && (key.is_some() || !preset.facts.needs_key);
+    let (own_base, key) = (env(&preset.base_env()), env(preset.key_env));
+    let set_up = own_base.is_some()
+        || provider.base_url.is_none()
+            && !preset.base_url.is_empty()
+            && (key.is_some() || !preset.facts.needs_key);
     let mut own = settings(provider, &key.unwrap_or_default(), connections_max);
     own.base_url = own_base;
     // What belongs to OpenAI's account, or to a gateway that the user named, goes nowhere else.
@@ -216,7 +222,21 @@ fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provid
         structured_outputs: from.structured_outputs.unwrap_or(usual.structured_outputs),
         exclusive_workspace: from.exclusive_workspace.unwrap_or(usual.exclusive_workspace),
         betas: from.betas.clone().unwrap_or_default(),
+        api_version: from.api_version.clone(),
+        deployments: from
+            .deployments
+            .iter()
+            .flatten()
+            .map(|(name, of)| (name.clone(), deployed(of)))
+            .collect(),
         ..usual
+    }
+}
+
+fn deployed(of: &DeploymentSpec) -> Deployed {
+    match of.clone() {
+        DeploymentSpec::Model(model) => Deployed { model, batch: None },
+        DeploymentSpec::Lanes { model, batch } => Deployed { model, batch: Some(batch) },
     }
 }
 

@@ -161,8 +161,7 @@ fn state(dir: &Path) -> Finding {
 
 /// The services that a variable names. Servers of one's own count only with an address: nobody knows whether they should run.
 fn set_up(accounts: &[Account]) -> Vec<Account> {
-    let named =
-        |preset: &Preset| preset.facts.needs_key || process_env(&accounts::base_env(preset)).is_some();
+    let named = |preset: &Preset| preset.facts.needs_key || process_env(&preset.base_env()).is_some();
     let presets: Vec<&str> = bulkrate_provider::presets().filter(named).map(|preset| preset.name).collect();
     accounts.iter().filter(|account| presets.contains(&account.provider.as_str())).cloned().collect()
 }
@@ -205,9 +204,12 @@ fn not_set_up(accounts: &[Account]) -> Finding {
         presets.iter().map(|one| format!("{} ({})", one.name, word(one))).collect::<Vec<_>>().join(", ")
     };
     let missing: Vec<Preset> = others.into_iter().filter(|preset| !known(preset.name)).collect();
-    let mut text = format!("your own servers, each by its variable: {}", list(&own, &accounts::base_env));
+    let mut text = format!("your own servers, each by its variable: {}", list(&own, &Preset::base_env));
     if !missing.is_empty() {
-        let missing = list(&missing, &|preset| preset.key_env.to_owned());
+        let missing = list(&missing, &|preset| match preset.base_url {
+            "" => format!("{}, {}", preset.key_env, preset.base_env()),
+            _ => preset.key_env.to_owned(),
+        });
         text = format!("not set up; each takes a key in its variable: {missing}; {text}");
     }
     Finding::ok("provider", text)

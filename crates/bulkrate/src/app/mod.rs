@@ -90,6 +90,9 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
             SimCommand::OpenAi(args) => simulate(*args, Speaks::OpenAi),
             SimCommand::Anthropic(args) => simulate(*args, Speaks::Anthropic),
             SimCommand::Gemini(args) => simulate(*args, Speaks::Gemini),
+            SimCommand::Azure(args) => {
+                simulate(bulkrate_sim::cli::Args { like: Some("azure".to_owned()), ..*args }, Speaks::OpenAi)
+            }
         },
         Command::Sim(_) => {
             out::data(&bulkrate_sim::fault_table());

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use bulkrate_engine::spec::SinkSpec;
 use clap::Args;
 
-use super::parse::{JsonObject, example, header, object, pair, rule};
+use super::parse::{JsonObject, example, object, pair, rule};
+pub use super::provider_args::ProviderArgs;
 use super::tag_budget;
-use crate::config::job_file::{Example, Layer, Provider, Request, RuleLine, Run, Sink, Source};
+use crate::config::job_file::{Example, Layer, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
     BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
     OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
@@ -285,40 +286,8 @@ pub struct SinkArgs {
     pub force: bool,
 }
 
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Provider")]
-pub struct ProviderArgs {
-    /// Base URL of an API that speaks OpenAI's language, such as `http://127.0.0.1:8000/v1` [env: OPENAI_BASE_URL too]
-    #[arg(long, value_name = "URL", env = "BULKRATE_BASE_URL", hide_env_values = true)]
-    pub base_url: Option<String>,
-    /// Environment variable that holds the key [default: OPENAI_API_KEY]
-    #[arg(long, value_name = "NAME", env = "BULKRATE_KEY_ENV", hide_env_values = true)]
-    pub key_env: Option<String>,
-    /// Header sent with every call; repeatable
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    pub headers: Vec<(String, String)>,
-    /// Certificates to trust besides the system's (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Proxy, or `none` [default: HTTPS_PROXY and its kin]
-    #[arg(long, value_name = "URL")]
-    pub proxy: Option<String>,
-    /// Response header with the cost in USD; it wins over the price table
-    #[arg(long, value_name = "NAME")]
-    pub cost_header: Option<String>,
-    /// Take `usage.cost` of an answer for its cost in USD
-    #[arg(long)]
-    pub trust_body_cost: bool,
-    /// Send chat requests to `/responses`
-    #[arg(long)]
-    pub responses_api: bool,
-    /// Nobody but this state folder makes batches in the workspace of the key (Anthropic)
-    #[arg(long)]
-    pub exclusive_workspace: bool,
-}
-
 /// A flag that was not given says nothing.
-fn given(flag: bool) -> Option<bool> {
+pub(super) fn given(flag: bool) -> Option<bool> {
     flag.then_some(true)
 }
 
@@ -455,25 +424,5 @@ impl SinkArgs {
     pub fn spec(self) -> Option<SinkSpec> {
         self.out.as_deref().map(Path::to_owned)?;
         Some(crate::config::resolve::sink(self.layer()))
-    }
-}
-
-impl ProviderArgs {
-    /// What the flags say about the provider.
-    #[must_use]
-    pub fn layer(self) -> Provider {
-        let headers: BTreeMap<_, _> = self.headers.into_iter().collect();
-        Provider {
-            base_url: self.base_url,
-            key_env: self.key_env,
-            headers: (!headers.is_empty()).then_some(headers),
-            ca_file: self.ca_file,
-            proxy: self.proxy,
-            cost_header: self.cost_header,
-            trust_body_cost: given(self.trust_body_cost),
-            responses_api: given(self.responses_api),
-            exclusive_workspace: given(self.exclusive_workspace),
-            ..Provider::default()
-        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod batch_args;
 pub mod job_args;
 pub mod parse;
+pub mod provider_args;
 pub mod route_args;
 pub mod filter_args;
 pub mod markdown;
@@ -374,6 +375,8 @@ pub enum SimCommand {
     Anthropic(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be Google's Gemini API: limits, failures and a bill, no money
     Gemini(Box<bulkrate_sim::cli::Args>),
+    /// Pretend to be a resource of Azure OpenAI: deployments, limits, failures and a bill, no money
+    Azure(Box<bulkrate_sim::cli::Args>),
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,6 +25,8 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         structured_outputs,
         exclusive_workspace,
         betas,
+        api_version,
+        deployments,
     } = said;
     AccountSpec {
         provider,
@@ -39,6 +41,8 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         trust_body_cost,
         responses_api,
         structured_outputs,
+        api_version,
+        deployments: deployments.unwrap_or_default(),
         named: BTreeMap::new(),
     }
 }
@@ -58,6 +62,8 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         trust_body_cost,
         responses_api,
         structured_outputs,
+        api_version,
+        deployments,
         named: _,
     } = kept;
     Provider {
@@ -75,6 +81,8 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         structured_outputs,
         exclusive_workspace: exclusive_workspace.then_some(true),
         betas: Some(betas).filter(|betas| !betas.is_empty()),
+        api_version,
+        deployments: Some(deployments).filter(|deployments| !deployments.is_empty()),
     }
 }
 
@@ -100,6 +108,8 @@ mod tests {
             structured_outputs = false
             exclusive_workspace = true
             betas = ["a", "b"]
+            api_version = "2024-10-21"
+            deployments = { mini = "gpt-4.1-mini", large = { model = "gpt-4.1", batch = "large-batch" } }
         "#;
         let full: Provider = toml::from_str(file).unwrap();
         let stored = kept(full.clone());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bulkrate_engine::spec::DeploymentSpec;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -147,6 +148,10 @@ section! {
         /// Nobody but this state folder makes batches in the workspace of the key.
         exclusive_workspace: bool,
         betas: Vec<String>,
+        /// Azure: the dated version of the API.
+        api_version: String,
+        /// Azure: what deployments serve, by their names.
+        deployments: BTreeMap<String, DeploymentSpec>,
     }
 }
 

@@ -22,6 +22,7 @@ mod anthropic;
 mod anthropic_batch;
 mod gemini;
 mod gemini_batch;
+mod azure;
 mod bad_input;
 mod bad_provider;
 mod clock;

@@ -24,17 +24,47 @@ fn run(place: &Place, model: &str, line: &str) -> Said {
     place.run(&format!("run reviews.csv --yes --out out.csv --poll-min 100ms {line}"), &ask)
 }
 
+/// Services with a batch API, the form of it being OpenAI's or not: the variable's name and a model.
+const IN_BATCHES: &[(&str, &str, &str)] =
+    &[("groq", "GROQ", "groq/openai/gpt-oss-20b"), ("mistral", "MISTRAL", "mistral/mistral-small-2603")];
+
 #[test]
 fn a_key_is_all_that_a_service_needs_in_both_lanes() {
-    let sim = Sim::start(&["--like", "groq", "--api-key", "gsk-canary-123456"]);
-    for lane in ["sync", "batch"] {
-        let before = nanos(&sim.bill(), "total");
-        let place = Place::new().set("GROQ_API_KEY", "gsk-canary-123456").set("GROQ_BASE_URL", &sim.base_url);
-        let report = job(&place, "groq/openai/gpt-oss-20b", &format!("--lane {lane}")).expect(0).json();
-        let bill = sim.bill();
-        assert_eq!(nanos(&report, "spent"), nanos(&bill, "total") - before, "{lane}: {report} {bill}");
-        assert!(nanos(&report, "spent") > 0);
-        assert_eq!(bill["requests_batch"].as_u64() > Some(0), lane == "batch", "{bill}");
+    for (service, name, model) in IN_BATCHES {
+        let sim = Sim::start(&["--like", service, "--api-key", "gsk-canary-123456"]);
+        for lane in ["sync", "batch"] {
+            let before = nanos(&sim.bill(), "total");
+            let place = Place::new().set(&format!("{name}_API_KEY"), "gsk-canary-123456");
+            let place = place.set(&format!("{name}_BASE_URL"), &sim.base_url);
+            let report = job(&place, model, &format!("--lane {lane}")).expect(0).json();
+            let bill = sim.bill();
+            assert_eq!(nanos(&report, "spent"), nanos(&bill, "total") - before, "{lane}: {report} {bill}");
+            assert!(nanos(&report, "spent") > 0);
+            assert_eq!(bill["requests_batch"].as_u64() > Some(0), lane == "batch", "{bill}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_create_is_adopted_by_its_mark_whatever_the_form_of_the_batches() {
+    for (service, name, model) in IN_BATCHES {
+        for fault in ["create-lost@1", "create-5xx@1", "create-no-id@1"] {
+            let sim = Sim::start(&["--like", service, "--fault", fault]);
+            let place = Place::new().set(&format!("{name}_API_KEY"), "sk-x");
+            let place = place.set(&format!("{name}_BASE_URL"), &sim.base_url);
+            let said = job(&place, model, "--lane batch --no-canary");
+            assert!(said.stderr.contains("was found as "), "{service} {fault}: {said:?}");
+            let (report, bill) = whole(&place, &sim, said, ROWS);
+            assert_eq!(nanos(&report, "in_doubt"), 0, "{service} {fault}: {report}");
+            // Half of the price but for a rounding of each request, and nothing but the batch.
+            let saved = report["saved_usd_nanos"]["batch"].as_i64().unwrap();
+            assert!(saved.abs_diff(nanos(&report, "spent")) <= ROWS as u64, "{report}");
+            assert_eq!(bill["requests_sync"].as_u64(), Some(0), "{bill}");
+            let creates = sim.get("/sim/requests")["by_path"]["POST /v1/batches"].clone();
+            let sent: u64 = creates.as_object().unwrap().values().filter_map(serde_json::Value::as_u64).sum();
+            assert_eq!(sent, 1, "{service} {fault}: {creates}");
+            place.proved("reviews", &sim);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! The caller's own fields win over ours and are copied as he wrote them, but for two: the service tier, which the lane
 //! decides, and the output maximum where the options set one.
 
+use std::collections::BTreeMap;
+
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{
     Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text,
@@ -15,14 +17,16 @@ use crate::api::{Unsupported, WireOptions};
 use crate::json::last::LastSchema;
 use crate::json::object::{Object, array, write_on_one_line};
 use crate::json::write_choices_schema;
-use crate::openai::{Charges, Dialect, OutputMax};
-use crate::settings::ChatEndpoint;
+use crate::openai::{Charges, Dialect, OutputMax, Tiers};
+use crate::settings::{ChatEndpoint, Deployed};
 
 #[derive(Debug)]
 pub(super) struct Encoder {
     pub(super) dialect: Dialect,
     pub(super) chat_endpoint: ChatEndpoint,
     pub(super) structured_outputs: bool,
+    /// What deployments are said to serve, and by which name batches go to them.
+    pub(super) deployments: BTreeMap<String, Deployed>,
     pub(super) strict: LastSchema<bool>,
 }
 
@@ -35,7 +39,10 @@ impl Encoder {
         options: WireOptions<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
-        let job = Job { request, options, family: models::family(options.model) };
+        let deployed = self.deployments.get(options.model);
+        let family = models::family(deployed.map_or(options.model, |there| &there.model));
+        let job =
+            Job { request, options: WireOptions { model: sent_to(deployed, options), ..options }, family };
         let mut own = job.own()?;
         refuse_lost_answers(&job, &own)?;
         if !self.dialect.takes.kinds.contains(&request.kind) {
@@ -44,7 +51,7 @@ impl Encoder {
                 job.unsupported("kind", format!("`{name}` has no {} API of this shape", request.kind.name()))
             );
         }
-        if self.dialect.has_tiers {
+        if self.dialect.tiers != Tiers::Never {
             own.remove("service_tier"); // the lane decides it, and with it the price
         }
         match request.kind {
@@ -175,15 +182,19 @@ impl Encoder {
     }
 
     fn tier(&self, job: &Job<'_>, body: &mut Object<'_, '_>) {
-        if !self.dialect.has_tiers {
-            return;
-        }
-        match job.options.lane {
-            Lane::Batch => {}
-            Lane::Flex => body.text("service_tier", "flex"),
-            Lane::Sync => body.text("service_tier", "default"),
+        match (job.options.lane, self.dialect.tiers) {
+            (Lane::Batch, _) | (_, Tiers::Never) | (Lane::Sync, Tiers::Flex) => {}
+            (Lane::Flex, _) => body.text("service_tier", "flex"),
+            (Lane::Sync, Tiers::Always) => body.text("service_tier", "default"),
         }
     }
+}
+
+/// The name to send for the model: batches may go to a deployment of their own.
+fn sent_to<'r>(deployed: Option<&'r Deployed>, options: WireOptions<'r>) -> &'r str {
+    let for_batches =
+        deployed.and_then(|there| there.batch.as_deref()).filter(|_| options.lane == Lane::Batch);
+    for_batches.unwrap_or(options.model)
 }
 
 fn sends_reasoning(job: &Job<'_>, dialect: Dialect) -> bool {

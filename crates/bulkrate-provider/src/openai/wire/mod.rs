@@ -19,6 +19,7 @@ use bulkrate_core::request::{Kind, Request};
 use super::{Charges, Dialect};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
+use crate::http::batches::in_path;
 use crate::json::last::LastSchema;
 use crate::settings::{ChatEndpoint, Settings};
 
@@ -28,6 +29,8 @@ pub struct OpenAiWire {
     encoder: encode::Encoder,
     reader: read::Reader,
     account: Account,
+    /// What stands before the path of the API in the lines of a batch.
+    version: &'static str,
 }
 
 impl OpenAiWire {
@@ -37,6 +40,7 @@ impl OpenAiWire {
             dialect,
             chat_endpoint: settings.chat_endpoint,
             structured_outputs: dialect.checks_models || settings.structured_outputs,
+            deployments: settings.deployments.clone(),
             strict: LastSchema::default(),
         };
         let reader = read::Reader {
@@ -48,7 +52,14 @@ impl OpenAiWire {
             cost_header: settings.cost_header.as_ref().map(|name| name.to_ascii_lowercase()),
             trust_body_cost: settings.trust_body_cost,
         };
-        Self { encoder, reader, account }
+        // An API whose version stands in the query has none in its paths.
+        let version = if settings.query.is_some() { "" } else { "/v1" };
+        Self { encoder, reader, account, version }
+    }
+
+    /// The API of this kind, as batches name it.
+    pub(super) fn endpoint_of_batch(&self, kind: Kind) -> String {
+        format!("{}{}", self.version, self.endpoint(kind))
     }
 
     pub(super) fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
@@ -56,7 +67,8 @@ impl OpenAiWire {
         // Writing to a vector cannot fail.
         let _ = write!(
             out,
-            "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1{}\",\"body\":",
+            "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"{}{}\",\"body\":",
+            self.version,
             self.endpoint(kind)
         );
         out.extend_from_slice(body);
@@ -79,8 +91,14 @@ impl OpenAiWire {
 }
 
 impl Wire for OpenAiWire {
-    fn path(&self, kind: Kind, _: &str) -> Cow<'static, str> {
-        Cow::Borrowed(self.endpoint(kind))
+    /// Where the version stands in the query, a deployment stands before what is asked of it.
+    fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
+        match self.endpoint(kind) {
+            endpoint if self.version.is_empty() && endpoint != "/responses" => {
+                Cow::Owned(format!("/deployments/{}{endpoint}", in_path(model)))
+            }
+            endpoint => Cow::Borrowed(endpoint),
+        }
     }
 
     fn encode(

@@ -112,8 +112,9 @@ struct Line<'a> {
     custom_id: Text<'a>,
     #[serde(borrow, default)]
     response: Option<LineResponse<'a>>,
+    /// An object, one within another, or a bare text.
     #[serde(borrow, default)]
-    error: Option<LineError<'a>>,
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -143,12 +144,11 @@ struct AnsweredResponse<'a> {
     body: Success<'a>,
 }
 
-#[derive(Deserialize)]
-struct LineError<'a> {
-    #[serde(borrow, default)]
-    code: LooseText<'a>,
-    #[serde(borrow, default)]
-    message: LooseText<'a>,
+impl LineResponse<'_> {
+    /// 0 where there is none.
+    fn status(&self) -> u16 {
+        self.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0)
+    }
 }
 
 /// What an answer holds, before usage and cost.
@@ -178,7 +178,7 @@ impl Reader {
             return Err("not a result: `custom_id` is empty".to_owned());
         }
         let reading = match (parsed.error, parsed.response) {
-            (Some(error), _) => Reading::Failure(not_run(&error)),
+            (Some(error), response) => Reading::Failure(failed_line(error, response.as_ref())),
             (None, None) => Reading::Failure(unreadable("the line has neither a response nor an error")),
             (None, Some(response)) => self.line_response(kind, &response),
         };
@@ -197,8 +197,7 @@ impl Reader {
     }
 
     fn line_response<'a>(&self, kind: Kind, response: &LineResponse<'a>) -> Reading<'a> {
-        let status =
-            response.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+        let status = response.status();
         let body = response.body.map_or("", |body| body.get());
         if (200..300).contains(&status) {
             return self.success(kind, body.as_bytes(), None);
@@ -343,16 +342,26 @@ fn without_content(parsed: &Success<'_>, usage: Option<Usage>) -> Failure {
     failure
 }
 
+/// A line that says why it has no answer: in OpenAI's own words the batch did not run it; others tell a refusal in this place.
+fn failed_line(error: &RawValue, response: Option<&LineResponse<'_>>) -> Failure {
+    let said = errors::read_inner(error).or_else(|| errors::read(error.get().as_bytes())).unwrap_or_default();
+    match response.map(LineResponse::status) {
+        Some(status @ 400..600) => said.failure(status, limits::text_wait_ms(&said.message)),
+        _ => not_run(&said),
+    }
+}
+
 /// An item that the batch did not run: nothing was billed.
-fn not_run(error: &LineError<'_>) -> Failure {
-    let code = error.code.as_deref().unwrap_or("");
+fn not_run(said: &errors::Said) -> Failure {
+    let code = said.code.as_deref().unwrap_or("");
     let class = match code {
         // A cancelled item may run elsewhere; whether it shall is for the one who cancelled to say.
         "batch_expired" | "batch_cancelled" => FailureClass::Expired,
         "request_timeout" => FailureClass::Timeout,
         _ => FailureClass::Transient,
     };
-    let message = error.message.as_deref().unwrap_or("the item was not run").to_owned();
+    let told = Some(said.message.as_str()).filter(|message| !message.is_empty());
+    let message = told.unwrap_or("the item was not run").to_owned();
     Failure {
         class,
         message,

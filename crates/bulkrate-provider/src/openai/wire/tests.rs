@@ -506,6 +506,9 @@ fn lines_of_batch_files() {
         ("i-7", Some((FailureClass::Transient, true, None))),
         ("i-8", Some((FailureClass::RateLimited, false, Some("rate_limit_exceeded")))),
         ("i-9", Some((FailureClass::Timeout, false, Some("request_timeout")))),
+        ("i-10", Some((FailureClass::RefusedByProvider, false, Some("400")))),
+        ("i-11", Some((FailureClass::RefusedByProvider, false, Some("400")))),
+        ("i-12", Some((FailureClass::Transient, false, None))),
     ];
     assert_eq!(lines.len(), want.len());
     for (line, (id, failed)) in lines.into_iter().zip(want) {

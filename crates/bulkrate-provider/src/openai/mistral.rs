@@ -1,0 +1,219 @@
+//! Mistral's batches are jobs: of one model that is named once, with states and counts in words of their own, listed by numbered pages.
+
+use std::collections::BTreeMap;
+
+use bulkrate_core::ids::WireId;
+use bulkrate_core::request::Kind;
+use bulkrate_core::submission::{BatchCounts, BatchError, Owner, Phase, RemoteBatch};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::form::{Form, Metadata};
+use super::remote::{self, Marked};
+use super::wire::OpenAiWire;
+use crate::http::batches::{Page, Shape, read};
+use crate::json::loose::{Count, LooseText};
+use crate::json::unix_s;
+
+/// Jobs of one page, at most.
+const PAGE: usize = 100;
+
+pub(super) const JOBS: Form = Form {
+    path: "/batch/jobs",
+    look: "/batch/jobs?page_size=1",
+    shape: Shape {
+        first: "/batch/jobs?page_size=100&order_by=-created",
+        cursor: "page",
+        newest_first: true,
+        numbered: true,
+        page: read_page,
+        batch: read_job,
+        ..Form::OPENAI.shape
+    },
+    line: write_line,
+    create: |order| {
+        serde_json::to_vec(&Create {
+            endpoint: order.endpoint,
+            input_files: [order.input_file],
+            model: order.model,
+            metadata: Metadata::of(order.marker),
+            timeout_hours: 24,
+        })
+    },
+    // Its errors are flat, or lists of what is wrong where.
+    is_own: |_| true,
+};
+
+#[derive(Serialize)]
+struct Create<'a> {
+    endpoint: &'a str,
+    input_files: [&'a str; 1],
+    model: &'a str,
+    metadata: Metadata<'a>,
+    timeout_hours: u32,
+}
+
+/// A line has neither method nor path nor model: the job says them.
+fn write_line(_: &OpenAiWire, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"body\":").as_bytes());
+    let fields = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(body);
+    match fields {
+        Ok(mut fields) => {
+            fields.remove("model");
+            let start = out.len();
+            // Fields that were read as JSON can be written as JSON.
+            if serde_json::to_writer(&mut *out, &fields).is_err() {
+                out.truncate(start);
+                out.extend_from_slice(body);
+            }
+        }
+        Err(_) => out.extend_from_slice(body), // names with escapes: it is taken as it is
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+#[derive(Deserialize)]
+struct List<'a> {
+    #[serde(borrow)]
+    data: Vec<Job<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Job<'a> {
+    #[serde(borrow)]
+    id: LooseText<'a>,
+    #[serde(borrow)]
+    status: LooseText<'a>,
+    #[serde(borrow, default)]
+    input_files: Option<Vec<LooseText<'a>>>,
+    #[serde(borrow, default)]
+    output_file: LooseText<'a>,
+    #[serde(borrow, default)]
+    error_file: LooseText<'a>,
+    #[serde(default)]
+    total_requests: Count,
+    #[serde(default)]
+    succeeded_requests: Count,
+    #[serde(default)]
+    failed_requests: Count,
+    #[serde(borrow, default)]
+    errors: Option<Vec<OneError<'a>>>,
+    #[serde(borrow, default)]
+    created_at: LooseText<'a>,
+    #[serde(borrow, default)]
+    metadata: Option<Marked<'a>>,
+}
+
+#[derive(Deserialize)]
+struct OneError<'a> {
+    #[serde(borrow, default)]
+    message: LooseText<'a>,
+}
+
+fn read_job(body: &[u8]) -> Result<RemoteBatch, String> {
+    read::<Job<'_>>(body, "a batch job")?.into_remote()
+}
+
+fn read_page(body: &[u8]) -> Result<Page, String> {
+    let list: List<'_> = read(body, "a list of batch jobs")?;
+    let batches = list.data.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
+    // Only a full page has a successor.
+    let is_full = batches.len() >= PAGE;
+    Ok(Page::by_last_id(batches, is_full))
+}
+
+impl Job<'_> {
+    fn into_remote(self) -> Result<RemoteBatch, String> {
+        let id = self.id.into_owned().ok_or("the job has no id")?;
+        let status = self.status.into_owned().ok_or("the job has no status")?;
+        let count = |count: Count| count.or(Some(0)).unwrap_or(0);
+        let error = |error: OneError<'_>| BatchError {
+            code: None,
+            message: error.message.into_owned().unwrap_or_default(),
+            line: None,
+        };
+        Ok(RemoteBatch {
+            phase: phase(&status),
+            id,
+            status,
+            input_file: self
+                .input_files
+                .and_then(|files| files.into_iter().next())
+                .and_then(LooseText::into_owned),
+            output_file: self.output_file.into_owned(),
+            error_file: self.error_file.into_owned(),
+            counts: BatchCounts {
+                total: count(self.total_requests),
+                completed: count(self.succeeded_requests),
+                failed: count(self.failed_requests),
+            },
+            errors: self.errors.into_iter().flatten().map(error).collect(),
+            created_at: self.created_at.as_deref().and_then(unix_s),
+            expires_at: None,
+            marker: self.metadata.and_then(Marked::into_marker),
+            owner: Owner::Unknown,
+        })
+    }
+}
+
+/// A word that we do not know is not an end.
+fn phase(status: &str) -> Phase {
+    match status {
+        "QUEUED" => Phase::Validating,
+        "SUCCESS" => Phase::Completed,
+        "TIMEOUT_EXCEEDED" => Phase::Expired,
+        "CANCELLATION_REQUESTED" => Phase::Cancelling,
+        other => remote::phase(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use bulkrate_core::ids::Sub;
+
+    #[test]
+    fn a_full_job() {
+        let job = read_job(include_bytes!("../../fixtures/mistral/job.json")).unwrap();
+        assert_eq!((job.phase, job.created_at), (Phase::InProgress, Some(1_795_046_400)));
+        assert_eq!(job.counts, BatchCounts { total: 100, completed: 39, failed: 1 });
+        assert_eq!((job.errors[0].message.as_str(), job.output_file), ("no such field", None));
+        assert_eq!(job.input_file.as_deref(), Some("0a6c3f0e-6f0e-4b0e-9a51-1f1f0c8b7a11"));
+        assert_eq!(job.marker.unwrap().items, 100);
+    }
+
+    #[test]
+    fn states_in_its_own_words() {
+        for (word, want) in [
+            ("QUEUED", Phase::Validating),
+            ("RUNNING", Phase::InProgress),
+            ("SUCCESS", Phase::Completed),
+            ("FAILED", Phase::Failed),
+            ("TIMEOUT_EXCEEDED", Phase::Expired),
+            ("CANCELLATION_REQUESTED", Phase::Cancelling),
+            ("CANCELLED", Phase::Cancelled),
+            ("PAUSED", Phase::Unknown),
+        ] {
+            assert_eq!(phase(word), want, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_line_names_no_model() {
+        let wire = super::super::tests::wire("mistral");
+        let id = WireId { sub: Sub::new(1, 2), seq: 3 };
+        for (body, want) in [
+            (
+                r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"é\n"}]}"#,
+                r#""body":{"max_tokens":9,"messages":[{"role":"user","content":"é\n"}]}}"#,
+            ),
+            (r#"{"mod\u0065l":"m"}"#, r#""body":{"mod\u0065l":"m"}}"#),
+        ] {
+            let mut line = Vec::new();
+            (JOBS.line)(&wire, id, Kind::Chat, body.as_bytes(), &mut line);
+            let line = String::from_utf8(line).unwrap();
+            assert!(line.ends_with(&format!("{want}\n")) && line.contains(&id.to_string()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Azure OpenAI, in both generations of its API: deployments, files that are looked into first, the content filter, and its limits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bulkrate_core::answer::{Finish, Reading};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::request::{Config, Content, Kind, Message, Request, Role};
+use bulkrate_provider::conformance::{self, Options};
+use bulkrate_provider::{Deployed, Provider, Reply, Settings};
+use bulkrate_sim::{Sim, SimConfig};
+use bytes::Bytes;
+
+use crate::server::{self, KEY, response, settings};
+
+const DATED: &str = "2024-10-21";
+
+fn config() -> SimConfig {
+    SimConfig {
+        speed: 36_000.0,
+        api_key: Some(KEY.to_owned()),
+        like: Some("azure".to_owned()),
+        deployments: vec!["triage=gpt-4.1-mini".to_owned(), "triage-nightly=gpt-4.1-mini,batch".to_owned()],
+        ..SimConfig::default()
+    }
+}
+
+/// The deployments of the simulated resource.
+fn of(base: &str, version: Option<&str>) -> Settings {
+    let triage = Deployed { model: "gpt-4.1-mini".to_owned(), batch: Some("triage-nightly".to_owned()) };
+    Settings {
+        api_version: version.map(str::to_owned),
+        deployments: BTreeMap::from([("triage".to_owned(), triage)]),
+        ..settings(base)
+    }
+}
+
+fn chat(text: &'static str) -> Request<'static> {
+    let message = Message { role: Role::User, content: Content::text(text), tool_call_id: None };
+    let generation_config = Config { max_tokens: Some(64), ..Config::default() };
+    Request { messages: vec![message], generation_config, ..Request::default() }
+}
+
+async fn call(provider: &dyn Provider, deployment: &str) -> Reply {
+    let body = conformance::write(provider, &chat("Say one word."), deployment).unwrap();
+    let path = provider.wire().path(Kind::Chat, deployment);
+    provider.calls().unwrap().call(&path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
+}
+
+#[tokio::test]
+async fn both_generations_conform() {
+    for version in [None, Some(DATED)] {
+        let sim = Sim::start(config()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let provider = bulkrate_provider::open("azure", &of(&sim.base_url(), version)).unwrap();
+        let health = provider.probe().await.unwrap();
+        assert!(health.batches && health.models > Some(0), "{version:?}: {health:?}");
+        let options = Options {
+            model: "triage",
+            folder: folder.path(),
+            poll_every: Duration::from_millis(5),
+            polls_max: 2_000,
+            unix_ms: 1_795_046_400_000,
+        };
+        let passed = conformance::run(&*provider, &options).await.unwrap_or_else(|broken| panic!("{broken}"));
+        assert_eq!(passed.passed.len(), 9, "{version:?}");
+        assert!(sim.bill_usd_nanos() > 0);
+    }
+}
+
+#[test]
+fn a_deployment_has_the_limits_of_what_it_is_said_to_serve() {
+    let mut settings = of("https://r.openai.azure.com", None);
+    let said = Deployed { model: "gpt-6-luna".to_owned(), batch: None };
+    settings.deployments.insert("fast".to_owned(), said);
+    let provider = bulkrate_provider::open("azure", &settings).unwrap();
+    assert_eq!((provider.deployed("fast"), provider.deployed("other")), (Some("gpt-6-luna"), Some("other")));
+    let warm = Request {
+        generation_config: Config { temperature: Some(0.5), max_tokens: Some(9), ..Config::default() },
+        ..chat("hi")
+    };
+    let refused = conformance::write(&*provider, &warm, "fast").unwrap_err().to_string();
+    assert!(refused.contains("temperature") && refused.contains("fast"), "{refused}");
+    let body = conformance::write(&*provider, &warm, "triage").unwrap();
+    let body = String::from_utf8(body).unwrap();
+    assert!(body.contains(r#""model":"triage""#) && body.contains(r#""max_completion_tokens":9"#), "{body}");
+    assert!(!body.contains("service_tier"), "older versions know no such field: {body}");
+}
+
+#[tokio::test]
+async fn what_the_filter_keeps_back_is_content_policy_whichever_side_it_was() {
+    for version in [None, Some(DATED)] {
+        let sim = Sim::start(config().with_fault("refusal").unwrap()).await.unwrap();
+        let provider = bulkrate_provider::open("azure", &of(&sim.base_url(), version)).unwrap();
+        let (mut prompts, mut answers) = (0, 0);
+        for _ in 0..20 {
+            let before = sim.bill_usd_nanos();
+            let reply = call(&*provider, "triage").await;
+            match provider.wire().read(Kind::Chat, &reply) {
+                Reading::Failure(failure) => {
+                    let got = (failure.class, failure.provider_code.as_deref(), failure.maybe_paid);
+                    assert_eq!(got, (FailureClass::ContentPolicy, Some("content_filter"), false));
+                    assert_eq!(sim.bill_usd_nanos(), before);
+                    prompts += 1;
+                }
+                Reading::Answer(answer) => {
+                    assert_eq!(answer.finish, Finish::ContentFilter);
+                    assert!(sim.bill_usd_nanos() > before && answer.usage.is_some());
+                    answers += 1;
+                }
+            }
+        }
+        assert!(prompts > 0 && answers > 0, "{prompts} {answers}");
+    }
+}
+
+#[tokio::test]
+async fn deployments_that_are_not_there_or_take_no_calls_halt_the_job() {
+    let sim = Sim::start(config()).await.unwrap();
+    let provider = bulkrate_provider::open("azure", &of(&sim.base_url(), Some(DATED))).unwrap();
+    for (deployment, code) in [("nobody", "DeploymentNotFound"), ("triage-nightly", "OperationNotSupported")]
+    {
+        let reply = call(&*provider, deployment).await;
+        let Reading::Failure(failure) = provider.wire().read(Kind::Chat, &reply) else { panic!("{reply:?}") };
+        let got = (failure.class, failure.provider_code.as_deref());
+        assert_eq!(got, (FailureClass::ModelUnavailable, Some(code)), "{deployment}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_says_how_long_to_wait_in_headers_and_words() {
+    let sim = Sim::start(SimConfig { rpm: Some(60), ..config() }).await.unwrap();
+    let provider = bulkrate_provider::open("azure", &of(&sim.base_url(), None)).unwrap();
+    let first = call(&*provider, "triage").await;
+    assert_eq!((first.status, first.limit_hints().requests_limit), (200, Some(60)));
+    let reply = call(&*provider, "triage").await;
+    let Reading::Failure(failure) = provider.wire().read(Kind::Chat, &reply) else { panic!("{reply:?}") };
+    assert_eq!((failure.class, failure.provider_code.as_deref()), (FailureClass::RateLimited, Some("429")));
+    assert!(failure.wait_ms.is_some_and(|wait| (1..=1_000).contains(&wait)), "{failure:?}");
+}
+
+/// Answers in turn, then the last one over and over; what was asked comes back.
+async fn scripted(answers: &'static [(&'static str, &'static str)]) -> String {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (base, _) = server::start(move |mut peer, _| {
+        let asked = asked.clone();
+        async move {
+            while peer.request().await.is_some() {
+                let at = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst).min(answers.len() - 1);
+                peer.write(&response(answers[at].0, "", answers[at].1)).await;
+            }
+        }
+    })
+    .await;
+    base.trim_end_matches("/v1").to_owned()
+}
+
+#[tokio::test]
+async fn a_file_is_waited_for_and_one_that_is_no_input_is_told_and_deleted() {
+    const PENDING: (&str, &str) = ("201 Created", r#"{"id":"file-1","status":"pending"}"#);
+    const STILL: (&str, &str) = ("200 OK", r#"{"id":"file-1","status":"Running"}"#);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input.jsonl");
+    std::fs::write(&file, "{}\n").unwrap();
+    let upload = async |base: String| {
+        let provider = bulkrate_provider::open("azure", &of(&base, None)).unwrap();
+        provider.batches().unwrap().upload(&file, "input").await
+    };
+    let base = scripted(&[PENDING, STILL, ("200 OK", r#"{"id":"file-1","status":"processed"}"#)]).await;
+    assert_eq!(upload(base).await.unwrap(), "file-1");
+    let base = scripted(&[
+        PENDING,
+        ("200 OK", r#"{"id":"file-1","status":"error","status_details":"line 3 is no JSON"}"#),
+        ("200 OK", r#"{"id":"file-1","deleted":true}"#),
+    ])
+    .await;
+    let error = upload(base).await.unwrap_err();
+    assert_eq!(error.failure.class, FailureClass::RefusedByProvider);
+    assert!(error.to_string().contains("line 3 is no JSON"), "{error}");
+}
+
+#[tokio::test]
+async fn a_delete_without_a_word_counts_once_a_look_confirms_it() {
+    const NONE: (&str, &str) = ("404 Not Found", r#"{"error":{"code":"404","message":"no such file"}}"#);
+    const THERE: (&str, &str) = ("200 OK", r#"{"id":"file-1","status":"processed"}"#);
+    for (answers, is_gone) in
+        [(&[("204 No Content", ""), NONE], true), (&[("204 No Content", ""), THERE], false)]
+    {
+        let provider = bulkrate_provider::open("azure", &of(&scripted(answers).await, Some(DATED))).unwrap();
+        let deleted = provider.batches().unwrap().delete_file("file-1").await;
+        assert_eq!(deleted.is_ok(), is_gone, "{deleted:?}");
+    }
+}
