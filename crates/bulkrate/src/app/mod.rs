@@ -90,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
             SimCommand::OpenAi(args) => simulate(*args, Speaks::OpenAi),
             SimCommand::Anthropic(args) => simulate(*args, Speaks::Anthropic),
             SimCommand::Gemini(args) => simulate(*args, Speaks::Gemini),
+            SimCommand::Vllm(args) => Ok(bulkrate_sim::vllm::run(*args)?),
         },
         Command::Sim(_) => {
             out::data(&bulkrate_sim::fault_table());

@@ -374,6 +374,8 @@ pub enum SimCommand {
     Anthropic(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be Google's Gemini API: limits, failures and a bill, no money
     Gemini(Box<bulkrate_sim::cli::Args>),
+    /// Stand in for the command `vllm`: `bulkrate sim vllm run-batch -i FILE -o FILE --model MODEL`
+    Vllm(Box<bulkrate_sim::vllm::Args>),
 }
 
 #[derive(Debug, Subcommand)]
