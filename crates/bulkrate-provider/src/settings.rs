@@ -81,6 +81,23 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A program of this machine that runs batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The program and the words before ours.
+    pub command: Vec<String>,
+    /// Words after ours.
+    pub args: Vec<String>,
+    /// The folder of its runs; `None`: nothing is run.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Self { command: vec!["vllm".to_owned()], args: Vec::new(), folder: None }
+    }
+}
+
 /// One account at one provider.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -118,6 +135,8 @@ pub struct Settings {
     pub exclusive_workspace: bool,
     /// Anthropic only: features that are not general yet, named in a header of every call.
     pub betas: Vec<String>,
+    /// Offline vLLM only: what is run.
+    pub program: Program,
 }
 
 impl Settings {
@@ -154,6 +173,7 @@ impl Default for Settings {
             structured_outputs: true,
             exclusive_workspace: false,
             betas: Vec::new(),
+            program: Program::default(),
         }
     }
 }

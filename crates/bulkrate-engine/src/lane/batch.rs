@@ -87,7 +87,7 @@ fn rethrow(ended: Result<(), tokio::task::JoinError>) {
 
 /// Whether another batch may be begun now.
 fn may_pack(job: &Job, driving: usize) -> bool {
-    if job.home != Lane::Batch || job.is_closing() || driving >= job.spec.run.batches_max as usize {
+    if job.home != Lane::Batch || job.is_closing() || driving >= job.batches_max() {
         return false;
     }
     let now_us = job.clock.us();

@@ -95,6 +95,13 @@ pub(super) fn read_inner(error: &RawValue) -> Option<Said> {
     })
 }
 
+/// The error of a line in a batch's files: an object, one inside another as vLLM writes it, or a bare text.
+pub(super) fn read_line(error: &RawValue) -> Said {
+    let nested =
+        serde_json::from_str::<Outer<'_>>(error.get()).ok().and_then(|outer| read_inner(outer.error?));
+    nested.or_else(|| read_inner(error)).unwrap_or_default()
+}
+
 /// Money ran out: a 429 that no wait can cure.
 const BILLING: &[&str] = &[
     "insufficient_quota",

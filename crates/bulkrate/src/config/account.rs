@@ -25,6 +25,8 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         structured_outputs,
         exclusive_workspace,
         betas,
+        vllm_command,
+        vllm_args,
     } = said;
     AccountSpec {
         provider,
@@ -39,6 +41,8 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         trust_body_cost,
         responses_api,
         structured_outputs,
+        vllm_command,
+        vllm_args,
         named: BTreeMap::new(),
     }
 }
@@ -58,6 +62,8 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         trust_body_cost,
         responses_api,
         structured_outputs,
+        vllm_command,
+        vllm_args,
         named: _,
     } = kept;
     Provider {
@@ -75,6 +81,8 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         structured_outputs,
         exclusive_workspace: exclusive_workspace.then_some(true),
         betas: Some(betas).filter(|betas| !betas.is_empty()),
+        vllm_command,
+        vllm_args,
     }
 }
 
@@ -100,6 +108,8 @@ mod tests {
             structured_outputs = false
             exclusive_workspace = true
             betas = ["a", "b"]
+            vllm_command = ["uv", "run", "vllm"]
+            vllm_args = ["--seed", "1"]
         "#;
         let full: Provider = toml::from_str(file).unwrap();
         let stored = kept(full.clone());

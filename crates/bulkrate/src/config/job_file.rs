@@ -147,6 +147,9 @@ section! {
         /// Nobody but this state folder makes batches in the workspace of the key.
         exclusive_workspace: bool,
         betas: Vec<String>,
+        /// Offline vLLM: the program, and the words after ours.
+        vllm_command: Vec<String>,
+        vllm_args: Vec<String>,
     }
 }
 

@@ -31,3 +31,4 @@ mod services;
 mod stops;
 mod accounts;
 mod images;
+mod vllm;

@@ -113,7 +113,7 @@ struct Line<'a> {
     #[serde(borrow, default)]
     response: Option<LineResponse<'a>>,
     #[serde(borrow, default)]
-    error: Option<LineError<'a>>,
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -143,12 +143,10 @@ struct AnsweredResponse<'a> {
     body: Success<'a>,
 }
 
-#[derive(Deserialize)]
-struct LineError<'a> {
-    #[serde(borrow, default)]
-    code: LooseText<'a>,
-    #[serde(borrow, default)]
-    message: LooseText<'a>,
+impl LineResponse<'_> {
+    fn status(&self) -> u16 {
+        self.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0)
+    }
 }
 
 /// What an answer holds, before usage and cost.
@@ -178,7 +176,10 @@ impl Reader {
             return Err("not a result: `custom_id` is empty".to_owned());
         }
         let reading = match (parsed.error, parsed.response) {
-            (Some(error), _) => Reading::Failure(not_run(&error)),
+            (Some(error), response) => {
+                let status = response.map_or(0, |response| response.status());
+                Reading::Failure(line_error(&errors::read_line(error), status))
+            }
             (None, None) => Reading::Failure(unreadable("the line has neither a response nor an error")),
             (None, Some(response)) => self.line_response(kind, &response),
         };
@@ -197,8 +198,7 @@ impl Reader {
     }
 
     fn line_response<'a>(&self, kind: Kind, response: &LineResponse<'a>) -> Reading<'a> {
-        let status =
-            response.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+        let status = response.status();
         let body = response.body.map_or("", |body| body.get());
         if (200..300).contains(&status) {
             return self.success(kind, body.as_bytes(), None);
@@ -343,20 +343,20 @@ fn without_content(parsed: &Success<'_>, usage: Option<Usage>) -> Failure {
     failure
 }
 
-/// An item that the batch did not run: nothing was billed.
-fn not_run(error: &LineError<'_>) -> Failure {
-    let code = error.code.as_deref().unwrap_or("");
-    let class = match code {
+/// An item with an error of its own. With a status it was refused; without one the batch did not run it. Nothing was billed.
+fn line_error(said: &errors::Said, status: u16) -> Failure {
+    let class = match said.code.as_deref().unwrap_or("") {
         // A cancelled item may run elsewhere; whether it shall is for the one who cancelled to say.
         "batch_expired" | "batch_cancelled" => FailureClass::Expired,
         "request_timeout" => FailureClass::Timeout,
+        _ if status >= 400 => return said.failure(status, limits::text_wait_ms(&said.message)),
         _ => FailureClass::Transient,
     };
-    let message = error.message.as_deref().unwrap_or("the item was not run").to_owned();
+    let message = if said.message.is_empty() { "the item was not run" } else { &said.message };
     Failure {
         class,
-        message,
-        provider_code: (!code.is_empty()).then(|| code.to_owned()),
+        message: message.to_owned(),
+        provider_code: said.code.clone().filter(|code| !code.is_empty()),
         wait_ms: None,
         maybe_paid: false,
     }
