@@ -6,8 +6,9 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkrate_core::request::Kind;
 use bulkrate_provider::conformance::{self, Options};
-use bulkrate_provider::{Program, Provider, Settings};
+use bulkrate_provider::{Created, Program, Provider, Settings};
 use serde_json::Value;
 
 use super::jobs::nanos;
@@ -117,6 +118,10 @@ fn it_conforms() {
         Some(("conformance", 3))
     );
     assert!(runtime.block_on(open().batches().unwrap().list_since(u64::MAX)).unwrap().is_empty());
+    // It is made once: whoever tries again is told to look, whatever became of the input.
+    let marker = listed[0].marker.clone().unwrap();
+    let again = runtime.block_on(open().batches().unwrap().create("none.jsonl", Kind::Chat, &marker));
+    assert!(matches!(again, Created::InDoubt(_)), "{again:?}");
 }
 
 #[test]
@@ -224,7 +229,7 @@ fn a_command_that_gives_up_stops_the_job_and_says_why() {
     assert!(std::fs::read_to_string(log).unwrap().contains("EngineDeadError"));
     let report = place.run("resume reviews --json", &[]).expect(0).json();
     assert_eq!(report["succeeded"].as_u64(), Some(40), "{report}");
-    place.run("rm reviews", &[]).expect(0);
+    place.run("rm reviews --yes", &[]).expect(0);
     assert_eq!((local(&place, "runs"), local(&place, "inputs")), (Vec::new(), Vec::new()));
 }
 
