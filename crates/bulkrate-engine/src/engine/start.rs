@@ -259,7 +259,7 @@ pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) ->
     {
         return Err(found.account.no_key());
     }
-    for account in deployments.iter().map(|found| &found.account) {
+    for account in deployments.iter().map(|found| &found.account).filter(|_| plan.requests > 0) {
         account.api.ready().map_err(|why| EngineError::BadSpec {
             code: "provider-not-ready",
             what: format!("`{}` cannot run anything", account.provider),

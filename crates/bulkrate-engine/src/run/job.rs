@@ -394,18 +394,6 @@ impl Job {
             || state.over
     }
 
-    /// Whether every item can be called for, whoever serves it.
-    pub(crate) fn has_calls(&self) -> bool {
-        self.deployments.iter().all(|found| found.account.api.calls().is_some())
-    }
-
-    /// Batches that may be open at once: as asked, and as few as those who run them on a machine can take.
-    pub(crate) fn batches_max(&self) -> usize {
-        let apis = self.deployments.iter().filter_map(|found| found.account.api.batches());
-        let most = apis.filter_map(|api| api.facts().at_once).min().unwrap_or(u32::MAX);
-        most.min(self.spec.run.batches_max) as usize
-    }
-
     pub(crate) fn random(&self) -> u64 {
         self.state.borrow_mut().rng.next_u64()
     }

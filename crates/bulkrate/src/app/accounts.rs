@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
-use bulkrate_engine::paths::local_runs;
-use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
+use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings, local_runs};
 use bulkrate_provider::vllm::VllmOffline;
 use bulkrate_provider::{ChatEndpoint, Preset, Program, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;

@@ -55,6 +55,11 @@ impl Job {
         ladder.next(&attempts, &failure)
     }
 
+    /// Whether every item can be called for, whoever serves it.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.deployments.iter().all(|found| found.account.api.calls().is_some())
+    }
+
     /// Whether the batches of this job wait for the first item to end.
     pub(crate) fn awaits_canary(&self, state: &State) -> bool {
         let wanted = self.home == Lane::Batch && self.spec.run.canary && self.has_calls();
