@@ -263,7 +263,7 @@ impl Sim {
         let context = self.state.context(key, self.state.clock.now_ms(), Twist::None);
         let answered = written.and_then(|bytes| {
             let mut out = Vec::new();
-            prepare(&self.state.models, endpoint, &bytes, true)?.answer(&context, &mut out)?;
+            prepare(&self.state.models, endpoint, None, &bytes, true)?.answer(&context, &mut out)?;
             Ok(out)
         });
         match answered {

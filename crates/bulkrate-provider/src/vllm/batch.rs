@@ -165,7 +165,8 @@ impl BatchApi for VllmBatches {
         self.on_disk("stage a batch file", move |store| store.take(&file, &name)).await
     }
 
-    async fn create(&self, input_file: &str, _: Kind, marker: &Marker) -> Created {
+    // The lines say under which name they ask for the model.
+    async fn create(&self, input_file: &str, _: Kind, _: &str, marker: &Marker) -> Created {
         let (program, input, marker) = (self.program.clone(), input_file.to_owned(), marker.clone());
         let begun = self.on_disk("start vLLM", move |store| Ok(begin(store, &program, &input, marker))).await;
         match begun {

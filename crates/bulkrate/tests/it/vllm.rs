@@ -120,7 +120,7 @@ fn it_conforms() {
     assert!(runtime.block_on(open().batches().unwrap().list_since(u64::MAX)).unwrap().is_empty());
     // It is made once: whoever tries again is told to look, whatever became of the input.
     let marker = listed[0].marker.clone().unwrap();
-    let again = runtime.block_on(open().batches().unwrap().create("none.jsonl", Kind::Chat, &marker));
+    let again = runtime.block_on(open().batches().unwrap().create("none.jsonl", Kind::Chat, "m", &marker));
     assert!(matches!(again, Created::InDoubt(_)), "{again:?}");
 }
 
