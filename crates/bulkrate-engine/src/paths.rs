@@ -11,6 +11,7 @@
 //!   jobs/<job>/order               the order of sending, where it is not that of the source
 //!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
 //!   cache/<job>.keys               sorted keys of a finished job's good answers
+//!   local/                         batches that run on this machine (bulkrate-provider)
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +23,7 @@ use crate::EngineError;
 
 const JOBS: &str = "jobs";
 const CACHE: &str = "cache";
+const LOCAL: &str = "local";
 const LOCK: &str = "engine.lock";
 const SPOOL: &str = "stdin.spool";
 /// `state.db-wal` and its kin begin so too.
@@ -109,6 +111,12 @@ pub(crate) fn cache_dir(state_dir: &Path) -> PathBuf {
     state_dir.join(CACHE)
 }
 
+/// Where a provider keeps what it runs on this machine.
+#[must_use]
+pub fn local_runs(state_dir: &Path) -> PathBuf {
+    state_dir.join(LOCAL)
+}
+
 /// The file that the process at work holds locked (bulkrate-store).
 #[must_use]
 pub(crate) fn lock_file(state_dir: &Path) -> PathBuf {
@@ -126,7 +134,7 @@ pub(crate) fn stdin_spool(state_dir: &Path) -> PathBuf {
 pub(crate) fn is_of_state(below: &Path) -> bool {
     below.iter().next().is_some_and(|first| {
         let first = first.to_string_lossy();
-        first.starts_with(STATE) || [JOBS, CACHE, LOCK, SPOOL].iter().any(|name| first == *name)
+        first.starts_with(STATE) || [JOBS, CACHE, LOCAL, LOCK, SPOOL].iter().any(|name| first == *name)
     })
 }
 

@@ -373,6 +373,10 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
         };
     }
     let available = |lane: Lane| find(lane).is_some_and(|plan| plan.unavailable.is_none());
+    // Where there are no calls, no deadline and no hurry makes any.
+    if !available(Lane::Sync) && available(Lane::Batch) {
+        return Ok((Lane::Batch, "the only lane available here".to_owned()));
+    }
     let price = |lane: Lane| find(lane).filter(|plan| plan.unavailable.is_none()).map(|plan| plan.expected);
     let run = &facts.spec.run;
     // Nothing learned yet: what the plan's own seconds assume.

@@ -9,6 +9,8 @@ use bulkrate_provider::Provider;
 
 use crate::EngineError;
 
+pub use crate::paths::local_runs;
+
 /// Everything that is the machine's or the account's, not the job's.
 #[derive(Debug, Clone)]
 pub struct Settings {

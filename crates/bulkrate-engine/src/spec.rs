@@ -60,6 +60,11 @@ pub struct AccountSpec {
     /// What deployments serve, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub deployments: BTreeMap<String, DeploymentSpec>,
+    /// Offline vLLM: the program that is run, and further words for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vllm_command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vllm_args: Option<Vec<String>>,
     /// Further accounts, by the name before the slash in `name/model`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, AccountSpec>,

@@ -1,5 +1,6 @@
 //! Prints `docs/reference/providers.md`: services and fields, from the code that decides.
 
+use bulkrate_provider::vllm::VllmOffline;
 use bulkrate_provider::{Provider, ProxyFrom, Settings, Unlisted, conformance};
 
 type Failed = Box<dyn std::error::Error>;
@@ -47,6 +48,12 @@ fn main() -> Result<(), Failed> {
         ));
         opened.push((preset.name, provider));
     }
+    let offline = VllmOffline::NAME;
+    page.push_str(&format!(
+        "| {offline} | none | `vllm run-batch` on this machine | batch | {} |\n",
+        unlisted(Unlisted::Free)
+    ));
+    opened.push((offline, bulkrate_provider::open(offline, &Settings::default())?));
     page.push_str("\n## What a request may hold\n\n");
     page.push_str(
         "`yes`: it is sent under the service's own name for it. `-`: it is an error that names item, field and model, before anything is \

@@ -31,6 +31,10 @@ pub trait Provider: Send + Sync + Debug {
         let _ = name;
         None
     }
+    /// Whether this machine has what it takes to send anything; `Err` says what is missing. Nothing is sent.
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
     /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
     /// `batches` may answer `Some` only after it.
     async fn probe(&self) -> Result<Health, ApiError> {
@@ -206,6 +210,8 @@ pub struct BatchFacts {
     pub known_by: KnownBy,
     /// Failures stand among the answers: there is no file of errors.
     pub one_file: bool,
+    /// So many batches may run at once: they share a machine.
+    pub at_once: Option<u32>,
 }
 
 /// The answer to a paid batch create, by the classification table of the core (`submission::classify`).

@@ -16,6 +16,7 @@ mod job;
 pub mod openai;
 pub mod anthropic;
 pub mod gemini;
+pub mod vllm;
 pub mod conformance;
 
 pub use api::{
@@ -23,4 +24,4 @@ pub use api::{
     Health, LimitHints, Lines, NOT_SENT, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
 pub use registry::{OpenError, Preset, names, open, presets};
-pub use settings::{ChatEndpoint, Deployed, ProxyFrom, RetryPolicy, Secret, Settings};
+pub use settings::{ChatEndpoint, Deployed, Program, ProxyFrom, RetryPolicy, Secret, Settings};

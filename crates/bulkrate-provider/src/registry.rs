@@ -8,6 +8,7 @@ use crate::gemini::Gemini;
 use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
 use crate::settings::Settings;
+use crate::vllm::VllmOffline;
 
 /// An account that cannot be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,7 @@ const PROVIDERS: &[(&str, Constructor)] = &[
     (Dialect::AZURE.name, |settings| Ok(Arc::new(OpenAi::open(Dialect::AZURE, settings)?))),
     (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
     (Gemini::PRESET.name, |settings| Ok(Arc::new(Gemini::open(settings)?))),
+    (VllmOffline::NAME, |settings| Ok(Arc::new(VllmOffline::open(settings)?))),
 ];
 
 /// Opens an account. Sends nothing.

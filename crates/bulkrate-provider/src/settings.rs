@@ -91,6 +91,23 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A program of this machine that runs batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The program and the words before ours.
+    pub command: Vec<String>,
+    /// Words after ours.
+    pub args: Vec<String>,
+    /// The folder of its runs; `None`: nothing is run.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Self { command: vec!["vllm".to_owned()], args: Vec::new(), folder: None }
+    }
+}
+
 /// One account at one provider.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -134,6 +151,8 @@ pub struct Settings {
     pub deployments: BTreeMap<String, Deployed>,
     /// The query of every call, without its `?`. Set by the provider, not by the user.
     pub query: Option<String>,
+    /// Offline vLLM only: what is run.
+    pub program: Program,
 }
 
 impl Settings {
@@ -173,6 +192,7 @@ impl Default for Settings {
             api_version: None,
             deployments: BTreeMap::new(),
             query: None,
+            program: Program::default(),
         }
     }
 }

@@ -117,6 +117,16 @@ impl Ladder {
         }
     }
 
+    /// Where there are no calls, the attempts that would be calls are batches too.
+    #[must_use]
+    pub fn without_calls(self) -> Self {
+        Self {
+            batch_max: self.batch_max.saturating_add(self.calls_after_batch),
+            calls_after_batch: 0,
+            ..self
+        }
+    }
+
     /// What comes after `failure`, with `attempts` counting it already.
     ///
     /// When attempts run out, the item keeps its last class where that class says something about the item itself

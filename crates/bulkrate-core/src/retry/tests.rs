@@ -112,6 +112,24 @@ fn flex_capacity_is_waited_for_as_long_as_patience_and_deadline_allow() {
 }
 
 #[test]
+fn where_there_are_no_calls_every_attempt_is_a_batch() {
+    let ladder = Ladder::new(Batch).without_calls();
+    let mut attempts = Attempts::default();
+    let mut lanes = Vec::new();
+    loop {
+        attempts.record(Batch, Expired);
+        match ladder.next(&attempts, &failure(Expired, Batch)) {
+            Next::Again { lane, .. } => lanes.push(lane),
+            end => {
+                assert_eq!(end, Next::Dead(AttemptsExhausted));
+                break;
+            }
+        }
+    }
+    assert_eq!((lanes, attempts.total()), (vec![Batch, Batch], 3));
+}
+
+#[test]
 fn after_the_latest_switch_a_batch_item_goes_to_sync() {
     let mut attempts = Attempts::default();
     attempts.record(Batch, Expired);

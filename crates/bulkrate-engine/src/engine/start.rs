@@ -259,6 +259,13 @@ pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) ->
     {
         return Err(found.account.no_key());
     }
+    for account in deployments.iter().map(|found| &found.account).filter(|_| plan.requests > 0) {
+        account.api.ready().map_err(|why| EngineError::BadSpec {
+            code: "provider-not-ready",
+            what: format!("`{}` cannot run anything", account.provider),
+            why,
+        })?;
+    }
     for batch in reader.open_submissions(prepared.row.no)? {
         if sender_of(deployments, &batch).is_none() {
             return Err(other_account(deployments, &batch));

@@ -85,9 +85,16 @@ fn rethrow(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// Batches that may be open at once: as asked, and as few as those who run them on a machine can take.
+fn batches_max(job: &Job) -> usize {
+    let apis = job.deployments.iter().filter_map(|found| found.account.api.batches());
+    let most = apis.filter_map(|api| api.facts().at_once).min().unwrap_or(u32::MAX);
+    most.min(job.spec.run.batches_max) as usize
+}
+
 /// Whether another batch may be begun now.
 fn may_pack(job: &Job, driving: usize) -> bool {
-    if job.home != Lane::Batch || job.is_closing() || driving >= job.spec.run.batches_max as usize {
+    if job.home != Lane::Batch || job.is_closing() || driving >= batches_max(job) {
         return false;
     }
     let now_us = job.clock.us();

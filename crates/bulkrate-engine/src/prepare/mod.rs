@@ -9,6 +9,7 @@ mod runs;
 mod ids;
 mod order;
 mod keys;
+mod kinds;
 mod reuse;
 mod pass;
 mod stats;

@@ -11,15 +11,17 @@ use super::find::find;
 use crate::EngineError;
 use crate::engine::patience::patiently;
 use crate::lane::ghost;
-use crate::paths::{JobDir, cache_dir, io_error};
+use crate::paths::{JobDir, cache_dir, io_error, local_runs};
 
 /// Files go first: whatever a crash leaves can still be removed by the job's name.
 pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), EngineError> {
     // Opening a store creates what is missing; a directory without state is told first.
     let job = find(&SqliteStore::open_reader(state_dir)?, job)?;
     let mut store = patiently(|| SqliteStore::open(state_dir, "", now_ms))?;
-    let at_provider = |submission: &&Submission| submission.lane == Lane::Batch && may_run(submission.state);
-    let batches = store.submissions(job.no)?.iter().filter(at_provider).count();
+    let mut submissions = store.submissions(job.no)?;
+    submissions.retain(|submission| submission.lane == Lane::Batch);
+    let at_provider = |submission: &&Submission| may_run(submission.state);
+    let batches = submissions.iter().filter(at_provider).count();
     if batches > 0 {
         return Err(EngineError::BadSpec {
             code: "job-in-flight",
@@ -32,6 +34,11 @@ pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), Eng
     refuse_ghosts(&store, &job)?;
     let keys = cache_dir(state_dir).join(format!("{}.keys", job.id));
     gone(&keys, fs::remove_file(&keys))?;
+    let local = local_runs(state_dir);
+    for submission in &submissions {
+        let left = bulkrate_provider::vllm::forget(&local, &submission.sub.to_string());
+        left.map_err(io_error("could not remove what a batch left in", &local))?;
+    }
     let dir = JobDir::of(state_dir, &job.id).0;
     gone(&dir, fs::remove_dir_all(&dir))?;
     store.delete_job(job.no)?;

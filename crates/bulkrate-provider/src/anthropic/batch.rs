@@ -100,7 +100,7 @@ impl BatchApi for AnthropicBatches {
     }
 
     fn facts(&self) -> BatchFacts {
-        BatchFacts { known_by: self.known_by, one_file: true }
+        BatchFacts { known_by: self.known_by, one_file: true, ..BatchFacts::default() }
     }
 
     fn input_line(&self, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {

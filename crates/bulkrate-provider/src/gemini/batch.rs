@@ -102,7 +102,7 @@ impl BatchApi for GeminiBatches {
     }
 
     fn facts(&self) -> BatchFacts {
-        BatchFacts { known_by: KnownBy::Mark, one_file: true }
+        BatchFacts { known_by: KnownBy::Mark, one_file: true, ..BatchFacts::default() }
     }
 
     fn input_line(&self, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {

@@ -57,6 +57,21 @@ const LOCAL: Dialect = Dialect {
     ..CLOUD
 };
 
+pub(crate) const VLLM: Dialect = Dialect {
+    name: "vllm",
+    base_url: Some("http://127.0.0.1:8000/v1"),
+    key_env: "VLLM_API_KEY",
+    takes: Takes {
+        output_max: OutputMax::MaxCompletionTokens,
+        efforts: EFFORTS,
+        budget: Some(("thinking_token_budget", "", "")),
+        base64_vectors: true,
+        dimensions: true,
+        ..LOCAL.takes
+    },
+    ..LOCAL
+};
+
 /// Low, medium and high; reasoning cannot be switched off by this field.
 const EFFORTS_ON: &[(Reasoning, &str, &str)] = EFFORTS.split_at(1).1;
 
@@ -178,20 +193,7 @@ pub const PRESETS: &[Dialect] = &[
         unlisted: Unlisted::Reported,
         ..CLOUD
     },
-    Dialect {
-        name: "vllm",
-        base_url: Some("http://127.0.0.1:8000/v1"),
-        key_env: "VLLM_API_KEY",
-        takes: Takes {
-            output_max: OutputMax::MaxCompletionTokens,
-            efforts: EFFORTS,
-            budget: Some(("thinking_token_budget", "", "")),
-            base64_vectors: true,
-            dimensions: true,
-            ..LOCAL.takes
-        },
-        ..LOCAL
-    },
+    VLLM,
     Dialect {
         name: "sglang",
         base_url: Some("http://127.0.0.1:30000/v1"),

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
-use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings};
+use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings, local_runs};
 use bulkrate_engine::spec::DeploymentSpec;
-use bulkrate_provider::{ChatEndpoint, Deployed, Preset, ProxyFrom, RetryPolicy, Secret};
+use bulkrate_provider::vllm::VllmOffline;
+use bulkrate_provider::{ChatEndpoint, Deployed, Preset, Program, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
 
@@ -38,6 +39,8 @@ pub fn process_env(name: &str) -> Option<String> {
 /// How providers are reached: `[provider]` and what stands for it, and `[accounts.NAME]`.
 #[derive(Debug, Clone, Default)]
 pub struct Reached {
+    /// The state folder, below which what runs on this machine has its place.
+    pub state: PathBuf,
     pub provider: Provider,
     pub accounts: BTreeMap<String, Provider>,
 }
@@ -72,7 +75,18 @@ pub fn open(
     env: Env<'_>,
 ) -> Result<Vec<Account>, AppError> {
     let mut accounts = open_with(&reached.provider, connections_max, retry, env)?;
+    accounts.push(offline(&reached.provider, Some(&reached.state))?);
     for (name, own) in &reached.accounts {
+        if own.provider.as_deref() == Some(VllmOffline::NAME) {
+            check_name(name)?;
+            let account = offline(own, Some(&reached.state))?;
+            accounts.push(Account {
+                provider: name.clone(),
+                serves: Some(account.provider.clone()),
+                ..account
+            });
+            continue;
+        }
         let account = named_account(name, own, connections_max, retry, env)?;
         if own.base_url.is_none() && reached.provider.base_url.is_some() {
             let hint = "give it a `base_url` of its own, or take the other away";
@@ -93,21 +107,10 @@ fn named_account(
     retry: RetryPolicy,
     env: Env<'_>,
 ) -> Result<Account, AppError> {
-    let refused = |what: &str, hint: &str| {
-        AppError::from(ConfigError::option(&format!("accounts.{name}"), what, Some(hint)))
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if name.is_empty() || !name.bytes().all(plain) {
-        return Err(refused(
-            "not a name",
-            "letters, digits, `-` and `_`: it stands before the slash of a model",
-        ));
-    }
-    if bulkrate_provider::names().iter().any(|known| known.eq_ignore_ascii_case(name)) {
-        return Err(refused("a provider has this name", "give the account a name of its own"));
-    }
+    check_name(name)?;
     let Some(serves) = own.provider.as_deref() else {
-        return Err(refused("no provider", "say whose API it is: `provider = \"openai\"`"));
+        let hint = "say whose API it is: `provider = \"openai\"`";
+        return Err(ConfigError::option(&format!("accounts.{name}"), "no provider", Some(hint)).into());
     };
     let preset = bulkrate_provider::presets().find(|preset| preset.name == serves);
     let key_env =
@@ -121,13 +124,42 @@ fn named_account(
         settings.base_url = settings.base_url.or_else(|| env(&preset.base_env()));
         if settings.base_url.is_none() {
             let hint = format!("set `base_url` to the address of your resource, or `{}`", preset.base_env());
-            return Err(refused("no address", &hint));
+            return Err(ConfigError::option(&format!("accounts.{name}"), "no address", Some(&hint)).into());
         }
     }
     let settings = bulkrate_provider::Settings { retry, ..settings };
     let account = account(serves, &settings, custom, &key_env)?;
     let key_named = own.key_env.is_some();
     Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), key_named, ..account })
+}
+
+/// A name of the user's own that is no provider's.
+fn check_name(name: &str) -> Result<(), AppError> {
+    let refused = |what: &str, hint: &str| {
+        Err(ConfigError::option(&format!("accounts.{name}"), what, Some(hint)).into())
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if name.is_empty() || !name.bytes().all(plain) {
+        return refused("not a name", "letters, digits, `-` and `_`: it stands before the slash of a model");
+    }
+    if bulkrate_provider::names().iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return refused("a provider has this name", "give the account a name of its own");
+    }
+    Ok(())
+}
+
+/// vLLM without a server. It is reached by no address and no key, so none stands for it. Starts nothing.
+pub fn offline(from: &Provider, state: Option<&Path>) -> Result<Account, AppError> {
+    let usual = Program::default();
+    let program = Program {
+        command: from.vllm_command.clone().unwrap_or(usual.command),
+        args: from.vllm_args.clone().unwrap_or(usual.args),
+        folder: state.map(local_runs),
+    };
+    let structured_outputs = from.structured_outputs.unwrap_or(true);
+    let settings =
+        bulkrate_provider::Settings { program, structured_outputs, ..bulkrate_provider::Settings::default() };
+    account(VllmOffline::NAME, &settings, false, "")
 }
 
 /// As [`open`], with another patience for free calls.

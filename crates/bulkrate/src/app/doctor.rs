@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_engine::settings::Account;
+use bulkrate_provider::vllm::VllmOffline;
 use bulkrate_provider::{Preset, Unlisted};
 use serde::Serialize;
 
@@ -52,10 +53,13 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     let defaults = Defaults::load()?;
     let provider = accounts::with_env(args.provider.layer(), Provider::default(), &process_env);
     let catalogue = accounts::catalogue(shared.prices.as_deref().or(defaults.prices.as_deref()))?;
-    let accounts = accounts::open_with(&provider, 1, accounts::IMPATIENT, &process_env)?;
+    let mut accounts = accounts::open_with(&provider, 1, accounts::IMPATIENT, &process_env)?;
     let presets = set_up(&accounts);
     // The one that the model belongs to; else OpenAI's, unless only others are set up.
     let named = args.model.as_deref().and_then(|model| model.split_once('/')).map(|(provider, _)| provider);
+    if named == Some(VllmOffline::NAME) {
+        accounts.push(accounts::offline(&provider, None)?);
+    }
     let account = accounts
         .iter()
         .find(|account| Some(account.provider.as_str()) == named)
@@ -100,13 +104,12 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
             Err(error) => Finding::failed("model", 2, format!("{error}; {}", error.hint())),
         });
     }
-    if let Some(account) = &account {
+    let (runtime, local) = (runtime::single()?, account.as_ref().filter(|one| one.api.calls().is_none()));
+    if let Some(account) = account.as_ref().filter(|_| local.is_none()) {
         found.push(key(account));
-    }
-    let runtime = runtime::single()?;
-    if let Some(account) = &account {
         found.extend(runtime.block_on(reach(account)));
     }
+    found.extend(local.map(program));
     for preset in presets.iter().filter(|one| account.as_ref().is_none_or(|chosen| chosen.id != one.id)) {
         found.push(runtime.block_on(preset_reach(preset)));
     }
@@ -222,6 +225,14 @@ fn key(account: &Account) -> Finding {
             Finding::warning("key", format!("`{}` is not set; calls go without a key", account.key_env))
         }
         (false, false) => Finding::failed("key", 4, format!("`{}` is not set", account.key_env)),
+    }
+}
+
+/// What runs on this machine has no key and no address: it is there or it is not.
+fn program(account: &Account) -> Finding {
+    match account.api.ready() {
+        Ok(()) => Finding::ok("program", format!("`{}` can be run; batches only", account.provider)),
+        Err(why) => Finding::failed("program", 1, why),
     }
 }
 

@@ -146,6 +146,7 @@ pub(super) fn reached_by(state: &Path, job: &str) -> Result<Reached, AppError> {
     let mut account = spec.account;
     let named = std::mem::take(&mut account.named);
     Ok(Reached {
+        state: state.to_owned(),
         provider: config::account::said(account),
         accounts: named.into_iter().map(|(name, account)| (name, config::account::said(account))).collect(),
     })

@@ -93,6 +93,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
             SimCommand::Azure(args) => {
                 simulate(bulkrate_sim::cli::Args { like: Some("azure".to_owned()), ..*args }, Speaks::OpenAi)
             }
+            SimCommand::Vllm(args) => Ok(bulkrate_sim::vllm::run(*args)?),
         },
         Command::Sim(_) => {
             out::data(&bulkrate_sim::fault_table());

@@ -137,7 +137,8 @@ fn prepare(shared: &Shared, args: JobArgs) -> Result<Prepared, AppError> {
     let defaults = Defaults::load()?;
     let file = if args.is_job_file() { Layer::load(&args.input)? } else { Layer::default() };
     let layer = layered(args, file, &defaults, &process_env);
-    let reached = Reached { provider: layer.provider.clone(), accounts: layer.accounts.clone() };
+    let state = state_dir(shared, &defaults);
+    let reached = Reached { state, provider: layer.provider.clone(), accounts: layer.accounts.clone() };
     let spec = config::job(layer)?;
     let settings = settings(shared, &defaults, &reached, spec.run.concurrency_max)?;
     Ok(Prepared { spec, settings })

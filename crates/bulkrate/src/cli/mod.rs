@@ -377,6 +377,8 @@ pub enum SimCommand {
     Gemini(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be a resource of Azure OpenAI: deployments, limits, failures and a bill, no money
     Azure(Box<bulkrate_sim::cli::Args>),
+    /// Stand in for the command `vllm`: `bulkrate sim vllm run-batch -i FILE -o FILE --model MODEL`
+    Vllm(Box<bulkrate_sim::vllm::Args>),
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,6 +27,8 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         betas,
         api_version,
         deployments,
+        vllm_command,
+        vllm_args,
     } = said;
     AccountSpec {
         provider,
@@ -43,6 +45,8 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         structured_outputs,
         api_version,
         deployments: deployments.unwrap_or_default(),
+        vllm_command,
+        vllm_args,
         named: BTreeMap::new(),
     }
 }
@@ -64,6 +68,8 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         structured_outputs,
         api_version,
         deployments,
+        vllm_command,
+        vllm_args,
         named: _,
     } = kept;
     Provider {
@@ -83,6 +89,8 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         betas: Some(betas).filter(|betas| !betas.is_empty()),
         api_version,
         deployments: Some(deployments).filter(|deployments| !deployments.is_empty()),
+        vllm_command,
+        vllm_args,
     }
 }
 
@@ -110,6 +118,8 @@ mod tests {
             betas = ["a", "b"]
             api_version = "2024-10-21"
             deployments = { mini = "gpt-4.1-mini", large = { model = "gpt-4.1", batch = "large-batch" } }
+            vllm_command = ["uv", "run", "vllm"]
+            vllm_args = ["--seed", "1"]
         "#;
         let full: Provider = toml::from_str(file).unwrap();
         let stored = kept(full.clone());

@@ -152,6 +152,9 @@ section! {
         api_version: String,
         /// Azure: what deployments serve, by their names.
         deployments: BTreeMap<String, DeploymentSpec>,
+        /// Offline vLLM: the program, and the words after ours.
+        vllm_command: Vec<String>,
+        vllm_args: Vec<String>,
     }
 }
 

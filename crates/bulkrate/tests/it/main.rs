@@ -32,3 +32,4 @@ mod services;
 mod stops;
 mod accounts;
 mod images;
+mod vllm;

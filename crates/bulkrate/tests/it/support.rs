@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const BULKRATE: &str = env!("CARGO_BIN_EXE_bulkrate");
+pub(crate) const BULKRATE: &str = env!("CARGO_BIN_EXE_bulkrate");
 
 /// The bundled simulator on a free port, gone when dropped.
 pub(crate) struct Sim {

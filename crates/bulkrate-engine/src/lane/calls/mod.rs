@@ -214,6 +214,10 @@ impl Calls {
             };
             let mut body = Vec::with_capacity(1_024);
             match job.ready(ordinal, lane, &mut body) {
+                Ok(ready) if job.deployments[ready.deployment].account.api.calls().is_none() => {
+                    job.batch_instead(ordinal, lane);
+                    self.landed_since_us.get_or_insert(now_us);
+                }
                 Ok(ready) => {
                     // What a provider may count against its limit: the prompt, and the most it may answer.
                     let tokens = ready.tokens + u64::from(ready.max_tokens);

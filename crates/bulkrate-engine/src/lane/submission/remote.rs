@@ -9,11 +9,12 @@ use bulkrate_provider::{ApiError, Created, NOT_SENT};
 use super::Driving;
 use super::row::note_remote;
 use crate::EngineError;
+use crate::event::Event as Told;
 use crate::lane::fetch::named;
 use crate::lane::outage::{self, halts};
 use crate::lane::pack::Planned;
 use crate::lane::reach;
-use crate::run::job::Halt;
+use crate::run::job::{Halt, Job};
 use crate::run::recover;
 
 impl Driving<'_> {
@@ -97,6 +98,7 @@ impl Driving<'_> {
                     );
                 } else {
                     self.answered(planned);
+                    tell_why(job, &remote);
                 }
                 Poll::Seen(Box::new(remote))
             }
@@ -202,5 +204,15 @@ impl Driving<'_> {
     /// A free call that began at `began_us` failed. True: its account has never answered, and the job stops.
     fn unanswered(&self, planned: &Planned, error: &ApiError, began_us: u64) -> bool {
         reach::heard(self.job, &planned.submission.account, error, began_us)
+    }
+}
+
+/// A batch that ended before its time and says why. What it finished is collected all the same.
+fn tell_why(job: &Job, remote: &RemoteBatch) {
+    if let (Phase::Expired, Some(error)) = (remote.phase, remote.errors.first()) {
+        let (id, done, total) = (&remote.id, remote.counts.completed, remote.counts.total);
+        let why = error.message.escape_default().to_string().replace("\\n", "\n");
+        let message = format!("batch {id} ended after {done} of {total} items: {why}");
+        job.tell(&Told::Note { message: &message });
     }
 }

@@ -95,6 +95,7 @@ impl From<ItemError> for ShapeError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drawn {
     pub item_id: String,
+    pub kind: Kind,
     /// Index into the deployments.
     pub deployment: usize,
     pub max_tokens: u32,
@@ -277,6 +278,7 @@ impl Draftsman {
         request.model = Text::from(found.pinned.clone());
         let mut drawn = Drawn {
             item_id: request.custom_id.as_ref().map_or_else(|| number.to_string(), |id| id.to_string()),
+            kind: request.kind,
             deployment,
             max_tokens: request.generation_config.max_tokens.unwrap_or(0),
             images: request.images(),
@@ -326,6 +328,7 @@ impl Draftsman {
                 .get("custom_id")
                 .and_then(|value| value.as_str())
                 .map_or_else(|| number.to_string(), std::borrow::Cow::into_owned),
+            kind,
             deployment,
             max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
             images: line.images(),

@@ -19,6 +19,7 @@ use crate::prepare::tokens::{vocabulary, with_prompt};
 
 #[derive(Debug)]
 pub(super) struct TableForm {
+    kind: Kind,
     /// One per deployment that rules or the job name.
     blueprints: Vec<(Blueprint, u32)>,
     rules: Rules,
@@ -127,6 +128,7 @@ impl Draftsman {
             });
         }
         Ok(TableForm {
+            kind: self.spec.kind,
             blueprints,
             rules,
             router,
@@ -298,6 +300,7 @@ impl TableForm {
         };
         Ok(Drawn {
             item_id,
+            kind: self.kind,
             deployment,
             max_tokens: *max_tokens,
             images: u64::from(self.image),

@@ -1,6 +1,7 @@
 //! What comes after a failed attempt: another one, a dead letter, another deployment or the end of the run.
 
 use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 
@@ -46,18 +47,39 @@ impl Job {
             random,
         };
         // No batch begins before the canary has ended, so its attempts are calls.
-        let ladder = if canary || urgent { Ladder { home: Lane::Sync, ..self.ladder } } else { self.ladder };
+        let ladder = match (found.account.api.calls(), canary || urgent) {
+            (None, _) => self.ladder.without_calls(),
+            (Some(_), true) => Ladder { home: Lane::Sync, ..self.ladder },
+            (Some(_), false) => self.ladder,
+        };
         ladder.next(&attempts, &failure)
+    }
+
+    /// Whether every item can be called for, whoever serves it.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.deployments.iter().all(|found| found.account.api.calls().is_some())
     }
 
     /// Whether the batches of this job wait for the first item to end.
     pub(crate) fn awaits_canary(&self, state: &State) -> bool {
-        let wanted = self.home == Lane::Batch
-            && self.spec.run.canary
-            && self.deployments[0].account.api.calls().is_some();
+        let wanted = self.home == Lane::Batch && self.spec.run.canary && self.has_calls();
         let (failed, ended) = state.meter.counts();
         let judged = ended > failed || ended >= CANARIES;
         wanted && !judged && state.ratios.iter().all(|ratios| ratios.items == 0)
+    }
+
+    /// An item that wants a call, of whoever has none: one in a hurry, or left over by an earlier run.
+    pub(crate) fn batch_instead(&self, ordinal: Ordinal, lane: Lane) {
+        if self.home != Lane::Batch {
+            return self.bury(
+                ordinal,
+                lane,
+                FailureClass::InvalidInput,
+                "the provider of its model has no calls",
+            );
+        }
+        self.state.borrow_mut().queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
+        self.changed.notify_waiters();
     }
 
     /// Queues the next attempt, buries the item, or stops the job.

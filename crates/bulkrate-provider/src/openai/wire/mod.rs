@@ -62,7 +62,7 @@ impl OpenAiWire {
         format!("{}{}", self.version, self.endpoint(kind))
     }
 
-    pub(super) fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
         use std::io::Write as _;
         // Writing to a vector cannot fail.
         let _ = write!(
@@ -75,7 +75,7 @@ impl OpenAiWire {
         out.extend_from_slice(b"}\n");
     }
 
-    pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+    pub(crate) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
         let line = self.reader.line(kind, line)?;
         Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
     }

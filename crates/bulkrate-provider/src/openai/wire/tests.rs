@@ -493,6 +493,34 @@ fn f66_a_cost_header_that_is_no_number_says_nothing_and_of_two_the_dearer_counts
 }
 
 #[test]
+fn lines_of_vllm_have_errors_in_three_shapes() {
+    let wire = openai();
+    let want = [
+        ("i-1", None),
+        ("i-2", Some((FailureClass::RefusedByProvider, "This model's maximum"))),
+        ("i-3", Some((FailureClass::RefusedByProvider, "URL /v1/responses is not"))),
+        ("i-4", Some((FailureClass::ModelUnavailable, "The model `x` does not"))),
+        ("i-5", Some((FailureClass::Transient, "boom"))),
+        ("i-6", Some((FailureClass::Transient, "it was not run"))),
+        ("i-7", Some((FailureClass::Transient, "the item was not run"))),
+    ];
+    let lines: Vec<&str> = include_str!("../../../fixtures/vllm/batch_lines.jsonl").lines().collect();
+    assert_eq!(lines.len(), want.len());
+    for (line, (id, failed)) in lines.into_iter().zip(want) {
+        let read = wire.read_line(Kind::Chat, line.as_bytes()).expect(line);
+        assert_eq!(read.custom_id, id);
+        match (&read.reading, failed) {
+            (Reading::Answer(answer), None) => assert_eq!(text_of(answer), "x"),
+            (Reading::Failure(failure), Some((class, message))) => {
+                assert!(failure.class == class && failure.message.starts_with(message), "{failure:?}");
+                assert!(!failure.maybe_paid, "{failure:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn lines_of_batch_files() {
     let wire = openai();
     let lines: Vec<&str> = include_str!("../../../fixtures/openai/batch_lines.jsonl").lines().collect();

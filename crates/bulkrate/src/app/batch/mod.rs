@@ -91,13 +91,14 @@ fn cancel(shared: &Shared, args: BatchCancelArgs) -> Result<u8, AppError> {
 
 fn list(shared: &Shared, args: BatchListArgs) -> Result<u8, AppError> {
     let provider = accounts::with_env(args.provider.layer(), Default::default(), &process_env);
-    let reached = Reached { provider, ..Reached::default() };
+    let state = reads::state(shared)?;
+    let reached = Reached { state: state.clone(), provider, ..Reached::default() };
     let accounts = accounts::open(&reached, 1, IMPATIENT, &process_env)?;
     let account = accounts
         .iter()
         .find(|account| account.provider == args.of)
         .ok_or_else(|| AppError::NotSetUp { provider: args.of.clone() })?;
-    let reader = Reader::open(&reads::state(shared)?).ok();
+    let reader = Reader::open(&state).ok();
     let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
     let since_s = created_since_s(now_ms.saturating_sub(args.since.0));
     let views = runtime::single()?.block_on(look::listed(reader.as_ref(), account, since_s, args.limit))?;
