@@ -61,14 +61,14 @@ impl Story {
 
     /// One run, which ends as it ends.
     pub(crate) async fn run(&self) -> Report {
-        let run = tokio::time::timeout(PATIENCE, self.world.run(&self.spec)).await;
+        let run = tokio::time::timeout(PATIENCE, Box::pin(self.world.run(&self.spec))).await;
         let heard = || self.world.ear.heard.lock().unwrap().clone();
         run.unwrap_or_else(|_| panic!("{}: it hangs: {:?}", self.told, heard())).unwrap()
     }
 
     /// One run to the end of the job, and the proof of it.
     pub(crate) async fn ends(self, books: Books) -> Told {
-        let report = self.run().await;
+        let report = Box::pin(self.run()).await;
         self.proved(report, books)
     }
 
