@@ -87,7 +87,8 @@ fn rethrow(ended: Result<(), tokio::task::JoinError>) {
 
 /// Batches that may be open at once: as asked, and as few as those who run them on a machine can take.
 fn batches_max(job: &Job) -> usize {
-    let apis = job.deployments.iter().filter_map(|found| found.account.api.batches());
+    let state = job.state.borrow();
+    let apis = job.in_use(&state).filter_map(|found| found.account.api.batches());
     let most = apis.filter_map(|api| api.facts().at_once).min().unwrap_or(u32::MAX);
     most.min(job.spec.run.batches_max) as usize
 }

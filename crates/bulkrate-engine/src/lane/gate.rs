@@ -160,8 +160,8 @@ impl Gate {
     }
 
     /// Its calls go elsewhere until a free look is answered.
-    pub(super) fn leave(&mut self) {
-        self.away.leave();
+    pub(super) fn leave(&mut self, now_us: u64) {
+        self.away.leave(now_us);
     }
 
     /// Whether to ask now, by a call that costs nothing, if the provider is back.
@@ -169,9 +169,9 @@ impl Gate {
         self.concurrency.in_flight() == 0 && self.away.takes_look(now_us)
     }
 
-    /// Such a call ended; `there`: somebody answered.
-    pub(super) fn looked(&mut self, now_us: u64, there: bool, random: u64) {
-        self.away.looked(now_us, there, random);
+    /// Such a call ended; `there`: somebody answered. True: a paid call may go.
+    pub(super) fn looked(&mut self, now_us: u64, there: bool, random: u64) -> bool {
+        self.away.looked(now_us, there, random)
     }
 
     /// What a reply says of the place it came from.

@@ -2,6 +2,8 @@
 //!
 //! One that cannot serve any more is replaced for good (`land::next`); one that is away is given its items back.
 
+use bulkrate_core::lane::Lane;
+
 use super::job::{Job, State};
 use crate::event::Event;
 
@@ -10,22 +12,31 @@ use crate::event::Event;
 pub(crate) struct Absent {
     /// The deployment that is away, and the entries of `State::active` that named it.
     moved: Vec<(usize, Vec<usize>)>,
+    /// Who is away, whether or not anybody stands in.
+    away: Vec<usize>,
     /// Of which a person knows.
     told: Vec<usize>,
 }
 
 impl Absent {
     pub(crate) fn is_away(&self, place: usize) -> bool {
-        self.moved.iter().any(|(away, _)| *away == place)
+        self.away.contains(&place)
     }
 }
 
 impl Job {
     /// A deployment has been away for long. True: its items go elsewhere from now on, or have gone.
     pub(crate) fn replace_absent(&self, place: usize) -> bool {
+        // Batches are no calls: that of a provider whose calls are lost may be well.
+        if self.home == Lane::Batch {
+            return false;
+        }
         let mut state = self.state.borrow_mut();
-        if state.absent.is_away(place) {
+        if state.absent.moved.iter().any(|(away, _)| *away == place) {
             return true;
+        }
+        if !state.absent.is_away(place) {
+            state.absent.away.push(place);
         }
         let named = named_by(&state, place);
         let (Some(next), passed_over) = self.stand_in(&state, place) else { return false };
@@ -49,10 +60,15 @@ impl Job {
     /// Somebody answers at a deployment again: its items try it, one alone.
     pub(crate) fn try_again(&self, place: usize) {
         let mut state = self.state.borrow_mut();
+        state.absent.away.retain(|away| *away != place);
         let Some(at) = state.absent.moved.iter().position(|(away, _)| *away == place) else { return };
         let (_, named) = state.absent.moved.remove(at);
-        for at in named {
-            state.active[at] = place;
+        for at in &named {
+            state.active[*at] = place;
+        }
+        // One that stood in for it and is away itself has no claim to them.
+        for (_, others) in &mut state.absent.moved {
+            others.retain(|at| !named.contains(at));
         }
     }
 

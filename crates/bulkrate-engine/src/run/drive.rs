@@ -133,7 +133,7 @@ fn watch_deadline(job: &Rc<Job>) {
         || job.spec.run.lane.is_some()
         || state.switched
         || state.open() == 0
-        || !job.has_calls()
+        || !job.has_calls(&state)
     {
         return;
     }

@@ -56,6 +56,10 @@ impl<'a> Own<'a> {
         Self::read(self.fields.iter().find(|(key, _)| &**key == name).map(|(_, value)| *value))
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(key, _)| &**key)
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

@@ -15,9 +15,6 @@ use crate::http::batches::{Page, Shape, read};
 use crate::json::loose::{Count, LooseText};
 use crate::json::unix_s;
 
-/// Jobs of one page, at most.
-const PAGE: usize = 100;
-
 pub(super) const JOBS: Form = Form {
     path: "/batch/jobs",
     look: "/batch/jobs?page_size=1",
@@ -117,9 +114,9 @@ fn read_job(body: &[u8]) -> Result<RemoteBatch, String> {
 fn read_page(body: &[u8]) -> Result<Page, String> {
     let list: List<'_> = read(body, "a list of batch jobs")?;
     let batches = list.data.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
-    // Only a full page has a successor.
-    let is_full = batches.len() >= PAGE;
-    Ok(Page::by_last_id(batches, is_full))
+    // A page that is short may have been filtered: only an empty one is the last.
+    let goes_on = !batches.is_empty();
+    Ok(Page::by_last_id(batches, goes_on))
 }
 
 impl Job<'_> {

@@ -21,6 +21,11 @@ pub(super) struct Leader {
 pub(super) fn start(folder: &Path, words: &[String]) -> std::io::Result<Child> {
     let mut command = Command::new(SHELL);
     command.args(["-c", WRAPPER, "bulkrate-run"]).arg(folder).args(words);
+    // It needs no provider's key, and its log and its model's code are other people's.
+    for preset in crate::presets() {
+        command.env_remove(preset.key_env);
+    }
+    command.env_remove("OPENAI_API_KEY");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -18,7 +18,7 @@ impl Calls {
             {
                 continue;
             }
-            self.gates[place].leave();
+            self.gates[place].leave(now_us);
             if let Some(held) = self.held.take_if(|held| held.ready.deployment == place) {
                 let retry = Retry { due_us: now_us, ordinal: held.ready.ordinal, lane: held.lane };
                 job.state.borrow_mut().queue(retry);

@@ -283,8 +283,7 @@ impl Calls {
                     Ok(_) => true,
                     Err(error) => error.status.is_some_and(|status| status < 500),
                 };
-                self.gates[place].looked(self.job.clock.us(), there, self.job.random());
-                if there {
+                if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
                     self.job.try_again(place);
                 }
                 if let Err(error) = &result {

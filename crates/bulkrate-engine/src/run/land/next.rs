@@ -7,6 +7,7 @@ use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 
 use super::receipt::via;
 use super::{End, Landing};
+use crate::deployment::Deployment;
 use crate::run::job::{Halt, Job, Retry, State};
 
 /// So many items go ahead of the batches, one after the other, until one is answered.
@@ -55,14 +56,20 @@ impl Job {
         ladder.next(&attempts, &failure)
     }
 
+    /// Deployments that items go to now: those that are named, or what stands in for them.
+    pub(crate) fn in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = &'j Deployment> {
+        let named = (0..state.active.len()).filter(|place| !self.fallbacks.contains(place));
+        named.map(|place| &self.deployments[state.active[place]])
+    }
+
     /// Whether every item can be called for, whoever serves it.
-    pub(crate) fn has_calls(&self) -> bool {
-        self.deployments.iter().all(|found| found.account.api.calls().is_some())
+    pub(crate) fn has_calls(&self, state: &State) -> bool {
+        self.in_use(state).all(|found| found.account.api.calls().is_some())
     }
 
     /// Whether the batches of this job wait for the first item to end.
     pub(crate) fn awaits_canary(&self, state: &State) -> bool {
-        let wanted = self.home == Lane::Batch && self.spec.run.canary && self.has_calls();
+        let wanted = self.home == Lane::Batch && self.spec.run.canary && self.has_calls(state);
         let (failed, ended) = state.meter.counts();
         let judged = ended > failed || ended >= CANARIES;
         wanted && !judged && state.ratios.iter().all(|ratios| ratios.items == 0)

@@ -125,11 +125,18 @@ fn check_own(job: &Job<'_>, own: &Own<'_>, config: &Own<'_>) -> Result<(), Unsup
         let why = "write it `generationConfig`, as the rest of it is added to yours";
         return Err(job.unsupported("provider_kwargs.generation_config", why));
     }
+    // Both spellings are taken there, and one only is looked for here.
+    if let Some(name) = config.names().find(|name| name.contains('_')) {
+        let why = format!("`{name}`: write the fields of `generationConfig` as `maxOutputTokens` is written");
+        return Err(job.unsupported("provider_kwargs.generationConfig", why));
+    }
     if let Some((field, name, why)) = REFUSED.iter().find(|(_, name, _)| config.has(name)) {
         return Err(job.unsupported(field, format!("`{name}`: {why}")));
     }
-    let tools: Vec<std::collections::BTreeMap<String, serde::de::IgnoredAny>> =
-        own.get("tools").and_then(|tools| serde_json::from_str(tools).ok()).unwrap_or_default();
+    let tools: Vec<std::collections::BTreeMap<String, serde::de::IgnoredAny>> = own
+        .get("tools")
+        .map_or(Ok(Vec::new()), serde_json::from_str)
+        .map_err(|error| job.unsupported("provider_kwargs.tools", format!("not a list of tools: {error}")))?;
     let is_plain = |name: &String| matches!(name.as_str(), "functionDeclarations" | "function_declarations");
     if tools.iter().any(|tool| !tool.keys().all(is_plain)) {
         let why = "what this tool costs besides tokens is not known here; functions can be declared";

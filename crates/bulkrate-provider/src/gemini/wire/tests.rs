@@ -176,7 +176,15 @@ fn what_cannot_be_said_is_refused_by_name() {
             "provider_kwargs.generationConfig",
             "candidateCount",
         ),
+        (
+            NEW,
+            json!({}),
+            own(json!({"generationConfig": {"candidate_count": 8}})),
+            "provider_kwargs.generationConfig",
+            "candidate_count",
+        ),
         (NEW, json!({}), own(json!({"tools": [{"googleSearch": {}}]})), "provider_kwargs.tools", "costs"),
+        (NEW, json!({}), own(json!({"tools": {"googleSearch": {}}})), "provider_kwargs.tools", "list"),
         (NEW, json!({}), user(blob("image", "base64", "image/gif", "AA==")), "messages.image", "image/gif"),
         (
             NEW,

@@ -37,8 +37,10 @@ impl Observer for HandOver {
 
 /// Nothing waits here, and each batch that holds an item has the provider's id.
 fn is_handed_over(now: &Progress) -> bool {
-    let held: u64 = now.batches.iter().filter(|batch| batch.batch.is_some()).map(|batch| batch.items).sum();
-    now.waiting == 0 && now.in_flight > 0 && held >= now.in_flight
+    let mut sent = now.batches.iter().filter(|batch| batch.goes_on());
+    let held: u64 = sent.by_ref().map(|batch| batch.items).sum();
+    let all = now.batches.iter().all(|batch| batch.batch.is_some());
+    now.waiting == 0 && now.in_flight > 0 && all && held >= now.in_flight
 }
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ mod tests {
             (1, 5, vec![batch(Some("b"), 5)], false),
             (0, 9, vec![batch(Some("b"), 5), batch(None, 4)], false),
             (0, 9, vec![batch(Some("b"), 5), batch(Some("c"), 4)], true),
+            (0, 9, vec![batch(Some("b"), 10), batch(None, 4)], false),
             (0, 0, vec![], false),
         ] {
             let now = Progress { waiting, in_flight, batches, ..Progress::default() };

@@ -81,7 +81,8 @@ pub(super) async fn listed(
     let Some(api) = account.api.batches() else {
         return Err(AppError::NoBatches { provider: account.provider.clone() });
     };
-    let found = api.list_since(since_s).await.map_err(AppError::Provider)?;
+    let mut found = api.list_since(since_s).await.map_err(AppError::Provider)?;
+    found.sort_by_key(|remote| std::cmp::Reverse(remote.created_at));
     let mut views = Vec::new();
     for remote in found.into_iter().take(limit) {
         let owner = reader.zip(remote.marker.as_ref()).map(|(reader, marker)| reader.owner(marker));
