@@ -78,7 +78,7 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Locked { .. } => "wait for it or stop it; `status`, `cancel` and `results` work beside it; or give another `--state DIR`".into(),
+            Self::Locked { .. } => "wait for it or stop it; `bulkrate status`, `cancel` and `results` work beside it; or give another `--state DIR`".into(),
             Self::Missing { .. } => "check `--state DIR`; a first `bulkrate run` creates the state".into(),
             Self::Newer { .. } => "use the newer bulkrate that wrote it, or another `--state DIR`".into(),
             Self::Corrupt { table: "(database file)", .. } => "keep a copy of the directory, then restore a backup of it, or go on in another with `--state DIR`".into(),

@@ -68,8 +68,13 @@ impl Away {
         self.is_away() && (now_us < self.shut_until_us || self.look != Look::Needless)
     }
 
-    /// The API has said something good. Whether it had been away.
-    pub(super) fn back(&mut self) -> bool {
+    /// The API has said something good of a call that left at `sent_us`. Whether it had been away; an answer that was under way
+    /// when the last call was lost says nothing about now.
+    pub(super) fn back(&mut self, sent_us: u64) -> bool {
+        if self.is_away() && self.lost > 0 && sent_us < self.lost_us {
+            self.answered = true;
+            return false;
+        }
         let away = self.since_us.take().is_some();
         (self.lost, self.look, self.left, self.answered) = (0, Look::Needless, false, true);
         away
@@ -176,11 +181,11 @@ mod tests {
     #[test]
     fn single_calls_are_lost_without_consequence_where_others_are_answered() {
         let mut away = Away::default();
-        away.back();
+        away.back(0);
         for at in 0..999 {
             assert!(!away.lost(at, 0) && !away.shuts(at), "{at}");
             if at % 3 == 2 {
-                assert!(!away.back());
+                assert!(!away.back(at));
             }
         }
         for at in 0..3 {
@@ -188,7 +193,8 @@ mod tests {
         }
         assert!(away.lost(4, 0) && away.shuts(5), "the fourth in a row");
         assert!(!away.lost(5, 0), "told once");
-        assert!(away.back() && !away.shuts(6));
+        assert!(!away.back(3) && away.shuts(6), "it was under way before");
+        assert!(away.back(6) && !away.shuts(6));
     }
 
     #[test]
@@ -207,7 +213,7 @@ mod tests {
         assert!(!away.shuts(at) && away.is_away(), "one call, alone");
         away.lost(at, 0);
         assert!(away.shuts(at));
-        away.back();
+        away.back(at);
         away.looked(at, false, 0);
         assert!(!away.shuts(at), "a late look says nothing about who has answered since");
     }
@@ -230,7 +236,7 @@ mod tests {
         let later = away.opens_at(at + 1).unwrap_or(0);
         assert!(away.takes_look(later));
         away.looked(later, true, 0);
-        assert!(away.back() && away.for_us(later) == 0);
+        assert!(away.back(later) && away.for_us(later) == 0);
         // Something on the way may refuse free calls only: a paid one goes all the same, in time.
         away.not_sent(later, 0);
         away.leave(later);

@@ -154,6 +154,11 @@ impl Gate {
         back.or_else(|| self.first.opens_at(now_us))
     }
 
+    /// Nothing may leave for a while.
+    pub(super) fn is_shut(&self, now_us: u64) -> bool {
+        self.away.shuts(now_us)
+    }
+
     /// How long the deployment has been away.
     pub(super) fn away_us(&self, now_us: u64) -> u64 {
         self.away.for_us(now_us)
@@ -175,7 +180,14 @@ impl Gate {
     }
 
     /// What a reply says of the place it came from.
-    pub(super) fn replied(&mut self, now_us: u64, random: u64, reading: &Reading<'_>, reply: &Reply) -> News {
+    pub(super) fn replied(
+        &mut self,
+        now_us: u64,
+        sent_us: u64,
+        random: u64,
+        reading: &Reading<'_>,
+        reply: &Reply,
+    ) -> News {
         let halt = self.first.replied(reading, reply);
         match reading {
             Reading::Failure(failure)
@@ -184,7 +196,7 @@ impl Gate {
             {
                 News { halt, away: self.away.lost(now_us, random), back: false }
             }
-            _ => News { halt, away: false, back: self.away.back() },
+            _ => News { halt, away: false, back: self.away.back(sent_us) },
         }
     }
 

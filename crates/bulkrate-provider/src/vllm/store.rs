@@ -181,7 +181,11 @@ impl Store {
         };
         let mut runs = Vec::new();
         for entry in entries {
-            runs.extend(Run::read(entry?.path())?);
+            let path = entry?.path();
+            // What a file manager leaves is no run.
+            if path.is_dir() {
+                runs.extend(Run::read(path)?);
+            }
         }
         runs.sort_by(|left, right| (right.made.created_s, &right.id).cmp(&(left.made.created_s, &left.id)));
         Ok(runs)

@@ -281,7 +281,8 @@ impl Calls {
                 let account = &self.job.deployments[place].account.id;
                 let there = match &result {
                     Ok(_) => true,
-                    Err(error) => error.status.is_some_and(|status| status < 500),
+                    // Its own words, and no page of somebody else's.
+                    Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
                 };
                 if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
                     self.job.try_again(place);

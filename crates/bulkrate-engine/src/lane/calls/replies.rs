@@ -80,7 +80,7 @@ impl Calls {
         reach::answered(&job, &job.deployments[flight.ready.deployment].account.id);
         let output_tokens = self.land_reading(flight, &reading);
         let gate = &mut self.gates[flight.ready.deployment];
-        let news = gate.replied(now_us, job.random(), &reading, reply);
+        let news = gate.replied(now_us, flight.sent_us, job.random(), &reading, reply);
         gate.learn(flight, &reading, reply, now_us, output_tokens);
         job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
         if let Reading::Failure(failure) = &reading {

@@ -1,5 +1,7 @@
 //! What providers say of batches, asked for free; nothing here is changed by it.
 
+use std::collections::HashMap;
+
 use bulkrate_core::submission::RemoteBatch;
 use bulkrate_engine::Reader;
 use bulkrate_engine::settings::Account;
@@ -41,10 +43,14 @@ pub(super) async fn of_job(
 ) -> Result<Vec<BatchView>, AppError> {
     let name = reader.find(job)?.name;
     let mut views = Vec::new();
+    // An account that did not answer once is not asked for each of its batches.
+    let mut silent: HashMap<String, String> = HashMap::new();
     for batch in reader.batches(job)? {
         let mut view = as_known(&batch, &name);
-        if batch.at_work {
-            match ask(&batch, accounts).await {
+        if let Some(why) = silent.get(&batch.account).filter(|_| batch.at_work) {
+            view.not_asked = Some(why.clone());
+        } else if batch.at_work {
+            match ask(&batch, accounts, &mut silent).await {
                 Ok(remote) => view.hear(&remote),
                 Err(why) => view.not_asked = Some(why),
             }
@@ -60,14 +66,23 @@ pub(super) fn last_known(reader: &Reader, job: &str) -> Result<Vec<BatchView>, A
     Ok(reader.batches(job)?.iter().map(|batch| as_known(batch, &name)).collect())
 }
 
-async fn ask(batch: &JobBatch, accounts: &[Account]) -> Result<RemoteBatch, String> {
+async fn ask(
+    batch: &JobBatch,
+    accounts: &[Account],
+    silent: &mut HashMap<String, String>,
+) -> Result<RemoteBatch, String> {
     let id = batch.line.batch.as_deref().ok_or("the provider has given it no id yet")?;
     let account = accounts
         .iter()
         .find(|account| account.id == batch.account)
         .ok_or("no account is set up that is the one that made it (key, base URL)")?;
     let api = account.api.batches().ok_or("the account has no batch API")?;
-    let found = api.poll(id).await.map_err(|error| error.to_string())?;
+    let found = api.poll(id).await.map_err(|error| {
+        if error.is_unanswered() {
+            silent.insert(batch.account.clone(), error.to_string());
+        }
+        error.to_string()
+    })?;
     found.ok_or_else(|| "the provider does not know it any more".to_owned())
 }
 

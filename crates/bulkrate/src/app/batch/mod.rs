@@ -20,6 +20,7 @@ use super::engine::{self, Overrides};
 use super::{AppError, reads, run, runtime};
 use crate::cli::batch_args::{BatchCancelArgs, BatchCommand, BatchListArgs, BatchStatusArgs, SubmitArgs};
 use crate::cli::{Shared, job_args::ProviderArgs};
+use crate::config::ConfigError;
 use crate::config::value::LaneChoice;
 use crate::report::{batches, json, out, words};
 
@@ -35,6 +36,10 @@ pub(super) fn batch(shared: &Shared, command: BatchCommand) -> Result<u8, AppErr
 
 /// Runs the job until all of it is at the provider.
 fn submit(shared: &Shared, mut args: SubmitArgs) -> Result<u8, AppError> {
+    if matches!(args.job.run.changes.lane, Some(LaneChoice::Sync | LaneChoice::Flex)) {
+        let hint = "leave it out, or use `bulkrate run`";
+        return Err(ConfigError::option("--lane", "a submit makes batches", Some(hint)).into());
+    }
     args.job.run.changes.lane = Some(LaneChoice::Batch);
     // Who asks for batches by hand asks for no call beside them.
     args.job.run.no_canary = true;
@@ -59,7 +64,7 @@ fn submit(shared: &Shared, mut args: SubmitArgs) -> Result<u8, AppError> {
     } else {
         out::data(&batches::table(&views));
     }
-    let name = words::shell(&report.name);
+    let name = words::shell(&report.handle);
     teller.say(&format!(
         "handed over; `bulkrate batch status {name}` asks where they stand, `bulkrate batch results {name} --out FILE` collects them\n"
     ));
