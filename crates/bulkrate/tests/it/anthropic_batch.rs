@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::anthropic::{cached_items, place};
 use super::jobs::nanos;
-use super::support::{Place, Said, Sim, reviews, waited};
+use super::support::{ASK, Place, Said, Sim, reviews, waited};
 
 pub(super) const ROWS: usize = 40;
 const MODEL: &str = "anthropic/claude-haiku-5-5";
@@ -18,37 +18,12 @@ fn job(place: &Place, run: &str, provider: &str) {
     job_of(MODEL, place, run, provider);
 }
 
-/// A job in the batch lane, whose doubts are decided within a second.
+/// A job in the batch lane.
 pub(super) fn job_of(model: &str, place: &Place, run: &str, provider: &str) {
-    place.put("reviews.csv", reviews(ROWS));
-    place.put(
-        "reviews.toml",
-        format!(
-            r#"
-[source]
-path = "reviews.csv"
-id = "id"
-[request]
-model = "{model}"
-system = "Say whether a review is positive, negative or neutral."
-user = "Review of a {{{{ product }}}}: {{{{ text }}}}"
-choices = ["positive", "negative", "neutral"]
-[run]
-lane = "batch"
-budget = "5"
-canary = false
-poll_min = "30ms"
-poll_max = "100ms"
-t_lag = "100ms"
-t_q = "1s"
-{run}
-[sink]
-path = "out.csv"
-[provider]
-{provider}
-"#
-        ),
-    );
+    let request = format!("model = \"{model}\"\nsystem = \"{}\"\nuser = \"{}\"", ASK[3], ASK[1]);
+    let run = format!("lane = \"batch\"\nbudget = \"5\"\ncanary = false\n{run}");
+    let tables = format!("[sink]\npath = \"out.csv\"\n[provider]\n{provider}");
+    place.put("reviews.csv", reviews(ROWS)).put_job("reviews", &request, &run, &tables);
 }
 
 const OURS_ALONE: &str = "exclusive_workspace = true";

@@ -1,7 +1,7 @@
 //! Azure OpenAI: whole jobs over deployments, in both generations of its API, and what happens when something of it is wrong.
 
 use super::jobs::{nanos, whole};
-use super::support::{Place, Said, Sim, reviews};
+use super::support::{ASK, Place, Said, Sim, reviews};
 
 const ROWS: usize = 40;
 const KEY: &str = "azure-canary-0123456789";
@@ -12,37 +12,15 @@ fn sim(more: &[&str]) -> Sim {
     Sim::of("azure", &[DEPLOYMENTS, more].concat())
 }
 
-/// A job over an account of the user's own name, whose doubts are decided within a second.
+/// A job over an account of the user's own name.
 fn job(place: &Place, sim: &Sim, model: &str, run: &str, account: &str) {
-    place.put("reviews.csv", reviews(ROWS));
-    place.put(
-        "reviews.toml",
-        format!(
-            r#"
-[source]
-path = "reviews.csv"
-id = "id"
-[request]
-model = "{model}"
-user = "Review of a {{{{ product }}}}: {{{{ text }}}}"
-choices = ["positive", "negative", "neutral"]
-[run]
-budget = "5"
-poll_min = "30ms"
-poll_max = "100ms"
-t_lag = "100ms"
-t_q = "1s"
-{run}
-[sink]
-path = "out.csv"
-[accounts.sweden]
-provider = "azure"
-base_url = "{}"
-{account}
-"#,
-            sim.base_url
-        ),
+    let request = format!("model = \"{model}\"\nuser = \"{}\"", ASK[1]);
+    let tables = format!(
+        "[sink]\npath = \"out.csv\"\n[accounts.sweden]\nprovider = \"azure\"\nbase_url = \"{}\"\n{account}",
+        sim.base_url
     );
+    let run = format!("budget = \"5\"\n{run}");
+    place.put("reviews.csv", reviews(ROWS)).put_job("reviews", &request, &run, &tables);
 }
 
 const MINI: &str = r#"deployments = { triage = { model = "gpt-4.1-mini", batch = "nightly" } }"#;

@@ -146,6 +146,29 @@ impl Place {
         self
     }
 
+    /// A job file over `reviews.csv`, which looks often and decides its doubts within a second. The rest is the caller's: lines of
+    /// `[request]` and of `[run]`, and the tables from `[sink]` on.
+    pub(crate) fn put_job(&self, name: &str, request: &str, run: &str, tables: &str) -> &Self {
+        let file = format!(
+            r#"
+[source]
+path = "reviews.csv"
+id = "id"
+[request]
+choices = ["positive", "negative", "neutral"]
+{request}
+[run]
+poll_min = "30ms"
+poll_max = "100ms"
+t_lag = "100ms"
+t_q = "1s"
+{run}
+{tables}
+"#
+        );
+        self.put(&format!("{name}.toml"), file)
+    }
+
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }

@@ -12,7 +12,7 @@ use bulkrate_provider::{Created, Program, Provider, Settings};
 use serde_json::Value;
 
 use super::jobs::nanos;
-use super::support::{BULKRATE, Place, Said, reviews, table, waited};
+use super::support::{ASK, BULKRATE, Place, Said, reviews, table, waited};
 
 const ROWS: usize = 40;
 /// Of the rows, four are equal: one of them runs.
@@ -30,32 +30,11 @@ fn named(place: &Place, name: &str, flags: &str, run: &str) {
 }
 
 fn with(place: &Place, name: &str, command: &str, run: &str) {
-    place.put("reviews.csv", reviews(ROWS));
-    place.put(
-        &format!("{name}.toml"),
-        format!(
-            r#"
-[source]
-path = "reviews.csv"
-id = "id"
-[request]
-model = "vllm-offline/org/model"
-user = "Review of a {{{{ product }}}}: {{{{ text }}}} for {name}"
-choices = ["positive", "negative", "neutral"]
-[run]
-poll_min = "30ms"
-poll_max = "60ms"
-t_lag = "100ms"
-t_q = "1s"
-{run}
-[sink]
-path = "{name}.out.csv"
-[provider]
-vllm_command = {command}
-vllm_args = ["--tensor-parallel-size", "2"]
-"#
-        ),
+    let request = format!("model = \"vllm-offline/org/model\"\nuser = \"{} for {name}\"", ASK[1]);
+    let tables = format!(
+        "[sink]\npath = \"{name}.out.csv\"\n[provider]\nvllm_command = {command}\nvllm_args = [\"--tensor-parallel-size\", \"2\"]"
     );
+    place.put("reviews.csv", reviews(ROWS)).put_job(name, &request, run, &tables);
 }
 
 fn run(place: &Place) -> Said {
