@@ -52,6 +52,12 @@ fn local(place: &Place, name: &str) -> Vec<PathBuf> {
     entries.map(|all| all.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
 }
 
+/// The number of the process group in which the only run is.
+fn group(place: &Place) -> u32 {
+    let started = std::fs::read_to_string(local(place, "runs")[0].join("started")).unwrap();
+    started.lines().next().unwrap().parse().unwrap()
+}
+
 /// Every row has an answer, it cost nothing, nothing is in doubt and nothing is left behind.
 #[track_caller]
 fn whole(place: &Place, name: &str, said: Said) -> Value {
@@ -173,9 +179,7 @@ fn a_child_that_is_killed_is_salvaged() {
     job(&place, "--line-ms 40", "");
     let mut child = place.start(["run", "reviews.toml", "--yes"]);
     waited("nothing runs", || ran(&place).len() > 3);
-    let started = std::fs::read_to_string(local(&place, "runs")[0].join("started")).unwrap();
-    let group = started.lines().next().unwrap();
-    place.sh(&format!("kill -s KILL -- -{group}")).expect(0);
+    place.sh(&format!("kill -s KILL -- -{}", group(&place))).expect(0);
     waited("the run does not end", || child.try_wait().unwrap().is_some());
     whole(&place, "reviews", run(&place));
     assert_eq!(ran(&place).len(), REQUESTS, "no line runs twice");
@@ -329,12 +333,14 @@ fn a_cancelled_job_ends_its_child_and_keeps_what_it_finished() {
     job(&place, "--line-ms 50", "");
     let mut child = place.start(["run", "reviews.toml", "--yes"]);
     waited("nothing runs", || ran(&place).len() > 3);
+    let lives = format!("ps -axo pgid=,state= | grep -q '^ *{} *[^ZX]'", group(&place));
+    place.sh(&lives).expect(0);
     place.run("cancel reviews", &[]).expect(0);
     waited("the run does not end", || child.try_wait().unwrap().is_some());
     let done = ran(&place).len();
     assert!(done < REQUESTS, "{done}");
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(ran(&place).len(), done, "the child is gone");
+    waited("the child does not end", || place.sh(&lives).code == 1);
+    assert_eq!(ran(&place).len(), done, "the child outlived the run");
     let status = place.run("status reviews --json", &[]).json();
     assert!(status[0]["succeeded"].as_u64() >= Some(done as u64), "{status}");
     place.run("verify reviews", &[]).expect(0);
