@@ -306,7 +306,7 @@ fn near(settings: &Settings, account: &Account, name: &str) -> String {
 /// The provider has a price list and no account here: for lack of a key, or because it cannot be spoken to.
 fn not_set_up(name: &str, provider: &str) -> EngineError {
     match bulkrate_provider::presets().find(|preset| preset.name == provider) {
-        Some(preset) if preset.base_url.is_empty() => EngineError::BadSpec {
+        Some(preset) if preset.base_url.is_none() => EngineError::BadSpec {
             code: "provider-not-set-up",
             what: format!("model `{name}`"),
             why: format!(

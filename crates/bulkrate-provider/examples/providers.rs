@@ -30,12 +30,12 @@ fn main() -> Result<(), Failed> {
     let mut opened = Vec::new();
     for preset in bulkrate_provider::presets() {
         // Nothing is sent: any address will do where everybody has his own.
-        let base_url = preset.base_url.is_empty().then(|| "https://resource.invalid".to_owned());
+        let base_url = preset.base_url.is_none().then(|| "https://resource.invalid".to_owned());
         let settings = Settings { proxy: ProxyFrom::None, base_url, ..Settings::default() };
         let provider = bulkrate_provider::open(preset.name, &settings)?;
         let address = match preset.base_url {
-            "" => format!("`{}`", preset.base_env()),
-            address => format!("`{address}`"),
+            None => format!("`{}`", preset.base_env()),
+            Some(address) => format!("`{address}`"),
         };
         let key = if preset.facts.needs_key { "" } else { " (if it wants one)" };
         page.push_str(&format!(

@@ -57,8 +57,8 @@ pub fn open(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, OpenEr
 pub struct Preset {
     /// As in `provider/model`.
     pub name: &'static str,
-    /// Empty: everybody has an address of his own there.
-    pub base_url: &'static str,
+    /// `None`: everybody has an address of his own there.
+    pub base_url: Option<&'static str>,
     /// The environment variable that holds the key.
     pub key_env: &'static str,
     pub facts: Facts,
@@ -69,7 +69,7 @@ impl Preset {
     #[must_use]
     pub fn base_env(&self) -> String {
         match self.key_env.strip_suffix("_API_KEY") {
-            Some(service) if self.base_url.is_empty() => format!("{service}_ENDPOINT"),
+            Some(service) if self.base_url.is_none() => format!("{service}_ENDPOINT"),
             _ => format!("{}_BASE_URL", self.name.to_ascii_uppercase()),
         }
     }
@@ -79,7 +79,7 @@ impl Preset {
 pub fn presets() -> impl Iterator<Item = Preset> {
     let rows = std::iter::once(&Dialect::AZURE).chain(PRESETS).map(|row| Preset {
         name: row.name,
-        base_url: row.base_url.unwrap_or_default(),
+        base_url: row.base_url,
         key_env: row.key_env,
         facts: row.facts(),
     });

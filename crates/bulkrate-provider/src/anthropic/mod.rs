@@ -36,7 +36,7 @@ pub struct Anthropic {
 impl Anthropic {
     pub const PRESET: Preset = Preset {
         name: "anthropic",
-        base_url: "https://api.anthropic.com",
+        base_url: Some("https://api.anthropic.com"),
         key_env: "ANTHROPIC_API_KEY",
         facts: Facts { flex: false, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: false },
     };
@@ -44,7 +44,7 @@ impl Anthropic {
     /// Sends nothing.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let settings = &own(settings);
-        let account = Account::new(Some(Self::PRESET.base_url), Self::PRESET.name, settings)?;
+        let account = Account::new(Self::PRESET.base_url, Self::PRESET.name, settings)?;
         let paths = [wire::MESSAGES, batch::BATCHES];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);

@@ -35,7 +35,7 @@ pub struct Gemini {
 impl Gemini {
     pub const PRESET: Preset = Preset {
         name: "gemini",
-        base_url: "https://generativelanguage.googleapis.com",
+        base_url: Some("https://generativelanguage.googleapis.com"),
         key_env: "GEMINI_API_KEY",
         facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
     };
@@ -43,7 +43,7 @@ impl Gemini {
     /// Sends nothing.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let settings = &own(settings);
-        let account = Account::new(Some(Self::PRESET.base_url), Self::PRESET.name, settings)?;
+        let account = Account::new(Self::PRESET.base_url, Self::PRESET.name, settings)?;
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &[], settings)?);
         let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
         let wire = Arc::new(GeminiWire::new(account, settings));

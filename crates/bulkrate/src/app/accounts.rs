@@ -116,7 +116,7 @@ fn named_account(
     let key_env =
         own.key_env.clone().unwrap_or_else(|| preset.map_or(KEY_ENV, |preset| preset.key_env).to_owned());
     // Where everybody has an address of his own, it is no other server's.
-    let addressed = preset.is_some_and(|preset| preset.base_url.is_empty());
+    let addressed = preset.is_some_and(|preset| preset.base_url.is_none());
     let custom = own.base_url.is_some() && !addressed;
     let key = if custom && own.key_env.is_none() { None } else { env(&key_env) };
     let mut settings = settings(own, &key.unwrap_or_default(), connections_max);
@@ -216,7 +216,7 @@ fn preset_settings(
     let (own_base, key) = (env(&preset.base_env()), env(preset.key_env));
     let set_up = own_base.is_some()
         || provider.base_url.is_none()
-            && !preset.base_url.is_empty()
+            && preset.base_url.is_some()
             && (key.is_some() || !preset.facts.needs_key);
     let mut own = settings(provider, &key.unwrap_or_default(), connections_max);
     own.base_url = own_base;

@@ -210,8 +210,8 @@ fn not_set_up(accounts: &[Account]) -> Finding {
     let mut text = format!("your own servers, each by its variable: {}", list(&own, &Preset::base_env));
     if !missing.is_empty() {
         let missing = list(&missing, &|preset| match preset.base_url {
-            "" => format!("{}, {}", preset.key_env, preset.base_env()),
-            _ => preset.key_env.to_owned(),
+            None => format!("{}, {}", preset.key_env, preset.base_env()),
+            Some(_) => preset.key_env.to_owned(),
         });
         text = format!("not set up; each takes a key in its variable: {missing}; {text}");
     }
