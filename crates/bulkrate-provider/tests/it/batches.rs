@@ -21,12 +21,7 @@ async fn create(
     status: &'static str,
     body: &'static str,
 ) -> (&'static str, Option<(FailureClass, Option<String>)>) {
-    let (base, seen) = server::start(move |mut peer, _| async move {
-        while peer.request().await.is_some() {
-            peer.answer(status, body).await;
-        }
-    })
-    .await;
+    let (base, seen) = server::always(status, body).await;
     let created = open("openai", &base)
         .batches()
         .unwrap()
@@ -188,12 +183,7 @@ async fn a_list_reads_every_page_down_to_the_bound() {
 
 #[tokio::test]
 async fn a_list_that_turns_in_a_circle_is_an_error() {
-    let (base, _) = server::start(|mut peer, _| async move {
-        while peer.request().await.is_some() {
-            peer.answer("200 OK", &page(1_000, 901, true)).await;
-        }
-    })
-    .await;
+    let (base, _) = server::always("200 OK", &page(1_000, 901, true)).await;
     let error = open("openai", &base).batches().unwrap().list_since(0).await.unwrap_err();
     assert!(error.to_string().contains("circle"), "{error}");
 }
@@ -208,12 +198,7 @@ async fn gone_is_told_from_unknown() {
         ),
         ("404 Not Found", "<html>", false),
     ] {
-        let (base, _) = server::start(move |mut peer, _| async move {
-            while peer.request().await.is_some() {
-                peer.answer(status, body).await;
-            }
-        })
-        .await;
+        let (base, _) = server::always(status, body).await;
         let provider = open("openai", &base);
         let batches = provider.batches().unwrap();
         assert_eq!(matches!(batches.poll("b").await, Ok(None)), gone, "{body}");
@@ -223,13 +208,8 @@ async fn gone_is_told_from_unknown() {
 
 #[tokio::test]
 async fn cancelling_what_has_ended_is_no_error() {
-    let (base, seen) = server::start(|mut peer, _| async move {
-        while peer.request().await.is_some() {
-            let body = r#"{"error":{"message":"Cannot cancel a batch with status 'completed'.","type":"invalid_request_error","param":null,"code":null}}"#;
-            peer.answer("409 Conflict", body).await;
-        }
-    })
-    .await;
+    let body = r#"{"error":{"message":"Cannot cancel a batch with status 'completed'.","type":"invalid_request_error","param":null,"code":null}}"#;
+    let (base, seen) = server::always("409 Conflict", body).await;
     open("openai", &base).batches().unwrap().cancel("batch_1").await.unwrap();
     assert_eq!(seen.requests(), 1);
 }
@@ -249,15 +229,7 @@ async fn a_list_without_an_end_is_an_error() {
     assert_eq!(seen.requests(), 1_000);
     // Nor may one page hold more than a person can have.
     let long = page(200_001, 1, true);
-    let (base, _) = server::start(move |mut peer, _| {
-        let long = long.clone();
-        async move {
-            while peer.request().await.is_some() {
-                peer.answer("200 OK", &long).await;
-            }
-        }
-    })
-    .await;
+    let (base, _) = server::always("200 OK", &long).await;
     let error = open("openai", &base).batches().unwrap().list_since(0).await.unwrap_err();
     assert!(error.to_string().contains("more than 100000 batches"), "{error}");
 }
@@ -275,16 +247,7 @@ async fn what_a_batch_says_holds_no_key() {
         (format!(r#"{{"id":"b","status":"completed","request_counts":"{key}"}}"#), false),
         (format!(r#"{{"id":"{}","status":"completed"}}"#, "x".repeat(2_000)), false),
     ] {
-        let answer = body.clone();
-        let (base, _) = server::start(move |mut peer, _| {
-            let answer = answer.clone();
-            async move {
-                while peer.request().await.is_some() {
-                    peer.answer("200 OK", &answer).await;
-                }
-            }
-        })
-        .await;
+        let (base, _) = server::always("200 OK", &body).await;
         let seen = open("openai", &base).batches().unwrap().poll("b").await;
         assert_eq!(seen.is_ok(), readable, "{body}");
         assert!(!format!("{seen:?}").contains(&key[..12]), "{seen:?}");
@@ -302,12 +265,7 @@ async fn a_page_is_not_taken_for_the_api() {
         ("404 Not Found", "", true, false),
         ("200 OK", r#"{"object":"list","data":[]}"#, true, true),
     ] {
-        let (base, _) = server::start(move |mut peer, _| async move {
-            while peer.request().await.is_some() {
-                peer.answer(status, body).await;
-            }
-        })
-        .await;
+        let (base, _) = server::always(status, body).await;
         for (name, fine) in [("openai", openai), ("anthropic", anthropic)] {
             let health = open(name, &base).probe().await;
             assert_eq!(health.is_ok(), fine, "{name} {status} {body}: {health:?}");

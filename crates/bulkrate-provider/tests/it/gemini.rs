@@ -74,16 +74,7 @@ async fn what_the_answer_to_a_create_proves() {
         ("503 Service Unavailable", error(503, "UNAVAILABLE", "x"), Err(None)),
         ("307 Temporary Redirect", String::new(), Err(None)),
     ] {
-        let answer = body.clone();
-        let (base, seen) = server::start(move |mut peer, _| {
-            let answer = answer.clone();
-            async move {
-                while peer.request().await.is_some() {
-                    peer.answer(status, &answer).await;
-                }
-            }
-        })
-        .await;
+        let (base, seen) = server::always(status, &body).await;
         let provider = server::open("gemini", &base);
         let got = match provider.batches().unwrap().create("files/abc", Kind::Chat, MODEL, &marker()).await {
             Created::Accepted(_) => Ok(()),

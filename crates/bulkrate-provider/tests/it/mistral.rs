@@ -96,12 +96,7 @@ async fn refusals_are_told_from_pages_of_a_gateway() {
         ("403 Forbidden", r#"{"message":"Forbidden"}"#, None),
         ("500 Internal", r#"{"object":"error","message":"x","type":"internal"}"#, None),
     ] {
-        let (base, seen) = server::start(move |mut peer, _| async move {
-            while peer.request().await.is_some() {
-                peer.answer(status, body).await;
-            }
-        })
-        .await;
+        let (base, seen) = server::always(status, body).await;
         let created =
             open("mistral", &base).batches().unwrap().create("f", Kind::Chat, MODEL, &marker(1)).await;
         let got = match created {

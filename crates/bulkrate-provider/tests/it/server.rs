@@ -52,6 +52,20 @@ where
     (base, seen)
 }
 
+/// Answers every request alike.
+pub(crate) async fn always(status: &str, body: &str) -> (String, Arc<Seen>) {
+    let answer = response(status, "", body);
+    start(move |mut peer, _| {
+        let answer = answer.clone();
+        async move {
+            while peer.request().await.is_some() {
+                peer.write(&answer).await;
+            }
+        }
+    })
+    .await
+}
+
 impl Peer {
     /// The next request, head and body; `None` when the client has gone.
     pub(crate) async fn request(&mut self) -> Option<String> {
