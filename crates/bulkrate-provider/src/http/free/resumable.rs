@@ -1,7 +1,7 @@
 //! Uploads by Google's resumable protocol: begun once, and gone on with after a break from what has arrived.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bulkrate_core::failure::FailureClass;
 use bytes::Bytes;
@@ -26,6 +26,12 @@ struct Upload<'a> {
     place: Mutex<Option<String>>,
 }
 
+impl Upload<'_> {
+    fn place(&self) -> MutexGuard<'_, Option<String>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl FreeClient {
     /// Uploads a file; `about`: what is said of it, as JSON, and its type. Answers what the last byte was answered with.
     pub async fn upload_resumable(
@@ -46,7 +52,7 @@ impl FreeClient {
                     return self.check(what, self.given(what, reply)?, &[]);
                 }
             };
-            let begun = upload.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let begun = upload.place().clone();
             let (place, from) = match begun {
                 None => (self.begin_upload(&upload, client.post(self.account.url(path)), about).await?, 0),
                 Some(place) => match self.arrived(&upload, self.command(client, &place, "query")).await? {
@@ -84,7 +90,7 @@ impl FreeClient {
             return Err(self.failed(upload.what, Some(reply.status), FailureClass::Transient, why, true));
         };
         let place = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
-        upload.place.lock().unwrap_or_else(PoisonError::into_inner).replace(place.clone());
+        upload.place().replace(place.clone());
         Ok(place)
     }
 
@@ -105,14 +111,14 @@ impl FreeClient {
             Some((Some(status), _)) if status == "final" => reply.map(Arrived::All),
             Some((_, Some(from))) if from <= upload.length => Ok(Arrived::Until(from)),
             Some(_) => {
-                upload.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+                upload.place().take();
                 Err(self.failed(upload.what, None, FailureClass::Transient, "the upload was forgotten", true))
             }
             None => {
                 let failed = reply.err().unwrap_or_else(|| self.late(upload.what, "no answer"));
                 // An answer that is no success says that there is no such upload.
                 if failed.error.status.is_some_and(|status| (400..500).contains(&status)) {
-                    upload.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    upload.place().take();
                     return Err(Failed { again: true, ..failed });
                 }
                 Err(failed)
