@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, write_json_text};
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
@@ -25,8 +24,6 @@ const ITEMS_MAX: u32 = 20_000;
 const BYTES_MAX: u64 = 1 << 30;
 /// The type of a file of requests, as the API calls it.
 const JSONL: &str = "application/jsonl";
-/// The wait before a file that was just uploaded is looked for again.
-const FILE_VISIBLE_MS: u64 = 2_000;
 
 const SHAPE: Shape = Shape {
     first: "/v1beta/batches?pageSize=100",
@@ -67,14 +64,8 @@ impl GeminiBatches {
 
     fn created(&self, reply: &Reply) -> Created {
         let refused = errors::read(&reply.body).map(|said| {
-            let mut failure = errors::of(reply);
-            if says_gone(reply.status, &said.message) {
-                // A file shows up a moment after its upload: the same create may pass later.
-                failure.class = FailureClass::Transient;
-                failure.provider_code = Some("file_not_found".to_owned());
-                failure.wait_ms = Some(FILE_VISIBLE_MS);
-            }
-            self.free.account().redacted_failure(failure)
+            let failure = self.free.account().redacted_failure(errors::of(reply));
+            if says_gone(reply.status, &said.message) { batches::file_not_found(failure) } else { failure }
         });
         batches::created(self.free.account(), reply, remote::read_batch(&reply.body), refused)
     }

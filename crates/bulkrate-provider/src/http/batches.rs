@@ -28,6 +28,9 @@ const ID_BYTES_MAX: usize = 256;
 /// Errors of a batch that are kept; the first one says why it was refused.
 const ERRORS_MAX: usize = 100;
 
+/// The wait before a file that was just uploaded is looked for again.
+const FILE_VISIBLE_MS: u64 = 2_000;
+
 /// One page of a list.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -189,6 +192,16 @@ pub(crate) fn created(
             Created::InDoubt(format!("status {status}: the batch may have been made all the same"))
         }
         _ => Created::InDoubt(format!("status {status} with a page that is not the provider's")),
+    }
+}
+
+/// A create was refused for want of its file. It shows up a moment after its upload: the same create may pass later.
+pub(crate) fn file_not_found(refused: Failure) -> Failure {
+    Failure {
+        class: FailureClass::Transient,
+        provider_code: Some("file_not_found".to_owned()),
+        wait_ms: refused.wait_ms.or(Some(FILE_VISIBLE_MS)),
+        ..refused
     }
 }
 

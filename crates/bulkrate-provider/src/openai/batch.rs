@@ -25,8 +25,6 @@ use crate::http::limits;
 use crate::json::loose::LooseText;
 use crate::settings::Settings;
 
-/// The wait before a file that was just uploaded is looked for again.
-const FILE_VISIBLE_MS: u64 = 2_000;
 /// Waits between two looks at a file that is not processed yet, and how long it is waited for.
 const FILE_LOOK_MIN: Duration = Duration::from_millis(100);
 const FILE_LOOK_MAX: Duration = Duration::from_secs(20);
@@ -131,18 +129,12 @@ impl OpenAiBatches {
 
     fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
         let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
-        let mut failure = self.free.account().redacted_failure(said.failure(reply.status, wait_ms));
+        let failure = self.free.account().redacted_failure(said.failure(reply.status, wait_ms));
         let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
-        if about_file
+        let is_missing = about_file
             && matches!(reply.status, 400 | 404)
-            && said.code.as_deref() != Some("missing_required_parameter")
-        {
-            // A file shows up a moment after its upload: the same create may pass later.
-            failure.class = FailureClass::Transient;
-            failure.provider_code = Some("file_not_found".to_owned());
-            failure.wait_ms = failure.wait_ms.or(Some(FILE_VISIBLE_MS));
-        }
-        failure
+            && said.code.as_deref() != Some("missing_required_parameter");
+        if is_missing { batches::file_not_found(failure) } else { failure }
     }
 }
 
