@@ -74,10 +74,9 @@ impl Batch<'_> {
         let id = self.id.into_owned().ok_or("the batch has no id")?;
         let status = self.processing_status.into_owned().ok_or("the batch has no status")?;
         let counts = self.request_counts.unwrap_or_default();
-        let count = |count: Count| count.or(Some(0)).unwrap_or(0);
-        let (completed, failed) = (count(counts.succeeded), count(counts.errored));
-        let (cancelled, expired) = (count(counts.canceled), count(counts.expired));
-        let all = [count(counts.processing), completed, failed, cancelled, expired];
+        let (completed, failed) = (counts.succeeded.or_zero(), counts.errored.or_zero());
+        let (cancelled, expired) = (counts.canceled.or_zero(), counts.expired.or_zero());
+        let all = [counts.processing.or_zero(), completed, failed, cancelled, expired];
         Ok(RemoteBatch {
             phase: phase(&status, cancelled, expired),
             id,

@@ -141,11 +141,10 @@ impl Operation<'_> {
         let Metadata { state, display_name, create_time, input_config, output, batch_stats } = self.metadata;
         let error = self.error.and_then(read_status);
         let stats = batch_stats.unwrap_or_default();
-        let count = |count: Count| count.or(Some(0)).unwrap_or(0);
         let counts = BatchCounts {
-            total: count(stats.request_count),
-            completed: count(stats.successful_request_count),
-            failed: count(stats.failed_request_count),
+            total: stats.request_count.or_zero(),
+            completed: stats.successful_request_count.or_zero(),
+            failed: stats.failed_request_count.or_zero(),
         };
         let output_file =
             [output, self.response].into_iter().flatten().find_map(|output| output.responses_file.0);

@@ -149,6 +149,11 @@ impl Count {
             Self::Nonsense => None,
         }
     }
+
+    /// What is absent or nonsense counts as none: for numbers that nothing hangs on.
+    pub(crate) fn or_zero(self) -> u64 {
+        self.or(None).unwrap_or(0)
+    }
 }
 
 struct CountVisitor;

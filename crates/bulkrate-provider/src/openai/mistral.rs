@@ -123,7 +123,6 @@ impl Job<'_> {
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let id = self.id.into_owned().ok_or("the job has no id")?;
         let status = self.status.into_owned().ok_or("the job has no status")?;
-        let count = |count: Count| count.or(Some(0)).unwrap_or(0);
         let error = |error: OneError<'_>| BatchError {
             code: None,
             message: error.message.into_owned().unwrap_or_default(),
@@ -140,9 +139,9 @@ impl Job<'_> {
             output_file: self.output_file.into_owned(),
             error_file: self.error_file.into_owned(),
             counts: BatchCounts {
-                total: count(self.total_requests),
-                completed: count(self.succeeded_requests),
-                failed: count(self.failed_requests),
+                total: self.total_requests.or_zero(),
+                completed: self.succeeded_requests.or_zero(),
+                failed: self.failed_requests.or_zero(),
             },
             errors: self.errors.into_iter().flatten().map(error).collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),

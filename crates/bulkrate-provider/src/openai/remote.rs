@@ -113,7 +113,6 @@ impl Batch<'_> {
         let id = self.id.into_owned().ok_or("the batch has no id")?;
         let status = self.status.into_owned().ok_or("the batch has no status")?;
         let counts = self.request_counts.unwrap_or_default();
-        let count = |count: Count| count.or(Some(0)).unwrap_or(0);
         let errors = self.errors.and_then(|errors| errors.data).into_iter().flatten();
         Ok(RemoteBatch {
             phase: phase(&status),
@@ -123,9 +122,9 @@ impl Batch<'_> {
             output_file: self.output_file_id.into_owned(),
             error_file: self.error_file_id.into_owned(),
             counts: BatchCounts {
-                total: count(counts.total),
-                completed: count(counts.completed),
-                failed: count(counts.failed),
+                total: counts.total.or_zero(),
+                completed: counts.completed.or_zero(),
+                failed: counts.failed.or_zero(),
             },
             errors: errors.map(OneError::into_error).collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),

@@ -147,7 +147,7 @@ struct AnsweredResponse<'a> {
 impl LineResponse<'_> {
     /// 0 where there is none.
     fn status(&self) -> u16 {
-        self.status_code.or(Some(0)).and_then(|status| u16::try_from(status).ok()).unwrap_or(0)
+        u16::try_from(self.status_code.or_zero()).unwrap_or(0)
     }
 }
 
