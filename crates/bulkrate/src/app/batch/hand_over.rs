@@ -37,8 +37,7 @@ impl Observer for HandOver {
 
 /// Nothing waits here, and each batch that holds an item has the provider's id.
 fn is_handed_over(now: &Progress) -> bool {
-    let mut sent = now.batches.iter().filter(|batch| batch.goes_on());
-    let held: u64 = sent.by_ref().map(|batch| batch.items).sum();
+    let held: u64 = now.batches.iter().filter(|batch| batch.goes_on()).map(|batch| batch.items).sum();
     let all = now.batches.iter().all(|batch| batch.batch.is_some());
     now.waiting == 0 && now.in_flight > 0 && all && held >= now.in_flight
 }
