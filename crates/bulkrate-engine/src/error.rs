@@ -1,7 +1,8 @@
 //! What can stop the engine, with a code that has a page in `docs/errors/`.
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::prepare::ItemError;
+use bulkrate_core::prepare::{ItemError, columns_hint};
+use bulkrate_core::route::nearest;
 use bulkrate_io::{SinkError, SourceError};
 use bulkrate_store::StoreError;
 
@@ -74,6 +75,18 @@ fn nearest_text(nearest: &[String]) -> String {
 }
 
 impl EngineError {
+    /// The source has other columns than the one that is asked for.
+    #[must_use]
+    pub fn no_column(name: &str, columns: &[String]) -> Self {
+        let near = nearest(name, columns.iter().map(String::as_str));
+        let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+        Self::BadSpec {
+            code: "column-unknown",
+            what: format!("the source has no column `{name}`{near}"),
+            why: columns_hint(columns),
+        }
+    }
+
     /// The name of the page in `docs/errors/`.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -1,12 +1,10 @@
 //! `fields`: the order of a table's columns in a prompt in which rows share the most. Reads a file, changes nothing.
 
 use bulkrate_core::order::{Factor, FieldTable};
-use bulkrate_core::prepare::columns_hint;
-use bulkrate_core::route::nearest;
 use bulkrate_engine::EngineError;
 use bulkrate_io::{Source, SourceOptions};
 
-use super::cells::cell;
+use super::cells::{cell, place};
 use super::prices::{catalogue, today};
 use super::{AppError, reads::talk};
 use crate::cli::{FieldsArgs, Shared};
@@ -40,21 +38,7 @@ fn chosen(named: &[String], known: &[String]) -> Result<Vec<(String, usize)>, En
     if named.is_empty() {
         return Ok(known.iter().cloned().zip(0..).collect());
     }
-    let place = |name: &String| known.iter().position(|column| column == name);
-    named
-        .iter()
-        .map(|name| place(name).map(|place| (name.clone(), place)).ok_or_else(|| unknown(name, known)))
-        .collect()
-}
-
-fn unknown(name: &str, known: &[String]) -> EngineError {
-    let near = nearest(name, known.iter().map(String::as_str));
-    let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
-    EngineError::BadSpec {
-        code: "column-unknown",
-        what: format!("the source has no column `{name}`{near}"),
-        why: columns_hint(known),
-    }
+    named.iter().map(|name| Ok((name.clone(), place(name, known)?))).collect()
 }
 
 /// What the model's prompt cache costs, if its price list says so.

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use bulkrate_core::filter::{Filter, Labelled, TrainOptions};
-use bulkrate_core::prepare::columns_hint;
 use bulkrate_engine::EngineError;
 use bulkrate_io::{Source, SourceOptions};
 
-use super::cells::cell;
+use super::cells::{cell, place};
 use super::{AppError, reads::talk};
 use crate::cli::Shared;
 use crate::cli::filter_args::{FilterCommand, FilterTrainArgs};
@@ -53,14 +52,7 @@ fn tell(shared: &Shared, path: &Path, filter: &Filter) {
 /// Texts with their labels, and how many rows have none.
 fn read(args: &FilterTrainArgs) -> Result<(Vec<(String, String)>, u64), EngineError> {
     let mut source = Source::open(&SourceOptions::new(&args.file))?;
-    let place = |name: &String| {
-        source.columns().iter().position(|column| column == name).ok_or_else(|| EngineError::BadSpec {
-            code: "column-unknown",
-            what: format!("the source has no column `{name}`"),
-            why: columns_hint(source.columns()),
-        })
-    };
-    let (text, label) = (place(&args.text)?, place(&args.label)?);
+    let (text, label) = (place(&args.text, source.columns())?, place(&args.label, source.columns())?);
     let (mut rows, mut unlabelled) = (Vec::new(), 0);
     while let Some(row) = source.next()? {
         let answer = cell(&row, &args.label, label);

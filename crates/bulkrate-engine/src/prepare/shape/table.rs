@@ -116,16 +116,7 @@ impl Draftsman {
         if !columns.is_empty()
             && let Some(missing) = places.iter().position(|place| *place == usize::MAX)
         {
-            let name = &wanted[missing];
-            let near = bulkrate_core::route::nearest(name, columns.iter().map(String::as_str));
-            return Err(EngineError::BadSpec {
-                code: "column-unknown",
-                what: format!(
-                    "the source has no column `{name}`{}",
-                    near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
-                ),
-                why: bulkrate_core::prepare::columns_hint(columns),
-            });
+            return Err(EngineError::no_column(&wanted[missing], columns));
         }
         Ok(TableForm {
             kind: self.spec.kind,
