@@ -23,10 +23,7 @@ impl Words {
         if self == Self::Gemini {
             return keyed(out, id, "response");
         }
-        out.extend_from_slice(b"{\"id\":\"batch_req_");
-        push_hex(out, key, 32);
-        out.extend_from_slice(b"\",\"custom_id\":");
-        out.extend_from_slice(id.as_bytes());
+        numbered(out, key, id);
         out.extend_from_slice(b",\"response\":{\"status_code\":");
         push_u64(out, u64::from(status));
         out.extend_from_slice(b",\"request_id\":\"");
@@ -76,10 +73,7 @@ impl Words {
         if self == Self::Gemini {
             return;
         }
-        out.extend_from_slice(b"{\"id\":\"batch_req_");
-        push_hex(out, key, 32);
-        out.extend_from_slice(b"\",\"custom_id\":");
-        out.extend_from_slice(id.as_bytes());
+        numbered(out, key, id);
         out.extend_from_slice(b",\"response\":null,\"error\":{\"code\":");
         push_str(out, code);
         out.extend_from_slice(b",\"message\":");
@@ -88,6 +82,15 @@ impl Words {
     }
 }
 
+/// Which line it is, in OpenAI's words.
+fn numbered(out: &mut Vec<u8>, key: u64, id: &str) {
+    out.extend_from_slice(b"{\"id\":\"batch_req_");
+    push_hex(out, key, 32);
+    out.extend_from_slice(b"\",\"custom_id\":");
+    out.extend_from_slice(id.as_bytes());
+}
+
+/// The same in Gemini's, and what its answer is called.
 fn keyed(out: &mut Vec<u8>, id: &str, field: &str) {
     out.extend_from_slice(b"{\"key\":");
     out.extend_from_slice(id.as_bytes());
