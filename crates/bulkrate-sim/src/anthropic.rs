@@ -1,7 +1,7 @@
 //! Anthropic's manners around its calls: keys and versions, headers, errors, the list of models.
 
 use crate::catalogue::Catalogue;
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::limits::{Headroom, Left};
 use crate::rng::push_base62;
 use crate::server::Reply;
@@ -31,7 +31,7 @@ pub(crate) fn authenticate(known: Option<&str>, headers: &HeaderMap) -> Result<(
     if known.is_some_and(|known| known != key) {
         return refused("invalid x-api-key");
     }
-    let bad = |message: String| Err(ApiError::invalid(None, "", message));
+    let bad = |message: String| Err(invalid(message));
     match text(headers, "anthropic-version") {
         "" => bad("anthropic-version: header is required".to_owned()),
         version if VERSIONS.contains(&version) => Ok(()),

@@ -97,6 +97,11 @@ impl ApiError {
     }
 }
 
+/// A request that is wrong, of which only the message says how.
+pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::invalid(None, "", message)
+}
+
 /// Turns a parser's refusal of a request body into the API's words.
 pub(crate) fn from_parse(error: &serde_json::Error) -> ApiError {
     let text = error.to_string();

@@ -1,7 +1,7 @@
 //! The file store: uploads as received, and the output files of batches, which are made again on each download.
 
 use crate::batches::lines::{Run, Side};
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::multipart::{self, Part};
 use crate::server::{Reply, State};
 use bytes::Bytes;
@@ -122,14 +122,13 @@ pub(crate) fn forbidden(id: &str) -> ApiError {
 
 /// POST /v1/files
 pub(crate) fn upload(state: &State, content_type: &str, body: &Bytes) -> Result<Reply, ApiError> {
-    let broken = || ApiError::invalid(None, "", "Could not parse multipart form data.");
+    let broken = || invalid("Could not parse multipart form data.");
     let parts = multipart::boundary(content_type)
         .and_then(|boundary| multipart::parse(body, boundary))
         .ok_or_else(broken)?;
     let field = |name: &str| parts.iter().find(|part| part.name == name);
     let text = |name: &str| field(name).map(|part| String::from_utf8_lossy(&part.data).trim().to_owned());
-    let purpose =
-        text("purpose").ok_or_else(|| ApiError::invalid(None, "", "'purpose' is a required property"))?;
+    let purpose = text("purpose").ok_or_else(|| invalid("'purpose' is a required property"))?;
     if !["assistants", "batch", "fine-tune", "vision", "user_data", "evals"].contains(&purpose.as_str()) {
         return Err(ApiError::invalid(
             None,
@@ -139,7 +138,7 @@ pub(crate) fn upload(state: &State, content_type: &str, body: &Bytes) -> Result<
             ),
         ));
     }
-    let file = field("file").ok_or_else(|| ApiError::invalid(None, "", "'file' is a required property"))?;
+    let file = field("file").ok_or_else(|| invalid("'file' is a required property"))?;
     if purpose == "batch" {
         sniff(file)?;
     }
@@ -159,7 +158,7 @@ pub(crate) fn upload(state: &State, content_type: &str, body: &Bytes) -> Result<
 /// Extension, size and first line; later lines are looked at when a batch is made of the file.
 fn sniff(file: &Part) -> Result<(), ApiError> {
     let refuse = |message: String| {
-        let mut error = ApiError::invalid(None, "", message);
+        let mut error = invalid(message);
         error.detail = true;
         error
     };

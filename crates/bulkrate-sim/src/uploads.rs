@@ -1,6 +1,6 @@
 //! Google's files: resumable uploads, and what was uploaded or made.
 
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::files::{self, Content, File, UPLOAD_BYTES_MAX};
 use crate::server::{Reply, State};
 use bytes::{Bytes, BytesMut};
@@ -40,10 +40,6 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn bad(message: &str) -> ApiError {
-    ApiError::invalid(None, "", message)
-}
-
 /// POST /upload/v1beta/files: the beginning, or more of one that has begun.
 pub(crate) fn upload(
     state: &State,
@@ -61,14 +57,16 @@ fn begin(state: &State, headers: &HeaderMap, body: &Bytes) -> Result<Reply, ApiE
     if text(headers, "x-goog-upload-protocol") != "resumable"
         || text(headers, "x-goog-upload-command") != "start"
     {
-        return Err(bad("X-Goog-Upload-Protocol and X-Goog-Upload-Command must begin a resumable upload."));
+        return Err(invalid(
+            "X-Goog-Upload-Protocol and X-Goog-Upload-Command must begin a resumable upload.",
+        ));
     }
     let about: Value = serde_json::from_slice(body).unwrap_or_default();
     let of_file =
         |names: [&str; 2]| names.iter().find_map(|name| about["file"][*name].as_str()).map(str::to_owned);
     let length = text(headers, "x-goog-upload-header-content-length").parse::<usize>().ok();
     if length.is_some_and(|length| length > UPLOAD_BYTES_MAX) {
-        return Err(bad("The file is too large."));
+        return Err(invalid("The file is too large."));
     }
     let upload = Upload {
         name: of_file(["displayName", "display_name"]),
@@ -97,14 +95,16 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Result<R
     if commands.contains(&"upload") && upload.done.is_none() {
         let offset = text(headers, "x-goog-upload-offset").parse::<usize>().ok();
         if offset != Some(upload.bytes.len()) {
-            return Err(bad("Upload request started at an offset that is not the number of bytes received."));
+            return Err(invalid(
+                "Upload request started at an offset that is not the number of bytes received.",
+            ));
         }
         upload.bytes.extend_from_slice(body);
     }
     let finalizes = commands.contains(&"finalize");
     if finalizes && upload.done.is_none() {
         if upload.length.is_some_and(|length| length != upload.bytes.len()) {
-            return Err(bad("The upload holds another number of bytes than was announced."));
+            return Err(invalid("The upload holds another number of bytes than was announced."));
         }
         upload.done = Some(finish(state, upload));
     }
@@ -163,7 +163,7 @@ pub(crate) fn retrieve(state: &State, id: &str) -> Result<Reply, ApiError> {
 pub(crate) fn is_downloadable(state: &State, id: &str) -> Result<(), ApiError> {
     match state.files.get(id).map(|file| matches!(file.content, Content::Lines(..))) {
         Some(true) => Ok(()),
-        Some(false) => Err(bad("Only generated files can be downloaded.")),
+        Some(false) => Err(invalid("Only generated files can be downloaded.")),
         None => Err(files::forbidden(id)),
     }
 }

@@ -14,7 +14,7 @@ mod text;
 use crate::catalogue::{Catalogue, Kind, Lane, Model};
 use crate::clock::VirtualMs;
 use crate::config::SimConfig;
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::faults::{Fault, Hit};
 use crate::tokens::Usage;
 pub(crate) use text::Schemas;
@@ -228,7 +228,7 @@ pub(crate) fn prepare<'a>(
     }
     let name = parsed.model();
     if name.is_empty() {
-        return Err(ApiError::invalid(None, "", "you must provide a model parameter"));
+        return Err(invalid("you must provide a model parameter"));
     }
     let (model, served, lane) = {
         let (model, served) = models.find(name)?;

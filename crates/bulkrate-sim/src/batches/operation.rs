@@ -4,7 +4,7 @@ use super::store::{Shown, Status};
 use super::validate::validate;
 use super::{Batch, Order};
 use crate::api::Endpoint;
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::files::{self, Content, File};
 use crate::server::State;
 use serde::Deserialize;
@@ -40,7 +40,7 @@ struct Input {
 
 /// What a create asks for. The model is that of its path, whatever lines say.
 pub(super) fn order(state: &State, model: &str, body: &[u8]) -> Result<Order, ApiError> {
-    let bad = |why: String| ApiError::invalid(None, "", format!("Invalid JSON payload received. {why}"));
+    let bad = |why: String| invalid(format!("Invalid JSON payload received. {why}"));
     let Create { batch } = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
     state.models.find(model)?;
     let id = batch.input_config.file_name.strip_prefix("files/").unwrap_or(&batch.input_config.file_name);

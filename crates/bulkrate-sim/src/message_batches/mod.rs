@@ -6,7 +6,7 @@ mod store;
 
 use crate::anthropic;
 use crate::batches::{self, Listing};
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::faults::{Fault, Place};
 use crate::files::page_size;
 use crate::server::{Reply, State};
@@ -99,10 +99,6 @@ pub(crate) fn answer(
 
 fn unknown(id: &str) -> ApiError {
     ApiError::not_found(format!("Message batch {id} not found."))
-}
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::invalid(None, "", message)
 }
 
 fn find(state: &State, id: &str) -> Result<Arc<Batch>, ApiError> {

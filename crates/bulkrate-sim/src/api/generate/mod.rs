@@ -6,7 +6,7 @@ mod write;
 
 use super::text::{self, TextCall};
 use super::{Context, Prepared, Twist};
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::tokens::Usage;
 pub(super) use read::read;
 
@@ -28,10 +28,6 @@ enum Thinking {
     Unsaid,
     Budget(i64),
     Level(String),
-}
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::invalid(None, "", message)
 }
 
 impl Call<'_> {

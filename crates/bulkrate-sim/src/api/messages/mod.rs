@@ -7,7 +7,7 @@ mod write;
 
 use super::text::{self, TextCall};
 use super::{Context, Prepared};
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::tokens::Usage;
 pub(crate) use cache::PromptCache;
 pub(super) use read::read;
@@ -38,10 +38,6 @@ enum Thinking {
     Enabled {
         budget: u64,
     },
-}
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::invalid(None, "", message)
 }
 
 impl Call<'_> {
