@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulkrate_core::answer::Failure;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, write_json_text};
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
@@ -65,7 +66,11 @@ impl GeminiBatches {
     fn created(&self, reply: &Reply) -> Created {
         let refused = errors::read(&reply.body).map(|said| {
             let failure = self.free.account().redacted_failure(errors::of(reply));
-            if says_gone(reply.status, &said.message) { batches::file_not_found(failure) } else { failure }
+            if !says_gone(reply.status, &said.message) {
+                return failure;
+            }
+            // A wait that is named here is none until a file shows up.
+            batches::file_not_found(Failure { wait_ms: None, ..failure })
         });
         batches::created(self.free.account(), reply, remote::read_batch(&reply.body), refused)
     }
