@@ -155,7 +155,7 @@ fn sort(runs: Runs<ENTRY>, shared: &mut [Shared], out: &mut impl Write) -> io::R
 fn wired(canonical: &[u8]) -> [&[u8]; 2] {
     const SYSTEM: &[u8] = b",\"system_prompt\":";
     // Within a text the quotes would be escaped.
-    let place = canonical.windows(SYSTEM.len()).rposition(|window| window == SYSTEM);
+    let place = memchr::memmem::rfind(canonical, SYSTEM);
     let (rest, system) = canonical.split_at(place.unwrap_or(canonical.len()));
     [system, rest]
 }
