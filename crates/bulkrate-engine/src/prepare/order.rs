@@ -71,7 +71,7 @@ pub(crate) struct Ordered {
     pub why: Option<String>,
 }
 
-/// Gathers the leaders of a pass.
+/// Gathers the leaders of a pass that go to a model.
 #[derive(Debug, Default)]
 pub(crate) struct Orderer {
     runs: Runs<ENTRY>,
