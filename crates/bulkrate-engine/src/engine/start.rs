@@ -280,7 +280,7 @@ pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Sp
 }
 
 /// What each lever has saved a job.
-pub(super) fn saved_by(reader: &dyn View, job: u32) -> Result<BTreeMap<String, UsdNanos>, EngineError> {
+pub(crate) fn saved_by(reader: &dyn View, job: u32) -> Result<BTreeMap<String, UsdNanos>, EngineError> {
     let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job) }.by(&[By::Lever]);
     let totals = reader.ledger_totals(&query)?.into_iter();
     Ok(totals.map(|total| (total.group.concat(), total.sums.usd(LedgerKind::Saving))).collect())
