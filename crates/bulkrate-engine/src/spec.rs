@@ -167,20 +167,26 @@ pub struct RouterSpec {
     /// Thousandths of the labelled rows that went to the strong model.
     pub strong_permille: u32,
     #[serde(skip)]
-    pub router: Loaded,
+    pub router: Loaded<Router>,
 }
 
-/// A router in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded(pub Option<Arc<Router>>);
+/// A router or a filter in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
+#[derive(Debug, Clone)]
+pub struct Loaded<T>(pub Option<Arc<T>>);
 
-impl PartialEq for Loaded {
+impl<T> Default for Loaded<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> PartialEq for Loaded<T> {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Loaded {}
+impl<T> Eq for Loaded<T> {}
 
 /// A filter as a job knows it. It is needed while the source is read and not kept: its version, and what stands with each
 /// answer, tell what it decided.
@@ -190,20 +196,8 @@ pub struct FilterSpec {
     /// Of what it answers, so much may be wrong, in thousandths.
     pub error_permille: u32,
     #[serde(skip)]
-    pub filter: LoadedFilter,
+    pub filter: Loaded<Filter>,
 }
-
-/// A filter in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
-#[derive(Debug, Clone, Default)]
-pub struct LoadedFilter(pub Option<Arc<Filter>>);
-
-impl PartialEq for LoadedFilter {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for LoadedFilter {}
 
 impl FilterSpec {
     #[must_use]
@@ -211,7 +205,7 @@ impl FilterSpec {
         Self {
             version: filter.version().to_owned(),
             error_permille: filter.facts.options.error_permille,
-            filter: LoadedFilter(Some(Arc::new(filter))),
+            filter: Loaded(Some(Arc::new(filter))),
         }
     }
 }

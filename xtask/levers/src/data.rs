@@ -33,11 +33,8 @@ pub(crate) struct Routing {
 }
 
 pub(crate) fn routing(root: &Path) -> Result<Routing> {
-    let path = root.join("routing").join("routellm_eval.jsonl.gz");
-    let file = File::open(&path).with_context(|| format!("could not open `{}`", path.display()))?;
     let (mut mmlu, mut gsm8k, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for line in BufReader::new(GzDecoder::new(file)).lines() {
-        let row: Row = serde_json::from_str(&line?).with_context(|| format!("`{}`", path.display()))?;
+    for row in rows::<Row>(&root.join("routing").join("routellm_eval.jsonl.gz"))? {
         if row.contaminated != 0 || !seen.insert(row.prompt.clone()) {
             continue;
         }
@@ -48,4 +45,22 @@ pub(crate) fn routing(root: &Path) -> Result<Routing> {
         }
     }
     Ok(Routing { mmlu, gsm8k })
+}
+
+/// A row a line.
+pub(crate) fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let what = || format!("could not read `{}`", path.display());
+    let lines = BufReader::new(unpacked(path)?).lines();
+    lines.map(|line| serde_json::from_str(&line?).with_context(what)).collect()
+}
+
+pub(crate) fn unpacked(path: &Path) -> Result<GzDecoder<File>> {
+    let file = File::open(path).with_context(|| format!("could not open `{}`", path.display()))?;
+    Ok(GzDecoder::new(file))
+}
+
+/// A count as a float.
+#[allow(clippy::cast_precision_loss, reason = "counts of rows")]
+pub(crate) fn real(count: usize) -> f64 {
+    count as f64
 }

@@ -1,14 +1,12 @@
 //! Gates B1 and B2: how much a classifier may answer by itself, and whether what it answers is as right as promised.
 
+use crate::data::{self, real};
 use crate::gates::{Bar, Gates};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bulkrate_core::filter::{Classifier, Confidence, Scratch, certify};
 use bulkrate_core::pace::rng::mix;
 use bulkrate_core::route::learned::fingerprint;
-use flate2::read::GzDecoder;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 const SEEDS: [u64; 2] = [1, 2];
@@ -96,18 +94,6 @@ fn breaks(rows: &[Judged], trial: u64) -> bool {
 
 /// Each text once.
 fn read(path: &Path) -> Result<Vec<Row>> {
-    let file = File::open(path).with_context(|| format!("could not open `{}`", path.display()))?;
-    let (mut rows, mut seen) = (Vec::new(), BTreeSet::new());
-    for line in BufReader::new(GzDecoder::new(file)).lines() {
-        let row: Row = serde_json::from_str(&line?).with_context(|| format!("`{}`", path.display()))?;
-        if seen.insert(row.text.clone()) {
-            rows.push(row);
-        }
-    }
-    Ok(rows)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts of rows")]
-fn real(count: usize) -> f64 {
-    count as f64
+    let mut seen = BTreeSet::new();
+    Ok(data::rows(path)?.into_iter().filter(|row: &Row| seen.insert(row.text.clone())).collect())
 }

@@ -1,10 +1,9 @@
 //! Gates D1 and D2: the order of fields, and what a prompt cache is worth.
 
+use crate::data::unpacked;
 use crate::gates::{Bar, Gates};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use bulkrate_core::order::{Factor, FieldTable, HIT_RATES};
-use flate2::read::GzDecoder;
-use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
@@ -62,8 +61,7 @@ fn factors(gates: &mut Gates) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<FieldTable> {
-    let file = File::open(path).with_context(|| format!("could not open `{}`", path.display()))?;
-    let mut reader = csv::Reader::from_reader(GzDecoder::new(file));
+    let mut reader = csv::Reader::from_reader(unpacked(path)?);
     let mut table = FieldTable::named(reader.headers()?);
     for row in reader.records() {
         table.push(row?.iter());

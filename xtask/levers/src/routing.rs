@@ -1,6 +1,6 @@
 //! Gates A1 to A5: the learned router on MMLU and GSM8K, Mixtral-8x7B against GPT-4.
 
-use crate::data::{Routing, Row};
+use crate::data::{Routing, Row, real};
 use crate::gates::{Bar, Gates};
 use anyhow::{Context as _, Result};
 use bulkrate_core::pace::rng::{SplitMix64, mix};
@@ -238,9 +238,4 @@ fn repeatable(items: &[Labelled<'_>], gates: &mut Gates) -> Result<()> {
     );
     gates.add("A5", "the router's file: kilobytes", real(bytes.len()) / 1_000.0, Bar::Shown);
     Ok(())
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn real(count: usize) -> f64 {
-    count as f64
 }

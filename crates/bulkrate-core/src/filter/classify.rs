@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{Found, Space, Vector};
-use crate::route::learned::fit::{Loss, Rows, fit, logistic};
+use super::features::{Found, Space, vector};
+use crate::route::learned::fit::{Linear, Loss, Rows, fit, logistic};
+use crate::route::learned::sparse::Vector;
 
 /// Weights are kept small by this much; the usual `C` is its inverse.
 const RIDGE: f64 = 1.0 / 20.0;
@@ -18,7 +19,7 @@ pub struct Confidence(pub i32);
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
     found: Found,
-    vector: Vector,
+    out: Vector,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,19 +42,15 @@ impl Classifier {
     /// Learns from texts and their labels; the answers in the order of their names.
     #[must_use]
     pub fn fit(items: &[(&str, &str)]) -> Self {
-        let texts: Vec<Found> = items
-            .iter()
-            .map(|(text, _)| {
-                let mut found = Found::default();
-                found.read(text);
-                found
-            })
-            .collect();
-        let space = Space::learn(&texts);
-        let (mut rows, mut vector) = (Rows::new(space.width()), Vector::default());
+        let mut texts = vec![Found::default(); items.len()];
+        for (found, (text, _)) in texts.iter_mut().zip(items) {
+            found.read(text);
+        }
+        let space = Space::learn(texts.iter().map(|found| found.counted.as_slice()));
+        let (mut rows, mut out) = (Rows::new(space.width()), Vector::default());
         for found in &texts {
-            space.vector(found, &mut vector);
-            rows.push(&vector.columns, &vector.values);
+            vector(&space, found, &mut out);
+            rows.push(&out.columns, &out.values);
         }
         let mut answers: Vec<&str> = items.iter().map(|(_, label)| *label).collect();
         answers.sort_unstable();
@@ -85,12 +82,12 @@ impl Classifier {
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "0 to 1,000,000")]
     pub fn classify(&self, text: &str, scratch: &mut Scratch) -> (&str, Confidence) {
-        let Scratch { found, vector } = scratch;
+        let Scratch { found, out } = scratch;
         found.read(text);
-        self.space.vector(found, vector);
+        vector(&self.space, found, out);
         let (mut sum, mut best) = (0.0, ("", -1.0));
         for head in &self.heads {
-            let share = logistic(head.odds(vector));
+            let share = logistic(head.odds(out));
             sum += share;
             if share > best.1 {
                 best = (&head.answer, share);
@@ -103,7 +100,7 @@ impl Classifier {
 
 impl Head {
     #[allow(clippy::cast_possible_truncation, reason = "a weight over its unit is within sixteen bits")]
-    fn of(answer: &str, linear: &crate::route::learned::fit::Linear) -> Self {
+    fn of(answer: &str, linear: &Linear) -> Self {
         let largest = linear.weights.iter().fold(0.0_f64, |most, weight| most.max(weight.abs()));
         let unit = ((largest / f64::from(i16::MAX) * UNITS).ceil() as i64).max(1);
         let weights =

@@ -2,19 +2,17 @@
 //!
 //! All in lower case, each hashed into one of 2^16 buckets of its kind, so that nothing of the text has to be kept.
 
-use serde::{Deserialize, Serialize};
-
 use crate::pace::rng::mix;
-use crate::route::learned::fingerprint;
+use crate::route::learned::sparse::{Columns, Vector, bucket, count, pair};
+use crate::route::learned::{fingerprint, narrow};
 
 /// Words and pairs; the pieces have as many behind them.
 const WORDS: u32 = 1 << 16;
 const BUCKETS: usize = 1 << 17;
 /// More of a text than this says nothing new about it.
 const CHARS_MAX: usize = 20_000;
-/// What is in fewer texts than this tells nothing of other texts, and makes the filter large.
-const TEXTS_MIN: u32 = 2;
-const NONE: u32 = u32::MAX;
+
+pub(super) type Space = Columns<BUCKETS>;
 
 /// What was found in one text: bucket and how often, by bucket.
 #[derive(Debug, Clone, Default)]
@@ -41,14 +39,7 @@ impl Found {
                 self.met.push(bucket(mix(u64::from(u32::from(letter)))));
             }
         }
-        self.met.sort_unstable();
-        self.counted.clear();
-        for &bucket in &self.met {
-            match self.counted.last_mut() {
-                Some((last, count)) if *last == bucket => *count += 1,
-                _ => self.counted.push((bucket, 1)),
-            }
-        }
+        count(&mut self.met, &mut self.counted);
     }
 
     /// A word, the pair that it makes with the one before, and its pieces.
@@ -57,7 +48,7 @@ impl Found {
         let word = fingerprint(&text);
         self.met.push(bucket(word));
         if let Some(before) = before.replace(word) {
-            self.met.push(bucket(mix(before.rotate_left(23).wrapping_add(word))));
+            self.met.push(bucket(pair(before, word)));
         }
         self.word.insert(0, ' ');
         self.word.push(' ');
@@ -71,73 +62,7 @@ impl Found {
     }
 }
 
-fn bucket(hash: u64) -> u32 {
-    u32::try_from(hash >> 48).unwrap_or(0)
-}
-
-/// What the training texts taught about rarity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Space {
-    texts: u32,
-    /// Buckets with a column, in order, each with the number of texts that have it.
-    kept: Vec<(u32, u32)>,
-    #[serde(skip)]
-    column_of: Vec<u32>,
-}
-
-/// A sparse vector, all equally long; columns in rising order.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Vector {
-    pub(super) columns: Vec<u32>,
-    pub(super) values: Vec<f32>,
-}
-
-impl Space {
-    pub(super) fn learn(texts: &[Found]) -> Self {
-        let mut found_in = vec![0_u32; BUCKETS];
-        for (bucket, _) in texts.iter().flat_map(|text| &text.counted) {
-            found_in[*bucket as usize] += 1;
-        }
-        let kept = (0..).zip(found_in).filter(|(_, count)| *count >= TEXTS_MIN).collect();
-        let mut space =
-            Self { texts: u32::try_from(texts.len()).unwrap_or(u32::MAX), kept, column_of: Vec::new() };
-        space.index();
-        space
-    }
-
-    /// What is not kept in a file. False: a bucket is none, or comes twice.
-    pub(super) fn index(&mut self) -> bool {
-        self.column_of = vec![NONE; BUCKETS];
-        for (column, (bucket, _)) in (0..).zip(&self.kept) {
-            match self.column_of.get_mut(*bucket as usize) {
-                Some(place) if *place == NONE => *place = column,
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    pub(super) fn width(&self) -> usize {
-        self.kept.len()
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than a text says about itself")]
-    pub(super) fn vector(&self, found: &Found, out: &mut Vector) {
-        out.columns.clear();
-        out.values.clear();
-        let mut squares = 0.0_f32;
-        for &(bucket, count) in &found.counted {
-            let column = self.column_of[bucket as usize];
-            let Some((_, texts)) = self.kept.get(column as usize) else { continue };
-            let rarity = ((1.0 + f64::from(self.texts)) / (1.0 + f64::from(*texts))).ln() + 1.0;
-            let value = ((1.0 + f64::from(count).ln()) * rarity) as f32;
-            squares += value * value;
-            out.columns.push(column);
-            out.values.push(value);
-        }
-        if squares > 0.0 {
-            let length = squares.sqrt();
-            out.values.iter_mut().for_each(|value| *value /= length);
-        }
-    }
+/// The vector of a text.
+pub(super) fn vector(space: &Space, found: &Found, out: &mut Vector) {
+    space.vector(&found.counted, |count, rarity| narrow((1.0 + f64::from(count).ln()) * rarity), out);
 }

@@ -11,15 +11,10 @@ use super::bound::error_high;
 use super::certify::certify;
 use super::classify::{Classifier, Confidence, Scratch};
 use super::rules::{Rule, RuleError};
-use crate::pace::rng::mix;
-use crate::route::learned::fingerprint;
+use crate::route::learned::labels::{LABELS_MIN, distinct, split};
 
 /// The version of the file.
 const FORMAT: u32 = 1;
-/// Fewer labels than this teach nothing that could be proved.
-const LABELS_MIN: usize = 100;
-/// More labels than this do not sharpen the proof enough to be kept from the classifier.
-const PROOF_MAX: usize = 2_000;
 
 /// A text and its right answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +129,7 @@ impl Filter {
         column: &str,
         options: TrainOptions,
     ) -> Result<Self, FilterError> {
-        let mut left = distinct(items, options.seed);
+        let mut left = distinct(items, |item| item.text, options.seed);
         let labels = left.len();
         if labels < LABELS_MIN {
             return Err(FilterError::TooFew { labels });
@@ -225,7 +220,7 @@ fn named(bytes: &[u8]) -> String {
 
 /// A classifier of what no rule took, and how far it holds; `None` where nothing is proved.
 fn learn(items: &[Labelled<'_>], error_max: f64) -> Option<(Classifier, LearnedFacts)> {
-    let (prove, teach) = items.split_at((items.len() / 2).min(PROOF_MAX));
+    let (prove, teach) = split(items);
     let first = teach.first()?.label;
     if teach.iter().all(|item| item.label == first) {
         return None; // nothing to tell rows apart by
@@ -250,18 +245,6 @@ fn learn(items: &[Labelled<'_>], error_max: f64) -> Option<(Classifier, LearnedF
         confidence: cut.confidence,
     };
     Some((classifier, facts))
-}
-
-/// Different texts in an order that the seed and the texts decide and their rows do not.
-fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Vec<Labelled<'a>> {
-    let mut seen = BTreeSet::new();
-    let mut kept: Vec<(u64, Labelled<'a>)> = items
-        .iter()
-        .map(|item| (fingerprint(item.text), *item))
-        .filter(|(print, _)| seen.insert(*print))
-        .collect();
-    kept.sort_unstable_by_key(|(print, _)| mix(print ^ mix(seed)));
-    kept.into_iter().map(|(_, item)| item).collect()
 }
 
 #[cfg(test)]

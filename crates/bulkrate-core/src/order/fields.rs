@@ -4,7 +4,7 @@
 //! with the same cells up to and including it was there already. So the sum of such cells is what sorting would give, and
 //! nothing needs to be sorted to find it. Appending the column that adds the most to that sum costs O(columns^2 x rows).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Cells as numbers: equal numbers in a column are equal texts.
 #[derive(Debug, Clone)]
@@ -159,11 +159,11 @@ impl Groups {
 
     /// Characters that the column adds to what rows share.
     fn gain(&self, column: &Column) -> u64 {
-        let mut seen: HashMap<(u32, u32), ()> = HashMap::with_capacity(self.rows.len());
+        let mut seen = HashSet::with_capacity(self.rows.len());
         let mut gain = 0;
         for (row, group) in &self.rows {
             let cell = column.cells[*row as usize];
-            if seen.insert((*group, cell), ()).is_some() {
+            if !seen.insert((*group, cell)) {
                 gain += column.chars[cell as usize];
             }
         }

@@ -1,7 +1,7 @@
 //! The engine of one state directory: prepares, plans, runs and resumes jobs.
 
 pub(crate) mod intake;
-mod start;
+pub(crate) mod start;
 mod end;
 pub(crate) mod delivered;
 mod decide;

@@ -254,17 +254,17 @@ pub(crate) fn end_of(spec: &JobSpec) -> Ordinal {
 /// and the batches that an earlier run left can be asked after.
 pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) -> Result<(), EngineError> {
     let deployments = &prepared.deployments;
-    if plan.requests > 0
-        && let Some(found) = deployments.iter().find(|found| found.account.lacks_key())
-    {
-        return Err(found.account.no_key());
-    }
-    for account in deployments.iter().map(|found| &found.account).filter(|_| plan.requests > 0) {
-        account.api.ready().map_err(|why| EngineError::BadSpec {
-            code: "provider-not-ready",
-            what: format!("`{}` cannot run anything", account.provider),
-            why,
-        })?;
+    if plan.requests > 0 {
+        if let Some(found) = deployments.iter().find(|found| found.account.lacks_key()) {
+            return Err(found.account.no_key());
+        }
+        for account in deployments.iter().map(|found| &found.account) {
+            account.api.ready().map_err(|why| EngineError::BadSpec {
+                code: "provider-not-ready",
+                what: format!("`{}` cannot run anything", account.provider),
+                why,
+            })?;
+        }
     }
     for batch in reader.open_submissions(prepared.row.no)? {
         if sender_of(deployments, &batch).is_none() {
@@ -280,7 +280,7 @@ pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Sp
 }
 
 /// What each lever has saved a job.
-pub(super) fn saved_by(reader: &dyn View, job: u32) -> Result<BTreeMap<String, UsdNanos>, EngineError> {
+pub(crate) fn saved_by(reader: &dyn View, job: u32) -> Result<BTreeMap<String, UsdNanos>, EngineError> {
     let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job) }.by(&[By::Lever]);
     let totals = reader.ledger_totals(&query)?.into_iter();
     Ok(totals.map(|total| (total.group.concat(), total.sums.usd(LedgerKind::Saving))).collect())

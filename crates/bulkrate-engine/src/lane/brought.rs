@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use bulkrate_io::digest_file;
 use bulkrate_store::Submission;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
+use super::evidence::{field, put};
 use crate::paths::BatchDir;
 
 /// Beside whatever else the row's evidence says.
@@ -30,8 +30,7 @@ impl Brought {
 
     /// What a row remembers; nothing of a batch that is not settled, or was by an older version.
     pub(crate) fn kept(row: &Submission) -> Self {
-        let mut evidence = fields(row);
-        evidence.remove(FIELD).and_then(|files| serde_json::from_value(files).ok()).unwrap_or_default()
+        field(row, FIELD)
     }
 
     /// Puts it into the row.
@@ -39,9 +38,7 @@ impl Brought {
         if *self == Self::default() {
             return;
         }
-        let mut evidence = fields(row);
-        evidence.insert(FIELD.to_owned(), serde_json::json!(self));
-        row.evidence = Some(Value::Object(evidence).to_string());
+        put(row, FIELD, serde_json::json!(self));
     }
 
     /// The name, place and digest of each file.
@@ -50,8 +47,4 @@ impl Brought {
             [("output.jsonl", dir.output(), self.output), ("errors.jsonl", dir.errors(), self.errors)];
         files.into_iter().filter_map(|(name, path, digest)| Some((name, path, digest?)))
     }
-}
-
-fn fields(row: &Submission) -> Map<String, Value> {
-    row.evidence.as_deref().and_then(|evidence| serde_json::from_str(evidence).ok()).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ pub(crate) mod fetch;
 pub(crate) mod outage;
 pub(crate) mod reach;
 mod collect;
+mod evidence;
 pub(crate) mod brought;
 pub(crate) mod twin;
 pub(crate) mod ghost;

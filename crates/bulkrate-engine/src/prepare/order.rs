@@ -71,7 +71,7 @@ pub(crate) struct Ordered {
     pub why: Option<String>,
 }
 
-/// Gathers the leaders of a pass.
+/// Gathers the leaders of a pass that go to a model.
 #[derive(Debug, Default)]
 pub(crate) struct Orderer {
     runs: Runs<ENTRY>,
@@ -155,7 +155,7 @@ fn sort(runs: Runs<ENTRY>, shared: &mut [Shared], out: &mut impl Write) -> io::R
 fn wired(canonical: &[u8]) -> [&[u8]; 2] {
     const SYSTEM: &[u8] = b",\"system_prompt\":";
     // Within a text the quotes would be escaped.
-    let place = canonical.windows(SYSTEM.len()).rposition(|window| window == SYSTEM);
+    let place = memchr::memmem::rfind(canonical, SYSTEM);
     let (rest, system) = canonical.split_at(place.unwrap_or(canonical.len()));
     [system, rest]
 }

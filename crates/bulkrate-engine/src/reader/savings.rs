@@ -14,6 +14,7 @@ use super::status::sums;
 use super::verify::on_word;
 use crate::EngineError;
 use crate::deliver::spec_of;
+use crate::engine::delivered::report_of;
 use crate::run::job::ROUTING;
 use crate::run::recover::recover;
 use crate::view::{NaivePlan, Savings, Step};
@@ -133,8 +134,7 @@ fn naive_plan(view: &dyn View, job: &JobRow) -> Result<NaivePlan, EngineError> {
         .map(|total| total.group.concat())
         .filter(|model| !model.is_empty())
         .collect();
-    let report = job.report.as_deref().and_then(|report| serde_json::from_str(report).ok());
-    let report: serde_json::Value = report.unwrap_or_default();
+    let report = report_of(job).unwrap_or_default();
     let request = spec_of(job)?.request;
     // The report names it as it was resolved; until there is one, the job's own word must do.
     let strong = report["naive_model"].as_str().map(str::to_owned).or(request.model);

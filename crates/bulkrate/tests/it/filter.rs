@@ -128,6 +128,20 @@ fn what_is_proved_costs_nothing_and_says_so() {
 }
 
 #[test]
+fn what_is_answered_here_has_no_say_in_the_order_of_sending() {
+    let sim = Sim::start(&[]);
+    let place = place(&sim);
+    place.run(TRAIN, &[]).expect(0);
+    let is_kept = |line: &&str| line.starts_with("id,") || line.contains("prize");
+    let prizes: Vec<String> =
+        messages(90, 50_000).lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
+    place.put("rows.csv", prizes.concat());
+    let plan = place.run("plan rows.csv --order prefix --json", &ASK).expect(0).json();
+    assert_eq!((plan["filtered"].as_u64(), plan["requests"].as_u64()), (Some(30), Some(0)), "{plan}");
+    assert_eq!(plan["order"]["why"], "there is nothing to send", "{plan}");
+}
+
+#[test]
 fn a_killed_job_keeps_what_the_filter_answered() {
     let sim = Sim::start(&["--latency-ms", "300"]);
     let place = place(&sim);

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::metrics::Worth;
 use super::model::{Head, Kind, Model};
 use super::space::Space;
+use super::sparse::Columns;
 use super::threshold::Cut;
 use super::train::{Facts, PinReason, Router, TrainOptions, Verdict};
 use super::words::LOOKS;
@@ -204,14 +205,14 @@ fn read_verdict(from: &mut Reader<'_>) -> Result<Verdict, FileError> {
 
 fn write_model(out: &mut Writer, model: &Model) {
     out.0.push(if model.kind == Kind::Heads { 2 } else { 1 });
-    out.varint(u64::from(model.space.texts));
+    out.varint(u64::from(model.space.words.texts));
     for (mean, spread) in model.space.looks {
         out.float(mean);
         out.float(spread);
     }
-    out.count(model.space.kept.len());
+    out.count(model.space.words.width());
     let mut last = 0;
-    for &(bucket, texts) in &model.space.kept {
+    for &(bucket, texts) in &model.space.words.kept {
         out.varint(u64::from(bucket - last));
         out.varint(u64::from(texts));
         last = bucket;
@@ -246,10 +247,10 @@ fn read_model(from: &mut Reader<'_>) -> Result<Model, FileError> {
         });
         let bucket = bucket.ok_or(FileError::Field("a word"))?;
         let found_in = u32::try_from(from.varint()?).map_err(|_| FileError::Field("a word's texts"))?;
-        kept.push((bucket, found_in));
+        kept.push((u32::from(bucket), found_in));
         last = Some(bucket);
     }
-    let space = Space::of(texts, kept, looks);
+    let space = Space { words: Columns::of(texts, kept), looks };
     let mut heads = Vec::new();
     for _ in 0..if kind == Kind::Heads { 2 } else { 1 } {
         let (bias, unit) = (from.float()?, from.float()?);

@@ -6,22 +6,25 @@
 //!   estimate, which breaks the promise in about half of all jobs.
 //! - Where routing does not pay, or would cost quality, one model is pinned and the router says why.
 //!
-//! The files stand in the order of the data: words, vectors, weights, a model that scores, a threshold, the router, its file.
+//! The files stand in the order of the data: words, vectors, weights, a model that scores, a threshold, labels, the router, its file.
 
 mod words;
+pub(crate) mod sparse;
 mod space;
 pub(crate) mod fit;
 mod model;
 pub mod metrics;
 pub mod threshold;
+pub(crate) mod labels;
 mod train;
 mod evaluate;
 mod file;
 
 pub use evaluate::{Evaluation, Way};
 pub use file::{FORMAT, FileError};
+pub use labels::LABELS_MIN;
 pub use model::{Kind, Model, Scratch};
-pub use train::{Facts, LABELS_MIN, Labelled, PinReason, Router, TrainError, TrainOptions, Verdict};
+pub use train::{Facts, Labelled, PinReason, Router, TrainError, TrainOptions, Verdict};
 pub use words::fingerprint;
 
 /// How much a text needs the strong model, in millionths: expected quality of the strong answer less that of the weak one.
@@ -67,6 +70,11 @@ impl Side {
 #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn real(count: usize) -> f64 {
     count as f64
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "seven digits are more than a text says about itself")]
+pub(crate) fn narrow(number: f64) -> f32 {
+    number as f32
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What scores a text: two heads, one for each model's chance to be right, or one for the gap between their qualities.
 
 use super::fit::{Linear, Loss, Rows, fit, logistic};
-use super::space::{Space, Vector, narrow};
+use super::space::Space;
+use super::sparse::Vector;
 use super::words::Words;
-use super::{Labelled, Score};
+use super::{Labelled, Score, narrow};
 
 /// How much large weights cost. Two heads: C = 1. The gap is noisier than a chance, so it is held tighter.
 const RIDGE_HEADS: f64 = 1.0;
@@ -128,7 +129,7 @@ impl Model {
     /// Words and pairs of words that have a weight.
     #[must_use]
     pub fn words(&self) -> usize {
-        self.space.kept.len()
+        self.space.words.width()
     }
 }
 

@@ -1,18 +1,12 @@
 //! From labelled texts to a router: split, learn, cut, and say whether it pays.
 
-use std::collections::BTreeSet;
-
+use super::labels::{self, LABELS_MIN};
 use super::metrics::{Qualities, Worth, saving, worth};
 use super::model::{Model, Scratch};
 use super::threshold::{Cut, calibrate, gain_bounds};
 use super::words::fingerprint;
 use super::{Score, Side, real};
-use crate::pace::rng::mix;
 
-/// Fewer labels than this teach nothing that could be proved.
-pub const LABELS_MIN: usize = 100;
-/// More labels than this do not sharpen the threshold enough to be kept from the model.
-const CALIBRATION_MAX: usize = 2_000;
 /// Routing must save this share of the strong model's cost, or it is off.
 const SAVING_MIN: f64 = 0.1;
 
@@ -168,8 +162,7 @@ impl Router {
     /// Too few labels, labels that are all the same, labels that are no qualities.
     pub fn train(items: &[Labelled<'_>], column: &str, options: TrainOptions) -> Result<Self, TrainError> {
         let (items, quality_max) = distinct(items, options.seed)?;
-        let proving = (items.len() / 2).min(CALIBRATION_MAX);
-        let (prove, teach) = items.split_at(proving);
+        let (prove, teach) = labels::split(&items);
         let model = Model::fit(teach);
         let mut scratch = Scratch::default();
         let scores: Vec<Score> = prove.iter().map(|item| model.score(item.text, &mut scratch)).collect();
@@ -227,29 +220,23 @@ fn verdict(facts: &Facts) -> Verdict {
     }
 }
 
-/// Labels of different texts, as shares of the highest, in an order that the seed and the texts decide and their rows do not.
+/// Labels of different texts, as shares of the highest.
 fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Result<(Vec<Labelled<'a>>, f64), TrainError> {
     let bad = |label: &f64| !label.is_finite() || *label < 0.0;
     if let Some(label) = items.iter().flat_map(|item| [item.weak, item.strong]).find(bad) {
         return Err(TrainError::Label { label });
     }
-    let mut seen = BTreeSet::new();
-    let mut kept: Vec<(u64, Labelled<'a>)> = items
-        .iter()
-        .map(|item| (fingerprint(item.text), *item))
-        .filter(|(print, _)| seen.insert(*print))
-        .collect();
+    let kept = labels::distinct(items, |item| item.text, seed);
     if kept.len() < LABELS_MIN {
         return Err(TrainError::TooFew { labels: kept.len() });
     }
-    let first = kept[0].1;
+    let first = kept[0];
     let same = |item: &Labelled<'_>| {
         item.weak.total_cmp(&first.weak).is_eq() && item.strong.total_cmp(&first.strong).is_eq()
     };
-    if kept.iter().all(|(_, item)| same(item)) {
+    if kept.iter().all(same) {
         return Err(TrainError::Equal { weak: first.weak, strong: first.strong });
     }
-    kept.sort_unstable_by_key(|(print, _)| mix(print ^ mix(seed)));
     let quality_max = items.iter().fold(0.0_f64, |most, item| most.max(item.weak).max(item.strong));
     let share = |item: Labelled<'a>| Labelled {
         // `abs` for -0 alone.
@@ -257,7 +244,7 @@ fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Result<(Vec<Labelled<'a>>,
         strong: item.strong.abs() / quality_max,
         ..item
     };
-    Ok((kept.into_iter().map(|(_, item)| share(item)).collect(), quality_max))
+    Ok((kept.into_iter().map(share).collect(), quality_max))
 }
 
 fn mark(text: &str) -> u32 {

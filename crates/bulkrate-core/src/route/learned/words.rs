@@ -4,6 +4,7 @@
 //! 2^16 buckets by hash, so nothing of the text has to be kept to score another.
 
 use super::real;
+use super::sparse::{bucket, count, pair};
 use crate::pace::rng::mix;
 
 /// Buckets of words and pairs.
@@ -26,9 +27,9 @@ pub fn fingerprint(text: &str) -> u64 {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
     /// Bucket and how often it was met, by bucket.
-    pub(super) counted: Vec<(u16, u32)>,
+    pub(super) counted: Vec<(u32, u32)>,
     pub(super) looks: [f64; LOOKS],
-    met: Vec<u16>,
+    met: Vec<u32>,
 }
 
 impl Words {
@@ -51,25 +52,14 @@ impl Words {
             seen.words += 1;
         }
         self.looks = seen.looks();
-        self.count();
+        count(&mut self.met, &mut self.counted);
     }
 
     /// A word, and the pair that it makes with the one before.
     fn meet(&mut self, word: u64, before: &mut Option<u64>) {
         self.met.push(bucket(mix(word)));
         if let Some(before) = before.replace(word) {
-            self.met.push(bucket(mix(before.rotate_left(23).wrapping_add(mix(word)))));
-        }
-    }
-
-    fn count(&mut self) {
-        self.met.sort_unstable();
-        self.counted.clear();
-        for &bucket in &self.met {
-            match self.counted.last_mut() {
-                Some((last, count)) if *last == bucket => *count += 1,
-                _ => self.counted.push((bucket, 1)),
-            }
+            self.met.push(bucket(pair(before, mix(word))));
         }
     }
 }
@@ -82,11 +72,6 @@ fn lengthen(hash: u64, letter: char) -> u64 {
     } else {
         letter.to_lowercase().fold(hash, step)
     }
-}
-
-fn bucket(hash: u64) -> u16 {
-    // The upper bits: of a product they depend on all bits below.
-    u16::try_from(hash >> 48).unwrap_or(0)
 }
 
 #[derive(Debug, Default)]

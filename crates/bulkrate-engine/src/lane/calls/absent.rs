@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use super::Calls;
+use bulkrate_provider::{ApiError, Health};
+
+use super::{Calls, Message};
+use crate::lane::reach;
 use crate::run::job::Retry;
 
 impl Calls {
@@ -27,6 +30,38 @@ impl Calls {
                 job.state.borrow_mut().queue(retry);
             }
             self.withdraw(place);
+        }
+    }
+
+    /// Asks deployments whose calls were lost, by calls that cost nothing, whether they are back.
+    pub(super) fn look(&mut self) {
+        if self.job.is_closing() {
+            return;
+        }
+        let now_us = self.job.clock.us();
+        for (place, gate) in self.gates.iter_mut().enumerate() {
+            if gate.takes_look(now_us) {
+                let api = self.job.deployments[place].account.api.clone();
+                let outbox = self.outbox.clone();
+                tokio::task::spawn_local(async move {
+                    drop(outbox.send(Message::Looked(place, now_us, api.probe().await)));
+                });
+            }
+        }
+    }
+
+    /// A free look at the deployment at this place, begun at this time, has ended.
+    pub(super) fn looked(&mut self, place: usize, began_us: u64, result: &Result<Health, ApiError>) {
+        let there = match result {
+            Ok(_) => true,
+            // Its own words, and no page of somebody else's.
+            Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
+        };
+        if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
+            self.job.try_again(place);
+        }
+        if let Err(error) = result {
+            reach::heard(&self.job, &self.job.deployments[place].account.id, error, began_us);
         }
     }
 

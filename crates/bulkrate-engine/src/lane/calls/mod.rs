@@ -21,7 +21,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::gate::{Flight, Gate};
-use super::reach;
 use crate::run::job::{Job, Landed};
 use crate::run::ready::{NotReady, Ready};
 
@@ -277,20 +276,7 @@ impl Calls {
                 self.job.fail(error);
             }
             Message::Replied(flight, result) => self.land(&flight, result),
-            Message::Looked(place, began_us, result) => {
-                let account = &self.job.deployments[place].account.id;
-                let there = match &result {
-                    Ok(_) => true,
-                    // Its own words, and no page of somebody else's.
-                    Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
-                };
-                if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
-                    self.job.try_again(place);
-                }
-                if let Err(error) = &result {
-                    reach::heard(&self.job, account, error, began_us);
-                }
-            }
+            Message::Looked(place, began_us, result) => self.looked(place, began_us, &result),
         }
     }
 
@@ -311,23 +297,6 @@ impl Calls {
             }
             while !closing && let Some(flight) = self.gates[place].next(job.clock.us()) {
                 self.send(flight);
-            }
-        }
-    }
-
-    /// Asks deployments whose calls were lost, by calls that cost nothing, whether they are back.
-    fn look(&mut self) {
-        if self.job.is_closing() {
-            return;
-        }
-        let now_us = self.job.clock.us();
-        for (place, gate) in self.gates.iter_mut().enumerate() {
-            if gate.takes_look(now_us) {
-                let api = self.job.deployments[place].account.api.clone();
-                let outbox = self.outbox.clone();
-                tokio::task::spawn_local(async move {
-                    drop(outbox.send(Message::Looked(place, now_us, api.probe().await)));
-                });
             }
         }
     }

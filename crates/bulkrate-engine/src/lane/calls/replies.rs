@@ -83,11 +83,8 @@ impl Calls {
         let news = gate.replied(now_us, flight.sent_us, job.random(), &reading, reply);
         gate.learn(flight, &reading, reply, now_us, output_tokens);
         job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
-        if let Reading::Failure(failure) = &reading {
-            self.take_news(flight, news, &failure.message);
-        } else {
-            self.take_news(flight, news, "");
-        }
+        let why = if let Reading::Failure(failure) = &reading { failure.message.as_str() } else { "" };
+        self.take_news(flight, news, why);
     }
 
     /// Books what a call brought. Answers its output tokens.

@@ -15,10 +15,10 @@ use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, RemoteBatch};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use self::bill::bill;
 use super::brought::Brought;
+use super::evidence::{field, put};
 use super::fetch::{LATE_FILE_TRIES, awaits_files};
 use super::outage::{Redirects, halts, pause};
 use super::submission::save_with;
@@ -40,27 +40,18 @@ struct Twin {
     pub booked: bool,
 }
 
-#[derive(Deserialize)]
-struct Kept {
-    #[serde(default)]
-    twins: Vec<Twin>,
-}
+const FIELD: &str = "twins";
 
 /// The twins that a row knows of.
 fn kept(row: &Submission) -> Vec<Twin> {
-    let evidence = row.evidence.as_deref().unwrap_or("{}");
-    serde_json::from_str::<Kept>(evidence).map(|kept| kept.twins).unwrap_or_default()
+    field(row, FIELD)
 }
 
-/// Puts twins beside whatever else the row's evidence says.
 fn keep(row: &mut Submission, twins: &[Twin]) {
     if twins.is_empty() {
         return;
     }
-    let evidence = row.evidence.as_deref().unwrap_or("{}");
-    let mut evidence: Map<String, Value> = serde_json::from_str(evidence).unwrap_or_default();
-    evidence.insert("twins".to_owned(), serde_json::json!(twins));
-    row.evidence = Some(Value::Object(evidence).to_string());
+    put(row, FIELD, serde_json::json!(twins));
 }
 
 /// Puts other evidence into the row; the twins and the files that it knows of stay.
@@ -264,6 +255,7 @@ mod tests {
     use super::*;
     use bulkrate_core::lane::Lane;
     use bulkrate_store::SubmissionState;
+    use serde_json::Value;
 
     #[test]
     fn twins_are_kept_beside_the_doubt() {

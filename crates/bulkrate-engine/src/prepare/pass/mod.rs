@@ -219,16 +219,16 @@ impl<'e> Pass<'e> {
         self.requests.buffer.push(b'\n');
         let len = u32::try_from(self.requests.buffer.len() - start).unwrap_or(u32::MAX);
         self.chunk.items.push(ItemRec::Leader { key, header_len: sealed.header_len, len, tags });
-        if let Some(orderer) = &mut self.orderer {
-            let offset = self.requests.end() - u64::from(len);
-            let spot = Spot { ordinal, header_len: sealed.header_len, len, tags, offset };
-            orderer.add(drawn.deployment, &self.canonical, spot).map_err(temporary)?;
-        }
         self.urgent.extend(drawn.wishes.is_urgent().then_some(ordinal));
         self.uncached.extend((drawn.wishes.cache == CacheMode::Off).then_some(ordinal));
         if let Some((answer, how)) = &drawn.answer {
             self.answered(ordinal, answer, *how);
             return Ok(());
+        }
+        if let Some(orderer) = &mut self.orderer {
+            let offset = self.requests.end() - u64::from(len);
+            let spot = Spot { ordinal, header_len: sealed.header_len, len, tags, offset };
+            orderer.add(drawn.deployment, &self.canonical, spot).map_err(temporary)?;
         }
         if let Some(reuse) = self.reuse.as_mut().filter(|_| drawn.wishes.cache == CacheMode::Default) {
             reuse.ask(key, Asked { ordinal, deployment: drawn.deployment, tags });

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_store::{By, Fate, JobRow, JobState, LedgerKind, LedgerQuery, Outcome, Via, View};
+use bulkrate_store::{Fate, JobRow, JobState, Outcome, Via, View};
 
 use super::Faults;
 use crate::EngineError;
 use crate::engine::delivered::report_of;
+use crate::engine::start::saved_by;
 use crate::run::job::ROUTING;
 use crate::view::Check;
 
@@ -53,12 +54,7 @@ impl Savings {
         if job.state == JobState::Preparing {
             return Ok(faults.check(NAME, "they are booked once the source is read".to_owned()));
         }
-        let query =
-            LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) }.by(&[By::Lever]);
-        let mut booked: BTreeMap<String, UsdNanos> = BTreeMap::new();
-        for total in view.ledger_totals(&query)? {
-            booked.insert(total.group.concat(), total.sums.usd(LedgerKind::Saving));
-        }
+        let mut booked = saved_by(view, job.no)?;
         let routed = booked.remove(ROUTING).unwrap_or_default();
         for (lever, want) in &self.saved {
             let found = booked.remove(*lever).unwrap_or_default();
