@@ -16,7 +16,8 @@ impl Calls {
             (job.clock.us(), u64::try_from(job.pulse.absent.as_micros()).unwrap_or(u64::MAX));
         for place in 0..self.gates.len() {
             if self.gates[place].is_shut(now_us) {
-                self.withdraw(place);
+                // It is not under way: whoever kills the process now has paid for none of it.
+                self.withdraw(place, "its provider is away; nothing was sent");
             }
             if self.gates[place].away_us(now_us) < patience_us
                 || job.is_closing()
@@ -29,7 +30,6 @@ impl Calls {
                 let retry = Retry { due_us: now_us, ordinal: held.ready.ordinal, lane: held.lane };
                 job.state.borrow_mut().queue(retry);
             }
-            self.withdraw(place);
         }
     }
 
@@ -65,13 +65,17 @@ impl Calls {
         }
     }
 
-    /// What was leased for a deployment that is away is not under way: whoever kills the process now has paid for none of it.
-    fn withdraw(&mut self, place: usize) {
+    /// Takes back what was leased for a deployment and has not left.
+    pub(super) fn withdraw(&mut self, place: usize, why: &str) {
+        let failed = self.job.state.borrow().failed.is_some();
         while let Some(flight) = self.gates[place].give_up() {
             self.in_flight -= 1;
             self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
-            self.landed_since_us.get_or_insert(self.job.clock.us());
-            self.land_unsent(&flight, "its provider is away; nothing was sent", 0);
+            if !failed {
+                // After a failed write nothing is booked here: the next run books it as doubt.
+                self.landed_since_us.get_or_insert(self.job.clock.us());
+                self.land_unsent(&flight, why, 0);
+            }
         }
     }
 }

@@ -283,19 +283,13 @@ impl Calls {
     /// Sends what is armed, as far as there is room. Nothing new leaves once the run is closing: what waits was surely not
     /// paid, and is booked so.
     fn depart(&mut self) {
-        let job = Rc::clone(&self.job);
-        let (failed, closing) = (job.state.borrow().failed.is_some(), job.is_closing());
+        let closing = self.job.is_closing();
         for place in 0..self.gates.len() {
-            while closing && let Some(flight) = self.gates[place].give_up() {
-                self.in_flight -= 1;
-                job.state.borrow_mut().calls_bound -= flight.ready.bound;
-                if !failed {
-                    // After a failed write nothing is booked here: the next run books it as doubt.
-                    self.landed_since_us.get_or_insert(job.clock.us());
-                    self.land_unsent(&flight, "the run ended before the call was sent", 0);
-                }
+            if closing {
+                self.withdraw(place, "the run ended before the call was sent");
+                continue;
             }
-            while !closing && let Some(flight) = self.gates[place].next(job.clock.us()) {
+            while let Some(flight) = self.gates[place].next(self.job.clock.us()) {
                 self.send(flight);
             }
         }
