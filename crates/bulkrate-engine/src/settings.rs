@@ -22,13 +22,13 @@ pub struct Settings {
     pub tables: Arc<dyn CountTokens>,
     /// Seeds jitter and ids; from the system in the binary, fixed in tests.
     pub seed: u64,
-    /// Items of open batches that are held in memory, some 48 bytes each; those of further batches are read again when their
+    /// Items of open batches that are held in memory, some 56 bytes each; those of further batches are read again when their
     /// results are there.
     pub batch_items_kept: usize,
 }
 
-/// The usual [`Settings::batch_items_kept`]: 12 MB.
-pub const BATCH_ITEMS_KEPT: usize = 1 << 18;
+/// The usual [`Settings::batch_items_kept`]: 7 MB.
+pub const BATCH_ITEMS_KEPT: usize = 1 << 17;
 
 /// One credential at one provider.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! How many calls may be in flight: a closed loop that finds what a provider can take.
 //!
 //! While latency stays what it was with few calls, more calls in flight mean more throughput (Little's law:
-//! throughput = in flight / latency), so the limit doubles per round trip. Once latency grows calls queue, and the
+//! throughput = in flight / latency), so the limit trebles per round trip. Once latency grows calls queue, and the
 //! throughput itself decides ([`Climb`]). Overload and time-outs cut the limit once per round trip; then it explores again,
 //! faster the longer it stays quiet.
 //!
@@ -16,14 +16,17 @@ const TOKENS_BASE: f64 = 16.0;
 const ROUND_MIN: u32 = 64;
 /// Latencies kept of one round for its median, spread over it: the first answers of a burst are the quick ones.
 const SAMPLES_MAX: u32 = 256;
-/// Latency above the best by this factor: queueing has begun, no more doubling.
+/// Latency above the best by this factor: queueing has begun, no more trebling.
 const QUEUEING: f64 = 1.6;
 /// Latency above the best by this factor: fewer in flight may do as much.
 const CONGESTED: f64 = 2.5;
 const CUT: f64 = 0.9;
 /// Cut when more than a third of the answers since the last cut are refusals.
 const CUT_HARD: f64 = 0.7;
-/// Growth per round trip after a cut, as a share of the limit; it grows by half each quiet round, up to doubling.
+/// Growth per round trip as a share of the limit: it trebles. 1,000 calls are in flight after a little more than three round trips;
+/// doubling would take five.
+const GAIN_MAX: f64 = 2.0;
+/// The same after a cut; it grows by half each quiet round, up to the most.
 const GAIN_AFTER_CUT: f64 = 0.05;
 /// How much of a higher latency the best known one takes over in five seconds: conditions change for good at times. By time and
 /// not by round, or a server of one millisecond would have its best forgotten in a second, and growth would never end.
@@ -47,7 +50,7 @@ pub struct Concurrency {
     limit: f64,
     limit_max: f64,
     in_flight: u32,
-    /// Growth per round trip as a share of the limit: 1.0 doubles.
+    /// Growth per round trip as a share of the limit: 1.0 would double it.
     gain: f64,
     growing: bool,
     congested: bool,
@@ -79,7 +82,7 @@ impl Concurrency {
             limit: f64::from(start.clamp(1, max)),
             limit_max: f64::from(max),
             in_flight: 0,
-            gain: 1.0,
+            gain: GAIN_MAX,
             growing: true,
             congested: false,
             climb: Climb::new(),
@@ -112,7 +115,7 @@ impl Concurrency {
 
     /// A rate limit is known that allows `calls_per_s`: until something speaks against it, as many calls may be in
     /// flight as that rate brings within five seconds. The provider has announced that it takes them, and the pacer
-    /// keeps them from going at once; doubling from 32 with answers of five seconds would waste a quarter of a minute.
+    /// keeps them from going at once; finding that out from 32 calls, with answers of five seconds, would waste a quarter of a minute.
     pub fn raise_for_rate(&mut self, calls_per_s: f64) {
         if self.cut_us.is_none() && self.growing {
             self.limit = self.limit.max(calls_per_s * LATENCY_EXPECTED_S).min(self.limit_max);
@@ -178,7 +181,7 @@ impl Concurrency {
         self.growing = ratio < QUEUEING;
         self.congested = ratio > CONGESTED;
         if self.growing {
-            self.gain = (self.gain * 1.5).min(1.0);
+            self.gain = (self.gain * 1.5).min(GAIN_MAX);
             self.climb.restart();
         }
     }

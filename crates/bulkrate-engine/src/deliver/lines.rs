@@ -16,8 +16,8 @@ use crate::paths::{JobDir, io_error};
 use crate::result_line::ResultLine;
 
 const BLOCK_BYTES: usize = 16 << 10;
-/// 8 MiB: the lines of a batch come back in any order, and those of one batch are wanted together.
-const BLOCKS: usize = 512;
+/// 4 MiB: the lines of a batch come back in any order, and those of one batch are wanted together.
+const BLOCKS: usize = 256;
 const FILES_MAX: usize = 64;
 const LINE_BYTES_MAX: usize = 256 << 20;
 /// The job's own segment.

@@ -41,7 +41,8 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    pub(crate) fn new(job: &Job, submission: Submission, kind: Kind, items: Vec<Ready>) -> Self {
+    pub(crate) fn new(job: &Job, submission: Submission, kind: Kind, mut items: Vec<Ready>) -> Self {
+        items.shrink_to_fit(); // they may be held for hours
         job.kept_items.set(job.kept_items.get() + items.len());
         let tokens = items.iter().map(|ready| ready.tokens).sum();
         let result_bytes_max = longest(&items);

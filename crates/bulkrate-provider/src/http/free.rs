@@ -15,6 +15,7 @@ use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bytes::Bytes;
 use reqwest::{Method, Response, redirect};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::flow;
 use super::limits::now_unix_s;
@@ -27,6 +28,11 @@ use crate::settings::{RetryPolicy, Settings};
 /// The longest answer held in memory: a page of 100 batches is far below it.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
+/// Files on their way at once: each holds some 0.7 MB of buffers, and a few fill any line.
+const TRANSFERS_MAX: usize = 4;
+/// Connections kept for the next poll.
+const IDLE_MAX: usize = 8;
+
 /// What an adapter's error table says about a reply that is no success.
 pub type Classify = fn(&Reply, now_unix_s: i64) -> Failure;
 
@@ -38,6 +44,7 @@ pub struct FreeClient {
     retry: RetryPolicy,
     jitter: AtomicU64,
     classify: Classify,
+    transfers: Semaphore,
 }
 
 /// What carries the requests.
@@ -73,6 +80,7 @@ impl FreeClient {
             .redirect(policy)
             .default_headers(account.headers.clone())
             .connect_timeout(settings.connect_timeout)
+            .pool_max_idle_per_host(IDLE_MAX)
             .no_proxy();
         if let Some(proxy) = &account.proxy {
             let bad = |_| OpenError::BadProxy {
@@ -99,7 +107,8 @@ impl FreeClient {
 
     fn with(line: Line, account: Account, settings: &Settings, classify: Classify) -> Self {
         let jitter = AtomicU64::new(settings.jitter_seed);
-        Self { line, account, retry: settings.retry, jitter, classify }
+        let transfers = Semaphore::new(TRANSFERS_MAX);
+        Self { line, account, retry: settings.retry, jitter, classify, transfers }
     }
 
     /// Sends without a body; the answer whole. `ok` names statuses that are answers, besides 2xx.
@@ -139,6 +148,7 @@ impl FreeClient {
                     return self.check(what, reply, &[]);
                 }
             };
+            let _turn = self.transfer().await;
             let input = tokio::fs::File::open(file).await.map_err(local)?;
             let length = input.metadata().await.map_err(local)?.len();
             let body =
@@ -155,6 +165,11 @@ impl FreeClient {
             self.check(what, reply, &[])
         })
         .await
+    }
+
+    /// One try of bringing a file there or here; what waits before the next try does not count.
+    async fn transfer(&self) -> Option<SemaphorePermit<'_>> {
+        self.transfers.acquire().await.ok() // it is never closed
     }
 
     pub(crate) fn account(&self) -> &Account {

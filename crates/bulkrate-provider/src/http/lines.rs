@@ -26,14 +26,15 @@ impl Payload<'_> {
     pub(super) fn body(&self) -> io::Result<PaidBody> {
         Ok(match self {
             Self::Whole(bytes) => PaidBody::Whole(Full::new(bytes.clone())),
-            Self::Lines(lines) => PaidBody::Lines(LinesBody::open(*lines)?),
+            Self::Lines(lines) => PaidBody::Lines(Box::new(LinesBody::open(*lines)?)),
         })
     }
 }
 
+/// Hyper keeps room for 64 requests a connection, bodies and all: the rare one is boxed.
 pub(super) enum PaidBody {
     Whole(Full<Bytes>),
-    Lines(LinesBody),
+    Lines(Box<LinesBody>),
 }
 
 /// Head, the file's lines with commas for the ends between them, tail. Its length is known from the beginning.

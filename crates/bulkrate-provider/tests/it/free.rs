@@ -1,9 +1,12 @@
 //! Free calls: what is repeated, what is not, and files that arrive whole or not at all.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::submission::{BatchCounts, Owner, Phase, RemoteBatch};
+use tokio::sync::Barrier;
 
 use crate::server::{self, open, response};
 
@@ -98,6 +101,37 @@ async fn what_cannot_pass_is_not_repeated() {
             "{status}"
         );
     }
+}
+
+#[tokio::test]
+async fn four_files_at_most_are_on_their_way_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let four = Arc::new(Barrier::new(4));
+    let (now, top) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (seen_now, seen_top) = (Arc::clone(&now), Arc::clone(&top));
+    let (base, seen) = server::start(move |mut peer, _| {
+        let (four, now, top) = (Arc::clone(&four), Arc::clone(&seen_now), Arc::clone(&seen_top));
+        async move {
+            while peer.request().await.is_some() {
+                top.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                four.wait().await;
+                for _ in 0..1_000 {
+                    tokio::task::yield_now().await; // a fifth would come meanwhile
+                }
+                now.fetch_sub(1, Ordering::SeqCst);
+                peer.answer("200 OK", "{}\n").await;
+            }
+        }
+    })
+    .await;
+    let provider = open("openai", &base);
+    let batches = provider.batches().unwrap();
+    let files: Vec<_> = (0..12).map(|place| folder.path().join(format!("{place}.jsonl"))).collect();
+    let downloads = files.iter().map(|to| batches.download("file-1", to, 1_000));
+    for found in futures_util::future::join_all(downloads).await {
+        assert_eq!(found.unwrap(), Some(3));
+    }
+    assert_eq!((top.load(Ordering::SeqCst), seen.requests()), (4, 12));
 }
 
 #[tokio::test]

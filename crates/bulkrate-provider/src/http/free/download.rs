@@ -34,6 +34,7 @@ impl FreeClient {
                         return Ok(Some(body.len() as u64));
                     }
                 };
+                let _turn = self.transfer().await;
                 let Some(response) = self.begin(what, client, path).await? else { return Ok(None) };
                 let length = self.write_body(what, response, &part, bytes_max).await?;
                 tokio::fs::rename(&part, to).await.map_err(|error| self.local(what, to, &error))?;

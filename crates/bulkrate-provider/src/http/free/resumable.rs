@@ -52,6 +52,7 @@ impl FreeClient {
                     return self.check(what, self.given(what, reply)?, &[]);
                 }
             };
+            let _turn = self.transfer().await;
             let begun = upload.place().clone();
             let (place, from) = match begun {
                 None => (self.begin_upload(&upload, client.post(self.account.url(path)), about).await?, 0),
