@@ -28,6 +28,7 @@ pub mod pace;
 pub mod submission;
 pub mod collect;
 pub mod retry;
+pub mod cascade;
 pub mod review;
 // For tests.
 pub mod planted;

@@ -22,6 +22,7 @@ mod prepare;
 mod cache;
 mod exact;
 mod planning;
+mod cascade_plan;
 mod run;
 mod lane;
 mod result_line;

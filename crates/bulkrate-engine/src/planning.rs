@@ -9,6 +9,7 @@ use bulkrate_core::price::{JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
 
 use crate::EngineError;
+use crate::cascade_plan::{cascade_told, cascaded};
 use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
@@ -29,6 +30,8 @@ pub(crate) struct Facts<'a> {
     pub deployments: &'a [Deployment],
     /// Those that stand in when another cannot serve.
     pub fallbacks: &'a [usize],
+    /// The cheap models of a cascade.
+    pub cheap: &'a [usize],
     /// What the job itself has spent so far.
     pub spent: Spent,
     /// Leaders without an outcome, when the job is resumed.
@@ -73,11 +76,10 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         filtered: part.of(stats.filtered),
         invalid: part.of(stats.invalid),
         skipped_lines: checkpoint.stats.skipped,
-        naive_model: spec
-            .request
-            .router
-            .as_ref()
-            .and(facts.deployments.first())
+        naive_model: facts
+            .deployments
+            .first()
+            .filter(|_| spec.request.router.is_some() || spec.request.cascade.is_some())
             .map(|found| found.pinned.clone()),
         naive: scaled(sync, part.of(leaders + stats.duplicates), leaders),
         lanes,
@@ -87,7 +89,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cap_is_default,
         spent: facts.spent.settled,
         order: order(facts, lane),
-        warnings: warnings(facts, stats, lane, part),
+        warnings: warnings(facts, stats, lane, part)?,
         shape: checkpoint.shape.name().to_owned(),
         priced,
         unpriced_models,
@@ -117,7 +119,7 @@ fn order(facts: &Facts<'_>, lane: Lane) -> Option<OrderPlan> {
 }
 
 /// What the user should know before the job is run.
-fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Vec<String> {
+fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<Vec<String>, EngineError> {
     let request = &facts.spec.request;
     let mut warnings = facts.warnings.clone();
     warnings.extend(fallbacks_told(facts, lane));
@@ -126,12 +128,13 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Vec<Str
     if let Some((side, why)) = request.router.as_ref().and_then(|router| router.pinned.as_ref()) {
         warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
     }
+    warnings.extend(cascade_told(facts, stats, lane)?);
     if part != WHOLE {
         warnings.push(
             "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
         );
     }
-    warnings
+    Ok(warnings)
 }
 
 /// Texts that are sent as they are and look like templates.
@@ -208,12 +211,15 @@ fn lanes(
     let share = |amount: UsdNanos| scaled(amount, requests, leaders);
     let mut lanes = Vec::new();
     for lane in Lane::ALL {
-        let quote = quote(facts, stats, counts, lane, &|model| model)?;
+        let quote = cascaded(facts, stats, lane, quote(facts, stats, counts, lane, &|model| model)?)?;
         let unavailable = facts
             .deployments
             .iter()
-            .filter(|found| models.iter().any(|model| model.model == found.pinned))
-            .find_map(|found| found.unavailable(lane));
+            .enumerate()
+            .filter(|(place, found)| {
+                facts.cheap.contains(place) || models.iter().any(|model| model.model == found.pinned)
+            })
+            .find_map(|(_, found)| found.unavailable(lane));
         lanes.push(LanePlan {
             lane,
             unavailable,
@@ -300,7 +306,7 @@ fn model_plan(stats: &ModelStats, counts: Option<&[ModelCount]>, part: Part) -> 
 }
 
 /// The quote of all leaders in one lane, each at the model that `asked` names; zero where no price is known.
-fn quote<'a>(
+pub(crate) fn quote<'a>(
     facts: &'a Facts<'_>,
     stats: &'a Stats,
     counts: Option<&[ModelCount]>,

@@ -62,6 +62,9 @@ pub struct Report {
     /// By a filter, for nothing. What a model would have cost for them nobody knows: `naive` and `saved` leave them out.
     pub filtered: u64,
     pub failures: BTreeMap<String, u64>,
+    /// Where the job has a cascade: what became of the cheap models' answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Cascaded>,
     pub spent: UsdNanos,
     pub in_doubt: UsdNanos,
     pub reserved: UsdNanos,
@@ -101,6 +104,17 @@ pub struct Report {
     pub review: Option<ReviewFile>,
     /// What a reviewer has found so far.
     pub judged: Option<Judged>,
+}
+
+/// What a cascade has brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cascaded {
+    /// Items that end with a cheap model's answer, equal ones included.
+    pub accepted: u64,
+    /// Attempts and answers of cheap models after which a better one was asked, by the reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Too little was accepted: what was not asked yet went to the strong model at once.
+    pub off: bool,
 }
 
 /// A sample of the answers, to be judged.

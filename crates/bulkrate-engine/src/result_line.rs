@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use bulkrate_core::answer::Finish;
+use bulkrate_core::cascade::Opinion;
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Ordinal;
@@ -69,6 +70,16 @@ pub(crate) fn write_filtered(frame: Frame<'_>, answer: &str, how: &str, out: &mu
     close(frame, start, out);
 }
 
+/// What is kept of an attempt that failed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Evidence<'a> {
+    pub provider_code: Option<&'a str>,
+    /// The text that was no good.
+    pub answer: Option<&'a str>,
+    /// What it said, where a later answer may agree with it.
+    pub opinion: Option<Opinion>,
+}
+
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
 pub(crate) fn write_bad(
     frame: Frame<'_>,
@@ -78,6 +89,18 @@ pub(crate) fn write_bad(
     answer: Option<&str>,
     out: &mut Vec<u8>,
 ) {
+    write_failed(frame, class, message, Evidence { provider_code, answer, opinion: None }, out);
+}
+
+/// As [`write_bad`], with all that may be kept.
+pub(crate) fn write_failed(
+    frame: Frame<'_>,
+    class: FailureClass,
+    message: &str,
+    evidence: Evidence<'_>,
+    out: &mut Vec<u8>,
+) {
+    let Evidence { provider_code, answer, opinion } = evidence;
     let status = match class {
         FailureClass::Expired => "expired",
         FailureClass::CancelledByUser => "cancelled",
@@ -96,6 +119,10 @@ pub(crate) fn write_bad(
     if let Some(answer) = answer {
         out.push(b',');
         field("answer", cut(answer), out);
+    }
+    if let Some(opinion) = opinion {
+        out.push(b',');
+        field("opinion", &opinion.to_string(), out);
     }
     out.push(b'}');
     close(frame, start, out);
@@ -242,6 +269,9 @@ pub(crate) struct ErrorLine<'a> {
     pub class: Text<'a>,
     #[serde(borrow)]
     pub message: Text<'a>,
+    /// Of a cascade's rejected answer: what it said.
+    #[serde(borrow, default)]
+    pub opinion: Option<Text<'a>>,
 }
 
 impl<'a> ResultLine<'a> {

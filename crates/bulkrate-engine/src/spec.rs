@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkrate_core::cascade::Accept;
 use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -143,13 +144,24 @@ pub struct RequestSpec {
     /// Answers the items that need no model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterSpec>,
+    /// Cheap models that are asked before `model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<CascadeSpec>,
+}
+
+/// A cascade: cheap models in the order in which they are asked, and by what an answer of theirs is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CascadeSpec {
+    pub models: Vec<String>,
+    pub accept: Accept,
 }
 
 impl RequestSpec {
-    /// Every model that an item may be made for: the job's own, the router's weak one, the rules'.
+    /// Every model that an item may be made for: the job's own, the router's weak one, the rules', those of a cascade.
     pub(crate) fn models(&self) -> impl Iterator<Item = &String> {
         let routed = self.router.iter().map(|router| &router.weak);
-        self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model))
+        let cheap = self.cascade.iter().flat_map(|cascade| &cascade.models);
+        self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Args {
     /// Share of long prompts that hit the prompt cache
     #[arg(long, default_value_t = 0.0)]
     pub cached_share: f64,
+    /// A model that answers a share of the prompts as if it had not read them, such as gpt-6-luna=0.2; repeatable
+    #[arg(long, value_name = "MODEL=SHARE", value_parser = weak)]
+    pub weak: Vec<(String, f64)>,
     /// Faults to play, as `--list-faults` lists them.
     #[arg(
         long = "fault",
@@ -144,6 +147,7 @@ impl Args {
             late_secs: self.late_secs,
             slow_ms: self.slow_ms,
             cached_share: self.cached_share,
+            weak: self.weak.clone(),
             faults: self.rules().iter().map(|rule| rule.parse::<FaultRule>()).collect::<Result<_, _>>()?,
             prices: self.prices.as_ref().map(read).transpose()?,
             cost_header: self.cost_header.clone(),
@@ -155,6 +159,15 @@ impl Args {
             bill_by_client: self.bill_by_client,
         })
     }
+}
+
+fn weak(text: &str) -> Result<(String, f64), String> {
+    let read = || {
+        let (model, share) = text.rsplit_once('=')?;
+        let share = share.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share))?;
+        (!model.is_empty()).then(|| (model.to_owned(), share))
+    };
+    read().ok_or_else(|| format!("`{text}` is not `MODEL=SHARE` with a share from 0 to 1"))
 }
 
 fn unix(date: &str) -> Result<u64, SimError> {
@@ -218,6 +231,15 @@ mod tests {
             (config.rpm, config.faults.len(), config.start_unix, config.any_model),
             (Some(600), 2, Some(1_795_132_800), true)
         );
+    }
+
+    #[test]
+    fn a_weak_model_has_a_share() {
+        let read = |text| Cli::try_parse_from(["sim", "--weak", text]).map(|cli| cli.args.weak);
+        assert_eq!(read("gpt-6-luna=0.25").unwrap(), [("gpt-6-luna".to_owned(), 0.25)]);
+        for bad in ["gpt-6-luna", "=0.2", "gpt-6-luna=2", "gpt-6-luna=half"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

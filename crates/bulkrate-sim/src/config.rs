@@ -56,6 +56,8 @@ pub struct SimConfig {
     pub slow_ms: u64,
     /// Share of prompts of 1,024 tokens or more whose first three quarters count as cached.
     pub cached_share: f64,
+    /// Models that know less: of each the share of prompts that it answers without having read them.
+    pub weak: Vec<(String, f64)>,
     /// What goes wrong.
     pub faults: Vec<FaultRule>,
     /// Text of a price list; `None` = the built-in catalogue.
@@ -109,6 +111,7 @@ impl Default for SimConfig {
             late_secs: 60.0,
             slow_ms: 2_000,
             cached_share: 0.0,
+            weak: Vec::new(),
             faults: Vec::new(),
             prices: None,
             cost_header: None,

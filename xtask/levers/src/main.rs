@@ -1,5 +1,6 @@
 //! Measures the cost levers on public data and compares each figure with its bar. A figure that misses makes it fail.
 
+mod cascade;
 mod data;
 mod filter;
 mod gates;
@@ -27,6 +28,7 @@ fn measure() -> Result<()> {
         root.context("BULKRATE_TEST_DATA does not name the folder of the data sets; nothing was measured")?;
     let mut gates = Gates::default();
     filter::measure(&root, &mut gates)?;
+    cascade::measure(&root, &mut gates)?;
     order::measure(&root, &mut gates)?;
     routing::measure(&data::routing(&root)?, &mut gates)?;
     println!("{}", gates.table());

@@ -15,4 +15,4 @@ mod tests;
 
 pub use interval::{Interval, Z95, wilson};
 pub use sample::Sample;
-pub use stop::{FlawMeter, proves};
+pub use stop::{FlawMeter, lowers, proves};

@@ -74,9 +74,25 @@ pub fn proves(flawed: u64, judged: u64, limit: f64) -> bool {
     if limit <= 0.0 {
         return true; // none was to be allowed
     }
-    let (a, b) = PRIOR;
-    let log_e = ln_beta(a + k, b + n - k) - ln_beta(a, b) - k * limit.ln() - (n - k) * (-limit).ln_1p();
-    log_e >= ODDS.ln()
+    log_odds(k, n, limit, PRIOR) >= ODDS.ln()
+}
+
+/// Whether `good` of `judged` prove a rate below `limit`, however often it has been asked before: the same bet on the others.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "counts of items are far below 2^53")]
+pub fn lowers(good: u64, judged: u64, limit: f64) -> bool {
+    let (k, n) = (good.min(judged) as f64, judged as f64);
+    if k >= n * limit || limit <= 0.0 {
+        return false;
+    }
+    if limit >= 1.0 {
+        return true; // all were to be good
+    }
+    log_odds(k, n, limit, PRIOR) >= ODDS.ln()
+}
+
+fn log_odds(k: f64, n: f64, limit: f64, (a, b): (f64, f64)) -> f64 {
+    ln_beta(a + k, b + n - k) - ln_beta(a, b) - k * limit.ln() - (n - k) * (-limit).ln_1p()
 }
 
 fn ln_beta(a: f64, b: f64) -> f64 {

@@ -1,5 +1,6 @@
 //! What a finished job adds to the response cache.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -36,16 +37,25 @@ impl Models {
     }
 }
 
+/// What is known of a job's answers without reading them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answers<'a> {
+    pub items: usize,
+    pub served: &'a Served,
+    /// Cheap models of its cascade: only what has all of them behind it is answered by the model that the key names.
+    pub cheap: usize,
+}
+
 /// Writes the key file of a job's good answers to `path`; answers how many there are.
 pub(crate) fn keep(
     reader: &dyn View,
     job: u32,
     id: &str,
     dir: &JobDir,
-    items: usize,
-    served: &Served,
+    answers: Answers<'_>,
     path: &Path,
 ) -> Result<u64, EngineError> {
+    let Answers { items, served, cheap } = answers;
     let mut builder = Builder::new(id);
     let mut models = Models::default();
     let only = served.only().map(|model| models.number(model));
@@ -55,9 +65,19 @@ pub(crate) fn keep(
     let mut window = vec![None; items.min(WINDOW)];
     for first in (0..items).step_by(WINDOW) {
         window.fill(None);
+        let mut steps: HashMap<Ordinal, usize> = HashMap::new();
         let mut failure = Ok(());
         reader.scan_outcomes(job, &mut |outcomes| {
-            failure = outcomes.iter().filter(kept).try_for_each(|outcome| {
+            failure = outcomes.iter().try_for_each(|outcome| {
+                if outcome.fate == Fate::Escalate {
+                    *steps.entry(outcome.ordinal).or_default() += 1;
+                }
+                let is_named = !outcome.via.is_attempt()
+                    || cheap == 0
+                    || steps.get(&outcome.ordinal).is_some_and(|steps| *steps >= cheap);
+                if !kept(&outcome) || !is_named {
+                    return Ok(());
+                }
                 let slot =
                     (outcome.ordinal as usize).checked_sub(first).and_then(|place| window.get_mut(place));
                 let Some(slot @ None) = slot else { return Ok(()) };

@@ -15,6 +15,6 @@ mod keep;
 mod probe;
 mod served;
 
-pub(crate) use keep::{keep, snapshot_key};
+pub(crate) use keep::{Answers, keep, snapshot_key};
 pub(crate) use probe::{Asked, Cache, Hit};
 pub(crate) use served::Served;

@@ -12,7 +12,7 @@ use super::start::saved_by;
 use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
-use crate::report::{Ending, Report, ReviewFile};
+use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::job::{Job, State};
 
 impl Engine {
@@ -125,8 +125,11 @@ impl Engine {
                 job.no,
                 &job.id,
                 &job.dir,
-                state.items.len(),
-                &state.served,
+                crate::cache::Answers {
+                    items: state.items.len(),
+                    served: &state.served,
+                    cheap: job.cascade.as_ref().map_or(0, |cascade| cascade.cheap().len()),
+                },
                 &path,
             )?;
         }
@@ -183,11 +186,16 @@ impl Engine {
             cached: state.tally.cached,
             filtered: state.tally.filtered,
             failures,
+            cascade: job.cascade.as_ref().map(|_| Cascaded::of(&*job.reader, job.no, &state)).transpose()?,
             spent: state.budget.settled,
             in_doubt: state.budget.doubt,
             reserved: state.budget.reserved,
             naive: state.tally.naive,
-            naive_model: job.routed_to.and(job.deployments.first()).map(|found| found.pinned.clone()),
+            naive_model: job
+                .routed_to
+                .or(job.cascade.as_ref().map(|_| 0))
+                .and(job.deployments.first())
+                .map(|found| found.pinned.clone()),
             saved,
             input_tokens: state.tally.input_tokens,
             output_tokens: state.tally.output_tokens,

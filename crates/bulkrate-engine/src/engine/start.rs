@@ -18,6 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::Engine;
 use super::Prepared;
 use crate::EngineError;
+use crate::deliver::Lines;
 use crate::deployment::{Deployment, warnings};
 use crate::event::Observer;
 use crate::exact::ModelCount;
@@ -25,8 +26,9 @@ use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
+use crate::run::cascade::Cascade;
 use crate::run::fresh::SendOrder;
-use crate::run::job::{COLLECTING_MAX, Halt, Job, ROUTING, State};
+use crate::run::job::{BY_MODEL, COLLECTING_MAX, Halt, Job, State};
 use crate::run::recover::{other_account, recover, sender_of};
 use crate::run::requests::Requests;
 use crate::run::results::Results;
@@ -77,12 +79,14 @@ impl Engine {
             None
         };
         let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
+        let cascade = Cascade::of(&self.settings, spec, deployments, self.today())?;
         let facts = Facts {
             job: &row.id,
             spec,
             checkpoint,
             deployments,
             fallbacks: &fallbacks,
+            cheap: cascade.as_ref().map_or(&[], Cascade::cheap),
             spent: spent_by(&*reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
@@ -113,8 +117,9 @@ impl Engine {
             spec.run.max_error_permille,
             end_of(spec),
         )?;
-        // Outcomes know what they would have cost at their own model; what a router saved beyond that is in the ledger.
-        found.tally.naive += saved_by(&*reader, no)?.get(ROUTING).copied().unwrap_or_default();
+        // Outcomes know what they would have cost at their own model; what another would have is in the ledger.
+        found.tally.naive += by_model(&saved_by(&*reader, no)?);
+        let cascade = Cascade::of(&self.settings, spec, deployments, self.today())?;
         let job_spent = spent_by(&*reader, no)?;
         let (day_ms, month_ms) = period_starts(self.today());
         let tags = crate::run::tags::caps(&*reader, spec, no)?;
@@ -122,6 +127,9 @@ impl Engine {
         let budget = budget(spec, plan, job_spent, day, month, tags);
         let ladder = Ladder { batch_wait_us: spec.run.poll_min_ms.min(60_000) * 1_000, ..Ladder::new(home) };
         let submissions = reader.submissions(no)?;
+        if let Some(cascade) = &cascade {
+            found.climb.reread(cascade, &mut Lines::new(&dir, &submissions))?;
+        }
         let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
@@ -132,6 +140,7 @@ impl Engine {
             items: found.items,
             budget,
             trouble: found.trouble,
+            climb: found.climb,
             followers: found.followers,
             call_retries,
             batch_retries,
@@ -210,6 +219,7 @@ impl Engine {
             deployments: deployments.clone(),
             fallbacks: Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?,
             routed_to: self.routed_to(spec, deployments)?,
+            cascade,
             home,
             ladder,
             clock: self.clock,
@@ -277,6 +287,11 @@ pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) ->
 pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {
     let totals = reader.ledger_totals(&LedgerQuery::of_job(job))?;
     Ok(totals.first().map(|total| total.sums.spent()).unwrap_or_default())
+}
+
+/// Of that, what models that did not answer would have cost more.
+pub(crate) fn by_model(saved: &BTreeMap<String, UsdNanos>) -> UsdNanos {
+    BY_MODEL.iter().filter_map(|lever| saved.get(*lever)).copied().sum()
 }
 
 /// What each lever has saved a job.

@@ -15,12 +15,12 @@ use super::verify::on_word;
 use crate::EngineError;
 use crate::deliver::spec_of;
 use crate::engine::delivered::report_of;
-use crate::run::job::ROUTING;
+use crate::run::job::{BY_MODEL, CASCADE, ROUTING};
 use crate::run::recover::recover;
 use crate::view::{NaivePlan, Savings, Step};
 
 /// Levers in the order in which they work on an item; what is not named here comes after them.
-const ORDER: [&str; 7] = [ROUTING, "dedup", "cache", "filter", "batch", "flex", "provider"];
+const ORDER: [&str; 8] = [ROUTING, CASCADE, "dedup", "cache", "filter", "batch", "flex", "provider"];
 /// An engine at work commits between two readings; so often they are made again.
 const READINGS_MAX: u32 = 5;
 
@@ -43,8 +43,9 @@ impl Books {
             let sums_before = sums(view, &LedgerQuery::of_job(job.no))?;
             let saved = saved(view, job)?;
             let of_outcomes = naive_of_outcomes(view, job)?;
-            // Outcomes know what they would have cost at their own model; what a router saved beyond that is in the ledger.
-            let naive = of_outcomes + saved.get(ROUTING).map_or(UsdNanos::ZERO, |(_, usd)| *usd);
+            // Outcomes know what they would have cost at their own model; what another would have is in the ledger.
+            let by_model = BY_MODEL.iter().filter_map(|lever| saved.get(*lever)).map(|(_, usd)| *usd);
+            let naive = of_outcomes + by_model.sum::<UsdNanos>();
             let word = on_word(view, job)?;
             let sums = sums(view, &LedgerQuery::of_job(job.no))?;
             readings += 1;
@@ -125,7 +126,7 @@ pub(super) fn savings(view: &dyn View, job: &JobRow) -> Result<Savings, EngineEr
     })
 }
 
-/// The plan that everything is compared with: the strong model for all where a router chose, else each item's own.
+/// The plan that everything is compared with: the strong model for all where a router or a cascade chose, else each item's own.
 fn naive_plan(view: &dyn View, job: &JobRow) -> Result<NaivePlan, EngineError> {
     let totals = view.ledger_totals(&LedgerQuery::of_job(job.no).by(&[By::Model]))?.into_iter();
     let answered = |sums: &Sums| sums.items(LedgerKind::Settle) > 0 || sums.items(LedgerKind::Saving) > 0;
@@ -139,6 +140,6 @@ fn naive_plan(view: &dyn View, job: &JobRow) -> Result<NaivePlan, EngineError> {
     // The report names it as it was resolved; until there is one, the job's own word must do.
     let strong = report["naive_model"].as_str().map(str::to_owned).or(request.model);
     let only = models.first().filter(|_| models.len() == 1).cloned();
-    let model = if request.router.is_some() { strong } else { only };
+    let model = if request.router.is_some() || request.cascade.is_some() { strong } else { only };
     Ok(NaivePlan { model, models, lane: "sync".to_owned() })
 }

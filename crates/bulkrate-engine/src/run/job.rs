@@ -14,7 +14,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
-use bulkrate_core::retry::{Attempts, FailureMeter, Ladder};
+use bulkrate_core::retry::{FailureMeter, Ladder};
 use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{LedgerEntry, Outcome, StoreError, Tx, Urgency, View, Writer};
@@ -26,6 +26,7 @@ use super::ready::Forms;
 use super::requests::Requests;
 use super::results::Results;
 use super::stream::Stream;
+pub(crate) use super::trouble::Trouble;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{BatchLine, Event, Observer};
@@ -62,6 +63,8 @@ pub(crate) struct Job {
     pub fallbacks: Vec<usize>,
     /// The deployment that a router chooses instead of the first.
     pub routed_to: Option<usize>,
+    /// Cheap models that are asked before the first.
+    pub cascade: Option<super::cascade::Cascade>,
     /// The lane that the job was given or chose.
     pub home: Lane,
     pub ladder: Ladder,
@@ -98,6 +101,8 @@ pub(crate) struct State {
     pub items: ItemStates,
     pub budget: Budget,
     pub trouble: HashMap<Ordinal, Trouble>,
+    /// How far items have come in the job's cascade.
+    pub climb: super::cascade::Climb,
     /// Items that share a leader's outcome.
     pub followers: super::followers::Followers,
     /// Items that wait for another call.
@@ -185,18 +190,6 @@ pub(crate) struct State {
     pub call_rates: Vec<Option<f64>>,
 }
 
-/// Failures of one item, and the raised output maximum if it was cut.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Trouble {
-    pub attempts: Attempts,
-    pub max_tokens: Option<u32>,
-    pub waiting_since_us: Option<u64>,
-    /// An attempt was cut at its output maximum, in an earlier run.
-    pub cut: bool,
-    /// Leases of the item that have ended, whether they counted as attempts or not.
-    pub ended: u8,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Retry {
     pub due_us: u64,
@@ -271,6 +264,10 @@ impl Beyond {
 
 /// The lever of a router: what the strong model would have cost more.
 pub(crate) const ROUTING: &str = "routing";
+/// The lever of a cascade: what the strong model would have cost more, less the cheap answers that were rejected.
+pub(crate) const CASCADE: &str = "cascade";
+/// Levers whose savings depend on prices of models that did not answer: no outcome holds them, the ledger alone does.
+pub(crate) const BY_MODEL: [&str; 2] = [ROUTING, CASCADE];
 
 impl Job {
     pub(crate) fn tell(&self, event: &Event<'_>) {

@@ -26,6 +26,8 @@ pub(crate) struct Ready {
     pub ordinal: Ordinal,
     pub attempt: u8,
     pub bound: UsdNanos,
+    /// The deployment that the request names, and the one that it goes to.
+    pub named: usize,
     pub deployment: usize,
     pub kind: Kind,
     pub tags: u32,
@@ -93,11 +95,17 @@ struct Common {
 }
 
 impl Forms {
-    /// Appends the body of a request of a known form.
-    fn fill(&self, sealed: &Sealed<'_>, lane: Lane, active: &[usize], body: &mut Vec<u8>) -> Option<&Common> {
+    /// Appends the body of a request of a known form. `asked`: who is asked of what a request names.
+    fn fill(
+        &self,
+        sealed: &Sealed<'_>,
+        lane: Lane,
+        asked: impl Fn(usize) -> usize,
+        body: &mut Vec<u8>,
+    ) -> Option<&Common> {
         let fits = |form: &&Form| {
             form.lane == lane
-                && active[form.common.named] == form.common.deployment
+                && asked(form.common.named) == form.common.deployment
                 && form.stencil.fill(sealed.tail(), body)
         };
         self.known.iter().find(fits).map(|form| &form.common)
@@ -117,6 +125,24 @@ impl Forms {
 impl Job {
     /// Reads an item, writes its provider body to `body` and prices its bound.
     pub(crate) fn ready(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
+        loop {
+            match self.ready_now(ordinal, lane, body) {
+                Err(NotReady::Unsupported(_)) if self.cascade.is_some() && self.passes_over(ordinal)? => {
+                    body.clear();
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether an item that cannot be sent to a cheap model of a cascade may be sent to the next.
+    fn passes_over(&self, ordinal: Ordinal) -> Result<bool, EngineError> {
+        let named = self.named(&self.requests.borrow_mut().get(&*self.reader, ordinal)?.draft()?)?;
+        Ok(self.pass_over(ordinal, named))
+    }
+
+    /// As [`Self::ready`], of the model whose turn it is.
+    fn ready_now(&self, ordinal: Ordinal, lane: Lane, body: &mut Vec<u8>) -> Result<Ready, NotReady> {
         let mut requests = self.requests.borrow_mut();
         let spot = self.state.borrow().order.as_ref().and_then(|order| order.spot(ordinal));
         let sealed = match spot {
@@ -126,11 +152,14 @@ impl Job {
         let (attempt, raise) = self.attempt_of(ordinal);
         if raise == Raise::No {
             let forms = self.forms.borrow();
-            if let Some(common) = forms.fill(&sealed, lane, &self.state.borrow().active, body) {
+            let state = self.state.borrow();
+            let asked = |named| self.asked(&state, ordinal, named);
+            if let Some(common) = forms.fill(&sealed, lane, asked, body) {
+                drop(state);
                 return self.priced(ordinal, attempt, lane, &sealed, common);
             }
         }
-        let common = self.encoded(&sealed, lane, raise, body)?;
+        let common = self.encoded(ordinal, &sealed, lane, raise, body)?;
         self.priced(ordinal, attempt, lane, &sealed, &common)
     }
 
@@ -144,7 +173,7 @@ impl Job {
         body: &mut Vec<u8>,
     ) -> Result<Ready, EngineError> {
         body.clear();
-        let ready = match self.ready(lease.ordinal, lane, body) {
+        let ready = match self.ready_now(lease.ordinal, lane, body) {
             Ok(ready) => ready,
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(_)) => self.unsendable(lease)?,
@@ -158,11 +187,13 @@ impl Job {
         let mut requests = self.requests.borrow_mut();
         let sealed = requests.get(&*self.reader, lease.ordinal)?;
         let draft = sealed.draft()?;
-        let deployment = self.state.borrow().active[self.named(&draft)?];
+        let named = self.named(&draft)?;
+        let deployment = self.asked(&self.state.borrow(), lease.ordinal, named);
         Ok(Ready {
             ordinal: lease.ordinal,
             attempt: lease.attempt,
             bound: lease.bound,
+            named,
             deployment,
             kind: draft.kind(),
             tags: sealed.tags,
@@ -198,6 +229,7 @@ impl Job {
     /// Writes a body with the encoder.
     fn encoded(
         &self,
+        ordinal: Ordinal,
         sealed: &Sealed<'_>,
         lane: Lane,
         raise: Raise,
@@ -205,7 +237,7 @@ impl Job {
     ) -> Result<Common, NotReady> {
         let draft = sealed.draft()?;
         let named = self.named(&draft)?;
-        let deployment = self.state.borrow().active[named];
+        let deployment = self.asked(&self.state.borrow(), ordinal, named);
         let found = &self.deployments[deployment];
         let asked = draft.max_tokens();
         let raised = match raise {
@@ -255,7 +287,7 @@ impl Job {
         sealed: &Sealed<'_>,
         common: &Common,
     ) -> Result<Ready, NotReady> {
-        let Common { deployment, kind, max_tokens, messages, images, documents, .. } = *common;
+        let Common { named, deployment, kind, max_tokens, messages, images, documents, .. } = *common;
         let found = &self.deployments[deployment];
         let bytes = sealed.canonical_len();
         let shape = RequestShape { documents, ..request_shape_of(bytes, messages, images, max_tokens) };
@@ -270,6 +302,7 @@ impl Job {
             ordinal,
             attempt,
             bound,
+            named,
             deployment,
             kind,
             tags: sealed.tags,

@@ -15,6 +15,7 @@ use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
+use super::cascade::Climb;
 use super::failures::is_metered;
 use super::followers::Followers;
 use super::job::{Job, Retry, State, Tally, Trouble};
@@ -29,6 +30,7 @@ use crate::lane::pack::Planned;
 pub(crate) struct Recovered {
     pub items: ItemStates,
     pub trouble: HashMap<Ordinal, Trouble>,
+    pub climb: Climb,
     pub followers: Followers,
     pub tally: Tally,
     pub meter: FailureMeter,
@@ -50,6 +52,7 @@ pub(crate) fn recover(
     let mut found = Recovered {
         items: ItemStates::new(),
         trouble: HashMap::new(),
+        climb: Climb::default(),
         followers: Followers::new(end),
         tally: Tally::default(),
         meter: FailureMeter::new(threshold_ppm),
@@ -116,6 +119,7 @@ impl Recovered {
                     self.tally.naive += outcome.naive;
                 }
                 self.trouble.remove(&outcome.ordinal);
+                self.climb.ended(outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.
                 self.answered |= outcome.via.is_attempt();
                 if is_metered(outcome.via, None) {
@@ -127,6 +131,7 @@ impl Recovered {
                 self.tally.failed += own + others;
                 self.tally.naive += outcome.naive;
                 self.trouble.remove(&outcome.ordinal);
+                self.climb.ended(outcome.ordinal);
                 let never_asked =
                     self.items.get(outcome.ordinal).is_none_or(|item| item.state == ItemState::Invalid);
                 if is_metered(outcome.via, Some(class)) && !never_asked {
@@ -134,7 +139,7 @@ impl Recovered {
                     self.flaws.ended(class);
                 }
             }
-            (Fate::Retry, class) => {
+            (Fate::Retry | Fate::Escalate, class) => {
                 self.tally.naive += outcome.naive;
                 let lane = match outcome.via {
                     bulkrate_store::Via::Batch => Lane::Batch,
@@ -147,6 +152,11 @@ impl Recovered {
                 }
                 trouble.cut |= class == Some(FailureClass::Truncated);
                 trouble.ended = trouble.ended.wrapping_add(1);
+                if outcome.fate == Fate::Escalate {
+                    trouble.begin_anew();
+                    let why = class.unwrap_or(FailureClass::NotAccepted);
+                    self.climb.recall(outcome.ordinal, why, outcome.place);
+                }
             }
             (Fate::Revive, _) => {
                 self.flaws.forget();

@@ -73,6 +73,18 @@ pub(crate) fn write(prompt: &Prompt<'_>, format: &Format, key: u64) -> String {
     }
 }
 
+/// The answer of somebody who has read the instructions and not the text: of the right form, and often wrong.
+pub(crate) fn write_blindly(prompt: &Prompt<'_>, format: &Format, key: u64) -> String {
+    let blind = Prompt { instructions: prompt.instructions.clone(), ..Prompt::default() };
+    let plausible = write(&blind, format, crate::rng::mix(key ^ 0xB11D));
+    // Who lists the answers in the text itself says them there.
+    let listed = matches!(format, Format::Text) && choose::listed(&blind.instructions).is_none();
+    match choose::listed(&prompt.user).filter(|_| listed) {
+        Some((choices, _)) => choose::choose("", &choices, key).to_owned(),
+        None => plausible,
+    }
+}
+
 fn plain(prompt: &Prompt<'_>, key: u64) -> String {
     for (text, in_user) in [(&prompt.instructions, false), (&prompt.user, true)] {
         if let Some((choices, rest)) = choose::listed(text) {
@@ -141,6 +153,15 @@ mod tests {
         for (instructions, user, want) in cases {
             assert_eq!(answer(instructions, user), want, "{instructions} / {user}");
         }
+    }
+
+    #[test]
+    fn who_has_not_read_the_text_answers_in_form_and_wrongly() {
+        let mut prompt = Prompt::default();
+        prompt.push(true, vec!["Answer with one of: positive, negative, neutral.".into()]);
+        prompt.push(false, vec!["I love it, works great!".into()]);
+        assert_eq!(write(&prompt, &Format::Text, 1), "positive");
+        assert_eq!(write_blindly(&prompt, &Format::Text, 1), "neutral");
     }
 
     #[test]

@@ -136,10 +136,17 @@ pub(crate) fn compose_with(
         Twist::Empty => String::new(),
         Twist::BadJson if key & 1 == 0 => "{\"unexpected\":\"field\"}".to_owned(),
         Twist::BadJson => "{\"unexpected\": ".to_owned(),
+        _ if is_weak_at(context, &call.model, key) => answers::write_blindly(&call.prompt, &format, key),
         _ => answers::write(&call.prompt, &format, key),
     };
     let usage = Usage { prompt, cached: cached(context, prompt, key), ..Usage::default() };
     Ok(cap(text, call.max_output, effort, usage, context.twist))
+}
+
+/// Whether the model is one of those that know less, and the prompt one that it does not know the answer to.
+fn is_weak_at(context: &Context<'_>, model: &str, key: u64) -> bool {
+    let share = context.config.weak.iter().find(|(name, _)| name == model).map_or(0.0, |(_, share)| *share);
+    share > 0.0 && unit(mix(key ^ hash(model.as_bytes(), 0x3EA4))) < share
 }
 
 /// Cuts the text to what reasoning leaves of the output limit.

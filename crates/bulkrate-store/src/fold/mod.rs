@@ -390,13 +390,15 @@ fn after(bits: u16, outcome: &Outcome) -> Option<u16> {
         return None;
     }
     let next = match (outcome.fate, outcome.class) {
-        (Fate::Retry, _) => State::Retry,
+        (Fate::Retry | Fate::Escalate, _) => State::Retry,
         (_, None) => State::Done,
         (_, Some(FailureClass::CancelledByUser)) => State::Cancelled,
         (_, Some(_)) => State::Dead,
     };
     let mut bits = bits & !(STATE | CLOSED << OPEN) | next as u16 | CLOSED << OPEN;
-    if outcome.counted && outcome.via.is_attempt() {
+    if outcome.fate == Fate::Escalate {
+        bits &= !(COUNT << BATCH | COUNT << CALL); // another model: its attempts are counted from the first
+    } else if outcome.counted && outcome.via.is_attempt() {
         let shift = if outcome.via == Via::Batch { BATCH } else { CALL };
         if bits >> shift & COUNT < COUNT {
             bits += 1 << shift;

@@ -70,6 +70,21 @@ fn attempts_count_by_lane_and_only_when_counted() {
 }
 
 #[test]
+fn an_item_that_goes_to_another_model_waits_and_counts_anew() {
+    let mut states = one();
+    states.lease(&[lease(0, 1)]);
+    states.outcome(&ending(1, Via::Batch, Fate::Retry, Some(FailureClass::Expired)));
+    states.lease(&[lease(0, 2)]);
+    let up = ending(2, Via::Sync, Fate::Escalate, Some(FailureClass::NotAccepted));
+    assert_eq!(states.outcome(&up), Applied::Landed);
+    assert_eq!(states.get(0), Some(ItemState { state: State::Retry, batch_attempts: 0, call_attempts: 0 }));
+    assert_eq!(states.outcome(&up), Applied::Late, "the same answer again");
+    states.lease(&[lease(0, 3)]);
+    states.outcome(&ending(3, Via::Batch, Fate::Final, None));
+    assert_eq!(states.get(0), Some(ItemState { state: State::Done, batch_attempts: 1, call_attempts: 0 }));
+}
+
+#[test]
 fn only_the_dead_are_revived_and_start_anew() {
     let revive = ending(0, Via::Prepare, Fate::Revive, None);
     let mut states = one();

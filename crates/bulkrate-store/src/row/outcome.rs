@@ -39,6 +39,8 @@ named! {
         Retry = "retry",
         /// The operator asked again: a dead or cancelled item is queued anew and its attempts are forgotten.
         Revive = "revive",
+        /// A cheap model's answer was not accepted, or none came: the item waits for a better model, with new attempts.
+        Escalate = "escalate",
     }
 }
 

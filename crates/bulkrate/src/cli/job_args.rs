@@ -9,10 +9,10 @@ use clap::Args;
 use super::parse::{JsonObject, example, object, pair, rule};
 pub use super::provider_args::ProviderArgs;
 use super::tag_budget;
-use crate::config::job_file::{Example, Layer, Request, RuleLine, Run, Sink, Source};
+use crate::config::job_file::{Cascade, Example, Layer, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
-    BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
-    OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
+    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -121,6 +121,13 @@ pub struct RequestArgs {
     /// A filter that `bulkrate filter train` made: it answers the rows that need no model, for nothing
     #[arg(long, value_name = "FILE")]
     pub filter: Option<PathBuf>,
+    /// Cheap models that are asked first, in this order; what is not accepted goes to `--model`
+    #[arg(long, value_name = "MODEL,...", value_delimiter = ',')]
+    pub cascade: Vec<String>,
+    /// With `--cascade`: accept what is `valid`, what two models `agree` on (`agree:FIELD,...`), or by a field of the answer
+    /// in which the model says how sure it is, such as `confidence>=0.8` [default: valid]
+    #[arg(long, value_name = "RULE")]
+    pub accept: Option<AcceptRule>,
     /// Model to turn to when the first is unavailable; repeatable, in order
     #[arg(long, value_name = "MODEL")]
     pub fallback: Vec<String>,
@@ -309,6 +316,7 @@ impl JobArgs {
         Layer {
             name: self.name,
             source: self.source.layer(path),
+            cascade: self.request.cascade(),
             request: self.request.layer(),
             tags: self.tags.into_iter().collect(),
             run: self.run.layer(),
@@ -326,6 +334,11 @@ impl SourceArgs {
 }
 
 impl RequestArgs {
+    fn cascade(&self) -> Cascade {
+        let models = self.cascade.iter().map(|model| model.trim().to_owned()).collect();
+        Cascade { models: listed(models), accept: self.accept.clone() }
+    }
+
     fn layer(self) -> Request {
         Request {
             model: self.model,

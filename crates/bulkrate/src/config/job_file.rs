@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::ConfigError;
 use super::toml_error;
 use super::value::{
-    BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice, Millis,
-    OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
+    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -71,6 +71,15 @@ section! {
         model_strong: String,
         /// A file of `bulkrate filter train`.
         filter: PathBuf,
+    }
+}
+
+section! {
+    /// `[cascade]`: cheap models that are asked before the job's own.
+    Cascade {
+        models: Vec<String>,
+        /// By what an answer of theirs is accepted.
+        accept: AcceptRule,
     }
 }
 
@@ -181,6 +190,7 @@ pub struct Layer {
     pub name: Option<String>,
     pub source: Source,
     pub request: Request,
+    pub cascade: Cascade,
     pub tags: BTreeMap<String, String>,
     pub run: Run,
     pub sink: Sink,
@@ -209,6 +219,7 @@ impl Layer {
         Self {
             name: self.name.or(below.name),
             request: self.request.over(below.request),
+            cascade: self.cascade.over(below.cascade),
             source: self.source.over(below.source),
             tags: below.tags,
             sink: self.sink.over(below.sink),

@@ -9,6 +9,7 @@ pub mod job_file;
 pub(crate) mod account;
 pub mod router;
 pub mod filter;
+mod cascade;
 mod toml_error;
 mod error;
 pub mod resolve;

@@ -39,7 +39,9 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
     }
     let named = layer.accounts.into_iter().map(|(name, of)| (name, account::kept(of))).collect();
     let account = AccountSpec { named, ..account::kept(layer.provider) };
-    Ok(JobSpec { name, source, request: request(layer.request)?, tags: layer.tags, run, sink, account })
+    let mut request = request(layer.request)?;
+    request.cascade = super::cascade::cascade(layer.cascade, &request)?;
+    Ok(JobSpec { name, source, request, tags: layer.tags, run, sink, account })
 }
 
 fn source(from: Source) -> Result<SourceSpec, ConfigError> {
@@ -114,6 +116,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         fallback,
         router,
         filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
+        cascade: None, // a section of its own, which is judged by all of this
     })
 }
 

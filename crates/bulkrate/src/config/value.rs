@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{CacheMode, Kind, Reasoning};
@@ -128,6 +129,18 @@ impl FromStr for Effort {
     }
 }
 
+/// By what an answer of a cascade's cheap model is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptRule(pub Accept);
+
+impl FromStr for AcceptRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: bulkrate_core::cascade::BadAccept| error.to_string())
+    }
+}
+
 /// Reads a value from a string, or from a number where the file has one.
 struct Written<T>(PhantomData<T>, &'static str);
 
@@ -166,6 +179,7 @@ written! {
     Usd = "an amount in US dollars such as \"5\"",
     Percent = "a percentage such as \"5%\"",
     PerMillion = "US dollars per million tokens such as \"0.15\"",
+    AcceptRule = "\"valid\", \"agree\" or a field and the least it must say",
     Effort = "\"none\", \"low\", \"medium\", \"high\" or a number of tokens",
 }
 

@@ -86,6 +86,27 @@ fn outcomes(report: &Report) -> String {
     out
 }
 
+/// What became of the cheap models' answers.
+fn cascade(report: &Report) -> String {
+    let Some(found) = &report.cascade else { return String::new() };
+    let rejected: u64 = found.rejected.values().sum();
+    let mut out = format!(
+        "  cascade: {} with a cheap answer; {} went up",
+        counted(found.accepted, "item"),
+        count(rejected)
+    );
+    if rejected > 0 {
+        let why: Vec<String> =
+            found.rejected.iter().map(|(class, number)| format!("{class} {}", count(*number))).collect();
+        let _ = write!(out, " ({})", why.join(", "));
+    }
+    if found.off {
+        out.push_str("; it did not pay and was off for the rest");
+    }
+    out.push('\n');
+    out
+}
+
 fn money(report: &Report) -> String {
     let mut out = spent(report);
     let tokens = report.input_tokens + report.output_tokens;
@@ -118,6 +139,7 @@ fn money(report: &Report) -> String {
             parts.join(", ")
         );
     }
+    out.push_str(&cascade(report));
     if report.in_doubt.0 > 0 {
         let _ = writeln!(
             out,

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// When a run is killed.
 #[derive(Debug, Clone, Copy)]
-enum At {
+pub(crate) enum At {
     /// As soon as a line of its events holds this text.
     Event(&'static str),
     /// So long after its start.
@@ -23,9 +23,9 @@ enum At {
 }
 
 /// One job, killed and resumed until it is done.
-struct Crashed<'a> {
+pub(crate) struct Crashed<'a> {
     sim: &'a Sim,
-    place: Place,
+    pub(crate) place: Place,
     args: Vec<&'a str>,
     rows: usize,
     kills: usize,
@@ -33,12 +33,16 @@ struct Crashed<'a> {
 
 impl<'a> Crashed<'a> {
     fn new(sim: &'a Sim, rows: usize, args: &[&'a str]) -> Self {
+        Self::asking(sim, rows, args, &ASK)
+    }
+
+    pub(crate) fn asking(sim: &'a Sim, rows: usize, args: &[&'a str], ask: &[&'a str]) -> Self {
         let place = Place::with(sim);
         // Doubts about creates settle in a second instead of minutes.
         place
             .put("reviews.csv", reviews(rows))
             .put("bulkrate.toml", "[run]\nt_lag = \"400ms\"\nt_q = \"2s\"\n");
-        let all = [&["run", "reviews.csv", "--yes", "--out", "labels.csv"], args, &ASK].concat();
+        let all = [&["run", "reviews.csv", "--yes", "--out", "labels.csv"], args, ask].concat();
         Self { sim, place, args: all, rows, kills: 0 }
     }
 
@@ -58,7 +62,7 @@ impl<'a> Crashed<'a> {
     }
 
     /// Runs until the moment comes and kills it there. False: the run ended first.
-    fn kill(&mut self, at: At) -> bool {
+    pub(crate) fn kill(&mut self, at: At) -> bool {
         let mut child = self.start();
         let events = BufReader::new(child.stdout.take().unwrap());
         let began = Instant::now();
@@ -108,7 +112,7 @@ impl<'a> Crashed<'a> {
     }
 
     /// Runs to the end and proves the job. `doubt`: whether a call may have been paid without an answer.
-    fn prove(&self, doubt: bool) -> Value {
+    pub(crate) fn prove(&self, doubt: bool) -> Value {
         let report = self.finish();
         let ended = report["succeeded"].as_u64().unwrap() + report["failed"].as_u64().unwrap();
         assert_eq!((ended, report["open"].as_u64()), (self.rows as u64, Some(0)), "{report}");
@@ -148,10 +152,10 @@ impl<'a> Crashed<'a> {
 }
 
 /// Numbers from a seed, so that a failure can be repeated.
-struct Seeded(u64);
+pub(crate) struct Seeded(pub(crate) u64);
 
 impl Seeded {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -161,7 +165,7 @@ impl Seeded {
 }
 
 // Without the canary no call is made, so nothing can be in doubt.
-const BATCH: [&str; 9] = [
+pub(crate) const BATCH: [&str; 9] = [
     "--lane",
     "batch",
     "--no-canary",
@@ -173,7 +177,7 @@ const BATCH: [&str; 9] = [
     "120",
 ];
 // Every kill leaves doubt, which counts against the cap: a slow machine must not run out of it.
-const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget", "1"];
+pub(crate) const SYNC: [&str; 6] = ["--lane", "sync", "--concurrency-max", "16", "--budget", "1"];
 
 #[test]
 fn f70_a_batch_job_killed_at_every_step_is_paid_once() {

@@ -13,6 +13,7 @@ mod route;
 mod savings;
 mod order;
 mod filter;
+mod cascade;
 mod crash;
 mod doubt;
 mod faults;

@@ -1,7 +1,9 @@
 //! The first reading: leases and outcomes, and the lines that the outcomes point at.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::fold::{ItemStates, State};
 use bulkrate_store::{
@@ -12,7 +14,7 @@ use super::ledger::{Above, doubts};
 use super::savings::Savings;
 use super::{Faults, number};
 use crate::EngineError;
-use crate::deliver::Lines;
+use crate::deliver::{Lines, spec_of};
 use crate::paths::JobDir;
 use crate::result_line::ResultLine;
 use crate::view::Check;
@@ -29,6 +31,8 @@ pub(super) struct History {
     pub readable: Faults,
     pub above: Above,
     pub savings: Savings,
+    /// Cheap models of a cascade that an item has behind itself.
+    escalations: HashMap<Ordinal, u64>,
 }
 
 impl History {
@@ -66,6 +70,7 @@ impl History {
         match outcome.fate {
             Fate::Revive => *finals &= 0xf0,
             Fate::Retry => {}
+            Fate::Escalate => *self.escalations.entry(outcome.ordinal).or_default() += 1,
             Fate::Final => {
                 if *finals & 0x0f < 0x0f {
                     *finals += 1;
@@ -157,6 +162,21 @@ impl History {
             ControlFlow::Continue(())
         })?;
         Ok(())
+    }
+
+    /// No item has more cheap models behind itself than the job's cascade has. `None`: there is nothing of a cascade.
+    pub(super) fn cascade(&self, job: &JobRow) -> Result<Option<Check>, EngineError> {
+        let cascade = spec_of(job)?.request.cascade;
+        if cascade.is_none() && self.escalations.is_empty() {
+            return Ok(None);
+        }
+        let most = cascade.map_or(0, |cascade| cascade.models.len() as u64);
+        let mut faults = Faults::default();
+        for (ordinal, count) in self.escalations.iter().filter(|(_, count)| **count > most) {
+            faults.add(|| format!("item {} went up {count} times of {most}", number(*ordinal)));
+        }
+        let proved = format!("{} items went to a better model", self.escalations.len());
+        Ok(Some(faults.check("no model of the cascade asked twice", proved)))
     }
 
     pub(super) fn paid_once(&self, sums: &Sums, word: UsdNanos, windows: UsdNanos) -> Check {

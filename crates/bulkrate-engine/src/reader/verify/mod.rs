@@ -85,6 +85,7 @@ fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Res
         delivered(job),
         caps(view, job, &history.above)?,
     ];
+    checks.extend(history.cascade(job)?);
     if let Some(bill) = bill {
         checks.push(bill_check(view, job.no, &sums, bill)?);
     }

@@ -10,7 +10,7 @@ use super::Faults;
 use crate::EngineError;
 use crate::engine::delivered::report_of;
 use crate::engine::start::saved_by;
-use crate::run::job::ROUTING;
+use crate::run::job::BY_MODEL;
 use crate::view::Check;
 
 const NAME: &str = "savings add up";
@@ -47,7 +47,7 @@ impl Savings {
         *sum = sum.saturating_add(usd);
     }
 
-    /// The rows of the ledger must say the same. What a router saved depends on prices that no outcome holds: it is
+    /// The rows of the ledger must say the same. What a router or a cascade saved depends on prices that no outcome holds: it is
     /// compared with what the job reported when it was done.
     pub(super) fn check(self, view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
         let mut faults = Faults::default();
@@ -55,7 +55,7 @@ impl Savings {
             return Ok(faults.check(NAME, "they are booked once the source is read".to_owned()));
         }
         let mut booked = saved_by(view, job.no)?;
-        let routed = booked.remove(ROUTING).unwrap_or_default();
+        let by_model = BY_MODEL.map(|lever| (lever, booked.remove(lever).unwrap_or_default()));
         for (lever, want) in &self.saved {
             let found = booked.remove(*lever).unwrap_or_default();
             if found != *want {
@@ -67,13 +67,15 @@ impl Savings {
         for (lever, found) in booked.iter().filter(|(_, found)| **found != UsdNanos::ZERO) {
             faults.add(|| format!("`saving` rows of {lever} sum up to USD {found}, no outcome saved so"));
         }
-        if let Some(told) = routing_told(job).filter(|told| *told != routed) {
-            faults.add(|| {
-                format!("`saving` rows of {ROUTING} sum up to USD {routed}, the job reported USD {told}")
-            });
+        for (lever, found) in by_model {
+            if let Some(told) = told(job, lever).filter(|told| *told != found) {
+                faults.add(|| {
+                    format!("`saving` rows of {lever} sum up to USD {found}, the job reported USD {told}")
+                });
+            }
         }
         let Self { naive, spent, .. } = self;
-        let naive = naive.saturating_add(routed);
+        let naive = naive.saturating_add(by_model.iter().map(|(_, usd)| *usd).sum());
         let proved = format!("naive USD {naive} - saved USD {} = spent USD {spent}", naive - spent);
         Ok(faults.check(NAME, proved))
     }
@@ -90,12 +92,12 @@ fn lever(via: Via) -> &'static str {
     }
 }
 
-/// What a finished job said of its router; while it is being worked on, more is booked than was said.
-fn routing_told(job: &JobRow) -> Option<UsdNanos> {
+/// What a finished job said of a lever; while it is being worked on, more is booked than was said.
+fn told(job: &JobRow, lever: &str) -> Option<UsdNanos> {
     if job.state != JobState::Done {
         return None;
     }
     let report = report_of(job)?;
-    let told = report.get("saved")?.get(ROUTING).cloned();
+    let told = report.get("saved")?.get(lever).cloned();
     told.map_or(Some(UsdNanos::ZERO), |told| serde_json::from_value(told).ok())
 }

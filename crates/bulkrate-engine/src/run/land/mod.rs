@@ -9,6 +9,7 @@ mod receipt;
 mod without;
 
 use bulkrate_core::answer::{Answer, Body, Failure, Reading};
+use bulkrate_core::cascade::Opinion;
 use bulkrate_core::collect::{Checked, Flaw, check};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Sub;
@@ -19,9 +20,9 @@ use bulkrate_core::usage::Usage;
 use bulkrate_store::{Fate, Place};
 
 use self::receipt::{Receipt, outcome};
-use super::job::Job;
+use super::job::{Job, Trouble};
 use super::ready::Ready;
-use crate::result_line::{Frame, write_bad, write_good};
+use crate::result_line::{Evidence, Frame, write_failed, write_good};
 use crate::spec::SyncDoubt;
 
 /// An open lease whose reply is in.
@@ -41,7 +42,15 @@ struct End<'a> {
     message: &'a str,
     provider_code: Option<&'a str>,
     answer: Option<&'a str>,
+    /// What the answer said, where another model's may agree with it.
+    opinion: Option<Opinion>,
     wait_ms: Option<u64>,
+}
+
+impl End<'_> {
+    fn evidence(&self) -> Evidence<'_> {
+        Evidence { provider_code: self.provider_code, answer: self.answer, opinion: self.opinion }
+    }
 }
 
 impl Job {
@@ -67,14 +76,20 @@ impl Job {
         let found = &self.deployments[ready.deployment];
         let model = answer.model.as_deref().unwrap_or(&found.model);
         let receipt = self.receipt(landing, answer);
-        match check(&ready.expectation, answer) {
+        let judged = check(&ready.expectation, answer).map_err(|flaw| (flaw, None)).and_then(|checked| {
+            match self.accepts(ready, &checked) {
+                Ok(()) => Ok(checked),
+                Err((message, opinion)) => Err((Flaw { class: FailureClass::NotAccepted, message }, opinion)),
+            }
+        });
+        match judged {
             Ok(checked) => {
                 let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
                 // A failed attempt is counted by the ladder; this one did not fail.
                 let frame = Frame { attempts: frame.attempts + 1, ..frame };
                 self.good(landing, &receipt, &checked, answer, frame, place, out);
             }
-            Err(Flaw { class, message }) => {
+            Err((Flaw { class, message }, opinion)) => {
                 // An answer that is not good is kept as evidence, and evidence holds no secrets.
                 let wire = found.account.api.wire();
                 let message = wire.hide(&message);
@@ -85,6 +100,7 @@ impl Job {
                     message: &message,
                     provider_code: None,
                     answer: text.as_deref(),
+                    opinion,
                     wait_ms: None,
                 };
                 self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
@@ -109,6 +125,7 @@ impl Job {
             message: &failure.message,
             provider_code: failure.provider_code.as_deref(),
             answer: None,
+            opinion: None,
             wait_ms: failure.wait_ms,
         };
         let model = self.deployments[landing.ready.deployment].model.clone();
@@ -123,7 +140,7 @@ impl Job {
         usage: Option<&'a Usage>,
     ) -> Frame<'a> {
         let ordinal = landing.ready.ordinal;
-        let before = self.state.borrow().trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.total());
+        let before = self.state.borrow().trouble.get(&ordinal).map_or(0, Trouble::attempts_made);
         let found = &self.deployments[landing.ready.deployment];
         Frame {
             ordinal,
@@ -153,16 +170,20 @@ impl Job {
             return;
         }
         self.watch_cost(landing, receipt);
+        self.weigh(landing.ready, &receipt.usage, receipt.naive, true);
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
         state.served.note(landing.ready.deployment, frame.model);
         let ordinal = landing.ready.ordinal;
         state.trouble.remove(&ordinal);
+        state.climb.ended(ordinal);
         let followers = state.followers.of(ordinal);
         let (own, others) = state.followers.decides(ordinal);
         state.tally.succeeded += own + others;
         state.tally.duplicates += others;
-        self.save(&mut state, landing, receipt, followers);
+        drop(state);
+        self.save(landing, receipt, followers, true);
+        let mut state = self.state.borrow_mut();
         if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
         }
@@ -186,9 +207,11 @@ impl Job {
         }
         let class = end.class.unwrap_or(FailureClass::Transient);
         let next = self.next(landing, class, end);
-        let (fate, told) = match next {
-            Next::Dead(dead) => (Fate::Final, dead),
-            Next::Again { .. } | Next::Halt(_) => (Fate::Retry, class),
+        let up = self.goes_up(landing.ready, class, next);
+        let (fate, told) = match (up, next) {
+            (Some(why), _) => (Fate::Escalate, why),
+            (None, Next::Dead(dead)) => (Fate::Final, dead),
+            (None, Next::Again { .. } | Next::Halt(_)) => (Fate::Retry, class),
         };
         let outcome = outcome(landing, receipt, Some(told), fate, class.counts_as_attempt(), place);
         if !self.book(landing, receipt, outcome) {
@@ -201,13 +224,23 @@ impl Job {
         } else {
             format!("{} after {}: {}", told.name(), class.name(), end.message)
         };
-        write_bad(frame, told, &message, end.provider_code, end.answer, out);
-        let mut state = self.state.borrow_mut();
+        write_failed(frame, told, &message, end.evidence(), out);
         if receipt.paid {
-            self.save(&mut state, landing, receipt, 0);
+            if up.is_some() {
+                self.weigh(landing.ready, &receipt.usage, receipt.naive, false);
+            }
+            self.save(landing, receipt, 0, false);
         }
-        drop(state);
-        self.follow(landing, next, end, told);
+        match up {
+            Some(why) => {
+                if let Some(usage) = usage.filter(|_| !receipt.estimated) {
+                    let mut state = self.state.borrow_mut();
+                    state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
+                }
+                self.go_up(landing, why, end.opinion);
+            }
+            None => self.follow(landing, next, end, told),
+        }
     }
 
     /// Whether the item still waits for an answer.

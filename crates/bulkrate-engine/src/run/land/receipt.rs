@@ -10,7 +10,7 @@ use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::Landing;
-use crate::run::job::{Job, ROUTING, State};
+use crate::run::job::{CASCADE, Job, ROUTING};
 use crate::run::ledger::At;
 
 /// A cost above so many times the worst case is no cost but an error of the provider.
@@ -72,21 +72,29 @@ impl Job {
         self.receipt(landing, answer).cost
     }
 
-    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + dedup + lane + cost`, exactly. Where a
-    /// router chose the weak model, naive is what the strong one would have cost for the same tokens.
-    pub(super) fn save(&self, state: &mut State, landing: Landing<'_>, receipt: &Receipt, followers: u64) {
+    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + dedup + lane + cost`, exactly.
+    /// Where a router or a cascade chose the weak model, naive is what the strong one would have cost for the same tokens.
+    /// `kept`: the answer is the item's.
+    pub(super) fn save(&self, landing: Landing<'_>, receipt: &Receipt, followers: u64, kept: bool) {
+        let of_cascade = self.cascade_saved(landing.ready, &receipt.usage, receipt.naive, kept);
+        let state = &mut *self.state.borrow_mut();
         let at = at(landing);
         let of_dedup = receipt.naive.times(followers);
         let (_, asked) = state.followers.decides(landing.ready.ordinal);
         let of_asked = receipt.naive.times(asked.min(followers));
         state.tally.naive += receipt.naive + of_asked;
         state.tally.beyond.dedup += of_dedup - of_asked;
-        let of_routing = self.routed(landing, receipt);
-        if of_routing != UsdNanos::ZERO {
-            let items = u32::try_from(followers).unwrap_or(u32::MAX).saturating_add(1);
-            let of_all = of_routing.times(u64::from(items));
-            state.tally.naive += of_all;
-            state.moved.add(LedgerKind::Saving, Some(ROUTING), at, items, of_all);
+        let items = if kept { u32::try_from(followers).unwrap_or(u32::MAX).saturating_add(1) } else { 0 };
+        // An accepted answer of a free model saved nothing, and is counted.
+        let counts = |lever| lever == CASCADE && of_cascade.is_some() && kept;
+        for (lever, of_one) in
+            [(ROUTING, self.routed(landing, receipt)), (CASCADE, of_cascade.unwrap_or_default())]
+        {
+            if of_one != UsdNanos::ZERO || counts(lever) {
+                let of_all = of_one.times(u64::from(items.max(1)));
+                state.tally.naive += of_all;
+                state.moved.add(LedgerKind::Saving, Some(lever), at, items, of_all);
+            }
         }
         if followers > 0 {
             state.moved.add(
@@ -125,7 +133,7 @@ impl Job {
             }
             return false;
         }
-        if outcome.fate == Fate::Retry {
+        if matches!(outcome.fate, Fate::Retry | Fate::Escalate) {
             let trouble = state.trouble.entry(outcome.ordinal).or_default();
             trouble.ended = trouble.ended.wrapping_add(1);
         }

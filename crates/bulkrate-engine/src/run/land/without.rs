@@ -12,7 +12,7 @@ use bulkrate_store::{Fate, Outcome, Place, Via};
 use super::Landing;
 use super::receipt::{Receipt, outcome, via};
 use crate::result_line::{Frame, write_bad};
-use crate::run::job::{Job, Retry};
+use crate::run::job::{Job, Retry, Trouble};
 use crate::spec::SyncDoubt;
 
 impl Job {
@@ -94,8 +94,7 @@ impl Job {
     pub(crate) fn bury(&self, ordinal: Ordinal, lane: Lane, class: FailureClass, why: &str) {
         let mut results = self.results.borrow_mut();
         let place = results.place();
-        let attempts =
-            self.state.borrow().trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.total());
+        let attempts = self.state.borrow().trouble.get(&ordinal).map_or(0, Trouble::attempts_made);
         let frame = Frame {
             ordinal,
             attempt: 0,

@@ -1,0 +1,66 @@
+//! What a cascade adds to a plan: its cheap models, and from what share of accepted answers on it pays.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Quote;
+
+use crate::EngineError;
+use crate::planning::{Facts, quote};
+use crate::prepare::Stats;
+
+/// With the cheap models of a cascade, which are asked first, added to a quote at the strong one. What share of their answers will
+/// be accepted nobody knows: half of them in what is expected, none in the P95 and the worst case.
+pub(crate) fn cascaded(
+    facts: &Facts<'_>,
+    stats: &Stats,
+    lane: Lane,
+    at_strong: Quote,
+) -> Result<Quote, EngineError> {
+    let Some(strong) = facts.deployments.first().filter(|_| !facts.cheap.is_empty()) else {
+        return Ok(at_strong);
+    };
+    // What rules send elsewhere is not asked of the cascade.
+    let own = quote(facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })?;
+    let mut total = Quote { expected: at_strong.expected - UsdNanos(own.expected.0 / 2), ..at_strong };
+    for place in facts.cheap {
+        let cheap = &facts.deployments[*place].pinned;
+        let added =
+            quote(facts, stats, None, lane, &|model| if model == strong.pinned { cheap } else { "" })?;
+        total.expected = total.expected.saturating_add(added.expected);
+        total.p95 = total.p95.saturating_add(added.p95);
+        total.worst = total.worst.saturating_add(added.worst);
+    }
+    Ok(total)
+}
+
+/// From what share of accepted answers on a cascade pays, and what the plan takes it to be.
+pub(crate) fn cascade_told(
+    facts: &Facts<'_>,
+    stats: &Stats,
+    lane: Lane,
+) -> Result<Option<String>, EngineError> {
+    let Some(strong) = facts.deployments.first().filter(|_| !facts.cheap.is_empty()) else { return Ok(None) };
+    let of = |asked: &str| {
+        quote(facts, stats, None, lane, &|model| if model == strong.pinned { asked } else { "" })
+            .map(|quote| quote.expected)
+    };
+    let mut cheap = UsdNanos::ZERO;
+    for place in facts.cheap {
+        cheap = cheap.saturating_add(of(&facts.deployments[*place].pinned)?);
+    }
+    let whole = of(&strong.pinned)?;
+    if whole == UsdNanos::ZERO {
+        return Ok(None);
+    }
+    let from = i128::from(cheap.0) * 1_000 / i128::from(whole.0);
+    let pays = format!(
+        "the cascade pays if more than {}.{} % of the cheap answers are accepted",
+        from / 10,
+        from % 10
+    );
+    Ok(Some(if from >= 1_000 {
+        format!("the cascade cannot pay: its cheap models cost as much as `{}`", strong.pinned)
+    } else {
+        format!("{pays}; what is expected takes half of them as accepted, P95 and worst case none")
+    }))
+}
