@@ -78,6 +78,8 @@ pub(crate) struct Evidence<'a> {
     pub answer: Option<&'a str>,
     /// What it said, where a later answer may agree with it.
     pub opinion: Option<Opinion>,
+    /// The answer waits for a verdict: all of it is kept.
+    pub whole: bool,
 }
 
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
@@ -89,7 +91,7 @@ pub(crate) fn write_bad(
     answer: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    write_failed(frame, class, message, Evidence { provider_code, answer, opinion: None }, out);
+    write_failed(frame, class, message, Evidence { provider_code, answer, ..Evidence::default() }, out);
 }
 
 /// As [`write_bad`], with all that may be kept.
@@ -100,7 +102,7 @@ pub(crate) fn write_failed(
     evidence: Evidence<'_>,
     out: &mut Vec<u8>,
 ) {
-    let Evidence { provider_code, answer, opinion } = evidence;
+    let Evidence { provider_code, answer, opinion, whole } = evidence;
     let status = match class {
         FailureClass::Expired => "expired",
         FailureClass::CancelledByUser => "cancelled",
@@ -118,7 +120,7 @@ pub(crate) fn write_failed(
     raw(",retryable", if class.verdict() == Verdict::RetryLater { "true" } else { "false" }, out);
     if let Some(answer) = answer {
         out.push(b',');
-        field("answer", cut(answer), out);
+        field("answer", if whole { answer } else { cut(answer) }, out);
     }
     if let Some(opinion) = opinion {
         out.push(b',');
@@ -272,6 +274,9 @@ pub(crate) struct ErrorLine<'a> {
     /// Of a cascade's rejected answer: what it said.
     #[serde(borrow, default)]
     pub opinion: Option<Text<'a>>,
+    /// The text that was no good.
+    #[serde(borrow, default)]
+    pub answer: Option<Text<'a>>,
 }
 
 impl<'a> ResultLine<'a> {

@@ -156,11 +156,19 @@ pub struct CascadeSpec {
     pub accept: Accept,
 }
 
+impl CascadeSpec {
+    /// All that are asked before the job's own model: the cheap ones, and a judge.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = &String> {
+        let judge = if let Accept::Judge { model } = &self.accept { Some(model) } else { None };
+        self.models.iter().chain(judge)
+    }
+}
+
 impl RequestSpec {
     /// Every model that an item may be made for: the job's own, the router's weak one, the rules', those of a cascade.
     pub(crate) fn models(&self) -> impl Iterator<Item = &String> {
         let routed = self.router.iter().map(|router| &router.weak);
-        let cheap = self.cascade.iter().flat_map(|cascade| &cascade.models);
+        let cheap = self.cascade.iter().flat_map(CascadeSpec::asked);
         self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)
     }
 }

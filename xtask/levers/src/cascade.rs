@@ -84,7 +84,7 @@ fn stops(gates: &mut Gates) {
     const JOBS: u64 = 400;
     let after = |permille: u64, items: u64, job: u64| {
         let (mut worth, mut rng) = (Worth::default(), SplitMix64::new(mix(job ^ 0xCA5C)));
-        (1..=items).find(|_| worth.judged(rng.next_u64() % 1_000 < permille, CHEAP, STRONG))
+        (1..=items).find(|_| worth.judged(rng.next_u64() % 1_000 < permille, CHEAP, STRONG, 0))
     };
     let stopped = (0..JOBS).filter(|job| after(50, 20_000, *job).is_some()).count();
     let share = real(stopped) / 400.0;

@@ -22,11 +22,13 @@ pub enum Accept {
     Confidence { field: String, least_permille: u32 },
     /// An answer of an earlier step that says the same, in these fields or, without any, altogether.
     Agreement { fields: Vec<String> },
+    /// A model that is shown the request and the answer says yes.
+    Judge { model: String },
 }
 
 /// A rule that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no rule; write `valid`, `agree`, `agree:FIELD,FIELD` or `FIELD>=0.8`")]
+#[error("`{0}` is no rule; write `valid`, `agree`, `agree:FIELD,FIELD`, `judge:MODEL` or `FIELD>=0.8`")]
 pub struct BadAccept(pub String);
 
 impl FromStr for Accept {
@@ -47,6 +49,9 @@ impl FromStr for Accept {
                 let fields: Vec<String> = fields.split(',').map(|field| field.trim().to_owned()).collect();
                 if fields.iter().any(String::is_empty) { Err(bad()) } else { Ok(Self::Agreement { fields }) }
             }
+            Some(("judge", model)) if !model.trim().is_empty() => {
+                Ok(Self::Judge { model: model.trim().to_owned() })
+            }
             _ => Err(bad()),
         }
     }
@@ -59,6 +64,7 @@ impl fmt::Display for Accept {
             Self::Confidence { field, least_permille } => write!(f, "{field}>={}", share(*least_permille)),
             Self::Agreement { fields } if fields.is_empty() => f.write_str("agree"),
             Self::Agreement { fields } => write!(f, "agree:{}", fields.join(",")),
+            Self::Judge { model } => write!(f, "judge:{model}"),
         }
     }
 }
@@ -68,7 +74,7 @@ impl Accept {
     #[must_use]
     pub fn fields(&self) -> &[String] {
         match self {
-            Self::Valid => &[],
+            Self::Valid | Self::Judge { .. } => &[],
             Self::Confidence { field, .. } => std::slice::from_ref(field),
             Self::Agreement { fields } => fields,
         }
@@ -159,6 +165,7 @@ pub fn judge(accept: &Accept, checked: &Checked<'_>, earlier: &[Opinion]) -> Res
             Err("no other model has said the same yet".to_owned())
         }
         Accept::Agreement { .. } => Err("the models do not agree".to_owned()),
+        Accept::Judge { model } => Err(format!("`{model}` has not judged it yet")),
     }
 }
 
@@ -193,6 +200,9 @@ mod tests {
             ("sure>=0.8", Some(Accept::Confidence { field: "sure".into(), least_permille: 800 })),
             (" sure >= 1 ", Some(Accept::Confidence { field: "sure".into(), least_permille: 1_000 })),
             ("sure>=0.875", Some(Accept::Confidence { field: "sure".into(), least_permille: 875 })),
+            ("judge:openai/gpt-6.1-terra", Some(Accept::Judge { model: "openai/gpt-6.1-terra".into() })),
+            ("judge:", None),
+            ("judge", None),
             ("sure>=1.2", None),
             ("sure>=0.8765", None),
             ("sure>=-0.5", None),

@@ -9,8 +9,10 @@
 
 mod accept;
 mod ladder;
+mod question;
 mod worth;
 
 pub use accept::{Accept, BadAccept, Opinion, judge};
 pub use ladder::{Goes, goes};
+pub use question::{Question, VERDICTS};
 pub use worth::Worth;

@@ -11,15 +11,20 @@ pub struct Worth {
     /// What the cheap answers cost at the standard price, and what the strong model would have cost for the same usage.
     cheap: UsdNanos,
     strong: UsdNanos,
+    /// Answers that were not the last word on their item, and what they cost: many of them are out before one is judged.
+    asked: u64,
+    asked_cost: UsdNanos,
     off: bool,
 }
 
 impl Worth {
-    /// The last of the cheap models was judged. True: from now on the cascade is off, which is said once.
-    pub fn judged(&mut self, accepted: bool, cheap: UsdNanos, strong: UsdNanos) -> bool {
+    /// The last word of the cheap models on an item, after so many others `before` it. True: from now on the cascade is off, which
+    /// is said once.
+    pub fn judged(&mut self, accepted: bool, cheap: UsdNanos, strong: UsdNanos, before: u64) -> bool {
         self.accepted += u64::from(accepted);
         self.rejected += u64::from(!accepted);
-        self.cheap = self.cheap.saturating_add(cheap);
+        let each = self.asked_cost.0 / i64::try_from(self.asked.max(1)).unwrap_or(i64::MAX);
+        self.cheap = self.cheap.saturating_add(cheap).saturating_add(UsdNanos(each).times(before));
         self.strong = self.strong.saturating_add(strong);
         // One look is as good as the next, however often.
         let loses = !self.off && lowers(self.accepted, self.accepted + self.rejected, self.pays_from());
@@ -29,7 +34,8 @@ impl Worth {
 
     /// A cheap answer that is not the last word: what it cost counts.
     pub fn asked(&mut self, cheap: UsdNanos) {
-        self.cheap = self.cheap.saturating_add(cheap);
+        self.asked += 1;
+        self.asked_cost = self.asked_cost.saturating_add(cheap);
     }
 
     /// The share that must be accepted for the cascade to pay.
@@ -65,7 +71,7 @@ mod tests {
         let (mut worth, mut rng) = (Worth::default(), SplitMix64::new(seed));
         (1..=items).find(|_| {
             let accepted = rng.next_u64() % 1_000 < accepted_permille;
-            worth.judged(accepted, UsdNanos(1_000), UsdNanos(1_000 * ratio))
+            worth.judged(accepted, UsdNanos(1_000), UsdNanos(1_000 * ratio), 0)
         })
     }
 
@@ -87,12 +93,13 @@ mod tests {
     #[test]
     fn a_second_cheap_model_makes_the_way_dearer() {
         let mut worth = Worth::default();
-        worth.asked(UsdNanos(30));
-        worth.judged(true, UsdNanos(20), UsdNanos(100));
+        // A hundred are out before the first is judged: only its own share of them counts.
+        (0..100).for_each(|_| worth.asked(UsdNanos(30)));
+        assert!(!worth.judged(true, UsdNanos(20), UsdNanos(100), 1));
         assert!((worth.pays_from() - 0.5).abs() < 1e-12);
         assert_eq!(worth.counts(), (1, 1));
         assert!(
-            !Worth::default().judged(false, UsdNanos(1), UsdNanos::ZERO),
+            !Worth::default().judged(false, UsdNanos(1), UsdNanos::ZERO, 0),
             "nothing is known of a free model"
         );
     }
@@ -100,6 +107,6 @@ mod tests {
     #[test]
     fn a_model_that_is_as_dear_is_off_at_once() {
         let mut worth = Worth::default();
-        assert!((0..50).any(|_| worth.judged(false, UsdNanos(5), UsdNanos(5))));
+        assert!((0..50).any(|_| worth.judged(false, UsdNanos(5), UsdNanos(5), 0)));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{Fate, ItemRec, Outcome, Place, Via, View};
@@ -42,8 +43,11 @@ impl Models {
 pub(crate) struct Answers<'a> {
     pub items: usize,
     pub served: &'a Served,
-    /// Cheap models of its cascade: only what has all of them behind it is answered by the model that the key names.
+    /// Models of its cascade that are asked before the one that the key names: only what has all of them behind it is
+    /// answered by that.
     pub cheap: usize,
+    /// The last of them is a judge, who is not asked of what has failed.
+    pub judged: bool,
 }
 
 /// Writes the key file of a job's good answers to `path`; answers how many there are.
@@ -55,7 +59,7 @@ pub(crate) fn keep(
     answers: Answers<'_>,
     path: &Path,
 ) -> Result<u64, EngineError> {
-    let Answers { items, served, cheap } = answers;
+    let Answers { items, served, cheap, judged } = answers;
     let mut builder = Builder::new(id);
     let mut models = Models::default();
     let only = served.only().map(|model| models.number(model));
@@ -70,7 +74,8 @@ pub(crate) fn keep(
         reader.scan_outcomes(job, &mut |outcomes| {
             failure = outcomes.iter().try_for_each(|outcome| {
                 if outcome.fate == Fate::Escalate {
-                    *steps.entry(outcome.ordinal).or_default() += 1;
+                    let passed = judged && outcome.class != Some(FailureClass::NotAccepted);
+                    *steps.entry(outcome.ordinal).or_default() += if passed { cheap } else { 1 };
                 }
                 let is_named = !outcome.via.is_attempt()
                     || cheap == 0

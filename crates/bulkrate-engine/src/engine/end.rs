@@ -13,6 +13,7 @@ use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
 use crate::report::{Cascaded, Ending, Report, ReviewFile};
+use crate::run::cascade::Cascade;
 use crate::run::job::{Job, State};
 
 impl Engine {
@@ -128,7 +129,8 @@ impl Engine {
                 crate::cache::Answers {
                     items: state.items.len(),
                     served: &state.served,
-                    cheap: job.cascade.as_ref().map_or(0, |cascade| cascade.cheap().len()),
+                    cheap: job.cascade.as_ref().map_or(0, |cascade| cascade.before().count()),
+                    judged: job.cascade.as_ref().is_some_and(Cascade::judges),
                 },
                 &path,
             )?;
@@ -186,7 +188,7 @@ impl Engine {
             cached: state.tally.cached,
             filtered: state.tally.filtered,
             failures,
-            cascade: job.cascade.as_ref().map(|_| Cascaded::of(&*job.reader, job.no, &state)).transpose()?,
+            cascade: job.cascade.as_ref().map(|_| Cascaded::of(&*job.reader, job, &state)).transpose()?,
             spent: state.budget.settled,
             in_doubt: state.budget.doubt,
             reserved: state.budget.reserved,

@@ -86,7 +86,7 @@ impl Engine {
             checkpoint,
             deployments,
             fallbacks: &fallbacks,
-            cheap: cascade.as_ref().map_or(&[], Cascade::cheap),
+            cheap: &cascade.iter().flat_map(Cascade::before).collect::<Vec<_>>(),
             spent: spent_by(&*reader, row.no)?,
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),

@@ -5,9 +5,9 @@
 //! - Whether an answer is judged depends on the deployment that gave it, which its lease names: not on what would be asked now.
 //! - A rejected answer is paid for and lands like any other; only what comes next differs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bulkrate_core::cascade::{Accept, Goes, Opinion, Worth, goes, judge};
+use bulkrate_core::cascade::{Accept, Goes, Opinion, Worth, goes, judge as judged};
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
@@ -18,12 +18,14 @@ use bulkrate_core::usage::Usage;
 use bulkrate_store::{By, LedgerKind, LedgerQuery, Place, View};
 
 use super::job::{CASCADE, Job, Retry, State};
+use super::judge::{self, Awaiting};
 use super::land::Landing;
 use super::ready::Ready;
 use crate::EngineError;
 use crate::deliver::Lines;
 use crate::deployment::Deployment;
 use crate::report::Cascaded;
+use crate::result_line::ResultLine;
 use crate::settings::Settings;
 use crate::spec::JobSpec;
 
@@ -33,6 +35,8 @@ pub(crate) struct Cascade {
     /// The cheap deployments, in the order in which they are asked.
     cheap: Vec<usize>,
     accept: Accept,
+    /// Who says whether the cheap one's answer is right.
+    judge: Option<usize>,
 }
 
 /// How far items have come, and what that has brought in this run.
@@ -42,16 +46,28 @@ pub(crate) struct Climb {
     steps: Vec<u8>,
     /// What was said of open items before, where the rule is agreement.
     opinions: HashMap<Ordinal, Vec<Opinion>>,
-    /// Where an earlier run wrote that.
-    places: HashMap<Ordinal, Vec<Place>>,
+    /// Answers that a judge is to be asked of.
+    awaiting: HashMap<Ordinal, Awaiting>,
+    /// Where an earlier run wrote what was not accepted, and what it used.
+    places: HashMap<Ordinal, Vec<(Place, Usage)>>,
     worth: Worth,
-    /// Rejected, by class.
-    rejected: HashMap<FailureClass, u64>,
+    /// By class, and whether the item had no model behind itself: what sent items on.
+    sent_on: HashMap<(FailureClass, bool), u64>,
 }
 
 impl Climb {
     fn step(&self, ordinal: Ordinal) -> usize {
         self.steps.get(ordinal as usize).copied().map_or(0, usize::from)
+    }
+
+    /// The answer of an item that a judge is to be asked of.
+    pub(crate) fn awaiting(&self, ordinal: Ordinal) -> Option<&Awaiting> {
+        self.awaiting.get(&ordinal)
+    }
+
+    fn sent_on(&mut self, ordinal: Ordinal, class: FailureClass) {
+        let first = self.step(ordinal) == 0;
+        *self.sent_on.entry((class, first)).or_default() += 1;
     }
 
     /// The item goes to the next model.
@@ -64,9 +80,9 @@ impl Climb {
     }
 
     /// An earlier run rejected an answer.
-    pub(crate) fn recall(&mut self, ordinal: Ordinal, class: FailureClass, place: Place) {
+    pub(crate) fn recall(&mut self, ordinal: Ordinal, class: FailureClass, place: (Place, Usage)) {
+        self.sent_on(ordinal, class);
         self.up(ordinal);
-        *self.rejected.entry(class).or_default() += 1;
         if class == FailureClass::NotAccepted {
             self.places.entry(ordinal).or_default().push(place);
         }
@@ -80,23 +96,42 @@ impl Climb {
         if !self.opinions.is_empty() {
             self.opinions.remove(&ordinal);
         }
+        if !self.awaiting.is_empty() {
+            self.awaiting.remove(&ordinal);
+        }
     }
 
     /// Reads what an earlier run's rejected answers said of items that are open.
     pub(crate) fn reread(&mut self, cascade: &Cascade, lines: &mut Lines) -> Result<(), EngineError> {
         let places = std::mem::take(&mut self.places);
-        if !matches!(cascade.accept, Accept::Agreement { .. }) {
+        if !matches!(cascade.accept, Accept::Agreement { .. } | Accept::Judge { .. }) {
             return Ok(());
         }
         for (ordinal, places) in places {
-            for place in places {
-                let line = lines.parse(place)?;
-                let said = line.error.and_then(|error| error.opinion);
-                let opinion: Option<Opinion> = said.and_then(|said| said.parse().ok());
-                self.opinions.entry(ordinal).or_default().extend(opinion);
+            // An item that a judge has sent on waits for no verdict.
+            if cascade.judges() && self.step(ordinal) != 1 {
+                continue;
+            }
+            for (place, usage) in places {
+                self.reread_one(cascade, ordinal, &lines.parse(place)?, usage);
             }
         }
         Ok(())
+    }
+
+    fn reread_one(&mut self, cascade: &Cascade, ordinal: Ordinal, line: &ResultLine<'_>, usage: Usage) {
+        let Some(error) = &line.error else { return };
+        // Without an opinion the answer was not kept whole.
+        let Some(opinion) = error.opinion.as_ref().and_then(|said| said.parse::<Opinion>().ok()) else {
+            return;
+        };
+        match &error.answer {
+            Some(answer) if cascade.judges() => {
+                let (answer, model) = (answer.to_string(), line.model.to_string());
+                self.awaiting.insert(ordinal, Awaiting { answer, model, usage });
+            }
+            _ => self.opinions.entry(ordinal).or_default().push(opinion),
+        }
     }
 }
 
@@ -120,25 +155,44 @@ impl Cascade {
                 why: "it is the job's own model, which the cascade ends with".to_owned(),
             })?);
         }
-        Ok(Some(Self { cheap, accept: cascade.accept.clone() }))
+        let accept = cascade.accept.clone();
+        let judge = match &accept {
+            Accept::Judge { model } => {
+                let pinned = Deployment::resolve(settings, &spec.run, model, today)?.pinned;
+                deployments.iter().position(|found| found.pinned == pinned)
+            }
+            _ => None,
+        };
+        Ok(Some(Self { cheap, accept, judge }))
     }
 
-    /// The cheap deployments.
-    pub(crate) fn cheap(&self) -> &[usize] {
-        &self.cheap
+    /// All that are asked before the job's own model.
+    pub(crate) fn before(&self) -> impl Iterator<Item = usize> {
+        self.cheap.iter().copied().chain(self.judge)
+    }
+
+    /// Whether a judge decides.
+    pub(crate) fn judges(&self) -> bool {
+        self.judge.is_some()
     }
 }
 
 impl Cascaded {
     /// What has come of it in all runs of the job.
-    pub(crate) fn of(view: &dyn View, job: u32, state: &State) -> Result<Self, EngineError> {
-        let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job) };
+    pub(crate) fn of(view: &dyn View, job: &Job, state: &State) -> Result<Self, EngineError> {
+        let query = LedgerQuery { kind: Some(LedgerKind::Saving), ..LedgerQuery::of_job(job.no) };
         let totals = view.ledger_totals(&query.by(&[By::Lever]))?;
         let booked = totals.iter().find(|total| total.group.concat() == CASCADE);
-        let rejected = &state.climb.rejected;
+        // What was handed to the judge is not rejected yet.
+        let judges = job.cascade.as_ref().is_some_and(Cascade::judges);
+        let handed = |(class, first)| judges && first && class == FailureClass::NotAccepted;
+        let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
+        for (key, count) in state.climb.sent_on.iter().filter(|(key, _)| !handed(**key)) {
+            *rejected.entry(key.0.name().to_owned()).or_default() += count;
+        }
         Ok(Self {
             accepted: booked.map_or(0, |total| total.sums.items(LedgerKind::Saving)),
-            rejected: rejected.iter().map(|(class, count)| (class.name().to_owned(), *count)).collect(),
+            rejected,
             off: state.climb.worth.is_off(),
         })
     }
@@ -148,6 +202,9 @@ impl Job {
     /// The deployment that an item is asked of now, of what its request names.
     pub(crate) fn asked(&self, state: &State, ordinal: Ordinal, named: usize) -> usize {
         let Some(cascade) = self.cascade.as_ref().filter(|_| named == 0) else { return state.active[named] };
+        if let Some(judge) = cascade.judge.filter(|_| state.climb.awaiting(ordinal).is_some()) {
+            return state.active[judge];
+        }
         let step = state.climb.step(ordinal);
         let skipped = step == 0 && state.climb.worth.is_off();
         let model = cascade.cheap.get(step).filter(|_| !skipped).copied().unwrap_or(0);
@@ -158,6 +215,9 @@ impl Job {
     pub(crate) fn pass_over(&self, ordinal: Ordinal, named: usize) -> bool {
         let Some(cascade) = self.cascade.as_ref().filter(|_| named == 0) else { return false };
         let mut state = self.state.borrow_mut();
+        if state.climb.awaiting.remove(&ordinal).is_some() {
+            return true; // no judge can be asked: the strong model is
+        }
         let below = state.climb.step(ordinal) < cascade.cheap.len() && !state.climb.worth.is_off();
         if below {
             state.climb.up(ordinal);
@@ -165,11 +225,30 @@ impl Job {
         below
     }
 
-    /// The cascade, if the attempt was one at a cheap model of it.
+    /// The cascade, if the attempt was one at a cheap model of it, or at its judge.
     fn cascade_of(&self, ready: &Ready) -> Option<&Cascade> {
         let cascade = self.cascade.as_ref().filter(|_| ready.named == 0)?;
+        if self.awaits_verdict(ready) {
+            return Some(cascade);
+        }
         let below = || self.state.borrow().climb.step(ready.ordinal) < cascade.cheap.len();
         (cascade.cheap.contains(&ready.deployment) && below()).then_some(cascade)
+    }
+
+    /// Whether the attempt was one at the judge: an item whose answer waits is asked of nobody else.
+    fn awaits_verdict(&self, ready: &Ready) -> bool {
+        self.state.borrow().climb.awaiting(ready.ordinal).is_some()
+    }
+
+    /// Whether the job's cascade has a judge.
+    pub(crate) fn judges(&self) -> bool {
+        self.cascade.as_ref().is_some_and(Cascade::judges)
+    }
+
+    /// The answer that a judge has accepted, which is the item's from now on.
+    pub(crate) fn take_accepted(&self, ready: &Ready) -> Option<Awaiting> {
+        self.cascade.as_ref()?.judge?;
+        self.state.borrow().climb.awaiting(ready.ordinal).cloned()
     }
 
     /// Judges a valid answer. The error says why it is not accepted, and what it said, where a later one may agree with it.
@@ -179,11 +258,15 @@ impl Job {
         checked: &Checked<'_>,
     ) -> Result<(), (String, Option<Opinion>)> {
         let Some(cascade) = self.cascade_of(ready) else { return Ok(()) };
+        if self.awaits_verdict(ready) {
+            let no = || ("the judge says that it is wrong".to_owned(), None);
+            return if judge::accepts(checked) { Ok(()) } else { Err(no()) };
+        }
         let state = self.state.borrow();
         let earlier = state.climb.opinions.get(&ready.ordinal).map_or(&[][..], Vec::as_slice);
-        judge(&cascade.accept, checked, earlier).map_err(|why| {
-            let agrees = matches!(cascade.accept, Accept::Agreement { .. });
-            (why, agrees.then(|| Opinion::of(checked, cascade.accept.fields())))
+        judged(&cascade.accept, checked, earlier).map_err(|why| {
+            let is_kept = matches!(cascade.accept, Accept::Agreement { .. } | Accept::Judge { .. });
+            (why, is_kept.then(|| Opinion::of(checked, cascade.accept.fields())))
         })
     }
 
@@ -197,13 +280,22 @@ impl Job {
     }
 
     /// The item waits for the next model; its attempts begin anew.
-    pub(crate) fn go_up(&self, landing: Landing<'_>, why: FailureClass, opinion: Option<Opinion>) {
+    pub(crate) fn go_up(
+        &self,
+        landing: Landing<'_>,
+        why: FailureClass,
+        opinion: Option<Opinion>,
+        awaiting: Option<Awaiting>,
+    ) {
         let ordinal = landing.ready.ordinal;
         let now_us = self.clock.us();
         let mut state = self.state.borrow_mut();
+        state.climb.sent_on(ordinal, why);
         state.climb.up(ordinal);
-        *state.climb.rejected.entry(why).or_default() += 1;
-        if let Some(opinion) = opinion {
+        state.climb.awaiting.remove(&ordinal);
+        if let Some(awaiting) = awaiting {
+            state.climb.awaiting.insert(ordinal, awaiting);
+        } else if let Some(opinion) = opinion {
             state.climb.opinions.entry(ordinal).or_default().push(opinion);
         }
         state.trouble.entry(ordinal).or_default().begin_anew();
@@ -230,7 +322,9 @@ impl Job {
         if !kept {
             return Some(UsdNanos(-naive.0));
         }
-        Some(self.at_strong(usage).unwrap_or(naive) - naive)
+        // A verdict's own tokens are not those of the answer.
+        let waits = self.state.borrow().climb.awaiting(ready.ordinal).map(|waits| waits.usage);
+        Some(self.at_strong(&waits.unwrap_or(*usage)).unwrap_or(naive) - naive)
     }
 
     /// What the strong model would have cost for this usage at the standard price; `None` where nobody knows.
@@ -243,12 +337,17 @@ impl Job {
     pub(crate) fn weigh(&self, ready: &Ready, usage: &Usage, naive: UsdNanos, kept: bool) {
         let Some(cascade) = self.cascade_of(ready) else { return };
         let mut state = self.state.borrow_mut();
-        let last = state.climb.step(ready.ordinal) + 1 == cascade.cheap.len();
+        let waits = state.climb.awaiting(ready.ordinal).map(|waits| waits.usage);
+        let last = waits.is_some()
+            || !cascade.judges() && state.climb.step(ready.ordinal) + 1 == cascade.cheap.len();
+        let usage = &waits.unwrap_or(*usage);
+        let before = state.climb.step(ready.ordinal) as u64;
+        let strong = self.at_strong(usage).unwrap_or(UsdNanos::ZERO);
         if !kept && !last {
             state.climb.worth.asked(naive);
             return;
         }
-        if !state.climb.worth.judged(kept, naive, self.at_strong(usage).unwrap_or(UsdNanos::ZERO)) {
+        if !state.climb.worth.judged(kept, naive, strong, before) {
             return;
         }
         let ((accepted, judged), from) = (state.climb.worth.counts(), state.climb.worth.pays_from());

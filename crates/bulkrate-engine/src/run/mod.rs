@@ -13,6 +13,7 @@ pub(crate) mod trouble;
 pub(crate) mod job;
 pub(crate) mod ready;
 pub(crate) mod cascade;
+pub(crate) mod judge;
 pub(crate) mod land;
 pub(crate) mod recover;
 pub(crate) mod doubt;

@@ -82,16 +82,16 @@ struct Form {
 
 /// What a request is asked with, whatever its texts.
 #[derive(Debug, Clone)]
-struct Common {
+pub(super) struct Common {
     /// The deployment that the request names, and the one that stands in for it.
-    named: usize,
-    deployment: usize,
-    kind: Kind,
-    max_tokens: u32,
-    messages: u64,
-    images: u64,
-    documents: u64,
-    expectation: Arc<Expectation>,
+    pub named: usize,
+    pub deployment: usize,
+    pub kind: Kind,
+    pub max_tokens: u32,
+    pub messages: u64,
+    pub images: u64,
+    pub documents: u64,
+    pub expectation: Arc<Expectation>,
 }
 
 impl Forms {
@@ -150,6 +150,11 @@ impl Job {
             None => requests.get(&*self.reader, ordinal)?,
         };
         let (attempt, raise) = self.attempt_of(ordinal);
+        if self.cascade.is_some()
+            && let Some((common, bytes)) = self.judged_body(ordinal, &sealed, lane, body)?
+        {
+            return self.bounded((ordinal, attempt, sealed.tags), lane, bytes, &common);
+        }
         if raise == Raise::No {
             let forms = self.forms.borrow();
             let state = self.state.borrow();
@@ -287,9 +292,18 @@ impl Job {
         sealed: &Sealed<'_>,
         common: &Common,
     ) -> Result<Ready, NotReady> {
+        self.bounded((ordinal, attempt, sealed.tags), lane, sealed.canonical_len(), common)
+    }
+
+    fn bounded(
+        &self,
+        (ordinal, attempt, tags): (Ordinal, u8, u32),
+        lane: Lane,
+        bytes: u64,
+        common: &Common,
+    ) -> Result<Ready, NotReady> {
         let Common { named, deployment, kind, max_tokens, messages, images, documents, .. } = *common;
         let found = &self.deployments[deployment];
-        let bytes = sealed.canonical_len();
         let shape = RequestShape { documents, ..request_shape_of(bytes, messages, images, max_tokens) };
         let bound = found.bound(lane, &shape).ok_or_else(|| {
             NotReady::Unsupported(format!(
@@ -305,7 +319,7 @@ impl Job {
             named,
             deployment,
             kind,
-            tags: sealed.tags,
+            tags,
             max_tokens,
             bytes,
             tokens: self.estimated_tokens(deployment, bytes),
@@ -313,10 +327,18 @@ impl Job {
         })
     }
 
+    /// What the answer to an item's own request must be.
+    pub(super) fn own_expectation(&self, ordinal: Ordinal) -> Result<Arc<Expectation>, EngineError> {
+        let mut requests = self.requests.borrow_mut();
+        let draft = requests.get(&*self.reader, ordinal)?.draft()?;
+        self.expectation(&draft)
+    }
+
     /// What the answer to a request must be; schemas are compiled once.
     fn expectation(&self, draft: &Draft<'_>) -> Result<Arc<Expectation>, EngineError> {
         // Every record of a table is asked the same.
         if self.shape == Shape::Table
+            && self.cascade.is_none()
             && let Some(known) = self.expectations.borrow().values().next()
         {
             return Ok(Arc::clone(known));
@@ -352,7 +374,7 @@ impl Job {
         }
     }
 
-    fn known(
+    pub(super) fn known(
         &self,
         name: &str,
         make: impl FnOnce() -> Result<Expectation, EngineError>,
@@ -392,7 +414,7 @@ fn encode(
     }
 }
 
-fn encode_unified(
+pub(super) fn encode_unified(
     found: &Deployment,
     request: &Request<'_>,
     lane: Lane,

@@ -155,7 +155,7 @@ impl Recovered {
                 if outcome.fate == Fate::Escalate {
                     trouble.begin_anew();
                     let why = class.unwrap_or(FailureClass::NotAccepted);
-                    self.climb.recall(outcome.ordinal, why, outcome.place);
+                    self.climb.recall(outcome.ordinal, why, (outcome.place, outcome.usage));
                 }
             }
             (Fate::Revive, _) => {

@@ -124,8 +124,9 @@ pub struct RequestArgs {
     /// Cheap models that are asked first, in this order; what is not accepted goes to `--model`
     #[arg(long, value_name = "MODEL,...", value_delimiter = ',')]
     pub cascade: Vec<String>,
-    /// With `--cascade`: accept what is `valid`, what two models `agree` on (`agree:FIELD,...`), or by a field of the answer
-    /// in which the model says how sure it is, such as `confidence>=0.8` [default: valid]
+    /// With `--cascade`: accept what is `valid`, what two models `agree` on (`agree:FIELD,...`), what another says is right
+    /// (`judge:MODEL`), or by a field of the answer in which the model says how sure it is, such as `confidence>=0.8`
+    /// [default: valid]
     #[arg(long, value_name = "RULE")]
     pub accept: Option<AcceptRule>,
     /// Model to turn to when the first is unavailable; repeatable, in order

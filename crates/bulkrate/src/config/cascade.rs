@@ -47,6 +47,12 @@ fn check_accept(accept: &Accept, models: &[String], request: &RequestSpec) -> Re
         let hint = "name two: `--cascade A,B`, or the same one twice for two samples";
         return refused(format!("`{accept}` needs two cheap models"), hint);
     }
+    if let Accept::Judge { model } = accept {
+        super::router::no_auto("--accept", [model])?;
+        if models.len() > 1 {
+            return refused(format!("`{accept}` judges one cheap model"), "name one: `--cascade MODEL`");
+        }
+    }
     let schema: Option<serde_json::Value> =
         request.schema.as_deref().and_then(|schema| serde_json::from_str(schema).ok());
     let known = |field: &str| {
@@ -95,6 +101,9 @@ mod tests {
             (&["auto"], "", &text, Some("asks a router")),
             (&["a", "b", "c", "d", "e"], "", &text, Some("5 models")),
             (&["a"], "", &vectors, Some("judges answers of chats")),
+            (&["a"], "judge:b", &text, None),
+            (&["a", "b"], "judge:c", &text, Some("judges one cheap model")),
+            (&["a"], "judge:auto", &text, Some("asks a router")),
             (&["a"], "agree", &text, Some("needs two cheap models")),
             (&["a"], "sure>=0.9", &text, Some("reads `sure`")),
             (&["a", "b"], "agree:topic", &schema, Some("reads `topic`")),

@@ -205,14 +205,19 @@ fn a_cascade_that_loses_is_off_and_says_so() {
 #[test]
 fn what_a_cheap_model_answered_is_not_taken_for_the_strong_ones_answer() {
     let sim = Sim::start(&[]);
-    let place = shop(&sim, 60);
-    let line = "run reviews.csv --yes --json --lane sync";
-    let report = place.run(&format!("{line} --out a.csv"), &[&ASK[..], &SURE].concat()).expect(0).json();
-    let escalated = report["cascade"]["rejected"]["not_accepted"].as_u64().unwrap();
-    let alone = [&ASK[..], &SURE[..2], &["--name", "alone"]].concat();
-    let again = place.run(&format!("{line} --out b.csv"), &alone).expect(0).json();
-    assert_eq!(again["cached"].as_u64().unwrap(), escalated, "{again}");
-    assert!(by_model(&place, "b.csv").keys().all(|model| model == SOL));
+    let judged = [&CHOICES[..], &JUDGE].concat();
+    for cascade in [&SURE[..], &judged] {
+        let place = shop(&sim, 60);
+        let line = "run reviews.csv --yes --json --lane sync";
+        let report =
+            place.run(&format!("{line} --out a.csv"), &[&ASK[..], cascade].concat()).expect(0).json();
+        let escalated = report["cascade"]["rejected"]["not_accepted"].as_u64().unwrap();
+        let alone = [&ASK[..], &cascade[..2], &["--name", "alone"]].concat();
+        let again = place.run(&format!("{line} --out b.csv"), &alone).expect(0).json();
+        assert!(escalated > 5);
+        assert_eq!(again["cached"].as_u64().unwrap(), escalated, "{again}");
+        assert!(by_model(&place, "b.csv").keys().all(|model| model == SOL));
+    }
 }
 
 #[test]
@@ -287,6 +292,81 @@ fn a_cascade_killed_at_random_pays_each_answer_once() {
         assert_eq!(report["succeeded"], 200, "round {round}: {report}");
         if round % 2 == 0 {
             once_each(&job.place, &report);
+        }
+    }
+}
+
+const JUDGE: [&str; 4] = ["--cascade", "openai/gpt-6-luna", "--accept", "judge:openai/gpt-6-luna"];
+
+#[test]
+fn a_judge_decides_in_both_lanes() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 100);
+    for lane in ["sync", "batch"] {
+        let line = format!(
+            "run reviews.csv --yes --json --cache off --name {lane} --sample {} --lane {lane} --poll-min 50ms --out {lane}.csv",
+            lane.len()
+        );
+        let args = [&ASK[..], &CHOICES, &JUDGE].concat();
+        let report = place.run(&line, &args).expect(0).json();
+        adds_up(&report);
+        let rows = by_model(&place, &format!("{lane}.csv"));
+        // What the judge accepts is the cheap model's answer: nobody's `yes` is a row.
+        let (cheap, strong) = (&rows[LUNA], &rows[SOL]);
+        assert!(rows.len() == 2 && cheap.len() > 10 && strong.len() > 10, "{} {}", cheap.len(), strong.len());
+        assert!(
+            cheap.iter().all(|row| row["_attempts"] == "2")
+                && strong.iter().all(|row| row["_attempts"] == "3")
+        );
+        assert!(
+            rows.values().flatten().all(|row| CHOICES[1].split(',').any(|choice| choice == row["answer"]))
+        );
+        assert_eq!(report["cascade"]["accepted"].as_u64().unwrap(), cheap.len() as u64);
+        assert_eq!(report["cascade"]["off"], false);
+        place.run(&format!("verify {lane}"), &[]).expect(0);
+    }
+    let spent: i64 = place
+        .run("cost --json", &[])
+        .expect(0)
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| nanos(row, "spent"))
+        .sum();
+    assert_eq!(nanos(&sim.bill(), "total"), spent);
+    let shown = (1..=20).map(|number| place.run(&format!("show sync r-{number}"), &[]).expect(0).json());
+    let said: Vec<String> = shown
+        .flat_map(|shown| shown["attempts"].as_array().unwrap().clone())
+        .filter_map(|attempt| attempt["result"]["error"]["message"].as_str().map(str::to_owned))
+        .collect();
+    for words in ["has not judged it yet", "the judge says that it is wrong"] {
+        assert!(said.iter().any(|message| message.contains(words)), "{words}: {said:?}");
+    }
+}
+
+#[test]
+fn a_judge_asked_between_two_kills_judges_the_answer_that_was_paid() {
+    let mut random = Seeded(0x10d6e);
+    let ask = [&ASK[..], &CHOICES, &JUDGE].concat();
+    for round in 0..6 {
+        let lane: &[&str] = if round % 2 == 0 { &BATCH } else { &SYNC };
+        let sim = Sim::start(&["--speed", "1800", "--latency-ms", "20", "--seed", &round.to_string()]);
+        let mut job = Crashed::asking(&sim, 200, lane, &ask);
+        for _ in 0..3 {
+            if !job.kill(At::Millis(100 + random.below(500))) {
+                break;
+            }
+        }
+        let report = job.prove(round % 2 == 1);
+        assert_eq!(report["succeeded"], 200, "round {round}: {report}");
+        adds_up(&report);
+        let rows = by_model(&job.place, "labels.csv");
+        assert_eq!(report["cascade"]["accepted"].as_u64().unwrap(), rows[LUNA].len() as u64, "{report}");
+        if round % 2 == 0 {
+            for (model, attempts) in [(LUNA, "2"), (SOL, "3")] {
+                assert!(rows[model].iter().all(|row| row["_attempts"] == attempts), "{:?}", rows[model]);
+            }
         }
     }
 }

@@ -170,7 +170,7 @@ impl History {
         if cascade.is_none() && self.escalations.is_empty() {
             return Ok(None);
         }
-        let most = cascade.map_or(0, |cascade| cascade.models.len() as u64);
+        let most = cascade.map_or(0, |cascade| cascade.asked().count() as u64);
         let mut faults = Faults::default();
         for (ordinal, count) in self.escalations.iter().filter(|(_, count)| **count > most) {
             faults.add(|| format!("item {} went up {count} times of {most}", number(*ordinal)));

@@ -21,6 +21,7 @@ use bulkrate_store::{Fate, Place};
 
 use self::receipt::{Receipt, outcome};
 use super::job::{Job, Trouble};
+use super::judge::Awaiting;
 use super::ready::Ready;
 use crate::result_line::{Evidence, Frame, write_failed, write_good};
 use crate::spec::SyncDoubt;
@@ -44,12 +45,19 @@ struct End<'a> {
     answer: Option<&'a str>,
     /// What the answer said, where another model's may agree with it.
     opinion: Option<Opinion>,
+    /// A judge is to be asked of it.
+    awaits: bool,
     wait_ms: Option<u64>,
 }
 
 impl End<'_> {
     fn evidence(&self) -> Evidence<'_> {
-        Evidence { provider_code: self.provider_code, answer: self.answer, opinion: self.opinion }
+        Evidence {
+            provider_code: self.provider_code,
+            answer: self.answer,
+            opinion: self.opinion,
+            whole: self.awaits,
+        }
     }
 }
 
@@ -84,6 +92,9 @@ impl Job {
         });
         match judged {
             Ok(checked) => {
+                if let Some(accepted) = self.take_accepted(ready) {
+                    return self.land_accepted(landing, &receipt, &accepted, answer, place, out);
+                }
                 let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
                 // A failed attempt is counted by the ladder; this one did not fail.
                 let frame = Frame { attempts: frame.attempts + 1, ..frame };
@@ -95,18 +106,49 @@ impl Job {
                 let message = wire.hide(&message);
                 let text =
                     if let Body::Text { text, .. } = &answer.body { Some(wire.hide(text)) } else { None };
+                // A judge is asked of all of it, after a crash too: what holds a secret is not kept, and so not asked of.
+                let is_whole =
+                    matches!(&answer.body, Body::Text { text: said, .. } if text.as_deref() == Some(&**said));
                 let end = End {
                     class: Some(class),
                     message: &message,
                     provider_code: None,
                     answer: text.as_deref(),
-                    opinion,
+                    awaits: opinion.is_some() && is_whole && self.judges(),
+                    opinion: opinion.filter(|_| is_whole || !self.judges()),
                     wait_ms: None,
                 };
                 self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
             }
         }
         debug_assert!(lane != Lane::Batch || landing.sub.is_some(), "a batch outcome names its submission");
+        receipt.usage.output
+    }
+
+    /// A judge has accepted what a cheap model answered: that is the item's answer, and the verdict what this attempt cost.
+    fn land_accepted(
+        &self,
+        landing: Landing<'_>,
+        receipt: &Receipt,
+        accepted: &Awaiting,
+        verdict: &Answer<'_>,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let own = match self.own_expectation(landing.ready.ordinal) {
+            Ok(own) => own,
+            Err(error) => {
+                self.fail(error);
+                return 0;
+            }
+        };
+        let answer = accepted.as_answer();
+        // It was checked when it came.
+        if let Ok(checked) = check(&own, &answer) {
+            let frame = self.frame(landing, &accepted.model, receipt.cost, verdict.usage.as_ref());
+            let frame = Frame { attempts: frame.attempts + 1, ..frame };
+            self.good(landing, receipt, &checked, verdict, frame, place, out);
+        }
         receipt.usage.output
     }
 
@@ -126,6 +168,7 @@ impl Job {
             provider_code: failure.provider_code.as_deref(),
             answer: None,
             opinion: None,
+            awaits: false,
             wait_ms: failure.wait_ms,
         };
         let model = self.deployments[landing.ready.deployment].model.clone();
@@ -173,10 +216,12 @@ impl Job {
         self.weigh(landing.ready, &receipt.usage, receipt.naive, true);
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
-        state.served.note(landing.ready.deployment, frame.model);
         let ordinal = landing.ready.ordinal;
+        // A judge does not give the answer that it accepts.
+        if state.climb.awaiting(ordinal).is_none() {
+            state.served.note(landing.ready.deployment, frame.model);
+        }
         state.trouble.remove(&ordinal);
-        state.climb.ended(ordinal);
         let followers = state.followers.of(ordinal);
         let (own, others) = state.followers.decides(ordinal);
         state.tally.succeeded += own + others;
@@ -184,6 +229,7 @@ impl Job {
         drop(state);
         self.save(landing, receipt, followers, true);
         let mut state = self.state.borrow_mut();
+        state.climb.ended(ordinal);
         if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
         }
@@ -237,7 +283,12 @@ impl Job {
                     let mut state = self.state.borrow_mut();
                     state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
                 }
-                self.go_up(landing, why, end.opinion);
+                let awaiting = end.answer.filter(|_| end.awaits).map(|answer| Awaiting {
+                    answer: answer.to_owned(),
+                    model: model.to_owned(),
+                    usage: receipt.usage,
+                });
+                self.go_up(landing, why, end.opinion, awaiting);
             }
             None => self.follow(landing, next, end, told),
         }
