@@ -12,7 +12,7 @@ const NEAREST_MAX: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolved<'a> {
     pub row: &'a ModelRow,
-    /// The id to send: the snapshot where the user named one, else the row's id.
+    /// The id to send: the snapshot, or the place, where the user named one, else the row's id.
     pub model: &'a str,
     /// The id that goes into the request key: the snapshot where one is named or known, else `model`.
     pub pinned: &'a str,
@@ -156,9 +156,16 @@ fn lists(row: &ModelRow, name: &str) -> bool {
 
 fn resolved<'a>(row: &'a ModelRow, asked: &'a str) -> Resolved<'a> {
     let dated = asked != row.id && without_date(asked).is_some();
-    let model = if dated { asked } else { row.id.as_str() };
-    let pinned = if dated { asked } else { row.snapshot().unwrap_or(model) };
+    let model = if dated || is_placed(asked, &row.id) { asked } else { row.id.as_str() };
+    let pinned = if dated { asked } else { row.snapshot().unwrap_or(&row.id) };
     Resolved { row, model, pinned, assumed: !lists(row, asked) }
+}
+
+/// Whether two names differ by what stands before a dot: a model, and where it runs (`us.amazon.nova-lite-v1:0`). One is no other's
+/// alias there: not each can be called from everywhere.
+fn is_placed(asked: &str, id: &str) -> bool {
+    let within = |long: &str, short: &str| long.strip_suffix(short).is_some_and(|place| place.ends_with('.'));
+    within(asked, id) || within(id, asked)
 }
 
 /// Edit distance (insert, delete, replace, swap of neighbours), `None` beyond `reach`.
@@ -241,6 +248,19 @@ mod tests {
                 "claude-haiku-5-5-20261001",
             ),
             ("openai/gpt-5.6", "openai/gpt-5.6-sol", "gpt-5.6-sol", "gpt-5.6-sol"),
+            // Where a model runs goes out as it was asked for.
+            (
+                "bedrock/us.amazon.nova-lite-v1:0",
+                "bedrock/amazon.nova-lite-v1:0",
+                "us.amazon.nova-lite-v1:0",
+                "amazon.nova-lite-v1:0",
+            ),
+            (
+                "bedrock/anthropic.claude-haiku-4-5-20251001-v1:0",
+                "bedrock/global.anthropic.claude-haiku-4-5-20251001-v1:0",
+                "anthropic.claude-haiku-4-5-20251001-v1:0",
+                "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+            ),
         ] {
             match catalogue.resolve(name, today()) {
                 Ok(found) => assert_eq!(
