@@ -5,14 +5,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::errors::read_status;
-use crate::http::batches::{Page, read};
+use crate::http::batches::{self, Page, read};
 use crate::json::loose::{Count, LooseText};
 use crate::json::unix_s;
 
 /// A batch that has waited or run for so long is ended without results.
 const WINDOW_S: u64 = 48 * 3_600;
-/// How a name begins that is our mark.
-const MARK: &str = "br1";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,22 +79,11 @@ struct Stats {
 
 /// The name of a batch that carries our mark: what it is known by in a list. Shorter than any name that is refused elsewhere (128).
 pub(super) fn display_name(marker: &Marker) -> String {
-    let Marker { inst, sub, items, digest } = marker;
-    format!("{MARK}.{inst}.{sub}.{items}.{digest}")
+    batches::mark(marker, '.')
 }
 
 fn marker(name: &str) -> Option<Marker> {
-    let mut parts = name.split('.');
-    let mut part = || parts.next().filter(|part| !part.is_empty());
-    part().filter(|first| *first == MARK)?;
-    let (inst, sub, items, digest) = (part()?, part()?, part()?, part()?);
-    let marker = || Marker {
-        inst: inst.to_owned(),
-        sub: sub.to_owned(),
-        items: items.parse().unwrap_or(0),
-        digest: digest.to_owned(),
-    };
-    parts.next().is_none().then(marker)
+    batches::marker(name, '.')
 }
 
 /// One batch; `Err` says what is missing.

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::planted::{self, Bug};
-use bulkrate_core::submission::{Observed, Proof, RemoteBatch, classify};
+use bulkrate_core::submission::{Marker, Observed, Proof, RemoteBatch, classify};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -63,6 +63,29 @@ pub(crate) struct Shape {
     /// An error in the provider's own words, and no gateway's page.
     pub(crate) is_error: fn(&[u8]) -> bool,
     pub(crate) is_deleted: fn(&[u8]) -> bool,
+}
+
+/// How a text begins that is our mark.
+const MARK: &str = "br1";
+
+/// A marker as one text, for APIs that know a name and no metadata. `between` stands in none of its parts.
+pub(crate) fn mark(marker: &Marker, between: char) -> String {
+    let Marker { inst, sub, items, digest } = marker;
+    [MARK, inst, sub, &items.to_string(), digest].join(&between.to_string())
+}
+
+/// The marker that a text is; `None`: it is none of ours.
+pub(crate) fn marker(text: &str, between: char) -> Option<Marker> {
+    let parts: Vec<&str> = text.split(between).collect();
+    let &[first, inst, sub, items, digest] = &*parts else { return None };
+    let whole = first == MARK && ![inst, sub, digest].contains(&"");
+    let owned = |part: &str| part.to_owned();
+    whole.then_some(Marker {
+        inst: owned(inst),
+        sub: owned(sub),
+        items: items.parse().ok()?,
+        digest: owned(digest),
+    })
 }
 
 /// What a body says, or why it says nothing.

@@ -3,6 +3,7 @@
 //! Nothing that costs money goes through here.
 
 mod download;
+mod put;
 mod resumable;
 
 use std::future::Future;
@@ -14,12 +15,13 @@ use std::time::Duration;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bytes::Bytes;
-use reqwest::{Method, Response, redirect};
+use reqwest::{Method, RequestBuilder, Response, redirect};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::flow;
 use super::limits::now_unix_s;
 use super::origin::Account;
+use super::sign::{Covered, Unsignable};
 use super::unreached;
 use crate::api::{ApiError, CallError, DISK_FULL, Exchange, LOCAL, NO_ANSWER, Reply};
 use crate::registry::OpenError;
@@ -76,27 +78,7 @@ impl FreeClient {
             // A key never follows a redirect to another origin.
             if same_origin && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
         });
-        let mut builder = reqwest::Client::builder()
-            .redirect(policy)
-            .default_headers(account.headers.clone())
-            .connect_timeout(settings.connect_timeout)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .no_proxy();
-        if let Some(proxy) = &account.proxy {
-            let bad = |_| OpenError::BadProxy {
-                from: "the settings".to_owned(),
-                why: "the client refused it".to_owned(),
-            };
-            builder = builder.proxy(reqwest::Proxy::all(proxy.url.clone()).map_err(bad)?);
-        }
-        let tls = match &account.tls {
-            Some(config) => Arc::clone(config),
-            None => super::tls::client_config(None)?, // the client wants one even where it goes unused
-        };
-        let client = builder
-            .tls_backend_preconfigured(tls.as_ref().clone())
-            .build()
-            .map_err(|error| OpenError::Tls { why: describe(&error) })?;
+        let client = client(&account, settings, policy)?;
         Ok(Self::with(Line::Http(client), account, settings, classify))
     }
 
@@ -119,7 +101,7 @@ impl FreeClient {
                     self.given(what, line.exchange(method.clone(), path, Bytes::new()).await)?
                 }
                 Line::Http(client) => {
-                    let request = client.request(method.clone(), self.account.url(path));
+                    let request = self.request(what, client, &method, path, Covered::Bytes(b"")).await?;
                     let sent = request.timeout(self.retry.try_timeout).send().await;
                     self.reply(what, sent).await?
                 }
@@ -172,6 +154,25 @@ impl FreeClient {
         self.transfers.acquire().await.ok() // it is never closed
     }
 
+    /// A request with what its account adds to it.
+    async fn request(
+        &self,
+        what: &str,
+        client: &reqwest::Client,
+        method: &Method,
+        path: &str,
+        body: Covered<'_>,
+    ) -> Result<RequestBuilder, Failed> {
+        let signed = match self.account.sign(method, path, body).await {
+            Ok(signed) => signed,
+            Err(Unsignable::Away(why)) => {
+                return Err(self.failed(what, None, FailureClass::Transient, &why, true).unanswered());
+            }
+            Err(Unsignable::Refused(reply)) => return Err(self.refused(what, &reply)),
+        };
+        Ok(client.request(method.clone(), self.account.url(path)).headers(signed))
+    }
+
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }
@@ -214,7 +215,7 @@ impl FreeClient {
     }
 
     /// The reply, if it is an answer by now.
-    pub(super) fn accept(&self, what: &str, reply: Reply, ok: &[u16]) -> Result<Reply, ApiError> {
+    pub(crate) fn accept(&self, what: &str, reply: Reply, ok: &[u16]) -> Result<Reply, ApiError> {
         self.check(what, reply, ok).map_err(|failed| failed.error)
     }
 
@@ -222,7 +223,12 @@ impl FreeClient {
         if (200..300).contains(&reply.status) || ok.contains(&reply.status) {
             return Ok(reply);
         }
-        let mut failure = self.account.redacted_failure((self.classify)(&reply, now_unix_s()));
+        Err(self.refused(what, &reply))
+    }
+
+    /// What a reply means that is no success.
+    fn refused(&self, what: &str, reply: &Reply) -> Failed {
+        let mut failure = self.account.redacted_failure((self.classify)(reply, now_unix_s()));
         if failure.maybe_paid && reply.status == 413 {
             // A gateway's own page: the next try would be as large.
             failure.class = FailureClass::RefusedByProvider;
@@ -236,9 +242,10 @@ impl FreeClient {
             Some("true") => true,
             Some("false") => false,
             // A redirect is an answer from a place that will say the same again; a conflict is a final no.
+            _ if self.account.may_renew(failure.provider_code.as_deref()) => true,
             _ => failure.class.verdict() == Verdict::RetryLater && reply.status >= 400 && reply.status != 409,
         };
-        Err(Failed { error: ApiError { what: what.to_owned(), status: Some(reply.status), failure }, again })
+        Failed { error: ApiError { what: what.to_owned(), status: Some(reply.status), failure }, again }
     }
 
     /// Runs `attempt` until it succeeds, may not pass, or the tries are used up.
@@ -320,6 +327,45 @@ impl FreeClient {
         };
         ApiError { what: what.to_owned(), status, failure }
     }
+}
+
+/// A client that carries no key and follows nothing, for those who give out credentials.
+pub(crate) fn plain_client(base: &str, settings: &Settings) -> Result<reqwest::Client, OpenError> {
+    let own = Settings {
+        connect_timeout: settings.connect_timeout,
+        proxy: settings.proxy.clone(),
+        ca_file: settings.ca_file.clone(),
+        ..Settings::default()
+    };
+    client(&Account::new(Some(base), "credentials", &own)?, &own, redirect::Policy::none())
+}
+
+fn client(
+    account: &Account,
+    settings: &Settings,
+    policy: redirect::Policy,
+) -> Result<reqwest::Client, OpenError> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(policy)
+        .default_headers(account.headers.clone())
+        .connect_timeout(settings.connect_timeout)
+        .pool_max_idle_per_host(IDLE_MAX)
+        .no_proxy();
+    if let Some(proxy) = &account.proxy {
+        let bad = |_| OpenError::BadProxy {
+            from: "the settings".to_owned(),
+            why: "the client refused it".to_owned(),
+        };
+        builder = builder.proxy(reqwest::Proxy::all(proxy.url.clone()).map_err(bad)?);
+    }
+    let tls = match &account.tls {
+        Some(config) => Arc::clone(config),
+        None => super::tls::client_config(None)?, // the client wants one even where it goes unused
+    };
+    builder
+        .tls_backend_preconfigured(tls.as_ref().clone())
+        .build()
+        .map_err(|error| OpenError::Tls { why: describe(&error) })
 }
 
 /// The next number of a splitmix64 sequence.

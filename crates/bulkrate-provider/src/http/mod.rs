@@ -8,6 +8,7 @@ mod lines;
 mod connection;
 mod flow;
 mod origin;
+pub(crate) mod sign;
 mod redact;
 pub(crate) mod batches;
 pub(crate) mod strange;

@@ -9,6 +9,8 @@ use http::header::{
 use url::Url;
 
 use super::proxy::{self, Proxy};
+use super::redact::SECRET_MIN;
+use super::sign::Sign;
 use super::tls;
 use crate::registry::OpenError;
 use crate::settings::Settings;
@@ -27,6 +29,7 @@ pub struct Account {
     pub(super) proxy: Option<Proxy>,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) secrets: Vec<String>,
+    pub(super) signer: Option<Arc<dyn Sign>>,
 }
 
 impl std::fmt::Debug for Account {
@@ -58,9 +61,9 @@ impl Account {
         let mut secrets: Vec<String> =
             settings.extra_headers.iter().map(|(_, value)| value.expose().to_owned()).collect();
         secrets.push(settings.api_key.expose().to_owned());
-        secrets.retain(|secret| secret.len() >= 8); // shorter ones would blot out ordinary words
+        secrets.retain(|secret| secret.len() >= SECRET_MIN);
         let query = settings.query.clone();
-        Ok(Self { base, query, host, port, headers, proxy, tls, secrets })
+        Ok(Self { base, query, host, port, headers, proxy, tls, secrets, signer: None })
     }
 
     /// `https://api.example.com`, for messages.
@@ -76,10 +79,13 @@ impl Account {
 
     /// What `Host` carries: the port only where it is not the scheme's own.
     pub(super) fn host_header(&self) -> Result<HeaderValue, OpenError> {
-        let host = self.base.host_str().unwrap_or("");
-        let text = self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        HeaderValue::from_str(&text)
+        HeaderValue::from_str(&self.host_text())
             .map_err(|_| OpenError::BadHeader { name: HOST.to_string(), why: "the host is not plain text" })
+    }
+
+    pub(super) fn host_text(&self) -> String {
+        let host = self.base.host_str().unwrap_or("");
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
     /// Path of `path` under the base URL, for a request line: `/v1/chat/completions`.

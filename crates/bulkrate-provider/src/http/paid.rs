@@ -25,6 +25,7 @@ use super::connection::Connection;
 use super::flow;
 use super::lines::{PaidBody, Payload};
 use super::origin::Account;
+use super::sign::{Covered, Unsignable};
 use crate::api::{CallApi, CallError, Lines, Reply};
 use crate::registry::OpenError;
 use crate::settings::Settings;
@@ -101,8 +102,13 @@ impl PaidClient {
         dispatched: &AtomicBool,
     ) -> Result<Reply, CallError> {
         let _slot = self.slots.acquire().await.map_err(|_| self.not_sent("the client is closed"))?;
+        let signed = match self.sign(path, payload).await {
+            Ok(signed) => signed,
+            Err(Unsignable::Away(why)) => return Err(self.not_sent(why)),
+            Err(Unsignable::Refused(reply)) => return Ok(*reply),
+        };
         if let Some(kept) = self.take_kept().await {
-            match self.send(kept, path, payload, dispatched).await {
+            match self.send(kept, path, (&signed, payload), dispatched).await {
                 Ok(reply) => return Ok(reply),
                 Err(Lost::Unknown(why)) => return Err(self.no_answer(why, false)),
                 Err(Lost::Unsent(why)) => tracing::debug!(why, "a kept connection had been closed"),
@@ -110,7 +116,7 @@ impl PaidClient {
         }
         dispatched.store(false, Ordering::Relaxed);
         let fresh = self.connect().await?;
-        self.send(fresh, path, payload, dispatched).await.map_err(|lost| match lost {
+        self.send(fresh, path, (&signed, payload), dispatched).await.map_err(|lost| match lost {
             Lost::Unsent(why) => self.not_sent(why),
             Lost::Unknown(why) => self.no_answer(why, false),
         })
@@ -120,10 +126,11 @@ impl PaidClient {
         &self,
         mut connection: Connection,
         path: &str,
-        payload: &Payload<'_>,
+        (signed, payload): (&HeaderMap, &Payload<'_>),
         dispatched: &AtomicBool,
     ) -> Result<Reply, Lost> {
-        let request = self.request(path, payload).map_err(Lost::Unsent)?;
+        let mut request = self.request(path, payload).map_err(Lost::Unsent)?;
+        request.headers_mut().extend(signed.iter().map(|(name, value)| (name.clone(), value.clone())));
         let before = connection.written();
         dispatched.store(true, Ordering::Relaxed);
         let response = match connection.sender.try_send_request(request).await {
@@ -146,6 +153,14 @@ impl PaidClient {
             .map_err(|why| Lost::Unknown(format!("status {}, then {why}", parts.status.as_u16())))?;
         self.keep(connection);
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    async fn sign(&self, path: &str, payload: &Payload<'_>) -> Result<HeaderMap, Unsignable> {
+        match payload {
+            Payload::Whole(bytes) => self.account.sign(&Method::POST, path, Covered::Bytes(bytes)).await,
+            // No service that wants signatures takes its batches within the create.
+            Payload::Lines(_) => Ok(HeaderMap::new()),
+        }
     }
 
     fn request(&self, path: &str, payload: &Payload<'_>) -> Result<Request<PaidBody>, String> {

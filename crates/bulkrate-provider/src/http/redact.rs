@@ -11,6 +11,8 @@ const MESSAGE_BYTES_MAX: usize = 1_000;
 /// The longest name of a served model, tier or error code that is kept.
 const LABEL_BYTES_MAX: usize = 256;
 const CUT: &str = "...";
+/// Shorter ones would blot out ordinary words.
+pub(super) const SECRET_MIN: usize = 8;
 
 impl Account {
     /// `text` without any of the account's secrets, and no longer than people read.
@@ -28,9 +30,11 @@ impl Account {
     #[must_use]
     pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), "***"));
+        let held =
+            self.signer.as_ref().and_then(|signer| signer.held()).filter(|held| held.len() >= SECRET_MIN);
+        for secret in self.secrets.iter().map(String::as_str).chain(held.as_deref()) {
+            if text.contains(secret) {
+                text = Cow::Owned(text.replace(secret, "***"));
             }
         }
         text

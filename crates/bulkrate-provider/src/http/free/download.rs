@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Failed, FreeClient, Line};
 use crate::api::{ApiError, Exchange};
 use crate::http::flow::{self, Flow, Stop};
+use crate::http::sign::Covered;
 
 impl FreeClient {
     /// Downloads to `to`, whole or not at all: a temporary file beside it, synced and renamed. `Ok(None)`: 404.
@@ -97,7 +98,7 @@ impl FreeClient {
         client: &reqwest::Client,
         path: &str,
     ) -> Result<Option<Response>, Failed> {
-        let asked = client.get(self.account.url(path)).send();
+        let asked = self.request(what, client, &Method::GET, path, Covered::Bytes(b"")).await?.send();
         let response = tokio::time::timeout(self.retry.try_timeout, asked)
             .await
             .map_err(|_| self.late(what, "no answer").unanswered())?
