@@ -1,4 +1,4 @@
-//! The commands `bulkrate sim openai`, `anthropic` and `gemini`; the binary only mounts them.
+//! The commands `bulkrate sim openai`, `anthropic`, `gemini` and `bedrock`; the binary only mounts them.
 
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{FaultRule, fault_table, mixed_faults};
@@ -102,6 +102,21 @@ pub struct Args {
     /// A deployment, as NAME=MODEL, or NAME=MODEL,batch for one that takes batches (Azure); repeatable
     #[arg(long = "deployment", value_name = "NAME=MODEL")]
     pub deployments: Vec<String>,
+    /// The one region that there is (AWS)
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The one bucket that there is (AWS)
+    #[arg(long)]
+    pub bucket: Option<String>,
+    /// The one role that jobs may run in (AWS)
+    #[arg(long, value_name = "ARN")]
+    pub role: Option<String>,
+    /// Records that a job must have (AWS)
+    #[arg(long, default_value_t = 100)]
+    pub records_min: u64,
+    /// Jobs that may run at once (AWS)
+    #[arg(long)]
+    pub jobs_max: Option<u64>,
     /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z
     #[arg(long, value_name = "DATE")]
     pub now: Option<String>,
@@ -155,6 +170,11 @@ impl Args {
             speaks: Speaks::OpenAi,
             like: self.like.clone(),
             deployments: self.deployments.clone(),
+            region: self.region.clone(),
+            bucket: self.bucket.clone(),
+            role: self.role.clone(),
+            records_min: self.records_min,
+            jobs_max: self.jobs_max,
             start_unix: self.now.as_deref().map(unix).transpose()?,
             bill_by_client: self.bill_by_client,
         })

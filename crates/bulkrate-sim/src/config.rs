@@ -13,6 +13,8 @@ pub enum Speaks {
     Anthropic,
     /// Google's Gemini API.
     Gemini,
+    /// AWS Bedrock, with its S3.
+    Bedrock,
 }
 
 /// Settings of one simulated account. `Default` is a fast, fault-free account without limits.
@@ -74,6 +76,16 @@ pub struct SimConfig {
     pub like: Option<String>,
     /// Deployments besides those of each model's name (Azure): `NAME=MODEL`, or `NAME=MODEL,batch` for one that takes batches.
     pub deployments: Vec<String>,
+    /// AWS: the one region; `None` = any.
+    pub region: Option<String>,
+    /// AWS: the one bucket; `None` = any.
+    pub bucket: Option<String>,
+    /// AWS: the one role that jobs may run in; `None` = any.
+    pub role: Option<String>,
+    /// AWS: records that a job must have.
+    pub records_min: u64,
+    /// AWS: jobs that may run at once.
+    pub jobs_max: Option<u64>,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,
 }
@@ -82,7 +94,7 @@ impl SimConfig {
     /// Path of the API, as its SDKs want it in a base URL: some add the version themselves.
     pub(crate) fn base(&self) -> &'static str {
         match (self.speaks, self.like.as_deref().and_then(Like::find)) {
-            (Speaks::Anthropic | Speaks::Gemini, _) => "",
+            (Speaks::Anthropic | Speaks::Gemini | Speaks::Bedrock, _) => "",
             (Speaks::OpenAi, Some(like)) => like.base,
             (Speaks::OpenAi, None) => "/v1",
         }
@@ -120,6 +132,11 @@ impl Default for SimConfig {
             speaks: Speaks::OpenAi,
             like: None,
             deployments: Vec::new(),
+            region: None,
+            bucket: None,
+            role: None,
+            records_min: crate::bedrock::jobs::RECORDS_MIN,
+            jobs_max: None,
             bill_by_client: false,
         }
     }

@@ -101,6 +101,12 @@ impl Files {
         shelf.by_id.remove(id).is_some()
     }
 
+    /// Those whose ids begin so.
+    pub(crate) fn starting_with(&self, start: &str) -> Vec<Arc<File>> {
+        let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.by_id.values().filter(|file| file.id.starts_with(start)).cloned().collect()
+    }
+
     /// Newest first.
     fn all(&self) -> Vec<Arc<File>> {
         let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! Pretends to be OpenAI: files, batches, chat, responses, embeddings, moderations, with its limits, its failures and its bill.
 //! Or Anthropic: messages and message batches, with theirs. Or Google: Gemini's `generateContent`, with theirs.
-//! Or the command `vllm run-batch`.
+//! Or AWS: Bedrock's Converse and its jobs over S3, with theirs. Or the command `vllm run-batch`.
 //!
 //! Written from the wire reference alone. It shares no code with the client crates, so that a mistake on one side cannot hide
 //! the same mistake on the other. Money is counted here a second time, from the same price list, with arithmetic of its own.
@@ -17,6 +17,7 @@ mod answers;
 mod anthropic;
 mod api;
 mod batches;
+mod bedrock;
 mod bill;
 mod catalogue;
 pub mod cli;

@@ -1,6 +1,7 @@
 //! The paid endpoints: reads a request body, refuses what the API refuses, writes the answer. Sync calls and batch lines share it.
 
 mod chat;
+mod converse;
 mod embeddings;
 mod generate;
 pub(crate) mod messages;
@@ -30,6 +31,8 @@ pub(crate) enum Endpoint {
     Messages,
     /// Gemini's, whose path names the model.
     Generate,
+    /// Bedrock's, whose path names the model.
+    Converse,
 }
 
 impl Endpoint {
@@ -44,6 +47,7 @@ impl Endpoint {
             Self::Moderations => "/v1/moderations",
             Self::Messages => "/v1/messages",
             Self::Generate => "/v1beta/models/{model}:generateContent",
+            Self::Converse => "/model/{model}/converse",
         }
     }
 
@@ -53,7 +57,7 @@ impl Endpoint {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Chat | Self::Responses | Self::Messages | Self::Generate => Kind::Chat,
+            Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
             Self::Embeddings => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
         }
@@ -146,6 +150,7 @@ enum Parsed<'a> {
     Responses(text::TextCall<'a>),
     Messages(messages::Call<'a>),
     Generate(generate::Call<'a>),
+    Converse(converse::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
 }
@@ -176,6 +181,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Responses => Self::Responses(responses::read(body)?),
             Endpoint::Messages => Self::Messages(messages::read(body)?),
             Endpoint::Generate => Self::Generate(generate::read(body)?),
+            Endpoint::Converse => Self::Converse(converse::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
         })
@@ -186,6 +192,7 @@ impl<'a> Parsed<'a> {
             Self::Chat(call) | Self::Responses(call) => &call.model,
             Self::Messages(call) => &call.text.model,
             Self::Generate(call) => &call.text.model,
+            Self::Converse(call) => &call.text.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
         }
@@ -196,6 +203,7 @@ impl<'a> Parsed<'a> {
             Self::Chat(call) | Self::Responses(call) => call.prompt.tokens(),
             Self::Messages(call) => call.text.prompt.tokens(),
             Self::Generate(call) => call.text.prompt.tokens(),
+            Self::Converse(call) => call.text.prompt.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
         }
@@ -223,8 +231,13 @@ pub(crate) fn prepare<'a>(
     batch: bool,
 ) -> Result<Prepared<'a>, ApiError> {
     let mut parsed = Parsed::read(endpoint, body)?;
-    if let (Parsed::Generate(call), Some(named)) = (&mut parsed, named) {
-        call.text.model = named.into();
+    match (&mut parsed, named) {
+        (Parsed::Generate(call), Some(named)) => call.text.model = named.into(),
+        (Parsed::Converse(call), Some(named)) => call.text.model = named.into(),
+        _ => {}
+    }
+    if batch && matches!(&parsed, Parsed::Converse(call) if call.shaped || call.tools) {
+        return Err(invalid("Tool use and structured output are not supported in batch inference."));
     }
     let name = parsed.model();
     if name.is_empty() {
@@ -258,6 +271,7 @@ impl Prepared<'_> {
             Parsed::Chat(call) | Parsed::Responses(call) => call.max_output.unwrap_or(16),
             Parsed::Messages(call) => call.text.max_output.unwrap_or(0),
             Parsed::Generate(call) => call.text.max_output.unwrap_or(0),
+            Parsed::Converse(call) => call.text.max_output.unwrap_or(0),
             _ => 0,
         };
         self.prompt_tokens().saturating_add(output)
@@ -278,6 +292,7 @@ impl Prepared<'_> {
             }
             Parsed::Messages(call) => call.answer(self, context, out),
             Parsed::Generate(call) => call.answer(self, context, out),
+            Parsed::Converse(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
         }

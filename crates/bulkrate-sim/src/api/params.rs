@@ -16,6 +16,7 @@ pub(crate) fn lane(parsed: &Parsed<'_>, model: &Model, batch: bool) -> Result<La
     let tier = match parsed {
         Parsed::Chat(call) | Parsed::Responses(call) => call.tier.as_ref(),
         Parsed::Generate(call) => call.text.tier.as_ref(),
+        Parsed::Converse(call) => call.text.tier.as_ref(),
         _ => "auto",
     };
     match tier {

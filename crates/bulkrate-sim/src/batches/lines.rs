@@ -260,7 +260,7 @@ impl Run {
     ) -> Outcome {
         let how = |fault| state.faults.line(fault, self.ordinal, index);
         if state.faults.batch(Fault::ErrorOnly, self.ordinal).is_some() {
-            self.fail(state, sheets, key, id, &ApiError::server());
+            self.fail(state, sheets, key, (id, body), &ApiError::server());
             return Outcome::Failed;
         }
         let error = match (how(Fault::LineError), how(Fault::ErrorBody)) {
@@ -269,18 +269,18 @@ impl Run {
             (None, None) => None,
         };
         if let Some(error) = error {
-            self.spoil(state, error, key, id, sheets);
+            self.spoil(state, error, key, (id, body), sheets);
             return Outcome::Failed;
         }
         let twist = Twist::of(how, key);
         if let Some(error) = crate::server::paid::filtered(state, twist, key) {
-            self.fail(state, sheets, key, id, &error);
+            self.fail(state, sheets, key, (id, body), &error);
             return Outcome::Failed;
         }
         match self.answer(state, key, id, body, twist, &mut sheets.output) {
             Ok((usage, nanos)) => Outcome::Answered(usage, nanos),
             Err(error) => {
-                self.fail(state, sheets, key, id, &error);
+                self.fail(state, sheets, key, (id, body), &error);
                 Outcome::Failed
             }
         }
@@ -298,7 +298,7 @@ impl Run {
     ) -> Result<(Usage, u64), ApiError> {
         let start = out.len();
         let context = state.context(key, self.at_ms, twist);
-        self.words().head(out, key, id, 200);
+        self.words().head(out, key, (id, body), 200);
         let answered = prepare(&state.models, self.endpoint, self.named.as_deref(), body.as_bytes(), true)
             .and_then(|prepared| {
                 let usage = prepared.answer(&context, out)?;
@@ -334,13 +334,14 @@ impl Run {
         Words::of(self.endpoint)
     }
 
-    fn fail(&self, state: &State, sheets: &mut Sheets, key: u64, id: &str, error: &ApiError) {
-        let out = if self.words() == Words::Gemini { &mut sheets.output } else { &mut sheets.errors };
-        self.words().failure(out, key, id, error, state.manners());
+    /// `item`: its id and what it asked, as JSON.
+    fn fail(&self, state: &State, sheets: &mut Sheets, key: u64, item: (&str, &str), error: &ApiError) {
+        let out = if self.words().has_one_file() { &mut sheets.output } else { &mut sheets.errors };
+        self.words().failure(out, key, item, error, state.manners());
     }
 
     /// One failed line, by its status.
-    fn spoil(&self, state: &State, status: &str, key: u64, id: &str, sheets: &mut Sheets) {
+    fn spoil(&self, state: &State, status: &str, key: u64, item: (&str, &str), sheets: &mut Sheets) {
         let error = match status {
             "400" => ApiError::invalid(
                 Some("content_policy_violation"),
@@ -354,11 +355,11 @@ impl Run {
             "500" => ApiError::server(),
             // An error in disguise.
             _ => {
-                self.words().head(&mut sheets.output, key, id, 200);
+                self.words().head(&mut sheets.output, key, item, 200);
                 ApiError::server().write(&mut sheets.output);
                 return self.words().tail(&mut sheets.output);
             }
         };
-        self.fail(state, sheets, key, id, &error);
+        self.fail(state, sheets, key, item, &error);
     }
 }

@@ -37,6 +37,21 @@ pub(crate) struct Order {
     held: Option<(usize, u64)>,
 }
 
+impl Order {
+    /// Of one of AWS's jobs, which is shown with the fields of its create.
+    pub(crate) fn of_job(model: &str, input: Arc<File>, fields: Map<String, Value>) -> Self {
+        Self {
+            endpoint: Endpoint::Converse,
+            named: Some(model.to_owned()),
+            url: Endpoint::Converse.path().to_owned(),
+            input,
+            metadata: Some(fields),
+            output_secs: None,
+            held: None,
+        }
+    }
+}
+
 /// POST /v1/batches. `None`: the connection closes without an answer.
 pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, ApiError> {
     carry_out(state, order(state, body)?)
@@ -86,14 +101,14 @@ pub(crate) fn made<B>(state: &State, start: impl Fn() -> B, view: impl FnOnce(&B
     }
     let mut view = view(&batch);
     if hit(Fault::CreateNoId) {
-        for name in ["id", "name"] {
+        for name in ["id", "name", "jobArn"] {
             view.as_object_mut().map(|fields| fields.remove(name));
         }
     }
     Some(Reply::of(&view))
 }
 
-fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
+pub(crate) fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
     if state.faults.has(Fault::Foreign) {
         state.batches.add_foreign(state, order.endpoint);
     }

@@ -4,6 +4,7 @@ use super::lines::{Rest, Run, Side, Tally, order_of};
 use super::validate::{Plan, Refusals, token_limit, validate};
 use super::{Batch, Status};
 use crate::api::Endpoint;
+use crate::bedrock::jobs;
 use crate::catalogue::Lane;
 use crate::clock::ms;
 use crate::faults::Fault;
@@ -36,10 +37,16 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     if cancelled_before(state, batch, if stuck { u64::MAX / 2 } else { validated }).await {
         return end_unstarted(state, batch).await;
     }
+    if let Some(why) = jobs::absent(input) {
+        return fail(state, batch, &[json!({"message": why})]);
+    }
     let plan = match checked(state, batch, bytes.clone()).await {
         Ok(plan) => plan,
         Err(refusals) => return fail(state, batch, &refusals),
     };
+    if let Some(why) = jobs::too_few(state, batch, plan.spans.len() as u64) {
+        return fail(state, batch, &[json!({"message": why})]);
+    }
     if hit(Fault::FailFile).is_some() {
         let message = "The input file could not be processed.";
         return fail(
@@ -50,7 +57,8 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     }
     let (model, tokens) = (plan.model, plan.tokens);
     // Gemini's creates are refused where there is no room; once taken, a batch runs.
-    let limit = state.config.enqueued_tokens.filter(|_| batch.endpoint != Endpoint::Generate);
+    let counts = !matches!(batch.endpoint, Endpoint::Generate | Endpoint::Converse);
+    let limit = state.config.enqueued_tokens.filter(|_| counts);
     if !state.batches.enqueue(model, if limit.is_some() { tokens } else { 0 }, limit) {
         return fail(
             state,
@@ -212,11 +220,19 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
     let now = state.clock.now();
     let file = |side, bytes, suffix| {
-        let (gemini, whole) = (batch.endpoint == Endpoint::Generate, end == End::Completed);
         let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
-        ((bytes > 0 || is_wanted) && (whole || !gemini)).then(|| {
+        let shows = match batch.endpoint {
+            Endpoint::Generate => end == End::Completed,
+            Endpoint::Converse => state.faults.batch(Fault::NoFiles, batch.ordinal).is_none(),
+            _ => true,
+        };
+        ((bytes > 0 || is_wanted) && shows).then(|| {
             let file = state.files.add(File {
-                id: if gemini { format!("batch-{}", batch.id) } else { state.keys.id("file-", 22, false) },
+                id: match batch.endpoint {
+                    Endpoint::Generate => format!("batch-{}", batch.id),
+                    Endpoint::Converse => jobs::outputs(batch).0,
+                    _ => state.keys.id("file-", 22, false),
+                },
                 bytes,
                 created_at: now,
                 expires_at: Some(now + batch.output_secs.unwrap_or(OUTPUT_FILE_SECS)),
@@ -227,6 +243,9 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
             file.id.clone()
         })
     };
+    if batch.endpoint == Endpoint::Converse {
+        jobs::write_manifest(state, batch, run.spans.len() as u64, tally);
+    }
     let output = file(Side::Output, tally.output_bytes, "output");
     let errors = file(Side::Errors, tally.error_bytes, "error");
     let mut life = batch.life();

@@ -44,6 +44,10 @@ impl Status {
         }
     }
 
+    pub(crate) fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Expired | Self::Cancelled)
+    }
+
     /// A status that a batch has before this one.
     fn earlier(self) -> Self {
         match self {
@@ -91,9 +95,9 @@ pub(crate) struct Batch {
     pub(crate) named: Option<String>,
     /// The endpoint as the create named it.
     pub(crate) url: String,
-    pub(super) input_file_id: String,
+    pub(crate) input_file_id: String,
     pub(crate) created_ms: VirtualMs,
-    pub(super) metadata: Option<Map<String, Value>>,
+    pub(crate) metadata: Option<Map<String, Value>>,
     /// Life of the output files in seconds.
     pub(crate) output_secs: Option<u64>,
     pub(crate) cancel: CancellationToken,
@@ -105,6 +109,7 @@ impl Batch {
         Self {
             id: match endpoint {
                 Endpoint::Generate => state.keys.id("", 32, true),
+                Endpoint::Converse => state.keys.id("", 12, true),
                 _ => state.batch_id(),
             },
             ordinal,
@@ -124,6 +129,11 @@ impl Batch {
     fn of(self, order: &Order) -> Self {
         let (named, url, metadata) = (order.named.clone(), order.url.clone(), order.metadata.clone());
         Self { named, url, metadata, output_secs: order.output_secs, ..self }
+    }
+
+    /// A text that its create named.
+    pub(crate) fn told(&self, name: &str) -> &str {
+        self.metadata.as_ref().and_then(|fields| fields.get(name)?.as_str()).unwrap_or_default()
     }
 
     pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
@@ -151,7 +161,7 @@ impl Batch {
     }
 
     /// What faults leave of a batch to be seen. `poll` is a look at this batch alone, which some of them count.
-    pub(super) fn shown(&self, life: &mut Life, state: &State, poll: bool) -> Shown {
+    pub(crate) fn shown(&self, life: &mut Life, state: &State, poll: bool) -> Shown {
         let hit = |fault| state.faults.batch(fault, self.ordinal).is_some();
         let ended = matches!(life.status, Status::Completed | Status::Expired | Status::Cancelled);
         let (mut output, mut error) = (life.output_file_id.clone(), life.error_file_id.clone());
@@ -200,10 +210,10 @@ impl Batch {
 
 /// A batch as it is to be seen.
 #[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) status: Status,
+pub(crate) struct Shown {
+    pub(crate) status: Status,
     /// Under a word that nobody knows.
-    pub(super) unknown: bool,
+    pub(crate) unknown: bool,
     pub(super) output: Option<String>,
     pub(super) error: Option<String>,
 }
@@ -295,7 +305,11 @@ impl Batches {
         let mut inner = self.inner();
         let ordinal = mix(inner.order.len() as u64) | 1 << 63;
         let mut batch = Batch::new(state, ordinal, endpoint, state.keys.id("file-", 22, false));
-        batch.metadata = Some(Map::from_iter([("owner".to_owned(), json!("another tool"))]));
+        let fields = match endpoint {
+            Endpoint::Converse => crate::bedrock::jobs::foreign(&batch.id),
+            _ => json!({"owner": "another tool"}),
+        };
+        batch.metadata = fields.as_object().cloned();
         inner.keep(batch);
     }
 

@@ -44,11 +44,25 @@ struct KeyedLine<'a> {
     request: &'a RawValue,
 }
 
+/// One record of Bedrock's.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    #[serde(borrow)]
+    record_id: &'a RawValue,
+    #[serde(borrow)]
+    model_input: &'a RawValue,
+}
+
 /// The id and the request of a line, if it has both.
 pub(crate) fn parts(endpoint: Endpoint, line: &[u8]) -> Option<(&RawValue, &RawValue)> {
     if endpoint == Endpoint::Generate {
         let line: KeyedLine<'_> = serde_json::from_slice(line).ok()?;
         return Some((line.key, line.request)).filter(|(_, request)| request.get().starts_with('{'));
+    }
+    if endpoint == Endpoint::Converse {
+        let line: Record<'_> = serde_json::from_slice(line).ok()?;
+        return Some((line.record_id, line.model_input)).filter(|(_, asked)| asked.get().starts_with('{'));
     }
     let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
     line.custom_id.zip(line.body)

@@ -1,6 +1,8 @@
-//! How the lines of result files are written: OpenAI's, or Gemini's, which knows one file and no line for what did not run.
+//! How the lines of result files are written: OpenAI's, or Gemini's and Bedrock's, which know one file and no line for what did not
+//! run. Bedrock repeats what was asked.
 
 use crate::api::Endpoint;
+use crate::bedrock;
 use crate::errors::ApiError;
 use crate::gemini;
 use crate::json::{push_str, push_u64};
@@ -11,17 +13,29 @@ use crate::rng::push_hex;
 pub(super) enum Words {
     OpenAi,
     Gemini,
+    Bedrock,
 }
 
 impl Words {
     pub(super) fn of(endpoint: Endpoint) -> Self {
-        if endpoint == Endpoint::Generate { Self::Gemini } else { Self::OpenAi }
+        match endpoint {
+            Endpoint::Generate => Self::Gemini,
+            Endpoint::Converse => Self::Bedrock,
+            _ => Self::OpenAi,
+        }
     }
 
-    /// Everything up to an answer's body. `id` is JSON.
-    pub(super) fn head(self, out: &mut Vec<u8>, key: u64, id: &str, status: u16) {
-        if self == Self::Gemini {
-            return keyed(out, id, "response");
+    /// Whether failures stand among the answers.
+    pub(super) fn has_one_file(self) -> bool {
+        self != Self::OpenAi
+    }
+
+    /// Everything up to an answer's body. The id and what was asked are JSON.
+    pub(super) fn head(self, out: &mut Vec<u8>, key: u64, (id, asked): (&str, &str), status: u16) {
+        match self {
+            Self::Gemini => return keyed(out, id, "response"),
+            Self::Bedrock => return recorded(out, id, asked, "modelOutput"),
+            Self::OpenAi => {}
         }
         numbered(out, key, id);
         out.extend_from_slice(b",\"response\":{\"status_code\":");
@@ -35,7 +49,7 @@ impl Words {
     pub(super) fn tail(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
             Self::OpenAi => b"},\"error\":null}\n",
-            Self::Gemini => b"}\n",
+            Self::Gemini | Self::Bedrock => b"}\n",
         });
     }
 
@@ -43,12 +57,12 @@ impl Words {
         self,
         out: &mut Vec<u8>,
         key: u64,
-        id: &str,
+        (id, asked): (&str, &str),
         error: &ApiError,
         manners: Option<&dyn Manners>,
     ) {
         if self == Self::OpenAi {
-            self.head(out, key, id, error.status);
+            self.head(out, key, (id, asked), error.status);
             let start = out.len();
             error.write(out);
             let said = manners.and_then(|manners| {
@@ -61,6 +75,15 @@ impl Words {
             }
             return self.tail(out);
         }
+        if self == Self::Bedrock {
+            recorded(out, id, asked, "error");
+            let (status, _, message) =
+                bedrock::named(error.status, error.kind, error.code.unwrap_or_default(), &error.message);
+            out.extend_from_slice(format!("{{\"errorCode\":{status},\"errorMessage\":").as_bytes());
+            push_str(out, &message);
+            out.push(b'}');
+            return self.tail(out);
+        }
         keyed(out, id, "error");
         let (_, mut body) = gemini::error_body(error.status, error.code, &error.message, None);
         // Writing a value into a Vec cannot fail.
@@ -70,7 +93,7 @@ impl Words {
 
     /// What did not run, and why.
     pub(super) fn not_run(self, out: &mut Vec<u8>, key: u64, id: &str, (code, message): (&str, &str)) {
-        if self == Self::Gemini {
+        if self.has_one_file() {
             return;
         }
         numbered(out, key, id);
@@ -94,5 +117,14 @@ fn numbered(out: &mut Vec<u8>, key: u64, id: &str) {
 fn keyed(out: &mut Vec<u8>, id: &str, field: &str) {
     out.extend_from_slice(b"{\"key\":");
     out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(format!(",\"{field}\":").as_bytes());
+}
+
+/// The same in Bedrock's, with what was asked.
+fn recorded(out: &mut Vec<u8>, id: &str, asked: &str, field: &str) {
+    out.extend_from_slice(b"{\"recordId\":");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b",\"modelInput\":");
+    out.extend_from_slice(asked.as_bytes());
     out.extend_from_slice(format!(",\"{field}\":").as_bytes());
 }

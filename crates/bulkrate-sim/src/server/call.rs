@@ -6,6 +6,7 @@ use super::{Reply, State, paid};
 use crate::anthropic;
 use crate::api::Endpoint;
 use crate::batches;
+use crate::bedrock;
 use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
@@ -53,10 +54,11 @@ pub(super) async fn handle(
     let route = match (state.config.speaks, &entered) {
         (Speaks::Anthropic, _) => Route::of_anthropic(request.method(), path),
         (Speaks::Gemini, _) => Route::of_gemini(request.method(), path),
+        (Speaks::Bedrock, _) => Route::of_bedrock(request.method(), path),
         (Speaks::OpenAi, Ok(Entered { path: Some(path), .. })) => Route::of(request.method(), path),
         (Speaks::OpenAi, _) => Route::Unknown,
     };
-    let (label, key) = (route.label(), state.keys.fresh());
+    let (label, of_s3, key) = (route.label(), route.is_s3(), state.keys.fresh());
     let outcome = match entered {
         Err(error) => Outcome::Reply(Reply::error(&error)),
         Ok(_) if route.is_simulators_own() => Outcome::Reply(own(&state, &route)),
@@ -75,6 +77,7 @@ pub(super) async fn handle(
             let reply = match (state.config.speaks, state.like) {
                 (Speaks::Anthropic, _) => anthropic::error(reply, key),
                 (Speaks::Gemini, _) => gemini::error(reply),
+                (Speaks::Bedrock, _) => bedrock::error(reply, of_s3),
                 (Speaks::OpenAi, Some(like)) => like.error(reply),
                 (Speaks::OpenAi, None) => reply,
             };
@@ -127,6 +130,8 @@ fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), ApiErr
     match state.config.speaks {
         Speaks::Anthropic => return anthropic::authenticate(known, request.headers()),
         Speaks::Gemini => return gemini::authenticate(known, request.headers(), request.uri().query()),
+        // Signatures cover the body, which is not there yet.
+        Speaks::Bedrock => return Ok(()),
         Speaks::OpenAi => {}
     }
     let headers = request.headers();
@@ -309,6 +314,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
     let asked = match &route {
         Route::Paid(endpoint) => Some((*endpoint, None)),
         Route::Generate(model) => Some((Endpoint::Generate, Some(model.as_str()))),
+        Route::Converse(model) => Some((Endpoint::Converse, Some(model.as_str()))),
         _ => None,
     };
     if let Some(asked) = asked {
@@ -316,6 +322,9 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             Ok(body) => body,
             Err(outcome) => return outcome,
         };
+        if let Err(error) = bedrock::let_in(state, &head, &body) {
+            return Outcome::Reply(Reply::error(&error));
+        }
         if state.config.speaks == Speaks::Anthropic
             && let Err(error) = anthropic::check_fields(anthropic::knows_sampling(&head.headers), &body)
         {
@@ -328,7 +337,9 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         return paid::answer(state, asked, &body, text("x-client-request-id"), key).await;
     }
     let limit = match &route {
-        Route::Upload | Route::Gemini(gemini::Ask::Upload) => UPLOAD_BYTES_MAX + FORM_BYTES,
+        Route::Upload | Route::Gemini(gemini::Ask::Upload) | Route::Bedrock(_) => {
+            UPLOAD_BYTES_MAX + FORM_BYTES
+        }
         Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
     };
@@ -336,6 +347,9 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Ok(body) => body,
         Err(outcome) => return outcome,
     };
+    if let Err(error) = bedrock::let_in(state, &head, &body) {
+        return Outcome::Reply(Reply::error(&error));
+    }
     let own = head.extensions.get().and_then(|entered: &Entered| entered.query.clone());
     let query = own.unwrap_or_else(|| query(head.uri.query()));
     let result = match &route {
@@ -345,6 +359,10 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::FileDelete(id) => files::delete(state, id),
         Route::FileContent(id) => files::content(state, id, &spoilt(state)),
         Route::Gemini(ask) => match of_gemini(state, ask, &head.headers, &query, &body).transpose() {
+            Some(answer) => answer,
+            None => return Outcome::Closed,
+        },
+        Route::Bedrock(ask) => match bedrock::answer(state, ask, &query, &body).transpose() {
             Some(answer) => answer,
             None => return Outcome::Closed,
         },
@@ -367,15 +385,18 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Model(id) if state.config.speaks == Speaks::Gemini => gemini::model(&state.models, id),
         Route::Models => Ok(models(state)),
         Route::Model(id) => state.models.find(id).map(|_| Reply::of(&model(id))),
-        Route::Paid(_) | Route::Generate(_) | Route::Bill | Route::Requests | Route::Unknown => {
-            Err(ApiError::unknown_url(head.method.as_str(), head.uri.path()))
-        }
+        Route::Paid(_)
+        | Route::Generate(_)
+        | Route::Converse(_)
+        | Route::Bill
+        | Route::Requests
+        | Route::Unknown => Err(ApiError::unknown_url(head.method.as_str(), head.uri.path())),
     };
     Outcome::Reply(result.unwrap_or_else(|error| Reply::error(&error)))
 }
 
 /// What faults do to a download.
-fn spoilt(state: &State) -> files::Spoilt {
+pub(crate) fn spoilt(state: &State) -> files::Spoilt {
     let hit = |fault| state.faults.hit(fault, Place::Content);
     let tail = state.faults.call(Fault::CutTail, Place::Content);
     files::Spoilt {

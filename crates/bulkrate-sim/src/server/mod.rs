@@ -9,6 +9,7 @@ mod route;
 mod state;
 
 use crate::config::{SimConfig, SimError};
+pub(crate) use call::spoilt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;

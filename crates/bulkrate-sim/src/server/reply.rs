@@ -210,6 +210,7 @@ impl Reply {
             Speaks::OpenAi => openai_headers(headers, key, took),
             Speaks::Anthropic => crate::anthropic::headers(headers, key),
             Speaks::Gemini => crate::gemini::headers(headers),
+            Speaks::Bedrock => crate::bedrock::headers(headers, key),
         }
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

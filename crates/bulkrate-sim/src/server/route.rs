@@ -1,6 +1,7 @@
 //! Paths to calls.
 
 use crate::api::Endpoint;
+use crate::bedrock;
 use crate::faults::Place;
 use crate::gemini;
 use crate::message_batches::Ask;
@@ -14,6 +15,9 @@ pub(super) enum Route {
     /// Gemini's paid call, to this model.
     Generate(String),
     Gemini(gemini::Ask),
+    /// Bedrock's paid call, to this model.
+    Converse(String),
+    Bedrock(bedrock::Ask),
     Upload,
     Files,
     File(String),
@@ -105,10 +109,27 @@ impl Route {
         }
     }
 
+    /// The calls of Bedrock, of its jobs and of S3 that are simulated.
+    pub(super) fn of_bedrock(method: &Method, path: &str) -> Self {
+        if let route @ (Self::Bill | Self::Requests) = Self::of(method, path) {
+            return route;
+        }
+        match (bedrock::model_of(method, path), bedrock::Ask::of(method, path)) {
+            (Some(model), _) => Self::Converse(model),
+            (None, Some(ask)) => Self::Bedrock(ask),
+            (None, None) => Self::Unknown,
+        }
+    }
+
+    /// Whether the answer has S3's shape.
+    pub(super) fn is_s3(&self) -> bool {
+        matches!(self, Self::Bedrock(ask) if ask.is_s3())
+    }
+
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
-            Self::Paid(_) | Self::Generate(_) => Some(Place::Sync),
+            Self::Paid(_) | Self::Generate(_) | Self::Converse(_) => Some(Place::Sync),
             Self::Upload => Some(Place::Upload),
             Self::FileContent(_) => Some(Place::Content),
             Self::FileDelete(_) => Some(Place::Delete),
@@ -118,6 +139,7 @@ impl Route {
             Self::BatchCancel(_) => Some(Place::Cancel),
             Self::MessageBatches(ask) => Some(ask.place()),
             Self::Gemini(ask) => ask.place(),
+            Self::Bedrock(ask) => ask.place(),
             Self::Models => Some(Place::Models),
             Self::Files | Self::File(_) | Self::Model(_) | Self::Bill | Self::Requests | Self::Unknown => {
                 None
@@ -140,6 +162,7 @@ impl Route {
             Self::Paid(Endpoint::Generate) | Self::Generate(_) => {
                 "POST /v1beta/models/{model}:generateContent"
             }
+            Self::Paid(Endpoint::Converse) | Self::Converse(_) => "POST /model/{model}/converse",
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",
             Self::File(_) => "GET /v1/files/{id}",
@@ -151,6 +174,7 @@ impl Route {
             Self::BatchCancel(_) => "POST /v1/batches/{id}/cancel",
             Self::MessageBatches(ask) => ask.label(),
             Self::Gemini(ask) => ask.label(),
+            Self::Bedrock(ask) => ask.label(),
             Self::Models => "GET /v1/models",
             Self::Model(_) => "GET /v1/models/{id}",
             Self::Bill => "GET /sim/bill",

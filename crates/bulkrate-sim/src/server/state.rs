@@ -3,6 +3,7 @@
 use crate::api::messages::PromptCache;
 use crate::api::{Context, Schemas, Twist};
 use crate::batches::Batches;
+use crate::bedrock::jobs::Tokens;
 use crate::bill::Bill;
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, VirtualMs};
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) files: Files,
     pub(crate) uploads: Uploads,
     pub(crate) batches: Batches,
+    /// What creates of AWS's jobs are known by.
+    pub(crate) tokens: Tokens,
     pub(crate) message_batches: MessageBatches,
     pub(crate) counts: Counts,
     pub(crate) stop: CancellationToken,
@@ -58,6 +61,7 @@ impl State {
         let sells = match (config.speaks, like) {
             (Speaks::Anthropic, _) => Sells::Of("anthropic"),
             (Speaks::Gemini, _) => Sells::Of("gemini"),
+            (Speaks::Bedrock, _) => Sells::Of("bedrock"),
             (Speaks::OpenAi, Some(like)) => like.sells,
             (Speaks::OpenAi, None) => Sells::Of("openai"),
         };
@@ -76,6 +80,7 @@ impl State {
             files: Files::default(),
             uploads: Uploads::default(),
             batches: Batches::default(),
+            tokens: Tokens::default(),
             message_batches: MessageBatches::default(),
             counts: Counts::default(),
             stop: CancellationToken::new(),
@@ -166,7 +171,8 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
     if !(config.speed.is_finite() && config.speed > 0.0 && config.speed <= 1e9) {
         return bad("speed", config.speed, "above 0 and at most 1e9");
     }
-    if let (Speaks::Anthropic | Speaks::Gemini, Some(like)) = (config.speaks, &config.like) {
+    if let (Speaks::Anthropic | Speaks::Gemini | Speaks::Bedrock, Some(like)) = (config.speaks, &config.like)
+    {
         let needs = "left out: only OpenAI has others like it";
         return Err(SimError::Setting { name: "like", value: like.clone(), needs });
     }

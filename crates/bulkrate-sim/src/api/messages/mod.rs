@@ -11,6 +11,7 @@ use crate::errors::{ApiError, invalid};
 use crate::tokens::Usage;
 pub(crate) use cache::PromptCache;
 pub(super) use read::read;
+pub(super) use rules::generation;
 use serde_json::value::RawValue;
 
 /// A request, read.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// `claude-haiku-4-5-20251001` is 4.5, `claude-opus-5` is 5.0.
-fn generation(id: &str) -> (u32, u32) {
+pub(in crate::api) fn generation(id: &str) -> (u32, u32) {
     let mut numbers = id.split('-').skip(2).map(|part| part.parse::<u32>().ok().filter(|_| part.len() <= 2));
     let major = numbers.next().flatten().unwrap_or(u32::MAX);
     (major, numbers.next().flatten().unwrap_or(0))
