@@ -7,7 +7,7 @@ type Failed = Box<dyn std::error::Error>;
 
 const HEAD: &str = "# Services and fields
 
-Each of these needs no more than its key; Azure also needs the address of your resource. All but Anthropic and Gemini speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
+Each of these needs no more than its key; Azure also needs the address of your resource, [Bedrock](../guides/bedrock.md) a region and, for batches, a role and a bucket. All but Anthropic, Gemini and Bedrock speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
 list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` and `OPENAI_BASE_URL` stand \
 for everything: a service without an address of its own is then reached there.
 
@@ -31,13 +31,25 @@ fn main() -> Result<(), Failed> {
     for preset in bulkrate_provider::presets() {
         // Nothing is sent: any address will do where everybody has his own.
         let base_url = preset.base_url.is_none().then(|| "https://resource.invalid".to_owned());
-        let settings = Settings { proxy: ProxyFrom::None, base_url, ..Settings::default() };
+        let named = |text: &str| (!preset.variables.is_empty()).then(|| text.to_owned());
+        let settings = Settings {
+            proxy: ProxyFrom::None,
+            base_url,
+            region: named("us-east-1"),
+            role_arn: named("arn:aws:iam::123456789012:role/NAME"),
+            storage: named("s3://bucket/prefix"),
+            ..Settings::default()
+        };
         let provider = bulkrate_provider::open(preset.name, &settings)?;
         let address = match preset.base_url {
             None => format!("`{}`", preset.base_env()),
             Some(address) => format!("`{address}`"),
         };
-        let key = if preset.facts.needs_key { "" } else { " (if it wants one)" };
+        let key = match (preset.facts.needs_key, preset.variables.is_empty()) {
+            (true, _) => "",
+            (false, true) => " (if it wants one)",
+            (false, false) => ", or the machine's AWS credentials",
+        };
         page.push_str(&format!(
             "| {} | `{}`{key} | {} | {} | {} |\n",
             preset.name,
@@ -58,7 +70,7 @@ fn main() -> Result<(), Failed> {
     page.push_str(
         "`yes`: it is sent under the service's own name for it. `-`: it is an error that names item, field and model, before anything is \
          sent; `provider_kwargs` goes out as you write it. Some models of a service take less: then the service refuses the item. Claude models up to 4.6 take more than is shown: `temperature`, `top_p`, `top_k`, and `reasoning` as tokens. Gemini 2.5 takes `reasoning` as tokens, and all of it but Pro takes `none`; \
-         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. At Azure, models before gpt-5 take all of sampling, stop sequences and penalties, and no `reasoning`. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
+         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. At Azure, models before gpt-5 take all of sampling, stop sequences and penalties, and no `reasoning`. At Bedrock, Claude models take `reasoning` too, and `top_k` is for Claude and Nova alone. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
     );
     let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
     page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
@@ -69,6 +81,7 @@ fn main() -> Result<(), Failed> {
                 "anthropic" => "claude-sonnet-5-5",
                 "gemini" => "gemini-3.8-flash",
                 "azure" => "gpt-6-luna",
+                "bedrock" => "us.amazon.nova-lite-v1:0",
                 _ => "model",
             };
             let provider: &dyn Provider = &**provider;

@@ -35,6 +35,10 @@ pub trait Provider: Send + Sync + Debug {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+    /// Whether calls are signed with credentials that are found on this machine, where there is no key.
+    fn signs(&self) -> bool {
+        false
+    }
     /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
     /// `batches` may answer `Some` only after it.
     async fn probe(&self) -> Result<Health, ApiError> {
@@ -212,6 +216,10 @@ pub struct BatchFacts {
     pub one_file: bool,
     /// So many batches may run at once: they share a machine.
     pub at_once: Option<u32>,
+    /// A batch of fewer items is not taken.
+    pub items_min: u32,
+    /// Answers of batches cannot be held to a schema.
+    pub takes_no_schema: bool,
 }
 
 /// The answer to a paid batch create, by the classification table of the core (`submission::classify`).

@@ -13,9 +13,11 @@ pub mod registry;
 pub mod http;
 mod json;
 mod job;
+mod aws;
 pub mod openai;
 pub mod anthropic;
 pub mod gemini;
+pub mod bedrock;
 pub mod vllm;
 pub mod conformance;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::anthropic::Anthropic;
 use crate::api::{Facts, Provider};
+use crate::bedrock::Bedrock;
 use crate::gemini::Gemini;
 use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
@@ -39,6 +40,7 @@ const PROVIDERS: &[(&str, Constructor)] = &[
     (Dialect::AZURE.name, |settings| Ok(Arc::new(OpenAi::open(Dialect::AZURE, settings)?))),
     (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
     (Gemini::PRESET.name, |settings| Ok(Arc::new(Gemini::open(settings)?))),
+    (Bedrock::PRESET.name, |settings| Ok(Arc::new(Bedrock::open(settings)?))),
     (VllmOffline::NAME, |settings| Ok(Arc::new(VllmOffline::open(settings)?))),
 ];
 
@@ -62,6 +64,8 @@ pub struct Preset {
     /// The environment variable that holds the key.
     pub key_env: &'static str,
     pub facts: Facts,
+    /// Variables that its own tools look at, and so does it: credentials are found there that are no key.
+    pub variables: &'static [&'static str],
 }
 
 impl Preset {
@@ -82,8 +86,9 @@ pub fn presets() -> impl Iterator<Item = Preset> {
         base_url: row.base_url,
         key_env: row.key_env,
         facts: row.facts(),
+        variables: &[],
     });
-    [Anthropic::PRESET, Gemini::PRESET].into_iter().chain(rows)
+    [Anthropic::PRESET, Gemini::PRESET, Bedrock::PRESET].into_iter().chain(rows)
 }
 
 #[must_use]

@@ -39,6 +39,7 @@ impl Anthropic {
         base_url: Some("https://api.anthropic.com"),
         key_env: "ANTHROPIC_API_KEY",
         facts: Facts { flex: false, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: false },
+        variables: &[],
     };
 
     /// Sends nothing.

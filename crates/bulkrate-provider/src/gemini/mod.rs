@@ -38,6 +38,7 @@ impl Gemini {
         base_url: Some("https://generativelanguage.googleapis.com"),
         key_env: "GEMINI_API_KEY",
         facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
+        variables: &[],
     };
 
     /// Sends nothing.

@@ -12,11 +12,14 @@ use bytes::Bytes;
 
 use crate::server::{KEY, settings};
 
+const ID: &str = "AKIAIOSFODNN7EXAMPLE";
+
 /// A model that the service sells, by its own name.
 fn model(service: &str) -> &'static str {
     match service {
         "anthropic" => "claude-haiku-5-5",
         "gemini" => "gemini-3.8-flash",
+        "bedrock" => "us.amazon.nova-lite-v1:0",
         "azure" => "gpt-4.1-mini",
         "mistral" => "mistral-small-2603",
         "groq" => "openai/gpt-oss-20b",
@@ -32,19 +35,32 @@ fn model(service: &str) -> &'static str {
 }
 
 async fn sim(preset: &Preset) -> Sim {
-    let api_key = preset.facts.needs_key.then(|| KEY.to_owned());
+    let signs = !preset.variables.is_empty();
+    let api_key =
+        if signs { Some(format!("{ID}:{KEY}")) } else { preset.facts.needs_key.then(|| KEY.to_owned()) };
     let (speaks, like) = match preset.name {
         "anthropic" => (Speaks::Anthropic, None),
         "gemini" => (Speaks::Gemini, None),
+        "bedrock" => (Speaks::Bedrock, None),
         other => (Speaks::OpenAi, Some(other.to_owned())),
     };
-    Sim::start(SimConfig { speed: 36_000.0, api_key, speaks, like, ..SimConfig::default() }).await.unwrap()
+    let records_min = 1;
+    Sim::start(SimConfig { speed: 36_000.0, api_key, speaks, like, records_min, ..SimConfig::default() })
+        .await
+        .unwrap()
 }
 
 fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
     let mut settings = settings(&sim.base_url());
     if !preset.facts.needs_key {
         settings.api_key = "".into();
+    }
+    if !preset.variables.is_empty() {
+        settings.region = Some("us-east-1".to_owned());
+        settings.role_arn = Some("arn:aws:iam::123456789012:role/batches".to_owned());
+        settings.storage = Some("s3://bkt/bulkrate".to_owned());
+        let keys = [("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", KEY)];
+        settings.variables = keys.map(|(name, value)| (name.to_owned(), value.into())).into();
     }
     // Batches go to a deployment of their own.
     let (model, batch) = (model("azure").to_owned(), Some("gpt-4.1-mini-batch".to_owned()));
@@ -122,6 +138,7 @@ async fn every_field_works_or_is_refused_by_name() {
     let want = "\
 anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
 gemini: reasoning none, reasoning tokens, kind embedding, kind moderation
+bedrock: presence_penalty, frequency_penalty, seed, reasoning low, reasoning high, reasoning tokens, kind embedding, kind moderation
 azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation
 mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
 groq: top_k, reasoning tokens, document, kind embedding, kind moderation
@@ -152,7 +169,8 @@ async fn what_a_service_says_it_charged_is_read_to_the_nano_dollar() {
         let bill = i64::try_from(sim.bill_usd_nanos()).unwrap();
         let charged = answer.charged.map(|charged| charged.0);
         assert_eq!(charged, (preset.facts.unlisted == Unlisted::Reported).then_some(bill), "{}", preset.name);
-        assert_eq!(bill > 0, preset.facts.needs_key, "{}", preset.name);
+        let costs = preset.facts.needs_key || !preset.variables.is_empty();
+        assert_eq!(bill > 0, costs, "{}", preset.name);
         let usage = answer.usage.unwrap();
         assert!(usage.input > 0 && usage.output > 0, "{}: {usage:?}", preset.name);
     }

@@ -22,12 +22,12 @@ const BUDGET_MIN: u32 = 1_024;
 const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 #[derive(Debug)]
-pub(super) struct Encoder {
-    pub(super) structured_outputs: bool,
-    pub(super) schemas: LastSchema<Translated>,
+pub(crate) struct Encoder {
+    structured_outputs: bool,
+    schemas: LastSchema<Translated>,
 }
 
-type Job<'r> = crate::job::Job<'r, Family>;
+pub(crate) type Job<'r> = crate::job::Job<'r, Family>;
 
 impl<'r> Job<'r> {
     fn budget(&self) -> Option<u32> {
@@ -41,6 +41,10 @@ impl<'r> Job<'r> {
 }
 
 impl Encoder {
+    pub(crate) fn new(structured_outputs: bool) -> Self {
+        Self { structured_outputs, schemas: LastSchema::default() }
+    }
+
     pub(super) fn encode(
         &self,
         request: &Request<'_>,
@@ -70,7 +74,7 @@ impl Encoder {
     }
 
     /// The schema of the answer, where one is sent.
-    fn format(&self, job: &Job<'_>, own: &Own<'_>) -> Result<Option<String>, Unsupported> {
+    pub(crate) fn format(&self, job: &Job<'_>, own: &Own<'_>) -> Result<Option<String>, Unsupported> {
         let config = job.config();
         job.refuse_two_schemas()?;
         if !self.structured_outputs || own.has("output_config") {
@@ -155,7 +159,7 @@ fn check_missing(job: &Job<'_>) -> Result<(), Unsupported> {
     Ok(())
 }
 
-fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
+pub(crate) fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
     let config = job.config();
     let given = [
         ("temperature", differs(config.temperature)),
@@ -180,7 +184,7 @@ fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
     Ok(())
 }
 
-fn check_reasoning(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+pub(crate) fn check_reasoning(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     if own.has("thinking") {
         return Ok(()); // the caller's own words win
     }
@@ -271,7 +275,7 @@ fn write(job: &Job<'_>, format: Option<&str>, mut body: Object<'_, '_>) {
 }
 
 /// The effort that goes with it, where the model thinks as it sees fit.
-fn write_thinking(job: &Job<'_>, body: &mut Object<'_, '_>) -> Option<&'static str> {
+pub(crate) fn write_thinking(job: &Job<'_>, body: &mut Object<'_, '_>) -> Option<&'static str> {
     let reasoning = job.config().reasoning?;
     if let Some(budget) = job.budget() {
         body.literal("thinking", &format!("{{\"type\":\"enabled\",\"budget_tokens\":{budget}}}"));

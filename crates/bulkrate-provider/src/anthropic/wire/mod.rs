@@ -1,7 +1,7 @@
 //! Anthropic's JSON, both ways.
 
-mod encode;
-mod models;
+pub(crate) mod encode;
+pub(crate) mod models;
 mod read;
 mod schema;
 mod usage;
@@ -16,7 +16,6 @@ use bulkrate_core::request::{Kind, Request};
 
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
-use crate::json::last::LastSchema;
 use crate::settings::Settings;
 
 pub(super) const MESSAGES: &str = "/v1/messages";
@@ -31,11 +30,7 @@ pub struct AnthropicWire {
 impl AnthropicWire {
     #[must_use]
     pub fn new(account: Account, settings: &Settings) -> Self {
-        let encoder = encode::Encoder {
-            structured_outputs: settings.structured_outputs,
-            schemas: LastSchema::default(),
-        };
-        Self { encoder, account }
+        Self { encoder: encode::Encoder::new(settings.structured_outputs), account }
     }
 
     pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {

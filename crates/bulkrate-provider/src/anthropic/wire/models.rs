@@ -2,7 +2,7 @@
 
 /// How a model is told to think.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Thinks {
+pub(crate) enum Thinks {
     /// By a number of tokens.
     Budget,
     /// By a number of tokens, or as it sees fit under an effort.
@@ -14,14 +14,14 @@ pub(super) enum Thinks {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Family {
+pub(crate) struct Family {
     /// Beginning of the names of its models.
     prefix: &'static str,
-    pub(super) thinks: Thinks,
+    pub(crate) thinks: Thinks,
     /// Whether `temperature`, `top_p` and `top_k` may differ from their defaults.
-    pub(super) samples: bool,
+    pub(crate) samples: bool,
     /// Whether it continues a last turn of its own.
-    pub(super) prefills: bool,
+    pub(crate) prefills: bool,
 }
 
 const NEW: Family = Family { prefix: "", thinks: Thinks::Adaptive, samples: false, prefills: false };
@@ -39,16 +39,16 @@ const FAMILIES: &[Family] = &[
     NEW,
 ];
 
-pub(super) fn family(model: &str) -> Family {
+pub(crate) fn family(model: &str) -> Family {
     FAMILIES.iter().find(|family| model.starts_with(family.prefix)).copied().unwrap_or(NEW)
 }
 
 impl Thinks {
-    pub(super) fn adapts(self) -> bool {
+    pub(crate) fn adapts(self) -> bool {
         self != Self::Budget
     }
 
-    pub(super) fn takes_tokens(self) -> bool {
+    pub(crate) fn takes_tokens(self) -> bool {
         matches!(self, Self::Budget | Self::Both)
     }
 }

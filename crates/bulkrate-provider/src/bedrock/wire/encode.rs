@@ -1,0 +1,358 @@
+//! Writes requests as bodies of Converse, which are also the records of a batch.
+//!
+//! The caller's own fields win over ours, within `inferenceConfig` and `additionalModelRequestFields` too, and are copied as he wrote
+//! them, but for the service tier, which the lane decides.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::request::{
+    Blob, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, write_json_text,
+};
+
+use super::models::{claude, is_nova, is_plain};
+use crate::anthropic::wire::encode::{self as claudes, check_reasoning, check_sampling, write_thinking};
+use crate::anthropic::wire::models::family;
+use crate::api::{Unsupported, WireOptions};
+use crate::job::{differs, penalizes};
+use crate::json::object::{Object, Own, array};
+use crate::json::write_choices_schema;
+
+const SERVICE: &str = "Bedrock";
+const IMAGES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+/// Types of documents, and what Converse calls them.
+const DOCUMENTS: &[(&str, &str)] = &[
+    ("application/pdf", "pdf"),
+    ("text/csv", "csv"),
+    ("text/html", "html"),
+    ("text/plain", "txt"),
+    ("text/markdown", "md"),
+    ("application/msword", "doc"),
+    ("application/vnd.ms-excel", "xls"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
+];
+/// Fields that another price belongs to, or whose answers would be lost.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "provider_kwargs.guardrailConfig",
+        "guardrailConfig",
+        "what a guardrail costs besides tokens is not known here",
+    ),
+    (
+        "provider_kwargs.performanceConfig",
+        "performanceConfig",
+        "its price is not in the catalogue; leave it out",
+    ),
+    ("provider_kwargs.promptVariables", "promptVariables", "prompts are written out here; use the template"),
+];
+/// What is looked for in the caller's own texts: to write the longer prompt cache costs more than is reserved.
+const CACHED: &[&str] = &["system", "messages", "toolConfig"];
+
+#[derive(Debug)]
+pub(super) struct Encoder {
+    structured_outputs: bool,
+    claude: claudes::Encoder,
+}
+
+/// With Claude's own rules where the model is one.
+type Job<'r> = crate::job::Job<'r, Option<claudes::Job<'r>>>;
+
+impl Encoder {
+    pub(super) fn new(structured_outputs: bool) -> Self {
+        Self { structured_outputs, claude: claudes::Encoder::new(structured_outputs) }
+    }
+
+    pub(super) fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        let rules = claude(options.model).map(|name| claudes::Job { request, options, family: family(name) });
+        let job = Job { request, options, family: rules };
+        if request.kind != Kind::Chat {
+            let name = request.kind.name();
+            return Err(job.unsupported("kind", format!("bulkrate does not speak Bedrock's {name} APIs")));
+        }
+        let mut own = job.own()?;
+        let config = own
+            .within("inferenceConfig")
+            .map_err(|why| job.unsupported("provider_kwargs.inferenceConfig", why))?;
+        let extras = own
+            .within("additionalModelRequestFields")
+            .map_err(|why| job.unsupported("provider_kwargs.additionalModelRequestFields", why))?;
+        check_own(&job, &own, &config)?;
+        for name in ["inferenceConfig", "additionalModelRequestFields", "serviceTier", "modelId"] {
+            own.remove(name);
+        }
+        check_config(&job)?;
+        match &job.family {
+            Some(rules) => {
+                check_sampling(rules)?;
+                check_reasoning(rules, &extras)?;
+            }
+            None => check_effort(&job)?,
+        }
+        if !own.has("messages") {
+            check_turns(&job)?;
+        }
+        let schema = self.schema(&job, &own)?;
+        write(&job, schema.as_deref(), Object::open(out, own), (config, extras));
+        Ok(())
+    }
+
+    /// The schema of the answer, where one is sent. Batches take none.
+    fn schema(&self, job: &Job<'_>, own: &Own<'_>) -> Result<Option<String>, Unsupported> {
+        job.refuse_two_schemas()?;
+        let config = job.config();
+        if !self.structured_outputs || own.has("outputConfig") {
+            return Ok(None);
+        }
+        if job.options.lane == Lane::Batch {
+            let why = "batches of Bedrock take no schema: use `--lane sync`, or describe the answer in the prompt and set `structured_outputs = false`";
+            return config.output_schema.map_or(Ok(None), |_| Err(job.unsupported("output_schema", why)));
+        }
+        if let Some(rules) = &job.family {
+            return self.claude.format(rules, own);
+        }
+        if let Some(schema) = config.output_schema {
+            return Ok(Some(schema.get().to_owned()));
+        }
+        let mut schema = Vec::new();
+        if !config.choices.is_empty() {
+            write_choices_schema(&config.choices, &mut schema);
+        }
+        Ok(String::from_utf8(schema).ok().filter(|schema| !schema.is_empty()))
+    }
+}
+
+/// What would be paid for and then not be read, or be paid for by another price than the one that was reserved.
+fn check_own(job: &Job<'_>, own: &Own<'_>, config: &Own<'_>) -> Result<(), Unsupported> {
+    if let Some((field, _, why)) = REFUSED.iter().find(|(_, name, _)| own.has(name)) {
+        return Err(job.unsupported(field, *why));
+    }
+    if config.has("maxTokens") {
+        let why = "`maxTokens`: it decides what is reserved for the request: set `max_tokens`";
+        return Err(job.unsupported("provider_kwargs.inferenceConfig", why));
+    }
+    if CACHED.iter().filter_map(|name| own.get(name)).any(|value| value.contains("\"1h\"")) {
+        let why = "to write the one-hour prompt cache costs more than is reserved for a request; use the one of five minutes";
+        return Err(job.unsupported("provider_kwargs.cachePoint", why));
+    }
+    if job.options.lane == Lane::Batch {
+        let refused =
+            [("provider_kwargs.toolConfig", "toolConfig"), ("provider_kwargs.outputConfig", "outputConfig")];
+        if let Some((field, _)) = refused.into_iter().find(|(_, name)| own.has(name)) {
+            return Err(
+                job.unsupported(field, "batches of Bedrock take no tools and no schema; use `--lane sync`")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_config(job: &Job<'_>) -> Result<(), Unsupported> {
+    let config = job.config();
+    let missing = [
+        ("presence_penalty", penalizes(config.presence_penalty)),
+        ("frequency_penalty", penalizes(config.frequency_penalty)),
+        ("seed", config.seed.is_some()),
+    ];
+    if let Some((field, _)) = missing.into_iter().find(|(_, given)| *given) {
+        return Err(job.unsupported(field, "Converse has no such parameter"));
+    }
+    for (field, value) in [("temperature", config.temperature), ("top_p", config.top_p)] {
+        if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) && differs(value) {
+            return Err(job.unsupported(field, "Bedrock takes 0 to 1"));
+        }
+    }
+    if config.top_k.is_some() && job.family.is_none() && !is_nova(job.options.model) {
+        let why = "what this model calls it is not known here: give it in `provider_kwargs.additionalModelRequestFields`";
+        return Err(job.unsupported("top_k", why));
+    }
+    Ok(())
+}
+
+/// Of models that are not Claude.
+fn check_effort(job: &Job<'_>) -> Result<(), Unsupported> {
+    match job.config().reasoning {
+        None => Ok(()),
+        Some(Reasoning::None) if is_plain(job.options.model) => Ok(()),
+        Some(_) => {
+            let why = "how this model is told is not known here: give it in `provider_kwargs.additionalModelRequestFields`";
+            Err(job.unsupported("reasoning", why))
+        }
+    }
+}
+
+fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
+    job.refuse_turns(SERVICE, "messages")?;
+    let (_, turns) = job.split();
+    for turn in turns {
+        if let Content::Parts(parts) = &turn.content {
+            parts.iter().try_for_each(|part| check_part(job, turn.role, part))?;
+        }
+    }
+    if turns.first().is_none_or(|first| first.role != Role::User) {
+        return Err(job.unsupported("messages", "the first turn must be the `user`'s"));
+    }
+    let prefills = job.family.as_ref().is_some_and(|rules| rules.family.prefills);
+    if !prefills && turns.last().is_some_and(|last| last.role == Role::Assistant) {
+        let why = "this model does not continue a turn of its own; end with the `user`'s";
+        return Err(job.unsupported("messages", why));
+    }
+    Ok(())
+}
+
+fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsupported> {
+    match part {
+        Part::Text { .. } => Ok(()),
+        Part::Image(blob) => check_blob(job, ("messages.image", role, blob), IMAGES),
+        Part::Document(blob) => {
+            let known: Vec<&str> = DOCUMENTS.iter().map(|(kind, _)| *kind).collect();
+            check_blob(job, ("messages.document", role, blob), &known)
+        }
+    }
+}
+
+fn check_blob(
+    job: &Job<'_>,
+    (field, role, blob): (&'static str, Role, &Blob<'_>),
+    known: &[&str],
+) -> Result<(), Unsupported> {
+    job.refuse_blob((field, role, blob), SERVICE, known)?;
+    if blob.source_type == SourceType::Url && !blob.data.starts_with("s3://") {
+        let why =
+            "Bedrock fetches from no address but `s3://bucket/key`: give the bytes, as a path or a data URL";
+        return Err(job.unsupported(field, why));
+    }
+    if !known.contains(&&*blob.media_type) {
+        return Err(job.unsupported(field, format!("its type must be one of {}", known.join(", "))));
+    }
+    Ok(())
+}
+
+fn write(
+    job: &Job<'_>,
+    schema: Option<&str>,
+    mut body: Object<'_, '_>,
+    (config, extras): (Own<'_>, Own<'_>),
+) {
+    let prompts = job.prompts();
+    if !prompts.is_empty() && body.key("system") {
+        array(prompts, body.out, write_text);
+    }
+    if body.key("messages") {
+        array(job.split().1, body.out, write_turn);
+    }
+    body.key("inferenceConfig");
+    write_config(job, Object::open(body.out, config));
+    let mut fields = Vec::new();
+    let effort = write_extras(job, Object::open(&mut fields, extras));
+    if fields != b"{}" && body.key("additionalModelRequestFields") {
+        body.out.extend_from_slice(&fields);
+    }
+    if (effort.is_some() || schema.is_some()) && body.key("outputConfig") {
+        write_output(effort, schema, body.out);
+    }
+    if job.options.lane == Lane::Flex {
+        body.literal("serviceTier", "{\"type\":\"flex\"}");
+    }
+    body.close();
+}
+
+fn write_config(job: &Job<'_>, mut body: Object<'_, '_>) {
+    let config = job.config();
+    body.number("maxTokens", job.max_tokens());
+    for (name, value) in [("temperature", config.temperature), ("topP", config.top_p)] {
+        // Some of Claude take none but the usual one, and that only unsaid.
+        body.number(name, value.filter(|_| job.family.is_none() || differs(value)));
+    }
+    if !config.stop_sequences.is_empty() && body.key("stopSequences") {
+        array(&config.stop_sequences, body.out, |stop, out| write_json_text(stop, out));
+    }
+    body.close();
+}
+
+/// What only some models know. Answers the effort that goes with it.
+fn write_extras(job: &Job<'_>, mut body: Object<'_, '_>) -> Option<&'static str> {
+    let top_k = job.config().top_k;
+    let effort = match &job.family {
+        Some(rules) => {
+            body.number("top_k", top_k);
+            write_thinking(rules, &mut body)
+        }
+        None => {
+            if let Some(top_k) = top_k {
+                body.literal("inferenceConfig", &format!("{{\"topK\":{top_k}}}"));
+            }
+            None
+        }
+    };
+    body.close();
+    effort
+}
+
+fn write_output(effort: Option<&str>, schema: Option<&str>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    if let Some(effort) = effort {
+        out.extend_from_slice(format!("\"effort\":\"{effort}\"").as_bytes());
+    }
+    if let Some(schema) = schema {
+        if effort.is_some() {
+            out.push(b',');
+        }
+        let head = "\"textFormat\":{\"type\":\"json_schema\",\"structure\":{\"jsonSchema\":{\"name\":\"answer\",\"schema\":";
+        out.extend_from_slice(head.as_bytes());
+        write_json_text(schema, out); // a text, and no object
+        out.extend_from_slice(b"}}}");
+    }
+    out.push(b'}');
+}
+
+fn write_turn(message: &Message<'_>, out: &mut Vec<u8>) {
+    let role = if message.role == Role::Assistant { "assistant" } else { "user" };
+    out.extend_from_slice(format!("{{\"role\":\"{role}\",\"content\":").as_bytes());
+    match &message.content {
+        Content::Text(text) => array([text], out, |text, out| write_text(text, out)),
+        Content::Parts(parts) => {
+            // An empty text is refused, and says nothing.
+            let is_said = |part: &&Part<'_>| !matches!(part, Part::Text { text } if text.is_empty());
+            let mut documents = 0;
+            array(parts.iter().filter(is_said), out, |part, out| match part {
+                Part::Text { text } => write_text(text, out),
+                Part::Image(blob) => {
+                    write_blob("image", blob.media_type.trim_start_matches("image/"), "", blob, out);
+                }
+                Part::Document(blob) => {
+                    documents += 1;
+                    let format = DOCUMENTS.iter().find(|(kind, _)| *kind == &*blob.media_type);
+                    let name = format!("\"name\":\"document {documents}\",");
+                    write_blob("document", format.map_or("pdf", |(_, format)| format), &name, blob, out);
+                }
+            });
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"text\":");
+    write_json_text(text, out);
+    out.push(b'}');
+}
+
+fn write_blob(kind: &str, format: &str, more: &str, blob: &Blob<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{\"{kind}\":{{\"format\":\"{format}\",{more}\"source\":{{").as_bytes());
+    match blob.source_type {
+        SourceType::Base64 => {
+            out.extend_from_slice(b"\"bytes\":");
+            write_json_text(&blob.data, out);
+        }
+        SourceType::Url => {
+            out.extend_from_slice(b"\"s3Location\":{\"uri\":");
+            write_json_text(&blob.data, out);
+            out.push(b'}');
+        }
+    }
+    out.extend_from_slice(b"}}}");
+}

@@ -1,0 +1,81 @@
+//! Converse's JSON, both ways.
+
+mod encode;
+mod models;
+mod read;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use bulkrate_core::answer::Reading;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::request::{Kind, Request};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
+use crate::http::Account;
+use crate::http::batches::in_path;
+use crate::settings::Settings;
+
+/// The wire of one account. Texts that come back are redacted: a server may repeat what it got.
+#[derive(Debug)]
+pub struct BedrockWire {
+    encoder: encode::Encoder,
+    account: Account,
+}
+
+impl BedrockWire {
+    #[must_use]
+    pub fn new(account: Account, settings: &Settings) -> Self {
+        Self { encoder: encode::Encoder::new(settings.structured_outputs), account }
+    }
+
+    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = read::line(line)?;
+        Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
+    }
+}
+
+impl Wire for BedrockWire {
+    fn path(&self, _: Kind, model: &str) -> Cow<'static, str> {
+        Cow::Owned(format!("/model/{}/converse", in_path(model)))
+    }
+
+    fn encode(
+        &self,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        self.encoder.encode(request, options, out)
+    }
+
+    fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
+        match self.account.redacted(read::reply(reply)) {
+            // What was signed with has ended, and the next call is signed with what comes after it.
+            Reading::Failure(mut failure) if self.account.may_renew(failure.provider_code.as_deref()) => {
+                failure.class = FailureClass::Transient;
+                Reading::Failure(failure)
+            }
+            reading => reading,
+        }
+    }
+
+    fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.account.hide(text)
+    }
+}
+
+/// How many models a list has.
+pub(super) fn models_listed(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List {
+        model_summaries: Vec<IgnoredAny>,
+    }
+    serde_json::from_slice::<List>(body).ok().map(|list| list.model_summaries.len() as u64)
+}
