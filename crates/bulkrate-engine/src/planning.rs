@@ -1,5 +1,7 @@
 //! From what a source holds to what it would cost: every lane side by side, and the one that is chosen.
 
+mod batchable;
+
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -125,6 +127,7 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<
     warnings.extend(fallbacks_told(facts, lane));
     warnings.extend(unfilled(request));
     warnings.extend(other_rows(facts, stats));
+    warnings.extend(batchable::choices_unsaid(facts, lane));
     if let Some((side, why)) = request.router.as_ref().and_then(|router| router.pinned.as_ref()) {
         warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
     }
@@ -220,6 +223,10 @@ fn lanes(
                 facts.cheap.contains(place) || models.iter().any(|model| model.model == found.pinned)
             })
             .find_map(|(_, found)| found.unavailable(lane));
+        let unavailable = unavailable.or_else(|| match lane {
+            Lane::Batch => batchable::too_few(facts, requests).or_else(|| batchable::schema_refused(facts)),
+            Lane::Flex | Lane::Sync => None,
+        });
         lanes.push(LanePlan {
             lane,
             unavailable,
@@ -373,6 +380,11 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
             .map(|why| EngineError::LaneUnavailable { lane: lane.name(), why })
     };
     if let Some(lane) = facts.spec.run.lane {
+        // Who asks for batches wants the answers all the same.
+        let few = batchable::too_few(facts, requests).filter(|_| lane == Lane::Batch);
+        if let (Some(why), None) = (few, refused(Lane::Sync, find(Lane::Sync))) {
+            return Ok((Lane::Sync, format!("{why}: they go one by one")));
+        }
         return match refused(lane, find(lane)) {
             Some(error) => Err(error),
             None => Ok((lane, "as asked".to_owned())),

@@ -27,7 +27,7 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
             driving.spawn_local(drive(Rc::clone(&job), planned));
         }
         if may_pack(&job, driving.len()) {
-            match pack(&job).await {
+            match Box::pin(pack(&job)).await {
                 Ok(Some(planned)) => {
                     driving.spawn_local(drive(Rc::clone(&job), planned));
                     continue;

@@ -19,6 +19,7 @@ use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency
 use super::fetch::longest;
 use super::submission::batches;
 use crate::EngineError;
+use crate::event::Event;
 use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
 use crate::run::job::{Job, Retry};
 use crate::run::ledger::{At, Moved};
@@ -160,7 +161,30 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
         drop(std::fs::remove_dir_all(&dir.0));
         return Ok(None);
     };
+    if draft.is_too_small(job, sub)? {
+        call_instead(job, &draft);
+        drop(std::fs::remove_dir_all(&dir.0));
+        return Ok(None);
+    }
     draft.finish(job, sub, &dir).await.map(Some)
+}
+
+/// What is too little for a batch goes one by one. Nothing of it is durable yet.
+fn call_instead(job: &Rc<Job>, draft: &Drafting) {
+    let items = draft.items.len();
+    {
+        let mut state = job.state.borrow_mut();
+        for ready in &draft.items {
+            state.items.release(&[ready.lease()]);
+            state.budget.release(ready.tags, ready.bound);
+            state.queue(Retry { due_us: 0, ordinal: ready.ordinal, lane: Lane::Sync });
+        }
+    }
+    let name = job.deployments[draft.deployment].account.api.name();
+    let message =
+        format!("{items} items are too few for a batch of `{name}`: they go one by one, in the sync lane");
+    job.tell(&Event::Note { message: &message });
+    job.changed.notify_waiters();
 }
 
 enum Took {
@@ -269,6 +293,13 @@ impl Drafting {
             input: Writing::create(dir.input(), Some(Digest::default()))?,
             unified: Writing::create(dir.unified(), None)?,
         })
+    }
+
+    /// Whether the provider would not take it, and the items can be called for.
+    fn is_too_small(&self, job: &Rc<Job>, sub: Sub) -> Result<bool, EngineError> {
+        let api = &*job.deployments[self.deployment].account.api;
+        let least = batches(api, sub)?.facts().items_min;
+        Ok(u32::try_from(self.items.len()).unwrap_or(u32::MAX) < least && api.calls().is_some())
     }
 
     async fn finish(self, job: &Rc<Job>, sub: Sub, dir: &BatchDir) -> Result<Planned, EngineError> {

@@ -1,0 +1,47 @@
+//! What keeps a job out of the batch lane besides prices: too few requests, answers that must have a shape.
+
+use bulkrate_core::lane::Lane;
+
+use super::Facts;
+use crate::deployment::Deployment;
+
+/// Choices that go to a batch without a schema: only the prompt can hold answers to them.
+pub(super) fn choices_unsaid(facts: &Facts<'_>, lane: Lane) -> Option<String> {
+    let name =
+        without_schema(facts).filter(|_| lane == Lane::Batch && !facts.spec.request.choices.is_empty())?;
+    Some(format!(
+        "batches of `{name}` cannot be held to the choices: the prompt must ask for one of them and for nothing else"
+    ))
+}
+
+/// Whose batches cannot be held to a schema.
+fn without_schema(facts: &Facts<'_>) -> Option<&'static str> {
+    let mut apis = facts.deployments.iter().map(|found| &found.account.api);
+    apis.find(|api| api.batches().is_some_and(|batches| batches.facts().takes_no_schema))
+        .map(|api| api.name())
+}
+
+/// Why so few requests make no batch; `None` where they do. The first of them goes alone.
+pub(super) fn too_few(facts: &Facts<'_>, requests: u64) -> Option<String> {
+    let canary = u64::from(facts.spec.run.canary);
+    let least = |found: &Deployment| {
+        let least = u64::from(found.account.api.batches()?.facts().items_min);
+        (requests > 0 && requests < least.saturating_add(canary)).then(|| {
+            let name = found.account.api.name();
+            format!(
+                "a batch of `{name}` holds no fewer than {least} items, and there are {} for one",
+                requests.saturating_sub(canary)
+            )
+        })
+    };
+    facts.deployments.iter().find_map(least)
+}
+
+/// Why answers that have a schema cannot come from batches.
+pub(super) fn schema_refused(facts: &Facts<'_>) -> Option<String> {
+    facts.spec.request.schema.as_ref()?;
+    let name = without_schema(facts)?;
+    Some(format!(
+        "answers of batches of `{name}` cannot be held to a schema; describe the answer in the prompt and set `structured_outputs = false`"
+    ))
+}
