@@ -120,6 +120,7 @@ fn named_account(
     let custom = own.base_url.is_some() && !addressed;
     let key = if custom && own.key_env.is_none() { None } else { env(&key_env) };
     let mut settings = settings(own, &key.unwrap_or_default(), connections_max);
+    settings.variables = preset.as_ref().map(|preset| variables(preset, env)).unwrap_or_default();
     if let Some(preset) = preset.filter(|_| addressed) {
         settings.base_url = settings.base_url.or_else(|| env(&preset.base_env()));
         if settings.base_url.is_none() {
@@ -193,11 +194,14 @@ fn account(
     key_env: &str,
 ) -> Result<Account, AppError> {
     let key = settings.api_key.expose();
+    let api = bulkrate_provider::open(name, settings)?;
+    // Keys that are found on a machine change by the hour; whose they are does not.
+    let whose = if api.signs() { "" } else { key };
     Ok(Account {
         provider: name.to_owned(),
         serves: None,
-        id: account_id(name, settings, key),
-        api: bulkrate_provider::open(name, settings)?,
+        id: account_id(name, settings, whose),
+        api,
         custom,
         key_env: key_env.to_owned(),
         has_key: !key.is_empty(),
@@ -220,11 +224,18 @@ fn preset_settings(
             && (key.is_some() || !preset.facts.needs_key);
     let mut own = settings(provider, &key.unwrap_or_default(), connections_max);
     own.base_url = own_base;
+    own.variables = variables(preset, env);
     // What belongs to OpenAI's account, or to a gateway that the user named, goes nowhere else.
     own.organization = None;
     own.project = None;
     own.extra_headers = Vec::new();
     set_up.then_some(own)
+}
+
+/// What is set of the variables that a service's own tools look at.
+fn variables(preset: &Preset, env: Env<'_>) -> BTreeMap<String, Secret> {
+    let set = |name: &&str| Some(((*name).to_owned(), Secret::new(&env(name)?)));
+    preset.variables.iter().filter_map(set).collect()
 }
 
 fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provider::Settings {
@@ -261,6 +272,10 @@ fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provid
             .flatten()
             .map(|(name, of)| (name.clone(), deployed(of)))
             .collect(),
+        region: from.region.clone(),
+        profile: from.profile.clone(),
+        role_arn: from.role_arn.clone(),
+        storage: from.storage.clone(),
         ..usual
     }
 }
@@ -283,7 +298,10 @@ fn account_id(provider: &str, settings: &bulkrate_provider::Settings, key: &str)
         settings.organization.as_deref().unwrap_or(""),
         settings.project.as_deref().unwrap_or(""),
     ];
-    for part in parts.into_iter().chain([key.trim()]) {
+    let aws = [&settings.region, &settings.profile, &settings.role_arn];
+    // Accounts that say none of it keep the ids that they had before it could be said.
+    let aws = aws.into_iter().flatten().map(String::as_str);
+    for part in parts.into_iter().chain([key.trim()]).chain(aws) {
         hash.update(part.as_bytes());
         hash.update([0]);
     }

@@ -202,7 +202,8 @@ async fn preset_reach(account: &Account) -> Finding {
 fn not_set_up(accounts: &[Account]) -> Finding {
     let known = |name: &str| accounts.iter().any(|account| account.provider == name);
     let (own, others): (Vec<Preset>, Vec<Preset>) =
-        bulkrate_provider::presets().partition(|preset| !preset.facts.needs_key);
+        // What has credentials of its own is set up by them.
+        bulkrate_provider::presets().filter(|preset| preset.variables.is_empty()).partition(|preset| !preset.facts.needs_key);
     let list = |presets: &[Preset], word: &dyn Fn(&Preset) -> String| {
         presets.iter().map(|one| format!("{} ({})", one.name, word(one))).collect::<Vec<_>>().join(", ")
     };
@@ -219,6 +220,13 @@ fn not_set_up(accounts: &[Account]) -> Finding {
 }
 
 fn key(account: &Account) -> Finding {
+    if !account.has_key && account.api.signs() {
+        let said = "calls are signed with the credentials of this machine";
+        return match account.api.ready() {
+            Ok(()) => Finding::ok("key", said),
+            Err(why) => Finding::failed("key", 4, why),
+        };
+    }
     match (account.has_key, !account.lacks_key()) {
         (true, _) => Finding::ok("key", format!("`{}` is set", account.key_env)),
         (false, true) => {

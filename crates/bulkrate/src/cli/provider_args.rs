@@ -43,6 +43,18 @@ pub struct ProviderArgs {
     /// Which model a deployment serves, and which deployment takes its batches if that is another; repeatable (Azure)
     #[arg(long = "deployment", value_name = "NAME=MODEL[,BATCH]", value_parser = deployment)]
     pub deployments: Vec<(String, DeploymentSpec)>,
+    /// Where it runs (AWS) [default: AWS_REGION and the profile's]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Profile of Amazon's files to take credentials from (AWS)
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Role that batches run in (AWS)
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+    /// Where files of batches lie, as `s3://bucket/prefix` (AWS)
+    #[arg(long, value_name = "PLACE")]
+    pub storage: Option<String>,
 }
 
 impl ProviderArgs {
@@ -62,6 +74,10 @@ impl ProviderArgs {
             exclusive_workspace: given(self.exclusive_workspace),
             deployments: Some(self.deployments.into_iter().collect())
                 .filter(|all: &BTreeMap<_, _>| !all.is_empty()),
+            region: self.region,
+            profile: self.profile,
+            role_arn: self.role_arn,
+            storage: self.storage,
             ..Provider::default()
         }
     }

@@ -29,6 +29,10 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         deployments,
         vllm_command,
         vllm_args,
+        region,
+        profile,
+        role_arn,
+        storage,
     } = said;
     AccountSpec {
         provider,
@@ -47,6 +51,10 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         deployments: deployments.unwrap_or_default(),
         vllm_command,
         vllm_args,
+        region,
+        profile,
+        role_arn,
+        storage,
         named: BTreeMap::new(),
     }
 }
@@ -70,6 +78,10 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         deployments,
         vllm_command,
         vllm_args,
+        region,
+        profile,
+        role_arn,
+        storage,
         named: _,
     } = kept;
     Provider {
@@ -91,6 +103,10 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         deployments: Some(deployments).filter(|deployments| !deployments.is_empty()),
         vllm_command,
         vllm_args,
+        region,
+        profile,
+        role_arn,
+        storage,
     }
 }
 
@@ -120,6 +136,10 @@ mod tests {
             deployments = { mini = "gpt-4.1-mini", large = { model = "gpt-4.1", batch = "large-batch" } }
             vllm_command = ["uv", "run", "vllm"]
             vllm_args = ["--seed", "1"]
+            region = "eu-west-1"
+            profile = "work"
+            role_arn = "arn:aws:iam::123456789012:role/batches"
+            storage = "s3://bucket/prefix"
         "#;
         let full: Provider = toml::from_str(file).unwrap();
         let stored = kept(full.clone());

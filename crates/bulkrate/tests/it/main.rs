@@ -24,6 +24,8 @@ mod anthropic_batch;
 mod gemini;
 mod gemini_batch;
 mod azure;
+mod bedrock;
+mod bedrock_batch;
 mod bad_input;
 mod bad_provider;
 mod clock;

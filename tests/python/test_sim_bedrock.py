@@ -1,0 +1,427 @@
+"""AWS's own SDK judges the simulator, and its models judge what bulkrate sends: what it cannot parse, does not raise or would not
+have sent, we got wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import http.client
+import http.server
+import json
+import os
+import subprocess
+import threading
+import time
+import urllib.parse
+
+import boto3
+import botocore.auth
+import botocore.awsrequest
+import botocore.config
+import botocore.credentials
+import botocore.exceptions
+import botocore.parsers
+import botocore.serialize
+import botocore.session
+import botocore.validate
+import pytest
+
+from conftest import ROOT, started
+
+ID, SECRET, REGION = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1"
+MODEL = "us.amazon.nova-lite-v1:0"
+ROLE = "arn:aws:iam::123456789012:role/batches"
+SCHEMA = {
+    "type": "object",
+    "properties": {"label": {"type": "string", "enum": ["billing", "delivery"]}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
+
+
+def client(sim, service: str, **own: object):
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    settings = {"aws_access_key_id": ID, "aws_secret_access_key": SECRET, "region_name": REGION} | own
+    return boto3.client(service, endpoint_url=sim.base_url, config=config, **settings)
+
+
+@pytest.fixture(scope="module")
+def sim():
+    with started("--speed", "7200", "--api-key", f"{ID}:{SECRET}", "--region", REGION, provider="bedrock") as running:
+        yield running
+
+
+def ask(sim, text: str = "Hello there", model: str = MODEL, **more: object) -> dict:
+    messages = [{"role": "user", "content": [{"text": text}]}]
+    return client(sim, "bedrock-runtime").converse(**({"modelId": model, "messages": messages, "inferenceConfig": {"maxTokens": 200}} | more))
+
+
+def strict(service: str, operation: str, answer: dict) -> dict:
+    """The answer has no field that the service's model does not declare, and none is missing."""
+    shape = botocore.session.get_session().get_service_model(service).operation_model(operation).output_shape
+    plain = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+    report = botocore.validate.ParamValidator().validate(plain, shape)
+    assert not report.has_errors(), report.generate_report()
+    assert set(plain) <= set(shape.members), plain
+    return plain
+
+
+def test_an_answer(sim):
+    before = sim.page("bill")["total_usd_nanos"]
+    config = {"maxTokens": 200, "temperature": 0.5, "topP": 0.9, "stopSequences": ["END"]}
+    answer = strict("bedrock-runtime", "Converse", ask(sim, system=[{"text": "Be brief."}], inferenceConfig=config))
+    usage = answer["usage"]
+    assert answer["output"]["message"]["content"][0]["text"] and answer["stopReason"] == "end_turn"
+    assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
+    # 0.06 and 0.24 USD a million.
+    nanos = usage["inputTokens"] * 60 + usage["outputTokens"] * 240
+    assert sim.page("bill")["total_usd_nanos"] - before == nanos
+
+
+def test_structured_output_tools_and_tiers(sim):
+    output = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"name": "label", "schema": json.dumps(SCHEMA)}}}}
+    answer = strict("bedrock-runtime", "Converse", ask(sim, "My parcel is late", outputConfig=output))
+    assert answer["output"]["message"]["content"] == [{"text": '{"label":"delivery"}'}]
+    tools = {"tools": [{"toolSpec": {"name": "label", "inputSchema": {"json": SCHEMA}}}], "toolChoice": {"tool": {"name": "label"}}}
+    answer = strict("bedrock-runtime", "Converse", ask(sim, "My parcel is late", toolConfig=tools))
+    assert answer["stopReason"] == "tool_use" and answer["output"]["message"]["content"][0]["toolUse"]["input"] == {"label": "delivery"}
+    answer = strict("bedrock-runtime", "Converse", ask(sim, model="amazon.nova-pro-v1:0", serviceTier={"type": "flex"}))
+    assert answer["serviceTier"] == {"type": "flex"}
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1_024}}
+    model = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    answer = strict("bedrock-runtime", "Converse", ask(sim, model=model, inferenceConfig={"maxTokens": 2_000}, additionalModelRequestFields=thinking))
+    assert "reasoningContent" in answer["output"]["message"]["content"][0]
+
+
+def test_images_documents_and_turns(sim):
+    image = {"image": {"format": "png", "source": {"bytes": b"\x00\x01"}}}
+    document = {"document": {"format": "pdf", "name": "contract 1", "source": {"s3Location": {"uri": "s3://bkt/c.pdf"}}}}
+    messages = [
+        {"role": "user", "content": [{"text": "Look"}, image, document]},
+        {"role": "assistant", "content": [{"text": "A cat."}]},
+        {"role": "user", "content": [{"text": "Sure?"}]},
+    ]
+    assert ask(sim, messages=messages)["output"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "name"),
+    [
+        ({"model": "amazon.nobody-v1:0"}, 400, "ValidationException"),
+        ({"inferenceConfig": {"maxTokens": 10**6}}, 400, "ValidationException"),
+        ({"messages": [{"role": "assistant", "content": [{"text": "x"}]}]}, 400, "ValidationException"),
+        ({"model": "global.anthropic.claude-haiku-5-5", "inferenceConfig": {"temperature": 0.5}}, 400, "ValidationException"),
+    ],
+)
+def test_refusals(sim, fields, status, name):
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        ask(sim, **fields)
+    assert (raised.value.response["ResponseMetadata"]["HTTPStatusCode"], raised.value.response["Error"]["Code"]) == (status, name)
+
+
+@pytest.mark.parametrize(
+    ("service", "own", "name"),
+    [
+        ("bedrock-runtime", {"aws_secret_access_key": "wrong"}, "InvalidSignatureException"),
+        ("bedrock-runtime", {"aws_access_key_id": "AKIAWRONG"}, "UnrecognizedClientException"),
+        ("bedrock-runtime", {"region_name": "eu-west-1"}, "InvalidSignatureException"),
+        ("s3", {"aws_secret_access_key": "wrong"}, "SignatureDoesNotMatch"),
+        ("s3", {"aws_access_key_id": "AKIAWRONG"}, "InvalidAccessKeyId"),
+    ],
+)
+def test_signatures_are_checked(sim, service, own, name):
+    api = client(sim, service, **own)
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        if service == "s3":
+            api.put_object(Bucket="bkt", Key="a b/c:d", Body=b"x")
+        else:
+            api.converse(modelId=MODEL, messages=[{"role": "user", "content": [{"text": "x"}]}])
+    assert raised.value.response["Error"]["Code"] == name
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "name"),
+    [
+        ("429@1", 429, "ThrottlingException"),
+        ("insufficient-quota@1", 403, "AccessDeniedException"),
+        ("5xx=503@1", 503, "ServiceUnavailableException"),
+        ("5xx=500@1", 500, "InternalServerException"),
+        ("expired-key@1", 403, "ExpiredTokenException"),
+        ("revoked@1", 403, "UnrecognizedClientException"),
+    ],
+)
+def test_faults_are_raised(fault, status, name):
+    with started("--fault", fault, provider="bedrock") as sim:
+        with pytest.raises(botocore.exceptions.ClientError) as raised:
+            ask(sim)
+        assert (raised.value.response["ResponseMetadata"]["HTTPStatusCode"], raised.value.response["Error"]["Code"]) == (status, name)
+        ask(sim)
+
+
+def test_models(sim):
+    listed = client(sim, "bedrock").list_foundation_models()
+    strict("bedrock", "ListFoundationModels", listed)
+    assert MODEL in [model["modelId"] for model in listed["modelSummaries"]]
+
+
+def test_objects(sim):
+    s3 = client(sim, "s3")
+    keys = [f"list/{n:02} a+b&c:é" for n in range(7)]
+    for key in keys:
+        s3.put_object(Bucket="bkt", Key=key, Body=key.encode())
+    assert s3.get_object(Bucket="bkt", Key=keys[3])["Body"].read() == keys[3].encode()
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="bkt", Prefix="list/", PaginationConfig={"PageSize": 3})
+    assert [found["Key"] for page in pages for found in page["Contents"]] == keys
+    s3.delete_object(Bucket="bkt", Key=keys[3])
+    s3.delete_object(Bucket="bkt", Key=keys[3])
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket="bkt", Key=keys[3])
+
+
+def record(name: str, **more: object) -> dict:
+    body = {"messages": [{"role": "user", "content": [{"text": f"Hi {name}"}]}], "inferenceConfig": {"maxTokens": 64}} | more
+    return {"recordId": name, "modelInput": body}
+
+
+def created(sim, records: list[dict], name: str = "job-1", **more: object) -> str:
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    client(sim, "s3").put_object(Bucket="bkt", Key=f"in/{name}.jsonl", Body=text.encode())
+    order = {
+        "jobName": name,
+        "roleArn": ROLE,
+        "modelId": MODEL,
+        "modelInvocationType": "Converse",
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": f"s3://bkt/in/{name}.jsonl"}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bkt/out/"}},
+    }
+    return client(sim, "bedrock").create_model_invocation_job(**(order | more))["jobArn"]
+
+
+def ended(sim, arn: str) -> dict:
+    deadline = time.monotonic() + 30
+    while True:
+        job = client(sim, "bedrock").get_model_invocation_job(jobIdentifier=arn)
+        strict("bedrock", "GetModelInvocationJob", job)
+        if job["status"] in ("Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"):
+            return job
+        assert job["status"] in ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+
+
+def written(sim, job: dict) -> tuple[list[dict], dict]:
+    """Results and sums of a job."""
+    folder = job["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].removeprefix("s3://bkt/") + job["jobArn"].rsplit("/", 1)[1]
+    source = job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"].rsplit("/", 1)[1]
+    read = lambda key: client(sim, "s3").get_object(Bucket="bkt", Key=f"{folder}/{key}")["Body"].read()
+    return [json.loads(line) for line in read(f"{source}.out").splitlines()], json.loads(read("manifest.json.out"))
+
+
+def test_a_job_from_its_create_to_its_results(sim):
+    records = [record(f"item-{n}") for n in range(120)]
+    records[7]["modelInput"]["inferenceConfig"]["maxTokens"] = 10**6
+    records[8] = record("item-8", toolConfig={"tools": [{"toolSpec": {"name": "label", "inputSchema": {"json": SCHEMA}}}]})
+    before = sim.page("bill")["total_usd_nanos"]
+    job = ended(sim, created(sim, records))
+    assert (job["status"], job["totalRecordCount"], job["successRecordCount"], job["errorRecordCount"]) == ("Completed", 120, 118, 2)
+    results, manifest = written(sim, job)
+    by_id = {result["recordId"]: result for result in results}
+    assert sorted(by_id) == sorted(record["recordId"] for record in records) and len(results) == 120
+    assert all(by_id[record["recordId"]]["modelInput"] == record["modelInput"] for record in records)
+    for name in ("item-7", "item-8"):
+        assert by_id.pop(name)["error"]["errorCode"] == 400
+    nanos = 0
+    for result in by_id.values():
+        strict("bedrock-runtime", "Converse", result["modelOutput"])
+        usage = result["modelOutput"]["usage"]
+        # Half of 0.06 and 0.24 USD a million.
+        nanos += usage["inputTokens"] * 30 + usage["outputTokens"] * 120
+    assert sim.page("bill")["total_usd_nanos"] - before == nanos
+    assert manifest["processedRecordCount"] == 120 and manifest["successRecordCount"] == 118
+    assert manifest["inputTokenCount"] == sum(result["modelOutput"]["usage"]["inputTokens"] for result in by_id.values())
+
+
+def test_a_token_makes_one_job(sim):
+    records = [record(f"item-{n}") for n in range(100)]
+    arns = {created(sim, records, "token-1", clientRequestToken="br1-abc-1") for _ in range(3)}
+    assert len(arns) == 1
+    ended(sim, arns.pop())
+    # A name is taken only while its job runs.
+    first = created(sim, records, "name-1")
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        created(sim, records, "name-1")
+    assert raised.value.response["Error"]["Code"] == "ConflictException"
+    ended(sim, first)
+
+
+def test_lists_are_paged_and_carry_the_tokens():
+    with started("--speed", "7200", provider="bedrock") as sim:
+        records = [record(f"item-{n}") for n in range(100)]
+        made = [created(sim, records, f"job-{n}", clientRequestToken=f"token-{n}") for n in range(7)]
+        pages = client(sim, "bedrock").get_paginator("list_model_invocation_jobs").paginate(sortBy="CreationTime", sortOrder="Descending", PaginationConfig={"PageSize": 3})
+        listed = []
+        for page in pages:
+            listed += strict("bedrock", "ListModelInvocationJobs", page)["invocationJobSummaries"]
+        assert [(job["jobArn"], job["clientRequestToken"]) for job in listed] == [(arn, f"token-{n}") for n, arn in reversed(list(enumerate(made)))]
+        found = client(sim, "bedrock").list_model_invocation_jobs(nameContains="b-3")["invocationJobSummaries"]
+        assert [job["jobName"] for job in found] == ["job-3"]
+
+
+def test_what_is_refused_at_once_and_what_later(sim):
+    records = [record(f"item-{n}") for n in range(100)]
+    for more in ({"modelId": "amazon.nobody-v1:0"}, {"modelId": "global.anthropic.claude-haiku-5-5"}, {"timeoutDurationInHours": 24, "roleArn": "arn:aws:iam::1:user/x"}):
+        with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.ParamValidationError)):
+            created(sim, records, "refused", **more)
+    few = ended(sim, created(sim, records[:99], "few"))
+    assert few["status"] == "Failed" and "less records (99) than the required minimum of: 100" in few["message"]
+    absent = {"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://bkt/in/none.jsonl"}}}
+    assert ended(sim, created(sim, records, "absent", **absent))["status"] == "Failed"
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        client(sim, "bedrock").get_model_invocation_job(jobIdentifier="abcdefghijkl")
+    assert raised.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(("fault", "state"), [("expire", "PartiallyCompleted"), ("", "Stopped")])
+def test_what_does_not_come_to_its_end_shows_what_it_did(fault, state):
+    flags = ["--fault", fault] if fault else ["--speed", "600"]
+    with started(*flags, provider="bedrock") as sim:
+        arn = created(sim, [record(f"item-{n}") for n in range(200)])
+        if not fault:
+            time.sleep(0.5)
+            client(sim, "bedrock").stop_model_invocation_job(jobIdentifier=arn)
+        job = ended(sim, arn)
+        results, manifest = written(sim, job)
+        assert job["status"] == state and 0 < len(results) < 200
+        assert len(results) == job["processedRecordCount"] == manifest["processedRecordCount"] == sim.page("bill")["requests_batch"]
+        with pytest.raises(botocore.exceptions.ClientError) as raised:
+            client(sim, "bedrock").stop_model_invocation_job(jobIdentifier=arn)
+        assert raised.value.response["Error"]["Code"] == "ConflictException"
+
+
+class Recorder(http.server.ThreadingHTTPServer):
+    """Passes everything on to the simulator, and keeps it."""
+
+    def __init__(self, sim) -> None:
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.target = urllib.parse.urlsplit(sim.base_url).netloc
+        self.seen: list[tuple[str, str, dict, bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Passing(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def passed(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.command, self.path, headers, body))
+        connection = http.client.HTTPConnection(self.server.target, timeout=30)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        connection.close()
+
+    do_GET = do_PUT = do_POST = do_DELETE = passed
+
+
+@contextlib.contextmanager
+def recorded(sim):
+    server = Recorder(sim)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+
+
+def signature(method: str, path: str, headers: dict, body: bytes) -> str:
+    """What botocore says to the same request at the same time."""
+    service = "s3" if "x-amz-content-sha256" in headers else "bedrock"
+    kind = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
+    auth = kind(botocore.credentials.Credentials(ID, SECRET, headers.get("x-amz-security-token")), service, REGION)
+    signed = headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
+    request = botocore.awsrequest.AWSRequest(method, f"http://{headers['host']}{path}", {name: headers[name] for name in signed}, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    request.context["payload_signing_enabled"] = True
+    return auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+
+
+def judged(service: str, operation: str, params: dict, path: str) -> None:
+    """The parameters are valid, and botocore would have sent them to the same place."""
+    model = botocore.session.get_session().get_service_model(service).operation_model(operation)
+    report = botocore.validate.ParamValidator().validate(params, model.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    built = botocore.serialize.create_serializer("rest-json").serialize_to_request(params, model)
+    assert built["url_path"] == path.split("?")[0]
+    names = set(params) - {name for name in params if name in ("modelId", "jobIdentifier")}
+    assert names <= set(model.input_shape.members), params
+
+
+def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
+    with open(tmp_path / "reviews.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "text"])
+        rows.writerows([[n, f"Review {n}: \"great\" \u00e9\u4e2d"] for n in range(130)])
+    (tmp_path / "job.toml").write_text(f"""
+        [source]
+        path = "reviews.csv"
+        id = "id"
+        [request]
+        model = "bedrock/{MODEL}"
+        system = "Answer with one of: positive, negative."
+        user = "Review: {{{{ text }}}}"
+        choices = ["positive", "negative"]
+        temperature = 0.5
+        [run]
+        lane = "batch"
+        poll_min = "50ms"
+        [provider]
+        region = "{REGION}"
+        role_arn = "{ROLE}"
+        storage = "s3://bkt/bulk.rate"
+        [sink]
+        path = "out.csv"
+    """)
+    with recorded(sim) as recorder:
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "BEDROCK_BASE_URL": recorder.url}
+        command = [str(ROOT / "target" / "debug" / "bulkrate"), "run", "job.toml", "--yes", "--json"]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    seen = set()
+    for method, path, headers, body in recorder.seen:
+        assert headers["authorization"].endswith(f"Signature={signature(method, path, headers, body)}"), (method, path)
+        place, words = urllib.parse.unquote(path.split("?")[0]), json.loads(body) if method == "POST" and body else {}
+        if place.endswith("/converse"):
+            seen.add("converse")
+            judged("bedrock-runtime", "Converse", words | {"modelId": MODEL}, path)
+        elif method == "POST" and place == "/model-invocation-job":
+            seen.add("create")
+            judged("bedrock", "CreateModelInvocationJob", words, path)
+        elif method == "GET" and place.startswith("/model-invocation-job/"):
+            seen.add("poll")
+            judged("bedrock", "GetModelInvocationJob", {"jobIdentifier": place.removeprefix("/model-invocation-job/")}, path)
+        elif method == "PUT":
+            seen.add("upload")
+            for line in body.splitlines():
+                record = json.loads(line)
+                judged("bedrock-runtime", "Converse", record["modelInput"] | {"modelId": MODEL}, f"/model/{urllib.parse.quote(MODEL, safe='')}/converse")
+        else:
+            seen.add(method)
+    assert seen == {"converse", "create", "poll", "upload", "GET", "DELETE"}
