@@ -15,13 +15,18 @@ const CONTAINER: &str = "http://169.254.170.2";
 const MACHINE: &str = "http://169.254.169.254";
 
 /// One set of credentials.
-#[derive(Debug)]
 pub(crate) struct Keys {
     pub(super) id: String,
     pub(super) secret: Secret,
     pub(super) token: Option<Arc<str>>,
     /// Seconds since the epoch; `None`: not by themselves.
     ends_at: Option<i64>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("ends_at", &self.ends_at).finish_non_exhaustive()
+    }
 }
 
 impl Keys {

@@ -27,8 +27,8 @@ use crate::settings::Settings;
 const ITEMS_MAX: u32 = 50_000;
 const ITEMS_MIN: u32 = 100;
 const BYTES_MAX: u64 = 1_000_000_000;
-/// Waits before a create without an answer is sent again.
-const RESENDS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(5), Duration::from_secs(20)];
+/// A create without an answer is sent again after so many of the shortest waits of free calls: half a second, five, twenty.
+const RESENDS: [u32; 3] = [1, 10, 40];
 /// A token is surely remembered for so long.
 const TOKEN_LIFE: Duration = Duration::from_secs(600);
 const JOB: &str = "/model-invocation-job";
@@ -62,6 +62,7 @@ pub struct BedrockBatches {
     stored: Stored,
     takes_no_schema: bool,
     create_timeout: Duration,
+    wait_min: Duration,
 }
 
 impl BedrockBatches {
@@ -82,6 +83,7 @@ impl BedrockBatches {
             stored,
             takes_no_schema,
             create_timeout: settings.create_timeout,
+            wait_min: settings.retry.wait_min,
         }
     }
 
@@ -194,7 +196,7 @@ impl BatchApi for BedrockBatches {
         if !matches!(first, Created::InDoubt(_)) {
             return first;
         }
-        for wait in RESENDS {
+        for wait in RESENDS.map(|times| self.wait_min.saturating_mul(times)) {
             if began.elapsed() + wait + self.create_timeout > TOKEN_LIFE {
                 break;
             }

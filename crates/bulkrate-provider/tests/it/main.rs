@@ -4,6 +4,7 @@
 mod anthropic;
 mod azure;
 mod batches;
+mod bedrock;
 mod conformance;
 mod free;
 mod gemini;

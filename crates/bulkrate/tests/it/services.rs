@@ -105,7 +105,7 @@ fn what_is_not_set_up_says_which_variable() {
         ("groq/openai/gpt-oss-20b", "credentials-missing", 4, &["GROQ_API_KEY"][..]),
         ("groq/of-tomorrow", "credentials-missing", 4, &["GROQ_API_KEY"]),
         ("mistral-small-latest", "credentials-missing", 4, &["MISTRAL_API_KEY"]),
-        ("bedrock/mistral.ministral-3-8b-instruct", "provider-not-set-up", 2, &["bedrock"]),
+        ("voyage/voyage-4", "provider-not-set-up", 2, &["voyage"]),
     ] {
         run(&place, model, "").error(exit, code, words);
     }
