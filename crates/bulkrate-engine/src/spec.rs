@@ -66,7 +66,7 @@ pub struct AccountSpec {
     pub vllm_command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vllm_args: Option<Vec<String>>,
-    /// AWS: where it runs, whose credentials, and in which role and where batches are run.
+    /// Where it runs; AWS: whose credentials, and in which role; and where the files of its batches lie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,19 +35,20 @@ fn open(chat_endpoint: ChatEndpoint) -> Arc<dyn Provider> {
 /// Nothing is sent to where it would be.
 fn of(name: &str) -> Arc<dyn Provider> {
     let base_url = Some("http://127.0.0.1:1".to_owned());
-    let (role_arn, storage) = (Some("arn:aws:iam::1:role/r".to_owned()), Some("s3://b".to_owned()));
+    let role_arn = Some("arn:aws:iam::1:role/r".to_owned());
+    let storage = Some(if name == "vertex" { "gs://bucket" } else { "s3://b" }.to_owned());
     match bulkrate_provider::open(name, &Settings { base_url, role_arn, storage, ..Settings::default() }) {
         Ok(api) => api,
         Err(error) => panic!("{error}"),
     }
 }
 
-fn apis() -> &'static [Arc<dyn Provider>; 5] {
-    static APIS: OnceLock<[Arc<dyn Provider>; 5]> = OnceLock::new();
+fn apis() -> &'static [Arc<dyn Provider>; 6] {
+    static APIS: OnceLock<[Arc<dyn Provider>; 6]> = OnceLock::new();
     APIS.get_or_init(|| {
         let openai = [ChatEndpoint::ChatCompletions, ChatEndpoint::Responses].map(open);
         let [chat, responses] = openai;
-        [chat, responses, of("anthropic"), of("gemini"), of("bedrock")]
+        [chat, responses, of("anthropic"), of("gemini"), of("bedrock"), of("vertex")]
     })
 }
 

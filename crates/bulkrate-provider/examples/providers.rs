@@ -7,7 +7,7 @@ type Failed = Box<dyn std::error::Error>;
 
 const HEAD: &str = "# Services and fields
 
-Each of these needs no more than its key; Azure also needs the address of your resource, [Bedrock](../guides/bedrock.md) a region and, for batches, a role and a bucket. All but Anthropic, Gemini and Bedrock speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
+Each of these needs no more than its key; Azure also needs the address of your resource, [Bedrock](../guides/bedrock.md) a region and, for batches, a role and a bucket, [Vertex](../guides/vertex.md) a project, a location and a bucket. All but Anthropic, Gemini, Vertex and Bedrock speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
 list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` and `OPENAI_BASE_URL` stand \
 for everything: a service without an address of its own is then reached there.
 
@@ -37,7 +37,7 @@ fn main() -> Result<(), Failed> {
             base_url,
             region: named("us-east-1"),
             role_arn: named("arn:aws:iam::123456789012:role/NAME"),
-            storage: named("s3://bucket/prefix"),
+            storage: named(if preset.name == "vertex" { "gs://bucket" } else { "s3://bucket/prefix" }),
             ..Settings::default()
         };
         let provider = bulkrate_provider::open(preset.name, &settings)?;
@@ -79,7 +79,7 @@ fn main() -> Result<(), Failed> {
             // What these take differs by model: the current ones are shown.
             let model = match *name {
                 "anthropic" => "claude-sonnet-5-5",
-                "gemini" => "gemini-3.8-flash",
+                "gemini" | "vertex" => "gemini-3.8-flash",
                 "azure" => "gpt-6-luna",
                 "bedrock" => "us.amazon.nova-lite-v1:0",
                 _ => "model",

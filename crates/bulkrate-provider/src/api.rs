@@ -94,6 +94,11 @@ pub struct Unsupported {
 pub trait Wire: Send + Sync + Debug {
     /// The path of the API for this kind, under the base URL: `/chat/completions`. Some name the model in it.
     fn path(&self, kind: Kind, model: &str) -> Cow<'static, str>;
+    /// The same, where the lane is said beside the body and not in it.
+    fn path_in(&self, lane: Lane, kind: Kind, model: &str) -> Cow<'static, str> {
+        let _ = lane;
+        self.path(kind, model)
+    }
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
     fn encode(
         &self,

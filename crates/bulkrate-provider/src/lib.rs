@@ -18,6 +18,7 @@ pub mod openai;
 pub mod anthropic;
 pub mod gemini;
 pub mod bedrock;
+pub mod vertex;
 pub mod vllm;
 pub mod conformance;
 

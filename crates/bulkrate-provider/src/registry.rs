@@ -9,6 +9,7 @@ use crate::gemini::Gemini;
 use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
 use crate::settings::Settings;
+use crate::vertex::Vertex;
 use crate::vllm::VllmOffline;
 
 /// An account that cannot be opened. Nothing was sent.
@@ -41,6 +42,7 @@ const PROVIDERS: &[(&str, Constructor)] = &[
     (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
     (Gemini::PRESET.name, |settings| Ok(Arc::new(Gemini::open(settings)?))),
     (Bedrock::PRESET.name, |settings| Ok(Arc::new(Bedrock::open(settings)?))),
+    (Vertex::PRESET.name, |settings| Ok(Arc::new(Vertex::open(settings)?))),
     (VllmOffline::NAME, |settings| Ok(Arc::new(VllmOffline::open(settings)?))),
 ];
 
@@ -88,7 +90,7 @@ pub fn presets() -> impl Iterator<Item = Preset> {
         facts: row.facts(),
         variables: &[],
     });
-    [Anthropic::PRESET, Gemini::PRESET, Bedrock::PRESET].into_iter().chain(rows)
+    [Anthropic::PRESET, Gemini::PRESET, Vertex::PRESET, Bedrock::PRESET].into_iter().chain(rows)
 }
 
 #[must_use]

@@ -153,13 +153,13 @@ pub struct Settings {
     pub query: Option<String>,
     /// Offline vLLM only: what is run.
     pub program: Program,
-    /// Where the service is to run, where it runs in several places (AWS).
+    /// Where the service is to run, where it runs in several places.
     pub region: Option<String>,
     /// AWS only: the profile of Amazon's files to take credentials from, before all others.
     pub profile: Option<String>,
     /// AWS only: the role in which batches are run.
     pub role_arn: Option<String>,
-    /// Where files of batches lie that the service does not keep itself: `s3://bucket/prefix`.
+    /// Where files of batches lie that the service does not keep itself: `s3://bucket/prefix` or `gs://bucket/folder`.
     pub storage: Option<String>,
     /// Environment variables that the service's own tools look at, as far as they are set.
     pub variables: BTreeMap<String, Secret>,

@@ -1,4 +1,4 @@
-//! The commands `bulkrate sim openai`, `anthropic`, `gemini` and `bedrock`; the binary only mounts them.
+//! The commands `bulkrate sim openai`, `anthropic`, `gemini`, `vertex` and `bedrock`; the binary only mounts them.
 
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{FaultRule, fault_table, mixed_faults};
@@ -105,7 +105,7 @@ pub struct Args {
     /// The one region that there is (AWS)
     #[arg(long)]
     pub region: Option<String>,
-    /// The one bucket that there is (AWS)
+    /// The one bucket that there is (AWS, Vertex)
     #[arg(long)]
     pub bucket: Option<String>,
     /// The one role that jobs may run in (AWS)
@@ -117,6 +117,15 @@ pub struct Args {
     /// Jobs that may run at once (AWS)
     #[arg(long)]
     pub jobs_max: Option<u64>,
+    /// The one project there is (Vertex)
+    #[arg(long)]
+    pub project: Option<String>,
+    /// The one location that it answers at (Vertex)
+    #[arg(long)]
+    pub location: Option<String>,
+    /// Real seconds that an access token holds (Vertex)
+    #[arg(long, default_value_t = 3599)]
+    pub token_secs: u64,
     /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z
     #[arg(long, value_name = "DATE")]
     pub now: Option<String>,
@@ -175,6 +184,9 @@ impl Args {
             role: self.role.clone(),
             records_min: self.records_min,
             jobs_max: self.jobs_max,
+            project: self.project.clone(),
+            location: self.location.clone(),
+            token_secs: self.token_secs,
             start_unix: self.now.as_deref().map(unix).transpose()?,
             bill_by_client: self.bill_by_client,
         })

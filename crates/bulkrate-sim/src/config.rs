@@ -13,6 +13,8 @@ pub enum Speaks {
     Anthropic,
     /// Google's Gemini API.
     Gemini,
+    /// Google's Vertex AI, with the parts of Google Cloud that it needs.
+    Vertex,
     /// AWS Bedrock, with its S3.
     Bedrock,
 }
@@ -78,7 +80,7 @@ pub struct SimConfig {
     pub deployments: Vec<String>,
     /// AWS: the one region; `None` = any.
     pub region: Option<String>,
-    /// AWS: the one bucket; `None` = any.
+    /// AWS, Vertex: the one bucket; `None` = any.
     pub bucket: Option<String>,
     /// AWS: the one role that jobs may run in; `None` = any.
     pub role: Option<String>,
@@ -86,6 +88,12 @@ pub struct SimConfig {
     pub records_min: u64,
     /// AWS: jobs that may run at once.
     pub jobs_max: Option<u64>,
+    /// The one project there is (Vertex); `None` = any.
+    pub project: Option<String>,
+    /// The one location that it answers at (Vertex); `None` = any.
+    pub location: Option<String>,
+    /// Real seconds that an access token holds (Vertex).
+    pub token_secs: u64,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,
 }
@@ -94,7 +102,7 @@ impl SimConfig {
     /// Path of the API, as its SDKs want it in a base URL: some add the version themselves.
     pub(crate) fn base(&self) -> &'static str {
         match (self.speaks, self.like.as_deref().and_then(Like::find)) {
-            (Speaks::Anthropic | Speaks::Gemini | Speaks::Bedrock, _) => "",
+            (Speaks::Anthropic | Speaks::Gemini | Speaks::Vertex | Speaks::Bedrock, _) => "",
             (Speaks::OpenAi, Some(like)) => like.base,
             (Speaks::OpenAi, None) => "/v1",
         }
@@ -137,6 +145,9 @@ impl Default for SimConfig {
             role: None,
             records_min: crate::bedrock::jobs::RECORDS_MIN,
             jobs_max: None,
+            project: None,
+            location: None,
+            token_secs: 3_599,
             bill_by_client: false,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::batches::lines::{Run, Side};
 use crate::errors::{ApiError, invalid};
+use crate::faults::{Fault, Place};
 use crate::multipart::{self, Part};
 use crate::server::{Reply, State};
 use bytes::Bytes;
@@ -108,7 +109,7 @@ impl Files {
     }
 
     /// Newest first.
-    fn all(&self) -> Vec<Arc<File>> {
+    pub(crate) fn all(&self) -> Vec<Arc<File>> {
         let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         shelf.order.iter().rev().filter_map(|id| shelf.by_id.get(id).cloned()).collect()
     }
@@ -260,6 +261,19 @@ pub(crate) struct Spoilt {
     pub(crate) cut: u64,
     /// The same lines in another order.
     pub(crate) reordered: bool,
+}
+
+impl Spoilt {
+    /// What the faults of this download are.
+    pub(crate) fn drawn(state: &State) -> Self {
+        let hit = |fault| state.faults.hit(fault, Place::Content);
+        let tail = state.faults.call(Fault::CutTail, Place::Content);
+        Self {
+            gone: hit(Fault::FileGone),
+            cut: tail.map_or(0, |hit| if hit.word == Some("newline") { 1 } else { 10 }),
+            reordered: hit(Fault::FileChanges),
+        }
+    }
 }
 
 /// GET /v1/files/{id}/content

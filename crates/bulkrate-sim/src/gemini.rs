@@ -193,7 +193,7 @@ fn span(ms: u64) -> String {
     format!("{}.{:03}s", ms / 1_000, ms % 1_000)
 }
 
-fn name(status: u16) -> &'static str {
+pub(crate) fn name(status: u16) -> &'static str {
     match status {
         401 => "UNAUTHENTICATED",
         403 => "PERMISSION_DENIED",

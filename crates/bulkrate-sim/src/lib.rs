@@ -1,6 +1,6 @@
 //! Pretends to be OpenAI: files, batches, chat, responses, embeddings, moderations, with its limits, its failures and its bill.
-//! Or Anthropic: messages and message batches, with theirs. Or Google: Gemini's `generateContent`, with theirs.
-//! Or AWS: Bedrock's Converse and its jobs over S3, with theirs. Or the command `vllm run-batch`.
+//! Or Anthropic: messages and message batches, with theirs. Or Google: Gemini's `generateContent`, with theirs, or Vertex AI with its
+//! tokens and its bucket. Or AWS: Bedrock's Converse and its jobs over S3, with theirs. Or the command `vllm run-batch`.
 //!
 //! Written from the wire reference alone. It shares no code with the client crates, so that a mistake on one side cannot hide
 //! the same mistake on the other. Money is counted here a second time, from the same price list, with arithmetic of its own.
@@ -36,6 +36,7 @@ mod rng;
 mod server;
 mod tokens;
 mod uploads;
+mod vertex;
 pub mod vllm;
 
 pub use config::{SimConfig, SimError, Speaks};

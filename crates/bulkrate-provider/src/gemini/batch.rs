@@ -16,7 +16,7 @@ use super::wire::GeminiWire;
 use super::{VERSION, errors, remote};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches::{self, Shape, in_path};
-use crate::http::free::FreeClient;
+use crate::http::free::{FreeClient, Protocol};
 use crate::settings::Settings;
 
 /// The API counts tokens and no requests. A batch that expires has answered nothing: ours are small.
@@ -115,7 +115,10 @@ impl BatchApi for GeminiBatches {
         const WHAT: &str = "upload a batch file";
         let about = format!("{{\"file\":{{\"displayName\":\"{name}\"}}}}");
         let path = format!("/upload{VERSION}/files");
-        let reply = self.free.upload_resumable(WHAT, &path, (about.as_bytes(), JSONL), file).await?;
+        let reply = self
+            .free
+            .upload_resumable(WHAT, (Protocol::Commands, &path), (about.as_bytes(), JSONL), file)
+            .await?;
         remote::read_upload(&reply.body)
             .ok_or_else(|| batches::unreadable(&self.free, WHAT, &reply, "the answer names no file"))
     }

@@ -81,7 +81,7 @@ pub fn read(body: &[u8]) -> Option<Said> {
 }
 
 /// A `google.rpc.Status`.
-pub(super) fn read_status(raw: &RawValue) -> Option<Said> {
+pub(crate) fn read_status(raw: &RawValue) -> Option<Said> {
     let inner: Inner<'_> = serde_json::from_str(raw.get()).ok()?;
     let details = inner.details.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
     let details: Vec<Detail<'_>> =

@@ -4,7 +4,7 @@
 
 pub mod batch;
 pub mod errors;
-mod remote;
+pub(crate) mod remote;
 pub mod wire;
 
 use std::sync::Arc;

@@ -78,11 +78,11 @@ struct Stats {
 }
 
 /// The name of a batch that carries our mark: what it is known by in a list. Shorter than any name that is refused elsewhere (128).
-pub(super) fn display_name(marker: &Marker) -> String {
+pub(crate) fn display_name(marker: &Marker) -> String {
     batches::mark(marker, '.')
 }
 
-fn marker(name: &str) -> Option<Marker> {
+pub(crate) fn marker(name: &str) -> Option<Marker> {
     batches::marker(name, '.')
 }
 
@@ -165,7 +165,7 @@ impl Operation<'_> {
 }
 
 /// The same words stand after two beginnings, `BATCH_STATE_` and `JOB_STATE_`. One that we do not know is not an end.
-fn phase(state: &str) -> Phase {
+pub(crate) fn phase(state: &str) -> Phase {
     match state.rsplit_once("STATE_").map_or(state, |(_, word)| word) {
         "PENDING" | "QUEUED" => Phase::Validating,
         "RUNNING" => Phase::InProgress,

@@ -6,6 +6,8 @@ mod download;
 mod put;
 mod resumable;
 
+pub(crate) use resumable::Protocol;
+
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bytes::Bytes;
+use http::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, redirect};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -111,6 +114,24 @@ impl FreeClient {
         .await
     }
 
+    /// Posts a form; the answer whole.
+    pub(crate) async fn post_form(&self, what: &str, path: &str, form: Bytes) -> Result<Reply, ApiError> {
+        self.repeat(|| async {
+            let reply = match &self.line {
+                Line::Given(line) => {
+                    self.given(what, line.exchange(Method::POST, path, form.clone()).await)?
+                }
+                Line::Http(client) => {
+                    let request = client.post(self.account.url(path)).body(form.clone());
+                    let request = request.header("content-type", "application/x-www-form-urlencoded");
+                    self.reply(what, request.timeout(self.retry.try_timeout).send().await).await?
+                }
+            };
+            self.check(what, reply, &[])
+        })
+        .await
+    }
+
     /// Uploads a file as multipart, the text fields before it.
     pub async fn upload(
         &self,
@@ -163,14 +184,23 @@ impl FreeClient {
         path: &str,
         body: Covered<'_>,
     ) -> Result<RequestBuilder, Failed> {
-        let signed = match self.account.sign(method, path, body).await {
-            Ok(signed) => signed,
-            Err(Unsignable::Away(why)) => {
-                return Err(self.failed(what, None, FailureClass::Transient, &why, true).unanswered());
-            }
-            Err(Unsignable::Refused(reply)) => return Err(self.refused(what, &reply)),
-        };
+        let signed = self.signature(what, method, path, body).await?;
         Ok(client.request(method.clone(), self.account.url(path)).headers(signed))
+    }
+
+    async fn signature(
+        &self,
+        what: &str,
+        method: &Method,
+        path: &str,
+        body: Covered<'_>,
+    ) -> Result<HeaderMap, Failed> {
+        self.account.sign(method, path, body).await.map_err(|unsigned| match unsigned {
+            Unsignable::Away(why) => {
+                self.failed(what, None, FailureClass::Transient, &why, true).unanswered()
+            }
+            Unsignable::Refused(reply) => self.refused(what, &reply),
+        })
     }
 
     pub(crate) fn account(&self) -> &Account {

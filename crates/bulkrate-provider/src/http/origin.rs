@@ -66,6 +66,21 @@ impl Account {
         Ok(Self { base, query, host, port, headers, proxy, tls, secrets, signer: None })
     }
 
+    /// The same account, with more that must never be printed.
+    pub(crate) fn hiding(mut self, secrets: Vec<String>) -> Self {
+        self.secrets.extend(secrets.into_iter().filter(|secret| secret.len() >= SECRET_MIN));
+        self
+    }
+
+    /// The same account, whose calls say something more.
+    pub(crate) fn with_headers(mut self, headers: &[(&'static str, &'static str)]) -> Self {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        self.headers.extend(pairs);
+        self
+    }
+
     /// `https://api.example.com`, for messages.
     #[must_use]
     pub fn origin(&self) -> String {

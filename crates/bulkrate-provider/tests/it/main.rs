@@ -14,3 +14,4 @@ mod presets;
 mod server;
 mod tls;
 mod unreached;
+mod vertex;

@@ -18,7 +18,7 @@ const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 fn model(service: &str) -> &'static str {
     match service {
         "anthropic" => "claude-haiku-5-5",
-        "gemini" => "gemini-3.8-flash",
+        "gemini" | "vertex" => "gemini-3.8-flash",
         "bedrock" => "us.amazon.nova-lite-v1:0",
         "azure" => "gpt-4.1-mini",
         "mistral" => "mistral-small-2603",
@@ -42,6 +42,7 @@ async fn sim(preset: &Preset) -> Sim {
         "anthropic" => (Speaks::Anthropic, None),
         "gemini" => (Speaks::Gemini, None),
         "bedrock" => (Speaks::Bedrock, None),
+        "vertex" => (Speaks::Vertex, None),
         other => (Speaks::OpenAi, Some(other.to_owned())),
     };
     let records_min = 1;
@@ -54,6 +55,9 @@ fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
     let mut settings = settings(&sim.base_url());
     if !preset.facts.needs_key {
         settings.api_key = "".into();
+    }
+    if preset.name == "vertex" {
+        return crate::vertex::account(&sim.base_url(), None);
     }
     if !preset.variables.is_empty() {
         settings.region = Some("us-east-1".to_owned());
@@ -138,6 +142,7 @@ async fn every_field_works_or_is_refused_by_name() {
     let want = "\
 anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
 gemini: reasoning none, reasoning tokens, kind embedding, kind moderation
+vertex: reasoning none, reasoning tokens, kind embedding, kind moderation
 bedrock: presence_penalty, frequency_penalty, seed, reasoning low, reasoning high, reasoning tokens, kind embedding, kind moderation
 azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation
 mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation

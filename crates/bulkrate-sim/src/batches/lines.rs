@@ -11,6 +11,7 @@ use crate::faults::{Fault, Hit};
 use crate::rng::{below, mix, push_hex};
 use crate::server::State;
 use crate::tokens::Usage;
+use crate::vertex;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -51,6 +52,7 @@ pub(crate) struct Run {
     pub(crate) ordinal: u64,
     pub(crate) key: u64,
     pub(crate) endpoint: Endpoint,
+    pub(crate) words: Words,
     /// The model of all lines, where no line names it.
     pub(crate) named: Option<String>,
     pub(crate) input: Bytes,
@@ -201,7 +203,7 @@ impl Run {
         let index = self.order[at];
         let (start, length) = self.spans[index as usize];
         let line = &self.input[start as usize..start as usize + length as usize];
-        let Some((id, body)) = parts(self.endpoint, line) else {
+        let Some((id, body)) = parts(self.words(), line) else {
             return Outcome::NotRun; // validation has refused such lines
         };
         let key = mix(self.key ^ mix(u64::from(index)));
@@ -299,11 +301,16 @@ impl Run {
         let start = out.len();
         let context = state.context(key, self.at_ms, twist);
         self.words().head(out, key, (id, body), 200);
-        let answered = prepare(&state.models, self.endpoint, self.named.as_deref(), body.as_bytes(), true)
-            .and_then(|prepared| {
-                let usage = prepared.answer(&context, out)?;
-                Ok((usage, cost(prepared.model, Lane::Batch, usage)))
-            });
+        let translated = match (self.words(), self.named.as_deref()) {
+            (Words::Named(_), Some(model)) => vertex::claude_body(body.as_bytes(), model).map(Some),
+            _ => Ok(None),
+        };
+        let answered = translated.and_then(|own| {
+            let body = own.as_deref().unwrap_or(body.as_bytes());
+            let prepared = prepare(&state.models, self.endpoint, self.named.as_deref(), body, true)?;
+            let usage = prepared.answer(&context, out)?;
+            Ok((usage, cost(prepared.model, Lane::Batch, usage)))
+        });
         match answered {
             Ok(_) => self.words().tail(out),
             Err(_) => out.truncate(start),
@@ -331,7 +338,7 @@ impl Run {
     }
 
     fn words(&self) -> Words {
-        Words::of(self.endpoint)
+        self.words
     }
 
     /// `item`: its id and what it asked, as JSON.

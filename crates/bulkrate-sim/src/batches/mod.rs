@@ -9,6 +9,7 @@ mod validate;
 mod words;
 
 use crate::api::Endpoint;
+use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Place};
 use crate::files::{File, page_size};
@@ -18,23 +19,25 @@ pub(crate) use run::{pace, scaled};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
-pub(crate) use store::{Batch, Batches, Status};
+pub(crate) use store::{Batch, Batches, Shown, Status};
 
 const METADATA_PAIRS_MAX: usize = 16;
 
 /// A create request that passed every check.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// The model of all lines, where none names it.
-    named: Option<String>,
+    pub(crate) named: Option<String>,
     /// The endpoint as the create names it.
-    url: String,
-    input: Arc<File>,
-    metadata: Option<Map<String, Value>>,
-    output_secs: Option<u64>,
+    pub(crate) url: String,
+    pub(crate) input: Arc<File>,
+    pub(crate) metadata: Option<Map<String, Value>>,
+    pub(crate) output_secs: Option<u64>,
     /// Model and tokens that are counted as waiting from the create on.
-    held: Option<(usize, u64)>,
+    pub(crate) held: Option<(usize, u64)>,
+    /// The folder of a bucket that results go to.
+    pub(crate) place: Option<String>,
 }
 
 impl Order {
@@ -48,6 +51,7 @@ impl Order {
             metadata: Some(fields),
             output_secs: None,
             held: None,
+            place: None,
         }
     }
 }
@@ -62,7 +66,7 @@ pub(crate) fn create_of(state: &Arc<State>, model: &str, body: &[u8]) -> Result<
     carry_out(state, operation::order(state, model, body)?)
 }
 
-fn carry_out(state: &Arc<State>, order: Order) -> Result<Option<Reply>, ApiError> {
+pub(crate) fn carry_out(state: &Arc<State>, order: Order) -> Result<Option<Reply>, ApiError> {
     if let Some(wait) = state.batches.too_many(&state.clock, state.config.batches_per_hour) {
         let mut error = ApiError::new(
             429,
@@ -157,7 +161,7 @@ fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
         return Err(error);
     }
     let input = state.manners().map_or(input.clone(), |manners| manners.input(input, &body));
-    Ok(Order { endpoint, named: None, url, input, metadata, output_secs, held: None })
+    Ok(Order { endpoint, named: None, url, input, metadata, output_secs, held: None, place: None })
 }
 
 fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
@@ -208,7 +212,9 @@ fn metadata(body: &Value) -> Result<Option<Map<String, Value>>, ApiError> {
 impl Batch {
     /// As the service shows it.
     fn wire(&self, state: &State, poll: bool) -> Value {
-        if self.endpoint == Endpoint::Generate {
+        if self.place.is_some() || state.config.speaks == Speaks::Vertex {
+            crate::vertex::job(self, state, poll)
+        } else if self.endpoint == Endpoint::Generate {
             self.operation(state, poll)
         } else {
             self.view(state, poll).into()
@@ -216,7 +222,7 @@ impl Batch {
     }
 }
 
-fn find(state: &State, id: &str) -> Result<Arc<Batch>, ApiError> {
+pub(crate) fn find(state: &State, id: &str) -> Result<Arc<Batch>, ApiError> {
     state.batches.get(id).ok_or_else(|| ApiError::not_found(format!("No batch found with id '{id}'.")))
 }
 

@@ -2,6 +2,7 @@
 
 use super::store::{Shown, Status};
 use super::validate::validate;
+use super::words::Words;
 use super::{Batch, Order};
 use crate::api::Endpoint;
 use crate::errors::{ApiError, invalid};
@@ -59,6 +60,7 @@ pub(super) fn order(state: &State, model: &str, body: &[u8]) -> Result<Order, Ap
         metadata: Some(metadata),
         output_secs: None,
         held,
+        place: None,
     })
 }
 
@@ -67,7 +69,7 @@ fn room(state: &State, model: &str, input: &File) -> Result<Option<(usize, u64)>
     let (Some(limit), Content::Stored(bytes)) = (state.config.enqueued_tokens, &input.content) else {
         return Ok(None);
     };
-    match validate(&state.models, Endpoint::Generate, "", Some(model), bytes) {
+    match validate(&state.models, (Endpoint::Generate, Words::Gemini), "", Some(model), bytes) {
         Ok(plan) if state.batches.enqueue(plan.model, plan.tokens, Some(limit)) => {
             Ok(Some((plan.model, plan.tokens)))
         }

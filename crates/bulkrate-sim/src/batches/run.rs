@@ -2,6 +2,7 @@
 
 use super::lines::{Rest, Run, Side, Tally, order_of};
 use super::validate::{Plan, Refusals, token_limit, validate};
+use super::words::Words;
 use super::{Batch, Status};
 use crate::api::Endpoint;
 use crate::bedrock::jobs;
@@ -16,6 +17,8 @@ use bytes::Bytes;
 use serde_json::json;
 use std::sync::Arc;
 
+/// The object that all results are in.
+const RESULTS: &str = "predictions.jsonl";
 const OUTPUT_FILE_SECS: u64 = 30 * 86_400;
 const STUCK_FINALIZING_SECS: f64 = 6.0 * 3_600.0;
 
@@ -25,6 +28,13 @@ enum End {
     Completed,
     Expired,
     Cancelled,
+}
+
+impl Batch {
+    /// How its lines are written that ran at a time.
+    fn words(&self, at_ms: u64) -> Words {
+        Words::of(self.endpoint, self.place.is_some(), at_ms)
+    }
 }
 
 /// Runs a batch from `validating` to its end.
@@ -57,8 +67,7 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     }
     let (model, tokens) = (plan.model, plan.tokens);
     // Gemini's creates are refused where there is no room; once taken, a batch runs.
-    let counts = !matches!(batch.endpoint, Endpoint::Generate | Endpoint::Converse);
-    let limit = state.config.enqueued_tokens.filter(|_| counts);
+    let limit = state.config.enqueued_tokens.filter(|_| batch.named.is_none());
     if !state.batches.enqueue(model, if limit.is_some() { tokens } else { 0 }, limit) {
         return fail(
             state,
@@ -84,7 +93,7 @@ async fn cancelled_before(state: &State, batch: &Batch, at: u64) -> bool {
 async fn checked(state: &Arc<State>, batch: &Arc<Batch>, input: Bytes) -> Result<Plan, Refusals> {
     let (state, batch) = (state.clone(), batch.clone());
     let work = tokio::task::spawn_blocking(move || {
-        validate(&state.models, batch.endpoint, &batch.url, batch.named.as_deref(), &input)
+        validate(&state.models, (batch.endpoint, batch.words(0)), &batch.url, batch.named.as_deref(), &input)
     });
     work.await.unwrap_or_else(|_| Err(vec![json!({"code": "server_error", "message": "The file could not be validated.", "param": null, "line": null})]))
 }
@@ -132,13 +141,14 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
     if state.faults.batch(Fault::CancelDone, batch.ordinal).is_some() && end == End::Cancelled {
         ran = lines as u64;
     }
-    if end == End::Expired && batch.endpoint == Endpoint::Generate {
+    if end == End::Expired && batch.words(0) == Words::Gemini {
         ran = 0; // nothing is to be had of it
     }
     let run = Arc::new(Run {
         ordinal: batch.ordinal,
         key: hash(batch.id.as_bytes(), state.config.seed),
         endpoint: batch.endpoint,
+        words: batch.words(state.clock.now_ms()),
         named: batch.named.clone(),
         input,
         order: order_of(state, batch.ordinal, lines, hash(batch.id.as_bytes(), state.config.seed ^ 1)),
@@ -219,24 +229,33 @@ async fn wind_down(state: &Arc<State>, batch: &Arc<Batch>, run: &Arc<Run>, end: 
 fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end: End, model: usize) {
     state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
     let now = state.clock.now();
+    let folder = batch.place.as_ref().map(|place| {
+        let made =
+            i64::try_from(batch.created_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        format!("{place}/prediction-model-{}", made.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+    });
     let file = |side, bytes, suffix| {
         let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
         let shows = match batch.endpoint {
-            Endpoint::Generate => end == End::Completed,
+            Endpoint::Generate => folder.is_some() || end == End::Completed,
             Endpoint::Converse => state.faults.batch(Fault::NoFiles, batch.ordinal).is_none(),
             _ => true,
         };
         ((bytes > 0 || is_wanted) && shows).then(|| {
             let file = state.files.add(File {
-                id: match batch.endpoint {
-                    Endpoint::Generate => format!("batch-{}", batch.id),
-                    Endpoint::Converse => jobs::outputs(batch).0,
-                    _ => state.keys.id("file-", 22, false),
+                id: match (&folder, batch.endpoint) {
+                    (Some(folder), _) => format!("{folder}/{RESULTS}"),
+                    (None, Endpoint::Generate) => format!("batch-{}", batch.id),
+                    (None, Endpoint::Converse) => jobs::outputs(batch).0,
+                    (None, _) => state.keys.id("file-", 22, false),
                 },
                 bytes,
                 created_at: now,
                 expires_at: Some(now + batch.output_secs.unwrap_or(OUTPUT_FILE_SECS)),
-                filename: format!("{}_{suffix}.jsonl", batch.id),
+                filename: match folder.as_ref().and_then(|folder| folder.split_once('/')) {
+                    Some((_, path)) => format!("{path}/{RESULTS}"),
+                    None => format!("{}_{suffix}.jsonl", batch.id),
+                },
                 purpose: "batch_output".to_owned(),
                 content: Content::Lines(run.clone(), side),
             });
@@ -249,7 +268,11 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     let output = file(Side::Output, tally.output_bytes, "output");
     let errors = file(Side::Errors, tally.error_bytes, "error");
     let mut life = batch.life();
-    life.output_file_id = output;
+    // What is named is the folder, and only where something is in it.
+    life.output_file_id = match &folder {
+        Some(folder) => output.map(|_| format!("gs://{folder}")),
+        None => output,
+    };
     life.error_file_id = errors;
     life.completed = tally.completed;
     life.failed = tally.failed;

@@ -3,6 +3,7 @@
 use super::Order;
 use crate::api::Endpoint;
 use crate::clock::{Clock, VirtualMs};
+use crate::config::Speaks;
 use crate::faults::Fault;
 use crate::rng::mix;
 use crate::server::State;
@@ -16,7 +17,14 @@ use tokio_util::sync::CancellationToken;
 const WINDOW_SECS: u64 = 86_400;
 /// Gemini's.
 const LONG_WINDOW_SECS: u64 = 2 * 86_400;
+/// Vertex's: three days of waiting, one of running.
+const LONGEST_WINDOW_SECS: u64 = 4 * 86_400;
 const LATE_POLLS: u32 = 3;
+
+/// Nineteen digits.
+fn number(key: u64) -> String {
+    (1_000_000_000_000_000_000 + key % 8_000_000_000_000_000_000).to_string()
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -100,6 +108,8 @@ pub(crate) struct Batch {
     pub(crate) metadata: Option<Map<String, Value>>,
     /// Life of the output files in seconds.
     pub(crate) output_secs: Option<u64>,
+    /// The folder of a bucket that results go to.
+    pub(crate) place: Option<String>,
     pub(crate) cancel: CancellationToken,
     life: Mutex<Life>,
 }
@@ -107,9 +117,10 @@ pub(crate) struct Batch {
 impl Batch {
     fn new(state: &State, ordinal: u64, endpoint: Endpoint, input_file_id: String) -> Self {
         Self {
-            id: match endpoint {
-                Endpoint::Generate => state.keys.id("", 32, true),
-                Endpoint::Converse => state.keys.id("", 12, true),
+            id: match (state.config.speaks, endpoint) {
+                (Speaks::Vertex, _) => number(state.keys.fresh()),
+                (_, Endpoint::Generate) => state.keys.id("", 32, true),
+                (_, Endpoint::Converse) => state.keys.id("", 12, true),
                 _ => state.batch_id(),
             },
             ordinal,
@@ -120,6 +131,7 @@ impl Batch {
             created_ms: state.clock.now_ms(),
             metadata: None,
             output_secs: None,
+            place: None,
             cancel: CancellationToken::new(),
             life: Mutex::new(Life::new()),
         }
@@ -128,7 +140,8 @@ impl Batch {
     /// With what else was asked for.
     fn of(self, order: &Order) -> Self {
         let (named, url, metadata) = (order.named.clone(), order.url.clone(), order.metadata.clone());
-        Self { named, url, metadata, output_secs: order.output_secs, ..self }
+        let (output_secs, place) = (order.output_secs, order.place.clone());
+        Self { named, url, metadata, output_secs, place, ..self }
     }
 
     /// A text that its create named.
@@ -141,7 +154,11 @@ impl Batch {
     }
 
     pub(crate) fn expires_ms(&self) -> VirtualMs {
-        let secs = if self.endpoint == Endpoint::Generate { LONG_WINDOW_SECS } else { WINDOW_SECS };
+        let secs = match (self.place.is_some(), self.endpoint) {
+            (true, _) => LONGEST_WINDOW_SECS,
+            (false, Endpoint::Generate) => LONG_WINDOW_SECS,
+            (false, _) => WINDOW_SECS,
+        };
         self.created_ms + secs * 1_000
     }
 
@@ -214,8 +231,8 @@ pub(crate) struct Shown {
     pub(crate) status: Status,
     /// Under a word that nobody knows.
     pub(crate) unknown: bool,
-    pub(super) output: Option<String>,
-    pub(super) error: Option<String>,
+    pub(crate) output: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl Life {

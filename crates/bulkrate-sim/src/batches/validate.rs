@@ -1,5 +1,6 @@
 //! What happens in `validating`: every line is looked at, and one bad line fails the file.
 
+use super::words::Words;
 use crate::api::{Endpoint, glance};
 use crate::catalogue::{Catalogue, Kind, Lane, Model};
 use crate::json;
@@ -35,11 +36,13 @@ struct BodyHead<'a> {
     input: Option<&'a RawValue>,
 }
 
-/// One line of an input file of Gemini's.
+/// One line of an input file of Google's.
 #[derive(Deserialize)]
 struct KeyedLine<'a> {
     #[serde(borrow)]
-    key: &'a RawValue,
+    key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    custom_id: Option<&'a RawValue>,
     #[serde(borrow)]
     request: &'a RawValue,
 }
@@ -54,18 +57,28 @@ struct Record<'a> {
     model_input: &'a RawValue,
 }
 
-/// The id and the request of a line, if it has both.
-pub(crate) fn parts(endpoint: Endpoint, line: &[u8]) -> Option<(&RawValue, &RawValue)> {
-    if endpoint == Endpoint::Generate {
-        let line: KeyedLine<'_> = serde_json::from_slice(line).ok()?;
-        return Some((line.key, line.request)).filter(|(_, request)| request.get().starts_with('{'));
-    }
-    if endpoint == Endpoint::Converse {
-        let line: Record<'_> = serde_json::from_slice(line).ok()?;
-        return Some((line.record_id, line.model_input)).filter(|(_, asked)| asked.get().starts_with('{'));
-    }
-    let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
-    line.custom_id.zip(line.body)
+/// The id and the request of a line, if it has both. What has no id is known by itself.
+pub(crate) fn parts(words: Words, line: &[u8]) -> Option<(&RawValue, &RawValue)> {
+    let (id, asked) = match words {
+        Words::OpenAi => {
+            let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
+            return line.custom_id.zip(line.body);
+        }
+        Words::Bedrock => {
+            let line: Record<'_> = serde_json::from_slice(line).ok()?;
+            (line.record_id, line.model_input)
+        }
+        Words::Gemini | Words::Echoed(_) | Words::Named(_) => {
+            let line: KeyedLine<'_> = serde_json::from_slice(line).ok()?;
+            let id = match words {
+                Words::Echoed(_) => line.request,
+                Words::Named(_) => line.custom_id?,
+                _ => line.key?,
+            };
+            (id, line.request)
+        }
+    };
+    asked.get().starts_with('{').then_some((id, asked))
 }
 
 /// A file that may run.
@@ -86,6 +99,7 @@ pub(crate) type Refusals = Vec<Value>;
 struct Checker<'m> {
     models: &'m Catalogue,
     endpoint: Endpoint,
+    words: Words,
     /// The endpoint, as the batch names it.
     url: &'m str,
     ids: HashSet<u64>,
@@ -98,7 +112,7 @@ struct Checker<'m> {
 /// Checks a whole file. Lines end at `\n`; blank ones are skipped but counted. `named`: the model of all lines, where none names it.
 pub(crate) fn validate(
     models: &Catalogue,
-    endpoint: Endpoint,
+    (endpoint, words): (Endpoint, Words),
     url: &str,
     named: Option<&str>,
     input: &[u8],
@@ -106,6 +120,7 @@ pub(crate) fn validate(
     let mut checker = Checker {
         models,
         endpoint,
+        words,
         url,
         ids: HashSet::new(),
         model: None,
@@ -192,7 +207,7 @@ impl Checker<'_> {
 
     /// Only what is no request at all is looked at before it runs.
     fn keyed(&mut self, line: &[u8], model: &str, number: u64) {
-        let Some((_, request)) = parts(self.endpoint, line) else {
+        let Some((_, request)) = parts(self.words, line) else {
             let message = format!("Error on line {number}: invalid JSON, near column 1");
             return self.refuse("INVALID_ARGUMENT", None, number, message);
         };
@@ -329,7 +344,7 @@ mod tests {
 
     fn check(file: &str) -> Result<Plan, Refusals> {
         let models = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
-        validate(&models, Endpoint::Chat, Endpoint::Chat.path(), None, file.as_bytes())
+        validate(&models, (Endpoint::Chat, Words::OpenAi), Endpoint::Chat.path(), None, file.as_bytes())
     }
 
     #[test]

@@ -1,27 +1,36 @@
-//! How the lines of result files are written: OpenAI's, or Gemini's and Bedrock's, which know one file and no line for what did not
-//! run. Bedrock repeats what was asked.
+//! How the lines of result files are written: OpenAI's, or Google's and Bedrock's, who know one file and no line for what did not
+//! run. Bedrock and Vertex repeat what was asked.
 
 use crate::api::Endpoint;
 use crate::bedrock;
+use crate::clock::VirtualMs;
 use crate::errors::ApiError;
 use crate::gemini;
 use crate::json::{push_str, push_u64};
 use crate::like::Manners;
 use crate::rng::push_hex;
+use crate::vertex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Words {
+pub(crate) enum Words {
     OpenAi,
     Gemini,
     Bedrock,
+    /// Requests without an id, which are repeated; and when they ran.
+    Echoed(VirtualMs),
+    /// Claude's at Google.
+    Named(VirtualMs),
 }
 
 impl Words {
-    pub(super) fn of(endpoint: Endpoint) -> Self {
-        match endpoint {
-            Endpoint::Generate => Self::Gemini,
-            Endpoint::Converse => Self::Bedrock,
-            _ => Self::OpenAi,
+    /// `in_bucket`: whether the lines are objects of a bucket, as Vertex has it.
+    pub(super) fn of(endpoint: Endpoint, in_bucket: bool, at_ms: VirtualMs) -> Self {
+        match (endpoint, in_bucket) {
+            (Endpoint::Messages, true) => Self::Named(at_ms),
+            (_, true) => Self::Echoed(at_ms),
+            (Endpoint::Generate, false) => Self::Gemini,
+            (Endpoint::Converse, false) => Self::Bedrock,
+            (_, false) => Self::OpenAi,
         }
     }
 
@@ -35,6 +44,10 @@ impl Words {
         match self {
             Self::Gemini => return keyed(out, id, "response"),
             Self::Bedrock => return recorded(out, id, asked, "modelOutput"),
+            Self::Echoed(at_ms) | Self::Named(at_ms) => {
+                self.opened(out, id, "", at_ms);
+                return out.extend_from_slice(b",\"response\":");
+            }
             Self::OpenAi => {}
         }
         numbered(out, key, id);
@@ -49,7 +62,7 @@ impl Words {
     pub(super) fn tail(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
             Self::OpenAi => b"},\"error\":null}\n",
-            Self::Gemini | Self::Bedrock => b"}\n",
+            Self::Gemini | Self::Bedrock | Self::Echoed(_) | Self::Named(_) => b"}\n",
         });
     }
 
@@ -84,6 +97,13 @@ impl Words {
             out.push(b'}');
             return self.tail(out);
         }
+        if let Self::Echoed(at_ms) | Self::Named(at_ms) = self {
+            let (status, body) = vertex::error_body(error.status, error.code, &error.message);
+            let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+            self.opened(out, id, &format!("{}: {body}", reason.unwrap_or("Error")), at_ms);
+            out.extend_from_slice(b",\"response\":{}");
+            return self.tail(out);
+        }
         keyed(out, id, "error");
         let (_, mut body) = gemini::error_body(error.status, error.code, &error.message, None);
         // Writing a value into a Vec cannot fail.
@@ -102,6 +122,34 @@ impl Words {
         out.extend_from_slice(b",\"message\":");
         push_str(out, message);
         out.extend_from_slice(b"}}\n");
+    }
+}
+
+impl Words {
+    /// A line of a bucket up to its answer: whose it is, and what became of it.
+    fn opened(self, out: &mut Vec<u8>, id: &str, status: &str, at_ms: VirtualMs) {
+        out.push(b'{');
+        if let Self::Named(_) = self {
+            out.extend_from_slice(b"\"custom_id\":");
+            out.extend_from_slice(id.as_bytes());
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"status\":");
+        push_str(out, status);
+        let at = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let at = at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
+        out.extend_from_slice(b",\"processed_time\":");
+        push_str(out, &at.replace('Z', "+00:00"));
+        if let Self::Echoed(_) = self {
+            out.extend_from_slice(b",\"request\":");
+            match id.starts_with('{') {
+                true => out.extend_from_slice(id.as_bytes()),
+                // Somebody else's.
+                false => out.extend_from_slice(
+                    format!("{{\"contents\":[],\"labels\":{{\"item\":{id}}}}}").as_bytes(),
+                ),
+            }
+        }
     }
 }
 

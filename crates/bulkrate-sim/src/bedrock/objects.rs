@@ -2,8 +2,8 @@
 
 use super::Verb;
 use crate::errors::ApiError;
-use crate::files::{self, Content, File};
-use crate::server::{Reply, State, spoilt};
+use crate::files::{self, Content, File, Spoilt};
+use crate::server::{Reply, State};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) fn answer(
             Ok(reply)
         }
         Verb::Get => {
-            let spoilt = spoilt(state);
+            let spoilt = Spoilt::drawn(state);
             if spoilt.gone || state.files.get(&id).is_none() {
                 return Err(no_key());
             }

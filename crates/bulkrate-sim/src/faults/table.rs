@@ -98,6 +98,7 @@ faults! {
     Revoked "revoked" "" Call "" [] No "401 invalid_api_key, as with a key that was taken back; not carried out";
     ExpiredKey "expired-key" "" Call "" [] No
         "401 expired_api_key, as with a key whose time is over; not carried out";
+    Forbidden "forbidden" "" Call "" [] No "403, as with a right that was taken back; not carried out";
     Redirect "redirect" "F15" Call "" [] Once "307 to another host; not carried out";
     Html "html" "F11" Call "" ["200" "502"] Share "carried out, then an HTML page with VALUE (200)";
     Malformed "malformed" "F10" Call "" [] Share "carried out, then 200 with broken JSON";

@@ -15,6 +15,7 @@ use crate::gemini;
 use crate::like::{Entered, Like, bearer};
 use crate::message_batches;
 use crate::uploads;
+use crate::vertex;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
@@ -55,6 +56,7 @@ pub(super) async fn handle(
         (Speaks::Anthropic, _) => Route::of_anthropic(request.method(), path),
         (Speaks::Gemini, _) => Route::of_gemini(request.method(), path),
         (Speaks::Bedrock, _) => Route::of_bedrock(request.method(), path),
+        (Speaks::Vertex, _) => Route::of_vertex(request.method(), path, request.uri().query()),
         (Speaks::OpenAi, Ok(Entered { path: Some(path), .. })) => Route::of(request.method(), path),
         (Speaks::OpenAi, _) => Route::Unknown,
     };
@@ -78,6 +80,7 @@ pub(super) async fn handle(
                 (Speaks::Anthropic, _) => anthropic::error(reply, key),
                 (Speaks::Gemini, _) => gemini::error(reply),
                 (Speaks::Bedrock, _) => bedrock::error(reply, of_s3),
+                (Speaks::Vertex, _) => vertex::error(reply),
                 (Speaks::OpenAi, Some(like)) => like.error(reply),
                 (Speaks::OpenAi, None) => reply,
             };
@@ -110,8 +113,8 @@ fn own(state: &State, route: &Route) -> Reply {
 
 /// Authentication and the faults around the work.
 async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, key: u64) -> Outcome {
-    if let Err(error) = authenticate(state, &request) {
-        return Outcome::Reply(Reply::error(&error));
+    if let Err(refusal) = authenticate(state, &request) {
+        return Outcome::Reply(refusal);
     }
     let Some(place) = route.place().filter(|_| !state.faults.none()) else {
         return work(state, route, request, key).await;
@@ -125,14 +128,23 @@ async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, ke
     }
 }
 
-fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), ApiError> {
+/// `Err` is the whole answer.
+fn authenticate(state: &State, request: &Request<Incoming>) -> Result<(), Reply> {
+    if state.config.speaks == Speaks::Vertex {
+        let uri = request.uri();
+        return vertex::admit(state, request.method(), uri.path(), uri.query(), request.headers());
+    }
+    knows_key(state, request).map_err(|error| Reply::error(&error))
+}
+
+fn knows_key(state: &State, request: &Request<Incoming>) -> Result<(), ApiError> {
     let known = state.config.api_key.as_deref();
     match state.config.speaks {
         Speaks::Anthropic => return anthropic::authenticate(known, request.headers()),
         Speaks::Gemini => return gemini::authenticate(known, request.headers(), request.uri().query()),
         // Signatures cover the body, which is not there yet.
         Speaks::Bedrock => return Ok(()),
-        Speaks::OpenAi => {}
+        Speaks::OpenAi | Speaks::Vertex => {}
     }
     let headers = request.headers();
     let key = state.manners().map_or_else(|| bearer(headers), |manners| manners.key(headers));
@@ -168,7 +180,12 @@ fn before(state: &State, place: Place, key: u64) -> Option<Outcome> {
         let error = ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), message);
         return Some(Outcome::Reply(Reply::error(&error)));
     }
+    if place != Place::Content && hit(Fault::Forbidden) {
+        let message = "The caller does not have permission.";
+        return Some(Outcome::Reply(Reply::error(&ApiError::new(403, "PERMISSION_DENIED", None, message))));
+    }
     if hit(Fault::ExpiredKey) {
+        state.access.revoke();
         let message = "Your API key has expired. Create a new one.";
         let error = ApiError::new(401, "invalid_request_error", Some("expired_api_key"), message);
         return Some(Outcome::Reply(Reply::error(&error)));
@@ -336,10 +353,27 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         };
         return paid::answer(state, asked, &body, text("x-client-request-id"), key).await;
     }
+    if let Route::Vertex(ask @ vertex::Ask::Call(_, model)) = &route {
+        let body = match read(body, BODY_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(outcome) => return outcome,
+        };
+        let (endpoint, body) = match vertex::paid(ask, &head, &body) {
+            Ok(asked) => asked,
+            Err(error) => return Outcome::Reply(Reply::error(&error)),
+        };
+        return match paid::answer(state, (endpoint, Some(model)), &body, text("x-client-request-id"), key)
+            .await
+        {
+            Outcome::Reply(reply) => Outcome::Reply(vertex::told(reply, &head.headers)),
+            closed => closed,
+        };
+    }
     let limit = match &route {
-        Route::Upload | Route::Gemini(gemini::Ask::Upload) | Route::Bedrock(_) => {
-            UPLOAD_BYTES_MAX + FORM_BYTES
-        }
+        Route::Upload
+        | Route::Gemini(gemini::Ask::Upload)
+        | Route::Bedrock(_)
+        | Route::Vertex(vertex::Ask::Upload(_)) => UPLOAD_BYTES_MAX + FORM_BYTES,
         Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
     };
@@ -357,8 +391,12 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Files => files::list(state, &query),
         Route::File(id) => files::retrieve(state, id),
         Route::FileDelete(id) => files::delete(state, id),
-        Route::FileContent(id) => files::content(state, id, &spoilt(state)),
+        Route::FileContent(id) => files::content(state, id, &files::Spoilt::drawn(state)),
         Route::Gemini(ask) => match of_gemini(state, ask, &head.headers, &query, &body).transpose() {
+            Some(answer) => answer,
+            None => return Outcome::Closed,
+        },
+        Route::Vertex(ask) => match vertex::answer(state, ask, &head, &query, &body).transpose() {
             Some(answer) => answer,
             None => return Outcome::Closed,
         },
@@ -395,17 +433,6 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
     Outcome::Reply(result.unwrap_or_else(|error| Reply::error(&error)))
 }
 
-/// What faults do to a download.
-pub(crate) fn spoilt(state: &State) -> files::Spoilt {
-    let hit = |fault| state.faults.hit(fault, Place::Content);
-    let tail = state.faults.call(Fault::CutTail, Place::Content);
-    files::Spoilt {
-        gone: hit(Fault::FileGone),
-        cut: tail.map_or(0, |hit| if hit.word == Some("newline") { 1 } else { 10 }),
-        reordered: hit(Fault::FileChanges),
-    }
-}
-
 /// Gemini's free calls, and its create. `None`: the connection closes without an answer.
 fn of_gemini(
     state: &Arc<State>,
@@ -422,7 +449,7 @@ fn of_gemini(
         Ask::FileDelete(id) if state.files.remove(id) => Ok(Some(nothing())),
         Ask::FileDelete(id) => Err(files::forbidden(id)),
         Ask::Download(id) => {
-            let spoilt = spoilt(state);
+            let spoilt = files::Spoilt::drawn(state);
             uploads::is_downloadable(state, id)?;
             match spoilt.gone {
                 true => Err(files::forbidden(id)),

@@ -9,12 +9,11 @@ mod route;
 mod state;
 
 use crate::config::{SimConfig, SimError};
-pub(crate) use call::spoilt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 pub(crate) use reply::Reply;
-pub(crate) use route::decoded;
+pub(crate) use route::{decoded, query};
 pub(crate) use state::State;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -115,7 +115,7 @@ fn headers(state: &State, reply: &mut Reply, headroom: &Headroom) {
     match state.config.speaks {
         Speaks::OpenAi => reply.headroom(headroom),
         Speaks::Anthropic => anthropic::headroom(reply, headroom),
-        Speaks::Gemini | Speaks::Bedrock => {} // they say nothing of limits before one is met
+        Speaks::Gemini | Speaks::Vertex | Speaks::Bedrock => {} // they say nothing of limits before one is met
     }
 }
 

@@ -209,7 +209,7 @@ impl Reply {
         match speaks {
             Speaks::OpenAi => openai_headers(headers, key, took),
             Speaks::Anthropic => crate::anthropic::headers(headers, key),
-            Speaks::Gemini => crate::gemini::headers(headers),
+            Speaks::Gemini | Speaks::Vertex => crate::gemini::headers(headers),
             Speaks::Bedrock => crate::bedrock::headers(headers, key),
         }
         if let Some(length) = length {

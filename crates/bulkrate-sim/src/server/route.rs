@@ -5,6 +5,7 @@ use crate::bedrock;
 use crate::faults::Place;
 use crate::gemini;
 use crate::message_batches::Ask;
+use crate::vertex;
 use http::Method;
 use std::collections::HashMap;
 
@@ -18,6 +19,7 @@ pub(super) enum Route {
     /// Bedrock's paid call, to this model.
     Converse(String),
     Bedrock(bedrock::Ask),
+    Vertex(vertex::Ask),
     Upload,
     Files,
     File(String),
@@ -126,6 +128,15 @@ impl Route {
         matches!(self, Self::Bedrock(ask) if ask.is_s3())
     }
 
+    /// The calls of Vertex AI that are simulated, and those of what it needs.
+    pub(super) fn of_vertex(method: &Method, path: &str, query: Option<&str>) -> Self {
+        match (vertex::Ask::of(method, path, query), Self::of(method, path)) {
+            (Some(ask), _) => Self::Vertex(ask),
+            (None, route @ (Self::Bill | Self::Requests)) => route,
+            (None, _) => Self::Unknown,
+        }
+    }
+
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
@@ -140,6 +151,7 @@ impl Route {
             Self::MessageBatches(ask) => Some(ask.place()),
             Self::Gemini(ask) => ask.place(),
             Self::Bedrock(ask) => ask.place(),
+            Self::Vertex(ask) => ask.place(),
             Self::Models => Some(Place::Models),
             Self::Files | Self::File(_) | Self::Model(_) | Self::Bill | Self::Requests | Self::Unknown => {
                 None
@@ -175,6 +187,7 @@ impl Route {
             Self::MessageBatches(ask) => ask.label(),
             Self::Gemini(ask) => ask.label(),
             Self::Bedrock(ask) => ask.label(),
+            Self::Vertex(ask) => ask.label(),
             Self::Models => "GET /v1/models",
             Self::Model(_) => "GET /v1/models/{id}",
             Self::Bill => "GET /sim/bill",
@@ -185,7 +198,7 @@ impl Route {
 }
 
 /// The pairs of a query string, with `%XX` decoded.
-pub(super) fn query(text: Option<&str>) -> HashMap<String, String> {
+pub(crate) fn query(text: Option<&str>) -> HashMap<String, String> {
     let pairs = text.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(key, value)| (decoded(key), decoded(value))).collect()
 }

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::message_batches::MessageBatches;
 use crate::rng::Keys;
 use crate::uploads::Uploads;
+use crate::vertex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) prompt_cache: PromptCache,
     pub(crate) files: Files,
     pub(crate) uploads: Uploads,
+    pub(crate) access: vertex::Tokens,
+    pub(crate) sessions: vertex::Sessions,
     pub(crate) batches: Batches,
     /// What creates of AWS's jobs are known by.
     pub(crate) tokens: Tokens,
@@ -62,6 +65,7 @@ impl State {
             (Speaks::Anthropic, _) => Sells::Of("anthropic"),
             (Speaks::Gemini, _) => Sells::Of("gemini"),
             (Speaks::Bedrock, _) => Sells::Of("bedrock"),
+            (Speaks::Vertex, _) => Sells::Of("vertex"),
             (Speaks::OpenAi, Some(like)) => like.sells,
             (Speaks::OpenAi, None) => Sells::Of("openai"),
         };
@@ -79,6 +83,8 @@ impl State {
             prompt_cache: PromptCache::default(),
             files: Files::default(),
             uploads: Uploads::default(),
+            access: vertex::Tokens::default(),
+            sessions: vertex::Sessions::default(),
             batches: Batches::default(),
             tokens: Tokens::default(),
             message_batches: MessageBatches::default(),
@@ -171,8 +177,8 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
     if !(config.speed.is_finite() && config.speed > 0.0 && config.speed <= 1e9) {
         return bad("speed", config.speed, "above 0 and at most 1e9");
     }
-    if let (Speaks::Anthropic | Speaks::Gemini | Speaks::Bedrock, Some(like)) = (config.speaks, &config.like)
-    {
+    let own = matches!(config.speaks, Speaks::Anthropic | Speaks::Gemini | Speaks::Vertex | Speaks::Bedrock);
+    if let (true, Some(like)) = (own, &config.like) {
         let needs = "left out: only OpenAI has others like it";
         return Err(SimError::Setting { name: "like", value: like.clone(), needs });
     }

@@ -90,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
             SimCommand::OpenAi(args) => simulate(*args, Speaks::OpenAi),
             SimCommand::Anthropic(args) => simulate(*args, Speaks::Anthropic),
             SimCommand::Gemini(args) => simulate(*args, Speaks::Gemini),
+            SimCommand::Vertex(args) => simulate(*args, Speaks::Vertex),
             SimCommand::Bedrock(args) => simulate(*args, Speaks::Bedrock),
             SimCommand::Azure(args) => {
                 simulate(bulkrate_sim::cli::Args { like: Some("azure".to_owned()), ..*args }, Speaks::OpenAi)

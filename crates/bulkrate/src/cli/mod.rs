@@ -375,6 +375,8 @@ pub enum SimCommand {
     Anthropic(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be Google's Gemini API: limits, failures and a bill, no money
     Gemini(Box<bulkrate_sim::cli::Args>),
+    /// Pretend to be a project of Google's Vertex AI: tokens, a bucket, jobs, limits, failures and a bill, no money
+    Vertex(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be AWS Bedrock with its S3: limits, failures and a bill, no money
     Bedrock(Box<bulkrate_sim::cli::Args>),
     /// Pretend to be a resource of Azure OpenAI: deployments, limits, failures and a bill, no money

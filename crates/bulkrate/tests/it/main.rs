@@ -35,4 +35,6 @@ mod services;
 mod stops;
 mod accounts;
 mod images;
+mod vertex;
+mod vertex_batch;
 mod vllm;

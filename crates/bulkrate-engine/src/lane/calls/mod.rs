@@ -298,8 +298,8 @@ impl Calls {
     fn send(&self, flight: Flight) {
         self.job.state.borrow_mut().tally.requests_sent += 1;
         let found = &self.job.deployments[flight.ready.deployment];
-        let (api, path) =
-            (found.account.api.clone(), found.account.api.wire().path(flight.ready.kind, &found.model));
+        let api = found.account.api.clone();
+        let path = api.wire().path_in(flight.lane, flight.ready.kind, &found.model);
         let timeout = self.job.spec.run.timeout(flight.lane);
         let outbox = self.outbox.clone();
         tokio::task::spawn_local(async move {

@@ -19,12 +19,23 @@ use crate::json::write_choices_schema;
 
 /// The least budget of thinking that is taken.
 const BUDGET_MIN: u32 = 1_024;
+/// The version of the API that Vertex speaks.
+const VERTEX_VERSION: &str = "vertex-2023-10-16";
 const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 #[derive(Debug)]
 pub(crate) struct Encoder {
     structured_outputs: bool,
     schemas: LastSchema<Translated>,
+    host: Host,
+}
+
+/// Who sells the models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    Own,
+    /// The path names the model, and the body the version.
+    Vertex,
 }
 
 pub(crate) type Job<'r> = crate::job::Job<'r, Family>;
@@ -42,10 +53,15 @@ impl<'r> Job<'r> {
 
 impl Encoder {
     pub(crate) fn new(structured_outputs: bool) -> Self {
-        Self { structured_outputs, schemas: LastSchema::default() }
+        Self { structured_outputs, schemas: LastSchema::default(), host: Host::Own }
     }
 
-    pub(super) fn encode(
+    /// For the models that Google sells.
+    pub(crate) fn of_vertex(structured_outputs: bool) -> Self {
+        Self { host: Host::Vertex, ..Self::new(structured_outputs) }
+    }
+
+    pub(crate) fn encode(
         &self,
         request: &Request<'_>,
         options: WireOptions<'_>,
@@ -69,7 +85,19 @@ impl Encoder {
             check_turns(&job)?;
         }
         let format = self.format(&job, &own)?;
-        write(&job, format.as_deref(), Object::open(out, own));
+        let mut body = Object::open(out, own);
+        match self.host {
+            Host::Own => {
+                body.text("model", options.model);
+                write(&job, format.as_deref(), &mut body);
+                body.literal("service_tier", "\"standard_only\"");
+            }
+            Host::Vertex => {
+                body.text("anthropic_version", VERTEX_VERSION);
+                write(&job, format.as_deref(), &mut body);
+            }
+        }
+        body.close();
         Ok(())
     }
 
@@ -240,9 +268,8 @@ fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsuppor
     }
 }
 
-fn write(job: &Job<'_>, format: Option<&str>, mut body: Object<'_, '_>) {
+fn write(job: &Job<'_>, format: Option<&str>, body: &mut Object<'_, '_>) {
     let config = job.config();
-    body.text("model", job.options.model);
     body.number("max_tokens", job.max_tokens());
     let (_, turns) = job.split();
     match job.prompts().as_slice() {
@@ -266,12 +293,10 @@ fn write(job: &Job<'_>, format: Option<&str>, mut body: Object<'_, '_>) {
         }
     }
     body.number("top_k", config.top_k);
-    let effort = write_thinking(job, &mut body);
+    let effort = write_thinking(job, body);
     if (effort.is_some() || format.is_some()) && body.key("output_config") {
         write_output_config(effort, format, body.out);
     }
-    body.literal("service_tier", "\"standard_only\"");
-    body.close();
 }
 
 /// The effort that goes with it, where the model thinks as it sees fit.

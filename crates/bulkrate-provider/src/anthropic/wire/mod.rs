@@ -2,7 +2,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod models;
-mod read;
+pub(crate) mod read;
 mod schema;
 mod usage;
 

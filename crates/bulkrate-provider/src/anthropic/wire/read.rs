@@ -59,7 +59,7 @@ pub(super) fn reply(reply: &Reply) -> Reading<'_> {
     success(&reply.body)
 }
 
-fn success(body: &[u8]) -> Reading<'_> {
+pub(crate) fn success(body: &[u8]) -> Reading<'_> {
     match serde_json::from_slice::<Message<'_>>(body) {
         Ok(message) if message.content.is_some() => message_read(message),
         Ok(_) => Reading::Failure(without_content(body)),

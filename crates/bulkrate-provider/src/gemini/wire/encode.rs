@@ -18,8 +18,6 @@ const SERVICE: &str = "Gemini";
 const IMAGES: &[&str] = &["image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"];
 const DOCUMENTS: &[&str] =
     &["application/pdf", "text/plain", "text/html", "text/css", "text/csv", "text/xml", "text/markdown"];
-/// Where files lie that were uploaded to the API.
-const FILES: &str = "https://generativelanguage.googleapis.com/";
 const STOPS_MAX: usize = 5;
 /// Fields that another price belongs to, or whose answers would be lost.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -32,15 +30,43 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("provider_kwargs.generationConfig", "responseModalities", "answers of text are read; leave it out"),
 ];
 
+/// In what the houses differ that sell these models.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host {
+    /// How the addresses of files begin that it can read.
+    files: &'static str,
+    /// What to do where a file lies elsewhere.
+    files_hint: &'static str,
+    /// Whether the body says in which tier it runs.
+    says_tier: bool,
+    /// Fields of the caller that it does not have.
+    refused: &'static [&'static str],
+}
+
+pub(crate) const STUDIO: Host = Host {
+    files: "https://generativelanguage.googleapis.com/",
+    files_hint: "Gemini fetches nothing: give the bytes as base64, or the URI of a file that was uploaded to it",
+    says_tier: true,
+    refused: &[],
+};
+
+pub(crate) const VERTEX: Host = Host {
+    files: "gs://",
+    files_hint: "nothing is fetched there: give the bytes as base64, or the `gs://` address of an object in Cloud Storage",
+    says_tier: false,
+    refused: &["store"],
+};
+
 #[derive(Debug)]
-pub(super) struct Encoder {
-    pub(super) structured_outputs: bool,
+pub(crate) struct Encoder {
+    pub(crate) structured_outputs: bool,
+    pub(crate) host: Host,
 }
 
 type Job<'r> = crate::job::Job<'r, Family>;
 
 impl Encoder {
-    pub(super) fn encode(
+    pub(crate) fn encode(
         &self,
         request: &Request<'_>,
         options: WireOptions<'_>,
@@ -55,6 +81,11 @@ impl Encoder {
         let config = own.within("generationConfig");
         let config = config.map_err(|why| job.unsupported("provider_kwargs.generationConfig", why))?;
         check_own(&job, &own, &config)?;
+        if let Some(name) = self.host.refused.iter().find(|name| own.has(name)) {
+            return Err(
+                job.unsupported("provider_kwargs", format!("`{name}` is no field there; leave it out"))
+            );
+        }
         for name in ["generationConfig", "serviceTier", "service_tier", "model"] {
             own.remove(name);
         }
@@ -64,7 +95,7 @@ impl Encoder {
             check_reasoning(&job)?;
         }
         if !own.has("contents") {
-            check_turns(&job)?;
+            check_turns(&job, self.host)?;
         }
         self.write(&job, Object::open(out, own), config);
         Ok(())
@@ -83,7 +114,7 @@ impl Encoder {
         if body.key("generationConfig") {
             self.write_config(job, Object::open(body.out, config));
         }
-        if job.options.lane == Lane::Flex {
+        if job.options.lane == Lane::Flex && self.host.says_tier {
             body.literal("serviceTier", "\"flex\"");
         }
         body.close();
@@ -209,7 +240,7 @@ fn thinking(job: &Job<'_>) -> Option<String> {
     Some(format!("{{\"thinkingLevel\":\"{level}\"}}"))
 }
 
-fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
+fn check_turns(job: &Job<'_>, host: Host) -> Result<(), Unsupported> {
     job.refuse_turns(SERVICE, "contents")?;
     let (_, turns) = job.split();
     for turn in turns {
@@ -221,9 +252,8 @@ fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
                 Part::Document(blob) => ("messages.document", blob, DOCUMENTS),
             };
             job.refuse_blob((field, turn.role, blob), SERVICE, known)?;
-            if blob.source_type == SourceType::Url && !blob.data.starts_with(FILES) {
-                let why = "Gemini fetches nothing: give the bytes as base64, or the URI of a file that was uploaded to it";
-                return Err(job.unsupported(field, why));
+            if blob.source_type == SourceType::Url && !blob.data.starts_with(host.files) {
+                return Err(job.unsupported(field, host.files_hint));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Gemini's JSON, both ways.
 
-mod encode;
+pub(crate) mod encode;
 mod models;
-mod read;
+pub(crate) mod read;
 mod usage;
 
 #[cfg(test)]
@@ -29,7 +29,9 @@ pub struct GeminiWire {
 impl GeminiWire {
     #[must_use]
     pub fn new(account: Account, settings: &Settings) -> Self {
-        Self { encoder: encode::Encoder { structured_outputs: settings.structured_outputs }, account }
+        let encoder =
+            encode::Encoder { structured_outputs: settings.structured_outputs, host: encode::STUDIO };
+        Self { encoder, account }
     }
 
     pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {

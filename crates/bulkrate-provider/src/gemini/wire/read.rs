@@ -106,7 +106,7 @@ pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
     Ok(BatchLine { custom_id: key, reading })
 }
 
-pub(super) fn success(body: &[u8]) -> Reading<'_> {
+pub(crate) fn success(body: &[u8]) -> Reading<'_> {
     let response: Response<'_> = match serde_json::from_slice(body) {
         Ok(response) => response,
         Err(error) => return Reading::Failure(no_json(body, &error)),

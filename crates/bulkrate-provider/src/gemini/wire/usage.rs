@@ -23,6 +23,9 @@ struct Reported<'a> {
     thoughts_token_count: Count,
     #[serde(borrow, default)]
     service_tier: LooseText<'a>,
+    /// The same in Vertex's word.
+    #[serde(borrow, default)]
+    traffic_type: LooseText<'a>,
 }
 
 /// What was used, and the tier that was billed. No usage where none is said, or one number of it is nonsense: then the bound is booked.
@@ -48,7 +51,12 @@ impl<'a> Reported<'a> {
 
     /// In the word that everybody else has for the usual one.
     fn tier(self) -> Option<Cow<'a, str>> {
-        let tier = self.service_tier.0?;
+        let Some(tier) = self.service_tier.0 else {
+            return self
+                .traffic_type
+                .0
+                .map(|kind| Cow::Borrowed(if kind.ends_with("_FLEX") { "flex" } else { "default" }));
+        };
         Some(if tier.eq_ignore_ascii_case("standard") { Cow::Borrowed("default") } else { tier })
     }
 }
@@ -97,6 +105,10 @@ mod tests {
         {
             let raw: Box<RawValue> = serde_json::from_str(&format!(r#"{{"serviceTier":"{tier}"}}"#)).unwrap();
             assert_eq!(read(Some(&raw)).1.as_deref(), want, "{tier}");
+        }
+        for (kind, want) in [("ON_DEMAND", Some("default")), ("ON_DEMAND_FLEX", Some("flex")), ("", None)] {
+            let raw: Box<RawValue> = serde_json::from_str(&format!(r#"{{"trafficType":"{kind}"}}"#)).unwrap();
+            assert_eq!(read(Some(&raw)).1.as_deref(), want, "{kind}");
         }
     }
 }

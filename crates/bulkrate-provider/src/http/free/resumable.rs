@@ -1,4 +1,4 @@
-//! Uploads by Google's resumable protocol: begun once, and gone on with after a break from what has arrived.
+//! Uploads by Google's resumable protocols: begun once, and gone on with after a break from what has arrived.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,14 +12,97 @@ use url::Url;
 use super::{Failed, FreeClient, Line};
 use crate::api::{ApiError, Reply};
 use crate::http::flow;
+use crate::http::sign::Covered;
 
 const COMMAND: &str = "x-goog-upload-command";
+const STATUS: &str = "x-goog-upload-status";
 /// Bytes read at once.
 const PIECE_BYTES: usize = 1 << 18;
+
+/// In what words an upload is begun and gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Commands in headers: Gemini's files.
+    Commands,
+    /// Ranges of bytes: Cloud Storage.
+    Ranges,
+}
+
+impl Protocol {
+    fn begin(self, request: RequestBuilder, length: u64, kind: &str) -> RequestBuilder {
+        match self {
+            Self::Commands => request
+                .header(COMMAND, "start")
+                .header("x-goog-upload-protocol", "resumable")
+                .header("x-goog-upload-header-content-length", length)
+                .header("x-goog-upload-header-content-type", kind),
+            Self::Ranges => {
+                request.header("x-upload-content-length", length).header("x-upload-content-type", kind)
+            }
+        }
+    }
+
+    /// The header that says where the upload has its place.
+    fn place(self) -> &'static str {
+        match self {
+            Self::Commands => "x-goog-upload-url",
+            Self::Ranges => "location",
+        }
+    }
+
+    fn query(self, client: &reqwest::Client, url: &str, length: u64) -> RequestBuilder {
+        match self {
+            Self::Commands => client.post(url).header(COMMAND, "query"),
+            Self::Ranges => client.put(url).header("content-range", format!("bytes */{length}")),
+        }
+    }
+
+    fn rest(self, client: &reqwest::Client, url: &str, from: u64, length: u64) -> RequestBuilder {
+        match self {
+            Self::Commands => {
+                client.post(url).header(COMMAND, "upload, finalize").header("x-goog-upload-offset", from)
+            }
+            Self::Ranges => {
+                let last = length.saturating_sub(1);
+                client.put(url).header("content-range", format!("bytes {from}-{last}/{length}"))
+            }
+        }
+    }
+
+    /// Statuses that are answers, besides 2xx.
+    fn answers(self) -> &'static [u16] {
+        match self {
+            Self::Commands => &[],
+            Self::Ranges => &[308],
+        }
+    }
+
+    fn is_final(self, reply: &Reply) -> bool {
+        match self {
+            Self::Commands => text(reply, STATUS) == Some("final"),
+            Self::Ranges => reply.status != 308,
+        }
+    }
+
+    /// How many bytes have arrived. `None`: the answer does not say.
+    fn received(self, reply: &Reply) -> Option<u64> {
+        match self {
+            Self::Commands => text(reply, "x-goog-upload-size-received")?.parse().ok(),
+            // Nothing said of a range is nothing that arrived.
+            Self::Ranges => text(reply, "range")
+                .map_or(Some(0), |range| range.strip_prefix("bytes=0-")?.parse::<u64>().ok()?.checked_add(1)),
+        }
+    }
+}
+
+fn text<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
+    reply.headers.get(name)?.to_str().ok()
+}
 
 /// What is uploaded, and where it goes on.
 struct Upload<'a> {
     what: &'a str,
+    protocol: Protocol,
     file: &'a Path,
     length: u64,
     /// Path and query of the upload, once it has begun.
@@ -34,15 +117,15 @@ impl Upload<'_> {
 
 impl FreeClient {
     /// Uploads a file; `about`: what is said of it, as JSON, and its type. Answers what the last byte was answered with.
-    pub async fn upload_resumable(
+    pub(crate) async fn upload_resumable(
         &self,
         what: &str,
-        path: &str,
+        (protocol, path): (Protocol, &str),
         about: (&[u8], &str),
         file: &Path,
     ) -> Result<Reply, ApiError> {
         let found = tokio::fs::metadata(file).await.map_err(|error| self.local(what, file, &error).error)?;
-        let upload = Upload { what, file, length: found.len(), place: Mutex::new(None) };
+        let upload = Upload { what, protocol, file, length: found.len(), place: Mutex::new(None) };
         self.repeat(|| async {
             let client = match &self.line {
                 Line::Http(client) => client,
@@ -56,18 +139,22 @@ impl FreeClient {
             let begun = upload.place().clone();
             let (place, from) = match begun {
                 None => (self.begin_upload(&upload, client.post(self.account.url(path)), about).await?, 0),
-                Some(place) => match self.arrived(&upload, self.command(client, &place, "query")).await? {
-                    Arrived::All(reply) => return Ok(reply),
-                    Arrived::Until(from) => (place, from),
-                },
+                Some(place) => {
+                    let query = protocol.query(client, &self.at(&place), upload.length);
+                    match self.arrived(&upload, query).await? {
+                        Arrived::All(reply) => return Ok(reply),
+                        Arrived::Until(from) => (place, from),
+                    }
+                }
             };
-            self.send_rest(&upload, self.command(client, &place, "upload, finalize"), from).await
+            let rest = protocol.rest(client, &self.at(&place), from, upload.length);
+            self.send_rest(&upload, rest, from).await
         })
         .await
     }
 
-    fn command(&self, client: &reqwest::Client, place: &str, command: &str) -> RequestBuilder {
-        client.post(format!("{}{place}", self.account.origin())).header(COMMAND, command)
+    fn at(&self, place: &str) -> String {
+        format!("{}{place}", self.account.origin())
     }
 
     /// Where the upload goes on. Only path and query are taken from the answer: the key goes to no origin that an answer names.
@@ -77,16 +164,13 @@ impl FreeClient {
         request: RequestBuilder,
         (about, kind): (&[u8], &str),
     ) -> Result<String, Failed> {
-        let request = request
-            .header(COMMAND, "start")
-            .header("x-goog-upload-protocol", "resumable")
-            .header("x-goog-upload-header-content-length", upload.length)
-            .header("x-goog-upload-header-content-type", kind)
+        let request = upload
+            .protocol
+            .begin(request, upload.length, kind)
             .header("content-type", "application/json")
             .body(about.to_vec());
         let reply = self.uploaded(upload, request.timeout(self.retry.try_timeout)).await?;
-        let url = reply.headers.get("x-goog-upload-url").and_then(|url| Url::parse(url.to_str().ok()?).ok());
-        let Some(url) = url else {
+        let Some(url) = text(&reply, upload.protocol.place()).and_then(|url| Url::parse(url).ok()) else {
             let why = "the answer does not say where to upload to";
             return Err(self.failed(upload.what, Some(reply.status), FailureClass::Transient, why, true));
         };
@@ -99,18 +183,12 @@ impl FreeClient {
     async fn arrived(&self, upload: &Upload<'_>, request: RequestBuilder) -> Result<Arrived, Failed> {
         let asked = request.header("content-length", 0).timeout(self.retry.try_timeout);
         let reply = self.uploaded(upload, asked).await;
-        let text = |reply: &Reply, name: &str| {
-            reply.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
-        let known = reply.as_ref().ok().map(|reply| {
-            (
-                text(reply, STATUS),
-                text(reply, "x-goog-upload-size-received").and_then(|size| size.parse().ok()),
-            )
-        });
-        match known {
-            Some((Some(status), _)) if status == "final" => reply.map(Arrived::All),
-            Some((_, Some(from))) if from <= upload.length => Ok(Arrived::Until(from)),
+        match &reply {
+            Ok(reply) if upload.protocol.is_final(reply) => return Ok(Arrived::All(reply.clone())),
+            Ok(_) | Err(_) => {}
+        }
+        match reply.as_ref().ok().map(|reply| upload.protocol.received(reply)) {
+            Some(Some(from)) if from <= upload.length => Ok(Arrived::Until(from)),
             Some(_) => {
                 upload.place().take();
                 Err(self.failed(upload.what, None, FailureClass::Transient, "the upload was forgotten", true))
@@ -139,12 +217,11 @@ impl FreeClient {
         let rest = upload.length - from;
         let input = tokio_util::io::ReaderStream::with_capacity(input.take(rest), PIECE_BYTES);
         let request = request
-            .header("x-goog-upload-offset", from)
             .header("content-length", rest)
             .body(reqwest::Body::wrap_stream(input))
             .timeout(flow::upload_time(rest, self.retry.try_timeout));
         let reply = self.uploaded(upload, request).await?;
-        if reply.headers.get(STATUS).is_some_and(|status| status == "final") {
+        if upload.protocol.is_final(&reply) {
             return Ok(reply);
         }
         let why = "the answer does not say that all of it arrived";
@@ -152,12 +229,12 @@ impl FreeClient {
     }
 
     async fn uploaded(&self, upload: &Upload<'_>, request: RequestBuilder) -> Result<Reply, Failed> {
-        let reply = self.reply(upload.what, request.send().await).await?;
-        self.check(upload.what, reply, &[])
+        // An upload goes to a place that the service has named: what signs it covers nothing of that.
+        let signed = self.signature(upload.what, &Method::POST, "", Covered::Bytes(b"")).await?;
+        let reply = self.reply(upload.what, request.headers(signed).send().await).await?;
+        self.check(upload.what, reply, upload.protocol.answers())
     }
 }
-
-const STATUS: &str = "x-goog-upload-status";
 
 /// What has come of an upload that broke off.
 enum Arrived {

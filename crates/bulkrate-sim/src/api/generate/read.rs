@@ -290,7 +290,9 @@ fn texts<'a>(place: &str, parts: Vec<Part<'a>>) -> Result<Vec<Cow<'a, str>>, Api
         if let Some(blob) = &part.inline_data {
             media(&blob.mime_type)?;
         }
-        if part.file_data.as_ref().is_some_and(|file| !file.file_uri.contains("/files/")) {
+        let is_known =
+            |file: &FileData| file.file_uri.contains("/files/") || file.file_uri.starts_with("gs://");
+        if part.file_data.as_ref().is_some_and(|file| !is_known(file)) {
             return Err(invalid("Unsupported file URI: it is no file of the Files API."));
         }
         texts.extend(part.text);

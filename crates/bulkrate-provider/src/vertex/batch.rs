@@ -1,0 +1,152 @@
+//! Batch prediction jobs: an input in a bucket, one paid create whose name is our mark, and a folder of results in the bucket.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bulkrate_core::ids::WireId;
+use bulkrate_core::request::Kind;
+use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
+use bytes::Bytes;
+use http::Method;
+
+use super::remote;
+use super::storage::Storage;
+use super::wire::{VertexWire, resource, write_line};
+use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created};
+use crate::gemini::errors;
+use crate::http::batches::{self, Shape, in_path};
+use crate::http::free::FreeClient;
+use crate::settings::Settings;
+
+const JOBS: &str = "/batchPredictionJobs";
+/// Of 200,000 that are taken: a job that ends before its time loses what it holds.
+const ITEMS_MAX: u32 = 100_000;
+/// Half of what is taken.
+const BYTES_MAX: u64 = 512 << 20;
+/// The name of an input, below a folder of its own.
+const INPUT: &str = "input.jsonl";
+/// The folder below which a job makes one for its results.
+const OUT: &str = "out";
+
+const SHAPE: Shape = Shape {
+    first: "/batchPredictionJobs?pageSize=100",
+    cursor: "pageToken",
+    newest_first: false, // nothing says so
+    numbered: false,
+    page: remote::read_page,
+    batch: remote::read_batch,
+    is_error: |body| errors::read(body).is_some(),
+    is_deleted: |_| false, // objects are deleted, and no jobs
+};
+
+/// The batch API of one account.
+#[derive(Debug)]
+pub struct VertexBatches {
+    wire: Arc<VertexWire>,
+    paid: Arc<dyn CallApi>,
+    free: Arc<FreeClient>,
+    storage: Storage,
+    create_timeout: Duration,
+}
+
+impl VertexBatches {
+    pub(super) fn new(
+        wire: Arc<VertexWire>,
+        paid: Arc<dyn CallApi>,
+        free: Arc<FreeClient>,
+        storage: Storage,
+        settings: &Settings,
+    ) -> Self {
+        Self { wire, paid, free, storage, create_timeout: settings.create_timeout }
+    }
+
+    /// Whether the bucket can be looked into.
+    pub(super) async fn look(&self) -> Result<(), ApiError> {
+        self.storage.look().await
+    }
+}
+
+/// A job by its full name or its number.
+fn path_of(id: &str) -> String {
+    format!("{JOBS}/{}", in_path(id.rsplit('/').next().unwrap_or(id)))
+}
+
+/// Below what the results of an input go.
+fn place_of(input: &str) -> String {
+    format!("{}/{OUT}", input.rsplit_once('/').map_or(input, |(folder, _)| folder))
+}
+
+/// A part of a name that nothing else has: what arrives late finds no file under a name that is used again.
+fn unused() -> String {
+    format!("{:016x}", std::collections::hash_map::RandomState::new().build_hasher().finish())
+}
+
+#[async_trait]
+impl BatchApi for VertexBatches {
+    fn limits(&self, _: Kind) -> BatchLimits {
+        BatchLimits { items_max: ITEMS_MAX, bytes_max: BYTES_MAX, embedding_inputs_max: u64::MAX }
+    }
+
+    fn facts(&self) -> BatchFacts {
+        BatchFacts { known_by: KnownBy::Mark, one_file: true, ..BatchFacts::default() }
+    }
+
+    fn input_line(&self, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {
+        write_line(id, body, out);
+    }
+
+    fn read_line<'a>(&self, _: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        self.wire.read_line(line)
+    }
+
+    async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
+        let folder = name.strip_suffix(".jsonl").unwrap_or(name);
+        self.storage.upload(file, &format!("{folder}/{}/{INPUT}", unused())).await
+    }
+
+    async fn create(&self, input_file: &str, _: Kind, model: &str, marker: &Marker) -> Created {
+        let body = remote::create(input_file, &place_of(input_file), &resource(model), marker);
+        match self.paid.call(JOBS, Bytes::from(body), self.create_timeout).await {
+            Ok(reply) => {
+                let account = self.free.account();
+                let refused = errors::read(&reply.body);
+                let refused = refused.map(|_| account.redacted_failure(self.wire.refused(&reply)));
+                batches::created(account, &reply, remote::read_batch(&reply.body), refused)
+            }
+            Err(error) => batches::unanswered(error),
+        }
+    }
+
+    async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
+        let mut found = batches::poll(&self.free, SHAPE, &path_of(id)).await?;
+        if let Some(batch) = found.as_mut().filter(|batch| batch.phase == Phase::Failed)
+            && let Some(place) = batch.input_file.as_deref().map(place_of)
+            && self.storage.has_results(&place).await?
+        {
+            // What a job that failed has written is paid, and may be read.
+            (batch.phase, batch.output_file) = (Phase::Completed, Some(place));
+        }
+        Ok(found)
+    }
+
+    async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
+        batches::list_since(&self.free, SHAPE, created_at_min).await
+    }
+
+    async fn cancel(&self, id: &str) -> Result<(), ApiError> {
+        let path = format!("{}:cancel", path_of(id));
+        // 400 or 409: it has ended already.
+        self.free.send("cancel a batch", Method::POST, &path, &[400, 409]).await.map(|_| ())
+    }
+
+    async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
+        self.storage.download(file, to, bytes_max).await
+    }
+
+    async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
+        self.storage.delete(file).await
+    }
+}

@@ -1,0 +1,228 @@
+//! Google's Vertex AI: Gemini and Claude at an address of the account's own, and batch prediction jobs from and to a bucket.
+//!
+//! Who asks is said by a token that ends, and so is renewed. Project and location stand before every path.
+
+pub mod batch;
+mod calls;
+mod credentials;
+mod remote;
+mod storage;
+mod tokens;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Method;
+
+use crate::api::{ApiError, BatchApi, CallApi, Facts, Health, Provider, Unlisted, Wire};
+use crate::http::Account;
+use crate::http::free::FreeClient;
+use crate::http::limits;
+use crate::http::sign::Sign;
+use crate::registry::{OpenError, Preset};
+use crate::settings::{Secret, Settings};
+
+use batch::VertexBatches;
+use calls::VertexCalls;
+use credentials::Found;
+use storage::{Folder, Storage};
+use tokens::Tokens;
+use wire::VertexWire;
+
+const STORAGE: &str = "https://storage.googleapis.com";
+/// Variables that Google's own tools look at.
+const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
+const LOCATION: &str = "GOOGLE_CLOUD_LOCATION";
+const STORAGE_HOST: &str = "STORAGE_EMULATOR_HOST";
+const METADATA_HOST: &str = "GCE_METADATA_HOST";
+const CONFIG: &str = "CLOUDSDK_CONFIG";
+const HOME: &str = "HOME";
+/// Where `gcloud auth application-default login` leaves its file, below its folder.
+const SIGN_IN: &str = "application_default_credentials.json";
+/// The location that is none, and the only one with a flex lane.
+const GLOBAL: &str = "global";
+
+/// One project at one location.
+#[derive(Debug)]
+pub struct Vertex {
+    wire: Arc<VertexWire>,
+    calls: VertexCalls,
+    free: Arc<FreeClient>,
+    batches: Option<VertexBatches>,
+    place: Place,
+    /// What is missing or wrong, before anything is sent.
+    ready: Result<(), String>,
+}
+
+/// Whose calls run where.
+#[derive(Debug, Clone)]
+struct Place {
+    project: String,
+    location: String,
+}
+
+impl Vertex {
+    pub const PRESET: Preset = Preset {
+        name: "vertex",
+        base_url: Some("https://aiplatform.googleapis.com"),
+        key_env: "GOOGLE_APPLICATION_CREDENTIALS",
+        facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
+        variables: &[PROJECT, LOCATION, STORAGE_HOST, METADATA_HOST, CONFIG, HOME],
+    };
+
+    /// Sends nothing. What is missing of the account is told by [`Provider::ready`]: credentials of Google's may be set for other ends.
+    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let (found, readable) = match credentials(settings) {
+            Ok(found) => (found, Ok(())),
+            Err(why) => (Found::machine(), Err(why)),
+        };
+        let (place, placed) = Place::of(settings, found.project.as_deref());
+        let bucket = settings.storage.as_deref().map(Folder::read).transpose();
+        let settings = own(settings, &place, found.quota_project);
+        let host = variable(&settings, METADATA_HOST);
+        let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(found.credentials, host, &settings)?);
+        let account = Account::new(None, Self::PRESET.name, &settings)?.signed_by(Arc::clone(&tokens));
+        let free = Arc::new(FreeClient::new(account.clone(), &settings, wire::refused)?);
+        let calls = VertexCalls::new(&account, &settings)?;
+        let wire = Arc::new(VertexWire::new(account, &settings));
+        let (bucket, named) = match bucket {
+            Ok(bucket) => (bucket, Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        let storage = bucket.map(|folder| storage(&settings, tokens, folder)).transpose()?;
+        let batches = storage.map(|storage| {
+            VertexBatches::new(Arc::clone(&wire), calls.usual(), Arc::clone(&free), storage, &settings)
+        });
+        Ok(Self { wire, calls, free, batches, place, ready: readable.and(placed).and(named) })
+    }
+}
+
+fn variable<'s>(settings: &'s Settings, name: &str) -> Option<&'s str> {
+    settings.variables.get(name).map(Secret::expose).filter(|text| !text.is_empty())
+}
+
+/// Those of the file that was named, of a person's sign-in on this machine, or of the machine.
+fn credentials(settings: &Settings) -> Result<Found, String> {
+    let named = settings.api_key.expose();
+    if !named.is_empty() {
+        return Found::read(named.as_ref());
+    }
+    let folder = variable(settings, CONFIG).map(PathBuf::from);
+    let folder = folder.or_else(|| Some(PathBuf::from(variable(settings, HOME)?).join(".config/gcloud")));
+    let sign_in = folder.map(|folder| folder.join(SIGN_IN)).filter(|file| file.is_file());
+    sign_in.map_or_else(|| Ok(Found::machine()), |file| Found::read(&file))
+}
+
+/// The bucket is another service, with the same tokens.
+fn storage(settings: &Settings, tokens: Arc<dyn Sign>, folder: Folder) -> Result<Storage, OpenError> {
+    let host = variable(settings, STORAGE_HOST);
+    let url = host.map_or_else(
+        || STORAGE.to_owned(),
+        // Some write it without a scheme.
+        |host| if host.contains("://") { host.to_owned() } else { format!("http://{host}") },
+    );
+    let settings = Settings { base_url: Some(url), ..settings.clone() };
+    let account = Account::new(None, Vertex::PRESET.name, &settings)?.signed_by(tokens);
+    Ok(Storage::new(FreeClient::new(account, &settings, storage::classify)?, folder))
+}
+
+/// The user's settings with what the service adds to them: the project stands in the path and in no header, and a token is no key.
+fn own(settings: &Settings, place: &Place, quota_project: Option<String>) -> Settings {
+    let mut settings = settings.clone();
+    settings.without_version(&["/v1beta1", "/v1"]);
+    let base = settings.base_url.clone().unwrap_or_else(|| place.usual_base());
+    settings.base_url = Some(format!("{}{}", base.trim_end_matches('/'), place.path()));
+    settings.api_key = Secret::default();
+    settings.project = None;
+    settings.organization = None;
+    settings.usual_headers =
+        quota_project.map(|project| ("x-goog-user-project", project)).into_iter().collect();
+    settings
+}
+
+impl Place {
+    /// Project and location, or what stands for them, and what is wrong with them.
+    fn of(settings: &Settings, of_key: Option<&str>) -> (Self, Result<(), String>) {
+        let project = settings.project.as_deref().or(variable(settings, PROJECT)).or(of_key);
+        let location = settings.region.as_deref().or(variable(settings, LOCATION));
+        let missing =
+            |what: &str, key: &str, name: &str| Err(format!("there is no {what}: set `{key}` or `{name}`"));
+        let plain = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte);
+            !name.is_empty() && name.len() <= 100 && name.bytes().all(plain)
+        };
+        let state = match (project, location) {
+            (None, _) => missing("project", "project", PROJECT),
+            (_, None) => missing("location", "region", LOCATION),
+            (Some(project), _) if !plain(project) => Err(format!("`{project}` is no name of a project")),
+            (_, Some(location)) if !plain(location) => Err(format!("`{location}` is no location")),
+            _ => Ok(()),
+        };
+        let named = |name: Option<&str>| name.filter(|name| plain(name)).unwrap_or("-").to_owned();
+        (Self { project: named(project), location: named(location) }, state)
+    }
+
+    fn usual_base(&self) -> String {
+        match self.location.as_str() {
+            GLOBAL | "-" => "https://aiplatform.googleapis.com".to_owned(),
+            several @ ("us" | "eu") => format!("https://aiplatform.{several}.rep.googleapis.com"),
+            region => format!("https://{region}-aiplatform.googleapis.com"),
+        }
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/projects/{}/locations/{}", self.project, self.location)
+    }
+}
+
+#[async_trait]
+impl Provider for Vertex {
+    fn name(&self) -> &'static str {
+        Self::PRESET.name
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        &*self.wire
+    }
+
+    fn calls(&self) -> Option<&dyn CallApi> {
+        Some(&self.calls)
+    }
+
+    fn batches(&self) -> Option<&dyn BatchApi> {
+        self.batches.as_ref().map(|batches| -> &dyn BatchApi { batches })
+    }
+
+    fn facts(&self) -> Facts {
+        // A machine of Google's vouches for itself.
+        Facts { flex: self.place.location == GLOBAL, needs_key: false, ..Self::PRESET.facts }
+    }
+
+    fn signs(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
+    }
+
+    /// Two free calls: the list of jobs, which shows whether project and location are right, and a look into the bucket.
+    async fn probe(&self) -> Result<Health, ApiError> {
+        const WHAT: &str = "list batch prediction jobs";
+        let own_fault =
+            |why: &String| self.free.error(WHAT, None, bulkrate_core::failure::FailureClass::Auth, why);
+        self.ready.as_ref().map_err(own_fault)?;
+        let path = "/batchPredictionJobs?pageSize=1";
+        let reply = self.free.send(WHAT, Method::GET, path, &[]).await?;
+        if let Err(why) = remote::read_page(&reply.body) {
+            return Err(crate::http::batches::unreadable(&self.free, WHAT, &reply, &why));
+        }
+        if let Some(batches) = &self.batches {
+            batches.look().await?;
+        }
+        let clock_skew_s = limits::clock_skew_s(&reply.headers);
+        Ok(Health { models: None, batches: self.batches.is_some(), clock_skew_s })
+    }
+}

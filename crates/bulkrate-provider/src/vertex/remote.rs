@@ -1,0 +1,282 @@
+//! Reads batch prediction jobs. Counts come as texts, -1 where nobody knows.
+
+use bulkrate_core::request::write_json_text;
+use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, RemoteBatch};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::gemini::errors::read_status;
+use crate::gemini::remote::{display_name, marker, phase};
+use crate::http::batches::{Page, read};
+use crate::json::loose::{Count, LooseText};
+use crate::json::unix_s;
+
+/// A job waits for up to three days, and runs for one.
+const WINDOW_S: u64 = (72 + 24) * 3_600;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    #[serde(borrow, default)]
+    batch_prediction_jobs: Vec<Job<'a>>,
+    #[serde(borrow, default)]
+    next_page_token: LooseText<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Job<'a> {
+    #[serde(borrow)]
+    name: LooseText<'a>,
+    #[serde(borrow, default)]
+    display_name: LooseText<'a>,
+    #[serde(borrow, default)]
+    state: LooseText<'a>,
+    #[serde(borrow, default)]
+    create_time: LooseText<'a>,
+    #[serde(borrow, default)]
+    input_config: Option<Input<'a>>,
+    #[serde(borrow, default)]
+    output_config: Option<Output<'a>>,
+    #[serde(borrow, default)]
+    output_info: Option<Info<'a>>,
+    #[serde(default)]
+    completion_stats: Option<Stats>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    partial_failures: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input<'a> {
+    #[serde(borrow, default)]
+    gcs_source: Option<Source<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Source<'a> {
+    #[serde(borrow, default)]
+    uris: Vec<LooseText<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Output<'a> {
+    #[serde(borrow, default)]
+    gcs_destination: Option<Destination<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Destination<'a> {
+    #[serde(borrow, default)]
+    output_uri_prefix: LooseText<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Info<'a> {
+    #[serde(borrow, default)]
+    gcs_output_directory: LooseText<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    #[serde(default)]
+    successful_count: Count,
+    #[serde(default)]
+    failed_count: Count,
+    #[serde(default)]
+    incomplete_count: Count,
+}
+
+/// The body of a create: what is read, where results go, and our mark as its name. Labels say the same to whoever looks at the list.
+pub(super) fn create(input: &str, out: &str, model: &str, mark: &Marker) -> Vec<u8> {
+    let mut body = b"{\"displayName\":".to_vec();
+    write_json_text(&display_name(mark), &mut body);
+    body.extend_from_slice(b",\"model\":");
+    write_json_text(model, &mut body);
+    body.extend_from_slice(b",\"inputConfig\":{\"instancesFormat\":\"jsonl\",\"gcsSource\":{\"uris\":[");
+    write_json_text(input, &mut body);
+    body.extend_from_slice(
+        b"]}},\"outputConfig\":{\"predictionsFormat\":\"jsonl\",\"gcsDestination\":{\"outputUriPrefix\":",
+    );
+    write_json_text(out, &mut body);
+    body.extend_from_slice(b"}},\"labels\":{\"br_inst\":");
+    write_json_text(&mark.inst, &mut body);
+    body.extend_from_slice(b",\"br_sub\":");
+    write_json_text(&mark.sub, &mut body);
+    body.extend_from_slice(format!(",\"br_n\":\"{}\"}}}}", mark.items).as_bytes());
+    body
+}
+
+/// One job; `Err` says what is missing.
+pub(super) fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
+    read::<Job<'_>>(body, "a batch prediction job")?.into_remote()
+}
+
+/// One page of the list of jobs.
+pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
+    // Nothing at all is an empty list: but only as an object.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err("the answer is not a list of batch prediction jobs".to_owned());
+    }
+    let list: List<'_> = read(body, "a list of batch prediction jobs")?;
+    let batches =
+        list.batch_prediction_jobs.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
+    Ok(Page { batches, next: list.next_page_token.into_owned() })
+}
+
+impl Job<'_> {
+    fn into_remote(self) -> Result<RemoteBatch, String> {
+        let id = self.name.into_owned().ok_or("the job has no name")?;
+        let stats = self.completion_stats.unwrap_or_default();
+        let (completed, failed) = (stats.successful_count.or_zero(), stats.failed_count.or_zero());
+        let total = completed.saturating_add(failed).saturating_add(stats.incomplete_count.or_zero());
+        let directory = self.output_info.and_then(|info| info.gcs_output_directory.into_owned());
+        let prefix = self
+            .output_config
+            .and_then(|config| config.gcs_destination)
+            .and_then(|destination| destination.output_uri_prefix.into_owned());
+        let is_answered = directory.is_some() || completed > 0;
+        let phase = match phase(self.state.as_deref().unwrap_or_default()) {
+            // Of what failed as a whole nothing was paid: but for what stands there as answered.
+            Phase::Failed if is_answered => Phase::Completed,
+            phase => phase,
+        };
+        let said = self.error.into_iter().chain(self.partial_failures).filter_map(read_status);
+        let created_at = self.create_time.as_deref().and_then(unix_s);
+        Ok(RemoteBatch {
+            phase,
+            id,
+            status: self.state.into_owned().unwrap_or_default(),
+            input_file: self
+                .input_config
+                .and_then(|input| input.gcs_source)
+                .and_then(|source| source.uris.into_iter().next())
+                .and_then(LooseText::into_owned),
+            // Where it does not say which folder it made, all that is below its own place is its.
+            output_file: directory
+                .or_else(|| prefix.filter(|_| phase.is_terminal() && phase != Phase::Failed)),
+            error_file: None,
+            counts: BatchCounts { total, completed, failed },
+            errors: said
+                .map(|said| BatchError { code: Some(said.status), message: said.message, line: None })
+                .collect(),
+            created_at,
+            expires_at: created_at.map(|created| created.saturating_add(WINDOW_S)),
+            marker: self.display_name.as_deref().and_then(marker),
+            owner: Owner::Unknown,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    const ENDED: &str = include_str!("../../fixtures/vertex/job_ended.json");
+
+    #[test]
+    fn a_full_job() {
+        let batch = read_batch(ENDED.as_bytes()).unwrap();
+        assert_eq!(
+            batch.id,
+            "projects/510528649030/locations/us-central1/batchPredictionJobs/3814889423749775360"
+        );
+        assert_eq!((batch.phase, batch.status.as_str()), (Phase::Completed, "JOB_STATE_SUCCEEDED"));
+        assert_eq!(batch.counts, BatchCounts { total: 100, completed: 98, failed: 2 });
+        assert_eq!((batch.created_at, batch.expires_at), (Some(1_795_168_800), Some(1_795_514_400)));
+        assert_eq!(batch.input_file.as_deref(), Some("gs://bkt/in/part-0001.jsonl"));
+        assert_eq!(
+            batch.output_file.as_deref(),
+            Some("gs://bkt/out/prediction-model-2026-11-20T10:00:00.000001Z")
+        );
+        assert_eq!(batch.errors[0].message, "could not read one file");
+        let mark = batch.marker.unwrap();
+        assert_eq!((mark.inst.as_str(), mark.items, mark.digest.len()), ("k3v9q1x7m2c5n8d4", 100, 64));
+    }
+
+    #[test]
+    fn states_and_what_results_make_of_them() {
+        let prefix = r#""outputConfig":{"gcsDestination":{"outputUriPrefix":"gs://b/out/"}}"#;
+        let directory = r#""outputInfo":{"gcsOutputDirectory":"gs://b/out/p1"}"#;
+        for (state, rest, phase, output) in [
+            ("QUEUED", prefix, Phase::Validating, None),
+            ("PENDING", prefix, Phase::Validating, None),
+            ("RUNNING", prefix, Phase::InProgress, None),
+            ("CANCELLING", prefix, Phase::Cancelling, None),
+            // Stuck, and an end of its own making.
+            ("PAUSED", prefix, Phase::Unknown, None),
+            ("PARTIALLY_SUCCEEDED", directory, Phase::Completed, Some("gs://b/out/p1")),
+            ("CANCELLED", prefix, Phase::Cancelled, Some("gs://b/out/")),
+            ("EXPIRED", prefix, Phase::Expired, Some("gs://b/out/")),
+            ("FAILED", prefix, Phase::Failed, None),
+            // What was answered is paid, and may be read.
+            ("FAILED", directory, Phase::Completed, Some("gs://b/out/p1")),
+            (
+                "FAILED",
+                r#""completionStats":{"successfulCount":"7","incompleteCount":"-1"}"#,
+                Phase::Completed,
+                None,
+            ),
+            ("OF_TOMORROW", prefix, Phase::Unknown, None),
+        ] {
+            let body = format!(
+                r#"{{"name":"projects/p/locations/l/batchPredictionJobs/1","state":"JOB_STATE_{state}",{rest}}}"#
+            );
+            let batch = read_batch(body.as_bytes()).unwrap();
+            assert_eq!((batch.phase, batch.output_file.as_deref()), (phase, output), "{body}");
+        }
+        for body in ["{}", r#"{"displayName":"x"}"#, "[]", "", "null"] {
+            assert!(read_batch(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_create_says_is_read_back() {
+        let mark = Marker {
+            inst: "k3v9q1x7m2c5n8d4".into(),
+            sub: "01kaxvhz0000000000000000aa".into(),
+            items: 50_000,
+            digest: "0".repeat(64),
+        };
+        let body = create("gs://b/in/input.jsonl", "gs://b/in/out", "publishers/google/models/m", &mark);
+        let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(said["inputConfig"]["gcsSource"]["uris"][0], "gs://b/in/input.jsonl");
+        assert_eq!(said["outputConfig"]["gcsDestination"]["outputUriPrefix"], "gs://b/in/out");
+        // A label's value: small letters, digits, dashes, 63 at most.
+        for label in ["br_inst", "br_sub", "br_n"] {
+            let value = said["labels"][label].as_str().unwrap();
+            assert!(
+                value.len() <= 63
+                    && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            );
+        }
+        assert!(said["displayName"].as_str().unwrap().len() <= 128);
+        let mut back = said;
+        back["name"] = "projects/p/locations/l/batchPredictionJobs/1".into();
+        assert_eq!(read_batch(back.to_string().as_bytes()).unwrap().marker, Some(mark));
+    }
+
+    #[test]
+    fn pages() {
+        let page = format!(r#"{{"batchPredictionJobs":[{ENDED}],"nextPageToken":"t"}}"#);
+        let page = read_page(page.as_bytes()).unwrap();
+        assert_eq!((page.batches.len(), page.next.as_deref()), (1, Some("t")));
+        assert!(read_page(b"{}").unwrap().batches.is_empty());
+        assert!(read_page(b"[]").is_err() && read_page(br#"{"batchPredictionJobs":[{}]}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = (read_batch(&bytes), read_page(&bytes));
+        }
+    }
+}

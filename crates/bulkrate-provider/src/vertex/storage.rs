@@ -1,0 +1,306 @@
+//! The bucket: an object for each input, a folder of objects for each batch's results.
+
+use std::path::{Path, PathBuf};
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use http::Method;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt as _;
+
+use super::wire::refused;
+use crate::api::{ApiError, LOCAL, Reply};
+use crate::gemini::errors;
+use crate::http::batches::{self, in_path};
+use crate::http::free::{FreeClient, Protocol};
+use crate::json::loose::LooseText;
+
+/// The code of a bucket that is not there.
+const NO_BUCKET: &str = "no_bucket";
+const JSONL: &str = "application/jsonl";
+/// Pages of a list, at most: one batch writes a few objects.
+const PAGES_MAX: usize = 100;
+
+/// A bucket, or a folder in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Folder {
+    bucket: String,
+    /// Without slashes around it; may be empty.
+    path: String,
+}
+
+/// An object as `gs://bucket/path/of/it`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Named<'n> {
+    bucket: &'n str,
+    object: &'n str,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow, default)]
+    items: Vec<Item<'a>>,
+    #[serde(borrow, default)]
+    next_page_token: LooseText<'a>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    name: LooseText<'a>,
+}
+
+impl Folder {
+    /// Reads `bucket`, `bucket/folder` or either with `gs://` before it.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let text = text.strip_prefix("gs://").unwrap_or(text).trim_end_matches('/');
+        let (bucket, path) = text.split_once('/').unwrap_or((text, ""));
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        if !(3..=222).contains(&bucket.len()) || !bucket.bytes().all(plain) {
+            return Err(format!("`{bucket}` is no name of a bucket"));
+        }
+        let path = path.trim_matches('/');
+        // What is made below it must stay a name that is believed of a server.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        if path.len() > 64 || !path.bytes().all(plain) || bucket.len() + path.len() > 128 {
+            return Err(format!("`{path}` is longer or stranger than a folder of a bucket may be here"));
+        }
+        Ok(Self { bucket: bucket.to_owned(), path: path.to_owned() })
+    }
+
+    fn object(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
+    }
+}
+
+/// The bucket of one account.
+#[derive(Debug)]
+pub(super) struct Storage {
+    free: FreeClient,
+    folder: Folder,
+}
+
+impl Storage {
+    pub(super) fn new(free: FreeClient, folder: Folder) -> Self {
+        Self { free, folder }
+    }
+
+    /// Whether its objects may be listed.
+    pub(super) async fn look(&self) -> Result<(), ApiError> {
+        let path = format!("/storage/v1/b/{}/o?maxResults=1", self.folder.bucket);
+        let reply = self.free.send("look into the bucket", Method::GET, &path, &[]).await?;
+        batches::read::<Page<'_>>(&reply.body, "a list of objects")
+            .map(|_| ())
+            .map_err(|why| batches::unreadable(&self.free, "look into the bucket", &reply, &why))
+    }
+
+    /// Uploads a file under a name that no other upload has; answers it.
+    pub(super) async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
+        let object = self.folder.object(name);
+        let bucket = &self.folder.bucket;
+        let path = format!("/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={}", in_path(&object));
+        self.free
+            .upload_resumable("upload a batch file", (Protocol::Ranges, &path), (b"{}", JSONL), file)
+            .await?;
+        Ok(format!("gs://{bucket}/{object}"))
+    }
+
+    /// Brings what lies under a name, or all results below it, to one file. `None`: there is nothing.
+    pub(super) async fn download(
+        &self,
+        name: &str,
+        to: &Path,
+        bytes_max: u64,
+    ) -> Result<Option<u64>, ApiError> {
+        const WHAT: &str = "download the results of a batch";
+        let Some(named) = Named::read(name) else { return Ok(None) };
+        let mut results = self.results(WHAT, named).await?;
+        let Some(last) = results.pop() else { return Ok(None) };
+        if results.is_empty() {
+            return self.free.download(WHAT, &named.with(&last).media(), to, bytes_max).await;
+        }
+        results.push(last);
+        let (mut whole, mut left) = (Vec::new(), bytes_max);
+        for (place, object) in results.iter().enumerate() {
+            let piece = beside(to, place);
+            // One that is gone meanwhile is no part of a whole.
+            let Some(bytes) = self.free.download(WHAT, &named.with(object).media(), &piece, left).await?
+            else {
+                return Ok(None);
+            };
+            left = left.saturating_sub(bytes);
+            whole.push(piece);
+        }
+        join(&whole, to).await.map(Some).map_err(|error| {
+            let why = format!("`{}`: {error}", to.display());
+            let mut error = self.free.error(WHAT, None, FailureClass::Transient, &why);
+            error.failure.provider_code = Some(LOCAL.to_owned());
+            error
+        })
+    }
+
+    /// Whether a batch has written any results below a name.
+    pub(super) async fn has_results(&self, name: &str) -> Result<bool, ApiError> {
+        let Some(named) = Named::read(name) else { return Ok(false) };
+        Ok(!self.results("look for the results of a batch", named).await?.is_empty())
+    }
+
+    /// Deletes what lies under a name and below it.
+    pub(super) async fn delete(&self, name: &str) -> Result<(), ApiError> {
+        const WHAT: &str = "delete a batch file";
+        let Some(named) = Named::read(name) else { return Ok(()) };
+        if !named.is_folder() {
+            return self.delete_object(WHAT, named).await;
+        }
+        for object in self.below(WHAT, named).await? {
+            self.delete_object(WHAT, named.with(&object)).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_object(&self, what: &str, named: Named<'_>) -> Result<(), ApiError> {
+        let reply = self.free.send(what, Method::DELETE, &named.path(), &[404]).await?;
+        // The fence of a create in doubt may stand on this: only the provider's own word counts.
+        let said = errors::read(&reply.body).is_some();
+        match reply.status {
+            204 => Ok(()),
+            404 if said => Ok(()),
+            _ => Err(batches::unreadable(
+                &self.free,
+                what,
+                &reply,
+                "the answer does not say that it is deleted",
+            )),
+        }
+    }
+
+    /// The objects that hold results, in the order of their names.
+    async fn results(&self, what: &str, named: Named<'_>) -> Result<Vec<String>, ApiError> {
+        let mut found = self.below(what, named).await?;
+        found.retain(|object| {
+            let name = object.rsplit('/').next().unwrap_or_default();
+            name.starts_with("predictions") || name.starts_with("errors")
+        });
+        found.sort();
+        Ok(found)
+    }
+
+    /// The objects below a name, all pages.
+    async fn below(&self, what: &str, named: Named<'_>) -> Result<Vec<String>, ApiError> {
+        let prefix = format!("{}/", named.object.trim_end_matches('/'));
+        let first = format!("/storage/v1/b/{}/o?prefix={}", named.bucket, in_path(&prefix));
+        let (mut path, mut found) = (first.clone(), Vec::new());
+        for _ in 0..PAGES_MAX {
+            let reply = self.free.send(what, Method::GET, &path, &[]).await?;
+            let unreadable = |why: &str| batches::unreadable(&self.free, what, &reply, why);
+            if reply.body.trim_ascii_start().first() != Some(&b'{') {
+                return Err(unreadable("the answer is not a list of objects"));
+            }
+            let page: Page<'_> =
+                batches::read(&reply.body, "a list of objects").map_err(|why| unreadable(&why))?;
+            let names = page.items.into_iter().filter_map(|item| item.name.into_owned());
+            found.extend(names.filter(|name| name.starts_with(&prefix)));
+            match page.next_page_token.into_owned() {
+                Some(next) => path = format!("{first}&pageToken={}", in_path(&next)),
+                None => return Ok(found),
+            }
+        }
+        Err(self.free.error(what, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
+    }
+}
+
+impl<'n> Named<'n> {
+    fn read(name: &'n str) -> Option<Self> {
+        let (bucket, object) = name.strip_prefix("gs://")?.split_once('/')?;
+        (!bucket.is_empty() && !object.is_empty()).then_some(Self { bucket, object })
+    }
+
+    fn with(self, object: &'n str) -> Self {
+        Self { object, ..self }
+    }
+
+    /// Our inputs are files; whatever a batch writes is below a name.
+    fn is_folder(self) -> bool {
+        !self.object.ends_with(".jsonl")
+    }
+
+    fn path(self) -> String {
+        format!("/storage/v1/b/{}/o/{}", in_path(self.bucket), in_path(self.object))
+    }
+
+    fn media(self) -> String {
+        format!("{}?alt=media", self.path())
+    }
+}
+
+fn beside(to: &Path, place: usize) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push(format!(".{place}"));
+    PathBuf::from(name)
+}
+
+/// The pieces as one file, in place of them: it has its name only once it is whole.
+async fn join(pieces: &[PathBuf], to: &Path) -> std::io::Result<u64> {
+    let mut part = to.as_os_str().to_owned();
+    part.push(".joined");
+    let part = PathBuf::from(part);
+    let mut out = tokio::fs::File::create(&part).await?;
+    let mut bytes = 0;
+    for piece in pieces {
+        bytes += tokio::io::copy(&mut tokio::fs::File::open(piece).await?, &mut out).await?;
+    }
+    out.flush().await?;
+    out.sync_all().await?;
+    tokio::fs::rename(&part, to).await?;
+    for piece in pieces {
+        tokio::fs::remove_file(piece).await?;
+    }
+    Ok(bytes)
+}
+
+/// What an error of Cloud Storage means. A bucket that is not there is a matter of the account, and of no model.
+pub(super) fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
+    let failure = refused(reply, now_unix_s);
+    if reply.status == 404 && failure.message.contains("bucket") {
+        return Failure { class: FailureClass::Auth, provider_code: Some(NO_BUCKET.to_owned()), ..failure };
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_bucket_may_come_with_a_folder() {
+        for (text, bucket, object) in [
+            ("acme-batches", "acme-batches", "a/input.jsonl"),
+            ("gs://acme-batches/", "acme-batches", "a/input.jsonl"),
+            ("gs://acme-batches/team/labels/", "acme-batches", "team/labels/a/input.jsonl"),
+        ] {
+            let folder = Folder::read(text).unwrap();
+            assert_eq!((folder.bucket.as_str(), folder.object("a/input.jsonl").as_str()), (bucket, object));
+        }
+        for text in
+            ["", "gs://", "Acme", "a/b", "acme-batches/what?", &format!("acme-batches/{}", "x".repeat(65))]
+        {
+            assert!(Folder::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_objects_are_one_part_of_a_path() {
+        let named = Named::read("gs://b/o/p q/input.jsonl").unwrap();
+        assert_eq!(
+            (named.path().as_str(), named.is_folder()),
+            ("/storage/v1/b/b/o/o%2Fp%20q%2Finput.jsonl", false)
+        );
+        assert!(Named::read("gs://b/out/prediction-model-2026-11-20T10:00:00.000001Z").unwrap().is_folder());
+        for name in ["file-000", "gs://b", "gs://b/", "gs:///o"] {
+            assert_eq!(Named::read(name), None, "{name}");
+        }
+    }
+}

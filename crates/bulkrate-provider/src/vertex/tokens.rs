@@ -1,0 +1,276 @@
+//! Access tokens: asked for when one is needed, kept for as long as they hold, and renewed before they end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::request::write_json_text;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
+use serde::Deserialize;
+
+use super::credentials::Credentials;
+use crate::api::{ApiError, Reply};
+use crate::http::Account;
+use crate::http::free::FreeClient;
+use crate::http::limits::now_unix_s;
+use crate::http::sign::{Sign, Unsignable, Unsigned};
+use crate::http::strange;
+use crate::registry::OpenError;
+use crate::settings::{ProxyFrom, RetryPolicy, Settings};
+
+/// A token is renewed so long before its end.
+const AHEAD: Duration = Duration::from_secs(300);
+/// The wait before a renewal that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Calls that were signed with a refused token come back within so long of the first of them.
+const STRAGGLERS: Duration = Duration::from_secs(5);
+/// A token that is refused so soon after another one is refused for another reason than its age.
+const RENEWED_FOR: Duration = Duration::from_secs(60);
+const METADATA_HOST: &str = "metadata.google.internal";
+const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
+const WHAT: &str = "get an access token";
+/// The reason of a call that was not sent, as no token was given for it.
+pub(super) const REFUSED: &str = "CREDENTIALS_REFUSED";
+
+/// The tokens of one account.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    credentials: Credentials,
+    free: FreeClient,
+    /// Of the token's server, under its origin.
+    path: String,
+    held: Mutex<Held>,
+    /// Held by whoever asks: one asks for all.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    token: Option<Token>,
+    refused_at: Option<Instant>,
+    /// The last one that was given; an answer may repeat it.
+    given: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    header: HeaderValue,
+    renewed_at: Instant,
+    ends_at: Instant,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    #[serde(default)]
+    expires_in: u64,
+}
+
+impl Tokens {
+    /// Sends nothing.
+    pub(super) fn new(
+        credentials: Credentials,
+        metadata_host: Option<&str>,
+        settings: &Settings,
+    ) -> Result<Self, OpenError> {
+        let machine = format!("http://{}{METADATA_PATH}", metadata_host.unwrap_or(METADATA_HOST));
+        let (url, headers, proxy) = match &credentials {
+            Credentials::Key(key) => (&key.token_url, Vec::new(), settings.proxy.clone()),
+            Credentials::User(user) => (&user.token_url, Vec::new(), settings.proxy.clone()),
+            // It stands beside the machine, and answers nobody else.
+            Credentials::Machine => {
+                (&machine, vec![("metadata-flavor", "Google".to_owned())], ProxyFrom::None)
+            }
+        };
+        let (origin, path) = split(url);
+        let own = Settings {
+            base_url: Some(origin.to_owned()),
+            usual_headers: headers,
+            proxy,
+            ca_file: settings.ca_file.clone(),
+            connect_timeout: settings.connect_timeout,
+            // Whoever wants the token asks again.
+            retry: RetryPolicy { tries: settings.retry.tries.min(2), ..settings.retry },
+            jitter_seed: settings.jitter_seed,
+            ..Settings::default()
+        };
+        let account = Account::new(None, "vertex", &own)?.hiding(credentials.secrets());
+        let free = FreeClient::new(account, &own, classify)?;
+        let path = path.to_owned();
+        Ok(Self { credentials, free, path, held: Mutex::default(), asking: tokio::sync::Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that need not be renewed yet.
+    fn fresh(&self) -> Option<HeaderValue> {
+        let held = self.lock();
+        held.token
+            .as_ref()
+            .filter(|token| Instant::now() < token.renewed_at)
+            .map(|token| token.header.clone())
+    }
+
+    async fn header(&self) -> Result<HeaderValue, Unsignable> {
+        if let Some(header) = self.fresh() {
+            return Ok(header);
+        }
+        let _turn = self.asking.lock().await;
+        if let Some(header) = self.fresh() {
+            return Ok(header);
+        }
+        let error = match self.ask().await {
+            Ok(header) => return Ok(header),
+            Err(error) => error,
+        };
+        match self.stretched() {
+            Some(header) => {
+                tracing::debug!(%error, "the access token could not be renewed yet");
+                Ok(header)
+            }
+            None if error.failure.class == FailureClass::Auth => {
+                Err(Unsignable::Refused(Box::new(refusal(&error.to_string()))))
+            }
+            None => Err(Unsignable::Away(error.to_string())),
+        }
+    }
+
+    /// A token that holds a little longer does, until another can be had; that is not tried with every call.
+    fn stretched(&self) -> Option<HeaderValue> {
+        let (now, mut held) = (Instant::now(), self.lock());
+        let token = held.token.as_mut().filter(|token| now < token.ends_at)?;
+        token.renewed_at = now + AGAIN;
+        Some(token.header.clone())
+    }
+
+    async fn ask(&self) -> Result<HeaderValue, ApiError> {
+        let own_fault = |why: String| self.free.error(WHAT, None, FailureClass::Auth, &why);
+        let asked_at = Instant::now();
+        let reply = match &self.credentials {
+            Credentials::Machine => self.free.send(WHAT, Method::GET, &self.path, &[]).await?,
+            Credentials::User(user) => {
+                self.free.post_form(WHAT, &self.path, Bytes::from(user.form())).await?
+            }
+            Credentials::Key(key) => {
+                let form = key.form(now_unix_s()).map_err(own_fault)?;
+                self.free.post_form(WHAT, &self.path, Bytes::from(form)).await?
+            }
+        };
+        let unreadable = || {
+            let why = "the answer holds no access token";
+            self.free.error(WHAT, Some(reply.status), FailureClass::Transient, why)
+        };
+        let granted: Granted = serde_json::from_slice(&reply.body).map_err(|_| unreadable())?;
+        let mut header =
+            HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unreadable())?;
+        header.set_sensitive(true);
+        let life = Duration::from_secs(granted.expires_in);
+        // A short life is not all spent on renewing.
+        let renewed_at = asked_at + life.saturating_sub(AHEAD.min(life / 4));
+        let mut held = self.lock();
+        held.given = Some(granted.access_token.into());
+        held.token = Some(Token { header: header.clone(), renewed_at, ends_at: asked_at + life });
+        Ok(header)
+    }
+}
+
+#[async_trait]
+impl Sign for Tokens {
+    async fn sign(&self, _: Unsigned<'_>) -> Result<HeaderMap, Unsignable> {
+        Ok(HeaderMap::from_iter([(AUTHORIZATION, self.header().await?)]))
+    }
+
+    fn held(&self) -> Option<Arc<str>> {
+        self.lock().given.clone()
+    }
+
+    fn ended(&self) -> bool {
+        let (now, mut held) = (Instant::now(), self.lock());
+        let since = held.refused_at.map(|refused| now.duration_since(refused));
+        match since {
+            Some(since) if since < STRAGGLERS => true,
+            Some(since) if since < RENEWED_FOR => false,
+            _ => {
+                held.refused_at = Some(now);
+                held.token = None;
+                true
+            }
+        }
+    }
+}
+
+/// Origin and path of an address.
+fn split(url: &str) -> (&str, &str) {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url[host..].find('/').map_or(url.len(), |at| host + at);
+    url.split_at(path)
+}
+
+/// What Google's APIs answer to credentials that are good for nothing.
+fn refusal(why: &str) -> Reply {
+    let mut body = b"{\"error\":{\"code\":401,\"status\":\"UNAUTHENTICATED\",\"message\":".to_vec();
+    write_json_text(why, &mut body);
+    body.extend_from_slice(format!(",\"details\":[{{\"reason\":\"{REFUSED}\"}}]}}}}").as_bytes());
+    Reply { status: 401, headers: HeaderMap::new(), body: Bytes::from(body) }
+}
+
+#[derive(Deserialize)]
+struct Denied {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+/// What a server of tokens says where it gives none.
+fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
+    let said = serde_json::from_slice::<Denied>(&reply.body).ok();
+    let Some(Denied { error, error_description }) = said else {
+        let failure = strange::foreign(reply, now_unix_s);
+        // A machine without a service account, or one that may not have this token.
+        let denied = matches!(reply.status, 403 | 404);
+        return if denied { Failure { class: FailureClass::Auth, ..failure } } else { failure };
+    };
+    let class = match reply.status {
+        429 => FailureClass::RateLimited,
+        400..=499 => FailureClass::Auth,
+        _ => FailureClass::Transient,
+    };
+    let message =
+        if error_description.is_empty() { error.clone() } else { format!("{error}: {error_description}") };
+    Failure { class, message, provider_code: Some(error), wait_ms: None, maybe_paid: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_origin_and_a_path() {
+        for (url, want) in [
+            ("https://oauth2.googleapis.com/token", ("https://oauth2.googleapis.com", "/token")),
+            ("http://127.0.0.1:1", ("http://127.0.0.1:1", "")),
+        ] {
+            assert_eq!(split(url), want);
+        }
+    }
+
+    #[test]
+    fn what_a_server_of_tokens_says() {
+        let of = |status, body: &'static str| {
+            let reply = Reply { status, headers: HeaderMap::new(), body: Bytes::from(body) };
+            let failure = classify(&reply, 0);
+            (failure.class, failure.message)
+        };
+        let grant = r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
+        assert_eq!(of(400, grant), (FailureClass::Auth, "invalid_grant: Invalid JWT Signature.".to_owned()));
+        assert_eq!(of(500, r#"{"error":"internal_failure"}"#).0, FailureClass::Transient);
+        assert_eq!(of(404, "<html>").0, FailureClass::Auth);
+        assert_eq!(of(502, "<html>").0, FailureClass::Transient);
+    }
+}

@@ -1,0 +1,136 @@
+//! Lines of batches. Gemini's have no id: ours is a label of the request, which the answer repeats.
+
+use std::borrow::Cow;
+
+use bulkrate_core::answer::{Failure, Reading};
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::WireId;
+use bulkrate_core::request::write_json_text;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::success;
+use crate::api::BatchLine;
+use crate::gemini::errors::{self, Said};
+use crate::http::strange::unreadable;
+use crate::json::loose::LooseText;
+use crate::json::object::Own;
+
+/// The name of the label that holds our id.
+pub(in crate::vertex) const LABEL: &str = "bulkrate";
+
+/// Appends an input line around an encoded body.
+pub(in crate::vertex) fn write(id: WireId, body: &[u8], out: &mut Vec<u8>) {
+    if memchr::memmem::find(body, b"\"anthropic_version\"").is_some() {
+        out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"request\":").as_bytes());
+        out.extend_from_slice(body);
+        out.extend_from_slice(b"}\n");
+        return;
+    }
+    let label = format!("\"{LABEL}\":\"{id}\"");
+    out.extend_from_slice(b"{\"request\":{\"labels\":{");
+    out.extend_from_slice(label.as_bytes());
+    match own_labels(body) {
+        None => {
+            out.push(b'}');
+            append_inner(body, out);
+        }
+        Some(own) => {
+            append_inner(own.get("labels").unwrap_or_default().as_bytes(), out);
+            out.push(b'}');
+            for name in own.names().filter(|name| *name != "labels") {
+                out.push(b',');
+                write_json_text(name, out);
+                out.push(b':');
+                out.extend_from_slice(own.get(name).unwrap_or("null").as_bytes());
+            }
+        }
+    }
+    out.extend_from_slice(b"}}\n");
+}
+
+/// What stands between the braces of an object, after others.
+fn append_inner(object: &[u8], out: &mut Vec<u8>) {
+    let inner = object.trim_ascii();
+    let inner =
+        inner.strip_prefix(b"{").and_then(|inner| inner.strip_suffix(b"}")).unwrap_or(b"").trim_ascii();
+    if !inner.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(inner);
+    }
+}
+
+/// The body's fields, where labels of the caller's own are among them. Hardly anybody has any.
+fn own_labels(body: &[u8]) -> Option<Own<'_>> {
+    memchr::memmem::find(body, b"\"labels\"")?;
+    let own = Own::read(serde_json::from_slice(body).ok()).ok()?;
+    own.get("labels").is_some_and(|labels| labels.starts_with('{')).then_some(own)
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default)]
+    custom_id: LooseText<'a>,
+    #[serde(borrow, default)]
+    status: LooseText<'a>,
+    #[serde(borrow, default)]
+    request: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Echo<'a> {
+    #[serde(borrow, default)]
+    labels: Option<&'a RawValue>,
+}
+
+/// One line of a batch's results.
+pub(super) fn read(line: &[u8]) -> Result<BatchLine<'_>, String> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let Line { custom_id, status, request, response } =
+        serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
+    let custom_id = custom_id.0.filter(|id| !id.is_empty()).or_else(|| request.and_then(label));
+    let custom_id = custom_id.ok_or("not a result: nothing in it says whose it is")?;
+    let answer =
+        response.map(RawValue::get).filter(|answer| answer.trim_ascii() != "{}" && *answer != "null");
+    let reading = match (answer, status.as_deref().unwrap_or_default()) {
+        (Some(answer), "") => success(answer.as_bytes()),
+        (_, "") => Reading::Failure(unreadable("the line holds neither a response nor an error")),
+        (answer, status) => match answer.map(|answer| success(answer.as_bytes())) {
+            // Whatever is said of it: an answer is paid.
+            Some(answered @ Reading::Answer(_)) => answered,
+            _ => Reading::Failure(failed(status)),
+        },
+    };
+    Ok(BatchLine { custom_id, reading })
+}
+
+/// Our id in the echo of a request.
+fn label(request: &RawValue) -> Option<Cow<'_, str>> {
+    let echo: Echo<'_> = serde_json::from_str(request.get()).ok()?;
+    let labels = Own::read(echo.labels).ok()?;
+    serde_json::from_str::<LooseText<'_>>(labels.get(LABEL)?).ok()?.0
+}
+
+/// A status is a text for people, mostly with the error of a call in it. What failed is not billed.
+fn failed(status: &str) -> Failure {
+    let body = status.find('{').map(|at| &status.as_bytes()[at..]);
+    let said = body.and_then(errors::read).or_else(|| {
+        // What is around it may follow on it as well.
+        let number = status.split("\"code\":").nth(1)?.trim_start();
+        let digits = number.find(|byte: char| !byte.is_ascii_digit()).unwrap_or(number.len());
+        let usual_status = number[..digits].parse().ok()?;
+        Some(Said { usual_status, message: status.to_owned(), ..Said::default() })
+    });
+    match said {
+        Some(said) => said.failure(said.usual_status, None),
+        None => Failure {
+            class: FailureClass::Transient,
+            message: status.to_owned(),
+            provider_code: None,
+            wait_ms: None,
+            maybe_paid: false,
+        },
+    }
+}

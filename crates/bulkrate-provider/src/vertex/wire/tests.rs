@@ -1,0 +1,230 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkrate_core::answer::Body;
+use bulkrate_core::ids::{Sub, WireId};
+use bulkrate_core::request::{Config, Content, Message, Role};
+use bytes::Bytes;
+use http::HeaderMap;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::http::sign::{Sign, Unsignable, Unsigned};
+use crate::settings::ProxyFrom;
+
+const GEMINI: &str = "gemini-3.8-flash";
+const CLAUDE: &str = "claude-haiku-5-5";
+const RESULTS: &str = include_str!("../../../fixtures/vertex/batch_results.jsonl");
+
+fn wire() -> VertexWire {
+    signed(None)
+}
+
+fn signed(signer: Option<Arc<dyn Sign>>) -> VertexWire {
+    let settings = Settings {
+        base_url: Some("http://127.0.0.1:1".to_owned()),
+        proxy: ProxyFrom::None,
+        connect_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    };
+    let account = Account::new(None, "vertex", &settings).unwrap();
+    let account = match signer {
+        Some(signer) => account.signed_by(signer),
+        None => account,
+    };
+    VertexWire::new(account, &settings)
+}
+
+fn request(kwargs: Option<&'static str>) -> Request<'static> {
+    Request {
+        messages: vec![Message { role: Role::User, content: Content::text("Hi"), tool_call_id: None }],
+        generation_config: Config { max_tokens: Some(64), ..Config::default() },
+        provider_kwargs: kwargs.map(|text| serde_json::from_str(text).unwrap()),
+        ..Request::default()
+    }
+}
+
+fn body(lane: Lane, model: &str, kwargs: Option<&'static str>) -> Result<Vec<u8>, Unsupported> {
+    let mut out = Vec::new();
+    let options = WireOptions { lane, model, max_tokens: None };
+    wire().encode(&request(kwargs), options, &mut out).map(|()| out)
+}
+
+fn id() -> WireId {
+    WireId { sub: Sub::new(1_795_046_400_000, 7), seq: 41 }
+}
+
+#[test]
+fn the_path_names_maker_model_and_lane_and_the_body_names_none() {
+    let wire = wire();
+    for (model, path) in [
+        (GEMINI, "/publishers/google/models/gemini-3.8-flash:generateContent"),
+        (CLAUDE, "/publishers/anthropic/models/claude-haiku-5-5:rawPredict"),
+        ("claude-haiku-4-5@20251001", "/publishers/anthropic/models/claude-haiku-4-5%4020251001:rawPredict"),
+    ] {
+        assert_eq!(wire.path(Kind::Chat, model), path);
+        assert_eq!(wire.path_in(Lane::Sync, Kind::Chat, model), path);
+        assert_eq!(wire.path_in(Lane::Flex, Kind::Chat, model), format!("{path}#flex"));
+        for lane in [Lane::Sync, Lane::Flex, Lane::Batch] {
+            let said: Value = serde_json::from_slice(&body(lane, model, None).unwrap()).unwrap();
+            let absent = ["model", "serviceTier", "service_tier"].iter().all(|name| said.get(name).is_none());
+            assert!(absent, "{said}");
+        }
+    }
+    let said: Value = serde_json::from_slice(&body(Lane::Sync, CLAUDE, None).unwrap()).unwrap();
+    assert_eq!(
+        said,
+        json!({"anthropic_version": "vertex-2023-10-16", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]})
+    );
+    let refused = body(Lane::Sync, GEMINI, Some(r#"{"store":true}"#)).unwrap_err();
+    assert!(refused.to_string().contains("`store`"), "{refused}");
+}
+
+#[test]
+fn our_id_stands_among_the_callers_labels_or_beside_the_request() {
+    let line = |model, kwargs| {
+        let mut out = Vec::new();
+        write_line(id(), &body(Lane::Batch, model, kwargs).unwrap(), &mut out);
+        assert!(out.ends_with(b"}\n") && out.iter().filter(|byte| **byte == b'\n').count() == 1);
+        serde_json::from_slice::<Value>(&out).unwrap()
+    };
+    let id = id().to_string();
+    // As a value of a label may be.
+    assert!(
+        id.len() <= 63
+            && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    );
+    assert_eq!(line(GEMINI, None)["request"]["labels"], json!({"bulkrate": id}));
+    let plain: Value = serde_json::from_slice(&body(Lane::Batch, GEMINI, None).unwrap()).unwrap();
+    for (kwargs, labels) in [
+        (
+            r#"{"labels":{"team":"a","note":"labels"}}"#,
+            json!({"bulkrate": id, "team": "a", "note": "labels"}),
+        ),
+        (r#"{"labels":{}}"#, json!({"bulkrate": id})),
+    ] {
+        let mut said = line(GEMINI, Some(kwargs));
+        assert_eq!(said["request"]["labels"], labels);
+        said["request"].as_object_mut().unwrap().remove("labels");
+        assert_eq!(said["request"], plain, "the rest is as it was");
+    }
+    let claude = line(CLAUDE, None);
+    assert_eq!((&claude["custom_id"], &claude["request"]["max_tokens"]), (&json!(id), &json!(64)));
+}
+
+#[test]
+fn lines_of_results() {
+    let wire = wire();
+    let read: Vec<String> = RESULTS
+        .lines()
+        .map(|line| match wire.read_line(line.as_bytes()) {
+            Err(why) => why,
+            Ok(BatchLine { custom_id, reading: Reading::Answer(answer) }) => {
+                let Body::Text { text, .. } = answer.body else { panic!("{line}") };
+                let usage = answer.usage.unwrap();
+                format!("{custom_id} {text} {}+{}", usage.input, usage.output)
+            }
+            Ok(BatchLine { custom_id, reading: Reading::Failure(failure) }) => {
+                format!("{custom_id} {:?} {}", failure.class, failure.maybe_paid)
+            }
+        })
+        .collect();
+    assert_eq!(
+        read,
+        [
+            "br1-01kaxvhz0000000000000000aa-0 Hello 2+1",
+            "br1-01kaxvhz0000000000000000aa-1 RefusedByProvider false",
+            "br1-01kaxvhz0000000000000000aa-2 RateLimited false",
+            "br1-01kaxvhz0000000000000000aa-3 Transient false",
+            // What is answered is paid, whatever is said of it.
+            "br1-01kaxvhz0000000000000000aa-4 Hello 2+1",
+            "br1-01kaxvhz0000000000000000aa-5 Hi 9+4",
+            "br1-01kaxvhz0000000000000000aa-6 Transient true",
+            "not a result: nothing in it says whose it is",
+        ]
+    );
+}
+
+#[test]
+fn replies_are_read_in_the_words_of_whoever_made_the_model() {
+    let wire = wire();
+    let of = |status: u16, body: &str| {
+        let reply =
+            Reply { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
+        match wire.read(Kind::Chat, &reply) {
+            Reading::Answer(answer) => format!("{:?}", answer.body),
+            Reading::Failure(failure) => format!("{:?} {}", failure.class, failure.maybe_paid),
+        }
+    };
+    let gemini = r#"{"candidates":[{"content":{"parts":[{"text":"a \"stop_reason\" b"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":2}}"#;
+    let claude = r#"{"type":"message","content":[{"type":"text","text":"the \"candidates\""}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":4}}"#;
+    assert!(of(200, gemini).contains("stop_reason") && of(200, claude).contains("candidates"));
+    for (status, body, want) in [
+        (
+            404,
+            r#"{"error":{"code":404,"message":"Publisher Model was not found","status":"NOT_FOUND"}}"#,
+            "ModelUnavailable false",
+        ),
+        (
+            429,
+            r#"{"error":{"code":429,"message":"Resource exhausted","status":"RESOURCE_EXHAUSTED"}}"#,
+            "RateLimited false",
+        ),
+        (
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"x"}}"#,
+            "RefusedByProvider false",
+        ),
+        (502, "<html>", "Transient true"),
+    ] {
+        assert_eq!(of(status, body), want, "{body}");
+    }
+}
+
+#[test]
+fn a_stale_token_is_no_wrong_one() {
+    #[derive(Debug)]
+    struct Signer(bool);
+    #[async_trait::async_trait]
+    impl Sign for Signer {
+        async fn sign(&self, _: Unsigned<'_>) -> Result<HeaderMap, Unsignable> {
+            Ok(HeaderMap::new())
+        }
+        fn held(&self) -> Option<Arc<str>> {
+            Some("ya29.canary-token".into())
+        }
+        fn ended(&self) -> bool {
+            self.0
+        }
+    }
+    let body = r#"{"error":{"code":401,"message":"Request had invalid authentication credentials: ya29.canary-token","status":"UNAUTHENTICATED"}}"#;
+    let reply = Reply { status: 401, headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) };
+    for (renews, class) in [(true, FailureClass::Transient), (false, FailureClass::Auth)] {
+        let wire = signed(Some(Arc::new(Signer(renews))));
+        let Reading::Failure(failure) = wire.read(Kind::Chat, &reply) else { panic!("an answer") };
+        assert_eq!((failure.class, failure.maybe_paid), (class, false));
+        assert!(!failure.message.contains("canary"), "{failure:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..160), status in ".{0,60}") {
+        let wire = wire();
+        let _ = wire.read_line(&bytes);
+        let line = json!({"custom_id": "a", "status": status}).to_string();
+        prop_assert!(wire.read_line(line.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn whatever_the_labels_the_line_is_json_and_has_our_id(name in "[a-z{}\"]{1,8}", value in ".{0,12}") {
+        let body = json!({"contents": [{"parts": [{"text": value}]}], "labels": {name: value}}).to_string();
+        let mut out = Vec::new();
+        write_line(id(), body.as_bytes(), &mut out);
+        let line: Value = serde_json::from_slice(&out).unwrap();
+        prop_assert_eq!(&line["request"]["labels"]["bulkrate"], &json!(id().to_string()));
+        prop_assert_eq!(line["request"]["labels"].as_object().unwrap().len(), 2);
+    }
+}

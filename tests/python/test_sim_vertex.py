@@ -1,0 +1,256 @@
+"""Google's own clients judge the simulator of Vertex AI: its tokens, its models, its jobs and its bucket."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib
+import json
+import pathlib
+import time
+
+import google.auth.transport.requests
+import pytest
+from google import genai
+from google.api_core import exceptions
+from google.auth.compute_engine import _metadata
+from google.auth.exceptions import RefreshError
+from google.cloud import storage
+from google.genai import errors, types
+from google.oauth2 import credentials as signed_in
+from google.oauth2 import service_account
+
+from conftest import ROOT, started
+
+MODEL = "gemini-3.8-flash"
+PROJECT, LOCATION, BUCKET = "acme-labels", "us-central1", "acme-batches"
+FLAGS = ("--project", PROJECT, "--bucket", BUCKET)
+FIXTURES = ROOT / "crates" / "bulkrate-provider" / "fixtures" / "vertex"
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+def file_of(sim, name: str) -> dict:
+    """A file of credentials whose tokens the simulator gives out."""
+    return json.loads((FIXTURES / f"{name}.json").read_text()) | {"token_uri": f"{sim.base_url}/token"}
+
+
+def key_of(sim):
+    return service_account.Credentials.from_service_account_info(file_of(sim, "service_account"), scopes=SCOPES)
+
+
+def sign_in(sim, **fields: str):
+    """A person's, as the file of `gcloud` has it."""
+    names = ("refresh_token", "token_uri", "client_id", "client_secret")
+    file = file_of(sim, "authorized_user") | fields
+    return signed_in.Credentials(None, **{name: file[name] for name in names})
+
+
+@functools.cache
+def client(sim, location: str = LOCATION, version: str = "v1", project: str = PROJECT) -> genai.Client:
+    """Kept, as a client that nobody holds closes its connections under its own models."""
+    options = types.HttpOptions(base_url=sim.base_url, api_version=version)
+    return genai.Client(vertexai=True, project=project, location=location, credentials=key_of(sim), http_options=options)
+
+
+def bucket_of(sim) -> storage.Bucket:
+    api = storage.Client(project=PROJECT, credentials=key_of(sim), client_options={"api_endpoint": sim.base_url})
+    return api.bucket(BUCKET)
+
+
+def ask(sim, text: object = "Hello there", location: str = LOCATION, **config: object) -> types.GenerateContentResponse:
+    settings: dict = {"max_output_tokens": 2_000, "thinking_config": {"thinking_level": "LOW"}}
+    return client(sim, location).models.generate_content(model=MODEL, contents=text, config=settings | config)
+
+
+@pytest.fixture(scope="module")
+def sim():
+    with started("--speed", "7200", *FLAGS, provider="vertex") as running:
+        yield running
+
+
+def strict(answer: types.GenerateContentResponse) -> types.GenerateContentResponseUsageMetadata:
+    """The answer has no field that the SDK does not declare, and its usage adds up."""
+    types.GenerateContentResponse.model_validate(answer.model_dump(mode="json", exclude={"sdk_http_response"}))
+    usage = answer.usage_metadata
+    parts = (usage.prompt_token_count, usage.candidates_token_count, usage.thoughts_token_count)
+    assert usage.total_token_count == sum(part or 0 for part in parts)
+    return usage
+
+
+def test_tokens_for_a_key_a_sign_in_and_a_machine(sim, monkeypatch):
+    request = google.auth.transport.requests.Request()
+    person = sign_in(sim)
+    for found in (key_of(sim), person):
+        found.refresh(request)
+        left = found.expiry - datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+        assert found.token.startswith("ya29.") and datetime.timedelta(minutes=55) < left < datetime.timedelta(hours=1)
+    with pytest.raises(RefreshError, match="expired or revoked"):
+        sign_in(sim, refresh_token="1//revoked").refresh(request)
+    monkeypatch.setenv("GCE_METADATA_HOST", sim.base_url.removeprefix("http://"))
+    importlib.reload(_metadata)  # it reads the variable once
+    token, left = _metadata.get_service_account_token(request)
+    assert token.startswith("ya29.") and left > datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_an_answer(sim, version):
+    config = types.GenerateContentConfig(system_instruction="Be brief.", stop_sequences=["END"], temperature=0.5, labels={"team": "a"})
+    answer = client(sim, LOCATION, version).models.generate_content(model=MODEL, contents="Hello there", config=config)
+    usage = strict(answer)
+    assert answer.text and answer.candidates[0].finish_reason == types.FinishReason.STOP
+    assert (usage.traffic_type, answer.model_version) == (types.TrafficType.ON_DEMAND, MODEL)
+
+
+def test_images_and_objects(sim):
+    image = types.Part.from_bytes(data=b"\x00\x01", mime_type="image/png")
+    stored = types.Part.from_uri(file_uri=f"gs://{BUCKET}/a.pdf", mime_type="application/pdf")
+    assert ask(sim, ["Look", image, stored]).text
+
+
+def test_the_flex_tier_is_a_header_and_global_only(sim):
+    headers = {"X-Vertex-AI-LLM-Request-Type": "shared", "X-Vertex-AI-LLM-Shared-Request-Type": "flex"}
+    before = sim.page("bill")["requests_flex"]
+    usage = strict(ask(sim, location="global", http_options={"headers": headers}))
+    assert usage.traffic_type == "ON_DEMAND_FLEX"
+    assert sim.page("bill")["requests_flex"] == before + 1
+    with pytest.raises(errors.ClientError):
+        ask(sim, http_options={"headers": headers})
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "status"),
+    [
+        ({"model": "gemini-nobody"}, 404, "NOT_FOUND"),
+        ({"config": {"max_output_tokens": 10**6}}, 400, "INVALID_ARGUMENT"),
+        ({"config": {"candidate_count": 2}}, 400, "INVALID_ARGUMENT"),
+    ],
+)
+def test_refusals(sim, fields, code, status):
+    with pytest.raises(errors.ClientError) as raised:
+        client(sim).models.generate_content(**({"model": MODEL, "contents": "Hi"} | fields))
+    assert (raised.value.code, raised.value.status) == (code, status)
+
+
+def test_a_project_of_nobody_and_a_token_of_nobody(sim):
+    with pytest.raises(errors.ClientError) as raised:
+        client(sim, project="nobodys").models.generate_content(model=MODEL, contents="Hi")
+    assert (raised.value.code, raised.value.status) == (403, "PERMISSION_DENIED")
+    options = types.HttpOptions(base_url=sim.base_url)
+    stranger = genai.Client(vertexai=True, project=PROJECT, location=LOCATION, credentials=signed_in.Credentials("ya29.none"), http_options=options)
+    with pytest.raises(errors.ClientError) as raised:
+        stranger.models.generate_content(model=MODEL, contents="Hi")
+    assert (raised.value.code, raised.value.status) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize(("fault", "code", "kind"), [("429@1", 429, errors.ClientError), ("5xx=503@1", 503, errors.ServerError)])
+def test_faults_are_raised(fault, code, kind):
+    with started("--fault", fault, *FLAGS, provider="vertex") as sim:
+        with pytest.raises(kind) as raised:
+            ask(sim)
+        assert raised.value.code == code
+        ask(sim)
+
+
+def test_a_bucket_keeps_what_is_put_into_it_in_every_way(sim, tmp_path):
+    bucket = bucket_of(sim)
+    bucket.blob("way/small.jsonl").upload_from_string("one\ntwo\n", content_type="application/jsonl")
+    large = tmp_path / "large.jsonl"
+    large.write_bytes(b"x" * (9 << 20))
+    bucket.blob("way/in pieces.jsonl", chunk_size=1 << 20).upload_from_filename(str(large))
+    bucket.blob("way/whole.jsonl").upload_from_filename(str(large))
+    listed = list(bucket.list_blobs(prefix="way/", page_size=2))
+    assert [blob.name for blob in listed] == ["way/in pieces.jsonl", "way/small.jsonl", "way/whole.jsonl"]
+    assert [blob.size for blob in listed] == [9 << 20, 8, 9 << 20]
+    assert bucket.blob("way/small.jsonl").download_as_bytes() == b"one\ntwo\n"
+    assert bucket.blob("way/in pieces.jsonl").download_as_bytes() == large.read_bytes()
+    for blob in listed:
+        blob.delete()
+    assert not bucket.blob("way/small.jsonl").exists()
+    with pytest.raises(exceptions.NotFound):
+        bucket.blob("way/small.jsonl").download_as_bytes()
+    with pytest.raises(exceptions.NotFound):
+        bucket.client.bucket("nobodys").blob("a").upload_from_string("x")
+
+
+def line(label: str, **config: object) -> dict:
+    settings = {"maxOutputTokens": 64, "thinkingConfig": {"thinkingLevel": "MINIMAL"}} | config
+    return {"request": {"contents": [{"role": "user", "parts": [{"text": f"Hi {label}"}]}], "generationConfig": settings, "labels": {"item": label}}}
+
+
+def created(sim, lines: list[object], name: str = "job", model: str = MODEL) -> types.BatchJob:
+    text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    bucket_of(sim).blob(f"{name}/input.jsonl").upload_from_string(text)
+    config = types.CreateBatchJobConfig(display_name=name, dest=f"gs://{BUCKET}/{name}/out")
+    return client(sim).batches.create(model=model, src=f"gs://{BUCKET}/{name}/input.jsonl", config=config)
+
+
+def ended(sim, name: str) -> types.BatchJob:
+    deadline = time.monotonic() + 30
+    while not (found := client(sim).batches.get(name=name)).done:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
+def results(sim, name: str) -> list[dict]:
+    blobs = [blob for blob in bucket_of(sim).list_blobs(prefix=f"{name}/out/") if "predictions" in pathlib.PurePath(blob.name).name]
+    return [json.loads(text) for blob in blobs for text in blob.download_as_bytes().splitlines()]
+
+
+def test_a_job_from_its_create_to_its_deletion(sim):
+    lines = [line(f"item-{n}") for n in range(30)]
+    lines[7]["request"]["generationConfig"]["maxOutputTokens"] = 10**6
+    before = sim.page("bill")["total_usd_nanos"]
+    job = created(sim, lines, "whole")
+    assert (job.display_name, job.model) == ("whole", f"publishers/google/models/{MODEL}")
+    assert job.state == types.JobState.JOB_STATE_PENDING
+    done = ended(sim, job.name)
+    assert done.state == types.JobState.JOB_STATE_SUCCEEDED and done.end_time >= done.create_time
+    by_label = {result["request"]["labels"]["item"]: result for result in results(sim, "whole")}
+    assert sorted(by_label) == sorted(f"item-{n}" for n in range(30))
+    failed = by_label.pop("item-7")
+    assert failed["response"] == {} and json.loads(failed["status"].split(": ", 1)[1])["error"]["code"] == 400
+    nanos = 0
+    for result in by_label.values():
+        assert result["status"] == ""
+        answer = types.GenerateContentResponse.model_validate(result["response"])
+        usage = strict(answer)
+        # Half of 0.75 and 3.75 USD a million, rounded up for each request.
+        nanos += -(-(usage.prompt_token_count * 375_000 + usage.candidates_token_count * 1_875_000) // 1_000)
+    assert sim.page("bill")["total_usd_nanos"] - before == nanos
+    client(sim).batches.delete(name=job.name)
+    with pytest.raises(errors.ClientError) as raised:
+        client(sim).batches.get(name=job.name)
+    assert raised.value.code == 404
+
+
+def test_lists_are_paged_and_filtered():
+    with started("--speed", "7200", *FLAGS, provider="vertex") as sim:
+        made = [created(sim, [line("a")], f"job-{n}").name for n in range(5)]
+        listed = list(client(sim).batches.list(config={"page_size": 2}))
+        assert [(job.name, job.display_name) for job in listed] == [(name, f"job-{n}") for n, name in reversed(list(enumerate(made)))]
+        one = list(client(sim).batches.list(config={"filter": 'display_name="job-3"'}))
+        assert [job.name for job in one] == [made[3]]
+
+
+def test_what_cannot_be_read_fails_later_and_unpaid(sim):
+    before = sim.page("bill")["total_usd_nanos"]
+    config = types.CreateBatchJobConfig(dest=f"gs://{BUCKET}/none/out")
+    absent = client(sim).batches.create(model=MODEL, src=f"gs://{BUCKET}/none/input.jsonl", config=config)
+    broken = created(sim, [line("a"), "{\n"], "broken")
+    for job in (absent, broken):
+        done = ended(sim, job.name)
+        assert done.state == types.JobState.JOB_STATE_FAILED and "Failed to import data" in done.error.message
+    assert sim.page("bill")["total_usd_nanos"] == before
+    with pytest.raises(errors.ClientError) as raised:
+        created(sim, [line("a")], "nobody", "gemini-nobody")
+    assert raised.value.code == 404
+
+
+def test_what_a_cancelled_job_has_done_is_paid_and_can_be_read():
+    with started("--speed", "600", *FLAGS, provider="vertex") as sim:
+        job = created(sim, [line(f"item-{n}") for n in range(50)], "cut")
+        time.sleep(0.3)
+        client(sim).batches.cancel(name=job.name)
+        assert ended(sim, job.name).state == types.JobState.JOB_STATE_CANCELLED
+        assert 0 < sim.page("bill")["requests_batch"] == len(results(sim, "cut")) < 50
