@@ -7,6 +7,7 @@ pub(crate) mod paid;
 mod reply;
 mod route;
 mod state;
+mod strikes;
 
 use crate::config::{SimConfig, SimError};
 use hyper::server::conn::http1;
