@@ -18,6 +18,8 @@ use crate::json::loose::LooseText;
 /// The code of a bucket that is not there.
 const NO_BUCKET: &str = "no_bucket";
 const JSONL: &str = "application/jsonl";
+/// Bucket and folder together: with what is made below them, and what a job makes below that, a name stays shorter than 256 bytes.
+const NAME_BYTES_MAX: usize = 96;
 /// Pages of a list, at most: one batch writes a few objects.
 const PAGES_MAX: usize = 100;
 
@@ -64,7 +66,7 @@ impl Folder {
         let path = path.trim_matches('/');
         // What is made below it must stay a name that is believed of a server.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-        if path.len() > 64 || !path.bytes().all(plain) || bucket.len() + path.len() > 128 {
+        if !path.bytes().all(plain) || bucket.len() + path.len() > NAME_BYTES_MAX {
             return Err(format!("`{path}` is longer or stranger than a folder of a bucket may be here"));
         }
         Ok(Self { bucket: bucket.to_owned(), path: path.to_owned() })
@@ -285,7 +287,7 @@ mod tests {
             assert_eq!((folder.bucket.as_str(), folder.object("a/input.jsonl").as_str()), (bucket, object));
         }
         for text in
-            ["", "gs://", "Acme", "a/b", "acme-batches/what?", &format!("acme-batches/{}", "x".repeat(65))]
+            ["", "gs://", "Acme", "a/b", "acme-batches/what?", &format!("acme-batches/{}", "x".repeat(90))]
         {
             assert!(Folder::read(text).is_err(), "{text}");
         }
