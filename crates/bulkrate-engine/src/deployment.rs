@@ -39,6 +39,10 @@ impl Deployment {
         use ResolveError::{Ambiguous, Retired, Unknown};
         let own = own_name(settings, name, today);
         let full = own.as_deref().unwrap_or(name);
+        let of = full.split_once('/').map_or("", |(provider, _)| provider);
+        if let Some(account) = settings.accounts.iter().find(|account| account.provider == of) {
+            meant(account, name)?;
+        }
         if let Some((account, model)) = named(settings, full) {
             return Self::at(settings, run, full, (account, model), today);
         }
@@ -83,6 +87,7 @@ impl Deployment {
             .or(custom)
             .cloned()
             .ok_or_else(|| not_set_up(name, &row.provider))?;
+        meant(&account, name)?;
         Ok(Self::new(pinned, model, overridden(run, row)?, account))
     }
 
@@ -198,13 +203,36 @@ impl Deployment {
     }
 }
 
+/// Refuses a model whose service can be reached by itself while a variable names another address for it: one of the two is paid
+/// with the wrong key, and nothing here tells which.
+fn meant(account: &Account, name: &str) -> Result<(), EngineError> {
+    let Some(rival) = &account.rival else { return Ok(()) };
+    let provider = &account.provider;
+    let preset = bulkrate_provider::presets().find(|preset| preset.name == provider);
+    let (own_env, own_url) =
+        preset.map(|one| (one.base_env(), one.base_url.unwrap_or("its address"))).unwrap_or_default();
+    let set_up = match account.has_key {
+        true => format!("`{provider}` itself, as `{}` is set", account.key_env),
+        false => format!("`{provider}` itself, which needs no key"),
+    };
+    Err(EngineError::BadSpec {
+        code: "provider-ambiguous",
+        what: format!("model `{name}`"),
+        why: format!(
+            "this may mean {set_up}, or the address in `{rival}`; for the first set `{own_env}={own_url}` or take `{rival}` away, \
+             for the second give that address as `--base-url`"
+        ),
+    })
+}
+
 /// A bare name that several providers have is the one of the accounts that are set up.
 fn own_name(settings: &Settings, name: &str, today: Date) -> Option<String> {
     if !matches!(settings.catalogue.resolve(name, today), Err(ResolveError::Ambiguous { .. })) {
         return None;
     }
     let full = |account: &Account| format!("{}/{name}", account.provider);
-    settings.accounts.iter().map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
+    let clear = settings.accounts.iter().filter(|account| account.rival.is_none());
+    clear.map(full).find(|full| settings.catalogue.resolve(full, today).is_ok())
 }
 
 /// The account that `name/model` means, where the name is the user's own, or the model is called as its owner wished.

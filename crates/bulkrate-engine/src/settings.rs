@@ -47,6 +47,8 @@ pub struct Account {
     pub has_key: bool,
     /// The user said which variable that is: then one is expected, wherever the account is.
     pub key_named: bool,
+    /// A variable with another address that may be meant as well: what this account serves is then refused.
+    pub rival: Option<String>,
 }
 
 impl Account {

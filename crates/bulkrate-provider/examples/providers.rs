@@ -8,8 +8,9 @@ type Failed = Box<dyn std::error::Error>;
 const HEAD: &str = "# Services and fields
 
 Each of these needs no more than its key; Azure also needs the address of your resource, [Bedrock](../guides/bedrock.md) a region and, for batches, a role and a bucket, [Vertex](../guides/vertex.md) a project, a location and a bucket. All but Anthropic, Gemini, Vertex and Bedrock speak OpenAI's language. A model is named `service/model`; what the price catalogue does not \
-list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` and `OPENAI_BASE_URL` stand \
-for everything: a service without an address of its own is then reached there.
+list follows the last column. Another address is set by `NAME_BASE_URL`, such as `GROQ_BASE_URL`. `--base-url` stands \
+for everything: a service without an address of its own is then reached there. `OPENAI_BASE_URL` is where OpenAI's models are, and those of services that are \
+not set up; a model of one that is set up [is refused](../errors/provider-ambiguous.md) until one of the two addresses is named.
 
 ";
 

@@ -289,6 +289,7 @@ impl Life {
                 key_env: "OPENAI_API_KEY".into(),
                 has_key: true,
                 key_named: false,
+                rival: None,
             }],
             tables: Arc::new(bulkrate_tokens::Tables),
             seed: disk_seed,

@@ -55,6 +55,7 @@ impl Several {
                 key_env: "KEY".into(),
                 has_key: true,
                 key_named: false,
+                rival: None,
             });
         }
         settings

@@ -175,6 +175,7 @@ async fn a_custom_base_url_is_asked_for_its_batch_api() {
             key_env: "OPENAI_API_KEY".into(),
             has_key: true,
             key_named: false,
+            rival: None,
         };
         Engine::open(Settings {
             state_dir: world.path("state"),

@@ -122,6 +122,7 @@ impl World {
             key_env: "OPENAI_API_KEY".into(),
             has_key: true,
             key_named: false,
+            rival: None,
         };
         Settings {
             state_dir: self.path("state"),

@@ -24,6 +24,7 @@ use crate::config::job_file::Provider;
 /// Opened beside `openai` when a base URL is given: models there may carry any of these names.
 const COMPATIBLE: [&str; 2] = ["openai-compatible", "custom"];
 const KEY_ENV: &str = "OPENAI_API_KEY";
+const BASE_ENV: &str = "OPENAI_BASE_URL";
 /// Ties the digest of a key to its use here; the digest tells accounts apart and never leaves the machine.
 const SALT: &[u8] = b"bulkrate account v1\0";
 
@@ -49,8 +50,14 @@ pub struct Reached {
 /// `OPENAI_API_VERSION`, which is Azure's.
 #[must_use]
 pub fn with_env(flags: Provider, file: Provider, env: Env<'_>) -> Provider {
+    let base_url = env(BASE_ENV);
     let from_env = Provider {
-        base_url: env("OPENAI_BASE_URL"),
+        base_url_by: flags
+            .base_url
+            .is_none()
+            .then(|| base_url.as_ref().map(|_| BASE_ENV.to_owned()))
+            .flatten(),
+        base_url,
         organization: env("OPENAI_ORG_ID"),
         project: env("OPENAI_PROJECT_ID"),
         api_version: env("OPENAI_API_VERSION"),
@@ -181,7 +188,9 @@ pub fn open_with(
     for preset in bulkrate_provider::presets() {
         if let Some(settings) = preset_settings(&preset, provider, connections_max, env) {
             let settings = bulkrate_provider::Settings { retry, ..settings };
-            accounts.push(account(preset.name, &settings, false, preset.key_env)?);
+            let rival = provider.base_url_by.clone().filter(|_| settings.base_url.is_none());
+            let account = account(preset.name, &settings, false, preset.key_env)?;
+            accounts.push(Account { rival, ..account });
         }
     }
     Ok(accounts)
@@ -206,11 +215,13 @@ fn account(
         key_env: key_env.to_owned(),
         has_key: !key.is_empty(),
         key_named: false,
+        rival: None,
     })
 }
 
-/// How a service is reached; `None` where it is not set up. A base URL that stands for everything (`--base-url`,
-/// `OPENAI_BASE_URL`) takes all that has no address of its own: who rehearses with one never pays by another way.
+/// How a service is reached; `None` where it is not set up. A base URL that stands for everything takes all that has no address of
+/// its own: who rehearses with one never pays by another way. One from [`BASE_ENV`] may have been set for OpenAI's models alone,
+/// so a service that could be reached without it has a rival there.
 fn preset_settings(
     preset: &Preset,
     provider: &Provider,
@@ -219,7 +230,7 @@ fn preset_settings(
 ) -> Option<bulkrate_provider::Settings> {
     let (own_base, key) = (env(&preset.base_env()), env(preset.key_env));
     let set_up = own_base.is_some()
-        || provider.base_url.is_none()
+        || (provider.base_url.is_none() || provider.base_url_by.is_some())
             && preset.base_url.is_some()
             && (key.is_some() || !preset.facts.needs_key);
     let mut own = settings(provider, &key.unwrap_or_default(), connections_max);

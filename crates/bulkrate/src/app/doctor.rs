@@ -106,8 +106,13 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     }
     let (runtime, local) = (runtime::single()?, account.as_ref().filter(|one| one.api.calls().is_none()));
     if let Some(account) = account.as_ref().filter(|_| local.is_none()) {
-        found.push(key(account));
-        found.extend(runtime.block_on(reach(account)));
+        match rivalled(account) {
+            Some(why) => found.push(Finding::failed("provider", 2, why)),
+            None => {
+                found.push(key(account));
+                found.extend(runtime.block_on(reach(account)));
+            }
+        }
     }
     found.extend(local.map(program));
     for preset in presets.iter().filter(|one| account.as_ref().is_none_or(|chosen| chosen.id != one.id)) {
@@ -177,8 +182,19 @@ fn priced_by(account: Option<&Account>) -> &'static str {
     }
 }
 
+/// Why an account's models are refused here, where a variable may mean another address for them.
+fn rivalled(account: &Account) -> Option<String> {
+    let (name, rival) = (&account.provider, account.rival.as_ref()?);
+    let set_up =
+        if account.has_key { format!("`{}` is set", account.key_env) } else { "it needs no key".to_owned() };
+    Some(format!("{name}: {set_up}, and so is `{rival}`; its models are refused until one address is named"))
+}
+
 /// One line a service: whether it answers, and what it can do.
 async fn preset_reach(account: &Account) -> Finding {
+    if let Some(why) = rivalled(account) {
+        return Finding::warning("provider", why);
+    }
     if account.lacks_key() {
         return Finding::warning(
             "provider",

@@ -13,7 +13,8 @@ use crate::config::job_file::Provider;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Provider")]
 pub struct ProviderArgs {
-    /// Base URL of an API that speaks OpenAI's language, such as `http://127.0.0.1:8000/v1` [env: OPENAI_BASE_URL too]
+    /// Base URL of an API that speaks OpenAI's language, such as `http://127.0.0.1:8000/v1`; it stands for every service without an address of its own
+    /// [env: OPENAI_BASE_URL too, for `openai/` models]
     #[arg(long, value_name = "URL", env = "BULKRATE_BASE_URL", hide_env_values = true)]
     pub base_url: Option<String>,
     /// Environment variable that holds the key [default: OPENAI_API_KEY]

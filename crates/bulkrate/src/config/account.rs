@@ -13,6 +13,7 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
     let Provider {
         provider,
         base_url,
+        base_url_by: _,
         key_env,
         organization,
         project,
@@ -87,6 +88,7 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
     Provider {
         provider,
         base_url,
+        base_url_by: None,
         key_env,
         organization,
         project,

@@ -142,6 +142,9 @@ section! {
         /// Of an account: whose API it is.
         provider: String,
         base_url: String,
+        /// The variable that said `base_url`, where it is one that is not ours. No key of a file.
+        #[serde(skip)]
+        base_url_by: String,
         /// The environment variable that holds the key.
         key_env: String,
         organization: String,

@@ -119,11 +119,48 @@ fn what_is_not_set_up_says_which_variable() {
 #[test]
 fn a_base_url_for_everything_takes_what_has_no_address_of_its_own() {
     let sim = Sim::start(&["--any-model"]);
-    let place = Place::with(&sim).set("GROQ_API_KEY", "gsk-canary-987654");
-    let said = job(&place, "groq/openai/gpt-oss-20b", "");
+    let place = Place::new().set("OPENAI_API_KEY", "sk-sim").set("GROQ_API_KEY", "gsk-canary-987654");
+    let said = job(&place, "groq/openai/gpt-oss-20b", &format!("--base-url {}", sim.base_url));
     said.expect(0);
     let bill = sim.bill();
     assert!(bill["requests"].as_u64() > Some(0), "{bill}");
+}
+
+/// The variable may be there for OpenAI's models alone: it takes no service's place where that can be reached by itself.
+#[test]
+fn openai_base_url_in_the_environment_outranks_no_service_of_its_own() {
+    let sim = Sim::start(&["--any-model"]);
+    let both = || Place::with(&sim).set("GROQ_API_KEY", "gsk-x");
+    let words = [
+        "`GROQ_API_KEY` is set",
+        "`OPENAI_BASE_URL`",
+        "GROQ_BASE_URL=https://api.groq.com/openai/v1",
+        "--base-url",
+    ];
+    for model in ["groq/openai/gpt-oss-20b", "groq/of-tomorrow"] {
+        run(&both(), model, "--price-in 1 --price-out 1").error(2, "provider-ambiguous", &words);
+    }
+    // A model that its service alone sells, without the service's name before it.
+    let place = Place::with(&sim).set("MISTRAL_API_KEY", "m-x");
+    run(&place, "mistral-small-latest", "").error(2, "provider-ambiguous", &["`MISTRAL_API_KEY` is set"]);
+    // One that stands in, and one that needs no key.
+    let stands_in = run(&both(), "openai/gpt-6-luna", "--fallback groq/openai/gpt-oss-20b");
+    stands_in.error(2, "provider-ambiguous", &words);
+    run(&Place::with(&sim), "ollama/llama", "").error(
+        2,
+        "provider-ambiguous",
+        &["needs no key", "OLLAMA_BASE_URL"],
+    );
+    assert_eq!(sim.bill()["requests"], 0);
+    let doctor = both().run("doctor", &[]).stdout;
+    assert!(doctor.contains("groq: `GROQ_API_KEY` is set, and so is `OPENAI_BASE_URL`"), "{doctor}");
+    both().run("doctor --model groq/openai/gpt-oss-20b", &[]).expect(2);
+    // OpenAI's own go there whatever else is set up; so does a service that is not, and one with an address goes to that.
+    job(&both(), "openai/gpt-6-luna", "").expect(0);
+    job(&Place::with(&sim), "groq/openai/gpt-oss-20b", "").expect(0);
+    let groq = Sim::start(&["--like", "groq"]);
+    job(&both().set("GROQ_BASE_URL", &groq.base_url), "groq/openai/gpt-oss-20b", "").expect(0);
+    assert!(groq.bill()["requests"].as_u64() > Some(0));
 }
 
 #[test]
