@@ -288,3 +288,30 @@ async fn one_that_is_away_is_stood_in_for_and_takes_its_items_back() {
     let total: i64 = bills.iter().map(|bill| bill.1).sum();
     assert!((report.spent.0..=report.spent.0 + report.in_doubt.0).contains(&total), "{bills:?} {report:?}");
 }
+
+/// One paid call goes alone where a deployment has not answered yet, is away, or has just come back. Only its own items wait for it.
+#[tokio::test]
+async fn items_of_others_go_on_while_one_deployment_is_tried_alone() {
+    let slow = SimConfig { latency_ms: 60_000.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let away = SimConfig { latency_ms: 30.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let away = away.with_fault("html:sync=502@8-99999").unwrap().with_fault("reset-early:models").unwrap();
+    for openai in [slow, away] {
+        let there = Several::new(openai, &[("groq", SimConfig::default())]).await;
+        let mut spec = there.spec(Lane::Sync, 900, &[]);
+        let when = "'great' in text".to_owned();
+        spec.request.rules = vec![bulkrate_engine::spec::RuleSpec { when, model: GROQ.into() }];
+        (spec.run.concurrency_max, spec.run.max_in_doubt) = (4, Some(UsdNanos::dollars(1)));
+        let groq = (0..900).filter(|row| row % 3 == 0 && row % 10 != 9).count() as u64;
+        let others_are_done = async {
+            while there.bills()[1].0 < groq {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            report = there.run(&spec) => panic!("one of them does not answer: {report:?}"),
+            () = others_are_done => {}
+            () = tokio::time::sleep(Duration::from_secs(20)) => panic!("held back: {:?} {:?}", there.bills(), there.told("")),
+        }
+        assert!(there.bills()[0].0 < 30, "all but a few of the 600 wait: {:?}", there.bills());
+    }
+}

@@ -26,9 +26,8 @@ impl Calls {
                 continue;
             }
             self.gates[place].leave(now_us);
-            if let Some(held) = self.held.take_if(|held| held.ready.deployment == place) {
-                let retry = Retry { due_us: now_us, ordinal: held.ready.ordinal, lane: held.lane };
-                job.state.borrow_mut().queue(retry);
+            for (ordinal, lane) in self.waits.take(place) {
+                job.state.borrow_mut().queue(Retry { due_us: now_us, ordinal, lane });
             }
         }
     }

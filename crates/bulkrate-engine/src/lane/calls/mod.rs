@@ -5,7 +5,9 @@
 
 mod absent;
 mod intents;
+mod next;
 mod replies;
+mod waits;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -15,14 +17,14 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::Admit;
 use bulkrate_provider::{ApiError, CallError, Health, Reply};
-use bulkrate_store::fold::State as ItemState;
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use self::waits::Waits;
 use super::gate::{Flight, Gate};
 use crate::run::job::{Job, Landed};
-use crate::run::ready::{NotReady, Ready};
+use crate::run::ready::Ready;
 
 const GROUP_MAX: usize = 256;
 const LAND_US: u64 = 50_000;
@@ -47,13 +49,20 @@ struct Calls {
     /// Leased in memory, intents not handed over yet.
     group: Vec<Flight>,
     group_since_us: u64,
-    /// An item that may not go yet: waits for its pace, room or budget.
-    held: Option<Held>,
+    /// Items that may not go yet: they wait for their pace, room or budget.
+    waits: Waits,
     /// Leases that have not ended, their calls sent or not.
     in_flight: u64,
     landed_since_us: Option<u64>,
     wake_us: Option<u64>,
     commits: VecDeque<Landed>,
+}
+
+/// Why an item may not go now.
+enum NotYet {
+    /// Its deployment: until this time, or until something else changes.
+    Gate(Option<u64>),
+    Budget,
 }
 
 struct Held {
@@ -66,15 +75,15 @@ struct Held {
 /// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
 pub(crate) async fn run(job: Rc<Job>) {
     let (outbox, inbox) = unbounded_channel();
-    let gates = job.deployments.iter().map(|_| Gate::new(&job.spec.run)).collect();
+    let gates: Vec<Gate> = job.deployments.iter().map(|_| Gate::new(&job.spec.run)).collect();
     let mut calls = Calls {
         job,
+        waits: Waits::new(gates.len()),
         gates,
         inbox,
         outbox,
         group: Vec::new(),
         group_since_us: 0,
-        held: None,
         in_flight: 0,
         landed_since_us: None,
         wake_us: None,
@@ -96,7 +105,7 @@ impl Calls {
             self.reap();
             self.job.state.borrow_mut().calls_in_flight = self.in_flight;
             if self.job.is_closing() {
-                self.held = None;
+                self.waits.clear();
                 if self.in_flight == 0
                     || self.job.stop.is_aborting()
                     || drain_until.is_some_and(|until| Instant::now() >= until)
@@ -139,8 +148,8 @@ impl Calls {
         let job = &self.job;
         let mut wake_us = job.clock.us() + u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
         let state = job.state.borrow();
-        // What is held goes before every retry: until it has gone none is looked for.
-        let retry = state.call_retries.peek().filter(|_| self.held.is_none());
+        // Where no gate would let it through none is looked for.
+        let retry = state.call_retries.peek().filter(|_| self.waits.looks_on(job.places_in_use(&state)));
         let retry = retry.map(|std::cmp::Reverse(retry)| retry.due_us);
         let group = (!self.group.is_empty()).then_some(self.group_since_us + self.gather_us());
         let landing = self.landed_since_us.map(|since| since + LAND_US);
@@ -160,8 +169,9 @@ impl Calls {
             return;
         }
         self.job.unpark();
+        self.waits.begin();
         while self.group.len() < GROUP_MAX {
-            let Some(held) = self.held.take().or_else(|| self.next()) else { return };
+            let Some(held) = self.pick() else { return };
             if !self.job.state.borrow().items.is_waiting(held.ready.ordinal) {
                 continue; // taken by another lane while it waited
             }
@@ -184,71 +194,27 @@ impl Calls {
             }
             match self.admit(&held) {
                 Ok(()) => self.lease(held),
-                Err(wake_us) => {
-                    self.wake_us = wake_us;
-                    self.held = Some(held);
-                    return;
+                Err(NotYet::Gate(wake_us)) => {
+                    self.wake_us = self.wake_us.into_iter().chain(wake_us).min();
+                    self.waits.refused(held);
                 }
+                Err(NotYet::Budget) => return self.waits.stall(held),
             }
         }
     }
 
-    /// The next item that wants a call, read and encoded.
-    fn next(&mut self) -> Option<Held> {
-        loop {
-            let job = &self.job;
-            let now_us = job.clock.us();
-            let (ordinal, lane) = {
-                let mut state = job.state.borrow_mut();
-                // One canary at a time, and none while a batch or another call has an item.
-                let alone = state.call_retries.is_empty() && state.items.counts().of(ItemState::Leased) == 0;
-                let canary = alone && job.awaits_canary(&state);
-                let fresh = job.home != Lane::Batch || state.switched || canary;
-                let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
-                let next = state.next_call(now_us, fresh, lane);
-                // Nothing fresh is left: an item that waits for a batch may lead as well.
-                next.or_else(|| {
-                    if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None }
-                })?
-            };
-            let mut body = Vec::with_capacity(1_024);
-            match job.ready(ordinal, lane, &mut body) {
-                Ok(ready) if job.deployments[ready.deployment].account.api.calls().is_none() => {
-                    job.batch_instead(ordinal, lane);
-                    self.landed_since_us.get_or_insert(now_us);
-                }
-                Ok(ready) => {
-                    // What a provider may count against its limit: the prompt, and the most it may answer.
-                    let tokens = ready.tokens + u64::from(ready.max_tokens);
-                    return Some(Held { ready, lane, body: Bytes::from(body), tokens });
-                }
-                Err(NotReady::Unsupported(why)) => {
-                    job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
-                    self.landed_since_us.get_or_insert(now_us);
-                    if job.is_closing() || job.state.borrow().outcomes.len() >= LAND_MAX {
-                        return None;
-                    }
-                }
-                Err(NotReady::Engine(error)) => {
-                    job.fail(error);
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// Whether an item may go now; otherwise when to ask again (`None`: when something else changes).
-    fn admit(&mut self, held: &Held) -> Result<(), Option<u64>> {
+    /// Whether an item may go now.
+    fn admit(&mut self, held: &Held) -> Result<(), NotYet> {
         let now_us = self.job.clock.us();
         let gate = &mut self.gates[held.ready.deployment];
         if !gate.has_room(now_us) {
-            return Err(None);
+            return Err(NotYet::Gate(None));
         }
         {
             let mut state = self.job.state.borrow_mut();
             if let Err(over) = state.budget.reserve(held.ready.tags, held.ready.bound) {
                 state.blocked = Some(over);
-                return Err(None);
+                return Err(NotYet::Budget);
             }
             state.blocked = None;
         }
@@ -256,7 +222,7 @@ impl Calls {
             Admit::Go => Ok(()),
             Admit::At(at_us) => {
                 self.job.state.borrow_mut().budget.release(held.ready.tags, held.ready.bound);
-                Err(Some(at_us))
+                Err(NotYet::Gate(Some(at_us)))
             }
         }
     }

@@ -58,8 +58,13 @@ impl Job {
 
     /// Deployments that items go to now: those that are named, or what stands in for them.
     pub(crate) fn in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = &'j Deployment> {
+        self.places_in_use(state).map(|place| &self.deployments[place])
+    }
+
+    /// Where they stand.
+    pub(crate) fn places_in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = usize> {
         let named = (0..state.active.len()).filter(|place| !self.fallbacks.contains(place));
-        named.map(|place| &self.deployments[state.active[place]])
+        named.map(|place| state.active[place])
     }
 
     /// Whether every item can be called for, whoever serves it.

@@ -1,0 +1,115 @@
+//! Which item goes next: one that has waited for its gate, or one that nobody has looked at yet.
+
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
+use bulkrate_store::fold::State as ItemState;
+use bytes::Bytes;
+
+use super::waits::Turn;
+use super::{Calls, Held, LAND_MAX};
+use crate::run::ready::NotReady;
+
+/// What became of an item that was read to be sent.
+enum Read {
+    Ready(Held),
+    /// It ended without a call, or goes to a batch.
+    Ended,
+    /// Nothing more is to be read for now.
+    Stop,
+}
+
+impl Calls {
+    /// The next item that a gate may let through: one that waits, or one that nobody has looked at.
+    pub(super) fn pick(&mut self) -> Option<Held> {
+        loop {
+            if let Some(turn) = self.waits.turn() {
+                let (ordinal, lane) = match turn {
+                    Turn::Held(held) => return Some(held),
+                    Turn::Behind(ordinal, lane) => (ordinal, lane),
+                };
+                if !self.job.state.borrow().items.is_waiting(ordinal) {
+                    continue; // taken by another lane while it waited
+                }
+                match self.read(ordinal, lane) {
+                    Read::Ready(held) => return Some(held),
+                    Read::Ended => continue,
+                    Read::Stop => return None,
+                }
+            }
+            if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow())) {
+                return None;
+            }
+            if self.waits.is_far() {
+                self.wake_us = Some(self.job.clock.us());
+                return None;
+            }
+            let held = self.next()?;
+            if !self.waits.has_refused(held.ready.deployment) {
+                return Some(held);
+            }
+            // What has run before or is urgent does not wait behind what is neither.
+            let ordinal = held.ready.ordinal;
+            let state = self.job.state.borrow();
+            let fresh = state.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
+            let first = !fresh || state.is_urgent(ordinal);
+            drop(state);
+            self.waits.put(held, first);
+        }
+    }
+
+    /// The next item that wants a call and that nobody has looked at, read and encoded.
+    fn next(&mut self) -> Option<Held> {
+        loop {
+            let job = &self.job;
+            let now_us = job.clock.us();
+            let (ordinal, lane) = {
+                let mut state = job.state.borrow_mut();
+                // One canary at a time, and none while a batch or another call has an item.
+                let alone = state.call_retries.is_empty() && state.items.counts().of(ItemState::Leased) == 0;
+                let canary = alone && self.waits.is_empty() && job.awaits_canary(&state);
+                let fresh = job.home != Lane::Batch || state.switched || canary;
+                let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
+                let next = state.next_call(now_us, fresh, lane);
+                // Nothing fresh is left: an item that waits for a batch may lead as well.
+                next.or_else(|| {
+                    if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None }
+                })?
+            };
+            match self.read(ordinal, lane) {
+                Read::Ready(held) => return Some(held),
+                Read::Ended => {}
+                Read::Stop => return None,
+            }
+        }
+    }
+
+    /// Reads and encodes an item.
+    fn read(&mut self, ordinal: Ordinal, lane: Lane) -> Read {
+        let job = &self.job;
+        let now_us = job.clock.us();
+        let mut body = Vec::with_capacity(1_024);
+        match job.ready(ordinal, lane, &mut body) {
+            Ok(ready) if job.deployments[ready.deployment].account.api.calls().is_none() => {
+                job.batch_instead(ordinal, lane);
+                self.landed_since_us.get_or_insert(now_us);
+                Read::Ended
+            }
+            Ok(ready) => {
+                // What a provider may count against its limit: the prompt, and the most it may answer.
+                let tokens = ready.tokens + u64::from(ready.max_tokens);
+                Read::Ready(Held { ready, lane, body: Bytes::from(body), tokens })
+            }
+            Err(NotReady::Unsupported(why)) => {
+                job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
+                self.landed_since_us.get_or_insert(now_us);
+                let many = job.is_closing() || job.state.borrow().outcomes.len() >= LAND_MAX;
+                if many { Read::Stop } else { Read::Ended }
+            }
+            Err(NotReady::Engine(error)) => {
+                job.fail(error);
+                Read::Stop
+            }
+        }
+    }
+}
