@@ -139,7 +139,7 @@ fn begin(store: &Store, program: &Program, input_id: &str, marker: Marker) -> Re
         return Err(error.into());
     }
     // From here on there is something that runs.
-    run.look().map_err(|error| NotBegun::InDoubt(error.to_string()))
+    store.look(&run).map_err(|error| NotBegun::InDoubt(error.to_string()))
 }
 
 #[async_trait]
@@ -179,13 +179,15 @@ impl BatchApi for VllmBatches {
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
         let id = id.to_owned();
-        self.on_disk("look at a run", move |store| store.find(&id)?.map(|run| run.look()).transpose()).await
+        self.on_disk("look at a run", move |store| store.find(&id)?.map(|run| store.look(&run)).transpose())
+            .await
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
         let recent = move |run: &Run| run.made.created_s >= created_at_min;
-        let list =
-            move |store: &Store| store.all()?.iter().filter(|run| recent(run)).map(Run::look).collect();
+        let list = move |store: &Store| {
+            store.all()?.iter().filter(|run| recent(run)).map(|run| store.look(run)).collect()
+        };
         self.on_disk("list runs", list).await
     }
 

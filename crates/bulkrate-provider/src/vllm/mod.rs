@@ -4,6 +4,7 @@
 //! when this process ends. What the next process must know of it stands in the folder.
 
 mod batch;
+mod output;
 mod process;
 mod program;
 mod run;

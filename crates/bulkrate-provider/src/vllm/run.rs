@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, RemoteBatch};
 use serde::{Deserialize, Serialize};
 
+use super::output::{Output, only_a_file};
 use super::process::Leader;
 use super::store::now_s;
 
@@ -27,7 +28,8 @@ const START_MAX_S: u64 = 10;
 const GRACE: Duration = Duration::from_secs(10);
 /// So much of the end of a log is shown.
 const TAIL_BYTES: u64 = 1_500;
-const BLOCK_BYTES: usize = 1 << 16;
+/// So much of an output is read in one look: a second's work.
+const LOOK_BYTES_MAX: u64 = 1 << 30;
 /// A shell's code for a command that was ended by a signal is this and the signal's number.
 const BY_SIGNAL: i32 = 128;
 
@@ -129,12 +131,15 @@ impl Run {
         }
     }
 
-    /// The run as a batch. What is over is counted to its last whole line.
-    pub(super) fn look(&self) -> std::io::Result<RemoteBatch> {
+    /// The run as a batch; `output` is what was read of its results so far. What is over is counted to its last whole line.
+    pub(super) fn look(&self, output: &mut Output) -> std::io::Result<RemoteBatch> {
         let (standing, cancelled) = (self.standing()?, self.cancelled()?);
-        let (lines, _) = whole_lines(&self.output())?;
+        let counted = output.read_on(&self.output(), LOOK_BYTES_MAX)?;
+        let lines = output.lines;
         let all = lines >= u64::from(self.made.marker.items);
         let phase = match (standing, cancelled) {
+            // The next look goes on from here.
+            (Standing::Ended(_), _) if !counted => Phase::Finalizing,
             (Standing::Ended(Some(0)), _) if all => Phase::Completed,
             (Standing::Ended(_), Some(_)) => Phase::Cancelled,
             // Nothing was done, and the command itself says that it cannot be: it would say so again.
@@ -200,30 +205,9 @@ fn bad_line(said: &str) -> Option<u64> {
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The lines of a file that have come to their end, and the bytes of them; a file that is not there has none.
-pub(super) fn whole_lines(file: &Path) -> std::io::Result<(u64, u64)> {
-    let mut file = match File::open(file) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((0, 0)),
-        Err(error) => return Err(error),
-    };
-    let (mut lines, mut whole, mut done) = (0, 0, 0);
-    let mut block = vec![0; BLOCK_BYTES];
-    loop {
-        let read = file.read(&mut block)?;
-        if read == 0 {
-            return Ok((lines, whole));
-        }
-        lines += memchr::memchr_iter(b'\n', &block[..read]).count() as u64;
-        if let Some(last) = memchr::memrchr(b'\n', &block[..read]) {
-            whole = done + last as u64 + 1;
-        }
-        done += read as u64;
-    }
-}
-
 /// The end of a log, from the beginning of a line.
 fn tail(log: &Path) -> std::io::Result<String> {
+    only_a_file(log)?;
     let mut file = File::open(log)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
@@ -282,7 +266,7 @@ mod tests {
             (&[("exit", "0\n"), ("cancelled", ""), ("output.jsonl", "1\n2\n3\n")], Phase::Completed, 3),
         ] {
             let (_folder, run) = run(files);
-            let seen = run.look().unwrap();
+            let seen = run.look(&mut Output::default()).unwrap();
             assert_eq!((seen.phase, seen.counts.completed), (phase, lines), "{files:?}");
             assert_eq!(seen.output_file.is_some(), phase != Phase::Failed, "{files:?}");
             assert_eq!(
@@ -301,37 +285,19 @@ mod tests {
         let young = Run { made: Made { created_s: now_s(), ..run.made.clone() }, ..run };
         assert_eq!(young.standing().unwrap(), Standing::Starting);
         young.cancel().unwrap();
-        assert_eq!(young.look().unwrap().phase, Phase::Cancelling);
+        assert_eq!(young.look(&mut Output::default()).unwrap().phase, Phase::Cancelling);
     }
 
     #[test]
     fn the_last_words_are_kept_and_a_bad_line_is_named() {
         let log = format!("{}\nRuntimeError: Invalid request on line 17: nope\n", "x".repeat(5_000));
         let (_folder, run) = run(&[("exit", "1\n"), ("log", &log)]);
-        let errors = run.look().unwrap().errors;
+        let errors = run.look(&mut Output::default()).unwrap().errors;
         assert_eq!(errors[0].line, Some(17));
         let message = &errors[0].message;
         assert!(
             message.contains("exit code 1") && message.contains("on line 17") && !message.contains("xxx"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn a_line_counts_when_it_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("f");
-        assert_eq!(whole_lines(&file).unwrap(), (0, 0));
-        let long = "y".repeat(BLOCK_BYTES * 2);
-        for (text, want) in [
-            (String::new(), (0, 0)),
-            ("a".to_owned(), (0, 0)),
-            ("a\nbc\nd".to_owned(), (2, 5)),
-            (format!("a\n{long}"), (1, 2)),
-            (format!("{long}\n{long}\n"), (2, 2 * (BLOCK_BYTES as u64 * 2 + 1))),
-        ] {
-            std::fs::write(&file, &text).unwrap();
-            assert_eq!(whole_lines(&file).unwrap(), want);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The runs of one folder: makes them, finds them again, and takes away what is no longer wanted. Only names of ours are paths.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,9 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::submission::RemoteBatch;
 
+use super::output::Output;
 use super::process;
-use super::run::{Made, Run, Standing, whole_lines};
+use super::run::{Made, Run, Standing};
 use crate::api::{ApiError, DISK_FULL, LOCAL};
 
 const INPUTS: &str = "inputs";
@@ -24,6 +27,8 @@ const NAME_BYTES_MAX: usize = 80;
 pub(super) struct Store {
     folder: PathBuf,
     children: Arc<Mutex<Vec<Child>>>,
+    /// How far the outputs were read, by run.
+    outputs: Arc<Mutex<HashMap<String, Output>>>,
 }
 
 pub(super) fn now_s() -> u64 {
@@ -85,7 +90,7 @@ impl Store {
     pub(super) fn new(folder: PathBuf) -> Self {
         // The child works in our folder, and a later process may stand elsewhere.
         let folder = std::path::absolute(&folder).unwrap_or(folder);
-        Self { folder, children: Arc::default() }
+        Self { folder, children: Arc::default(), outputs: Arc::default() }
     }
 
     /// Takes in a file under a name of its own, at no cost where the disk allows: what a run reads can be taken away from it
@@ -152,6 +157,7 @@ impl Store {
 
     /// Takes a run away in which nothing runs.
     pub(super) fn remove(&self, run: &Run) -> std::io::Result<()> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
         gone(fs::remove_dir_all(&run.folder))
     }
 
@@ -170,6 +176,19 @@ impl Store {
     pub(super) fn find(&self, id: &str) -> std::io::Result<Option<Run>> {
         self.reap();
         if is_plain(id) { Run::read(self.folder.join(RUNS).join(id)) } else { Ok(None) }
+    }
+
+    /// How a run stands; its output is read on from the last look.
+    pub(super) fn look(&self, run: &Run) -> std::io::Result<RemoteBatch> {
+        let mut output = self.output(run);
+        let seen = run.look(&mut output);
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), output);
+        seen
+    }
+
+    fn output(&self, run: &Run) -> Output {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs.get(&run.id).copied().unwrap_or_default()
     }
 
     pub(super) fn all(&self) -> std::io::Result<Vec<Run>> {
@@ -207,15 +226,17 @@ impl Store {
     /// Copies the whole lines of a run's output, whole or not at all. `Ok(None)`: there is no such run.
     pub(super) fn copy(&self, id: &str, to: &Path, bytes_max: u64) -> std::io::Result<Option<u64>> {
         let Some(run) = self.find(id)? else { return Ok(None) };
-        let (_, bytes) = whole_lines(&run.output())?;
-        if bytes > bytes_max {
-            let why = format!("`{}` has {bytes} bytes, {bytes_max} are the most", run.output().display());
+        let (path, mut output) = (run.output(), self.output(&run));
+        let counted = output.read_on(&path, bytes_max.saturating_add(1))?;
+        let bytes = output.whole;
+        if !counted || bytes > bytes_max {
+            let why = format!("`{}` has more than {bytes_max} bytes, which are the most", path.display());
             return Err(std::io::Error::new(ErrorKind::InvalidData, why));
         }
         let part = to.with_extension("part");
         let mut file = File::create(&part)?;
         if bytes > 0 {
-            let copied = std::io::copy(&mut File::open(run.output())?.take(bytes), &mut file)?;
+            let copied = std::io::copy(&mut File::open(&path)?.take(bytes), &mut file)?;
             if copied != bytes {
                 return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "the output became shorter"));
             }

@@ -361,3 +361,26 @@ fn another_job_waits_for_the_machine() {
     whole(&place, "reviews", place.run("resume reviews --json", &[]));
     assert_eq!(ran(&place).len(), 2 * REQUESTS);
 }
+
+/// A pipe waits for a writer, and a device has no end: neither is read, and an interrupt is heard.
+#[test]
+fn an_output_that_is_no_file_keeps_nobody_from_leaving() {
+    for made in ["mkfifo", "ln -s /dev/zero"] {
+        let place = Place::new();
+        let script = format!("rm -f \"$5\"; {made} \"$5\"; exec sleep 30");
+        with(&place, "reviews", &serde_json::to_string(&["sh", "-c", &script, "vllm"]).unwrap(), "");
+        let mut child = place.start(["run", "reviews.toml", "--yes"]);
+        place.wait_for(&mut child, accepted);
+        waited("the output is not made", || {
+            local(&place, "runs").iter().any(|run| run.join("output.jsonl").symlink_metadata().is_ok())
+        });
+        // So that it has been looked at.
+        std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..2 {
+            std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        waited("it does not leave", || child.try_wait().unwrap().is_some());
+        place.sh(&format!("kill -9 -{}", group(&place))).expect(0);
+    }
+}
