@@ -30,6 +30,8 @@ pub(crate) struct ModelCount {
     /// Requests with something that is not counted by its text, and those that could not be read at all.
     opaque: u64,
     unread: u64,
+    /// The sum is a share of what was counted.
+    scaled: bool,
 }
 
 impl ModelCount {
@@ -43,6 +45,7 @@ impl ModelCount {
             largest: 0,
             opaque: 0,
             unread: 0,
+            scaled: false,
         }
     }
 
@@ -63,6 +66,15 @@ impl ModelCount {
                 self.largest = self.largest.max(tokens);
             }
             None => self.unread += 1,
+        }
+    }
+
+    /// What a filter answers is sealed as well and was counted: its share of the sum is taken away again.
+    fn leave_out(&mut self, stats: &ModelStats) {
+        let all = stats.items + stats.filtered;
+        if stats.filtered > 0 {
+            let sum = (u128::from(self.sum) * u128::from(stats.items)).div_ceil(u128::from(all));
+            (self.sum, self.scaled) = (u64::try_from(sum).unwrap_or(u64::MAX), true);
         }
     }
 
@@ -89,6 +101,10 @@ impl ModelCount {
                 "text counted; in {} requests images and documents come on top, and schemas, choices and tools are counted as their text, as how they enter the prompt is not published",
                 self.opaque
             )),
+            Some(_) if self.scaled => Some(
+                "counted, with the rows that the filter answers, whose share by number is taken away"
+                    .to_owned(),
+            ),
             Some(known) if !known.published => Some(format!(
                 "counted with {}, the encoding of the models before it; its own is not published",
                 known.encoding
@@ -128,7 +144,7 @@ pub(crate) fn count(
     }
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
     let mut line = Vec::new();
-    for _ in 0..leaders {
+    for _ in 0..leaders + stats.filtered {
         line.clear();
         if source.read_until(b'\n', &mut line).map_err(failed)? == 0 {
             break;
@@ -144,6 +160,11 @@ pub(crate) fn count(
         let count =
             count.ok_or_else(|| EngineError::Internal("a sealed request names no model".to_owned()))?;
         count.add(&line, shape == Shape::OpenAi, tables);
+    }
+    for count in &mut counts {
+        if let Some(stats) = stats.models.iter().find(|stats| count.is_of(stats)) {
+            count.leave_out(stats);
+        }
     }
     Ok(counts)
 }

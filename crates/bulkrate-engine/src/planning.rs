@@ -51,7 +51,9 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let Facts { spec, checkpoint, .. } = facts;
     let Asked { stats, part } = asked(spec.source.limit, checkpoint);
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
-    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached + stats.filtered));
+    let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached));
+    // What the filter answers, and what is equal to that, has no price that anybody knows.
+    let asked_again: u64 = stats.models.iter().map(|model| model.followers).sum();
     let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
     let (lane, why) = choose(facts, &estimated, requests)?;
@@ -83,7 +85,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
             .first()
             .filter(|_| spec.request.router.is_some() || spec.request.cascade.is_some())
             .map(|found| found.pinned.clone()),
-        naive: scaled(sync, part.of(leaders + stats.duplicates), leaders),
+        naive: scaled(sync, part.of(leaders + asked_again), leaders),
         lanes,
         lane,
         why,
@@ -280,7 +282,8 @@ pub(crate) fn asked(limit: Option<u64>, checkpoint: &Checkpoint) -> Asked<'_> {
 /// One line a model, however urgent its items are.
 fn model_plans(stats: &Stats, counts: Option<&[ModelCount]>, part: Part) -> Vec<ModelPlan> {
     let mut plans: Vec<ModelPlan> = Vec::new();
-    for plan in stats.models.iter().map(|model| model_plan(model, counts, part)) {
+    let asked = stats.models.iter().filter(|model| model.items > 0);
+    for plan in asked.map(|model| model_plan(model, counts, part)) {
         match plans.iter_mut().find(|known| known.model == plan.model) {
             None => plans.push(plan),
             Some(known) => {

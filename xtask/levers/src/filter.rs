@@ -66,7 +66,7 @@ fn judged(rows: &[Row], taught: usize, seed: u64) -> Vec<Judged> {
     order.sort_by_key(|row| mix(fingerprint(&row.text) ^ mix(seed)));
     let (teach, rest) = order.split_at(taught.min(order.len()));
     let pairs: Vec<(&str, &str)> = teach.iter().map(|row| (row.text.as_str(), row.label.as_str())).collect();
-    let (classifier, mut scratch) = (Classifier::fit(&pairs), Scratch::default());
+    let (classifier, mut scratch) = (Classifier::fit(&pairs, &mut |_, _| ()), Scratch::default());
     let judge = |row: &&Row| {
         let (answer, confidence) = classifier.classify(&row.text, &mut scratch);
         (confidence, answer == row.label)

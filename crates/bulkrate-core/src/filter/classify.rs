@@ -1,11 +1,16 @@
 //! A linear classifier: one logistic head for each answer, weights in sixteen bits.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::features::{Found, Space, vector};
 use crate::route::learned::fit::{Linear, Loss, Rows, fit, logistic};
 use crate::route::learned::sparse::Vector;
 
+/// Answers that are learnt at most: the most frequent ones. Each takes a search of its own, and its weights.
+pub const ANSWERS_MAX: usize = 256;
 /// Weights are kept small by this much; the usual `C` is its inverse.
 const RIDGE: f64 = 1.0 / 20.0;
 const BIASES: f64 = 1e9;
@@ -39,9 +44,9 @@ struct Head {
 }
 
 impl Classifier {
-    /// Learns from texts and their labels; the answers in the order of their names.
+    /// Learns from texts and their labels; the answers in the order of their names. `tell` hears how many of how many are learnt.
     #[must_use]
-    pub fn fit(items: &[(&str, &str)]) -> Self {
+    pub fn fit(items: &[(&str, &str)], tell: &mut dyn FnMut(usize, usize)) -> Self {
         let mut texts = vec![Found::default(); items.len()];
         for (found, (text, _)) in texts.iter_mut().zip(items) {
             found.read(text);
@@ -52,12 +57,12 @@ impl Classifier {
             vector(&space, found, &mut out);
             rows.push(&out.columns, &out.values);
         }
-        let mut answers: Vec<&str> = items.iter().map(|(_, label)| *label).collect();
-        answers.sort_unstable();
-        answers.dedup();
-        let heads = answers
-            .into_iter()
-            .map(|answer| {
+        let answers = answers(items);
+        let all = answers.len();
+        let heads = (0..)
+            .zip(answers)
+            .map(|(done, answer)| {
+                tell(done, all);
                 let targets: Vec<f64> =
                     items.iter().map(|(_, label)| f64::from(u8::from(*label == answer))).collect();
                 Head::of(answer, &fit(&rows, &targets, Loss::Logistic, RIDGE))
@@ -98,6 +103,19 @@ impl Classifier {
     }
 }
 
+/// The labels by name; of too many the most frequent. Rows of the others still teach what is not one of these.
+fn answers<'a>(items: &[(&'a str, &'a str)]) -> Vec<&'a str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, label) in items {
+        *counts.entry(label).or_default() += 1;
+    }
+    let mut answers: Vec<(&str, usize)> = counts.into_iter().collect();
+    answers.sort_by_key(|(_, count)| Reverse(*count)); // stable: of equals the first by name
+    answers.truncate(ANSWERS_MAX);
+    answers.sort_unstable();
+    answers.into_iter().map(|(answer, _)| answer).collect()
+}
+
 impl Head {
     #[allow(clippy::cast_possible_truncation, reason = "a weight over its unit is within sixteen bits")]
     fn of(answer: &str, linear: &Linear) -> Self {
@@ -120,4 +138,26 @@ impl Head {
 #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn real(number: i64) -> f64 {
     number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_labels_the_most_frequent_are_learnt() {
+        // Each of 300 labels once, the last ten twice.
+        let labels: Vec<String> = (0..300).chain(290..300).map(|at| format!("label {at:03}")).collect();
+        let items: Vec<(&str, &str)> = labels.iter().map(|label| (label.as_str(), label.as_str())).collect();
+        let mut told = Vec::new();
+        let classifier = Classifier::fit(&items, &mut |done, all| told.push((done, all)));
+        let answers: Vec<&str> = classifier.answers().collect();
+        assert_eq!(answers.len(), ANSWERS_MAX);
+        assert!(answers.is_sorted() && answers[0] == "label 000" && answers[ANSWERS_MAX - 1] == "label 299");
+        assert!(answers.contains(&"label 245") && !answers.contains(&"label 246"), "{answers:?}");
+        assert_eq!(
+            (told.first(), told.last()),
+            (Some(&(0, ANSWERS_MAX)), Some(&(ANSWERS_MAX - 1, ANSWERS_MAX)))
+        );
+    }
 }

@@ -15,7 +15,7 @@ mod train;
 
 pub use bound::{error_high, least_clean};
 pub use certify::{Cut, certify};
-pub use classify::{Classifier, Confidence, Scratch};
+pub use classify::{ANSWERS_MAX, Classifier, Confidence, Scratch};
 pub use rules::{Rule, RuleError, When};
 pub use train::{Facts, Filter, FilterError, Labelled, LearnedFacts, Measured, TrainOptions};
 

@@ -32,6 +32,14 @@ pub struct RuleError {
     pub why: String,
 }
 
+impl RuleError {
+    /// `number`: of the rule, from 1.
+    #[must_use]
+    pub fn new(number: usize, why: String) -> Self {
+        Self { number, why }
+    }
+}
+
 impl Rule {
     pub(super) fn compile(&self, number: usize) -> Result<Regex, RuleError> {
         let bad = |why: String| RuleError { number, why };

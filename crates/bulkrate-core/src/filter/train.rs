@@ -119,7 +119,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Learns from labelled texts. Of equal texts the first counts.
+    /// Learns from labelled texts. Of equal texts the first counts. `tell` hears how many of how many answers are learnt.
     ///
     /// # Errors
     /// Too few labels; a rule that cannot be used.
@@ -128,6 +128,7 @@ impl Filter {
         rules: Vec<Rule>,
         column: &str,
         options: TrainOptions,
+        tell: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, FilterError> {
         let mut left = distinct(items, |item| item.text, options.seed);
         let labels = left.len();
@@ -149,7 +150,7 @@ impl Filter {
                 left = rest;
             }
         }
-        let (classifier, learned) = learn(&left, error_max).unzip();
+        let (classifier, learned) = learn(&left, error_max, tell).unzip();
         let labels = labels as u64;
         let column = column.to_owned();
         Self::of(Facts { format: FORMAT, options, column, labels, rules: measured, learned, classifier })
@@ -219,14 +220,18 @@ fn named(bytes: &[u8]) -> String {
 }
 
 /// A classifier of what no rule took, and how far it holds; `None` where nothing is proved.
-fn learn(items: &[Labelled<'_>], error_max: f64) -> Option<(Classifier, LearnedFacts)> {
+fn learn(
+    items: &[Labelled<'_>],
+    error_max: f64,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Option<(Classifier, LearnedFacts)> {
     let (prove, teach) = split(items);
     let first = teach.first()?.label;
     if teach.iter().all(|item| item.label == first) {
         return None; // nothing to tell rows apart by
     }
     let pairs: Vec<(&str, &str)> = teach.iter().map(|item| (item.text, item.label)).collect();
-    let classifier = Classifier::fit(&pairs);
+    let classifier = Classifier::fit(&pairs, tell);
     let mut scratch = Scratch::default();
     let rows: Vec<(Confidence, bool)> = prove
         .iter()
@@ -283,7 +288,8 @@ mod tests {
     #[test]
     fn what_is_proved_is_answered_and_the_rest_is_not() {
         let rules = vec![words("prize", "spam"), words("maybe", "spam"), words("nowhere", "spam")];
-        let filter = Filter::train(&labelled(&rows(2_000, 1)), rules, "text", OPTIONS).unwrap();
+        let filter =
+            Filter::train(&labelled(&rows(2_000, 1)), rules, "text", OPTIONS, &mut |_, _| ()).unwrap();
         let active: Vec<bool> = filter.facts.rules.iter().map(|rule| rule.active).collect();
         assert_eq!(active, [true, false, false], "{:?}", filter.facts.rules);
         let learned = filter.facts.learned.unwrap();
@@ -303,7 +309,8 @@ mod tests {
     #[test]
     fn a_file_answers_as_what_was_written_and_the_order_of_rows_does_not_matter() {
         let mut items = labelled(&rows(2_000, 3));
-        let filter = Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS).unwrap();
+        let filter =
+            Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS, &mut |_, _| ()).unwrap();
         let back = Filter::from_bytes(&filter.to_bytes()).unwrap();
         assert_eq!((back.to_bytes(), back.version()), (filter.to_bytes(), filter.version()));
         let mut scratch = Scratch::default();
@@ -312,7 +319,9 @@ mod tests {
         }
         items.reverse();
         assert_eq!(
-            Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS).unwrap().version(),
+            Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS, &mut |_, _| ())
+                .unwrap()
+                .version(),
             filter.version()
         );
         for (bytes, why) in [
@@ -340,12 +349,13 @@ mod tests {
     #[test]
     fn coins_are_left_to_the_model() {
         let rows: Vec<_> = rows(2_000, 5).into_iter().filter(|(text, _)| text.starts_with("maybe")).collect();
-        let filter = Filter::train(&labelled(&rows), Vec::new(), "text", OPTIONS).unwrap();
+        let filter = Filter::train(&labelled(&rows), Vec::new(), "text", OPTIONS, &mut |_, _| ()).unwrap();
         assert_eq!(
             (filter.facts.learned, filter.answer("maybe 5 or not", &mut Scratch::default())),
             (None, None)
         );
-        let few = Filter::train(&labelled(&rows[..50]), Vec::new(), "text", OPTIONS).unwrap_err();
+        let few =
+            Filter::train(&labelled(&rows[..50]), Vec::new(), "text", OPTIONS, &mut |_, _| ()).unwrap_err();
         assert_eq!(few.code(), "labels-too-few");
     }
 }

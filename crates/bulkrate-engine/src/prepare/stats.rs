@@ -54,7 +54,7 @@ pub(crate) struct Stats {
     pub models: Vec<ModelStats>,
 }
 
-/// Leaders by model, and by whether they go to the sync lane in any case.
+/// Leaders that no filter answers, by model, and by whether they go to the sync lane in any case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ModelStats {
     pub model: String,
@@ -63,6 +63,9 @@ pub(crate) struct ModelStats {
     pub items: u64,
     /// Followers of these leaders.
     pub followers: u64,
+    /// Leaders beside these that a filter has answered.
+    #[serde(default)]
+    pub filtered: u64,
     pub bytes: u64,
     pub bytes_largest: u64,
     #[serde(default)]

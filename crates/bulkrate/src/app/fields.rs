@@ -6,24 +6,42 @@ use bulkrate_io::{Source, SourceOptions};
 
 use super::cells::{cell, place};
 use super::prices::{catalogue, today};
+use super::waiting::Waiting;
 use super::{AppError, reads::talk};
 use crate::cli::{FieldsArgs, Shared};
 use crate::report::fields as text;
 use crate::report::out;
+use crate::report::words::count;
+
+/// Cells that are held at most, four bytes each beside their different texts.
+const CELLS_MAX: u64 = 20_000_000;
 
 pub(super) fn fields(shared: &Shared, args: &FieldsArgs) -> Result<u8, AppError> {
     let prices = args.model.as_ref().map(|model| priced(shared, model, args)).transpose()?;
     let mut source = Source::open(&SourceOptions::new(&args.file)).map_err(EngineError::from)?;
     let columns = chosen(&args.columns, source.columns())?;
     let mut table = FieldTable::named(columns.iter().map(|(name, _)| name.as_str()));
-    while (table.rows() as u64) < args.rows.0
-        && let Some(row) = source.next().map_err(EngineError::from)?
-    {
+    let most = args.rows.0.min(CELLS_MAX / (columns.len() as u64).max(1));
+    let waiting = Waiting::new(shared.quiet);
+    while let Some(row) = source.next().map_err(EngineError::from)? {
+        if table.rows() as u64 >= most {
+            let left_out =
+                format!("only the first {} rows were read: more cells than that are not held\n", count(most));
+            waiting.above(if most < args.rows.0 { &left_out } else { "" });
+            break;
+        }
         let cells: Vec<_> = columns.iter().map(|(name, place)| cell(&row, name, *place)).collect();
         table.push(cells.iter().map(AsRef::as_ref));
+        waiting.say(|| format!("reading: {} rows", count(table.rows() as u64)));
     }
+    let all = columns.len() as u64;
+    let best = table.greedy(&mut |done| {
+        waiting
+            .say(|| format!("looking for the best order: {} of {} columns", count(done as u64), count(all)));
+    });
+    drop(waiting);
     let names: Vec<String> = columns.into_iter().map(|(name, _)| name).collect();
-    let found = text::Found { names: &names, table: &table, before: args.before.0, prices };
+    let found = text::Found { names: &names, table: &table, best, before: args.before.0, prices };
     if shared.json {
         out::json(&found.document());
     } else {

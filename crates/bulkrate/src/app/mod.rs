@@ -15,6 +15,7 @@ mod doubt;
 mod prices;
 mod model;
 mod cells;
+mod waiting;
 mod fields;
 mod filter;
 mod route;

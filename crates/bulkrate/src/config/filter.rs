@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use bulkrate_core::filter::{Filter, Rule, When};
+use bulkrate_core::filter::{Filter, FilterError, Rule, RuleError, When};
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -43,16 +43,19 @@ pub fn rules(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     })?;
     let name = path.display().to_string();
     let file: RulesFile = toml::from_str(&text).map_err(|error| toml_error::explain(&name, &text, &error))?;
-    let rule = |entry: RuleEntry| {
+    let rule = |(number, entry): (usize, RuleEntry)| {
         let when = match (entry.pattern, entry.words) {
             (Some(pattern), None) => When::Pattern(pattern),
             (None, Some(words)) => When::Words(words),
             _ => {
-                let why = "a rule has either `pattern` or `words`";
-                return Err(ConfigError::option("--rules", why, Some("write one of them, and `answer`")));
+                let why = "it has both `pattern` and `words`, or neither".to_owned();
+                return Err(ConfigError::Filter {
+                    path: path.to_owned(),
+                    source: FilterError::Rule(RuleError::new(number, why)),
+                });
             }
         };
         Ok(Rule { when, answer: entry.answer })
     };
-    file.rule.into_iter().map(rule).collect()
+    (1..).zip(file.rule).map(rule).collect()
 }

@@ -17,6 +17,8 @@ pub const NOTE: &str = "nothing was changed: if you reorder your template, judge
 pub struct Found<'a> {
     pub names: &'a [String],
     pub table: &'a FieldTable,
+    /// The best order that was found.
+    pub best: FieldOrder,
     /// Characters before the fields, the same in every prompt.
     pub before: u64,
     /// A model, and the ratios of its price list.
@@ -30,7 +32,7 @@ impl Found<'_> {
         [
             ("as it stands", self.table.as_is()),
             ("rows sorted", self.table.sorted(&by_place)),
-            ("best order, rows sorted", self.table.greedy()),
+            ("best order, rows sorted", self.best.clone()),
         ]
         .map(|(name, order)| (name, self.table.behind(&order, self.before)))
     }

@@ -127,6 +127,36 @@ fn what_is_proved_costs_nothing_and_says_so() {
     );
 }
 
+/// A plan of the rows that a filter leaves is a plan of those rows.
+#[test]
+fn a_plan_counts_no_row_that_the_filter_answers_itself() {
+    let sim = Sim::start(&[]);
+    let place = place(&sim);
+    place.run(TRAIN, &[]).expect(0);
+    // Prizes are longer, and go to another model; each tenth row is there twice.
+    let rows = messages(90, 50_000)
+        .replace("you have won a prize", "you have won after a long time of waiting a prize");
+    let twice: String = rows.lines().skip(1).step_by(10).map(|row| format!("x{row}\n")).collect();
+    place.put("rows.csv", format!("{rows}{twice}"));
+    let rule = ["--rule", "'prize' in message=>openai/gpt-6-sol"];
+    let plan = |file: &str, more: &[&str]| {
+        place.run(&format!("plan {file} --json"), &[&ASK[..8], &rule, more].concat()).expect(0).json()
+    };
+    let filtered = plan("rows.csv", &ASK[8..]);
+    place.run("run rows.csv --yes --lane sync --out a.csv", &[&ASK[..], &rule].concat()).expect(0);
+    let (header, table) = table(&place.path("a.csv"));
+    let lane = header.iter().position(|column| column == "_lane").unwrap();
+    let kept: String =
+        table.iter().filter(|row| row[lane] != "filter").map(|row| row[..3].join(",") + "\n").collect();
+    place.put("left.csv", format!("id,message,class\n{kept}"));
+    let left = plan("left.csv", &["--cache", "off"]);
+    for key in ["requests", "models", "naive_usd_nanos", "lanes"] {
+        assert_eq!(filtered[key], left[key], "{key}");
+    }
+    let exact = plan("rows.csv", &[&ASK[8..], &["--exact"]].concat());
+    assert_eq!(exact["requests"], left["requests"], "{exact}");
+}
+
 #[test]
 fn what_is_answered_here_has_no_say_in_the_order_of_sending() {
     let sim = Sim::start(&[]);
@@ -163,14 +193,20 @@ fn what_cannot_be_filtered_says_why() {
     place.put("few.csv", messages(60, 0));
     place.put("bad.toml", "[[rule]]\nwords = [\"x\"]\npattern = \"y\"\nanswer = \"spam\"\n");
     place.put("open.toml", "[[rule]]\npattern = \"(\"\nanswer = \"spam\"\n");
+    place.put("typo.toml", RULES.replace("^maybe\"\nanswer = \"spam", "^maybe\"\nanswer = \"Spam"));
     place.put("odd.toml", "[[rule]]\nword = [\"x\"]\nanswer = \"spam\"\n");
     place.put("lines.jsonl", "{\"custom_id\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
     let train = "filter train labels.csv --text message --label class --out x.filter";
     for (line, code, words) in [
         (train.replace("labels", "few"), "labels-too-few", "60 labelled rows"),
         (train.replace("class", "klass"), "column-unknown", "no column `klass`"),
-        (format!("{train} --rules bad.toml"), "option-invalid", "either `pattern` or `words`"),
-        (format!("{train} --rules open.toml"), "rule-invalid", "filter rule 1"),
+        (format!("{train} --rules bad.toml"), "rule-invalid", "`bad.toml`: filter rule 1: it has both"),
+        (format!("{train} --rules open.toml"), "rule-invalid", "`open.toml`: filter rule 1"),
+        (
+            format!("{train} --rules typo.toml"),
+            "rule-invalid",
+            "`typo.toml`: filter rule 2: it answers `Spam`",
+        ),
         (format!("{train} --rules odd.toml"), "job-file-invalid", "did you mean `words`"),
         ("filter show labels.csv".to_owned(), "filter-invalid", "labels.csv"),
         (

@@ -195,7 +195,7 @@ impl<'e> Pass<'e> {
         self.keys.push(&key).map_err(temporary)?;
         let stats = self.stats_of(drawn);
         if let Some(leader) = leader {
-            stats.followers += 1;
+            stats.followers += u64::from(drawn.answer.is_none());
             self.stats.duplicates += 1;
             if let Some(reuse) = &mut self.reuse {
                 reuse.follows(leader, drawn.deployment);
@@ -205,7 +205,10 @@ impl<'e> Pass<'e> {
             self.urgent.extend(drawn.wishes.is_urgent().then_some(leader));
             return Ok(());
         }
-        self.count(drawn);
+        match drawn.answer {
+            None => self.count(drawn),
+            Some(_) => stats.filtered += 1,
+        }
         let tags = if drawn.tags.is_empty() { 0 } else { self.tag_sets.number(&drawn.tags) };
         let start = self.requests.buffer.len();
         let sealed = seal(
