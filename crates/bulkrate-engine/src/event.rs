@@ -84,6 +84,8 @@ pub struct Progress {
     pub items_per_second: f64,
     pub eta_ms: Option<u64>,
     pub elapsed_ms: u64,
+    /// Models whose provider is away: their items wait for it, and nobody knows how long.
+    pub away: Vec<String>,
     pub lane: Option<Lane>,
     pub batches: Vec<BatchLine>,
 }

@@ -161,6 +161,7 @@ impl Engine {
             cancelled: false,
             active: (0..deployments.len()).collect(),
             absent: crate::run::absent::Absent::default(),
+            pauses: crate::run::absent::Pauses::default(),
             ratios: vec![Ratios::default(); deployments.len()],
             moved: crate::run::ledger::Moved::default(),
             served: crate::cache::Served::new(!found.answered),

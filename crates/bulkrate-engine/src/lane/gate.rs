@@ -159,6 +159,11 @@ impl Gate {
         self.away.shuts(now_us)
     }
 
+    /// Nothing good comes back of its calls.
+    pub(super) fn is_away(&self) -> bool {
+        self.away.is_away()
+    }
+
     /// How long the deployment has been away.
     pub(super) fn away_us(&self, now_us: u64) -> u64 {
         self.away.for_us(now_us)

@@ -235,6 +235,8 @@ pub(crate) fn progress(job: &Job) -> Progress {
     let done = state.tally.succeeded + state.tally.failed - state.tally.duplicates.min(state.tally.succeeded);
     let per_second = if elapsed_ms > 0 { ratio(done, elapsed_ms) * 1_000.0 } else { 0.0 };
     let open = counts.open();
+    let away =
+        state.pauses.away.iter().map(|place| job.deployments[*place].pinned.clone()).collect::<Vec<_>>();
     let mut batches: Vec<_> = state.batches.values().cloned().collect();
     batches.sort_by(|left, right| left.sub.cmp(&right.sub));
     Progress {
@@ -256,9 +258,10 @@ pub(crate) fn progress(job: &Job) -> Progress {
         budget: state.budget.caps.first().map(|cap| cap.limit),
         naive: state.tally.naive,
         items_per_second: per_second,
-        eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0)
-            .then(|| elapsed_ms.saturating_mul(open) / done),
+        eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0 && away.is_empty())
+            .then(|| elapsed_ms.saturating_sub(state.pauses.sum_us / 1_000).saturating_mul(open) / done),
         elapsed_ms,
+        away,
         lane: Some(job.home),
         batches,
     }

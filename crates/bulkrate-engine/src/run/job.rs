@@ -133,6 +133,7 @@ pub(crate) struct State {
     /// The deployment that stands in, by deployment; moved on when one becomes unavailable.
     pub active: Vec<usize>,
     pub absent: super::absent::Absent,
+    pub pauses: super::absent::Pauses,
     pub ratios: Vec<Ratios>,
     pub moved: Moved,
     pub served: crate::cache::Served,

@@ -71,6 +71,9 @@ async fn an_outage_in_the_middle_is_waited_for_with_free_calls() {
             report = run => panic!("{fault}: an outage of 400 calls is not over: {report:?}"),
             (before, after) = watch => assert_eq!(before, after, "{fault}"),
         }
+        // Nothing is under way meanwhile, and nobody is told how long it will take.
+        let waits = "away [\"openai/gpt-6-luna\"]: 0 in flight, left None";
+        assert!(world.ear.heard(waits), "{fault}: {:?}", world.ear.heard.lock().unwrap());
     }
 }
 

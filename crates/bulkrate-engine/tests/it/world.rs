@@ -25,6 +25,12 @@ impl Observer for Ear {
             Event::Alert { code, message } => format!("alert {code}: {message}"),
             Event::Note { message } => format!("note {message}"),
             Event::Batch { batch } => format!("batch {} {}", batch.state, batch.items),
+            Event::Progress { progress } if !progress.away.is_empty() => {
+                format!(
+                    "away {:?}: {} in flight, left {:?}",
+                    progress.away, progress.in_flight, progress.eta_ms
+                )
+            }
             Event::Resumed { done, left, .. } => format!("resumed {done} done, {left} left"),
             _ => return,
         };

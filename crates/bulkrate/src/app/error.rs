@@ -60,6 +60,7 @@ impl AppError {
             Self::Model(error) => error.code(),
             Self::Workload(error) => error.code(),
             Self::Route(error) => error.code(),
+            Self::Provider(error) if error.is_unanswered() => "provider-unreachable",
             Self::Provider(_) => "provider-refused",
             Self::NoBatches { .. } => "lane-unavailable",
             Self::NotSetUp { .. } => "provider-not-set-up",
@@ -89,6 +90,10 @@ impl AppError {
             Self::Sim(_) => Some("`bulkrate sim --list-faults` lists the faults".to_owned()),
             Self::Open(OpenError::NoBaseUrl { .. } | OpenError::BadBaseUrl { .. }) => Some(
                 "write the base URL with its version, such as `--base-url http://127.0.0.1:8000/v1`"
+                    .to_owned(),
+            ),
+            Self::Provider(error) if error.is_unanswered() => Some(
+                "check the base URL, the network and the proxy; `bulkrate doctor` tries the address"
                     .to_owned(),
             ),
             Self::Provider(_) => Some("`bulkrate doctor` checks the key and the address".to_owned()),

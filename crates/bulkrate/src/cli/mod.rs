@@ -321,13 +321,13 @@ pub struct FieldsArgs {
     /// Characters that stand before the fields in every prompt: system prompt, instructions, examples
     #[arg(long, value_name = "N", default_value = "0")]
     pub before: Count,
-    /// Read only the first N rows: their different cells are held in memory
+    /// Read only the first N rows, and no more than 20 million cells: the different ones are held in memory
     #[arg(long, value_name = "N", default_value = "100k")]
     pub rows: Count,
     /// Show what the order would cost with this model's prompt cache
     #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
     pub model: Option<String>,
-    /// Whose prices
+    /// Lane whose prices are shown; `auto` is taken as `sync`
     #[arg(long, default_value = "sync")]
     pub lane: LaneChoice,
 }

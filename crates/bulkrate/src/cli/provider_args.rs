@@ -17,7 +17,8 @@ pub struct ProviderArgs {
     /// [env: OPENAI_BASE_URL too, for `openai/` models]
     #[arg(long, value_name = "URL", env = "BULKRATE_BASE_URL", hide_env_values = true)]
     pub base_url: Option<String>,
-    /// Environment variable that holds the key [default: OPENAI_API_KEY]
+    /// Environment variable that holds the key for `openai/` models and for `--base-url` [default: OPENAI_API_KEY]; other
+    /// services have their own, such as GROQ_API_KEY
     #[arg(long, value_name = "NAME", env = "BULKRATE_KEY_ENV", hide_env_values = true)]
     pub key_env: Option<String>,
     /// Header sent with every call; repeatable

@@ -30,10 +30,16 @@ pub fn head(progress: &Progress) -> String {
     if progress.items_per_second > 0.0 {
         parts.push(rate(progress.items_per_second));
     }
-    if let Some(left) = progress.eta_ms {
-        parts.push(format!("about {} left", duration(left)));
-    }
+    parts.extend(left(progress));
     parts.join("  ")
+}
+
+/// How long it may take, or for whom it waits.
+fn left(progress: &Progress) -> Option<String> {
+    if !progress.away.is_empty() {
+        return Some(format!("waiting for {} to come back", progress.away.join(", ")));
+    }
+    progress.eta_ms.map(|left| format!("about {} left", duration(left)))
 }
 
 /// The lines under the bar: money, troubles, batches.
@@ -77,9 +83,7 @@ fn details(progress: &Progress) -> Vec<String> {
     }
     parts.extend(money(progress));
     parts.extend(troubles(progress));
-    if let Some(left) = progress.eta_ms {
-        parts.push(format!("about {} left", duration(left)));
-    }
+    parts.extend(left(progress));
     parts
 }
 

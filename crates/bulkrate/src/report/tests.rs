@@ -319,6 +319,25 @@ fn progress_reads_like_this() {
 }
 
 #[test]
+fn a_provider_that_is_away_is_waited_for_and_no_time_is_told() {
+    let away = vec!["openai/gpt-6-luna".to_owned()];
+    let now = Progress {
+        items: 340,
+        succeeded: 120,
+        items_per_second: 4.25,
+        eta_ms: Some(9),
+        away,
+        ..Progress::default()
+    };
+    for text in [progress::line(&now), progress::head(&now)] {
+        assert!(
+            text.ends_with("waiting for openai/gpt-6-luna to come back") && !text.contains("left"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn what_a_limit_left_out_is_said() {
     let plan = plan::text(&Plan { records: 100, beyond_limit: 240, ..a_plan() });
     assert!(plan.contains("100 records of 340 (limited) read as"), "{plan}");

@@ -112,5 +112,8 @@ fn what_cannot_be_asked_is_said() {
     let text = place.run("batch status reviews", &[]).expect(0).stdout;
     assert!(text.contains("as last known"), "{text}");
     let listed = place.run("batch list", &[]);
-    assert!(listed.code == 1 && listed.stderr.contains("provider-refused"), "{listed:?}");
+    listed.error(1, "provider-unreachable", &["the network and the proxy"]);
+    // Who listens and says no has refused.
+    let strict = Sim::start(&["--api-key", "sk-other"]);
+    Place::with(&strict).run("batch list", &[]).error(4, "provider-refused", &["the key"]);
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bulkrate_provider::{ApiError, Health};
 
 use super::{Calls, Message};
+use crate::lane::gate::Gate;
 use crate::lane::reach;
 use crate::run::job::Retry;
 
@@ -14,6 +15,9 @@ impl Calls {
         let job = Rc::clone(&self.job);
         let (now_us, patience_us) =
             (job.clock.us(), u64::try_from(job.pulse.absent.as_micros()).unwrap_or(u64::MAX));
+        if self.gates.iter().any(Gate::is_away) || !job.state.borrow().pauses.away.is_empty() {
+            job.note_away((0..self.gates.len()).filter(|place| self.gates[*place].is_away()));
+        }
         for place in 0..self.gates.len() {
             if self.gates[place].is_shut(now_us) {
                 // It is not under way: whoever kills the process now has paid for none of it.
