@@ -3,7 +3,7 @@
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{PicoUsdPerToken, Tokens};
 use bulkrate_core::price::rates::usd_per_million;
-use bulkrate_core::price::{Catalogue, Part, Rates, Workload};
+use bulkrate_core::price::{Catalogue, Part, Rates, ResolveError, Workload};
 
 use super::prices::{catalogue, today};
 use super::{AppError, reads::talk};
@@ -35,10 +35,18 @@ pub(super) fn model(shared: &Shared, args: &CostModelArgs) -> Result<u8, AppErro
     Ok(0)
 }
 
+/// Sizes that stand for a family whose prices people know: only where nothing else is called so.
+const SIZES: [(&str, &str); 3] =
+    [("nano", "openai/gpt-4.1-nano"), ("mini", "openai/gpt-4.1-mini"), ("large", "openai/gpt-4.1")];
+
 /// A part with its own prices, or those of the catalogue.
 fn priced(catalogue: &Catalogue, part: &MixPart) -> Result<Part, AppError> {
     let Some(prices) = &part.prices else {
-        let row = catalogue.resolve(&part.model, today())?.row;
+        let sized = SIZES.iter().find(|(size, _)| *size == part.model).map(|(_, model)| *model);
+        let row = match (catalogue.resolve(&part.model, today()), sized) {
+            (Err(ResolveError::Unknown { .. }), Some(model)) => catalogue.resolve(model, today())?.row,
+            (found, _) => found?.row,
+        };
         return Ok(Part::of(row, part.share.permille));
     };
     let MixPrices { sync, batch } = prices;

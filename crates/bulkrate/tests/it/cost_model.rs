@@ -9,7 +9,7 @@ const OWN: &str = "nano=80@0.1/0.4/0.05/0.2,mini=15@0.4/1.6/0.2/0.8,large=5@2/8/
 #[test]
 fn the_worked_table_is_reproduced_to_the_cent() {
     let place = Place::new();
-    for mix in [KIN, OWN] {
+    for mix in [KIN, OWN, "nano=80,mini=15,large=5"] {
         for (items, want) in [
             ("100k", [260_000, 130_000, 15_600, 11_700, 9_945]),
             ("5M", [13_000_000, 6_500_000, 780_000, 585_000, 497_250]),
