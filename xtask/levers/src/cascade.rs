@@ -46,7 +46,7 @@ fn by_confidence(rows: &[Row], what: &str, bars: (f64, f64), gates: &mut Gates) 
     order.sort_by_key(|row| mix(fingerprint(&row.text) ^ mix(1)));
     let (teach, rest) = order.split_at(TAUGHT.min(order.len()));
     let pairs: Vec<(&str, &str)> = teach.iter().map(|row| (row.text.as_str(), row.label.as_str())).collect();
-    let (cheap, mut scratch) = (Classifier::fit(&pairs), Scratch::default());
+    let (cheap, mut scratch) = (Classifier::fit(&pairs, &mut |_, _| ()), Scratch::default());
     let rule: Accept = "sure>=0.9".parse()?;
     let (mut accepted, mut wrong, mut wrong_alone, mut paid) = (0, 0, 0, UsdNanos::ZERO);
     for row in rest {
