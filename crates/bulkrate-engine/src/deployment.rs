@@ -143,13 +143,37 @@ impl Deployment {
         today: Date,
         all: &[Self],
     ) -> Result<Vec<usize>, EngineError> {
-        let mut listed: Vec<usize> = Vec::new();
-        for name in &spec.request.fallback {
+        Self::places(settings, spec, today, all, spec.request.fallback.iter())
+    }
+
+    /// Those of them that nothing else names: items come to them only while they stand in.
+    pub(crate) fn stand_ins(
+        settings: &Settings,
+        spec: &JobSpec,
+        today: Date,
+        all: &[Self],
+    ) -> Result<Vec<usize>, EngineError> {
+        let named = Self::places(settings, spec, today, all, spec.request.models())?;
+        let mut only = Self::fallbacks(settings, spec, today, all)?;
+        only.retain(|place| !named.contains(place));
+        // Lines name their models themselves: these are what they name.
+        Ok(if only.len() == all.len() { Vec::new() } else { only })
+    }
+
+    fn places<'n>(
+        settings: &Settings,
+        spec: &JobSpec,
+        today: Date,
+        all: &[Self],
+        names: impl Iterator<Item = &'n String>,
+    ) -> Result<Vec<usize>, EngineError> {
+        let mut places: Vec<usize> = Vec::new();
+        for name in names {
             let one = Self::resolve(settings, &spec.run, name, today)?;
             let place = all.iter().position(|known| known.pinned == one.pinned);
-            listed.extend(place.filter(|place| !listed.contains(place)));
+            places.extend(place.filter(|place| !places.contains(place)));
         }
-        Ok(listed)
+        Ok(places)
     }
 
     /// The most one request can cost in `lane`; zero where nothing is priced.

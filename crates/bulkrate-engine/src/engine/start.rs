@@ -219,6 +219,7 @@ impl Engine {
             reader,
             deployments: deployments.clone(),
             fallbacks: Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?,
+            stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments)?,
             routed_to: self.routed_to(spec, deployments)?,
             cascade,
             home,

@@ -61,6 +61,8 @@ pub(crate) struct Job {
     pub deployments: Vec<Deployment>,
     /// Those that stand in when another cannot serve, in order.
     pub fallbacks: Vec<usize>,
+    /// Those of them that no request names.
+    pub stand_ins: Vec<usize>,
     /// The deployment that a router chooses instead of the first.
     pub routed_to: Option<usize>,
     /// Cheap models that are asked before the first.

@@ -289,15 +289,60 @@ async fn one_that_is_away_is_stood_in_for_and_takes_its_items_back() {
     assert!((report.spent.0..=report.spent.0 + report.in_doubt.0).contains(&total), "{bills:?} {report:?}");
 }
 
+#[tokio::test]
+async fn what_waits_at_a_stand_in_that_is_away_too_goes_back_to_the_first() {
+    let first = SimConfig { latency_ms: 30.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let first =
+        first.with_fault("html:sync=502@11-17").unwrap().with_fault("reset-early:models@1-4").unwrap();
+    let other = SimConfig { latency_ms: 30.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let other = other.with_fault("html:sync=502@6-99999").unwrap().with_fault("reset-early:models").unwrap();
+    let there = Several::new(first, &[("groq", other)]).await;
+    let mut spec = there.spec(Lane::Sync, 200, &[GROQ]);
+    (spec.run.concurrency_max, spec.run.max_in_doubt) = (4, Some(UsdNanos::dollars(1)));
+    let engine = impatient(&there);
+    let ear = there.world.ear.clone();
+    let run = engine.run(&spec, &|_| true, ear, Stop::new());
+    let report = tokio::time::timeout(Duration::from_secs(60), run).await.expect("nothing waits for ever");
+    let report = report.unwrap();
+    assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 200, 0), "{report:?}");
+    let bills = there.bills();
+    assert!(bills[1].0 > 5 && bills[0].0 > 100, "both were asked, and the first one went on: {bills:?}");
+}
+
+#[tokio::test]
+async fn a_model_that_is_named_as_its_own_stand_in_is_called_all_the_same() {
+    for (of_lines, fallback) in [(false, &[LUNA][..]), (false, &[GROQ, LUNA]), (true, &[LUNA])] {
+        let there = Several::new(SimConfig::default(), &[("groq", SimConfig::default())]).await;
+        let mut spec = there.spec(Lane::Sync, 30, fallback);
+        if of_lines {
+            let lines = there.world.path("lines.jsonl");
+            let of = |row| {
+                format!(
+                    "{{\"custom_id\":\"{row}\",\"model\":\"{LUNA}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Say {row}\"}}]}}\n"
+                )
+            };
+            std::fs::write(&lines, (0..30).map(of).collect::<String>()).unwrap();
+            let run = spec.run.clone();
+            spec = there.world.spec(&lines, Lane::Sync);
+            (spec.source.id, spec.request.user, spec.request.model) = (None, None, None);
+            spec.request.choices.clear();
+            (spec.run, spec.request.fallback) = (run, vec![LUNA.to_owned()]);
+        }
+        let run = tokio::time::timeout(Duration::from_secs(60), there.run(&spec));
+        let report = run.await.expect("nothing waits for ever");
+        assert_eq!((report.ending, report.succeeded), (Ending::Finished, 30), "{report:?}");
+    }
+}
+
 /// One paid call goes alone where a deployment has not answered yet, is away, or has just come back. Only its own items wait for it.
 #[tokio::test]
 async fn items_of_others_go_on_while_one_deployment_is_tried_alone() {
     let slow = SimConfig { latency_ms: 60_000.0, latency_sigma: 0.0, ..SimConfig::default() };
     let away = SimConfig { latency_ms: 30.0, latency_sigma: 0.0, ..SimConfig::default() };
     let away = away.with_fault("html:sync=502@8-99999").unwrap().with_fault("reset-early:models").unwrap();
-    for openai in [slow, away] {
+    for (openai, fallback) in [(slow.clone(), &[][..]), (slow, &[GROQ]), (away, &[])] {
         let there = Several::new(openai, &[("groq", SimConfig::default())]).await;
-        let mut spec = there.spec(Lane::Sync, 900, &[]);
+        let mut spec = there.spec(Lane::Sync, 900, fallback);
         let when = "'great' in text".to_owned();
         spec.request.rules = vec![bulkrate_engine::spec::RuleSpec { when, model: GROQ.into() }];
         (spec.run.concurrency_max, spec.run.max_in_doubt) = (4, Some(UsdNanos::dollars(1)));

@@ -30,9 +30,23 @@ impl Calls {
                 continue;
             }
             self.gates[place].leave(now_us);
-            for (ordinal, lane) in self.waits.take(place) {
-                job.state.borrow_mut().queue(Retry { due_us: now_us, ordinal, lane });
-            }
+            self.scatter(place);
+        }
+    }
+
+    /// What waits at this deployment is read again, and goes to whoever has its items now.
+    fn scatter(&mut self, place: usize) {
+        let due_us = self.job.clock.us();
+        for (ordinal, lane) in self.waits.take(place) {
+            self.job.state.borrow_mut().queue(Retry { due_us, ordinal, lane });
+        }
+    }
+
+    /// A deployment has its items back: what waits where nobody's items go any more is read again.
+    pub(super) fn recall(&mut self) {
+        let in_use: Vec<usize> = self.job.places_in_use(&self.job.state.borrow()).collect();
+        for place in (0..self.gates.len()).filter(|place| !in_use.contains(place)) {
+            self.scatter(place);
         }
     }
 
@@ -62,6 +76,7 @@ impl Calls {
         };
         if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
             self.job.try_again(place);
+            self.recall();
         }
         if let Err(error) = result {
             reach::heard(&self.job, &self.job.deployments[place].account.id, error, began_us);

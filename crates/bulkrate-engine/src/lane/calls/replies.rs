@@ -50,7 +50,7 @@ impl Calls {
     }
 
     /// What the end of a call says of its deployment.
-    fn take_news(&self, flight: &Flight, news: News, why: &str) {
+    fn take_news(&mut self, flight: &Flight, news: News, why: &str) {
         if let Some(message) = news.halt {
             let halt = Halt { class: FailureClass::Transient, message };
             self.job.state.borrow_mut().halted.get_or_insert(halt);
@@ -63,6 +63,7 @@ impl Calls {
             self.job.alert("provider-away", &message);
         } else if news.back {
             self.job.is_back(flight.ready.deployment);
+            self.recall();
         }
     }
 

@@ -63,7 +63,7 @@ impl Job {
 
     /// Where they stand.
     pub(crate) fn places_in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = usize> {
-        let named = (0..state.active.len()).filter(|place| !self.fallbacks.contains(place));
+        let named = (0..state.active.len()).filter(|place| !self.stand_ins.contains(place));
         named.map(|place| state.active[place])
     }
 
