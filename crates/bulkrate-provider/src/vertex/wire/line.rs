@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
-use bulkrate_core::request::write_json_text;
+use bulkrate_core::request::{Request, write_json_text};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::success;
-use crate::api::BatchLine;
+use crate::api::{BatchLine, Unsupported};
 use crate::gemini::errors::{self, Said};
 use crate::http::strange::unreadable;
 use crate::json::loose::LooseText;
@@ -21,7 +22,7 @@ pub(in crate::vertex) const LABEL: &str = "bulkrate";
 
 /// Appends an input line around an encoded body.
 pub(in crate::vertex) fn write(id: WireId, body: &[u8], out: &mut Vec<u8>) {
-    if memchr::memmem::find(body, b"\"anthropic_version\"").is_some() {
+    if is_claude(body) {
         out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"request\":").as_bytes());
         out.extend_from_slice(body);
         out.extend_from_slice(b"}\n");
@@ -49,6 +50,32 @@ pub(in crate::vertex) fn write(id: WireId, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"}}\n");
 }
 
+/// What every body of Claude's has, and none of Gemini's: a schema may have a property of that name.
+#[derive(Deserialize)]
+struct Top {
+    #[serde(default)]
+    anthropic_version: Option<IgnoredAny>,
+}
+
+fn is_claude(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"\"anthropic_version\"").is_some()
+        && serde_json::from_slice::<Top>(body).is_ok_and(|top| top.anthropic_version.is_some())
+}
+
+/// Labels of the caller's own stand beside ours: results are known by it alone, and must not be by one of his.
+pub(super) fn check_labels(request: &Request<'_>, model: &str) -> Result<(), Unsupported> {
+    // What is no object at all is told of all fields.
+    let Ok(own) = Own::read(request.provider_kwargs) else { return Ok(()) };
+    let why = match own.within("labels") {
+        Ok(labels) if labels.has(LABEL) => {
+            format!("`{LABEL}` is the label that a batch's rows are known by; give yours another name")
+        }
+        Ok(_) => return Ok(()),
+        Err(why) => why,
+    };
+    Err(Unsupported { field: "provider_kwargs.labels", model: model.to_owned(), why })
+}
+
 /// What stands between the braces of an object, after others.
 fn append_inner(object: &[u8], out: &mut Vec<u8>) {
     let inner = object.trim_ascii();
@@ -60,11 +87,11 @@ fn append_inner(object: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The body's fields, where labels of the caller's own are among them. Hardly anybody has any.
+/// The body's fields, where labels of the caller's own are among them, or what he wrote for none. Hardly anybody has any.
 fn own_labels(body: &[u8]) -> Option<Own<'_>> {
     memchr::memmem::find(body, b"\"labels\"")?;
     let own = Own::read(serde_json::from_slice(body).ok()).ok()?;
-    own.get("labels").is_some_and(|labels| labels.starts_with('{')).then_some(own)
+    own.has("labels").then_some(own)
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,8 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Request};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::anthropic;
 use crate::anthropic::wire::encode as claude;
@@ -113,7 +115,12 @@ impl Wire for VertexWire {
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
         match Maker::of(options.model) {
-            Maker::Google => self.google.encode(request, options, out),
+            Maker::Google => {
+                if options.lane == Lane::Batch {
+                    line::check_labels(request, options.model)?;
+                }
+                self.google.encode(request, options, out)
+            }
             Maker::Anthropic => self.claude.encode(request, options, out),
         }
     }
@@ -132,10 +139,18 @@ impl Wire for VertexWire {
     }
 }
 
+/// What only Gemini's answers have. Any name may stand deeper in an answer, in what a model gives to a tool.
+#[derive(Deserialize)]
+struct Top {
+    #[serde(default)]
+    candidates: Option<IgnoredAny>,
+}
+
 /// An answer of whichever maker's model. A quote within a text is escaped: a name in quotes is one of a field.
 fn success(body: &[u8]) -> Reading<'_> {
     let has = |name: &[u8]| memchr::memmem::find(body, name).is_some();
-    if has(b"\"stop_reason\"") && !has(b"\"candidates\"") {
+    let of_google = || serde_json::from_slice::<Top>(body).is_ok_and(|top| top.candidates.is_some());
+    if has(b"\"stop_reason\"") && !(has(b"\"candidates\"") && of_google()) {
         return anthropic::wire::read::success(body);
     }
     gemini::wire::read::success(body)

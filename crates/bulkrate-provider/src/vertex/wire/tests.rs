@@ -184,6 +184,60 @@ fn replies_are_read_in_the_words_of_whoever_made_the_model() {
 }
 
 #[test]
+fn whose_answer_it_is_says_its_top_level() {
+    let wire = wire();
+    let of = |body: &str| {
+        let reply =
+            Reply { status: 200, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
+        let line = format!(r#"{{"custom_id":"a","response":{body}}}"#);
+        let said = |reading| match reading {
+            Reading::Answer(answer) => {
+                let usage = answer.usage.unwrap();
+                (usage.input, usage.output)
+            }
+            Reading::Failure(failure) => panic!("{failure:?}"),
+        };
+        let both =
+            [said(wire.read(Kind::Chat, &reply)), said(wire.read_line(line.as_bytes()).unwrap().reading)];
+        assert_eq!(both[0], both[1], "{body}");
+        both[0]
+    };
+    // What a tool is given may have names of any kind: the answer is paid, and read as its maker's.
+    let claude = r#"{"type":"message","role":"assistant","content":[{"type":"text","text":"x"},{"type":"tool_use","id":"t","name":"rank","input":{"candidates":[1]}}],"stop_reason":"tool_use","usage":{"input_tokens":9,"output_tokens":4}}"#;
+    let gemini = r#"{"candidates":[{"content":{"parts":[{"text":"x"},{"functionCall":{"name":"f","args":{"stop_reason":"y"}}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":2,"candidatesTokenCount":1}}"#;
+    assert_eq!((of(claude), of(gemini)), ((9, 4), (2, 1)));
+
+    // As it is written: a property of a schema makes no body Claude's.
+    let mut out = Vec::new();
+    let own = r#"{"generationConfig":{"responseJsonSchema":{"properties":{"anthropic_version":{}}}}}"#;
+    write_line(id(), &body(Lane::Batch, GEMINI, Some(own)).unwrap(), &mut out);
+    let line: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(
+        (&line["request"]["labels"]["bulkrate"], line.get("custom_id")),
+        (&json!(id().to_string()), None)
+    );
+}
+
+#[test]
+fn a_label_of_the_callers_that_has_our_name_is_refused_in_batches() {
+    for labels in [
+        r#"{"labels":{"bulkrate":"x"}}"#,
+        r#"{"labels":{"team":"a","bulkr\u0061te":"x"}}"#,
+        r#"{"labels":{"team":"a","team":"b"}}"#,
+        r#"{"labels":5}"#,
+    ] {
+        let refused = body(Lane::Batch, GEMINI, Some(labels)).unwrap_err();
+        assert_eq!(refused.field, "provider_kwargs.labels", "{refused}");
+    }
+    // One call is known by itself; and none at all is none.
+    body(Lane::Sync, GEMINI, Some(r#"{"labels":{"bulkrate":"x"}}"#)).unwrap();
+    let mut out = Vec::new();
+    write_line(id(), &body(Lane::Batch, GEMINI, Some(r#"{"labels":null}"#)).unwrap(), &mut out);
+    let said = String::from_utf8(out).unwrap();
+    assert_eq!(said.matches("\"labels\"").count(), 1, "{said}");
+}
+
+#[test]
 fn a_stale_token_is_no_wrong_one() {
     #[derive(Debug)]
     struct Signer(bool);
