@@ -6,6 +6,7 @@ mod download;
 mod put;
 mod resumable;
 
+pub(crate) use download::private;
 pub(crate) use resumable::Protocol;
 
 use std::future::Future;

@@ -1,8 +1,11 @@
 //! Reads batch prediction jobs. Counts come as texts, -1 where nobody knows.
 
+use std::collections::BTreeMap;
+
 use bulkrate_core::request::write_json_text;
 use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, RemoteBatch};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::gemini::errors::read_status;
@@ -13,6 +16,9 @@ use crate::json::unix_s;
 
 /// A job waits for up to three days, and runs for one.
 const WINDOW_S: u64 = (72 + 24) * 3_600;
+
+/// All that a list has.
+const LIST_FIELDS: [&str; 2] = ["batchPredictionJobs", "nextPageToken"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,6 +131,15 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
         return Err("the answer is not a list of batch prediction jobs".to_owned());
     }
     let list: List<'_> = read(body, "a list of batch prediction jobs")?;
+    if list.batch_prediction_jobs.is_empty() {
+        let fields: BTreeMap<String, IgnoredAny> = read(body, "a list of batch prediction jobs")?;
+        // That a job does not exist may be concluded from it: what a gateway says of itself proves nothing.
+        if let Some(name) = fields.keys().find(|name| !LIST_FIELDS.contains(&name.as_str())) {
+            return Err(format!(
+                "the answer is not a list of batch prediction jobs: it has a field `{name}`"
+            ));
+        }
+    }
     let batches =
         list.batch_prediction_jobs.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { batches, next: list.next_page_token.into_owned() })
@@ -271,6 +286,23 @@ mod tests {
         assert_eq!((page.batches.len(), page.next.as_deref()), (1, Some("t")));
         assert!(read_page(b"{}").unwrap().batches.is_empty());
         assert!(read_page(b"[]").is_err() && read_page(br#"{"batchPredictionJobs":[{}]}"#).is_err());
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_is_no_empty_list() {
+        for body in [
+            r#"{"status":"ok"}"#,
+            r#"{"nextPageToken":"","error":{"code":503}}"#,
+            r#"{"batchPredictionJobs":[],"unreachable":["us-central1"]}"#,
+        ] {
+            assert!(read_page(body.as_bytes()).is_err(), "{body}");
+        }
+        for body in ["{}", r#"{"batchPredictionJobs":[]}"#, r#"{"nextPageToken":"t"}"#] {
+            assert!(read_page(body.as_bytes()).unwrap().batches.is_empty(), "{body}");
+        }
+        // A field more is no harm to jobs that are there.
+        let page = format!(r#"{{"batchPredictionJobs":[{ENDED}],"totalSize":1}}"#);
+        assert_eq!(read_page(page.as_bytes()).unwrap().batches.len(), 1);
     }
 
     proptest! {

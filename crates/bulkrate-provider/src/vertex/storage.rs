@@ -1,23 +1,26 @@
 //! The bucket: an object for each input, a folder of objects for each batch's results.
 
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use http::Method;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::wire::refused;
 use crate::api::{ApiError, LOCAL, Reply};
 use crate::gemini::errors;
 use crate::http::batches::{self, in_path};
-use crate::http::free::{FreeClient, Protocol};
+use crate::http::free::{FreeClient, Protocol, private};
 use crate::json::loose::LooseText;
 
 /// The code of a bucket that is not there.
 const NO_BUCKET: &str = "no_bucket";
 const JSONL: &str = "application/jsonl";
+/// What a list of objects calls itself.
+const LIST: &str = "storage#objects";
 /// Bucket and folder together: with what is made below them, and what a job makes below that, a name stays shorter than 256 bytes.
 const NAME_BYTES_MAX: usize = 96;
 /// Pages of a list, at most: one batch writes a few objects.
@@ -42,6 +45,8 @@ struct Named<'n> {
 #[serde(rename_all = "camelCase")]
 struct Page<'a> {
     #[serde(borrow, default)]
+    kind: LooseText<'a>,
+    #[serde(borrow, default)]
     items: Vec<Item<'a>>,
     #[serde(borrow, default)]
     next_page_token: LooseText<'a>,
@@ -51,6 +56,17 @@ struct Page<'a> {
 struct Item<'a> {
     #[serde(borrow)]
     name: LooseText<'a>,
+}
+
+impl<'a> Page<'a> {
+    /// A list without objects says what it is: that a batch has written nothing is concluded from it.
+    fn read(body: &'a [u8]) -> Result<Self, String> {
+        let page: Self = batches::read(body, "a list of objects")?;
+        match page.items.is_empty() && page.kind.as_deref() != Some(LIST) {
+            true => Err("the answer is not a list of objects".to_owned()),
+            false => Ok(page),
+        }
+    }
 }
 
 impl Folder {
@@ -93,7 +109,7 @@ impl Storage {
     pub(super) async fn look(&self) -> Result<(), ApiError> {
         let path = format!("/storage/v1/b/{}/o?maxResults=1", self.folder.bucket);
         let reply = self.free.send("look into the bucket", Method::GET, &path, &[]).await?;
-        batches::read::<Page<'_>>(&reply.body, "a list of objects")
+        Page::read(&reply.body)
             .map(|_| ())
             .map_err(|why| batches::unreadable(&self.free, "look into the bucket", &reply, &why))
     }
@@ -197,11 +213,7 @@ impl Storage {
         for _ in 0..PAGES_MAX {
             let reply = self.free.send(what, Method::GET, &path, &[]).await?;
             let unreadable = |why: &str| batches::unreadable(&self.free, what, &reply, why);
-            if reply.body.trim_ascii_start().first() != Some(&b'{') {
-                return Err(unreadable("the answer is not a list of objects"));
-            }
-            let page: Page<'_> =
-                batches::read(&reply.body, "a list of objects").map_err(|why| unreadable(&why))?;
+            let page = Page::read(&reply.body).map_err(|why| unreadable(&why))?;
             let names = page.items.into_iter().filter_map(|item| item.name.into_owned());
             found.extend(names.filter(|name| name.starts_with(&prefix)));
             match page.next_page_token.into_owned() {
@@ -243,15 +255,24 @@ fn beside(to: &Path, place: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The pieces as one file, in place of them: it has its name only once it is whole.
+/// The pieces as one file, in place of them: it has its name only once it is whole. The last line of a piece may have no end of its own.
 async fn join(pieces: &[PathBuf], to: &Path) -> std::io::Result<u64> {
     let mut part = to.as_os_str().to_owned();
     part.push(".joined");
     let part = PathBuf::from(part);
-    let mut out = tokio::fs::File::create(&part).await?;
+    let mut out = private(&part).await?;
     let mut bytes = 0;
     for piece in pieces {
-        bytes += tokio::io::copy(&mut tokio::fs::File::open(piece).await?, &mut out).await?;
+        let mut piece = tokio::fs::File::open(piece).await?;
+        let copied = tokio::io::copy(&mut piece, &mut out).await?;
+        bytes += copied;
+        if copied > 0 {
+            piece.seek(SeekFrom::End(-1)).await?;
+            if piece.read_u8().await? != b'\n' {
+                out.write_all(b"\n").await?;
+                bytes += 1;
+            }
+        }
     }
     out.flush().await?;
     out.sync_all().await?;
@@ -290,6 +311,41 @@ mod tests {
             ["", "gs://", "Acme", "a/b", "acme-batches/what?", &format!("acme-batches/{}", "x".repeat(90))]
         {
             assert!(Folder::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_is_no_empty_list() {
+        for body in [r#"{"status":"ok"}"#, "{}", "[]", r#"{"kind":"storage#bucket"}"#, r#"{"items":[]}"#] {
+            assert!(Page::read(body.as_bytes()).is_err(), "{body}");
+        }
+        for (body, items) in
+            [(r#"{"kind":"storage#objects"}"#, 0), (r#"{"items":[{"name":"out/predictions"}]}"#, 1)]
+        {
+            assert_eq!(Page::read(body.as_bytes()).unwrap().items.len(), items, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_line_by_line_and_are_the_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("output.jsonl");
+        let pieces: Vec<PathBuf> = ["a\nb", "", "c\n", "d"]
+            .iter()
+            .enumerate()
+            .map(|(place, text)| {
+                let piece = beside(&to, place);
+                std::fs::write(&piece, text).unwrap();
+                piece
+            })
+            .collect();
+        assert_eq!(join(&pieces, &to).await.unwrap(), 8);
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "a\nb\nc\nd\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
         }
     }
 

@@ -270,7 +270,7 @@ async fn results_in_several_objects_are_one_file_and_all_of_them_are_deleted() {
 
 #[tokio::test]
 async fn a_failed_job_that_has_written_results_is_read() {
-    const WRITTEN: &str = r#""items":[{"name":"out/p1/predictions.jsonl"}]"#;
+    const WRITTEN: &str = r#","items":[{"name":"out/p1/predictions.jsonl"}]"#;
     let place = Some("gs://acme-batches/out");
     for (items, phase, output) in [("", Phase::Failed, None), (WRITTEN, Phase::Completed, place)] {
         let (base, _) = server::start(move |mut peer, _| async move {
@@ -280,7 +280,7 @@ async fn a_failed_job_that_has_written_results_is_read() {
                 } else if request.contains("/batchPredictionJobs/") {
                     r#"{"name":"projects/p/locations/l/batchPredictionJobs/12","state":"JOB_STATE_FAILED","inputConfig":{"gcsSource":{"uris":["gs://acme-batches/input.jsonl"]}}}"#.to_owned()
                 } else {
-                    format!("{{{items}}}")
+                    format!("{{\"kind\":\"storage#objects\"{items}}}")
                 };
                 peer.answer("200 OK", &body).await;
             }

@@ -200,7 +200,7 @@ fn part_path(to: &Path) -> PathBuf {
 }
 
 /// An empty file that only its owner can read: what a provider answers is the user's.
-async fn private(path: &Path) -> std::io::Result<tokio::fs::File> {
+pub(crate) async fn private(path: &Path) -> std::io::Result<tokio::fs::File> {
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
