@@ -30,6 +30,9 @@ const AGAIN: Duration = Duration::from_secs(15);
 const STRAGGLERS: Duration = Duration::from_secs(5);
 /// A token that is refused so soon after another one is refused for another reason than its age.
 const RENEWED_FOR: Duration = Duration::from_secs(60);
+/// The life of a token whose server says none.
+const LIFE_UNSAID: Duration = Duration::from_secs(60);
+const LIFE_MAX: Duration = Duration::from_secs(86_400);
 const METADATA_HOST: &str = "metadata.google.internal";
 const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 const WHAT: &str = "get an access token";
@@ -170,7 +173,7 @@ impl Tokens {
         let mut header =
             HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unreadable())?;
         header.set_sensitive(true);
-        let life = Duration::from_secs(granted.expires_in);
+        let life = life(granted.expires_in);
         // A short life is not all spent on renewing.
         let renewed_at = asked_at + life.saturating_sub(AHEAD.min(life / 4));
         let mut held = self.lock();
@@ -203,6 +206,11 @@ impl Sign for Tokens {
             }
         }
     }
+}
+
+/// How long a token is taken to hold: a server that says nothing sensible is asked neither with every call nor never again.
+fn life(expires_in_s: u64) -> Duration {
+    if expires_in_s == 0 { LIFE_UNSAID } else { Duration::from_secs(expires_in_s).min(LIFE_MAX) }
 }
 
 /// Origin and path of an address.
@@ -257,6 +265,14 @@ mod tests {
             ("http://127.0.0.1:1", ("http://127.0.0.1:1", "")),
         ] {
             assert_eq!(split(url), want);
+        }
+    }
+
+    #[test]
+    fn a_life_that_cannot_be_is_another() {
+        for (said, want) in [(0, 60), (1, 1), (3_599, 3_599), (90_000, 86_400), (u64::MAX, 86_400)] {
+            assert_eq!(life(said), Duration::from_secs(want));
+            assert!(Instant::now().checked_add(life(said)).is_some());
         }
     }
 
