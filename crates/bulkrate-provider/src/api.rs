@@ -39,6 +39,11 @@ pub trait Provider: Send + Sync + Debug {
     fn signs(&self) -> bool {
         false
     }
+    /// Where its calls run and whose they are, as the settings, the environment or a file of credentials say, where that is no part of the
+    /// address: a batch of one place is not to be found at another. `None`: all that tells accounts apart is in the settings.
+    fn place(&self) -> Option<String> {
+        None
+    }
     /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
     /// `batches` may answer `Some` only after it.
     async fn probe(&self) -> Result<Health, ApiError> {

@@ -270,20 +270,29 @@ pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) ->
         if let Some(found) = deployments.iter().find(|found| found.account.lacks_key()) {
             return Err(found.account.no_key());
         }
-        for account in deployments.iter().map(|found| &found.account) {
-            account.api.ready().map_err(|why| EngineError::BadSpec {
-                code: "provider-not-ready",
-                what: format!("`{}` cannot run anything", account.provider),
-                why,
-            })?;
-        }
+        deployments.iter().try_for_each(|found| check_ready(&found.account))?;
     }
     for batch in reader.open_submissions(prepared.row.no)? {
-        if sender_of(deployments, &batch).is_none() {
-            return Err(other_account(deployments, &batch));
+        match sender_of(deployments, &batch).and_then(|place| deployments.get(place)) {
+            Some(found) if found.account.api.place().is_some() => check_ready(&found.account)?,
+            Some(_) => {}
+            None => {
+                // One whose place is not said is another to us, and the same to the user.
+                let same = deployments.iter().filter(|found| found.pinned == batch.model);
+                same.map(|found| &found.account).try_for_each(check_ready)?;
+                return Err(other_account(deployments, &batch));
+            }
         }
     }
     Ok(())
+}
+
+fn check_ready(account: &crate::settings::Account) -> Result<(), EngineError> {
+    account.api.ready().map_err(|why| EngineError::BadSpec {
+        code: "provider-not-ready",
+        what: format!("`{}` cannot run anything", account.provider),
+        why,
+    })
 }
 
 pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {

@@ -286,7 +286,8 @@ pub(crate) fn other_account(deployments: &[Deployment], batch: &Submission) -> E
     EngineError::BadSpec {
         code: "account-changed",
         what: format!("batch {} belongs to another account", batch.sub),
-        why: "it was sent with other credentials or another base URL; a submission stays with its account"
+        why: "it was sent with other credentials, to another project or region, or to another base URL; a submission \
+              stays with its account"
             .to_owned(),
     }
 }

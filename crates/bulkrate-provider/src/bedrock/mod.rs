@@ -35,6 +35,8 @@ pub struct Bedrock {
     /// Where a role and a place for the files of batches are named.
     batches: Option<BedrockBatches>,
     region: Option<String>,
+    /// The profile that is named, by the settings or by its variable.
+    profile: Option<String>,
 }
 
 /// What all hosts of an account have in common.
@@ -91,7 +93,8 @@ impl Bedrock {
                 Some(BedrockBatches::new(Arc::clone(&wire), creates, clients, stored, settings))
             }
         };
-        Ok(Self { wire, paid, control, batches, region })
+        let profile = profile(settings);
+        Ok(Self { wire, paid, control, batches, region, profile })
     }
 }
 
@@ -112,6 +115,13 @@ fn region(settings: &Settings) -> Option<String> {
         || Profile::find(&variables, settings.profile.as_deref()).get("region").map(str::to_owned);
     let named = settings.region.clone().filter(|region| !region.trim().is_empty());
     named.or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION")).or_else(of_profile)
+}
+
+/// The name of the profile that credentials are taken from: none where they stand in the environment.
+fn profile(settings: &Settings) -> Option<String> {
+    let variable = |name: &str| settings.variables.get(name).map(|value| value.expose().to_owned());
+    let of_environment = || variable("AWS_PROFILE").filter(|_| variable("AWS_ACCESS_KEY_ID").is_none());
+    settings.profile.clone().or_else(of_environment).filter(|name| !name.is_empty())
 }
 
 #[async_trait]
@@ -138,6 +148,11 @@ impl Provider for Bedrock {
 
     fn signs(&self) -> bool {
         true
+    }
+
+    fn place(&self) -> Option<String> {
+        let said = |text: &Option<String>| text.clone().unwrap_or_default();
+        Some(format!("{}/{}", said(&self.region), said(&self.profile)))
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::Kind;
 use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
@@ -49,6 +50,7 @@ pub struct VertexBatches {
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
     storage: Storage,
+    location: String,
     create_timeout: Duration,
 }
 
@@ -57,10 +59,10 @@ impl VertexBatches {
         wire: Arc<VertexWire>,
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
-        storage: Storage,
+        (storage, location): (Storage, String),
         settings: &Settings,
     ) -> Self {
-        Self { wire, paid, free, storage, create_timeout: settings.create_timeout }
+        Self { wire, paid, free, storage, location, create_timeout: settings.create_timeout }
     }
 
     /// Whether the bucket can be looked into.
@@ -72,6 +74,11 @@ impl VertexBatches {
 /// A job by its full name or its number.
 fn path_of(id: &str) -> String {
     format!("{JOBS}/{}", in_path(id.rsplit('/').next().unwrap_or(id)))
+}
+
+/// The location of a job, as its full name says.
+fn location_of(id: &str) -> Option<&str> {
+    id.split_once("/locations/")?.1.split('/').next()
 }
 
 /// Below what the results of an input go.
@@ -121,7 +128,14 @@ impl BatchApi for VertexBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
+        const WHAT: &str = "poll a batch";
         let mut found = batches::poll(&self.free, SHAPE, &path_of(id)).await?;
+        let elsewhere = location_of(id).filter(|location| *location != self.location);
+        if let (None, Some(elsewhere)) = (&found, elsewhere) {
+            // That a job is not known here says nothing of where it runs.
+            let why = format!("the job runs at `{elsewhere}`, and `{}` was asked", self.location);
+            return Err(self.free.error(WHAT, None, FailureClass::Auth, &why));
+        }
         if let Some(batch) = found.as_mut().filter(|batch| batch.phase == Phase::Failed)
             && let Some(place) = batch.input_file.as_deref().map(place_of)
             && self.storage.has_results(&place).await?

@@ -93,7 +93,8 @@ impl Vertex {
         };
         let storage = bucket.map(|folder| storage(&settings, tokens, folder)).transpose()?;
         let batches = storage.map(|storage| {
-            VertexBatches::new(Arc::clone(&wire), calls.usual(), Arc::clone(&free), storage, &settings)
+            let stored = (storage, place.location.clone());
+            VertexBatches::new(Arc::clone(&wire), calls.usual(), Arc::clone(&free), stored, &settings)
         });
         Ok(Self { wire, calls, free, batches, place, ready: readable.and(placed).and(named) })
     }
@@ -202,6 +203,10 @@ impl Provider for Vertex {
 
     fn signs(&self) -> bool {
         true
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(self.place.path())
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -309,3 +309,14 @@ fn places_have_addresses_of_their_own() {
         assert!(shown.contains(want), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn a_job_that_is_not_known_here_but_runs_elsewhere_has_not_vanished() {
+    let sim = Sim::start(config()).await.unwrap();
+    let provider = open(&account(&sim.base_url(), None));
+    let batches = provider.batches().unwrap();
+    let name = |location: &str| format!("projects/{PROJECT}/locations/{location}/batchPredictionJobs/17");
+    assert!(batches.poll(&name("us-central1")).await.unwrap().is_none());
+    let error = batches.poll(&name("europe-west4")).await.unwrap_err();
+    assert!(error.to_string().contains("`europe-west4`"), "{error}");
+}

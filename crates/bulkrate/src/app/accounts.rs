@@ -209,7 +209,7 @@ fn account(
     Ok(Account {
         provider: name.to_owned(),
         serves: None,
-        id: account_id(name, settings, whose),
+        id: account_id(name, settings, whose, api.place().as_deref()),
         api,
         custom,
         key_env: key_env.to_owned(),
@@ -298,8 +298,13 @@ fn deployed(of: &DeploymentSpec) -> Deployed {
     }
 }
 
-/// 32 hexadecimal digits: what limits and bills attach to. Another key is another account.
-fn account_id(provider: &str, settings: &bulkrate_provider::Settings, key: &str) -> String {
+/// 32 hexadecimal digits: what limits and bills attach to. Another key is another account, and so is another `place`.
+fn account_id(
+    provider: &str,
+    settings: &bulkrate_provider::Settings,
+    key: &str,
+    place: Option<&str>,
+) -> String {
     let mut hash = Sha256::new();
     hash.update(SALT);
     let base = settings.base_url.as_deref().unwrap_or("").trim_end_matches('/');
@@ -311,7 +316,7 @@ fn account_id(provider: &str, settings: &bulkrate_provider::Settings, key: &str)
     ];
     let aws = [&settings.region, &settings.profile, &settings.role_arn];
     // Accounts that say none of it keep the ids that they had before it could be said.
-    let aws = aws.into_iter().flatten().map(String::as_str);
+    let aws = aws.into_iter().flatten().map(String::as_str).chain(place);
     for part in parts.into_iter().chain([key.trim()]).chain(aws) {
         hash.update(part.as_bytes());
         hash.update([0]);
@@ -396,6 +401,34 @@ mod tests {
         for other in others {
             assert_ne!(base, other);
         }
+    }
+
+    #[test]
+    fn accounts_differ_by_the_place_that_variables_name_and_others_keep_their_ids() {
+        let id = |name: &str, variables: &[(&str, &str)]| {
+            let env = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let accounts = open_with(&Provider::default(), 10, RetryPolicy::default(), &env).unwrap();
+            accounts.into_iter().find(|account| account.provider == name).unwrap().id
+        };
+        let vertex = |project, location| {
+            let base = ("VERTEX_BASE_URL", "http://127.0.0.1:1");
+            id("vertex", &[base, ("GOOGLE_CLOUD_PROJECT", project), ("GOOGLE_CLOUD_LOCATION", location)])
+        };
+        assert_eq!(vertex("p", "us-central1"), vertex("p", "us-central1"));
+        assert_ne!(vertex("p", "us-central1"), vertex("p", "europe-west4"));
+        assert_ne!(vertex("p", "us-central1"), vertex("q", "us-central1"));
+        let bedrock = |more: &[(&str, &str)]| {
+            id("bedrock", &[&[("BEDROCK_BASE_URL", "http://127.0.0.1:1")], more].concat())
+        };
+        let at = |region| bedrock(&[("AWS_REGION", region)]);
+        assert_ne!(at("us-east-1"), at("us-west-2"));
+        assert_eq!(at("us-east-1"), bedrock(&[("AWS_DEFAULT_REGION", "us-east-1")]));
+        assert_ne!(at("us-east-1"), bedrock(&[("AWS_REGION", "us-east-1"), ("AWS_PROFILE", "work")]));
+        // As it was before places were told apart: batches that are open are found again.
+        assert_eq!(id("openai", &[(KEY_ENV, "sk-a")]), "fcecd2a0769d0a2f002aafd6b7651ebc");
     }
 
     #[test]

@@ -221,3 +221,28 @@ fn a_bucket_that_is_not_there_is_told_before_anything_is_paid() {
     let bill = sim.bill();
     assert_eq!(bill["requests"], 0, "{bill}");
 }
+
+#[test]
+fn a_create_in_doubt_is_not_looked_for_at_another_location_and_not_sent_again() {
+    // The job was made at the one location; nothing of it is listed at another.
+    let sim = sim(&["create-lost@1", "5xx:list=503"], &[]);
+    let place = place(&sim);
+    job(&place, "");
+    let mut child = place.start(["run", "reviews.toml", "--yes"]);
+    waited("no doubt", || place.run("doubt list --json", &[]).json()[0]["state"] == "in_doubt");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let sent = creates(&sim);
+    let with = |name: &str, value: &str| {
+        let mut command = place.command(["resume", "reviews", "--json"]);
+        super::support::Said::from(command.env(name, value).output().unwrap())
+    };
+    for (name, value) in [("GOOGLE_CLOUD_LOCATION", "europe-west4"), ("GOOGLE_CLOUD_PROJECT", "acme-other")] {
+        let said = with(name, value);
+        assert_eq!(said.expect(2).json()["error"]["code"], "account-changed", "{name}");
+    }
+    let said = with("GOOGLE_CLOUD_LOCATION", " ");
+    assert_eq!(said.expect(2).json()["error"]["code"], "provider-not-ready");
+    let deleted = requests(&sim)["DELETE /storage/v1/b/{bucket}/o/{object}"].clone();
+    assert_eq!((creates(&sim), deleted), (sent, Value::Null));
+}
