@@ -163,6 +163,9 @@ pub struct Settings {
     pub storage: Option<String>,
     /// Environment variables that the service's own tools look at, as far as they are set.
     pub variables: BTreeMap<String, Secret>,
+    /// The base URL is that of a server of the user's own: it is given the key or the profile that they named for it, and nothing that is
+    /// found on this machine.
+    pub own_server: bool,
 }
 
 impl Settings {
@@ -208,6 +211,7 @@ impl Default for Settings {
             role_arn: None,
             storage: None,
             variables: BTreeMap::new(),
+            own_server: false,
         }
     }
 }

@@ -37,6 +37,7 @@ pub struct Bedrock {
     region: Option<String>,
     /// The profile that is named, by the settings or by its variable.
     profile: Option<String>,
+    signs: bool,
 }
 
 /// What all hosts of an account have in common.
@@ -55,7 +56,7 @@ impl Place<'_> {
             settings.api_key = Secret::default();
         }
         let account = Account::new(Some(&usual), Bedrock::PRESET.name, &settings)?;
-        if !settings.api_key.is_empty() {
+        if !settings.api_key.is_empty() || !signs(&settings) {
             return Ok(account);
         }
         let (chain, region) = (Arc::clone(&self.chain), self.region.clone());
@@ -93,8 +94,8 @@ impl Bedrock {
                 Some(BedrockBatches::new(Arc::clone(&wire), creates, clients, stored, settings))
             }
         };
-        let profile = profile(settings);
-        Ok(Self { wire, paid, control, batches, region, profile })
+        let signs = signs(settings) || !settings.api_key.is_empty();
+        Ok(Self { wire, paid, control, batches, region, profile: profile(settings), signs })
     }
 }
 
@@ -115,6 +116,11 @@ fn region(settings: &Settings) -> Option<String> {
         || Profile::find(&variables, settings.profile.as_deref()).get("region").map(str::to_owned);
     let named = settings.region.clone().filter(|region| !region.trim().is_empty());
     named.or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION")).or_else(of_profile)
+}
+
+/// Whether what has no key is signed. A server of the user's own gets signatures of the profile that was named for it, and no others.
+fn signs(settings: &Settings) -> bool {
+    !settings.own_server || settings.profile.is_some()
 }
 
 /// The name of the profile that credentials are taken from: none where they stand in the environment.
@@ -147,7 +153,7 @@ impl Provider for Bedrock {
     }
 
     fn signs(&self) -> bool {
-        true
+        self.signs
     }
 
     fn place(&self) -> Option<String> {

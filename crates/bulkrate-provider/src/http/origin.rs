@@ -81,6 +81,10 @@ impl Account {
         self
     }
 
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// `https://api.example.com`, for messages.
     #[must_use]
     pub fn origin(&self) -> String {

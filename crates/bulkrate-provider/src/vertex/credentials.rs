@@ -10,6 +10,7 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
+use url::Url;
 
 use crate::settings::Secret;
 
@@ -93,6 +94,9 @@ impl Found {
             field.filter(|text| !text.is_empty()).ok_or_else(|| format!("there is no `{name}` in it"))
         };
         let token_url = file.token_uri.unwrap_or_else(|| TOKEN_URL.to_owned());
+        if !Url::parse(&token_url).is_ok_and(|url| super::is_secret(&url)) {
+            return Err("its `token_uri` is no https".to_owned());
+        }
         let credentials = match file.kind.as_str() {
             "service_account" => Credentials::Key(Box::new(ServiceKey {
                 email: has(file.client_email, "client_email")?,
@@ -239,6 +243,12 @@ mod tests {
                 "`private_key`",
             ),
             (r#"{"type":"authorized_user","client_id":"c","client_secret":"canary"}"#, "`refresh_token`"),
+            // What is asked for a token gets what is worth one.
+            (
+                r#"{"type":"authorized_user","client_id":"c","client_secret":"canary","refresh_token":"canary","token_uri":"http://192.0.2.1/token"}"#,
+                "`token_uri`",
+            ),
+            (r#"{"type":"service_account","token_uri":"http://oauth2.googleapis.com/token"}"#, "`token_uri`"),
         ] {
             let why = read(text).unwrap_err();
             assert!(why.contains(word) && !why.contains("canary"), "{why}");

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::Method;
+use url::{Host, Url};
 
 use crate::api::{ApiError, BatchApi, CallApi, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
@@ -52,6 +53,7 @@ pub struct Vertex {
     free: Arc<FreeClient>,
     batches: Option<VertexBatches>,
     place: Place,
+    signs: bool,
     /// What is missing or wrong, before anything is sent.
     ready: Result<(), String>,
 }
@@ -74,6 +76,8 @@ impl Vertex {
 
     /// Sends nothing. What is missing of the account is told by [`Provider::ready`]: credentials of Google's may be set for other ends.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        // A server of the user's own gets the tokens of the key that was named for it, and no others.
+        let signs = !settings.own_server || !settings.api_key.is_empty();
         let (found, readable) = match credentials(settings) {
             Ok(found) => (found, Ok(())),
             Err(why) => (Found::machine(), Err(why)),
@@ -83,7 +87,8 @@ impl Vertex {
         let settings = own(settings, &place, found.quota_project);
         let host = variable(&settings, METADATA_HOST);
         let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(found.credentials, host, &settings)?);
-        let account = Account::new(None, Self::PRESET.name, &settings)?.signed_by(Arc::clone(&tokens));
+        let tokens = Some(tokens).filter(|_| signs);
+        let (account, secret) = account(&settings, tokens.as_ref())?;
         let free = Arc::new(FreeClient::new(account.clone(), &settings, wire::refused)?);
         let calls = VertexCalls::new(&account, &settings)?;
         let wire = Arc::new(VertexWire::new(account, &settings));
@@ -91,12 +96,13 @@ impl Vertex {
             Ok(bucket) => (bucket, Ok(())),
             Err(why) => (None, Err(why)),
         };
-        let storage = bucket.map(|folder| storage(&settings, tokens, folder)).transpose()?;
+        let storage = bucket.map(|folder| storage(&settings, tokens.as_ref(), folder)).transpose()?;
         let batches = storage.map(|storage| {
             let stored = (storage, place.location.clone());
             VertexBatches::new(Arc::clone(&wire), calls.usual(), Arc::clone(&free), stored, &settings)
         });
-        Ok(Self { wire, calls, free, batches, place, ready: readable.and(placed).and(named) })
+        let ready = readable.and(placed).and(named).and(secret);
+        Ok(Self { wire, calls, free, batches, place, signs, ready })
     }
 }
 
@@ -107,6 +113,9 @@ fn variable<'s>(settings: &'s Settings, name: &str) -> Option<&'s str> {
 /// Those of the file that was named, of a person's sign-in on this machine, or of the machine.
 fn credentials(settings: &Settings) -> Result<Found, String> {
     let named = settings.api_key.expose();
+    if settings.own_server && named.is_empty() {
+        return Ok(Found::machine());
+    }
     if !named.is_empty() {
         return Found::read(named.as_ref());
     }
@@ -116,8 +125,39 @@ fn credentials(settings: &Settings) -> Result<Found, String> {
     sign_in.map_or_else(|| Ok(Found::machine()), |file| Found::read(&file))
 }
 
-/// The bucket is another service, with the same tokens.
-fn storage(settings: &Settings, tokens: Arc<dyn Sign>, folder: Folder) -> Result<Storage, OpenError> {
+/// Whether what is sent there is read by nobody on the way.
+fn is_secret(url: &Url) -> bool {
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || is_here
+}
+
+/// An account with tokens, if they are secret on their way; the second says that they are not.
+fn account(
+    settings: &Settings,
+    tokens: Option<&Arc<dyn Sign>>,
+) -> Result<(Account, Result<(), String>), OpenError> {
+    let account = Account::new(None, Vertex::PRESET.name, settings)?;
+    match tokens {
+        Some(tokens) if is_secret(account.base()) => Ok((account.signed_by(Arc::clone(tokens)), Ok(()))),
+        Some(_) => {
+            let why = format!("no token is sent to `{}`, which is no https", account.origin());
+            Ok((account, Err(why)))
+        }
+        None => Ok((account, Ok(()))),
+    }
+}
+
+/// The bucket is another service, with the same tokens. A stand-in for it that is no https gets none.
+fn storage(
+    settings: &Settings,
+    tokens: Option<&Arc<dyn Sign>>,
+    folder: Folder,
+) -> Result<Storage, OpenError> {
     let host = variable(settings, STORAGE_HOST);
     let url = host.map_or_else(
         || STORAGE.to_owned(),
@@ -125,7 +165,7 @@ fn storage(settings: &Settings, tokens: Arc<dyn Sign>, folder: Folder) -> Result
         |host| if host.contains("://") { host.to_owned() } else { format!("http://{host}") },
     );
     let settings = Settings { base_url: Some(url), ..settings.clone() };
-    let account = Account::new(None, Vertex::PRESET.name, &settings)?.signed_by(tokens);
+    let (account, _) = account(&settings, tokens)?;
     Ok(Storage::new(FreeClient::new(account, &settings, storage::classify)?, folder))
 }
 
@@ -202,7 +242,7 @@ impl Provider for Vertex {
     }
 
     fn signs(&self) -> bool {
-        true
+        self.signs
     }
 
     fn place(&self) -> Option<String> {

@@ -17,17 +17,20 @@ const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/a
 const TOKEN: &str = "session-canary-0123456789";
 
 fn open(base: &str) -> Arc<dyn Provider> {
+    bulkrate_provider::open("bedrock", &account(base)).unwrap()
+}
+
+fn account(base: &str) -> Settings {
     let keys =
         [("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", TOKEN)];
-    let settings = Settings {
+    Settings {
         api_key: "".into(),
         region: Some("us-east-1".to_owned()),
         role_arn: Some("arn:aws:iam::123456789012:role/r".to_owned()),
         storage: Some("s3://bkt/pre/".to_owned()),
         variables: BTreeMap::from(keys.map(|(name, value)| (name.to_owned(), value.into()))),
         ..settings(base.trim_end_matches("/v1"))
-    };
-    bulkrate_provider::open("bedrock", &settings).unwrap()
+    }
 }
 
 /// An error in AWS's shape.
@@ -211,4 +214,29 @@ async fn what_an_answer_repeats_of_a_session_is_hidden() {
     let error = provider.batches().unwrap().poll("j").await.unwrap_err();
     assert!(error.failure.message.contains("The token *** is strange"), "{error:?}");
     assert!(!format!("{error:?} {provider:?}").contains("canary"), "{provider:?}");
+}
+
+#[tokio::test]
+async fn a_server_of_ones_own_gets_no_signatures_of_the_machines_credentials() {
+    let (seen, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let (base, _) = server::start(move |mut peer, _| {
+        let seen = seen.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                seen.send(request.to_ascii_lowercase()).unwrap();
+                peer.write(&response("200 OK", "", r#"{"modelSummaries":[]}"#)).await;
+            }
+        }
+    })
+    .await;
+    for own_server in [true, false] {
+        let settings = Settings { own_server, ..account(&base) };
+        let provider = bulkrate_provider::open("bedrock", &settings).unwrap();
+        assert_eq!(provider.signs(), !own_server);
+        provider.probe().await.unwrap();
+        let head = heads.recv().await.unwrap();
+        for word in ["authorization: aws4", "akid", "session-canary"] {
+            assert_eq!(head.contains(word), !own_server, "{word}: {head}");
+        }
+    }
 }

@@ -185,6 +185,10 @@ async fn what_is_missing_of_an_account_is_told_before_anything_is_sent() {
         (|settings| settings.region = Some("us central".to_owned()), "`us central`"),
         (|settings| settings.storage = Some("gs://No Bucket".to_owned()), "`No Bucket`"),
         (|settings| settings.api_key = Secret::new("/nonexistent/key.json"), "/nonexistent/key.json"),
+        (
+            |settings| settings.base_url = Some("http://192.0.2.1:9".to_owned()),
+            "no token is sent to `http://192",
+        ),
     ] {
         let (why, _) = without(change);
         assert!(why.contains(word), "{why}");
@@ -319,4 +323,36 @@ async fn a_job_that_is_not_known_here_but_runs_elsewhere_has_not_vanished() {
     assert!(batches.poll(&name("us-central1")).await.unwrap().is_none());
     let error = batches.poll(&name("europe-west4")).await.unwrap_err();
     assert!(error.to_string().contains("`europe-west4`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_ones_own_gets_the_tokens_of_its_own_key_and_none_of_the_machine() {
+    let sim = Sim::start(config()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // A sign-in lies where it is looked for, and the machine has an account.
+    let sign_in = folder.path().join("application_default_credentials.json");
+    std::fs::rename(credentials(folder.path(), "authorized_user", &sim.base_url()), sign_in).unwrap();
+    let own = |file: Option<&Path>| {
+        let mut settings = Settings { own_server: true, ..account(&sim.base_url(), file) };
+        let config = Secret::new(&folder.path().display().to_string());
+        settings.variables.insert("CLOUDSDK_CONFIG".to_owned(), config);
+        open(&settings)
+    };
+    let provider = own(None);
+    assert!(!provider.signs() && provider.ready().is_ok());
+    assert_eq!(provider.probe().await.unwrap_err().failure.class, FailureClass::Auth);
+    assert_eq!((sim.calls_to("POST /token"), sim.calls_to("GET /computeMetadata/v1")), (0, 0));
+    let file = credentials(folder.path(), "service_account", &sim.base_url());
+    assert!(own(Some(&file)).probe().await.unwrap().batches);
+}
+
+#[tokio::test]
+async fn a_bucket_that_stands_in_elsewhere_without_https_gets_no_token() {
+    let sim = Sim::start(config()).await.unwrap();
+    let mut settings = account(&sim.base_url(), None);
+    assert!(open(&settings).probe().await.unwrap().batches);
+    // The same server, by an address that is not sure to be this machine's.
+    let elsewhere = Secret::new(&sim.base_url().replace("127.0.0.1", "0.0.0.0"));
+    settings.variables.insert("STORAGE_EMULATOR_HOST".to_owned(), elsewhere);
+    assert_eq!(open(&settings).probe().await.unwrap_err().failure.class, FailureClass::Auth);
 }

@@ -106,7 +106,7 @@ pub fn open(
 }
 
 /// An account with a name of the user's own. Nothing of other accounts is taken for it: a server of its own is given the key
-/// that its `key_env` names, and none without.
+/// that its `key_env` names or signatures of its `profile`, and none without.
 fn named_account(
     name: &str,
     own: &Provider,
@@ -135,7 +135,7 @@ fn named_account(
             return Err(ConfigError::option(&format!("accounts.{name}"), "no address", Some(&hint)).into());
         }
     }
-    let settings = bulkrate_provider::Settings { retry, ..settings };
+    let settings = bulkrate_provider::Settings { retry, own_server: custom, ..settings };
     let account = account(serves, &settings, custom, &key_env)?;
     let key_named = own.key_env.is_some();
     Ok(Account { provider: name.to_owned(), serves: Some(serves.to_owned()), key_named, ..account })
@@ -429,6 +429,23 @@ mod tests {
         assert_ne!(at("us-east-1"), bedrock(&[("AWS_REGION", "us-east-1"), ("AWS_PROFILE", "work")]));
         // As it was before places were told apart: batches that are open are found again.
         assert_eq!(id("openai", &[(KEY_ENV, "sk-a")]), "fcecd2a0769d0a2f002aafd6b7651ebc");
+    }
+
+    #[test]
+    fn nothing_that_is_found_here_signs_for_a_server_of_ones_own() {
+        let signs = |serves: &str, key_env: Option<&str>, profile: Option<&str>| {
+            let own = Provider {
+                provider: Some(serves.to_owned()),
+                key_env: key_env.map(str::to_owned),
+                profile: profile.map(str::to_owned),
+                region: Some("us-east-1".to_owned()),
+                ..at("http://127.0.0.1:1")
+            };
+            let env = |_: &str| Some("found".to_owned());
+            named_account("own", &own, 10, RetryPolicy::default(), &env).unwrap().api.signs()
+        };
+        assert!(!signs("vertex", None, None) && !signs("bedrock", None, None));
+        assert!(signs("vertex", Some("OWN_KEY"), None) && signs("bedrock", None, Some("own")));
     }
 
     #[test]
