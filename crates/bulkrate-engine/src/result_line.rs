@@ -80,6 +80,8 @@ pub(crate) struct Evidence<'a> {
     pub opinion: Option<Opinion>,
     /// The answer waits for a verdict: all of it is kept.
     pub whole: bool,
+    /// Models of a cascade that the item has behind itself now, those that it was not asked of included.
+    pub step: Option<u8>,
 }
 
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
@@ -102,7 +104,7 @@ pub(crate) fn write_failed(
     evidence: Evidence<'_>,
     out: &mut Vec<u8>,
 ) {
-    let Evidence { provider_code, answer, opinion, whole } = evidence;
+    let Evidence { provider_code, answer, opinion, whole, step } = evidence;
     let status = match class {
         FailureClass::Expired => "expired",
         FailureClass::CancelledByUser => "cancelled",
@@ -125,6 +127,9 @@ pub(crate) fn write_failed(
     if let Some(opinion) = opinion {
         out.push(b',');
         field("opinion", &opinion.to_string(), out);
+    }
+    if let Some(step) = step {
+        raw(",step", itoa::Buffer::new().format(step), out);
     }
     out.push(b'}');
     close(frame, start, out);
@@ -274,6 +279,9 @@ pub(crate) struct ErrorLine<'a> {
     /// Of a cascade's rejected answer: what it said.
     #[serde(borrow, default)]
     pub opinion: Option<Text<'a>>,
+    /// How many of its models the item has behind itself; `None` where it was asked of all of them.
+    #[serde(default)]
+    pub step: Option<u8>,
     /// The text that was no good.
     #[serde(borrow, default)]
     pub answer: Option<Text<'a>>,

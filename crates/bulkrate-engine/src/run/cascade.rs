@@ -1,7 +1,8 @@
 //! Which model of a cascade an item is asked next, and what becomes of a cheap model's answer.
 //!
 //! Invariants
-//! - How far an item has come is the number of its `escalate` outcomes, so a start finds it again in the log.
+//! - How far an item has come is the number of its `escalate` outcomes, so a start finds it again in the log; where it was not
+//!   asked of one at all, the line of the last such outcome says how far.
 //! - Whether an answer is judged depends on the deployment that gave it, which its lease names: not on what would be asked now.
 //! - A rejected answer is paid for and lands like any other; only what comes next differs.
 
@@ -15,7 +16,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::retry::Next;
 use bulkrate_core::usage::Usage;
-use bulkrate_store::{By, LedgerKind, LedgerQuery, Place, View};
+use bulkrate_store::{By, Lease, LedgerKind, LedgerQuery, Place, View};
 
 use super::job::{CASCADE, Job, Retry, State};
 use super::judge::{self, Awaiting};
@@ -72,20 +73,23 @@ impl Climb {
 
     /// The item goes to the next model.
     fn up(&mut self, ordinal: Ordinal) {
+        let step = u8::try_from(self.step(ordinal)).unwrap_or(u8::MAX);
+        self.climb_to(ordinal, step.saturating_add(1));
+    }
+
+    fn climb_to(&mut self, ordinal: Ordinal, step: u8) {
         let place = ordinal as usize;
         if self.steps.len() <= place {
             self.steps.resize(place + 1, 0);
         }
-        self.steps[place] = self.steps[place].saturating_add(1);
+        self.steps[place] = step;
     }
 
     /// An earlier run rejected an answer.
     pub(crate) fn recall(&mut self, ordinal: Ordinal, class: FailureClass, place: (Place, Usage)) {
         self.sent_on(ordinal, class);
         self.up(ordinal);
-        if class == FailureClass::NotAccepted {
-            self.places.entry(ordinal).or_default().push(place);
-        }
+        self.places.entry(ordinal).or_default().push(place);
     }
 
     /// The item has ended: what was said of it is nobody's business any more.
@@ -104,8 +108,8 @@ impl Climb {
     /// Reads what an earlier run's rejected answers said of items that are open.
     pub(crate) fn reread(&mut self, cascade: &Cascade, lines: &mut Lines) -> Result<(), EngineError> {
         let places = std::mem::take(&mut self.places);
-        if !matches!(cascade.accept, Accept::Agreement { .. } | Accept::Judge { .. }) {
-            return Ok(());
+        if cascade.cheap.len() < 2 && !cascade.judges() {
+            return Ok(()); // it cannot have passed any over
         }
         for (ordinal, places) in places {
             // An item that a judge has sent on waits for no verdict.
@@ -121,6 +125,9 @@ impl Climb {
 
     fn reread_one(&mut self, cascade: &Cascade, ordinal: Ordinal, line: &ResultLine<'_>, usage: Usage) {
         let Some(error) = &line.error else { return };
+        if let Some(step) = error.step {
+            self.climb_to(ordinal, step);
+        }
         // Without an opinion the answer was not kept whole.
         let Some(opinion) = error.opinion.as_ref().and_then(|said| said.parse::<Opinion>().ok()) else {
             return;
@@ -240,6 +247,18 @@ impl Job {
         self.state.borrow().climb.awaiting(ready.ordinal).is_some()
     }
 
+    /// An earlier run asked somebody else than the judge of an item whose answer waits for a verdict: then no judge could be
+    /// asked, and what comes is no verdict.
+    pub(crate) fn recall_asked(&self, lease: &Lease, sender: usize) {
+        let Some(judge) = self.cascade.as_ref().and_then(|cascade| cascade.judge) else { return };
+        let mut state = self.state.borrow_mut();
+        // A lease that has ended says nothing of what came after it.
+        let is_open = state.items.is_leased_for(lease.ordinal, lease.attempt);
+        if is_open && sender != judge && !self.fallbacks.contains(&sender) {
+            state.climb.awaiting.remove(&lease.ordinal);
+        }
+    }
+
     /// Whether the job's cascade has a judge.
     pub(crate) fn judges(&self) -> bool {
         self.cascade.as_ref().is_some_and(Cascade::judges)
@@ -273,10 +292,20 @@ impl Job {
     /// Whether a failed attempt sends its item to the next model, and for what reason.
     pub(crate) fn goes_up(&self, ready: &Ready, class: FailureClass, next: Next) -> Option<FailureClass> {
         self.cascade_of(ready)?;
+        // A verdict needs no room that it does not have: a judge that was cut would be cut again.
+        if class == FailureClass::Truncated && self.awaits_verdict(ready) {
+            return Some(class);
+        }
         match goes(class, next) {
             Goes::On => None,
             Goes::Up(why) => Some(why),
         }
+    }
+
+    /// How many models an item that goes up now has behind itself, where several could have been passed over.
+    pub(crate) fn step_beyond(&self, ordinal: Ordinal) -> Option<u8> {
+        self.cascade.as_ref().filter(|cascade| cascade.cheap.len() > 1)?;
+        u8::try_from(self.state.borrow().climb.step(ordinal) + 1).ok()
     }
 
     /// The item waits for the next model; its attempts begin anew.
@@ -299,14 +328,26 @@ impl Job {
             state.climb.opinions.entry(ordinal).or_default().push(opinion);
         }
         state.trouble.entry(ordinal).or_default().begin_anew();
-        let late = state.switched || state.is_urgent(ordinal);
-        let lane = if late { Lane::Sync } else { self.home };
+        let lane = self.lane_up(&state, ordinal);
         // What came in one file goes on in one.
         let wait_us =
             if lane == Lane::Batch && landing.lane == Lane::Batch { self.ladder.batch_wait_us } else { 0 };
         state.queue(Retry { due_us: now_us.saturating_add(wait_us), ordinal, lane });
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// The lane in which an item is asked of the next model.
+    fn lane_up(&self, state: &State, ordinal: Ordinal) -> Lane {
+        let late = state.switched || state.is_urgent(ordinal);
+        if late { Lane::Sync } else { self.home }
+    }
+
+    /// Who would judge an answer of the item, and in which lane.
+    pub(super) fn judge_of(&self, ordinal: Ordinal) -> Option<(usize, Lane)> {
+        let judge = self.cascade.as_ref()?.judge?;
+        let state = self.state.borrow();
+        Some((state.active[judge], self.lane_up(&state, ordinal)))
     }
 
     /// What one answer of a cheap model saved against the strong one: nothing where it was rejected, and its own cost is lost.
@@ -334,12 +375,12 @@ impl Job {
     }
 
     /// A paid answer of a cheap model was judged: the cascade is off once it is proved to lose. Call before the item goes up.
-    pub(crate) fn weigh(&self, ready: &Ready, usage: &Usage, naive: UsdNanos, kept: bool) {
+    /// `awaits`: a judge is to be asked of it.
+    pub(crate) fn weigh(&self, ready: &Ready, usage: &Usage, naive: UsdNanos, kept: bool, awaits: bool) {
         let Some(cascade) = self.cascade_of(ready) else { return };
         let mut state = self.state.borrow_mut();
         let waits = state.climb.awaiting(ready.ordinal).map(|waits| waits.usage);
-        let last = waits.is_some()
-            || !cascade.judges() && state.climb.step(ready.ordinal) + 1 == cascade.cheap.len();
+        let last = waits.is_some() || !awaits && state.climb.step(ready.ordinal) + 1 == cascade.cheap.len();
         let usage = &waits.unwrap_or(*usage);
         let before = state.climb.step(ready.ordinal) as u64;
         let strong = self.at_strong(usage).unwrap_or(UsdNanos::ZERO);

@@ -12,7 +12,7 @@ use bulkrate_core::request::Kind;
 use bulkrate_core::usage::Usage;
 
 use super::job::Job;
-use super::ready::{Common, NotReady, encode_unified};
+use super::ready::{Common, NotReady, Ready, encode_unified};
 use super::requests::{Draft, Sealed};
 use crate::EngineError;
 
@@ -55,16 +55,52 @@ impl Job {
     ) -> Result<Option<(Common, u64)>, NotReady> {
         let state = self.state.borrow();
         let Some(waits) = state.climb.awaiting(ordinal) else { return Ok(None) };
+        let deployment = self.asked(&state, ordinal, 0);
+        self.question(sealed, &waits.answer, deployment, lane, body).map(Some)
+    }
+
+    /// Whether a judge is to be asked of a cheap answer, of which this is kept. It is asked of all of it, after a crash too: what
+    /// holds a secret is not kept, and so not asked of; nor is what is no text, or what no judge can be asked.
+    pub(super) fn is_judged(&self, ready: &Ready, body: &Body<'_>, kept: Option<&str>) -> bool {
+        let Body::Text { text, tool_calls: None, .. } = body else { return false };
+        if text.trim().is_empty() || kept != Some(&**text) {
+            return false;
+        }
+        match self.can_be_judged(ready.ordinal, text) {
+            Ok(()) => true,
+            Err(NotReady::Unsupported(_)) => false,
+            Err(NotReady::Engine(error)) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
+
+    fn can_be_judged(&self, ordinal: Ordinal, answer: &str) -> Result<(), NotReady> {
+        let nobody = || NotReady::Unsupported("there is no judge".to_owned());
+        let (judge, lane) = self.judge_of(ordinal).ok_or_else(nobody)?;
+        let mut requests = self.requests.borrow_mut();
+        let sealed = requests.get(&*self.reader, ordinal)?;
+        let (common, bytes) = self.question(&sealed, answer, judge, lane, &mut Vec::new())?;
+        self.bounded((ordinal, 0, sealed.tags), lane, bytes, &common).map(drop)
+    }
+
+    fn question(
+        &self,
+        sealed: &Sealed<'_>,
+        answer: &str,
+        deployment: usize,
+        lane: Lane,
+        body: &mut Vec<u8>,
+    ) -> Result<(Common, u64), NotReady> {
         let unseen = || NotReady::Unsupported("a judge would not see all of the request".to_owned());
         let Draft::Unified(about) = sealed.draft()? else { return Err(unseen()) };
-        let question = Question::of(&about, &waits.answer).ok_or_else(unseen)?;
-        let named = 0;
-        let deployment = self.asked(&state, ordinal, named);
+        let question = Question::of(&about, answer).ok_or_else(unseen)?;
         let request = question.request(&about);
         encode_unified(&self.deployments[deployment], &request, lane, None, body)
             .map_err(NotReady::Unsupported)?;
         let common = Common {
-            named,
+            named: 0,
             deployment,
             kind: Kind::Chat,
             max_tokens: request.generation_config.max_tokens.unwrap_or(0),
@@ -73,7 +109,7 @@ impl Job {
             documents: 0,
             expectation: self.verdicts()?,
         };
-        Ok(Some((common, question.bytes())))
+        Ok((common, question.bytes()))
     }
 
     /// What a judge's answer must be.

@@ -26,6 +26,8 @@ pub(crate) struct Ready {
     pub ordinal: Ordinal,
     pub attempt: u8,
     pub bound: UsdNanos,
+    /// What the job's first model would cost at most in a call, where an answer's cost is compared with it.
+    pub strong: Option<UsdNanos>,
     /// The deployment that the request names, and the one that it goes to.
     pub named: usize,
     pub deployment: usize,
@@ -178,6 +180,9 @@ impl Job {
         body: &mut Vec<u8>,
     ) -> Result<Ready, EngineError> {
         body.clear();
+        if let Some(sender) = sender {
+            self.recall_asked(lease, sender);
+        }
         let ready = match self.ready_now(lease.ordinal, lane, body) {
             Ok(ready) => ready,
             Err(NotReady::Engine(error)) => return Err(error),
@@ -198,6 +203,7 @@ impl Job {
             ordinal: lease.ordinal,
             attempt: lease.attempt,
             bound: lease.bound,
+            strong: None,
             named,
             deployment,
             kind: draft.kind(),
@@ -258,6 +264,12 @@ impl Job {
                 Some(asked.saturating_mul(4).min(most))
             }
         };
+        // Its body names its model, so that another would be reserved and booked than the one that is asked.
+        if matches!(draft, Draft::Raw(_)) && deployment != named {
+            let why =
+                format!("an OpenAI batch line goes to the model that it names, not to `{}`", found.pinned);
+            return Err(NotReady::Unsupported(why));
+        }
         encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
         let (images, documents, messages) = match &draft {
             Draft::Unified(request) => {
@@ -295,7 +307,7 @@ impl Job {
         self.bounded((ordinal, attempt, sealed.tags), lane, sealed.canonical_len(), common)
     }
 
-    fn bounded(
+    pub(super) fn bounded(
         &self,
         (ordinal, attempt, tags): (Ordinal, u8, u32),
         lane: Lane,
@@ -311,11 +323,15 @@ impl Job {
                 found.pinned
             ))
         })?;
+        let compared = self.cascade.is_some() || self.routed_to.is_some();
+        let first = self.deployments.first().filter(|_| compared);
+        let strong = first.and_then(|first| first.bound(Lane::Sync, &shape));
         let expectation = Arc::clone(&common.expectation);
         Ok(Ready {
             ordinal,
             attempt,
             bound,
+            strong,
             named,
             deployment,
             kind,

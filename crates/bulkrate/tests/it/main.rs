@@ -14,6 +14,7 @@ mod savings;
 mod order;
 mod filter;
 mod cascade;
+mod cascade_edges;
 mod crash;
 mod doubt;
 mod faults;

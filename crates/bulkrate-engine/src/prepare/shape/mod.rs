@@ -183,6 +183,16 @@ impl Draftsman {
                 ),
             });
         }
+        if spec.request.cascade.is_some() && shape == Shape::OpenAi {
+            return Err(EngineError::BadSpec {
+                code: "option-invalid",
+                what: "`--cascade` asks other models than a request names".to_owned(),
+                why: format!(
+                    "the source was read as {}, which go as they are to the model in their `body`; leave it out, or write them as unified requests",
+                    shape.name()
+                ),
+            });
+        }
         if spec.request.filter.is_some() && shape != Shape::Table {
             return Err(EngineError::BadSpec {
                 code: "filter-needs-choices",

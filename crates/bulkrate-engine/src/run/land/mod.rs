@@ -57,6 +57,7 @@ impl End<'_> {
             answer: self.answer,
             opinion: self.opinion,
             whole: self.awaits,
+            step: None,
         }
     }
 }
@@ -106,16 +107,16 @@ impl Job {
                 let message = wire.hide(&message);
                 let text =
                     if let Body::Text { text, .. } = &answer.body { Some(wire.hide(text)) } else { None };
-                // A judge is asked of all of it, after a crash too: what holds a secret is not kept, and so not asked of.
-                let is_whole =
-                    matches!(&answer.body, Body::Text { text: said, .. } if text.as_deref() == Some(&**said));
+                let judges = opinion.is_some() && self.judges();
+                let awaits = judges && self.is_judged(ready, &answer.body, text.as_deref());
+                let message = if judges && !awaits { "no judge can be asked of it".into() } else { message };
                 let end = End {
                     class: Some(class),
                     message: &message,
                     provider_code: None,
                     answer: text.as_deref(),
-                    awaits: opinion.is_some() && is_whole && self.judges(),
-                    opinion: opinion.filter(|_| is_whole || !self.judges()),
+                    awaits,
+                    opinion: opinion.filter(|_| awaits || !judges),
                     wait_ms: None,
                 };
                 self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
@@ -143,11 +144,28 @@ impl Job {
             }
         };
         let answer = accepted.as_answer();
-        // It was checked when it came.
-        if let Ok(checked) = check(&own, &answer) {
-            let frame = self.frame(landing, &accepted.model, receipt.cost, verdict.usage.as_ref());
-            let frame = Frame { attempts: frame.attempts + 1, ..frame };
-            self.good(landing, receipt, &checked, verdict, frame, place, out);
+        match check(&own, &answer) {
+            Ok(checked) => {
+                let frame = self.frame(landing, &accepted.model, receipt.cost, verdict.usage.as_ref());
+                let frame = Frame { attempts: frame.attempts + 1, ..frame };
+                self.good(landing, receipt, &checked, verdict, frame, place, out);
+            }
+            // It was good when it came. What was kept of it is not, so that nobody can be given it.
+            Err(flaw) => {
+                let message = format!("the answer that the judge accepts is not good: {}", flaw.message);
+                let end = End {
+                    class: Some(FailureClass::NotAccepted),
+                    message: &message,
+                    provider_code: None,
+                    answer: None,
+                    opinion: None,
+                    awaits: false,
+                    wait_ms: None,
+                };
+                let model =
+                    verdict.model.as_deref().unwrap_or(&self.deployments[landing.ready.deployment].model);
+                self.bad(landing, receipt, &end, model, verdict.usage.as_ref(), place, out);
+            }
         }
         receipt.usage.output
     }
@@ -213,7 +231,7 @@ impl Job {
             return;
         }
         self.watch_cost(landing, receipt);
-        self.weigh(landing.ready, &receipt.usage, receipt.naive, true);
+        self.weigh(landing.ready, &receipt.usage, receipt.naive, true, false);
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
         let ordinal = landing.ready.ordinal;
@@ -270,10 +288,11 @@ impl Job {
         } else {
             format!("{} after {}: {}", told.name(), class.name(), end.message)
         };
-        write_failed(frame, told, &message, end.evidence(), out);
+        let step = up.and_then(|_| self.step_beyond(landing.ready.ordinal));
+        write_failed(frame, told, &message, Evidence { step, ..end.evidence() }, out);
         if receipt.paid {
             if up.is_some() {
-                self.weigh(landing.ready, &receipt.usage, receipt.naive, false);
+                self.weigh(landing.ready, &receipt.usage, receipt.naive, false, end.awaits);
             }
             self.save(landing, receipt, 0, false);
         }

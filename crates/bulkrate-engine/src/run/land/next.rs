@@ -8,6 +8,7 @@ use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 use super::receipt::via;
 use super::{End, Landing};
 use crate::deployment::Deployment;
+use crate::prepare::Shape;
 use crate::run::job::{Halt, Job, Retry, State};
 
 /// So many items go ahead of the batches, one after the other, until one is answered.
@@ -115,6 +116,7 @@ impl Job {
             }
             Next::Dead(class) => {
                 state.trouble.remove(&ordinal);
+                state.climb.ended(ordinal);
                 let before = self.awaits_canary(&state);
                 let code = end.provider_code.unwrap_or("");
                 let alarm = state.count_dead(ordinal, via(landing.lane), class, code);
@@ -197,7 +199,13 @@ impl Job {
             if next == deployment || state.absent.is_away(next) {
                 continue;
             }
-            match self.deployments[next].unavailable(self.home) {
+            let raw = || "OpenAI batch lines go to the model that they name".to_owned();
+            let unavailable = if self.shape == Shape::OpenAi {
+                Some(raw())
+            } else {
+                self.deployments[next].unavailable(self.home)
+            };
+            match unavailable {
                 None => return (Some(next), passed_over),
                 Some(why) => {
                     passed_over

@@ -12,6 +12,7 @@ use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 use super::Landing;
 use crate::run::job::{CASCADE, Job, ROUTING};
 use crate::run::ledger::At;
+use crate::run::ready::Ready;
 
 /// A cost above so many times the worst case is no cost but an error of the provider.
 const CREDIBLE_FACTOR: u64 = 16;
@@ -62,9 +63,25 @@ impl Job {
         let estimated = told.is_none() && found.priced && ready.bound > UsdNanos::ZERO;
         let free = answer.usage.is_none() && matches!(answer.body, Body::Moderation(_));
         let unpriced = !found.priced && answer.charged.is_none() && !free;
-        let naive =
-            answer.usage.as_ref().and_then(|usage| found.naive(usage)).filter(credible).unwrap_or(cost);
+        let of_usage = answer.usage.as_ref().and_then(|usage| found.naive(usage));
+        let naive = of_usage.filter(credible).unwrap_or(cost);
+        // Numbers that are nonsense by one price are none to price anything else with.
+        let sound =
+            above.is_none_or(|above| credible(&above)) && of_usage.is_none_or(|naive| credible(&naive));
+        let usage = if sound && self.is_credible_at_first(ready, &usage) { usage } else { Usage::default() };
         Receipt { cost, naive, usage, estimated, unpriced, paid: true, above, doubt: false }
+    }
+
+    /// Whether the job's first model could have used so much: a cheap or a free one does not show by its own price that its
+    /// numbers are nonsense.
+    fn is_credible_at_first(&self, ready: &Ready, usage: &Usage) -> bool {
+        if self.cascade.is_none() && self.routed_to.is_none() {
+            return true;
+        }
+        let most = ready.strong.map_or(UNPRICED_MAX, |strong| strong.times(CREDIBLE_FACTOR));
+        let most = most.saturating_add(CREDIBLE_MIN);
+        let cost = self.deployments.first().and_then(|first| first.naive(usage));
+        cost.is_none_or(|cost| (UsdNanos::ZERO..=most).contains(&cost))
     }
 
     /// What an answer cost that does not land.

@@ -69,6 +69,7 @@ impl Job {
             let ordinal = landing.ready.ordinal;
             state.queue(Retry { due_us: 0, ordinal, lane: landing.lane });
         } else {
+            state.climb.ended(landing.ready.ordinal);
             let alarm = state.count_dead(landing.ready.ordinal, via(landing.lane), class, "");
             drop(state);
             self.sound(alarm, "the process ended while a call was under way");
