@@ -26,9 +26,9 @@ use crate::settings::{ProxyFrom, RetryPolicy, Settings};
 const AHEAD: Duration = Duration::from_secs(300);
 /// The wait before a renewal that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
-/// Calls that were signed with a refused token come back within so long of the first of them.
-const STRAGGLERS: Duration = Duration::from_secs(5);
-/// A token that is refused so soon after another one is refused for another reason than its age.
+/// Calls that were signed with the token before come back within so long of another one.
+const STRAGGLERS: Duration = Duration::from_secs(30);
+/// A token that is refused so soon after it took the place of a refused one is refused for another reason than its age.
 const RENEWED_FOR: Duration = Duration::from_secs(60);
 /// The life of a token whose server says none.
 const LIFE_UNSAID: Duration = Duration::from_secs(60);
@@ -53,10 +53,19 @@ pub(super) struct Tokens {
 
 #[derive(Debug, Default)]
 struct Held {
+    /// None before the first, and once it was refused.
     token: Option<Token>,
-    refused_at: Option<Instant>,
+    renewed: Option<Renewed>,
     /// The last one that was given; an answer may repeat it.
     given: Option<Arc<str>>,
+}
+
+/// That a token took the place of another.
+#[derive(Debug, Clone, Copy)]
+struct Renewed {
+    at: Instant,
+    /// The other one was refused, and not just old.
+    was_refused: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -176,10 +185,32 @@ impl Tokens {
         let life = life(granted.expires_in);
         // A short life is not all spent on renewing.
         let renewed_at = asked_at + life.saturating_sub(AHEAD.min(life / 4));
-        let mut held = self.lock();
-        held.given = Some(granted.access_token.into());
-        held.token = Some(Token { header: header.clone(), renewed_at, ends_at: asked_at + life });
+        let token = Token { header: header.clone(), renewed_at, ends_at: asked_at + life };
+        self.lock().take_in(token, granted.access_token.into(), Instant::now());
         Ok(header)
+    }
+}
+
+impl Held {
+    fn take_in(&mut self, token: Token, given: Arc<str>, now: Instant) {
+        if self.given.is_some() {
+            self.renewed = Some(Renewed { at: now, was_refused: self.token.is_none() });
+        }
+        (self.token, self.given) = (Some(token), Some(given));
+    }
+
+    /// A call was refused, with this token or the one before. Whether the next one may have another.
+    fn refused(&mut self, now: Instant) -> bool {
+        let renewed = self.renewed.filter(|_| self.token.is_some());
+        let since = |renewed: Renewed| (now.saturating_duration_since(renewed.at), renewed.was_refused);
+        match renewed.map(since) {
+            Some((since, _)) if since < STRAGGLERS => true,
+            Some((since, true)) if since < RENEWED_FOR => false,
+            _ => {
+                self.token = None;
+                true
+            }
+        }
     }
 }
 
@@ -194,17 +225,7 @@ impl Sign for Tokens {
     }
 
     fn ended(&self) -> bool {
-        let (now, mut held) = (Instant::now(), self.lock());
-        let since = held.refused_at.map(|refused| now.duration_since(refused));
-        match since {
-            Some(since) if since < STRAGGLERS => true,
-            Some(since) if since < RENEWED_FOR => false,
-            _ => {
-                held.refused_at = Some(now);
-                held.token = None;
-                true
-            }
-        }
+        self.lock().refused(Instant::now())
     }
 }
 
@@ -255,38 +276,4 @@ fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_an_origin_and_a_path() {
-        for (url, want) in [
-            ("https://oauth2.googleapis.com/token", ("https://oauth2.googleapis.com", "/token")),
-            ("http://127.0.0.1:1", ("http://127.0.0.1:1", "")),
-        ] {
-            assert_eq!(split(url), want);
-        }
-    }
-
-    #[test]
-    fn a_life_that_cannot_be_is_another() {
-        for (said, want) in [(0, 60), (1, 1), (3_599, 3_599), (90_000, 86_400), (u64::MAX, 86_400)] {
-            assert_eq!(life(said), Duration::from_secs(want));
-            assert!(Instant::now().checked_add(life(said)).is_some());
-        }
-    }
-
-    #[test]
-    fn what_a_server_of_tokens_says() {
-        let of = |status, body: &'static str| {
-            let reply = Reply { status, headers: HeaderMap::new(), body: Bytes::from(body) };
-            let failure = classify(&reply, 0);
-            (failure.class, failure.message)
-        };
-        let grant = r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
-        assert_eq!(of(400, grant), (FailureClass::Auth, "invalid_grant: Invalid JWT Signature.".to_owned()));
-        assert_eq!(of(500, r#"{"error":"internal_failure"}"#).0, FailureClass::Transient);
-        assert_eq!(of(404, "<html>").0, FailureClass::Auth);
-        assert_eq!(of(502, "<html>").0, FailureClass::Transient);
-    }
-}
+mod tests;
