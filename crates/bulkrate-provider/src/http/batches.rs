@@ -141,10 +141,20 @@ pub(crate) async fn list_since(
     shape: Shape,
     created_at_min: u64,
 ) -> Result<Vec<RemoteBatch>, ApiError> {
+    list_from(free, shape, shape.first, created_at_min).await
+}
+
+/// The same from a first page of its own, which may leave out what is older.
+pub(crate) async fn list_from(
+    free: &FreeClient,
+    shape: Shape,
+    first: &str,
+    created_at_min: u64,
+) -> Result<Vec<RemoteBatch>, ApiError> {
     const WHAT: &str = "list batches";
     let mut found: Vec<RemoteBatch> = Vec::new();
     let mut cursors: HashSet<String> = HashSet::new();
-    let mut path = shape.first.to_owned();
+    let mut path = first.to_owned();
     for page in 1..=PAGES_MAX {
         let reply = free.send(WHAT, Method::GET, &path, &[]).await?;
         let unreadable = |why: &str| unreadable(free, WHAT, &reply, why);
@@ -166,7 +176,7 @@ pub(crate) async fn list_since(
             return Err(unreadable(&format!("the list turns in a circle at `{next}`")));
         }
         let next = if shape.numbered { page.to_string() } else { next };
-        path = format!("{}&{}={}", shape.first, shape.cursor, in_path(&next));
+        path = format!("{first}&{}={}", shape.cursor, in_path(&next));
     }
     Err(free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
 }

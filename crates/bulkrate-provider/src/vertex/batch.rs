@@ -32,6 +32,9 @@ const INPUT: &str = "input.jsonl";
 /// The folder below which a job makes one for its results.
 const OUT: &str = "out";
 
+/// A job may be so much older by Google's clock than by ours.
+const CLOCKS_DIFFER_S: u64 = 86_400;
+
 const SHAPE: Shape = Shape {
     first: "/batchPredictionJobs?pageSize=100",
     cursor: "pageToken",
@@ -68,6 +71,17 @@ impl VertexBatches {
     /// Whether the bucket can be looked into.
     pub(super) async fn look(&self) -> Result<(), ApiError> {
         self.storage.look().await
+    }
+}
+
+/// The list of jobs without what is far too old: it is in no order, and would be read to its end.
+fn recent(created_at_min: u64) -> String {
+    let from = created_at_min.checked_sub(CLOCKS_DIFFER_S).and_then(|from| i64::try_from(from).ok());
+    match from.and_then(|from| jiff::Timestamp::from_second(from).ok()) {
+        Some(from) => {
+            format!("{}&filter={}", SHAPE.first, in_path(&format!("create_time>\"{from}\"")))
+        }
+        None => SHAPE.first.to_owned(),
     }
 }
 
@@ -147,7 +161,7 @@ impl BatchApi for VertexBatches {
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
-        batches::list_since(&self.free, SHAPE, created_at_min).await
+        batches::list_from(&self.free, SHAPE, &recent(created_at_min), created_at_min).await
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {

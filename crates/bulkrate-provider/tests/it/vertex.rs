@@ -273,6 +273,34 @@ async fn results_in_several_objects_are_one_file_and_all_of_them_are_deleted() {
 }
 
 #[tokio::test]
+async fn old_jobs_are_not_listed_and_a_page_of_somebody_else_is_no_list() {
+    let (base, _) = server::start(|mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            let path = request.split(' ').nth(1).unwrap().to_owned();
+            let at = path.find("/batchPredictionJobs").map(|at| &path[at..]);
+            let body = match at {
+                None => r#"{"access_token":"ya29.canary-token","expires_in":3599}"#,
+                // A day before 1795046400, which is 2026-11-19T00:00:00Z, and of every page.
+                Some("/batchPredictionJobs?pageSize=100&filter=create_time%3E%222026-11-18T00%3A00%3A00Z%22") => {
+                    r#"{"nextPageToken":"t"}"#
+                }
+                Some("/batchPredictionJobs?pageSize=100&filter=create_time%3E%222026-11-18T00%3A00%3A00Z%22&pageToken=t") => "{}",
+                // As a gateway answers that knows nothing of it.
+                Some("/batchPredictionJobs?pageSize=100") => r#"{"status":"ok"}"#,
+                Some(other) => panic!("{other}"),
+            };
+            peer.answer("200 OK", body).await;
+        }
+    })
+    .await;
+    let provider = open(&account(base.trim_end_matches("/v1"), None));
+    let batches = provider.batches().unwrap();
+    assert!(batches.list_since(1_795_046_400).await.unwrap().is_empty());
+    let error = batches.list_since(0).await.unwrap_err();
+    assert!(error.to_string().contains("not a list of batch prediction jobs"), "{error}");
+}
+
+#[tokio::test]
 async fn a_failed_job_that_has_written_results_is_read() {
     const WRITTEN: &str = r#","items":[{"name":"out/p1/predictions.jsonl"}]"#;
     let place = Some("gs://acme-batches/out");

@@ -235,9 +235,7 @@ pub(super) fn list(state: &State, query: &HashMap<String, String>) -> Result<Rep
     let mut jobs: Vec<Value> = found.iter().map(|batch| view(batch, state, false)).collect();
     if let Some(filter) = query.get("filter") {
         let wanted = filter.split(" AND ").map(condition).collect::<Result<Vec<_>, _>>()?;
-        jobs.retain(|job| {
-            wanted.iter().all(|(path, value)| job.pointer(path).is_some_and(|field| field == value))
-        });
+        jobs.retain(|job| wanted.iter().all(|wanted| wanted.holds(job)));
     }
     let start = before.filter(|_| !listing.repeats).unwrap_or(0) + usize::from(listing.skips);
     let page: Vec<Value> = jobs.iter().skip(start).take(size).cloned().collect();
@@ -251,8 +249,30 @@ pub(super) fn list(state: &State, query: &HashMap<String, String>) -> Result<Rep
     Ok(Reply::of(&body))
 }
 
-/// One condition of a filter: where it looks, and for what.
-fn condition(text: &str) -> Result<(String, String), ApiError> {
+/// One condition of a filter.
+enum Condition {
+    /// What is at a path is this text.
+    Is(String, String),
+    CreatedAfter(jiff::Timestamp),
+}
+
+impl Condition {
+    fn holds(&self, job: &Value) -> bool {
+        match self {
+            Self::Is(path, value) => job.pointer(path).is_some_and(|field| field == value),
+            Self::CreatedAfter(then) => {
+                let created = job["createTime"].as_str().and_then(|text| text.parse().ok());
+                created.is_some_and(|created: jiff::Timestamp| created > *then)
+            }
+        }
+    }
+}
+
+fn condition(text: &str) -> Result<Condition, ApiError> {
+    if let Some(then) = text.strip_prefix("create_time>") {
+        let then = then.trim().strip_prefix('"').and_then(|then| then.strip_suffix('"')?.parse().ok());
+        return then.map(Condition::CreatedAfter).ok_or_else(|| invalid(format!("Invalid filter: {text}")));
+    }
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     let value = value.trim().trim_matches('"').to_owned();
     let path = match name.trim() {
@@ -263,5 +283,5 @@ fn condition(text: &str) -> Result<(String, String), ApiError> {
             None => return Err(invalid(format!("Invalid filter: {text}"))),
         },
     };
-    Ok((path, value))
+    Ok(Condition::Is(path, value))
 }
