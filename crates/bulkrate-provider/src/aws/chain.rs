@@ -1,16 +1,14 @@
 //! Where credentials come from, in the order of Amazon's own tools: the environment, a web identity, a profile, the container, the
 //! machine. What ends is fetched anew before it does.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::fetch::Fetcher;
+use super::kept::Kept;
 use super::profile::Profile;
 use super::{Variables, xml_text};
-use crate::http::limits::now_unix_s;
 use crate::settings::{Secret, Settings};
 
-/// Credentials that end so soon are fetched anew.
-const SPARE_S: i64 = 300;
 const CONTAINER: &str = "http://169.254.170.2";
 const MACHINE: &str = "http://169.254.169.254";
 
@@ -20,7 +18,7 @@ pub(crate) struct Keys {
     pub(super) secret: Secret,
     pub(super) token: Option<Arc<str>>,
     /// Seconds since the epoch; `None`: not by themselves.
-    ends_at: Option<i64>,
+    pub(super) ends_at: Option<i64>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -30,7 +28,7 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         (&self.id, &self.token) == (&other.id, &other.token)
     }
 }
@@ -50,9 +48,7 @@ pub(crate) struct Chain {
     profile: Option<String>,
     region: String,
     fetcher: Fetcher,
-    kept: Mutex<Option<Arc<Keys>>>,
-    /// Those of which the provider said last that they have ended.
-    over: Mutex<Option<Arc<Keys>>>,
+    kept: Kept,
     /// One at a time fetches.
     turn: tokio::sync::Mutex<()>,
 }
@@ -64,59 +60,49 @@ impl Chain {
             profile: settings.profile.clone(),
             region: region.to_owned(),
             fetcher: Fetcher::new(settings),
-            kept: Mutex::default(),
-            over: Mutex::default(),
+            kept: Kept::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
 
     /// What is sent of the credentials that are held.
     pub(super) fn held(&self) -> Option<Arc<str>> {
-        self.kept().as_ref().and_then(|keys| keys.token.clone())
+        self.kept.held().and_then(|keys| keys.token.clone())
     }
 
     /// Forgets what has ended. Whether others may be had: those of the environment stay as they are.
     pub(super) fn ended(&self) -> bool {
         let others = self.of_environment().is_none();
         if others {
-            let ended = self.kept().take();
-            let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
-            *over = ended.or_else(|| over.take());
+            self.kept.ended();
         }
         others
     }
 
     /// Credentials that hold for a while.
     pub(super) async fn keys(&self) -> Result<Arc<Keys>, Unkeyed> {
-        if let Some(keys) = self.fresh() {
+        if let Some(keys) = self.kept.fresh() {
             return Ok(keys);
         }
-        let _turn = self.turn.lock().await;
-        if let Some(keys) = self.fresh() {
+        let _turn = match (self.turn.try_lock(), self.kept.valid()) {
+            (Ok(turn), _) => turn,
+            // Somebody else asks, and what is held is good meanwhile.
+            (Err(_), Some(keys)) => return Ok(keys),
+            (Err(_), None) => self.turn.lock().await,
+        };
+        if let Some(keys) = self.kept.fresh() {
             return Ok(keys);
         }
-        let keys = Arc::new(self.find().await?);
-        if self
-            .over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .is_some_and(|over| over.is(&keys))
-        {
-            let why = "the AWS credentials have ended, and where they come from gives out the same again: sign in anew";
-            return Err(Unkeyed::None(why.to_owned()));
+        let keys = match self.find().await {
+            Ok(keys) => Arc::new(keys),
+            Err(why) => return self.kept.asked_in_vain().ok_or(why),
+        };
+        if self.kept.take_in(&keys) {
+            return Ok(keys);
         }
-        *self.kept() = Some(Arc::clone(&keys));
-        Ok(keys)
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Arc<Keys>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fresh(&self) -> Option<Arc<Keys>> {
-        let kept = self.kept();
-        kept.as_ref().filter(|keys| keys.ends_at.is_none_or(|at| at - SPARE_S > now_unix_s())).cloned()
+        let why =
+            "the AWS credentials have ended, and where they come from gives out the same again: sign in anew";
+        Err(Unkeyed::None(why.to_owned()))
     }
 
     async fn find(&self) -> Result<Keys, Unkeyed> {

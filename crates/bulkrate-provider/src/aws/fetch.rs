@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use crate::http::batches::in_path;
@@ -15,6 +16,9 @@ const FAR: Duration = Duration::from_secs(20);
 const PROGRAM: Duration = Duration::from_secs(60);
 /// How long a token of the machine's service is to hold, in seconds.
 const TOKEN_S: &str = "21600";
+/// No credentials are longer.
+const SAID_MAX: usize = 64 << 10;
+const TOO_LONG: &str = "what it says is longer than 64 KiB";
 
 /// With a client of its own for each question: they come once an hour.
 #[derive(Debug)]
@@ -61,24 +65,44 @@ impl Fetcher {
     pub(super) async fn run(&self, line: &str) -> Result<String, String> {
         let mut words = words(line).into_iter();
         let program = words.next().ok_or("it is empty")?;
-        let mut command = Command::new(&program);
-        command.args(words).stdin(std::process::Stdio::null()).kill_on_drop(true);
-        let ended = tokio::time::timeout(PROGRAM, command.output()).await;
-        let output = ended.map_err(|_| format!("nothing within {} s", PROGRAM.as_secs()))?;
-        let output = output.map_err(|error| format!("`{program}`: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("`{program}` ended with {}", output.status));
+        let ended = tokio::time::timeout(PROGRAM, printed(Command::new(&program).args(words))).await;
+        let ended = ended.map_err(|_| format!("nothing within {} s", PROGRAM.as_secs()))?;
+        let (status, said) = ended.map_err(|error| format!("`{program}`: {error}"))?;
+        if said.len() > SAID_MAX {
+            return Err(TOO_LONG.to_owned());
         }
-        String::from_utf8(output.stdout).map_err(|_| "it printed no text".to_owned())
+        if !status.success() {
+            return Err(format!("`{program}` ended with {status}"));
+        }
+        String::from_utf8(said).map_err(|_| "it printed no text".to_owned())
     }
+}
+
+/// How a program ended and what it printed, up to a little more than is taken.
+async fn printed(command: &mut Command) -> std::io::Result<(std::process::ExitStatus, Vec<u8>)> {
+    use std::process::Stdio;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut said = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        output.take(SAID_MAX as u64 + 1).read_to_end(&mut said).await?;
+    }
+    // One that prints on finds nobody who reads, and ends.
+    Ok((child.wait().await?, said))
 }
 
 async fn send(request: RequestBuilder, timeout: Duration) -> Result<(u16, String), String> {
     // The address stands in no message: it may hold a name of the user's.
     let plain = |error: reqwest::Error| error.without_url().to_string();
-    let response = request.timeout(timeout).send().await.map_err(plain)?;
-    let status = response.status().as_u16();
-    Ok((status, response.text().await.map_err(plain)?))
+    let mut response = request.timeout(timeout).send().await.map_err(plain)?;
+    let (status, mut body) = (response.status().as_u16(), Vec::new());
+    while let Some(piece) = response.chunk().await.map_err(plain)? {
+        if body.len() + piece.len() > SAID_MAX {
+            return Err(TOO_LONG.to_owned());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn ok((status, body): (u16, String)) -> Result<String, String> {
@@ -105,7 +129,21 @@ fn words(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::words;
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::{Fetcher, SAID_MAX, TOO_LONG, words};
+    use crate::settings::Settings;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_gives_no_end_is_not_read_to_its_end() {
+        let fetcher = Fetcher::new(&Settings::default());
+        assert_eq!(fetcher.run("yes").await.unwrap_err(), TOO_LONG);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("said");
+        let said = "x".repeat(SAID_MAX);
+        std::fs::write(&file, &said).unwrap();
+        assert_eq!(fetcher.run(&format!("cat '{}'", file.display())).await.unwrap(), said);
+    }
 
     #[test]
     fn quotes_hold_words_together() {

@@ -2,6 +2,7 @@
 
 mod chain;
 mod fetch;
+mod kept;
 mod profile;
 mod sigv4;
 mod signer;

@@ -3,6 +3,7 @@
 //! A create with a token that is known makes nothing: it is sent again, byte for byte and soon, where no answer came. Whatever is said
 //! then but a job's name proves nothing of the first one.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, write_json_text};
-use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
+use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
 
@@ -32,6 +33,8 @@ const RESENDS: [u32; 3] = [1, 10, 40];
 /// A token is surely remembered for so long.
 const TOKEN_LIFE: Duration = Duration::from_secs(600);
 const JOB: &str = "/model-invocation-job";
+/// The longest place: what is made below it must stay a name that S3, jobs and we take.
+const PLACE_BYTES_MAX: usize = 512;
 
 const SHAPE: Shape = Shape {
     first: "/model-invocation-jobs?maxResults=200&sortBy=CreationTime&sortOrder=Descending",
@@ -97,8 +100,13 @@ impl BedrockBatches {
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-!_*'().".contains(&byte);
         let parts = place.strip_prefix("s3://").map(|place| place.split('/').collect::<Vec<_>>());
+        // Parts of dots alone are steps and no names, on the way to S3.
+        let is_name = |part: &&str| !["", ".", ".."].contains(part) && part.bytes().all(plain);
         match parts {
-            Some(parts) if parts.iter().all(|part| !part.is_empty() && part.bytes().all(plain)) => Ok(()),
+            _ if place.len() > PLACE_BYTES_MAX => {
+                Err(format!("`storage` is longer than {PLACE_BYTES_MAX} bytes"))
+            }
+            Some(parts) if parts.iter().all(is_name) => Ok(()),
             _ => Err(format!(
                 "`storage` is `{place}`; it is written as `s3://bucket/prefix`, without spaces and colons"
             )),
@@ -156,6 +164,11 @@ impl BedrockBatches {
     }
 }
 
+/// A part of a name that nothing else has: an upload that arrives late brings back no file that was deleted.
+fn unused() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
 #[async_trait]
 impl BatchApi for BedrockBatches {
     fn limits(&self, _: Kind) -> BatchLimits {
@@ -184,7 +197,7 @@ impl BatchApi for BedrockBatches {
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
         let name = name.strip_suffix(".jsonl").unwrap_or(name);
-        let uri = format!("{}/in/{name}.jsonl", self.stored.place);
+        let uri = format!("{}/in/{name}-{}.jsonl", self.stored.place, unused());
         self.objects.put_file("upload a batch file", &s3::path_of(&uri), file).await?;
         Ok(uri)
     }
@@ -209,7 +222,25 @@ impl BatchApi for BedrockBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        batches::poll(&self.control, SHAPE, &format!("{JOB}/{}", in_path(id))).await
+        const WHAT: &str = "poll a batch";
+        let reply = self.control.send(WHAT, Method::GET, &format!("{JOB}/{}", in_path(id)), &[404]).await?;
+        let unreadable = |why: &str| batches::unreadable(&self.control, WHAT, &reply, why);
+        if reply.status == 404 {
+            // A gateway's page says nothing of the job, nor does a host that knows no jobs.
+            let is_unknown =
+                errors::read(&reply).is_some_and(|said| said.name == "ResourceNotFoundException");
+            return if is_unknown { Ok(None) } else { Err(unreadable("a page that is not the provider's")) };
+        }
+        let mut job = remote::read_job(&reply.body).map_err(|why| unreadable(&why))?;
+        if job.phase.is_terminal() && job.output_file.is_none() {
+            // Counters that are 0 or missing prove nothing: what was written is paid, and may be read.
+            let results = remote::results(&reply.body).map_err(|why| unreadable(&why))?;
+            if s3::is_there(&self.objects, "look for the results of a batch", &results).await? {
+                job.output_file = Some(results);
+                job.phase = if job.phase == Phase::Failed { Phase::Completed } else { job.phase };
+            }
+        }
+        batches::plain(self.control.account(), Ok(job)).map(Some).map_err(|why| unreadable(&why))
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {

@@ -78,6 +78,12 @@ pub(super) fn read_job(body: &[u8]) -> Result<RemoteBatch, String> {
     read::<Job<'_>>(body, "a job")?.into_remote()
 }
 
+/// Where the results of a job are, if it wrote any; `Err`: it does not say.
+pub(super) fn results(body: &[u8]) -> Result<String, String> {
+    let job = read::<Job<'_>>(body, "a job")?;
+    job.results().ok_or_else(|| "the job names no places".to_owned())
+}
+
 /// One page of the list of jobs.
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
     let list: List<'_> = read(body, "a list of jobs")?;
@@ -100,6 +106,16 @@ pub(super) fn manifest_beside(output: &str) -> Option<String> {
 }
 
 impl Job<'_> {
+    fn input(&self) -> Option<&str> {
+        self.input_data_config.s3_input_data_config.s3_uri.as_deref().filter(|uri| !uri.is_empty())
+    }
+
+    fn results(&self) -> Option<String> {
+        let folder = self.output_data_config.s3_output_data_config.s3_uri.as_deref();
+        let folder = folder.filter(|uri| !uri.is_empty())?;
+        Some(output(folder, self.job_arn.as_deref()?, self.input()?))
+    }
+
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let id =
             self.job_arn.as_deref().filter(|arn| !arn.is_empty()).ok_or("the job has no ARN")?.to_owned();
@@ -118,17 +134,11 @@ impl Job<'_> {
         let has_output = phase == Phase::Completed || phase.is_terminal() && processed;
         let message = self.message.as_deref().filter(|message| !message.is_empty());
         let error = |message: &str| BatchError { code: None, message: message.to_owned(), line: None };
-        let text = |place: &Place<'_>| place.s3_uri.as_deref().map(str::to_owned);
-        let input_file = text(&self.input_data_config.s3_input_data_config);
-        let folder = text(&self.output_data_config.s3_output_data_config);
         Ok(RemoteBatch {
-            output_file: folder
-                .zip(input_file.as_deref())
-                .filter(|_| has_output)
-                .map(|(folder, input)| output(&folder, &id, input)),
+            output_file: self.results().filter(|_| has_output),
             phase,
             status: status.to_owned(),
-            input_file,
+            input_file: self.input().map(str::to_owned),
             error_file: None,
             counts,
             errors: message.map(error).into_iter().collect(),

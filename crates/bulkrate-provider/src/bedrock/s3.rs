@@ -69,6 +69,17 @@ pub(super) async fn delete(free: &FreeClient, what: &str, uri: &str) -> Result<(
     Err(free.error(what, None, FailureClass::Transient, "the answer does not say that it is deleted"))
 }
 
+/// Whether an object is there, by S3's own word; what it holds stays where it is.
+pub(super) async fn is_there(free: &FreeClient, what: &str, uri: &str) -> Result<bool, ApiError> {
+    let reply = free.send(what, Method::HEAD, &path_of(uri), &[301, 400, 403, 404]).await?;
+    let is_s3s = |name: &&str| reply.headers.contains_key(*name);
+    if reply.status == 200 && ["x-amz-request-id", "etag"].iter().any(is_s3s) {
+        return Ok(true);
+    }
+    // What answers a HEAD has no words.
+    is_absent(free, what, uri).await.map(|is_absent| !is_absent)
+}
+
 /// Whether an object is not there, by S3's own word; a bucket that is not there is another matter.
 pub(super) async fn is_absent(free: &FreeClient, what: &str, uri: &str) -> Result<bool, ApiError> {
     let reply = free.send(what, Method::GET, &path_of(uri), &[404]).await?;

@@ -25,6 +25,8 @@ const PAGES_MAX: usize = 1_000;
 const FOUND_MAX: usize = 100_000;
 /// The longest id of a batch or a file, and the longest part of a mark.
 const ID_BYTES_MAX: usize = 256;
+/// The longest address of an object in a store: its key has 1,024 bytes at most.
+const URI_BYTES_MAX: usize = 1_100;
 /// Errors of a batch that are kept; the first one says why it was refused.
 const ERRORS_MAX: usize = 100;
 
@@ -163,8 +165,7 @@ pub(crate) async fn list_from(
             |batch: &RemoteBatch| batch.created_at.is_none_or(|created| created >= created_at_min);
         let all_older = shape.newest_first && !batches.iter().any(is_recent);
         for batch in batches.into_iter().filter(is_recent) {
-            let batch = RemoteBatch { errors: Vec::new(), ..batch }; // a list is looked through for ids and marks
-            found.push(plain(free.account(), Ok(batch)).map_err(|why| unreadable(&why))?);
+            found.push(plain(free.account(), Ok(listed(batch))).map_err(|why| unreadable(&why))?);
         }
         if found.len() > FOUND_MAX {
             return Err(unreadable(&format!("more than {FOUND_MAX} batches")));
@@ -181,13 +182,29 @@ pub(crate) async fn list_from(
     Err(free.error(WHAT, None, FailureClass::Transient, &format!("more than {PAGES_MAX} pages")))
 }
 
+/// A list is looked through for ids and marks. How somebody else calls his files says nothing of ours, however long it is.
+fn listed(batch: RemoteBatch) -> RemoteBatch {
+    let mut batch = RemoteBatch { errors: Vec::new(), ..batch };
+    if batch.marker.is_none() {
+        for file in [&mut batch.input_file, &mut batch.output_file, &mut batch.error_file] {
+            file.take_if(|file| is_long(file));
+        }
+    }
+    batch
+}
+
+fn is_long(id: &str) -> bool {
+    id.len() > if id.contains("://") { URI_BYTES_MAX } else { ID_BYTES_MAX }
+}
+
 /// What the server says in a batch is shown and kept: without the account's secrets. An id that holds one is none.
 pub(crate) fn plain(account: &Account, found: Result<RemoteBatch, String>) -> Result<RemoteBatch, String> {
     let mut batch = found?;
     let files = [&batch.input_file, &batch.output_file, &batch.error_file].into_iter().flatten();
     let marks = batch.marker.iter().flat_map(|marker| [&marker.inst, &marker.sub, &marker.digest]);
-    let is_bad = |id: &String| id.len() > ID_BYTES_MAX || matches!(account.hide(id), Cow::Owned(_));
-    if files.chain(marks).chain([&batch.id]).any(is_bad) {
+    let repeats = |id: &String| matches!(account.hide(id), Cow::Owned(_));
+    let is_bad = |id: &String| id.len() > ID_BYTES_MAX || repeats(id);
+    if marks.chain([&batch.id]).any(is_bad) || files.into_iter().any(|file| is_long(file) || repeats(file)) {
         return Err("an id in it is too long or repeats the key".to_owned());
     }
     batch.status = account.redact(&batch.status);

@@ -240,3 +240,157 @@ async fn a_server_of_ones_own_gets_no_signatures_of_the_machines_credentials() {
         }
     }
 }
+
+/// A server that answers by the first words of a request; what it was asked, line by line.
+async fn answers(by: Vec<(&'static str, String)>) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (kept, by) = (Arc::clone(&asked), Arc::new(by));
+    let (base, _) = server::start(move |mut peer, _| {
+        let (kept, by) = (Arc::clone(&kept), Arc::clone(&by));
+        async move {
+            while let Some(request) = peer.request().await {
+                let line = request.lines().next().unwrap_or_default().to_owned();
+                let found = by.iter().find(|(words, _)| line.starts_with(words));
+                let answer = found.unwrap_or_else(|| panic!("{line}")).1.clone();
+                kept.lock().unwrap().push(line);
+                peer.write(&answer).await;
+            }
+        }
+    })
+    .await;
+    (base, asked)
+}
+
+fn job(status: &str, counts: &str) -> String {
+    format!(
+        r#"{{"jobArn":"{ARN}","status":"{status}","message":"so","inputDataConfig":{{"s3InputDataConfig":{{"s3Uri":"{INPUT}"}}}},"outputDataConfig":{{"s3OutputDataConfig":{{"s3Uri":"s3://bkt/pre/out/"}}}}{counts}}}"#
+    )
+}
+
+#[tokio::test]
+async fn the_results_of_an_ended_job_whose_counters_are_0_or_missing_are_looked_for() {
+    const RESULTS: &str = "s3://bkt/pre/out/abcdefghijkl/x.jsonl.out";
+    let there = || response("200 OK", "x-amz-request-id: r\r\n", "");
+    let page = || response("200 OK", "", "");
+    let (gone, no) = (|| xml("404 Not Found", "NoSuchKey"), || xml("403 Forbidden", "AccessDenied"));
+    let zero = r#","totalRecordCount":100,"successRecordCount":0,"errorRecordCount":0"#;
+    let some = r#","successRecordCount":5"#;
+    for (status, counts, head, get, want) in [
+        ("Stopped", zero, there(), gone(), Ok((Phase::Cancelled, true))),
+        ("PartiallyCompleted", "", there(), gone(), Ok((Phase::Expired, true))),
+        ("Expired", zero, there(), gone(), Ok((Phase::Expired, true))),
+        // What ran before it failed is paid.
+        ("Failed", zero, there(), gone(), Ok((Phase::Completed, true))),
+        // Only S3's own word says that nothing was written.
+        ("Failed", zero, gone(), gone(), Ok((Phase::Failed, false))),
+        ("Stopped", "", gone(), gone(), Ok((Phase::Cancelled, false))),
+        ("Stopped", "", page(), gone(), Ok((Phase::Cancelled, false))),
+        ("Stopped", "", no(), no(), Err(FailureClass::Auth)),
+        ("Stopped", "", gone(), response("404 Not Found", "", "<html>"), Err(FailureClass::Transient)),
+        // Nobody asks where the counters tell, or the job runs.
+        ("Stopped", some, no(), no(), Ok((Phase::Cancelled, true))),
+        ("InProgress", zero, no(), no(), Ok((Phase::InProgress, false))),
+    ] {
+        let asks = counts != some && status != "InProgress";
+        // The answer to a HEAD has a head alone.
+        let head = head.split_once("\r\n\r\n").map(|(head, _)| format!("{head}\r\n\r\n")).unwrap();
+        let (base, asked) = answers(vec![
+            ("GET /model-invocation-job/", response("200 OK", "", &job(status, counts))),
+            ("HEAD /bkt/pre/out/abcdefghijkl/x.jsonl.out ", head),
+            ("GET /bkt/pre/out/abcdefghijkl/x.jsonl.out ", get),
+        ])
+        .await;
+        let got = open(&base).batches().unwrap().poll(ARN).await;
+        let got = got.map(|job| job.map(|job| (job.phase, job.output_file)).unwrap());
+        let want = want.map(|(phase, found)| (phase, found.then(|| RESULTS.to_owned())));
+        assert_eq!(got.map_err(|error| error.failure.class), want, "{status} {counts}");
+        assert_eq!(
+            asked.lock().unwrap().iter().any(|line| line.starts_with("HEAD")),
+            asks,
+            "{status} {counts}"
+        );
+    }
+    // One that does not say where it wrote has not been looked at.
+    let (base, _) =
+        answers(vec![("GET", response("200 OK", "", r#"{"jobArn":"arn:x/j","status":"Stopped"}"#))]).await;
+    let error = open(&base).batches().unwrap().poll("arn:x/j").await.unwrap_err();
+    assert!(error.failure.message.contains("names no places"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_404_that_does_not_name_the_job_says_nothing_of_it() {
+    for (answer, want) in [
+        (refused("404 Not Found", "ResourceNotFoundException", "x"), Ok(())),
+        (refused("404 Not Found", "UnknownOperationException", "x"), Err(FailureClass::Transient)),
+        (response("404 Not Found", "", r#"{"message":"no route"}"#), Err(FailureClass::Transient)),
+        (response("404 Not Found", "", "<html>"), Err(FailureClass::Transient)),
+    ] {
+        let (base, _) = answers(vec![("GET", answer.clone())]).await;
+        let got = open(&base).batches().unwrap().poll(ARN).await;
+        let got = got.map(|found| assert!(found.is_none())).map_err(|error| error.failure.class);
+        assert_eq!(got, want, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn long_names_are_read_and_those_of_others_are_in_nobodys_way() {
+    let token = "br1-inst1-sub1-2-00ff";
+    let job = |token: &str, bytes: usize| {
+        let uri = format!("s3://bkt/{}", "k".repeat(bytes));
+        format!(
+            r#"{{"jobArn":"{ARN}","status":"InProgress","clientRequestToken":"{token}","inputDataConfig":{{"s3InputDataConfig":{{"s3Uri":"{uri}"}}}}}}"#
+        )
+    };
+    for (jobs, want) in [
+        (job(token, 1_000), Some(vec![true])),
+        (format!("{},{}", job("theirs", 1_000), job("", 3_000)), Some(vec![true, false])),
+        // Ours has no such name: what is said is not believed.
+        (job(token, 3_000), None),
+    ] {
+        let list = response("200 OK", "", &format!(r#"{{"invocationJobSummaries":[{jobs}]}}"#));
+        let (base, _) = answers(vec![("GET", list)]).await;
+        let listed = open(&base).batches().unwrap().list_since(0).await.ok();
+        let named = listed.map(|jobs| jobs.iter().map(|job| job.input_file.is_some()).collect::<Vec<_>>());
+        assert_eq!(named, want, "{}", jobs.len());
+    }
+    let (base, _) = answers(vec![("GET", response("200 OK", "", &job(token, 1_000)))]).await;
+    assert!(open(&base).batches().unwrap().poll(ARN).await.unwrap().unwrap().input_file.is_some());
+}
+
+#[tokio::test]
+async fn a_place_is_of_names_and_leaves_room_for_those_below_it() {
+    for (place, good) in [
+        (format!("s3://bkt/{}", "k".repeat(500)), true),
+        (format!("s3://bkt/{}", "k".repeat(510)), false),
+        ("s3://bkt/.a/b..".to_owned(), true),
+        ("s3://bkt/a/../b".to_owned(), false),
+        ("s3://bkt/./a".to_owned(), false),
+    ] {
+        let settings = Settings {
+            region: Some("us-east-1".to_owned()),
+            role_arn: Some("arn:aws:iam::123456789012:role/r".to_owned()),
+            storage: Some(place.clone()),
+            ..settings("http://127.0.0.1:1")
+        };
+        let ready = bulkrate_provider::open("bedrock", &settings).unwrap().ready();
+        assert_eq!(ready.is_ok(), good, "{place}: {ready:?}");
+        assert!(good || ready.unwrap_err().contains("`storage`"), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn each_upload_has_a_name_of_its_own() {
+    let (base, asked) = answers(vec![("PUT", response("200 OK", "x-amz-request-id: r\r\n", ""))]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.jsonl");
+    std::fs::write(&file, "{}\n").unwrap();
+    let provider = open(&base);
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        names.push(provider.batches().unwrap().upload(&file, "bulkrate-1.jsonl").await.unwrap());
+    }
+    assert!(names.iter().all(|name| name.starts_with("s3://bkt/pre/in/bulkrate-1-")), "{names:?}");
+    assert!(names[0] != names[1] && names.iter().all(|name| name.ends_with(".jsonl")), "{names:?}");
+    let lines = names.iter().map(|name| format!("PUT {} HTTP/1.1", name.replace("s3:/", "")));
+    assert_eq!(*asked.lock().unwrap(), lines.collect::<Vec<_>>());
+}

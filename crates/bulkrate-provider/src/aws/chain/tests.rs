@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::{Chain, Unkeyed};
+use crate::aws::kept::{AGAIN, STRAGGLERS};
 use crate::settings::{ProxyFrom, Settings};
 
 fn chain(variables: &[(&str, &str)], profile: Option<&str>) -> Chain {
@@ -150,6 +151,9 @@ async fn a_container_and_a_machine_are_asked_again_before_theirs_end() {
         container.keys().await.unwrap();
         assert_eq!(container.held().as_deref(), Some("t-canary"));
         container.keys().await.unwrap();
+        assert_eq!(asked.lock().unwrap().len(), 1, "not for each request");
+        container.kept.ages(AGAIN);
+        container.keys().await.unwrap();
         let asked = asked.lock().unwrap();
         assert!(asked.len() == times && asked[0].contains("authorization: Basic x"), "{asked:?}");
     }
@@ -169,6 +173,65 @@ async fn a_container_and_a_machine_are_asked_again_before_theirs_end() {
     let Err(Unkeyed::None(why)) = machine.keys().await else { panic!() };
     assert!(why.contains("gives out the same"), "{why}");
     assert_eq!(asked.lock().unwrap().len(), 6);
+}
+
+fn said(id: &str, ends: &str) -> String {
+    json(ends).replace("Token", "SessionToken").replace("ASIA1", id)
+}
+
+/// A chain over a process that prints a file.
+fn of_process(folder: &std::path::Path) -> (Chain, std::path::PathBuf) {
+    let (said, file) = (folder.join("said.json"), folder.join("config"));
+    std::fs::write(&file, format!("[default]\ncredential_process = cat \"{}\"\n", said.display())).unwrap();
+    (chain(&[("AWS_CONFIG_FILE", &file.display().to_string())], None), said)
+}
+
+#[tokio::test]
+async fn a_late_refusal_of_what_has_ended_does_not_condemn_what_came_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, file) = of_process(folder.path());
+    for id in ["K1", "K2"] {
+        std::fs::write(&file, said(id, "2999-01-01T00:00:00Z")).unwrap();
+        assert_eq!(chain.keys().await.unwrap().id, id);
+        assert!(chain.ended());
+    }
+    // The second refusal was of a call that was signed with the first.
+    assert_eq!(chain.keys().await.unwrap().id, "K2");
+    // One that comes much later is of the second.
+    chain.kept.ages(STRAGGLERS);
+    assert!(chain.ended() && matches!(chain.keys().await, Err(Unkeyed::None(_))));
+    std::fs::write(&file, said("K3", "2999-01-01T00:00:00Z")).unwrap();
+    assert_eq!(chain.keys().await.unwrap().id, "K3");
+}
+
+#[tokio::test]
+async fn what_is_about_to_end_is_used_while_nobody_gives_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, file) = of_process(folder.path());
+    let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(200)).to_string();
+    std::fs::write(&file, said("K1", &soon)).unwrap();
+    assert_eq!(chain.keys().await.unwrap().id, "K1");
+    std::fs::remove_file(&file).unwrap();
+    chain.kept.ages(AGAIN);
+    assert_eq!(chain.keys().await.unwrap().id, "K1");
+    // It is not asked again at once, but soon.
+    std::fs::write(&file, said("K2", "2999-01-01T00:00:00Z")).unwrap();
+    assert_eq!(chain.keys().await.unwrap().id, "K1");
+    chain.kept.ages(AGAIN);
+    assert_eq!(chain.keys().await.unwrap().id, "K2");
+}
+
+#[tokio::test]
+async fn while_one_asks_the_others_go_on_with_what_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, file) = of_process(folder.path());
+    let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(200)).to_string();
+    std::fs::write(&file, said("K1", &soon)).unwrap();
+    chain.keys().await.unwrap();
+    chain.kept.ages(AGAIN);
+    let asking = chain.turn.lock().await;
+    assert_eq!(chain.keys().await.unwrap().id, "K1");
+    drop(asking);
 }
 
 #[tokio::test]
