@@ -10,7 +10,7 @@ use url::Url;
 
 use super::proxy::{self, Proxy};
 use super::redact::SECRET_MIN;
-use super::sign::Sign;
+use super::sign::{Sent, Sign};
 use super::tls;
 use crate::registry::OpenError;
 use crate::settings::Settings;
@@ -30,6 +30,7 @@ pub struct Account {
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) secrets: Vec<String>,
     pub(super) signer: Option<Arc<dyn Sign>>,
+    pub(super) sent: Sent,
 }
 
 impl std::fmt::Debug for Account {
@@ -63,7 +64,18 @@ impl Account {
         secrets.push(settings.api_key.expose().to_owned());
         secrets.retain(|secret| secret.len() >= SECRET_MIN);
         let query = settings.query.clone();
-        Ok(Self { base, query, host, port, headers, proxy, tls, secrets, signer: None })
+        Ok(Self {
+            base,
+            query,
+            host,
+            port,
+            headers,
+            proxy,
+            tls,
+            secrets,
+            signer: None,
+            sent: Sent::default(),
+        })
     }
 
     /// The same account, with more that must never be printed.

@@ -30,9 +30,14 @@ impl Account {
     #[must_use]
     pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
-        let held =
-            self.signer.as_ref().and_then(|signer| signer.held()).filter(|held| held.len() >= SECRET_MIN);
-        for secret in self.secrets.iter().map(String::as_str).chain(held.as_deref()) {
+        let (held, sent) = (self.signer.as_ref().and_then(|signer| signer.held()), self.sent.last_two());
+        let sent = sent
+            .iter()
+            .flatten()
+            .chain(held.iter())
+            .map(|sent| &**sent)
+            .filter(|sent| sent.len() >= SECRET_MIN);
+        for secret in self.secrets.iter().map(String::as_str).chain(sent) {
             if text.contains(secret) {
                 text = Cow::Owned(text.replace(secret, "***"));
             }

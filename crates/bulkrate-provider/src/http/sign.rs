@@ -1,7 +1,7 @@
 //! Requests for which fixed headers are not enough: each is signed anew, with credentials that may end.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method};
@@ -53,6 +53,24 @@ pub(crate) trait Sign: Send + Sync + Debug {
     fn ended(&self) -> bool;
 }
 
+/// What was sent of the last two credentials: a late answer may repeat what was renewed meanwhile.
+#[derive(Clone, Default)]
+pub(super) struct Sent(Arc<Mutex<[Option<Arc<str>>; 2]>>);
+
+impl Sent {
+    fn note(&self, held: Option<Arc<str>>) {
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() && sent[0] != held {
+            let [last, _] = std::mem::take(&mut *sent);
+            *sent = [held, last];
+        }
+    }
+
+    pub(super) fn last_two(&self) -> [Option<Arc<str>>; 2] {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Account {
     #[must_use]
     pub(crate) fn signed_by(mut self, signer: Arc<dyn Sign>) -> Self {
@@ -69,11 +87,53 @@ impl Account {
     ) -> Result<HeaderMap, Unsignable> {
         let Some(signer) = &self.signer else { return Ok(HeaderMap::new()) };
         let target = self.path(path);
-        signer.sign(Unsigned { method, host: &self.host_text(), target: &target, body }).await
+        let signed = signer.sign(Unsigned { method, host: &self.host_text(), target: &target, body }).await;
+        self.sent.note(signer.held());
+        signed
     }
 
     /// Whether a refusal is one of credentials that have ended, and others can be had.
     pub(crate) fn may_renew(&self, code: Option<&str>) -> bool {
         code == Some(ENDED) && self.signer.as_ref().is_some_and(|signer| signer.ended())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::settings::Settings;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Signs each request with another token.
+    #[derive(Debug, Default)]
+    struct Renewed(AtomicUsize);
+
+    #[async_trait]
+    impl Sign for Renewed {
+        async fn sign(&self, _: Unsigned<'_>) -> Result<HeaderMap, Unsignable> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(HeaderMap::new())
+        }
+
+        fn held(&self) -> Option<Arc<str>> {
+            Some(format!("canary-{}", self.0.load(Ordering::Relaxed)).into())
+        }
+
+        fn ended(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_before_the_last_renewal_is_hidden_too() {
+        let account = Account::new(Some("http://127.0.0.1:1"), "x", &Settings::default()).unwrap();
+        let account = account.signed_by(Arc::new(Renewed::default()));
+        // Clones of an account know what each of them has sent.
+        let client = account.clone();
+        for _ in 0..2 {
+            client.sign(&Method::GET, "/", Covered::Bytes(b"")).await.unwrap();
+        }
+        assert_eq!(account.hide("canary-1 and canary-2, not canary-3"), "*** and ***, not canary-3");
     }
 }
