@@ -9,7 +9,7 @@ mod signer;
 
 pub(crate) use chain::Chain;
 pub(crate) use profile::Profile;
-pub(crate) use signer::{Service, Signer, file_digest};
+pub(crate) use signer::{Service, Signer};
 
 use std::collections::BTreeMap;
 

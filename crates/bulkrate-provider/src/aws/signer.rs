@@ -1,14 +1,12 @@
 //! Signs the requests of one service in one region.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use ring::digest;
 
 use super::chain::{Chain, Unkeyed};
-use super::sigv4::{Canonical, Scope, authorization, hex, sha256_hex};
+use super::sigv4::{Canonical, Scope, authorization, sha256_hex};
 use crate::api::Reply;
 use crate::http::sign::{Covered, Sign, Unsignable, Unsigned};
 
@@ -79,17 +77,4 @@ fn sensitive(text: &str) -> Result<HeaderValue, Unsignable> {
 fn unsigned(why: &str) -> Box<Reply> {
     let body = serde_json::json!({"__type": "MissingAuthenticationTokenException", "message": why});
     Box::new(Reply { status: 403, headers: HeaderMap::new(), body: body.to_string().into() })
-}
-
-/// The SHA-256 of a file, in hex.
-pub(crate) fn file_digest(file: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut input = std::fs::File::open(file)?;
-    let (mut context, mut piece) = (digest::Context::new(&digest::SHA256), vec![0; 1 << 18]);
-    loop {
-        match input.read(&mut piece)? {
-            0 => return Ok(hex(context.finish().as_ref())),
-            bytes => context.update(&piece[..bytes]),
-        }
-    }
 }

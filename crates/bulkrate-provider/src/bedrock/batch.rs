@@ -3,13 +3,11 @@
 //! A create with a token that is known makes nothing: it is sent again, byte for byte and soon, where no answer came. Whatever is said
 //! then but a job's name proves nothing of the first one.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, write_json_text};
 use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
@@ -19,7 +17,7 @@ use http::Method;
 use super::wire::BedrockWire;
 use super::{errors, remote, s3};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
-use crate::http::batches::{self, Shape, in_path};
+use crate::http::batches::{self, Shape, in_path, unused};
 use crate::http::free::FreeClient;
 use crate::http::paid::PaidClient;
 use crate::settings::Settings;
@@ -155,18 +153,10 @@ impl BedrockBatches {
         }
         let refused = said.map(|_| {
             let failure = account.redacted_failure(errors::of(reply));
-            match account.may_renew(failure.provider_code.as_deref()) {
-                true => bulkrate_core::answer::Failure { class: FailureClass::Transient, ..failure },
-                false => failure,
-            }
+            account.renewing(failure)
         });
         batches::created(account, reply, remote::read_created(&reply.body, input, marker), refused)
     }
-}
-
-/// A part of a name that nothing else has: an upload that arrives late brings back no file that was deleted.
-fn unused() -> String {
-    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
@@ -130,6 +131,11 @@ pub(crate) async fn delete(free: &FreeClient, shape: Shape, what: &str, path: &s
         return Ok(());
     }
     Err(unreadable(free, what, &reply, "the answer does not say that it is deleted"))
+}
+
+/// A part of a name that nothing else has: what arrives late finds no file under a name that is used again, and brings none back.
+pub(crate) fn unused() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// An id as a part of a path or of a query.

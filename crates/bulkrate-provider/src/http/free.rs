@@ -143,20 +143,12 @@ impl FreeClient {
         name: &str,
     ) -> Result<Reply, ApiError> {
         self.repeat(|| async {
-            let local = |error: std::io::Error| self.local(what, file, &error);
             let client = match &self.line {
                 Line::Http(client) => client,
-                Line::Given(line) => {
-                    let body = Bytes::from(std::fs::read(file).map_err(local)?);
-                    let reply = self.given(what, line.exchange(Method::POST, path, body).await)?;
-                    return self.check(what, reply, &[]);
-                }
+                Line::Given(line) => return self.give(what, &**line, (Method::POST, path), file).await,
             };
             let _turn = self.transfer().await;
-            let input = tokio::fs::File::open(file).await.map_err(local)?;
-            let length = input.metadata().await.map_err(local)?.len();
-            let body =
-                reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(input, 1 << 18));
+            let (body, length) = self.body_of(what, file).await?;
             let part = reqwest::multipart::Part::stream_with_length(body, length).file_name(name.to_owned());
             let part = part.mime_str("application/jsonl").map_err(|error| self.broken(what, &error))?;
             let mut form = reqwest::multipart::Form::new();
@@ -174,6 +166,28 @@ impl FreeClient {
     /// One try of bringing a file there or here; what waits before the next try does not count.
     async fn transfer(&self) -> Option<SemaphorePermit<'_>> {
         self.transfers.acquire().await.ok() // it is never closed
+    }
+
+    /// A file as a body that is read while it is sent, and its length.
+    async fn body_of(&self, what: &str, file: &Path) -> Result<(reqwest::Body, u64), Failed> {
+        let local = |error: std::io::Error| self.local(what, file, &error);
+        let input = tokio::fs::File::open(file).await.map_err(local)?;
+        let length = input.metadata().await.map_err(local)?.len();
+        let pieces = tokio_util::io::ReaderStream::with_capacity(input, 1 << 18);
+        Ok((reqwest::Body::wrap_stream(pieces), length))
+    }
+
+    /// A file over a line that is given.
+    async fn give(
+        &self,
+        what: &str,
+        line: &dyn Exchange,
+        (method, path): (Method, &str),
+        file: &Path,
+    ) -> Result<Reply, Failed> {
+        let body = std::fs::read(file).map_err(|error| self.local(what, file, &error))?;
+        let reply = self.given(what, line.exchange(method, path, Bytes::from(body)).await)?;
+        self.check(what, reply, &[])
     }
 
     /// A request with what its account adds to it.

@@ -1,10 +1,15 @@
 //! Requests for which fixed headers are not enough: each is signed anew, with credentials that may end.
 
 use std::fmt::Debug;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
 use http::{HeaderMap, Method};
+use ring::digest;
 
 use super::Account;
 use crate::api::Reply;
@@ -71,6 +76,27 @@ impl Sent {
     }
 }
 
+/// The SHA-256 of a file, in hex.
+pub(super) fn file_digest(file: &Path) -> std::io::Result<String> {
+    let mut input = std::fs::File::open(file)?;
+    let (mut context, mut piece) = (digest::Context::new(&digest::SHA256), vec![0; 1 << 18]);
+    loop {
+        match input.read(&mut piece)? {
+            0 => return Ok(hex(context.finish().as_ref())),
+            bytes => context.update(&piece[..bytes]),
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
 impl Account {
     #[must_use]
     pub(crate) fn signed_by(mut self, signer: Arc<dyn Sign>) -> Self {
@@ -95,6 +121,15 @@ impl Account {
     /// Whether a refusal is one of credentials that have ended, and others can be had.
     pub(crate) fn may_renew(&self, code: Option<&str>) -> bool {
         code == Some(ENDED) && self.signer.as_ref().is_some_and(|signer| signer.ended())
+    }
+
+    /// A refusal of a paid request. What was signed with credentials that have ended did not run, and the next try is signed with
+    /// what comes after them.
+    pub(crate) fn renewing(&self, failure: Failure) -> Failure {
+        match self.may_renew(failure.provider_code.as_deref()) {
+            true => Failure { class: FailureClass::Transient, ..failure },
+            false => failure,
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Batch prediction jobs: an input in a bucket, one paid create whose name is our mark, and a folder of results in the bucket.
 
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::storage::Storage;
 use super::wire::{VertexWire, resource, write_line};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created};
 use crate::gemini::errors;
-use crate::http::batches::{self, Shape, in_path};
+use crate::http::batches::{self, Shape, in_path, unused};
 use crate::http::free::FreeClient;
 use crate::settings::Settings;
 
@@ -98,11 +97,6 @@ fn location_of(id: &str) -> Option<&str> {
 /// Below what the results of an input go.
 fn place_of(input: &str) -> String {
     format!("{}/{OUT}", input.rsplit_once('/').map_or(input, |(folder, _)| folder))
-}
-
-/// A part of a name that nothing else has: what arrives late finds no file under a name that is used again.
-fn unused() -> String {
-    format!("{:016x}", std::collections::hash_map::RandomState::new().build_hasher().finish())
 }
 
 #[async_trait]

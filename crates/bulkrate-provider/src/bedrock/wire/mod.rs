@@ -11,7 +11,6 @@ mod tests;
 use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::failure::FailureClass;
 use bulkrate_core::request::{Kind, Request};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -56,11 +55,7 @@ impl Wire for BedrockWire {
 
     fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
         match self.account.redacted(read::reply(reply)) {
-            // What was signed with has ended, and the next call is signed with what comes after it.
-            Reading::Failure(mut failure) if self.account.may_renew(failure.provider_code.as_deref()) => {
-                failure.class = FailureClass::Transient;
-                Reading::Failure(failure)
-            }
+            Reading::Failure(failure) => Reading::Failure(self.account.renewing(failure)),
             reading => reading,
         }
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bulkrate_core::failure::FailureClass;
-use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use url::Url;
@@ -129,11 +128,7 @@ impl FreeClient {
         self.repeat(|| async {
             let client = match &self.line {
                 Line::Http(client) => client,
-                Line::Given(line) => {
-                    let body = std::fs::read(file).map_err(|error| self.local(what, file, &error))?;
-                    let reply = line.exchange(Method::POST, path, Bytes::from(body)).await;
-                    return self.check(what, self.given(what, reply)?, &[]);
-                }
+                Line::Given(line) => return self.give(what, &**line, (Method::POST, path), file).await,
             };
             let _turn = self.transfer().await;
             let begun = upload.place().clone();

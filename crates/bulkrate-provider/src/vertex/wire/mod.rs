@@ -82,12 +82,7 @@ impl VertexWire {
 
     /// What a reply that is no success means for the one call it answers.
     pub(super) fn refused(&self, reply: &Reply) -> Failure {
-        let failure = refused(reply, now_unix_s());
-        if self.account.may_renew(failure.provider_code.as_deref()) {
-            // Refused before anything ran; the next try has a token of its own.
-            return Failure { class: FailureClass::Transient, ..failure };
-        }
-        failure
+        self.account.renewing(refused(reply, now_unix_s()))
     }
 
     pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
