@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::anthropic::{cached_items, place};
+use super::batch_lane::{ROWS, job_of, requests, run};
 use super::jobs::nanos;
-use super::support::{ASK, Place, Said, Sim, reviews, waited};
+use super::support::{Place, Said, Sim, waited};
 
-pub(super) const ROWS: usize = 40;
 const MODEL: &str = "anthropic/claude-haiku-5-5";
 const CREATE: &str = "POST /v1/messages/batches";
 
@@ -18,23 +18,7 @@ fn job(place: &Place, run: &str, provider: &str) {
     job_of(MODEL, place, run, provider);
 }
 
-/// A job in the batch lane.
-pub(super) fn job_of(model: &str, place: &Place, run: &str, provider: &str) {
-    let request = format!("model = \"{model}\"\nsystem = \"{}\"\nuser = \"{}\"", ASK[3], ASK[1]);
-    let run = format!("lane = \"batch\"\nbudget = \"5\"\ncanary = false\n{run}");
-    let tables = format!("[sink]\npath = \"out.csv\"\n[provider]\n{provider}");
-    place.put("reviews.csv", reviews(ROWS)).put_job("reviews", &request, &run, &tables);
-}
-
 const OURS_ALONE: &str = "exclusive_workspace = true";
-
-pub(super) fn run(place: &Place) -> Said {
-    place.run("run reviews.toml --yes --json", &[])
-}
-
-pub(super) fn requests(sim: &Sim) -> Value {
-    sim.get("/sim/requests")["by_path"].clone()
-}
 
 /// How often a create was answered with each status; 0 is none at all.
 fn creates(sim: &Sim) -> Value {
@@ -46,14 +30,8 @@ fn listed(sim: &Sim) -> Vec<Value> {
     list["data"].as_array().unwrap_or_else(|| panic!("{list}")).clone()
 }
 
-/// Every row has an answer, nothing is in doubt, and the ledger is the bill.
-pub(super) fn whole(place: &Place, sim: &Sim, said: Said) -> (Value, Value) {
-    assert!(!format!("{said:?}").contains("canary-"), "{said:?}");
-    let (report, bill) = super::jobs::whole(place, sim, said, ROWS);
-    assert_eq!(nanos(&report, "in_doubt"), 0, "{report}");
-    assert!(nanos(&bill, "total") > 0, "{bill}");
-    place.proved("reviews", sim);
-    (report, bill)
+fn whole(place: &Place, sim: &Sim, said: Said) -> (Value, Value) {
+    super::batch_lane::whole(place, sim, said, ROWS)
 }
 
 /// A run whose create is in doubt.

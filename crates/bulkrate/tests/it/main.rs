@@ -4,6 +4,7 @@
 
 mod support;
 mod basics;
+mod batch_lane;
 mod batch_verbs;
 mod cost_model;
 mod jobs;

@@ -226,10 +226,8 @@ t_q = "1s"
         args: impl IntoIterator<Item = A>,
         reached: impl Fn(&Value) -> bool,
     ) {
-        let mut child = self.start(args);
-        self.wait_for(&mut child, reached);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let mut child = Killed(self.start(args));
+        self.wait_for(&mut child.0, reached);
     }
 
     /// `verify` agrees with the simulator's bill; answers the bill's total in nano-dollars.
@@ -244,6 +242,17 @@ t_q = "1s"
     /// The folder of the only job.
     pub(crate) fn job_dir(&self) -> PathBuf {
         only_in(&self.path(".bulkrate/jobs"))
+    }
+}
+
+/// A process that ends with the test's hold of it, a failed test's too.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
