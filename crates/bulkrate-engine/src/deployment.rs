@@ -152,10 +152,10 @@ impl Deployment {
         spec: &JobSpec,
         today: Date,
         all: &[Self],
+        fallbacks: &[usize],
     ) -> Result<Vec<usize>, EngineError> {
         let named = Self::places(settings, spec, today, all, spec.request.models())?;
-        let mut only = Self::fallbacks(settings, spec, today, all)?;
-        only.retain(|place| !named.contains(place));
+        let only: Vec<usize> = fallbacks.iter().copied().filter(|place| !named.contains(place)).collect();
         // Lines name their models themselves: these are what they name.
         Ok(if only.len() == all.len() { Vec::new() } else { only })
     }

@@ -199,6 +199,7 @@ impl Engine {
         state.queue_left_over(home, ladder.batch_max);
         let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);
         let before = if *resumed { Some(created_ms) } else { last_work(&*reader, no)?.or(self.born_ms) };
+        let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
         Ok(Job {
             no,
             id: row.id.clone(),
@@ -218,8 +219,8 @@ impl Engine {
             writer: self.writer.clone(),
             reader,
             deployments: deployments.clone(),
-            fallbacks: Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?,
-            stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments)?,
+            stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments, &fallbacks)?,
+            fallbacks,
             routed_to: self.routed_to(spec, deployments)?,
             cascade,
             home,
