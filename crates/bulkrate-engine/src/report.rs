@@ -45,6 +45,9 @@ pub struct Report {
     /// Why, when it is not `Finished`.
     pub reason: Option<String>,
     pub halted_by: Option<String>,
+    /// The variable that holds the key of what is asked; `None`: the key is no variable's.
+    #[serde(skip)]
+    pub key_env: Option<String>,
     /// The cap that a job with an exhausted budget has met: `job`, `day`, `month`, `tag ...`.
     pub capped_by: Option<String>,
     /// Items that the run was asked for: all of the job's, or as many as `--limit` names.

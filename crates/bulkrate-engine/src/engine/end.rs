@@ -172,6 +172,10 @@ impl Engine {
                 .halted
                 .as_ref()
                 .map(|halt| state.halted_as.unwrap_or(halt.class.name()).to_owned()),
+            key_env: job
+                .in_use(&state)
+                .find(|found| found.account.has_key)
+                .map(|found| found.account.key_env.clone()),
             capped_by: state
                 .blocked
                 .as_ref()

@@ -62,10 +62,10 @@ async fn whole(lane: Lane) {
 
 #[tokio::test]
 async fn real_messages_in_the_batch_lane() {
-    whole(Lane::Batch).await;
+    Box::pin(whole(Lane::Batch)).await;
 }
 
 #[tokio::test]
 async fn real_messages_in_the_sync_lane() {
-    whole(Lane::Sync).await;
+    Box::pin(whole(Lane::Sync)).await;
 }

@@ -207,10 +207,15 @@ fn next(report: &Report) -> Vec<String> {
             lines.push(format!("come back with {}", command("resume", "")));
         }
         Ending::Halted if report.halted_by.as_deref() == Some(FailureClass::Auth.name()) => {
-            lines.push(format!(
-                "check the key in `OPENAI_API_KEY`, or in the variable that `--key-env` names, then {}",
-                command("resume", "")
-            ));
+            let check = match &report.key_env {
+                Some(variable) => {
+                    format!("check the key in `{variable}`, or in the variable that `--key-env` names")
+                }
+                None => {
+                    "check the credentials, which `bulkrate doctor --model MODEL` tries for free".to_owned()
+                }
+            };
+            lines.push(format!("{check}, then {}", command("resume", "")));
         }
         Ending::Halted if report.halted_by.as_deref() == Some(ERROR_RATE) => lines.push(format!(
             "look at the answers, mend the prompt or the model in a new job, or go on with {}",

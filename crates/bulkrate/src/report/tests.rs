@@ -70,6 +70,7 @@ fn a_report() -> Report {
         ending: Ending::Finished,
         reason: None,
         halted_by: None,
+        key_env: Some("OPENAI_API_KEY".to_owned()),
         capped_by: None,
         items: 340,
         items_beyond_limit: 0,
@@ -285,6 +286,10 @@ fn every_other_end_says_how_to_go_on() {
       results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
     ");
     assert_eq!(halted.exit_code(), 4);
+    let signed = Report { key_env: None, ..halted.clone() };
+    assert!(
+        end::text(&signed).contains("check the credentials, which `bulkrate doctor --model MODEL` tries")
+    );
     let mended = Report { halted_by: Some("billing".to_owned()), ..halted };
     assert!(end::text(&mended).contains("mend the cause, then `bulkrate resume tickets"));
 }
