@@ -30,5 +30,7 @@ pub mod collect;
 pub mod retry;
 pub mod cascade;
 pub mod review;
+// Over all of these.
+pub mod plan;
 // For tests.
 pub mod planted;

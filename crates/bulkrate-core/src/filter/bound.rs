@@ -7,6 +7,12 @@ const HALVINGS: u32 = 60;
 /// The upper Clopper-Pearson bound of an error rate, `BetaInv(0.95; wrong + 1, seen - wrong)`. 1 where nothing was seen.
 #[must_use]
 pub fn error_high(wrong: u64, seen: u64) -> f64 {
+    error_high_at(wrong, seen, DOUBT)
+}
+
+/// As [`error_high`], with another chance of being wrong than one in twenty.
+#[must_use]
+pub fn error_high_at(wrong: u64, seen: u64, doubt: f64) -> f64 {
     if seen == 0 || wrong >= seen {
         return 1.0;
     }
@@ -14,16 +20,22 @@ pub fn error_high(wrong: u64, seen: u64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..HALVINGS {
         let rate = f64::midpoint(low, high);
-        if at_most(wrong, seen, rate) > DOUBT { low = rate } else { high = rate }
+        if at_most(wrong, seen, rate) > doubt { low = rate } else { high = rate }
     }
     high
 }
 
 /// So many rows without an error prove that the rate is at most `rate`.
 #[must_use]
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
 pub fn least_clean(rate: f64) -> u64 {
-    (DOUBT.ln() / (-rate).ln_1p()).ceil().clamp(1.0, 1e9) as u64
+    least_clean_at(rate, DOUBT)
+}
+
+/// As [`least_clean`], with another chance of being wrong than one in twenty.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
+pub fn least_clean_at(rate: f64, doubt: f64) -> u64 {
+    (doubt.ln() / (-rate).ln_1p()).ceil().clamp(1.0, 1e9) as u64
 }
 
 /// The chance of at most `wrong` errors in `seen` rows.

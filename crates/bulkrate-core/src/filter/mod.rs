@@ -13,7 +13,7 @@ mod features;
 mod rules;
 mod train;
 
-pub use bound::{error_high, least_clean};
+pub use bound::{error_high, error_high_at, least_clean, least_clean_at};
 pub use certify::{Cut, certify};
 pub use classify::{ANSWERS_MAX, Classifier, Confidence, Scratch};
 pub use rules::{Rule, RuleError, When};

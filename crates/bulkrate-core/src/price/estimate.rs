@@ -10,6 +10,7 @@ use super::bound::{Writes, dearest};
 use super::row::{RateSet, Rates};
 use crate::money::{Tokens, UsdNanos};
 use crate::usage::Usage;
+use serde::{Deserialize, Serialize};
 
 /// Fewer answers teach nothing about the input.
 const INPUT_SAMPLES_MIN: u64 = 20;
@@ -32,12 +33,15 @@ const PILOT_GOOD: u64 = 100;
 const CACHEABLE_MIN_TOKENS: f64 = 512.0;
 
 /// Running sums over settled answers of one model and template. Sums of many are the sum of the parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct Ratios {
     pub items: u64,
     /// Prompt bytes as [`super::RequestShape::text_bytes`] counts them.
     pub bytes: u64,
     pub input: u64,
+    /// Of the input: found in the provider's prompt cache.
+    #[serde(default)]
+    pub cache_read: u64,
     pub output: u64,
     pub output_squares: u128,
 }
@@ -48,6 +52,7 @@ impl Ratios {
         self.items = self.items.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
         self.input = self.input.saturating_add(usage.prompt());
+        self.cache_read = self.cache_read.saturating_add(usage.cache_read);
         self.output = self.output.saturating_add(usage.output);
         self.output_squares =
             self.output_squares.saturating_add(u128::from(usage.output) * u128::from(usage.output));
@@ -58,8 +63,14 @@ impl Ratios {
         self.items = self.items.saturating_add(other.items);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.input = self.input.saturating_add(other.input);
+        self.cache_read = self.cache_read.saturating_add(other.cache_read);
         self.output = self.output.saturating_add(other.output);
         self.output_squares = self.output_squares.saturating_add(other.output_squares);
+    }
+
+    /// The share of the input that the prompt cache held.
+    fn cached(&self) -> f64 {
+        if self.knows_input() { float(self.cache_read) / float(self.input.max(1)) } else { 0.0 }
     }
 
     fn knows_input(&self) -> bool {
@@ -184,9 +195,16 @@ pub fn quote(rates: &Rates, ratios: &Ratios, job: &JobShape) -> Option<Quote> {
     let worst = worst(rates, job)?;
     // The tier by the mean item; for the P95 by the largest one.
     let set = rates.for_prompt(tokens(input / items.max(1.0)));
-    let expected = money(job.items, input, set.input.per_token.0, output * items, set.output.per_token.0)?;
+    // What a prompt cache was seen to find is expected to be found again, and not counted on.
+    let cached = input * ratios.cached();
+    let expected = [
+        (input - cached, set.input.per_token.0),
+        (cached, set.cache_read.per_token.0),
+        (output * items, set.output.per_token.0),
+    ];
+    let expected = money(job.items, &expected)?;
     let (input_rate, output_rate) = p95_rates(rates, largest, job.writes);
-    let p95 = money(job.items, input_p95, input_rate, output_p95 * items, output_rate)?;
+    let p95 = money(job.items, &[(input_p95, input_rate), (output_p95 * items, output_rate)])?;
     let p95 = p95.max(expected).min(worst);
     Some(Quote { expected: expected.min(worst), p95, worst, learned: ratios.items >= PILOT_MIN })
 }
@@ -216,9 +234,10 @@ fn p95_rates(rates: &Rates, largest: f64, writes: Writes) -> (u64, u64) {
     (set.input.per_token.0, set.output.per_token.0)
 }
 
-fn money(items: u64, input: f64, input_rate: u64, output: f64, output_rate: u64) -> Option<UsdNanos> {
-    let of = |count: f64, rate: u64| u128::from(tokens(count)) * u128::from(rate);
-    rounded(of(input, input_rate).checked_add(of(output, output_rate))?, items)
+/// Tokens, each kind at its rate.
+fn money(items: u64, terms: &[(f64, u64)]) -> Option<UsdNanos> {
+    let of = |(count, rate): &(f64, u64)| u128::from(tokens(*count)) * u128::from(*rate);
+    rounded(terms.iter().try_fold(0_u128, |sum, term| sum.checked_add(of(term)))?, items)
 }
 
 /// Rounds up; each paid item may itself be rounded up by just under a nano-dollar.

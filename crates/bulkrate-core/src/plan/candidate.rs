@@ -1,0 +1,102 @@
+//! A plan that could be run: who answers, in which lane, for how much, how soon and how well.
+
+use super::proof::Loss;
+use crate::cascade::Accept;
+use crate::filter::error_high;
+use crate::lane::Lane;
+use crate::money::UsdNanos;
+use crate::price::Quote;
+
+/// Who answers, as places in the list of models; the first of it is the strong one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Asked first, with the rule by which an answer of theirs is accepted.
+    pub cascade: Option<(Vec<usize>, Accept)>,
+    /// The model that has the last word.
+    pub last: usize,
+}
+
+impl Way {
+    #[must_use]
+    pub fn alone(model: usize) -> Self {
+        Self { cascade: None, last: model }
+    }
+
+    /// The strong model alone: what the others are compared with.
+    #[must_use]
+    pub fn is_reference(&self) -> bool {
+        self.cascade.is_none() && self.last == 0
+    }
+
+    /// Orders ways of equal merit, always alike: the strong model before others, one model before a cascade.
+    pub(super) fn rank(&self) -> (Vec<usize>, usize, String) {
+        let (cheap, rule) = self
+            .cascade
+            .as_ref()
+            .map_or_else(Default::default, |(cheap, rule)| (cheap.clone(), rule.to_string()));
+        (cheap, self.last, rule)
+    }
+}
+
+/// What is known of a plan's quality.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Quality {
+    /// The strong model alone loses nothing against itself.
+    Reference,
+    /// Answers cannot be compared, or none was.
+    Unknown,
+    Measured(Loss),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    pub way: Way,
+    pub lane: Lane,
+    /// Items in one request.
+    pub bundle: u32,
+    /// What is left of the job would cost; `None`: a price is not known.
+    pub cost: Option<Quote>,
+    /// How long it would take, and how long if the lane fails and the rest has to be called one by one.
+    pub time_s: u64,
+    pub latest_s: u64,
+    pub quality: Quality,
+    /// Why it cannot be run at all.
+    pub barred: Option<String>,
+}
+
+/// What a cascade costs: all that the cheap models cost, and the strong one for what they do not answer. `rejected` of `items` pilot
+/// items went on to it. The worst case is that all do.
+#[must_use]
+pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Quote {
+    let mut total = Quote {
+        expected: share_up(strong.expected, rejected, items),
+        p95: of_share(strong.p95, error_high(rejected, items)),
+        ..*strong
+    };
+    for quote in cheap {
+        total.expected = total.expected.saturating_add(quote.expected);
+        total.p95 = total.p95.saturating_add(quote.p95);
+        total.worst = total.worst.saturating_add(quote.worst);
+        total.learned &= quote.learned;
+    }
+    total.p95 = total.p95.max(total.expected).min(total.worst);
+    total
+}
+
+/// `amount` x `part` / `whole`, rounded up; all of it where the whole is nothing.
+#[must_use]
+pub fn share_up(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
+    if whole == 0 || part == whole {
+        return amount;
+    }
+    let whole = i128::from(whole);
+    let scaled = (i128::from(amount.0) * i128::from(part) + whole - 1).div_euclid(whole);
+    UsdNanos(i64::try_from(scaled).unwrap_or(i64::MAX))
+}
+
+/// A share from 0 to 1 in millionths, rounded up.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1,000,000")]
+fn of_share(amount: UsdNanos, share: f64) -> UsdNanos {
+    const MILLION: u64 = 1_000_000;
+    share_up(amount, (share * 1e6).ceil().clamp(0.0, 1e6) as u64, MILLION)
+}

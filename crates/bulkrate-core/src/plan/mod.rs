@@ -1,0 +1,26 @@
+//! Which models, in which lane, answer a job for the least money, or the soonest, without losing more quality than was allowed.
+//!
+//! A pilot has asked some of the job's items of each model. [`Sheet`] holds what they said, [`loss`] what that proves of a plan,
+//! [`best_accept`] by what a cascade should accept, [`cascaded`] what it costs, and [`search`] which plan wins and why each other one
+//! lost.
+//!
+//! Invariants
+//! - Pure, and no matter in which order the candidates come.
+//! - A plan is good enough by the bound of its loss, not by the estimate, and the bound pays for all that were looked at.
+//! - Money is integer and rounded up; floats are for shares alone.
+//!
+//! Acted on by `bulkrate_engine::pilot`.
+
+mod sheet;
+mod proof;
+mod accept;
+mod candidate;
+mod search;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{THRESHOLDS, Tried, best_accept, judged};
+pub use candidate::{Candidate, Quality, Way, cascaded, share_up};
+pub use proof::{DOUBT, Loss, loss, needed};
+pub use search::{Aim, Ask, Lost, Search, search};
+pub use sheet::{Said, Sheet};

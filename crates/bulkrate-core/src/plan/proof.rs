@@ -1,0 +1,64 @@
+//! What a pilot proves of the quality that a plan loses.
+
+use super::sheet::{Said, Sheet};
+use crate::filter::{error_high_at, least_clean_at};
+
+/// A promise of quality may be broken this often; all plans that are looked at share it.
+pub const DOUBT: f64 = 0.05;
+
+/// Quality lost against the strong model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// Items on which the strong model is right and the plan is not.
+    pub lost: u64,
+    /// The opposite; none without labels.
+    pub gained: u64,
+    pub judged: u64,
+    /// Bounds of the loss, each of which holds with the confidence asked for. Below zero: quality gained.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Loss {
+    /// The estimate.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "counts of items")]
+    pub fn share(&self) -> f64 {
+        (self.lost as f64 - self.gained as f64) / self.judged.max(1) as f64
+    }
+}
+
+/// The loss of answers `by` a plan. `None`: nothing can be compared. `doubt`: how often the bound may be broken.
+pub fn loss(sheet: &Sheet, by: impl Fn(usize) -> Said, doubt: f64) -> Option<Loss> {
+    let (mut lost, mut gained, mut judged) = (0, 0, 0);
+    for item in 0..sheet.items() {
+        let (strong, plan) = (sheet.said(0, item), by(item));
+        let pair = if sheet.labelled {
+            strong.right.map(|strong| (strong, plan.right == Some(true)))
+        } else {
+            // The strong model's own failures teach nothing about another.
+            strong.opinion.map(|said| (true, plan.opinion == Some(said)))
+        };
+        let Some((strong, plan)) = pair else { continue };
+        judged += 1;
+        lost += u64::from(strong && !plan);
+        gained += u64::from(!strong && plan);
+    }
+    (judged > 0).then(|| bounded(lost, gained, judged, sheet.labelled, doubt))
+}
+
+/// Two shares are bounded where something can be gained too, and both bounds must hold at once.
+fn bounded(lost: u64, gained: u64, judged: u64, two_sided: bool, doubt: f64) -> Loss {
+    let doubt = if two_sided { doubt / 2.0 } else { doubt };
+    let high = |count: u64| error_high_at(count, judged, doubt);
+    let low = |count: u64| if count == 0 { 0.0 } else { 1.0 - error_high_at(judged - count, judged, doubt) };
+    let (gained_low, gained_high) = if two_sided { (low(gained), high(gained)) } else { (0.0, 0.0) };
+    Loss { lost, gained, judged, low: low(lost) - gained_high, high: high(lost) - gained_low }
+}
+
+/// Items without one loss that would prove that no more than `permille` of a thousand are lost.
+#[must_use]
+pub fn needed(permille: u32, labelled: bool, doubt: f64) -> u64 {
+    let doubt = if labelled { doubt / 2.0 } else { doubt };
+    least_clean_at(f64::from(permille) / 1_000.0, doubt)
+}

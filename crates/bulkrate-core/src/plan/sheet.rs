@@ -1,0 +1,37 @@
+//! What the models of a pilot said to its items.
+
+use crate::cascade::Opinion;
+
+/// What one model said to one item.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The answer in what is compared; `None`: no usable one, or nothing can be compared.
+    pub opinion: Option<Opinion>,
+    /// Usable, comparable or not.
+    pub usable: bool,
+    /// How sure the model says it is.
+    pub sure_permille: Option<u32>,
+    /// Whether it is what the item's label says. An answer that cannot be used is not; `None`: the item has no label.
+    pub right: Option<bool>,
+}
+
+/// All answers, model by model, each in the order of the items. The first model is the strong one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sheet {
+    pub models: Vec<Vec<Said>>,
+    /// Quality is what labels say; else what the strong model said.
+    pub labelled: bool,
+}
+
+impl Sheet {
+    /// What `model` said to `item`; one that was never asked has said nothing.
+    #[must_use]
+    pub fn said(&self, model: usize, item: usize) -> Said {
+        self.models.get(model).and_then(|said| said.get(item)).copied().unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.models.first().map_or(0, Vec::len)
+    }
+}
