@@ -46,6 +46,12 @@ impl Clock {
     }
 }
 
+/// As wires write it: `2026-11-20T12:00:00Z`.
+pub(crate) fn instant(at: VirtualMs) -> String {
+    let at = i64::try_from(at).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
 /// Seconds to whole milliseconds, never negative.
 #[allow(
     clippy::cast_possible_truncation,

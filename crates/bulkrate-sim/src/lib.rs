@@ -34,6 +34,7 @@ mod message_batches;
 mod multipart;
 mod rng;
 mod server;
+mod shelf;
 mod tokens;
 mod uploads;
 mod vertex;

@@ -1,5 +1,6 @@
 //! Google's files: resumable uploads, and what was uploaded or made.
 
+use crate::clock::instant;
 use crate::errors::{ApiError, invalid};
 use crate::files::{self, Content, File, UPLOAD_BYTES_MAX};
 use crate::server::{Reply, State};
@@ -132,18 +133,13 @@ fn finish(state: &State, upload: &mut Upload) -> Value {
     json!({"file": view(&file)})
 }
 
-fn instant(secs: u64) -> String {
-    let at = i64::try_from(secs).ok().and_then(|secs| jiff::Timestamp::from_second(secs).ok());
-    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
-}
-
 fn view(file: &File) -> Value {
     let made = matches!(file.content, Content::Lines(..));
     let name = format!("files/{}", file.id);
     let mut view = json!({
         "name": name, "displayName": file.filename, "mimeType": if made { "application/jsonl" } else { &file.purpose },
-        "sizeBytes": file.bytes.to_string(), "createTime": instant(file.created_at), "updateTime": instant(file.created_at),
-        "expirationTime": instant(file.expires_at.unwrap_or(file.created_at + LIFE_SECS)), "sha256Hash": "NTk3Yjk2",
+        "sizeBytes": file.bytes.to_string(), "createTime": instant(file.created_at * 1_000), "updateTime": instant(file.created_at * 1_000),
+        "expirationTime": instant(file.expires_at.unwrap_or(file.created_at + LIFE_SECS) * 1_000), "sha256Hash": "NTk3Yjk2",
         "uri": format!("https://generativelanguage.googleapis.com/v1beta/{name}"), "state": "ACTIVE",
         "source": if made { "GENERATED" } else { "UPLOADED" },
     });

@@ -5,6 +5,7 @@ use super::validate::validate;
 use super::words::Words;
 use super::{Batch, Order};
 use crate::api::Endpoint;
+use crate::clock::instant;
 use crate::errors::{ApiError, invalid};
 use crate::files::{self, Content, File};
 use crate::server::State;
@@ -87,11 +88,6 @@ fn word(status: Status) -> &'static str {
         Status::Expired => "EXPIRED",
         Status::Cancelled => "CANCELLED",
     }
-}
-
-fn instant(ms: u64) -> String {
-    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
 impl Batch {

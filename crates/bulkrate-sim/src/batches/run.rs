@@ -7,7 +7,7 @@ use super::{Batch, Status};
 use crate::api::Endpoint;
 use crate::bedrock::jobs;
 use crate::catalogue::Lane;
-use crate::clock::ms;
+use crate::clock::{instant, ms};
 use crate::faults::Fault;
 use crate::files::{Content, File};
 use crate::like::Manners;
@@ -229,11 +229,8 @@ async fn wind_down(state: &Arc<State>, batch: &Arc<Batch>, run: &Arc<Run>, end: 
 fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end: End, model: usize) {
     state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
     let now = state.clock.now();
-    let folder = batch.place.as_ref().map(|place| {
-        let made =
-            i64::try_from(batch.created_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        format!("{place}/prediction-model-{}", made.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
-    });
+    let made = instant(batch.created_ms);
+    let folder = batch.place.as_ref().map(|place| format!("{place}/prediction-model-{made}"));
     let file = |side, bytes, suffix| {
         let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
         let shows = match batch.endpoint {

@@ -5,8 +5,8 @@ use crate::api::Endpoint;
 use crate::clock::{Clock, VirtualMs};
 use crate::config::Speaks;
 use crate::faults::Fault;
-use crate::rng::mix;
 use crate::server::State;
+use crate::shelf::{Kept, Shelf};
 use crate::tokens::Usage;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
@@ -281,95 +281,82 @@ fn usage(usage: Usage) -> Value {
     })
 }
 
-/// All batches of the account.
+impl Kept for Batch {
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn created_ms(&self) -> VirtualMs {
+        self.created_ms
+    }
+}
+
+/// All batches of the account, and what of its limits they take.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
-    inner: Mutex<Inner>,
+    shelf: Shelf<Batch>,
+    taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    order: Vec<Arc<Batch>>,
-    by_id: HashMap<String, Arc<Batch>>,
-    ordinals: u64,
+struct Taken {
     creations: VecDeque<VirtualMs>,
     enqueued: HashMap<usize, u64>,
 }
 
-impl Inner {
-    fn keep(&mut self, batch: Batch) -> Arc<Batch> {
-        let batch = Arc::new(batch);
-        self.order.push(batch.clone());
-        self.by_id.insert(batch.id.clone(), batch.clone());
-        batch
-    }
-}
-
 impl Batches {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, state: &State, order: &Order) -> Arc<Batch> {
-        let mut inner = self.inner();
-        let ordinal = inner.ordinals;
-        inner.ordinals += 1;
-        inner.keep(Batch::new(state, ordinal, order.endpoint, order.input.id.clone()).of(order))
+        let input = || order.input.id.clone();
+        self.shelf.add(|ordinal| Batch::new(state, ordinal, order.endpoint, input()).of(order))
     }
 
     /// A batch of somebody else in the same account: never runs.
     pub(crate) fn add_foreign(&self, state: &State, endpoint: Endpoint) {
-        let mut inner = self.inner();
-        let ordinal = mix(inner.order.len() as u64) | 1 << 63;
-        let mut batch = Batch::new(state, ordinal, endpoint, state.keys.id("file-", 22, false));
-        let fields = match endpoint {
-            Endpoint::Converse => crate::bedrock::jobs::foreign(&batch.id),
-            _ => json!({"owner": "another tool"}),
-        };
-        batch.metadata = fields.as_object().cloned();
-        inner.keep(batch);
+        self.shelf.add_foreign(|ordinal| {
+            let batch = Batch::new(state, ordinal, endpoint, state.keys.id("file-", 22, false));
+            let fields = match endpoint {
+                Endpoint::Converse => crate::bedrock::jobs::foreign(&batch.id),
+                _ => json!({"owner": "another tool"}),
+            };
+            Batch { metadata: fields.as_object().cloned(), ..batch }
+        });
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Batch>> {
-        self.inner().by_id.get(id).cloned()
+        self.shelf.get(id)
     }
 
     pub(crate) fn remove(&self, id: &str) {
-        let mut inner = self.inner();
-        inner.order.retain(|batch| batch.id != id);
-        inner.by_id.remove(id);
+        self.shelf.remove(id);
     }
 
     /// Oldest first; those younger than the lag are left out.
     pub(crate) fn visible(&self, clock: &Clock, lag_ms: u64) -> Vec<Arc<Batch>> {
-        let now = clock.now_ms();
-        self.inner()
-            .order
-            .iter()
-            .filter(|batch| batch.created_ms.saturating_add(lag_ms) <= now)
-            .cloned()
-            .collect()
+        self.shelf.visible(clock.now_ms(), lag_ms)
     }
 
     /// Counts a creation, or says how long (in real time) until one is allowed.
     pub(crate) fn too_many(&self, clock: &Clock, limit: Option<u64>) -> Option<Duration> {
         let limit = usize::try_from(limit?).unwrap_or(usize::MAX);
-        let (now, mut inner) = (clock.now_ms(), self.inner());
-        while inner.creations.front().is_some_and(|&at| at + 3_600_000 <= now) {
-            inner.creations.pop_front();
+        let (now, mut taken) = (clock.now_ms(), self.taken());
+        while taken.creations.front().is_some_and(|&at| at + 3_600_000 <= now) {
+            taken.creations.pop_front();
         }
-        if inner.creations.len() >= limit {
-            let oldest = inner.creations.front().copied().unwrap_or(now);
+        if taken.creations.len() >= limit {
+            let oldest = taken.creations.front().copied().unwrap_or(now);
             return Some(clock.real((oldest + 3_600_000).saturating_sub(now)).max(Duration::from_millis(1)));
         }
-        inner.creations.push_back(now);
+        taken.creations.push_back(now);
         None
     }
 
     /// Holds a batch's prompt tokens against its model's limit; false when they do not fit.
     pub(crate) fn enqueue(&self, model: usize, tokens: u64, limit: Option<u64>) -> bool {
-        let mut inner = self.inner();
-        let held = inner.enqueued.entry(model).or_default();
+        let mut taken = self.taken();
+        let held = taken.enqueued.entry(model).or_default();
         if limit.is_some_and(|limit| held.saturating_add(tokens) > limit) {
             return false;
         }
@@ -378,7 +365,7 @@ impl Batches {
     }
 
     pub(crate) fn release(&self, model: usize, tokens: u64) {
-        if let Some(held) = self.inner().enqueued.get_mut(&model) {
+        if let Some(held) = self.taken().enqueued.get_mut(&model) {
             *held = held.saturating_sub(tokens);
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::api::Endpoint;
 use crate::bedrock;
-use crate::clock::VirtualMs;
+use crate::clock::{VirtualMs, instant};
 use crate::errors::ApiError;
 use crate::gemini;
 use crate::json::{push_str, push_u64};
@@ -136,10 +136,8 @@ impl Words {
         }
         out.extend_from_slice(b"\"status\":");
         push_str(out, status);
-        let at = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        let at = at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
         out.extend_from_slice(b",\"processed_time\":");
-        push_str(out, &at.replace('Z', "+00:00"));
+        push_str(out, &instant(at_ms).replace('Z', "+00:00"));
         if let Self::Echoed(_) = self {
             out.extend_from_slice(b",\"request\":");
             match id.starts_with('{') {

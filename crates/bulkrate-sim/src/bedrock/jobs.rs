@@ -4,6 +4,7 @@ use crate::api::Endpoint;
 use crate::batches::lines::Tally;
 use crate::batches::{self, Batch, Listing, Order, Status};
 use crate::catalogue::Lane;
+use crate::clock::{instant, ms};
 use crate::errors::{ApiError, invalid};
 use crate::faults::{Fault, Place};
 use crate::files::{Content, File};
@@ -300,17 +301,12 @@ fn word(batch: &Batch, status: Status, ran: u64, now: u64, validating_ms: u64) -
     }
 }
 
-fn instant(ms: u64) -> String {
-    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
-}
-
 /// The job as it is shown. `poll` is a look at this one alone, which some faults count.
 fn view(state: &State, batch: &Batch, poll: bool) -> Value {
     let mut life = batch.life();
     let shown = batch.shown(&mut life, state, poll);
     let (now, done) = (state.clock.now_ms(), life.done(state.clock.now_ms()));
-    let validating = crate::clock::ms(state.config.validating_secs);
+    let validating = ms(state.config.validating_secs);
     let word = word(batch, shown.status, life.completed + life.failed, now, validating);
     let hours = batch
         .metadata

@@ -113,7 +113,7 @@ fn create(
 ) -> Result<Option<Reply>, ApiError> {
     let orders = read::orders(&body)?;
     if let Some(most) = state.config.queued_requests
-        && state.message_batches.waiting() + orders.len() as u64 > most
+        && state.message_batches.waiting(state.clock.now_ms()) + orders.len() as u64 > most
     {
         let message = format!("Number of requests in the batch queue would exceed your limit of {most}.");
         return Err(ApiError::new(429, "rate_limit_error", None, message));

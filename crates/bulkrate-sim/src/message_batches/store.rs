@@ -1,12 +1,11 @@
 //! Message batches as the workspace keeps them, and their wire view.
 
-use crate::clock::VirtualMs;
+use crate::clock::{VirtualMs, instant};
 use crate::faults::Fault;
-use crate::rng::mix;
 use crate::server::State;
+use crate::shelf::{Kept, Shelf};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -138,50 +137,29 @@ impl Batch {
     }
 }
 
-fn instant(at: VirtualMs) -> String {
-    let at = i64::try_from(at).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+impl Kept for Batch {
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn created_ms(&self) -> VirtualMs {
+        self.created_ms
+    }
 }
 
 /// All batches of the workspace.
 #[derive(Debug, Default)]
 pub(crate) struct MessageBatches {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    order: Vec<Arc<Batch>>,
-    by_id: HashMap<String, Arc<Batch>>,
-    ordinals: u64,
-}
-
-impl Inner {
-    fn keep(&mut self, batch: Batch) -> Arc<Batch> {
-        let batch = Arc::new(batch);
-        self.order.push(batch.clone());
-        self.by_id.insert(batch.id.clone(), batch.clone());
-        batch
-    }
+    shelf: Shelf<Batch>,
 }
 
 impl MessageBatches {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn add(&self, state: &State, total: usize) -> Arc<Batch> {
-        let mut inner = self.inner();
-        inner.ordinals += 1;
-        let ordinal = inner.ordinals - 1;
-        inner.keep(Batch::new(state, ordinal, total))
+        self.shelf.add(|ordinal| Batch::new(state, ordinal, total))
     }
 
     /// A batch of somebody else in the workspace, as large, that has ended already.
     pub(super) fn add_foreign(&self, state: &State, total: usize) {
-        let mut inner = self.inner();
-        let ordinal = mix(inner.order.len() as u64) | 1 << 63;
-        let batch = inner.keep(Batch::new(state, ordinal, total));
+        let batch = self.shelf.add_foreign(|ordinal| Batch::new(state, ordinal, total));
         let lines = (0..total)
             .map(|row| format!("{{\"custom_id\":\"row-{row}\",\"result\":{{\"type\":\"canceled\"}}}}\n"));
         let mut life = batch.life();
@@ -192,30 +170,23 @@ impl MessageBatches {
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Batch>> {
-        self.inner().by_id.get(id).cloned()
+        self.shelf.get(id)
     }
 
     pub(super) fn remove(&self, id: &str) {
-        let mut inner = self.inner();
-        inner.order.retain(|batch| batch.id != id);
-        inner.by_id.remove(id);
+        self.shelf.remove(id);
     }
 
     /// Newest first; those younger than the lag are left out.
     pub(super) fn visible(&self, now_ms: VirtualMs, lag_ms: u64) -> Vec<Arc<Batch>> {
-        let inner = self.inner();
-        inner
-            .order
-            .iter()
-            .rev()
-            .filter(|batch| batch.created_ms.saturating_add(lag_ms) <= now_ms)
-            .cloned()
-            .collect()
+        let mut seen = self.shelf.visible(now_ms, lag_ms);
+        seen.reverse();
+        seen
     }
 
     /// Requests of all batches that have not ended.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(super) fn waiting(&self, now_ms: VirtualMs) -> u64 {
         let open = |batch: &&Arc<Batch>| batch.life().status != Status::Ended;
-        self.inner().order.iter().filter(open).map(|batch| batch.total).sum()
+        self.shelf.visible(now_ms, 0).iter().filter(open).map(|batch| batch.total).sum()
     }
 }

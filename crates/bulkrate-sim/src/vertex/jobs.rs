@@ -2,6 +2,7 @@
 
 use crate::api::Endpoint;
 use crate::batches::{self, Batch, Listing, Order, Shown, Status};
+use crate::clock::instant;
 use crate::errors::{ApiError, invalid};
 use crate::files::{Content, File};
 use crate::server::{Reply, State};
@@ -145,11 +146,6 @@ fn word(status: Status) -> &'static str {
         Status::Expired => "EXPIRED",
         Status::Cancelled => "CANCELLED",
     }
-}
-
-fn instant(ms: u64) -> String {
-    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
 /// The job. `poll` is a look at this one alone, which some faults count.
