@@ -38,7 +38,7 @@ fn main() -> Result<(), Failed> {
             base_url,
             region: named("us-east-1"),
             role_arn: named("arn:aws:iam::123456789012:role/NAME"),
-            storage: named(if preset.name == "vertex" { "gs://bucket" } else { "s3://bucket/prefix" }),
+            storage: named(preset.storage),
             ..Settings::default()
         };
         let provider = bulkrate_provider::open(preset.name, &settings)?;
@@ -46,10 +46,10 @@ fn main() -> Result<(), Failed> {
             None => format!("`{}`", preset.base_env()),
             Some(address) => format!("`{address}`"),
         };
-        let key = match (preset.facts.needs_key, preset.variables.is_empty()) {
-            (true, _) => "",
-            (false, true) => " (if it wants one)",
-            (false, false) => ", or the machine's AWS credentials",
+        let key = match (preset.facts.needs_key, preset.found) {
+            (true, "") => String::new(),
+            (false, "") => " (if it wants one)".to_owned(),
+            (_, found) => format!(", or {found}"),
         };
         page.push_str(&format!(
             "| {} | `{}`{key} | {} | {} | {} |\n",

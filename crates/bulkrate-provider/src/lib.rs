@@ -26,5 +26,5 @@ pub use api::{
     ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Facts,
     Health, LimitHints, Lines, NOT_SENT, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
-pub use registry::{OpenError, Preset, names, open, presets};
+pub use registry::{OpenError, Preset, by_settings, forget, names, open, presets, programs};
 pub use settings::{ChatEndpoint, Deployed, Program, ProxyFrom, RetryPolicy, Secret, Settings};

@@ -1,5 +1,6 @@
 //! Every provider, one line each.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::anthropic::Anthropic;
@@ -10,7 +11,7 @@ use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
 use crate::settings::Settings;
 use crate::vertex::Vertex;
-use crate::vllm::VllmOffline;
+use crate::vllm::{self, VllmOffline};
 
 /// An account that cannot be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -34,16 +35,38 @@ pub enum OpenError {
 
 type Constructor = fn(&Settings) -> Result<Arc<dyn Provider>, OpenError>;
 
-const PROVIDERS: &[(&str, Constructor)] = &[
-    ("openai", |settings| Ok(Arc::new(OpenAi::open(Dialect::OPENAI, settings)?))),
-    ("openai-compatible", |settings| Ok(Arc::new(OpenAi::open(Dialect::COMPATIBLE, settings)?))),
-    ("custom", |settings| Ok(Arc::new(OpenAi::open(Dialect::CUSTOM, settings)?))),
-    (Dialect::AZURE.name, |settings| Ok(Arc::new(OpenAi::open(Dialect::AZURE, settings)?))),
-    (Anthropic::PRESET.name, |settings| Ok(Arc::new(Anthropic::open(settings)?))),
-    (Gemini::PRESET.name, |settings| Ok(Arc::new(Gemini::open(settings)?))),
-    (Bedrock::PRESET.name, |settings| Ok(Arc::new(Bedrock::open(settings)?))),
-    (Vertex::PRESET.name, |settings| Ok(Arc::new(Vertex::open(settings)?))),
-    (VllmOffline::NAME, |settings| Ok(Arc::new(VllmOffline::open(settings)?))),
+/// How an account is come by.
+enum Way {
+    /// By the settings' own address and key.
+    Settings,
+    /// The same, but only at an address of the user's own.
+    OwnAddress,
+    /// By a key in a variable, or by what is found on the machine.
+    Preset(fn() -> Preset),
+    /// It is a program of this machine. With what takes away what a submission that is over has left in a folder.
+    Program(fn(&Path, &str) -> std::io::Result<()>),
+}
+
+const PROVIDERS: &[(&str, Way, Constructor)] = &[
+    (Dialect::OPENAI.name, Way::Settings, |settings| Ok(Arc::new(OpenAi::open(Dialect::OPENAI, settings)?))),
+    (Dialect::COMPATIBLE.name, Way::OwnAddress, |settings| {
+        Ok(Arc::new(OpenAi::open(Dialect::COMPATIBLE, settings)?))
+    }),
+    (Dialect::CUSTOM.name, Way::OwnAddress, |settings| {
+        Ok(Arc::new(OpenAi::open(Dialect::CUSTOM, settings)?))
+    }),
+    (Anthropic::PRESET.name, Way::Preset(|| Anthropic::PRESET), |settings| {
+        Ok(Arc::new(Anthropic::open(settings)?))
+    }),
+    (Gemini::PRESET.name, Way::Preset(|| Gemini::PRESET), |settings| Ok(Arc::new(Gemini::open(settings)?))),
+    (Vertex::PRESET.name, Way::Preset(|| Vertex::PRESET), |settings| Ok(Arc::new(Vertex::open(settings)?))),
+    (Bedrock::PRESET.name, Way::Preset(|| Bedrock::PRESET), |settings| {
+        Ok(Arc::new(Bedrock::open(settings)?))
+    }),
+    (Dialect::AZURE.name, Way::Preset(|| preset(&Dialect::AZURE)), |settings| {
+        Ok(Arc::new(OpenAi::open(Dialect::AZURE, settings)?))
+    }),
+    (VllmOffline::NAME, Way::Program(vllm::forget), |settings| Ok(Arc::new(VllmOffline::open(settings)?))),
 ];
 
 /// Opens an account. Sends nothing.
@@ -51,8 +74,8 @@ pub fn open(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, OpenEr
     if let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) {
         return Ok(Arc::new(OpenAi::open(*preset, settings)?));
     }
-    let known = PROVIDERS.iter().find(|(known, _)| *known == name);
-    let (_, constructor) = known.ok_or_else(|| OpenError::UnknownProvider { name: name.to_owned() })?;
+    let known = PROVIDERS.iter().find(|(known, ..)| *known == name);
+    let (.., constructor) = known.ok_or_else(|| OpenError::UnknownProvider { name: name.to_owned() })?;
     constructor(settings)
 }
 
@@ -68,6 +91,10 @@ pub struct Preset {
     pub facts: Facts,
     /// Variables that its own tools look at, and so does it: credentials are found there that are no key.
     pub variables: &'static [&'static str],
+    /// What these credentials are called; empty where there is only a key.
+    pub found: &'static str,
+    /// How the place is written where files of batches lie; empty where the service keeps them itself.
+    pub storage: &'static str,
 }
 
 impl Preset {
@@ -81,19 +108,48 @@ impl Preset {
     }
 }
 
-/// Every service that needs no more than its key, in the order of the documentation.
-pub fn presets() -> impl Iterator<Item = Preset> {
-    let rows = std::iter::once(&Dialect::AZURE).chain(PRESETS).map(|row| Preset {
+/// Of a row of OpenAI's family.
+fn preset(row: &Dialect) -> Preset {
+    Preset {
         name: row.name,
         base_url: row.base_url,
         key_env: row.key_env,
         facts: row.facts(),
         variables: &[],
+        found: "",
+        storage: "",
+    }
+}
+
+/// Every service that needs no more than its key, in the order of the documentation.
+pub fn presets() -> impl Iterator<Item = Preset> {
+    let own = PROVIDERS.iter().filter_map(|(_, way, _)| match way {
+        Way::Preset(preset) => Some(preset()),
+        _ => None,
     });
-    [Anthropic::PRESET, Gemini::PRESET, Vertex::PRESET, Bedrock::PRESET].into_iter().chain(rows)
+    own.chain(PRESETS.iter().map(preset))
+}
+
+/// What is reached by the settings' own address and key. `users`: the address is one of the user's own.
+pub fn by_settings(users: bool) -> impl Iterator<Item = &'static str> {
+    let reached = move |way: &Way| matches!(way, Way::Settings) || users && matches!(way, Way::OwnAddress);
+    PROVIDERS.iter().filter(move |(_, way, _)| reached(way)).map(|(name, ..)| *name)
+}
+
+/// What runs on this machine: no address, no key.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    PROVIDERS.iter().filter(|(_, way, _)| matches!(way, Way::Program(_))).map(|(name, ..)| *name)
+}
+
+/// Takes away what programs of this machine have left in `folder` of a submission that is over.
+pub fn forget(folder: &Path, sub: &str) -> std::io::Result<()> {
+    PROVIDERS.iter().try_for_each(|(_, way, _)| match way {
+        Way::Program(forget) => forget(folder, sub),
+        _ => Ok(()),
+    })
 }
 
 #[must_use]
 pub fn names() -> Vec<&'static str> {
-    PROVIDERS.iter().map(|(name, _)| *name).chain(PRESETS.iter().map(|preset| preset.name)).collect()
+    PROVIDERS.iter().map(|(name, ..)| *name).chain(PRESETS.iter().map(|preset| preset.name)).collect()
 }

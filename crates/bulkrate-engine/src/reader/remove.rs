@@ -36,7 +36,7 @@ pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), Eng
     gone(&keys, fs::remove_file(&keys))?;
     let local = local_runs(state_dir);
     for submission in &submissions {
-        let left = bulkrate_provider::vllm::forget(&local, &submission.sub.to_string());
+        let left = bulkrate_provider::forget(&local, &submission.sub.to_string());
         left.map_err(io_error("could not remove what a batch left in", &local))?;
     }
     let dir = JobDir::of(state_dir, &job.id).0;

@@ -40,6 +40,8 @@ impl Anthropic {
         key_env: "ANTHROPIC_API_KEY",
         facts: Facts { flex: false, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: false },
         variables: &[],
+        found: "",
+        storage: "",
     };
 
     /// Sends nothing.

@@ -71,6 +71,8 @@ impl Bedrock {
         key_env: "AWS_BEARER_TOKEN_BEDROCK",
         facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: false, caches_unmarked: false },
         variables: crate::aws::VARIABLES,
+        found: "the machine's AWS credentials",
+        storage: "s3://bucket/prefix",
     };
 
     /// Sends nothing.

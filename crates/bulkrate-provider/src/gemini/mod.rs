@@ -39,6 +39,8 @@ impl Gemini {
         key_env: "GEMINI_API_KEY",
         facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
         variables: &[],
+        found: "",
+        storage: "",
     };
 
     /// Sends nothing.

@@ -72,6 +72,8 @@ impl Vertex {
         key_env: "GOOGLE_APPLICATION_CREDENTIALS",
         facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
         variables: &[PROJECT, LOCATION, STORAGE_HOST, METADATA_HOST, CONFIG, HOME],
+        found: "the machine's Google credentials",
+        storage: "gs://bucket/folder",
     };
 
     /// Sends nothing. What is missing of the account is told by [`Provider::ready`]: credentials of Google's may be set for other ends.

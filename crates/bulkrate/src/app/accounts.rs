@@ -12,7 +12,6 @@ use std::time::Duration;
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings, local_runs};
 use bulkrate_engine::spec::DeploymentSpec;
-use bulkrate_provider::vllm::VllmOffline;
 use bulkrate_provider::{ChatEndpoint, Deployed, Preset, Program, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
@@ -21,8 +20,6 @@ use super::AppError;
 use crate::config::ConfigError;
 use crate::config::job_file::Provider;
 
-/// Opened beside `openai` when a base URL is given: models there may carry any of these names.
-const COMPATIBLE: [&str; 2] = ["openai-compatible", "custom"];
 const KEY_ENV: &str = "OPENAI_API_KEY";
 const BASE_ENV: &str = "OPENAI_BASE_URL";
 /// Ties the digest of a key to its use here; the digest tells accounts apart and never leaves the machine.
@@ -82,11 +79,14 @@ pub fn open(
     env: Env<'_>,
 ) -> Result<Vec<Account>, AppError> {
     let mut accounts = open_with(&reached.provider, connections_max, retry, env)?;
-    accounts.push(offline(&reached.provider, Some(&reached.state))?);
+    for name in bulkrate_provider::programs() {
+        accounts.push(offline(name, &reached.provider, Some(&reached.state))?);
+    }
     for (name, own) in &reached.accounts {
-        if own.provider.as_deref() == Some(VllmOffline::NAME) {
+        let serves = |program: &&str| own.provider.as_deref() == Some(program);
+        if let Some(program) = bulkrate_provider::programs().find(serves) {
             check_name(name)?;
-            let account = offline(own, Some(&reached.state))?;
+            let account = offline(program, own, Some(&reached.state))?;
             accounts.push(Account {
                 provider: name.clone(),
                 serves: Some(account.provider.clone()),
@@ -156,8 +156,8 @@ fn check_name(name: &str) -> Result<(), AppError> {
     Ok(())
 }
 
-/// vLLM without a server. It is reached by no address and no key, so none stands for it. Starts nothing.
-pub fn offline(from: &Provider, state: Option<&Path>) -> Result<Account, AppError> {
+/// A program of this machine. It is reached by no address and no key, so none stands for it. Starts nothing.
+pub fn offline(name: &str, from: &Provider, state: Option<&Path>) -> Result<Account, AppError> {
     let usual = Program::default();
     let program = Program {
         command: from.vllm_command.clone().unwrap_or(usual.command),
@@ -167,7 +167,7 @@ pub fn offline(from: &Provider, state: Option<&Path>) -> Result<Account, AppErro
     let structured_outputs = from.structured_outputs.unwrap_or(true);
     let settings =
         bulkrate_provider::Settings { program, structured_outputs, ..bulkrate_provider::Settings::default() };
-    account(VllmOffline::NAME, &settings, false, "")
+    account(name, &settings, false, "")
 }
 
 /// As [`open`], with another patience for free calls.
@@ -181,10 +181,10 @@ pub fn open_with(
     let key = env(&key_env).unwrap_or_default();
     let settings = bulkrate_provider::Settings { retry, ..settings(provider, &key, connections_max) };
     let custom = provider.base_url.is_some();
-    let names = std::iter::once("openai").chain(COMPATIBLE.into_iter().filter(|_| custom));
     let key_named = provider.key_env.is_some();
     let own = |name| Ok(Account { key_named, ..account(name, &settings, custom, &key_env)? });
-    let mut accounts: Vec<Account> = names.map(own).collect::<Result<_, AppError>>()?;
+    let mut accounts: Vec<Account> =
+        bulkrate_provider::by_settings(custom).map(own).collect::<Result<_, AppError>>()?;
     for preset in bulkrate_provider::presets() {
         if let Some(settings) = preset_settings(&preset, provider, connections_max, env) {
             let settings = bulkrate_provider::Settings { retry, ..settings };

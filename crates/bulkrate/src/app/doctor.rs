@@ -4,7 +4,6 @@ use std::path::Path;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_engine::settings::Account;
-use bulkrate_provider::vllm::VllmOffline;
 use bulkrate_provider::{Preset, Unlisted};
 use serde::Serialize;
 
@@ -57,8 +56,8 @@ pub(super) fn doctor(shared: &Shared, args: DoctorArgs) -> Result<u8, AppError> 
     let presets = set_up(&accounts);
     // The one that the model belongs to; else OpenAI's, unless only others are set up.
     let named = args.model.as_deref().and_then(|model| model.split_once('/')).map(|(provider, _)| provider);
-    if named == Some(VllmOffline::NAME) {
-        accounts.push(accounts::offline(&provider, None)?);
+    if let Some(program) = bulkrate_provider::programs().find(|program| named == Some(program)) {
+        accounts.push(accounts::offline(program, &provider, None)?);
     }
     let account = accounts
         .iter()
