@@ -119,6 +119,7 @@ pub(crate) fn error_body(status: u16, code: Option<&str>, message: &str, key: u6
     let (status, kind, detail) = match (status, code.unwrap_or_default()) {
         (429, "insufficient_quota") => (429, "rate_limit_error", Some("enforced_spend_limit_reached")),
         (429, "slow_down") => (429, "rate_limit_error", Some("ramp_limit_exceeded")),
+        (403, "model_not_found") => (404, kind(404), None),
         (503, _) => (529, "overloaded_error", None),
         (status, _) => (status, kind(status), None),
     };

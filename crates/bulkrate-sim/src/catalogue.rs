@@ -95,6 +95,8 @@ pub(crate) struct Catalogue {
     /// Names that take batches and nothing else, and whether all others take none: those of deployments.
     for_batches: Option<HashSet<String>>,
     any: Option<usize>,
+    /// Those that the account may not use.
+    pub(crate) denied: Vec<String>,
 }
 
 impl Catalogue {
@@ -115,7 +117,13 @@ impl Catalogue {
                 return Err(SimError::Prices { why: format!("lacks the column `{needed}`") });
             }
         }
-        let mut catalogue = Self { models: Vec::new(), names: HashMap::new(), for_batches: None, any: None };
+        let mut catalogue = Self {
+            models: Vec::new(),
+            names: HashMap::new(),
+            for_batches: None,
+            any: None,
+            denied: Vec::new(),
+        };
         for (at, record) in records.enumerate() {
             let row = Row { columns: &columns, cells: &record };
             let sold = match sells {
@@ -207,6 +215,9 @@ impl Catalogue {
 
     /// The model behind a name, and the dated name an answer carries.
     pub(crate) fn find<'a>(&'a self, name: &'a str) -> Result<(&'a Model, Cow<'a, str>), ApiError> {
+        if self.denied.iter().any(|denied| denied == name) {
+            return Err(ApiError::no_access(name));
+        }
         let known = self.names.get(name).copied();
         let Some(index) = known.or(self.any) else { return Err(ApiError::no_model(name)) };
         let model = &self.models[index];

@@ -68,6 +68,9 @@ pub struct Args {
     /// A model that answers a share of the prompts as if it had not read them, such as gpt-6-luna=0.2; repeatable
     #[arg(long, value_name = "MODEL=SHARE", value_parser = weak)]
     pub weak: Vec<(String, f64)>,
+    /// A model that the account may not use; repeatable
+    #[arg(long, value_name = "MODEL")]
+    pub denied: Vec<String>,
     /// Faults to play, as `--list-faults` lists them.
     #[arg(
         long = "fault",
@@ -172,6 +175,7 @@ impl Args {
             slow_ms: self.slow_ms,
             cached_share: self.cached_share,
             weak: self.weak.clone(),
+            denied: self.denied.clone(),
             faults: self.rules().iter().map(|rule| rule.parse::<FaultRule>()).collect::<Result<_, _>>()?,
             prices: self.prices.as_ref().map(read).transpose()?,
             cost_header: self.cost_header.clone(),

@@ -62,6 +62,8 @@ pub struct SimConfig {
     pub cached_share: f64,
     /// Models that know less: of each the share of prompts that it answers without having read them.
     pub weak: Vec<(String, f64)>,
+    /// Models that the account may not use.
+    pub denied: Vec<String>,
     /// What goes wrong.
     pub faults: Vec<FaultRule>,
     /// Text of a price list; `None` = the built-in catalogue.
@@ -132,6 +134,7 @@ impl Default for SimConfig {
             slow_ms: 2_000,
             cached_share: 0.0,
             weak: Vec::new(),
+            denied: Vec::new(),
             faults: Vec::new(),
             prices: None,
             cost_header: None,

@@ -64,6 +64,12 @@ impl ApiError {
         Self::new(404, "invalid_request_error", Some("model_not_found"), message)
     }
 
+    /// The model is there, for others.
+    pub(crate) fn no_access(name: &str) -> Self {
+        let message = format!("Project `proj_sim` does not have access to model `{name}`");
+        Self::new(403, "invalid_request_error", Some("model_not_found"), message)
+    }
+
     pub(crate) fn unknown_url(method: &str, path: &str) -> Self {
         Self::not_found(format!("Invalid URL ({method} {path})"))
     }

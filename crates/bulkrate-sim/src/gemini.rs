@@ -162,8 +162,8 @@ pub(crate) fn error_body(
             let id = "GenerateContentPaidTierInputTokensPerModelPerMinute";
             (429, text, vec![violation(id, "1000000"), help(), retry(wait_ms)])
         }
-        (404, "model_not_found") => {
-            let model = message.split('`').nth(1).unwrap_or_default();
+        (403 | 404, "model_not_found") => {
+            let model = message.rsplit('`').nth(1).unwrap_or_default();
             let text = format!(
                 "models/{model} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."
             );

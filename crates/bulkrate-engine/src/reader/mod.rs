@@ -104,10 +104,10 @@ impl Reader {
         dead::dead_each(&self.store, &self.dir(&job), &job, each)
     }
 
-    /// Proves what can be proved of a job. `bill`: a file with the provider's `total_usd_nanos`.
-    pub fn verify(&self, job: &str, bill: Option<&Path>) -> Result<Verification, EngineError> {
+    /// Proves what can be proved of a job. `bills`: files with a provider's `total_usd_nanos` each, of all providers of the job.
+    pub fn verify(&self, job: &str, bills: &[PathBuf]) -> Result<Verification, EngineError> {
         let job = self.find(job)?;
-        verify::verify(&self.store, &self.dir(&job), &job, bill)
+        verify::verify(&self.store, &self.dir(&job), &job, bills)
     }
 
     /// What was spent, from the ledger. `by`: `tag.KEY`, `model`, `lane`, `job` or `day`.

@@ -64,7 +64,8 @@ async fn decide(world: &World, sub: &str, act: Act) {
 fn proved(world: &World, report: &Report) -> String {
     let path = world.path("bill.json");
     std::fs::write(&path, world.sim.bill_json()).unwrap();
-    let proof = Reader::open(&world.path("state")).unwrap().verify(&report.job, Some(&path)).unwrap();
+    let proof =
+        Reader::open(&world.path("state")).unwrap().verify(&report.job, std::slice::from_ref(&path)).unwrap();
     assert!(proof.passed(), "{proof:?}");
     format!("{proof:?}")
 }

@@ -298,7 +298,7 @@ async fn costs_above_their_bounds_are_booked_told_and_stop_at_the_cap() {
     assert!(alerts[0].contains("item 1 ") && alerts[0].contains("`openai/gpt-6-luna`"), "{alerts:?}");
 
     let proofs =
-        bulkrate_engine::Reader::open(&world.path("state")).unwrap().verify(&report.job, None).unwrap();
+        bulkrate_engine::Reader::open(&world.path("state")).unwrap().verify(&report.job, &[]).unwrap();
     let caps = proofs.checks.iter().find(|check| check.name == "caps held").unwrap();
     let told = format!(
         "more than their bounds: {}, by USD {} in all (item 1 USD",

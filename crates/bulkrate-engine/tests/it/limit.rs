@@ -18,7 +18,7 @@ fn balanced(world: &World, report: &Report) {
     let saved: UsdNanos = report.saved.values().copied().sum();
     assert_eq!(report.naive - saved, report.spent, "{report:?}");
     assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap(), "{report:?}");
-    let proofs = Reader::open(&world.path("state")).unwrap().verify(&report.job, None).unwrap();
+    let proofs = Reader::open(&world.path("state")).unwrap().verify(&report.job, &[]).unwrap();
     assert!(proofs.passed(), "{proofs:?}");
 }
 
@@ -145,7 +145,7 @@ async fn a_limited_run_saves_what_its_own_items_took_from_the_cache() {
     assert!(whole.naive > paid.naive, "{whole:?}");
     assert_eq!(whole.naive - saved(&whole), whole.spent, "{whole:?}");
     assert_eq!(whole.spent.0, i64::try_from(world.sim.bill_usd_nanos() - bill).unwrap(), "{whole:?}");
-    let proofs = Reader::open(&world.path("state")).unwrap().verify(&whole.job, None).unwrap();
+    let proofs = Reader::open(&world.path("state")).unwrap().verify(&whole.job, &[]).unwrap();
     assert!(proofs.passed(), "{proofs:?}");
 }
 

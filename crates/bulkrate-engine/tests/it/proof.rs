@@ -11,7 +11,7 @@ use bulkrate_engine::view::Check;
 use crate::world::{World, fast};
 
 fn failing(world: &World, report: &Report) -> Vec<Check> {
-    let proofs = Reader::open(&world.path("state")).unwrap().verify(&report.job, None).unwrap();
+    let proofs = Reader::open(&world.path("state")).unwrap().verify(&report.job, &[]).unwrap();
     proofs.checks.into_iter().filter(|check| !check.passed).collect()
 }
 

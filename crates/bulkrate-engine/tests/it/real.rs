@@ -50,7 +50,7 @@ async fn whole(lane: Lane) {
     }
     std::fs::write(world.path("bill.json"), world.sim.bill_json()).unwrap();
     let reader = Reader::open(&world.path("state")).unwrap();
-    let proof = reader.verify(&report.job, Some(&world.path("bill.json"))).unwrap();
+    let proof = reader.verify(&report.job, &[world.path("bill.json")]).unwrap();
     assert!(proof.passed(), "{proof:?}");
     drop(reader);
 

@@ -105,7 +105,8 @@ impl Story {
 fn verified(world: &World, report: &Report, told: &str) {
     let path = world.path("bill.json");
     std::fs::write(&path, world.sim.bill_json()).unwrap();
-    let proof = Reader::open(&world.path("state")).unwrap().verify(&report.job, Some(&path)).unwrap();
+    let proof =
+        Reader::open(&world.path("state")).unwrap().verify(&report.job, std::slice::from_ref(&path)).unwrap();
     assert!(proof.passed(), "{told}: {proof:?}");
 }
 

@@ -224,6 +224,9 @@ pub(crate) fn named(status: u16, kind: &str, code: &str, message: &str) -> (u16,
         (401, _) => {
             (403, "UnrecognizedClientException", "The security token included in the request is invalid.")
         }
+        (403, "model_not_found") => {
+            (403, "AccessDeniedException", "You don't have access to the model with the specified model ID.")
+        }
         (404, "model_not_found") => (400, "ValidationException", "The provided model identifier is invalid."),
         (404, _) => (404, "ResourceNotFoundException", ""),
         (429, "insufficient_quota") => (

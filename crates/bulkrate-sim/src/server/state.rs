@@ -71,6 +71,7 @@ impl State {
         };
         let mut models =
             Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model, sells)?;
+        models.denied.clone_from(&config.denied);
         if like.and_then(|like| like.manners).is_some_and(Manners::deploys) {
             models.deploy(&config.deployments)?;
         }

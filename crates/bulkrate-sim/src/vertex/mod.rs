@@ -238,8 +238,8 @@ pub(crate) fn error_body(status: u16, code: Option<&str>, message: &str) -> (u16
             429,
             "Resource exhausted. Please try again later. Please refer to https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.".to_owned(),
         ),
-        (404, "model_not_found") => {
-            let model = message.split('`').nth(1).unwrap_or_default();
+        (403 | 404, "model_not_found") => {
+            let model = message.rsplit('`').nth(1).unwrap_or_default();
             (404, format!("Publisher Model `publishers/google/models/{model}` was not found or your project does not have access to it. Please ensure you are using a valid model version."))
         }
         (503 | 529, _) => (503, "The service is currently unavailable.".to_owned()),

@@ -1,6 +1,6 @@
 //! The one place that calls the engine: opens it, runs it to the end on this thread, or reads beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use bulkrate_engine::Stop;
@@ -174,8 +174,8 @@ pub(super) fn dead(state: &Path, job: &str) -> Result<Vec<DeadLetter>, AppError>
     Ok(Reader::open(state)?.dead(job)?)
 }
 
-pub(super) fn verify(state: &Path, job: &str, bill: Option<&Path>) -> Result<Verification, AppError> {
-    Ok(Reader::open(state)?.verify(job, bill)?)
+pub(super) fn verify(state: &Path, job: &str, bills: &[PathBuf]) -> Result<Verification, AppError> {
+    Ok(Reader::open(state)?.verify(job, bills)?)
 }
 
 /// Takes the verdicts in a file.

@@ -114,7 +114,7 @@ pub(super) fn dead(shared: &Shared, args: &JobName) -> Result<u8, AppError> {
 }
 
 pub(super) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<u8, AppError> {
-    let verification = engine::verify(&state(shared)?, &args.name.job, args.bill.as_deref())?;
+    let verification = engine::verify(&state(shared)?, &args.name.job, &args.bill)?;
     if shared.json {
         let mut document = json::document(&verification);
         document["passed"] = json!(verification.passed());

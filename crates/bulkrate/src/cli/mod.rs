@@ -208,9 +208,9 @@ pub struct ReviewArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub name: JobName,
-    /// Compare the ledger with a bill: the simulator's JSON
+    /// Compare the ledger with a bill: the simulator's JSON; once for each provider of the job
     #[arg(long, value_name = "FILE")]
-    pub bill: Option<PathBuf>,
+    pub bill: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

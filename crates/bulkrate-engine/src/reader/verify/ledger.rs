@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::Sub;
 use bulkrate_core::money::UsdNanos;
@@ -270,25 +270,18 @@ impl Side {
     }
 }
 
-/// Settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them.
-/// What was settled without usage is an upper bound itself.
+/// Settled <= bill <= settled + doubt, for this job or, where the bill is of several jobs, for all of them. A job that was
+/// answered by several providers has a bill of each. What was settled without usage is an upper bound itself.
 pub(super) fn bill_check(
     view: &dyn View,
     job: u32,
     sums_of_job: &Sums,
-    path: &Path,
+    bills: &[PathBuf],
 ) -> Result<Check, EngineError> {
-    let text = std::fs::read_to_string(path).map_err(io_error("could not read", path))?;
-    let total = serde_json::from_str::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|bill| bill.get("total_usd_nanos")?.as_i64());
-    let Some(total) = total else {
-        return Err(EngineError::BadSpec {
-            code: "bill-invalid",
-            what: format!("`{}` is no bill", path.display()),
-            why: "a bill is a JSON object with the whole number `total_usd_nanos`".to_owned(),
-        });
-    };
+    let mut total = 0_i64;
+    for path in bills {
+        total = total.saturating_add(billed(path)?);
+    }
     let numbers: Vec<u32> = view.jobs()?.iter().map(|job| job.no).collect();
     let own = Side::new(view, "the job", &[job], *sums_of_job)?;
     let every = Side::new(view, "all jobs of the state", &numbers, sums(view, &LedgerQuery::default())?)?;
@@ -298,6 +291,19 @@ pub(super) fn bill_check(
     let (passed, told) = (side.fits(total), side.told(total));
     let detail = if passed { format!("{told}: it fits {exact}") } else { told };
     Ok(Check { name: "bill equals ledger".to_owned(), passed, detail })
+}
+
+/// The total of one bill.
+fn billed(path: &Path) -> Result<i64, EngineError> {
+    let text = std::fs::read_to_string(path).map_err(io_error("could not read", path))?;
+    serde_json::from_str::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|bill| bill.get("total_usd_nanos")?.as_i64())
+        .ok_or_else(|| EngineError::BadSpec {
+            code: "bill-invalid",
+            what: format!("`{}` is no bill", path.display()),
+            why: "a bill is a JSON object with the whole number `total_usd_nanos`".to_owned(),
+        })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod delivered;
 mod history;
 mod ledger;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use bulkrate_store::{JobRow, LedgerQuery, View};
 
@@ -29,15 +29,15 @@ use crate::view::{Check, Verification};
 /// So many faults of one kind are named.
 const NAMED_MAX: usize = 5;
 
-/// Makes every check. `bill`: JSON of the provider's side with `total_usd_nanos`.
+/// Makes every check. `bills`: JSON of each provider's side with `total_usd_nanos`.
 pub(super) fn verify(
     view: &dyn View,
     dir: &JobDir,
     job: &JobRow,
-    bill: Option<&Path>,
+    bills: &[PathBuf],
 ) -> Result<Verification, EngineError> {
     let whole = database(view)?;
-    match rest(view, dir, job, bill) {
+    match rest(view, dir, job, bills) {
         Ok(mut checks) => {
             checks.insert(0, whole);
             Ok(Verification { job: job.id.clone(), checks })
@@ -69,7 +69,7 @@ fn spec_fits(job: &JobRow) -> Result<Check, EngineError> {
     Ok(faults.check("spec gives the job's id", format!("id {}", job.id)))
 }
 
-fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Result<Vec<Check>, EngineError> {
+fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bills: &[PathBuf]) -> Result<Vec<Check>, EngineError> {
     let mut history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
     let word = on_word(view, job)?;
@@ -86,8 +86,8 @@ fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bill: Option<&Path>) -> Res
         caps(view, job, &history.above)?,
     ];
     checks.extend(history.cascade(job)?);
-    if let Some(bill) = bill {
-        checks.push(bill_check(view, job.no, &sums, bill)?);
+    if !bills.is_empty() {
+        checks.push(bill_check(view, job.no, &sums, bills)?);
     }
     Ok(checks)
 }

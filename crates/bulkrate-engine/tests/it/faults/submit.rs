@@ -114,7 +114,7 @@ async fn f28_what_the_twin_costs_is_booked() {
             "{rule}: {twice} answers twice: {report:?} {heard:?}"
         );
         let reader = bulkrate_engine::Reader::open(&story.world.path("state")).unwrap();
-        let proof = reader.verify(&report.job, Some(&path)).unwrap();
+        let proof = reader.verify(&report.job, std::slice::from_ref(&path)).unwrap();
         assert!(proof.passed(), "{rule}: {proof:?}");
         let proved = format!("{proof:?}");
         assert_eq!(proved.contains("paid twice, booked as duplicates"), twice > 0, "{rule}: {proved}");

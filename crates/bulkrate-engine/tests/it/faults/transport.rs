@@ -197,7 +197,7 @@ async fn f18_a_call_delivered_twice_shows_on_the_bill_alone() {
     let path = story.world.path("bill.json");
     std::fs::write(&path, story.world.sim.bill_json()).unwrap();
     let proof = bulkrate_engine::Reader::open(&story.world.path("state")).unwrap();
-    let proof = proof.verify(&report.job, Some(&path)).unwrap();
+    let proof = proof.verify(&report.job, std::slice::from_ref(&path)).unwrap();
     let failed: Vec<&str> =
         proof.checks.iter().filter(|check| !check.passed).map(|check| check.name.as_str()).collect();
     assert_eq!(failed, ["bill equals ledger"], "{proof:?}");
