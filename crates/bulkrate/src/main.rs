@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 /// A job is made of many small strings; several threads allocate and free them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: bulkrate_alloc::MiMalloc = bulkrate_alloc::MiMalloc;
 
 fn main() -> ExitCode {
+    bulkrate_alloc::give_back_at_once();
     ExitCode::from(bulkrate::app::main())
 }

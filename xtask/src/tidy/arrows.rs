@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// What each crate may name in `[dependencies]`; tests may add what `DEV` says. The order is the arrow of architecture.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
+    ("bulkrate-alloc", &[]),
     ("bulkrate-core", &[]),
     ("bulkrate-provider", &["bulkrate-core"]),
     ("bulkrate-store", &["bulkrate-core"]),
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "bulkrate",
         &[
+            "bulkrate-alloc",
             "bulkrate-core",
             "bulkrate-provider",
             "bulkrate-store",

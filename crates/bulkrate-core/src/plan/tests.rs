@@ -149,12 +149,7 @@ fn the_winner_and_why_each_other_one_lost() {
             quality: measured(1),
             ..base.clone()
         },
-        Candidate {
-            way: cascade,
-            lane: Lane::Flex,
-            barred: Some("no flex".to_owned()),
-            ..base.clone()
-        },
+        Candidate { way: cascade, lane: Lane::Flex, barred: Some("no flex".to_owned()), ..base.clone() },
         Candidate { way: Way::alone(2), quality: Quality::Unknown, ..base.clone() },
         Candidate { way: Way::alone(3), cost: None, quality: measured(0), ..base },
     ];
