@@ -257,6 +257,7 @@ mod tests {
             (429, Some("insufficient_quota"), None, 429, "RESOURCE_EXHAUSTED", "limit: 0,"),
             (429, Some("slow_down"), Some(20), 429, "RESOURCE_EXHAUSTED", "e.g. check quota"),
             (529, None, None, 503, "UNAVAILABLE", "overloaded"),
+            (403, Some("model_not_found"), None, 404, "NOT_FOUND", "models/m is not found"),
             (404, Some("model_not_found"), None, 404, "NOT_FOUND", "models/m is not found"),
             (500, None, None, 500, "INTERNAL", "does not exist"),
         ] {

@@ -228,6 +228,7 @@ pub(crate) fn named(status: u16, kind: &str, code: &str, message: &str) -> (u16,
             (403, "AccessDeniedException", "You don't have access to the model with the specified model ID.")
         }
         (404, "model_not_found") => (400, "ValidationException", "The provided model identifier is invalid."),
+        (403, _) => (403, "AccessDeniedException", ""),
         (404, _) => (404, "ResourceNotFoundException", ""),
         (429, "insufficient_quota") => (
             403,
@@ -314,6 +315,8 @@ mod tests {
         for (status, kind, code, want) in [
             (401, "", "expired_api_key", (403, "ExpiredTokenException")),
             (401, "", "invalid_api_key", (403, "UnrecognizedClientException")),
+            (403, "PERMISSION_DENIED", "", (403, "AccessDeniedException")),
+            (403, "", "model_not_found", (403, "AccessDeniedException")),
             (404, "", "model_not_found", (400, "ValidationException")),
             (404, "", "", (404, "ResourceNotFoundException")),
             (429, "", "rate_limit_exceeded", (429, "ThrottlingException")),

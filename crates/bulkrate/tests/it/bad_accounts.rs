@@ -101,6 +101,35 @@ fn ids_of_65_characters_come_back_whole_and_go_nowhere() {
     }
 }
 
+/// In the middle of a poll, and when all of it has been answered and paid: what is at the provider is fetched with the next credentials,
+/// or by the next run, and asked for once.
+#[test]
+fn credentials_that_end_or_lose_a_right_in_the_middle_cost_no_answer() {
+    for at in ALL {
+        for fault in ["expired-key:poll@2", "revoked:poll@2", "forbidden:content@1", "expired-key:content@1"]
+        {
+            let sim = (at.sim)(&["--fault", fault, "--speed", "1200"]);
+            let place = at.job(&sim, "batch", &reviews(ROWS));
+            let mut said = run(&place);
+            let told = format!("{} {fault}: {said:?}", at.model);
+            // Tokens that are given out are given out anew; keys are the user's.
+            if said.code != 0 {
+                let report = said.json();
+                assert_eq!((&report["halted_by"], &report["failed"]), (&"auth".into(), &0.into()), "{told}");
+                said = run(&place);
+            } else {
+                assert!(at.model.starts_with("vertex/") && fault != "forbidden:content@1", "{told}");
+            }
+            let (report, bill) = super::batch_lane::whole(&place, &sim, said, ROWS);
+            assert_eq!(
+                (nanos(&report, "spent"), &bill["requests"]),
+                (nanos(&bill, "total"), &109.into()),
+                "{told}"
+            );
+        }
+    }
+}
+
 /// Nothing of it is read beyond what a row may have.
 #[test]
 fn an_item_of_300_megabytes_is_told_by_its_place_and_the_others_are_answered() {
