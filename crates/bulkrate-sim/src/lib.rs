@@ -32,6 +32,7 @@ mod like;
 mod limits;
 mod message_batches;
 mod multipart;
+mod pieces;
 mod rng;
 mod server;
 mod shelf;

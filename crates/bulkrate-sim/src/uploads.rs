@@ -3,8 +3,9 @@
 use crate::clock::instant;
 use crate::errors::{ApiError, invalid};
 use crate::files::{self, Content, File, UPLOAD_BYTES_MAX};
+use crate::pieces::Pieces;
 use crate::server::{Reply, State};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ struct Upload {
     name: Option<String>,
     kind: String,
     length: Option<usize>,
-    bytes: BytesMut,
+    bytes: Pieces,
     /// The answer to its last byte.
     done: Option<Value>,
 }
@@ -100,7 +101,7 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Result<R
                 "Upload request started at an offset that is not the number of bytes received.",
             ));
         }
-        upload.bytes.extend_from_slice(body);
+        upload.bytes.add(body.clone(), upload.length.unwrap_or(0));
     }
     let finalizes = commands.contains(&"finalize");
     if finalizes && upload.done.is_none() {
@@ -119,7 +120,7 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Result<R
 }
 
 fn finish(state: &State, upload: &mut Upload) -> Value {
-    let bytes = std::mem::take(&mut upload.bytes).freeze();
+    let bytes = upload.bytes.take();
     let created_at = state.clock.now();
     let file = state.files.add(File {
         id: state.keys.id("", 12, true),

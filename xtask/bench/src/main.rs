@@ -13,6 +13,7 @@ mod measure;
 mod process;
 mod product;
 mod rows;
+mod simulators;
 mod table;
 mod conduct;
 

@@ -68,7 +68,7 @@ impl Server {
         self.get("/reset").map(drop)
     }
 
-    fn get(&self, path: &str) -> Result<String> {
+    pub(crate) fn get(&self, path: &str) -> Result<String> {
         let authority = self.base_url.trim_start_matches("http://").trim_end_matches("/v1");
         let mut stream = TcpStream::connect(authority)?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n")?;
@@ -77,6 +77,27 @@ impl Server {
         let (_, body) = answer.split_once("\r\n\r\n").context("the server closed without an answer")?;
         Ok(body.to_owned())
     }
+}
+
+impl Server {
+    /// CPU seconds and peak memory in MB of its process up to now, as Linux tells.
+    pub(crate) fn used(&self) -> Result<(f64, f64)> {
+        /// What the kernel counts in, on every architecture.
+        const TICKS_A_SECOND: f64 = 100.0;
+        let file = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id()));
+        let unsaid = "the system does not say what a process has used";
+        let stat = file("stat").context(unsaid)?;
+        // The program's name stands in brackets and may hold anything; then come a state and numbers.
+        let numbers: Vec<&str> = stat.rsplit_once(") ").context(unsaid)?.1.split(' ').collect();
+        let ticks = |at: usize| numbers.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).context(unsaid);
+        Ok(((ticks(11)? + ticks(12)?) / TICKS_A_SECOND, peak_mb(&file("status")?).context(unsaid)?))
+    }
+}
+
+/// Of a process's `status`.
+pub(crate) fn peak_mb(status: &str) -> Option<f64> {
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1_024.0 / 1e6)
 }
 
 impl Drop for Server {

@@ -23,13 +23,8 @@ pub(crate) struct Job {
 impl Job {
     /// A job on `input` with empty state. `flags` are separated by spaces.
     pub(crate) fn new(setup: &Setup, input: &Path, base_url: &str, flags: &str) -> Result<Self> {
-        let state = setup.dir.join("state");
-        if state.exists() {
-            std::fs::remove_dir_all(&state)
-                .with_context(|| format!("could not empty `{}`", state.display()))?;
-        }
+        let state = emptied(&setup.dir)?;
         let out = setup.dir.join("out.csv");
-        std::fs::remove_file(&out).ok();
         let flags = flags.split_whitespace().map(str::to_owned).collect();
         Ok(Self {
             bin: setup.bin.clone(),
@@ -73,25 +68,39 @@ impl Job {
 
     /// Fails unless the output has a row for each of `items`.
     pub(crate) fn check(&self, items: u64) -> Result<()> {
-        use std::io::BufRead as _;
-        let file =
-            std::fs::File::open(&self.out).with_context(|| format!("no output `{}`", self.out.display()))?;
-        let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-        let mut rows = 0_u64;
-        loop {
-            let bytes = reader.fill_buf()?;
-            if bytes.is_empty() {
-                break;
-            }
-            rows += bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
-            let used = bytes.len();
-            reader.consume(used);
-        }
-        if rows != items + 1 {
-            bail!("{items} items went in and {} rows came out", rows.saturating_sub(1));
-        }
-        Ok(())
+        answers(&self.out, items)
     }
+}
+
+/// The folder of the state below `dir`, without a state, and no output.
+pub(crate) fn emptied(dir: &Path) -> Result<PathBuf> {
+    let state = dir.join("state");
+    if state.exists() {
+        std::fs::remove_dir_all(&state).with_context(|| format!("could not empty `{}`", state.display()))?;
+    }
+    std::fs::remove_file(dir.join("out.csv")).ok();
+    Ok(state)
+}
+
+/// Fails unless there is a row in `out` for each of `items`.
+pub(crate) fn answers(out: &Path, items: u64) -> Result<()> {
+    use std::io::BufRead as _;
+    let file = std::fs::File::open(out).with_context(|| format!("no output `{}`", out.display()))?;
+    let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
+    let mut rows = 0_u64;
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        rows += bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+        let used = bytes.len();
+        reader.consume(used);
+    }
+    if rows != items + 1 {
+        bail!("{items} items went in and {} rows came out", rows.saturating_sub(1));
+    }
+    Ok(())
 }
 
 /// The simulator that the batch rows run against, as a command.

@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) measure: fn(&Setup) -> Result<Vec<Line>>,
 }
 
-pub(crate) const ALL: [Row; 11] = [
+pub(crate) const ALL: [Row; 12] = [
     Row { name: "bare", about: "the bare hyper loop by itself, 1,000 in flight", measure: bare },
     Row {
         name: "sync",
@@ -44,6 +44,11 @@ pub(crate) const ALL: [Row; 11] = [
     Row { name: "memory", about: "peak memory of both lanes", measure: memory },
     Row { name: "resume", about: "kill -9, start again, time to the first new request", measure: resume },
     Row { name: "start", about: "start of the program to its first request, 1,000 items", measure: start },
+    Row {
+        name: "simulators",
+        about: "50,000 items through the batch API of each simulator: what its process takes",
+        measure: crate::simulators::simulators,
+    },
 ];
 
 const MB: f64 = 1e6;
@@ -329,13 +334,13 @@ fn start(setup: &Setup) -> Result<Vec<Line>> {
             AtMost(30.0),
         )
         .note("median of 7"),
-        Line::new("start", "peak memory until then", float(peak) / MB, "MB", AtMost(20.0)),
+        Line::new("start", "peak memory until then", peak, "MB", AtMost(20.0)),
     ])
 }
 
-/// The most memory that a job had when the server had its first call, in bytes. Answers take a second, so that no other
+/// The most memory that a job had when the server had its first call, in MB. Answers take a second, so that no other
 /// part of the job has begun.
-fn memory_at_first_call(setup: &Setup) -> Result<u64> {
+fn memory_at_first_call(setup: &Setup) -> Result<f64> {
     let server = Server::bench(&flags("--latency-ms 1000"))?;
     let file = input::csv(&setup.dir, 1_000, setup.bytes)?;
     let job = Job::new(setup, &file, &server.base_url, "--lane sync")?;
@@ -348,9 +353,6 @@ fn memory_at_first_call(setup: &Setup) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
     child.kill()?;
     child.wait()?;
-    let peak = status?.lines().find_map(|line| {
-        let kilobytes = line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>();
-        kilobytes.ok().map(|kilobytes| kilobytes * 1_024)
-    });
+    let peak = crate::process::peak_mb(&status?);
     peak.context("the system does not say how much memory a process had")
 }

@@ -3,11 +3,15 @@
 use super::manners::{Entered, Manners};
 use crate::errors::ApiError;
 use crate::files::{Content, File};
+use crate::json::push_str;
 use crate::server::{Reply, State};
 use bytes::Bytes;
 use http::Method;
-use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 const JOBS: &str = "/v1/batch/jobs";
@@ -53,22 +57,24 @@ impl Manners for Mistral {
     /// The lines as OpenAI would have them. What names a model is none of Mistral's.
     fn input(&self, file: Arc<File>, order: &Value) -> Arc<File> {
         let Content::Stored(bytes) = &file.content else { return file };
-        let mut lines = Vec::with_capacity(bytes.len() * 2);
+        let (model, endpoint) = (order["model"].to_string(), order["endpoint"].to_string());
+        let more = model.len() + endpoint.len() + MORE_OF_A_LINE;
+        let lines = memchr::memchr_iter(b'\n', bytes).count() + 1;
+        let mut whole = Vec::with_capacity(bytes.len() + lines * more);
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            match whole_line(line, order) {
-                Some(whole) => lines.extend_from_slice(whole.to_string().as_bytes()),
-                None => lines.extend_from_slice(line),
+            if whole_line(line, &model, &endpoint, &mut whole).is_none() {
+                whole.extend_from_slice(line);
             }
-            lines.push(b'\n');
+            whole.push(b'\n');
         }
         Arc::new(File {
             id: file.id.clone(),
-            bytes: lines.len() as u64,
+            bytes: whole.len() as u64,
             created_at: file.created_at,
             expires_at: file.expires_at,
             filename: file.filename.clone(),
             purpose: file.purpose.clone(),
-            content: Content::Stored(Bytes::from(lines)),
+            content: Content::Stored(Bytes::from(whole)),
         })
     }
 
@@ -110,20 +116,42 @@ fn page(query: &HashMap<String, String>) -> Result<HashMap<String, String>, ApiE
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect())
 }
 
-fn whole_line(line: &[u8], order: &Value) -> Option<Value> {
-    let line: Map<String, Value> = serde_json::from_slice(line).ok()?;
-    let mut body = line.get("body")?.as_object()?.clone();
-    if ["method", "url"].iter().any(|name| line.contains_key(*name)) || body.contains_key("model") {
-        return None; // refused as a line without a method is
+/// What a line gets beside its model and its endpoint, in bytes.
+const MORE_OF_A_LINE: usize = br#""method":"POST","url":,"model":,"#.len();
+
+/// A line of Mistral's: what it has of one of OpenAI's, and what it must not have.
+#[derive(Deserialize)]
+struct Bare<'a> {
+    #[serde(borrow)]
+    custom_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<BTreeMap<String, &'a RawValue>>,
+    method: Option<IgnoredAny>,
+    url: Option<IgnoredAny>,
+}
+
+/// Appends the line as OpenAI would have it; `model` and `endpoint` are JSON. `None`: nothing, as it is refused like a line without
+/// a method.
+fn whole_line(line: &[u8], model: &str, endpoint: &str, out: &mut Vec<u8>) -> Option<()> {
+    let bare: Bare<'_> = serde_json::from_slice(line).ok()?;
+    let body = bare.body.filter(|body| !body.contains_key("model"))?;
+    if bare.method.is_some() || bare.url.is_some() {
+        return None;
     }
-    // Its own word for it.
-    if let Some(seed) = body.remove("random_seed") {
-        body.insert("seed".to_owned(), seed);
+    out.extend_from_slice(b"{\"custom_id\":");
+    out.extend_from_slice(bare.custom_id.map_or("null", RawValue::get).as_bytes());
+    for part in [",\"method\":\"POST\",\"url\":", endpoint, ",\"body\":{\"model\":", model] {
+        out.extend_from_slice(part.as_bytes());
     }
-    body.insert("model".to_owned(), order["model"].clone());
-    Some(
-        json!({"custom_id": line.get("custom_id"), "method": "POST", "url": order["endpoint"], "body": body}),
-    )
+    for (name, value) in body {
+        out.push(b',');
+        // Its own word for it.
+        push_str(out, if name == "random_seed" { "seed" } else { &name });
+        out.push(b':');
+        out.extend_from_slice(value.get().as_bytes());
+    }
+    out.extend_from_slice(b"}}");
+    Some(())
 }
 
 fn job(batch: &Value) -> Value {
@@ -182,16 +210,20 @@ mod tests {
 
     #[test]
     fn lines_that_name_what_the_job_names_are_left_as_they_are() {
-        let order = json!({"model": "m", "endpoint": "/v1/chat/completions"});
-        let whole = whole_line(br#"{"custom_id":"a","body":{"random_seed":1}}"#, &order).unwrap_or_default();
-        assert_eq!(whole["body"], json!({"seed": 1, "model": "m"}));
+        let (model, endpoint, mut out) = ("\"m\"", "\"/v1/chat/completions\"", Vec::new());
+        let line = br#"{"custom_id":"a","body":{"random_seed":1,"stop":["\u0041"]}}"#;
+        assert_eq!(whole_line(line, model, endpoint, &mut out), Some(()));
+        let whole: Value = serde_json::from_slice(&out).unwrap_or_default();
+        assert_eq!(whole["body"], json!({"seed": 1, "model": "m", "stop": ["A"]}));
         assert_eq!((&whole["url"], &whole["custom_id"]), (&json!("/v1/chat/completions"), &json!("a")));
+        assert!(out.len() <= line.len() + model.len() + endpoint.len() + MORE_OF_A_LINE);
         for line in [
             &br#"{"custom_id":"a","body":{"model":"m"}}"#[..],
             br#"{"custom_id":"a","url":"/x","body":{}}"#,
             b"no",
         ] {
-            assert_eq!(whole_line(line, &order), None);
+            out.clear();
+            assert_eq!((whole_line(line, model, endpoint, &mut out), out.len()), (None, 0));
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn orders(body: &[u8]) -> Result<Vec<Order>, ApiError> {
     let mut orders = Vec::with_capacity(requests.len());
     for (at, request) in requests.into_iter().enumerate() {
         let order = order(body, at, request)?;
-        if !seen.insert(order.id.clone()) {
+        if !seen.insert(crate::rng::hash(order.id.as_bytes(), 5)) {
             return Err(invalid(format!("requests.{at}.custom_id: custom_id must be unique within a batch")));
         }
         orders.push(order);

@@ -20,6 +20,9 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A usual line of the results, and some.
+const LINE_BYTES: usize = 512;
+
 /// What a create asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Work {
@@ -107,7 +110,8 @@ fn finish(state: &State, batch: &Batch, sheet: Sheet) {
 
 impl Run {
     fn write(&self, state: &State) -> Sheet {
-        let mut sheet = Sheet::default();
+        // Grown on the way, it would be copied, and what it leaves stays with the allocator.
+        let mut sheet = Sheet { out: Vec::with_capacity(self.order.len() * LINE_BYTES), ..Sheet::default() };
         for at in 0..self.order.len() {
             self.line(state, at, &mut sheet);
         }

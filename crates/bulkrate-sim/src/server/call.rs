@@ -13,9 +13,10 @@ use crate::files::{self, UPLOAD_BYTES_MAX};
 use crate::gemini;
 use crate::like::{Entered, Like, bearer};
 use crate::message_batches;
+use crate::pieces::Pieces;
 use crate::uploads;
 use crate::vertex;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -317,26 +318,18 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Outcome> {
     if announced > limit {
         return Err(too_large());
     }
-    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    let mut pieces = Pieces::default();
     while let Some(frame) = body.frame().await {
         // The client went away in the middle of its request.
         let Ok(data) = frame.map_err(|_| ()).and_then(|frame| frame.into_data().map_err(|_| ())) else {
             return Err(Outcome::Closed);
         };
-        if first.is_empty() && joined.is_empty() {
-            first = data;
-            continue;
-        }
-        if joined.is_empty() {
-            joined.reserve(announced);
-            joined.extend_from_slice(&first);
-        }
-        joined.extend_from_slice(&data);
-        if joined.len() > limit {
+        pieces.add(data, announced);
+        if pieces.len() > limit {
             return Err(too_large());
         }
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(pieces.take())
 }
 
 /// A body as if it named the model that its path names.

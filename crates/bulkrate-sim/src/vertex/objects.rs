@@ -2,10 +2,11 @@
 
 use crate::faults::{Fault, Place};
 use crate::files::{self, Content, File};
+use crate::pieces::Pieces;
 use crate::server::{Reply, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ struct Session {
     bucket: String,
     name: String,
     kind: String,
-    bytes: BytesMut,
+    bytes: Pieces,
     done: Option<Value>,
 }
 
@@ -127,7 +128,7 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
         if from.parse::<usize>().ok() != Some(session.bytes.len()) {
             return refused(400, "badRequest", "The bytes do not follow on those that have arrived.");
         }
-        session.bytes.extend_from_slice(body);
+        session.bytes.add(body.clone(), total.parse().unwrap_or(0));
     }
     let whole = total.parse::<usize>().ok() == Some(session.bytes.len());
     if !whole && span != "*" && !session.bytes.len().is_multiple_of(GRAIN_BYTES) {
@@ -135,7 +136,7 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
         session.bytes.truncate(kept);
     }
     if whole {
-        let bytes = std::mem::take(&mut session.bytes).freeze();
+        let bytes = session.bytes.take();
         let done = store(state, &session.bucket, &session.name, &session.kind, bytes);
         session.done = Some(done.clone());
         return Reply::of(&done);
@@ -197,15 +198,25 @@ fn view(bucket: &str, file: &File) -> Value {
 
 /// CRC-32C, as objects are summed with.
 fn crc32c(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let step = |crc: u32, byte: &u8| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 },
-        )
-    };
+    let step = |crc: u32, byte: &u8| crc >> 8 ^ CRC32C[usize::from(crc.to_le_bytes()[0] ^ byte)];
     !bytes.iter().fold(!0, step)
 }
+
+/// What each byte does to a sum.
+const CRC32C: [u32; 256] = {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let (mut table, mut byte) = ([0; 256], 0_u32);
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte, 0);
+        while bit < 8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte as usize] = crc;
+        byte += 1;
+    }
+    table
+};
 
 /// GET /storage/v1/b/{bucket}/o, by name; a token is the name of the last one before.
 pub(super) fn list(state: &State, bucket: &str, query: &HashMap<String, String>) -> Reply {
