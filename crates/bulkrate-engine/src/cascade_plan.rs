@@ -2,6 +2,7 @@
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan;
 use bulkrate_core::price::Quote;
 
 use crate::EngineError;
@@ -9,7 +10,7 @@ use crate::planning::{Facts, quote};
 use crate::prepare::Stats;
 
 /// With the cheap models of a cascade, which are asked first, added to a quote at the strong one. What share of their answers will
-/// be accepted nobody knows: half of them in what is expected, none in the P95 and the worst case.
+/// be accepted a pilot may have told; else half of them in what is expected, none in the P95 and the worst case.
 pub(crate) fn cascaded(
     facts: &Facts<'_>,
     stats: &Stats,
@@ -21,16 +22,32 @@ pub(crate) fn cascaded(
     };
     // What rules send elsewhere is not asked of the cascade.
     let own = quote(facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })?;
-    let mut total = Quote { expected: at_strong.expected - UsdNanos(own.expected.0 / 2), ..at_strong };
-    for place in facts.cheap {
+    let cheap = |place: &usize| {
         let cheap = &facts.deployments[*place].pinned;
-        let added =
-            quote(facts, stats, None, lane, &|model| if model == strong.pinned { cheap } else { "" })?;
+        quote(facts, stats, None, lane, &|model| if model == strong.pinned { cheap } else { "" })
+    };
+    let cheap: Vec<Quote> = facts.cheap.iter().map(cheap).collect::<Result<_, _>>()?;
+    if let Some((rejected, items)) = rejected(facts) {
+        let asked = plan::cascaded(&cheap, &own, rejected, items);
+        return Ok(Quote {
+            expected: at_strong.expected - own.expected + asked.expected,
+            p95: at_strong.p95 - own.p95 + asked.p95,
+            worst: at_strong.worst - own.worst + asked.worst,
+            learned: at_strong.learned,
+        });
+    }
+    let mut total = Quote { expected: at_strong.expected - UsdNanos(own.expected.0 / 2), ..at_strong };
+    for added in cheap {
         total.expected = total.expected.saturating_add(added.expected);
         total.p95 = total.p95.saturating_add(added.p95);
         total.worst = total.worst.saturating_add(added.worst);
     }
     Ok(total)
+}
+
+/// What a pilot saw go on to the strong model.
+fn rejected(facts: &Facts<'_>) -> Option<(u64, u64)> {
+    facts.spec.run.learned.as_ref()?.rejected.filter(|(_, items)| *items > 0)
 }
 
 /// From what share of accepted answers on a cascade pays, and what the plan takes it to be.
@@ -60,6 +77,8 @@ pub(crate) fn cascade_told(
     );
     Ok(Some(if from >= 1_000 {
         format!("the cascade cannot pay: its cheap models cost as much as `{}`", strong.pinned)
+    } else if let Some((rejected, items)) = rejected(facts) {
+        format!("{pays}; in the pilot {} of {items} were", items.saturating_sub(rejected))
     } else {
         format!("{pays}; what is expected takes half of them as accepted, P95 and worst case none")
     }))

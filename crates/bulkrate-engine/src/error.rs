@@ -34,6 +34,10 @@ pub enum EngineError {
         "the budget of USD {budget} does not cover the job: the cheapest plan costs USD {needed} ({basis}), USD {short} more"
     )]
     BudgetTooSmall { budget: UsdNanos, needed: UsdNanos, short: UsdNanos, basis: &'static str },
+    #[error(
+        "the budget of USD {budget} does not cover the pilot: its {items} items cost up to USD {needed} (the 95th percentile), with what earlier pilots have cost"
+    )]
+    PilotTooDear { budget: UsdNanos, needed: UsdNanos, items: u64 },
     #[error("`{model}` has no known price, so the budget of USD {budget} could not be kept")]
     Unpriced { model: String, budget: UsdNanos },
     #[error("{}, and nobody can be asked: standard input is not a terminal", costs_text(*.p95))]
@@ -100,7 +104,7 @@ impl EngineError {
             Self::UnknownModel { .. } => "unknown-model",
             Self::RetiredModel { .. } => "retired-model",
             Self::NoCredentials { .. } => "credentials-missing",
-            Self::BudgetTooSmall { .. } => "budget-too-small",
+            Self::BudgetTooSmall { .. } | Self::PilotTooDear { .. } => "budget-too-small",
             Self::Unpriced { .. } => "model-unpriced",
             Self::NotConfirmed { .. } => "plan-not-confirmed",
             Self::LaneUnavailable { .. } => "lane-unavailable",
@@ -127,6 +131,7 @@ impl EngineError {
             Self::RetiredModel { successor: Some(next), .. } => Some(format!("pass `--model {next}`")),
             Self::NoCredentials { key_env, .. } => Some(format!("set `{key_env}`")),
             Self::BudgetTooSmall { needed, .. } => Some(format!("pass `--budget {needed}` or more, a cheaper `--model`, or `--limit N`")),
+            Self::PilotTooDear { needed, .. } => Some(format!("pass `--budget {needed}` or more, a smaller `--pilot`, or fewer candidates")),
             Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
             // A budget is refused where it could not be kept.
             Self::NotConfirmed { p95: None } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or `--yes` to run without a cap".to_owned()),
@@ -144,7 +149,10 @@ impl EngineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BudgetTooSmall { .. } | Self::Unpriced { .. } | Self::NotConfirmed { .. } => 3,
+            Self::BudgetTooSmall { .. }
+            | Self::PilotTooDear { .. }
+            | Self::Unpriced { .. }
+            | Self::NotConfirmed { .. } => 3,
             Self::NoCredentials { .. } => 4,
             Self::Sink(SinkError::DiskFull { .. } | SinkError::Io { .. })
             | Self::Source(SourceError::Io { .. }) => 1,

@@ -23,6 +23,7 @@ mod cache;
 mod exact;
 mod planning;
 mod cascade_plan;
+pub mod pilot;
 mod run;
 mod lane;
 mod result_line;

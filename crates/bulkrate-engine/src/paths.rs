@@ -11,6 +11,7 @@
 //!   jobs/<job>/order               the order of sending, where it is not that of the source
 //!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
 //!   cache/<job>.keys               sorted keys of a finished job's good answers
+//!   pilots/<job>/                  the sample of a pilot, which jobs of its own answer, and what it was asked for
 //!   local/                         batches that run on this machine (bulkrate-provider)
 //! ```
 
@@ -23,6 +24,7 @@ use crate::EngineError;
 
 const JOBS: &str = "jobs";
 const CACHE: &str = "cache";
+const PILOTS: &str = "pilots";
 const LOCAL: &str = "local";
 const LOCK: &str = "engine.lock";
 const SPOOL: &str = "stdin.spool";
@@ -106,6 +108,28 @@ impl BatchDir {
     }
 }
 
+/// What belongs to the pilots of one job, whether it was ever run or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PilotDir(pub PathBuf);
+
+impl PilotDir {
+    #[must_use]
+    pub(crate) fn of(state_dir: &Path, job: &str) -> Self {
+        Self(state_dir.join(PILOTS).join(job))
+    }
+
+    #[must_use]
+    pub(crate) fn sample(&self, items: u64) -> PathBuf {
+        self.0.join(format!("sample-{items}.jsonl"))
+    }
+
+    /// What the last pilot was asked for.
+    #[must_use]
+    pub(crate) fn asked(&self) -> PathBuf {
+        self.0.join("pilot.json")
+    }
+}
+
 #[must_use]
 pub(crate) fn cache_dir(state_dir: &Path) -> PathBuf {
     state_dir.join(CACHE)
@@ -134,7 +158,8 @@ pub(crate) fn stdin_spool(state_dir: &Path) -> PathBuf {
 pub(crate) fn is_of_state(below: &Path) -> bool {
     below.iter().next().is_some_and(|first| {
         let first = first.to_string_lossy();
-        first.starts_with(STATE) || [JOBS, CACHE, LOCAL, LOCK, SPOOL].iter().any(|name| first == *name)
+        first.starts_with(STATE)
+            || [JOBS, CACHE, PILOTS, LOCAL, LOCK, SPOOL].iter().any(|name| first == *name)
     })
 }
 

@@ -334,8 +334,10 @@ pub(crate) fn quote<'a>(
         let Some(rates) = found.row.rates(lane) else { continue };
         let count = counts.and_then(|counts| counts.iter().find(|count| count.is_of(stats)));
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
+        let learned = facts.spec.run.learned.as_deref();
+        let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
         let quote = |rates| {
-            bulkrate_core::price::estimate::quote(rates, &Ratios::default(), &shape).ok_or_else(|| {
+            bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(|| {
                 EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
             })
         };

@@ -9,6 +9,7 @@ use bulkrate_core::cascade::Accept;
 use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Ratios;
 use bulkrate_core::request::{CacheMode, Kind, Role};
 use bulkrate_core::route::learned::{Router, Side, Verdict};
 use bulkrate_core::submission::{PollPace, Unresolved};
@@ -339,6 +340,27 @@ pub struct RunSpec {
     /// Prices in USD per million tokens for a model the catalogue does not know, as decimal text.
     pub price_in: Option<String>,
     pub price_out: Option<String>,
+    /// What a pilot has learned; plans and admission count with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Box<Learned>>,
+}
+
+/// What a pilot has learned of a job's models.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Learned {
+    /// What answers used, by the pinned model.
+    pub models: BTreeMap<String, Ratios>,
+    /// Of a cascade's items: how many went on to the strong model, and how many there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<(u64, u64)>,
+}
+
+impl Learned {
+    /// What is known of a model's answers in a lane: what the prompt cache held in calls, a batch need not find.
+    pub(crate) fn of(&self, pinned: &str, lane: Lane) -> Ratios {
+        let known = self.models.get(pinned).copied().unwrap_or_default();
+        if lane == Lane::Batch { Ratios { cache_read: 0, ..known } } else { known }
+    }
 }
 
 /// In which order items are sent. Results are written in the order of the source either way.
@@ -423,6 +445,7 @@ impl Default for RunSpec {
             webhook: None,
             price_in: None,
             price_out: None,
+            learned: None,
         }
     }
 }

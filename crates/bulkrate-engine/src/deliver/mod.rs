@@ -33,7 +33,6 @@ use bulkrate_store::{ItemChunk, ItemRec, JobRow, View};
 use serde::de::DeserializeOwned;
 
 use self::columns::Layout;
-use self::places::{Landed, Places};
 use self::review::ReviewWriter;
 use self::row::{Head, Outcome, RowWriter};
 use crate::EngineError;
@@ -44,6 +43,7 @@ use crate::spec::{JobSpec, SinkSpec};
 pub(crate) use apart::keep_apart;
 pub(crate) use columns::{ITEM_COLUMN, columns};
 pub(crate) use lines::{Lines, SealedHead};
+pub(crate) use places::{Landed, Places};
 pub(crate) use review::{OK_COLUMN, ReviewSpec, is_taken};
 pub(crate) use row::{IdColumn, id_of_row};
 pub(crate) use source::{check as check_source, reopen, source_options};

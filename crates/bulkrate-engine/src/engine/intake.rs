@@ -186,13 +186,23 @@ impl Engine {
     /// A job that is there, as it is.
     pub(super) fn known(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
         let checkpoint = crate::deliver::checkpoint_of(&row)?;
-        let mut deployments = Deployment::of_job(&self.settings, &spec, self.today())?;
+        let deployments = self.deployments_of(&spec, &checkpoint)?;
+        Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })
+    }
+
+    /// The models that the job names, and those that its lines were found to name.
+    pub(super) fn deployments_of(
+        &self,
+        spec: &JobSpec,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<Deployment>, EngineError> {
+        let mut deployments = Deployment::of_job(&self.settings, spec, self.today())?;
         for stats in &checkpoint.stats.models {
             if !deployments.iter().any(|found| found.pinned == stats.model) {
                 deployments.push(Deployment::resolve(&self.settings, &spec.run, &stats.model, self.today())?);
             }
         }
-        Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })
+        Ok(deployments)
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod start;
 mod end;
 pub(crate) mod delivered;
 mod decide;
+mod pilot;
 pub(crate) mod patience;
 
 use std::path::Path;

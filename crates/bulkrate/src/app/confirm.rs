@@ -4,10 +4,11 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::pilot::Outlay;
 use bulkrate_engine::plan::Plan;
 
 use crate::report::teller::Teller;
-use crate::report::{out, words};
+use crate::report::{out, pilot, words};
 
 /// Plans up to this much start without a question.
 const ASK_ABOVE: UsdNanos = UsdNanos::dollars(1);
@@ -38,9 +39,13 @@ impl Consent {
     fn answer(self, plan: &Plan) -> Answer {
         let price =
             plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
-        match (self.yes || plan.requests == 0, self.on_terminal) {
+        self.answer_to(plan.requests, plan.priced, price)
+    }
+
+    fn answer_to(self, requests: u64, priced: bool, price: UsdNanos) -> Answer {
+        match (self.yes || requests == 0, self.on_terminal) {
             (true, _) => Answer::Go,
-            (false, true) if plan.priced && price <= ASK_ABOVE => Answer::Go,
+            (false, true) if priced && price <= ASK_ABOVE => Answer::Go,
             (false, true) => Answer::Ask,
             (false, false) if self.budget_given => Answer::Go,
             (false, false) => Answer::No,
@@ -50,14 +55,27 @@ impl Consent {
     /// Shows the plan and decides; `declined` is set when a person says no.
     pub(super) fn confirm(self, plan: &Plan, teller: &Teller, declined: &AtomicBool) -> bool {
         teller.plan(plan);
-        match self.answer(plan) {
-            Answer::Go => true,
-            Answer::No => false,
-            Answer::Ask => {
-                let go = teller.aside(|| ask(&question(plan)));
-                declined.store(!go, Ordering::Relaxed);
-                go
-            }
+        let question = || question(plan);
+        put(self.answer(plan), &question, teller, declined)
+    }
+
+    /// The same of what a pilot would cost.
+    pub(super) fn confirm_pilot(self, of: &Outlay, teller: &Teller, declined: &AtomicBool) -> bool {
+        teller.say(&pilot::outlay(of));
+        let question = || format!("Hardly above USD {}. Start?", words::usd(of.p95));
+        put(self.answer_to(of.requests, of.priced, of.p95), &question, teller, declined)
+    }
+}
+
+/// Asks where that is to be asked; `declined` is set when a person says no.
+fn put(answer: Answer, question: &dyn Fn() -> String, teller: &Teller, declined: &AtomicBool) -> bool {
+    match answer {
+        Answer::Go => true,
+        Answer::No => false,
+        Answer::Ask => {
+            let go = teller.aside(|| ask(&question()));
+            declined.store(!go, Ordering::Relaxed);
+            go
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 pub(super) use bulkrate_engine::Stop;
 use bulkrate_engine::decision::Decision;
 use bulkrate_engine::event::Observer;
+use bulkrate_engine::pilot::{Outlay, PilotAsk, Piloted, Promise};
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
@@ -103,6 +104,24 @@ pub(super) fn plan(
             Box::pin(engine.plan(spec, observer)).await
         }
     })
+}
+
+/// Asks a sample for real; `None`: it was stopped.
+pub(super) fn pilot(
+    settings: Settings,
+    spec: &JobSpec,
+    ask: &PilotAsk,
+    promise: Promise,
+    confirm: &dyn Fn(&Outlay) -> bool,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> Result<Option<Piloted>, AppError> {
+    working(settings, async |engine| engine.pilot(spec, ask, promise, confirm, observer, stop).await)
+}
+
+/// The plans that the job's last pilot makes.
+pub(super) fn replan(settings: Settings, spec: &JobSpec, promise: Promise) -> Result<Piloted, AppError> {
+    working(settings, async |engine| engine.replan(spec, promise).await)
 }
 
 pub(super) fn run(

@@ -10,6 +10,7 @@ mod confirm;
 mod signals;
 mod batch;
 mod run;
+mod pilot;
 mod reads;
 mod doubt;
 mod prices;

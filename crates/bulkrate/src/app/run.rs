@@ -14,18 +14,20 @@ use bulkrate_provider::RetryPolicy;
 use super::accounts::{self, Reached, process_env};
 use super::confirm::Consent;
 use super::engine::{self, Overrides, Stop};
-use super::{AppError, signals, state_dir};
+use super::{AppError, pilot, signals, state_dir};
 use crate::cli::job_args::{JobArgs, ProviderArgs};
 use crate::cli::{EventFormat, PlanArgs, ResumeArgs, RunArgs, Shared};
-use crate::config::job_file::Provider;
+use crate::config::job_file::{Pilot, Provider};
 use crate::config::{self, ConfigError, Defaults, Layer};
 use crate::report::teller::{EventsTo, Talk, Teller};
 use crate::report::{end, json, out, plan as plan_text};
 
 /// A job and everything it runs with.
-struct Prepared {
-    spec: JobSpec,
-    settings: Settings,
+pub(super) struct Prepared {
+    pub(super) spec: JobSpec,
+    pub(super) settings: Settings,
+    /// What the job file says of pilots.
+    pub(super) pilot: Pilot,
 }
 
 /// What comes back to a job that is there already.
@@ -37,6 +39,9 @@ pub(super) enum Again {
 
 pub(super) fn plan(shared: &Shared, args: PlanArgs) -> Result<u8, AppError> {
     let job = prepare(shared, args.job)?;
+    if args.pilot.pilot.is_some() {
+        return pilot::pilot(shared, job, args.pilot);
+    }
     let teller = teller(shared, None, true);
     let plan = engine::plan(job.settings, &job.spec, args.exact, &teller);
     teller.end();
@@ -50,7 +55,11 @@ pub(super) fn plan(shared: &Shared, args: PlanArgs) -> Result<u8, AppError> {
 }
 
 pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<u8, AppError> {
-    let (teller, report) = sent(shared, args.job, args.yes, |teller, _| teller)?;
+    let mut job = prepare(shared, args.job)?;
+    if let Some(pick) = args.plan {
+        job.spec = pilot::picked(shared, &job, pick, args.quality_loss)?;
+    }
+    let (teller, report) = sent_as(shared, job, args.yes, |teller, _| teller)?;
     finish(shared, &teller, Ok(report))
 }
 
@@ -61,7 +70,15 @@ pub(super) fn sent<E: Observer + 'static>(
     yes: bool,
     ear: impl FnOnce(Arc<Teller>, Stop) -> Arc<E>,
 ) -> Result<(Arc<Teller>, Report), AppError> {
-    let job = prepare(shared, args)?;
+    sent_as(shared, prepare(shared, args)?, yes, ear)
+}
+
+fn sent_as<E: Observer + 'static>(
+    shared: &Shared,
+    job: Prepared,
+    yes: bool,
+    ear: impl FnOnce(Arc<Teller>, Stop) -> Arc<E>,
+) -> Result<(Arc<Teller>, Report), AppError> {
     check_stdout(shared, job.spec.sink.path.as_deref())?;
     let consent = Consent::new(yes, job.spec.run.budget.is_some(), job.spec.source.path.is_none());
     let teller = Arc::new(teller(shared, job.spec.sink.path.as_deref(), false));
@@ -139,9 +156,10 @@ fn prepare(shared: &Shared, args: JobArgs) -> Result<Prepared, AppError> {
     let layer = layered(args, file, &defaults, &process_env);
     let state = state_dir(shared, &defaults);
     let reached = Reached { state, provider: layer.provider.clone(), accounts: layer.accounts.clone() };
+    let pilot = layer.pilot.clone();
     let spec = config::job(layer)?;
     let settings = settings(shared, &defaults, &reached, spec.run.concurrency_max)?;
-    Ok(Prepared { spec, settings })
+    Ok(Prepared { spec, settings, pilot })
 }
 
 /// Flags over variables over the job file over `bulkrate.toml`.
@@ -175,7 +193,7 @@ fn check_stdout(shared: &Shared, out: Option<&Path>) -> Result<(), AppError> {
     Ok(())
 }
 
-fn teller(shared: &Shared, out: Option<&Path>, plan_is_data: bool) -> Teller {
+pub(super) fn teller(shared: &Shared, out: Option<&Path>, plan_is_data: bool) -> Teller {
     let stdout_taken = shared.json || out.is_some_and(|path| path.as_os_str() == "-") || plan_is_data;
     let events =
         shared.events.map(|EventFormat::Json| if stdout_taken { EventsTo::Stderr } else { EventsTo::Stdout });

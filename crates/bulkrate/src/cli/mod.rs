@@ -6,6 +6,7 @@ pub mod parse;
 pub mod provider_args;
 pub mod route_args;
 pub mod filter_args;
+pub mod pilot_args;
 pub mod markdown;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::config::value::{LaneChoice, Millis, Percent, Usd};
 use batch_args::BatchCommand;
 use filter_args::FilterCommand;
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
+use pilot_args::{Pick, PilotArgs};
 use route_args::RouteCommand;
 
 /// Run millions of LLM requests at the lowest price, pay for each answer once, and never lose a row.
@@ -66,7 +68,8 @@ pub enum Command {
     /// Run a job: a data file with flags, or a job file. Run again, it resumes
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Show what a job would cost and how long it would take, lane by lane; sends nothing
+    /// Show what a job would cost and how long it would take, lane by lane; sends nothing without `--pilot`
+    #[command(after_help = PLAN_EXAMPLES)]
     Plan(Box<PlanArgs>),
     /// Show jobs, or one job
     Status(StatusArgs),
@@ -127,10 +130,21 @@ const RUN_EXAMPLES: &str = "Examples:
   bulkrate run job.toml --budget 5
   cat items.jsonl | bulkrate run - --name nightly --model fast --user '{{ text }}' --budget 1 --out answers.jsonl";
 
+const PLAN_EXAMPLES: &str = "Examples:
+  bulkrate plan job.toml
+  bulkrate plan job.toml --pilot 300 --candidate openai/gpt-6-luna --quality-loss 2% --budget 5
+  bulkrate run job.toml --plan cheapest --budget 5";
+
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub job: JobArgs,
+    /// Run a plan that `plan --pilot` has found, with its models and its lane: `cheapest`, `fastest`, or its number there
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<Pick>,
+    /// With `--plan`: quality that may be lost against the strong model; kept with 95 % confidence [default: 2%]
+    #[arg(long, value_name = "PERCENT", requires = "plan")]
+    pub quality_loss: Option<Percent>,
     /// Do not ask before spending
     #[arg(long, short)]
     pub yes: bool,
@@ -143,6 +157,8 @@ pub struct PlanArgs {
     /// Count the input tokens of every request instead of estimating them from bytes; reads all requests once more
     #[arg(long)]
     pub exact: bool,
+    #[command(flatten)]
+    pub pilot: PilotArgs,
 }
 
 #[derive(Debug, Args)]

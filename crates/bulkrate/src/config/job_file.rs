@@ -84,6 +84,16 @@ section! {
 }
 
 section! {
+    /// `[pilot]`: what `plan --pilot` compares. It is no part of the job.
+    Pilot {
+        candidates: Vec<String>,
+        /// The column with the right answers.
+        labels: String,
+        quality_loss: Percent,
+    }
+}
+
+section! {
     /// `[run]`: how the job runs. Changing any of it does not make another job.
     Run {
         lane: LaneChoice,
@@ -199,6 +209,7 @@ pub struct Layer {
     pub source: Source,
     pub request: Request,
     pub cascade: Cascade,
+    pub pilot: Pilot,
     pub tags: BTreeMap<String, String>,
     pub run: Run,
     pub sink: Sink,
@@ -228,6 +239,7 @@ impl Layer {
             name: self.name.or(below.name),
             request: self.request.over(below.request),
             cascade: self.cascade.over(below.cascade),
+            pilot: self.pilot.over(below.pilot),
             source: self.source.over(below.source),
             tags: below.tags,
             sink: self.sink.over(below.sink),

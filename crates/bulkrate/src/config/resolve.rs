@@ -242,6 +242,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         webhook: from.webhook,
         price_in: from.price_in.map(|price| price.0),
         price_out: from.price_out.map(|price| price.0),
+        learned: None,
     };
     checked(spec)
 }

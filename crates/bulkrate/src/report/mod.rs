@@ -7,6 +7,7 @@ pub mod words;
 pub mod table;
 pub mod json;
 pub mod plan;
+pub mod pilot;
 pub mod progress;
 pub mod live;
 pub mod teller;

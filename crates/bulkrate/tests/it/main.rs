@@ -14,6 +14,7 @@ mod review;
 mod route;
 mod savings;
 mod order;
+mod pilot;
 mod filter;
 mod cascade;
 mod cascade_edges;

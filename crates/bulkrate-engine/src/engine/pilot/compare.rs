@@ -1,0 +1,268 @@
+//! What the models of a pilot said, and the plans that this makes.
+
+use std::collections::BTreeMap;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan::{Ask, Candidate, Said, Sheet, Way, needed, search};
+use bulkrate_core::price::Ratios;
+use bulkrate_core::request::CacheMode;
+use bulkrate_store::JobRow;
+
+use super::{Entrant, Silent};
+use crate::EngineError;
+use crate::engine::{Engine, Prepared};
+use crate::pilot::{
+    Answers, Judged, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates, families,
+    labels_of, left_of, missing, pilot_job, prove,
+};
+use crate::plan::Plan;
+use crate::spec::{CascadeSpec, JobSpec, Learned, SinkSpec};
+
+/// A day: what a job without a deadline has.
+const DAY_S: u64 = 86_400;
+
+impl Engine {
+    /// What the models said, and the plans that this makes.
+    pub(super) async fn compared(
+        &self,
+        spec: &JobSpec,
+        ask: &PilotAsk,
+        promise: Promise,
+        entrants: &[Entrant],
+        mut failed: BTreeMap<usize, String>,
+    ) -> Result<Piloted, EngineError> {
+        let mut reads = Reads::of(&spec.request);
+        let sample = self.pilot_dir(spec)?.0.sample(ask.items);
+        reads.labels = ask.labels.as_deref().map(|column| labels_of(&sample, column)).transpose()?;
+        let found = self.answers(spec, ask, entrants, &reads, &mut failed)?;
+        let items = found.first().and_then(Option::as_ref).map_or(0, |(_, answers)| answers.said.len());
+        let sheet = Sheet {
+            models: found
+                .iter()
+                .map(|one| {
+                    one.as_ref()
+                        .map_or_else(|| vec![Said::default(); items], |(_, answers)| answers.said.clone())
+                })
+                .collect(),
+            labelled: reads.labels.is_some(),
+        };
+        let took_part: Vec<bool> = found.iter().map(Option::is_some).collect();
+        let families = families(&took_part, &reads, own_cascade(spec, entrants));
+        let (judged, doubt) = prove(&families, &sheet, promise.loss_permille);
+        let learned = Learned { models: ratios(entrants, &found), rejected: None };
+        let names: Vec<String> = entrants.iter().map(|one| one.name.clone()).collect();
+        let plans = self.plans(spec, &names, &judged, &learned).await?;
+        let all = candidates(&judged, &plans);
+        let spent = found.iter().flatten().map(|(_, answers)| answers.spent).sum();
+        let asked = self.asked(spec, promise, spent);
+        let result = search(&all, &asked);
+        let rejected =
+            |one: &Candidate| judged.iter().find(|judged| judged.way == one.way).and_then(|one| one.rejected);
+        let shown: Vec<String> = entrants
+            .iter()
+            .map(|one| one.found.as_ref().map_or_else(|_| one.name.clone(), |(pinned, _)| pinned.clone()))
+            .collect();
+        let lines = (1..).zip(&all).zip(&result.lost);
+        let specs = all.iter().map(|one| {
+            let learned = Learned { rejected: rejected(one), ..learned.clone() };
+            let mut chosen = by_way(spec, &names, &one.way, learned);
+            chosen.run.lane = Some(one.lane);
+            chosen.run.budget = asked.budget;
+            chosen
+        });
+        Ok(Piloted {
+            name: spec.name.clone(),
+            items: items as u64,
+            labels: ask.labels.clone(),
+            compared: reads.fields.clone(),
+            free_text: reads.free && reads.labels.is_none(),
+            models: measured(entrants, &shown, &found, &failed),
+            spent,
+            budget: asked.budget,
+            quality_loss_permille: promise.loss_permille,
+            looked_at: families.len() as u64 - 1,
+            items_needed: needed(promise.loss_permille, sheet.labelled, doubt),
+            plans: lines
+                .map(|((number, one), lost)| PlanLine::new(number, one, rejected(one), &shown, lost.as_ref()))
+                .collect(),
+            winner: result.winner.map(|place| place as u64 + 1),
+            naive: plans
+                .first()
+                .and_then(|plan| plan.as_ref().ok())
+                .map_or(UsdNanos::ZERO, |plan| plan.naive),
+            warnings: warnings(spec, items as u64, &reads, took_part.len() > 1),
+            specs: specs.collect(),
+        })
+    }
+
+    fn asked(&self, spec: &JobSpec, promise: Promise, spent: UsdNanos) -> Ask {
+        let run = &spec.run;
+        Ask {
+            aim: promise.aim,
+            loss_permille: promise.loss_permille,
+            deadline_s: Some(run.deadline_ms.map_or(DAY_S, |ms| ms / 1_000)),
+            budget: left_of(run.budget, spent),
+            strict: run.strict,
+            lane: run.lane.or(run.high_priority.then_some(Lane::Sync)),
+        }
+    }
+
+    /// Each model's answers; `None` where it took no part, and why not.
+    fn answers(
+        &self,
+        spec: &JobSpec,
+        ask: &PilotAsk,
+        entrants: &[Entrant],
+        reads: &Reads,
+        failed: &mut BTreeMap<usize, String>,
+    ) -> Result<Vec<Option<(String, Answers)>>, EngineError> {
+        let sample = self.pilot_dir(spec)?.0.sample(ask.items);
+        let mut all = Vec::new();
+        for (place, one) in entrants.iter().enumerate() {
+            let (_, lane) = match (&one.found, failed.contains_key(&place)) {
+                (Ok(found), false) => found,
+                (Err(why), _) => {
+                    failed.insert(place, why.clone());
+                    all.push(None);
+                    continue;
+                }
+                (Ok(_), true) => {
+                    all.push(None);
+                    continue;
+                }
+            };
+            let row = self.row_of(&pilot_job(spec, &one.name, &sample, *lane, None))?;
+            let read = |row: JobRow| {
+                let answers = Answers::read(&*self.reader()?, &self.settings.state_dir, &row, reads)?;
+                Ok::<_, EngineError>((row.id, answers))
+            };
+            match row.map(read).transpose()?.filter(|(_, answers)| answers.open == 0) {
+                Some(found) => all.push(Some(found)),
+                None if place == 0 => return Err(missing(&spec.name)),
+                None => {
+                    failed.insert(place, "its pilot did not finish".to_owned());
+                    all.push(None);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The plan of each way. The source is read once a model; a cascade asks what the strong model is asked.
+    async fn plans(
+        &self,
+        spec: &JobSpec,
+        names: &[String],
+        judged: &[Judged],
+        learned: &Learned,
+    ) -> Result<Vec<Result<Plan, String>>, EngineError> {
+        let mut plans: Vec<Option<Result<Plan, String>>> = vec![None; judged.len()];
+        for model in 0..names.len() {
+            if !judged.iter().any(|one| one.way == Way::alone(model)) {
+                continue;
+            }
+            let alone = by_way(spec, names, &Way::alone(model), learned.clone());
+            let prepared = match self.looked_at(&alone) {
+                Ok(prepared) => prepared,
+                Err(error) if model == 0 => return Err(error),
+                Err(error) => {
+                    let of = (0..judged.len()).filter(|place| judged[*place].way.last == model);
+                    of.for_each(|place| plans[place] = Some(Err(error.to_string())));
+                    continue;
+                }
+            };
+            for (place, one) in judged.iter().enumerate().filter(|(_, one)| one.way.last == model) {
+                let learned = Learned { rejected: one.rejected, ..learned.clone() };
+                let plan = self.plan_by(&prepared, by_way(spec, names, &one.way, learned)).await;
+                plans[place] = Some(plan.map_err(|error| error.to_string()));
+            }
+            self.forget_new(&prepared)?;
+        }
+        let unplanned = || Err("it was not planned".to_owned());
+        Ok(plans.into_iter().map(|plan| plan.unwrap_or_else(unplanned)).collect())
+    }
+
+    /// The job as it is there, or as it would be; neither is changed.
+    fn looked_at(&self, spec: &JobSpec) -> Result<Prepared, EngineError> {
+        match self.row_of(spec)? {
+            Some(row) => self.known(row, spec.clone()),
+            None => self.prepare(&JobSpec { sink: SinkSpec::default(), ..spec.clone() }, &Silent, false),
+        }
+    }
+
+    /// The plan of the same items with another way of answering them, whatever lane the job asks for.
+    async fn plan_by(&self, prepared: &Prepared, mut spec: JobSpec) -> Result<Plan, EngineError> {
+        spec.run.lane = None;
+        let deployments = self.deployments_of(&spec, &prepared.checkpoint)?;
+        let (row, checkpoint) = (prepared.row.clone(), prepared.checkpoint.clone());
+        let own = Prepared { row, spec, checkpoint, deployments, resumed: prepared.resumed };
+        self.probed_plan(&own, None).await
+    }
+}
+
+/// The job's cascade, by places of entrants, where each of its models is one.
+fn own_cascade<'s>(spec: &'s JobSpec, entrants: &[Entrant]) -> Option<(&'s CascadeSpec, Vec<usize>)> {
+    let cascade = spec.request.cascade.as_ref()?;
+    let place = |name: &String| entrants.iter().position(|one| one.name == *name);
+    Some((cascade, cascade.models.iter().map(place).collect::<Option<_>>()?))
+}
+
+fn ratios(entrants: &[Entrant], found: &[Option<(String, Answers)>]) -> BTreeMap<String, Ratios> {
+    let each = entrants.iter().zip(found);
+    each.filter_map(|(one, found)| Some((one.found.as_ref().ok()?.0.clone(), found.as_ref()?.1.ratios)))
+        .collect()
+}
+
+fn measured(
+    entrants: &[Entrant],
+    shown: &[String],
+    found: &[Option<(String, Answers)>],
+    failed: &BTreeMap<usize, String>,
+) -> Vec<Measured> {
+    let one = |place: usize| {
+        let (job, answers) = match &found[place] {
+            Some((job, answers)) => (Some(job.clone()), answers.clone()),
+            None => (None, Answers::default()),
+        };
+        let Answers { ratios, reasoning, unusable, spent, .. } = answers;
+        Measured {
+            model: shown[place].clone(),
+            job,
+            failed: failed.get(&place).cloned(),
+            unusable,
+            answered: ratios.items,
+            input_tokens: ratios.input,
+            output_tokens: ratios.output,
+            reasoning_tokens: reasoning,
+            cache_read_tokens: ratios.cache_read,
+            spent,
+        }
+    };
+    (0..entrants.len()).map(one).collect()
+}
+
+/// What a reader of the comparison should know.
+fn warnings(spec: &JobSpec, items: u64, reads: &Reads, compared: bool) -> Vec<String> {
+    const PROMISE_MIN: u64 = 50;
+    let mut told = Vec::new();
+    if items < PROMISE_MIN {
+        told.push(format!(
+            "{items} items are too few for a promise: the P95 counts every answer at its maximum"
+        ));
+    }
+    if compared && reads.labels.is_none() {
+        if reads.free {
+            told.push("answers are free text and cannot be compared: name a column of right answers with `--labels`, or only the strong model is eligible".to_owned());
+        } else if spec.request.temperature != Some(0.0) {
+            told.push("the strong model may disagree with itself at this temperature; that is not measured and counts as a loss of the others".to_owned());
+        }
+    }
+    if spec.run.cache != CacheMode::Default || spec.run.distinct {
+        told.push(
+            "answers are not taken from earlier jobs here, so the run pays for the pilot's items again"
+                .to_owned(),
+        );
+    }
+    told
+}

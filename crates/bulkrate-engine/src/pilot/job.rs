@@ -1,0 +1,71 @@
+//! The job that a pilot is made of, and the jobs whose plans are compared.
+
+use std::path::Path;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan::Way;
+
+use crate::spec::{
+    CascadeSpec, JobSpec, Learned, OnBadLine, RequestSpec, RunSpec, SendBy, SinkSpec, SourceSpec,
+};
+
+/// The job as another plan would run it. `names`: the models, by the places that the way speaks of.
+pub(crate) fn by_way(spec: &JobSpec, names: &[String], way: &Way, learned: Learned) -> JobSpec {
+    let name = |place: &usize| names[*place].clone();
+    let cascade = way.cascade.as_ref().map(|(cheap, accept)| CascadeSpec {
+        models: cheap.iter().map(name).collect(),
+        accept: accept.clone(),
+    });
+    let request = RequestSpec { model: Some(name(&way.last)), cascade, ..spec.request.clone() };
+    JobSpec { request, run: RunSpec { learned: Some(Box::new(learned)), ..spec.run.clone() }, ..spec.clone() }
+}
+
+/// One model asked of the sample. It is called one by one, so that a pilot takes minutes; `lane`: `None` where the model has no calls.
+pub(crate) fn pilot_job(
+    spec: &JobSpec,
+    model: &str,
+    sample: &Path,
+    lane: Option<Lane>,
+    budget: Option<UsdNanos>,
+) -> JobSpec {
+    let short = model.rsplit('/').next().unwrap_or(model);
+    // Nothing beside the model may answer in its place.
+    let request = RequestSpec {
+        model: Some(model.to_owned()),
+        cascade: None,
+        fallback: Vec::new(),
+        ..spec.request.clone()
+    };
+    let run = RunSpec {
+        lane,
+        budget,
+        high_priority: false,
+        deadline_ms: None,
+        // The sum of all pilots was compared with the budget.
+        strict: false,
+        order: SendBy::Source,
+        // What fails is a finding.
+        fail_above_permille: 1_000,
+        max_error_permille: None,
+        review_permille: 0,
+        webhook: None,
+        learned: None,
+        ..spec.run.clone()
+    };
+    JobSpec {
+        name: format!("{}-pilot-{short}", spec.name),
+        source: SourceSpec {
+            path: Some(sample.to_owned()),
+            format: Some("jsonl".to_owned()),
+            id: spec.source.id.clone(),
+            on_bad_line: OnBadLine::Dead,
+            limit: None,
+        },
+        request,
+        tags: spec.tags.clone(),
+        run,
+        sink: SinkSpec::default(),
+        account: spec.account.clone(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Some of a job's items asked for real, to learn what its models cost and how well they answer; and the plans that follow.
+//!
+//! Invariants
+//! - Money is spent by ordinary jobs alone, each of one model and the same sample ([ADR 12](../../../docs/adr/0012-pilot.md)).
+//! - A pilot's requests are those of the job itself: their answers are the job's, and are paid once.
+//!
+//! What is proved and which plan wins is decided in `bulkrate_core::plan`; `engine/pilot.rs` acts.
+
+mod sample;
+mod job;
+mod read;
+mod ways;
+mod report;
+
+use serde::{Deserialize, Serialize};
+
+use crate::EngineError;
+use crate::spec::{CascadeSpec, JobSpec, RequestSpec};
+
+pub use bulkrate_core::plan::Aim;
+pub use report::{Losing, Measured, Piloted, PlanLine, Proved};
+
+pub(crate) use job::{by_way, pilot_job};
+pub(crate) use read::{Answers, Reads, labels_of};
+pub(crate) use sample::write as write_sample;
+pub(crate) use ways::{Judged, candidates, families, left_of, prove};
+
+/// The most items of one pilot: its answers are held in memory.
+pub const ITEMS_MAX: u64 = 100_000;
+
+/// What a pilot asks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PilotAsk {
+    pub items: u64,
+    /// Models beside the job's own and those of its cascade.
+    pub candidates: Vec<String>,
+    /// The column with the right answers; without it answers are compared with the strong model's.
+    pub labels: Option<String>,
+    /// The cascade that the job had when the pilot was made: it is one of the plans, whatever the run says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<CascadeSpec>,
+}
+
+/// What a plan must keep, beside what the job says itself: its deadline, its lane and its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    pub aim: Aim,
+    /// Quality that may be lost against the strong model, in thousandths.
+    pub loss_permille: u32,
+}
+
+/// What the pilot itself would cost, before it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outlay {
+    pub items: u64,
+    pub models: Vec<String>,
+    /// Over all models; what earlier pilots have answered is not asked again.
+    pub requests: u64,
+    pub expected: bulkrate_core::money::UsdNanos,
+    pub p95: bulkrate_core::money::UsdNanos,
+    pub worst: bulkrate_core::money::UsdNanos,
+    pub spent: bulkrate_core::money::UsdNanos,
+    pub priced: bool,
+}
+
+/// Refuses jobs that no pilot can be made of.
+pub(crate) fn check(spec: &JobSpec, ask: &PilotAsk) -> Result<(), EngineError> {
+    let refused = |what: &str, why: &str| {
+        Err(EngineError::BadSpec { code: "pilot-unfit", what: what.to_owned(), why: why.to_owned() })
+    };
+    if ask.items == 0 || ask.items > ITEMS_MAX {
+        return refused("`--pilot`", "a pilot has from 1 to 100,000 items");
+    }
+    if spec.source.path.is_none() {
+        return refused("standard input", "a pilot reads the source twice: write it to a file first");
+    }
+    if spec.request.user.is_none() {
+        return refused(
+            "the source holds whole requests",
+            "each names its own model, so that plans have nothing to choose",
+        );
+    }
+    if spec.request.router.is_some() {
+        return refused(
+            "`--model auto`",
+            "a router chooses the model of each item; name the strong model, and the others with `--candidate`",
+        );
+    }
+    if spec.request.model.is_none() {
+        return refused("no model", "name the strong model with `--model`: the others are compared with it");
+    }
+    Ok(())
+}
+
+/// The job without what a plan decides: by this its pilots are known.
+pub(crate) fn undecided(spec: &JobSpec) -> JobSpec {
+    let request = RequestSpec { cascade: None, fallback: Vec::new(), ..spec.request.clone() };
+    JobSpec { request, ..spec.clone() }
+}
+
+/// Nothing is known of this job.
+pub(crate) fn missing(name: &str) -> EngineError {
+    EngineError::BadSpec {
+        code: "pilot-missing",
+        what: format!("no pilot was made of `{name}` as it is now"),
+        why: "`--plan` chooses by what a pilot has learned: run `bulkrate plan ... --pilot 100` with the same source and request first"
+            .to_owned(),
+    }
+}

@@ -1,0 +1,296 @@
+//! What a pilot job's model has said, and what that used.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use bulkrate_core::cascade::Opinion;
+use bulkrate_core::collect::Checked;
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan::Said;
+use bulkrate_core::price::Ratios;
+use bulkrate_core::usage::Usage;
+use bulkrate_io::{RowData, Source, SourceOptions};
+use bulkrate_store::{ItemRec, JobRow, LedgerQuery, Via, View};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::EngineError;
+use crate::deliver::{Landed, Lines, Places, checkpoint_of};
+use crate::paths::JobDir;
+use crate::result_line::ResponseLine;
+use crate::spec::RequestSpec;
+
+/// How sure a model says it is, where nobody names the field.
+const SURE: &str = "confidence";
+
+/// What of an answer is compared, and with what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    /// Answers are free text: nothing is.
+    pub free: bool,
+    /// Fields of JSON answers; none: the whole answer.
+    pub fields: Vec<String>,
+    /// The field in which a model says how sure it is.
+    pub sure: Option<String>,
+    /// The right answer of each item of the sample, where it has one.
+    pub labels: Option<Vec<Option<String>>>,
+}
+
+impl Reads {
+    /// Of JSON answers those fields are compared that hold one of few values; where there is none, all but the one that says how sure
+    /// the model is.
+    pub(crate) fn of(request: &RequestSpec) -> Self {
+        let named = request.cascade.as_ref().and_then(|cascade| match &cascade.accept {
+            bulkrate_core::cascade::Accept::Confidence { field, .. } => Some(field.clone()),
+            _ => None,
+        });
+        let schema: Option<Value> =
+            request.schema.as_deref().and_then(|schema| serde_json::from_str(schema).ok());
+        let Some(schema) = schema else {
+            return Self { free: request.choices.is_empty(), ..Self::default() };
+        };
+        let empty = serde_json::Map::new();
+        let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let sure = named.or_else(|| known.contains_key(SURE).then(|| SURE.to_owned()));
+        let others = || known.iter().filter(|(name, _)| Some(*name) != sure.as_ref());
+        let mut fields: Vec<String> =
+            others().filter(|(_, of)| is_closed(of)).map(|(name, _)| name.clone()).collect();
+        if fields.is_empty() && sure.is_some() {
+            fields = others().map(|(name, _)| name.clone()).collect();
+        }
+        Self { free: false, fields, sure, labels: None }
+    }
+}
+
+/// Whether a property holds one of few values.
+fn is_closed(of: &Value) -> bool {
+    let kind = of.get("type").and_then(Value::as_str);
+    of.get("enum").is_some() || of.get("const").is_some() || matches!(kind, Some("boolean" | "integer"))
+}
+
+/// The labels of a sample: one an item, `None` where the cell is empty.
+pub(crate) fn labels_of(sample: &Path, column: &str) -> Result<Vec<Option<String>>, EngineError> {
+    let mut source = Source::open(&SourceOptions::new(sample))?;
+    let (mut labels, mut columns, mut found) = (Vec::new(), Vec::new(), false);
+    while let Some(row) = source.next()? {
+        let RowData::Json(row) = &row.data else { continue };
+        if columns.is_empty() {
+            columns = row.iter().map(|(name, _)| name.into_owned()).collect();
+        }
+        let cell = row.get(column).map(|cell| cell.cell().trim().to_owned());
+        found |= cell.is_some();
+        labels.push(cell.filter(|cell| !cell.is_empty()));
+    }
+    if found { Ok(labels) } else { Err(EngineError::no_column(column, &columns)) }
+}
+
+/// One model's answers to a sample.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers {
+    /// One an item of the sample.
+    pub said: Vec<Said>,
+    pub ratios: Ratios,
+    pub reasoning: u64,
+    /// Items whose answer cannot be used.
+    pub unusable: u64,
+    /// Items that were not asked to the end.
+    pub open: u64,
+    /// What this job has paid.
+    pub spent: UsdNanos,
+}
+
+impl Answers {
+    pub(crate) fn read(
+        view: &dyn View,
+        state_dir: &Path,
+        job: &JobRow,
+        reads: &Reads,
+    ) -> Result<Self, EngineError> {
+        let dir = JobDir::of(state_dir, &job.id);
+        let stats = checkpoint_of(job)?.stats;
+        let mut used = used(view, job)?;
+        let mut lines = Lines::new(&dir, &view.submissions(job.no)?);
+        let places = Places::load(view, job)?;
+        let totals = view.ledger_totals(&LedgerQuery::of_job(job.no))?;
+        let spent = totals.iter().map(|total| total.sums.spent().settled).sum();
+        let mut answers = Self { spent, ..Self::default() };
+        let mut failure = Ok(());
+        view.scan_items(job.no, 0, &mut |chunk| {
+            for (ordinal, _, item) in chunk.iter() {
+                let leader = if let ItemRec::Follower { leader } = item { *leader } else { ordinal };
+                let took = answers.item(&mut lines, places.get(leader), ordinal, reads);
+                match took {
+                    Ok(Some(usage)) if leader == ordinal => used.entry(ordinal).or_insert(usage),
+                    Ok(_) => continue,
+                    Err(error) => {
+                        failure = Err(error);
+                        return ControlFlow::Break(());
+                    }
+                };
+            }
+            ControlFlow::Continue(())
+        })?;
+        failure?;
+        let (bytes, leaders) = stats
+            .models
+            .iter()
+            .fold((0, 0), |(bytes, leaders), model| (bytes + model.bytes, leaders + model.items));
+        for usage in used.values() {
+            answers.ratios.add(0, usage);
+            answers.reasoning += usage.reasoning;
+        }
+        // Prompts are of one template: what was not answered is as long as the rest.
+        let answered = answers.ratios.items;
+        answers.ratios.bytes =
+            u64::try_from(u128::from(bytes) * u128::from(answered) / u128::from(leaders.max(1)))
+                .unwrap_or(bytes);
+        Ok(answers)
+    }
+
+    /// Notes what was said to an item; answers what the cache knows of its tokens.
+    fn item(
+        &mut self,
+        lines: &mut Lines,
+        landed: Landed,
+        item: Ordinal,
+        reads: &Reads,
+    ) -> Result<Option<Usage>, EngineError> {
+        let label = reads.labels.as_ref().and_then(|labels| labels.get(item as usize)?.as_deref());
+        let Landed::Line { place, good: true } = landed else {
+            self.unusable += 1;
+            self.open += u64::from(landed == Landed::Open);
+            self.said.push(Said { right: label.map(|_| false), ..Said::default() });
+            return Ok(None);
+        };
+        let line = lines.line(place)?;
+        let line: AnswerLine<'_> = serde_json::from_slice(line)
+            .map_err(|error| EngineError::Internal(format!("a stored answer cannot be read: {error}")))?;
+        self.said.push(said(&line.response, label, reads));
+        Ok(line.usage)
+    }
+}
+
+/// What is wanted of a result line.
+#[derive(Debug, Deserialize)]
+struct AnswerLine<'a> {
+    #[serde(borrow)]
+    response: ResponseLine<'a>,
+    #[serde(default)]
+    usage: Option<Usage>,
+}
+
+/// Tokens of all attempts at each item that were paid for here.
+fn used(view: &dyn View, job: &JobRow) -> Result<HashMap<Ordinal, Usage>, EngineError> {
+    let mut used: HashMap<Ordinal, Usage> = HashMap::new();
+    view.scan_outcomes(job.no, &mut |outcomes| {
+        for outcome in
+            outcomes.iter().filter(|outcome| outcome.via != Via::Cache && outcome.usage != Usage::default())
+        {
+            let sum = used.entry(outcome.ordinal).or_default();
+            let more = outcome.usage;
+            sum.input += more.input;
+            sum.cache_read += more.cache_read;
+            sum.cache_write_5m += more.cache_write_5m;
+            sum.cache_write_1h += more.cache_write_1h;
+            sum.output += more.output;
+            sum.reasoning += more.reasoning;
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(used)
+}
+
+fn said(response: &ResponseLine<'_>, label: Option<&str>, reads: &Reads) -> Said {
+    let json = response.parsed.map(RawValue::get);
+    let checked = match (json, &response.text) {
+        (Some(json), _) => Checked::Json(json.into()),
+        (None, Some(text)) => Checked::Choice(text),
+        (None, None) => return Said { usable: true, ..Said::default() },
+    };
+    let object: Option<Value> = json.and_then(|json| serde_json::from_str(json).ok());
+    let sure = reads.sure.as_ref().and_then(|field| object.as_ref()?.get(field)?.as_f64());
+    let same = |said: &str, label: &str| said.trim().to_lowercase() == label.trim().to_lowercase();
+    let right = label.map(|label| match (&object, &response.text) {
+        (Some(object), _) => reads.fields.first().and_then(|field| object.get(field)).is_some_and(|said| {
+            said.as_str().map_or_else(|| same(&said.to_string(), label), |said| same(said, label))
+        }),
+        (None, Some(text)) => same(text, label),
+        (None, None) => false,
+    });
+    Said {
+        opinion: (!reads.free).then(|| Opinion::of(&checked, &reads.fields)),
+        usable: true,
+        sure_permille: sure.filter(|sure| (0.0..=1.0).contains(sure)).map(thousandths),
+        right,
+    }
+}
+
+/// Rounded down, as a threshold is reached or not.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1,000")]
+fn thousandths(share: f64) -> u32 {
+    // 0.57 x 1,000 comes out a hair below 570.
+    (share * 1_000.0 + 1e-9) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn closed_fields_are_compared_and_free_text_is_not() {
+        let request =
+            |schema: &str| RequestSpec { schema: Some(schema.to_owned()), ..RequestSpec::default() };
+        let properties = |of: &str| request(&format!(r#"{{"type":"object","properties":{{{of}}}}}"#));
+        for (request, free, fields, sure) in [
+            (RequestSpec::default(), true, &[][..], None),
+            (RequestSpec { choices: vec!["a".to_owned()], ..RequestSpec::default() }, false, &[], None),
+            (
+                properties(
+                    r#""label":{"enum":["a"]},"why":{"type":"string"},"confidence":{"type":"number"}"#,
+                ),
+                false,
+                &["label"],
+                Some(SURE),
+            ),
+            (
+                properties(r#""name":{"type":"string"},"confidence":{"type":"number"}"#),
+                false,
+                &["name"],
+                Some(SURE),
+            ),
+            (properties(r#""name":{"type":"string"},"town":{"type":"string"}"#), false, &[], None),
+            (
+                properties(r#""yes":{"type":"boolean"},"age":{"type":"integer"}"#),
+                false,
+                &["age", "yes"],
+                None,
+            ),
+        ] {
+            let reads = Reads::of(&request);
+            assert_eq!(
+                (reads.free, reads.fields.as_slice(), reads.sure.as_deref()),
+                (free, &fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>()[..], sure)
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_as_it_is_compared() {
+        let reads =
+            Reads { fields: vec!["label".to_owned()], sure: Some("sure".to_owned()), ..Reads::default() };
+        let of = |text: &str, label| {
+            let line: AnswerLine<'_> = serde_json::from_str(text).unwrap();
+            said(&line.response, label, &reads)
+        };
+        let one = of(r#"{"response":{"parsed":{"label":"a","why":"x","sure":0.57}}}"#, Some(" A "));
+        let other = of(r#"{"response":{"parsed":{"why":"y","sure":2,"label":"a"}}}"#, Some("b"));
+        assert_eq!((one.sure_permille, one.right), (Some(570), Some(true)));
+        assert_eq!((other.sure_permille, other.right), (None, Some(false)));
+        assert_eq!(one.opinion, other.opinion);
+        assert!(one.opinion.is_some() && one.usable);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a pilot has found, for people and programs.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan::{Candidate, Loss, Lost, Quality};
+use serde::Serialize;
+
+use crate::spec::JobSpec;
+
+/// A pilot and the plans that follow from it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Piloted {
+    pub name: String,
+    /// Items of the sample.
+    pub items: u64,
+    /// The column with the right answers; absent where answers are compared with the strong model's.
+    pub labels: Option<String>,
+    /// What of JSON answers is compared; none: all of an answer.
+    pub compared: Vec<String>,
+    /// Answers are free text: nothing was compared.
+    pub free_text: bool,
+    pub models: Vec<Measured>,
+    /// What all pilots of this job have cost so far.
+    pub spent: UsdNanos,
+    /// What is left of the budget for the job.
+    pub budget: Option<UsdNanos>,
+    pub quality_loss_permille: u32,
+    /// Plans whose quality was measured: the chance of a broken promise is shared among them.
+    pub looked_at: u64,
+    /// So many items without one loss would prove the promise of each.
+    pub items_needed: u64,
+    pub plans: Vec<PlanLine>,
+    /// The number of the plan that `--plan cheapest` or `fastest` takes.
+    pub winner: Option<u64>,
+    /// All items one by one at the strong model in the sync lane.
+    pub naive: UsdNanos,
+    pub warnings: Vec<String>,
+    /// The job as each plan would run it.
+    #[serde(skip)]
+    pub specs: Vec<JobSpec>,
+}
+
+impl Piloted {
+    /// The plan with this number, and the job as it would run it.
+    #[must_use]
+    pub fn plan(&self, number: u64) -> Option<(&PlanLine, &JobSpec)> {
+        let place = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.plans.get(place).zip(self.specs.get(place))
+    }
+}
+
+/// What one model did in the pilot.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    pub model: String,
+    pub job: Option<String>,
+    /// Why it took no part.
+    pub failed: Option<String>,
+    pub unusable: u64,
+    /// Requests whose tokens are known.
+    pub answered: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub reasoning_tokens: u64,
+    pub cache_read_tokens: u64,
+    pub spent: UsdNanos,
+}
+
+/// What the pilot says of a plan's quality.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Proved {
+    pub loss: f64,
+    pub low: f64,
+    pub high: f64,
+    pub labels: u64,
+}
+
+impl From<Loss> for Proved {
+    fn from(loss: Loss) -> Self {
+        Self { loss: loss.share(), low: loss.low, high: loss.high, labels: loss.judged }
+    }
+}
+
+/// One plan of the comparison.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanLine {
+    pub number: u64,
+    /// In the order in which they are asked.
+    pub models: Vec<String>,
+    pub accept: Option<String>,
+    /// Of a cascade: the share of the pilot's items that goes on to the strong model.
+    pub rejected_permille: Option<u64>,
+    pub lane: Lane,
+    /// Items in one request.
+    pub bundle: u32,
+    pub priced: bool,
+    pub expected: UsdNanos,
+    pub p95: UsdNanos,
+    pub worst: UsdNanos,
+    pub seconds: u64,
+    pub seconds_at_most: u64,
+    /// Absent where it is the strong model alone, or nothing could be compared.
+    pub quality: Option<Proved>,
+    /// Absent: it won.
+    pub lost: Option<Losing>,
+}
+
+/// Why a plan was not taken.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Losing {
+    /// `unavailable`, `other_lane`, `quality_unknown`, `quality_unproved`, `too_slow`, `unpriced`, `over_budget`, `dearer`, `slower`.
+    pub reason: &'static str,
+    /// What the reason leaves open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// By how much, in money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<UsdNanos>,
+}
+
+impl From<&Lost> for Losing {
+    fn from(lost: &Lost) -> Self {
+        let plain = |reason| Self { reason, why: None, cost: None };
+        match lost {
+            Lost::Barred(why) => Self { why: Some(why.clone()), ..plain("unavailable") },
+            Lost::OtherLane => plain("other_lane"),
+            Lost::QualityUnknown => plain("quality_unknown"),
+            Lost::QualityUnproved { .. } => plain("quality_unproved"),
+            Lost::TooSlow { .. } => plain("too_slow"),
+            Lost::Unpriced => plain("unpriced"),
+            Lost::OverBudget { by } => Self { cost: Some(*by), ..plain("over_budget") },
+            Lost::Dearer { by } => Self { cost: Some(*by), ..plain("dearer") },
+            Lost::Slower { .. } => plain("slower"),
+        }
+    }
+}
+
+impl PlanLine {
+    pub(crate) fn new(
+        number: u64,
+        one: &Candidate,
+        rejected: Option<(u64, u64)>,
+        models: &[String],
+        lost: Option<&Lost>,
+    ) -> Self {
+        let (cheap, accept) = match &one.way.cascade {
+            Some((cheap, accept)) => (cheap.as_slice(), Some(accept.to_string())),
+            None => (&[][..], None),
+        };
+        let cost = one.cost.map(|cost| (cost.expected, cost.p95, cost.worst)).unwrap_or_default();
+        Self {
+            number,
+            models: cheap.iter().chain([&one.way.last]).map(|place| models[*place].clone()).collect(),
+            accept,
+            rejected_permille: rejected.map(|(part, of)| part.saturating_mul(1_000) / of.max(1)),
+            lane: one.lane,
+            bundle: one.bundle,
+            priced: one.cost.is_some(),
+            expected: cost.0,
+            p95: cost.1,
+            worst: cost.2,
+            seconds: one.time_s,
+            seconds_at_most: one.latest_s,
+            quality: if let Quality::Measured(loss) = one.quality { Some(loss.into()) } else { None },
+            lost: lost.map(Losing::from),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The plans that are compared: which models, by which rule, and what the pilot proves of each.
+
+use bulkrate_core::cascade::Accept;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan::{Candidate, DOUBT, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, loss};
+use bulkrate_core::price::Quote;
+
+use super::Reads;
+use crate::plan::{LanePlan, Plan};
+use crate::spec::CascadeSpec;
+
+/// Ways that are judged together: one model, or cheap ones with rules of which one is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Family {
+    pub cheap: Vec<usize>,
+    /// The strictest first; none: a model alone.
+    pub rules: Vec<Accept>,
+    pub last: usize,
+}
+
+/// All that can be made of the models that took part; the first of them is the strong one. `own`: the job's cascade, by places of
+/// models.
+pub(crate) fn families(
+    took_part: &[bool],
+    reads: &Reads,
+    own: Option<(&CascadeSpec, Vec<usize>)>,
+) -> Vec<Family> {
+    let models: Vec<usize> = (0..took_part.len()).filter(|model| took_part[*model]).collect();
+    let mut all: Vec<Family> =
+        models.iter().map(|model| Family { cheap: Vec::new(), rules: Vec::new(), last: *model }).collect();
+    let cascade = |cheap: Vec<usize>, rules: Vec<Accept>| Family { cheap, rules, last: 0 };
+    let cheap: Vec<usize> = models.into_iter().filter(|model| *model != 0).collect();
+    for model in &cheap {
+        all.push(cascade(vec![*model], vec![Accept::Valid]));
+        if let Some(field) = &reads.sure {
+            let rule = |least_permille| Accept::Confidence { field: field.clone(), least_permille };
+            all.push(cascade(vec![*model], THRESHOLDS.map(rule).into()));
+        }
+    }
+    for (at, first) in cheap.iter().enumerate().filter(|_| !reads.free) {
+        for second in &cheap[at + 1..] {
+            all.push(cascade(
+                vec![*first, *second],
+                vec![Accept::Agreement { fields: reads.fields.clone() }],
+            ));
+        }
+    }
+    // One with a judge is not tried: the judge was not asked.
+    if let Some((own, places)) = own.filter(|(own, _)| !matches!(own.accept, Accept::Judge { .. })) {
+        let own = cascade(places, vec![own.accept.clone()]);
+        let whole = own.cheap.iter().all(|model| cheap.contains(model));
+        if whole && !all.iter().any(|known| known.cheap == own.cheap && known.rules.contains(&own.rules[0])) {
+            all.push(own);
+        }
+    }
+    all
+}
+
+/// A family's way, with what goes on to the strong model and what is lost.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judged {
+    pub way: Way,
+    pub quality: Quality,
+    /// Of a cascade: items that go on, of so many.
+    pub rejected: Option<(u64, u64)>,
+}
+
+/// How sure each of several promises must be, so that together they are broken in one job of twenty.
+fn shared_doubt(families: &[Family]) -> f64 {
+    let looked_at = families.iter().filter(|family| !is_reference(family)).count();
+    let looked_at = u32::try_from(looked_at.max(1)).unwrap_or(u32::MAX);
+    DOUBT / f64::from(looked_at)
+}
+
+fn is_reference(family: &Family) -> bool {
+    family.cheap.is_empty() && family.last == 0
+}
+
+/// What the pilot proves of each family. Answers the doubt that each is given, too.
+pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32) -> (Vec<Judged>, f64) {
+    let doubt = shared_doubt(families);
+    let measured = |found: Option<_>| found.map_or(Quality::Unknown, Quality::Measured);
+    let judge = |family: &Family| match best_accept(sheet, &family.cheap, &family.rules, loss_permille, doubt)
+    {
+        Some(Tried { accept, rejected, items, loss }) => Judged {
+            way: Way { cascade: Some((family.cheap.clone(), accept)), last: family.last },
+            quality: measured(loss),
+            rejected: Some((rejected, items)),
+        },
+        None => Judged {
+            way: Way::alone(family.last),
+            quality: if is_reference(family) {
+                Quality::Reference
+            } else {
+                measured(loss(sheet, |item| sheet.said(family.last, item), doubt))
+            },
+            rejected: None,
+        },
+    };
+    (families.iter().map(judge).collect(), doubt)
+}
+
+/// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
+pub(crate) fn candidates(judged: &[Judged], plans: &[Result<Plan, String>]) -> Vec<Candidate> {
+    let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(why) => return Lane::ALL.map(|lane| unplanned(judged, lane, why)).to_vec(),
+        };
+        let sync = plan.lanes.iter().find(|lane| lane.lane == Lane::Sync && lane.unavailable.is_none());
+        let rescue_s = sync.and_then(|lane| lane.seconds).map_or(0, |seconds| seconds + seconds / 10);
+        let steps = judged.way.cascade.as_ref().map_or(1, |(cheap, _)| cheap.len() as u64 + 1);
+        let one = |lane: &LanePlan| {
+            let time_s = lane.seconds.unwrap_or(0).saturating_mul(steps);
+            Candidate {
+                way: judged.way.clone(),
+                lane: lane.lane,
+                bundle: 1,
+                cost: plan.priced.then_some(Quote {
+                    expected: lane.expected,
+                    p95: lane.p95,
+                    worst: lane.worst,
+                    learned: true,
+                }),
+                time_s,
+                // A batch that does not end in time is cancelled, and the rest is called one by one.
+                latest_s: time_s + if lane.lane == Lane::Batch { rescue_s } else { 0 },
+                quality: judged.quality,
+                barred: lane.unavailable.clone(),
+            }
+        };
+        plan.lanes.iter().map(one).collect::<Vec<_>>()
+    };
+    judged.iter().zip(plans).flat_map(each).collect()
+}
+
+fn unplanned(judged: &Judged, lane: Lane, why: &str) -> Candidate {
+    Candidate {
+        way: judged.way.clone(),
+        lane,
+        bundle: 1,
+        cost: None,
+        time_s: 0,
+        latest_s: 0,
+        quality: judged.quality,
+        barred: Some(why.to_owned()),
+    }
+}
+
+/// What a budget leaves for the job after its pilots.
+pub(crate) fn left_of(budget: Option<UsdNanos>, spent: UsdNanos) -> Option<UsdNanos> {
+    budget.map(|budget| UsdNanos((budget.0 - spent.0).max(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sure() -> Reads {
+        Reads { sure: Some("confidence".to_owned()), ..Reads::default() }
+    }
+
+    #[test]
+    fn every_way_is_there_once() {
+        let shown = |families: Vec<Family>| {
+            let rule = |family: &Family| family.rules.first().map(ToString::to_string).unwrap_or_default();
+            families
+                .iter()
+                .map(|family| format!("{:?} {} {}", family.cheap, rule(family), family.last))
+                .collect::<Vec<_>>()
+        };
+        let free = Reads { free: true, ..Reads::default() };
+        assert_eq!(shown(families(&[true], &sure(), None)), ["[]  0"]);
+        assert_eq!(shown(families(&[true, true], &free, None)), ["[]  0", "[]  1", "[1] valid 0"]);
+        let all = families(&[true, true, false, true], &sure(), None);
+        assert_eq!(
+            shown(all),
+            [
+                "[]  0",
+                "[]  1",
+                "[]  3",
+                "[1] valid 0",
+                "[1] confidence>=0.99 0",
+                "[3] valid 0",
+                "[3] confidence>=0.99 0",
+                "[1, 3] agree 0",
+            ]
+        );
+        // The job's own rule is one of those that are tried, or is one more.
+        let own = |accept| CascadeSpec { models: vec!["m".to_owned()], accept };
+        let with = |accept| families(&[true, true], &sure(), Some((&own(accept), vec![1]))).len();
+        let sure_of = |least_permille| Accept::Confidence { field: "confidence".to_owned(), least_permille };
+        assert_eq!((with(Accept::Valid), with(sure_of(800)), with(sure_of(333))), (4, 4, 5));
+        assert_eq!(with(Accept::Judge { model: "m".to_owned() }), 4);
+    }
+
+    #[test]
+    fn doubt_is_shared_by_all_that_are_looked_at() {
+        let four = families(&[true, true, true], &Reads::default(), None);
+        assert_eq!(four.len(), 6);
+        assert!((shared_doubt(&four) - 0.01).abs() < 1e-12);
+        assert!((shared_doubt(&four[..1]) - 0.05).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_budget_is_never_less_than_nothing() {
+        let usd = UsdNanos::dollars;
+        for (budget, spent, left) in [(Some(5), 2, Some(3)), (Some(1), 2, Some(0)), (None, 2, None)] {
+            assert_eq!(left_of(budget.map(usd), usd(spent)), left.map(usd));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Flags of `plan --pilot` and `run --plan`.
+
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::config::value::Percent;
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Pilot")]
+pub struct PilotArgs {
+    /// Ask N items of the job for real, of every model that is compared, and show which plan wins and why the others lose. Costs
+    /// money, within `--budget`; `run` does not pay for these items again
+    #[arg(long, value_name = "N", conflicts_with = "exact")]
+    pub pilot: Option<u64>,
+    /// A model to compare with `--model`, which is the strong one; repeatable. Those of `--cascade` are compared in any case
+    #[arg(long = "candidate", value_name = "MODEL", requires = "pilot")]
+    pub candidates: Vec<String>,
+    /// Column with the right answers [default: answers are compared with those of the strong model]
+    #[arg(long, value_name = "COL", requires = "pilot")]
+    pub labels: Option<String>,
+    /// Quality that may be lost against the strong model; kept with 95 % confidence [default: 2%]
+    #[arg(long, value_name = "PERCENT", requires = "pilot")]
+    pub quality_loss: Option<Percent>,
+    /// Do not ask before spending
+    #[arg(long, short, requires = "pilot")]
+    pub yes: bool,
+}
+
+/// Which plan of a pilot is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    Cheapest,
+    Fastest,
+    Number(u64),
+}
+
+impl FromStr for Pick {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "cheapest" => Ok(Self::Cheapest),
+            "fastest" => Ok(Self::Fastest),
+            number => number.parse().map(Self::Number).map_err(|_| {
+                format!("`{text}` is no plan; write `cheapest`, `fastest`, or the number of a plan that `plan --pilot` has shown")
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_picked_by_word_or_number() {
+        for (text, want) in [
+            ("cheapest", Some(Pick::Cheapest)),
+            (" fastest ", Some(Pick::Fastest)),
+            ("12", Some(Pick::Number(12))),
+            ("best", None),
+            ("-1", None),
+        ] {
+            assert_eq!(text.parse::<Pick>().ok(), want, "{text}");
+        }
+    }
+}
