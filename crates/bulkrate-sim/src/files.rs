@@ -3,6 +3,7 @@
 use crate::batches::lines::{Run, Side};
 use crate::errors::{ApiError, invalid};
 use crate::faults::{Fault, Place};
+use crate::like::Splice;
 use crate::multipart::{self, Part};
 use crate::server::{Reply, State};
 use bytes::Bytes;
@@ -19,6 +20,8 @@ const BATCH_FILE_SECS: u64 = 30 * 86_400;
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Stored(Bytes),
+    /// Lines that lack what their job says for all of them.
+    Bare(Bytes, Arc<Splice>),
     Lines(Arc<Run>, Side),
 }
 
@@ -281,7 +284,7 @@ pub(crate) fn content(state: &Arc<State>, id: &str, spoilt: &Spoilt) -> Result<R
     let file = state.files.get(id).filter(|_| !spoilt.gone).ok_or_else(|| no_file(id))?;
     let length = file.bytes.saturating_sub(spoilt.cut);
     let mut reply = match &file.content {
-        Content::Stored(bytes) => {
+        Content::Stored(bytes) | Content::Bare(bytes, _) => {
             let size = usize::try_from(length).unwrap_or(usize::MAX);
             Reply::bytes(200, bytes.slice(..bytes.len().min(size)))
         }

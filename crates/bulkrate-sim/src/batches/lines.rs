@@ -8,11 +8,13 @@ use crate::catalogue::Lane;
 use crate::clock::VirtualMs;
 use crate::errors::ApiError;
 use crate::faults::{Fault, Hit};
+use crate::like::Splice;
 use crate::rng::{below, mix, push_hex};
 use crate::server::State;
 use crate::tokens::Usage;
 use crate::vertex;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -56,6 +58,8 @@ pub(crate) struct Run {
     /// The model of all lines, where no line names it.
     pub(crate) named: Option<String>,
     pub(crate) input: Bytes,
+    /// What its lines lack.
+    pub(crate) splice: Option<Arc<Splice>>,
     pub(crate) spans: Vec<(u32, u32)>,
     /// Order of execution and of writing.
     pub(crate) order: Vec<u32>,
@@ -203,7 +207,8 @@ impl Run {
         let index = self.order[at];
         let (start, length) = self.spans[index as usize];
         let line = &self.input[start as usize..start as usize + length as usize];
-        let Some((id, body)) = parts(self.words(), line) else {
+        let whole = self.splice.as_ref().map_or(Cow::Borrowed(line), |splice| splice.whole(line));
+        let Some((id, body)) = parts(self.words(), &whole) else {
             return Outcome::NotRun; // validation has refused such lines
         };
         let key = mix(self.key ^ mix(u64::from(index)));

@@ -70,7 +70,7 @@ fn room(state: &State, model: &str, input: &File) -> Result<Option<(usize, u64)>
     let (Some(limit), Content::Stored(bytes)) = (state.config.enqueued_tokens, &input.content) else {
         return Ok(None);
     };
-    match validate(&state.models, (Endpoint::Generate, Words::Gemini), "", Some(model), bytes) {
+    match validate(&state.models, (Endpoint::Generate, Words::Gemini), "", Some(model), (bytes, None)) {
         Ok(plan) if state.batches.enqueue(plan.model, plan.tokens, Some(limit)) => {
             Ok(Some((plan.model, plan.tokens)))
         }

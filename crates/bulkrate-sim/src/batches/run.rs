@@ -10,7 +10,7 @@ use crate::catalogue::Lane;
 use crate::clock::{instant, ms};
 use crate::faults::Fault;
 use crate::files::{Content, File};
-use crate::like::Manners;
+use crate::like::{Manners, Splice};
 use crate::rng::hash;
 use crate::server::State;
 use bytes::Bytes;
@@ -40,7 +40,11 @@ impl Batch {
 /// Runs a batch from `validating` to its end.
 pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<File>) {
     let hit = |fault| state.faults.batch(fault, batch.ordinal);
-    let Content::Stored(bytes) = &input.content else { return };
+    let (bytes, splice) = match &input.content {
+        Content::Stored(bytes) => (bytes, None),
+        Content::Bare(bytes, splice) => (bytes, Some(splice.clone())),
+        Content::Lines(..) => return,
+    };
     let stuck = hit(Fault::StuckValidating).is_some();
     let quick = hit(Fault::Quick).is_some();
     let validated = batch.created_ms + ms(if quick { 0.0 } else { state.config.validating_secs });
@@ -50,7 +54,7 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     if let Some(why) = jobs::absent(input) {
         return fail(state, batch, &[json!({"message": why})]);
     }
-    let plan = match checked(state, batch, bytes.clone()).await {
+    let plan = match checked(state, batch, bytes.clone(), splice.clone()).await {
         Ok(plan) => plan,
         Err(refusals) => return fail(state, batch, &refusals),
     };
@@ -75,7 +79,7 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
             &[token_limit(&plan.model_name, state.config.enqueued_tokens.unwrap_or(0))],
         );
     }
-    process(state, batch, plan, bytes.clone()).await;
+    process(state, batch, plan, (bytes.clone(), splice)).await;
     if limit.is_some() {
         state.batches.release(model, tokens);
     }
@@ -90,10 +94,21 @@ async fn cancelled_before(state: &State, batch: &Batch, at: u64) -> bool {
     }
 }
 
-async fn checked(state: &Arc<State>, batch: &Arc<Batch>, input: Bytes) -> Result<Plan, Refusals> {
+async fn checked(
+    state: &Arc<State>,
+    batch: &Arc<Batch>,
+    input: Bytes,
+    splice: Option<Arc<Splice>>,
+) -> Result<Plan, Refusals> {
     let (state, batch) = (state.clone(), batch.clone());
     let work = tokio::task::spawn_blocking(move || {
-        validate(&state.models, (batch.endpoint, batch.words(0)), &batch.url, batch.named.as_deref(), &input)
+        validate(
+            &state.models,
+            (batch.endpoint, batch.words(0)),
+            &batch.url,
+            batch.named.as_deref(),
+            (&input, splice.as_deref()),
+        )
     });
     work.await.unwrap_or_else(|_| Err(vec![json!({"code": "server_error", "message": "The file could not be validated.", "param": null, "line": null})]))
 }
@@ -118,7 +133,12 @@ async fn end_unstarted(state: &State, batch: &Batch) {
     life.cancelled_at = Some(state.clock.now());
 }
 
-async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Bytes) {
+async fn process(
+    state: &Arc<State>,
+    batch: &Arc<Batch>,
+    plan: Plan,
+    (input, splice): (Bytes, Option<Arc<Splice>>),
+) {
     let lines = plan.spans.len();
     let expire = state.faults.batch(Fault::Expire, batch.ordinal).map(|hit| hit.amount_or(0.5));
     let start = begin(state, batch, &plan);
@@ -151,6 +171,7 @@ async fn process(state: &Arc<State>, batch: &Arc<Batch>, plan: Plan, input: Byte
         words: batch.words(state.clock.now_ms()),
         named: batch.named.clone(),
         input,
+        splice,
         order: order_of(state, batch.ordinal, lines, hash(batch.id.as_bytes(), state.config.seed ^ 1)),
         spans: plan.spans,
         ran: usize::try_from(ran).unwrap_or(lines).min(lines),

@@ -4,9 +4,11 @@ use super::words::Words;
 use crate::api::{Endpoint, glance};
 use crate::catalogue::{Catalogue, Kind, Lane, Model};
 use crate::json;
+use crate::like::Splice;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json as value};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 const LINES_MAX: usize = 50_000;
@@ -109,13 +111,14 @@ struct Checker<'m> {
     errors: Refusals,
 }
 
-/// Checks a whole file. Lines end at `\n`; blank ones are skipped but counted. `named`: the model of all lines, where none names it.
+/// Checks a whole file. Lines end at `\n`; blank ones are skipped but counted. `named`: the model of all lines, where none names it;
+/// `splice`: what is said for all of them beside them.
 pub(crate) fn validate(
     models: &Catalogue,
     (endpoint, words): (Endpoint, Words),
     url: &str,
     named: Option<&str>,
-    input: &[u8],
+    (input, splice): (&[u8], Option<&Splice>),
 ) -> Result<Plan, Refusals> {
     let mut checker = Checker {
         models,
@@ -134,9 +137,10 @@ pub(crate) fn validate(
         let line = &input[start..end];
         number += 1;
         if !line.trim_ascii().is_empty() {
+            let whole = splice.map_or(Cow::Borrowed(line), |splice| splice.whole(line));
             match named {
-                Some(model) => checker.keyed(line, model, number),
-                None => checker.line(line, number),
+                Some(model) => checker.keyed(&whole, model, number),
+                None => checker.line(&whole, number),
             }
             spans.push((
                 u32::try_from(start).unwrap_or(u32::MAX),
@@ -344,7 +348,13 @@ mod tests {
 
     fn check(file: &str) -> Result<Plan, Refusals> {
         let models = Catalogue::load(None, "2026-11-21", false, crate::like::Sells::Of("openai")).unwrap();
-        validate(&models, (Endpoint::Chat, Words::OpenAi), Endpoint::Chat.path(), None, file.as_bytes())
+        validate(
+            &models,
+            (Endpoint::Chat, Words::OpenAi),
+            Endpoint::Chat.path(),
+            None,
+            (file.as_bytes(), None),
+        )
     }
 
     #[test]

@@ -5,12 +5,12 @@ use crate::errors::ApiError;
 use crate::files::{Content, File};
 use crate::json::push_str;
 use crate::server::{Reply, State};
-use bytes::Bytes;
 use http::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -54,27 +54,18 @@ impl Manners for Mistral {
         }))
     }
 
-    /// The lines as OpenAI would have them. What names a model is none of Mistral's.
+    /// The lines as OpenAI would have them, each when it is read. What names a model is none of Mistral's.
     fn input(&self, file: Arc<File>, order: &Value) -> Arc<File> {
         let Content::Stored(bytes) = &file.content else { return file };
-        let (model, endpoint) = (order["model"].to_string(), order["endpoint"].to_string());
-        let more = model.len() + endpoint.len() + MORE_OF_A_LINE;
-        let lines = memchr::memchr_iter(b'\n', bytes).count() + 1;
-        let mut whole = Vec::with_capacity(bytes.len() + lines * more);
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            if whole_line(line, &model, &endpoint, &mut whole).is_none() {
-                whole.extend_from_slice(line);
-            }
-            whole.push(b'\n');
-        }
+        let splice = Splice { model: order["model"].to_string(), endpoint: order["endpoint"].to_string() };
         Arc::new(File {
             id: file.id.clone(),
-            bytes: whole.len() as u64,
+            bytes: file.bytes,
             created_at: file.created_at,
             expires_at: file.expires_at,
             filename: file.filename.clone(),
             purpose: file.purpose.clone(),
-            content: Content::Stored(Bytes::from(whole)),
+            content: Content::Bare(bytes.clone(), Arc::new(splice)),
         })
     }
 
@@ -116,8 +107,19 @@ fn page(query: &HashMap<String, String>) -> Result<HashMap<String, String>, ApiE
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect())
 }
 
-/// What a line gets beside its model and its endpoint, in bytes.
-const MORE_OF_A_LINE: usize = br#""method":"POST","url":,"model":,"#.len();
+/// What a job says for all its lines, as JSON.
+#[derive(Debug)]
+pub(crate) struct Splice {
+    model: String,
+    endpoint: String,
+}
+
+impl Splice {
+    /// A line as OpenAI would have it; as it is where it is to be refused like a line without a method.
+    pub(crate) fn whole<'l>(&self, line: &'l [u8]) -> Cow<'l, [u8]> {
+        whole_line(line, &self.model, &self.endpoint).map_or(Cow::Borrowed(line), Cow::Owned)
+    }
+}
 
 /// A line of Mistral's: what it has of one of OpenAI's, and what it must not have.
 #[derive(Deserialize)]
@@ -130,14 +132,13 @@ struct Bare<'a> {
     url: Option<IgnoredAny>,
 }
 
-/// Appends the line as OpenAI would have it; `model` and `endpoint` are JSON. `None`: nothing, as it is refused like a line without
-/// a method.
-fn whole_line(line: &[u8], model: &str, endpoint: &str, out: &mut Vec<u8>) -> Option<()> {
+fn whole_line(line: &[u8], model: &str, endpoint: &str) -> Option<Vec<u8>> {
     let bare: Bare<'_> = serde_json::from_slice(line).ok()?;
     let body = bare.body.filter(|body| !body.contains_key("model"))?;
     if bare.method.is_some() || bare.url.is_some() {
         return None;
     }
+    let mut out = Vec::with_capacity(line.len() + model.len() + endpoint.len() + 64);
     out.extend_from_slice(b"{\"custom_id\":");
     out.extend_from_slice(bare.custom_id.map_or("null", RawValue::get).as_bytes());
     for part in [",\"method\":\"POST\",\"url\":", endpoint, ",\"body\":{\"model\":", model] {
@@ -146,12 +147,12 @@ fn whole_line(line: &[u8], model: &str, endpoint: &str, out: &mut Vec<u8>) -> Op
     for (name, value) in body {
         out.push(b',');
         // Its own word for it.
-        push_str(out, if name == "random_seed" { "seed" } else { &name });
+        push_str(&mut out, if name == "random_seed" { "seed" } else { &name });
         out.push(b':');
         out.extend_from_slice(value.get().as_bytes());
     }
     out.extend_from_slice(b"}}");
-    Some(())
+    Some(out)
 }
 
 fn job(batch: &Value) -> Value {
@@ -210,20 +211,17 @@ mod tests {
 
     #[test]
     fn lines_that_name_what_the_job_names_are_left_as_they_are() {
-        let (model, endpoint, mut out) = ("\"m\"", "\"/v1/chat/completions\"", Vec::new());
+        let splice = Splice { model: "\"m\"".to_owned(), endpoint: "\"/v1/chat/completions\"".to_owned() };
         let line = br#"{"custom_id":"a","body":{"random_seed":1,"stop":["\u0041"]}}"#;
-        assert_eq!(whole_line(line, model, endpoint, &mut out), Some(()));
-        let whole: Value = serde_json::from_slice(&out).unwrap_or_default();
+        let whole: Value = serde_json::from_slice(&splice.whole(line)).unwrap_or_default();
         assert_eq!(whole["body"], json!({"seed": 1, "model": "m", "stop": ["A"]}));
         assert_eq!((&whole["url"], &whole["custom_id"]), (&json!("/v1/chat/completions"), &json!("a")));
-        assert!(out.len() <= line.len() + model.len() + endpoint.len() + MORE_OF_A_LINE);
         for line in [
             &br#"{"custom_id":"a","body":{"model":"m"}}"#[..],
             br#"{"custom_id":"a","url":"/x","body":{}}"#,
             b"no",
         ] {
-            out.clear();
-            assert_eq!((whole_line(line, model, endpoint, &mut out), out.len()), (None, 0));
+            assert_eq!(splice.whole(line), line);
         }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::errors::ApiError;
 pub(crate) use manners::{Entered, Manners, bearer};
+pub(crate) use mistral::Splice;
 
 /// One service. Written from its documentation, and not from any client's idea of it.
 #[derive(Debug)]
