@@ -20,7 +20,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
 pub(crate) fn ci() -> Result<()> {
     sh(cargo("test --package bulkrate-core --features planted-bugs --lib planted_bugs_of_the_protocol"))?;
     let world = build()?;
-    for args in [&["--seeds", "500", "--twice"][..], &["--seeds", SEEDS], &["--planted", "--seeds", SEEDS]] {
+    for args in [
+        &["--seeds", "500", "--twice"][..],
+        &["--seeds", SEEDS],
+        &["--deadlines", "--seeds", "300"],
+        &["--planted", "--seeds", SEEDS],
+    ] {
         let mut command = Command::new(&world);
         command.args(args);
         sh(command)?;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::check::Books;
 use crate::dice::Dice;
 use crate::plan::Plan;
-use crate::remote::Remote;
+use crate::remote::{CANCEL_MS, Remote};
 use crate::trace::Trace;
 
 /// A process dies where it stands: raised where nothing can wait, caught where the process was started.
@@ -49,6 +49,8 @@ pub struct Hub {
     /// Calls that the restored state folder knows nothing of: they leave no mark, the bill alone tells of them (W5).
     pub(crate) unseen: std::ops::Range<usize>,
     pub restored: bool,
+    /// The engine has told that the deadline has passed.
+    pub late: bool,
 }
 
 /// Whom a dead process would have told of a commit.
@@ -98,6 +100,7 @@ impl Hub {
             backup: None,
             unseen: 0..0,
             restored: false,
+            late: false,
             plan,
         }
     }
@@ -110,6 +113,21 @@ impl Hub {
     /// True time.
     pub fn now_ms(&self) -> u64 {
         FIRST_MS + self.age_ms()
+    }
+
+    /// So many items a run must call for that leaves its batches at the last moment at which what is open can still be called for.
+    pub(crate) fn called_least(&self) -> u64 {
+        let run = &self.plan.spec.run;
+        let (Some(deadline_ms), Some(rpm)) = (run.deadline_ms, run.rpm) else { return 0 };
+        let deadline_ms = FIRST_MS + deadline_ms;
+        let needed_ms = |items: u64| items * 60_000 / rpm.max(1);
+        (FIRST_MS..deadline_ms)
+            .step_by(20_000)
+            .find_map(|at_ms| {
+                let open = self.plan.items.saturating_sub(self.remote.done_by(at_ms) as u64);
+                (at_ms + CANCEL_MS + needed_ms(open) >= deadline_ms).then_some(open)
+            })
+            .unwrap_or(0)
     }
 
     pub fn note(&mut self, line: std::fmt::Arguments<'_>) {

@@ -24,4 +24,4 @@ pub mod run;
 
 pub use check::Violation;
 pub use plan::Plan;
-pub use run::{Lived, live};
+pub use run::{Lived, live, live_as};

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bulkrate_core::planted::Bug;
-use bulkrate_world::{Lived, live};
+use bulkrate_world::{Lived, Plan, live, live_as};
 
 const USAGE: &str = "\
 bulkrate-world [--seeds N] [--from SEED] [--threads N]   live N seeds; the first that fails is named
 bulkrate-world --seed S                                  live one seed and print all that happens
+bulkrate-world --deadlines [--seeds N] [--seed S]        jobs with a deadline, whose batches are late, stuck or expire
 bulkrate-world --planted [--seeds N] [--bug P4]          each planted bug must be caught within N seeds
 ";
 
@@ -20,6 +21,7 @@ struct Options {
     from: u64,
     seed: Option<u64>,
     planted: bool,
+    deadlines: bool,
     bug: Option<String>,
     threads: usize,
     twice: bool,
@@ -32,6 +34,7 @@ fn options() -> Result<Options, String> {
         from: 0,
         seed: None,
         planted: false,
+        deadlines: false,
         bug: None,
         threads: cores,
         twice: false,
@@ -48,6 +51,7 @@ fn options() -> Result<Options, String> {
             "--seed" => options.seed = Some(number()?),
             "--threads" => options.threads = usize::try_from(number()?).unwrap_or(1),
             "--planted" => options.planted = true,
+            "--deadlines" => options.deadlines = true,
             "--twice" => options.twice = true,
             "--bug" => options.bug = args.next(),
             other => return Err(format!("`{other}` is not an option\n\n{USAGE}")),
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
     let good = match options.seed {
         Some(seed) => replay(seed, &options, scratch.path()),
         None if options.planted => planted(&options, scratch.path()),
+        None if options.deadlines => deadlines(&options, scratch.path()),
         None => {
             let run = many(&options, None, scratch.path());
             println!("{}", run.summary());
@@ -175,6 +180,41 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
     run
 }
 
+/// Each job that can meet its deadline must, and call for hardly more items than it must.
+fn deadlines(options: &Options, scratch: &std::path::Path) -> bool {
+    let (mut late, mut called, mut least) = (Vec::new(), 0, 0);
+    let (mut switched, mut good) = (0, true);
+    for seed in options.from..options.from + options.seeds {
+        match live_as(Plan::hurried, seed, scratch, false) {
+            Ok(lived) if lived.violations.is_empty() => {
+                called += lived.called;
+                least += lived.called_least;
+                switched += u64::from(lived.called_least > 0);
+                if lived.late {
+                    late.push(seed);
+                }
+            }
+            Ok(lived) => {
+                tell(&lived, None);
+                good = false;
+            }
+            Err(why) => {
+                eprintln!("error: {why}");
+                good = false;
+            }
+        }
+    }
+    println!(
+        "deadlines: {} jobs, {switched} of which had to leave their batches; {} late; {called} items called for where {least} had to be",
+        options.seeds,
+        late.len()
+    );
+    for seed in &late {
+        println!("late: cargo xtask world --deadlines --seed {seed}");
+    }
+    good && late.is_empty() && called * 10 <= least * 11
+}
+
 fn once(seed: u64, scratch: &std::path::Path, twice: bool) -> Lived {
     let broken = |what: String| Lived {
         seed,
@@ -204,12 +244,16 @@ fn tell(lived: &Lived, bug: Option<Bug>) {
 fn replay(seed: u64, options: &Options, scratch: &std::path::Path) -> bool {
     let bug = options.bug.as_deref().and_then(|name| Bug::ALL.into_iter().find(|bug| bug.name() == name));
     plant(bug);
-    match live(seed, scratch, true) {
+    let plan = if options.deadlines { Plan::hurried } else { Plan::of };
+    match live_as(plan, seed, scratch, true) {
         Ok(lived) => {
             for line in &lived.trace {
                 println!("{line}");
             }
             println!("trace hash {:016x}", lived.hash);
+            if options.deadlines {
+                println!("late: {}, called {}, needed {}", lived.late, lived.called, lived.called_least);
+            }
             if lived.violations.is_empty() {
                 println!("seed {seed}: no violation, {} simulated hours", lived.simulated_ms / 3_600_000);
             } else {

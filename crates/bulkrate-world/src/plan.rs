@@ -48,6 +48,8 @@ pub struct Faults {
     pub denied: u64,
     /// F34, F39: batches that expire with a part done.
     pub expires: u64,
+    /// F36: batches that never come to an end by themselves.
+    pub stuck: u64,
     /// F35: batches refused as a whole.
     pub batch_fails: u64,
     /// F50, F58: lines that are errors.
@@ -167,6 +169,41 @@ impl Plan {
         if weeks.permille(180) { plan.for_weeks(&mut weeks) } else { plan }
     }
 
+    /// A job with a deadline, under a known limit of calls, whose batches may be late, stuck or expire; nothing else goes wrong.
+    #[must_use]
+    pub fn hurried(seed: u64, dir: &Path) -> Self {
+        let mut plan = Self::of(seed, dir);
+        let mut dice = Dice::new(seed, 7);
+        // More than an hour of calls: what would be done sooner takes the flex lane, which costs the same.
+        plan.items = dice.between(64, 150);
+        let rpm = 1;
+        // What can be met at all: all of it in the sync lane.
+        let called_ms = plan.items * 60_000 / rpm;
+        let run = &mut plan.spec.run;
+        *run = RunSpec {
+            rpm: Some(rpm),
+            deadline_ms: Some(called_ms * 13 / 10 + dice.between(10 * 60_000, 29 * HOUR_MS)),
+            poll_min_ms: 60_000,
+            poll_max_ms: dice.pick(&[300_000, 1_800_000]),
+            cache: bulkrate_core::request::CacheMode::Off,
+            canary: dice.permille(500),
+            batch_items_max: u32::try_from(dice.pick(&[4, 15, 200])).unwrap_or(1),
+            budget: run.budget.map(|_| UsdNanos::dollars(1_000)),
+            timeout_ms: Some(60_000),
+            ..RunSpec::default()
+        };
+        plan.faults = Faults {
+            stuck: dice.pick(&[0, 100, 500, 1_000]),
+            expires: dice.pick(&[0, 0, 300]),
+            ..Faults::default()
+        };
+        plan.batch_ms = dice.pick(&[(60_000, 600_000), (600_000, 8 * HOUR_MS), (4 * HOUR_MS, 23 * HOUR_MS)]);
+        (plan.repeats, plan.crashes_max, plan.backup_at, plan.cancel_at_ms) = (0, 0, None, None);
+        (plan.detaches, plan.calm_after_ms, plan.latency_ms) = (0, 100 * HOUR_MS, 2_000);
+        plan.tick_s = 5;
+        plan
+    }
+
     /// A job of some weeks: one item a batch, one batch a day.
     fn for_weeks(mut self, dice: &mut Dice) -> Self {
         let items = dice.between(22, 32);
@@ -256,6 +293,7 @@ fn faults(dice: &mut Dice) -> Faults {
         odd_status: on(200, &[100]),
         denied: on(150, &[50]),
         expires: on(250, &[200, 600]),
+        stuck: 0,
         batch_fails: on(150, &[200]),
         line_errors: on(300, &[50, 300]),
         line_missing: on(200, &[100]),

@@ -65,6 +65,15 @@ struct Batch {
     visible_ms: u64,
 }
 
+impl Batch {
+    /// Lines that are done at a time, as long as the batch runs: evenly, one after the other.
+    fn done_at(&self, at_ms: u64) -> usize {
+        let share = self.end_ms.saturating_sub(self.created_ms).max(1);
+        let ran_ms = at_ms.min(self.end_ms).saturating_sub(self.created_ms);
+        self.lines.len() * usize::try_from(ran_ms * 1_000 / share).unwrap_or(0) / 1_000
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Over {
     status: &'static str,
@@ -73,6 +82,8 @@ struct Over {
     errors: Option<String>,
     completed: u64,
     failed: u64,
+    /// Lines that were run, which are the first of them.
+    run: usize,
 }
 
 /// All of the provider's state.
@@ -90,9 +101,14 @@ pub struct Remote {
     page: usize,
     batch_ms: (u64, u64),
     pub creates: u64,
+    /// Calls that were answered.
+    pub called: u64,
     /// Batch and line of what was answered with a refusal: surely not charged, and told so.
     pub refused: std::collections::BTreeSet<String>,
 }
+
+/// A cancelled batch ends so long after.
+pub(crate) const CANCEL_MS: u64 = 60_000;
 
 /// What an honest model answers.
 #[must_use]
@@ -123,6 +139,7 @@ impl Remote {
             page: usize::try_from(page).unwrap_or(1).max(1),
             batch_ms,
             creates: 0,
+            called: 0,
             refused: std::collections::BTreeSet::new(),
         }
     }
@@ -158,11 +175,22 @@ impl Remote {
         Some(sum)
     }
 
+    /// Prompts that our batches have done by a time, or would have if nobody had cancelled them.
+    pub(crate) fn done_by(&self, at_ms: u64) -> usize {
+        let done = |batch: &Batch| match &batch.over {
+            Some(over) if over.status != "cancelled" && at_ms >= over.at_ms => over.run,
+            _ => batch.done_at(at_ms),
+        };
+        let ours = self.batches.iter().filter(|batch| !batch.foreign);
+        let lines = ours.flat_map(|batch| &batch.lines[..done(batch)]);
+        lines.map(|(_, prompt)| prompt.as_str()).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     /// Everything that happens by itself until now.
     pub fn advance(&mut self, now_ms: u64) {
         for at in 0..self.batches.len() {
             let batch = &self.batches[at];
-            let cancelled_ms = batch.cancel_ms.map(|at_ms| (at_ms + 60_000).min(batch.end_ms));
+            let cancelled_ms = batch.cancel_ms.map(|at_ms| (at_ms + CANCEL_MS).min(batch.end_ms));
             let due_ms = cancelled_ms.unwrap_or(batch.end_ms);
             if batch.over.is_none() && now_ms >= due_ms {
                 self.end(at, due_ms);
@@ -262,6 +290,8 @@ impl Remote {
         let mut end = End::Completed;
         if self.dice.permille(self.faults.batch_fails) {
             (end, takes_ms) = (End::Failed, 5_000);
+        } else if self.faults.stuck > 0 && self.dice.permille(self.faults.stuck) {
+            (end, takes_ms) = (End::Expired, 240 * 3_600_000);
         } else if takes_ms > 24 * 3_600_000 || self.dice.permille(self.faults.expires) {
             (end, takes_ms) = (End::Expired, 24 * 3_600_000);
         }
@@ -284,7 +314,6 @@ impl Remote {
     /// The batch ends: what finished is charged, and its lines go into two files.
     fn end(&mut self, at: usize, at_ms: u64) {
         let batch = self.batches[at].clone();
-        let share = batch.end_ms.saturating_sub(batch.created_ms).max(1);
         let cut = batch.cancel_ms.is_some() && at_ms < batch.end_ms;
         let status = match (cut, batch.end) {
             (true, _) => "cancelled",
@@ -296,12 +325,9 @@ impl Remote {
             "failed" => 0,
             "completed" => batch.lines.len(),
             "expired" => usize::try_from(self.dice.below(batch.lines.len() as u64 + 1)).unwrap_or(0),
-            _ => {
-                batch.lines.len() * usize::try_from((at_ms - batch.created_ms) * 1_000 / share).unwrap_or(0)
-                    / 1_000
-            }
+            _ => batch.done_at(at_ms),
         };
-        let mut over = Over { status, at_ms, output: None, errors: None, completed: 0, failed: 0 };
+        let mut over = Over { status, at_ms, output: None, errors: None, completed: 0, failed: 0, run };
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let mut order: Vec<usize> = (0..run).collect();
         self.dice.shuffle(&mut order);
@@ -390,7 +416,10 @@ impl Remote {
         let Some(prompt) = prompt.map(str::to_owned) else {
             return error(400, "invalid_request_error", "no prompt", None);
         };
-        let body = self.answer(&prompt, self.call_price, Of::Call(call_no), None);
+        let flex = asked["service_tier"] == "flex";
+        let price = if flex { self.batch_price } else { self.call_price };
+        let body = self.answer(&prompt, price, Of::Call(call_no), None);
+        self.called += 1;
         ok(&body)
     }
 

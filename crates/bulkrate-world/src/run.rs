@@ -44,12 +44,27 @@ pub struct Lived {
     /// Creates that were delivered twice, and backups that were restored.
     pub twins: u64,
     pub restored: u64,
+    /// The deadline, where the job had one, passed before its last item had ended.
+    pub late: bool,
+    /// Items that were called for one by one, and so many of them that a run which leaves its batches at the last moment calls for.
+    pub called: u64,
+    pub called_least: u64,
     pub violations: Vec<Violation>,
     pub trace: Vec<String>,
 }
 
 /// Lives the seed in a folder of its own below `scratch`.
 pub fn live(seed: u64, scratch: &Path, keep_trace: bool) -> Result<Lived, String> {
+    live_as(Plan::of, seed, scratch, keep_trace)
+}
+
+/// Lives the plan that a seed unfolds to.
+pub fn live_as(
+    plan: impl Fn(u64, &Path) -> Plan,
+    seed: u64,
+    scratch: &Path,
+    keep_trace: bool,
+) -> Result<Lived, String> {
     let dir = scratch.join(format!("{seed:x}"));
     std::fs::create_dir_all(&dir).map_err(|error| format!("could not create a folder: {error}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -57,14 +72,14 @@ pub fn live(seed: u64, scratch: &Path, keep_trace: bool) -> Result<Lived, String
         .start_paused(true)
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
-    let lived = runtime.block_on(LocalSet::new().run_until(world(seed, &dir, keep_trace)));
+    let lived = runtime.block_on(LocalSet::new().run_until(world(plan(seed, &dir), &dir, keep_trace)));
     drop(runtime);
     std::fs::remove_dir_all(&dir).map_err(|error| format!("could not remove a folder: {error}"))?;
     Ok(lived)
 }
 
-async fn world(seed: u64, dir: &Path, keep_trace: bool) -> Lived {
-    let plan = Plan::of(seed, dir);
+async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
+    let seed = plan.seed;
     let mut hub = Hub::new(plan.clone(), keep_trace);
     write_source(&plan, &mut hub);
     hub.note(format_args!("seed {seed}: {} items, {:?}, {:?}", plan.items, plan.spec.run.lane, plan.faults));
@@ -95,6 +110,9 @@ async fn world(seed: u64, dir: &Path, keep_trace: bool) -> Lived {
         batches: hub.remote.creates,
         twins: hub.twins,
         restored: u64::from(hub.restored),
+        late: hub.late,
+        called: hub.remote.called,
+        called_least: hub.called_least(),
         violations: hub.books.found.clone(),
         trace: hub.trace.take(),
     }
@@ -126,7 +144,14 @@ struct Ear(Shared);
 impl Observer for Ear {
     fn event(&self, event: &Event<'_>) {
         let line = match event {
-            Event::Alert { code, message } => format!("alert {code}: {message}"),
+            Event::Alert { code, message } => {
+                if *code == "deadline-missed"
+                    && let Ok(mut hub) = self.0.try_lock()
+                {
+                    hub.late = true;
+                }
+                format!("alert {code}: {message}")
+            }
             Event::Note { message } => format!("note: {message}"),
             Event::Batch { batch } => format!("batch {} {}", batch.sub, batch.state),
             Event::Progress { progress: at } => format!(

@@ -2,6 +2,7 @@
 
 mod cascade;
 mod data;
+mod dedup;
 mod filter;
 mod gates;
 mod order;
@@ -27,6 +28,7 @@ fn measure() -> Result<()> {
     let root =
         root.context("BULKRATE_TEST_DATA does not name the folder of the data sets; nothing was measured")?;
     let mut gates = Gates::default();
+    dedup::measure(&root, &mut gates)?;
     filter::measure(&root, &mut gates)?;
     cascade::measure(&root, &mut gates)?;
     order::measure(&root, &mut gates)?;

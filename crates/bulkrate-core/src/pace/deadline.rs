@@ -11,6 +11,8 @@ pub const DAY_US: u64 = 86_400_000_000;
 const FLEX_SOON_US: f64 = 3_600.0 * SECOND_US;
 /// The part of the time needed that is kept in reserve.
 const MARGIN: f64 = 0.1;
+/// A cancelled batch may go on for so long: what is in flight there ends first ([OpenAI](https://platform.openai.com/docs/guides/batch)).
+const CANCEL_US: u64 = 600_000_000;
 
 /// How much a job minds waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -57,6 +59,13 @@ pub fn switch_at(deadline_us: u64, items: u64, items_per_s: f64, latency_p99_us:
     }
     let needed_us = needed_us(items, items_per_s) + float(latency_p99_us);
     deadline_us.saturating_sub(whole_up(needed_us * (1.0 + MARGIN)))
+}
+
+/// What is kept of a deadline that is `span_us` from a job's start for batches to be cancelled and collected in: ten minutes, and no more than
+/// a twentieth.
+#[must_use]
+pub fn cancel_us(span_us: u64) -> u64 {
+    CANCEL_US.min(span_us / 20)
 }
 
 /// Lane `auto`: the cheapest lane that can meet the deadline, and why.
@@ -125,6 +134,13 @@ mod tests {
             let got = switch_at(deadline_s * 1_000_000, items, rate, p99_s * 1_000_000);
             assert_eq!(got.div_ceil(1_000_000), want_s, "{items} items at {rate}/s before {deadline_s} s");
         }
+    }
+
+    #[test]
+    fn a_cancel_is_given_ten_minutes_of_a_long_deadline_and_little_of_a_short_one() {
+        assert_eq!(cancel_us(24 * HOUR_US), 600_000_000);
+        assert_eq!(cancel_us(HOUR_US), HOUR_US / 20);
+        assert_eq!(cancel_us(0), 0);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod rng;
 mod tests;
 
 pub use concurrency::{Concurrency, Signal};
-pub use deadline::{DAY_US, LaneChoice, LanePrices, Priority, choose_lane, switch_at};
+pub use deadline::{DAY_US, LaneChoice, LanePrices, Priority, cancel_us, choose_lane, switch_at};
 pub use pacer::{Admit, Hints, Limits, Pacer, RefusalKind};
 
 /// One second on every clock of this module.

@@ -121,6 +121,8 @@ impl Machine {
             (S::Accepted, Event::CancelSent(taken)) => {
                 if taken {
                     self.state = S::Cancelling;
+                    // It ends soon, and what it has not done is waited for.
+                    self.polls = 0;
                     out.push(Effect::Save);
                 } else {
                     out.push(Effect::Tell(Notice::CancelFailed));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::pace::switch_at;
+use bulkrate_core::pace::{cancel_us, switch_at};
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Tx, Urgency};
 use tokio::task::{JoinSet, spawn_local};
@@ -138,9 +138,9 @@ fn watch_deadline(job: &Rc<Job>) {
         return;
     }
     let rate = sync_rate(&state.call_rates, job.spec.run.rpm);
-    if now_ms.saturating_mul(1_000)
-        >= switch_at(deadline_ms.saturating_mul(1_000), state.open(), rate, LATENCY_P99_US)
-    {
+    let span_us = job.spec.run.deadline_ms.unwrap_or(0).saturating_mul(1_000);
+    let deadline_us = deadline_ms.saturating_mul(1_000).saturating_sub(cancel_us(span_us));
+    if now_ms.saturating_mul(1_000) >= switch_at(deadline_us, state.open(), rate, LATENCY_P99_US) {
         state.switched = true;
         state.leave_batches();
         drop(state);

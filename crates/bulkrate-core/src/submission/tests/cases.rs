@@ -204,6 +204,26 @@ fn a_cancel_asks_once_and_collects_what_is_finished() {
     }
 }
 
+/// It was asked for every five minutes by then; what it did not finish may be wanted before a deadline.
+#[test]
+fn a_cancelled_batch_is_soon_asked_for_again_however_long_it_ran() {
+    let env = Env { cancel: true, ..env(5_000) };
+    let running = || Event::Polled(Poll::Seen(Box::new(remote(Phase::InProgress))));
+    let wait = |effects: &[E]| match effects.last() {
+        Some(E::WaitUntil(at_ms)) => *at_ms - env.now_ms,
+        other => panic!("{other:?}"),
+    };
+    let (mut machine, mut waited) = (machine(S::Accepted), 0);
+    for _ in 0..8 {
+        let (next, effects) = step(&machine, running(), &env).unwrap();
+        (machine, waited) = (next, wait(&effects));
+    }
+    assert!(waited >= env.pace.max_ms, "{waited}");
+    let (cancelling, _) = step(&machine, Event::CancelSent(true), &env).unwrap();
+    let (_, effects) = step(&cancelling, running(), &env).unwrap();
+    assert!(wait(&effects) < 2 * env.pace.min_ms, "{effects:?}");
+}
+
 #[test]
 fn a_step_back_of_the_provider_is_told_and_not_believed() {
     let mut machine = machine(S::Accepted);
