@@ -11,6 +11,7 @@ pub mod dice;
 pub mod plan;
 pub mod trace;
 pub mod check;
+mod batch;
 pub mod remote;
 pub mod hub;
 mod torn;

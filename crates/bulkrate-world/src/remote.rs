@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bulkrate_core::price::Catalogue;
 use serde_json::{Value, json};
 
+use crate::batch::{Batch, End, Over};
 use crate::dice::Dice;
 use crate::plan::{Faults, MODEL};
 
@@ -39,51 +40,6 @@ pub struct Charge {
 pub enum Of {
     Line(String),
     Call(u64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Completed,
-    Failed,
-    Expired,
-}
-
-#[derive(Debug, Clone)]
-struct Batch {
-    id: String,
-    metadata: Value,
-    input: String,
-    created_ms: u64,
-    /// When it ends by itself, and how.
-    end_ms: u64,
-    end: End,
-    cancel_ms: Option<u64>,
-    lines: Vec<(String, String)>,
-    /// What ended batches have.
-    over: Option<Over>,
-    foreign: bool,
-    visible_ms: u64,
-}
-
-impl Batch {
-    /// Lines that are done at a time, as long as the batch runs: evenly, one after the other.
-    fn done_at(&self, at_ms: u64) -> usize {
-        let share = self.end_ms.saturating_sub(self.created_ms).max(1);
-        let ran_ms = at_ms.min(self.end_ms).saturating_sub(self.created_ms);
-        self.lines.len() * usize::try_from(ran_ms * 1_000 / share).unwrap_or(0) / 1_000
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Over {
-    status: &'static str,
-    at_ms: u64,
-    output: Option<String>,
-    errors: Option<String>,
-    completed: u64,
-    failed: u64,
-    /// Lines that were run, which are the first of them.
-    run: usize,
 }
 
 /// All of the provider's state.
