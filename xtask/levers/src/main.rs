@@ -3,6 +3,7 @@
 mod cascade;
 mod data;
 mod dedup;
+mod estimate;
 mod filter;
 mod gates;
 mod order;
@@ -31,6 +32,7 @@ fn measure() -> Result<()> {
     dedup::measure(&root, &mut gates)?;
     filter::measure(&root, &mut gates)?;
     cascade::measure(&root, &mut gates)?;
+    estimate::measure(&root, &mut gates)?;
     order::measure(&root, &mut gates)?;
     routing::measure(&data::routing(&root)?, &mut gates)?;
     println!("{}", gates.table());

@@ -15,6 +15,7 @@ mod route;
 mod savings;
 mod order;
 mod pilot;
+mod pilot_real;
 mod filter;
 mod cascade;
 mod cascade_edges;
