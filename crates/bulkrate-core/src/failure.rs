@@ -68,6 +68,7 @@ failure_classes! {
     ResultLostAtProvider, "result_lost_at_provider", GiveUp, counts true, exit 5, "the provider ran the item but its result cannot be had";
     CancelledByUser, "cancelled_by_user", GiveUp, counts false, exit 5, "the job was cancelled";
     NotAccepted, "not_accepted", RetryLater, counts true, exit 5, "the cheap model of a cascade answered, and its answer was not accepted; a better model is asked";
+    BundleFailed, "bundle_failed", RetryLater, counts false, exit 5, "asked together with others, the item got no answer that can be used; it is asked again with fewer, in the end alone";
 }
 
 impl FailureClass {
@@ -112,9 +113,10 @@ mod tests {
             assert_eq!(FailureClass::from_code(class.code()), Some(*class));
             assert_eq!(class.name().parse::<FailureClass>().unwrap(), *class);
         }
-        assert_eq!(FailureClass::ALL.len(), 21);
+        assert_eq!(FailureClass::ALL.len(), 22);
         assert_eq!(FailureClass::Billing.code(), 8);
         assert_eq!(FailureClass::CancelledByUser.code(), 19);
         assert_eq!(FailureClass::NotAccepted.code(), 20);
+        assert_eq!(FailureClass::BundleFailed.code(), 21);
     }
 }

@@ -74,42 +74,74 @@ impl fmt::Debug for Sub {
     }
 }
 
-/// Our id of an item at a provider: `br1-<sub>-<seq36>`, at most 34 characters of `[a-z0-9-]`.
-/// The user's own id never leaves the store.
+/// Our id of an item at a provider: `br1-<sub>-<seq36>`, or of a bundle of `n` items, that one and those after it:
+/// `br1-<sub>-<seq36>-<n36>`. At most 46 characters of `[a-z0-9-]`. The user's own id never leaves the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WireId {
     pub sub: Sub,
     pub seq: u32,
+    /// Leases that the request holds, from `seq` on; 1 for an item alone.
+    pub n: u32,
 }
 
 impl WireId {
-    pub fn parse(text: &str) -> Option<Self> {
-        let (sub, seq) = text.strip_prefix("br1-")?.split_at_checked(26)?;
-        let seq = seq.strip_prefix('-')?;
-        if seq.is_empty()
-            || (seq.len() > 1 && seq.starts_with('0'))
-            || seq.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'+')
-        {
-            return None; // one spelling per id
-        }
-        Some(Self { sub: Sub::parse(sub)?, seq: u32::from_str_radix(seq, 36).ok()? })
+    /// An item alone.
+    #[must_use]
+    pub fn one(sub: Sub, seq: u32) -> Self {
+        Self { sub, seq, n: 1 }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (sub, rest) = text.strip_prefix("br1-")?.split_at_checked(26)?;
+        let (seq, n) = match rest.strip_prefix('-')?.split_once('-') {
+            None => (rest.strip_prefix('-')?, 1),
+            // One item has no count: one spelling per id.
+            Some((seq, n)) => (seq, base36(n).filter(|n| *n > 1)?),
+        };
+        Some(Self { sub: Sub::parse(sub)?, seq: base36(seq)?, n })
+    }
+
+    /// Places of its items among the leases of its submission.
+    #[must_use]
+    pub fn places(&self) -> std::ops::Range<usize> {
+        let first = self.seq as usize;
+        first..first.saturating_add(self.n as usize)
+    }
+}
+
+/// Reads what [`write_base36`] writes, and no other spelling of it.
+fn base36(text: &str) -> Option<u32> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+    if text.is_empty() || (text.len() > 1 && text.starts_with('0')) || !text.bytes().all(is_digit) {
+        return None;
+    }
+    u32::from_str_radix(text, 36).ok()
+}
+
+fn write_base36(number: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut digits = [0_u8; 7];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];
+        rest /= 36;
+        if rest == 0 {
+            break;
+        }
+    }
+    f.write_str(std::str::from_utf8(&digits[at..]).unwrap_or_default())
 }
 
 impl fmt::Display for WireId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0_u8; 7];
-        let mut at = digits.len();
-        let mut rest = self.seq;
-        loop {
-            at -= 1;
-            digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];
-            rest /= 36;
-            if rest == 0 {
-                break;
-            }
+        write!(f, "br1-{}-", self.sub)?;
+        write_base36(self.seq, f)?;
+        if self.n == 1 {
+            return Ok(());
         }
-        write!(f, "br1-{}-{}", self.sub, std::str::from_utf8(&digits[at..]).unwrap_or_default())
+        f.write_str("-")?;
+        write_base36(self.n, f)
     }
 }
 
@@ -134,10 +166,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wire_id_survives_the_wire(time in 0_u64..1 << 48, random: u128, seq in 0_u32..2_000_000_000) {
-            let id = WireId { sub: Sub::new(time, random), seq };
+        fn a_wire_id_survives_the_wire(time in 0_u64..1 << 48, random: u128, seq in 0_u32..2_000_000_000, n in 1_u32..200) {
+            let id = WireId { sub: Sub::new(time, random), seq, n };
             let text = id.to_string();
-            prop_assert!(text.len() <= 37 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+            prop_assert!(text.len() <= 46 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
             prop_assert_eq!(WireId::parse(&text), Some(id));
         }
 
@@ -146,6 +178,19 @@ mod tests {
             if let Some(id) = WireId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);
             }
+        }
+    }
+
+    #[test]
+    fn a_bundle_names_its_leases_in_one_way() {
+        let sub = Sub::new(1, 2);
+        let id = WireId { sub, seq: 40, n: 20 };
+        assert_eq!((id.to_string(), id.places()), (format!("br1-{sub}-14-k"), 40..60));
+        assert_eq!(WireId::one(sub, 40).to_string(), format!("br1-{sub}-14"));
+        for end in
+            ["14-1", "14-0", "14-", "14-02", "14-K", "14--k", "14-k-k", "-k", "+1", "14-+k", "14-zzzzzzzzz"]
+        {
+            assert_eq!(WireId::parse(&format!("br1-{sub}-{end}")), None, "{end}");
         }
     }
 

@@ -24,6 +24,7 @@ pub mod price;
 pub mod order;
 pub mod budget;
 pub mod pack;
+pub mod bundle;
 pub mod pace;
 pub mod submission;
 pub mod collect;

@@ -38,6 +38,9 @@ pub struct Plan {
     /// Where another order of sending than the source's was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderPlan>,
+    /// Where items are asked several in one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundlePlan>,
     pub warnings: Vec<String>,
     /// How items were read: `csv table`, `unified requests`, `openai batch lines`...
     pub shape: String,
@@ -81,6 +84,22 @@ pub struct LanePlan {
     /// How long it would take, roughly; `None` when nothing is known.
     pub seconds: Option<u64>,
     pub batches: Option<u64>,
+}
+
+/// What asking several items in one request makes of a job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BundlePlan {
+    /// Items in one request, as they were asked for.
+    pub asked: u32,
+    /// As they will be; `None`: each item goes by itself, as bundles would cost more.
+    pub size: Option<u32>,
+    /// Requests that go out if every item gets its answer at once.
+    pub requests: u64,
+    /// What the chosen lane is expected to cost less than with each item by itself.
+    pub saves: UsdNanos,
+    /// Why they are off, or that nobody can tell whether they pay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// In which order items are sent, and what that makes of the input's price.

@@ -1,6 +1,7 @@
 //! From what a source holds to what it would cost: every lane side by side, and the one that is chosen.
 
 mod batchable;
+mod bundles;
 
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
@@ -63,7 +64,9 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let chosen = estimated.iter().find(|plan| plan.lane == lane);
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, stats, facts.spent)));
-    let sync = quote(facts, stats, facts.counts, Lane::Sync, &|model| naively(facts, model))?.expected;
+    let sync =
+        quoted(facts, stats, facts.counts, Lane::Sync, &|model| naively(facts, model), false)?.expected;
+    let bundle = bundles::plan(facts, stats, lane, (requests, leaders))?;
     let lanes = match facts.counts {
         None => estimated,
         counts => lanes(facts, stats, counts, requests, leaders)?,
@@ -93,6 +96,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cap_is_default,
         spent: facts.spent.settled,
         order: order(facts, lane),
+        bundle,
         warnings: warnings(facts, stats, lane, part)?,
         shape: checkpoint.shape.name().to_owned(),
         priced,
@@ -323,6 +327,18 @@ pub(crate) fn quote<'a>(
     lane: Lane,
     asked: &dyn Fn(&'a str) -> &'a str,
 ) -> Result<Quote, EngineError> {
+    quoted(facts, stats, counts, lane, asked, true)
+}
+
+/// As [`quote`]. `asked_together`: in bundles, where the job makes them.
+fn quoted<'a>(
+    facts: &'a Facts<'_>,
+    stats: &'a Stats,
+    counts: Option<&[ModelCount]>,
+    lane: Lane,
+    asked: &dyn Fn(&'a str) -> &'a str,
+    asked_together: bool,
+) -> Result<Quote, EngineError> {
     let mut total =
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
@@ -336,6 +352,8 @@ pub(crate) fn quote<'a>(
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
         let learned = facts.spec.run.learned.as_deref();
         let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
+        // Naive is each by itself.
+        let shape = if asked_together { bundles::shape(facts, stats, found, lane, shape) } else { shape };
         let quote = |rates| {
             bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(|| {
                 EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())

@@ -157,6 +157,9 @@ pub struct RequestSpec {
     /// Cheap models that are asked before `model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeSpec>,
+    /// So many items are asked in one request at most; `None`: each by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<u32>,
 }
 
 /// A cascade: cheap models in the order in which they are asked, and by what an answer of theirs is accepted.

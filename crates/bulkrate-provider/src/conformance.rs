@@ -157,7 +157,7 @@ impl Suite<'_> {
         let mut lines = Vec::new();
         for seq in 0..ITEMS {
             let body = self.body(Lane::Batch, self.options.model, &format!("Say the number {seq}."))?;
-            batches.input_line(WireId { sub, seq }, Kind::Chat, &body, &mut lines);
+            batches.input_line(WireId::one(sub, seq), Kind::Chat, &body, &mut lines);
         }
         let path = self.options.folder.join(format!("input-{salt}.jsonl"));
         tokio::fs::write(&path, &lines).await.or_else(|error| broken(RULE, error))?;

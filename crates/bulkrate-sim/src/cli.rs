@@ -71,6 +71,10 @@ pub struct Args {
     /// A model that the account may not use; repeatable
     #[arg(long, value_name = "MODEL")]
     pub denied: Vec<String>,
+    /// Asked several items at once, leave out 2 % of the answers, exchange the ids of 1 %, cut 0.5 % of the replies short, and fail
+    /// over one item in 500 as long as it has company
+    #[arg(long)]
+    pub bundle_faults: bool,
     /// Faults to play, as `--list-faults` lists them.
     #[arg(
         long = "fault",
@@ -176,6 +180,7 @@ impl Args {
             cached_share: self.cached_share,
             weak: self.weak.clone(),
             denied: self.denied.clone(),
+            bundle_faults: self.bundle_faults,
             faults: self.rules().iter().map(|rule| rule.parse::<FaultRule>()).collect::<Result<_, _>>()?,
             prices: self.prices.as_ref().map(read).transpose()?,
             cost_header: self.cost_header.clone(),

@@ -64,6 +64,8 @@ pub struct SimConfig {
     pub weak: Vec<(String, f64)>,
     /// Models that the account may not use.
     pub denied: Vec<String>,
+    /// Models that are asked several items at once leave some out, exchange some, and fail over some.
+    pub bundle_faults: bool,
     /// What goes wrong.
     pub faults: Vec<FaultRule>,
     /// Text of a price list; `None` = the built-in catalogue.
@@ -135,6 +137,7 @@ impl Default for SimConfig {
             cached_share: 0.0,
             weak: Vec::new(),
             denied: Vec::new(),
+            bundle_faults: false,
             faults: Vec::new(),
             prices: None,
             cost_header: None,

@@ -383,7 +383,7 @@ pub fn doubts(books: &mut Books, refused: &std::collections::BTreeSet<String>) {
         }
         let mut open: i128 = 0;
         for (seq, (ordinal, at)) in (0..).zip(&row.leases) {
-            let id = format!("{} {}", row.batch.as_deref().unwrap_or("?"), WireId { sub, seq });
+            let id = format!("{} {}", row.batch.as_deref().unwrap_or("?"), WireId::one(sub, seq));
             let lease = books.leases.get(ordinal).and_then(|leases| leases.get(*at));
             if !refused.contains(&id) {
                 open += lease.map_or(0, |leased| i128::from(leased.lease.bound.0));

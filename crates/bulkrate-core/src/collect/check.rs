@@ -192,7 +192,7 @@ fn choice<'a>(choices: &'a [String], text: &'a str) -> Result<Checked<'a>, Flaw>
 }
 
 /// The text without the Markdown code fence that some models put around JSON.
-fn unfence(text: &str) -> &str {
+pub(crate) fn unfence(text: &str) -> &str {
     let trimmed = text.trim();
     let Some(inner) = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else {
         return trimmed;

@@ -2,4 +2,5 @@
 
 mod check;
 
+pub(crate) use check::unfence;
 pub use check::{BadSchema, Checked, Expectation, Flaw, check};

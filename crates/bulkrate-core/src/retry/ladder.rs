@@ -17,6 +17,8 @@ pub struct Attempts {
     pub truncations: u8,
     /// Refusals for limits or capacity since the last attempt; they only lengthen the wait.
     pub waits: u8,
+    /// Bundles that brought the item no answer; they are no attempts.
+    pub bundles: u8,
 }
 
 impl Attempts {
@@ -27,6 +29,7 @@ impl Attempts {
             FailureClass::SchemaFailed | FailureClass::Empty => add(&mut self.unusable),
             FailureClass::Refusal => add(&mut self.refusals),
             FailureClass::Truncated => add(&mut self.truncations),
+            FailureClass::BundleFailed => return add(&mut self.bundles),
             _ => {}
         }
         if !class.counts_as_attempt() {
@@ -139,6 +142,9 @@ impl Ladder {
             Verdict::GiveUp => return Next::Dead(failure.class),
             Verdict::RetryLater => {}
         }
+        if failure.class == FailureClass::BundleFailed {
+            return self.after_bundle(attempts, failure);
+        }
         if !failure.class.counts_as_attempt() {
             return self.after_refusal(attempts, failure);
         }
@@ -168,7 +174,14 @@ impl Ladder {
     fn lane_after(&self, attempts: &Attempts, failure: &Failure) -> Option<Lane> {
         let late = failure.switch_in_us == Some(0);
         match self.home {
-            Lane::Batch if attempts.batch < self.batch_max && !late => Some(Lane::Batch),
+            Lane::Batch if self.batches(attempts) && attempts.batch < self.batch_max && !late => {
+                Some(Lane::Batch)
+            }
+            // Attempts that were to be batches are calls where bundles have used the batches up.
+            Lane::Batch if !self.batches(attempts) => {
+                let all = self.batch_max.saturating_add(self.calls_after_batch);
+                (attempts.total() < u32::from(all)).then_some(Lane::Sync)
+            }
             Lane::Batch => (attempts.calls < self.calls_after_batch).then_some(Lane::Sync),
             _ if attempts.calls >= self.calls_max => None,
             // The last try takes the surer lane.
@@ -191,6 +204,24 @@ impl Ladder {
             return Next::Again { lane: Lane::Sync, wait_us: 0, max_tokens: None };
         }
         Next::Again { lane: failure.lane, wait_us, max_tokens: None }
+    }
+
+    /// Whether bundles have left batches to the item; a batch takes hours.
+    fn batches(&self, attempts: &Attempts) -> bool {
+        self.calls_after_batch == 0 || attempts.bundles < self.batch_max
+    }
+
+    /// Asked again with fewer: the provider is well, so there is nothing to wait for. After as many bundles as there are
+    /// attempts in batches the item is called for, where it can be.
+    fn after_bundle(&self, attempts: &Attempts, failure: &Failure) -> Next {
+        let late = failure.switch_in_us == Some(0);
+        let batches = self.calls_after_batch == 0 || self.batches(attempts) && !late;
+        let (lane, wait_us) = match failure.lane {
+            Lane::Batch if batches => (Lane::Batch, self.batch_wait_us),
+            Lane::Flex if !late => (Lane::Flex, 0),
+            Lane::Batch | Lane::Flex | Lane::Sync => (Lane::Sync, 0),
+        };
+        Next::Again { lane, wait_us, max_tokens: None }
     }
 
     fn wait_us(&self, attempts: &Attempts, failure: &Failure, lane: Lane) -> u64 {

@@ -57,6 +57,21 @@ fn the_ladder_of_each_lane() {
         (Sync, &[SchemaFailed, Empty, SchemaFailed], "sync sync sync", dead(SchemaFailed)),
         (Sync, &[Refusal, Refusal], "sync sync", dead(Refusal)),
         (Batch, &[Refusal, Refusal], "batch batch", dead(Refusal)),
+        // Bundles are no attempts; after two of them a batch's item is called for, as often as it would have run.
+        (
+            Batch,
+            &[BundleFailed, BundleFailed, SchemaFailed, SchemaFailed, SchemaFailed],
+            "batch batch sync sync sync",
+            dead(SchemaFailed),
+        ),
+        (
+            Batch,
+            &[BundleFailed, Transient, Transient, Transient],
+            "batch batch batch sync",
+            dead(AttemptsExhausted),
+        ),
+        (Sync, &[BundleFailed, BundleFailed, Refusal, Refusal], "sync sync sync sync", dead(Refusal)),
+        (Flex, &[BundleFailed, Auth], "flex flex", Next::Halt(Auth)),
         // Truncated once: four times the maximum; twice: dead, never the same maximum again.
         (Sync, &[Truncated, Truncated], "sync sync@400", dead(Truncated)),
         (Batch, &[Truncated, Truncated], "batch batch@400", dead(Truncated)),

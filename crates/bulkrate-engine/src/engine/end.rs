@@ -120,7 +120,9 @@ impl Engine {
         }
         let path = crate::paths::cache_dir(&self.settings.state_dir).join(format!("{}.keys", job.id));
         let nothing_new = served.is_empty() && path.exists();
-        if complete && !nothing_new && job.spec.run.cache != CacheMode::Off {
+        // Answers of bundles are answers to another prompt than the key's.
+        let bundled = job.spec.request.bundle.is_some();
+        if complete && !nothing_new && !bundled && job.spec.run.cache != CacheMode::Off {
             crate::cache::keep(
                 &*job.reader,
                 job.no,

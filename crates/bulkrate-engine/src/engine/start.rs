@@ -223,6 +223,7 @@ impl Engine {
             fallbacks,
             routed_to: self.routed_to(spec, deployments)?,
             cascade,
+            bundle: plan.bundle.as_ref().and_then(|bundle| bundle.size),
             home,
             ladder,
             clock: self.clock,

@@ -9,12 +9,14 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::{Admit, Concurrency, Hints, Limits, Pacer, RefusalKind, Signal};
 use bulkrate_provider::Reply;
 use bytes::Bytes;
 
 use super::away::Away;
 use super::first::First;
+use crate::run::bundle::bound;
 use crate::run::ready::Ready;
 use crate::spec::RunSpec;
 
@@ -25,12 +27,25 @@ const AHEAD_SHARE: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Flight {
     pub ready: Ready,
+    /// Items of the same request, after the first.
+    pub more: Vec<Ready>,
     pub lane: Lane,
     pub body: Bytes,
     pub tokens: u64,
     pub sent_us: u64,
     /// The submission that leases it, once there is one.
     pub group: Option<Sub>,
+}
+
+impl Flight {
+    pub(super) fn items(&self) -> impl Iterator<Item = &Ready> {
+        std::iter::once(&self.ready).chain(&self.more)
+    }
+
+    /// The most that the call can cost.
+    pub(super) fn bound(&self) -> UsdNanos {
+        bound(&self.ready, &self.more)
+    }
 }
 
 /// Pacing of one deployment.
@@ -80,6 +95,11 @@ impl Gate {
         }
         let limit = self.concurrency.limit();
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
+    }
+
+    /// The next call would be one whose answer is waited for before others go.
+    pub(super) fn is_first(&self, now_us: u64) -> bool {
+        self.goes_alone(now_us) && self.has_room(now_us)
     }
 
     /// One call at a time: nobody knows yet whether this is the API, or whether it is back.

@@ -110,7 +110,8 @@ fn forget_known(job: &Job, ghosts: &mut Vec<Ghost>) -> Result<(), EngineError> {
 fn entry(job: &Job, ghost: &Ghost, bounds: &[UsdNanos]) -> LedgerEntry {
     let (provider, model) = job.names(ghost.deployment);
     let of = Of { tags: 0, lane: Some(Lane::Batch), provider, model };
-    let items = u32::try_from(ghost.answers).unwrap_or(u32::MAX);
+    let items = u32::try_from(ghost.answers.saturating_mul(u64::from(job.spec.request.bundle.unwrap_or(1))))
+        .unwrap_or(u32::MAX);
     of.entry(job, LedgerKind::Doubt, ghost.sub, (items, price(bounds, ghost.answers)), ghost.note())
 }
 

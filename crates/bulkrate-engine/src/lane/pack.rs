@@ -11,6 +11,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::{Ordinal, Sub, WireId};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::rng::mix;
 use bulkrate_core::pack::{Fit, Pack, PackLimits, Weight};
 use bulkrate_core::request::Kind;
 use bulkrate_io::Digest;
@@ -21,6 +22,7 @@ use super::submission::batches;
 use crate::EngineError;
 use crate::event::Event;
 use crate::paths::{BatchDir, create_dir, io_error, open_file, sync_dir};
+use crate::run::bundle::{Draft, Gathered, Gathering, Parcel, bound};
 use crate::run::job::{Job, Retry};
 use crate::run::ledger::{At, Moved};
 use crate::run::ready::{NotReady, Ready};
@@ -121,6 +123,7 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
     let mut draft: Option<Drafting> = None;
     let mut body = Vec::new();
     let mut aside = Vec::new();
+    let mut gathering = Gathering::default();
     let mut steps = 0_u32;
     loop {
         steps += 1;
@@ -130,21 +133,14 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
         if job.is_closing() {
             break;
         }
-        let now_us = job.clock.us();
-        let Some(ordinal) = job.state.borrow_mut().next_batched(now_us) else { break };
         body.clear();
-        let ready = match job.ready(ordinal, Lane::Batch, &mut body) {
-            Ok(ready) => ready,
-            Err(NotReady::Unsupported(why)) => {
-                job.bury(ordinal, Lane::Batch, FailureClass::InvalidInput, &why);
-                continue;
-            }
-            Err(NotReady::Engine(error)) => return Err(error),
-        };
-        match take(job, &mut draft, sub, &dir, ready, &body)? {
+        let items = draft.as_ref().map_or(0, |draft| draft.items.len());
+        let Some(next) = next(job, &mut gathering, seed(sub, items), &mut body)? else { break };
+        let Some(parcel) = next else { continue };
+        match take(job, &mut draft, sub, &dir, parcel, &body)? {
             Took::Added => {}
             Took::Closed => break,
-            Took::Aside(ordinal) => aside.push(ordinal),
+            Took::Aside(ordinals) => aside.extend(ordinals),
         }
         if aside.len() >= ASIDE_MAX {
             break;
@@ -152,6 +148,8 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
     }
     {
         let mut state = job.state.borrow_mut();
+        // What waited for company and the file closed before: the next file has it.
+        gathering.ordinals().into_iter().rev().for_each(|ordinal| state.put_back(ordinal));
         for ordinal in aside {
             state.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
@@ -187,12 +185,68 @@ fn call_instead(job: &Rc<Job>, draft: &Drafting) {
     job.changed.notify_waiters();
 }
 
+/// The next request. `Some(None)`: an item was taken, and no request goes yet; `None`: no item wants a batch.
+fn next(
+    job: &Rc<Job>,
+    gathering: &mut Gathering,
+    seed: u64,
+    body: &mut Vec<u8>,
+) -> Result<Option<Option<Parcel>>, EngineError> {
+    let now_us = job.clock.us();
+    let Some(ordinal) = job.state.borrow_mut().next_batched(now_us) else {
+        let Some(left) = gathering.pop() else { return Ok(None) };
+        return sealed(job, left, seed, body).map(Some);
+    };
+    let ready = match job.ready(ordinal, Lane::Batch, body) {
+        Ok(ready) => ready,
+        Err(NotReady::Unsupported(why)) => {
+            job.bury(ordinal, Lane::Batch, FailureClass::InvalidInput, &why);
+            return Ok(Some(None));
+        }
+        Err(NotReady::Engine(error)) => return Err(error),
+    };
+    if job.bundle.is_none() {
+        return Ok(Some(Some(Parcel::alone(ready))));
+    }
+    match job.gather(gathering, ready, Lane::Batch)? {
+        Gathered::Alone(ready) => Ok(Some(Some(Parcel::alone(ready)))),
+        Gathered::Kept(None) => Ok(Some(None)),
+        Gathered::Kept(Some(full)) => sealed(job, full, seed, body).map(Some),
+    }
+}
+
+/// The request of a bundle. `None`: its items go alone.
+fn sealed(
+    job: &Rc<Job>,
+    bundle: Draft,
+    seed: u64,
+    body: &mut Vec<u8>,
+) -> Result<Option<Parcel>, EngineError> {
+    body.clear();
+    let ordinals = bundle.ordinals();
+    match job.seal(bundle, seed, body) {
+        Ok(parcel) => Ok(Some(parcel)),
+        Err(NotReady::Engine(error)) => Err(error),
+        Err(NotReady::Unsupported(why)) => {
+            job.come_apart(&ordinals, Lane::Batch, Some(&why));
+            Ok(None)
+        }
+    }
+}
+
+/// Draws the order of a bundle: by its submission and its place there.
+fn seed(sub: Sub, items: usize) -> u64 {
+    let [high, low] =
+        [sub.0 >> 64, sub.0 & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(0));
+    mix(high ^ mix(low ^ items as u64))
+}
+
 enum Took {
     Added,
-    /// The item went back; the file is complete without it.
+    /// The items went back; the file is complete without them.
     Closed,
-    /// The item is for another model or endpoint, and so for another file.
-    Aside(Ordinal),
+    /// The items are for another model or endpoint, and so for another file.
+    Aside(Vec<Ordinal>),
 }
 
 struct Drafting {
@@ -209,41 +263,67 @@ fn take(
     draft: &mut Option<Drafting>,
     sub: Sub,
     dir: &BatchDir,
-    ready: Ready,
+    parcel: Parcel,
     body: &[u8],
 ) -> Result<Took, EngineError> {
-    let back = |ordinal: Ordinal| job.state.borrow_mut().put_back(ordinal);
+    let Parcel { ready, more, tokens, .. } = parcel;
+    let back = || {
+        let mut state = job.state.borrow_mut();
+        more.iter().rev().chain([&ready]).for_each(|ready| state.put_back(ready.ordinal));
+    };
+    let ordinals = || std::iter::once(&ready).chain(&more).map(|ready| ready.ordinal).collect::<Vec<_>>();
+    let bound = bound(&ready, &more);
     if draft.is_none() {
         *draft = Some(Drafting::open(job, sub, dir, &ready)?);
     }
     let Some(open) = draft.as_mut() else { return Ok(Took::Closed) };
     if open.deployment != ready.deployment || open.kind != ready.kind {
-        return Ok(Took::Aside(ready.ordinal));
+        return Ok(Took::Aside(ordinals()));
     }
-    if job.spec.run.budget_per_request.is_some_and(|most| ready.bound > most) {
+    if job.spec.run.budget_per_request.is_some_and(|most| bound > most) {
+        if !more.is_empty() {
+            job.come_apart(&ordinals(), Lane::Batch, None);
+            return Ok(Took::Added);
+        }
         let why = format!("the request may cost up to USD {}, above the cap for one request", ready.bound);
         job.bury(ready.ordinal, Lane::Batch, FailureClass::BudgetExhausted, &why);
         return Ok(Took::Added);
     }
-    if job.set_aside(&ready, Lane::Batch) {
+    let aside = if more.is_empty() {
+        job.set_aside(&ready, Lane::Batch)
+    } else {
+        job.set_bundle_aside(&ready, &more, Lane::Batch)
+    };
+    if aside {
         return Ok(Took::Added);
     }
+    // Items are held in memory until they land, however few requests they are in.
+    let n = more.len() + 1;
+    if !open.items.is_empty() && open.items.len() + n > job.spec.run.batch_items_max as usize {
+        back();
+        return Ok(Took::Closed);
+    }
     let api = batches(&*job.deployments[ready.deployment].account.api, sub)?;
-    let id = WireId { sub, seq: u32::try_from(open.items.len()).unwrap_or(u32::MAX) };
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let id = WireId { sub, seq: count(open.items.len()), n: count(n) };
     // Written in its place, and taken back if the item does not go.
     let lines = open.input.line()?;
     let start = lines.len();
     api.input_line(id, ready.kind, body, lines);
-    let weight = Weight { bytes: (lines.len() - start) as u64, tokens: ready.tokens, inputs: 1 };
+    let weight = Weight { bytes: (lines.len() - start) as u64, tokens, inputs: 1 };
     match open.pack.add(weight) {
         Fit::Added => {}
         Fit::Full => {
             lines.truncate(start);
-            back(ready.ordinal);
+            back();
             return Ok(Took::Closed);
         }
         Fit::TooLarge => {
             lines.truncate(start);
+            if !more.is_empty() {
+                job.come_apart(&ordinals(), Lane::Batch, None);
+                return Ok(Took::Added);
+            }
             job.bury(
                 ready.ordinal,
                 Lane::Batch,
@@ -253,25 +333,30 @@ fn take(
             return Ok(Took::Added);
         }
     }
-    let reserved = job.state.borrow_mut().budget.reserve(ready.tags, ready.bound);
+    let reserved = job.state.borrow_mut().budget.reserve(ready.tags, bound);
     if let Err(over) = reserved {
-        let ordinal = ready.ordinal;
         lines.truncate(start);
+        if !more.is_empty() && open.items.is_empty() && job.state.borrow().budget.reserved == UsdNanos::ZERO {
+            // Nothing is out that could give money back: what there is may do for single items.
+            job.come_apart(&ordinals(), Lane::Batch, None);
+            return Ok(Took::Added);
+        }
         job.state.borrow_mut().blocked = Some(over);
-        back(ordinal);
+        back();
         return Ok(Took::Closed);
     }
     job.state.borrow_mut().blocked = None;
-    {
+    for ready in std::iter::once(ready).chain(more) {
         let mut requests = job.requests.borrow_mut();
         let sealed = requests.get(&*job.reader, ready.ordinal)?;
         let lines = open.unified.line()?;
         lines.extend_from_slice(sealed.line);
         lines.push(b'\n');
+        drop(requests);
+        assert!(job.state.borrow().items.is_waiting(ready.ordinal), "an item has one open submission (I3)");
+        job.state.borrow_mut().items.lease(&[ready.lease()]);
+        open.items.push(ready);
     }
-    assert!(job.state.borrow().items.is_waiting(ready.ordinal), "an item has one open submission (I3)");
-    job.state.borrow_mut().items.lease(&[ready.lease()]);
-    open.items.push(ready);
     Ok(Took::Added)
 }
 
@@ -299,7 +384,7 @@ impl Drafting {
     fn is_too_small(&self, job: &Rc<Job>, sub: Sub) -> Result<bool, EngineError> {
         let api = &*job.deployments[self.deployment].account.api;
         let least = batches(api, sub)?.facts().items_min;
-        Ok(u32::try_from(self.items.len()).unwrap_or(u32::MAX) < least && api.calls().is_some())
+        Ok(self.pack.items < least && api.calls().is_some())
     }
 
     async fn finish(self, job: &Rc<Job>, sub: Sub, dir: &BatchDir) -> Result<Planned, EngineError> {

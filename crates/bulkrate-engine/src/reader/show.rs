@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 
 use bulkrate_core::failure::FailureClass;
-use bulkrate_core::ids::{Ordinal, WireId};
+use bulkrate_core::ids::Ordinal;
 use bulkrate_io::hex;
 use bulkrate_store::fold::ItemStates;
 use bulkrate_store::{ItemRec, JobRow, View};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::dead::{evidence, from_one, histories};
 use crate::EngineError;
 use crate::deliver::{IdColumn, Lines, SealedHead, checkpoint_of, id_of_row, reopen, spec_of};
+use crate::lane::lines::wire_id;
 use crate::paths::JobDir;
 use crate::prepare::Shape;
 
@@ -39,7 +40,7 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
     shown["state"] =
         states.get(leader).map_or(Value::Null, |state| format!("{:?}", state.state).to_lowercase().into());
     drop(states);
-    shown["submissions"] = submissions(view, job, leader)?;
+    shown["submissions"] = submissions(view, dir, job, leader)?;
     let mut attempts = Vec::new();
     for outcome in histories(view, job, &[leader])?.remove(&leader).unwrap_or_default() {
         attempts.push(json!({
@@ -82,7 +83,8 @@ fn parsed(line: &[u8]) -> Value {
 }
 
 /// Which paid requests carried the item.
-fn submissions(view: &dyn View, job: &JobRow, leader: Ordinal) -> Result<Value, EngineError> {
+fn submissions(view: &dyn View, dir: &JobDir, job: &JobRow, leader: Ordinal) -> Result<Value, EngineError> {
+    let bundled = spec_of(job)?.request.bundle.is_some();
     let mut shown = Vec::new();
     view.scan_leases(job.no, &mut |submission, leases| {
         for (seq, lease) in (0..).zip(leases).filter(|(_, lease)| lease.ordinal == leader) {
@@ -92,7 +94,7 @@ fn submissions(view: &dyn View, job: &JobRow, leader: Ordinal) -> Result<Value, 
                 "state": submission.state.name(),
                 "attempt": lease.attempt,
                 "bound_usd": lease.bound.to_string(),
-                "wire_id": WireId { sub: submission.sub, seq }.to_string(),
+                "wire_id": wire_id(dir, submission, seq, bundled).to_string(),
                 "batch": submission.remote_batch,
             }));
         }

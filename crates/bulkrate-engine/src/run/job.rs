@@ -67,6 +67,8 @@ pub(crate) struct Job {
     pub routed_to: Option<usize>,
     /// Cheap models that are asked before the first.
     pub cascade: Option<super::cascade::Cascade>,
+    /// So many items go in one request at most, where the job bundles them.
+    pub bundle: Option<u32>,
     /// The lane that the job was given or chose.
     pub home: Lane,
     pub ladder: Ladder,
@@ -269,8 +271,11 @@ impl Beyond {
 pub(crate) const ROUTING: &str = "routing";
 /// The lever of a cascade: what the strong model would have cost more, less the cheap answers that were rejected.
 pub(crate) const CASCADE: &str = "cascade";
-/// Levers whose savings depend on prices of models that did not answer: no outcome holds them, the ledger alone does.
-pub(crate) const BY_MODEL: [&str; 2] = [ROUTING, CASCADE];
+/// The lever of bundles: what items would have cost alone more, less the parts that brought nothing.
+pub(crate) const BUNDLE: &str = "bundle";
+/// Levers whose savings depend on what was not asked, another model or the item alone: no outcome holds them, the ledger alone
+/// does.
+pub(crate) const BY_MODEL: [&str; 3] = [ROUTING, CASCADE, BUNDLE];
 
 impl Job {
     pub(crate) fn tell(&self, event: &Event<'_>) {

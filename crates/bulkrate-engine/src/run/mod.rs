@@ -14,6 +14,7 @@ pub(crate) mod job;
 pub(crate) mod ready;
 pub(crate) mod cascade;
 pub(crate) mod judge;
+pub(crate) mod bundle;
 pub(crate) mod land;
 pub(crate) mod recover;
 pub(crate) mod doubt;

@@ -21,7 +21,7 @@ use crate::deployment::Deployment;
 use crate::prepare::{Shape, request_shape_of};
 
 /// An item that is about to be leased.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ready {
     pub ordinal: Ordinal,
     pub attempt: u8,
@@ -84,7 +84,7 @@ struct Form {
 
 /// What a request is asked with, whatever its texts.
 #[derive(Debug, Clone)]
-pub(super) struct Common {
+pub(crate) struct Common {
     /// The deployment that the request names, and the one that stands in for it.
     pub named: usize,
     pub deployment: usize,
@@ -307,7 +307,7 @@ impl Job {
         self.bounded((ordinal, attempt, sealed.tags), lane, sealed.canonical_len(), common)
     }
 
-    pub(super) fn bounded(
+    pub(crate) fn bounded(
         &self,
         (ordinal, attempt, tags): (Ordinal, u8, u32),
         lane: Lane,
@@ -430,7 +430,7 @@ fn encode(
     }
 }
 
-pub(super) fn encode_unified(
+pub(crate) fn encode_unified(
     found: &Deployment,
     request: &Request<'_>,
     lane: Lane,

@@ -175,7 +175,10 @@ impl State {
             .items
             .iter()
             .filter(|(_, item)| item.state == ItemState::Retry)
-            .map(|(ordinal, item)| (ordinal, item.batch_attempts))
+            .map(|(ordinal, item)| {
+                let bundles = self.trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.bundles);
+                (ordinal, item.batch_attempts.max(bundles))
+            })
             .collect();
         for (ordinal, batch_attempts) in waiting {
             let lane = match home {

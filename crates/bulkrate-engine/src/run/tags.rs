@@ -13,6 +13,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{By, LedgerQuery, LedgerTotal, View};
 
+use super::bundle::bound;
 use super::job::{Job, Retry};
 use super::ready::Ready;
 use crate::EngineError;
@@ -93,6 +94,24 @@ impl Job {
         } else {
             drop(state);
             self.bury(ready.ordinal, lane, FailureClass::BudgetExhausted, &over.to_string());
+        }
+        true
+    }
+
+    /// As [`Self::set_aside`], of a whole bundle. One that could never fit is asked item by item: each may.
+    pub(crate) fn set_bundle_aside(&self, first: &Ready, more: &[Ready], lane: Lane) -> bool {
+        let mut state = self.state.borrow_mut();
+        let whole = bound(first, more);
+        let Some((cap, over)) = state.budget.forbidden_by_part(first.tags, whole) else { return false };
+        let items = || std::iter::once(first).chain(more);
+        if over.may_free {
+            let queue = state.parked.queues.entry(cap).or_default();
+            queue.extend(items().map(|ready| Waiting { ordinal: ready.ordinal, lane, bound: ready.bound }));
+            state.parked.over = Some(over);
+        } else {
+            drop(state);
+            let ordinals: Vec<Ordinal> = items().map(|ready| ready.ordinal).collect();
+            self.come_apart(&ordinals, lane, None);
         }
         true
     }

@@ -20,4 +20,5 @@ mod first;
 mod outage;
 mod story;
 mod proof;
+mod bundles;
 mod faults;

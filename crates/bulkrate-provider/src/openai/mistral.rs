@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_line_names_no_model() {
         let wire = super::super::tests::wire("mistral");
-        let id = WireId { sub: Sub::new(1, 2), seq: 3 };
+        let id = WireId::one(Sub::new(1, 2), 3);
         for (body, want) in [
             (
                 r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"é\n"}]}"#,

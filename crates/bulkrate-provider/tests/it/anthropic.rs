@@ -18,7 +18,7 @@ fn staged(folder: &Path) -> (String, String) {
     let sub = Sub::new(1_795_046_400_000, 7);
     let mut lines = Vec::new();
     for seq in 0..2 {
-        api.input_line(WireId { sub, seq }, Kind::Chat, b"{\"model\":\"m\",\"n\":\"a\\nb\"}", &mut lines);
+        api.input_line(WireId::one(sub, seq), Kind::Chat, b"{\"model\":\"m\",\"n\":\"a\\nb\"}", &mut lines);
     }
     let path = folder.join("input.jsonl");
     std::fs::write(&path, &lines).unwrap();

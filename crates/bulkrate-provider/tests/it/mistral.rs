@@ -30,7 +30,7 @@ fn marker(of: u64) -> Marker {
 async fn uploaded(provider: &dyn Provider, body: &[u8]) -> String {
     let batches = provider.batches().unwrap();
     let mut line = Vec::new();
-    batches.input_line(WireId { sub: Sub::new(1, 2), seq: 0 }, Kind::Chat, body, &mut line);
+    batches.input_line(WireId::one(Sub::new(1, 2), 0), Kind::Chat, body, &mut line);
     let file = tempfile::NamedTempFile::with_suffix(".jsonl").unwrap();
     std::fs::write(file.path(), line).unwrap();
     batches.upload(file.path(), "input").await.unwrap()

@@ -1,5 +1,6 @@
 //! Plausible answers without a model: the same prompt always gets the same answer.
 
+pub(crate) mod bundled;
 pub(crate) mod choose;
 pub(crate) mod schema;
 pub(crate) mod sentiment;

@@ -57,6 +57,21 @@ impl Schema {
         Ok(Self { root: Node::read(schema, schema, 0) })
     }
 
+    /// The ids of a list of answers, where the document is one.
+    pub(crate) fn ids(&self) -> Option<Vec<&str>> {
+        let Node::Choice(ids) = self.root.at(&["answers", "", "id"])? else { return None };
+        Some(ids.iter().map(|(plain, _)| plain.as_str()).collect())
+    }
+
+    /// A conforming value for a part of the document; an empty name is the item of a list.
+    pub(crate) fn example_at(&self, path: &[&str], text: &str, key: u64) -> String {
+        let mut out = Vec::new();
+        if let Some(node) = self.root.at(path) {
+            node.write(&mut out, "", text, key);
+        }
+        String::from_utf8(out).unwrap_or_default()
+    }
+
     /// A conforming document about `text`.
     pub(crate) fn example(&self, text: &str, key: u64) -> String {
         let mut out = Vec::new();
@@ -119,6 +134,15 @@ fn context(path: &[String]) -> String {
 }
 
 impl Node {
+    fn at(&self, path: &[&str]) -> Option<&Self> {
+        let Some((first, rest)) = path.split_first() else { return Some(self) };
+        match self {
+            Self::Object(properties) => properties.iter().find(|(name, _)| name == first)?.1.at(rest),
+            Self::Array { item, .. } if first.is_empty() => item.at(rest),
+            _ => None,
+        }
+    }
+
     fn read(schema: &Value, root: &Value, depth: usize) -> Self {
         if depth > DEPTH_MAX {
             return Self::Null;

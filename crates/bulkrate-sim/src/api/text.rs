@@ -131,13 +131,14 @@ pub(crate) fn compose_with(
         return Err(ApiError::invalid(Some("context_length_exceeded"), "messages", message));
     }
     let key = call.prompt.key(context.config.seed);
+    let bundled = || answers::bundled::write(&call.prompt, &format, key, context.config.bundle_faults);
     let text = match context.twist {
         Twist::Refusal => "I'm sorry, but I can't help with that.".to_owned(),
         Twist::Empty => String::new(),
         Twist::BadJson if key & 1 == 0 => "{\"unexpected\":\"field\"}".to_owned(),
         Twist::BadJson => "{\"unexpected\": ".to_owned(),
         _ if is_weak_at(context, &call.model, key) => answers::write_blindly(&call.prompt, &format, key),
-        _ => answers::write(&call.prompt, &format, key),
+        _ => bundled().unwrap_or_else(|| answers::write(&call.prompt, &format, key)),
     };
     let usage = Usage { prompt, cached: cached(context, prompt, key), ..Usage::default() };
     Ok(cap(text, call.max_output, effort, usage, context.twist))

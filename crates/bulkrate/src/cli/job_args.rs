@@ -129,6 +129,10 @@ pub struct RequestArgs {
     /// [default: valid]
     #[arg(long, value_name = "RULE")]
     pub accept: Option<AcceptRule>,
+    /// Ask so many items in one request (2 to 100): instructions are paid for once for all of them. An item without a good answer of
+    /// its own is asked again with fewer, in the end alone
+    #[arg(long, value_name = "N")]
+    pub bundle: Option<u32>,
     /// Model to turn to when the first is unavailable; repeatable, in order
     #[arg(long, value_name = "MODEL")]
     pub fallback: Vec<String>,
@@ -365,6 +369,7 @@ impl RequestArgs {
             model_weak: self.model_weak,
             model_strong: self.model_strong,
             filter: self.filter,
+            bundle: self.bundle,
         }
     }
 }

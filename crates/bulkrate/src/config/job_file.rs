@@ -71,6 +71,8 @@ section! {
         model_strong: String,
         /// A file of `bulkrate filter train`.
         filter: PathBuf,
+        /// So many items in one request.
+        bundle: u32,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use bulkrate_core::bundle::SIZE_MAX;
 use bulkrate_core::collect::Expectation;
-use bulkrate_core::request::Role;
+use bulkrate_core::request::{Kind, Role};
 use bulkrate_engine::spec::{
     AccountSpec, FilterSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
 };
@@ -117,7 +118,22 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         router,
         filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
         cascade: None, // a section of its own, which is judged by all of this
+        bundle: bundle(from.bundle, from.kind.is_none_or(|kind| Kind::from(kind) == Kind::Chat))?,
     })
+}
+
+/// How many items go in one request; one is what there is without.
+fn bundle(size: Option<u32>, chat: bool) -> Result<Option<u32>, ConfigError> {
+    let Some(size) = size.filter(|size| *size != 1) else { return Ok(None) };
+    if !(2..=SIZE_MAX).contains(&size) {
+        let hint = Some("most of the gain is there at 20; beyond 100 models lose count");
+        return Err(ConfigError::option("--bundle", format!("must be a number from 2 to {SIZE_MAX}"), hint));
+    }
+    if !chat {
+        let hint = Some("embeddings and moderations need no instructions that could be shared");
+        return Err(ConfigError::option("--bundle", "asks several items in one chat", hint));
+    }
+    Ok(Some(size))
 }
 
 /// An answer is matched trimmed and without regard to case, so that two choices must differ by more.

@@ -24,6 +24,7 @@ fn lane(lane: Lane, expected: i64, unavailable: Option<&str>, seconds: u64) -> L
 /// 340 tickets, 298 of them different, over the batch lane.
 pub(crate) fn a_plan() -> Plan {
     Plan {
+        bundle: None,
         job: "3f2a9c71".to_owned(),
         name: "tickets".to_owned(),
         models: vec![ModelPlan {

@@ -88,7 +88,7 @@ impl Calls {
         let failed = self.job.state.borrow().failed.is_some();
         while let Some(flight) = self.gates[place].give_up() {
             self.in_flight -= 1;
-            self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
+            self.job.state.borrow_mut().calls_bound -= flight.bound();
             if !failed {
                 // After a failed write nothing is booked here: the next run books it as doubt.
                 self.landed_since_us.get_or_insert(self.job.clock.us());

@@ -7,24 +7,28 @@ use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency
 use super::{Calls, GROUP_MAX, Held, Message};
 use crate::lane::gate::{Flight, Gate};
 use crate::run::ledger::{At, Moved};
+use crate::run::ready::Ready;
 
 const GATHER_US: u64 = 2_000;
 const GATHER_MAX_US: u64 = 20_000;
 
 impl Calls {
     pub(super) fn lease(&mut self, held: Held) {
-        let Held { ready, lane, body, tokens } = held;
-        assert!(
-            self.job.state.borrow().items.is_waiting(ready.ordinal),
-            "an item has one open submission (I3)"
-        );
-        self.job.state.borrow_mut().items.lease(&[ready.lease()]);
+        let bound = held.bound();
+        let Held { ready, more, lane, body, tokens } = held;
+        for ready in std::iter::once(&ready).chain(&more) {
+            assert!(
+                self.job.state.borrow().items.is_waiting(ready.ordinal),
+                "an item has one open submission (I3)"
+            );
+            self.job.state.borrow_mut().items.lease(&[ready.lease()]);
+        }
         if self.group.is_empty() {
             self.group_since_us = self.job.clock.us();
         }
         self.in_flight += 1;
-        self.job.state.borrow_mut().calls_bound += ready.bound;
-        self.group.push(Flight { ready, lane, body, tokens, sent_us: 0, group: None });
+        self.job.state.borrow_mut().calls_bound += bound;
+        self.group.push(Flight { ready, more, lane, body, tokens, sent_us: 0, group: None });
     }
 
     /// How long intents wait for company: while calls are ready to take every place that comes free, longer.
@@ -54,7 +58,7 @@ impl Calls {
     fn commit_intents(&mut self, mut flights: Vec<Flight>, lane: Lane, deployment: usize) {
         let job = &self.job;
         let found = &job.deployments[deployment];
-        let leases: Vec<Lease> = flights.iter().map(|flight| flight.ready.lease()).collect();
+        let leases: Vec<Lease> = flights.iter().flat_map(Flight::items).map(Ready::lease).collect();
         let reserved: UsdNanos = leases.iter().map(|lease| lease.bound).sum();
         let mut submission =
             Submission::new(job.new_sub(), job.no, lane, SubmissionState::Call, job.clock.row_ms());
@@ -66,13 +70,13 @@ impl Calls {
         submission.items = u32::try_from(leases.len()).unwrap_or(u32::MAX);
         submission.epoch = job.epoch;
         let mut reserved = Moved::default();
-        for flight in &flights {
+        for ready in flights.iter().flat_map(Flight::items) {
             reserved.add(
                 LedgerKind::Reserve,
                 None,
-                At { lane: Some(lane), deployment, tags: flight.ready.tags, sub: None },
+                At { lane: Some(lane), deployment, tags: ready.tags, sub: None },
                 1,
-                flight.ready.bound,
+                ready.bound,
             );
         }
         {
@@ -85,7 +89,7 @@ impl Calls {
         tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
         // An item is leased again only after the outcome that freed it: commits keep the order in which they are sent.
         // The same for money: what landed replies gave back is lent again only after they are on disk (I8 at every commit).
-        let again = flights.iter().any(|flight| flight.ready.attempt > 1);
+        let again = flights.iter().flat_map(Flight::items).any(|ready| ready.attempt > 1);
         let lent = {
             let state = self.job.state.borrow();
             state.budget.caps.iter().any(|cap| cap.committed().saturating_add(state.unflushed) > cap.limit)

@@ -8,6 +8,7 @@ mod intents;
 mod next;
 mod replies;
 mod waits;
+mod bundled;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::waits::Waits;
 use super::gate::{Flight, Gate};
+use crate::run::bundle::Gathering;
 use crate::run::job::{Job, Landed};
 use crate::run::ready::Ready;
 
@@ -51,6 +53,8 @@ struct Calls {
     group_since_us: u64,
     /// Items that may not go yet: they wait for their pace, room or budget.
     waits: Waits,
+    /// Items that wait for company, where the job bundles.
+    gathering: Gathering,
     /// Leases that have not ended, their calls sent or not.
     in_flight: u64,
     landed_since_us: Option<u64>,
@@ -67,6 +71,8 @@ enum NotYet {
 
 struct Held {
     ready: Ready,
+    /// Items of the same request, after the first.
+    more: Vec<Ready>,
     lane: Lane,
     body: Bytes,
     tokens: u64,
@@ -79,6 +85,7 @@ pub(crate) async fn run(job: Rc<Job>) {
     let mut calls = Calls {
         job,
         waits: Waits::new(gates.len()),
+        gathering: Gathering::default(),
         gates,
         inbox,
         outbox,
@@ -106,6 +113,7 @@ impl Calls {
             self.job.state.borrow_mut().calls_in_flight = self.in_flight;
             if self.job.is_closing() {
                 self.waits.clear();
+                self.gathering.clear();
                 if self.in_flight == 0
                     || self.job.stop.is_aborting()
                     || drain_until.is_some_and(|until| Instant::now() >= until)
@@ -172,10 +180,14 @@ impl Calls {
         self.waits.begin();
         while self.group.len() < GROUP_MAX {
             let Some(held) = self.pick() else { return };
-            if !self.job.state.borrow().items.is_waiting(held.ready.ordinal) {
+            if !self.is_waiting(&held) {
                 continue; // taken by another lane while it waited
             }
-            if self.job.spec.run.budget_per_request.is_some_and(|most| held.ready.bound > most) {
+            if self.job.spec.run.budget_per_request.is_some_and(|most| held.bound() > most) {
+                if !held.more.is_empty() {
+                    self.come_apart(&held);
+                    continue;
+                }
                 let why = format!(
                     "the request may cost up to USD {}, above the cap for one request",
                     held.ready.bound
@@ -184,7 +196,7 @@ impl Calls {
                 self.landed_since_us.get_or_insert(self.job.clock.us());
                 continue;
             }
-            if self.job.set_aside(&held.ready, held.lane) {
+            if self.set_aside(&held) {
                 self.landed_since_us.get_or_insert(self.job.clock.us());
                 if self.job.state.borrow().outcomes.len() >= LAND_MAX {
                     self.wake_us = Some(self.job.clock.us()); // what has ended is written first
@@ -198,6 +210,8 @@ impl Calls {
                     self.wake_us = self.wake_us.into_iter().chain(wake_us).min();
                     self.waits.refused(held);
                 }
+                // Nothing is out that could give money back: what there is may do for single items.
+                Err(NotYet::Budget) if !held.more.is_empty() && self.in_flight == 0 => self.come_apart(&held),
                 Err(NotYet::Budget) => return self.waits.stall(held),
             }
         }
@@ -212,7 +226,7 @@ impl Calls {
         }
         {
             let mut state = self.job.state.borrow_mut();
-            if let Err(over) = state.budget.reserve(held.ready.tags, held.ready.bound) {
+            if let Err(over) = state.budget.reserve(held.ready.tags, held.bound()) {
                 state.blocked = Some(over);
                 return Err(NotYet::Budget);
             }
@@ -221,7 +235,7 @@ impl Calls {
         match gate.admit(now_us, held.tokens) {
             Admit::Go => Ok(()),
             Admit::At(at_us) => {
-                self.job.state.borrow_mut().budget.release(held.ready.tags, held.ready.bound);
+                self.job.state.borrow_mut().budget.release(held.ready.tags, held.bound());
                 Err(NotYet::Gate(Some(at_us)))
             }
         }

@@ -11,7 +11,7 @@ use super::{Calls, Held, LAND_MAX};
 use crate::run::ready::NotReady;
 
 /// What became of an item that was read to be sent.
-enum Read {
+pub(super) enum Read {
     Ready(Held),
     /// It ended without a call, or goes to a batch.
     Ended,
@@ -22,6 +22,9 @@ enum Read {
 impl Calls {
     /// The next item that a gate may let through: one that waits, or one that nobody has looked at.
     pub(super) fn pick(&mut self) -> Option<Held> {
+        if self.job.bundle.is_some() {
+            return self.pick_bundled();
+        }
         loop {
             if let Some(turn) = self.waits.turn() {
                 let (ordinal, lane) = match turn {
@@ -61,21 +64,7 @@ impl Calls {
     /// The next item that wants a call and that nobody has looked at, read and encoded.
     fn next(&mut self) -> Option<Held> {
         loop {
-            let job = &self.job;
-            let now_us = job.clock.us();
-            let (ordinal, lane) = {
-                let mut state = job.state.borrow_mut();
-                // One canary at a time, and none while a batch or another call has an item.
-                let alone = state.call_retries.is_empty() && state.items.counts().of(ItemState::Leased) == 0;
-                let canary = alone && self.waits.is_empty() && job.awaits_canary(&state);
-                let fresh = job.home != Lane::Batch || state.switched || canary;
-                let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
-                let next = state.next_call(now_us, fresh, lane);
-                // Nothing fresh is left: an item that waits for a batch may lead as well.
-                next.or_else(|| {
-                    if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None }
-                })?
-            };
+            let (ordinal, lane) = self.coming()?;
             match self.read(ordinal, lane) {
                 Read::Ready(held) => return Some(held),
                 Read::Ended => {}
@@ -84,8 +73,23 @@ impl Calls {
         }
     }
 
+    /// The next item that wants a call and that nobody has looked at.
+    pub(super) fn coming(&self) -> Option<(Ordinal, Lane)> {
+        let job = &self.job;
+        let now_us = job.clock.us();
+        let mut state = job.state.borrow_mut();
+        // One canary at a time, and none while a batch or another call has an item.
+        let alone = state.call_retries.is_empty() && state.items.counts().of(ItemState::Leased) == 0;
+        let canary = alone && self.waits.is_empty() && self.gathering.is_empty() && job.awaits_canary(&state);
+        let fresh = job.home != Lane::Batch || state.switched || canary;
+        let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
+        let next = state.next_call(now_us, fresh, lane);
+        // Nothing fresh is left: an item that waits for a batch may lead as well.
+        next.or_else(|| if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None })
+    }
+
     /// Reads and encodes an item.
-    fn read(&mut self, ordinal: Ordinal, lane: Lane) -> Read {
+    pub(super) fn read(&mut self, ordinal: Ordinal, lane: Lane) -> Read {
         let job = &self.job;
         let now_us = job.clock.us();
         let mut body = Vec::with_capacity(1_024);
@@ -98,7 +102,7 @@ impl Calls {
             Ok(ready) => {
                 // What a provider may count against its limit: the prompt, and the most it may answer.
                 let tokens = ready.tokens + u64::from(ready.max_tokens);
-                Read::Ready(Held { ready, lane, body: Bytes::from(body), tokens })
+                Read::Ready(Held { ready, more: Vec::new(), lane, body: Bytes::from(body), tokens })
             }
             Err(NotReady::Unsupported(why)) => {
                 job.bury(ordinal, lane, FailureClass::InvalidInput, &why);

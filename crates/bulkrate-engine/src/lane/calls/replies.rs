@@ -16,7 +16,7 @@ use crate::run::land::Landing;
 impl Calls {
     pub(super) fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
         self.in_flight -= 1;
-        self.job.state.borrow_mut().calls_bound -= flight.ready.bound;
+        self.job.state.borrow_mut().calls_bound -= flight.bound();
         let now_us = self.job.clock.us();
         self.landed_since_us.get_or_insert(now_us);
         let gate = &mut self.gates[flight.ready.deployment];
@@ -68,10 +68,12 @@ impl Calls {
     }
 
     pub(super) fn land_unsent(&self, flight: &Flight, why: &str, wait_us: u64) {
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
-        let mut results = self.job.results.borrow_mut();
-        let place = results.place();
-        self.job.land_unsent(landing, why, wait_us, place, results.buffer());
+        for ready in flight.items() {
+            let landing = Landing { ready, lane: flight.lane, sub: None, group: flight.group };
+            let mut results = self.job.results.borrow_mut();
+            let place = results.place();
+            self.job.land_unsent(landing, why, wait_us, place, results.buffer());
+        }
     }
 
     fn land_reply(&mut self, flight: &Flight, reply: &Reply, now_us: u64) {
@@ -92,8 +94,7 @@ impl Calls {
     fn land_reading(&self, flight: &Flight, reading: &Reading<'_>) -> u64 {
         let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
         let mut results = self.job.results.borrow_mut();
-        let place = results.place();
-        self.job.land(landing, reading, place, results.buffer())
+        self.job.land_parcel(landing, &flight.more, reading, &mut results)
     }
 
     /// Commits what has landed once it is much or old enough.

@@ -87,9 +87,11 @@ impl Waits {
             gate.first = Some(held);
             return;
         }
-        self.behind += 1;
-        let last = (held.ready.ordinal, held.lane);
-        if first { gate.behind.push_front(last) } else { gate.behind.push_back(last) }
+        for ordinal in held.ordinals() {
+            self.behind += 1;
+            let last = (ordinal, held.lane);
+            if first { gate.behind.push_front(last) } else { gate.behind.push_back(last) }
+        }
     }
 
     /// Whether items that nobody has met yet may be looked at, `in_use` being the gates that they may come to.
@@ -110,8 +112,12 @@ impl Waits {
     pub(super) fn take(&mut self, place: usize) -> Vec<(Ordinal, Lane)> {
         let gate = &mut self.gates[place];
         self.behind -= gate.behind.len();
-        let first = gate.first.take().map(|held| (held.ready.ordinal, held.lane));
-        first.into_iter().chain(gate.behind.drain(..)).collect()
+        let mut all = Vec::with_capacity(gate.behind.len() + 1);
+        if let Some(first) = gate.first.take() {
+            all.extend(first.ordinals().map(|ordinal| (ordinal, first.lane)));
+        }
+        all.extend(gate.behind.drain(..));
+        all
     }
 
     pub(super) fn clear(&mut self) {

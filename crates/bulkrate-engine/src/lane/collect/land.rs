@@ -154,16 +154,17 @@ impl<'a> Lander<'a> {
         }
         let sub = planned.submission.sub;
         let Ok(found) = api.read_line(planned.kind, text) else { return Line::Unreadable };
-        let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == sub).map(|id| id.seq as usize);
-        let Some((seq, ready)) = ours.and_then(|seq| Some((seq, planned.items.get(seq)?))) else {
-            return Line::Strange;
-        };
-        if std::mem::replace(&mut landed[seq], true) && !planted::has(Bug::DoubleBooking) {
+        let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == sub).map(|id| id.places());
+        let items = ours.and_then(|places| Some((planned.items.get(places.clone())?.split_first()?, places)));
+        let Some(((ready, more), places)) = items else { return Line::Strange };
+        let before = landed[places.clone()].iter().all(|landed| *landed);
+        landed[places].fill(true);
+        if before && !planted::has(Bug::DoubleBooking) {
             return Line::Strange;
         }
         let landing = Landing { ready, lane: Lane::Batch, sub: Some(sub), group: None };
         outage::note_line(job, sub, &found.reading);
-        job.land(landing, &found.reading, results.place(), results.buffer());
+        job.land_parcel(landing, more, &found.reading, results);
         Line::Fine
     }
 

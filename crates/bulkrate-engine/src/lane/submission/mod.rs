@@ -188,7 +188,7 @@ impl Driving<'_> {
             return Ok(None);
         }
         let settled = planned.submission.state == SubmissionState::Settled;
-        Ok(Some(Event::Collected { accounted: if settled { planned.submission.items } else { 0 } }))
+        Ok(Some(Event::Collected { accounted: if settled { self.machine.ours.items } else { 0 } }))
     }
 
     /// What the operator says of a batch that may be decided that way. Which batch it is meant to be is looked up first.

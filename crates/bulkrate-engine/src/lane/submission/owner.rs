@@ -8,6 +8,7 @@ use bulkrate_store::Submission;
 
 use super::{Driving, evidence};
 use crate::EngineError;
+use crate::lane::lines;
 
 impl Driving<'_> {
     /// Notes on each batch whose it is: by the rows of this store, or by an item in its results. And by what this submission is
@@ -32,8 +33,10 @@ impl Driving<'_> {
         let bears_mark =
             |other: &Submission| evidence(other).is_some_and(|kept| kept.known_by == KnownBy::Mark);
         let undecided = others.iter().filter(|other| other.state.is_undecided() && !bears_mark(other));
-        let undecided = undecided.map(|other| other.items);
-        self.machine.ours.known_by = known_by.beside(row.items, undecided);
+        // Of another job's batch the file is not looked at: where both bundle, more may seem alike than are.
+        let bundled = self.job.spec.request.bundle.is_some();
+        let undecided = undecided.map(|other| lines::requests(&self.job.dir, other, bundled));
+        self.machine.ours.known_by = known_by.beside(self.machine.ours.items, undecided);
         Ok(())
     }
 

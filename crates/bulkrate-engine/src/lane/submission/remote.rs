@@ -51,7 +51,7 @@ impl Driving<'_> {
         let model = recover::sender(self.job, &planned.submission)
             .map(|place| self.job.deployments[place].model.as_str())
             .unwrap_or_default();
-        let requests = u64::from(planned.submission.items);
+        let requests = u64::from(self.machine.ours.items);
         // Before it leaves: a task that is dropped meanwhile has sent it all the same.
         self.job.state.borrow_mut().tally.sent_batch(requests);
         let created = self.api.create(&input, planned.kind, model, &self.marker()).await;

@@ -5,7 +5,7 @@ use bulkrate_provider::BatchFacts;
 use bulkrate_store::{Submission, SubmissionState};
 
 use super::Driving;
-use crate::lane::twin;
+use crate::lane::{lines, twin};
 use crate::run::job::Job;
 
 /// What is known of a doubt, as it is kept in the row.
@@ -29,7 +29,7 @@ pub(super) fn machine(job: &Job, facts: BatchFacts, row: &Submission) -> Option<
     let ours = Ours {
         inst: job.inst.clone(),
         sub: row.sub.to_string(),
-        items: row.items,
+        items: lines::requests(&job.dir, row, job.spec.request.bundle.is_some()),
         digest: row.input_digest.clone().unwrap_or_default(),
         input: row.remote_input.clone(),
         known_by: facts.known_by,

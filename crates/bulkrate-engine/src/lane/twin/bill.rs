@@ -29,7 +29,7 @@ use crate::run::recover;
 pub(super) struct Bill {
     /// By item: what its answer cost; `None` where no line tells.
     costs: Vec<Option<UsdNanos>>,
-    /// Items without a line that the provider says it answered.
+    /// Items without a line that the provider says it answered: it counts requests, of which each may hold several.
     silent: u64,
 }
 
@@ -58,7 +58,8 @@ pub(super) async fn bill(
         Phase::Completed | Phase::Expired if remote.counts.total == 0 => items.len() as u64,
         _ => remote.counts.completed,
     };
-    bill.silent = told.saturating_sub(answered);
+    let each = u64::from(job.spec.request.bundle.unwrap_or(1));
+    bill.silent = told.saturating_sub(answered).saturating_mul(each);
     Ok(Some(bill))
 }
 
@@ -82,16 +83,20 @@ fn read(
         let kind = recover::kind_of(row);
         let Ok(found) = api.read_line(kind, line.trim_ascii()) else { continue };
         let Some(id) = WireId::parse(&found.custom_id).filter(|id| id.sub == row.sub) else { continue };
-        let seq = id.seq as usize;
-        let Some(ready) = items.get(seq).filter(|_| costs[seq].is_none()) else { continue };
-        let cost = if let Reading::Answer(answer) = &found.reading {
-            answers += 1;
-            let landing = Landing { ready, lane: Lane::Batch, sub: Some(row.sub), group: None };
-            job.cost_of(landing, answer)
-        } else {
-            UsdNanos::ZERO
+        let places = id.places();
+        let Some(asked) = items.get(places.clone()).filter(|_| costs[id.seq as usize].is_none()) else {
+            continue;
         };
-        costs[seq] = Some(cost);
+        if let Reading::Answer(answer) = &found.reading {
+            answers += 1;
+            let landing = |ready| Landing { ready, lane: Lane::Batch, sub: Some(row.sub), group: None };
+            let members: Vec<Landing<'_>> = asked.iter().map(landing).collect();
+            for (place, cost) in places.zip(job.costs_of(&members, answer)) {
+                costs[place] = Some(cost);
+            }
+        } else {
+            costs[places].fill(Some(UsdNanos::ZERO));
+        }
     }
 }
 

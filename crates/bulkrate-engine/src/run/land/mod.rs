@@ -19,7 +19,8 @@ use bulkrate_core::retry::Next;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::{Fate, Place};
 
-use self::receipt::{Receipt, outcome};
+pub(crate) use self::receipt::Receipt;
+use self::receipt::outcome;
 use super::job::{Job, Trouble};
 use super::judge::Awaiting;
 use super::ready::Ready;
@@ -81,10 +82,22 @@ impl Job {
     }
 
     fn land_answer(&self, landing: Landing<'_>, answer: &Answer<'_>, place: Place, out: &mut Vec<u8>) -> u64 {
+        let receipt = self.receipt(landing, answer);
+        self.land_judged(landing, answer, &receipt, place, out)
+    }
+
+    /// Books an answer whose price is known: a whole one, or an item's part of one.
+    pub(super) fn land_judged(
+        &self,
+        landing: Landing<'_>,
+        answer: &Answer<'_>,
+        receipt: &Receipt,
+        place: Place,
+        out: &mut Vec<u8>,
+    ) -> u64 {
         let Landing { ready, lane, .. } = landing;
         let found = &self.deployments[ready.deployment];
         let model = answer.model.as_deref().unwrap_or(&found.model);
-        let receipt = self.receipt(landing, answer);
         let judged = check(&ready.expectation, answer).map_err(|flaw| (flaw, None)).and_then(|checked| {
             match self.accepts(ready, &checked) {
                 Ok(()) => Ok(checked),
@@ -94,14 +107,15 @@ impl Job {
         match judged {
             Ok(checked) => {
                 if let Some(accepted) = self.take_accepted(ready) {
-                    return self.land_accepted(landing, &receipt, &accepted, answer, place, out);
+                    return self.land_accepted(landing, receipt, &accepted, answer, place, out);
                 }
                 let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
                 // A failed attempt is counted by the ladder; this one did not fail.
                 let frame = Frame { attempts: frame.attempts + 1, ..frame };
-                self.good(landing, &receipt, &checked, answer, frame, place, out);
+                self.good(landing, receipt, &checked, answer, frame, place, out);
             }
-            Err((Flaw { class, message }, opinion)) => {
+            Err((flaw, opinion)) => {
+                let Flaw { class, message } = if receipt.alone.is_some() { in_company(flaw) } else { flaw };
                 // An answer that is not good is kept as evidence, and evidence holds no secrets.
                 let wire = found.account.api.wire();
                 let message = wire.hide(&message);
@@ -119,11 +133,35 @@ impl Job {
                     opinion: opinion.filter(|_| awaits || !judges),
                     wait_ms: None,
                 };
-                self.bad(landing, &receipt, &end, model, answer.usage.as_ref(), place, out);
+                self.bad(landing, receipt, &end, model, answer.usage.as_ref(), place, out);
             }
         }
         debug_assert!(lane != Lane::Batch || landing.sub.is_some(), "a batch outcome names its submission");
         receipt.usage.output
+    }
+
+    /// A part of the money of an answer in which nothing is surely the item's.
+    pub(super) fn land_without_part(
+        &self,
+        landing: Landing<'_>,
+        receipt: &Receipt,
+        why: &str,
+        (model, usage): (Option<&str>, Option<&Usage>),
+        place: Place,
+        out: &mut Vec<u8>,
+    ) {
+        let found = &self.deployments[landing.ready.deployment];
+        let message = found.account.api.wire().hide(why);
+        let end = End {
+            class: Some(FailureClass::BundleFailed),
+            message: &message,
+            provider_code: None,
+            answer: None,
+            opinion: None,
+            awaits: false,
+            wait_ms: None,
+        };
+        self.bad(landing, receipt, &end, model.unwrap_or(&found.model), usage, place, out);
     }
 
     /// A judge has accepted what a cheap model answered: that is the item's answer, and the verdict what this attempt cost.
@@ -248,7 +286,8 @@ impl Job {
         self.save(landing, receipt, followers, true);
         let mut state = self.state.borrow_mut();
         state.climb.ended(ordinal);
-        if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated) {
+        // A part of an answer says nothing of how many tokens the item has by itself.
+        if let Some(usage) = answer.usage.as_ref().filter(|_| !receipt.estimated && receipt.alone.is_none()) {
             state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
         }
         state.meter.ok();
@@ -298,7 +337,7 @@ impl Job {
         }
         match up {
             Some(why) => {
-                if let Some(usage) = usage.filter(|_| !receipt.estimated) {
+                if let Some(usage) = usage.filter(|_| !receipt.estimated && receipt.alone.is_none()) {
                     let mut state = self.state.borrow_mut();
                     state.ratios[landing.ready.deployment].add(landing.ready.bytes, usage);
                 }
@@ -317,4 +356,14 @@ impl Job {
     pub(crate) fn is_open(&self, ready: &Ready) -> bool {
         self.state.borrow().items.is_leased_for(ready.ordinal, ready.attempt)
     }
+}
+
+/// What is wrong with an item's part of an answer may be wrong only because others were asked with it. Whether it is accepted is
+/// a matter of its own words.
+fn in_company(flaw: Flaw) -> Flaw {
+    if flaw.class == FailureClass::NotAccepted {
+        return flaw;
+    }
+    let message = format!("asked together with others: {}: {}", flaw.class, flaw.message);
+    Flaw { class: FailureClass::BundleFailed, message }
 }

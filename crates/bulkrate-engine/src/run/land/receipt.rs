@@ -10,7 +10,7 @@ use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::Landing;
-use crate::run::job::{CASCADE, Job, ROUTING};
+use crate::run::job::{BUNDLE, CASCADE, Job, ROUTING};
 use crate::run::ledger::At;
 use crate::run::ready::Ready;
 
@@ -23,7 +23,7 @@ const UNPRICED_MAX: UsdNanos = UsdNanos::dollars(1_000);
 
 /// Money of one answer.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Receipt {
+pub(crate) struct Receipt {
     pub cost: UsdNanos,
     pub naive: UsdNanos,
     pub usage: Usage,
@@ -35,11 +35,13 @@ pub(super) struct Receipt {
     pub above: Option<UsdNanos>,
     /// The provider may have billed what it did not answer.
     pub doubt: bool,
+    /// Of an item's part of a bundle's answer: what the item would have cost alone, at the standard price.
+    pub alone: Option<UsdNanos>,
 }
 
 impl Job {
     /// What an answer cost: the provider's own word first, then the catalogue; no usage means the bound.
-    pub(super) fn receipt(&self, landing: Landing<'_>, answer: &Answer<'_>) -> Receipt {
+    pub(in crate::run) fn receipt(&self, landing: Landing<'_>, answer: &Answer<'_>) -> Receipt {
         let Landing { ready, lane, .. } = landing;
         let found = &self.deployments[ready.deployment];
         // A flex call that was served at the standard tier is billed so.
@@ -69,7 +71,7 @@ impl Job {
         let sound =
             above.is_none_or(|above| credible(&above)) && of_usage.is_none_or(|naive| credible(&naive));
         let usage = if sound && self.is_credible_at_first(ready, &usage) { usage } else { Usage::default() };
-        Receipt { cost, naive, usage, estimated, unpriced, paid: true, above, doubt: false }
+        Receipt { cost, naive, usage, estimated, unpriced, paid: true, above, doubt: false, alone: None }
     }
 
     /// Whether the job's first model could have used so much: a cheap or a free one does not show by its own price that its
@@ -89,11 +91,19 @@ impl Job {
         self.receipt(landing, answer).cost
     }
 
-    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + dedup + lane + cost`, exactly.
+    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + bundle + dedup + lane + cost`, exactly.
     /// Where a router or a cascade chose the weak model, naive is what the strong one would have cost for the same tokens.
     /// `kept`: the answer is the item's.
     pub(super) fn save(&self, landing: Landing<'_>, receipt: &Receipt, followers: u64, kept: bool) {
         let of_cascade = self.cascade_saved(landing.ready, &receipt.usage, receipt.naive, kept);
+        let of_router = self.routed(landing, receipt);
+        let of_bundle = match receipt.alone {
+            None => UsdNanos::ZERO,
+            Some(alone) if kept => alone - receipt.naive,
+            // A part that brought nothing is lost; with a cascade it is counted there.
+            Some(_) if of_cascade.is_some() => UsdNanos::ZERO,
+            Some(_) => UsdNanos(-receipt.naive.0) - of_router,
+        };
         let state = &mut *self.state.borrow_mut();
         let at = at(landing);
         let of_dedup = receipt.naive.times(followers);
@@ -103,9 +113,11 @@ impl Job {
         state.tally.beyond.dedup += of_dedup - of_asked;
         let items = if kept { u32::try_from(followers).unwrap_or(u32::MAX).saturating_add(1) } else { 0 };
         // An accepted answer of a free model saved nothing, and is counted.
-        let counts = |lever| lever == CASCADE && of_cascade.is_some() && kept;
+        let counts = |lever| {
+            kept && (lever == CASCADE && of_cascade.is_some() || lever == BUNDLE && receipt.alone.is_some())
+        };
         for (lever, of_one) in
-            [(ROUTING, self.routed(landing, receipt)), (CASCADE, of_cascade.unwrap_or_default())]
+            [(ROUTING, of_router), (CASCADE, of_cascade.unwrap_or_default()), (BUNDLE, of_bundle)]
         {
             if of_one != UsdNanos::ZERO || counts(lever) {
                 let of_all = of_one.times(u64::from(items.max(1)));
@@ -181,7 +193,7 @@ impl Job {
 
     /// A provider that asks for more than the price list allows is told of: what was booked counts against the caps like
     /// all else, so a cap that is passed by it stops the next lease.
-    pub(super) fn watch_cost(&self, landing: Landing<'_>, receipt: &Receipt) {
+    pub(in crate::run) fn watch_cost(&self, landing: Landing<'_>, receipt: &Receipt) {
         let Some(told) = receipt.above else { return };
         let Landing { ready, .. } = landing;
         let mut state = self.state.borrow_mut();

@@ -232,7 +232,7 @@ fn embeddings_and_moderations() {
 #[test]
 fn a_batch_line() {
     let mut out = Vec::new();
-    let id = WireId { sub: Sub::new(0, 0), seq: 35 };
+    let id = WireId::one(Sub::new(0, 0), 35);
     openai().input_line(id, Kind::Embedding, b"{\"model\":\"m\"}", &mut out);
     let want = format!(
         "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{{\"model\":\"m\"}}}}\n"

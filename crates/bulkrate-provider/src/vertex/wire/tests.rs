@@ -53,7 +53,7 @@ fn body(lane: Lane, model: &str, kwargs: Option<&'static str>) -> Result<Vec<u8>
 }
 
 fn id() -> WireId {
-    WireId { sub: Sub::new(1_795_046_400_000, 7), seq: 41 }
+    WireId::one(Sub::new(1_795_046_400_000, 7), 41)
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! Which items may be asked together.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::schema::can_move;
+use crate::request::{Content, Kind, Message, Part, Priority, Request, Role, write_canonical};
+
+/// All of a request but its last message: items of one kin differ in that alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Kin(Vec<u8>);
+
+/// Why an item is asked alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alone {
+    NoChat,
+    NoLastText,
+    Tools,
+    Stops,
+    OwnFields,
+    Schema,
+    Urgent,
+}
+
+impl fmt::Display for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoChat => "it is no chat",
+            Self::NoLastText => "its last message is no text of the user",
+            Self::Tools => "it holds tool calls",
+            Self::Stops => "a stop sequence would end the answers of all",
+            Self::OwnFields => "`provider_kwargs` sets what holds for one answer",
+            Self::Schema => "its schema refers to places that move",
+            Self::Urgent => "it is urgent",
+        })
+    }
+}
+
+/// Fields of a provider's body that are about one answer, or that a bundle sets itself.
+const OWN_FIELDS: [&str; 20] = [
+    "n",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "text",
+    "stop",
+    "stop_sequences",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "messages",
+    "input",
+    "instructions",
+    "system",
+    "contents",
+    "generationConfig",
+    "inferenceConfig",
+    "toolConfig",
+];
+
+impl Kin {
+    /// The kin of a request, and the message in which it differs from others of it.
+    pub fn of<'r>(request: &'r Request<'_>) -> Result<(Self, &'r str), Alone> {
+        if request.kind != Kind::Chat {
+            return Err(Alone::NoChat);
+        }
+        if request.priority == Priority::High {
+            return Err(Alone::Urgent);
+        }
+        let (last, before) = request.messages.split_last().ok_or(Alone::NoLastText)?;
+        let text = text_of(last).ok_or(Alone::NoLastText)?;
+        if before.iter().any(|message| message.role == Role::Tool || has_blobs(message)) {
+            return Err(Alone::Tools);
+        }
+        let config = &request.generation_config;
+        if !config.stop_sequences.is_empty() {
+            return Err(Alone::Stops);
+        }
+        if config.output_schema.is_some_and(|schema| !can_move(schema)) {
+            return Err(Alone::Schema);
+        }
+        if let Some(kwargs) = request.provider_kwargs {
+            let Ok(Value::Object(own)) = serde_json::from_str(kwargs.get()) else {
+                return Err(Alone::OwnFields);
+            };
+            if own.iter().any(|(name, value)| OWN_FIELDS.contains(&name.as_str()) && *value != Value::from(1))
+            {
+                return Err(Alone::OwnFields);
+            }
+        }
+        let common = Request { messages: before.to_vec(), ..request.clone() };
+        let mut kin = Vec::with_capacity(256);
+        write_canonical(&common, &mut kin);
+        Ok((Self(kin), text))
+    }
+}
+
+fn text_of<'r>(message: &'r Message<'_>) -> Option<&'r str> {
+    match (&message.role, &message.content) {
+        (Role::User, Content::Text(text)) => Some(text),
+        (Role::User, Content::Parts(parts)) => match parts.as_slice() {
+            [Part::Text { text }] => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn has_blobs(message: &Message<'_>) -> bool {
+    matches!(&message.content, Content::Parts(parts) if parts.iter().any(|part| !matches!(part, Part::Text { .. })))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn kin(line: &str) -> Result<(Kin, String), Alone> {
+        let request: Request<'_> = serde_json::from_str(line).unwrap();
+        Kin::of(&request).map(|(kin, text)| (kin, text.to_owned()))
+    }
+
+    #[test]
+    fn kin_differ_in_their_last_message_alone() {
+        let of = |system: &str, user: &str| {
+            kin(&format!(r#"{{"model":"m","system_prompt":"{system}","messages":[{{"role":"user","content":"{user}"}}]}}"#))
+                .unwrap()
+        };
+        let (one, text) = of("Sort.", "a lamp");
+        assert_eq!(text, "a lamp");
+        assert_eq!(one, of("Sort.", "a book").0);
+        assert_ne!(one, of("Sort!", "a lamp").0);
+        let parts = r#"{"model":"m","system_prompt":"Sort.","messages":[{"role":"user","content":[{"type":"text","text":"a pen"}]}]}"#;
+        assert_eq!(kin(parts).unwrap().0, one, "one text, however it is written");
+        let sample = r#"{"model":"m","system_prompt":"Sort.","sample":2,"messages":[{"role":"user","content":"a lamp"}]}"#;
+        assert_ne!(kin(sample).unwrap().0, one);
+    }
+
+    #[test]
+    fn what_is_asked_alone_says_why() {
+        let user = r#""messages":[{"role":"user","content":"x"}]"#;
+        let image = r#"{"type":"image","source_type":"url","media_type":"image/png","data":"https://example.org/a.png"}"#;
+        for (fields, want) in [
+            (r#""kind":"embedding","input":["x"]"#.to_owned(), Some(Alone::NoChat)),
+            (format!(r#"{user},"priority":"high""#), Some(Alone::Urgent)),
+            (
+                format!(r#""messages":[{{"role":"user","content":[{{"type":"text","text":"x"}},{image}]}}]"#),
+                Some(Alone::NoLastText),
+            ),
+            (
+                r#""messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]"#.to_owned(),
+                Some(Alone::NoLastText),
+            ),
+            (r#""messages":[]"#.to_owned(), Some(Alone::NoLastText)),
+            (format!(r#"{user},"generation_config":{{"stop_sequences":["\n"]}}"#), Some(Alone::Stops)),
+            (format!(r#"{user},"provider_kwargs":{{"n":2}}"#), Some(Alone::OwnFields)),
+            (format!(r#"{user},"provider_kwargs":{{"tools":[]}}"#), Some(Alone::OwnFields)),
+            (format!(r#"{user},"provider_kwargs":{{"n":1,"user":"me"}}"#), None),
+            (
+                format!(r##"{user},"generation_config":{{"output_schema":{{"$ref":"#"}}}}"##),
+                Some(Alone::Schema),
+            ),
+            (user.to_owned(), None),
+        ] {
+            assert_eq!(kin(&format!(r#"{{"model":"m",{fields}}}"#)).err(), want, "{fields}");
+        }
+    }
+}

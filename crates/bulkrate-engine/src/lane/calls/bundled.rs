@@ -1,0 +1,140 @@
+//! Calls that hold several items: gathered as far as there are any, and sent when they are full or nothing else is there.
+
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bytes::Bytes;
+
+use super::next::Read;
+use super::waits::Turn;
+use super::{Calls, Held};
+use crate::run::bundle::{Draft, Gathered, Parcel, bound};
+use crate::run::job::Retry;
+use crate::run::ready::NotReady;
+
+impl Held {
+    pub(super) fn of(parcel: Parcel, lane: Lane, body: Vec<u8>) -> Self {
+        let Parcel { ready, more, tokens, max_tokens } = parcel;
+        // What a provider may count against its limit: the prompt, and the most it may answer.
+        Self { ready, more, lane, body: Bytes::from(body), tokens: tokens + u64::from(max_tokens) }
+    }
+
+    /// The most that it can cost.
+    pub(super) fn bound(&self) -> UsdNanos {
+        bound(&self.ready, &self.more)
+    }
+
+    pub(super) fn ordinals(&self) -> impl Iterator<Item = Ordinal> {
+        std::iter::once(&self.ready).chain(&self.more).map(|ready| ready.ordinal)
+    }
+}
+
+impl Calls {
+    /// Whether every item of a call waits for one. Of a bundle that has lost some the others are taken up anew.
+    pub(super) fn is_waiting(&self, held: &Held) -> bool {
+        let mut state = self.job.state.borrow_mut();
+        if held.more.is_empty() {
+            return state.items.is_waiting(held.ready.ordinal);
+        }
+        let left: Vec<Ordinal> = held.ordinals().filter(|ordinal| state.items.is_waiting(*ordinal)).collect();
+        if left.len() > held.more.len() {
+            return true;
+        }
+        for ordinal in left {
+            state.queue(Retry { due_us: 0, ordinal, lane: held.lane });
+        }
+        false
+    }
+
+    /// A bundle for which there is no money: its items may each have room, or be below the cap for one request.
+    pub(super) fn come_apart(&self, held: &Held) {
+        let ordinals: Vec<Ordinal> = held.ordinals().collect();
+        self.job.come_apart(&ordinals, held.lane, None);
+    }
+
+    /// Whether a cap of the tags forbids the call. What is too much for one bundle may be little enough for its items.
+    pub(super) fn set_aside(&self, held: &Held) -> bool {
+        if held.more.is_empty() {
+            return self.job.set_aside(&held.ready, held.lane);
+        }
+        self.job.set_bundle_aside(&held.ready, &held.more, held.lane)
+    }
+
+    /// The next call of a job that bundles.
+    pub(super) fn pick_bundled(&mut self) -> Option<Held> {
+        loop {
+            let (ordinal, lane) = match self.waits.turn() {
+                Some(Turn::Held(held)) => return Some(held),
+                Some(Turn::Behind(ordinal, lane)) => (ordinal, lane),
+                None if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow())) => {
+                    return None;
+                }
+                None if self.waits.is_far() => {
+                    self.wake_us = Some(self.job.clock.us());
+                    return None;
+                }
+                None => match self.coming() {
+                    Some(next) => next,
+                    None => match self.gathering.pop() {
+                        Some(draft) => match self.sealed(draft) {
+                            Some(held) => return Some(held),
+                            None => continue,
+                        },
+                        None => return None,
+                    },
+                },
+            };
+            if !self.job.state.borrow().items.is_waiting(ordinal) {
+                continue;
+            }
+            if let Some(held) = self.take_in(ordinal, lane) {
+                return Some(held);
+            }
+            if self.job.is_closing() {
+                return None;
+            }
+        }
+    }
+
+    /// Reads an item and takes it into a bundle. `Some`: a call goes.
+    fn take_in(&mut self, ordinal: Ordinal, lane: Lane) -> Option<Held> {
+        let Read::Ready(held) = self.read(ordinal, lane) else { return None };
+        if self.goes_alone(&held) {
+            return Some(held);
+        }
+        let job = std::rc::Rc::clone(&self.job);
+        let Held { ready, body, tokens, .. } = held;
+        match job.gather(&mut self.gathering, ready, lane) {
+            Ok(Gathered::Alone(ready)) => Some(Held { ready, more: Vec::new(), lane, body, tokens }),
+            Ok(Gathered::Kept(draft)) => self.sealed(draft?),
+            Err(error) => {
+                job.fail(error);
+                None
+            }
+        }
+    }
+
+    /// The very first call to a deployment, and what goes ahead of the batches: one item, whose answer is worth one item.
+    fn goes_alone(&self, held: &Held) -> bool {
+        self.gates[held.ready.deployment].is_first(self.job.clock.us())
+            || self.job.awaits_canary(&self.job.state.borrow())
+    }
+
+    /// A bundle as it goes out.
+    fn sealed(&mut self, draft: Draft) -> Option<Held> {
+        let job = std::rc::Rc::clone(&self.job);
+        let (lane, ordinals) = (draft.lane, draft.ordinals());
+        let mut body = Vec::with_capacity(8_192);
+        match job.seal(draft, job.random(), &mut body) {
+            Ok(parcel) => Some(Held::of(parcel, lane, body)),
+            Err(NotReady::Engine(error)) => {
+                job.fail(error);
+                None
+            }
+            Err(NotReady::Unsupported(why)) => {
+                job.come_apart(&ordinals, lane, Some(&why));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The lines of a batch's input file: its requests, which are fewer than its items where they are bundles.
+//!
+//! The file is durable before its items are leased, so that what it says is told after a crash, too.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use bulkrate_core::ids::WireId;
+use bulkrate_store::Submission;
+
+use crate::paths::JobDir;
+
+/// Requests of a batch. `bundled`: the job asks several items in one.
+pub(crate) fn requests(dir: &JobDir, row: &Submission, bundled: bool) -> u32 {
+    if !bundled {
+        return row.items;
+    }
+    let mut lines: u32 = 0;
+    match each(dir, row, |_| lines += 1) {
+        Ok(()) if lines > 0 => lines,
+        // A file that is lost or was never finished says nothing; such a batch is packed again.
+        Ok(()) | Err(_) => row.items,
+    }
+}
+
+/// The id under which the item at this place of a batch was sent.
+pub(crate) fn wire_id(dir: &JobDir, row: &Submission, seq: u32, bundled: bool) -> WireId {
+    let one = WireId::one(row.sub, seq);
+    let mut found = None;
+    let mark = format!("br1-{}-", row.sub);
+    let look = |line: &str| {
+        let id = line.find(&mark).and_then(|at| id_at(&line[at..]));
+        found = found.or(id.filter(|id| id.places().contains(&(seq as usize))));
+    };
+    if bundled {
+        // Without the file the place among the leases is all that is known.
+        drop(each(dir, row, look));
+    }
+    found.unwrap_or(one)
+}
+
+/// The id that a text begins with.
+fn id_at(text: &str) -> Option<WireId> {
+    let end = text.find(|sign: char| !sign.is_ascii_lowercase() && !sign.is_ascii_digit() && sign != '-');
+    WireId::parse(&text[..end.unwrap_or(text.len())])
+}
+
+fn each(dir: &JobDir, row: &Submission, mut look: impl FnMut(&str)) -> std::io::Result<()> {
+    let mut file = BufReader::with_capacity(1 << 18, File::open(dir.batch(row.sub).input())?);
+    let mut line = String::new();
+    while file.read_line(&mut line)? > 0 {
+        look(&line);
+        line.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Several items in one request: gathered when they are taken to be sent, told apart when their answer lands.
+//!
+//! Invariants
+//! - What is gathered is not leased: a run that ends meanwhile has lost nothing.
+//! - Bounds of a bundle's items add up to that of its request; costs and usage to those of its answer.
+//! - Nothing of a bundle is stored but its items' own leases and outcomes.
+
+mod gather;
+mod land;
+mod seal;
+
+use bulkrate_core::bundle::size_after;
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+
+pub(crate) use self::gather::{Draft, Gathered, Gathering};
+pub(crate) use self::seal::Parcel;
+use super::job::{Job, Retry, State};
+use super::ready::Ready;
+use crate::event::Event;
+
+impl Job {
+    /// With how many others at most an item is asked now, itself included.
+    fn bundle_size(&self, state: &State, ordinal: Ordinal) -> u32 {
+        let Some(size) = self.bundle else { return 1 };
+        let Some(trouble) = state.trouble.get(&ordinal) else { return size };
+        // One that was cut asks for a longer answer than the others.
+        let cut = trouble.cut || trouble.max_tokens.is_some();
+        if cut { 1 } else { size_after(size, trouble.attempts.bundles) }
+    }
+
+    /// Items that cannot be asked together after all are asked one by one. That has cost nothing.
+    pub(crate) fn come_apart(&self, ordinals: &[Ordinal], lane: Lane, why: Option<&str>) {
+        if let Some(why) = why {
+            let message = format!("{} items are asked alone, not in a bundle: {why}", ordinals.len());
+            self.tell(&Event::Note { message: &message });
+        }
+        let mut state = self.state.borrow_mut();
+        for &ordinal in ordinals {
+            state.trouble.entry(ordinal).or_default().attempts.bundles = u8::MAX;
+            state.queue(Retry { due_us: 0, ordinal, lane });
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+/// The most that a request can cost: what is reserved for all of its items.
+pub(crate) fn bound(first: &Ready, more: &[Ready]) -> UsdNanos {
+    more.iter().fold(first.bound, |sum, ready| sum.saturating_add(ready.bound))
+}

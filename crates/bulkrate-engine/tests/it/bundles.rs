@@ -1,0 +1,158 @@
+//! Several items in one request: every answer is its own item's, a bad one costs the others little, and the books are exact in
+//! every lane, through every crash.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::Reader;
+use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::spec::JobSpec;
+use bulkrate_sim::SimConfig;
+use serde_json::Value;
+
+use crate::story::{ASKED, Books, Story};
+use crate::world::{World, fast};
+
+const SYSTEM: &str = "You read reviews of a shop and say how the customer feels. Say positive where the customer is pleased with what \
+     was bought, negative where something was bad, broken or late, and neutral where neither can be told from the words alone. Do not \
+     guess at irony; take every word as it stands. What a customer asks for is no judgement, and nor is a name. If a review says both, \
+     weigh what is said of the product more than what is said of the delivery, and say neutral where both weigh the same. Only the \
+     text counts: not its length, not its spelling, and not how often a customer has written before.";
+
+fn bundled(spec: &mut JobSpec, size: u32) {
+    spec.request.bundle = Some(size);
+    spec.request.system = Some(SYSTEM.to_owned());
+}
+
+/// What each of sixty rows is answered alone.
+fn want(row: &Value) -> &'static str {
+    let text = row["text"].as_str().unwrap_or_default();
+    match text.split(' ').next() {
+        Some("great") => "positive",
+        Some("terrible") => "negative",
+        _ => "neutral",
+    }
+}
+
+#[track_caller]
+fn all_their_own(rows: &[Value]) {
+    for row in rows.iter().filter(|row| row["_status"] == "succeeded") {
+        assert_eq!(row["answer"], want(row), "{row}");
+    }
+}
+
+/// `naive - savings = spent`; answers what bundles saved.
+#[track_caller]
+fn adds_up(report: &Report) -> i64 {
+    let levers: i64 = report.saved.values().map(|usd| usd.0).sum();
+    assert_eq!(report.naive.0 - levers, report.spent.0, "{report:?}");
+    report.saved.get("bundle").map_or(0, |usd| usd.0)
+}
+
+fn requests(bill: &Value) -> u64 {
+    bill["requests"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn every_lane_asks_several_at_once_and_pays_less() {
+    for lane in [Lane::Sync, Lane::Flex, Lane::Batch] {
+        let mut story = Story::of(lane, &[]).await;
+        bundled(&mut story.spec, 10);
+        let told = story.ends(Books::Exact).await.all_succeeded();
+        all_their_own(&told.rows);
+        // The first call of a run goes alone.
+        assert!((6..=9).contains(&requests(&told.bill)), "{lane}: {}", told.bill);
+        assert!(adds_up(&told.report) > 0, "{lane}: {:?}", told.report);
+        assert!(told.rows.iter().all(|row| row["_lane"] == lane.name()), "{lane}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_good_comes_apart_until_every_item_has_its_own() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        // Every second answer is not what was asked for.
+        let mut story = Story::of(lane, &["bad-json:0.3"]).await;
+        bundled(&mut story.spec, 8);
+        let told = story.ends(Books::Exact).await;
+        all_their_own(&told.rows);
+        adds_up(&told.report);
+        assert!(requests(&told.bill) > ASKED / 8, "{lane}: {}", told.bill);
+        let dead: u64 =
+            told.report.failures.iter().filter(|(class, _)| *class != "schema_failed").map(|(_, n)| n).sum();
+        assert_eq!(dead, 0, "a dead letter tells what it failed of alone: {:?}", told.report);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_several_says_nothing_of_any_of_them() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        let mut story = Story::of(lane, &["refusal@2"]).await;
+        bundled(&mut story.spec, 10);
+        let told = story.ends(Books::Exact).await.all_succeeded();
+        all_their_own(&told.rows);
+        adds_up(&told.report);
+    }
+}
+
+#[tokio::test]
+async fn mistakes_of_models_reach_no_row() {
+    let config = SimConfig { bundle_faults: true, ..fast() };
+    for lane in [Lane::Sync, Lane::Batch] {
+        let mut story = Story::with(config.clone(), lane, &[]).await;
+        bundled(&mut story.spec, 20);
+        let told = story.ends(Books::Exact).await.all_succeeded();
+        all_their_own(&told.rows);
+        adds_up(&told.report);
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_the_call_is_every_items_own() {
+    for (lane, fault) in
+        [(Lane::Sync, "rate-limit-storm"), (Lane::Sync, "cut"), (Lane::Batch, "expired-partial")]
+    {
+        let Ok(_) = fast().with_fault(fault) else { continue };
+        let mut story = Story::of(lane, &[]).await;
+        bundled(&mut story.spec, 6);
+        let told = story.ends(Books::Exact).await.all_succeeded();
+        all_their_own(&told.rows);
+    }
+}
+
+/// Two runs of one job: the first is left where `part` is heard.
+async fn in_two_runs(lane: Lane, part: &str) -> (World, Report) {
+    let world = World::new(SimConfig::default()).await;
+    let mut spec = world.spec(&world.reviews(60), lane);
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    bundled(&mut spec, 7);
+    let first = world.until("state", &spec, part, 1).await;
+    assert_eq!(first.ending, Ending::Detached, "{first:?}");
+    let second = world.run(&spec).await.unwrap();
+    (world, second)
+}
+
+#[tokio::test]
+async fn another_run_tells_the_answers_apart_by_the_file_and_the_leases_alone() {
+    let (world, report) = in_two_runs(Lane::Batch, "batch in_progress").await;
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{report:?}");
+    all_their_own(&world.rows());
+    assert!(adds_up(&report) > 0, "{report:?}");
+    let bill: Value = serde_json::from_str(&world.sim.bill_json()).unwrap();
+    assert_eq!(bill["total_usd_nanos"].as_i64(), Some(report.spent.0));
+    let path = world.path("bill.json");
+    std::fs::write(&path, world.sim.bill_json()).unwrap();
+    let reader = Reader::open(&world.path("state")).unwrap();
+    let proof = reader.verify(&report.job, Some(&path)).unwrap();
+    assert!(proof.passed(), "{proof:?}");
+}
+
+#[tokio::test]
+async fn a_budget_that_ends_within_a_bundle_is_used_by_items() {
+    let mut story = Story::of(Lane::Sync, &[]).await;
+    bundled(&mut story.spec, 20);
+    story.spec.run.budget = Some(UsdNanos(400_000));
+    story.spec.run.concurrency_max = 1;
+    let report = story.run().await;
+    assert!(report.spent <= UsdNanos(400_000) && report.reserved == UsdNanos::ZERO, "{report:?}");
+    assert!(report.succeeded > 0, "{report:?}");
+    adds_up(&report);
+}
