@@ -96,7 +96,7 @@ pub struct BundlePlan {
     /// Requests that go out if every item gets its answer at once.
     pub requests: u64,
     /// What the chosen lane is expected to cost less than with each item by itself.
-    pub saves: UsdNanos,
+    pub saved: UsdNanos,
     /// Why they are off, or that nobody can tell whether they pay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

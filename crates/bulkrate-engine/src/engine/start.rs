@@ -168,6 +168,7 @@ impl Engine {
             outcomes: Vec::new(),
             unflushed: UsdNanos::ZERO,
             rng: SplitMix64::new(self.settings.seed ^ self.epoch ^ self.clock.us()),
+            jitter: None,
             batches: HashMap::new(),
             tally: found.tally,
             calls_in_flight: 0,

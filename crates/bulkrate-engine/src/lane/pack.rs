@@ -194,7 +194,7 @@ fn next(
 ) -> Result<Option<Option<Parcel>>, EngineError> {
     let now_us = job.clock.us();
     let Some(ordinal) = job.state.borrow_mut().next_batched(now_us) else {
-        let Some(left) = gathering.pop() else { return Ok(None) };
+        let Some(left) = gathering.pop(0, false) else { return Ok(None) };
         return sealed(job, left, seed, body).map(Some);
     };
     let ready = match job.ready(ordinal, Lane::Batch, body) {

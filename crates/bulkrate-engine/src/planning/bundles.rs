@@ -44,9 +44,9 @@ pub(super) fn plan(
     }
     let together = quoted(facts, stats, facts.counts, lane, &|model| model, true)?.expected;
     let apart = quoted(facts, stats, facts.counts, lane, &|model| model, false)?.expected;
-    let saves = if size.is_some() { scaled(apart - together, requests, leaders) } else { Default::default() };
+    let saved = if size.is_some() { scaled(apart - together, requests, leaders) } else { Default::default() };
     let in_all = size.map_or(requests, |size| requests.div_ceil(u64::from(size)));
-    Ok(Some(BundlePlan { asked, size, requests: in_all, saves, why }))
+    Ok(Some(BundlePlan { asked, size, requests: in_all, saved, why }))
 }
 
 /// A model's items as they are asked together.

@@ -145,6 +145,8 @@ pub(crate) struct State {
     /// Money that the budget has back already and the store has not: an intent that needs it goes after the landing.
     pub unflushed: UsdNanos,
     pub rng: SplitMix64,
+    /// Items of one request wait alike, so that they go together again.
+    pub jitter: Option<u64>,
     pub batches: HashMap<Sub, BatchLine>,
     pub tally: Tally,
     pub calls_in_flight: u64,

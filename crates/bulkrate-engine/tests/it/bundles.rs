@@ -106,16 +106,99 @@ async fn mistakes_of_models_reach_no_row() {
 }
 
 #[tokio::test]
-async fn what_concerns_the_call_is_every_items_own() {
-    for (lane, fault) in
-        [(Lane::Sync, "rate-limit-storm"), (Lane::Sync, "cut"), (Lane::Batch, "expired-partial")]
-    {
-        let Ok(_) = fast().with_fault(fault) else { continue };
-        let mut story = Story::of(lane, &[]).await;
+async fn what_concerns_the_request_is_every_items_own() {
+    for (lane, fault, books) in [
+        (Lane::Sync, "F01=missing@2", Books::Exact),
+        (Lane::Sync, "F06@3", Books::Doubt),
+        (Lane::Sync, "F03=500@2", Books::Exact),
+        (Lane::Sync, "F65=missing@2", Books::Exact),
+        (Lane::Batch, "F34=0.4@1", Books::Exact),
+        (Lane::Batch, "F57:0.6", Books::Doubt),
+        (Lane::Batch, "F55:0.5", Books::Exact),
+    ] {
+        let mut story = Story::of(lane, &[fault]).await;
         bundled(&mut story.spec, 6);
-        let told = story.ends(Books::Exact).await.all_succeeded();
-        all_their_own(&told.rows);
+        let usage_told = !fault.starts_with("F65");
+        let (world, report) = if usage_told {
+            let told = story.ends(books).await.all_succeeded();
+            (told.world, told.report)
+        } else {
+            // The bound is booked where nobody says what was used: the bill is below it.
+            let report = story.run().await;
+            assert_eq!((report.succeeded, report.reserved), (60, UsdNanos::ZERO), "{report:?}");
+            (story.world, report)
+        };
+        all_their_own(&world.rows());
+        adds_up(&report);
     }
+}
+
+#[tokio::test]
+async fn a_batch_whose_create_was_not_answered_is_known_by_its_requests() {
+    let mut story = Story::of(Lane::Batch, &["F21@1"]).await;
+    bundled(&mut story.spec, 6);
+    let told = story.ends(Books::Exact).await.all_succeeded().heard("adopted");
+    assert_eq!(requests(&told.bill), ASKED / 6, "{}", told.bill);
+    all_their_own(&told.rows);
+}
+
+#[tokio::test]
+async fn a_twin_of_a_batch_is_booked_as_paid_twice() {
+    let mut story = Story::of(Lane::Batch, &["F28@1"]).await;
+    bundled(&mut story.spec, 6);
+    let report = story.run().await;
+    assert!(story.world.ear.heard("was made twice"));
+    all_their_own(&story.world.rows());
+    let bill: Value = serde_json::from_str(&story.world.sim.bill_json()).unwrap();
+    assert_eq!(
+        (report.succeeded, report.spent.0, report.in_doubt, report.reserved),
+        (60, bill["total_usd_nanos"].as_i64().unwrap(), UsdNanos::ZERO, UsdNanos::ZERO),
+        "{report:?} {bill}"
+    );
+}
+
+#[tokio::test]
+async fn what_shares_no_prompt_goes_apart_and_says_so() {
+    let world = World::new(fast()).await;
+    let path = world.path("lines.jsonl");
+    let line = |id: usize, system: &str, more: &str| {
+        format!(
+            r#"{{"custom_id":"r{id}","model":"openai/gpt-6-luna","system_prompt":"{system}","messages":[{{"role":"user","content":"great thing number {id}"}}],"generation_config":{{"choices":["positive","negative"]}}{more}}}"#
+        )
+    };
+    let mut text = String::new();
+    for id in 0..30 {
+        let system = ["Say how it sounds.", "Say what is felt."][id % 2];
+        let more = if id % 10 == 0 { r#","provider_kwargs":{"max_completion_tokens":90}"# } else { "" };
+        text.push_str(&line(id, system, more));
+        text.push('\n');
+    }
+    std::fs::write(&path, text).unwrap();
+    let mut spec = world.spec(&path, Lane::Sync);
+    spec.source.id = None;
+    spec.request = bulkrate_engine::spec::RequestSpec { bundle: Some(20), ..Default::default() };
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    let report = world.run(&spec).await.unwrap();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 30), "{report:?}");
+    assert!(
+        world.rows().iter().all(|row| row["response"]["text"] == "positive" || row["answer"] == "positive"),
+        "{:?}",
+        world.rows()[0]
+    );
+    assert!(world.ear.heard("`provider_kwargs` sets what holds for one answer"));
+    let bill: Value = serde_json::from_str(&world.sim.bill_json()).unwrap();
+    // Three say how long they may be, one went first, and two prompts share nothing.
+    assert!((5..=7).contains(&requests(&bill)), "{bill}");
+}
+
+#[tokio::test]
+async fn bundles_that_cost_more_are_off_and_say_why() {
+    let mut story = Story::of(Lane::Sync, &[]).await;
+    story.spec.request.bundle = Some(10); // under an instruction of three words
+    let plan = story.world.engine().plan(&story.spec, &*story.world.ear).await.unwrap();
+    let bundle = plan.bundle.unwrap();
+    assert!(bundle.size.is_none() && bundle.why.as_ref().unwrap().contains("does not pay"), "{bundle:?}");
+    story.ends(Books::Exact).await.all_succeeded().paid(ASKED);
 }
 
 /// Two runs of one job: the first is left where `part` is heard.
@@ -146,13 +229,27 @@ async fn another_run_tells_the_answers_apart_by_the_file_and_the_leases_alone() 
 }
 
 #[tokio::test]
-async fn a_budget_that_ends_within_a_bundle_is_used_by_items() {
-    let mut story = Story::of(Lane::Sync, &[]).await;
-    bundled(&mut story.spec, 20);
-    story.spec.run.budget = Some(UsdNanos(400_000));
-    story.spec.run.concurrency_max = 1;
-    let report = story.run().await;
-    assert!(report.spent <= UsdNanos(400_000) && report.reserved == UsdNanos::ZERO, "{report:?}");
-    assert!(report.succeeded > 0, "{report:?}");
-    adds_up(&report);
+async fn a_bundle_that_the_budget_cannot_hold_comes_apart() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        let mut story = Story::of(lane, &[]).await;
+        bundled(&mut story.spec, 50);
+        let budget = UsdNanos(if lane == Lane::Batch { 400_000 } else { 800_000 });
+        story.spec.run.budget_daily = Some(budget); // nobody asks before the run whether it will do
+        let told = story.ends(Books::Exact).await.all_succeeded();
+        all_their_own(&told.rows);
+        assert!(told.report.spent <= budget, "{:?}", told.report);
+        assert!(requests(&told.bill) > 10, "{lane}: {}", told.bill);
+        adds_up(&told.report);
+    }
+}
+
+#[tokio::test]
+async fn the_cap_for_one_request_holds_for_a_bundle() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        let mut story = Story::of(lane, &[]).await;
+        bundled(&mut story.spec, 20);
+        story.spec.run.budget_per_request = Some(UsdNanos(1_100_000));
+        let told = story.ends(Books::Exact).await.all_succeeded();
+        all_their_own(&told.rows);
+    }
 }

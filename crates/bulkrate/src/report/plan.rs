@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bulkrate_engine::plan::{LanePlan, ModelPlan, OrderPlan, Plan};
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::plan::{BundlePlan, LanePlan, ModelPlan, OrderPlan, Plan};
 
 use super::table::Table;
 use super::words::{count, counted, duration, usd};
@@ -25,6 +26,7 @@ pub fn text(plan: &Plan) -> String {
     out.push_str(&lanes(plan));
     let _ = writeln!(out, "\n  lane: {}, {}", plan.lane, plan.why);
     out.push_str(&money(plan));
+    out.push_str(&plan.bundle.as_ref().map_or_else(String::new, bundle));
     out.push_str(&plan.order.as_ref().map_or_else(String::new, order));
     for warning in &plan.warnings {
         let _ = writeln!(out, "  warning: {warning}");
@@ -123,6 +125,20 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
 /// Which model the naive plan asks, where that is not each item's own.
 pub(super) fn at(naive_model: Option<&str>) -> String {
     naive_model.map_or_else(String::new, |model| format!(", all at {model},"))
+}
+
+/// How many items share a request and what that saves, or why none do.
+fn bundle(of: &BundlePlan) -> String {
+    let why = of.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    match of.size {
+        None => format!("  bundles of {} are off{why}\n", of.asked),
+        Some(size) if of.saved > UsdNanos::ZERO => format!(
+            "  bundles of up to {size}: about {} requests, USD {} less than one by one\n",
+            count(of.requests),
+            usd(of.saved)
+        ),
+        Some(size) => format!("  bundles of up to {size}{why}\n"),
+    }
 }
 
 /// The order of sending: why it is what it is, and what the input costs for so many of the shared beginnings found again.

@@ -75,13 +75,15 @@ impl Calls {
                 }
                 None => match self.coming() {
                     Some(next) => next,
-                    None => match self.gathering.pop() {
-                        Some(draft) => match self.sealed(draft) {
-                            Some(held) => return Some(held),
-                            None => continue,
-                        },
-                        None => return None,
-                    },
+                    None => {
+                        match self.gathering.pop(self.job.bundle.unwrap_or(1), self.waits_for_company()) {
+                            Some(draft) => match self.sealed(draft) {
+                                Some(held) => return Some(held),
+                                None => continue,
+                            },
+                            None => return None,
+                        }
+                    }
                 },
             };
             if !self.job.state.borrow().items.is_waiting(ordinal) {
@@ -94,6 +96,11 @@ impl Calls {
                 return None;
             }
         }
+    }
+
+    /// Whether answers that are on their way may bring items that failed others of their size.
+    fn waits_for_company(&self) -> bool {
+        self.in_flight > 0 && !self.job.state.borrow().switched
     }
 
     /// Reads an item and takes it into a bundle. `Some`: a call goes.

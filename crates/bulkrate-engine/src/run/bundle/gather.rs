@@ -31,6 +31,8 @@ pub(crate) struct Member {
 pub(crate) struct Draft {
     kin: Kin,
     size: u32,
+    /// As many as were asked for at this try, whether they fit or not.
+    wanted: u32,
     pub lane: Lane,
     pub members: Vec<Member>,
     /// Bytes of the request so far.
@@ -73,9 +75,11 @@ impl Gathering {
         self.drafts.iter().flat_map(Draft::ordinals).collect()
     }
 
-    /// One that goes although it is not full: nothing else is there to fill it.
-    pub(crate) fn pop(&mut self) -> Option<Draft> {
-        self.drafts.pop_front()
+    /// One that goes although it is not full: nothing else is there to fill it. `more_may_fail`: what failed before waits as long as
+    /// what is out may bring it company.
+    pub(crate) fn pop(&mut self, size: u32, more_may_fail: bool) -> Option<Draft> {
+        let at = self.drafts.iter().position(|draft| !more_may_fail || draft.wanted >= size)?;
+        self.drafts.remove(at)
     }
 }
 
@@ -109,7 +113,7 @@ impl Job {
                 return Ok(Gathered::Alone(ready));
             }
         };
-        let size = self.fitting(&ready, size);
+        let (wanted, size) = (size, self.fitting(&ready, size));
         let added = text.len() as u64 + FRAME_BYTES;
         if size < 2 || self.tokens_of(&ready, ready.bytes) > INPUT_TOKENS_MAX {
             return Ok(Gathered::Alone(ready));
@@ -121,7 +125,7 @@ impl Job {
         };
         let Some(at) = gathering.drafts.iter().position(is_one) else {
             let bytes = ready.bytes + FRAME_BYTES;
-            let draft = Draft { kin, size, lane, members: vec![Member { ready, text }], bytes };
+            let draft = Draft { kin, size, wanted, lane, members: vec![Member { ready, text }], bytes };
             let full = gathering.drafts.len() >= DRAFTS_MAX;
             let oldest = if full { gathering.drafts.pop_front() } else { None };
             gathering.drafts.push_back(draft);
@@ -130,7 +134,7 @@ impl Job {
         let draft = &mut gathering.drafts[at];
         if self.tokens_of(&ready, draft.bytes + added) > INPUT_TOKENS_MAX {
             let bytes = ready.bytes + FRAME_BYTES;
-            let begun = Draft { kin, size, lane, members: vec![Member { ready, text }], bytes };
+            let begun = Draft { kin, size, wanted, lane, members: vec![Member { ready, text }], bytes };
             return Ok(Gathered::Kept(Some(std::mem::replace(draft, begun))));
         }
         draft.bytes += added;

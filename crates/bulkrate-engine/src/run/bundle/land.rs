@@ -36,10 +36,13 @@ impl Job {
         match reading {
             Reading::Failure(failure) => {
                 let failure = apart(failure, members.len());
+                let jitter = self.random();
+                self.state.borrow_mut().jitter = Some(jitter);
                 for landing in members {
                     let place = results.place();
                     self.land(landing, &Reading::Failure(failure.clone()), place, results.buffer());
                 }
+                self.state.borrow_mut().jitter = None;
                 0
             }
             Reading::Answer(answer) => self.land_answers(&members, answer, results),
