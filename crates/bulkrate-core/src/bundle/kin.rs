@@ -86,7 +86,9 @@ impl Kin {
             let Ok(Value::Object(own)) = serde_json::from_str(kwargs.get()) else {
                 return Err(Alone::OwnFields);
             };
-            if own.iter().any(|(name, value)| OWN_FIELDS.contains(&name.as_str()) && *value != Value::from(1))
+            if own
+                .iter()
+                .any(|(name, value)| OWN_FIELDS.contains(&name.as_str()) && value.as_u64() != Some(1))
             {
                 return Err(Alone::OwnFields);
             }

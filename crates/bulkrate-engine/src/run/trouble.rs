@@ -14,6 +14,8 @@ pub(crate) struct Trouble {
     pub ended: u8,
     /// Attempts at models that the item has behind itself.
     pub earlier: u8,
+    /// So often its bundle was halved before it was sent, in this run.
+    pub halved: u8,
 }
 
 impl Trouble {

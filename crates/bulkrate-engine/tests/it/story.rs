@@ -75,6 +75,7 @@ impl Story {
     pub(crate) fn proved(self, report: Report, books: Books) -> Told {
         let Self { world, told, .. } = self;
         let heard = world.ear.heard.lock().unwrap().clone();
+        assert_eq!(report.ending, Ending::Finished, "{told}: {report:?} {heard:?}");
         let rows = world.rows();
         assert_eq!((report.ending, report.open), (Ending::Finished, 0), "{told}: {report:?} {heard:?}");
         assert_eq!((report.succeeded + report.failed, rows.len()), (ROWS as u64, ROWS), "{told}: {report:?}");

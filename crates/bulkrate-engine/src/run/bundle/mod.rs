@@ -27,18 +27,21 @@ impl Job {
         let Some(trouble) = state.trouble.get(&ordinal) else { return size };
         // One that was cut asks for a longer answer than the others.
         let cut = trouble.cut || trouble.max_tokens.is_some();
-        if cut { 1 } else { size_after(size, trouble.attempts.bundles) }
+        if cut { 1 } else { size_after(size, trouble.attempts.bundles.saturating_add(trouble.halved)) }
     }
 
-    /// Items that cannot be asked together after all are asked one by one. That has cost nothing.
+    /// Items that cannot be asked together after all: one by one, and `why`, or, where there is no room for all, half as many at
+    /// once. That has cost nothing.
     pub(crate) fn come_apart(&self, ordinals: &[Ordinal], lane: Lane, why: Option<&str>) {
         if let Some(why) = why {
             let message = format!("{} items are asked alone, not in a bundle: {why}", ordinals.len());
             self.tell(&Event::Note { message: &message });
         }
         let mut state = self.state.borrow_mut();
+        state.blocked = None; // what held the whole up need not hold its items up
         for &ordinal in ordinals {
-            state.trouble.entry(ordinal).or_default().attempts.bundles = u8::MAX;
+            let halved = &mut state.trouble.entry(ordinal).or_default().halved;
+            *halved = if why.is_some() { u8::MAX } else { halved.saturating_add(1) };
             state.queue(Retry { due_us: 0, ordinal, lane });
         }
         drop(state);
