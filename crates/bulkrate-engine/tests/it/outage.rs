@@ -54,7 +54,7 @@ async fn batches_with(faults: &[&str], tune: impl FnOnce(&mut JobSpec)) -> (Worl
     spec.run.canary = false;
     tune(&mut spec);
     let base_url = world.sim.base_url();
-    let run = run_at(&world, &base_url, &spec);
+    let run = Box::pin(run_at(&world, &base_url, &spec));
     let report = tokio::time::timeout(Duration::from_secs(20), run).await.expect("the run ends");
     let heard = world.ear.heard.lock().unwrap().clone();
     (world, report, heard)
