@@ -330,7 +330,6 @@ pub(crate) fn quote<'a>(
     quoted(facts, stats, counts, lane, asked, true)
 }
 
-/// As [`quote`]. `asked_together`: in bundles, where the job makes them.
 fn quoted<'a>(
     facts: &'a Facts<'_>,
     stats: &'a Stats,
@@ -352,7 +351,6 @@ fn quoted<'a>(
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
         let learned = facts.spec.run.learned.as_deref();
         let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
-        // Naive is each by itself.
         let shape = if asked_together { bundles::shape(facts, stats, found, lane, shape) } else { shape };
         let quote = |rates| {
             bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(|| {
