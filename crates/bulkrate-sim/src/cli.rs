@@ -71,8 +71,8 @@ pub struct Args {
     /// A model that the account may not use; repeatable
     #[arg(long, value_name = "MODEL")]
     pub denied: Vec<String>,
-    /// Asked several items at once, leave out 2 % of the answers, exchange the ids of 1 %, cut 0.5 % of the replies short, and fail
-    /// over one item in 500 as long as it has company
+    /// Asked several items at once, leave out 2 % of the answers, exchange the ids of 1 %, shift 1 % of the replies by one, cut
+    /// 0.5 % of them short, and fail over one item in 500 as long as it has company
     #[arg(long)]
     pub bundle_faults: bool,
     /// Faults to play, as `--list-faults` lists them.

@@ -26,7 +26,8 @@ struct One<'a> {
 /// nothing in it can be used.
 ///
 /// An id counts only if all before it are smaller and all after it larger: where a model has exchanged two of them, no answer
-/// between them is believed.
+/// between them is believed. And the last id must be there so, and none that was not given: a model that passes an item over, or
+/// answers one twice, and counts on, gives every later item its neighbour's answer, and only the end of the list says so.
 pub fn answers(text: &str, n: usize) -> Result<Vec<Option<&RawValue>>, String> {
     let whole: Whole<'_> = serde_json::from_str(unfence(text))
         .map_err(|error| format!("the answer is not the JSON that was asked for: {error}"))?;
@@ -35,27 +36,41 @@ pub fn answers(text: &str, n: usize) -> Result<Vec<Option<&RawValue>>, String> {
         .answers
         .iter()
         .filter_map(|entry| serde_json::from_str::<One<'_>>(entry.get()).ok())
-        .filter_map(|one| Some((place(&one.id, n)?, one.answer)))
+        .filter_map(|one| Some((number(&one.id)?, one.answer)))
         .collect();
+    if told.iter().any(|(number, _)| !(1..=n).contains(number)) {
+        return Err("the answer has ids that were not given: nobody can say from where on it counts wrongly"
+            .to_owned());
+    }
     let mut after: Vec<usize> = vec![usize::MAX; told.len() + 1];
-    for (at, (place, _)) in told.iter().enumerate().rev() {
-        after[at] = after[at + 1].min(*place);
+    for (at, (number, _)) in told.iter().enumerate().rev() {
+        after[at] = after[at + 1].min(*number);
     }
     let mut found = vec![None; n];
-    let mut before = None;
-    for (at, (place, answer)) in told.iter().enumerate() {
-        if before.is_none_or(|before| before < *place) && *place < after[at + 1] {
-            found[*place] = Some(*answer);
+    let mut before = 0;
+    for (at, (number, answer)) in told.iter().enumerate() {
+        if before < *number && *number < after[at + 1] {
+            found[*number - 1] = Some(*answer);
         }
-        before = before.max(Some(*place));
+        before = before.max(*number);
+    }
+    if found.last().is_none_or(Option::is_none) {
+        return Err(
+            "the last id is not in its place: nobody can say from where on the answer counts wrongly"
+                .to_owned(),
+        );
     }
     Ok(found)
 }
 
-/// The place that an id names, from 0.
-fn place(id: &str, n: usize) -> Option<usize> {
-    let digits = id.strip_prefix('k').filter(|digits| !digits.starts_with(['0', '+']))?;
-    digits.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < n)
+/// The number of an id, whether it was given or not.
+fn number(id: &str) -> Option<usize> {
+    let digits = id
+        .strip_prefix('k')
+        .filter(|digits| !digits.is_empty() && (*digits == "0" || !digits.starts_with('0')))?;
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+    // One that is too long to be read is none that was given.
+    is_number.then(|| digits.parse().unwrap_or(usize::MAX))
 }
 
 /// An item's answer as the text that it would have been alone. `as_json`: JSON was asked for. `None`: there is none.
@@ -80,7 +95,7 @@ mod tests {
         let listed: Vec<String> =
             ids.iter().map(|id| format!(r#"{{"id":"{id}","answer":"of {id}"}}"#)).collect();
         let text = format!(r#"{{"answers":[{}]}}"#, listed.join(","));
-        let found = answers(&text, 4).unwrap();
+        let Ok(found) = answers(&text, 4) else { return vec![false; 4] };
         for (place, answer) in found.iter().enumerate() {
             assert!(answer.is_none_or(|answer| answer.get() == format!("\"of k{}\"", place + 1)), "{ids:?}");
         }
@@ -96,12 +111,29 @@ mod tests {
             (&["k4", "k2", "k3", "k1"], [false, false, false, false]),
             (&["k1", "k2", "k2", "k4"], [true, false, false, true]),
             (&["k1", "k2", "k1", "k4"], [false, false, false, true]),
-            (&["k1", "k9", "k2", "x", "k3", "k04"], [true, true, true, false]),
+            (&["k1", "x", "k3", "k4"], [true, false, true, true]),
+            (&["k1", "k04", "k+4", "k4"], [true, false, false, true]),
             (&["k0", "k", "k-1", "k+2", "K3"], [false, false, false, false]),
             (&[], [false, false, false, false]),
         ] {
             assert_eq!(read(ids), want, "{ids:?}");
         }
+    }
+
+    #[test]
+    fn where_a_model_has_miscounted_nothing_is_believed() {
+        for ids in [
+            &["k1", "k2", "k3"][..],         // one was passed over, and those behind it moved up
+            &["k1", "k2", "k3", "k4", "k5"], // one was answered twice
+            &["k1", "k2", "k3", "k4", "k4"], // the same, where no other id is allowed
+            &["k0", "k1", "k2", "k3", "k4"],
+            &["k1", "k2", "k4", "k3"],
+            &["k1", "k2", "k3", "k4", "k99999999999999999999"],
+        ] {
+            assert_eq!(read(ids), [false; 4], "{ids:?}");
+        }
+        let shifted = r#"{"answers":[{"id":"k1","answer":"of k1"},{"id":"k2","answer":"of k3"},{"id":"k3","answer":"of k4"}]}"#;
+        assert!(answers(shifted, 4).unwrap_err().contains("the last id"));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use super::{Format, Prompt};
 use crate::json::push_str;
 use crate::rng::{below, hash, mix, unit};
 
-/// Shares of items whose answer is left out or has another's id, of answers that are cut, and one item in so many that spoils
-/// every answer in which it has company.
+/// Shares of items whose answer is left out or has another's id; of answers that pass one item over and count on, so that all
+/// later items have their neighbour's, and of answers that are cut; and one item in so many that spoils every answer in which
+/// it has company.
 const DROPPED: f64 = 0.02;
 const EXCHANGED: f64 = 0.01;
+const SHIFTED: f64 = 0.01;
 const CUT: f64 = 0.005;
 const POISON_IN: usize = 500;
 
@@ -26,6 +28,9 @@ pub(crate) fn write(prompt: &Prompt<'_>, format: &Format, key: u64, wrong: bool)
             return Some("I could not make sense of all of this.".to_owned());
         }
         exchange(&mut answers, key);
+        if unit(mix(key ^ 0x5117)) < SHIFTED {
+            shift(&mut answers, below(mix(key ^ 0x0FF), items.len()));
+        }
         let kept = |at: usize| unit(mix(key ^ mix(at as u64 + 1))) >= DROPPED;
         let mut at = 0;
         answers.retain(|_| {
@@ -64,6 +69,14 @@ fn exchange(answers: &mut [(&str, String)], key: u64) {
             (answers[at].0, answers[other].0) = (there, here);
         }
     }
+}
+
+/// Passes one over and gives its id to the next one, and so on.
+fn shift(answers: &mut Vec<(&str, String)>, from: usize) {
+    for at in from + 1..answers.len() {
+        answers[at - 1].1 = std::mem::take(&mut answers[at].1);
+    }
+    answers.pop();
 }
 
 /// The items by their ids, each as it would have been said alone: with what stands around all of them.
@@ -122,6 +135,13 @@ mod tests {
         );
         let plain = Schema::compile(&serde_json::json!({"type":"object"}), false, "a", "p").unwrap();
         assert_eq!(write(&Prompt::default(), &Format::Schema(Arc::new(plain)), 1, false), None);
+    }
+
+    #[test]
+    fn a_model_that_passes_one_over_counts_on() {
+        let mut said = vec![("k1", "a".to_owned()), ("k2", "b".to_owned()), ("k3", "c".to_owned())];
+        shift(&mut said, 1);
+        assert_eq!(said, [("k1", "a".to_owned()), ("k2", "c".to_owned())]);
     }
 
     #[test]
