@@ -41,6 +41,12 @@ impl JobDir {
         Self(state_dir.join(JOBS).join(job))
     }
 
+    /// The folder of another job of the same state.
+    #[must_use]
+    pub(crate) fn beside(&self, job: &str) -> Self {
+        Self(self.0.with_file_name(job))
+    }
+
     #[must_use]
     pub(crate) fn requests(&self) -> PathBuf {
         self.0.join("requests.jsonl")

@@ -20,6 +20,7 @@ use bulkrate_store::{LedgerEntry, LedgerKind, LedgerQuery, Tx, Urgency, View};
 
 use crate::EngineError;
 use crate::decision::{GHOST, is_ghost, is_operators};
+use crate::deliver::spec_of;
 use crate::run::heaps::{Of, count};
 use crate::run::job::Job;
 
@@ -73,9 +74,10 @@ pub(super) async fn book(job: &Rc<Job>, mut ghosts: Vec<Ghost>) -> Result<(), En
         return Ok(());
     }
     let bounds = dearest(job);
+    let each = largest_bundle(job)?;
     let mut tx = Tx::new(job.no);
     for ghost in ghosts {
-        let entry = entry(job, &ghost, &bounds);
+        let entry = entry(job, &ghost, &bounds, each);
         if entry.usd == UsdNanos::ZERO {
             // Nothing here has a price. It stays unbooked, so that a job that knows what it may cost books it.
             ghost.tell(job, "what it may cost this job cannot tell, as its own models have no price");
@@ -107,12 +109,22 @@ fn forget_known(job: &Job, ghosts: &mut Vec<Ghost>) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn entry(job: &Job, ghost: &Ghost, bounds: &[UsdNanos]) -> LedgerEntry {
+/// The most items that one request of a ghost may hold: which job it was of, nothing here tells.
+fn largest_bundle(job: &Job) -> Result<u64, EngineError> {
+    let mut most = job.spec.request.bundle.unwrap_or(1);
+    for row in job.reader.jobs()? {
+        most = most.max(spec_of(&row)?.request.bundle.unwrap_or(1));
+    }
+    Ok(u64::from(most))
+}
+
+/// `each`: so many items are in one of its requests at most.
+fn entry(job: &Job, ghost: &Ghost, bounds: &[UsdNanos], each: u64) -> LedgerEntry {
     let (provider, model) = job.names(ghost.deployment);
     let of = Of { tags: 0, lane: Some(Lane::Batch), provider, model };
-    let items = u32::try_from(ghost.answers.saturating_mul(u64::from(job.spec.request.bundle.unwrap_or(1))))
-        .unwrap_or(u32::MAX);
-    of.entry(job, LedgerKind::Doubt, ghost.sub, (items, price(bounds, ghost.answers)), ghost.note())
+    let items = ghost.answers.saturating_mul(each);
+    let heap = (u32::try_from(items).unwrap_or(u32::MAX), price(bounds, items));
+    of.entry(job, LedgerKind::Doubt, ghost.sub, heap, ghost.note())
 }
 
 /// What the job's items cost at most in a batch, the dearest first. Which of them a ghost carries, nothing here tells.
@@ -132,11 +144,11 @@ fn dearest(job: &Job) -> Vec<UsdNanos> {
     bounds
 }
 
-/// The most that so many answers cost; more than there are items count as the dearest of them.
-fn price(bounds: &[UsdNanos], answers: u64) -> UsdNanos {
-    let known = bounds.iter().take(usize::try_from(answers).unwrap_or(usize::MAX));
+/// The most that so many items cost; more than there are count as the dearest of them.
+fn price(bounds: &[UsdNanos], items: u64) -> UsdNanos {
+    let known = bounds.iter().take(usize::try_from(items).unwrap_or(usize::MAX));
     let sum = known.fold(UsdNanos::ZERO, |sum, bound| sum.saturating_add(*bound));
-    let more = answers.saturating_sub(bounds.len() as u64);
+    let more = items.saturating_sub(bounds.len() as u64);
     sum.saturating_add(bounds.first().copied().unwrap_or_default().times(more))
 }
 

@@ -12,15 +12,15 @@ use crate::paths::JobDir;
 
 /// Requests of a batch. `bundled`: the job asks several items in one.
 pub(crate) fn requests(dir: &JobDir, row: &Submission, bundled: bool) -> u32 {
-    if !bundled {
-        return row.items;
-    }
+    // A file that is lost or was never finished says nothing; such a batch is packed again.
+    bundled.then(|| counted(dir, row)).flatten().unwrap_or(row.items)
+}
+
+/// The lines of a batch's input file; `None`: it has none, or cannot be read.
+pub(crate) fn counted(dir: &JobDir, row: &Submission) -> Option<u32> {
     let mut lines: u32 = 0;
-    match each(dir, row, |_| lines += 1) {
-        Ok(()) if lines > 0 => lines,
-        // A file that is lost or was never finished says nothing; such a batch is packed again.
-        Ok(()) | Err(_) => row.items,
-    }
+    each(dir, row, |_| lines += 1).ok()?;
+    (lines > 0).then_some(lines)
 }
 
 /// The id under which the item at this place of a batch was sent.

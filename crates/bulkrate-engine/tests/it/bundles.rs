@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::story::{ASKED, Books, Story};
 use crate::world::{World, fast};
 
-const SYSTEM: &str = "You read reviews of a shop and say how the customer feels. Say positive where the customer is pleased with what \
+pub(crate) const SYSTEM: &str = "You read reviews of a shop and say how the customer feels. Say positive where the customer is pleased with what \
      was bought, negative where something was bad, broken or late, and neutral where neither can be told from the words alone. Do not \
      guess at irony; take every word as it stands. What a customer asks for is no judgement, and nor is a name. If a review says both, \
      weigh what is said of the product more than what is said of the delivery, and say neutral where both weigh the same. Only the \
      text counts: not its length, not its spelling, and not how often a customer has written before.";
 
-fn bundled(spec: &mut JobSpec, size: u32) {
+pub(crate) fn bundled(spec: &mut JobSpec, size: u32) {
     spec.request.bundle = Some(size);
     spec.request.system = Some(SYSTEM.to_owned());
 }
@@ -34,7 +34,7 @@ fn want(row: &Value) -> &'static str {
 }
 
 #[track_caller]
-fn all_their_own(rows: &[Value]) {
+pub(crate) fn all_their_own(rows: &[Value]) {
     for row in rows.iter().filter(|row| row["_status"] == "succeeded") {
         assert_eq!(row["answer"], want(row), "{row}");
     }
@@ -42,13 +42,13 @@ fn all_their_own(rows: &[Value]) {
 
 /// `naive - savings = spent`; answers what bundles saved.
 #[track_caller]
-fn adds_up(report: &Report) -> i64 {
+pub(crate) fn adds_up(report: &Report) -> i64 {
     let levers: i64 = report.saved.values().map(|usd| usd.0).sum();
     assert_eq!(report.naive.0 - levers, report.spent.0, "{report:?}");
     report.saved.get("bundle").map_or(0, |usd| usd.0)
 }
 
-fn requests(bill: &Value) -> u64 {
+pub(crate) fn requests(bill: &Value) -> u64 {
     bill["requests"].as_u64().unwrap()
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::story::ASKED;
 use crate::world::{World, fast};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
         let to = to.join(entry.file_name().unwrap());
@@ -29,14 +29,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn restore(world: &World, backup: &str) {
+pub(crate) fn restore(world: &World, backup: &str) {
     std::fs::remove_dir_all(world.path("state")).unwrap();
     copy(&world.path(backup), &world.path("state"));
     std::fs::remove_file(world.path("out.jsonl")).unwrap(); // which is foreign to what is restored
 }
 
 /// Two batches, the second of 24 items.
-fn spec(world: &World) -> JobSpec {
+pub(crate) fn spec(world: &World) -> JobSpec {
     let mut spec = world.spec(&world.reviews(60), Lane::Batch);
     spec.run.budget = Some(UsdNanos::dollars(5));
     spec.run.canary = false;
@@ -46,11 +46,11 @@ fn spec(world: &World) -> JobSpec {
     spec
 }
 
-fn doubts(world: &World) -> Vec<DoubtLine> {
+pub(crate) fn doubts(world: &World) -> Vec<DoubtLine> {
     Reader::open(&world.path("state")).unwrap().doubts(None).unwrap()
 }
 
-fn billed(world: &World) -> i64 {
+pub(crate) fn billed(world: &World) -> i64 {
     let bill: Value = serde_json::from_str(&world.sim.bill_json()).unwrap();
     bill["total_usd_nanos"].as_i64().unwrap()
 }

@@ -21,4 +21,5 @@ mod outage;
 mod story;
 mod proof;
 mod bundles;
+mod bundles_doubt;
 mod faults;

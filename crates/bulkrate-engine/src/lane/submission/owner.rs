@@ -8,6 +8,7 @@ use bulkrate_store::Submission;
 
 use super::{Driving, evidence};
 use crate::EngineError;
+use crate::deliver::spec_of;
 use crate::lane::lines;
 
 impl Driving<'_> {
@@ -33,11 +34,24 @@ impl Driving<'_> {
         let bears_mark =
             |other: &Submission| evidence(other).is_some_and(|kept| kept.known_by == KnownBy::Mark);
         let undecided = others.iter().filter(|other| other.state.is_undecided() && !bears_mark(other));
-        // Of another job's batch the file is not looked at: where both bundle, more may seem alike than are.
-        let bundled = self.job.spec.request.bundle.is_some();
-        let undecided = undecided.map(|other| lines::requests(&self.job.dir, other, bundled));
-        self.machine.ours.known_by = known_by.beside(self.machine.ours.items, undecided);
+        let ours = self.machine.ours.items;
+        let mut counts = Vec::new();
+        for other in undecided {
+            // One that cannot be counted may be as large as this.
+            counts.push(self.requests_of(other)?.unwrap_or(ours));
+        }
+        self.machine.ours.known_by = known_by.beside(ours, counts);
         Ok(())
+    }
+
+    /// Requests of a batch of any job here, by the file of the job that it is of; `None`: that does not tell.
+    fn requests_of(&self, other: &Submission) -> Result<Option<u32>, EngineError> {
+        let jobs = self.job.reader.jobs()?;
+        let Some(owner) = jobs.iter().find(|job| job.no == other.job) else { return Ok(None) };
+        if spec_of(owner)?.request.bundle.is_none() {
+            return Ok(Some(other.items));
+        }
+        Ok(lines::counted(&self.job.dir.beside(&owner.id), other))
     }
 
     /// Other batches as this store knows them, whichever account sent them: keys and names change, workspaces stay.
