@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::fit::Limit;
 use super::schema::can_move;
 use crate::request::{Content, Kind, Message, Part, Priority, Request, Role, write_canonical};
 
@@ -17,18 +18,24 @@ pub enum Alone {
     NoChat,
     NoLastText,
     Tools,
+    /// Its line is sent as it was written.
+    AsWritten,
     Stops,
     OwnFields,
     Schema,
     Urgent,
+    /// No second one has room beside it.
+    NoRoom(Limit),
 }
 
 impl fmt::Display for Alone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoRoom(limit) => return write!(f, "no second one has room beside it: {limit}"),
             Self::NoChat => "it is no chat",
             Self::NoLastText => "its last message is no text of the user",
-            Self::Tools => "it holds tool calls",
+            Self::Tools => "it holds tool calls, images or documents",
+            Self::AsWritten => "an OpenAI batch line is sent as it is",
             Self::Stops => "a stop sequence would end the answers of all",
             Self::OwnFields => "`provider_kwargs` sets what holds for one answer",
             Self::Schema => "its schema refers to places that move",
@@ -38,7 +45,7 @@ impl fmt::Display for Alone {
 }
 
 /// Fields of a provider's body that are about one answer, or that a bundle sets itself.
-const OWN_FIELDS: [&str; 20] = [
+const OWN_FIELDS: [&str; 32] = [
     "n",
     "tools",
     "tool_choice",
@@ -59,6 +66,18 @@ const OWN_FIELDS: [&str; 20] = [
     "generationConfig",
     "inferenceConfig",
     "toolConfig",
+    "systemInstruction",
+    "additionalModelRequestFields",
+    "prompt",
+    "prediction",
+    "previous_response_id",
+    "conversation",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "min_tokens",
+    "stop_token_ids",
+    "structured_outputs",
 ];
 
 impl Kin {
@@ -86,10 +105,7 @@ impl Kin {
             let Ok(Value::Object(own)) = serde_json::from_str(kwargs.get()) else {
                 return Err(Alone::OwnFields);
             };
-            if own
-                .iter()
-                .any(|(name, value)| OWN_FIELDS.contains(&name.as_str()) && value.as_u64() != Some(1))
-            {
+            if own.iter().any(|(name, value)| is_own(name, value)) {
                 return Err(Alone::OwnFields);
             }
         }
@@ -98,6 +114,11 @@ impl Kin {
         write_canonical(&common, &mut kin);
         Ok((Self(kin), text))
     }
+}
+
+/// One answer to each request is what there is without the field, too.
+fn is_own(name: &str, value: &Value) -> bool {
+    (OWN_FIELDS.contains(&name) || name.starts_with("guided_")) && !(name == "n" && value.as_u64() == Some(1))
 }
 
 fn text_of<'r>(message: &'r Message<'_>) -> Option<&'r str> {
@@ -161,6 +182,12 @@ mod tests {
             (format!(r#"{user},"provider_kwargs":{{"n":2}}"#), Some(Alone::OwnFields)),
             (format!(r#"{user},"provider_kwargs":{{"tools":[]}}"#), Some(Alone::OwnFields)),
             (format!(r#"{user},"provider_kwargs":{{"n":1,"user":"me"}}"#), None),
+            (format!(r#"{user},"provider_kwargs":{{"max_tokens":1}}"#), Some(Alone::OwnFields)),
+            (
+                format!(r#"{user},"provider_kwargs":{{"logit_bias":{{"50256":-100}}}}"#),
+                Some(Alone::OwnFields),
+            ),
+            (format!(r#"{user},"provider_kwargs":{{"guided_choice":["a","b"]}}"#), Some(Alone::OwnFields)),
             (
                 format!(r##"{user},"generation_config":{{"output_schema":{{"$ref":"#"}}}}"##),
                 Some(Alone::Schema),

@@ -9,6 +9,7 @@
 //! Acted on by `bulkrate_engine::run::bundle`.
 
 mod ask;
+mod fit;
 mod kin;
 mod pays;
 mod read;
@@ -17,10 +18,12 @@ mod shares;
 mod stem;
 
 pub use ask::Bundle;
+pub use fit::{Limit, Room, fitting};
 pub use kin::{Alone, Kin};
 pub use pays::{ADDED_TOKENS, FRAMING_TOKENS, ID_TOKENS, pays};
 pub use read::{answers, text_of};
 pub use shares::{shares, usage_shares};
+pub use stem::Common;
 
 use crate::pace::rng::SplitMix64;
 

@@ -7,20 +7,66 @@ pub(super) struct Stem<'t> {
     pub after: &'t str,
 }
 
+/// What texts have in common so far, counted while they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Common {
+    /// Bytes that all begin and end with, which may overlap, and of the shortest.
+    before: usize,
+    after: usize,
+    shortest: usize,
+    texts: u64,
+    bytes: u64,
+}
+
+impl Common {
+    /// Of the first text.
+    #[must_use]
+    pub fn of(first: &str) -> Self {
+        let whole = first.len();
+        Self { before: whole, after: whole, shortest: whole, texts: 1, bytes: whole as u64 }
+    }
+
+    /// With one more; `first` is the one that it was begun with.
+    #[must_use]
+    pub fn with(self, first: &str, text: &str) -> Self {
+        Self {
+            before: self.before.min(alike(first.bytes(), text.bytes())),
+            after: self.after.min(alike(first.bytes().rev(), text.bytes().rev())),
+            shortest: self.shortest.min(text.len()),
+            texts: self.texts + 1,
+            bytes: self.bytes + text.len() as u64,
+        }
+    }
+
+    fn stem(self, first: &str) -> Stem<'_> {
+        if self.texts < 2 {
+            return Stem { before: "", after: "" };
+        }
+        let before = &first[..last_cut(first, self.before)];
+        let after = self.after.min(self.shortest - before.len());
+        Stem { before, after: &first[first_cut(first, first.len() - after)..] }
+    }
+
+    /// Bytes that are said once.
+    #[must_use]
+    pub fn once(self, first: &str) -> u64 {
+        let stem = self.stem(first);
+        (stem.before.len() + stem.after.len()) as u64
+    }
+
+    /// Bytes of all texts where what they have in common is said once.
+    #[must_use]
+    pub fn said(self, first: &str) -> u64 {
+        self.bytes - self.once(first) * (self.texts - 1)
+    }
+}
+
 impl<'t> Stem<'t> {
     /// The longest common beginning and end of the texts that do not overlap in any of them. Cut at white space, so that no
     /// word is torn.
     pub(super) fn of(texts: &[&'t str]) -> Self {
-        let Some((first, others)) = texts.split_first().filter(|(_, others)| !others.is_empty()) else {
-            return Self { before: "", after: "" };
-        };
-        let alike = others.iter().map(|other| alike(first.bytes(), other.bytes())).min().unwrap_or(0);
-        let before = &first[..last_cut(first, alike)];
-        let rest = |text: &'t str| &text[before.len()..];
-        let rests = others.iter().map(|other| alike_ends(rest(first), rest(other)));
-        let alike = rests.min().unwrap_or(0);
-        let first = rest(first);
-        Self { before, after: &first[first_cut(first, first.len() - alike)..] }
+        let Some((first, others)) = texts.split_first() else { return Self { before: "", after: "" } };
+        others.iter().fold(Common::of(first), |common, text| common.with(first, text)).stem(first)
     }
 
     /// What is left of one of the texts.
@@ -34,20 +80,17 @@ fn alike(left: impl Iterator<Item = u8>, right: impl Iterator<Item = u8>) -> usi
     left.zip(right).take_while(|(left, right)| left == right).count()
 }
 
-fn alike_ends(left: &str, right: &str) -> usize {
-    alike(left.bytes().rev(), right.bytes().rev())
-}
-
 /// The last place at or before `most` that stands behind white space.
 fn last_cut(text: &str, most: usize) -> usize {
-    let ends = text.char_indices().filter(|(_, sign)| sign.is_whitespace());
-    ends.map(|(at, sign)| at + sign.len_utf8()).take_while(|end| *end <= most).last().unwrap_or(0)
+    let whole = &text[..text.floor_char_boundary(most)];
+    let last = whole.char_indices().rev().find(|(_, sign)| sign.is_whitespace());
+    last.map_or(0, |(at, sign)| at + sign.len_utf8())
 }
 
 /// The first place at or behind `least` that stands before white space.
 fn first_cut(text: &str, least: usize) -> usize {
-    let starts = text.char_indices().filter(|(at, sign)| *at >= least && sign.is_whitespace());
-    starts.map(|(at, _)| at).next().unwrap_or(text.len())
+    let from = text.ceil_char_boundary(least);
+    text[from..].find(char::is_whitespace).map_or(text.len(), |at| from + at)
 }
 
 #[cfg(test)]
@@ -88,6 +131,9 @@ mod tests {
             for text in &texts {
                 prop_assert_eq!(&format!("{}{}{}", stem.before, stem.differs(text), stem.after), text);
             }
+            let common = texts[1..].iter().fold(Common::of(texts[0]), |common, text| common.with(texts[0], text));
+            let differs: usize = texts.iter().map(|text| stem.differs(text).len()).sum();
+            prop_assert_eq!(common.said(texts[0]), (stem.before.len() + stem.after.len() + differs) as u64);
             prop_assert!(stem.before.is_empty() || stem.before.ends_with(char::is_whitespace));
             prop_assert!(stem.after.is_empty() || stem.after.starts_with(char::is_whitespace));
         }

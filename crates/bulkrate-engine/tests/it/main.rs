@@ -18,6 +18,7 @@ mod recover;
 mod ghosts;
 mod first;
 mod outage;
+mod packed;
 mod story;
 mod proof;
 mod bundles;

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
-use bulkrate_core::bundle::{Alone, ID_TOKENS, INPUT_TOKENS_MAX, Kin};
+use bulkrate_core::bundle::{Alone, Common, INPUT_TOKENS_MAX, Kin, Limit, Room, fitting};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::money::UsdNanos;
 
 use crate::EngineError;
 use crate::event::Event;
@@ -35,8 +34,9 @@ pub(crate) struct Draft {
     wanted: u32,
     pub lane: Lane,
     pub members: Vec<Member>,
-    /// Bytes of the request so far.
-    bytes: u64,
+    /// Bytes of the request beside the texts, and what the texts have in common.
+    around: u64,
+    common: Common,
 }
 
 /// What is gathered, and not leased.
@@ -44,6 +44,8 @@ pub(crate) struct Draft {
 pub(crate) struct Gathering {
     drafts: VecDeque<Draft>,
     told: BTreeSet<Alone>,
+    /// Whether it was said that more kinds of requests come than are gathered side by side.
+    crowded: bool,
 }
 
 /// What became of an item that was offered.
@@ -56,6 +58,34 @@ pub(crate) enum Gathered {
 }
 
 impl Draft {
+    fn begun(kin: Kin, (wanted, size): (u32, u32), lane: Lane, ready: Ready, text: String) -> Self {
+        let (around, common) = (ready.bytes.saturating_sub(text.len() as u64), Common::of(&text));
+        Self { kin, size, wanted, lane, members: vec![Member { ready, text }], around, common }
+    }
+
+    fn first(&self) -> &str {
+        self.members.first().map_or("", |member| &member.text)
+    }
+
+    /// Whether an item may come to it.
+    fn is_for(&self, kin: &Kin, size: u32, lane: Lane, ready: &Ready) -> bool {
+        let first = self.members.first().map(|member| &member.ready);
+        let same = |first: &Ready| first.deployment == ready.deployment && first.tags == ready.tags;
+        self.size == size && self.lane == lane && first.is_some_and(same) && self.kin == *kin
+    }
+
+    /// What the texts have in common with one more, and the bytes of the request then.
+    fn with(&self, text: &str) -> (Common, u64) {
+        let common = self.common.with(self.first(), text);
+        let marks = FRAME_BYTES * (self.members.len() as u64 + 1);
+        (common, self.around + common.said(self.first()) + marks)
+    }
+
+    /// Bytes of each text that are said once for all.
+    pub(super) fn once(&self) -> u64 {
+        self.common.once(self.first())
+    }
+
     pub(crate) fn ordinals(&self) -> Vec<Ordinal> {
         self.members.iter().map(|member| member.ready.ordinal).collect()
     }
@@ -100,47 +130,61 @@ impl Job {
         if size < 2 {
             return Ok(Gathered::Alone(ready));
         }
-        let (kin, text) = match self.kin(&ready)? {
-            Ok(found) => found,
-            Err(why) => {
-                if gathering.told.insert(why) {
-                    let message = format!(
-                        "item {} is asked alone, not in a bundle, and so are others like it: {why}",
-                        u64::from(ready.ordinal) + 1
-                    );
-                    self.tell(&Event::Note { message: &message });
-                }
-                return Ok(Gathered::Alone(ready));
+        let found = match self.fitting(&ready, size) {
+            (1, limit) => Err(Alone::NoRoom(limit.unwrap_or(Limit::Prompt))),
+            (size, _) => self.kin(&ready)?.map(|(kin, text)| (kin, text, size)),
+        };
+        Ok(match found {
+            Ok((kin, text, room)) => {
+                let draft = Draft::begun(kin, (size, room), lane, ready, text);
+                Gathered::Kept(self.come_together(gathering, draft))
             }
-        };
-        let (wanted, size) = (size, self.fitting(&ready, size));
-        let added = text.len() as u64 + FRAME_BYTES;
-        if size < 2 || self.tokens_of(&ready, ready.bytes) > INPUT_TOKENS_MAX {
-            return Ok(Gathered::Alone(ready));
-        }
-        let is_one = |draft: &Draft| {
-            let first = draft.members.first().map(|member| &member.ready);
-            let same = |first: &Ready| first.deployment == ready.deployment && first.tags == ready.tags;
-            draft.size == size && draft.lane == lane && first.is_some_and(same) && draft.kin == kin
-        };
+            Err(why) => {
+                self.tell_alone(gathering, &ready, why);
+                Gathered::Alone(ready)
+            }
+        })
+    }
+
+    /// Brings one together with those of its kin; a bundle that is complete, or has to make room, goes.
+    fn come_together(&self, gathering: &mut Gathering, mut one: Draft) -> Option<Draft> {
+        let Member { ready, text } = one.members.pop()?;
+        let is_one = |draft: &Draft| draft.is_for(&one.kin, one.size, one.lane, &ready);
         let Some(at) = gathering.drafts.iter().position(is_one) else {
-            let bytes = ready.bytes + FRAME_BYTES;
-            let draft = Draft { kin, size, wanted, lane, members: vec![Member { ready, text }], bytes };
+            one.members.push(Member { ready, text });
             let full = gathering.drafts.len() >= DRAFTS_MAX;
+            if full && !std::mem::replace(&mut gathering.crowded, true) {
+                let message = format!(
+                    "more than {DRAFTS_MAX} kinds of requests come in turn, by prompt and tags: some bundles go before they are full; \
+                     a source that is sorted by them fills them"
+                );
+                self.tell(&Event::Note { message: &message });
+            }
             let oldest = if full { gathering.drafts.pop_front() } else { None };
-            gathering.drafts.push_back(draft);
-            return Ok(Gathered::Kept(oldest));
+            gathering.drafts.push_back(one);
+            return oldest;
         };
         let draft = &mut gathering.drafts[at];
-        if self.tokens_of(&ready, draft.bytes + added) > INPUT_TOKENS_MAX {
-            let bytes = ready.bytes + FRAME_BYTES;
-            let begun = Draft { kin, size, wanted, lane, members: vec![Member { ready, text }], bytes };
-            return Ok(Gathered::Kept(Some(std::mem::replace(draft, begun))));
+        let (common, bytes) = draft.with(&text);
+        if self.estimated_tokens(ready.deployment, bytes) > INPUT_TOKENS_MAX {
+            one.members.push(Member { ready, text });
+            return Some(std::mem::replace(draft, one));
         }
-        draft.bytes += added;
+        draft.common = common;
         draft.members.push(Member { ready, text });
-        let full = draft.members.len() >= size as usize;
-        Ok(Gathered::Kept(if full { gathering.drafts.remove(at) } else { None }))
+        let full = draft.members.len() >= draft.size as usize;
+        if full { gathering.drafts.remove(at) } else { None }
+    }
+
+    /// Says once why items like this one go alone.
+    fn tell_alone(&self, gathering: &mut Gathering, ready: &Ready, why: Alone) {
+        if gathering.told.insert(why) {
+            let message = format!(
+                "item {} is asked alone, not in a bundle, and so are others like it: {why}",
+                u64::from(ready.ordinal) + 1
+            );
+            self.tell(&Event::Note { message: &message });
+        }
     }
 
     /// The kin of an item and the text in which it differs, or why it has none.
@@ -148,21 +192,19 @@ impl Job {
         let mut requests = self.requests.borrow_mut();
         let sealed = requests.get(&*self.reader, ready.ordinal)?;
         Ok(match sealed.draft()? {
-            Request::Raw(_) => Err(Alone::OwnFields),
+            Request::Raw(_) => Err(Alone::AsWritten),
             Request::Unified(request) => Kin::of(&request).map(|(kin, text)| (kin, text.to_owned())),
         })
     }
 
-    /// So many that their answers have room in one of the model's, and their price below the cap for one request.
-    fn fitting(&self, ready: &Ready, size: u32) -> u32 {
-        let of_cap = self.spec.run.budget_per_request.filter(|_| ready.bound > UsdNanos::ZERO);
-        let size = of_cap.map_or(size, |most| size.min(u32::try_from(most.0 / ready.bound.0).unwrap_or(0)));
-        let Some(most) = self.deployments[ready.deployment].max_output() else { return size };
-        let each = u64::from(ready.max_tokens) + u64::from(ID_TOKENS);
-        size.min(u32::try_from(most.0 / each).unwrap_or(u32::MAX))
-    }
-
-    fn tokens_of(&self, ready: &Ready, bytes: u64) -> u64 {
-        self.estimated_tokens(ready.deployment, bytes)
+    /// So many items like this one as have room in one request. What further ones add to the prompt shows when they come.
+    fn fitting(&self, ready: &Ready, size: u32) -> (u32, Option<Limit>) {
+        let most = self.deployments[ready.deployment].max_output().map(|most| most.0);
+        let room = Room {
+            prompt: (self.estimated_tokens(ready.deployment, ready.bytes), 0),
+            output: (u64::from(ready.max_tokens), most),
+            price: (ready.bound, self.spec.run.budget_per_request),
+        };
+        fitting(size, &room)
     }
 }

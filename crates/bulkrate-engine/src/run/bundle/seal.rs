@@ -33,6 +33,7 @@ impl Parcel {
 impl Job {
     /// Writes the body of a bundle. `seed`: draws which item comes where.
     pub(crate) fn seal(&self, draft: Draft, seed: u64, body: &mut Vec<u8>) -> Result<Parcel, NotReady> {
+        let once = draft.once();
         let order = shuffled(draft.members.len(), seed);
         let mut members: Vec<Option<Member>> = draft.members.into_iter().map(Some).collect();
         let members: Vec<Member> = order.into_iter().filter_map(|at| members[at].take()).collect();
@@ -42,8 +43,9 @@ impl Job {
             return self.ready(first.ready.ordinal, draft.lane, body).map(Parcel::alone);
         }
         let whole = self.whole(&members, draft.lane, body)?;
-        let weights: Vec<u64> =
-            members.iter().map(|member| member.text.len() as u64 + WEIGHT_BYTES).collect();
+        // What is said once weighs nothing: each pays for it as for the words around it.
+        let own = |member: &Member| (member.text.len() as u64).saturating_sub(once) + WEIGHT_BYTES;
+        let weights: Vec<u64> = members.iter().map(own).collect();
         let cut = |usd: UsdNanos| shares(u64::try_from(usd.0).unwrap_or(0), &weights);
         let (bounds, strong) = (cut(whole.bound), whole.strong.map(cut));
         let tokens = shares(whole.tokens, &weights);
