@@ -196,6 +196,11 @@ impl Engine {
             enqueued_max: spec.run.enqueued_tokens_max,
             batch_not_before_us: 0,
             call_rates: vec![None; deployments.len()],
+            // Outcomes do not say who was asked, so that of several each is learned of anew.
+            brought: match deployments.len() {
+                1 => vec![found.brought],
+                several => vec![crate::run::bundle::Brought::default(); several],
+            },
         };
         state.queue_left_over(home, ladder.batch_max);
         let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);

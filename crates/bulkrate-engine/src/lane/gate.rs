@@ -263,9 +263,12 @@ impl Gate {
         }
     }
 
-    /// Calls of `tokens` each that the limits known by now allow in a second.
-    pub(super) fn rate(&self, tokens: u64) -> Option<f64> {
-        self.pacer.calls_per_s(tokens)
+    /// Items that the limits known by now allow in a second, by a call of `tokens` with so many; `company`: go in one.
+    pub(super) fn items_per_s(&self, tokens: u64, items: u32, company: u32) -> Option<f64> {
+        // One that went alone may go with others later: then a call is as much larger, at most.
+        let each = company.max(items).max(1);
+        let tokens = tokens.saturating_mul(u64::from(each)) / u64::from(items.max(1));
+        self.pacer.calls_per_s(tokens).map(|calls| calls * f64::from(each))
     }
 
     fn learn_failure(&mut self, failure: &Failure, status: u16, now_us: u64, latency_us: u64) {

@@ -137,7 +137,9 @@ fn watch_deadline(job: &Rc<Job>) {
     {
         return;
     }
-    let rate = sync_rate(&state.call_rates, job.spec.run.rpm);
+    let works = !state.brought.iter().any(super::bundle::Brought::is_off);
+    let each = job.bundle.filter(|_| works).unwrap_or(1);
+    let rate = sync_rate(&state.call_rates, job.spec.run.rpm, each);
     let span_us = job.spec.run.deadline_ms.unwrap_or(0).saturating_mul(1_000);
     let deadline_us = deadline_ms.saturating_mul(1_000).saturating_sub(cancel_us(span_us));
     if now_ms.saturating_mul(1_000) >= switch_at(deadline_us, state.open(), rate, LATENCY_P99_US) {
@@ -150,11 +152,12 @@ fn watch_deadline(job: &Rc<Job>) {
     }
 }
 
-/// Calls a second that the sync lane will make of what is left: as learned, and where there are several deployments as the
-/// slowest of them; else by the limit that was configured; else an assumption.
-fn sync_rate(learned: &[Option<f64>], rpm: Option<u64>) -> f64 {
+/// Items a second that the sync lane will ask of what is left: as learned, and where there are several deployments as the
+/// slowest of them; else by the limit that was configured; else an assumption. `each`: items of one call.
+fn sync_rate(learned: &[Option<f64>], rpm: Option<u64>, each: u32) -> f64 {
     let configured = || rpm.map(|rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
-    learned.iter().copied().flatten().reduce(f64::min).or_else(configured).unwrap_or(RATE_ASSUMED)
+    let learned = learned.iter().copied().flatten().reduce(f64::min);
+    learned.unwrap_or_else(|| configured().unwrap_or(RATE_ASSUMED) * f64::from(each))
 }
 
 /// Ends a run that waits for something that cannot come.
@@ -282,13 +285,15 @@ mod tests {
 
     #[test]
     fn the_switch_goes_by_the_learned_rate_before_any_other() {
-        for (learned, rpm, want) in [
-            (vec![None], None, RATE_ASSUMED),
-            (vec![None], Some(6_000), 100.0),
-            (vec![Some(250.0), None], Some(6_000), 250.0), // headers know better than the configuration
-            (vec![Some(250.0), Some(3.0)], None, 3.0),
+        for (learned, rpm, each, want) in [
+            (vec![None], None, 1, RATE_ASSUMED),
+            (vec![None], None, 20, RATE_ASSUMED * 20.0),
+            (vec![None], Some(6_000), 1, 100.0),
+            (vec![None], Some(6_000), 20, 2_000.0),
+            (vec![Some(250.0), None], Some(6_000), 20, 250.0), // headers know better than the configuration
+            (vec![Some(250.0), Some(3.0)], None, 1, 3.0),
         ] {
-            assert!((sync_rate(&learned, rpm) - want).abs() < 1e-9, "{learned:?} {rpm:?}");
+            assert!((sync_rate(&learned, rpm, each) - want).abs() < 1e-9, "{learned:?} {rpm:?} {each}");
         }
     }
 }

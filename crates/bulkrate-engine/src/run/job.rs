@@ -193,8 +193,10 @@ pub(crate) struct State {
     pub enqueued_tokens: u64,
     pub enqueued_max: Option<u64>,
     pub batch_not_before_us: u64,
-    /// Calls a second that the limits allow, by deployment, as the pacer has learned them.
+    /// Items a second that the limits allow, by deployment, as the pacer has learned them.
     pub call_rates: Vec<Option<f64>>,
+    /// What bundles have brought, by deployment.
+    pub brought: Vec<super::bundle::Brought>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,11 +10,12 @@ use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::Kind;
-use bulkrate_core::retry::{Attempts, FailureMeter};
+use bulkrate_core::retry::FailureMeter;
 use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
 
+use super::bundle::Brought;
 use super::cascade::Climb;
 use super::failures::is_metered;
 use super::followers::Followers;
@@ -35,6 +36,8 @@ pub(crate) struct Recovered {
     pub tally: Tally,
     pub meter: FailureMeter,
     pub flaws: FlawMeter,
+    /// What bundles have brought, if any went out.
+    pub brought: Brought,
     /// Start of the last committed line of segment 0.
     pub last_result: Option<u64>,
     /// Some item was answered by a call or a batch.
@@ -57,6 +60,7 @@ pub(crate) fn recover(
         tally: Tally::default(),
         meter: FailureMeter::new(threshold_ppm),
         flaws: FlawMeter::new(max_error_permille),
+        brought: Brought::default(),
         last_result: None,
         answered: false,
     };
@@ -101,6 +105,7 @@ impl Recovered {
         let unpriced = outcome.estimated && outcome.cost == UsdNanos::ZERO;
         self.tally.estimated += u64::from(outcome.estimated && !unpriced);
         self.tally.unpriced += u64::from(unpriced);
+        self.note_part(outcome);
         let followers = self.followers.of(outcome.ordinal);
         let (own, others) = self.followers.decides(outcome.ordinal);
         match (outcome.fate, outcome.class) {
@@ -161,9 +166,20 @@ impl Recovered {
             (Fate::Revive, _) => {
                 self.flaws.forget();
                 self.tally.failed = self.tally.failed.saturating_sub(own + others);
-                self.trouble
-                    .insert(outcome.ordinal, Trouble { attempts: Attempts::default(), ..Trouble::default() });
+                // It ended alone, or might have: it does not go back among others.
+                let alone = Trouble { halved: u8::MAX, ..Trouble::default() };
+                self.trouble.insert(outcome.ordinal, alone);
             }
+        }
+    }
+
+    /// Counts what may have been a part of a bundle: where none goes out none fails either, and nothing is concluded.
+    fn note_part(&mut self, outcome: &Outcome) {
+        let failed = outcome.class == Some(FailureClass::BundleFailed);
+        let first = self.trouble.get(&outcome.ordinal).is_none_or(|trouble| trouble.attempts.bundles == 0);
+        let good = outcome.class.is_none() && outcome.fate == Fate::Final && outcome.via.is_attempt();
+        if failed || good && first {
+            self.brought.note(!failed);
         }
     }
 }
@@ -171,13 +187,14 @@ impl Recovered {
 impl State {
     /// Items that an earlier run left waiting for another attempt go into the queue of the lane that is next.
     pub(crate) fn queue_left_over(&mut self, home: Lane, batch_max: u8) {
+        let off = self.brought.iter().all(Brought::is_off);
         let waiting: Vec<(Ordinal, u8)> = self
             .items
             .iter()
             .filter(|(_, item)| item.state == ItemState::Retry)
             .map(|(ordinal, item)| {
                 let bundles = self.trouble.get(&ordinal).map_or(0, |trouble| trouble.attempts.bundles);
-                (ordinal, item.batch_attempts.max(bundles))
+                (ordinal, if off { item.batch_attempts } else { item.batch_attempts.max(bundles) })
             })
             .collect();
         for (ordinal, batch_attempts) in waiting {

@@ -259,3 +259,29 @@ async fn the_cap_for_one_request_holds_for_a_bundle() {
         all_their_own(&told.rows);
     }
 }
+
+#[tokio::test]
+async fn bundles_that_do_not_work_end_and_their_items_keep_their_lane() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        // All bundles of twenty are answered with prose; so are the first lines of each later file, and some calls.
+        let world = World::new(fast().with_fault("bad-json@1-18").unwrap()).await;
+        let mut spec = world.spec(&world.reviews(400), lane);
+        bundled(&mut spec, 20);
+        spec.run.budget = Some(UsdNanos::dollars(5));
+        spec.run.canary = false;
+        spec.run.concurrency_max = 4;
+        let report = world.run(&spec).await.unwrap();
+        let heard = world.ear.heard.lock().unwrap().clone();
+        assert_eq!(report.ending, Ending::Finished, "{lane}: {report:?} {heard:?}");
+        assert!(report.succeeded >= 400 - 18, "{lane}: {report:?}");
+        let told = heard.iter().filter(|line| line.starts_with("alert bundles-off")).count();
+        assert_eq!(told, 1, "{lane}: {heard:?}");
+        all_their_own(&world.rows());
+        let elsewhere = world.rows().iter().filter(|row| row["_lane"] != lane.name()).count();
+        assert!(elsewhere <= 18, "{lane}: {elsewhere} items left it: {report:?}");
+        adds_up(&report);
+        let bill: Value = serde_json::from_str(&world.sim.bill_json()).unwrap();
+        assert_eq!(bill["total_usd_nanos"].as_i64(), Some(report.spent.0), "{lane}");
+        assert!(requests(&bill) > 360, "{lane}: {bill}");
+    }
+}

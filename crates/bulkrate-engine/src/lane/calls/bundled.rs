@@ -12,6 +12,16 @@ use crate::run::bundle::{Draft, Gathered, Parcel, bound};
 use crate::run::job::Retry;
 use crate::run::ready::NotReady;
 
+/// What became of an item that was taken.
+enum Taken {
+    /// A call goes, with it or another.
+    Goes(Held),
+    /// It waits for others, or has ended.
+    Waits,
+    /// Nothing more is to be read for now.
+    Stop,
+}
+
 impl Held {
     pub(super) fn of(parcel: Parcel, lane: Lane, body: Vec<u8>) -> Self {
         let Parcel { ready, more, tokens, max_tokens } = parcel;
@@ -89,8 +99,10 @@ impl Calls {
             if !self.job.state.borrow().items.is_waiting(ordinal) {
                 continue;
             }
-            if let Some(held) = self.take_in(ordinal, lane) {
-                return Some(held);
+            match self.take_in(ordinal, lane) {
+                Taken::Goes(held) => return Some(held),
+                Taken::Waits => {}
+                Taken::Stop => return None,
             }
             if self.job.is_closing() {
                 return None;
@@ -103,20 +115,26 @@ impl Calls {
         self.in_flight > 0 && !self.job.state.borrow().switched
     }
 
-    /// Reads an item and takes it into a bundle. `Some`: a call goes.
-    fn take_in(&mut self, ordinal: Ordinal, lane: Lane) -> Option<Held> {
-        let Read::Ready(held) = self.read(ordinal, lane) else { return None };
+    /// Reads an item and takes it into a bundle.
+    fn take_in(&mut self, ordinal: Ordinal, lane: Lane) -> Taken {
+        let held = match self.read(ordinal, lane) {
+            Read::Ready(held) => held,
+            Read::Ended => return Taken::Waits,
+            Read::Stop => return Taken::Stop,
+        };
         if self.goes_alone(&held) {
-            return Some(held);
+            return Taken::Goes(held);
         }
         let job = std::rc::Rc::clone(&self.job);
         let Held { ready, body, tokens, .. } = held;
         match job.gather(&mut self.gathering, ready, lane) {
-            Ok(Gathered::Alone(ready)) => Some(Held { ready, more: Vec::new(), lane, body, tokens }),
-            Ok(Gathered::Kept(draft)) => self.sealed(draft?),
+            Ok(Gathered::Alone(ready)) => Taken::Goes(Held { ready, more: Vec::new(), lane, body, tokens }),
+            Ok(Gathered::Kept(draft)) => {
+                draft.and_then(|draft| self.sealed(draft)).map_or(Taken::Waits, Taken::Goes)
+            }
             Err(error) => {
                 job.fail(error);
-                None
+                Taken::Stop
             }
         }
     }

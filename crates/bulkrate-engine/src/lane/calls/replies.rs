@@ -85,7 +85,10 @@ impl Calls {
         let gate = &mut self.gates[flight.ready.deployment];
         let news = gate.replied(now_us, flight.sent_us, job.random(), &reading, reply);
         gate.learn(flight, &reading, reply, now_us, output_tokens);
-        job.state.borrow_mut().call_rates[flight.ready.deployment] = gate.rate(flight.tokens);
+        let company = job.bundled_at(flight.ready.deployment);
+        let items = u32::try_from(flight.items().count()).unwrap_or(u32::MAX);
+        let rate = gate.items_per_s(flight.tokens, items, company);
+        job.state.borrow_mut().call_rates[flight.ready.deployment] = rate;
         let why = if let Reading::Failure(failure) = &reading { failure.message.as_str() } else { "" };
         self.take_news(flight, news, why);
     }

@@ -124,7 +124,7 @@ impl Job {
         let size = {
             let state = self.state.borrow();
             let judged = state.climb.awaiting(ready.ordinal).is_some();
-            let size = self.bundle_size(&state, ready.ordinal);
+            let size = self.bundle_size(&state, &ready);
             if judged || state.is_urgent(ready.ordinal) { 1 } else { size }
         };
         if size < 2 {

@@ -8,6 +8,7 @@
 mod gather;
 mod land;
 mod seal;
+mod worth;
 
 use bulkrate_core::bundle::size_after;
 use bulkrate_core::ids::Ordinal;
@@ -16,15 +17,17 @@ use bulkrate_core::money::UsdNanos;
 
 pub(crate) use self::gather::{Draft, Gathered, Gathering};
 pub(crate) use self::seal::Parcel;
+pub(crate) use self::worth::Brought;
 use super::job::{Job, Retry, State};
 use super::ready::Ready;
 use crate::event::Event;
 
 impl Job {
     /// With how many others at most an item is asked now, itself included.
-    fn bundle_size(&self, state: &State, ordinal: Ordinal) -> u32 {
-        let Some(size) = self.bundle else { return 1 };
-        let Some(trouble) = state.trouble.get(&ordinal) else { return size };
+    fn bundle_size(&self, state: &State, ready: &Ready) -> u32 {
+        let works = !state.brought[ready.deployment].is_off();
+        let Some(size) = self.bundle.filter(|_| works) else { return 1 };
+        let Some(trouble) = state.trouble.get(&ready.ordinal) else { return size };
         // One that was cut asks for a longer answer than the others.
         let cut = trouble.cut || trouble.max_tokens.is_some();
         if cut { 1 } else { size_after(size, trouble.attempts.bundles.saturating_add(trouble.halved)) }

@@ -270,6 +270,9 @@ impl Job {
         }
         self.watch_cost(landing, receipt);
         self.weigh(landing.ready, &receipt.usage, receipt.naive, true, false);
+        if receipt.alone.is_some() {
+            self.note_part(landing.ready.deployment, true);
+        }
         write_good(frame, checked, answer.finish, out);
         let mut state = self.state.borrow_mut();
         let ordinal = landing.ready.ordinal;
@@ -309,6 +312,9 @@ impl Job {
             return;
         }
         let class = end.class.unwrap_or(FailureClass::Transient);
+        if class == FailureClass::BundleFailed || receipt.alone.is_some() {
+            self.note_part(landing.ready.deployment, class != FailureClass::BundleFailed);
+        }
         let next = self.next(landing, class, end);
         let up = self.goes_up(landing.ready, class, next);
         let (fate, told) = match (up, next) {

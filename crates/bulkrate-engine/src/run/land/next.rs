@@ -28,10 +28,14 @@ impl Job {
         let trouble = state.trouble.entry(landing.ready.ordinal).or_default();
         trouble.attempts.record(landing.lane, class);
         let since = *trouble.waiting_since_us.get_or_insert(now_us);
-        if class.counts_as_attempt() {
+        // Nor does one whose bundle came apart wait for capacity.
+        if class.counts_as_attempt() || class == FailureClass::BundleFailed {
             trouble.waiting_since_us = None;
         }
-        let attempts = trouble.attempts;
+        let mut attempts = trouble.attempts;
+        if state.brought[landing.ready.deployment].is_off() {
+            attempts.bundles = 0; // it goes alone from now on, and so stays in its lane
+        }
         let canary = landing.lane != Lane::Batch && attempts.batch == 0 && self.awaits_canary(&state);
         // Nor does an item in a hurry ever join a batch.
         let urgent = state.is_urgent(landing.ready.ordinal);
