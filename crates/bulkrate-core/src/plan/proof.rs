@@ -28,8 +28,17 @@ impl Loss {
     }
 }
 
+/// Whether the strong model is right on any label. Where it is on none, labels and answers do not speak the same language, and that no
+/// plan loses anything against it proves nothing.
+fn labels_fit(sheet: &Sheet) -> bool {
+    !sheet.labelled || sheet.right(0).0 > 0
+}
+
 /// The loss of answers `by` a plan. `None`: nothing can be compared. `doubt`: how often the bound may be broken.
 pub fn loss(sheet: &Sheet, by: impl Fn(usize) -> Said, doubt: f64) -> Option<Loss> {
+    if !labels_fit(sheet) {
+        return None;
+    }
     let (mut lost, mut gained, mut judged) = (0, 0, 0);
     for item in 0..sheet.items() {
         let (strong, plan) = (sheet.said(0, item), by(item));

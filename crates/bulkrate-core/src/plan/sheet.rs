@@ -30,6 +30,13 @@ impl Sheet {
         self.models.get(model).and_then(|said| said.get(item)).copied().unwrap_or_default()
     }
 
+    /// Items on which `model` is right, of so many with a label.
+    #[must_use]
+    pub fn right(&self, model: usize) -> (u64, u64) {
+        let labels = (0..self.items()).filter_map(|item| self.said(model, item).right);
+        labels.fold((0, 0), |(right, of), is| (right + u64::from(is), of + 1))
+    }
+
     #[must_use]
     pub fn items(&self) -> usize {
         self.models.first().map_or(0, Vec::len)

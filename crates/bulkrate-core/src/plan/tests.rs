@@ -72,6 +72,18 @@ fn labels_let_a_cheap_model_gain() {
 }
 
 #[test]
+fn labels_that_nobody_says_prove_nothing() {
+    let right = |right: bool| Said { right: Some(right), ..says(0) };
+    let of = |strong: bool| Sheet {
+        models: vec![[vec![right(strong)], vec![right(false); 299]].concat(), vec![right(false); 300]],
+        labelled: true,
+    };
+    let found = |sheet: &Sheet| loss(sheet, |item| sheet.said(1, item), DOUBT);
+    assert_eq!(found(&of(false)), None, "neither model is ever right, so that none loses");
+    assert_eq!(found(&of(true)).map(|loss| (loss.lost, loss.judged)), Some((1, 300)));
+}
+
+#[test]
 fn a_cascade_is_judged_by_what_it_hands_out() {
     let mut sheet = sheet(100, 20);
     // It is unsure of what it gets wrong, and of twenty more.

@@ -16,8 +16,7 @@ use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::paths::{PilotDir, io_error};
 use crate::pilot::{
-    Outlay, PilotAsk, Piloted, Promise, check, labels_of, left_of, missing, pilot_job, undecided,
-    write_sample,
+    Outlay, PilotAsk, Piloted, Promise, Reads, check, left_of, missing, pilot_job, undecided, write_sample,
 };
 use crate::plan::Plan;
 use crate::report::Ending;
@@ -72,7 +71,7 @@ impl Engine {
         let dir = self.pilot_dir(spec)?;
         let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items))?;
         if let Some(column) = ask.labels.as_deref().filter(|_| items > 0) {
-            labels_of(&dir.0.sample(ask.items), column)?;
+            Reads::labelled(&spec.request, &dir.0.sample(ask.items), column)?;
         }
         let entrants = self.entrants(spec, ask)?;
         let mut failed = BTreeMap::new();

@@ -8,6 +8,7 @@
 
 mod sample;
 mod job;
+mod labels;
 mod read;
 mod ways;
 mod report;
@@ -21,7 +22,7 @@ pub use bulkrate_core::plan::Aim;
 pub use report::{Losing, Measured, Piloted, PlanLine, Proved};
 
 pub(crate) use job::{by_way, pilot_job};
-pub(crate) use read::{Answers, Reads, labels_of};
+pub(crate) use read::{Answers, Reads};
 pub(crate) use sample::write as write_sample;
 pub(crate) use ways::{Judged, candidates, families, left_of, prove};
 
@@ -86,6 +87,12 @@ pub(crate) fn check(spec: &JobSpec, ask: &PilotAsk) -> Result<(), EngineError> {
             "a router chooses the model of each item; name the strong model, and the others with `--candidate`",
         );
     }
+    if spec.request.bundle.is_some() {
+        return refused(
+            "`--bundle`",
+            "what a pilot learns of items asked alone says nothing of bundles, whose answers are kept for no later job: leave `--bundle` out",
+        );
+    }
     if spec.request.model.is_none() {
         return refused("no model", "name the strong model with `--model`: the others are compared with it");
     }
@@ -96,6 +103,17 @@ pub(crate) fn check(spec: &JobSpec, ask: &PilotAsk) -> Result<(), EngineError> {
 pub(crate) fn undecided(spec: &JobSpec) -> JobSpec {
     let request = RequestSpec { cascade: None, fallback: Vec::new(), ..spec.request.clone() };
     JobSpec { request, ..spec.clone() }
+}
+
+/// A part of a pilot that was not asked to its end.
+pub(crate) fn cut_short(name: &str, id: &str) -> EngineError {
+    EngineError::BadSpec {
+        code: "pilot-halted",
+        what: format!("the pilot of `{name}` did not finish"),
+        why: format!(
+            "some of its items are open or were cancelled: `bulkrate retry {id}` asks those, `plan --pilot` the open ones"
+        ),
+    }
 }
 
 /// Nothing is known of this job.

@@ -1,22 +1,23 @@
 //! What a pilot job's model has said, and what that used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use bulkrate_core::cascade::Opinion;
 use bulkrate_core::collect::Checked;
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::Said;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::usage::Usage;
-use bulkrate_io::{RowData, Source, SourceOptions};
-use bulkrate_store::{ItemRec, JobRow, LedgerQuery, Via, View};
+use bulkrate_store::{Fate, ItemRec, JobRow, LedgerQuery, Via, View};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::labels::same;
 use crate::EngineError;
 use crate::deliver::{Landed, Lines, Places, checkpoint_of};
 use crate::paths::JobDir;
@@ -66,25 +67,9 @@ impl Reads {
 }
 
 /// Whether a property holds one of few values.
-fn is_closed(of: &Value) -> bool {
+pub(super) fn is_closed(of: &Value) -> bool {
     let kind = of.get("type").and_then(Value::as_str);
     of.get("enum").is_some() || of.get("const").is_some() || matches!(kind, Some("boolean" | "integer"))
-}
-
-/// The labels of a sample: one an item, `None` where the cell is empty.
-pub(crate) fn labels_of(sample: &Path, column: &str) -> Result<Vec<Option<String>>, EngineError> {
-    let mut source = Source::open(&SourceOptions::new(sample))?;
-    let (mut labels, mut columns, mut found) = (Vec::new(), Vec::new(), false);
-    while let Some(row) = source.next()? {
-        let RowData::Json(row) = &row.data else { continue };
-        if columns.is_empty() {
-            columns = row.iter().map(|(name, _)| name.into_owned()).collect();
-        }
-        let cell = row.get(column).map(|cell| cell.cell().trim().to_owned());
-        found |= cell.is_some();
-        labels.push(cell.filter(|cell| !cell.is_empty()));
-    }
-    if found { Ok(labels) } else { Err(EngineError::no_column(column, &columns)) }
 }
 
 /// One model's answers to a sample.
@@ -111,12 +96,12 @@ impl Answers {
     ) -> Result<Self, EngineError> {
         let dir = JobDir::of(state_dir, &job.id);
         let stats = checkpoint_of(job)?.stats;
-        let mut used = used(view, job)?;
+        let (mut used, cancelled) = used(view, job)?;
         let mut lines = Lines::new(&dir, &view.submissions(job.no)?);
         let places = Places::load(view, job)?;
         let totals = view.ledger_totals(&LedgerQuery::of_job(job.no))?;
         let spent = totals.iter().map(|total| total.sums.spent().settled).sum();
-        let mut answers = Self { spent, ..Self::default() };
+        let mut answers = Self { spent, open: cancelled, ..Self::default() };
         let mut failure = Ok(());
         view.scan_items(job.no, 0, &mut |chunk| {
             for (ordinal, _, item) in chunk.iter() {
@@ -182,10 +167,19 @@ struct AnswerLine<'a> {
     usage: Option<Usage>,
 }
 
-/// Tokens of all attempts at each item that were paid for here.
-fn used(view: &dyn View, job: &JobRow) -> Result<HashMap<Ordinal, Usage>, EngineError> {
+/// Tokens of all attempts at each item that were paid for here, and how many items a user has cancelled: those were not asked to the
+/// end, and the rest of a file is no sample of it.
+fn used(view: &dyn View, job: &JobRow) -> Result<(HashMap<Ordinal, Usage>, u64), EngineError> {
     let mut used: HashMap<Ordinal, Usage> = HashMap::new();
+    let mut cancelled: HashSet<Ordinal> = HashSet::new();
     view.scan_outcomes(job.no, &mut |outcomes| {
+        for outcome in outcomes.iter() {
+            match (outcome.fate, outcome.class) {
+                (Fate::Final, Some(FailureClass::CancelledByUser)) => cancelled.insert(outcome.ordinal),
+                (Fate::Revive, _) => cancelled.remove(&outcome.ordinal),
+                _ => continue,
+            };
+        }
         for outcome in
             outcomes.iter().filter(|outcome| outcome.via != Via::Cache && outcome.usage != Usage::default())
         {
@@ -200,7 +194,7 @@ fn used(view: &dyn View, job: &JobRow) -> Result<HashMap<Ordinal, Usage>, Engine
         }
         ControlFlow::Continue(())
     })?;
-    Ok(used)
+    Ok((used, cancelled.len() as u64))
 }
 
 fn said(response: &ResponseLine<'_>, label: Option<&str>, reads: &Reads) -> Said {
@@ -212,7 +206,6 @@ fn said(response: &ResponseLine<'_>, label: Option<&str>, reads: &Reads) -> Said
     };
     let object: Option<Value> = json.and_then(|json| serde_json::from_str(json).ok());
     let sure = reads.sure.as_ref().and_then(|field| object.as_ref()?.get(field)?.as_f64());
-    let same = |said: &str, label: &str| said.trim().to_lowercase() == label.trim().to_lowercase();
     let right = label.map(|label| match (&object, &response.text) {
         (Some(object), _) => reads.fields.first().and_then(|field| object.get(field)).is_some_and(|said| {
             said.as_str().map_or_else(|| same(&said.to_string(), label), |said| same(said, label))

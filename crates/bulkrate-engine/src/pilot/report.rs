@@ -57,6 +57,9 @@ pub struct Measured {
     /// Why it took no part.
     pub failed: Option<String>,
     pub unusable: u64,
+    /// Items on which it is what the label says, of so many with a label; 0 of 0 without labels.
+    pub right: u64,
+    pub labelled: u64,
     /// Requests whose tokens are known.
     pub answered: u64,
     pub input_tokens: u64,

@@ -57,7 +57,8 @@ pub fn text(found: &Piloted) -> String {
 }
 
 fn models(found: &Piloted) -> String {
-    let headings = [
+    let labelled = found.labels.is_some();
+    let mut headings = vec![
         "model",
         ">answers",
         ">unusable",
@@ -67,6 +68,9 @@ fn models(found: &Piloted) -> String {
         ">from prompt cache",
         ">paid USD",
     ];
+    if labelled {
+        headings.push(">right by labels");
+    }
     let mut table = Table::new(2, &headings);
     for one in &found.models {
         let mut row = vec![one.model.clone()];
@@ -74,6 +78,10 @@ fn models(found: &Piloted) -> String {
             row.extend(["-"; 7].map(str::to_owned));
         } else {
             row.extend(figures(one));
+        }
+        if labelled {
+            let of = || format!("{} of {}", count(one.right), count(one.labelled));
+            row.push(if one.failed.is_some() { "-".to_owned() } else { of() });
         }
         table.row(row);
     }
@@ -338,6 +346,8 @@ mod tests {
             job: None,
             failed: failed.map(str::to_owned),
             unusable: 2,
+            right: 290,
+            labelled: 300,
             answered: 300,
             input_tokens,
             output_tokens: 1_746,
@@ -434,6 +444,12 @@ mod tests {
           366 items without one loss would prove 2.0 %: a larger `--pilot` asks only what is new, or allow more with `--quality-loss`
           warning: a word of warning
         ");
+    }
+
+    #[test]
+    fn labels_show_how_often_each_model_is_right() {
+        let told = text(&Piloted { labels: Some("right".to_owned()), ..found() });
+        assert!(told.contains("right by labels") && told.matches("290 of 300").count() == 2, "{told}");
     }
 
     #[test]

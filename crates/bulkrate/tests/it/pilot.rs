@@ -223,6 +223,18 @@ fn a_pilot_that_was_killed_goes_on() {
 }
 
 #[test]
+fn a_pilot_that_was_cancelled_is_not_compared() {
+    let sim = Sim::start(&["--latency-ms", "150"]);
+    let place = shop(&sim, 400);
+    let line = "plan --pilot 200 --yes --rpm 3000".split(' ');
+    let args: Vec<&str> = line.chain(JOB).chain(CHOICES).chain(TWO).collect();
+    place.kill_when(&args, |job| job["succeeded"].as_u64() > Some(20));
+    place.run("cancel reviews-pilot-gpt-6.1-sol", &[]).expect(0);
+    drop(place.run("resume reviews-pilot-gpt-6.1-sol", &[]));
+    told(&place, "--pilot 200 --yes", &[&TWO]).error(2, "pilot-halted", &["bulkrate retry"]);
+}
+
+#[test]
 fn labels_judge_the_strong_model_too() {
     let sim = Sim::start(&["--weak", "gpt-6.1-sol=0.5"]);
     let place = shop(&sim, 400);
@@ -250,6 +262,16 @@ fn labels_judge_the_strong_model_too() {
     let terra = plan(&found, &[TERRA], "batch");
     assert!(terra["quality"]["high"].as_f64().unwrap() < -0.1, "{terra}");
     assert_eq!(winner(&found)["models"], serde_json::json!([TERRA]));
+    let right = |place: usize| found["models"][place]["right"].as_u64().unwrap();
+    assert!(right(0) < 250 && right(1) == 300 && found["models"][0]["labelled"] == 300, "{found}");
+    // Labels that are none of the choices would make all models equally bad, and the cheapest as good as any.
+    let paid = billed(&sim);
+    told(&place, "--pilot 300 --yes --labels product", &[&["--candidate", TERRA]]).error(
+        2,
+        "pilot-unfit",
+        &["none of the choices"],
+    );
+    assert_eq!(billed(&sim), paid);
     told(&place, "--pilot 300 --yes --labels wrong", &[]).error(2, "column-unknown", &["`wrong`", "right"]);
 }
 
@@ -263,6 +285,9 @@ fn what_has_no_pilot_says_so() {
     );
     place.run("plan lines.jsonl --pilot 10 --yes", &[]).error(2, "pilot-unfit", &["whole requests"]);
     told(&place, "--pilot 0 --yes", &[]).error(2, "pilot-unfit", &["from 1"]);
+    told(&place, "--pilot 10 --yes --bundle 5", &[&TWO]).error(2, "pilot-unfit", &["--bundle"]);
+    let line = "run --plan cheapest --bundle 5 --yes --out a.csv";
+    place.run(line, &[&JOB[..], &CHOICES].concat()).error(2, "pilot-unfit", &["--bundle"]);
     place.run("run --plan cheapest --yes --out a.csv", &[&JOB[..], &CHOICES].concat()).error(
         2,
         "pilot-missing",

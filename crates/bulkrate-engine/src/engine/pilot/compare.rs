@@ -13,14 +13,11 @@ use super::{Entrant, Silent};
 use crate::EngineError;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
-    Answers, Judged, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates, families,
-    labels_of, left_of, missing, pilot_job, prove,
+    Answers, Judged, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates, cut_short,
+    families, left_of, missing, pilot_job, prove,
 };
 use crate::plan::Plan;
-use crate::spec::{CascadeSpec, JobSpec, Learned, SinkSpec};
-
-/// A day: what a job without a deadline has.
-const DAY_S: u64 = 86_400;
+use crate::spec::{CascadeSpec, JobSpec, Learned, RunSpec, SinkSpec};
 
 impl Engine {
     /// What the models said, and the plans that this makes.
@@ -32,9 +29,11 @@ impl Engine {
         entrants: &[Entrant],
         mut failed: BTreeMap<usize, String>,
     ) -> Result<Piloted, EngineError> {
-        let mut reads = Reads::of(&spec.request);
         let sample = self.pilot_dir(spec)?.0.sample(ask.items);
-        reads.labels = ask.labels.as_deref().map(|column| labels_of(&sample, column)).transpose()?;
+        let reads = match &ask.labels {
+            Some(column) => Reads::labelled(&spec.request, &sample, column)?,
+            None => Reads::of(&spec.request),
+        };
         let found = self.answers(spec, ask, entrants, &reads, &mut failed)?;
         let items = found.first().and_then(Option::as_ref).map_or(0, |(_, answers)| answers.said.len());
         let sheet = Sheet {
@@ -55,7 +54,7 @@ impl Engine {
         let plans = self.plans(spec, &names, &judged, &learned).await?;
         let all = candidates(&judged, &plans);
         let spent = found.iter().flatten().map(|(_, answers)| answers.spent).sum();
-        let asked = self.asked(spec, promise, spent);
+        let asked = asked(&spec.run, promise, spent);
         let result = search(&all, &asked);
         let rejected =
             |one: &Candidate| judged.iter().find(|judged| judged.way == one.way).and_then(|one| one.rejected);
@@ -77,7 +76,7 @@ impl Engine {
             labels: ask.labels.clone(),
             compared: reads.fields.clone(),
             free_text: reads.free && reads.labels.is_none(),
-            models: measured(entrants, &shown, &found, &failed),
+            models: measured(entrants, &shown, &found, &failed, &sheet),
             spent,
             budget: asked.budget,
             quality_loss_permille: promise.loss_permille,
@@ -91,21 +90,9 @@ impl Engine {
                 .first()
                 .and_then(|plan| plan.as_ref().ok())
                 .map_or(UsdNanos::ZERO, |plan| plan.naive),
-            warnings: warnings(spec, items as u64, &reads, took_part.len() > 1),
+            warnings: warnings(spec, &sheet, &reads, took_part.len() > 1),
             specs: specs.collect(),
         })
-    }
-
-    fn asked(&self, spec: &JobSpec, promise: Promise, spent: UsdNanos) -> Ask {
-        let run = &spec.run;
-        Ask {
-            aim: promise.aim,
-            loss_permille: promise.loss_permille,
-            deadline_s: Some(run.deadline_ms.map_or(DAY_S, |ms| ms / 1_000)),
-            budget: left_of(run.budget, spent),
-            strict: run.strict,
-            lane: run.lane.or(run.high_priority.then_some(Lane::Sync)),
-        }
     }
 
     /// Each model's answers; `None` where it took no part, and why not.
@@ -132,14 +119,18 @@ impl Engine {
                     continue;
                 }
             };
-            let row = self.row_of(&pilot_job(spec, &one.name, &sample, *lane, None))?;
+            let own = pilot_job(spec, &one.name, &sample, *lane, None);
+            let row = self.row_of(&own)?;
+            let known = row.as_ref().map(|row| row.id.clone());
             let read = |row: JobRow| {
                 let answers = Answers::read(&*self.reader()?, &self.settings.state_dir, &row, reads)?;
                 Ok::<_, EngineError>((row.id, answers))
             };
             match row.map(read).transpose()?.filter(|(_, answers)| answers.open == 0) {
                 Some(found) => all.push(Some(found)),
-                None if place == 0 => return Err(missing(&spec.name)),
+                None if place == 0 => {
+                    return Err(known.map_or_else(|| missing(&spec.name), |id| cut_short(&own.name, &id)));
+                }
                 None => {
                     failed.insert(place, "its pilot did not finish".to_owned());
                     all.push(None);
@@ -201,6 +192,18 @@ impl Engine {
     }
 }
 
+fn asked(run: &RunSpec, promise: Promise, spent: UsdNanos) -> Ask {
+    Ask {
+        aim: promise.aim,
+        loss_permille: promise.loss_permille,
+        // Without one a job takes as long as it takes: a missed deadline kills nothing.
+        deadline_s: run.deadline_ms.map(|ms| ms / 1_000),
+        budget: left_of(run.budget, spent),
+        strict: run.strict,
+        lane: run.lane.or(run.high_priority.then_some(Lane::Sync)),
+    }
+}
+
 /// The job's cascade, by places of entrants, where each of its models is one.
 fn own_cascade<'s>(spec: &'s JobSpec, entrants: &[Entrant]) -> Option<(&'s CascadeSpec, Vec<usize>)> {
     let cascade = spec.request.cascade.as_ref()?;
@@ -219,6 +222,7 @@ fn measured(
     shown: &[String],
     found: &[Option<(String, Answers)>],
     failed: &BTreeMap<usize, String>,
+    sheet: &Sheet,
 ) -> Vec<Measured> {
     let one = |place: usize| {
         let (job, answers) = match &found[place] {
@@ -226,7 +230,10 @@ fn measured(
             None => (None, Answers::default()),
         };
         let Answers { ratios, reasoning, unusable, spent, .. } = answers;
+        let (right, labelled) = sheet.right(place);
         Measured {
+            right,
+            labelled,
             model: shown[place].clone(),
             job,
             failed: failed.get(&place).cloned(),
@@ -243,8 +250,9 @@ fn measured(
 }
 
 /// What a reader of the comparison should know.
-fn warnings(spec: &JobSpec, items: u64, reads: &Reads, compared: bool) -> Vec<String> {
-    const PROMISE_MIN: u64 = 50;
+fn warnings(spec: &JobSpec, sheet: &Sheet, reads: &Reads, compared: bool) -> Vec<String> {
+    const PROMISE_MIN: usize = 50;
+    let items = sheet.items();
     let mut told = Vec::new();
     if items < PROMISE_MIN {
         told.push(format!(
@@ -258,6 +266,12 @@ fn warnings(spec: &JobSpec, items: u64, reads: &Reads, compared: bool) -> Vec<St
             told.push("the strong model may disagree with itself at this temperature; that is not measured and counts as a loss of the others".to_owned());
         }
     }
+    if sheet.labelled && sheet.right(0).0 == 0 {
+        told.push(format!(
+            "the strong model is right on none of {} labels, so nothing is proved by them: is it the right column, spelled as the answers are?",
+            sheet.right(0).1
+        ));
+    }
     if spec.run.cache != CacheMode::Default || spec.run.distinct {
         told.push(
             "answers are not taken from earlier jobs here, so the run pays for the pilot's items again"
@@ -265,4 +279,19 @@ fn warnings(spec: &JobSpec, items: u64, reads: &Reads, compared: bool) -> Vec<St
         );
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkrate_core::plan::Aim;
+
+    #[test]
+    fn a_job_without_a_deadline_has_none_that_a_plan_could_miss() {
+        let promise = Promise { aim: Aim::Cheapest, loss_permille: 20 };
+        for deadline_ms in [None, Some(7_200_000)] {
+            let run = RunSpec { deadline_ms, ..RunSpec::default() };
+            assert_eq!(asked(&run, promise, UsdNanos::ZERO).deadline_s, deadline_ms.map(|ms| ms / 1_000));
+        }
+    }
 }
