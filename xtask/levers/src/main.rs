@@ -1,5 +1,6 @@
 //! Measures the cost levers on public data and compares each figure with its bar. A figure that misses makes it fail.
 
+mod bundle;
 mod cascade;
 mod data;
 mod dedup;
@@ -33,6 +34,7 @@ fn measure() -> Result<()> {
     filter::measure(&root, &mut gates)?;
     cascade::measure(&root, &mut gates)?;
     estimate::measure(&root, &mut gates)?;
+    bundle::measure(&root, &mut gates)?;
     order::measure(&root, &mut gates)?;
     routing::measure(&data::routing(&root)?, &mut gates)?;
     println!("{}", gates.table());

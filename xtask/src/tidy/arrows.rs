@@ -48,7 +48,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("bulkrate-fuzz", &["bulkrate-core", "bulkrate-provider", "bulkrate-io", "bulkrate"]),
     ("bulkrate-python", &["bulkrate"]),
     ("bulkrate-bench", &[]),
-    ("bulkrate-levers", &["bulkrate-core"]),
+    ("bulkrate-levers", &["bulkrate-core", "bulkrate-tokens"]),
     ("xtask", &[]),
 ];
 

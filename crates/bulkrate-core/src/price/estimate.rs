@@ -95,7 +95,13 @@ impl Ratios {
 
     /// Output tokens of one item: (expected, P95 of the mean of `left` items).
     fn output(&self, job: &JobShape) -> (f64, f64) {
-        let cap = float(job.output_max.0);
+        let (cap, added) = (float(job.output_max.0), float(job.added.1.0));
+        let (expected, p95) = self.answer(job, cap - added);
+        ((expected + added).min(cap), (p95 + added).min(cap))
+    }
+
+    /// Output tokens of one answer by itself.
+    fn answer(&self, job: &JobShape, cap: f64) -> (f64, f64) {
         if self.items == 0 {
             return (job.prior_output().min(cap), cap);
         }
@@ -137,6 +143,8 @@ pub struct JobShape {
     pub choice_bytes: Option<u64>,
     pub reasoning: bool,
     pub writes: Writes,
+    /// Tokens beside what bytes and the answers themselves say: of all prompts, and of each answer.
+    pub added: (Tokens, Tokens),
     /// Input tokens that were counted, where they were: the sum, and the largest. They replace what bytes would say.
     pub counted: Option<(Tokens, Tokens)>,
 }
@@ -155,7 +163,7 @@ impl JobShape {
         };
         // Never more tokens than the bounds allow.
         let max = float(self.input_max.0);
-        let bytes = float(self.bytes);
+        let (bytes, framing) = (float(self.bytes), framing + float(self.added.0.0));
         ((bytes * per_byte + framing).min(max), (bytes * per_byte_p95 + framing).min(max))
     }
 

@@ -229,7 +229,8 @@ impl Engine {
             fallbacks,
             routed_to: self.routed_to(spec, deployments)?,
             cascade,
-            bundle: plan.bundle.as_ref().and_then(|bundle| bundle.size),
+            // What limits the size was estimated for the mean item; each one is looked at when it comes.
+            bundle: plan.bundle.as_ref().filter(|bundle| bundle.size.is_some()).map(|bundle| bundle.asked),
             home,
             ladder,
             clock: self.clock,

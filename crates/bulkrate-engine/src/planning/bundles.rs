@@ -1,9 +1,13 @@
 //! What bundles make of a plan: what is said once instead of each time, and whether that pays at these prices.
 
-use bulkrate_core::bundle::{ADDED_TOKENS, FRAMING_TOKENS, ID_TOKENS, pays};
+use bulkrate_core::bundle::{
+    ADDED_TOKENS, ANSWER_TOKENS, Alone, FRAMING_TOKENS, Kin, Limit, Room, fitting, pays, together,
+};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::Tokens;
 use bulkrate_core::price::JobShape;
+use bulkrate_core::price::bound::{Writes, bound_tokens};
+use bulkrate_core::request::{Kind, Request};
 
 use super::{Facts, quoted, scaled};
 use crate::EngineError;
@@ -15,9 +19,13 @@ use crate::spec::RequestSpec;
 /// Bytes of a token, where nothing else is known of them.
 const TOKEN_BYTES: u64 = 4;
 
-/// Whether bundles of this size pay for one model, and what all of its requests have in common.
+/// Whether bundles pay for one model, in which size, and what all of its requests have in common.
 enum Pays {
-    Yes(u64),
+    Yes {
+        size: u32,
+        limit: Option<Limit>,
+        common: u64,
+    },
     No(String),
     /// Requests that say all of themselves: nobody has compared them.
     Unknown,
@@ -31,22 +39,48 @@ pub(super) fn plan(
     (requests, leaders): (u64, u64),
 ) -> Result<Option<BundlePlan>, EngineError> {
     let Some(asked) = facts.spec.request.bundle else { return Ok(None) };
-    let (mut size, mut why) = (Some(asked), None);
-    for found in asked_of(facts, stats) {
-        match pay(facts, found, lane, asked) {
-            Pays::Yes(_) => {}
-            Pays::No(reason) => (size, why) = (None, Some(reason)),
-            Pays::Unknown if why.is_none() => {
-                why = Some("the source holds whole requests: those that are alike go together".to_owned());
+    let (mut size, mut why, mut in_all) = (Some(asked), None, 0);
+    for stats in &stats.models {
+        let alone = |found: &Deployment| pay(facts, stats, found, lane, asked);
+        match of(facts, &stats.model).map(alone) {
+            _ if stats.urgent => in_all += stats.items,
+            Some(Pays::Yes { size: fits, limit, .. }) => {
+                in_all += stats.items.div_ceil(u64::from(fits));
+                if let (Some(limit), Some(least)) = (limit, size.as_mut()) {
+                    *least = fits.min(*least);
+                    why = why.or_else(|| Some(format!("no more have room: {limit}")));
+                }
             }
-            Pays::Unknown => {}
+            Some(Pays::No(reason)) => {
+                (size, why) = (None, Some(reason));
+                break;
+            }
+            Some(Pays::Unknown) => {
+                in_all += stats.items.div_ceil(u64::from(asked));
+                why = why.or_else(|| {
+                    Some("the source holds whole requests: those that are alike go together".to_owned())
+                });
+            }
+            None => in_all += stats.items,
         }
     }
-    let together = quoted(facts, stats, facts.counts, lane, &|model| model, true)?.expected;
-    let apart = quoted(facts, stats, facts.counts, lane, &|model| model, false)?.expected;
-    let saved = if size.is_some() { scaled(apart - together, requests, leaders) } else { Default::default() };
-    let in_all = size.map_or(requests, |size| requests.div_ceil(u64::from(size)));
+    let expected = |together| {
+        Ok::<_, EngineError>(quoted(facts, stats, facts.counts, lane, &|model| model, together)?.expected)
+    };
+    let saved = match size {
+        Some(_) => scaled(expected(false)? - expected(true)?, requests, leaders),
+        None => Default::default(),
+    };
+    let in_all = size.map_or(requests, |_| part_of(in_all, requests, leaders));
     Ok(Some(BundlePlan { asked, size, requests: in_all, saved, why }))
+}
+
+/// So many of so many, of fewer.
+fn part_of(all: u64, part: u64, whole: u64) -> u64 {
+    if whole == 0 || part == whole {
+        return all;
+    }
+    u64::try_from((u128::from(all) * u128::from(part)).div_ceil(u128::from(whole))).unwrap_or(u64::MAX)
 }
 
 /// A model's items as they are asked together.
@@ -57,55 +91,82 @@ pub(super) fn shape(
     lane: Lane,
     alone: JobShape,
 ) -> JobShape {
-    let Some(size) = facts.spec.request.bundle.filter(|_| !stats.urgent) else { return alone };
+    let Some(asked) = facts.spec.request.bundle.filter(|_| !stats.urgent) else { return alone };
     // One model for which they do not pay, and the job has none.
     let models = &facts.checkpoint.stats.models;
-    let off = models.iter().any(|stats| {
-        matches!(of(facts, &stats.model).map(|found| pay(facts, found, lane, size)), Some(Pays::No(_)))
+    let off = models.iter().filter(|stats| !stats.urgent).any(|stats| {
+        let own = of(facts, &stats.model).map(|found| pay(facts, stats, found, lane, asked));
+        matches!(own, Some(Pays::No(_)))
     });
-    let Pays::Yes(common) = pay(facts, found, lane, size) else { return alone };
-    if off || alone.counted.is_some() {
-        return alone;
+    match pay(facts, stats, found, lane, asked) {
+        Pays::Yes { size, common, .. } if !off && alone.counted.is_none() => together(alone, common, size),
+        _ => alone,
     }
-    let whole = alone.items.div_ceil(u64::from(size));
-    let said_less = common.saturating_mul(alone.items - whole);
-    let framed = alone.items * u64::from(FRAMING_TOKENS) * TOKEN_BYTES;
-    let added = whole * u64::from(ADDED_TOKENS) * TOKEN_BYTES;
-    let messages = alone.messages / alone.items.max(1) * whole + whole;
-    JobShape {
-        bytes: alone.bytes.saturating_sub(said_less) + framed + added,
-        bytes_largest: alone.bytes_largest.saturating_mul(u64::from(size)),
-        messages,
-        choice_bytes: alone.choice_bytes.map(|bytes| bytes + u64::from(ID_TOKENS) * TOKEN_BYTES),
-        output_max: Tokens(alone.output_max.0 + u64::from(ID_TOKENS)),
-        ..alone
-    }
-}
-
-fn asked_of<'f>(facts: &'f Facts<'_>, stats: &'f Stats) -> impl Iterator<Item = &'f Deployment> {
-    stats.models.iter().filter_map(|stats| of(facts, &stats.model))
 }
 
 fn of<'f>(facts: &'f Facts<'_>, model: &str) -> Option<&'f Deployment> {
     facts.deployments.iter().find(|found| found.pinned == model)
 }
 
-fn pay(facts: &Facts<'_>, found: &Deployment, lane: Lane, size: u32) -> Pays {
+fn pay(facts: &Facts<'_>, stats: &ModelStats, found: &Deployment, lane: Lane, asked: u32) -> Pays {
     if facts.checkpoint.shape != Shape::Table {
         return Pays::Unknown;
     }
-    let common = common_bytes(&facts.spec.request);
-    let Some(rates) = found.row.rates(lane) else { return Pays::Yes(common) };
+    let request = &facts.spec.request;
+    if let Some(why) = alone(request) {
+        return Pays::No(format!("each item is asked alone: {why}"));
+    }
+    let common = common_bytes(request);
+    let (size, limit) = fitting(asked, &room(facts, stats, found, lane, common));
+    if let (1, Some(limit)) = (size, limit) {
+        return Pays::No(format!("each item of `{}` is asked alone: {}", found.pinned, Alone::NoRoom(limit)));
+    }
+    let Some(rates) = found.row.rates(lane) else { return Pays::Yes { size, limit, common } };
     let (tokens, set) = (common / TOKEN_BYTES, &rates.base);
     let (input, output) = (set.input.per_token, set.output.per_token);
     if pays(tokens, size, input, input, output) || output.0 == 0 && input.0 == 0 {
-        return Pays::Yes(common);
+        return Pays::Yes { size, limit, common };
     }
     Pays::No(format!(
         "about {tokens} tokens are the same in every request of `{}`, which does not pay for the {FRAMING_TOKENS} tokens around each \
-         item, the {ID_TOKENS} around each answer and the {ADDED_TOKENS} that say how to answer",
+         item, the {ANSWER_TOKENS} around each answer and the {ADDED_TOKENS} that say how to answer",
         found.pinned
     ))
+}
+
+/// Why no item of a table can be asked together with another: what the job sets for all of them.
+fn alone(request: &RequestSpec) -> Option<Alone> {
+    if request.kind != Kind::Chat {
+        return Some(Alone::NoChat);
+    }
+    if request.image.is_some() {
+        return Some(Alone::NoLastText);
+    }
+    let raw = |text: &Option<String>| {
+        text.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+    };
+    let line = serde_json::json!({
+        "model": "", "messages": [{"role": "user", "content": ""}], "provider_kwargs": raw(&request.provider_kwargs),
+        "generation_config": {"stop_sequences": request.stop, "output_schema": raw(&request.schema)}
+    })
+    .to_string();
+    let request: Request<'_> = serde_json::from_str(&line).ok()?;
+    Kin::of(&request).err()
+}
+
+/// What a model's mean item asks of a request.
+fn room(facts: &Facts<'_>, stats: &ModelStats, found: &Deployment, lane: Lane, common: u64) -> Room {
+    let items = stats.items.max(1);
+    let bytes = stats.bytes / items;
+    let output = u64::from(stats.output_max);
+    let bound = found.row.rates(lane).and_then(|rates| {
+        bound_tokens(rates, Tokens(stats.input_max / items), Tokens(output), Writes::default())
+    });
+    Room {
+        prompt: (bytes / TOKEN_BYTES, bytes.saturating_sub(common) / TOKEN_BYTES + u64::from(FRAMING_TOKENS)),
+        output: (output, found.max_output().map(|most| most.0)),
+        price: (bound.unwrap_or_default(), facts.spec.run.budget_per_request),
+    }
 }
 
 /// Bytes that every request of a table says: all but what is filled in.

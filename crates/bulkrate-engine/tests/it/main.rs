@@ -19,6 +19,7 @@ mod ghosts;
 mod first;
 mod outage;
 mod packed;
+mod packed_gate;
 mod story;
 mod proof;
 mod bundles;
