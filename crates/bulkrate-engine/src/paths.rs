@@ -129,9 +129,9 @@ impl PilotDir {
         self.0.join(format!("sample-{items}.jsonl"))
     }
 
-    /// What the last pilot was asked for.
+    /// What is known of the job's pilots.
     #[must_use]
-    pub(crate) fn asked(&self) -> PathBuf {
+    pub(crate) fn kept(&self) -> PathBuf {
         self.0.join("pilot.json")
     }
 }

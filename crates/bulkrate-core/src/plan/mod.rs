@@ -6,7 +6,7 @@
 //!
 //! Invariants
 //! - Pure, and no matter in which order the candidates come.
-//! - A plan is good enough by the bound of its loss, not by the estimate, and the bound pays for all that were looked at.
+//! - A plan is good enough by the bound of its loss, not by the estimate, and the bound pays for all that were looked at, and for each look.
 //! - Money is integer and rounded up; floats are for shares alone.
 //!
 //! Acted on by `bulkrate_engine::pilot`.
@@ -21,6 +21,6 @@ mod tests;
 
 pub use accept::{THRESHOLDS, Tried, best_accept, judged};
 pub use candidate::{Candidate, Quality, Way, cascaded, share_up};
-pub use proof::{DOUBT, Loss, loss, needed};
+pub use proof::{DOUBT, Loss, doubt_at, loss, needed};
 pub use search::{Aim, Ask, Lost, Search, search};
 pub use sheet::{Said, Sheet};

@@ -65,6 +65,14 @@ fn bounded(lost: u64, gained: u64, judged: u64, two_sided: bool, doubt: f64) -> 
     Loss { lost, gained, judged, low: low(lost) - gained_high, high: high(lost) - gained_low }
 }
 
+/// How sure each of so many `plans` must be at the `look`-th look (from 1) at a pilot that grows until something is proved: `DOUBT / (k (k + 1))`
+/// sums up to `DOUBT` over all looks, however many there will be.
+#[must_use]
+pub fn doubt_at(look: usize, plans: usize) -> f64 {
+    let number = |count: usize| f64::from(u32::try_from(count.max(1)).unwrap_or(u32::MAX));
+    DOUBT / (number(look) * (number(look) + 1.0)) / number(plans)
+}
+
 /// Items without one loss that would prove that no more than `permille` of a thousand are lost.
 #[must_use]
 pub fn needed(permille: u32, labelled: bool, doubt: f64) -> u64 {

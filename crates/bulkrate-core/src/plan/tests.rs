@@ -221,6 +221,37 @@ fn the_luckiest_of_many_keeps_the_promise_too() {
     assert!(broken_uncorrected * 8 > taken, "the correction is needed: {broken_uncorrected} of {taken}");
 }
 
+/// A pilot that is made larger until something is proved: the promise holds over all its looks, not for each.
+#[test]
+fn looking_again_until_it_is_proved_keeps_the_promise_too() {
+    const PILOTS: usize = 300;
+    const SIZES: [usize; 8] = [100, 150, 200, 300, 400, 600, 800, 1_200];
+    let mut rng = SplitMix64::new(11);
+    let mut broken_unpaid = 0;
+    for permille in [20_u32, 40] {
+        let (mut broken, mut unpaid) = (0, 0);
+        for _ in 0..PILOTS {
+            // The plan loses a hair more than is allowed: whoever takes it breaks the promise.
+            let wrong: Vec<bool> =
+                (0..SIZES[7]).map(|_| rng.next_u64() % 10_000 < u64::from(permille) * 10 + 1).collect();
+            let proved = |items: usize, doubt: f64| {
+                let lost = wrong[..items].iter().filter(|wrong| **wrong).count();
+                alone(&sheet(items, lost), doubt).high <= f64::from(permille) / 1e3
+            };
+            let looks = || SIZES.iter().enumerate();
+            broken += usize::from(looks().any(|(look, items)| proved(*items, doubt_at(look + 1, 1))));
+            unpaid += usize::from(looks().any(|(_, items)| proved(*items, DOUBT)));
+        }
+        assert!(broken * 100 <= PILOTS * 8, "{permille}: {broken} of {PILOTS}");
+        broken_unpaid += unpaid;
+    }
+    assert!(
+        broken_unpaid * 100 > 2 * PILOTS * 8,
+        "looks must be paid for: {broken_unpaid} of {}",
+        2 * PILOTS
+    );
+}
+
 fn candidate() -> impl Strategy<Value = Candidate> {
     let quality = prop_oneof![
         Just(Quality::Unknown),

@@ -250,6 +250,6 @@ pub(crate) fn identity(spec: &JobSpec, digest: &str) -> Result<String, EngineErr
     Ok(short_id(&Sha256::digest(text).into(), 10))
 }
 
-pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, EngineError> {
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, EngineError> {
     serde_json::to_string(value).map_err(|error| EngineError::Internal(error.to_string()))
 }

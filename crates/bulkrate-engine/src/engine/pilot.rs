@@ -2,21 +2,22 @@
 
 mod compare;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_store::{JobRow, JobState};
+use bulkrate_store::{JobRow, JobState, Spent};
 
 use super::Engine;
-use super::intake::{identity, to_json};
+use super::intake::identity;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
-use crate::paths::{PilotDir, io_error};
+use crate::paths::PilotDir;
 use crate::pilot::{
-    Outlay, PilotAsk, Piloted, Promise, Reads, check, left_of, missing, pilot_job, undecided, write_sample,
+    Kept, Outlay, PilotAsk, Piloted, Promise, Reads, Taken, check, left_of, missing, pilot_job, undecided,
+    write_sample,
 };
 use crate::plan::Plan;
 use crate::report::Ending;
@@ -43,12 +44,11 @@ struct Entrant {
 #[derive(Debug)]
 struct Part {
     entrant: usize,
+    id: String,
     spec: JobSpec,
     plan: Plan,
     /// Every item has its outcome.
     over: bool,
-    /// Settled and in doubt.
-    gone: UsdNanos,
 }
 
 impl Engine {
@@ -76,28 +76,28 @@ impl Engine {
         let entrants = self.entrants(spec, ask)?;
         let mut failed = BTreeMap::new();
         let mut parts = self.parts(spec, ask, &dir.0, &entrants, &mut failed).await?;
-        let outlay = outlay(items, &entrants, &parts);
+        let mut kept = Kept::load(&dir.0)?;
+        let gone = self.gone(kept.jobs.iter().chain(parts.iter().map(|part| &part.id)), "")?;
+        let outlay = outlay(items, &entrants, &parts, gone.total());
         afford(spec, &outlay)?;
         if outlay.requests > 0 && !confirm(&outlay) {
             return Err(EngineError::NotConfirmed { p95: outlay.priced.then_some(outlay.p95) });
         }
-        for at in 0..parts.len() {
-            if parts[at].over {
-                continue;
-            }
-            match self.ask_one(spec, at, &mut parts, &observer, &stop).await {
+        kept.jobs.extend(parts.iter().map(|part| part.id.clone()));
+        kept.store(&dir.0)?;
+        for part in parts.iter_mut().filter(|part| !part.over) {
+            match self.ask_one(spec, part, &kept, &observer, &stop).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
-                Err(error) if parts[at].entrant == 0 => return Err(error),
+                Err(error) if part.entrant == 0 => return Err(error),
                 Err(error) => {
-                    failed.insert(parts[at].entrant, error.to_string());
+                    failed.insert(part.entrant, error.to_string());
                 }
             }
         }
-        let asked = dir.0.asked();
-        let kept = PilotAsk { cascade: spec.request.cascade.clone(), ..ask.clone() };
-        std::fs::write(&asked, to_json(&kept)?).map_err(io_error("could not write", &asked))?;
-        self.compared(spec, ask, promise, &entrants, failed).await.map(Some)
+        kept.asked = Some(PilotAsk { cascade: spec.request.cascade.clone(), ..ask.clone() });
+        kept.store(&dir.0)?;
+        self.compared(spec, ask, promise, &entrants, failed, &mut kept).await.map(Some)
     }
 
     /// The plans that the job's last pilot makes, at today's prices. Sends nothing that is paid.
@@ -106,16 +106,46 @@ impl Engine {
     /// No pilot was made of the job as it is now (code `pilot-missing`).
     pub async fn replan(&self, spec: &JobSpec, promise: Promise) -> Result<Piloted, EngineError> {
         check(spec, &PilotAsk { items: 1, ..PilotAsk::default() })?;
-        let asked = self.pilot_dir(spec)?.0.asked();
-        let text = std::fs::read_to_string(&asked).map_err(|_| missing(&spec.name))?;
-        let ask: PilotAsk = serde_json::from_str(&text).map_err(|error| {
-            EngineError::Internal(format!("what the pilot was asked for cannot be read: {error}"))
-        })?;
+        let mut kept = Kept::load(&self.pilot_dir(spec)?.0)?;
+        let Some(ask) = kept.asked.clone() else { return Err(missing(&spec.name)) };
         let mut spec = spec.clone();
         spec.request.cascade.clone_from(&ask.cascade);
         let spec = &spec;
         let entrants = self.entrants(spec, &ask)?;
-        self.compared(spec, &ask, promise, &entrants, BTreeMap::new()).await
+        self.compared(spec, &ask, promise, &entrants, BTreeMap::new(), &mut kept).await
+    }
+
+    /// Notes that `chosen`, a plan of the job's pilot, is about to be run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn take(&self, spec: &JobSpec, chosen: &JobSpec) -> Result<(), EngineError> {
+        let dir = self.pilot_dir(spec)?.0;
+        let mut kept = Kept::load(&dir)?;
+        let taken = Taken::of(self.id_of(chosen)?, chosen);
+        kept.taken.retain(|known| known.job != taken.job);
+        kept.taken.push(taken);
+        kept.store(&dir)
+    }
+
+    /// The job as the plan runs it that was taken last and whose job is there, not cancelled: another plan would pay for the same items
+    /// again. With the job's id.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    pub fn taken(&self, spec: &JobSpec) -> Result<Option<(JobSpec, String)>, EngineError> {
+        check(spec, &PilotAsk { items: 1, ..PilotAsk::default() })?;
+        let kept = Kept::load(&self.pilot_dir(spec)?.0)?;
+        let reader = self.reader()?;
+        for taken in kept.taken.iter().rev() {
+            let row = reader.job_by_id(&taken.job)?;
+            if row.is_some_and(|row| matches!(row.state, JobState::Running | JobState::Done)) {
+                let mut again = taken.again(spec);
+                again.run.budget = left_of(spec.run.budget, self.gone(kept.jobs.iter(), "")?.total());
+                return Ok(Some((again, taken.job.clone())));
+            }
+        }
+        Ok(None)
     }
 
     /// The folder of the job's pilots, and the job's id.
@@ -165,10 +195,8 @@ impl Engine {
             let own = pilot_job(spec, &one.name, &sample, *lane, None);
             match self.plan(&own, &Silent).await {
                 Ok(plan) => {
-                    let known = self.row_of(&own)?;
-                    let over = plan.requests == 0 && known.is_some();
-                    let gone = known.map(|row| self.gone(&row)).transpose()?.unwrap_or_default();
-                    parts.push(Part { entrant, spec: own, plan, over, gone });
+                    let over = plan.requests == 0 && self.row_of(&own)?.is_some();
+                    parts.push(Part { entrant, id: self.id_of(&own)?, spec: own, plan, over });
                 }
                 Err(error) if entrant == 0 => return Err(error),
                 Err(error) => {
@@ -183,17 +211,13 @@ impl Engine {
     async fn ask_one(
         &self,
         spec: &JobSpec,
-        at: usize,
-        parts: &mut [Part],
+        part: &mut Part,
+        kept: &Kept,
         observer: &Arc<dyn Observer>,
         stop: &Stop,
     ) -> Result<bool, EngineError> {
-        let others =
-            parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| part.gone).sum();
-        let part = &mut parts[at];
-        part.spec.run.budget = left_of(spec.run.budget, others);
+        part.spec.run.budget = left_of(spec.run.budget, self.gone(kept.jobs.iter(), &part.id)?.total());
         let report = Box::pin(self.run(&part.spec, &|_| true, Arc::clone(observer), stop.clone())).await?;
-        part.gone = report.spent.saturating_add(report.in_doubt);
         match report.ending {
             Ending::Finished => Ok(true),
             Ending::Detached | Ending::Aborted | Ending::Cancelled => Ok(false),
@@ -207,20 +231,33 @@ impl Engine {
         }
     }
 
-    fn row_of(&self, spec: &JobSpec) -> Result<Option<JobRow>, EngineError> {
+    fn id_of(&self, spec: &JobSpec) -> Result<String, EngineError> {
         let digest = bulkrate_io::digest_file(spec.source.path.as_deref().unwrap_or("".as_ref()))?;
-        let row = self.reader()?.job_by_id(&identity(spec, &digest)?)?;
+        identity(spec, &digest)
+    }
+
+    fn row_of(&self, spec: &JobSpec) -> Result<Option<JobRow>, EngineError> {
+        let row = self.reader()?.job_by_id(&self.id_of(spec)?)?;
         Ok(row.filter(|row| row.state != JobState::Preparing))
     }
 
-    fn gone(&self, row: &JobRow) -> Result<UsdNanos, EngineError> {
-        let spent = super::start::spent_by(&*self.reader()?, row.no)?;
-        Ok(spent.settled.saturating_add(spent.doubt))
+    /// What these jobs have spent, may have spent and have set aside, but for `own`.
+    fn gone<'i>(&self, jobs: impl Iterator<Item = &'i String>, own: &str) -> Result<Spent, EngineError> {
+        let reader = self.reader()?;
+        let mut gone = Spent::default();
+        for id in jobs.collect::<BTreeSet<_>>().into_iter().filter(|id| *id != own) {
+            let Some(row) = reader.job_by_id(id)? else { continue };
+            let more = super::start::spent_by(&*reader, row.no)?;
+            gone.settled = gone.settled.saturating_add(more.settled);
+            gone.doubt = gone.doubt.saturating_add(more.doubt);
+            gone.reserved = gone.reserved.saturating_add(more.reserved);
+        }
+        Ok(gone)
     }
 }
 
 /// What the pilot would cost, and what its parts have cost.
-fn outlay(items: u64, entrants: &[Entrant], parts: &[Part]) -> Outlay {
+fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> Outlay {
     let chosen = |part: &Part| part.plan.lanes.iter().find(|lane| lane.lane == part.plan.lane).cloned();
     let sum = |of: fn(&crate::plan::LanePlan) -> UsdNanos| {
         parts.iter().filter_map(chosen).map(|lane| of(&lane)).sum()
@@ -232,7 +269,7 @@ fn outlay(items: u64, entrants: &[Entrant], parts: &[Part]) -> Outlay {
         expected: sum(|lane| lane.expected),
         p95: sum(|lane| lane.p95),
         worst: sum(|lane| lane.worst),
-        spent: parts.iter().map(|part| part.gone).sum(),
+        spent,
         priced: parts.iter().all(|part| part.plan.priced),
     }
 }

@@ -9,6 +9,7 @@
 mod sample;
 mod job;
 mod labels;
+mod kept;
 mod read;
 mod ways;
 mod report;
@@ -22,9 +23,10 @@ pub use bulkrate_core::plan::Aim;
 pub use report::{Losing, Measured, Piloted, PlanLine, Proved};
 
 pub(crate) use job::{by_way, pilot_job};
+pub(crate) use kept::{Kept, Look, Taken};
 pub(crate) use read::{Answers, Reads};
 pub(crate) use sample::write as write_sample;
-pub(crate) use ways::{Judged, candidates, families, left_of, prove};
+pub(crate) use ways::{Judged, candidates, families, left_of, measured_plans, prove};
 
 /// The most items of one pilot: its answers are held in memory.
 pub const ITEMS_MAX: u64 = 100_000;

@@ -1,9 +1,11 @@
 //! The plans that are compared: which models, by which rule, and what the pilot proves of each.
 
+use std::collections::BTreeSet;
+
 use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{Candidate, DOUBT, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, loss};
+use bulkrate_core::plan::{Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, loss};
 use bulkrate_core::price::Quote;
 
 use super::Reads;
@@ -66,20 +68,23 @@ pub(crate) struct Judged {
     pub rejected: Option<(u64, u64)>,
 }
 
-/// How sure each of several promises must be, so that together they are broken in one job of twenty.
-fn shared_doubt(families: &[Family]) -> f64 {
-    let looked_at = families.iter().filter(|family| !is_reference(family)).count();
-    let looked_at = u32::try_from(looked_at.max(1)).unwrap_or(u32::MAX);
-    DOUBT / f64::from(looked_at)
+/// The plans of a look whose quality is measured, by names. Thresholds of one field count as one.
+pub(crate) fn measured_plans(families: &[Family], names: &[String]) -> BTreeSet<String> {
+    let name = |place: &usize| names.get(*place).map_or("", String::as_str);
+    let one = |family: &Family| {
+        let models: Vec<&str> = family.cheap.iter().chain([&family.last]).map(name).collect();
+        let rule = family.rules.first().map(ToString::to_string).unwrap_or_default();
+        format!("{} {rule}", models.join(" > "))
+    };
+    families.iter().filter(|family| !is_reference(family)).map(one).collect()
 }
 
 fn is_reference(family: &Family) -> bool {
     family.cheap.is_empty() && family.last == 0
 }
 
-/// What the pilot proves of each family. Answers the doubt that each is given, too.
-pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32) -> (Vec<Judged>, f64) {
-    let doubt = shared_doubt(families);
+/// What the pilot proves of each family, each of which may be wrong as often as `doubt`.
+pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doubt: f64) -> Vec<Judged> {
     let measured = |found: Option<_>| found.map_or(Quality::Unknown, Quality::Measured);
     let judge = |family: &Family| match best_accept(sheet, &family.cheap, &family.rules, loss_permille, doubt)
     {
@@ -98,7 +103,7 @@ pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32) -> (
             rejected: None,
         },
     };
-    (families.iter().map(judge).collect(), doubt)
+    families.iter().map(judge).collect()
 }
 
 /// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
@@ -196,11 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn doubt_is_shared_by_all_that_are_looked_at() {
-        let four = families(&[true, true, true], &Reads::default(), None);
-        assert_eq!(four.len(), 6);
-        assert!((shared_doubt(&four) - 0.01).abs() < 1e-12);
-        assert!((shared_doubt(&four[..1]) - 0.05).abs() < 1e-12);
+    fn doubt_is_shared_by_all_that_are_measured() {
+        let all = families(&[true, true, true], &Reads::default(), None);
+        let names = ["s", "a", "b"].map(str::to_owned);
+        let plans = measured_plans(&all, &names);
+        assert_eq!(
+            plans.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["a ", "a > b > s agree", "a > s valid", "b ", "b > s valid"]
+        );
+        assert!(measured_plans(&all[..1], &names).is_empty());
     }
 
     #[test]

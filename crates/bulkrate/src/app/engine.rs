@@ -124,6 +124,16 @@ pub(super) fn replan(settings: Settings, spec: &JobSpec, promise: Promise) -> Re
     working(settings, async |engine| engine.replan(spec, promise).await)
 }
 
+/// The plan that the job runs by already, and the job's id.
+pub(super) fn taken(settings: Settings, spec: &JobSpec) -> Result<Option<(JobSpec, String)>, AppError> {
+    working(settings, async |engine| engine.taken(spec))
+}
+
+/// Notes that a plan is about to be run.
+pub(super) fn take(settings: Settings, spec: &JobSpec, chosen: &JobSpec) -> Result<(), AppError> {
+    working(settings, async |engine| engine.take(spec, chosen))
+}
+
 pub(super) fn run(
     settings: Settings,
     spec: &JobSpec,

@@ -74,6 +74,13 @@ pub(super) fn picked(
     let loss = loss.or(job.pilot.quality_loss).unwrap_or(LOSS);
     let aim = if pick == Pick::Fastest { Aim::Fastest } else { Aim::Cheapest };
     let promise = Promise { aim, loss_permille: loss.permille };
+    if !matches!(pick, Pick::Number(_)) {
+        // Another plan would ask the items again that this one has paid for.
+        if let Some((spec, id)) = engine::taken(job.settings.clone(), &job.spec)? {
+            talk(shared, &text::taken_again(&spec, &id));
+            return Ok(spec);
+        }
+    }
     let found = engine::replan(job.settings.clone(), &job.spec, promise)?;
     let number = match pick {
         Pick::Number(number) => Some(number),
@@ -93,5 +100,6 @@ pub(super) fn picked(
         return Err(EngineError::BadSpec { code: "pilot-no-plan", what, why }.into());
     };
     talk(shared, &text::taken(&found, line, aim));
+    engine::take(job.settings.clone(), &job.spec, spec)?;
     Ok(spec.clone())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bulkrate_engine::pilot::{Aim, Losing, Measured, Outlay, Piloted, PlanLine};
+use bulkrate_engine::spec::JobSpec;
 
 use super::table::Table;
 use super::words::{count, counted, duration, usd};
@@ -331,6 +332,17 @@ pub fn taken(found: &Piloted, plan: &PlanLine, aim: Aim) -> String {
             why(plan, lost, found)
         ),
     }
+}
+
+/// The plan that the job runs by already.
+#[must_use]
+pub fn taken_again(spec: &JobSpec, id: &str) -> String {
+    let cheap = spec.request.cascade.iter().flat_map(|cascade| &cascade.models);
+    let models: Vec<&str> = cheap.chain(&spec.request.model).map(String::as_str).collect();
+    format!(
+        "the plan of job {id} is gone on with: {}; another would pay for its items again, and is taken by its number alone\n",
+        models.join(" > ")
+    )
 }
 
 #[cfg(test)]

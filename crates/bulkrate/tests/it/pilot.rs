@@ -74,8 +74,9 @@ fn a_pilot_costs_what_it_says_and_is_paid_once() {
     let more = pilot(&place, "--pilot 160 --yes", &[&TWO]).expect(0).json();
     let asked = sim.bill()["requests"].as_u64().unwrap();
     assert!(asked <= 3 * 160, "{asked}");
-    // The jobs of the larger one have paid for the rest alone.
-    assert_eq!(billed(&sim), paid + nanos(&more, "spent"));
+    // The jobs of the larger one have paid for the rest alone, and what it says is what all of them have cost.
+    assert!(billed(&sim) > paid, "{more}");
+    assert_eq!(billed(&sim), nanos(&more, "spent"));
 
     // The run pays for what nobody asked yet, and the answers of the pilot are in it.
     let before = billed(&sim);
@@ -187,9 +188,47 @@ fn a_budget_that_does_not_cover_the_pilot_sends_nothing() {
     // Nobody can be asked, and nobody said yes.
     told(&place, "--pilot 100", &[&TWO]).error(3, "plan-not-confirmed", &["--yes"]);
     assert_eq!(sim.bill()["requests"], 0);
-    // What one model leaves is the next one's; the sum holds.
     let found = pilot(&place, "--pilot 100 --budget 0.05", &[&TWO]).expect(0).json();
     assert!(billed(&sim) <= 50_000_000 && nanos(&found, "spent") == billed(&sim), "{found}");
+}
+
+#[test]
+fn the_budget_holds_all_pilots_of_a_job_together() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 400);
+    pilot(&place, "--pilot 100 --budget 1", &[&["--candidate", LUNA]]).expect(0);
+    let paid = billed(&sim);
+    // Ten items more, and a candidate less: little by itself, too much on top of what the first pilot has cost.
+    let budget = format!("--budget {}.{:09}", paid / 1_000_000_000, paid % 1_000_000_000 + 1_000);
+    told(&place, &format!("--pilot 110 {budget}"), &[]).error(3, "budget-too-small", &["earlier pilots"]);
+    assert_eq!(billed(&sim), paid);
+    // The run has what all pilots leave.
+    let found = pilot(&place, "--pilot 110 --budget 1", &[]).expect(0).json();
+    assert!(billed(&sim) > paid && nanos(&found, "spent") == billed(&sim), "{found}");
+    assert_eq!(nanos(&found, "budget"), 1_000_000_000 - billed(&sim), "{found}");
+}
+
+#[test]
+fn a_run_by_a_plan_is_gone_on_with_by_the_same_plan() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 300);
+    let found =
+        pilot(&place, "--pilot 150 --yes --quality-loss 5%", &[&["--candidate", LUNA]]).expect(0).json();
+    assert_eq!(winner(&found)["models"], serde_json::json!([LUNA]));
+    let job = [&JOB[..], &CHOICES].concat();
+    let line = "run --json --plan cheapest --quality-loss 5% --yes --poll-min 50ms --out a.csv";
+    let first = place.run(line, &job).expect(0).json();
+    // A pilot without the model finds another winner, which would ask all items again.
+    let other = pilot(&place, "--pilot 160 --yes", &[]).expect(0).json();
+    assert_eq!(winner(&other)["models"], serde_json::json!([SOL]));
+    let paid = billed(&sim);
+    let again = place.run(line, &job).expect(0);
+    assert!(again.stderr.contains("is gone on with: openai/gpt-6-luna"), "{}", again.stderr);
+    assert_eq!((again.json()["job"].as_str(), billed(&sim)), (first["job"].as_str(), paid));
+    // By its number another plan is run.
+    let line = format!("run --json --plan {} --yes --poll-min 50ms --out b.csv", other["winner"]);
+    place.run(&line, &job).expect(0);
+    assert!(billed(&sim) > paid);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use super::{Entrant, Silent};
 use crate::EngineError;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
-    Answers, Judged, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates, cut_short,
-    families, left_of, missing, pilot_job, prove,
+    Answers, Judged, Kept, Look, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates,
+    cut_short, families, left_of, measured_plans, missing, pilot_job, prove,
 };
 use crate::plan::Plan;
 use crate::spec::{CascadeSpec, JobSpec, Learned, RunSpec, SinkSpec};
@@ -28,6 +28,7 @@ impl Engine {
         promise: Promise,
         entrants: &[Entrant],
         mut failed: BTreeMap<usize, String>,
+        kept: &mut Kept,
     ) -> Result<Piloted, EngineError> {
         let sample = self.pilot_dir(spec)?.0.sample(ask.items);
         let reads = match &ask.labels {
@@ -48,20 +49,23 @@ impl Engine {
         };
         let took_part: Vec<bool> = found.iter().map(Option::is_some).collect();
         let families = families(&took_part, &reads, own_cascade(spec, entrants));
-        let (judged, doubt) = prove(&families, &sheet, promise.loss_permille);
-        let learned = Learned { models: ratios(entrants, &found), rejected: None };
-        let names: Vec<String> = entrants.iter().map(|one| one.name.clone()).collect();
-        let plans = self.plans(spec, &names, &judged, &learned).await?;
-        let all = candidates(&judged, &plans);
-        let spent = found.iter().flatten().map(|(_, answers)| answers.spent).sum();
-        let asked = asked(&spec.run, promise, spent);
-        let result = search(&all, &asked);
-        let rejected =
-            |one: &Candidate| judged.iter().find(|judged| judged.way == one.way).and_then(|one| one.rejected);
         let shown: Vec<String> = entrants
             .iter()
             .map(|one| one.found.as_ref().map_or_else(|_| one.name.clone(), |(pinned, _)| pinned.clone()))
             .collect();
+        let plans = measured_plans(&families, &shown);
+        let doubt = kept.look(Look { items: ask.items, labels: ask.labels.clone(), plans });
+        kept.store(&self.pilot_dir(spec)?.0)?;
+        let judged = prove(&families, &sheet, promise.loss_permille, doubt);
+        let learned = Learned { models: ratios(entrants, &found), rejected: None };
+        let names: Vec<String> = entrants.iter().map(|one| one.name.clone()).collect();
+        let plans = self.plans(spec, &names, &judged, &learned).await?;
+        let all = candidates(&judged, &plans);
+        let gone = self.gone(kept.jobs.iter(), "")?;
+        let asked = asked(&spec.run, promise, gone.total());
+        let result = search(&all, &asked);
+        let rejected =
+            |one: &Candidate| judged.iter().find(|judged| judged.way == one.way).and_then(|one| one.rejected);
         let lines = (1..).zip(&all).zip(&result.lost);
         let specs = all.iter().map(|one| {
             let learned = Learned { rejected: rejected(one), ..learned.clone() };
@@ -77,7 +81,7 @@ impl Engine {
             compared: reads.fields.clone(),
             free_text: reads.free && reads.labels.is_none(),
             models: measured(entrants, &shown, &found, &failed, &sheet),
-            spent,
+            spent: gone.settled,
             budget: asked.budget,
             quality_loss_permille: promise.loss_permille,
             looked_at: families.len() as u64 - 1,

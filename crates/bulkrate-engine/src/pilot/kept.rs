@@ -1,0 +1,134 @@
+//! What is kept of a job's pilots: what they were asked for, the jobs that they were made of, and the plans that were taken.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write as _};
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::plan::doubt_at;
+use serde::{Deserialize, Serialize};
+
+use super::PilotAsk;
+use crate::EngineError;
+use crate::paths::{PilotDir, create_dir, io_error, open_file, sync_dir};
+use crate::spec::{CascadeSpec, JobSpec, Learned};
+
+/// One file, written as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kept {
+    /// What the last pilot that was compared was asked for.
+    pub asked: Option<PilotAsk>,
+    /// Every job that a pilot was ever made of, noted before it spends: the budget holds all of them together.
+    pub jobs: BTreeSet<String>,
+    /// What was measured, look by look: each takes from the certainty of the later ones.
+    pub looks: Vec<Look>,
+    /// The last one comes last.
+    pub taken: Vec<Taken>,
+}
+
+/// A comparison that was made: of these plans, by so many items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Look {
+    pub items: u64,
+    pub labels: Option<String>,
+    /// Those whose quality was measured.
+    pub plans: BTreeSet<String>,
+}
+
+/// A plan that was run: while its job is there, a second run is of the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// The job that it made.
+    pub job: String,
+    pub model: Option<String>,
+    pub cascade: Option<CascadeSpec>,
+    pub lane: Option<Lane>,
+    pub learned: Option<Box<Learned>>,
+}
+
+impl Taken {
+    pub(crate) fn of(job: String, spec: &JobSpec) -> Self {
+        Self {
+            job,
+            model: spec.request.model.clone(),
+            cascade: spec.request.cascade.clone(),
+            lane: spec.run.lane,
+            learned: spec.run.learned.clone(),
+        }
+    }
+
+    /// The job as this plan runs it; a lane that is asked for now is taken.
+    pub(crate) fn again(&self, spec: &JobSpec) -> JobSpec {
+        let mut spec = spec.clone();
+        spec.request.model.clone_from(&self.model);
+        spec.request.cascade.clone_from(&self.cascade);
+        spec.run.lane = spec.run.lane.or(self.lane.filter(|_| !spec.run.high_priority));
+        spec.run.learned.clone_from(&self.learned);
+        spec
+    }
+}
+
+impl Kept {
+    /// The doubt that each plan of a look is given. The same look again is no new one.
+    pub(crate) fn look(&mut self, look: Look) -> f64 {
+        let known = self.looks.iter().position(|known| *known == look);
+        let place = known.unwrap_or(self.looks.len());
+        if known.is_none() && !look.plans.is_empty() {
+            self.looks.push(look);
+        }
+        let ever: BTreeSet<&String> =
+            self.looks.iter().take(place + 1).flat_map(|look| &look.plans).collect();
+        doubt_at(place + 1, ever.len())
+    }
+
+    /// Nothing, where no pilot was made.
+    pub(crate) fn load(dir: &PilotDir) -> Result<Self, EngineError> {
+        let path = dir.kept();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(io_error("could not read", &path)(error)),
+        };
+        serde_json::from_str(&text).map_err(|error| {
+            EngineError::Internal(format!("what was kept of the pilot cannot be read: {error}"))
+        })
+    }
+
+    /// All or nothing: what is noted here decides what is spent.
+    pub(crate) fn store(&self, dir: &PilotDir) -> Result<(), EngineError> {
+        create_dir(&dir.0)?;
+        let (path, text) = (dir.kept(), crate::engine::intake::to_json(self)?);
+        let draft = path.with_extension("part");
+        let mut out = open_file(&draft, true)?;
+        let wrote = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+        wrote.map_err(io_error("could not write", &draft))?;
+        std::fs::rename(&draft, &path).map_err(io_error("could not move", &draft))?;
+        sync_dir(&dir.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_takes_from_the_certainty_of_the_later_ones() {
+        let of = |items: u64, plans: &[&str]| Look {
+            items,
+            labels: None,
+            plans: plans.iter().map(|plan| (*plan).to_owned()).collect(),
+        };
+        let mut kept = Kept::default();
+        for (look, k, plans) in [
+            (of(100, &["a", "b"]), 1, 2),
+            (of(300, &["a"]), 2, 2),
+            // The same again: no new look, and no plan that came later counts.
+            (of(100, &["a", "b"]), 1, 2),
+            (of(300, &["a", "c"]), 3, 3),
+            (of(300, &["a"]), 2, 2),
+        ] {
+            assert!((kept.look(look) - doubt_at(k, plans)).abs() < 1e-15, "{k}");
+        }
+        assert_eq!(kept.looks.len(), 3);
+    }
+}
