@@ -125,8 +125,9 @@ impl PilotDir {
     }
 
     #[must_use]
-    pub(crate) fn sample(&self, items: u64) -> PathBuf {
-        self.0.join(format!("sample-{items}.jsonl"))
+    pub(crate) fn sample(&self, items: u64, limit: Option<u64>) -> PathBuf {
+        let of = limit.map(|limit| format!("-of-{limit}")).unwrap_or_default();
+        self.0.join(format!("sample-{items}{of}.jsonl"))
     }
 
     /// What is known of the job's pilots.

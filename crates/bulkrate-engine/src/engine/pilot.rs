@@ -68,10 +68,14 @@ impl Engine {
         stop: Stop,
     ) -> Result<Option<Piloted>, EngineError> {
         check(spec, ask)?;
+        let cascade = spec.request.cascade.clone();
+        let ask = &PilotAsk { limit: spec.source.limit, cascade, ..ask.clone() };
+        // Whether the job can start at all is known before anything is spent: its rows, its ids, its lane.
+        self.forget_new(&self.looked_at(&undecided(spec))?)?;
         let dir = self.pilot_dir(spec)?;
-        let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items))?;
+        let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items, ask.limit))?;
         if let Some(column) = ask.labels.as_deref().filter(|_| items > 0) {
-            Reads::labelled(&spec.request, &dir.0.sample(ask.items), column)?;
+            Reads::labelled(&spec.request, &dir.0.sample(ask.items, ask.limit), column)?;
         }
         let entrants = self.entrants(spec, ask)?;
         let mut failed = BTreeMap::new();
@@ -95,7 +99,7 @@ impl Engine {
                 }
             }
         }
-        kept.asked = Some(PilotAsk { cascade: spec.request.cascade.clone(), ..ask.clone() });
+        kept.asked = Some(ask.clone());
         kept.store(&dir.0)?;
         self.compared(spec, ask, promise, &entrants, failed, &mut kept).await.map(Some)
     }
@@ -108,6 +112,7 @@ impl Engine {
         check(spec, &PilotAsk { items: 1, ..PilotAsk::default() })?;
         let mut kept = Kept::load(&self.pilot_dir(spec)?.0)?;
         let Some(ask) = kept.asked.clone() else { return Err(missing(&spec.name)) };
+        ask.covers(spec)?;
         let mut spec = spec.clone();
         spec.request.cascade.clone_from(&ask.cascade);
         let spec = &spec;
@@ -188,12 +193,13 @@ impl Engine {
         entrants: &[Entrant],
         failed: &mut BTreeMap<usize, String>,
     ) -> Result<Vec<Part>, EngineError> {
-        let sample = dir.sample(ask.items);
+        let sample = dir.sample(ask.items, ask.limit);
         let mut parts = Vec::new();
         for (entrant, one) in entrants.iter().enumerate() {
             let Ok((_, lane)) = &one.found else { continue };
             let own = pilot_job(spec, &one.name, &sample, *lane, None);
-            match self.plan(&own, &Silent).await {
+            let plan = self.plan(&own, &Silent).await;
+            match plan.and_then(|plan| self.can_ask(&own, &plan).map(|()| plan)) {
                 Ok(plan) => {
                     let over = plan.requests == 0 && self.row_of(&own)?.is_some();
                     parts.push(Part { entrant, id: self.id_of(&own)?, spec: own, plan, over });
@@ -229,6 +235,20 @@ impl Engine {
                     .unwrap_or_else(|| "its budget, or what is in doubt, does not allow it".to_owned()),
             }),
         }
+    }
+
+    /// What is to be asked has its key, before another model is paid.
+    fn can_ask(&self, own: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
+        if plan.requests == 0 {
+            return Ok(());
+        }
+        for found in Deployment::of_job(&self.settings, own, self.today())? {
+            if found.account.lacks_key() {
+                return Err(found.account.no_key());
+            }
+            super::start::check_ready(&found.account)?;
+        }
+        Ok(())
     }
 
     fn id_of(&self, spec: &JobSpec) -> Result<String, EngineError> {

@@ -296,7 +296,7 @@ pub(super) fn check_keys(reader: &dyn View, prepared: &Prepared, plan: &Plan) ->
     Ok(())
 }
 
-fn check_ready(account: &crate::settings::Account) -> Result<(), EngineError> {
+pub(super) fn check_ready(account: &crate::settings::Account) -> Result<(), EngineError> {
     account.api.ready().map_err(|why| EngineError::BadSpec {
         code: "provider-not-ready",
         what: format!("`{}` cannot run anything", account.provider),

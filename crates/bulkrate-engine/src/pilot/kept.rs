@@ -30,6 +30,7 @@ pub(crate) struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Look {
     pub items: u64,
+    pub limit: Option<u64>,
     pub labels: Option<String>,
     /// Those whose quality was measured.
     pub plans: BTreeSet<String>,
@@ -115,6 +116,7 @@ mod tests {
     fn a_look_takes_from_the_certainty_of_the_later_ones() {
         let of = |items: u64, plans: &[&str]| Look {
             items,
+            limit: None,
             labels: None,
             plans: plans.iter().map(|plan| (*plan).to_owned()).collect(),
         };

@@ -39,6 +39,9 @@ pub struct PilotAsk {
     pub candidates: Vec<String>,
     /// The column with the right answers; without it answers are compared with the strong model's.
     pub labels: Option<String>,
+    /// Only so many records were drawn from (`--limit`): of the others nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// The cascade that the job had when the pilot was made: it is one of the plans, whatever the run says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeSpec>,
@@ -115,6 +118,22 @@ pub(crate) fn cut_short(name: &str, id: &str) -> EngineError {
         why: format!(
             "some of its items are open or were cancelled: `bulkrate retry {id}` asks those, `plan --pilot` the open ones"
         ),
+    }
+}
+
+impl PilotAsk {
+    /// Refuses a run of records that the pilot could not draw.
+    pub(crate) fn covers(&self, spec: &JobSpec) -> Result<(), EngineError> {
+        match (self.limit, spec.source.limit) {
+            (Some(seen), asked) if asked.is_none_or(|asked| asked > seen) => Err(EngineError::BadSpec {
+                code: "pilot-missing",
+                what: format!("the pilot of `{}` saw the first {seen} records alone", spec.name),
+                why: format!(
+                    "of the others nothing is known: run with `--limit {seen}`, or make a pilot without"
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

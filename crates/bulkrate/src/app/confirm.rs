@@ -62,8 +62,7 @@ impl Consent {
     /// The same of what a pilot would cost.
     pub(super) fn confirm_pilot(self, of: &Outlay, teller: &Teller, declined: &AtomicBool) -> bool {
         teller.say(&pilot::outlay(of));
-        let question = || format!("Hardly above USD {}. Start?", words::usd(of.p95));
-        put(self.answer_to(of.requests, of.priced, of.p95), &question, teller, declined)
+        put(self.answer_to(of.requests, of.priced, of.p95), &|| pilot_question(of), teller, declined)
     }
 }
 
@@ -77,6 +76,14 @@ fn put(answer: Answer, question: &dyn Fn() -> String, teller: &Teller, declined:
             declined.store(!go, Ordering::Relaxed);
             go
         }
+    }
+}
+
+fn pilot_question(of: &Outlay) -> String {
+    if of.priced {
+        format!("Hardly above USD {}. Start?", words::usd(of.p95))
+    } else {
+        "What it costs is not known, as a model has no known price. Start?".to_owned()
     }
 }
 
@@ -104,6 +111,23 @@ pub(super) fn ask(question: &str) -> bool {
 mod tests {
     use super::*;
     use crate::report::tests::a_plan;
+
+    #[test]
+    fn nobody_is_asked_to_agree_to_a_price_that_is_not_known() {
+        let of = Outlay {
+            items: 10,
+            models: vec!["a".to_owned()],
+            requests: 10,
+            expected: UsdNanos::ZERO,
+            p95: UsdNanos::ZERO,
+            worst: UsdNanos::ZERO,
+            spent: UsdNanos::ZERO,
+            priced: false,
+        };
+        assert!(pilot_question(&of).contains("not known") && !pilot_question(&of).contains("USD"));
+        let priced = Outlay { priced: true, p95: UsdNanos::dollars(2), ..of };
+        assert!(pilot_question(&priced).contains("USD 2.00"));
+    }
 
     #[test]
     fn who_is_asked_and_who_is_refused() {

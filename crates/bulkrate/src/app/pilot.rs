@@ -34,6 +34,7 @@ pub(super) fn pilot(shared: &Shared, job: Prepared, args: PilotArgs) -> Result<u
             args.candidates
         },
         labels: args.labels.or(from.labels),
+        limit: None,
         cascade: None,
     };
     let loss = args.quality_loss.or(from.quality_loss).unwrap_or(LOSS);

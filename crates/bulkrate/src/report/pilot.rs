@@ -277,7 +277,7 @@ fn outcome(found: &Piloted) -> String {
             );
             let _ = writeln!(
                 out,
-                "  to run it: the same command as `run`, with `--plan cheapest` in place of `--pilot`"
+                "  to run it: the same command as `run`, with `--plan cheapest` in place of `--pilot N`, and without `--candidate` and `--labels`"
             );
         }
     }
@@ -452,7 +452,7 @@ mod tests {
 
           plan 5 wins: the cheapest that keeps the promise: at most 1.9 % of the quality is lost, by 300 labels; about USD 0.003000, hardly above USD 0.003600
           one by one in the sync lane at openai/gpt-6.1-sol it would be USD 0.1258
-          to run it: the same command as `run`, with `--plan cheapest` in place of `--pilot`
+          to run it: the same command as `run`, with `--plan cheapest` in place of `--pilot N`, and without `--candidate` and `--labels`
           366 items without one loss would prove 2.0 %: a larger `--pilot` asks only what is new, or allow more with `--quality-loss`
           warning: a word of warning
         ");

@@ -262,6 +262,32 @@ fn a_pilot_that_was_killed_goes_on() {
 }
 
 #[test]
+fn a_pilot_of_some_records_says_nothing_of_the_others() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 300);
+    pilot(&place, "--pilot 60 --limit 100 --yes", &[]).expect(0);
+    let job = [&JOB[..], &CHOICES].concat();
+    let run = |limit: &str| {
+        place.run(&format!("run --plan cheapest --yes --poll-min 50ms --out a.csv {limit}"), &job)
+    };
+    run("").error(2, "pilot-missing", &["first 100 records"]);
+    run("--limit 101").error(2, "pilot-missing", &["first 100 records"]);
+    run("--limit 80").expect(0);
+}
+
+#[test]
+fn a_job_that_could_not_start_has_no_pilot() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    // Rows 1 and 400 have one id; the sample has hardly both.
+    let rows: String =
+        (1..=400).map(|row| format!("{},a,text {row}\n", if row == 400 { 1 } else { row })).collect();
+    place.put("reviews.csv", format!("id,product,text\n{rows}"));
+    told(&place, "--pilot 20 --yes", &[&TWO]).error(2, "item-duplicate-id", &["occurs twice"]);
+    assert_eq!(sim.bill()["requests"], 0);
+}
+
+#[test]
 fn a_pilot_that_was_cancelled_is_not_compared() {
     let sim = Sim::start(&["--latency-ms", "150"]);
     let place = shop(&sim, 400);

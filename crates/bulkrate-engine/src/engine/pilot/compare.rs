@@ -30,7 +30,7 @@ impl Engine {
         mut failed: BTreeMap<usize, String>,
         kept: &mut Kept,
     ) -> Result<Piloted, EngineError> {
-        let sample = self.pilot_dir(spec)?.0.sample(ask.items);
+        let sample = self.pilot_dir(spec)?.0.sample(ask.items, ask.limit);
         let reads = match &ask.labels {
             Some(column) => Reads::labelled(&spec.request, &sample, column)?,
             None => Reads::of(&spec.request),
@@ -54,7 +54,7 @@ impl Engine {
             .map(|one| one.found.as_ref().map_or_else(|_| one.name.clone(), |(pinned, _)| pinned.clone()))
             .collect();
         let plans = measured_plans(&families, &shown);
-        let doubt = kept.look(Look { items: ask.items, labels: ask.labels.clone(), plans });
+        let doubt = kept.look(Look { items: ask.items, limit: ask.limit, labels: ask.labels.clone(), plans });
         kept.store(&self.pilot_dir(spec)?.0)?;
         let judged = prove(&families, &sheet, promise.loss_permille, doubt);
         let learned = Learned { models: ratios(entrants, &found), rejected: None };
@@ -108,7 +108,7 @@ impl Engine {
         reads: &Reads,
         failed: &mut BTreeMap<usize, String>,
     ) -> Result<Vec<Option<(String, Answers)>>, EngineError> {
-        let sample = self.pilot_dir(spec)?.0.sample(ask.items);
+        let sample = self.pilot_dir(spec)?.0.sample(ask.items, ask.limit);
         let mut all = Vec::new();
         for (place, one) in entrants.iter().enumerate() {
             let (_, lane) = match (&one.found, failed.contains_key(&place)) {
@@ -179,7 +179,7 @@ impl Engine {
     }
 
     /// The job as it is there, or as it would be; neither is changed.
-    fn looked_at(&self, spec: &JobSpec) -> Result<Prepared, EngineError> {
+    pub(super) fn looked_at(&self, spec: &JobSpec) -> Result<Prepared, EngineError> {
         match self.row_of(spec)? {
             Some(row) => self.known(row, spec.clone()),
             None => self.prepare(&JobSpec { sink: SinkSpec::default(), ..spec.clone() }, &Silent, false),
