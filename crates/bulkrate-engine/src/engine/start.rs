@@ -144,6 +144,7 @@ impl Engine {
             followers: found.followers,
             call_retries,
             batch_retries,
+            halved: std::collections::VecDeque::new(),
             cursor: 0,
             order: SendOrder::open(&dir)?,
             end: end_of(spec),

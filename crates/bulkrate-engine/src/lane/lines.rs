@@ -16,6 +16,16 @@ pub(crate) fn requests(dir: &JobDir, row: &Submission, bundled: bool) -> u32 {
     bundled.then(|| counted(dir, row)).flatten().unwrap_or(row.items)
 }
 
+/// How many of a batch's items are completed and failed: the provider counts requests, which hold alike many, as far as can be
+/// told.
+pub(crate) fn ended_items(row: &Submission) -> (u64, u64) {
+    let (items, total) = (u64::from(row.items), row.counts.total);
+    let each = |requests: u64| {
+        if total == 0 || total >= items { requests } else { requests.min(total) * items / total }
+    };
+    (each(row.counts.completed), each(row.counts.failed))
+}
+
 /// The lines of a batch's input file; `None`: it has none, or cannot be read.
 pub(crate) fn counted(dir: &JobDir, row: &Submission) -> Option<u32> {
     let mut lines: u32 = 0;
@@ -53,4 +63,29 @@ fn each(dir: &JobDir, row: &Submission, mut look: impl FnMut(&str)) -> std::io::
         line.clear();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkrate_core::ids::Sub;
+    use bulkrate_core::lane::Lane;
+    use bulkrate_core::submission::BatchCounts;
+    use bulkrate_store::SubmissionState;
+
+    #[test]
+    fn requests_are_shown_as_items() {
+        for (items, total, completed, failed, want) in [
+            (2_000, 100, 100, 0, (2_000, 0)),
+            (2_000, 100, 50, 1, (1_000, 20)),
+            (53, 9, 9, 0, (53, 0)),
+            (60, 60, 59, 1, (59, 1)),
+            (60, 0, 0, 0, (0, 0)), // nothing is counted yet
+        ] {
+            let mut row = Submission::new(Sub::new(1, 1), 1, Lane::Batch, SubmissionState::Accepted, 0);
+            row.items = items;
+            row.counts = BatchCounts { total, completed, failed };
+            assert_eq!(ended_items(&row), want, "{items} {total}");
+        }
+    }
 }

@@ -135,7 +135,8 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
         }
         body.clear();
         let items = draft.as_ref().map_or(0, |draft| draft.items.len());
-        let Some(next) = next(job, &mut gathering, seed(sub, items), &mut body)? else { break };
+        let seed = seed(sub, items);
+        let Some(next) = next(job, &mut gathering, seed, &mut body)? else { break };
         let Some(parcel) = next else { continue };
         match take(job, &mut draft, sub, &dir, parcel, &body)? {
             Took::Added => {}
@@ -336,9 +337,11 @@ fn take(
     let reserved = job.state.borrow_mut().budget.reserve(ready.tags, bound);
     if let Err(over) = reserved {
         lines.truncate(start);
-        if !more.is_empty() && open.items.is_empty() && job.state.borrow().budget.reserved == UsdNanos::ZERO {
-            // Nothing is out that could give money back: what there is may do for single items.
-            job.come_apart(&ordinals(), Lane::Batch, None);
+        if !more.is_empty() && open.items.is_empty() && job.state.borrow().has_nothing_out() {
+            // Nothing is out that could give money back. What there is may do for half as many, and they go before anything else.
+            let (ordinals, mut state) = (ordinals(), job.state.borrow_mut());
+            state.halve(&ordinals, false);
+            state.halved.extend(ordinals);
             return Ok(Took::Added);
         }
         job.state.borrow_mut().blocked = Some(over);

@@ -120,13 +120,14 @@ pub(super) fn batch_line(submission: &Submission) -> BatchLine {
         SubmissionState::Settled => submission.settled_at_ms.unwrap_or(ended),
         _ => ended,
     };
+    let (completed, failed) = crate::lane::lines::ended_items(submission);
     BatchLine {
         sub: submission.sub.to_string(),
         batch: submission.remote_batch.clone(),
         state: submission.state.name().to_owned(),
         items: u64::from(submission.items),
-        completed: submission.counts.completed,
-        failed: submission.counts.failed,
+        completed,
+        failed,
         since_ms,
     }
 }

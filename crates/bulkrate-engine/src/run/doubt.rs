@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use bulkrate_core::budget::{DoubtFacts, Scope, TooMuchDoubt};
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::submission::KnownBy;
+use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{LedgerKind, LedgerQuery, Submission, View};
 
 use super::job::{Job, State};
@@ -45,6 +46,17 @@ impl State {
     /// Whether nothing new may be sent until less is in doubt, or an operator has spoken of a ghost.
     pub(crate) fn waits_for_doubt(&self, setting: Option<UsdNanos>) -> bool {
         !self.ghosts.is_empty() || self.too_much_doubt(setting).is_some()
+    }
+
+    /// Whether nothing is out that could end by itself, and give its money back: only what waits for an operator or for doubt to
+    /// become less.
+    pub(crate) fn has_nothing_out(&self) -> bool {
+        let standing = self.unresolved + self.held_batches;
+        if self.calls_in_flight > 0 || self.batches.len() as u64 > standing {
+            return false;
+        }
+        // A batch that is being packed or taken up again is not shown yet.
+        self.items.counts().of(ItemState::Leased) == 0 || standing > 0
     }
 
     /// Keeps account of a batch that may or may not exist.

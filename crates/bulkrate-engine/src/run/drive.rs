@@ -164,17 +164,7 @@ fn sync_rate(learned: &[Option<f64>], rpm: Option<u64>, each: u32) -> f64 {
 fn end_if_stuck(job: &Rc<Job>) {
     let mut state = job.state.borrow_mut();
     let too_much = state.waits_for_doubt(job.spec.run.max_in_doubt);
-    let standing = state.unresolved + state.held_batches;
-    if state.over
-        || !state.twins_open.is_empty()
-        || state.calls_in_flight > 0
-        || !state.batches.is_empty() && state.batches.len() as u64 > standing
-    {
-        return;
-    }
-    let counts = state.items.counts();
-    // A batch that is being packed or taken up again is not shown yet.
-    if counts.of(ItemState::Leased) > 0 && standing == 0 {
+    if state.over || !state.twins_open.is_empty() || !state.has_nothing_out() {
         return;
     }
     let asked = state.items.asked();

@@ -113,6 +113,8 @@ pub(crate) struct State {
     pub call_retries: BinaryHeap<Reverse<Retry>>,
     /// Items that wait for another batch.
     pub batch_retries: BinaryHeap<Reverse<Retry>>,
+    /// Items of batches for which there was no room together: they are taken before all others.
+    pub halved: VecDeque<Ordinal>,
     /// The next item that may never have run.
     pub cursor: Ordinal,
     /// The order of sending, where it is not the source's.
@@ -425,8 +427,13 @@ impl State {
         if fresh { self.next_fresh().map(|ordinal| (ordinal, home)) } else { None }
     }
 
-    /// The next item for a batch: a fresh one, or a retry that is due.
+    /// The next item for a batch: one that had no room among others, a fresh one, or a retry that is due.
     pub(crate) fn next_batched(&mut self, now_us: u64) -> Option<Ordinal> {
+        while let Some(ordinal) = self.halved.pop_front() {
+            if self.items.is_waiting(ordinal) {
+                return Some(ordinal);
+            }
+        }
         self.next_fresh()
             .or_else(|| Self::due(&mut self.batch_retries, &self.items, now_us).map(|(ordinal, _)| ordinal))
     }
@@ -464,7 +471,10 @@ impl State {
     /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
     /// back to its queue, also where it is the last item that the cursor has passed.
     pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
-        if !self.untake(ordinal) {
+        let had_no_room = |trouble: &Trouble| (1..u8::MAX).contains(&trouble.halved);
+        if self.may_batch && self.trouble.get(&ordinal).is_some_and(had_no_room) {
+            self.halved.push_front(ordinal);
+        } else if !self.untake(ordinal) {
             self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
     }
@@ -472,6 +482,9 @@ impl State {
     /// From now on what waits for a batch goes to the sync lane.
     pub(crate) fn leave_batches(&mut self) {
         self.may_batch = false;
+        for ordinal in std::mem::take(&mut self.halved) {
+            self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
+        }
         for Reverse(retry) in std::mem::take(&mut self.batch_retries) {
             self.queue(retry);
         }

@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::next::Read;
 use super::waits::Turn;
-use super::{Calls, Held};
+use super::{Calls, GROUP_MAX, Held};
 use crate::run::bundle::{Draft, Gathered, Parcel, bound};
 use crate::run::job::Retry;
 use crate::run::ready::NotReady;
+
+/// Items of bundles that are leased in one commit.
+const LEASES_MAX: usize = 1_000;
 
 /// What became of an item that was taken.
 enum Taken {
@@ -87,7 +90,7 @@ impl Calls {
                     Some(next) => next,
                     None => {
                         match self.gathering.pop(self.job.bundle.unwrap_or(1), self.waits_for_company()) {
-                            Some(draft) => match self.sealed(draft) {
+                            Some(draft) => match self.sealed(draft).and_then(|held| self.may_go(held)) {
                                 Some(held) => return Some(held),
                                 None => continue,
                             },
@@ -100,14 +103,35 @@ impl Calls {
                 continue;
             }
             match self.take_in(ordinal, lane) {
-                Taken::Goes(held) => return Some(held),
-                Taken::Waits => {}
+                Taken::Goes(held) => {
+                    if let Some(held) = self.may_go(held) {
+                        return Some(held);
+                    }
+                }
+                // Reading is work too: messages are looked at now and then.
+                Taken::Waits => self.waits.pass(),
                 Taken::Stop => return None,
             }
             if self.job.is_closing() {
                 return None;
             }
         }
+    }
+
+    /// A call whose gate has not refused in this round; another one waits there.
+    fn may_go(&mut self, held: Held) -> Option<Held> {
+        if !self.waits.has_refused(held.ready.deployment) {
+            return Some(held);
+        }
+        let first = self.goes_before(&held);
+        self.waits.put(held, first);
+        None
+    }
+
+    /// Whether what was gathered is enough for one commit.
+    pub(super) fn is_full(&self) -> bool {
+        let items = || self.group.iter().map(|flight| flight.items().count()).sum::<usize>();
+        self.group.len() >= GROUP_MAX || self.job.bundle.is_some() && items() >= LEASES_MAX
     }
 
     /// Whether answers that are on their way may bring items that failed others of their size.

@@ -4,7 +4,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 
-use super::{Calls, GROUP_MAX, Held, Message};
+use super::{Calls, Held, Message};
 use crate::lane::gate::{Flight, Gate};
 use crate::run::ledger::{At, Moved};
 use crate::run::ready::Ready;
@@ -38,8 +38,7 @@ impl Calls {
 
     /// Hands the gathered intents to the writer once they are many or old enough.
     pub(super) fn hand_over(&mut self) {
-        let due =
-            self.group.len() >= GROUP_MAX || self.job.clock.us() >= self.group_since_us + self.gather_us();
+        let due = self.is_full() || self.job.clock.us() >= self.group_since_us + self.gather_us();
         if self.group.is_empty() || !due {
             return;
         }

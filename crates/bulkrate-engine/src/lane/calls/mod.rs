@@ -178,7 +178,7 @@ impl Calls {
         }
         self.job.unpark();
         self.waits.begin();
-        while self.group.len() < GROUP_MAX {
+        while !self.is_full() {
             let Some(held) = self.pick() else { return };
             if !self.is_waiting(&held) {
                 continue; // taken by another lane while it waited

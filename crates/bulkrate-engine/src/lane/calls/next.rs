@@ -51,14 +51,17 @@ impl Calls {
             if !self.waits.has_refused(held.ready.deployment) {
                 return Some(held);
             }
-            // What has run before or is urgent does not wait behind what is neither.
-            let ordinal = held.ready.ordinal;
-            let state = self.job.state.borrow();
-            let fresh = state.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
-            let first = !fresh || state.is_urgent(ordinal);
-            drop(state);
+            let first = self.goes_before(&held);
             self.waits.put(held, first);
         }
+    }
+
+    /// What has run before or is urgent does not wait behind what is neither.
+    pub(super) fn goes_before(&self, held: &Held) -> bool {
+        let ordinal = held.ready.ordinal;
+        let state = self.job.state.borrow();
+        let fresh = state.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
+        !fresh || state.is_urgent(ordinal)
     }
 
     /// The next item that wants a call and that nobody has looked at, read and encoded.

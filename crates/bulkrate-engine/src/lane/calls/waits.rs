@@ -87,11 +87,19 @@ impl Waits {
             gate.first = Some(held);
             return;
         }
-        for ordinal in held.ordinals() {
-            self.behind += 1;
-            let last = (ordinal, held.lane);
-            if first { gate.behind.push_front(last) } else { gate.behind.push_back(last) }
+        let mut items: Vec<(Ordinal, Lane)> = held.ordinals().map(|ordinal| (ordinal, held.lane)).collect();
+        self.behind += items.len();
+        if first {
+            items.reverse();
+            items.into_iter().for_each(|item| gate.behind.push_front(item));
+        } else {
+            gate.behind.extend(items);
         }
+    }
+
+    /// An item was looked at that does not go by itself.
+    pub(super) fn pass(&mut self) {
+        self.passed += 1;
     }
 
     /// Whether items that nobody has met yet may be looked at, `in_use` being the gates that they may come to.

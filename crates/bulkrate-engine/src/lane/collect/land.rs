@@ -24,7 +24,7 @@ use crate::run::land::Landing;
 use crate::run::operator::Acts;
 use crate::run::results::Results;
 
-/// Lines landed in one commit.
+/// Items landed in one commit.
 const CHUNK: usize = 1_000;
 /// A longer line is no answer.
 pub(in crate::lane) const LINE_BYTES_MAX: usize = 32 << 20;
@@ -132,7 +132,8 @@ impl<'a> Lander<'a> {
                 Line::Unreadable => unreadable += 1,
             }
             lines += 1;
-            if lines % CHUNK == 0 {
+            // A line may hold many items.
+            if lines % CHUNK == 0 || self.job.state.borrow().outcomes.len() >= CHUNK {
                 self.commit(result, at, Urgency::Landing).await?;
             }
         }

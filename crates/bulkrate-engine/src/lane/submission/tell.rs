@@ -4,6 +4,7 @@ use bulkrate_core::submission::{EndKind, Notice};
 use bulkrate_store::{Submission, SubmissionState};
 
 use crate::event;
+use crate::lane::lines;
 use crate::run::job::Job;
 
 pub(super) fn tell(job: &Job, row: &mut Submission, notice: &Notice) {
@@ -48,13 +49,14 @@ impl Job {
         let since_ms = before
             .filter(|before| before.state == phase)
             .map_or_else(|| self.clock.row_ms(), |before| before.since_ms);
+        let (completed, failed) = lines::ended_items(submission);
         let line = event::BatchLine {
             sub: submission.sub.to_string(),
             batch: submission.remote_batch.clone(),
             state: phase,
             items: u64::from(submission.items),
-            completed: submission.counts.completed,
-            failed: submission.counts.failed,
+            completed,
+            failed,
             since_ms,
         };
         // One that is over has no line any more: its end was told when the line went.

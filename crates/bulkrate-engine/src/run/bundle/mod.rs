@@ -42,13 +42,22 @@ impl Job {
         }
         let mut state = self.state.borrow_mut();
         state.blocked = None; // what held the whole up need not hold its items up
+        state.halve(ordinals, why.is_some());
         for &ordinal in ordinals {
-            let halved = &mut state.trouble.entry(ordinal).or_default().halved;
-            *halved = if why.is_some() { u8::MAX } else { halved.saturating_add(1) };
             state.queue(Retry { due_us: 0, ordinal, lane });
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+}
+
+impl State {
+    /// From now on these go with half as many others, or `alone`.
+    pub(crate) fn halve(&mut self, ordinals: &[Ordinal], alone: bool) {
+        for &ordinal in ordinals {
+            let halved = &mut self.trouble.entry(ordinal).or_default().halved;
+            *halved = if alone { u8::MAX } else { halved.saturating_add(1) };
+        }
     }
 }
 
