@@ -429,12 +429,9 @@ impl State {
 
     /// The next item for a batch: one that had no room among others, a fresh one, or a retry that is due.
     pub(crate) fn next_batched(&mut self, now_us: u64) -> Option<Ordinal> {
-        while let Some(ordinal) = self.halved.pop_front() {
-            if self.items.is_waiting(ordinal) {
-                return Some(ordinal);
-            }
-        }
-        self.next_fresh()
+        let halved = std::iter::from_fn(|| self.halved.pop_front()).find(|next| self.items.is_waiting(*next));
+        halved
+            .or_else(|| self.next_fresh())
             .or_else(|| Self::due(&mut self.batch_retries, &self.items, now_us).map(|(ordinal, _)| ordinal))
     }
 
@@ -471,8 +468,7 @@ impl State {
     /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
     /// back to its queue, also where it is the last item that the cursor has passed.
     pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
-        let had_no_room = |trouble: &Trouble| (1..u8::MAX).contains(&trouble.halved);
-        if self.may_batch && self.trouble.get(&ordinal).is_some_and(had_no_room) {
+        if self.may_batch && self.trouble.get(&ordinal).is_some_and(Trouble::had_no_room) {
             self.halved.push_front(ordinal);
         } else if !self.untake(ordinal) {
             self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });

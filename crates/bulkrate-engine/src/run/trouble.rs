@@ -24,6 +24,11 @@ impl Trouble {
         self.attempts.total() + u32::from(self.earlier)
     }
 
+    /// Its bundle was too much for what is left of the budget.
+    pub(crate) fn had_no_room(&self) -> bool {
+        (1..u8::MAX).contains(&self.halved)
+    }
+
     /// Another model is asked: its attempts are counted from the first.
     pub(crate) fn begin_anew(&mut self) {
         let earlier = u8::try_from(self.attempts_made()).unwrap_or(u8::MAX);

@@ -24,4 +24,5 @@ mod story;
 mod proof;
 mod bundles;
 mod bundles_doubt;
+mod bundles_crash;
 mod faults;
