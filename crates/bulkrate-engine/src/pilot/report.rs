@@ -22,6 +22,8 @@ pub struct Piloted {
     pub models: Vec<Measured>,
     /// What all pilots of this job have cost so far.
     pub spent: UsdNanos,
+    /// The run takes the pilot's answers and does not pay for them again.
+    pub kept: bool,
     /// What is left of the budget for the job.
     pub budget: Option<UsdNanos>,
     pub quality_loss_permille: u32,

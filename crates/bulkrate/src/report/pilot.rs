@@ -39,10 +39,11 @@ pub fn outlay(of: &Outlay) -> String {
 #[must_use]
 pub fn text(found: &Piloted) -> String {
     let mut out = format!(
-        "pilot of {} for `{}`: USD {} so far; `run` does not pay for these items again\n\n",
+        "pilot of {} for `{}`: USD {} so far; `run` {} for these items again\n\n",
         counted(found.items, "item"),
         found.name,
-        usd(found.spent)
+        usd(found.spent),
+        if found.kept { "does not pay" } else { "pays" }
     );
     out.push_str(&models(found));
     let _ = writeln!(out, "\n  {}", compared(found));
@@ -412,6 +413,7 @@ mod tests {
                 model("openai/nil", 0, Some("unknown model")),
             ],
             spent: UsdNanos(39_600_000),
+            kept: true,
             budget: None,
             quality_loss_permille: 20,
             looked_at: 2,
@@ -456,6 +458,14 @@ mod tests {
           366 items without one loss would prove 2.0 %: a larger `--pilot` asks only what is new, or allow more with `--quality-loss`
           warning: a word of warning
         ");
+    }
+
+    #[test]
+    fn what_is_paid_again_is_not_said_to_be_kept() {
+        let told = text(&Piloted { kept: false, ..found() });
+        assert!(told.starts_with(
+            "pilot of 300 items for `reviews`: USD 0.0396 so far; `run` pays for these items again"
+        ));
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Engine {
             free_text: reads.free && reads.labels.is_none(),
             models: measured(entrants, &shown, &found, &failed, &sheet),
             spent: gone.settled,
+            kept: keeps(&spec.run),
             budget: asked.budget,
             quality_loss_permille: promise.loss_permille,
             looked_at: families.len() as u64 - 1,
@@ -253,6 +254,11 @@ fn measured(
     (0..entrants.len()).map(one).collect()
 }
 
+/// Whether the job takes answers of earlier jobs.
+fn keeps(run: &RunSpec) -> bool {
+    run.cache == CacheMode::Default && !run.distinct
+}
+
 /// What a reader of the comparison should know.
 fn warnings(spec: &JobSpec, sheet: &Sheet, reads: &Reads, compared: bool) -> Vec<String> {
     const PROMISE_MIN: usize = 50;
@@ -276,7 +282,7 @@ fn warnings(spec: &JobSpec, sheet: &Sheet, reads: &Reads, compared: bool) -> Vec
             sheet.right(0).1
         ));
     }
-    if spec.run.cache != CacheMode::Default || spec.run.distinct {
+    if !keeps(&spec.run) {
         told.push(
             "answers are not taken from earlier jobs here, so the run pays for the pilot's items again"
                 .to_owned(),
