@@ -64,6 +64,17 @@ impl UsdNanos {
         let product = i128::from(self.0) * i128::from(n);
         Self(i64::try_from(product).unwrap_or(i64::MAX))
     }
+
+    /// The amount x `part` / `whole`, rounded up; all of it where the whole is nothing.
+    #[must_use]
+    pub fn share_up(self, part: u64, whole: u64) -> Self {
+        if whole == 0 || part == whole {
+            return self;
+        }
+        let whole = i128::from(whole);
+        let scaled = (i128::from(self.0) * i128::from(part) + whole - 1).div_euclid(whole);
+        Self(i64::try_from(scaled).unwrap_or(i64::MAX))
+    }
 }
 
 /// Text that is not an amount of US dollars.

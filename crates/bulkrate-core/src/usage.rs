@@ -29,4 +29,18 @@ impl Usage {
             .saturating_add(self.cache_write_5m)
             .saturating_add(self.cache_write_1h)
     }
+
+    /// Counts another attempt's tokens as well.
+    pub fn add(&mut self, more: &Self) {
+        for (sum, more) in [
+            (&mut self.input, more.input),
+            (&mut self.cache_read, more.cache_read),
+            (&mut self.cache_write_5m, more.cache_write_5m),
+            (&mut self.cache_write_1h, more.cache_write_1h),
+            (&mut self.output, more.output),
+            (&mut self.reasoning, more.reasoning),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
 }

@@ -88,7 +88,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
             .first()
             .filter(|_| spec.request.router.is_some() || spec.request.cascade.is_some())
             .map(|found| found.pinned.clone()),
-        naive: scaled(sync, part.of(leaders + asked_again), leaders),
+        naive: sync.share_up(part.of(leaders + asked_again), leaders),
         lanes,
         lane,
         why,
@@ -217,7 +217,7 @@ fn lanes(
 ) -> Result<Vec<LanePlan>, EngineError> {
     let run = &facts.spec.run;
     let models = &stats.models;
-    let share = |amount: UsdNanos| scaled(amount, requests, leaders);
+    let share = |amount: UsdNanos| amount.share_up(requests, leaders);
     let mut lanes = Vec::new();
     for lane in Lane::ALL {
         let quote = cascaded(facts, stats, lane, quote(facts, stats, counts, lane, &|model| model)?)?;
@@ -436,16 +436,6 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
         Some(error) => Err(error),
         None => Ok((lane, why.to_owned())),
     }
-}
-
-/// `amount` x `part` / `whole`, rounded up.
-fn scaled(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
-    if whole == 0 || part == whole {
-        return amount;
-    }
-    let whole = i128::from(whole);
-    let scaled = (i128::from(amount.0) * i128::from(part) + whole - 1).div_euclid(whole);
-    UsdNanos(i64::try_from(scaled).unwrap_or(i64::MAX))
 }
 
 /// Admission compares the P95 (strict: the worst case) of the chosen lane with the budget.

@@ -12,7 +12,7 @@ pub const ADDED_TOKENS: u32 = 145;
 /// Output tokens around all answers.
 const LIST_TOKENS: u32 = 5;
 /// What is allowed for [`ANSWER_TOKENS`]: models count otherwise, and some put spaces.
-pub const ID_TOKENS: u32 = 10;
+pub(super) const ID_TOKENS: u32 = 10;
 
 /// Whether bundles of `size` cost less than their items one by one. `common`: the prompt tokens that all have in common;
 /// `repeated`: what each of those costs where every request says them again (less than `input`, if a prompt cache holds them).

@@ -26,6 +26,13 @@ impl SplitMix64 {
     }
 }
 
+/// A seed made of a text (FNV-1a): for short ids that are no secrets.
+#[must_use]
+pub fn seed_of(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
 /// Spreads the bits of `word`, so that neighbouring seeds give unrelated numbers.
 #[must_use]
 pub fn mix(word: u64) -> u64 {

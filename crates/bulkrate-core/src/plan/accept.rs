@@ -20,7 +20,7 @@ pub struct Tried {
 /// A rule as it would work on the answers of `cheap`; what it rejects is answered by the strong model. A judge was not asked, so it
 /// accepts nothing.
 #[must_use]
-pub fn judged(sheet: &Sheet, cheap: &[usize], accept: &Accept, doubt: f64) -> Tried {
+pub(super) fn judged(sheet: &Sheet, cheap: &[usize], accept: &Accept, doubt: f64) -> Tried {
     let items = sheet.items();
     let rejected = (0..items).filter(|item| accepted(sheet, cheap, accept, *item).is_none()).count();
     let by = |item: usize| accepted(sheet, cheap, accept, item).unwrap_or_else(|| sheet.said(0, item));

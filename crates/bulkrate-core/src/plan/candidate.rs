@@ -69,7 +69,7 @@ pub struct Candidate {
 #[must_use]
 pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Quote {
     let mut total = Quote {
-        expected: share_up(strong.expected, rejected, items),
+        expected: strong.expected.share_up(rejected, items),
         p95: of_share(strong.p95, error_high(rejected, items)),
         ..*strong
     };
@@ -83,20 +83,9 @@ pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Q
     total
 }
 
-/// `amount` x `part` / `whole`, rounded up; all of it where the whole is nothing.
-#[must_use]
-pub fn share_up(amount: UsdNanos, part: u64, whole: u64) -> UsdNanos {
-    if whole == 0 || part == whole {
-        return amount;
-    }
-    let whole = i128::from(whole);
-    let scaled = (i128::from(amount.0) * i128::from(part) + whole - 1).div_euclid(whole);
-    UsdNanos(i64::try_from(scaled).unwrap_or(i64::MAX))
-}
-
 /// A share from 0 to 1 in millionths, rounded up.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1,000,000")]
 fn of_share(amount: UsdNanos, share: f64) -> UsdNanos {
     const MILLION: u64 = 1_000_000;
-    share_up(amount, (share * 1e6).ceil().clamp(0.0, 1e6) as u64, MILLION)
+    amount.share_up((share * 1e6).ceil().clamp(0.0, 1e6) as u64, MILLION)
 }

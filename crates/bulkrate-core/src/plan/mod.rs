@@ -19,8 +19,8 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{THRESHOLDS, Tried, best_accept, judged};
-pub use candidate::{Candidate, Quality, Way, cascaded, share_up};
-pub use proof::{DOUBT, Loss, doubt_at, loss, needed};
+pub use accept::{THRESHOLDS, Tried, best_accept};
+pub use candidate::{Candidate, Quality, Way, cascaded};
+pub use proof::{Loss, doubt_at, loss, needed};
 pub use search::{Aim, Ask, Lost, Search, search};
 pub use sheet::{Said, Sheet};

@@ -4,7 +4,7 @@ use super::sheet::{Said, Sheet};
 use crate::filter::{error_high_at, least_clean_at};
 
 /// A promise of quality may be broken this often; all plans that are looked at share it.
-pub const DOUBT: f64 = 0.05;
+pub(super) const DOUBT: f64 = 0.05;
 
 /// Quality lost against the strong model.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use proptest::prelude::*;
 
+use super::accept::judged;
+use super::proof::DOUBT;
 use super::*;
 use crate::cascade::{Accept, Opinion};
 use crate::lane::Lane;

@@ -1,7 +1,7 @@
 //! Which items a reviewer sees.
 
 use crate::ids::Ordinal;
-use crate::pace::rng::mix;
+use crate::pace::rng::{mix, seed_of};
 
 /// A share of a job's items, chosen by a hash of the job and the item's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,11 +15,7 @@ impl Sample {
     /// `job`: the job's id. `permille`: the share in thousandths; 0 chooses none, 1,000 or more all.
     #[must_use]
     pub fn new(job: &str, permille: u32) -> Self {
-        // FNV-1a: short ids, no secrets.
-        let seed = job.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-        });
-        Self { seed: mix(seed), below: (u128::from(permille.min(1_000)) << 64) / 1_000 }
+        Self { seed: mix(seed_of(job)), below: (u128::from(permille.min(1_000)) << 64) / 1_000 }
     }
 
     #[must_use]

@@ -155,8 +155,7 @@ impl Engine {
 
     /// The folder of the job's pilots, and the job's id.
     fn pilot_dir(&self, spec: &JobSpec) -> Result<(PilotDir, String), EngineError> {
-        let digest = bulkrate_io::digest_file(spec.source.path.as_deref().unwrap_or("".as_ref()))?;
-        let id = identity(&undecided(spec), &digest)?;
+        let id = self.id_of(&undecided(spec))?;
         Ok((PilotDir::of(&self.settings.state_dir, &id), id))
     }
 
@@ -197,7 +196,7 @@ impl Engine {
         let mut parts = Vec::new();
         for (entrant, one) in entrants.iter().enumerate() {
             let Ok((_, lane)) = &one.found else { continue };
-            let own = pilot_job(spec, &one.name, &sample, *lane, None);
+            let own = pilot_job(spec, &one.name, &sample, *lane);
             let plan = self.plan(&own, &Silent).await;
             match plan.and_then(|plan| self.can_ask(&own, &plan).map(|()| plan)) {
                 Ok(plan) => {

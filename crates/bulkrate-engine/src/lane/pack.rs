@@ -290,12 +290,7 @@ fn take(
         job.bury(ready.ordinal, Lane::Batch, FailureClass::BudgetExhausted, &why);
         return Ok(Took::Added);
     }
-    let aside = if more.is_empty() {
-        job.set_aside(&ready, Lane::Batch)
-    } else {
-        job.set_bundle_aside(&ready, &more, Lane::Batch)
-    };
-    if aside {
+    if job.set_aside(&ready, &more, Lane::Batch) {
         return Ok(Took::Added);
     }
     // Items are held in memory until they land, however few requests they are in.

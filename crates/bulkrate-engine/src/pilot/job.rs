@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use bulkrate_core::lane::Lane;
-use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::Way;
 
 use crate::spec::{
@@ -22,13 +21,7 @@ pub(crate) fn by_way(spec: &JobSpec, names: &[String], way: &Way, learned: Learn
 }
 
 /// One model asked of the sample. It is called one by one, so that a pilot takes minutes; `lane`: `None` where the model has no calls.
-pub(crate) fn pilot_job(
-    spec: &JobSpec,
-    model: &str,
-    sample: &Path,
-    lane: Option<Lane>,
-    budget: Option<UsdNanos>,
-) -> JobSpec {
+pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option<Lane>) -> JobSpec {
     let short = model.rsplit('/').next().unwrap_or(model);
     // Nothing beside the model may answer in its place.
     let request = RequestSpec {
@@ -39,7 +32,7 @@ pub(crate) fn pilot_job(
     };
     let run = RunSpec {
         lane,
-        budget,
+        budget: None, // what the others leave of it is set when it is asked
         high_priority: false,
         deadline_ms: None,
         // The sum of all pilots was compared with the budget.

@@ -183,14 +183,7 @@ fn used(view: &dyn View, job: &JobRow) -> Result<(HashMap<Ordinal, Usage>, u64),
         for outcome in
             outcomes.iter().filter(|outcome| outcome.via != Via::Cache && outcome.usage != Usage::default())
         {
-            let sum = used.entry(outcome.ordinal).or_default();
-            let more = outcome.usage;
-            sum.input += more.input;
-            sum.cache_read += more.cache_read;
-            sum.cache_write_5m += more.cache_write_5m;
-            sum.cache_write_1h += more.cache_write_1h;
-            sum.output += more.output;
-            sum.reasoning += more.reasoning;
+            used.entry(outcome.ordinal).or_default().add(&outcome.usage);
         }
         ControlFlow::Continue(())
     })?;

@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use bulkrate_core::pace::rng::mix;
+use bulkrate_core::pace::rng::{mix, seed_of};
 use bulkrate_core::request::write_json_text;
 use bulkrate_io::{RowData, Source};
 
@@ -35,7 +35,7 @@ pub(crate) fn write(spec: &JobSpec, seed: &str, items: u64, path: &Path) -> Resu
 fn pick(spec: &JobSpec, seed: &str, items: usize) -> Result<Vec<(u64, Vec<u8>)>, EngineError> {
     let mut source = Source::open(&source_options(&spec.source, spec.source.limit)?)?;
     let columns = source.columns().to_vec();
-    let seed = seeded(seed);
+    let seed = seed_of(seed);
     // The largest hash on top: it is the first to go.
     let mut kept: BinaryHeap<(u64, u64, Vec<u8>)> = BinaryHeap::new();
     while let Some(row) = source.next()? {
@@ -52,12 +52,6 @@ fn pick(spec: &JobSpec, seed: &str, items: usize) -> Result<Vec<(u64, Vec<u8>)>,
     let mut picked: Vec<_> = kept.into_iter().map(|(_, record, line)| (record, line)).collect();
     picked.sort_unstable_by_key(|(record, _)| *record);
     Ok(picked)
-}
-
-/// FNV-1a: short ids, no secrets.
-fn seeded(job: &str) -> u64 {
-    job.bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// A record as one JSON line. Cells are texts, as a template takes them from a table.

@@ -9,7 +9,7 @@ use bulkrate_core::price::JobShape;
 use bulkrate_core::price::bound::{Writes, bound_tokens};
 use bulkrate_core::request::{Kind, Request};
 
-use super::{Facts, quoted, scaled};
+use super::{Facts, quoted};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::plan::BundlePlan;
@@ -68,7 +68,7 @@ pub(super) fn plan(
         Ok::<_, EngineError>(quoted(facts, stats, facts.counts, lane, &|model| model, together)?.expected)
     };
     let saved = match size {
-        Some(_) => scaled(expected(false)? - expected(true)?, requests, leaders),
+        Some(_) => (expected(false)? - expected(true)?).share_up(requests, leaders),
         None => Default::default(),
     };
     let in_all = size.map_or(requests, |_| part_of(in_all, requests, leaders));

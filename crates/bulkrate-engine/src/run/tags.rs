@@ -83,23 +83,9 @@ impl Parked {
 }
 
 impl Job {
-    /// Sets an item aside that a cap of its tag forbids. False: no such cap does.
-    pub(crate) fn set_aside(&self, ready: &Ready, lane: Lane) -> bool {
-        let mut state = self.state.borrow_mut();
-        let Some((cap, over)) = state.budget.forbidden_by_part(ready.tags, ready.bound) else { return false };
-        if over.may_free {
-            let waiting = Waiting { ordinal: ready.ordinal, lane, bound: ready.bound };
-            state.parked.queues.entry(cap).or_default().push_back(waiting);
-            state.parked.over = Some(over);
-        } else {
-            drop(state);
-            self.bury(ready.ordinal, lane, FailureClass::BudgetExhausted, &over.to_string());
-        }
-        true
-    }
-
-    /// As [`Self::set_aside`], of a whole bundle. One that could never fit is asked item by item: each may.
-    pub(crate) fn set_bundle_aside(&self, first: &Ready, more: &[Ready], lane: Lane) -> bool {
+    /// Sets what goes in one request aside that a cap of its tag forbids; a bundle that could never fit is asked item by item: each may.
+    /// False: no such cap does.
+    pub(crate) fn set_aside(&self, first: &Ready, more: &[Ready], lane: Lane) -> bool {
         let mut state = self.state.borrow_mut();
         let whole = bound(first, more);
         let Some((cap, over)) = state.budget.forbidden_by_part(first.tags, whole) else { return false };
@@ -110,8 +96,12 @@ impl Job {
             state.parked.over = Some(over);
         } else {
             drop(state);
-            let ordinals: Vec<Ordinal> = items().map(|ready| ready.ordinal).collect();
-            self.come_apart(&ordinals, lane, None);
+            if more.is_empty() {
+                self.bury(first.ordinal, lane, FailureClass::BudgetExhausted, &over.to_string());
+            } else {
+                let ordinals: Vec<Ordinal> = items().map(|ready| ready.ordinal).collect();
+                self.come_apart(&ordinals, lane, None);
+            }
         }
         true
     }

@@ -7,7 +7,7 @@ use bulkrate_engine::pilot::{Aim, Losing, Measured, Outlay, Piloted, PlanLine};
 use bulkrate_engine::spec::JobSpec;
 
 use super::table::Table;
-use super::words::{count, counted, duration, usd};
+use super::words::{count, counted, duration, share, usd};
 
 /// What the pilot itself would cost.
 #[must_use]
@@ -130,7 +130,7 @@ fn compared(found: &Piloted) -> String {
     }
     format!(
         "{what}; a loss of {} is allowed, kept by all {} together in 95 of 100 jobs",
-        percent(f64::from(found.quality_loss_permille) / 1_000.0),
+        share(f64::from(found.quality_loss_permille) / 1_000.0),
         counted(found.looked_at, "measured plan")
     )
 }
@@ -218,14 +218,9 @@ fn quality(plan: &PlanLine) -> [String; 2] {
         None if is(plan, &["quality_unknown"]) => ["unknown".to_owned(), "0".to_owned()],
         None => ["none".to_owned(), "-".to_owned()],
         Some(of) => {
-            [format!("{} ({} to {})", percent(of.loss), percent(of.low), percent(of.high)), count(of.labels)]
+            [format!("{} ({} to {})", share(of.loss), share(of.low), share(of.high)), count(of.labels)]
         }
     }
-}
-
-/// Shares in percent, a tenth more or less.
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }
 
 fn why(plan: &PlanLine, lost: &Losing, found: &Piloted) -> String {
@@ -239,7 +234,7 @@ fn why(plan: &PlanLine, lost: &Losing, found: &Piloted) -> String {
         "quality_unknown" => "quality not known".to_owned(),
         "quality_unproved" => format!(
             "not proved: up to {} may be lost",
-            plan.quality.map_or_else(String::new, |quality| percent(quality.high))
+            plan.quality.map_or_else(String::new, |quality| share(quality.high))
         ),
         "unpriced" => "price not known".to_owned(),
         "other_lane" => "another lane was asked for".to_owned(),
@@ -287,7 +282,7 @@ fn outcome(found: &Piloted) -> String {
             out,
             "  {} without one loss would prove {}: a larger `--pilot` asks only what is new, or allow more with `--quality-loss`",
             counted(found.items_needed, "item"),
-            percent(f64::from(found.quality_loss_permille) / 1_000.0)
+            share(f64::from(found.quality_loss_permille) / 1_000.0)
         );
     }
     out
@@ -299,7 +294,7 @@ fn reason(plan: &PlanLine, aim: Aim) -> String {
         None => "the strong model itself answers".to_owned(),
         Some(of) => format!(
             "at most {} of the quality is lost, by {}",
-            percent(of.high.max(0.0)),
+            share(of.high.max(0.0)),
             counted(of.labels, "label")
         ),
     };

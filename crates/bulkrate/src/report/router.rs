@@ -7,7 +7,7 @@ use bulkrate_core::route::learned::{Evaluation, Facts, PinReason, Router, Side, 
 use serde_json::{Value, json};
 
 use super::table::Table;
-use super::words::{count, counted};
+use super::words::{count, counted, share};
 
 /// What a router was made of, what was found on the rows that proved it, and what it does.
 #[must_use]
@@ -26,9 +26,9 @@ pub fn router(name: &str, router: &Router) -> String {
     let _ = writeln!(
         out,
         "  quality: weak {}, strong {}; the strong one gains at least {} (95 % confidence)",
-        percent(weak),
-        percent(strong),
-        percent(gain_low)
+        share(weak),
+        share(strong),
+        share(gain_low)
     );
     let _ = writeln!(out, "  reads the column `{}`", router.column);
     out.push_str(&verdict(router));
@@ -38,8 +38,8 @@ pub fn router(name: &str, router: &Router) -> String {
 /// What it does with a job's rows.
 fn verdict(router: &Router) -> String {
     let Facts { options, cut, .. } = router.facts;
-    let allowed = percent(f64::from(options.quality_loss_permille) / 1_000.0);
-    let sent = percent(cut.share_strong);
+    let allowed = share(f64::from(options.quality_loss_permille) / 1_000.0);
+    let sent = share(cut.share_strong);
     match router.verdict {
         Verdict::Pin { side, reason } => {
             let mut out = off(side, reason);
@@ -47,7 +47,7 @@ fn verdict(router: &Router) -> String {
                 let _ = writeln!(
                     out,
                     "  for a loss of at most {allowed}, {sent} would have to go there; that saves {}{}",
-                    percent(router.facts.saving()),
+                    share(router.facts.saving()),
                     at_ratio(options.price_ratio)
                 );
             }
@@ -60,8 +60,8 @@ fn verdict(router: &Router) -> String {
             );
             let loss = format!(
                 "  loses {} of quality against the strong model alone, at most {} (95 % confidence; allowed: {allowed})\n",
-                percent(cut.loss),
-                percent(cut.loss_high)
+                share(cut.loss),
+                share(cut.loss_high)
             );
             [sent, loss, saves(router.facts.saving(), options.price_ratio)].concat()
         }
@@ -73,7 +73,7 @@ fn off(side: Side, reason: PinReason) -> String {
 }
 
 fn saves(saving: f64, ratio: Option<f64>) -> String {
-    format!("  saves {} of what the strong model alone costs{}\n", percent(saving), at_ratio(ratio))
+    format!("  saves {} of what the strong model alone costs{}\n", share(saving), at_ratio(ratio))
 }
 
 fn at_ratio(ratio: Option<f64>) -> String {
@@ -96,7 +96,7 @@ pub fn ways(found: &Evaluation) -> String {
         };
         let cells = worth.map_or_else(
             || ["-".to_owned(), "-".to_owned(), "-".to_owned()],
-            |worth| [format!("{:.3}", worth.apgr), percent(worth.cpt50), percent(worth.cpt80)],
+            |worth| [format!("{:.3}", worth.apgr), share(worth.cpt50), share(worth.cpt80)],
         );
         table.row(std::iter::once(name.to_owned()).chain(cells));
     }
@@ -117,8 +117,8 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratio: Option
     let _ = write!(
         out,
         "\n  quality: weak {}, strong {}\n{}\n",
-        percent(found.weak),
-        percent(found.strong),
+        share(found.weak),
+        share(found.strong),
         ways(found)
     );
     if let Verdict::Pin { side, reason } = router.verdict {
@@ -127,9 +127,9 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratio: Option
     let _ = writeln!(
         out,
         "  {} go to the strong model; quality lost: {}, at most {} (95 % confidence)",
-        percent(found.share_strong),
-        percent(found.loss),
-        percent(found.loss_high)
+        share(found.share_strong),
+        share(found.loss),
+        share(found.loss_high)
     );
     out.push_str(&saves(found.saving(ratio.unwrap_or(f64::INFINITY)), ratio));
     out
@@ -173,9 +173,4 @@ fn worths(found: &Evaluation) -> Value {
         worth.map(|worth| json!({ "apgr": worth.apgr, "cpt50": worth.cpt50, "cpt80": worth.cpt80 }))
     };
     found.ways.iter().map(|(way, found)| (way.name().to_owned(), json!(worth(found)))).collect()
-}
-
-/// A share as people read it.
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }

@@ -66,6 +66,12 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A share of 1 as `12.3 %`.
+#[must_use]
+pub fn share(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
 /// `part` of `whole` as `12.3 %`.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {

@@ -1,6 +1,7 @@
 //! What the models of a pilot said, and the plans that this makes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -30,12 +31,13 @@ impl Engine {
         mut failed: BTreeMap<usize, String>,
         kept: &mut Kept,
     ) -> Result<Piloted, EngineError> {
-        let sample = self.pilot_dir(spec)?.0.sample(ask.items, ask.limit);
+        let dir = self.pilot_dir(spec)?.0;
+        let sample = dir.sample(ask.items, ask.limit);
         let reads = match &ask.labels {
             Some(column) => Reads::labelled(&spec.request, &sample, column)?,
             None => Reads::of(&spec.request),
         };
-        let found = self.answers(spec, ask, entrants, &reads, &mut failed)?;
+        let found = self.answers(spec, &sample, entrants, &reads, &mut failed)?;
         let items = found.first().and_then(Option::as_ref).map_or(0, |(_, answers)| answers.said.len());
         let sheet = Sheet {
             models: found
@@ -55,7 +57,7 @@ impl Engine {
             .collect();
         let plans = measured_plans(&families, &shown);
         let doubt = kept.look(Look { items: ask.items, limit: ask.limit, labels: ask.labels.clone(), plans });
-        kept.store(&self.pilot_dir(spec)?.0)?;
+        kept.store(&dir)?;
         let judged = prove(&families, &sheet, promise.loss_permille, doubt);
         let learned = Learned { models: ratios(entrants, &found), rejected: None };
         let names: Vec<String> = entrants.iter().map(|one| one.name.clone()).collect();
@@ -104,12 +106,11 @@ impl Engine {
     fn answers(
         &self,
         spec: &JobSpec,
-        ask: &PilotAsk,
+        sample: &Path,
         entrants: &[Entrant],
         reads: &Reads,
         failed: &mut BTreeMap<usize, String>,
     ) -> Result<Vec<Option<(String, Answers)>>, EngineError> {
-        let sample = self.pilot_dir(spec)?.0.sample(ask.items, ask.limit);
         let mut all = Vec::new();
         for (place, one) in entrants.iter().enumerate() {
             let (_, lane) = match (&one.found, failed.contains_key(&place)) {
@@ -124,7 +125,7 @@ impl Engine {
                     continue;
                 }
             };
-            let own = pilot_job(spec, &one.name, &sample, *lane, None);
+            let own = pilot_job(spec, &one.name, sample, *lane);
             let row = self.row_of(&own)?;
             let known = row.as_ref().map(|row| row.id.clone());
             let read = |row: JobRow| {

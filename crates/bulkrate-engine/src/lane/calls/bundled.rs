@@ -65,14 +65,6 @@ impl Calls {
         self.job.come_apart(&ordinals, held.lane, None);
     }
 
-    /// Whether a cap of the tags forbids the call. What is too much for one bundle may be little enough for its items.
-    pub(super) fn set_aside(&self, held: &Held) -> bool {
-        if held.more.is_empty() {
-            return self.job.set_aside(&held.ready, held.lane);
-        }
-        self.job.set_bundle_aside(&held.ready, &held.more, held.lane)
-    }
-
     /// The next call of a job that bundles.
     pub(super) fn pick_bundled(&mut self) -> Option<Held> {
         loop {

@@ -196,7 +196,7 @@ impl Calls {
                 self.landed_since_us.get_or_insert(self.job.clock.us());
                 continue;
             }
-            if self.set_aside(&held) {
+            if self.job.set_aside(&held.ready, &held.more, held.lane) {
                 self.landed_since_us.get_or_insert(self.job.clock.us());
                 if self.job.state.borrow().outcomes.len() >= LAND_MAX {
                     self.wake_us = Some(self.job.clock.us()); // what has ended is written first

@@ -4,10 +4,10 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_store::fold::State as ItemState;
-use bytes::Bytes;
 
 use super::waits::Turn;
 use super::{Calls, Held, LAND_MAX};
+use crate::run::bundle::Parcel;
 use crate::run::ready::NotReady;
 
 /// What became of an item that was read to be sent.
@@ -102,11 +102,7 @@ impl Calls {
                 self.landed_since_us.get_or_insert(now_us);
                 Read::Ended
             }
-            Ok(ready) => {
-                // What a provider may count against its limit: the prompt, and the most it may answer.
-                let tokens = ready.tokens + u64::from(ready.max_tokens);
-                Read::Ready(Held { ready, more: Vec::new(), lane, body: Bytes::from(body), tokens })
-            }
+            Ok(ready) => Read::Ready(Held::of(Parcel::alone(ready), lane, body)),
             Err(NotReady::Unsupported(why)) => {
                 job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
                 self.landed_since_us.get_or_insert(now_us);

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use bulkrate_core::answer::{Answer, Body, Failure, Finish, Reading};
-use bulkrate_core::bundle::{answers, shares, text_of, usage_shares};
+use bulkrate_core::bundle::{answers, text_of, usage_shares};
 use bulkrate_core::collect::{Expectation, check};
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::usage::Usage;
 use serde_json::value::RawValue;
 
+use super::cut;
 use crate::run::job::Job;
 use crate::run::land::{Landing, Receipt};
 use crate::run::ready::Ready;
@@ -116,16 +117,13 @@ impl Job {
         if members.iter().any(|landing| self.is_open(landing.ready)) {
             self.watch_cost(landing, &receipt);
         }
-        let weights: Vec<u64> =
-            members.iter().map(|landing| u64::try_from(landing.ready.bound.0).unwrap_or(0)).collect();
-        let cut = |usd: UsdNanos| shares(u64::try_from(usd.0).unwrap_or(0), &weights);
-        let (costs, naive) = (cut(receipt.cost), cut(receipt.naive));
+        let weights = weights(members);
+        let (costs, naive) = (cut(receipt.cost, &weights), cut(receipt.naive, &weights));
         let usage = usage_shares(&receipt.usage, &weights);
         let told = answer.usage.map(|told| usage_shares(&told, &weights));
-        let nanos = |nanos: u64| UsdNanos(i64::try_from(nanos).unwrap_or(i64::MAX));
         let parts = costs.into_iter().zip(naive).zip(usage).enumerate();
-        let of = |(at, ((cost, naive), usage)): (usize, ((u64, u64), Usage))| {
-            let part = Receipt { cost: nanos(cost), naive: nanos(naive), usage, above: None, ..receipt };
+        let of = |(at, ((cost, naive), usage)): (usize, ((UsdNanos, UsdNanos), Usage))| {
+            let part = Receipt { cost, naive, usage, above: None, ..receipt };
             (part, told.as_ref().map(|told| told[at]))
         };
         parts.map(of).collect()
@@ -148,10 +146,7 @@ impl Job {
         }
         let (whole, first) = self.whole_landing(members);
         let cost = self.cost_of(Landing { ready: &whole, ..first }, answer);
-        let weights: Vec<u64> =
-            members.iter().map(|landing| u64::try_from(landing.ready.bound.0).unwrap_or(0)).collect();
-        let parts = shares(u64::try_from(cost.0).unwrap_or(0), &weights);
-        parts.into_iter().map(|part| UsdNanos(i64::try_from(part).unwrap_or(i64::MAX))).collect()
+        cut(cost, &weights(members))
     }
 
     /// What the item would have cost alone at the standard price, as far as that can be told: its own bytes as tokens, and of the
@@ -166,6 +161,11 @@ impl Job {
         let usage = Usage { input, output: own_tokens + reasoning, reasoning, ..Usage::default() };
         self.deployments[ready.deployment].naive(&usage).unwrap_or(part.naive)
     }
+}
+
+/// What an answer's money and tokens are cut by: what was reserved for each item.
+fn weights(members: &[Landing<'_>]) -> Vec<u64> {
+    members.iter().map(|landing| u64::try_from(landing.ready.bound.0).unwrap_or(0)).collect()
 }
 
 /// An item's part of an answer of so many visible tokens and bytes.

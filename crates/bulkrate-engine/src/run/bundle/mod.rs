@@ -10,7 +10,7 @@ mod land;
 mod seal;
 mod worth;
 
-use bulkrate_core::bundle::size_after;
+use bulkrate_core::bundle::{shares, size_after};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -59,6 +59,12 @@ impl State {
             *halved = if alone { u8::MAX } else { halved.saturating_add(1) };
         }
     }
+}
+
+/// An amount, cut by weights.
+fn cut(usd: UsdNanos, weights: &[u64]) -> Vec<UsdNanos> {
+    let parts = shares(u64::try_from(usd.0).unwrap_or(0), weights);
+    parts.into_iter().map(|part| UsdNanos(i64::try_from(part).unwrap_or(i64::MAX))).collect()
 }
 
 /// The most that a request can cost: what is reserved for all of its items.

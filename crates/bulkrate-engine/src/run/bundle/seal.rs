@@ -1,9 +1,9 @@
 //! A bundle that goes: its order is drawn, its body written, its bound cut into those of its items.
 
 use bulkrate_core::bundle::{Bundle, shares, shuffled};
-use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{Request, write_canonical};
 
+use super::cut;
 use super::gather::{Draft, Member};
 use crate::EngineError;
 use crate::run::job::Job;
@@ -46,18 +46,16 @@ impl Job {
         // What is said once weighs nothing: each pays for it as for the words around it.
         let own = |member: &Member| (member.text.len() as u64).saturating_sub(once) + WEIGHT_BYTES;
         let weights: Vec<u64> = members.iter().map(own).collect();
-        let cut = |usd: UsdNanos| shares(u64::try_from(usd.0).unwrap_or(0), &weights);
-        let (bounds, strong) = (cut(whole.bound), whole.strong.map(cut));
+        let (bounds, strong) = (cut(whole.bound, &weights), whole.strong.map(|usd| cut(usd, &weights)));
         let tokens = shares(whole.tokens, &weights);
-        let nanos = |parts: &[u64], at: usize| UsdNanos(i64::try_from(parts[at]).unwrap_or(i64::MAX));
-        let mut cut = members.into_iter().enumerate().map(|(at, member)| Ready {
-            bound: nanos(&bounds, at),
-            strong: strong.as_ref().map(|parts| nanos(parts, at)),
+        let mut items = members.into_iter().enumerate().map(|(at, member)| Ready {
+            bound: bounds[at],
+            strong: strong.as_ref().map(|parts| parts[at]),
             tokens: tokens[at],
             ..member.ready
         });
-        let ready = cut.next().ok_or_else(|| EngineError::Internal("a bundle of nothing".to_owned()))?;
-        Ok(Parcel { ready, more: cut.collect(), tokens: whole.tokens, max_tokens: whole.max_tokens })
+        let ready = items.next().ok_or_else(|| EngineError::Internal("a bundle of nothing".to_owned()))?;
+        Ok(Parcel { ready, more: items.collect(), tokens: whole.tokens, max_tokens: whole.max_tokens })
     }
 
     /// The request of a whole bundle, as if it were an item's.

@@ -40,7 +40,7 @@ pub(crate) struct Landing<'a> {
 
 /// How an attempt ended.
 struct End<'a> {
-    class: Option<FailureClass>,
+    class: FailureClass,
     message: &'a str,
     provider_code: Option<&'a str>,
     answer: Option<&'a str>,
@@ -51,8 +51,21 @@ struct End<'a> {
     wait_ms: Option<u64>,
 }
 
-impl End<'_> {
-    fn evidence(&self) -> Evidence<'_> {
+impl<'a> End<'a> {
+    /// Ended so, and nothing else is to be told of it.
+    fn of(class: FailureClass, message: &'a str) -> Self {
+        Self {
+            class,
+            message,
+            provider_code: None,
+            answer: None,
+            opinion: None,
+            awaits: false,
+            wait_ms: None,
+        }
+    }
+
+    fn evidence(&self) -> Evidence<'a> {
         Evidence {
             provider_code: self.provider_code,
             answer: self.answer,
@@ -125,13 +138,10 @@ impl Job {
                 let awaits = judges && self.is_judged(ready, &answer.body, text.as_deref());
                 let message = if judges && !awaits { "no judge can be asked of it".into() } else { message };
                 let end = End {
-                    class: Some(class),
-                    message: &message,
-                    provider_code: None,
                     answer: text.as_deref(),
                     awaits,
                     opinion: opinion.filter(|_| awaits || !judges),
-                    wait_ms: None,
+                    ..End::of(class, &message)
                 };
                 self.bad(landing, receipt, &end, model, answer.usage.as_ref(), place, out);
             }
@@ -152,15 +162,7 @@ impl Job {
     ) {
         let found = &self.deployments[landing.ready.deployment];
         let message = found.account.api.wire().hide(why);
-        let end = End {
-            class: Some(FailureClass::BundleFailed),
-            message: &message,
-            provider_code: None,
-            answer: None,
-            opinion: None,
-            awaits: false,
-            wait_ms: None,
-        };
+        let end = End::of(FailureClass::BundleFailed, &message);
         self.bad(landing, receipt, &end, model.unwrap_or(&found.model), usage, place, out);
     }
 
@@ -191,15 +193,7 @@ impl Job {
             // It was good when it came. What was kept of it is not, so that nobody can be given it.
             Err(flaw) => {
                 let message = format!("the answer that the judge accepts is not good: {}", flaw.message);
-                let end = End {
-                    class: Some(FailureClass::NotAccepted),
-                    message: &message,
-                    provider_code: None,
-                    answer: None,
-                    opinion: None,
-                    awaits: false,
-                    wait_ms: None,
-                };
+                let end = End::of(FailureClass::NotAccepted, &message);
                 let model =
                     verdict.model.as_deref().unwrap_or(&self.deployments[landing.ready.deployment].model);
                 self.bad(landing, receipt, &end, model, verdict.usage.as_ref(), place, out);
@@ -219,13 +213,9 @@ impl Job {
             failure.class
         };
         let end = End {
-            class: Some(class),
-            message: &failure.message,
             provider_code: failure.provider_code.as_deref(),
-            answer: None,
-            opinion: None,
-            awaits: false,
             wait_ms: failure.wait_ms,
+            ..End::of(class, &failure.message)
         };
         let model = self.deployments[landing.ready.deployment].model.clone();
         self.bad(landing, &receipt, &end, &model, None, place, out);
@@ -311,7 +301,7 @@ impl Job {
         if !self.is_open(landing.ready) {
             return;
         }
-        let class = end.class.unwrap_or(FailureClass::Transient);
+        let class = end.class;
         if class == FailureClass::BundleFailed || receipt.alone.is_some() {
             self.note_part(landing.ready.deployment, class != FailureClass::BundleFailed);
         }
