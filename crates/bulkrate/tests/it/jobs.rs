@@ -478,6 +478,26 @@ fn a_job_that_has_met_the_cap_of_the_day_says_how_to_go_on() {
     );
 }
 
+/// What other jobs of the folder have spent since the first of the month counts, whatever they asked.
+#[test]
+fn the_cap_of_the_month_holds_all_jobs_of_a_folder() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(40)).put("others.csv", reviews(60));
+    let ask = [&ASK[..], &["--budget", "1"]].concat();
+    let first =
+        place.run("run reviews.csv --lane sync --distinct --cache off --out out.csv --json", &ask).expect(0);
+    let spent = nanos(&first.json(), "spent");
+    // Room for less than the first job cost, so that the second must stop in the middle.
+    let cap = format!("0.{:09}", spent + spent / 2);
+    let ask = [&ask[..], &["--budget-monthly", &cap]].concat();
+    let said = place.run("run others.csv --lane sync --distinct --cache off --out others.out.csv", &ask);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.stderr.contains("next month") && said.stderr.contains("--budget-monthly USD"), "{said:?}");
+    let bill = sim.bill()["total_usd_nanos"].as_i64().unwrap();
+    assert!(bill <= spent + spent / 2, "{bill} of {cap}");
+}
+
 /// The same model at two accounts: each is paid with its own key, and one takes over from the other.
 #[test]
 fn several_accounts_at_one_provider() {
