@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Forecast;
 use bulkrate_store::SubmissionState;
 use serde::Serialize;
 
@@ -36,6 +37,10 @@ pub enum Event<'a> {
     },
     Progress {
         progress: &'a Progress,
+    },
+    /// What the job will have cost in the end, from what its answers have cost: each time that a hundredth more has ended.
+    Forecast {
+        forecast: &'a Forecast,
     },
     /// A batch changed its phase.
     Batch {
@@ -81,6 +86,8 @@ pub struct Progress {
     pub budget: Option<UsdNanos>,
     /// What the items done so far would have cost one by one, in the sync lane, without dedup or cache.
     pub naive: UsdNanos,
+    /// What the job is expected to cost in all; null before 50 answers are measured.
+    pub forecast: Option<Forecast>,
     pub items_per_second: f64,
     pub eta_ms: Option<u64>,
     pub elapsed_ms: u64,

@@ -73,6 +73,11 @@ impl JobDir {
     }
 
     #[must_use]
+    pub(crate) fn forecast(&self) -> PathBuf {
+        self.0.join("forecast.json")
+    }
+
+    #[must_use]
     pub(crate) fn uncached(&self) -> PathBuf {
         self.0.join("uncached")
     }

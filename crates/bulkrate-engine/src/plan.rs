@@ -2,6 +2,7 @@
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Forecast;
 use serde::Serialize;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +36,9 @@ pub struct Plan {
     pub cap_is_default: bool,
     /// Already spent by this job, when it is resumed.
     pub spent: UsdNanos,
+    /// What its own answers say of its cost, when it is resumed and enough of them are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Where another order of sending than the source's was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderPlan>,

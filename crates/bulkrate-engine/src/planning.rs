@@ -3,12 +3,13 @@
 mod batchable;
 mod bundles;
 
+pub(crate) use self::bundles::part_of;
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::order::{Factor, HIT_RATES};
 use bulkrate_core::pace::{LaneChoice, LanePrices, Priority, choose_lane};
-use bulkrate_core::price::{JobShape, Quote, Ratios};
+use bulkrate_core::price::{Forecast, JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
 
 use crate::EngineError;
@@ -37,6 +38,8 @@ pub(crate) struct Facts<'a> {
     pub cheap: &'a [usize],
     /// What the job itself has spent so far.
     pub spent: Spent,
+    /// What its answers say of its cost.
+    pub forecast: Option<Forecast>,
     /// Leaders without an outcome, when the job is resumed.
     pub open: Option<u64>,
     /// Both in the same clock: since the epoch.
@@ -95,6 +98,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         cap,
         cap_is_default,
         spent: facts.spent.settled,
+        forecast: facts.forecast,
         order: order(facts, lane),
         bundle,
         warnings: warnings(facts, stats, lane, part)?,
@@ -444,6 +448,10 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     if !plan.priced {
         let model = plan.unpriced_models.join("`, `");
         return Err(EngineError::Unpriced { model, budget });
+    }
+    // A job that has answers knows better, and so does the run: it sends nothing if they say that the budget will not do.
+    if plan.forecast.is_some() && !spec.run.strict {
+        return Ok(());
     }
     let Some(chosen) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) else { return Ok(()) };
     let (needed, basis) = if spec.run.strict {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Forecast;
 use serde::Serialize;
 
 use crate::view::Judged;
@@ -30,6 +31,8 @@ pub enum Ending {
     Halted,
     /// The budget does not cover what is left.
     BudgetExhausted,
+    /// What is left would pass the budget: it was paused before.
+    BudgetForecast,
     /// Only submissions in doubt are left, and the operator must decide.
     InDoubt,
 }
@@ -74,6 +77,8 @@ pub struct Report {
     /// What all answered items that were asked for would have cost one by one in the sync lane; beside them whatever else was paid
     /// for.
     pub naive: UsdNanos,
+    /// What the job was last expected to cost in all; null before 50 answers are measured.
+    pub forecast: Option<Forecast>,
     /// The model that all of them would have gone to, where a router chose among two; else each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
@@ -133,7 +138,7 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         match self.ending {
             Ending::Detached | Ending::Aborted => 130,
-            Ending::BudgetExhausted => 3,
+            Ending::BudgetExhausted | Ending::BudgetForecast => 3,
             Ending::InDoubt => 6,
             Ending::Halted => self
                 .halted_by

@@ -302,6 +302,9 @@ pub struct RunSpec {
     pub budget_tags: BTreeMap<String, UsdNanos>,
     /// Admission compares the worst case, not the P95, with the budget.
     pub strict: bool,
+    /// A job that will pass its cap goes on until the cap stops it.
+    #[serde(default)]
+    pub spend_all: bool,
     pub rpm: Option<u64>,
     pub tpm: Option<u64>,
     pub concurrency_max: u32,
@@ -423,6 +426,7 @@ impl Default for RunSpec {
             max_in_doubt: None,
             budget_tags: BTreeMap::new(),
             strict: false,
+            spend_all: false,
             rpm: None,
             tpm: None,
             concurrency_max: 2_000,

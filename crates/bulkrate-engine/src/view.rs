@@ -1,6 +1,7 @@
 //! What other commands see of a state directory: read only, also while an engine works in it.
 
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Forecast;
 use bulkrate_core::review::{Interval, Z95, wilson};
 use serde::Serialize;
 
@@ -29,6 +30,8 @@ pub struct JobStatus {
     pub spent: UsdNanos,
     pub reserved: UsdNanos,
     pub in_doubt: UsdNanos,
+    /// What the job was last expected to cost in all; null before 50 answers are measured.
+    pub forecast: Option<Forecast>,
     /// Models without a known price have answered: what they cost is not in `spent`.
     pub unpriced: bool,
     /// What is in doubt, batches that may or may not exist included.

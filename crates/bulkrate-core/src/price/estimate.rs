@@ -1,4 +1,4 @@
-//! What a job will cost, before and while it runs: expected, P95 and worst case.
+//! What a job will cost, before it runs: expected, P95 and worst case.
 //!
 //! Ratios are learned from usage as running sums per (model, template). Token counts are estimates and use floats; the
 //! money made of them is integer and rounded up.
@@ -217,13 +217,6 @@ pub fn quote(rates: &Rates, ratios: &Ratios, job: &JobShape) -> Option<Quote> {
     Some(Quote { expected: expected.min(worst), p95, worst, learned: ratios.items >= PILOT_MIN })
 }
 
-/// What a job will have cost in the end, from what the settled part has cost: `spent` plus the quote of the rest.
-#[must_use]
-pub fn in_all(spent: UsdNanos, rest: &Quote) -> Quote {
-    let add = |part: UsdNanos| spent.saturating_add(part);
-    Quote { expected: add(rest.expected), p95: add(rest.p95), worst: add(rest.worst), learned: rest.learned }
-}
-
 /// Every item at its bound.
 fn worst(rates: &Rates, job: &JobShape) -> Option<UsdNanos> {
     let (per_input, per_output) = dearest(rates, job.input_max_largest, job.writes);
@@ -255,19 +248,19 @@ fn rounded(picos: u128, items: u64) -> Option<UsdNanos> {
 }
 
 /// The one-sided 95 % quantile of Student's t, by Fisher's expansion; within 0.5 % from 5 degrees of freedom on.
-fn student_95(degrees: f64) -> f64 {
+pub(super) fn student_95(degrees: f64) -> f64 {
     const Z: f64 = 1.644_853_626_951;
     let z3 = Z.powi(3);
     Z + (z3 + Z) / (4.0 * degrees) + (5.0 * Z.powi(5) + 16.0 * z3 + 3.0 * Z) / (96.0 * degrees * degrees)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "an estimate; sums stay far below 2^53 tokens")]
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
 #[allow(clippy::cast_precision_loss, reason = "an estimate of a variance")]
-fn wide(sum: u128) -> f64 {
+pub(super) fn wide(sum: u128) -> f64 {
     sum as f64
 }
 
@@ -414,8 +407,6 @@ mod tests {
             quote(&luna(), &Ratios::default(), &thinking).unwrap().expected,
             UsdNanos(110 * 50 + 2_048 * 250 + 1)
         );
-        let all = in_all(UsdNanos(1_000), &flat);
-        assert_eq!(all.expected, UsdNanos(flat.expected.0 + 1_000));
     }
 
     proptest! {

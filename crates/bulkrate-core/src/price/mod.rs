@@ -6,7 +6,7 @@
 //!   published rates, and marked `derived`.
 //! - No I/O: tables and foreign price lists come in as text.
 //!
-//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, estimate, workload; imports make
+//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, estimate, forecast, workload; imports make
 //! tables.
 
 pub mod rates;
@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod cost;
 pub mod bound;
 pub mod estimate;
+pub mod forecast;
 pub mod workload;
 pub mod import;
 
@@ -25,6 +26,7 @@ pub use bound::{Effort, RequestShape};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use cost::{Breakdown, Saving, price};
 pub use estimate::{JobShape, Quote, Ratios};
+pub use forecast::{Forecast, Left, Measured};
 pub use import::{ImportError, Imported};
 pub use resolve::{ResolveError, Resolved};
 pub use row::{Kind, ModelRow, Rate, RateSet, Rates, Support};

@@ -199,6 +199,7 @@ impl Engine {
             in_doubt: state.budget.doubt,
             reserved: state.budget.reserved,
             naive: state.tally.naive,
+            forecast: state.forecasting.latest(),
             naive_model: job
                 .routed_to
                 .or(job.cascade.as_ref().map(|_| 0))
@@ -262,6 +263,9 @@ pub(super) fn ending(job: &Job, state: &State, open: u64) -> (Ending, Option<Str
     }
     if let Some(over) = state.too_much_doubt(job.spec.run.max_in_doubt) {
         return (Ending::InDoubt, Some(format!("{over}; `--max-in-doubt` lets more be sent")));
+    }
+    if let Some(why) = &state.forecasting.paused {
+        return (Ending::BudgetForecast, Some(why.clone()));
     }
     match &state.blocked {
         Some(over) => (Ending::BudgetExhausted, Some(over.to_string())),

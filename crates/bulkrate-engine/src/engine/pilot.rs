@@ -226,13 +226,15 @@ impl Engine {
         match report.ending {
             Ending::Finished => Ok(true),
             Ending::Detached | Ending::Aborted | Ending::Cancelled => Ok(false),
-            Ending::Halted | Ending::BudgetExhausted | Ending::InDoubt => Err(EngineError::BadSpec {
-                code: "pilot-halted",
-                what: format!("the pilot of `{}` did not finish", report.name),
-                why: report
-                    .reason
-                    .unwrap_or_else(|| "its budget, or what is in doubt, does not allow it".to_owned()),
-            }),
+            Ending::Halted | Ending::BudgetExhausted | Ending::BudgetForecast | Ending::InDoubt => {
+                Err(EngineError::BadSpec {
+                    code: "pilot-halted",
+                    what: format!("the pilot of `{}` did not finish", report.name),
+                    why: report
+                        .reason
+                        .unwrap_or_else(|| "its budget, or what is in doubt, does not allow it".to_owned()),
+                })
+            }
         }
     }
 

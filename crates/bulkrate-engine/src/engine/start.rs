@@ -27,6 +27,7 @@ use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
 use crate::run::cascade::Cascade;
+use crate::run::forecast::{Forecasting, Kept};
 use crate::run::fresh::SendOrder;
 use crate::run::job::{BY_MODEL, COLLECTING_MAX, Halt, Job, State};
 use crate::run::recover::{other_account, recover, sender_of};
@@ -88,6 +89,9 @@ impl Engine {
             fallbacks: &fallbacks,
             cheap: &cascade.iter().flat_map(Cascade::before).collect::<Vec<_>>(),
             spent: spent_by(&*reader, row.no)?,
+            forecast: resumed
+                .then(|| Kept::read(&JobDir::of(&self.settings.state_dir, &row.id)).forecast)
+                .flatten(),
             open,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
             created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
@@ -156,6 +160,7 @@ impl Engine {
             failed: None,
             blocked: None,
             overcharged: bulkrate_core::budget::Overcharges::default(),
+            forecasting: Forecasting::new(&dir, plan, spec, checkpoint),
             switched: false,
             late_told: false,
             may_batch: home == Lane::Batch,

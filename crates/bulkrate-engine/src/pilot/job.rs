@@ -37,6 +37,8 @@ pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option
         deadline_ms: None,
         // The sum of all pilots was compared with the budget.
         strict: false,
+        // A sample is small, and worth nothing by half.
+        spend_all: true,
         order: SendBy::Source,
         // What fails is a finding.
         fail_above_permille: 1_000,

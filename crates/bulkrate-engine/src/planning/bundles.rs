@@ -76,7 +76,7 @@ pub(super) fn plan(
 }
 
 /// So many of so many, of fewer.
-fn part_of(all: u64, part: u64, whole: u64) -> u64 {
+pub(crate) fn part_of(all: u64, part: u64, whole: u64) -> u64 {
     if whole == 0 || part == whole {
         return all;
     }

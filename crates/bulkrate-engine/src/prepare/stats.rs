@@ -68,6 +68,9 @@ pub(crate) struct ModelStats {
     pub filtered: u64,
     pub bytes: u64,
     pub bytes_largest: u64,
+    /// Of their canonical forms, whole.
+    #[serde(default)]
+    pub sealed_bytes: u64,
     #[serde(default)]
     pub messages: u64,
     pub input_max: u64,

@@ -67,6 +67,7 @@ pub(super) fn status(
         spent: spent.settled,
         reserved: spent.reserved,
         in_doubt: spent.doubt,
+        forecast: crate::run::forecast::Kept::read(dir).forecast,
         unpriced: !super::cost::unpriced_models(job).is_empty(),
         doubts: DoubtSum::of(&super::doubt::lines(view, job, engine_at_work)?),
         batches: batches.iter().filter(|submission| submission.lane == Lane::Batch).map(batch_line).collect(),

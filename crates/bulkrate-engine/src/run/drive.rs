@@ -26,6 +26,7 @@ pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), E
     // An order that was left while nothing ran is obeyed before anything is sent.
     take_orders(job)?;
     job.heed_review()?;
+    job.look_ahead_at_first();
     let batched = job.home == Lane::Batch && job.state.borrow().open() > 0 || !open.is_empty();
     let swept = batched || !job.state.borrow().twins_open.is_empty() || sweep::is_owed(job)?;
     if swept && job.sweeps_first && (job.state.borrow().open() > 0 || !open.is_empty()) {
@@ -250,6 +251,7 @@ pub(crate) fn progress(job: &Job) -> Progress {
         in_doubt: state.budget.doubt,
         budget: state.budget.caps.first().map(|cap| cap.limit),
         naive: state.tally.naive,
+        forecast: state.forecasting.latest(),
         items_per_second: per_second,
         eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0 && away.is_empty())
             .then(|| elapsed_ms.saturating_sub(state.pauses.sum_us / 1_000).saturating_mul(open) / done),

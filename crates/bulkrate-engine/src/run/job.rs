@@ -130,6 +130,7 @@ pub(crate) struct State {
     pub blocked: Option<OverBudget>,
     /// Answers of this run that cost more than was reserved for them.
     pub overcharged: Overcharges,
+    pub forecasting: super::forecast::Forecasting,
     /// The deadline came near: what is left goes to the sync lane.
     pub switched: bool,
     pub late_told: bool,
@@ -403,6 +404,7 @@ impl Job {
             || state.failed.is_some()
             || state.cancelled
             || state.over
+            || state.forecasting.paused.is_some()
     }
 
     pub(crate) fn random(&self) -> u64 {

@@ -24,3 +24,4 @@ pub(crate) mod urgent;
 pub(crate) mod drive;
 pub(crate) mod failures;
 pub(crate) mod review;
+pub(crate) mod forecast;

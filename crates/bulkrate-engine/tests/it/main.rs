@@ -12,6 +12,7 @@ mod guards;
 mod kinds;
 mod real;
 mod deadline;
+mod forecast;
 mod limit;
 mod wishes;
 mod recover;

@@ -49,6 +49,7 @@ impl Overrides {
         }
         spec.run.deadline_ms = run.deadline.map(|time| time.0).or(spec.run.deadline_ms);
         spec.run.budget = run.budget.map(|usd| usd.0).or(spec.run.budget);
+        spec.run.spend_all = run.spend_all.unwrap_or(spec.run.spend_all);
         spec.run.max_in_doubt = run.max_in_doubt.map(|usd| usd.0).or(spec.run.max_in_doubt);
         spec.run.max_error_permille =
             run.max_error_rate.map(|share| share.permille).or(spec.run.max_error_permille);

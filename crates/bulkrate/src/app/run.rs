@@ -323,6 +323,7 @@ mod tests {
               "f=x": 2000000000
             },
             "strict": true,
+            "spend_all": false,
             "rpm": 600,
             "tpm": null,
             "concurrency_max": 2000,

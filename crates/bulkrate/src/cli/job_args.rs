@@ -218,6 +218,9 @@ pub struct OverrideArgs {
         hide_env_values = true
     )]
     pub budget: Option<Usd>,
+    /// Go on until the budget stops the job, also where its answers say that it will not do
+    #[arg(long)]
+    pub spend_all: bool,
     /// Most that may have been paid without an answer before nothing new is sent [default: a quarter of the budget]
     #[arg(
         long,
@@ -409,6 +412,7 @@ impl OverrideArgs {
             lane: self.lane,
             deadline: self.deadline,
             budget: self.budget,
+            spend_all: given(self.spend_all),
             max_in_doubt: self.max_in_doubt,
             max_error_rate: self.max_error_rate,
             rpm: self.rpm,

@@ -108,6 +108,7 @@ section! {
         budget_tags: BTreeMap<String, Usd>,
         max_in_doubt: Usd,
         strict: bool,
+        spend_all: bool,
         rpm: u64,
         tpm: u64,
         concurrency_max: u32,

@@ -233,6 +233,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         max_in_doubt: from.max_in_doubt.map(|usd| usd.0),
         budget_tags: budgets.into_iter().map(|(tag, usd)| (tag, usd.0)).collect(),
         strict: from.strict.unwrap_or(usual.strict),
+        spend_all: from.spend_all.unwrap_or(usual.spend_all),
         rpm: from.rpm,
         tpm: from.tpm,
         concurrency_max: from.concurrency_max.unwrap_or(usual.concurrency_max),

@@ -35,6 +35,7 @@ fn headline(report: &Report) -> String {
         Ending::Cancelled => format!("{name} was cancelled after {after}"),
         Ending::Halted => format!("{name} was halted{reason}"),
         Ending::BudgetExhausted => format!("{name} stopped at its budget{reason}"),
+        Ending::BudgetForecast => format!("{name} was paused before its budget{reason}"),
         Ending::InDoubt => format!("{name} waits for you{reason}"),
     }
 }
@@ -223,6 +224,15 @@ fn next(report: &Report) -> Vec<String> {
         )),
         Ending::Halted => lines.push(format!("mend the cause, then {}", command("resume", ""))),
         Ending::BudgetExhausted => lines.push(beyond_cap(report.capped_by.as_deref(), &command)),
+        Ending::BudgetForecast => {
+            let enough =
+                report.forecast.map_or_else(|| "USD".to_owned(), |forecast| forecast.p95.to_string());
+            lines.push(format!(
+                "go on with {}, or until the cap stops it with {}",
+                command("resume", &format!(" --budget {enough}")),
+                command("resume", " --spend-all")
+            ));
+        }
         Ending::InDoubt => {
             lines.push(format!("see {}, then {}", command("status", ""), command("resume", "")));
         }

@@ -1,5 +1,6 @@
 //! Where a job stands, as lines of text.
 
+use bulkrate_core::price::Forecast;
 use bulkrate_engine::event::{BatchLine, Progress};
 
 use super::words::{count, counted, duration, percent, rate, usd};
@@ -90,6 +91,9 @@ fn details(progress: &Progress) -> Vec<String> {
 fn money(progress: &Progress) -> Vec<String> {
     let budget = progress.budget.map_or(String::new(), |budget| format!(" of {}", usd(budget)));
     let mut parts = vec![format!("spent USD {}{budget}", usd(progress.spent))];
+    if let Some(forecast) = &progress.forecast {
+        parts.push(expected(forecast));
+    }
     if progress.naive.0 > 0 {
         parts.push(format!("one by one USD {}", usd(progress.naive)));
     }
@@ -97,6 +101,11 @@ fn money(progress: &Progress) -> Vec<String> {
         parts.push(format!("in doubt USD {}", usd(progress.in_doubt)));
     }
     parts
+}
+
+/// What a job will have cost in the end.
+pub(super) fn expected(forecast: &Forecast) -> String {
+    format!("about USD {} in all, P95 {}", usd(forecast.expected), usd(forecast.p95))
 }
 
 fn troubles(progress: &Progress) -> Vec<String> {

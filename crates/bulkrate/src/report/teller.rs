@@ -171,7 +171,7 @@ impl Teller {
             }
             // The live display shows batches all the time.
             Event::Batch { batch } if self.live.is_none() => self.batch(batch),
-            Event::Batch { .. } | Event::Finished { .. } => {}
+            Event::Batch { .. } | Event::Forecast { .. } | Event::Finished { .. } => {}
             Event::Alert { code, message } => self.say(&format!("alert[{code}]: {message}\n")),
             Event::Note { message } => self.say(&format!("{message}\n")),
             Event::Delivering { rows, rows_total } => {

@@ -2,6 +2,7 @@
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::price::Forecast;
 use bulkrate_engine::event::{BatchLine, Progress};
 use bulkrate_engine::plan::{LanePlan, ModelPlan, Plan};
 use bulkrate_engine::report::{Ending, Report};
@@ -55,6 +56,7 @@ pub(crate) fn a_plan() -> Plan {
         cap: Some(UsdNanos::dollars(5)),
         cap_is_default: false,
         spent: UsdNanos::ZERO,
+        forecast: None,
         order: None,
         warnings: vec!["2 prompts are close to the context window".to_owned()],
         shape: "csv table".to_owned(),
@@ -88,6 +90,7 @@ fn a_report() -> Report {
         in_doubt: UsdNanos::ZERO,
         reserved: UsdNanos::ZERO,
         naive: UsdNanos(2_600_000),
+        forecast: None,
         naive_model: None,
         saved: [
             ("batch".to_owned(), UsdNanos(1_137_000)),
@@ -149,6 +152,7 @@ fn a_job() -> JobStatus {
         spent: UsdNanos(400_000),
         reserved: UsdNanos(900_000),
         in_doubt: UsdNanos::ZERO,
+        forecast: None,
         unpriced: false,
         doubts: bulkrate_engine::view::DoubtSum::default(),
         batches: vec![a_batch()],
@@ -293,6 +297,41 @@ fn every_other_end_says_how_to_go_on() {
     );
     let mended = Report { halted_by: Some("billing".to_owned()), ..halted };
     assert!(end::text(&mended).contains("mend the cause, then `bulkrate resume tickets"));
+}
+
+#[test]
+fn a_job_that_would_pass_its_budget_says_what_it_would_cost() {
+    let forecast =
+        Forecast { expected: UsdNanos(2_750_000), p95: UsdNanos(3_020_000), measured: 113, left: 187 };
+    let paused = Report {
+        ending: Ending::BudgetForecast,
+        reason: Some("after 113 answers ... Nothing new is sent".to_owned()),
+        succeeded: 113,
+        failed: 0,
+        failures: [].into(),
+        open: 227,
+        output: None,
+        forecast: Some(forecast),
+        ..a_report()
+    };
+    assert_eq!(paused.exit_code(), 3);
+    let text = end::text(&paused);
+    assert!(
+        text.contains("was paused before its budget: after 113 answers ... Nothing new is sent"),
+        "{text}"
+    );
+    assert!(
+        text.contains("go on with `bulkrate resume tickets --budget 0.00302`, or until the cap stops it with `bulkrate resume tickets --spend-all`"),
+        "{text}"
+    );
+    let now = Progress { spent: UsdNanos(400_000), forecast: Some(forecast), ..Progress::default() };
+    assert!(
+        progress::line(&now).contains("about USD 0.002750 in all, P95 0.003020"),
+        "{}",
+        progress::line(&now)
+    );
+    let status = views::job(&JobStatus { forecast: Some(forecast), ..a_job() }, 22_000);
+    assert!(status.contains("about USD 0.002750 in all, P95 0.003020, measured by 113 answers"), "{status}");
 }
 
 #[test]
@@ -519,6 +558,7 @@ fn the_document_for_programs_names_every_figure() {
         "schema_failed": 1
       },
       "filtered": 0,
+      "forecast": null,
       "halted_by": null,
       "in_doubt_usd": 0.0,
       "in_doubt_usd_nanos": 0,

@@ -116,6 +116,10 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
             usd(job.in_doubt)
         ),
     );
+    if let Some(forecast) = &job.forecast {
+        let of = counted(forecast.measured, "answer");
+        line("expected", format!("{}, measured by {of}", progress::expected(forecast)));
+    }
     if job.doubts.submissions > 0 {
         line("doubt", doubt(&job.doubts, now_ms));
         for next in &job.doubts.next {

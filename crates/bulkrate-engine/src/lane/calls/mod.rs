@@ -120,7 +120,10 @@ impl Calls {
                 {
                     break;
                 }
-                drain_until.get_or_insert_with(|| Instant::now() + DRAIN);
+                // A budget is no reason to leave calls that are paid for.
+                if !self.job.is_paused() {
+                    drain_until.get_or_insert_with(|| Instant::now() + DRAIN);
+                }
             } else if self.job.state.borrow().open() == 0 && self.in_flight == 0 {
                 break;
             }

@@ -290,6 +290,7 @@ impl<'e> Pass<'e> {
         stats.items += 1;
         let text = bytes.saturating_sub(drawn.structure);
         stats.bytes += text;
+        stats.sealed_bytes += bytes;
         stats.bytes_largest = stats.bytes_largest.max(text);
         stats.messages += drawn.messages;
         stats.input_max += input_max;

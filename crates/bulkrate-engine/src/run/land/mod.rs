@@ -259,6 +259,7 @@ impl Job {
             return;
         }
         self.watch_cost(landing, receipt);
+        self.measure(landing.ready, receipt, Fate::Final);
         self.weigh(landing.ready, &receipt.usage, receipt.naive, true, false);
         if receipt.alone.is_some() {
             self.note_part(landing.ready.deployment, true);
@@ -285,6 +286,8 @@ impl Job {
         }
         state.meter.ok();
         state.flaws.good();
+        drop(state);
+        self.look_ahead();
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call site; each argument is a part of the line")]
@@ -317,6 +320,7 @@ impl Job {
             return;
         }
         self.watch_cost(landing, receipt);
+        self.measure(landing.ready, receipt, fate);
         let frame = self.frame(landing, model, receipt.cost, usage);
         let message = if told == class {
             end.message.to_owned()
@@ -346,6 +350,7 @@ impl Job {
             }
             None => self.follow(landing, next, end, told),
         }
+        self.look_ahead();
     }
 
     /// Whether the item still waits for an answer.

@@ -1,0 +1,258 @@
+//! What a running job will have cost in the end, from what its ended items have cost.
+//!
+//! A plan counts tokens; a forecast counts money. All that an item cost is in it, attempts that failed and answers that a
+//! cascade rejected included, so that it holds for every lane and every way of asking. Prompts differ in length and may be
+//! sorted by it, so the cost of the rest is that of the ended items, corrected for how much longer or shorter the rest is:
+//! the regression estimator of survey sampling (Cochran, *Sampling Techniques*, chapter 7).
+
+use super::estimate::{float, student_95, wide};
+use crate::money::UsdNanos;
+use serde::{Deserialize, Serialize};
+
+/// Fewer ended items than this forecast nothing.
+pub const FORECAST_MIN: u64 = 50;
+/// P95 over the mean of `n` items is at least `1 + 2 / sqrt(n)`: 1.28 from 50 and 1.2 from 100, as measured for outputs
+/// with their long tail, and less as more is known.
+const TAIL: f64 = 2.0;
+
+/// Running sums over ended items, in bytes of their requests and nano-dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Measured {
+    pub items: u64,
+    pub bytes: u64,
+    byte_squares: u128,
+    /// What the attempts cost that ended an item, and what the others did.
+    pub cost: u64,
+    pub tried: u64,
+    cost_squares: u128,
+    cross: u128,
+    /// What all of them would have cost in the sync lane.
+    pub naive: u64,
+}
+
+impl Measured {
+    /// An item has ended with an attempt that cost so much, be it nothing.
+    pub fn ended(&mut self, bytes: u64, cost: UsdNanos, naive: UsdNanos) {
+        let (x, y) = (u128::from(bytes), u128::from(nanos(cost)));
+        self.items = self.items.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.byte_squares = self.byte_squares.saturating_add(x * x);
+        self.cost = self.cost.saturating_add(nanos(cost));
+        self.cost_squares = self.cost_squares.saturating_add(y * y);
+        self.cross = self.cross.saturating_add(x * y);
+        self.naive = self.naive.saturating_add(nanos(naive));
+    }
+
+    /// An attempt was paid and its item goes on.
+    pub fn tried(&mut self, cost: UsdNanos, naive: UsdNanos) {
+        self.tried = self.tried.saturating_add(nanos(cost));
+        self.naive = self.naive.saturating_add(nanos(naive));
+    }
+
+    /// What one of `left` will cost: (expected, P95 of the mean of all of them).
+    fn each(&self, left: &Left) -> (f64, f64) {
+        let (n, m) = (float(self.items), float(left.items.max(1)));
+        let (mean_bytes, mean_cost) = (float(self.bytes) / n, float(self.cost) / n);
+        let spread = |squares: u128, sum: f64| (wide(squares) - sum * sum / n).max(0.0);
+        let sxx = spread(self.byte_squares, float(self.bytes));
+        let syy = spread(self.cost_squares, float(self.cost));
+        let sxy = wide(self.cross) - float(self.bytes) * float(self.cost) / n;
+        // Longer prompts do not cost less, nor more than in proportion.
+        let steepest = if mean_bytes > 0.0 { mean_cost / mean_bytes } else { 0.0 };
+        let slope = if sxx > 0.0 { (sxy / sxx).clamp(0.0, steepest) } else { 0.0 };
+        let longer = float(left.bytes) / m - mean_bytes;
+        let expected = mean_cost + slope * longer;
+        let residual = (syy - 2.0 * slope * sxy + slope * slope * sxx).max(0.0) / (n - 2.0);
+        let lever = if slope > 0.0 { longer * longer / sxx } else { 0.0 };
+        let limit = expected + student_95(n - 2.0) * (residual * (1.0 / n + 1.0 / m + lever)).sqrt();
+        let again = float(self.tried) / n;
+        let p95 = (limit + again).max((expected + again) * (1.0 + TAIL / n.sqrt()));
+        (expected + again, p95)
+    }
+}
+
+/// The items that have not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    pub items: u64,
+    /// Bytes of their requests.
+    pub bytes: u64,
+    /// What they cost with each at its bound.
+    pub worst: UsdNanos,
+    /// They go to the sync lane, whatever the ended ones did.
+    pub one_by_one: bool,
+}
+
+/// What a job will have cost in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forecast {
+    pub expected: UsdNanos,
+    pub p95: UsdNanos,
+    /// Ended items that it rests on, and items that it is about.
+    pub measured: u64,
+    pub left: u64,
+}
+
+impl Forecast {
+    /// `spent`, doubt included, and what the rest will cost. `None` as long as too little has ended.
+    #[must_use]
+    pub fn of(measured: &Measured, spent: UsdNanos, left: &Left) -> Option<Self> {
+        if measured.items < FORECAST_MIN {
+            return None;
+        }
+        let (each, each_p95) = measured.each(left);
+        let paid = float(measured.cost) + float(measured.tried);
+        let dearer = if left.one_by_one && paid > 0.0 { float(measured.naive) / paid } else { 1.0 };
+        let sum = |each: f64| {
+            let rest = dollars(each * dearer * float(left.items)).min(left.worst);
+            spent.saturating_add(rest)
+        };
+        Some(Self { expected: sum(each), p95: sum(each_p95), measured: measured.items, left: left.items })
+    }
+
+    /// How many of the items that are left `cap` will not pay for, at the P95.
+    #[must_use]
+    pub fn left_over(&self, spent: UsdNanos, cap: UsdNanos) -> u64 {
+        let (rest, room) = (nanos(self.p95 - spent), nanos(cap - spent));
+        let paid = u128::from(self.left) * u128::from(room.min(rest)) / u128::from(rest.max(1));
+        self.left.saturating_sub(u64::try_from(paid).unwrap_or(u64::MAX))
+    }
+}
+
+/// A credit counts as nothing.
+fn nanos(usd: UsdNanos) -> u64 {
+    u64::try_from(usd.0).unwrap_or(0)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "an estimate; the cast saturates")]
+fn dollars(nanos: f64) -> UsdNanos {
+    // A product such as 1,000 x 1.2 may come out a hair above the whole number that it is.
+    UsdNanos((nanos.max(0.0) * (1.0 - 1e-12)).ceil() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::pace::rng::SplitMix64;
+    use proptest::prelude::*;
+
+    const RICH: UsdNanos = UsdNanos(i64::MAX);
+
+    fn measured(items: impl IntoIterator<Item = (u64, i64)>) -> Measured {
+        let mut sums = Measured::default();
+        items.into_iter().for_each(|(bytes, cost)| sums.ended(bytes, UsdNanos(cost), UsdNanos(2 * cost)));
+        sums
+    }
+
+    fn left(items: u64, bytes: u64) -> Left {
+        Left { items, bytes: items * bytes, worst: RICH, one_by_one: false }
+    }
+
+    #[test]
+    fn the_rest_costs_what_ended_items_did() {
+        for (n, each, rest, want) in [
+            (49, 1_000, left(1_000, 400), None), // too few to say anything
+            (50, 1_000, left(1_000, 400), Some((1_050_000, 1_332_843))),
+            (100, 1_000, left(1_000, 400), Some((1_100_000, 1_300_000))),
+            (10_000, 1_000, left(1_000, 400), Some((11_000_000, 11_020_000))),
+            (100, 1_000, left(0, 0), Some((100_000, 100_000))),
+            // What lands in the sync lane from now on costs twice as much.
+            (100, 1_000, Left { one_by_one: true, ..left(1_000, 400) }, Some((2_100_000, 2_500_000))),
+            // More than each at its bound nothing costs.
+            (
+                100,
+                1_000,
+                Left { worst: UsdNanos(1_050_000), ..left(1_000, 400) },
+                Some((1_100_000, 1_150_000)),
+            ),
+            (100, 0, left(1_000, 400), Some((0, 0))), // a free model
+        ] {
+            let sums = measured((0..n).map(|_| (400, each)));
+            let got = Forecast::of(&sums, UsdNanos(each * n as i64), &rest);
+            assert_eq!(got.map(|got| (got.expected.0, got.p95.0)), want, "{n} items, then {rest:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_that_ended_nothing_are_expected_again() {
+        let mut sums = measured((0..100).map(|_| (400, 1_000)));
+        (0..50).for_each(|_| sums.tried(UsdNanos(1_000), UsdNanos(2_000)));
+        let got = Forecast::of(&sums, UsdNanos(150_000), &left(100, 400)).unwrap();
+        assert_eq!((got.expected.0, got.p95.0), (300_000, 330_000));
+    }
+
+    #[test]
+    fn a_source_that_is_sorted_by_length_misleads_nobody() {
+        // Cost in proportion to the length, or with half of it the same for all; the short ones first, or the long ones.
+        for (fixed, slope) in [(0, 10), (2_000, 5), (4_000, 0)] {
+            for long_first in [false, true] {
+                let mut items: Vec<(u64, i64)> =
+                    (0..4_000_u64).map(|at| (200 + at / 5, fixed + slope * (200 + at as i64 / 5))).collect();
+                if long_first {
+                    items.reverse();
+                }
+                let (done, rest) = items.split_at(400);
+                let spent: i64 = done.iter().map(|(_, cost)| cost).sum();
+                let bill: i64 = items.iter().map(|(_, cost)| cost).sum();
+                let bytes = rest.iter().map(|(bytes, _)| bytes).sum();
+                let rest = Left { bytes, ..left(rest.len() as u64, 0) };
+                let got = Forecast::of(&measured(done.iter().copied()), UsdNanos(spent), &rest).unwrap();
+                let off = (got.expected.0 - bill).abs() * 100 / bill;
+                assert!(
+                    off <= 1 && got.p95.0 >= bill,
+                    "{fixed} + {slope} a byte: {off} % off, {got:?} for {bill}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn p95_covers_the_bill() {
+        // Lengths and outputs with a long tail: at least 475 of 500 jobs cost no more than the P95 of their first items.
+        for n in [50_u64, 100, 400] {
+            let covered = (1..=500).filter(|seed| {
+                let mut rng = SplitMix64::new(*seed);
+                let mut uniform = || (rng.next_u64() >> 11) as f64 / 9_007_199_254_740_992.0;
+                let mut item = || {
+                    let normal =
+                        (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+                    let bytes = 200 + (uniform() * 800.0) as u64;
+                    (bytes, bytes as i64 * 12 + (45_000.0 * (0.7 * normal - 0.245).exp()) as i64)
+                };
+                let done: Vec<_> = (0..n).map(|_| item()).collect();
+                let rest: Vec<_> = (0..2_000).map(|_| item()).collect();
+                let sum = |items: &[(u64, i64)]| items.iter().map(|(_, cost)| cost).sum::<i64>();
+                let bytes = rest.iter().map(|(bytes, _)| bytes).sum();
+                let spent = UsdNanos(sum(&done));
+                let got = Forecast::of(&measured(done), spent, &Left { bytes, ..left(2_000, 0) }).unwrap();
+                got.p95.0 >= spent.0 + sum(&rest)
+            });
+            let covered = covered.count();
+            assert!(covered >= 475, "from {n} items: covered {covered} of 500");
+        }
+    }
+
+    #[test]
+    fn what_a_cap_leaves_over() {
+        let forecast = Forecast { expected: UsdNanos(900), p95: UsdNanos(1_100), measured: 100, left: 1_000 };
+        for (cap, want) in [(100, 1_000), (600, 500), (1_100, 0), (5_000, 0), (50, 1_000)] {
+            assert_eq!(forecast.left_over(UsdNanos(100), UsdNanos(cap)), want, "a cap of {cap}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn expected_is_below_p95_and_both_above_what_is_spent(
+            items in proptest::collection::vec((0_u64..5_000_000, 0_i64..10_000_000_000), 50..200),
+            left_items in 0_u64..100_000_000, bytes in 0_u64..1_000_000, spent in 0_i64..1_000_000_000_000,
+            worst in 0_i64..i64::MAX, one_by_one: bool,
+        ) {
+            let left = Left {
+                items: left_items, bytes: left_items * bytes, worst: UsdNanos(worst), one_by_one,
+            };
+            let got = Forecast::of(&measured(items), UsdNanos(spent), &left).unwrap();
+            prop_assert!(UsdNanos(spent) <= got.expected && got.expected <= got.p95, "{got:?}");
+        }
+    }
+}
