@@ -253,7 +253,7 @@ impl Life {
                 ));
                 match report.ending {
                     Ending::Finished | Ending::Cancelled if report.open == 0 => return self.is_over(hub),
-                    Ending::BudgetExhausted => {
+                    Ending::BudgetExhausted | Ending::BudgetForecast => {
                         self.spec.run.budget = budget.map(|budget| budget.times(2));
                         hub.books.cap = self.spec.run.budget;
                     }
