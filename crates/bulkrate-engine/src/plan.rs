@@ -87,6 +87,8 @@ pub struct LanePlan {
     pub worst: UsdNanos,
     /// How long it would take, roughly; `None` when nothing is known.
     pub seconds: Option<u64>,
+    /// Batches: 95 of 100 like these were over within this; `None` while too few have run in this state folder.
+    pub seconds_p95: Option<u64>,
     pub batches: Option<u64>,
 }
 

@@ -1,14 +1,16 @@
 //! From what a source holds to what it would cost: every lane side by side, and the one that is chosen.
 
 mod batchable;
+mod batch_times;
 mod bundles;
 
+pub(crate) use self::batch_times::curve_of;
 pub(crate) use self::bundles::part_of;
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::order::{Factor, HIT_RATES};
-use bulkrate_core::pace::{LaneChoice, LanePrices, Priority, choose_lane};
+use bulkrate_core::pace::{BatchCurve, LaneChoice, LanePrices, Priority, choose_lane};
 use bulkrate_core::price::{Forecast, JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
 
@@ -18,10 +20,11 @@ use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
-use crate::spec::{JobSpec, RequestSpec, RunSpec, SendBy};
+use crate::spec::{JobSpec, RequestSpec, SendBy};
 
-/// Typical time of a batch, for the plan; the provider promises 24 hours and most end within one.
+/// Typical time of a batch, for the plan, while too few have run here; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
+const SECOND_US: u64 = 1_000_000;
 /// A call's latency and places, assumed for the plan while nothing is known.
 const CALL_SECONDS: u32 = 2;
 
@@ -42,6 +45,8 @@ pub(crate) struct Facts<'a> {
     pub forecast: Option<Forecast>,
     /// Leaders without an outcome, when the job is resumed.
     pub open: Option<u64>,
+    /// How long batches have taken here.
+    pub curve: Option<BatchCurve>,
     /// Both in the same clock: since the epoch.
     pub now_us: u64,
     pub created_ms: u64,
@@ -243,7 +248,11 @@ fn lanes(
             expected: share(quote.expected),
             p95: share(quote.p95),
             worst: share(quote.worst),
-            seconds: Some(seconds(run, lane, requests)),
+            seconds: Some(seconds(facts, lane, requests)),
+            seconds_p95: facts
+                .curve
+                .filter(|_| lane == Lane::Batch)
+                .map(|curve| curve.q95_us.div_ceil(SECOND_US)),
             batches: (lane == Lane::Batch).then(|| requests.div_ceil(u64::from(run.batch_items_max).max(1))),
         });
     }
@@ -385,9 +394,10 @@ fn default_cap(chosen: Option<&LanePlan>, stats: &Stats, spent: Spent) -> UsdNan
     base.saturating_add(spent.settled).saturating_add(spent.doubt).saturating_add(spent.reserved)
 }
 
-fn seconds(run: &RunSpec, lane: Lane, requests: u64) -> u64 {
+fn seconds(facts: &Facts<'_>, lane: Lane, requests: u64) -> u64 {
+    let run = &facts.spec.run;
     match lane {
-        Lane::Batch => BATCH_SECONDS,
+        Lane::Batch => facts.curve.map_or(BATCH_SECONDS, |curve| curve.median_us.div_ceil(SECOND_US)),
         Lane::Flex | Lane::Sync => {
             let paced = run.rpm.map_or(0, |rpm| requests.saturating_mul(60) / rpm.max(1));
             let placed = requests
@@ -433,6 +443,8 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
         prices: LanePrices { batch: price(Lane::Batch), flex: price(Lane::Flex), sync: price(Lane::Sync) },
         items_per_s: rate,
         latency_p99_us: 20_000_000,
+        // A job that is gone on with may have batches out, which its own lane watches.
+        batch_q95_us: facts.curve.filter(|_| facts.open.is_none()).map(|curve| curve.q95_us),
         batch_available: available(Lane::Batch),
         flex_available: available(Lane::Flex),
     });

@@ -46,6 +46,8 @@ pub struct LaneChoice {
     pub items_per_s: f64,
     /// 99th percentile of the latency of one call.
     pub latency_p99_us: u64,
+    /// Within this 95 of 100 batches like these are over; `None`: too few have run to say.
+    pub batch_q95_us: Option<u64>,
     pub batch_available: bool,
     pub flex_available: bool,
 }
@@ -70,8 +72,9 @@ pub fn cancel_us(span_us: u64) -> u64 {
 
 /// Lane `auto`: the cheapest lane that can meet the deadline, and why.
 ///
-/// Batch only while the sync lane could still take over (`switch_at`); on equal price flex if it would be done within
-/// an hour, else batch. When no lane can meet the deadline the sync lane comes closest; a missed deadline kills nothing.
+/// Batch only while the sync lane could still take over (`switch_at`), and, where the job has a deadline and earlier batches tell
+/// how long they take, only if it would be over by then: one that is cancelled is paid in part and done again. On equal price flex
+/// if it would be done within an hour, else batch. When no lane can meet the deadline the sync lane comes closest; a missed deadline kills nothing.
 #[must_use]
 pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
     if choice.priority == Priority::Fast {
@@ -88,13 +91,16 @@ pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
         return (Lane::Sync, "the deadline leaves no time for a cheaper lane");
     }
     let LanePrices { batch, flex, sync } = choice.prices;
-    let batch = batch.filter(|_| choice.batch_available);
+    let in_time = |q95_us| choice.deadline_us.is_none() || choice.now_us.saturating_add(q95_us) <= switch_us;
+    let late = known && !choice.batch_q95_us.is_none_or(in_time);
+    let batch = batch.filter(|_| choice.batch_available && !late);
     let flex = flex.filter(|_| choice.flex_available);
     let below_sync = |price: UsdNanos| sync.is_none_or(|sync| price < sync);
     match (batch.filter(|price| below_sync(*price)), flex.filter(|price| below_sync(*price))) {
         (None, None) if sync.is_none() && batch.is_none() && flex.is_none() => {
             (Lane::Sync, "no price is known for any lane")
         }
+        (None, None) if late => (Lane::Sync, "95 of 100 batches take longer than the deadline leaves"),
         (None, None) => (Lane::Sync, "no lane is cheaper"),
         (Some(batch), Some(flex)) if flex < batch => (Lane::Flex, "the cheapest lane"),
         (Some(batch), Some(flex)) if flex == batch && known && soon(choice) => {
@@ -104,6 +110,7 @@ pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
             (Lane::Batch, "costs the same as flex and needs no pacing for hours")
         }
         (Some(_), _) => (Lane::Batch, "the cheapest lane"),
+        (None, Some(_)) if late => (Lane::Flex, "95 of 100 batches take longer than the deadline leaves"),
         (None, Some(_)) => (Lane::Flex, "the cheapest lane"),
     }
 }
@@ -170,12 +177,46 @@ mod tests {
                 prices: LanePrices { batch: usd(batch), flex: usd(flex), sync: usd(sync) },
                 items_per_s: rate,
                 latency_p99_us: 5_000_000,
+                batch_q95_us: None,
                 batch_available: has_batch,
                 flex_available: has_flex,
             };
             let (lane, why) = choose_lane(&choice);
             assert_eq!(lane, want, "{why}: {choice:?}");
             assert_eq!(choose_lane(&LaneChoice { priority: Priority::Fast, ..choice }).0, Sync);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_begun_only_if_it_is_likely_to_end_in_time() {
+        use Lane::{Batch, Flex, Sync};
+        // A thousand seconds of calls, and what 95 of 100 batches take in minutes.
+        for (deadline_min, q95_min, flex, want) in [
+            (Some(120), None, false, Batch), // nothing learned: the switch saves the deadline
+            (Some(120), Some(90), false, Batch),
+            (Some(120), Some(110), false, Sync), // over after the switch at 101 min
+            (Some(120), Some(110), true, Flex),
+            (None, Some(1_440), false, Batch), // a day that nobody asked for
+            (Some(1_440), Some(1_440), false, Sync),
+        ] {
+            let choice = LaneChoice {
+                now_us: HOUR_US,
+                deadline_us: deadline_min.map(|min: u64| HOUR_US + min * HOUR_US / 60),
+                items: 100_000,
+                priority: Priority::Cheap,
+                prices: LanePrices {
+                    batch: Some(UsdNanos(40)),
+                    flex: flex.then_some(UsdNanos(50)),
+                    sync: Some(UsdNanos(100)),
+                },
+                items_per_s: 100.0,
+                latency_p99_us: 5_000_000,
+                batch_q95_us: q95_min.map(|min: u64| min * HOUR_US / 60),
+                batch_available: true,
+                flex_available: flex,
+            };
+            let (lane, why) = choose_lane(&choice);
+            assert_eq!(lane, want, "{deadline_min:?} {q95_min:?}: {why}");
         }
     }
 }

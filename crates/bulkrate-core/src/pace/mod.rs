@@ -12,6 +12,7 @@ mod charge;
 mod climb;
 mod clock;
 mod concurrency;
+mod curve;
 mod deadline;
 mod pacer;
 pub mod rng;
@@ -19,6 +20,7 @@ pub mod rng;
 mod tests;
 
 pub use concurrency::{Concurrency, Signal};
+pub use curve::{BatchCurve, BatchTime, batch_curve};
 pub use deadline::{DAY_US, LaneChoice, LanePrices, Priority, cancel_us, choose_lane, switch_at};
 pub use pacer::{Admit, Hints, Limits, Pacer, RefusalKind};
 

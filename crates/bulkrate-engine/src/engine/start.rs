@@ -93,6 +93,7 @@ impl Engine {
                 .then(|| Kept::read(&JobDir::of(&self.settings.state_dir, &row.id)).forecast)
                 .flatten(),
             open,
+            curve: crate::planning::curve_of(&*reader, deployments, self.clock.unix_ms())?,
             now_us: self.clock.unix_ms().saturating_mul(1_000),
             created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
             warnings: warnings(&self.settings.catalogue, deployments, self.today()),

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::plan::Plan;
 use bulkrate_engine::report::Ending;
+use bulkrate_engine::spec::{JobSpec, RunSpec};
 use bulkrate_sim::SimConfig;
 
-use crate::world::World;
+use crate::world::{World, fast};
 
 /// The rest is taken to need 22.1 s (20 s for the slowest call, next to nothing for the rest, and a tenth) and a cancel a twentieth of
 /// the whole, so batches may be waited for less than two seconds of these 25. They would need six.
@@ -59,4 +61,45 @@ async fn the_deadline_is_watched_at_the_rate_that_the_canary_learned() {
     let heard = world.ear.heard.lock().unwrap().clone();
     assert_eq!((report.ending, report.succeeded), (Ending::Finished, 100), "{report:?} {heard:?}");
     assert!(!world.ear.heard("deadline-switch") && world.ear.heard("batch settled"), "{heard:?}");
+}
+
+/// Batches of earlier jobs say how long the next one will take, and whether it would be over in time.
+#[tokio::test]
+async fn earlier_batches_tell_whether_the_next_one_would_be_in_time() {
+    let world = World::new(fast()).await;
+    let mut spec = world.spec(&world.reviews(120), Lane::Batch);
+    spec.run.lane = None;
+    spec.run.rpm = Some(1); // more than an hour of calls: nothing but the deadline speaks against a batch
+    let plan = async |hours: u64, spec: &JobSpec| {
+        let spec = JobSpec {
+            name: "next".into(),
+            run: RunSpec { deadline_ms: Some(hours * 3_600_000), ..spec.run.clone() },
+            ..spec.clone()
+        };
+        world.engine().plan(&spec, &*world.ear).await.unwrap()
+    };
+    let time = |plan: &Plan| {
+        let batch = plan.lanes.iter().find(|lane| lane.lane == Lane::Batch).unwrap();
+        (batch.seconds.unwrap(), batch.seconds_p95)
+    };
+    let before = plan(6, &spec).await;
+    assert_eq!((before.lane, time(&before)), (Lane::Batch, (3_600, None)), "nothing has run yet");
+
+    // Thirty batches of a moment each: not even the longest of so few is surely the P95, so a fifth of a day is added.
+    let mut first = spec.clone();
+    first.source.path = Some(world.path("first.csv"));
+    let text: String = (0..31).map(|row| format!("f{row},another text {row}\n")).collect();
+    std::fs::write(world.path("first.csv"), format!("id,text\n{text}")).unwrap();
+    (first.name, first.run.lane, first.run.rpm) = ("first".into(), Some(Lane::Batch), None);
+    first.run.batch_items_max = 1;
+    first.sink.path = None;
+    let ran = world.run(&first).await.unwrap();
+    assert!(ran.succeeded == 31 && ran.batches >= 30, "{ran:?}");
+
+    let after = plan(6, &spec).await;
+    let (median_s, most_s) = time(&after);
+    assert!(median_s < 60 && most_s.is_some_and(|most| (3 * 3_600..6 * 3_600).contains(&most)), "{after:?}");
+    assert_eq!(after.lane, Lane::Flex, "{}", after.why);
+    assert!(after.why.contains("95 of 100 batches"), "{}", after.why);
+    assert_eq!(plan(23, &spec).await.lane, Lane::Batch, "a day leaves time for it");
 }

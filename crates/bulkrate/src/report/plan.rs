@@ -109,6 +109,7 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
     if lane.unavailable.is_some() {
         return ["-", "-", "-", "-", "-"].map(str::to_owned);
     }
+    let of = |seconds: u64| duration(seconds.saturating_mul(1_000));
     let money = |amount| if priced { usd(amount) } else { "unknown".to_owned() };
     [
         money(lane.expected),
@@ -116,7 +117,10 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
         money(lane.worst),
         lane.seconds.map_or_else(
             || "unknown".to_owned(),
-            |seconds| format!("~ {}", duration(seconds.saturating_mul(1_000))),
+            |seconds| {
+                let most = lane.seconds_p95.map_or_else(String::new, |most| format!(", P95 {}", of(most)));
+                format!("~ {}{most}", of(seconds))
+            },
         ),
         lane.batches.map_or_else(|| "-".to_owned(), count),
     ]

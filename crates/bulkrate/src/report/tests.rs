@@ -18,6 +18,7 @@ fn lane(lane: Lane, expected: i64, unavailable: Option<&str>, seconds: u64) -> L
         p95: UsdNanos(expected * 3 / 2),
         worst: UsdNanos(expected * 4),
         seconds: Some(seconds),
+        seconds_p95: None,
         batches: (lane == Lane::Batch).then_some(1),
     }
 }
