@@ -384,6 +384,16 @@ fn a_provider_that_is_away_is_waited_for_and_no_time_is_told() {
 }
 
 #[test]
+fn what_earlier_batches_took_stands_beside_the_price() {
+    let mut learned = a_plan();
+    for lane in learned.lanes.iter_mut().filter(|plan| plan.lane == Lane::Batch) {
+        (lane.seconds, lane.seconds_p95) = (Some(720), Some(5_400));
+    }
+    let text = plan::text(&learned);
+    assert!(text.contains("~ 12 min, P95 1 h 30 min"), "{text}");
+}
+
+#[test]
 fn what_a_limit_left_out_is_said() {
     let plan = plan::text(&Plan { records: 100, beyond_limit: 240, ..a_plan() });
     assert!(plan.contains("100 records of 340 (limited) read as"), "{plan}");
