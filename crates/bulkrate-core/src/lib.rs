@@ -22,6 +22,7 @@ pub mod filter;
 pub mod route;
 pub mod price;
 pub mod order;
+pub mod prompt_cache;
 pub mod budget;
 pub mod pack;
 pub mod bundle;

@@ -30,6 +30,18 @@ impl Usage {
             .saturating_add(self.cache_write_1h)
     }
 
+    /// The same tokens as if there were no prompt cache: all of the prompt at the full rate.
+    #[must_use]
+    pub fn uncached(&self) -> Self {
+        Self { input: self.prompt(), cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, ..*self }
+    }
+
+    /// Whether a prompt cache did something: it was read from, or written to.
+    #[must_use]
+    pub fn touches_cache(&self) -> bool {
+        self.cache_read | self.cache_write_5m | self.cache_write_1h != 0
+    }
+
     /// Counts another attempt's tokens as well.
     pub fn add(&mut self, more: &Self) {
         for (sum, more) in [

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{PicoUsdPerToken, Tokens, UsdNanos};
 use bulkrate_core::price::bound::bound;
+use bulkrate_core::price::cost::prompt_cache_saving;
 use bulkrate_core::price::{Catalogue, ModelRow, RequestShape, ResolveError};
 use bulkrate_core::route::edit_distance;
 use bulkrate_core::usage::Usage;
@@ -192,10 +193,19 @@ impl Deployment {
         bulkrate_core::price::price(self.row.rates(lane)?, usage)
     }
 
-    /// The same answer at the standard price.
+    /// The same answer at the standard price, without a prompt cache.
     #[must_use]
     pub(crate) fn naive(&self, usage: &Usage) -> Option<UsdNanos> {
-        self.cost(Lane::Sync, usage)
+        self.cost(Lane::Sync, &usage.uncached())
+    }
+
+    /// What the prompt cache saved on an answer in `lane`; negative where more was written than read.
+    #[must_use]
+    pub(crate) fn prompt_cache_saved(&self, lane: Lane, usage: &Usage) -> Option<UsdNanos> {
+        if !usage.touches_cache() {
+            return Some(UsdNanos::ZERO);
+        }
+        Some(prompt_cache_saving(self.row.rates(lane)?, usage)?.saved)
     }
 
     #[must_use]

@@ -42,6 +42,9 @@ pub struct Plan {
     /// Where another order of sending than the source's was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderPlan>,
+    /// Whether prompts are marked for the provider's prompt cache, model by model; empty where no provider takes marks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prompt_cache: Vec<PromptCachePlan>,
     /// Where items are asked several in one request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundlePlan>,
@@ -90,6 +93,21 @@ pub struct LanePlan {
     /// Batches: 95 of 100 like these were over within this; `None` while too few have run in this state folder.
     pub seconds_p95: Option<u64>,
     pub batches: Option<u64>,
+}
+
+/// What marking prompts for the provider's prompt cache makes of one model's input.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PromptCachePlan {
+    pub model: String,
+    /// `5m` or `1h`: how long the provider is asked to keep what all prompts begin with. `None`: nothing is marked.
+    pub mark: Option<&'static str>,
+    /// Why nothing is.
+    pub why: Option<String>,
+    /// About how many tokens all requests begin with; `None` where the source holds whole requests.
+    pub prefix_tokens: Option<u64>,
+    /// What the input costs as a share of its price without a cache, at each of `hit_rates`.
+    pub factors: Option<[f64; 3]>,
+    pub hit_rates: [f64; 3],
 }
 
 /// What asking several items in one request makes of a job.

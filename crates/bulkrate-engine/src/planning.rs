@@ -3,6 +3,7 @@
 mod batchable;
 mod batch_times;
 mod bundles;
+mod prompt_cache;
 
 pub(crate) use self::batch_times::curve_of;
 pub(crate) use self::bundles::part_of;
@@ -11,6 +12,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::order::{Factor, HIT_RATES};
 use bulkrate_core::pace::{BatchCurve, LaneChoice, LanePrices, Priority, choose_lane};
+use bulkrate_core::price::bound::Writes;
 use bulkrate_core::price::{Forecast, JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
 
@@ -73,7 +75,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let cap_is_default = spec.run.budget.is_none();
     let cap = spec.run.budget.or_else(|| priced.then(|| default_cap(chosen, stats, facts.spent)));
     let sync =
-        quoted(facts, stats, facts.counts, Lane::Sync, &|model| naively(facts, model), false)?.expected;
+        quoted(facts, stats, facts.counts, Lane::Sync, &|model| naively(facts, model), How::Plain)?.expected;
     let bundle = bundles::plan(facts, stats, lane, (requests, leaders))?;
     let lanes = match facts.counts {
         None => estimated,
@@ -105,6 +107,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         spent: facts.spent.settled,
         forecast: facts.forecast,
         order: order(facts, lane),
+        prompt_cache: prompt_cache::plan(facts, stats, lane),
         bundle,
         warnings: warnings(facts, stats, lane, part)?,
         shape: checkpoint.shape.name().to_owned(),
@@ -126,7 +129,7 @@ fn order(facts: &Facts<'_>, lane: Lane) -> Option<OrderPlan> {
         let found = facts.deployments.iter().find(|found| found.pinned == stats.model)?;
         let (as_is, most) = stats.shared.shares();
         let ordered = if ordered.by_prefix { most } else { as_is };
-        let factor = found.row.rates(lane).and_then(|rates| Factor::of(&rates.base));
+        let factor = found.row.rates(lane).and_then(|rates| Factor::of(&rates.base, Writes::Short));
         let costs = factor.map(|factor| HIT_RATES.map(|hits| factor.cost(ordered, hits)));
         Some(OrderShare { model: stats.model.clone(), as_is, ordered, costs, hit_rates: HIT_RATES })
     };
@@ -340,7 +343,18 @@ pub(crate) fn quote<'a>(
     lane: Lane,
     asked: &dyn Fn(&'a str) -> &'a str,
 ) -> Result<Quote, EngineError> {
-    quoted(facts, stats, counts, lane, asked, true)
+    quoted(facts, stats, counts, lane, asked, How::Together)
+}
+
+/// How the items of a quote are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Each by itself, and without a prompt cache.
+    Plain,
+    /// Each by itself.
+    Alone,
+    /// Several in one request, where the job bundles.
+    Together,
 }
 
 fn quoted<'a>(
@@ -349,7 +363,7 @@ fn quoted<'a>(
     counts: Option<&[ModelCount]>,
     lane: Lane,
     asked: &dyn Fn(&'a str) -> &'a str,
-    asked_together: bool,
+    how: How,
 ) -> Result<Quote, EngineError> {
     let mut total =
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
@@ -364,7 +378,12 @@ fn quoted<'a>(
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
         let learned = facts.spec.run.learned.as_deref();
         let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
-        let shape = if asked_together { bundles::shape(facts, stats, found, lane, shape) } else { shape };
+        let marked = |shape| prompt_cache::shape(facts, found, lane, shape);
+        let (ratios, shape) = match how {
+            How::Plain => (ratios.uncached(), shape),
+            How::Alone => (ratios, marked(shape)),
+            How::Together => (ratios, bundles::shape(facts, stats, found, lane, marked(shape))),
+        };
         let quote = |rates| {
             bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(|| {
                 EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())

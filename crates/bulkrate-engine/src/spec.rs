@@ -10,6 +10,7 @@ use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Ratios;
+use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::{CacheMode, Kind, Role};
 use bulkrate_core::route::learned::{Router, Side, Verdict};
 use bulkrate_core::submission::{PollPace, Unresolved};
@@ -319,6 +320,9 @@ pub struct RunSpec {
     /// In which order items are sent; decided when the source is read.
     #[serde(default, skip_serializing_if = "SendBy::is_usual")]
     pub order: SendBy,
+    /// Whether prompts are marked for the provider's prompt cache, and for how long.
+    #[serde(default, skip_serializing_if = "Wish::is_usual")]
+    pub prompt_cache: Wish,
     pub canary: bool,
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
@@ -365,7 +369,7 @@ impl Learned {
     /// What is known of a model's answers in a lane: what the prompt cache held in calls, a batch need not find.
     pub(crate) fn of(&self, pinned: &str, lane: Lane) -> Ratios {
         let known = self.models.get(pinned).copied().unwrap_or_default();
-        if lane == Lane::Batch { Ratios { cache_read: 0, ..known } } else { known }
+        if lane == Lane::Batch { known.uncached() } else { known }
     }
 }
 
@@ -436,6 +440,7 @@ impl Default for RunSpec {
             cache: CacheMode::Default,
             distinct: false,
             order: SendBy::Source,
+            prompt_cache: Wish::Auto,
             canary: true,
             fail_above_permille: 50,
             review_permille: review_permille(),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::{Marks, Ttl};
 use bulkrate_core::request::{Kind, Request};
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
 use bytes::Bytes;
@@ -84,6 +85,9 @@ pub struct WireOptions<'a> {
     pub model: &'a str,
     /// Takes the place of the request's output maximum (a truncated answer is asked again with a higher one).
     pub max_tokens: Option<u32>,
+    /// For how long the provider is to keep what stands before the last turn, where its wire has marks for that and the request
+    /// sets none of its own.
+    pub mark: Option<Ttl>,
 }
 
 /// A request as the provider's documentation would call it unsupported.
@@ -103,6 +107,12 @@ pub trait Wire: Send + Sync + Debug {
     fn path_in(&self, lane: Lane, kind: Kind, model: &str) -> Cow<'static, str> {
         let _ = lane;
         self.path(kind, model)
+    }
+    /// What is kept of a model's prompts in a lane where they are marked for it; `None`: there are no marks, or none that are set
+    /// from here.
+    fn marks(&self, lane: Lane, model: &str) -> Option<Marks> {
+        let _ = (lane, model);
+        None
     }
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
     fn encode(

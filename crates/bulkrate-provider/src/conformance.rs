@@ -93,8 +93,11 @@ impl Suite<'_> {
             ..Request::default()
         };
         let mut body = Vec::new();
-        let written =
-            self.provider.wire().encode(&request, WireOptions { lane, model, max_tokens: None }, &mut body);
+        let written = self.provider.wire().encode(
+            &request,
+            WireOptions { lane, model, max_tokens: None, mark: None },
+            &mut body,
+        );
         written.or_else(|error| broken("a plain request can be written", error))?;
         Ok(body)
     }

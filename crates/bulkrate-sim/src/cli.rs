@@ -65,6 +65,9 @@ pub struct Args {
     /// Share of long prompts that hit the prompt cache
     #[arg(long, default_value_t = 0.0)]
     pub cached_share: f64,
+    /// Share of marked prefixes that the prompt cache finds again (Anthropic)
+    #[arg(long, default_value_t = 1.0)]
+    pub marked_hits: f64,
     /// A model that answers a share of the prompts as if it had not read them, such as gpt-6-luna=0.2; repeatable
     #[arg(long, value_name = "MODEL=SHARE", value_parser = weak)]
     pub weak: Vec<(String, f64)>,
@@ -178,6 +181,7 @@ impl Args {
             late_secs: self.late_secs,
             slow_ms: self.slow_ms,
             cached_share: self.cached_share,
+            marked_hits: self.marked_hits,
             weak: self.weak.clone(),
             denied: self.denied.clone(),
             bundle_faults: self.bundle_faults,

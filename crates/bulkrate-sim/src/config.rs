@@ -60,6 +60,8 @@ pub struct SimConfig {
     pub slow_ms: u64,
     /// Share of prompts of 1,024 tokens or more whose first three quarters count as cached.
     pub cached_share: f64,
+    /// Share of marked prefixes that are found again while they are kept (Anthropic): nobody promises all of them.
+    pub marked_hits: f64,
     /// Models that know less: of each the share of prompts that it answers without having read them.
     pub weak: Vec<(String, f64)>,
     /// Models that the account may not use.
@@ -135,6 +137,7 @@ impl Default for SimConfig {
             late_secs: 60.0,
             slow_ms: 2_000,
             cached_share: 0.0,
+            marked_hits: 1.0,
             weak: Vec::new(),
             denied: Vec::new(),
             bundle_faults: false,

@@ -260,7 +260,7 @@ impl Sim {
             Endpoint::Chat => self.like.chat(&bytes),
             _ => Ok(bytes),
         };
-        let context = self.state.context(key, self.state.clock.now_ms(), Twist::None);
+        let context = self.state.context(key, self.state.clock.now_ms(), Twist::None, Duration::ZERO);
         let answered = written.and_then(|bytes| {
             let mut out = Vec::new();
             prepare(&self.state.models, endpoint, None, &bytes, true)?.answer(&context, &mut out)?;

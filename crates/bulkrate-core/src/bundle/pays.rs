@@ -51,6 +51,7 @@ pub fn together(alone: JobShape, common: u64, size: u32) -> JobShape {
         messages: alone.messages / alone.items * whole,
         output_max: Tokens(alone.output_max.0 + u64::from(ID_TOKENS)),
         added: (Tokens(prompts), Tokens(answer)),
+        cached: alone.cached.map(|cached| cached.part(whole, alone.items)),
         ..alone
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::price::RateSet;
+use crate::price::bound::Writes;
 
 /// Shares of the shared prefixes that the cache may find again: none, the least and what is common. Providers promise none.
 pub const HIT_RATES: [f64; 3] = [0.0, 0.3, 0.9];
@@ -19,20 +20,22 @@ pub struct Factor {
 }
 
 impl Factor {
-    /// `None` where input is free, or where the price list has no price of its own for cached input.
+    /// Where writes are kept for so long. `None` where input is free, or where the price list has no price of its own for
+    /// cached input.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a ratio of prices")]
-    pub fn of(rates: &RateSet) -> Option<Self> {
+    pub fn of(rates: &RateSet, writes: Writes) -> Option<Self> {
         let input = rates.input.per_token.0 as f64;
         if input == 0.0 || rates.cache_read.derived {
             return None;
         }
         let ratio = |rate: u64| rate as f64 / input;
+        let write = match writes {
+            Writes::Short => rates.cache_write_5m,
+            Writes::Hour => rates.cache_write_1h,
+        };
         // A write without a price of its own bills as plain input.
-        Some(Self {
-            read: ratio(rates.cache_read.per_token.0),
-            write: ratio(rates.cache_write_5m.per_token.0),
-        })
+        Some(Self { read: ratio(rates.cache_read.per_token.0), write: ratio(write.per_token.0) })
     }
 
     /// The input's cost as a share of its cost without a cache, where `shared` of it is a shared prefix that is found again
@@ -191,10 +194,13 @@ mod tests {
     fn ratios_come_from_the_price_list() {
         let rate = |picos, derived| Rate { per_token: PicoUsdPerToken(picos), derived };
         let flat = Rates::flat(PicoUsdPerToken(200), PicoUsdPerToken(800)).base;
-        assert_eq!(Factor::of(&flat), None, "no price for cached input");
+        let of = |rates: &RateSet| Factor::of(rates, Writes::Short);
+        assert_eq!(of(&flat), None, "no price for cached input");
         let listed = RateSet { cache_read: rate(20, false), cache_write_5m: rate(250, false), ..flat };
-        assert_eq!(Factor::of(&listed), Some(SHORT));
-        assert_eq!(Factor::of(&RateSet { cache_write_5m: rate(200, true), ..listed }), Some(FREE));
-        assert_eq!(Factor::of(&RateSet { input: rate(0, false), ..listed }), None);
+        assert_eq!(of(&listed), Some(SHORT));
+        assert_eq!(of(&RateSet { cache_write_5m: rate(200, true), ..listed }), Some(FREE));
+        assert_eq!(of(&RateSet { input: rate(0, false), ..listed }), None);
+        let hour = RateSet { cache_write_1h: rate(400, false), ..listed };
+        assert_eq!(Factor::of(&hour, Writes::Hour), Some(HOUR));
     }
 }

@@ -96,9 +96,7 @@ pub fn lane_saving(row: &ModelRow, lane: Lane, usage: &Usage) -> Option<Saving> 
 /// was. Negative where writes were not read often enough.
 #[must_use]
 pub fn prompt_cache_saving(rates: &Rates, usage: &Usage) -> Option<Saving> {
-    let plain =
-        Usage { input: usage.prompt(), cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, ..*usage };
-    let (naive, paid) = (price(rates, &plain)?, price(rates, usage)?);
+    let (naive, paid) = (price(rates, &usage.uncached())?, price(rates, usage)?);
     Some(Saving { naive, saved: UsdNanos(naive.0 - paid.0), paid })
 }
 

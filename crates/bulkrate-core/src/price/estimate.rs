@@ -42,6 +42,11 @@ pub struct Ratios {
     /// Of the input: found in the provider's prompt cache.
     #[serde(default)]
     pub cache_read: u64,
+    /// Of the input: written to it, for five minutes and for an hour.
+    #[serde(default)]
+    pub cache_write_5m: u64,
+    #[serde(default)]
+    pub cache_write_1h: u64,
     pub output: u64,
     pub output_squares: u128,
 }
@@ -53,6 +58,8 @@ impl Ratios {
         self.bytes = self.bytes.saturating_add(bytes);
         self.input = self.input.saturating_add(usage.prompt());
         self.cache_read = self.cache_read.saturating_add(usage.cache_read);
+        self.cache_write_5m = self.cache_write_5m.saturating_add(usage.cache_write_5m);
+        self.cache_write_1h = self.cache_write_1h.saturating_add(usage.cache_write_1h);
         self.output = self.output.saturating_add(usage.output);
         self.output_squares =
             self.output_squares.saturating_add(u128::from(usage.output) * u128::from(usage.output));
@@ -64,13 +71,24 @@ impl Ratios {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.input = self.input.saturating_add(other.input);
         self.cache_read = self.cache_read.saturating_add(other.cache_read);
+        self.cache_write_5m = self.cache_write_5m.saturating_add(other.cache_write_5m);
+        self.cache_write_1h = self.cache_write_1h.saturating_add(other.cache_write_1h);
         self.output = self.output.saturating_add(other.output);
         self.output_squares = self.output_squares.saturating_add(other.output_squares);
     }
 
-    /// The share of the input that the prompt cache held.
-    fn cached(&self) -> f64 {
-        if self.knows_input() { float(self.cache_read) / float(self.input.max(1)) } else { 0.0 }
+    /// The same without what a prompt cache did.
+    #[must_use]
+    pub fn uncached(self) -> Self {
+        Self { cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, ..self }
+    }
+
+    /// Shares of the input that the prompt cache held, and that were written to it for five minutes and for an hour. `None`:
+    /// nothing is known of it.
+    fn cached(&self) -> Option<[f64; 3]> {
+        let touched = [self.cache_read, self.cache_write_5m, self.cache_write_1h];
+        let known = self.knows_input() && touched.iter().any(|tokens| *tokens > 0);
+        known.then(|| touched.map(|tokens| float(tokens) / float(self.input.max(1))))
     }
 
     fn knows_input(&self) -> bool {
@@ -147,6 +165,34 @@ pub struct JobShape {
     pub added: (Tokens, Tokens),
     /// Input tokens that were counted, where they were: the sum, and the largest. They replace what bytes would say.
     pub counted: Option<(Tokens, Tokens)>,
+    /// What is expected of a prompt cache, where prompts are marked for one and nothing is known of what it finds.
+    pub cached: Option<Cached>,
+}
+
+/// Tokens of a job's input that a prompt cache is expected to hold, and that are expected to be written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cached {
+    pub read: Tokens,
+    pub written: Tokens,
+    pub writes: Writes,
+}
+
+impl Cached {
+    /// What is left of it where so many requests go instead of so many.
+    #[must_use]
+    pub fn part(self, requests: u64, of: u64) -> Self {
+        let part = |all: Tokens| {
+            let part = u128::from(all.0) * u128::from(requests) / u128::from(of.max(1));
+            Tokens(u64::try_from(part).unwrap_or(u64::MAX))
+        };
+        Self { read: part(self.read), written: part(self.written), ..self }
+    }
+}
+
+/// About so many tokens are in so many bytes of a prompt, before anything is known of its model.
+#[must_use]
+pub fn prompt_tokens(bytes: u64) -> u64 {
+    tokens(float(bytes) * PRIOR_TOKENS_PER_BYTE)
 }
 
 impl JobShape {
@@ -165,6 +211,17 @@ impl JobShape {
         let max = float(self.input_max.0);
         let (bytes, framing) = (float(self.bytes), framing + float(self.added.0.0));
         ((bytes * per_byte + framing).min(max), (bytes * per_byte_p95 + framing).min(max))
+    }
+
+    /// Of so many input tokens: read from a prompt cache, written to it for five minutes, and for an hour.
+    fn cached(&self, input: f64, ratios: &Ratios) -> [f64; 3] {
+        if let Some(shares) = ratios.cached() {
+            return shares.map(|share| share * input);
+        }
+        let Some(Cached { read, written, writes }) = self.cached else { return [0.0; 3] };
+        let read = float(read.0).min(input);
+        let written = float(written.0).min(input - read);
+        if writes == Writes::Hour { [read, 0.0, written] } else { [read, written, 0.0] }
     }
 
     /// The input tokens to expect of all items.
@@ -204,10 +261,12 @@ pub fn quote(rates: &Rates, ratios: &Ratios, job: &JobShape) -> Option<Quote> {
     // The tier by the mean item; for the P95 by the largest one.
     let set = rates.for_prompt(tokens(input / items.max(1.0)));
     // What a prompt cache was seen to find is expected to be found again, and not counted on.
-    let cached = input * ratios.cached();
+    let [read, short, hour] = job.cached(input, ratios);
     let expected = [
-        (input - cached, set.input.per_token.0),
-        (cached, set.cache_read.per_token.0),
+        ((input - read - short - hour).max(0.0), set.input.per_token.0),
+        (read, set.cache_read.per_token.0),
+        (short, set.cache_write_5m.per_token.0),
+        (hour, set.cache_write_1h.per_token.0),
         (output * items, set.output.per_token.0),
     ];
     let expected = money(job.items, &expected)?;
@@ -330,6 +389,33 @@ mod tests {
         let choices = JobShape { choice_bytes: Some(8), ..job(1_000, 400, 24) };
         let quote = super::quote(&luna(), &Ratios::default(), &choices).unwrap();
         assert_eq!(quote.expected, UsdNanos((110 * 50 + 6 * 250) * 1_000 + 999));
+    }
+
+    #[test]
+    fn what_is_marked_is_expected_at_the_prices_of_the_cache_and_never_counted_on() {
+        let luna = luna();
+        // 400 bytes are 110 tokens: of 100,000 that are marked 30,000 are read, the rest is written.
+        let cached = Cached { read: Tokens(30_000), written: Tokens(70_000), writes: Writes::Short };
+        let plain = job(1_000, 400, 1_024);
+        let marked = JobShape { cached: Some(cached), ..plain };
+        let of = |ratios: &Ratios, job| quote(&luna, ratios, &job).unwrap();
+        let fresh = Ratios::default();
+        let (without, with) = (of(&fresh, plain), of(&fresh, marked));
+        // 0.05 in, 0.005 read, 0.0625 written, 0.25 out.
+        assert_eq!(with.expected.0, 10_000 * 50 + 30_000 * 5 + 70_000 * 125 / 2 + 256_000 * 250 + 999);
+        assert_eq!((with.p95, with.worst), (without.p95, without.worst), "reserved as if all were written");
+        // What answers have shown is known better.
+        let mut seen = Ratios::default();
+        (0..20).for_each(|_| {
+            seen.add(400, &Usage { input: 10, cache_read: 90, output: 256, ..Usage::default() })
+        });
+        assert_eq!(of(&seen, marked).expected.0, 10_000 * 50 + 90_000 * 5 + 256_000 * 250 + 999);
+        assert_eq!(of(&seen.uncached(), plain).expected.0, 100_000 * 50 + 256_000 * 250 + 999);
+        (0..20).for_each(|_| {
+            seen.add(400, &Usage { input: 10, cache_write_5m: 90, output: 256, ..Usage::default() })
+        });
+        let both = 45_000 * 5 + 45_000 * 125 / 2;
+        assert_eq!(of(&seen, plain).expected.0, 10_000 * 50 + both + 256_000 * 250 + 999);
     }
 
     #[test]

@@ -57,6 +57,15 @@ const VECTORS: &[(&str, Lane, Counts, i64)] = &[
     ("anthropic/claude-haiku-5-5", Sync, (10, 0, 1_000, 500, 0), 226_000), // 10 x 0.1 + 1000 x 0.125 + 500 x 0.2
     ("anthropic/claude-haiku-5-5", Batch, (10, 0, 1_000, 500, 0), 113_000), // half of each
     ("openai/gpt-4.1", Sync, (0, 0, 1_000, 0, 0), 2_000_000),              // no write price: plain input
+    // Anthropic's batches: half of the cache's prices too, for reads and for both writes.
+    ("anthropic/claude-haiku-5-5", Batch, (0, 10_000, 0, 0, 0), 50_000), // 10,000 x 0.005
+    ("anthropic/claude-haiku-5-5", Batch, (100, 2_000, 0, 0, 20), 20_000), // 5,000 + 2,000 x 0.005 + 5,000
+    ("anthropic/claude-haiku-5-5", Batch, (100, 0, 2_000, 0, 20), 135_000), // 5,000 + 2,000 x 0.0625 + 5,000
+    ("anthropic/claude-haiku-5-5", Batch, (100, 0, 0, 2_000, 20), 210_000), // 5,000 + 2,000 x 0.1 + 5,000
+    ("anthropic/claude-sonnet-5-5", Batch, (100, 2_000, 0, 0, 20), 300_000), // 100 x 1 + 2,000 x 0.05 + 20 x 5
+    ("anthropic/claude-sonnet-5-5", Batch, (100, 0, 2_000, 0, 20), 2_700_000), // 2,000 x 1.25
+    ("anthropic/claude-sonnet-5-5", Batch, (100, 0, 0, 2_000, 20), 4_200_000), // 2,000 x 2
+    ("anthropic/claude-opus-4-8", Batch, (0, 1, 1, 1, 0), 8_375),            // 0.25 + 3.125 + 5
     // Long context: exactly at the threshold, one above; the whole request changes.
     ("openai/gpt-6-luna", Sync, (272_000, 0, 0, 0, 100), 27_250_000), // 27,200,000 + 50,000
     ("openai/gpt-6-luna", Sync, (272_001, 0, 0, 0, 100), 54_475_200), // 272,001 x 0.2 + 100 x 0.75

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::bound::{RequestShape, Writes, bound_tokens, input_max};
-use super::cost::explain;
+use super::cost::{explain, naive, prompt_cache_saving};
 use super::row::{RateSet, Rates};
 use super::{Catalogue, ModelRow, price};
 use crate::lane::Lane;
@@ -62,6 +62,21 @@ fn a_long_prompt_is_never_cheaper_and_a_cheap_lane_never_dearer() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Without a prompt cache and one by one in the sync lane, less what the lane and the cache saved, is what is paid: no
+    /// nano-dollar is lost on the way.
+    #[test]
+    fn lane_and_prompt_cache_lead_from_naive_to_paid(row in any_row(), usage in any_usage()) {
+        for (_, rates) in lanes(row) {
+            let start = naive(row, &usage.uncached()).unwrap();
+            let uncached = price(rates, &usage.uncached()).unwrap();
+            let cache = prompt_cache_saving(rates, &usage).unwrap();
+            let paid = price(rates, &usage).unwrap();
+            prop_assert_eq!((cache.naive, cache.paid), (uncached, paid));
+            prop_assert_eq!(start.0 - (start.0 - uncached.0) - cache.saved.0, paid.0);
+            prop_assert!(usage.touches_cache() || cache.saved.0 == 0);
+        }
+    }
 
     #[test]
     fn more_tokens_never_cost_less(row in any_row(), usage in any_usage(), more in any_usage()) {

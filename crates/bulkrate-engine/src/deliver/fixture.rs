@@ -379,6 +379,7 @@ pub(crate) fn outcome(
         counted: true,
         cost,
         naive: cost,
+        prompt_cache: UsdNanos::ZERO,
         usage: Usage::default(),
         estimated: false,
         place,

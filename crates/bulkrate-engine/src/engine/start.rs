@@ -30,6 +30,7 @@ use crate::run::cascade::Cascade;
 use crate::run::forecast::{Forecasting, Kept};
 use crate::run::fresh::SendOrder;
 use crate::run::job::{BY_MODEL, COLLECTING_MAX, Halt, Job, State};
+use crate::run::prompt_cache;
 use crate::run::recover::{other_account, recover, sender_of};
 use crate::run::requests::Requests;
 use crate::run::results::Results;
@@ -139,6 +140,10 @@ impl Engine {
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
         drop(submissions);
+        let mut prompt_cache = prompt_cache::meters(spec, checkpoint.shape, deployments, home);
+        if found.answered {
+            prompt_cache::replay(&*reader, no, deployments, &mut prompt_cache)?;
+        }
         let (call_retries, batch_retries) = State::queues();
         let source_halt = if prepared.resumed { source_halt(prepared, &dir) } else { None };
         let mut state = State {
@@ -170,6 +175,7 @@ impl Engine {
             absent: crate::run::absent::Absent::default(),
             pauses: crate::run::absent::Pauses::default(),
             ratios: vec![Ratios::default(); deployments.len()],
+            prompt_cache,
             moved: crate::run::ledger::Moved::default(),
             served: crate::cache::Served::new(!found.answered),
             outcomes: Vec::new(),

@@ -2,6 +2,9 @@
 //! the model are right, and each call to a wrong one may be one more in doubt.
 //!
 //! What is wrong is said at once. A call that is under way for long is at work, and holds nobody up any longer.
+//!
+//! Where prompts are marked for a prompt cache the first answer also warms it: what is sent before it has begun finds nothing
+//! there and pays for writing the same again. So the others wait for an answer, and not only for a sign of the API.
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::failure::Verdict;
@@ -9,6 +12,10 @@ use bulkrate_provider::Reply;
 
 /// A call that is out for so long has met with no wrong key and no page: others may go beside it.
 const SLOW_US: u64 = 10_000_000;
+/// A call that is to warm a prompt cache is waited for longer: each that goes beside it pays for another write.
+const WARMS_US: u64 = 60_000_000;
+/// So many calls that end without an answer, and the cache stays cold.
+const WARM_TRIES: u8 = 3;
 /// So many replies in a row that may be a broken API's, and none that is surely the API's, halt the job.
 const FOREIGN_MAX: u32 = 4;
 /// So many calls that brought nothing, or a gateway's page, halt it: each may have been paid.
@@ -19,6 +26,8 @@ const LOST_MAX: u32 = 3;
 pub(super) struct First {
     /// The API itself has answered, in words that do not stop the job.
     proven: bool,
+    /// Calls that may still be tried alone to warm the prompt cache; none where it is warm, or nothing is marked.
+    cold: u8,
     /// Until when the call that is out keeps the others back.
     alone_until_us: Option<u64>,
     /// Replies that were not the API's, as long as there was no other.
@@ -28,19 +37,38 @@ pub(super) struct First {
 }
 
 impl First {
+    /// `marked`: the first answer warms a prompt cache.
+    pub(super) fn new(marked: bool) -> Self {
+        Self { cold: if marked { WARM_TRIES } else { 0 }, ..Self::default() }
+    }
+
     /// Whether one call at most may be out.
     pub(super) fn goes_alone(&self, now_us: u64) -> bool {
-        !self.proven && self.alone_until_us.is_none_or(|until| now_us < until)
+        self.is_awaited() && self.alone_until_us.is_none_or(|until| now_us < until)
+    }
+
+    /// Whether an answer is still to show something.
+    fn is_awaited(&self) -> bool {
+        !self.proven || self.cold > 0
+    }
+
+    /// A call has ended, perhaps without an answer.
+    fn ended(&mut self, answered: bool) {
+        if self.cold > 0 {
+            self.cold = if answered { 0 } else { self.cold - 1 };
+            self.alone_until_us = None;
+        }
     }
 
     /// When others may go beside the call that is out, unless it is answered before.
     pub(super) fn opens_at(&self, now_us: u64) -> Option<u64> {
-        self.alone_until_us.filter(|until| !self.proven && now_us < *until)
+        self.alone_until_us.filter(|until| self.is_awaited() && now_us < *until)
     }
 
     pub(super) fn sent(&mut self, now_us: u64) {
-        if !self.proven {
-            self.alone_until_us.get_or_insert(now_us + SLOW_US);
+        if self.is_awaited() {
+            let patience_us = if self.cold > 0 { WARMS_US } else { SLOW_US };
+            self.alone_until_us.get_or_insert(now_us + patience_us);
         }
     }
 
@@ -51,6 +79,11 @@ impl First {
 
     /// A call was sent and not answered, and `why`. `Some`: it is time to stop, and why.
     pub(super) fn lost(&mut self, why: &str) -> Option<String> {
+        self.ended(false);
+        self.not_the_api(why)
+    }
+
+    fn not_the_api(&mut self, why: &str) -> Option<String> {
         if self.proven {
             return None;
         }
@@ -66,6 +99,7 @@ impl First {
 
     /// A server that has only ever sent pages of its own is not the API. `Some`: it is time to stop, and why.
     pub(super) fn replied(&mut self, reading: &Reading<'_>, reply: &Reply) -> Option<String> {
+        self.ended(matches!(reading, Reading::Answer(_)));
         if self.proven {
             return None;
         }
@@ -81,7 +115,7 @@ impl First {
         };
         // A gateway's own page says that the API behind it is down.
         if reply.status >= 500 {
-            return self.lost(&failure.message);
+            return self.not_the_api(&failure.message);
         }
         self.foreign += 1;
         let most = if may_be_broken(reply) { FOREIGN_MAX } else { 1 };
@@ -142,6 +176,40 @@ mod tests {
         first.not_sent();
         assert!((0..99).all(|_| first.lost("cut").is_none()), "an outage is waited for");
         assert!(!first.goes_alone(u64::MAX), "once is enough for a run");
+    }
+
+    #[test]
+    fn where_prompts_are_marked_the_others_wait_for_an_answer() {
+        let answer = || {
+            Reading::Answer(Box::new(bulkrate_core::answer::Answer {
+                body: bulkrate_core::answer::Body::Text { text: "a".into(), refusal: None, tool_calls: None },
+                finish: bulkrate_core::answer::Finish::Stop,
+                usage: None,
+                model: None,
+                tier: None,
+                charged: None,
+            }))
+        };
+        let busy = failed(FailureClass::RateLimited, false);
+        let mut first = First::new(true);
+        first.sent(0);
+        assert_eq!(first.replied(&busy, &reply(429, "{}")), None);
+        assert!(first.goes_alone(1), "it is the API, and its cache is cold");
+        first.sent(2);
+        assert!(first.goes_alone(SLOW_US * 2) && first.opens_at(3) == Some(WARMS_US + 2));
+        assert_eq!(first.replied(&answer(), &reply(200, "{}")), None);
+        assert!(!first.goes_alone(4) && first.opens_at(4).is_none(), "warm");
+        let mut refused = First::new(true);
+        for _ in 0..WARM_TRIES {
+            assert!(refused.goes_alone(0));
+            refused.sent(0);
+            refused.replied(&busy, &reply(429, "{}"));
+        }
+        assert!(!refused.goes_alone(0), "nobody waits for ever");
+        let mut plain = First::new(false);
+        plain.sent(0);
+        plain.replied(&busy, &reply(429, "{}"));
+        assert!(!plain.goes_alone(1));
     }
 
     #[test]

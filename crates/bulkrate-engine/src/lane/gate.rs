@@ -75,7 +75,8 @@ pub(super) struct News {
 }
 
 impl Gate {
-    pub(super) fn new(run: &RunSpec) -> Self {
+    /// `marked`: its prompts are marked for a prompt cache.
+    pub(super) fn new(run: &RunSpec, marked: bool) -> Self {
         Self {
             pacer: Pacer::new(Limits { rpm: run.rpm, tpm: run.tpm }),
             concurrency: Concurrency::new(run.concurrency_max),
@@ -83,7 +84,7 @@ impl Gate {
             ahead: 0,
             armed: VecDeque::new(),
             away: Away::default(),
-            first: First::default(),
+            first: First::new(marked),
         }
     }
 

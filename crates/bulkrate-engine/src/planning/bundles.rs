@@ -9,7 +9,7 @@ use bulkrate_core::price::JobShape;
 use bulkrate_core::price::bound::{Writes, bound_tokens};
 use bulkrate_core::request::{Kind, Request};
 
-use super::{Facts, quoted};
+use super::{Facts, How, quoted};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::plan::BundlePlan;
@@ -64,11 +64,10 @@ pub(super) fn plan(
             None => in_all += stats.items,
         }
     }
-    let expected = |together| {
-        Ok::<_, EngineError>(quoted(facts, stats, facts.counts, lane, &|model| model, together)?.expected)
-    };
+    let expected =
+        |how| Ok::<_, EngineError>(quoted(facts, stats, facts.counts, lane, &|model| model, how)?.expected);
     let saved = match size {
-        Some(_) => (expected(false)? - expected(true)?).share_up(requests, leaders),
+        Some(_) => (expected(How::Alone)? - expected(How::Together)?).share_up(requests, leaders),
         None => Default::default(),
     };
     let in_all = size.map_or(requests, |_| part_of(in_all, requests, leaders));

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Write};
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::order::{Factor, Prefix, Shared, Verdict, judge};
+use bulkrate_core::price::bound::Writes;
 use serde::{Deserialize, Serialize};
 
 use super::runs::Runs;
@@ -115,7 +116,7 @@ impl Orderer {
                 stats.shared = *shared;
             }
             let rates = deployment.row.rates(bulkrate_core::lane::Lane::Sync);
-            let factor = rates.and_then(|rates| Factor::of(&rates.base));
+            let factor = rates.and_then(|rates| Factor::of(&rates.base, Writes::Short));
             match judge(factor, !deployment.account.api.facts().caches_unmarked, *shared) {
                 Verdict::Ordered => by_prefix = true,
                 Verdict::AsIs(reason) if why.is_none_or(|(bytes, _)| bytes < shared.bytes) => {

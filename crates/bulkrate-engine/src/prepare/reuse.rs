@@ -114,6 +114,7 @@ impl Reuse {
             counted: false,
             cost: UsdNanos::ZERO,
             naive: hit.naive,
+            prompt_cache: UsdNanos::ZERO,
             usage: Usage::default(),
             estimated: false,
             place,

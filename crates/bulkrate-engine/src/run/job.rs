@@ -142,6 +142,8 @@ pub(crate) struct State {
     pub absent: super::absent::Absent,
     pub pauses: super::absent::Pauses,
     pub ratios: Vec<Ratios>,
+    /// For how long prompts are marked for the provider's prompt cache, by deployment.
+    pub prompt_cache: Vec<bulkrate_core::prompt_cache::Meter>,
     pub moved: Moved,
     pub served: crate::cache::Served,
     pub outcomes: Vec<Outcome>,
@@ -280,6 +282,8 @@ pub(crate) const ROUTING: &str = "routing";
 pub(crate) const CASCADE: &str = "cascade";
 /// The lever of bundles: what items would have cost alone more, less the parts that brought nothing.
 pub(crate) const BUNDLE: &str = "bundle";
+/// The lever of a provider's prompt cache: what the same tokens would have cost more as plain input, in the same lane.
+pub(crate) const PROMPT_CACHE: &str = "prompt_cache";
 /// Levers whose savings depend on what was not asked, another model or the item alone: no outcome holds them, the ledger alone
 /// does.
 pub(crate) const BY_MODEL: [&str; 3] = [ROUTING, CASCADE, BUNDLE];

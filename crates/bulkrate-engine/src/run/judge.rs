@@ -12,7 +12,7 @@ use bulkrate_core::request::Kind;
 use bulkrate_core::usage::Usage;
 
 use super::job::Job;
-use super::ready::{Common, NotReady, Ready, encode_unified};
+use super::ready::{Asking, Common, NotReady, Ready, encode_unified};
 use super::requests::{Draft, Sealed};
 use crate::EngineError;
 
@@ -97,7 +97,9 @@ impl Job {
         let Draft::Unified(about) = sealed.draft()? else { return Err(unseen()) };
         let question = Question::of(&about, answer).ok_or_else(unseen)?;
         let request = question.request(&about);
-        encode_unified(&self.deployments[deployment], &request, lane, None, body)
+        // A question has nothing long that all of them begin with.
+        let asking = Asking { lane, max_tokens: None, mark: None };
+        encode_unified(&self.deployments[deployment], &request, asking, body)
             .map_err(NotReady::Unsupported)?;
         let common = Common {
             named: 0,
@@ -107,6 +109,7 @@ impl Job {
             messages: 2,
             images: 0,
             documents: 0,
+            mark: None,
             expectation: self.verdicts()?,
         };
         Ok((common, question.bytes()))

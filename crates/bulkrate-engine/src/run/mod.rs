@@ -11,6 +11,7 @@ pub(crate) mod followers;
 pub(crate) mod fresh;
 pub(crate) mod trouble;
 pub(crate) mod job;
+pub(crate) mod prompt_cache;
 pub(crate) mod ready;
 pub(crate) mod cascade;
 pub(crate) mod judge;

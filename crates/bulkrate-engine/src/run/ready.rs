@@ -11,6 +11,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::Stencil;
 use bulkrate_core::price::RequestShape;
+use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{Kind, Request};
 use bulkrate_store::Lease;
 
@@ -93,21 +94,23 @@ pub(crate) struct Common {
     pub messages: u64,
     pub images: u64,
     pub documents: u64,
+    /// For how long it is marked for the provider's prompt cache.
+    pub mark: Option<Ttl>,
     pub expectation: Arc<Expectation>,
 }
 
 impl Forms {
-    /// Appends the body of a request of a known form. `asked`: who is asked of what a request names.
+    /// Appends the body of a request of a known form. `asked`: who is asked of what a request names, and under which mark.
     fn fill(
         &self,
         sealed: &Sealed<'_>,
         lane: Lane,
-        asked: impl Fn(usize) -> usize,
+        asked: impl Fn(usize) -> (usize, Option<Ttl>),
         body: &mut Vec<u8>,
     ) -> Option<&Common> {
         let fits = |form: &&Form| {
             form.lane == lane
-                && asked(form.common.named) == form.common.deployment
+                && asked(form.common.named) == (form.common.deployment, form.common.mark)
                 && form.stencil.fill(sealed.tail(), body)
         };
         self.known.iter().find(fits).map(|form| &form.common)
@@ -160,7 +163,10 @@ impl Job {
         if raise == Raise::No {
             let forms = self.forms.borrow();
             let state = self.state.borrow();
-            let asked = |named| self.asked(&state, ordinal, named);
+            let asked = |named| {
+                let deployment = self.asked(&state, ordinal, named);
+                (deployment, state.mark(deployment))
+            };
             if let Some(common) = forms.fill(&sealed, lane, asked, body) {
                 drop(state);
                 return self.priced(ordinal, attempt, lane, &sealed, common);
@@ -270,7 +276,9 @@ impl Job {
                 format!("an OpenAI batch line goes to the model that it names, not to `{}`", found.pinned);
             return Err(NotReady::Unsupported(why));
         }
-        encode(found, &draft, lane, raised, body).map_err(NotReady::Unsupported)?;
+        let mark = self.state.borrow().mark(deployment);
+        let asking = Asking { lane, max_tokens: raised, mark };
+        encode(found, &draft, asking, body).map_err(NotReady::Unsupported)?;
         let (images, documents, messages) = match &draft {
             Draft::Unified(request) => {
                 (request.images(), request.documents(), request.messages.len() as u64 + 1)
@@ -285,11 +293,12 @@ impl Job {
             messages,
             images,
             documents,
+            mark,
             expectation: self.expectation(&draft)?,
         };
         if let (Draft::Unified(request), None) = (&draft, raised) {
             let encoder = |request: &Request<'_>, out: &mut Vec<u8>| {
-                encode_unified(found, request, lane, None, out).is_ok()
+                encode_unified(found, request, asking, out).is_ok()
             };
             self.forms.borrow_mut().learn(lane, &common, || Stencil::cut(request, encoder));
         }
@@ -314,9 +323,11 @@ impl Job {
         bytes: u64,
         common: &Common,
     ) -> Result<Ready, NotReady> {
-        let Common { named, deployment, kind, max_tokens, messages, images, documents, .. } = *common;
+        let Common { named, deployment, kind, max_tokens, messages, images, documents, mark, .. } = *common;
         let found = &self.deployments[deployment];
-        let shape = RequestShape { documents, ..request_shape_of(bytes, messages, images, max_tokens) };
+        let writes = mark.map(Ttl::writes).unwrap_or_default();
+        let shape =
+            RequestShape { documents, writes, ..request_shape_of(bytes, messages, images, max_tokens) };
         let bound = found.bound(lane, &shape).ok_or_else(|| {
             NotReady::Unsupported(format!(
                 "no price bound is known for `{}` in the {lane} lane",
@@ -413,30 +424,33 @@ enum Raise {
     FourFold,
 }
 
+/// How a request is asked, beside what it says itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    pub lane: Lane,
+    /// Takes the place of its own maximum.
+    pub max_tokens: Option<u32>,
+    pub mark: Option<Ttl>,
+}
+
 /// Writes the provider's body of a request.
-fn encode(
-    found: &Deployment,
-    draft: &Draft<'_>,
-    lane: Lane,
-    max_tokens: Option<u32>,
-    body: &mut Vec<u8>,
-) -> Result<(), String> {
+fn encode(found: &Deployment, draft: &Draft<'_>, asking: Asking, body: &mut Vec<u8>) -> Result<(), String> {
     match draft {
         Draft::Raw(line) => {
-            line.body(lane, max_tokens, body);
+            line.body(asking.lane, asking.max_tokens, body);
             Ok(())
         }
-        Draft::Unified(request) => encode_unified(found, request, lane, max_tokens, body),
+        Draft::Unified(request) => encode_unified(found, request, asking, body),
     }
 }
 
 pub(crate) fn encode_unified(
     found: &Deployment,
     request: &Request<'_>,
-    lane: Lane,
-    max_tokens: Option<u32>,
+    asking: Asking,
     body: &mut Vec<u8>,
 ) -> Result<(), String> {
-    let options = bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens };
+    let Asking { lane, max_tokens, mark } = asking;
+    let options = bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens, mark };
     found.account.api.wire().encode(request, options, body).map_err(|error| error.to_string())
 }

@@ -142,6 +142,8 @@ pub(crate) struct Context<'s> {
     /// Virtual time of the answer.
     pub(crate) at_ms: VirtualMs,
     pub(crate) twist: Twist,
+    /// Real time until the answer begins: so long nobody reads what it writes to the prompt cache.
+    pub(crate) wait: std::time::Duration,
 }
 
 #[derive(Debug)]

@@ -10,11 +10,12 @@ use serde_json::Value;
 
 pub(super) struct Server {
     pub(super) models: Catalogue,
-    config: SimConfig,
+    pub(super) config: SimConfig,
     schemas: Schemas,
     cache: messages::PromptCache,
     /// Makes the ids, and decides between forms of a fault.
     pub(super) key: u64,
+    pub(super) wait: std::time::Duration,
 }
 
 impl Server {
@@ -25,6 +26,7 @@ impl Server {
             schemas: Schemas::default(),
             cache: messages::PromptCache::default(),
             key: 7,
+            wait: std::time::Duration::ZERO,
         }
     }
 
@@ -42,6 +44,7 @@ impl Server {
             key: self.key,
             at_ms: 0,
             twist,
+            wait: self.wait,
         };
         let mut out = Vec::new();
         let answered = prepare(&self.models, endpoint, named, body.as_bytes(), false)

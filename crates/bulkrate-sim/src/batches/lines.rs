@@ -304,7 +304,7 @@ impl Run {
         out: &mut Vec<u8>,
     ) -> Result<(Usage, u64), ApiError> {
         let start = out.len();
-        let context = state.context(key, self.at_ms, twist);
+        let context = state.context(key, self.at_ms, twist, std::time::Duration::ZERO);
         self.words().head(out, key, (id, body), 200);
         let translated = match (self.words(), self.named.as_deref()) {
             (Words::Named(_), Some(model)) => vertex::claude_body(body.as_bytes(), model).map(Some),

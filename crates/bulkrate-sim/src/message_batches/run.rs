@@ -216,7 +216,7 @@ impl Run {
     ) -> Result<(usize, Usage, u64), ApiError> {
         let start = out.len();
         let params = &self.work.body[order.start..order.start + order.length];
-        let context = state.context(key, self.at_ms, twist);
+        let context = state.context(key, self.at_ms, twist, std::time::Duration::ZERO);
         begin(out, &order.id, "succeeded");
         out.extend_from_slice(b",\"message\":");
         let answered = anthropic::check_fields(self.work.samples, params)

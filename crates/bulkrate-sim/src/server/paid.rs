@@ -66,7 +66,8 @@ fn immediate(
     if let Some(error) = filtered(state, twist, key) {
         return refused(&error, headroom);
     }
-    let context = state.context(key, state.clock.now_ms(), twist);
+    let wait = latency(state, key);
+    let context = state.context(key, state.clock.now_ms(), twist, wait);
     let mut out = Vec::with_capacity(1_024);
     let usage = match prepared.answer(&context, &mut out) {
         Ok(usage) => usage,
@@ -103,7 +104,7 @@ fn immediate(
             }
         }
     }
-    (reply, latency(state, key))
+    (reply, wait)
 }
 
 /// A prompt that never reaches the model: nothing is paid.

@@ -112,10 +112,11 @@ impl State {
     }
 
     /// What an answer is made with.
-    pub(crate) fn context(&self, key: u64, at_ms: VirtualMs, twist: Twist) -> Context<'_> {
+    /// `wait`: until the answer begins.
+    pub(crate) fn context(&self, key: u64, at_ms: VirtualMs, twist: Twist, wait: Duration) -> Context<'_> {
         let Self { config, schemas, prompt_cache, .. } = self;
         let filters = self.manners().is_some_and(Manners::filters);
-        Context { filters, config, schemas, prompt_cache, key, at_ms, twist }
+        Context { filters, config, schemas, prompt_cache, key, at_ms, twist, wait }
     }
 
     /// Does something besides the calls, until it is done or the simulator stops.
@@ -198,8 +199,10 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
             return bad(name, value, "from 0 to 1e9");
         }
     }
-    if !(0.0..=1.0).contains(&config.cached_share) {
-        return bad("cached_share", config.cached_share, "from 0 to 1");
+    for (name, share) in [("cached_share", config.cached_share), ("marked_hits", config.marked_hits)] {
+        if !(0.0..=1.0).contains(&share) {
+            return bad(name, share, "from 0 to 1");
+        }
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ pub fn outcome(ordinal: u32, attempt: u8) -> Outcome {
         counted: true,
         cost: UsdNanos(300),
         naive: UsdNanos(600),
+        prompt_cache: UsdNanos(i64::from(ordinal % 3) * -7),
         usage: Usage { input: 20, output: 3, ..Usage::default() },
         estimated: false,
         place: Place { segment: 4, offset: u64::from(ordinal) * 50 },

@@ -1,6 +1,8 @@
 //! Varints and the frame around them.
 
 const VERSION: u8 = 1;
+/// Of outcomes that say what a prompt cache saved.
+pub(crate) const VERSION_CACHED: u8 = 2;
 const HEAD: usize = 5;
 
 /// Why a BLOB cannot be read.
@@ -8,7 +10,7 @@ const HEAD: usize = 5;
 pub enum Damage {
     #[error("the record is cut short")]
     Short,
-    #[error("the record has format {0}, this bulkrate reads format 1")]
+    #[error("the record has format {0}, this bulkrate reads formats 1 and 2")]
     Version(u8),
     #[error("the checksum does not match")]
     Checksum,
@@ -27,6 +29,11 @@ impl Pack {
         let mut bytes = Vec::with_capacity(HEAD + 5 + capacity);
         bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
         Self(bytes)
+    }
+
+    /// Of another format than the usual one.
+    pub(crate) fn set_version(&mut self, version: u8) {
+        self.0[0] = version;
     }
 
     pub(crate) fn byte(&mut self, byte: u8) {
@@ -69,15 +76,23 @@ pub(crate) struct Unpack<'a>(&'a [u8]);
 
 impl<'a> Unpack<'a> {
     pub(crate) fn new(blob: &'a [u8]) -> Result<Self, Damage> {
+        match Self::versioned(blob)? {
+            (VERSION, unpack) => Ok(unpack),
+            (version, _) => Err(Damage::Version(version)),
+        }
+    }
+
+    /// Of any format that is known, and which.
+    pub(crate) fn versioned(blob: &'a [u8]) -> Result<(u8, Self), Damage> {
         let (head, body) = blob.split_first_chunk::<HEAD>().ok_or(Damage::Short)?;
         let [version, sum @ ..] = *head;
-        if version != VERSION {
+        if !matches!(version, VERSION | VERSION_CACHED) {
             return Err(Damage::Version(version));
         }
         if checksum(body) != u32::from_le_bytes(sum) {
             return Err(Damage::Checksum);
         }
-        Ok(Self(body))
+        Ok((version, Self(body)))
     }
 
     #[inline]

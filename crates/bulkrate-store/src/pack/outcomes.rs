@@ -1,10 +1,12 @@
 //! Outcomes, each against the one before: about 20 bytes for a usual answer.
+//!
+//! What a prompt cache saved is written only where one did something: then the BLOB has format 2, and each record the sum.
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::usage::Usage;
 
-use super::bytes::{Damage, Pack, Unpack};
+use super::bytes::{Damage, Pack, Unpack, VERSION_CACHED};
 use crate::row::{Fate, Outcome, Place, Via};
 
 const COUNTED: u8 = 1 << 5;
@@ -16,8 +18,12 @@ const NO_PLACE: u8 = 1 << 7;
 #[must_use]
 pub fn pack_outcomes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut pack = Pack::new(outcomes.len() * 24);
+    let cached = outcomes.iter().any(|outcome| outcome.prompt_cache != UsdNanos::ZERO);
+    if cached {
+        pack.set_version(VERSION_CACHED);
+    }
     pack.count(outcomes.len());
-    let mut before = Before::default();
+    let mut before = Before { cached, ..Before::default() };
     for outcome in outcomes {
         pack_one(&mut pack, &mut before, outcome);
     }
@@ -33,10 +39,10 @@ pub fn unpack_outcomes(blob: &[u8]) -> Result<Vec<Outcome>, Damage> {
 /// As [`unpack_outcomes`], into a buffer that is emptied first; it holds rubbish after an error.
 pub fn unpack_outcomes_into(blob: &[u8], outcomes: &mut Vec<Outcome>) -> Result<(), Damage> {
     outcomes.clear();
-    let mut unpack = Unpack::new(blob)?;
+    let (version, mut unpack) = Unpack::versioned(blob)?;
     let count = unpack.count(5)?;
     outcomes.reserve(count);
-    let mut before = Before::default();
+    let mut before = Before { cached: version == VERSION_CACHED, ..Before::default() };
     for _ in 0..count {
         outcomes.push(unpack_one(&mut unpack, &mut before)?);
     }
@@ -50,6 +56,8 @@ struct Before {
     next: i64,
     segment: u32,
     offset: u64,
+    /// Each record says what a prompt cache saved.
+    cached: bool,
 }
 
 fn pack_one(pack: &mut Pack, before: &mut Before, outcome: &Outcome) {
@@ -80,6 +88,9 @@ fn pack_one(pack: &mut Pack, before: &mut Before, outcome: &Outcome) {
     if outcome.naive != outcome.cost {
         pack.int(outcome.naive.0);
     }
+    if before.cached {
+        pack.int(outcome.prompt_cache.0);
+    }
     usage.into_iter().filter(|tokens| *tokens != 0).for_each(|tokens| pack.uint(tokens));
     if outcome.place != Place::NONE {
         let Place { segment, offset } = outcome.place;
@@ -104,6 +115,7 @@ fn unpack_one(unpack: &mut Unpack<'_>, before: &mut Before) -> Result<Outcome, D
     let attempt = unpack.byte()?;
     let cost = UsdNanos(unpack.int()?);
     let naive = if present & SAME_NAIVE == 0 { UsdNanos(unpack.int()?) } else { cost };
+    let prompt_cache = UsdNanos(if before.cached { unpack.int()? } else { 0 });
     let mut tokens = |bit: u8| if present >> bit & 1 == 0 { Ok(0) } else { unpack.uint() };
     let usage = Usage {
         input: tokens(0)?,
@@ -115,7 +127,20 @@ fn unpack_one(unpack: &mut Unpack<'_>, before: &mut Before) -> Result<Outcome, D
     };
     let place = if present & NO_PLACE == 0 { unpack_place(unpack, before)? } else { Place::NONE };
     let (counted, estimated) = (flags & COUNTED != 0, flags & ESTIMATED != 0);
-    Ok(Outcome { ordinal, attempt, via, class, fate, counted, cost, naive, usage, estimated, place })
+    Ok(Outcome {
+        ordinal,
+        attempt,
+        via,
+        class,
+        fate,
+        counted,
+        cost,
+        naive,
+        prompt_cache,
+        usage,
+        estimated,
+        place,
+    })
 }
 
 fn unpack_place(unpack: &mut Unpack<'_>, before: &mut Before) -> Result<Place, Damage> {

@@ -42,7 +42,7 @@ fn leases() -> impl Strategy<Value = Vec<Lease>> {
 prop_compose! {
     fn outcome()(
         ordinal: u32, attempt: u8, via in 0..Via::ALL.len(), class in 0..=FailureClass::ALL.len(), fate in 0..Fate::ALL.len(),
-        counted: bool, estimated: bool, cost in money(), naive in prop::option::of(money()),
+        counted: bool, estimated: bool, cost in money(), naive in prop::option::of(money()), prompt_cache in prop::option::of(money()),
         tokens in prop::array::uniform6(uint()), segment in prop_oneof![0_u32..3, Just(u32::MAX), any::<u32>()], offset in uint(),
     ) -> Outcome {
         let [input, cache_read, cache_write_5m, cache_write_1h, output, reasoning] = tokens;
@@ -52,6 +52,7 @@ prop_compose! {
             class: FailureClass::ALL.get(class).copied(),
             fate: Fate::ALL[fate],
             naive: naive.unwrap_or(cost),
+            prompt_cache: prompt_cache.unwrap_or(UsdNanos::ZERO),
             usage: Usage { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning },
             place: Place { segment, offset },
         }
@@ -145,6 +146,7 @@ fn a_usual_outcome_is_about_twenty_bytes() {
             counted: true,
             cost: UsdNanos(31_250),
             naive: UsdNanos(62_500),
+            prompt_cache: UsdNanos::ZERO,
             usage: Usage { input: 220, output: 12, ..Usage::default() },
             estimated: false,
             place: Place { segment: 3, offset: u64::from(n) * 612 },

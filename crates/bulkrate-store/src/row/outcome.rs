@@ -74,8 +74,10 @@ pub struct Outcome {
     /// Whether it used up one of the item's attempts.
     pub counted: bool,
     pub cost: UsdNanos,
-    /// What the sync lane would have cost.
+    /// What the sync lane would have cost without a prompt cache.
     pub naive: UsdNanos,
+    /// What the provider's prompt cache saved of it, at the prices of its lane; negative where more was written than read.
+    pub prompt_cache: UsdNanos,
     pub usage: Usage,
     /// Usage was missing: the cost is the reserved bound.
     pub estimated: bool,
@@ -96,6 +98,7 @@ impl Outcome {
             counted: false,
             cost: UsdNanos::ZERO,
             naive: UsdNanos::ZERO,
+            prompt_cache: UsdNanos::ZERO,
             usage: Usage::default(),
             estimated: false,
             place,

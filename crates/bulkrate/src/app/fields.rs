@@ -1,6 +1,7 @@
 //! `fields`: the order of a table's columns in a prompt in which rows share the most. Reads a file, changes nothing.
 
 use bulkrate_core::order::{Factor, FieldTable};
+use bulkrate_core::price::bound::Writes;
 use bulkrate_engine::EngineError;
 use bulkrate_io::{Source, SourceOptions};
 
@@ -64,6 +65,6 @@ fn priced(shared: &Shared, model: &str, args: &FieldsArgs) -> Result<(String, Op
     let known = catalogue(shared)?;
     let row = known.resolve(model, today())?.row;
     let lane = args.lane.lane().unwrap_or(bulkrate_core::lane::Lane::Sync);
-    let factor = row.rates(lane).and_then(|rates| Factor::of(&rates.base));
+    let factor = row.rates(lane).and_then(|rates| Factor::of(&rates.base, Writes::Short));
     Ok((row.qualified.clone(), factor))
 }

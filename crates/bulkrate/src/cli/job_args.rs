@@ -12,7 +12,8 @@ use super::tag_budget;
 use crate::config::job_file::{Cascade, Example, Layer, Request, RuleLine, Run, Sink, Source};
 use crate::config::value::{
     AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
-    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice, SinkFormat, SourceFormat,
+    Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -133,6 +134,9 @@ pub struct RequestArgs {
     /// its own is asked again with fewer, in the end alone
     #[arg(long, value_name = "N")]
     pub bundle: Option<u32>,
+    /// Mark what all prompts begin with for the provider's prompt cache, where it caches only what is marked [default: auto]
+    #[arg(long, value_name = "TTL")]
+    pub prompt_cache: Option<PromptCacheChoice>,
     /// Model to turn to when the first is unavailable; repeatable, in order
     #[arg(long, value_name = "MODEL")]
     pub fallback: Vec<String>,
@@ -373,6 +377,7 @@ impl RequestArgs {
             model_strong: self.model_strong,
             filter: self.filter,
             bundle: self.bundle,
+            prompt_cache: self.prompt_cache,
         }
     }
 }

@@ -10,7 +10,8 @@ use super::ConfigError;
 use super::toml_error;
 use super::value::{
     AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
-    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, SinkFormat, SourceFormat, Usd,
+    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice, SinkFormat, SourceFormat,
+    Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -73,6 +74,8 @@ section! {
         filter: PathBuf,
         /// So many items in one request.
         bundle: u32,
+        /// Whether prompts are marked for the provider's prompt cache. It does not make another job.
+        prompt_cache: PromptCacheChoice,
     }
 }
 

@@ -25,7 +25,8 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
             return Err(ConfigError::option("--name", "standard input needs a name", hint));
         }
     };
-    let run = run(layer.run)?;
+    let prompt_cache = layer.request.prompt_cache.map(Into::into).unwrap_or_default();
+    let run = RunSpec { prompt_cache, ..run(layer.run)? };
     let sink = sink(layer.sink);
     if sink.stream
         && sink.path.as_ref().is_none_or(|path| path.extension().is_some_and(|ext| ext == "parquet"))
@@ -243,6 +244,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         cache: from.cache.map_or(usual.cache, Into::into),
         distinct: from.distinct.unwrap_or(usual.distinct),
         order: from.order.map_or(usual.order, Into::into),
+        prompt_cache: usual.prompt_cache, // stands with the request
         canary: from.canary.unwrap_or(usual.canary),
         fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
         review_permille: from.review_sample.map_or(usual.review_permille, |share| share.permille),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::{CacheMode, Kind, Reasoning};
 use bulkrate_core::submission::Unresolved;
 use bulkrate_engine::spec::{OnBadLine, SendBy, SyncDoubt};
@@ -225,6 +226,20 @@ words! {
         /// Prompts that begin alike one after the other, where the prompt cache makes that pay
         Prefix,
     }
+    PromptCacheChoice {
+        /// Where it is expected to pay, as long as it does
+        Auto,
+        /// Nothing is marked
+        Off,
+        /// For five minutes after its last use
+        #[value(name = "5m")]
+        #[serde(rename = "5m")]
+        FiveMinutes,
+        /// For an hour, which costs more to write
+        #[value(name = "1h")]
+        #[serde(rename = "1h")]
+        Hour,
+    }
     BadLineChoice {
         /// The job does not start
         Fail,
@@ -278,6 +293,17 @@ impl From<OrderChoice> for SendBy {
         match choice {
             OrderChoice::Source => Self::Source,
             OrderChoice::Prefix => Self::Prefix,
+        }
+    }
+}
+
+impl From<PromptCacheChoice> for Wish {
+    fn from(choice: PromptCacheChoice) -> Self {
+        match choice {
+            PromptCacheChoice::Auto => Self::Auto,
+            PromptCacheChoice::Off => Self::Off,
+            PromptCacheChoice::FiveMinutes => Self::FiveMinutes,
+            PromptCacheChoice::Hour => Self::Hour,
         }
     }
 }

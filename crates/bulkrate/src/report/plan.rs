@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::plan::{BundlePlan, LanePlan, ModelPlan, OrderPlan, Plan};
+use bulkrate_engine::plan::{BundlePlan, LanePlan, ModelPlan, OrderPlan, Plan, PromptCachePlan};
 
 use super::table::Table;
 use super::words::{count, counted, duration, usd};
@@ -28,6 +28,7 @@ pub fn text(plan: &Plan) -> String {
     out.push_str(&money(plan));
     out.push_str(&plan.bundle.as_ref().map_or_else(String::new, bundle));
     out.push_str(&plan.order.as_ref().map_or_else(String::new, order));
+    plan.prompt_cache.iter().for_each(|one| out.push_str(&prompt_cache(one, plan.prompt_cache.len() > 1)));
     for warning in &plan.warnings {
         let _ = writeln!(out, "  warning: {warning}");
     }
@@ -129,6 +130,27 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
 /// Which model the naive plan asks, where that is not each item's own.
 pub(super) fn at(naive_model: Option<&str>) -> String {
     naive_model.map_or_else(String::new, |model| format!(", all at {model},"))
+}
+
+/// For how long prompts are marked and what that makes of the input's price, or why they are not.
+fn prompt_cache(of: &PromptCachePlan, several: bool) -> String {
+    let model = if several { format!(" of {}", of.model) } else { String::new() };
+    let Some(mark) = of.mark else {
+        let why = of.why.as_deref().unwrap_or("not marked");
+        return format!("  prompt cache{model}: {why}\n");
+    };
+    let ttl = if mark == "1h" { "1 h" } else { "5 min" };
+    let joined = |numbers: &[f64], digits: usize| {
+        let texts = numbers.iter().map(|number| match digits {
+            0 => format!("{number}"),
+            _ => format!("{number:.digits$}"),
+        });
+        texts.collect::<Vec<_>>().join(" / ")
+    };
+    let worth = of.factors.map_or_else(String::new, |factors| {
+        format!(", f {} at hit rates {}", joined(&factors, 2), joined(&of.hit_rates, 0))
+    });
+    format!("  prompt cache{model}: marked for {ttl}{worth}\n")
 }
 
 /// How many items share a request and what that saves, or why none do.

@@ -59,6 +59,7 @@ pub(crate) fn a_plan() -> Plan {
         spent: UsdNanos::ZERO,
         forecast: None,
         order: None,
+        prompt_cache: Vec::new(),
         warnings: vec!["2 prompts are close to the context window".to_owned()],
         shape: "csv table".to_owned(),
         priced: true,

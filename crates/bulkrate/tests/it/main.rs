@@ -26,6 +26,7 @@ mod faults;
 mod local_faults;
 mod anthropic;
 mod anthropic_batch;
+mod prompt_cache;
 mod gemini;
 mod gemini_batch;
 mod azure;

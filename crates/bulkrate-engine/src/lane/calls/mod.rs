@@ -81,7 +81,8 @@ struct Held {
 /// Runs until the job is over or closing and nothing is in flight. `fresh`: whether this lane takes new items itself.
 pub(crate) async fn run(job: Rc<Job>) {
     let (outbox, inbox) = unbounded_channel();
-    let gates: Vec<Gate> = job.deployments.iter().map(|_| Gate::new(&job.spec.run)).collect();
+    let gate = |place| Gate::new(&job.spec.run, job.state.borrow().mark(place).is_some());
+    let gates: Vec<Gate> = (0..job.deployments.len()).map(gate).collect();
     let mut calls = Calls {
         job,
         waits: Waits::new(gates.len()),

@@ -10,7 +10,7 @@ use super::Faults;
 use crate::EngineError;
 use crate::engine::delivered::report_of;
 use crate::engine::start::saved_by;
-use crate::run::job::BY_MODEL;
+use crate::run::job::{BY_MODEL, PROMPT_CACHE};
 use crate::view::Check;
 
 const NAME: &str = "savings add up";
@@ -39,7 +39,8 @@ impl Savings {
         self.naive = self.naive.saturating_add(outcome.naive).saturating_add(of_followers);
         self.spent = self.spent.saturating_add(outcome.cost);
         self.add("dedup", of_followers);
-        self.add(lever(outcome.via), outcome.naive - outcome.cost);
+        self.add(PROMPT_CACHE, outcome.prompt_cache);
+        self.add(lever(outcome.via), outcome.naive - outcome.prompt_cache - outcome.cost);
     }
 
     fn add(&mut self, lever: &'static str, usd: UsdNanos) {

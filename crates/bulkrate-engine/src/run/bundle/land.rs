@@ -118,12 +118,13 @@ impl Job {
             self.watch_cost(landing, &receipt);
         }
         let weights = weights(members);
-        let (costs, naive) = (cut(receipt.cost, &weights), cut(receipt.naive, &weights));
+        let [costs, naive, uncached] =
+            [receipt.cost, receipt.naive, receipt.uncached].map(|usd| cut(usd, &weights));
         let usage = usage_shares(&receipt.usage, &weights);
         let told = answer.usage.map(|told| usage_shares(&told, &weights));
         let parts = costs.into_iter().zip(naive).zip(usage).enumerate();
         let of = |(at, ((cost, naive), usage)): (usize, ((UsdNanos, UsdNanos), Usage))| {
-            let part = Receipt { cost, naive, usage, above: None, ..receipt };
+            let part = Receipt { cost, naive, uncached: uncached[at], usage, above: None, ..receipt };
             (part, told.as_ref().map(|told| told[at]))
         };
         parts.map(of).collect()

@@ -7,7 +7,7 @@ use super::cut;
 use super::gather::{Draft, Member};
 use crate::EngineError;
 use crate::run::job::Job;
-use crate::run::ready::{Common, NotReady, Ready, encode_unified};
+use crate::run::ready::{Asking, Common, NotReady, Ready, encode_unified};
 use crate::run::requests::Draft as Stored;
 
 /// What an item weighs at least beside a longer one: its marks and its answer.
@@ -78,8 +78,9 @@ impl Job {
             .ok_or_else(|| NotReady::Unsupported("its schema cannot be written down".to_owned()))?;
         let mut request = bundle.request(&lead);
         let start = body.len();
-        let fits =
-            |request: &Request<'_>, body: &mut Vec<u8>| encode_unified(found, request, lane, None, body);
+        let mark = self.state.borrow().mark(first.deployment);
+        let asking = Asking { lane, max_tokens: None, mark };
+        let fits = |request: &Request<'_>, body: &mut Vec<u8>| encode_unified(found, request, asking, body);
         if let Err(why) = fits(&request, body) {
             // A wire that takes no schema: the prompt says the shape too.
             body.truncate(start);
@@ -99,6 +100,7 @@ impl Job {
             messages: request.messages.len() as u64 + 2,
             images: 0,
             documents: 0,
+            mark,
             expectation: std::sync::Arc::clone(&first.expectation),
         };
         self.bounded((first.ordinal, first.attempt, first.tags), lane, canonical.len() as u64, &common)

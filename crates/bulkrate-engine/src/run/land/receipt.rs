@@ -10,7 +10,7 @@ use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::Landing;
-use crate::run::job::{BUNDLE, CASCADE, Job, ROUTING};
+use crate::run::job::{BUNDLE, CASCADE, Job, PROMPT_CACHE, ROUTING};
 use crate::run::ledger::At;
 use crate::run::ready::Ready;
 
@@ -26,6 +26,8 @@ const UNPRICED_MAX: UsdNanos = UsdNanos::dollars(1_000);
 pub(crate) struct Receipt {
     pub cost: UsdNanos,
     pub naive: UsdNanos,
+    /// What it would have cost in its lane without a prompt cache.
+    pub uncached: UsdNanos,
     pub usage: Usage,
     pub estimated: bool,
     /// Nobody knows what it cost: the model has no price, and the provider did not say.
@@ -37,6 +39,13 @@ pub(crate) struct Receipt {
     pub doubt: bool,
     /// Of an item's part of a bundle's answer: what the item would have cost alone, at the standard price.
     pub alone: Option<UsdNanos>,
+}
+
+impl Receipt {
+    /// What the provider's prompt cache saved.
+    fn of_prompt_cache(&self) -> UsdNanos {
+        self.uncached - self.cost
+    }
 }
 
 impl Job {
@@ -67,11 +76,28 @@ impl Job {
         let unpriced = !found.priced && answer.charged.is_none() && !free;
         let of_usage = answer.usage.as_ref().and_then(|usage| found.naive(usage));
         let naive = of_usage.filter(credible).unwrap_or(cost);
+        let of_cache = answer
+            .usage
+            .filter(|_| found.priced && told.is_some() && of_usage.is_some_and(|naive| credible(&naive)));
+        let of_cache =
+            of_cache.and_then(|usage| found.prompt_cache_saved(billed, &usage)).unwrap_or_default();
+        let uncached = cost.saturating_add(of_cache).max(UsdNanos::ZERO);
         // Numbers that are nonsense by one price are none to price anything else with.
         let sound =
             above.is_none_or(|above| credible(&above)) && of_usage.is_none_or(|naive| credible(&naive));
         let usage = if sound && self.is_credible_at_first(ready, &usage) { usage } else { Usage::default() };
-        Receipt { cost, naive, usage, estimated, unpriced, paid: true, above, doubt: false, alone: None }
+        Receipt {
+            cost,
+            naive,
+            uncached,
+            usage,
+            estimated,
+            unpriced,
+            paid: true,
+            above,
+            doubt: false,
+            alone: None,
+        }
     }
 
     /// Whether the job's first model could have used so much: a cheap or a free one does not show by its own price that its
@@ -91,7 +117,8 @@ impl Job {
         self.receipt(landing, answer).cost
     }
 
-    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + bundle + dedup + lane + cost`, exactly.
+    /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + bundle + dedup + lane +
+    /// prompt cache + cost`, exactly.
     /// Where a router or a cascade chose the weak model, naive is what the strong one would have cost for the same tokens.
     /// `kept`: the answer is the item's.
     pub(super) fn save(&self, landing: Landing<'_>, receipt: &Receipt, followers: u64, kept: bool) {
@@ -134,10 +161,12 @@ impl Job {
                 of_dedup,
             );
         }
-        let of_lane = receipt.naive - receipt.cost;
-        if of_lane != UsdNanos::ZERO {
-            let lever = if landing.lane == Lane::Sync { "provider" } else { landing.lane.name() };
-            state.moved.add(LedgerKind::Saving, Some(lever), at, 1, of_lane);
+        let of_lane = receipt.naive - receipt.uncached;
+        let lane = if landing.lane == Lane::Sync { "provider" } else { landing.lane.name() };
+        for (lever, saved) in [(lane, of_lane), (PROMPT_CACHE, receipt.of_prompt_cache())] {
+            if saved != UsdNanos::ZERO {
+                state.moved.add(LedgerKind::Saving, Some(lever), at, 1, saved);
+            }
         }
     }
 
@@ -188,6 +217,12 @@ impl Job {
             state.budget.release(tags, bound);
         }
         state.outcomes.push(outcome);
+        let deployment = landing.ready.deployment;
+        let switched = state.prompt_cache.get_mut(deployment).and_then(|meter| meter.note(&receipt.usage));
+        drop(state);
+        if let Some(switched) = switched {
+            self.tell_mark(deployment, &switched);
+        }
         true
     }
 
@@ -254,6 +289,7 @@ pub(super) fn outcome(
         counted,
         cost: receipt.cost,
         naive: receipt.naive,
+        prompt_cache: receipt.of_prompt_cache(),
         usage: receipt.usage,
         // Of an unpriced answer the cost is zero, which no estimate is.
         estimated: receipt.estimated || receipt.unpriced,

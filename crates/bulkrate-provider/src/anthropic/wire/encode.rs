@@ -3,11 +3,11 @@
 //! The caller's own fields win over ours and are copied as he wrote them, but for two: the service tier, which decides the price, and
 //! the output maximum where the options set one.
 
-use bulkrate_core::request::{
-    Blob, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text, write_json_text,
-};
+use bulkrate_core::prompt_cache::Ttl;
+use bulkrate_core::request::{Content, Kind, Part, Reasoning, Request, Role, write_json_text};
 use serde::Deserialize;
 
+use super::blocks::{write_text, write_turn};
 use super::models::{self, Family, Thinks};
 use super::schema::{self, Translated};
 use crate::api::{Unsupported, WireOptions};
@@ -21,6 +21,8 @@ use crate::json::write_choices_schema;
 const BUDGET_MIN: u32 = 1_024;
 /// The version of the API that Vertex speaks.
 const VERTEX_VERSION: &str = "vertex-2023-10-16";
+/// Where the caller may have set marks of his own.
+const MARKED: [&str; 4] = ["cache_control", "system", "messages", "tools"];
 const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 #[derive(Debug)]
@@ -159,9 +161,9 @@ fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
             job.unsupported("provider_kwargs.tools", "what this tool costs besides tokens is not known here")
         );
     }
-    let cached = ["cache_control", "system", "messages", "tools"];
-    if cached.into_iter().filter_map(|name| own.get(name)).any(|value| value.contains("\"1h\"")) {
-        let why = "to write the one-hour prompt cache costs more than is reserved for a request; use the one of five minutes";
+    let hour = || MARKED.into_iter().filter_map(|name| own.get(name)).any(|value| value.contains("\"1h\""));
+    if job.options.mark != Some(Ttl::Hour) && hour() {
+        let why = "to write the one-hour prompt cache costs more than is reserved for a request; say `--prompt-cache 1h`, or use the one of five minutes";
         return Err(job.unsupported("provider_kwargs.cache_control", why));
     }
     Ok(())
@@ -271,19 +273,7 @@ fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsuppor
 fn write(job: &Job<'_>, format: Option<&str>, body: &mut Object<'_, '_>) {
     let config = job.config();
     body.number("max_tokens", job.max_tokens());
-    let (_, turns) = job.split();
-    match job.prompts().as_slice() {
-        [] => {}
-        [one] => body.text("system", one),
-        many => {
-            if body.key("system") {
-                array(many, body.out, |text, out| write_text(text, out));
-            }
-        }
-    }
-    if body.key("messages") {
-        array(turns, body.out, write_turn);
-    }
+    write_prompt(job, body);
     if !config.stop_sequences.is_empty() && body.key("stop_sequences") {
         array(&config.stop_sequences, body.out, |stop, out| write_json_text(stop, out));
     }
@@ -297,6 +287,38 @@ fn write(job: &Job<'_>, format: Option<&str>, body: &mut Object<'_, '_>) {
     if (effort.is_some() || format.is_some()) && body.key("output_config") {
         write_output_config(effort, format, body.out);
     }
+}
+
+/// The system prompt and the turns. What stands before the last turn is what requests may have in common: its end is marked.
+fn write_prompt(job: &Job<'_>, body: &mut Object<'_, '_>) {
+    let (_, turns) = job.split();
+    let (mark, before_last) = (mark(job, body.own()), turns.len().saturating_sub(1));
+    let of_system = mark.filter(|_| before_last == 0);
+    match job.prompts().as_slice() {
+        [] => {}
+        [one] if of_system.is_none() => body.text("system", one),
+        many => {
+            if body.key("system") {
+                let last = many.len() - 1;
+                array(many.iter().enumerate(), body.out, |(at, text), out| {
+                    write_text(text, of_system.filter(|_| at == last), out);
+                });
+            }
+        }
+    }
+    if body.key("messages") {
+        array(turns.iter().enumerate(), body.out, |(at, turn), out| {
+            write_turn(turn, mark.filter(|_| at + 1 == before_last), out);
+        });
+    }
+}
+
+/// For how long the end of what stands before the last turn is marked; not at all where the caller has set marks himself.
+fn mark(job: &Job<'_>, own: &Own<'_>) -> Option<Ttl> {
+    let sets = |name: &str| {
+        own.get(name).is_some_and(|value| name == MARKED[0] || value.contains("\"cache_control\""))
+    };
+    job.options.mark.filter(|_| !MARKED.into_iter().any(sets))
 }
 
 /// The effort that goes with it, where the model thinks as it sees fit.
@@ -324,53 +346,4 @@ fn write_output_config(effort: Option<&str>, format: Option<&str>, out: &mut Vec
     let format = format.map(|schema| format!("\"format\":{{\"type\":\"json_schema\",\"schema\":{schema}}}"));
     let fields: Vec<String> = effort.into_iter().chain(format).collect();
     out.extend_from_slice(format!("{{{}}}", fields.join(",")).as_bytes());
-}
-
-fn write_turn(message: &Message<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"role\":\"");
-    out.extend_from_slice(message.role.name().as_bytes());
-    out.extend_from_slice(b"\",\"content\":");
-    match &message.content {
-        Content::Text(text) => write_json_text(text, out),
-        Content::Parts(parts) => {
-            // An empty text is refused, and says nothing.
-            let is_said = |part: &&Part<'_>| !matches!(part, Part::Text { text } if text.is_empty());
-            array(parts.iter().filter(is_said), out, write_part);
-        }
-    }
-    out.push(b'}');
-}
-
-fn write_part(part: &Part<'_>, out: &mut Vec<u8>) {
-    match part {
-        Part::Text { text } => write_text(text, out),
-        Part::Image(blob) => write_blob("image", blob, out),
-        Part::Document(blob) => write_blob("document", blob, out),
-    }
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
-    write_json_text(text, out);
-    out.push(b'}');
-}
-
-fn write_blob(kind: &str, blob: &Blob<'_>, out: &mut Vec<u8>) {
-    let field = |name: &str, value: &Text<'_>, out: &mut Vec<u8>| {
-        out.extend_from_slice(format!(",\"{name}\":").as_bytes());
-        write_json_text(value, out);
-    };
-    out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"source\":{{\"type\":").as_bytes());
-    match blob.source_type {
-        SourceType::Url => {
-            out.extend_from_slice(b"\"url\"");
-            field("url", &blob.data, out);
-        }
-        SourceType::Base64 => {
-            out.extend_from_slice(b"\"base64\"");
-            field("media_type", &blob.media_type, out);
-            field("data", &blob.data, out);
-        }
-    }
-    out.extend_from_slice(b"}}");
 }

@@ -1,6 +1,7 @@
 //! Anthropic's JSON, both ways.
 
 pub(crate) mod encode;
+mod blocks;
 pub(crate) mod models;
 pub(crate) mod read;
 mod schema;
@@ -12,6 +13,8 @@ mod tests;
 use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::Marks;
 use bulkrate_core::request::{Kind, Request};
 
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
@@ -42,6 +45,10 @@ impl AnthropicWire {
 impl Wire for AnthropicWire {
     fn path(&self, _: Kind, _: &str) -> Cow<'static, str> {
         Cow::Borrowed(MESSAGES)
+    }
+
+    fn marks(&self, _: Lane, model: &str) -> Option<Marks> {
+        Some(models::marks(model))
     }
 
     fn encode(

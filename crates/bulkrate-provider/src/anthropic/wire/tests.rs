@@ -4,6 +4,7 @@
 use bulkrate_core::answer::{Body, Finish, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{Kind, Request};
 use serde_json::Value;
 
@@ -22,9 +23,13 @@ fn wire() -> AnthropicWire {
 }
 
 fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, String> {
+    marked(model, line, max_tokens, None)
+}
+
+fn marked(model: &str, line: &str, max_tokens: Option<u32>, mark: Option<Ttl>) -> Result<Value, String> {
     let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut body = Vec::new();
-    let options = WireOptions { lane: Lane::Sync, model, max_tokens };
+    let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark };
     match wire().encode(&request, options, &mut body) {
         Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
         Err(error) => {
@@ -42,6 +47,76 @@ fn asking(config: &str, more: &str) -> String {
         comma(config),
         comma(more)
     )
+}
+
+#[test]
+fn a_mark_stands_at_the_end_of_what_comes_before_the_last_turn() {
+    const SHORT: &str = r#""cache_control":{"type":"ephemeral"}"#;
+    const HOUR: &str = r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#;
+    let system = r#""system_prompt":"Be brief.""#;
+    let turns = |last: &str| {
+        format!(
+            r#"{{"role":"user","content":"2+2"}},{{"role":"assistant","content":{last}}},{{"role":"user","content":"Hi"}}"#
+        )
+    };
+    let asked = |more: &str, turns: &str| {
+        format!(r#"{{"messages":[{turns}],"generation_config":{{"max_tokens":9}}{more}}}"#)
+    };
+    let user = r#"{"role":"user","content":"Hi"}"#;
+    for (ttl, line, want) in [
+        (
+            Ttl::FiveMinutes,
+            asked(&format!(",{system}"), user),
+            format!(r#"{{"system":[{{"type":"text","text":"Be brief.",{SHORT}}}],"messages":[{user}]}}"#),
+        ),
+        (
+            Ttl::Hour,
+            asked(r#","system_prompt":["Be brief.","Be kind."]"#, user),
+            format!(
+                r#"{{"system":[{{"type":"text","text":"Be brief."}},{{"type":"text","text":"Be kind.",{HOUR}}}],"messages":[{user}]}}"#
+            ),
+        ),
+        (
+            Ttl::FiveMinutes,
+            asked(&format!(",{system}"), &turns(r#""4""#)),
+            format!(
+                r#"{{"system":"Be brief.","messages":[{}]}}"#,
+                turns(&format!(r#"[{{"type":"text","text":"4",{SHORT}}}]"#))
+            ),
+        ),
+        (
+            Ttl::Hour,
+            asked("", &turns(r#"[{"type":"text","text":"4"},{"type":"text","text":"four"}]"#)),
+            format!(
+                r#"{{"messages":[{}]}}"#,
+                turns(&format!(r#"[{{"type":"text","text":"4"}},{{"type":"text","text":"four",{HOUR}}}]"#))
+            ),
+        ),
+        // Nothing stands before it.
+        (Ttl::FiveMinutes, asked("", user), format!(r#"{{"messages":[{user}]}}"#)),
+    ] {
+        let got = marked(NEW, &line, None, Some(ttl)).unwrap();
+        let mut want: Value = serde_json::from_str(&want).unwrap();
+        for (name, value) in
+            [("model", NEW.into()), ("max_tokens", 9.into()), ("service_tier", "standard_only".into())]
+        {
+            want[name] = value;
+        }
+        assert_eq!(got, want, "{line}");
+    }
+    // What the caller has marked himself is all that is marked; for an hour only if that was said.
+    for own in [
+        r#"{"cache_control":{"type":"ephemeral"}}"#,
+        r#"{"tools":[{"name":"a","input_schema":{},"cache_control":{"type":"ephemeral","ttl":"1h"}}]}"#,
+    ] {
+        let line = asked(&format!(r#",{system},"provider_kwargs":{own}"#), user);
+        let body = marked(NEW, &line, None, Some(Ttl::Hour)).unwrap();
+        assert_eq!(
+            (body.to_string().matches("ephemeral").count(), &body["system"]),
+            (1, &"Be brief.".into())
+        );
+        assert_eq!(marked(NEW, &line, None, Some(Ttl::FiveMinutes)).is_err(), own.contains("1h"), "{own}");
+    }
 }
 
 #[test]

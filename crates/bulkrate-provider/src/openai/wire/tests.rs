@@ -40,7 +40,7 @@ fn encode_on(
     let request: Request<'_> = serde_json::from_str(line).unwrap();
     let model = request.model.to_string();
     let mut out = b"before".to_vec();
-    let result = wire.encode(&request, WireOptions { lane, model: &model, max_tokens }, &mut out);
+    let result = wire.encode(&request, WireOptions { lane, model: &model, max_tokens, mark: None }, &mut out);
     let text = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
     match result {
         Ok(()) => Ok(text),

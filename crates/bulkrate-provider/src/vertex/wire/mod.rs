@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::Marks;
 use bulkrate_core::request::{Kind, Request};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -101,6 +102,10 @@ impl Wire for VertexWire {
     fn path_in(&self, lane: Lane, kind: Kind, model: &str) -> Cow<'static, str> {
         let path = self.path(kind, model);
         if lane == Lane::Flex { Cow::Owned(format!("{path}{FLEX}")) } else { path }
+    }
+
+    fn marks(&self, _: Lane, model: &str) -> Option<Marks> {
+        (Maker::of(model) == Maker::Anthropic).then(|| anthropic::wire::models::marks(model))
     }
 
     fn encode(

@@ -1,4 +1,4 @@
-//! The prompt cache: prefixes that were marked, and until when they are kept.
+//! The prompt cache: prefixes that were marked, from when they can be read, and until when they are kept.
 
 use crate::rng::hash;
 use crate::tokens::Usage;
@@ -7,8 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Shorter prefixes are passed over in silence.
-const TOKENS_MIN: u64 = 1_024;
 const PREFIXES_MAX: usize = 100_000;
 
 /// A place in a prompt up to which it may be kept.
@@ -20,22 +18,40 @@ pub(super) struct Breakpoint {
     pub(super) hour: bool,
 }
 
+/// A prompt that comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lookup {
+    pub(super) model: usize,
+    /// Shorter prefixes are passed over in silence.
+    pub(super) least: u64,
+    /// What is kept is found: that is the best effort, and no promise.
+    pub(super) found: bool,
+    /// Until its answer begins: only then can others read what it writes.
+    pub(super) wait: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    from: Instant,
+    until: Instant,
+}
+
 /// What is kept, by model and prefix. Real time, as limits.
 #[derive(Debug, Default)]
 pub(crate) struct PromptCache {
-    kept: Mutex<HashMap<u64, Instant>>,
+    kept: Mutex<HashMap<u64, Kept>>,
 }
 
 impl PromptCache {
     /// The longest kept prefix is read; what is marked beyond it is written.
-    pub(super) fn apply(&self, model: usize, breakpoints: &[Breakpoint], usage: &mut Usage) {
+    pub(super) fn apply(&self, prompt: &Lookup, breakpoints: &[Breakpoint], usage: &mut Usage) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let mut done = 0;
-        let key = |point: &Breakpoint| hash(&point.prefix.to_le_bytes(), model as u64);
-        let long = |point: &&Breakpoint| point.tokens >= TOKENS_MIN;
-        for point in breakpoints.iter().filter(long) {
-            if kept.get(&key(point)).is_some_and(|until| now < *until) {
+        let key = |point: &Breakpoint| hash(&point.prefix.to_le_bytes(), prompt.model as u64);
+        let long = |point: &&Breakpoint| point.tokens >= prompt.least;
+        for point in breakpoints.iter().filter(long).filter(|_| prompt.found) {
+            if kept.get(&key(point)).is_some_and(|kept| (kept.from..kept.until).contains(&now)) {
                 usage.cached = point.tokens;
                 done = point.tokens;
             }
@@ -48,7 +64,10 @@ impl PromptCache {
             *(if point.hour { &mut usage.written_1h } else { &mut usage.written_5m }) += written;
             done = done.max(point.tokens);
             let lasts = Duration::from_secs(if point.hour { 3_600 } else { 300 });
-            kept.insert(key(point), now + lasts);
+            let begins = now + prompt.wait;
+            let known = kept.get(&key(point)).filter(|kept| now < kept.until);
+            let from = known.map_or(begins, |kept| kept.from.min(begins));
+            kept.insert(key(point), Kept { from, until: begins + lasts });
         }
     }
 }

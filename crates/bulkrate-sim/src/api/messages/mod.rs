@@ -8,7 +8,9 @@ mod write;
 use super::text::{self, TextCall};
 use super::{Context, Prepared};
 use crate::errors::{ApiError, invalid};
+use crate::rng::{mix, unit};
 use crate::tokens::Usage;
+use cache::Lookup;
 pub(crate) use cache::PromptCache;
 pub(super) use read::read;
 pub(super) use rules::generation;
@@ -53,7 +55,10 @@ impl Call<'_> {
         rules::check(self, model)?;
         let mut composed = text::compose(&self.text, model, context)?;
         composed.usage.cached = 0; // nothing is cached unless it is asked for
-        context.prompt_cache.apply(model.index, &self.breakpoints, &mut composed.usage);
+        let found = unit(mix(context.key ^ 0x3A8C_00ED)) < context.config.marked_hits;
+        let lookup =
+            Lookup { model: model.index, least: rules::cached_from(&model.id), found, wait: context.wait };
+        context.prompt_cache.apply(&lookup, &self.breakpoints, &mut composed.usage);
         write::message(out, prepared, self, &composed, context);
         Ok(composed.usage)
     }

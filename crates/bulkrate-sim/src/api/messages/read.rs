@@ -84,6 +84,7 @@ struct Tool<'a> {
     name: String,
     #[serde(borrow)]
     input_schema: Option<&'a RawValue>,
+    cache_control: Option<CacheControl>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +135,18 @@ impl Prefix {
         self.bytes += text.len() as u64;
     }
 
+    /// Tools stand before all else; they are no part of the prompt's tokens here.
+    fn push_tools(&mut self, tools: &[Tool<'_>]) -> Result<(), ApiError> {
+        for tool in tools {
+            self.hash = hash(tool.name.as_bytes(), self.hash);
+            self.hash = hash(tool.input_schema.map_or("", RawValue::get).as_bytes(), self.hash);
+            if let Some(control) = &tool.cache_control {
+                self.mark(control)?;
+            }
+        }
+        Ok(())
+    }
+
     fn mark(&mut self, control: &CacheControl) -> Result<(), ApiError> {
         let hour = match (control.kind.as_str(), control.ttl.as_deref()) {
             ("ephemeral", None | Some("5m")) => false,
@@ -179,6 +192,8 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
         ..Call::default()
     };
     let mut prefix = Prefix::default();
+    let tools = body.tools.unwrap_or_default();
+    prefix.push_tools(&tools)?;
     if let Some(system) = body.system {
         prefix.messages += 1;
         let texts = blocks("system", system, &mut prefix)?;
@@ -199,7 +214,7 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
         call.effort = config.effort;
         call.schema = config.format.as_ref().map(format).transpose()?;
     }
-    choose_tool(&mut call, &body.tools.unwrap_or_default(), body.tool_choice)?;
+    choose_tool(&mut call, &tools, body.tool_choice)?;
     set_form(&mut call);
     Ok(call)
 }

@@ -13,6 +13,19 @@ pub(in crate::api) fn generation(id: &str) -> (u32, u32) {
     (major, numbers.next().flatten().unwrap_or(0))
 }
 
+/// Marked prefixes of fewer tokens are passed over in silence.
+pub(super) fn cached_from(id: &str) -> u64 {
+    match generation(id) {
+        (5.., 1..) => 512,
+        (5, 0) if id.starts_with("claude-sonnet-") => 1_024,
+        (5.., _) => 512,
+        (4, 8) => 1_024,
+        (4, 7) => 2_048,
+        (4, 5 | 6) if id.starts_with("claude-sonnet-") => 1_024,
+        _ => 4_096,
+    }
+}
+
 pub(super) fn check(call: &Call<'_>, model: &Model) -> Result<(), ApiError> {
     let id = model.id.as_str();
     let generation = generation(id);

@@ -145,3 +145,28 @@ async fn a_marked_prefix_is_written_then_read_until_it_is_forgotten() {
     let short = ask(&server, NEW, &call(r#""cache_control":{"type":"ephemeral"}"#), Twist::None).unwrap().1;
     assert_eq!((short.written_5m, short.cached), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_is_read_once_its_first_answer_has_begun_and_not_always() {
+    let mut server = Server::of("anthropic");
+    server.wait = std::time::Duration::from_secs(2);
+    let marked = |words: usize| {
+        let long = "word ".repeat(words);
+        format!(
+            r#""max_tokens":99,"system":[{{"type":"text","text":"{long}","cache_control":{{"type":"ephemeral"}}}}],"messages":[{{"role":"user","content":"Hi"}}]"#
+        )
+    };
+    let used = |server: &Server, model, words| {
+        let usage = ask(server, model, &marked(words), Twist::None).unwrap().1;
+        (usage.cached, usage.written_5m)
+    };
+    assert_eq!(used(&server, NEW, 1_000), (0, 1_254));
+    assert_eq!(used(&server, NEW, 1_000), (0, 1_254), "beside the first: it writes the same");
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    assert_eq!(used(&server, NEW, 1_000), (1_254, 0));
+    // From how many tokens on differs by model.
+    assert_eq!((used(&server, NEW, 400).1, used(&server, NEW, 420).1), (0, 529));
+    assert_eq!((used(&server, OLD, 3_000).1, used(&server, OLD, 3_300).1), (0, 4_129));
+    server.config.marked_hits = 0.0;
+    assert_eq!(used(&server, NEW, 1_000), (0, 1_254), "kept, and not found");
+}
