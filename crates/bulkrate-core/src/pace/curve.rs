@@ -9,7 +9,7 @@
 use super::deadline::DAY_US;
 
 /// Fewer batches that came to their end teach nothing.
-pub const SAMPLES_MIN: usize = 20;
+const SAMPLES_MIN: usize = 20;
 /// The share of batches that the long quantile covers, and how surely.
 const SHARE: f64 = 0.95;
 const CONFIDENCE: f64 = 0.95;
@@ -37,7 +37,7 @@ pub struct BatchCurve {
 }
 
 /// The curve of batches that are created in this hour: of those of the same hour if there are enough, else of all. `None` below
-/// [`SAMPLES_MIN`]: then nothing is known but what the provider promises.
+/// 20 that came to their end: then nothing is known but what the provider promises.
 #[must_use]
 pub fn batch_curve(times: &[BatchTime], hour: u8) -> Option<BatchCurve> {
     let of_hour: Vec<BatchTime> = times.iter().filter(|time| time.hour == hour).copied().collect();
