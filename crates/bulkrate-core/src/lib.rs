@@ -31,6 +31,7 @@ pub mod submission;
 pub mod collect;
 pub mod retry;
 pub mod cascade;
+pub mod semantic;
 pub mod review;
 // Over all of these.
 pub mod plan;

@@ -74,6 +74,7 @@ pub struct Progress {
     pub duplicates: u64,
     pub cached: u64,
     pub filtered: u64,
+    pub similar: u64,
     pub in_flight: u64,
     pub waiting: u64,
     pub retries: u64,

@@ -22,7 +22,7 @@ use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
-use crate::spec::{JobSpec, RequestSpec, SendBy};
+use crate::spec::{JobSpec, RequestSpec, SemanticSpec, SendBy};
 
 /// Typical time of a batch, for the plan, while too few have run here; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -150,6 +150,7 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<
         warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
     }
     warnings.extend(cascade_told(facts, stats, lane)?);
+    warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     if part != WHOLE {
         warnings.push(
             "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),

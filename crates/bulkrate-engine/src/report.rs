@@ -67,6 +67,8 @@ pub struct Report {
     pub cached: u64,
     /// By a filter, for nothing. What a model would have cost for them nobody knows: `naive` and `saved` leave them out.
     pub filtered: u64,
+    /// Like a similar item, by the semantic cache.
+    pub similar: u64,
     pub failures: BTreeMap<String, u64>,
     /// Where the job has a cascade: what became of the cheap models' answers.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{Text, write_json_text};
+use bulkrate_core::semantic::Similarity;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::pack::checksum;
 use serde::Deserialize;
@@ -32,7 +33,7 @@ pub(crate) struct Frame<'a> {
     pub attempts: u32,
     pub provider: &'a str,
     pub model: &'a str,
-    /// `batch`, `flex`, `sync`, `cache`, `filter` or `prepare`.
+    /// `batch`, `flex`, `sync`, `cache`, `filter`, `semantic` or `prepare`.
     pub via: &'a str,
     pub cost: UsdNanos,
     pub usage: Option<&'a Usage>,
@@ -41,9 +42,55 @@ pub(crate) struct Frame<'a> {
 /// Evidence of a failure is kept up to this length.
 const EVIDENCE_BYTES_MAX: usize = 4_096;
 
-/// Appends the line of a good answer.
-pub(crate) fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
+/// What an answer taught the semantic cache.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compared {
+    /// The answered item that was nearest, how near, and whether it says the same.
+    pub near: Option<(Ordinal, Similarity, bool)>,
+    /// It may be served itself.
+    pub kept: bool,
+}
+
+/// Where the semantic cache has an answer from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub from: Ordinal,
+    pub similarity: Similarity,
+    /// The probability with which the item would have been asked.
+    pub tau: f64,
+}
+
+/// Appends the line of a good answer. `compared`: what it taught the semantic cache.
+pub(crate) fn write_good(
+    frame: Frame<'_>,
+    checked: &Checked<'_>,
+    finish: Finish,
+    compared: Option<Compared>,
+    out: &mut Vec<u8>,
+) {
     let start = open(frame, "succeeded", out);
+    response(checked, finish, out);
+    if let Some(Compared { near, kept }) = compared {
+        out.extend_from_slice(b",\"semantic\":{");
+        if let Some((like, similarity, same)) = near {
+            let (like, similarity) = (u64::from(like) + 1, similarity.share());
+            let _ = write!(out, "\"like\":{like},\"similarity\":{similarity:.3},\"same\":{same},");
+        }
+        let _ = write!(out, "\"kept\":{kept}}}");
+    }
+    close(frame, start, out);
+}
+
+/// Appends the line of an answer that a similar item got.
+pub(crate) fn write_served(frame: Frame<'_>, checked: &Checked<'_>, origin: Origin, out: &mut Vec<u8>) {
+    let start = open(frame, "succeeded", out);
+    response(checked, Finish::Stop, out);
+    let (from, similarity, tau) = (u64::from(origin.from) + 1, origin.similarity.share(), origin.tau);
+    let _ = write!(out, ",\"semantic\":{{\"from\":{from},\"similarity\":{similarity:.3},\"tau\":{tau:.3}}}");
+    close(frame, start, out);
+}
+
+fn response(checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"response\":{");
     match checked {
         Checked::Text(text) => field("text", text, out),
@@ -55,7 +102,6 @@ pub(crate) fn write_good(frame: Frame<'_>, checked: &Checked<'_>, finish: Finish
     out.extend_from_slice(b",\"finish_reason\":\"");
     out.extend_from_slice(finish.name().as_bytes());
     out.extend_from_slice(b"\"}");
-    close(frame, start, out);
 }
 
 /// Appends the line of an answer that a filter gave. `how`: what it was found by.
@@ -237,7 +283,7 @@ fn raw(name: &str, json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(json.as_bytes());
 }
 
-/// A line, read back; what is in it for people alone (usage, provider, evidence) is passed over.
+/// A line, read back; what is in it for people alone (usage, evidence) is passed over.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ResultLine<'a> {
     pub item: Ordinal,
@@ -257,6 +303,21 @@ pub(crate) struct ResultLine<'a> {
     pub model: Text<'a>,
     #[serde(borrow)]
     pub lane: Text<'a>,
+    #[serde(borrow, default)]
+    pub provider: Option<Text<'a>>,
+    #[serde(default)]
+    pub semantic: Option<LessonLine>,
+}
+
+/// What an answer taught; of an item that was served only the similarity.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LessonLine {
+    /// From 1.
+    pub like: Option<Ordinal>,
+    pub similarity: Option<f32>,
+    pub same: Option<bool>,
+    pub kept: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -320,7 +381,7 @@ mod tests {
     fn what_is_written_is_read() {
         let usage = Usage { input: 3, output: 2, ..Usage::default() };
         let mut out = Vec::new();
-        write_good(frame(Some(&usage)), &Checked::Text("a\n\"b\"".into()), Finish::Stop, &mut out);
+        write_good(frame(Some(&usage)), &Checked::Text("a\n\"b\"".into()), Finish::Stop, None, &mut out);
         let line = ResultLine::parse(&out).unwrap();
         assert_eq!(
             (line.item, line.attempt, line.attempts, &*line.status, &*line.cost_usd, &*line.model),
@@ -342,11 +403,40 @@ mod tests {
     }
 
     #[test]
+    fn what_an_answer_taught_is_read_as_it_was_written() {
+        let mut out = Vec::new();
+        let near = Some((16, Similarity(912), false));
+        for (compared, want) in [
+            (None, None),
+            (Some(Compared { near: None, kept: true }), Some((None, None, None, true))),
+            (Some(Compared { near, kept: true }), Some((Some(17), Some(912), Some(false), true))),
+        ] {
+            out.clear();
+            write_good(frame(None), &Checked::Choice("a"), Finish::Stop, compared, &mut out);
+            let read = ResultLine::parse(&out).unwrap().semantic;
+            let read = read.map(|read| {
+                let similarity = read.similarity.map(|share| Similarity::of(share).0);
+                (read.like, similarity, read.same, read.kept)
+            });
+            assert_eq!(read, want);
+        }
+        // What was served teaches nothing.
+        out.clear();
+        let origin = Origin { from: 16, similarity: Similarity(1_000), tau: 0.031_4 };
+        write_served(frame(None), &Checked::Json(r#"{"n":1}"#.into()), origin, &mut out);
+        let line = ResultLine::parse(&out).unwrap();
+        let lesson = line.semantic.unwrap();
+        assert_eq!((lesson.like, lesson.same, lesson.kept), (None, None, false));
+        let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(whole["semantic"], serde_json::json!({"from": 17, "similarity": 1.0, "tau": 0.031}));
+    }
+
+    #[test]
     fn a_changed_byte_of_a_line_is_told() {
         let usage = Usage { input: 3, output: 2, ..Usage::default() };
         let mut out = b"a line before\n".to_vec();
         let start = out.len();
-        write_good(frame(Some(&usage)), &Checked::Text("positive".into()), Finish::Stop, &mut out);
+        write_good(frame(Some(&usage)), &Checked::Text("positive".into()), Finish::Stop, None, &mut out);
         let line = out.split_off(start);
         assert!(ResultLine::parse(&line).is_ok());
         let changed = |from: &str, to: &str| String::from_utf8(line.clone()).unwrap().replace(from, to);
@@ -369,7 +459,7 @@ mod tests {
     #[test]
     fn json_answers_stay_json() {
         let mut out = Vec::new();
-        write_good(frame(None), &Checked::Json(r#"{"n":1}"#.into()), Finish::Stop, &mut out);
+        write_good(frame(None), &Checked::Json(r#"{"n":1}"#.into()), Finish::Stop, None, &mut out);
         assert_eq!(ResultLine::parse(&out).unwrap().response.unwrap().parsed.unwrap().get(), r#"{"n":1}"#);
     }
 

@@ -158,6 +158,9 @@ pub struct RequestSpec {
     /// Cheap models that are asked before `model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeSpec>,
+    /// Similar items may be given one answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticSpec>,
     /// So many items are asked in one request at most; `None`: each by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,
@@ -168,6 +171,23 @@ pub struct RequestSpec {
 pub struct CascadeSpec {
     pub models: Vec<String>,
     pub accept: Accept,
+}
+
+/// A semantic cache: an item may be given the answer of a similar one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SemanticSpec {
+    /// Of the job's requests, so many may be answered wrongly by it, in thousandths.
+    pub error_permille: u32,
+}
+
+impl SemanticSpec {
+    /// What a plan says of it.
+    pub(crate) fn warning(&self) -> String {
+        let share = f64::from(self.error_permille) / 10.0;
+        format!(
+            "up to {share} % of the rows may be answered wrongly by the semantic cache; what it saves is not in this plan"
+        )
+    }
 }
 
 impl CascadeSpec {

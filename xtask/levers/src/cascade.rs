@@ -1,6 +1,6 @@
 //! Gates K1 and K2: what a cascade costs and loses where a cheap model says how sure it is, and whether one that does not pay stops.
 
-use crate::data::{self, real};
+use crate::data::{self, Text, real};
 use crate::gates::{Bar, Gates};
 use anyhow::Result;
 use bulkrate_core::cascade::{Accept, Opinion, Worth, judge};
@@ -9,7 +9,6 @@ use bulkrate_core::filter::{Classifier, Scratch};
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::{SplitMix64, mix};
 use bulkrate_core::route::learned::fingerprint;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What the strong model costs more.
@@ -23,16 +22,9 @@ const TAUGHT: usize = 500;
 const SETS: [(&str, &str, f64, f64); 2] =
     [("sms_spam", "SMS spam", 0.50, 0.02), ("snips_extract", "SNIPS intents", 0.50, 0.02)];
 
-#[derive(Debug, serde::Deserialize)]
-struct Row {
-    text: String,
-    #[serde(alias = "intent")]
-    label: String,
-}
-
 pub(crate) fn measure(root: &Path, gates: &mut Gates) -> Result<()> {
     for (name, what, cost_max, loss_max) in SETS {
-        let rows = read(&root.join("jobs").join(format!("{name}.jsonl.gz")))?;
+        let rows = data::texts(root, name)?;
         println!("{} rows of {name}", rows.len());
         by_confidence(&rows, what, (cost_max, loss_max), gates)?;
     }
@@ -41,8 +33,8 @@ pub(crate) fn measure(root: &Path, gates: &mut Gates) -> Result<()> {
 }
 
 /// A small classifier plays the cheap model, the label the strong one.
-fn by_confidence(rows: &[Row], what: &str, bars: (f64, f64), gates: &mut Gates) -> Result<()> {
-    let mut order: Vec<&Row> = rows.iter().collect();
+fn by_confidence(rows: &[Text], what: &str, bars: (f64, f64), gates: &mut Gates) -> Result<()> {
+    let mut order: Vec<&Text> = rows.iter().collect();
     order.sort_by_key(|row| mix(fingerprint(&row.text) ^ mix(1)));
     let (teach, rest) = order.split_at(TAUGHT.min(order.len()));
     let pairs: Vec<(&str, &str)> = teach.iter().map(|row| (row.text.as_str(), row.label.as_str())).collect();
@@ -106,10 +98,4 @@ fn stops(gates: &mut Gates) {
             Bar::AtMost(most),
         );
     }
-}
-
-/// Each text once.
-fn read(path: &Path) -> Result<Vec<Row>> {
-    let mut seen = BTreeSet::new();
-    Ok(data::rows(path)?.into_iter().filter(|row: &Row| seen.insert(row.text.clone())).collect())
 }

@@ -47,6 +47,21 @@ pub(crate) fn routing(root: &Path) -> Result<Routing> {
     Ok(Routing { mmlu, gsm8k })
 }
 
+/// A text and what it is.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    #[serde(alias = "intent")]
+    pub(crate) label: String,
+}
+
+/// The texts of a data set of jobs, each once.
+pub(crate) fn texts(root: &Path, name: &str) -> Result<Vec<Text>> {
+    let rows = rows::<Text>(&root.join("jobs").join(format!("{name}.jsonl.gz")))?;
+    let mut seen = BTreeSet::new();
+    Ok(rows.into_iter().filter(|row| seen.insert(row.text.clone())).collect())
+}
+
 /// A row a line.
 pub(crate) fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let what = || format!("could not read `{}`", path.display());

@@ -1,12 +1,11 @@
 //! Gates B1 and B2: how much a classifier may answer by itself, and whether what it answers is as right as promised.
 
-use crate::data::{self, real};
+use crate::data::{self, Text, real};
 use crate::gates::{Bar, Gates};
 use anyhow::Result;
 use bulkrate_core::filter::{Classifier, Confidence, Scratch, certify};
 use bulkrate_core::pace::rng::mix;
 use bulkrate_core::route::learned::fingerprint;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 const SEEDS: [u64; 2] = [1, 2];
@@ -23,19 +22,12 @@ const SETS: [(&str, &str, usize, Option<f64>); 4] = [
     ("cfpb_complaints", "complaints, 11 products, 1,500 labels", 1_500, None),
 ];
 
-#[derive(Debug, serde::Deserialize)]
-struct Row {
-    text: String,
-    #[serde(alias = "intent")]
-    label: String,
-}
-
 /// A row as the classifier sees it: how sure, and whether it was right.
 type Judged = (Confidence, bool);
 
 pub(crate) fn measure(root: &Path, gates: &mut Gates) -> Result<()> {
     for (name, what, taught, want) in SETS {
-        let rows = read(&root.join("jobs").join(format!("{name}.jsonl.gz")))?;
+        let rows = data::texts(root, name)?;
         println!("{} rows of {name}", rows.len());
         let judged: Vec<Vec<Judged>> = SEEDS.iter().map(|seed| judged(&rows, taught, *seed)).collect();
         let found: Vec<(f64, f64)> =
@@ -61,13 +53,13 @@ pub(crate) fn measure(root: &Path, gates: &mut Gates) -> Result<()> {
 }
 
 /// All rows but those that taught, in the order of the seed.
-fn judged(rows: &[Row], taught: usize, seed: u64) -> Vec<Judged> {
-    let mut order: Vec<&Row> = rows.iter().collect();
+fn judged(rows: &[Text], taught: usize, seed: u64) -> Vec<Judged> {
+    let mut order: Vec<&Text> = rows.iter().collect();
     order.sort_by_key(|row| mix(fingerprint(&row.text) ^ mix(seed)));
     let (teach, rest) = order.split_at(taught.min(order.len()));
     let pairs: Vec<(&str, &str)> = teach.iter().map(|row| (row.text.as_str(), row.label.as_str())).collect();
     let (classifier, mut scratch) = (Classifier::fit(&pairs, &mut |_, _| ()), Scratch::default());
-    let judge = |row: &&Row| {
+    let judge = |row: &&Text| {
         let (answer, confidence) = classifier.classify(&row.text, &mut scratch);
         (confidence, answer == row.label)
     };
@@ -90,10 +82,4 @@ fn breaks(rows: &[Judged], trial: u64) -> bool {
     order.sort_unstable_by_key(|(key, _)| *key);
     let rows: Vec<Judged> = order.into_iter().map(|(_, row)| row).collect();
     outcome(&rows[..PROOF], &rows[PROOF..]).1 > ERROR_MAX
-}
-
-/// Each text once.
-fn read(path: &Path) -> Result<Vec<Row>> {
-    let mut seen = BTreeSet::new();
-    Ok(data::rows(path)?.into_iter().filter(|row: &Row| seen.insert(row.text.clone())).collect())
 }

@@ -9,6 +9,7 @@ mod filter;
 mod gates;
 mod order;
 mod routing;
+mod semantic;
 
 use anyhow::{Context as _, Result, bail};
 use gates::Gates;
@@ -31,6 +32,7 @@ fn measure() -> Result<()> {
         root.context("BULKRATE_TEST_DATA does not name the folder of the data sets; nothing was measured")?;
     let mut gates = Gates::default();
     dedup::measure(&root, &mut gates)?;
+    semantic::measure(&root, &mut gates)?;
     filter::measure(&root, &mut gates)?;
     cascade::measure(&root, &mut gates)?;
     estimate::measure(&root, &mut gates)?;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::fit::Limit;
 use super::schema::can_move;
 use crate::request::{Content, Kind, Message, Part, Priority, Request, Role, write_canonical};
+use crate::route::learned::fingerprint;
 
 /// All of a request but its last message: items of one kin differ in that alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -113,6 +114,12 @@ impl Kin {
         let mut kin = Vec::with_capacity(256);
         write_canonical(&common, &mut kin);
         Ok((Self(kin), text))
+    }
+
+    /// Tells kins apart where a whole one is too much to be kept.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        std::str::from_utf8(&self.0).map_or(0, fingerprint)
     }
 }
 

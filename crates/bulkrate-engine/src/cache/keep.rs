@@ -139,8 +139,8 @@ fn is_good(outcome: &Outcome) -> bool {
     outcome.fate == Fate::Final
         && outcome.class.is_none()
         && !outcome.place.is_none()
-        // What a filter says is no answer of the model.
-        && outcome.via != Via::Filter
+        // What a filter says is no answer of the model, and what a similar item got none to this request.
+        && !matches!(outcome.via, Via::Filter | Via::Semantic)
         && outcome.naive >= UsdNanos::ZERO
 }
 

@@ -223,7 +223,7 @@ mod tests {
         };
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
-        write_good(frame, &Checked::Text(tricky.into()), Finish::Stop, &mut line);
+        write_good(frame, &Checked::Text(tricky.into()), Finish::Stop, None, &mut line);
         assert!(rewrite(line.trim_ascii_end(), 41, &mut out));
         let got = ResultLine::parse(&out).unwrap();
         assert_eq!(

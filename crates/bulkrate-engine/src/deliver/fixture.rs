@@ -272,7 +272,7 @@ impl Fixture {
         let cost = UsdNanos(cost);
         let usage = Usage { input: 3, output: 1, ..Usage::default() };
         let (place, out) = self.place(segment);
-        write_good(frame(ordinal, attempt, via, cost, Some(&usage)), checked, Finish::Stop, out);
+        write_good(frame(ordinal, attempt, via, cost, Some(&usage)), checked, Finish::Stop, None, out);
         self.land(Outcome { usage, ..outcome(ordinal, attempt, via, None, Fate::Final, cost, place) });
     }
 

@@ -193,6 +193,7 @@ impl Engine {
             duplicates: state.tally.duplicates,
             cached: state.tally.cached,
             filtered: state.tally.filtered,
+            similar: state.tally.similar,
             failures,
             cascade: job.cascade.as_ref().map(|_| Cascaded::of(&*job.reader, job, &state)).transpose()?,
             spent: state.budget.settled,

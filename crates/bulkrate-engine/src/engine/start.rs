@@ -34,6 +34,7 @@ use crate::run::prompt_cache;
 use crate::run::recover::{other_account, recover, sender_of};
 use crate::run::requests::Requests;
 use crate::run::results::Results;
+use crate::run::semantic::Semantic;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
@@ -136,6 +137,7 @@ impl Engine {
         if let Some(cascade) = &cascade {
             found.climb.reread(cascade, &mut Lines::new(&dir, &submissions))?;
         }
+        let semantic = Semantic::of(spec, &*reader, no, &dir, &mut Lines::new(&dir, &submissions))?;
         let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
@@ -242,6 +244,7 @@ impl Engine {
             fallbacks,
             routed_to: self.routed_to(spec, deployments)?,
             cascade,
+            semantic,
             // What limits the size was estimated for the mean item; each one is looked at when it comes.
             bundle: plan.bundle.as_ref().filter(|bundle| bundle.size.is_some()).map(|bundle| bundle.asked),
             home,

@@ -29,6 +29,8 @@ use crate::run::ready::{NotReady, Ready};
 
 /// Items of other models that one file may pass over before it is closed.
 const ASIDE_MAX: usize = 100_000;
+/// Items that ended while a file was filled are written when they are so many.
+const LAND_MAX: usize = 1_000;
 
 /// A batch that is planned: its files are durable, its items leased.
 #[derive(Debug)]
@@ -198,6 +200,10 @@ fn next(
         let Some(left) = gathering.pop(0, false) else { return Ok(None) };
         return sealed(job, left, seed, body).map(Some);
     };
+    if job.serve(ordinal)? {
+        let many = job.state.borrow().outcomes.len() >= LAND_MAX;
+        return if many { job.settle_pending().map(|()| Some(None)) } else { Ok(Some(None)) };
+    }
     let ready = match job.ready(ordinal, Lane::Batch, body) {
         Ok(ready) => ready,
         Err(NotReady::Unsupported(why)) => {

@@ -98,6 +98,12 @@ pub(crate) fn check(spec: &JobSpec, ask: &PilotAsk) -> Result<(), EngineError> {
             "what a pilot learns of items asked alone says nothing of bundles, whose answers are kept for no later job: leave `--bundle` out",
         );
     }
+    if spec.request.semantic.is_some() {
+        return refused(
+            "`--semantic-cache`",
+            "a sample is asked for real, each item for itself: leave it out here and give it to `run`",
+        );
+    }
     if spec.request.model.is_none() {
         return refused("no model", "name the strong model with `--model`: the others are compared with it");
     }

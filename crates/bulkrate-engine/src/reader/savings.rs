@@ -17,11 +17,12 @@ use crate::deliver::spec_of;
 use crate::engine::delivered::report_of;
 use crate::run::job::{BY_MODEL, CASCADE, PROMPT_CACHE, ROUTING};
 use crate::run::recover::recover;
+use crate::run::semantic::SEMANTIC;
 use crate::view::{NaivePlan, Savings, Step};
 
 /// Levers in the order in which they work on an item; what is not named here comes after them.
-const ORDER: [&str; 9] =
-    [ROUTING, CASCADE, "dedup", "cache", "filter", "batch", "flex", "provider", PROMPT_CACHE];
+const ORDER: [&str; 10] =
+    [ROUTING, CASCADE, "dedup", "cache", "filter", SEMANTIC, "batch", "flex", "provider", PROMPT_CACHE];
 /// An engine at work commits between two readings; so often they are made again.
 const READINGS_MAX: u32 = 5;
 

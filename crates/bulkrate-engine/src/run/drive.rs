@@ -241,6 +241,7 @@ pub(crate) fn progress(job: &Job) -> Progress {
         duplicates: state.tally.duplicates,
         cached: state.tally.cached,
         filtered: state.tally.filtered,
+        similar: state.tally.similar,
         in_flight: state.items.counts().of(ItemState::Leased),
         waiting: counts.of(ItemState::Queued) + counts.of(ItemState::Retry),
         retries: state.tally.retries,

@@ -14,9 +14,9 @@ use crate::EngineError;
 
 /// Whether a final outcome counts for the failure meter. One rule for what lands and for what an earlier run left: a leader
 /// counts once each time that it ends, however many items follow it, as the meter judges requests and their provider. What
-/// the cache answered, what the user cancelled and what a budget held back says nothing about either.
+/// the caches answered, what the user cancelled and what a budget held back says nothing about either.
 pub(crate) fn is_metered(via: Via, class: Option<FailureClass>) -> bool {
-    !matches!(via, Via::Cache | Via::Filter)
+    !matches!(via, Via::Cache | Via::Filter | Via::Semantic)
         && !matches!(class, Some(FailureClass::CancelledByUser | FailureClass::BudgetExhausted))
 }
 
@@ -75,6 +75,7 @@ mod tests {
             (Via::Flex, Some(MaybePaidUnresolved), true), // a lost call that is not sent again
             (Via::Prepare, Some(InvalidInput), true),     // buried: it cannot be sent
             (Via::Cache, None, false),
+            (Via::Semantic, None, false),
             (Via::Prepare, Some(CancelledByUser), false),
             (Via::Batch, Some(CancelledByUser), false), // its batch was cancelled
             (Via::Prepare, Some(BudgetExhausted), false),

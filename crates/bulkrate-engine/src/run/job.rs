@@ -67,6 +67,8 @@ pub(crate) struct Job {
     pub routed_to: Option<usize>,
     /// Cheap models that are asked before the first.
     pub cascade: Option<super::cascade::Cascade>,
+    /// Answers that similar items may be given; `None`: the job does not.
+    pub semantic: Option<RefCell<super::semantic::Semantic>>,
     /// So many items go in one request at most, where the job bundles them.
     pub bundle: Option<u32>,
     /// The lane that the job was given or chose.
@@ -225,6 +227,8 @@ pub(crate) struct Tally {
     pub duplicates: u64,
     pub cached: u64,
     pub filtered: u64,
+    /// Answered like a similar item.
+    pub similar: u64,
     pub retries: u64,
     pub rate_limited: u64,
     pub no_capacity: u64,

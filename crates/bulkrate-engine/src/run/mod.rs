@@ -16,6 +16,7 @@ pub(crate) mod ready;
 pub(crate) mod cascade;
 pub(crate) mod judge;
 pub(crate) mod bundle;
+pub(crate) mod semantic;
 pub(crate) mod land;
 pub(crate) mod recover;
 pub(crate) mod doubt;

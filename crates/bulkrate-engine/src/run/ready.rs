@@ -222,7 +222,7 @@ impl Job {
     }
 
     /// The deployment that a request names.
-    fn named(&self, draft: &Draft<'_>) -> Result<usize, EngineError> {
+    pub(super) fn named(&self, draft: &Draft<'_>) -> Result<usize, EngineError> {
         let named = self.deployments.iter().position(|known| known.pinned == draft.model());
         named.ok_or_else(|| {
             EngineError::Internal(format!("a request names model `{}`, which is not set up", draft.model()))

@@ -115,6 +115,7 @@ impl Recovered {
                 let cached = outcome.via == bulkrate_store::Via::Cache;
                 self.tally.cached += if cached { own } else { 0 };
                 self.tally.filtered += if outcome.via == bulkrate_store::Via::Filter { own } else { 0 };
+                self.tally.similar += if outcome.via == bulkrate_store::Via::Semantic { own } else { 0 };
                 self.tally.naive += outcome.naive.times(others);
                 self.tally.beyond.dedup += outcome.naive.times(followers - others);
                 // What was paid for counts as spent whoever asks, so it has its naive cost.

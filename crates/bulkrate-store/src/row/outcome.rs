@@ -19,6 +19,8 @@ named! {
         Sync = "sync",
         /// A filter: rules, or a classifier that was proved. Needs no lease; attempt 0.
         Filter = "filter",
+        /// The answer of a similar item of the job. Needs no lease; attempt 0.
+        Semantic = "semantic",
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use super::parse::{JsonObject, example, object, pair, rule};
 pub use super::provider_args::ProviderArgs;
 use super::tag_budget;
-use crate::config::job_file::{Cascade, Example, Layer, Request, RuleLine, Run, Sink, Source};
+use crate::config::job_file::{Cascade, Example, Layer, Request, RuleLine, Run, SemanticCache, Sink, Source};
 use crate::config::value::{
     AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
     Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice, SinkFormat, SourceFormat,
@@ -130,6 +130,10 @@ pub struct RequestArgs {
     /// [default: valid]
     #[arg(long, value_name = "RULE")]
     pub accept: Option<AcceptRule>,
+    /// Give an item the answer of a similar one where that is proved to be right: of the job's requests at most this share is
+    /// answered wrongly by it. Needs `--choices` or `--schema` [default: off]
+    #[arg(long, value_name = "PERCENT")]
+    pub semantic_cache: Option<Percent>,
     /// Ask so many items in one request (2 to 100): instructions are paid for once for all of them. An item without a good answer of
     /// its own is asked again with fewer, in the end alone
     #[arg(long, value_name = "N")]
@@ -329,6 +333,7 @@ impl JobArgs {
             name: self.name,
             source: self.source.layer(path),
             cascade: self.request.cascade(),
+            semantic_cache: SemanticCache { error: self.request.semantic_cache },
             request: self.request.layer(),
             tags: self.tags.into_iter().collect(),
             run: self.run.layer(),

@@ -89,6 +89,14 @@ section! {
 }
 
 section! {
+    /// `[semantic_cache]`: similar items may be given one answer.
+    SemanticCache {
+        /// Of the requests, so many may be answered wrongly by it.
+        error: Percent,
+    }
+}
+
+section! {
     /// `[pilot]`: what `plan --pilot` compares. It is no part of the job.
     Pilot {
         candidates: Vec<String>,
@@ -215,6 +223,7 @@ pub struct Layer {
     pub source: Source,
     pub request: Request,
     pub cascade: Cascade,
+    pub semantic_cache: SemanticCache,
     pub pilot: Pilot,
     pub tags: BTreeMap<String, String>,
     pub run: Run,
@@ -245,6 +254,7 @@ impl Layer {
             name: self.name.or(below.name),
             request: self.request.over(below.request),
             cascade: self.cascade.over(below.cascade),
+            semantic_cache: self.semantic_cache.over(below.semantic_cache),
             pilot: self.pilot.over(below.pilot),
             source: self.source.over(below.source),
             tags: below.tags,

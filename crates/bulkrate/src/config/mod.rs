@@ -10,6 +10,7 @@ pub(crate) mod account;
 pub mod router;
 pub mod filter;
 mod cascade;
+mod semantic;
 mod toml_error;
 mod error;
 pub mod resolve;

@@ -43,6 +43,7 @@ pub fn job(layer: Layer) -> Result<JobSpec, ConfigError> {
     let account = AccountSpec { named, ..account::kept(layer.provider) };
     let mut request = request(layer.request)?;
     request.cascade = super::cascade::cascade(layer.cascade, &request)?;
+    request.semantic = super::semantic::semantic(&layer.semantic_cache, &request, &run)?;
     Ok(JobSpec { name, source, request, tags: layer.tags, run, sink, account })
 }
 
@@ -118,7 +119,8 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         fallback,
         router,
         filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
-        cascade: None, // a section of its own, which is judged by all of this
+        cascade: None, // sections of their own, which are judged by all of this
+        semantic: None,
         bundle: bundle(from.bundle, from.kind.is_none_or(|kind| Kind::from(kind) == Kind::Chat))?,
     })
 }

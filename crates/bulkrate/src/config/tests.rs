@@ -28,7 +28,7 @@ fn an_unknown_key_names_its_place_and_what_was_meant() {
     ");
     insta::assert_snapshot!(mistake("[sinks]\npath = \"a\"\n"), @r"
     job.toml:1:2: unknown key `sinks` (did you mean `sink`?)
-    hint: the keys known here are name, source, request, cascade, pilot, tags, run, sink, provider, accounts
+    hint: the keys known here are name, source, request, cascade, semantic_cache, pilot, tags, run, sink, provider, accounts
     ");
     insta::assert_snapshot!(mistake("[tags]\nä = \"ü\"\n[sink]\n  zebra = 1\n"), @"job.toml:2:1: invalid unquoted key, expected letters, numbers, `-`, `_`");
 }

@@ -68,6 +68,7 @@ fn outcomes(report: &Report) -> String {
         (report.duplicates, "answered by an equal item"),
         (report.cached, "answered from earlier jobs"),
         (report.filtered, "answered by the filter"),
+        (report.similar, "answered like a similar item"),
         (report.rate_limited, "refused by rate limits"),
         (report.no_capacity, "refused for want of flex capacity"),
     ];

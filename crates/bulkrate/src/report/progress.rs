@@ -111,7 +111,10 @@ pub(super) fn expected(forecast: &Forecast) -> String {
 fn troubles(progress: &Progress) -> Vec<String> {
     let counts = [
         (progress.in_flight, "in flight"),
-        (progress.duplicates + progress.cached + progress.filtered, "answered without a request"),
+        (
+            progress.duplicates + progress.cached + progress.filtered + progress.similar,
+            "answered without a request",
+        ),
         (progress.failed, "failed"),
         (progress.retries, "tried again"),
         (progress.rate_limited, "rate limited"),

@@ -86,6 +86,7 @@ fn a_report() -> Report {
         duplicates: 42,
         cached: 0,
         filtered: 0,
+        similar: 0,
         cascade: None,
         failures: [("refusal".to_owned(), 2), ("schema_failed".to_owned(), 1)].into(),
         spent: UsdNanos(1_137_000),

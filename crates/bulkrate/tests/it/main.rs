@@ -38,6 +38,7 @@ mod bad_provider;
 mod clock;
 mod words;
 mod security;
+mod semantic;
 mod services;
 mod stops;
 mod accounts;

@@ -95,6 +95,14 @@ impl Calls {
     pub(super) fn read(&mut self, ordinal: Ordinal, lane: Lane) -> Read {
         let job = &self.job;
         let now_us = job.clock.us();
+        match job.serve(ordinal) {
+            Ok(false) => {}
+            Ok(true) => return self.has_ended(now_us),
+            Err(error) => {
+                job.fail(error);
+                return Read::Stop;
+            }
+        }
         let mut body = Vec::with_capacity(1_024);
         match job.ready(ordinal, lane, &mut body) {
             Ok(ready) if job.deployments[ready.deployment].account.api.calls().is_none() => {
@@ -105,14 +113,22 @@ impl Calls {
             Ok(ready) => Read::Ready(Held::of(Parcel::alone(ready), lane, body)),
             Err(NotReady::Unsupported(why)) => {
                 job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
-                self.landed_since_us.get_or_insert(now_us);
-                let many = job.is_closing() || job.state.borrow().outcomes.len() >= LAND_MAX;
-                if many { Read::Stop } else { Read::Ended }
+                self.has_ended(now_us)
             }
             Err(NotReady::Engine(error)) => {
                 job.fail(error);
                 Read::Stop
             }
         }
+    }
+
+    /// An item has ended without a call. What is much is written before more is read.
+    fn has_ended(&mut self, now_us: u64) -> Read {
+        self.landed_since_us.get_or_insert(now_us);
+        let many = self.job.state.borrow().outcomes.len() >= LAND_MAX;
+        if many {
+            self.wake_us = Some(now_us);
+        }
+        if many || self.job.is_closing() { Read::Stop } else { Read::Ended }
     }
 }

@@ -11,6 +11,7 @@ use crate::EngineError;
 use crate::engine::delivered::report_of;
 use crate::engine::start::saved_by;
 use crate::run::job::{BY_MODEL, PROMPT_CACHE};
+use crate::run::semantic::SEMANTIC;
 use crate::view::Check;
 
 const NAME: &str = "savings add up";
@@ -87,6 +88,7 @@ fn lever(via: Via) -> &'static str {
     match via {
         Via::Cache => "cache",
         Via::Filter => "filter",
+        Via::Semantic => SEMANTIC,
         Via::Batch => "batch",
         Via::Flex => "flex",
         Via::Sync | Via::Prepare => "provider",

@@ -264,7 +264,8 @@ impl Job {
         if receipt.alone.is_some() {
             self.note_part(landing.ready.deployment, true);
         }
-        write_good(frame, checked, answer.finish, out);
+        let compared = self.learn(landing.ready, checked, frame.model, receipt.naive);
+        write_good(frame, checked, answer.finish, compared, out);
         let mut state = self.state.borrow_mut();
         let ordinal = landing.ready.ordinal;
         // A judge does not give the answer that it accepts.

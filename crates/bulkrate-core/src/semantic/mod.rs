@@ -1,0 +1,323 @@
+//! A prompt like one that was answered before is given that answer, as often as it is proved that few of those answers are wrong.
+//!
+//! The rule is that of vCache (arXiv 2502.03771): each kept answer learns by itself how like a prompt must be, from the prompts
+//! near to it that were asked all the same. What decides is a probability of being asked; the coin comes from outside.
+//!
+//! Invariants
+//! - Pure and without chance: the same prompts and answers in the same order leave the same state, so that it can be rebuilt.
+//! - An answer that was served teaches nothing.
+//! - Prompts that differ in numbers, negations, quotations, names in capitals or script are never compared.
+//! - Bounded: kept prompts have [`BYTES_MAX`] together; when that is full what is kept goes on, and nothing is added.
+//!
+//! Acted on by `bulkrate_engine::run::semantic`.
+
+mod guard;
+mod vector;
+mod rule;
+mod entry;
+mod index;
+
+pub use guard::guard;
+pub use rule::{OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};
+pub use vector::{Rarity, SAMPLE, TEXT_CHARS_MAX, Vector};
+
+use entry::Entry;
+use index::Index;
+
+use crate::cascade::Opinion;
+use crate::pace::rng::{mix, seed_of, unit};
+
+/// What is kept takes so much memory at most, but for one prompt: room for some 10,000 short prompts.
+pub const BYTES_MAX: usize = 64 << 20;
+
+/// The number of a kept answer, from 0.
+pub type EntryNo = u32;
+
+/// A prompt as it is compared.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// Only prompts of one group are compared.
+    group: u64,
+    vector: Vector,
+}
+
+/// The kept answer whose prompt is most like another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Near {
+    pub entry: EntryNo,
+    pub similarity: Similarity,
+}
+
+/// What an answer taught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lesson {
+    /// What was nearest to its prompt, and whether that says the same.
+    pub near: Option<(Near, bool)>,
+    /// The number under which it is kept itself.
+    pub kept: Option<EntryNo>,
+}
+
+/// The kept answers of one job, and what was learned of each.
+#[derive(Debug)]
+pub struct Answers {
+    /// The share of requests that may be answered wrongly.
+    error_max: f64,
+    rarity: Rarity,
+    index: Index,
+    entries: Vec<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Answers {
+    #[must_use]
+    pub fn new(error_max: f64, rarity: Rarity) -> Self {
+        Self {
+            error_max,
+            rarity,
+            index: Index::default(),
+            entries: Vec::new(),
+            bytes: 0,
+            bytes_max: BYTES_MAX,
+        }
+    }
+
+    /// `None`: it is too long, or has nothing that could be compared. `kin`: what it must have in common with others.
+    #[must_use]
+    pub fn prompt(&self, kin: u64, text: &str) -> Option<Prompt> {
+        let vector = self.rarity.vector(text)?;
+        Some(Prompt { group: mix(kin ^ guard(text)), vector })
+    }
+
+    /// The kept answer that is nearest.
+    pub fn near(&mut self, prompt: &Prompt) -> Option<Near> {
+        self.index.near(prompt.group, &prompt.vector)
+    }
+
+    /// With what probability a prompt must be asked that is so near: from 0 to 1.
+    #[must_use]
+    pub fn tau(&self, near: Near) -> f64 {
+        let threshold = self.entries.get(near.entry as usize).and_then(Entry::threshold);
+        threshold.map_or(1.0, |threshold| threshold.tau(near.similarity, self.error_max))
+    }
+
+    /// Takes note of an answer that a model gave. `bytes`: what keeping it takes beside its prompt.
+    pub fn learn(&mut self, prompt: &Prompt, said: Opinion, bytes: usize) -> Lesson {
+        let near = self.near(prompt);
+        let near = near.map(|near| (near, self.observe(near, said)));
+        let known = near.is_some_and(|(_, same)| same);
+        Lesson { near, kept: if known { None } else { self.keep(prompt, said, bytes) } }
+    }
+
+    /// Answers whether the kept answer says the same.
+    fn observe(&mut self, near: Near, said: Opinion) -> bool {
+        self.entries.get_mut(near.entry as usize).is_some_and(|entry| entry.observe(near.similarity, said))
+    }
+
+    /// Notes an observation of an earlier run.
+    pub fn recall(&mut self, near: Near, same: bool) {
+        if let Some(entry) = self.entries.get_mut(near.entry as usize) {
+            entry.note(Observation { similarity: near.similarity, right: same });
+        }
+    }
+
+    /// Keeps an answer under the next number; `None`: there is no room.
+    pub fn keep(&mut self, prompt: &Prompt, said: Opinion, bytes: usize) -> Option<EntryNo> {
+        if self.is_full() {
+            return None;
+        }
+        self.bytes += bytes + Entry::BYTES_MAX;
+        self.entries.push(Entry::new(said));
+        Some(self.index.add(prompt.group, &prompt.vector))
+    }
+
+    /// Nothing more is kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes + self.index.bytes() >= self.bytes_max
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// The coin of an item: from 0 to 1, the same whenever it is thrown. An item that is looked at twice is served if either look
+/// would serve it with this coin, so that looking again makes no error likelier.
+#[must_use]
+pub fn coin(job: &str, item: u64) -> f64 {
+    unit(mix(seed_of(job) ^ mix(item ^ 0x5E3A_471C)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn said(answer: u8) -> Opinion {
+        Opinion([answer; 16])
+    }
+
+    /// A cache that has learned which pieces of these texts are rare.
+    fn answers(texts: &[String]) -> Answers {
+        let mut rarity = Rarity::default();
+        texts.iter().take(SAMPLE).for_each(|text| rarity.learn(text));
+        Answers::new(0.05, rarity)
+    }
+
+    fn questions(count: usize) -> Vec<String> {
+        const THINGS: [&str; 8] =
+            ["card", "transfer", "top-up", "refund", "exchange rate", "passcode", "account", "fee"];
+        const ASKED: [&str; 6] = [
+            "where is my",
+            "why was my",
+            "how do I get a",
+            "please explain the",
+            "I lost my",
+            "when comes the",
+        ];
+        let ending = |at: usize| ["", " please", " now", " thanks", " today", " again"][at * 7 % 6];
+        (0..count).map(|at| format!("{} {}{}?", ASKED[at / 8 % 6], THINGS[at % 8], ending(at / 48))).collect()
+    }
+
+    #[test]
+    fn an_answer_that_proved_right_is_served_and_one_that_did_not_is_not() {
+        let texts = questions(48 * 6);
+        let mut answers = answers(&texts);
+        let (mut served, mut asked) = (0, 0);
+        for (at, text) in texts.iter().enumerate() {
+            let prompt = answers.prompt(1, text).unwrap();
+            let near = answers.near(&prompt);
+            let tau = near.map_or(1.0, |near| answers.tau(near));
+            if tau < 0.5 {
+                served += 1;
+            } else {
+                asked += 1;
+                answers.learn(&prompt, said(u8::try_from(at % 48).unwrap()), 4);
+            }
+        }
+        // The first of each question teaches, and six more of it before any is served.
+        assert!(asked >= 48 && served == 0, "six observations are more than these have: {asked} {served}");
+        // One question in many endings, always the same answer.
+        let prompt = answers.prompt(1, "where is my card?").unwrap();
+        for ending in [
+            "",
+            " please",
+            " now",
+            " thanks",
+            " today",
+            " again",
+            " then",
+            " sir",
+            " madam",
+            " at last",
+            " now then",
+        ] {
+            let prompt = answers.prompt(1, &format!("where is my card{ending}?")).unwrap();
+            answers.learn(&prompt, said(0), 4);
+        }
+        let near = answers.near(&prompt).unwrap();
+        assert_eq!(near.similarity, Similarity(1_000));
+        assert!(answers.tau(near) < 0.1, "{}", answers.tau(near));
+        // The model changes its mind.
+        for _ in 0..20 {
+            answers.recall(near, false);
+        }
+        assert!(answers.tau(near) >= 1.0);
+    }
+
+    #[test]
+    fn what_says_the_same_as_its_neighbour_is_not_kept() {
+        let texts = questions(100);
+        let mut answers = answers(&texts);
+        let prompt = |answers: &Answers, text: &str| answers.prompt(1, text).unwrap();
+        let first = prompt(&answers, "where is my card?");
+        assert_eq!(answers.learn(&first, said(1), 4), Lesson { near: None, kept: Some(0) });
+        let same = prompt(&answers, "where is my card now?");
+        let lesson = answers.learn(&same, said(1), 4);
+        assert!(lesson.near.unwrap().1 && lesson.kept.is_none() && answers.len() == 1);
+        let other = prompt(&answers, "where is my card today?");
+        let lesson = answers.learn(&other, said(2), 4);
+        assert_eq!((lesson.near.unwrap().1, lesson.kept, answers.len()), (false, Some(1), 2));
+        // Of another kin, or with another number, nothing is near.
+        let kin = answers.prompt(2, "where is my card?").unwrap();
+        let number = prompt(&answers, "where is my card 7?");
+        assert_eq!((answers.near(&kin), answers.near(&number)), (None, None));
+    }
+
+    #[test]
+    fn a_full_cache_learns_on_and_keeps_nothing_more() {
+        let texts = questions(48);
+        let mut answers = Answers { bytes_max: 20_000, ..answers(&texts) };
+        let lessons: Vec<Lesson> = texts
+            .iter()
+            .enumerate()
+            .map(|(at, text)| {
+                let prompt = answers.prompt(1, text).unwrap();
+                answers.learn(&prompt, said(u8::try_from(at).unwrap()), 4)
+            })
+            .collect();
+        let kept = lessons.iter().filter(|lesson| lesson.kept.is_some()).count();
+        assert!(answers.is_full() && (2..47).contains(&kept) && answers.len() == kept, "{kept}");
+        let first = answers.prompt(1, &texts[0]).unwrap();
+        let lesson = answers.learn(&first, said(9), 4);
+        assert_eq!(
+            (lesson.near, lesson.kept),
+            (Some((Near { entry: 0, similarity: Similarity(1_000) }, false)), None)
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// The nearest is that of a search over all, and what is rebuilt from the lessons is what was.
+        #[test]
+        fn the_same_lessons_leave_the_same_state(
+            picks in proptest::collection::vec((0_usize..120, 0_u8..4), 1..60),
+        ) {
+            let texts = questions(120);
+            let (mut live, mut again) = (answers(&texts), answers(&texts));
+            let mut kept: Vec<Vector> = Vec::new();
+            for (at, answer) in picks {
+                let prompt = live.prompt(1, &texts[at]).unwrap();
+                let nearest = kept.iter().map(|other| dot(other, &prompt.vector)).fold(0.0_f32, f32::max);
+                let lesson = live.learn(&prompt, said(answer), 4);
+                let found = lesson.near.map_or(0, |(near, _)| near.similarity.0);
+                prop_assert!(found.abs_diff(Similarity::of(nearest).0) <= 1, "{found} {nearest}");
+                if let Some((near, same)) = lesson.near {
+                    again.recall(near, same);
+                }
+                if lesson.kept.is_some() {
+                    kept.push(prompt.vector.clone());
+                    prop_assert_eq!(again.keep(&prompt, said(answer), 4), lesson.kept);
+                }
+            }
+            for text in &texts {
+                let prompt = live.prompt(1, text).unwrap();
+                let (one, two) = (live.near(&prompt), again.near(&prompt));
+                prop_assert_eq!(one, two);
+                if let Some(near) = one {
+                    prop_assert_eq!(live.tau(near).to_bits(), again.tau(near).to_bits());
+                }
+            }
+        }
+
+        #[test]
+        fn coins_are_spread_and_always_fall_alike(item in 0_u64..1_000_000) {
+            prop_assert!((0.0..=1.0).contains(&coin("a", item)));
+            prop_assert_eq!(coin("a", item).to_bits(), coin("a", item).to_bits());
+        }
+    }
+
+    fn dot(one: &Vector, other: &Vector) -> f32 {
+        let theirs =
+            |piece: u64| other.0.iter().find(|(known, _)| *known == piece).map_or(0.0, |(_, weight)| *weight);
+        one.0.iter().map(|(piece, weight)| weight * theirs(*piece)).sum()
+    }
+}
