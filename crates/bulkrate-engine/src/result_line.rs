@@ -70,6 +70,7 @@ pub(crate) fn write_good(
 ) {
     let start = open(frame, "succeeded", out);
     response(checked, finish, out);
+    facts(frame, out);
     if let Some(Compared { near, kept }) = compared {
         out.extend_from_slice(b",\"semantic\":{");
         if let Some((like, similarity, same)) = near {
@@ -78,16 +79,17 @@ pub(crate) fn write_good(
         }
         let _ = write!(out, "\"kept\":{kept}}}");
     }
-    close(frame, start, out);
+    seal(start, out);
 }
 
 /// Appends the line of an answer that a similar item got.
 pub(crate) fn write_served(frame: Frame<'_>, checked: &Checked<'_>, origin: Origin, out: &mut Vec<u8>) {
     let start = open(frame, "succeeded", out);
     response(checked, Finish::Stop, out);
+    facts(frame, out);
     let (from, similarity, tau) = (u64::from(origin.from) + 1, origin.similarity.share(), origin.tau);
     let _ = write!(out, ",\"semantic\":{{\"from\":{from},\"similarity\":{similarity:.3},\"tau\":{tau:.3}}}");
-    close(frame, start, out);
+    seal(start, out);
 }
 
 fn response(checked: &Checked<'_>, finish: Finish, out: &mut Vec<u8>) {
@@ -208,6 +210,12 @@ fn open(frame: Frame<'_>, status: &str, out: &mut Vec<u8>) -> usize {
 }
 
 fn close(frame: Frame<'_>, start: usize, out: &mut Vec<u8>) {
+    facts(frame, out);
+    seal(start, out);
+}
+
+/// Usage, cost and who answered.
+fn facts(frame: Frame<'_>, out: &mut Vec<u8>) {
     if let Some(usage) = frame.usage {
         let counts: [(&[u8], u64); 6] = [
             (b",\"usage\":{\"input_tokens\":", usage.input),
@@ -230,7 +238,6 @@ fn close(frame: Frame<'_>, start: usize, out: &mut Vec<u8>) {
     field("model", frame.model, out);
     out.push(b',');
     field("lane", frame.via, out);
-    seal(start, out);
 }
 
 const SUM: &[u8] = b",\"sum\":\"";

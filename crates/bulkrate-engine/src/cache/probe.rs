@@ -172,12 +172,12 @@ fn is_newest(
     Ok(newest[pinned].as_deref().is_none_or(|newest| newest == served))
 }
 
-/// The line with another item, attempt 0, no cost, lane `cache`; false if it is no good answer.
+/// The line with another item, attempt 0, no cost, lane `cache`, and without what stands behind that; false if it is no good answer.
 fn rewrite(line: &[u8], ordinal: Ordinal, out: &mut Vec<u8>) -> bool {
     if ResultLine::parse(line).is_err() {
         return false;
     }
-    // The status follows three numbers; cost, provider, model and lane end the line. A quote within a text is escaped, so
+    // The status follows three numbers; cost, provider, model and lane come last but for what is of one job alone. A quote within a text is escaped, so
     // these can be found from either end.
     let parts = memchr::memmem::find(line, STATUS).and_then(|status| {
         let cost = memchr::memmem::rfind(line, COST)?;
@@ -206,7 +206,7 @@ mod tests {
     use bulkrate_core::usage::Usage;
 
     use super::*;
-    use crate::result_line::{Frame, write_bad, write_good};
+    use crate::result_line::{Compared, Frame, write_bad, write_good};
 
     #[test]
     fn a_line_becomes_this_jobs_own() {
@@ -223,7 +223,9 @@ mod tests {
         };
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
-        write_good(frame, &Checked::Text(tricky.into()), Finish::Stop, None, &mut line);
+        // What it taught the semantic cache of its own job is nothing to this one.
+        let compared = Some(Compared { near: None, kept: true });
+        write_good(frame, &Checked::Text(tricky.into()), Finish::Stop, compared, &mut line);
         assert!(rewrite(line.trim_ascii_end(), 41, &mut out));
         let got = ResultLine::parse(&out).unwrap();
         assert_eq!(
@@ -233,7 +235,7 @@ mod tests {
         assert_eq!(UsdNanos::parse(&got.cost_usd).unwrap(), UsdNanos::ZERO);
         let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(serde_json::from_value::<Usage>(whole["usage"].clone()).unwrap(), usage);
-        assert_eq!(whole["provider"], "openai");
+        assert_eq!((whole["provider"].as_str(), whole.get("semantic")), (Some("openai"), None));
         assert_eq!(got.response.unwrap().text.as_deref(), Some(tricky));
         assert!(out.ends_with(b"\"}\n"));
     }
