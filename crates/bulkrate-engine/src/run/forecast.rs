@@ -96,6 +96,11 @@ impl Forecasting {
         self.kept.forecast
     }
 
+    /// An item of so many bytes has ended for nothing: it tells what is left, and nothing of what that costs.
+    pub(super) fn ended_free(&mut self, bytes: u64) {
+        self.ended_bytes = self.ended_bytes.saturating_add(bytes);
+    }
+
     fn left(&self, items: u64, one_by_one: bool) -> Left {
         let Measured { items: ended, bytes: ended_bytes, .. } = self.kept.measured;
         let bytes = match self.begun.bytes {

@@ -69,6 +69,8 @@ impl Kept {
 /// What is compared of an item.
 struct Asked {
     prompt: Prompt,
+    /// Bytes of its canonical form.
+    bytes: u64,
     tags: u32,
     named: usize,
 }
@@ -213,7 +215,8 @@ impl Job {
         let sealed = requests.get(&*self.reader, ordinal)?;
         let draft = sealed.draft()?;
         let Some(prompt) = semantic.asked(&draft) else { return Ok(None) };
-        Ok(Some(Asked { prompt, tags: sealed.tags, named: self.named(&draft)? }))
+        let (bytes, tags) = (sealed.canonical_len(), sealed.tags);
+        Ok(Some(Asked { prompt, bytes, tags, named: self.named(&draft)? }))
     }
 
     fn book_served(&self, ordinal: Ordinal, asked: &Asked, kept: &Kept, origin: Origin) {
@@ -239,6 +242,7 @@ impl Job {
             return;
         }
         state.outcomes.push(outcome);
+        state.forecasting.ended_free(asked.bytes);
         let at = At { lane: None, deployment: asked.named, tags: asked.tags, sub: None };
         let (followers, (own, others)) = (state.followers.of(ordinal), state.followers.decides(ordinal));
         state.moved.add(LedgerKind::Saving, Some(SEMANTIC), at, 1, naive);
@@ -251,6 +255,7 @@ impl Job {
         state.tally.succeeded += own + others;
         state.tally.duplicates += others;
         state.tally.similar += own;
+        self.changed.notify_waiters(); // nothing may be left to be sent
     }
 
     /// Takes note of a good answer, and says what of it is to stand in its line. `None`: it is not compared.
