@@ -607,6 +607,7 @@ fn the_document_for_programs_names_every_figure() {
         "routing": 0
       },
       "seconds": 72.4,
+      "similar": 0,
       "spent_usd": 0.001137,
       "spent_usd_nanos": 1137000,
       "state_dir": ".bulkrate",
