@@ -407,12 +407,12 @@ mod tests {
         // What answers have shown is known better.
         let mut seen = Ratios::default();
         (0..20).for_each(|_| {
-            seen.add(400, &Usage { input: 10, cache_read: 90, output: 256, ..Usage::default() })
+            seen.add(400, &Usage { input: 10, cache_read: 90, output: 256, ..Usage::default() });
         });
         assert_eq!(of(&seen, marked).expected.0, 10_000 * 50 + 90_000 * 5 + 256_000 * 250 + 999);
         assert_eq!(of(&seen.uncached(), plain).expected.0, 100_000 * 50 + 256_000 * 250 + 999);
         (0..20).for_each(|_| {
-            seen.add(400, &Usage { input: 10, cache_write_5m: 90, output: 256, ..Usage::default() })
+            seen.add(400, &Usage { input: 10, cache_write_5m: 90, output: 256, ..Usage::default() });
         });
         let both = 45_000 * 5 + 45_000 * 125 / 2;
         assert_eq!(of(&seen, plain).expected.0, 10_000 * 50 + both + 256_000 * 250 + 999);

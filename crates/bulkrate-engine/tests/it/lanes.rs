@@ -43,17 +43,17 @@ async fn whole_job(lane: Lane) {
 
 #[tokio::test]
 async fn the_sync_lane_does_a_whole_job() {
-    whole_job(Lane::Sync).await;
+    Box::pin(whole_job(Lane::Sync)).await;
 }
 
 #[tokio::test]
 async fn the_flex_lane_does_a_whole_job() {
-    whole_job(Lane::Flex).await;
+    Box::pin(whole_job(Lane::Flex)).await;
 }
 
 #[tokio::test]
 async fn the_batch_lane_does_a_whole_job() {
-    whole_job(Lane::Batch).await;
+    Box::pin(whole_job(Lane::Batch)).await;
 }
 
 #[tokio::test]
