@@ -11,6 +11,8 @@
 mod ask;
 mod fit;
 mod kin;
+#[cfg(test)]
+mod mistakes;
 mod pays;
 mod read;
 mod schema;

@@ -24,10 +24,6 @@ struct One<'a> {
 
 /// The answers to `n` items in the order of their ids; `None` where there is none that is surely the item's. The error says why
 /// nothing in it can be used.
-///
-/// An id counts only if all before it are smaller and all after it larger: where a model has exchanged two of them, no answer
-/// between them is believed. And the last id must be there so, and none that was not given: a model that passes an item over, or
-/// answers one twice, and counts on, gives every later item its neighbour's answer, and only the end of the list says so.
 pub fn answers(text: &str, n: usize) -> Result<Vec<Option<&RawValue>>, String> {
     let whole: Whole<'_> = serde_json::from_str(unfence(text))
         .map_err(|error| format!("the answer is not the JSON that was asked for: {error}"))?;
@@ -38,29 +34,50 @@ pub fn answers(text: &str, n: usize) -> Result<Vec<Option<&RawValue>>, String> {
         .filter_map(|entry| serde_json::from_str::<One<'_>>(entry.get()).ok())
         .filter_map(|one| Some((number(&one.id)?, one.answer)))
         .collect();
-    if told.iter().any(|(number, _)| !(1..=n).contains(number)) {
-        return Err("the answer has ids that were not given: nobody can say from where on it counts wrongly"
-            .to_owned());
+    let ids: Vec<usize> = told.iter().map(|(id, _)| *id).collect();
+    let believed = believed(&ids, n)?;
+    Ok(believed.into_iter().map(|at| at.map(|at| told[at].1)).collect())
+}
+
+/// Of each of `n` ids where in the list it stands, if it is believed.
+///
+/// An id is in its place if it is there once, all before it are smaller and all after it larger: where a model has exchanged two of
+/// them, none between them is. It is believed if those before and after it are in their places too: of two that were exchanged one may
+/// have been left out, and what is left is in order. And the last id must be believed, and none be there that was not given: a
+/// model that passes an item over, or answers one twice, and counts on, gives every later item its neighbour's answer, and only the
+/// end of the list says so.
+pub(super) fn believed(ids: &[usize], n: usize) -> Result<Vec<Option<usize>>, &'static str> {
+    if ids.iter().any(|id| !(1..=n).contains(id)) {
+        return Err("the answer has ids that were not given: nobody can say from where on it counts wrongly");
     }
-    let mut after: Vec<usize> = vec![usize::MAX; told.len() + 1];
-    for (at, (number, _)) in told.iter().enumerate().rev() {
-        after[at] = after[at + 1].min(*number);
-    }
-    let mut found = vec![None; n];
-    let mut before = 0;
-    for (at, (number, answer)) in told.iter().enumerate() {
-        if before < *number && *number < after[at + 1] {
-            found[*number - 1] = Some(*answer);
-        }
-        before = before.max(*number);
-    }
+    let placed = in_place(ids, n);
+    // Before the first and behind the last nothing can be missing.
+    let is_placed = |id: usize| id == 0 || id > n || placed[id - 1].is_some();
+    let found: Vec<Option<usize>> =
+        (1..=n).map(|id| placed[id - 1].filter(|_| is_placed(id - 1) && is_placed(id + 1))).collect();
     if found.last().is_none_or(Option::is_none) {
         return Err(
-            "the last id is not in its place: nobody can say from where on the answer counts wrongly"
-                .to_owned(),
+            "the last id is not surely in its place: nobody can say from where on the answer counts wrongly",
         );
     }
     Ok(found)
+}
+
+/// Where in the list each id stands that is in its place.
+fn in_place(ids: &[usize], n: usize) -> Vec<Option<usize>> {
+    let mut after: Vec<usize> = vec![usize::MAX; ids.len() + 1];
+    for (at, id) in ids.iter().enumerate().rev() {
+        after[at] = after[at + 1].min(*id);
+    }
+    let mut placed = vec![None; n];
+    let mut before = 0;
+    for (at, id) in ids.iter().enumerate() {
+        if before < *id && *id < after[at + 1] {
+            placed[*id - 1] = Some(at);
+        }
+        before = before.max(*id);
+    }
+    placed
 }
 
 /// The number of an id, whether it was given or not.
@@ -91,11 +108,13 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    const N: usize = 6;
+
     fn read(ids: &[&str]) -> Vec<bool> {
         let listed: Vec<String> =
             ids.iter().map(|id| format!(r#"{{"id":"{id}","answer":"of {id}"}}"#)).collect();
         let text = format!(r#"{{"answers":[{}]}}"#, listed.join(","));
-        let Ok(found) = answers(&text, 4) else { return vec![false; 4] };
+        let Ok(found) = answers(&text, N) else { return vec![false; N] };
         for (place, answer) in found.iter().enumerate() {
             assert!(answer.is_none_or(|answer| answer.get() == format!("\"of k{}\"", place + 1)), "{ids:?}");
         }
@@ -105,16 +124,17 @@ mod tests {
     #[test]
     fn an_id_that_is_not_surely_its_own_is_nobodys() {
         for (ids, want) in [
-            (&["k1", "k2", "k3", "k4"][..], [true, true, true, true]),
-            (&["k1", "k3", "k4"], [true, false, true, true]),
-            (&["k1", "k3", "k2", "k4"], [true, false, false, true]),
-            (&["k4", "k2", "k3", "k1"], [false, false, false, false]),
-            (&["k1", "k2", "k2", "k4"], [true, false, false, true]),
-            (&["k1", "k2", "k1", "k4"], [false, false, false, true]),
-            (&["k1", "x", "k3", "k4"], [true, false, true, true]),
-            (&["k1", "k04", "k+4", "k4"], [true, false, false, true]),
-            (&["k0", "k", "k-1", "k+2", "K3"], [false, false, false, false]),
-            (&[], [false, false, false, false]),
+            (&["k1", "k2", "k3", "k4", "k5", "k6"][..], [true, true, true, true, true, true]),
+            (&["k1", "k3", "k4", "k5", "k6"], [false, false, false, true, true, true]),
+            (&["k2", "k3", "k4", "k5", "k6"], [false, false, true, true, true, true]),
+            (&["k1", "k3", "k2", "k4", "k5", "k6"], [false, false, false, false, true, true]),
+            (&["k4", "k2", "k3", "k1", "k5", "k6"], [false, false, false, false, false, true]),
+            (&["k1", "k2", "k2", "k3", "k4", "k5", "k6"], [false, false, false, true, true, true]),
+            (&["k1", "k2", "k1", "k3", "k4", "k5", "k6"], [false, false, false, true, true, true]),
+            (&["k1", "x", "k3", "k4", "k5", "k6"], [false, false, false, true, true, true]),
+            (&["k1", "k02", "k+2", "k2", "k3", "k4", "k5", "k6"], [true; 6]),
+            (&["k0", "k", "k-1", "k+2", "K3"], [false; 6]),
+            (&[], [false; 6]),
         ] {
             assert_eq!(read(ids), want, "{ids:?}");
         }
@@ -123,14 +143,15 @@ mod tests {
     #[test]
     fn where_a_model_has_miscounted_nothing_is_believed() {
         for ids in [
-            &["k1", "k2", "k3"][..],         // one was passed over, and those behind it moved up
-            &["k1", "k2", "k3", "k4", "k5"], // one was answered twice
-            &["k1", "k2", "k3", "k4", "k4"], // the same, where no other id is allowed
-            &["k0", "k1", "k2", "k3", "k4"],
-            &["k1", "k2", "k4", "k3"],
-            &["k1", "k2", "k3", "k4", "k99999999999999999999"],
+            &["k1", "k2", "k3", "k4", "k5"][..], // one was passed over, and those behind it moved up
+            &["k1", "k2", "k3", "k4", "k5", "k6", "k7"], // one was answered twice
+            &["k1", "k2", "k3", "k4", "k5", "k6", "k6"], // the same, where no other id is allowed
+            &["k0", "k1", "k2", "k3", "k4", "k5", "k6"],
+            &["k1", "k2", "k3", "k4", "k6", "k5"],
+            &["k1", "k2", "k3", "k4", "k6"], // one of two that were exchanged may have been left out
+            &["k1", "k2", "k3", "k4", "k5", "k6", "k99999999999999999999"],
         ] {
-            assert_eq!(read(ids), [false; 4], "{ids:?}");
+            assert_eq!(read(ids), [false; N], "{ids:?}");
         }
         let shifted = r#"{"answers":[{"id":"k1","answer":"of k1"},{"id":"k2","answer":"of k3"},{"id":"k3","answer":"of k4"}]}"#;
         assert!(answers(shifted, 4).unwrap_err().contains("the last id"));
