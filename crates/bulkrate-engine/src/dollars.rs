@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Keys of the engine's types that hold nano-dollars, alone or by name.
-const MONEY: [&str; 14] = [
+const MONEY: [&str; 15] = [
     "spent",
     "excess",
     "reserved",
@@ -19,6 +19,7 @@ const MONEY: [&str; 14] = [
     "worst",
     "cost",
     "saved",
+    "saved_by",
     "in_flight_bound",
     "price_at_most",
 ];

@@ -1,5 +1,7 @@
 //! What other commands see of a state directory: read only, also while an engine works in it.
 
+use std::collections::BTreeMap;
+
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Forecast;
 use bulkrate_core::review::{Interval, Z95, wilson};
@@ -183,15 +185,28 @@ impl Verification {
 }
 
 /// One row of `bulkrate cost`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct CostRow {
     pub group: String,
     pub items: u64,
     pub spent: UsdNanos,
+    /// Of what all rows spent, 0 to 1; none where that is nothing.
+    pub share: Option<f64>,
     pub in_doubt: UsdNanos,
     pub saved: UsdNanos,
+    /// The same by lever.
+    pub saved_by: BTreeMap<String, UsdNanos>,
+    /// What was spent in each day, week or month, oldest first, the same ones in all rows; empty where none were asked for.
+    pub trend: Vec<PeriodCost>,
     /// Models without a known price have answered: what they cost is not in `spent`.
     pub unpriced: bool,
+}
+
+/// What a group spent in a day, week or month, which begins on the day `period`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PeriodCost {
+    pub period: String,
+    pub spent: UsdNanos,
 }
 
 /// `bulkrate cost --savings`: `naive` less what every step saved is `spent`, to the nano-dollar.

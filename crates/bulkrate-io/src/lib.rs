@@ -19,7 +19,9 @@ mod sink;
 pub use digest::{Digest, Stamp, digest_file, hex};
 pub use format::{Compression, Format};
 pub use json::{JsonFault, JsonKind, JsonRow, JsonScanner, JsonValue};
-pub use sink::{Column, ColumnType, Sink, SinkError, SinkMode, SinkOptions, SinkReport, SinkTarget, Value};
+pub use sink::{
+    Column, ColumnType, Sink, SinkError, SinkMode, SinkOptions, SinkReport, SinkTarget, Value, csv_line,
+};
 pub use source::{
     BadKind, BadLine, Cells, Foreign, Input, OnBadLine, Position, Row, RowData, Source, SourceError,
     SourceOptions,

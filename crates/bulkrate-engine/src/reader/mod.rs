@@ -10,6 +10,7 @@ mod status;
 mod dead;
 mod verify;
 mod cost;
+mod periods;
 mod savings;
 mod show;
 mod remove;
@@ -29,9 +30,11 @@ use bulkrate_io::SinkReport;
 use bulkrate_store::{JobRow, JobState, NewOrder, SqliteReader, SqliteStore, View};
 use jiff::Timestamp;
 
+pub use self::cost::CostQuery;
 pub(crate) use self::cost::tag_values;
 pub(crate) use self::doubt::{order, unknown_doubt};
 pub(crate) use self::find::find;
+pub use self::periods::Period;
 pub(crate) use self::review::judged;
 use crate::EngineError;
 use crate::decision::Decision;
@@ -110,10 +113,10 @@ impl Reader {
         verify::verify(&self.store, &self.dir(&job), &job, bills)
     }
 
-    /// What was spent, from the ledger. `by`: `tag.KEY`, `model`, `lane`, `job` or `day`.
-    pub fn cost(&self, by: &str, job: Option<&str>) -> Result<Vec<CostRow>, EngineError> {
+    /// What was spent, from the ledger; of all jobs, or of one.
+    pub fn cost(&self, ask: &CostQuery, job: Option<&str>) -> Result<Vec<CostRow>, EngineError> {
         let job = job.map(|job| self.find(job)).transpose()?;
-        cost::cost(&self.store, by, job.as_ref())
+        cost::cost(&self.store, ask, job.as_ref())
     }
 
     /// The way from a job's naive cost to what was paid, lever by lever.

@@ -228,8 +228,9 @@ fn costs_are_grouped() {
         tx.ledger = vec![saving, tagged];
     });
     let reader = reader(&job);
+    let ask = |by: &str| CostQuery { by: by.to_owned(), since_ms: None, until_ms: None, trend: None };
     let rows = |by: &str| {
-        let rows = reader.cost(by, None).unwrap();
+        let rows = reader.cost(&ask(by), None).unwrap();
         rows.into_iter()
             .map(|row| (row.group, row.items, row.spent.0, row.in_doubt.0, row.saved.0))
             .collect::<Vec<_>>()
@@ -248,7 +249,41 @@ fn costs_are_grouped() {
         "an item's own tag wins over the job's"
     );
     assert_eq!(rows("tag.lang"), [row("(none)", 4, 165, 9, 75), row("de", 0, 0, 0, 7)]);
-    assert_eq!(reader.cost("tag.", None).unwrap_err().code(), "cost-by");
+    assert_eq!(
+        rows("tag.*"),
+        [row("lang=de, team=a", 0, 0, 0, 7), row("team=a", 4, 165, 0, 75), row("team=b", 0, 0, 9, 0)]
+    );
+    assert_eq!(reader.cost(&ask("tag."), None).unwrap_err().code(), "cost-by");
+}
+
+#[test]
+fn costs_have_shares_levers_and_a_trend() {
+    let mut job = job();
+    let day = |day: i64| 86_400_000 * day;
+    let at = |at_ms, entry: LedgerEntry| LedgerEntry { at_ms, ..entry };
+    let settle = job.entry(LedgerKind::Settle, Lane::Flex, UsdNanos(35));
+    let doubt = job.entry(LedgerKind::Doubt, Lane::Flex, UsdNanos(9));
+    let cleared = job.entry(LedgerKind::DoubtCleared, Lane::Flex, UsdNanos(9));
+    job.commit(|tx| tx.ledger = vec![at(day(2), settle), doubt, at(day(2), cleared)]);
+    let reader = reader(&job);
+    let ask = CostQuery { by: "lane".to_owned(), since_ms: None, until_ms: None, trend: Some(Period::Day) };
+    let rows = reader.cost(&ask, None).unwrap();
+    let seen: Vec<_> = rows.iter().map(|row| (row.group.as_str(), row.share, row.saved_by.len())).collect();
+    assert_eq!(seen, [("batch", Some(0.2), 0), ("flex", Some(0.175), 0), ("sync", Some(0.625), 1)]);
+    assert_eq!(rows[2].saved_by.values().copied().sum::<UsdNanos>(), rows[2].saved);
+    let trend = |row: usize| {
+        rows[row].trend.iter().map(|step| (step.period.as_str(), step.spent.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(trend(0), [("1970-01-01", 40), ("1970-01-02", 0), ("1970-01-03", 0)]);
+    assert_eq!(trend(1), [("1970-01-01", 0), ("1970-01-02", 0), ("1970-01-03", 35)]);
+    // What is cleared later gives nothing back to those days.
+    let late = reader.cost(&CostQuery { since_ms: Some(day(1)), ..ask.clone() }, None).unwrap();
+    assert!(
+        matches!(&late[..], [row] if row.group == "flex" && row.spent.0 == 35 && row.in_doubt.0 == 0),
+        "{late:?}"
+    );
+    let early = reader.cost(&CostQuery { until_ms: Some(day(1)), ..ask }, None).unwrap();
+    assert_eq!(early.iter().map(|row| row.in_doubt.0).sum::<i64>(), 9);
 }
 
 #[test]
@@ -276,7 +311,8 @@ fn a_removed_job_leaves_nothing_but_its_ledger() {
     assert!(!files.0.exists() && !keys.exists());
     let reader = Reader::open(&dir).unwrap();
     assert_eq!(reader.find(id()).unwrap_err().code(), "job-unknown");
-    assert_eq!(reader.cost("job", None).unwrap()[0].spent, UsdNanos(165));
+    let ask = CostQuery { by: "job".to_owned(), since_ms: None, until_ms: None, trend: None };
+    assert_eq!(reader.cost(&ask, None).unwrap()[0].spent, UsdNanos(165));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(crate) fn caps(view: &dyn View, spec: &JobSpec, job: u32) -> Result<Vec<Cap>
     let own: BTreeSet<u32> = view.tag_sets(job)?.into_iter().map(|(number, _)| number).collect();
     for (tag, limit) in &spec.run.budget_tags {
         let Some((key, value)) = tag.split_once('=') else { continue };
-        let carries = tag_values(view, key)?;
+        let carries = tag_values(view, Some(key))?;
         let carries = |group: &str| carries.get(group).is_some_and(|found| found == value);
         let sets: BTreeSet<u32> =
             own.iter().copied().filter(|number| carries(&format!("{job}/{number}"))).collect();

@@ -3,6 +3,7 @@
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::Kind;
+use bulkrate_engine::reader::CostQuery;
 use bulkrate_engine::report::Ending;
 use bulkrate_engine::{Engine, Stop};
 use bulkrate_provider::ChatEndpoint;
@@ -94,7 +95,8 @@ async fn answers_without_a_price_are_counted_and_no_zero() {
     assert_eq!((again.unpriced, again.estimated_usage), (18, 0), "{again:?}");
     let reader = bulkrate_engine::Reader::open(&world.path("state")).unwrap();
     for by in ["model", "lane", "job", "day", "tag.feature"] {
-        let rows = reader.cost(by, None).unwrap();
+        let ask = CostQuery { by: by.to_owned(), since_ms: None, until_ms: None, trend: None };
+        let rows = reader.cost(&ask, None).unwrap();
         assert!(matches!(&rows[..], [row] if row.unpriced && row.items == 18), "{by}: {rows:?}");
     }
     assert!(reader.status(None).unwrap()[0].unpriced);

@@ -16,6 +16,7 @@ mod text;
 mod error;
 
 pub use error::SinkError;
+pub use text::csv_line;
 
 use self::file::OutputFile;
 use self::parquet::ParquetSink;

@@ -352,6 +352,20 @@ pub(crate) fn decimal9(nanos: i64, out: &mut Vec<u8>) {
     }
 }
 
+/// A line of CSV with its line break, for what is no table of results: cells quoted and guarded as a sink does it.
+#[must_use]
+pub fn csv_line(cells: &[String]) -> String {
+    let mut out = Vec::new();
+    for (at, cell) in cells.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        csv_cell(cell, b',', false, cells.len() == 1, &mut out);
+    }
+    out.push(b'\n');
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// A text cell, guarded against being run as a formula unless `raw`. `alone`: the only cell of its row.
 fn csv_cell(text: &str, delimiter: u8, raw: bool, alone: bool, out: &mut Vec<u8>) {
     if raw || !is_formula(text) {

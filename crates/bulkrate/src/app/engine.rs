@@ -8,6 +8,7 @@ use bulkrate_engine::decision::Decision;
 use bulkrate_engine::event::Observer;
 use bulkrate_engine::pilot::{Outlay, PilotAsk, Piloted, Promise};
 use bulkrate_engine::plan::Plan;
+use bulkrate_engine::reader::CostQuery;
 use bulkrate_engine::report::Report;
 use bulkrate_engine::settings::Settings;
 use bulkrate_engine::spec::{JobSpec, RunSpec, SinkSpec};
@@ -223,10 +224,10 @@ pub(super) fn draw_review(
     Ok(Reader::open(state)?.draw_review(job, out, share.map(|share| share.permille))?)
 }
 
-pub(super) fn cost(state: &Path, by: &str, job: Option<&str>) -> Result<Vec<CostRow>, AppError> {
+pub(super) fn cost(state: &Path, ask: &CostQuery, job: Option<&str>) -> Result<Vec<CostRow>, AppError> {
     match Reader::open(state) {
         Err(error) if job.is_none() && is_missing(&error) => Ok(Vec::new()),
-        reader => Ok(reader?.cost(by, job)?),
+        reader => Ok(reader?.cost(ask, job)?),
     }
 }
 

@@ -82,7 +82,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         Command::Verify(args) => reads::verify(&shared, &args),
         Command::Doubt(command) => doubt::doubt(&shared, command),
         Command::Cost(CostArgs { of: Some(CostCommand::Model(args)), .. }) => model::model(&shared, &args),
-        Command::Cost(args) => reads::cost(&shared, &args),
+        Command::Cost(args) => reads::costs(&shared, &args),
         Command::Filter(command) => filter::filter(&shared, command),
         Command::Fields(args) => fields::fields(&shared, &args),
         Command::Route(command) => route::route(&shared, command),

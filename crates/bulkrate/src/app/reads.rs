@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bulkrate_engine::reader::{CostQuery, Period};
 use bulkrate_engine::spec::SinkSpec;
 use bulkrate_engine::view::JobStatus;
 use serde_json::json;
@@ -9,10 +10,11 @@ use serde_json::json;
 use super::confirm::ask;
 use super::{AppError, engine, state_dir};
 use crate::cli::{
-    CostArgs, JobName, RemoveArgs, ResultsArgs, ReviewArgs, Shared, ShowArgs, StatusArgs, VerifyArgs,
+    CostArgs, JobName, RemoveArgs, ResultsArgs, ReviewArgs, Shared, ShowArgs, StatusArgs, TrendStep,
+    VerifyArgs,
 };
 use crate::config::Defaults;
-use crate::report::{json, out, savings, views, words};
+use crate::report::{cost, json, out, savings, views, words};
 
 /// Exit code of `verify` when a check fails.
 const VERIFY_FAILED: u8 = 7;
@@ -158,7 +160,7 @@ pub(super) fn review(shared: &Shared, args: &ReviewArgs) -> Result<u8, AppError>
     Ok(0)
 }
 
-pub(super) fn cost(shared: &Shared, args: &CostArgs) -> Result<u8, AppError> {
+pub(super) fn costs(shared: &Shared, args: &CostArgs) -> Result<u8, AppError> {
     if let Some(job) = &args.savings {
         let found = engine::savings(&state(shared)?, job)?;
         if shared.json {
@@ -168,11 +170,25 @@ pub(super) fn cost(shared: &Shared, args: &CostArgs) -> Result<u8, AppError> {
         }
         return Ok(0);
     }
-    let rows = engine::cost(&state(shared)?, &args.by, args.job.as_deref())?;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let ask = CostQuery {
+        by: args.by.clone(),
+        since_ms: args.since.map(|when| when.at_ms(now)),
+        until_ms: args.until.map(|when| when.at_ms(now)),
+        trend: args.trend.map(|step| match step {
+            TrendStep::Day => Period::Day,
+            TrendStep::Week => Period::Week,
+            TrendStep::Month => Period::Month,
+        }),
+    };
+    let rows = engine::cost(&state(shared)?, &ask, args.job.as_deref())?;
     if shared.json {
         out::json(&json::document(&rows));
+    } else if args.csv {
+        out::data(&cost::csv(&args.by, &rows));
     } else {
-        out::data(&views::cost(&args.by, &rows));
+        let shown = cost::Shown { levers: args.levers, plot: args.plot };
+        out::data(&cost::text(&args.by, &rows, shown));
     }
     Ok(0)
 }

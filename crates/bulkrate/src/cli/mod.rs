@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::mix::{Count, MixPart};
-use crate::config::value::{LaneChoice, Millis, Percent, Usd};
+use crate::config::value::{LaneChoice, Millis, Percent, Usd, When};
 use batch_args::BatchCommand;
 use filter_args::FilterCommand;
 use job_args::{JobArgs, OverrideArgs, ProviderArgs, SinkArgs};
@@ -279,12 +279,39 @@ pub struct CostArgs {
     pub of: Option<CostCommand>,
     /// A job; all jobs without it
     pub job: Option<String>,
-    /// Group by `model`, `lane`, `job`, `day` or `tag.NAME`
+    /// Group by `model`, `lane`, `job`, `day`, `tag.NAME`, or `tag.*` for all tags at once
     #[arg(long, value_name = "KEY", default_value = "job", value_parser = grouping)]
     pub by: String,
+    /// Only what was booked from then on: a day (UTC) such as `2026-11-01`, or so long ago, such as `7d`
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<When>,
+    /// Only what was booked before then
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<When>,
+    /// What each group spent from day to day, or by `week` or `month`
+    #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "day", require_equals = true)]
+    pub trend: Option<TrendStep>,
+    /// What each lever saved in each group
+    #[arg(long, conflicts_with_all = ["trend", "plot"])]
+    pub levers: bool,
+    /// Draw a bar for each group
+    #[arg(long)]
+    pub plot: bool,
+    /// Print CSV instead of a table
+    #[arg(long, conflicts_with_all = ["json", "levers", "plot"])]
+    pub csv: bool,
     /// The way from what this job would have cost, one by one in the sync lane, to what was paid: lever by lever
-    #[arg(long, value_name = "JOB", conflicts_with_all = ["job", "by"])]
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["job", "by", "since", "until", "trend", "levers", "plot", "csv"])]
     pub savings: Option<String>,
+}
+
+/// How long a step of a trend is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TrendStep {
+    Day,
+    /// From Monday on
+    Week,
+    Month,
 }
 
 #[derive(Debug, Subcommand)]
@@ -353,7 +380,7 @@ fn grouping(text: &str) -> Result<String, String> {
     if fixed.contains(&text) || text.strip_prefix("tag.").is_some_and(|name| !name.is_empty()) {
         return Ok(text.to_owned());
     }
-    Err("groups are `model`, `lane`, `job`, `day` and `tag.NAME`".to_owned())
+    Err("groups are `model`, `lane`, `job`, `day`, `tag.NAME` and `tag.*`".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -56,6 +56,37 @@ impl FromStr for Millis {
     }
 }
 
+/// A point in time: a day, which begins at midnight UTC, or so long before now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Day(jiff::civil::Date),
+    Ago(Millis),
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ago = || text.parse().map(Self::Ago).ok();
+        text.parse().map(Self::Day).ok().or_else(ago).ok_or_else(|| {
+            format!("`{text}` is neither a day such as `2026-11-01` nor a time ago such as `7d`")
+        })
+    }
+}
+
+impl When {
+    /// Unix milliseconds.
+    #[must_use]
+    pub fn at_ms(self, now_ms: i64) -> i64 {
+        match self {
+            Self::Day(day) => day
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .map_or(i64::MAX, |midnight| midnight.timestamp().as_millisecond()),
+            Self::Ago(Millis(ms)) => now_ms.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
 /// An amount of US dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Usd(pub UsdNanos);

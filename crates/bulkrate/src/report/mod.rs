@@ -17,6 +17,7 @@ pub mod views;
 pub mod prices;
 pub mod outlook;
 pub mod savings;
+pub mod cost;
 pub mod fields;
 pub mod filter;
 pub mod router;

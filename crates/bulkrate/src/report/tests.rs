@@ -6,8 +6,9 @@ use bulkrate_core::price::Forecast;
 use bulkrate_engine::event::{BatchLine, Progress};
 use bulkrate_engine::plan::{LanePlan, ModelPlan, Plan};
 use bulkrate_engine::report::{Ending, Report};
-use bulkrate_engine::view::{AttemptLine, Check, CostRow, DeadLetter, JobStatus, Verification};
+use bulkrate_engine::view::{AttemptLine, Check, CostRow, DeadLetter, JobStatus, PeriodCost, Verification};
 
+use super::cost::{self, Shown};
 use super::{end, json, plan, progress, views};
 
 fn lane(lane: Lane, expected: i64, unavailable: Option<&str>, seconds: u64) -> LanePlan {
@@ -474,20 +475,58 @@ fn dead_letters_proofs_and_costs_read_like_this() {
       FAILED ledger: 340 of 340
     1 of 2 checks failed
     ");
-    let row = |group: &str| CostRow {
+}
+
+#[test]
+fn costs_are_a_table_a_plot_and_csv() {
+    let step = |period: &str, nanos| PeriodCost { period: period.to_owned(), spent: UsdNanos(nanos) };
+    let row = |group: &str, spent, share, trend: [i64; 3]| CostRow {
         group: group.to_owned(),
         items: 170,
-        spent: UsdNanos(75_000),
-        in_doubt: UsdNanos::ZERO,
+        spent: UsdNanos(spent),
+        share: Some(share),
         saved: UsdNanos(1_000_000_000),
-        unpriced: false,
+        saved_by: [
+            ("batch".to_owned(), UsdNanos(1_100_000_000)),
+            ("cascade".to_owned(), UsdNanos(-100_000_000)),
+        ]
+        .into(),
+        trend: ["2026-11-28", "2026-11-29", "2026-11-30"]
+            .into_iter()
+            .zip(trend)
+            .map(|(day, spent)| step(day, spent))
+            .collect(),
+        ..CostRow::default()
     };
-    insta::assert_snapshot!(views::cost("tag.feature", &[row("triage"), row("")]), @r"
-    tag.feature  items  spent USD  in doubt USD  saved USD
-    triage         170   0.000075          0.00       1.00
-    (none)         170   0.000075          0.00       1.00
-    sum            340    0.00015          0.00       2.00
+    let rows = [
+        row("triage", 3_000_000_000, 0.75, [0, 1_000_000_000, 2_000_000_000]),
+        row("=b,c", 1_000_000_000, 0.25, [1_000_000_000, 0, 0]),
+    ];
+    let plain: Vec<CostRow> = rows.iter().map(|row| CostRow { trend: Vec::new(), ..row.clone() }).collect();
+    insta::assert_snapshot!(cost::text("tag.feature", &plain, Shown::default()), @r"
+    tag.feature  items  spent USD    share  in doubt USD  saved USD
+    triage         170       3.00   75.0 %          0.00       1.00
+    =b,c           170       1.00   25.0 %          0.00       1.00
+    sum            340       4.00  100.0 %          0.00       2.00
     ");
+    insta::assert_snapshot!(cost::text("tag.feature", &rows, Shown { plot: true, ..Shown::default() }), @r"
+    tag.feature  items  spent USD    share  in doubt USD  saved USD  trend    change
+    triage         170       3.00   75.0 %          0.00       1.00  ·▄█    +100.0 %  ██████████████████
+    =b,c           170       1.00   25.0 %          0.00       1.00  █··              ██████
+    sum            340       4.00  100.0 %          0.00       2.00  ▄▄█    +100.0 %
+    trend: from 2026-11-28 to 2026-11-30 in 3 steps; change: of the last to the one before
+    ");
+    insta::assert_snapshot!(cost::text("tag.feature", &plain, Shown { levers: true, ..Shown::default() }), @r"
+    tag.feature  batch  cascade  saved USD  of naive  spent USD
+    triage        1.10    -0.10       1.00    25.0 %       3.00
+    =b,c          1.10    -0.10       1.00    50.0 %       1.00
+    sum           2.20    -0.20       2.00    33.3 %       4.00
+    ");
+    insta::assert_snapshot!(cost::csv("tag.feature", &rows), @r#"
+    tag.feature,items,spent_usd,share,in_doubt_usd,saved_usd,unpriced,saved_batch_usd,saved_cascade_usd,spent_usd_2026-11-28,spent_usd_2026-11-29,spent_usd_2026-11-30
+    triage,170,3.00,0.750000,0.00,1.00,false,1.10,-0.10,0.00,1.00,2.00
+    "'=b,c",170,1.00,0.250000,0.00,1.00,false,1.10,-0.10,1.00,0.00,0.00
+    "#);
 }
 
 #[test]
@@ -534,15 +573,14 @@ fn what_nobody_knows_is_no_zero() {
         group: "x".to_owned(),
         items: 1,
         spent: UsdNanos(nanos),
-        in_doubt: UsdNanos::ZERO,
-        saved: UsdNanos::ZERO,
         unpriced,
+        ..CostRow::default()
     };
-    insta::assert_snapshot!(views::cost("model", &[row(true, 0), row(false, 75_000)]), @r"
-    model  items           spent USD  in doubt USD  saved USD
-    x          1             unknown          0.00       0.00
-    x          1            0.000075          0.00       0.00
-    sum        2  0.000075 + unknown          0.00       0.00
+    insta::assert_snapshot!(cost::text("model", &[row(true, 0), row(false, 75_000)], Shown::default()), @r"
+    model  items           spent USD  share  in doubt USD  saved USD
+    x          1             unknown                 0.00       0.00
+    x          1            0.000075                 0.00       0.00
+    sum        2  0.000075 + unknown                 0.00       0.00
     unknown: what a model without a known price has cost; `--price-in` and `--price-out` name one
     ");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::view::{CostRow, DeadLetter, DoubtLine, DoubtSum, JobStatus, Judged, Verification};
+use bulkrate_engine::view::{DeadLetter, DoubtLine, DoubtSum, JobStatus, Judged, Verification};
 
 use super::progress;
 use super::table::Table;
@@ -277,43 +277,10 @@ pub fn verification(of: &Verification) -> String {
 }
 
 /// What is known of a sum, which may hold answers without a price.
-fn known(sum: String, amount: UsdNanos, unpriced: bool) -> String {
+pub(super) fn known(sum: String, amount: UsdNanos, unpriced: bool) -> String {
     match (unpriced, amount) {
         (false, _) => sum,
         (true, UsdNanos::ZERO) => "unknown".to_owned(),
         (true, _) => format!("{sum} + unknown"),
     }
-}
-
-/// What was spent by group, with the sum.
-#[must_use]
-pub fn cost(by: &str, rows: &[CostRow]) -> String {
-    if rows.is_empty() {
-        return "nothing was spent here yet\n".to_owned();
-    }
-    let mut table = Table::new(0, &[by, ">items", ">spent USD", ">in doubt USD", ">saved USD"]);
-    let mut sum = (0, UsdNanos::ZERO, UsdNanos::ZERO, UsdNanos::ZERO);
-    let unpriced = rows.iter().any(|row| row.unpriced);
-    for row in rows {
-        let group = if row.group.is_empty() { "(none)".to_owned() } else { row.group.clone() };
-        table.row([
-            group,
-            count(row.items),
-            known(row.spent.to_string(), row.spent, row.unpriced),
-            row.in_doubt.to_string(),
-            row.saved.to_string(),
-        ]);
-        sum = (sum.0 + row.items, sum.1 + row.spent, sum.2 + row.in_doubt, sum.3 + row.saved);
-    }
-    if rows.len() > 1 {
-        let spent = known(sum.1.to_string(), sum.1, unpriced);
-        table.row(["sum".to_owned(), count(sum.0), spent, sum.2.to_string(), sum.3.to_string()]);
-    }
-    let mut out = table.text();
-    if unpriced {
-        out.push_str(
-            "unknown: what a model without a known price has cost; `--price-in` and `--price-out` name one\n",
-        );
-    }
-    out
 }

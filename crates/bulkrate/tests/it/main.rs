@@ -7,6 +7,7 @@ mod basics;
 mod batch_lane;
 mod batch_verbs;
 mod cost_model;
+mod cost_table;
 mod jobs;
 mod mixed;
 mod killed;
