@@ -162,8 +162,8 @@ fn nobody_stands_in_for_the_model_of_a_raw_line() {
 
 #[test]
 fn a_strong_answer_is_no_verdict_after_a_restart() {
-    // The second batch is the strong model's, and is out for two seconds.
-    let sim = Sim::start(&["--fault", "slow-batch=2@2"]);
+    // The second batch is the strong model's, and is out for six seconds.
+    let sim = Sim::start(&["--fault", "slow-batch=6@2"]);
     let place = Place::with(&sim);
     place.put("in.jsonl", pictures(30));
     let run =
