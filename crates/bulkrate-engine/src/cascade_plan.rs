@@ -8,6 +8,7 @@ use bulkrate_core::price::Quote;
 use crate::EngineError;
 use crate::planning::{Facts, quote};
 use crate::prepare::Stats;
+use crate::spec::{JobSpec, Learned, RunSpec};
 
 /// With the cheap models of a cascade, which are asked first, added to a quote at the strong one. What share of their answers will
 /// be accepted a pilot may have told; else half of them in what is expected, none in the P95 and the worst case.
@@ -28,12 +29,12 @@ pub(crate) fn cascaded(
     };
     let cheap: Vec<Quote> = facts.cheap.iter().map(cheap).collect::<Result<_, _>>()?;
     if let Some((rejected, items)) = rejected(facts) {
-        let asked = plan::cascaded(&cheap, &own, rejected, items);
+        let asked = plan::cascaded(&cheap, &of_harder(facts, stats, lane, &own)?, rejected, items);
         return Ok(Quote {
             expected: at_strong.expected - own.expected + asked.expected,
             p95: at_strong.p95 - own.p95 + asked.p95,
             worst: at_strong.worst - own.worst + asked.worst,
-            learned: at_strong.learned,
+            learned: at_strong.learned && asked.learned,
         });
     }
     let mut total = Quote { expected: at_strong.expected - UsdNanos(own.expected.0 / 2), ..at_strong };
@@ -43,6 +44,25 @@ pub(crate) fn cascaded(
         total.worst = total.worst.saturating_add(added.worst);
     }
     Ok(total)
+}
+
+/// The quote of the job's own model if all items were like those that a pilot saw go on to it.
+fn of_harder(facts: &Facts<'_>, stats: &Stats, lane: Lane, own: &Quote) -> Result<Quote, EngineError> {
+    let (Some(strong), Some(learned)) = (facts.deployments.first(), &facts.spec.run.learned) else {
+        return Ok(*own);
+    };
+    let Some(like) = learned.of_harder(&strong.pinned) else { return Ok(*own) };
+    let quoted = |learned: Learned| {
+        let run = RunSpec { learned: Some(Box::new(learned)), ..facts.spec.run.clone() };
+        let spec = JobSpec { run, ..facts.spec.clone() };
+        let facts = Facts { spec: &spec, warnings: Vec::new(), ..*facts };
+        quote(&facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })
+    };
+    let harder = quoted(like)?;
+    // Of few of them nothing is promised: any may be as long as is allowed.
+    let promised = learned.gone_on.is_some_and(|few| few.promises());
+    let p95 = if promised { harder.p95 } else { harder.p95.max(quoted(Learned::default())?.p95) };
+    Ok(Quote { p95, worst: own.worst.max(p95), ..harder })
 }
 
 /// What a pilot saw go on to the strong model.

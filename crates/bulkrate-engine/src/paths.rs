@@ -16,6 +16,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::Sub;
@@ -139,6 +140,42 @@ impl PilotDir {
     #[must_use]
     pub(crate) fn kept(&self) -> PathBuf {
         self.0.join("pilot.json")
+    }
+
+    /// The job whose pilots they are.
+    #[must_use]
+    pub(crate) fn job(&self) -> String {
+        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Those of all jobs, in the order of their names.
+    pub(crate) fn all(state_dir: &Path) -> Result<Vec<Self>, EngineError> {
+        let folder = state_dir.join(PILOTS);
+        let failed = io_error("could not read", &folder);
+        let mut all = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.and_then(|entries| {
+                entries.map(|entry| Ok(Self(entry?.path()))).collect::<Result<Vec<_>, _>>()
+            }),
+        }
+        .map_err(failed)?;
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(all)
+    }
+
+    /// Removes all of it, or all but [`Self::kept`].
+    pub(crate) fn clear(&self, whole: bool) -> Result<(), EngineError> {
+        let removed = if whole {
+            fs::remove_dir_all(&self.0)
+        } else {
+            fs::read_dir(&self.0).and_then(|mut entries| {
+                entries.try_for_each(|entry| {
+                    let path = entry?.path();
+                    if path == self.kept() { Ok(()) } else { fs::remove_file(path) }
+                })
+            })
+        };
+        removed.map_err(io_error("could not remove", &self.0))
     }
 }
 

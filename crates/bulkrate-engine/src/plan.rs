@@ -88,6 +88,8 @@ pub struct LanePlan {
     pub expected: UsdNanos,
     pub p95: UsdNanos,
     pub worst: UsdNanos,
+    /// The P95 rests on enough measured answers to be a promise; else it counts each at its maximum.
+    pub learned: bool,
     /// How long it would take, roughly; `None` when nothing is known.
     pub seconds: Option<u64>,
     /// Batches: 95 of 100 like these were over within this; `None` while too few have run in this state folder.

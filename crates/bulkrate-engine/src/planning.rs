@@ -252,6 +252,7 @@ fn lanes(
             expected: share(quote.expected),
             p95: share(quote.p95),
             worst: share(quote.worst),
+            learned: quote.learned,
             seconds: Some(seconds(facts, lane, requests)),
             seconds_p95: facts
                 .curve
@@ -367,7 +368,7 @@ fn quoted<'a>(
     how: How,
 ) -> Result<Quote, EngineError> {
     let mut total =
-        Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: false };
+        Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: true };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
     for stats in &stats.models {
         let Some(found) = facts.deployments.iter().find(|found| found.pinned == asked(&stats.model)) else {
@@ -391,6 +392,7 @@ fn quoted<'a>(
             })
         };
         let own = quote(rates)?;
+        total.learned &= own.learned || stats.items == 0;
         total.expected = total.expected.saturating_add(own.expected);
         total.p95 = total.p95.saturating_add(own.p95);
         // In the worst case the dearest that may stand in answers everything.

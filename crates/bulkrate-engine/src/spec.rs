@@ -383,6 +383,9 @@ pub struct Learned {
     /// Of a cascade's items: how many went on to the strong model, and how many there were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<(u64, u64)>,
+    /// What the strong model used on those that went on: the harder ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_on: Option<Ratios>,
 }
 
 impl Learned {
@@ -390,6 +393,14 @@ impl Learned {
     pub(crate) fn of(&self, pinned: &str, lane: Lane) -> Ratios {
         let known = self.models.get(pinned).copied().unwrap_or_default();
         if lane == Lane::Batch { known.uncached() } else { known }
+    }
+
+    /// The same of a job whose items are all like those that went on to `strong`.
+    pub(crate) fn of_harder(&self, strong: &str) -> Option<Self> {
+        let (few, all) = (self.gone_on.filter(|few| few.items > 0)?, self.models.get(strong)?);
+        let mut like = self.clone();
+        like.models.insert(strong.to_owned(), few.stretched(all));
+        Some(like)
     }
 }
 

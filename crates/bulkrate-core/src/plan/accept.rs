@@ -11,9 +11,9 @@ pub const THRESHOLDS: [u32; 11] = [990, 980, 950, 900, 850, 800, 750, 700, 650, 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tried {
     pub accept: Accept,
-    /// Items that go on to the strong model, of so many.
-    pub rejected: u64,
-    pub items: u64,
+    /// Places of the items that go on to the strong model, of so many that are asked.
+    pub rejected: Vec<usize>,
+    pub reached: u64,
     pub loss: Option<Loss>,
 }
 
@@ -21,15 +21,12 @@ pub struct Tried {
 /// accepts nothing.
 #[must_use]
 pub(super) fn judged(sheet: &Sheet, cheap: &[usize], accept: &Accept, doubt: f64) -> Tried {
-    let items = sheet.items();
-    let rejected = (0..items).filter(|item| accepted(sheet, cheap, accept, *item).is_none()).count();
+    let reached = (0..sheet.items()).filter(|item| sheet.reaches(*item));
+    let rejected =
+        reached.clone().filter(|item| accepted(sheet, cheap, accept, *item).is_none()).collect::<Vec<_>>();
+    // Every row has an answer, whether it was asked for or not: quality is a matter of all of them.
     let by = |item: usize| accepted(sheet, cheap, accept, item).unwrap_or_else(|| sheet.said(0, item));
-    Tried {
-        accept: accept.clone(),
-        rejected: rejected as u64,
-        items: items as u64,
-        loss: loss(sheet, by, doubt),
-    }
+    Tried { accept: accept.clone(), rejected, reached: reached.count() as u64, loss: loss(sheet, by, doubt) }
 }
 
 /// The answer that a cascade would end an item with, before the strong model is asked.

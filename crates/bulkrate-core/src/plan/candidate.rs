@@ -65,7 +65,7 @@ pub struct Candidate {
 }
 
 /// What a cascade costs: all that the cheap models cost, and the strong one for what they do not answer. `rejected` of `items` pilot
-/// items went on to it. The worst case is that all do.
+/// items went on to it, and `strong` is its price if all were like those. The worst case is that all do.
 #[must_use]
 pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Quote {
     let mut total = Quote {

@@ -100,7 +100,10 @@ fn unfit(one: &Candidate, ask: &Ask) -> Option<Lost> {
     if ask.deadline_s.is_some_and(|deadline| one.latest_s > deadline) {
         return Some(Lost::TooSlow { latest_s: one.latest_s });
     }
-    let Some(cost) = one.cost else { return Some(Lost::Unpriced) };
+    let Some(cost) = one.cost else {
+        // The soonest is the soonest at any price; no budget could be kept.
+        return (ask.aim == Aim::Cheapest || ask.budget.is_some()).then_some(Lost::Unpriced);
+    };
     let needed = if ask.strict { cost.worst } else { cost.p95 };
     match ask.budget {
         Some(budget) if needed > budget => Some(Lost::OverBudget { by: needed - budget }),
@@ -110,7 +113,8 @@ fn unfit(one: &Candidate, ask: &Ask) -> Option<Lost> {
 
 /// The better one first; among equals always the same one.
 fn order(a: &Candidate, b: &Candidate, aim: Aim) -> Ordering {
-    let cost = |one: &Candidate| one.cost.map(|cost| (cost.expected, cost.p95));
+    // What costs nobody knows what comes last.
+    let cost = |one: &Candidate| (one.cost.is_none(), one.cost.map(|cost| (cost.expected, cost.p95)));
     let loss = |one: &Candidate| if let Quality::Measured(loss) = one.quality { loss.high } else { 0.0 };
     let dearer = || cost(a).cmp(&cost(b));
     let slower = || a.time_s.cmp(&b.time_s);

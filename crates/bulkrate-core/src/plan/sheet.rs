@@ -21,6 +21,8 @@ pub struct Sheet {
     pub models: Vec<Vec<Said>>,
     /// Quality is what labels say; else what the strong model said.
     pub labelled: bool,
+    /// Items that a plan asks: not those that equal another, nor those that a filter answers or a rule sends elsewhere. Empty: all.
+    pub reached: Vec<bool>,
 }
 
 impl Sheet {
@@ -28,6 +30,12 @@ impl Sheet {
     #[must_use]
     pub fn said(&self, model: usize, item: usize) -> Said {
         self.models.get(model).and_then(|said| said.get(item)).copied().unwrap_or_default()
+    }
+
+    /// Whether a plan asks `item`, or its answer comes from elsewhere.
+    #[must_use]
+    pub fn reaches(&self, item: usize) -> bool {
+        self.reached.get(item).copied().unwrap_or(true)
     }
 
     /// Items on which `model` is right, of so many with a label.

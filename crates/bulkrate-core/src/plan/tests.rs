@@ -28,7 +28,7 @@ const NOTHING: Said = Said { opinion: None, usable: false, sure_permille: None, 
 /// A strong model that always says 0, and a cheap one that says something else to the first `wrong` items.
 fn sheet(items: usize, wrong: usize) -> Sheet {
     let cheap = (0..items).map(|item| says(u8::from(item < wrong))).collect();
-    Sheet { models: vec![vec![says(0); items], cheap], labelled: false }
+    Sheet { models: vec![vec![says(0); items], cheap], labelled: false, ..Sheet::default() }
 }
 
 fn alone(sheet: &Sheet, doubt: f64) -> Loss {
@@ -67,7 +67,7 @@ fn labels_let_a_cheap_model_gain() {
     let right = |right: bool| Said { right: Some(right), ..says(0) };
     let strong = (0..400).map(|item| right(item % 10 != 0)).collect();
     let cheap = (0..400).map(|item| right(item % 40 != 1)).chain([right(true)]).collect();
-    let sheet = Sheet { models: vec![strong, cheap], labelled: true };
+    let sheet = Sheet { models: vec![strong, cheap], labelled: true, ..Sheet::default() };
     let found = alone(&sheet, DOUBT);
     assert_eq!((found.lost, found.gained, found.judged), (10, 40, 400));
     assert!(found.high < 0.0 && found.low < found.share() && found.share() < found.high, "{found:?}");
@@ -79,6 +79,7 @@ fn labels_that_nobody_says_prove_nothing() {
     let of = |strong: bool| Sheet {
         models: vec![[vec![right(strong)], vec![right(false); 299]].concat(), vec![right(false); 300]],
         labelled: true,
+        ..Sheet::default()
     };
     let found = |sheet: &Sheet| loss(sheet, |item| sheet.said(1, item), DOUBT);
     assert_eq!(found(&of(false)), None, "neither model is ever right, so that none loses");
@@ -96,7 +97,7 @@ fn a_cascade_is_judged_by_what_it_hands_out() {
     let sure = |least_permille| Accept::Confidence { field: "sure".to_owned(), least_permille };
     for (accept, rejected, lost) in [(Accept::Valid, 5, 15), (sure(900), 40, 0), (sure(500), 5, 15)] {
         let tried = judged(&sheet, &[1], &accept, DOUBT);
-        assert_eq!((tried.rejected, tried.loss.unwrap().lost), (rejected, lost), "{accept}");
+        assert_eq!((tried.rejected.len(), tried.loss.unwrap().lost), (rejected, lost), "{accept}");
     }
     let rules: Vec<Accept> = [960, 900, 600, 500].map(sure).into();
     // 0 of 100 proves 3 %: the rule that accepts most and loses nothing is taken, not the one before it.
@@ -113,7 +114,19 @@ fn two_that_agree_are_taken_at_their_word() {
     sheet.models.push(second);
     let tried = judged(&sheet, &[1, 2], &Accept::Agreement { fields: vec![] }, DOUBT);
     // 0-4 agree on a wrong answer; 5-19 and 90-99 do not agree.
-    assert_eq!((tried.rejected, tried.loss.unwrap().lost), (25, 5));
+    assert_eq!((tried.rejected.len(), tried.reached, tried.loss.unwrap().lost), (25, 100, 5));
+}
+
+#[test]
+fn what_goes_on_is_counted_over_the_items_that_are_asked() {
+    // Of 100 rows 60 equal another or are answered by a filter; the cheap model has no answer to 10 of those, and to 10 others.
+    let mut sheet = sheet(100, 0);
+    sheet.reached = (0..100).map(|item| item >= 60).collect();
+    (50..70).for_each(|item| sheet.models[1][item] = NOTHING);
+    let tried = judged(&sheet, &[1], &Accept::Valid, DOUBT);
+    assert_eq!((tried.rejected, tried.reached), ((60..70).collect(), 40));
+    // Quality is a matter of all rows.
+    assert_eq!(tried.loss.unwrap().judged, 100);
 }
 
 #[test]
@@ -192,6 +205,12 @@ fn the_winner_and_why_each_other_one_lost() {
     assert_eq!((sync.winner, &sync.lost[3]), (Some(1), &Some(Lost::OtherLane)));
     let strict = search(&candidates, &Ask { strict: true, budget: Some(UsdNanos(0)), ..ask });
     assert_eq!(strict.winner, None);
+    // Whose price is not known may be the fastest, and is never the cheapest; no budget could be kept.
+    let unpriced = candidates.map(|one| Candidate { cost: None, ..one });
+    let won = |ask: Ask| search(&unpriced, &ask).winner;
+    assert_eq!(won(Ask { aim: Aim::Fastest, budget: None, ..ask }), Some(1));
+    assert_eq!(won(Ask { aim: Aim::Fastest, ..ask }), None);
+    assert_eq!(won(Ask { budget: None, ..ask }), None);
 }
 
 /// The promise, however often the luckiest of several plans is taken: broken in no more than one job of twenty.
@@ -209,7 +228,7 @@ fn the_luckiest_of_many_keeps_the_promise_too() {
                 (0..200).map(|_| says(word(&mut rng))).collect()
             })
             .collect();
-        let sheet = Sheet { models, labelled: false };
+        let sheet = Sheet { models, labelled: false, ..Sheet::default() };
         let keeps = |doubt: f64| {
             (1..=MODELS).any(|model| {
                 loss(&sheet, |item| sheet.said(model, item), doubt).unwrap().high <= f64::from(PERMILLE) / 1e3

@@ -77,6 +77,29 @@ impl Ratios {
         self.output_squares = self.output_squares.saturating_add(other.output_squares);
     }
 
+    /// Whether so many answers make a P95 a promise.
+    #[must_use]
+    pub fn promises(&self) -> bool {
+        self.items >= PILOT_MIN
+    }
+
+    /// The means of these few answers, as if they had been learned from as many as `all`, of which they are some.
+    #[must_use]
+    pub fn stretched(&self, all: &Self) -> Self {
+        let wide = |sum: u128| sum * u128::from(all.items) / u128::from(self.items.max(1));
+        let narrow = |sum: u64| u64::try_from(wide(u128::from(sum))).unwrap_or(u64::MAX);
+        Self {
+            items: all.items,
+            bytes: narrow(self.bytes),
+            input: narrow(self.input),
+            cache_read: narrow(self.cache_read),
+            cache_write_5m: narrow(self.cache_write_5m),
+            cache_write_1h: narrow(self.cache_write_1h),
+            output: narrow(self.output),
+            output_squares: wide(self.output_squares),
+        }
+    }
+
     /// The same without what a prompt cache did.
     #[must_use]
     pub fn uncached(self) -> Self {
@@ -273,7 +296,7 @@ pub fn quote(rates: &Rates, ratios: &Ratios, job: &JobShape) -> Option<Quote> {
     let (input_rate, output_rate) = p95_rates(rates, largest, job.writes);
     let p95 = money(job.items, &[(input_p95, input_rate), (output_p95 * items, output_rate)])?;
     let p95 = p95.max(expected).min(worst);
-    Some(Quote { expected: expected.min(worst), p95, worst, learned: ratios.items >= PILOT_MIN })
+    Some(Quote { expected: expected.min(worst), p95, worst, learned: ratios.promises() })
 }
 
 /// Every item at its bound.
@@ -340,6 +363,23 @@ mod tests {
     use crate::lane::Lane;
     use crate::price::{Catalogue, price};
     use proptest::prelude::*;
+
+    #[test]
+    fn few_harder_answers_are_priced_by_their_own_means() {
+        let of = |items: u64, output: u64| {
+            let mut ratios = Ratios::default();
+            (0..items).for_each(|_| ratios.add(400, &Usage { input: 100, output, ..Usage::default() }));
+            ratios
+        };
+        let (all, few) = (of(300, 20), of(10, 60));
+        let like = few.stretched(&all);
+        assert_eq!((like.items, like.bytes, like.input, like.output), (300, 120_000, 30_000, 18_000));
+        assert_eq!(Ratios::default().stretched(&all), Ratios { items: 300, ..Ratios::default() });
+        assert!(all.promises() && !few.promises());
+        let shape = job(1_000, 400_000, 1_000);
+        let expected = |ratios: &Ratios| quote(&luna(), ratios, &shape).unwrap().expected;
+        assert!(expected(&like) > expected(&all), "{:?}", expected(&like));
+    }
 
     fn luna() -> Rates {
         *Catalogue::bundled()

@@ -2,7 +2,7 @@
 
 mod compare;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkrate_core::lane::Lane;
@@ -16,11 +16,11 @@ use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::paths::PilotDir;
 use crate::pilot::{
-    Kept, Outlay, PilotAsk, Piloted, Promise, Reads, Taken, check, left_of, missing, pilot_job, undecided,
-    write_sample,
+    Aim, Kept, LOSS_PERMILLE, Outlay, PilotAsk, Piloted, Promise, Reads, Taken, check, left_of, missing,
+    pilot_job, undecided, write_sample,
 };
 use crate::plan::Plan;
-use crate::report::Ending;
+use crate::report::{Ending, Report};
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 
@@ -81,7 +81,7 @@ impl Engine {
         let mut failed = BTreeMap::new();
         let mut parts = self.parts(spec, ask, &dir.0, &entrants, &mut failed).await?;
         let mut kept = Kept::load(&dir.0)?;
-        let gone = self.gone(kept.jobs.iter().chain(parts.iter().map(|part| &part.id)), "")?;
+        let gone = self.gone(&kept, parts.iter().map(|part| &part.id), "")?;
         let outlay = outlay(items, &entrants, &parts, gone.total());
         afford(spec, &outlay)?;
         if outlay.requests > 0 && !confirm(&outlay) {
@@ -100,15 +100,26 @@ impl Engine {
             }
         }
         kept.asked = Some(ask.clone());
+        kept.loss_permille = Some(promise.loss_permille);
         kept.store(&dir.0)?;
-        self.compared(spec, ask, promise, &entrants, failed, &mut kept).await.map(Some)
+        let found = self.compared(spec, ask, promise, &entrants, failed, &mut kept).await?;
+        // What is shown now is what numbers mean from now on.
+        kept.shown = found.plans.iter().map(|plan| plan.name.clone()).collect();
+        kept.store(&dir.0)?;
+        Ok(Some(found))
     }
 
-    /// The plans that the job's last pilot makes, at today's prices. Sends nothing that is paid.
+    /// The plans that the job's last pilot makes, at today's prices. Sends nothing that is paid. `loss_permille`: that of the pilot,
+    /// where nobody says another.
     ///
     /// # Errors
     /// No pilot was made of the job as it is now (code `pilot-missing`).
-    pub async fn replan(&self, spec: &JobSpec, promise: Promise) -> Result<Piloted, EngineError> {
+    pub async fn replan(
+        &self,
+        spec: &JobSpec,
+        aim: Aim,
+        loss_permille: Option<u32>,
+    ) -> Result<Piloted, EngineError> {
         check(spec, &PilotAsk { items: 1, ..PilotAsk::default() })?;
         let mut kept = Kept::load(&self.pilot_dir(spec)?.0)?;
         let Some(ask) = kept.asked.clone() else { return Err(missing(&spec.name)) };
@@ -117,6 +128,8 @@ impl Engine {
         spec.request.cascade.clone_from(&ask.cascade);
         let spec = &spec;
         let entrants = self.entrants(spec, &ask)?;
+        let loss_permille = loss_permille.or(kept.loss_permille).unwrap_or(LOSS_PERMILLE);
+        let promise = Promise { aim, loss_permille };
         self.compared(spec, &ask, promise, &entrants, BTreeMap::new(), &mut kept).await
     }
 
@@ -146,7 +159,7 @@ impl Engine {
             let row = reader.job_by_id(&taken.job)?;
             if row.is_some_and(|row| matches!(row.state, JobState::Running | JobState::Done)) {
                 let mut again = taken.again(spec);
-                again.run.budget = left_of(spec.run.budget, self.gone(kept.jobs.iter(), "")?.total());
+                again.run.budget = left_of(spec.run.budget, self.gone(&kept, [], "")?.total());
                 return Ok(Some((again, taken.job.clone())));
             }
         }
@@ -221,19 +234,13 @@ impl Engine {
         observer: &Arc<dyn Observer>,
         stop: &Stop,
     ) -> Result<bool, EngineError> {
-        part.spec.run.budget = left_of(spec.run.budget, self.gone(kept.jobs.iter(), &part.id)?.total());
+        part.spec.run.budget = left_of(spec.run.budget, self.gone(kept, [], &part.id)?.total());
         let report = Box::pin(self.run(&part.spec, &|_| true, Arc::clone(observer), stop.clone())).await?;
         match report.ending {
             Ending::Finished => Ok(true),
             Ending::Detached | Ending::Aborted | Ending::Cancelled => Ok(false),
             Ending::Halted | Ending::BudgetExhausted | Ending::BudgetForecast | Ending::InDoubt => {
-                Err(EngineError::BadSpec {
-                    code: "pilot-halted",
-                    what: format!("the pilot of `{}` did not finish", report.name),
-                    why: report
-                        .reason
-                        .unwrap_or_else(|| "its budget, or what is in doubt, does not allow it".to_owned()),
-                })
+                Err(halted(&report))
             }
         }
     }
@@ -262,13 +269,22 @@ impl Engine {
         Ok(row.filter(|row| row.state != JobState::Preparing))
     }
 
-    /// What these jobs have spent, may have spent and have set aside, but for `own`.
-    fn gone<'i>(&self, jobs: impl Iterator<Item = &'i String>, own: &str) -> Result<Spent, EngineError> {
+    /// What all pilots of a job have spent, may have spent and have set aside, those of `more` jobs included, but for `own`. A job that
+    /// was removed has spent what it has.
+    fn gone<'i>(
+        &self,
+        kept: &'i Kept,
+        more: impl IntoIterator<Item = &'i String>,
+        own: &str,
+    ) -> Result<Spent, EngineError> {
         let reader = self.reader()?;
+        let mut numbers = kept.removed.clone();
+        for id in kept.jobs.iter().chain(more).filter(|id| *id != own) {
+            numbers.extend(reader.job_by_id(id)?.map(|row| row.no));
+        }
         let mut gone = Spent::default();
-        for id in jobs.collect::<BTreeSet<_>>().into_iter().filter(|id| *id != own) {
-            let Some(row) = reader.job_by_id(id)? else { continue };
-            let more = super::start::spent_by(&*reader, row.no)?;
+        for no in numbers {
+            let more = super::start::spent_by(&*reader, no)?;
             gone.settled = gone.settled.saturating_add(more.settled);
             gone.doubt = gone.doubt.saturating_add(more.doubt);
             gone.reserved = gone.reserved.saturating_add(more.reserved);
@@ -295,13 +311,35 @@ fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> 
     }
 }
 
+/// What keeps a part of a pilot from its end, what to do about it, and the exit code that its run would have had.
+fn halted(report: &Report) -> EngineError {
+    let told = |why: &str| report.reason.clone().unwrap_or_else(|| why.to_owned());
+    let (why, hint) = match report.ending {
+        Ending::BudgetExhausted | Ending::BudgetForecast => (
+            told("what is left of the budget is not enough for its next request"),
+            "pass a larger `--budget`: the same command goes on, and pays for no answer twice".to_owned(),
+        ),
+        Ending::InDoubt => (
+            told(&format!("USD {} may have been paid for answers that never came", report.in_doubt)),
+            "`bulkrate doubt list` shows it; say what became of it, and run the same command again"
+                .to_owned(),
+        ),
+        _ => (
+            told("it was halted"),
+            format!("mend that and run the same command again; `bulkrate status {}` tells more", report.job),
+        ),
+    };
+    EngineError::PilotHalted { name: report.name.clone(), why, hint, exit: report.exit_code() }
+}
+
 /// The budget holds the pilots of all models together.
 fn afford(spec: &JobSpec, outlay: &Outlay) -> Result<(), EngineError> {
     let Some(budget) = spec.run.budget.filter(|_| outlay.requests > 0) else { return Ok(()) };
-    let most = if spec.run.strict { outlay.worst } else { outlay.p95 };
+    let (most, basis) =
+        if spec.run.strict { (outlay.worst, "the worst case") } else { (outlay.p95, "the 95th percentile") };
     let needed = most.saturating_add(outlay.spent);
     if needed > budget {
-        return Err(EngineError::PilotTooDear { budget, needed, items: outlay.items });
+        return Err(EngineError::PilotTooDear { budget, needed, items: outlay.items, basis });
     }
     Ok(())
 }

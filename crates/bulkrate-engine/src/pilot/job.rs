@@ -22,7 +22,6 @@ pub(crate) fn by_way(spec: &JobSpec, names: &[String], way: &Way, learned: Learn
 
 /// One model asked of the sample. It is called one by one, so that a pilot takes minutes; `lane`: `None` where the model has no calls.
 pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option<Lane>) -> JobSpec {
-    let short = model.rsplit('/').next().unwrap_or(model);
     // Nothing beside the model may answer in its place.
     let request = RequestSpec {
         model: Some(model.to_owned()),
@@ -49,7 +48,8 @@ pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option
         ..spec.run.clone()
     };
     JobSpec {
-        name: format!("{}-pilot-{short}", spec.name),
+        // By the whole name of the model: two providers may call theirs the same.
+        name: format!("{}-pilot-{}", spec.name, model.replace('/', "-")),
         source: SourceSpec {
             path: Some(sample.to_owned()),
             format: Some("jsonl".to_owned()),

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::plan::doubt_at;
+use bulkrate_store::{JobRow, View};
 use serde::{Deserialize, Serialize};
 
 use super::PilotAsk;
@@ -18,8 +20,14 @@ use crate::spec::{CascadeSpec, JobSpec, Learned};
 pub(crate) struct Kept {
     /// What the last pilot that was compared was asked for.
     pub asked: Option<PilotAsk>,
+    /// The loss that it allowed, in thousandths.
+    pub loss_permille: Option<u32>,
+    /// Names of the plans that it showed, by their numbers.
+    pub shown: Vec<String>,
     /// Every job that a pilot was ever made of, noted before it spends: the budget holds all of them together.
     pub jobs: BTreeSet<String>,
+    /// Numbers of those that were removed: the ledger knows what they have spent.
+    pub removed: BTreeSet<u32>,
     /// What was measured, look by look: each takes from the certainty of the later ones.
     pub looks: Vec<Look>,
     /// The last one comes last.
@@ -82,6 +90,12 @@ impl Kept {
         doubt_at(place + 1, ever.len())
     }
 
+    /// The jobs that need what lies beside the file: its own, those of its plans, and those that the sample is the source of.
+    fn users<'k>(&'k self, own: &'k str) -> impl Iterator<Item = &'k str> {
+        let taken = self.taken.iter().map(|taken| taken.job.as_str());
+        self.jobs.iter().map(String::as_str).chain(taken).chain([own])
+    }
+
     /// Nothing, where no pilot was made.
     pub(crate) fn load(dir: &PilotDir) -> Result<Self, EngineError> {
         let path = dir.kept();
@@ -106,6 +120,32 @@ impl Kept {
         std::fs::rename(&draft, &path).map_err(io_error("could not move", &draft))?;
         sync_dir(&dir.0)
     }
+}
+
+/// Notes that a job is about to be removed: what it spent goes on counting. With the last job that has to do with a pilot go its
+/// samples; what is left says numbers of jobs and names of models, nothing of the source, and is gone too where nothing was spent.
+pub(crate) fn removed(state_dir: &Path, job: &JobRow, view: &dyn View) -> Result<(), EngineError> {
+    for dir in PilotDir::all(state_dir)? {
+        let (mut kept, own) = (Kept::load(&dir)?, dir.job());
+        if !kept.users(&own).any(|user| user == job.id) {
+            continue;
+        }
+        if kept.jobs.contains(&job.id) {
+            kept.removed.insert(job.no);
+        }
+        let mut left = false;
+        for user in kept.users(&own).filter(|user| *user != job.id) {
+            left |= view.job_by_id(user)?.is_some();
+        }
+        kept.taken.retain(|taken| taken.job != job.id);
+        if !left {
+            dir.clear(kept.removed.is_empty())?;
+        }
+        if left || !kept.removed.is_empty() {
+            kept.store(&dir)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

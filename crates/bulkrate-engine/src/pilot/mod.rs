@@ -12,6 +12,7 @@ mod labels;
 mod kept;
 mod read;
 mod ways;
+mod names;
 mod report;
 
 use serde::{Deserialize, Serialize};
@@ -20,14 +21,17 @@ use crate::EngineError;
 use crate::spec::{CascadeSpec, JobSpec, RequestSpec};
 
 pub use bulkrate_core::plan::Aim;
-pub use report::{Losing, Measured, Piloted, PlanLine, Proved};
+pub use report::{Line, Losing, Measured, Piloted, PlanLine, Proved};
 
 pub(crate) use job::{by_way, pilot_job};
-pub(crate) use kept::{Kept, Look, Taken};
+pub(crate) use kept::{Kept, Look, Taken, removed};
+pub(crate) use names::{plan_name, short_names};
 pub(crate) use read::{Answers, Reads};
 pub(crate) use sample::write as write_sample;
 pub(crate) use ways::{Judged, candidates, families, left_of, measured_plans, prove};
 
+/// Quality that may be lost where nobody says, in thousandths.
+pub const LOSS_PERMILLE: u32 = 20;
 /// The most items of one pilot: its answers are held in memory.
 pub const ITEMS_MAX: u64 = 100_000;
 
@@ -124,6 +128,16 @@ pub(crate) fn cut_short(name: &str, id: &str) -> EngineError {
         why: format!(
             "some of its items are open or were cancelled: `bulkrate retry {id}` asks those, `plan --pilot` the open ones"
         ),
+    }
+}
+
+/// The strong model has answered nothing that another could be compared with.
+pub(crate) fn unanswered(name: &str, id: &str) -> EngineError {
+    EngineError::PilotHalted {
+        name: name.to_owned(),
+        why: "not one of its answers can be used, so that nothing can be compared with them".to_owned(),
+        hint: format!("`bulkrate dead {id}` shows why, and `bulkrate retry {id}` asks those items again"),
+        exit: 5,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a pilot job's model has said, and what that used.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,7 +13,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::Said;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::usage::Usage;
-use bulkrate_store::{Fate, ItemRec, JobRow, LedgerQuery, Via, View};
+use bulkrate_store::{Fate, ItemKind, ItemRec, JobRow, LedgerQuery, Via, View};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -38,12 +39,15 @@ pub(crate) struct Reads {
     pub sure: Option<String>,
     /// The right answer of each item of the sample, where it has one.
     pub labels: Option<Vec<Option<String>>>,
+    /// Rules may send items to other models.
+    pub ruled: bool,
 }
 
 impl Reads {
     /// Of JSON answers those fields are compared that hold one of few values; where there is none, all but the one that says how sure
     /// the model is.
     pub(crate) fn of(request: &RequestSpec) -> Self {
+        let ruled = !request.rules.is_empty();
         let named = request.cascade.as_ref().and_then(|cascade| match &cascade.accept {
             bulkrate_core::cascade::Accept::Confidence { field, .. } => Some(field.clone()),
             _ => None,
@@ -51,7 +55,7 @@ impl Reads {
         let schema: Option<Value> =
             request.schema.as_deref().and_then(|schema| serde_json::from_str(schema).ok());
         let Some(schema) = schema else {
-            return Self { free: request.choices.is_empty(), ..Self::default() };
+            return Self { free: request.choices.is_empty(), ruled, ..Self::default() };
         };
         let empty = serde_json::Map::new();
         let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
@@ -62,7 +66,7 @@ impl Reads {
         if fields.is_empty() && sure.is_some() {
             fields = others().map(|(name, _)| name.clone()).collect();
         }
-        Self { free: false, fields, sure, labels: None }
+        Self { free: false, fields, sure, labels: None, ruled }
     }
 }
 
@@ -77,6 +81,11 @@ pub(super) fn is_closed(of: &Value) -> bool {
 pub(crate) struct Answers {
     /// One an item of the sample.
     pub said: Vec<Said>,
+    /// Whether the model was asked the item: it equals no other, and neither a filter answers it nor does a rule send it elsewhere.
+    pub reached: Vec<bool>,
+    /// Tokens of all attempts at each item that was asked; none where they are not known.
+    pub used: Vec<Option<Usage>>,
+    /// The same of all of them.
     pub ratios: Ratios,
     pub reasoning: u64,
     /// Items whose answer cannot be used.
@@ -93,6 +102,7 @@ impl Answers {
         state_dir: &Path,
         job: &JobRow,
         reads: &Reads,
+        pinned: &str,
     ) -> Result<Self, EngineError> {
         let dir = JobDir::of(state_dir, &job.id);
         let stats = checkpoint_of(job)?.stats;
@@ -104,9 +114,13 @@ impl Answers {
         let mut answers = Self { spent, open: cancelled, ..Self::default() };
         let mut failure = Ok(());
         view.scan_items(job.no, 0, &mut |chunk| {
-            for (ordinal, _, item) in chunk.iter() {
+            for (ordinal, offset, item) in chunk.iter() {
                 let leader = if let ItemRec::Follower { leader } = item { *leader } else { ordinal };
-                let took = answers.item(&mut lines, places.get(leader), ordinal, reads);
+                let took = answers.item(&mut lines, places.get(leader), ordinal, reads).and_then(|line| {
+                    let elsewhere = line.filtered || reads.ruled && !is_of(&mut lines, offset, item, pinned)?;
+                    answers.reached.push(item.kind() == ItemKind::Leader && !elsewhere);
+                    Ok(line.usage)
+                });
                 match took {
                     Ok(Some(usage)) if leader == ordinal => used.entry(ordinal).or_insert(usage),
                     Ok(_) => continue,
@@ -119,20 +133,29 @@ impl Answers {
             ControlFlow::Continue(())
         })?;
         failure?;
-        let (bytes, leaders) = stats
-            .models
-            .iter()
-            .fold((0, 0), |(bytes, leaders), model| (bytes + model.bytes, leaders + model.items));
-        for usage in used.values() {
-            answers.ratios.add(0, usage);
-            answers.reasoning += usage.reasoning;
-        }
+        let asked = (0..).zip(&answers.reached);
+        answers.used = asked.map(|(item, reached)| used.get(&item).copied().filter(|_| *reached)).collect();
+        let own = stats.models.iter().filter(|model| model.model == pinned);
+        let (bytes, leaders) =
+            own.fold((0, 0), |(bytes, leaders), model| (bytes + model.bytes, leaders + model.items));
+        answers.ratios = answers.ratios_of(0..answers.used.len());
+        answers.reasoning = answers.used.iter().flatten().map(|usage| usage.reasoning).sum();
         // Prompts are of one template: what was not answered is as long as the rest.
-        let answered = answers.ratios.items;
-        answers.ratios.bytes =
-            u64::try_from(u128::from(bytes) * u128::from(answered) / u128::from(leaders.max(1)))
-                .unwrap_or(bytes);
+        answers.ratios.bytes = shared(bytes, answers.ratios.items, leaders);
         Ok(answers)
+    }
+
+    /// What these items used, each prompt as long as the mean of all.
+    pub(crate) fn ratios_of(&self, items: impl IntoIterator<Item = usize>) -> Ratios {
+        let mut ratios = Ratios::default();
+        items.into_iter().filter_map(|item| *self.used.get(item)?).for_each(|usage| ratios.add(0, &usage));
+        ratios.bytes = shared(self.ratios.bytes, ratios.items, self.ratios.items);
+        ratios
+    }
+
+    /// Whether there is anything that another model's answers could be compared with.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.said.is_empty() || self.said.iter().any(|said| said.usable)
     }
 
     /// Notes what was said to an item; answers what the cache knows of its tokens.
@@ -142,20 +165,48 @@ impl Answers {
         landed: Landed,
         item: Ordinal,
         reads: &Reads,
-    ) -> Result<Option<Usage>, EngineError> {
+    ) -> Result<Told, EngineError> {
         let label = reads.labels.as_ref().and_then(|labels| labels.get(item as usize)?.as_deref());
         let Landed::Line { place, good: true } = landed else {
             self.unusable += 1;
             self.open += u64::from(landed == Landed::Open);
             self.said.push(Said { right: label.map(|_| false), ..Said::default() });
-            return Ok(None);
+            return Ok(Told::default());
         };
         let line = lines.line(place)?;
         let line: AnswerLine<'_> = serde_json::from_slice(line)
             .map_err(|error| EngineError::Internal(format!("a stored answer cannot be read: {error}")))?;
         self.said.push(said(&line.response, label, reads));
-        Ok(line.usage)
+        Ok(Told { usage: line.usage, filtered: line.lane == Some(Via::Filter.name()) })
     }
+}
+
+/// What a result line tells beside the answer.
+#[derive(Debug, Default)]
+struct Told {
+    usage: Option<Usage>,
+    filtered: bool,
+}
+
+/// A part of a sum that is shared equally, rounded down.
+fn shared(sum: u64, part: u64, of: u64) -> u64 {
+    u64::try_from(u128::from(sum) * u128::from(part) / u128::from(of.max(1))).unwrap_or(sum)
+}
+
+/// Whether an item's request is made for this model.
+fn is_of(lines: &mut Lines, offset: u64, item: &ItemRec, pinned: &str) -> Result<bool, EngineError> {
+    #[derive(Deserialize)]
+    struct Made<'a> {
+        #[serde(borrow)]
+        model: Cow<'a, str>,
+    }
+    let ItemRec::Leader { header_len, .. } = item else { return Ok(false) };
+    // The canonical form begins with the brace that stands in for the end of the header.
+    let rest = lines.request(offset)?.get(*header_len as usize..).unwrap_or_default();
+    let made: Made<'_> = serde_json::from_slice(&[b"{", rest].concat())
+        .map(|made: Made<'_>| Made { model: made.model.into_owned().into() })
+        .map_err(|error| EngineError::Internal(format!("a sealed request cannot be read: {error}")))?;
+    Ok(made.model == pinned)
 }
 
 /// What is wanted of a result line.
@@ -165,6 +216,8 @@ struct AnswerLine<'a> {
     response: ResponseLine<'a>,
     #[serde(default)]
     usage: Option<Usage>,
+    #[serde(default, borrow)]
+    lane: Option<&'a str>,
 }
 
 /// Tokens of all attempts at each item that were paid for here, and how many items a user has cancelled: those were not asked to the

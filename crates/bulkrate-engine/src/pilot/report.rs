@@ -5,6 +5,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Candidate, Loss, Lost, Quality};
 use serde::Serialize;
 
+use super::plan_name;
 use crate::spec::JobSpec;
 
 /// A pilot and the plans that follow from it.
@@ -26,6 +27,8 @@ pub struct Piloted {
     pub kept: bool,
     /// What is left of the budget for the job.
     pub budget: Option<UsdNanos>,
+    /// The worst case of a plan is compared with it; else its P95.
+    pub strict: bool,
     pub quality_loss_permille: u32,
     /// Plans whose quality was measured: the chance of a broken promise is shared among them.
     pub looked_at: u64,
@@ -40,12 +43,36 @@ pub struct Piloted {
     /// The job as each plan would run it.
     #[serde(skip)]
     pub specs: Vec<JobSpec>,
+    /// Names of the plans as the last pilot showed them: what their numbers mean.
+    #[serde(skip)]
+    pub shown: Vec<String>,
 }
 
+/// A plan, and the job as it would run it.
+pub type Line<'p> = (&'p PlanLine, &'p JobSpec);
+
 impl Piloted {
-    /// The plan with this number, and the job as it would run it.
+    /// The plan that wins.
     #[must_use]
-    pub fn plan(&self, number: u64) -> Option<(&PlanLine, &JobSpec)> {
+    pub fn best(&self) -> Option<Line<'_>> {
+        self.at(self.winner?)
+    }
+
+    /// The plan of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Line<'_>> {
+        self.plans.iter().zip(&self.specs).find(|(plan, _)| plan.name == name)
+    }
+
+    /// The plan that the last pilot showed under this number, if it has shown one; `None` within: the list is another by now.
+    #[must_use]
+    pub fn numbered(&self, number: u64) -> Option<(&str, Option<Line<'_>>)> {
+        let shown = self.shown.get(usize::try_from(number.checked_sub(1)?).ok()?)?;
+        let same = self.plans.iter().map(|plan| &plan.name).eq(&self.shown);
+        Some((shown, self.at(number).filter(|_| same)))
+    }
+
+    fn at(&self, number: u64) -> Option<Line<'_>> {
         let place = usize::try_from(number.checked_sub(1)?).ok()?;
         self.plans.get(place).zip(self.specs.get(place))
     }
@@ -90,10 +117,12 @@ impl From<Loss> for Proved {
 #[derive(Debug, Clone, Serialize)]
 pub struct PlanLine {
     pub number: u64,
+    /// What it is called, whatever else it is compared with: `gpt-6-luna+gpt-6.1-sol@0.9/batch`.
+    pub name: String,
     /// In the order in which they are asked.
     pub models: Vec<String>,
     pub accept: Option<String>,
-    /// Of a cascade: the share of the pilot's items that goes on to the strong model.
+    /// Of a cascade: the share of the pilot's items that goes on to the strong model, of those that are asked.
     pub rejected_permille: Option<u64>,
     pub lane: Lane,
     /// Items in one request.
@@ -102,6 +131,8 @@ pub struct PlanLine {
     pub expected: UsdNanos,
     pub p95: UsdNanos,
     pub worst: UsdNanos,
+    /// The P95 rests on enough measured answers to be a promise; else it counts each at its maximum.
+    pub learned: bool,
     pub seconds: u64,
     pub seconds_at_most: u64,
     /// Absent where it is the strong model alone, or nothing could be compared.
@@ -146,6 +177,7 @@ impl PlanLine {
         one: &Candidate,
         rejected: Option<(u64, u64)>,
         models: &[String],
+        short: &[String],
         lost: Option<&Lost>,
     ) -> Self {
         let (cheap, accept) = match &one.way.cascade {
@@ -155,6 +187,7 @@ impl PlanLine {
         let cost = one.cost.map(|cost| (cost.expected, cost.p95, cost.worst)).unwrap_or_default();
         Self {
             number,
+            name: plan_name(&one.way, one.lane, short),
             models: cheap.iter().chain([&one.way.last]).map(|place| models[*place].clone()).collect(),
             accept,
             rejected_permille: rejected.map(|(part, of)| part.saturating_mul(1_000) / of.max(1)),
@@ -164,6 +197,7 @@ impl PlanLine {
             expected: cost.0,
             p95: cost.1,
             worst: cost.2,
+            learned: one.cost.is_some_and(|cost| cost.learned),
             seconds: one.time_s,
             seconds_at_most: one.latest_s,
             quality: if let Quality::Measured(loss) = one.quality { Some(loss.into()) } else { None },

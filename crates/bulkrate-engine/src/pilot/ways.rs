@@ -8,9 +8,9 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, loss};
 use bulkrate_core::price::Quote;
 
-use super::Reads;
+use super::{Answers, Reads};
 use crate::plan::{LanePlan, Plan};
-use crate::spec::CascadeSpec;
+use crate::spec::{CascadeSpec, Learned};
 
 /// Ways that are judged together: one model, or cheap ones with rules of which one is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +64,20 @@ pub(crate) fn families(
 pub(crate) struct Judged {
     pub way: Way,
     pub quality: Quality,
-    /// Of a cascade: items that go on, of so many.
-    pub rejected: Option<(u64, u64)>,
+    /// Of a cascade: places of the items that go on, of so many that are asked.
+    pub rejected: Option<(Vec<usize>, u64)>,
+}
+
+impl Judged {
+    /// What is known of the models, with what goes on to the strong one and what that used. `strong`: its answers.
+    pub(crate) fn learned(&self, known: &Learned, strong: Option<&Answers>) -> Learned {
+        let Some((places, reached)) = &self.rejected else { return known.clone() };
+        Learned {
+            rejected: Some((places.len() as u64, *reached)),
+            gone_on: strong.map(|answers| answers.ratios_of(places.iter().copied())),
+            ..known.clone()
+        }
+    }
 }
 
 /// The plans of a look whose quality is measured, by names. Thresholds of one field count as one.
@@ -88,10 +100,10 @@ pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doub
     let measured = |found: Option<_>| found.map_or(Quality::Unknown, Quality::Measured);
     let judge = |family: &Family| match best_accept(sheet, &family.cheap, &family.rules, loss_permille, doubt)
     {
-        Some(Tried { accept, rejected, items, loss }) => Judged {
+        Some(Tried { accept, rejected, reached, loss }) => Judged {
             way: Way { cascade: Some((family.cheap.clone(), accept)), last: family.last },
             quality: measured(loss),
-            rejected: Some((rejected, items)),
+            rejected: Some((rejected, reached)),
         },
         None => Judged {
             way: Way::alone(family.last),
@@ -126,7 +138,7 @@ pub(crate) fn candidates(judged: &[Judged], plans: &[Result<Plan, String>]) -> V
                     expected: lane.expected,
                     p95: lane.p95,
                     worst: lane.worst,
-                    learned: true,
+                    learned: lane.learned,
                 }),
                 time_s,
                 // A batch that does not end in time is cancelled, and the rest is called one by one.

@@ -32,6 +32,7 @@ pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), Eng
         });
     }
     refuse_ghosts(&store, &job)?;
+    crate::pilot::removed(state_dir, &job, &store)?;
     let keys = cache_dir(state_dir).join(format!("{}.keys", job.id));
     gone(&keys, fs::remove_file(&keys))?;
     let local = local_runs(state_dir);

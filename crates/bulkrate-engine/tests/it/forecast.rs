@@ -24,8 +24,10 @@ async fn misled(world: &World, lane: Lane) -> JobSpec {
         output_squares: 400,
         ..Ratios::default()
     };
-    spec.run.learned =
-        Some(Box::new(Learned { models: [("openai/gpt-6-luna".to_owned(), easy)].into(), rejected: None }));
+    spec.run.learned = Some(Box::new(Learned {
+        models: [("openai/gpt-6-luna".to_owned(), easy)].into(),
+        ..Learned::default()
+    }));
     let plan = world.engine().plan(&spec, &*world.ear).await.unwrap();
     let planned = plan.lanes.iter().find(|plan| plan.lane == lane).unwrap();
     // A dozen requests fit at their bounds, so that it is not the cap that stops it first.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub(super) use bulkrate_engine::Stop;
 use bulkrate_engine::decision::Decision;
 use bulkrate_engine::event::Observer;
-use bulkrate_engine::pilot::{Outlay, PilotAsk, Piloted, Promise};
+use bulkrate_engine::pilot::{Aim, Outlay, PilotAsk, Piloted, Promise};
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::reader::CostQuery;
 use bulkrate_engine::report::Report;
@@ -122,8 +122,13 @@ pub(super) fn pilot(
 }
 
 /// The plans that the job's last pilot makes.
-pub(super) fn replan(settings: Settings, spec: &JobSpec, promise: Promise) -> Result<Piloted, AppError> {
-    working(settings, async |engine| engine.replan(spec, promise).await)
+pub(super) fn replan(
+    settings: Settings,
+    spec: &JobSpec,
+    aim: Aim,
+    loss_permille: Option<u32>,
+) -> Result<Piloted, AppError> {
+    working(settings, async |engine| engine.replan(spec, aim, loss_permille).await)
 }
 
 /// The plan that the job runs by already, and the job's id.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bulkrate_core::route::nearest;
 use bulkrate_engine::EngineError;
 use bulkrate_engine::event::Observer;
-use bulkrate_engine::pilot::{Aim, PilotAsk, Promise};
+use bulkrate_engine::pilot::{Aim, LOSS_PERMILLE, Line, PilotAsk, Piloted, Promise};
 use bulkrate_engine::spec::JobSpec;
 
 use super::confirm::Consent;
@@ -18,8 +19,6 @@ use crate::cli::pilot_args::{Pick, PilotArgs};
 use crate::config::value::Percent;
 use crate::report::{json, out, pilot as text};
 
-/// What may be lost where nobody says.
-const LOSS: Percent = Percent { permille: 20 };
 /// Exit code of a command that was stopped.
 const STOPPED: u8 = 130;
 
@@ -37,8 +36,8 @@ pub(super) fn pilot(shared: &Shared, job: Prepared, args: PilotArgs) -> Result<u
         limit: None,
         cascade: None,
     };
-    let loss = args.quality_loss.or(from.quality_loss).unwrap_or(LOSS);
-    let promise = Promise { aim: Aim::Cheapest, loss_permille: loss.permille };
+    let loss = args.quality_loss.or(from.quality_loss).map_or(LOSS_PERMILLE, |loss| loss.permille);
+    let promise = Promise { aim: Aim::Cheapest, loss_permille: loss };
     let consent = Consent::new(args.yes, job.spec.run.budget.is_some(), false);
     let teller = Arc::new(teller(shared, None, true));
     let (stop, declined) = (Stop::new(), AtomicBool::new(false));
@@ -69,38 +68,45 @@ pub(super) fn pilot(shared: &Shared, job: Prepared, args: PilotArgs) -> Result<u
 pub(super) fn picked(
     shared: &Shared,
     job: &Prepared,
-    pick: Pick,
+    pick: &Pick,
     loss: Option<Percent>,
 ) -> Result<JobSpec, AppError> {
-    let loss = loss.or(job.pilot.quality_loss).unwrap_or(LOSS);
-    let aim = if pick == Pick::Fastest { Aim::Fastest } else { Aim::Cheapest };
-    let promise = Promise { aim, loss_permille: loss.permille };
-    if !matches!(pick, Pick::Number(_)) {
+    let aim = if *pick == Pick::Fastest { Aim::Fastest } else { Aim::Cheapest };
+    if matches!(pick, Pick::Cheapest | Pick::Fastest) {
         // Another plan would ask the items again that this one has paid for.
         if let Some((spec, id)) = engine::taken(job.settings.clone(), &job.spec)? {
             talk(shared, &text::taken_again(&spec, &id));
             return Ok(spec);
         }
     }
-    let found = engine::replan(job.settings.clone(), &job.spec, promise)?;
-    let number = match pick {
-        Pick::Number(number) => Some(number),
-        Pick::Cheapest | Pick::Fastest => found.winner,
-    };
-    let taken = number.and_then(|number| found.plan(number));
-    let Some((line, spec)) = taken else {
-        let what = number.map_or_else(
-            || "no plan keeps what was asked".to_owned(),
-            |number| format!("there is no plan {number}"),
-        );
-        let why = if number.is_some() {
-            "`bulkrate plan ... --pilot N` shows their numbers".to_owned()
-        } else {
-            text::nothing(&found)
-        };
-        return Err(EngineError::BadSpec { code: "pilot-no-plan", what, why }.into());
-    };
+    let found = engine::replan(job.settings.clone(), &job.spec, aim, loss.map(|loss| loss.permille))?;
+    let (line, spec) = chosen(&found, pick)?;
     talk(shared, &text::taken(&found, line, aim));
     engine::take(job.settings.clone(), &job.spec, spec)?;
     Ok(spec.clone())
+}
+
+/// The plan that is asked for.
+fn chosen<'p>(found: &'p Piloted, pick: &Pick) -> Result<Line<'p>, EngineError> {
+    const LOOK: &str = "`bulkrate plan ... --pilot N` shows their names and numbers";
+    let none = |what: String, why: String| EngineError::BadSpec { code: "pilot-no-plan", what, why };
+    match pick {
+        Pick::Cheapest | Pick::Fastest => {
+            found.best().ok_or_else(|| none("no plan keeps what was asked".to_owned(), text::nothing(found)))
+        }
+        Pick::Name(name) => found.named(name).ok_or_else(|| {
+            let near = nearest(name, found.plans.iter().map(|plan| plan.name.as_str()));
+            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            none(format!("there is no plan `{name}`{near}"), LOOK.to_owned())
+        }),
+        Pick::Number(number) => match found.numbered(*number) {
+            None => Err(none(format!("there is no plan {number}"), LOOK.to_owned())),
+            Some((_, Some(line))) => Ok(line),
+            Some((name, None)) => Err(none(
+                format!("the plans are others than those that were shown, where {number} was `{name}`"),
+                "take it by its name, if it is still there, or look again with `bulkrate plan ... --pilot N`"
+                    .to_owned(),
+            )),
+        },
+    }
 }

@@ -56,7 +56,7 @@ pub(super) fn plan(shared: &Shared, args: PlanArgs) -> Result<u8, AppError> {
 
 pub(super) fn run(shared: &Shared, args: RunArgs) -> Result<u8, AppError> {
     let mut job = prepare(shared, args.job)?;
-    if let Some(pick) = args.plan {
+    if let Some(pick) = &args.plan {
         job.spec = pilot::picked(shared, &job, pick, args.quality_loss)?;
     }
     let (teller, report) = sent_as(shared, job, args.yes, |teller, _| teller)?;

@@ -139,10 +139,10 @@ const PLAN_EXAMPLES: &str = "Examples:
 pub struct RunArgs {
     #[command(flatten)]
     pub job: JobArgs,
-    /// Run a plan that `plan --pilot` has found, with its models and its lane: `cheapest`, `fastest`, or its number there
+    /// Run a plan that `plan --pilot` has found, with its models and its lane: `cheapest`, `fastest`, its name there, or its number
     #[arg(long, value_name = "PLAN")]
     pub plan: Option<Pick>,
-    /// With `--plan`: quality that may be lost against the strong model; kept with 95 % confidence [default: 2%]
+    /// With `--plan`: quality that may be lost against the strong model; kept with 95 % confidence [default: that of the pilot]
     #[arg(long, value_name = "PERCENT", requires = "plan")]
     pub quality_loss: Option<Percent>,
     /// Do not ask before spending

@@ -28,11 +28,13 @@ pub struct PilotArgs {
 }
 
 /// Which plan of a pilot is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pick {
     Cheapest,
     Fastest,
+    /// As the last pilot showed it.
     Number(u64),
+    Name(String),
 }
 
 impl FromStr for Pick {
@@ -42,8 +44,10 @@ impl FromStr for Pick {
         match text.trim() {
             "cheapest" => Ok(Self::Cheapest),
             "fastest" => Ok(Self::Fastest),
+            // A name ends in its lane.
+            name if name.contains('/') => Ok(Self::Name(name.to_owned())),
             number => number.parse().map(Self::Number).map_err(|_| {
-                format!("`{text}` is no plan; write `cheapest`, `fastest`, or the number of a plan that `plan --pilot` has shown")
+                format!("`{text}` is no plan; write `cheapest`, `fastest`, or the name or number of a plan that `plan --pilot` has shown")
             }),
         }
     }
@@ -54,11 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_is_picked_by_word_or_number() {
+    fn a_plan_is_picked_by_word_name_or_number() {
         for (text, want) in [
             ("cheapest", Some(Pick::Cheapest)),
             (" fastest ", Some(Pick::Fastest)),
             ("12", Some(Pick::Number(12))),
+            ("luna+sol@0.9/batch", Some(Pick::Name("luna+sol@0.9/batch".to_owned()))),
             ("best", None),
             ("-1", None),
         ] {

@@ -139,8 +139,8 @@ fn plans(found: &Piloted) -> String {
     let headings = [
         "",
         ">plan",
-        "models",
-        "lane",
+        "name",
+        ">goes on",
         ">expected USD",
         ">P95 USD",
         ">worst USD",
@@ -153,7 +153,7 @@ fn plans(found: &Piloted) -> String {
     let (shown, others) = at_a_glance(found);
     for plan in shown {
         let mark = if plan.lost.is_none() { "*" } else { "" };
-        let mut row = vec![mark.to_owned(), plan.number.to_string(), who(plan), plan.lane.to_string()];
+        let mut row = vec![mark.to_owned(), plan.number.to_string(), plan.name.clone(), goes_on(plan)];
         row.extend(money(plan));
         row.push(format!("~ {}", duration(plan.seconds.saturating_mul(1_000))));
         row.extend(quality(plan));
@@ -196,16 +196,9 @@ fn is(plan: &PlanLine, reasons: &[&str]) -> bool {
     plan.lost.as_ref().is_some_and(|lost| reasons.contains(&lost.reason))
 }
 
-/// `cheap > strong (rule; share that goes on)`, without the names of providers: the table above has them.
-fn who(plan: &PlanLine) -> String {
-    let short =
-        |model: &String| model.split_once('/').map_or_else(|| model.clone(), |(_, model)| model.to_owned());
-    let models = plan.models.iter().map(short).collect::<Vec<_>>().join(" > ");
-    match (&plan.accept, plan.rejected_permille) {
-        (Some(accept), Some(up)) => format!("{models} ({accept}; {}.{} % go on)", up / 10, up % 10),
-        (Some(accept), None) => format!("{models} ({accept})"),
-        (None, _) => models,
-    }
+/// The share of the items that a cascade sends on to its strong model.
+fn goes_on(plan: &PlanLine) -> String {
+    plan.rejected_permille.map_or_else(String::new, |up| format!("{}.{} %", up / 10, up % 10))
 }
 
 fn money(plan: &PlanLine) -> [String; 3] {
@@ -229,7 +222,10 @@ fn why(plan: &PlanLine, lost: &Losing, found: &Piloted) -> String {
         "dearer" if lost.cost.is_some_and(|by| by.0 == 0) => "as dear, and no sooner".to_owned(),
         "dearer" => format!("USD {by} dearer"),
         "slower" => "slower".to_owned(),
-        "over_budget" => format!("its P95 is USD {by} over what is left of the budget"),
+        "over_budget" => {
+            let most = if found.strict { "worst case" } else { "P95" };
+            format!("its {most} is USD {by} over what is left of the budget")
+        }
         "too_slow" => format!("may take {}", duration(plan.seconds_at_most.saturating_mul(1_000))),
         "quality_unknown" => "quality not known".to_owned(),
         "quality_unproved" => format!(
@@ -262,9 +258,12 @@ fn outcome(found: &Piloted) -> String {
     match found.plans.iter().find(|plan| Some(plan.number) == found.winner) {
         None => {
             let _ = writeln!(out, "  no plan is taken: {}", nothing(found));
+            if found.plans.iter().any(|plan| is(plan, &["unpriced"])) && found.budget.is_none() {
+                out.push_str("  without prices none is the cheapest; `run --plan fastest` takes the soonest that is good enough\n");
+            }
         }
         Some(plan) => {
-            let _ = writeln!(out, "  plan {} wins: {}", plan.number, reason(plan, Aim::Cheapest));
+            let _ = writeln!(out, "  {} wins: {}", plan.name, reason(plan, Aim::Cheapest));
             let _ = writeln!(
                 out,
                 "  one by one in the sync lane at {} it would be USD {}",
@@ -298,11 +297,12 @@ fn reason(plan: &PlanLine, aim: Aim) -> String {
             counted(of.labels, "label")
         ),
     };
-    format!(
-        "the {word} that keeps the promise: {kept}; about USD {}, hardly above USD {}",
-        usd(plan.expected),
-        usd(plan.p95)
-    )
+    let costs = if plan.priced {
+        format!("about USD {}, hardly above USD {}", usd(plan.expected), usd(plan.p95))
+    } else {
+        "what it costs is not known".to_owned()
+    };
+    format!("the {word} that keeps the promise: {kept}; {costs}")
 }
 
 /// Why there is no winner.
@@ -318,15 +318,11 @@ pub fn nothing(found: &Piloted) -> String {
 /// Which plan a run takes.
 #[must_use]
 pub fn taken(found: &Piloted, plan: &PlanLine, aim: Aim) -> String {
-    let lane = plan.lane;
     match &plan.lost {
-        None => format!("plan {}: {}, {lane} lane; {}\n", plan.number, who(plan), reason(plan, aim)),
-        Some(lost) => format!(
-            "plan {}: {}, {lane} lane; as asked, though it does not win: {}\n",
-            plan.number,
-            who(plan),
-            why(plan, lost, found)
-        ),
+        None => format!("plan {}: {}\n", plan.name, reason(plan, aim)),
+        Some(lost) => {
+            format!("plan {}: as asked, though it does not win: {}\n", plan.name, why(plan, lost, found))
+        }
     }
 }
 
@@ -336,7 +332,7 @@ pub fn taken_again(spec: &JobSpec, id: &str) -> String {
     let cheap = spec.request.cascade.iter().flat_map(|cascade| &cascade.models);
     let models: Vec<&str> = cheap.chain(&spec.request.model).map(String::as_str).collect();
     format!(
-        "the plan of job {id} is gone on with: {}; another would pay for its items again, and is taken by its number alone\n",
+        "the plan of job {id} is gone on with: {}; another would pay for its items again, and is taken by its name or number alone\n",
         models.join(" > ")
     )
 }
@@ -369,6 +365,7 @@ mod tests {
         let usd = |times: i64| UsdNanos(expected * times / 10);
         PlanLine {
             number,
+            name: format!("{}/{lane}", models.join("+").replace("openai/", "")),
             models: models.iter().map(|model| (*model).to_owned()).collect(),
             accept: (models.len() > 1).then(|| "valid".to_owned()),
             rejected_permille: (models.len() > 1).then_some(83),
@@ -378,6 +375,7 @@ mod tests {
             expected: usd(10),
             p95: usd(12),
             worst: usd(90),
+            learned: true,
             seconds: 3_600,
             seconds_at_most: 4_000,
             quality: (number > 2).then_some(Proved {
@@ -410,6 +408,7 @@ mod tests {
             spent: UsdNanos(39_600_000),
             kept: true,
             budget: None,
+            strict: false,
             quality_loss_permille: 20,
             looked_at: 2,
             items_needed: 366,
@@ -424,6 +423,7 @@ mod tests {
             naive: UsdNanos(125_800_000),
             warnings: vec!["a word of warning".to_owned()],
             specs: Vec::new(),
+            shown: Vec::new(),
         }
     }
 
@@ -440,14 +440,14 @@ mod tests {
 
           quality is agreement with the strong model, the first; a loss of 2.0 % is allowed, kept by all 2 measured plans together in 95 of 100 jobs
 
-             plan  models                                         lane   expected USD   P95 USD  worst USD   time            quality lost  labels  why
-          *     5  gpt-6-luna > gpt-6.1-sol (valid; 8.3 % go on)  batch      0.003000  0.003600     0.0270  ~ 1 h  0.3 % (0.0 % to 1.9 %)     300  wins
-                1  gpt-6.1-sol                                    batch        0.0440    0.0528     0.3960  ~ 1 h                    none       -  USD 0.0410 dearer
-                3  gpt-6-luna                                     batch      0.002200  0.002640     0.0198  ~ 1 h  0.3 % (0.0 % to 2.7 %)     300  not proved: up to 2.7 % may be lost
+             plan  name                          goes on  expected USD   P95 USD  worst USD   time            quality lost  labels  why
+          *     5  gpt-6-luna+gpt-6.1-sol/batch    8.3 %      0.003000  0.003600     0.0270  ~ 1 h  0.3 % (0.0 % to 1.9 %)     300  wins
+                1  gpt-6.1-sol/batch                            0.0440    0.0528     0.3960  ~ 1 h                    none       -  USD 0.0410 dearer
+                3  gpt-6-luna/batch                           0.002200  0.002640     0.0198  ~ 1 h  0.3 % (0.0 % to 2.7 %)     300  not proved: up to 2.7 % may be lost
              1 plan more: the same models in a lane that is no better; `--json` lists them
              flex lane (plans 2): `openai` has no flex lane
 
-          plan 5 wins: the cheapest that keeps the promise: at most 1.9 % of the quality is lost, by 300 labels; about USD 0.003000, hardly above USD 0.003600
+          gpt-6-luna+gpt-6.1-sol/batch wins: the cheapest that keeps the promise: at most 1.9 % of the quality is lost, by 300 labels; about USD 0.003000, hardly above USD 0.003600
           one by one in the sync lane at openai/gpt-6.1-sol it would be USD 0.1258
           to run it: the same command as `run`, with `--plan cheapest` in place of `--pilot N`, and without `--candidate` and `--labels`
           366 items without one loss would prove 2.0 %: a larger `--pilot` asks only what is new, or allow more with `--quality-loss`
@@ -475,15 +475,10 @@ mod tests {
         let told = taken(&found, &found.plans[2], Aim::Cheapest);
         assert_eq!(
             told,
-            "plan 3: gpt-6-luna, batch lane; as asked, though it does not win: not proved: up to 2.7 % may be lost\n"
+            "plan gpt-6-luna/batch: as asked, though it does not win: not proved: up to 2.7 % may be lost\n"
         );
         let told = taken(&found, &found.plans[4], Aim::Fastest);
-        assert!(
-            told.starts_with(
-                "plan 5: gpt-6-luna > gpt-6.1-sol (valid; 8.3 % go on), batch lane; the fastest that keeps"
-            ),
-            "{told}"
-        );
+        assert!(told.starts_with("plan gpt-6-luna+gpt-6.1-sol/batch: the fastest that keeps"), "{told}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{end, json, plan, progress, views};
 
 fn lane(lane: Lane, expected: i64, unavailable: Option<&str>, seconds: u64) -> LanePlan {
     LanePlan {
+        learned: false,
         lane,
         unavailable: unavailable.map(str::to_owned),
         expected: UsdNanos(expected),

@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::jobs::nanos;
 use super::support::{Place, Sim, reviews};
 
-const SOL: &str = "openai/gpt-6.1-sol";
-const LUNA: &str = "openai/gpt-6-luna";
-const TERRA: &str = "openai/gpt-6.1-terra";
+pub(super) const SOL: &str = "openai/gpt-6.1-sol";
+pub(super) const LUNA: &str = "openai/gpt-6-luna";
+pub(super) const TERRA: &str = "openai/gpt-6.1-terra";
 
 /// The job, without its verb and what follows it.
-const JOB: [&str; 9] = [
+pub(super) const JOB: [&str; 9] = [
     "reviews.csv",
     "--user",
     "Review of a {{ product }}: {{ text }}",
@@ -22,36 +22,36 @@ const JOB: [&str; 9] = [
     "--model",
     SOL,
 ];
-const CHOICES: [&str; 2] = ["--choices", "positive,negative,neutral"];
-const TWO: [&str; 4] = ["--candidate", LUNA, "--candidate", TERRA];
+pub(super) const CHOICES: [&str; 2] = ["--choices", "positive,negative,neutral"];
+pub(super) const TWO: [&str; 4] = ["--candidate", LUNA, "--candidate", TERRA];
 
-fn shop(sim: &Sim, rows: usize) -> Place {
+pub(super) fn shop(sim: &Sim, rows: usize) -> Place {
     let place = Place::with(sim);
     place.put("reviews.csv", reviews(rows));
     place
 }
 
-fn pilot(place: &Place, line: &str, more: &[&[&str]]) -> super::support::Said {
+pub(super) fn pilot(place: &Place, line: &str, more: &[&[&str]]) -> super::support::Said {
     place.run(&format!("plan --json {line}"), &[&[&JOB[..], &CHOICES], more].concat().concat())
 }
 
 /// The same, in words for a person.
-fn told(place: &Place, line: &str, more: &[&[&str]]) -> super::support::Said {
+pub(super) fn told(place: &Place, line: &str, more: &[&[&str]]) -> super::support::Said {
     place.run(&format!("plan {line}"), &[&[&JOB[..], &CHOICES], more].concat().concat())
 }
 
 /// The plans of these models and this lane.
-fn plan<'v>(found: &'v Value, models: &[&str], lane: &str) -> &'v Value {
+pub(super) fn plan<'v>(found: &'v Value, models: &[&str], lane: &str) -> &'v Value {
     let plans = found["plans"].as_array().unwrap();
     plans.iter().find(|plan| plan["models"] == serde_json::json!(models) && plan["lane"] == lane).unwrap()
 }
 
-fn winner(found: &Value) -> &Value {
+pub(super) fn winner(found: &Value) -> &Value {
     let number = usize::try_from(found["winner"].as_u64().unwrap()).unwrap();
     &found["plans"][number - 1]
 }
 
-fn billed(sim: &Sim) -> i64 {
+pub(super) fn billed(sim: &Sim) -> i64 {
     nanos(&sim.bill(), "total")
 }
 
@@ -120,7 +120,11 @@ fn the_cheapest_that_is_proved_wins_and_is_run() {
         .run("run --json --plan cheapest --budget 1 --out a.csv", &[&JOB[..], &CHOICES].concat())
         .expect(0);
     let report = said.json();
-    assert!(said.stderr.contains(&format!("plan {}: gpt-6.1-terra", found["winner"])), "{}", said.stderr);
+    assert!(
+        said.stderr.contains(&format!("plan {}: the cheapest", best["name"].as_str().unwrap())),
+        "{}",
+        said.stderr
+    );
     assert!(nanos(&report, "spent") <= nanos(best, "p95"), "{report} {best}");
     // The budget holds pilot and run together.
     let jobs = SqliteStore::open_reader(&place.path(".bulkrate")).unwrap().jobs().unwrap();
@@ -294,8 +298,8 @@ fn a_pilot_that_was_cancelled_is_not_compared() {
     let line = "plan --pilot 200 --yes --rpm 3000".split(' ');
     let args: Vec<&str> = line.chain(JOB).chain(CHOICES).chain(TWO).collect();
     place.kill_when(&args, |job| job["succeeded"].as_u64() > Some(20));
-    place.run("cancel reviews-pilot-gpt-6.1-sol", &[]).expect(0);
-    drop(place.run("resume reviews-pilot-gpt-6.1-sol", &[]));
+    place.run("cancel reviews-pilot-openai-gpt-6.1-sol", &[]).expect(0);
+    drop(place.run("resume reviews-pilot-openai-gpt-6.1-sol", &[]));
     told(&place, "--pilot 200 --yes", &[&TWO]).error(2, "pilot-halted", &["bulkrate retry"]);
 }
 

@@ -15,7 +15,7 @@ use crate::EngineError;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
     Answers, Judged, Kept, Look, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates,
-    cut_short, families, left_of, measured_plans, missing, pilot_job, prove,
+    cut_short, families, left_of, measured_plans, missing, pilot_job, prove, short_names, unanswered,
 };
 use crate::plan::Plan;
 use crate::spec::{CascadeSpec, JobSpec, Learned, RunSpec, SinkSpec};
@@ -38,7 +38,8 @@ impl Engine {
             None => Reads::of(&spec.request),
         };
         let found = self.answers(spec, &sample, entrants, &reads, &mut failed)?;
-        let items = found.first().and_then(Option::as_ref).map_or(0, |(_, answers)| answers.said.len());
+        let strong = found.first().and_then(Option::as_ref).map(|(_, answers)| answers);
+        let items = strong.map_or(0, |answers| answers.said.len());
         let sheet = Sheet {
             models: found
                 .iter()
@@ -48,6 +49,7 @@ impl Engine {
                 })
                 .collect(),
             labelled: reads.labels.is_some(),
+            reached: strong.map(|answers| answers.reached.clone()).unwrap_or_default(),
         };
         let took_part: Vec<bool> = found.iter().map(Option::is_some).collect();
         let families = families(&took_part, &reads, own_cascade(spec, entrants));
@@ -59,19 +61,22 @@ impl Engine {
         let doubt = kept.look(Look { items: ask.items, limit: ask.limit, labels: ask.labels.clone(), plans });
         kept.store(&dir)?;
         let judged = prove(&families, &sheet, promise.loss_permille, doubt);
-        let learned = Learned { models: ratios(entrants, &found), rejected: None };
+        let known = Learned { models: ratios(entrants, &found), ..Learned::default() };
+        let learned: Vec<Learned> = judged.iter().map(|one| one.learned(&known, strong)).collect();
         let names: Vec<String> = entrants.iter().map(|one| one.name.clone()).collect();
         let plans = self.plans(spec, &names, &judged, &learned).await?;
         let all = candidates(&judged, &plans);
-        let gone = self.gone(kept.jobs.iter(), "")?;
+        let gone = self.gone(kept, [], "")?;
         let asked = asked(&spec.run, promise, gone.total());
         let result = search(&all, &asked);
-        let rejected =
-            |one: &Candidate| judged.iter().find(|judged| judged.way == one.way).and_then(|one| one.rejected);
+        let learned = |one: &Candidate| {
+            let place = judged.iter().position(|judged| judged.way == one.way);
+            place.map_or_else(|| known.clone(), |place| learned[place].clone())
+        };
         let lines = (1..).zip(&all).zip(&result.lost);
+        let short = short_names(&shown);
         let specs = all.iter().map(|one| {
-            let learned = Learned { rejected: rejected(one), ..learned.clone() };
-            let mut chosen = by_way(spec, &names, &one.way, learned);
+            let mut chosen = by_way(spec, &names, &one.way, learned(one));
             chosen.run.lane = Some(one.lane);
             chosen.run.budget = asked.budget;
             chosen
@@ -86,19 +91,24 @@ impl Engine {
             spent: gone.settled,
             kept: keeps(&spec.run),
             budget: asked.budget,
+            strict: asked.strict,
             quality_loss_permille: promise.loss_permille,
             looked_at: families.len() as u64 - 1,
             items_needed: needed(promise.loss_permille, sheet.labelled, doubt),
             plans: lines
-                .map(|((number, one), lost)| PlanLine::new(number, one, rejected(one), &shown, lost.as_ref()))
+                .map(|((number, one), lost)| {
+                    PlanLine::new(number, one, learned(one).rejected, &shown, &short, lost.as_ref())
+                })
                 .collect(),
             winner: result.winner.map(|place| place as u64 + 1),
             naive: plans
                 .first()
                 .and_then(|plan| plan.as_ref().ok())
                 .map_or(UsdNanos::ZERO, |plan| plan.naive),
-            warnings: warnings(spec, &sheet, &reads, took_part.len() > 1),
+            warnings: [warnings(spec, &sheet, &reads, took_part.len() > 1), unusable(&shown, &found)]
+                .concat(),
             specs: specs.collect(),
+            shown: kept.shown.clone(),
         })
     }
 
@@ -113,8 +123,8 @@ impl Engine {
     ) -> Result<Vec<Option<(String, Answers)>>, EngineError> {
         let mut all = Vec::new();
         for (place, one) in entrants.iter().enumerate() {
-            let (_, lane) = match (&one.found, failed.contains_key(&place)) {
-                (Ok(found), false) => found,
+            let (pinned, lane) = match (&one.found, failed.contains_key(&place)) {
+                (Ok((pinned, lane)), false) => (pinned, lane),
                 (Err(why), _) => {
                     failed.insert(place, why.clone());
                     all.push(None);
@@ -129,10 +139,13 @@ impl Engine {
             let row = self.row_of(&own)?;
             let known = row.as_ref().map(|row| row.id.clone());
             let read = |row: JobRow| {
-                let answers = Answers::read(&*self.reader()?, &self.settings.state_dir, &row, reads)?;
+                let answers = Answers::read(&*self.reader()?, &self.settings.state_dir, &row, reads, pinned)?;
                 Ok::<_, EngineError>((row.id, answers))
             };
             match row.map(read).transpose()?.filter(|(_, answers)| answers.open == 0) {
+                Some((id, answers)) if place == 0 && !answers.is_usable() => {
+                    return Err(unanswered(&own.name, &id));
+                }
                 Some(found) => all.push(Some(found)),
                 None if place == 0 => {
                     return Err(known.map_or_else(|| missing(&spec.name), |id| cut_short(&own.name, &id)));
@@ -152,14 +165,14 @@ impl Engine {
         spec: &JobSpec,
         names: &[String],
         judged: &[Judged],
-        learned: &Learned,
+        learned: &[Learned],
     ) -> Result<Vec<Result<Plan, String>>, EngineError> {
         let mut plans: Vec<Option<Result<Plan, String>>> = vec![None; judged.len()];
         for model in 0..names.len() {
             if !judged.iter().any(|one| one.way == Way::alone(model)) {
                 continue;
             }
-            let alone = by_way(spec, names, &Way::alone(model), learned.clone());
+            let alone = by_way(spec, names, &Way::alone(model), Learned::default());
             let prepared = match self.looked_at(&alone) {
                 Ok(prepared) => prepared,
                 Err(error) if model == 0 => return Err(error),
@@ -170,8 +183,8 @@ impl Engine {
                 }
             };
             for (place, one) in judged.iter().enumerate().filter(|(_, one)| one.way.last == model) {
-                let learned = Learned { rejected: one.rejected, ..learned.clone() };
-                let plan = self.plan_by(&prepared, by_way(spec, names, &one.way, learned)).await;
+                let own = by_way(spec, names, &one.way, learned[place].clone());
+                let plan = self.plan_by(&prepared, own).await;
                 plans[place] = Some(plan.map_err(|error| error.to_string()));
             }
             self.forget_new(&prepared)?;
@@ -253,6 +266,17 @@ fn measured(
         }
     };
     (0..entrants.len()).map(one).collect()
+}
+
+/// What of each model's answers nobody can use, and where to see why.
+fn unusable(shown: &[String], found: &[Option<(String, Answers)>]) -> Vec<String> {
+    let bad = shown.iter().zip(found).filter_map(|(model, found)| Some((model, found.as_ref()?)));
+    bad.filter(|(_, (_, answers))| answers.unusable > 0)
+        .map(|(model, (job, answers))| {
+            let (bad, of) = (answers.unusable, answers.said.len());
+            format!("{bad} of {of} items have no usable answer of {model}: `bulkrate dead {job}` shows why")
+        })
+        .collect()
 }
 
 /// Whether the job takes answers of earlier jobs.

@@ -1,0 +1,66 @@
+//! Names of plans: the same plan has the same name, whatever other plans it is compared with.
+
+use std::collections::BTreeMap;
+
+use bulkrate_core::cascade::Accept;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::plan::Way;
+
+/// Models by the last part of their names, or by all of it where two would be called the same.
+pub(crate) fn short_names(models: &[String]) -> Vec<String> {
+    let last = |model: &str| model.rsplit('/').next().unwrap_or(model).to_owned();
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    models.iter().for_each(|model| *count.entry(last(model)).or_default() += 1);
+    models
+        .iter()
+        .map(|model| Some(last(model)).filter(|short| count[short] == 1).unwrap_or_else(|| model.clone()))
+        .collect()
+}
+
+/// `MODEL/LANE`, or of a cascade `CHEAP+STRONG@RULE/LANE`: nothing that a shell reads as its own. `short`: the models' names, by place.
+pub(crate) fn plan_name(way: &Way, lane: Lane, short: &[String]) -> String {
+    let (cheap, rule) = way
+        .cascade
+        .as_ref()
+        .map_or((&[][..], String::new()), |(cheap, accept)| (cheap.as_slice(), rule(accept)));
+    let models: Vec<&str> = cheap.iter().chain([&way.last]).map(|place| short[*place].as_str()).collect();
+    format!("{}{rule}/{lane}", models.join("+"))
+}
+
+fn rule(accept: &Accept) -> String {
+    match accept {
+        Accept::Valid => String::new(),
+        // The field is that of the job.
+        Accept::Confidence { .. } => {
+            let rule = accept.to_string();
+            format!("@{}", rule.rsplit(">=").next().unwrap_or(&rule))
+        }
+        Accept::Agreement { .. } | Accept::Judge { .. } => format!("@{accept}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_called_by_what_it_is() {
+        let models = ["openai/gpt-6.1-sol", "openai/luna", "azure/luna"].map(str::to_owned);
+        let short = short_names(&models);
+        assert_eq!(short, ["gpt-6.1-sol", "openai/luna", "azure/luna"]);
+        let cascade = |cheap: &[usize], accept| Way { cascade: Some((cheap.to_vec(), accept)), last: 0 };
+        let sure = Accept::Confidence { field: "confidence".to_owned(), least_permille: 900 };
+        for (way, name) in [
+            (Way::alone(0), "gpt-6.1-sol/batch"),
+            (Way::alone(2), "azure/luna/batch"),
+            (cascade(&[1], Accept::Valid), "openai/luna+gpt-6.1-sol/batch"),
+            (cascade(&[1], sure), "openai/luna+gpt-6.1-sol@0.9/batch"),
+            (
+                cascade(&[1, 2], Accept::Agreement { fields: vec![] }),
+                "openai/luna+azure/luna+gpt-6.1-sol@agree/batch",
+            ),
+        ] {
+            assert_eq!(plan_name(&way, Lane::Batch, &short), name);
+        }
+    }
+}

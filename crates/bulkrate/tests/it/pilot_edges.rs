@@ -1,0 +1,153 @@
+//! Pilots: names of plans, what stays counted when jobs are removed, how a pilot ends that cannot go on, and what a budget holds.
+
+use super::jobs::nanos;
+use super::pilot::{CHOICES, JOB, LUNA, SOL, TERRA, TWO, billed, pilot, plan, shop, told, winner};
+use super::support::{Place, Sim};
+
+/// `--budget` of so many nano-dollars.
+fn budget(nanos: i64) -> String {
+    format!("--budget {}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+#[test]
+fn a_plan_has_a_name_that_another_pilot_does_not_move() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 300);
+    let job = [&JOB[..], &CHOICES].concat();
+    let run =
+        |pick: &str| place.run(&format!("run --plan {pick} --yes --poll-min 50ms --out a.csv --force"), &job);
+    let all = pilot(&place, "--pilot 120 --yes --quality-loss 5%", &[&TWO]).expect(0).json();
+    let terra = plan(&all, &[TERRA], "sync");
+    assert_eq!(terra["name"], "gpt-6.1-terra/sync");
+    assert_eq!(plan(&all, &[LUNA, SOL], "batch")["name"], "gpt-6-luna+gpt-6.1-sol/batch");
+    assert_eq!(
+        plan(&all, &[LUNA, TERRA, SOL], "batch")["name"],
+        "gpt-6-luna+gpt-6.1-terra+gpt-6.1-sol@agree/batch"
+    );
+    // Another pilot has fewer plans: the number is another's, the name is the plan's.
+    let fewer =
+        pilot(&place, "--pilot 120 --yes --quality-loss 5%", &[&["--candidate", TERRA]]).expect(0).json();
+    let moved = plan(&fewer, &[TERRA], "sync");
+    assert_ne!(moved["number"], terra["number"]);
+    assert_eq!(moved["name"], terra["name"]);
+    let said = run("gpt-6.1-terra/sync").expect(0);
+    assert!(said.stderr.contains("plan gpt-6.1-terra/sync: "), "{}", said.stderr);
+    run("gpt-6-terra/sync").error(2, "pilot-no-plan", &["did you mean `gpt-6.1-terra/sync`"]);
+    // A number means what was shown last, and nothing once that list is another.
+    run(&moved["number"].to_string()).expect(0);
+    run("99").error(2, "pilot-no-plan", &["no plan 99"]);
+    place.run("rm reviews-pilot-openai-gpt-6.1-terra --yes", &[]).expect(0);
+    run(&moved["number"].to_string()).error(2, "pilot-no-plan", &["was `gpt-6.1-terra/sync`", "by its name"]);
+}
+
+#[test]
+fn the_quality_loss_of_the_pilot_is_that_of_the_run() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 200);
+    let found =
+        pilot(&place, "--pilot 100 --yes --quality-loss 5%", &[&["--candidate", LUNA]]).expect(0).json();
+    assert_eq!(winner(&found)["models"], serde_json::json!([LUNA]));
+    let job = [&JOB[..], &CHOICES].concat();
+    let run = |loss: &str| {
+        place.run(&format!("run --plan fastest --yes --out a.csv --force {loss}"), &job).expect(0)
+    };
+    assert!(run("--quality-loss 0.1%").stderr.contains("plan gpt-6.1-sol/"));
+    place.run("rm reviews --yes", &[]).expect(0);
+    assert!(run("").stderr.contains("plan gpt-6-luna/"));
+}
+
+#[test]
+fn what_has_no_price_has_a_fastest_plan() {
+    let sim = Sim::start(&["--any-model"]);
+    let place = shop(&sim, 200);
+    let job: Vec<&str> =
+        JOB[..7].iter().copied().chain(["--model", "openai/own-large"]).chain(CHOICES).collect();
+    let line = "plan --json --pilot 100 --yes --quality-loss 5% --candidate openai/own-small";
+    let found = place.run(line, &job).expect(0).json();
+    assert!(found["winner"].is_null(), "{found}");
+    let told = place.run(&line.replace("--json ", ""), &job).expect(0).stdout;
+    assert!(told.contains("`run --plan fastest`"), "{told}");
+    place.run("run --plan cheapest --yes --out a.csv", &job).error(2, "pilot-no-plan", &["price not known"]);
+    let said = place.run("run --plan fastest --yes --out a.csv", &job).expect(0);
+    assert!(said.stderr.contains("the fastest that keeps the promise"), "{}", said.stderr);
+}
+
+#[test]
+fn what_removed_pilots_have_spent_goes_on_counting() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 300);
+    pilot(&place, "--pilot 60 --yes", &[&["--candidate", LUNA]]).expect(0);
+    let paid = billed(&sim);
+    let files = || -> Vec<String> {
+        let folders = std::fs::read_dir(place.path(".bulkrate/pilots")).unwrap();
+        let inside = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+        let mut names: Vec<String> =
+            inside.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    place.run("rm reviews-pilot-openai-gpt-6-luna --yes", &[]).expect(0);
+    assert_eq!(files(), ["pilot.json", "sample-60.jsonl"]);
+    // Its answers are gone, and would be paid again: what they have cost is not forgotten.
+    let tight = budget(paid + 1_000);
+    told(&place, &format!("--pilot 70 {tight}"), &[]).error(3, "budget-too-small", &["earlier pilots"]);
+    assert_eq!(billed(&sim), paid);
+    // With the last of them go the rows; what is left holds none.
+    place.run("rm reviews-pilot-openai-gpt-6.1-sol --yes", &[]).expect(0);
+    assert_eq!(files(), ["pilot.json"]);
+    told(&place, &format!("--pilot 60 {tight}"), &[]).error(3, "budget-too-small", &["earlier pilots"]);
+    let job = [&JOB[..], &CHOICES].concat();
+    place.run("run --plan cheapest --yes --out a.csv", &job).error(2, "pilot-missing", &["no pilot"]);
+}
+
+#[test]
+fn a_pilot_that_cannot_go_on_ends_as_its_job_would() {
+    let halted = |flags: &[&str], line: &str, code: i32, words: &[&str]| {
+        let sim = Sim::start(flags);
+        let place = shop(&sim, 100);
+        told(&place, &format!("--pilot 60 --yes {line}"), &[]).error(code, "pilot-halted", words);
+    };
+    halted(&[], "--budget-daily 0.0005", 3, &["larger `--budget`"]);
+    halted(&["--fault", "revoked"], "", 4, &["run the same command again"]);
+    halted(&["--fault", "refusal:1"], "", 5, &["not one of its answers", "bulkrate dead"]);
+}
+
+#[test]
+fn who_asks_for_the_worst_case_is_told_of_the_worst_case() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 200);
+    told(&place, "--pilot 100 --strict --budget 0.0001", &[]).error(
+        3,
+        "budget-too-small",
+        &["(the worst case)"],
+    );
+    told(&place, "--pilot 100 --budget 0.0001", &[]).error(3, "budget-too-small", &["(the 95th percentile)"]);
+}
+
+/// F2: no admitted job exceeds its budget by more than what was reserved in flight, and what is reserved is within the budget, too.
+#[test]
+fn f2_answers_far_longer_than_planned_do_not_break_the_budget() {
+    // In the pilot nobody has read the texts, and the answer is always the same three words.
+    let terse = Sim::start(&["--weak", "gpt-6.1-sol=1"]);
+    let place = Place::with(&terse);
+    let long = "word after word of a sentence that goes on ".repeat(4);
+    let rows: String = (0..400).map(|row| format!("{row},{row} {long}\n")).collect();
+    place.put("reviews.csv", format!("id,text\n{rows}"));
+    let job = ["reviews.csv", "--id", "id", "--user", "{{ text }}", "--model", SOL, "--lane", "sync"];
+    let found = place.run("plan --json --pilot 100 --yes", &job).expect(0).json();
+    let line = plan(&found, &[SOL], "sync");
+    let (gone, p95) = (nanos(&found, "spent"), nanos(line, "p95"));
+    // The run is admitted, and every answer is as long as its text.
+    let wordy = Sim::start(&[]);
+    let place = place.set("OPENAI_BASE_URL", &wordy.base_url);
+    let most = gone + p95 + p95 / 20;
+    let run = format!("run --json --plan gpt-6.1-sol/sync {} --out a.csv", budget(most));
+    let report = place.run(&run, &job).expect(3).json();
+    assert!(report["succeeded"].as_u64() > Some(100) && report["open"].as_u64() > Some(0), "{report}");
+    assert_eq!(billed(&terse), gone);
+    assert_eq!(billed(&wordy), nanos(&report, "spent"));
+    let held = nanos(&report, "spent") + nanos(&report, "in_doubt") + nanos(&report, "reserved");
+    assert!(gone + held <= most, "{gone} {held} {most}");
+    assert!(gone + billed(&wordy) <= most);
+    place.run("verify reviews", &[]).expect(0);
+}
