@@ -48,8 +48,7 @@ pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option
         ..spec.run.clone()
     };
     JobSpec {
-        // By the whole name of the model: two providers may call theirs the same.
-        name: format!("{}-pilot-{}", spec.name, model.replace('/', "-")),
+        name: name_of(&spec.name, model),
         source: SourceSpec {
             path: Some(sample.to_owned()),
             format: Some("jsonl".to_owned()),
@@ -62,5 +61,21 @@ pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option
         run,
         sink: SinkSpec::default(),
         account: spec.account.clone(),
+    }
+}
+
+/// What a part is called: by the whole name of the model, as two providers may call theirs the same.
+fn name_of(job: &str, model: &str) -> String {
+    format!("{job}-pilot-{}", model.replace('/', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_of_models_that_share_a_last_part_have_names_of_their_own() {
+        let names = ["openai/luna", "azure/luna"].map(|model| name_of("reviews", model));
+        assert_eq!(names, ["reviews-pilot-openai-luna", "reviews-pilot-azure-luna"]);
     }
 }

@@ -13,6 +13,7 @@ mod kinds;
 mod real;
 mod deadline;
 mod forecast;
+mod learned;
 mod limit;
 mod wishes;
 mod recover;

@@ -6,7 +6,7 @@ use super::jobs::nanos;
 use super::support::{Place, Sim, table};
 
 /// Messages with a rule: prizes are spam, meetings are not, and of what only says `maybe` nobody knows.
-fn messages(rows: usize, from: usize) -> String {
+pub(super) fn messages(rows: usize, from: usize) -> String {
     let mut csv = String::from("id,message,class\n");
     for row in from..from + rows {
         let number = row.wrapping_mul(2_654_435_761) % 1_000_003;
@@ -37,7 +37,7 @@ const ASK: [&str; 10] = [
     "spam.filter",
 ];
 
-fn place(sim: &Sim) -> Place {
+pub(super) fn place(sim: &Sim) -> Place {
     let place = Place::with(sim);
     place
         .put("labels.csv", messages(2_400, 0))
@@ -46,7 +46,7 @@ fn place(sim: &Sim) -> Place {
     place
 }
 
-const TRAIN: &str =
+pub(super) const TRAIN: &str =
     "filter train labels.csv --text message --label class --rules rules.toml --out spam.filter";
 
 #[test]

@@ -1,5 +1,8 @@
 //! Pilots: names of plans, what stays counted when jobs are removed, how a pilot ends that cannot go on, and what a budget holds.
 
+use std::collections::BTreeSet;
+
+use super::filter::{self, TRAIN, messages};
 use super::jobs::nanos;
 use super::pilot::{CHOICES, JOB, LUNA, SOL, TERRA, TWO, billed, pilot, plan, shop, told, winner};
 use super::support::{Place, Sim};
@@ -109,6 +112,8 @@ fn a_pilot_that_cannot_go_on_ends_as_its_job_would() {
     };
     halted(&[], "--budget-daily 0.0005", 3, &["larger `--budget`"]);
     halted(&["--fault", "revoked"], "", 4, &["run the same command again"]);
+    let lossy = "--sync-doubt dead --max-in-doubt 0.000000001 --concurrency-max 1";
+    halted(&["--fault", "reset:sync:0.3"], lossy, 6, &["`bulkrate doubt list`"]);
     halted(&["--fault", "refusal:1"], "", 5, &["not one of its answers", "bulkrate dead"]);
 }
 
@@ -142,12 +147,71 @@ fn f2_answers_far_longer_than_planned_do_not_break_the_budget() {
     let place = place.set("OPENAI_BASE_URL", &wordy.base_url);
     let most = gone + p95 + p95 / 20;
     let run = format!("run --json --plan gpt-6.1-sol/sync {} --out a.csv", budget(most));
-    let report = place.run(&run, &job).expect(3).json();
-    assert!(report["succeeded"].as_u64() > Some(100) && report["open"].as_u64() > Some(0), "{report}");
-    assert_eq!(billed(&terse), gone);
-    assert_eq!(billed(&wordy), nanos(&report, "spent"));
-    let held = nanos(&report, "spent") + nanos(&report, "in_doubt") + nanos(&report, "reserved");
-    assert!(gone + held <= most, "{gone} {held} {most}");
-    assert!(gone + billed(&wordy) <= most);
+    let mut answered = 100;
+    // It is paused when it will not be enough; and who spends it all is stopped before it is passed.
+    for (more, ending) in [("", "budget_forecast"), (" --spend-all", "budget_exhausted")] {
+        let report = place.run(&format!("{run}{more}"), &job).expect(3).json();
+        assert_eq!(report["ending"], ending, "{report}");
+        assert!(
+            report["succeeded"].as_u64() > Some(answered) && report["open"].as_u64() > Some(0),
+            "{report}"
+        );
+        answered = report["succeeded"].as_u64().unwrap();
+        assert_eq!(billed(&terse), gone);
+        assert_eq!(billed(&wordy), nanos(&report, "spent"));
+        let held = nanos(&report, "spent") + nanos(&report, "in_doubt") + nanos(&report, "reserved");
+        assert!(gone + held <= most, "{gone} {held} {most}");
+    }
     place.run("verify reviews", &[]).expect(0);
+}
+
+/// What goes on from a cascade is counted over the rows that are asked: neither over those that equal another nor over those that a filter
+/// answers or a rule sends elsewhere.
+#[test]
+fn what_goes_on_is_counted_over_the_rows_that_reach_a_model() {
+    // Luna has read nothing, and says what terra says as often as not.
+    let sim = Sim::start(&["--weak", "gpt-6-luna=1"]);
+    let rows = messages(300, 50_000);
+    let twice: String = rows.lines().skip(1).step_by(5).map(|row| format!("x{row}\n")).collect();
+    let job = [
+        "rows.csv",
+        "--user",
+        "Is this spam? {{ message }}",
+        "--choices",
+        "spam,ham",
+        "--model",
+        SOL,
+        "--id",
+        "id",
+    ];
+    let elsewhere = "not 'maybe' in message=>openai/gpt-6-sol";
+    // The filter's classifier knows a few of the others.
+    for (more, known_max) in [(["--filter", "spam.filter"], 5), (["--rule", elsewhere], 0)] {
+        let place = filter::place(&sim);
+        place.put("rows.csv", format!("{rows}{twice}")).run(TRAIN, &[]).expect(0);
+        let found =
+            place.run("plan --json --pilot 240 --yes", &[&job[..], &TWO, &more].concat()).expect(0).json();
+        let asked: BTreeSet<String> =
+            sampled(&place, 240).into_iter().filter(|text| text.starts_with("maybe")).collect();
+        let asked = asked.len() as u64;
+        for model in found["models"].as_array().unwrap() {
+            let answered = model["answered"].as_u64().unwrap();
+            assert!(
+                answered <= asked && asked <= answered + known_max && asked < 100,
+                "{more:?} {asked} {model}"
+            );
+        }
+        // Of all rows no more than a third could have gone on.
+        let agree = plan(&found, &[LUNA, TERRA, SOL], "batch");
+        assert!(agree["rejected_permille"].as_u64().unwrap() > 340, "{more:?} {agree}");
+    }
+}
+
+/// The texts of the only job's sample.
+fn sampled(place: &Place, items: usize) -> Vec<String> {
+    let mut folders = std::fs::read_dir(place.path(".bulkrate/pilots")).unwrap();
+    let folder = folders.next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(folder.join(format!("sample-{items}.jsonl"))).unwrap();
+    let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    text.lines().map(|line| row(line)["message"].as_str().unwrap().to_owned()).collect()
 }
