@@ -41,14 +41,7 @@ pub fn loss(sheet: &Sheet, by: impl Fn(usize) -> Said, doubt: f64) -> Option<Los
     }
     let (mut lost, mut gained, mut judged) = (0, 0, 0);
     for item in 0..sheet.items() {
-        let (strong, plan) = (sheet.said(0, item), by(item));
-        let pair = if sheet.labelled {
-            strong.right.map(|strong| (strong, plan.right == Some(true)))
-        } else {
-            // The strong model's own failures teach nothing about another.
-            strong.opinion.map(|said| (true, plan.opinion == Some(said)))
-        };
-        let Some((strong, plan)) = pair else { continue };
+        let Some((strong, plan)) = sheet.right_by(item, by(item)) else { continue };
         judged += 1;
         lost += u64::from(strong && !plan);
         gained += u64::from(!strong && plan);

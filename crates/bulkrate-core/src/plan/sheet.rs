@@ -38,6 +38,23 @@ impl Sheet {
         self.reached.get(item).copied().unwrap_or(true)
     }
 
+    /// Whether the strong model and `model` are right on an item: by its label, else by what the strong one says. `None`: nobody can
+    /// tell, as there is no label, or no answer of the strong model, whose own failures teach nothing about another.
+    #[must_use]
+    pub fn right_of(&self, model: usize, item: usize) -> Option<(bool, bool)> {
+        self.right_by(item, self.said(model, item))
+    }
+
+    /// The same of an answer that came from somewhere.
+    pub(super) fn right_by(&self, item: usize, said: Said) -> Option<(bool, bool)> {
+        let strong = self.said(0, item);
+        if self.labelled {
+            strong.right.map(|strong| (strong, said.right == Some(true)))
+        } else {
+            strong.opinion.map(|opinion| (true, said.opinion == Some(opinion)))
+        }
+    }
+
     /// Items on which `model` is right, of so many with a label.
     #[must_use]
     pub fn right(&self, model: usize) -> (u64, u64) {

@@ -16,8 +16,8 @@ use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::paths::PilotDir;
 use crate::pilot::{
-    Aim, Kept, LOSS_PERMILLE, Outlay, PilotAsk, Piloted, Promise, Reads, Taken, check, left_of, missing,
-    pilot_job, undecided, write_sample,
+    Aim, Asked, Kept, LOSS_PERMILLE, Measured, Outlay, PilotAsk, Piloted, Promise, Reads, Taken, check,
+    left_of, missing, pilot_job, undecided, write_sample,
 };
 use crate::plan::Plan;
 use crate::report::{Ending, Report};
@@ -103,6 +103,10 @@ impl Engine {
         kept.loss_permille = Some(promise.loss_permille);
         kept.store(&dir.0)?;
         let found = self.compared(spec, ask, promise, &entrants, failed, &mut kept).await?;
+        let took_part = found.models.iter().filter(|one| one.failed.is_none());
+        let asked = |one: &Measured| Some(Asked { model: one.model.clone(), job: one.job.clone()? });
+        (kept.name, kept.models) = (spec.name.clone(), took_part.filter_map(asked).collect());
+        kept.cost = (found.naive > UsdNanos::ZERO).then_some((found.spent, found.naive));
         // What is shown now is what numbers mean from now on.
         kept.shown = found.plans.iter().map(|plan| plan.name.clone()).collect();
         kept.store(&dir.0)?;

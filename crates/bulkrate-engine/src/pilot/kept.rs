@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::doubt_at;
 use bulkrate_store::{JobRow, View};
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,13 @@ use crate::spec::{CascadeSpec, JobSpec, Learned};
 pub(crate) struct Kept {
     /// What the last pilot that was compared was asked for.
     pub asked: Option<PilotAsk>,
+    /// The job's name, and the models that took part, the strong one first.
+    pub name: String,
+    pub models: Vec<Asked>,
     /// The loss that it allowed, in thousandths.
     pub loss_permille: Option<u32>,
+    /// What all pilots had cost when it was shown, and what the strong model alone would cost for the whole job.
+    pub cost: Option<(UsdNanos, UsdNanos)>,
     /// Names of the plans that it showed, by their numbers.
     pub shown: Vec<String>,
     /// Every job that a pilot was ever made of, noted before it spends: the budget holds all of them together.
@@ -32,6 +38,13 @@ pub(crate) struct Kept {
     pub looks: Vec<Look>,
     /// The last one comes last.
     pub taken: Vec<Taken>,
+}
+
+/// A model as it is pinned, and the job that its answers are in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub model: String,
+    pub job: String,
 }
 
 /// A comparison that was made: of these plans, by so many items.
@@ -91,7 +104,7 @@ impl Kept {
     }
 
     /// The jobs that need what lies beside the file: its own, those of its plans, and those that the sample is the source of.
-    fn users<'k>(&'k self, own: &'k str) -> impl Iterator<Item = &'k str> {
+    pub(super) fn users<'k>(&'k self, own: &'k str) -> impl Iterator<Item = &'k str> {
         let taken = self.taken.iter().map(|taken| taken.job.as_str());
         self.jobs.iter().map(String::as_str).chain(taken).chain([own])
     }

@@ -13,6 +13,7 @@ mod kept;
 mod read;
 mod ways;
 mod names;
+mod teach;
 mod report;
 
 use serde::{Deserialize, Serialize};
@@ -22,9 +23,11 @@ use crate::spec::{CascadeSpec, JobSpec, RequestSpec};
 
 pub use bulkrate_core::plan::Aim;
 pub use report::{Line, Losing, Measured, Piloted, PlanLine, Proved};
+pub use teach::Lesson;
+pub(crate) use teach::lesson;
 
 pub(crate) use job::{by_way, pilot_job};
-pub(crate) use kept::{Kept, Look, Taken, removed};
+pub(crate) use kept::{Asked, Kept, Look, Taken, removed};
 pub(crate) use names::{plan_name, short_names};
 pub(crate) use read::{Answers, Reads};
 pub(crate) use sample::write as write_sample;

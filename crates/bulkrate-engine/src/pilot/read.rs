@@ -92,8 +92,9 @@ pub(crate) struct Answers {
     pub unusable: u64,
     /// Items that were not asked to the end.
     pub open: u64,
-    /// What this job has paid.
+    /// What this job has paid, for so many items.
     pub spent: UsdNanos,
+    pub paid: u64,
 }
 
 impl Answers {
@@ -111,7 +112,8 @@ impl Answers {
         let places = Places::load(view, job)?;
         let totals = view.ledger_totals(&LedgerQuery::of_job(job.no))?;
         let spent = totals.iter().map(|total| total.sums.spent().settled).sum();
-        let mut answers = Self { spent, open: cancelled, ..Self::default() };
+        let paid = used.len() as u64;
+        let mut answers = Self { spent, paid, open: cancelled, ..Self::default() };
         let mut failure = Ok(());
         view.scan_items(job.no, 0, &mut |chunk| {
             for (ordinal, offset, item) in chunk.iter() {
@@ -151,6 +153,12 @@ impl Answers {
         items.into_iter().filter_map(|item| *self.used.get(item)?).for_each(|usage| ratios.add(0, &usage));
         ratios.bytes = shared(self.ratios.bytes, ratios.items, self.ratios.items);
         ratios
+    }
+
+    /// What an item has cost, of those that were paid here.
+    #[allow(clippy::cast_precision_loss, reason = "a ratio is made of it, no money")]
+    pub(crate) fn each(&self) -> Option<f64> {
+        (self.paid > 0 && self.spent > UsdNanos::ZERO).then(|| self.spent.0 as f64 / self.paid as f64)
     }
 
     /// Whether there is anything that another model's answers could be compared with.

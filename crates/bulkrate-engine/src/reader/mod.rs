@@ -40,6 +40,7 @@ use crate::EngineError;
 use crate::decision::Decision;
 use crate::deliver::{deliver, keep_apart, spec_of};
 use crate::paths::{JobDir, lock_file};
+use crate::pilot::Lesson;
 use crate::spec::SinkSpec;
 use crate::view::{CostRow, DeadLetter, DoubtLine, JobBatch, JobStatus, Judged, Savings, Verification};
 
@@ -65,6 +66,14 @@ impl Reader {
     /// `UnknownJob`, with the nearest names; `AmbiguousJob`.
     pub fn find(&self, job: &str) -> Result<JobRow, EngineError> {
         find(&self.store, job)
+    }
+
+    /// What the last pilot of a job teaches a router: see [`crate::pilot::Lesson`].
+    ///
+    /// # Errors
+    /// There was no pilot (`pilot-missing`), or nothing of it can be compared (`pilot-unfit`).
+    pub fn lesson(&self, job: &str, weak: Option<&str>, column: &str) -> Result<Lesson, EngineError> {
+        crate::pilot::lesson(&self.store, &self.state_dir, job, weak, column)
     }
 
     /// One job, or all of them, oldest first.

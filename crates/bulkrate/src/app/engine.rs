@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub(super) use bulkrate_engine::Stop;
 use bulkrate_engine::decision::Decision;
 use bulkrate_engine::event::Observer;
-use bulkrate_engine::pilot::{Aim, Outlay, PilotAsk, Piloted, Promise};
+use bulkrate_engine::pilot::{Aim, Lesson, Outlay, PilotAsk, Piloted, Promise};
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::reader::CostQuery;
 use bulkrate_engine::report::Report;
@@ -129,6 +129,11 @@ pub(super) fn replan(
     loss_permille: Option<u32>,
 ) -> Result<Piloted, AppError> {
     working(settings, async |engine| engine.replan(spec, aim, loss_permille).await)
+}
+
+/// What a job's last pilot teaches a router.
+pub(super) fn lesson(state: &Path, job: &str, weak: Option<&str>, column: &str) -> Result<Lesson, AppError> {
+    Ok(Reader::open(state)?.lesson(job, weak, column)?)
 }
 
 /// The plan that the job runs by already, and the job's id.

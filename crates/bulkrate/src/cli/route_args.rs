@@ -22,13 +22,22 @@ pub enum RouteCommand {
 
 const TRAIN_EXAMPLES: &str = "Examples:
   bulkrate route train pilot.csv --text question --weak luna_ok --strong sol_ok --quality-loss 2% --out shop.router
+  bulkrate route train --pilot reviews --text review --quality-loss 2% --out reviews.router
   bulkrate route eval more.csv --text question --weak luna_ok --strong sol_ok --router shop.router";
 
 /// Where the labels stand.
 #[derive(Debug, Args)]
 pub struct LabelArgs {
     /// Labelled rows: CSV, TSV, JSONL or Parquet, plain or compressed
-    pub file: PathBuf,
+    #[arg(required_unless_present = "pilot", conflicts_with = "pilot")]
+    pub file: Option<PathBuf>,
+    /// Take the answers of this job's last pilot as labels: the cheap model is right where it says what the strong one says, or by the
+    /// pilot's `--labels`
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["weak", "strong", "category"])]
+    pub pilot: Option<String>,
+    /// With `--pilot`: the cheap model, where it asked several
+    #[arg(long, value_name = "MODEL", requires = "pilot")]
+    pub model_weak: Option<String>,
     /// Column with the text: what differs from row to row, without the instructions
     #[arg(long, value_name = "COLUMN", default_value = "text")]
     pub text: String,
@@ -50,7 +59,7 @@ pub struct TrainArgs {
     /// Quality that may be lost against the strong model alone, of the highest label; kept with 95 % confidence
     #[arg(long, value_name = "PERCENT", default_value = "2%")]
     pub quality_loss: Percent,
-    /// The strong model's price over the weak one's; without it the weak one counts as free
+    /// The strong model's price over the weak one's [default: as the pilot has paid them; else the weak one counts as free]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub price_ratio: Option<f64>,
     /// Decides which rows teach and which prove

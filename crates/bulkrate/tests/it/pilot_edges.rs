@@ -215,3 +215,50 @@ fn sampled(place: &Place, items: usize) -> Vec<String> {
     let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
     text.lines().map(|line| row(line)["message"].as_str().unwrap().to_owned()).collect()
 }
+
+#[test]
+fn a_pilot_teaches_a_router() {
+    // Luna has not read two of five texts, and says `neutral`: what is neutral it knows all the same.
+    let sim = Sim::start(&["--weak", "gpt-6-luna=0.4"]);
+    let place = shop(&sim, 1_500);
+    let found = pilot(&place, "--pilot 400 --yes", &[&TWO]).expect(0).json();
+    let paid = billed(&sim);
+    let train =
+        |more: &str| place.run(&format!("route train --pilot reviews --model-weak gpt-6-luna {more}"), &[]);
+    let said = train("--json --out a.router").expect(0).json();
+    // Each different prompt is a label, and none both teaches and proves.
+    let labels = said["labels_taught"].as_u64().unwrap() + said["labels_proved"].as_u64().unwrap();
+    let answered = found["models"][1]["answered"].as_u64().unwrap();
+    assert_eq!(labels, answered, "{said}");
+    assert!(answered < 400, "equal rows are one label");
+    assert!(said["cut"]["loss_high"].as_f64().unwrap() <= 0.02, "{said}");
+    assert!(said["price_ratio"].as_f64().unwrap() > 5.0, "as the pilot has paid them: {said}");
+    let eval = "route eval --pilot reviews --model-weak openai/gpt-6-luna --router a.router --json";
+    let own = place.run(eval, &[]).expect(0).json();
+    assert_eq!(
+        (own["rows"].as_u64(), own["rows_taught"].as_u64()),
+        (said["labels_proved"].as_u64(), said["labels_taught"].as_u64())
+    );
+    // The same pilot makes the same router; nothing is sent.
+    let told = train("--out b.router").expect(0);
+    assert!(told.stderr.contains("above 2 % a router is hardly worth it"), "{}", told.stderr);
+    let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert_eq!((bytes("a.router"), billed(&sim)), (bytes("b.router"), paid));
+    place.run("route train --pilot reviews --out c.router", &[]).error(
+        2,
+        "pilot-unfit",
+        &["gpt-6-luna, ", "--model-weak"],
+    );
+    place.run("route train --pilot review --out c.router", &[]).error(2, "pilot-missing", &["no pilot"]);
+    train("--text wrong --out c.router").error(2, "column-unknown", &["`wrong`", "text"]);
+    // A run by the router takes the pilot's answers, of either model.
+    let auto = ["--model", "auto", "--router", "a.router", "--model-weak", LUNA, "--model-strong", SOL];
+    let run = [&JOB[..7], &CHOICES, &auto].concat();
+    let report = place.run("run --json --yes --lane sync --out a.csv", &run).expect(0).json();
+    assert_eq!(
+        (report["succeeded"].as_u64(), report["cached"].as_u64()),
+        (Some(1_500), Some(answered)),
+        "{report}"
+    );
+    place.run("verify reviews", &[]).expect(0);
+}

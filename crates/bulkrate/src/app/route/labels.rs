@@ -1,14 +1,18 @@
 //! Labelled rows of a file.
 
 use std::borrow::Cow;
+use std::path::Path;
 
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::route::learned::Labelled;
 use bulkrate_engine::EngineError;
 use bulkrate_io::{Row, Source, SourceOptions};
 
 use super::RouteError;
-use crate::app::AppError;
 use crate::app::cells::cell;
+use crate::app::reads::state;
+use crate::app::{AppError, engine};
+use crate::cli::Shared;
 use crate::cli::route_args::LabelArgs;
 
 /// Rows with both labels, in the order of the file.
@@ -20,13 +24,41 @@ pub(super) struct Labels {
     pub(super) categories: Vec<String>,
     /// Rows that lack a label.
     pub(super) unlabelled: u64,
+    /// Where they are from.
+    pub(super) from: String,
+    /// The strong model's price over the weak one's, where it was paid.
+    pub(super) price_ratio: Option<f64>,
+    /// Of a pilot: what it has cost, and what the strong model alone would cost for the whole job.
+    pub(super) cost: Option<(UsdNanos, UsdNanos)>,
 }
 
 impl Labels {
-    pub(super) fn read(args: &LabelArgs) -> Result<Self, AppError> {
-        let mut source = Source::open(&SourceOptions::new(&args.file)).map_err(EngineError::from)?;
-        let columns = Columns::of(args, source.columns())?;
-        let mut labels = Self::default();
+    /// From a file, or from a job's last pilot.
+    pub(super) fn read(shared: &Shared, args: &LabelArgs) -> Result<Self, AppError> {
+        match (&args.file, &args.pilot) {
+            (_, Some(job)) => Self::of_pilot(shared, args, job),
+            (Some(file), None) => Self::of_file(args, file),
+            (None, None) => Ok(Self::default()), // no such command line
+        }
+    }
+
+    fn of_pilot(shared: &Shared, args: &LabelArgs, job: &str) -> Result<Self, AppError> {
+        let lesson = engine::lesson(&state(shared)?, job, args.model_weak.as_deref(), &args.text)?;
+        Ok(Self {
+            from: format!("the pilot of {job} ({} and {})", lesson.weak, lesson.strong),
+            texts: lesson.texts,
+            qualities: lesson.qualities,
+            categories: Vec::new(),
+            unlabelled: lesson.unlabelled,
+            price_ratio: lesson.price_ratio,
+            cost: lesson.cost,
+        })
+    }
+
+    fn of_file(args: &LabelArgs, file: &Path) -> Result<Self, AppError> {
+        let mut source = Source::open(&SourceOptions::new(file)).map_err(EngineError::from)?;
+        let columns = Columns::of(args, file, source.columns())?;
+        let mut labels = Self { from: file.display().to_string(), ..Self::default() };
         while let Some(row) = source.next().map_err(EngineError::from)? {
             let (Some(weak), Some(strong)) = (columns.label(&row, WEAK)?, columns.label(&row, STRONG)?)
             else {
@@ -67,8 +99,8 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(args: &'a LabelArgs, known: &[String]) -> Result<Self, RouteError> {
-        let path = args.file.display().to_string();
+    fn of(args: &'a LabelArgs, file: &Path, known: &[String]) -> Result<Self, RouteError> {
+        let path = file.display().to_string();
         let names = [&args.text, &args.weak, &args.strong].into_iter().chain(&args.category);
         let names: Vec<&str> = names.map(String::as_str).collect();
         let place = |name: &&str| {

@@ -1,10 +1,12 @@
-//! `route train`, `route eval`, `route show`: labels in, a router or what it is worth out. Nothing is sent and no state is read.
+//! `route train`, `route eval`, `route show`: labels in, a router or what it is worth out. Nothing is sent, and no state is read but that of
+//! a pilot.
 
 mod labels;
 mod error;
 
 use std::path::Path;
 
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::route::learned::{Evaluation, Router, TrainOptions};
 
 use super::{AppError, reads::talk};
@@ -15,6 +17,9 @@ use crate::report::{out, router as text};
 
 pub use error::RouteError;
 use labels::Labels;
+
+/// A pilot should cost less than this of what the strong model would for the whole job, in thousandths, or nothing is left to save.
+const PILOT_PERMILLE_MAX: i128 = 20;
 
 pub(super) fn route(shared: &Shared, command: RouteCommand) -> Result<u8, AppError> {
     match command {
@@ -37,18 +42,19 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
         return Err(ConfigError::Exists { path: args.out.clone() }.into());
     }
     let place = |path: &Path| path.canonicalize().ok();
-    if place(&args.out).is_some_and(|out| place(&args.labels.file) == Some(out)) {
+    let file = args.labels.file.as_deref().and_then(place);
+    if place(&args.out).is_some_and(|out| file == Some(out)) {
         let hint = Some("name another file");
         return Err(ConfigError::option("--out", "these are the labels themselves", hint).into());
     }
-    let labels = Labels::read(&args.labels)?;
+    let labels = Labels::read(shared, &args.labels)?;
     let options = TrainOptions {
         seed: args.seed,
         quality_loss_permille: args.quality_loss.permille,
-        price_ratio: args.price_ratio,
+        price_ratio: args.price_ratio.or(labels.price_ratio),
     };
     let router = Router::train(&labels.items(), &args.labels.text, options)
-        .map_err(|source| RouteError::Train { path: name(&args.labels.file), source })?;
+        .map_err(|source| RouteError::Train { path: labels.from.clone(), source })?;
     std::fs::write(&args.out, router.to_bytes())
         .map_err(|source| ConfigError::Write { path: args.out.clone(), source })?;
     // The rows that prove are the ones that did not teach: the same measure as that of `eval`.
@@ -62,20 +68,23 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
         }
     }
     say_unlabelled(shared, &args.labels, &labels);
+    if let Some(told) = labels.cost.and_then(|(spent, whole)| dear(spent, whole)) {
+        talk(shared, &told);
+    }
     talk(shared, &format!("the router is written to {}\n", args.out.display()));
     Ok(0)
 }
 
 fn eval(shared: &Shared, args: &EvalArgs) -> Result<u8, AppError> {
     let router = config::router::load(&args.router)?;
-    let labels = Labels::read(&args.labels)?;
+    let labels = Labels::read(shared, &args.labels)?;
     let found = measure(&router, &labels, args.labels.category.is_some())
-        .ok_or_else(|| RouteError::NothingLeft { path: name(&args.labels.file), rows: labels.len() })?;
+        .ok_or_else(|| RouteError::NothingLeft { path: labels.from.clone(), rows: labels.len() })?;
     let ratio = args.price_ratio.or(router.facts.options.price_ratio);
     if shared.json {
         out::json(&text::evaluation_document(&router, &found, ratio));
     } else {
-        out::data(&text::evaluation(&name(&args.labels.file), &router, &found, ratio));
+        out::data(&text::evaluation(&labels.from, &router, &found, ratio));
     }
     say_unlabelled(shared, &args.labels, &labels);
     Ok(0)
@@ -87,18 +96,39 @@ fn measure(router: &Router, labels: &Labels, by_category: bool) -> Option<Evalua
 
 fn say_unlabelled(shared: &Shared, args: &LabelArgs, labels: &Labels) {
     if labels.unlabelled > 0 {
-        talk(
-            shared,
-            &format!(
-                "{} without both `{}` and `{}` were left out\n",
-                crate::report::words::counted(labels.unlabelled, "row"),
-                args.weak,
-                args.strong
-            ),
-        );
+        let lacks = match &args.pilot {
+            Some(_) => "a label or an answer of the strong model".to_owned(),
+            None => format!("both `{}` and `{}`", args.weak, args.strong),
+        };
+        let rows = crate::report::words::counted(labels.unlabelled, "row");
+        talk(shared, &format!("{rows} without {lacks} were left out\n"));
     }
+}
+
+/// What is said of a pilot that costs so much that a router hardly earns it back.
+fn dear(spent: UsdNanos, whole: UsdNanos) -> Option<String> {
+    let permille = i128::from(spent.0) * 1_000 / i128::from(whole.0.max(1));
+    (permille >= PILOT_PERMILLE_MAX).then(|| {
+        format!(
+            "the pilot has cost {}.{} % of what the strong model alone would cost for the whole job: above 2 % a router is hardly worth it\n",
+            permille / 10,
+            permille % 10
+        )
+    })
 }
 
 fn name(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pilot_of_more_than_two_percent_is_told_of() {
+        let told = |spent, whole| dear(UsdNanos(spent), UsdNanos(whole));
+        assert_eq!(told(19, 1_000), None);
+        assert!(told(31, 1_000).is_some_and(|told| told.starts_with("the pilot has cost 3.1 % of")));
+    }
 }
