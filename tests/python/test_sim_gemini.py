@@ -178,6 +178,37 @@ def ended(api: genai.Client, name: str) -> types.BatchJob:
     return found
 
 
+VECTORS = "gemini-embedding-001"
+
+
+def test_vectors(sim):
+    before = sim.page("bill")["total_usd_nanos"]
+    found = client(sim).models.embed_content(model=VECTORS, contents=["my parcel is late", "the parcel is late"], config={"output_dimensionality": 64, "task_type": "CLUSTERING"})
+    one, two = (vector.values for vector in found.embeddings)
+    assert len(one) == len(two) == 64 and sum(a * b for a, b in zip(one, two)) > 0.5
+    assert sim.page("bill")["total_usd_nanos"] - before == (5 + 5) * 150
+    with pytest.raises(errors.ClientError) as raised:
+        client(sim).models.embed_content(model=VECTORS, contents="x", config={"output_dimensionality": 10_000})
+    assert raised.value.code == 400
+
+
+def test_a_batch_of_vectors(sim, tmp_path):
+    api = client(sim)
+    lines = [{"key": f"item-{n}", "request": {"content": {"parts": [{"text": f"Hi {n}"}]}, "outputDimensionality": 8}} for n in range(5)]
+    file = uploaded(api, tmp_path, lines)
+    before = sim.page("bill")["total_usd_nanos"]
+    created = api.batches.create_embeddings(model=VECTORS, src={"file_name": file.name}, config={"display_name": "vectors"})
+    done = ended(api, created.name)
+    assert done.state == types.JobState.JOB_STATE_SUCCEEDED
+    results = [json.loads(text) for text in api.files.download(file=done.dest.file_name).splitlines()]
+    assert sorted(result["key"] for result in results) == [line["key"] for line in lines]
+    for result in results:
+        answer = types.SingleEmbedContentResponse.model_validate(result["response"])
+        assert len(answer.embedding.values) == 8 and answer.token_count == 1
+    # Half of 0.15 USD a million.
+    assert sim.page("bill")["total_usd_nanos"] - before == 5 * 75
+
+
 def test_a_file_in_pieces_and_its_end(sim, tmp_path):
     api = client(sim)
     path = tmp_path / "large.jsonl"

@@ -1,5 +1,6 @@
 //! Google's manners around Gemini's calls: keys, headers, errors, the list of models.
 
+use crate::api::Endpoint;
 use crate::catalogue::{Catalogue, Kind, Model};
 use crate::errors::ApiError;
 use crate::faults::Place;
@@ -19,8 +20,8 @@ pub(crate) enum Ask {
     File(String),
     FileDelete(String),
     Download(String),
-    /// Of batches of this model.
-    Create(String),
+    /// Of batches of this model, whose lines are calls of this endpoint.
+    Create(Endpoint, String),
     List,
     Get(String),
     Cancel(String),
@@ -38,7 +39,12 @@ impl Ask {
             ("GET", false, "files", false, "") => Self::File(owned()),
             ("GET", false, "files", false, "download") => Self::Download(owned()),
             ("DELETE", false, "files", false, "") => Self::FileDelete(owned()),
-            ("POST", false, "models", false, "batchGenerateContent") => Self::Create(owned()),
+            ("POST", false, "models", false, "batchGenerateContent") => {
+                Self::Create(Endpoint::Generate, owned())
+            }
+            ("POST", false, "models", false, "asyncBatchEmbedContent") => {
+                Self::Create(Endpoint::Embed, owned())
+            }
             ("GET", false, "batches", true, "") => Self::List,
             ("GET", false, "batches", false, "") => Self::Get(owned()),
             ("POST", false, "batches", false, "cancel") => Self::Cancel(owned()),
@@ -55,7 +61,7 @@ impl Ask {
             Self::File(_) => return None,
             Self::FileDelete(_) | Self::Delete(_) => Place::Delete,
             Self::Download(_) => Place::Content,
-            Self::Create(_) => Place::Create,
+            Self::Create(..) => Place::Create,
             Self::List => Place::List,
             Self::Get(_) => Place::Poll,
             Self::Cancel(_) => Place::Cancel,
@@ -68,7 +74,8 @@ impl Ask {
             Self::File(_) => "GET /v1beta/files/{id}",
             Self::FileDelete(_) => "DELETE /v1beta/files/{id}",
             Self::Download(_) => "GET /v1beta/files/{id}:download",
-            Self::Create(_) => "POST /v1beta/models/{model}:batchGenerateContent",
+            Self::Create(Endpoint::Embed, _) => "POST /v1beta/models/{model}:asyncBatchEmbedContent",
+            Self::Create(..) => "POST /v1beta/models/{model}:batchGenerateContent",
             Self::List => "GET /v1beta/batches",
             Self::Get(_) => "GET /v1beta/batches/{id}",
             Self::Cancel(_) => "POST /v1beta/batches/{id}:cancel",
@@ -211,7 +218,7 @@ pub(crate) fn name(status: u16) -> &'static str {
 fn listed(id: &str, model: &Model) -> Value {
     let methods = match model.kind {
         Kind::Embedding => {
-            json!(["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"])
+            json!(["embedContent", "batchEmbedContents", "countTokens", "asyncBatchEmbedContent"])
         }
         _ => json!(["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"]),
     };

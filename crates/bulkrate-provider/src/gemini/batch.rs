@@ -107,8 +107,8 @@ impl BatchApi for GeminiBatches {
         out.extend_from_slice(b"}\n");
     }
 
-    fn read_line<'a>(&self, _: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        self.wire.read_line(line)
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        self.wire.read_line(kind, line)
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
@@ -123,8 +123,9 @@ impl BatchApi for GeminiBatches {
             .ok_or_else(|| batches::unreadable(&self.free, WHAT, &reply, "the answer names no file"))
     }
 
-    async fn create(&self, input_file: &str, _: Kind, model: &str, marker: &Marker) -> Created {
-        let path = format!("{VERSION}/models/{}:batchGenerateContent", in_path(model));
+    async fn create(&self, input_file: &str, kind: Kind, model: &str, marker: &Marker) -> Created {
+        let verb = if kind == Kind::Embedding { "asyncBatchEmbedContent" } else { "batchGenerateContent" };
+        let path = format!("{VERSION}/models/{}:{verb}", in_path(model));
         let mut body = b"{\"batch\":{\"displayName\":".to_vec();
         write_json_text(&remote::display_name(marker), &mut body);
         body.extend_from_slice(b",\"inputConfig\":{\"fileName\":");

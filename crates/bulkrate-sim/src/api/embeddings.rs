@@ -169,7 +169,7 @@ fn entries(raw: &RawValue) -> Result<Vec<Entry<'_>>, ApiError> {
         .collect()
 }
 
-fn vector(entry: &Entry<'_>, dimensions: usize) -> Vec<f32> {
+pub(super) fn vector(entry: &Entry<'_>, dimensions: usize) -> Vec<f32> {
     let mut vector = vec![0.0_f32; dimensions];
     let mut add = |piece: u64| {
         let key = mix(piece);
@@ -192,7 +192,7 @@ fn vector(entry: &Entry<'_>, dimensions: usize) -> Vec<f32> {
     vector
 }
 
-fn write_vector(out: &mut Vec<u8>, vector: &[f32], base64: bool) {
+pub(super) fn write_vector(out: &mut Vec<u8>, vector: &[f32], base64: bool) {
     if !base64 {
         // Writing numbers into a Vec cannot fail.
         let _ = serde_json::to_writer(out, vector);

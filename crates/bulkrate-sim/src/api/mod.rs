@@ -2,6 +2,7 @@
 
 mod chat;
 mod converse;
+mod embed;
 mod embeddings;
 mod generate;
 pub(crate) mod messages;
@@ -31,6 +32,8 @@ pub(crate) enum Endpoint {
     Messages,
     /// Gemini's, whose path names the model.
     Generate,
+    /// The same for vectors.
+    Embed,
     /// Bedrock's, whose path names the model.
     Converse,
 }
@@ -47,6 +50,7 @@ impl Endpoint {
             Self::Moderations => "/v1/moderations",
             Self::Messages => "/v1/messages",
             Self::Generate => "/v1beta/models/{model}:generateContent",
+            Self::Embed => "/v1beta/models/{model}:batchEmbedContents",
             Self::Converse => "/model/{model}/converse",
         }
     }
@@ -55,10 +59,15 @@ impl Endpoint {
         Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
     }
 
+    /// Whether it is one of Google's, whose batches are operations.
+    pub(crate) fn is_googles(self) -> bool {
+        matches!(self, Self::Generate | Self::Embed)
+    }
+
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
-            Self::Embeddings => Kind::Embedding,
+            Self::Embeddings | Self::Embed => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
         }
     }
@@ -152,6 +161,7 @@ enum Parsed<'a> {
     Responses(text::TextCall<'a>),
     Messages(messages::Call<'a>),
     Generate(generate::Call<'a>),
+    Embed(embed::Call<'a>),
     Converse(converse::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
@@ -183,6 +193,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Responses => Self::Responses(responses::read(body)?),
             Endpoint::Messages => Self::Messages(messages::read(body)?),
             Endpoint::Generate => Self::Generate(generate::read(body)?),
+            Endpoint::Embed => Self::Embed(embed::read(body)?),
             Endpoint::Converse => Self::Converse(converse::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
@@ -194,6 +205,7 @@ impl<'a> Parsed<'a> {
             Self::Chat(call) | Self::Responses(call) => &call.model,
             Self::Messages(call) => &call.text.model,
             Self::Generate(call) => &call.text.model,
+            Self::Embed(call) => &call.model,
             Self::Converse(call) => &call.text.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
@@ -205,6 +217,7 @@ impl<'a> Parsed<'a> {
             Self::Chat(call) | Self::Responses(call) => call.prompt.tokens(),
             Self::Messages(call) => call.text.prompt.tokens(),
             Self::Generate(call) => call.text.prompt.tokens(),
+            Self::Embed(call) => call.tokens(),
             Self::Converse(call) => call.text.prompt.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
@@ -235,6 +248,7 @@ pub(crate) fn prepare<'a>(
     let mut parsed = Parsed::read(endpoint, body)?;
     match (&mut parsed, named) {
         (Parsed::Generate(call), Some(named)) => call.text.model = named.into(),
+        (Parsed::Embed(call), Some(named)) => call.model = named.into(),
         (Parsed::Converse(call), Some(named)) => call.text.model = named.into(),
         _ => {}
     }
@@ -294,6 +308,7 @@ impl Prepared<'_> {
             }
             Parsed::Messages(call) => call.answer(self, context, out),
             Parsed::Generate(call) => call.answer(self, context, out),
+            Parsed::Embed(call) => call.answer(self, context, out),
             Parsed::Converse(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),

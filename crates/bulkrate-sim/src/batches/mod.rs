@@ -61,9 +61,14 @@ pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, A
     carry_out(state, order(state, body)?)
 }
 
-/// POST /v1beta/models/{model}:batchGenerateContent
-pub(crate) fn create_of(state: &Arc<State>, model: &str, body: &[u8]) -> Result<Option<Reply>, ApiError> {
-    carry_out(state, operation::order(state, model, body)?)
+/// POST /v1beta/models/{model}:batchGenerateContent and :asyncBatchEmbedContent
+pub(crate) fn create_of(
+    state: &Arc<State>,
+    endpoint: Endpoint,
+    model: &str,
+    body: &[u8],
+) -> Result<Option<Reply>, ApiError> {
+    carry_out(state, operation::order(state, endpoint, model, body)?)
 }
 
 pub(crate) fn carry_out(state: &Arc<State>, order: Order) -> Result<Option<Reply>, ApiError> {
@@ -214,7 +219,7 @@ impl Batch {
     fn wire(&self, state: &State, poll: bool) -> Value {
         if self.place.is_some() || state.config.speaks == Speaks::Vertex {
             crate::vertex::job(self, state, poll)
-        } else if self.endpoint == Endpoint::Generate {
+        } else if self.endpoint.is_googles() {
             self.operation(state, poll)
         } else {
             self.view(state, poll).into()
@@ -242,9 +247,9 @@ pub(crate) fn cancel(state: &State, id: &str) -> Result<Reply, ApiError> {
         let message = format!("Cannot cancel a batch with status '{}'.", status.word());
         ApiError::new(409, "invalid_request_error", None, message)
     })?;
-    Ok(match batch.endpoint {
-        Endpoint::Generate => Reply::of(&serde_json::json!({})),
-        _ => Reply::of(&batch.wire(state, false)),
+    Ok(match batch.endpoint.is_googles() {
+        true => Reply::of(&serde_json::json!({})),
+        false => Reply::of(&batch.wire(state, false)),
     })
 }
 

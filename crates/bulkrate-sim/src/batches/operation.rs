@@ -12,7 +12,11 @@ use crate::server::State;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-const TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
+/// What a batch of these calls is called.
+fn type_of(endpoint: Endpoint) -> String {
+    let name = if endpoint == Endpoint::Embed { "EmbedContentBatch" } else { "GenerateContentBatch" };
+    format!("type.googleapis.com/google.ai.generativelanguage.v1main.{name}")
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,22 +45,22 @@ struct Input {
 }
 
 /// What a create asks for. The model is that of its path, whatever lines say.
-pub(super) fn order(state: &State, model: &str, body: &[u8]) -> Result<Order, ApiError> {
+pub(super) fn order(state: &State, endpoint: Endpoint, model: &str, body: &[u8]) -> Result<Order, ApiError> {
     let bad = |why: String| invalid(format!("Invalid JSON payload received. {why}"));
     let Create { batch } = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
     state.models.find(model)?;
     let id = batch.input_config.file_name.strip_prefix("files/").unwrap_or(&batch.input_config.file_name);
     let input = state.files.get(id).ok_or_else(|| files::forbidden(id))?;
-    let held = room(state, model, &input)?;
+    let held = room(state, endpoint, model, &input)?;
     let mut metadata = Map::new();
     if let Some(name) = batch.display_name {
         metadata.insert("displayName".to_owned(), name.into());
     }
     let named = Some(model.to_owned());
     Ok(Order {
-        endpoint: Endpoint::Generate,
+        endpoint,
         named,
-        url: Endpoint::Generate.path().to_owned(),
+        url: endpoint.path().to_owned(),
         input,
         metadata: Some(metadata),
         output_secs: None,
@@ -66,11 +70,16 @@ pub(super) fn order(state: &State, model: &str, body: &[u8]) -> Result<Order, Ap
 }
 
 /// Takes the room that so many tokens of the model need, where it is limited. A file that cannot be read is refused later.
-fn room(state: &State, model: &str, input: &File) -> Result<Option<(usize, u64)>, ApiError> {
+fn room(
+    state: &State,
+    endpoint: Endpoint,
+    model: &str,
+    input: &File,
+) -> Result<Option<(usize, u64)>, ApiError> {
     let (Some(limit), Content::Stored(bytes)) = (state.config.enqueued_tokens, &input.content) else {
         return Ok(None);
     };
-    match validate(&state.models, (Endpoint::Generate, Words::Gemini), "", Some(model), (bytes, None)) {
+    match validate(&state.models, (endpoint, Words::Gemini), "", Some(model), (bytes, None)) {
         Ok(plan) if state.batches.enqueue(plan.model, plan.tokens, Some(limit)) => {
             Ok(Some((plan.model, plan.tokens)))
         }
@@ -98,7 +107,7 @@ impl Batch {
         let done = life.done(state.clock.now_ms());
         let name = format!("batches/{}", self.id);
         let mut metadata = json!({
-            "@type": TYPE, "name": name, "model": format!("models/{}", self.named.as_deref().unwrap_or_default()),
+            "@type": type_of(self.endpoint), "name": name, "model": format!("models/{}", self.named.as_deref().unwrap_or_default()),
             "state": format!("BATCH_STATE_{}", if unknown { "PAUSED" } else { word(status) }), "priority": "0",
             "createTime": instant(self.created_ms), "updateTime": instant(state.clock.now_ms()),
             "inputConfig": {"fileName": format!("files/{}", self.input_file_id)},
@@ -128,7 +137,8 @@ impl Batch {
         if let Some(file) = output.filter(|_| ended) {
             let file = if file.is_empty() { file } else { format!("files/{file}") };
             metadata["output"] = json!({"responsesFile": file});
-            operation["response"] = json!({"@type": format!("{TYPE}Output"), "responsesFile": file});
+            operation["response"] =
+                json!({"@type": format!("{}Output", type_of(self.endpoint)), "responsesFile": file});
         }
         operation["metadata"] = metadata;
         if ended {

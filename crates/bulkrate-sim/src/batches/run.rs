@@ -255,7 +255,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     let file = |side, bytes, suffix| {
         let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
         let shows = match batch.endpoint {
-            Endpoint::Generate => folder.is_some() || end == End::Completed,
+            Endpoint::Generate | Endpoint::Embed => folder.is_some() || end == End::Completed,
             Endpoint::Converse => state.faults.batch(Fault::NoFiles, batch.ordinal).is_none(),
             _ => true,
         };
@@ -263,7 +263,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
             let file = state.files.add(File {
                 id: match (&folder, batch.endpoint) {
                     (Some(folder), _) => format!("{folder}/{RESULTS}"),
-                    (None, Endpoint::Generate) => format!("batch-{}", batch.id),
+                    (None, Endpoint::Generate | Endpoint::Embed) => format!("batch-{}", batch.id),
                     (None, Endpoint::Converse) => jobs::outputs(batch).0,
                     (None, _) => state.keys.id("file-", 22, false),
                 },

@@ -119,7 +119,7 @@ impl Batch {
         Self {
             id: match (state.config.speaks, endpoint) {
                 (Speaks::Vertex, _) => number(state.keys.fresh()),
-                (_, Endpoint::Generate) => state.keys.id("", 32, true),
+                (_, Endpoint::Generate | Endpoint::Embed) => state.keys.id("", 32, true),
                 (_, Endpoint::Converse) => state.keys.id("", 12, true),
                 _ => state.batch_id(),
             },
@@ -156,7 +156,7 @@ impl Batch {
     pub(crate) fn expires_ms(&self) -> VirtualMs {
         let secs = match (self.place.is_some(), self.endpoint) {
             (true, _) => LONGEST_WINDOW_SECS,
-            (false, Endpoint::Generate) => LONG_WINDOW_SECS,
+            (false, Endpoint::Generate | Endpoint::Embed) => LONG_WINDOW_SECS,
             (false, _) => WINDOW_SECS,
         };
         self.created_ms + secs * 1_000

@@ -28,7 +28,7 @@ impl Words {
         match (endpoint, in_bucket) {
             (Endpoint::Messages, true) => Self::Named(at_ms),
             (_, true) => Self::Echoed(at_ms),
-            (Endpoint::Generate, false) => Self::Gemini,
+            (Endpoint::Generate | Endpoint::Embed, false) => Self::Gemini,
             (Endpoint::Converse, false) => Self::Bedrock,
             (_, false) => Self::OpenAi,
         }

@@ -171,6 +171,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
     let asked = match &route {
         Route::Paid(endpoint) => Some((*endpoint, None)),
         Route::Generate(model) => Some((Endpoint::Generate, Some(model.as_str()))),
+        Route::Embed(model) => Some((Endpoint::Embed, Some(model.as_str()))),
         Route::Converse(model) => Some((Endpoint::Converse, Some(model.as_str()))),
         _ => None,
     };
@@ -265,6 +266,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Model(id) => state.models.find(id).map(|_| Reply::of(&model(id))),
         Route::Paid(_)
         | Route::Generate(_)
+        | Route::Embed(_)
         | Route::Converse(_)
         | Route::Bill
         | Route::Requests
@@ -296,7 +298,7 @@ fn of_gemini(
                 false => files::content(state, id, &spoilt).map(Some),
             }
         }
-        Ask::Create(model) => batches::create_of(state, model, body),
+        Ask::Create(endpoint, model) => batches::create_of(state, *endpoint, model, body),
         Ask::List => batches::operations(state, query).map(Some),
         Ask::Get(id) => batches::retrieve(state, id).map(Some),
         Ask::Cancel(id) => batches::cancel(state, id).map(Some),

@@ -15,6 +15,8 @@ pub(super) enum Route {
     Paid(Endpoint),
     /// Gemini's paid call, to this model.
     Generate(String),
+    /// Gemini's for vectors, of this model.
+    Embed(String),
     Gemini(gemini::Ask),
     /// Bedrock's paid call, to this model.
     Converse(String),
@@ -105,6 +107,7 @@ impl Route {
             ("GET", _, Some(model)) => Self::Model(model),
             ("POST", _, Some(call)) => match call.rsplit_once(':') {
                 Some((model, "generateContent")) => Self::Generate(model.to_owned()),
+                Some((model, "embedContent" | "batchEmbedContents")) => Self::Embed(model.to_owned()),
                 _ => Self::Unknown,
             },
             _ => Self::Unknown,
@@ -140,7 +143,7 @@ impl Route {
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
-            Self::Paid(_) | Self::Generate(_) | Self::Converse(_) => Some(Place::Sync),
+            Self::Paid(_) | Self::Generate(_) | Self::Embed(_) | Self::Converse(_) => Some(Place::Sync),
             Self::Upload => Some(Place::Upload),
             Self::FileContent(_) => Some(Place::Content),
             Self::FileDelete(_) => Some(Place::Delete),
@@ -174,6 +177,7 @@ impl Route {
             Self::Paid(Endpoint::Generate) | Self::Generate(_) => {
                 "POST /v1beta/models/{model}:generateContent"
             }
+            Self::Paid(Endpoint::Embed) | Self::Embed(_) => "POST /v1beta/models/{model}:batchEmbedContents",
             Self::Paid(Endpoint::Converse) | Self::Converse(_) => "POST /model/{model}/converse",
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",
@@ -251,8 +255,14 @@ mod tests {
             (
                 Method::POST,
                 "/v1/models/a:batchGenerateContent",
-                Route::Gemini(gemini::Ask::Create("a".to_owned())),
+                Route::Gemini(gemini::Ask::Create(Endpoint::Generate, "a".to_owned())),
             ),
+            (
+                Method::POST,
+                "/v1beta/models/a:asyncBatchEmbedContent",
+                Route::Gemini(gemini::Ask::Create(Endpoint::Embed, "a".to_owned())),
+            ),
+            (Method::POST, "/v1beta/models/a:batchEmbedContents", Route::Embed("a".to_owned())),
             (Method::GET, "/v1beta/batches/b", Route::Gemini(gemini::Ask::Get("b".to_owned()))),
             (Method::POST, "/upload/v1/files", Route::Gemini(gemini::Ask::Upload)),
             (

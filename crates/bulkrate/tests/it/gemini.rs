@@ -28,6 +28,23 @@ fn a_job_is_answered_and_its_ledger_is_the_bill() {
 }
 
 #[test]
+fn vectors_come_back_in_both_lanes_and_their_ledger_is_the_bill() {
+    for lane in ["sync", "batch"] {
+        let sim = Sim::of("gemini", &["--api-key", KEY]);
+        let place = place(&sim);
+        let line = format!("--kind embedding --dimensions 8 --lane {lane} --poll-min 50ms");
+        let bill = whole(&place, &sim, ask(&place, "gemini/gemini-embedding-001", &line));
+        let of_lane = bill[format!("requests_{lane}")].as_u64().unwrap();
+        assert!(of_lane > 0 && bill["requests"].as_u64() <= Some(of_lane + 1), "{bill}");
+        let calls = sim.get("/sim/requests");
+        let paths = &calls["by_path"];
+        let creates = &paths["POST /v1beta/models/{model}:asyncBatchEmbedContent"];
+        assert_eq!(creates.is_object(), lane == "batch", "{calls}");
+        assert!(paths["POST /v1beta/models/{model}:batchEmbedContents"]["200"].is_u64(), "{calls}");
+    }
+}
+
+#[test]
 fn limits_and_faults_cost_time_and_no_rows() {
     let faults =
         ["--fault", "429=0.1", "--fault", "5xx:0.1=503", "--fault", "refusal@3", "--fault", "length@5"];

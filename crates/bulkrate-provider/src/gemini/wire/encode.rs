@@ -1,4 +1,4 @@
-//! Writes requests as bodies of `generateContent`.
+//! Writes requests as bodies of `generateContent`; those for vectors are `embed`'s.
 //!
 //! The caller's own fields win over ours, within `generationConfig` too, and are copied as he wrote them, but for the service tier,
 //! which the lane decides.
@@ -8,6 +8,7 @@ use bulkrate_core::request::{
     Blob, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, write_json_text,
 };
 
+use super::embed;
 use super::models::{self, Family, Thinks};
 use crate::api::{Unsupported, WireOptions};
 use crate::job::differs;
@@ -41,6 +42,8 @@ pub(crate) struct Host {
     says_tier: bool,
     /// Fields of the caller that it does not have.
     refused: &'static [&'static str],
+    /// Whether embeddings are asked for in the same shape as there.
+    embeds: bool,
 }
 
 pub(crate) const STUDIO: Host = Host {
@@ -48,6 +51,7 @@ pub(crate) const STUDIO: Host = Host {
     files_hint: "Gemini fetches nothing: give the bytes as base64, or the URI of a file that was uploaded to it",
     says_tier: true,
     refused: &[],
+    embeds: true,
 };
 
 pub(crate) const VERTEX: Host = Host {
@@ -55,6 +59,7 @@ pub(crate) const VERTEX: Host = Host {
     files_hint: "nothing is fetched there: give the bytes as base64, or the `gs://` address of an object in Cloud Storage",
     says_tier: false,
     refused: &["store"],
+    embeds: false,
 };
 
 #[derive(Debug)]
@@ -63,7 +68,7 @@ pub(crate) struct Encoder {
     pub(crate) host: Host,
 }
 
-type Job<'r> = crate::job::Job<'r, Family>;
+pub(super) type Job<'r> = crate::job::Job<'r, Family>;
 
 impl Encoder {
     pub(crate) fn encode(
@@ -73,6 +78,9 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
         let job = Job { request, options, family: models::family(options.model) };
+        if request.kind == Kind::Embedding && self.host.embeds {
+            return embed::encode(&job, out);
+        }
         if request.kind != Kind::Chat {
             let name = request.kind.name();
             return Err(job.unsupported("kind", format!("bulkrate does not speak Gemini's {name} API")));

@@ -1,5 +1,6 @@
 //! Gemini's JSON, both ways.
 
+mod embed;
 pub(crate) mod encode;
 mod models;
 pub(crate) mod read;
@@ -34,15 +35,16 @@ impl GeminiWire {
         Self { encoder, account }
     }
 
-    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        let BatchLine { custom_id, reading } = read::line(line)?;
+    pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = read::line(kind, line)?;
         Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
     }
 }
 
 impl Wire for GeminiWire {
-    fn path(&self, _: Kind, model: &str) -> Cow<'static, str> {
-        Cow::Owned(format!("{VERSION}/models/{}:generateContent", in_path(model)))
+    fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
+        let verb = if kind == Kind::Embedding { "batchEmbedContents" } else { "generateContent" };
+        Cow::Owned(format!("{VERSION}/models/{}:{verb}", in_path(model)))
     }
 
     fn encode(
@@ -54,8 +56,8 @@ impl Wire for GeminiWire {
         self.encoder.encode(request, options, out)
     }
 
-    fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
-        self.account.redacted(read::reply(reply))
+    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
+        self.account.redacted(read::reply(kind, reply))
     }
 
     fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {

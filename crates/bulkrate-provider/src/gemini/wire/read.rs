@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use bulkrate_core::answer::{Answer, Body, Failure, Finish, Reading};
+use bulkrate_core::request::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::usage;
+use super::{embed, usage};
 use crate::api::{BatchLine, Reply};
 use crate::gemini::errors;
 use crate::http::strange::{no_json, unreadable};
@@ -72,11 +73,15 @@ struct Feedback<'a> {
     block_reason: LooseText<'a>,
 }
 
-pub(super) fn reply(reply: &Reply) -> Reading<'_> {
+pub(super) fn reply(kind: Kind, reply: &Reply) -> Reading<'_> {
     if !(200..300).contains(&reply.status) {
         return Reading::Failure(errors::of(reply));
     }
-    success(&reply.body)
+    success_of(kind, &reply.body)
+}
+
+fn success_of(kind: Kind, body: &[u8]) -> Reading<'_> {
+    if kind == Kind::Embedding { embed::success(body) } else { success(body) }
 }
 
 #[derive(Deserialize)]
@@ -90,7 +95,7 @@ struct Line<'a> {
 }
 
 /// One line of a batch's results.
-pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
+pub(super) fn line(kind: Kind, line: &[u8]) -> Result<BatchLine<'_>, String> {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let Line { key, response, error } =
         serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
@@ -99,7 +104,7 @@ pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
     }
     let said = error.and_then(errors::read_status);
     let reading = match (response, said) {
-        (Some(response), None) => success(response.get().as_bytes()),
+        (Some(response), None) => success_of(kind, response.get().as_bytes()),
         (_, Some(said)) => Reading::Failure(said.failure(said.usual_status, None)),
         (None, None) => Reading::Failure(unreadable("the line holds neither a response nor an error")),
     };
@@ -119,7 +124,7 @@ pub(crate) fn success(body: &[u8]) -> Reading<'_> {
         (Some(candidate), _) => candidate.read(),
         // The prompt was read, and no more.
         (None, Some(reason)) => (Finish::ContentFilter, refused(&reason, None)),
-        (None, None) => return Reading::Failure(without_candidates(body)),
+        (None, None) => return Reading::Failure(without_answer(body, "the answer holds no candidate")),
     };
     Reading::Answer(Box::new(Answer {
         body,
@@ -185,8 +190,8 @@ fn texts(content: Option<&RawValue>) -> (Cow<'_, str>, Option<Cow<'_, RawValue>>
 }
 
 /// A 2xx without an answer: an error in disguise, or nothing we can read.
-fn without_candidates(body: &[u8]) -> Failure {
-    let Some(said) = errors::read(body) else { return unreadable("the answer holds no candidate") };
+pub(super) fn without_answer(body: &[u8], why: &str) -> Failure {
+    let Some(said) = errors::read(body) else { return unreadable(why) };
     let status = said.usual_status;
     Failure { maybe_paid: status >= 500 && status != 503, ..said.failure(status, None) }
 }

@@ -326,7 +326,7 @@ fn what_is_no_answer() {
 #[test]
 fn lines_of_results() {
     let lines: Vec<&str> = include_str!("../../../fixtures/gemini/batch_results.jsonl").lines().collect();
-    let first = wire().read_line(lines[0].as_bytes()).unwrap();
+    let first = wire().read_line(Kind::Chat, lines[0].as_bytes()).unwrap();
     assert_eq!(first.custom_id, "br1-01kaxvhz0000000000000000aa-0");
     let Reading::Answer(answer) = first.reading else { panic!("{:?}", first.reading) };
     assert_eq!(answer.usage.map(|usage| (usage.input, usage.output, usage.reasoning)), Some((8, 840, 829)));
@@ -337,12 +337,77 @@ fn lines_of_results() {
         (4, None, FailureClass::Transient, true),
         (5, None, FailureClass::Transient, true),
     ] {
-        let read = wire().read_line(lines[line].as_bytes()).unwrap();
+        let read = wire().read_line(Kind::Chat, lines[line].as_bytes()).unwrap();
         let Reading::Failure(failure) = read.reading else { panic!("{}", lines[line]) };
         let seen = (failure.provider_code.as_deref(), failure.class, failure.maybe_paid);
         assert_eq!(seen, (code, class, maybe_paid), "{}", lines[line]);
     }
     for line in ["", "{}", r#"{"key":"","response":{}}"#, r#"{"response":{}}"#, "[]"] {
-        assert!(wire().read_line(line.as_bytes()).is_err(), "{line}");
+        assert!(wire().read_line(Kind::Chat, line.as_bytes()).is_err(), "{line}");
+    }
+}
+
+const VECTORS: &str = "gemini-embedding-001";
+
+#[test]
+fn vectors_are_asked_for_one_by_one_and_in_lists_of_one() {
+    let line = |more: Value| {
+        let mut line = json!({"kind": "embedding", "input": "a \"b\""});
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line.to_string()
+    };
+    let plain = json!({"content": {"parts": [{"text": "a \"b\""}]}});
+    let with = |more: Value| {
+        let mut body = plain.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let sized = json!({"generation_config": {"dimensions": 768}, "provider_kwargs": {"taskType": "CLUSTERING", "model": "x"}});
+    for (more, want) in [
+        (json!({}), json!({})),
+        (sized, json!({"outputDimensionality": 768, "taskType": "CLUSTERING"})),
+        (json!({"provider_kwargs": {"content": {"parts": []}}}), json!({"content": {"parts": []}})),
+    ] {
+        let line = line(more);
+        assert_eq!(encoded_in(Lane::Batch, VECTORS, &line), Ok(with(want.clone())), "{line}");
+        let mut call = with(want);
+        call["model"] = format!("models/{VECTORS}").into();
+        assert_eq!(encoded_in(Lane::Sync, VECTORS, &line), Ok(json!({"requests": [call]})), "{line}");
+    }
+    let two = json!({"kind": "embedding", "input": ["a", "b"]}).to_string();
+    assert!(encoded(VECTORS, &two).unwrap_err().contains("here are 2 inputs"));
+    assert!(wire().path(Kind::Embedding, VECTORS).ends_with("/gemini-embedding-001:batchEmbedContents"));
+}
+
+#[test]
+fn vectors_are_read_from_calls_and_from_lines() {
+    let call = |more: &str| format!(r#"{{"embeddings":[{{"values":[0.5,-1]}}]{more}}}"#);
+    let line =
+        |more: &str| format!(r#"{{"key":"k","response":{{"embedding":{{"values":[0.5,-1]}}{more}}}}}"#);
+    let input = |reading: &Reading<'_>| match reading {
+        Reading::Answer(answer) => {
+            let Body::Embedding(bulkrate_core::answer::Embedding::Numbers(values)) = &answer.body else {
+                panic!("{answer:?}")
+            };
+            assert_eq!(values.get(), "[0.5,-1]");
+            Ok(answer.usage.map(|usage| (usage.input, usage.output)))
+        }
+        Reading::Failure(failure) => Err((failure.class, failure.maybe_paid)),
+    };
+    for (more, want) in [
+        (r#","usageMetadata":{"promptTokenCount":7}"#, Some((7, 0))),
+        (r#","tokenCount":"7""#, Some((7, 0))),
+        (r#","tokenCount":-7"#, None),
+        ("", None),
+    ] {
+        let (call, line) = (call(more), line(more));
+        assert_eq!(input(&wire().read(Kind::Embedding, &reply(200, &call))), Ok(want), "{call}");
+        let read = wire().read_line(Kind::Embedding, line.as_bytes()).unwrap();
+        assert_eq!(input(&read.reading), Ok(want), "{line}");
+    }
+    // What has no vector was paid for all the same, perhaps.
+    for body in [r#"{"embeddings":[]}"#, r#"{"embedding":{"values":null}}"#, "{}", "["] {
+        let lost = Err((FailureClass::Transient, true));
+        assert_eq!(input(&wire().read(Kind::Embedding, &reply(200, body))), lost, "{body}");
     }
 }
