@@ -66,7 +66,7 @@ pub(super) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
     let body: Body<'_> = serde_json::from_slice(body)
         .map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))?;
     let list = body.requests.is_some();
-    let bodies = body.requests.map_or_else(|| vec![Body { requests: None, ..body }], |all| all);
+    let bodies = body.requests.unwrap_or_else(|| vec![Body { requests: None, ..body }]);
     if bodies.len() > REQUESTS_MAX {
         return Err(invalid("BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch"));
     }
