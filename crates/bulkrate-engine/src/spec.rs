@@ -1,5 +1,7 @@
 //! A job as the engine takes it: everything resolved, nothing secret.
 
+mod learned;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +11,13 @@ use bulkrate_core::cascade::Accept;
 use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::price::Ratios;
 use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::{CacheMode, Kind, Role};
 use bulkrate_core::route::learned::{Router, Side, Verdict};
 use bulkrate_core::submission::{PollPace, Unresolved};
 use serde::{Deserialize, Serialize};
+
+pub use learned::Learned;
 
 /// One job: one source, one request, one sink, one budget.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -373,35 +376,6 @@ pub struct RunSpec {
     /// What a pilot has learned; plans and admission count with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<Box<Learned>>,
-}
-
-/// What a pilot has learned of a job's models.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Learned {
-    /// What answers used, by the pinned model.
-    pub models: BTreeMap<String, Ratios>,
-    /// Of a cascade's items: how many went on to the strong model, and how many there were.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rejected: Option<(u64, u64)>,
-    /// What the strong model used on those that went on: the harder ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gone_on: Option<Ratios>,
-}
-
-impl Learned {
-    /// What is known of a model's answers in a lane: what the prompt cache held in calls, a batch need not find.
-    pub(crate) fn of(&self, pinned: &str, lane: Lane) -> Ratios {
-        let known = self.models.get(pinned).copied().unwrap_or_default();
-        if lane == Lane::Batch { known.uncached() } else { known }
-    }
-
-    /// The same of a job whose items are all like those that went on to `strong`.
-    pub(crate) fn of_harder(&self, strong: &str) -> Option<Self> {
-        let (few, all) = (self.gone_on.filter(|few| few.items > 0)?, self.models.get(strong)?);
-        let mut like = self.clone();
-        like.models.insert(strong.to_owned(), few.stretched(all));
-        Some(like)
-    }
 }
 
 /// In which order items are sent. Results are written in the order of the source either way.

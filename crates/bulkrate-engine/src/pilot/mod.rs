@@ -165,7 +165,7 @@ pub(crate) fn missing(name: &str) -> EngineError {
     EngineError::BadSpec {
         code: "pilot-missing",
         what: format!("no pilot was made of `{name}` as it is now"),
-        why: "`--plan` chooses by what a pilot has learned: run `bulkrate plan ... --pilot 100` with the same source and request first"
+        why: "what one has learned is needed here: run `bulkrate plan ... --pilot 100` with the same source and request first"
             .to_owned(),
     }
 }

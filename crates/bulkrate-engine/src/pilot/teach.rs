@@ -23,7 +23,7 @@ pub struct Lesson {
     pub qualities: Vec<(f64, f64)>,
     /// Items that were asked and have no label, or no answer of the strong model.
     pub unlabelled: u64,
-    /// What an answer of the strong model has cost over what one of the weak has; unknown where one was paid elsewhere or has no price.
+    /// What an answer of the strong model has cost over what one of the weak has, to a tenth; unknown where one was paid elsewhere or has no price.
     pub price_ratio: Option<f64>,
     /// What the pilots have cost, and what the strong model alone would cost for the whole job; unknown without prices.
     pub cost: Option<(UsdNanos, UsdNanos)>,
@@ -62,7 +62,7 @@ pub(crate) fn lesson(
     };
     let (strong_said, weak_said) = (read(strong)?, read(weak)?);
     let price_ratio = match (strong_said.each(), weak_said.each()) {
-        (Some(strong), Some(weak)) => Some((strong / weak).max(1.0)),
+        (Some(strong), Some(weak)) => Some(((strong / weak).max(1.0) * 10.0).round() / 10.0),
         _ => None,
     };
     let reached = strong_said.reached;

@@ -232,7 +232,7 @@ fn a_pilot_teaches_a_router() {
     assert_eq!(labels, answered, "{said}");
     assert!(answered < 400, "equal rows are one label");
     assert!(said["cut"]["loss_high"].as_f64().unwrap() <= 0.02, "{said}");
-    assert!(said["price_ratio"].as_f64().unwrap() > 5.0, "as the pilot has paid them: {said}");
+    assert_eq!(said["price_ratio"], 20.5, "as the pilot has paid them: {said}");
     let eval = "route eval --pilot reviews --model-weak openai/gpt-6-luna --router a.router --json";
     let own = place.run(eval, &[]).expect(0).json();
     assert_eq!(
