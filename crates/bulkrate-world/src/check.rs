@@ -2,7 +2,7 @@
 //!
 //! The fold here is not the store's: a bug in one must not hide in the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use bulkrate_core::ids::{Ordinal, Sub, WireId};
@@ -362,12 +362,11 @@ impl Books {
     }
 }
 
-/// One payment in the provider's bill, and the lease it belongs to.
+/// One payment in the provider's bill.
 #[derive(Debug, Clone)]
 pub struct Paid {
-    pub ordinal: Ordinal,
-    /// Which of the item's leases; `None` where it came with a submission that the store does not know.
-    pub lease: Option<usize>,
+    /// Its items, and which of their leases; none where it came with a submission that the store does not know.
+    pub leases: Vec<(Ordinal, usize)>,
     pub sub: Option<Sub>,
     pub cost: i64,
     pub by: String,
@@ -376,16 +375,21 @@ pub struct Paid {
 }
 
 /// I9, W8: only what the provider did not tell is in doubt. `refused`: lines that it answered with a refusal.
-pub fn doubts(books: &mut Books, refused: &std::collections::BTreeSet<String>) {
+pub fn doubts(books: &mut Books, refused: &BTreeSet<String>) {
+    let mut told: BTreeSet<(&str, Sub, usize)> = BTreeSet::new();
+    for line in refused {
+        let Some((batch, id)) = line.split_once(' ') else { continue };
+        let id = WireId::parse(id);
+        told.extend(id.iter().flat_map(|id| id.places().map(|place| (batch, id.sub, place))));
+    }
     for (sub, row) in books.rows.clone() {
         if row.lane != Lane::Batch || row.held {
             continue;
         }
         let mut open: i128 = 0;
-        for (seq, (ordinal, at)) in (0..).zip(&row.leases) {
-            let id = format!("{} {}", row.batch.as_deref().unwrap_or("?"), WireId::one(sub, seq));
+        for (place, (ordinal, at)) in row.leases.iter().enumerate() {
             let lease = books.leases.get(ordinal).and_then(|leases| leases.get(*at));
-            if !refused.contains(&id) {
+            if !told.contains(&(row.batch.as_deref().unwrap_or("?"), sub, place)) {
                 open += lease.map_or(0, |leased| i128::from(leased.lease.bound.0));
             }
         }
@@ -410,7 +414,7 @@ fn is_beside(books: &Books, paid: &Paid) -> bool {
 /// window was open. Answers how much of it the ledger has too high for want of usage.
 fn twice(books: &mut Books, beside: &BTreeMap<Sub, i128>, windows: bool, usage: bool) -> i128 {
     let mut above = 0;
-    let subs: std::collections::BTreeSet<Sub> = books.apart.keys().chain(beside.keys()).copied().collect();
+    let subs: BTreeSet<Sub> = books.apart.keys().chain(beside.keys()).copied().collect();
     for sub in subs {
         let apart = books.apart.get(&sub).copied().unwrap_or_default();
         let paid = beside.get(&sub).copied().unwrap_or(0);
@@ -424,6 +428,44 @@ fn twice(books: &mut Books, beside: &BTreeMap<Sub, i128>, windows: bool, usage: 
         above += (least - paid).max(0);
     }
     above
+}
+
+/// I5, I9: what was paid for one request is what its items cost together. Answers how much of it was estimated too high.
+fn receipt(books: &mut Books, paid: &Paid) -> i128 {
+    let of = |(item, at): &(Ordinal, usize)| books.leases.get(item)?.get(*at);
+    let leases: Vec<Leased> = paid.leases.iter().filter_map(of).cloned().collect();
+    let (by, items, cost) = (&paid.by, &paid.leases, i128::from(paid.cost));
+    let (mut booked, mut bound, mut is_estimated, mut free) = (0, 0, false, 0);
+    for leased in &leases {
+        match leased.end {
+            LeaseEnd::Void => {
+                books.wrong("I5", format!("{by} paid for {items:?}, and a lease was given back"));
+                return 0;
+            }
+            LeaseEnd::Open => return 0,
+            LeaseEnd::Outcome { cost, estimated, .. } => {
+                booked += i128::from(cost.0);
+                bound += i128::from(leased.lease.bound.0);
+                is_estimated |= estimated;
+                free += usize::from(cost.0 == 0);
+            }
+        }
+    }
+    if is_estimated {
+        if cost > booked {
+            books.wrong("I9", format!("{by} cost {cost} for {items:?} and is estimated at {booked}"));
+        }
+        return booked - cost;
+    }
+    if booked == 0 {
+        if cost > bound {
+            books.wrong("I9", format!("{by} cost {cost} for {items:?}, above the bound"));
+        }
+    } else if booked != cost || free > 0 {
+        let of = if free > 0 { ", and some of them nothing" } else { "" };
+        books.wrong("I9", format!("{by} cost {cost}, {booked} are booked for {items:?}{of}"));
+    }
+    0
 }
 
 /// What must hold once everything is over: I5, I8, I9. `windows`: whether W1 or W5 may have opened; `usage`: all answers had one.
@@ -442,46 +484,16 @@ pub fn at_the_end(books: &mut Books, bill: &[Paid], windows: bool, usage: bool) 
     let mut times: HashMap<(Ordinal, usize), i128> = HashMap::new();
     let mut estimated: i128 = twice(books, &beside, windows, usage);
     for paid in bill {
-        let of = paid.lease.and_then(|at| books.leases.get(&paid.ordinal)?.get(at).cloned());
-        let Some(leased) = of else {
-            books
-                .wrong("I5", format!("{} paid for item {}, which no lease asked for", paid.by, paid.ordinal));
-            continue;
-        };
-        let key = (paid.ordinal, paid.lease.unwrap_or(0));
-        *times.entry(key).or_default() += 1;
-        if times[&key] > 1 {
-            books.wrong("I5", format!("{} pays lease {} of item {} again", paid.by, key.1, key.0));
+        if paid.leases.is_empty() {
+            books.wrong("I5", format!("{} was paid, which no lease asked for", paid.by));
         }
-        match leased.end {
-            LeaseEnd::Void => books.wrong(
-                "I5",
-                format!("{} paid for item {}, whose lease was given back", paid.by, paid.ordinal),
-            ),
-            LeaseEnd::Open => {}
-            LeaseEnd::Outcome { cost, estimated: true, .. } => {
-                estimated += i128::from(cost.0) - i128::from(paid.cost);
-                if paid.cost > cost.0 {
-                    books.wrong(
-                        "I9",
-                        format!("item {} cost {} and is estimated at {}", paid.ordinal, paid.cost, cost.0),
-                    );
-                }
-            }
-            LeaseEnd::Outcome { cost: UsdNanos(0), .. } => {
-                if paid.cost > leased.lease.bound.0 {
-                    books.wrong("I9", format!("item {} cost {}, above its bound", paid.ordinal, paid.cost));
-                }
-            }
-            LeaseEnd::Outcome { cost, .. } => {
-                if cost.0 != paid.cost {
-                    books.wrong(
-                        "I9",
-                        format!("item {} cost {}, {} are booked", paid.ordinal, paid.cost, cost.0),
-                    );
-                }
+        for key in &paid.leases {
+            *times.entry(*key).or_default() += 1;
+            if times[key] > 1 {
+                books.wrong("I5", format!("{} pays lease {} of item {} again", paid.by, key.1, key.0));
             }
         }
+        estimated += receipt(books, paid);
     }
     // Settled <= bill <= settled + doubt; where nothing is in doubt, equal.
     let open = books.open;

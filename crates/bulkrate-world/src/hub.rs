@@ -35,8 +35,10 @@ pub struct Hub {
     pub calm: bool,
     /// Bytes of each file that a commit has made durable, by inode.
     pub(crate) synced: std::collections::HashMap<u64, u64>,
-    /// Requests that were sent: which lease of which item each is for.
-    pub calls: Vec<(Ordinal, Option<usize>)>,
+    /// Requests that were sent: which leases of which items each is for.
+    pub calls: Vec<Vec<(Ordinal, usize)>>,
+    /// Requests of several items that were sent.
+    pub bundles: u64,
     /// Requests on their way to the provider.
     pub(crate) under_way: Vec<crate::line::Sent>,
     pub(crate) answers: std::collections::HashMap<u64, crate::remote::Answer>,
@@ -91,6 +93,7 @@ impl Hub {
             calm: false,
             synced: std::collections::HashMap::new(),
             calls: Vec::new(),
+            bundles: 0,
             under_way: Vec::new(),
             answers: std::collections::HashMap::new(),
             prompts: std::collections::HashMap::new(),

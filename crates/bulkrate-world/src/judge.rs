@@ -5,7 +5,7 @@ use bulkrate_engine::spec::JobSpec;
 
 use crate::check::{Item, LeaseEnd, Paid, at_the_end, doubts};
 use crate::hub::Hub;
-use crate::line::lease_of;
+use crate::line::leases_of;
 use crate::remote::{Charge, Of, reply_to};
 use crate::run::text;
 
@@ -38,15 +38,14 @@ fn paid(hub: &Hub, charge: &Charge) -> Option<Paid> {
     let (batch, cost) = (charge.batch.clone(), charge.nanos);
     match &charge.of {
         Of::Line(id) => {
-            let (ordinal, lease) = lease_of(hub, id).map_or((0, None), |(item, at)| (item, Some(at)));
             let sub = WireId::parse(id).map(|id| id.sub);
-            Some(Paid { ordinal, lease, sub, cost, by: id.clone(), batch })
+            Some(Paid { leases: leases_of(hub, id), sub, cost, by: id.clone(), batch })
         }
         Of::Call(no) => {
             let no = usize::try_from(*no).unwrap_or(0);
-            let (ordinal, lease) = hub.calls[no];
+            let leases = hub.calls[no].clone();
             let seen = !hub.unseen.contains(&no);
-            seen.then(|| Paid { ordinal, lease, sub: None, cost, by: format!("call {no}"), batch })
+            seen.then(|| Paid { leases, sub: None, cost, by: format!("call {no}"), batch })
         }
     }
 }

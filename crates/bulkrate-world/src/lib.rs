@@ -12,6 +12,7 @@ pub mod plan;
 pub mod trace;
 pub mod check;
 mod batch;
+mod bundle;
 pub mod remote;
 pub mod hub;
 mod torn;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bulkrate_core::ids::WireId;
+use bulkrate_core::ids::{Ordinal, Sub, WireId};
 use bulkrate_provider::{CallError, Exchange, Reply};
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use crate::bundle;
 use crate::hub::{Hub, Shared, lock};
 use crate::remote::{Answer, Request, error};
 
@@ -67,7 +68,7 @@ impl Hub {
             1 => self.dice.below(600_000),
             _ => self.dice.below(2_900_000),
         };
-        self.calls.push((0, None));
+        self.calls.push(Vec::new());
         let no = self.calls.len() as u64 - 1;
         self.twins += 1;
         self.note(format_args!("delivers a create again as {no}, {after_ms} ms later"));
@@ -85,21 +86,45 @@ impl Hub {
             let marker = &body["metadata"];
             let sub = marker["br_sub"].as_str().and_then(Self::sub);
             let digest = marker["br_digest"].as_str().unwrap_or("");
-            self.books.create_sent(sub, digest, body["input_file_id"].as_str().unwrap_or(""));
-            self.calls.push((0, None));
+            let input = body["input_file_id"].as_str().unwrap_or("");
+            self.books.create_sent(sub, digest, input);
+            self.lines_are_leases(sub, input);
+            self.calls.push(Vec::new());
             return;
         }
         let prompt = body["messages"].as_array().and_then(|all| all.last()?["content"].as_str());
-        let ordinal = prompt.and_then(|prompt| self.prompts.get(prompt).copied());
-        match ordinal {
-            Some(ordinal) => {
-                let lease = self.books.call_sent(ordinal);
-                self.calls.push((ordinal, lease));
+        let Some(items) = prompt.and_then(|prompt| self.ordinals(prompt)) else {
+            self.books.wrong("I7", format!("a call that no item asked for: {prompt:?}"));
+            return self.calls.push(Vec::new());
+        };
+        let leases: Vec<(Ordinal, usize)> =
+            items.into_iter().filter_map(|item| Some((item, self.books.call_sent(item)?))).collect();
+        self.calls.push(leases);
+    }
+
+    /// The items that a prompt asks.
+    fn ordinals(&mut self, prompt: &str) -> Option<Vec<Ordinal>> {
+        let Some(items) = bundle::items(prompt) else { return Some(vec![*self.prompts.get(prompt)?]) };
+        self.bundles += 1;
+        items.iter().map(|item| self.prompts.get(item).copied()).collect()
+    }
+
+    /// I3, I7, for a batch: each lease is in one line, and each line asks what its id says.
+    fn lines_are_leases(&mut self, sub: Option<Sub>, input: &str) {
+        let Some(row) = sub.and_then(|sub| self.books.rows.get(&sub)) else { return };
+        let leased: Vec<Ordinal> = row.leases.iter().map(|(ordinal, _)| *ordinal).collect();
+        let mut asked = vec![0_u32; leased.len()];
+        for (id, prompt) in self.remote.lines_of(input) {
+            let places = WireId::parse(&id).map(|id| id.places()).unwrap_or_default();
+            asked.get_mut(places.clone()).unwrap_or_default().iter_mut().for_each(|times| *times += 1);
+            let items = self.ordinals(&prompt);
+            if items.as_deref() != leased.get(places) {
+                self.books.wrong("I7", format!("line {id} asks {items:?} of the leases {leased:?}"));
             }
-            None => {
-                self.books.wrong("I7", format!("a call that no item asked for: {prompt:?}"));
-                self.calls.push((0, None));
-            }
+        }
+        if asked.iter().any(|times| *times != 1) {
+            self.books
+                .wrong("I3", format!("of the leases {leased:?} the file asks so many times: {asked:?}"));
         }
     }
 }
@@ -137,7 +162,7 @@ impl Line {
         if paid {
             hub.leaves(&request);
         } else {
-            hub.calls.push((0, None));
+            hub.calls.push(Vec::new());
         }
         let no = hub.calls.len() as u64 - 1;
         if hub.fault(faults.limited) {
@@ -249,9 +274,9 @@ impl Exchange for Line {
     }
 }
 
-/// The lease that a line's id names.
-pub(crate) fn lease_of(hub: &Hub, custom_id: &str) -> Option<(u32, usize)> {
-    let id = WireId::parse(custom_id)?;
-    let row = hub.books.rows.get(&id.sub)?;
-    row.leases.get(id.seq as usize).copied()
+/// The leases that a line's id names.
+pub(crate) fn leases_of(hub: &Hub, custom_id: &str) -> Vec<(Ordinal, usize)> {
+    let leases =
+        || hub.books.rows.get(&WireId::parse(custom_id)?.sub)?.leases.get(WireId::parse(custom_id)?.places());
+    leases().map(<[_]>::to_vec).unwrap_or_default()
 }

@@ -114,6 +114,7 @@ struct Run {
     commits: u64,
     requests: u64,
     batches: u64,
+    bundles: u64,
     twins: u64,
     restored: u64,
     seconds: f64,
@@ -123,7 +124,7 @@ struct Run {
 impl Run {
     fn summary(&self) -> String {
         format!(
-            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} creates delivered twice, {} backups restored in {:.1} s: {}",
+            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} creates delivered twice, {} backups restored in {:.1} s: {}",
             self.seeds,
             self.simulated_ms / 3_600_000,
             self.processes,
@@ -131,6 +132,7 @@ impl Run {
             self.commits,
             self.requests,
             self.batches,
+            self.bundles,
             self.twins,
             self.restored,
             self.seconds,
@@ -162,6 +164,7 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     run.commits += lived.commits;
                     run.requests += lived.requests;
                     run.batches += lived.batches;
+                    run.bundles += lived.bundles;
                     run.twins += lived.twins;
                     run.restored += lived.restored;
                     if !lived.violations.is_empty() {

@@ -62,6 +62,8 @@ pub struct Faults {
     pub line_strange: u64,
     /// F59: answers that are empty.
     pub empty: u64,
+    /// Answers to several items of which some are missing, exchanged, shifted or cut, or that are no list.
+    pub bundle_wrong: u64,
     /// F65: no usage.
     pub no_usage: u64,
     /// F53: a result file that is not there, for once.
@@ -108,6 +110,21 @@ pub struct Plan {
 impl Plan {
     #[must_use]
     pub fn of(seed: u64, dir: &Path) -> Self {
+        let plan = Self::one_by_one(seed, dir);
+        let mut bundles = Dice::new(seed, 8);
+        if bundles.permille(250) { plan.in_bundles(&mut bundles) } else { plan }
+    }
+
+    /// A job whose items are asked several at a time, under words that pay for it.
+    fn in_bundles(mut self, dice: &mut Dice) -> Self {
+        let request = &mut self.spec.request;
+        request.bundle = Some(u32::try_from(dice.pick(&[2, 3, 5, 8])).unwrap_or(2));
+        request.system = Some("Say in few words what stands behind the question. ".repeat(40));
+        self.faults.bundle_wrong = dice.pick(&[0, 100, 400]);
+        self
+    }
+
+    fn one_by_one(seed: u64, dir: &Path) -> Self {
         let mut dice = Dice::new(seed, 1);
         let lane = dice.pick(&[Lane::Batch, Lane::Batch, Lane::Batch, Lane::Sync]);
         let items = dice.between(3, 24);
@@ -172,7 +189,7 @@ impl Plan {
     /// A job with a deadline, under a known limit of calls, whose batches may be late, stuck or expire; nothing else goes wrong.
     #[must_use]
     pub fn hurried(seed: u64, dir: &Path) -> Self {
-        let mut plan = Self::of(seed, dir);
+        let mut plan = Self::one_by_one(seed, dir);
         let mut dice = Dice::new(seed, 7);
         // More than an hour of calls: what would be done sooner takes the flex lane, which costs the same.
         plan.items = dice.between(64, 150);
@@ -300,6 +317,7 @@ fn faults(dice: &mut Dice) -> Faults {
         line_twice: on(250, &[200]),
         line_strange: on(150, &[200]),
         empty: on(150, &[50]),
+        bundle_wrong: 0,
         no_usage: on(100, &[100]),
         file_missing: on(150, &[200]),
         disk: on(100, &[5]),

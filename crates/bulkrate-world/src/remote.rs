@@ -7,6 +7,7 @@ use bulkrate_core::price::Catalogue;
 use serde_json::{Value, json};
 
 use crate::batch::{Batch, End, Over};
+use crate::bundle;
 use crate::dice::Dice;
 use crate::plan::{Faults, MODEL};
 
@@ -105,6 +106,12 @@ impl Remote {
         self.faults = Faults::default();
     }
 
+    /// The requests of an uploaded file.
+    #[must_use]
+    pub fn lines_of(&self, input: &str) -> Vec<(String, String)> {
+        self.files.get(input).map(|file| lines(file)).unwrap_or_default()
+    }
+
     /// Batches of ours that have not ended.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -199,15 +206,7 @@ impl Remote {
         let Some(file) = self.files.get(&input) else {
             return error(400, "invalid_request_error", "No such File object", Some("input_file_id"));
         };
-        let lines = String::from_utf8_lossy(file)
-            .lines()
-            .filter_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                let id = line["custom_id"].as_str()?.to_owned();
-                let prompt = line["body"]["messages"].as_array()?.last()?["content"].as_str()?.to_owned();
-                Some((id, prompt))
-            })
-            .collect();
+        let lines = lines(file);
         self.creates += 1;
         if self.dice.permille(self.faults.foreign) {
             self.foreign(&asked, now_ms);
@@ -308,6 +307,12 @@ impl Remote {
             if self.dice.permille(self.faults.line_missing) {
                 continue;
             }
+            // The same answer under the id of its first item.
+            if let Some(first) = bundle::first(id)
+                && self.dice.permille(self.faults.line_strange)
+            {
+                output.push(result(first, 200, &body));
+            }
             output.push(result(id, 200, &body));
             if self.dice.permille(self.faults.line_twice) {
                 let mut other = body.clone();
@@ -348,7 +353,13 @@ impl Remote {
     /// Runs the model and charges for it.
     fn answer(&mut self, prompt: &str, price: (u64, u64), of: Of, batch: Option<String>) -> Value {
         let (input, mut output) = (prompt.len() as u64 / 4 + 9, 4 + prompt.len() as u64 % 9);
-        let mut text = reply_to(prompt);
+        let mut text = match bundle::items(prompt) {
+            Some(items) => {
+                output *= items.len() as u64;
+                bundle::reply(&items, self.faults.bundle_wrong, &mut self.dice)
+            }
+            None => reply_to(prompt),
+        };
         if self.dice.permille(self.faults.empty) {
             (text, output) = (String::new(), 1);
         }
@@ -447,6 +458,17 @@ impl Remote {
             "metadata": batch.metadata,
         })
     }
+}
+
+/// The requests of a batch's input file: id and prompt.
+fn lines(file: &[u8]) -> Vec<(String, String)> {
+    let read = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let id = line["custom_id"].as_str()?.to_owned();
+        let prompt = line["body"]["messages"].as_array()?.last()?["content"].as_str()?.to_owned();
+        Some((id, prompt))
+    };
+    String::from_utf8_lossy(file).lines().filter_map(read).collect()
 }
 
 fn ok(body: &Value) -> Answer {

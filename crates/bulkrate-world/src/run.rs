@@ -41,6 +41,8 @@ pub struct Lived {
     pub commits: u64,
     pub requests: u64,
     pub batches: u64,
+    /// Requests of several items that were sent.
+    pub bundles: u64,
     /// Creates that were delivered twice, and backups that were restored.
     pub twins: u64,
     pub restored: u64,
@@ -108,6 +110,7 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
         commits: hub.books.commits,
         requests: hub.calls.len() as u64,
         batches: hub.remote.creates,
+        bundles: hub.bundles,
         twins: hub.twins,
         restored: u64::from(hub.restored),
         late: hub.late,
@@ -452,4 +455,21 @@ fn said(payload: &(dyn std::any::Any + Send)) -> String {
 fn catalogue() -> Arc<Catalogue> {
     static ONCE: std::sync::OnceLock<Arc<Catalogue>> = std::sync::OnceLock::new();
     Arc::clone(ONCE.get_or_init(|| Arc::new(Catalogue::bundled())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// Seeds that once failed: an item stood in two queues.
+    #[test]
+    fn no_item_is_twice_in_a_bundle() {
+        let scratch = tempfile::tempdir().unwrap();
+        for seed in [54, 77, 487, 757] {
+            let lived = live(seed, scratch.path(), false).unwrap();
+            assert!(lived.bundles > 0, "{seed}");
+            assert_eq!(lived.violations, [], "{seed}");
+        }
+    }
 }

@@ -49,6 +49,21 @@ pub(crate) fn wire_id(dir: &JobDir, row: &Submission, seq: u32, bundled: bool) -
     found.unwrap_or(one)
 }
 
+/// How many items each request of a batch holds, by the place of its first one; 0 at the places of the others. `None`: the file is
+/// lost.
+pub(crate) fn sizes(dir: &JobDir, row: &Submission) -> Option<Vec<u32>> {
+    let mut sizes = vec![0; row.items as usize];
+    let mark = format!("br1-{}-", row.sub);
+    let look = |line: &str| {
+        let Some(id) = line.find(&mark).and_then(|at| id_at(&line[at..])) else { return };
+        if let Some(size) = sizes.get_mut(id.seq as usize) {
+            *size = id.n;
+        }
+    };
+    each(dir, row, look).ok()?;
+    Some(sizes)
+}
+
 /// The id that a text begins with.
 fn id_at(text: &str) -> Option<WireId> {
     let end = text.find(|sign: char| !sign.is_ascii_lowercase() && !sign.is_ascii_digit() && sign != '-');

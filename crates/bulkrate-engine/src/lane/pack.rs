@@ -222,7 +222,7 @@ fn next(
     }
 }
 
-/// The request of a bundle. `None`: its items go alone.
+/// The request of a bundle. `None`: its items go alone, or some have ended meanwhile and the others are taken anew.
 fn sealed(
     job: &Rc<Job>,
     bundle: Draft,
@@ -230,7 +230,15 @@ fn sealed(
     body: &mut Vec<u8>,
 ) -> Result<Option<Parcel>, EngineError> {
     body.clear();
-    let ordinals = bundle.ordinals();
+    let mut ordinals = bundle.ordinals();
+    {
+        let (n, mut state) = (ordinals.len(), job.state.borrow_mut());
+        ordinals.retain(|ordinal| state.items.is_waiting(*ordinal));
+        if ordinals.len() < n {
+            ordinals.into_iter().rev().for_each(|ordinal| state.put_back(ordinal));
+            return Ok(None);
+        }
+    }
     match job.seal(bundle, seed, body) {
         Ok(parcel) => Ok(Some(parcel)),
         Err(NotReady::Engine(error)) => Err(error),

@@ -12,6 +12,7 @@ use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, NewOrder, Submission, Subm
 
 use crate::EngineError;
 use crate::decision::{Decision, VERB, is_ghost, is_kept, is_operators, is_window};
+use crate::deliver::spec_of;
 use crate::lane::submission::{Evidence, evidence};
 use crate::run::recover::open_calls;
 use crate::view::DoubtLine;
@@ -106,7 +107,8 @@ fn batch(job: &JobRow, row: &Submission, at_work: bool) -> DoubtLine {
         (_, true) => "it is being looked for".to_owned(),
         (_, false) => format!("`bulkrate resume {}` looks for it", job.name),
     };
-    let mark = looked_for(kept.as_ref(), sub, row.items);
+    let bundled = spec_of(job).is_ok_and(|spec| spec.request.bundle.is_some());
+    let mark = looked_for(kept.as_ref(), sub, (row.items, bundled));
     let since_ms = kept.and_then(|kept| i64::try_from(kept.doubt.since_ms).ok()).unwrap_or(sent_ms);
     DoubtLine {
         items: u64::from(row.items),
@@ -146,9 +148,11 @@ fn tried(kept: &Evidence) -> Vec<String> {
 }
 
 /// What a person looks for at the provider.
-fn looked_for(kept: Option<&Evidence>, sub: Sub, items: u32) -> String {
+fn looked_for(kept: Option<&Evidence>, sub: Sub, (items, bundled): (u32, bool)) -> String {
     let marked = format!("with `br_sub` = {sub}");
-    let alike = format!("of {items} requests that was made then");
+    // Several items may be in one request.
+    let most = if bundled { "at most " } else { "" };
+    let alike = format!("of {most}{items} requests that was made then");
     match kept.map(|kept| kept.known_by) {
         Some(KnownBy::Mark) => marked,
         Some(KnownBy::Looks | KnownBy::Results) => alike,

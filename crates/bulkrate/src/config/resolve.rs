@@ -130,7 +130,11 @@ fn bundle(size: Option<u32>, chat: bool) -> Result<Option<u32>, ConfigError> {
     let Some(size) = size.filter(|size| *size != 1) else { return Ok(None) };
     if !(2..=SIZE_MAX).contains(&size) {
         let hint = Some("most of the gain is there at 20; beyond 100 models lose count");
-        return Err(ConfigError::option("--bundle", format!("must be a number from 2 to {SIZE_MAX}"), hint));
+        return Err(ConfigError::option(
+            "--bundle",
+            format!("must be a number from 1, which is none, to {SIZE_MAX}"),
+            hint,
+        ));
     }
     if !chat {
         let hint = Some("embeddings and moderations need no instructions that could be shared");

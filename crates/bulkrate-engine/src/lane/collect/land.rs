@@ -15,6 +15,7 @@ use super::{ResultFile, commit};
 use crate::EngineError;
 use crate::event::Event;
 use crate::lane::fetch::{Fetched, fetch};
+use crate::lane::lines;
 use crate::lane::outage;
 use crate::lane::pack::Planned;
 use crate::lane::submission::Step;
@@ -39,6 +40,8 @@ pub(super) struct Lander<'a> {
     results: &'a mut Results,
     /// Lines that landed, by their place in the batch: a file that is read again changes nothing there.
     landed: Vec<bool>,
+    /// Items of each request as it was sent, read when a line wants it.
+    sent: Option<Vec<u32>>,
 }
 
 /// What a line of a result file was.
@@ -57,7 +60,7 @@ impl<'a> Lander<'a> {
         results: &'a mut Results,
     ) -> Self {
         let landed = planned.items.iter().map(|ready| !job.is_open(ready)).collect();
-        Self { job, api, planned, results, landed }
+        Self { job, api, planned, results, landed, sent: None }
     }
 
     /// Lands all files; what is missing or damaged is downloaded again. `Done`: the rest may come with the next run.
@@ -145,7 +148,6 @@ impl<'a> Lander<'a> {
     }
 
     fn land_line(&mut self, line: &[u8]) -> Line {
-        let Self { job, api, planned, results, landed } = self;
         let text = line.trim_ascii();
         if text.is_empty() {
             return Line::Fine;
@@ -153,9 +155,11 @@ impl<'a> Lander<'a> {
         if text.len() > LINE_BYTES_MAX {
             return Line::Unreadable;
         }
-        let sub = planned.submission.sub;
-        let Ok(found) = api.read_line(planned.kind, text) else { return Line::Unreadable };
-        let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == sub).map(|id| id.places());
+        let sub = self.planned.submission.sub;
+        let Ok(found) = self.api.read_line(self.planned.kind, text) else { return Line::Unreadable };
+        let ours = WireId::parse(&found.custom_id).filter(|id| id.sub == sub && self.is_as_sent(*id));
+        let Self { job, planned, results, landed, .. } = self;
+        let ours = ours.map(|id| id.places());
         let items = ours.and_then(|places| Some((planned.items.get(places.clone())?.split_first()?, places)));
         let Some(((ready, more), places)) = items else { return Line::Strange };
         let before = landed[places.clone()].iter().all(|landed| *landed);
@@ -167,6 +171,18 @@ impl<'a> Lander<'a> {
         outage::note_line(job, sub, &found.reading);
         job.land_parcel(landing, more, &found.reading, results);
         Line::Fine
+    }
+
+    /// Whether a line about one item answers a request of one: where the count of a bundle is lost, its whole answer is not the
+    /// first item's.
+    fn is_as_sent(&mut self, id: WireId) -> bool {
+        if id.n > 1 || self.job.spec.request.bundle.is_none() {
+            return true;
+        }
+        let (dir, row) = (&self.job.dir, &self.planned.submission);
+        // Without the input file the id is all that is known.
+        let sent = self.sent.get_or_insert_with(|| lines::sizes(dir, row).unwrap_or_default());
+        sent.get(id.seq as usize).is_none_or(|n| *n == 1)
     }
 
     /// What has landed, and that the file was read up to `at`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
-use bulkrate_core::bundle::{Alone, Common, INPUT_TOKENS_MAX, Kin, Limit, Room, fitting};
+use bulkrate_core::bundle::{Alone, Common, INPUT_TOKENS_MAX, Kin, Limit, Room, fitting, size_after};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 
@@ -43,6 +43,8 @@ pub(crate) struct Draft {
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     drafts: VecDeque<Draft>,
+    /// Their items: one that was queued twice is gathered once.
+    held: BTreeSet<Ordinal>,
     told: BTreeSet<Alone>,
     /// Whether it was said that more kinds of requests come than are gathered side by side.
     crowded: bool,
@@ -98,6 +100,15 @@ impl Gathering {
 
     pub(crate) fn clear(&mut self) {
         self.drafts.clear();
+        self.held.clear();
+    }
+
+    /// One that goes.
+    fn goes(&mut self, draft: Draft) -> Draft {
+        for member in &draft.members {
+            self.held.remove(&member.ready.ordinal);
+        }
+        draft
     }
 
     /// All that wait.
@@ -109,7 +120,8 @@ impl Gathering {
     /// what is out may bring it company.
     pub(crate) fn pop(&mut self, size: u32, more_may_fail: bool) -> Option<Draft> {
         let at = self.drafts.iter().position(|draft| !more_may_fail || draft.wanted >= size)?;
-        self.drafts.remove(at)
+        let draft = self.drafts.remove(at)?;
+        Some(self.goes(draft))
     }
 }
 
@@ -121,22 +133,31 @@ impl Job {
         ready: Ready,
         lane: Lane,
     ) -> Result<Gathered, EngineError> {
-        let size = {
+        if gathering.held.contains(&ready.ordinal) {
+            return Ok(Gathered::Kept(None));
+        }
+        let halvings = {
             let state = self.state.borrow();
             let judged = state.climb.awaiting(ready.ordinal).is_some();
-            let size = self.bundle_size(&state, &ready);
-            if judged || state.is_urgent(ready.ordinal) { 1 } else { size }
+            let alone = judged || state.is_urgent(ready.ordinal);
+            self.halvings(&state, &ready).filter(|_| !alone)
         };
-        if size < 2 {
+        let (Some(asked), Some(halvings)) = (self.bundle, halvings) else {
+            return Ok(Gathered::Alone(ready));
+        };
+        let (room, limit) = self.fitting(&ready, asked);
+        // Half of those that were together, not of those that were asked for.
+        let (wanted, size) = (size_after(asked, halvings), size_after(room, halvings));
+        if size < 2 && room > 1 {
             return Ok(Gathered::Alone(ready));
         }
-        let found = match self.fitting(&ready, size) {
-            (1, limit) => Err(Alone::NoRoom(limit.unwrap_or(Limit::Prompt))),
-            (size, _) => self.kin(&ready)?.map(|(kin, text)| (kin, text, size)),
+        let found = match limit {
+            Some(limit) if room < 2 => Err(Alone::NoRoom(limit)),
+            _ => self.kin(&ready)?,
         };
         Ok(match found {
-            Ok((kin, text, room)) => {
-                let draft = Draft::begun(kin, (size, room), lane, ready, text);
+            Ok((kin, text)) => {
+                let draft = Draft::begun(kin, (wanted, size), lane, ready, text);
                 Gathered::Kept(self.come_together(gathering, draft))
             }
             Err(why) => {
@@ -149,6 +170,7 @@ impl Job {
     /// Brings one together with those of its kin; a bundle that is complete, or has to make room, goes.
     fn come_together(&self, gathering: &mut Gathering, mut one: Draft) -> Option<Draft> {
         let Member { ready, text } = one.members.pop()?;
+        gathering.held.insert(ready.ordinal);
         let is_one = |draft: &Draft| draft.is_for(&one.kin, one.size, one.lane, &ready);
         let Some(at) = gathering.drafts.iter().position(is_one) else {
             one.members.push(Member { ready, text });
@@ -162,18 +184,20 @@ impl Job {
             }
             let oldest = if full { gathering.drafts.pop_front() } else { None };
             gathering.drafts.push_back(one);
-            return oldest;
+            return oldest.map(|oldest| gathering.goes(oldest));
         };
         let draft = &mut gathering.drafts[at];
         let (common, bytes) = draft.with(&text);
         if self.estimated_tokens(ready.deployment, bytes) > INPUT_TOKENS_MAX {
             one.members.push(Member { ready, text });
-            return Some(std::mem::replace(draft, one));
+            let full = std::mem::replace(draft, one);
+            return Some(gathering.goes(full));
         }
         draft.common = common;
         draft.members.push(Member { ready, text });
         let full = draft.members.len() >= draft.size as usize;
-        if full { gathering.drafts.remove(at) } else { None }
+        let full = if full { gathering.drafts.remove(at) } else { None };
+        full.map(|full| gathering.goes(full))
     }
 
     /// Says once why items like this one go alone.

@@ -10,7 +10,7 @@ mod land;
 mod seal;
 mod worth;
 
-use bulkrate_core::bundle::{shares, size_after};
+use bulkrate_core::bundle::shares;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -23,14 +23,15 @@ use super::ready::Ready;
 use crate::event::Event;
 
 impl Job {
-    /// With how many others at most an item is asked now, itself included.
-    fn bundle_size(&self, state: &State, ready: &Ready) -> u32 {
-        let works = !state.brought[ready.deployment].is_off();
-        let Some(size) = self.bundle.filter(|_| works) else { return 1 };
-        let Some(trouble) = state.trouble.get(&ready.ordinal) else { return size };
+    /// How often the bundle of an item is halved now; `None`: it is asked alone.
+    fn halvings(&self, state: &State, ready: &Ready) -> Option<u8> {
+        if state.brought[ready.deployment].is_off() {
+            return None;
+        }
+        let Some(trouble) = state.trouble.get(&ready.ordinal) else { return Some(0) };
         // One that was cut asks for a longer answer than the others.
         let cut = trouble.cut || trouble.max_tokens.is_some();
-        if cut { 1 } else { size_after(size, trouble.attempts.bundles.saturating_add(trouble.halved)) }
+        (!cut).then(|| trouble.attempts.bundles.saturating_add(trouble.halved))
     }
 
     /// Items that cannot be asked together after all: one by one, and `why`, or, where there is no room for all, half as many at
