@@ -22,7 +22,7 @@ use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
-use crate::spec::{JobSpec, RequestSpec, SemanticSpec, SendBy};
+use crate::spec::{JobSpec, RequestSpec, RunSpec, SemanticSpec, SendBy};
 
 /// Typical time of a batch, for the plan, while too few have run here; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -49,6 +49,8 @@ pub(crate) struct Facts<'a> {
     pub open: Option<u64>,
     /// How long batches have taken here.
     pub curve: Option<BatchCurve>,
+    /// The job has batches at the provider.
+    pub batches_out: bool,
     /// Both in the same clock: since the epoch.
     pub now_us: u64,
     pub created_ms: u64,
@@ -257,7 +259,7 @@ fn lanes(
             seconds_p95: facts
                 .curve
                 .filter(|_| lane == Lane::Batch)
-                .map(|curve| curve.q95_us.div_ceil(SECOND_US)),
+                .map(|curve| (curve.q95_us.saturating_mul(waves(run, requests))).div_ceil(SECOND_US)),
             batches: (lane == Lane::Batch).then(|| requests.div_ceil(u64::from(run.batch_items_max).max(1))),
         });
     }
@@ -419,7 +421,10 @@ fn default_cap(chosen: Option<&LanePlan>, stats: &Stats, spent: Spent) -> UsdNan
 fn seconds(facts: &Facts<'_>, lane: Lane, requests: u64) -> u64 {
     let run = &facts.spec.run;
     match lane {
-        Lane::Batch => facts.curve.map_or(BATCH_SECONDS, |curve| curve.median_us.div_ceil(SECOND_US)),
+        Lane::Batch => {
+            let one = facts.curve.map_or(BATCH_SECONDS, |curve| curve.median_us.div_ceil(SECOND_US));
+            one.saturating_mul(waves(run, requests))
+        }
         Lane::Flex | Lane::Sync => {
             let paced = run.rpm.map_or(0, |rpm| requests.saturating_mul(60) / rpm.max(1));
             let placed = requests
@@ -428,6 +433,12 @@ fn seconds(facts: &Facts<'_>, lane: Lane, requests: u64) -> u64 {
             paced.max(placed).max(u64::from(CALL_SECONDS).min(requests))
         }
     }
+}
+
+/// How many batches run one after the other, as no more than so many are out at once.
+fn waves(run: &RunSpec, requests: u64) -> u64 {
+    let batches = requests.div_ceil(u64::from(run.batch_items_max).max(1));
+    batches.div_ceil(u64::from(run.batches_max).max(1)).max(1)
 }
 
 fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane, String), EngineError> {
@@ -465,8 +476,11 @@ fn choose(facts: &Facts<'_>, lanes: &[LanePlan], requests: u64) -> Result<(Lane,
         prices: LanePrices { batch: price(Lane::Batch), flex: price(Lane::Flex), sync: price(Lane::Sync) },
         items_per_s: rate,
         latency_p99_us: 20_000_000,
-        // A job that is gone on with may have batches out, which its own lane watches.
-        batch_q95_us: facts.curve.filter(|_| facts.open.is_none()).map(|curve| curve.q95_us),
+        // Batches that are out are waited for, however long others took.
+        batch_q95_us: facts
+            .curve
+            .filter(|_| !facts.batches_out)
+            .map(|curve| curve.q95_us.saturating_mul(waves(run, requests))),
         batch_available: available(Lane::Batch),
         flex_available: available(Lane::Flex),
     });

@@ -46,7 +46,7 @@ pub struct LaneChoice {
     pub items_per_s: f64,
     /// 99th percentile of the latency of one call.
     pub latency_p99_us: u64,
-    /// Within this 95 of 100 batches like these are over; `None`: too few have run to say.
+    /// Within this 95 of 100 batches like these are over, as many one after the other as the job needs; `None`: too few have run to say.
     pub batch_q95_us: Option<u64>,
     pub batch_available: bool,
     pub flex_available: bool,
@@ -92,14 +92,15 @@ pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
     }
     let LanePrices { batch, flex, sync } = choice.prices;
     let in_time = |q95_us| choice.deadline_us.is_none() || choice.now_us.saturating_add(q95_us) <= switch_us;
-    let late = known && !choice.batch_q95_us.is_none_or(in_time);
-    let batch = batch.filter(|_| choice.batch_available && !late);
+    let below_sync = |price: &UsdNanos| sync.is_none_or(|sync| *price < sync);
+    let batch = batch.filter(|_| choice.batch_available);
     let flex = flex.filter(|_| choice.flex_available);
-    let below_sync = |price: UsdNanos| sync.is_none_or(|sync| price < sync);
-    match (batch.filter(|price| below_sync(*price)), flex.filter(|price| below_sync(*price))) {
-        (None, None) if sync.is_none() && batch.is_none() && flex.is_none() => {
-            (Lane::Sync, "no price is known for any lane")
-        }
+    let unpriced = sync.is_none() && batch.is_none() && flex.is_none();
+    let batch = batch.filter(below_sync);
+    // What is not there, or saves nothing, is not left out for its time.
+    let late = known && batch.is_some() && !choice.batch_q95_us.is_none_or(in_time);
+    match (batch.filter(|_| !late), flex.filter(below_sync)) {
+        (None, None) if unpriced => (Lane::Sync, "no price is known for any lane"),
         (None, None) if late => (Lane::Sync, "95 of 100 batches take longer than the deadline leaves"),
         (None, None) => (Lane::Sync, "no lane is cheaper"),
         (Some(batch), Some(flex)) if flex < batch => (Lane::Flex, "the cheapest lane"),
@@ -217,6 +218,15 @@ mod tests {
             };
             let (lane, why) = choose_lane(&choice);
             assert_eq!(lane, want, "{deadline_min:?} {q95_min:?}: {why}");
+            let is_late = why == "95 of 100 batches take longer than the deadline leaves";
+            assert_eq!(is_late, want != Batch, "{deadline_min:?} {q95_min:?}: {why}");
+            // The time of batches is no reason where there are none, or where they save nothing.
+            let absent = LaneChoice { batch_available: false, flex_available: true, ..choice.clone() };
+            let dear = LanePrices { batch: Some(UsdNanos(100)), ..choice.prices };
+            for choice in [absent, LaneChoice { prices: dear, ..choice }] {
+                let (_, why) = choose_lane(&choice);
+                assert!(!why.starts_with("95 of 100"), "{choice:?}: {why}");
+            }
         }
     }
 }

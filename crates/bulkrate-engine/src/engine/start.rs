@@ -83,6 +83,12 @@ impl Engine {
         };
         let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
         let cascade = Cascade::of(&self.settings, spec, deployments, self.today())?;
+        // What only stands in says nothing of how long the job's own batches take.
+        let named =
+            |found: &Deployment| checkpoint.stats.models.iter().any(|stats| stats.model == found.pinned);
+        let asked = deployments.iter().enumerate();
+        let asked =
+            asked.filter(|(place, found)| !fallbacks.contains(place) || named(found)).map(|(_, found)| found);
         let facts = Facts {
             job: &row.id,
             spec,
@@ -95,7 +101,8 @@ impl Engine {
                 .then(|| Kept::read(&JobDir::of(&self.settings.state_dir, &row.id)).forecast)
                 .flatten(),
             open,
-            curve: crate::planning::curve_of(&*reader, deployments, self.clock.unix_ms())?,
+            curve: crate::planning::curve_of(&*reader, asked, self.clock.unix_ms())?,
+            batches_out: reader.open_submissions(row.no)?.iter().any(|open| open.lane == Lane::Batch),
             now_us: self.clock.unix_ms().saturating_mul(1_000),
             created_ms: u64::try_from(row.created_at_ms).unwrap_or(0),
             warnings: warnings(&self.settings.catalogue, deployments, self.today()),
@@ -168,7 +175,7 @@ impl Engine {
             failed: None,
             blocked: None,
             overcharged: bulkrate_core::budget::Overcharges::default(),
-            forecasting: Forecasting::new(&dir, plan, spec, checkpoint),
+            forecasting: Forecasting::new(&dir, plan, home, spec, checkpoint),
             switched: false,
             late_told: false,
             may_batch: home == Lane::Batch,

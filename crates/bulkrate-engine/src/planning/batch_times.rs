@@ -12,12 +12,12 @@ use crate::deployment::Deployment;
 const BATCHES_MAX: usize = 1_000;
 
 /// What is known of the batches of the slowest of these deployments; `None` if of one of them nothing is.
-pub(crate) fn curve_of(
+pub(crate) fn curve_of<'d>(
     view: &dyn View,
-    deployments: &[Deployment],
+    deployments: impl Iterator<Item = &'d Deployment>,
     now_ms: u64,
 ) -> Result<Option<BatchCurve>, EngineError> {
-    let able = deployments.iter().filter(|found| found.unavailable(Lane::Batch).is_none());
+    let able = deployments.filter(|found| found.unavailable(Lane::Batch).is_none());
     let mut batches = view.batches()?;
     if batches.is_empty() {
         return Ok(None);

@@ -123,6 +123,7 @@ fn cancels(job: &Job) -> Result<Vec<u64>, EngineError> {
 fn watch_deadline(job: &Rc<Job>) {
     let Some(deadline_ms) = job.deadline_ms else { return };
     let now_ms = job.clock.unix_ms();
+    let is_closing = job.is_closing();
     let mut state = job.state.borrow_mut();
     if now_ms >= deadline_ms && !state.late_told && state.open() > 0 {
         state.late_told = true;
@@ -130,7 +131,9 @@ fn watch_deadline(job: &Rc<Job>) {
         job.alert("deadline-missed", "the deadline has passed; the job goes on");
         return;
     }
-    if job.home != Lane::Batch
+    // Where nothing new is sent no other lane would take over what is cancelled.
+    if is_closing
+        || job.home != Lane::Batch
         || job.spec.run.lane.is_some()
         || state.switched
         || state.open() == 0
@@ -217,6 +220,7 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
         tx.orders_done = cancels(job)?;
     }
     job.commit(tx, Urgency::Now).await?;
+    job.keep_measured();
     job.stream_settled(); // commits keep their order: what was pending is durable
     job.tell(&Event::Progress { progress: &progress(job) });
     Ok(())

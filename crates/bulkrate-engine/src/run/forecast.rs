@@ -3,6 +3,7 @@
 //! What is measured lies in a file beside the results, so that `status` shows it and another run goes on with it. It is advice: the
 //! ledger does not depend on it, and a file that is lost or spoilt is measured anew.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bulkrate_core::budget::{Budget, Scope};
@@ -18,7 +19,7 @@ use super::land::Receipt;
 use super::ready::Ready;
 use crate::event::Event;
 use crate::paths::JobDir;
-use crate::plan::Plan;
+use crate::plan::{LanePlan, Plan};
 use crate::planning::part_of;
 use crate::prepare::Checkpoint;
 use crate::spec::JobSpec;
@@ -30,6 +31,9 @@ const STEP_MIN: u64 = 10;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Kept {
     measured: Measured,
+    /// Of what was paid: by the lane that the rest was to go to then.
+    #[serde(default)]
+    paid: BTreeMap<Lane, u64>,
     pub forecast: Option<Forecast>,
 }
 
@@ -50,15 +54,16 @@ impl Kept {
 }
 
 /// What a run has measured, and what it makes of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Forecasting {
     kept: Kept,
-    /// The items that were open when the run began; their bytes are zero where nobody has counted them.
-    begun: Left,
-    /// What they cost at most in the sync lane.
-    worst_in_calls: UsdNanos,
-    /// Of them, bytes of those that have ended since.
-    ended_bytes: u64,
+    /// What the source holds of items that are asked for, and bytes of their requests: zero where nobody has counted them.
+    items: u64,
+    bytes: u64,
+    /// The items that were open when the run began, and what the plan says of them by lane.
+    begun: u64,
+    prices: BTreeMap<Lane, Priced>,
+    home: Lane,
     /// What the plan said, P95.
     planned: UsdNanos,
     /// Some model has no price.
@@ -71,58 +76,111 @@ pub(crate) struct Forecasting {
     pub paused: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Priced {
+    expected: UsdNanos,
+    worst: UsdNanos,
+}
+
 impl Forecasting {
-    pub(crate) fn new(dir: &JobDir, plan: &Plan, spec: &JobSpec, checkpoint: &Checkpoint) -> Self {
+    pub(crate) fn new(
+        dir: &JobDir,
+        plan: &Plan,
+        home: Lane,
+        spec: &JobSpec,
+        checkpoint: &Checkpoint,
+    ) -> Self {
         let stats = crate::planning::asked(spec.source.limit, checkpoint).stats;
         let (items, bytes) =
             stats.models.iter().fold((0, 0), |sum, model| (sum.0 + model.items, sum.1 + model.sealed_bytes));
-        let of = |lane: Lane| plan.lanes.iter().find(|found| found.lane == lane);
-        let lane = of(plan.lane);
-        let begun = Left {
-            items: plan.requests,
-            // Which of them have ended in earlier runs matters little: they are taken to be as long as all others.
-            bytes: part_of(bytes, plan.requests.min(items), items),
-            worst: lane.map_or(UsdNanos::ZERO, |lane| lane.worst),
-            one_by_one: false,
-        };
-        let kept = Kept::read(dir);
-        let worst_in_calls = of(Lane::Sync).map_or(begun.worst, |lane| lane.worst.max(begun.worst));
-        let planned = lane.map_or(UsdNanos::ZERO, |lane| lane.p95).saturating_add(plan.spent);
-        let step = (plan.requests / 100).max(STEP_MIN);
-        Self { kept, begun, worst_in_calls, planned, off: !plan.priced, step, ..Self::default() }
+        let p95 = plan.lanes.iter().find(|found| found.lane == home).map_or(UsdNanos::ZERO, |lane| lane.p95);
+        let priced = |plan: &LanePlan| (plan.lane, Priced { expected: plan.expected, worst: plan.worst });
+        Self {
+            kept: Kept::read(dir),
+            items,
+            bytes,
+            begun: plan.requests,
+            prices: plan.lanes.iter().map(priced).collect(),
+            home,
+            planned: p95.saturating_add(plan.spent),
+            off: !plan.priced,
+            step: (plan.requests / 100).max(STEP_MIN),
+            next: 0,
+            above: false,
+            paused: None,
+        }
     }
 
     pub(crate) fn latest(&self) -> Option<Forecast> {
         self.kept.forecast
     }
 
-    /// An item of so many bytes has ended for nothing: it tells what is left, and nothing of what that costs.
+    /// An item of so many bytes has ended for nothing: so may others.
     pub(super) fn ended_free(&mut self, bytes: u64) {
-        self.ended_bytes = self.ended_bytes.saturating_add(bytes);
+        self.kept.measured.ended(bytes, UsdNanos::ZERO);
     }
 
-    fn left(&self, items: u64, one_by_one: bool) -> Left {
+    /// The same of an item that nobody has read for it: it is taken to be as long as the others.
+    pub(super) fn ended_unsent(&mut self) {
+        self.ended_free(self.bytes.checked_div(self.items).unwrap_or(0));
+    }
+
+    fn take(&mut self, bytes: u64, cost: UsdNanos, fate: Fate, lane: Lane) {
+        let before = self.kept.measured.paid();
+        if fate == Fate::Final {
+            self.kept.measured.ended(bytes, cost);
+        } else {
+            self.kept.measured.tried(cost);
+        }
+        *self.kept.paid.entry(lane).or_default() += self.kept.measured.paid() - before;
+    }
+
+    /// The open items, which go to a lane. Those that have ended and that nobody has measured, as a run died before it had written
+    /// them down, are taken to be as long as the open ones.
+    fn left(&self, items: u64, lane: Lane) -> Left {
         let Measured { items: ended, bytes: ended_bytes, .. } = self.kept.measured;
-        let bytes = match self.begun.bytes {
+        let bytes = match self.bytes {
             0 => part_of(ended_bytes, items, ended),
-            begun => begun.saturating_sub(self.ended_bytes),
+            all => {
+                part_of(all.saturating_sub(ended_bytes), items, self.items.saturating_sub(ended).max(items))
+            }
         };
-        let worst = if one_by_one { self.worst_in_calls } else { self.begun.worst };
-        let worst = worst.share_up(items.min(self.begun.items), self.begun.items);
-        Left { items, bytes, worst, one_by_one }
+        let worst = |lane| self.prices.get(&lane).map_or(UsdNanos::ZERO, |priced| priced.worst);
+        let worst = if lane == self.home { worst(lane) } else { worst(lane).max(worst(self.home)) };
+        let worst = worst.share_up(items.min(self.begun), self.begun);
+        Left { items, bytes, worst, dearer: self.dearer(lane) }
+    }
+
+    /// What an item costs in a lane, as a multiple of what the measured ones would have cost where they went: the plan knows both
+    /// lanes' prices. Nothing is made of a lane without one.
+    #[allow(clippy::cast_precision_loss, reason = "a ratio of prices")]
+    fn dearer(&self, lane: Lane) -> f64 {
+        let price = |lane: &Lane| self.prices.get(lane).map_or(0, |priced| priced.expected.0) as f64;
+        let here = price(&lane);
+        let more = |(there, paid): (&Lane, &u64)| match price(there) {
+            there if there > 0.0 && here > 0.0 => *paid as f64 * (here / there - 1.0),
+            _ => 0.0,
+        };
+        let paid = self.kept.measured.paid().max(1) as f64;
+        (1.0 + self.kept.paid.iter().map(more).sum::<f64>() / paid).max(0.0)
     }
 }
 
 impl Job {
     /// Takes in what an attempt cost.
     pub(super) fn measure(&self, ready: &Ready, receipt: &Receipt, fate: Fate) {
-        let state = &mut *self.state.borrow_mut();
-        let measured = &mut state.forecasting.kept.measured;
-        if fate == Fate::Final {
-            measured.ended(ready.bytes, receipt.cost, receipt.naive);
-            state.forecasting.ended_bytes = state.forecasting.ended_bytes.saturating_add(ready.bytes);
-        } else if receipt.paid {
-            measured.tried(receipt.cost, receipt.naive);
+        if fate == Fate::Final || receipt.paid {
+            let state = &mut *self.state.borrow_mut();
+            let lane = state.goes_to();
+            state.forecasting.take(ready.bytes, receipt.cost, fate, lane);
+        }
+    }
+
+    /// What the run has measured since its last look is not lost with it.
+    pub(super) fn keep_measured(&self) {
+        let own = &self.state.borrow().forecasting;
+        if !own.off && own.kept.measured.items > 0 {
+            own.kept.write(&self.dir.forecast());
         }
     }
 
@@ -137,12 +195,14 @@ impl Job {
         }
     }
 
-    /// What earlier runs have measured may be enough to send nothing.
+    /// What earlier runs have measured may be enough to send nothing: their last look counts as it would under today's cap.
     pub(crate) fn look_ahead_at_first(&self) {
         let known = {
-            let own = &mut self.state.borrow_mut().forecasting;
-            own.above = own.latest().is_some();
-            own.above && !own.off
+            let state = &mut *self.state.borrow_mut();
+            let latest = state.forecasting.latest();
+            state.forecasting.above =
+                latest.zip(cap(&state.budget)).is_some_and(|(latest, cap)| latest.passes(cap));
+            latest.is_some() && !state.forecasting.off
         };
         if known {
             self.forecast();
@@ -153,7 +213,7 @@ impl Job {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let spent = state.budget.settled.saturating_add(state.budget.doubt);
-        let left = state.forecasting.left(state.open(), state.switched);
+        let left = state.forecasting.left(state.open(), state.goes_to());
         let own = &mut state.forecasting;
         own.next = own.kept.measured.items + own.step;
         let Some(forecast) = Forecast::of(&own.kept.measured, spent, &left) else { return };
@@ -180,22 +240,28 @@ impl Job {
 }
 
 impl State {
-    /// Pauses the job if two looks in a row say that it will pass its cap and something is left to send. Answers why.
+    /// The lane that the rest goes to.
+    fn goes_to(&self) -> Lane {
+        if self.switched { Lane::Sync } else { self.forecasting.home }
+    }
+
+    /// Pauses the job if two looks in a row are all but sure that it will pass its cap and something is left to send. Answers why.
     fn judge(&mut self, forecast: &Forecast, spend_all: bool) -> Option<String> {
         let asked = self.items.asked();
         let waiting = asked.of(ItemState::Queued) + asked.of(ItemState::Retry);
         let spent = self.budget.settled.saturating_add(self.budget.doubt);
         let cap = cap(&self.budget)?;
         let own = &mut self.forecasting;
-        let before = std::mem::replace(&mut own.above, forecast.p95 > cap);
+        let before = std::mem::replace(&mut own.above, forecast.passes(cap));
         if !own.above || !before || waiting == 0 || spend_all || own.paused.is_some() {
             return None;
         }
         let why = format!(
-            "after {} answers the job is expected to cost USD {} and at P95 USD {} in all, the plan said USD {} at P95, and its budget is USD \
-             {cap}; some {} of {} open items would be left over. Nothing new is sent",
+            "after {} answers the job is expected to cost USD {} in all, hardly less than USD {} and at P95 USD {}; the plan said USD {} at P95, \
+             and its budget is USD {cap}; some {} of {} open items would be left over. Nothing new is sent",
             forecast.measured,
             forecast.expected,
+            forecast.low,
             forecast.p95,
             own.planned,
             forecast.left_over(spent, cap),
@@ -209,4 +275,77 @@ impl State {
 /// The job's own cap. Those of a day or a month are no promise about one job.
 fn cap(budget: &Budget) -> Option<UsdNanos> {
     budget.caps.iter().find(|cap| cap.scope == Scope::Job).map(|cap| cap.limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job of a thousand items of 2,000 down to 200 bytes, of which so many have ended and were measured.
+    fn sorted(ended: u64, measured: u64) -> (Forecasting, u64) {
+        let bytes = |at: u64| 2_000 - at * 1_800 / 1_000;
+        let plan = |expected, worst| Priced { expected: UsdNanos(expected), worst: UsdNanos(worst) };
+        let mut own = Forecasting {
+            kept: Kept::default(),
+            items: 1_000,
+            bytes: (0..1_000).map(bytes).sum(),
+            begun: 1_000 - ended,
+            prices: [(Lane::Batch, plan(50, 5_000)), (Lane::Sync, plan(100, 10_000))].into(),
+            home: Lane::Batch,
+            planned: UsdNanos::ZERO,
+            off: false,
+            step: STEP_MIN,
+            next: 0,
+            above: false,
+            paused: None,
+        };
+        (0..measured).for_each(|at| own.take(bytes(at), UsdNanos(10), Fate::Final, Lane::Batch));
+        (own, (ended..1_000).map(bytes).sum())
+    }
+
+    #[test]
+    fn on_resume_the_rest_is_as_long_as_what_has_not_ended() {
+        for ended in [0, 100, 500, 999] {
+            let (own, rest) = sorted(ended, ended);
+            assert_eq!(own.left(1_000 - ended, Lane::Batch).bytes, rest, "{ended} ended");
+        }
+        // What a run that died had not written down is taken to be as long as the rest.
+        let (own, rest) = sorted(500, 490);
+        let got = own.left(500, Lane::Batch).bytes;
+        assert!(got > rest && got < rest + rest / 50, "{got} for {rest}");
+        // Measured twice, as a crash came between the file and the commit.
+        let (own, rest) = sorted(500, 510);
+        let got = own.left(500, Lane::Batch).bytes;
+        assert!(got < rest && got > rest - rest / 50, "{got} for {rest}");
+    }
+
+    #[test]
+    fn items_that_end_without_a_call_do_not_make_the_others_longer() {
+        let (mut own, _) = sorted(0, 0);
+        let mean = own.bytes / own.items;
+        (0..500).for_each(|_| own.ended_unsent());
+        assert_eq!(own.left(500, Lane::Batch).bytes, own.bytes - 500 * mean);
+        // Half of them cost nothing, so half of the rest is expected to.
+        (0..500).for_each(|_| own.take(mean, UsdNanos(1_000), Fate::Final, Lane::Batch));
+        let rest = Left { worst: UsdNanos(i64::MAX), ..own.left(100, Lane::Batch) };
+        let got = Forecast::of(&own.kept.measured, UsdNanos::ZERO, &rest).map(|got| got.expected);
+        assert_eq!(got, Some(UsdNanos(50_000)));
+    }
+
+    #[test]
+    fn what_another_lane_has_measured_is_priced_in_that_of_the_rest() {
+        let (mut own, _) = sorted(200, 200);
+        for (lane, want, worst) in [(Lane::Batch, 1.0, 5_000), (Lane::Sync, 2.0, 10_000)] {
+            let left = own.left(800, lane);
+            assert!((left.dearer - want).abs() < 1e-9 && left.worst.0 == worst, "{lane}: {left:?}");
+        }
+        // A run died after its switch to calls, and the next one calls from the start.
+        own.home = Lane::Sync;
+        assert!((own.left(800, Lane::Sync).dearer - 2.0).abs() < 1e-9);
+        (0..100).for_each(|_| own.take(500, UsdNanos(20), Fate::Retry, Lane::Sync));
+        assert!((own.left(800, Lane::Sync).dearer - 1.5).abs() < 1e-9, "half of what was paid was for calls");
+        assert!((own.left(800, Lane::Batch).dearer - 0.75).abs() < 1e-9);
+        // A lane without a price says nothing.
+        assert!((own.left(800, Lane::Flex).dearer - 1.0).abs() < 1e-9);
+    }
 }

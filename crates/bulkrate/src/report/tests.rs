@@ -306,8 +306,13 @@ fn every_other_end_says_how_to_go_on() {
 
 #[test]
 fn a_job_that_would_pass_its_budget_says_what_it_would_cost() {
-    let forecast =
-        Forecast { expected: UsdNanos(2_750_000), p95: UsdNanos(3_020_000), measured: 113, left: 187 };
+    let forecast = Forecast {
+        low: UsdNanos(2_480_000),
+        expected: UsdNanos(2_750_000),
+        p95: UsdNanos(3_020_000),
+        measured: 113,
+        left: 187,
+    };
     let paused = Report {
         ending: Ending::BudgetForecast,
         reason: Some("after 113 answers ... Nothing new is sent".to_owned()),

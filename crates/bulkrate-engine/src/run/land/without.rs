@@ -112,6 +112,7 @@ impl Job {
         let mut state = self.state.borrow_mut();
         if state.items.outcome(&outcome) == Applied::Landed {
             state.outcomes.push(outcome);
+            state.forecasting.ended_unsent();
             let alarm = state.count_dead(ordinal, Via::Prepare, class, "");
             drop(state);
             self.sound(alarm, why);
