@@ -300,14 +300,15 @@ mod tests {
                 let cap = |costs: &[i64]| costs.iter().sum::<i64>() / 1_000 * permille;
                 jobs.iter().filter_map(|costs| paused_after(costs, cap(costs))).collect::<Vec<_>>()
             };
-            // Its cost at the cap, with a P95 of 1.2, and twice what the cap holds.
-            assert!(paused(1_000).len() <= 20, "{n} items: {} of 200", paused(1_000).len());
+            assert!(paused(1_050).len() <= 4, "{n} items: {} of 200", paused(1_050).len());
             assert_eq!(paused(1_200).len(), 0, "{n} items");
-            let twice = paused(500);
-            assert!(
-                twice.len() == 200 && twice.iter().all(|ended| *ended <= n / 3 + 50),
-                "{n} items: {twice:?}"
-            );
+            for (permille, most) in [(500, 110.max(n / 40)), (800, (n * 3 / 10).max(200))] {
+                let dear = paused(permille);
+                assert!(
+                    dear.len() == 200 && dear.iter().all(|ended| *ended <= most),
+                    "{n} items, {permille} permille: {dear:?}"
+                );
+            }
         }
     }
 
