@@ -261,7 +261,7 @@ mod tests {
         for cost in costs {
             sums.ended(400, UsdNanos(*cost));
             spent += cost;
-            if sums.items < FORECAST_MIN || (sums.items - FORECAST_MIN) % step != 0 {
+            if !sums.items.checked_sub(FORECAST_MIN).is_some_and(|more| more.is_multiple_of(step)) {
                 continue;
             }
             let rest = left(costs.len() as u64 - sums.items, 400);
