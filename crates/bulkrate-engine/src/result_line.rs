@@ -47,8 +47,29 @@ const EVIDENCE_BYTES_MAX: usize = 4_096;
 pub(crate) struct Compared {
     /// The answered item that was nearest, how near, and whether it says the same.
     pub near: Option<(Ordinal, Similarity, bool)>,
-    /// It may be served itself.
-    pub kept: bool,
+    /// It might have been served: with what probability it was asked, and whether that answer would have been right.
+    pub chance: Option<(f64, bool)>,
+    /// It may be served itself: what each item costs by itself that gets it, at the standard price.
+    pub kept: Option<UsdNanos>,
+}
+
+impl Compared {
+    /// Behind all else of a line, so that nothing that copies the line's facts copies it.
+    fn write(self, out: &mut Vec<u8>) {
+        let Self { near, chance, kept } = self;
+        out.extend_from_slice(b",\"semantic\":{");
+        if let Some((like, similarity, same)) = near {
+            let (like, similarity) = (u64::from(like) + 1, similarity.share());
+            let _ = write!(out, "\"like\":{like},\"similarity\":{similarity:.3},\"same\":{same},");
+        }
+        if let Some((tau, right)) = chance {
+            let _ = write!(out, "\"tau\":{tau:.3},\"right\":{right},");
+        }
+        let _ = match kept {
+            Some(naive) => write!(out, "\"kept\":true,\"naive_usd\":\"{naive}\"}}"),
+            None => write!(out, "\"kept\":false}}"),
+        };
+    }
 }
 
 /// Where the semantic cache has an answer from.
@@ -71,13 +92,8 @@ pub(crate) fn write_good(
     let start = open(frame, "succeeded", out);
     response(checked, finish, out);
     facts(frame, out);
-    if let Some(Compared { near, kept }) = compared {
-        out.extend_from_slice(b",\"semantic\":{");
-        if let Some((like, similarity, same)) = near {
-            let (like, similarity) = (u64::from(like) + 1, similarity.share());
-            let _ = write!(out, "\"like\":{like},\"similarity\":{similarity:.3},\"same\":{same},");
-        }
-        let _ = write!(out, "\"kept\":{kept}}}");
+    if let Some(compared) = compared {
+        compared.write(out);
     }
     seal(start, out);
 }
@@ -130,6 +146,8 @@ pub(crate) struct Evidence<'a> {
     pub whole: bool,
     /// Models of a cascade that the item has behind itself now, those that it was not asked of included.
     pub step: Option<u8>,
+    /// What the semantic cache makes of it.
+    pub compared: Option<Compared>,
 }
 
 /// Appends the line of an attempt that failed. `answer`: the text that was no good, as evidence.
@@ -152,7 +170,7 @@ pub(crate) fn write_failed(
     evidence: Evidence<'_>,
     out: &mut Vec<u8>,
 ) {
-    let Evidence { provider_code, answer, opinion, whole, step } = evidence;
+    let Evidence { provider_code, answer, opinion, whole, step, compared } = evidence;
     let status = match class {
         FailureClass::Expired => "expired",
         FailureClass::CancelledByUser => "cancelled",
@@ -180,7 +198,11 @@ pub(crate) fn write_failed(
         raw(",step", itoa::Buffer::new().format(step), out);
     }
     out.push(b'}');
-    close(frame, start, out);
+    facts(frame, out);
+    if let Some(compared) = compared {
+        compared.write(out);
+    }
+    seal(start, out);
 }
 
 fn cut(text: &str) -> &str {
@@ -316,7 +338,7 @@ pub(crate) struct ResultLine<'a> {
     pub semantic: Option<LessonLine>,
 }
 
-/// What an answer taught; of an item that was served only the similarity.
+/// What an answer taught; of an item that was served where its answer is from.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct LessonLine {
@@ -324,7 +346,21 @@ pub(crate) struct LessonLine {
     pub like: Option<Ordinal>,
     pub similarity: Option<f32>,
     pub same: Option<bool>,
+    /// With what probability it was to be asked.
+    pub tau: Option<f64>,
+    /// Whether the answer that it would have been given is right.
+    pub right: Option<bool>,
     pub kept: bool,
+    pub naive_usd: Option<String>,
+    /// The item that a served answer is from, from 1.
+    pub from: Option<Ordinal>,
+}
+
+impl LessonLine {
+    /// What each item costs by itself that is given this answer; `None`: the line does not say.
+    pub(crate) fn naive(&self) -> Option<UsdNanos> {
+        self.naive_usd.as_deref().and_then(|text| UsdNanos::parse(text).ok())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -415,17 +451,30 @@ mod tests {
         let near = Some((16, Similarity(912), false));
         for (compared, want) in [
             (None, None),
-            (Some(Compared { near: None, kept: true }), Some((None, None, None, true))),
-            (Some(Compared { near, kept: true }), Some((Some(17), Some(912), Some(false), true))),
+            (
+                Some(Compared { near: None, chance: None, kept: Some(UsdNanos(12_345)) }),
+                Some((None, None, None, None, Some(UsdNanos(12_345)))),
+            ),
+            (
+                Some(Compared { near, chance: Some((0.05, true)), kept: None }),
+                Some((Some(17), Some(912), Some(false), Some((0.05, true)), None)),
+            ),
         ] {
             out.clear();
             write_good(frame(None), &Checked::Choice("a"), Finish::Stop, compared, &mut out);
             let read = ResultLine::parse(&out).unwrap().semantic;
             let read = read.map(|read| {
                 let similarity = read.similarity.map(|share| Similarity::of(share).0);
-                (read.like, similarity, read.same, read.kept)
+                assert_eq!(read.kept, read.naive().is_some());
+                (read.like, similarity, read.same, read.tau.zip(read.right), read.naive())
             });
             assert_eq!(read, want);
+            // What has no good answer teaches as well.
+            out.clear();
+            let evidence = Evidence { compared, ..Evidence::default() };
+            write_failed(frame(None), FailureClass::Refusal, "no", evidence, &mut out);
+            let read = ResultLine::parse(&out).unwrap();
+            assert_eq!(read.semantic.is_some(), compared.is_some());
         }
         // What was served teaches nothing.
         out.clear();
@@ -433,7 +482,7 @@ mod tests {
         write_served(frame(None), &Checked::Json(r#"{"n":1}"#.into()), origin, &mut out);
         let line = ResultLine::parse(&out).unwrap();
         let lesson = line.semantic.unwrap();
-        assert_eq!((lesson.like, lesson.same, lesson.kept), (None, None, false));
+        assert_eq!((lesson.like, lesson.same, lesson.kept, lesson.from), (None, None, false, Some(17)));
         let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(whole["semantic"], serde_json::json!({"from": 17, "similarity": 1.0, "tau": 0.031}));
     }

@@ -110,10 +110,24 @@ impl Kin {
                 return Err(Alone::OwnFields);
             }
         }
+        Ok((Self::all_but_last(request, before), text))
+    }
+
+    /// The same where each item is asked by itself, so that whatever is equal in all of them is no hindrance. `None`: its last message
+    /// is no text of the user, or it is urgent.
+    #[must_use]
+    pub fn in_all_but_text<'r>(request: &'r Request<'_>) -> Option<(Self, &'r str)> {
+        let (last, before) = request.messages.split_last()?;
+        let is_compared = request.kind == Kind::Chat && request.priority != Priority::High;
+        let text = text_of(last).filter(|_| is_compared)?;
+        Some((Self::all_but_last(request, before), text))
+    }
+
+    fn all_but_last(request: &Request<'_>, before: &[Message<'_>]) -> Self {
         let common = Request { messages: before.to_vec(), ..request.clone() };
         let mut kin = Vec::with_capacity(256);
         write_canonical(&common, &mut kin);
-        Ok((Self(kin), text))
+        Self(kin)
     }
 
     /// Tells kins apart where a whole one is too much to be kept.
@@ -203,5 +217,31 @@ mod tests {
         ] {
             assert_eq!(kin(&format!(r#"{{"model":"m",{fields}}}"#)).err(), want, "{fields}");
         }
+    }
+
+    #[test]
+    fn what_all_items_have_is_compared_where_each_is_asked_by_itself() {
+        let of = |fields: &str| {
+            let line = format!(r#"{{"model":"m",{fields}}}"#);
+            let request: Request<'_> = serde_json::from_str(&line).unwrap();
+            Kin::in_all_but_text(&request).map(|(kin, text)| (kin, text.to_owned()))
+        };
+        let user = r#""messages":[{"role":"user","content":"x"}]"#;
+        let plain = of(user).unwrap();
+        assert_eq!(plain.1, "x");
+        for own in [
+            r#""provider_kwargs":{"logprobs":true}"#,
+            r#""provider_kwargs":{"text":{"verbosity":"low"}}"#,
+            r#""generation_config":{"stop_sequences":["END"]}"#,
+            r##""generation_config":{"output_schema":{"$ref":"#"}}"##,
+        ] {
+            let found = of(&format!("{user},{own}")).unwrap();
+            assert!(found.0 != plain.0 && found.0 == of(&format!("{own},{user}")).unwrap().0, "{own}");
+        }
+        assert_eq!(of(&format!(r#"{user},"priority":"high""#)), None);
+        assert_eq!(
+            of(r#""messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]"#),
+            None
+        );
     }
 }

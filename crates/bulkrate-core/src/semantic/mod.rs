@@ -6,23 +6,28 @@
 //! Invariants
 //! - Pure and without chance: the same prompts and answers in the same order leave the same state, so that it can be rebuilt.
 //! - An answer that was served teaches nothing.
-//! - Prompts that differ in numbers, negations, quotations, names in capitals or script are never compared.
+//! - Prompts that differ in numbers, negations, quotations, symbols, names in capitals or script are never compared.
+//! - The job as a whole is watched beside the single answers: its promise does not rest on their curves.
 //! - Bounded: kept prompts have [`BYTES_MAX`] together; when that is full what is kept goes on, and nothing is added.
 //!
 //! Acted on by `bulkrate_engine::run::semantic`.
 
 mod guard;
+mod words;
 mod vector;
 mod rule;
 mod entry;
 mod index;
+mod watch;
 
 pub use guard::guard;
-pub use rule::{OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};
+pub use rule::{ASKED_MIN, OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};
 pub use vector::{Rarity, SAMPLE, TEXT_CHARS_MAX, Vector};
+pub use watch::Chance;
 
 use entry::Entry;
 use index::Index;
+use watch::Watch;
 
 use crate::cascade::Opinion;
 use crate::pace::rng::{mix, seed_of, unit};
@@ -65,6 +70,7 @@ pub struct Answers {
     rarity: Rarity,
     index: Index,
     entries: Vec<Entry>,
+    watch: Watch,
     bytes: usize,
     bytes_max: usize,
 }
@@ -77,6 +83,7 @@ impl Answers {
             rarity,
             index: Index::default(),
             entries: Vec::new(),
+            watch: Watch::new(error_max),
             bytes: 0,
             bytes_max: BYTES_MAX,
         }
@@ -94,11 +101,38 @@ impl Answers {
         self.index.near(prompt.group, &prompt.vector)
     }
 
-    /// With what probability a prompt must be asked that is so near: from 0 to 1.
+    /// With what probability a prompt must be asked that is so near: from [`ASKED_MIN`] to 1, in whole thousandths.
+    pub fn tau(&mut self, near: Near) -> f64 {
+        let threshold = self.entries.get_mut(near.entry as usize).and_then(Entry::threshold);
+        let tau = threshold.map_or(1.0, |threshold| threshold.tau(near.similarity, self.error_max));
+        ((tau.max(self.watch.tau_min()) * 1_000.0).ceil() / 1_000.0).min(1.0)
+    }
+
+    /// A row of the job has ended, however.
+    pub fn ended(&mut self) {
+        self.watch.ended();
+    }
+
+    /// Whether a row would have been answered rightly that was asked although it might have been served. `said`: what a model said
+    /// of it, `None` if nothing that is good.
+    pub fn judge(&mut self, chance: Chance, said: Option<Opinion>) -> bool {
+        let entry = self.entries.get(chance.entry as usize);
+        let right = entry.zip(said).is_some_and(|(entry, said)| entry.says(said));
+        if !right {
+            self.recall_wrong(chance.tau);
+        }
+        right
+    }
+
+    /// Notes a judgement of an earlier run.
+    pub fn recall_wrong(&mut self, tau: f64) {
+        self.watch.wrong(tau);
+    }
+
+    /// How many rows are taken to be wrong, and of how many, if that is as many as are allowed: little or nothing is served now.
     #[must_use]
-    pub fn tau(&self, near: Near) -> f64 {
-        let threshold = self.entries.get(near.entry as usize).and_then(Entry::threshold);
-        threshold.map_or(1.0, |threshold| threshold.tau(near.similarity, self.error_max))
+    pub fn used_up(&self) -> Option<(f64, u64)> {
+        self.watch.used_up()
     }
 
     /// Takes note of an answer that a model gave. `bytes`: what keeping it takes beside its prompt.
@@ -107,6 +141,13 @@ impl Answers {
         let near = near.map(|near| (near, self.observe(near, said)));
         let known = near.is_some_and(|(_, same)| same);
         Lesson { near, kept: if known { None } else { self.keep(prompt, said, bytes) } }
+    }
+
+    /// A model was asked and gave no good answer: that is evidence against what is nearest.
+    pub fn refuse(&mut self, prompt: &Prompt) -> Option<Near> {
+        let near = self.near(prompt)?;
+        self.recall(near, false);
+        Some(near)
     }
 
     /// Answers whether the kept answer says the same.
@@ -148,8 +189,8 @@ impl Answers {
     }
 }
 
-/// The coin of an item: from 0 to 1, the same whenever it is thrown. An item that is looked at twice is served if either look
-/// would serve it with this coin, so that looking again makes no error likelier.
+/// The coin of an item: from 0 to 1, the same whenever it is thrown. It is thrown once: looked at again and again, with another
+/// `tau` each time, an item would be served if any of the looks allowed it.
 #[must_use]
 pub fn coin(job: &str, item: u64) -> f64 {
     unit(mix(seed_of(job) ^ mix(item ^ 0x5E3A_471C)))
@@ -169,7 +210,9 @@ mod tests {
     fn answers(texts: &[String]) -> Answers {
         let mut rarity = Rarity::default();
         texts.iter().take(SAMPLE).for_each(|text| rarity.learn(text));
-        Answers::new(0.05, rarity)
+        let mut answers = Answers::new(0.05, rarity);
+        (0..10_000).for_each(|_| answers.ended());
+        answers
     }
 
     fn questions(count: usize) -> Vec<String> {
@@ -307,11 +350,57 @@ mod tests {
                 }
             }
         }
+    }
 
-        #[test]
-        fn coins_are_spread_and_always_fall_alike(item in 0_u64..1_000_000) {
-            prop_assert!((0.0..=1.0).contains(&coin("a", item)));
-            prop_assert_eq!(coin("a", item).to_bits(), coin("a", item).to_bits());
+    #[test]
+    fn coins_are_spread_evenly_and_know_their_job() {
+        for job in ["a", "job-0001", "job-0002"] {
+            let mut buckets = [0_i64; 20];
+            (0..20_000).for_each(|item| buckets[(coin(job, item) * 20.0) as usize] += 1);
+            #[allow(clippy::cast_precision_loss, reason = "small")]
+            let chi: f64 =
+                buckets.iter().map(|count| ((count - 1_000) * (count - 1_000)) as f64 / 1_000.0).sum();
+            assert!(chi < 43.8, "19 degrees of freedom, 0.999: {chi} {buckets:?}");
+        }
+        let both = (0..20_000).filter(|item| coin("a", *item) < 0.5 && coin("b", *item) < 0.5).count();
+        assert!((4_700..5_300).contains(&both), "{both}");
+        assert_eq!(coin("a", 7).to_bits(), coin("a", 7).to_bits());
+    }
+
+    /// Rows of one kind first, then of another that looks the same and is answered otherwise.
+    #[test]
+    fn a_stream_that_changes_is_found_out() {
+        let mut rarity = Rarity::default();
+        ["lost card", "late transfer", "wrong fee"].iter().for_each(|text| rarity.learn(text));
+        for error_max in [0.02, 0.05] {
+            let share = |seed: u32| {
+                let mut answers = Answers::new(error_max, rarity.clone());
+                let (mut served, mut wrong) = (0_u32, 0_u32);
+                for row in 0..600_u32 {
+                    let said = said(u8::from(row >= 300));
+                    let prompt = answers.prompt(1, "where is my card?").unwrap();
+                    let near = answers.near(&prompt);
+                    let tau = near.map_or(1.0, |near| answers.tau(near));
+                    answers.ended();
+                    if coin(&format!("job {seed}"), u64::from(row)) >= tau {
+                        served += 1;
+                        // What was kept first is nearest.
+                        wrong += u32::from(row >= 300);
+                        continue;
+                    }
+                    if let Some(near) = near.filter(|_| tau < 1.0) {
+                        answers.judge(Chance { entry: near.entry, tau }, Some(said));
+                    }
+                    answers.learn(&prompt, said, 4);
+                }
+                (f64::from(served) / 600.0, f64::from(wrong) / 600.0)
+            };
+            let runs: Vec<(f64, f64)> = (1..=8).map(share).collect();
+            let [served, wrong] = [
+                runs.iter().map(|run| run.0).sum::<f64>() / 8.0,
+                runs.iter().map(|run| run.1).sum::<f64>() / 8.0,
+            ];
+            assert!(served > 0.2 && wrong <= error_max, "{error_max}: {served} served, {wrong} wrong");
         }
     }
 

@@ -36,6 +36,9 @@ pub const OBSERVATIONS_MIN: usize = 6;
 /// errors that are allowed on answers that are mostly wrong.
 const RIGHT_MIN: f64 = 0.8;
 
+/// One row of so many is asked however sure the curve is: what is never asked is never found to have changed.
+pub const ASKED_MIN: f64 = 0.05;
+
 /// From how like on a kept answer is right.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threshold {
@@ -63,7 +66,7 @@ fn grid() -> impl Iterator<Item = (f64, f64)> {
 
 impl Threshold {
     /// The probability with which a prompt so similar must be asked, from 0 to 1, so that it is answered wrongly with
-    /// probability `error_max` at most.
+    /// probability `error_max` at most; never below [`ASKED_MIN`].
     #[must_use]
     pub fn tau(&self, similarity: Similarity, error_max: f64) -> f64 {
         if sigma(self.gamma * (similarity.share() - self.t)) < RIGHT_MIN {
@@ -74,7 +77,7 @@ impl Threshold {
             let alpha = (1.0 - eps) * right;
             least.min(1.0 - error_max / (1.0 - alpha))
         });
-        least.max(0.0)
+        least.max(ASKED_MIN)
     }
 }
 
@@ -133,6 +136,10 @@ fn logistic(rows: &[(f64, f64)]) -> (f64, f64) {
         let (a, c) = (a + 1e-12, c + RIDGE);
         let determinant = a * c - b * b;
         let step = ((c * g0 - b * g1) / determinant, (a * g1 - b * g0) / determinant);
+        // No step is worth more than this one promises, at the end rounding alone.
+        if g0 * step.0 + g1 * step.1 < 2e-12 {
+            break;
+        }
         let mut share = 1.0;
         let better = std::iter::repeat_with(|| {
             let next = (at.0 - share * step.0, at.1 - share * step.1);
@@ -207,8 +214,9 @@ mod tests {
             (&overlapping, 950, 0.05, 0.5651),
             (&overlapping, 640, 0.05, 1.0000),
             (&right, 600, 0.02, 0.7195),
-            (&right, 900, 0.02, 0.0212),
-            (&right, 900, 0.05, 0.0000),
+            (&right, 750, 0.02, 0.0807),
+            (&right, 900, 0.02, 0.0500), // 0.0212 by the curve
+            (&right, 900, 0.05, 0.0500), // 0 by the curve
             (&wrong, 900, 0.05, 1.0000),
             (&wrong, 1000, 0.05, 0.8812),
         ] {
@@ -222,6 +230,17 @@ mod tests {
         let rows: Vec<(u16, bool)> = (0..6).map(|at| (900 + at, true)).collect();
         for count in 0..=6 {
             assert_eq!(fit(&seen(&rows[..count])).is_some(), count >= OBSERVATIONS_MIN, "{count}");
+        }
+    }
+
+    /// Six right of six are no proof for ever: a row that is never asked again is never found to be wrong.
+    #[test]
+    fn an_answer_that_was_always_right_is_asked_for_now_and_then() {
+        for count in [6, 40, 256] {
+            for similarity in [900, 1_000] {
+                let tau = fit(&seen(&vec![(similarity, true); count])).unwrap().tau(Similarity(1_000), 0.2);
+                assert!((ASKED_MIN..0.5).contains(&tau), "{count} at {similarity}: {tau}");
+            }
         }
     }
 
@@ -257,7 +276,7 @@ mod tests {
             let threshold = fit(&seen(&rows)).unwrap();
             let (less, more) = (allowed.0.min(allowed.1), allowed.0.max(allowed.1));
             let taus = [more, less, 0.0].map(|error_max| threshold.tau(Similarity(similarity), error_max));
-            prop_assert!(taus.iter().all(|tau| (0.0..=1.0).contains(tau)), "{taus:?}");
+            prop_assert!(taus.iter().all(|tau| (ASKED_MIN..=1.0).contains(tau)), "{taus:?}");
             prop_assert!(taus[0] <= taus[1] && taus[2] >= 1.0, "{taus:?}");
         }
 

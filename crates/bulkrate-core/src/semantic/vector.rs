@@ -1,16 +1,20 @@
 //! From a text to a direction: pieces of three to five letters, the rare ones heavier.
+//!
+//! `route::learned::sparse` weighs pieces by rarity too; it is another thing: its columns are few and fixed for a trained model, here
+//! every piece counts as a whole 64-bit number, across words, so that two texts meet in a list only where they share a piece.
 
 use crate::pace::rng::mix;
 
 /// Prompts from which a job learns which pieces are rare: its first ones, so that another run learns the same.
 pub const SAMPLE: usize = 2_000;
 /// Longer texts are not compared: one word among so many turns an answer round and hardly moves the vector.
-pub const TEXT_CHARS_MAX: usize = 4_000;
+pub const TEXT_CHARS_MAX: usize = 1_000;
 const SIZES: std::ops::RangeInclusive<usize> = 3..=5;
 /// Pieces are counted in so many buckets; a shared bucket makes two pieces look more frequent than they are.
 const BUCKETS: usize = 1 << 18;
-/// What is in more than one prompt of so many tells none from the others: what a template says in each of them is not compared.
-const COMMON: u32 = 4;
+/// What is in more of a hundred prompts than this tells none from the others: what a template says in each of them is not compared.
+/// What half of them say may be just what matters.
+const COMMON_PERCENT: u32 = 95;
 
 /// A text: its pieces in rising order, each with its weight; one long altogether.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +62,7 @@ impl Rarity {
     #[allow(clippy::cast_precision_loss, reason = "at most 2,000 texts")]
     fn weight(&self, piece: u64) -> f32 {
         let met = u32::from(self.met_in[bucket(piece)]);
-        if met * COMMON > self.texts {
+        if met * 100 > self.texts * COMMON_PERCENT {
             return 0.0;
         }
         ((1.0 + self.texts as f32) / (1.0 + met as f32)).ln() + 1.0
@@ -153,6 +157,21 @@ mod tests {
         let shared =
             one.0.iter().filter(|(piece, _)| other.0.iter().any(|(theirs, _)| theirs == piece)).count();
         assert!(shared * 10 < one.0.len(), "{shared} of {}", one.0.len());
+    }
+
+    /// Half of the rows say the one, half the other, and all else is alike: they are not equal.
+    #[test]
+    fn a_field_with_two_values_moves_the_vector() {
+        let row = |field: &str| format!("Settled early: {field}. Where is my parcel, please?");
+        let mut rarity = Rarity::default();
+        for field in ["yes indeed", "by cash"].repeat(8) {
+            rarity.learn(&row(field));
+        }
+        let [one, other] = ["yes indeed", "by cash"].map(|field| rarity.vector(&row(field)).unwrap());
+        let theirs =
+            |piece| other.0.iter().find(|(known, _)| *known == piece).map_or(0.0, |(_, weight)| *weight);
+        let cosine: f32 = one.0.iter().map(|(piece, weight)| weight * theirs(*piece)).sum();
+        assert!(cosine < 0.9, "{cosine}");
     }
 
     #[test]

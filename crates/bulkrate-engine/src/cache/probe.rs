@@ -224,7 +224,7 @@ mod tests {
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
         // What it taught the semantic cache of its own job is nothing to this one.
-        let compared = Some(Compared { near: None, kept: true });
+        let compared = Some(Compared { near: None, chance: None, kept: Some(UsdNanos(5)) });
         write_good(frame, &Checked::Text(tricky.into()), Finish::Stop, compared, &mut line);
         assert!(rewrite(line.trim_ascii_end(), 41, &mut out));
         let got = ResultLine::parse(&out).unwrap();

@@ -144,7 +144,8 @@ impl Engine {
         if let Some(cascade) = &cascade {
             found.climb.reread(cascade, &mut Lines::new(&dir, &submissions))?;
         }
-        let semantic = Semantic::of(spec, &*reader, no, &dir, &mut Lines::new(&dir, &submissions))?;
+        let semantic =
+            Semantic::of(spec, &*reader, no, &dir, &mut Lines::new(&dir, &submissions), &*observer)?;
         let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();

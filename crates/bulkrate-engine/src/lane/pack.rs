@@ -160,11 +160,15 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
     let Some(draft) = draft.filter(|draft| !draft.items.is_empty()) else {
         // Opened for an item that did not fit the budget: packing is tried again and again, so nothing may be left.
         drop(std::fs::remove_dir_all(&dir.0));
+        // What was served on the way is durable before the next batch, which may be hours away.
+        job.settle_pending()?;
         return Ok(None);
     };
     if draft.is_too_small(job, sub)? {
         call_instead(job, &draft);
         drop(std::fs::remove_dir_all(&dir.0));
+        // What was served on the way is durable before the next batch, which may be hours away.
+        job.settle_pending()?;
         return Ok(None);
     }
     draft.finish(job, sub, &dir).await.map(Some)

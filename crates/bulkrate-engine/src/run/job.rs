@@ -299,7 +299,7 @@ impl Job {
 
     pub(crate) fn alert(&self, code: &str, message: &str) {
         self.tell(&Event::Alert { code, message });
-        if matches!(code, "failure-threshold" | "cost-above-bound") {
+        if matches!(code, "failure-threshold" | "cost-above-bound" | "semantic-cache-errors") {
             self.notify.alert(&self.id, code, message);
         }
     }

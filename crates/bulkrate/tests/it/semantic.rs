@@ -55,7 +55,7 @@ fn answers(place: &Place) -> BTreeMap<String, (String, String)> {
 fn similar_rows_share_an_answer_and_the_money_adds_up() {
     let sim = Sim::start(&[]);
     let place = Place::with(&sim);
-    // Forty late rows come twice: their equals share what they got, served or asked.
+    // Forty late rows come twice. One call answers both, so one coin must not decide both: they are asked.
     let rows = messages(600);
     let copies = rows.lines().skip(541).take(40).map(|row| format!("{}\n", row.replacen("m-", "c-", 1)));
     place.put("rows.csv", rows.clone() + &copies.collect::<String>());
@@ -73,9 +73,8 @@ fn similar_rows_share_an_answer_and_the_money_adds_up() {
     let rows = answers(&place);
     let by_cache: Vec<&String> =
         rows.iter().filter(|(_, (_, lane))| lane == "semantic").map(|(id, _)| id).collect();
-    let of_copies = by_cache.iter().filter(|id| id.starts_with("c-")).count();
-    assert!(of_copies > 5 && (by_cache.len() - of_copies) as u64 == served, "{of_copies} {by_cache:?}");
-    let by_cache: Vec<&String> = by_cache.into_iter().filter(|id| id.starts_with("m-")).collect();
+    let has_copy = |id: &str| rows.contains_key(&id.replacen("m-", "c-", 1));
+    assert!(by_cache.len() as u64 == served && !by_cache.iter().any(|id| has_copy(id)), "{by_cache:?}");
     let shown = place.run(&format!("show rows {}", by_cache[0]), &[]).expect(0).json();
     let attempts = shown["attempts"].as_array().unwrap();
     assert_eq!((attempts.len(), attempts[0]["lane"].as_str()), (1, Some("semantic")), "{shown}");
@@ -143,6 +142,94 @@ fn in_batches_it_works_from_batch_to_batch() {
     let served = report["similar"].as_u64().unwrap();
     assert!(served > 0 && report["succeeded"].as_u64() == Some(600), "{report}");
     assert_eq!(place.proved("rows", &sim), nanos(&report, "spent"), "{report}");
+}
+
+/// Rows about cards first, then rows that look the same and are answered otherwise.
+fn stream(before: usize, after: usize) -> String {
+    let rows = messages(3 * (before + after));
+    let cards = rows.lines().skip(1).step_by(3);
+    let row = |(at, line): (usize, &str)| match at {
+        at if at < before => format!("{line}\n"),
+        _ => format!("{}\n", line.replace("card", "crad")),
+    };
+    "id,text\n".to_owned() + &cards.enumerate().map(row).collect::<String>()
+}
+
+#[test]
+fn a_stream_that_changes_is_found_out_and_told() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    let ask: Vec<&str> =
+        ASK.iter().map(|arg| if *arg == "card,parcel,account" { "card,parcel,other" } else { arg }).collect();
+    // One by one the share is kept; in batches what was out is found out late, and said.
+    place.put("rows.csv", stream(300, 300));
+    let report = place.run(RUN, &ask).expect(0).json();
+    let rows = answers(&place);
+    let wrong = |rows: &BTreeMap<String, (String, String)>| {
+        let late = |id: &str| id[2..].parse::<usize>().unwrap() >= 900;
+        rows.iter().filter(|(id, (answer, _))| answer != if late(id) { "other" } else { "card" }).count()
+    };
+    assert!(report["similar"].as_u64() > Some(60), "{report}");
+    assert!((1..=60).contains(&wrong(&rows)), "600 rows, 5 %, and what chance adds: {}", wrong(&rows));
+    assert_eq!(place.proved("rows", &sim), nanos(&report, "spent"), "{report}");
+    let batches = "run rows.csv --yes --name late --lane batch --cache off --poll-min 50ms --batches-max 1 --batch-items-max 300 --out a.csv";
+    let said = place.run(batches, &ask[..10]).expect(0);
+    assert!(wrong(&answers(&place)) > 30, "decided before the first of them was answered");
+    assert!(said.stderr.contains("alert[semantic-cache-errors]"), "{}", said.stderr);
+    assert!(said.stderr.contains("rows are asked until it is less again"), "{}", said.stderr);
+}
+
+#[test]
+fn a_damaged_line_does_not_keep_a_run_from_starting() {
+    let sim = Sim::start(&["--latency-ms", "4"]);
+    let place = Place::with(&sim);
+    place.put("rows.csv", messages(300));
+    let args: Vec<&str> = RUN.split_whitespace().filter(|arg| *arg != "--json").chain(ASK).collect();
+    place.kill_when(args, |job| job["succeeded"].as_u64().is_some_and(|count| count >= 100));
+    let results = place.job_dir().join("results.jsonl");
+    let lines = std::fs::read_to_string(&results).unwrap();
+    std::fs::write(&results, lines.replacen("\"output_tokens\":", "\"output_tokenz\":", 1)).unwrap();
+    let said = place.run(RUN, &ASK);
+    assert!(
+        said.stderr.contains("1 stored results cannot be read: the semantic cache does without"),
+        "{}",
+        said.stderr
+    );
+    let status = place.run("status rows --json", &[]).expect(0).json();
+    assert_eq!(status["succeeded"].as_u64(), Some(300), "all the rest was sent: {status}");
+}
+
+#[test]
+fn what_is_asked_for_again_is_asked() {
+    let sim = Sim::start(&["--fault", "refusal:0.5"]);
+    let place = Place::with(&sim);
+    place.put("rows.csv", messages(400));
+    let ask = [&ASK[..], &["--fail-above", "100%"]].concat();
+    let first = place.run(RUN, &ask).json();
+    let (served, failed) = (first["similar"].as_u64(), first["failed"].as_u64());
+    assert!(failed > Some(5), "{first}");
+    let again = place.run("retry rows --json", &[]).json();
+    assert!(again["failed"].as_u64() < failed && again["similar"].as_u64() == served, "{first} {again}");
+    place.run("verify rows", &[]).expect(0);
+}
+
+#[test]
+fn a_row_served_from_a_bundle_is_worth_what_it_costs_alone() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("rows.csv", messages(500));
+    let long = "You sort messages of customers by what they are about. ".repeat(12);
+    let ask = [&ASK[..], &["--system", &long]].concat();
+    let bundled = place.run(&format!("{RUN} --bundle 10"), &ask).expect(0).json();
+    let plain: Vec<&str> =
+        ask.iter().copied().filter(|arg| !["--semantic-cache", "5%"].contains(arg)).collect();
+    let alone = "run rows.csv --yes --lane sync --out b.csv --cache off --name alone --json";
+    let alone = place.run(alone, &plain).expect(0).json();
+    let (served, saved) =
+        (bundled["similar"].as_i64().unwrap(), bundled["saved_usd_nanos"]["semantic"].as_i64());
+    let (each, want) = (saved.unwrap() / served, nanos(&alone, "naive") / 500);
+    assert!(served > 20 && (each - want).abs() * 20 < want, "{served} at {each}, not {want}: {bundled}");
+    place.run("verify rows", &[]).expect(0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use bulkrate_store::{
 
 use super::ledger::{Above, doubts};
 use super::savings::Savings;
+use super::served::Served;
 use super::{Faults, number};
 use crate::EngineError;
 use crate::deliver::{Lines, spec_of};
@@ -31,6 +32,7 @@ pub(super) struct History {
     pub readable: Faults,
     pub above: Above,
     pub savings: Savings,
+    pub served: Served,
     /// Cheap models of a cascade that an item has behind itself.
     escalations: HashMap<Ordinal, u64>,
 }
@@ -93,10 +95,10 @@ impl History {
             return;
         }
         self.lines_read += 1;
-        let read = lines
-            .parse(outcome.place)
-            .map_err(|error| error.to_string())
-            .and_then(|line| fits(&line, outcome));
+        let read = lines.parse(outcome.place).map_err(|error| error.to_string()).and_then(|line| {
+            self.served.look(&line, outcome);
+            fits(&line, outcome)
+        });
         match read {
             Ok(cost) => self.line_costs = self.line_costs.saturating_add(cost),
             Err(why) => self

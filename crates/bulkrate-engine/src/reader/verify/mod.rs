@@ -6,6 +6,7 @@
 mod files;
 mod unified;
 mod savings;
+mod served;
 mod delivered;
 mod history;
 mod ledger;
@@ -86,6 +87,7 @@ fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bills: &[PathBuf]) -> Resul
         caps(view, job, &history.above)?,
     ];
     checks.extend(history.cascade(job)?);
+    checks.extend(history.served.check());
     if !bills.is_empty() {
         checks.push(bill_check(view, job.no, &sums, bills)?);
     }

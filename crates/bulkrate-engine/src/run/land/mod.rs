@@ -72,6 +72,7 @@ impl<'a> End<'a> {
             opinion: self.opinion,
             whole: self.awaits,
             step: None,
+            compared: None,
         }
     }
 }
@@ -264,7 +265,9 @@ impl Job {
         if receipt.alone.is_some() {
             self.note_part(landing.ready.deployment, true);
         }
-        let compared = self.learn(landing.ready, checked, frame.model, receipt.naive);
+        // As if it had been asked by itself, and of the strong model: that is what one costs that is given its answer.
+        let alone = receipt.alone.unwrap_or(receipt.naive) + self.routed(landing, receipt);
+        let compared = self.learn(landing.ready, checked, frame.model, alone);
         write_good(frame, checked, answer.finish, compared, out);
         let mut state = self.state.borrow_mut();
         let ordinal = landing.ready.ordinal;
@@ -329,7 +332,8 @@ impl Job {
             format!("{} after {}: {}", told.name(), class.name(), end.message)
         };
         let step = up.and_then(|_| self.step_beyond(landing.ready.ordinal));
-        write_failed(frame, told, &message, Evidence { step, ..end.evidence() }, out);
+        let compared = if fate == Fate::Final { self.unlearn(landing.ready, class) } else { None };
+        write_failed(frame, told, &message, Evidence { step, compared, ..end.evidence() }, out);
         if receipt.paid {
             if up.is_some() {
                 self.weigh(landing.ready, &receipt.usage, receipt.naive, false, end.awaits);

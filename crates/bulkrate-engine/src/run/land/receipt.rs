@@ -172,7 +172,7 @@ impl Job {
 
     /// What the strong model would have cost more for the same usage, at the standard price; nothing where no router
     /// chose the weak one.
-    fn routed(&self, landing: Landing<'_>, receipt: &Receipt) -> UsdNanos {
+    pub(super) fn routed(&self, landing: Landing<'_>, receipt: &Receipt) -> UsdNanos {
         let Some(weak) = self.routed_to else { return UsdNanos::ZERO };
         // Without usage nothing is known of what the other would have cost.
         if landing.ready.deployment != weak || receipt.usage == Usage::default() {

@@ -1,0 +1,105 @@
+//! Looks at the job as a whole: how many rows have been answered wrongly so far, and how much of what is allowed is left.
+//!
+//! A row that was to be asked with probability `tau`, was asked, and shows that it would have been answered wrongly stands for
+//! `(1 - tau) / tau` rows that were served wrongly. Of these weights the sum has the expectation of the number of wrong answers, whatever
+//! the order of the rows and whatever the model says: all that it needs are fair coins, thrown once a row. So a row is served only as
+//! far as the sum stays within the allowed share even if that row proves to be wrong.
+
+/// How a row was decided that is asked although it might have been served.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Chance {
+    pub entry: super::EntryNo,
+    /// In whole thousandths, above 0 and below 1.
+    pub tau: f64,
+}
+
+/// A share of the rows that is worth an alarm holds so many rows at least: less is soon used up by chance.
+const TOLD_FROM: f64 = 10.0;
+
+#[derive(Debug)]
+pub(super) struct Watch {
+    error_max: f64,
+    ended: u64,
+    wrong: f64,
+}
+
+impl Watch {
+    pub(super) fn new(error_max: f64) -> Self {
+        Self { error_max, ended: 0, wrong: 0.0 }
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.ended += 1;
+    }
+
+    /// A row that was asked with this probability would have been answered wrongly.
+    pub(super) fn wrong(&mut self, tau: f64) {
+        self.wrong += (1.0 - tau) / tau;
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "rows of a job")]
+    fn allowed(&self) -> f64 {
+        self.error_max * self.ended as f64
+    }
+
+    /// The probability with which every row must be asked at least.
+    pub(super) fn tau_min(&self) -> f64 {
+        1.0 / (1.0 + (self.allowed() - self.wrong).max(0.0))
+    }
+
+    /// How many rows are taken to be wrong, and of how many, if that is as many as are allowed.
+    pub(super) fn used_up(&self) -> Option<(f64, u64)> {
+        let spent = self.allowed() >= TOLD_FROM && self.wrong > self.allowed() - 1.0;
+        if spent { Some((self.wrong, self.ended)) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pace::rng::{mix, unit};
+
+    #[test]
+    fn what_is_allowed_is_used_up_by_rows_that_would_have_been_wrong() {
+        let mut watch = Watch::new(0.05);
+        assert!(watch.tau_min() >= 1.0 && watch.used_up().is_none(), "of no rows none may be wrong");
+        (0..400).for_each(|_| watch.ended());
+        assert!((watch.tau_min() - 1.0 / 21.0).abs() < 1e-12, "{}", watch.tau_min());
+        watch.wrong(0.2);
+        assert!((watch.tau_min() - 1.0 / 17.0).abs() < 1e-12, "four stand for the one: {}", watch.tau_min());
+        watch.wrong(0.05);
+        assert!(watch.tau_min() >= 1.0 && watch.used_up().is_some());
+        (0..200).for_each(|_| watch.ended());
+        assert!(watch.tau_min() < 0.2 && watch.used_up().is_none(), "more rows, more that may be wrong");
+    }
+
+    /// The rule that wants least, and a model that is always against it: the promise is kept all the same.
+    #[test]
+    fn of_rows_in_any_order_few_are_wrong_whatever_the_rule_believes() {
+        for (name, wrong_at) in [
+            ("all", (|_| true) as fn(u64) -> bool),
+            ("one in five", |row| mix(row) % 5 == 0),
+            ("a shift", |row| row > 2_000),
+            ("blocks", |row| row / 500 % 2 == 1),
+        ] {
+            for error_max in [0.02, 0.05] {
+                let of_seed = |seed: u64| {
+                    let (mut watch, mut served) = (Watch::new(error_max), 0_u32);
+                    for row in 0..4_000_u64 {
+                        let tau = watch.tau_min().max(0.05);
+                        if unit(mix(seed ^ mix(row))) >= tau {
+                            served += u32::from(wrong_at(row));
+                        } else if wrong_at(row) {
+                            watch.wrong(tau);
+                        }
+                        watch.ended();
+                    }
+                    f64::from(served) / 4_000.0
+                };
+                let mean = (1..=400).map(of_seed).sum::<f64>() / 400.0;
+                // Three deviations of the mean of 400 jobs.
+                assert!(mean <= error_max * 1.06, "{name}, {error_max}: {mean}");
+            }
+        }
+    }
+}
