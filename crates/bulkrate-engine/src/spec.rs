@@ -188,7 +188,7 @@ impl SemanticSpec {
     pub(crate) fn warning(&self) -> String {
         let share = f64::from(self.error_permille) / 10.0;
         format!(
-            "up to {share} % of the rows may be answered wrongly by the semantic cache; what it saves is not in this plan"
+            "up to {share} % of the rows may be answered wrongly by the semantic cache, on average; what it saves is not in this plan"
         )
     }
 }

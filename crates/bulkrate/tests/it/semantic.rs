@@ -172,7 +172,10 @@ fn a_stream_that_changes_is_found_out_and_told() {
     assert!(report["similar"].as_u64() > Some(60), "{report}");
     assert!((1..=60).contains(&wrong(&rows)), "600 rows, 5 %, and what chance adds: {}", wrong(&rows));
     assert_eq!(place.proved("rows", &sim), nanos(&report, "spent"), "{report}");
-    let batches = "run rows.csv --yes --name late --lane batch --cache off --poll-min 50ms --batches-max 1 --batch-items-max 300 --out a.csv";
+    let place = Place::with(&sim);
+    place.put("rows.csv", stream(300, 300));
+    let batches =
+        "run rows.csv --yes --lane batch --poll-min 50ms --batches-max 1 --batch-items-max 300 --out a.csv";
     let said = place.run(batches, &ask[..10]).expect(0);
     assert!(wrong(&answers(&place)) > 30, "decided before the first of them was answered");
     assert!(said.stderr.contains("alert[semantic-cache-errors]"), "{}", said.stderr);
@@ -196,7 +199,7 @@ fn a_damaged_line_does_not_keep_a_run_from_starting() {
         said.stderr
     );
     let status = place.run("status rows --json", &[]).expect(0).json();
-    assert_eq!(status["succeeded"].as_u64(), Some(300), "all the rest was sent: {status}");
+    assert_eq!(status[0]["succeeded"].as_u64(), Some(300), "all the rest was sent: {status}");
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn a_row_served_from_a_bundle_is_worth_what_it_costs_alone() {
     let (served, saved) =
         (bundled["similar"].as_i64().unwrap(), bundled["saved_usd_nanos"]["semantic"].as_i64());
     let (each, want) = (saved.unwrap() / served, nanos(&alone, "naive") / 500);
-    assert!(served > 20 && (each - want).abs() * 20 < want, "{served} at {each}, not {want}: {bundled}");
+    assert!(served > 20 && (each - want).abs() * 8 < want, "{served} at {each}, not {want}: {bundled}");
     place.run("verify rows", &[]).expect(0);
 }
 
