@@ -8,7 +8,7 @@ use bulkrate_core::cascade::Opinion;
 use bulkrate_core::collect::Checked;
 use bulkrate_core::pace::rng::{mix, unit};
 use bulkrate_core::route::learned::fingerprint;
-use bulkrate_core::semantic::{Answers, Chance, Rarity, SAMPLE, coin};
+use bulkrate_core::semantic::{Answers, Rarity, SAMPLE, coin};
 use std::path::Path;
 
 const SEEDS: u64 = 10;
@@ -93,7 +93,8 @@ fn job(rows: &[Text], error_max: f64, stream: Stream, seed: u64) -> Result<(f64,
             continue;
         }
         if let Some(near) = near.filter(|_| tau < 1.0) {
-            answers.judge(Chance { entry: near.entry, tau }, Some(opinion));
+            let chance = answers.ask(near, tau);
+            answers.judge(chance, Some(opinion));
         }
         if answers.learn(&prompt, opinion, said.len()).kept.is_some() {
             kept.push(said);

@@ -113,11 +113,23 @@ impl Answers {
         self.watch.ended();
     }
 
+    /// A row is asked that might have been served. It weighs on others until it is judged or left.
+    pub fn ask(&mut self, near: Near, tau: f64) -> Chance {
+        self.watch.asks(tau);
+        Chance { entry: near.entry, tau }
+    }
+
+    /// A row has ended that was asked although it might have been served, and shows nothing.
+    pub fn leave(&mut self, chance: Chance) {
+        self.watch.back(chance.tau);
+    }
+
     /// Whether a row would have been answered rightly that was asked although it might have been served. `said`: what a model said
     /// of it, `None` if nothing that is good.
     pub fn judge(&mut self, chance: Chance, said: Option<Opinion>) -> bool {
         let entry = self.entries.get(chance.entry as usize);
         let right = entry.zip(said).is_some_and(|(entry, said)| entry.says(said));
+        self.watch.back(chance.tau);
         if !right {
             self.recall_wrong(chance.tau);
         }
@@ -353,11 +365,16 @@ mod tests {
     }
 
     #[test]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "small"
+    )]
     fn coins_are_spread_evenly_and_know_their_job() {
         for job in ["a", "job-0001", "job-0002"] {
             let mut buckets = [0_i64; 20];
             (0..20_000).for_each(|item| buckets[(coin(job, item) * 20.0) as usize] += 1);
-            #[allow(clippy::cast_precision_loss, reason = "small")]
             let chi: f64 =
                 buckets.iter().map(|count| ((count - 1_000) * (count - 1_000)) as f64 / 1_000.0).sum();
             assert!(chi < 43.8, "19 degrees of freedom, 0.999: {chi} {buckets:?}");
@@ -389,7 +406,8 @@ mod tests {
                         continue;
                     }
                     if let Some(near) = near.filter(|_| tau < 1.0) {
-                        answers.judge(Chance { entry: near.entry, tau }, Some(said));
+                        let chance = answers.ask(near, tau);
+                        answers.judge(chance, Some(said));
                     }
                     answers.learn(&prompt, said, 4);
                 }

@@ -130,8 +130,8 @@ pub struct RequestArgs {
     /// [default: valid]
     #[arg(long, value_name = "RULE")]
     pub accept: Option<AcceptRule>,
-    /// Give an item the answer of a similar one, so that of the job's rows on average at most this share is answered wrongly by it
-    /// (in the batch lane errors are found a batch late). Needs `--choices` or `--schema` [default: off]
+    /// Give an item the answer of a similar one, so that of the job's rows on average at most this share is answered wrongly by it,
+    /// whatever the order of the rows. Needs `--choices` or `--schema` [default: off]
     #[arg(long, value_name = "PERCENT")]
     pub semantic_cache: Option<Percent>,
     /// Ask so many items in one request (2 to 100): instructions are paid for once for all of them. An item without a good answer of

@@ -161,7 +161,7 @@ fn a_stream_that_changes_is_found_out_and_told() {
     let place = Place::with(&sim);
     let ask: Vec<&str> =
         ASK.iter().map(|arg| if *arg == "card,parcel,account" { "card,parcel,other" } else { arg }).collect();
-    // One by one the share is kept; in batches what was out is found out late, and said.
+    // One by one the share is kept, and that it is used up is said; in batches it is kept as well.
     place.put("rows.csv", stream(300, 300));
     let report = place.run(RUN, &ask).expect(0).json();
     let rows = answers(&place);

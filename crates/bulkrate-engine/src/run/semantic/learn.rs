@@ -30,15 +30,16 @@ impl Job {
         semantic.answers.ended();
         let (chance, prompt) = semantic.landed(ready.ordinal);
         let comparable = matches!(*ready.expectation, Expectation::Choices(_) | Expectation::Schema(_));
-        let (answer, is_json) = match checked {
-            Checked::Choice(text) => (*text, false),
-            Checked::Json(json) if comparable => (&**json, true),
-            _ => return None,
+        let answer = match checked {
+            Checked::Choice(text) => Some((*text, false)),
+            Checked::Json(json) if comparable => Some((&**json, true)),
+            _ => None,
         };
         // A stand-in's answers are not the model's: they prove nothing of them, and no row of the model's gets one.
-        if ready.deployment != ready.named {
+        let Some((answer, is_json)) = answer.filter(|_| ready.deployment == ready.named) else {
+            semantic.leave(chance);
             return None;
-        }
+        };
         let said = Opinion::of(checked, &[]);
         let chance = chance.map(|chance| (chance.tau, semantic.answers.judge(chance, Some(said))));
         self.tell_errors(semantic);
@@ -71,6 +72,7 @@ impl Job {
         let of_model =
             matches!(class, FailureClass::Refusal | FailureClass::SchemaFailed | FailureClass::ContentPolicy);
         if !of_model || ready.deployment != ready.named {
+            semantic.leave(chance);
             return None;
         }
         let chance = chance.map(|chance| (chance.tau, semantic.answers.judge(chance, None)));

@@ -181,6 +181,13 @@ impl Semantic {
         (self.chances.remove(&ordinal), self.carried.remove(&ordinal))
     }
 
+    /// Nothing is to be learned of an item that might have been served.
+    fn leave(&mut self, chance: Option<Chance>) {
+        if let Some(chance) = chance {
+            self.answers.leave(chance);
+        }
+    }
+
     /// What a line says of the answer that was nearest.
     fn told(&self, near: Near, same: bool) -> Option<(Ordinal, Similarity, bool)> {
         Some((self.kept.get(near.entry as usize)?.ordinal, near.similarity, same))

@@ -2,7 +2,7 @@
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::semantic::{Chance, Prompt, coin};
+use bulkrate_core::semantic::{Prompt, coin};
 use bulkrate_store::fold::{Applied, State as ItemState};
 use bulkrate_store::{Fate, LedgerKind, Outcome, Via};
 
@@ -45,7 +45,8 @@ impl Job {
             }
             None => {
                 if let Some(near) = near.filter(|_| tau < 1.0) {
-                    found.chances.insert(ordinal, Chance { entry: near.entry, tau });
+                    let chance = found.answers.ask(near, tau);
+                    found.chances.insert(ordinal, chance);
                 }
                 if found.carried.len() < CARRIED_MAX {
                     found.carried.insert(ordinal, asked.prompt);
