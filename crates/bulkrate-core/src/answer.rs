@@ -56,6 +56,16 @@ pub enum Embedding<'a> {
     Numbers(&'a RawValue),
 }
 
+/// One token of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token<'a> {
+    pub text: Cow<'a, str>,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
+    /// Those that were likely in its place, itself mostly among them, with theirs.
+    pub likely: Vec<(Cow<'a, str>, f64)>,
+}
+
 /// A paid answer, good or not: whether it is good is decided by `collect`.
 #[derive(Debug, Clone)]
 pub struct Answer<'a> {
@@ -69,6 +79,8 @@ pub struct Answer<'a> {
     pub tier: Option<Cow<'a, str>>,
     /// What the provider says it charged, from a cost header or field.
     pub charged: Option<UsdNanos>,
+    /// The tokens of the text with their log-probabilities, in their order; empty where none were asked for or none came.
+    pub tokens: Vec<Token<'a>>,
 }
 
 /// An attempt that brought no answer.

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use bulkrate_core::answer::Finish;
-use bulkrate_core::cascade::Opinion;
+use bulkrate_core::cascade::{Measure, Opinion, Sureness};
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Ordinal;
@@ -37,6 +37,8 @@ pub(crate) struct Frame<'a> {
     pub via: &'a str,
     pub cost: UsdNanos,
     pub usage: Option<&'a Usage>,
+    /// How sure the model was by its tokens, where that was asked.
+    pub sureness: Option<Sureness>,
 }
 
 /// Evidence of a failure is kept up to this length.
@@ -253,6 +255,9 @@ fn facts(frame: Frame<'_>, out: &mut Vec<u8>) {
         }
         out.push(b'}');
     }
+    if let Some(sure) = frame.sureness {
+        sureness(sure, out);
+    }
     // Writing to a Vec cannot fail.
     let _ = write!(out, ",\"cost_usd\":\"{}\",", frame.cost);
     field("provider", frame.provider, out);
@@ -260,6 +265,17 @@ fn facts(frame: Frame<'_>, out: &mut Vec<u8>) {
     field("model", frame.model, out);
     out.push(b',');
     field("lane", frame.via, out);
+}
+
+/// `,"sureness":{"logprob":0.981,"margin":0.9}`
+fn sureness(sure: Sureness, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"sureness\":{");
+    let told = Measure::ALL.into_iter().filter_map(|measure| Some((measure.name(), sure.by(measure)?)));
+    for (at, (name, permille)) in told.enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}\"{name}\":{}", f64::from(permille) / 1_000.0);
+    }
+    out.push(b'}');
 }
 
 const SUM: &[u8] = b",\"sum\":\"";
@@ -417,6 +433,7 @@ mod tests {
             via: "batch",
             cost: UsdNanos(75),
             usage,
+            sureness: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkrate_core::cascade::Accept;
+use bulkrate_core::cascade::{Accept, Measure};
 use bulkrate_core::filter::Filter;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -164,6 +164,9 @@ pub struct RequestSpec {
     /// Similar items may be given one answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semantic: Option<SemanticSpec>,
+    /// A pilot's job: the log-probabilities of each answer are asked for, as far as this measure needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Measure>,
     /// So many items are asked in one request at most; `None`: each by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,

@@ -10,7 +10,7 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::{Marks, Ttl};
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::{Kind, Reasoning, Request};
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
 use bytes::Bytes;
 
@@ -88,6 +88,8 @@ pub struct WireOptions<'a> {
     /// For how long the provider is to keep what stands before the last turn, where its wire has marks for that and the request
     /// sets none of its own.
     pub mark: Option<Ttl>,
+    /// The log-probabilities of the answer's tokens are asked for, with those of so many that were likely in the place of each.
+    pub alternatives: Option<u8>,
 }
 
 /// A request as the provider's documentation would call it unsupported.
@@ -113,6 +115,11 @@ pub trait Wire: Send + Sync + Debug {
     fn marks(&self, lane: Lane, model: &str) -> Option<Marks> {
         let _ = (lane, model);
         None
+    }
+    /// Why chats with a model cannot be asked for the log-probabilities of their tokens; `None`: they can.
+    fn tells_no_logprobs(&self, model: &str, reasoning: Option<Reasoning>) -> Option<&'static str> {
+        let _ = (model, reasoning);
+        Some("its API tells none")
     }
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
     fn encode(

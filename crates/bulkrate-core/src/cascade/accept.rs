@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::sureness::{Measure, Sureness};
 use crate::collect::Checked;
 use crate::request::canonical_value;
 
@@ -20,6 +21,8 @@ pub enum Accept {
     Valid,
     /// A field of the answer in which the model says how sure it is, from 0 to 1: at least so many thousandths.
     Confidence { field: String, least_permille: u32 },
+    /// The log-probabilities of its tokens: at least so many thousandths by this measure.
+    Sureness { measure: Measure, least_permille: u32 },
     /// An answer of an earlier step that says the same, in these fields or, without any, altogether.
     Agreement { fields: Vec<String> },
     /// A model that is shown the request and the answer says yes.
@@ -28,7 +31,9 @@ pub enum Accept {
 
 /// A rule that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no rule; write `valid`, `agree`, `agree:FIELD,FIELD`, `judge:MODEL` or `FIELD>=0.8`")]
+#[error(
+    "`{0}` is no rule; write `valid`, `agree`, `agree:FIELD,FIELD`, `judge:MODEL`, `logprob>=0.9`, `margin>=0.5` or `FIELD>=0.8`"
+)]
 pub struct BadAccept(pub String);
 
 impl FromStr for Accept {
@@ -40,6 +45,9 @@ impl FromStr for Accept {
         if let Some((field, least)) = text.split_once(">=") {
             let field = field.trim();
             let least_permille = permille(least.trim()).filter(|_| !field.is_empty()).ok_or_else(bad)?;
+            if let Some(measure) = Measure::ALL.into_iter().find(|measure| measure.name() == field) {
+                return Ok(Self::Sureness { measure, least_permille });
+            }
             return Ok(Self::Confidence { field: field.to_owned(), least_permille });
         }
         match text.split_once(':') {
@@ -62,6 +70,7 @@ impl fmt::Display for Accept {
         match self {
             Self::Valid => f.write_str("valid"),
             Self::Confidence { field, least_permille } => write!(f, "{field}>={}", share(*least_permille)),
+            Self::Sureness { measure, least_permille } => write!(f, "{measure}>={}", share(*least_permille)),
             Self::Agreement { fields } if fields.is_empty() => f.write_str("agree"),
             Self::Agreement { fields } => write!(f, "agree:{}", fields.join(",")),
             Self::Judge { model } => write!(f, "judge:{model}"),
@@ -74,10 +83,16 @@ impl Accept {
     #[must_use]
     pub fn fields(&self) -> &[String] {
         match self {
-            Self::Valid | Self::Judge { .. } => &[],
+            Self::Valid | Self::Sureness { .. } | Self::Judge { .. } => &[],
             Self::Confidence { field, .. } => std::slice::from_ref(field),
             Self::Agreement { fields } => fields,
         }
+    }
+
+    /// What of the tokens' log-probabilities the rule reads.
+    #[must_use]
+    pub fn measure(&self) -> Option<Measure> {
+        if let Self::Sureness { measure, .. } = self { Some(*measure) } else { None }
     }
 }
 
@@ -154,11 +169,17 @@ fn read(json: &str, fields: &[String]) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Judges a valid answer of a step that is not the last. `earlier`: what the steps before said. The error says why it is not
-/// accepted.
-pub fn judge(accept: &Accept, checked: &Checked<'_>, earlier: &[Opinion]) -> Result<(), String> {
+/// Judges a valid answer of a step that is not the last. `sure`: what its tokens say, where they came with it; `earlier`: what the
+/// steps before said. The error says why it is not accepted.
+pub fn judge(
+    accept: &Accept,
+    checked: &Checked<'_>,
+    sure: Option<Sureness>,
+    earlier: &[Opinion],
+) -> Result<(), String> {
     match accept {
         Accept::Valid => Ok(()),
+        Accept::Sureness { measure, least_permille } => probable(sure, *measure, *least_permille),
         Accept::Confidence { field, least_permille } => confident(checked, field, *least_permille),
         Accept::Agreement { fields } if earlier.contains(&Opinion::of(checked, fields)) => Ok(()),
         Accept::Agreement { .. } if earlier.is_empty() => {
@@ -186,6 +207,22 @@ fn confident(checked: &Checked<'_>, field: &str, least_permille: u32) -> Result<
     }
 }
 
+fn probable(sure: Option<Sureness>, measure: Measure, least_permille: u32) -> Result<(), String> {
+    let Some(sure) = sure else {
+        return Err(
+            "no log-probabilities came with it that could be read, although they were asked for".to_owned()
+        );
+    };
+    let Some(found) = sure.by(measure) else {
+        return Err(format!("its log-probabilities do not show its `{measure}`"));
+    };
+    if i64::from(found) >= i64::from(least_permille) {
+        Ok(())
+    } else {
+        Err(format!("its `{measure}` is {}, below {}", f64::from(found) / 1_000.0, share(least_permille)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -201,6 +238,9 @@ mod tests {
             (" sure >= 1 ", Some(Accept::Confidence { field: "sure".into(), least_permille: 1_000 })),
             ("sure>=0.875", Some(Accept::Confidence { field: "sure".into(), least_permille: 875 })),
             ("judge:openai/gpt-6.1-terra", Some(Accept::Judge { model: "openai/gpt-6.1-terra".into() })),
+            ("logprob>=0.9", Some(Accept::Sureness { measure: Measure::Logprob, least_permille: 900 })),
+            ("margin >= 0.5", Some(Accept::Sureness { measure: Measure::Margin, least_permille: 500 })),
+            ("margin>=-0.5", None),
             ("judge:", None),
             ("judge", None),
             ("sure>=1.2", None),
@@ -233,10 +273,31 @@ mod tests {
             (json("[0.9]"), Some("is missing")),
             (Checked::Choice("a"), Some("is missing")),
         ] {
-            match (judge(&rule, &answer, &[]), why) {
+            match (judge(&rule, &answer, None, &[]), why) {
                 (Ok(()), None) => {}
                 (Err(got), Some(want)) => assert!(got.contains(want), "{answer:?}: {got}"),
                 (got, _) => assert!(got.is_ok() == why.is_none(), "{answer:?}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_probable_is_not_accepted() {
+        let told = |logprob, margin| Some(Sureness { logprob, margin });
+        for (rule, sure, why) in [
+            ("logprob>=0.9", told(900, None), None),
+            ("logprob>=0.9", told(899, Some(1_000)), Some("its `logprob` is 0.899, below 0.9")),
+            ("logprob>=0.9", None, Some("no log-probabilities came")),
+            ("margin>=0.5", told(0, Some(500)), None),
+            ("margin>=0", told(500, Some(-200)), Some("its `margin` is -0.2, below 0")),
+            ("margin>=0.5", told(1_000, None), Some("do not show its `margin`")),
+        ] {
+            let got = judge(&rule.parse().unwrap(), &Checked::Choice("a"), sure, &[]);
+            match why {
+                None => assert_eq!(got, Ok(()), "{rule} {sure:?}"),
+                Some(why) => {
+                    assert!(got.as_ref().is_err_and(|got| got.contains(why)), "{rule} {sure:?}: {got:?}")
+                }
             }
         }
     }
@@ -247,7 +308,7 @@ mod tests {
         let label: Accept = "agree:label".parse().unwrap();
         let json = |text: &'static str| Checked::Json(text.into());
         let agrees = |rule: &Accept, one: &Checked<'_>, other: &Checked<'_>| {
-            judge(rule, other, &[Opinion::of(one, rule.fields())]).is_ok()
+            judge(rule, other, None, &[Opinion::of(one, rule.fields())]).is_ok()
         };
         for (rule, one, other, want) in [
             (&whole, Checked::Choice("a"), Checked::Choice("a"), true),
@@ -262,8 +323,8 @@ mod tests {
         ] {
             assert_eq!(agrees(rule, &one, &other), want, "{rule} {one:?} {other:?}");
         }
-        assert!(judge(&whole, &Checked::Choice("a"), &[]).unwrap_err().contains("yet"));
-        assert!(judge(&Accept::Valid, &Checked::Choice("a"), &[]).is_ok());
+        assert!(judge(&whole, &Checked::Choice("a"), None, &[]).unwrap_err().contains("yet"));
+        assert!(judge(&Accept::Valid, &Checked::Choice("a"), None, &[]).is_ok());
     }
 
     #[test]

@@ -10,9 +10,11 @@
 mod accept;
 mod ladder;
 mod question;
+mod sureness;
 mod worth;
 
 pub use accept::{Accept, BadAccept, Opinion, judge};
 pub use ladder::{Goes, goes};
 pub use question::{Question, VERDICTS};
+pub use sureness::{Measure, Sureness};
 pub use worth::Worth;

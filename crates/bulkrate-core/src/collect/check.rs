@@ -252,6 +252,7 @@ mod tests {
             model: None,
             tier: None,
             charged: None,
+            tokens: Vec::new(),
         }
     }
 

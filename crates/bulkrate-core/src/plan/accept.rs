@@ -39,6 +39,10 @@ fn accepted(sheet: &Sheet, cheap: &[usize], accept: &Accept, item: usize) -> Opt
             Accept::Confidence { least_permille, .. } => {
                 said.usable && said.sure_permille.is_some_and(|sure| sure >= *least_permille)
             }
+            Accept::Sureness { measure, least_permille } => {
+                let sure = said.sureness.and_then(|sure| sure.by(*measure));
+                said.usable && sure.is_some_and(|sure| i64::from(sure) >= i64::from(*least_permille))
+            }
             Accept::Agreement { .. } => said.opinion.is_some_and(|opinion| earlier.contains(&opinion)),
             Accept::Judge { .. } => false,
         };

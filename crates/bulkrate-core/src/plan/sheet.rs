@@ -1,6 +1,6 @@
 //! What the models of a pilot said to its items.
 
-use crate::cascade::Opinion;
+use crate::cascade::{Opinion, Sureness};
 
 /// What one model said to one item.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Said {
     pub usable: bool,
     /// How sure the model says it is.
     pub sure_permille: Option<u32>,
+    /// How sure its tokens say it was.
+    pub sureness: Option<Sureness>,
     /// Whether it is what the item's label says. An answer that cannot be used is not; `None`: the item has no label.
     pub right: Option<bool>,
 }

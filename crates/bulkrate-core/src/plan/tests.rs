@@ -23,7 +23,7 @@ fn says(word: u8) -> Said {
     Said { opinion: Some(Opinion([word; 16])), usable: true, ..Said::default() }
 }
 
-const NOTHING: Said = Said { opinion: None, usable: false, sure_permille: None, right: None };
+const NOTHING: Said = Said { opinion: None, usable: false, sure_permille: None, sureness: None, right: None };
 
 /// A strong model that always says 0, and a cheap one that says something else to the first `wrong` items.
 fn sheet(items: usize, wrong: usize) -> Sheet {

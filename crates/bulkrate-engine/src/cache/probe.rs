@@ -220,6 +220,7 @@ mod tests {
             via: "batch",
             cost: UsdNanos(75),
             usage: Some(&usage),
+            sureness: None,
         };
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
@@ -252,6 +253,7 @@ mod tests {
             via: "sync",
             cost: UsdNanos(0),
             usage: None,
+            sureness: None,
         };
         write_bad(frame, FailureClass::Empty, "nothing", None, None, &mut bad);
         let mut out = Vec::new();

@@ -358,6 +358,7 @@ fn frame(ordinal: u32, attempt: u8, via: Via, cost: UsdNanos, usage: Option<&Usa
         via: via.name(),
         cost,
         usage,
+        sureness: None,
     }
 }
 

@@ -188,6 +188,7 @@ mod tests {
                 model: None,
                 tier: None,
                 charged: None,
+                tokens: Vec::new(),
             }))
         };
         let busy = failed(FailureClass::RateLimited, false);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use bulkrate_core::cascade::Opinion;
+use bulkrate_core::cascade::{Opinion, Sureness};
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
@@ -184,7 +184,8 @@ impl Answers {
         let line = lines.line(place)?;
         let line: AnswerLine<'_> = serde_json::from_slice(line)
             .map_err(|error| EngineError::Internal(format!("a stored answer cannot be read: {error}")))?;
-        self.said.push(said(&line.response, label, reads));
+        let sureness = line.sureness.as_ref().map(SurenessLine::read);
+        self.said.push(Said { sureness, ..said(&line.response, label, reads) });
         Ok(Told { usage: line.usage, filtered: line.lane == Some(Via::Filter.name()) })
     }
 }
@@ -226,6 +227,22 @@ struct AnswerLine<'a> {
     usage: Option<Usage>,
     #[serde(default, borrow)]
     lane: Option<&'a str>,
+    #[serde(default)]
+    sureness: Option<SurenessLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SurenessLine {
+    logprob: f64,
+    margin: Option<f64>,
+}
+
+impl SurenessLine {
+    fn read(&self) -> Sureness {
+        #[allow(clippy::cast_possible_truncation, reason = "from -1,000 to 1,000")]
+        let permille = |share: f64| (share * 1_000.0).round() as i32;
+        Sureness { logprob: permille(self.logprob), margin: self.margin.map(permille) }
+    }
 }
 
 /// Tokens of all attempts at each item that were paid for here, and how many items a user has cancelled: those were not asked to the
@@ -271,6 +288,7 @@ fn said(response: &ResponseLine<'_>, label: Option<&str>, reads: &Reads) -> Said
         opinion: (!reads.free).then(|| Opinion::of(&checked, &reads.fields)),
         usable: true,
         sure_permille: sure.filter(|sure| (0.0..=1.0).contains(sure)).map(thousandths),
+        sureness: None, // stands beside the response
         right,
     }
 }

@@ -35,7 +35,13 @@ impl Kinds {
 }
 
 fn refusal(found: &Deployment, kind: Kind) -> Option<ItemError> {
-    let options = WireOptions { lane: Lane::Sync, model: &found.model, max_tokens: None, mark: None };
+    let options = WireOptions {
+        lane: Lane::Sync,
+        model: &found.model,
+        max_tokens: None,
+        mark: None,
+        alternatives: None,
+    };
     let refused = found.account.api.wire().encode(&smallest(kind), options, &mut Vec::new()).err()?;
     (refused.field == FIELD).then(|| ItemError::Unsupported {
         field: refused.field.to_owned(),

@@ -8,12 +8,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bulkrate_core::cascade::{Accept, Goes, Opinion, Worth, goes, judge as judged};
+use bulkrate_core::answer::Token;
+use bulkrate_core::cascade::{Accept, Goes, Measure, Opinion, Sureness, Worth, goes, judge as judged};
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::request::Reasoning;
 use bulkrate_core::retry::Next;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::{By, Lease, LedgerKind, LedgerQuery, Place, View};
@@ -163,6 +165,11 @@ impl Cascade {
             })?);
         }
         let accept = cascade.accept.clone();
+        if accept.measure().is_some() {
+            for place in &cheap {
+                tells_logprobs(&deployments[*place], &accept, spec)?;
+            }
+        }
         let judge = match &accept {
             Accept::Judge { model } => {
                 let pinned = Deployment::resolve(settings, &spec.run, model, today)?.pinned;
@@ -182,6 +189,18 @@ impl Cascade {
     pub(crate) fn judges(&self) -> bool {
         self.judge.is_some()
     }
+}
+
+/// Refuses a model that would be paid for an answer by which the rule cannot decide.
+fn tells_logprobs(found: &Deployment, accept: &Accept, spec: &JobSpec) -> Result<(), EngineError> {
+    let wire = found.account.api.wire();
+    let reasoning = spec.request.reasoning.as_deref().and_then(Reasoning::parse);
+    let Some(why) = wire.tells_no_logprobs(&found.model, reasoning) else { return Ok(()) };
+    Err(EngineError::BadSpec {
+        code: "option-invalid",
+        what: format!("`--accept {accept}`"),
+        why: format!("`{}` cannot be asked for log-probabilities: {why}", found.pinned),
+    })
 }
 
 impl Cascaded {
@@ -259,6 +278,15 @@ impl Job {
         }
     }
 
+    /// With how many alternatives the log-probabilities of an answer are asked for, of what a request names and who is asked of it:
+    /// where the rule of a cascade reads them, of its cheap models alone. `None`: they are not.
+    pub(super) fn alternatives(&self, named: usize, deployment: usize) -> Option<u8> {
+        let of_pilot = self.spec.request.logprobs;
+        let is_cheap = |cascade: &&Cascade| named == 0 && cascade.cheap.contains(&deployment);
+        let of_rule = || self.cascade.as_ref().filter(is_cheap)?.accept.measure();
+        of_pilot.or_else(of_rule).map(Measure::alternatives)
+    }
+
     /// Whether the job's cascade has a judge.
     pub(crate) fn judges(&self) -> bool {
         self.cascade.as_ref().is_some_and(Cascade::judges)
@@ -270,20 +298,23 @@ impl Job {
         self.state.borrow().climb.awaiting(ready.ordinal).cloned()
     }
 
-    /// Judges a valid answer. The error says why it is not accepted, and what it said, where a later one may agree with it.
+    /// Judges a valid answer, of which its tokens may say how sure it is. The error says why it is not accepted, and what it said,
+    /// where a later one may agree with it.
     pub(crate) fn accepts(
         &self,
         ready: &Ready,
         checked: &Checked<'_>,
-    ) -> Result<(), (String, Option<Opinion>)> {
-        let Some(cascade) = self.cascade_of(ready) else { return Ok(()) };
+        tokens: &[Token<'_>],
+    ) -> Result<Option<Sureness>, (String, Option<Opinion>)> {
+        let sure = (!tokens.is_empty()).then(|| Sureness::of(tokens, checked, &ready.expectation)).flatten();
+        let Some(cascade) = self.cascade_of(ready) else { return Ok(sure) };
         if self.awaits_verdict(ready) {
             let no = || ("the judge says that it is wrong".to_owned(), None);
-            return if judge::accepts(checked) { Ok(()) } else { Err(no()) };
+            return if judge::accepts(checked) { Ok(None) } else { Err(no()) };
         }
         let state = self.state.borrow();
         let earlier = state.climb.opinions.get(&ready.ordinal).map_or(&[][..], Vec::as_slice);
-        judged(&cascade.accept, checked, earlier).map_err(|why| {
+        judged(&cascade.accept, checked, sure, earlier).map(|()| sure).map_err(|why| {
             let is_kept = matches!(cascade.accept, Accept::Agreement { .. } | Accept::Judge { .. });
             (why, is_kept.then(|| Opinion::of(checked, cascade.accept.fields())))
         })

@@ -35,6 +35,7 @@ impl Awaiting {
             model: Some(self.model.as_str().into()),
             tier: None,
             charged: None,
+            tokens: Vec::new(),
         }
     }
 }
@@ -98,7 +99,7 @@ impl Job {
         let question = Question::of(&about, answer).ok_or_else(unseen)?;
         let request = question.request(&about);
         // A question has nothing long that all of them begin with.
-        let asking = Asking { lane, max_tokens: None, mark: None };
+        let asking = Asking { lane, max_tokens: None, mark: None, alternatives: None };
         encode_unified(&self.deployments[deployment], &request, asking, body)
             .map_err(NotReady::Unsupported)?;
         let common = Common {

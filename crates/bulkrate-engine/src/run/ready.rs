@@ -277,7 +277,8 @@ impl Job {
             return Err(NotReady::Unsupported(why));
         }
         let mark = self.state.borrow().mark(deployment);
-        let asking = Asking { lane, max_tokens: raised, mark };
+        let alternatives = self.alternatives(named, deployment);
+        let asking = Asking { lane, max_tokens: raised, mark, alternatives };
         encode(found, &draft, asking, body).map_err(NotReady::Unsupported)?;
         let (images, documents, messages) = match &draft {
             Draft::Unified(request) => {
@@ -431,6 +432,8 @@ pub(crate) struct Asking {
     /// Takes the place of its own maximum.
     pub max_tokens: Option<u32>,
     pub mark: Option<Ttl>,
+    /// As in [`bulkrate_provider::WireOptions`].
+    pub alternatives: Option<u8>,
 }
 
 /// Writes the provider's body of a request.
@@ -450,7 +453,8 @@ pub(crate) fn encode_unified(
     asking: Asking,
     body: &mut Vec<u8>,
 ) -> Result<(), String> {
-    let Asking { lane, max_tokens, mark } = asking;
-    let options = bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens, mark };
+    let Asking { lane, max_tokens, mark, alternatives } = asking;
+    let options =
+        bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens, mark, alternatives };
     found.account.api.wire().encode(request, options, body).map_err(|error| error.to_string())
 }

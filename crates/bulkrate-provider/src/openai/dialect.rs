@@ -87,6 +87,8 @@ pub struct Takes {
     /// Whether vectors may be asked for as base64, which is a third of the size.
     pub base64_vectors: bool,
     pub dimensions: bool,
+    /// Whether chats tell the log-probabilities of their tokens.
+    pub logprobs: bool,
 }
 
 /// What the output maximum is called.
@@ -123,6 +125,7 @@ impl Takes {
         budget: Some(("thinking_token_budget", "", "")),
         base64_vectors: true,
         dimensions: true,
+        logprobs: true,
     };
 }
 

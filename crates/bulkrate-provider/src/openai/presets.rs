@@ -46,6 +46,7 @@ const CLOUD: Dialect = Dialect {
         budget: None,
         base64_vectors: false,
         dimensions: false,
+        logprobs: false,
     },
 };
 
@@ -53,7 +54,7 @@ const CLOUD: Dialect = Dialect {
 const LOCAL: Dialect = Dialect {
     keyless: true,
     unlisted: Unlisted::Free,
-    takes: Takes { kinds: CHAT_AND_VECTORS, top_k: true, ..CLOUD.takes },
+    takes: Takes { kinds: CHAT_AND_VECTORS, top_k: true, logprobs: true, ..CLOUD.takes },
     ..CLOUD
 };
 
@@ -111,6 +112,7 @@ pub const PRESETS: &[Dialect] = &[
             top_k: true,
             efforts: EFFORTS,
             dimensions: true,
+            logprobs: true,
             ..CLOUD.takes
         },
         ..CLOUD
@@ -212,7 +214,7 @@ pub const PRESETS: &[Dialect] = &[
         name: "ollama",
         base_url: Some("http://127.0.0.1:11434/v1"),
         key_env: "OLLAMA_API_KEY",
-        takes: Takes { top_k: false, efforts: EFFORTS, dimensions: true, ..LOCAL.takes },
+        takes: Takes { top_k: false, efforts: EFFORTS, dimensions: true, logprobs: false, ..LOCAL.takes },
         ..LOCAL
     },
 ];

@@ -66,7 +66,11 @@ async fn ask(provider: &dyn Provider, model: &str, lane: Lane) -> Reply {
     let mut body = Vec::new();
     provider
         .wire()
-        .encode(&request, WireOptions { lane, model, max_tokens: None, mark: None }, &mut body)
+        .encode(
+            &request,
+            WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None },
+            &mut body,
+        )
         .unwrap();
     let path = provider.wire().path_in(lane, Kind::Chat, model);
     provider.calls().unwrap().call(&path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()

@@ -32,7 +32,8 @@ struct Body<'a> {
     n: Option<&'a RawValue>,
     #[serde(borrow)]
     logprobs: Option<&'a RawValue>,
-    top_logprobs: Option<IgnoredAny>,
+    #[serde(borrow)]
+    top_logprobs: Option<&'a RawValue>,
     #[serde(borrow)]
     frequency_penalty: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -129,6 +130,7 @@ pub(super) fn read(body: &[u8]) -> Result<TextCall<'_>, ApiError> {
         temperature: decimal("temperature", body.temperature, 0.0, 2.0)?,
         top_p: decimal("top_p", body.top_p, 0.0, 1.0)?,
         logprobs: boolean("logprobs", body.logprobs)?,
+        top_logprobs: integer("top_logprobs", body.top_logprobs, 0)?.unwrap_or(0),
         refused_by_reasoning: given.into_iter().find(|(_, given)| *given).map(|(name, _)| name),
         effort: string("reasoning_effort", body.reasoning_effort)?,
         effort_name: "reasoning_effort",
@@ -229,7 +231,16 @@ pub(super) fn write(
         push_str(out, &answer.text);
         out.extend_from_slice(b",\"refusal\":null");
     }
-    out.extend_from_slice(b",\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"");
+    out.extend_from_slice(b",\"annotations\":[]},\"logprobs\":");
+    match answer.doubt.as_ref().filter(|_| !answer.refused) {
+        None => out.extend_from_slice(b"null"),
+        Some(doubt) => {
+            out.extend_from_slice(b"{\"content\":");
+            doubt.write(&answer.text, out);
+            out.extend_from_slice(b",\"refusal\":null}");
+        }
+    }
+    out.extend_from_slice(b",\"finish_reason\":\"");
     out.extend_from_slice(match (answer.cut, answer.refused && context.filters) {
         (_, true) => b"content_filter",
         (true, false) => b"length",

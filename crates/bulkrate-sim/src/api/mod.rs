@@ -5,6 +5,7 @@ mod converse;
 mod embed;
 mod embeddings;
 mod generate;
+mod logprobs;
 pub(crate) mod messages;
 mod moderations;
 mod params;
@@ -82,6 +83,7 @@ pub(crate) enum Twist {
     Empty,
     Length,
     BadJson,
+    NoLogprobs,
     UsageMissing,
     UsageNull,
     /// The prompt's tokens in quotes.
@@ -98,6 +100,7 @@ impl Twist {
             (Fault::Empty, Self::Empty),
             (Fault::Cut, Self::Length),
             (Fault::BadJson, Self::BadJson),
+            (Fault::NoLogprobs, Self::NoLogprobs),
         ];
         if let Some((_, twist)) = plain.into_iter().find(|(fault, _)| struck(*fault).is_some()) {
             return twist;

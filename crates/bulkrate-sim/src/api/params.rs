@@ -167,6 +167,14 @@ pub(crate) fn check(call: &TextCall<'_>, model: &Model) -> Result<Effort, ApiErr
         );
         return Err(ApiError::invalid(Some("invalid_value"), call.max_name, message));
     }
+    if call.top_logprobs > 20 {
+        let message = "Invalid 'top_logprobs': integer above maximum value. Expected a value <= 20.";
+        return Err(ApiError::invalid(Some("integer_above_max_value"), "top_logprobs", message));
+    }
+    if call.top_logprobs > 0 && !call.logprobs {
+        let message = "Invalid 'top_logprobs': it is only allowed when 'logprobs' is enabled.";
+        return Err(ApiError::invalid(Some("invalid_value"), "top_logprobs", message));
+    }
     if matches!(model.family, Family::Classic | Family::Open) {
         return Ok(effort);
     }

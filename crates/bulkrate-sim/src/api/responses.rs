@@ -40,13 +40,15 @@ struct Body<'a> {
     store: Option<&'a RawValue>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
-    top_logprobs: Option<IgnoredAny>,
+    #[serde(borrow)]
+    top_logprobs: Option<&'a RawValue>,
     tools: Option<IgnoredAny>,
     tool_choice: Option<IgnoredAny>,
     parallel_tool_calls: Option<IgnoredAny>,
     max_tool_calls: Option<IgnoredAny>,
     truncation: Option<IgnoredAny>,
-    include: Option<IgnoredAny>,
+    #[serde(borrow)]
+    include: Option<Vec<Cow<'a, str>>>,
     background: Option<IgnoredAny>,
     previous_response_id: Option<IgnoredAny>,
     conversation: Option<IgnoredAny>,
@@ -104,6 +106,8 @@ pub(super) fn read(body: &[u8]) -> Result<TextCall<'_>, ApiError> {
         top_p: decimal("top_p", body.top_p, 0.0, 1.0)?,
         effort: string("reasoning.effort", body.reasoning.and_then(|reasoning| reasoning.effort))?,
         effort_name: "reasoning.effort",
+        logprobs: body.include.iter().flatten().any(|asked| asked == "message.output_text.logprobs"),
+        top_logprobs: integer("top_logprobs", body.top_logprobs, 0)?.unwrap_or(0),
         tier: string("service_tier", body.service_tier)?.unwrap_or(Cow::Borrowed("auto")),
         stream: boolean("stream", body.stream)?,
         n: 1,
@@ -223,11 +227,14 @@ fn write_output(out: &mut Vec<u8>, answer: &Composed, key: u64, status: &[u8]) {
             b"\"output_text\",\"text\":"
         });
         push_str(out, &answer.text);
-        out.extend_from_slice(if answer.refused {
-            b"}]}"
-        } else {
-            b",\"annotations\":[],\"logprobs\":[]}]}"
-        });
+        if !answer.refused {
+            out.extend_from_slice(b",\"annotations\":[],\"logprobs\":");
+            match &answer.doubt {
+                None => out.extend_from_slice(b"[]"),
+                Some(doubt) => doubt.write(&answer.text, out),
+            }
+        }
+        out.extend_from_slice(b"}]}");
     }
     out.push(b']');
 }

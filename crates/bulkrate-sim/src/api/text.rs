@@ -1,5 +1,6 @@
 //! What chat and responses have in common: a prompt in, a text of a given form and length out.
 
+use super::logprobs::Doubt;
 use super::params::{self, Effort};
 use super::{Context, Twist};
 use crate::answers::schema::Schema;
@@ -24,6 +25,8 @@ pub(crate) struct TextCall<'a> {
     pub(crate) temperature: Option<f64>,
     pub(crate) top_p: Option<f64>,
     pub(crate) logprobs: bool,
+    /// Likely tokens that are to be told in the place of each.
+    pub(crate) top_logprobs: u64,
     /// First given parameter of those that reasoning models never take.
     pub(crate) refused_by_reasoning: Option<&'static str>,
     pub(crate) effort: Option<Cow<'a, str>>,
@@ -70,6 +73,8 @@ pub(crate) struct Composed {
     /// Cut by the output limit.
     pub(crate) cut: bool,
     pub(crate) usage: Usage,
+    /// Of its log-probabilities, where they were asked for.
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// Schemas seen so far, so that the lines of a batch compile theirs once.
@@ -132,16 +137,22 @@ pub(crate) fn compose_with(
     }
     let key = call.prompt.key(context.config.seed);
     let bundled = || answers::bundled::write(&call.prompt, &format, key, context.config.bundle_faults);
+    let wrong = is_weak_at(context, &call.model, key);
     let text = match context.twist {
         Twist::Refusal => "I'm sorry, but I can't help with that.".to_owned(),
         Twist::Empty => String::new(),
         Twist::BadJson if key & 1 == 0 => "{\"unexpected\":\"field\"}".to_owned(),
         Twist::BadJson => "{\"unexpected\": ".to_owned(),
-        _ if is_weak_at(context, &call.model, key) => answers::write_blindly(&call.prompt, &format, key),
+        _ if wrong => answers::write_blindly(&call.prompt, &format, key),
         _ => bundled().unwrap_or_else(|| answers::write(&call.prompt, &format, key)),
     };
     let usage = Usage { prompt, cached: cached(context, prompt, key), ..Usage::default() };
-    Ok(cap(text, call.max_output, effort, usage, context.twist))
+    let doubt = (call.logprobs && context.twist != Twist::NoLogprobs).then(|| {
+        let own = key ^ hash(call.model.as_bytes(), 0x10_9B);
+        let top = usize::try_from(call.top_logprobs).unwrap_or(usize::MAX);
+        Doubt::of(&call.prompt, &format, (key, own), wrong, top)
+    });
+    Ok(Composed { doubt, ..cap(text, call.max_output, effort, usage, context.twist) })
 }
 
 /// Whether the model is one of those that know less, and the prompt one that it does not know the answer to.
@@ -170,7 +181,7 @@ fn cap(
         text.truncate(text.floor_char_boundary(bytes));
     }
     usage.output = usage.reasoning + tokens::of(&text);
-    Composed { text, refused: twist == Twist::Refusal, cut, usage }
+    Composed { text, refused: twist == Twist::Refusal, cut, usage, doubt: None }
 }
 
 fn form(call: &TextCall<'_>, model: &Model, schemas: &Schemas) -> Result<Format, ApiError> {

@@ -174,6 +174,7 @@ faults! {
     Empty "empty" "F59" Answer "" [] Share "empty content";
     Cut "length" "F59" Answer "" [] Share "cut, finish_reason length";
     BadJson "bad-json" "" Answer "" [] Share "violates the json_schema";
+    NoLogprobs "no-logprobs" "" Answer "" [] Share "leaves out log-probabilities that were asked for";
     Usage "usage-missing" "F65" Answer "" ["missing" "null" "negative" "string"] Share
         "no usage, or null, or the prompt's tokens are negative or a string";
 }

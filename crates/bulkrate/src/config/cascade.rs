@@ -1,6 +1,6 @@
 //! `[cascade]`: cheap models that are asked before the job's own, and by what their answers are accepted.
 
-use bulkrate_core::cascade::Accept;
+use bulkrate_core::cascade::{Accept, Measure};
 use bulkrate_core::request::Kind;
 use bulkrate_engine::spec::{CascadeSpec, RequestSpec};
 
@@ -60,6 +60,26 @@ fn check_accept(accept: &Accept, models: &[String], request: &RequestSpec) -> Re
             .as_ref()
             .is_some_and(|schema| schema.get("properties").is_some_and(|all| all.get(field).is_some()))
     };
+    if let Some(measure) = accept.measure() {
+        if known(measure.name()) {
+            let hint = "give that property another name";
+            return refused(
+                format!("`{accept}` could mean log-probabilities or the `{measure}` of your `--schema`"),
+                hint,
+            );
+        }
+        if request.bundle.is_some() {
+            let hint = "leave `--bundle` out: the tokens of a bundle are those of many answers";
+            return refused(format!("`{accept}` cannot go together with `--bundle`"), hint);
+        }
+        if measure == Measure::Margin && request.choices.is_empty() {
+            let hint = "give `--choices`, or take `logprob>=...`, which every answer has";
+            return refused(
+                format!("`{accept}` compares one choice with the next, and there are none"),
+                hint,
+            );
+        }
+    }
     match accept.fields().iter().find(|field| !known(field)) {
         None => Ok(()),
         Some(field) => {
@@ -89,6 +109,12 @@ mod tests {
             schema: Some(r#"{"type":"object","properties":{"label":{},"sure":{}}}"#.to_owned()),
             ..RequestSpec::default()
         };
+        let choices = RequestSpec { choices: vec!["a".to_owned(), "b".to_owned()], ..RequestSpec::default() };
+        let bundled = RequestSpec { bundle: Some(10), ..choices.clone() };
+        let clash = RequestSpec {
+            schema: Some(r#"{"type":"object","properties":{"margin":{}}}"#.to_owned()),
+            ..choices.clone()
+        };
         let vectors = RequestSpec { kind: Kind::Embedding, ..RequestSpec::default() };
         for (models, accept, request, want) in [
             (&[][..], "", &text, None),
@@ -106,6 +132,11 @@ mod tests {
             (&["a"], "judge:auto", &text, Some("asks a router")),
             (&["a"], "agree", &text, Some("needs two cheap models")),
             (&["a"], "sure>=0.9", &text, Some("reads `sure`")),
+            (&["a"], "logprob>=0.9", &text, None),
+            (&["a"], "margin>=0.5", &choices, None),
+            (&["a"], "margin>=0.5", &text, Some("there are none")),
+            (&["a"], "logprob>=0.9", &bundled, Some("together with `--bundle`")),
+            (&["a"], "margin>=0.5", &clash, Some("could mean")),
             (&["a", "b"], "agree:topic", &schema, Some("reads `topic`")),
         ] {
             match (made(models, accept, request), want) {

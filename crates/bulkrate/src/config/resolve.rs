@@ -121,6 +121,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
         cascade: None, // sections of their own, which are judged by all of this
         semantic: None,
+        logprobs: None,
         bundle: bundle(from.bundle, from.kind.is_none_or(|kind| Kind::from(kind) == Kind::Chat))?,
     })
 }

@@ -382,3 +382,94 @@ fn once_each(place: &Place, report: &Value) {
     }
     assert_eq!(report["cascade"]["accepted"].as_u64().unwrap(), rows["gpt-6.1-terra"].len() as u64);
 }
+
+/// The cheap model is wrong on a third of the rows, and mostly unsure there.
+const PROBABLE: [&str; 6] =
+    ["--reasoning", "none", "--cascade", "openai/gpt-6-luna", "--accept", "margin>=0.9"];
+
+#[test]
+fn what_a_cheap_model_finds_improbable_goes_up_in_both_lanes() {
+    let sim = Sim::start(&["--weak", "gpt-6-luna=0.35"]);
+    let place = shop(&sim, 200);
+    let args = [&ASK[..], &CHOICES, &PROBABLE].concat();
+    let alone = [&ASK[..], &CHOICES, &["--reasoning", "none"]].concat();
+    place.run("run reviews.csv --yes --cache off --name alone --lane sync --out right.csv", &alone).expect(0);
+    let answers = |file: &str| {
+        let (header, rows) = table(&place.path(file));
+        let at = |name: &str| header.iter().position(|column| column == name).unwrap();
+        let (answer, model) = (at("answer"), at("_model"));
+        rows.into_iter().map(|row| (row[answer].clone(), row[model].clone())).collect::<Vec<_>>()
+    };
+    let right = answers("right.csv");
+    for lane in ["sync", "batch"] {
+        let line = format!(
+            "run reviews.csv --yes --json --cache off --name {lane} --sample {} --lane {lane} --poll-min 50ms --out {lane}.csv",
+            lane.len()
+        );
+        let report = place.run(&line, &args).expect(0).json();
+        adds_up(&report);
+        let said = answers(&format!("{lane}.csv"));
+        let cheap = said.iter().filter(|(_, model)| model == LUNA).count();
+        let wrong = said.iter().zip(&right).filter(|(said, right)| said.0 != right.0).count();
+        // Without the rule a third would be wrong; some are wrong and sure.
+        assert!((60..170).contains(&cheap), "{cheap}");
+        assert!(wrong > 0 && wrong < 30, "{wrong} of 200 are wrong");
+        let rejected = report["cascade"]["rejected"]["not_accepted"].as_u64().unwrap();
+        assert!(rejected > 20, "{report}");
+        place.run(&format!("verify {lane}"), &[]).expect(0);
+        let told: Vec<Value> = (0..20)
+            .flat_map(|row| {
+                let shown = place.run(&format!("show {lane} r-{row}"), &[]).expect(0).json();
+                shown["attempts"].as_array().unwrap().clone()
+            })
+            .collect();
+        for attempt in &told {
+            let result = &attempt["result"];
+            match (attempt["fate"].as_str().unwrap(), result["model"].as_str().unwrap()) {
+                ("escalate", LUNA) => {
+                    let message = result["error"]["message"].as_str().unwrap();
+                    assert!(
+                        message.contains("its `margin` is ") && message.contains("below 0.9"),
+                        "{message}"
+                    );
+                }
+                (_, LUNA) => assert!(result["sureness"]["margin"].as_f64().unwrap() >= 0.9, "{result}"),
+                // The strong model is asked as without the cascade.
+                (_, model) => assert!(model == SOL && result.get("sureness").is_none(), "{result}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cheap_model_that_tells_no_probabilities_is_refused_before_it_is_paid() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 5);
+    for (model, more, why) in [
+        ("openai/gpt-6-luna", &[][..], "only without reasoning; set `reasoning` to `none`"),
+        ("openai/gpt-6-luna", &["--reasoning", "low"], "only without reasoning"),
+        ("openai/o4-mini", &[], "always reasons"),
+    ] {
+        let args = [&ASK[..], &CHOICES, &["--cascade", model, "--accept", "logprob>=0.9"], more].concat();
+        for verb in ["plan", "run --yes"] {
+            let said = place.run(&format!("{verb} reviews.csv --lane sync"), &args);
+            let text = format!("{}{}", said.stdout, said.stderr);
+            assert!(text.contains("option-invalid") && text.contains(why), "{model}: {text}");
+        }
+    }
+    assert_eq!(nanos(&sim.bill(), "total"), 0);
+}
+
+#[test]
+fn an_answer_without_the_probabilities_that_were_asked_for_is_not_accepted() {
+    let sim = Sim::start(&["--fault", "no-logprobs=1"]);
+    let place = shop(&sim, 10);
+    let args = [&ASK[..], &CHOICES, &PROBABLE].concat();
+    let report = place.run("run reviews.csv --yes --json --lane sync --out a.csv", &args).expect(0).json();
+    assert_eq!(report["cascade"]["accepted"], 0, "{report}");
+    assert!(by_model(&place, "a.csv").keys().all(|model| model == SOL));
+    let shown = place.run("show reviews r-0", &[]).expect(0).json();
+    let error = &shown["attempts"][0]["result"]["error"];
+    assert_eq!(error["class"], "not_accepted");
+    assert!(error["message"].as_str().unwrap().contains("no log-probabilities came with it"), "{error}");
+}

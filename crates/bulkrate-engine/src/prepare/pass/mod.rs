@@ -252,6 +252,7 @@ impl<'e> Pass<'e> {
             via: Via::Filter.name(),
             cost: UsdNanos::ZERO,
             usage: None,
+            sureness: None,
         };
         write_filtered(frame, answer, &how.to_string(), &mut self.results.buffer);
         self.outcomes
@@ -315,6 +316,7 @@ impl<'e> Pass<'e> {
             via: Via::Prepare.name(),
             cost: UsdNanos::ZERO,
             usage: None,
+            sureness: None,
         };
         let class = FailureClass::InvalidInput;
         write_bad(frame, class, why, None, None, &mut self.results.buffer);

@@ -90,6 +90,8 @@ impl Job {
                     body: Body::Text { text, refusal: None, tool_calls: None },
                     finish: Finish::Stop,
                     usage,
+                    // They are those of all answers together.
+                    tokens: Vec::new(),
                     ..answer.clone()
                 };
                 self.land_judged(landing, &own, &receipt, place, results.buffer());

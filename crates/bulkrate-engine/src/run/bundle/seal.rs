@@ -79,7 +79,7 @@ impl Job {
         let mut request = bundle.request(&lead);
         let start = body.len();
         let mark = self.state.borrow().mark(first.deployment);
-        let asking = Asking { lane, max_tokens: None, mark };
+        let asking = Asking { lane, max_tokens: None, mark, alternatives: None };
         let fits = |request: &Request<'_>, body: &mut Vec<u8>| encode_unified(found, request, asking, body);
         if let Err(why) = fits(&request, body) {
             // A wire that takes no schema: the prompt says the shape too.

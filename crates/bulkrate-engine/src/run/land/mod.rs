@@ -113,19 +113,19 @@ impl Job {
         let found = &self.deployments[ready.deployment];
         let model = answer.model.as_deref().unwrap_or(&found.model);
         let judged = check(&ready.expectation, answer).map_err(|flaw| (flaw, None)).and_then(|checked| {
-            match self.accepts(ready, &checked) {
-                Ok(()) => Ok(checked),
+            match self.accepts(ready, &checked, &answer.tokens) {
+                Ok(sure) => Ok((checked, sure)),
                 Err((message, opinion)) => Err((Flaw { class: FailureClass::NotAccepted, message }, opinion)),
             }
         });
         match judged {
-            Ok(checked) => {
+            Ok((checked, sureness)) => {
                 if let Some(accepted) = self.take_accepted(ready) {
                     return self.land_accepted(landing, receipt, &accepted, answer, place, out);
                 }
                 let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
                 // A failed attempt is counted by the ladder; this one did not fail.
-                let frame = Frame { attempts: frame.attempts + 1, ..frame };
+                let frame = Frame { attempts: frame.attempts + 1, sureness, ..frame };
                 self.good(landing, receipt, &checked, answer, frame, place, out);
             }
             Err((flaw, opinion)) => {
@@ -241,6 +241,7 @@ impl Job {
             via: landing.lane.name(),
             cost,
             usage,
+            sureness: None,
         }
     }
 

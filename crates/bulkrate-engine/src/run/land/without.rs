@@ -105,6 +105,7 @@ impl Job {
             via: lane.name(),
             cost: UsdNanos::ZERO,
             usage: None,
+            sureness: None,
         };
         write_bad(frame, class, why, None, None, results.buffer());
         drop(results);

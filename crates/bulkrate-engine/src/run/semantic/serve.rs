@@ -98,6 +98,7 @@ impl Job {
             via: Via::Semantic.name(),
             cost: UsdNanos::ZERO,
             usage: None,
+            sureness: None,
         };
         write_served(frame, &kept.checked(), origin, results.buffer());
         drop(results);

@@ -148,6 +148,7 @@ fn message_read(message: Message<'_>) -> Reading<'_> {
         model: message.model.0,
         tier,
         charged: None,
+        tokens: Vec::new(),
     }))
 }
 

@@ -29,7 +29,7 @@ fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, St
 fn marked(model: &str, line: &str, max_tokens: Option<u32>, mark: Option<Ttl>) -> Result<Value, String> {
     let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut body = Vec::new();
-    let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark };
+    let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark, alternatives: None };
     match wire().encode(&request, options, &mut body) {
         Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
         Err(error) => {

@@ -136,6 +136,7 @@ pub(super) fn success(body: &[u8]) -> Reading<'_> {
         model: None, // nothing says which one it was
         tier: tier.and_then(|tier| tier.kind.0),
         charged: None,
+        tokens: Vec::new(),
     }))
 }
 

@@ -27,7 +27,11 @@ fn wire() -> BedrockWire {
 fn encoded_in(lane: Lane, model: &str, line: &str) -> Result<Value, String> {
     let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut body = Vec::new();
-    match wire().encode(&request, WireOptions { lane, model, max_tokens: None, mark: None }, &mut body) {
+    match wire().encode(
+        &request,
+        WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None },
+        &mut body,
+    ) {
         Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
         Err(error) => {
             assert!(body.is_empty(), "{error}");

@@ -133,6 +133,7 @@ pub(crate) fn success(body: &[u8]) -> Reading<'_> {
         model: response.model_version.0,
         tier,
         charged: None,
+        tokens: Vec::new(),
     }))
 }
 

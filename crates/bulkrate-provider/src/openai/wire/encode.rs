@@ -57,6 +57,10 @@ impl Encoder {
         match request.kind {
             Kind::Chat => {
                 self.check(&job, &own)?;
+                let told = || self.tells_no_logprobs(options.model, job.config().reasoning);
+                if let Some(why) = options.alternatives.and_then(|_| told()) {
+                    return Err(job.unsupported("logprobs", why));
+                }
                 if options.max_tokens.is_some() {
                     ["max_tokens", "max_completion_tokens", "max_output_tokens"]
                         .into_iter()
@@ -116,6 +120,7 @@ impl Encoder {
         if self.dialect.charges == Charges::Body {
             body.literal("usage", "{\"include\":true}");
         }
+        self.ask_logprobs(job.options.alternatives, &mut body);
         self.tier(job, &mut body);
         body.close();
     }
@@ -159,6 +164,7 @@ impl Encoder {
             body.out.extend_from_slice(b"}}");
         }
         body.literal("store", "false");
+        self.ask_logprobs(job.options.alternatives, &mut body);
         self.tier(job, &mut body);
         body.close();
     }

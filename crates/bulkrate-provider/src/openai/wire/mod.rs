@@ -2,6 +2,7 @@
 
 mod check;
 mod encode;
+mod logprobs;
 mod models;
 mod read;
 mod schema;
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::{Kind, Reasoning, Request};
 
 use super::{Charges, Dialect};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
@@ -99,6 +100,10 @@ impl Wire for OpenAiWire {
             }
             endpoint => Cow::Borrowed(endpoint),
         }
+    }
+
+    fn tells_no_logprobs(&self, model: &str, reasoning: Option<Reasoning>) -> Option<&'static str> {
+        self.encoder.tells_no_logprobs(model, reasoning)
     }
 
     fn encode(

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use bulkrate_core::answer::{Answer, Body, Embedding, Failure, Finish, Reading};
+use bulkrate_core::answer::{Answer, Body, Embedding, Failure, Finish, Reading, Token};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::{Kind, Text};
@@ -13,6 +13,7 @@ use bulkrate_core::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::logprobs;
 use super::usage::{self, Needs};
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
@@ -63,6 +64,8 @@ struct Choice<'a> {
     message: Option<Message<'a>>,
     #[serde(borrow, default)]
     finish_reason: LooseText<'a>,
+    #[serde(borrow, default)]
+    logprobs: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -104,6 +107,8 @@ struct OutputPart<'a> {
     text: LooseText<'a>,
     #[serde(borrow, default)]
     refusal: LooseText<'a>,
+    #[serde(borrow, default)]
+    logprobs: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +160,7 @@ impl LineResponse<'_> {
 struct Content<'a> {
     body: Body<'a>,
     finish: Finish,
+    tokens: Vec<Token<'a>>,
 }
 
 impl Reader {
@@ -230,6 +236,7 @@ impl Reader {
             model: parsed.model.0,
             tier: parsed.service_tier.0,
             charged: charged.or_else(from_body),
+            tokens: content.tokens,
         }))
     }
 }
@@ -258,7 +265,8 @@ fn chat<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
         .tool_calls
         .filter(|calls| calls.get().trim_start_matches(['[', ' ', '\n', '\t', '\r']) != "]");
     let tool_calls = tool_calls.filter(|calls| calls.get().starts_with('[')).map(Cow::Borrowed);
-    Some(Content { body: Body::Text { text: message.content.0.clone(), refusal, tool_calls }, finish })
+    let body = Body::Text { text: message.content.0.clone(), refusal, tool_calls };
+    Some(Content { body, finish, tokens: logprobs::of_chat(choice.logprobs) })
 }
 
 fn responses<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
@@ -266,12 +274,14 @@ fn responses<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
     let mut text = Cow::Borrowed("");
     let mut refusal = None;
     let mut calls: Vec<&str> = Vec::new();
+    let mut tokens = Vec::new();
     for &raw in output {
         let Ok(item) = serde_json::from_str::<OutputItem<'a>>(raw.get()) else { continue };
         match item.kind.as_deref() {
             Some("function_call") => calls.push(raw.get()),
             Some("message") => {
                 for part in item.content.into_iter().flatten() {
+                    tokens.extend(logprobs::of_list(part.logprobs));
                     match (part.kind.as_deref(), part.text.0, part.refusal.0) {
                         (Some("output_text"), Some(more), _) => append(&mut text, more),
                         (Some("refusal"), _, Some(words)) => refusal = Some(words),
@@ -300,7 +310,8 @@ fn responses<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
     };
     let tool_calls =
         (!calls.is_empty()).then(|| RawValue::from_string(format!("[{}]", calls.join(","))).ok()).flatten();
-    Some(Content { body: Body::Text { text, refusal, tool_calls: tool_calls.map(Cow::Owned) }, finish })
+    let body = Body::Text { text, refusal, tool_calls: tool_calls.map(Cow::Owned) };
+    Some(Content { body, finish, tokens })
 }
 
 fn embedding<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
@@ -310,7 +321,7 @@ fn embedding<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
         Some(b'[') => Embedding::Numbers(raw),
         _ => return None,
     };
-    Some(Content { body: Body::Embedding(embedding), finish: Finish::Stop })
+    Some(Content { body: Body::Embedding(embedding), finish: Finish::Stop, tokens: Vec::new() })
 }
 
 fn moderation<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
@@ -321,7 +332,7 @@ fn moderation<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
         [one] => one,
         _ => all,
     };
-    Some(Content { body: Body::Moderation(result), finish: Finish::Stop })
+    Some(Content { body: Body::Moderation(result), finish: Finish::Stop, tokens: Vec::new() })
 }
 
 /// A 2xx without content: an error in disguise, or nothing we can read.

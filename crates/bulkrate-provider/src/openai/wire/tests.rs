@@ -40,7 +40,11 @@ fn encode_on(
     let request: Request<'_> = serde_json::from_str(line).unwrap();
     let model = request.model.to_string();
     let mut out = b"before".to_vec();
-    let result = wire.encode(&request, WireOptions { lane, model: &model, max_tokens, mark: None }, &mut out);
+    let result = wire.encode(
+        &request,
+        WireOptions { lane, model: &model, max_tokens, mark: None, alternatives: None },
+        &mut out,
+    );
     let text = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
     match result {
         Ok(()) => Ok(text),
@@ -615,5 +619,85 @@ proptest! {
         prop_assert_eq!(body["messages"][1]["content"][0]["text"].as_str().unwrap(), text.as_str());
         let url = format!("data:image/png;base64,{text}");
         prop_assert_eq!(body["messages"][1]["content"][1]["image_url"]["url"].as_str().unwrap(), url);
+    }
+}
+
+#[test]
+fn log_probabilities_are_asked_for_where_they_are_told() {
+    let asked = |wire: &OpenAiWire, model: &str, reasoning: &str, alternatives: Option<u8>| {
+        let line = format!(
+            r#"{{"model":"{model}","messages":[{{"role":"user","content":"x"}}],"generation_config":{{"max_tokens":64{reasoning}}}}}"#
+        );
+        let request: Request<'_> = serde_json::from_str(&line).unwrap();
+        let options = WireOptions { lane: Lane::Batch, model, max_tokens: None, mark: None, alternatives };
+        let mut out = Vec::new();
+        let told = wire.tells_no_logprobs(model, request.generation_config.reasoning);
+        let written = wire.encode(&request, options, &mut out);
+        assert_eq!(written.is_ok(), told.is_none() || alternatives.is_none(), "{model}: {told:?}");
+        written
+            .map(|()| serde_json::from_slice::<Value>(&out).unwrap())
+            .map_err(|error| (error.field, error.why))
+    };
+    let none = r#","reasoning":"none""#;
+    let body = asked(&openai(), "gpt-4.1-mini", "", Some(5)).unwrap();
+    assert_eq!((&body["logprobs"], &body["top_logprobs"]), (&json!(true), &json!(5)));
+    let body = asked(&openai(), "gpt-6-luna", none, Some(0)).unwrap();
+    assert_eq!((&body["logprobs"], body.get("top_logprobs")), (&json!(true), None));
+    let body = asked(&openai(), "gpt-6-luna", none, None).unwrap();
+    assert!(body.get("logprobs").is_none() && body.get("top_logprobs").is_none(), "off, nothing is sent");
+    let responses = wire_with(Dialect::OPENAI, |settings| settings.chat_endpoint = ChatEndpoint::Responses);
+    let body = asked(&responses, "gpt-4.1-mini", "", Some(5)).unwrap();
+    assert_eq!(body["include"], json!(["message.output_text.logprobs"]));
+    assert_eq!((&body["top_logprobs"], body.get("logprobs")), (&json!(5), None));
+    for (model, reasoning, why) in [
+        ("gpt-6-luna", "", "only without reasoning"),
+        ("gpt-6-luna", r#","reasoning":"low""#, "only without reasoning"),
+        ("o4-mini", "", "always reasons"),
+    ] {
+        let (field, told) = asked(&openai(), model, reasoning, Some(0)).unwrap_err();
+        assert!(field == "logprobs" && told.contains(why), "{model}: {told}");
+    }
+    for preset in crate::openai::presets::PRESETS {
+        let tells = asked(&wire_with(*preset, |_| {}), "m", "", Some(0)).is_ok();
+        assert_eq!(
+            tells,
+            ["fireworks", "vllm", "sglang", "llamacpp"].contains(&preset.name),
+            "{}",
+            preset.name
+        );
+    }
+}
+
+#[test]
+fn log_probabilities_are_read_and_never_cost_an_answer() {
+    let list = r#"[{"token":"{\"a","logprob":-0.5,"bytes":[123,34,97],"top_logprobs":[{"token":"{\"a","logprob":-0.5,"bytes":null},{"token":"no","logprob":-1.5}]},{"token":"b","logprob":-9999.0,"top_logprobs":null}]"#;
+    let chat = |logprobs: &str| {
+        format!(
+            r#"{{"model":"m","choices":[{{"message":{{"content":"{{\"ab"}},"logprobs":{logprobs},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}}}"#
+        )
+    };
+    let response = format!(
+        r#"{{"status":"completed","output":[{{"type":"message","content":[{{"type":"output_text","text":"{{\"ab","logprobs":{list}}}]}}],"usage":{{"input_tokens":3,"output_tokens":2}}}}"#
+    );
+    let responses = wire_with(Dialect::OPENAI, |settings| settings.chat_endpoint = ChatEndpoint::Responses);
+    let whole = format!(r#"{{"content":{list},"refusal":null}}"#);
+    let line = format!(
+        r#"{{"custom_id":"i","response":{{"status_code":200,"body":{}}},"error":null}}"#,
+        chat(&whole)
+    );
+    let told = |reading: Reading<'_>| match reading {
+        Reading::Answer(answer) => answer
+            .tokens
+            .iter()
+            .map(|token| (token.text.to_string(), token.logprob, token.likely.len()))
+            .collect::<Vec<_>>(),
+        Reading::Failure(failure) => panic!("{failure:?}"),
+    };
+    let want = vec![("{\"a".to_owned(), -0.5, 2), ("b".to_owned(), -9_999.0, 0)];
+    assert_eq!(told(openai().read(Kind::Chat, &reply(200, &chat(&whole)))), want);
+    assert_eq!(told(responses.read(Kind::Chat, &reply(200, &response))), want);
+    assert_eq!(told(openai().read_line(Kind::Chat, line.as_bytes()).unwrap().reading), want);
+    for odd in ["null", "7", "[]", r#"{"content":null}"#, r#"{"content":[{"token":"a"}]}"#] {
+        assert_eq!(told(openai().read(Kind::Chat, &reply(200, &chat(odd)))), vec![], "{odd}");
     }
 }

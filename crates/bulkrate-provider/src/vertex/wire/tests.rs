@@ -48,7 +48,7 @@ fn request(kwargs: Option<&'static str>) -> Request<'static> {
 
 fn body(lane: Lane, model: &str, kwargs: Option<&'static str>) -> Result<Vec<u8>, Unsupported> {
     let mut out = Vec::new();
-    let options = WireOptions { lane, model, max_tokens: None, mark: None };
+    let options = WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None };
     wire().encode(&request(kwargs), options, &mut out).map(|()| out)
 }
 
