@@ -1,5 +1,6 @@
 //! Prints `docs/reference/providers.md`: services and fields, from the code that decides.
 
+use bulkrate_core::request::Reasoning;
 use bulkrate_provider::vllm::VllmOffline;
 use bulkrate_provider::{Provider, ProxyFrom, Settings, Unlisted, conformance};
 
@@ -75,21 +76,29 @@ fn main() -> Result<(), Failed> {
     );
     let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
     page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
+    let mut row = |name: &str, takes: &dyn Fn(&dyn Provider, &str) -> bool| {
+        let cells = opened
+            .iter()
+            .map(|(service, provider)| if takes(&**provider, model(service)) { "yes" } else { "-" });
+        page.push_str(&format!("| `{name}` | {} |\n", cells.collect::<Vec<_>>().join(" | ")));
+    };
     for field in conformance::fields() {
-        let cells = opened.iter().map(|(name, provider)| {
-            // What these take differs by model: the current ones are shown.
-            let model = match *name {
-                "anthropic" => "claude-sonnet-5-5",
-                "gemini" | "vertex" => "gemini-3.8-flash",
-                "azure" => "gpt-6-luna",
-                "bedrock" => "us.amazon.nova-lite-v1:0",
-                _ => "model",
-            };
-            let provider: &dyn Provider = &**provider;
-            if conformance::write(provider, &field.request, model).is_ok() { "yes" } else { "-" }
-        });
-        page.push_str(&format!("| `{}` | {} |\n", field.name, cells.collect::<Vec<_>>().join(" | ")));
+        row(field.name, &|provider, model| conformance::write(provider, &field.request, model).is_ok());
     }
+    row("log-probabilities", &|provider, model| {
+        provider.wire().tells_no_logprobs(model, Some(Reasoning::None)).is_none()
+    });
     println!("{}", page.trim_end());
     Ok(())
+}
+
+/// What services take differs by model: the current ones are shown.
+fn model(service: &str) -> &'static str {
+    match service {
+        "anthropic" => "claude-sonnet-5-5",
+        "gemini" | "vertex" => "gemini-3.8-flash",
+        "azure" => "gpt-6-luna",
+        "bedrock" => "us.amazon.nova-lite-v1:0",
+        _ => "model",
+    }
 }

@@ -296,7 +296,7 @@ mod tests {
             match why {
                 None => assert_eq!(got, Ok(()), "{rule} {sure:?}"),
                 Some(why) => {
-                    assert!(got.as_ref().is_err_and(|got| got.contains(why)), "{rule} {sure:?}: {got:?}")
+                    assert!(got.as_ref().is_err_and(|got| got.contains(why)), "{rule} {sure:?}: {got:?}");
                 }
             }
         }

@@ -186,9 +186,11 @@ fn over_rivals(token: &Token<'_>, same: impl Fn(&str) -> bool) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Tokens with their probabilities, and what else was likely in their place.
-    fn tokens(of: &[(&'static str, f64, &[(&'static str, f64)])]) -> Vec<Token<'static>> {
-        let one = |(text, p, others): &(&'static str, f64, &[(&'static str, f64)])| Token {
+    /// A token with its probability, and what else was likely in its place.
+    type Said = (&'static str, f64, &'static [(&'static str, f64)]);
+
+    fn tokens(of: &[Said]) -> Vec<Token<'static>> {
+        let one = |(text, p, others): &Said| Token {
             text: (*text).into(),
             logprob: p.ln(),
             likely: std::iter::once((*text, *p))

@@ -126,8 +126,8 @@ pub struct RequestArgs {
     #[arg(long, value_name = "MODEL,...", value_delimiter = ',')]
     pub cascade: Vec<String>,
     /// With `--cascade`: accept what is `valid`, what two models `agree` on (`agree:FIELD,...`), what another says is right
-    /// (`judge:MODEL`), or by a field of the answer in which the model says how sure it is, such as `confidence>=0.8`
-    /// [default: valid]
+    /// (`judge:MODEL`), by the answer's log-probabilities (`logprob>=0.9`; of choices also `margin>=0.5`), or by a field of it in
+    /// which the model says how sure it is, such as `confidence>=0.8` [default: valid]
     #[arg(long, value_name = "RULE")]
     pub accept: Option<AcceptRule>,
     /// Give an item the answer of a similar one, so that of the job's rows on average at most this share is answered wrongly by it,
