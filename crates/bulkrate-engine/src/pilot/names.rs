@@ -35,6 +35,7 @@ fn rule(accept: &Accept) -> String {
             let rule = accept.to_string();
             format!("@{}", rule.rsplit(">=").next().unwrap_or(&rule))
         }
+        Accept::Sureness { .. } => format!("@{accept}").replace(">=", ":"),
         Accept::Agreement { .. } | Accept::Judge { .. } => format!("@{accept}"),
     }
 }
