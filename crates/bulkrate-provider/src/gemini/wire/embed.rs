@@ -84,5 +84,6 @@ pub(super) fn success(body: &[u8]) -> Reading<'_> {
         model: None,
         tier,
         charged: None,
+        tokens: Vec::new(),
     }))
 }
