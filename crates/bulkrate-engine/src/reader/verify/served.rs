@@ -30,7 +30,7 @@ impl Served {
             let item = number(outcome.ordinal);
             match (source, said) {
                 (None, _) => {
-                    self.faults.add(|| format!("item {item} has an answer that nothing before it kept"))
+                    self.faults.add(|| format!("item {item} has an answer that nothing before it kept"));
                 }
                 (Some((source, _)), said) if said != Some(*source) => {
                     self.faults
