@@ -141,7 +141,7 @@ impl Why {
             Self::Off => "off, as asked".to_owned(),
             Self::Own => "marked as `provider_kwargs` say, and nowhere else".to_owned(),
             Self::NoMarks => "the provider takes no marks here: what it caches, it caches by itself".to_owned(),
-            Self::NoHour => "the model keeps no prompt for an hour".to_owned(),
+            Self::NoHour => "the model keeps no prompt for an hour, or no price of that is known".to_owned(),
             Self::NoPrice => "the model has no price of its own for cached input".to_owned(),
             Self::Unknown => {
                 "requests that say all of themselves are not compared; `--prompt-cache 5m` marks each before its last turn"

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
-use bulkrate_core::prompt_cache::{Case, Meter, Shared, Switched, Ttl, Why, decide, meter};
+use bulkrate_core::prompt_cache::{Case, Marks, Meter, Shared, Switched, Ttl, Why, decide, meter};
 use bulkrate_core::request::Kind;
 use bulkrate_store::{LogChunk, View};
 
@@ -26,11 +26,18 @@ pub(crate) fn static_bytes(request: &RequestSpec) -> u64 {
     (request.system.as_deref().map_or(0, str::len) + turns) as u64
 }
 
+/// What a deployment takes of marks. An hour without a listed price could not be reserved: it would bill above what is booked.
+fn marks_of(found: &Deployment, lane: Lane) -> Option<Marks> {
+    let priced = found.row.rates(Lane::Sync).is_none_or(|rates| !rates.base.cache_write_1h.derived);
+    let marks = found.account.api.wire().marks(lane, &found.model)?;
+    Some(Marks { hour: marks.hour && priced, ..marks })
+}
+
 /// For how long a job's requests to a model are marked at first, or why they are not.
 pub(crate) fn first_mark(spec: &JobSpec, shape: Shape, found: &Deployment, lane: Lane) -> Result<Ttl, Why> {
     let request = &spec.request;
     let own = request.provider_kwargs.as_deref().is_some_and(|own| own.contains("\"cache_control\""));
-    let marks = found.account.api.wire().marks(lane, &found.model).filter(|_| request.kind == Kind::Chat);
+    let marks = marks_of(found, lane).filter(|_| request.kind == Kind::Chat);
     let shared = match shape {
         Shape::Table => Shared::Tokens(bulkrate_core::price::estimate::prompt_tokens(static_bytes(request))),
         _ => Shared::Unknown,
@@ -49,7 +56,7 @@ pub(crate) fn meters(spec: &JobSpec, shape: Shape, deployments: &[Deployment], l
             Err(Why::Own) => wish.fixed(),
             Err(_) => None,
         };
-        let marks = found.account.api.wire().marks(lane, &found.model);
+        let marks = marks_of(found, lane);
         // Calls follow each other in seconds; the items of a batch may run an hour apart.
         meter(wish, mark, found.row.rates(lane), marks, lane == Lane::Batch)
     };

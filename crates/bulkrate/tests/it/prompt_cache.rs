@@ -182,3 +182,32 @@ fn bundles_and_what_a_provider_caches_by_itself_are_booked_as_the_same_lever() {
     assert!(proved(&place, &sim, &report) > 0, "{report}");
     assert!(report["saved_usd_nanos"]["batch"].as_i64().unwrap() > 0, "{report}");
 }
+
+/// Found in review: an hour that the price list does not price was reserved and booked at five minutes' price.
+#[test]
+fn an_hour_without_a_listed_price_is_never_marked() {
+    let sim = Sim::of("anthropic", &[]);
+    let place = place(&sim);
+    // The list that is laid over has this model's prices but for that one.
+    let mut list = csv::Reader::from_reader(include_str!("../../../../catalogue/prices.csv").as_bytes());
+    let header = list.headers().unwrap().clone();
+    let at = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(&header).unwrap();
+    for row in list.records().map(Result::unwrap).filter(|row| format!("{}/{}", &row[0], &row[1]) == MODEL) {
+        out.write_record(
+            row.iter().enumerate().map(|(cell, text)| if cell == at("cache_write_1h") { "" } else { text }),
+        )
+        .unwrap();
+    }
+    place.put("prices.csv", out.into_inner().unwrap());
+    for (wish, mark) in [("1h", None), ("auto", Some("5m"))] {
+        let line = format!("plan rows.csv --lane batch --prompt-cache {wish} --prices prices.csv");
+        let told = run(&place, 40, &line).expect(0).json()["prompt_cache"][0].clone();
+        assert_eq!(told["mark"].as_str(), mark, "{told}");
+        assert!(
+            mark.is_some() || told["why"].as_str().unwrap().contains("no price of that is known"),
+            "{told}"
+        );
+    }
+}
