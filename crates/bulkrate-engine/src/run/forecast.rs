@@ -4,6 +4,7 @@
 //! ledger does not depend on it, and a file that is lost or spoilt is measured anew.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use bulkrate_core::budget::{Budget, Scope};
@@ -18,7 +19,7 @@ use super::job::{Job, State};
 use super::land::Receipt;
 use super::ready::Ready;
 use crate::event::Event;
-use crate::paths::JobDir;
+use crate::paths::{JobDir, open_file};
 use crate::plan::{LanePlan, Plan};
 use crate::planning::part_of;
 use crate::prepare::Checkpoint;
@@ -47,7 +48,7 @@ impl Kept {
     fn write(&self, path: &Path) {
         let beside = path.with_extension("new");
         let Ok(text) = serde_json::to_vec(self) else { return };
-        if std::fs::write(&beside, text).is_ok() {
+        if open_file(&beside, true).is_ok_and(|mut file| file.write_all(&text).is_ok()) {
             drop(std::fs::rename(&beside, path));
         }
     }
