@@ -109,12 +109,14 @@ impl Hub {
         items.iter().map(|item| self.prompts.get(item).copied()).collect()
     }
 
-    /// I3, I7, for a batch: each lease is in one line, and each line asks what its id says.
+    /// I3, I7, for a batch: each lease is in one line, and each line asks what its id says. Without its file, which the time after a
+    /// restored backup has deleted, a create is refused and asks nothing.
     fn lines_are_leases(&mut self, sub: Option<Sub>, input: &str) {
         let Some(row) = sub.and_then(|sub| self.books.rows.get(&sub)) else { return };
         let leased: Vec<Ordinal> = row.leases.iter().map(|(ordinal, _)| *ordinal).collect();
+        let Some(lines) = self.remote.lines_of(input) else { return };
         let mut asked = vec![0_u32; leased.len()];
-        for (id, prompt) in self.remote.lines_of(input) {
+        for (id, prompt) in lines {
             let places = WireId::parse(&id).map(|id| id.places()).unwrap_or_default();
             asked.get_mut(places.clone()).unwrap_or_default().iter_mut().for_each(|times| *times += 1);
             let items = self.ordinals(&prompt);

@@ -106,10 +106,10 @@ impl Remote {
         self.faults = Faults::default();
     }
 
-    /// The requests of an uploaded file.
+    /// The requests of an uploaded file; `None`: it is there no more.
     #[must_use]
-    pub fn lines_of(&self, input: &str) -> Vec<(String, String)> {
-        self.files.get(input).map(|file| lines(file)).unwrap_or_default()
+    pub fn lines_of(&self, input: &str) -> Option<Vec<(String, String)>> {
+        self.files.get(input).map(|file| lines(file))
     }
 
     /// Batches of ours that have not ended.
