@@ -48,8 +48,9 @@ pub(crate) fn families(
             ));
         }
     }
-    // One with a judge is not tried: the judge was not asked.
-    if let Some((own, places)) = own.filter(|(own, _)| !matches!(own.accept, Accept::Judge { .. })) {
+    // One with a judge or by log-probabilities is not tried: neither was asked for.
+    let unasked = |accept: &Accept| matches!(accept, Accept::Judge { .. } | Accept::Sureness { .. });
+    if let Some((own, places)) = own.filter(|(own, _)| !unasked(&own.accept)) {
         let own = cascade(places, vec![own.accept.clone()]);
         let whole = own.cheap.iter().all(|model| cheap.contains(model));
         if whole && !all.iter().any(|known| known.cheap == own.cheap && known.rules.contains(&own.rules[0])) {

@@ -72,6 +72,11 @@ fn check_accept(accept: &Accept, models: &[String], request: &RequestSpec) -> Re
             let hint = "leave `--bundle` out: the tokens of a bundle are those of many answers";
             return refused(format!("`{accept}` cannot go together with `--bundle`"), hint);
         }
+        let own = request.provider_kwargs.as_deref().unwrap_or("");
+        if let Some(name) = ["logprobs", "include"].into_iter().find(|name| own.contains(name)) {
+            let hint = "leave it out of `provider_kwargs`: the cascade asks for what it needs";
+            return refused(format!("`{accept}` cannot go together with an own `{name}`"), hint);
+        }
         if measure == Measure::Margin && request.choices.is_empty() {
             let hint = "give `--choices`, or take `logprob>=...`, which every answer has";
             return refused(
@@ -115,6 +120,10 @@ mod tests {
             schema: Some(r#"{"type":"object","properties":{"margin":{}}}"#.to_owned()),
             ..choices.clone()
         };
+        let own = RequestSpec {
+            provider_kwargs: Some(r#"{"top_logprobs":0}"#.to_owned()),
+            ..RequestSpec::default()
+        };
         let vectors = RequestSpec { kind: Kind::Embedding, ..RequestSpec::default() };
         for (models, accept, request, want) in [
             (&[][..], "", &text, None),
@@ -137,6 +146,8 @@ mod tests {
             (&["a"], "margin>=0.5", &text, Some("there are none")),
             (&["a"], "logprob>=0.9", &bundled, Some("together with `--bundle`")),
             (&["a"], "margin>=0.5", &clash, Some("could mean")),
+            (&["a"], "logprob>=0.9", &own, Some("an own `logprobs`")),
+            (&["a"], "valid", &own, None),
             (&["a", "b"], "agree:topic", &schema, Some("reads `topic`")),
         ] {
             match (made(models, accept, request), want) {

@@ -116,6 +116,7 @@ impl Job {
             state.forecasting.ended_unsent();
             let alarm = state.count_dead(ordinal, Via::Prepare, class, "");
             drop(state);
+            self.forget_chance(ordinal);
             self.sound(alarm, why);
         }
         self.changed.notify_waiters();

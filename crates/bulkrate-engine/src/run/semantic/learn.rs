@@ -65,6 +65,15 @@ impl Job {
         Some(Compared { near, chance, kept: lesson.kept.map(|_| naive) })
     }
 
+    /// An item has ended unasked: it weighs no more among those that are out.
+    pub(crate) fn forget_chance(&self, ordinal: Ordinal) {
+        if let Some(semantic) = &self.semantic {
+            let semantic = &mut *semantic.borrow_mut();
+            let (chance, _) = semantic.landed(ordinal);
+            semantic.leave(chance);
+        }
+    }
+
     /// Takes note of an item that has ended without a good answer. Where the model had none to give, a similar answer is wrong.
     pub(crate) fn unlearn(&self, ready: &Ready, class: FailureClass) -> Option<Compared> {
         let semantic = &mut *self.semantic.as_ref()?.borrow_mut();
