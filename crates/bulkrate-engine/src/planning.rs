@@ -382,25 +382,30 @@ fn quoted<'a>(
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
         let learned = facts.spec.run.learned.as_deref();
         let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
-        let marked = |shape| prompt_cache::shape(facts, found, lane, shape);
-        let (ratios, shape) = match how {
-            How::Plain => (ratios.uncached(), shape),
-            How::Alone => (ratios, marked(shape)),
-            How::Together => (ratios, bundles::shape(facts, stats, found, lane, marked(shape))),
+        let sent = |found| {
+            let marked = |shape| prompt_cache::shape(facts, found, lane, shape);
+            match how {
+                How::Plain => (ratios.uncached(), shape),
+                How::Alone => (ratios, marked(shape)),
+                How::Together => (ratios, bundles::shape(facts, stats, found, lane, marked(shape))),
+            }
         };
-        let quote = |rates| {
+        let quote = |found, rates| {
+            let (ratios, shape) = sent(found);
             bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(|| {
                 EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
             })
         };
-        let own = quote(rates)?;
+        let own = quote(found, rates)?;
         total.learned &= own.learned || stats.items == 0;
         total.expected = total.expected.saturating_add(own.expected);
         total.p95 = total.p95.saturating_add(own.p95);
         // In the worst case the dearest that may stand in answers everything.
         let mut worst = own.worst;
-        for other in facts.fallbacks.iter().filter_map(|place| facts.deployments[*place].row.rates(lane)) {
-            worst = worst.max(quote(other)?.worst);
+        for other in facts.fallbacks.iter().map(|place| &facts.deployments[*place]) {
+            if let Some(rates) = other.row.rates(lane) {
+                worst = worst.max(quote(other, rates)?.worst);
+            }
         }
         total.worst = total.worst.saturating_add(worst);
     }

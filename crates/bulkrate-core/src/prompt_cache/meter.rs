@@ -14,6 +14,10 @@ pub struct Meter {
     /// `None`: the mark is the user's, and stays.
     auto: Option<Auto>,
     found: Found,
+    /// Answers from which a loss is one.
+    answers_min: u64,
+    /// What was out when the mark was set, and has not ended since: it says nothing of this mark.
+    late: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,13 +50,13 @@ impl Meter {
     /// A mark that stays, or none.
     #[must_use]
     pub fn fixed(mark: Option<Ttl>) -> Self {
-        Self { mark, auto: None, found: Found::default() }
+        Self { mark, auto: None, found: Found::default(), answers_min: ANSWERS_MIN, late: 0 }
     }
 
     /// A mark that is kept as long as it pays. `hour`: to be tried before it is taken away.
     #[must_use]
     pub fn auto(mark: Option<Ttl>, short: Factor, hour: Option<Factor>) -> Self {
-        Self { mark, auto: mark.map(|_| Auto { short, hour }), found: Found::default() }
+        Self { auto: mark.map(|_| Auto { short, hour }), ..Self::fixed(mark) }
     }
 
     /// For how long requests are marked now.
@@ -67,16 +71,29 @@ impl Meter {
         self.auto.is_some() && self.mark.is_some()
     }
 
-    /// Learns from one answer. `Some`: from now on requests are marked otherwise.
+    /// The dearest mark that requests were ever sent with.
+    #[must_use]
+    pub fn dearest(&self) -> Option<Ttl> {
+        let tried = self.auto.map(|auto| if auto.hour.is_some() { Ttl::Hour } else { Ttl::FiveMinutes });
+        tried.or(self.mark)
+    }
+
+    /// A batch of so many items goes out. Its answers come in the order of its lines, and the first lines found a cold cache:
+    /// no fewer answers than the largest batch has say what is found again.
+    pub fn batch(&mut self, items: u64) {
+        self.answers_min = self.answers_min.max(items);
+    }
+
+    /// Learns from the end of one request, answered or not, while `out` others are under way. `Some`: from now on requests are
+    /// marked otherwise.
     #[allow(clippy::cast_precision_loss, reason = "a share of tokens")]
-    pub fn note(&mut self, usage: &Usage) -> Option<Switched> {
+    pub fn note(&mut self, usage: &Usage, out: u64) -> Option<Switched> {
         let (Some(auto), Some(mark)) = (self.auto, self.mark) else { return None };
-        // Sent under the mark before: it says nothing of this one.
-        let is_late = match mark {
-            Ttl::FiveMinutes => usage.cache_write_1h > 0,
-            Ttl::Hour => usage.cache_write_5m > 0,
-        };
-        if is_late || !usage.touches_cache() {
+        if self.late > 0 {
+            self.late -= 1;
+            return None;
+        }
+        if !usage.touches_cache() {
             return None;
         }
         let found = &mut self.found;
@@ -88,20 +105,20 @@ impl Meter {
             Ttl::Hour => auto.hour?,
         };
         let hits = found.read as f64 / (found.read.saturating_add(found.written)).max(1) as f64;
-        if found.answers < ANSWERS_MIN || factor.cost(1.0, hits) < 1.0 {
+        if found.answers < self.answers_min || factor.cost(1.0, hits) < 1.0 {
             return None;
         }
         let answers = found.answers;
         // Worth a try only where it would pay if nearly all were found.
         let longer = auto.hour.filter(|hour| mark == Ttl::FiveMinutes && hour.cost(1.0, HIT_RATES[2]) < 1.0);
-        (self.mark, self.found) = (longer.map(|_| Ttl::Hour), Found::default());
+        (self.mark, self.found, self.late) = (longer.map(|_| Ttl::Hour), Found::default(), out);
         Some(Switched { from: mark, to: self.mark, hits, pays_from: factor.break_even(), answers })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
@@ -121,9 +138,9 @@ mod tests {
 
     /// Of a hundred answers so many read; what came of it, and after how many answers.
     fn after(meter: &mut Meter, hits: u64) -> Option<(u64, Switched)> {
-        (0..1_000).find_map(|at| {
+        (0..5_000).find_map(|at| {
             let usage = if at * 7 % 100 < hits { read() } else { written(meter.mark()?) };
-            meter.note(&usage).map(|switched| (at + 1, switched))
+            meter.note(&usage, 0).map(|switched| (at + 1, switched))
         })
     }
 
@@ -150,48 +167,73 @@ mod tests {
 
     #[test]
     fn the_hour_is_judged_by_its_own_answers() {
-        let start = || {
-            let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
-            after(&mut meter, 0).unwrap();
-            // Sent before: whatever they say is of the other mark.
-            assert!((0..200).all(|_| meter.note(&written(Ttl::FiveMinutes)).is_none()));
-            assert_eq!(meter.mark(), Some(Ttl::Hour));
-            meter
-        };
-        let mut meter = start();
-        assert!(after(&mut meter, 60).is_none());
-        assert_eq!(meter.mark(), Some(Ttl::Hour));
-        let mut meter = start();
-        let (answers, switched) = after(&mut meter, 40).unwrap();
-        assert_eq!((answers, switched.from, switched.to), (50, Ttl::Hour, None));
-        assert!(!meter.learns() && meter.note(&written(Ttl::Hour)).is_none(), "told once");
+        // What was out is read again and again, and says nothing of the hour; nor does what it wrote.
+        for late in [read(), written(Ttl::FiveMinutes), Usage::default()] {
+            for (hits, want) in [(60, None), (40, Some((50, Ttl::Hour, None)))] {
+                let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
+                assert!((0..50).any(|_| meter.note(&written(Ttl::FiveMinutes), 200).is_some()));
+                assert!((0..200).all(|_| meter.note(&late, 0).is_none()));
+                assert_eq!(meter.mark(), Some(Ttl::Hour));
+                let found = after(&mut meter, hits).map(|(answers, by)| (answers, by.from, by.to));
+                assert_eq!(found, want, "{late:?}");
+                assert_eq!((meter.learns(), meter.dearest()), (want.is_none(), Some(Ttl::Hour)));
+                assert!(want.is_none() || meter.note(&written(Ttl::Hour), 0).is_none(), "told once");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_lines_of_a_batch_are_not_taken_for_all_of_it() {
+        let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, None);
+        for size in [10, 1_000, 200] {
+            meter.batch(size);
+        }
+        // Four hundred run at once and write; the others read.
+        assert!((0..400).all(|_| meter.note(&written(Ttl::FiveMinutes), 0).is_none()));
+        assert!((0..600).all(|_| meter.note(&read(), 0).is_none()));
+        let (answers, switched) = after(&mut meter, 0).unwrap();
+        assert!(answers > 1_000 && switched.hits < 0.25, "{answers} {switched:?}");
     }
 
     #[test]
     fn answers_that_were_not_cached_say_nothing() {
         let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, None);
         let plain = Usage { input: 5_000, output: 9, ..Usage::default() };
-        assert!((0..500).all(|_| meter.note(&plain).is_none()));
+        assert!((0..500).all(|_| meter.note(&plain, 0).is_none()));
+        assert_eq!(meter.dearest(), Some(Ttl::FiveMinutes), "no hour was ever to be had");
         let mut kept = Meter::fixed(Some(Ttl::Hour));
         assert!(after(&mut kept, 0).is_none() && !kept.learns(), "the user's own choice stays");
         assert_eq!(Meter::auto(None, SHORT, None).mark(), None);
     }
 
     proptest! {
-        /// A run that is gone on with learns the same again, wherever it was cut.
+        /// Whatever comes in which order: what is switched off lost by its own answers, and nothing is tried twice.
         #[test]
-        fn what_landed_decides(reads in prop::collection::vec(any::<bool>(), 0..400), cut: prop::sample::Index) {
-            let usages: Vec<Usage> = reads.iter().map(|hit| if *hit { read() } else { written(Ttl::FiveMinutes) }).collect();
-            let meter = || Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
-            let (mut whole, mut again) = (meter(), meter());
-            usages.iter().for_each(|usage| _ = whole.note(usage));
-            let cut = cut.index(usages.len() + 1);
-            usages[..cut].iter().for_each(|usage| _ = again.note(usage));
-            let mut resumed = meter();
-            usages[..cut].iter().for_each(|usage| _ = resumed.note(usage));
-            usages[cut..].iter().for_each(|usage| _ = resumed.note(usage));
-            prop_assert_eq!(&whole, &resumed);
-            prop_assert!(again.mark().is_some() || whole.mark().is_none(), "what is off stays off");
+        fn a_mark_goes_only_by_its_own_losses(
+            reads in prop::collection::vec((any::<bool>(), 0..40_u64), 0..900), size in 0..200_u64,
+        ) {
+            let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
+            meter.batch(size);
+            let (mut late, mut own, mut switches) = (0, Vec::new(), Vec::new());
+            for (hit, out) in reads {
+                let Some(mark) = meter.mark() else { break };
+                let usage = if hit { read() } else { written(mark) };
+                let switched = meter.note(&usage, out);
+                if late > 0 {
+                    late -= 1;
+                    prop_assert!(switched.is_none());
+                    continue;
+                }
+                own.push(hit);
+                if let Some(switched) = switched {
+                    let hits = own.iter().filter(|hit| **hit).count() as f64 / own.len() as f64;
+                    prop_assert!(own.len() as u64 >= size.max(50) && (hits - switched.hits).abs() < 1e-9);
+                    prop_assert!(hits < switched.pays_from + 1e-9);
+                    (late, own) = (out, Vec::new());
+                    switches.push(switched.to);
+                }
+            }
+            prop_assert!([&[][..], &[Some(Ttl::Hour)], &[Some(Ttl::Hour), None]].contains(&&switches[..]));
         }
     }
 }

@@ -118,6 +118,8 @@ pub struct Case<'a> {
     /// `None`: no price is known.
     pub rates: Option<&'a RateSet>,
     pub shared: Shared,
+    /// So many there are at most.
+    pub requests: u64,
 }
 
 /// Why nothing is marked.
@@ -131,6 +133,7 @@ pub enum Why {
     Unknown,
     Nothing,
     Short { tokens: u64, least: Tokens },
+    Alone,
     Dear,
 }
 
@@ -152,6 +155,7 @@ impl Why {
                 "about {tokens} tokens are the same for all rows, and the model caches from {} on",
                 least.0
             ),
+            Self::Alone => "one request alone: nobody would read what it writes".to_owned(),
             Self::Dear => "writing costs more than reading is expected to save".to_owned(),
         }
     }
@@ -180,6 +184,9 @@ pub fn decide(case: &Case<'_>) -> Result<Ttl, Why> {
         Shared::Tokens(_) => {}
     }
     if case.wish.is_usual() {
+        if case.requests < 2 {
+            return Err(Why::Alone);
+        }
         let factor = case.rates.and_then(|rates| Factor::of(rates, ttl.writes())).ok_or(Why::NoPrice)?;
         if !factor.pays(1.0) {
             return Err(Why::Dear);
@@ -255,6 +262,7 @@ mod tests {
             marks: MARKS,
             rates: Some(&rates),
             shared: Shared::Tokens(2_000),
+            requests: 2,
         };
         let short = Marks { hour: false, ..MARKS.unwrap() };
         for (name, case, want) in [
@@ -278,6 +286,8 @@ mod tests {
             ("nothing", Case { shared: Shared::Tokens(0), ..usual }, Err(Why::Nothing)),
             ("lines", Case { shared: Shared::Unknown, ..usual }, Err(Why::Unknown)),
             ("lines, asked", Case { shared: Shared::Unknown, wish: Wish::Hour, ..usual }, Ok(Ttl::Hour)),
+            ("alone", Case { requests: 1, ..usual }, Err(Why::Alone)),
+            ("alone, asked", Case { requests: 1, wish: Wish::Hour, ..usual }, Ok(Ttl::Hour)),
             ("dear", Case { rates: Some(&dear), ..usual }, Err(Why::Dear)),
             ("no price", Case { rates: None, ..usual }, Err(Why::NoPrice)),
             ("unlisted", Case { rates: Some(&unlisted), ..usual }, Err(Why::NoPrice)),

@@ -150,7 +150,7 @@ impl Engine {
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
         drop(submissions);
-        let mut prompt_cache = prompt_cache::meters(spec, checkpoint.shape, deployments, home);
+        let mut prompt_cache = prompt_cache::meters(spec, checkpoint, deployments, home);
         if found.answered {
             prompt_cache::replay(&*reader, no, deployments, &mut prompt_cache)?;
         }

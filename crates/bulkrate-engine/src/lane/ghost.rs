@@ -14,6 +14,7 @@ use std::rc::Rc;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::prompt_cache::Meter;
 use bulkrate_core::submission::{Phase, RemoteBatch};
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{LedgerEntry, LedgerKind, LedgerQuery, Tx, Urgency, View};
@@ -134,12 +135,16 @@ fn dearest(job: &Job) -> Vec<UsdNanos> {
         let runs = |state| !matches!(state, ItemState::Follower | ItemState::Invalid);
         state.items.iter().filter(|(_, item)| runs(item.state)).map(|(ordinal, _)| ordinal).collect()
     };
+    // Under which mark it went out, nothing here tells either: a bound holds the price of the dearest.
+    let dearest = job.state.borrow().prompt_cache.iter().map(|meter| Meter::fixed(meter.dearest())).collect();
+    let today = std::mem::replace(&mut job.state.borrow_mut().prompt_cache, dearest);
     let mut body = Vec::new();
     let mut bounds: Vec<UsdNanos> = Vec::with_capacity(items.len());
     for ordinal in items {
         body.clear();
         bounds.extend(job.ready(ordinal, Lane::Batch, &mut body).ok().map(|ready| ready.bound));
     }
+    job.state.borrow_mut().prompt_cache = today;
     bounds.sort_unstable_by(|left, right| right.cmp(left));
     bounds
 }

@@ -21,10 +21,13 @@ pub(crate) fn by_way(spec: &JobSpec, names: &[String], way: &Way, learned: Learn
 }
 
 /// One model asked of the sample. It is called one by one, so that a pilot takes minutes; `lane`: `None` where the model has no calls.
+/// Log-probabilities are asked for where the job's own cascade would: a service that was not meant to tell any may refuse to.
 pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option<Lane>) -> JobSpec {
+    let own = spec.request.cascade.as_ref().filter(|own| own.models.iter().any(|name| name == model));
     // Nothing beside the model may answer in its place.
     let request = RequestSpec {
         model: Some(model.to_owned()),
+        logprobs: own.and_then(|own| own.accept.measure()),
         cascade: None,
         fallback: Vec::new(),
         ..spec.request.clone()

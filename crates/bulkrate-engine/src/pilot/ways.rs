@@ -48,16 +48,24 @@ pub(crate) fn families(
             ));
         }
     }
-    // One with a judge or by log-probabilities is not tried: neither was asked for.
-    let unasked = |accept: &Accept| matches!(accept, Accept::Judge { .. } | Accept::Sureness { .. });
-    if let Some((own, places)) = own.filter(|(own, _)| !unasked(&own.accept)) {
-        let own = cascade(places, vec![own.accept.clone()]);
+    // No judge was asked.
+    if let Some((own, places)) = own.filter(|(own, _)| !matches!(own.accept, Accept::Judge { .. })) {
+        let own = cascade(places, own_rules(&own.accept));
         let whole = own.cheap.iter().all(|model| cheap.contains(model));
         if whole && !all.iter().any(|known| known.cheap == own.cheap && known.rules.contains(&own.rules[0])) {
             all.push(own);
         }
     }
     all
+}
+
+/// The job's own rule, the strictest first: of log-probabilities other thresholds are tried too.
+fn own_rules(accept: &Accept) -> Vec<Accept> {
+    let Accept::Sureness { measure, least_permille: own } = *accept else { return vec![accept.clone()] };
+    let mut least = THRESHOLDS.to_vec();
+    least.extend((!THRESHOLDS.contains(&own)).then_some(own));
+    least.sort_unstable_by(|one, other| other.cmp(one));
+    least.into_iter().map(|least_permille| Accept::Sureness { measure, least_permille }).collect()
 }
 
 /// A family's way, with what goes on to the strong model and what is lost.
@@ -174,6 +182,7 @@ pub(crate) fn left_of(budget: Option<UsdNanos>, spent: UsdNanos) -> Option<UsdNa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bulkrate_core::cascade::Measure;
 
     fn sure() -> Reads {
         Reads { sure: Some("confidence".to_owned()), ..Reads::default() }
@@ -211,6 +220,12 @@ mod tests {
         let sure_of = |least_permille| Accept::Confidence { field: "confidence".to_owned(), least_permille };
         assert_eq!((with(Accept::Valid), with(sure_of(800)), with(sure_of(333))), (4, 4, 5));
         assert_eq!(with(Accept::Judge { model: "m".to_owned() }), 4);
+        // By log-probabilities all thresholds are tried, and its own among them.
+        let probable = |least_permille| Accept::Sureness { measure: Measure::Margin, least_permille };
+        let all = families(&[true, true], &sure(), Some((&own(probable(920)), vec![1])));
+        let rules = &all[4].rules;
+        assert_eq!((all.len(), rules.len()), (5, THRESHOLDS.len() + 1));
+        assert_eq!(rules[2..5], [950, 920, 900].map(probable));
     }
 
     #[test]

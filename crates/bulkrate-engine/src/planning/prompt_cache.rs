@@ -23,7 +23,7 @@ pub(super) fn plan(facts: &Facts<'_>, stats: &Stats, lane: Lane) -> Vec<PromptCa
         if plans.iter().any(|known| known.model == stats.model) {
             continue;
         }
-        let mark = first_mark(facts.spec, facts.checkpoint.shape, found, lane);
+        let mark = first_mark(facts.spec, facts.checkpoint, found, lane);
         if mark == Err(Why::NoMarks) && wish.fixed().is_none() {
             continue;
         }
@@ -47,7 +47,7 @@ pub(super) fn plan(facts: &Facts<'_>, stats: &Stats, lane: Lane) -> Vec<PromptCa
 
 /// The same of a model's requests in a lane, as a quote counts it. What a user marked is not known.
 pub(super) fn shape(facts: &Facts<'_>, found: &Deployment, lane: Lane, plain: JobShape) -> JobShape {
-    match first_mark(facts.spec, facts.checkpoint.shape, found, lane) {
+    match first_mark(facts.spec, facts.checkpoint, found, lane) {
         Ok(ttl) if facts.checkpoint.shape == Shape::Table => {
             let cached = expected(ttl, prefix_tokens(facts), plain.items);
             JobShape { writes: ttl.writes(), cached: Some(cached), ..plain }

@@ -17,7 +17,7 @@ use super::job::{Job, State};
 use super::recover::sender_of;
 use crate::EngineError;
 use crate::deployment::Deployment;
-use crate::prepare::Shape;
+use crate::prepare::{Checkpoint, Shape};
 use crate::spec::{JobSpec, RequestSpec};
 
 /// Bytes that all requests of a table begin with: what stands before the user prompt.
@@ -34,23 +34,36 @@ fn marks_of(found: &Deployment, lane: Lane) -> Option<Marks> {
 }
 
 /// For how long a job's requests to a model are marked at first, or why they are not.
-pub(crate) fn first_mark(spec: &JobSpec, shape: Shape, found: &Deployment, lane: Lane) -> Result<Ttl, Why> {
+pub(crate) fn first_mark(
+    spec: &JobSpec,
+    source: &Checkpoint,
+    found: &Deployment,
+    lane: Lane,
+) -> Result<Ttl, Why> {
     let request = &spec.request;
     let own = request.provider_kwargs.as_deref().is_some_and(|own| own.contains("\"cache_control\""));
     let marks = marks_of(found, lane).filter(|_| request.kind == Kind::Chat);
-    let shared = match shape {
+    let shared = match source.shape {
         Shape::Table => Shared::Tokens(bulkrate_core::price::estimate::prompt_tokens(static_bytes(request))),
         _ => Shared::Unknown,
     };
     let rates = found.row.rates(lane).map(|rates| &rates.base);
-    decide(&Case { wish: spec.run.prompt_cache, own, marks, rates, shared })
+    let stats = &source.stats;
+    let rows = stats.records.saturating_sub(stats.duplicates).min(spec.source.limit.unwrap_or(u64::MAX));
+    let requests = rows.div_ceil(u64::from(request.bundle.unwrap_or(1).max(1)));
+    decide(&Case { wish: spec.run.prompt_cache, own, marks, rates, shared, requests })
 }
 
 /// The meters of a job's deployments, before anything has landed.
-pub(crate) fn meters(spec: &JobSpec, shape: Shape, deployments: &[Deployment], lane: Lane) -> Vec<Meter> {
+pub(crate) fn meters(
+    spec: &JobSpec,
+    source: &Checkpoint,
+    deployments: &[Deployment],
+    lane: Lane,
+) -> Vec<Meter> {
     let of = |found: &Deployment| {
         let wish = spec.run.prompt_cache;
-        let mark = match first_mark(spec, shape, found, lane) {
+        let mark = match first_mark(spec, source, found, lane) {
             Ok(ttl) => Some(ttl),
             // Where the caller's own marks stand none is added; that they may be for an hour has to be known.
             Err(Why::Own) => wish.fixed(),
@@ -78,20 +91,28 @@ pub(crate) fn replay(
         let submissions = view.submissions(job)?;
         senders.extend(submissions.iter().map(|sent| (sent.sub, sender_of(deployments, sent))));
     }
+    let mut out = 0_u64;
     // Who was asked of what is out at a moment of the log: as many as were out then.
     let mut asked: HashMap<Ordinal, usize> = HashMap::new();
     view.scan_log(job, &mut |chunk| {
         match chunk {
-            LogChunk::Leases { sub, leases, .. } => {
-                if let Some(place) = senders.get(&sub).copied().flatten() {
+            LogChunk::Leases { sub, lane, leases, .. } => {
+                out += leases.len() as u64;
+                let place = if deployments.len() > 1 { senders.get(&sub).copied().flatten() } else { Some(0) };
+                let Some(place) = place else { return ControlFlow::Continue(()) };
+                if lane == Lane::Batch {
+                    meters[place].batch(leases.len() as u64);
+                }
+                if deployments.len() > 1 {
                     asked.extend(leases.iter().map(|lease| (lease.ordinal, place)));
                 }
             }
             LogChunk::Outcomes(outcomes) => {
-                for outcome in outcomes {
+                for outcome in outcomes.iter().filter(|outcome| outcome.via.is_attempt()) {
+                    out = out.saturating_sub(1);
                     let place = if deployments.len() > 1 { asked.remove(&outcome.ordinal) } else { Some(0) };
                     if let Some(meter) = place.and_then(|place| meters.get_mut(place)) {
-                        meter.note(&outcome.usage);
+                        meter.note(&outcome.usage, out);
                     }
                 }
             }

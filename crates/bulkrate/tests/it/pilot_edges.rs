@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::filter::{self, TRAIN, messages};
 use super::jobs::nanos;
 use super::pilot::{CHOICES, JOB, LUNA, SOL, TERRA, TWO, billed, pilot, plan, shop, told, winner};
@@ -261,4 +263,40 @@ fn a_pilot_teaches_a_router() {
         "{report}"
     );
     place.run("verify reviews", &[]).expect(0);
+}
+
+#[test]
+fn how_sure_a_cheap_models_tokens_are_is_a_plan_where_the_job_asks_for_it() {
+    // Two of five answers of luna are guesses; nearly all of those are told with a small margin.
+    let sim = Sim::start(&["--weak", "gpt-6-luna=0.4"]);
+    let place = shop(&sim, 1_200);
+    let ask = ["--reasoning", "none", "--cascade", LUNA, "--accept", "margin>=0.9"];
+    let line = "--pilot 400 --yes --quality-loss 15%";
+    let found = pilot(&place, line, &[&ask]).expect(0).json();
+    let sure = |found: &Value| {
+        let plans = found["plans"].as_array().unwrap().clone();
+        plans.into_iter().find(|plan| plan["name"].as_str().unwrap().contains("@margin:"))
+    };
+    let proved = sure(&found).unwrap();
+    assert_eq!(proved["models"], serde_json::json!([LUNA, SOL]), "{found}");
+    let high = proved["quality"]["high"].as_f64().unwrap();
+    assert!(high > 0.01 && high <= 0.15 && proved["priced"] == true, "{proved}");
+    // What is not sure enough goes on, and is priced.
+    let rejected = proved["rejected_permille"].as_u64().unwrap();
+    assert!((100..900).contains(&rejected), "{proved}");
+
+    let paid = billed(&sim);
+    let name = proved["name"].as_str().unwrap();
+    let job = [&JOB[..], &CHOICES, &ask].concat();
+    let line = format!("run --plan {name} --quality-loss 15% --yes --json --poll-min 50ms --out a.csv");
+    let report = place.run(&line, &job).expect(0).json();
+    assert_eq!((&report["succeeded"], billed(&sim) - paid), (&1_200.into(), nanos(&report, "spent")));
+    assert!(report["cascade"]["accepted"].as_u64().unwrap() > 300, "{report}");
+    place.run("verify reviews", &[]).expect(0);
+
+    // Nobody who does not ask for it has it.
+    let plain = Sim::start(&[]);
+    let place = shop(&plain, 300);
+    let found = pilot(&place, "--pilot 100 --yes", &[&["--reasoning", "none", "--candidate", LUNA]]).expect(0);
+    assert_eq!(sure(&found.json()), None);
 }
