@@ -21,6 +21,6 @@ mod tests;
 
 pub use accept::{THRESHOLDS, Tried, best_accept};
 pub use candidate::{Candidate, Quality, Way, cascaded};
-pub use proof::{Loss, doubt_at, loss, needed};
+pub use proof::{Loss, doubt_at, farthest, loss, needed};
 pub use search::{Aim, Ask, Lost, Search, search};
 pub use sheet::{Said, Sheet};

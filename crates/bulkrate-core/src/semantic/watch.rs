@@ -93,7 +93,11 @@ mod tests {
         watch.back(0.2);
         assert!(near(&watch, 20.0), "{}", watch.tau_min());
         watch.wrong(0.2);
-        assert!(near(&watch, 16.0 - 20_f64.sqrt()), "four stand for the one, give or take: {}", watch.tau_min());
+        assert!(
+            near(&watch, 16.0 - 20_f64.sqrt()),
+            "four stand for the one, give or take: {}",
+            watch.tau_min()
+        );
         watch.wrong(0.05);
         assert!(watch.tau_min() >= 1.0 && watch.used_up().is_some());
         (0..600).for_each(|_| watch.ended());

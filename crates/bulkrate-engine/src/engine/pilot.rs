@@ -16,8 +16,8 @@ use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::paths::PilotDir;
 use crate::pilot::{
-    Aim, Asked, Kept, LOSS_PERMILLE, Measured, Outlay, PilotAsk, Piloted, Promise, Reads, Taken, check,
-    left_of, missing, pilot_job, undecided, write_sample,
+    Aim, Asked, Kept, LOSS_PERMILLE, Manner, Measured, Outlay, PilotAsk, Piloted, Promise, Reads, Taken,
+    check, left_of, missing, pilot_job, sizes, undecided, write_sample,
 };
 use crate::plan::Plan;
 use crate::report::{Ending, Report};
@@ -32,10 +32,10 @@ impl Observer for Silent {
     fn event(&self, _: &Event<'_>) {}
 }
 
-/// A model that takes part, or the reason why it does not.
+/// A model that takes part in one manner, or the reason why it does not.
 #[derive(Debug)]
 struct Entrant {
-    name: String,
+    manner: Manner,
     /// The model as it is pinned, and the lane that the pilot asks it in.
     found: Result<(String, Option<Lane>), String>,
 }
@@ -68,8 +68,8 @@ impl Engine {
         stop: Stop,
     ) -> Result<Option<Piloted>, EngineError> {
         check(spec, ask)?;
-        let cascade = spec.request.cascade.clone();
-        let ask = &PilotAsk { limit: spec.source.limit, cascade, ..ask.clone() };
+        let (cascade, bundle) = (spec.request.cascade.clone(), spec.request.bundle);
+        let ask = &PilotAsk { limit: spec.source.limit, cascade, bundle, ..ask.clone() };
         // Whether the job can start at all is known before anything is spent: its rows, its ids, its lane.
         self.forget_new(&self.looked_at(&undecided(spec))?)?;
         let dir = self.pilot_dir(spec)?;
@@ -103,7 +103,7 @@ impl Engine {
         kept.loss_permille = Some(promise.loss_permille);
         kept.store(&dir.0)?;
         let found = self.compared(spec, ask, promise, &entrants, failed, &mut kept).await?;
-        let took_part = found.models.iter().filter(|one| one.failed.is_none());
+        let took_part = found.models.iter().filter(|one| one.failed.is_none() && one.bundle.is_none());
         let asked = |one: &Measured| Some(Asked { model: one.model.clone(), job: one.job.clone()? });
         (kept.name, kept.models) = (spec.name.clone(), took_part.filter_map(asked).collect());
         kept.cost = (found.naive > UsdNanos::ZERO).then_some((found.spent, found.naive));
@@ -130,6 +130,7 @@ impl Engine {
         ask.covers(spec)?;
         let mut spec = spec.clone();
         spec.request.cascade.clone_from(&ask.cascade);
+        spec.request.bundle = ask.bundle;
         let spec = &spec;
         let entrants = self.entrants(spec, &ask)?;
         let loss_permille = loss_permille.or(kept.loss_permille).unwrap_or(LOSS_PERMILLE);
@@ -176,7 +177,7 @@ impl Engine {
         Ok((PilotDir::of(&self.settings.state_dir, &id), id))
     }
 
-    /// The job's own model first, then the cheap ones, each once.
+    /// The job's own model first, then the cheap ones, each once; then each of them in bundles, where the job has any.
     fn entrants(&self, spec: &JobSpec, ask: &PilotAsk) -> Result<Vec<Entrant>, EngineError> {
         let cascade = spec.request.cascade.iter().flat_map(|cascade| &cascade.models);
         let mut all: Vec<Entrant> = Vec::new();
@@ -191,11 +192,23 @@ impl Engine {
             };
             let known = |one: &Entrant| match (&one.found, &found) {
                 (Ok(known), Ok(found)) => known.0 == found.0,
-                _ => one.name == *name,
+                _ => one.manner.model == *name,
             };
             if !all.iter().any(known) {
-                all.push(Entrant { name: name.clone(), found });
+                all.push(Entrant { manner: Manner { model: name.clone(), bundle: None }, found });
             }
+        }
+        for model in 0..all.len() {
+            let (Entrant { manner, found }, Some(most)) = (&all[model], spec.request.bundle) else { break };
+            let Ok(found) = found else { continue };
+            let together = |size| Entrant {
+                manner: Manner { bundle: Some(size), ..manner.clone() },
+                found: Ok(found.clone()),
+            };
+            // A bundle that the sample does not fill is not tried.
+            let fills = |size: &u32| u64::from(*size) <= ask.items;
+            let together: Vec<Entrant> = sizes(most).filter(fills).map(together).collect();
+            all.extend(together);
         }
         Ok(all)
     }
@@ -213,8 +226,9 @@ impl Engine {
         let mut parts = Vec::new();
         for (entrant, one) in entrants.iter().enumerate() {
             let Ok((_, lane)) = &one.found else { continue };
-            let own = pilot_job(spec, &one.name, &sample, *lane);
+            let own = pilot_job(spec, &one.manner, &sample, *lane);
             let plan = self.plan(&own, &Silent).await;
+            let plan = plan.and_then(|plan| together(&one.manner, plan));
             match plan.and_then(|plan| self.can_ask(&own, &plan).map(|()| plan)) {
                 Ok(plan) => {
                     let over = plan.requests == 0 && self.row_of(&own)?.is_some();
@@ -305,7 +319,7 @@ fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> 
     };
     Outlay {
         items,
-        models: parts.iter().map(|part| entrants[part.entrant].name.clone()).collect(),
+        models: parts.iter().map(|part| entrants[part.entrant].manner.to_string()).collect(),
         requests: parts.iter().map(|part| part.plan.requests).sum(),
         expected: sum(|lane| lane.expected),
         p95: sum(|lane| lane.p95),
@@ -313,6 +327,21 @@ fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> 
         spent,
         priced: parts.iter().all(|part| part.plan.priced),
     }
+}
+
+/// The plan, if it has the bundles that it was made for.
+fn together(manner: &Manner, plan: Plan) -> Result<Plan, EngineError> {
+    let Some(size) = manner.bundle else { return Ok(plan) };
+    let bundle = plan.bundle.as_ref();
+    if plan.requests == 0 || bundle.is_some_and(|bundle| bundle.size == Some(size)) {
+        return Ok(plan);
+    }
+    let why = bundle.and_then(|bundle| bundle.why.clone());
+    Err(EngineError::BadSpec {
+        code: "option-invalid",
+        what: format!("bundles of {size} items"),
+        why: why.unwrap_or_else(|| "they do not pay".to_owned()),
+    })
 }
 
 /// What keeps a part of a pilot from its end, what to do about it, and the exit code that its run would have had.

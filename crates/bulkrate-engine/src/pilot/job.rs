@@ -4,29 +4,34 @@ use std::path::Path;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::plan::Way;
+use bulkrate_core::request::CacheMode;
 
+use super::Manner;
 use crate::spec::{
     CascadeSpec, JobSpec, Learned, OnBadLine, RequestSpec, RunSpec, SendBy, SinkSpec, SourceSpec,
 };
 
-/// The job as another plan would run it. `names`: the models, by the places that the way speaks of.
-pub(crate) fn by_way(spec: &JobSpec, names: &[String], way: &Way, learned: Learned) -> JobSpec {
-    let name = |place: &usize| names[*place].clone();
+/// The job as another plan would run it. `manners`: who is asked and how, by the places that the way speaks of.
+pub(crate) fn by_way(spec: &JobSpec, manners: &[Manner], way: &Way, learned: Learned) -> JobSpec {
+    let name = |place: &usize| manners[*place].model.clone();
     let cascade = way.cascade.as_ref().map(|(cheap, accept)| CascadeSpec {
         models: cheap.iter().map(name).collect(),
         accept: accept.clone(),
     });
-    let request = RequestSpec { model: Some(name(&way.last)), cascade, ..spec.request.clone() };
+    let bundle = manners[way.last].bundle;
+    let request = RequestSpec { model: Some(name(&way.last)), cascade, bundle, ..spec.request.clone() };
     JobSpec { request, run: RunSpec { learned: Some(Box::new(learned)), ..spec.run.clone() }, ..spec.clone() }
 }
 
 /// One model asked of the sample. It is called one by one, so that a pilot takes minutes; `lane`: `None` where the model has no calls.
 /// Log-probabilities are asked for where the job's own cascade would: a service that was not meant to tell any may refuse to.
-pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option<Lane>) -> JobSpec {
-    let own = spec.request.cascade.as_ref().filter(|own| own.models.iter().any(|name| name == model));
+pub(crate) fn pilot_job(spec: &JobSpec, manner: &Manner, sample: &Path, lane: Option<Lane>) -> JobSpec {
+    let Manner { model, bundle } = manner;
+    let own = spec.request.cascade.as_ref().filter(|own| bundle.is_none() && own.models.contains(model));
     // Nothing beside the model may answer in its place.
     let request = RequestSpec {
-        model: Some(model.to_owned()),
+        model: Some(model.clone()),
+        bundle: *bundle,
         logprobs: own.and_then(|own| own.accept.measure()),
         cascade: None,
         fallback: Vec::new(),
@@ -48,10 +53,12 @@ pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option
         review_permille: 0,
         webhook: None,
         learned: None,
+        // What an item was answered alone says nothing of bundles.
+        cache: if bundle.is_some() { CacheMode::Off } else { spec.run.cache },
         ..spec.run.clone()
     };
     JobSpec {
-        name: name_of(&spec.name, model),
+        name: name_of(&spec.name, manner),
         source: SourceSpec {
             path: Some(sample.to_owned()),
             format: Some("jsonl".to_owned()),
@@ -68,8 +75,8 @@ pub(crate) fn pilot_job(spec: &JobSpec, model: &str, sample: &Path, lane: Option
 }
 
 /// What a part is called: by the whole name of the model, as two providers may call theirs the same.
-fn name_of(job: &str, model: &str) -> String {
-    format!("{job}-pilot-{}", model.replace('/', "-"))
+fn name_of(job: &str, manner: &Manner) -> String {
+    format!("{job}-pilot-{}", manner.to_string().replace(['/', ' '], "-"))
 }
 
 #[cfg(test)]
@@ -78,7 +85,12 @@ mod tests {
 
     #[test]
     fn jobs_of_models_that_share_a_last_part_have_names_of_their_own() {
-        let names = ["openai/luna", "azure/luna"].map(|model| name_of("reviews", model));
-        assert_eq!(names, ["reviews-pilot-openai-luna", "reviews-pilot-azure-luna"]);
+        let names = [("openai/luna", None), ("azure/luna", None), ("azure/luna", Some(20))]
+            .map(|(model, bundle)| name_of("reviews", &Manner { model: model.to_owned(), bundle }));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            ["reviews-pilot-openai-luna", "reviews-pilot-azure-luna", "reviews-pilot-azure-luna-x20"]
+        );
     }
 }

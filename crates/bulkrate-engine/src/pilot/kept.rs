@@ -64,6 +64,8 @@ pub(crate) struct Taken {
     pub job: String,
     pub model: Option<String>,
     pub cascade: Option<CascadeSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<u32>,
     pub lane: Option<Lane>,
     pub learned: Option<Box<Learned>>,
 }
@@ -74,6 +76,7 @@ impl Taken {
             job,
             model: spec.request.model.clone(),
             cascade: spec.request.cascade.clone(),
+            bundle: spec.request.bundle,
             lane: spec.run.lane,
             learned: spec.run.learned.clone(),
         }
@@ -84,6 +87,7 @@ impl Taken {
         let mut spec = spec.clone();
         spec.request.model.clone_from(&self.model);
         spec.request.cascade.clone_from(&self.cascade);
+        spec.request.bundle = self.bundle;
         spec.run.lane = spec.run.lane.or(self.lane.filter(|_| !spec.run.high_priority));
         spec.run.learned.clone_from(&self.learned);
         spec

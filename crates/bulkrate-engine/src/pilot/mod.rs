@@ -16,6 +16,8 @@ mod names;
 mod teach;
 mod report;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -52,6 +54,33 @@ pub struct PilotAsk {
     /// The cascade that the job had when the pilot was made: it is one of the plans, whatever the run says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeSpec>,
+    /// The largest bundle that the job allowed then: each model was asked in bundles too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<u32>,
+}
+
+/// A model, and how it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub model: String,
+    /// So many items in one request; `None`: each by itself.
+    pub bundle: Option<u32>,
+}
+
+/// As a person reads it: `openai/gpt-6-luna x20`.
+impl fmt::Display for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model)?;
+        self.bundle.map_or(Ok(()), |items| write!(f, " x{items}"))
+    }
+}
+
+/// Sizes of bundles that are tried, with the largest that is allowed.
+const SIZES: [u32; 4] = [5, 10, 20, 50];
+
+/// The sizes that are tried where so many items may go together, the smallest first.
+pub(crate) fn sizes(most: u32) -> impl Iterator<Item = u32> {
+    SIZES.into_iter().filter(move |size| *size < most).chain([most])
 }
 
 /// What a plan must keep, beside what the job says itself: its deadline, its lane and its budget.
@@ -99,12 +128,6 @@ pub(crate) fn check(spec: &JobSpec, ask: &PilotAsk) -> Result<(), EngineError> {
             "a router chooses the model of each item; name the strong model, and the others with `--candidate`",
         );
     }
-    if spec.request.bundle.is_some() {
-        return refused(
-            "`--bundle`",
-            "what a pilot learns of items asked alone says nothing of bundles, whose answers are kept for no later job: leave `--bundle` out",
-        );
-    }
     if spec.request.semantic.is_some() {
         return refused(
             "`--semantic-cache`",
@@ -119,7 +142,7 @@ pub(crate) fn check(spec: &JobSpec, ask: &PilotAsk) -> Result<(), EngineError> {
 
 /// The job without what a plan decides: by this its pilots are known.
 pub(crate) fn undecided(spec: &JobSpec) -> JobSpec {
-    let request = RequestSpec { cascade: None, fallback: Vec::new(), ..spec.request.clone() };
+    let request = RequestSpec { cascade: None, bundle: None, fallback: Vec::new(), ..spec.request.clone() };
     JobSpec { request, ..spec.clone() }
 }
 

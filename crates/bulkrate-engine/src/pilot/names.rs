@@ -1,6 +1,6 @@
 //! Names of plans: the same plan has the same name, whatever other plans it is compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
@@ -10,21 +10,24 @@ use bulkrate_core::plan::Way;
 pub(crate) fn short_names(models: &[String]) -> Vec<String> {
     let last = |model: &str| model.rsplit('/').next().unwrap_or(model).to_owned();
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
-    models.iter().for_each(|model| *count.entry(last(model)).or_default() += 1);
+    let each: BTreeSet<&String> = models.iter().collect();
+    each.into_iter().for_each(|model| *count.entry(last(model)).or_default() += 1);
     models
         .iter()
         .map(|model| Some(last(model)).filter(|short| count[short] == 1).unwrap_or_else(|| model.clone()))
         .collect()
 }
 
-/// `MODEL/LANE`, or of a cascade `CHEAP+STRONG@RULE/LANE`: nothing that a shell reads as its own. `short`: the models' names, by place.
-pub(crate) fn plan_name(way: &Way, lane: Lane, short: &[String]) -> String {
+/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`: nothing that a shell reads as its own. `short`:
+/// the models' names, by place.
+pub(crate) fn plan_name(way: &Way, bundle: u32, lane: Lane, short: &[String]) -> String {
     let (cheap, rule) = way
         .cascade
         .as_ref()
         .map_or((&[][..], String::new()), |(cheap, accept)| (cheap.as_slice(), rule(accept)));
     let models: Vec<&str> = cheap.iter().chain([&way.last]).map(|place| short[*place].as_str()).collect();
-    format!("{}{rule}/{lane}", models.join("+"))
+    let size = if bundle > 1 { format!("@x{bundle}") } else { String::new() };
+    format!("{}{rule}{size}/{lane}", models.join("+"))
 }
 
 fn rule(accept: &Accept) -> String {
@@ -61,7 +64,11 @@ mod tests {
                 "openai/luna+azure/luna+gpt-6.1-sol@agree/batch",
             ),
         ] {
-            assert_eq!(plan_name(&way, Lane::Batch, &short), name);
+            assert_eq!(plan_name(&way, 1, Lane::Batch, &short), name);
         }
+        assert_eq!(plan_name(&Way::alone(0), 20, Lane::Sync, &short), "gpt-6.1-sol@x20/sync");
+        // The same model in bundles is no other of its name.
+        let models = ["openai/luna", "openai/luna"].map(str::to_owned);
+        assert_eq!(short_names(&models), ["luna", "luna"]);
     }
 }

@@ -82,6 +82,9 @@ impl Piloted {
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
     pub model: String,
+    /// Items in one request; absent: each by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<u32>,
     pub job: Option<String>,
     /// Why it took no part.
     pub failed: Option<String>,
@@ -187,7 +190,7 @@ impl PlanLine {
         let cost = one.cost.map(|cost| (cost.expected, cost.p95, cost.worst)).unwrap_or_default();
         Self {
             number,
-            name: plan_name(&one.way, one.lane, short),
+            name: plan_name(&one.way, one.bundle, one.lane, short),
             models: cheap.iter().chain([&one.way.last]).map(|place| models[*place].clone()).collect(),
             accept,
             rejected_permille: rejected.map(|(part, of)| part.saturating_mul(1_000) / of.max(1)),

@@ -5,33 +5,39 @@ use std::collections::BTreeSet;
 use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, loss};
+use bulkrate_core::plan::{Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, farthest};
 use bulkrate_core::price::Quote;
 
-use super::{Answers, Reads};
+use super::{Answers, Manner, Reads};
 use crate::plan::{LanePlan, Plan};
 use crate::spec::{CascadeSpec, Learned};
 
-/// Ways that are judged together: one model, or cheap ones with rules of which one is taken.
+/// Ways that are judged together, of which one is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Family {
-    pub cheap: Vec<usize>,
-    /// The strictest first; none: a model alone.
-    pub rules: Vec<Accept>,
-    pub last: usize,
+pub(crate) enum Family {
+    /// One model; in bundles the smallest ones first.
+    Alone(Vec<usize>),
+    /// Cheap ones before the strong one, with the strictest rule first.
+    Cascade { cheap: Vec<usize>, rules: Vec<Accept> },
 }
 
-/// All that can be made of the models that took part; the first of them is the strong one. `own`: the job's cascade, by places of
-/// models.
+/// All that can be made of those that took part; the first of them is the strong one. `own`: the job's cascade, by places.
 pub(crate) fn families(
+    manners: &[Manner],
     took_part: &[bool],
     reads: &Reads,
     own: Option<(&CascadeSpec, Vec<usize>)>,
 ) -> Vec<Family> {
-    let models: Vec<usize> = (0..took_part.len()).filter(|model| took_part[*model]).collect();
-    let mut all: Vec<Family> =
-        models.iter().map(|model| Family { cheap: Vec::new(), rules: Vec::new(), last: *model }).collect();
-    let cascade = |cheap: Vec<usize>, rules: Vec<Accept>| Family { cheap, rules, last: 0 };
+    let (models, bundled): (Vec<usize>, Vec<usize>) = (0..took_part.len())
+        .filter(|place| took_part[*place])
+        .partition(|place| manners[*place].bundle.is_none());
+    let mut all: Vec<Family> = models.iter().map(|model| Family::Alone(vec![*model])).collect();
+    for model in &models {
+        let same = |place: &usize| manners[*place].model == manners[*model].model;
+        let sizes: Vec<usize> = bundled.iter().copied().filter(same).collect();
+        all.extend((!sizes.is_empty()).then_some(Family::Alone(sizes)));
+    }
+    let cascade = |cheap: Vec<usize>, rules: Vec<Accept>| Family::Cascade { cheap, rules };
     let cheap: Vec<usize> = models.into_iter().filter(|model| *model != 0).collect();
     for model in &cheap {
         all.push(cascade(vec![*model], vec![Accept::Valid]));
@@ -50,10 +56,10 @@ pub(crate) fn families(
     }
     // No judge was asked.
     if let Some((own, places)) = own.filter(|(own, _)| !matches!(own.accept, Accept::Judge { .. })) {
-        let own = cascade(places, own_rules(&own.accept));
-        let whole = own.cheap.iter().all(|model| cheap.contains(model));
-        if whole && !all.iter().any(|known| known.cheap == own.cheap && known.rules.contains(&own.rules[0])) {
-            all.push(own);
+        let rules = own_rules(&own.accept);
+        let is_tried = |known: &Family| matches!(known, Family::Cascade { cheap, rules: tried } if *cheap == places && tried.contains(&rules[0]));
+        if places.iter().all(|model| cheap.contains(model)) && !all.iter().any(is_tried) {
+            all.push(cascade(places, rules));
         }
     }
     all
@@ -89,50 +95,57 @@ impl Judged {
     }
 }
 
-/// The plans of a look whose quality is measured, by names. Thresholds of one field count as one.
+/// The plans of a look whose quality is measured, by names. Thresholds of one field count as one, and so do sizes of bundles.
 pub(crate) fn measured_plans(families: &[Family], names: &[String]) -> BTreeSet<String> {
     let name = |place: &usize| names.get(*place).map_or("", String::as_str);
-    let one = |family: &Family| {
-        let models: Vec<&str> = family.cheap.iter().chain([&family.last]).map(name).collect();
-        let rule = family.rules.first().map(ToString::to_string).unwrap_or_default();
-        format!("{} {rule}", models.join(" > "))
+    let one = |family: &Family| match family {
+        Family::Alone(ways) => format!("{} ", ways.first().map_or("", name)),
+        Family::Cascade { cheap, rules } => {
+            let models: Vec<&str> = cheap.iter().chain([&0]).map(name).collect();
+            let rule = rules.first().map(ToString::to_string).unwrap_or_default();
+            format!("{} {rule}", models.join(" > "))
+        }
     };
     families.iter().filter(|family| !is_reference(family)).map(one).collect()
 }
 
 fn is_reference(family: &Family) -> bool {
-    family.cheap.is_empty() && family.last == 0
+    matches!(family, Family::Alone(ways) if ways[..] == [0])
 }
 
 /// What the pilot proves of each family, each of which may be wrong as often as `doubt`.
 pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doubt: f64) -> Vec<Judged> {
     let measured = |found: Option<_>| found.map_or(Quality::Unknown, Quality::Measured);
-    let judge = |family: &Family| match best_accept(sheet, &family.cheap, &family.rules, loss_permille, doubt)
-    {
-        Some(Tried { accept, rejected, reached, loss }) => Judged {
-            way: Way { cascade: Some((family.cheap.clone(), accept)), last: family.last },
-            quality: measured(loss),
-            rejected: Some((rejected, reached)),
-        },
-        None => Judged {
-            way: Way::alone(family.last),
-            quality: if is_reference(family) {
-                Quality::Reference
-            } else {
-                measured(loss(sheet, |item| sheet.said(family.last, item), doubt))
-            },
-            rejected: None,
-        },
+    let judge = |family: &Family| match family {
+        Family::Cascade { cheap, rules } => {
+            let Tried { accept, rejected, reached, loss } =
+                best_accept(sheet, cheap, rules, loss_permille, doubt)?;
+            Some(Judged {
+                way: Way { cascade: Some((cheap.clone(), accept)), last: 0 },
+                quality: measured(loss),
+                rejected: Some((rejected, reached)),
+            })
+        }
+        Family::Alone(ways) => {
+            let (last, loss) = farthest(sheet, ways, loss_permille, doubt)?;
+            let quality = if is_reference(family) { Quality::Reference } else { measured(loss) };
+            Some(Judged { way: Way::alone(last), quality, rejected: None })
+        }
     };
-    families.iter().map(judge).collect()
+    families.iter().filter_map(judge).collect()
 }
 
 /// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
-pub(crate) fn candidates(judged: &[Judged], plans: &[Result<Plan, String>]) -> Vec<Candidate> {
+pub(crate) fn candidates(
+    manners: &[Manner],
+    judged: &[Judged],
+    plans: &[Result<Plan, String>],
+) -> Vec<Candidate> {
+    let bundle = |judged: &Judged| manners[judged.way.last].bundle.unwrap_or(1);
     let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
         let plan = match plan {
             Ok(plan) => plan,
-            Err(why) => return Lane::ALL.map(|lane| unplanned(judged, lane, why)).to_vec(),
+            Err(why) => return Lane::ALL.map(|lane| unplanned(judged, bundle(judged), lane, why)).to_vec(),
         };
         let sync = plan.lanes.iter().find(|lane| lane.lane == Lane::Sync && lane.unavailable.is_none());
         let rescue_s = sync.and_then(|lane| lane.seconds).map_or(0, |seconds| seconds + seconds / 10);
@@ -142,7 +155,7 @@ pub(crate) fn candidates(judged: &[Judged], plans: &[Result<Plan, String>]) -> V
             Candidate {
                 way: judged.way.clone(),
                 lane: lane.lane,
-                bundle: 1,
+                bundle: bundle(judged),
                 cost: plan.priced.then_some(Quote {
                     expected: lane.expected,
                     p95: lane.p95,
@@ -161,11 +174,11 @@ pub(crate) fn candidates(judged: &[Judged], plans: &[Result<Plan, String>]) -> V
     judged.iter().zip(plans).flat_map(each).collect()
 }
 
-fn unplanned(judged: &Judged, lane: Lane, why: &str) -> Candidate {
+fn unplanned(judged: &Judged, bundle: u32, lane: Lane, why: &str) -> Candidate {
     Candidate {
         way: judged.way.clone(),
         lane,
-        bundle: 1,
+        bundle,
         cost: None,
         time_s: 0,
         latest_s: 0,
@@ -182,7 +195,20 @@ pub(crate) fn left_of(budget: Option<UsdNanos>, spent: UsdNanos) -> Option<UsdNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkrate_core::cascade::Measure;
+    use bulkrate_core::cascade::{Measure, Opinion};
+    use bulkrate_core::plan::Said;
+
+    /// Models of these names, each by itself.
+    fn alone(models: usize) -> Vec<Manner> {
+        (0..models).map(|model| Manner { model: format!("m{model}"), bundle: None }).collect()
+    }
+
+    fn shown(family: &Family) -> String {
+        match family {
+            Family::Alone(ways) => format!("{ways:?}"),
+            Family::Cascade { cheap, rules } => format!("{cheap:?} {} 0", rules[0]),
+        }
+    }
 
     fn sure() -> Reads {
         Reads { sure: Some("confidence".to_owned()), ..Reads::default() }
@@ -190,23 +216,18 @@ mod tests {
 
     #[test]
     fn every_way_is_there_once() {
-        let shown = |families: Vec<Family>| {
-            let rule = |family: &Family| family.rules.first().map(ToString::to_string).unwrap_or_default();
-            families
-                .iter()
-                .map(|family| format!("{:?} {} {}", family.cheap, rule(family), family.last))
-                .collect::<Vec<_>>()
+        let of = |took_part: &[bool], reads: &Reads| {
+            families(&alone(took_part.len()), took_part, reads, None).iter().map(shown).collect::<Vec<_>>()
         };
         let free = Reads { free: true, ..Reads::default() };
-        assert_eq!(shown(families(&[true], &sure(), None)), ["[]  0"]);
-        assert_eq!(shown(families(&[true, true], &free, None)), ["[]  0", "[]  1", "[1] valid 0"]);
-        let all = families(&[true, true, false, true], &sure(), None);
+        assert_eq!(of(&[true], &sure()), ["[0]"]);
+        assert_eq!(of(&[true, true], &free), ["[0]", "[1]", "[1] valid 0"]);
         assert_eq!(
-            shown(all),
+            of(&[true, true, false, true], &sure()),
             [
-                "[]  0",
-                "[]  1",
-                "[]  3",
+                "[0]",
+                "[1]",
+                "[3]",
                 "[1] valid 0",
                 "[1] confidence>=0.99 0",
                 "[3] valid 0",
@@ -216,21 +237,21 @@ mod tests {
         );
         // The job's own rule is one of those that are tried, or is one more.
         let own = |accept| CascadeSpec { models: vec!["m".to_owned()], accept };
-        let with = |accept| families(&[true, true], &sure(), Some((&own(accept), vec![1]))).len();
+        let with = |accept| families(&alone(2), &[true, true], &sure(), Some((&own(accept), vec![1]))).len();
         let sure_of = |least_permille| Accept::Confidence { field: "confidence".to_owned(), least_permille };
         assert_eq!((with(Accept::Valid), with(sure_of(800)), with(sure_of(333))), (4, 4, 5));
         assert_eq!(with(Accept::Judge { model: "m".to_owned() }), 4);
         // By log-probabilities all thresholds are tried, and its own among them.
         let probable = |least_permille| Accept::Sureness { measure: Measure::Margin, least_permille };
-        let all = families(&[true, true], &sure(), Some((&own(probable(920)), vec![1])));
-        let rules = &all[4].rules;
+        let all = families(&alone(2), &[true, true], &sure(), Some((&own(probable(920)), vec![1])));
+        let Family::Cascade { rules, .. } = &all[4] else { panic!("{all:?}") };
         assert_eq!((all.len(), rules.len()), (5, THRESHOLDS.len() + 1));
         assert_eq!(rules[2..5], [950, 920, 900].map(probable));
     }
 
     #[test]
     fn doubt_is_shared_by_all_that_are_measured() {
-        let all = families(&[true, true, true], &Reads::default(), None);
+        let all = families(&alone(3), &[true, true, true], &Reads::default(), None);
         let names = ["s", "a", "b"].map(str::to_owned);
         let plans = measured_plans(&all, &names);
         assert_eq!(
@@ -238,6 +259,44 @@ mod tests {
             ["a ", "a > b > s agree", "a > s valid", "b ", "b > s valid"]
         );
         assert!(measured_plans(&all[..1], &names).is_empty());
+    }
+
+    #[test]
+    fn the_sizes_of_a_models_bundles_are_one_look_from_the_smallest_on() {
+        let sizes = [None, Some(5), Some(10), Some(20)];
+        let manners: Vec<Manner> = ["s", "a"]
+            .into_iter()
+            .flat_map(|model| sizes.map(|bundle| Manner { model: model.to_owned(), bundle }))
+            .collect();
+        let took_part = [true, true, true, true, true, true, false, true];
+        let all = families(&manners, &took_part, &Reads::default(), None);
+        assert_eq!(
+            all.iter().map(shown).collect::<Vec<_>>(),
+            ["[0]", "[4]", "[1, 2, 3]", "[5, 7]", "[4] valid 0"]
+        );
+        let names: Vec<String> = manners.iter().map(ToString::to_string).collect();
+        let plans = measured_plans(&all, &names);
+        assert_eq!(plans.into_iter().collect::<Vec<_>>(), ["a ", "a > s valid", "a x5 ", "s x5 "]);
+
+        // Of 400 items 3 are lost in fives, 3 in tens and 40 in twenties: tens are taken.
+        let said = |lost: usize| -> Vec<Said> {
+            (0..400)
+                .map(|item| Said {
+                    usable: true,
+                    opinion: Some(Opinion([u8::from(item < lost); 16])),
+                    ..Said::default()
+                })
+                .collect()
+        };
+        let sheet = |lost: [usize; 4]| Sheet {
+            models: lost.map(said).into(),
+            labelled: false,
+            reached: vec![true; 400],
+        };
+        for (lost, place) in [([0, 3, 3, 40], 2), ([0, 40, 3, 3], 1), ([0, 0, 0, 0], 3), ([0, 3, 40, 0], 1)] {
+            let judged = prove(&[Family::Alone(vec![1, 2, 3])], &sheet(lost), 30, 0.05);
+            assert_eq!(judged[0].way, Way::alone(place), "{lost:?}");
+        }
     }
 
     #[test]

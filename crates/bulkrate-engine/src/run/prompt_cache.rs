@@ -98,7 +98,8 @@ pub(crate) fn replay(
         match chunk {
             LogChunk::Leases { sub, lane, leases, .. } => {
                 out += leases.len() as u64;
-                let place = if deployments.len() > 1 { senders.get(&sub).copied().flatten() } else { Some(0) };
+                let place =
+                    if deployments.len() > 1 { senders.get(&sub).copied().flatten() } else { Some(0) };
                 let Some(place) = place else { return ControlFlow::Continue(()) };
                 if lane == Lane::Batch {
                     meters[place].batch(leases.len() as u64);

@@ -33,8 +33,8 @@ pub(super) fn pilot(shared: &Shared, job: Prepared, args: PilotArgs) -> Result<u
             args.candidates
         },
         labels: args.labels.or(from.labels),
-        limit: None,
-        cascade: None,
+        // The engine takes the rest from the job.
+        ..PilotAsk::default()
     };
     let loss = args.quality_loss.or(from.quality_loss).map_or(LOSS_PERMILLE, |loss| loss.permille);
     let promise = Promise { aim: Aim::Cheapest, loss_permille: loss };

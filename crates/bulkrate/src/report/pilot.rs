@@ -75,7 +75,7 @@ fn models(found: &Piloted) -> String {
     }
     let mut table = Table::new(2, &headings);
     for one in &found.models {
-        let mut row = vec![one.model.clone()];
+        let mut row = vec![name(one)];
         if one.failed.is_some() {
             row.extend(["-"; 7].map(str::to_owned));
         } else {
@@ -90,13 +90,18 @@ fn models(found: &Piloted) -> String {
     let mut out = table.text();
     for one in &found.models {
         if let Some(why) = &one.failed {
-            let _ = writeln!(out, "  {} took no part: {why}", one.model);
+            let _ = writeln!(out, "  {} took no part: {why}", name(one));
         }
     }
     out
 }
 
-/// Tokens of one request.
+/// A model, and how many items it was asked at once.
+fn name(of: &Measured) -> String {
+    of.bundle.map_or_else(|| of.model.clone(), |items| format!("{} x{items}", of.model))
+}
+
+/// Tokens of one item.
 fn figures(one: &Measured) -> [String; 7] {
     let each = |tokens: u64| match (tokens * 10).checked_div(one.answered) {
         None => "-".to_owned(),
@@ -185,7 +190,7 @@ fn at_a_glance(found: &Piloted) -> (Vec<&PlanLine>, u64) {
         .map(|plan| plan.number);
     let (mut seen, mut others) = (BTreeSet::new(), 0);
     all.retain(|plan| {
-        let shown = seen.insert((&plan.models, &plan.accept)) || soonest == Some(plan.number);
+        let shown = seen.insert((&plan.models, &plan.accept, plan.bundle)) || soonest == Some(plan.number);
         others += u64::from(!shown);
         shown
     });
@@ -347,6 +352,7 @@ mod tests {
     fn model(model: &str, input_tokens: u64, failed: Option<&str>) -> Measured {
         Measured {
             model: model.to_owned(),
+            bundle: None,
             job: None,
             failed: failed.map(str::to_owned),
             unusable: 2,

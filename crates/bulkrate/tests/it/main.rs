@@ -16,6 +16,7 @@ mod route;
 mod savings;
 mod order;
 mod pilot;
+mod pilot_bundles;
 mod pilot_edges;
 mod pilot_real;
 mod filter;

@@ -354,9 +354,8 @@ fn what_has_no_pilot_says_so() {
     );
     place.run("plan lines.jsonl --pilot 10 --yes", &[]).error(2, "pilot-unfit", &["whole requests"]);
     told(&place, "--pilot 0 --yes", &[]).error(2, "pilot-unfit", &["from 1"]);
-    told(&place, "--pilot 10 --yes --bundle 5", &[&TWO]).error(2, "pilot-unfit", &["--bundle"]);
     let line = "run --plan cheapest --bundle 5 --yes --out a.csv";
-    place.run(line, &[&JOB[..], &CHOICES].concat()).error(2, "pilot-unfit", &["--bundle"]);
+    place.run(line, &[&JOB[..], &CHOICES].concat()).error(2, "pilot-missing", &["--pilot"]);
     place.run("run --plan cheapest --yes --out a.csv", &[&JOB[..], &CHOICES].concat()).error(
         2,
         "pilot-missing",

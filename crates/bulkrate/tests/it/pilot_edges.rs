@@ -214,7 +214,7 @@ fn sampled(place: &Place, items: usize) -> Vec<String> {
     let mut folders = std::fs::read_dir(place.path(".bulkrate/pilots")).unwrap();
     let folder = folders.next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(folder.join(format!("sample-{items}.jsonl"))).unwrap();
-    let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let row = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     text.lines().map(|line| row(line)["message"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -297,6 +297,7 @@ fn how_sure_a_cheap_models_tokens_are_is_a_plan_where_the_job_asks_for_it() {
     // Nobody who does not ask for it has it.
     let plain = Sim::start(&[]);
     let place = shop(&plain, 300);
-    let found = pilot(&place, "--pilot 100 --yes", &[&["--reasoning", "none", "--candidate", LUNA]]).expect(0);
+    let found =
+        pilot(&place, "--pilot 100 --yes", &[&["--reasoning", "none", "--candidate", LUNA]]).expect(0);
     assert_eq!(sure(&found.json()), None);
 }

@@ -10,12 +10,13 @@ use bulkrate_core::price::Ratios;
 use bulkrate_core::request::CacheMode;
 use bulkrate_store::JobRow;
 
-use super::{Entrant, Silent};
+use super::{Entrant, Silent, together};
 use crate::EngineError;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
-    Answers, Judged, Kept, Look, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way, candidates,
-    cut_short, families, left_of, measured_plans, missing, pilot_job, prove, short_names, unanswered,
+    Answers, Judged, Kept, Look, Manner, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way,
+    candidates, cut_short, families, left_of, measured_plans, missing, pilot_job, prove, short_names,
+    unanswered,
 };
 use crate::plan::Plan;
 use crate::spec::{CascadeSpec, JobSpec, Learned, RunSpec, SinkSpec};
@@ -52,20 +53,18 @@ impl Engine {
             reached: strong.map(|answers| answers.reached.clone()).unwrap_or_default(),
         };
         let took_part: Vec<bool> = found.iter().map(Option::is_some).collect();
-        let families = families(&took_part, &reads, own_cascade(spec, entrants));
-        let shown: Vec<String> = entrants
-            .iter()
-            .map(|one| one.found.as_ref().map_or_else(|_| one.name.clone(), |(pinned, _)| pinned.clone()))
-            .collect();
+        let manners: Vec<Manner> = entrants.iter().map(|one| one.manner.clone()).collect();
+        let families = families(&manners, &took_part, &reads, own_cascade(spec, entrants));
+        let pinned: Vec<Manner> = entrants.iter().map(Entrant::pinned).collect();
+        let shown: Vec<String> = pinned.iter().map(ToString::to_string).collect();
         let plans = measured_plans(&families, &shown);
         let doubt = kept.look(Look { items: ask.items, limit: ask.limit, labels: ask.labels.clone(), plans });
         kept.store(&dir)?;
         let judged = prove(&families, &sheet, promise.loss_permille, doubt);
         let known = Learned { models: ratios(entrants, &found), ..Learned::default() };
         let learned: Vec<Learned> = judged.iter().map(|one| one.learned(&known, strong)).collect();
-        let names: Vec<String> = entrants.iter().map(|one| one.name.clone()).collect();
-        let plans = self.plans(spec, &names, &judged, &learned).await?;
-        let all = candidates(&judged, &plans);
+        let plans = self.plans(spec, &manners, &judged, &learned).await?;
+        let all = candidates(&manners, &judged, &plans);
         let gone = self.gone(kept, [], "")?;
         let asked = asked(&spec.run, promise, gone.total());
         let result = search(&all, &asked);
@@ -74,9 +73,10 @@ impl Engine {
             place.map_or_else(|| known.clone(), |place| learned[place].clone())
         };
         let lines = (1..).zip(&all).zip(&result.lost);
-        let short = short_names(&shown);
+        let models: Vec<String> = pinned.iter().map(|one| one.model.clone()).collect();
+        let short = short_names(&models);
         let specs = all.iter().map(|one| {
-            let mut chosen = by_way(spec, &names, &one.way, learned(one));
+            let mut chosen = by_way(spec, &manners, &one.way, learned(one));
             chosen.run.lane = Some(one.lane);
             chosen.run.budget = asked.budget;
             chosen
@@ -87,7 +87,7 @@ impl Engine {
             labels: ask.labels.clone(),
             compared: reads.fields.clone(),
             free_text: reads.free && reads.labels.is_none(),
-            models: measured(entrants, &shown, &found, &failed, &sheet),
+            models: measured(&pinned, &found, &failed, &sheet),
             spent: gone.settled,
             kept: keeps(&spec.run),
             budget: asked.budget,
@@ -97,7 +97,7 @@ impl Engine {
             items_needed: needed(promise.loss_permille, sheet.labelled, doubt),
             plans: lines
                 .map(|((number, one), lost)| {
-                    PlanLine::new(number, one, learned(one).rejected, &shown, &short, lost.as_ref())
+                    PlanLine::new(number, one, learned(one).rejected, &models, &short, lost.as_ref())
                 })
                 .collect(),
             winner: result.winner.map(|place| place as u64 + 1),
@@ -135,7 +135,7 @@ impl Engine {
                     continue;
                 }
             };
-            let own = pilot_job(spec, &one.name, sample, *lane);
+            let own = pilot_job(spec, &one.manner, sample, *lane);
             let row = self.row_of(&own)?;
             let known = row.as_ref().map(|row| row.id.clone());
             let read = |row: JobRow| {
@@ -163,16 +163,16 @@ impl Engine {
     async fn plans(
         &self,
         spec: &JobSpec,
-        names: &[String],
+        manners: &[Manner],
         judged: &[Judged],
         learned: &[Learned],
     ) -> Result<Vec<Result<Plan, String>>, EngineError> {
         let mut plans: Vec<Option<Result<Plan, String>>> = vec![None; judged.len()];
-        for model in 0..names.len() {
+        for model in 0..manners.len() {
             if !judged.iter().any(|one| one.way == Way::alone(model)) {
                 continue;
             }
-            let alone = by_way(spec, names, &Way::alone(model), Learned::default());
+            let alone = by_way(spec, manners, &Way::alone(model), Learned::default());
             let prepared = match self.looked_at(&alone) {
                 Ok(prepared) => prepared,
                 Err(error) if model == 0 => return Err(error),
@@ -183,8 +183,9 @@ impl Engine {
                 }
             };
             for (place, one) in judged.iter().enumerate().filter(|(_, one)| one.way.last == model) {
-                let own = by_way(spec, names, &one.way, learned[place].clone());
+                let own = by_way(spec, manners, &one.way, learned[place].clone());
                 let plan = self.plan_by(&prepared, own).await;
+                let plan = plan.and_then(|plan| together(&manners[model], plan));
                 plans[place] = Some(plan.map_err(|error| error.to_string()));
             }
             self.forget_new(&prepared)?;
@@ -211,6 +212,15 @@ impl Engine {
     }
 }
 
+impl Entrant {
+    /// The model by its whole name, as far as it is known.
+    fn pinned(&self) -> Manner {
+        let model =
+            self.found.as_ref().map_or_else(|_| self.manner.model.clone(), |(pinned, _)| pinned.clone());
+        Manner { model, bundle: self.manner.bundle }
+    }
+}
+
 fn asked(run: &RunSpec, promise: Promise, spent: UsdNanos) -> Ask {
     Ask {
         aim: promise.aim,
@@ -226,19 +236,19 @@ fn asked(run: &RunSpec, promise: Promise, spent: UsdNanos) -> Ask {
 /// The job's cascade, by places of entrants, where each of its models is one.
 fn own_cascade<'s>(spec: &'s JobSpec, entrants: &[Entrant]) -> Option<(&'s CascadeSpec, Vec<usize>)> {
     let cascade = spec.request.cascade.as_ref()?;
-    let place = |name: &String| entrants.iter().position(|one| one.name == *name);
+    let place = |name: &String| entrants.iter().position(|one| one.manner.model == *name);
     Some((cascade, cascade.models.iter().map(place).collect::<Option<_>>()?))
 }
 
 fn ratios(entrants: &[Entrant], found: &[Option<(String, Answers)>]) -> BTreeMap<String, Ratios> {
-    let each = entrants.iter().zip(found);
+    // Of bundles they are worked out from those of items alone.
+    let each = entrants.iter().zip(found).filter(|(one, _)| one.manner.bundle.is_none());
     each.filter_map(|(one, found)| Some((one.found.as_ref().ok()?.0.clone(), found.as_ref()?.1.ratios)))
         .collect()
 }
 
 fn measured(
-    entrants: &[Entrant],
-    shown: &[String],
+    manners: &[Manner],
     found: &[Option<(String, Answers)>],
     failed: &BTreeMap<usize, String>,
     sheet: &Sheet,
@@ -253,7 +263,8 @@ fn measured(
         Measured {
             right,
             labelled,
-            model: shown[place].clone(),
+            model: manners[place].model.clone(),
+            bundle: manners[place].bundle,
             job,
             failed: failed.get(&place).cloned(),
             unusable,
@@ -265,7 +276,7 @@ fn measured(
             spent,
         }
     };
-    (0..entrants.len()).map(one).collect()
+    (0..manners.len()).map(one).collect()
 }
 
 /// What of each model's answers nobody can use, and where to see why.

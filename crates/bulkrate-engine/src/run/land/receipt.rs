@@ -220,7 +220,8 @@ impl Job {
         state.outcomes.push(outcome);
         let deployment = landing.ready.deployment;
         let out = state.items.counts().of(Leased);
-        let switched = state.prompt_cache.get_mut(deployment).and_then(|meter| meter.note(&receipt.usage, out));
+        let switched =
+            state.prompt_cache.get_mut(deployment).and_then(|meter| meter.note(&receipt.usage, out));
         drop(state);
         if let Some(switched) = switched {
             self.tell_mark(deployment, &switched);
