@@ -65,6 +65,14 @@ pub(crate) fn is_ghost(note: &str) -> bool {
     note.starts_with(GHOST)
 }
 
+/// How every note of an entry begins about a copy of a slow call, which a job has when it is asked to (`--hedge`).
+pub(crate) const HEDGE: &str = "W9: ";
+
+/// Whether a note is about such a copy.
+pub(crate) fn is_hedge(note: &str) -> bool {
+    note.starts_with(HEDGE)
+}
+
 /// Whether an entry stands there on an operator's word.
 pub(crate) fn is_operators(note: &str) -> bool {
     note.starts_with(OPERATOR)

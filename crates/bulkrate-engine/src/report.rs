@@ -89,6 +89,10 @@ pub struct Report {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub requests_sent: u64,
+    /// Of them copies of slow calls (`--hedge`); of these the ones that gave the item its answer, and those whose first call did.
+    pub hedged: u64,
+    pub hedges_won: u64,
+    pub hedges_lost: u64,
     pub rate_limited: u64,
     /// Flex calls for which the provider had no room at the time; each was sent again.
     pub no_capacity: u64,

@@ -350,6 +350,9 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Wish::is_usual")]
     pub prompt_cache: Wish,
     pub canary: bool,
+    /// Slow sync calls have a copy sent beside them, which may be billed as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hedge: bool,
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
     /// Items in thousandths whose answers are written out for a reviewer; 0 is none.
@@ -450,6 +453,7 @@ impl Default for RunSpec {
             order: SendBy::Source,
             prompt_cache: Wish::Auto,
             canary: true,
+            hedge: false,
             fail_above_permille: 50,
             review_permille: review_permille(),
             max_error_permille: None,

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::CacheMode;
 use bulkrate_store::{JobRow, JobState, Tx, View};
 
@@ -14,6 +15,7 @@ use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::event::Event;
 use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::cascade::Cascade;
+use crate::run::hedge::{HEDGE, paid_twice};
 use crate::run::job::{Job, State};
 
 impl Engine {
@@ -157,7 +159,11 @@ impl Engine {
         let open = counts.open();
         let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
-        let saved = state.tally.beyond.without(saved_by(&*self.reader()?, job.no)?);
+        let mut saved = state.tally.beyond.without(saved_by(&*self.reader()?, job.no)?);
+        let (copies, twice) = paid_twice(&*self.reader()?, job.no)?;
+        if copies > 0 {
+            saved.insert(HEDGE.to_owned(), UsdNanos(-twice.0));
+        }
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
         let items = counts.total();
@@ -210,6 +216,9 @@ impl Engine {
             input_tokens: state.tally.input_tokens,
             output_tokens: state.tally.output_tokens,
             requests_sent: state.tally.requests_sent,
+            hedged: state.hedging.sent,
+            hedges_won: state.hedging.won,
+            hedges_lost: state.hedging.lost,
             rate_limited: state.tally.rate_limited,
             no_capacity: state.tally.no_capacity,
             batches: state.tally.batches,

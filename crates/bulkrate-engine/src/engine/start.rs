@@ -29,6 +29,7 @@ use crate::planning::{Facts, budget, plan};
 use crate::run::cascade::Cascade;
 use crate::run::forecast::{Forecasting, Kept};
 use crate::run::fresh::SendOrder;
+use crate::run::hedge::Hedging;
 use crate::run::job::{BY_MODEL, COLLECTING_MAX, Halt, Job, State};
 use crate::run::prompt_cache;
 use crate::run::recover::{other_account, recover, sender_of};
@@ -176,6 +177,7 @@ impl Engine {
             failed: None,
             blocked: None,
             overcharged: bulkrate_core::budget::Overcharges::default(),
+            hedging: Hedging::of(&*reader, no)?,
             forecasting: Forecasting::new(&dir, plan, home, spec, checkpoint),
             switched: false,
             late_told: false,

@@ -24,7 +24,7 @@ use crate::spec::RunSpec;
 const AHEAD_SHARE: u32 = 8;
 
 /// One call from its lease to its reply.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Flight {
     pub ready: Ready,
     /// Items of the same request, after the first.
@@ -35,6 +35,8 @@ pub(super) struct Flight {
     pub sent_us: u64,
     /// The submission that leases it, once there is one.
     pub group: Option<Sub>,
+    /// It goes out beside another of the same lease.
+    pub copy: bool,
 }
 
 impl Flight {
@@ -96,6 +98,17 @@ impl Gate {
         }
         let limit = self.concurrency.limit();
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
+    }
+
+    /// Whether a copy of a call may go out now: nobody else takes that place.
+    pub(super) fn has_room_beside(&self, now_us: u64) -> bool {
+        let taken = self.concurrency.in_flight().saturating_add(self.ahead);
+        !self.goes_alone(now_us) && taken < self.concurrency.limit()
+    }
+
+    /// A call was given up: its copy was answered, or it is a copy that nobody needs.
+    pub(super) fn dropped(&mut self) {
+        self.concurrency.on_dropped();
     }
 
     /// The next call would be one whose answer is waited for before others go.

@@ -47,6 +47,7 @@ pub(crate) fn pilot_job(spec: &JobSpec, manner: &Manner, sample: &Path, lane: Op
         // A sample is small, and worth nothing by half.
         spend_all: true,
         order: SendBy::Source,
+        hedge: false, // what an answer costs is measured, not how soon it comes
         // What fails is a finding.
         fail_above_permille: 1_000,
         max_error_permille: None,

@@ -11,7 +11,7 @@ use bulkrate_store::fold::{ItemStates, State};
 use bulkrate_store::{JobRow, LedgerKind, LedgerQuery, NewOrder, Submission, SubmissionState, View};
 
 use crate::EngineError;
-use crate::decision::{Decision, VERB, is_ghost, is_kept, is_operators, is_window};
+use crate::decision::{Decision, VERB, is_ghost, is_hedge, is_kept, is_operators, is_window};
 use crate::deliver::spec_of;
 use crate::lane::submission::{Evidence, evidence};
 use crate::run::recover::open_calls;
@@ -19,6 +19,8 @@ use crate::view::DoubtLine;
 
 /// A batch with our mark that no row here knows.
 const GHOST_STATE: &str = "ghost";
+/// Copies of slow calls: whoever hedges has said that they may be billed.
+const HEDGE_STATE: &str = "hedge";
 
 /// An order as the engine takes it.
 pub(crate) fn order(job: u32, decision: &Decision, at_ms: i64) -> NewOrder {
@@ -183,6 +185,10 @@ fn booked(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineError> 
             if is_ghost(note) && kind == LedgerKind::Doubt {
                 GHOST_STATE.clone_into(&mut of.state);
             }
+            if is_hedge(note) {
+                HEDGE_STATE.clone_into(&mut of.state);
+                of.waits = false;
+            }
             if is_kept(note) {
                 "kept".clone_into(&mut of.state);
                 of.waits = false;
@@ -213,7 +219,7 @@ fn explained(job: &JobRow, mut line: DoubtLine) -> DoubtLine {
         Some(sub) if line.state == GHOST_STATE => format!(
             "look in the provider's console what the batch with `br_sub` = {sub} has cost: `bulkrate doubt release {sub} --paid --cost USD`; it was not run: `--absent`. Is a copy of this folder at work elsewhere? End it first"
         ),
-        Some(sub) if line.waits => format!(
+        Some(sub) if line.waits || line.state == HEDGE_STATE => format!(
             "compare with the bill: `bulkrate verify {} --bill FILE`; then `bulkrate doubt release {sub} --absent`, or `--paid --cost USD`",
             job.name
         ),

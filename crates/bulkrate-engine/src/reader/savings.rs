@@ -15,6 +15,7 @@ use super::verify::on_word;
 use crate::EngineError;
 use crate::deliver::spec_of;
 use crate::engine::delivered::report_of;
+use crate::run::hedge::{HEDGE, paid_twice};
 use crate::run::job::{BY_MODEL, CASCADE, PROMPT_CACHE, ROUTING};
 use crate::run::recover::recover;
 use crate::run::semantic::SEMANTIC;
@@ -36,6 +37,8 @@ struct Books {
     sums: Sums,
     /// Settled because an operator said so: no answer stands for it.
     word: UsdNanos,
+    /// Of what was paid twice: second copies of slow calls.
+    hedged: (u64, UsdNanos),
 }
 
 impl Books {
@@ -48,20 +51,22 @@ impl Books {
             // Outcomes know what they would have cost at their own model; what another would have is in the ledger.
             let by_model = BY_MODEL.iter().filter_map(|lever| saved.get(*lever)).map(|(_, usd)| *usd);
             let naive = of_outcomes + by_model.sum::<UsdNanos>();
-            let word = on_word(view, job)?;
+            let (word, hedged) = (on_word(view, job)?, paid_twice(view, job.no)?);
             let sums = sums(view, &LedgerQuery::of_job(job.no))?;
             readings += 1;
             if sums == sums_before || readings == READINGS_MAX {
-                return Ok(Self { naive, saved, sums, word });
+                return Ok(Self { naive, saved, sums, word, hedged });
             }
         }
     }
 
     /// What was paid that no lever is about: more than once, or without an answer.
-    fn beside(&self) -> [(&'static str, u64, UsdNanos); 2] {
-        let twice = self.sums.usd(LedgerKind::Duplicate);
+    fn beside(&self) -> [(&'static str, u64, UsdNanos); 3] {
+        let (copies, hedged) = self.hedged;
+        let twice = self.sums.usd(LedgerKind::Duplicate) - hedged;
         [
-            ("paid twice", self.sums.items(LedgerKind::Duplicate), twice),
+            (HEDGE, copies, hedged),
+            ("paid twice", self.sums.items(LedgerKind::Duplicate).saturating_sub(copies), twice),
             ("paid without an answer", 0, self.word),
         ]
     }

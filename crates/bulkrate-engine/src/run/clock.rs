@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bulkrate_core::pace::HedgeRule;
 use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +67,8 @@ pub struct Pulse {
     pub idle: Duration,
     /// How long a deployment is away before another one stands in for it.
     pub absent: Duration,
+    /// When copies of slow calls go out, where a job wants them.
+    pub hedge: HedgeRule,
 }
 
 impl Default for Pulse {
@@ -76,6 +79,7 @@ impl Default for Pulse {
             progress: Duration::from_millis(250),
             idle: Duration::from_millis(200),
             absent: Duration::from_secs(60),
+            hedge: HedgeRule::default(),
         }
     }
 }

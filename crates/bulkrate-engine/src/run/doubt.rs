@@ -13,6 +13,7 @@ use bulkrate_store::{LedgerKind, LedgerQuery, Submission, View};
 
 use super::job::{Job, State};
 use crate::EngineError;
+use crate::decision::is_hedge;
 
 /// The largest submission of earlier runs. Calls that a crash left unanswered are one: their doubt was booked at once.
 pub(crate) fn largest(
@@ -24,6 +25,9 @@ pub(crate) fn largest(
     let (mut at_ms, mut at_once) = (i64::MIN, UsdNanos::ZERO);
     let doubts = LedgerQuery { kind: Some(LedgerKind::Doubt), ..LedgerQuery::of_job(job) };
     view.ledger_scan(&doubts, &mut |entry| {
+        if entry.note.as_deref().is_some_and(is_hedge) {
+            return ControlFlow::Continue(());
+        }
         if entry.at_ms != at_ms {
             (at_ms, at_once) = (entry.at_ms, UsdNanos::ZERO);
         }
@@ -39,7 +43,8 @@ impl State {
     pub(crate) fn too_much_doubt(&self, setting: Option<UsdNanos>) -> Option<TooMuchDoubt> {
         let cap = self.budget.caps.iter().find(|cap| cap.scope == Scope::Job).map(|cap| cap.limit);
         let batches: UsdNanos = self.doubted.values().copied().sum();
-        let in_doubt = self.budget.doubt.saturating_add(batches);
+        // Copies were asked for: what they may cost is no sign that something is wrong.
+        let in_doubt = (self.budget.doubt - self.hedging.doubt).saturating_add(batches);
         DoubtFacts { setting, cap, largest: self.largest_submission, in_doubt }.check().err()
     }
 

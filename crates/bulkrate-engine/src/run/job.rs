@@ -133,6 +133,7 @@ pub(crate) struct State {
     /// Answers of this run that cost more than was reserved for them.
     pub overcharged: Overcharges,
     pub forecasting: super::forecast::Forecasting,
+    pub hedging: Box<super::hedge::Hedging>,
     /// The deadline came near: what is left goes to the sync lane.
     pub switched: bool,
     pub late_told: bool,

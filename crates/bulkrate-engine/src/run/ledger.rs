@@ -7,11 +7,11 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{LedgerEntry, LedgerKind};
 
-/// What entries are grouped by: kind, lever, lane, deployment, tag set, submission.
+/// What entries are grouped by: kind, word, lane, deployment, tag set, submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     kind: u8,
-    lever: Option<&'static str>,
+    word: Option<&'static str>,
     lane: Option<Lane>,
     deployment: usize,
     tags: u32,
@@ -32,16 +32,17 @@ pub(crate) struct At {
 }
 
 impl Moved {
+    /// `word`: the lever of a saving, the note of anything else.
     pub(crate) fn add(
         &mut self,
         kind: LedgerKind,
-        lever: Option<&'static str>,
+        word: Option<&'static str>,
         at: At,
         items: u32,
         usd: UsdNanos,
     ) {
         let At { lane, deployment, tags, sub } = at;
-        let group = Group { kind: kind as u8, lever, lane, deployment, tags, sub };
+        let group = Group { kind: kind as u8, word, lane, deployment, tags, sub };
         let entry = self.0.entry(group).or_insert((kind, 0, UsdNanos::ZERO));
         entry.1 += items;
         entry.2 += usd;
@@ -66,6 +67,8 @@ impl Moved {
             .into_iter()
             .map(|(group, (kind, items, usd))| {
                 let (provider, model) = names(group.deployment);
+                let word = group.word.map(str::to_owned);
+                let (lever, note) = if kind == LedgerKind::Saving { (word, None) } else { (None, word) };
                 LedgerEntry {
                     job,
                     at_ms,
@@ -74,11 +77,11 @@ impl Moved {
                     provider,
                     model,
                     tags: group.tags,
-                    lever: group.lever.map(str::to_owned),
+                    lever,
                     sub: group.sub,
                     items,
                     usd,
-                    note: None,
+                    note,
                 }
             })
             .collect()

@@ -7,6 +7,7 @@ pub(crate) mod results;
 pub(crate) mod stream;
 pub(crate) mod ledger;
 pub(crate) mod heaps;
+pub(crate) mod hedge;
 pub(crate) mod followers;
 pub(crate) mod fresh;
 pub(crate) mod trouble;

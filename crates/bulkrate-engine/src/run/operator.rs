@@ -13,9 +13,10 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{LedgerEntry, LedgerKind, Tx, Urgency};
 
 use super::heaps::{Heaps, Of, booked, count};
+use super::hedge::is_of_copies;
 use super::job::Job;
 use crate::EngineError;
-use crate::decision::{Act, Decision, GHOST, VERB};
+use crate::decision::{Act, Decision, GHOST, HEDGE, VERB};
 use crate::event::Event;
 use crate::lane::pack::Planned;
 
@@ -86,6 +87,14 @@ fn send(job: &Job, no: u32, acts: Acts) {
 
 /// A doubt whose items have ended already, or that has none here: only money is left to decide.
 fn decide_booked(job: &Job, order: u64, sub: Sub, decision: &Decision) -> Result<(), EngineError> {
+    if job.state.borrow().hedging.subs.contains(&sub) {
+        drop_order(
+            job,
+            order,
+            &format!("{sub}: copies of calls go out under it; say it once this run has ended"),
+        );
+        return Ok(());
+    }
     let no = job.state.borrow().ghosts.get(&sub).copied().unwrap_or(job.no);
     let heaps = booked(&*job.reader, no, sub)?;
     if heaps.is_empty() {
@@ -96,7 +105,8 @@ fn decide_booked(job: &Job, order: u64, sub: Sub, decision: &Decision) -> Result
         );
         return Ok(());
     }
-    let ghost = job.reader.submission(sub)?.is_none();
+    let row = job.reader.submission(sub)?;
+    let (ghost, copies) = (row.is_none(), row.as_ref().is_some_and(is_of_copies));
     if matches!(decision.act, Act::Adopt { .. }) {
         let why = if ghost { "no row here says which items it has" } else { "it is over" };
         drop_order(job, order, &format!("{sub}: {why}, so there is nothing to adopt a batch for"));
@@ -105,14 +115,18 @@ fn decide_booked(job: &Job, order: u64, sub: Sub, decision: &Decision) -> Result
     let mut ledger = cleared(job, sub, &heaps, decision);
     for entry in &mut ledger {
         entry.job = no;
-        if ghost && entry.kind == LedgerKind::Settle {
+        if (ghost || copies) && entry.kind == LedgerKind::Settle {
             // Its items are asked and paid for here as well.
             entry.kind = LedgerKind::Duplicate;
-            entry.note = Some(format!("{GHOST}{}", decision.note()));
+            let window = if ghost { GHOST } else { HEDGE };
+            entry.note = Some(format!("{window}{}", decision.note()));
         }
     }
     if no == job.no {
         count(job, &ledger);
+    }
+    if copies {
+        job.state.borrow_mut().hedging.decided(&ledger);
     }
     send(job, no, Acts { ledger, orders_done: vec![order] });
     job.state.borrow_mut().ghosts.remove(&sub);

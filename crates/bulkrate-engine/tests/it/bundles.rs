@@ -217,7 +217,7 @@ async fn in_two_runs(lane: Lane, part: &str) -> (World, Report) {
 
 #[tokio::test]
 async fn another_run_tells_the_answers_apart_by_the_file_and_the_leases_alone() {
-    let (world, report) = in_two_runs(Lane::Batch, "batch in_progress").await;
+    let (world, report) = Box::pin(in_two_runs(Lane::Batch, "batch in_progress")).await;
     assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{report:?}");
     all_their_own(&world.rows());
     assert!(adds_up(&report) > 0, "{report:?}");

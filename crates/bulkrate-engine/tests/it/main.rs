@@ -9,6 +9,7 @@ mod stream;
 mod tokens;
 mod failover;
 mod guards;
+mod hedge;
 mod kinds;
 mod real;
 mod deadline;

@@ -64,6 +64,7 @@ impl Overrides {
         spec.run.timeout_ms = run.timeout.map(|time| time.0).or(spec.run.timeout_ms);
         spec.run.fail_above_permille =
             run.fail_above.map_or(spec.run.fail_above_permille, |share| share.permille);
+        spec.run.hedge = run.hedge.unwrap_or(spec.run.hedge);
         spec.run.sync_doubt = run.sync_doubt.map_or(spec.run.sync_doubt, Into::into);
         spec.source.limit = self.limit.unwrap_or(spec.source.limit);
         if let Some(sink) = &self.sink {
@@ -314,6 +315,7 @@ mod tests {
             timeout: Some(Millis(7)),
             fail_above: Some(Percent { permille: 9 }),
             sync_doubt: Some(DoubtChoice::Dead),
+            hedge: Some(true),
             budget_daily: Some(Usd(UsdNanos::dollars(3))),
             budget_monthly: Some(Usd(UsdNanos::dollars(4))),
             ..Run::default()
@@ -321,6 +323,7 @@ mod tests {
         Overrides::new(run, None, None).apply(&mut spec);
         assert_eq!((spec.run.poll_min_ms, spec.run.poll_max_ms), (400_000, 400_000));
         assert_eq!((spec.run.timeout_ms, spec.run.fail_above_permille), (Some(7), 9));
+        assert!(!before.run.hedge && spec.run.hedge);
         assert_eq!(spec.run.sync_doubt, bulkrate_engine::spec::SyncDoubt::Dead);
         assert_eq!(spec.run.budget_daily, Some(UsdNanos::dollars(3)));
         assert_eq!(spec.run.budget_monthly, Some(UsdNanos::dollars(4)));

@@ -278,6 +278,9 @@ pub struct OverrideArgs {
     /// Longest wait for one sync or flex call [default: 600s, flex 900s]
     #[arg(long, value_name = "DUR")]
     pub timeout: Option<Millis>,
+    /// Send a second copy of sync calls that are slower than 95 of 100, of 2% of the calls at most; both may be billed
+    #[arg(long)]
+    pub hedge: bool,
     /// Share of failed items above which the job alerts and exits 1 [default: 5%]
     #[arg(long, value_name = "PERCENT")]
     pub fail_above: Option<Percent>,
@@ -433,6 +436,7 @@ impl OverrideArgs {
             poll_min: self.poll_min,
             poll_max: self.poll_max,
             timeout: self.timeout,
+            hedge: given(self.hedge),
             fail_above: self.fail_above,
             sync_doubt: self.sync_doubt,
             ..Run::default()

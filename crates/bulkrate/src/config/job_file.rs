@@ -130,6 +130,7 @@ section! {
         distinct: bool,
         order: OrderChoice,
         canary: bool,
+        hedge: bool,
         fail_above: Percent,
         review_sample: Percent,
         max_error_rate: Percent,

@@ -61,6 +61,10 @@ fn outcomes(report: &Report) -> String {
     );
     let _ = writeln!(out, "  {}: {}", counted(report.items, "item"), parts.join(", "));
     let mut sent = vec![counted(report.requests_sent, "request") + " sent"];
+    if report.hedged > 0 {
+        let (copies, won) = (count(report.hedged), count(report.hedges_won));
+        sent.push(format!("{copies} of them copies of slow calls ({won} answered first)"));
+    }
     if report.batches > 0 {
         sent.push(format!("{} batch{}", count(report.batches), if report.batches == 1 { "" } else { "es" }));
     }

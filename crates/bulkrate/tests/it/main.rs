@@ -32,6 +32,7 @@ mod anthropic_batch;
 mod prompt_cache;
 mod gemini;
 mod gemini_batch;
+mod hedge;
 mod azure;
 mod bedrock;
 mod bedrock_batch;

@@ -88,6 +88,10 @@ impl Calls {
         let failed = self.job.state.borrow().failed.is_some();
         while let Some(flight) = self.gates[place].give_up() {
             self.in_flight -= 1;
+            if flight.copy {
+                self.take_back(&flight);
+                continue;
+            }
             self.job.state.borrow_mut().calls_bound -= flight.bound();
             if !failed {
                 // After a failed write nothing is booked here: the next run books it as doubt.

@@ -28,12 +28,18 @@ impl Calls {
         }
         self.in_flight += 1;
         self.job.state.borrow_mut().calls_bound += bound;
-        self.group.push(Flight { ready, more, lane, body, tokens, sent_us: 0, group: None });
+        self.group.push(Flight { ready, more, lane, body, tokens, sent_us: 0, group: None, copy: false });
     }
 
     /// How long intents wait for company: while calls are ready to take every place that comes free, longer.
     pub(super) fn gather_us(&self) -> u64 {
         if self.gates.iter().any(Gate::is_short) { GATHER_US } else { GATHER_MAX_US }
+    }
+
+    /// Whether money is lent again that landed replies gave back and that is not on disk yet.
+    pub(super) fn lends(&self) -> bool {
+        let state = self.job.state.borrow();
+        state.budget.caps.iter().any(|cap| cap.committed().saturating_add(state.unflushed) > cap.limit)
     }
 
     /// Hands the gathered intents to the writer once they are many or old enough.
@@ -89,11 +95,7 @@ impl Calls {
         // An item is leased again only after the outcome that freed it: commits keep the order in which they are sent.
         // The same for money: what landed replies gave back is lent again only after they are on disk (I8 at every commit).
         let again = flights.iter().flat_map(Flight::items).any(|ready| ready.attempt > 1);
-        let lent = {
-            let state = self.job.state.borrow();
-            state.budget.caps.iter().any(|cap| cap.committed().saturating_add(state.unflushed) > cap.limit)
-        };
-        if again || lent {
+        if again || self.lends() {
             self.flush(true);
         }
         let outbox = self.outbox.clone();

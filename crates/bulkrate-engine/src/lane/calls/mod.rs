@@ -4,6 +4,7 @@
 //! sent; replies are gathered for fifty milliseconds, written, and committed together. No call leaves before its intent is durable.
 
 mod absent;
+mod hedge;
 mod intents;
 mod next;
 mod replies;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use self::hedge::Hedges;
 use self::waits::Waits;
 use super::gate::{Flight, Gate};
 use crate::run::bundle::Gathering;
@@ -55,7 +57,9 @@ struct Calls {
     waits: Waits,
     /// Items that wait for company, where the job bundles.
     gathering: Gathering,
-    /// Leases that have not ended, their calls sent or not.
+    /// Where slow calls have copies.
+    hedges: Option<Box<Hedges>>,
+    /// Calls that have not ended, sent or not: one for each lease, and their copies.
     in_flight: u64,
     landed_since_us: Option<u64>,
     wake_us: Option<u64>,
@@ -83,8 +87,11 @@ pub(crate) async fn run(job: Rc<Job>) {
     let (outbox, inbox) = unbounded_channel();
     let gate = |place| Gate::new(&job.spec.run, job.state.borrow().mark(place).is_some());
     let gates: Vec<Gate> = (0..job.deployments.len()).map(gate).collect();
+    let hedges =
+        (job.spec.run.hedge && job.bundle.is_none()).then(|| Hedges::new(gates.len(), job.pulse.hedge));
     let mut calls = Calls {
         job,
+        hedges,
         waits: Waits::new(gates.len()),
         gathering: Gathering::default(),
         gates,
@@ -108,6 +115,7 @@ impl Calls {
             self.depart();
             self.look();
             self.fill();
+            self.hedge();
             self.hand_over();
             self.flush(false);
             self.reap();
@@ -167,7 +175,8 @@ impl Calls {
         let landing = self.landed_since_us.map(|since| since + LAND_US);
         let now_us = job.clock.us();
         let opens = self.gates.iter().filter_map(|gate| gate.opens_at(now_us)).min();
-        for at in [retry, group, landing, opens, self.wake_us].into_iter().flatten() {
+        let slow = self.hedges.as_ref().and_then(|hedges| hedges.wake_us);
+        for at in [retry, group, landing, opens, slow, self.wake_us].into_iter().flatten() {
             wake_us = wake_us.min(at);
         }
         let wake = job.clock.at(wake_us.max(job.clock.us() + 50));
@@ -274,19 +283,30 @@ impl Calls {
                 continue;
             }
             while let Some(flight) = self.gates[place].next(self.job.clock.us()) {
-                self.send(flight);
+                if self.is_needless(&flight) {
+                    self.gates[place].dropped();
+                    self.in_flight -= 1;
+                    self.take_back(&flight);
+                } else {
+                    self.send(flight);
+                }
             }
         }
     }
 
-    fn send(&self, flight: Flight) {
-        self.job.state.borrow_mut().tally.requests_sent += 1;
+    fn send(&mut self, flight: Flight) {
+        {
+            let mut state = self.job.state.borrow_mut();
+            state.tally.requests_sent += 1;
+            state.hedging.sent += u64::from(flight.copy);
+        }
+        let watched = self.watched(&flight);
         let found = &self.job.deployments[flight.ready.deployment];
         let api = found.account.api.clone();
         let path = api.wire().path_in(flight.lane, flight.ready.kind, &found.model);
         let timeout = self.job.spec.run.timeout(flight.lane);
         let outbox = self.outbox.clone();
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             let result = match api.calls() {
                 Some(calls) => calls.call(&path, flight.body.clone(), timeout).await,
                 None => Err(CallError::NotSent {
@@ -296,5 +316,8 @@ impl Calls {
             };
             drop(outbox.send(Message::Replied(Box::new(flight), result)));
         });
+        if let (Some(hedges), Some(watched)) = (&mut self.hedges, watched) {
+            hedges.sent(watched, task.abort_handle());
+        }
     }
 }

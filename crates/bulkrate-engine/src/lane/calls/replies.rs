@@ -16,17 +16,24 @@ use crate::run::land::Landing;
 impl Calls {
     pub(super) fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
         self.in_flight -= 1;
-        self.job.state.borrow_mut().calls_bound -= flight.bound();
         let now_us = self.job.clock.us();
         self.landed_since_us.get_or_insert(now_us);
         let gate = &mut self.gates[flight.ready.deployment];
         match result {
             Ok(reply) => self.land_reply(flight, &reply, now_us),
             Err(CallError::NotSent { origin, why }) => {
-                self.job.state.borrow_mut().tally.requests_sent -= 1; // it was none
+                {
+                    let mut state = self.job.state.borrow_mut();
+                    state.tally.requests_sent -= 1; // it was none
+                    state.hedging.sent -= u64::from(flight.copy);
+                }
                 let (wait_us, first) = gate.not_sent(now_us, flight.sent_us, self.job.random());
                 let message = format!("could not reach `{origin}`: {why}");
-                self.land_unsent(flight, &message, wait_us);
+                if self.ends_lease(flight, None) {
+                    self.land_unsent(flight, &message, wait_us);
+                } else {
+                    self.book_unsent(flight);
+                }
                 let account = &self.job.deployments[flight.ready.deployment].account.id;
                 if reach::silent(&self.job, account, flight.sent_us, &message) {
                     return;
@@ -94,7 +101,11 @@ impl Calls {
     }
 
     /// Books what a call brought. Answers its output tokens.
-    fn land_reading(&self, flight: &Flight, reading: &Reading<'_>) -> u64 {
+    fn land_reading(&mut self, flight: &Flight, reading: &Reading<'_>) -> u64 {
+        if !self.ends_lease(flight, Some(reading)) {
+            self.book_beside(flight, reading);
+            return output_tokens(reading);
+        }
         let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
         let mut results = self.job.results.borrow_mut();
         self.job.land_parcel(landing, &flight.more, reading, &mut results)
@@ -148,6 +159,13 @@ impl Calls {
         }
         tx.outcomes = self.job.take_outcomes();
         true
+    }
+}
+
+fn output_tokens(reading: &Reading<'_>) -> u64 {
+    match reading {
+        Reading::Answer(answer) => answer.usage.map_or(0, |usage| usage.output),
+        Reading::Failure(_) => 0,
     }
 }
 

@@ -10,7 +10,7 @@ use bulkrate_store::{JobRow, LedgerEntry, LedgerKind, LedgerQuery, LogChunk, Out
 
 use super::{Faults, NAMED_MAX, number};
 use crate::EngineError;
-use crate::decision::{is_kept, is_operators, is_window};
+use crate::decision::{is_hedge, is_kept, is_operators, is_window};
 use crate::deliver::spec_of;
 use crate::paths::io_error;
 use crate::reader::status::sums;
@@ -136,7 +136,8 @@ struct Beside {
 impl Beside {
     /// So much of an entry counts against the caps.
     fn counts(&mut self, entry: &LedgerEntry) -> UsdNanos {
-        let windows = entry.note.as_deref().is_some_and(is_window);
+        // A copy is sent from here, and reserved as any other call.
+        let windows = entry.note.as_deref().is_some_and(|note| is_window(note) && !is_hedge(note));
         let standing = self.doubt.entry(entry.sub).or_default();
         let apart = match entry.kind {
             LedgerKind::Doubt | LedgerKind::Duplicate if windows => entry.usd,
@@ -341,6 +342,9 @@ mod tests {
             (LedgerKind::DoubtCleared, 2, 0, "operator ada: it was paid, the bound is kept", 0),
             (LedgerKind::DoubtCleared, 2, 40, "operator ada: it was paid, USD 0.00000003", 0),
             (LedgerKind::Settle, 2, 30, "operator ada: it was paid, USD 0.00000003", 30),
+            (LedgerKind::Doubt, 3, 9, "W9: a copy of a slow call", 9),
+            (LedgerKind::DoubtCleared, 3, 9, "W9: a copy of a slow call", 9),
+            (LedgerKind::Duplicate, 3, 5, "W9: a copy of a slow call", 5),
         ] {
             assert_eq!(beside.counts(&entry(kind, sub, usd, note)), UsdNanos(counts), "{kind} {usd} {note}");
         }

@@ -1,0 +1,353 @@
+//! Copies of slow calls: whatever becomes of a call and its copy, the item is answered once and the books hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::HedgeRule;
+use bulkrate_engine::ground::{Ground, Pulse};
+use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::settings::Settings;
+use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::{Engine, Reader, Stop};
+use bulkrate_provider::openai::{Dialect, OpenAi};
+use bulkrate_provider::{CallError, Exchange, Reply};
+use bulkrate_store::{LedgerKind, LedgerQuery, SqliteStore, View, Writer};
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::world::{World, fast};
+
+const ROWS: usize = 12;
+/// The row whose first call waits for its copy.
+const SLOW: &str = "product 8,";
+
+/// What is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Good,
+    /// An answer that is none of the choices.
+    Flawed,
+    /// Refused: 500 and 429 in the API's own words.
+    Broken,
+    Limited,
+    /// The connection breaks.
+    Lost,
+    Unsent,
+    /// Nothing, for ever.
+    Never,
+}
+
+/// A provider that answers at once, but for one item: its first call is held until its copy has come.
+#[derive(Debug)]
+struct Line {
+    /// What the first call and the copy are told, and who is told first; the other is told once that has been heard.
+    script: [Says; 2],
+    copy_first: bool,
+    /// Both are told in the same moment.
+    at_once: bool,
+    calls: AtomicU64,
+    paid: AtomicU64,
+    /// Calls for the slow item.
+    slow: AtomicU64,
+    copied: Notify,
+    told: Notify,
+}
+
+impl Line {
+    fn new(script: [Says; 2], copy_first: bool, at_once: bool) -> Arc<Self> {
+        Arc::new(Self {
+            script,
+            copy_first,
+            at_once,
+            calls: AtomicU64::new(0),
+            paid: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+            copied: Notify::new(),
+            told: Notify::new(),
+        })
+    }
+
+    async fn say(&self, says: Says) -> Result<Reply, CallError> {
+        let of = |status: u16, body: &str| {
+            Ok(Reply { status, headers: http::HeaderMap::new(), body: Bytes::from(body.to_owned()) })
+        };
+        let answer = |text: &str| {
+            self.paid.fetch_add(1, Ordering::SeqCst);
+            of(
+                200,
+                &format!(
+                    r#"{{"id":"c","object":"chat.completion","model":"gpt-6-luna-2026-09-22","choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"{text}"}}}}],"usage":{{"prompt_tokens":40,"completion_tokens":5,"total_tokens":45}}}}"#
+                ),
+            )
+        };
+        let origin = "https://line".to_owned();
+        match says {
+            Says::Good => answer("neutral"),
+            Says::Flawed => answer("who knows"),
+            Says::Broken => {
+                of(500, r#"{"error":{"message":"oh","type":"server_error","param":null,"code":null}}"#)
+            }
+            Says::Limited => of(
+                429,
+                r#"{"error":{"message":"Rate limit reached","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
+            ),
+            Says::Lost => {
+                Err(CallError::NoAnswer { origin, why: "connection reset".to_owned(), timeout: false })
+            }
+            Says::Unsent => Err(CallError::NotSent { origin, why: "connection refused".to_owned() }),
+            Says::Never => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Exchange for Line {
+    async fn exchange(&self, _: http::Method, path: &str, body: Bytes) -> Result<Reply, CallError> {
+        if path != "/chat/completions" {
+            return Ok(Reply {
+                status: 200,
+                headers: http::HeaderMap::new(),
+                body: Bytes::from_static(b"{\"data\":[]}"),
+            });
+        }
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let slow = text.contains(SLOW);
+        if !slow {
+            return self.say(Says::Good).await;
+        }
+        match self.slow.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                self.copied.notified().await;
+                if self.copy_first && !self.at_once {
+                    self.told.notified().await;
+                }
+                self.told.notify_one();
+                self.say(self.script[0]).await
+            }
+            1 => {
+                self.copied.notify_one();
+                if !self.copy_first && !self.at_once {
+                    self.told.notified().await;
+                    // What the first call brought is heard before.
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                let said = self.say(self.script[1]).await;
+                if self.copy_first && !self.at_once {
+                    // The first call is told a little later, unless nobody waits for it any more.
+                    self.told.notify_one();
+                }
+                said
+            }
+            _ => self.say(Says::Good).await,
+        }
+    }
+}
+
+fn engine(world: &World, line: &Arc<Line>) -> Engine {
+    let mut settings = world.settings();
+    let of = bulkrate_provider::Settings {
+        base_url: Some("https://line.invalid/v1".to_owned()),
+        api_key: "sk-test".into(),
+        proxy: bulkrate_provider::ProxyFrom::None,
+        ..Default::default()
+    };
+    let given: Arc<dyn Exchange> = Arc::clone(line) as Arc<dyn Exchange>;
+    settings.accounts[0].api = Arc::new(OpenAi::over(Dialect::OPENAI, &of, given).unwrap());
+    Engine::on(settings.clone(), ground(&settings)).unwrap()
+}
+
+/// As a state folder is opened, with copies after eight answers and one of nine calls at most.
+fn ground(settings: &Settings) -> Ground {
+    let dir = settings.state_dir.clone();
+    // The thread of an engine before may still hold it.
+    let store = (0..1_000).find_map(|_| {
+        let store = SqliteStore::open(&dir, "hedge", 1).ok();
+        if store.is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        store
+    });
+    let store = store.unwrap();
+    let hedge = HedgeRule { answers_min: 8, share_permille: 112 };
+    Ground {
+        writer: Writer::spawn(Box::new(store)).unwrap(),
+        views: Arc::new(move || Ok(Box::new(SqliteStore::open_reader(&dir)?))),
+        unix_ms: 1_795_132_800_000,
+        pulse: Pulse { hedge, ..Pulse::default() },
+    }
+}
+
+fn job(world: &World) -> JobSpec {
+    let path = world.path("reviews.csv");
+    let rows: String = (0..ROWS).map(|row| format!("r{row},\"plain product {row}, really\"\n")).collect();
+    std::fs::write(&path, format!("id,text\n{rows}")).unwrap();
+    let mut spec = world.spec(&path, Lane::Sync);
+    spec.run.hedge = true;
+    spec.run.concurrency_max = 2;
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    spec.run.poll_min_ms = 1;
+    spec
+}
+
+async fn run(world: &World, spec: &JobSpec, line: &Arc<Line>) -> Report {
+    let engine = engine(world, line);
+    let run = Box::pin(engine.run(spec, &|_| true, world.ear.clone(), Stop::new()));
+    tokio::time::timeout(std::time::Duration::from_secs(30), run).await.expect("it ends").unwrap()
+}
+
+/// Sums of the ledger's entries about copies: doubt, cleared, duplicate.
+fn of_copies(world: &World) -> [i64; 3] {
+    let view = SqliteStore::open_reader(&world.path("state")).unwrap();
+    [LedgerKind::Doubt, LedgerKind::DoubtCleared, LedgerKind::Duplicate].map(|kind| {
+        let mut sum = 0;
+        let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(1) };
+        view.ledger_scan(&query, &mut |entry| {
+            assert!(entry.note.as_deref().is_none_or(|note| note.starts_with("W9: ")), "{entry:?}");
+            sum += if entry.note.is_some() { entry.usd.0 } else { 0 };
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        sum
+    })
+}
+
+#[tokio::test]
+async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
+    use Says::{Broken, Flawed, Good, Limited, Lost, Never, Unsent};
+    // First call, copy, who is told first; hedged, won, lost, calls for the item; whether its bound stays in doubt, and answers paid
+    // twice.
+    let cases = [
+        ("the copy is first", [Never, Good], true, (1, 1, 0, 2), true, 0),
+        ("the call is first", [Good, Never], false, (1, 0, 1, 2), true, 0),
+        ("the call is refused", [Broken, Good], false, (1, 1, 0, 2), false, 0),
+        ("the call is lost", [Lost, Good], false, (1, 1, 0, 2), true, 0),
+        ("the call is no answer", [Flawed, Good], false, (1, 1, 0, 2), false, 1),
+        ("the copy is refused", [Good, Limited], true, (1, 0, 1, 2), false, 0),
+        ("the copy is lost", [Good, Lost], true, (1, 0, 1, 2), true, 0),
+        ("the copy is not sent", [Good, Unsent], true, (0, 0, 0, 2), false, 0),
+        ("both are refused", [Broken, Broken], false, (1, 0, 0, 3), false, 0),
+    ];
+    for (case, script, copy_first, (hedged, won, lost, calls), doubts, twice) in cases {
+        let world = World::new(fast()).await;
+        let line = Line::new(script, copy_first, false);
+        let spec = job(&world);
+        let report = run(&world, &spec, &line).await;
+        let heard = world.ear.heard.lock().unwrap().clone();
+        assert_eq!(
+            (report.ending, report.succeeded),
+            (Ending::Finished, ROWS as u64),
+            "{case}: {report:?} {heard:?}"
+        );
+        assert_eq!(
+            (report.hedged, report.hedges_won, report.hedges_lost),
+            (hedged, won, lost),
+            "{case}: {report:?}"
+        );
+        assert_eq!(line.slow.load(Ordering::SeqCst), calls, "{case}");
+        let [doubt, cleared, duplicate] = of_copies(&world);
+        assert!(doubt > 0, "{case}");
+        assert_eq!((cleared, report.in_doubt.0), if doubts { (0, doubt) } else { (doubt, 0) }, "{case}");
+        let each = report.spent.0 / i64::try_from(ROWS + twice).unwrap();
+        assert_eq!(report.spent.0, each * i64::try_from(ROWS + twice).unwrap(), "{case}: {report:?}");
+        assert_eq!(duplicate, each * i64::try_from(twice).unwrap(), "{case}");
+        holds(&world, &report, &line, case);
+    }
+}
+
+/// The way from naive to spent is exact, and the provider's bill is within the doubt.
+#[track_caller]
+fn holds(world: &World, report: &Report, line: &Line, case: &str) {
+    assert_eq!(report.reserved, UsdNanos::ZERO, "{case}: {report:?}");
+    let levers: i64 = report.saved.values().map(|usd| usd.0).sum();
+    assert_eq!(report.naive.0 - levers, report.spent.0, "{case}: {report:?}");
+    let each = report.naive.0 / i64::try_from(ROWS).unwrap();
+    let bill = each * i64::try_from(line.paid.load(Ordering::SeqCst)).unwrap();
+    let path = world.path("bill.json");
+    std::fs::write(&path, format!("{{\"total_usd_nanos\":{bill}}}")).unwrap();
+    let proof = Reader::open(&world.path("state")).unwrap().verify(&report.job, &[path]).unwrap();
+    assert!(proof.passed(), "{case}: {proof:?}");
+    if report.in_doubt == UsdNanos::ZERO {
+        assert_eq!(bill, report.spent.0, "{case}: all is told, so the bill is exact");
+    }
+    assert_eq!(world.rows().len(), ROWS, "{case}");
+}
+
+#[tokio::test]
+async fn two_answers_in_one_moment_are_one_answer_and_a_duplicate() {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Good, Says::Good], true, true);
+    let report = run(&world, &job(&world), &line).await;
+    assert_eq!((report.succeeded, report.hedged), (ROWS as u64, 1), "{report:?}");
+    assert_eq!(
+        (line.paid.load(Ordering::SeqCst), report.in_doubt),
+        (ROWS as u64 + 1, UsdNanos::ZERO),
+        "{report:?}"
+    );
+    assert_eq!(report.saved["hedge"].0 * (ROWS as i64 + 1), -report.spent.0, "{report:?}");
+    holds(&world, &report, &line, "at once");
+}
+
+#[tokio::test]
+async fn without_the_lever_and_without_the_money_there_is_no_copy() {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Never, Says::Good], true, false);
+    let mut spec = job(&world);
+    (spec.run.hedge, spec.run.timeout_ms) = (false, None);
+    let engine = engine(&world, &line);
+    let stop = Stop::new();
+    let watch = async {
+        // All but the slow one, which nobody helps.
+        while line.paid.load(Ordering::SeqCst) < ROWS as u64 - 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        stop.abort();
+    };
+    let work = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), stop.clone()));
+    let (report, ()) = tokio::join!(work, watch);
+    let report = report.unwrap();
+    assert_eq!((report.hedged, line.slow.load(Ordering::SeqCst)), (0, 1), "{report:?}");
+    let bound = report.in_flight_bound;
+    assert!(bound > UsdNanos::ZERO, "{report:?}");
+    drop(engine);
+
+    // Enough for every item, and not for a second call.
+    for (more, hedged) in [(UsdNanos(bound.0 / 2), 0), (UsdNanos(bound.0 * 2), 1)] {
+        let world = World::new(fast()).await;
+        let line = Line::new([Says::Good, Says::Good], true, true);
+        let mut spec = job(&world);
+        let answers = report.spent.0 / (ROWS as i64 - 1) * ROWS as i64;
+        spec.run.budget_daily = Some(UsdNanos(answers + bound.0 + more.0));
+        if hedged == 0 {
+            // Nobody comes to its help: it is answered after a while.
+            let alone = Arc::clone(&line);
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                alone.copied.notify_one();
+            });
+        }
+        let report = run(&world, &spec, &line).await;
+        assert_eq!((report.succeeded, report.hedged), (ROWS as u64, hedged), "{more}: {report:?}");
+        holds(&world, &report, &line, "a small budget");
+    }
+}
+
+#[tokio::test]
+async fn doubt_about_copies_holds_nothing_back_in_this_run_or_the_next() {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Never, Says::Good], true, false);
+    let mut spec = job(&world);
+    spec.run.max_in_doubt = Some(UsdNanos(1));
+    spec.source.limit = Some(10);
+    let first = run(&world, &spec, &line).await;
+    assert_eq!((first.succeeded, first.hedges_won), (10, 1), "{first:?}");
+    assert!(first.in_doubt > UsdNanos(1), "{first:?}");
+    spec.source.limit = None;
+    let report = run(&world, &spec, &line).await;
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, ROWS as u64), "{report:?}");
+    assert_eq!(report.in_doubt, first.in_doubt, "{report:?}");
+    holds(&world, &report, &line, "max_in_doubt");
+}
