@@ -83,6 +83,19 @@ pub struct Apart {
     pub waits: bool,
 }
 
+/// Second copies of slow calls (W9).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Copies {
+    /// Those whose doubt was made durable.
+    pub booked: u64,
+    pub sent: u64,
+    /// Calls that are no copies.
+    pub calls: u64,
+    /// Doubt that stands.
+    pub doubt: i128,
+    pub duplicate: i128,
+}
+
 /// The fold of what is durable, checked at every commit.
 #[derive(Debug, Clone, Default)]
 pub struct Books {
@@ -91,6 +104,7 @@ pub struct Books {
     pub leases: HashMap<Ordinal, Vec<Leased>>,
     pub rows: BTreeMap<Sub, Row>,
     pub apart: BTreeMap<Sub, Apart>,
+    pub copies: Copies,
     pub sums: BTreeMap<&'static str, i128>,
     pub costs: i128,
     /// Bounds of leases that are open.
@@ -161,6 +175,9 @@ impl Books {
     fn entry(&mut self, entry: &LedgerEntry) {
         let (note, usd) = (entry.note.as_deref().unwrap_or(""), i128::from(entry.usd.0));
         let window = note.starts_with("W1: ") || note.starts_with("W5: ");
+        if note.starts_with("W9: ") {
+            return self.copy(entry.kind, u64::from(entry.items), usd);
+        }
         let Some(sub) = entry.sub else { return };
         let apart = self.apart.entry(sub).or_default();
         match entry.kind {
@@ -184,6 +201,26 @@ impl Books {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// I5: a copy is in doubt before it leaves, and only what was in doubt is cleared.
+    fn copy(&mut self, kind: LedgerKind, items: u64, usd: i128) {
+        let copies = &mut self.copies;
+        match kind {
+            LedgerKind::Doubt => {
+                copies.booked += items;
+                copies.doubt += usd;
+            }
+            LedgerKind::DoubtCleared => copies.doubt -= usd,
+            LedgerKind::Duplicate => copies.duplicate += usd,
+            other => self.break_("I5", format!("{usd} of copies are booked as {other}")),
+        }
+        if self.copies.doubt < 0 {
+            self.break_(
+                "I5",
+                format!("more doubt about copies was cleared than was booked: {:?}", self.copies),
+            );
         }
     }
 
@@ -330,7 +367,7 @@ impl Books {
             self.break_("I4", what);
         }
         for (ordinal, at) in row.map(|row| row.leases).unwrap_or_default() {
-            self.sent(ordinal, at);
+            self.sent(ordinal, at, 1);
         }
     }
 
@@ -342,24 +379,39 @@ impl Books {
             self.break_("I4", format!("a call for item {ordinal} is sent, and its lease is {open:?}"));
         }
         if let Some(at) = last {
-            self.sent(ordinal, at);
+            let copy = open_sent(&self.leases, ordinal, at) > 0;
+            *(if copy { &mut self.copies.sent } else { &mut self.copies.calls }) += 1;
+            if self.copies.sent > self.copies.booked {
+                self.break_(
+                    "I4",
+                    format!("a copy of the call for item {ordinal} is sent, and is not in doubt"),
+                );
+            }
+            self.sent(ordinal, at, 2);
         }
         last
     }
 
-    fn sent(&mut self, ordinal: Ordinal, at: usize) {
+    /// `most`: a call may have a copy.
+    fn sent(&mut self, ordinal: Ordinal, at: usize, most: u32) {
         let Some(leased) = self.leases.get_mut(&ordinal).and_then(|leases| leases.get_mut(at)) else {
             return;
         };
         leased.sent += 1;
-        if leased.sent > 1 {
-            self.break_("I3", format!("lease {at} of item {ordinal} is sent twice"));
+        if leased.sent > most {
+            let times = leased.sent;
+            self.break_("I3", format!("lease {at} of item {ordinal} is sent {times} times"));
         }
     }
 
     pub fn wrong(&mut self, invariant: &'static str, what: String) {
         self.break_(invariant, what);
     }
+}
+
+/// How often a lease was sent.
+fn open_sent(leases: &HashMap<Ordinal, Vec<Leased>>, ordinal: Ordinal, at: usize) -> u32 {
+    leases.get(&ordinal).and_then(|leases| leases.get(at)).map_or(0, |leased| leased.sent)
 }
 
 /// One payment in the provider's bill.
@@ -468,6 +520,40 @@ fn receipt(books: &mut Books, paid: &Paid) -> i128 {
     0
 }
 
+/// I5: what calls with a copy have cost is what their leases and the duplicates say, and what may be missing there is in doubt.
+/// Answers how much was estimated too high.
+fn copied(books: &mut Books, bill: &[&Paid], usage: bool) -> i128 {
+    let mut keys: BTreeMap<(Ordinal, usize), u32> = BTreeMap::new();
+    for (ordinal, leases) in &books.leases {
+        let sent =
+            leases.iter().enumerate().filter(|(_, leased)| leased.sent > 1 && leased.lane != Lane::Batch);
+        keys.extend(sent.map(|(at, _)| ((*ordinal, at), 0)));
+    }
+    let mut paid: i128 = 0;
+    for charge in bill {
+        if let [key] = charge.leases[..]
+            && let Some(times) = keys.get_mut(&key)
+        {
+            *times += 1;
+            paid += i128::from(charge.cost);
+        }
+    }
+    if let Some((key, times)) = keys.iter().find(|(_, times)| **times > 2) {
+        books.wrong("I5", format!("lease {} of item {} is paid {times} times", key.1, key.0));
+    }
+    let (mut booked, mut doubt) = (books.copies.duplicate, books.copies.doubt);
+    for (ordinal, at) in keys.keys() {
+        match books.leases[ordinal][*at].end {
+            LeaseEnd::Outcome { cost, .. } if cost.0 > 0 => booked += i128::from(cost.0),
+            _ => doubt += i128::from(books.leases[ordinal][*at].lease.bound.0),
+        }
+    }
+    if usage && booked > paid || paid > booked + doubt {
+        books.wrong("I5", format!("calls with copies cost {paid}; booked are {booked}, in doubt {doubt}"));
+    }
+    (booked - paid).max(0)
+}
+
 /// What must hold once everything is over: I5, I8, I9. `windows`: whether W1 or W5 may have opened; `usage`: all answers had one.
 pub fn at_the_end(books: &mut Books, bill: &[Paid], windows: bool, usage: bool) {
     let total: i128 = bill.iter().map(|paid| i128::from(paid.cost)).sum();
@@ -482,8 +568,13 @@ pub fn at_the_end(books: &mut Books, bill: &[Paid], windows: bool, usage: bool) 
         books.wrong("I8", format!("the provider bills {total}, above the cap of {}", cap.0));
     }
     let mut times: HashMap<(Ordinal, usize), i128> = HashMap::new();
-    let mut estimated: i128 = twice(books, &beside, windows, usage);
+    let mut estimated: i128 = twice(books, &beside, windows, usage) + copied(books, &bill, usage);
     for paid in bill {
+        if let [(ordinal, at)] = paid.leases[..]
+            && open_sent(&books.leases, ordinal, at) > 1
+        {
+            continue;
+        }
         if paid.leases.is_empty() {
             books.wrong("I5", format!("{} was paid, which no lease asked for", paid.by));
         }

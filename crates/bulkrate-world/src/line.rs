@@ -182,7 +182,10 @@ impl Line {
             return Begun::Over(Ok(reply(failing(&mut hub))));
         }
         let most_ms = hub.plan.latency_ms;
-        let (mut there_ms, back_ms) = (hub.dice.below(most_ms + 1), hub.dice.below(most_ms + 1));
+        let (mut there_ms, mut back_ms) = (hub.dice.below(most_ms + 1), hub.dice.below(most_ms + 1));
+        if paid && faults.slow > 0 && hub.fault(faults.slow) {
+            back_ms = most_ms * 20;
+        }
         if hub.fault(faults.lost) {
             hub.note(format_args!("loses {no}: {} {path}", request.method));
             return Begun::Lost(hub.dice.between(100, 30_000));

@@ -115,6 +115,7 @@ struct Run {
     requests: u64,
     batches: u64,
     bundles: u64,
+    copies: u64,
     twins: u64,
     restored: u64,
     seconds: f64,
@@ -124,7 +125,7 @@ struct Run {
 impl Run {
     fn summary(&self) -> String {
         format!(
-            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} creates delivered twice, {} backups restored in {:.1} s: {}",
+            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} backups restored in {:.1} s: {}",
             self.seeds,
             self.simulated_ms / 3_600_000,
             self.processes,
@@ -133,6 +134,7 @@ impl Run {
             self.requests,
             self.batches,
             self.bundles,
+            self.copies,
             self.twins,
             self.restored,
             self.seconds,
@@ -165,6 +167,7 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     run.requests += lived.requests;
                     run.batches += lived.batches;
                     run.bundles += lived.bundles;
+                    run.copies += lived.copies;
                     run.twins += lived.twins;
                     run.restored += lived.restored;
                     if !lived.violations.is_empty() {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::pace::HedgeRule;
 use bulkrate_core::submission::Unresolved;
 use bulkrate_engine::spec::{
     AccountSpec, JobSpec, OnBadLine, RequestSpec, RunSpec, SinkSpec, SourceSpec, SyncDoubt,
@@ -36,6 +37,8 @@ pub struct Faults {
     pub late: u64,
     /// F18, F28: a create that is delivered twice, the second time up to an hour late.
     pub twice: u64,
+    /// Calls that are answered twenty times as late as others.
+    pub slow: u64,
     /// F24: the list lags, up to so many milliseconds.
     pub list_lag_ms: u64,
     /// F25: a page repeats what the one before showed.
@@ -105,6 +108,8 @@ pub struct Plan {
     pub disk_ms: u64,
     /// The engine looks up so often: seldom in a job of weeks.
     pub tick_s: u64,
+    /// When copies of slow calls go out.
+    pub hedge: HedgeRule,
 }
 
 impl Plan {
@@ -112,7 +117,35 @@ impl Plan {
     pub fn of(seed: u64, dir: &Path) -> Self {
         let plan = Self::one_by_one(seed, dir);
         let mut bundles = Dice::new(seed, 8);
-        if bundles.permille(250) { plan.in_bundles(&mut bundles) } else { plan }
+        let mut copies = Dice::new(seed, 9);
+        if bundles.permille(250) {
+            plan.in_bundles(&mut bundles)
+        } else if plan.spec.run.lane == Some(Lane::Sync) && copies.permille(600) {
+            plan.with_copies(&mut copies)
+        } else {
+            plan
+        }
+    }
+
+    /// A job of calls some of which are slow, and have copies, of more calls and sooner than is usual.
+    fn with_copies(mut self, dice: &mut Dice) -> Self {
+        let items = dice.between(30, 90);
+        let run = &mut self.spec.run;
+        run.budget = run.budget.map(|budget| {
+            let each = budget.0 / i64::try_from(self.items.max(3)).unwrap_or(1);
+            UsdNanos(each.saturating_mul(i64::try_from(items).unwrap_or(1)))
+        });
+        run.hedge = true;
+        run.concurrency_max = u32::try_from(dice.pick(&[5, 20, 50])).unwrap_or(5);
+        self.hedge = HedgeRule {
+            answers_min: u32::try_from(dice.between(2, 15)).unwrap_or(2),
+            share_permille: dice.pick(&[20, 300, 1_000]),
+        };
+        self.faults.slow = dice.pick(&[50, 200]);
+        self.items = items;
+        self.repeats = 0;
+        self.backup_at = None; // calls that a restored folder has not seen leave no mark
+        self
     }
 
     /// A job whose items are asked several at a time, under words that pay for it.
@@ -180,6 +213,7 @@ impl Plan {
             latency_ms: dice.pick(&[20, 200, 5_000]),
             disk_ms: dice.pick(&[0, 5, 40, 400]),
             tick_s: 60,
+            hedge: HedgeRule::default(),
             faults,
         };
         let mut weeks = Dice::new(seed, 4);
@@ -304,6 +338,7 @@ fn faults(dice: &mut Dice) -> Faults {
         garbage: on(200, &[20, 200]),
         late: on(200, &[100, 400]),
         twice: 0,
+        slow: 0,
         list_lag_ms: on(300, &[5_000, 119_000]),
         page_repeats: on(150, &[200]),
         foreign: on(300, &[300, 900]),

@@ -43,6 +43,8 @@ pub struct Lived {
     pub batches: u64,
     /// Requests of several items that were sent.
     pub bundles: u64,
+    /// Second copies of slow calls.
+    pub copies: u64,
     /// Creates that were delivered twice, and backups that were restored.
     pub twins: u64,
     pub restored: u64,
@@ -111,6 +113,7 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
         requests: hub.calls.len() as u64,
         batches: hub.remote.creates,
         bundles: hub.bundles,
+        copies: hub.books.copies.sent,
         twins: hub.twins,
         restored: u64::from(hub.restored),
         late: hub.late,
@@ -327,7 +330,10 @@ impl Life {
     }
 
     async fn process(&mut self, dir: &Path) -> Ended {
-        let tick_s = lock(&self.shared).plan.tick_s;
+        let (tick_s, hedge) = {
+            let plan = &lock(&self.shared).plan;
+            (plan.tick_s, plan.hedge)
+        };
         let (clock_ms, seed, inst, died) = {
             let mut hub = lock(&self.shared);
             if hub.dead && hub.plan.faults.torn {
@@ -367,6 +373,7 @@ impl Life {
                 progress: Duration::from_secs(60 * tick_s),
                 idle: Duration::from_secs(5 * tick_s),
                 absent: Duration::from_secs(60 * tick_s),
+                hedge,
             },
         };
         let stop = Stop::new();
@@ -461,6 +468,21 @@ fn catalogue() -> Arc<Catalogue> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    /// Copies of slow calls go out, and the books hold.
+    #[test]
+    fn some_worlds_hedge() {
+        let scratch = tempfile::tempdir().unwrap();
+        let hedged: Vec<u64> =
+            (0..400).filter(|seed| Plan::of(*seed, scratch.path()).spec.run.hedge).take(20).collect();
+        let mut copies = 0;
+        for seed in &hedged {
+            let lived = live(*seed, scratch.path(), false).unwrap();
+            assert_eq!(lived.violations, [], "{seed}");
+            copies += lived.copies;
+        }
+        assert!(copies >= 20, "{copies} in {hedged:?}");
+    }
 
     /// Seeds that once failed: an item stood in two queues.
     #[test]
