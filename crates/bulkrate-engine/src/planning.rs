@@ -3,6 +3,7 @@
 mod batchable;
 mod batch_times;
 mod bundles;
+mod hedge;
 mod prompt_cache;
 
 pub(crate) use self::batch_times::curve_of;
@@ -11,7 +12,7 @@ use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::order::{Factor, HIT_RATES};
-use bulkrate_core::pace::{BatchCurve, HedgeRule, LaneChoice, LanePrices, Priority, choose_lane};
+use bulkrate_core::pace::{BatchCurve, LaneChoice, LanePrices, Priority, choose_lane};
 use bulkrate_core::price::bound::Writes;
 use bulkrate_core::price::{Forecast, JobShape, Quote, Ratios};
 use bulkrate_store::Spent;
@@ -153,34 +154,13 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<
     }
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
-    warnings.extend(hedge_told(facts.spec, lane));
+    warnings.extend(hedge::told(facts.spec, lane));
     if part != WHOLE {
         warnings.push(
             "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),
         );
     }
     Ok(warnings)
-}
-
-/// What a job is told that has copies of its slow calls sent.
-fn hedge_told(spec: &JobSpec, lane: Lane) -> Option<String> {
-    if !spec.run.hedge {
-        return None;
-    }
-    if spec.request.bundle.is_some() {
-        return Some(
-            "calls that may hold several items are not hedged: `--hedge` does nothing beside `--bundle`"
-                .to_owned(),
-        );
-    }
-    let only = match lane {
-        Lane::Sync => "",
-        Lane::Flex | Lane::Batch => "; only calls of the sync lane are hedged, and this job hardly makes any",
-    };
-    Some(format!(
-        "up to {} % of the calls may be billed twice: `--hedge` sends a copy of those that are slower than 95 of 100, and what it costs is not in this plan{only}",
-        HedgeRule::default().share_permille / 10
-    ))
 }
 
 /// Texts that are sent as they are and look like templates.

@@ -10,6 +10,8 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_store::{Fate, ItemRec, Lease, LedgerEntry, LedgerKind, Outcome, SubmissionState, Tx};
 
+use crate::copies::{Copies, copied, times_sent};
+
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -81,19 +83,6 @@ pub struct Apart {
     pub duplicate: i128,
     /// A ghost of which no operator has spoken.
     pub waits: bool,
-}
-
-/// Second copies of slow calls (W9).
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Copies {
-    /// Those whose doubt was made durable.
-    pub booked: u64,
-    pub sent: u64,
-    /// Calls that are no copies.
-    pub calls: u64,
-    /// Doubt that stands.
-    pub doubt: i128,
-    pub duplicate: i128,
 }
 
 /// The fold of what is durable, checked at every commit.
@@ -201,26 +190,6 @@ impl Books {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// I5: a copy is in doubt before it leaves, and only what was in doubt is cleared.
-    fn copy(&mut self, kind: LedgerKind, items: u64, usd: i128) {
-        let copies = &mut self.copies;
-        match kind {
-            LedgerKind::Doubt => {
-                copies.booked += items;
-                copies.doubt += usd;
-            }
-            LedgerKind::DoubtCleared => copies.doubt -= usd,
-            LedgerKind::Duplicate => copies.duplicate += usd,
-            other => self.break_("I5", format!("{usd} of copies are booked as {other}")),
-        }
-        if self.copies.doubt < 0 {
-            self.break_(
-                "I5",
-                format!("more doubt about copies was cleared than was booked: {:?}", self.copies),
-            );
         }
     }
 
@@ -379,7 +348,7 @@ impl Books {
             self.break_("I4", format!("a call for item {ordinal} is sent, and its lease is {open:?}"));
         }
         if let Some(at) = last {
-            let copy = open_sent(&self.leases, ordinal, at) > 0;
+            let copy = times_sent(&self.leases, ordinal, at) > 0;
             *(if copy { &mut self.copies.sent } else { &mut self.copies.calls }) += 1;
             if self.copies.sent > self.copies.booked {
                 self.break_(
@@ -407,11 +376,6 @@ impl Books {
     pub fn wrong(&mut self, invariant: &'static str, what: String) {
         self.break_(invariant, what);
     }
-}
-
-/// How often a lease was sent.
-fn open_sent(leases: &HashMap<Ordinal, Vec<Leased>>, ordinal: Ordinal, at: usize) -> u32 {
-    leases.get(&ordinal).and_then(|leases| leases.get(at)).map_or(0, |leased| leased.sent)
 }
 
 /// One payment in the provider's bill.
@@ -520,40 +484,6 @@ fn receipt(books: &mut Books, paid: &Paid) -> i128 {
     0
 }
 
-/// I5: what calls with a copy have cost is what their leases and the duplicates say, and what may be missing there is in doubt.
-/// Answers how much was estimated too high.
-fn copied(books: &mut Books, bill: &[&Paid], usage: bool) -> i128 {
-    let mut keys: BTreeMap<(Ordinal, usize), u32> = BTreeMap::new();
-    for (ordinal, leases) in &books.leases {
-        let sent =
-            leases.iter().enumerate().filter(|(_, leased)| leased.sent > 1 && leased.lane != Lane::Batch);
-        keys.extend(sent.map(|(at, _)| ((*ordinal, at), 0)));
-    }
-    let mut paid: i128 = 0;
-    for charge in bill {
-        if let [key] = charge.leases[..]
-            && let Some(times) = keys.get_mut(&key)
-        {
-            *times += 1;
-            paid += i128::from(charge.cost);
-        }
-    }
-    if let Some((key, times)) = keys.iter().find(|(_, times)| **times > 2) {
-        books.wrong("I5", format!("lease {} of item {} is paid {times} times", key.1, key.0));
-    }
-    let (mut booked, mut doubt) = (books.copies.duplicate, books.copies.doubt);
-    for (ordinal, at) in keys.keys() {
-        match books.leases[ordinal][*at].end {
-            LeaseEnd::Outcome { cost, .. } if cost.0 > 0 => booked += i128::from(cost.0),
-            _ => doubt += i128::from(books.leases[ordinal][*at].lease.bound.0),
-        }
-    }
-    if usage && booked > paid || paid > booked + doubt {
-        books.wrong("I5", format!("calls with copies cost {paid}; booked are {booked}, in doubt {doubt}"));
-    }
-    (booked - paid).max(0)
-}
-
 /// What must hold once everything is over: I5, I8, I9. `windows`: whether W1 or W5 may have opened; `usage`: all answers had one.
 pub fn at_the_end(books: &mut Books, bill: &[Paid], windows: bool, usage: bool) {
     let total: i128 = bill.iter().map(|paid| i128::from(paid.cost)).sum();
@@ -571,7 +501,7 @@ pub fn at_the_end(books: &mut Books, bill: &[Paid], windows: bool, usage: bool) 
     let mut estimated: i128 = twice(books, &beside, windows, usage) + copied(books, &bill, usage);
     for paid in bill {
         if let [(ordinal, at)] = paid.leases[..]
-            && open_sent(&books.leases, ordinal, at) > 1
+            && times_sent(&books.leases, ordinal, at) > 1
         {
             continue;
         }

@@ -11,6 +11,7 @@ pub mod dice;
 pub mod plan;
 pub mod trace;
 pub mod check;
+pub mod copies;
 mod batch;
 mod bundle;
 pub mod remote;
