@@ -131,6 +131,27 @@ def test_refusals(sim, fields, code, status):
     assert (raised.value.code, raised.value.status) == (code, status)
 
 
+VECTORS, OLD_VECTORS = "gemini-embedding-001", "text-embedding-005"
+
+
+@pytest.mark.parametrize(("model", "nanos"), [(VECTORS, 150), (OLD_VECTORS, 100)])
+@pytest.mark.parametrize("texts", [["my parcel is late"], ["my parcel is late", "the parcel is late"]])
+def test_vectors(sim, model, nanos, texts):
+    before = sim.page("bill")["total_usd_nanos"]
+    config = {"output_dimensionality": 64, "task_type": "CLUSTERING", "auto_truncate": False}
+    found = client(sim).models.embed_content(model=model, contents=texts, config=config)
+    assert [len(vector.values) for vector in found.embeddings] == [64] * len(texts)
+    if model == OLD_VECTORS:
+        assert [(vector.statistics.token_count, vector.statistics.truncated) for vector in found.embeddings] == [(5, False)] * len(texts)
+        assert found.metadata.billable_character_count == sum(len(text.replace(" ", "")) for text in texts)
+    elif len(texts) == 1:
+        assert found.embeddings[0].statistics.token_count == 5
+    assert sim.page("bill")["total_usd_nanos"] - before == 5 * len(texts) * nanos
+    with pytest.raises(errors.ClientError) as raised:
+        client(sim).models.embed_content(model=model, contents="x", config={"output_dimensionality": 10_000})
+    assert (raised.value.code, raised.value.status) == (400, "INVALID_ARGUMENT")
+
+
 def test_a_project_of_nobody_and_a_token_of_nobody(sim):
     with pytest.raises(errors.ClientError) as raised:
         client(sim, project="nobodys").models.generate_content(model=MODEL, contents="Hi")
@@ -222,6 +243,20 @@ def test_a_job_from_its_create_to_its_deletion(sim):
     with pytest.raises(errors.ClientError) as raised:
         client(sim).batches.get(name=job.name)
     assert raised.value.code == 404
+
+
+def test_a_job_of_vectors(sim):
+    lines = [{"key": f"item-{n}", "request": {"content": {"parts": [{"text": f"Hi {n}"}]}, "embed_content_config": {"output_dimensionality": 8, "task_type": "CLUSTERING"}}} for n in range(5)]
+    before = sim.page("bill")["total_usd_nanos"]
+    job = created(sim, lines, "vectors", VECTORS)
+    assert ended(sim, job.name).state == types.JobState.JOB_STATE_SUCCEEDED
+    found = results(sim, "vectors")
+    assert sorted(result["key"] for result in found) == [line["key"] for line in lines]
+    for result in found:
+        answer = types.SingleEmbedContentResponse.model_validate(result["response"])
+        assert result["status"] == "" and len(answer.embedding.values) == 8
+    # 0.12 USD a million, one token each.
+    assert sim.page("bill")["total_usd_nanos"] - before == 5 * 120
 
 
 def test_lists_are_paged_and_filtered():

@@ -82,6 +82,20 @@ impl<'r, F> Job<'r, F> {
         Own::read(self.request.provider_kwargs).map_err(|why| self.unsupported("provider_kwargs", why))
     }
 
+    /// The one text that a vector is asked for; `given`: the caller says in his own fields what it is of.
+    pub(crate) fn one_input(&self, given: bool) -> Result<&'r str, Unsupported> {
+        match self.request.input.as_slice() {
+            [text] => Ok(text),
+            _ if given => Ok(""),
+            inputs => {
+                let count = inputs.len();
+                let why =
+                    format!("an item has one vector, and here are {count} inputs; make one item of each");
+                Err(self.unsupported("input", why))
+            }
+        }
+    }
+
     pub(crate) fn refuse_stream(&self, own: &Own<'_>) -> Result<(), Unsupported> {
         match own.get("stream") {
             Some("true") => {

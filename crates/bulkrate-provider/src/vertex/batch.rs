@@ -109,12 +109,12 @@ impl BatchApi for VertexBatches {
         BatchFacts { known_by: KnownBy::Mark, one_file: true, ..BatchFacts::default() }
     }
 
-    fn input_line(&self, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {
-        write_line(id, body, out);
+    fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+        write_line(id, kind, body, out);
     }
 
-    fn read_line<'a>(&self, _: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        self.wire.read_line(line)
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        self.wire.read_line(kind, line)
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {

@@ -142,7 +142,7 @@ async fn every_field_works_or_is_refused_by_name() {
     let want = "\
 anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
 gemini: reasoning none, reasoning tokens, kind moderation
-vertex: reasoning none, reasoning tokens, kind embedding, kind moderation
+vertex: reasoning none, reasoning tokens, kind moderation
 bedrock: presence_penalty, frequency_penalty, seed, reasoning low, reasoning high, reasoning tokens, kind embedding, kind moderation
 azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation
 mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation

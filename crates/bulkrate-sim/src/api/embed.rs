@@ -1,4 +1,5 @@
-//! POST /v1beta/models/{model}:embedContent and :batchEmbedContents: vectors as Gemini has them. The model stands in the path.
+//! POST /v1beta/models/{model}:embedContent and :batchEmbedContents: vectors as Gemini has them; and :predict, as Vertex has them of
+//! older models. The model stands in the path.
 
 use super::embeddings::{Entry, vector, write_vector};
 use super::{Context, Prepared};
@@ -12,6 +13,9 @@ use std::borrow::Cow;
 /// The most numbers that a vector may have, which is what it has where nothing is said.
 const DIMENSIONS: u64 = 3_072;
 const REQUESTS_MAX: usize = 100;
+/// The same of older models.
+const OLD_DIMENSIONS: u64 = 768;
+const INSTANCES_MAX: usize = 250;
 
 /// One request, or a list of them.
 #[derive(Deserialize)]
@@ -23,12 +27,47 @@ struct Body<'a> {
     content: Option<Content<'a>>,
     #[serde(alias = "output_dimensionality")]
     output_dimensionality: Option<u64>,
+    #[serde(alias = "embed_content_config")]
+    embed_content_config: Option<Config>,
     #[serde(rename = "taskType", alias = "task_type")]
     _task: Option<IgnoredAny>,
     #[serde(rename = "title")]
     _title: Option<IgnoredAny>,
     #[serde(rename = "model")]
     _model: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Config {
+    #[serde(alias = "output_dimensionality")]
+    output_dimensionality: Option<u64>,
+    #[serde(rename = "taskType", alias = "task_type")]
+    _task: Option<IgnoredAny>,
+    #[serde(rename = "title")]
+    _title: Option<IgnoredAny>,
+    #[serde(rename = "autoTruncate", alias = "auto_truncate")]
+    _truncate: Option<IgnoredAny>,
+}
+
+/// What an older model is asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Instances<'a> {
+    #[serde(borrow)]
+    instances: Vec<Instance<'a>>,
+    parameters: Option<Config>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Instance<'a> {
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+    #[serde(rename = "task_type")]
+    _task: Option<IgnoredAny>,
+    #[serde(rename = "title")]
+    _title: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -54,24 +93,58 @@ struct Asked<'a> {
     dimensions: u64,
 }
 
+/// What is answered by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    One,
+    List,
+    /// Each with its own count.
+    Predictions,
+}
+
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(super) model: Cow<'a, str>,
     asked: Vec<Asked<'a>>,
-    /// Whether a list was asked for, which is answered by one.
-    list: bool,
+    form: Form,
+}
+
+pub(super) fn read_instances(body: &[u8]) -> Result<Call<'_>, ApiError> {
+    let body: Instances<'_> = serde_json::from_slice(body)
+        .map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))?;
+    if !(1..=INSTANCES_MAX).contains(&body.instances.len()) {
+        return Err(invalid(format!(
+            "{} instance(s) is out of the range of 1 to {INSTANCES_MAX}",
+            body.instances.len()
+        )));
+    }
+    let dimensions = body.parameters.and_then(|parameters| parameters.output_dimensionality);
+    let dimensions = checked(dimensions, OLD_DIMENSIONS)?;
+    if body.instances.iter().any(|instance| instance.content.is_empty()) {
+        return Err(invalid("The text content is empty."));
+    }
+    let asked = body.instances.into_iter().map(|instance| Asked { text: instance.content, dimensions });
+    Ok(Call { model: Cow::Borrowed(""), asked: asked.collect(), form: Form::Predictions })
+}
+
+fn checked(dimensions: Option<u64>, most: u64) -> Result<u64, ApiError> {
+    let dimensions = dimensions.unwrap_or(most);
+    match (1..=most).contains(&dimensions) {
+        true => Ok(dimensions),
+        false => Err(invalid(format!("output_dimensionality must be between 1 and {most}"))),
+    }
 }
 
 pub(super) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
     let body: Body<'_> = serde_json::from_slice(body)
         .map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))?;
-    let list = body.requests.is_some();
+    let form = if body.requests.is_some() { Form::List } else { Form::One };
     let bodies = body.requests.unwrap_or_else(|| vec![Body { requests: None, ..body }]);
     if bodies.len() > REQUESTS_MAX {
         return Err(invalid("BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch"));
     }
     let asked = bodies.into_iter().map(Body::asked).collect::<Result<_, _>>()?;
-    Ok(Call { model: Cow::Borrowed(""), asked, list })
+    Ok(Call { model: Cow::Borrowed(""), asked, form })
 }
 
 impl<'a> Body<'a> {
@@ -84,11 +157,8 @@ impl<'a> Body<'a> {
         if text.is_empty() {
             return Err(invalid("EmbedContentRequest.content: contents is not specified"));
         }
-        let dimensions = self.output_dimensionality.unwrap_or(DIMENSIONS);
-        if !(1..=DIMENSIONS).contains(&dimensions) {
-            return Err(invalid(format!("output_dimensionality must be between 1 and {DIMENSIONS}")));
-        }
-        Ok(Asked { text, dimensions })
+        let said = self.embed_content_config.and_then(|config| config.output_dimensionality);
+        Ok(Asked { text, dimensions: checked(said.or(self.output_dimensionality), DIMENSIONS)? })
     }
 }
 
@@ -110,18 +180,30 @@ impl Call<'_> {
                 "The input token count exceeds the maximum number of tokens allowed ({most})."
             )));
         }
-        out.extend_from_slice(if self.list { b"{\"embeddings\":[" } else { b"{\"embedding\":" });
+        let (open, shut): (&[u8], &[u8]) = match self.form {
+            Form::One => (b"{\"embedding\":", b""),
+            Form::List => (b"{\"embeddings\":[", b"]"),
+            Form::Predictions => (b"{\"predictions\":[", b"]"),
+        };
+        out.extend_from_slice(open);
         for (at, asked) in self.asked.iter().enumerate() {
-            out.extend_from_slice(if at > 0 { b",{\"values\":" } else { b"{\"values\":" });
-            let dimensions = usize::try_from(asked.dimensions).unwrap_or(1);
-            write_vector(out, &vector(&Entry::Text(Cow::Borrowed(&asked.text)), dimensions), false);
-            out.push(b'}');
+            if at > 0 {
+                out.push(b',');
+            }
+            self.write(asked, context, out);
         }
-        if self.list {
-            out.push(b']');
-        }
+        out.extend_from_slice(shut);
         let tokens = self.tokens();
-        if prepared.lane == crate::catalogue::Lane::Batch {
+        if self.form == Form::Predictions {
+            let letters: usize = self
+                .asked
+                .iter()
+                .map(|asked| asked.text.split_whitespace().map(str::len).sum::<usize>())
+                .sum();
+            out.extend_from_slice(
+                format!(",\"metadata\":{{\"billableCharacterCount\":{letters}}}").as_bytes(),
+            );
+        } else if prepared.lane == crate::catalogue::Lane::Batch {
             context.twist.push_usage(out, "tokenCount", |out| {
                 out.push(b'"');
                 push_u64(out, tokens);
@@ -136,5 +218,21 @@ impl Call<'_> {
         }
         out.push(b'}');
         Ok(Usage { prompt: tokens, ..Usage::default() })
+    }
+
+    fn write(&self, asked: &Asked<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
+        let counted = self.form == Form::Predictions;
+        out.extend_from_slice(if counted { b"{\"embeddings\":{\"values\":" } else { b"{\"values\":" });
+        let dimensions = usize::try_from(asked.dimensions).unwrap_or(1);
+        write_vector(out, &vector(&Entry::Text(Cow::Borrowed(&asked.text)), dimensions), false);
+        if counted {
+            context.twist.push_usage(out, "statistics", |out| {
+                out.extend_from_slice(b"{\"truncated\":false,\"token_count\":");
+                context.twist.push_tokens(out, crate::tokens::of(&asked.text));
+                out.push(b'}');
+            });
+            out.push(b'}');
+        }
+        out.push(b'}');
     }
 }

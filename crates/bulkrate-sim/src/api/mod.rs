@@ -35,6 +35,8 @@ pub(crate) enum Endpoint {
     Generate,
     /// The same for vectors.
     Embed,
+    /// Vertex's for vectors of older models.
+    Predict,
     /// Bedrock's, whose path names the model.
     Converse,
 }
@@ -52,6 +54,7 @@ impl Endpoint {
             Self::Messages => "/v1/messages",
             Self::Generate => "/v1beta/models/{model}:generateContent",
             Self::Embed => "/v1beta/models/{model}:batchEmbedContents",
+            Self::Predict => "/v1/publishers/google/models/{model}:predict",
             Self::Converse => "/model/{model}/converse",
         }
     }
@@ -68,7 +71,7 @@ impl Endpoint {
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
-            Self::Embeddings | Self::Embed => Kind::Embedding,
+            Self::Embeddings | Self::Embed | Self::Predict => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
         }
     }
@@ -197,6 +200,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Messages => Self::Messages(messages::read(body)?),
             Endpoint::Generate => Self::Generate(generate::read(body)?),
             Endpoint::Embed => Self::Embed(embed::read(body)?),
+            Endpoint::Predict => Self::Embed(embed::read_instances(body)?),
             Endpoint::Converse => Self::Converse(converse::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),

@@ -307,7 +307,9 @@ impl Run {
         let context = state.context(key, self.at_ms, twist, std::time::Duration::ZERO);
         self.words().head(out, key, (id, body), 200);
         let translated = match (self.words(), self.named.as_deref()) {
-            (Words::Named(_), Some(model)) => vertex::claude_body(body.as_bytes(), model).map(Some),
+            (Words::Named("custom_id", _), Some(model)) => {
+                vertex::claude_body(body.as_bytes(), model).map(Some)
+            }
             _ => Ok(None),
         };
         let answered = translated.and_then(|own| {

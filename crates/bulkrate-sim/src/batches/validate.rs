@@ -70,11 +70,11 @@ pub(crate) fn parts(words: Words, line: &[u8]) -> Option<(&RawValue, &RawValue)>
             let line: Record<'_> = serde_json::from_slice(line).ok()?;
             (line.record_id, line.model_input)
         }
-        Words::Gemini | Words::Echoed(_) | Words::Named(_) => {
+        Words::Gemini | Words::Echoed(_) | Words::Named(..) => {
             let line: KeyedLine<'_> = serde_json::from_slice(line).ok()?;
             let id = match words {
                 Words::Echoed(_) => line.request,
-                Words::Named(_) => line.custom_id?,
+                Words::Named("custom_id", _) => line.custom_id?,
                 _ => line.key?,
             };
             (id, line.request)

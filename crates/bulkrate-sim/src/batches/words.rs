@@ -18,15 +18,16 @@ pub(crate) enum Words {
     Bedrock,
     /// Requests without an id, which are repeated; and when they ran.
     Echoed(VirtualMs),
-    /// Claude's at Google.
-    Named(VirtualMs),
+    /// Those with one, in the field of this name: Claude's at Google, and vectors.
+    Named(&'static str, VirtualMs),
 }
 
 impl Words {
     /// `in_bucket`: whether the lines are objects of a bucket, as Vertex has it.
     pub(super) fn of(endpoint: Endpoint, in_bucket: bool, at_ms: VirtualMs) -> Self {
         match (endpoint, in_bucket) {
-            (Endpoint::Messages, true) => Self::Named(at_ms),
+            (Endpoint::Messages, true) => Self::Named("custom_id", at_ms),
+            (Endpoint::Embed, true) => Self::Named("key", at_ms),
             (_, true) => Self::Echoed(at_ms),
             (Endpoint::Generate | Endpoint::Embed, false) => Self::Gemini,
             (Endpoint::Converse, false) => Self::Bedrock,
@@ -44,7 +45,7 @@ impl Words {
         match self {
             Self::Gemini => return keyed(out, id, "response"),
             Self::Bedrock => return recorded(out, id, asked, "modelOutput"),
-            Self::Echoed(at_ms) | Self::Named(at_ms) => {
+            Self::Echoed(at_ms) | Self::Named(_, at_ms) => {
                 self.opened(out, id, "", at_ms);
                 return out.extend_from_slice(b",\"response\":");
             }
@@ -62,7 +63,7 @@ impl Words {
     pub(super) fn tail(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
             Self::OpenAi => b"},\"error\":null}\n",
-            Self::Gemini | Self::Bedrock | Self::Echoed(_) | Self::Named(_) => b"}\n",
+            Self::Gemini | Self::Bedrock | Self::Echoed(_) | Self::Named(..) => b"}\n",
         });
     }
 
@@ -97,7 +98,7 @@ impl Words {
             out.push(b'}');
             return self.tail(out);
         }
-        if let Self::Echoed(at_ms) | Self::Named(at_ms) = self {
+        if let Self::Echoed(at_ms) | Self::Named(_, at_ms) = self {
             let (status, body) = vertex::error_body(error.status, error.code, &error.message);
             let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
             self.opened(out, id, &format!("{}: {body}", reason.unwrap_or("Error")), at_ms);
@@ -129,8 +130,8 @@ impl Words {
     /// A line of a bucket up to its answer: whose it is, and what became of it.
     fn opened(self, out: &mut Vec<u8>, id: &str, status: &str, at_ms: VirtualMs) {
         out.push(b'{');
-        if let Self::Named(_) = self {
-            out.extend_from_slice(b"\"custom_id\":");
+        if let Self::Named(name, _) = self {
+            out.extend_from_slice(format!("\"{name}\":").as_bytes());
             out.extend_from_slice(id.as_bytes());
             out.push(b',');
         }

@@ -178,6 +178,7 @@ impl Route {
                 "POST /v1beta/models/{model}:generateContent"
             }
             Self::Paid(Endpoint::Embed) | Self::Embed(_) => "POST /v1beta/models/{model}:batchEmbedContents",
+            Self::Paid(Endpoint::Predict) => "POST publishers/google/models/{model}:predict",
             Self::Paid(Endpoint::Converse) | Self::Converse(_) => "POST /model/{model}/converse",
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",

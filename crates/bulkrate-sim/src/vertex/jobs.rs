@@ -2,6 +2,7 @@
 
 use crate::api::Endpoint;
 use crate::batches::{self, Batch, Listing, Order, Shown, Status};
+use crate::catalogue::Kind;
 use crate::clock::instant;
 use crate::errors::{ApiError, invalid};
 use crate::files::{Content, File};
@@ -95,7 +96,10 @@ pub(super) fn create(
         Some(("anthropic", model)) => (Endpoint::Messages, model),
         _ => return Err(invalid(format!("Unsupported model: {}", wanted.model))),
     };
-    state.models.find(model)?;
+    let endpoint = match state.models.find(model)?.0.kind {
+        Kind::Embedding => Endpoint::Embed,
+        _ => endpoint,
+    };
     let [source] = wanted.input_config.gcs_source.uris.as_slice() else {
         return Err(invalid("One input is taken."));
     };

@@ -20,11 +20,28 @@ pub(crate) use jobs::{claude_body, view as job};
 pub(crate) use objects::Sessions;
 pub(crate) use tokens::Tokens;
 
-/// Who made a model.
+/// What a model is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Maker {
-    Google,
-    Anthropic,
+pub(crate) enum Verb {
+    Generate,
+    /// One vector, or a list of them.
+    Embed,
+    /// Vectors of older models.
+    Predict,
+    /// Claude's.
+    RawPredict,
+}
+
+impl Verb {
+    fn of(publisher: &str, word: &str) -> Option<Self> {
+        Some(match (publisher, word) {
+            ("google", "generateContent") => Self::Generate,
+            ("google", "embedContent" | "batchEmbedContents") => Self::Embed,
+            ("google", "predict") => Self::Predict,
+            ("anthropic", "rawPredict") => Self::RawPredict,
+            _ => return None,
+        })
+    }
 }
 
 /// What a call asks for.
@@ -33,7 +50,7 @@ pub(crate) enum Ask {
     Token,
     /// Something that only the machine knows.
     Machine(String),
-    Call(Maker, String),
+    Call(Verb, String),
     Create,
     List,
     Get(String),
@@ -67,11 +84,8 @@ impl Ask {
         let (last, verb) = parts.last()?.rsplit_once(':').unwrap_or((parts.last()?, ""));
         let last = decoded(last);
         Some(match (method.as_str(), parts.as_slice(), verb) {
-            ("POST", ["publishers", "google", "models", _], "generateContent") => {
-                Self::Call(Maker::Google, last)
-            }
-            ("POST", ["publishers", "anthropic", "models", _], "rawPredict") => {
-                Self::Call(Maker::Anthropic, last)
+            ("POST", ["publishers", publisher, "models", _], word) => {
+                Self::Call(Verb::of(publisher, word)?, last)
             }
             ("POST", ["batchPredictionJobs"], "") => Self::Create,
             ("GET", ["batchPredictionJobs"], "") => Self::List,
@@ -123,8 +137,10 @@ impl Ask {
         match self {
             Self::Token => "POST /token",
             Self::Machine(_) => "GET /computeMetadata/v1",
-            Self::Call(Maker::Google, _) => "POST publishers/google/models/{model}:generateContent",
-            Self::Call(Maker::Anthropic, _) => "POST publishers/anthropic/models/{model}:rawPredict",
+            Self::Call(Verb::Generate, _) => "POST publishers/google/models/{model}:generateContent",
+            Self::Call(Verb::Embed, _) => "POST publishers/google/models/{model}:embedContent",
+            Self::Call(Verb::Predict, _) => "POST publishers/google/models/{model}:predict",
+            Self::Call(Verb::RawPredict, _) => "POST publishers/anthropic/models/{model}:rawPredict",
             Self::Create => "POST batchPredictionJobs",
             Self::List => "GET batchPredictionJobs",
             Self::Get(_) => "GET batchPredictionJobs/{id}",
@@ -286,9 +302,16 @@ pub(crate) fn paid(
     head: &http::request::Parts,
     body: &Bytes,
 ) -> Result<(Endpoint, Bytes), ApiError> {
-    let Ask::Call(maker, model) = ask else { return Err(invalid("no paid call")) };
-    if *maker == Maker::Anthropic {
-        return claude_body(body, model).map(|body| (Endpoint::Messages, body));
+    let Ask::Call(verb, model) = ask else { return Err(invalid("no paid call")) };
+    match verb {
+        Verb::RawPredict => return claude_body(body, model).map(|body| (Endpoint::Messages, body)),
+        // Not all models are asked in both ways.
+        Verb::Embed if !model.starts_with("gemini") => {
+            return Err(invalid(format!("{model} is not supported for EmbedContent.")));
+        }
+        Verb::Embed => return Ok((Endpoint::Embed, body.clone())),
+        Verb::Predict => return Ok((Endpoint::Predict, body.clone())),
+        Verb::Generate => {}
     }
     let unknown = |name: &str| {
         invalid(format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot find field."))
@@ -349,14 +372,14 @@ mod tests {
                 Method::POST,
                 "/v1beta1/projects/p/locations/global/publishers/google/models/m:generateContent".to_owned(),
                 None,
-                Some(Ask::Call(Maker::Google, "m".to_owned())),
+                Some(Ask::Call(Verb::Generate, "m".to_owned())),
             ),
             (
                 Method::POST,
                 "/v1/projects/p/locations/global/publishers/anthropic/models/c%4020251001:rawPredict"
                     .to_owned(),
                 None,
-                Some(Ask::Call(Maker::Anthropic, "c@20251001".to_owned())),
+                Some(Ask::Call(Verb::RawPredict, "c@20251001".to_owned())),
             ),
             (
                 Method::POST,

@@ -61,6 +61,39 @@ fn a_job_is_answered_and_its_ledger_is_the_bill() {
 }
 
 #[test]
+fn vectors_come_back_in_their_models_lanes_and_their_ledger_is_the_bill() {
+    for (model, lane, verb) in [
+        ("vertex/gemini-embedding-001", "sync", "embedContent"),
+        ("vertex/gemini-embedding-001", "batch", "embedContent"),
+        ("vertex/text-embedding-005", "sync", "predict"),
+    ] {
+        let sim = sim(&[]);
+        let place = place(&sim);
+        let line = format!(
+            "--kind embedding --dimensions 8 --lane {lane} --poll-min 50ms --storage gs://acme-batches/labels"
+        );
+        let bill = whole(&place, &sim, ask(&place, model, &line));
+        let of_lane = bill[format!("requests_{lane}")].as_u64().unwrap();
+        assert!(of_lane > 0 && bill["requests"].as_u64() <= Some(of_lane + 1), "{bill}");
+        let calls = sim.get("/sim/requests");
+        let paths = &calls["by_path"];
+        assert_eq!(paths["POST batchPredictionJobs"].is_object(), lane == "batch", "{calls}");
+        // In the batch lane it is the canary.
+        let call = format!("POST publishers/google/models/{{model}}:{verb}");
+        assert!(paths[call]["200"].is_u64(), "{calls}");
+        place.proved("reviews", &sim);
+    }
+    // Nothing in the answers to a batch of theirs would say whose they are.
+    let sim = sim(&[]);
+    let place = place(&sim);
+    let line = "--kind embedding --lane batch --storage gs://acme-batches/labels";
+    let error = ask(&place, "vertex/text-embedding-005", line).expect(2).json()["error"].clone();
+    assert_eq!(error["code"], "lane-unavailable");
+    assert!(error["message"].as_str().unwrap().contains("no batch price"), "{error}");
+    assert_eq!(sim.bill()["requests"], 0);
+}
+
+#[test]
 fn every_kind_of_credentials_is_found_where_googles_own_tools_find_it() {
     let sim = sim(&[]);
     // A person's sign-in, where `gcloud` leaves it.

@@ -1,6 +1,8 @@
 //! Embeddings, both ways: a call asks for a list of one (`batchEmbedContents`, whose answer says what it used), a line of a batch for one
 //! text by itself.
 
+use std::borrow::Cow;
+
 use bulkrate_core::answer::{Answer, Body, Embedding, Finish, Reading};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::write_json_text;
@@ -17,12 +19,7 @@ use crate::json::object::Object;
 
 pub(super) fn encode(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
     let mut own = job.own()?;
-    let inputs = &job.request.input;
-    if inputs.len() != 1 && !own.has("content") {
-        let why =
-            format!("an item has one vector, and here are {} inputs; make one item of each", inputs.len());
-        return Err(job.unsupported("input", why));
-    }
+    let text = job.one_input(own.has("content"))?;
     own.remove("model");
     let call = job.options.lane != Lane::Batch;
     if call {
@@ -32,17 +29,22 @@ pub(super) fn encode(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported
     if call {
         body.text("model", &format!("models/{}", job.options.model));
     }
-    if body.key("content") {
-        body.out.extend_from_slice(b"{\"parts\":[{\"text\":");
-        write_json_text(inputs.first().map_or("", |text| text), body.out);
-        body.out.extend_from_slice(b"}]}");
-    }
+    write_content(&mut body, text);
     body.number("outputDimensionality", job.config().dimensions);
     body.close();
     if call {
         out.extend_from_slice(b"]}");
     }
     Ok(())
+}
+
+/// The text, unless the caller gives what it is to be of himself.
+pub(crate) fn write_content(body: &mut Object<'_, '_>, text: &str) {
+    if body.key("content") {
+        body.out.extend_from_slice(b"{\"parts\":[{\"text\":");
+        write_json_text(text, body.out);
+        body.out.extend_from_slice(b"}]}");
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,7 +68,7 @@ struct Vector<'a> {
     values: &'a RawValue,
 }
 
-pub(super) fn success(body: &[u8]) -> Reading<'_> {
+pub(crate) fn success(body: &[u8]) -> Reading<'_> {
     let response: Response<'_> = match serde_json::from_slice(body) {
         Ok(response) => response,
         Err(error) => return Reading::Failure(no_json(body, &error)),
@@ -74,13 +76,22 @@ pub(super) fn success(body: &[u8]) -> Reading<'_> {
     let (said, tier) = usage::read(response.usage_metadata);
     let counted = response.token_count.or(None).map(|input| Usage { input, ..Usage::default() });
     let vector = response.embedding.or_else(|| response.embeddings.into_iter().next());
-    let Some(vector) = vector.filter(|vector| vector.values.get().starts_with('[')) else {
+    answer(body, vector.map(|vector| vector.values), (said.or(counted), tier))
+}
+
+/// What has no vector is no answer.
+pub(crate) fn answer<'a>(
+    body: &'a [u8],
+    values: Option<&'a RawValue>,
+    (usage, tier): (Option<Usage>, Option<Cow<'a, str>>),
+) -> Reading<'a> {
+    let Some(values) = values.filter(|values| values.get().starts_with('[')) else {
         return Reading::Failure(read::without_answer(body, "the answer holds no vector"));
     };
     Reading::Answer(Box::new(Answer {
-        body: Body::Embedding(Embedding::Numbers(vector.values)),
+        body: Body::Embedding(Embedding::Numbers(values)),
         finish: Finish::Stop,
-        usage: said.or(counted),
+        usage,
         model: None,
         tier,
         charged: None,

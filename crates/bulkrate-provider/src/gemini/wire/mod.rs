@@ -1,6 +1,6 @@
 //! Gemini's JSON, both ways.
 
-mod embed;
+pub(crate) mod embed;
 pub(crate) mod encode;
 mod models;
 pub(crate) mod read;

@@ -95,12 +95,8 @@ pub(super) fn refuse_lost_answers(job: &Job<'_>, own: &Own<'_>) -> Result<(), Un
         return Err(job
             .unsupported("provider_kwargs.n", "one answer is kept for each request; use `sample` for more"));
     }
-    let inputs = job.request.input.len();
-    if job.request.kind == Kind::Embedding && inputs != 1 && !own.has("input") {
-        return Err(job.unsupported(
-            "input",
-            format!("an item has one vector, and here are {inputs} inputs; make one item of each"),
-        ));
+    if job.request.kind == Kind::Embedding {
+        job.one_input(own.has("input"))?;
     }
     Ok(())
 }

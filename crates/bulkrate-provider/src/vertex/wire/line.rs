@@ -1,11 +1,11 @@
-//! Lines of batches. Gemini's have no id: ours is a label of the request, which the answer repeats.
+//! Lines of batches. Those of Gemini's chats have no id: ours is a label of the request, which the answer repeats.
 
 use std::borrow::Cow;
 
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
-use bulkrate_core::request::{Request, write_json_text};
+use bulkrate_core::request::{Kind, Request, write_json_text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -21,9 +21,10 @@ use crate::json::object::Own;
 pub(in crate::vertex) const LABEL: &str = "bulkrate";
 
 /// Appends an input line around an encoded body.
-pub(in crate::vertex) fn write(id: WireId, body: &[u8], out: &mut Vec<u8>) {
-    if is_claude(body) {
-        out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"request\":").as_bytes());
+pub(in crate::vertex) fn write(id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+    let named = if kind == Kind::Embedding { Some("key") } else { is_claude(body).then_some("custom_id") };
+    if let Some(name) = named {
+        out.extend_from_slice(format!("{{\"{name}\":\"{id}\",\"request\":").as_bytes());
         out.extend_from_slice(body);
         out.extend_from_slice(b"}\n");
         return;
@@ -96,7 +97,7 @@ fn own_labels(body: &[u8]) -> Option<Own<'_>> {
 
 #[derive(Deserialize)]
 struct Line<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "key")]
     custom_id: LooseText<'a>,
     #[serde(borrow, default)]
     status: LooseText<'a>,
@@ -113,7 +114,7 @@ struct Echo<'a> {
 }
 
 /// One line of a batch's results.
-pub(super) fn read(line: &[u8]) -> Result<BatchLine<'_>, String> {
+pub(super) fn read(kind: Kind, line: &[u8]) -> Result<BatchLine<'_>, String> {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let Line { custom_id, status, request, response } =
         serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
@@ -122,9 +123,9 @@ pub(super) fn read(line: &[u8]) -> Result<BatchLine<'_>, String> {
     let answer =
         response.map(RawValue::get).filter(|answer| answer.trim_ascii() != "{}" && *answer != "null");
     let reading = match (answer, status.as_deref().unwrap_or_default()) {
-        (Some(answer), "") => success(answer.as_bytes()),
+        (Some(answer), "") => success(kind, answer.as_bytes()),
         (_, "") => Reading::Failure(unreadable("the line holds neither a response nor an error")),
-        (answer, status) => match answer.map(|answer| success(answer.as_bytes())) {
+        (answer, status) => match answer.map(|answer| success(kind, answer.as_bytes())) {
             // Whatever is said of it: an answer is paid.
             Some(answered @ Reading::Answer(_)) => answered,
             _ => Reading::Failure(failed(status)),

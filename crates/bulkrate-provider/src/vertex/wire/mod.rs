@@ -1,5 +1,6 @@
 //! The JSON of the models that Vertex sells, each in the words of whoever made it: Gemini's and Claude's.
 
+mod embed;
 mod line;
 
 use std::borrow::Cow;
@@ -86,16 +87,17 @@ impl VertexWire {
         self.account.renewing(refused(reply, now_unix_s()))
     }
 
-    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        let BatchLine { custom_id, reading } = line::read(line)?;
+    pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = line::read(kind, line)?;
         Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
     }
 }
 
 impl Wire for VertexWire {
-    fn path(&self, _: Kind, model: &str) -> Cow<'static, str> {
+    fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
         let maker = Maker::of(model);
-        let (publisher, verb) = (maker.publisher(), maker.verb());
+        let verb = if kind == Kind::Embedding { embed::verb(model) } else { maker.verb() };
+        let publisher = maker.publisher();
         Cow::Owned(format!("/publishers/{publisher}/models/{}:{verb}", in_path(model)))
     }
 
@@ -115,6 +117,7 @@ impl Wire for VertexWire {
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
         match Maker::of(options.model) {
+            Maker::Google if request.kind == Kind::Embedding => embed::encode(request, options, out),
             Maker::Google => {
                 if options.lane == Lane::Batch {
                     line::check_labels(request, options.model)?;
@@ -125,9 +128,9 @@ impl Wire for VertexWire {
         }
     }
 
-    fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
+    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
         let reading = if (200..300).contains(&reply.status) {
-            success(&reply.body)
+            success(kind, &reply.body)
         } else {
             Reading::Failure(self.refused(reply))
         };
@@ -147,7 +150,10 @@ struct Top {
 }
 
 /// An answer of whichever maker's model. A quote within a text is escaped: a name in quotes is one of a field.
-fn success(body: &[u8]) -> Reading<'_> {
+fn success(kind: Kind, body: &[u8]) -> Reading<'_> {
+    if kind == Kind::Embedding {
+        return embed::success(body);
+    }
     let has = |name: &[u8]| memchr::memmem::find(body, name).is_some();
     let of_google = || serde_json::from_slice::<Top>(body).is_ok_and(|top| top.candidates.is_some());
     if has(b"\"stop_reason\"") && !(has(b"\"candidates\"") && of_google()) {

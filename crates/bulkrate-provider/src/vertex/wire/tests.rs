@@ -86,7 +86,7 @@ fn the_path_names_maker_model_and_lane_and_the_body_names_none() {
 fn our_id_stands_among_the_callers_labels_or_beside_the_request() {
     let line = |model, kwargs| {
         let mut out = Vec::new();
-        write_line(id(), &body(Lane::Batch, model, kwargs).unwrap(), &mut out);
+        write_line(id(), Kind::Chat, &body(Lane::Batch, model, kwargs).unwrap(), &mut out);
         assert!(out.ends_with(b"}\n") && out.iter().filter(|byte| **byte == b'\n').count() == 1);
         serde_json::from_slice::<Value>(&out).unwrap()
     };
@@ -119,7 +119,7 @@ fn lines_of_results() {
     let wire = wire();
     let read: Vec<String> = RESULTS
         .lines()
-        .map(|line| match wire.read_line(line.as_bytes()) {
+        .map(|line| match wire.read_line(Kind::Chat, line.as_bytes()) {
             Err(why) => why,
             Ok(BatchLine { custom_id, reading: Reading::Answer(answer) }) => {
                 let Body::Text { text, .. } = answer.body else { panic!("{line}") };
@@ -197,8 +197,10 @@ fn whose_answer_it_is_says_its_top_level() {
             }
             Reading::Failure(failure) => panic!("{failure:?}"),
         };
-        let both =
-            [said(wire.read(Kind::Chat, &reply)), said(wire.read_line(line.as_bytes()).unwrap().reading)];
+        let both = [
+            said(wire.read(Kind::Chat, &reply)),
+            said(wire.read_line(Kind::Chat, line.as_bytes()).unwrap().reading),
+        ];
         assert_eq!(both[0], both[1], "{body}");
         both[0]
     };
@@ -210,7 +212,7 @@ fn whose_answer_it_is_says_its_top_level() {
     // As it is written: a property of a schema makes no body Claude's.
     let mut out = Vec::new();
     let own = r#"{"generationConfig":{"responseJsonSchema":{"properties":{"anthropic_version":{}}}}}"#;
-    write_line(id(), &body(Lane::Batch, GEMINI, Some(own)).unwrap(), &mut out);
+    write_line(id(), Kind::Chat, &body(Lane::Batch, GEMINI, Some(own)).unwrap(), &mut out);
     let line: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(
         (&line["request"]["labels"]["bulkrate"], line.get("custom_id")),
@@ -232,7 +234,7 @@ fn a_label_of_the_callers_that_has_our_name_is_refused_in_batches() {
     // One call is known by itself; and none at all is none.
     body(Lane::Sync, GEMINI, Some(r#"{"labels":{"bulkrate":"x"}}"#)).unwrap();
     let mut out = Vec::new();
-    write_line(id(), &body(Lane::Batch, GEMINI, Some(r#"{"labels":null}"#)).unwrap(), &mut out);
+    write_line(id(), Kind::Chat, &body(Lane::Batch, GEMINI, Some(r#"{"labels":null}"#)).unwrap(), &mut out);
     let said = String::from_utf8(out).unwrap();
     assert_eq!(said.matches("\"labels\"").count(), 1, "{said}");
 }
@@ -263,20 +265,135 @@ fn a_stale_token_is_no_wrong_one() {
     }
 }
 
+const VECTORS: &str = "gemini-embedding-001";
+
+fn vector(lane: Lane, model: &str, line: &Value) -> Result<Value, String> {
+    let mut request = json!({"kind": "embedding", "input": "a \"b\""});
+    request.as_object_mut().unwrap().extend(line.as_object().unwrap().clone());
+    let (text, mut out) = (request.to_string(), Vec::new());
+    let options = WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None };
+    let request = serde_json::from_str(&text).unwrap();
+    wire().encode(&request, options, &mut out).map_err(|error| error.to_string())?;
+    Ok(serde_json::from_slice(&out).unwrap())
+}
+
+#[test]
+fn vectors_are_asked_for_in_the_words_of_their_model_and_lane() {
+    let content = json!({"parts": [{"text": "a \"b\""}]});
+    let task = json!({"embedContentConfig": {"taskType": "CLUSTERING"}, "model": "x"});
+    let own = json!({"parameters": {"autoTruncate": false}, "instances": [{"task_type": "CLUSTERING"}]});
+    let sized = |kwargs: &Value| json!({"generation_config": {"dimensions": 768}, "provider_kwargs": kwargs});
+    for (lane, model, line, want) in [
+        (Lane::Sync, VECTORS, json!({}), json!({"content": content})),
+        (Lane::Batch, VECTORS, json!({}), json!({"content": content})),
+        (
+            Lane::Sync,
+            VECTORS,
+            sized(&task),
+            json!({"content": content, "embedContentConfig": {"taskType": "CLUSTERING", "outputDimensionality": 768}}),
+        ),
+        (
+            Lane::Batch,
+            VECTORS,
+            sized(&task),
+            json!({"content": content, "embed_content_config": {"taskType": "CLUSTERING", "output_dimensionality": 768}}),
+        ),
+        // His own word for it counts.
+        (
+            Lane::Sync,
+            VECTORS,
+            sized(&json!({"outputDimensionality": 4, "content": {"parts": []}})),
+            json!({"content": {"parts": []}, "outputDimensionality": 4}),
+        ),
+        (Lane::Sync, "text-embedding-005", json!({}), json!({"instances": [{"content": "a \"b\""}]})),
+        (
+            Lane::Sync,
+            "text-embedding-005",
+            sized(&own),
+            json!({"instances": [{"content": "a \"b\"", "task_type": "CLUSTERING"}], "parameters": {"autoTruncate": false, "outputDimensionality": 768}}),
+        ),
+    ] {
+        assert_eq!(vector(lane, model, &line), Ok(want), "{lane:?} {model} {line}");
+    }
+    let two = json!({"instances": [{}, {}]});
+    for (lane, model, line, words) in [
+        (Lane::Sync, VECTORS, json!({"input": ["a", "b"]}), "here are 2 inputs"),
+        (Lane::Sync, "text-embedding-005", json!({"input": ["a", "b"]}), "here are 2 inputs"),
+        (Lane::Sync, "text-embedding-005", json!({"provider_kwargs": two}), "a list of one object"),
+        (Lane::Sync, VECTORS, json!({"provider_kwargs": {"embedContentConfig": 5}}), "embedContentConfig"),
+        (Lane::Batch, "text-embedding-005", json!({}), "does not say whose it is"),
+    ] {
+        let error = vector(lane, model, &line).unwrap_err();
+        assert!(error.contains(words), "{line}: {error}");
+    }
+    let wire = wire();
+    for (model, verb) in [(VECTORS, "embedContent"), ("text-embedding-005", "predict")] {
+        let path = format!("/publishers/google/models/{model}:{verb}");
+        assert_eq!(wire.path(Kind::Embedding, model), path);
+    }
+    let mut out = Vec::new();
+    write_line(id(), Kind::Embedding, br#"{"content":{}}"#, &mut out);
+    let line: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(line, json!({"key": id().to_string(), "request": {"content": {}}}));
+}
+
+#[test]
+fn vectors_are_read_from_calls_of_both_kinds_and_from_lines() {
+    let wire = wire();
+    let said = |reading: Reading<'_>| match reading {
+        Reading::Answer(answer) => {
+            let Body::Embedding(bulkrate_core::answer::Embedding::Numbers(values)) = &answer.body else {
+                panic!("{answer:?}")
+            };
+            assert_eq!(values.get(), "[0.5,-1]");
+            Ok(answer.usage.map(|usage| (usage.input, usage.output)))
+        }
+        Reading::Failure(failure) => Err((failure.class, failure.maybe_paid)),
+    };
+    let call = |body: &str| {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let reply = Reply { status: 200, headers: HeaderMap::new(), body };
+        said(wire.read(Kind::Embedding, &reply))
+    };
+    let line = |body: &str, status: &str| {
+        let line = format!(r#"{{"key":"k","status":"{status}","request":{{}},"response":{body}}}"#);
+        let read = wire.read_line(Kind::Embedding, line.as_bytes()).unwrap();
+        assert_eq!(read.custom_id, "k");
+        said(read.reading)
+    };
+    let counted = Ok(Some((7, 0)));
+    let content =
+        r#"{"embedding":{"values":[0.5,-1]},"usageMetadata":{"promptTokenCount":7},"truncated":false}"#;
+    let old = |more: &str| {
+        let values = format!(r#"{{"embeddings":{{"values":[0.5,-1]{more}}}}}"#);
+        format!(r#"{{"predictions":[{values}],"metadata":{{"billableCharacterCount":5}}}}"#)
+    };
+    assert_eq!(call(content), counted);
+    assert_eq!(call(&old(r#","statistics":{"truncated":false,"token_count":7}"#)), counted);
+    assert_eq!(call(&old("")), Ok(None));
+    assert_eq!(line(content, ""), counted);
+    assert_eq!(line(r#"{"embedding":{"values":[0.5,-1]},"tokenCount":"7"}"#, ""), counted);
+    let lost = Err((FailureClass::Transient, true));
+    for body in [r#"{"predictions":[]}"#, r#"{"predictions":[{"embeddings":{"values":null}}]}"#, "{}", "["] {
+        assert_eq!(call(body), lost, "{body}");
+    }
+    assert_eq!(line("{}", r#"x {\"code\": 400}"#), Err((FailureClass::RefusedByProvider, false)));
+}
+
 proptest! {
     #[test]
     fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..160), status in ".{0,60}") {
         let wire = wire();
-        let _ = wire.read_line(&bytes);
+        let _ = (wire.read_line(Kind::Chat, &bytes), wire.read_line(Kind::Embedding, &bytes));
         let line = json!({"custom_id": "a", "status": status}).to_string();
-        prop_assert!(wire.read_line(line.as_bytes()).is_ok());
+        prop_assert!(wire.read_line(Kind::Chat, line.as_bytes()).is_ok());
     }
 
     #[test]
     fn whatever_the_labels_the_line_is_json_and_has_our_id(name in "[a-z{}\"]{1,8}", value in ".{0,12}") {
         let body = json!({"contents": [{"parts": [{"text": value}]}], "labels": {name: value}}).to_string();
         let mut out = Vec::new();
-        write_line(id(), body.as_bytes(), &mut out);
+        write_line(id(), Kind::Chat, body.as_bytes(), &mut out);
         let line: Value = serde_json::from_slice(&out).unwrap();
         prop_assert_eq!(&line["request"]["labels"]["bulkrate"], &json!(id().to_string()));
         prop_assert_eq!(line["request"]["labels"].as_object().unwrap().len(), 2);
