@@ -1,10 +1,11 @@
-"""Google's own clients judge the simulator of Vertex AI: its tokens, its models, its jobs and its bucket."""
+"""Google's own clients judge the simulator of Vertex AI: its tokens, its models, its jobs, its bucket and its tables."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import importlib
+import io
 import json
 import pathlib
 import time
@@ -15,7 +16,7 @@ from google import genai
 from google.api_core import exceptions
 from google.auth.compute_engine import _metadata
 from google.auth.exceptions import RefreshError
-from google.cloud import storage
+from google.cloud import bigquery, storage
 from google.genai import errors, types
 from google.oauth2 import credentials as signed_in
 from google.oauth2 import service_account
@@ -23,8 +24,8 @@ from google.oauth2 import service_account
 from conftest import ROOT, started
 
 MODEL = "gemini-3.8-flash"
-PROJECT, LOCATION, BUCKET = "acme-labels", "us-central1", "acme-batches"
-FLAGS = ("--project", PROJECT, "--bucket", BUCKET)
+PROJECT, LOCATION, BUCKET, DATASET = "acme-labels", "us-central1", "acme-batches", "acme_batches"
+FLAGS = ("--project", PROJECT, "--bucket", BUCKET, "--dataset", DATASET)
 FIXTURES = ROOT / "crates" / "bulkrate-provider" / "fixtures" / "vertex"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -55,6 +56,10 @@ def client(sim, location: str = LOCATION, version: str = "v1", project: str = PR
 def bucket_of(sim) -> storage.Bucket:
     api = storage.Client(project=PROJECT, credentials=key_of(sim), client_options={"api_endpoint": sim.base_url})
     return api.bucket(BUCKET)
+
+
+def tables_of(sim) -> bigquery.Client:
+    return bigquery.Client(project=PROJECT, credentials=key_of(sim), client_options={"api_endpoint": sim.base_url})
 
 
 def ask(sim, text: object = "Hello there", location: str = LOCATION, **config: object) -> types.GenerateContentResponse:
@@ -289,3 +294,70 @@ def test_what_a_cancelled_job_has_done_is_paid_and_can_be_read():
         client(sim).batches.cancel(name=job.name)
         assert ended(sim, job.name).state == types.JobState.JOB_STATE_CANCELLED
         assert 0 < sim.page("bill")["requests_batch"] == len(results(sim, "cut")) < 50
+
+
+COLUMNS = [bigquery.SchemaField("custom_id", "STRING"), bigquery.SchemaField("request", "JSON")]
+
+
+def load_config(**fields: object) -> bigquery.LoadJobConfig:
+    settings: dict = {"source_format": "NEWLINE_DELIMITED_JSON", "schema": COLUMNS, "write_disposition": "WRITE_EMPTY"}
+    return bigquery.LoadJobConfig(**(settings | fields))
+
+
+def loaded(sim, table: str, lines: list[object], **options: object) -> bigquery.LoadJob:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    api = tables_of(sim)
+    return api.load_table_from_file(io.BytesIO(text.encode()), f"{PROJECT}.{DATASET}.{table}", location="US", job_config=load_config(), **options)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_table_is_loaded_once_read_in_pages_and_deleted(sim, whole):
+    name = f"loaded_{whole}"
+    lines = [{"request": {"contents": [{"n": n, "text": "a \"b\""}]}} for n in range(25)]
+    size = {"size": sum(len(json.dumps(line)) + 1 for line in lines)} if whole else {}
+    job = loaded(sim, name, lines, job_id=name, **size)
+    assert job.result(timeout=10).output_rows == 25 and job.state == "DONE"
+    with pytest.raises(exceptions.Conflict, match="Already Exists: Job"):
+        loaded(sim, name, lines, job_id=name)
+    api = tables_of(sim)
+    table = api.get_table(f"{PROJECT}.{DATASET}.{name}")
+    assert (table.num_rows, [field.name for field in table.schema], table.location) == (25, ["custom_id", "request"], "US")
+    rows = list(api.list_rows(table, page_size=10))
+    assert [row["request"] for row in rows] == [line["request"] for line in lines] and rows[0]["custom_id"] is None
+    # By a job of another name it is not written over.
+    with pytest.raises(exceptions.Conflict, match="Already Exists: Table"):
+        loaded(sim, name, lines).result(timeout=10)
+    api.delete_table(table)
+    with pytest.raises(exceptions.NotFound):
+        api.get_table(table)
+
+
+def test_what_is_wrong_with_a_load(sim):
+    with pytest.raises(exceptions.BadRequest, match="No such field"):
+        loaded(sim, "wrong", [{"answer": 1}]).result(timeout=10)
+    api = tables_of(sim)
+    assert api.get_dataset(f"{PROJECT}.{DATASET}").location == "US"
+    with pytest.raises(exceptions.NotFound, match="Not found: Dataset"):
+        api.get_dataset(f"{PROJECT}.nobodys")
+    with pytest.raises(exceptions.Forbidden, match="bigquery.jobs.create"):
+        api.load_table_from_file(io.BytesIO(b"{}"), f"{PROJECT}.{DATASET}.t", project="nobodys", job_config=load_config())
+
+
+def test_a_job_from_a_table_to_a_table(sim):
+    lines = [line(f"item-{n}") for n in range(30)]
+    lines[7]["request"]["generationConfig"]["maxOutputTokens"] = 10**6
+    loaded(sim, "asked", lines).result(timeout=10)
+    ends = {"src": f"bq://{PROJECT}.{DATASET}.asked", "config": types.CreateBatchJobConfig(display_name="tables", dest=f"bq://{PROJECT}.{DATASET}.answered")}
+    job = client(sim).batches.create(model=MODEL, **ends)
+    done = ended(sim, job.name)
+    assert done.state == types.JobState.JOB_STATE_SUCCEEDED
+    assert (done.src.bigquery_uri, done.dest.bigquery_uri) == (ends["src"], ends["config"].dest)
+    rows = list(tables_of(sim).list_rows(f"{PROJECT}.{DATASET}.answered", page_size=7))
+    by_label = {row["request"]["labels"]["item"]: row for row in rows}
+    assert sorted(by_label) == sorted(f"item-{n}" for n in range(30))
+    assert '"code":400' in by_label.pop("item-7")["status"].replace(" ", "")
+    for row in by_label.values():
+        assert row["status"] == ""
+        strict(types.GenerateContentResponse.model_validate(row["response"]))
+    with pytest.raises(errors.ClientError, match="already exists"):
+        client(sim).batches.create(model=MODEL, **ends)

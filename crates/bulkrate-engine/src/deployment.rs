@@ -219,7 +219,11 @@ impl Deployment {
         let api = &self.account.api;
         match lane {
             Lane::Sync => api.calls().is_none().then(|| format!("`{}` has no calls", api.name())),
-            Lane::Batch if api.batches().is_none() => Some(format!("`{}` has no batch API here", api.name())),
+            Lane::Batch if api.batches().is_none() => {
+                // What is wrong with a setting may be all that is missing.
+                let why = api.ready().err().map_or_else(String::new, |why| format!(": {why}"));
+                Some(format!("`{}` has no batch API here{why}", api.name()))
+            }
             Lane::Batch if self.row.flags.batch == bulkrate_core::price::Support::No => {
                 Some(format!("`{}` has no batch price", self.model))
             }

@@ -247,6 +247,8 @@ pub struct BatchFacts {
     pub items_min: u32,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
+    /// Why no batches are made for embeddings, though there may be a price for them.
+    pub takes_no_vectors: Option<&'static str>,
 }
 
 /// The answer to a paid batch create, by the classification table of the core (`submission::classify`).

@@ -130,6 +130,12 @@ pub struct Args {
     /// The one project there is (Vertex)
     #[arg(long)]
     pub project: Option<String>,
+    /// The one dataset of BigQuery that there is (Vertex)
+    #[arg(long)]
+    pub dataset: Option<String>,
+    /// Where datasets are (Vertex)
+    #[arg(long, value_name = "LOCATION", default_value = "US")]
+    pub dataset_location: String,
     /// The one location that it answers at (Vertex)
     #[arg(long)]
     pub location: Option<String>,
@@ -198,6 +204,8 @@ impl Args {
             records_min: self.records_min,
             jobs_max: self.jobs_max,
             project: self.project.clone(),
+            dataset: self.dataset.clone(),
+            dataset_location: self.dataset_location.clone(),
             location: self.location.clone(),
             token_secs: self.token_secs,
             start_unix: self.now.as_deref().map(unix).transpose()?,

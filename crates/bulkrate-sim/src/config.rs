@@ -96,6 +96,10 @@ pub struct SimConfig {
     pub jobs_max: Option<u64>,
     /// The one project there is (Vertex); `None` = any.
     pub project: Option<String>,
+    /// The one dataset of BigQuery (Vertex); `None` = any.
+    pub dataset: Option<String>,
+    /// Where it is.
+    pub dataset_location: String,
     /// The one location that it answers at (Vertex); `None` = any.
     pub location: Option<String>,
     /// Real seconds that an access token holds (Vertex).
@@ -155,6 +159,8 @@ impl Default for SimConfig {
             records_min: crate::bedrock::jobs::RECORDS_MIN,
             jobs_max: None,
             project: None,
+            dataset: None,
+            dataset_location: "US".to_owned(),
             location: None,
             token_secs: 3_599,
             bill_by_client: false,

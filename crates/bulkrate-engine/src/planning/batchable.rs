@@ -1,6 +1,7 @@
 //! What keeps a job out of the batch lane besides prices: too few requests, answers that must have a shape.
 
 use bulkrate_core::lane::Lane;
+use bulkrate_core::request::Kind;
 
 use super::Facts;
 use crate::deployment::Deployment;
@@ -35,6 +36,14 @@ pub(super) fn too_few(facts: &Facts<'_>, requests: u64) -> Option<String> {
         })
     };
     facts.deployments.iter().find_map(least)
+}
+
+/// Why embeddings cannot come from batches.
+pub(super) fn vectors_refused(facts: &Facts<'_>) -> Option<String> {
+    let why = |found: &Deployment| found.account.api.batches()?.facts().takes_no_vectors;
+    let asked = facts.spec.request.kind == Kind::Embedding;
+    let why = facts.deployments.iter().find_map(why).filter(|_| asked)?;
+    Some(format!("its batches are not made of embeddings: {why}"))
 }
 
 /// Why answers that have a schema cannot come from batches.

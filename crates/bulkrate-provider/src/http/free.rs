@@ -6,7 +6,7 @@ mod download;
 mod put;
 mod resumable;
 
-pub(crate) use download::private;
+pub(crate) use download::Sheet;
 pub(crate) use resumable::Protocol;
 
 use std::future::Future;
@@ -339,6 +339,11 @@ impl FreeClient {
         let (host, port) = account.proxy.as_ref().map_or(own, |proxy| (proxy.host.as_str(), proxy.port));
         let why = unreached::within(error, host, port).unwrap_or_else(|| describe(error));
         format!("could not reach `{}`: {why}", account.origin())
+    }
+
+    /// What this machine's disk says.
+    pub(crate) fn local_error(&self, what: &str, path: &Path, error: &std::io::Error) -> ApiError {
+        self.local(what, path, error).error
     }
 
     fn local(&self, what: &str, path: &Path, error: &std::io::Error) -> Failed {

@@ -1,4 +1,4 @@
-//! Batch prediction jobs: an input in a bucket, one paid create whose name is our mark, and a folder of results in the bucket.
+//! Batch prediction jobs: an input in a bucket or a table, one paid create whose name is our mark, and results beside the input.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
 
-use super::remote;
-use super::storage::Storage;
+use super::remote::{self, place_of};
+use super::shelf::Shelf;
 use super::wire::{VertexWire, resource, write_line};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created};
 use crate::gemini::errors;
-use crate::http::batches::{self, Shape, in_path, unused};
+use crate::http::batches::{self, Shape, in_path};
 use crate::http::free::FreeClient;
 use crate::settings::Settings;
 
@@ -26,10 +26,6 @@ const JOBS: &str = "/batchPredictionJobs";
 const ITEMS_MAX: u32 = 100_000;
 /// Half of what is taken.
 const BYTES_MAX: u64 = 512 << 20;
-/// The name of an input, below a folder of its own.
-const INPUT: &str = "input.jsonl";
-/// The folder below which a job makes one for its results.
-const OUT: &str = "out";
 
 /// A job may be so much older by Google's clock than by ours.
 const CLOCKS_DIFFER_S: u64 = 86_400;
@@ -51,7 +47,7 @@ pub struct VertexBatches {
     wire: Arc<VertexWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
-    storage: Storage,
+    shelf: Arc<dyn Shelf>,
     location: String,
     create_timeout: Duration,
 }
@@ -61,15 +57,15 @@ impl VertexBatches {
         wire: Arc<VertexWire>,
         paid: Arc<dyn CallApi>,
         free: Arc<FreeClient>,
-        (storage, location): (Storage, String),
+        (shelf, location): (Arc<dyn Shelf>, String),
         settings: &Settings,
     ) -> Self {
-        Self { wire, paid, free, storage, location, create_timeout: settings.create_timeout }
+        Self { wire, paid, free, shelf, location, create_timeout: settings.create_timeout }
     }
 
-    /// Whether the bucket can be looked into.
+    /// Whether the bucket or the dataset can be looked into.
     pub(super) async fn look(&self) -> Result<(), ApiError> {
-        self.storage.look().await
+        self.shelf.look().await
     }
 }
 
@@ -94,11 +90,6 @@ fn location_of(id: &str) -> Option<&str> {
     id.split_once("/locations/")?.1.split('/').next()
 }
 
-/// Below what the results of an input go.
-fn place_of(input: &str) -> String {
-    format!("{}/{OUT}", input.rsplit_once('/').map_or(input, |(folder, _)| folder))
-}
-
 #[async_trait]
 impl BatchApi for VertexBatches {
     fn limits(&self, _: Kind) -> BatchLimits {
@@ -106,7 +97,12 @@ impl BatchApi for VertexBatches {
     }
 
     fn facts(&self) -> BatchFacts {
-        BatchFacts { known_by: KnownBy::Mark, one_file: true, ..BatchFacts::default() }
+        BatchFacts {
+            known_by: KnownBy::Mark,
+            one_file: true,
+            takes_no_vectors: self.wire.refuses_vectors(),
+            ..BatchFacts::default()
+        }
     }
 
     fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
@@ -118,8 +114,7 @@ impl BatchApi for VertexBatches {
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
-        let folder = name.strip_suffix(".jsonl").unwrap_or(name);
-        self.storage.upload(file, &format!("{folder}/{}/{INPUT}", unused())).await
+        self.shelf.upload(file, name.strip_suffix(".jsonl").unwrap_or(name)).await
     }
 
     async fn create(&self, input_file: &str, _: Kind, model: &str, marker: &Marker) -> Created {
@@ -146,7 +141,7 @@ impl BatchApi for VertexBatches {
         }
         if let Some(batch) = found.as_mut().filter(|batch| batch.phase == Phase::Failed)
             && let Some(place) = batch.input_file.as_deref().map(place_of)
-            && self.storage.has_results(&place).await?
+            && self.shelf.has_results(&place).await?
         {
             // What a job that failed has written is paid, and may be read.
             (batch.phase, batch.output_file) = (Phase::Completed, Some(place));
@@ -165,10 +160,10 @@ impl BatchApi for VertexBatches {
     }
 
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
-        self.storage.download(file, to, bytes_max).await
+        self.shelf.download(file, to, bytes_max).await
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
-        self.storage.delete(file).await
+        self.shelf.delete(file).await
     }
 }

@@ -1,4 +1,5 @@
-//! Google's Vertex AI: Gemini and Claude at an address of the account's own, and batch prediction jobs from and to a bucket.
+//! Google's Vertex AI: Gemini and Claude at an address of the account's own, and batch prediction jobs from and to a bucket
+//! or tables of BigQuery.
 //!
 //! Who asks is said by a token that ends, and so is renewed. Project and location stand before every path.
 
@@ -6,7 +7,9 @@ pub mod batch;
 mod calls;
 mod credentials;
 mod remote;
+mod shelf;
 mod storage;
+mod tables;
 mod tokens;
 pub mod wire;
 
@@ -28,15 +31,13 @@ use crate::settings::{Secret, Settings};
 use batch::VertexBatches;
 use calls::VertexCalls;
 use credentials::Found;
-use storage::{Folder, Storage};
+use shelf::{BIGQUERY_HOST, Named, STORAGE_HOST};
 use tokens::Tokens;
 use wire::VertexWire;
 
-const STORAGE: &str = "https://storage.googleapis.com";
 /// Variables that Google's own tools look at.
 const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
 const LOCATION: &str = "GOOGLE_CLOUD_LOCATION";
-const STORAGE_HOST: &str = "STORAGE_EMULATOR_HOST";
 const METADATA_HOST: &str = "GCE_METADATA_HOST";
 const CONFIG: &str = "CLOUDSDK_CONFIG";
 const HOME: &str = "HOME";
@@ -71,7 +72,7 @@ impl Vertex {
         base_url: Some("https://aiplatform.googleapis.com"),
         key_env: "GOOGLE_APPLICATION_CREDENTIALS",
         facts: Facts { flex: true, unlisted: Unlisted::Priced, needs_key: true, caches_unmarked: true },
-        variables: &[PROJECT, LOCATION, STORAGE_HOST, METADATA_HOST, CONFIG, HOME],
+        variables: &[PROJECT, LOCATION, STORAGE_HOST, BIGQUERY_HOST, METADATA_HOST, CONFIG, HOME],
         found: "the machine's Google credentials",
         storage: "gs://bucket/folder",
     };
@@ -85,7 +86,7 @@ impl Vertex {
             Err(why) => (Found::machine(), Err(why)),
         };
         let (place, placed) = Place::of(settings, found.project.as_deref());
-        let bucket = settings.storage.as_deref().map(Folder::read).transpose();
+        let named = settings.storage.as_deref().map(|text| Named::read(text, &place)).transpose();
         let settings = own(settings, &place, found.quota_project);
         let host = variable(&settings, METADATA_HOST);
         let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(found.credentials, host, &settings)?);
@@ -93,14 +94,15 @@ impl Vertex {
         let (account, secret) = account(&settings, tokens.as_ref())?;
         let free = Arc::new(FreeClient::new(account.clone(), &settings, wire::refused)?);
         let calls = VertexCalls::new(&account, &settings)?;
-        let wire = Arc::new(VertexWire::new(account, &settings));
-        let (bucket, named) = match bucket {
-            Ok(bucket) => (bucket, Ok(())),
+        let (stored, named) = match named {
+            Ok(stored) => (stored, Ok(())),
             Err(why) => (None, Err(why)),
         };
-        let storage = bucket.map(|folder| storage(&settings, tokens.as_ref(), folder)).transpose()?;
-        let batches = storage.map(|storage| {
-            let stored = (storage, place.location.clone());
+        let in_tables = stored.as_ref().is_some_and(Named::is_dataset);
+        let wire = Arc::new(VertexWire::new(account, &settings, in_tables));
+        let shelf = stored.map(|stored| stored.open(&settings, tokens.as_ref(), &place)).transpose()?;
+        let batches = shelf.map(|shelf| {
+            let stored = (shelf, place.location.clone());
             VertexBatches::new(Arc::clone(&wire), calls.usual(), Arc::clone(&free), stored, &settings)
         });
         let ready = readable.and(placed).and(named).and(secret);
@@ -152,23 +154,6 @@ fn account(
         }
         None => Ok((account, Ok(()))),
     }
-}
-
-/// The bucket is another service, with the same tokens. A stand-in for it that is no https gets none.
-fn storage(
-    settings: &Settings,
-    tokens: Option<&Arc<dyn Sign>>,
-    folder: Folder,
-) -> Result<Storage, OpenError> {
-    let host = variable(settings, STORAGE_HOST);
-    let url = host.map_or_else(
-        || STORAGE.to_owned(),
-        // Some write it without a scheme.
-        |host| if host.contains("://") { host.to_owned() } else { format!("http://{host}") },
-    );
-    let settings = Settings { base_url: Some(url), ..settings.clone() };
-    let (account, _) = account(&settings, tokens)?;
-    Ok(Storage::new(FreeClient::new(account, &settings, storage::classify)?, folder))
 }
 
 /// The user's settings with what the service adds to them: the project stands in the path and in no header, and a token is no key.
@@ -255,7 +240,8 @@ impl Provider for Vertex {
         self.ready.clone()
     }
 
-    /// Two free calls: the list of jobs, which shows whether project and location are right, and a look into the bucket.
+    /// Two free calls: the list of jobs, which shows whether project and location are right, and a look into the bucket or the
+    /// dataset.
     async fn probe(&self) -> Result<Health, ApiError> {
         const WHAT: &str = "list batch prediction jobs";
         let own_fault =

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::shelf::TABLE;
 use crate::gemini::errors::read_status;
 use crate::gemini::remote::{display_name, marker, phase};
 use crate::http::batches::{Page, read};
@@ -59,12 +60,18 @@ struct Job<'a> {
 struct Input<'a> {
     #[serde(borrow, default)]
     gcs_source: Option<Source<'a>>,
+    #[serde(borrow, default)]
+    bigquery_source: Option<Source<'a>>,
 }
 
+/// Objects, or a table.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Source<'a> {
     #[serde(borrow, default)]
     uris: Vec<LooseText<'a>>,
+    #[serde(borrow, default)]
+    input_uri: LooseText<'a>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +79,8 @@ struct Source<'a> {
 struct Output<'a> {
     #[serde(borrow, default)]
     gcs_destination: Option<Destination<'a>>,
+    #[serde(borrow, default)]
+    bigquery_destination: Option<Destination<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +88,8 @@ struct Output<'a> {
 struct Destination<'a> {
     #[serde(borrow, default)]
     output_uri_prefix: LooseText<'a>,
+    #[serde(borrow, default)]
+    output_uri: LooseText<'a>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +97,35 @@ struct Destination<'a> {
 struct Info<'a> {
     #[serde(borrow, default)]
     gcs_output_directory: LooseText<'a>,
+    #[serde(borrow, default)]
+    bigquery_output_dataset: LooseText<'a>,
+    #[serde(borrow, default)]
+    bigquery_output_table: LooseText<'a>,
+}
+
+impl Input<'_> {
+    fn address(self) -> Option<String> {
+        let source = self.gcs_source.or(self.bigquery_source)?;
+        source.input_uri.into_owned().or_else(|| source.uris.into_iter().next()?.into_owned())
+    }
+}
+
+impl Output<'_> {
+    fn address(self) -> Option<String> {
+        let destination = self.gcs_destination.or(self.bigquery_destination)?;
+        destination.output_uri.into_owned().or_else(|| destination.output_uri_prefix.into_owned())
+    }
+}
+
+impl Info<'_> {
+    /// The folder that was made, or the table, which is named beside its dataset.
+    fn address(self) -> Option<String> {
+        self.gcs_output_directory.into_owned().or_else(|| {
+            let (dataset, table) = (self.bigquery_output_dataset.0?, self.bigquery_output_table.0?);
+            let is_whole = table.starts_with(TABLE);
+            Some(if is_whole { table.into_owned() } else { format!("{dataset}.{table}") })
+        })
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -99,17 +139,33 @@ struct Stats {
     incomplete_count: Count,
 }
 
+/// The folder below which a job makes one for its results.
+const OUT: &str = "out";
+
+/// Below what the results of an input go, or the table of them.
+pub(super) fn place_of(input: &str) -> String {
+    match input.strip_prefix(TABLE) {
+        Some(_) => format!("{input}_{OUT}"),
+        None => format!("{}/{OUT}", input.rsplit_once('/').map_or(input, |(folder, _)| folder)),
+    }
+}
+
 /// The body of a create: what is read, where results go, and our mark as its name. Labels say the same to whoever looks at the list.
 pub(super) fn create(input: &str, out: &str, model: &str, mark: &Marker) -> Vec<u8> {
     let mut body = b"{\"displayName\":".to_vec();
     write_json_text(&display_name(mark), &mut body);
     body.extend_from_slice(b",\"model\":");
     write_json_text(model, &mut body);
-    body.extend_from_slice(b",\"inputConfig\":{\"instancesFormat\":\"jsonl\",\"gcsSource\":{\"uris\":[");
-    write_json_text(input, &mut body);
+    let (format, before, between, to) = match input.starts_with(TABLE) {
+        true => ("bigquery", "bigquerySource\":{\"inputUri\":", "", "bigqueryDestination\":{\"outputUri\":"),
+        false => ("jsonl", "gcsSource\":{\"uris\":[", "]", "gcsDestination\":{\"outputUriPrefix\":"),
+    };
     body.extend_from_slice(
-        b"]}},\"outputConfig\":{\"predictionsFormat\":\"jsonl\",\"gcsDestination\":{\"outputUriPrefix\":",
+        format!(",\"inputConfig\":{{\"instancesFormat\":\"{format}\",\"{before}").as_bytes(),
     );
+    write_json_text(input, &mut body);
+    let output = format!("{between}}}}},\"outputConfig\":{{\"predictionsFormat\":\"{format}\",\"{to}");
+    body.extend_from_slice(output.as_bytes());
     write_json_text(out, &mut body);
     body.extend_from_slice(b"}},\"labels\":{\"br_inst\":");
     write_json_text(&mark.inst, &mut body);
@@ -151,11 +207,8 @@ impl Job<'_> {
         let stats = self.completion_stats.unwrap_or_default();
         let (completed, failed) = (stats.successful_count.or_zero(), stats.failed_count.or_zero());
         let total = completed.saturating_add(failed).saturating_add(stats.incomplete_count.or_zero());
-        let directory = self.output_info.and_then(|info| info.gcs_output_directory.into_owned());
-        let prefix = self
-            .output_config
-            .and_then(|config| config.gcs_destination)
-            .and_then(|destination| destination.output_uri_prefix.into_owned());
+        let directory = self.output_info.and_then(Info::address);
+        let prefix = self.output_config.and_then(Output::address);
         let is_answered = directory.is_some() || completed > 0;
         let phase = match phase(self.state.as_deref().unwrap_or_default()) {
             // Of what failed as a whole nothing was paid: but for what stands there as answered.
@@ -168,11 +221,7 @@ impl Job<'_> {
             phase,
             id,
             status: self.state.into_owned().unwrap_or_default(),
-            input_file: self
-                .input_config
-                .and_then(|input| input.gcs_source)
-                .and_then(|source| source.uris.into_iter().next())
-                .and_then(LooseText::into_owned),
+            input_file: self.input_config.and_then(Input::address),
             // Where it does not say which folder it made, all that is below its own place is its.
             output_file: directory
                 .or_else(|| prefix.filter(|_| phase.is_terminal() && phase != Phase::Failed)),
@@ -274,9 +323,43 @@ mod tests {
             );
         }
         assert!(said["displayName"].as_str().unwrap().len() <= 128);
+        let in_tables = create("bq://p.d.t", &place_of("bq://p.d.t"), "publishers/google/models/m", &mark);
+        let in_tables: serde_json::Value = serde_json::from_slice(&in_tables).unwrap();
+        assert_eq!(
+            in_tables["inputConfig"],
+            serde_json::json!({"instancesFormat": "bigquery", "bigquerySource": {"inputUri": "bq://p.d.t"}})
+        );
+        assert_eq!(
+            in_tables["outputConfig"],
+            serde_json::json!({"predictionsFormat": "bigquery", "bigqueryDestination": {"outputUri": "bq://p.d.t_out"}})
+        );
+        assert_eq!(place_of("gs://b/in/1/input.jsonl"), "gs://b/in/1/out");
         let mut back = said;
         back["name"] = "projects/p/locations/l/batchPredictionJobs/1".into();
         assert_eq!(read_batch(back.to_string().as_bytes()).unwrap().marker, Some(mark));
+    }
+
+    #[test]
+    fn a_job_of_tables_names_the_one_it_made_or_the_one_it_was_to_make() {
+        let of = |state: &str, info: &str| {
+            let body = format!(
+                r#"{{"name":"projects/p/locations/l/batchPredictionJobs/1","state":"JOB_STATE_{state}","inputConfig":{{"bigquerySource":{{"inputUri":"bq://p.d.t"}}}},"outputConfig":{{"bigqueryDestination":{{"outputUri":"bq://p.d.t_out"}}}}{info}}}"#
+            );
+            let batch = read_batch(body.as_bytes()).unwrap();
+            (batch.phase, batch.input_file.unwrap(), batch.output_file)
+        };
+        let table = r#","outputInfo":{"bigqueryOutputDataset":"bq://p.d","bigqueryOutputTable":"made"}"#;
+        let named = |name: &str| Some(format!("bq://p.d.{name}"));
+        for (state, info, phase, output) in [
+            ("SUCCEEDED", table, Phase::Completed, named("made")),
+            ("SUCCEEDED", "", Phase::Completed, named("t_out")),
+            ("RUNNING", "", Phase::InProgress, None),
+            ("CANCELLED", "", Phase::Cancelled, named("t_out")),
+            ("FAILED", "", Phase::Failed, None),
+            ("FAILED", table, Phase::Completed, named("made")),
+        ] {
+            assert_eq!(of(state, info), (phase, "bq://p.d.t".to_owned(), output), "{state} {info}");
+        }
     }
 
     #[test]

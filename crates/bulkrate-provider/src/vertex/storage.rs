@@ -3,22 +3,26 @@
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use http::Method;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
+use super::shelf::{OBJECT, Shelf, TABLE, check};
 use super::wire::refused;
-use crate::api::{ApiError, LOCAL, Reply};
+use crate::api::{ApiError, Reply};
 use crate::gemini::errors;
-use crate::http::batches::{self, in_path};
-use crate::http::free::{FreeClient, Protocol, private};
+use crate::http::batches::{self, in_path, unused};
+use crate::http::free::{FreeClient, Protocol, Sheet};
 use crate::json::loose::LooseText;
 
 /// The code of a bucket that is not there.
 const NO_BUCKET: &str = "no_bucket";
 const JSONL: &str = "application/jsonl";
+/// The name of an input, below a folder of its own.
+const INPUT: &str = "input.jsonl";
 /// What a list of objects calls itself.
 const LIST: &str = "storage#objects";
 /// Bucket and folder together: with what is made below them, and what a job makes below that, a name stays shorter than 256 bytes.
@@ -73,7 +77,7 @@ impl Folder {
     /// Reads `bucket`, `bucket/folder` or either with `gs://` before it.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let text = text.strip_prefix("gs://").unwrap_or(text).trim_end_matches('/');
+        let text = text.strip_prefix(OBJECT).unwrap_or(text).trim_end_matches('/');
         let (bucket, path) = text.split_once('/').unwrap_or((text, ""));
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
         if !(3..=222).contains(&bucket.len()) || !bucket.bytes().all(plain) {
@@ -93,7 +97,7 @@ impl Folder {
     }
 }
 
-/// The bucket of one account.
+/// The bucket of one account: an input has a folder of its own there.
 #[derive(Debug)]
 pub(super) struct Storage {
     free: FreeClient,
@@ -103,79 +107,6 @@ pub(super) struct Storage {
 impl Storage {
     pub(super) fn new(free: FreeClient, folder: Folder) -> Self {
         Self { free, folder }
-    }
-
-    /// Whether its objects may be listed.
-    pub(super) async fn look(&self) -> Result<(), ApiError> {
-        let path = format!("/storage/v1/b/{}/o?maxResults=1", self.folder.bucket);
-        let reply = self.free.send("look into the bucket", Method::GET, &path, &[]).await?;
-        Page::read(&reply.body)
-            .map(|_| ())
-            .map_err(|why| batches::unreadable(&self.free, "look into the bucket", &reply, &why))
-    }
-
-    /// Uploads a file under a name that no other upload has; answers it.
-    pub(super) async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
-        let object = self.folder.object(name);
-        let bucket = &self.folder.bucket;
-        let path = format!("/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={}", in_path(&object));
-        self.free
-            .upload_resumable("upload a batch file", (Protocol::Ranges, &path), (b"{}", JSONL), file)
-            .await?;
-        Ok(format!("gs://{bucket}/{object}"))
-    }
-
-    /// Brings what lies under a name, or all results below it, to one file. `None`: there is nothing.
-    pub(super) async fn download(
-        &self,
-        name: &str,
-        to: &Path,
-        bytes_max: u64,
-    ) -> Result<Option<u64>, ApiError> {
-        const WHAT: &str = "download the results of a batch";
-        let Some(named) = Named::read(name) else { return Ok(None) };
-        let mut results = self.results(WHAT, named).await?;
-        let Some(last) = results.pop() else { return Ok(None) };
-        if results.is_empty() {
-            return self.free.download(WHAT, &named.with(&last).media(), to, bytes_max).await;
-        }
-        results.push(last);
-        let (mut whole, mut left) = (Vec::new(), bytes_max);
-        for (place, object) in results.iter().enumerate() {
-            let piece = beside(to, place);
-            // One that is gone meanwhile is no part of a whole.
-            let Some(bytes) = self.free.download(WHAT, &named.with(object).media(), &piece, left).await?
-            else {
-                return Ok(None);
-            };
-            left = left.saturating_sub(bytes);
-            whole.push(piece);
-        }
-        join(&whole, to).await.map(Some).map_err(|error| {
-            let why = format!("`{}`: {error}", to.display());
-            let mut error = self.free.error(WHAT, None, FailureClass::Transient, &why);
-            error.failure.provider_code = Some(LOCAL.to_owned());
-            error
-        })
-    }
-
-    /// Whether a batch has written any results below a name.
-    pub(super) async fn has_results(&self, name: &str) -> Result<bool, ApiError> {
-        let Some(named) = Named::read(name) else { return Ok(false) };
-        Ok(!self.results("look for the results of a batch", named).await?.is_empty())
-    }
-
-    /// Deletes what lies under a name and below it.
-    pub(super) async fn delete(&self, name: &str) -> Result<(), ApiError> {
-        const WHAT: &str = "delete a batch file";
-        let Some(named) = Named::read(name) else { return Ok(()) };
-        if !named.is_folder() {
-            return self.delete_object(WHAT, named).await;
-        }
-        for object in self.below(WHAT, named).await? {
-            self.delete_object(WHAT, named.with(&object)).await?;
-        }
-        Ok(())
     }
 
     async fn delete_object(&self, what: &str, named: Named<'_>) -> Result<(), ApiError> {
@@ -225,9 +156,74 @@ impl Storage {
     }
 }
 
+#[async_trait]
+impl Shelf for Storage {
+    async fn look(&self) -> Result<(), ApiError> {
+        let path = format!("/storage/v1/b/{}/o?maxResults=1", self.folder.bucket);
+        let reply = self.free.send("look into the bucket", Method::GET, &path, &[]).await?;
+        Page::read(&reply.body)
+            .map(|_| ())
+            .map_err(|why| batches::unreadable(&self.free, "look into the bucket", &reply, &why))
+    }
+
+    async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
+        let object = self.folder.object(&format!("{name}/{}/{INPUT}", unused()));
+        let bucket = &self.folder.bucket;
+        let path = format!("/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={}", in_path(&object));
+        self.free
+            .upload_resumable("upload a batch file", (Protocol::Ranges, &path), (b"{}", JSONL), file)
+            .await?;
+        Ok(format!("gs://{bucket}/{object}"))
+    }
+
+    async fn download(&self, name: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
+        const WHAT: &str = "download the results of a batch";
+        check(&self.free, WHAT, name, TABLE)?;
+        let Some(named) = Named::read(name) else { return Ok(None) };
+        let mut results = self.results(WHAT, named).await?;
+        let Some(last) = results.pop() else { return Ok(None) };
+        if results.is_empty() {
+            return self.free.download(WHAT, &named.with(&last).media(), to, bytes_max).await;
+        }
+        results.push(last);
+        let (mut whole, mut left) = (Vec::new(), bytes_max);
+        for (place, object) in results.iter().enumerate() {
+            let piece = beside(to, place);
+            // One that is gone meanwhile is no part of a whole.
+            let Some(bytes) = self.free.download(WHAT, &named.with(object).media(), &piece, left).await?
+            else {
+                return Ok(None);
+            };
+            left = left.saturating_sub(bytes);
+            whole.push(piece);
+        }
+        join(&whole, to).await.map(Some).map_err(|error| self.free.local_error(WHAT, to, &error))
+    }
+
+    async fn has_results(&self, name: &str) -> Result<bool, ApiError> {
+        const WHAT: &str = "look for the results of a batch";
+        check(&self.free, WHAT, name, TABLE)?;
+        let Some(named) = Named::read(name) else { return Ok(false) };
+        Ok(!self.results(WHAT, named).await?.is_empty())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), ApiError> {
+        const WHAT: &str = "delete a batch file";
+        check(&self.free, WHAT, name, TABLE)?;
+        let Some(named) = Named::read(name) else { return Ok(()) };
+        if !named.is_folder() {
+            return self.delete_object(WHAT, named).await;
+        }
+        for object in self.below(WHAT, named).await? {
+            self.delete_object(WHAT, named.with(&object)).await?;
+        }
+        Ok(())
+    }
+}
+
 impl<'n> Named<'n> {
     fn read(name: &'n str) -> Option<Self> {
-        let (bucket, object) = name.strip_prefix("gs://")?.split_once('/')?;
+        let (bucket, object) = name.strip_prefix(OBJECT)?.split_once('/')?;
         (!bucket.is_empty() && !object.is_empty()).then_some(Self { bucket, object })
     }
 
@@ -255,28 +251,23 @@ fn beside(to: &Path, place: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The pieces as one file, in place of them: it has its name only once it is whole. The last line of a piece may have no end of its own.
+/// The pieces as one file, in place of them. The last line of a piece may have no end of its own.
 async fn join(pieces: &[PathBuf], to: &Path) -> std::io::Result<u64> {
-    let mut part = to.as_os_str().to_owned();
-    part.push(".joined");
-    let part = PathBuf::from(part);
-    let mut out = private(&part).await?;
+    let mut sheet = Sheet::begin(to).await?;
     let mut bytes = 0;
     for piece in pieces {
         let mut piece = tokio::fs::File::open(piece).await?;
-        let copied = tokio::io::copy(&mut piece, &mut out).await?;
+        let copied = tokio::io::copy(&mut piece, &mut sheet.out).await?;
         bytes += copied;
         if copied > 0 {
             piece.seek(SeekFrom::End(-1)).await?;
             if piece.read_u8().await? != b'\n' {
-                out.write_all(b"\n").await?;
+                sheet.out.write_all(b"\n").await?;
                 bytes += 1;
             }
         }
     }
-    out.flush().await?;
-    out.sync_all().await?;
-    tokio::fs::rename(&part, to).await?;
+    sheet.end(to).await?;
     for piece in pieces {
         tokio::fs::remove_file(piece).await?;
     }

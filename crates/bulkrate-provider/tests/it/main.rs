@@ -15,3 +15,4 @@ mod server;
 mod tls;
 mod unreached;
 mod vertex;
+mod vertex_tables;

@@ -173,6 +173,17 @@ impl Run {
         other
     }
 
+    /// A whole file, which must not be large.
+    pub(crate) fn text(&self, state: &State, side: Side) -> Vec<u8> {
+        let (mut sheets, mut text) = (Sheets::default(), Vec::new());
+        for at in 0..self.order.len() {
+            self.line(state, at, &mut sheets);
+            text.append(if side == Side::Output { &mut sheets.output } else { &mut sheets.errors });
+            sheets = Sheets::default();
+        }
+        text
+    }
+
     /// The first `size` bytes of a file, made piece by piece on a blocking thread.
     pub(crate) fn stream(
         self: &Arc<Self>,

@@ -13,6 +13,7 @@ use crate::files::{Content, File};
 use crate::like::{Manners, Splice};
 use crate::rng::hash;
 use crate::server::State;
+use crate::vertex;
 use bytes::Bytes;
 use serde_json::json;
 use std::sync::Arc;
@@ -251,6 +252,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
     let now = state.clock.now();
     let made = instant(batch.created_ms);
+    let table = batch.place.as_ref().filter(|place| place.starts_with(vertex::TABLE));
     let folder = batch.place.as_ref().map(|place| format!("{place}/prediction-model-{made}"));
     let file = |side, bytes, suffix| {
         let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
@@ -262,6 +264,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
         ((bytes > 0 || is_wanted) && shows).then(|| {
             let file = state.files.add(File {
                 id: match (&folder, batch.endpoint) {
+                    _ if table.is_some() => table.cloned().unwrap_or_default(),
                     (Some(folder), _) => format!("{folder}/{RESULTS}"),
                     (None, Endpoint::Generate | Endpoint::Embed) => format!("batch-{}", batch.id),
                     (None, Endpoint::Converse) => jobs::outputs(batch).0,
@@ -288,6 +291,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     let mut life = batch.life();
     // What is named is the folder, and only where something is in it.
     life.output_file_id = match &folder {
+        _ if table.is_some() => output,
         Some(folder) => output.map(|_| format!("gs://{folder}")),
         None => output,
     };

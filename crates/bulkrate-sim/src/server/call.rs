@@ -211,10 +211,10 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         };
     }
     let limit = match &route {
-        Route::Upload
-        | Route::Gemini(gemini::Ask::Upload)
-        | Route::Bedrock(_)
-        | Route::Vertex(vertex::Ask::Upload(_)) => UPLOAD_BYTES_MAX + FORM_BYTES,
+        Route::Upload | Route::Gemini(gemini::Ask::Upload) | Route::Bedrock(_) => {
+            UPLOAD_BYTES_MAX + FORM_BYTES
+        }
+        Route::Vertex(ask) if ask.uploads() => UPLOAD_BYTES_MAX + FORM_BYTES,
         Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
     };

@@ -38,6 +38,7 @@ pub(crate) struct State {
     pub(crate) uploads: Uploads,
     pub(crate) access: vertex::Tokens,
     pub(crate) sessions: vertex::Sessions,
+    pub(crate) loads: vertex::Loads,
     pub(crate) batches: Batches,
     /// What creates of AWS's jobs are known by.
     pub(crate) tokens: Tokens,
@@ -86,6 +87,7 @@ impl State {
             uploads: Uploads::default(),
             access: vertex::Tokens::default(),
             sessions: vertex::Sessions::default(),
+            loads: vertex::Loads::default(),
             batches: Batches::default(),
             tokens: Tokens::default(),
             message_batches: MessageBatches::default(),

@@ -1,5 +1,6 @@
-//! Batch prediction jobs: from an object of a bucket to a folder of it. Counts are texts and come late.
+//! Batch prediction jobs: from an object of a bucket to a folder of it, or from a table to another. Counts are texts and come late.
 
+use super::tables::{self, SCHEME as TABLE};
 use crate::api::Endpoint;
 use crate::batches::{self, Batch, Listing, Order, Shown, Status};
 use crate::catalogue::Kind;
@@ -31,7 +32,14 @@ struct Wanted {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct InputConfig {
     instances_format: String,
-    gcs_source: Source,
+    gcs_source: Option<Source>,
+    bigquery_source: Option<TableSource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TableSource {
+    input_uri: String,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +52,14 @@ struct Source {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct OutputConfig {
     predictions_format: String,
-    gcs_destination: Destination,
+    gcs_destination: Option<Destination>,
+    bigquery_destination: Option<TableDestination>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TableDestination {
+    output_uri: String,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +92,43 @@ fn object(address: &str) -> Result<&str, ApiError> {
         .ok_or_else(|| invalid(format!("Invalid Google Cloud Storage URI: {address}")))
 }
 
+/// What a job reads, and where it writes.
+struct Ends {
+    /// As a file's id.
+    source: String,
+    input: Option<Arc<File>>,
+    place: String,
+    /// As it was asked for.
+    prefix: String,
+}
+
+impl Ends {
+    fn of(state: &State, wanted: &Wanted) -> Result<Self, ApiError> {
+        let (from, to) = (&wanted.input_config, &wanted.output_config);
+        match (from.instances_format.as_str(), to.predictions_format.as_str()) {
+            ("jsonl", "jsonl") => {
+                let uris = from.gcs_source.as_ref().map(|source| source.uris.as_slice());
+                let (Some([source]), Some(destination)) = (uris, &to.gcs_destination) else {
+                    return Err(invalid("One input and one destination in Cloud Storage are taken."));
+                };
+                let (source, prefix) = (object(source)?.to_owned(), destination.output_uri_prefix.clone());
+                let place = object(&prefix)?.trim_end_matches('/').to_owned();
+                Ok(Self { input: state.files.get(&source), source, place, prefix })
+            }
+            ("bigquery", "bigquery") => {
+                let (Some(source), Some(destination)) = (&from.bigquery_source, &to.bigquery_destination)
+                else {
+                    return Err(invalid("One input and one destination in BigQuery are taken."));
+                };
+                let (source, prefix) = (source.input_uri.clone(), destination.output_uri.clone());
+                let (input, place) = tables::ends(state, &source, &prefix).map_err(invalid)?;
+                Ok(Self { source, input, place, prefix })
+            }
+            _ => Err(invalid("Unsupported format: only jsonl to jsonl and bigquery to bigquery are taken.")),
+        }
+    }
+}
+
 /// POST batchPredictionJobs. `None`: the connection closes without an answer.
 pub(super) fn create(
     state: &Arc<State>,
@@ -85,11 +137,6 @@ pub(super) fn create(
 ) -> Result<Option<Reply>, ApiError> {
     let wanted: Wanted = serde_json::from_slice(body)
         .map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))?;
-    if (wanted.input_config.instances_format.as_str(), wanted.output_config.predictions_format.as_str())
-        != ("jsonl", "jsonl")
-    {
-        return Err(invalid("Unsupported format: only jsonl is taken."));
-    }
     let path = wanted.model.strip_prefix("publishers/").unwrap_or(&wanted.model);
     let (endpoint, model) = match path.split_once("/models/") {
         Some(("google", model)) => (Endpoint::Generate, model),
@@ -100,16 +147,14 @@ pub(super) fn create(
         Kind::Embedding => Endpoint::Embed,
         _ => endpoint,
     };
-    let [source] = wanted.input_config.gcs_source.uris.as_slice() else {
-        return Err(invalid("One input is taken."));
-    };
-    let source = object(source)?;
-    let prefix = &wanted.output_config.gcs_destination.output_uri_prefix;
-    let place = object(prefix)?.trim_end_matches('/').to_owned();
+    let Ends { source, input, place, prefix } = Ends::of(state, &wanted)?;
+    if place.starts_with(TABLE) && endpoint == Endpoint::Embed {
+        return Err(invalid(format!("BigQuery is not supported for {model}.")));
+    }
     // Whether it is there is found out when it is read.
-    let input = state.files.get(source).unwrap_or_else(|| {
+    let input = input.unwrap_or_else(|| {
         Arc::new(File {
-            id: source.to_owned(),
+            id: source.clone(),
             bytes: 0,
             created_at: state.clock.now(),
             expires_at: None,
@@ -122,7 +167,7 @@ pub(super) fn create(
         ("displayName".to_owned(), wanted.display_name.into()),
         ("model".to_owned(), wanted.model.clone().into()),
         ("labels".to_owned(), wanted.labels.into()),
-        ("prefix".to_owned(), prefix.clone().into()),
+        ("prefix".to_owned(), prefix.into()),
         ("scope".to_owned(), format!("projects/{project}/locations/{location}").into()),
     ]);
     batches::carry_out(
@@ -152,6 +197,26 @@ fn word(status: Status) -> &'static str {
     }
 }
 
+/// An input's address, by its id.
+fn address(input: &str) -> String {
+    if input.starts_with(TABLE) { input.to_owned() } else { format!("gs://{input}") }
+}
+
+fn input_config(input: &str) -> Value {
+    let address = address(input);
+    match input.starts_with(TABLE) {
+        true => json!({"instancesFormat": "bigquery", "bigquerySource": {"inputUri": address}}),
+        false => json!({"instancesFormat": "jsonl", "gcsSource": {"uris": [address]}}),
+    }
+}
+
+fn output_config(prefix: &Value) -> Value {
+    match prefix.as_str().is_some_and(|prefix| prefix.starts_with(TABLE)) {
+        true => json!({"predictionsFormat": "bigquery", "bigqueryDestination": {"outputUri": prefix}}),
+        false => json!({"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": prefix}}),
+    }
+}
+
 /// The job. `poll` is a look at this one alone, which some faults count.
 pub(crate) fn view(batch: &Batch, state: &State, poll: bool) -> Value {
     let mut life = batch.life();
@@ -162,8 +227,7 @@ pub(crate) fn view(batch: &Batch, state: &State, poll: bool) -> Value {
     let ended = matches!(status, Status::Completed | Status::Failed | Status::Expired | Status::Cancelled);
     let mut job = json!({
         "name": format!("{scope}/batchPredictionJobs/{}", batch.id), "displayName": field("displayName"), "model": field("model"),
-        "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [format!("gs://{}", batch.input_file_id)]}},
-        "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": field("prefix")}},
+        "inputConfig": input_config(&batch.input_file_id), "outputConfig": output_config(&field("prefix")),
         "state": format!("JOB_STATE_{}", if unknown { "PAUSED" } else { word(status) }),
         "createTime": instant(batch.created_ms), "updateTime": instant(state.clock.now_ms()), "labels": field("labels"),
     });
@@ -175,7 +239,10 @@ pub(crate) fn view(batch: &Batch, state: &State, poll: bool) -> Value {
         job["endTime"] = instant(at * 1_000).into();
     }
     if let Some(directory) = output.filter(|_| ended) {
-        job["outputInfo"] = json!({"gcsOutputDirectory": directory});
+        job["outputInfo"] = match directory.starts_with(TABLE) {
+            true => tables::made(&directory),
+            false => json!({"gcsOutputDirectory": directory}),
+        };
     }
     if ended && status != Status::Failed {
         let rest = life.total.saturating_sub(life.completed + life.failed);
@@ -190,7 +257,7 @@ pub(crate) fn view(batch: &Batch, state: &State, poll: bool) -> Value {
     match status {
         Status::Failed => {
             let why = refused.unwrap_or_default();
-            let message = format!("Failed to import data from gs://{}. {why}", batch.input_file_id);
+            let message = format!("Failed to import data from {}. {why}", address(&batch.input_file_id));
             job["error"] = json!({"code": 3, "message": message});
         }
         Status::Cancelled => job["error"] = json!({"code": 1, "message": "CANCELED"}),

@@ -1,8 +1,9 @@
-//! Google's Vertex AI: tokens, `generateContent` and `rawPredict` of a project at a location, batch prediction jobs, and the bucket that
-//! they read and write.
+//! Google's Vertex AI: tokens, `generateContent` and `rawPredict` of a project at a location, batch prediction jobs, and the bucket or
+//! the tables that they read and write.
 
 mod jobs;
 mod objects;
+mod tables;
 mod tokens;
 
 use crate::api::Endpoint;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use jobs::{claude_body, view as job};
 pub(crate) use objects::Sessions;
+pub(crate) use tables::{Loads, SCHEME as TABLE};
 pub(crate) use tokens::Tokens;
 
 /// What a model is asked for.
@@ -62,6 +64,7 @@ pub(crate) enum Ask {
     Object(String, String),
     Media(String, String),
     ObjectDelete(String, String),
+    Tables(tables::Ask),
 }
 
 impl Ask {
@@ -75,7 +78,12 @@ impl Ask {
         if let Some((_, rest)) = scope(path) {
             return Self::of_project(method, rest);
         }
-        Self::of_storage(method, path, query)
+        tables::Ask::of(method, path).map(Self::Tables).or_else(|| Self::of_storage(method, path, query))
+    }
+
+    /// Whether a file comes with it.
+    pub(crate) fn uploads(&self) -> bool {
+        matches!(self, Self::Upload(_) | Self::Tables(tables::Ask::Load(_)))
     }
 
     /// `rest`: what stands after the location.
@@ -127,6 +135,7 @@ impl Ask {
             Self::List => Place::List,
             Self::Get(_) => Place::Poll,
             Self::Cancel(_) => Place::Cancel,
+            Self::Tables(ask) => return ask.place(),
             Self::Token | Self::Machine(_) | Self::Bucket(_) | Self::Objects(_) | Self::Object(..) => {
                 return None;
             }
@@ -152,6 +161,7 @@ impl Ask {
             Self::Object(..) => "GET /storage/v1/b/{bucket}/o/{object}",
             Self::Media(..) => "GET /storage/v1/b/{bucket}/o/{object}?alt=media",
             Self::ObjectDelete(..) => "DELETE /storage/v1/b/{bucket}/o/{object}",
+            Self::Tables(ask) => ask.label(),
         }
     }
 
@@ -198,7 +208,7 @@ pub(crate) fn admit(
     }
     // More of an upload needs no token: its address is secret enough.
     let goes_on = query.is_some_and(|query| query.contains("upload_id="));
-    if !(goes_on && matches!(ask, Some(Ask::Upload(_)))) {
+    if !(goes_on && ask.as_ref().is_some_and(Ask::uploads)) {
         tokens::check(state, headers)?;
     }
     if let (Some((project, _)), Some(known)) = (named, &config.project)
@@ -206,6 +216,9 @@ pub(crate) fn admit(
     {
         let message = format!("Permission denied on resource project {project} (or it may not exist).");
         return Err(Reply::error(&ApiError::new(403, "PERMISSION_DENIED", None, message)));
+    }
+    if let Some(Ask::Tables(ask)) = &ask {
+        ask.admit(state)?;
     }
     match (ask.as_ref().and_then(Ask::bucket), &config.bucket) {
         (Some(bucket), Some(known)) if bucket != known => Err(objects::no_bucket()),
@@ -292,6 +305,7 @@ pub(crate) fn answer(
         Ask::Object(bucket, object) => objects::retrieve(state, bucket, object),
         Ask::Media(bucket, object) => objects::media(state, bucket, object),
         Ask::ObjectDelete(bucket, object) => objects::delete(state, bucket, object),
+        Ask::Tables(ask) => ask.answer(state, head, query, body),
         Ask::Call(..) => return Err(invalid("a paid call")),
     }))
 }

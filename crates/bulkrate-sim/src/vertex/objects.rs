@@ -1,5 +1,6 @@
 //! A bucket of Cloud Storage: uploads of three kinds, lists, downloads, deletions. An object is a file whose id is `bucket/object`.
 
+use super::tables;
 use crate::faults::{Fault, Place};
 use crate::files::{self, Content, File};
 use crate::pieces::Pieces;
@@ -17,12 +18,38 @@ const PAGE: usize = 1_000;
 /// Whole pieces of this are kept of a chunk that broke off.
 const GRAIN_BYTES: usize = 256 << 10;
 
+/// What an upload is to become.
+#[derive(Debug)]
+pub(super) enum Goal {
+    Object {
+        bucket: String,
+        name: String,
+        kind: String,
+    },
+    /// A table, by a job that says so.
+    Load(String, Value),
+}
+
+impl Goal {
+    fn path(&self) -> String {
+        match self {
+            Self::Object { bucket, .. } => format!("/upload/storage/v1/b/{bucket}/o"),
+            Self::Load(project, _) => format!("/upload/bigquery/v2/projects/{project}/jobs"),
+        }
+    }
+
+    fn reach(&self, state: &State, bytes: Bytes) -> Result<Value, Reply> {
+        match self {
+            Self::Object { bucket, name, kind } => Ok(store(state, bucket, name, kind, bytes)),
+            Self::Load(project, job) => tables::load(state, project, job, bytes),
+        }
+    }
+}
+
 /// A resumable upload under way, or done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
-    bucket: String,
-    name: String,
-    kind: String,
+    goal: Goal,
     bytes: Pieces,
     done: Option<Value>,
 }
@@ -39,7 +66,7 @@ impl Sessions {
     }
 }
 
-fn refused(status: u16, reason: &str, message: &str) -> Reply {
+pub(super) fn refused(status: u16, reason: &str, message: &str) -> Reply {
     let errors = json!([{"domain": "global", "reason": reason, "message": message}]);
     Reply::bytes(status, json!({"error": {"code": status, "message": message, "errors": errors}}).to_string())
 }
@@ -52,7 +79,7 @@ fn no_object(bucket: &str, object: &str) -> Reply {
     refused(404, "notFound", &format!("No such object: {bucket}/{object}"))
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
@@ -73,7 +100,14 @@ pub(super) fn upload(
     let named = query.get("name").cloned();
     match (kind, query.get("upload_id"), named) {
         ("resumable", Some(id), _) => go_on(state, id, &head.headers, body),
-        ("resumable", None, named) => begin(state, bucket, named, head, body),
+        ("resumable", None, named) => {
+            let about: Value = serde_json::from_slice(body).unwrap_or_default();
+            let Some(name) = named.or_else(|| about["name"].as_str().map(str::to_owned)) else {
+                return refused(400, "required", "Required parameter: name");
+            };
+            let kind = text(&head.headers, "x-upload-content-type").to_owned();
+            begin(state, Goal::Object { bucket: bucket.to_owned(), name, kind }, head)
+        }
         ("media", None, Some(name)) => {
             let kind = text(&head.headers, "content-type");
             Reply::of(&store(state, bucket, &name, kind, body.clone()))
@@ -89,32 +123,18 @@ pub(super) fn upload(
     }
 }
 
-fn begin(
-    state: &State,
-    bucket: &str,
-    named: Option<String>,
-    head: &http::request::Parts,
-    body: &Bytes,
-) -> Reply {
-    let about: Value = serde_json::from_slice(body).unwrap_or_default();
-    let Some(name) = named.or_else(|| about["name"].as_str().map(str::to_owned)) else {
-        return refused(400, "required", "Required parameter: name");
-    };
+pub(super) fn begin(state: &State, goal: Goal, head: &http::request::Parts) -> Reply {
     let id = state.keys.id("", 40, false);
     let host = Some(text(&head.headers, header::HOST.as_str())).filter(|host| !host.is_empty());
-    let url = format!(
-        "http://{}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={id}",
-        host.unwrap_or("127.0.0.1")
-    );
-    let kind = text(&head.headers, "x-upload-content-type").to_owned();
-    let session = Session { bucket: bucket.to_owned(), name, kind, ..Session::default() };
-    state.sessions.lock().insert(id, session);
+    let (host, path) = (host.unwrap_or("127.0.0.1"), goal.path());
+    let url = format!("http://{host}{path}?uploadType=resumable&upload_id={id}");
+    state.sessions.lock().insert(id, Session { goal, bytes: Pieces::default(), done: None });
     let mut reply = Reply::bytes(200, "");
     reply.header("location", &url);
     reply
 }
 
-fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
+pub(super) fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
     let mut sessions = state.sessions.lock();
     let Some(session) = sessions.get_mut(id) else {
         return refused(404, "notFound", "Not Found");
@@ -137,9 +157,10 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
     }
     if whole {
         let bytes = session.bytes.take();
-        let done = store(state, &session.bucket, &session.name, &session.kind, bytes);
-        session.done = Some(done.clone());
-        return Reply::of(&done);
+        return match session.goal.reach(state, bytes) {
+            Ok(done) => Reply::of(session.done.insert(done)),
+            Err(refused) => refused,
+        };
     }
     let mut reply = Reply::bytes(308, "");
     if let Some(last) = session.bytes.len().checked_sub(1) {
@@ -149,7 +170,7 @@ fn go_on(state: &State, id: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
 }
 
 /// The JSON, the type and the bytes of an upload in two parts.
-fn related(content_type: &str, body: &Bytes) -> Option<(Value, String, Bytes)> {
+pub(super) fn related(content_type: &str, body: &Bytes) -> Option<(Value, String, Bytes)> {
     let boundary =
         content_type.split("boundary=").nth(1)?.split(';').next()?.trim().trim_matches(['"', '\'']);
     let mark = format!("--{boundary}");

@@ -54,7 +54,7 @@ pub struct ProviderArgs {
     /// Role that batches run in (AWS)
     #[arg(long, value_name = "ARN")]
     pub role_arn: Option<String>,
-    /// Where files of batches lie, as `s3://bucket/prefix` (AWS)
+    /// Where files of batches lie, as `s3://bucket/prefix` (AWS), `gs://bucket/folder` or `bq://project.dataset` (Vertex AI)
     #[arg(long, value_name = "PLACE")]
     pub storage: Option<String>,
 }

@@ -100,6 +100,36 @@ impl Lane {
         }
     }
 
+    /// Whether it is killed when batches are under way or when one was made.
+    pub(super) fn pays_once_when_it_is_killed(&self) {
+        let batches = |job: &Value| job["batches"].as_array().cloned().unwrap_or_default();
+        let reached: [&dyn Fn(&Value) -> bool; 2] = [&|job| !batches(job).is_empty(), &|job| {
+            batches(job).iter().any(|batch| batch["batch"].is_string())
+        }];
+        for reached in reached {
+            let sim = self.sim(&[], &["--speed", "200"]);
+            let place = self.with_job(&sim, "batch_items_max = 20");
+            place.kill_when(["run", "reviews.toml", "--yes"], reached);
+            let (_, bill) = self.whole(&place, &sim, run(&place));
+            assert_eq!(
+                (&self.creates(&sim)["200"], &bill["requests_batch"]),
+                (&json!(2), &json!(self.requests))
+            );
+        }
+    }
+
+    /// Results may not be read at first, in these words.
+    pub(super) fn waits_for_the_right_to_read_and_pays_nothing_twice(&self, words: &str) {
+        let sim = self.sim(&["forbidden:content@1"], &[]);
+        let place = self.with_job(&sim, "");
+        let said = run(&place);
+        assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
+        assert!(said.stderr.contains(words), "{said:?}");
+        // The right was given back: the same results are read.
+        let (_, bill) = self.whole(&place, &sim, run(&place));
+        assert_eq!((&self.creates(&sim)["200"], &bill["requests_batch"]), (&json!(1), &json!(self.requests)));
+    }
+
     pub(super) fn what_never_arrived_is_sent_again_once_its_input_is_gone(&self) {
         // The second one is carried out so late that it finds no input.
         for (fault, first) in [("reset-early:create=1@1", "0"), ("create-late@1", "0")] {

@@ -49,4 +49,5 @@ mod accounts;
 mod images;
 mod vertex;
 mod vertex_batch;
+mod vertex_tables;
 mod vllm;

@@ -36,6 +36,7 @@ fn at(sim: &Sim, location: &str) -> Place {
     Place::new()
         .set("VERTEX_BASE_URL", &sim.base_url)
         .set("STORAGE_EMULATOR_HOST", &sim.base_url)
+        .set("BIGQUERY_EMULATOR_HOST", &sim.base_url)
         .set("GCE_METADATA_HOST", sim.base_url.trim_start_matches("http://"))
         .set("GOOGLE_CLOUD_PROJECT", PROJECT)
         .set("GOOGLE_CLOUD_LOCATION", location)

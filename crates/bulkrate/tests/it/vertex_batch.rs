@@ -40,17 +40,7 @@ fn what_never_arrived_is_sent_again_once_its_input_is_gone() {
 
 #[test]
 fn a_run_that_is_killed_between_upload_and_create_or_later_goes_on_and_pays_once() {
-    let reached: [fn(&Value) -> bool; 2] = [
-        |job| job["batches"].as_array().is_some_and(|all| !all.is_empty()),
-        |job| job["batches"].as_array().is_some_and(|all| all.iter().any(|batch| batch["batch"].is_string())),
-    ];
-    for reached in reached {
-        let sim = LANE.sim(&[], &["--speed", "200"]);
-        let place = LANE.with_job(&sim, "batch_items_max = 20");
-        place.kill_when(["run", "reviews.toml", "--yes"], reached);
-        let (_, bill) = LANE.whole(&place, &sim, run(&place));
-        assert_eq!((&LANE.creates(&sim)["200"], &bill["requests_batch"]), (&json!(2), &json!(37)));
-    }
+    LANE.pays_once_when_it_is_killed();
 }
 
 #[test]
@@ -117,14 +107,7 @@ fn what_a_cancelled_job_has_finished_is_kept_and_paid() {
 
 #[test]
 fn results_that_may_not_be_read_wait_for_the_right_to_and_nothing_is_paid_twice() {
-    let sim = LANE.sim(&["forbidden:content@1"], &[]);
-    let place = LANE.with_job(&sim, "");
-    let said = run(&place);
-    assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
-    assert!(said.stderr.contains("storage.objects.get"), "{said:?}");
-    // The right was given back: the same results are read.
-    let (_, bill) = LANE.whole(&place, &sim, run(&place));
-    assert_eq!((&LANE.creates(&sim)["200"], &bill["requests_batch"]), (&json!(1), &json!(37)));
+    LANE.waits_for_the_right_to_read_and_pays_nothing_twice("storage.objects.get");
 }
 
 #[test]
@@ -136,9 +119,10 @@ fn a_bucket_that_is_not_there_is_told_before_anything_is_paid() {
     assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
     assert!(said.stderr.contains("bucket does not exist"), "{said:?}");
     // No bucket at all is no batch lane.
-    job_of(MODEL, &place, "name = \"other\"", "");
-    let said = run(&place);
-    assert!(said.code != 0, "{said:?}");
+    let place = self::place(&sim);
+    job_of(MODEL, &place, "", "");
+    let said = run(&place).expect(2);
+    assert_eq!(said.json()["error"]["code"], "lane-unavailable", "{said:?}");
     let bill = sim.bill();
     assert_eq!(bill["requests"], 0, "{bill}");
 }

@@ -199,8 +199,36 @@ fn part_path(to: &Path) -> PathBuf {
     to.with_file_name(name)
 }
 
+/// A file that is written here: it has its name only once it is whole.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    pub(crate) out: tokio::io::BufWriter<tokio::fs::File>,
+    part: PathBuf,
+}
+
+impl Sheet {
+    /// Begins what is to lie at `to`.
+    pub(crate) async fn begin(to: &Path) -> std::io::Result<Self> {
+        let part = part_path(to);
+        Ok(Self { out: tokio::io::BufWriter::with_capacity(1 << 18, private(&part).await?), part })
+    }
+
+    /// It is whole.
+    pub(crate) async fn end(mut self, to: &Path) -> std::io::Result<()> {
+        self.out.flush().await?;
+        self.out.get_ref().sync_all().await?;
+        tokio::fs::rename(&self.part, to).await?;
+        sync_folder(to).await
+    }
+
+    /// It will never be.
+    pub(crate) async fn discard(self) -> std::io::Result<()> {
+        tokio::fs::remove_file(&self.part).await
+    }
+}
+
 /// An empty file that only its owner can read: what a provider answers is the user's.
-pub(crate) async fn private(path: &Path) -> std::io::Result<tokio::fs::File> {
+async fn private(path: &Path) -> std::io::Result<tokio::fs::File> {
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

@@ -69,17 +69,25 @@ pub struct VertexWire {
     google: google::Encoder,
     claude: claude::Encoder,
     account: Account,
+    /// Whether batches come from tables.
+    in_tables: bool,
 }
 
 impl VertexWire {
     #[must_use]
-    pub fn new(account: Account, settings: &Settings) -> Self {
+    pub fn new(account: Account, settings: &Settings, in_tables: bool) -> Self {
         let structured_outputs = settings.structured_outputs;
         Self {
             google: google::Encoder { structured_outputs, host: google::VERTEX },
             claude: claude::Encoder::of_vertex(structured_outputs),
             account,
+            in_tables,
         }
+    }
+
+    /// Why batches are not made for embeddings.
+    pub(super) fn refuses_vectors(&self) -> Option<&'static str> {
+        self.in_tables.then_some(embed::NO_TABLES)
     }
 
     /// What a reply that is no success means for the one call it answers.
@@ -117,7 +125,9 @@ impl Wire for VertexWire {
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
         match Maker::of(options.model) {
-            Maker::Google if request.kind == Kind::Embedding => embed::encode(request, options, out),
+            Maker::Google if request.kind == Kind::Embedding => {
+                embed::encode(request, options, self.in_tables, out)
+            }
             Maker::Google => {
                 if options.lane == Lane::Batch {
                     line::check_labels(request, options.model)?;

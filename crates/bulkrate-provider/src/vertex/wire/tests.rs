@@ -34,7 +34,7 @@ fn signed(signer: Option<Arc<dyn Sign>>) -> VertexWire {
         Some(signer) => account.signed_by(signer),
         None => account,
     };
-    VertexWire::new(account, &settings)
+    VertexWire::new(account, &settings, false)
 }
 
 fn request(kwargs: Option<&'static str>) -> Request<'static> {

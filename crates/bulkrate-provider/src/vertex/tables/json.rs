@@ -1,0 +1,265 @@
+//! BigQuery's JSON. Cells come as texts, whatever their type; a column of JSON as the text of it.
+
+use std::borrow::Cow;
+
+use bulkrate_core::answer::Failure;
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::request::write_json_text;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Dataset;
+use crate::api::Reply;
+use crate::http::batches::read;
+use crate::json::loose::{Count, LooseText};
+use crate::json::object::write_on_one_line;
+use crate::vertex::wire::refused;
+
+/// The code of a dataset that is not there.
+const NO_DATASET: &str = "no_dataset";
+
+/// The body of the job that loads lines into a table. That its id is the table's makes it one job, however often it is sent.
+pub(super) fn load_job(project: &str, dataset: &Dataset, (table, location): (&str, &str)) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (before, text) in [
+        ("{\"jobReference\":{\"projectId\":", project),
+        (",\"jobId\":", table),
+        (",\"location\":", location),
+        ("},\"configuration\":{\"load\":{\"destinationTable\":{\"projectId\":", &dataset.project),
+        (",\"datasetId\":", &dataset.id),
+        (",\"tableId\":", table),
+    ] {
+        body.extend_from_slice(before.as_bytes());
+        write_json_text(text, &mut body);
+    }
+    body.extend_from_slice(
+        b"},\"schema\":{\"fields\":[{\"name\":\"custom_id\",\"type\":\"STRING\"},{\"name\":\"request\",\"type\":\"JSON\"}]},\
+          \"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"createDisposition\":\"CREATE_IF_NEEDED\",\"writeDisposition\":\"WRITE_EMPTY\"}}}",
+    );
+    body
+}
+
+#[derive(Deserialize)]
+struct Located<'a> {
+    #[serde(borrow)]
+    location: LooseText<'a>,
+}
+
+/// Where a dataset is.
+pub(super) fn location(body: &[u8]) -> Result<String, String> {
+    let found: Located<'_> = read(body, "a dataset")?;
+    found.location.into_owned().ok_or_else(|| "the answer does not say where the dataset is".to_owned())
+}
+
+/// What has come of a load.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    Running,
+    Loaded(u64),
+    Failed(Failure),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Job<'a> {
+    #[serde(borrow)]
+    status: Status<'a>,
+    #[serde(default)]
+    statistics: Statistics,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    #[serde(borrow, default)]
+    state: LooseText<'a>,
+    #[serde(borrow, default)]
+    error_result: Option<Said<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow, default)]
+    reason: LooseText<'a>,
+    #[serde(borrow, default)]
+    message: LooseText<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    load: Loaded,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Loaded {
+    #[serde(default)]
+    output_rows: Count,
+}
+
+/// A job that loads a table; one that failed has ended as well.
+pub(super) fn load(body: &[u8]) -> Result<Load, String> {
+    let job: Job<'_> = read(body, "a job that loads a table")?;
+    if job.status.state.as_deref() != Some("DONE") {
+        return Ok(Load::Running);
+    }
+    let Some(said) = job.status.error_result else {
+        return Ok(Load::Loaded(job.statistics.load.output_rows.or_zero()));
+    };
+    let reason = said.reason.into_owned().unwrap_or_default();
+    Ok(Load::Failed(Failure {
+        class: class_of(&reason).unwrap_or(FailureClass::RefusedByProvider),
+        message: format!("the table was not loaded: {}", said.message.as_deref().unwrap_or(&reason)),
+        provider_code: Some(reason).filter(|reason| !reason.is_empty()),
+        wait_ms: None,
+        maybe_paid: false,
+    }))
+}
+
+/// What a reason means, of those that say more than the status beside them.
+fn class_of(reason: &str) -> Option<FailureClass> {
+    Some(match reason {
+        "rateLimitExceeded" | "jobRateLimitExceeded" | "quotaExceeded" => FailureClass::RateLimited,
+        "billingNotEnabled" => FailureClass::Billing,
+        "accessDenied" | "notFound" => FailureClass::Auth,
+        "backendError" | "internalError" | "jobBackendError" | "jobInternalError" | "resourcesExceeded"
+        | "stopped" | "tableUnavailable" | "timeout" => FailureClass::Transient,
+        _ => return None,
+    })
+}
+
+#[derive(Deserialize)]
+struct Outer<'a> {
+    #[serde(borrow)]
+    error: Inner<'a>,
+}
+
+#[derive(Deserialize)]
+struct Inner<'a> {
+    #[serde(borrow, default)]
+    errors: Vec<Said<'a>>,
+}
+
+/// What an error of BigQuery means. Quotas are a 403 there, and what is not there is a matter of the account, and of no model.
+pub(in crate::vertex) fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
+    let failure = refused(reply, now_unix_s);
+    let said = serde_json::from_slice::<Outer<'_>>(&reply.body).ok();
+    let reason = said.and_then(|said| said.error.errors.into_iter().next()?.reason.0);
+    let class = reason.as_deref().filter(|_| reply.status < 500).and_then(class_of);
+    match (class, reason) {
+        (Some(class), Some(reason)) => {
+            let is_dataset = reply.status == 404 && failure.message.contains("Dataset");
+            let code = if is_dataset { NO_DATASET.to_owned() } else { reason.into_owned() };
+            Failure { class, provider_code: Some(code), ..failure }
+        }
+        _ => failure,
+    }
+}
+
+#[derive(Deserialize)]
+struct Described<'a> {
+    #[serde(borrow)]
+    schema: Schema<'a>,
+}
+
+#[derive(Deserialize)]
+struct Schema<'a> {
+    #[serde(borrow)]
+    fields: Vec<Field<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Field<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+/// Columns that a line is made of, and whether what they hold is JSON.
+const LINE: [(&str, bool); 4] =
+    [("custom_id", false), ("status", false), ("request", true), ("response", true)];
+
+/// Where in a row they stand.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Columns([Option<usize>; 4]);
+
+impl Columns {
+    /// Those of a table of results.
+    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
+        let table: Described<'_> = read(body, "a table")?;
+        let at = |(name, _)| table.schema.fields.iter().position(|field| field.name == name);
+        let found = Self(LINE.map(at));
+        match found.0 {
+            [_, _, _, Some(_)] => Ok(found),
+            _ => Err("the table has no column `response`".to_owned()),
+        }
+    }
+
+    /// Appends a row as a line of results. What should be JSON and is not stands there as text: it is read as no answer.
+    pub(super) fn write(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        out.push(b'{');
+        let mut first = true;
+        for ((name, is_json), at) in LINE.into_iter().zip(self.0) {
+            let Some(at) = at else { continue };
+            let cell = row.cells.get(at).ok_or("a row is shorter than its table's columns")?;
+            let Some(text) = cell.value.as_deref() else { continue };
+            out.extend_from_slice(if first { b"\"" } else { b",\"" });
+            first = false;
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            if is_json && serde_json::from_str::<&RawValue>(text).is_ok() {
+                write_on_one_line(text, out);
+            } else {
+                write_json_text(text, out);
+            }
+        }
+        out.extend_from_slice(b"}\n");
+        Ok(())
+    }
+}
+
+/// One page of a table.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) rows: Vec<Row<'a>>,
+    pub(super) next: Option<String>,
+    /// Of the whole table.
+    pub(super) total: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Row<'a> {
+    #[serde(borrow, rename = "f")]
+    cells: Vec<Cell<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Cell<'a> {
+    #[serde(borrow, rename = "v")]
+    value: LooseText<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow, default)]
+    rows: Vec<Row<'a>>,
+    #[serde(borrow, default)]
+    page_token: LooseText<'a>,
+    #[serde(default)]
+    total_rows: Count,
+}
+
+impl<'a> Rows<'a> {
+    /// A page without rows says how many there are: that a batch has written nothing is concluded from it.
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, String> {
+        let page: Page<'a> = read(body, "a page of a table")?;
+        match page.total_rows.or(None) {
+            None if page.rows.is_empty() => Err("the answer is not a page of a table".to_owned()),
+            total => {
+                let (rows, next) = (page.rows, page.page_token.into_owned());
+                Ok(Self { rows, next, total: total.unwrap_or(0) })
+            }
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! BigQuery, as far as batches need it: a dataset, jobs that load lines into tables, and the rows of tables. A table is a file whose id
+//! is its address, and whose purpose are its columns.
+
+use super::objects::{self, Goal, refused, related, text};
+use crate::batches::lines::Side;
+use crate::clock::VirtualMs;
+use crate::faults::{Fault, Place};
+use crate::files::{Content, File};
+use crate::server::{Reply, State, decoded};
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How the address of a table begins.
+pub(crate) const SCHEME: &str = "bq://";
+/// Rows of a page, at most.
+const PAGE: usize = 10_000;
+/// A load takes so long.
+const LOAD_MS: VirtualMs = 2_000;
+
+/// A table, or the dataset where its name is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    project: String,
+    dataset: String,
+    table: String,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Dataset(Named),
+    Load(String),
+    Job(String, String),
+    Table(Named),
+    Rows(Named),
+    Delete(Named),
+}
+
+/// Jobs that have loaded tables, by project and id.
+#[derive(Debug, Default)]
+pub(crate) struct Loads {
+    by_id: Mutex<HashMap<(String, String), Loaded>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    job: Value,
+    done_ms: VirtualMs,
+}
+
+impl Loads {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Loaded>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Named {
+    fn of(project: &str, dataset: &str, table: &str) -> Self {
+        Self { project: project.to_owned(), dataset: dataset.to_owned(), table: table.to_owned() }
+    }
+
+    /// Reads `bq://project.dataset.table`.
+    pub(super) fn read(address: &str) -> Option<Self> {
+        let mut parts = address.strip_prefix(SCHEME)?.rsplitn(3, '.');
+        let (table, dataset, project) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self::of(project, dataset, table))
+    }
+
+    fn id(&self) -> String {
+        format!("{}.{}", self.dataset_id(), self.table)
+    }
+
+    /// The address of the dataset.
+    fn dataset_id(&self) -> String {
+        format!("{SCHEME}{}.{}", self.project, self.dataset)
+    }
+
+    /// In the words of errors.
+    fn shown(&self) -> String {
+        let Self { project, dataset, table } = self;
+        if table.is_empty() { format!("{project}:{dataset}") } else { format!("{project}:{dataset}.{table}") }
+    }
+
+    fn reference(&self) -> Value {
+        json!({"projectId": self.project, "datasetId": self.dataset, "tableId": self.table})
+    }
+}
+
+impl Ask {
+    pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
+        let upload = ["/upload", "/resumable/upload"].into_iter().find_map(|kind| path.strip_prefix(kind));
+        let rest = upload.unwrap_or(path).strip_prefix("/bigquery/v2/projects/")?;
+        let parts: Vec<String> = rest.split('/').map(decoded).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Some(match (method.as_str(), upload.is_some(), parts.as_slice()) {
+            ("POST" | "PUT", true, [project, "jobs"]) => Self::Load((*project).to_owned()),
+            ("GET", false, [project, "jobs", id]) => Self::Job((*project).to_owned(), (*id).to_owned()),
+            ("GET", false, [project, "datasets", dataset]) => Self::Dataset(Named::of(project, dataset, "")),
+            ("GET", false, [project, "datasets", dataset, "tables", table]) => {
+                Self::Table(Named::of(project, dataset, table))
+            }
+            ("DELETE", false, [project, "datasets", dataset, "tables", table]) => {
+                Self::Delete(Named::of(project, dataset, table))
+            }
+            ("GET", false, [project, "datasets", dataset, "tables", table, "data"]) => {
+                Self::Rows(Named::of(project, dataset, table))
+            }
+            _ => return None,
+        })
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Load(_) => Some(Place::Upload),
+            Self::Rows(_) => Some(Place::Content),
+            Self::Delete(_) => Some(Place::Delete),
+            Self::Dataset(_) | Self::Job(..) | Self::Table(_) => None,
+        }
+    }
+
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Dataset(_) => "GET /bigquery/v2/datasets/{dataset}",
+            Self::Load(_) => "POST /upload/bigquery/v2/jobs",
+            Self::Job(..) => "GET /bigquery/v2/jobs/{id}",
+            Self::Table(_) => "GET /bigquery/v2/tables/{table}",
+            Self::Rows(_) => "GET /bigquery/v2/tables/{table}/data",
+            Self::Delete(_) => "DELETE /bigquery/v2/tables/{table}",
+        }
+    }
+
+    /// Whether the project and the dataset are there. `Err` is the whole answer.
+    pub(super) fn admit(&self, state: &State) -> Result<(), Reply> {
+        let (Self::Load(project) | Self::Job(project, _)) = self else {
+            let (Self::Dataset(named) | Self::Table(named) | Self::Rows(named) | Self::Delete(named)) = self
+            else {
+                return Ok(());
+            };
+            return exists(state, named);
+        };
+        match &state.config.project {
+            Some(known) if known != project => Err(denied(&format!(
+                "Project {project}: User does not have bigquery.jobs.create permission in project {project}."
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn answer(
+        &self,
+        state: &State,
+        head: &http::request::Parts,
+        query: &HashMap<String, String>,
+        body: &Bytes,
+    ) -> Reply {
+        match self {
+            Self::Dataset(named) => dataset(state, named),
+            Self::Load(project) => upload(state, project, head, query, body),
+            Self::Job(project, id) => job(state, project, id),
+            Self::Table(named) => table(state, named),
+            Self::Rows(named) => rows(state, named, query),
+            Self::Delete(named) if state.files.remove(&named.id()) => {
+                let mut reply = Reply::bytes(204, "");
+                reply.content_type = None;
+                reply
+            }
+            Self::Delete(named) => no_table(named),
+        }
+    }
+}
+
+fn denied(what: &str) -> Reply {
+    refused(403, "accessDenied", &format!("Access Denied: {what}"))
+}
+
+fn no_table(named: &Named) -> Reply {
+    refused(404, "notFound", &format!("Not found: Table {}", named.shown()))
+}
+
+fn exists(state: &State, named: &Named) -> Result<(), Reply> {
+    match &state.config.dataset {
+        Some(known) if *known != named.dataset => {
+            let dataset = Named { table: String::new(), ..named.clone() };
+            Err(refused(404, "notFound", &format!("Not found: Dataset {}", dataset.shown())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn dataset(state: &State, named: &Named) -> Reply {
+    Reply::of(&json!({
+        "kind": "bigquery#dataset", "id": named.shown(), "location": state.config.dataset_location,
+        "datasetReference": {"projectId": named.project, "datasetId": named.dataset},
+    }))
+}
+
+/// POST /upload/bigquery/v2/projects/{project}/jobs, in two parts or in one after another.
+fn upload(
+    state: &State,
+    project: &str,
+    head: &http::request::Parts,
+    query: &HashMap<String, String>,
+    body: &Bytes,
+) -> Reply {
+    let kind = query.get("uploadType").map(String::as_str).unwrap_or_default();
+    match (kind, query.get("upload_id")) {
+        ("resumable", Some(id)) => objects::go_on(state, id, &head.headers, body),
+        ("resumable", None) => {
+            let job = serde_json::from_slice(body).unwrap_or_default();
+            objects::begin(state, Goal::Load(project.to_owned(), job), head)
+        }
+        ("multipart", None) => match related(text(&head.headers, "content-type"), body) {
+            Some((job, _, media)) => match load(state, project, &job, media) {
+                Ok(job) => Reply::of(&job),
+                Err(refused) => refused,
+            },
+            None => refused(400, "parseError", "Parse Error"),
+        },
+        _ => refused(400, "invalid", "Invalid value for uploadType"),
+    }
+}
+
+/// A job that loads lines into a table. Its id makes it one.
+pub(super) fn load(state: &State, project: &str, asked: &Value, lines: Bytes) -> Result<Value, Reply> {
+    let wanted = &asked["configuration"]["load"];
+    let to = |name: &str| wanted["destinationTable"][name].as_str().unwrap_or_default();
+    let to = Named::of(to("projectId"), to("datasetId"), to("tableId"));
+    if to.table.is_empty() || wanted["sourceFormat"] != "NEWLINE_DELIMITED_JSON" {
+        return Err(refused(400, "invalid", "Load configuration must specify a table and lines of JSON."));
+    }
+    exists(state, &to)?;
+    let location = asked["jobReference"]["location"].as_str().unwrap_or(&state.config.dataset_location);
+    if location != state.config.dataset_location {
+        let dataset = Named { table: String::new(), ..to };
+        let message = format!("Not found: Dataset {} was not found in location {location}", dataset.shown());
+        return Err(refused(404, "notFound", &message));
+    }
+    let id = asked["jobReference"]["jobId"]
+        .as_str()
+        .map_or_else(|| state.keys.id("job_", 27, false), str::to_owned);
+    let mut loads = state.loads.lock();
+    let known = (project.to_owned(), id.clone());
+    if loads.contains_key(&known) {
+        return Err(refused(409, "duplicate", &format!("Already Exists: Job {project}:{location}.{id}")));
+    }
+    let found = checked(state, &to, wanted, &lines);
+    let now = state.clock.now_ms();
+    let mut job = json!({
+        "kind": "bigquery#job", "id": format!("{project}:{location}.{id}"),
+        "jobReference": {"projectId": project, "jobId": id, "location": location},
+        "configuration": {"jobType": "LOAD", "load": wanted},
+        "status": {"state": "DONE"},
+        "statistics": {"creationTime": now.to_string(), "startTime": now.to_string(), "endTime": (now + LOAD_MS).to_string()},
+    });
+    match found {
+        Ok(rows) => {
+            job["statistics"]["load"] = json!({
+                "inputFiles": "1", "inputFileBytes": lines.len().to_string(), "outputRows": rows.to_string(), "badRecords": "0",
+            });
+            keep(state, &to, wanted["schema"]["fields"].to_string(), lines);
+        }
+        Err((reason, message)) => {
+            let error = json!({"reason": reason, "message": message});
+            job["status"]["errorResult"] = error.clone();
+            job["status"]["errors"] = json!([error]);
+        }
+    }
+    let begun = running(&job);
+    loads.insert(known, Loaded { job, done_ms: now + LOAD_MS });
+    Ok(begun)
+}
+
+/// How many rows the lines are, or why they are none.
+fn checked(
+    state: &State,
+    to: &Named,
+    wanted: &Value,
+    lines: &Bytes,
+) -> Result<usize, (&'static str, String)> {
+    if wanted["writeDisposition"] == "WRITE_EMPTY" && state.files.get(&to.id()).is_some() {
+        return Err(("duplicate", format!("Already Exists: Table {}", to.shown())));
+    }
+    let fields = wanted["schema"]["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut rows = 0;
+    for (number, line) in split(lines).enumerate() {
+        let row: Map<String, Value> = serde_json::from_slice(line).map_err(|error| {
+            let message = format!(
+                "Error while reading data, error message: JSON parsing error in row {number}: {error}"
+            );
+            ("invalid", message)
+        })?;
+        if let Some(name) = row.keys().find(|name| fields.iter().all(|field| field["name"] != name.as_str()))
+        {
+            return Err((
+                "invalid",
+                format!("JSON table encountered too many errors: No such field: {name}."),
+            ));
+        }
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+fn running(job: &Value) -> Value {
+    let mut job = job.clone();
+    job["status"] = json!({"state": "RUNNING"});
+    if let Some(statistics) = job["statistics"].as_object_mut() {
+        statistics.remove("endTime");
+        statistics.remove("load");
+    }
+    job
+}
+
+fn job(state: &State, project: &str, id: &str) -> Reply {
+    let loads = state.loads.lock();
+    match loads.get(&(project.to_owned(), id.to_owned())) {
+        Some(load) if state.clock.now_ms() < load.done_ms => Reply::of(&running(&load.job)),
+        Some(load) => Reply::of(&load.job),
+        None => refused(404, "notFound", &format!("Not found: Job {project}:{id}")),
+    }
+}
+
+fn keep(state: &State, to: &Named, columns: String, lines: Bytes) {
+    state.files.remove(&to.id());
+    state.files.add(File {
+        id: to.id(),
+        bytes: lines.len() as u64,
+        created_at: state.clock.now(),
+        expires_at: None,
+        filename: to.table.clone(),
+        purpose: columns,
+        content: Content::Stored(lines),
+    });
+}
+
+fn split(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// The columns of a table of results: those of its input, and what came of each row.
+fn columns(file: &File) -> Vec<Value> {
+    let mut fields: Vec<Value> = serde_json::from_str(&file.purpose).unwrap_or_else(|_| {
+        vec![json!({"name": "custom_id", "type": "STRING"}), json!({"name": "request", "type": "JSON"})]
+    });
+    if matches!(file.content, Content::Lines(..)) {
+        let more = [("response", "JSON"), ("status", "STRING"), ("processed_time", "STRING")];
+        fields.extend(more.map(|(name, kind)| json!({"name": name, "type": kind})));
+    }
+    for field in &mut fields {
+        field["mode"] = "NULLABLE".into();
+    }
+    fields
+}
+
+/// All lines of a table.
+fn all(state: &State, file: &File) -> Vec<u8> {
+    match &file.content {
+        Content::Stored(lines) | Content::Bare(lines, _) => lines.to_vec(),
+        Content::Lines(run, _) => run.text(state, Side::Output),
+    }
+}
+
+fn table(state: &State, named: &Named) -> Reply {
+    let Some(file) = state.files.get(&named.id()) else { return no_table(named) };
+    Reply::of(&json!({
+        "kind": "bigquery#table", "id": named.shown(), "tableReference": named.reference(), "type": "TABLE",
+        "schema": {"fields": columns(&file)}, "numRows": split(&all(state, &file)).count().to_string(),
+        "numBytes": file.bytes.to_string(), "location": state.config.dataset_location,
+        "creationTime": (file.created_at * 1_000).to_string(), "lastModifiedTime": (file.created_at * 1_000).to_string(),
+    }))
+}
+
+/// GET .../tables/{table}/data; a token is the number of rows before.
+fn rows(state: &State, named: &Named, query: &HashMap<String, String>) -> Reply {
+    let cut = state.faults.call(Fault::CutTail, Place::Content).is_some();
+    if state.faults.hit(Fault::Forbidden, Place::Content) {
+        return denied(&format!(
+            "Table {}: User does not have permission to query table {}, or perhaps it does not exist.",
+            named.shown(),
+            named.shown()
+        ));
+    }
+    let gone = state.faults.hit(Fault::FileGone, Place::Content);
+    let Some(file) = state.files.get(&named.id()).filter(|_| !gone) else { return no_table(named) };
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let start = number("pageToken").or(number("startIndex")).unwrap_or(0);
+    let size = number("maxResults").unwrap_or(PAGE).min(PAGE);
+    let (lines, fields) = (all(state, &file), columns(&file));
+    let total = split(&lines).count();
+    let mut page: Vec<Value> = split(&lines).skip(start).take(size).map(|line| row(&fields, line)).collect();
+    let mut body = json!({"kind": "bigquery#tableDataList", "totalRows": total.to_string()});
+    if start + page.len() < total && size > 0 {
+        body["pageToken"] = (start + page.len()).to_string().into();
+    }
+    if cut {
+        page.pop();
+    }
+    if !page.is_empty() {
+        body["rows"] = page.into();
+    }
+    Reply::of(&body)
+}
+
+/// A line as a row: every cell is a text.
+fn row(fields: &[Value], line: &[u8]) -> Value {
+    let line: Map<String, Value> = serde_json::from_slice(line).unwrap_or_default();
+    let cell = |field: &Value| match line.get(field["name"].as_str().unwrap_or_default()) {
+        None | Some(Value::Null) => json!({"v": null}),
+        Some(Value::String(text)) if field["type"] != "JSON" => json!({"v": text}),
+        Some(value) => json!({"v": value.to_string()}),
+    };
+    json!({"f": fields.iter().map(cell).collect::<Vec<_>>()})
+}
+
+/// The input of a batch, and where its results go: `Err` says what is wrong with the names.
+pub(super) fn ends(state: &State, from: &str, to: &str) -> Result<(Option<Arc<File>>, String), String> {
+    let source = Named::read(from).ok_or_else(|| format!("Invalid BigQuery URI: {from}"))?;
+    let place = Named::read(to).ok_or_else(|| format!("Invalid BigQuery URI: {to}"))?;
+    match state.files.get(&place.id()) {
+        Some(_) => Err(format!("BigQuery table {to} already exists.")),
+        None => Ok((state.files.get(&source.id()), place.id())),
+    }
+}
+
+/// What a job says of the table it has made.
+pub(super) fn made(address: &str) -> Value {
+    let (dataset, table) = address.rsplit_once('.').unwrap_or((address, ""));
+    json!({"bigqueryOutputDataset": dataset, "bigqueryOutputTable": table})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_somewhere() {
+        let table = Named::of("p", "d", "t");
+        let base = "/bigquery/v2/projects/p";
+        for (method, path, want) in [
+            (Method::GET, format!("{base}/datasets/d"), Some(Ask::Dataset(Named::of("p", "d", "")))),
+            (Method::POST, format!("/upload{base}/jobs"), Some(Ask::Load("p".to_owned()))),
+            (Method::PUT, format!("/resumable/upload{base}/jobs"), Some(Ask::Load("p".to_owned()))),
+            (Method::GET, format!("{base}/jobs/j"), Some(Ask::Job("p".to_owned(), "j".to_owned()))),
+            (Method::GET, format!("{base}/datasets/d/tables/t"), Some(Ask::Table(table.clone()))),
+            (Method::GET, format!("{base}/datasets/d/tables/t/data"), Some(Ask::Rows(table.clone()))),
+            (Method::DELETE, format!("{base}/datasets/d/tables/t"), Some(Ask::Delete(table.clone()))),
+            (Method::POST, format!("{base}/queries"), None),
+        ] {
+            assert_eq!(Ask::of(&method, &path), want, "{method} {path}");
+        }
+        assert_eq!(Named::read("bq://p.d.t"), Some(table));
+        assert_eq!(Named::read("bq://example.com:p.d.t"), Some(Named::of("example.com:p", "d", "t")));
+        assert_eq!(Named::read("gs://b/o"), None);
+    }
+}
