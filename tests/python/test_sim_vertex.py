@@ -11,6 +11,7 @@ import pathlib
 import time
 
 import google.auth.transport.requests
+import openai
 import pytest
 from google import genai
 from google.api_core import exceptions
@@ -248,6 +249,18 @@ def test_a_job_from_its_create_to_its_deletion(sim):
     with pytest.raises(errors.ClientError) as raised:
         client(sim).batches.get(name=job.name)
     assert raised.value.code == 404
+
+
+def test_open_models_speak_openais_language():
+    with started("--any-model", *FLAGS, provider="vertex") as sim:
+        person = sign_in(sim)
+        person.refresh(google.auth.transport.requests.Request())
+        url = f"{sim.base_url}/v1/projects/{PROJECT}/locations/{LOCATION}/endpoints/openapi"
+        client = openai.OpenAI(base_url=url, api_key=person.token, max_retries=0)
+        answer = client.chat.completions.create(model="meta/llama-3.3-70b-instruct-maas", messages=[{"role": "user", "content": "Hello there"}], max_tokens=64)
+        assert answer.choices[0].message.content and answer.usage.prompt_tokens > 0
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=url, api_key="ya29.none", max_retries=0).chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
 
 
 def test_a_job_of_vectors(sim):

@@ -247,9 +247,7 @@ fn lanes(
             })
             .find_map(|(_, found)| found.unavailable(lane));
         let unavailable = unavailable.or_else(|| match lane {
-            Lane::Batch => batchable::too_few(facts, requests)
-                .or_else(|| batchable::schema_refused(facts))
-                .or_else(|| batchable::vectors_refused(facts)),
+            Lane::Batch => batchable::refused(facts, requests),
             Lane::Flex | Lane::Sync => None,
         });
         lanes.push(LanePlan {

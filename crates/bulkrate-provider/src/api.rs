@@ -247,8 +247,6 @@ pub struct BatchFacts {
     pub items_min: u32,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
-    /// Why no batches are made for embeddings, though there may be a price for them.
-    pub takes_no_vectors: Option<&'static str>,
 }
 
 /// The answer to a paid batch create, by the classification table of the core (`submission::classify`).
@@ -310,6 +308,11 @@ pub trait BatchApi: Send + Sync + Debug {
     fn limits(&self, kind: Kind) -> BatchLimits;
     fn facts(&self) -> BatchFacts {
         BatchFacts::default()
+    }
+    /// Why no batches are made of such items for this model, though there may be a price for them; `None`: they are.
+    fn refuses(&self, kind: Kind, model: &str) -> Option<&'static str> {
+        let _ = (kind, model);
+        None
     }
     /// Appends one line of an input file, newline included, around an encoded body.
     fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>);

@@ -1,10 +1,14 @@
 //! What keeps a job out of the batch lane besides prices: too few requests, answers that must have a shape.
 
 use bulkrate_core::lane::Lane;
-use bulkrate_core::request::Kind;
 
 use super::Facts;
 use crate::deployment::Deployment;
+
+/// Why the job's requests, so many of them, make no batch; `None` where they do.
+pub(super) fn refused(facts: &Facts<'_>, requests: u64) -> Option<String> {
+    too_few(facts, requests).or_else(|| schema_refused(facts)).or_else(|| model_refused(facts))
+}
 
 /// Choices that go to a batch without a schema: only the prompt can hold answers to them.
 pub(super) fn choices_unsaid(facts: &Facts<'_>, lane: Lane) -> Option<String> {
@@ -38,19 +42,20 @@ pub(super) fn too_few(facts: &Facts<'_>, requests: u64) -> Option<String> {
     facts.deployments.iter().find_map(least)
 }
 
-/// Why embeddings cannot come from batches.
-pub(super) fn vectors_refused(facts: &Facts<'_>) -> Option<String> {
-    let why = |found: &Deployment| found.account.api.batches()?.facts().takes_no_vectors;
-    let asked = facts.spec.request.kind == Kind::Embedding;
-    let why = facts.deployments.iter().find_map(why).filter(|_| asked)?;
-    Some(format!("its batches are not made of embeddings: {why}"))
-}
-
 /// Why answers that have a schema cannot come from batches.
-pub(super) fn schema_refused(facts: &Facts<'_>) -> Option<String> {
+fn schema_refused(facts: &Facts<'_>) -> Option<String> {
     facts.spec.request.schema.as_ref()?;
     let name = without_schema(facts)?;
     Some(format!(
         "answers of batches of `{name}` cannot be held to a schema; describe the answer in the prompt and set `structured_outputs = false`"
     ))
+}
+
+/// Why such items cannot come from batches of a model.
+fn model_refused(facts: &Facts<'_>) -> Option<String> {
+    let why = |found: &Deployment| {
+        let why = found.account.api.batches()?.refuses(facts.spec.request.kind, &found.model)?;
+        Some(format!("no batches are made for `{}`: {why}", found.model))
+    };
+    facts.deployments.iter().find_map(why)
 }

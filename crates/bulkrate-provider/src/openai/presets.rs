@@ -73,6 +73,9 @@ pub(crate) const VLLM: Dialect = Dialect {
     ..LOCAL
 };
 
+/// Open models at Google's Vertex AI, whose account signs its calls.
+pub(crate) const VERTEX: Dialect = Dialect { name: "vertex", ..CLOUD };
+
 /// Low, medium and high; reasoning cannot be switched off by this field.
 const EFFORTS_ON: &[(Reasoning, &str, &str)] = EFFORTS.split_at(1).1;
 

@@ -97,12 +97,11 @@ impl BatchApi for VertexBatches {
     }
 
     fn facts(&self) -> BatchFacts {
-        BatchFacts {
-            known_by: KnownBy::Mark,
-            one_file: true,
-            takes_no_vectors: self.wire.refuses_vectors(),
-            ..BatchFacts::default()
-        }
+        BatchFacts { known_by: KnownBy::Mark, one_file: true, ..BatchFacts::default() }
+    }
+
+    fn refuses(&self, kind: Kind, model: &str) -> Option<&'static str> {
+        self.wire.no_batches(kind, model)
     }
 
     fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {

@@ -194,18 +194,21 @@ impl Tables {
         }
     }
 
-    /// Writes all rows of a table as lines; answers how many bytes.
+    /// Writes all rows of a table as lines; answers how many bytes. `None`: it is gone.
     async fn write_rows(
         &self,
         table: Table<'_>,
         columns: &Columns,
         sheet: &mut Sheet,
         (to, bytes_max): (&Path, u64),
-    ) -> Result<u64, ApiError> {
+    ) -> Result<Option<u64>, ApiError> {
         let first = format!("{}/data?maxResults={PAGE_ROWS}", table.path());
         let (mut path, mut line, mut read, mut bytes) = (first.clone(), Vec::new(), 0_u64, 0_u64);
         loop {
-            let reply = self.free.send(READ, Method::GET, &path, &[]).await?;
+            let reply = self.free.send(READ, Method::GET, &path, &[404]).await?;
+            if self.is_absent(READ, &reply)? {
+                return Ok(None);
+            }
             let page = Rows::read(&reply.body).map_err(|why| self.unreadable(READ, &reply, &why))?;
             line.clear();
             for row in &page.rows {
@@ -224,7 +227,7 @@ impl Tables {
                     let why = format!("the table has {} rows, and its pages hold {read}", page.total);
                     return Err(self.free.error(READ, None, FailureClass::Transient, &why));
                 }
-                None => return Ok(bytes),
+                None => return Ok(Some(bytes)),
             }
         }
     }
@@ -268,8 +271,8 @@ impl Shelf for Tables {
         let local = |error: std::io::Error| self.free.local_error(READ, to, &error);
         let mut sheet = Sheet::begin(to).await.map_err(local)?;
         match self.write_rows(table, &columns, &mut sheet, (to, bytes_max)).await {
-            Ok(0) => sheet.discard().await.map(|()| None).map_err(local),
-            Ok(bytes) => sheet.end(to).await.map(|()| Some(bytes)).map_err(local),
+            Ok(None | Some(0)) => sheet.discard().await.map(|()| None).map_err(local),
+            Ok(Some(bytes)) => sheet.end(to).await.map(|()| Some(bytes)).map_err(local),
             Err(error) => {
                 // What matters is the error above.
                 let _ = sheet.discard().await;

@@ -133,7 +133,7 @@ async fn a_load_that_failed_or_brought_other_rows_is_no_input() {
     }
 }
 
-/// A server with one table of results, whose first page is followed by `second`.
+/// A server with one table of results, whose first page is followed by `second`; by nothing, the table is gone.
 async fn results(second: &'static str) -> (String, std::sync::Arc<server::Seen>) {
     let (base, seen) = server::start(move |mut peer, _| async move {
         while let Some(request) = peer.request().await {
@@ -144,7 +144,7 @@ async fn results(second: &'static str) -> (String, std::sync::Arc<server::Seen>)
             let body = match request.split(' ').nth(1).unwrap() {
                 "/bigquery/v2/projects/p/datasets/d/tables/t" => COLUMNS,
                 "/bigquery/v2/projects/p/datasets/d/tables/t/data?maxResults=2000" => first,
-                "/bigquery/v2/projects/p/datasets/d/tables/t/data?maxResults=2000&pageToken=a%2Fb" => second,
+                "/bigquery/v2/projects/p/datasets/d/tables/t/data?maxResults=2000&pageToken=a%2Fb" if !second.is_empty() => second,
                 _ => {
                     peer.answer("404 Not Found", NO_TABLE).await;
                     continue;
@@ -173,6 +173,9 @@ async fn pages_are_one_file_and_only_all_of_them_are() {
     assert_eq!(batches.download("bq://p.d.none", &to, 1 << 20).await.unwrap(), None);
     let error = batches.download("bq://p.d.t", &to, 40).await.unwrap_err();
     assert!(error.to_string().contains("longer than 40 bytes"), "{error}");
+    // Deleted between two pages.
+    let (base, _) = results("").await;
+    assert_eq!(tables(&base).batches().unwrap().download("bq://p.d.t", &to, 1 << 20).await.unwrap(), None);
     // Of three rows there are two.
     let (base, _) = results(r#"{"totalRows":"3"}"#).await;
     let error = tables(&base).batches().unwrap().download("bq://p.d.t", &to, 1 << 20).await.unwrap_err();

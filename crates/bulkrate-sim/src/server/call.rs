@@ -203,9 +203,8 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             Ok(asked) => asked,
             Err(error) => return Outcome::Reply(Reply::error(&error)),
         };
-        return match paid::answer(state, (endpoint, Some(model)), &body, text("x-client-request-id"), key)
-            .await
-        {
+        let named = Some(model.as_str()).filter(|model| !model.is_empty());
+        return match paid::answer(state, (endpoint, named), &body, text("x-client-request-id"), key).await {
             Outcome::Reply(reply) => Outcome::Reply(vertex::told(reply, &head.headers)),
             closed => closed,
         };

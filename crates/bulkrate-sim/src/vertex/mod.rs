@@ -32,6 +32,8 @@ pub(crate) enum Verb {
     Predict,
     /// Claude's.
     RawPredict,
+    /// Open models', whose body names the model.
+    Chat,
 }
 
 impl Verb {
@@ -95,6 +97,9 @@ impl Ask {
             ("POST", ["publishers", publisher, "models", _], word) => {
                 Self::Call(Verb::of(publisher, word)?, last)
             }
+            ("POST", ["endpoints", "openapi", "chat", "completions"], "") => {
+                Self::Call(Verb::Chat, String::new())
+            }
             ("POST", ["batchPredictionJobs"], "") => Self::Create,
             ("GET", ["batchPredictionJobs"], "") => Self::List,
             ("GET", ["batchPredictionJobs", _], "") => Self::Get(last),
@@ -149,6 +154,7 @@ impl Ask {
             Self::Call(Verb::Generate, _) => "POST publishers/google/models/{model}:generateContent",
             Self::Call(Verb::Embed, _) => "POST publishers/google/models/{model}:embedContent",
             Self::Call(Verb::Predict, _) => "POST publishers/google/models/{model}:predict",
+            Self::Call(Verb::Chat, _) => "POST endpoints/openapi/chat/completions",
             Self::Call(Verb::RawPredict, _) => "POST publishers/anthropic/models/{model}:rawPredict",
             Self::Create => "POST batchPredictionJobs",
             Self::List => "GET batchPredictionJobs",
@@ -325,6 +331,7 @@ pub(crate) fn paid(
         }
         Verb::Embed => return Ok((Endpoint::Embed, body.clone())),
         Verb::Predict => return Ok((Endpoint::Predict, body.clone())),
+        Verb::Chat => return Ok((Endpoint::Chat, body.clone())),
         Verb::Generate => {}
     }
     let unknown = |name: &str| {

@@ -72,6 +72,7 @@ fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
         &["duplicate-lines=0.2", "unknown-lines=0.2"],
         // A page lacks a row of those that the table says it has.
         &["cut-tail@1"],
+        &["file-gone@1"],
         &["5xx:content=503@1", "truncated-body:content@2"],
         &["unknown-status", "5xx:poll:0.3=500"],
         &["429:create@1", "5xx:list=503@1", "content-503=1"],

@@ -21,8 +21,14 @@ type Job<'r> = job::Job<'r, ()>;
 const CONFIG: [&str; 2] = ["embedContentConfig", "embed_content_config"];
 const DIMENSIONS: [&str; 2] = ["outputDimensionality", "output_dimensionality"];
 
-/// Why batches are not made of tables.
-pub(super) const NO_TABLES: &str = "Google takes them from a bucket and from no table; name one as `storage`";
+/// Why batches are not made for a model's vectors.
+pub(super) fn no_batches(model: &str, in_tables: bool) -> Option<&'static str> {
+    match (is_gemini(model), in_tables) {
+        (true, false) => None,
+        (true, true) => Some("Google takes vectors from a bucket and from no table; name one as `storage`"),
+        (false, _) => Some("what comes back of its batches does not say whose it is; use the sync lane"),
+    }
+}
 
 fn is_gemini(model: &str) -> bool {
     model.starts_with("gemini")
@@ -35,19 +41,10 @@ pub(super) fn verb(model: &str) -> &'static str {
 pub(super) fn encode(
     request: &Request<'_>,
     options: WireOptions<'_>,
-    in_tables: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), Unsupported> {
     let job = Job { request, options, family: () };
-    match (is_gemini(options.model), options.lane) {
-        (true, Lane::Batch) if in_tables => Err(job.unsupported("kind", NO_TABLES)),
-        (true, _) => content(&job, out),
-        (false, Lane::Batch) => {
-            let why = "what comes back of its batches does not say whose it is; ask for it in calls (`lane = \"sync\"`)";
-            Err(job.unsupported("kind", why))
-        }
-        (false, _) => predict(&job, out),
-    }
+    if is_gemini(options.model) { content(&job, out) } else { predict(&job, out) }
 }
 
 fn content(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {

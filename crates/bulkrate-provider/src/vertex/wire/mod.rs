@@ -1,4 +1,5 @@
-//! The JSON of the models that Vertex sells, each in the words of whoever made it: Gemini's and Claude's.
+//! The JSON of the models that Vertex sells, each in the words of whoever made it: Gemini's and Claude's; and open models', which are
+//! called as `publisher/model` and speak OpenAI's language.
 
 mod embed;
 mod line;
@@ -22,7 +23,9 @@ use crate::http::Account;
 use crate::http::batches::in_path;
 use crate::http::limits::now_unix_s;
 use crate::http::sign::ENDED;
-use crate::settings::Settings;
+use crate::openai::wire::OpenAiWire;
+use crate::openai::{self, presets};
+use crate::settings::{ChatEndpoint, Settings};
 
 pub(super) use line::write as write_line;
 
@@ -31,43 +34,46 @@ use super::tokens::REFUSED;
 /// What stands after the path of a call in the flex lane; it is not sent.
 pub(super) const FLEX: &str = "#flex";
 
-/// Who made a model.
+/// Whose words a model is asked in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Maker {
     Google,
     Anthropic,
+    /// Whoever published it: the name says who.
+    Open,
 }
 
 impl Maker {
     fn of(model: &str) -> Self {
-        if model.starts_with("claude") { Self::Anthropic } else { Self::Google }
-    }
-
-    fn publisher(self) -> &'static str {
-        match self {
-            Self::Google => "google",
-            Self::Anthropic => "anthropic",
+        match model {
+            _ if model.contains('/') => Self::Open,
+            _ if model.starts_with("claude") => Self::Anthropic,
+            _ => Self::Google,
         }
     }
+}
 
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Google => "generateContent",
-            Self::Anthropic => "rawPredict",
-        }
-    }
+/// Who published a model, and its name without that.
+fn published(model: &str) -> (&str, &str) {
+    let usual = if model.starts_with("claude") { "anthropic" } else { "google" };
+    model.split_once('/').unwrap_or((usual, model))
 }
 
 /// A model as a resource: `publishers/google/models/gemini-3.8-flash`.
 pub(super) fn resource(model: &str) -> String {
-    format!("publishers/{}/models/{model}", Maker::of(model).publisher())
+    let (publisher, model) = published(model);
+    format!("publishers/{publisher}/models/{model}")
 }
+
+/// Why batches are not made of open models.
+const OPEN_ONE_BY_ONE: &str = "open models of Vertex AI are asked one by one here; use the sync lane";
 
 /// The wire of one account. Texts that come back are redacted: a server may repeat the token it got.
 #[derive(Debug)]
 pub struct VertexWire {
     google: google::Encoder,
     claude: claude::Encoder,
+    open: OpenAiWire,
     account: Account,
     /// Whether batches come from tables.
     in_tables: bool,
@@ -77,17 +83,23 @@ impl VertexWire {
     #[must_use]
     pub fn new(account: Account, settings: &Settings, in_tables: bool) -> Self {
         let structured_outputs = settings.structured_outputs;
+        let plain = Settings { chat_endpoint: ChatEndpoint::ChatCompletions, ..settings.clone() };
         Self {
             google: google::Encoder { structured_outputs, host: google::VERTEX },
             claude: claude::Encoder::of_vertex(structured_outputs),
+            open: OpenAiWire::new(presets::VERTEX, account.clone(), &plain),
             account,
             in_tables,
         }
     }
 
-    /// Why batches are not made for embeddings.
-    pub(super) fn refuses_vectors(&self) -> Option<&'static str> {
-        self.in_tables.then_some(embed::NO_TABLES)
+    /// Why batches are not made of such items for a model.
+    pub(super) fn no_batches(&self, kind: Kind, model: &str) -> Option<&'static str> {
+        match Maker::of(model) {
+            Maker::Open => Some(OPEN_ONE_BY_ONE),
+            Maker::Google if kind == Kind::Embedding => embed::no_batches(model, self.in_tables),
+            Maker::Google | Maker::Anthropic => None,
+        }
     }
 
     /// What a reply that is no success means for the one call it answers.
@@ -103,10 +115,13 @@ impl VertexWire {
 
 impl Wire for VertexWire {
     fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
-        let maker = Maker::of(model);
-        let verb = if kind == Kind::Embedding { embed::verb(model) } else { maker.verb() };
-        let publisher = maker.publisher();
-        Cow::Owned(format!("/publishers/{publisher}/models/{}:{verb}", in_path(model)))
+        let verb = match Maker::of(model) {
+            Maker::Open => return Cow::Owned(format!("/endpoints/openapi{}", self.open.path(kind, model))),
+            Maker::Google if kind == Kind::Embedding => embed::verb(model),
+            Maker::Google => "generateContent",
+            Maker::Anthropic => "rawPredict",
+        };
+        Cow::Owned(format!("/publishers/{}/models/{}:{verb}", published(model).0, in_path(model)))
     }
 
     fn path_in(&self, lane: Lane, kind: Kind, model: &str) -> Cow<'static, str> {
@@ -124,10 +139,14 @@ impl Wire for VertexWire {
         options: WireOptions<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
+        if let Some(why) =
+            self.no_batches(request.kind, options.model).filter(|_| options.lane == Lane::Batch)
+        {
+            return Err(Unsupported { field: "kind", model: options.model.to_owned(), why: why.to_owned() });
+        }
         match Maker::of(options.model) {
-            Maker::Google if request.kind == Kind::Embedding => {
-                embed::encode(request, options, self.in_tables, out)
-            }
+            Maker::Open => self.open.encode(request, options, out),
+            Maker::Google if request.kind == Kind::Embedding => embed::encode(request, options, out),
             Maker::Google => {
                 if options.lane == Lane::Batch {
                     line::check_labels(request, options.model)?;
@@ -140,6 +159,9 @@ impl Wire for VertexWire {
 
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
         let reading = if (200..300).contains(&reply.status) {
+            if kind == Kind::Chat && is_open(&reply.body) {
+                return self.open.read(kind, reply);
+            }
             success(kind, &reply.body)
         } else {
             Reading::Failure(self.refused(reply))
@@ -152,11 +174,22 @@ impl Wire for VertexWire {
     }
 }
 
-/// What only Gemini's answers have. Any name may stand deeper in an answer, in what a model gives to a tool.
+/// What only Gemini's answers have, and what only open models'. Any name may stand deeper in an answer, in what a model gives to a tool.
 #[derive(Deserialize)]
 struct Top {
     #[serde(default)]
     candidates: Option<IgnoredAny>,
+    #[serde(default)]
+    choices: Option<IgnoredAny>,
+}
+
+fn has(body: &[u8], name: &[u8]) -> bool {
+    memchr::memmem::find(body, name).is_some()
+}
+
+/// An answer in OpenAI's language.
+fn is_open(body: &[u8]) -> bool {
+    has(body, b"\"choices\"") && serde_json::from_slice::<Top>(body).is_ok_and(|top| top.choices.is_some())
 }
 
 /// An answer of whichever maker's model. A quote within a text is escaped: a name in quotes is one of a field.
@@ -164,9 +197,8 @@ fn success(kind: Kind, body: &[u8]) -> Reading<'_> {
     if kind == Kind::Embedding {
         return embed::success(body);
     }
-    let has = |name: &[u8]| memchr::memmem::find(body, name).is_some();
     let of_google = || serde_json::from_slice::<Top>(body).is_ok_and(|top| top.candidates.is_some());
-    if has(b"\"stop_reason\"") && !(has(b"\"candidates\"") && of_google()) {
+    if has(body, b"\"stop_reason\"") && !(has(body, b"\"candidates\"") && of_google()) {
         return anthropic::wire::read::success(body);
     }
     gemini::wire::read::success(body)
@@ -188,10 +220,11 @@ pub(super) fn refused(reply: &Reply, now_unix_s: i64) -> Failure {
         };
     }
     let failure = match gemini::errors::read(&reply.body) {
-        // Claude's own, passed on.
+        // Claude's own, or an open model's server's, passed on.
         None if anthropic::errors::read(&reply.body).is_some() => {
             anthropic::errors::classify(reply, now_unix_s)
         }
+        None if openai::errors::read(&reply.body).is_some() => openai::errors::classify(reply, now_unix_s),
         _ => gemini::errors::classify(reply, now_unix_s),
     };
     // A token is refused for its age, most often: there is no telling from the outside.

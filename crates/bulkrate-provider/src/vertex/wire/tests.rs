@@ -220,6 +220,60 @@ fn whose_answer_it_is_says_its_top_level() {
     );
 }
 
+const LLAMA: &str = "meta/llama-3.3-70b-instruct-maas";
+
+#[test]
+fn open_models_speak_openais_language_at_an_address_of_their_own() {
+    let wire = wire();
+    assert_eq!(wire.path(Kind::Chat, LLAMA), "/endpoints/openapi/chat/completions");
+    assert_eq!(resource(LLAMA), "publishers/meta/models/llama-3.3-70b-instruct-maas");
+    let said: Value = serde_json::from_slice(&body(Lane::Sync, LLAMA, None).unwrap()).unwrap();
+    assert_eq!(
+        said,
+        json!({"model": LLAMA, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 64})
+    );
+    let refused = body(Lane::Batch, LLAMA, None).unwrap_err();
+    assert!(refused.to_string().contains("one by one"), "{refused}");
+    for (kind, model, refused) in [
+        (Kind::Chat, LLAMA, true),
+        (Kind::Chat, GEMINI, false),
+        (Kind::Chat, CLAUDE, false),
+        (Kind::Embedding, "gemini-embedding-001", false),
+        (Kind::Embedding, "text-embedding-005", true),
+    ] {
+        assert_eq!(wire.no_batches(kind, model).is_some(), refused, "{model}");
+    }
+    let of = |status: u16, body: &str| {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        match wire.read(Kind::Chat, &Reply { status, headers: HeaderMap::new(), body }) {
+            Reading::Answer(answer) => {
+                let usage = answer.usage.unwrap();
+                format!("{:?} {}+{}", answer.finish, usage.input, usage.output)
+            }
+            Reading::Failure(failure) => format!("{:?} {}", failure.class, failure.maybe_paid),
+        }
+    };
+    let open = r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"the \"candidates\" and \"stop_reason\""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}"#;
+    let gemini = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"choices":[1]}}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":2,"candidatesTokenCount":1}}"#;
+    for (status, body, want) in [
+        (200, open, "Stop 9+4"),
+        (200, gemini, "ToolCalls 2+1"),
+        // In Google's words, alone in a list as well, or in those of the server behind it.
+        (
+            400,
+            r#"[{"error":{"code":400,"message":"x","status":"INVALID_ARGUMENT"}}]"#,
+            "RefusedByProvider false",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"x","type":"invalid_request_error","code":null}}"#,
+            "RefusedByProvider false",
+        ),
+    ] {
+        assert_eq!(of(status, body), want, "{body}");
+    }
+}
+
 #[test]
 fn a_label_of_the_callers_that_has_our_name_is_refused_in_batches() {
     for labels in [
