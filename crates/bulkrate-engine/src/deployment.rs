@@ -125,7 +125,7 @@ impl Deployment {
         Self { pinned, model, row: Arc::new(row), account, priced }
     }
 
-    /// Every model a job names outright: the request's, the router's weak one, the rules', the fallbacks'.
+    /// Every model a job names outright: the request's, the router's others, the rules', the fallbacks'.
     pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
         let mut all: Vec<Self> = Vec::new();
         for name in spec.request.models().chain(&spec.request.fallback) {
@@ -161,7 +161,8 @@ impl Deployment {
         Ok(if only.len() == all.len() { Vec::new() } else { only })
     }
 
-    fn places<'n>(
+    /// Which of `all` these names are.
+    pub(crate) fn places<'n>(
         settings: &Settings,
         spec: &JobSpec,
         today: Date,

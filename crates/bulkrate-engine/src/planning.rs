@@ -23,7 +23,7 @@ use crate::deployment::Deployment;
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
-use crate::spec::{JobSpec, RequestSpec, RunSpec, SemanticSpec, SendBy};
+use crate::spec::{JobSpec, RequestSpec, RouterSpec, RunSpec, SemanticSpec, SendBy};
 
 /// Typical time of a batch, for the plan, while too few have run here; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -149,9 +149,7 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<
     warnings.extend(unfilled(request));
     warnings.extend(other_rows(facts, stats));
     warnings.extend(batchable::choices_unsaid(facts, lane));
-    if let Some((side, why)) = request.router.as_ref().and_then(|router| router.pinned.as_ref()) {
-        warnings.push(format!("routing is off, every row goes to the {side} model: {why}"));
-    }
+    warnings.extend(request.router.as_ref().and_then(RouterSpec::off));
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));
@@ -200,8 +198,11 @@ fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
 
 /// Whom the naive plan asks: what a router takes from the job's own model goes to that model.
 fn naively<'a>(facts: &'a Facts<'_>, model: &'a str) -> &'a str {
-    match (&facts.spec.request.router, facts.deployments.get(..2)) {
-        (Some(_), Some([strong, weak, ..])) if weak.pinned == model => &strong.pinned,
+    let cheaper = facts.spec.request.router.as_ref().map_or(0, |router| router.weak.len());
+    match facts.deployments.split_first() {
+        Some((strong, others)) if others.iter().take(cheaper).any(|found| found.pinned == model) => {
+            &strong.pinned
+        }
         _ => model,
     }
 }
@@ -210,18 +211,21 @@ fn naively<'a>(facts: &'a Facts<'_>, model: &'a str) -> &'a str {
 fn other_rows(facts: &Facts<'_>, stats: &Stats) -> Option<String> {
     const FAR_PERMILLE: u64 = 100;
     let router = facts.spec.request.router.as_ref().filter(|router| router.pinned.is_none())?;
-    let strong = &facts.deployments.first()?.pinned;
     let all: u64 = stats.models.iter().map(|model| model.items).sum();
-    let hard: u64 = stats.models.iter().filter(|model| model.model == *strong).map(|model| model.items).sum();
-    let here = hard.saturating_mul(1_000).checked_div(all)?;
-    (here.abs_diff(u64::from(router.strong_permille)) > FAR_PERMILLE).then(|| {
-        format!(
-            "{} % of the requests go to the strong model, {} % of the labelled rows did: these rows are not like those, and the \
-             promise of quality may not hold; label some of these",
-            here / 10,
-            router.strong_permille / 10
-        )
-    })
+    let labelled = std::iter::once(&router.strong_permille).chain(&router.weak_permille);
+    let far = facts.deployments.iter().zip(labelled).find_map(|(found, labelled)| {
+        let of = stats.models.iter().filter(|model| model.model == found.pinned);
+        let here = of.map(|model| model.items).sum::<u64>().saturating_mul(1_000).checked_div(all)?;
+        (here.abs_diff(u64::from(*labelled)) > FAR_PERMILLE).then_some((found, here, labelled))
+    });
+    let (found, here, labelled) = far?;
+    let to = if router.is_of_two() { "the strong model".to_owned() } else { format!("`{}`", found.pinned) };
+    Some(format!(
+        "{} % of the requests go to {to}, {} % of the labelled rows did: these rows are not like those, and the \
+         promise of quality may not hold; label some of these",
+        here / 10,
+        labelled / 10
+    ))
 }
 
 /// Every lane with its price and time.

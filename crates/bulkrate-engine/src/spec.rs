@@ -1,6 +1,7 @@
 //! A job as the engine takes it: everything resolved, nothing secret.
 
 mod learned;
+mod router;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,11 +14,11 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::{CacheMode, Kind, Role};
-use bulkrate_core::route::learned::{Router, Side, Verdict};
 use bulkrate_core::submission::{PollPace, Unresolved};
 use serde::{Deserialize, Serialize};
 
 pub use learned::Learned;
+pub use router::{OneOrMore, RouterSpec};
 
 /// One job: one source, one request, one sink, one budget.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,7 +153,7 @@ pub struct RequestSpec {
     pub rules: Vec<RuleSpec>,
     /// Models to turn to, in order, when the first is unavailable.
     pub fallback: Vec<String>,
-    /// A learned router, for the items that no rule decides; `model` is its strong one.
+    /// A learned router, for the items that no rule decides; `model` is its strongest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<RouterSpec>,
     /// Answers the items that need no model.
@@ -205,29 +206,12 @@ impl CascadeSpec {
 }
 
 impl RequestSpec {
-    /// Every model that an item may be made for: the job's own, the router's weak one, the rules', those of a cascade.
+    /// Every model that an item may be made for: the job's own, the router's others, the rules', those of a cascade.
     pub(crate) fn models(&self) -> impl Iterator<Item = &String> {
-        let routed = self.router.iter().map(|router| &router.weak);
+        let routed = self.router.iter().flat_map(|router| router.weak.iter());
         let cheap = self.cascade.iter().flat_map(CascadeSpec::asked);
         self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)
     }
-}
-
-/// A learned router as a job knows it. The router itself is needed while the source is read and not kept: its version, and
-/// the score of each item, tell what it decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouterSpec {
-    pub version: String,
-    /// The model for items that score below the threshold.
-    pub weak: String,
-    /// In millionths; absent where every item goes to one model.
-    pub threshold: Option<i32>,
-    /// `weak` or `strong` where every item goes there, and why.
-    pub pinned: Option<(String, String)>,
-    /// Thousandths of the labelled rows that went to the strong model.
-    pub strong_permille: u32,
-    #[serde(skip)]
-    pub router: Loaded<Router>,
 }
 
 /// A router or a filter in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
@@ -268,34 +252,6 @@ impl FilterSpec {
             filter: Loaded(Some(Arc::new(filter))),
         }
     }
-}
-
-impl RouterSpec {
-    /// A router that sends what it does not send to the job's own model to `weak`.
-    #[must_use]
-    pub fn new(router: Router, weak: String) -> Self {
-        let (threshold, pinned) = match router.verdict {
-            Verdict::Route { threshold } => (Some(threshold.0), None),
-            Verdict::Pin { side, reason } => (None, Some((side.name().to_owned(), reason.text().to_owned()))),
-        };
-        let strong = match router.verdict {
-            Verdict::Route { .. } => router.facts.cut.share_strong,
-            Verdict::Pin { side, .. } => f64::from(u8::from(side == Side::Strong)),
-        };
-        Self {
-            version: router.version(),
-            weak,
-            threshold,
-            pinned,
-            strong_permille: permille(strong),
-            router: Loaded(Some(Arc::new(router))),
-        }
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1,000")]
-fn permille(share: f64) -> u32 {
-    (share * 1_000.0).round().clamp(0.0, 1_000.0) as u32
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

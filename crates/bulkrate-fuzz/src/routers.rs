@@ -7,8 +7,12 @@ use sha2::{Digest as _, Sha256};
 /// is read scores any text, and what is written of it reads back as the same bytes.
 pub fn router(bytes: &[u8]) {
     let _ = Router::from_bytes(bytes);
+    (1..=FORMAT).for_each(|version| sealed(version, bytes));
+}
+
+fn sealed(version: u16, bytes: &[u8]) {
     let mut sealed = b"bulkrate router\n".to_vec();
-    sealed.extend_from_slice(&FORMAT.to_le_bytes());
+    sealed.extend_from_slice(&version.to_le_bytes());
     sealed.extend_from_slice(bytes);
     let sum = Sha256::digest(&sealed);
     sealed.extend_from_slice(&sum);

@@ -9,6 +9,7 @@ mod filter;
 mod gates;
 mod order;
 mod routing;
+mod routing_several;
 mod semantic;
 
 use anyhow::{Context as _, Result, bail};

@@ -4,10 +4,10 @@ use crate::data::{Routing, Row, real};
 use crate::gates::{Bar, Gates};
 use anyhow::{Context as _, Result};
 use bulkrate_core::pace::rng::{SplitMix64, mix};
-use bulkrate_core::route::learned::metrics::{Qualities, Worth, by_category, by_length, worth};
+use bulkrate_core::route::learned::metrics::{Qualities, Worth, by_category, by_length, gains, worth};
 use bulkrate_core::route::learned::threshold::{Cut, calibrate, naive};
 use bulkrate_core::route::learned::{
-    Labelled, Model, PinReason, Router, Score, Scratch, Side, TrainOptions, Verdict, fingerprint,
+    Few, Labelled, Model, PinReason, Router, Score, Scratch, TrainOptions, Verdict, fingerprint,
 };
 use std::time::Instant;
 
@@ -18,18 +18,18 @@ const FEW: usize = 1_500;
 pub(crate) fn measure(data: &Routing, gates: &mut Gates) -> Result<()> {
     let (mmlu, gsm8k) = (labelled(&data.mmlu), labelled(&data.gsm8k));
     println!("{} prompts of MMLU, {} of GSM8K", mmlu.len(), gsm8k.len());
-    let crossed = each_seed(|seed| worth(&crossed(&mmlu, seed), &qualities(&mmlu), seed))?;
+    let crossed = each_seed(|seed| worth(&crossed(&mmlu, seed), &gained(&mmlu), seed))?;
     reach(gates, "MMLU, five-fold", &crossed, 0.66);
     reach(gates, "MMLU, 1,500 labels", &each_seed(|seed| from_few(&mmlu, seed))?, 0.61);
-    let other = each_seed(|seed| worth(&self::crossed(&gsm8k, seed), &qualities(&gsm8k), seed))?;
+    let other = each_seed(|seed| worth(&self::crossed(&gsm8k, seed), &gained(&gsm8k), seed))?;
     reach(gates, "GSM8K, five-fold", &other, 0.59);
-    speed(&mmlu, gates);
-    let length = worth(&by_length(mmlu.iter().map(|item| item.text)), &qualities(&mmlu), 1)
-        .context("MMLU has no gap")?;
+    speed("A1", "", &mmlu, gates);
+    let length =
+        worth(&by_length(mmlu.iter().map(|item| item.text)), &gained(&mmlu), 1).context("MMLU has no gap")?;
     gates.add("A2", "MMLU: APGR of prompt length alone", length.apgr, Bar::Shown);
     gates.add("A2", "MMLU, five-fold: APGR above it", lowest(&crossed) - length.apgr, Bar::AtLeast(0.05));
     let groups: Vec<String> = data.mmlu.iter().map(|row| row.group.clone()).collect();
-    let bound = worth(&by_category(&groups, &qualities(&mmlu)), &qualities(&mmlu), 1).context("no gap")?;
+    let bound = worth(&by_category(&groups, &gained(&mmlu)), &gained(&mmlu), 1).context("no gap")?;
     gates.add(
         "A2",
         "MMLU: APGR of the subject's mean, which nobody knows beforehand",
@@ -38,15 +38,21 @@ pub(crate) fn measure(data: &Routing, gates: &mut Gates) -> Result<()> {
     );
     promises(&mmlu, gates);
     switch(&mmlu, gates);
-    repeatable(&mmlu, gates)
+    repeatable(&mmlu, gates)?;
+    crate::routing_several::measure(&mmlu, gates)
 }
 
 fn labelled(rows: &[Row]) -> Vec<Labelled<'_>> {
     rows.iter().map(Row::labelled).collect()
 }
 
-fn qualities(items: &[Labelled<'_>]) -> Vec<Qualities> {
-    items.iter().map(Labelled::qualities).collect()
+pub(crate) fn qualities(items: &[Labelled<'_>]) -> Vec<Qualities> {
+    items.iter().map(|item| item.qualities).collect()
+}
+
+/// What the strong model gains on each.
+fn gained(items: &[Labelled<'_>]) -> Vec<f64> {
+    gains(&qualities(items), 0)
 }
 
 fn each_seed(measure: impl Fn(u64) -> Option<Worth>) -> Result<Vec<Worth>> {
@@ -82,18 +88,18 @@ fn crossed(items: &[Labelled<'_>], seed: u64) -> Vec<Score> {
         let teach: Vec<Labelled<'_>> = items.iter().filter(|item| fold(item) != out).copied().collect();
         let model = Model::fit(&teach);
         for (score, item) in scores.iter_mut().zip(items).filter(|(_, item)| fold(item) == out) {
-            *score = model.score(item.text, &mut scratch);
+            *score = model.scores(item.text, &mut scratch)[0];
         }
     }
     scores
 }
 
-fn scores(model: &Model, items: &[Labelled<'_>]) -> Vec<Score> {
+pub(crate) fn scores(model: &Model, items: &[Labelled<'_>]) -> Vec<Few<Score>> {
     let mut scratch = Scratch::default();
-    items.iter().map(|item| model.score(item.text, &mut scratch)).collect()
+    items.iter().map(|item| model.scores(item.text, &mut scratch)).collect()
 }
 
-fn shuffled<'a>(items: &[Labelled<'a>], seed: u64) -> Vec<Labelled<'a>> {
+pub(crate) fn shuffled<'a>(items: &[Labelled<'a>], seed: u64) -> Vec<Labelled<'a>> {
     let mut items = items.to_vec();
     items.sort_by_key(|item| mix(fingerprint(item.text) ^ mix(seed)));
     items
@@ -102,17 +108,18 @@ fn shuffled<'a>(items: &[Labelled<'a>], seed: u64) -> Vec<Labelled<'a>> {
 fn from_few(items: &[Labelled<'_>], seed: u64) -> Option<Worth> {
     let items = shuffled(items, seed);
     let (teach, test) = items.split_at(FEW);
-    worth(&scores(&Model::fit(teach), test), &qualities(test), seed)
+    let scores: Vec<Score> = scores(&Model::fit(teach), test).iter().map(|scores| scores[0]).collect();
+    worth(&scores, &gained(test), seed)
 }
 
-fn speed(items: &[Labelled<'_>], gates: &mut Gates) {
+pub(crate) fn speed(name: &'static str, what: &str, items: &[Labelled<'_>], gates: &mut Gates) {
     let started = Instant::now();
     let model = Model::fit(items);
     let first = scores(&model, items);
     let took = started.elapsed().as_secs_f64();
     gates.add(
-        "A1",
-        format!("train and score {} prompts, one core: seconds", items.len()),
+        name,
+        format!("{what}train and score {} prompts, one core: seconds", items.len()),
         took,
         Bar::AtMost(10.0),
     );
@@ -121,7 +128,7 @@ fn speed(items: &[Labelled<'_>], gates: &mut Gates) {
         assert!(scores(&model, items) == first, "a text has one score");
     }
     let rate = real(items.len() * rounds) / started.elapsed().as_secs_f64();
-    gates.add("A1", "prompts scored a second and core", rate, Bar::AtLeast(50_000.0));
+    gates.add(name, format!("{what}prompts scored a second and core"), rate, Bar::AtLeast(50_000.0));
 }
 
 /// How often a threshold from 1,000 labels loses more than promised on all other items.
@@ -132,27 +139,29 @@ fn promises(items: &[Labelled<'_>], gates: &mut Gates) {
     let (teach, rest) = items.split_at(FEW);
     let model = Model::fit(teach);
     let (scores, all) = (scores(&model, rest), qualities(rest));
-    type Calibrate = fn(&[Score], &[Qualities], f64) -> Cut;
+    type Calibrate = fn(&[Few<Score>], &[Qualities], &[f64], f64) -> Cut;
+    let bound: Calibrate = |scores, items, ratios, loss_max| calibrate(scores, items, ratios, loss_max).cut;
     let ways: [(&str, Calibrate, Bar); 2] =
-        [("with the bound", calibrate, Bar::AtMost(0.08)), ("by the estimate alone", naive, Bar::Shown)];
+        [("with the bound", bound, Bar::AtMost(0.08)), ("by the estimate alone", naive, Bar::Shown)];
     for loss_max in [0.02, 0.04] {
         for (way, cut, bar) in ways {
             let (mut broken, mut strong) = (0, 0.0);
             for trial in 0..TRIALS {
                 let (ours, theirs) = drawn(rest.len(), LABELS, trial);
                 let pick = |places: &[usize]| {
-                    let scores: Vec<Score> = places.iter().map(|at| scores[*at]).collect();
+                    let scores: Vec<Few<Score>> = places.iter().map(|at| scores[*at]).collect();
                     (scores, places.iter().map(|at| all[*at]).collect::<Vec<_>>())
                 };
                 let (known, labels) = pick(&ours);
-                let cut = cut(&known, &labels, loss_max);
+                let cut = cut(&known, &labels, &[f64::INFINITY], loss_max);
                 let (unseen, truth) = pick(&theirs);
-                let goes = |score: &Score| cut.threshold.is_none_or(|threshold| *score >= threshold);
+                let goes =
+                    |scores: &Few<Score>| cut.thresholds.is_none_or(|thresholds| scores[0] >= thresholds[0]);
                 let lost: f64 = unseen
                     .iter()
                     .zip(&truth)
                     .filter(|(score, _)| !goes(score))
-                    .map(|(_, item)| item.gain())
+                    .map(|(_, item)| item.gain(0))
                     .sum();
                 broken += u32::from(lost / real(truth.len()) > loss_max);
                 strong += real(unseen.iter().filter(|score| goes(score)).count()) / real(unseen.len());
@@ -169,7 +178,7 @@ fn promises(items: &[Labelled<'_>], gates: &mut Gates) {
 }
 
 /// Places of `n` that are drawn, and those that are not.
-fn drawn(n: usize, draw: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn drawn(n: usize, draw: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut dice = SplitMix64::new(mix(seed));
     let mut places: Vec<usize> = (0..n).collect();
     for at in 0..draw.min(n) {
@@ -183,7 +192,7 @@ fn drawn(n: usize, draw: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
 
 /// The same with the models in each other's place.
 fn swap<'a>(item: &Labelled<'a>) -> Labelled<'a> {
-    Labelled { weak: item.strong, strong: item.weak, text: item.text }
+    Labelled { qualities: item.qualities.iter().rev().copied().collect(), ..*item }
 }
 
 /// How often routing stays on in pilots of 500 where it must not.
@@ -198,15 +207,15 @@ fn switch(items: &[Labelled<'_>], gates: &mut Gates) {
         let turned: Vec<_> = pilot.iter().map(swap).collect();
         let equal: Vec<_> =
             pilot.iter().map(|item| if dice.up_to(1) == 0 { *item } else { swap(item) }).collect();
-        let options = TrainOptions { seed: trial, quality_loss_permille: 20, price_ratio: Some(20.0) };
+        let options = TrainOptions { seed: trial, quality_loss_permille: 20, price_ratios: [20.0].into() };
         let verdict = |items: &[Labelled<'_>], options| {
             Router::train(items, "prompt", options).map(|router| router.verdict)
         };
-        let weak = Verdict::Pin { side: Side::Weak, reason: PinReason::WeakAsGood };
+        let weak = Verdict::Pin { place: 0, reason: PinReason::WeakAsGood };
         wrong[0] += u32::from(verdict(&turned, options) != Ok(weak));
         wrong[1] += u32::from(matches!(verdict(&equal, options), Ok(Verdict::Route { .. })));
-        let dear = TrainOptions { price_ratio: Some(1.1), ..options };
-        wrong[2] += u32::from(!matches!(verdict(&pilot, dear), Ok(Verdict::Pin { side: Side::Strong, .. })));
+        let dear = TrainOptions { price_ratios: [1.1].into(), ..options };
+        wrong[2] += u32::from(!matches!(verdict(&pilot, dear), Ok(Verdict::Pin { place: 1, .. })));
     }
     let share = |count: u32| f64::from(count) / f64::from(u32::try_from(TRIALS).unwrap_or(u32::MAX));
     for (what, count, bar) in [
@@ -220,7 +229,7 @@ fn switch(items: &[Labelled<'_>], gates: &mut Gates) {
 
 /// The same labels in another order give the same file, and what is read back decides as what was written.
 fn repeatable(items: &[Labelled<'_>], gates: &mut Gates) -> Result<()> {
-    let options = TrainOptions { seed: 1, quality_loss_permille: 40, price_ratio: Some(20.0) };
+    let options = TrainOptions { seed: 1, quality_loss_permille: 40, price_ratios: [20.0].into() };
     let router = Router::train(items, "prompt", options)?;
     let bytes = router.to_bytes();
     let other = Router::train(&shuffled(items, 9), "prompt", options)?.to_bytes();

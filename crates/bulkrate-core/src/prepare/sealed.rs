@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::RequestKey;
 use crate::request::{CacheMode, Priority, write_json_text};
-use crate::route::learned::Score;
+use crate::route::learned::{Few, Score};
 
 /// Where the parts of a sealed line are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +50,12 @@ pub fn key_of(canonical: &[u8]) -> RequestKey {
 }
 
 /// Appends the sealed line for `canonical` (which starts with `{`), without a newline.
-/// `tags` is canonical JSON of an object, or empty; `score` is what a router found, where one was asked.
+/// `tags` is canonical JSON of an object, or empty; `scores` is what a router found, where one was asked.
 pub fn seal(
     item_id: &str,
     tags: &[u8],
     wishes: Wishes,
-    score: Option<Score>,
+    scores: Option<Few<Score>>,
     canonical: &[u8],
     out: &mut Vec<u8>,
 ) -> Sealed {
@@ -68,9 +68,9 @@ pub fn seal(
         out.extend_from_slice(tags);
     }
     wishes.write(out);
-    if let Some(Score(millionths)) = score {
+    if let Some(scores) = scores {
         out.extend_from_slice(b",\"route_score\":");
-        out.extend_from_slice(itoa::Buffer::new().format(millionths).as_bytes());
+        write_scores(&scores, out);
     }
     out.push(b',');
     let header_len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
@@ -78,26 +78,41 @@ pub fn seal(
     Sealed { header_len, key: key_of(canonical) }
 }
 
+/// One number for a router between two models, else a list.
+fn write_scores(scores: &[Score], out: &mut Vec<u8>) {
+    let several = scores.len() > 1;
+    out.extend(several.then_some(b'['));
+    for (place, Score(millionths)) in scores.iter().enumerate() {
+        out.extend((place > 0).then_some(b','));
+        out.extend_from_slice(itoa::Buffer::new().format(*millionths).as_bytes());
+    }
+    out.extend(several.then_some(b']'));
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::request::Request;
+    use crate::request::{Request, RouteScore};
 
     #[test]
     fn a_sealed_line_is_a_unified_request() {
         let canonical = br#"{"messages":[{"content":"x","role":"user"}],"model":"m"}"#;
         for priority in [Priority::Low, Priority::High] {
-            for (cache, score) in [
-                (CacheMode::Default, None),
-                (CacheMode::Off, Some(Score(-95_853))),
-                (CacheMode::Refresh, Some(Score(0))),
+            for (cache, scores, written) in [
+                (CacheMode::Default, None, None),
+                (CacheMode::Off, Some([Score(-95_853)].into()), Some(RouteScore::One(-95_853))),
+                (
+                    CacheMode::Refresh,
+                    Some([Score(0), Score(-7)].into()),
+                    Some(RouteScore::Several(vec![0, -7])),
+                ),
             ] {
                 let (mut line, wishes) = (Vec::new(), Wishes { priority, cache });
-                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, score, canonical, &mut line);
+                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, scores, canonical, &mut line);
                 let request: Request<'_> = serde_json::from_slice(&line).unwrap();
                 assert_eq!((request.priority, request.cache), (priority, cache));
-                assert_eq!(request.route_score.map(Score), score);
+                assert_eq!(request.route_score, written);
                 assert_eq!(request.custom_id.unwrap().as_ref() as &str, "a\"b");
                 let mut again = b"{".to_vec();
                 again.extend_from_slice(&line[sealed.header_len as usize..]);

@@ -71,10 +71,17 @@ pub struct Request<'a> {
     pub priority: Priority,
     #[serde(default)]
     pub cache: CacheMode,
-    /// What a router scored the item, in millionths. Written when the line is sealed, never by a user; not part of the
-    /// canonical form.
+    /// What a router scored the item. Written when the line is sealed, never by a user; not part of the canonical form.
     #[serde(default)]
-    pub route_score: Option<i32>,
+    pub route_score: Option<RouteScore>,
+}
+
+/// What a router scored an item, in millionths: a number where it chooses between two models, else one for each model but the strongest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum RouteScore {
+    One(i32),
+    Several(Vec<i32>),
 }
 
 /// How urgent an item is: `high` goes to the sync lane.

@@ -208,9 +208,9 @@ impl Engine {
             naive: state.tally.naive,
             forecast: state.forecasting.latest(),
             naive_model: job
-                .routed_to
-                .or(job.cascade.as_ref().map(|_| 0))
-                .and(job.deployments.first())
+                .deployments
+                .first()
+                .filter(|_| !job.routed_to.is_empty() || job.cascade.is_some())
                 .map(|found| found.pinned.clone()),
             saved,
             input_tokens: state.tally.input_tokens,

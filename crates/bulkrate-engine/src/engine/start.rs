@@ -285,10 +285,11 @@ fn last_work(reader: &dyn View, no: u32) -> Result<Option<u64>, EngineError> {
 
 impl Engine {
     /// Where a job's router sends what it does not send to the job's own model.
-    fn routed_to(&self, spec: &JobSpec, deployments: &[Deployment]) -> Result<Option<usize>, EngineError> {
-        let Some(router) = &spec.request.router else { return Ok(None) };
-        let weak = Deployment::resolve(&self.settings, &spec.run, &router.weak, self.today())?;
-        Ok(deployments.iter().position(|found| found.pinned == weak.pinned).filter(|place| *place > 0))
+    fn routed_to(&self, spec: &JobSpec, deployments: &[Deployment]) -> Result<Vec<usize>, EngineError> {
+        let weak = spec.request.router.iter().flat_map(|router| router.weak.iter());
+        let mut places = Deployment::places(&self.settings, spec, self.today(), deployments, weak)?;
+        places.retain(|place| *place > 0);
+        Ok(places)
     }
 }
 

@@ -1,9 +1,11 @@
-//! What a pilot knows of which items need the strong model: labels that a router can learn from.
+//! What a pilot knows of which items need the strong model, and which a cheaper one answers as well: labels that a router can learn from.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::Sheet;
+use bulkrate_core::route::learned::metrics::Qualities;
 use bulkrate_io::{RowData, Source, SourceOptions};
 use bulkrate_store::View;
 
@@ -13,34 +15,35 @@ use crate::EngineError;
 use crate::paths::PilotDir;
 use crate::spec::JobSpec;
 
-/// Labels made of a pilot's answers, one an item of the sample that both models were asked.
+/// Labels made of a pilot's answers, one an item of the sample that the models were asked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lesson {
-    pub weak: String,
-    pub strong: String,
+    /// The cheapest first; the last is the strong one.
+    pub models: Vec<String>,
     pub texts: Vec<String>,
-    /// How well the weak and the strong model answered, 0 or 1: by the pilot's labels, or whether the weak one says what the strong one says.
-    pub qualities: Vec<(f64, f64)>,
+    /// How well each model answered, 0 or 1: by the pilot's labels, or whether it says what the strong one says.
+    pub qualities: Vec<Qualities>,
     /// Items that were asked and have no label, or no answer of the strong model.
     pub unlabelled: u64,
-    /// What an answer of the strong model has cost over what one of the weak has, to a tenth; unknown where one was paid elsewhere or has no price.
-    pub price_ratio: Option<f64>,
+    /// What an answer of the strong model has cost over what one of each other has, to a tenth; none where one was paid elsewhere or has no
+    /// price.
+    pub price_ratios: Vec<f64>,
     /// What the pilots have cost, and what the strong model alone would cost for the whole job; unknown without prices.
     pub cost: Option<(UsdNanos, UsdNanos)>,
 }
 
-/// The labels of the last pilot of a job. `job`: its name or id, or one of the jobs that its pilots and plans made; `weak`: the model that is
-/// compared with the strong one, where there are several; `column`: what the router reads.
+/// The labels of the last pilot of a job. `job`: its name or id, or one of the jobs that its pilots and plans made; `models`: those that are
+/// compared with the strong one, the cheapest first, else all that were asked; `column`: what the router reads.
 pub(crate) fn lesson(
     view: &dyn View,
     state_dir: &Path,
     job: &str,
-    weak: Option<&str>,
+    models: &[String],
     column: &str,
 ) -> Result<Lesson, EngineError> {
     let (dir, kept) = find(state_dir, job)?;
     let Some(ask) = &kept.asked else { return Err(missing(job)) };
-    let (strong, weak) = two(&kept.models, job, weak)?;
+    let (strong, cheap) = wanted(&kept.models, job, models)?;
     let row = view.job_by_id(&strong.job)?.ok_or_else(|| missing(job))?;
     let spec: JobSpec = serde_json::from_str(&row.spec)
         .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
@@ -60,33 +63,66 @@ pub(crate) fn lesson(
         let answers = Answers::read(view, state_dir, &row, &reads, &one.model)?;
         if answers.open == 0 { Ok(answers) } else { Err(cut_short(&row.name, &row.id)) }
     };
-    let (strong_said, weak_said) = (read(strong)?, read(weak)?);
-    let price_ratio = match (strong_said.each(), weak_said.each()) {
-        (Some(strong), Some(weak)) => Some(((strong / weak).max(1.0) * 10.0).round() / 10.0),
-        _ => None,
-    };
-    let reached = strong_said.reached;
-    let sheet =
-        Sheet { models: vec![strong_said.said, weak_said.said], labelled: reads.labels.is_some(), reached };
+    let strong_said = read(strong)?;
+    let mut others = Vec::new();
+    for one in cheap {
+        others.push((one.model.clone(), read(one)?));
+    }
+    if models.is_empty() {
+        by_price(&mut others)?;
+    }
     let mut lesson = Lesson {
-        weak: weak.model.clone(),
-        strong: strong.model.clone(),
-        price_ratio,
+        models: others.iter().map(|(model, _)| model).chain([&strong.model]).cloned().collect(),
+        price_ratios: price_ratios(&strong_said, &others),
         cost: kept.cost,
         ..Lesson::default()
     };
-    for (item, text) in
-        texts(&sample, column)?.into_iter().enumerate().filter(|(item, _)| sheet.reaches(*item))
-    {
-        match sheet.right_of(1, item) {
-            Some((strong, weak)) => {
+    let reached = strong_said.reached;
+    let said = std::iter::once(strong_said.said).chain(others.into_iter().map(|(_, answers)| answers.said));
+    let sheet = Sheet { models: said.collect(), labelled: reads.labels.is_some(), reached };
+    for (item, text) in texts(&sample, column)?.into_iter().enumerate() {
+        if !sheet.reaches(item) {
+            continue;
+        }
+        match qualities(&sheet, item) {
+            Some(qualities) => {
                 lesson.texts.push(text);
-                lesson.qualities.push((f64::from(u8::from(weak)), f64::from(u8::from(strong))));
+                lesson.qualities.push(qualities);
             }
             None => lesson.unlabelled += 1,
         }
     }
     Ok(lesson)
+}
+
+/// How well each model answered an item, the strong one last; `None` where nobody can tell.
+fn qualities(sheet: &Sheet, item: usize) -> Option<Qualities> {
+    let is = |right: bool| f64::from(u8::from(right));
+    let (strong, _) = sheet.right_of(0, item)?;
+    let others = (1..sheet.models.len()).map(|model| sheet.right_of(model, item).map(|(_, right)| is(right)));
+    others.chain([Some(is(strong))]).collect()
+}
+
+/// The cheapest first, by what an answer has cost.
+fn by_price(others: &mut [(String, Answers)]) -> Result<(), EngineError> {
+    if others.len() > 1
+        && let Some((model, _)) = others.iter().find(|(_, answers)| answers.each().is_none())
+    {
+        return Err(unfit(
+            "which model is the cheapest?",
+            format!("what `{model}` costs is not known here: name all with `--models`, the cheapest first"),
+        ));
+    }
+    others.sort_by(|(_, left), (_, right)| left.each().partial_cmp(&right.each()).unwrap_or(Ordering::Equal));
+    Ok(())
+}
+
+fn price_ratios(strong: &Answers, others: &[(String, Answers)]) -> Vec<f64> {
+    let ratio = |(_, other): &(String, Answers)| match (strong.each(), other.each()) {
+        (Some(strong), Some(other)) => Some(((strong / other).max(1.0) * 10.0).round() / 10.0),
+        _ => None,
+    };
+    others.iter().map(ratio).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// The pilots of a job, by whatever it is called.
@@ -110,29 +146,40 @@ fn find(state_dir: &Path, job: &str) -> Result<(PilotDir, Kept), EngineError> {
     }
 }
 
-/// The strong model, and the weak one that is asked for or the only one.
-fn two<'k>(
+/// The strong model, and the others that are asked for, in that order, or all of them. The strong one may be named too, as the last.
+fn wanted<'k>(
     models: &'k [Asked],
     job: &str,
-    weak: Option<&str>,
-) -> Result<(&'k Asked, &'k Asked), EngineError> {
+    names: &[String],
+) -> Result<(&'k Asked, Vec<&'k Asked>), EngineError> {
     let Some((strong, others)) = models.split_first() else { return Err(missing(job)) };
-    let is = |one: &&Asked, name: &str| one.model == name || one.model.rsplit('/').next() == Some(name);
-    let found: Vec<&Asked> = others.iter().filter(|one| weak.is_none_or(|name| is(one, name))).collect();
-    match found.as_slice() {
-        [one] => Ok((strong, one)),
-        _ if others.is_empty() => Err(unfit(
+    if others.is_empty() {
+        return Err(unfit(
             "the pilot asked the strong model alone",
             "name a cheap one: `bulkrate plan ... --pilot N --candidate MODEL`".to_owned(),
-        )),
-        _ => {
-            let names: Vec<&str> = others.iter().map(|one| one.model.as_str()).collect();
-            Err(unfit(
-                "which model is the weak one?",
-                format!("name one of {} with `--model-weak`", names.join(", ")),
-            ))
-        }
+        ));
     }
+    let is = |one: &Asked, name: &str| one.model == name || one.model.rsplit('/').next() == Some(name);
+    let names = match names.split_last() {
+        Some((last, before)) if is(strong, last) => before,
+        _ => names,
+    };
+    if names.is_empty() {
+        return Ok((strong, others.iter().collect()));
+    }
+    let mut found: Vec<&Asked> = Vec::new();
+    for name in names {
+        let one = others.iter().find(|one| is(one, name));
+        let Some(one) = one.filter(|one| !found.contains(one)) else {
+            let asked: Vec<&str> = others.iter().map(|one| one.model.as_str()).collect();
+            return Err(unfit(
+                &format!("`{name}` is none of the pilot's cheaper models, or named twice"),
+                format!("it asked {} and, as the strong one, {}", asked.join(", "), strong.model),
+            ));
+        };
+        found.push(one);
+    }
+    Ok((strong, found))
 }
 
 fn unfit(what: &str, why: String) -> EngineError {

@@ -72,8 +72,8 @@ impl Reader {
     ///
     /// # Errors
     /// There was no pilot (`pilot-missing`), or nothing of it can be compared (`pilot-unfit`).
-    pub fn lesson(&self, job: &str, weak: Option<&str>, column: &str) -> Result<Lesson, EngineError> {
-        crate::pilot::lesson(&self.store, &self.state_dir, job, weak, column)
+    pub fn lesson(&self, job: &str, models: &[String], column: &str) -> Result<Lesson, EngineError> {
+        crate::pilot::lesson(&self.store, &self.state_dir, job, models, column)
     }
 
     /// One job, or all of them, oldest first.

@@ -59,18 +59,15 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
 /// What a router decided of the item, and by which threshold; null where none was asked.
 fn route(job: &JobRow, sealed: &Value) -> Result<Value, EngineError> {
     let spec = spec_of(job)?;
-    let (Some(router), Some(score)) = (&spec.request.router, sealed["route_score"].as_i64()) else {
-        return Ok(Value::Null);
-    };
-    let side = match (&router.pinned, router.threshold) {
-        (Some((side, _)), _) => side,
-        (None, Some(threshold)) if score < i64::from(threshold) => "weak",
-        _ => "strong",
-    };
-    let threshold = router.threshold;
-    Ok(
-        json!({ "to": side, "score_millionths": score, "threshold_millionths": threshold, "router": router.version }),
-    )
+    let score = &sealed["route_score"];
+    let (Some(router), false) = (&spec.request.router, score.is_null()) else { return Ok(Value::Null) };
+    let several = score.as_array().map_or(std::slice::from_ref(score), Vec::as_slice);
+    let scores: Vec<i64> = several.iter().filter_map(Value::as_i64).collect();
+    let own = spec.request.model.as_deref().unwrap_or_default();
+    Ok(json!({
+        "to": router.goes_to(&scores, own), "score_millionths": score, "threshold_millionths": router.threshold,
+        "router": router.version,
+    }))
 }
 
 /// Stored JSON as JSON, and what is none as text.

@@ -63,8 +63,8 @@ pub(crate) struct Job {
     pub fallbacks: Vec<usize>,
     /// Those of them that no request names.
     pub stand_ins: Vec<usize>,
-    /// The deployment that a router chooses instead of the first.
-    pub routed_to: Option<usize>,
+    /// The deployments that a router chooses instead of the first.
+    pub routed_to: Vec<usize>,
     /// Cheap models that are asked before the first.
     pub cascade: Option<super::cascade::Cascade>,
     /// Answers that similar items may be given; `None`: the job does not.

@@ -335,7 +335,7 @@ impl Job {
                 found.pinned
             ))
         })?;
-        let compared = self.cascade.is_some() || self.routed_to.is_some();
+        let compared = self.cascade.is_some() || !self.routed_to.is_empty();
         let first = self.deployments.first().filter(|_| compared);
         let strong = first.and_then(|first| first.bound(Lane::Sync, &shape));
         let expectation = Arc::clone(&common.expectation);

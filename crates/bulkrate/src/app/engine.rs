@@ -133,8 +133,8 @@ pub(super) fn replan(
 }
 
 /// What a job's last pilot teaches a router.
-pub(super) fn lesson(state: &Path, job: &str, weak: Option<&str>, column: &str) -> Result<Lesson, AppError> {
-    Ok(Reader::open(state)?.lesson(job, weak, column)?)
+pub(super) fn lesson(state: &Path, job: &str, models: &[String], column: &str) -> Result<Lesson, AppError> {
+    Ok(Reader::open(state)?.lesson(job, models, column)?)
 }
 
 /// The plan that the job runs by already, and the job's id.

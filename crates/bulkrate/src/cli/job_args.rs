@@ -119,6 +119,9 @@ pub struct RequestArgs {
     /// With `--model auto`: the model for the others
     #[arg(long, value_name = "MODEL")]
     pub model_strong: Option<String>,
+    /// With `--model auto`, in place of these two: all models that the router chooses among, the cheapest first
+    #[arg(long, value_name = "MODEL,...", value_delimiter = ',')]
+    pub models: Vec<String>,
     /// A filter that `bulkrate filter train` made: it answers the rows that need no model, for nothing
     #[arg(long, value_name = "FILE")]
     pub filter: Option<PathBuf>,
@@ -383,6 +386,7 @@ impl RequestArgs {
             router: self.router,
             model_weak: self.model_weak,
             model_strong: self.model_strong,
+            models: listed(self.models.into_iter().map(|model| model.trim().to_owned()).collect()),
             filter: self.filter,
             bundle: self.bundle,
             prompt_cache: self.prompt_cache,

@@ -22,6 +22,7 @@ pub enum RouteCommand {
 
 const TRAIN_EXAMPLES: &str = "Examples:
   bulkrate route train pilot.csv --text question --weak luna_ok --strong sol_ok --quality-loss 2% --out shop.router
+  bulkrate route train pilot.csv --text question --models luna_ok,terra_ok,sol_ok --price-ratio 20,4 --out shop.router
   bulkrate route train --pilot reviews --text review --quality-loss 2% --out reviews.router
   bulkrate route eval more.csv --text question --weak luna_ok --strong sol_ok --router shop.router";
 
@@ -35,7 +36,7 @@ pub struct LabelArgs {
     /// pilot's `--labels`
     #[arg(long, value_name = "JOB", conflicts_with_all = ["weak", "strong", "category"])]
     pub pilot: Option<String>,
-    /// With `--pilot`: the cheap model, where it asked several
+    /// With `--pilot`: the cheap model, where not all that it asked are wanted
     #[arg(long, value_name = "MODEL", requires = "pilot")]
     pub model_weak: Option<String>,
     /// Column with the text: what differs from row to row, without the instructions
@@ -47,6 +48,9 @@ pub struct LabelArgs {
     /// The same for the dear model
     #[arg(long, value_name = "COLUMN", default_value = "strong")]
     pub strong: String,
+    /// More than two models, the cheapest first: the columns with their labels, in place of `--weak` and `--strong`; with `--pilot` the models
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with_all = ["weak", "strong", "model_weak"])]
+    pub models: Vec<String>,
     /// Column with a category: its mean is shown beside the router as a bound
     #[arg(long, value_name = "COLUMN")]
     pub category: Option<String>,
@@ -59,9 +63,10 @@ pub struct TrainArgs {
     /// Quality that may be lost against the strong model alone, of the highest label; kept with 95 % confidence
     #[arg(long, value_name = "PERCENT", default_value = "2%")]
     pub quality_loss: Percent,
-    /// The strong model's price over the weak one's [default: as the pilot has paid them; else the weak one counts as free]
-    #[arg(long, value_name = "RATIO", value_parser = ratio)]
-    pub price_ratio: Option<f64>,
+    /// The strong model's price over the weak one's; of more models over each cheaper one's, as in `20,4` [default: as the pilot has paid
+    /// them; else the weak one of two counts as free]
+    #[arg(long, value_name = "RATIO,...", value_parser = ratio, value_delimiter = ',')]
+    pub price_ratio: Vec<f64>,
     /// Decides which rows teach and which prove
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -80,9 +85,9 @@ pub struct EvalArgs {
     /// A file that `route train` wrote
     #[arg(long, short, value_name = "ROUTER")]
     pub router: PathBuf,
-    /// The strong model's price over the weak one's [default: the router's]
-    #[arg(long, value_name = "RATIO", value_parser = ratio)]
-    pub price_ratio: Option<f64>,
+    /// The strong model's price over the weak one's, or over each cheaper one's [default: the router's]
+    #[arg(long, value_name = "RATIO,...", value_parser = ratio, value_delimiter = ',')]
+    pub price_ratio: Vec<f64>,
 }
 
 fn ratio(text: &str) -> Result<f64, String> {

@@ -70,6 +70,8 @@ section! {
         router: PathBuf,
         model_weak: String,
         model_strong: String,
+        /// All models of the router, the cheapest first.
+        models: Vec<String>,
         /// A file of `bulkrate filter train`.
         filter: PathBuf,
         /// So many items in one request.

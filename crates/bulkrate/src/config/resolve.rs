@@ -96,7 +96,13 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
     let fallback = from.fallback.unwrap_or_default();
     super::router::no_auto("--fallback", &fallback)?;
     super::router::no_auto("request.rules", rules.iter().map(|rule| &rule.model))?;
-    let (model, router) = super::router::models(from.model, from.router, from.model_weak, from.model_strong)?;
+    let keys = super::router::Keys {
+        router: from.router,
+        weak: from.model_weak,
+        strong: from.model_strong,
+        models: from.models,
+    };
+    let (model, router) = super::router::models(from.model, keys)?;
     Ok(RequestSpec {
         model,
         kind: from.kind.map(Into::into).unwrap_or_default(),

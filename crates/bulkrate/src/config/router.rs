@@ -1,4 +1,4 @@
-//! `model = "auto"`: a router's file, and the two models that it chooses between.
+//! `model = "auto"`: a router's file, and the models that it chooses among.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -34,17 +34,27 @@ pub(super) fn no_auto<'m>(
     Err(ConfigError::option(option, "`auto` asks a router and stands as `--model` alone", Some(hint)))
 }
 
-/// What the keys say of the job's own model and its router: with `auto` the own model is the strong one.
+/// What the keys say of the models of a router.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub router: Option<PathBuf>,
+    pub weak: Option<String>,
+    pub strong: Option<String>,
+    /// All of them, the cheapest first.
+    pub models: Option<Vec<String>>,
+}
+
+/// The job's own model and its router: with `auto` the own model is the strongest one.
 pub(super) fn models(
     model: Option<String>,
-    router: Option<PathBuf>,
-    weak: Option<String>,
-    strong: Option<String>,
+    keys: Keys,
 ) -> Result<(Option<String>, Option<RouterSpec>), ConfigError> {
+    let Keys { router, weak, strong, models } = keys;
     let given = [
         ("--router", router.is_some()),
         ("--model-weak", weak.is_some()),
         ("--model-strong", strong.is_some()),
+        ("--models", models.is_some()),
     ];
     if model.as_deref() != Some(AUTO) {
         return match given.into_iter().find(|(_, given)| *given) {
@@ -58,10 +68,22 @@ pub(super) fn models(
     }
     no_auto("--model-weak", weak.as_slice())?;
     no_auto("--model-strong", strong.as_slice())?;
-    match (router, weak, strong) {
-        (Some(path), Some(weak), Some(strong)) => {
-            Ok((Some(strong), Some(RouterSpec::new(load(&path)?, weak))))
+    no_auto("--models", models.iter().flatten())?;
+    let named = match (models, weak, strong) {
+        (Some(models), None, None) => Some(models),
+        (Some(_), _, _) => {
+            let hint = Some("name all models with `--models`, the cheapest first");
+            return Err(ConfigError::option(
+                "--models",
+                "says what `--model-weak` and `--model-strong` say",
+                hint,
+            ));
         }
+        (None, Some(weak), Some(strong)) => Some(vec![weak, strong]),
+        (None, _, _) => None,
+    };
+    match (router, named) {
+        (Some(path), Some(named)) => chosen(load(&path)?, named),
         _ => {
             let missing =
                 given.into_iter().find(|(_, given)| !given).map_or("--router", |(option, _)| option);
@@ -69,6 +91,26 @@ pub(super) fn models(
                 "`bulkrate route train` makes a router from labelled rows; a model of a server of your own that is called `auto` is `openai/auto`",
             );
             Err(ConfigError::option("--model auto", format!("needs `{missing}`"), hint))
+        }
+    }
+}
+
+/// A router and its models by name.
+fn chosen(
+    router: Router,
+    mut named: Vec<String>,
+) -> Result<(Option<String>, Option<RouterSpec>), ConfigError> {
+    let models = router.models();
+    match named.pop() {
+        Some(strong) if named.len() + 1 == models => {
+            let spec = RouterSpec::new(router, named, &strong);
+            Ok((Some(strong), Some(spec)))
+        }
+        _ => {
+            let called: Vec<String> = (0..models).map(|place| router.name(place)).collect();
+            let why = format!("the router chooses among {models} models: {}", called.join(", "));
+            let hint = Some("name as many, in this order");
+            Err(ConfigError::option("--models", why, hint))
         }
     }
 }

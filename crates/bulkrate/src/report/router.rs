@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::route::learned::metrics::Worth;
-use bulkrate_core::route::learned::{Evaluation, Facts, PinReason, Router, Side, Verdict, Way};
+use bulkrate_core::route::learned::{
+    Evaluation, Facts, Few, PinReason, Router, Score, Verdict, Way, quality_interval,
+};
 use serde_json::{Value, json};
 
 use super::table::Table;
@@ -12,7 +14,7 @@ use super::words::{count, counted, share};
 /// What a router was made of, what was found on the rows that proved it, and what it does.
 #[must_use]
 pub fn router(name: &str, router: &Router) -> String {
-    let Facts { taught, proved, options, weak, strong, gain_low, .. } = router.facts;
+    let Facts { taught, proved, options, gain_low, .. } = router.facts;
     let mut out = format!("router {name}, version {}\n", router.version());
     let _ = writeln!(
         out,
@@ -20,157 +22,281 @@ pub fn router(name: &str, router: &Router) -> String {
         counted(u64::from(taught), "label"),
         count(u64::from(proved)),
         options.seed,
-        router.model.kind().name(),
+        router.model.kind().name(router.models()),
         count(router.model.words() as u64),
     );
-    let _ = writeln!(
-        out,
-        "  quality: weak {}, strong {}; the strong one gains at least {} (95 % confidence)",
-        share(weak),
-        share(strong),
-        share(gain_low)
-    );
+    if router.models() == 2 {
+        let (weak, strong) = (share(router.facts.weak()), share(router.facts.strong()));
+        let _ = writeln!(
+            out,
+            "  quality: weak {weak}, strong {strong}; the strong one gains at least {} (95 % confidence)",
+            share(gain_low)
+        );
+    }
     let _ = writeln!(out, "  reads the column `{}`", router.column);
     out.push_str(&verdict(router));
+    if router.models() > 2 {
+        let known = Known {
+            qualities: &router.facts.qualities,
+            labels: taught as usize + proved as usize,
+            shares: &router.shares(),
+            loss: None,
+            ratios: &options.price_ratios,
+        };
+        out.push('\n');
+        out.push_str(&known.table(router));
+    }
     out
+}
+
+/// What is known of each model of a router, on some labels.
+struct Known<'a> {
+    qualities: &'a [f64],
+    labels: usize,
+    shares: &'a [f64],
+    /// What the router loses, where it was measured on the same labels.
+    loss: Option<f64>,
+    ratios: &'a [f64],
+}
+
+impl Known<'_> {
+    /// The price of the model at a place, that of the strongest being 1.
+    fn price(&self, place: usize) -> f64 {
+        self.ratios.get(place).map_or(1.0, |ratio| 1.0 / ratio)
+    }
+
+    /// A row a model: what it is sent, what it costs and how good it is alone.
+    fn table(&self, router: &Router) -> String {
+        let headings = ["model", ">is sent", ">cost, all by it", ">quality, all by it", "95 %", ">labels"];
+        let mut table = Table::new(2, &headings);
+        let mut row = |name: String, sent: f64, cost: f64, quality: f64| {
+            let range = quality_interval(quality, self.labels);
+            let range = format!("{} to {}", share(range.low), share(range.high));
+            let labels = count(self.labels as u64);
+            table.row([name, share(sent), share(cost), share(quality), range, labels]);
+        };
+        for (place, quality) in self.qualities.iter().enumerate() {
+            let sent = self.shares.get(place).copied().unwrap_or_default();
+            row(router.name(place), sent, self.price(place), *quality);
+        }
+        if let (Some(loss), Some(strongest)) = (self.loss, self.qualities.last()) {
+            let costs = self.shares.iter().enumerate().map(|(place, sent)| sent * self.price(place));
+            row("all by the router".to_owned(), 1.0, costs.sum(), strongest - loss);
+        }
+        table.text()
+    }
+
+    fn document(&self, router: &Router) -> Value {
+        let model = |(place, quality): (usize, &f64)| {
+            let range = quality_interval(*quality, self.labels);
+            json!({
+                "name": router.name(place), "share": self.shares.get(place), "cost": self.price(place),
+                "quality": quality, "quality_low": range.low, "quality_high": range.high, "labels": self.labels,
+            })
+        };
+        self.qualities.iter().enumerate().map(model).collect()
+    }
 }
 
 /// What it does with a job's rows.
 fn verdict(router: &Router) -> String {
     let Facts { options, cut, .. } = router.facts;
     let allowed = share(f64::from(options.quality_loss_permille) / 1_000.0);
-    let sent = share(cut.share_strong);
-    match router.verdict {
-        Verdict::Pin { side, reason } => {
-            let mut out = off(side, reason);
-            if side == Side::Strong && cut.threshold.is_some() {
+    let sent = share(cut.share_strong());
+    match &router.verdict {
+        Verdict::Pin { place, reason } => {
+            let mut out = off(router, *place, *reason);
+            if *place + 1 == router.models() && cut.thresholds.is_some() {
                 let _ = writeln!(
                     out,
                     "  for a loss of at most {allowed}, {sent} would have to go there; that saves {}{}",
                     share(router.facts.saving()),
-                    at_ratio(options.price_ratio)
+                    at_ratios(&options.price_ratios)
                 );
             }
             out
         }
-        Verdict::Route { threshold } => {
-            let sent = format!(
-                "  rows that score {:.6} or more go to the strong model: {sent} of those that proved\n",
-                threshold.gain()
-            );
+        Verdict::Route { thresholds } => {
+            let sent = match **thresholds {
+                [threshold] => format!(
+                    "  rows that score {:.6} or more go to the strong model: {sent} of those that proved\n",
+                    threshold.gain()
+                ),
+                _ => first_below(router, thresholds),
+            };
             let loss = format!(
                 "  loses {} of quality against the strong model alone, at most {} (95 % confidence; allowed: {allowed})\n",
                 share(cut.loss),
                 share(cut.loss_high)
             );
-            [sent, loss, saves(router.facts.saving(), options.price_ratio)].concat()
+            [sent, loss, saves(router.facts.saving(), &options.price_ratios)].concat()
         }
     }
 }
 
-fn off(side: Side, reason: PinReason) -> String {
-    format!("  routing is off, every row goes to the {} model: {}\n", side.name(), reason.text())
-}
-
-fn saves(saving: f64, ratio: Option<f64>) -> String {
-    format!("  saves {} of what the strong model alone costs{}\n", share(saving), at_ratio(ratio))
-}
-
-fn at_ratio(ratio: Option<f64>) -> String {
-    ratio.map_or_else(
-        || ", if the weak one were free".to_owned(),
-        |ratio| format!(", at {ratio} times the weak one's price"),
+/// Where rows go that are routed among more than two models.
+fn first_below(router: &Router, thresholds: &[Score]) -> String {
+    let rule = |(place, threshold): (usize, &Score)| match threshold.0 {
+        i32::MIN => format!("{}: none", router.name(place)),
+        _ => format!("{}: below {:.6}", router.name(place), threshold.gain()),
+    };
+    let rules: Vec<String> = thresholds.iter().enumerate().map(rule).collect();
+    let strongest = router.name(router.models() - 1);
+    format!(
+        "  a row goes to the first model for which it scores low enough ({}), else to {strongest}\n",
+        rules.join("; ")
     )
+}
+
+fn off(router: &Router, place: usize, reason: PinReason) -> String {
+    let name = router.name(place);
+    let to = if router.models() == 2 { format!("the {name} model") } else { name };
+    format!("  routing is off, every row goes to {to}: {}\n", reason.text())
+}
+
+fn saves(saving: f64, ratios: &[f64]) -> String {
+    format!("  saves {} of what the strong model alone costs{}\n", share(saving), at_ratios(ratios))
+}
+
+fn at_ratios(ratios: &[f64]) -> String {
+    match ratios {
+        [ratio] if ratio.is_finite() => format!(", at {ratio} times the weak one's price"),
+        [_] | [] => ", if the weak one were free".to_owned(),
+        several => {
+            let times: Vec<String> = several.iter().map(ToString::to_string).collect();
+            format!(", at {} times the others' prices", times.join(" and "))
+        }
+    }
 }
 
 /// The router beside what knows less.
 #[must_use]
-pub fn ways(found: &Evaluation) -> String {
-    let mut table = Table::new(2, &["ordered by", ">APGR", ">CPT50", ">CPT80"]);
-    for (way, worth) in &found.ways {
+pub fn ways(router: &Router, found: &Evaluation) -> String {
+    let of_two = router.models() == 2;
+    let headings: Vec<String> = if of_two {
+        ["ordered by", ">APGR", ">CPT50", ">CPT80"].map(str::to_owned).into()
+    } else {
+        let over = (0..router.models() - 1).map(|place| format!(">APGR over {}", router.name(place)));
+        std::iter::once("ordered by".to_owned()).chain(over).collect()
+    };
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut table = Table::new(2, &headings);
+    for (way, worths) in &found.ways {
         let name = match way {
             Way::Router => "this router",
             Way::Length => "prompt length alone",
             Way::Random => "chance",
             Way::Category => "the category's mean (a bound: on these very rows)",
         };
-        let cells = worth.map_or_else(
-            || ["-".to_owned(), "-".to_owned(), "-".to_owned()],
-            |worth| [format!("{:.3}", worth.apgr), share(worth.cpt50), share(worth.cpt80)],
-        );
-        table.row(std::iter::once(name.to_owned()).chain(cells));
+        let cells = |worth: &Option<Worth>| match worth {
+            Some(Worth { apgr, cpt50, cpt80 }) if of_two => {
+                vec![format!("{apgr:.3}"), share(*cpt50), share(*cpt80)]
+            }
+            Some(Worth { apgr, .. }) => vec![format!("{apgr:.3}")],
+            None => vec!["-".to_owned(); if of_two { 3 } else { 1 }],
+        };
+        table.row(std::iter::once(name.to_owned()).chain(worths.iter().flat_map(cells)));
     }
-    let note =
-        if found.strong > found.weak { "" } else { "  the strong model is not better on these rows\n" };
+    let better = found.qualities.first().is_some_and(|weak| found.strong() > *weak);
+    let note = if better { "" } else { "  the strong model is not better on these rows\n" };
     format!("\n{}{note}", table.text())
 }
 
 /// A router on rows that it has not seen.
 #[must_use]
-pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratio: Option<f64>) -> String {
+pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratios: &[f64]) -> String {
     let mut out = format!("{} of {name}", counted(found.rows as u64, "row"));
     for (rows, why) in [(found.taught, "the router learnt from"), (found.equal, "are equal to another")] {
         if rows > 0 {
             let _ = write!(out, "; {} that {why} left out", count(rows as u64));
         }
     }
-    let _ = write!(
-        out,
-        "\n  quality: weak {}, strong {}\n{}\n",
-        share(found.weak),
-        share(found.strong),
-        ways(found)
-    );
-    if let Verdict::Pin { side, reason } = router.verdict {
-        out.push_str(&off(side, reason));
+    match *found.qualities {
+        [weak, strong] => {
+            let _ = write!(out, "\n  quality: weak {}, strong {}\n", share(weak), share(strong));
+        }
+        _ => {
+            let _ = write!(out, "\n\n{}", known(found, ratios).table(router));
+        }
     }
+    let _ = writeln!(out, "{}", ways(router, found));
+    if let Verdict::Pin { place, reason } = router.verdict {
+        out.push_str(&off(router, place, reason));
+    }
+    let sent = found.shares.last().copied().unwrap_or_default();
     let _ = writeln!(
         out,
         "  {} go to the strong model; quality lost: {}, at most {} (95 % confidence)",
-        share(found.share_strong),
+        share(sent),
         share(found.loss),
         share(found.loss_high)
     );
-    out.push_str(&saves(found.saving(ratio.unwrap_or(f64::INFINITY)), ratio));
+    out.push_str(&saves(found.saving(ratios), ratios));
     out
+}
+
+fn known<'a>(found: &'a Evaluation, ratios: &'a [f64]) -> Known<'a> {
+    let Evaluation { rows, qualities, shares, loss, .. } = found;
+    Known { qualities, labels: *rows, shares, loss: Some(*loss), ratios }
 }
 
 /// A router for programs; with what was found on the rows that proved it.
 #[must_use]
 pub fn document(router: &Router, found: Option<&Evaluation>) -> Value {
-    let Facts { taught, proved, options, quality_max, weak, strong, gain_low, cut, .. } = router.facts;
-    let (threshold, pinned, reason) = match router.verdict {
-        Verdict::Route { threshold } => (Some(threshold.0), None, None),
-        Verdict::Pin { side, reason } => (None, Some(side.name()), Some(reason.text())),
+    let Facts { taught, proved, options, quality_max, qualities, gain_low, cut, .. } = router.facts;
+    let (thresholds, pinned, reason) = match router.verdict {
+        Verdict::Route { thresholds } => (Some(thresholds), None, None),
+        Verdict::Pin { place, reason } => (None, Some(router.name(place)), Some(reason.text())),
     };
+    let millionths = thresholds.map(|all| one_or_list(all.iter().map(|threshold| threshold.0.into())));
+    let labels = taught as usize + proved as usize;
+    let shares = router.shares();
+    let ratios = &options.price_ratios;
+    let known = Known { qualities: &qualities, labels, shares: &shares, loss: None, ratios };
     json!({
         "version": router.version(), "labels_taught": taught, "labels_proved": proved, "seed": options.seed, "column": router.column,
-        "model": router.model.kind().name(), "words": router.model.words(), "quality_max": quality_max,
-        "weak_quality": weak, "strong_quality": strong, "gain_low": gain_low,
-        "quality_loss_allowed": f64::from(options.quality_loss_permille) / 1_000.0, "price_ratio": options.price_ratio,
-        "threshold_millionths": threshold, "pinned": pinned, "reason": reason,
+        "model": router.model.kind().name(router.models()), "words": router.model.words(), "quality_max": quality_max,
+        "weak_quality": router.facts.weak(), "strong_quality": router.facts.strong(), "gain_low": gain_low,
+        "quality_loss_allowed": f64::from(options.quality_loss_permille) / 1_000.0, "price_ratio": price_ratio(ratios),
+        "threshold_millionths": millionths, "pinned": pinned, "reason": reason,
         "cut": {
-            "share_strong": cut.share_strong, "loss": cut.loss, "loss_high": cut.loss_high,
+            "share_strong": cut.share_strong(), "loss": cut.loss, "loss_high": cut.loss_high,
             "saving": router.facts.saving(),
         },
+        "models": known.document(router),
         "worth": found.map(worths),
     })
 }
 
 /// An evaluation for programs.
 #[must_use]
-pub fn evaluation_document(router: &Router, found: &Evaluation, ratio: Option<f64>) -> Value {
+pub fn evaluation_document(router: &Router, found: &Evaluation, ratios: &[f64]) -> Value {
     json!({
         "version": router.version(), "rows": found.rows, "rows_taught": found.taught, "rows_equal": found.equal,
-        "weak_quality": found.weak, "strong_quality": found.strong, "worth": worths(found),
-        "share_strong": found.share_strong, "loss": found.loss, "loss_high": found.loss_high,
-        "price_ratio": ratio, "saving": found.saving(ratio.unwrap_or(f64::INFINITY)),
+        "weak_quality": found.qualities.first(), "strong_quality": found.strong(), "worth": worths(found),
+        "models": known(found, ratios).document(router),
+        "share_strong": found.shares.last(), "loss": found.loss, "loss_high": found.loss_high,
+        "price_ratio": price_ratio(ratios), "saving": found.saving(ratios),
     })
+}
+
+/// Null where the weak model counts as free.
+fn price_ratio(ratios: &[f64]) -> Value {
+    one_or_list(ratios.iter().map(|ratio| json!(Some(*ratio).filter(|ratio| ratio.is_finite()))))
+}
+
+/// What there is one of for two models stands alone; of more it is a list, the cheapest model's first.
+fn one_or_list(values: impl Iterator<Item = Value>) -> Value {
+    let mut values: Vec<Value> = values.collect();
+    if values.len() == 1 { values.remove(0) } else { values.into() }
 }
 
 fn worths(found: &Evaluation) -> Value {
     let worth = |worth: &Option<Worth>| {
-        worth.map(|worth| json!({ "apgr": worth.apgr, "cpt50": worth.cpt50, "cpt80": worth.cpt80 }))
+        json!(worth.map(|worth| json!({ "apgr": worth.apgr, "cpt50": worth.cpt50, "cpt80": worth.cpt80 })))
     };
-    found.ways.iter().map(|(way, found)| (way.name().to_owned(), json!(worth(found)))).collect()
+    let of = |(way, found): &(Way, Few<Option<Worth>>)| {
+        (way.name().to_owned(), one_or_list(found.iter().map(worth)))
+    };
+    found.ways.iter().map(of).collect()
 }

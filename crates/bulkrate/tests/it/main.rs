@@ -13,6 +13,7 @@ mod mixed;
 mod killed;
 mod review;
 mod route;
+mod route_several;
 mod savings;
 mod order;
 mod pilot;

@@ -246,10 +246,21 @@ fn a_pilot_teaches_a_router() {
     assert!(told.stderr.contains("above 2 % a router is hardly worth it"), "{}", told.stderr);
     let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
     assert_eq!((bytes("a.router"), billed(&sim)), (bytes("b.router"), paid));
-    place.run("route train --pilot reviews --out c.router", &[]).error(
+    // All that it asked, the cheapest first: terra says what sol says, so that no mix is better than terra alone.
+    let all = place.run("route train --pilot reviews --json --out all.router", &[]).expect(0).json();
+    let named = |key: &str| -> Vec<_> {
+        all["models"].as_array().unwrap().iter().map(|one| one[key].clone()).collect()
+    };
+    assert_eq!(named("name"), [LUNA, TERRA, SOL], "{all}");
+    assert_eq!((&all["pinned"], &all["price_ratio"][0]), (&TERRA.into(), &said["price_ratio"]), "{all}");
+    assert!(all["reason"].as_str().unwrap().contains("no mix of models costs 10 % less"), "{all}");
+    let same = "route train --pilot reviews --models gpt-6-luna,gpt-6.1-terra,gpt-6.1-sol --out same.router";
+    place.run(same, &[]).expect(0);
+    assert_eq!(bytes("same.router"), bytes("all.router"));
+    place.run("route train --pilot reviews --models gpt-6.1-terra,gpt-9 --out c.router", &[]).error(
         2,
         "pilot-unfit",
-        &["gpt-6-luna, ", "--model-weak"],
+        &["`gpt-9`", LUNA, TERRA, SOL],
     );
     place.run("route train --pilot review --out c.router", &[]).error(2, "pilot-missing", &["no pilot"]);
     train("--text wrong --out c.router").error(2, "column-unknown", &["`wrong`", "text"]);

@@ -157,11 +157,11 @@ fn files_that_are_no_router_say_why() {
     };
     place
         .put("damaged.router", changed(bytes.len() / 2, bytes[bytes.len() / 2] ^ 1))
-        .put("later.router", changed(16, 2));
+        .put("later.router", changed(16, 3));
     for (file, code, words) in [
         ("pilot.csv", "router-invalid", "not a router file"),
         ("damaged.router", "router-invalid", "checksum"),
-        ("later.router", "router-too-new", "version 2"),
+        ("later.router", "router-too-new", "version 3"),
         ("none.router", "file-unreadable", "none.router"),
     ] {
         place.run(&format!("route show {file}"), &[]).error(2, code, &[file, words]);

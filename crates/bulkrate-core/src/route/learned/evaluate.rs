@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::metrics::{Qualities, Worth, by_category, by_length, random, saving, worth};
+use super::metrics::{Qualities, Worth, by_category, by_length, gains, random, saving, worth};
 use super::model::Scratch;
 use super::threshold::gain_bounds;
-use super::train::{Labelled, Router};
+use super::train::{Labelled, Router, means};
 use super::words::fingerprint;
-use super::{Score, Side, real};
+use super::{Few, Score, real};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,23 +17,29 @@ pub struct Evaluation {
     /// Left out: the router learnt from them, or their text came before.
     pub taught: usize,
     pub equal: usize,
-    /// Mean qualities, as shares of the router's highest label.
-    pub weak: f64,
-    pub strong: f64,
-    /// The router, prompt length alone, chance, and with categories their means; `None` where the strong model is not better.
-    pub ways: Vec<(Way, Option<Worth>)>,
-    /// What the router's decisions come to.
-    pub share_strong: f64,
-    /// Mean quality lost against the strong model alone, and what it is at most with 95 % confidence.
+    /// Mean qualities, model by model, as shares of the router's highest label.
+    pub qualities: Few<f64>,
+    /// The router, prompt length alone, chance, and with categories their means, each for every model but the strongest; `None` where the
+    /// strongest is not better.
+    pub ways: Vec<(Way, Few<Option<Worth>>)>,
+    /// Share of the rows that goes to each model.
+    pub shares: Few<f64>,
+    /// Mean quality lost against the strongest model alone, and what it is at most with 95 % confidence.
     pub loss: f64,
     pub loss_high: f64,
 }
 
 impl Evaluation {
-    /// Share of the strong model's cost that is saved at a ratio of prices.
+    /// Share of the strongest model's cost that is saved at ratios of prices.
     #[must_use]
-    pub fn saving(&self, ratio: f64) -> f64 {
-        saving(self.share_strong, ratio)
+    pub fn saving(&self, ratios: &[f64]) -> f64 {
+        saving(&self.shares, ratios)
+    }
+
+    /// Quality of the strongest model alone.
+    #[must_use]
+    pub fn strong(&self) -> f64 {
+        self.qualities.last().copied().unwrap_or_default()
     }
 }
 
@@ -60,46 +66,53 @@ impl Way {
 }
 
 impl Router {
-    /// Measures the router on labelled rows. `categories`: one a row, where there are any. `None` where no row is left.
+    /// Measures the router on labelled rows, which have a label for each of its models. `categories`: one a row, where there are any. `None`
+    /// where no row is left.
     #[must_use]
     pub fn evaluate(&self, items: &[Labelled<'_>], categories: Option<&[String]>) -> Option<Evaluation> {
         let Unseen { kept, taught, equal } = self.unseen(items);
-        if kept.is_empty() {
+        let models = self.models();
+        if kept.is_empty() || kept.iter().any(|at| items[*at].qualities.len() != models) {
             return None;
         }
         let scale = self.facts.quality_max;
-        let qualities: Vec<Qualities> = kept
-            .iter()
-            .map(|at| Qualities { weak: items[*at].weak / scale, strong: items[*at].strong / scale })
-            .collect();
+        let scaled = |at: &usize| items[*at].qualities.iter().map(|quality| quality / scale).collect();
+        let qualities: Vec<Qualities> = kept.iter().map(scaled).collect();
         let mut scratch = Scratch::default();
-        let decided: Vec<(Score, Side)> =
+        let decided: Vec<(Few<Score>, usize)> =
             kept.iter().map(|at| self.decide(items[*at].text, &mut scratch)).collect();
         let n = real(kept.len());
-        let mean = |of: fn(&Qualities) -> f64, items: &[Qualities]| items.iter().map(of).sum::<f64>() / n;
-        let strong = decided.iter().filter(|(_, side)| *side == Side::Strong).count();
-        let lost = lost(&decided, &qualities);
+        let share = |place: usize| real(decided.iter().filter(|(_, one)| *one == place).count()) / n;
+        let lost: Vec<f64> =
+            decided.iter().zip(&qualities).map(|((_, place), item)| item.gain(*place)).collect();
         let seed = self.facts.options.seed;
-        let measured = |(way, scores): (Way, Vec<Score>)| (way, worth(&scores, &qualities, seed));
-        let mut ways = vec![
-            (Way::Router, decided.iter().map(|(score, _)| *score).collect()),
-            (Way::Length, by_length(kept.iter().map(|at| items[*at].text))),
-            (Way::Random, random(kept.len())),
-        ];
-        ways.extend(categories.map(|categories| {
-            let of_row = |at: &usize| categories.get(*at).cloned().unwrap_or_default();
-            let categories: Vec<String> = kept.iter().map(of_row).collect();
-            (Way::Category, by_category(&categories, &qualities))
-        }));
+        let texts = || kept.iter().map(|at| items[*at].text);
+        let own = |at: usize| decided.iter().map(|(scores, _)| scores[at]).collect();
+        let categories: Option<Vec<String>> =
+            categories.map(|all| kept.iter().map(|at| all.get(*at).cloned().unwrap_or_default()).collect());
+        let measured = |way: Way| {
+            let of = |place: usize| {
+                let gains = gains(&qualities, place);
+                let scores: Vec<Score> = match way {
+                    Way::Router => own(place),
+                    Way::Length => by_length(texts()),
+                    Way::Random => random(kept.len()),
+                    Way::Category => by_category(categories.as_deref().unwrap_or_default(), &gains),
+                };
+                worth(&scores, &gains, seed)
+            };
+            (way, (0..models - 1).map(of).collect())
+        };
+        let known = [Way::Router, Way::Length, Way::Random];
+        let ways = known.into_iter().chain(categories.is_some().then_some(Way::Category));
         Some(Evaluation {
             rows: kept.len(),
             taught,
             equal,
-            weak: mean(|item| item.weak, &qualities),
-            strong: mean(|item| item.strong, &qualities),
-            ways: ways.into_iter().map(measured).collect(),
-            share_strong: real(strong) / n,
-            loss: mean(|item| item.gain(), &lost),
+            qualities: means(&qualities),
+            ways: ways.map(measured).collect(),
+            shares: (0..models).map(share).collect(),
+            loss: lost.iter().sum::<f64>() / n,
             loss_high: gain_bounds(&lost).1,
         })
     }
@@ -125,12 +138,4 @@ struct Unseen {
     kept: Vec<usize>,
     taught: usize,
     equal: usize,
-}
-
-/// What each row loses: nothing where the strong model answers.
-fn lost(decided: &[(Score, Side)], qualities: &[Qualities]) -> Vec<Qualities> {
-    let kept_back = |side: Side, item: &Qualities| {
-        if side == Side::Weak { *item } else { Qualities { weak: item.strong, ..*item } }
-    };
-    decided.iter().zip(qualities).map(|((_, side), item)| kept_back(*side, item)).collect()
 }

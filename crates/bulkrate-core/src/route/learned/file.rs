@@ -1,9 +1,13 @@
 //! A router as bytes: a mark, a version, the fields in a fixed order, and the SHA-256 of all that.
 //!
+//! Of two models the file has version 1, as it always had. Of more it has version 2: their number and names follow the column, and what is
+//! said of a model stands there as often as it must.
+//!
 //! Sparse and rounded: a word takes its distance from the last one, the number of texts that have it and two bytes a head.
 
 use sha2::{Digest as _, Sha256};
 
+use super::MODELS_MAX;
 use super::metrics::Worth;
 use super::model::{Head, Kind, Model};
 use super::space::Space;
@@ -11,10 +15,12 @@ use super::sparse::Columns;
 use super::threshold::Cut;
 use super::train::{Facts, PinReason, Router, TrainOptions, Verdict};
 use super::words::LOOKS;
-use super::{Score, Side};
+use super::{Few, Score};
 
-/// The version that this program writes, and the highest that it reads.
-pub const FORMAT: u16 = 1;
+/// The highest version that this program writes and reads.
+pub const FORMAT: u16 = 2;
+/// The version of routers between two models.
+const OF_TWO: u16 = 1;
 const MARK: &[u8] = b"bulkrate router\n";
 const SUM_BYTES: usize = 32;
 
@@ -62,10 +68,16 @@ impl Router {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer(MARK.to_vec());
-        out.0.extend_from_slice(&FORMAT.to_le_bytes());
+        let models = self.models();
+        let version = if models == 2 { OF_TWO } else { FORMAT };
+        out.0.extend_from_slice(&version.to_le_bytes());
         out.text(&self.column);
+        if version > OF_TWO {
+            out.count(models);
+            (0..models).for_each(|place| out.text(&self.name(place)));
+        }
         write_facts(&mut out, &self.facts);
-        write_verdict(&mut out, self.verdict);
+        write_verdict(&mut out, &self.verdict, models);
         write_model(&mut out, &self.model);
         out.count(self.taught.len());
         let mut last = 0;
@@ -85,7 +97,8 @@ impl Router {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
         let rest = bytes.strip_prefix(MARK).ok_or(FileError::NotARouter)?;
         let (version, _) = rest.split_first_chunk::<2>().ok_or(FileError::Checksum)?;
-        match u16::from_le_bytes(*version) {
+        let version = u16::from_le_bytes(*version);
+        match version {
             0 => return Err(FileError::Field("version 0")),
             version if version > FORMAT => return Err(FileError::TooNew { version }),
             _ => {}
@@ -96,9 +109,11 @@ impl Router {
         }
         let mut from = Reader(body.get(MARK.len() + 2..).ok_or(FileError::Checksum)?);
         let column = from.text()?;
-        let facts = read_facts(&mut from)?;
-        let verdict = read_verdict(&mut from)?;
-        let model = read_model(&mut from)?;
+        let names = if version > OF_TWO { read_names(&mut from)? } else { Vec::new() };
+        let models = names.len().max(2);
+        let facts = read_facts(&mut from, models)?;
+        let verdict = read_verdict(&mut from, models)?;
+        let model = read_model(&mut from, models)?;
         let (n, mut last) = (from.count()?, 0_u32);
         let mut taught = Vec::with_capacity(n);
         for _ in 0..n {
@@ -110,7 +125,7 @@ impl Router {
         if !from.0.is_empty() {
             return Err(FileError::Field("more bytes than fields"));
         }
-        Ok(Self { model, verdict, facts, column, taught })
+        Ok(Self { model, verdict, facts, column, names, taught })
     }
 
     /// Names this very router: the beginning of its checksum. Recorded with each decision.
@@ -123,50 +138,63 @@ impl Router {
 }
 
 fn write_facts(out: &mut Writer, facts: &Facts) {
-    let TrainOptions { seed, quality_loss_permille, price_ratio } = facts.options;
+    let TrainOptions { seed, quality_loss_permille, price_ratios } = facts.options;
     out.varint(seed);
     out.varint(u64::from(quality_loss_permille));
-    out.float(price_ratio.unwrap_or(f64::INFINITY));
+    out.floats(&price_ratios);
     out.varint(u64::from(facts.taught));
     out.varint(u64::from(facts.proved));
-    for float in [facts.quality_max, facts.weak, facts.strong, facts.gain_low] {
-        out.float(float);
+    out.float(facts.quality_max);
+    out.floats(&facts.qualities);
+    out.float(facts.gain_low);
+    for worth in &*facts.worth {
+        let worth = worth.unwrap_or(Worth { apgr: f64::NAN, cpt50: f64::NAN, cpt80: f64::NAN });
+        out.floats(&[worth.apgr, worth.cpt50, worth.cpt80]);
     }
-    let worth = facts.worth.unwrap_or(Worth { apgr: f64::NAN, cpt50: f64::NAN, cpt80: f64::NAN });
-    for float in [worth.apgr, worth.cpt50, worth.cpt80] {
-        out.float(float);
-    }
-    out.0.push(u8::from(facts.cut.threshold.is_some()));
-    out.score(facts.cut.threshold.unwrap_or_default());
-    for float in [facts.cut.share_strong, facts.cut.loss, facts.cut.loss_high] {
-        out.float(float);
-    }
+    let Cut { thresholds, shares, loss, loss_high } = facts.cut;
+    out.0.push(u8::from(thresholds.is_some()));
+    out.scores(&thresholds.unwrap_or(Few::all(Score::default(), price_ratios.len())));
+    // The cheapest has the rest.
+    out.floats(&shares[1..]);
+    out.floats(&[loss, loss_high]);
 }
 
-fn read_facts(from: &mut Reader<'_>) -> Result<Facts, FileError> {
+fn read_names(from: &mut Reader<'_>) -> Result<Vec<String>, FileError> {
+    let models = from.count()?;
+    if !(3..=MODELS_MAX).contains(&models) {
+        return Err(FileError::Field("the number of models"));
+    }
+    (0..models).map(|_| from.text()).collect()
+}
+
+fn read_facts(from: &mut Reader<'_>, models: usize) -> Result<Facts, FileError> {
     let small = |number: u64| u32::try_from(number).map_err(|_| FileError::Field("a count"));
     let options = TrainOptions {
         seed: from.varint()?,
         quality_loss_permille: small(from.varint()?)?,
-        price_ratio: Some(from.float()?).filter(|ratio| ratio.is_finite()),
+        price_ratios: from.floats(models - 1)?,
     };
     Ok(Facts {
         options,
         taught: small(from.varint()?)?,
         proved: small(from.varint()?)?,
         quality_max: from.float()?,
-        weak: from.float()?,
-        strong: from.float()?,
+        qualities: from.floats(models)?,
         gain_low: from.float()?,
         worth: {
-            let worth = Worth { apgr: from.float()?, cpt50: from.float()?, cpt80: from.float()? };
-            Some(worth).filter(|worth| !worth.apgr.is_nan())
+            let worth = |_| {
+                let worth = Worth { apgr: from.float()?, cpt50: from.float()?, cpt80: from.float()? };
+                Ok(Some(worth).filter(|worth| !worth.apgr.is_nan()))
+            };
+            (1..models).map(worth).collect::<Result<_, FileError>>()?
         },
         cut: {
-            let (some, score) = (from.byte()? != 0, from.score()?);
+            let (some, scores) = (from.byte()? != 0, from.scores(models - 1)?);
+            let dearer = from.floats(models - 1)?;
+            let cheapest = 1.0 - dearer.iter().sum::<f64>();
             Cut {
-                threshold: some.then_some(score),
-                share_strong: from.float()?,
+                thresholds: some.then_some(scores),
+                shares: std::iter::once(cheapest).chain(dearer.iter().copied()).collect(),
                 loss: from.float()?,
                 loss_high: from.float()?,
             }
@@ -174,33 +202,40 @@ fn read_facts(from: &mut Reader<'_>) -> Result<Facts, FileError> {
     })
 }
 
-const REASONS: [PinReason; 4] =
-    [PinReason::WeakAsGood, PinReason::NoGap, PinReason::NoSaving, PinReason::LossAllowed];
+const REASONS: [PinReason; 6] = [
+    PinReason::WeakAsGood,
+    PinReason::NoGap,
+    PinReason::NoSaving,
+    PinReason::LossAllowed,
+    PinReason::AsGood,
+    PinReason::GoodEnough,
+];
 
-fn write_verdict(out: &mut Writer, verdict: Verdict) {
+/// Nought where rows are routed, else the place of the model that has them all, from 1.
+fn write_verdict(out: &mut Writer, verdict: &Verdict, models: usize) {
     match verdict {
-        Verdict::Route { threshold } => {
+        Verdict::Route { thresholds } => {
             out.0.push(0);
-            out.score(threshold);
+            out.scores(thresholds);
         }
-        Verdict::Pin { side, reason } => {
-            out.0.push(if side == Side::Weak { 1 } else { 2 });
-            let place = REASONS.iter().position(|one| *one == reason).unwrap_or(0);
+        Verdict::Pin { place, reason } => {
+            let number = (*place).min(models - 1) + 1;
+            out.0.push(u8::try_from(number).unwrap_or(u8::MAX));
+            let place = REASONS.iter().position(|one| one == reason).unwrap_or(0);
             out.count(place);
         }
     }
 }
 
-fn read_verdict(from: &mut Reader<'_>) -> Result<Verdict, FileError> {
-    let side = match from.byte()? {
-        0 => return Ok(Verdict::Route { threshold: from.score()? }),
-        1 => Side::Weak,
-        2 => Side::Strong,
-        _ => return Err(FileError::Field("the verdict")),
+fn read_verdict(from: &mut Reader<'_>, models: usize) -> Result<Verdict, FileError> {
+    let place = match usize::from(from.byte()?).checked_sub(1) {
+        None => return Ok(Verdict::Route { thresholds: from.scores(models - 1)? }),
+        Some(place) if place < models => place,
+        Some(_) => return Err(FileError::Field("the verdict")),
     };
-    let place = usize::try_from(from.varint()?).ok();
-    let reason = place.and_then(|place| REASONS.get(place)).ok_or(FileError::Field("the reason"))?;
-    Ok(Verdict::Pin { side, reason: *reason })
+    let reason = usize::try_from(from.varint()?).ok();
+    let reason = reason.and_then(|reason| REASONS.get(reason)).ok_or(FileError::Field("the reason"))?;
+    Ok(Verdict::Pin { place, reason: *reason })
 }
 
 fn write_model(out: &mut Writer, model: &Model) {
@@ -224,7 +259,7 @@ fn write_model(out: &mut Writer, model: &Model) {
     }
 }
 
-fn read_model(from: &mut Reader<'_>) -> Result<Model, FileError> {
+fn read_model(from: &mut Reader<'_>, models: usize) -> Result<Model, FileError> {
     let kind = match from.byte()? {
         1 => Kind::Gap,
         2 => Kind::Heads,
@@ -252,7 +287,7 @@ fn read_model(from: &mut Reader<'_>) -> Result<Model, FileError> {
     }
     let space = Space { words: Columns::of(texts, kept), looks };
     let mut heads = Vec::new();
-    for _ in 0..if kind == Kind::Heads { 2 } else { 1 } {
+    for _ in 0..kind.heads(models) {
         let (bias, unit) = (from.float()?, from.float()?);
         let weights = from.take(space.width() * 2)?;
         let weights = weights.chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect();
@@ -287,8 +322,12 @@ impl Writer {
         self.0.extend_from_slice(&float.to_le_bytes());
     }
 
-    fn score(&mut self, score: Score) {
-        self.0.extend_from_slice(&score.0.to_le_bytes());
+    fn floats(&mut self, floats: &[f64]) {
+        floats.iter().for_each(|float| self.float(*float));
+    }
+
+    fn scores(&mut self, scores: &[Score]) {
+        scores.iter().for_each(|score| self.0.extend_from_slice(&score.0.to_le_bytes()));
     }
 }
 
@@ -339,7 +378,12 @@ impl<'a> Reader<'a> {
         self.array().map(f64::from_le_bytes)
     }
 
-    fn score(&mut self) -> Result<Score, FileError> {
-        self.array().map(|bytes| Score(i32::from_le_bytes(bytes)))
+    fn floats(&mut self, count: usize) -> Result<Few<f64>, FileError> {
+        (0..count).map(|_| self.float()).collect()
+    }
+
+    fn scores(&mut self, count: usize) -> Result<Few<Score>, FileError> {
+        let score = |_| self.array().map(|bytes| Score(i32::from_le_bytes(bytes)));
+        (0..count).map(score).collect()
     }
 }

@@ -1,21 +1,24 @@
 //! How well scores tell which items need the strong model, whatever the threshold.
 
-use super::{Score, real};
+use super::{Few, Score, real};
 use crate::pace::rng::mix;
 
-/// The quality of both models' answers to one item.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Qualities {
-    pub weak: f64,
-    pub strong: f64,
-}
+/// The quality of each model's answer to one item.
+pub type Qualities = Few<f64>;
 
 impl Qualities {
-    /// What the strong model gains.
+    /// What the strongest model gains over the one at a place.
     #[must_use]
-    pub fn gain(self) -> f64 {
-        self.strong - self.weak
+    pub fn gain(&self, place: usize) -> f64 {
+        let strongest = self.last().copied().unwrap_or_default();
+        strongest - self.get(place).copied().unwrap_or(strongest)
     }
+}
+
+/// What the strongest model gains on each item over the model at a place.
+#[must_use]
+pub fn gains(items: &[Qualities], place: usize) -> Vec<f64> {
+    items.iter().map(|item| item.gain(place)).collect()
 }
 
 /// What a way of ordering items is worth.
@@ -29,11 +32,12 @@ pub struct Worth {
     pub cpt80: f64,
 }
 
-/// Measures scores; ties are broken by chance, from the seed. `None` where the strong model is not better on these items.
+/// Measures scores by what the strong model gains on each item; ties are broken by chance, from the seed. `None` where it is not better
+/// on these items.
 #[must_use]
-pub fn worth(scores: &[Score], items: &[Qualities], seed: u64) -> Option<Worth> {
-    let n = scores.len().min(items.len());
-    let whole: f64 = items[..n].iter().map(|item| item.gain()).sum();
+pub fn worth(scores: &[Score], gains: &[f64], seed: u64) -> Option<Worth> {
+    let n = scores.len().min(gains.len());
+    let whole: f64 = gains[..n].iter().sum();
     if n == 0 || whole <= 0.0 {
         return None;
     }
@@ -41,7 +45,7 @@ pub fn worth(scores: &[Score], items: &[Qualities], seed: u64) -> Option<Worth> 
     let mut sum = 0.0;
     recovered.push(0.0);
     for at in by_need(&scores[..n], seed) {
-        sum += items[at].gain();
+        sum += gains[at];
         recovered.push(sum / whole);
     }
     let area: f64 = recovered.windows(2).map(|two| f64::midpoint(two[0], two[1])).sum::<f64>() / real(n);
@@ -76,18 +80,19 @@ pub fn by_length<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Score> {
 
 /// Each item by the mean gain of its category, on these very items: what no router can know beforehand, so a bound.
 #[must_use]
-pub fn by_category(categories: &[String], items: &[Qualities]) -> Vec<Score> {
+pub fn by_category(categories: &[String], gains: &[f64]) -> Vec<Score> {
     let mut sums: std::collections::BTreeMap<&str, (f64, usize)> = std::collections::BTreeMap::new();
-    for (category, item) in categories.iter().zip(items) {
+    for (category, gain) in categories.iter().zip(gains) {
         let sum = sums.entry(category).or_default();
-        *sum = (sum.0 + item.gain(), sum.1 + 1);
+        *sum = (sum.0 + gain, sum.1 + 1);
     }
     let mean = |category: &String| sums.get(category.as_str()).map_or(0.0, |(sum, n)| sum / real(*n));
     categories.iter().map(|category| Score::of(mean(category))).collect()
 }
 
-/// Share of the cost of the strong model alone that is saved when so much goes to it. `ratio`: its price over the weak one's.
+/// Share of the cost of the strongest model alone that is saved when each model is sent such shares of the items. `ratios`: the strongest
+/// one's price over that of each cheaper one.
 #[must_use]
-pub fn saving(share_strong: f64, ratio: f64) -> f64 {
-    (1.0 - share_strong) * (1.0 - 1.0 / ratio)
+pub fn saving(shares: &[f64], ratios: &[f64]) -> f64 {
+    shares.iter().zip(ratios).map(|(share, ratio)| share * (1.0 - 1.0 / ratio)).sum()
 }

@@ -1,19 +1,26 @@
-//! A router that learns which prompts need the strong model: from labels of the job's own items, on a processor, in seconds.
+//! A router that learns which prompts need the strongest of its models: from labels of the job's own items, on a processor, in seconds.
+//!
+//! Its models stand in the order of their prices, the cheapest first; the last one is the strongest, and what the others lose is lost
+//! against it. An item goes to the cheapest model whose score of it is below that model's threshold, else to the strongest. Two models,
+//! a weak and a strong one, are the case of one score and one threshold.
 //!
 //! Invariants
 //! - The same labels and seed give the same router, whatever the order of the rows; the same router gives a text the same score.
-//! - The threshold keeps its promise of quality by an upper bound on rows that the model has not seen, never by the point
-//!   estimate, which breaks the promise in about half of all jobs.
+//! - The thresholds keep one promise of quality, that of the whole mix, by an upper bound on rows that the model has not seen, never by the
+//!   point estimate, which breaks the promise in about half of all jobs. What is searched beside them pays with a share of the doubt.
+//! - A mix must cost less than the cheapest model that keeps the promise alone.
 //! - Where routing does not pay, or would cost quality, one model is pinned and the router says why.
 //!
-//! The files stand in the order of the data: words, vectors, weights, a model that scores, a threshold, labels, the router, its file.
+//! The files stand in the order of the data: words, vectors, weights, a model that scores, thresholds, labels, the router, its file.
 
+mod few;
 mod words;
 pub(crate) mod sparse;
 mod space;
 pub(crate) mod fit;
 mod model;
 pub mod metrics;
+mod path;
 pub mod threshold;
 pub(crate) mod labels;
 mod train;
@@ -21,13 +28,18 @@ mod evaluate;
 mod file;
 
 pub use evaluate::{Evaluation, Way};
+pub use few::Few;
 pub use file::{FORMAT, FileError};
 pub use labels::LABELS_MIN;
 pub use model::{Kind, Model, Scratch};
-pub use train::{Facts, Labelled, PinReason, Router, TrainError, TrainOptions, Verdict};
+pub use path::place_of;
+pub use train::{Facts, Labelled, PinReason, Router, TrainError, TrainOptions, Verdict, quality_interval};
 pub use words::fingerprint;
 
-/// How much a text needs the strong model, in millionths: expected quality of the strong answer less that of the weak one.
+/// Models that one router chooses among, at most.
+pub const MODELS_MAX: usize = 8;
+
+/// How much a text needs the strongest model rather than a cheaper one, in millionths: expected quality of its answer less that of the other's.
 ///
 /// A whole number, so that scores compare exactly and a difference in the last digit of a float decides nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -46,23 +58,6 @@ impl Score {
     #[must_use]
     pub fn gain(self) -> f64 {
         f64::from(self.0) / Self::ONE
-    }
-}
-
-/// One of the two models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    Weak,
-    Strong,
-}
-
-impl Side {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Weak => "weak",
-            Self::Strong => "strong",
-        }
     }
 }
 

@@ -1,28 +1,23 @@
 //! From labelled texts to a router: split, learn, cut, and say whether it pays.
 
 use super::labels::{self, LABELS_MIN};
-use super::metrics::{Qualities, Worth, saving, worth};
+use super::metrics::{Qualities, Worth, gains, saving, worth};
 use super::model::{Model, Scratch};
-use super::threshold::{Cut, calibrate, gain_bounds};
+use super::path::place_of;
+use super::threshold::{Cut, Proof, calibrate, gain_bounds};
 use super::words::fingerprint;
-use super::{Score, Side, real};
+use super::{Few, MODELS_MAX, Score, real};
+use crate::review::{Interval, Z95, wilson};
 
-/// Routing must save this share of the strong model's cost, or it is off.
+/// Routing must save this share of what the best single model costs, or it is off.
 const SAVING_MIN: f64 = 0.1;
 
 /// A text and how well each model answered it: 0 or 1 for wrong and right, or any quality from 0 up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Labelled<'a> {
     pub text: &'a str,
-    pub weak: f64,
-    pub strong: f64,
-}
-
-impl Labelled<'_> {
-    #[must_use]
-    pub fn qualities(&self) -> Qualities {
-        Qualities { weak: self.weak, strong: self.strong }
-    }
+    /// Model by model, the cheapest first and the strongest last.
+    pub qualities: Qualities,
 }
 
 /// How to learn.
@@ -30,10 +25,11 @@ impl Labelled<'_> {
 pub struct TrainOptions {
     /// Decides which labels teach and which prove.
     pub seed: u64,
-    /// Quality that may be lost against the strong model alone, in thousandths of the highest label.
+    /// Quality that may be lost against the strongest model alone, in thousandths of the highest label.
     pub quality_loss_permille: u32,
-    /// The strong model's price over the weak one's; `None`: as if the weak one were free.
-    pub price_ratio: Option<f64>,
+    /// The strongest model's price over that of each cheaper one, the cheapest first. None, or an infinite one: as if the weak one of two
+    /// were free; with more models each must be known.
+    pub price_ratios: Few<f64>,
 }
 
 /// Why nothing can be learnt.
@@ -50,6 +46,13 @@ pub enum TrainError {
     Equal { weak: f64, strong: f64 },
     #[error("`{label}` is no label: write 0 or 1 (wrong, right), or a quality of 0 or more")]
     Label { label: f64 },
+    #[error("a router chooses among 2 to {MODELS_MAX} models, each with a label in every row")]
+    Models,
+    #[error(
+        "of {models} models the strongest one's price over that of each other must be known: {} numbers, none larger than the one before and none below 1",
+        .models - 1
+    )]
+    Prices { models: usize },
 }
 
 impl TrainError {
@@ -60,6 +63,7 @@ impl TrainError {
             Self::TooFew { .. } => "labels-too-few",
             Self::Equal { .. } => "labels-equal",
             Self::Label { .. } => "labels-invalid",
+            Self::Models | Self::Prices { .. } => "option-invalid",
         }
     }
 
@@ -73,6 +77,10 @@ impl TrainError {
             }
             Self::Equal { .. } => "use the strong model for all rows: no router is needed to know",
             Self::Label { .. } => "leave a cell empty where an answer was not judged",
+            Self::Models => "name them with `--models`, the cheapest first",
+            Self::Prices { .. } => {
+                "name the models the cheapest first, and pass `--price-ratio`, such as `20,4` for three"
+            }
         }
     }
 }
@@ -80,10 +88,10 @@ impl TrainError {
 /// What a router does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verdict {
-    /// Items with this score or a higher one go to the strong model.
-    Route { threshold: Score },
-    /// All items go to one model.
-    Pin { side: Side, reason: PinReason },
+    /// An item goes to the cheapest model whose score of it is below its threshold, else to the strongest.
+    Route { thresholds: Few<Score> },
+    /// All items go to the model at a place.
+    Pin { place: usize, reason: PinReason },
 }
 
 /// Why routing is off.
@@ -97,6 +105,10 @@ pub enum PinReason {
     NoSaving,
     /// The whole gap between the models is within the loss allowed.
     LossAllowed,
+    /// Of more than two: the model is as good as the strongest on the labels, and no mix costs less.
+    AsGood,
+    /// Of more than two: the model alone keeps the promise, and no mix costs less.
+    GoodEnough,
 }
 
 impl PinReason {
@@ -112,6 +124,12 @@ impl PinReason {
             Self::LossAllowed => {
                 "even without the strong model the loss of quality stays within what is allowed"
             }
+            Self::AsGood => {
+                "on the labels it is as good as the strongest one, and no mix of models costs 10 % less"
+            }
+            Self::GoodEnough => {
+                "alone it stays within the loss of quality allowed, and no mix of models costs 10 % less"
+            }
         }
     }
 }
@@ -125,22 +143,48 @@ pub struct Facts {
     pub proved: u32,
     /// The highest label: a quality of 1.
     pub quality_max: f64,
-    /// Mean qualities over all labels, from 0 to 1.
-    pub weak: f64,
-    pub strong: f64,
-    /// What the strong model gains at least, with 95 % confidence.
+    /// Mean qualities over all labels, from 0 to 1, model by model.
+    pub qualities: Few<f64>,
+    /// What the strongest model gains at least over the cheapest, with 95 % confidence.
     pub gain_low: f64,
-    /// On the labels that proved; `None` where the strong model was not better on them.
-    pub worth: Option<Worth>,
+    /// Of the scores of each model but the strongest, on the labels that proved; `None` where the strongest was not better on them.
+    pub worth: Few<Option<Worth>>,
     pub cut: Cut,
 }
 
 impl Facts {
-    /// Share of the strong model's cost that the cut saves.
+    /// Share of the strongest model's cost that the cut saves.
     #[must_use]
     pub fn saving(&self) -> f64 {
-        saving(self.cut.share_strong, self.options.price_ratio.unwrap_or(f64::INFINITY))
+        saving(&self.cut.shares, &self.options.price_ratios)
     }
+
+    /// Quality of the cheapest model.
+    #[must_use]
+    pub fn weak(&self) -> f64 {
+        self.qualities.first().copied().unwrap_or_default()
+    }
+
+    /// Quality of the strongest model.
+    #[must_use]
+    pub fn strong(&self) -> f64 {
+        self.qualities.last().copied().unwrap_or_default()
+    }
+
+    /// The price of the model at a place, that of the strongest being 1.
+    #[must_use]
+    pub fn price(&self, place: usize) -> f64 {
+        self.options.price_ratios.get(place).map_or(1.0, |ratio| 1.0 / ratio)
+    }
+}
+
+/// What a mean quality from 0 to 1 of so many labels may really be, with 95 % confidence: Wilson's interval, which is too wide where labels
+/// are not 0 and 1 alone.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+pub fn quality_interval(quality: f64, labels: usize) -> Interval {
+    let right = (quality.clamp(0.0, 1.0) * real(labels)).round() as u64;
+    wilson(right, labels as u64, Z95)
 }
 
 /// Decides for each text which model answers it.
@@ -151,6 +195,8 @@ pub struct Router {
     pub facts: Facts,
     /// The column that held the texts: a job that runs by the router must have it.
     pub column: String,
+    /// What the labels call the models, where there are more than two.
+    pub names: Vec<String>,
     /// The upper halves of the fingerprints of the texts that taught, in order.
     pub(super) taught: Vec<u32>,
 }
@@ -161,30 +207,35 @@ impl Router {
     /// # Errors
     /// Too few labels, labels that are all the same, labels that are no qualities.
     pub fn train(items: &[Labelled<'_>], column: &str, options: TrainOptions) -> Result<Self, TrainError> {
+        let options = priced(items, options)?;
         let (items, quality_max) = distinct(items, options.seed)?;
         let (prove, teach) = labels::split(&items);
         let model = Model::fit(teach);
         let mut scratch = Scratch::default();
-        let scores: Vec<Score> = prove.iter().map(|item| model.score(item.text, &mut scratch)).collect();
-        let qualities = |items: &[Labelled<'_>]| items.iter().map(Labelled::qualities).collect::<Vec<_>>();
+        let scores: Vec<Few<Score>> =
+            prove.iter().map(|item| model.scores(item.text, &mut scratch)).collect();
+        let qualities = |items: &[Labelled<'_>]| items.iter().map(|item| item.qualities).collect::<Vec<_>>();
         let (proved, all) = (qualities(prove), qualities(&items));
-        let cut = calibrate(&scores, &proved, f64::from(options.quality_loss_permille) / 1_000.0);
-        let n = real(all.len());
-        let mean = |quality: fn(&Qualities) -> f64| all.iter().map(quality).sum::<f64>() / n;
+        let loss_max = f64::from(options.quality_loss_permille) / 1_000.0;
+        let proof = calibrate(&scores, &proved, &options.price_ratios, loss_max);
+        let worth = |place: usize| {
+            let scores: Vec<Score> = scores.iter().map(|scores| scores[place]).collect();
+            worth(&scores, &gains(&proved, place), options.seed)
+        };
         let facts = Facts {
             options,
             taught: u32::try_from(teach.len()).unwrap_or(u32::MAX),
             proved: u32::try_from(prove.len()).unwrap_or(u32::MAX),
             quality_max,
-            weak: mean(|item| item.weak),
-            strong: mean(|item| item.strong),
-            gain_low: gain_bounds(&all).0,
-            worth: worth(&scores, &proved, options.seed),
-            cut,
+            qualities: means(&all),
+            gain_low: gain_bounds(&gains(&all, 0)).0,
+            worth: (0..model.models() - 1).map(worth).collect(),
+            cut: proof.cut,
         };
         let mut taught: Vec<u32> = teach.iter().map(|item| mark(item.text)).collect();
         taught.sort_unstable();
-        Ok(Self { model, verdict: verdict(&facts), facts, column: column.to_owned(), taught })
+        let verdict = verdict(&facts, proof);
+        Ok(Self { model, verdict, facts, column: column.to_owned(), names: Vec::new(), taught })
     }
 
     /// Whether the router learnt from this text: what it says of it is no proof.
@@ -193,56 +244,123 @@ impl Router {
         self.taught.binary_search(&mark(text)).is_ok()
     }
 
-    /// How much a text needs the strong model, and which model answers it.
+    /// How much a text needs the strongest model, and the place of the model that answers it.
     #[must_use]
-    pub fn decide(&self, text: &str, scratch: &mut Scratch) -> (Score, Side) {
-        let score = self.model.score(text, scratch);
-        let side = match self.verdict {
-            Verdict::Pin { side, .. } => side,
-            Verdict::Route { threshold } if score >= threshold => Side::Strong,
-            Verdict::Route { .. } => Side::Weak,
+    pub fn decide(&self, text: &str, scratch: &mut Scratch) -> (Few<Score>, usize) {
+        let scores = self.model.scores(text, scratch);
+        let place = match &self.verdict {
+            Verdict::Pin { place, .. } => *place,
+            Verdict::Route { thresholds } => place_of(&scores, thresholds),
         };
-        (score, side)
+        (scores, place)
+    }
+
+    /// Models that it chooses among.
+    #[must_use]
+    pub fn models(&self) -> usize {
+        self.model.models()
+    }
+
+    /// What the model at a place is called.
+    #[must_use]
+    pub fn name(&self, place: usize) -> String {
+        match (self.models(), place) {
+            (2, 0) => "weak".to_owned(),
+            (2, _) => "strong".to_owned(),
+            _ => self.names.get(place).cloned().unwrap_or_else(|| format!("model {}", place + 1)),
+        }
+    }
+
+    /// The share of the rows that each model is sent: of those that proved, or all to one.
+    #[must_use]
+    pub fn shares(&self) -> Few<f64> {
+        match self.verdict {
+            Verdict::Route { .. } => self.facts.cut.shares,
+            Verdict::Pin { place, .. } => {
+                (0..self.models()).map(|one| if one == place { 1.0 } else { 0.0 }).collect()
+            }
+        }
     }
 }
 
 /// Whether routing pays, and which model is pinned where it does not.
-fn verdict(facts: &Facts) -> Verdict {
-    let pin = |side, reason| Verdict::Pin { side, reason };
-    if facts.weak >= facts.strong {
-        return pin(Side::Weak, PinReason::WeakAsGood);
+fn verdict(facts: &Facts, proof: Proof) -> Verdict {
+    let strongest = facts.qualities.len() - 1;
+    let two = strongest == 1;
+    let pin = |place, reason| Verdict::Pin { place, reason };
+    let as_good = facts.qualities[..strongest].iter().position(|quality| *quality >= facts.strong());
+    // The cheapest model that is good enough alone.
+    let single = match (as_good, proof.alone) {
+        (Some(place), alone) if alone.is_none_or(|alone| place <= alone) => {
+            Some((place, if two { PinReason::WeakAsGood } else { PinReason::AsGood }))
+        }
+        (_, Some(place)) => Some((place, if two { PinReason::LossAllowed } else { PinReason::GoodEnough })),
+        (_, None) => None,
+    };
+    match (single, facts.cut.thresholds) {
+        (Some((0, reason)), _) => pin(0, reason),
+        (None, _) if facts.gain_low <= 0.0 => pin(strongest, PinReason::NoGap),
+        (_, Some(thresholds)) if beats(facts, single.map_or(1.0, |(place, _)| facts.price(place))) => {
+            Verdict::Route { thresholds }
+        }
+        (Some((place, reason)), _) => pin(place, reason),
+        (None, _) => pin(strongest, PinReason::NoSaving),
     }
-    match facts.cut.threshold {
-        Some(_) if facts.cut.share_strong <= 0.0 => pin(Side::Weak, PinReason::LossAllowed),
-        _ if facts.gain_low <= 0.0 => pin(Side::Strong, PinReason::NoGap),
-        Some(threshold) if facts.saving() >= SAVING_MIN => Verdict::Route { threshold },
-        _ => pin(Side::Strong, PinReason::NoSaving),
+}
+
+/// Whether the mix costs less than a model of this price.
+fn beats(facts: &Facts, price: f64) -> bool {
+    facts.saving() - (1.0 - price) >= SAVING_MIN * price
+}
+
+/// Mean qualities, model by model.
+pub(super) fn means(items: &[Qualities]) -> Few<f64> {
+    let models = items.first().map_or(0, |item| item.len());
+    let n = real(items.len().max(1));
+    (0..models).map(|place| items.iter().map(|item| item[place]).sum::<f64>() / n).collect()
+}
+
+/// The options with a price for each model, where labels and prices are of so many models.
+fn priced(items: &[Labelled<'_>], options: TrainOptions) -> Result<TrainOptions, TrainError> {
+    let Some(models) = items.first().map(|item| item.qualities.len()) else { return Ok(options) };
+    if !(2..=MODELS_MAX).contains(&models) || items.iter().any(|item| item.qualities.len() != models) {
+        return Err(TrainError::Models);
+    }
+    let given = &options.price_ratios;
+    let falls = given.windows(2).all(|two| two[0] >= two[1]) && given.iter().all(|ratio| *ratio >= 1.0);
+    match (models, given.len()) {
+        (2, 0) => Ok(TrainOptions { price_ratios: Few::from([f64::INFINITY]), ..options }),
+        (2, 1) => Ok(options),
+        (_, ratios) if ratios + 1 == models && falls && given.iter().all(|ratio| ratio.is_finite()) => {
+            Ok(options)
+        }
+        _ => Err(TrainError::Prices { models }),
     }
 }
 
 /// Labels of different texts, as shares of the highest.
 fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Result<(Vec<Labelled<'a>>, f64), TrainError> {
-    let bad = |label: &f64| !label.is_finite() || *label < 0.0;
-    if let Some(label) = items.iter().flat_map(|item| [item.weak, item.strong]).find(bad) {
-        return Err(TrainError::Label { label });
+    let bad = |label: &&f64| !label.is_finite() || **label < 0.0;
+    if let Some(label) = items.iter().flat_map(|item| item.qualities.iter()).find(bad) {
+        return Err(TrainError::Label { label: *label });
     }
     let kept = labels::distinct(items, |item| item.text, seed);
     if kept.len() < LABELS_MIN {
         return Err(TrainError::TooFew { labels: kept.len() });
     }
-    let first = kept[0];
+    let first = kept[0].qualities;
     let same = |item: &Labelled<'_>| {
-        item.weak.total_cmp(&first.weak).is_eq() && item.strong.total_cmp(&first.strong).is_eq()
+        item.qualities.iter().zip(&*first).all(|(quality, first)| quality.total_cmp(first).is_eq())
     };
     if kept.iter().all(same) {
-        return Err(TrainError::Equal { weak: first.weak, strong: first.strong });
+        return Err(TrainError::Equal { weak: first[0], strong: first[first.len() - 1] });
     }
-    let quality_max = items.iter().fold(0.0_f64, |most, item| most.max(item.weak).max(item.strong));
-    let share = |item: Labelled<'a>| Labelled {
-        // `abs` for -0 alone.
-        weak: item.weak.abs() / quality_max,
-        strong: item.strong.abs() / quality_max,
-        ..item
+    let most = items.iter().flat_map(|item| item.qualities.iter());
+    let quality_max = most.fold(0.0_f64, |most, quality| most.max(*quality));
+    // `abs` for -0 alone.
+    let share = |item: Labelled<'a>| {
+        let qualities = item.qualities.iter().map(|quality| quality.abs() / quality_max).collect();
+        Labelled { qualities, ..item }
     };
     Ok((kept.into_iter().map(share).collect(), quality_max))
 }

@@ -215,7 +215,7 @@ impl<'e> Pass<'e> {
             &drawn.item_id,
             &drawn.tags,
             drawn.wishes,
-            drawn.score,
+            drawn.scores,
             &self.canonical,
             &mut self.requests.buffer,
         );

@@ -9,7 +9,7 @@ use bulkrate_core::prepare::{Cell, ItemError, Wishes};
 use bulkrate_core::price::Effort;
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning, Request, Text, write_canonical};
-use bulkrate_core::route::learned::{self, Score};
+use bulkrate_core::route::learned::{self, Few, Score};
 use bulkrate_io::{JsonRow, JsonScanner, RowData};
 use jiff::civil::Date;
 use serde_json::value::RawValue;
@@ -106,7 +106,7 @@ pub(crate) struct Drawn {
     pub tags: Vec<u8>,
     pub wishes: Wishes,
     /// What the router found, where it was asked.
-    pub score: Option<Score>,
+    pub scores: Option<Few<Score>>,
     /// What a filter answers, and how it found that.
     pub answer: Option<(String, How)>,
     pub choice_bytes: Option<u64>,
@@ -296,7 +296,7 @@ impl Draftsman {
             messages: request.messages.len() as u64 + 1,
             tags: Vec::new(),
             wishes: Wishes { priority: request.priority, cache: request.cache },
-            score: None,
+            scores: None,
             answer: None,
             choice_bytes,
             structure: 0,

@@ -7,7 +7,7 @@ use bulkrate_core::money::Tokens;
 use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn, Wishes};
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning};
-use bulkrate_core::route::learned::{self, Router, Score, Side};
+use bulkrate_core::route::learned::{self, Few, Router, Score};
 use bulkrate_core::route::{Rule, Rules};
 use bulkrate_core::tokens::{CountTokens, Vocabulary};
 use bulkrate_io::{Cells, JsonRow};
@@ -44,11 +44,11 @@ pub(super) struct TableForm {
     image: bool,
 }
 
-/// A learned router with its weak deployment and the column that it reads, as a place in `columns`.
+/// A learned router with the deployments of its models and the column that it reads, as a place in `columns`.
 #[derive(Debug)]
 struct Routed {
     router: Arc<Router>,
-    weak: usize,
+    deployments: Vec<usize>,
     place: usize,
 }
 
@@ -99,7 +99,10 @@ impl Draftsman {
         let rule_places = rules.columns().iter().map(&mut place_of).collect();
         let id_place = self.id.as_ref().map(&mut place_of);
         let router = self.router()?;
-        let router = router.map(|(router, weak)| Routed { place: place_of(&router.column), router, weak });
+        let router = router.map(|(router, deployments)| {
+            let place = place_of(&router.column);
+            Routed { router, deployments, place }
+        });
         let filter = self.filter()?.map(|filter| {
             let place = place_of(&filter.facts.column);
             (filter, place)
@@ -138,21 +141,22 @@ impl Draftsman {
         })
     }
 
-    /// The job's router and the deployment of its weak model.
-    fn router(&self) -> Result<Option<(Arc<Router>, usize)>, EngineError> {
+    /// The job's router and the deployments of its models, the job's own last.
+    fn router(&self) -> Result<Option<(Arc<Router>, Vec<usize>)>, EngineError> {
         let Some(spec) = &self.spec.router else { return Ok(None) };
         let lost =
             || EngineError::Internal("the job's router is not there while its source is read".to_owned());
         let router = spec.router.0.clone().ok_or_else(lost)?;
-        let weak = self.names.get(&spec.weak).copied().unwrap_or(0);
-        if weak == 0 {
-            return Err(EngineError::BadSpec {
-                code: "option-invalid",
-                what: "`--model-weak` and `--model-strong` are the same model".to_owned(),
-                why: "a router chooses between two".to_owned(),
-            });
+        let mut deployments: Vec<usize> = Vec::new();
+        for name in spec.weak.iter() {
+            let deployment = self.names.get(name).copied().unwrap_or(0);
+            if deployment == 0 || deployments.contains(&deployment) {
+                return Err(spec.same_model(name));
+            }
+            deployments.push(deployment);
         }
-        Ok(Some((router, weak)))
+        deployments.push(0);
+        Ok(Some((router, deployments)))
     }
 
     /// The job's filter, all of whose answers must be among its choices.
@@ -273,7 +277,7 @@ impl TableForm {
         if reads_tokens {
             self.render(0, cells, scratch, out)?;
         }
-        let (deployment, score) = match self.choose(cells, &out[start..])? {
+        let (deployment, scores) = match self.choose(cells, &out[start..])? {
             Some(ruled) => (ruled, None),
             None => self.route(cells, memory),
         };
@@ -299,7 +303,7 @@ impl TableForm {
             messages: self.turns + 2,
             tags: Vec::new(),
             wishes: Wishes::default(),
-            score,
+            scores,
             answer: self.filter.as_ref().and_then(|(filter, place)| {
                 let (answer, how) = filter.answer(cells[*place].as_text(), found)?;
                 Some((answer.to_owned(), how))
@@ -326,11 +330,11 @@ impl TableForm {
     }
 
     /// What the router decides, and the job's own model where there is none.
-    fn route(&self, cells: &[Cell<'_>], memory: &mut learned::Scratch) -> (usize, Option<Score>) {
+    fn route(&self, cells: &[Cell<'_>], memory: &mut learned::Scratch) -> (usize, Option<Few<Score>>) {
         let Some(routed) = &self.router else { return (0, None) };
         let text = cells[routed.place].as_text();
-        let (score, side) = routed.router.decide(text, memory);
-        (if side == Side::Weak { routed.weak } else { 0 }, Some(score))
+        let (scores, place) = routed.router.decide(text, memory);
+        (routed.deployments.get(place).copied().unwrap_or(0), Some(scores))
     }
 
     /// The deployment that the rules choose, if one holds; `canonical` is the request to the job's own model where they read `tokens`.

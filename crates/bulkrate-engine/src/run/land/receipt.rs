@@ -104,7 +104,7 @@ impl Job {
     /// Whether the job's first model could have used so much: a cheap or a free one does not show by its own price that its
     /// numbers are nonsense.
     fn is_credible_at_first(&self, ready: &Ready, usage: &Usage) -> bool {
-        if self.cascade.is_none() && self.routed_to.is_none() {
+        if self.cascade.is_none() && self.routed_to.is_empty() {
             return true;
         }
         let most = ready.strong.map_or(UNPRICED_MAX, |strong| strong.times(CREDIBLE_FACTOR));
@@ -120,7 +120,7 @@ impl Job {
 
     /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + bundle + dedup + lane +
     /// prompt cache + cost`, exactly.
-    /// Where a router or a cascade chose the weak model, naive is what the strong one would have cost for the same tokens.
+    /// Where a router or a cascade chose a cheaper model, naive is what the strong one would have cost for the same tokens.
     /// `kept`: the answer is the item's.
     pub(super) fn save(&self, landing: Landing<'_>, receipt: &Receipt, followers: u64, kept: bool) {
         let of_cascade = self.cascade_saved(landing.ready, &receipt.usage, receipt.naive, kept);
@@ -171,12 +171,11 @@ impl Job {
         }
     }
 
-    /// What the strong model would have cost more for the same usage, at the standard price; nothing where no router
-    /// chose the weak one.
+    /// What the strongest model would have cost more for the same usage, at the standard price; nothing where no router
+    /// chose another.
     pub(super) fn routed(&self, landing: Landing<'_>, receipt: &Receipt) -> UsdNanos {
-        let Some(weak) = self.routed_to else { return UsdNanos::ZERO };
         // Without usage nothing is known of what the other would have cost.
-        if landing.ready.deployment != weak || receipt.usage == Usage::default() {
+        if !self.routed_to.contains(&landing.ready.deployment) || receipt.usage == Usage::default() {
             return UsdNanos::ZERO;
         }
         let strong = self.deployments.first().and_then(|strong| strong.naive(&receipt.usage));

@@ -12,6 +12,8 @@ pub enum RouteError {
         "`{path}`, line {line}: `{column}` is `{cell}`, which is no label: write 0 or 1 (wrong, right), or a quality of 0 or more"
     )]
     Label { path: String, line: u64, column: String, cell: String },
+    #[error("`{path}` has labels of {}, and the router chooses among {}", .labelled.join(", "), .router.join(", "))]
+    Models { path: String, labelled: Vec<String>, router: Vec<String> },
     #[error("`{path}`: {source}")]
     Train { path: String, source: TrainError },
     #[error("`{path}`: none of its {rows} labelled rows is new to the router, so they prove nothing")]
@@ -26,6 +28,7 @@ impl RouteError {
             Self::Column { .. } => "column-unknown",
             Self::Label { .. } => "labels-invalid",
             Self::NothingLeft { .. } => "labels-too-few",
+            Self::Models { .. } => "option-invalid",
             Self::Train { source, .. } => source.code(),
         }
     }
@@ -35,9 +38,13 @@ impl RouteError {
     pub fn hint(&self) -> String {
         match self {
             Self::Column { .. } => {
-                "name the columns with `--text`, `--weak`, `--strong` and `--category`".to_owned()
+                "name the columns with `--text`, `--weak`, `--strong` (or `--models`) and `--category`"
+                    .to_owned()
             }
             Self::Label { .. } => "leave a cell empty where an answer was not judged".to_owned(),
+            Self::Models { .. } => {
+                "name as many with `--models`, in the order of the router: the cheapest first".to_owned()
+            }
             Self::NothingLeft { .. } => "label rows that `route train` did not read".to_owned(),
             Self::Train { source, .. } => source.hint().to_owned(),
         }

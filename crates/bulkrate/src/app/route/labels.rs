@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::route::learned::Labelled;
+use bulkrate_core::route::learned::metrics::Qualities;
+use bulkrate_core::route::learned::{Labelled, MODELS_MAX, TrainError};
 use bulkrate_engine::EngineError;
 use bulkrate_io::{Row, Source, SourceOptions};
 
@@ -15,19 +16,21 @@ use crate::app::{AppError, engine};
 use crate::cli::Shared;
 use crate::cli::route_args::LabelArgs;
 
-/// Rows with both labels, in the order of the file.
+/// Rows with a label for each model, in the order of the file.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     texts: Vec<String>,
-    qualities: Vec<(f64, f64)>,
+    qualities: Vec<Qualities>,
+    /// What the models are called, the cheapest first.
+    pub(super) models: Vec<String>,
     /// One a row, or none where no column was named.
     pub(super) categories: Vec<String>,
     /// Rows that lack a label.
     pub(super) unlabelled: u64,
     /// Where they are from.
     pub(super) from: String,
-    /// The strong model's price over the weak one's, where it was paid.
-    pub(super) price_ratio: Option<f64>,
+    /// The strong model's price over each cheaper one's, where they were paid.
+    pub(super) price_ratios: Vec<f64>,
     /// Of a pilot: what it has cost, and what the strong model alone would cost for the whole job.
     pub(super) cost: Option<(UsdNanos, UsdNanos)>,
 }
@@ -43,14 +46,16 @@ impl Labels {
     }
 
     fn of_pilot(shared: &Shared, args: &LabelArgs, job: &str) -> Result<Self, AppError> {
-        let lesson = engine::lesson(&state(shared)?, job, args.model_weak.as_deref(), &args.text)?;
+        let models = if args.models.is_empty() { args.model_weak.as_slice() } else { &args.models };
+        let lesson = engine::lesson(&state(shared)?, job, models, &args.text)?;
         Ok(Self {
-            from: format!("the pilot of {job} ({} and {})", lesson.weak, lesson.strong),
+            from: format!("the pilot of {job} ({})", lesson.models.join(" and ")),
             texts: lesson.texts,
             qualities: lesson.qualities,
             categories: Vec::new(),
             unlabelled: lesson.unlabelled,
-            price_ratio: lesson.price_ratio,
+            models: lesson.models,
+            price_ratios: lesson.price_ratios,
             cost: lesson.cost,
         })
     }
@@ -58,17 +63,17 @@ impl Labels {
     fn of_file(args: &LabelArgs, file: &Path) -> Result<Self, AppError> {
         let mut source = Source::open(&SourceOptions::new(file)).map_err(EngineError::from)?;
         let columns = Columns::of(args, file, source.columns())?;
-        let mut labels = Self { from: file.display().to_string(), ..Self::default() };
+        let models = columns.models.iter().map(|name| (*name).to_owned()).collect();
+        let mut labels = Self { from: file.display().to_string(), models, ..Self::default() };
         while let Some(row) = source.next().map_err(EngineError::from)? {
-            let (Some(weak), Some(strong)) = (columns.label(&row, WEAK)?, columns.label(&row, STRONG)?)
-            else {
+            let Some(qualities) = columns.labels(&row)? else {
                 labels.unlabelled += 1;
                 continue;
             };
             labels.texts.push(columns.cell(&row, TEXT).into_owned());
-            labels.qualities.push((weak, strong));
+            labels.qualities.push(qualities);
             if args.category.is_some() {
-                labels.categories.push(columns.cell(&row, CATEGORY).into_owned());
+                labels.categories.push(columns.cell(&row, columns.names.len() - 1).into_owned());
             }
         }
         Ok(labels)
@@ -76,7 +81,7 @@ impl Labels {
 
     pub(super) fn items(&self) -> Vec<Labelled<'_>> {
         let rows = self.texts.iter().zip(&self.qualities);
-        rows.map(|(text, (weak, strong))| Labelled { text, weak: *weak, strong: *strong }).collect()
+        rows.map(|(text, qualities)| Labelled { text, qualities: *qualities }).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -84,15 +89,20 @@ impl Labels {
     }
 }
 
-/// Places in [`Columns`]; the last one only where a category was named.
+/// The place of the text in [`Columns`]; behind it stand the models, and a category where one was named.
 const TEXT: usize = 0;
-const WEAK: usize = 1;
-const STRONG: usize = 2;
-const CATEGORY: usize = 3;
+
+/// The columns of labels, the cheapest model's first.
+pub(super) fn label_columns(args: &LabelArgs) -> impl Iterator<Item = &str> {
+    let two = args.models.is_empty().then_some([&args.weak, &args.strong]);
+    two.into_iter().flatten().chain(&args.models).map(String::as_str)
+}
 
 /// The columns that labels are read from.
 struct Columns<'a> {
     path: String,
+    /// Those of the labels.
+    models: Vec<&'a str>,
     names: Vec<&'a str>,
     /// Where each of them stands in a row of cells.
     places: Vec<usize>,
@@ -101,8 +111,12 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(args: &'a LabelArgs, file: &Path, known: &[String]) -> Result<Self, RouteError> {
         let path = file.display().to_string();
-        let names = [&args.text, &args.weak, &args.strong].into_iter().chain(&args.category);
-        let names: Vec<&str> = names.map(String::as_str).collect();
+        let models: Vec<&str> = label_columns(args).collect();
+        if !(2..=MODELS_MAX).contains(&models.len()) {
+            return Err(RouteError::Train { path, source: TrainError::Models });
+        }
+        let text = std::iter::once(args.text.as_str());
+        let names: Vec<&str> = text.chain(models.iter().copied()).chain(args.category.as_deref()).collect();
         let place = |name: &&str| {
             known.iter().position(|column| column == name).ok_or_else(|| RouteError::Column {
                 path: path.clone(),
@@ -111,11 +125,17 @@ impl<'a> Columns<'a> {
             })
         };
         let places = names.iter().map(place).collect::<Result<_, _>>()?;
-        Ok(Self { path, names, places })
+        Ok(Self { path, models, names, places })
     }
 
     fn cell<'r>(&self, row: &'r Row<'_>, at: usize) -> Cow<'r, str> {
         cell(row, self.names[at], self.places[at])
+    }
+
+    /// `None` where one of them is missing.
+    fn labels(&self, row: &Row<'_>) -> Result<Option<Qualities>, RouteError> {
+        let labels = (1..=self.models.len()).map(|at| self.label(row, at).transpose());
+        labels.collect::<Option<Result<_, _>>>().transpose()
     }
 
     fn label(&self, row: &Row<'_>, at: usize) -> Result<Option<f64>, RouteError> {

@@ -7,7 +7,7 @@ mod error;
 use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::route::learned::{Evaluation, Router, TrainOptions};
+use bulkrate_core::route::learned::{Evaluation, Few, Router, TrainOptions};
 
 use super::{AppError, reads::talk};
 use crate::cli::Shared;
@@ -51,10 +51,13 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
     let options = TrainOptions {
         seed: args.seed,
         quality_loss_permille: args.quality_loss.permille,
-        price_ratio: args.price_ratio.or(labels.price_ratio),
+        price_ratios: ratios(&args.price_ratio, &labels.price_ratios),
     };
-    let router = Router::train(&labels.items(), &args.labels.text, options)
+    let mut router = Router::train(&labels.items(), &args.labels.text, options)
         .map_err(|source| RouteError::Train { path: labels.from.clone(), source })?;
+    if router.models() > 2 {
+        router.names.clone_from(&labels.models);
+    }
     std::fs::write(&args.out, router.to_bytes())
         .map_err(|source| ConfigError::Write { path: args.out.clone(), source })?;
     // The rows that prove are the ones that did not teach: the same measure as that of `eval`.
@@ -64,7 +67,7 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
     } else {
         out::data(&text::router(&name(&args.out), &router));
         if let Some(found) = &found {
-            out::data(&text::ways(found));
+            out::data(&text::ways(&router, found));
         }
     }
     say_unlabelled(shared, &args.labels, &labels);
@@ -78,16 +81,29 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
 fn eval(shared: &Shared, args: &EvalArgs) -> Result<u8, AppError> {
     let router = config::router::load(&args.router)?;
     let labels = Labels::read(shared, &args.labels)?;
+    if labels.models.len() != router.models() {
+        let called = (0..router.models()).map(|place| router.name(place)).collect();
+        return Err(RouteError::Models { path: labels.from, labelled: labels.models, router: called }.into());
+    }
     let found = measure(&router, &labels, args.labels.category.is_some())
         .ok_or_else(|| RouteError::NothingLeft { path: labels.from.clone(), rows: labels.len() })?;
-    let ratio = args.price_ratio.or(router.facts.options.price_ratio);
+    let ratios = ratios(&args.price_ratio, &router.facts.options.price_ratios);
+    if ratios.len() + 1 != router.models() {
+        let hint = Some("pass one price ratio for each model but the strongest, the cheapest first, or none");
+        return Err(ConfigError::option("--price-ratio", "is not what the router has models", hint).into());
+    }
     if shared.json {
-        out::json(&text::evaluation_document(&router, &found, ratio));
+        out::json(&text::evaluation_document(&router, &found, &ratios));
     } else {
-        out::data(&text::evaluation(&labels.from, &router, &found, ratio));
+        out::data(&text::evaluation(&labels.from, &router, &found, &ratios));
     }
     say_unlabelled(shared, &args.labels, &labels);
     Ok(0)
+}
+
+/// What was asked for, else what is known.
+fn ratios(asked: &[f64], known: &[f64]) -> Few<f64> {
+    if asked.is_empty() { known } else { asked }.iter().copied().collect()
 }
 
 fn measure(router: &Router, labels: &Labels, by_category: bool) -> Option<Evaluation> {
@@ -98,7 +114,8 @@ fn say_unlabelled(shared: &Shared, args: &LabelArgs, labels: &Labels) {
     if labels.unlabelled > 0 {
         let lacks = match &args.pilot {
             Some(_) => "a label or an answer of the strong model".to_owned(),
-            None => format!("both `{}` and `{}`", args.weak, args.strong),
+            None if args.models.is_empty() => format!("both `{}` and `{}`", args.weak, args.strong),
+            None => format!("all of `{}`", args.models.join("`, `")),
         };
         let rows = crate::report::words::counted(labels.unlabelled, "row");
         talk(shared, &format!("{rows} without {lacks} were left out\n"));
