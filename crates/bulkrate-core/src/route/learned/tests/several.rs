@@ -131,7 +131,7 @@ fn one_model_is_taken_where_no_mix_is_cheaper() {
         };
         assert_eq!(pinned, want, "{name}: {:?}", router.facts);
         match pinned {
-            Some((place, _)) => assert_eq!(router.shares()[place], 1.0, "{name}"),
+            Some((place, _)) => assert!(router.shares()[place] > 0.999, "{name}"),
             None => assert!(1.0 - router.facts.saving() < 0.25 * 0.9, "{name}: {:?}", router.facts),
         }
     }
