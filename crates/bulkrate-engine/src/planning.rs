@@ -149,7 +149,7 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<
     warnings.extend(unfilled(request));
     warnings.extend(other_rows(facts, stats));
     warnings.extend(batchable::choices_unsaid(facts, lane));
-    warnings.extend(request.router.as_ref().and_then(RouterSpec::off));
+    warnings.extend(request.router.as_deref().and_then(RouterSpec::off));
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));

@@ -155,7 +155,7 @@ pub struct RequestSpec {
     pub fallback: Vec<String>,
     /// A learned router, for the items that no rule decides; `model` is its strongest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub router: Option<RouterSpec>,
+    pub router: Option<Box<RouterSpec>>,
     /// Answers the items that need no model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterSpec>,

@@ -123,7 +123,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         sample: from.sample.unwrap_or(0),
         rules: rules.into_iter().map(|rule| RuleSpec { when: rule.when, model: rule.model }).collect(),
         fallback,
-        router,
+        router: router.map(Box::new),
         filter: from.filter.map(|path| super::filter::load(&path)).transpose()?.map(FilterSpec::new),
         cascade: None, // sections of their own, which are judged by all of this
         semantic: None,

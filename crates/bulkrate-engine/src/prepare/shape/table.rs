@@ -44,7 +44,7 @@ pub(super) struct TableForm {
     image: bool,
 }
 
-/// A learned router with the deployments of its models and the column that it reads, as a place in `columns`.
+/// A learned router with the deployments of its models, the job's own last, and the column that it reads, as a place in `columns`.
 #[derive(Debug)]
 struct Routed {
     router: Arc<Router>,
@@ -98,11 +98,7 @@ impl Draftsman {
             .collect();
         let rule_places = rules.columns().iter().map(&mut place_of).collect();
         let id_place = self.id.as_ref().map(&mut place_of);
-        let router = self.router()?;
-        let router = router.map(|(router, deployments)| {
-            let place = place_of(&router.column);
-            Routed { router, deployments, place }
-        });
+        let router = self.router(&mut place_of)?;
         let filter = self.filter()?.map(|filter| {
             let place = place_of(&filter.facts.column);
             (filter, place)
@@ -141,8 +137,8 @@ impl Draftsman {
         })
     }
 
-    /// The job's router and the deployments of its models, the job's own last.
-    fn router(&self) -> Result<Option<(Arc<Router>, Vec<usize>)>, EngineError> {
+    /// The job's router, where it has one. `place_of`: of a column that is read.
+    fn router(&self, place_of: impl FnOnce(&String) -> usize) -> Result<Option<Routed>, EngineError> {
         let Some(spec) = &self.spec.router else { return Ok(None) };
         let lost =
             || EngineError::Internal("the job's router is not there while its source is read".to_owned());
@@ -156,7 +152,7 @@ impl Draftsman {
             deployments.push(deployment);
         }
         deployments.push(0);
-        Ok(Some((router, deployments)))
+        Ok(Some(Routed { place: place_of(&router.column), router, deployments }))
     }
 
     /// The job's filter, all of whose answers must be among its choices.
