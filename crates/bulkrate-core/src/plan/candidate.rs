@@ -12,6 +12,8 @@ use crate::price::Quote;
 pub struct Way {
     /// Asked first, with the rule by which an answer of theirs is accepted.
     pub cascade: Option<(Vec<usize>, Accept)>,
+    /// A learned router chooses among these, the cheapest first, and the last; none: there is no router.
+    pub router: Vec<usize>,
     /// The model that has the last word.
     pub last: usize,
 }
@@ -19,22 +21,33 @@ pub struct Way {
 impl Way {
     #[must_use]
     pub fn alone(model: usize) -> Self {
-        Self { cascade: None, last: model }
+        Self { cascade: None, router: Vec::new(), last: model }
+    }
+
+    /// Cheap models that are asked before the strong one, and by what an answer of theirs is accepted.
+    #[must_use]
+    pub fn cascade(cheap: Vec<usize>, accept: Accept) -> Self {
+        Self { cascade: Some((cheap, accept)), ..Self::alone(0) }
+    }
+
+    /// All models that may be asked, in the order of their prices or in which they are asked.
+    pub fn models(&self) -> impl Iterator<Item = usize> {
+        let asked = self.cascade.iter().flat_map(|(cheap, _)| cheap);
+        asked.chain(&self.router).chain([&self.last]).copied()
     }
 
     /// The strong model alone: what the others are compared with.
     #[must_use]
     pub fn is_reference(&self) -> bool {
-        self.cascade.is_none() && self.last == 0
+        self.cascade.is_none() && self.router.is_empty() && self.last == 0
     }
 
     /// Orders ways of equal merit, always alike: the strong model before others, one model before a cascade.
-    pub(super) fn rank(&self) -> (Vec<usize>, usize, String) {
-        let (cheap, rule) = self
-            .cascade
-            .as_ref()
-            .map_or_else(Default::default, |(cheap, rule)| (cheap.clone(), rule.to_string()));
-        (cheap, self.last, rule)
+    pub(super) fn rank(&self) -> (Vec<usize>, usize, bool, String) {
+        let rule = self.cascade.as_ref().map(|(_, rule)| rule.to_string()).unwrap_or_default();
+        let mut cheap: Vec<usize> = self.models().collect();
+        cheap.pop();
+        (cheap, self.last, !self.router.is_empty(), rule)
     }
 }
 

@@ -30,7 +30,7 @@ impl Loss {
 
 /// Whether the strong model is right on any label. Where it is on none, labels and answers do not speak the same language, and that no
 /// plan loses anything against it proves nothing.
-fn labels_fit(sheet: &Sheet) -> bool {
+pub(super) fn labels_fit(sheet: &Sheet) -> bool {
     !sheet.labelled || sheet.right(0).0 > 0
 }
 
@@ -69,7 +69,7 @@ pub fn farthest(
 }
 
 /// Two shares are bounded where something can be gained too, and both bounds must hold at once.
-fn bounded(lost: u64, gained: u64, judged: u64, two_sided: bool, doubt: f64) -> Loss {
+pub(super) fn bounded(lost: u64, gained: u64, judged: u64, two_sided: bool, doubt: f64) -> Loss {
     let doubt = if two_sided { doubt / 2.0 } else { doubt };
     let high = |count: u64| error_high_at(count, judged, doubt);
     let low = |count: u64| if count == 0 { 0.0 } else { 1.0 - error_high_at(judged - count, judged, doubt) };

@@ -8,18 +8,25 @@ use bulkrate_core::request::CacheMode;
 
 use super::Manner;
 use crate::spec::{
-    CascadeSpec, JobSpec, Learned, OnBadLine, RequestSpec, RunSpec, SendBy, SinkSpec, SourceSpec,
+    CascadeSpec, JobSpec, Learned, OnBadLine, RequestSpec, RouterSpec, RunSpec, SendBy, SinkSpec, SourceSpec,
 };
 
-/// The job as another plan would run it. `manners`: who is asked and how, by the places that the way speaks of.
-pub(crate) fn by_way(spec: &JobSpec, manners: &[Manner], way: &Way, learned: Learned) -> JobSpec {
+/// The job as another plan would run it. `manners`: who is asked and how, by the places that the way speaks of; `router`: that of the
+/// way.
+pub(crate) fn by_way(
+    spec: &JobSpec,
+    manners: &[Manner],
+    way: &Way,
+    router: Option<Box<RouterSpec>>,
+    learned: Learned,
+) -> JobSpec {
     let name = |place: &usize| manners[*place].model.clone();
     let cascade = way.cascade.as_ref().map(|(cheap, accept)| CascadeSpec {
         models: cheap.iter().map(name).collect(),
         accept: accept.clone(),
     });
-    let bundle = manners[way.last].bundle;
-    let request = RequestSpec { model: Some(name(&way.last)), cascade, bundle, ..spec.request.clone() };
+    let (model, bundle) = (Some(name(&way.last)), manners[way.last].bundle);
+    let request = RequestSpec { model, cascade, bundle, router, ..spec.request.clone() };
     JobSpec { request, run: RunSpec { learned: Some(Box::new(learned)), ..spec.run.clone() }, ..spec.clone() }
 }
 

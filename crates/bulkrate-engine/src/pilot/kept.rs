@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::PilotAsk;
 use crate::EngineError;
 use crate::paths::{PilotDir, create_dir, io_error, open_file, sync_dir};
-use crate::spec::{CascadeSpec, JobSpec, Learned};
+use crate::spec::{CascadeSpec, JobSpec, Learned, RouterSpec};
 
 /// One file, written as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -66,6 +66,8 @@ pub(crate) struct Taken {
     pub cascade: Option<CascadeSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Box<RouterSpec>>,
     pub lane: Option<Lane>,
     pub learned: Option<Box<Learned>>,
 }
@@ -77,6 +79,7 @@ impl Taken {
             model: spec.request.model.clone(),
             cascade: spec.request.cascade.clone(),
             bundle: spec.request.bundle,
+            router: spec.request.router.clone(),
             lane: spec.run.lane,
             learned: spec.run.learned.clone(),
         }
@@ -88,6 +91,8 @@ impl Taken {
         spec.request.model.clone_from(&self.model);
         spec.request.cascade.clone_from(&self.cascade);
         spec.request.bundle = self.bundle;
+        // Its job is prepared, so that it knows where each item goes.
+        spec.request.router.clone_from(&self.router);
         spec.run.lane = spec.run.lane.or(self.lane.filter(|_| !spec.run.high_priority));
         spec.run.learned.clone_from(&self.learned);
         spec

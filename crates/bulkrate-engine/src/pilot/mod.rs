@@ -12,6 +12,7 @@ mod labels;
 mod kept;
 mod read;
 mod ways;
+mod routed;
 mod names;
 mod teach;
 mod report;
@@ -32,6 +33,7 @@ pub(crate) use job::{by_way, pilot_job};
 pub(crate) use kept::{Asked, Kept, Look, Taken, removed};
 pub(crate) use names::{plan_name, short_names};
 pub(crate) use read::{Answers, Reads};
+pub(crate) use routed::Routable;
 pub(crate) use sample::write as write_sample;
 pub(crate) use ways::{Judged, candidates, families, left_of, measured_plans, prove};
 

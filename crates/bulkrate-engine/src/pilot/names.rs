@@ -18,15 +18,16 @@ pub(crate) fn short_names(models: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`: nothing that a shell reads as its own. `short`:
-/// the models' names, by place.
+/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`, of a router `CHEAP+STRONG@router/LANE`: nothing that
+/// a shell reads as its own. `short`: the models' names, by place.
 pub(crate) fn plan_name(way: &Way, bundle: u32, lane: Lane, short: &[String]) -> String {
-    let (cheap, rule) = way
-        .cascade
-        .as_ref()
-        .map_or((&[][..], String::new()), |(cheap, accept)| (cheap.as_slice(), rule(accept)));
-    let models: Vec<&str> = cheap.iter().chain([&way.last]).map(|place| short[*place].as_str()).collect();
+    let rule = match &way.cascade {
+        Some((_, accept)) => rule(accept),
+        None if way.router.is_empty() => String::new(),
+        None => "@router".to_owned(),
+    };
     let size = if bundle > 1 { format!("@x{bundle}") } else { String::new() };
+    let models: Vec<&str> = way.models().map(|place| short[place].as_str()).collect();
     format!("{}{rule}{size}/{lane}", models.join("+"))
 }
 
@@ -52,11 +53,12 @@ mod tests {
         let models = ["openai/gpt-6.1-sol", "openai/luna", "azure/luna"].map(str::to_owned);
         let short = short_names(&models);
         assert_eq!(short, ["gpt-6.1-sol", "openai/luna", "azure/luna"]);
-        let cascade = |cheap: &[usize], accept| Way { cascade: Some((cheap.to_vec(), accept)), last: 0 };
+        let cascade = |cheap: &[usize], accept| Way::cascade(cheap.to_vec(), accept);
         let sure = Accept::Confidence { field: "confidence".to_owned(), least_permille: 900 };
         for (way, name) in [
             (Way::alone(0), "gpt-6.1-sol/batch"),
             (Way::alone(2), "azure/luna/batch"),
+            (Way { router: vec![1], ..Way::alone(0) }, "openai/luna+gpt-6.1-sol@router/batch"),
             (cascade(&[1], Accept::Valid), "openai/luna+gpt-6.1-sol/batch"),
             (cascade(&[1], sure), "openai/luna+gpt-6.1-sol@0.9/batch"),
             (

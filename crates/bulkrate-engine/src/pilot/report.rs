@@ -124,8 +124,10 @@ pub struct PlanLine {
     pub name: String,
     /// In the order in which they are asked.
     pub models: Vec<String>,
+    /// By what a cascade accepts an answer, or `router`.
     pub accept: Option<String>,
-    /// Of a cascade: the share of the pilot's items that goes on to the strong model, of those that are asked.
+    /// Of a cascade: the share of the pilot's items that goes on to the strong model, of those that are asked. Of a router: the share that it
+    /// sends there, of those that proved it.
     pub rejected_permille: Option<u64>,
     pub lane: Lane,
     /// Items in one request.
@@ -183,15 +185,15 @@ impl PlanLine {
         short: &[String],
         lost: Option<&Lost>,
     ) -> Self {
-        let (cheap, accept) = match &one.way.cascade {
-            Some((cheap, accept)) => (cheap.as_slice(), Some(accept.to_string())),
-            None => (&[][..], None),
+        let accept = match &one.way.cascade {
+            Some((_, accept)) => Some(accept.to_string()),
+            None => (!one.way.router.is_empty()).then(|| "router".to_owned()),
         };
         let cost = one.cost.map(|cost| (cost.expected, cost.p95, cost.worst)).unwrap_or_default();
         Self {
             number,
             name: plan_name(&one.way, one.bundle, one.lane, short),
-            models: cheap.iter().chain([&one.way.last]).map(|place| models[*place].clone()).collect(),
+            models: one.way.models().map(|place| models[place].clone()).collect(),
             accept,
             rejected_permille: rejected.map(|(part, of)| part.saturating_mul(1_000) / of.max(1)),
             lane: one.lane,

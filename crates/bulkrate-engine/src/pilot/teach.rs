@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::Sheet;
+use bulkrate_core::plan::{Sheet, qualities};
 use bulkrate_core::route::learned::metrics::Qualities;
 use bulkrate_io::{RowData, Source, SourceOptions};
 use bulkrate_store::View;
@@ -71,20 +71,22 @@ pub(crate) fn lesson(
     if models.is_empty() {
         by_price(&mut others)?;
     }
+    let ratios: Option<Vec<f64>> = others.iter().map(|(_, other)| price_ratio(&strong_said, other)).collect();
     let mut lesson = Lesson {
         models: others.iter().map(|(model, _)| model).chain([&strong.model]).cloned().collect(),
-        price_ratios: price_ratios(&strong_said, &others),
+        price_ratios: ratios.unwrap_or_default(),
         cost: kept.cost,
         ..Lesson::default()
     };
     let reached = strong_said.reached;
     let said = std::iter::once(strong_said.said).chain(others.into_iter().map(|(_, answers)| answers.said));
     let sheet = Sheet { models: said.collect(), labelled: reads.labels.is_some(), reached };
+    let cheap: Vec<usize> = (1..sheet.models.len()).collect();
     for (item, text) in texts(&sample, column)?.into_iter().enumerate() {
         if !sheet.reaches(item) {
             continue;
         }
-        match qualities(&sheet, item) {
+        match qualities(&sheet, &cheap, item) {
             Some(qualities) => {
                 lesson.texts.push(text);
                 lesson.qualities.push(qualities);
@@ -93,14 +95,6 @@ pub(crate) fn lesson(
         }
     }
     Ok(lesson)
-}
-
-/// How well each model answered an item, the strong one last; `None` where nobody can tell.
-fn qualities(sheet: &Sheet, item: usize) -> Option<Qualities> {
-    let is = |right: bool| f64::from(u8::from(right));
-    let (strong, _) = sheet.right_of(0, item)?;
-    let others = (1..sheet.models.len()).map(|model| sheet.right_of(model, item).map(|(_, right)| is(right)));
-    others.chain([Some(is(strong))]).collect()
 }
 
 /// The cheapest first, by what an answer has cost.
@@ -117,12 +111,10 @@ fn by_price(others: &mut [(String, Answers)]) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn price_ratios(strong: &Answers, others: &[(String, Answers)]) -> Vec<f64> {
-    let ratio = |(_, other): &(String, Answers)| match (strong.each(), other.each()) {
-        (Some(strong), Some(other)) => Some(((strong / other).max(1.0) * 10.0).round() / 10.0),
-        _ => None,
-    };
-    others.iter().map(ratio).collect::<Option<_>>().unwrap_or_default()
+/// What an answer of the strong model has cost over one of another, to a tenth, and 1 where it has cost less; `None`: one was paid elsewhere, or
+/// has no price.
+pub(super) fn price_ratio(strong: &Answers, other: &Answers) -> Option<f64> {
+    Some(((strong.each()? / other.each()?).max(1.0) * 10.0).round() / 10.0)
 }
 
 /// The pilots of a job, by whatever it is called.
@@ -187,7 +179,7 @@ fn unfit(what: &str, why: String) -> EngineError {
 }
 
 /// What a column of the sample holds, item by item.
-fn texts(sample: &Path, column: &str) -> Result<Vec<String>, EngineError> {
+pub(super) fn texts(sample: &Path, column: &str) -> Result<Vec<String>, EngineError> {
     let mut source = Source::open(&SourceOptions::new(sample))?;
     let (mut texts, mut columns, mut found) = (Vec::new(), Vec::new(), false);
     while let Some(row) = source.next()? {

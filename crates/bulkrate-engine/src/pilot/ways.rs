@@ -10,7 +10,7 @@ use bulkrate_core::price::Quote;
 
 use super::{Answers, Manner, Reads};
 use crate::plan::{LanePlan, Plan};
-use crate::spec::{CascadeSpec, Learned};
+use crate::spec::{CascadeSpec, Learned, RouterSpec};
 
 /// Ways that are judged together, of which one is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub(crate) struct Judged {
     pub quality: Quality,
     /// Of a cascade: places of the items that go on, of so many that are asked.
     pub rejected: Option<(Vec<usize>, u64)>,
+    /// What the pilot has taught, where the way has a router.
+    pub router: Option<Box<RouterSpec>>,
 }
 
 impl Judged {
@@ -121,15 +123,16 @@ pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doub
             let Tried { accept, rejected, reached, loss } =
                 best_accept(sheet, cheap, rules, loss_permille, doubt)?;
             Some(Judged {
-                way: Way { cascade: Some((cheap.clone(), accept)), last: 0 },
+                way: Way::cascade(cheap.clone(), accept),
                 quality: measured(loss),
                 rejected: Some((rejected, reached)),
+                router: None,
             })
         }
         Family::Alone(ways) => {
             let (last, loss) = farthest(sheet, ways, loss_permille, doubt)?;
             let quality = if is_reference(family) { Quality::Reference } else { measured(loss) };
-            Some(Judged { way: Way::alone(last), quality, rejected: None })
+            Some(Judged { way: Way::alone(last), quality, rejected: None, router: None })
         }
     };
     families.iter().filter_map(judge).collect()

@@ -335,7 +335,8 @@ pub fn taken(found: &Piloted, plan: &PlanLine, aim: Aim) -> String {
 #[must_use]
 pub fn taken_again(spec: &JobSpec, id: &str) -> String {
     let cheap = spec.request.cascade.iter().flat_map(|cascade| &cascade.models);
-    let models: Vec<&str> = cheap.chain(&spec.request.model).map(String::as_str).collect();
+    let routed = spec.request.router.iter().flat_map(|router| router.weak.iter());
+    let models: Vec<&str> = cheap.chain(routed).chain(&spec.request.model).map(String::as_str).collect();
     format!(
         "the plan of job {id} is gone on with: {}; another would pay for its items again, and is taken by its name or number alone\n",
         models.join(" > ")

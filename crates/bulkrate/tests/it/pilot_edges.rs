@@ -312,3 +312,61 @@ fn how_sure_a_cheap_models_tokens_are_is_a_plan_where_the_job_asks_for_it() {
         pilot(&place, "--pilot 100 --yes", &[&["--reasoning", "none", "--candidate", LUNA]]).expect(0);
     assert_eq!(sure(&found.json()), None);
 }
+
+#[test]
+fn a_router_is_a_plan_of_a_large_pilot_and_is_run() {
+    let sim = Sim::start(&["--weak", "gpt-6-luna=0.4"]);
+    let place = shop(&sim, 2_000);
+    let found = pilot(&place, "--pilot 900 --yes --lane sync", &[&["--candidate", LUNA]]).expect(0).json();
+    let name = "gpt-6-luna+gpt-6.1-sol@router/sync";
+    let plans = found["plans"].as_array().unwrap();
+    let routed = plans.iter().find(|plan| plan["name"] == name).unwrap();
+    assert_eq!(found["looked_at"], 3, "luna alone, luna and then sol, the router");
+    assert_eq!(
+        (&routed["accept"], &routed["models"]),
+        (&"router".into(), &serde_json::json!([LUNA, SOL])),
+        "{routed}"
+    );
+    let quality = |key: &str| routed["quality"][key].as_f64().unwrap();
+    // Half of the different prompts prove.
+    assert!(quality("high") <= 0.02 && quality("labels") < 450.0 && quality("labels") > 300.0, "{routed}");
+    let strong = plans.iter().find(|plan| plan["name"] == "gpt-6.1-sol/sync").unwrap();
+    assert!(nanos(routed, "expected") < nanos(strong, "expected"), "{routed} {strong}");
+    assert_eq!(winner(&found)["name"], name, "{found}");
+
+    let paid = billed(&sim);
+    let run = [&JOB[..], &CHOICES].concat();
+    let report = place.run("run --json --yes --lane sync --plan cheapest --out a.csv", &run).expect(0).json();
+    assert_eq!(report["succeeded"], 2_000, "{report}");
+    assert!(report["cached"].as_u64().unwrap() > 500, "the pilot's answers are taken: {report}");
+    let saved = report["saved_usd_nanos"].as_object().unwrap();
+    let levers: i64 = saved.values().map(|usd| usd.as_i64().unwrap()).sum();
+    assert_eq!(nanos(&report, "naive") - levers, nanos(&report, "spent"), "{report}");
+    assert!(saved["routing"].as_i64().unwrap() > 0, "{report}");
+    assert_eq!(billed(&sim) - paid, nanos(&report, "spent"));
+    place.run("verify reviews", &[]).expect(0);
+    let route = place.run("show reviews 1", &[]).expect(0).json()["route"].clone();
+    assert!(route["score_millionths"].is_i64(), "{route}");
+    // A second run is of the same plan, and pays nothing.
+    let again = place.run("run --json --yes --lane sync --plan cheapest --out a.csv", &run).expect(0);
+    assert!(
+        again.stderr.contains("is gone on with: openai/gpt-6-luna > openai/gpt-6.1-sol"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(billed(&sim) - paid, nanos(&report, "spent"));
+}
+
+#[test]
+fn a_small_pilot_tries_no_router_and_one_that_proves_nothing_says_so() {
+    let sim = Sim::start(&["--weak", "gpt-6-luna=0.4"]);
+    let place = shop(&sim, 1_500);
+    let names = |found: &serde_json::Value| found["plans"].to_string();
+    let small = pilot(&place, "--pilot 300 --yes --lane sync", &[&["--candidate", LUNA]]).expect(0).json();
+    assert_eq!((&small["looked_at"], names(&small).contains("router")), (&2.into(), false), "{small}");
+    let strict = "--pilot 600 --yes --lane sync --quality-loss 0.1%";
+    let strict = pilot(&place, strict, &[&["--candidate", LUNA]]).expect(0).json();
+    assert_eq!((&strict["looked_at"], names(&strict).contains("router")), (&3.into(), false), "{strict}");
+    let told = strict["warnings"].to_string();
+    assert!(told.contains("no plan with a router (openai/gpt-6-luna > openai/gpt-6.1-sol): "), "{told}");
+}

@@ -117,6 +117,16 @@ impl Router {
         })
     }
 
+    /// What the router loses against its strongest model on each row that it has not learnt from, of equal texts on the first.
+    #[must_use]
+    pub fn losses(&self, items: &[Labelled<'_>]) -> Vec<f64> {
+        let mut scratch = Scratch::default();
+        let unseen = self.unseen(items).kept.into_iter().map(|at| &items[at]);
+        unseen
+            .map(|item| item.qualities.gain(self.decide(item.text, &mut scratch).1) / self.facts.quality_max)
+            .collect()
+    }
+
     fn unseen(&self, items: &[Labelled<'_>]) -> Unseen {
         let (mut found, mut seen) = (Unseen::default(), BTreeSet::new());
         for (at, item) in items.iter().enumerate() {

@@ -7,7 +7,7 @@
 //! With more than two models each one between the cheapest and the strongest is tried alone as well, as a mix of models must cost less
 //! than one that is good enough. The path and each of those has an equal share of the doubt. The cheapest alone is the path's end.
 
-use super::metrics::Qualities;
+use super::metrics::{Qualities, gains};
 use super::path::{path, place_of};
 use super::{Few, Score, real};
 
@@ -47,6 +47,9 @@ impl Cut {
     }
 }
 
+/// The most that a mean of losses can be, with the confidence that is asked for.
+pub type Bound<'b> = &'b dyn Fn(&[f64]) -> f64;
+
 /// What was proved of labelled items.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Proof {
@@ -60,11 +63,19 @@ pub struct Proof {
 #[must_use]
 pub fn calibrate(scores: &[Few<Score>], items: &[Qualities], ratios: &[f64], loss_max: f64) -> Proof {
     let level = Level::of(ratios.len() + 1, items.len());
-    let cut = search(scores, items, ratios, loss_max, level, |cut| cut.loss_high);
-    let between = (1..ratios.len()).find(|place| {
-        let losses: Vec<f64> = items.iter().map(|item| item.gain(*place)).collect();
-        level.high(&losses) <= loss_max
-    });
+    prove(scores, items, ratios, loss_max, &|losses| level.high(losses))
+}
+
+/// The same by any bound of a mean of losses.
+pub(super) fn prove(
+    scores: &[Few<Score>],
+    items: &[Qualities],
+    ratios: &[f64],
+    loss_max: f64,
+    bound: Bound<'_>,
+) -> Proof {
+    let cut = search(scores, items, ratios, loss_max, bound, |cut| cut.loss_high);
+    let between = (1..ratios.len()).find(|place| bound(&gains(items, *place)) <= loss_max);
     let cheapest = (cut.thresholds.is_some() && cut.shares.first() == Some(&1.0)).then_some(0);
     Proof { cut, alone: cheapest.or(between) }
 }
@@ -73,7 +84,7 @@ pub fn calibrate(scores: &[Few<Score>], items: &[Qualities], ratios: &[f64], los
 #[must_use]
 pub fn naive(scores: &[Few<Score>], items: &[Qualities], ratios: &[f64], loss_max: f64) -> Cut {
     let level = Level::of(ratios.len() + 1, items.len());
-    search(scores, items, ratios, loss_max, level, |cut| cut.loss)
+    search(scores, items, ratios, loss_max, &|losses| level.high(losses), |cut| cut.loss)
 }
 
 fn search(
@@ -81,12 +92,12 @@ fn search(
     items: &[Qualities],
     ratios: &[f64],
     loss_max: f64,
-    level: Level,
+    bound: Bound<'_>,
     judged: fn(&Cut) -> f64,
 ) -> Cut {
     let mut best = Cut::all(ratios.len() + 1);
     for thresholds in path(scores, ratios) {
-        let cut = cut(scores, items, thresholds, level);
+        let cut = cut(scores, items, thresholds, bound);
         if judged(&cut) > loss_max {
             break;
         }
@@ -96,7 +107,7 @@ fn search(
 }
 
 /// What thresholds come to on labelled items.
-fn cut(scores: &[Few<Score>], items: &[Qualities], thresholds: Few<Score>, level: Level) -> Cut {
+fn cut(scores: &[Few<Score>], items: &[Qualities], thresholds: Few<Score>, bound: Bound<'_>) -> Cut {
     let mut counts = Few::all(0_usize, thresholds.len() + 1).to_vec();
     let losses: Vec<f64> = scores
         .iter()
@@ -115,7 +126,7 @@ fn cut(scores: &[Few<Score>], items: &[Qualities], thresholds: Few<Score>, level
         thresholds: Some(thresholds),
         shares: std::iter::once(cheapest).chain(dearer).collect(),
         loss: losses.iter().sum::<f64>() / n,
-        loss_high: level.high(&losses),
+        loss_high: bound(&losses),
     }
 }
 

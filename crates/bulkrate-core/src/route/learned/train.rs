@@ -4,7 +4,7 @@ use super::labels::{self, LABELS_MIN};
 use super::metrics::{Qualities, Worth, gains, saving, worth};
 use super::model::{Model, Scratch};
 use super::path::place_of;
-use super::threshold::{Cut, Proof, calibrate, gain_bounds};
+use super::threshold::{Bound, Cut, Proof, calibrate, gain_bounds, prove};
 use super::words::fingerprint;
 use super::{Few, MODELS_MAX, Score, real};
 use crate::review::{Interval, Z95, wilson};
@@ -207,17 +207,42 @@ impl Router {
     /// # Errors
     /// Too few labels, labels that are all the same, labels that are no qualities.
     pub fn train(items: &[Labelled<'_>], column: &str, options: TrainOptions) -> Result<Self, TrainError> {
+        Self::train_with(items, column, options, None)
+    }
+
+    /// The same, with thresholds that are proved by another bound: the most that a mean of these losses can be.
+    ///
+    /// # Errors
+    /// As of [`Router::train`].
+    pub fn train_by(
+        items: &[Labelled<'_>],
+        column: &str,
+        options: TrainOptions,
+        bound: Bound<'_>,
+    ) -> Result<Self, TrainError> {
+        Self::train_with(items, column, options, Some(bound))
+    }
+
+    fn train_with(
+        items: &[Labelled<'_>],
+        column: &str,
+        options: TrainOptions,
+        bound: Option<Bound<'_>>,
+    ) -> Result<Self, TrainError> {
         let options = priced(items, options)?;
         let (items, quality_max) = distinct(items, options.seed)?;
-        let (prove, teach) = labels::split(&items);
+        let (proving, teach) = labels::split(&items);
         let model = Model::fit(teach);
         let mut scratch = Scratch::default();
         let scores: Vec<Few<Score>> =
-            prove.iter().map(|item| model.scores(item.text, &mut scratch)).collect();
+            proving.iter().map(|item| model.scores(item.text, &mut scratch)).collect();
         let qualities = |items: &[Labelled<'_>]| items.iter().map(|item| item.qualities).collect::<Vec<_>>();
-        let (proved, all) = (qualities(prove), qualities(&items));
+        let (proved, all) = (qualities(proving), qualities(&items));
         let loss_max = f64::from(options.quality_loss_permille) / 1_000.0;
-        let proof = calibrate(&scores, &proved, &options.price_ratios, loss_max);
+        let proof = match bound {
+            None => calibrate(&scores, &proved, &options.price_ratios, loss_max),
+            Some(bound) => prove(&scores, &proved, &options.price_ratios, loss_max, bound),
+        };
         let worth = |place: usize| {
             let scores: Vec<Score> = scores.iter().map(|scores| scores[place]).collect();
             worth(&scores, &gains(&proved, place), options.seed)
@@ -225,7 +250,7 @@ impl Router {
         let facts = Facts {
             options,
             taught: u32::try_from(teach.len()).unwrap_or(u32::MAX),
-            proved: u32::try_from(prove.len()).unwrap_or(u32::MAX),
+            proved: u32::try_from(proving.len()).unwrap_or(u32::MAX),
             quality_max,
             qualities: means(&all),
             gain_low: gain_bounds(&gains(&all, 0)).0,

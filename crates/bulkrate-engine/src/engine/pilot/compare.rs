@@ -14,8 +14,8 @@ use super::{Entrant, Silent, together};
 use crate::EngineError;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
-    Answers, Judged, Kept, Look, Manner, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, by_way,
-    candidates, cut_short, families, left_of, measured_plans, missing, pilot_job, prove, short_names,
+    Answers, Judged, Kept, Look, Manner, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, Routable,
+    by_way, candidates, cut_short, families, left_of, measured_plans, missing, pilot_job, prove, short_names,
     unanswered,
 };
 use crate::plan::Plan;
@@ -57,10 +57,21 @@ impl Engine {
         let families = families(&manners, &took_part, &reads, own_cascade(spec, entrants));
         let pinned: Vec<Manner> = entrants.iter().map(Entrant::pinned).collect();
         let shown: Vec<String> = pinned.iter().map(ToString::to_string).collect();
-        let plans = measured_plans(&families, &shown);
+        // Bundles stand behind the models alone, and no router chooses among them.
+        let alone = manners.iter().take_while(|one| one.bundle.is_none()).count();
+        let routable = Routable::find(&spec.request, &sample, &found[..alone], &reads)?;
+        let mut plans = measured_plans(&families, &shown);
+        plans.extend(routable.as_ref().map(|routable| routable.name(&shown)));
         let doubt = kept.look(Look { items: ask.items, limit: ask.limit, labels: ask.labels.clone(), plans });
         kept.store(&dir)?;
-        let judged = prove(&families, &sheet, promise.loss_permille, doubt);
+        let mut judged = prove(&families, &sheet, promise.loss_permille, doubt);
+        let names: Vec<String> = manners.iter().map(|one| one.model.clone()).collect();
+        let mut told = Vec::new();
+        match routable.as_ref().map(|one| one.judged(&sheet, promise.loss_permille, doubt, &names, &shown)) {
+            Some(Ok(routed)) => judged.push(routed),
+            Some(Err(why)) => told.push(why),
+            None => {}
+        }
         let known = Learned { models: ratios(entrants, &found), ..Learned::default() };
         let learned: Vec<Learned> = judged.iter().map(|one| one.learned(&known, strong)).collect();
         let plans = self.plans(spec, &manners, &judged, &learned).await?;
@@ -68,15 +79,18 @@ impl Engine {
         let gone = self.gone(kept, [], "")?;
         let asked = asked(&spec.run, promise, gone.total());
         let result = search(&all, &asked);
-        let learned = |one: &Candidate| {
-            let place = judged.iter().position(|judged| judged.way == one.way);
-            place.map_or_else(|| known.clone(), |place| learned[place].clone())
+        let of = |one: &Candidate| judged.iter().zip(&learned).find(|(judged, _)| judged.way == one.way);
+        let learned = |one: &Candidate| of(one).map_or_else(|| known.clone(), |(_, learned)| learned.clone());
+        let router = |one: &Candidate| of(one).and_then(|(judged, _)| judged.router.as_ref());
+        let goes_on = |one: &Candidate| match router(one) {
+            Some(router) => Some((u64::from(router.strong_permille), 1_000)),
+            None => learned(one).rejected,
         };
         let lines = (1..).zip(&all).zip(&result.lost);
         let models: Vec<String> = pinned.iter().map(|one| one.model.clone()).collect();
         let short = short_names(&models);
         let specs = all.iter().map(|one| {
-            let mut chosen = by_way(spec, &manners, &one.way, learned(one));
+            let mut chosen = by_way(spec, &manners, &one.way, router(one).cloned(), learned(one));
             chosen.run.lane = Some(one.lane);
             chosen.run.budget = asked.budget;
             chosen
@@ -93,11 +107,11 @@ impl Engine {
             budget: asked.budget,
             strict: asked.strict,
             quality_loss_permille: promise.loss_permille,
-            looked_at: families.len() as u64 - 1,
+            looked_at: families.len() as u64 - 1 + u64::from(routable.is_some()),
             items_needed: needed(promise.loss_permille, sheet.labelled, doubt),
             plans: lines
                 .map(|((number, one), lost)| {
-                    PlanLine::new(number, one, learned(one).rejected, &models, &short, lost.as_ref())
+                    PlanLine::new(number, one, goes_on(one), &models, &short, lost.as_ref())
                 })
                 .collect(),
             winner: result.winner.map(|place| place as u64 + 1),
@@ -105,7 +119,7 @@ impl Engine {
                 .first()
                 .and_then(|plan| plan.as_ref().ok())
                 .map_or(UsdNanos::ZERO, |plan| plan.naive),
-            warnings: [warnings(spec, &sheet, &reads, took_part.len() > 1), unusable(&shown, &found)]
+            warnings: [warnings(spec, &sheet, &reads, took_part.len() > 1), unusable(&shown, &found), told]
                 .concat(),
             specs: specs.collect(),
             shown: kept.shown.clone(),
@@ -172,23 +186,36 @@ impl Engine {
             if !judged.iter().any(|one| one.way == Way::alone(model)) {
                 continue;
             }
-            let alone = by_way(spec, manners, &Way::alone(model), Learned::default());
+            let alone = by_way(spec, manners, &Way::alone(model), None, Learned::default());
             let prepared = match self.looked_at(&alone) {
                 Ok(prepared) => prepared,
                 Err(error) if model == 0 => return Err(error),
                 Err(error) => {
-                    let of = (0..judged.len()).filter(|place| judged[*place].way.last == model);
+                    let of = (0..judged.len()).filter(|place| asks_all(&judged[*place], model));
                     of.for_each(|place| plans[place] = Some(Err(error.to_string())));
                     continue;
                 }
             };
-            for (place, one) in judged.iter().enumerate().filter(|(_, one)| one.way.last == model) {
-                let own = by_way(spec, manners, &one.way, learned[place].clone());
+            for (place, one) in judged.iter().enumerate().filter(|(_, one)| asks_all(one, model)) {
+                let own = by_way(spec, manners, &one.way, None, learned[place].clone());
                 let plan = self.plan_by(&prepared, own).await;
                 let plan = plan.and_then(|plan| together(&manners[model], plan));
                 plans[place] = Some(plan.map_err(|error| error.to_string()));
             }
             self.forget_new(&prepared)?;
+        }
+        // A router decides while the source is read.
+        for (place, one) in judged.iter().enumerate().filter(|(_, one)| one.router.is_some()) {
+            let own = by_way(spec, manners, &one.way, one.router.clone(), learned[place].clone());
+            let plan = match self.looked_at(&own) {
+                Ok(prepared) => {
+                    let plan = self.plan_by(&prepared, own).await;
+                    self.forget_new(&prepared)?;
+                    plan
+                }
+                Err(error) => Err(error),
+            };
+            plans[place] = Some(plan.map_err(|error| error.to_string()));
         }
         let unplanned = || Err("it was not planned".to_owned());
         Ok(plans.into_iter().map(|plan| plan.unwrap_or_else(unplanned)).collect())
@@ -219,6 +246,11 @@ impl Entrant {
             self.found.as_ref().map_or_else(|_| self.manner.model.clone(), |(pinned, _)| pinned.clone());
         Manner { model, bundle: self.manner.bundle }
     }
+}
+
+/// Whether all items of a plan are made for this model, whoever answers them first.
+fn asks_all(one: &Judged, model: usize) -> bool {
+    one.way.last == model && one.router.is_none()
 }
 
 fn asked(run: &RunSpec, promise: Promise, spent: UsdNanos) -> Ask {
