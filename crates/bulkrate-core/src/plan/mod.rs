@@ -22,7 +22,7 @@ mod tests;
 
 pub use accept::{THRESHOLDS, Tried, best_accept};
 pub use candidate::{Candidate, Quality, Way, cascaded};
-pub use proof::{Loss, doubt_at, farthest, loss, needed};
+pub use proof::{Loss, doubt_at, in_sequence, loss, needed};
 pub use routed::{Routed, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};
 pub use sheet::{Said, Sheet};

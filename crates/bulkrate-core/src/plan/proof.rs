@@ -49,23 +49,21 @@ pub fn loss(sheet: &Sheet, by: impl Fn(usize) -> Said, doubt: f64) -> Option<Los
     (judged > 0).then(|| bounded(lost, gained, judged, sheet.labelled, doubt))
 }
 
-/// Which of several ways of one model is taken, the safest first: the last that keeps the promise, as far as each before it does, so
-/// that they count as one look. Where none keeps it, the first is answered for its figures. `None`: there is no way.
+/// Several ways of one model, the safest first: those that keep the promise, as far as each before them does, so that they count as one
+/// look. Where none keeps it, the first is answered for its figures.
 #[must_use]
-pub fn farthest(
+pub fn in_sequence(
     sheet: &Sheet,
     ways: &[usize],
     loss_permille: u32,
     doubt: f64,
-) -> Option<(usize, Option<Loss>)> {
+) -> Vec<(usize, Option<Loss>)> {
     let allowed = f64::from(loss_permille) / 1_000.0;
     let keeps = |(_, loss): &(usize, Option<Loss>)| loss.is_some_and(|loss| loss.high <= allowed);
-    let mut looked = ways.iter().map(|way| (*way, loss(sheet, |item| sheet.said(*way, item), doubt)));
-    let first = looked.next()?;
-    if !keeps(&first) {
-        return Some(first);
-    }
-    Some(looked.take_while(keeps).last().unwrap_or(first))
+    let looked: Vec<_> =
+        ways.iter().map(|way| (*way, loss(sheet, |item| sheet.said(*way, item), doubt))).collect();
+    let kept = looked.iter().take_while(|way| keeps(way)).count().max(1);
+    looked.into_iter().take(kept).collect()
 }
 
 /// Two shares are bounded where something can be gained too, and both bounds must hold at once.

@@ -16,8 +16,6 @@ pub struct Meter {
     found: Found,
     /// Answers from which a loss is one.
     answers_min: u64,
-    /// What was out when the mark was set, and has not ended since: it says nothing of this mark.
-    late: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,7 +48,7 @@ impl Meter {
     /// A mark that stays, or none.
     #[must_use]
     pub fn fixed(mark: Option<Ttl>) -> Self {
-        Self { mark, auto: None, found: Found::default(), answers_min: ANSWERS_MIN, late: 0 }
+        Self { mark, auto: None, found: Found::default(), answers_min: ANSWERS_MIN }
     }
 
     /// A mark that is kept as long as it pays. `hour`: to be tried before it is taken away.
@@ -84,15 +82,11 @@ impl Meter {
         self.answers_min = self.answers_min.max(items);
     }
 
-    /// Learns from the end of one request, answered or not, while `out` others are under way. `Some`: from now on requests are
-    /// marked otherwise.
+    /// Learns from an answer to what was sent under the mark of now. `Some`: from now on requests are marked otherwise, and what is
+    /// out says nothing of the new mark.
     #[allow(clippy::cast_precision_loss, reason = "a share of tokens")]
-    pub fn note(&mut self, usage: &Usage, out: u64) -> Option<Switched> {
+    pub fn note(&mut self, usage: &Usage) -> Option<Switched> {
         let (Some(auto), Some(mark)) = (self.auto, self.mark) else { return None };
-        if self.late > 0 {
-            self.late -= 1;
-            return None;
-        }
         if !usage.touches_cache() {
             return None;
         }
@@ -111,7 +105,7 @@ impl Meter {
         let answers = found.answers;
         // Worth a try only where it would pay if nearly all were found.
         let longer = auto.hour.filter(|hour| mark == Ttl::FiveMinutes && hour.cost(1.0, HIT_RATES[2]) < 1.0);
-        (self.mark, self.found, self.late) = (longer.map(|_| Ttl::Hour), Found::default(), out);
+        (self.mark, self.found) = (longer.map(|_| Ttl::Hour), Found::default());
         Some(Switched { from: mark, to: self.mark, hits, pays_from: factor.break_even(), answers })
     }
 }
@@ -140,7 +134,7 @@ mod tests {
     fn after(meter: &mut Meter, hits: u64) -> Option<(u64, Switched)> {
         (0..5_000).find_map(|at| {
             let usage = if at * 7 % 100 < hits { read() } else { written(meter.mark()?) };
-            meter.note(&usage, 0).map(|switched| (at + 1, switched))
+            meter.note(&usage).map(|switched| (at + 1, switched))
         })
     }
 
@@ -167,18 +161,14 @@ mod tests {
 
     #[test]
     fn the_hour_is_judged_by_its_own_answers() {
-        // What was out is read again and again, and says nothing of the hour; nor does what it wrote.
-        for late in [read(), written(Ttl::FiveMinutes), Usage::default()] {
-            for (hits, want) in [(60, None), (40, Some((50, Ttl::Hour, None)))] {
-                let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
-                assert!((0..50).any(|_| meter.note(&written(Ttl::FiveMinutes), 200).is_some()));
-                assert!((0..200).all(|_| meter.note(&late, 0).is_none()));
-                assert_eq!(meter.mark(), Some(Ttl::Hour));
-                let found = after(&mut meter, hits).map(|(answers, by)| (answers, by.from, by.to));
-                assert_eq!(found, want, "{late:?}");
-                assert_eq!((meter.learns(), meter.dearest()), (want.is_none(), Some(Ttl::Hour)));
-                assert!(want.is_none() || meter.note(&written(Ttl::Hour), 0).is_none(), "told once");
-            }
+        for (hits, want) in [(60, None), (40, Some((50, Ttl::Hour, None)))] {
+            let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
+            after(&mut meter, 0).unwrap();
+            assert_eq!(meter.mark(), Some(Ttl::Hour));
+            let found = after(&mut meter, hits).map(|(answers, by)| (answers, by.from, by.to));
+            assert_eq!(found, want);
+            assert_eq!((meter.learns(), meter.dearest()), (want.is_none(), Some(Ttl::Hour)));
+            assert!(want.is_none() || meter.note(&written(Ttl::Hour)).is_none(), "told once");
         }
     }
 
@@ -189,8 +179,8 @@ mod tests {
             meter.batch(size);
         }
         // Four hundred run at once and write; the others read.
-        assert!((0..400).all(|_| meter.note(&written(Ttl::FiveMinutes), 0).is_none()));
-        assert!((0..600).all(|_| meter.note(&read(), 0).is_none()));
+        assert!((0..400).all(|_| meter.note(&written(Ttl::FiveMinutes)).is_none()));
+        assert!((0..600).all(|_| meter.note(&read()).is_none()));
         let (answers, switched) = after(&mut meter, 0).unwrap();
         assert!(answers > 1_000 && switched.hits < 0.25, "{answers} {switched:?}");
     }
@@ -199,7 +189,7 @@ mod tests {
     fn answers_that_were_not_cached_say_nothing() {
         let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, None);
         let plain = Usage { input: 5_000, output: 9, ..Usage::default() };
-        assert!((0..500).all(|_| meter.note(&plain, 0).is_none()));
+        assert!((0..500).all(|_| meter.note(&plain).is_none()));
         assert_eq!(meter.dearest(), Some(Ttl::FiveMinutes), "no hour was ever to be had");
         let mut kept = Meter::fixed(Some(Ttl::Hour));
         assert!(after(&mut kept, 0).is_none() && !kept.learns(), "the user's own choice stays");
@@ -210,26 +200,19 @@ mod tests {
         /// Whatever comes in which order: what is switched off lost by its own answers, and nothing is tried twice.
         #[test]
         fn a_mark_goes_only_by_its_own_losses(
-            reads in prop::collection::vec((any::<bool>(), 0..40_u64), 0..900), size in 0..200_u64,
+            reads in prop::collection::vec(any::<bool>(), 0..900), size in 0..200_u64,
         ) {
             let mut meter = Meter::auto(Some(Ttl::FiveMinutes), SHORT, Some(HOUR));
             meter.batch(size);
-            let (mut late, mut own, mut switches) = (0, Vec::new(), Vec::new());
-            for (hit, out) in reads {
+            let (mut own, mut switches) = (Vec::new(), Vec::new());
+            for hit in reads {
                 let Some(mark) = meter.mark() else { break };
-                let usage = if hit { read() } else { written(mark) };
-                let switched = meter.note(&usage, out);
-                if late > 0 {
-                    late -= 1;
-                    prop_assert!(switched.is_none());
-                    continue;
-                }
                 own.push(hit);
-                if let Some(switched) = switched {
+                if let Some(switched) = meter.note(&if hit { read() } else { written(mark) }) {
                     let hits = own.iter().filter(|hit| **hit).count() as f64 / own.len() as f64;
                     prop_assert!(own.len() as u64 >= size.max(50) && (hits - switched.hits).abs() < 1e-9);
                     prop_assert!(hits < switched.pays_from + 1e-9);
-                    (late, own) = (out, Vec::new());
+                    own.clear();
                     switches.push(switched.to);
                 }
             }

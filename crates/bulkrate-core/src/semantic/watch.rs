@@ -71,7 +71,8 @@ impl Watch {
 
     /// How many rows are taken to be wrong, and of how many, if that is as many as are allowed.
     pub(super) fn used_up(&self) -> Option<(f64, u64)> {
-        let spent = self.allowed() >= TOLD_FROM && self.wrong > self.allowed() - 1.0;
+        let taken = self.wrong + self.variance.sqrt();
+        let spent = self.allowed() >= TOLD_FROM && taken > self.allowed() - 1.0;
         if spent { Some((self.wrong, self.ended)) } else { None }
     }
 }

@@ -21,8 +21,12 @@ use crate::pilot::{
 };
 use crate::plan::Plan;
 use crate::report::{Ending, Report};
+use crate::run::cascade::Cascade;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
+
+/// Of a size so many bundles are asked at least.
+const BUNDLES_MIN: u64 = 10;
 
 /// Plans are made of every model; nobody wants to hear of each reading.
 #[derive(Debug)]
@@ -70,7 +74,9 @@ impl Engine {
         check(spec, ask)?;
         let (cascade, bundle) = (spec.request.cascade.clone(), spec.request.bundle);
         let ask = &PilotAsk { limit: spec.source.limit, cascade, bundle, ..ask.clone() };
-        // Whether the job can start at all is known before anything is spent: its rows, its ids, its lane.
+        // Whether the job can start at all is known before anything is spent: its rows, its ids, its lane, its cascade.
+        let deployments = Deployment::of_job(&self.settings, spec, self.today())?;
+        Cascade::of(&self.settings, spec, &deployments, self.today())?;
         self.forget_new(&self.looked_at(&undecided(spec))?)?;
         let dir = self.pilot_dir(spec)?;
         let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items, ask.limit))?;
@@ -205,9 +211,7 @@ impl Engine {
                 manner: Manner { bundle: Some(size), ..manner.clone() },
                 found: Ok(found.clone()),
             };
-            // A bundle that the sample does not fill is not tried.
-            let fills = |size: &u32| u64::from(*size) <= ask.items;
-            let together: Vec<Entrant> = sizes(most).filter(fills).map(together).collect();
+            let together: Vec<Entrant> = sizes(most).map(together).collect();
             all.extend(together);
         }
         Ok(all)
@@ -228,10 +232,12 @@ impl Engine {
             let Ok((_, lane)) = &one.found else { continue };
             let own = pilot_job(spec, &one.manner, &sample, *lane);
             let plan = self.plan(&own, &Silent).await;
+            let is_new = self.row_of(&own)?.is_none();
             let plan = plan.and_then(|plan| together(&one.manner, plan));
+            let plan = plan.and_then(|plan| if is_new { filled(&one.manner, plan) } else { Ok(plan) });
             match plan.and_then(|plan| self.can_ask(&own, &plan).map(|()| plan)) {
                 Ok(plan) => {
-                    let over = plan.requests == 0 && self.row_of(&own)?.is_some();
+                    let over = plan.requests == 0 && !is_new;
                     parts.push(Part { entrant, id: self.id_of(&own)?, spec: own, plan, over });
                 }
                 Err(error) if entrant == 0 => return Err(error),
@@ -320,13 +326,37 @@ fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> 
     Outlay {
         items,
         models: parts.iter().map(|part| entrants[part.entrant].manner.to_string()).collect(),
-        requests: parts.iter().map(|part| part.plan.requests).sum(),
+        requests: parts.iter().map(|part| requests_of(&part.plan)).sum(),
         expected: sum(|lane| lane.expected),
         p95: sum(|lane| lane.p95),
         worst: sum(|lane| lane.worst),
         spent,
         priced: parts.iter().all(|part| part.plan.priced),
     }
+}
+
+/// Calls, each of which may hold a bundle.
+fn requests_of(plan: &Plan) -> u64 {
+    plan.bundle
+        .as_ref()
+        .filter(|bundle| bundle.size.is_some())
+        .map_or(plan.requests, |bundle| bundle.requests)
+}
+
+/// The plan, if the sample fills enough bundles of this size to say something of them: rows of one bundle may go wrong together.
+fn filled(manner: &Manner, plan: Plan) -> Result<Plan, EngineError> {
+    let Some(size) = manner.bundle.map(u64::from) else { return Ok(plan) };
+    if plan.requests >= size.saturating_mul(BUNDLES_MIN) {
+        return Ok(plan);
+    }
+    Err(EngineError::BadSpec {
+        code: "option-invalid",
+        what: format!("bundles of {size} items"),
+        why: format!(
+            "the sample has {} different ones, and fewer than {BUNDLES_MIN} bundles say too little",
+            plan.requests
+        ),
+    })
 }
 
 /// The plan, if it has the bundles that it was made for.

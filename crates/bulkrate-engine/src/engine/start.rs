@@ -152,9 +152,7 @@ impl Engine {
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
         drop(submissions);
         let mut prompt_cache = prompt_cache::meters(spec, checkpoint, deployments, home);
-        if found.answered {
-            prompt_cache::replay(&*reader, no, deployments, &mut prompt_cache)?;
-        }
+        prompt_cache::replay(&*reader, no, deployments, &mut prompt_cache)?;
         let (call_retries, batch_retries) = State::queues();
         let source_halt = if prepared.resumed { source_halt(prepared, &dir) } else { None };
         let mut state = State {

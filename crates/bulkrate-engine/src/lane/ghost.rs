@@ -24,6 +24,7 @@ use crate::decision::{GHOST, is_ghost, is_operators};
 use crate::deliver::spec_of;
 use crate::run::heaps::{Of, count};
 use crate::run::job::Job;
+use crate::run::prompt_cache::Marked;
 
 /// A batch nobody here knows, and a deployment of its account.
 pub(super) struct Ghost {
@@ -136,7 +137,8 @@ fn dearest(job: &Job) -> Vec<UsdNanos> {
         state.items.iter().filter(|(_, item)| runs(item.state)).map(|(ordinal, _)| ordinal).collect()
     };
     // Under which mark it went out, nothing here tells either: a bound holds the price of the dearest.
-    let dearest = job.state.borrow().prompt_cache.iter().map(|meter| Meter::fixed(meter.dearest())).collect();
+    let dearest = |one: &Marked| Marked::new(Meter::fixed(one.meter.dearest()));
+    let dearest = job.state.borrow().prompt_cache.iter().map(dearest).collect();
     let today = std::mem::replace(&mut job.state.borrow_mut().prompt_cache, dearest);
     let mut body = Vec::new();
     let mut bounds: Vec<UsdNanos> = Vec::with_capacity(items.len());

@@ -447,8 +447,8 @@ impl Drafting {
         let planned = Planned::new(job, submission, self.kind, self.items);
         let mut state = job.state.borrow_mut();
         state.note_size(planned.submission.reserved);
-        if let Some(meter) = state.prompt_cache.get_mut(self.deployment) {
-            meter.batch(u64::from(planned.submission.items));
+        if let Some(marked) = state.prompt_cache.get_mut(self.deployment) {
+            marked.meter.batch(u64::from(planned.submission.items));
         }
         // Not what the pack counted: an item that met the budget's end is in that and not in the batch.
         state.enqueued_tokens += planned.tokens;

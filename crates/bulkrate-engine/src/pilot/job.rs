@@ -61,8 +61,13 @@ pub(crate) fn pilot_job(spec: &JobSpec, manner: &Manner, sample: &Path, lane: Op
         review_permille: 0,
         webhook: None,
         learned: None,
-        // What an item was answered alone says nothing of bundles.
-        cache: if bundle.is_some() { CacheMode::Off } else { spec.run.cache },
+        cache: match (bundle, &request.logprobs) {
+            // What an item was answered alone says nothing of bundles.
+            (Some(_), _) => CacheMode::Off,
+            // Earlier answers do not say how sure their tokens were.
+            (None, Some(_)) if spec.run.cache == CacheMode::Default => CacheMode::Refresh,
+            (None, _) => spec.run.cache,
+        },
         ..spec.run.clone()
     };
     JobSpec {

@@ -23,6 +23,7 @@ use crate::EngineError;
 use crate::deliver::{Landed, Lines, Places, checkpoint_of};
 use crate::paths::JobDir;
 use crate::result_line::ResponseLine;
+use crate::run::bundle::Brought;
 use crate::spec::RequestSpec;
 
 /// How sure a model says it is, where nobody names the field.
@@ -92,6 +93,9 @@ pub(crate) struct Answers {
     pub unusable: u64,
     /// Items that were not asked to the end.
     pub open: u64,
+    /// Items that a bundle left without an answer of their own, and whether so many that nothing went in bundles any more.
+    pub loose: u64,
+    pub bundles_off: bool,
     /// What this job has paid, for so many items.
     pub spent: UsdNanos,
     pub paid: u64,
@@ -107,13 +111,13 @@ impl Answers {
     ) -> Result<Self, EngineError> {
         let dir = JobDir::of(state_dir, &job.id);
         let stats = checkpoint_of(job)?.stats;
-        let (mut used, cancelled) = used(view, job)?;
+        let Used { mut used, cancelled, loose, bundles_off } = used(view, job)?;
         let mut lines = Lines::new(&dir, &view.submissions(job.no)?);
         let places = Places::load(view, job)?;
         let totals = view.ledger_totals(&LedgerQuery::of_job(job.no))?;
         let spent = totals.iter().map(|total| total.sums.spent().settled).sum();
         let paid = used.len() as u64;
-        let mut answers = Self { spent, paid, open: cancelled, ..Self::default() };
+        let mut answers = Self { spent, paid, open: cancelled, loose, bundles_off, ..Self::default() };
         let mut failure = Ok(());
         view.scan_items(job.no, 0, &mut |chunk| {
             for (ordinal, offset, item) in chunk.iter() {
@@ -245,13 +249,28 @@ impl SurenessLine {
     }
 }
 
-/// Tokens of all attempts at each item that were paid for here, and how many items a user has cancelled: those were not asked to the
-/// end, and the rest of a file is no sample of it.
-fn used(view: &dyn View, job: &JobRow) -> Result<(HashMap<Ordinal, Usage>, u64), EngineError> {
+/// What came of a job's attempts.
+struct Used {
+    /// Tokens of all attempts at each item that were paid for here.
+    used: HashMap<Ordinal, Usage>,
+    /// Items that a user has cancelled: those were not asked to the end, and the rest of a file is no sample of it.
+    cancelled: u64,
+    /// Items that a bundle did not answer, and whether bundles ended by that.
+    loose: u64,
+    bundles_off: bool,
+}
+
+fn used(view: &dyn View, job: &JobRow) -> Result<Used, EngineError> {
     let mut used: HashMap<Ordinal, Usage> = HashMap::new();
+    let (mut begun, mut loose, mut brought) = (HashSet::new(), HashSet::new(), Brought::default());
     let mut cancelled: HashSet<Ordinal> = HashSet::new();
     view.scan_outcomes(job.no, &mut |outcomes| {
         for outcome in outcomes.iter() {
+            let failed = outcome.class == Some(FailureClass::BundleFailed);
+            if begun.insert(outcome.ordinal) || failed {
+                brought.note(!failed);
+            }
+            loose.extend(failed.then_some(outcome.ordinal));
             match (outcome.fate, outcome.class) {
                 (Fate::Final, Some(FailureClass::CancelledByUser)) => cancelled.insert(outcome.ordinal),
                 (Fate::Revive, _) => cancelled.remove(&outcome.ordinal),
@@ -265,7 +284,12 @@ fn used(view: &dyn View, job: &JobRow) -> Result<(HashMap<Ordinal, Usage>, u64),
         }
         ControlFlow::Continue(())
     })?;
-    Ok((used, cancelled.len() as u64))
+    Ok(Used {
+        used,
+        cancelled: cancelled.len() as u64,
+        loose: loose.len() as u64,
+        bundles_off: brought.is_off(),
+    })
 }
 
 fn said(response: &ResponseLine<'_>, label: Option<&str>, reads: &Reads) -> Said {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, farthest};
+use bulkrate_core::plan::{
+    Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, cascaded, in_sequence,
+};
 use bulkrate_core::price::Quote;
 
 use super::{Answers, Manner, Reads};
@@ -28,13 +30,15 @@ pub(crate) fn families(
     reads: &Reads,
     own: Option<(&CascadeSpec, Vec<usize>)>,
 ) -> Vec<Family> {
-    let (models, bundled): (Vec<usize>, Vec<usize>) = (0..took_part.len())
-        .filter(|place| took_part[*place])
-        .partition(|place| manners[*place].bundle.is_none());
+    let models: Vec<usize> =
+        (0..took_part.len()).filter(|place| took_part[*place] && manners[*place].bundle.is_none()).collect();
     let mut all: Vec<Family> = models.iter().map(|model| Family::Alone(vec![*model])).collect();
     for model in &models {
         let same = |place: &usize| manners[*place].model == manners[*model].model;
-        let sizes: Vec<usize> = bundled.iter().copied().filter(same).collect();
+        let sizes = (0..manners.len()).filter(|place| manners[*place].bundle.is_some()).filter(same);
+        // A size that took no part ends the sequence: what lies beyond it is not tried on the strength of smaller ones.
+        let sizes = sizes.skip_while(|place| !took_part[*place]).take_while(|place| took_part[*place]);
+        let sizes: Vec<usize> = sizes.collect();
         all.extend((!sizes.is_empty()).then_some(Family::Alone(sizes)));
     }
     let cascade = |cheap: Vec<usize>, rules: Vec<Accept>| Family::Cascade { cheap, rules };
@@ -97,11 +101,12 @@ impl Judged {
     }
 }
 
-/// The plans of a look whose quality is measured, by names. Thresholds of one field count as one, and so do sizes of bundles.
+/// The plans of a look whose quality is measured, by names. Thresholds of one field count as one, and so do sizes of bundles that are
+/// tried in one sequence.
 pub(crate) fn measured_plans(families: &[Family], names: &[String]) -> BTreeSet<String> {
     let name = |place: &usize| names.get(*place).map_or("", String::as_str);
     let one = |family: &Family| match family {
-        Family::Alone(ways) => format!("{} ", ways.first().map_or("", name)),
+        Family::Alone(ways) => format!("{} ", ways.iter().map(name).collect::<Vec<_>>().join(", ")),
         Family::Cascade { cheap, rules } => {
             let models: Vec<&str> = cheap.iter().chain([&0]).map(name).collect();
             let rule = rules.first().map(ToString::to_string).unwrap_or_default();
@@ -119,32 +124,42 @@ fn is_reference(family: &Family) -> bool {
 pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doubt: f64) -> Vec<Judged> {
     let measured = |found: Option<_>| found.map_or(Quality::Unknown, Quality::Measured);
     let judge = |family: &Family| match family {
-        Family::Cascade { cheap, rules } => {
-            let Tried { accept, rejected, reached, loss } =
-                best_accept(sheet, cheap, rules, loss_permille, doubt)?;
-            Some(Judged {
+        Family::Cascade { cheap, rules } => best_accept(sheet, cheap, rules, loss_permille, doubt)
+            .map(|Tried { accept, rejected, reached, loss }| Judged {
                 way: Way::cascade(cheap.clone(), accept),
                 quality: measured(loss),
                 rejected: Some((rejected, reached)),
                 router: None,
             })
-        }
+            .into_iter()
+            .collect::<Vec<_>>(),
         Family::Alone(ways) => {
-            let (last, loss) = farthest(sheet, ways, loss_permille, doubt)?;
-            let quality = if is_reference(family) { Quality::Reference } else { measured(loss) };
-            Some(Judged { way: Way::alone(last), quality, rejected: None, router: None })
+            let one = |(place, loss)| Judged {
+                way: Way::alone(place),
+                quality: if is_reference(family) { Quality::Reference } else { measured(loss) },
+                rejected: None,
+                router: None,
+            };
+            in_sequence(sheet, ways, loss_permille, doubt).into_iter().map(one).collect()
         }
     };
-    families.iter().filter_map(judge).collect()
+    families.iter().flat_map(judge).collect()
 }
 
 /// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
+/// `loose`: rows that bundles left without an answer of their own, of so many, by the place of who was asked so.
 pub(crate) fn candidates(
     manners: &[Manner],
     judged: &[Judged],
     plans: &[Result<Plan, String>],
+    loose: &dyn Fn(usize) -> (u64, u64),
 ) -> Vec<Candidate> {
     let bundle = |judged: &Judged| manners[judged.way.last].bundle.unwrap_or(1);
+    let alone = |place: usize| {
+        let same = manners.iter().position(|one| one.model == manners[place].model)?;
+        let place = judged.iter().position(|one| one.way == Way::alone(same))?;
+        plans[place].as_ref().ok()
+    };
     let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
         let plan = match plan {
             Ok(plan) => plan,
@@ -159,11 +174,16 @@ pub(crate) fn candidates(
                 way: judged.way.clone(),
                 lane: lane.lane,
                 bundle: bundle(judged),
-                cost: plan.priced.then_some(Quote {
-                    expected: lane.expected,
-                    p95: lane.p95,
-                    worst: lane.worst,
-                    learned: lane.learned,
+                cost: plan.priced.then(|| {
+                    let last = judged.way.last;
+                    let alone = alone(last).filter(|_| manners[last].bundle.is_some());
+                    let alone = alone.and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane));
+                    let (part, of) = loose(last);
+                    // What a bundle does not answer is asked again, in the end alone: as in a cascade.
+                    alone.map_or_else(
+                        || quote(lane),
+                        |alone| cascaded(&[quote(lane)], &quote(alone), part, of),
+                    )
                 }),
                 time_s,
                 // A batch that does not end in time is cancelled, and the rest is called one by one.
@@ -175,6 +195,10 @@ pub(crate) fn candidates(
         plan.lanes.iter().map(one).collect::<Vec<_>>()
     };
     judged.iter().zip(plans).flat_map(each).collect()
+}
+
+fn quote(lane: &LanePlan) -> Quote {
+    Quote { expected: lane.expected, p95: lane.p95, worst: lane.worst, learned: lane.learned }
 }
 
 fn unplanned(judged: &Judged, bundle: u32, lane: Lane, why: &str) -> Candidate {
@@ -275,13 +299,16 @@ mod tests {
         let all = families(&manners, &took_part, &Reads::default(), None);
         assert_eq!(
             all.iter().map(shown).collect::<Vec<_>>(),
-            ["[0]", "[4]", "[1, 2, 3]", "[5, 7]", "[4] valid 0"]
+            ["[0]", "[4]", "[1, 2, 3]", "[5]", "[4] valid 0"]
         );
         let names: Vec<String> = manners.iter().map(ToString::to_string).collect();
         let plans = measured_plans(&all, &names);
-        assert_eq!(plans.into_iter().collect::<Vec<_>>(), ["a ", "a > s valid", "a x5 ", "s x5 "]);
+        assert_eq!(
+            plans.into_iter().collect::<Vec<_>>(),
+            ["a ", "a > s valid", "a x5 ", "s x5, s x10, s x20 "]
+        );
 
-        // Of 400 items 3 are lost in fives, 3 in tens and 40 in twenties: tens are taken.
+        // Of 400 items 3 are lost in fives, 3 in tens and 40 in twenties: fives and tens are proved.
         let said = |lost: usize| -> Vec<Said> {
             (0..400)
                 .map(|item| Said {
@@ -296,9 +323,15 @@ mod tests {
             labelled: false,
             reached: vec![true; 400],
         };
-        for (lost, place) in [([0, 3, 3, 40], 2), ([0, 40, 3, 3], 1), ([0, 0, 0, 0], 3), ([0, 3, 40, 0], 1)] {
+        for (lost, proved) in [
+            ([0, 3, 3, 40], &[1, 2][..]),
+            ([0, 40, 3, 3], &[1]),
+            ([0, 0, 0, 0], &[1, 2, 3]),
+            ([0, 3, 40, 0], &[1]),
+        ] {
             let judged = prove(&[Family::Alone(vec![1, 2, 3])], &sheet(lost), 30, 0.05);
-            assert_eq!(judged[0].way, Way::alone(place), "{lost:?}");
+            let ways: Vec<usize> = judged.iter().map(|one| one.way.last).collect();
+            assert_eq!(ways, proved, "{lost:?}");
         }
     }
 

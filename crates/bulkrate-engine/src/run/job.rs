@@ -146,7 +146,7 @@ pub(crate) struct State {
     pub pauses: super::absent::Pauses,
     pub ratios: Vec<Ratios>,
     /// For how long prompts are marked for the provider's prompt cache, by deployment.
-    pub prompt_cache: Vec<bulkrate_core::prompt_cache::Meter>,
+    pub prompt_cache: Vec<super::prompt_cache::Marked>,
     pub moved: Moved,
     pub served: crate::cache::Served,
     pub outcomes: Vec<Outcome>,

@@ -11,6 +11,8 @@ use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::{Case, Marks, Meter, Shared, Switched, Ttl, Why, decide, meter};
 use bulkrate_core::request::Kind;
+use bulkrate_core::usage::Usage;
+use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{LogChunk, View};
 
 use super::job::{Job, State};
@@ -50,8 +52,47 @@ pub(crate) fn first_mark(
     let rates = found.row.rates(lane).map(|rates| &rates.base);
     let stats = &source.stats;
     let rows = stats.records.saturating_sub(stats.duplicates).min(spec.source.limit.unwrap_or(u64::MAX));
-    let requests = rows.div_ceil(u64::from(request.bundle.unwrap_or(1).max(1)));
-    decide(&Case { wish: spec.run.prompt_cache, own, marks, rates, shared, requests })
+    decide(&Case { wish: spec.run.prompt_cache, own, marks, rates, shared, requests: rows })
+}
+
+/// The mark of one deployment.
+#[derive(Debug, Clone)]
+pub(crate) struct Marked {
+    pub meter: Meter,
+    /// Items that were out when the mark was changed, a bit each: what comes of those attempts says nothing of it. Empty until then.
+    late: Vec<u64>,
+}
+
+impl Marked {
+    pub(crate) fn new(meter: Meter) -> Self {
+        Self { meter, late: Vec::new() }
+    }
+
+    /// Learns from an answer to an item of this deployment.
+    fn note(&mut self, ordinal: Ordinal, usage: &Usage) -> Option<Switched> {
+        if self.is_late(ordinal) { None } else { self.meter.note(usage) }
+    }
+
+    fn is_late(&self, ordinal: Ordinal) -> bool {
+        self.late.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+
+    /// An attempt of the item has ended: its next one goes out under the mark of then.
+    fn ended(&mut self, ordinal: Ordinal) {
+        if let Some(word) = self.late.get_mut(ordinal as usize / 64) {
+            *word &= !(1 << (ordinal % 64));
+        }
+    }
+
+    /// The mark was changed while these were out.
+    fn switched(&mut self, out: impl Iterator<Item = Ordinal>) {
+        self.late.clear();
+        for ordinal in out {
+            let word = ordinal as usize / 64;
+            self.late.resize(self.late.len().max(word + 1), 0);
+            self.late[word] |= 1 << (ordinal % 64);
+        }
+    }
 }
 
 /// The meters of a job's deployments, before anything has landed.
@@ -60,7 +101,7 @@ pub(crate) fn meters(
     source: &Checkpoint,
     deployments: &[Deployment],
     lane: Lane,
-) -> Vec<Meter> {
+) -> Vec<Marked> {
     let of = |found: &Deployment| {
         let wish = spec.run.prompt_cache;
         let mark = match first_mark(spec, source, found, lane) {
@@ -71,7 +112,7 @@ pub(crate) fn meters(
         };
         let marks = marks_of(found, lane);
         // Calls follow each other in seconds; the items of a batch may run an hour apart.
-        meter(wish, mark, found.row.rates(lane), marks, lane == Lane::Batch)
+        Marked::new(meter(wish, mark, found.row.rates(lane), marks, lane == Lane::Batch))
     };
     deployments.iter().map(of).collect()
 }
@@ -81,39 +122,36 @@ pub(crate) fn replay(
     view: &dyn View,
     job: u32,
     deployments: &[Deployment],
-    meters: &mut [Meter],
+    marked: &mut [Marked],
 ) -> Result<(), EngineError> {
-    if !meters.iter().any(Meter::learns) {
+    if !marked.iter().any(|one| one.meter.learns()) {
         return Ok(());
     }
-    let mut senders: HashMap<Sub, Option<usize>> = HashMap::new();
-    if deployments.len() > 1 {
-        let submissions = view.submissions(job)?;
-        senders.extend(submissions.iter().map(|sent| (sent.sub, sender_of(deployments, sent))));
-    }
-    let mut out = 0_u64;
+    let submissions = view.submissions(job)?;
+    let senders: HashMap<Sub, Option<usize>> =
+        submissions.iter().map(|sent| (sent.sub, sender_of(deployments, sent))).collect();
+    drop(submissions);
     // Who was asked of what is out at a moment of the log: as many as were out then.
     let mut asked: HashMap<Ordinal, usize> = HashMap::new();
     view.scan_log(job, &mut |chunk| {
         match chunk {
+            LogChunk::Leases { state, .. } if state.voids_leases() => {}
             LogChunk::Leases { sub, lane, leases, .. } => {
-                out += leases.len() as u64;
-                let place =
-                    if deployments.len() > 1 { senders.get(&sub).copied().flatten() } else { Some(0) };
-                let Some(place) = place else { return ControlFlow::Continue(()) };
+                let Some(place) = senders.get(&sub).copied().flatten() else {
+                    return ControlFlow::Continue(());
+                };
                 if lane == Lane::Batch {
-                    meters[place].batch(leases.len() as u64);
+                    marked[place].meter.batch(leases.len() as u64);
                 }
-                if deployments.len() > 1 {
-                    asked.extend(leases.iter().map(|lease| (lease.ordinal, place)));
-                }
+                asked.extend(leases.iter().map(|lease| (lease.ordinal, place)));
             }
             LogChunk::Outcomes(outcomes) => {
                 for outcome in outcomes.iter().filter(|outcome| outcome.via.is_attempt()) {
-                    out = out.saturating_sub(1);
-                    let place = if deployments.len() > 1 { asked.remove(&outcome.ordinal) } else { Some(0) };
-                    if let Some(meter) = place.and_then(|place| meters.get_mut(place)) {
-                        meter.note(&outcome.usage, out);
+                    let Some(place) = asked.remove(&outcome.ordinal) else { continue };
+                    let switched = marked[place].note(outcome.ordinal, &outcome.usage).is_some();
+                    marked.iter_mut().for_each(|one| one.ended(outcome.ordinal));
+                    if switched {
+                        marked[place].switched(asked.keys().copied());
                     }
                 }
             }
@@ -126,7 +164,25 @@ pub(crate) fn replay(
 impl State {
     /// For how long a request to a deployment is marked now.
     pub(crate) fn mark(&self, deployment: usize) -> Option<Ttl> {
-        self.prompt_cache.get(deployment).and_then(Meter::mark)
+        self.prompt_cache.get(deployment).and_then(|one| one.meter.mark())
+    }
+}
+
+impl State {
+    /// Learns from an answer that was booked.
+    pub(super) fn note_mark(
+        &mut self,
+        deployment: usize,
+        ordinal: Ordinal,
+        usage: &Usage,
+    ) -> Option<Switched> {
+        let switched = self.prompt_cache.get_mut(deployment)?.note(ordinal, usage);
+        self.prompt_cache.iter_mut().for_each(|one| one.ended(ordinal));
+        if switched.is_some() {
+            let out = self.items.iter().filter(|(_, item)| item.state == ItemState::Leased);
+            self.prompt_cache[deployment].switched(out.map(|(ordinal, _)| ordinal));
+        }
+        switched
     }
 }
 
@@ -149,5 +205,25 @@ impl Job {
                 percent(switched.pays_from),
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_out_when_a_mark_changed_says_nothing_of_the_new_one() {
+        let mut marked = Marked::new(Meter::fixed(None));
+        assert!(!marked.is_late(7));
+        marked.switched([3, 64, 129].into_iter());
+        let late = |marked: &Marked| (0..300).filter(|item| marked.is_late(*item)).collect::<Vec<_>>();
+        assert_eq!(late(&marked), [3, 64, 129]);
+        // Only until its attempt has ended: the next one goes out under the new mark.
+        marked.ended(64);
+        marked.ended(5_000);
+        assert_eq!(late(&marked), [3, 129]);
+        marked.switched([1].into_iter());
+        assert_eq!(late(&marked), [1]);
     }
 }

@@ -283,6 +283,8 @@ fn how_sure_a_cheap_models_tokens_are_is_a_plan_where_the_job_asks_for_it() {
     let place = shop(&sim, 1_200);
     let ask = ["--reasoning", "none", "--cascade", LUNA, "--accept", "margin>=0.9"];
     let line = "--pilot 400 --yes --quality-loss 15%";
+    // Answers that came without do not stand for any: they are asked for again.
+    pilot(&place, line, &[&ask[..2], &["--candidate", LUNA]]).expect(0);
     let found = pilot(&place, line, &[&ask]).expect(0).json();
     let sure = |found: &Value| {
         let plans = found["plans"].as_array().unwrap().clone();

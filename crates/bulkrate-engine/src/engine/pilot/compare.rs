@@ -75,7 +75,9 @@ impl Engine {
         let known = Learned { models: ratios(entrants, &found), ..Learned::default() };
         let learned: Vec<Learned> = judged.iter().map(|one| one.learned(&known, strong)).collect();
         let plans = self.plans(spec, &manners, &judged, &learned).await?;
-        let all = candidates(&manners, &judged, &plans);
+        let all = candidates(&manners, &judged, &plans, &|place| {
+            found[place].as_ref().map_or((0, 0), |(_, answers)| (answers.loose, answers.paid))
+        });
         let gone = self.gone(kept, [], "")?;
         let asked = asked(&spec.run, promise, gone.total());
         let result = search(&all, &asked);
@@ -159,6 +161,10 @@ impl Engine {
             match row.map(read).transpose()?.filter(|(_, answers)| answers.open == 0) {
                 Some((id, answers)) if place == 0 && !answers.is_usable() => {
                     return Err(unanswered(&own.name, &id));
+                }
+                Some((_, answers)) if answers.bundles_off => {
+                    failed.insert(place, "most of its bundles brought nothing, and bundles ended".to_owned());
+                    all.push(None);
                 }
                 Some(found) => all.push(Some(found)),
                 None if place == 0 => {

@@ -7,7 +7,6 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
-use bulkrate_store::fold::State::Leased;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::Landing;
@@ -218,9 +217,7 @@ impl Job {
         }
         state.outcomes.push(outcome);
         let deployment = landing.ready.deployment;
-        let out = state.items.counts().of(Leased);
-        let switched =
-            state.prompt_cache.get_mut(deployment).and_then(|meter| meter.note(&receipt.usage, out));
+        let switched = state.note_mark(deployment, landing.ready.ordinal, &receipt.usage);
         drop(state);
         if let Some(switched) = switched {
             self.tell_mark(deployment, &switched);
