@@ -150,9 +150,13 @@ impl Job {
         state.moved.add(LedgerKind::DoubtCleared, Some(NOTE), at(ready, sub), 1, ready.bound);
     }
 
-    /// It was answered, and the answer is not the item's: what it cost was paid twice.
+    /// It was answered, and the answer is not the item's: what it cost was paid twice. As long as nobody says what that is the
+    /// doubt stands, which is as much as it can be.
     pub(crate) fn pay_copy(&self, landing: Landing<'_>, answer: &Answer<'_>, sub: Sub) {
         let (ready, receipt) = (landing.ready, self.receipt(landing, answer));
+        if receipt.estimated {
+            return;
+        }
         self.clear_copy(ready, sub);
         let mut state = self.state.borrow_mut();
         state.budget.spend(ready.tags, receipt.cost);

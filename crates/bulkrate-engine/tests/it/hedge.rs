@@ -27,8 +27,9 @@ const SLOW: &str = "product 8,";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Says {
     Good,
-    /// An answer that is none of the choices.
+    /// An answer that is none of the choices; and one that does not say what it has used either.
     Flawed,
+    Vague,
     /// Refused: 500 and 429 in the API's own words.
     Broken,
     Limited,
@@ -73,19 +74,21 @@ impl Line {
         let of = |status: u16, body: &str| {
             Ok(Reply { status, headers: http::HeaderMap::new(), body: Bytes::from(body.to_owned()) })
         };
-        let answer = |text: &str| {
+        let usage = r#"{"prompt_tokens":40,"completion_tokens":5,"total_tokens":45}"#;
+        let answer = |text: &str, usage: &str| {
             self.paid.fetch_add(1, Ordering::SeqCst);
             of(
                 200,
                 &format!(
-                    r#"{{"id":"c","object":"chat.completion","model":"gpt-6-luna-2026-09-22","choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"{text}"}}}}],"usage":{{"prompt_tokens":40,"completion_tokens":5,"total_tokens":45}}}}"#
+                    r#"{{"id":"c","object":"chat.completion","model":"gpt-6-luna-2026-09-22","choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"{text}"}}}}],"usage":{usage}}}"#
                 ),
             )
         };
         let origin = "https://line".to_owned();
         match says {
-            Says::Good => answer("neutral"),
-            Says::Flawed => answer("who knows"),
+            Says::Good => answer("neutral", usage),
+            Says::Flawed => answer("who knows", usage),
+            Says::Vague => answer("who knows", "null"),
             Says::Broken => {
                 of(500, r#"{"error":{"message":"oh","type":"server_error","param":null,"code":null}}"#)
             }
@@ -216,7 +219,7 @@ fn of_copies(world: &World) -> [i64; 3] {
 
 #[tokio::test]
 async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
-    use Says::{Broken, Flawed, Good, Limited, Lost, Never, Unsent};
+    use Says::{Broken, Flawed, Good, Limited, Lost, Never, Unsent, Vague};
     // First call, copy, who is told first; hedged, won, lost, calls for the item; whether its bound stays in doubt, and answers paid
     // twice.
     let cases = [
@@ -225,6 +228,7 @@ async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
         ("the call is refused", [Broken, Good], false, (1, 1, 0, 2), false, 0),
         ("the call is lost", [Lost, Good], false, (1, 1, 0, 2), true, 0),
         ("the call is no answer", [Flawed, Good], false, (1, 1, 0, 2), false, 1),
+        ("nobody knows what the call cost", [Vague, Good], false, (1, 1, 0, 2), true, 0),
         ("the copy is refused", [Good, Limited], true, (1, 0, 1, 2), false, 0),
         ("the copy is lost", [Good, Lost], true, (1, 0, 1, 2), true, 0),
         ("the copy is not sent", [Good, Unsent], true, (0, 0, 0, 2), false, 0),
