@@ -30,17 +30,17 @@ fn sizes(found: &Value, model: &str) -> Vec<u64> {
 fn the_largest_bundle_that_keeps_the_promise_is_a_plan_and_is_run() {
     let sim = Sim::start(&[]);
     let place = shop(&sim, 1_200);
-    let line = "plan --json --pilot 200 --yes --quality-loss 5% --bundle 20";
+    let line = "plan --json --pilot 260 --yes --quality-loss 5% --bundle 20";
     let found = ask(&place, line, &["--candidate", LUNA]).expect(0).json();
     let paid = billed(&sim);
     assert_eq!((sizes(&found, SOL), sizes(&found, LUNA)), (vec![5, 10, 20], vec![5, 10, 20]), "{found}");
     assert_eq!(nanos(&found, "spent"), paid);
-    // Four manners of each model are four jobs; in bundles the same 200 items are few requests.
-    assert!(sim.bill()["requests"].as_u64().unwrap() < 2 * (200 + 40 + 20 + 10) + 20);
+    // Four manners of each model are four jobs; in bundles the same 260 items are few requests.
+    assert!(sim.bill()["requests"].as_u64().unwrap() < 2 * (260 + 52 + 26 + 13) + 20);
     let best = winner(&found);
     let name = best["name"].as_str().unwrap();
     assert!(name.starts_with("gpt-6-luna@x20/") && best["bundle"] == 20, "{best}");
-    assert_eq!(best["quality"]["labels"], 200);
+    assert_eq!(best["quality"]["labels"], 260);
     // Each size that is proved is a plan, in three lanes.
     let names: Vec<&str> =
         found["plans"].as_array().unwrap().iter().map(|plan| plan["name"].as_str().unwrap()).collect();
