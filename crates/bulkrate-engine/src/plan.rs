@@ -28,7 +28,7 @@ pub struct Plan {
     pub why: String,
     /// What all items would cost one by one in the sync lane.
     pub naive: UsdNanos,
-    /// The model that all of them would have gone to, where a router chose among two; else each goes to its own.
+    /// The model that all of them would have gone to, where a router or a cascade chooses; else each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
     /// The hard cap the job will run under.

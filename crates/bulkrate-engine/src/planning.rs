@@ -148,6 +148,7 @@ fn warnings(facts: &Facts<'_>, stats: &Stats, lane: Lane, part: Part) -> Result<
     warnings.extend(fallbacks_told(facts, lane));
     warnings.extend(unfilled(request));
     warnings.extend(other_rows(facts, stats));
+    warnings.extend(dearer_first(facts));
     warnings.extend(batchable::choices_unsaid(facts, lane));
     warnings.extend(request.router.as_deref().and_then(RouterSpec::off));
     warnings.extend(cascade_told(facts, stats, lane)?);
@@ -225,6 +226,26 @@ fn other_rows(facts: &Facts<'_>, stats: &Stats) -> Option<String> {
          promise of quality may not hold; label some of these",
         here / 10,
         labelled / 10
+    ))
+}
+
+/// Models of a router that are named a dearer one first: it was trained for the cheapest first.
+fn dearer_first(facts: &Facts<'_>) -> Option<String> {
+    let router = facts.spec.request.router.as_ref().filter(|router| !router.is_of_two())?;
+    let (strong, others) = facts.deployments.split_first()?;
+    let named: Vec<&Deployment> = others.iter().take(router.weak.len()).chain([strong]).collect();
+    let rates = |found: &Deployment| {
+        let base = found.row.rates(Lane::Sync)?.base;
+        Some((base.input.per_token, base.output.per_token))
+    };
+    let is_dearer = |two: &&[&Deployment]| match (rates(two[0]), rates(two[1])) {
+        (Some(first), Some(then)) => first != then && first.0 >= then.0 && first.1 >= then.1,
+        _ => false,
+    };
+    let two = named.windows(2).find(is_dearer)?;
+    Some(format!(
+        "`--models` names `{}` before `{}`, which costs less: is that the order that the router was trained for? It is the cheapest first",
+        two[0].pinned, two[1].pinned
     ))
 }
 

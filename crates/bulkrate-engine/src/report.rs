@@ -81,7 +81,7 @@ pub struct Report {
     pub naive: UsdNanos,
     /// What the job was last expected to cost in all; null before 50 answers are measured.
     pub forecast: Option<Forecast>,
-    /// The model that all of them would have gone to, where a router chose among two; else each goes to its own.
+    /// The model that all of them would have gone to, where a router or a cascade chose; else each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
     /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`; `naive` less these is `spent`.

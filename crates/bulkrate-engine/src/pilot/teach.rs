@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Sheet, qualities};
+use bulkrate_core::route::learned::MODELS_MAX;
 use bulkrate_core::route::learned::metrics::Qualities;
 use bulkrate_io::{RowData, Source, SourceOptions};
 use bulkrate_store::View;
@@ -23,6 +24,8 @@ pub struct Lesson {
     pub texts: Vec<String>,
     /// How well each model answered, 0 or 1: by the pilot's labels, or whether it says what the strong one says.
     pub qualities: Vec<Qualities>,
+    /// Models that are left out, as their answers have cost as much as those of the strong one, or more.
+    pub dearer: Vec<String>,
     /// Items that were asked and have no label, or no answer of the strong model.
     pub unlabelled: u64,
     /// What an answer of the strong model has cost over what one of each other has, to a tenth; none where one was paid elsewhere or has no
@@ -43,7 +46,7 @@ pub(crate) fn lesson(
 ) -> Result<Lesson, EngineError> {
     let (dir, kept) = find(state_dir, job)?;
     let Some(ask) = &kept.asked else { return Err(missing(job)) };
-    let (strong, cheap) = wanted(&kept.models, job, models)?;
+    let Wanted { strong, others: cheap, named } = wanted(&kept.models, job, models)?;
     let row = view.job_by_id(&strong.job)?.ok_or_else(|| missing(job))?;
     let spec: JobSpec = serde_json::from_str(&row.spec)
         .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
@@ -68,13 +71,12 @@ pub(crate) fn lesson(
     for one in cheap {
         others.push((one.model.clone(), read(one)?));
     }
-    if models.is_empty() {
-        by_price(&mut others)?;
-    }
+    let dearer = cheaper(&strong.model, &strong_said, &mut others, named)?;
     let ratios: Option<Vec<f64>> = others.iter().map(|(_, other)| price_ratio(&strong_said, other)).collect();
     let mut lesson = Lesson {
         models: others.iter().map(|(model, _)| model).chain([&strong.model]).cloned().collect(),
         price_ratios: ratios.unwrap_or_default(),
+        dearer,
         cost: kept.cost,
         ..Lesson::default()
     };
@@ -95,6 +97,36 @@ pub(crate) fn lesson(
         }
     }
     Ok(lesson)
+}
+
+/// Leaves those that are cheaper than the strong model, the cheapest first where nobody `named` them, and tells which are not.
+fn cheaper(
+    strong: &str,
+    strong_said: &Answers,
+    others: &mut Vec<(String, Answers)>,
+    named: bool,
+) -> Result<Vec<String>, EngineError> {
+    if !named {
+        by_price(others)?;
+    }
+    // One to a tenth, or less: nothing is saved by it.
+    let saves =
+        |(_, answers): &(String, Answers)| price_ratio(strong_said, answers).is_none_or(|ratio| ratio > 1.0);
+    let dearer: Vec<String> =
+        others.iter().filter(|one| !saves(one)).map(|(model, _)| model.clone()).collect();
+    others.retain(saves);
+    if others.is_empty() || named && !dearer.is_empty() {
+        return Err(unfit(
+            &format!("{} costs no less than the strong model, {strong}", dearer.join(", ")),
+            "a router saves by models that cost less: name or pilot one".to_owned(),
+        ));
+    }
+    if others.len() >= MODELS_MAX {
+        let why =
+            format!("name {} or fewer beside {strong} with `--models`, the cheapest first", MODELS_MAX - 1);
+        return Err(unfit(&format!("a router chooses among {MODELS_MAX} models at most"), why));
+    }
+    Ok(dearer)
 }
 
 /// The cheapest first, by what an answer has cost.
@@ -138,12 +170,16 @@ fn find(state_dir: &Path, job: &str) -> Result<(PilotDir, Kept), EngineError> {
     }
 }
 
+/// Models of a pilot that teach a router.
+struct Wanted<'k> {
+    strong: &'k Asked,
+    others: Vec<&'k Asked>,
+    /// Whether the others were named, in their order.
+    named: bool,
+}
+
 /// The strong model, and the others that are asked for, in that order, or all of them. The strong one may be named too, as the last.
-fn wanted<'k>(
-    models: &'k [Asked],
-    job: &str,
-    names: &[String],
-) -> Result<(&'k Asked, Vec<&'k Asked>), EngineError> {
+fn wanted<'k>(models: &'k [Asked], job: &str, names: &[String]) -> Result<Wanted<'k>, EngineError> {
     let Some((strong, others)) = models.split_first() else { return Err(missing(job)) };
     if others.is_empty() {
         return Err(unfit(
@@ -151,27 +187,44 @@ fn wanted<'k>(
             "name a cheap one: `bulkrate plan ... --pilot N --candidate MODEL`".to_owned(),
         ));
     }
-    let is = |one: &Asked, name: &str| one.model == name || one.model.rsplit('/').next() == Some(name);
-    let names = match names.split_last() {
-        Some((last, before)) if is(strong, last) => before,
-        _ => names,
-    };
     if names.is_empty() {
-        return Ok((strong, others.iter().collect()));
+        return Ok(Wanted { strong, others: others.iter().collect(), named: false });
     }
-    let mut found: Vec<&Asked> = Vec::new();
-    for name in names {
-        let one = others.iter().find(|one| is(one, name));
-        let Some(one) = one.filter(|one| !found.contains(one)) else {
-            let asked: Vec<&str> = others.iter().map(|one| one.model.as_str()).collect();
-            return Err(unfit(
-                &format!("`{name}` is none of the pilot's cheaper models, or named twice"),
-                format!("it asked {} and, as the strong one, {}", asked.join(", "), strong.model),
-            ));
-        };
-        found.push(one);
+    let mut found: Vec<&Asked> = names.iter().map(|name| meant(models, name)).collect::<Result<_, _>>()?;
+    if found.last() == Some(&strong) {
+        found.pop();
     }
-    Ok((strong, found))
+    let asked: Vec<&str> = others.iter().map(|one| one.model.as_str()).collect();
+    let why = || format!("beside it the pilot asked {}", asked.join(", "));
+    if found.is_empty() || found.contains(&strong) {
+        return Err(unfit(
+            &format!("`{}` is the strong model, which is named last or not at all", strong.model),
+            why(),
+        ));
+    }
+    if let Some((_, twice)) = found.iter().enumerate().find(|(at, one)| found[..*at].contains(one)) {
+        return Err(unfit(&format!("`{}` is named twice", twice.model), why()));
+    }
+    Ok(Wanted { strong, others: found, named: true })
+}
+
+/// The model of that name, or the only one whose name ends so: `gpt-6-luna` of `openai/gpt-6-luna`.
+fn meant<'k>(models: &'k [Asked], name: &str) -> Result<&'k Asked, EngineError> {
+    let called = |all: &[&Asked]| all.iter().map(|one| one.model.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(one) = models.iter().find(|one| one.model == name) {
+        return Ok(one);
+    }
+    let ends: Vec<&Asked> = models.iter().filter(|one| one.model.rsplit('/').next() == Some(name)).collect();
+    match *ends {
+        [one] => Ok(one),
+        [] => {
+            let (strong, others) = (models.first(), models.iter().skip(1).collect::<Vec<_>>());
+            let strong = strong.map_or("", |one| one.model.as_str());
+            let why = format!("it asked {} and, as the strong one, {strong}", called(&others));
+            Err(unfit(&format!("`{name}` is none of the pilot's models"), why))
+        }
+        _ => Err(unfit(&format!("`{name}` may be {}", called(&ends)), "name one in full".to_owned())),
+    }
 }
 
 fn unfit(what: &str, why: String) -> EngineError {
@@ -192,4 +245,74 @@ pub(super) fn texts(sample: &Path, column: &str) -> Result<Vec<String>, EngineEr
         texts.push(cell.unwrap_or_default());
     }
     if found { Ok(texts) } else { Err(EngineError::no_column(column, &columns)) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn asked(names: &[&str]) -> Vec<Asked> {
+        names.iter().map(|name| Asked { model: (*name).to_owned(), job: String::new() }).collect()
+    }
+
+    #[test]
+    fn models_are_meant_by_their_names_or_how_these_end() {
+        let models = asked(&["openai/sol", "openai/luna", "work/luna", "openai/terra", "sol/terra2"]);
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            match wanted(&models, "job", &names) {
+                Ok(found) => found.others.iter().map(|one| one.model.clone()).collect::<Vec<_>>().join(" "),
+                Err(error) => error.to_string(),
+            }
+        };
+        for (names, want) in [
+            (&[][..], "openai/luna work/luna openai/terra sol/terra2"),
+            (&["terra"], "openai/terra"),
+            (&["terra2", "terra", "sol"], "sol/terra2 openai/terra"),
+            (&["work/luna", "openai/sol"], "work/luna"),
+            (&["luna"], "`luna` may be openai/luna, work/luna"),
+            (&["sol"], "`openai/sol` is the strong model"),
+            (&["sol", "terra"], "`openai/sol` is the strong model"),
+            (&["terra", "openai/terra", "sol"], "`openai/terra` is named twice"),
+            (&["mars"], "`mars` is none of the pilot's models"),
+        ] {
+            assert!(of(names).contains(want), "{names:?}: {}", of(names));
+        }
+        assert!(wanted(&models, "job", &["terra".to_owned()]).unwrap().named);
+        // The strong one may be called as another ends.
+        let models = asked(&["a/luna", "b/luna", "b/terra"]);
+        assert!(wanted(&models, "job", &["luna".to_owned()]).is_err());
+    }
+
+    fn cost(usd_nanos: i64) -> Answers {
+        Answers { spent: UsdNanos(usd_nanos), paid: 1, ..Answers::default() }
+    }
+
+    #[test]
+    fn what_costs_no_less_than_the_strong_model_is_left_out_and_named() {
+        let others = |costs: &[i64]| -> Vec<(String, Answers)> {
+            costs.iter().map(|each| (format!("m{each}"), cost(*each))).collect()
+        };
+        let (strong, mut all) = (cost(1_000), others(&[1_000, 250, 3_000, 50, 980]));
+        let left = cheaper("sol", &strong, &mut all, false).unwrap();
+        assert_eq!(left, ["m980", "m1000", "m3000"]);
+        assert_eq!(all.iter().map(|(model, _)| model.as_str()).collect::<Vec<_>>(), ["m50", "m250"]);
+        for (costs, named) in [(&[1_000, 2_000][..], false), (&[50, 2_000], true)] {
+            let error = cheaper("sol", &strong, &mut others(costs), named).unwrap_err().to_string();
+            assert!(error.contains("m2000 costs no less than the strong model, sol"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_model_falls_out_because_there_are_many() {
+        let of = |n: i64, named| {
+            let mut all = (1..=n).map(|each| (format!("m{each}"), cost(each))).collect();
+            cheaper("sol", &cost(1_000), &mut all, named).map(|_| all.len())
+        };
+        assert_eq!(of(7, false).unwrap(), 7);
+        for named in [false, true] {
+            assert!(of(8, named).unwrap_err().to_string().contains("8 models at most"));
+        }
+    }
 }

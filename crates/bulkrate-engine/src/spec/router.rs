@@ -12,7 +12,7 @@ use crate::EngineError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterSpec {
     pub version: String,
-    /// The models before the strongest, which is the job's own; the cheapest first.
+    /// All models but the strongest, which is the job's own; the cheapest first. Of two it is the weak one.
     pub weak: OneOrMore<String>,
     /// In millionths: an item goes to the first of `weak` for which it scores below. Absent where every item goes to one model.
     pub threshold: Option<OneOrMore<i32>>,
@@ -60,12 +60,12 @@ impl RouterSpec {
             Verdict::Route { thresholds } => {
                 (Some(thresholds.iter().map(|score| score.0).collect::<Vec<_>>().into()), None)
             }
-            Verdict::Pin { place, reason } => {
+            Verdict::Pin { place, .. } => {
                 let name = match weak.len() {
                     1 => router.name(*place),
                     _ => weak.get(*place).map_or(own, String::as_str).to_owned(),
                 };
-                (None, Some((name, reason.text().to_owned())))
+                (None, Some((name, router.why().unwrap_or_default())))
             }
         };
         let mut shares: Vec<u32> = router.shares().iter().map(|share| permille(*share)).collect();
@@ -108,6 +108,18 @@ impl RouterSpec {
         let (name, why) = self.pinned.as_ref()?;
         let to = if self.is_of_two() { format!("the {name} model") } else { format!("`{name}`") };
         Some(format!("routing is off, every row goes to {to}: {why}"))
+    }
+
+    /// Whether a router with models of these `names` knows one of its `deployments` at another place. Names that are none of them, such as those of columns, say nothing.
+    pub(crate) fn other_order(names: &[String], deployments: &[&str]) -> bool {
+        let is = |pinned: &str, name: &str| {
+            pinned == name || pinned.split_once('/').is_some_and(|(_, model)| model == name)
+        };
+        let meant = |name: &String| {
+            let mut places = (0..deployments.len()).filter(|place| is(deployments[*place], name));
+            places.next().filter(|_| places.next().is_none())
+        };
+        names.iter().enumerate().any(|(place, name)| meant(name).is_some_and(|other| other != place))
     }
 
     /// `name` is one of its models twice.
@@ -155,5 +167,24 @@ mod tests {
         let off = RouterSpec { pinned: Some(("terra".to_owned(), "so".to_owned())), ..read };
         assert_eq!(off.goes_to(&[0, 0], "sol"), "terra");
         assert_eq!(off.off().unwrap(), "routing is off, every row goes to `terra`: so");
+    }
+
+    #[test]
+    fn models_in_another_order_than_the_routers_are_told() {
+        let names = |names: [&str; 3]| names.map(str::to_owned);
+        let jobs = ["openai/luna", "openai/terra", "work/sol"];
+        for (router, other) in [
+            (["openai/luna", "openai/terra", "work/sol"], false),
+            (["luna", "terra", "sol"], false),
+            (["terra", "luna", "sol"], true),
+            (["openai/luna", "work/sol", "openai/terra"], true),
+            (["openai/terra", "openai/nova", "work/sol"], true),
+            (["luna_ok", "terra_ok", "sol_ok"], false),
+            (["openai/luna", "terra_ok", "work/nova"], false),
+        ] {
+            assert_eq!(RouterSpec::other_order(&names(router), &jobs), other, "{router:?}");
+        }
+        // A name that two of them have says nothing.
+        assert!(!RouterSpec::other_order(&names(["x", "luna", "y"]), &["a/luna", "b/luna", "c/sol"]));
     }
 }

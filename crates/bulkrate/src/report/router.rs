@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::route::learned::metrics::Worth;
-use bulkrate_core::route::learned::{
-    Evaluation, Facts, Few, PinReason, Router, Score, Verdict, Way, quality_interval,
-};
+use bulkrate_core::route::learned::{Evaluation, Facts, Few, Router, Score, Verdict, Way, quality_interval};
 use serde_json::{Value, json};
 
 use super::table::Table;
@@ -104,8 +102,9 @@ fn verdict(router: &Router) -> String {
     let allowed = share(f64::from(options.quality_loss_permille) / 1_000.0);
     let sent = share(cut.share_strong());
     match &router.verdict {
-        Verdict::Pin { place, reason } => {
-            let mut out = off(router, *place, *reason);
+        Verdict::Pin { place, .. } => {
+            let mut out = off(router, *place);
+            out.push_str(&alone(router, *place, &allowed));
             if *place + 1 == router.models() && cut.thresholds.is_some() {
                 let _ = writeln!(
                     out,
@@ -124,14 +123,25 @@ fn verdict(router: &Router) -> String {
                 ),
                 _ => first_below(router, thresholds),
             };
-            let loss = format!(
-                "  loses {} of quality against the strong model alone, at most {} (95 % confidence; allowed: {allowed})\n",
-                share(cut.loss),
-                share(cut.loss_high)
-            );
+            let loss = loses(cut.loss, cut.loss_high, &allowed);
             [sent, loss, saves(router.facts.saving(), &options.price_ratios)].concat()
         }
     }
+}
+
+/// What is proved of a model that all rows go to, of more than two.
+fn alone(router: &Router, place: usize, allowed: &str) -> String {
+    let Some(one) = router.facts.alone.filter(|one| one.place == place) else { return String::new() };
+    let saving = saves(1.0 - router.facts.price(place), &router.facts.options.price_ratios);
+    [loses(one.loss, one.loss_high, allowed), saving].concat()
+}
+
+fn loses(loss: f64, high: f64, allowed: &str) -> String {
+    format!(
+        "  loses {} of quality against the strong model alone, at most {} (95 % confidence; allowed: {allowed})\n",
+        share(loss),
+        share(high)
+    )
 }
 
 /// Where rows go that are routed among more than two models.
@@ -148,10 +158,10 @@ fn first_below(router: &Router, thresholds: &[Score]) -> String {
     )
 }
 
-fn off(router: &Router, place: usize, reason: PinReason) -> String {
+fn off(router: &Router, place: usize) -> String {
     let name = router.name(place);
     let to = if router.models() == 2 { format!("the {name} model") } else { name };
-    format!("  routing is off, every row goes to {to}: {}\n", reason.text())
+    format!("  routing is off, every row goes to {to}: {}\n", router.why().unwrap_or_default())
 }
 
 fn saves(saving: f64, ratios: &[f64]) -> String {
@@ -198,7 +208,14 @@ pub fn ways(router: &Router, found: &Evaluation) -> String {
         table.row(std::iter::once(name.to_owned()).chain(worths.iter().flat_map(cells)));
     }
     let better = found.qualities.first().is_some_and(|weak| found.strong() > *weak);
-    let note = if better { "" } else { "  the strong model is not better on these rows\n" };
+    let note = match (better, of_two) {
+        (true, _) => String::new(),
+        (false, true) => "  the strong model is not better on these rows\n".to_owned(),
+        (false, false) => {
+            let strongest = router.name(router.models() - 1);
+            format!("  {strongest} is not better than {} on these rows\n", router.name(0))
+        }
+    };
     format!("\n{}{note}", table.text())
 }
 
@@ -220,8 +237,8 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratios: &[f64
         }
     }
     let _ = writeln!(out, "{}", ways(router, found));
-    if let Verdict::Pin { place, reason } = router.verdict {
-        out.push_str(&off(router, place, reason));
+    if let Verdict::Pin { place, .. } = router.verdict {
+        out.push_str(&off(router, place));
     }
     let sent = found.shares.last().copied().unwrap_or_default();
     let _ = writeln!(
@@ -244,10 +261,14 @@ fn known<'a>(found: &'a Evaluation, ratios: &'a [f64]) -> Known<'a> {
 #[must_use]
 pub fn document(router: &Router, found: Option<&Evaluation>) -> Value {
     let Facts { taught, proved, options, quality_max, qualities, gain_low, cut, .. } = router.facts;
-    let (thresholds, pinned, reason) = match router.verdict {
-        Verdict::Route { thresholds } => (Some(thresholds), None, None),
-        Verdict::Pin { place, reason } => (None, Some(router.name(place)), Some(reason.text())),
+    let (thresholds, pinned) = match router.verdict {
+        Verdict::Route { thresholds } => (Some(thresholds), None),
+        Verdict::Pin { place, .. } => (None, Some(router.name(place))),
     };
+    let alone = router.facts.alone.map(|one| {
+        let saving = 1.0 - router.facts.price(one.place);
+        json!({ "model": router.name(one.place), "loss": one.loss, "loss_high": one.loss_high, "saving": saving })
+    });
     let millionths = thresholds.map(|all| one_or_list(all.iter().map(|threshold| threshold.0.into())));
     let labels = taught as usize + proved as usize;
     let shares = router.shares();
@@ -258,11 +279,12 @@ pub fn document(router: &Router, found: Option<&Evaluation>) -> Value {
         "model": router.model.kind().name(router.models()), "words": router.model.words(), "quality_max": quality_max,
         "weak_quality": router.facts.weak(), "strong_quality": router.facts.strong(), "gain_low": gain_low,
         "quality_loss_allowed": f64::from(options.quality_loss_permille) / 1_000.0, "price_ratio": price_ratio(ratios),
-        "threshold_millionths": millionths, "pinned": pinned, "reason": reason,
+        "threshold_millionths": millionths, "pinned": pinned, "reason": router.why(),
         "cut": {
             "share_strong": cut.share_strong(), "loss": cut.loss, "loss_high": cut.loss_high,
             "saving": router.facts.saving(),
         },
+        "alone": alone,
         "models": known.document(router),
         "worth": found.map(worths),
     })

@@ -246,21 +246,35 @@ fn a_pilot_teaches_a_router() {
     assert!(told.stderr.contains("above 2 % a router is hardly worth it"), "{}", told.stderr);
     let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
     assert_eq!((bytes("a.router"), billed(&sim)), (bytes("b.router"), paid));
-    // All that it asked, the cheapest first: terra says what sol says, so that no mix is better than terra alone.
-    let all = place.run("route train --pilot reviews --json --out all.router", &[]).expect(0).json();
+    // All that it asked, the cheapest first: terra says what sol says, and what luna knows costs still less.
+    let all = place
+        .run("route train --pilot reviews --quality-loss 3% --json --out all.router", &[])
+        .expect(0)
+        .json();
     let named = |key: &str| -> Vec<_> {
         all["models"].as_array().unwrap().iter().map(|one| one[key].clone()).collect()
     };
     assert_eq!(named("name"), [LUNA, TERRA, SOL], "{all}");
-    assert_eq!((&all["pinned"], &all["price_ratio"][0]), (&TERRA.into(), &said["price_ratio"]), "{all}");
-    assert!(all["reason"].as_str().unwrap().contains("no mix of models costs 10 % less"), "{all}");
-    let same = "route train --pilot reviews --models gpt-6-luna,gpt-6.1-terra,gpt-6.1-sol --out same.router";
+    assert_eq!(
+        (&all["alone"]["model"], &all["price_ratio"][0]),
+        (&TERRA.into(), &said["price_ratio"]),
+        "{all}"
+    );
+    let saving = |key: &str| all[key]["saving"].as_f64().unwrap();
+    assert!(all["pinned"].is_null() && saving("cut") > saving("alone") && named("share")[2] == 0.0, "{all}");
+    let same = "route train --pilot reviews --quality-loss 3% --models gpt-6-luna,gpt-6.1-terra,gpt-6.1-sol --out same.router";
     place.run(same, &[]).expect(0);
     assert_eq!(bytes("same.router"), bytes("all.router"));
     place.run("route train --pilot reviews --models gpt-6.1-terra,gpt-9 --out c.router", &[]).error(
         2,
         "pilot-unfit",
         &["`gpt-9`", LUNA, TERRA, SOL],
+    );
+    // The strong one alone is not "all of them".
+    place.run("route train --pilot reviews --model-weak gpt-6.1-sol --out c.router", &[]).error(
+        2,
+        "pilot-unfit",
+        &["is the strong model", LUNA],
     );
     place.run("route train --pilot review --out c.router", &[]).error(2, "pilot-missing", &["no pilot"]);
     train("--text wrong --out c.router").error(2, "column-unknown", &["`wrong`", "text"]);

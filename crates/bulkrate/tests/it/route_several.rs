@@ -100,6 +100,9 @@ fn a_router_of_three_is_trained_shown_and_measured() {
     let two = ["--text", "question", "--weak", "luna_ok", "--strong", "sol_ok"];
     let said = place.run("route eval more.csv --router shop.router", &two);
     said.error(2, "option-invalid", &["labels of luna_ok, sol_ok", "among luna_ok, terra_ok, sol_ok"]);
+    let turned = ["--text", "question", "--models", "terra_ok,luna_ok,sol_ok"];
+    let said = place.run("route eval more.csv --router shop.router", &turned);
+    said.error(2, "option-invalid", &["among luna_ok, terra_ok, sol_ok, in this order"]);
 }
 
 #[test]
@@ -114,11 +117,55 @@ fn labels_of_three_that_cannot_be_used_say_why() {
         ("--models luna_ok,terra_ok,sol_ok --price-ratio 20", "option-invalid", prices),
         ("--models luna_ok,terra_ok,sol_ok --price-ratio 4,20", "option-invalid", prices),
         ("--models luna_ok", "option-invalid", "2 to 8 models"),
+        (
+            "--models luna_ok,sol_ok,luna_ok --price-ratio 20,4",
+            "option-invalid",
+            "`luna_ok` is named as the label of two",
+        ),
+        ("--weak sol_ok --strong sol_ok", "option-invalid", "`sol_ok` is named as the label of two"),
+        (
+            "--models luna_ok,terra_ok,sol_ok --price-ratio 9,8,7,6,5,4,3,2",
+            "option-invalid",
+            "8 models at most",
+        ),
         ("--models luna_ok,terra_ok,moon_ok --price-ratio 20,4", "column-unknown", "`moon_ok`"),
     ] {
         train(more).error(2, code, &[words]);
     }
     assert!(!place.path("x.router").exists());
+    // Too few labels for the promise are told, with how many are needed; every row goes to the strongest.
+    let more = "--models luna_ok,terra_ok,sol_ok --price-ratio 20,4 --quality-loss 2%";
+    let text = train(more).expect(0).stdout;
+    assert!(text.contains("every row goes to sol_ok: 150 labels cannot prove"), "{text}");
+    assert!(text.contains("at least 189 must prove, half of 378"), "{text}");
+}
+
+/// A middle model that is as good as the strongest: what is proved of it is kept and shown.
+#[test]
+fn a_single_model_has_its_own_certificate() {
+    let place = Place::new();
+    let mut csv = "question,luna_ok,terra_ok,sol_ok\n".to_owned();
+    for row in 0..900 {
+        csv.push_str(&format!("what is stone {row},{},1,1\n", u8::from(row % 3 == 0)));
+    }
+    place.put("pilot.csv", csv);
+    let said = place.run(&format!("{TRAIN} --json"), &COLUMNS).expect(0).json();
+    assert_eq!(
+        (&said["pinned"], &said["alone"]["model"]),
+        (&"terra_ok".into(), &"terra_ok".into()),
+        "{said}"
+    );
+    let number = |key: &str| said["alone"][key].as_f64().unwrap();
+    assert!(number("loss").abs() < 1e-12 && (number("saving") - 0.75).abs() < 1e-12, "{said}");
+    assert!((0.005..0.04).contains(&number("loss_high")), "{said}");
+    let text = place.run("route show shop.router", &[]).expect(0).stdout;
+    for words in [
+        "goes to terra_ok",
+        "loses 0.0 % of quality against the strong model alone, at most 0.8 %",
+        "saves 75.0 %",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }
 
 #[test]
@@ -212,6 +259,26 @@ fn models_that_are_not_the_routers_say_why() {
             &[words],
         );
     }
+    // The right ones in another order: the router knows its models by name, or their prices tell.
+    let turned = "--model auto --models openai/gpt-6.1-terra,openai/gpt-6-luna,openai/gpt-6.1-sol";
+    let labels = questions(1_600, 1).replacen("luna_ok,terra_ok,sol_ok", &MODELS.join(","), 1);
+    place.put("named.csv", labels);
+    let train =
+        "route train named.csv --text question --quality-loss 4% --price-ratio 20,4 --out named.router";
+    place.run(train, &["--models", &MODELS.join(",")]).expect(0);
+    let right = auto("named.router");
+    place.run("plan items.csv", &right.iter().map(String::as_str).collect::<Vec<_>>()).expect(0);
+    place.run(&format!("plan items.csv {turned} --router named.router"), &user).error(
+        2,
+        "option-invalid",
+        &[
+            "gpt-6.1-terra, openai/gpt-6-luna",
+            "was trained for gpt-6-luna, gpt-6.1-terra, gpt-6.1-sol, in this order",
+        ],
+    );
+    let told =
+        place.run(&format!("plan items.csv {turned} --router shop.router --json"), &user).expect(0).json();
+    assert!(told["warnings"].to_string().contains("before `openai/gpt-6-luna`, which costs less"), "{told}");
     let named = place.run("plan items.csv --model fast --models a,b", &user);
     named.error(2, "option-invalid", &["--model auto"]);
 }

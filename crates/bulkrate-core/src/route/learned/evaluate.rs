@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::metrics::{Qualities, Worth, by_category, by_length, gains, random, saving, worth};
 use super::model::Scratch;
-use super::threshold::gain_bounds;
+use super::threshold::loss_high;
 use super::train::{Labelled, Router, means};
 use super::words::fingerprint;
 use super::{Few, Score, real};
@@ -113,7 +113,7 @@ impl Router {
             ways: ways.map(measured).collect(),
             shares: (0..models).map(share).collect(),
             loss: lost.iter().sum::<f64>() / n,
-            loss_high: gain_bounds(&lost).1,
+            loss_high: loss_high(models, &lost),
         })
     }
 

@@ -17,14 +17,18 @@ impl<T: Copy + Default> Few<T> {
     }
 }
 
-/// What comes after the first [`MODELS_MAX`] is dropped: whoever reads or counts models refuses more.
+/// Panics at more than [`MODELS_MAX`] things: whoever reads or counts models refuses more, as one that is left out without a word would be
+/// the strongest.
 impl<T: Copy + Default> FromIterator<T> for Few<T> {
     fn from_iter<I: IntoIterator<Item = T>>(things: I) -> Self {
         let mut few = Self { of: [T::default(); MODELS_MAX], len: 0 };
-        for (place, thing) in few.of.iter_mut().zip(things) {
+        // Fused: what ends at an error (`collect` of results) goes on behind it when asked again.
+        let mut things = things.into_iter().fuse();
+        for (place, thing) in few.of.iter_mut().zip(&mut things) {
             *place = thing;
             few.len += 1;
         }
+        assert!(things.next().is_none(), "a router has at most {MODELS_MAX} models");
         few
     }
 }
@@ -52,5 +56,29 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Few<T> {
 impl<T: PartialEq> PartialEq for Few<T> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_things_are_kept() {
+        let few: Few<usize> = (0..MODELS_MAX).collect();
+        assert_eq!((few.len(), few.last()), (8, Some(&7)));
+    }
+
+    #[test]
+    fn an_error_ends_a_list() {
+        let of = |things: [Result<u8, &'static str>; 3]| things.into_iter().collect::<Result<Few<u8>, _>>();
+        assert_eq!(of([Ok(1), Err("no"), Ok(2)]), Err("no"));
+        assert_eq!(of([Ok(1), Ok(2), Ok(3)]).map(|few| few.len()), Ok(3));
+    }
+
+    #[test]
+    #[should_panic(expected = "at most 8 models")]
+    fn a_ninth_thing_is_not_left_out_without_a_word() {
+        let _: Few<usize> = (0..=MODELS_MAX).collect();
     }
 }

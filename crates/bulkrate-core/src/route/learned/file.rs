@@ -12,7 +12,7 @@ use super::metrics::Worth;
 use super::model::{Head, Kind, Model};
 use super::space::Space;
 use super::sparse::Columns;
-use super::threshold::Cut;
+use super::threshold::{Alone, Cut};
 use super::train::{Facts, PinReason, Router, TrainOptions, Verdict};
 use super::words::LOOKS;
 use super::{Few, Score};
@@ -157,6 +157,11 @@ fn write_facts(out: &mut Writer, facts: &Facts) {
     // The cheapest has the rest.
     out.floats(&shares[1..]);
     out.floats(&[loss, loss_high]);
+    if price_ratios.len() > 1 {
+        // Nought, or the place from 1.
+        out.count(facts.alone.map_or(0, |one| one.place + 1));
+        facts.alone.iter().for_each(|one| out.floats(&[one.loss, one.loss_high]));
+    }
 }
 
 fn read_names(from: &mut Reader<'_>) -> Result<Vec<String>, FileError> {
@@ -199,17 +204,30 @@ fn read_facts(from: &mut Reader<'_>, models: usize) -> Result<Facts, FileError> 
                 loss_high: from.float()?,
             }
         },
+        alone: if models > 2 { read_alone(from, models)? } else { None },
     })
 }
 
-const REASONS: [PinReason; 6] = [
+fn read_alone(from: &mut Reader<'_>, models: usize) -> Result<Option<Alone>, FileError> {
+    let number = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
+    let Some(place) = number.checked_sub(1) else { return Ok(None) };
+    if place + 1 >= models {
+        return Err(FileError::Field("the model that is good enough alone"));
+    }
+    Ok(Some(Alone { place, loss: from.float()?, loss_high: from.float()? }))
+}
+
+/// The first four were there before routers of more than two models, and are all that one of two can have.
+const REASONS: [PinReason; 7] = [
     PinReason::WeakAsGood,
     PinReason::NoGap,
     PinReason::NoSaving,
     PinReason::LossAllowed,
     PinReason::AsGood,
     PinReason::GoodEnough,
+    PinReason::TooFew,
 ];
+const REASONS_OF_TWO: usize = 4;
 
 /// Nought where rows are routed, else the place of the model that has them all, from 1.
 fn write_verdict(out: &mut Writer, verdict: &Verdict, models: usize) {
@@ -233,7 +251,8 @@ fn read_verdict(from: &mut Reader<'_>, models: usize) -> Result<Verdict, FileErr
         Some(place) if place < models => place,
         Some(_) => return Err(FileError::Field("the verdict")),
     };
-    let reason = usize::try_from(from.varint()?).ok();
+    let known = if models > 2 { REASONS.len() } else { REASONS_OF_TWO };
+    let reason = usize::try_from(from.varint()?).ok().filter(|reason| *reason < known);
     let reason = reason.and_then(|reason| REASONS.get(reason)).ok_or(FileError::Field("the reason"))?;
     Ok(Verdict::Pin { place, reason: *reason })
 }

@@ -8,7 +8,7 @@ use crate::pace::rng::mix;
 /// Fewer labels than this teach nothing that could be proved.
 pub const LABELS_MIN: usize = 100;
 /// More labels than this do not sharpen the proof enough to be kept from teaching.
-const PROOF_MAX: usize = 2_000;
+pub(super) const PROOF_MAX: usize = 2_000;
 
 /// Different texts in an order that the seed and the texts decide and their rows do not. Of equal texts the first counts.
 pub(crate) fn distinct<T: Copy>(items: &[T], text: impl Fn(&T) -> &str, seed: u64) -> Vec<T> {

@@ -8,7 +8,8 @@
 //! - The same labels and seed give the same router, whatever the order of the rows; the same router gives a text the same score.
 //! - The thresholds keep one promise of quality, that of the whole mix, by an upper bound on rows that the model has not seen, never by the
 //!   point estimate, which breaks the promise in about half of all jobs. What is searched beside them pays with a share of the doubt.
-//! - A mix must cost less than the cheapest model that keeps the promise alone.
+//! - A mix must cost less than the cheapest model that keeps the promise alone. Among more than two models one is pinned where that is
+//!   proved, never because its labels look as good.
 //! - Where routing does not pay, or would cost quality, one model is pinned and the router says why.
 //!
 //! The files stand in the order of the data: words, vectors, weights, a model that scores, thresholds, labels, the router, its file.

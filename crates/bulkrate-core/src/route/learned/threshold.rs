@@ -7,6 +7,7 @@
 //! With more than two models each one between the cheapest and the strongest is tried alone as well, as a mix of models must cost less
 //! than one that is good enough. The path and each of those has an equal share of the doubt. The cheapest alone is the path's end.
 
+use super::labels::PROOF_MAX;
 use super::metrics::{Qualities, gains};
 use super::path::{path, place_of};
 use super::{Few, Score, real};
@@ -56,7 +57,16 @@ pub struct Proof {
     /// The cheapest mix that is proved to lose no more than is allowed.
     pub cut: Cut,
     /// The cheapest model that is proved to do so alone.
-    pub alone: Option<usize>,
+    pub alone: Option<Alone>,
+}
+
+/// One model for all items.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Alone {
+    pub place: usize,
+    /// Mean quality lost against the strongest model alone, and what it is at most with the confidence asked for.
+    pub loss: f64,
+    pub loss_high: f64,
 }
 
 /// Proves that no more than `loss_max` is lost. `ratios`: the strongest model's price over that of each cheaper one.
@@ -75,8 +85,17 @@ pub(super) fn prove(
     bound: Bound<'_>,
 ) -> Proof {
     let cut = search(scores, items, ratios, loss_max, bound, |cut| cut.loss_high);
-    let between = (1..ratios.len()).find(|place| bound(&gains(items, *place)) <= loss_max);
-    let cheapest = (cut.thresholds.is_some() && cut.shares.first() == Some(&1.0)).then_some(0);
+    let alone = |place: usize| {
+        let losses = gains(items, place);
+        Alone {
+            place,
+            loss: losses.iter().sum::<f64>() / real(losses.len().max(1)),
+            loss_high: bound(&losses),
+        }
+    };
+    let between = (1..ratios.len()).map(alone).find(|one| one.loss_high <= loss_max);
+    let all_cheapest = cut.thresholds.is_some() && cut.shares.first() == Some(&1.0);
+    let cheapest = all_cheapest.then_some(Alone { place: 0, loss: cut.loss, loss_high: cut.loss_high });
     Proof { cut, alone: cheapest.or(between) }
 }
 
@@ -95,6 +114,10 @@ fn search(
     bound: Bound<'_>,
     judged: fn(&Cut) -> f64,
 ) -> Cut {
+    let neediest_first = (ratios.len() == 1).then(|| by_need(scores, items));
+    let (scores, items) = neediest_first
+        .as_ref()
+        .map_or((scores, items), |(scores, items)| (scores.as_slice(), items.as_slice()));
     let mut best = Cut::all(ratios.len() + 1);
     for thresholds in path(scores, ratios) {
         let cut = cut(scores, items, thresholds, bound);
@@ -104,6 +127,26 @@ fn search(
         best = cut;
     }
     best
+}
+
+/// Of two models losses are summed from the neediest item on: in another order the last digit of a sum differs, and so does the file.
+fn by_need(scores: &[Few<Score>], items: &[Qualities]) -> (Vec<Few<Score>>, Vec<Qualities>) {
+    let mut order: Vec<(Score, usize)> =
+        scores.iter().zip(0..).filter_map(|(scores, at)| Some((*scores.first()?, at))).collect();
+    order.sort_unstable_by_key(|(score, _)| std::cmp::Reverse(*score));
+    order.into_iter().map(|(_, at)| (scores[at], items[at])).unzip()
+}
+
+/// How many labels that prove show, without one loss among them, that routers of so many models lose no more than `loss_max`. `None`: more
+/// than ever prove.
+pub(super) fn needed(models: usize, loss_max: f64) -> Option<usize> {
+    (1..=PROOF_MAX).find(|labels| Level::of(models, *labels).of_mean(0.0, 0.0, real(*labels)) <= loss_max)
+}
+
+/// What a mean of losses is at most with 95 % confidence, where it alone is looked at; of more models than two by a bound that does not take
+/// it for nought where no loss was seen.
+pub(super) fn loss_high(models: usize, losses: &[f64]) -> f64 {
+    if models > 2 { Level { z: Z95, few_losses: true }.high(losses) } else { gain_bounds(losses).1 }
 }
 
 /// What thresholds come to on labelled items.
@@ -153,7 +196,11 @@ impl Level {
         let sum = |(sum, squares): (f64, f64), loss: &f64| (sum + loss, squares + loss * loss);
         let (sum, squares) = losses.iter().fold((0.0, 0.0), sum);
         let mean = sum / n;
-        let variance = ((squares - n * mean * mean) / (n - 1.0).max(1.0)).max(0.0) / n;
+        self.of_mean(mean, ((squares - n * mean * mean) / (n - 1.0).max(1.0)).max(0.0) / n, n)
+    }
+
+    /// The same of a mean of `n` losses with its variance.
+    fn of_mean(self, mean: f64, variance: f64, n: f64) -> f64 {
         if self.few_losses {
             let shift = self.z * self.z / n;
             (mean + shift / 2.0 + self.z * (variance + shift / (4.0 * n)).sqrt()) / (1.0 + shift)
@@ -211,7 +258,8 @@ mod tests {
         // Where the weak model is as good, no item needs the strong one.
         let none = calibrate(&scores, &items(&[0.0; 100]), &FREE, 0.02);
         let thresholds = Some(Few::from([Score(i32::MAX)]));
-        assert_eq!((none.cut.thresholds, none.cut.share_strong(), none.alone), (thresholds, 0.0, Some(0)));
+        let alone = none.alone.map(|one| one.place);
+        assert_eq!((none.cut.thresholds, none.cut.share_strong(), alone), (thresholds, 0.0, Some(0)));
     }
 
     #[test]
@@ -229,12 +277,16 @@ mod tests {
             (0..500).map(|at| [f64::from(u8::from(at % 5 > 0)), 1.0, 1.0].into()).collect();
         let scores = vec![Few::from([Score(200_000), Score(0)]); 500];
         let proof = calibrate(&scores, &items, &[20.0, 4.0], 0.02);
-        assert_eq!(proof.alone, Some(1));
+        assert_eq!(proof.alone.map(|one| (one.place, one.loss)), Some((1, 0.0)));
         // Without one loss, 182 items prove at 97.5 % that no more than 2 % are lost.
         let few = calibrate(&scores[..180], &items[..180], &[20.0, 4.0], 0.02);
         assert_eq!(few.alone, None, "{few:?}");
         let enough = calibrate(&scores[..200], &items[..200], &[20.0, 4.0], 0.02);
-        assert_eq!(enough.alone, Some(1), "{enough:?}");
+        assert_eq!(enough.alone.map(|one| one.place), Some(1), "{enough:?}");
+        // What is said to be needed is.
+        let needed = needed(3, 0.02).unwrap_or(2_000);
+        let alone = |n: usize| calibrate(&scores[..n], &items[..n], &[20.0, 4.0], 0.02).alone;
+        assert!(alone(needed).is_some() && alone(needed - 1).is_none(), "{needed}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::labels::{self, LABELS_MIN};
 use super::metrics::{Qualities, Worth, gains, saving, worth};
 use super::model::{Model, Scratch};
 use super::path::place_of;
-use super::threshold::{Bound, Cut, Proof, calibrate, gain_bounds, prove};
+use super::threshold::{Alone, Bound, Cut, calibrate, gain_bounds, needed, prove};
 use super::words::fingerprint;
 use super::{Few, MODELS_MAX, Score, real};
 use crate::review::{Interval, Z95, wilson};
@@ -44,6 +44,11 @@ pub enum TrainError {
         "all labels of the weak model are {weak}, all of the strong one {strong}: there is nothing to tell rows apart by"
     )]
     Equal { weak: f64, strong: f64 },
+    #[error(
+        "all rows have the same labels, {}, the cheapest model's first: there is nothing to tell rows apart by",
+        .qualities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    AllEqual { qualities: Few<f64> },
     #[error("`{label}` is no label: write 0 or 1 (wrong, right), or a quality of 0 or more")]
     Label { label: f64 },
     #[error("a router chooses among 2 to {MODELS_MAX} models, each with a label in every row")]
@@ -61,7 +66,7 @@ impl TrainError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooFew { .. } => "labels-too-few",
-            Self::Equal { .. } => "labels-equal",
+            Self::Equal { .. } | Self::AllEqual { .. } => "labels-equal",
             Self::Label { .. } => "labels-invalid",
             Self::Models | Self::Prices { .. } => "option-invalid",
         }
@@ -71,11 +76,14 @@ impl TrainError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::TooFew { .. } => "ask both models for more rows, and label what they say",
+            Self::TooFew { .. } => "ask the models for more rows, and label what they say",
             Self::Equal { weak, strong } if weak >= strong => {
                 "use the weak model for all rows: it is as good on these"
             }
             Self::Equal { .. } => "use the strong model for all rows: no router is needed to know",
+            Self::AllEqual { .. } => {
+                "use the cheapest model whose label is as high as you need for all rows: no router is needed to know"
+            }
             Self::Label { .. } => "leave a cell empty where an answer was not judged",
             Self::Models => "name them with `--models`, the cheapest first",
             Self::Prices { .. } => {
@@ -105,16 +113,17 @@ pub enum PinReason {
     NoSaving,
     /// The whole gap between the models is within the loss allowed.
     LossAllowed,
-    /// Of more than two: the model is as good as the strongest on the labels, and no mix costs less.
+    /// Of more than two: the model alone keeps the promise, is as good as the strongest on the labels, and no mix costs less.
     AsGood,
     /// Of more than two: the model alone keeps the promise, and no mix costs less.
     GoodEnough,
+    /// Of more than two: so few labels would not prove the promise even if no loss were among them.
+    TooFew,
 }
 
 impl PinReason {
-    /// In words, for people.
-    #[must_use]
-    pub fn text(self) -> &'static str {
+    /// In words, for people; [`Router::why`] says more.
+    fn text(self) -> &'static str {
         match self {
             Self::WeakAsGood => "on the labels the weak model is as good as the strong one",
             Self::NoGap => {
@@ -125,11 +134,12 @@ impl PinReason {
                 "even without the strong model the loss of quality stays within what is allowed"
             }
             Self::AsGood => {
-                "on the labels it is as good as the strongest one, and no mix of models costs 10 % less"
+                "on the labels it is as good as the strongest one, and is proved to stay within the loss of quality allowed; no mix of models costs 10 % less"
             }
             Self::GoodEnough => {
                 "alone it stays within the loss of quality allowed, and no mix of models costs 10 % less"
             }
+            Self::TooFew => "so few labels prove nothing about so small a loss of quality",
         }
     }
 }
@@ -150,6 +160,8 @@ pub struct Facts {
     /// Of the scores of each model but the strongest, on the labels that proved; `None` where the strongest was not better on them.
     pub worth: Few<Option<Worth>>,
     pub cut: Cut,
+    /// Of more than two models: the cheapest one but the strongest that keeps the promise alone.
+    pub alone: Option<Alone>,
 }
 
 impl Facts {
@@ -169,6 +181,11 @@ impl Facts {
     #[must_use]
     pub fn strong(&self) -> f64 {
         self.qualities.last().copied().unwrap_or_default()
+    }
+
+    /// Share of quality that may be lost.
+    fn loss_max(&self) -> f64 {
+        f64::from(self.options.quality_loss_permille) / 1_000.0
     }
 
     /// The price of the model at a place, that of the strongest being 1.
@@ -256,10 +273,11 @@ impl Router {
             gain_low: gain_bounds(&gains(&all, 0)).0,
             worth: (0..model.models() - 1).map(worth).collect(),
             cut: proof.cut,
+            alone: proof.alone.filter(|_| model.models() > 2),
         };
         let mut taught: Vec<u32> = teach.iter().map(|item| mark(item.text)).collect();
         taught.sort_unstable();
-        let verdict = verdict(&facts, proof);
+        let verdict = if model.models() == 2 { of_two(&facts) } else { of_several(&facts) };
         Ok(Self { model, verdict, facts, column: column.to_owned(), names: Vec::new(), taught })
     }
 
@@ -286,6 +304,34 @@ impl Router {
         self.model.models()
     }
 
+    /// Why routing is off, in words for people.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        let Verdict::Pin { reason, .. } = self.verdict else { return None };
+        let models = self.models();
+        Some(match reason {
+            PinReason::NoGap if models > 2 => {
+                "no mix that saves 10 % and no cheaper model is proved to be good enough, nor is the strongest proved to be better than the cheapest"
+                    .to_owned()
+            }
+            PinReason::TooFew => {
+                let percent = f64::from(self.facts.options.quality_loss_permille) / 10.0;
+                let proved = self.facts.proved;
+                match needed(models, self.facts.loss_max()) {
+                    Some(needed) => format!(
+                        "{proved} labels cannot prove that {models} models together lose at most {percent} %, even without one loss among them: \
+                         at least {needed} must prove, half of {}",
+                        2 * needed
+                    ),
+                    None => format!(
+                        "no labels prove here that {models} models together lose at most {percent} %: allow more, or choose between two"
+                    ),
+                }
+            }
+            reason => reason.text().to_owned(),
+        })
+    }
+
     /// What the model at a place is called.
     #[must_use]
     pub fn name(&self, place: usize) -> String {
@@ -308,29 +354,42 @@ impl Router {
     }
 }
 
-/// Whether routing pays, and which model is pinned where it does not.
-fn verdict(facts: &Facts, proof: Proof) -> Verdict {
-    let strongest = facts.qualities.len() - 1;
-    let two = strongest == 1;
+/// Whether routing between two models pays, and which one is pinned where it does not.
+fn of_two(facts: &Facts) -> Verdict {
     let pin = |place, reason| Verdict::Pin { place, reason };
-    let as_good = facts.qualities[..strongest].iter().position(|quality| *quality >= facts.strong());
-    // The cheapest model that is good enough alone.
-    let single = match (as_good, proof.alone) {
-        (Some(place), alone) if alone.is_none_or(|alone| place <= alone) => {
-            Some((place, if two { PinReason::WeakAsGood } else { PinReason::AsGood }))
-        }
-        (_, Some(place)) => Some((place, if two { PinReason::LossAllowed } else { PinReason::GoodEnough })),
-        (_, None) => None,
-    };
-    match (single, facts.cut.thresholds) {
-        (Some((0, reason)), _) => pin(0, reason),
-        (None, _) if facts.gain_low <= 0.0 => pin(strongest, PinReason::NoGap),
-        (_, Some(thresholds)) if beats(facts, single.map_or(1.0, |(place, _)| facts.price(place))) => {
-            Verdict::Route { thresholds }
-        }
-        (Some((place, reason)), _) => pin(place, reason),
-        (None, _) => pin(strongest, PinReason::NoSaving),
+    match facts.cut.thresholds {
+        _ if facts.weak() >= facts.strong() => pin(0, PinReason::WeakAsGood),
+        Some(_) if facts.cut.share_strong() <= 0.0 => pin(0, PinReason::LossAllowed),
+        _ if facts.gain_low <= 0.0 => pin(1, PinReason::NoGap),
+        Some(thresholds) if beats(facts, 1.0) => Verdict::Route { thresholds },
+        _ => pin(1, PinReason::NoSaving),
     }
+}
+
+/// The same among more. A mean of labels is no proof: one of several models is the best of them by luck now and then, so that only what is
+/// proved is taken, and only where it saves enough.
+fn of_several(facts: &Facts) -> Verdict {
+    let strongest = facts.qualities.len() - 1;
+    let single = facts.alone.filter(|one| facts.price(one.place) <= 1.0 - SAVING_MIN);
+    let price = single.map_or(1.0, |one| facts.price(one.place));
+    let (place, reason) = match (single, facts.cut.thresholds) {
+        (single, Some(thresholds)) if single.is_none_or(|one| one.place > 0) && beats(facts, price) => {
+            return Verdict::Route { thresholds };
+        }
+        (Some(one), _) if facts.qualities[one.place] >= facts.strong() => (one.place, PinReason::AsGood),
+        (Some(one), _) => (one.place, PinReason::GoodEnough),
+        (None, _) if facts.alone.is_some() => (strongest, PinReason::NoSaving),
+        (None, None) if !can_be_proved(facts) => (strongest, PinReason::TooFew),
+        (None, _) if facts.gain_low <= 0.0 => (strongest, PinReason::NoGap),
+        (None, _) => (strongest, PinReason::NoSaving),
+    };
+    Verdict::Pin { place, reason }
+}
+
+/// Whether so many labels prove anything at all.
+fn can_be_proved(facts: &Facts) -> bool {
+    let needed = needed(facts.qualities.len(), facts.loss_max());
+    needed.is_some_and(|needed| needed <= usize::try_from(facts.proved).unwrap_or(usize::MAX))
 }
 
 /// Whether the mix costs less than a model of this price.
@@ -378,7 +437,10 @@ fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Result<(Vec<Labelled<'a>>,
         item.qualities.iter().zip(&*first).all(|(quality, first)| quality.total_cmp(first).is_eq())
     };
     if kept.iter().all(same) {
-        return Err(TrainError::Equal { weak: first[0], strong: first[first.len() - 1] });
+        return Err(match *first {
+            [weak, strong] => TrainError::Equal { weak, strong },
+            _ => TrainError::AllEqual { qualities: first },
+        });
     }
     let most = items.iter().flat_map(|item| item.qualities.iter());
     let quality_max = most.fold(0.0_f64, |most, quality| most.max(*quality));

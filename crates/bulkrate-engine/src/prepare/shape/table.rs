@@ -16,6 +16,7 @@ use super::{Draftsman, Drawn, Scratch, effort};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::prepare::tokens::{vocabulary, with_prompt};
+use crate::spec::RouterSpec;
 
 #[derive(Debug)]
 pub(super) struct TableForm {
@@ -152,6 +153,14 @@ impl Draftsman {
             deployments.push(deployment);
         }
         deployments.push(0);
+        let pinned: Vec<&str> = deployments.iter().map(|at| self.deployments[*at].pinned.as_str()).collect();
+        if RouterSpec::other_order(&router.names, &pinned) {
+            return Err(EngineError::BadSpec {
+                code: "option-invalid",
+                what: format!("`--models` is {}", pinned.join(", ")),
+                why: format!("the router was trained for {}, in this order", router.names.join(", ")),
+            });
+        }
         Ok(Some(Routed { place: place_of(&router.column), router, deployments }))
     }
 

@@ -14,6 +14,12 @@ pub enum RouteError {
     Label { path: String, line: u64, column: String, cell: String },
     #[error("`{path}` has labels of {}, and the router chooses among {}", .labelled.join(", "), .router.join(", "))]
     Models { path: String, labelled: Vec<String>, router: Vec<String> },
+    #[error(
+        "`{path}` has labels of {}, and the router chooses among {}, in this order", .labelled.join(", "), .router.join(", ")
+    )]
+    Order { path: String, labelled: Vec<String>, router: Vec<String> },
+    #[error("`{path}`: `{column}` is named as the label of two models")]
+    Twice { path: String, column: String },
     #[error("`{path}`: {source}")]
     Train { path: String, source: TrainError },
     #[error("`{path}`: none of its {rows} labelled rows is new to the router, so they prove nothing")]
@@ -28,7 +34,7 @@ impl RouteError {
             Self::Column { .. } => "column-unknown",
             Self::Label { .. } => "labels-invalid",
             Self::NothingLeft { .. } => "labels-too-few",
-            Self::Models { .. } => "option-invalid",
+            Self::Models { .. } | Self::Order { .. } | Self::Twice { .. } => "option-invalid",
             Self::Train { source, .. } => source.code(),
         }
     }
@@ -45,6 +51,8 @@ impl RouteError {
             Self::Models { .. } => {
                 "name as many with `--models`, in the order of the router: the cheapest first".to_owned()
             }
+            Self::Order { .. } => "name them with `--models` as the router does".to_owned(),
+            Self::Twice { .. } => "name a column of labels for each model".to_owned(),
             Self::NothingLeft { .. } => "label rows that `route train` did not read".to_owned(),
             Self::Train { source, .. } => source.hint().to_owned(),
         }

@@ -27,6 +27,8 @@ pub(super) struct Labels {
     pub(super) categories: Vec<String>,
     /// Rows that lack a label.
     pub(super) unlabelled: u64,
+    /// Models of a pilot that cost no less than the strong one and are left out.
+    pub(super) dearer: Vec<String>,
     /// Where they are from.
     pub(super) from: String,
     /// The strong model's price over each cheaper one's, where they were paid.
@@ -55,6 +57,7 @@ impl Labels {
             categories: Vec::new(),
             unlabelled: lesson.unlabelled,
             models: lesson.models,
+            dearer: lesson.dearer,
             price_ratios: lesson.price_ratios,
             cost: lesson.cost,
         })
@@ -77,6 +80,33 @@ impl Labels {
             }
         }
         Ok(labels)
+    }
+
+    /// Puts the models in the order of a router's, where those have the same names. `named`: they stand in an order that the user gave.
+    pub(super) fn order_by(&mut self, router: &[String], named: bool) -> Result<(), RouteError> {
+        let place = |name: &String| self.models.iter().position(|own| own == name);
+        let places: Vec<Option<usize>> = router.iter().map(place).collect();
+        // Other names say nothing: the router learnt from other columns.
+        if places.iter().enumerate().all(|(at, place)| place.is_none_or(|place| place == at)) {
+            return Ok(());
+        }
+        let same: Option<Vec<usize>> = places.into_iter().collect();
+        // Against another strongest model other answers are right.
+        let Some(places) = same.filter(|places| !named && places.last() == Some(&(self.models.len() - 1)))
+        else {
+            return Err(RouteError::Order {
+                path: self.from.clone(),
+                labelled: self.models.clone(),
+                router: router.to_vec(),
+            });
+        };
+        for qualities in &mut self.qualities {
+            *qualities = places.iter().map(|place| qualities[*place]).collect();
+        }
+        self.models = router.to_vec();
+        // What was paid stands in the other order, and the router has its own.
+        self.price_ratios.clear();
+        Ok(())
     }
 
     pub(super) fn items(&self) -> Vec<Labelled<'_>> {
@@ -114,6 +144,9 @@ impl<'a> Columns<'a> {
         let models: Vec<&str> = label_columns(args).collect();
         if !(2..=MODELS_MAX).contains(&models.len()) {
             return Err(RouteError::Train { path, source: TrainError::Models });
+        }
+        if let Some((_, twice)) = models.iter().enumerate().find(|(at, name)| models[..*at].contains(name)) {
+            return Err(RouteError::Twice { path, column: (*twice).to_owned() });
         }
         let text = std::iter::once(args.text.as_str());
         let names: Vec<&str> = text.chain(models.iter().copied()).chain(args.category.as_deref()).collect();
@@ -164,6 +197,30 @@ fn quality(cell: &str) -> Option<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_stand_in_the_routers_order_or_are_refused() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let labels = || Labels {
+            models: names(&["terra", "luna", "sol"]),
+            qualities: vec![[0.5, 0.0, 1.0].into()],
+            ..Labels::default()
+        };
+        for (router, named, want) in [
+            (&["luna", "terra", "sol"][..], false, Some([0.0, 0.5, 1.0])),
+            (&["luna", "terra", "sol"], true, None),
+            (&["terra", "luna", "sol"], true, Some([0.5, 0.0, 1.0])),
+            (&["terra", "sol", "luna"], false, None),
+            (&["luna", "nova", "sol"], false, None),
+            (&["a", "b", "c"], true, Some([0.5, 0.0, 1.0])),
+            (&["a", "luna", "c"], true, Some([0.5, 0.0, 1.0])),
+        ] {
+            let mut labels = labels();
+            let ordered = labels.order_by(&names(router), named).is_ok();
+            let found = ordered.then(|| labels.qualities[0]);
+            assert_eq!(found, want.map(Qualities::from), "{router:?}");
+        }
+    }
 
     #[test]
     fn cells_are_labels_blanks_or_errors() {

@@ -7,7 +7,7 @@ mod error;
 use std::path::Path;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::route::learned::{Evaluation, Few, Router, TrainOptions};
+use bulkrate_core::route::learned::{Evaluation, Few, MODELS_MAX, Router, TrainOptions};
 
 use super::{AppError, reads::talk};
 use crate::cli::Shared;
@@ -51,7 +51,7 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
     let options = TrainOptions {
         seed: args.seed,
         quality_loss_permille: args.quality_loss.permille,
-        price_ratios: ratios(&args.price_ratio, &labels.price_ratios),
+        price_ratios: ratios(&args.price_ratio, &labels.price_ratios)?,
     };
     let mut router = Router::train(&labels.items(), &args.labels.text, options)
         .map_err(|source| RouteError::Train { path: labels.from.clone(), source })?;
@@ -70,7 +70,7 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
             out::data(&text::ways(&router, found));
         }
     }
-    say_unlabelled(shared, &args.labels, &labels);
+    say_left_out(shared, &args.labels, &labels);
     if let Some(told) = labels.cost.and_then(|(spent, whole)| dear(spent, whole)) {
         talk(shared, &told);
     }
@@ -80,14 +80,15 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
 
 fn eval(shared: &Shared, args: &EvalArgs) -> Result<u8, AppError> {
     let router = config::router::load(&args.router)?;
-    let labels = Labels::read(shared, &args.labels)?;
+    let mut labels = Labels::read(shared, &args.labels)?;
     if labels.models.len() != router.models() {
         let called = (0..router.models()).map(|place| router.name(place)).collect();
         return Err(RouteError::Models { path: labels.from, labelled: labels.models, router: called }.into());
     }
+    labels.order_by(&router.names, !args.labels.models.is_empty())?;
     let found = measure(&router, &labels, args.labels.category.is_some())
         .ok_or_else(|| RouteError::NothingLeft { path: labels.from.clone(), rows: labels.len() })?;
-    let ratios = ratios(&args.price_ratio, &router.facts.options.price_ratios);
+    let ratios = ratios(&args.price_ratio, &router.facts.options.price_ratios)?;
     if ratios.len() + 1 != router.models() {
         let hint = Some("pass one price ratio for each model but the strongest, the cheapest first, or none");
         return Err(ConfigError::option("--price-ratio", "is not what the router has models", hint).into());
@@ -97,20 +98,29 @@ fn eval(shared: &Shared, args: &EvalArgs) -> Result<u8, AppError> {
     } else {
         out::data(&text::evaluation(&labels.from, &router, &found, &ratios));
     }
-    say_unlabelled(shared, &args.labels, &labels);
+    say_left_out(shared, &args.labels, &labels);
     Ok(0)
 }
 
 /// What was asked for, else what is known.
-fn ratios(asked: &[f64], known: &[f64]) -> Few<f64> {
-    if asked.is_empty() { known } else { asked }.iter().copied().collect()
+fn ratios(asked: &[f64], known: &[f64]) -> Result<Few<f64>, ConfigError> {
+    if asked.len() >= MODELS_MAX {
+        let why = format!("a router chooses among {MODELS_MAX} models at most");
+        let hint = "pass one price ratio for each model but the strongest, the cheapest first";
+        return Err(ConfigError::option("--price-ratio", why, Some(hint)));
+    }
+    Ok(if asked.is_empty() { known } else { asked }.iter().copied().collect())
 }
 
 fn measure(router: &Router, labels: &Labels, by_category: bool) -> Option<Evaluation> {
     router.evaluate(&labels.items(), by_category.then_some(labels.categories.as_slice()))
 }
 
-fn say_unlabelled(shared: &Shared, args: &LabelArgs, labels: &Labels) {
+fn say_left_out(shared: &Shared, args: &LabelArgs, labels: &Labels) {
+    if !labels.dearer.is_empty() {
+        let (models, strong) = (labels.dearer.join(", "), labels.models.last().map_or("", String::as_str));
+        talk(shared, &format!("{models}: left out, as an answer costs no less than one of {strong}\n"));
+    }
     if labels.unlabelled > 0 {
         let lacks = match &args.pilot {
             Some(_) => "a label or an answer of the strong model".to_owned(),
