@@ -245,6 +245,8 @@ pub struct BatchFacts {
     pub at_once: Option<u32>,
     /// A batch of fewer items is not taken.
     pub items_min: u32,
+    /// Results may be seen in part for a while after the end: they are read again until as many are there as the counts tell of.
+    pub seen_late: bool,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
 }

@@ -136,6 +136,12 @@ pub struct Args {
     /// Where datasets are (Vertex)
     #[arg(long, value_name = "LOCATION", default_value = "US")]
     pub dataset_location: String,
+    /// Days after which tables of a dataset are said to be deleted (Vertex)
+    #[arg(long, value_name = "DAYS")]
+    pub table_days: Option<u64>,
+    /// Rows of a page of a table, at most (Vertex)
+    #[arg(long, value_name = "ROWS", default_value_t = 10_000)]
+    pub page_rows: usize,
     /// The one location that it answers at (Vertex)
     #[arg(long)]
     pub location: Option<String>,
@@ -206,6 +212,8 @@ impl Args {
             project: self.project.clone(),
             dataset: self.dataset.clone(),
             dataset_location: self.dataset_location.clone(),
+            table_days: self.table_days,
+            page_rows: self.page_rows,
             location: self.location.clone(),
             token_secs: self.token_secs,
             start_unix: self.now.as_deref().map(unix).transpose()?,

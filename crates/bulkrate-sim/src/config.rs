@@ -100,6 +100,10 @@ pub struct SimConfig {
     pub dataset: Option<String>,
     /// Where it is.
     pub dataset_location: String,
+    /// Days that its tables live; `None` = for ever.
+    pub table_days: Option<u64>,
+    /// Rows of a page of a table, at most.
+    pub page_rows: usize,
     /// The one location that it answers at (Vertex); `None` = any.
     pub location: Option<String>,
     /// Real seconds that an access token holds (Vertex).
@@ -161,6 +165,8 @@ impl Default for SimConfig {
             project: None,
             dataset: None,
             dataset_location: "US".to_owned(),
+            table_days: None,
+            page_rows: 10_000,
             location: None,
             token_secs: 3_599,
             bill_by_client: false,

@@ -105,6 +105,10 @@ fn flaw(class: FailureClass, message: impl Into<String>) -> Flaw {
 /// Judges a paid answer.
 pub fn check<'a>(expectation: &'a Expectation, answer: &'a Answer<'a>) -> Result<Checked<'a>, Flaw> {
     match (&answer.body, expectation) {
+        (Body::Embedding(_), _) if answer.finish == Finish::Length => {
+            let why = "the text is longer than the model takes, and the vector is that of its beginning";
+            Err(flaw(FailureClass::Truncated, why))
+        }
         (Body::Embedding(embedding), _) => vector(embedding, expectation),
         (Body::Moderation(result), _) => Ok(Checked::Json(Cow::Borrowed(result.get()))),
         (Body::Text { text, refusal, tool_calls }, _) => {

@@ -129,7 +129,7 @@ fn tell_over(job: &Job) {
 }
 
 /// The most to wait after so many failures before this one.
-fn wait_ms(first_ms: u64, failures: u32) -> u64 {
+pub(super) fn wait_ms(first_ms: u64, failures: u32) -> u64 {
     first_ms.max(1).saturating_mul(1 << failures.min(20)).min(WAIT_MAX_MS)
 }
 

@@ -202,14 +202,14 @@ async fn dropped_anywhere(lane: Lane, config: SimConfig, first_ms: u64) {
 #[tokio::test]
 async fn a_batch_run_dropped_anywhere_pays_no_batch_twice() {
     for first_ms in [3, 10, 25, 60] {
-        dropped_anywhere(Lane::Batch, fast(), first_ms).await;
+        Box::pin(dropped_anywhere(Lane::Batch, fast(), first_ms)).await;
     }
 }
 
 #[tokio::test]
 async fn a_sync_run_dropped_anywhere_stays_within_its_doubt() {
     for first_ms in [3, 10, 25] {
-        dropped_anywhere(Lane::Sync, SimConfig { latency_ms: 5.0, ..fast() }, first_ms).await;
+        Box::pin(dropped_anywhere(Lane::Sync, SimConfig { latency_ms: 5.0, ..fast() }, first_ms)).await;
     }
 }
 

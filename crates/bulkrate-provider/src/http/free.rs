@@ -34,6 +34,9 @@ use crate::settings::{RetryPolicy, Settings};
 /// The longest answer held in memory: a page of 100 batches is far below it.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
+/// The code of an answer that is longer than that.
+pub(crate) const TOO_LONG: &str = "answer_too_long";
+
 /// Files on their way at once: each holds some 0.7 MB of buffers, and a few fill any line.
 const TRANSFERS_MAX: usize = 4;
 /// Connections kept for the next poll.
@@ -164,7 +167,7 @@ impl FreeClient {
     }
 
     /// One try of bringing a file there or here; what waits before the next try does not count.
-    async fn transfer(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn transfer(&self) -> Option<SemaphorePermit<'_>> {
         self.transfers.acquire().await.ok() // it is never closed
     }
 
@@ -246,13 +249,10 @@ impl FreeClient {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(what, &error))? {
             if body.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(self.failed(
-                    what,
-                    Some(status),
-                    FailureClass::Transient,
-                    "the answer is too long",
-                    false,
-                ));
+                let why = "the answer is too long";
+                let mut failed = self.failed(what, Some(status), FailureClass::Transient, why, false);
+                failed.error.failure.provider_code = Some(TOO_LONG.to_owned());
+                return Err(failed);
             }
             body.extend_from_slice(&chunk);
         }

@@ -14,7 +14,7 @@ use http::Method;
 
 use super::remote::{self, place_of};
 use super::shelf::Shelf;
-use super::wire::{VertexWire, resource, write_line};
+use super::wire::{VertexWire, resource};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created};
 use crate::gemini::errors;
 use crate::http::batches::{self, Shape, in_path};
@@ -22,7 +22,7 @@ use crate::http::free::FreeClient;
 use crate::settings::Settings;
 
 const JOBS: &str = "/batchPredictionJobs";
-/// Of 200,000 that are taken: a job that ends before its time loses what it holds.
+/// Of 200,000 that are taken, and of a million texts for vectors: a job that ends before its time loses what it holds.
 const ITEMS_MAX: u32 = 100_000;
 /// Half of what is taken.
 const BYTES_MAX: u64 = 512 << 20;
@@ -30,7 +30,7 @@ const BYTES_MAX: u64 = 512 << 20;
 /// A job may be so much older by Google's clock than by ours.
 const CLOCKS_DIFFER_S: u64 = 86_400;
 
-const SHAPE: Shape = Shape {
+pub(super) const SHAPE: Shape = Shape {
     first: "/batchPredictionJobs?pageSize=100",
     cursor: "pageToken",
     newest_first: false, // nothing says so
@@ -97,7 +97,12 @@ impl BatchApi for VertexBatches {
     }
 
     fn facts(&self) -> BatchFacts {
-        BatchFacts { known_by: KnownBy::Mark, one_file: true, ..BatchFacts::default() }
+        BatchFacts {
+            known_by: KnownBy::Mark,
+            one_file: true,
+            seen_late: self.shelf.is_seen_late(),
+            ..BatchFacts::default()
+        }
     }
 
     fn refuses(&self, kind: Kind, model: &str) -> Option<&'static str> {
@@ -105,7 +110,7 @@ impl BatchApi for VertexBatches {
     }
 
     fn input_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
-        write_line(id, kind, body, out);
+        self.wire.write_line(id, kind, body, out);
     }
 
     fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {

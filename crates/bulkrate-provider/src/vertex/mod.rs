@@ -170,6 +170,13 @@ fn own(settings: &Settings, place: &Place, quota_project: Option<String>) -> Set
     settings
 }
 
+/// Whether a text may be a project or a location, and so stand in a path: `..` may not.
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte);
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    begins && name.len() <= 100 && name.bytes().all(plain)
+}
+
 impl Place {
     /// Project and location, or what stands for them, and what is wrong with them.
     fn of(settings: &Settings, of_key: Option<&str>) -> (Self, Result<(), String>) {
@@ -177,18 +184,14 @@ impl Place {
         let location = settings.region.as_deref().or(variable(settings, LOCATION));
         let missing =
             |what: &str, key: &str, name: &str| Err(format!("there is no {what}: set `{key}` or `{name}`"));
-        let plain = |name: &str| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte);
-            !name.is_empty() && name.len() <= 100 && name.bytes().all(plain)
-        };
         let state = match (project, location) {
             (None, _) => missing("project", "project", PROJECT),
             (_, None) => missing("location", "region", LOCATION),
-            (Some(project), _) if !plain(project) => Err(format!("`{project}` is no name of a project")),
-            (_, Some(location)) if !plain(location) => Err(format!("`{location}` is no location")),
+            (Some(project), _) if !is_plain(project) => Err(format!("`{project}` is no name of a project")),
+            (_, Some(location)) if !is_plain(location) => Err(format!("`{location}` is no location")),
             _ => Ok(()),
         };
-        let named = |name: Option<&str>| name.filter(|name| plain(name)).unwrap_or("-").to_owned();
+        let named = |name: Option<&str>| name.filter(|name| is_plain(name)).unwrap_or("-").to_owned();
         (Self { project: named(project), location: named(location) }, state)
     }
 

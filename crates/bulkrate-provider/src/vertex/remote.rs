@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::shelf::TABLE;
+use super::tables::is_ours;
 use crate::gemini::errors::read_status;
 use crate::gemini::remote::{display_name, marker, phase};
 use crate::http::batches::{Page, read};
@@ -201,14 +202,26 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
     Ok(Page { batches, next: list.next_page_token.into_owned() })
 }
 
+/// Where a job's results are, by what it says of that. A table that looks like one of ours is believed only where it is the one beside
+/// this input: what has landed is deleted.
+fn own_place(named: String, input: Option<&str>) -> String {
+    match input.map(place_of) {
+        Some(own) if is_ours(&named) && named != own => own,
+        _ => named,
+    }
+}
+
 impl Job<'_> {
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let id = self.name.into_owned().ok_or("the job has no name")?;
         let stats = self.completion_stats.unwrap_or_default();
         let (completed, failed) = (stats.successful_count.or_zero(), stats.failed_count.or_zero());
         let total = completed.saturating_add(failed).saturating_add(stats.incomplete_count.or_zero());
-        let directory = self.output_info.and_then(Info::address);
-        let prefix = self.output_config.and_then(Output::address);
+        let input = self.input_config.and_then(Input::address);
+        let directory =
+            self.output_info.and_then(Info::address).map(|named| own_place(named, input.as_deref()));
+        let prefix =
+            self.output_config.and_then(Output::address).map(|named| own_place(named, input.as_deref()));
         let is_answered = directory.is_some() || completed > 0;
         let phase = match phase(self.state.as_deref().unwrap_or_default()) {
             // Of what failed as a whole nothing was paid: but for what stands there as answered.
@@ -221,7 +234,7 @@ impl Job<'_> {
             phase,
             id,
             status: self.state.into_owned().unwrap_or_default(),
-            input_file: self.input_config.and_then(Input::address),
+            input_file: input,
             // Where it does not say which folder it made, all that is below its own place is its.
             output_file: directory
                 .or_else(|| prefix.filter(|_| phase.is_terminal() && phase != Phase::Failed)),
@@ -349,6 +362,7 @@ mod tests {
             (batch.phase, batch.input_file.unwrap(), batch.output_file)
         };
         let table = r#","outputInfo":{"bigqueryOutputDataset":"bq://p.d","bigqueryOutputTable":"made"}"#;
+        let others = r#","outputInfo":{"bigqueryOutputDataset":"bq://p.d","bigqueryOutputTable":"bulkrate_x_0123456789abcdef_out"}"#;
         let named = |name: &str| Some(format!("bq://p.d.{name}"));
         for (state, info, phase, output) in [
             ("SUCCEEDED", table, Phase::Completed, named("made")),
@@ -357,6 +371,8 @@ mod tests {
             ("CANCELLED", "", Phase::Cancelled, named("t_out")),
             ("FAILED", "", Phase::Failed, None),
             ("FAILED", table, Phase::Completed, named("made")),
+            // The results of another batch of ours.
+            ("SUCCEEDED", others, Phase::Completed, named("t_out")),
         ] {
             assert_eq!(of(state, info), (phase, "bq://p.d.t".to_owned(), output), "{state} {info}");
         }

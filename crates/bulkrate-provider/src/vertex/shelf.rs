@@ -57,6 +57,11 @@ pub(super) trait Shelf: Send + Sync + Debug {
     /// Whether a batch has written any results under a name.
     async fn has_results(&self, name: &str) -> Result<bool, ApiError>;
 
+    /// Whether results may be seen in part for a while.
+    fn is_seen_late(&self) -> bool {
+        false
+    }
+
     /// Deletes what lies under a name.
     async fn delete(&self, name: &str) -> Result<(), ApiError>;
 }

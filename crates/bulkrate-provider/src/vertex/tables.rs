@@ -2,107 +2,43 @@
 //! results, which is read page by page.
 
 mod json;
+mod load;
+mod names;
+mod pages;
 
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bulkrate_core::failure::FailureClass;
 use http::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
-use self::json::{Columns, Load, Rows};
+use self::json::{Columns, Rows};
+use self::names::{Table, is_near};
 use super::Place;
+use super::batch::SHAPE;
 use super::shelf::{OBJECT, Shelf, TABLE, check};
 use crate::api::{ApiError, Reply};
 use crate::gemini::errors;
-use crate::http::batches::{self, in_path, unused};
-use crate::http::free::{FreeClient, Protocol, Sheet};
+use crate::http::batches::{self, Shape};
+use crate::http::free::{FreeClient, Sheet};
 
 pub(super) use self::json::classify;
+pub(super) use self::names::{Dataset, is_ours};
 
-const LOAD: &str = "load a batch table";
 const READ: &str = "read the results of a batch";
 /// The code of a dataset that jobs at the account's location cannot read.
 const ELSEWHERE: &str = "dataset_elsewhere";
-/// A load takes seconds to minutes.
-const WAIT_MIN: Duration = Duration::from_millis(200);
-const WAIT_MAX: Duration = Duration::from_secs(5);
-const LOAD_MAX: Duration = Duration::from_secs(1_800);
-/// So many looks at a job that was just made may find none.
-const UNSEEN_MAX: u32 = 8;
-/// Rows of a page, at most; the service ends one at some 10 MB anyway.
-const PAGE_ROWS: u32 = 2_000;
+/// The code of a dataset whose tables go before a batch need have ended.
+const EXPIRES: &str = "dataset_expires";
+/// The code of a table that was not made here.
+const NOT_OURS: &str = "not_our_table";
+/// A job waits for up to three days and runs for one, and its results are to be read.
+const EXPIRATION_DAYS_MIN: u64 = 7;
+const DAY_MS: u64 = 86_400_000;
 
-/// A dataset, as `bq://project.dataset`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dataset {
-    project: String,
-    id: String,
-}
-
-/// A table as `bq://project.dataset.table`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Table<'n> {
-    project: &'n str,
-    dataset: &'n str,
-    id: &'n str,
-}
-
-impl Dataset {
-    /// Reads `dataset` or `project.dataset`. Names that need quotes in SQL are refused: a batch of them fails, and late.
-    pub(super) fn read(text: &str, own_project: &str) -> Result<Self, String> {
-        let (project, id) = text.rsplit_once('.').unwrap_or((own_project, text));
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if !(1..=200).contains(&id.len()) || !id.bytes().all(is_plain) {
-            return Err(format!("`{id}` is no dataset of BigQuery: letters, digits and `_`"));
-        }
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte);
-        if !(1..=100).contains(&project.len()) || !project.bytes().all(is_plain) {
-            return Err(format!("`{project}` is no name of a project"));
-        }
-        Ok(Self { project: project.to_owned(), id: id.to_owned() })
-    }
-
-    fn path(&self) -> String {
-        format!("/bigquery/v2/projects/{}/datasets/{}", in_path(&self.project), in_path(&self.id))
-    }
-
-    fn address(&self, table: &str) -> String {
-        format!("{TABLE}{}.{}.{table}", self.project, self.id)
-    }
-}
-
-impl<'n> Table<'n> {
-    fn read(name: &'n str) -> Option<Self> {
-        let mut parts = name.strip_prefix(TABLE)?.rsplitn(3, '.');
-        let (id, dataset, project) = (parts.next()?, parts.next()?, parts.next()?);
-        (![id, dataset, project].contains(&"")).then_some(Self { project, dataset, id })
-    }
-
-    fn path(self) -> String {
-        let Self { project, dataset, id } = self;
-        format!(
-            "/bigquery/v2/projects/{}/datasets/{}/tables/{}",
-            in_path(project),
-            in_path(dataset),
-            in_path(id)
-        )
-    }
-}
-
-/// Whether jobs at `region` read what lies at `location`: there, or in the continent around it.
-fn is_near(location: &str, region: &str) -> bool {
-    let (location, region) = (location.to_ascii_lowercase(), region.to_ascii_lowercase());
-    let around = match location.as_str() {
-        "us" => region.starts_with("us-"),
-        "eu" => region.starts_with("europe-"),
-        _ => false,
-    };
-    around || location == region || region == super::GLOBAL
-}
+/// What is deleted is a table: another thing that is not there says nothing of it.
+const DELETED: Shape = Shape { is_error: json::says_no_table, ..SHAPE };
 
 /// The tables of one account.
 #[derive(Debug)]
@@ -119,19 +55,30 @@ impl Tables {
         Self { free, dataset, place, location: OnceCell::new() }
     }
 
-    /// Where the dataset is: where jobs can read it.
+    /// Where the dataset is: where jobs can read it, and long enough.
     async fn located(&self, what: &str) -> Result<&str, ApiError> {
         let found = self.location.get_or_try_init(|| async {
             let reply = self.free.send(what, Method::GET, &self.dataset.path(), &[]).await?;
-            let location = json::location(&reply.body).map_err(|why| self.unreadable(what, &reply, &why))?;
-            if is_near(&location, &self.place.location) {
-                return Ok(location);
+            let found = json::described(&reply.body).map_err(|why| self.unreadable(what, &reply, &why))?;
+            let (id, location) = (&self.dataset.id, found.location);
+            if !is_near(&location, &self.place.location) {
+                let why = format!(
+                    "the dataset `{id}` is at `{location}`, and batches run at `{}`: name a dataset there, or another `region`",
+                    self.place.location
+                );
+                return Err(self.own_fault(what, ELSEWHERE, &why));
             }
-            let why = format!(
-                "the dataset `{}` is at `{location}`, and batches run at `{}`: name a dataset there, or another `region`",
-                self.dataset.id, self.place.location
-            );
-            Err(self.own_fault(what, FailureClass::Auth, ELSEWHERE, &why))
+            match found.expiration_ms.filter(|ms| *ms < EXPIRATION_DAYS_MIN * DAY_MS) {
+                Some(ms) => {
+                    let why = format!(
+                        "tables of the dataset `{id}` are deleted after {:.1} days, and a batch may take four: set its default table \
+                         expiration to {EXPIRATION_DAYS_MIN} days or more, or to none",
+                        ms as f64 / DAY_MS as f64
+                    );
+                    Err(self.own_fault(what, EXPIRES, &why))
+                }
+                None => Ok(location),
+            }
         });
         found.await.map(String::as_str)
     }
@@ -140,40 +87,21 @@ impl Tables {
         batches::unreadable(&self.free, what, reply, why)
     }
 
-    fn own_fault(&self, what: &str, class: FailureClass, code: &str, why: &str) -> ApiError {
-        let mut error = self.free.error(what, None, class, why);
+    /// What only the user can put right: the job stops, with all that it has.
+    fn own_fault(&self, what: &str, code: &str, why: &str) -> ApiError {
+        let mut error = self.free.error(what, None, FailureClass::Auth, why);
         error.failure.provider_code = Some(code.to_owned());
         error
     }
 
-    /// How many rows a load has brought, once it has ended.
-    async fn loaded(&self, id: &str, location: &str) -> Result<u64, ApiError> {
-        let project = in_path(&self.place.project);
-        let path =
-            format!("/bigquery/v2/projects/{project}/jobs/{}?location={}", in_path(id), in_path(location));
-        let (begun, mut wait, mut unseen) = (Instant::now(), WAIT_MIN, 0);
-        loop {
-            let reply = self.free.send(LOAD, Method::GET, &path, &[404]).await?;
-            match reply.status {
-                404 if unseen == UNSEEN_MAX => {
-                    return Err(self.unreadable(LOAD, &reply, "the job that loads the table is not there"));
-                }
-                404 => unseen += 1,
-                _ => match json::load(&reply.body).map_err(|why| self.unreadable(LOAD, &reply, &why))? {
-                    Load::Loaded(rows) => return Ok(rows),
-                    Load::Failed(failure) => {
-                        let failure = self.free.account().redacted_failure(failure);
-                        return Err(ApiError { what: LOAD.to_owned(), status: None, failure });
-                    }
-                    Load::Running => {}
-                },
+    /// What a name names; `None`: nothing of this provider's. An address of a table that cannot be read is no table that is gone.
+    fn table<'n>(&self, what: &str, name: &'n str) -> Result<Option<Table<'n>>, ApiError> {
+        check(&self.free, what, name, OBJECT)?;
+        match Table::read(name) {
+            None if name.starts_with(TABLE) => {
+                Err(self.own_fault(what, NOT_OURS, &format!("`{name}` is no address of a table")))
             }
-            if begun.elapsed() > LOAD_MAX {
-                let why = format!("the table was not loaded within {} minutes", LOAD_MAX.as_secs() / 60);
-                return Err(self.free.error(LOAD, None, FailureClass::Timeout, &why));
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(WAIT_MAX);
+            table => Ok(table),
         }
     }
 
@@ -186,50 +114,16 @@ impl Tables {
         Columns::read(&reply.body).map(Some).map_err(|why| self.unreadable(READ, &reply, &why))
     }
 
-    /// Whether a reply says that there is no such table. A gateway's page says nothing of it.
+    /// Whether a reply says that there is no such table. A gateway's page says nothing of it, and neither does a dataset or a project
+    /// that is not there.
     fn is_absent(&self, what: &str, reply: &Reply) -> Result<bool, ApiError> {
-        match (reply.status, errors::read(&reply.body)) {
-            (404, None) => Err(self.unreadable(what, reply, "a page that is not the provider's")),
-            (status, _) => Ok(status == 404),
+        if reply.status != 404 || json::says_no_table(&reply.body) {
+            return Ok(reply.status == 404);
         }
-    }
-
-    /// Writes all rows of a table as lines; answers how many bytes. `None`: it is gone.
-    async fn write_rows(
-        &self,
-        table: Table<'_>,
-        columns: &Columns,
-        sheet: &mut Sheet,
-        (to, bytes_max): (&Path, u64),
-    ) -> Result<Option<u64>, ApiError> {
-        let first = format!("{}/data?maxResults={PAGE_ROWS}", table.path());
-        let (mut path, mut line, mut read, mut bytes) = (first.clone(), Vec::new(), 0_u64, 0_u64);
-        loop {
-            let reply = self.free.send(READ, Method::GET, &path, &[404]).await?;
-            if self.is_absent(READ, &reply)? {
-                return Ok(None);
-            }
-            let page = Rows::read(&reply.body).map_err(|why| self.unreadable(READ, &reply, &why))?;
-            line.clear();
-            for row in &page.rows {
-                columns.write(row, &mut line).map_err(|why| self.unreadable(READ, &reply, &why))?;
-            }
-            bytes += line.len() as u64;
-            if bytes > bytes_max {
-                let why = format!("the table is longer than {bytes_max} bytes, more than it can be");
-                return Err(self.free.error(READ, None, FailureClass::Transient, &why));
-            }
-            sheet.out.write_all(&line).await.map_err(|error| self.free.local_error(READ, to, &error))?;
-            read += page.rows.len() as u64;
-            match page.next.filter(|_| !page.rows.is_empty()) {
-                Some(next) => path = format!("{first}&pageToken={}", in_path(&next)),
-                None if read < page.total => {
-                    let why = format!("the table has {} rows, and its pages hold {read}", page.total);
-                    return Err(self.free.error(READ, None, FailureClass::Transient, &why));
-                }
-                None => return Ok(Some(bytes)),
-            }
+        if errors::read(&reply.body).is_none() {
+            return Err(self.unreadable(what, reply, "a page that is not the provider's"));
         }
+        self.free.accept(what, reply.clone(), &[]).map(|_| false)
     }
 }
 
@@ -240,33 +134,11 @@ impl Shelf for Tables {
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
-        let location = self.located(LOAD).await?;
-        let table = format!("{}_{}", name.replace('-', "_"), unused());
-        let lines = lines_of(file).await.map_err(|error| self.free.local_error(LOAD, file, &error))?;
-        let about = json::load_job(&self.place.project, &self.dataset, (&table, location));
-        let project = in_path(&self.place.project);
-        let path = format!("/upload/bigquery/v2/projects/{project}/jobs?uploadType=resumable");
-        let about = (about.as_slice(), "application/octet-stream");
-        match self.free.upload_resumable(LOAD, (Protocol::Ranges, &path), about, file).await {
-            Ok(_) => {}
-            // It was sent twice, as an answer was lost: the job of this id is this one.
-            Err(error) if error.status == Some(409) => {}
-            Err(error) => return Err(error),
-        }
-        let rows = self.loaded(&table, location).await?;
-        let address = self.dataset.address(&table);
-        if rows != lines {
-            let why = format!("the table has {rows} rows of {lines}");
-            tracing::debug!(%address, "{why}");
-            self.delete(&address).await?;
-            return Err(self.free.error(LOAD, None, FailureClass::Transient, &why));
-        }
-        Ok(address)
+        self.load(file, name).await
     }
 
     async fn download(&self, name: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
-        check(&self.free, READ, name, OBJECT)?;
-        let Some(table) = Table::read(name) else { return Ok(None) };
+        let Some(table) = self.table(READ, name)? else { return Ok(None) };
         let Some(columns) = self.columns(table).await? else { return Ok(None) };
         let local = |error: std::io::Error| self.free.local_error(READ, to, &error);
         let mut sheet = Sheet::begin(to).await.map_err(local)?;
@@ -283,45 +155,28 @@ impl Shelf for Tables {
 
     async fn has_results(&self, name: &str) -> Result<bool, ApiError> {
         const WHAT: &str = "look for the results of a batch";
-        check(&self.free, WHAT, name, OBJECT)?;
-        let Some(table) = Table::read(name) else { return Ok(false) };
+        let Some(table) = self.table(WHAT, name)? else { return Ok(false) };
         let path = format!("{}/data?maxResults=1", table.path());
         let reply = self.free.send(WHAT, Method::GET, &path, &[404]).await?;
         if self.is_absent(WHAT, &reply)? {
             return Ok(false);
         }
         let page = Rows::read(&reply.body).map_err(|why| self.unreadable(WHAT, &reply, &why))?;
-        Ok(!page.rows.is_empty())
+        Ok(page.total > 0)
+    }
+
+    fn is_seen_late(&self) -> bool {
+        true
     }
 
     async fn delete(&self, name: &str) -> Result<(), ApiError> {
         const WHAT: &str = "delete a batch table";
-        check(&self.free, WHAT, name, OBJECT)?;
-        let Some(table) = Table::read(name) else { return Ok(()) };
-        let reply = self.free.send(WHAT, Method::DELETE, &table.path(), &[404]).await?;
-        // The fence of a create in doubt may stand on this: done is what the provider says of it, and it says nothing of what is done.
-        let said = if reply.status == 404 {
-            reply
-        } else {
-            self.free.send(WHAT, Method::GET, &table.path(), &[404]).await?
-        };
-        match self.is_absent(WHAT, &said)? {
-            true => Ok(()),
-            false => Err(self.unreadable(WHAT, &said, "the table is still there")),
+        let Some(table) = self.table(WHAT, name)? else { return Ok(()) };
+        if !is_ours(name) {
+            let why = format!("`{name}` is no table that was made here, and is left alone");
+            return Err(self.own_fault(WHAT, NOT_OURS, &why));
         }
-    }
-}
-
-/// How many lines a file has.
-async fn lines_of(file: &Path) -> std::io::Result<u64> {
-    let mut file = tokio::fs::File::open(file).await?;
-    let (mut piece, mut lines) = (vec![0; 1 << 18], 0);
-    loop {
-        let read = file.read(&mut piece).await?;
-        if read == 0 {
-            return Ok(lines);
-        }
-        lines += memchr::memchr_iter(b'\n', &piece[..read]).count() as u64;
+        batches::delete(&self.free, DELETED, WHAT, &table.path()).await
     }
 }
 

@@ -14,15 +14,23 @@ use crate::vertex::account;
 
 const TOKEN: &str = r#"{"access_token":"ya29.canary-token","expires_in":3599}"#;
 const DATASET: &str = r#"{"kind":"bigquery#dataset","location":"US"}"#;
-const COLUMNS: &str = r#"{"schema":{"fields":[{"name":"custom_id"},{"name":"request"},{"name":"response"},{"name":"status"}]}}"#;
+const COLUMNS: &str = r#"{"schema":{"fields":[{"name":"custom_id","type":"STRING"},{"name":"request","type":"STRING","mode":"NULLABLE"},{"name":"response","type":"JSON"},{"name":"status","type":"STRING"}]}}"#;
 const NO_TABLE: &str =
     r#"{"error":{"code":404,"message":"Not found: Table p:d.t","errors":[{"reason":"notFound"}]}}"#;
 
+const NO_DATASET: &str =
+    r#"{"error":{"code":404,"message":"Not found: Dataset p:d","errors":[{"reason":"notFound"}]}}"#;
+const OURS: &str = "bq://p.d.bulkrate_sub_0123456789abcdef";
+
 /// An account with a dataset.
-fn tables(base: &str) -> std::sync::Arc<dyn Provider> {
+fn settings(base: &str) -> Settings {
     let mut settings = Settings { storage: Some("bq://acme_batches".to_owned()), ..account(base, None) };
     settings.variables.insert("BIGQUERY_EMULATOR_HOST".to_owned(), Secret::new(base));
-    bulkrate_provider::open("vertex", &settings).unwrap()
+    settings
+}
+
+fn tables(base: &str) -> std::sync::Arc<dyn Provider> {
+    bulkrate_provider::open("vertex", &settings(base)).unwrap()
 }
 
 #[tokio::test]
@@ -133,6 +141,9 @@ async fn a_load_that_failed_or_brought_other_rows_is_no_input() {
     }
 }
 
+/// What is asked for of a table: four columns, and as few bytes as may be.
+const ROWS: &str = "/bigquery/v2/projects/p/datasets/d/tables/t/data?selectedFields=custom_id%2Crequest%2Cresponse%2Cstatus&prettyPrint=false&maxResults=2000";
+
 /// A server with one table of results, whose first page is followed by `second`; by nothing, the table is gone.
 async fn results(second: &'static str) -> (String, std::sync::Arc<server::Seen>) {
     let (base, seen) = server::start(move |mut peer, _| async move {
@@ -143,8 +154,8 @@ async fn results(second: &'static str) -> (String, std::sync::Arc<server::Seen>)
             let first = r#"{"totalRows":"3","pageToken":"a/b","rows":[{"f":[{"v":"x"},{"v":null},{"v":"{\"a\":1}"},{"v":""}]},{"f":[{"v":"y"},{"v":null},{"v":"{}"},{"v":"Bad"}]}]}"#;
             let body = match request.split(' ').nth(1).unwrap() {
                 "/bigquery/v2/projects/p/datasets/d/tables/t" => COLUMNS,
-                "/bigquery/v2/projects/p/datasets/d/tables/t/data?maxResults=2000" => first,
-                "/bigquery/v2/projects/p/datasets/d/tables/t/data?maxResults=2000&pageToken=a%2Fb" if !second.is_empty() => second,
+                path if path == ROWS => first,
+                path if !second.is_empty() && path.strip_prefix(ROWS) == Some("&pageToken=a%2Fb") => second,
                 _ => {
                     peer.answer("404 Not Found", NO_TABLE).await;
                     continue;
@@ -185,10 +196,110 @@ async fn pages_are_one_file_and_only_all_of_them_are() {
 }
 
 #[tokio::test]
+async fn pages_that_do_not_fit_together_are_no_results() {
+    let row = r#"{"f":[{"v":"z"},{"v":null},{"v":null},{"v":"Bad"}]}"#;
+    let page = |more: &str| -> &'static str { format!("{{{more},\"rows\":[{row},{row}]}}").leak() };
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("output.jsonl");
+    for (second, words) in [
+        (page(r#""totalRows":"3""#), "its pages hold more"),
+        (page(r#""totalRows":"4""#), "had 3 rows a page before, and now has 4"),
+        (page(r#""pageToken":"c""#), "not a page of a table"),
+    ] {
+        let (base, _) = results(second).await;
+        let error = tables(&base).batches().unwrap().download("bq://p.d.t", &to, 1 << 30).await.unwrap_err();
+        assert!(
+            error.failure.class == FailureClass::Transient && error.to_string().contains(words),
+            "{error}"
+        );
+    }
+    // Two tokens that name each other, of a table that says it is long.
+    let (base, seen) = server::start(move |mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            if usual(&mut peer, "", &request).await.is_some() {
+                continue;
+            }
+            let next = if request.contains("pageToken=a") { "b" } else { "a" };
+            let body = match request.contains("/data?") {
+                true => format!(r#"{{"totalRows":"1000000","pageToken":"{next}","rows":[{row}]}}"#),
+                false => COLUMNS.to_owned(),
+            };
+            peer.answer("200 OK", &body).await;
+        }
+    })
+    .await;
+    let provider = tables(base.trim_end_matches("/v1"));
+    let error = provider.batches().unwrap().download("bq://p.d.t", &to, 1 << 20).await.unwrap_err();
+    assert!(error.to_string().contains("the pages turn in a circle at `a`"), "{error}");
+    assert!(seen.requests() < 10, "{}", seen.requests());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[tokio::test]
+async fn a_page_that_takes_too_long_is_asked_for_in_halves() {
+    let (base, seen) = server::start(move |mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            if usual(&mut peer, "", &request).await.is_some() {
+                continue;
+            }
+            let body = match request.contains("/data?") {
+                true if !request.contains("maxResults=500 ") => std::future::pending().await,
+                true => r#"{"totalRows":"1","rows":[{"f":[{"v":"z"},{"v":null},{"v":null},{"v":"Bad"}]}]}"#,
+                false => COLUMNS,
+            };
+            peer.answer("200 OK", body).await;
+        }
+    })
+    .await;
+    let mut settings = settings(base.trim_end_matches("/v1"));
+    settings.retry.tries = 1;
+    settings.retry.try_timeout = Duration::from_millis(300);
+    let provider = bulkrate_provider::open("vertex", &settings).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("output.jsonl");
+    assert!(provider.batches().unwrap().download("bq://p.d.t", &to, 1 << 20).await.unwrap().is_some());
+    assert!(seen.requests() >= 4);
+}
+
+#[tokio::test]
+async fn a_dataset_that_is_gone_is_no_table_that_is_gone_and_no_address_is_none_either() {
+    let (base, seen) = server::start(move |mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            if usual(&mut peer, "", &request).await.is_none() {
+                peer.answer("404 Not Found", NO_DATASET).await;
+            }
+        }
+    })
+    .await;
+    let provider = tables(base.trim_end_matches("/v1"));
+    let batches = provider.batches().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out");
+    let error = batches.download("bq://p.d.t", &to, 1 << 20).await.unwrap_err();
+    assert_eq!(
+        (error.failure.class, error.failure.provider_code.as_deref()),
+        (FailureClass::Auth, Some("no_dataset"))
+    );
+    assert!(batches.delete_file(OURS).await.is_err());
+    let asked = seen.requests();
+    // Neither is asked for, and neither is taken for gone.
+    for name in ["bq://p", "bq://..d.t", "bq://p..t"] {
+        let error = batches.download(name, &to, 1 << 20).await.unwrap_err();
+        assert!(error.to_string().contains("no address of a table"), "{error}");
+    }
+    for name in ["bq://p.d.customers", "bq://p.d.t_out", "bq://p"] {
+        let error = batches.delete_file(name).await.unwrap_err();
+        assert_eq!(error.failure.provider_code.as_deref(), Some("not_our_table"), "{name}");
+    }
+    assert_eq!(seen.requests(), asked);
+}
+
+#[tokio::test]
 async fn a_table_is_gone_when_the_provider_says_so() {
     for (looked, gone) in [
         (("404 Not Found", NO_TABLE), true),
         (("404 Not Found", "<html>"), false),
+        (("404 Not Found", NO_DATASET), false),
         (("200 OK", COLUMNS), false),
     ] {
         let (base, _) = server::start(move |mut peer, _| async move {
@@ -203,7 +314,7 @@ async fn a_table_is_gone_when_the_provider_says_so() {
         })
         .await;
         let provider = tables(base.trim_end_matches("/v1"));
-        let deleted = provider.batches().unwrap().delete_file("bq://p.d.t").await;
+        let deleted = provider.batches().unwrap().delete_file(OURS).await;
         assert_eq!(deleted.is_ok(), gone, "{looked:?}");
     }
 }

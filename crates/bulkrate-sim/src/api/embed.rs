@@ -46,8 +46,8 @@ struct Config {
     _task: Option<IgnoredAny>,
     #[serde(rename = "title")]
     _title: Option<IgnoredAny>,
-    #[serde(rename = "autoTruncate", alias = "auto_truncate")]
-    _truncate: Option<IgnoredAny>,
+    #[serde(alias = "auto_truncate")]
+    auto_truncate: Option<bool>,
 }
 
 /// What an older model is asked.
@@ -91,6 +91,20 @@ struct Part<'a> {
 struct Asked<'a> {
     text: Cow<'a, str>,
     dimensions: u64,
+    /// Whether one that is too long is cut, and not refused.
+    is_cut: bool,
+}
+
+impl Asked<'_> {
+    /// Tokens that are read of it, of so many at most.
+    fn tokens(&self, most: u64) -> u64 {
+        crate::tokens::of(&self.text).min(most)
+    }
+
+    /// Letters that are charged of it.
+    fn letters(&self) -> u64 {
+        self.text.split_whitespace().map(str::len).sum::<usize>() as u64
+    }
 }
 
 /// What is answered by what.
@@ -118,12 +132,14 @@ pub(super) fn read_instances(body: &[u8]) -> Result<Call<'_>, ApiError> {
             body.instances.len()
         )));
     }
+    let is_cut = body.parameters.as_ref().and_then(|parameters| parameters.auto_truncate).unwrap_or(true);
     let dimensions = body.parameters.and_then(|parameters| parameters.output_dimensionality);
     let dimensions = checked(dimensions, OLD_DIMENSIONS)?;
     if body.instances.iter().any(|instance| instance.content.is_empty()) {
         return Err(invalid("The text content is empty."));
     }
-    let asked = body.instances.into_iter().map(|instance| Asked { text: instance.content, dimensions });
+    let asked =
+        body.instances.into_iter().map(|instance| Asked { text: instance.content, dimensions, is_cut });
     Ok(Call { model: Cow::Borrowed(""), asked: asked.collect(), form: Form::Predictions })
 }
 
@@ -157,8 +173,11 @@ impl<'a> Body<'a> {
         if text.is_empty() {
             return Err(invalid("EmbedContentRequest.content: contents is not specified"));
         }
+        let is_cut =
+            self.embed_content_config.as_ref().is_some_and(|config| config.auto_truncate != Some(false));
         let said = self.embed_content_config.and_then(|config| config.output_dimensionality);
-        Ok(Asked { text, dimensions: checked(said.or(self.output_dimensionality), DIMENSIONS)? })
+        let dimensions = checked(said.or(self.output_dimensionality), DIMENSIONS)?;
+        Ok(Asked { text, dimensions, is_cut })
     }
 }
 
@@ -175,7 +194,8 @@ impl Call<'_> {
         out: &mut Vec<u8>,
     ) -> Result<Usage, ApiError> {
         let most = prepared.model.input_max;
-        if self.asked.iter().any(|asked| crate::tokens::of(&asked.text) > most) {
+        let is_long = |asked: &Asked<'_>| crate::tokens::of(&asked.text) > most;
+        if self.asked.iter().any(|asked| is_long(asked) && !asked.is_cut) {
             return Err(invalid(format!(
                 "The input token count exceeds the maximum number of tokens allowed ({most})."
             )));
@@ -190,16 +210,14 @@ impl Call<'_> {
             if at > 0 {
                 out.push(b',');
             }
-            self.write(asked, context, out);
+            self.write((asked, most), context, out);
         }
         out.extend_from_slice(shut);
-        let tokens = self.tokens();
+        let mut tokens = self.asked.iter().map(|asked| asked.tokens(most)).sum();
         if self.form == Form::Predictions {
-            let letters: usize = self
-                .asked
-                .iter()
-                .map(|asked| asked.text.split_whitespace().map(str::len).sum::<usize>())
-                .sum();
+            let letters: u64 = self.asked.iter().map(Asked::letters).sum();
+            // What is charged is letters, at the price of a token for four.
+            tokens = letters.div_ceil(4).max(tokens);
             out.extend_from_slice(
                 format!(",\"metadata\":{{\"billableCharacterCount\":{letters}}}").as_bytes(),
             );
@@ -216,19 +234,23 @@ impl Call<'_> {
                 out.push(b'}');
             });
         }
+        if self.form != Form::Predictions && self.asked.iter().any(is_long) {
+            out.extend_from_slice(b",\"truncated\":true");
+        }
         out.push(b'}');
         Ok(Usage { prompt: tokens, ..Usage::default() })
     }
 
-    fn write(&self, asked: &Asked<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
+    fn write(&self, (asked, most): (&Asked<'_>, u64), context: &Context<'_>, out: &mut Vec<u8>) {
         let counted = self.form == Form::Predictions;
         out.extend_from_slice(if counted { b"{\"embeddings\":{\"values\":" } else { b"{\"values\":" });
         let dimensions = usize::try_from(asked.dimensions).unwrap_or(1);
         write_vector(out, &vector(&Entry::Text(Cow::Borrowed(&asked.text)), dimensions), false);
         if counted {
             context.twist.push_usage(out, "statistics", |out| {
-                out.extend_from_slice(b"{\"truncated\":false,\"token_count\":");
-                context.twist.push_tokens(out, crate::tokens::of(&asked.text));
+                let is_cut = crate::tokens::of(&asked.text) > most;
+                out.extend_from_slice(format!("{{\"truncated\":{is_cut},\"token_count\":").as_bytes());
+                context.twist.push_tokens(out, asked.tokens(most));
                 out.push(b'}');
             });
             out.push(b'}');

@@ -41,7 +41,7 @@ impl Goal {
     fn reach(&self, state: &State, bytes: Bytes) -> Result<Value, Reply> {
         match self {
             Self::Object { bucket, name, kind } => Ok(store(state, bucket, name, kind, bytes)),
-            Self::Load(project, job) => tables::load(state, project, job, bytes),
+            Self::Load(project, job) => tables::load(state, project, job, &bytes),
         }
     }
 }

@@ -9,14 +9,16 @@ use crate::files::{Content, File};
 use crate::server::{Reply, State, decoded};
 use bytes::Bytes;
 use http::Method;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the address of a table begins.
 pub(crate) const SCHEME: &str = "bq://";
-/// Rows of a page, at most.
-const PAGE: usize = 10_000;
+/// Bytes of a page, at most, but for its first row.
+const PAGE_BYTES: usize = 10 << 20;
 /// A load takes so long.
 const LOAD_MS: VirtualMs = 2_000;
 
@@ -34,6 +36,7 @@ pub(crate) enum Ask {
     Dataset(Named),
     Load(String),
     Job(String, String),
+    Cancel(String, String),
     Table(Named),
     Rows(Named),
     Delete(Named),
@@ -49,6 +52,8 @@ pub(crate) struct Loads {
 struct Loaded {
     job: Value,
     done_ms: VirtualMs,
+    /// The table, its columns and its lines, until it is done.
+    brings: Option<(Named, String, Bytes)>,
 }
 
 impl Loads {
@@ -98,6 +103,9 @@ impl Ask {
         Some(match (method.as_str(), upload.is_some(), parts.as_slice()) {
             ("POST" | "PUT", true, [project, "jobs"]) => Self::Load((*project).to_owned()),
             ("GET", false, [project, "jobs", id]) => Self::Job((*project).to_owned(), (*id).to_owned()),
+            ("POST", false, [project, "jobs", id, "cancel"]) => {
+                Self::Cancel((*project).to_owned(), (*id).to_owned())
+            }
             ("GET", false, [project, "datasets", dataset]) => Self::Dataset(Named::of(project, dataset, "")),
             ("GET", false, [project, "datasets", dataset, "tables", table]) => {
                 Self::Table(Named::of(project, dataset, table))
@@ -117,7 +125,7 @@ impl Ask {
             Self::Load(_) => Some(Place::Upload),
             Self::Rows(_) => Some(Place::Content),
             Self::Delete(_) => Some(Place::Delete),
-            Self::Dataset(_) | Self::Job(..) | Self::Table(_) => None,
+            Self::Dataset(_) | Self::Job(..) | Self::Cancel(..) | Self::Table(_) => None,
         }
     }
 
@@ -126,6 +134,7 @@ impl Ask {
             Self::Dataset(_) => "GET /bigquery/v2/datasets/{dataset}",
             Self::Load(_) => "POST /upload/bigquery/v2/jobs",
             Self::Job(..) => "GET /bigquery/v2/jobs/{id}",
+            Self::Cancel(..) => "POST /bigquery/v2/jobs/{id}/cancel",
             Self::Table(_) => "GET /bigquery/v2/tables/{table}",
             Self::Rows(_) => "GET /bigquery/v2/tables/{table}/data",
             Self::Delete(_) => "DELETE /bigquery/v2/tables/{table}",
@@ -134,7 +143,7 @@ impl Ask {
 
     /// Whether the project and the dataset are there. `Err` is the whole answer.
     pub(super) fn admit(&self, state: &State) -> Result<(), Reply> {
-        let (Self::Load(project) | Self::Job(project, _)) = self else {
+        let (Self::Load(project) | Self::Job(project, _) | Self::Cancel(project, _)) = self else {
             let (Self::Dataset(named) | Self::Table(named) | Self::Rows(named) | Self::Delete(named)) = self
             else {
                 return Ok(());
@@ -156,10 +165,12 @@ impl Ask {
         query: &HashMap<String, String>,
         body: &Bytes,
     ) -> Reply {
+        show(state);
         match self {
             Self::Dataset(named) => dataset(state, named),
             Self::Load(project) => upload(state, project, head, query, body),
-            Self::Job(project, id) => job(state, project, id),
+            Self::Job(project, id) => job(state, project, id, query.get("location").map(String::as_str)),
+            Self::Cancel(..) => Reply::of(&json!({"kind": "bigquery#jobCancelResponse"})),
             Self::Table(named) => table(state, named),
             Self::Rows(named) => rows(state, named, query),
             Self::Delete(named) if state.files.remove(&named.id()) => {
@@ -181,6 +192,12 @@ fn no_table(named: &Named) -> Reply {
 }
 
 fn exists(state: &State, named: &Named) -> Result<(), Reply> {
+    if state.config.project.as_ref().is_some_and(|known| *known != named.project) {
+        return Err(denied(&format!(
+            "Project {}: User does not have access to it, or it does not exist.",
+            named.project
+        )));
+    }
     match &state.config.dataset {
         Some(known) if *known != named.dataset => {
             let dataset = Named { table: String::new(), ..named.clone() };
@@ -191,10 +208,24 @@ fn exists(state: &State, named: &Named) -> Result<(), Reply> {
 }
 
 fn dataset(state: &State, named: &Named) -> Reply {
-    Reply::of(&json!({
+    let mut found = json!({
         "kind": "bigquery#dataset", "id": named.shown(), "location": state.config.dataset_location,
         "datasetReference": {"projectId": named.project, "datasetId": named.dataset},
-    }))
+    });
+    if let Some(days) = state.config.table_days {
+        found["defaultTableExpirationMs"] = (days * 86_400_000).to_string().into();
+    }
+    Reply::of(&found)
+}
+
+/// What loads have brought by now.
+fn show(state: &State) {
+    let now = state.clock.now_ms();
+    let mut loads = state.loads.lock();
+    let done = loads.values_mut().filter(|load| load.done_ms <= now);
+    for (to, columns, lines) in done.filter_map(|load| load.brings.take()) {
+        keep(state, &to, columns, lines);
+    }
 }
 
 /// POST /upload/bigquery/v2/projects/{project}/jobs, in two parts or in one after another.
@@ -213,7 +244,7 @@ fn upload(
             objects::begin(state, Goal::Load(project.to_owned(), job), head)
         }
         ("multipart", None) => match related(text(&head.headers, "content-type"), body) {
-            Some((job, _, media)) => match load(state, project, &job, media) {
+            Some((job, _, media)) => match load(state, project, &job, &media) {
                 Ok(job) => Reply::of(&job),
                 Err(refused) => refused,
             },
@@ -223,9 +254,28 @@ fn upload(
     }
 }
 
+/// Those of a load's fields that are understood here.
+const LOAD_FIELDS: [&str; 5] =
+    ["destinationTable", "schema", "sourceFormat", "createDisposition", "writeDisposition"];
+
+fn known(said: &Value, names: &[&str]) -> Result<(), Reply> {
+    let fields = said.as_object().into_iter().flat_map(Map::keys);
+    match fields.into_iter().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => {
+            let message =
+                format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot find field.");
+            Err(refused(400, "invalid", &message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A job that loads lines into a table. Its id makes it one.
-pub(super) fn load(state: &State, project: &str, asked: &Value, lines: Bytes) -> Result<Value, Reply> {
+pub(super) fn load(state: &State, project: &str, asked: &Value, lines: &Bytes) -> Result<Value, Reply> {
     let wanted = &asked["configuration"]["load"];
+    known(asked, &["jobReference", "configuration"])?;
+    known(&asked["configuration"], &["load"])?;
+    known(wanted, &LOAD_FIELDS)?;
     let to = |name: &str| wanted["destinationTable"][name].as_str().unwrap_or_default();
     let to = Named::of(to("projectId"), to("datasetId"), to("tableId"));
     if to.table.is_empty() || wanted["sourceFormat"] != "NEWLINE_DELIMITED_JSON" {
@@ -242,11 +292,11 @@ pub(super) fn load(state: &State, project: &str, asked: &Value, lines: Bytes) ->
         .as_str()
         .map_or_else(|| state.keys.id("job_", 27, false), str::to_owned);
     let mut loads = state.loads.lock();
-    let known = (project.to_owned(), id.clone());
-    if loads.contains_key(&known) {
+    let id_known = (project.to_owned(), id.clone());
+    if loads.contains_key(&id_known) {
         return Err(refused(409, "duplicate", &format!("Already Exists: Job {project}:{location}.{id}")));
     }
-    let found = checked(state, &to, wanted, &lines);
+    let found = checked(state, &to, wanted, lines);
     let now = state.clock.now_ms();
     let mut job = json!({
         "kind": "bigquery#job", "id": format!("{project}:{location}.{id}"),
@@ -255,12 +305,13 @@ pub(super) fn load(state: &State, project: &str, asked: &Value, lines: Bytes) ->
         "status": {"state": "DONE"},
         "statistics": {"creationTime": now.to_string(), "startTime": now.to_string(), "endTime": (now + LOAD_MS).to_string()},
     });
+    let mut brings = None;
     match found {
-        Ok(rows) => {
+        Ok((rows, kept)) => {
             job["statistics"]["load"] = json!({
                 "inputFiles": "1", "inputFileBytes": lines.len().to_string(), "outputRows": rows.to_string(), "badRecords": "0",
             });
-            keep(state, &to, wanted["schema"]["fields"].to_string(), lines);
+            brings = Some((to, wanted["schema"]["fields"].to_string(), kept));
         }
         Err((reason, message)) => {
             let error = json!({"reason": reason, "message": message});
@@ -269,39 +320,71 @@ pub(super) fn load(state: &State, project: &str, asked: &Value, lines: Bytes) ->
         }
     }
     let begun = running(&job);
-    loads.insert(known, Loaded { job, done_ms: now + LOAD_MS });
+    loads.insert(id_known, Loaded { job, done_ms: now + LOAD_MS, brings });
     Ok(begun)
 }
 
-/// How many rows the lines are, or why they are none.
+/// How many rows the lines are, and what is kept of them; or why they are none.
 fn checked(
     state: &State,
     to: &Named,
     wanted: &Value,
     lines: &Bytes,
-) -> Result<usize, (&'static str, String)> {
-    if wanted["writeDisposition"] == "WRITE_EMPTY" && state.files.get(&to.id()).is_some() {
+) -> Result<(usize, Bytes), (&'static str, String)> {
+    let holds = |file: Arc<File>| file.bytes > 0;
+    if wanted["writeDisposition"] == "WRITE_EMPTY" && state.files.get(&to.id()).is_some_and(holds) {
         return Err(("duplicate", format!("Already Exists: Table {}", to.shown())));
     }
     let fields = wanted["schema"]["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut kept = Vec::with_capacity(lines.len());
     let mut rows = 0;
     for (number, line) in split(lines).enumerate() {
-        let row: Map<String, Value> = serde_json::from_slice(line).map_err(|error| {
-            let message = format!(
-                "Error while reading data, error message: JSON parsing error in row {number}: {error}"
-            );
-            ("invalid", message)
-        })?;
-        if let Some(name) = row.keys().find(|name| fields.iter().all(|field| field["name"] != name.as_str()))
-        {
-            return Err((
-                "invalid",
-                format!("JSON table encountered too many errors: No such field: {name}."),
-            ));
+        match stored(fields, line) {
+            Ok(line) => kept.extend_from_slice(&line),
+            Err(why) => {
+                let message = format!(
+                    "Error while reading data, error message: JSON parsing error in row {number}: {why}"
+                );
+                return Err(("invalid", message));
+            }
         }
+        kept.push(b'\n');
         rows += 1;
     }
-    Ok(rows)
+    Ok((rows, kept.into()))
+}
+
+/// A line as it is kept: a request that stands there as a text is kept as what it says, byte for byte, as in a bucket.
+fn stored<'l>(fields: &[Value], line: &'l [u8]) -> Result<Cow<'l, [u8]>, String> {
+    let row: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    for (name, value) in &row {
+        let Some(field) = fields.iter().find(|field| field["name"] == **name) else {
+            return Err(format!("No such field: {name}."));
+        };
+        let text = serde_json::from_str::<String>(value.get());
+        match (field["type"].as_str(), text) {
+            (Some("STRING"), Err(_)) if value.get() != "null" => {
+                return Err(format!("JSON object specified for non-record field: {name}"));
+            }
+            // The type of JSON holds no number that a float does not.
+            (Some("JSON"), _) if serde_json::from_str::<Value>(value.get()).is_err() => {
+                return Err(format!("Failed to parse JSON: {name}"));
+            }
+            (Some("STRING"), Ok(text)) if name == "request" => {
+                out.push((name, Cow::Owned(text)));
+                continue;
+            }
+            _ => {}
+        }
+        out.push((name, Cow::Borrowed(value.get())));
+    }
+    if row.get("request").is_none_or(|request| !request.get().starts_with('"')) {
+        return Ok(Cow::Borrowed(line));
+    }
+    let pairs: Vec<String> = out.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    Ok(Cow::Owned(format!("{{{}}}", pairs.join(",")).into_bytes()))
 }
 
 fn running(job: &Value) -> Value {
@@ -314,9 +397,15 @@ fn running(job: &Value) -> Value {
     job
 }
 
-fn job(state: &State, project: &str, id: &str) -> Reply {
+/// GET .../jobs/{id}. Outside of the two large ones a job is found where it is said to be.
+fn job(state: &State, project: &str, id: &str, location: Option<&str>) -> Reply {
     let loads = state.loads.lock();
-    match loads.get(&(project.to_owned(), id.to_owned())) {
+    let known = loads.get(&(project.to_owned(), id.to_owned()));
+    let is_there = |load: &&Loaded| {
+        let at = load.job["jobReference"]["location"].as_str().unwrap_or_default();
+        location.map_or(["US", "EU"].contains(&at), |location| location.eq_ignore_ascii_case(at))
+    };
+    match known.filter(is_there) {
         Some(load) if state.clock.now_ms() < load.done_ms => Reply::of(&running(&load.job)),
         Some(load) => Reply::of(&load.job),
         None => refused(404, "notFound", &format!("Not found: Job {project}:{id}")),
@@ -387,10 +476,21 @@ fn rows(state: &State, named: &Named, query: &HashMap<String, String>) -> Reply 
     let Some(file) = state.files.get(&named.id()).filter(|_| !gone) else { return no_table(named) };
     let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
     let start = number("pageToken").or(number("startIndex")).unwrap_or(0);
-    let size = number("maxResults").unwrap_or(PAGE).min(PAGE);
-    let (lines, fields) = (all(state, &file), columns(&file));
+    let most = state.config.page_rows;
+    let size = number("maxResults").unwrap_or(most).min(most);
+    let (lines, mut fields) = (all(state, &file), columns(&file));
+    if let Some(selected) = query.get("selectedFields") {
+        let selected: Vec<&str> = selected.split(',').collect();
+        fields.retain(|field| field["name"].as_str().is_some_and(|name| selected.contains(&name)));
+    }
     let total = split(&lines).count();
-    let mut page: Vec<Value> = split(&lines).skip(start).take(size).map(|line| row(&fields, line)).collect();
+    let mut bytes = 0;
+    let fits = |line: &&[u8]| {
+        bytes += line.len();
+        bytes == line.len() || bytes <= PAGE_BYTES
+    };
+    let lines = split(&lines).skip(start).take(size).take_while(fits);
+    let mut page: Vec<Value> = lines.map(|line| row(&fields, line)).collect();
     let mut body = json!({"kind": "bigquery#tableDataList", "totalRows": total.to_string()});
     if start + page.len() < total && size > 0 {
         body["pageToken"] = (start + page.len()).to_string().into();
@@ -417,6 +517,7 @@ fn row(fields: &[Value], line: &[u8]) -> Value {
 
 /// The input of a batch, and where its results go: `Err` says what is wrong with the names.
 pub(super) fn ends(state: &State, from: &str, to: &str) -> Result<(Option<Arc<File>>, String), String> {
+    show(state);
     let source = Named::read(from).ok_or_else(|| format!("Invalid BigQuery URI: {from}"))?;
     let place = Named::read(to).ok_or_else(|| format!("Invalid BigQuery URI: {to}"))?;
     match state.files.get(&place.id()) {
@@ -444,6 +545,11 @@ mod tests {
             (Method::POST, format!("/upload{base}/jobs"), Some(Ask::Load("p".to_owned()))),
             (Method::PUT, format!("/resumable/upload{base}/jobs"), Some(Ask::Load("p".to_owned()))),
             (Method::GET, format!("{base}/jobs/j"), Some(Ask::Job("p".to_owned(), "j".to_owned()))),
+            (
+                Method::POST,
+                format!("{base}/jobs/j/cancel"),
+                Some(Ask::Cancel("p".to_owned(), "j".to_owned())),
+            ),
             (Method::GET, format!("{base}/datasets/d/tables/t"), Some(Ask::Table(table.clone()))),
             (Method::GET, format!("{base}/datasets/d/tables/t/data"), Some(Ask::Rows(table.clone()))),
             (Method::DELETE, format!("{base}/datasets/d/tables/t"), Some(Ask::Delete(table.clone()))),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::batch_lane::{Lane, ROWS, job_of, requests, run};
 use super::support::{Place, Sim};
-use super::vertex::{MODEL, place, sim as vertex};
+use super::vertex::{BUCKET, MODEL, place, sim as vertex};
 
 const DATASET: &str = "storage = \"bq://acme_batches\"";
 
@@ -117,6 +117,36 @@ fn a_row_that_is_missing_stays_in_doubt_beside_the_bill() {
 }
 
 #[test]
+fn results_that_are_seen_late_are_waited_for_and_nothing_is_asked_again() {
+    // So often as results that are nowhere are looked for elsewhere, and more.
+    let sim = LANE.sim(&["file-gone@1-7"], &[]);
+    let place = LANE.with_job(&sim, "");
+    LANE.costs_half(&LANE.whole(&place, &sim, run(&place)));
+    assert_eq!(LANE.creates(&sim)["200"], 1);
+    assert_eq!(requests(&sim)["GET /bigquery/v2/tables/{table}/data"]["404"], 7);
+}
+
+#[test]
+fn results_that_lack_rows_which_were_paid_are_left_where_they_are() {
+    let sim = LANE.sim(&["missing-lines=0.2"], &[]);
+    let place = LANE.with_job(&sim, "");
+    let said = run(&place).expect(0);
+    assert!(said.stderr.contains("are not in its results, which are left at the provider"), "{said:?}");
+    // Of the first batch the input alone was deleted.
+    let tables = requests(&sim)["DELETE /bigquery/v2/tables/{table}"]["204"].as_u64().unwrap();
+    let made = LANE.creates(&sim)["200"].as_u64().unwrap();
+    assert!(made > 1 && tables < 2 * made, "{tables} {made}");
+}
+
+#[test]
+fn pages_of_three_rows_bring_the_same() {
+    let sim = LANE.sim(&[], &["--page-rows", "3"]);
+    let place = LANE.with_job(&sim, "");
+    LANE.costs_half(&LANE.whole(&place, &sim, run(&place)));
+    assert!(requests(&sim)["GET /bigquery/v2/tables/{table}/data"]["200"].as_u64() > Some(10));
+}
+
+#[test]
 fn what_a_cancelled_job_has_finished_is_kept_and_paid() {
     let ((spent, doubt, paid), _) = LANE.cancelled_in_the_middle();
     assert!(spent == paid && paid > 0 && doubt > 0, "{spent} {doubt} {paid}");
@@ -139,6 +169,9 @@ fn what_is_wrong_with_a_dataset_is_told_before_anything_is_paid() {
     let sim = LANE.sim(&[], &["--dataset-location", "EU"]);
     let elsewhere = LANE.with_job(&sim, "");
     stops_unpaid(&sim, &elsewhere, "the dataset `acme_batches` is at `EU`, and batches run at `us-central1`");
+    let sim = LANE.sim(&[], &["--table-days", "3"]);
+    let passing = LANE.with_job(&sim, "");
+    stops_unpaid(&sim, &passing, "tables of the dataset `acme_batches` are deleted after 3.0 days");
     let sim = LANE.sim(&["forbidden:upload@1"], &[]);
     let denied = LANE.with_job(&sim, "");
     stops_unpaid(&sim, &denied, "does not have permission");
@@ -153,6 +186,20 @@ fn what_is_wrong_with_a_dataset_is_told_before_anything_is_paid() {
 #[test]
 fn results_that_may_not_be_read_wait_for_the_right_to_and_nothing_is_paid_twice() {
     LANE.waits_for_the_right_to_read_and_pays_nothing_twice("Access Denied: Table acme-labels:acme_batches.");
+}
+
+#[test]
+fn a_bucket_in_the_place_of_the_dataset_takes_nothing_for_gone() {
+    let sim = LANE.sim(&[], &["--speed", "200"]);
+    let place = LANE.with_job(&sim, "");
+    place.kill_when(["run", "reviews.toml", "--yes"], |job| job["batches"][0]["batch"].is_string());
+    job_of(MODEL, &place, "", BUCKET);
+    let said = run(&place);
+    assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
+    assert!(said.stderr.contains("name what it named when this batch was made"), "{said:?}");
+    (LANE.job)(&place, "");
+    LANE.whole(&place, &sim, run(&place));
+    assert_eq!(LANE.creates(&sim), json!({"200": 1}));
 }
 
 #[test]

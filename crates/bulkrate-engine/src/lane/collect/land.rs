@@ -11,12 +11,12 @@ use bulkrate_core::planted::{self, Bug};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{Submission, Urgency};
 
-use super::{ResultFile, commit};
+use super::{ResultFile, commit, missing};
 use crate::EngineError;
 use crate::event::Event;
-use crate::lane::fetch::{Fetched, fetch};
+use crate::lane::fetch::{Fetched, fetch, wait_ms};
 use crate::lane::lines;
-use crate::lane::outage;
+use crate::lane::outage::{self, pause};
 use crate::lane::pack::Planned;
 use crate::lane::submission::Step;
 use crate::paths::io_error;
@@ -31,6 +31,12 @@ const CHUNK: usize = 1_000;
 pub(in crate::lane) const LINE_BYTES_MAX: usize = 32 << 20;
 /// A file that is missing or damaged is downloaded so often again: that is free, and its items are paid for.
 const READ_AGAIN_MAX: u32 = 3;
+/// The same where results are seen late, with longer and longer waits: some four minutes.
+const LATE_READ_AGAIN_MAX: u32 = 6;
+/// While nothing at all is to be seen of answers that are counted: some hour.
+const UNSEEN_READ_AGAIN_MAX: u32 = 64;
+/// The first wait before that, unless batches are polled faster.
+const WAIT_MS: u64 = 10_000;
 
 /// One batch on its way into outcomes.
 pub(super) struct Lander<'a> {
@@ -68,10 +74,10 @@ impl<'a> Lander<'a> {
         let row = &self.planned.submission;
         // What an earlier run found unreadable is not on record.
         let resumed = row.output_cursor > 0 || row.error_cursor > 0;
-        for again in 0..=READ_AGAIN_MAX {
+        for again in 0..=UNSEEN_READ_AGAIN_MAX {
             let Some(damaged) = self.read_all(files, again).await? else { return Ok(Step::Done) };
-            let damaged = damaged || resumed && again == 0;
-            if !damaged || again == READ_AGAIN_MAX || self.is_whole() || self.job.stop.is_detaching() {
+            let damaged = damaged || resumed && again == 0 || self.is_late();
+            if !damaged || again >= self.again_max() || self.is_whole() || self.job.stop.is_detaching() {
                 break;
             }
             self.job.tell(&Event::Note {
@@ -80,10 +86,30 @@ impl<'a> Lander<'a> {
                     self.planned.submission.sub
                 ),
             });
-            tokio::time::sleep(Duration::from_millis(self.job.spec.run.poll_min_ms.min(10_000))).await;
+            let first_ms = self.job.spec.run.poll_min_ms.min(WAIT_MS);
+            let wait_ms = if self.is_late() { wait_ms(first_ms, again) } else { first_ms };
+            pause(self.job, Duration::from_millis(wait_ms)).await;
         }
         let later = self.job.stop.is_detaching() && !self.is_whole();
         Ok(if later { Step::Done } else { Step::Go })
+    }
+
+    fn landed(&self) -> usize {
+        self.landed.iter().filter(|landed| **landed).count()
+    }
+
+    /// Whether answers are missing that may be seen yet.
+    fn is_late(&self) -> bool {
+        self.api.facts().seen_late && missing(self.planned, self.landed()) > 0
+    }
+
+    /// How often files are read again.
+    fn again_max(&self) -> u32 {
+        match (self.is_late(), self.landed()) {
+            (false, _) => READ_AGAIN_MAX,
+            (true, 0) => UNSEEN_READ_AGAIN_MAX,
+            (true, _) => LATE_READ_AGAIN_MAX,
+        }
     }
 
     fn is_whole(&self) -> bool {

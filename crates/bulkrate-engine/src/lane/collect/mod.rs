@@ -81,10 +81,11 @@ pub(super) async fn collect(
     // A batch that was adopted by its looks is proved ours by a line of an item of ours, or it is not touched.
     let is_ours =
         api.facts().known_by == KnownBy::Mark || !planned.items.iter().all(|ready| job.is_open(ready));
+    let missing = missing(planned, planned.items.iter().filter(|ready| !job.is_open(ready)).count());
     settle(job, planned, &mut results).await?;
     outage::landed(job, planned.submission.sub);
     if is_ours && !job.spec.run.keep_remote {
-        delete_remote(job, api, &planned.submission).await;
+        delete_remote(job, api, &planned.submission, missing).await;
     }
     Ok(Step::Go)
 }
@@ -137,9 +138,24 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
     true
 }
 
-/// The provider need not keep what has landed.
-async fn delete_remote(job: &Job, api: &dyn BatchApi, row: &Submission) {
-    let files = [&row.remote_input, &row.remote_output, &row.remote_errors];
+/// How many answers a batch's counts tell of that have not landed. (Of bundles it may be more.)
+fn missing(planned: &Planned, landed: usize) -> u64 {
+    let counts = planned.submission.counts;
+    counts.completed.saturating_add(counts.failed).saturating_sub(landed as u64)
+}
+
+/// The provider need not keep what has landed. What lacks answers that were paid stays where somebody can look for them.
+async fn delete_remote(job: &Job, api: &dyn BatchApi, row: &Submission, missing: u64) {
+    let mut files = vec![&row.remote_input];
+    if missing == 0 {
+        files.extend([&row.remote_output, &row.remote_errors]);
+    } else {
+        let message = &format!(
+            "{missing} answers that batch {} counts are not in its results, which are left at the provider",
+            row.sub
+        );
+        job.tell(&Event::Note { message });
+    }
     for file in files.into_iter().filter_map(|file| named(file.as_deref())) {
         if let Err(error) = api.delete_file(file).await {
             job.tell(&Event::Note {

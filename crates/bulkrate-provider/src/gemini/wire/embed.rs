@@ -60,12 +60,27 @@ struct Response<'a> {
     usage_metadata: Option<&'a RawValue>,
     #[serde(default)]
     token_count: Count,
+    #[serde(borrow, default)]
+    truncated: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Vector<'a> {
     #[serde(borrow)]
     values: &'a RawValue,
+    #[serde(borrow, default)]
+    statistics: Option<Statistics<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Statistics<'a> {
+    #[serde(borrow, default)]
+    truncated: Option<&'a RawValue>,
+}
+
+/// Whether the vector is that of all of the text: a field of another type than expected says nothing else.
+pub(crate) fn finish(truncated: Option<&RawValue>) -> Finish {
+    if truncated.is_some_and(|said| said.get() == "true") { Finish::Length } else { Finish::Stop }
 }
 
 pub(crate) fn success(body: &[u8]) -> Reading<'_> {
@@ -76,13 +91,16 @@ pub(crate) fn success(body: &[u8]) -> Reading<'_> {
     let (said, tier) = usage::read(response.usage_metadata);
     let counted = response.token_count.or(None).map(|input| Usage { input, ..Usage::default() });
     let vector = response.embedding.or_else(|| response.embeddings.into_iter().next());
-    answer(body, vector.map(|vector| vector.values), (said.or(counted), tier))
+    let within = vector.as_ref().and_then(|vector| vector.statistics.as_ref()?.truncated);
+    let finish = finish(response.truncated.or(within));
+    answer(body, vector.map(|vector| vector.values), finish, (said.or(counted), tier))
 }
 
 /// What has no vector is no answer.
 pub(crate) fn answer<'a>(
     body: &'a [u8],
     values: Option<&'a RawValue>,
+    finish: Finish,
     (usage, tier): (Option<Usage>, Option<Cow<'a, str>>),
 ) -> Reading<'a> {
     let Some(values) = values.filter(|values| values.get().starts_with('[')) else {
@@ -90,7 +108,7 @@ pub(crate) fn answer<'a>(
     };
     Reading::Answer(Box::new(Answer {
         body: Body::Embedding(Embedding::Numbers(values)),
-        finish: Finish::Stop,
+        finish,
         usage,
         model: None,
         tier,

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::request::write_json_text;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Dataset;
 use crate::api::Reply;
+use crate::gemini::errors;
 use crate::http::batches::read;
 use crate::json::loose::{Count, LooseText};
 use crate::json::object::write_on_one_line;
@@ -19,7 +20,13 @@ use crate::vertex::wire::refused;
 const NO_DATASET: &str = "no_dataset";
 
 /// The body of the job that loads lines into a table. That its id is the table's makes it one job, however often it is sent.
-pub(super) fn load_job(project: &str, dataset: &Dataset, (table, location): (&str, &str)) -> Vec<u8> {
+/// Requests that come as texts stay texts: a column of JSON would refuse the whole load for one number that it cannot hold.
+pub(super) fn load_job(
+    project: &str,
+    dataset: &Dataset,
+    (table, location): (&str, &str),
+    is_text: bool,
+) -> Vec<u8> {
     let mut body = Vec::new();
     for (before, text) in [
         ("{\"jobReference\":{\"projectId\":", project),
@@ -33,22 +40,39 @@ pub(super) fn load_job(project: &str, dataset: &Dataset, (table, location): (&st
         write_json_text(text, &mut body);
     }
     body.extend_from_slice(
-        b"},\"schema\":{\"fields\":[{\"name\":\"custom_id\",\"type\":\"STRING\"},{\"name\":\"request\",\"type\":\"JSON\"}]},\
-          \"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"createDisposition\":\"CREATE_IF_NEEDED\",\"writeDisposition\":\"WRITE_EMPTY\"}}}",
+        b"},\"schema\":{\"fields\":[{\"name\":\"custom_id\",\"type\":\"STRING\"},{\"name\":\"request\",\"type\":",
+    );
+    body.extend_from_slice(if is_text { b"\"STRING\"" } else { b"\"JSON\"" });
+    body.extend_from_slice(
+        b"}]},\"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"createDisposition\":\"CREATE_IF_NEEDED\",\"writeDisposition\":\"WRITE_EMPTY\"}}}",
     );
     body
 }
 
+/// Where a dataset is, and how long a table of it lives, where that is said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    pub(super) location: String,
+    pub(super) expiration_ms: Option<u64>,
+}
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Located<'a> {
     #[serde(borrow)]
     location: LooseText<'a>,
+    #[serde(borrow, default)]
+    default_table_expiration_ms: LooseText<'a>,
 }
 
-/// Where a dataset is.
-pub(super) fn location(body: &[u8]) -> Result<String, String> {
+/// A dataset.
+pub(super) fn described(body: &[u8]) -> Result<Described, String> {
     let found: Located<'_> = read(body, "a dataset")?;
-    found.location.into_owned().ok_or_else(|| "the answer does not say where the dataset is".to_owned())
+    let location = found.location.into_owned().ok_or("the answer does not say where the dataset is")?;
+    let expiration = found.default_table_expiration_ms.into_owned().map(|text| text.parse::<u64>());
+    let expiration_ms =
+        expiration.transpose().map_err(|_| "the answer does not say how long tables of the dataset live")?;
+    Ok(Described { location, expiration_ms })
 }
 
 /// What has come of a load.
@@ -105,7 +129,10 @@ pub(super) fn load(body: &[u8]) -> Result<Load, String> {
         return Ok(Load::Running);
     }
     let Some(said) = job.status.error_result else {
-        return Ok(Load::Loaded(job.statistics.load.output_rows.or_zero()));
+        let rows = job.statistics.load.output_rows.or(None);
+        return rows
+            .map(Load::Loaded)
+            .ok_or_else(|| "the load does not say how many rows it brought".to_owned());
     };
     let reason = said.reason.into_owned().unwrap_or_default();
     Ok(Load::Failed(Failure {
@@ -157,8 +184,13 @@ pub(in crate::vertex) fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
     }
 }
 
+/// Whether an error says that there is no such table: it may be the dataset or the project that is not there.
+pub(super) fn says_no_table(body: &[u8]) -> bool {
+    errors::read(body).is_some_and(|said| said.message.contains("Not found: Table"))
+}
+
 #[derive(Deserialize)]
-struct Described<'a> {
+struct Schemed<'a> {
     #[serde(borrow)]
     schema: Schema<'a>,
 }
@@ -173,36 +205,62 @@ struct Schema<'a> {
 struct Field<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
+    #[serde(borrow, default, rename = "type")]
+    kind: LooseText<'a>,
+    #[serde(borrow, default)]
+    mode: LooseText<'a>,
+}
+
+impl Field<'_> {
+    /// Whether each cell is one text, or none.
+    fn is_text(&self) -> bool {
+        matches!(self.kind.as_deref(), Some("STRING" | "JSON"))
+            && matches!(self.mode.as_deref(), None | Some("NULLABLE" | "REQUIRED"))
+    }
 }
 
 /// Columns that a line is made of, and whether what they hold is JSON.
 const LINE: [(&str, bool); 4] =
     [("custom_id", false), ("status", false), ("request", true), ("response", true)];
 
-/// Where in a row they stand.
+/// Where they stand in a row of those of them that the table has.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Columns([Option<usize>; 4]);
+pub(super) struct Columns {
+    at: [Option<usize>; 4],
+    /// Their names in the table's order, with commas.
+    selected: String,
+}
 
 impl Columns {
     /// Those of a table of results.
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
-        let table: Described<'_> = read(body, "a table")?;
-        let at = |(name, _)| table.schema.fields.iter().position(|field| field.name == name);
-        let found = Self(LINE.map(at));
-        match found.0 {
-            [_, _, _, Some(_)] => Ok(found),
+        let table: Schemed<'_> = read(body, "a table")?;
+        let is_read = |field: &&Field<'_>| LINE.iter().any(|(name, _)| field.name == *name);
+        let fields: Vec<&Field<'_>> = table.schema.fields.iter().filter(is_read).collect();
+        if let Some(odd) = fields.iter().find(|field| !field.is_text()) {
+            return Err(format!("the column `{}` of the table holds no texts", odd.name));
+        }
+        let names: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
+        let at = LINE.map(|(name, _)| names.iter().position(|field| *field == name));
+        match at {
+            [_, _, _, Some(_)] => Ok(Self { at, selected: names.join(",") }),
             _ => Err("the table has no column `response`".to_owned()),
         }
+    }
+
+    /// What is asked for of each row.
+    pub(super) fn selected(&self) -> &str {
+        &self.selected
     }
 
     /// Appends a row as a line of results. What should be JSON and is not stands there as text: it is read as no answer.
     pub(super) fn write(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         out.push(b'{');
         let mut first = true;
-        for ((name, is_json), at) in LINE.into_iter().zip(self.0) {
+        for ((name, is_json), at) in LINE.into_iter().zip(self.at) {
             let Some(at) = at else { continue };
             let cell = row.cells.get(at).ok_or("a row is shorter than its table's columns")?;
-            let Some(text) = cell.value.as_deref() else { continue };
+            let Some(text) = cell.value.as_deref().filter(|text| !text.is_empty()) else { continue };
             out.extend_from_slice(if first { b"\"" } else { b",\"" });
             first = false;
             out.extend_from_slice(name.as_bytes());
@@ -233,10 +291,18 @@ pub(super) struct Row<'a> {
     cells: Vec<Cell<'a>>,
 }
 
+/// A text or null; anything else makes the page one that cannot be read, and no cell that is empty.
 #[derive(Debug, Deserialize)]
 struct Cell<'a> {
-    #[serde(borrow, rename = "v")]
-    value: LooseText<'a>,
+    #[serde(borrow, rename = "v", deserialize_with = "text_or_null")]
+    value: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text_or_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(Option::<Text<'a>>::deserialize(from)?.map(|text| text.0))
 }
 
 #[derive(Deserialize)]
@@ -251,15 +317,10 @@ struct Page<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// A page without rows says how many there are: that a batch has written nothing is concluded from it.
+    /// A page says how many rows there are: what is whole, and that a batch has written nothing, is concluded from it.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, String> {
         let page: Page<'a> = read(body, "a page of a table")?;
-        match page.total_rows.or(None) {
-            None if page.rows.is_empty() => Err("the answer is not a page of a table".to_owned()),
-            total => {
-                let (rows, next) = (page.rows, page.page_token.into_owned());
-                Ok(Self { rows, next, total: total.unwrap_or(0) })
-            }
-        }
+        let total = page.total_rows.or(None).ok_or("the answer is not a page of a table")?;
+        Ok(Self { rows: page.rows, next: page.page_token.into_owned(), total })
     }
 }

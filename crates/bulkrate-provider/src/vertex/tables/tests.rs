@@ -4,6 +4,8 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::json::Load;
+use super::load::Input;
 use super::*;
 
 #[test]
@@ -19,10 +21,10 @@ fn a_dataset_may_come_with_its_project() {
         let table = Table::read(&address).unwrap();
         assert_eq!((table.project, table.dataset, table.id), (project, id, "t_1"), "{address}");
     }
-    for text in ["", "a-b", "p.", "p.d ", "a b.d", &"x".repeat(201)] {
+    for text in ["", "a-b", "p.", "p.d ", "a b.d", ".d", "..d", "...d", &"x".repeat(201)] {
         assert!(Dataset::read(text, "acme").is_err(), "{text}");
     }
-    for name in ["gs://b/o/x.jsonl", "bq://p.d", "bq://p..t", "bq://"] {
+    for name in ["gs://b/o/x.jsonl", "bq://p.d", "bq://p..t", "bq://", "bq://..d.t", "bq://...d.t"] {
         assert_eq!(Table::read(name), None, "{name}");
     }
     let path = Table::read("bq://example.com:p.d.t").unwrap().path();
@@ -40,28 +42,61 @@ fn jobs_read_what_is_at_their_place_or_around_it() {
         ("EU", "us-central1", false),
         ("us-east1", "us-central1", false),
         ("US", "europe-west4", false),
+        // London and Zurich are no part of the EU.
+        ("EU", "europe-west2", false),
+        ("EU", "europe-west6", false),
+        ("europe-west2", "europe-west2", true),
     ] {
         assert_eq!(is_near(location, region), near, "{location} {region}");
     }
 }
 
 #[test]
+fn only_what_was_made_here_is_deleted() {
+    for (name, ours) in [
+        ("bq://p.d.bulkrate_01kaxvhz_0123456789abcdef", true),
+        ("bq://p.d.bulkrate_01kaxvhz_0123456789abcdef_out", true),
+        ("bq://p.d.bulkrate_0123456789abcdef", true),
+        ("bq://p.d.bulkrate_01kaxvhz_0123456789abcdeF", false),
+        ("bq://p.d.bulkrate_01kaxvhz", false),
+        ("bq://p.d.sales_0123456789abcdef", false),
+        ("bq://p.d.customers", false),
+        ("gs://b/bulkrate_0123456789abcdef", false),
+    ] {
+        assert_eq!(is_ours(name), ours, "{name}");
+    }
+}
+
+#[test]
+fn a_dataset_says_how_long_its_tables_live() {
+    let of = |more: &str| {
+        json::described(format!(r#"{{"location":"US"{more}}}"#).as_bytes()).map(|found| found.expiration_ms)
+    };
+    assert_eq!(of("").unwrap(), None);
+    assert_eq!(of(r#","defaultTableExpirationMs":"86400000""#).unwrap(), Some(86_400_000));
+    assert!(of(r#","defaultTableExpirationMs":"soon""#).is_err() && json::described(b"{}").is_err());
+}
+
+#[test]
 fn a_load_has_its_tables_name() {
     let dataset = Dataset::read("data.labels", "acme").unwrap();
-    let body: Value = serde_json::from_slice(&json::load_job("acme", &dataset, ("t_1", "US"))).unwrap();
-    assert_eq!(
-        body,
-        json!({
-            "jobReference": {"projectId": "acme", "jobId": "t_1", "location": "US"},
-            "configuration": {"load": {
-                "destinationTable": {"projectId": "data", "datasetId": "labels", "tableId": "t_1"},
-                "schema": {"fields": [{"name": "custom_id", "type": "STRING"}, {"name": "request", "type": "JSON"}]},
-                "sourceFormat": "NEWLINE_DELIMITED_JSON",
-                "createDisposition": "CREATE_IF_NEEDED",
-                "writeDisposition": "WRITE_EMPTY",
-            }},
-        })
-    );
+    for (is_text, kind) in [(true, "STRING"), (false, "JSON")] {
+        let body = json::load_job("acme", &dataset, ("t_1", "US"), is_text);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "jobReference": {"projectId": "acme", "jobId": "t_1", "location": "US"},
+                "configuration": {"load": {
+                    "destinationTable": {"projectId": "data", "datasetId": "labels", "tableId": "t_1"},
+                    "schema": {"fields": [{"name": "custom_id", "type": "STRING"}, {"name": "request", "type": kind}]},
+                    "sourceFormat": "NEWLINE_DELIMITED_JSON",
+                    "createDisposition": "CREATE_IF_NEEDED",
+                    "writeDisposition": "WRITE_EMPTY",
+                }},
+            })
+        );
+    }
 }
 
 #[test]
@@ -89,7 +124,8 @@ fn loads() {
     ] {
         assert_eq!(failed(reason), want);
     }
-    for body in ["{}", "[]", "", "null"] {
+    // An end that says nothing of rows is no empty table.
+    for body in ["{}", "[]", "", "null", r#"{"status":{"state":"DONE"}}"#] {
         assert!(json::load(body.as_bytes()).is_err(), "{body}");
     }
 }
@@ -122,6 +158,7 @@ const TABLE_OF_RESULTS: &str = r#"{"kind":"bigquery#table","schema":{"fields":[{
 #[test]
 fn rows_become_the_lines_that_a_bucket_would_hold() {
     let columns = Columns::read(TABLE_OF_RESULTS.as_bytes()).unwrap();
+    assert_eq!(columns.selected(), "custom_id,request,response,status");
     let line = |cells: Value| {
         let cells: Vec<Value> = cells.as_array().unwrap().iter().map(|cell| json!({"v": cell})).collect();
         let body = json!({"totalRows": "1", "rows": [{"f": cells}]}).to_string();
@@ -132,24 +169,49 @@ fn rows_become_the_lines_that_a_bucket_would_hold() {
     let request = r#"{"labels":{"bulkrate":"a"},
 "contents":[]}"#;
     assert_eq!(
-        line(json!([null, request, "2026", r#"{"candidates":[]}"#, ""])).unwrap(),
+        line(json!([null, request, r#"{"candidates":[]}"#, ""])).unwrap(),
         "{\"request\":{\"labels\":{\"bulkrate\":\"a\"},\"contents\":[]},\"response\":{\"candidates\":[]}}\n"
     );
     assert_eq!(
-        line(json!(["a", null, "2026", "{}", "Bad \"Request\""])).unwrap(),
+        line(json!(["a", null, "{}", "Bad \"Request\""])).unwrap(),
         "{\"custom_id\":\"a\",\"status\":\"Bad \\\"Request\\\"\",\"response\":{}}\n"
     );
     // What should be JSON and is none.
-    assert_eq!(line(json!(["a", "{", "", "", null])).unwrap(), "{\"custom_id\":\"a\",\"request\":\"{\"}\n");
+    assert_eq!(line(json!(["a", "{", "", null])).unwrap(), "{\"custom_id\":\"a\",\"request\":\"{\"}\n");
     assert!(line(json!(["a"])).is_err());
-    for body in ["{}", r#"{"schema":{"fields":[{"name":"request"}]}}"#, r#"{"status":"ok"}"#] {
+    for body in ["{}", r#"{"schema":{"fields":[{"name":"request","type":"JSON"}]}}"#, r#"{"status":"ok"}"#] {
         assert!(Columns::read(body.as_bytes()).is_err(), "{body}");
     }
 }
 
 #[test]
+fn what_is_no_text_is_no_empty_cell() {
+    for (kind, mode) in [("RECORD", "NULLABLE"), ("JSON", "REPEATED"), ("INTEGER", "NULLABLE")] {
+        let table =
+            json!({"schema": {"fields": [{"name": "response", "type": kind, "mode": mode}]}}).to_string();
+        let why = Columns::read(table.as_bytes()).unwrap_err();
+        assert!(why.contains("the column `response` of the table holds no texts"), "{why}");
+    }
+    // Nobody reads it.
+    let foreign = r#"{"schema":{"fields":[{"name":"response","type":"STRING"},{"name":"n","type":"RECORD","mode":"REPEATED"}]}}"#;
+    assert_eq!(Columns::read(foreign.as_bytes()).unwrap().selected(), "response");
+    for cell in ["{}", r#"{"v":{"f":[]}}"#, r#"{"v":[{"v":"x"}]}"#, r#"{"v":7}"#, r#"{"v":true}"#] {
+        let page = format!(r#"{{"totalRows":"1","rows":[{{"f":[{cell}]}}]}}"#);
+        assert!(Rows::read(page.as_bytes()).is_err(), "{cell}");
+    }
+}
+
+#[test]
 fn an_object_of_somebody_else_is_no_empty_table() {
-    for body in [r#"{"status":"ok"}"#, "{}", "[]", "", r#"{"totalRows":"-1"}"#, r#"{"rows":[]}"#] {
+    for body in [
+        r#"{"status":"ok"}"#,
+        "{}",
+        "[]",
+        "",
+        r#"{"totalRows":"-1"}"#,
+        r#"{"rows":[]}"#,
+        r#"{"rows":[{"f":[]}]}"#,
+    ] {
         assert!(Rows::read(body.as_bytes()).is_err(), "{body}");
     }
     let page = Rows::read(br#"{"kind":"bigquery#tableDataList","totalRows":"0"}"#).unwrap();
@@ -162,16 +224,21 @@ fn an_object_of_somebody_else_is_no_empty_table() {
 async fn lines_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input.jsonl");
-    std::fs::write(&path, "{}\n".repeat(100_000)).unwrap();
-    assert_eq!(lines_of(&path).await.unwrap(), 100_000);
+    for (line, is_text) in [
+        (r#"{"custom_id":"br1-a","request":"{}"}"#, true),
+        (r#"{"custom_id":"br1-a","request":{"x":"","request":""}}"#, false),
+    ] {
+        std::fs::write(&path, format!("{line}\n").repeat(100_000)).unwrap();
+        assert_eq!(Input::of(&path).await.unwrap(), Input { lines: 100_000, is_text });
+    }
 }
 
 proptest! {
     #[test]
     fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), text in ".{0,40}") {
-        let _ = (json::load(&bytes), Rows::read(&bytes).map(|page| page.total), Columns::read(&bytes), json::location(&bytes));
+        let _ = (json::load(&bytes), Rows::read(&bytes).map(|page| page.total), Columns::read(&bytes), json::described(&bytes));
         let columns = Columns::read(TABLE_OF_RESULTS.as_bytes()).unwrap();
-        let cells = json!([{"v": text}, {"v": text}, {"v": text}, {"v": text}, {"v": text}]);
+        let cells = json!([{"v": text}, {"v": text}, {"v": text}, {"v": text}]);
         let body = json!({"totalRows": 1, "rows": [{"f": cells}]}).to_string();
         let mut out = Vec::new();
         columns.write(&Rows::read(body.as_bytes()).unwrap().rows[0], &mut out).unwrap();

@@ -21,6 +21,11 @@ type Job<'r> = job::Job<'r, ()>;
 const CONFIG: [&str; 2] = ["embedContentConfig", "embed_content_config"];
 const DIMENSIONS: [&str; 2] = ["outputDimensionality", "output_dimensionality"];
 
+/// Whether a text that is too long is cut, without a word unless one looks for it. Of lines of batches Google's pages do not tell it.
+const TRUNCATE: [&str; 2] = ["autoTruncate", "auto_truncate"];
+/// It is for models of texts alone.
+const TEXT_ONLY: &str = "gemini-embedding-001";
+
 /// Why batches are not made for a model's vectors.
 pub(super) fn no_batches(model: &str, in_tables: bool) -> Option<&'static str> {
     match (is_gemini(model), in_tables) {
@@ -59,11 +64,16 @@ fn content(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
     let says = |own: &Own<'_>| DIMENSIONS.iter().any(|name| own.has(name));
     let dimensions = job.config().dimensions.filter(|_| !says(&own) && !says(&config));
     let at = usize::from(job.options.lane == Lane::Batch);
+    let is_told = job.options.model.starts_with(TEXT_ONLY) && !TRUNCATE.iter().any(|name| config.has(name));
+    let refuses = at == 0 && is_told;
     let mut body = Object::open(out, own);
     embed::write_content(&mut body, text);
-    if (dimensions.is_some() || config.names().next().is_some()) && body.key(CONFIG[at]) {
+    if (refuses || dimensions.is_some() || config.names().next().is_some()) && body.key(CONFIG[at]) {
         let mut config = Object::open(body.out, config);
         config.number(DIMENSIONS[at], dimensions);
+        if refuses {
+            config.literal(TRUNCATE[at], "false");
+        }
         config.close();
     }
     body.close();
@@ -90,9 +100,10 @@ fn predict(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
         body.out.push(b']');
     }
     let dimensions = job.config().dimensions.filter(|_| !parameters.has(DIMENSIONS[0]));
-    if (dimensions.is_some() || parameters.names().next().is_some()) && body.key("parameters") {
+    if body.key("parameters") {
         let mut parameters = Object::open(body.out, parameters);
         parameters.number(DIMENSIONS[0], dimensions);
+        parameters.literal(TRUNCATE[0], "false");
         parameters.close();
     }
     body.close();
@@ -111,7 +122,20 @@ fn instance<'r>(job: &Job<'r>, own: &Own<'r>) -> Result<Own<'r>, Unsupported> {
 struct Predicted<'a> {
     #[serde(borrow, default)]
     predictions: Vec<Prediction<'a>>,
+    #[serde(default)]
+    metadata: Metadata,
 }
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    /// What is charged: letters without white space.
+    #[serde(default)]
+    billable_character_count: Count,
+}
+
+/// Letters that cost what a token does: the price list is by 1,000 of them, the catalogue by a million tokens.
+const LETTERS_OF_TOKEN: u64 = 4;
 
 #[derive(Deserialize)]
 struct Prediction<'a> {
@@ -123,14 +147,16 @@ struct Prediction<'a> {
 struct Vector<'a> {
     #[serde(borrow)]
     values: &'a RawValue,
-    #[serde(default)]
-    statistics: Statistics,
+    #[serde(borrow, default)]
+    statistics: Statistics<'a>,
 }
 
 #[derive(Default, Deserialize)]
-struct Statistics {
+struct Statistics<'a> {
     #[serde(default)]
     token_count: Count,
+    #[serde(borrow, default)]
+    truncated: Option<&'a RawValue>,
 }
 
 /// An answer in either shape: neither has a text that a caller wrote.
@@ -144,6 +170,10 @@ pub(super) fn success(body: &[u8]) -> Reading<'_> {
     };
     let vector = found.predictions.into_iter().next().map(|prediction| prediction.embeddings);
     let counted = vector.as_ref().and_then(|vector| vector.statistics.token_count.or(None));
-    let usage = counted.map(|input| Usage { input, ..Usage::default() });
-    embed::answer(body, vector.map(|vector| vector.values), (usage, None))
+    let letters = found.metadata.billable_character_count.or(None);
+    // Booked is what is more: which of both a bill goes by is told in two ways.
+    let input = counted.max(letters.map(|letters| letters.div_ceil(LETTERS_OF_TOKEN)));
+    let usage = input.map(|input| Usage { input, ..Usage::default() });
+    let finish = embed::finish(vector.as_ref().and_then(|vector| vector.statistics.truncated));
+    embed::answer(body, vector.map(|vector| vector.values), finish, (usage, None))
 }

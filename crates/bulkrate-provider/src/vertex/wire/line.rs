@@ -20,18 +20,32 @@ use crate::json::object::Own;
 /// The name of the label that holds our id.
 pub(in crate::vertex) const LABEL: &str = "bulkrate";
 
-/// Appends an input line around an encoded body.
-pub(in crate::vertex) fn write(id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+/// Appends an input line around an encoded body. In a table Gemini's rows have an id as well, and their requests are texts, which may be
+/// a JSON that BigQuery's own type cannot hold.
+pub(super) fn write(id: WireId, kind: Kind, body: &[u8], in_tables: bool, out: &mut Vec<u8>) {
     let named = if kind == Kind::Embedding { Some("key") } else { is_claude(body).then_some("custom_id") };
-    if let Some(name) = named {
-        out.extend_from_slice(format!("{{\"{name}\":\"{id}\",\"request\":").as_bytes());
-        out.extend_from_slice(body);
-        out.extend_from_slice(b"}\n");
-        return;
+    match (named, in_tables) {
+        (Some(name), _) => {
+            out.extend_from_slice(format!("{{\"{name}\":\"{id}\",\"request\":").as_bytes());
+            out.extend_from_slice(body);
+        }
+        (None, false) => {
+            out.extend_from_slice(b"{\"request\":");
+            labelled(id, body, out);
+        }
+        (None, true) => {
+            out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"request\":").as_bytes());
+            let mut request = Vec::with_capacity(body.len() + 64);
+            labelled(id, body, &mut request);
+            write_json_text(&String::from_utf8_lossy(&request), out);
+        }
     }
-    let label = format!("\"{LABEL}\":\"{id}\"");
-    out.extend_from_slice(b"{\"request\":{\"labels\":{");
-    out.extend_from_slice(label.as_bytes());
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends a request to Gemini with our id as a label of it.
+fn labelled(id: WireId, body: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{\"labels\":{{\"{LABEL}\":\"{id}\"").as_bytes());
     match own_labels(body) {
         None => {
             out.push(b'}');
@@ -48,7 +62,7 @@ pub(in crate::vertex) fn write(id: WireId, kind: Kind, body: &[u8], out: &mut Ve
             }
         }
     }
-    out.extend_from_slice(b"}}\n");
+    out.push(b'}');
 }
 
 /// What every body of Claude's has, and none of Gemini's: a schema may have a property of that name.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Marks;
 use bulkrate_core::request::{Kind, Request};
@@ -26,8 +27,6 @@ use crate::http::sign::ENDED;
 use crate::openai::wire::OpenAiWire;
 use crate::openai::{self, presets};
 use crate::settings::{ChatEndpoint, Settings};
-
-pub(super) use line::write as write_line;
 
 use super::tokens::REFUSED;
 
@@ -105,6 +104,10 @@ impl VertexWire {
     /// What a reply that is no success means for the one call it answers.
     pub(super) fn refused(&self, reply: &Reply) -> Failure {
         self.account.renewing(refused(reply, now_unix_s()))
+    }
+
+    pub(super) fn write_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+        line::write(id, kind, body, self.in_tables, out);
     }
 
     pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {

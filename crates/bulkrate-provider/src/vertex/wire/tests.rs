@@ -14,6 +14,10 @@ use super::*;
 use crate::http::sign::{Sign, Unsignable, Unsigned};
 use crate::settings::ProxyFrom;
 
+fn write_line(id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+    line::write(id, kind, body, false, out);
+}
+
 const GEMINI: &str = "gemini-3.8-flash";
 const CLAUDE: &str = "claude-haiku-5-5";
 const RESULTS: &str = include_str!("../../../fixtures/vertex/batch_results.jsonl");
@@ -338,13 +342,26 @@ fn vectors_are_asked_for_in_the_words_of_their_model_and_lane() {
     let own = json!({"parameters": {"autoTruncate": false}, "instances": [{"task_type": "CLUSTERING"}]});
     let sized = |kwargs: &Value| json!({"generation_config": {"dimensions": 768}, "provider_kwargs": kwargs});
     for (lane, model, line, want) in [
-        (Lane::Sync, VECTORS, json!({}), json!({"content": content})),
+        // A text that is too long is refused, and not cut without a word.
+        (
+            Lane::Sync,
+            VECTORS,
+            json!({}),
+            json!({"content": content, "embedContentConfig": {"autoTruncate": false}}),
+        ),
+        (Lane::Sync, "gemini-embedding-2", json!({}), json!({"content": content})),
+        (
+            Lane::Sync,
+            VECTORS,
+            json!({"provider_kwargs": {"embedContentConfig": {"auto_truncate": true}}}),
+            json!({"content": content, "embedContentConfig": {"auto_truncate": true}}),
+        ),
         (Lane::Batch, VECTORS, json!({}), json!({"content": content})),
         (
             Lane::Sync,
             VECTORS,
             sized(&task),
-            json!({"content": content, "embedContentConfig": {"taskType": "CLUSTERING", "outputDimensionality": 768}}),
+            json!({"content": content, "embedContentConfig": {"taskType": "CLUSTERING", "outputDimensionality": 768, "autoTruncate": false}}),
         ),
         (
             Lane::Batch,
@@ -357,9 +374,14 @@ fn vectors_are_asked_for_in_the_words_of_their_model_and_lane() {
             Lane::Sync,
             VECTORS,
             sized(&json!({"outputDimensionality": 4, "content": {"parts": []}})),
-            json!({"content": {"parts": []}, "outputDimensionality": 4}),
+            json!({"content": {"parts": []}, "outputDimensionality": 4, "embedContentConfig": {"autoTruncate": false}}),
         ),
-        (Lane::Sync, "text-embedding-005", json!({}), json!({"instances": [{"content": "a \"b\""}]})),
+        (
+            Lane::Sync,
+            "text-embedding-005",
+            json!({}),
+            json!({"instances": [{"content": "a \"b\""}], "parameters": {"autoTruncate": false}}),
+        ),
         (
             Lane::Sync,
             "text-embedding-005",
@@ -400,6 +422,7 @@ fn vectors_are_read_from_calls_of_both_kinds_and_from_lines() {
                 panic!("{answer:?}")
             };
             assert_eq!(values.get(), "[0.5,-1]");
+            assert_eq!(answer.finish, bulkrate_core::answer::Finish::Stop);
             Ok(answer.usage.map(|usage| (usage.input, usage.output)))
         }
         Reading::Failure(failure) => Err((failure.class, failure.maybe_paid)),
@@ -424,7 +447,8 @@ fn vectors_are_read_from_calls_of_both_kinds_and_from_lines() {
     };
     assert_eq!(call(content), counted);
     assert_eq!(call(&old(r#","statistics":{"truncated":false,"token_count":7}"#)), counted);
-    assert_eq!(call(&old("")), Ok(None));
+    // Five letters are charged as two tokens, and nobody counted more.
+    assert_eq!(call(&old("")), Ok(Some((2, 0))));
     assert_eq!(line(content, ""), counted);
     assert_eq!(line(r#"{"embedding":{"values":[0.5,-1]},"tokenCount":"7"}"#, ""), counted);
     let lost = Err((FailureClass::Transient, true));
@@ -451,5 +475,43 @@ proptest! {
         let line: Value = serde_json::from_slice(&out).unwrap();
         prop_assert_eq!(&line["request"]["labels"]["bulkrate"], &json!(id().to_string()));
         prop_assert_eq!(line["request"]["labels"].as_object().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_row_of_a_table_has_an_id_and_its_request_as_a_text() {
+    let row = |body: &str| {
+        let mut out = Vec::new();
+        line::write(id(), Kind::Chat, body.as_bytes(), true, &mut out);
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        serde_json::from_slice::<Value>(&out).unwrap()
+    };
+    // A number that no column of JSON holds.
+    let gemini = row(r#"{"contents":[],"x":1e999}"#);
+    let said = gemini["request"].as_str().unwrap();
+    assert_eq!(said, format!(r#"{{"labels":{{"bulkrate":"{}"}},"contents":[],"x":1e999}}"#, id()));
+    assert_eq!(gemini["custom_id"], id().to_string());
+    let claude = row(r#"{"anthropic_version":"vertex-2023-10-16","messages":[]}"#);
+    assert_eq!(claude["request"]["messages"], json!([]));
+}
+
+#[test]
+fn a_vector_of_a_part_of_its_text_is_told() {
+    let wire = wire();
+    for (body, cut) in [
+        (r#"{"embedding":{"values":[1]},"truncated":true}"#, true),
+        (r#"{"embedding":{"values":[1]},"truncated":false}"#, false),
+        (r#"{"embedding":{"values":[1]},"truncated":{}}"#, false),
+        (r#"{"embedding":{"values":[1],"statistics":{"truncated":true}}}"#, true),
+        (
+            r#"{"predictions":[{"embeddings":{"values":[1],"statistics":{"truncated":true,"token_count":2048}}}]}"#,
+            true,
+        ),
+        (r#"{"predictions":[{"embeddings":{"values":[1],"statistics":{"truncated":false}}}]}"#, false),
+    ] {
+        let reply =
+            Reply { status: 200, headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) };
+        let Reading::Answer(answer) = wire.read(Kind::Embedding, &reply) else { panic!("{body}") };
+        assert_eq!(answer.finish == bulkrate_core::answer::Finish::Length, cut, "{body}");
     }
 }
