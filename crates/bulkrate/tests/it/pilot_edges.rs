@@ -377,7 +377,7 @@ fn a_router_is_a_plan_of_a_large_pilot_and_is_run() {
 fn a_small_pilot_tries_no_router_and_one_that_proves_nothing_says_so() {
     let sim = Sim::start(&["--weak", "gpt-6-luna=0.4"]);
     let place = shop(&sim, 1_500);
-    let names = |found: &serde_json::Value| found["plans"].to_string();
+    let names = |found: &Value| found["plans"].to_string();
     let small = pilot(&place, "--pilot 300 --yes --lane sync", &[&["--candidate", LUNA]]).expect(0).json();
     assert_eq!((&small["looked_at"], names(&small).contains("router")), (&2.into(), false), "{small}");
     let strict = "--pilot 600 --yes --lane sync --quality-loss 0.1%";
