@@ -99,6 +99,10 @@ pub struct Books {
     /// Bounds of leases that are open.
     pub open: i128,
     pub cap: Option<UsdNanos>,
+    /// Slow calls have copies.
+    pub hedges: bool,
+    /// Items a call of which was lost, where such an item is asked no more.
+    pub lost: Option<BTreeSet<Ordinal>>,
     /// The largest that was ever committed against the cap.
     pub peak: i128,
     pub commits: u64,
@@ -177,6 +181,9 @@ impl Books {
             LedgerKind::Doubt => {
                 if let Some(row) = self.rows.get_mut(&sub) {
                     row.doubt += usd;
+                }
+                if note.starts_with("a call was lost while another") {
+                    self.copies.lost += usd;
                 }
             }
             LedgerKind::DoubtCleared => {
@@ -257,6 +264,13 @@ impl Books {
                 let item = self.items.get(lease.ordinal as usize).copied();
                 if item != Some(Item::Waiting) {
                     self.break_("I3", format!("{sub} leases item {}, which is {item:?}", lease.ordinal));
+                }
+                if self.lost.as_ref().is_some_and(|lost| lost.contains(&lease.ordinal)) {
+                    let item = lease.ordinal;
+                    self.break_(
+                        "I5",
+                        format!("item {item} is leased again, and a call of it may have been paid"),
+                    );
                 }
                 if let Some(item) = self.items.get_mut(lease.ordinal as usize) {
                     *item = Item::Leased { sub, attempt: lease.attempt };
@@ -356,9 +370,16 @@ impl Books {
                     format!("a copy of the call for item {ordinal} is sent, and is not in doubt"),
                 );
             }
-            self.sent(ordinal, at, 2);
+            self.sent(ordinal, at, if self.hedges { 2 } else { 1 });
         }
         last
+    }
+
+    /// A call ended, and nobody knows whether it was paid.
+    pub fn call_lost(&mut self, items: &[(Ordinal, usize)]) {
+        if let Some(lost) = &mut self.lost {
+            lost.extend(items.iter().map(|(item, _)| *item));
+        }
     }
 
     /// `most`: a call may have a copy.

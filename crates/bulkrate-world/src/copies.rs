@@ -18,6 +18,8 @@ pub struct Copies {
     pub calls: u64,
     /// Doubt that stands.
     pub doubt: i128,
+    /// Doubt about one of two calls that was lost.
+    pub lost: i128,
     pub duplicate: i128,
 }
 
@@ -69,7 +71,7 @@ pub(crate) fn copied(books: &mut Books, bill: &[&Paid], usage: bool) -> i128 {
     if let Some((key, times)) = keys.iter().find(|(_, times)| **times > 2) {
         books.wrong("I5", format!("lease {} of item {} is paid {times} times", key.1, key.0));
     }
-    let (mut booked, mut doubt) = (books.copies.duplicate, books.copies.doubt);
+    let (mut booked, mut doubt) = (books.copies.duplicate, books.copies.doubt + books.copies.lost);
     for (ordinal, at) in keys.keys() {
         match books.leases[ordinal][*at].end {
             LeaseEnd::Outcome { cost, .. } if cost.0 > 0 => booked += i128::from(cost.0),

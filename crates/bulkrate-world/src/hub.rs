@@ -1,8 +1,10 @@
 //! What a world shares: its time, its store, its provider, its books, and the fate of the process that runs in it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bulkrate_core::ids::{Ordinal, Sub};
+use bulkrate_engine::spec::SyncDoubt;
 use bulkrate_store::{Done, MemStore};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -79,7 +81,12 @@ impl Hub {
     pub(crate) fn new(plan: Plan, keep_trace: bool) -> Self {
         let seed = plan.seed;
         let remote = Remote::new(seed, plan.faults.clone(), plan.page, plan.batch_ms);
-        let books = Books { cap: plan.spec.run.budget, ..Books::default() };
+        let books = Books {
+            cap: plan.spec.run.budget,
+            hedges: plan.spec.run.hedge,
+            lost: (plan.spec.run.sync_doubt == SyncDoubt::Dead).then(BTreeSet::new),
+            ..Books::default()
+        };
         Self {
             started: Instant::now(),
             dice: Dice::new(seed, 3),

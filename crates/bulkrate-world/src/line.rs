@@ -137,7 +137,10 @@ enum Begun {
     Dead,
     Over(Result<Reply, CallError>),
     /// Lost on the way, or so late that nobody waits: heard of after so long.
-    Lost(u64),
+    Lost {
+        no: u64,
+        after_ms: u64,
+    },
     Sent {
         no: u64,
         there_ms: u64,
@@ -188,7 +191,7 @@ impl Line {
         }
         if hub.fault(faults.lost) {
             hub.note(format_args!("loses {no}: {} {path}", request.method));
-            return Begun::Lost(hub.dice.between(100, 30_000));
+            return Begun::Lost { no, after_ms: hub.dice.between(100, 30_000) };
         }
         let mut back = Back::Fine;
         if hub.fault(faults.answer_lost) {
@@ -213,7 +216,7 @@ impl Line {
         }
         hub.under_way.push(Sent { no, arrives_ms, request });
         if late {
-            Begun::Lost(hub.dice.between(100, 30_000))
+            Begun::Lost { no, after_ms: hub.dice.between(100, 30_000) }
         } else {
             Begun::Sent { no, there_ms, back_ms, back }
         }
@@ -242,8 +245,15 @@ impl Line {
     }
 
     /// A dead process hears nothing.
-    async fn heard(&self, result: Result<Reply, CallError>) -> Result<Reply, CallError> {
-        let dead = lock(&self.0).dead;
+    async fn heard(&self, no: u64, result: Result<Reply, CallError>) -> Result<Reply, CallError> {
+        let dead = {
+            let mut hub = lock(&self.0);
+            if result.is_err() && !hub.dead {
+                let items = hub.calls[usize::try_from(no).unwrap_or(0)].clone();
+                hub.books.call_lost(&items);
+            }
+            hub.dead
+        };
         if dead { std::future::pending().await } else { result }
     }
 }
@@ -262,9 +272,9 @@ impl Exchange for Line {
         match self.begin(request) {
             Begun::Dead => std::future::pending().await,
             Begun::Over(result) => result,
-            Begun::Lost(after_ms) => {
+            Begun::Lost { no, after_ms } => {
                 sleep(Duration::from_millis(after_ms)).await;
-                self.heard(Err(no_answer("connection reset"))).await
+                self.heard(no, Err(no_answer("connection reset"))).await
             }
             Begun::Sent { no, there_ms, back_ms, back } => {
                 sleep(Duration::from_millis(there_ms)).await;
@@ -273,7 +283,7 @@ impl Exchange for Line {
                 }
                 sleep(Duration::from_millis(back_ms)).await;
                 let result = self.answered(no, back);
-                self.heard(result).await
+                self.heard(no, result).await
             }
         }
     }

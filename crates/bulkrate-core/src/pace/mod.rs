@@ -24,7 +24,7 @@ pub use concurrency::{Concurrency, Signal};
 pub use curve::{BatchCurve, BatchTime, batch_curve};
 pub use deadline::{DAY_US, LaneChoice, LanePrices, Priority, cancel_us, choose_lane, switch_at};
 pub use pacer::{Admit, Hints, Limits, Pacer, RefusalKind};
-pub use tail::{HedgeRule, Tail, bears_copy};
+pub use tail::{HedgeRule, Tail, bears_copy, would_repeat};
 
 /// One second on every clock of this module.
 const SECOND_US: f64 = 1e6;

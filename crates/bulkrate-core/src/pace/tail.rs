@@ -3,6 +3,7 @@
 //! Latencies are counted in classes an eighth of an octave wide, each as its upper edge: what is called slow is never too early, and at
 //! most an eighth too late. Old ones fade, so that a provider that has become slower is soon known as such.
 
+use crate::failure::{FailureClass, Verdict};
 use crate::money::UsdNanos;
 
 /// A class is so much of an octave.
@@ -18,6 +19,8 @@ const SLOW_PERCENT: u64 = 95;
 const SLOW_MEDIANS: u64 = 2;
 /// What items cost so far is trusted within this factor, where money is kept back for the others.
 const DEARER: u64 = 2;
+/// An answer that was cut is asked for again with so many times the room.
+const LONGER: u64 = 4;
 
 /// When copies go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,16 +111,19 @@ impl Tail {
 }
 
 /// Whether a cap that has `left` can bear a copy that costs `bound` at most: no item may stay without an answer for want of what a
-/// copy has taken. `waiting` items are still to be sent, and one cost `mean` so far.
+/// copy has taken. `open` items have no answer yet, those that are under way among them; one cost `mean` so far, and `largest` is
+/// the most that any could cost that was seen.
 #[must_use]
-pub fn bears_copy(left: UsdNanos, bound: UsdNanos, waiting: u64, mean: UsdNanos) -> bool {
-    // The last of them needs its own bound to be sent at all.
-    let rest = if waiting == 0 {
-        UsdNanos::ZERO
-    } else {
-        mean.times(waiting.saturating_mul(DEARER)).saturating_add(bound)
-    };
+pub fn bears_copy(left: UsdNanos, bound: UsdNanos, open: u64, mean: UsdNanos, largest: UsdNanos) -> bool {
+    // The last of them needs its own bound to be sent at all, also where its answer was cut.
+    let rest = mean.times(open.saturating_mul(DEARER)).saturating_add(largest.max(bound).times(LONGER));
     bound.saturating_add(rest) <= left
+}
+
+/// Whether an answer that is no good for this reason would come again: nothing is gained by waiting for that of the other call.
+#[must_use]
+pub fn would_repeat(class: FailureClass) -> bool {
+    class == FailureClass::Truncated || class.verdict() == Verdict::GiveUp
 }
 
 fn class(latency_us: u64) -> usize {
@@ -191,17 +197,35 @@ mod tests {
 
     #[test]
     fn a_copy_takes_no_items_money() {
-        for (left, bound, waiting, mean, want) in [
-            (100, 100, 0, 7, true),   // the end of a job: nobody else wants it
-            (99, 100, 0, 7, false),   // it does not fit
-            (200, 100, 1, 0, true),   // the last item needs its own bound
-            (219, 100, 10, 1, false), // ten items at twice what they cost so far
-            (220, 100, 10, 1, true),
-            (i64::MAX, 1, u64::MAX, i64::MAX, true), // a cap without an end
-            (1_000, 1, u64::MAX, 1, false),
+        for (left, bound, open, mean, largest, want) in [
+            (500, 100, 1, 0, 100, true), // the end of a job: its own item may have to be asked again, for a longer answer
+            (499, 100, 1, 0, 100, false),
+            (501, 100, 1, 1, 100, false), // and costs what items cost
+            (519, 100, 10, 1, 0, false),  // ten items at twice what they cost so far
+            (520, 100, 10, 1, 0, true),
+            (1_119, 100, 10, 1, 250, false), // one of them is larger than this
+            (1_120, 100, 10, 1, 250, true),
+            (i64::MAX, 1, u64::MAX, i64::MAX, 1, true), // a cap without an end
+            (1_000, 1, u64::MAX, 1, 1, false),
         ] {
-            let got = bears_copy(UsdNanos(left), UsdNanos(bound), waiting, UsdNanos(mean));
-            assert_eq!(got, want, "{left} {bound} {waiting} {mean}");
+            let [left, bound, mean, largest] = [left, bound, mean, largest].map(UsdNanos);
+            let got = bears_copy(left, bound, open, mean, largest);
+            assert_eq!(got, want, "{left} {bound} {open} {mean} {largest}");
+        }
+    }
+
+    #[test]
+    fn only_what_another_answer_may_mend_is_waited_for() {
+        use FailureClass::{ContentPolicy, Empty, RefusedByProvider, SchemaFailed, Transient, Truncated};
+        for (class, want) in [
+            (Truncated, true),
+            (ContentPolicy, true),
+            (RefusedByProvider, true),
+            (Transient, false),
+            (SchemaFailed, false),
+            (Empty, false),
+        ] {
+            assert_eq!(would_repeat(class), want, "{class}");
         }
     }
 

@@ -160,9 +160,11 @@ impl Engine {
         let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
         let mut saved = state.tally.beyond.without(saved_by(&*self.reader()?, job.no)?);
-        let (copies, twice) = paid_twice(&*self.reader()?, job.no)?;
-        if copies > 0 {
-            saved.insert(HEDGE.to_owned(), UsdNanos(-twice.0));
+        if state.hedging.any {
+            let (copies, twice) = paid_twice(&*self.reader()?, job.no)?;
+            if copies > 0 {
+                saved.insert(HEDGE.to_owned(), UsdNanos(-twice.0));
+            }
         }
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
@@ -226,7 +228,7 @@ impl Engine {
             seconds: seconds(job.clock.us() - started_us),
             output: None,
             state_dir: self.settings.state_dir.display().to_string(),
-            in_flight: state.calls_in_flight,
+            in_flight: state.calls_leased,
             in_flight_bound: state.calls_bound,
             above_threshold: above,
             estimated_usage: state.tally.estimated,

@@ -29,7 +29,7 @@ use crate::planning::{Facts, budget, plan};
 use crate::run::cascade::Cascade;
 use crate::run::forecast::{Forecasting, Kept};
 use crate::run::fresh::SendOrder;
-use crate::run::hedge::Hedging;
+use crate::run::hedge::{Hedging, is_of_copies};
 use crate::run::job::{BY_MODEL, COLLECTING_MAX, Halt, Job, State};
 use crate::run::prompt_cache;
 use crate::run::recover::{other_account, recover, sender_of};
@@ -150,6 +150,11 @@ impl Engine {
         let next_segment = submissions.iter().map(|submission| submission.segment).max().unwrap_or(0) + 1;
         let largest_submission = crate::run::doubt::largest(&*reader, no, &submissions)?;
         let twins_open = submissions.iter().filter(|row| twin::is_open(row)).map(|row| row.sub).collect();
+        let hedging = if spec.run.hedge || submissions.iter().any(is_of_copies) {
+            Hedging::of(&*reader, no)?
+        } else {
+            Box::default()
+        };
         drop(submissions);
         let mut prompt_cache = prompt_cache::meters(spec, checkpoint, deployments, home);
         prompt_cache::replay(&*reader, no, deployments, &mut prompt_cache)?;
@@ -175,7 +180,7 @@ impl Engine {
             failed: None,
             blocked: None,
             overcharged: bulkrate_core::budget::Overcharges::default(),
-            hedging: Hedging::of(&*reader, no)?,
+            hedging,
             forecasting: Forecasting::new(&dir, plan, home, spec, checkpoint),
             switched: false,
             late_told: false,
@@ -195,6 +200,7 @@ impl Engine {
             batches: HashMap::new(),
             tally: found.tally,
             calls_in_flight: 0,
+            calls_leased: 0,
             calls_bound: UsdNanos::ZERO,
             unresolved: 0,
             doubted: HashMap::new(),

@@ -51,7 +51,9 @@ impl Books {
             // Outcomes know what they would have cost at their own model; what another would have is in the ledger.
             let by_model = BY_MODEL.iter().filter_map(|lever| saved.get(*lever)).map(|(_, usd)| *usd);
             let naive = of_outcomes + by_model.sum::<UsdNanos>();
-            let (word, hedged) = (on_word(view, job)?, paid_twice(view, job.no)?);
+            let word = on_word(view, job)?;
+            let any = sums_before.items(LedgerKind::Duplicate) > 0;
+            let hedged = if any { paid_twice(view, job.no)? } else { (0, UsdNanos::ZERO) };
             let sums = sums(view, &LedgerQuery::of_job(job.no))?;
             readings += 1;
             if sums == sums_before || readings == READINGS_MAX {

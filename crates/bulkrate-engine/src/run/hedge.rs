@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bulkrate_core::answer::Answer;
-use bulkrate_core::ids::Sub;
+use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::bears_copy;
-use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{LedgerEntry, LedgerKind, LedgerQuery, Submission, SubmissionState, Tx, View};
 
 use super::job::Job;
@@ -22,11 +21,14 @@ use super::ledger::{At, Moved};
 use super::ready::Ready;
 use crate::EngineError;
 use crate::decision::is_hedge;
+use crate::spec::SyncDoubt;
 
 /// What the row of a submission says that copies are booked under.
 const EVIDENCE: &str = "{\"why\":\"copies of slow calls\"}";
 /// The note of an entry about a copy.
 const NOTE: &str = "W9: a copy of a slow call";
+/// The note of doubt about one of the two that was lost: that is no window, and was not asked for.
+const LOST: &str = "a call was lost while another for the same item was out";
 
 /// The lever that hedging is, which costs: what was paid for answers that came second.
 pub(crate) const HEDGE: &str = "hedge";
@@ -42,6 +44,12 @@ pub(crate) struct Hedging {
     pub doubt: UsdNanos,
     /// The submissions of this run that they are booked under.
     pub subs: BTreeSet<Sub>,
+    /// The job hedges, or did in an earlier run.
+    pub any: bool,
+    /// The most that any item may cost that was about to be sent.
+    largest: UsdNanos,
+    /// Items of which a call was lost beside another that is out, where such an item is asked no more (`--sync-doubt dead`).
+    pub lost_beside: BTreeSet<Ordinal>,
 }
 
 impl Hedging {
@@ -63,7 +71,12 @@ impl Hedging {
                 ControlFlow::Continue(())
             })?;
         }
-        Ok(Box::new(Self { doubt: standing.into_values().sum(), ..Self::default() }))
+        Ok(Box::new(Self { doubt: standing.into_values().sum(), any: true, ..Self::default() }))
+    }
+
+    /// An item is about to be sent.
+    pub(crate) fn note(&mut self, ready: &Ready) {
+        self.largest = self.largest.max(ready.bound).max(ready.strong.unwrap_or_default());
     }
 
     /// An operator has decided what copies of an earlier run have cost.
@@ -87,7 +100,7 @@ pub(crate) fn paid_twice(view: &dyn View, job: u32) -> Result<(u64, UsdNanos), E
 }
 
 /// Whether copies are booked under a submission.
-pub(super) fn is_of_copies(row: &Submission) -> bool {
+pub(crate) fn is_of_copies(row: &Submission) -> bool {
     row.state == SubmissionState::Call && row.evidence.as_deref() == Some(EVIDENCE)
 }
 
@@ -96,15 +109,18 @@ fn at(ready: &Ready, sub: Sub) -> At {
 }
 
 impl Job {
-    /// Whether every cap has room for a copy, and the items that still wait are not left without.
+    /// Whether every cap has room for a copy, and the items that have no answer yet are not left without. Where one waits for money
+    /// none has: what is there is its.
     pub(crate) fn bears_copy(&self, ready: &Ready) -> bool {
         let state = self.state.borrow();
-        let asked = state.items.asked();
-        let waiting = asked.of(ItemState::Queued) + asked.of(ItemState::Retry);
+        if state.blocked.is_some() || state.parked.len() > 0 {
+            return false;
+        }
+        let (open, largest) = (state.open(), state.hedging.largest);
         let (_, ended) = state.meter.counts();
         let mean = UsdNanos(state.budget.settled.0 / i64::try_from(ended.max(1)).unwrap_or(i64::MAX));
-        let covering = state.budget.caps.iter().filter(|cap| cap.covers(ready.tags));
-        covering.into_iter().all(|cap| bears_copy(cap.left(), ready.bound, waiting, mean))
+        let mut covering = state.budget.caps.iter().filter(|cap| cap.covers(ready.tags));
+        covering.all(|cap| bears_copy(cap.left(), ready.bound, open, mean, largest))
     }
 
     /// What a copy may cost counts from now on.
@@ -150,10 +166,30 @@ impl Job {
         state.moved.add(LedgerKind::DoubtCleared, Some(NOTE), at(ready, sub), 1, ready.bound);
     }
 
+    /// The call was lost beside another: its doubt is as that of any call that was, and none that was asked for.
+    pub(crate) fn lose_beside(&self, landing: Landing<'_>, sub: Sub) {
+        let ready = landing.ready;
+        let dead = self.spec.run.sync_doubt == SyncDoubt::Dead && self.is_open(ready);
+        let mut state = self.state.borrow_mut();
+        state.hedging.doubt -= ready.bound;
+        let (of_copy, of_call) = (at(ready, sub), At { sub: landing.group, ..at(ready, sub) });
+        state.moved.add(LedgerKind::DoubtCleared, Some(NOTE), of_copy, 1, ready.bound);
+        state.moved.add(LedgerKind::Doubt, Some(LOST), of_call, 1, ready.bound);
+        if dead {
+            state.hedging.lost_beside.insert(ready.ordinal);
+        }
+    }
+
+    /// Whether an item is asked no more unless what is out for it answers: a call of it was lost.
+    pub(crate) fn is_lost_beside(&self, ready: &Ready) -> bool {
+        self.state.borrow().hedging.lost_beside.contains(&ready.ordinal)
+    }
+
     /// It was answered, and the answer is not the item's: what it cost was paid twice. As long as nobody says what that is the
     /// doubt stands, which is as much as it can be.
     pub(crate) fn pay_copy(&self, landing: Landing<'_>, answer: &Answer<'_>, sub: Sub) {
         let (ready, receipt) = (landing.ready, self.receipt(landing, answer));
+        self.watch_cost(landing, &receipt);
         if receipt.estimated {
             return;
         }
@@ -162,7 +198,5 @@ impl Job {
         state.budget.spend(ready.tags, receipt.cost);
         state.unflushed -= receipt.cost.min(ready.bound);
         state.moved.add(LedgerKind::Duplicate, Some(NOTE), at(ready, sub), 1, receipt.cost);
-        drop(state);
-        self.watch_cost(landing, &receipt);
     }
 }

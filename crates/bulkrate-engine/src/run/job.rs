@@ -158,6 +158,8 @@ pub(crate) struct State {
     pub batches: HashMap<Sub, BatchLine>,
     pub tally: Tally,
     pub calls_in_flight: u64,
+    /// Those of them that end a lease, and what they may cost: a call and its copy are one, and the copy is in doubt.
+    pub calls_leased: u64,
     pub calls_bound: UsdNanos,
     /// Batches whose doubt only the operator can settle.
     pub unresolved: u64,
@@ -500,6 +502,12 @@ impl State {
     /// Whether no tokens are counted as enqueued once no batch has an item.
     pub(crate) fn is_queue_even(&self) -> bool {
         self.enqueued_tokens == 0 || self.items.counts().of(ItemState::Leased) > 0
+    }
+
+    /// The leases of a call have ended.
+    pub(crate) fn call_over(&mut self, bound: UsdNanos) {
+        self.calls_leased -= 1;
+        self.calls_bound -= bound;
     }
 
     /// Items that have no outcome yet and will get one in this run.

@@ -9,7 +9,7 @@ use bulkrate_core::pace::HedgeRule;
 use bulkrate_engine::ground::{Ground, Pulse};
 use bulkrate_engine::report::{Ending, Report};
 use bulkrate_engine::settings::Settings;
-use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::spec::{JobSpec, SyncDoubt};
 use bulkrate_engine::{Engine, Reader, Stop};
 use bulkrate_provider::openai::{Dialect, OpenAi};
 use bulkrate_provider::{CallError, Exchange, Reply};
@@ -30,6 +30,8 @@ enum Says {
     /// An answer that is none of the choices; and one that does not say what it has used either.
     Flawed,
     Vague,
+    /// One that was cut at the output maximum.
+    Cut,
     /// Refused: 500 and 429 in the API's own words.
     Broken,
     Limited,
@@ -75,20 +77,21 @@ impl Line {
             Ok(Reply { status, headers: http::HeaderMap::new(), body: Bytes::from(body.to_owned()) })
         };
         let usage = r#"{"prompt_tokens":40,"completion_tokens":5,"total_tokens":45}"#;
-        let answer = |text: &str, usage: &str| {
+        let answer = |text: &str, finish: &str, usage: &str| {
             self.paid.fetch_add(1, Ordering::SeqCst);
             of(
                 200,
                 &format!(
-                    r#"{{"id":"c","object":"chat.completion","model":"gpt-6-luna-2026-09-22","choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"{text}"}}}}],"usage":{usage}}}"#
+                    r#"{{"id":"c","object":"chat.completion","model":"gpt-6-luna-2026-09-22","choices":[{{"index":0,"finish_reason":"{finish}","message":{{"role":"assistant","content":"{text}"}}}}],"usage":{usage}}}"#
                 ),
             )
         };
         let origin = "https://line".to_owned();
         match says {
-            Says::Good => answer("neutral", usage),
-            Says::Flawed => answer("who knows", usage),
-            Says::Vague => answer("who knows", "null"),
+            Says::Good => answer("neutral", "stop", usage),
+            Says::Flawed => answer("who knows", "stop", usage),
+            Says::Vague => answer("who knows", "stop", "null"),
+            Says::Cut => answer("neu", "length", usage),
             Says::Broken => {
                 of(500, r#"{"error":{"message":"oh","type":"server_error","param":null,"code":null}}"#)
             }
@@ -184,10 +187,8 @@ fn ground(settings: &Settings) -> Ground {
 }
 
 fn job(world: &World) -> JobSpec {
-    let path = world.path("reviews.csv");
-    let rows: String = (0..ROWS).map(|row| format!("r{row},\"plain product {row}, really\"\n")).collect();
-    std::fs::write(&path, format!("id,text\n{rows}")).unwrap();
-    let mut spec = world.spec(&path, Lane::Sync);
+    write_rows(world, 0, 0);
+    let mut spec = world.spec(&world.path("reviews.csv"), Lane::Sync);
     spec.run.hedge = true;
     spec.run.concurrency_max = 2;
     spec.run.budget = Some(UsdNanos::dollars(5));
@@ -208,8 +209,8 @@ fn of_copies(world: &World) -> [i64; 3] {
         let mut sum = 0;
         let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(1) };
         view.ledger_scan(&query, &mut |entry| {
-            assert!(entry.note.as_deref().is_none_or(|note| note.starts_with("W9: ")), "{entry:?}");
-            sum += if entry.note.is_some() { entry.usd.0 } else { 0 };
+            let of_copy = entry.note.as_deref().is_some_and(|note| note.starts_with("W9: "));
+            sum += if of_copy { entry.usd.0 } else { 0 };
             std::ops::ControlFlow::Continue(())
         })
         .unwrap();
@@ -220,21 +221,21 @@ fn of_copies(world: &World) -> [i64; 3] {
 #[tokio::test]
 async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
     use Says::{Broken, Flawed, Good, Limited, Lost, Never, Unsent, Vague};
-    // First call, copy, who is told first; hedged, won, lost, calls for the item; whether its bound stays in doubt, and answers paid
-    // twice.
+    // First call, copy, who is told first; hedged, won, lost, calls for the item; whether the copy's doubt is cleared, and a
+    // bound is in doubt at the end; answers paid twice.
     let cases = [
-        ("the copy is first", [Never, Good], true, (1, 1, 0, 2), true, 0),
-        ("the call is first", [Good, Never], false, (1, 0, 1, 2), true, 0),
-        ("the call is refused", [Broken, Good], false, (1, 1, 0, 2), false, 0),
-        ("the call is lost", [Lost, Good], false, (1, 1, 0, 2), true, 0),
-        ("the call is no answer", [Flawed, Good], false, (1, 1, 0, 2), false, 1),
-        ("nobody knows what the call cost", [Vague, Good], false, (1, 1, 0, 2), true, 0),
-        ("the copy is refused", [Good, Limited], true, (1, 0, 1, 2), false, 0),
-        ("the copy is lost", [Good, Lost], true, (1, 0, 1, 2), true, 0),
-        ("the copy is not sent", [Good, Unsent], true, (0, 0, 0, 2), false, 0),
-        ("both are refused", [Broken, Broken], false, (1, 0, 0, 3), false, 0),
+        ("the copy is first", [Never, Good], true, (1, 1, 0, 2), (false, true), 0),
+        ("the call is first", [Good, Never], false, (1, 0, 1, 2), (false, true), 0),
+        ("the call is refused", [Broken, Good], false, (1, 1, 0, 2), (true, false), 0),
+        ("the call is lost", [Lost, Good], false, (1, 1, 0, 2), (true, true), 0),
+        ("the call is no answer", [Flawed, Good], false, (1, 1, 0, 2), (true, false), 1),
+        ("nobody knows what the call cost", [Vague, Good], false, (1, 1, 0, 2), (false, true), 0),
+        ("the copy is refused", [Good, Limited], true, (1, 0, 1, 2), (true, false), 0),
+        ("the copy is lost", [Good, Lost], true, (1, 0, 1, 2), (true, true), 0),
+        ("the copy is not sent", [Good, Unsent], true, (0, 0, 0, 2), (true, false), 0),
+        ("both are refused", [Broken, Broken], false, (1, 0, 0, 3), (true, false), 0),
     ];
-    for (case, script, copy_first, (hedged, won, lost, calls), doubts, twice) in cases {
+    for (case, script, copy_first, (hedged, won, lost, calls), (clears, stands), twice) in cases {
         let world = World::new(fast()).await;
         let line = Line::new(script, copy_first, false);
         let spec = job(&world);
@@ -253,7 +254,8 @@ async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
         assert_eq!(line.slow.load(Ordering::SeqCst), calls, "{case}");
         let [doubt, cleared, duplicate] = of_copies(&world);
         assert!(doubt > 0, "{case}");
-        assert_eq!((cleared, report.in_doubt.0), if doubts { (0, doubt) } else { (doubt, 0) }, "{case}");
+        let of = |whole: bool| if whole { doubt } else { 0 };
+        assert_eq!((cleared, report.in_doubt.0), (of(clears), of(stands)), "{case}");
         let each = report.spent.0 / i64::try_from(ROWS + twice).unwrap();
         assert_eq!(report.spent.0, each * i64::try_from(ROWS + twice).unwrap(), "{case}: {report:?}");
         assert_eq!(duplicate, each * i64::try_from(twice).unwrap(), "{case}");
@@ -296,30 +298,13 @@ async fn two_answers_in_one_moment_are_one_answer_and_a_duplicate() {
 
 #[tokio::test]
 async fn without_the_lever_and_without_the_money_there_is_no_copy() {
-    let world = World::new(fast()).await;
-    let line = Line::new([Says::Never, Says::Good], true, false);
-    let mut spec = job(&world);
-    (spec.run.hedge, spec.run.timeout_ms) = (false, None);
-    let engine = engine(&world, &line);
-    let stop = Stop::new();
-    let watch = async {
-        // All but the slow one, which nobody helps.
-        while line.paid.load(Ordering::SeqCst) < ROWS as u64 - 1 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        stop.abort();
-    };
-    let work = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), stop.clone()));
-    let (report, ()) = tokio::join!(work, watch);
-    let report = report.unwrap();
-    assert_eq!((report.hedged, line.slow.load(Ordering::SeqCst)), (0, 1), "{report:?}");
+    let report = unhelped(0).await;
     let bound = report.in_flight_bound;
     assert!(bound > UsdNanos::ZERO, "{report:?}");
-    drop(engine);
 
     // Enough for every item, and not for a second call.
-    for (more, hedged) in [(UsdNanos(bound.0 / 2), 0), (UsdNanos(bound.0 * 2), 1)] {
+    for (more, hedged) in [(UsdNanos(bound.0 / 2), 0), (UsdNanos(bound.0 * 2), 0), (UsdNanos(bound.0 * 6), 1)]
+    {
         let world = World::new(fast()).await;
         let line = Line::new([Says::Good, Says::Good], true, true);
         let mut spec = job(&world);
@@ -354,4 +339,140 @@ async fn doubt_about_copies_holds_nothing_back_in_this_run_or_the_next() {
     assert_eq!((report.ending, report.succeeded), (Ending::Finished, ROWS as u64), "{report:?}");
     assert_eq!(report.in_doubt, first.in_doubt, "{report:?}");
     holds(&world, &report, &line, "max_in_doubt");
+}
+
+#[tokio::test]
+async fn where_a_lost_call_ends_its_item_none_is_asked_a_third_time() {
+    use Says::{Flawed, Limited, Lost, Unsent};
+    for script in [[Lost, Limited], [Lost, Unsent], [Lost, Flawed], [Limited, Lost], [Lost, Lost]] {
+        let (case, world) = (format!("{script:?}"), World::new(fast()).await);
+        let line = Line::new(script, false, false);
+        let mut spec = job(&world);
+        spec.run.sync_doubt = SyncDoubt::Dead;
+        let report = run(&world, &spec, &line).await;
+        assert_eq!(
+            (report.ending, report.succeeded),
+            (Ending::Finished, ROWS as u64 - 1),
+            "{case}: {report:?}"
+        );
+        assert_eq!(report.failures.get("maybe_paid_unresolved"), Some(&1), "{case}: {report:?}");
+        assert_eq!(line.slow.load(Ordering::SeqCst), 2, "{case}");
+        let [bound, cleared, _] = of_copies(&world);
+        let lost = script.iter().filter(|says| **says == Lost).count() as i64;
+        assert_eq!((cleared, report.in_doubt.0), (bound, bound * lost), "{case}: {report:?}");
+        assert_eq!(report.reserved, UsdNanos::ZERO, "{case}: {report:?}");
+        let proof = Reader::open(&world.path("state")).unwrap().verify(&report.job, &[]).unwrap();
+        assert!(proof.passed(), "{case}: {proof:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_lost_beside_its_copy_counts_among_what_is_lost() {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Lost, Says::Good], false, false);
+    let mut spec = job(&world);
+    spec.run.max_in_doubt = Some(UsdNanos(1));
+    spec.source.limit = Some(10);
+    let first = run(&world, &spec, &line).await;
+    assert!(first.in_doubt > UsdNanos(1), "{first:?}");
+    spec.source.limit = None;
+    let report = run(&world, &spec, &line).await;
+    assert_eq!(report.ending, Ending::InDoubt, "{report:?}");
+    assert!(report.open > 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_would_be_cut_again_waits_for_no_copy() {
+    let world = World::new(fast()).await;
+    // The copy is never answered: it is closed, and the item asked for a longer answer.
+    let line = Line::new([Says::Cut, Says::Never], false, false);
+    let report = run(&world, &job(&world), &line).await;
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, ROWS as u64), "{report:?}");
+    assert_eq!((report.hedged, line.slow.load(Ordering::SeqCst)), (1, 3), "{report:?}");
+    assert_eq!(line.paid.load(Ordering::SeqCst), ROWS as u64 + 1, "{report:?}");
+    let [doubt, cleared, duplicate] = of_copies(&world);
+    assert_eq!((cleared, duplicate, report.in_doubt.0), (0, 0, doubt), "{report:?}");
+
+    // An item that must not be asked beside a call that may be paid waits for it, and knows what it cost.
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Cut, Says::Cut], false, false);
+    let mut spec = job(&world);
+    spec.run.sync_doubt = SyncDoubt::Dead;
+    let report = run(&world, &spec, &line).await;
+    assert_eq!((report.succeeded, line.slow.load(Ordering::SeqCst)), (ROWS as u64, 3), "{report:?}");
+    let [doubt, cleared, duplicate] = of_copies(&world);
+    assert!(duplicate > 0 && doubt == cleared && report.in_doubt == UsdNanos::ZERO, "{report:?}");
+}
+
+/// A run without copies that ends with the slow row under way, which is so much longer than the others.
+async fn unhelped(long: usize) -> Report {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Never, Says::Good], true, false);
+    let mut spec = job(&world);
+    write_rows(&world, 8, long);
+    (spec.run.hedge, spec.run.timeout_ms) = (false, None);
+    let report = stopped(&world, &spec, &line, 1).await;
+    assert_eq!((report.hedged, line.slow.load(Ordering::SeqCst)), (0, 1), "{report:?}");
+    report
+}
+
+/// The report of a run that is ended a while after all but the slow row are answered, and so many calls for that one are out.
+async fn stopped(world: &World, spec: &JobSpec, line: &Arc<Line>, calls: u64) -> Report {
+    let engine = engine(world, line);
+    let stop = Stop::new();
+    let watch = async {
+        while line.paid.load(Ordering::SeqCst) < ROWS as u64 - 1 || line.slow.load(Ordering::SeqCst) < calls {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        stop.abort();
+    };
+    let work = Box::pin(engine.run(spec, &|_| true, world.ear.clone(), stop.clone()));
+    let both = async { tokio::join!(work, watch).0 };
+    tokio::time::timeout(std::time::Duration::from_secs(30), both).await.expect("it ends").unwrap()
+}
+
+/// The rows of a job, one of them so much longer than the others.
+fn write_rows(world: &World, at: usize, long: usize) {
+    let row = |row| {
+        let more = if row == at { "and more ".repeat(long) } else { String::new() };
+        format!("r{row},\"plain product {row}, really {more}\"\n")
+    };
+    let rows: String = (0..ROWS).map(row).collect();
+    std::fs::write(world.path("reviews.csv"), format!("id,text\n{rows}")).unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_takes_no_money_that_a_row_waits_for() {
+    let usual = unhelped(0).await;
+    let (each, bound) = (usual.spent.0 / (ROWS as i64 - 1), usual.in_flight_bound);
+    let large = unhelped(20_000).await.in_flight_bound;
+    assert!(large.0 > bound.0 * 4, "{bound} {large}");
+    let world = World::new(fast()).await;
+    // Nobody comes to the slow one's help: it is answered after a while.
+    let line = Line::new([Says::Good, Says::Good], false, true);
+    let mut spec = job(&world);
+    write_rows(&world, 11, 20_000);
+    // Enough for every row one after the other: the large one, which is the last, waits until the slow one has been answered.
+    spec.run.budget_daily = Some(UsdNanos(each * (ROWS as i64 - 1) + each / 2 + large.0));
+    let alone = Arc::clone(&line);
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        alone.copied.notify_one();
+    });
+    let report = run(&world, &spec, &line).await;
+    assert_eq!(
+        (report.ending, report.succeeded, report.hedged),
+        (Ending::Finished, ROWS as u64, 0),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_and_its_copy_are_one_lease_that_is_in_flight() {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Never, Says::Never], false, true);
+    let report = stopped(&world, &job(&world), &line, 2).await;
+    assert_eq!((report.in_flight, report.in_flight_bound), (1, report.reserved), "{report:?}");
+    assert_eq!(report.in_doubt, report.reserved, "the copy is in doubt: {report:?}");
 }

@@ -91,6 +91,11 @@ fn killed_while_a_copy_is_out_nothing_is_lost_and_the_bill_is_within_the_doubt()
     });
     let left = place.run("status --json", &[]).expect(0).json();
     let copies = nanos(&left[0], "in_doubt");
+    // What is left knows of each copy that has reached the provider.
+    let found = place.run("doubt list --json", &[]).expect(0).json();
+    let booked =
+        found.as_array().unwrap().iter().find(|line| line["state"] == "hedge").expect("a doubt of copies");
+    assert_eq!((booked["items"].as_u64(), nanos(booked, "price_at_most")), (Some(6), copies), "{found}");
     let report = place.run("resume reviews --json", &[]).expect(0).json();
     assert_eq!(report["succeeded"].as_u64(), Some(300), "{report}");
     let (total, spent, doubt) =

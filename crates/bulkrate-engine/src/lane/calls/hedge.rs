@@ -6,51 +6,50 @@
 //! - A copy leaves after its doubt is durable, and as any other call: within the pace, the room and the budget.
 
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::collect::check;
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
-use bulkrate_core::pace::{Admit, HedgeRule, Tail};
-use bulkrate_store::Urgency;
+use bulkrate_core::pace::{HedgeRule, Tail, would_repeat};
 use tokio::task::AbortHandle;
 
-use super::{Calls, Message};
+use super::Calls;
 use crate::lane::gate::Flight;
 use crate::run::land::Landing;
+use crate::spec::SyncDoubt;
 
 /// A lease: an item and its attempt.
-type Key = (Ordinal, u8);
+pub(super) type Key = (Ordinal, u8);
 
 /// The calls that are out, and their copies. There is none where the job does not hedge.
 pub(super) struct Hedges {
-    gates: Vec<Watched>,
-    out: HashMap<Key, Pair>,
+    pub gates: Vec<Watched>,
+    pub out: HashMap<Key, Pair>,
     /// When the next call may be slow.
     pub wake_us: Option<u64>,
 }
 
 /// Of one deployment.
-struct Watched {
-    tail: Tail,
+pub(super) struct Watched {
+    pub tail: Tail,
     /// Calls without a copy; the one that has been out longest first.
-    alone: BTreeSet<(u64, Key)>,
+    pub alone: BTreeSet<(u64, Key)>,
     /// The submission that copies are booked under, once there is one.
-    sub: Option<Sub>,
+    pub sub: Option<Sub>,
 }
 
 /// A call that is out, and its copy.
-struct Pair {
+pub(super) struct Pair {
     /// The first call, as a copy of it would go out.
-    first: Flight,
+    pub first: Flight,
     /// The first call and the copy.
-    legs: [Leg; 2],
+    pub legs: [Leg; 2],
     /// The lease has ended.
-    landed: bool,
+    pub landed: bool,
 }
 
-enum Leg {
+pub(super) enum Leg {
     No,
     /// Its intent is being made durable, or it waits for its place.
     Planned,
@@ -59,11 +58,11 @@ enum Leg {
 }
 
 impl Flight {
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         (self.ready.ordinal, self.ready.attempt)
     }
 
-    fn landing(&self) -> Landing<'_> {
+    pub(super) fn landing(&self) -> Landing<'_> {
         Landing { ready: &self.ready, lane: self.lane, sub: None, group: self.group }
     }
 }
@@ -105,7 +104,7 @@ impl Hedges {
     }
 
     /// Whether a copy that may leave now is still of use.
-    fn wants(&self, copy: &Flight) -> bool {
+    pub(super) fn wants(&self, copy: &Flight) -> bool {
         self.out.get(&copy.key()).is_some_and(|pair| !pair.landed && matches!(pair.legs[0], Leg::Out(_)))
     }
 }
@@ -119,102 +118,12 @@ impl Calls {
         may.then(|| flight.clone())
     }
 
-    /// Plans copies of the calls that are slow, as far as there is room for them.
-    pub(super) fn hedge(&mut self) {
-        let Some(mut hedges) = self.hedges.take() else { return };
-        hedges.wake_us = None;
-        if !self.job.is_closing() && !self.job.holds_for_doubt() {
-            for place in 0..hedges.gates.len() {
-                let copies = self.copies(&mut hedges, place);
-                if !copies.is_empty() {
-                    self.commit_copies(&mut hedges.gates[place], copies);
-                }
-            }
-        }
-        self.hedges = Some(hedges);
-    }
-
-    /// The copies that may go to a deployment now, those of the slowest calls first.
-    fn copies(&mut self, hedges: &mut Hedges, place: usize) -> Vec<Flight> {
-        let (job, now_us) = (Rc::clone(&self.job), self.job.clock.us());
-        let (gate, watched) = (&mut self.gates[place], &mut hedges.gates[place]);
-        let mut copies = Vec::new();
-        let Some(slow_us) = watched.tail.slow_us() else { return copies };
-        while let Some(&(sent_us, key)) = watched.alone.first() {
-            let due_us = sent_us.saturating_add(slow_us);
-            if now_us < due_us {
-                hedges.wake_us = hedges.wake_us.into_iter().chain([due_us]).min();
-                break;
-            }
-            let Some(pair) = hedges.out.get_mut(&key) else { break };
-            let first = &pair.first;
-            if !watched.tail.may_copy() || !gate.has_room_beside(now_us) || !job.bears_copy(&first.ready) {
-                break;
-            }
-            if let Admit::At(at_us) = gate.admit(now_us, first.tokens) {
-                hedges.wake_us = hedges.wake_us.into_iter().chain([at_us]).min();
-                break;
-            }
-            job.suspect_copy(&first.ready);
-            watched.tail.copied();
-            watched.alone.pop_first();
-            pair.legs[1] = Leg::Planned;
-            copies.push(Flight { copy: true, sent_us: 0, ..first.clone() });
-        }
-        self.in_flight += copies.len() as u64;
-        copies
-    }
-
-    /// Their doubt is durable before any of them leaves.
-    fn commit_copies(&mut self, watched: &mut Watched, copies: Vec<Flight>) {
-        let job = Rc::clone(&self.job);
-        let Some(place) = copies.first().map(|copy| copy.ready.deployment) else { return };
-        let new = watched.sub.is_none();
-        let sub = *watched.sub.get_or_insert_with(|| job.new_sub());
-        job.state.borrow_mut().hedging.subs.insert(sub);
-        let tx = job.copies_tx((sub, new), place, copies.iter().map(|copy| &copy.ready));
-        if self.lends() {
-            self.flush(true);
-        }
-        let outbox = self.outbox.clone();
-        job.writer.send(
-            tx,
-            Urgency::Now,
-            Box::new(move |result| {
-                let result = result.map_err(|error| crate::error::stored(&error));
-                drop(outbox.send(Message::Committed(copies, result)));
-            }),
-        );
-    }
-
-    /// Whether a call that may leave now is a copy that nobody needs any more; then it is taken back.
-    pub(super) fn is_needless(&self, flight: &Flight) -> bool {
-        flight.copy && self.hedges.as_ref().is_none_or(|hedges| !hedges.wants(flight))
-    }
-
-    /// A copy does not leave: it is surely not paid.
-    pub(super) fn take_back(&mut self, copy: &Flight) {
-        let Some(hedges) = &mut self.hedges else { return };
-        let watched = &mut hedges.gates[copy.ready.deployment];
-        watched.tail.uncopied();
-        if let Some(sub) = watched.sub {
-            self.job.clear_copy(&copy.ready, sub);
-        }
-        if let Some(pair) = hedges.out.get_mut(&copy.key()) {
-            pair.legs[1] = Leg::No;
-            if pair.landed {
-                hedges.out.remove(&copy.key());
-            }
-        }
-        self.landed_since_us.get_or_insert(self.job.clock.us());
-    }
-
     /// A call has ended. Whether its lease does as well: not where its copy, or what it is a copy of, goes on or has landed. Then the
     /// doubt is this call's.
     pub(super) fn ends_lease(&mut self, flight: &Flight, reading: Option<&Reading<'_>>) -> bool {
         let ends = self.ends_pair(flight, reading);
         if ends {
-            self.job.state.borrow_mut().calls_bound -= flight.bound();
+            self.job.state.borrow_mut().call_over(flight.bound());
         }
         ends
     }
@@ -237,8 +146,11 @@ impl Calls {
             return false;
         }
         if hedged {
-            let good = is_good(flight, reading);
-            if !good && matches!(pair.legs[other], Leg::Out(_)) {
+            let worth = worth(flight, reading);
+            let good = worth == Worth::Good;
+            // The closed one may be paid: where an item is asked no more after that, its end is waited for.
+            let ends = good || worth == Worth::Last && self.job.spec.run.sync_doubt == SyncDoubt::Resend;
+            if !ends && matches!(pair.legs[other], Leg::Out(_)) {
                 return false;
             }
             let hedging = &mut self.job.state.borrow_mut().hedging;
@@ -264,14 +176,14 @@ impl Calls {
         true
     }
 
-    /// A call has ended beside another that goes on or has landed. Where nobody knows whether it was paid its doubt stands.
+    /// A call has ended beside another that goes on or has landed. Where nobody knows whether it was paid it is in doubt.
     pub(super) fn book_beside(&self, flight: &Flight, reading: &Reading<'_>) {
         let sub = self.hedges.as_ref().and_then(|hedges| hedges.gates[flight.ready.deployment].sub);
         let Some(sub) = sub else { return };
         match reading {
             Reading::Answer(answer) => self.job.pay_copy(flight.landing(), answer, sub),
             Reading::Failure(failure) if !failure.maybe_paid => self.job.clear_copy(&flight.ready, sub),
-            Reading::Failure(_) => {}
+            Reading::Failure(_) => self.job.lose_beside(flight.landing(), sub),
         }
     }
 
@@ -283,7 +195,20 @@ impl Calls {
     }
 }
 
-/// Whether an answer may be the item's.
-fn is_good(flight: &Flight, reading: Option<&Reading<'_>>) -> bool {
-    matches!(reading, Some(Reading::Answer(answer)) if check(&flight.ready.expectation, answer).is_ok())
+/// What an answer is for the item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    Good,
+    /// It is no good, and another would be none either.
+    Last,
+    Nothing,
+}
+
+fn worth(flight: &Flight, reading: Option<&Reading<'_>>) -> Worth {
+    let Some(Reading::Answer(answer)) = reading else { return Worth::Nothing };
+    match check(&flight.ready.expectation, answer) {
+        Ok(_) => Worth::Good,
+        Err(flaw) if would_repeat(flaw.class) => Worth::Last,
+        Err(_) => Worth::Nothing,
+    }
 }

@@ -27,7 +27,11 @@ impl Calls {
             self.group_since_us = self.job.clock.us();
         }
         self.in_flight += 1;
-        self.job.state.borrow_mut().calls_bound += bound;
+        {
+            let mut state = self.job.state.borrow_mut();
+            state.calls_leased += 1;
+            state.calls_bound += bound;
+        }
         self.group.push(Flight { ready, more, lane, body, tokens, sent_us: 0, group: None, copy: false });
     }
 

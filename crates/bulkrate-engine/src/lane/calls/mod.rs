@@ -4,6 +4,7 @@
 //! sent; replies are gathered for fifty milliseconds, written, and committed together. No call leaves before its intent is durable.
 
 mod absent;
+mod copies;
 mod hedge;
 mod intents;
 mod next;
@@ -195,6 +196,9 @@ impl Calls {
             let Some(held) = self.pick() else { return };
             if !self.is_waiting(&held) {
                 continue; // taken by another lane while it waited
+            }
+            if self.hedges.is_some() {
+                self.job.state.borrow_mut().hedging.note(&held.ready);
             }
             if self.job.spec.run.budget_per_request.is_some_and(|most| held.bound() > most) {
                 if !held.more.is_empty() {

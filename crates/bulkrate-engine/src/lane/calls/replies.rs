@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::failure::FailureClass;
-use bulkrate_provider::{CallError, Reply};
+use bulkrate_provider::{CallError, NOT_SENT, Reply};
 use bulkrate_store::{Tx, Urgency};
 
 use super::{Calls, LAND_MAX, LAND_US};
@@ -29,10 +29,12 @@ impl Calls {
                 }
                 let (wait_us, first) = gate.not_sent(now_us, flight.sent_us, self.job.random());
                 let message = format!("could not reach `{origin}`: {why}");
-                if self.ends_lease(flight, None) {
-                    self.land_unsent(flight, &message, wait_us);
-                } else {
+                if !self.ends_lease(flight, None) {
                     self.book_unsent(flight);
+                } else if self.job.is_lost_beside(&flight.ready) {
+                    self.land_last(flight, &message);
+                } else {
+                    self.land_unsent(flight, &message, wait_us);
                 }
                 let account = &self.job.deployments[flight.ready.deployment].account.id;
                 if reach::silent(&self.job, account, flight.sent_us, &message) {
@@ -81,6 +83,20 @@ impl Calls {
             let place = results.place();
             self.job.land_unsent(landing, why, wait_us, place, results.buffer());
         }
+    }
+
+    /// A call was not sent, and the one beside it was lost: the item ends.
+    fn land_last(&self, flight: &Flight, why: &str) {
+        let failure = Failure {
+            class: FailureClass::Transient,
+            message: why.to_owned(),
+            provider_code: Some(NOT_SENT.to_owned()),
+            wait_ms: None,
+            maybe_paid: false,
+        };
+        let mut results = self.job.results.borrow_mut();
+        let place = results.place();
+        self.job.land(flight.landing(), &Reading::Failure(failure), place, results.buffer());
     }
 
     fn land_reply(&mut self, flight: &Flight, reply: &Reply, now_us: u64) {

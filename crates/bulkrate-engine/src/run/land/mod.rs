@@ -272,6 +272,7 @@ impl Job {
         write_good(frame, checked, answer.finish, compared, out);
         let mut state = self.state.borrow_mut();
         let ordinal = landing.ready.ordinal;
+        state.hedging.lost_beside.remove(&ordinal);
         // A judge does not give the answer that it accepts.
         if state.climb.awaiting(ordinal).is_none() {
             state.served.note(landing.ready.deployment, frame.model);
@@ -309,7 +310,9 @@ impl Job {
         if !self.is_open(landing.ready) {
             return;
         }
-        let class = end.class;
+        // Another call for it was lost, and may have been paid: it is asked no more.
+        let lost = self.state.borrow_mut().hedging.lost_beside.remove(&landing.ready.ordinal);
+        let class = if lost { FailureClass::MaybePaidUnresolved } else { end.class };
         if class == FailureClass::BundleFailed || receipt.alone.is_some() {
             self.note_part(landing.ready.deployment, class != FailureClass::BundleFailed);
         }
@@ -327,10 +330,10 @@ impl Job {
         self.watch_cost(landing, receipt);
         self.measure(landing.ready, receipt, fate);
         let frame = self.frame(landing, model, receipt.cost, usage);
-        let message = if told == class {
+        let message = if told == end.class {
             end.message.to_owned()
         } else {
-            format!("{} after {}: {}", told.name(), class.name(), end.message)
+            format!("{} after {}: {}", told.name(), end.class.name(), end.message)
         };
         let step = up.and_then(|_| self.step_beyond(landing.ready.ordinal));
         let compared = if fate == Fate::Final { self.unlearn(landing.ready, class) } else { None };
