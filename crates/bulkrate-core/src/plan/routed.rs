@@ -53,6 +53,7 @@ pub fn routed(
         )
     };
     let mut router = Router::train_by(&items, column, options, &|losses| of(losses).high)?;
+    // The router's own verdict weighs single models too; those are plans of their own here, and each plan has its doubt and its price.
     let whole = |share: &f64| *share >= 1.0;
     let Some(thresholds) = router.facts.cut.thresholds.filter(|_| !router.facts.cut.shares.iter().any(whole))
     else {
