@@ -32,7 +32,7 @@ cargo xtask <task>
   world [--seeds N]       live N seeds of the simulated world (10,000 unless said); `--seed S` replays one with all that
      [--seed S]           happens, `--planted` proves that ten planted bugs are caught, `--twice` that a seed is one history
      [--planted]
-  kill9 [--rounds N]      kill -9 and stop a release build at random moments against the simulator, N times (50 unless
+  kill9 [--rounds N]      kill -9 and stop an optimised build at random moments against the simulator, N times (50 unless
      [--seed S]           said), and compare the bill with the ledger each time
   fuzz [--seconds N | --runs N]   libFuzzer over everything that reads foreign bytes, N seconds (10 unless said) or inputs each;
      [--target T] [--seed S]      needs a C++ compiler. `--list` names the targets
