@@ -17,7 +17,7 @@ use crate::spec::{CascadeSpec, Learned, RouterSpec};
 /// Ways that are judged together, of which one is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// One model; in bundles the smallest ones first.
+    /// One model, alone and in bundles, the smallest ones first.
     Alone(Vec<usize>),
     /// Cheap ones before the strong one, with the strictest rule first.
     Cascade { cheap: Vec<usize>, rules: Vec<Accept> },
@@ -32,14 +32,21 @@ pub(crate) fn families(
 ) -> Vec<Family> {
     let models: Vec<usize> =
         (0..took_part.len()).filter(|place| took_part[*place] && manners[*place].bundle.is_none()).collect();
-    let mut all: Vec<Family> = models.iter().map(|model| Family::Alone(vec![*model])).collect();
+    let mut all = Vec::new();
     for model in &models {
         let same = |place: &usize| manners[*place].model == manners[*model].model;
         let sizes = (0..manners.len()).filter(|place| manners[*place].bundle.is_some()).filter(same);
         // A size that took no part ends the sequence: what lies beyond it is not tried on the strength of smaller ones.
         let sizes = sizes.skip_while(|place| !took_part[*place]).take_while(|place| took_part[*place]);
         let sizes: Vec<usize> = sizes.collect();
-        all.extend((!sizes.is_empty()).then_some(Family::Alone(sizes)));
+        // One item is the smallest bundle: whoever is asked in bundles is asked alone in the end, and must be good enough so, too.
+        match *model {
+            0 => {
+                all.push(Family::Alone(vec![0]));
+                all.extend((!sizes.is_empty()).then_some(Family::Alone(sizes)));
+            }
+            model => all.push(Family::Alone([vec![model], sizes].concat())),
+        }
     }
     let cascade = |cheap: Vec<usize>, rules: Vec<Accept>| Family::Cascade { cheap, rules };
     let cheap: Vec<usize> = models.into_iter().filter(|model| *model != 0).collect();
@@ -178,7 +185,10 @@ pub(crate) fn candidates(
                     let last = judged.way.last;
                     let alone = alone(last).filter(|_| manners[last].bundle.is_some());
                     let alone = alone.and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane));
+                    // They fail by bundles, not by rows.
                     let (part, of) = loose(last);
+                    let bundles = |rows: u64| rows.div_ceil(u64::from(bundle(judged)));
+                    let (part, of) = (bundles(part), bundles(of));
                     // What a bundle does not answer is asked again, in the end alone: as in a cascade.
                     alone.map_or_else(
                         || quote(lane),
@@ -297,16 +307,10 @@ mod tests {
             .collect();
         let took_part = [true, true, true, true, true, true, false, true];
         let all = families(&manners, &took_part, &Reads::default(), None);
-        assert_eq!(
-            all.iter().map(shown).collect::<Vec<_>>(),
-            ["[0]", "[4]", "[1, 2, 3]", "[5]", "[4] valid 0"]
-        );
+        assert_eq!(all.iter().map(shown).collect::<Vec<_>>(), ["[0]", "[1, 2, 3]", "[4, 5]", "[4] valid 0"]);
         let names: Vec<String> = manners.iter().map(ToString::to_string).collect();
         let plans = measured_plans(&all, &names);
-        assert_eq!(
-            plans.into_iter().collect::<Vec<_>>(),
-            ["a ", "a > s valid", "a x5 ", "s x5, s x10, s x20 "]
-        );
+        assert_eq!(plans.into_iter().collect::<Vec<_>>(), ["a > s valid", "a, a x5 ", "s x5, s x10, s x20 "]);
 
         // Of 400 items 3 are lost in fives, 3 in tens and 40 in twenties: fives and tens are proved.
         let said = |lost: usize| -> Vec<Said> {
