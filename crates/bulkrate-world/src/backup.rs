@@ -39,7 +39,6 @@ pub(crate) fn restore(hub: &mut Hub) {
     hub.store = backup.store;
     let now = std::mem::replace(&mut hub.books, backup.books);
     (hub.books.found, hub.books.cap) = (now.found, now.cap);
-    hub.books.hedges = now.hedges;
     let dir = hub.plan.dir.clone();
     let (state, old) = (Path::new(&dir).join("state"), Path::new(&dir).join("backup"));
     let moved = std::fs::remove_dir_all(&state).and_then(|()| std::fs::rename(&old, &state));

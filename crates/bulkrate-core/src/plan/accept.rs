@@ -1,6 +1,6 @@
 //! By what a cascade should accept its cheap answers, tried on a pilot's.
 
-use super::proof::{Loss, loss};
+use super::proof::{Loss, as_far_as_kept, loss};
 use super::sheet::{Said, Sheet};
 use crate::cascade::Accept;
 
@@ -66,11 +66,6 @@ pub fn best_accept(
     doubt: f64,
 ) -> Option<Tried> {
     let allowed = f64::from(loss_permille) / 1_000.0;
-    let keeps = |tried: &Tried| tried.loss.is_some_and(|loss| loss.high <= allowed);
-    let mut tried = rules.iter().map(|accept| judged(sheet, cheap, accept, doubt));
-    let first = tried.next()?;
-    if !keeps(&first) {
-        return Some(first);
-    }
-    Some(tried.take_while(keeps).last().unwrap_or(first))
+    let tried = rules.iter().map(|accept| judged(sheet, cheap, accept, doubt));
+    as_far_as_kept(tried, |tried| tried.loss.is_some_and(|loss| loss.high <= allowed)).pop()
 }

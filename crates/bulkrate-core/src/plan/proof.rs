@@ -59,11 +59,19 @@ pub fn in_sequence(
     doubt: f64,
 ) -> Vec<(usize, Option<Loss>)> {
     let allowed = f64::from(loss_permille) / 1_000.0;
-    let keeps = |(_, loss): &(usize, Option<Loss>)| loss.is_some_and(|loss| loss.high <= allowed);
-    let looked: Vec<_> =
-        ways.iter().map(|way| (*way, loss(sheet, |item| sheet.said(*way, item), doubt))).collect();
-    let kept = looked.iter().take_while(|way| keeps(way)).count().max(1);
-    looked.into_iter().take(kept).collect()
+    let looked = ways.iter().map(|way| (*way, loss(sheet, |item| sheet.said(*way, item), doubt)));
+    as_far_as_kept(looked, |(_, loss)| loss.is_some_and(|loss| loss.high <= allowed))
+}
+
+/// Fixed-sequence testing: the first that breaks its promise ends the search, so that all count as one look. The first of all is
+/// answered for its figures whether it keeps it or not.
+pub(super) fn as_far_as_kept<T>(looked: impl IntoIterator<Item = T>, keeps: impl Fn(&T) -> bool) -> Vec<T> {
+    let mut looked = looked.into_iter();
+    let mut kept: Vec<T> = looked.next().into_iter().collect();
+    if kept.first().is_some_and(&keeps) {
+        kept.extend(looked.take_while(keeps));
+    }
+    kept
 }
 
 /// Two shares are bounded where something can be gained too, and both bounds must hold at once.

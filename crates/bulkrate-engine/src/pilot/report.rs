@@ -5,7 +5,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Candidate, Loss, Lost, Quality};
 use serde::Serialize;
 
-use super::plan_name;
+use super::{Manner, plan_name};
 use crate::spec::JobSpec;
 
 /// A pilot and the plans that follow from it.
@@ -99,6 +99,14 @@ pub struct Measured {
     pub reasoning_tokens: u64,
     pub cache_read_tokens: u64,
     pub spent: UsdNanos,
+}
+
+impl Measured {
+    /// The model, and how many items it was asked at once.
+    #[must_use]
+    pub fn name(&self) -> String {
+        Manner { model: self.model.clone(), bundle: self.bundle }.to_string()
+    }
 }
 
 /// What the pilot says of a plan's quality.

@@ -80,9 +80,7 @@ impl Routable {
         };
         let name = |place: &usize| names[*place].clone();
         let mut router = found.router;
-        if router.models() > 2 {
-            router.names.clone_from(&models);
-        }
+        router.call(&models);
         let spec = RouterSpec::new(router, self.cheap.iter().map(name).collect(), &names[0]);
         Ok(Judged {
             way: Way { router: self.cheap.clone(), ..Way::alone(0) },

@@ -10,6 +10,7 @@ pub(crate) mod heaps;
 pub(crate) mod hedge;
 pub(crate) mod followers;
 pub(crate) mod fresh;
+pub(crate) mod tally;
 pub(crate) mod trouble;
 pub(crate) mod job;
 pub(crate) mod prompt_cache;

@@ -117,6 +117,22 @@ pub(crate) fn meters(
     deployments.iter().map(of).collect()
 }
 
+/// Learns from an answer of a deployment to an item. `out`: the items that are out, if the mark is changed by it.
+fn learn(
+    marked: &mut [Marked],
+    deployment: usize,
+    ordinal: Ordinal,
+    usage: &Usage,
+    out: impl Iterator<Item = Ordinal>,
+) -> Option<Switched> {
+    let switched = marked.get_mut(deployment)?.note(ordinal, usage);
+    marked.iter_mut().for_each(|one| one.ended(ordinal));
+    if switched.is_some() {
+        marked[deployment].switched(out);
+    }
+    switched
+}
+
 /// Learns again what earlier runs of a job have learned.
 pub(crate) fn replay(
     view: &dyn View,
@@ -148,11 +164,7 @@ pub(crate) fn replay(
             LogChunk::Outcomes(outcomes) => {
                 for outcome in outcomes.iter().filter(|outcome| outcome.via.is_attempt()) {
                     let Some(place) = asked.remove(&outcome.ordinal) else { continue };
-                    let switched = marked[place].note(outcome.ordinal, &outcome.usage).is_some();
-                    marked.iter_mut().for_each(|one| one.ended(outcome.ordinal));
-                    if switched {
-                        marked[place].switched(asked.keys().copied());
-                    }
+                    learn(marked, place, outcome.ordinal, &outcome.usage, asked.keys().copied());
                 }
             }
         }
@@ -166,9 +178,7 @@ impl State {
     pub(crate) fn mark(&self, deployment: usize) -> Option<Ttl> {
         self.prompt_cache.get(deployment).and_then(|one| one.meter.mark())
     }
-}
 
-impl State {
     /// Learns from an answer that was booked.
     pub(super) fn note_mark(
         &mut self,
@@ -176,13 +186,8 @@ impl State {
         ordinal: Ordinal,
         usage: &Usage,
     ) -> Option<Switched> {
-        let switched = self.prompt_cache.get_mut(deployment)?.note(ordinal, usage);
-        self.prompt_cache.iter_mut().for_each(|one| one.ended(ordinal));
-        if switched.is_some() {
-            let out = self.items.iter().filter(|(_, item)| item.state == ItemState::Leased);
-            self.prompt_cache[deployment].switched(out.map(|(ordinal, _)| ordinal));
-        }
-        switched
+        let out = self.items.iter().filter(|(_, item)| item.state == ItemState::Leased);
+        learn(&mut self.prompt_cache, deployment, ordinal, usage, out.map(|(ordinal, _)| ordinal))
     }
 }
 

@@ -13,7 +13,7 @@ use bulkrate_engine::spec::{JobSpec, SyncDoubt};
 use bulkrate_engine::{Engine, Reader, Stop};
 use bulkrate_provider::openai::{Dialect, OpenAi};
 use bulkrate_provider::{CallError, Exchange, Reply};
-use bulkrate_store::{LedgerKind, LedgerQuery, SqliteStore, View, Writer};
+use bulkrate_store::{LedgerKind, LedgerQuery, SqliteStore, StoreError, View, Writer};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -50,7 +50,6 @@ struct Line {
     copy_first: bool,
     /// Both are told in the same moment.
     at_once: bool,
-    calls: AtomicU64,
     paid: AtomicU64,
     /// Calls for the slow item.
     slow: AtomicU64,
@@ -64,7 +63,6 @@ impl Line {
             script,
             copy_first,
             at_once,
-            calls: AtomicU64::new(0),
             paid: AtomicU64::new(0),
             slow: AtomicU64::new(0),
             copied: Notify::new(),
@@ -118,7 +116,6 @@ impl Exchange for Line {
                 body: Bytes::from_static(b"{\"data\":[]}"),
             });
         }
-        self.calls.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(&body).into_owned();
         let slow = text.contains(SLOW);
         if !slow {
@@ -169,12 +166,12 @@ fn engine(world: &World, line: &Arc<Line>) -> Engine {
 fn ground(settings: &Settings) -> Ground {
     let dir = settings.state_dir.clone();
     // The thread of an engine before may still hold it.
-    let store = (0..1_000).find_map(|_| {
-        let store = SqliteStore::open(&dir, "hedge", 1).ok();
-        if store.is_none() {
+    let store = (0..1_000).find_map(|_| match SqliteStore::open(&dir, "hedge", 1) {
+        Err(StoreError::Locked { .. }) => {
             std::thread::sleep(std::time::Duration::from_millis(5));
+            None
         }
-        store
+        other => Some(other.unwrap()),
     });
     let store = store.unwrap();
     let hedge = HedgeRule { answers_min: 8, share_permille: 112 };

@@ -37,9 +37,14 @@ pub(super) fn check(free: &FreeClient, what: &str, name: &str, other: &str) -> R
         return Ok(());
     }
     let why = format!("`{name}` is not where `storage` is now: name what it named when this batch was made");
-    let mut error = free.error(what, None, FailureClass::Auth, &why);
-    error.failure.provider_code = Some(OTHER_SHELF.to_owned());
-    Err(error)
+    Err(own_fault(free, what, OTHER_SHELF, &why))
+}
+
+/// What only the user can put right: the job stops, with all that it has.
+pub(super) fn own_fault(free: &FreeClient, what: &str, code: &str, why: &str) -> ApiError {
+    let mut error = free.error(what, None, FailureClass::Auth, why);
+    error.failure.provider_code = Some(code.to_owned());
+    error
 }
 
 /// Files of one account's batches.

@@ -9,7 +9,6 @@ mod pages;
 use std::path::Path;
 
 use async_trait::async_trait;
-use bulkrate_core::failure::FailureClass;
 use http::Method;
 use tokio::sync::OnceCell;
 
@@ -17,7 +16,7 @@ use self::json::{Columns, Rows};
 use self::names::{Table, is_near};
 use super::Place;
 use super::batch::SHAPE;
-use super::shelf::{OBJECT, Shelf, TABLE, check};
+use super::shelf::{OBJECT, Shelf, TABLE, check, own_fault};
 use crate::api::{ApiError, Reply};
 use crate::gemini::errors;
 use crate::http::batches::{self, Shape};
@@ -66,7 +65,7 @@ impl Tables {
                     "the dataset `{id}` is at `{location}`, and batches run at `{}`: name a dataset there, or another `region`",
                     self.place.location
                 );
-                return Err(self.own_fault(what, ELSEWHERE, &why));
+                return Err(own_fault(&self.free, what, ELSEWHERE, &why));
             }
             match found.expiration_ms.filter(|ms| *ms < EXPIRATION_DAYS_MIN * DAY_MS) {
                 Some(ms) => {
@@ -75,7 +74,7 @@ impl Tables {
                          expiration to {EXPIRATION_DAYS_MIN} days or more, or to none",
                         ms as f64 / DAY_MS as f64
                     );
-                    Err(self.own_fault(what, EXPIRES, &why))
+                    Err(own_fault(&self.free, what, EXPIRES, &why))
                 }
                 None => Ok(location),
             }
@@ -87,19 +86,12 @@ impl Tables {
         batches::unreadable(&self.free, what, reply, why)
     }
 
-    /// What only the user can put right: the job stops, with all that it has.
-    fn own_fault(&self, what: &str, code: &str, why: &str) -> ApiError {
-        let mut error = self.free.error(what, None, FailureClass::Auth, why);
-        error.failure.provider_code = Some(code.to_owned());
-        error
-    }
-
     /// What a name names; `None`: nothing of this provider's. An address of a table that cannot be read is no table that is gone.
     fn table<'n>(&self, what: &str, name: &'n str) -> Result<Option<Table<'n>>, ApiError> {
         check(&self.free, what, name, OBJECT)?;
         match Table::read(name) {
             None if name.starts_with(TABLE) => {
-                Err(self.own_fault(what, NOT_OURS, &format!("`{name}` is no address of a table")))
+                Err(own_fault(&self.free, what, NOT_OURS, &format!("`{name}` is no address of a table")))
             }
             table => Ok(table),
         }
@@ -174,7 +166,7 @@ impl Shelf for Tables {
         let Some(table) = self.table(WHAT, name)? else { return Ok(()) };
         if !is_ours(name) {
             let why = format!("`{name}` is no table that was made here, and is left alone");
-            return Err(self.own_fault(WHAT, NOT_OURS, &why));
+            return Err(own_fault(&self.free, WHAT, NOT_OURS, &why));
         }
         batches::delete(&self.free, DELETED, WHAT, &table.path()).await
     }

@@ -21,7 +21,7 @@ const CLAUDE: &str = "claude-haiku-5-5";
 const PROJECT: &str = "acme-labels";
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vertex");
 
-fn config() -> SimConfig {
+pub(crate) fn config() -> SimConfig {
     SimConfig {
         speed: 36_000.0,
         speaks: Speaks::Vertex,
@@ -83,6 +83,22 @@ fn tier(provider: &dyn Provider, reply: &Reply) -> Result<Option<String>, Failur
     }
 }
 
+/// The rules of the suite hold, all of them.
+pub(crate) async fn conforms(provider: &dyn Provider, model: &str, folder: &Path, case: &str) {
+    provider.ready().unwrap();
+    assert!(provider.probe().await.unwrap().batches, "{case}");
+    let options = Options {
+        model,
+        folder,
+        poll_every: Duration::from_millis(5),
+        polls_max: 2_000,
+        unix_ms: 1_795_046_400_000,
+    };
+    let passed =
+        conformance::run(provider, &options).await.unwrap_or_else(|broken| panic!("{case}: {broken}"));
+    assert_eq!(passed.passed.len(), 9, "{case}");
+}
+
 #[tokio::test]
 async fn every_kind_of_credentials_and_model_conforms() {
     for (kind, model) in [(Some("service_account"), MODEL), (Some("authorized_user"), CLAUDE), (None, MODEL)]
@@ -91,17 +107,7 @@ async fn every_kind_of_credentials_and_model_conforms() {
         let folder = tempfile::tempdir().unwrap();
         let file = kind.map(|kind| credentials(folder.path(), kind, &sim.base_url()));
         let provider = open(&account(&sim.base_url(), file.as_deref()));
-        provider.ready().unwrap();
-        assert!(provider.probe().await.unwrap().batches);
-        let options = Options {
-            model,
-            folder: folder.path(),
-            poll_every: Duration::from_millis(5),
-            polls_max: 2_000,
-            unix_ms: 1_795_046_400_000,
-        };
-        let passed = conformance::run(&*provider, &options).await.unwrap_or_else(|broken| panic!("{broken}"));
-        assert_eq!(passed.passed.len(), 9, "{kind:?} {model}");
+        conforms(&*provider, model, folder.path(), &format!("{kind:?} {model}")).await;
         assert!(sim.bill_usd_nanos() > 0);
         // One token for all of it, and calls, jobs and bucket with the same.
         let path = if kind.is_some() { "POST /token" } else { "GET /computeMetadata/v1" };

@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::submission::Phase;
-use bulkrate_provider::conformance::{self, Options};
 use bulkrate_provider::{Provider, Secret, Settings};
-use bulkrate_sim::{Sim, SimConfig, Speaks};
+use bulkrate_sim::{Sim, SimConfig};
 
 use crate::server::{self, Peer, response};
-use crate::vertex::account;
+use crate::vertex::{account, config, conforms};
 
 const TOKEN: &str = r#"{"access_token":"ya29.canary-token","expires_in":3599}"#;
 const DATASET: &str = r#"{"kind":"bigquery#dataset","location":"US"}"#;
 const COLUMNS: &str = r#"{"schema":{"fields":[{"name":"custom_id","type":"STRING"},{"name":"request","type":"STRING","mode":"NULLABLE"},{"name":"response","type":"JSON"},{"name":"status","type":"STRING"}]}}"#;
 const NO_TABLE: &str =
     r#"{"error":{"code":404,"message":"Not found: Table p:d.t","errors":[{"reason":"notFound"}]}}"#;
-
 const NO_DATASET: &str =
     r#"{"error":{"code":404,"message":"Not found: Dataset p:d","errors":[{"reason":"notFound"}]}}"#;
 const OURS: &str = "bq://p.d.bulkrate_sub_0123456789abcdef";
@@ -36,27 +34,11 @@ fn tables(base: &str) -> std::sync::Arc<dyn Provider> {
 #[tokio::test]
 async fn a_dataset_conforms() {
     for model in ["gemini-3.8-flash", "claude-haiku-5-5"] {
-        let config = SimConfig {
-            speed: 36_000.0,
-            speaks: Speaks::Vertex,
-            project: Some("acme-labels".to_owned()),
-            dataset: Some("acme_batches".to_owned()),
-            ..SimConfig::default()
-        };
+        let config = SimConfig { bucket: None, dataset: Some("acme_batches".to_owned()), ..config() };
         let sim = Sim::start(config).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let provider = tables(&sim.base_url());
-        provider.ready().unwrap();
-        assert!(provider.probe().await.unwrap().batches);
-        let options = Options {
-            model,
-            folder: folder.path(),
-            poll_every: Duration::from_millis(5),
-            polls_max: 2_000,
-            unix_ms: 1_795_046_400_000,
-        };
-        let passed = conformance::run(&*provider, &options).await.unwrap_or_else(|broken| panic!("{broken}"));
-        assert_eq!(passed.passed.len(), 9, "{model}");
+        conforms(&*provider, model, folder.path(), model).await;
     }
 }
 

@@ -33,12 +33,12 @@ pub(super) fn answer(
         Verb::Put => Ok(put(state, &id, body)),
         Verb::Delete => {
             state.files.remove(&id);
-            Ok(empty(204))
+            Ok(Reply::empty(204))
         }
         Verb::List => Ok(list(state, bucket, query)),
         Verb::Head => {
             let file = state.files.get(&id).ok_or_else(no_key)?;
-            let mut reply = empty(200);
+            let mut reply = Reply::empty(200);
             reply.header("x-amz-meta-length", &file.bytes.to_string());
             Ok(reply)
         }
@@ -59,19 +59,13 @@ fn no_key() -> ApiError {
     ApiError::new(404, "NoSuchKey", None, "The specified key does not exist.")
 }
 
-fn empty(status: u16) -> Reply {
-    let mut reply = Reply::bytes(status, "");
-    reply.content_type = None;
-    reply
-}
-
 fn etag(id: &str) -> String {
     format!("\"{:032x}\"", super::digest(id))
 }
 
 fn put(state: &State, id: &str, body: &Bytes) -> Reply {
     store(state, id, body.clone());
-    let mut reply = empty(200);
+    let mut reply = Reply::empty(200);
     reply.header("etag", &etag(id));
     reply
 }

@@ -35,6 +35,11 @@ impl Reply {
         Self { status, content_type: Some(JSON), headers: Vec::new(), body: Payload::Whole(body.into()) }
     }
 
+    /// A status, and nothing else.
+    pub(crate) fn empty(status: u16) -> Self {
+        Self { content_type: None, ..Self::bytes(status, "") }
+    }
+
     pub(crate) fn of<T: Serialize>(value: &T) -> Self {
         Self::bytes(200, serde_json::to_vec_pretty(value).unwrap_or_default())
     }

@@ -281,9 +281,7 @@ pub(super) fn delete(state: &State, bucket: &str, object: &str) -> Reply {
     if !state.files.remove(&format!("{bucket}/{object}")) {
         return no_object(bucket, object);
     }
-    let mut reply = Reply::bytes(204, "");
-    reply.content_type = None;
-    reply
+    Reply::empty(204)
 }
 
 #[cfg(test)]

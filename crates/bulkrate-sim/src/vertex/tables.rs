@@ -173,11 +173,7 @@ impl Ask {
             Self::Cancel(..) => Reply::of(&json!({"kind": "bigquery#jobCancelResponse"})),
             Self::Table(named) => table(state, named),
             Self::Rows(named) => rows(state, named, query),
-            Self::Delete(named) if state.files.remove(&named.id()) => {
-                let mut reply = Reply::bytes(204, "");
-                reply.content_type = None;
-                reply
-            }
+            Self::Delete(named) if state.files.remove(&named.id()) => Reply::empty(204),
             Self::Delete(named) => no_table(named),
         }
     }

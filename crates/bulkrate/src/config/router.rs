@@ -107,8 +107,7 @@ fn chosen(
             Ok((Some(strong), Some(spec)))
         }
         _ => {
-            let called: Vec<String> = (0..models).map(|place| router.name(place)).collect();
-            let why = format!("the router chooses among {models} models: {}", called.join(", "));
+            let why = format!("the router chooses among {models} models: {}", router.called().join(", "));
             let hint = Some("name as many, in this order");
             Err(ConfigError::option("--models", why, hint))
         }

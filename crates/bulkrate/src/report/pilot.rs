@@ -75,7 +75,7 @@ fn models(found: &Piloted) -> String {
     }
     let mut table = Table::new(2, &headings);
     for one in &found.models {
-        let mut row = vec![name(one)];
+        let mut row = vec![one.name()];
         if one.failed.is_some() {
             row.extend(["-"; 7].map(str::to_owned));
         } else {
@@ -90,15 +90,10 @@ fn models(found: &Piloted) -> String {
     let mut out = table.text();
     for one in &found.models {
         if let Some(why) = &one.failed {
-            let _ = writeln!(out, "  {} took no part: {why}", name(one));
+            let _ = writeln!(out, "  {} took no part: {why}", one.name());
         }
     }
     out
-}
-
-/// A model, and how many items it was asked at once.
-fn name(of: &Measured) -> String {
-    of.bundle.map_or_else(|| of.model.clone(), |items| format!("{} x{items}", of.model))
 }
 
 /// Tokens of one item.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bulkrate_core::route::learned::metrics::Worth;
+use bulkrate_core::route::learned::metrics::{Worth, price};
 use bulkrate_core::route::learned::{Evaluation, Facts, Few, Router, Score, Verdict, Way, quality_interval};
 use serde_json::{Value, json};
 
@@ -34,33 +34,34 @@ pub fn router(name: &str, router: &Router) -> String {
     let _ = writeln!(out, "  reads the column `{}`", router.column);
     out.push_str(&verdict(router));
     if router.models() > 2 {
-        let known = Known {
-            qualities: &router.facts.qualities,
-            labels: taught as usize + proved as usize,
-            shares: &router.shares(),
-            loss: None,
-            ratios: &options.price_ratios,
-        };
         out.push('\n');
-        out.push_str(&known.table(router));
+        out.push_str(&Known::of_router(router).table(router));
     }
     out
 }
 
 /// What is known of each model of a router, on some labels.
 struct Known<'a> {
-    qualities: &'a [f64],
+    qualities: Few<f64>,
     labels: usize,
-    shares: &'a [f64],
+    shares: Few<f64>,
     /// What the router loses, where it was measured on the same labels.
     loss: Option<f64>,
     ratios: &'a [f64],
 }
 
-impl Known<'_> {
-    /// The price of the model at a place, that of the strongest being 1.
-    fn price(&self, place: usize) -> f64 {
-        self.ratios.get(place).map_or(1.0, |ratio| 1.0 / ratio)
+impl<'a> Known<'a> {
+    /// When it was made.
+    fn of_router(router: &'a Router) -> Self {
+        let Facts { taught, proved, qualities, .. } = router.facts;
+        let (labels, ratios) = (taught as usize + proved as usize, &router.facts.options.price_ratios);
+        Self { qualities, labels, shares: router.shares(), loss: None, ratios }
+    }
+
+    /// On rows that it has not seen.
+    fn of_rows(found: &Evaluation, ratios: &'a [f64]) -> Self {
+        let Evaluation { rows, qualities, shares, loss, .. } = *found;
+        Self { qualities, labels: rows, shares, loss: Some(loss), ratios }
     }
 
     /// A row a model: what it is sent, what it costs and how good it is alone.
@@ -75,10 +76,10 @@ impl Known<'_> {
         };
         for (place, quality) in self.qualities.iter().enumerate() {
             let sent = self.shares.get(place).copied().unwrap_or_default();
-            row(router.name(place), sent, self.price(place), *quality);
+            row(router.name(place), sent, price(self.ratios, place), *quality);
         }
         if let (Some(loss), Some(strongest)) = (self.loss, self.qualities.last()) {
-            let costs = self.shares.iter().enumerate().map(|(place, sent)| sent * self.price(place));
+            let costs = self.shares.iter().enumerate().map(|(place, sent)| sent * price(self.ratios, place));
             row("all by the router".to_owned(), 1.0, costs.sum(), strongest - loss);
         }
         table.text()
@@ -88,7 +89,7 @@ impl Known<'_> {
         let model = |(place, quality): (usize, &f64)| {
             let range = quality_interval(*quality, self.labels);
             json!({
-                "name": router.name(place), "share": self.shares.get(place), "cost": self.price(place),
+                "name": router.name(place), "share": self.shares.get(place), "cost": price(self.ratios, place),
                 "quality": quality, "quality_low": range.low, "quality_high": range.high, "labels": self.labels,
             })
         };
@@ -99,7 +100,7 @@ impl Known<'_> {
 /// What it does with a job's rows.
 fn verdict(router: &Router) -> String {
     let Facts { options, cut, .. } = router.facts;
-    let allowed = share(f64::from(options.quality_loss_permille) / 1_000.0);
+    let allowed = share(options.loss_max());
     let sent = share(cut.share_strong());
     match &router.verdict {
         Verdict::Pin { place, .. } => {
@@ -233,7 +234,7 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratios: &[f64
             let _ = write!(out, "\n  quality: weak {}, strong {}\n", share(weak), share(strong));
         }
         _ => {
-            let _ = write!(out, "\n\n{}", known(found, ratios).table(router));
+            let _ = write!(out, "\n\n{}", Known::of_rows(found, ratios).table(router));
         }
     }
     let _ = writeln!(out, "{}", ways(router, found));
@@ -252,15 +253,10 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratios: &[f64
     out
 }
 
-fn known<'a>(found: &'a Evaluation, ratios: &'a [f64]) -> Known<'a> {
-    let Evaluation { rows, qualities, shares, loss, .. } = found;
-    Known { qualities, labels: *rows, shares, loss: Some(*loss), ratios }
-}
-
 /// A router for programs; with what was found on the rows that proved it.
 #[must_use]
 pub fn document(router: &Router, found: Option<&Evaluation>) -> Value {
-    let Facts { taught, proved, options, quality_max, qualities, gain_low, cut, .. } = router.facts;
+    let Facts { taught, proved, options, quality_max, gain_low, cut, .. } = router.facts;
     let (thresholds, pinned) = match router.verdict {
         Verdict::Route { thresholds } => (Some(thresholds), None),
         Verdict::Pin { place, .. } => (None, Some(router.name(place))),
@@ -270,22 +266,19 @@ pub fn document(router: &Router, found: Option<&Evaluation>) -> Value {
         json!({ "model": router.name(one.place), "loss": one.loss, "loss_high": one.loss_high, "saving": saving })
     });
     let millionths = thresholds.map(|all| one_or_list(all.iter().map(|threshold| threshold.0.into())));
-    let labels = taught as usize + proved as usize;
-    let shares = router.shares();
     let ratios = &options.price_ratios;
-    let known = Known { qualities: &qualities, labels, shares: &shares, loss: None, ratios };
     json!({
         "version": router.version(), "labels_taught": taught, "labels_proved": proved, "seed": options.seed, "column": router.column,
         "model": router.model.kind().name(router.models()), "words": router.model.words(), "quality_max": quality_max,
         "weak_quality": router.facts.weak(), "strong_quality": router.facts.strong(), "gain_low": gain_low,
-        "quality_loss_allowed": f64::from(options.quality_loss_permille) / 1_000.0, "price_ratio": price_ratio(ratios),
+        "quality_loss_allowed": options.loss_max(), "price_ratio": price_ratio(ratios),
         "threshold_millionths": millionths, "pinned": pinned, "reason": router.why(),
         "cut": {
             "share_strong": cut.share_strong(), "loss": cut.loss, "loss_high": cut.loss_high,
             "saving": router.facts.saving(),
         },
         "alone": alone,
-        "models": known.document(router),
+        "models": Known::of_router(router).document(router),
         "worth": found.map(worths),
     })
 }
@@ -296,7 +289,7 @@ pub fn evaluation_document(router: &Router, found: &Evaluation, ratios: &[f64]) 
     json!({
         "version": router.version(), "rows": found.rows, "rows_taught": found.taught, "rows_equal": found.equal,
         "weak_quality": found.qualities.first(), "strong_quality": found.strong(), "worth": worths(found),
-        "models": known(found, ratios).document(router),
+        "models": Known::of_rows(found, ratios).document(router),
         "share_strong": found.shares.last(), "loss": found.loss, "loss_high": found.loss_high,
         "price_ratio": price_ratio(ratios), "saving": found.saving(ratios),
     })

@@ -175,6 +175,23 @@ impl Lane {
         (spent, doubt, sim.bill())
     }
 
+    /// `upload`: as the simulator counts uploads.
+    pub(super) fn an_upload_whose_answer_was_lost_is_not_sent_twice(&self, upload: &str) {
+        let sim = self.sim(&["upload-lost@2"], &[]);
+        let place = self.with_job(&sim, "");
+        self.whole(&place, &sim, run(&place));
+        // The beginning, the file, and the question what became of it.
+        assert_eq!(requests(&sim)[upload], json!({"0": 1, "200": 2}));
+    }
+
+    /// The job stops with these words before a batch is created.
+    pub(super) fn stops_unpaid(&self, sim: &Sim, place: &Place, words: &str) {
+        let said = run(place);
+        assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
+        assert!(said.stderr.contains(words), "{words}: {said:?}");
+        assert_eq!((self.creates(sim), &sim.bill()["requests"]), (Value::Null, &json!(0)));
+    }
+
     pub(super) fn a_line_that_is_missing_stays_in_doubt_beside_the_bill(&self) {
         let sim = self.sim(&["missing-lines=0.2"], &[]);
         let place = self.with_job(&sim, "");

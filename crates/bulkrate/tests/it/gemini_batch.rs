@@ -70,11 +70,7 @@ fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
 
 #[test]
 fn an_upload_whose_answer_was_lost_is_not_sent_twice() {
-    let sim = LANE.sim(&["upload-lost@2"], &[]);
-    let place = LANE.with_job(&sim, "");
-    LANE.whole(&place, &sim, run(&place));
-    // The beginning, the file, and the question what became of it.
-    assert_eq!(requests(&sim)["POST /upload/v1beta/files"], json!({"0": 1, "200": 2}));
+    LANE.an_upload_whose_answer_was_lost_is_not_sent_twice("POST /upload/v1beta/files");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::batch_lane::{Lane, ROWS, job_of, requests, run};
 use super::support::{Said, waited};
 use super::vertex::{BUCKET, MODEL, place, sim};
 
-const LANE: Lane = Lane {
+pub(super) const LANE: Lane = Lane {
     create: "POST batchPredictionJobs",
     poll: "GET batchPredictionJobs/{id}",
     rows: ROWS,
@@ -78,11 +78,7 @@ fn a_job_that_is_refused_as_a_whole_is_not_paid() {
 
 #[test]
 fn an_upload_whose_answer_was_lost_is_not_sent_twice() {
-    let sim = LANE.sim(&["upload-lost@2"], &[]);
-    let place = LANE.with_job(&sim, "");
-    LANE.whole(&place, &sim, run(&place));
-    // The beginning, the file, and the question what became of it.
-    assert_eq!(requests(&sim)["POST /upload/storage/v1/b/{bucket}/o"], json!({"0": 1, "200": 2}));
+    LANE.an_upload_whose_answer_was_lost_is_not_sent_twice("POST /upload/storage/v1/b/{bucket}/o");
 }
 
 #[test]
@@ -115,9 +111,7 @@ fn a_bucket_that_is_not_there_is_told_before_anything_is_paid() {
     let sim = LANE.sim(&[], &[]);
     let place = place(&sim);
     job_of(MODEL, &place, "", "storage = \"gs://nobodys-bucket\"");
-    let said = run(&place);
-    assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
-    assert!(said.stderr.contains("bucket does not exist"), "{said:?}");
+    LANE.stops_unpaid(&sim, &place, "bucket does not exist");
     // No bucket at all is no batch lane.
     let place = self::place(&sim);
     job_of(MODEL, &place, "", "");

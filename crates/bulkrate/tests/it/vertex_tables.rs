@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::batch_lane::{Lane, ROWS, job_of, requests, run};
-use super::support::{Place, Sim};
+use super::support::Sim;
 use super::vertex::{BUCKET, MODEL, place, sim as vertex};
 
 const DATASET: &str = "storage = \"bq://acme_batches\"";
@@ -12,19 +12,11 @@ fn sim(flags: &[&str]) -> Sim {
     vertex(&[&["--dataset", "acme_batches"], flags].concat())
 }
 
-const LANE: Lane = Lane {
-    create: "POST batchPredictionJobs",
-    poll: "GET batchPredictionJobs/{id}",
-    rows: ROWS,
-    requests: 37,
-    sim,
-    place,
-    job: |place, run| job_of(MODEL, place, run, DATASET),
-};
+const LANE: Lane =
+    Lane { sim, job: |place, run| job_of(MODEL, place, run, DATASET), ..super::vertex_batch::LANE };
 
-fn loads(sim: &Sim) -> Value {
-    requests(sim)["POST /upload/bigquery/v2/jobs"].clone()
-}
+/// A load, as the simulator counts it.
+const LOAD: &str = "POST /upload/bigquery/v2/jobs";
 
 #[test]
 fn a_job_costs_half_and_leaves_no_table() {
@@ -40,7 +32,7 @@ fn a_job_costs_half_and_leaves_no_table() {
         // What is deleted is gone, as it is looked after.
         assert_eq!(asked["GET /bigquery/v2/tables/{table}"], json!({"200": 2, "404": 4}));
         // The beginning and the file, of each; where the dataset is, is asked once.
-        assert_eq!(loads(&sim), json!({"200": 4}));
+        assert_eq!(asked[LOAD], json!({"200": 4}));
         assert_eq!(asked["GET /bigquery/v2/datasets/{dataset}"], json!({"200": 1}));
         assert_eq!(asked["POST /upload/storage/v1/b/{bucket}/o"], Value::Null);
     }
@@ -91,11 +83,7 @@ fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
 
 #[test]
 fn a_load_whose_answer_was_lost_is_one_load() {
-    let sim = LANE.sim(&["upload-lost@2"], &[]);
-    let place = LANE.with_job(&sim, "");
-    LANE.whole(&place, &sim, run(&place));
-    // The beginning, the file, and the question what became of it.
-    assert_eq!(loads(&sim), json!({"0": 1, "200": 2}));
+    LANE.an_upload_whose_answer_was_lost_is_not_sent_twice(LOAD);
 }
 
 #[test]
@@ -152,29 +140,25 @@ fn what_a_cancelled_job_has_finished_is_kept_and_paid() {
     assert!(spent == paid && paid > 0 && doubt > 0, "{spent} {doubt} {paid}");
 }
 
-/// The job stops with these words before a batch is created.
-fn stops_unpaid(sim: &Sim, place: &Place, words: &str) {
-    let said = run(place);
-    assert_eq!(said.json()["halted_by"], "auth", "{said:?}");
-    assert!(said.stderr.contains(words), "{words}: {said:?}");
-    assert_eq!((LANE.creates(sim), &sim.bill()["requests"]), (Value::Null, &json!(0)));
-}
-
 #[test]
 fn what_is_wrong_with_a_dataset_is_told_before_anything_is_paid() {
     let sim = LANE.sim(&[], &[]);
     let nobodys = place(&sim);
     job_of(MODEL, &nobodys, "", "storage = \"bq://nobodys\"");
-    stops_unpaid(&sim, &nobodys, "Not found: Dataset acme-labels:nobodys");
+    LANE.stops_unpaid(&sim, &nobodys, "Not found: Dataset acme-labels:nobodys");
     let sim = LANE.sim(&[], &["--dataset-location", "EU"]);
     let elsewhere = LANE.with_job(&sim, "");
-    stops_unpaid(&sim, &elsewhere, "the dataset `acme_batches` is at `EU`, and batches run at `us-central1`");
+    LANE.stops_unpaid(
+        &sim,
+        &elsewhere,
+        "the dataset `acme_batches` is at `EU`, and batches run at `us-central1`",
+    );
     let sim = LANE.sim(&[], &["--table-days", "3"]);
     let passing = LANE.with_job(&sim, "");
-    stops_unpaid(&sim, &passing, "tables of the dataset `acme_batches` are deleted after 3.0 days");
+    LANE.stops_unpaid(&sim, &passing, "tables of the dataset `acme_batches` are deleted after 3.0 days");
     let sim = LANE.sim(&["forbidden:upload@1"], &[]);
     let denied = LANE.with_job(&sim, "");
-    stops_unpaid(&sim, &denied, "does not have permission");
+    LANE.stops_unpaid(&sim, &denied, "does not have permission");
     // What is no dataset is told before anything is sent.
     let odd = place(&sim);
     job_of(MODEL, &odd, "", "storage = \"bq://acme-batches\"");

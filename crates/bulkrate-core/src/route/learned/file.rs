@@ -196,10 +196,9 @@ fn read_facts(from: &mut Reader<'_>, models: usize) -> Result<Facts, FileError> 
         cut: {
             let (some, scores) = (from.byte()? != 0, from.scores(models - 1)?);
             let dearer = from.floats(models - 1)?;
-            let cheapest = 1.0 - dearer.iter().sum::<f64>();
             Cut {
                 thresholds: some.then_some(scores),
-                shares: std::iter::once(cheapest).chain(dearer.iter().copied()).collect(),
+                shares: Cut::shares_of(&dearer),
                 loss: from.float()?,
                 loss_high: from.float()?,
             }
@@ -251,9 +250,9 @@ fn read_verdict(from: &mut Reader<'_>, models: usize) -> Result<Verdict, FileErr
         Some(place) if place < models => place,
         Some(_) => return Err(FileError::Field("the verdict")),
     };
-    let known = if models > 2 { REASONS.len() } else { REASONS_OF_TWO };
-    let reason = usize::try_from(from.varint()?).ok().filter(|reason| *reason < known);
-    let reason = reason.and_then(|reason| REASONS.get(reason)).ok_or(FileError::Field("the reason"))?;
+    let known = if models > 2 { &REASONS[..] } else { &REASONS[..REASONS_OF_TWO] };
+    let reason = usize::try_from(from.varint()?).ok().and_then(|reason| known.get(reason));
+    let reason = reason.ok_or(FileError::Field("the reason"))?;
     Ok(Verdict::Pin { place, reason: *reason })
 }
 

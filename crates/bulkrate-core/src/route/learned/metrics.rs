@@ -90,6 +90,12 @@ pub fn by_category(categories: &[String], gains: &[f64]) -> Vec<Score> {
     categories.iter().map(|category| Score::of(mean(category))).collect()
 }
 
+/// The price of the model at a place, that of the strongest being 1. `ratios`: as of [`saving`].
+#[must_use]
+pub fn price(ratios: &[f64], place: usize) -> f64 {
+    ratios.get(place).map_or(1.0, |ratio| 1.0 / ratio)
+}
+
 /// Share of the cost of the strongest model alone that is saved when each model is sent such shares of the items. `ratios`: the strongest
 /// one's price over that of each cheaper one.
 #[must_use]

@@ -7,6 +7,7 @@
 //! is expected to lose least is taken: for a price `lambda` of money in quality, each model, from the dearest down, takes what it answers
 //! better than the dearer ones for that money, and `lambda` is moved until a step is saved.
 
+use super::metrics::price;
 use super::{Few, Score, real};
 
 /// Steps of a path.
@@ -75,7 +76,7 @@ impl<'a> ByPrice<'a> {
         };
         Self {
             scores,
-            prices: ratios.iter().map(|ratio| 1.0 / ratio).chain([1.0]).collect(),
+            prices: (0..=ratios.len()).map(|place| price(ratios, place)).collect(),
             orders: (0..ratios.len()).map(order).collect(),
         }
     }

@@ -41,6 +41,12 @@ impl Cut {
         Self { thresholds: None, shares: (0..models).map(share).collect(), loss: 0.0, loss_high: 0.0 }
     }
 
+    /// Shares of all models by those of the dearer ones: the cheapest has the rest, so that of two models one share is kept in the file.
+    pub(super) fn shares_of(dearer: &[f64]) -> Few<f64> {
+        let cheapest = 1.0 - dearer.iter().sum::<f64>();
+        std::iter::once(cheapest).chain(dearer.iter().copied()).collect()
+    }
+
     /// Share of the labelled items that goes to the strongest model.
     #[must_use]
     pub fn share_strong(&self) -> f64 {
@@ -151,7 +157,7 @@ pub(super) fn loss_high(models: usize, losses: &[f64]) -> f64 {
 
 /// What thresholds come to on labelled items.
 fn cut(scores: &[Few<Score>], items: &[Qualities], thresholds: Few<Score>, bound: Bound<'_>) -> Cut {
-    let mut counts = Few::all(0_usize, thresholds.len() + 1).to_vec();
+    let mut counts = vec![0_usize; thresholds.len() + 1];
     let losses: Vec<f64> = scores
         .iter()
         .zip(items)
@@ -162,12 +168,10 @@ fn cut(scores: &[Few<Score>], items: &[Qualities], thresholds: Few<Score>, bound
         })
         .collect();
     let n = real(losses.len().max(1));
-    // The cheapest has the rest: of two models one share is kept in the file.
     let dearer: Vec<f64> = counts[1..].iter().map(|count| real(*count) / n).collect();
-    let cheapest = 1.0 - dearer.iter().sum::<f64>();
     Cut {
         thresholds: Some(thresholds),
-        shares: std::iter::once(cheapest).chain(dearer).collect(),
+        shares: Cut::shares_of(&dearer),
         loss: losses.iter().sum::<f64>() / n,
         loss_high: bound(&losses),
     }

@@ -1,7 +1,7 @@
 //! From labelled texts to a router: split, learn, cut, and say whether it pays.
 
 use super::labels::{self, LABELS_MIN};
-use super::metrics::{Qualities, Worth, gains, saving, worth};
+use super::metrics::{Qualities, Worth, gains, price, saving, worth};
 use super::model::{Model, Scratch};
 use super::path::place_of;
 use super::threshold::{Alone, Bound, Cut, calibrate, gain_bounds, needed, prove};
@@ -30,6 +30,14 @@ pub struct TrainOptions {
     /// The strongest model's price over that of each cheaper one, the cheapest first. None, or an infinite one: as if the weak one of two
     /// were free; with more models each must be known.
     pub price_ratios: Few<f64>,
+}
+
+impl TrainOptions {
+    /// Share of quality that may be lost.
+    #[must_use]
+    pub fn loss_max(&self) -> f64 {
+        f64::from(self.quality_loss_permille) / 1_000.0
+    }
 }
 
 /// Why nothing can be learnt.
@@ -183,15 +191,10 @@ impl Facts {
         self.qualities.last().copied().unwrap_or_default()
     }
 
-    /// Share of quality that may be lost.
-    fn loss_max(&self) -> f64 {
-        f64::from(self.options.quality_loss_permille) / 1_000.0
-    }
-
     /// The price of the model at a place, that of the strongest being 1.
     #[must_use]
     pub fn price(&self, place: usize) -> f64 {
-        self.options.price_ratios.get(place).map_or(1.0, |ratio| 1.0 / ratio)
+        price(&self.options.price_ratios, place)
     }
 }
 
@@ -255,7 +258,7 @@ impl Router {
             proving.iter().map(|item| model.scores(item.text, &mut scratch)).collect();
         let qualities = |items: &[Labelled<'_>]| items.iter().map(|item| item.qualities).collect::<Vec<_>>();
         let (proved, all) = (qualities(proving), qualities(&items));
-        let loss_max = f64::from(options.quality_loss_permille) / 1_000.0;
+        let loss_max = options.loss_max();
         let proof = match bound {
             None => calibrate(&scores, &proved, &options.price_ratios, loss_max),
             Some(bound) => prove(&scores, &proved, &options.price_ratios, loss_max, bound),
@@ -317,7 +320,7 @@ impl Router {
             PinReason::TooFew => {
                 let percent = f64::from(self.facts.options.quality_loss_permille) / 10.0;
                 let proved = self.facts.proved;
-                match needed(models, self.facts.loss_max()) {
+                match needed(models, self.facts.options.loss_max()) {
                     Some(needed) => format!(
                         "{proved} labels cannot prove that {models} models together lose at most {percent} %, even without one loss among them: \
                          at least {needed} must prove, half of {}",
@@ -330,6 +333,19 @@ impl Router {
             }
             reason => reason.text().to_owned(),
         })
+    }
+
+    /// Names the models as the labels do; two are the weak and the strong one.
+    pub fn call(&mut self, models: &[String]) {
+        if self.models() > 2 {
+            self.names = models.to_vec();
+        }
+    }
+
+    /// What all models are called, the cheapest first.
+    #[must_use]
+    pub fn called(&self) -> Vec<String> {
+        (0..self.models()).map(|place| self.name(place)).collect()
     }
 
     /// What the model at a place is called.
@@ -388,7 +404,7 @@ fn of_several(facts: &Facts) -> Verdict {
 
 /// Whether so many labels prove anything at all.
 fn can_be_proved(facts: &Facts) -> bool {
-    let needed = needed(facts.qualities.len(), facts.loss_max());
+    let needed = needed(facts.qualities.len(), facts.options.loss_max());
     needed.is_some_and(|needed| needed <= usize::try_from(facts.proved).unwrap_or(usize::MAX))
 }
 

@@ -86,7 +86,7 @@ impl Engine {
         let router = |one: &Candidate| of(one).and_then(|(judged, _)| judged.router.as_ref());
         let goes_on = |one: &Candidate| match router(one) {
             Some(router) => Some((u64::from(router.strong_permille), 1_000)),
-            None => learned(one).rejected,
+            None => of(one).and_then(|(_, learned)| learned.rejected),
         };
         let lines = (1..).zip(&all).zip(&result.lost);
         let models: Vec<String> = pinned.iter().map(|one| one.model.clone()).collect();

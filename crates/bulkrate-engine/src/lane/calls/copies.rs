@@ -3,10 +3,9 @@
 use std::rc::Rc;
 
 use bulkrate_core::pace::Admit;
-use bulkrate_store::Urgency;
 
+use super::Calls;
 use super::hedge::{Hedges, Key, Leg, Watched};
-use super::{Calls, Message};
 use crate::lane::gate::Flight;
 
 /// So many slow calls are looked at in a round: the budget may bear the copy of one and not that of another.
@@ -71,18 +70,7 @@ impl Calls {
         let sub = *watched.sub.get_or_insert_with(|| job.new_sub());
         job.state.borrow_mut().hedging.subs.insert(sub);
         let tx = job.copies_tx((sub, new), place, copies.iter().map(|copy| &copy.ready));
-        if self.lends() {
-            self.flush(true);
-        }
-        let outbox = self.outbox.clone();
-        job.writer.send(
-            tx,
-            Urgency::Now,
-            Box::new(move |result| {
-                let result = result.map_err(|error| crate::error::stored(&error));
-                drop(outbox.send(Message::Committed(copies, result)));
-            }),
-        );
+        self.commit(tx, copies, false);
     }
 
     /// Whether a call that may leave now is a copy that nobody needs any more; then it is taken back.
@@ -92,12 +80,9 @@ impl Calls {
 
     /// A copy does not leave: it is surely not paid.
     pub(super) fn take_back(&mut self, copy: &Flight) {
+        self.book_unsent(copy);
         let Some(hedges) = &mut self.hedges else { return };
-        let watched = &mut hedges.gates[copy.ready.deployment];
-        watched.tail.uncopied();
-        if let Some(sub) = watched.sub {
-            self.job.clear_copy(&copy.ready, sub);
-        }
+        hedges.gates[copy.ready.deployment].tail.uncopied();
         if let Some(pair) = hedges.out.get_mut(&copy.key()) {
             pair.legs[1] = Leg::No;
             if pair.landed {

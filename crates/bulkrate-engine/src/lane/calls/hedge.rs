@@ -95,14 +95,6 @@ impl Hedges {
         self.out.insert(key, Pair { first: flight, legs: [Leg::Out(task), Leg::No], landed: false });
     }
 
-    /// A call was answered.
-    fn answered(&mut self, flight: &Flight, now_us: u64) {
-        if self.out.contains_key(&flight.key()) {
-            let tail = &mut self.gates[flight.ready.deployment].tail;
-            tail.answered(now_us.saturating_sub(flight.sent_us));
-        }
-    }
-
     /// Whether a copy that may leave now is still of use.
     pub(super) fn wants(&self, copy: &Flight) -> bool {
         self.out.get(&copy.key()).is_some_and(|pair| !pair.landed && matches!(pair.legs[0], Leg::Out(_)))
@@ -131,11 +123,11 @@ impl Calls {
     fn ends_pair(&mut self, flight: &Flight, reading: Option<&Reading<'_>>) -> bool {
         let Some(hedges) = &mut self.hedges else { return true };
         let (key, now_us) = (flight.key(), self.job.clock.us());
-        if let Some(Reading::Answer(_)) = reading {
-            hedges.answered(flight, now_us);
-        }
         let Some(pair) = hedges.out.get_mut(&key) else { return true };
         let watched = &mut hedges.gates[flight.ready.deployment];
+        if let Some(Reading::Answer(_)) = reading {
+            watched.tail.answered(now_us.saturating_sub(flight.sent_us));
+        }
         watched.alone.remove(&(pair.first.sent_us, key));
         let other = usize::from(!flight.copy);
         let hedged = pair.is_hedged();
@@ -178,8 +170,7 @@ impl Calls {
 
     /// A call has ended beside another that goes on or has landed. Where nobody knows whether it was paid it is in doubt.
     pub(super) fn book_beside(&self, flight: &Flight, reading: &Reading<'_>) {
-        let sub = self.hedges.as_ref().and_then(|hedges| hedges.gates[flight.ready.deployment].sub);
-        let Some(sub) = sub else { return };
+        let Some(sub) = self.copies_sub(flight) else { return };
         match reading {
             Reading::Answer(answer) => self.job.pay_copy(flight.landing(), answer, sub),
             Reading::Failure(failure) if !failure.maybe_paid => self.job.clear_copy(&flight.ready, sub),
@@ -187,9 +178,14 @@ impl Calls {
         }
     }
 
+    /// The submission that copies of such a call are booked under.
+    fn copies_sub(&self, flight: &Flight) -> Option<Sub> {
+        self.hedges.as_ref()?.gates[flight.ready.deployment].sub
+    }
+
     /// It was not sent.
     pub(super) fn book_unsent(&self, flight: &Flight) {
-        if let Some(sub) = self.hedges.as_ref().and_then(|hedges| hedges.gates[flight.ready.deployment].sub) {
+        if let Some(sub) = self.copies_sub(flight) {
             self.job.clear_copy(&flight.ready, sub);
         }
     }

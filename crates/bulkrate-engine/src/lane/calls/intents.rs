@@ -41,7 +41,7 @@ impl Calls {
     }
 
     /// Whether money is lent again that landed replies gave back and that is not on disk yet.
-    pub(super) fn lends(&self) -> bool {
+    fn lends(&self) -> bool {
         let state = self.job.state.borrow();
         state.budget.caps.iter().any(|cap| cap.committed().saturating_add(state.unflushed) > cap.limit)
     }
@@ -96,9 +96,15 @@ impl Calls {
         let mut tx = Tx::new(job.no);
         tx.submissions.push((submission, Some(leases)));
         tx.ledger = reserved.take(job.no, job.clock.row_ms(), |place| job.names(place));
-        // An item is leased again only after the outcome that freed it: commits keep the order in which they are sent.
-        // The same for money: what landed replies gave back is lent again only after they are on disk (I8 at every commit).
         let again = flights.iter().flat_map(Flight::items).any(|ready| ready.attempt > 1);
+        self.commit(tx, flights, again);
+    }
+
+    /// Hands a commit to the writer; its calls leave once it is durable. `again`: an item of them was leased before.
+    ///
+    /// An item is leased again only after the outcome that freed it: commits keep the order in which they are sent. The same for
+    /// money: what landed replies gave back is lent again only after they are on disk (I8 at every commit).
+    pub(super) fn commit(&mut self, tx: Tx, flights: Vec<Flight>, again: bool) {
         if again || self.lends() {
             self.flush(true);
         }

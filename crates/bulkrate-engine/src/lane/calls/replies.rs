@@ -78,7 +78,7 @@ impl Calls {
 
     pub(super) fn land_unsent(&self, flight: &Flight, why: &str, wait_us: u64) {
         for ready in flight.items() {
-            let landing = Landing { ready, lane: flight.lane, sub: None, group: flight.group };
+            let landing = Landing { ready, ..flight.landing() };
             let mut results = self.job.results.borrow_mut();
             let place = results.place();
             self.job.land_unsent(landing, why, wait_us, place, results.buffer());
@@ -122,9 +122,8 @@ impl Calls {
             self.book_beside(flight, reading);
             return output_tokens(reading);
         }
-        let landing = Landing { ready: &flight.ready, lane: flight.lane, sub: None, group: flight.group };
         let mut results = self.job.results.borrow_mut();
-        self.job.land_parcel(landing, &flight.more, reading, &mut results)
+        self.job.land_parcel(flight.landing(), &flight.more, reading, &mut results)
     }
 
     /// Commits what has landed once it is much or old enough.

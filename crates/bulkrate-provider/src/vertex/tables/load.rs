@@ -8,9 +8,9 @@ use http::Method;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
+use super::Tables;
 use super::json::{self, Load};
 use super::names::OURS;
-use super::{Tables, batches};
 use crate::api::ApiError;
 use crate::http::batches::{in_path, unused};
 use crate::http::free::Protocol;
@@ -50,14 +50,10 @@ impl Tables {
             Err(error) => return Err(error),
         }
         let address = self.dataset.address(&table);
-        let rows = match self.loaded(&table, location).await {
-            Ok(Some(rows)) => rows,
-            Ok(None) => {
-                self.give_up(&table, location, &address).await;
-                let why = format!("the table was not loaded within {} minutes", LOAD_MAX.as_secs() / 60);
-                return Err(self.free.error(LOAD, None, FailureClass::Timeout, &why));
-            }
-            Err(error) => return Err(error),
+        let Some(rows) = self.loaded(&table, location).await? else {
+            self.give_up(&table, location, &address).await;
+            let why = format!("the table was not loaded within {} minutes", LOAD_MAX.as_secs() / 60);
+            return Err(self.free.error(LOAD, None, FailureClass::Timeout, &why));
         };
         if rows != input.lines {
             let why = format!("the table has {rows} rows of {}", input.lines);
@@ -80,7 +76,7 @@ impl Tables {
         let (begun, mut wait, mut unseen) = (Instant::now(), WAIT_MIN, 0);
         loop {
             let reply = self.free.send(LOAD, Method::GET, &path, &[404]).await?;
-            let unreadable = |why: &str| batches::unreadable(&self.free, LOAD, &reply, why);
+            let unreadable = |why: &str| self.unreadable(LOAD, &reply, why);
             match reply.status {
                 404 if unseen == UNSEEN_MAX => {
                     return Err(unreadable("the job that loads the table is not there"));

@@ -55,9 +55,7 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
     };
     let mut router = Router::train(&labels.items(), &args.labels.text, options)
         .map_err(|source| RouteError::Train { path: labels.from.clone(), source })?;
-    if router.models() > 2 {
-        router.names.clone_from(&labels.models);
-    }
+    router.call(&labels.models);
     std::fs::write(&args.out, router.to_bytes())
         .map_err(|source| ConfigError::Write { path: args.out.clone(), source })?;
     // The rows that prove are the ones that did not teach: the same measure as that of `eval`.
@@ -82,8 +80,8 @@ fn eval(shared: &Shared, args: &EvalArgs) -> Result<u8, AppError> {
     let router = config::router::load(&args.router)?;
     let mut labels = Labels::read(shared, &args.labels)?;
     if labels.models.len() != router.models() {
-        let called = (0..router.models()).map(|place| router.name(place)).collect();
-        return Err(RouteError::Models { path: labels.from, labelled: labels.models, router: called }.into());
+        let (path, labelled) = (labels.from, labels.models);
+        return Err(RouteError::Models { path, labelled, router: router.called() }.into());
     }
     labels.order_by(&router.names, !args.labels.models.is_empty())?;
     let found = measure(&router, &labels, args.labels.category.is_some())
