@@ -4,7 +4,7 @@
 //! One round is one job. Its seed decides the lane, the simulator's faults, how often it dies and when.
 
 use crate::args::Args;
-use crate::shell::{cargo, on_ci, run as sh, scratch, target};
+use crate::shell::{scratch, trial};
 use crate::sim::Sim;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         _ => (number(args.values("--from")?, 0)?, number(args.values("--rounds")?, ROUNDS)?),
     };
     args.finish()?;
-    let bulkrate = build()?;
+    let bulkrate = trial("bulkrate")?;
     let (began, mut sums) = (Instant::now(), Sums::default());
     for seed in first..first + rounds {
         let place = scratch("kill9")?;
@@ -76,15 +76,6 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         began.elapsed().as_secs_f64()
     );
     Ok(())
-}
-
-fn build() -> Result<PathBuf> {
-    let mut build = cargo("build --profile trial --package bulkrate --bin bulkrate");
-    if on_ci() {
-        build.arg("--locked");
-    }
-    sh(build)?;
-    Ok(target().join("trial").join(format!("bulkrate{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// One job in one folder.

@@ -95,11 +95,31 @@ pub(crate) fn bulkrate() -> Result<PathBuf> {
 
 /// A program that `bulkrate()` built, by its path below `target/debug`.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
-    let path = target().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    program("debug", name)
+}
+
+/// A program below `target/`, in the folder of its profile.
+fn program(profile: &str, name: &str) -> Result<PathBuf> {
+    let path = target().join(profile).join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !path.is_file() {
         bail!("`cargo build` left no `{}`", path.display());
     }
     Ok(path)
+}
+
+/// Builds what is lived through by thousands of seeds (`world`) or by hundreds of processes (`kill9`), optimised, and returns the
+/// path of one of the two.
+///
+/// Both in one build: apart they would compile most dependencies twice, as each alone asks for other features of them. The bugs
+/// that the world plants are compiled in and asleep, as no flag of the product chooses one.
+pub(crate) fn trial(name: &str) -> Result<PathBuf> {
+    let mut build = cargo("build --profile trial --package bulkrate-world --package bulkrate --bins");
+    build.args(["--features", "bulkrate-world/planted-bugs"]);
+    if on_ci() {
+        build.arg("--locked");
+    }
+    run(build)?;
+    program("trial", name)
 }
 
 /// A folder below `target/` that exists and is empty.

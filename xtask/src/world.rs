@@ -1,16 +1,17 @@
 //! Worlds: seeds lived with the real engine under simulated faults, and planted bugs that they must catch.
 
 use crate::args::Args;
-use crate::shell::{cargo, on_ci, run as sh, target};
-use anyhow::{Result, bail};
-use std::path::PathBuf;
+use crate::shell::{cargo, run as sh, trial};
+use anyhow::Result;
 use std::process::Command;
 
+/// Optimised: a debug build lives a tenth of the seeds.
+const PROGRAM: &str = "bulkrate-world";
 /// Seeds of one push.
 const SEEDS: &str = "10000";
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let mut world = Command::new(build()?);
+    let mut world = Command::new(trial(PROGRAM)?);
     world.args(args.rest());
     sh(world)
 }
@@ -19,7 +20,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 /// search through every interleaving must find the bugs that are planted in the protocol.
 pub(crate) fn ci() -> Result<()> {
     sh(cargo("test --package bulkrate-core --features planted-bugs --lib planted_bugs_of_the_protocol"))?;
-    let world = build()?;
+    let world = trial(PROGRAM)?;
     for args in [
         &["--seeds", "500", "--twice"][..],
         &["--seeds", SEEDS],
@@ -31,18 +32,4 @@ pub(crate) fn ci() -> Result<()> {
         sh(command)?;
     }
     Ok(())
-}
-
-/// Optimised: a debug build lives a tenth of the seeds. The planted bugs are compiled in, and asleep unless one is chosen.
-fn build() -> Result<PathBuf> {
-    let mut build = cargo("build --profile trial --package bulkrate-world --features planted-bugs");
-    if on_ci() {
-        build.arg("--locked");
-    }
-    sh(build)?;
-    let path = target().join("trial").join(format!("bulkrate-world{}", std::env::consts::EXE_SUFFIX));
-    if !path.is_file() {
-        bail!("`cargo build` left no `{}`", path.display());
-    }
-    Ok(path)
 }

@@ -1,6 +1,7 @@
 //! Rules that neither the compiler nor clippy knows. All findings are printed, each with its place and what to do.
 
 mod arrows;
+mod doctests;
 mod sources;
 mod errors;
 mod pages;
@@ -29,6 +30,7 @@ pub(crate) fn run() -> Result<()> {
     let mut found = Findings::default();
     arrows::check(&mut found)?;
     sources::check(&files, &mut found);
+    doctests::check(&files, &mut found);
     errors::check(&files, &mut found);
     pages::check(&files, &mut found);
     for warning in &found.warnings {

@@ -3,8 +3,8 @@
 //! A row that was to be asked with probability `tau`, was asked, and shows that it would have been answered wrongly stands for
 //! `(1 - tau) / tau` rows that were served wrongly. Of these weights the sum has the expectation of the number of wrong answers, whatever
 //! the order of the rows and whatever the model says: all that it needs are fair coins, thrown once a row. So a row is served only as
-//! far as the sum stays within the allowed share even if that row proves to be wrong, and all that are still out beside it; and by
-//! one standard error, as few rows of large weight may by chance have shown less than there was.
+//! far as the sum stays within the allowed share even if that row proves to be wrong, and all that are still out beside it; and with a margin
+//! of standard errors, as few rows of large weight may by chance have shown less than there was.
 
 /// How a row was decided that is asked although it might have been served.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +13,9 @@ pub struct Chance {
     /// In whole thousandths, above 0 and below 1.
     pub tau: f64,
 }
+
+/// Standard errors that are kept back: as many as a normal variable stays within 95 times of 100 on one side.
+const MARGIN: f64 = 1.645;
 
 /// A share of the rows that is worth an alarm holds so many rows at least: less is soon used up by chance.
 const TOLD_FROM: f64 = 10.0;
@@ -64,15 +67,19 @@ impl Watch {
         self.error_max * self.ended as f64
     }
 
+    /// How many rows have been served wrongly, with the margin.
+    fn taken(&self) -> f64 {
+        self.wrong + MARGIN * self.variance.sqrt()
+    }
+
     /// The probability with which every row must be asked at least.
     pub(super) fn tau_min(&self) -> f64 {
-        1.0 / (1.0 + (self.allowed() - self.wrong - self.variance.sqrt() - self.out).max(0.0))
+        1.0 / (1.0 + (self.allowed() - self.taken() - self.out).max(0.0))
     }
 
     /// How many rows are taken to be wrong, and of how many, if that is as many as are allowed.
     pub(super) fn used_up(&self) -> Option<(f64, u64)> {
-        let taken = self.wrong + self.variance.sqrt();
-        let spent = self.allowed() >= TOLD_FROM && taken > self.allowed() - 1.0;
+        let spent = self.allowed() >= TOLD_FROM && self.taken() > self.allowed() - 1.0;
         if spent { Some((self.wrong, self.ended)) } else { None }
     }
 }
@@ -95,13 +102,13 @@ mod tests {
         assert!(near(&watch, 20.0), "{}", watch.tau_min());
         watch.wrong(0.2);
         assert!(
-            near(&watch, 16.0 - 20_f64.sqrt()),
+            near(&watch, 16.0 - MARGIN * 20_f64.sqrt()),
             "four stand for the one, give or take: {}",
             watch.tau_min()
         );
         watch.wrong(0.05);
         assert!(watch.tau_min() >= 1.0 && watch.used_up().is_some());
-        (0..600).for_each(|_| watch.ended());
+        (0..1_200).for_each(|_| watch.ended());
         assert!(watch.tau_min() < 0.2 && watch.used_up().is_none(), "more rows, more that may be wrong");
     }
 
