@@ -221,9 +221,10 @@ impl Engine {
             downloads_fail: false,
             outages: crate::lane::outage::Outages::default(),
             over: false,
-            enqueued_tokens: 0,
-            enqueued_max: spec.run.enqueued_tokens_max,
-            batch_not_before_us: 0,
+            batch_queues: deployments
+                .iter()
+                .map(|_| crate::lane::queue::BatchQueue::new(spec.run.enqueued_tokens_max))
+                .collect(),
             call_rates: vec![None; deployments.len()],
             // Outcomes do not say who was asked, so that of several each is learned of anew.
             brought: match deployments.len() {

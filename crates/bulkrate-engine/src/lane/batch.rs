@@ -9,12 +9,13 @@ use tokio::time::{Instant, sleep_until};
 use super::pack::{Planned, pack};
 use super::submission::drive;
 use crate::run::job::Job;
+use crate::run::recover::sender;
 
 /// Runs until nothing is left for a batch. `open`: batches that an earlier run left.
 pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
     let mut driving = JoinSet::new();
     for planned in open {
-        driving.spawn_local(drive(Rc::clone(&job), planned));
+        begin(&job, &mut driving, planned);
     }
     loop {
         while let Some(ended) = driving.try_join_next() {
@@ -24,12 +25,12 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
             break;
         }
         for planned in decided(&job) {
-            driving.spawn_local(drive(Rc::clone(&job), planned));
+            begin(&job, &mut driving, planned);
         }
         if may_pack(&job, driving.len()) {
             match Box::pin(pack(&job)).await {
                 Ok(Some(planned)) => {
-                    driving.spawn_local(drive(Rc::clone(&job), planned));
+                    begin(&job, &mut driving, planned);
                     continue;
                 }
                 Ok(None) => {}
@@ -55,6 +56,22 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
     job.changed.notify_waiters();
 }
 
+/// Drives a batch, which counts among those of its deployment from now on.
+fn begin(job: &Rc<Job>, driving: &mut JoinSet<()>, planned: Planned) {
+    let (job, place) = (Rc::clone(job), sender(job, &planned.submission));
+    let count = move |job: &Job, by: i32| {
+        if let Some(place) = place {
+            let batches = &mut job.state.borrow_mut().batch_queues[place].batches;
+            *batches = batches.saturating_add_signed(by);
+        }
+    };
+    count(&job, 1);
+    driving.spawn_local(async move {
+        drive(Rc::clone(&job), planned).await;
+        count(&job, -1);
+    });
+}
+
 /// Batches that were left to the operator, of which the operator has spoken now.
 fn decided(job: &Job) -> Vec<Planned> {
     let mut state = job.state.borrow_mut();
@@ -72,7 +89,7 @@ fn wake_at(job: &Job) -> Instant {
     let state = job.state.borrow();
     let idle_us = u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
     let due = state.batch_retries.peek().map(|std::cmp::Reverse(retry)| retry.due_us);
-    let due = due.map(|due_us| due_us.max(state.batch_not_before_us)).filter(|due_us| *due_us > now_us);
+    let due = due.filter(|due_us| *due_us > now_us).into_iter().chain(state.pause_over_us(now_us)).min();
     job.clock.at(due.unwrap_or(u64::MAX).min(now_us.saturating_add(idle_us)))
 }
 
@@ -85,22 +102,14 @@ fn rethrow(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Batches that may be open at once: as asked, and as few as those who run them on a machine can take.
-fn batches_max(job: &Job) -> usize {
-    let state = job.state.borrow();
-    let apis = job.in_use(&state).filter_map(|found| found.account.api.batches());
-    let most = apis.filter_map(|api| api.facts().at_once).min().unwrap_or(u32::MAX);
-    most.min(job.spec.run.batches_max) as usize
-}
-
 /// Whether another batch may be begun now.
 fn may_pack(job: &Job, driving: usize) -> bool {
-    if job.home != Lane::Batch || job.is_closing() || driving >= batches_max(job) {
+    if job.home != Lane::Batch || job.is_closing() || driving >= job.spec.run.batches_max as usize {
         return false;
     }
     let now_us = job.clock.us();
     let state = job.state.borrow();
-    if state.switched || now_us < state.batch_not_before_us {
+    if state.switched || !job.has_takers(&state, now_us) {
         return false;
     }
     if state.waits_for_doubt(job.spec.run.max_in_doubt) {
@@ -113,9 +122,5 @@ fn may_pack(job: &Job, driving: usize) -> bool {
         return false;
     }
     // The canary's answer comes first: one bad template must not cost a whole file.
-    if job.awaits_canary(&state) {
-        return false;
-    }
-    // Nothing known to be free: wait for what is enqueued to end.
-    state.enqueued_max.is_none_or(|most| state.enqueued_tokens < most || driving == 0)
+    !job.awaits_canary(&state)
 }

@@ -6,6 +6,7 @@ mod gate;
 pub(crate) mod calls;
 pub(crate) mod batch;
 pub(crate) mod pack;
+pub(crate) mod queue;
 pub(crate) mod lines;
 pub(crate) mod submission;
 pub(crate) mod fetch;

@@ -12,6 +12,7 @@ use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Sub;
 use bulkrate_core::submission::{ASKED_MAX_MS, PollPace};
 use bulkrate_provider::ApiError;
+use bulkrate_store::Submission;
 
 use crate::EngineError;
 use crate::event::Event;
@@ -41,7 +42,6 @@ impl Redirects {
 pub(crate) struct Outages {
     /// Batches of which the provider says nothing, or nothing that can be read.
     unanswered: HashSet<Sub>,
-    refused_in_a_row: u32,
     /// Result lines of a batch that is being landed: refused for now, and others.
     lines: HashMap<Sub, (u64, u64)>,
 }
@@ -126,19 +126,22 @@ pub(super) fn local(error: &ApiError, what: &'static str, path: &Path) -> Option
     Some(EngineError::Io { what, path: path.display().to_string(), source: error.local()? })
 }
 
-/// A batch was refused for now: the next one waits, longer each time.
-pub(super) fn refused(job: &Job, asked_ms: Option<u64>, message: &str) {
+/// A batch was refused for now: the next one of its deployment waits, longer each time.
+pub(super) fn refused(job: &Job, submission: &Submission, asked_ms: Option<u64>, message: &str) {
     let random = job.random();
     let pace = job.spec.run.pace().soon();
     let mut state = job.state.borrow_mut();
-    let before = state.outages.refused_in_a_row;
-    state.outages.refused_in_a_row = before.saturating_add(1);
-    let wait_ms = wait_ms(pace, before, asked_ms, random);
-    let until_us = job.clock.us().saturating_add(wait_ms.saturating_mul(1_000));
-    state.batch_not_before_us = state.batch_not_before_us.max(until_us);
+    let mut often = 0;
+    if let Some(queue) = state.queue_of(job, submission) {
+        let wait_ms = wait_ms(pace, queue.refused_in_a_row, asked_ms, random);
+        let until_us = job.clock.us().saturating_add(wait_ms.saturating_mul(1_000));
+        queue.not_before_us = queue.not_before_us.max(until_us);
+        queue.refused_in_a_row = queue.refused_in_a_row.saturating_add(1);
+        often = queue.refused_in_a_row;
+    }
     drop(state);
     job.tell(&Event::Note { message });
-    if before + 1 == REFUSED_TOLD {
+    if often == REFUSED_TOLD {
         let message = format!(
             "{message}; {REFUSED_TOLD} batches in a row were refused, the next ones are tried ever less often"
         );
@@ -164,14 +167,19 @@ pub(super) fn note_line(job: &Job, sub: Sub, reading: &Reading<'_>) {
 }
 
 /// A batch was landed to its end. One whose lines all say `later` was refused, whatever its state says.
-pub(super) fn landed(job: &Job, sub: Sub) {
+pub(super) fn landed(job: &Job, submission: &Submission) {
+    let sub = submission.sub;
     let lines = job.state.borrow_mut().outages.lines.remove(&sub);
     match lines {
         Some((refused, 0)) if refused > 0 => {
             let message = format!("batch {sub}: each of its {refused} requests was refused by a rate limit");
-            self::refused(job, None, &message);
+            self::refused(job, submission, None, &message);
         }
-        Some(_) => job.state.borrow_mut().outages.refused_in_a_row = 0,
+        Some(_) => {
+            if let Some(queue) = job.state.borrow_mut().queue_of(job, submission) {
+                queue.refused_in_a_row = 0;
+            }
+        }
         None => {}
     }
 }

@@ -18,6 +18,7 @@ use bulkrate_io::Digest;
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 
 use super::fetch::longest;
+use super::queue::ASIDE_MAX;
 use super::submission::batches;
 use crate::EngineError;
 use crate::event::Event;
@@ -27,8 +28,6 @@ use crate::run::job::{Job, Retry};
 use crate::run::ledger::{At, Moved};
 use crate::run::ready::{NotReady, Ready};
 
-/// Items of other models that one file may pass over before it is closed.
-const ASIDE_MAX: usize = 100_000;
 /// Items that ended while a file was filled are written when they are so many.
 const LAND_MAX: usize = 1_000;
 
@@ -136,10 +135,17 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
             break;
         }
         body.clear();
-        let items = draft.as_ref().map_or(0, |draft| draft.items.len());
+        let (of, items) =
+            draft.as_ref().map_or((None, 0), |draft| (Some(draft.deployment), draft.items.len()));
         let seed = seed(sub, items);
-        let Some(next) = next(job, &mut gathering, seed, &mut body)? else { break };
+        let Some(next) = next(job, &mut gathering, of, seed, &mut body)? else { break };
         let Some(parcel) = next else { continue };
+        if of.is_none() && waits(job, &parcel) {
+            if !job.has_takers(&job.state.borrow(), job.clock.us()) {
+                break;
+            }
+            continue;
+        }
         match take(job, &mut draft, sub, &dir, parcel, &body)? {
             Took::Added => {}
             Took::Closed => break,
@@ -174,6 +180,17 @@ pub(crate) async fn pack(job: &Rc<Job>) -> Result<Option<Planned>, EngineError> 
     draft.finish(job, sub, &dir).await.map(Some)
 }
 
+/// Sets aside what cannot begin a batch now, as its deployment takes none. False: it does.
+fn waits(job: &Job, parcel: &Parcel) -> bool {
+    let (place, mut state) = (parcel.ready.deployment, job.state.borrow_mut());
+    let waits = !job.takes_batch(&state, place, job.clock.us());
+    if waits {
+        let items = std::iter::once(&parcel.ready).chain(&parcel.more);
+        state.wait_for(place, items.map(|ready| ready.ordinal));
+    }
+    waits
+}
+
 /// What is too little for a batch goes one by one. Nothing of it is durable yet.
 fn call_instead(job: &Rc<Job>, draft: &Drafting) {
     let items = draft.items.len();
@@ -196,11 +213,11 @@ fn call_instead(job: &Rc<Job>, draft: &Drafting) {
 fn next(
     job: &Rc<Job>,
     gathering: &mut Gathering,
+    of: Option<usize>,
     seed: u64,
     body: &mut Vec<u8>,
 ) -> Result<Option<Option<Parcel>>, EngineError> {
-    let now_us = job.clock.us();
-    let Some(ordinal) = job.state.borrow_mut().next_batched(now_us) else {
+    let Some(ordinal) = job.next_batched(of) else {
         let Some(left) = gathering.pop(0, false) else { return Ok(None) };
         return sealed(job, left, seed, body).map(Some);
     };
@@ -382,7 +399,7 @@ impl Drafting {
         create_dir(&dir.0)?;
         let (run, limits) = (&job.spec.run, api.limits(first.kind));
         let state = job.state.borrow();
-        let headroom = state.enqueued_max.map_or(u64::MAX, |most| most.saturating_sub(state.enqueued_tokens));
+        let headroom = state.batch_queues[first.deployment].headroom();
         let items_max = limits.items_max.min(run.batch_items_max);
         let bytes_max = limits.bytes_max.min(run.batch_bytes_max);
         let inputs_max = limits.embedding_inputs_max;
@@ -451,7 +468,7 @@ impl Drafting {
             marked.meter.batch(u64::from(planned.submission.items));
         }
         // Not what the pack counted: an item that met the budget's end is in that and not in the batch.
-        state.enqueued_tokens += planned.tokens;
+        state.batch_queues[self.deployment].tokens += planned.tokens;
         drop(state);
         Ok(planned)
     }

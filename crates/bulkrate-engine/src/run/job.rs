@@ -200,10 +200,8 @@ pub(crate) struct State {
     pub parked: super::tags::Parked,
     /// Nothing more can happen in this run: the budget is used up, or only the operator can go on.
     pub over: bool,
-    /// Input tokens in batches that have not ended.
-    pub enqueued_tokens: u64,
-    pub enqueued_max: Option<u64>,
-    pub batch_not_before_us: u64,
+    /// What each deployment has of the batches.
+    pub batch_queues: Vec<crate::lane::queue::BatchQueue>,
     /// Items a second that the limits allow, by deployment, as the pacer has learned them.
     pub call_rates: Vec<Option<f64>>,
     /// What bundles have brought, by deployment.
@@ -431,6 +429,7 @@ impl State {
     /// From now on what waits for a batch goes to the sync lane.
     pub(crate) fn leave_batches(&mut self) {
         self.may_batch = false;
+        (0..self.batch_queues.len()).for_each(|place| self.wait_no_more(place));
         for ordinal in std::mem::take(&mut self.halved) {
             self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
         }
@@ -441,7 +440,8 @@ impl State {
 
     /// Whether no tokens are counted as enqueued once no batch has an item.
     pub(crate) fn is_queue_even(&self) -> bool {
-        self.enqueued_tokens == 0 || self.items.counts().of(ItemState::Leased) > 0
+        self.batch_queues.iter().all(|queue| queue.tokens == 0)
+            || self.items.counts().of(ItemState::Leased) > 0
     }
 
     /// The leases of a call have ended.

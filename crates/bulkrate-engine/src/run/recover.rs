@@ -277,7 +277,9 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         let mut state = job.state.borrow_mut();
         state.note_doubt(&planned.submission);
         state.note_create(&planned.submission);
-        state.enqueued_tokens += planned.tokens;
+        if let Some(queue) = state.queue_of(job, &planned.submission) {
+            queue.tokens += planned.tokens;
+        }
         drop(state);
         planned.set_aside(job);
         open.push(planned);

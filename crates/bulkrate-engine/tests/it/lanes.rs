@@ -4,6 +4,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_engine::report::Ending;
 use bulkrate_sim::SimConfig;
+use bulkrate_store::{SqliteStore, View};
 
 use crate::world::{World, fast};
 
@@ -314,4 +315,41 @@ async fn enqueued_tokens_do_not_drift_while_the_ratio_is_learned() {
         .collect();
     let last = sizes.len() - 1;
     assert!(sizes.iter().skip(1).take(last - 1).all(|items| *items >= sizes[1]), "{sizes:?}");
+}
+
+/// A limit of enqueued tokens binds one model: while the first one's batch has it used up, the other's are created, and no item is
+/// rendered twice to find that out.
+#[tokio::test]
+async fn a_model_whose_queue_is_full_holds_no_other_up() {
+    let world = World::new(SimConfig { speed: 200.0, run_secs: 60.0, ..fast() }).await;
+    let line = |row: usize| {
+        let model = if row < 40 { "openai/gpt-6-luna" } else { "openai/gpt-4.1-mini" };
+        format!(
+            r#"{{"custom_id":"r{row}","model":"{model}","messages":[{{"role":"user","content":"Is number {row} even?"}}],"generation_config":{{"choices":["yes","no"]}}}}"#
+        )
+    };
+    let source = world.path("mixed.jsonl");
+    std::fs::write(&source, (0..60).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let mut spec = world.spec(&source, Lane::Batch);
+    spec.request = Default::default();
+    spec.source.id = None;
+    spec.run.canary = false;
+    spec.run.budget = Some(UsdNanos::dollars(5));
+    spec.run.batch_items_max = 20;
+    spec.run.enqueued_tokens_max = Some(200);
+    let report = world.run(&spec).await.unwrap();
+    assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{report:?}");
+    assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap(), "ledger = bill");
+
+    let mut batches = SqliteStore::open_reader(&world.path("state")).unwrap().submissions(1).unwrap();
+    batches.sort_by_key(|row| row.sub);
+    let models: Vec<&str> = batches.iter().map(|row| row.model.as_str()).collect();
+    let first = |model: &str| models.iter().position(|name| name.contains(model)).unwrap();
+    let waits = models.iter().skip(first("4.1-mini")).filter(|name| name.contains("luna")).count();
+    assert!(first("luna") == 0 && waits > 0, "the other goes before the first one's last: {models:?}");
+    let ended_first = batches[0].ended_at_ms.unwrap();
+    assert!(
+        batches[first("4.1-mini")].created_at_ms < ended_first,
+        "and does not wait for its first to end: {models:?}"
+    );
 }

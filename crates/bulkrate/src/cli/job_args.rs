@@ -196,7 +196,7 @@ pub struct RunFlags {
     /// Most batches open at once [default: 50]
     #[arg(long, value_name = "N")]
     pub batches_max: Option<u32>,
-    /// Most input tokens in batches that have not ended
+    /// Most input tokens in batches of one model at one account that have not ended
     #[arg(long, value_name = "N")]
     pub enqueued_tokens_max: Option<u64>,
     /// URL that is told when failures pass the threshold and when the job ends

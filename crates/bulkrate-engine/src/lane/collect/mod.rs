@@ -83,7 +83,7 @@ pub(super) async fn collect(
         api.facts().known_by == KnownBy::Mark || !planned.items.iter().all(|ready| job.is_open(ready));
     let missing = missing(planned, planned.items.iter().filter(|ready| !job.is_open(ready)).count());
     settle(job, planned, &mut results).await?;
-    outage::landed(job, planned.submission.sub);
+    outage::landed(job, &planned.submission);
     if is_ours && !job.spec.run.keep_remote {
         delete_remote(job, api, &planned.submission, missing).await;
     }
@@ -229,10 +229,8 @@ async fn close(
     results: &mut Results,
     acts: Acts,
 ) -> Result<(), EngineError> {
-    let tokens = planned.tokens;
-    {
-        let mut state = job.state.borrow_mut();
-        state.enqueued_tokens = state.enqueued_tokens.saturating_sub(tokens);
+    if let Some(queue) = job.state.borrow_mut().queue_of(job, &planned.submission) {
+        queue.tokens = queue.tokens.saturating_sub(planned.tokens);
     }
     planned.submission.settled_at_ms = Some(job.clock.row_ms());
     planned.submission.state = SubmissionState::Settled;

@@ -74,11 +74,14 @@ pub(in crate::lane) async fn save_with(
 async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Result<(), EngineError> {
     job.settle_pending()?;
     let leases: Vec<Lease> = planned.items.iter().map(Ready::lease).collect();
-    let tokens = planned.tokens;
     {
         let mut shared = job.state.borrow_mut();
+        let queue = shared.queue_of(job, &planned.submission);
+        let due_us = queue.map_or(0, |queue| {
+            queue.tokens = queue.tokens.saturating_sub(planned.tokens);
+            queue.not_before_us
+        });
         shared.items.release(&leases);
-        shared.enqueued_tokens = shared.enqueued_tokens.saturating_sub(tokens);
         for ready in &planned.items {
             shared.budget.release(ready.tags, ready.bound);
             let at = At {
@@ -88,7 +91,6 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Re
                 sub: Some(planned.submission.sub),
             };
             shared.moved.add(LedgerKind::Release, None, at, 1, ready.bound);
-            let due_us = shared.batch_not_before_us;
             shared.queue(Retry { due_us, ordinal: ready.ordinal, lane: Lane::Batch });
         }
     }

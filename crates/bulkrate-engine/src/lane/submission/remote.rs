@@ -170,17 +170,19 @@ impl Driving<'_> {
             return;
         }
         if failure.provider_code.as_deref() == Some(QUEUE_FULL) {
-            let all = state.enqueued_tokens.saturating_add(planned.tokens);
-            state.enqueued_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
+            if let Some(queue) = state.queue_of(job, &planned.submission) {
+                let all = queue.tokens.saturating_add(planned.tokens);
+                queue.tokens_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
+            }
         }
         match failure.class.verdict() {
             Verdict::HaltJob => {
-                let own = job.deployments.iter().position(|found| found.pinned == planned.submission.model);
+                let own = recover::sender(job, &planned.submission);
                 job.halt_or_fall_back(&mut state, own.unwrap_or(0), failure.class, &message);
             }
             Verdict::RetryLater => {
                 drop(state);
-                outage::refused(job, failure.wait_ms, &message);
+                outage::refused(job, &planned.submission, failure.wait_ms, &message);
             }
             Verdict::GiveUp => {
                 state.halted.get_or_insert(Halt { class: failure.class, message });

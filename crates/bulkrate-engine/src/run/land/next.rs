@@ -181,6 +181,7 @@ impl Job {
                 for active in state.active.iter_mut().filter(|active| **active == deployment) {
                     *active = next;
                 }
+                state.wait_no_more(deployment);
                 let text = format!(
                     "`{}` failed ({message}); going on with `{}`{passed_over}",
                     self.deployments[deployment].pinned, self.deployments[next].pinned

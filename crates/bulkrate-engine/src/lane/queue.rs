@@ -1,0 +1,110 @@
+//! What each deployment has of a job's batches, and when it takes the next one.
+//!
+//! A limit of enqueued tokens, a pause after a refusal and a number of batches at once bind one model at one account, never the
+//! others of the job: items of a deployment that takes none for now wait beside the queue, and those behind them go on.
+
+use std::collections::VecDeque;
+
+use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
+use bulkrate_store::Submission;
+
+use crate::run::job::{Job, Retry, State};
+use crate::run::recover::sender;
+
+/// Items that are looked at in vain, at most: each was rendered to see whose it is. What is behind them waits with them.
+pub(super) const ASIDE_MAX: usize = 100_000;
+
+/// The batches of one deployment.
+#[derive(Debug, Default)]
+pub(crate) struct BatchQueue {
+    /// Batches that are driven now.
+    pub batches: u32,
+    /// Input tokens in batches that have not ended.
+    pub tokens: u64,
+    /// As set, or as a refusal told.
+    pub tokens_max: Option<u64>,
+    /// After a refusal; microseconds on the job's clock.
+    pub not_before_us: u64,
+    pub refused_in_a_row: u32,
+    /// Items that were taken for a batch while none could begin.
+    waiting: VecDeque<Ordinal>,
+}
+
+impl BatchQueue {
+    pub(crate) fn new(tokens_max: Option<u64>) -> Self {
+        Self { tokens_max, ..Self::default() }
+    }
+
+    /// Tokens that the next batch may have.
+    pub(super) fn headroom(&self) -> u64 {
+        self.tokens_max.map_or(u64::MAX, |most| most.saturating_sub(self.tokens))
+    }
+
+    /// With no batch at work one is tried whatever is counted: the count may be wrong, and nothing else would set it right.
+    fn has_room(&self, now_us: u64) -> bool {
+        now_us >= self.not_before_us && (self.headroom() > 0 || self.batches == 0)
+    }
+}
+
+impl State {
+    /// What the sender of a batch has; `None`: it is none of the job's deployments any more.
+    pub(crate) fn queue_of(&mut self, job: &Job, submission: &Submission) -> Option<&mut BatchQueue> {
+        sender(job, submission).map(|place| &mut self.batch_queues[place])
+    }
+
+    /// When a pause ends that a refusal began: the next of them.
+    pub(super) fn pause_over_us(&self, now_us: u64) -> Option<u64> {
+        self.batch_queues.iter().map(|queue| queue.not_before_us).filter(|over_us| *over_us > now_us).min()
+    }
+
+    /// Items that were taken for batches of a deployment and wait beside the queue.
+    pub(super) fn wait_for(&mut self, place: usize, ordinals: impl IntoIterator<Item = Ordinal>) {
+        self.batch_queues[place].waiting.extend(ordinals);
+    }
+
+    /// They wait no longer: another deployment, or another lane, takes them.
+    pub(crate) fn wait_no_more(&mut self, place: usize) {
+        for ordinal in std::mem::take(&mut self.batch_queues[place].waiting) {
+            self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
+        }
+    }
+
+    fn next_waiting(&mut self, place: usize) -> Option<Ordinal> {
+        let Self { batch_queues, items, .. } = self;
+        std::iter::from_fn(|| batch_queues[place].waiting.pop_front()).find(|next| items.is_waiting(*next))
+    }
+}
+
+impl Job {
+    /// Whether a deployment takes a batch now.
+    pub(super) fn takes_batch(&self, state: &State, place: usize, now_us: u64) -> bool {
+        let account = &self.deployments[place].account;
+        let at_once = account.api.batches().and_then(|api| api.facts().at_once);
+        let of_account = || {
+            let all = self.deployments.iter().zip(&state.batch_queues);
+            all.filter(|(found, _)| found.account.id == account.id)
+                .map(|(_, queue)| queue.batches)
+                .sum::<u32>()
+        };
+        state.batch_queues[place].has_room(now_us) && at_once.is_none_or(|most| of_account() < most)
+    }
+
+    /// Whether an item may be found that a batch can be begun with.
+    pub(super) fn has_takers(&self, state: &State, now_us: u64) -> bool {
+        let beside: usize = state.batch_queues.iter().map(|queue| queue.waiting.len()).sum();
+        self.places_in_use(state).any(|place| {
+            let found = beside < ASIDE_MAX || !state.batch_queues[place].waiting.is_empty();
+            found && self.takes_batch(state, place, now_us)
+        })
+    }
+
+    /// The next item for a batch, with `of` for one of this deployment that is being filled: what waited for it comes first.
+    pub(super) fn next_batched(&self, of: Option<usize>) -> Option<Ordinal> {
+        let (now_us, mut state) = (self.clock.us(), self.state.borrow_mut());
+        let places = of.map_or(0..state.batch_queues.len(), |place| place..place + 1);
+        let mut waited = places.filter(|place| !state.batch_queues[*place].waiting.is_empty());
+        let waited = waited.find(|place| of.is_some() || self.takes_batch(&state, *place, now_us));
+        waited.and_then(|place| state.next_waiting(place)).or_else(|| state.next_batched(now_us))
+    }
+}
