@@ -191,7 +191,7 @@ fn lanes(
                 .curve
                 .filter(|_| lane == Lane::Batch)
                 .map(|curve| (curve.q95_us.saturating_mul(waves(run, requests))).div_ceil(SECOND_US)),
-            batches: (lane == Lane::Batch).then(|| requests.div_ceil(u64::from(run.batch_items_max).max(1))),
+            batches: (lane == Lane::Batch).then(|| requests.div_ceil(run.shard(requests, 1))),
         });
     }
     Ok(lanes)
@@ -373,7 +373,7 @@ fn seconds(facts: &Facts<'_>, lane: Lane, requests: u64) -> u64 {
 
 /// How many batches run one after the other, as no more than so many are out at once.
 fn waves(run: &RunSpec, requests: u64) -> u64 {
-    let batches = requests.div_ceil(u64::from(run.batch_items_max).max(1));
+    let batches = requests.div_ceil(run.shard(requests, 1));
     batches.div_ceil(u64::from(run.batches_max).max(1)).max(1)
 }
 

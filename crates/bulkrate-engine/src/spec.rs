@@ -371,10 +371,24 @@ fn review_permille() -> u32 {
     10
 }
 
+/// Batches of a job that has a deadline, and the fewest items of one.
+const SHARDS: u64 = 8;
+const SHARD_MIN: u64 = 10;
+
 impl RunSpec {
     /// How often batches are looked at.
     pub(crate) fn pace(&self) -> PollPace {
         PollPace { min_ms: self.poll_min_ms, max_ms: self.poll_max_ms }
+    }
+
+    /// Items of one batch at most. With a deadline an eighth of the job, so that some batches are done when the others must be left;
+    /// not so few that a rest of them, which may be below the `least` that a provider takes, weighs much.
+    pub(crate) fn shard(&self, items: u64, least: u64) -> u64 {
+        let most = u64::from(self.batch_items_max).max(1);
+        match self.deadline_ms {
+            Some(_) => most.min(items.div_ceil(SHARDS).max(least.max(1).saturating_mul(SHARD_MIN))),
+            None => most,
+        }
     }
 
     /// How long a call in `lane` is waited for: as asked, else ten minutes, and fifteen in the flex lane, which may queue.
@@ -447,6 +461,23 @@ pub struct SinkSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn with_a_deadline_a_batch_is_an_eighth_of_the_job_and_no_crumb() {
+        let run = |deadline_ms| RunSpec { deadline_ms, ..RunSpec::default() };
+        for (deadline_ms, items, least, shard) in [
+            (None, 1_000, 1, 20_000),
+            (Some(1), 1_000_000, 1, 20_000),
+            (Some(1), 100_000, 1, 12_500),
+            (Some(1), 801, 1, 101),
+            (Some(1), 30, 1, 10),
+            (Some(1), 1, 0, 10),
+            (Some(1), 2_000, 100, 1_000),
+            (Some(1), 80_000, 100, 10_000),
+        ] {
+            assert_eq!(run(deadline_ms).shard(items, least), shard, "{deadline_ms:?} {items} {least}");
+        }
+    }
 
     #[test]
     fn a_flex_time_out_that_was_asked_for_is_kept() {

@@ -288,6 +288,8 @@ enum Took {
 struct Drafting {
     deployment: usize,
     kind: Kind,
+    /// Items are held in memory until they land, however few requests they are in.
+    items_max: u64,
     pack: Pack,
     items: Vec<Ready>,
     input: Writing,
@@ -328,9 +330,8 @@ fn take(
     if job.set_aside(&ready, &more, Lane::Batch) {
         return Ok(Took::Added);
     }
-    // Items are held in memory until they land, however few requests they are in.
     let n = more.len() + 1;
-    if !open.items.is_empty() && open.items.len() + n > job.spec.run.batch_items_max as usize {
+    if !open.items.is_empty() && (open.items.len() + n) as u64 > open.items_max {
         back();
         return Ok(Took::Closed);
     }
@@ -400,13 +401,20 @@ impl Drafting {
         let (run, limits) = (&job.spec.run, api.limits(first.kind));
         let state = job.state.borrow();
         let headroom = state.batch_queues[first.deployment].headroom();
-        let items_max = limits.items_max.min(run.batch_items_max);
+        let items_max = run.shard(state.items.asked().total(), u64::from(api.facts().items_min));
+        let requests_max = u32::try_from(items_max).unwrap_or(u32::MAX).min(limits.items_max);
         let bytes_max = limits.bytes_max.min(run.batch_bytes_max);
         let inputs_max = limits.embedding_inputs_max;
         Ok(Self {
             deployment: first.deployment,
             kind: first.kind,
-            pack: Pack::new(PackLimits { items_max, bytes_max, tokens_max: headroom, inputs_max }),
+            items_max,
+            pack: Pack::new(PackLimits {
+                items_max: requests_max,
+                bytes_max,
+                tokens_max: headroom,
+                inputs_max,
+            }),
             items: Vec::new(),
             input: Writing::create(dir.input(), Some(Digest::default()))?,
             unified: Writing::create(dir.unified(), None)?,
