@@ -249,6 +249,8 @@ pub struct BatchFacts {
     pub seen_late: bool,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
+    /// Batches tell no counts. One that has ended names a file where anything of it ran.
+    pub uncounted: bool,
 }
 
 /// The answer to a paid batch create, by the classification table of the core (`submission::classify`).

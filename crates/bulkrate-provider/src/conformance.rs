@@ -181,9 +181,11 @@ impl Suite<'_> {
             other => return broken("a batch can be created", other),
         };
         self.pass("a batch can be created")?;
-        self.marker_is_found(batches, &marker, &created.id).await?;
+        self.marker_is_found(batches, (&marker, &file), &created.id).await?;
         let ended = self.wait(batches, &created.id).await?;
-        if ended.phase != Phase::Completed || ended.counts.total != u64::from(ITEMS) {
+        let all = if batches.facts().uncounted { 0 } else { u64::from(ITEMS) };
+        let counted = ended.counts.total == all && ended.output_file.is_some();
+        if ended.phase != Phase::Completed || !counted {
             return broken("a sound batch completes with all its items", ended);
         }
         self.pass("a sound batch completes with all its items")?;
@@ -194,12 +196,13 @@ impl Suite<'_> {
     async fn marker_is_found(
         &mut self,
         batches: &dyn BatchApi,
-        marker: &Marker,
+        (marker, file): (&Marker, &str),
         id: &str,
     ) -> Result<(), Violation> {
         const RULE: &str = "the list shows a new batch with all that it is known by";
         let is_known = |batch: &RemoteBatch| match batches.facts().known_by {
             KnownBy::Mark => batch.marker.as_ref() == Some(marker),
+            KnownBy::Input => batch.input_file.as_deref() == Some(file),
             KnownBy::Looks | KnownBy::Results => {
                 batch.marker.is_none() && batch.counts.total == u64::from(ITEMS) && batch.created_at.is_some()
             }
@@ -251,7 +254,7 @@ impl Suite<'_> {
                 }
             }
         }
-        if batches.facts().known_by != KnownBy::Mark {
+        if !batches.facts().known_by.is_exact() {
             let first = batches.first_item(ended).await.or_else(|error| broken(RULE, error))?;
             if first.as_deref().and_then(WireId::parse).is_none_or(|id| id.sub != sub) {
                 return broken(RULE, first);

@@ -169,6 +169,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Of these what holds for addresses that are not the service's own: nothing that is the account's.
+    pub(crate) fn keyless(&self) -> Self {
+        Self {
+            connect_timeout: self.connect_timeout,
+            proxy: self.proxy.clone(),
+            ca_file: self.ca_file.clone(),
+            retry: self.retry,
+            jitter_seed: self.jitter_seed,
+            ..Self::default()
+        }
+    }
+
     /// Takes the version off the base URL, for a service whose paths begin with it: its own SDKs write the address without, ours
     /// elsewhere have it.
     pub(crate) fn without_version(&mut self, versions: &[&str]) {

@@ -22,7 +22,7 @@ struct Simulated {
     own: &'static str,
 }
 
-const ALL: [Simulated; 7] = [
+const ALL: [Simulated; 9] = [
     Simulated {
         name: "openai",
         flags: &["openai"],
@@ -81,6 +81,20 @@ const ALL: [Simulated; 7] = [
         flags: &["openai", "--like", "mistral"],
         env: &[("MISTRAL_BASE_URL", "{/v1}"), ("MISTRAL_API_KEY", "sk-bench")],
         model: "mistral/mistral-small-2603",
+        own: "",
+    },
+    Simulated {
+        name: "together",
+        flags: &["openai", "--like", "together"],
+        env: &[("TOGETHER_BASE_URL", "{/v1}"), ("TOGETHER_API_KEY", "sk-bench")],
+        model: "together/openai/gpt-oss-120b",
+        own: "",
+    },
+    Simulated {
+        name: "xai",
+        flags: &["openai", "--like", "xai"],
+        env: &[("XAI_BASE_URL", "{/v1}"), ("XAI_API_KEY", "sk-bench")],
+        model: "xai/grok-4.3",
         own: "",
     },
 ];

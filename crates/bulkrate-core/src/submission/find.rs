@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - Where a mark can be written, a batch without our instance id and submission is never adopted, whatever else fits (I14).
-//! - Where none can, a batch is ours by an item in its results, or by its looks in an account that is ours alone: never both by its
+//! - Where none can and a batch shows its input file, it is ours by the id of the file that we uploaded for it, and by nothing else.
+//! - Where not even that, a batch is ours by an item in its results, or by its looks in an account that is ours alone: never both by its
 //!   looks and beside another that looks the same.
 //! - A batch that carries our marker and does not fit is neither ours nor absent: nothing may be concluded from it.
 
@@ -78,8 +79,11 @@ impl Ours {
         match self.fits(remote) {
             Fit::Yes => Ok(()),
             Fit::Strange(why) => Err(why),
-            _ if remote.marker.is_none() && self.known_by != KnownBy::Mark => self.believe(remote, since_s),
+            _ if remote.marker.is_none() && !self.known_by.is_exact() => self.believe(remote, since_s),
             Fit::No | Fit::Alike | Fit::Odd(_) => Err(match &remote.marker {
+                None if self.known_by == KnownBy::Input => {
+                    format!("batch {id} was made of another input file")
+                }
                 None => format!("batch {id} has no mark of ours"),
                 Some(marker) if marker.inst != self.inst => {
                     format!("batch {id} was made by another state folder")
@@ -109,7 +113,7 @@ impl Ours {
     /// Whether the results of a listed batch would tell more of whose it is.
     #[must_use]
     pub fn asks_after(&self, remote: &RemoteBatch) -> bool {
-        self.known_by != KnownBy::Mark
+        !self.known_by.is_exact()
             && remote.marker.is_none()
             && remote.owner == Owner::Unknown
             && remote.phase.is_terminal()
@@ -121,6 +125,8 @@ impl Ours {
         let id = &remote.id;
         match (&remote.owner, self.known_by) {
             (_, KnownBy::Mark) => Fit::No,
+            (_, KnownBy::Input) if self.input.is_none() || remote.input_file != self.input => Fit::No,
+            (_, KnownBy::Input) => self.counted(remote),
             (Owner::Submission(sub), _) if *sub == self.sub => Fit::Yes,
             (Owner::Submission(_), _) | (_, KnownBy::Results) => Fit::No,
             // In an account of our own neither can be.
@@ -151,7 +157,11 @@ impl Ours {
         if marker.digest != self.digest {
             return Fit::Strange(format!("batch {} has our mark and another digest", remote.id));
         }
-        // The count is 0 while the provider validates.
+        self.counted(remote)
+    }
+
+    /// What is ours in all else. The count is 0 while the provider validates, and where it tells none.
+    fn counted(&self, remote: &RemoteBatch) -> Fit {
         if remote.counts.total > 0 && remote.counts.total != u64::from(self.items) {
             return Fit::Strange(format!(
                 "batch {} has {} items, {} were sent",
@@ -182,7 +192,7 @@ pub enum Stray<'a> {
 }
 
 /// What a sweep of a list finds. `known`: each submission of this store with its batch; a submission that is being looked
-/// for by its own probe is left to it (`None`).
+/// for by its own probe is left to it (`None`). A batch that bears no mark is of the submission that its `owner` names.
 #[must_use]
 pub fn sweep<'a>(
     inst: &str,
@@ -191,8 +201,12 @@ pub fn sweep<'a>(
 ) -> Vec<Stray<'a>> {
     let mut strays = Vec::new();
     for remote in listed {
-        let Some(marker) = remote.marker.as_ref().filter(|marker| marker.inst == inst) else { continue };
-        match known.get_key_value(&marker.sub) {
+        let sub = match (&remote.marker, &remote.owner) {
+            (Some(marker), _) if marker.inst == inst => &marker.sub,
+            (None, Owner::Submission(sub)) if known.contains_key(sub) => sub,
+            _ => continue,
+        };
+        match known.get_key_value(sub) {
             None => strays.push(Stray::Ghost(remote)),
             Some((sub, Some(batch))) if *batch != remote.id => strays.push(Stray::Twin(remote, sub)),
             Some(_) => {}
@@ -312,6 +326,38 @@ mod tests {
     }
 
     #[test]
+    fn where_a_batch_shows_its_input_file_that_is_the_mark() {
+        let ours = Ours { known_by: KnownBy::Input, ..ours() };
+        let made_of = |id: &str, file: &str| RemoteBatch {
+            input_file: Some(file.into()),
+            ..bare(id, 0, Owner::Unknown)
+        };
+        let counts = BatchCounts { total: 3, completed: 0, failed: 0 };
+        for (listed, want) in [
+            (vec![made_of("b", "file-1")], Ok(Some("b"))),
+            (vec![made_of("b", "file-2")], Ok(None)),
+            (vec![bare("b", 2, Owner::Unknown)], Ok(None)),
+            (vec![RemoteBatch { counts, ..made_of("b", "file-1") }], Err(())),
+        ] {
+            let found = match ours.find(&listed) {
+                Found::Here(remote, _) => Ok(Some(remote.id.as_str())),
+                Found::NotThere => Ok(None),
+                Found::Strange(_) => Err(()),
+            };
+            assert_eq!(found, want, "{listed:?}");
+        }
+        let twins = [made_of("b", "file-1"), made_of("a", "file-1")];
+        assert_eq!(ours.find(&twins), Found::Here(&twins[1], vec!["b"]));
+        // A file that was never uploaded is that of no batch.
+        let unsent = Ours { input: None, ..ours.clone() };
+        assert_eq!(unsent.find(&[bare("b", 2, Owner::Unknown)]), Found::NotThere);
+        assert!(ours.judge(&made_of("b", "file-1"), 5).is_ok());
+        let judged = ours.judge(&made_of("b", "file-2"), 5);
+        assert!(judged.is_err_and(|why| why.contains("another input file")));
+        assert!(!ours.asks_after(&RemoteBatch { phase: Phase::Completed, ..bare("b", 2, Owner::Unknown) }));
+    }
+
+    #[test]
     fn two_batches_that_results_prove_are_twins() {
         let ours = Ours { known_by: KnownBy::Looks, ..ours() };
         let listed = [bare("c", 2, of("s")), bare("b", 2, of("s"))];
@@ -362,5 +408,8 @@ mod tests {
         ];
         let known = [("s1".to_owned(), Some("b1".to_owned())), ("probed".to_owned(), None)].into();
         assert_eq!(sweep("i", &listed, &known), [Stray::Twin(&listed[1], "s1"), Stray::Ghost(&listed[2])]);
+        // Without marks nobody's are ghosts.
+        let bare = [bare("b1", 2, of("s1")), bare("b2", 2, of("s1")), bare("b3", 2, of("lost"))];
+        assert_eq!(sweep("i", &bare, &known), [Stray::Twin(&bare[1], "s1")]);
     }
 }

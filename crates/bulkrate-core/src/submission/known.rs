@@ -13,6 +13,9 @@ pub enum KnownBy {
     /// By the mark that its create carried; deleting its input file stops a create that is still on its way.
     #[default]
     Mark,
+    /// By its input file, which was uploaded for this one create: the provider gave it an id that no other has, and that is kept before
+    /// the create leaves. Deleting the file stops a create that is still on its way.
+    Input,
     /// Nothing can be written on it, and nobody else makes batches in the account: by its size and its time.
     Looks,
     /// Nothing can be written on it, and others make batches in the account too: by the ids in its results, once it has ended.
@@ -23,7 +26,13 @@ impl KnownBy {
     /// Whether something can be destroyed without which a create that is still on its way must fail.
     #[must_use]
     pub fn has_fence(self) -> bool {
-        self == Self::Mark
+        self.is_exact()
+    }
+
+    /// Whether one look at a list tells a batch from all others: nothing else is asked for, and creates need not wait for each other.
+    #[must_use]
+    pub fn is_exact(self) -> bool {
+        matches!(self, Self::Mark | Self::Input)
     }
 
     /// Whether a list that does not show the batch can prove that there is none.
@@ -36,7 +45,7 @@ impl KnownBy {
     #[must_use]
     pub fn waits_for(self, state: State) -> bool {
         match self {
-            Self::Mark => false,
+            Self::Mark | Self::Input => false,
             Self::Looks => matches!(state, State::Sending | State::InDoubt | State::Fencing),
             Self::Results => state == State::Sending,
         }
@@ -56,14 +65,16 @@ mod tests {
 
     #[test]
     fn what_follows() {
-        use KnownBy::{Looks, Mark, Results};
-        assert_eq!([Mark, Looks, Results].map(KnownBy::has_fence), [true, false, false]);
-        assert_eq!([Mark, Looks, Results].map(KnownBy::shows_absence), [true, true, false]);
+        use KnownBy::{Input, Looks, Mark, Results};
+        let all = [Mark, Input, Looks, Results];
+        assert_eq!(all.map(KnownBy::has_fence), [true, true, false, false]);
+        assert_eq!(all.map(KnownBy::shows_absence), [true, true, true, false]);
         for (by, others, want) in [
             (Looks, vec![], Looks),
             (Looks, vec![3], Looks),
             (Looks, vec![3, 2], Results),
             (Mark, vec![2], Mark),
+            (Input, vec![2], Input),
             (Results, vec![3], Results),
         ] {
             assert_eq!(by.beside(2, others.clone()), want, "{by:?} {others:?}");
@@ -73,7 +84,7 @@ mod tests {
     #[test]
     fn creates_without_marks_go_one_after_the_other() {
         for state in State::ALL {
-            assert!(!KnownBy::Mark.waits_for(state), "{state:?}");
+            assert!(!KnownBy::Mark.waits_for(state) && !KnownBy::Input.waits_for(state), "{state:?}");
             let open = matches!(state, State::Sending | State::InDoubt | State::Fencing);
             assert_eq!(KnownBy::Looks.waits_for(state), open, "{state:?}");
             assert_eq!(KnownBy::Results.waits_for(state), state == State::Sending, "{state:?}");

@@ -57,7 +57,9 @@ pub(super) fn awaits_files(
     errors: Option<&str>,
 ) -> bool {
     let failures = if facts.one_file { output } else { errors };
-    counts.completed > 0 && named(output).is_none() || counts.failed > 0 && named(failures).is_none()
+    facts.uncounted && named(output).or(named(errors)).is_none()
+        || counts.completed > 0 && named(output).is_none()
+        || counts.failed > 0 && named(failures).is_none()
 }
 
 /// The longest that a result file of these items can be. What is longer is not their file, and would fill the disk.
@@ -152,6 +154,7 @@ mod tests {
         let counts = |completed, failed| BatchCounts { total: 2, completed, failed };
         let both = BatchFacts::default();
         let one = BatchFacts { one_file: true, ..both };
+        let (uncounted, none) = (BatchFacts { uncounted: true, ..both }, BatchCounts::default());
         for (facts, counts, output, errors, want) in [
             (both, counts(1, 1), Some("o"), None, true),
             (both, counts(1, 1), Some("o"), Some("e"), false),
@@ -159,6 +162,10 @@ mod tests {
             (one, counts(1, 1), Some("o"), None, false),
             (one, counts(0, 2), None, None, true),
             (one, counts(0, 0), None, None, false),
+            (both, none, None, None, false),
+            (uncounted, none, None, Some(""), true),
+            (uncounted, none, None, Some("e"), false),
+            (uncounted, none, Some("o"), None, false),
         ] {
             assert_eq!(awaits_files(facts, counts, output, errors), want, "{facts:?} {counts:?} {output:?}");
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bulkrate_core::failure::Verdict;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::submission::{RemoteBatch, Stray, created_since_s, sweep};
+use bulkrate_core::submission::{KnownBy, Owner, RemoteBatch, Stray, created_since_s, sweep};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{Submission, SubmissionState, Tx, Urgency, View};
 use tokio::time::{Instant, sleep_until};
@@ -58,22 +58,24 @@ fn key(job: &Job) -> String {
 /// Before anything is sent where there was work before: what is listed may be more than the rows know (W5).
 pub(crate) async fn begin(job: &Rc<Job>, open: &mut [Planned]) -> Result<(), EngineError> {
     let listed = list_all(job, LIST_TRIES).await;
-    let all: Vec<&RemoteBatch> = listed.accounts.iter().flat_map(|(_, batches)| batches).collect();
     for planned in open.iter_mut() {
-        own_up(job, &mut planned.submission, &all);
+        own_up(job, &mut planned.submission, &listed);
     }
-    act(job, &listed).await
+    act(job, listed).await
 }
 
 /// A batch of a submission that was never sent as far as its row knows: the state folder is older than the create (W5). The
 /// row says from now on that a create was under way, and the batch is looked for and adopted as any other.
-fn own_up(job: &Job, row: &mut Submission, listed: &[&RemoteBatch]) {
+fn own_up(job: &Job, row: &mut Submission, listed: &Listed) {
     use SubmissionState::{Planned, Staged, Staging};
     if !matches!(row.state, Planned | Staging | Staged) {
         return;
     }
-    let ours = |batch: &&&RemoteBatch| twin::is_of(batch.marker.as_ref(), job, row);
-    let Some(batch) = listed.iter().find(ours) else { return };
+    let ours = |(place, batches): &'_ (usize, Vec<RemoteBatch>)| {
+        let known_by = known_by(job, *place);
+        batches.iter().find(|batch| twin::is_of(batch, known_by, job, row)).cloned()
+    };
+    let Some(batch) = listed.accounts.iter().find_map(ours) else { return };
     job.alert("batch-unknown", &format!("batch {} was created for submission {}, which this state folder has not sent: it was restored from an old backup, or a copy of it is at work; the batch is looked for, and nothing is sent again", batch.id, row.sub));
     row.state = SubmissionState::Sending;
     let created_ms = batch.created_at.map_or(u64::MAX, |created_s| created_s.saturating_mul(1_000));
@@ -88,7 +90,7 @@ pub(crate) async fn watch(job: Rc<Job>) {
         let done = async {
             if Instant::now() >= due {
                 due = Instant::now() + every;
-                act(&job, &list_all(&job, LIST_TRIES).await).await?;
+                act(&job, list_all(&job, LIST_TRIES).await).await?;
             }
             twin::settle_open(&job).await
         };
@@ -110,10 +112,11 @@ pub(crate) async fn end(job: &Rc<Job>) -> Result<(), EngineError> {
     job.commit(Tx::new(job.no), Urgency::Now).await?;
     job.state.borrow_mut().swept_ms = None;
     let listed = list_all(job, 1).await;
-    act(job, &listed).await?;
+    let (began_ms, whole) = (listed.began_ms, listed.whole);
+    act(job, listed).await?;
     let settled = twin::settle_all(job).await?;
-    if listed.whole && settled {
-        let (key, ms) = (key(job), listed.began_ms.to_string());
+    if whole && settled {
+        let (key, ms) = (key(job), began_ms.to_string());
         let stored = job.writer.with(move |store| store.set_meta(&key, &ms));
         stored.map_err(|error| crate::error::stored(&error))?;
     }
@@ -167,11 +170,14 @@ async fn list(job: &Rc<Job>, api: &dyn BatchApi, since_s: u64, tries: u32) -> Op
 }
 
 /// Hands on what a list shows. The rows are read after it, so that what was created meanwhile is known.
-async fn act(job: &Rc<Job>, listed: &Listed) -> Result<(), EngineError> {
+async fn act(job: &Rc<Job>, mut listed: Listed) -> Result<(), EngineError> {
     let rows: Vec<Submission> =
         job.reader.submissions(job.no)?.into_iter().filter(|row| row.lane == Lane::Batch).collect();
     let (mut twins, mut ghosts) = (Vec::new(), Vec::new());
-    for (place, batches) in &listed.accounts {
+    for (place, batches) in &mut listed.accounts {
+        if known_by(job, *place) == KnownBy::Input {
+            name_by_input(&rows, batches);
+        }
         let known = known(&*job.reader, &rows, batches)?;
         for stray in sweep(&job.inst, batches, &known) {
             match stray {
@@ -182,6 +188,21 @@ async fn act(job: &Rc<Job>, listed: &Listed) -> Result<(), EngineError> {
     }
     twin::found(job, rows, &twins).await?;
     ghost::book(job, ghosts).await
+}
+
+/// By what the batches of a deployment's account are known again.
+fn known_by(job: &Job, place: usize) -> KnownBy {
+    let api = job.deployments[place].account.api.batches();
+    api.map_or(KnownBy::Mark, |api| api.facts().known_by)
+}
+
+/// Notes on each batch of whose input file it was made.
+fn name_by_input(rows: &[Submission], listed: &mut [RemoteBatch]) {
+    for remote in listed.iter_mut().filter(|remote| remote.marker.is_none()) {
+        if let Some(row) = rows.iter().find(|row| twin::is_made_of(remote, row)) {
+            remote.owner = Owner::Submission(row.sub.to_string());
+        }
+    }
 }
 
 /// What a sweep takes for known. A batch of a submission that was proved unpaid is a twin too: its items run elsewhere. Those

@@ -110,7 +110,7 @@ fn batch(job: &JobRow, row: &Submission, at_work: bool) -> DoubtLine {
         (_, false) => format!("`bulkrate resume {}` looks for it", job.name),
     };
     let bundled = spec_of(job).is_ok_and(|spec| spec.request.bundle.is_some());
-    let mark = looked_for(kept.as_ref(), sub, (row.items, bundled));
+    let mark = looked_for(kept.as_ref(), row, bundled);
     let since_ms = kept.and_then(|kept| i64::try_from(kept.doubt.since_ms).ok()).unwrap_or(sent_ms);
     DoubtLine {
         items: u64::from(row.items),
@@ -150,13 +150,17 @@ fn tried(kept: &Evidence) -> Vec<String> {
 }
 
 /// What a person looks for at the provider.
-fn looked_for(kept: Option<&Evidence>, sub: Sub, (items, bundled): (u32, bool)) -> String {
+fn looked_for(kept: Option<&Evidence>, row: &Submission, bundled: bool) -> String {
+    let (sub, items) = (row.sub, row.items);
     let marked = format!("with `br_sub` = {sub}");
     // Several items may be in one request.
     let most = if bundled { "at most " } else { "" };
     let alike = format!("of {most}{items} requests that was made then");
     match kept.map(|kept| kept.known_by) {
         Some(KnownBy::Mark) => marked,
+        Some(KnownBy::Input) => {
+            format!("of the input file {}", row.remote_input.as_deref().unwrap_or("that was uploaded then"))
+        }
         Some(KnownBy::Looks | KnownBy::Results) => alike,
         None => format!("{marked} (where batches have no such mark: one {alike})"),
     }

@@ -3,10 +3,12 @@
 //! Nothing that costs money goes through here.
 
 mod download;
+mod elsewhere;
 mod put;
 mod resumable;
 
 pub(crate) use download::Sheet;
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use resumable::Protocol;
 
 use std::future::Future;
@@ -35,7 +37,13 @@ use crate::settings::{RetryPolicy, Settings};
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// The code of an answer that is longer than that.
-pub(crate) const TOO_LONG: &str = "answer_too_long";
+const TOO_LONG: &str = "answer_too_long";
+
+/// Whether fewer of what was asked for may come, where more at once do not.
+pub(crate) fn is_too_much(error: &ApiError) -> bool {
+    let failure = &error.failure;
+    failure.class == FailureClass::Timeout || failure.provider_code.as_deref() == Some(TOO_LONG)
+}
 
 /// Files on their way at once: each holds some 0.7 MB of buffers, and a few fill any line.
 const TRANSFERS_MAX: usize = 4;
@@ -89,6 +97,16 @@ impl FreeClient {
         Ok(Self::with(Line::Http(client), account, settings, classify))
     }
 
+    /// One that follows nothing: a redirect is an answer.
+    pub(crate) fn unled(
+        account: Account,
+        settings: &Settings,
+        classify: Classify,
+    ) -> Result<Self, OpenError> {
+        let client = client(&account, settings, redirect::Policy::none())?;
+        Ok(Self::with(Line::Http(client), account, settings, classify))
+    }
+
     /// Over a line that is given, for worlds without a network.
     pub fn over(line: Arc<dyn Exchange>, account: Account, settings: &Settings, classify: Classify) -> Self {
         Self::with(Line::Given(line), account, settings, classify)
@@ -118,8 +136,14 @@ impl FreeClient {
         .await
     }
 
-    /// Posts a form; the answer whole.
-    pub(crate) async fn post_form(&self, what: &str, path: &str, form: Bytes) -> Result<Reply, ApiError> {
+    /// Posts a form; the answer whole. `ok` names statuses that are answers, besides 2xx.
+    pub(crate) async fn post_form(
+        &self,
+        what: &str,
+        path: &str,
+        form: Bytes,
+        ok: &[u16],
+    ) -> Result<Reply, ApiError> {
         self.repeat(|| async {
             let reply = match &self.line {
                 Line::Given(line) => {
@@ -131,7 +155,7 @@ impl FreeClient {
                     self.reply(what, request.timeout(self.retry.try_timeout).send().await).await?
                 }
             };
-            self.check(what, reply, &[])
+            self.check(what, reply, ok)
         })
         .await
     }
@@ -381,12 +405,7 @@ impl FreeClient {
 
 /// A client that carries no key and follows nothing, for those who give out credentials.
 pub(crate) fn plain_client(base: &str, settings: &Settings) -> Result<reqwest::Client, OpenError> {
-    let own = Settings {
-        connect_timeout: settings.connect_timeout,
-        proxy: settings.proxy.clone(),
-        ca_file: settings.ca_file.clone(),
-        ..Settings::default()
-    };
+    let own = settings.keyless();
     client(&Account::new(Some(base), "credentials", &own)?, &own, redirect::Policy::none())
 }
 

@@ -16,14 +16,17 @@ use serde::Deserialize;
 
 use super::dialect::{Batches, Dialect};
 use super::errors;
-use super::form::{Form, Order};
+use super::form::{Form, Order, Results, Upload};
+use super::pages;
 use super::wire::OpenAiWire;
-use crate::api::{ApiError, BatchApi, BatchLimits, BatchLine, CallApi, Created, Reply};
+use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches;
-use crate::http::free::FreeClient;
+use crate::http::free::{Elsewhere, FreeClient};
 use crate::http::limits;
 use crate::json::loose::LooseText;
 use crate::settings::Settings;
+
+pub(super) const UPLOAD: &str = "upload a batch file";
 
 /// Waits between two looks at a file that is not processed yet, and how long it is waited for.
 const FILE_LOOK_MIN: Duration = Duration::from_millis(100);
@@ -34,10 +37,11 @@ const FILE_WAIT_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct OpenAiBatches {
     dialect: Dialect,
-    form: Form,
+    form: &'static Form,
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
-    free: Arc<FreeClient>,
+    pub(super) free: Arc<FreeClient>,
+    pub(super) elsewhere: Elsewhere,
     create_timeout: Duration,
 }
 
@@ -45,25 +49,36 @@ pub struct OpenAiBatches {
 #[derive(Deserialize)]
 struct Uploaded<'a> {
     id: String,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "processing_status")]
     status: LooseText<'a>,
     #[serde(borrow, default)]
     status_details: LooseText<'a>,
+    #[serde(borrow, default)]
+    validation_report: Option<Report<'a>>,
 }
+
+/// Together's, where it has looked into a file.
+#[derive(Deserialize)]
+struct Report<'a> {
+    #[serde(borrow, default)]
+    error: LooseText<'a>,
+}
+
+/// Of a file that is no batch input.
+const BAD: &[&str] = &["error", "failed", "invalid_format"];
 
 impl Uploaded<'_> {
     fn is_awaited(&self) -> bool {
         let status = self.status.as_deref().unwrap_or_default().to_ascii_lowercase();
-        matches!(status.as_str(), "pending" | "running" | "notrunning")
+        matches!(status.as_str(), "pending" | "queued" | "running" | "notrunning")
     }
 
     /// Why no batch can be made of it.
     fn refusal(&self) -> Option<String> {
-        let status = self
-            .status
-            .as_deref()
-            .filter(|status| ["error", "failed"].iter().any(|bad| status.eq_ignore_ascii_case(bad)))?;
-        let why = self.status_details.as_deref().unwrap_or("no reason is given");
+        let status =
+            self.status.as_deref().filter(|status| BAD.iter().any(|bad| status.eq_ignore_ascii_case(bad)))?;
+        let told = self.validation_report.as_ref().and_then(|report| report.error.as_deref());
+        let why = self.status_details.as_deref().or(told).unwrap_or("no reason is given");
         Some(format!("the provider says that the file is no batch input (`{status}`): {why}"))
     }
 }
@@ -76,14 +91,12 @@ impl OpenAiBatches {
         free: Arc<FreeClient>,
         settings: &Settings,
     ) -> Self {
-        let form = match dialect.batches {
-            Batches::Yes { form, .. } => form,
-            Batches::No | Batches::Ask => Form::OPENAI,
-        };
-        Self { dialect, form, wire, paid, free, create_timeout: settings.create_timeout }
+        let elsewhere = Elsewhere::of(free.account(), settings, errors::classify);
+        let create_timeout = settings.create_timeout;
+        Self { dialect, form: dialect.form(), wire, paid, free, elsewhere, create_timeout }
     }
 
-    fn path_of(&self, id: &str) -> String {
+    pub(super) fn path_of(&self, id: &str) -> String {
         format!("{}/{}", self.form.path, batches::in_path(id))
     }
 
@@ -144,6 +157,22 @@ fn uploaded(reply: &Reply) -> Option<Uploaded<'_>> {
 
 #[async_trait]
 impl BatchApi for OpenAiBatches {
+    fn facts(&self) -> BatchFacts {
+        // What lies on pages may be seen a moment after the counters tell of it.
+        let on_pages = self.form.results == Results::Pages;
+        BatchFacts {
+            known_by: self.form.known_by,
+            one_file: on_pages,
+            seen_late: on_pages,
+            uncounted: !self.form.counts,
+            ..BatchFacts::default()
+        }
+    }
+
+    fn refuses(&self, kind: Kind, _: &str) -> Option<&'static str> {
+        (!self.form.kinds.contains(&kind)).then_some("its batch API takes chats only")
+    }
+
     fn limits(&self, kind: Kind) -> BatchLimits {
         let _ = kind; // the same for all kinds
         let (items_max, bytes_max) = match self.dialect.batches {
@@ -162,15 +191,17 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
-        const WHAT: &str = "upload a batch file";
         let name = if name.ends_with(".jsonl") { name.to_owned() } else { format!("{name}.jsonl") };
-        let reply = self.free.upload(WHAT, "/files", &[("purpose", "batch")], file, &name).await?;
+        let reply = match self.form.upload {
+            Upload::Form => self.free.upload(UPLOAD, "/files", &[("purpose", "batch")], file, &name).await?,
+            Upload::Named(purpose) => self.upload_there(file, &name, purpose).await?,
+        };
         let Some(file) = uploaded(&reply) else {
-            return Err(batches::unreadable(&self.free, WHAT, &reply, "the answer names no file"));
+            return Err(batches::unreadable(&self.free, UPLOAD, &reply, "the answer names no file"));
         };
         let ready = match file.is_awaited() {
-            true => self.processed(WHAT, &file.id).await,
-            false => self.sound(WHAT, &reply, &file),
+            true => self.processed(UPLOAD, &file.id).await,
+            false => self.sound(UPLOAD, &reply, &file),
         };
         if ready.is_err() {
             // It would only take room there; the error that is told is the first.
@@ -205,17 +236,23 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
-        let path = format!("{}/cancel", self.path_of(id));
-        // 409: it has ended already.
-        self.free.send("cancel a batch", Method::POST, &path, &[409]).await.map(|_| ())
+        let (verb, ended) = self.form.cancel;
+        let path = format!("{}{verb}", self.path_of(id));
+        self.free.send("cancel a batch", Method::POST, &path, ended).await.map(|_| ())
     }
 
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
+        if let Some(batch) = pages::batch_of(file) {
+            return self.write_results(batch, to, bytes_max).await;
+        }
         let path = format!("/files/{}/content", batches::in_path(file));
         self.free.download("download a batch file", &path, to, bytes_max).await
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
+        if pages::batch_of(file).is_some() {
+            return Ok(()); // they go with their batch, when its time is over
+        }
         let path = format!("/files/{}", batches::in_path(file));
         batches::delete(&self.free, self.form.shape, "delete a batch file", &path).await
     }

@@ -42,7 +42,7 @@ pub enum Batches {
     Yes {
         items_max: u32,
         bytes_max: u64,
-        form: Form,
+        form: &'static Form,
     },
 }
 
@@ -138,7 +138,7 @@ impl Dialect {
         headers: &[],
         key_header: None,
         deploys: false,
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: Form::OPENAI },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: &Form::OPENAI },
         tiers: Tiers::Always,
         checks_models: true,
         has_responses: true,
@@ -158,6 +158,14 @@ impl Dialect {
         ..Self::OPENAI
     };
     pub const CUSTOM: Self = Self { name: "custom", ..Self::COMPATIBLE };
+
+    /// Of its batches, if it has any.
+    pub(super) fn form(&self) -> &'static Form {
+        match self.batches {
+            Batches::Yes { form, .. } => form,
+            Batches::No | Batches::Ask => &Form::OPENAI,
+        }
+    }
 
     #[must_use]
     pub fn facts(&self) -> Facts {

@@ -58,7 +58,10 @@ struct Inner<'a> {
 pub fn read(body: &[u8]) -> Option<Said> {
     let outer: Outer<'_> = serde_json::from_slice(body).ok()?;
     if let Some(error) = outer.error {
-        return read_inner(error);
+        let said = read_inner(error)?;
+        // xAI's code stands beside its text.
+        let code = said.code.or_else(|| outer.code.into_owned().filter(|_| !said.is_nested));
+        return Some(Said { code, ..said });
     }
     // Flat: SGLang's `{"object":"error","message":...}`, or a bare `detail` of a FastAPI server.
     let is_flat = outer.object.as_deref() == Some("error") || outer.kind.is_some() || outer.code.is_some();

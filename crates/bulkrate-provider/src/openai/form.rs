@@ -2,9 +2,10 @@
 
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::Kind;
-use bulkrate_core::submission::Marker;
+use bulkrate_core::submission::{KnownBy, Marker};
 use serde::Serialize;
 
+use super::dialect::ALL_KINDS;
 use super::errors::{self, Said};
 use super::remote;
 use super::wire::OpenAiWire;
@@ -20,8 +21,36 @@ pub struct Form {
     pub(super) shape: Shape,
     pub(super) line: fn(&OpenAiWire, WireId, Kind, &[u8], &mut Vec<u8>),
     pub(super) create: fn(&Order<'_>) -> serde_json::Result<Vec<u8>>,
+    /// What is asked for in its batches.
+    pub(super) kinds: &'static [Kind],
+    /// By what a batch is known again whose create brought no answer.
+    pub(super) known_by: KnownBy,
+    /// Whether batches tell how many of their requests were answered.
+    pub(super) counts: bool,
+    pub(super) upload: Upload,
+    pub(super) results: Results,
+    /// What follows a batch's path to cancel it, and the statuses that say that it has ended already.
+    pub(super) cancel: (&'static str, &'static [u16]),
     /// Whether an error that answers a create is in the service's own words, and no gateway's.
     pub(super) is_own: fn(&Said) -> bool,
+}
+
+/// How an input file goes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// In a form, in one request.
+    Form,
+    /// To an address that the service names when it is told of it, for this purpose.
+    Named(&'static str),
+}
+
+/// Where what was answered is to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Results {
+    /// In a file of answers, and one of failures.
+    Files,
+    /// Page by page below the batch, failures among the answers.
+    Pages,
 }
 
 /// What a batch is made of.
@@ -61,6 +90,13 @@ struct Create<'a> {
     metadata: Metadata<'a>,
 }
 
+/// A line that says neither method nor path: the create says them for all.
+pub(super) fn bare_line(id: WireId, body: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"body\":").as_bytes());
+    out.extend_from_slice(body);
+    out.extend_from_slice(b"}\n");
+}
+
 impl Form {
     pub const OPENAI: Self = Self {
         path: "/batches",
@@ -84,6 +120,12 @@ impl Form {
                 metadata: Metadata::of(order.marker),
             })
         },
+        kinds: ALL_KINDS,
+        known_by: KnownBy::Mark,
+        counts: true,
+        upload: Upload::Form,
+        results: Results::Files,
+        cancel: ("/cancel", &[409]),
         is_own: |said| said.is_nested,
     };
 }

@@ -39,6 +39,7 @@ pub(super) const JOBS: Form = Form {
     },
     // Its errors are flat, or lists of what is wrong where.
     is_own: |_| true,
+    ..Form::OPENAI
 };
 
 #[derive(Serialize)]

@@ -5,6 +5,10 @@ pub mod batch;
 mod dialect;
 mod form;
 mod mistral;
+mod named;
+mod pages;
+mod together;
+mod xai;
 pub mod errors;
 pub mod presets;
 mod remote;
@@ -47,7 +51,12 @@ impl OpenAi {
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations"];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
-        let free = Arc::new(FreeClient::new(account.clone(), settings, errors::classify)?);
+        let open = match dialect.form().upload {
+            form::Upload::Form => FreeClient::new,
+            // What says where to upload to is a redirect.
+            form::Upload::Named(_) => FreeClient::unled,
+        };
+        let free = Arc::new(open(account.clone(), settings, errors::classify)?);
         Ok(Self::with(dialect, account, settings, paid, free))
     }
 

@@ -7,7 +7,7 @@ use bulkrate_core::request::{Kind, Reasoning};
 
 use super::dialect::{Batches, Charges, Dialect, EFFORTS, OutputMax, Takes, Tiers};
 use super::form::Form;
-use super::mistral;
+use super::{mistral, together, xai};
 use crate::api::Unlisted;
 
 /// Headers in which routers say what a call cost.
@@ -84,7 +84,7 @@ pub const PRESETS: &[Dialect] = &[
         name: "mistral",
         base_url: Some("https://api.mistral.ai/v1"),
         key_env: "MISTRAL_API_KEY",
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 500_000_000, form: mistral::JOBS },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 500_000_000, form: &mistral::JOBS },
         takes: Takes { kinds: CHAT_AND_VECTORS, seed: Some("random_seed"), ..CLOUD.takes },
         ..CLOUD
     },
@@ -93,15 +93,15 @@ pub const PRESETS: &[Dialect] = &[
         name: "groq",
         base_url: Some("https://api.groq.com/openai/v1"),
         key_env: "GROQ_API_KEY",
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 100_000_000, form: Form::OPENAI },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 100_000_000, form: &Form::OPENAI },
         takes: Takes { output_max: OutputMax::MaxCompletionTokens, efforts: EFFORTS, ..CLOUD.takes },
         ..CLOUD
     },
-    // Its batches need an upload by redirect and carry no marker.
     Dialect {
         name: "together",
         base_url: Some("https://api.together.ai/v1"),
         key_env: "TOGETHER_API_KEY",
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 100_000_000, form: &together::JOBS },
         takes: Takes { kinds: CHAT_AND_VECTORS, top_k: true, efforts: EFFORTS_ON, ..CLOUD.takes },
         ..CLOUD
     },
@@ -120,11 +120,12 @@ pub const PRESETS: &[Dialect] = &[
         },
         ..CLOUD
     },
-    // Its batches have counters instead of states, and results in pages.
+    // No limit of a file is published: this is what one call may add to a batch.
     Dialect {
         name: "xai",
         base_url: Some("https://api.x.ai/v1"),
         key_env: "XAI_API_KEY",
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 25_000_000, form: &xai::BATCHES },
         takes: Takes { efforts: EFFORTS, ..CLOUD.takes },
         ..CLOUD
     },
@@ -154,7 +155,7 @@ pub const PRESETS: &[Dialect] = &[
         name: "doubleword",
         base_url: Some("https://api.doubleword.ai/v1"),
         key_env: "DOUBLEWORD_API_KEY",
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: Form::OPENAI },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: &Form::OPENAI },
         takes: Takes {
             kinds: CHAT_AND_VECTORS,
             efforts: EFFORTS,

@@ -167,11 +167,11 @@ impl Tokens {
         let reply = match &self.credentials {
             Credentials::Machine => self.free.send(WHAT, Method::GET, &self.path, &[]).await?,
             Credentials::User(user) => {
-                self.free.post_form(WHAT, &self.path, Bytes::from(user.form())).await?
+                self.free.post_form(WHAT, &self.path, Bytes::from(user.form()), &[]).await?
             }
             Credentials::Key(key) => {
                 let form = key.form(now_unix_s()).map_err(own_fault)?;
-                self.free.post_form(WHAT, &self.path, Bytes::from(form)).await?
+                self.free.post_form(WHAT, &self.path, Bytes::from(form), &[]).await?
             }
         };
         let unreadable = || {

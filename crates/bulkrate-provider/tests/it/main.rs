@@ -8,6 +8,7 @@ mod bedrock;
 mod conformance;
 mod free;
 mod gemini;
+mod input_known;
 mod mistral;
 mod paid;
 mod presets;

@@ -25,7 +25,7 @@ fn model(service: &str) -> &'static str {
         "groq" => "openai/gpt-oss-20b",
         "together" => "openai/gpt-oss-120b",
         "fireworks" => "accounts/fireworks/models/gpt-oss-20b",
-        "xai" => "grok-4.5",
+        "xai" => "grok-4.3",
         "deepseek" => "deepseek-v4-flash",
         "openrouter" | "modeldatabase" => "openai/gpt-6-luna",
         "doubleword" => "Qwen/Qwen3-30B-A3B",

@@ -69,6 +69,14 @@ pub(crate) struct Run {
     pub(crate) at_ms: VirtualMs,
 }
 
+/// What became of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Answered,
+    Failed,
+    NotRun,
+}
+
 /// Sums over a run.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -182,6 +190,22 @@ impl Run {
             sheets = Sheets::default();
         }
         text
+    }
+
+    /// Shows one line of the order: its id as JSON, what became of it, and its text, in whichever file that is.
+    pub(crate) fn line_at(&self, state: &State, at: usize, show: impl FnOnce(&str, Fate, &[u8])) {
+        let mut sheets = Sheets::default();
+        let fate = match self.line(state, at, &mut sheets) {
+            Outcome::Answered(..) => Fate::Answered,
+            Outcome::Failed => Fate::Failed,
+            Outcome::NotRun => Fate::NotRun,
+        };
+        let (start, length) = self.spans[self.order[at] as usize];
+        let line = &self.input[start as usize..start as usize + length as usize];
+        let whole = self.splice.as_ref().map_or(Cow::Borrowed(line), |splice| splice.whole(line));
+        let id = parts(self.words(), &whole).map_or("null", |(id, _)| id.get());
+        sheets.output.append(&mut sheets.errors);
+        show(id, fate, &sheets.output);
     }
 
     /// The first `size` bytes of a file, made piece by piece on a blocking thread.

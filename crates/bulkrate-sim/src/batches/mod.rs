@@ -313,7 +313,10 @@ pub(crate) fn operations(state: &State, query: &HashMap<String, String>) -> Resu
 
 /// GET /v1/batches
 pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Reply, ApiError> {
-    let limit = page_size(query, 20, 100)?;
+    let limit = match state.manners().is_some_and(Manners::lists_all) {
+        true => usize::MAX,
+        false => page_size(query, 20, 100)?,
+    };
     let listing = Listing::of(state, query.contains_key("after"))?;
     let mut batches = state.batches.visible(&state.clock, listing.lag_ms);
     batches.reverse();
@@ -326,7 +329,7 @@ pub(crate) fn list(state: &State, query: &HashMap<String, String>) -> Result<Rep
             .map_or(0, |text| text.parse().unwrap_or(0)),
     };
     let start = batches.len().min(start + usize::from(listing.skips));
-    let page = &batches[start..batches.len().min(start + limit)];
+    let page = &batches[start..batches.len().min(start.saturating_add(limit))];
     let data: Vec<Map<String, Value>> = page.iter().map(|batch| batch.view(state, false)).collect();
     Ok(Reply::of(&serde_json::json!({
         "object": "list",

@@ -3,8 +3,10 @@
 //! A call is put into OpenAI's words before it is carried out, and its answer into the service's after.
 
 use crate::errors::ApiError;
+use crate::faults::Place;
 use crate::files::File;
 use crate::server::{Reply, State};
+use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -22,6 +24,29 @@ pub(crate) struct Entered {
     pub(crate) version: Option<String>,
     /// The query of a list, where the service's own says it otherwise; `offset`: so many are passed over.
     pub(crate) query: Option<HashMap<String, String>>,
+    /// A call that OpenAI does not have.
+    pub(crate) own: Option<Own>,
+    /// It needs no key: its address is the permission.
+    pub(crate) is_open: bool,
+    /// It makes a batch.
+    pub(crate) creates: bool,
+}
+
+/// A call that only this service has: where faults strike it, and under which name it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) place: Place,
+    pub(crate) label: &'static str,
+}
+
+/// Such a call as it came.
+#[derive(Debug)]
+pub(crate) struct Call<'c> {
+    pub(crate) method: &'c Method,
+    pub(crate) path: &'c str,
+    pub(crate) query: &'c HashMap<String, String>,
+    pub(crate) headers: &'c HeaderMap,
+    pub(crate) body: &'c Bytes,
 }
 
 /// Everything has OpenAI's way where nothing else is said.
@@ -32,6 +57,17 @@ pub(crate) trait Manners: Debug + Sync {
         path: &str,
         query: &HashMap<String, String>,
     ) -> Result<Entered, ApiError>;
+
+    /// Answers a call of its own.
+    fn serve(&self, state: &Arc<State>, call: &Call<'_>) -> Result<Reply, ApiError> {
+        let _ = state;
+        Err(ApiError::not_found(format!("Unknown request URL: {} {}.", call.method, call.path)))
+    }
+
+    /// Whether its list of batches has no pages.
+    fn lists_all(&self) -> bool {
+        false
+    }
 
     /// The key of a call; empty: none.
     fn key<'h>(&self, headers: &'h HeaderMap) -> &'h str {

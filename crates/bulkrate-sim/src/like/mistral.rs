@@ -1,17 +1,13 @@
 //! Mistral's batches: jobs of one model over files whose lines name none, in states and counts of its own, on numbered pages.
 
+use super::Splice;
 use super::manners::{Entered, Manners};
 use crate::errors::ApiError;
-use crate::files::{Content, File};
-use crate::json::push_str;
+use crate::files::File;
 use crate::server::{Reply, State};
 use http::Method;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const JOBS: &str = "/v1/batch/jobs";
@@ -56,17 +52,13 @@ impl Manners for Mistral {
 
     /// The lines as OpenAI would have them, each when it is read. What names a model is none of Mistral's.
     fn input(&self, file: Arc<File>, order: &Value) -> Arc<File> {
-        let Content::Stored(bytes) = &file.content else { return file };
-        let splice = Splice { model: order["model"].to_string(), endpoint: order["endpoint"].to_string() };
-        Arc::new(File {
-            id: file.id.clone(),
-            bytes: file.bytes,
-            created_at: file.created_at,
-            expires_at: file.expires_at,
-            filename: file.filename.clone(),
-            purpose: file.purpose.clone(),
-            content: Content::Bare(bytes.clone(), Arc::new(splice)),
-        })
+        Splice {
+            endpoint: order["endpoint"].to_string(),
+            model: Some(order["model"].to_string()),
+            renames: &[("random_seed", "seed")],
+            drops: &[],
+        }
+        .into_file(file)
     }
 
     fn batch_id(&self, hex: &str) -> String {
@@ -105,54 +97,6 @@ fn page(query: &HashMap<String, String>) -> Result<HashMap<String, String>, ApiE
     let (page, size) = (number("page", 0)?, number("page_size", 100)?);
     let pairs = [("limit", size), ("offset", page.saturating_mul(size))];
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect())
-}
-
-/// What a job says for all its lines, as JSON.
-#[derive(Debug)]
-pub(crate) struct Splice {
-    model: String,
-    endpoint: String,
-}
-
-impl Splice {
-    /// A line as OpenAI would have it; as it is where it is to be refused like a line without a method.
-    pub(crate) fn whole<'l>(&self, line: &'l [u8]) -> Cow<'l, [u8]> {
-        whole_line(line, &self.model, &self.endpoint).map_or(Cow::Borrowed(line), Cow::Owned)
-    }
-}
-
-/// A line of Mistral's: what it has of one of OpenAI's, and what it must not have.
-#[derive(Deserialize)]
-struct Bare<'a> {
-    #[serde(borrow)]
-    custom_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    body: Option<BTreeMap<String, &'a RawValue>>,
-    method: Option<IgnoredAny>,
-    url: Option<IgnoredAny>,
-}
-
-fn whole_line(line: &[u8], model: &str, endpoint: &str) -> Option<Vec<u8>> {
-    let bare: Bare<'_> = serde_json::from_slice(line).ok()?;
-    let body = bare.body.filter(|body| !body.contains_key("model"))?;
-    if bare.method.is_some() || bare.url.is_some() {
-        return None;
-    }
-    let mut out = Vec::with_capacity(line.len() + model.len() + endpoint.len() + 64);
-    out.extend_from_slice(b"{\"custom_id\":");
-    out.extend_from_slice(bare.custom_id.map_or("null", RawValue::get).as_bytes());
-    for part in [",\"method\":\"POST\",\"url\":", endpoint, ",\"body\":{\"model\":", model] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    for (name, value) in body {
-        out.push(b',');
-        // Its own word for it.
-        push_str(&mut out, if name == "random_seed" { "seed" } else { &name });
-        out.push(b':');
-        out.extend_from_slice(value.get().as_bytes());
-    }
-    out.extend_from_slice(b"}}");
-    Some(out)
 }
 
 fn job(batch: &Value) -> Value {
@@ -206,22 +150,6 @@ mod tests {
         ] {
             let entered = Mistral.enter(&Method::POST, path, &HashMap::new()).unwrap_or_default();
             assert_eq!(entered.path.as_deref(), want, "{path}");
-        }
-    }
-
-    #[test]
-    fn lines_that_name_what_the_job_names_are_left_as_they_are() {
-        let splice = Splice { model: "\"m\"".to_owned(), endpoint: "\"/v1/chat/completions\"".to_owned() };
-        let line = br#"{"custom_id":"a","body":{"random_seed":1,"stop":["\u0041"]}}"#;
-        let whole: Value = serde_json::from_slice(&splice.whole(line)).unwrap_or_default();
-        assert_eq!(whole["body"], json!({"seed": 1, "model": "m", "stop": ["A"]}));
-        assert_eq!((&whole["url"], &whole["custom_id"]), (&json!("/v1/chat/completions"), &json!("a")));
-        for line in [
-            &br#"{"custom_id":"a","body":{"model":"m"}}"#[..],
-            br#"{"custom_id":"a","url":"/x","body":{}}"#,
-            b"no",
-        ] {
-            assert_eq!(splice.whole(line), line);
         }
     }
 }

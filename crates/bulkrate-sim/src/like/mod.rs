@@ -7,13 +7,16 @@ mod azure;
 mod dress;
 mod manners;
 mod mistral;
+mod splice;
 mod table;
+mod together;
+mod xai;
 
 use serde_json::{Map, Value};
 
 use crate::errors::ApiError;
-pub(crate) use manners::{Entered, Manners, bearer};
-pub(crate) use mistral::Splice;
+pub(crate) use manners::{Call, Entered, Manners, Own, bearer};
+pub(crate) use splice::Splice;
 
 /// One service. Written from its documentation, and not from any client's idea of it.
 #[derive(Debug)]
@@ -193,7 +196,6 @@ mod tests {
             ("groq", "/v1/chat/completions", None),
             ("groq", "/openai/v1/batches", Some("/v1/batches")),
             ("groq", "/openai/v1/embeddings", None),
-            ("mistral", "/v1/batches", None),
             ("mistral", "/v1/embeddings", Some("/v1/embeddings")),
             ("openrouter", "/sim/bill", Some("/sim/bill")),
         ] {

@@ -2,6 +2,8 @@
 
 use super::azure::Azure;
 use super::mistral::Mistral;
+use super::together::{self, Together};
+use super::xai::Xai;
 use super::{Charges, ErrorShape, Like, Sells, UsageShape};
 
 /// Fields of a chat that OpenAI's language has and these services may have with it.
@@ -99,9 +101,10 @@ pub(super) const ALL: &[Like] = &[
     Like {
         name: "together",
         sells: Sells::Of("together"),
-        own: &["top_k", "min_p", "repetition_penalty", "safety_model"],
+        own: together::OWN,
         kinds: &["embeddings"],
         usage: UsageShape::Bare,
+        manners: Some(&Together),
         ..CLOUD
     },
     Like {
@@ -112,7 +115,13 @@ pub(super) const ALL: &[Like] = &[
         kinds: &["embeddings"],
         ..CLOUD
     },
-    Like { name: "xai", sells: Sells::Of("xai"), refuses: &["logit_bias", "service_tier"], ..CLOUD },
+    Like {
+        name: "xai",
+        sells: Sells::Of("xai"),
+        refuses: &["logit_bias", "service_tier"],
+        manners: Some(&Xai),
+        ..CLOUD
+    },
     Like {
         name: "openrouter",
         base: "/api/v1",

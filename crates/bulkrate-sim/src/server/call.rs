@@ -11,7 +11,7 @@ use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::files::{self, UPLOAD_BYTES_MAX};
 use crate::gemini;
-use crate::like::{Entered, Like, bearer};
+use crate::like::{Call, Entered, Like, bearer};
 use crate::message_batches;
 use crate::pieces::Pieces;
 use crate::uploads;
@@ -57,6 +57,7 @@ pub(super) async fn handle(
         (Speaks::Gemini, _) => Route::of_gemini(request.method(), path),
         (Speaks::Bedrock, _) => Route::of_bedrock(request.method(), path),
         (Speaks::Vertex, _) => Route::of_vertex(request.method(), path, request.uri().query()),
+        (Speaks::OpenAi, Ok(Entered { own: Some(own), .. })) => Route::Own(*own),
         (Speaks::OpenAi, Ok(Entered { path: Some(path), .. })) => Route::of(request.method(), path),
         (Speaks::OpenAi, _) => Route::Unknown,
     };
@@ -111,6 +112,20 @@ fn own(state: &State, route: &Route) -> Reply {
     }
 }
 
+/// A call that only the service simulated has.
+fn own_call(
+    state: &Arc<State>,
+    head: &http::request::Parts,
+    query: &HashMap<String, String>,
+    body: &Bytes,
+) -> Result<Reply, ApiError> {
+    let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
+    let call = Call { method, path, query, headers, body };
+    state
+        .manners()
+        .map_or_else(|| Err(ApiError::not_found("Not found")), |manners| manners.serve(state, &call))
+}
+
 /// Authentication and the faults around the work.
 async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, key: u64) -> Outcome {
     if let Err(refusal) = authenticate(state, &request) {
@@ -145,6 +160,9 @@ fn knows_key(state: &State, request: &Request<Incoming>) -> Result<(), ApiError>
         // Signatures cover the body, which is not there yet.
         Speaks::Bedrock => return Ok(()),
         Speaks::OpenAi | Speaks::Vertex => {}
+    }
+    if request.extensions().get::<Entered>().is_some_and(|entered| entered.is_open) {
+        return Ok(());
     }
     let headers = request.headers();
     let key = state.manners().map_or_else(|| bearer(headers), |manners| manners.key(headers));
@@ -213,6 +231,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Upload | Route::Gemini(gemini::Ask::Upload) | Route::Bedrock(_) => {
             UPLOAD_BYTES_MAX + FORM_BYTES
         }
+        Route::Own(_) => UPLOAD_BYTES_MAX + FORM_BYTES,
         Route::Vertex(ask) if ask.uploads() => UPLOAD_BYTES_MAX + FORM_BYTES,
         Route::MessageBatches(_) => message_batches::BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
@@ -244,6 +263,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             Some(answer) => answer,
             None => return Outcome::Closed,
         },
+        Route::Own(_) => own_call(state, &head, &query, &body),
         Route::BatchCreate => match batches::create(state, &body).transpose() {
             Some(made) => made,
             None => return Outcome::Closed,

@@ -4,6 +4,7 @@ use crate::api::Endpoint;
 use crate::bedrock;
 use crate::faults::Place;
 use crate::gemini;
+use crate::like::Own;
 use crate::message_batches::Ask;
 use crate::vertex;
 use http::Method;
@@ -34,6 +35,8 @@ pub(super) enum Route {
     MessageBatches(Ask),
     Models,
     Model(String),
+    /// A call that only the service simulated has.
+    Own(Own),
     Bill,
     Requests,
     Unknown,
@@ -155,6 +158,7 @@ impl Route {
             Self::Gemini(ask) => ask.place(),
             Self::Bedrock(ask) => ask.place(),
             Self::Vertex(ask) => ask.place(),
+            Self::Own(own) => Some(own.place),
             Self::Models => Some(Place::Models),
             Self::Files | Self::File(_) | Self::Model(_) | Self::Bill | Self::Requests | Self::Unknown => {
                 None
@@ -193,6 +197,7 @@ impl Route {
             Self::Gemini(ask) => ask.label(),
             Self::Bedrock(ask) => ask.label(),
             Self::Vertex(ask) => ask.label(),
+            Self::Own(own) => own.label,
             Self::Models => "GET /v1/models",
             Self::Model(_) => "GET /v1/models/{id}",
             Self::Bill => "GET /sim/bill",

@@ -48,6 +48,7 @@ mod services;
 mod stops;
 mod accounts;
 mod images;
+mod input_batches;
 mod vertex;
 mod vertex_batch;
 mod vertex_tables;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::planted::{self, Bug};
-use bulkrate_core::submission::{EndKind, KnownBy};
+use bulkrate_core::submission::EndKind;
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{Submission, SubmissionState, Tx, Urgency};
 
@@ -79,8 +79,7 @@ pub(super) async fn collect(
         return Ok(Step::Done);
     }
     // A batch that was adopted by its looks is proved ours by a line of an item of ours, or it is not touched.
-    let is_ours =
-        api.facts().known_by == KnownBy::Mark || !planned.items.iter().all(|ready| job.is_open(ready));
+    let is_ours = api.facts().known_by.is_exact() || !planned.items.iter().all(|ready| job.is_open(ready));
     let missing = missing(planned, planned.items.iter().filter(|ready| !job.is_open(ready)).count());
     settle(job, planned, &mut results).await?;
     outage::landed(job, &planned.submission);
@@ -138,9 +137,14 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
     true
 }
 
-/// How many answers a batch's counts tell of that have not landed. (Of bundles it may be more.)
+/// How many answers a batch's counts tell of that have not landed. (Of bundles it may be more.) Where it tells no counts but names
+/// results, each item is to have one.
 fn missing(planned: &Planned, landed: usize) -> u64 {
-    let counts = planned.submission.counts;
+    let (counts, row) = (planned.submission.counts, &planned.submission);
+    let files = [&row.remote_output, &row.remote_errors];
+    if counts.total == 0 && files.into_iter().any(|file| named(file.as_deref()).is_some()) {
+        return planned.items.len().saturating_sub(landed) as u64;
+    }
     counts.completed.saturating_add(counts.failed).saturating_sub(landed as u64)
 }
 
@@ -151,7 +155,7 @@ async fn delete_remote(job: &Job, api: &dyn BatchApi, row: &Submission, missing:
         files.extend([&row.remote_output, &row.remote_errors]);
     } else {
         let message = &format!(
-            "{missing} answers that batch {} counts are not in its results, which are left at the provider",
+            "{missing} answers of batch {} are not in its results, which are left at the provider",
             row.sub
         );
         job.tell(&Event::Note { message });

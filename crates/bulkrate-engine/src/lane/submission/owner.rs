@@ -3,7 +3,7 @@
 //! What is noted here is data for `bulkrate_core::submission::find`, which decides.
 
 use bulkrate_core::ids::WireId;
-use bulkrate_core::submission::{KnownBy, Owner, RemoteBatch};
+use bulkrate_core::submission::{Owner, RemoteBatch};
 use bulkrate_store::Submission;
 
 use super::{Driving, evidence};
@@ -22,7 +22,7 @@ impl Driving<'_> {
         listed: &mut [RemoteBatch],
     ) -> Result<(), EngineError> {
         let known_by = self.api.facts().known_by;
-        if known_by == KnownBy::Mark {
+        if known_by.is_exact() {
             return Ok(());
         }
         self.name_known(row, listed)?;
@@ -31,8 +31,7 @@ impl Driving<'_> {
         }
         let others = self.name_known(row, listed)?;
         // One that is just being sent does not say by what it is known.
-        let bears_mark =
-            |other: &Submission| evidence(other).is_some_and(|kept| kept.known_by == KnownBy::Mark);
+        let bears_mark = |other: &Submission| evidence(other).is_some_and(|kept| kept.known_by.is_exact());
         let undecided = others.iter().filter(|other| other.state.is_undecided() && !bears_mark(other));
         let ours = self.machine.ours.items;
         let mut counts = Vec::new();

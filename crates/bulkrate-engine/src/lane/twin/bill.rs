@@ -53,9 +53,13 @@ pub(super) async fn bill(
             Fetched::Refused => return Ok(None),
         }
     }
-    // A batch that completed and counts nothing tells nothing: then every item may have been answered.
+    // A batch that completed and counts nothing tells nothing: then every item may have been answered. So it is with one that was
+    // cancelled and left files.
+    let has_files =
+        [&remote.output_file, &remote.error_file].into_iter().any(|file| named(file.as_deref()).is_some());
     let told = match remote.phase {
         Phase::Completed | Phase::Expired if remote.counts.total == 0 => items.len() as u64,
+        Phase::Cancelled if remote.counts.total == 0 && has_files => items.len() as u64,
         _ => remote.counts.completed,
     };
     let each = u64::from(job.spec.request.bundle.unwrap_or(1));

@@ -1,7 +1,7 @@
 //! Another batch that the way to the provider made of one create (W1): it is cancelled, and what it is billed for is booked.
 //!
 //! Invariants
-//! - Only a batch with the mark of this store and of the submission is cancelled (I14).
+//! - Only a batch with the mark of this store and of the submission, or made of its input file, is cancelled (I14).
 //! - From the commit that knows of a twin its bound is in doubt; that ends in the commit that books what it cost.
 //! - Nothing of a twin lands: its items run elsewhere.
 
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bulkrate_core::ids::Sub;
-use bulkrate_core::submission::{DENIALS_MAX, Marker, Phase, RemoteBatch};
+use bulkrate_core::submission::{DENIALS_MAX, KnownBy, Phase, RemoteBatch};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
 use serde::{Deserialize, Serialize};
@@ -208,7 +208,7 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
             return Ended::Later;
         }
         match api.poll(twin).await {
-            Ok(Some(remote)) if !is_of(remote.marker.as_ref(), job, row) => {
+            Ok(Some(remote)) if !is_of(&remote, api.facts().known_by, job, row) => {
                 job.alert("batch-anomaly", &format!("batch {twin} has no mark of submission {}; it is left alone, what it may cost stays in doubt", row.sub));
                 return Ended::Gone;
             }
@@ -235,9 +235,17 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
     }
 }
 
-/// Whether a mark is that of a submission.
-pub(super) fn is_of(marker: Option<&Marker>, job: &Job, row: &Submission) -> bool {
-    marker.is_some_and(|marker| marker.inst == job.inst && marker.sub == row.sub.to_string())
+/// Whether a batch is that of a submission, by its mark or by the file that was uploaded for it.
+pub(super) fn is_of(remote: &RemoteBatch, known_by: KnownBy, job: &Job, row: &Submission) -> bool {
+    match &remote.marker {
+        Some(marker) => marker.inst == job.inst && marker.sub == row.sub.to_string(),
+        None => known_by == KnownBy::Input && is_made_of(remote, row),
+    }
+}
+
+/// Whether its input file is the one that was uploaded for a submission.
+pub(super) fn is_made_of(remote: &RemoteBatch, row: &Submission) -> bool {
+    row.remote_input.is_some() && remote.input_file == row.remote_input
 }
 
 fn is_late(api: &dyn BatchApi, remote: &RemoteBatch) -> bool {

@@ -10,12 +10,17 @@ use crate::http::flow;
 use crate::http::sign::{Covered, file_digest};
 
 impl FreeClient {
-    /// Puts a file at `path`; one that lies there goes. What is signed covers every byte of it.
-    pub(crate) async fn put_file(&self, what: &str, path: &str, file: &Path) -> Result<Reply, ApiError> {
+    /// SHA-256 of a file, in hex.
+    pub(crate) async fn digest_of(&self, what: &str, file: &Path) -> Result<String, ApiError> {
         let owned = file.to_owned();
         let digest = tokio::task::spawn_blocking(move || file_digest(&owned)).await;
         let digest = digest.map_err(std::io::Error::other).and_then(|digest| digest);
-        let digest = digest.map_err(|error| self.local(what, file, &error).error)?;
+        digest.map_err(|error| self.local(what, file, &error).error)
+    }
+
+    /// Puts a file at `path`; one that lies there goes. What is signed covers every byte of it.
+    pub(crate) async fn put_file(&self, what: &str, path: &str, file: &Path) -> Result<Reply, ApiError> {
+        let digest = self.digest_of(what, file).await?;
         self.repeat(|| async {
             let client = match &self.line {
                 Line::Http(client) => client,

@@ -12,7 +12,7 @@ use super::names::Table;
 use super::{READ, Tables};
 use crate::api::{ApiError, Reply};
 use crate::http::batches::in_path;
-use crate::http::free::{Sheet, TOO_LONG};
+use crate::http::free::{Sheet, is_too_much};
 
 /// Rows of a page, at most; the service ends one at some 10 MB anyway.
 const PAGE_ROWS: u32 = 2_000;
@@ -57,12 +57,6 @@ impl Reader<'_> {
         }
         Ok(false)
     }
-}
-
-/// Whether fewer rows at once may pass.
-fn is_too_much(error: &ApiError) -> bool {
-    let failure = &error.failure;
-    failure.class == FailureClass::Timeout || failure.provider_code.as_deref() == Some(TOO_LONG)
 }
 
 impl Tables {

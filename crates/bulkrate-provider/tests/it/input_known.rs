@@ -1,0 +1,98 @@
+//! Together and xAI, whose batches are known by their input file: what goes out, what comes back, and what is a refusal.
+
+use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::Sub;
+use bulkrate_core::request::Kind;
+use bulkrate_core::submission::{KnownBy, Marker, Phase};
+use bulkrate_provider::{Created, Provider};
+
+use crate::server::{self, open};
+
+fn marker() -> Marker {
+    let sub = Sub::new(1, 1).to_string();
+    Marker { inst: "inst-1".to_owned(), sub, items: 1, digest: "00ff".to_owned() }
+}
+
+async fn create(provider: &dyn Provider) -> Created {
+    provider.batches().unwrap().create("file-1", Kind::Chat, "any/model", &marker()).await
+}
+
+#[tokio::test]
+async fn a_create_names_its_input_file_and_little_else() {
+    let name = format!(r#""name":"bulkrate-{}""#, marker().sub);
+    for (service, words, answer) in [
+        (
+            "together",
+            vec![r#""input_file_id":"file-1""#, r#""endpoint":"/v1/chat/completions""#],
+            r#"{"job":{"id":"b1","status":"VALIDATING","input_file_id":"file-1"},"warning":null}"#,
+        ),
+        (
+            "xai",
+            vec![r#""input_file_id":"file-1""#, &name],
+            r#"{"batch_id":"b1","input_file_id":"file-1","state":{"num_requests":0}}"#,
+        ),
+    ] {
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let (base, seen) = server::start(move |mut peer, _| {
+            let words = words.clone();
+            async move {
+                while let Some(asked) = peer.request().await {
+                    assert!(asked.starts_with("POST /v1/batches HTTP/1.1"), "{asked}");
+                    assert!(words.iter().all(|word| asked.contains(word)), "{asked}");
+                    peer.answer("200 OK", answer).await;
+                }
+            }
+        })
+        .await;
+        let provider = open(service, &base);
+        let Created::Accepted(batch) = create(&*provider).await else { panic!("{service}") };
+        assert_eq!((batch.id.as_str(), batch.phase), ("b1", Phase::Validating));
+        assert_eq!((batch.input_file.as_deref(), seen.requests()), (Some("file-1"), 1));
+        let batches = provider.batches().unwrap();
+        assert_eq!((batches.facts().known_by, batches.facts().one_file), (KnownBy::Input, service == "xai"));
+        assert!(
+            batches.refuses(Kind::Embedding, "m").is_some() && batches.refuses(Kind::Chat, "m").is_none()
+        );
+    }
+}
+
+/// A refusal in a service's own words is one; what a gateway says is not, and nothing is sent again for it.
+#[tokio::test]
+async fn refusals_are_told_from_pages_of_a_gateway() {
+    use FailureClass::{Auth, Billing, RateLimited, RefusedByProvider};
+    for (service, status, body, class) in [
+        (
+            "together",
+            "400 Bad",
+            r#"{"error":{"message":"x","type":"invalid_request_error"}}"#,
+            Some(RefusedByProvider),
+        ),
+        ("together", "402 Pay", r#"{"error":{"message":"x","type":"credit_limit"}}"#, Some(Billing)),
+        ("together", "403 Forbidden", r#"{"message":"Forbidden"}"#, None),
+        ("together", "500 Internal", r#"{"error":{"message":"x","type":"server_error"}}"#, None),
+        (
+            "xai",
+            "400 Bad",
+            r#"{"code":"Client specified an invalid argument","error":"x"}"#,
+            Some(RefusedByProvider),
+        ),
+        ("xai", "403 Forbidden", r#"{"code":"The caller does not have permission","error":"x"}"#, Some(Auth)),
+        (
+            "xai",
+            "429 Too Many",
+            r#"{"code":"Some resource has been exhausted","error":"x"}"#,
+            Some(RateLimited),
+        ),
+        ("xai", "403 Forbidden", r#"{"error":"Forbidden"}"#, None),
+        ("xai", "403 Forbidden", "<html>", None),
+        ("xai", "200 OK", r#"{"name":"a batch without an id"}"#, None),
+    ] {
+        let (base, seen) = server::always(status, body).await;
+        let got = match create(&*open(service, &base)).await {
+            Created::Refused(failure) if !failure.maybe_paid => Some(failure.class),
+            Created::InDoubt(_) => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((got, seen.requests()), (class, 1), "{service} {status} {body}");
+    }
+}

@@ -1,0 +1,136 @@
+//! The batch lane of services on whose batches nothing can be written, and which show their input file: Together and xAI.
+
+use serde_json::json;
+
+use super::batch_lane::{Lane, ROWS, job_of, requests, run, sums};
+use super::jobs::nanos;
+use super::support::{Place, Sim};
+
+const TOGETHER: Lane = Lane {
+    create: "POST /v1/batches",
+    poll: "GET /v1/batches/{id}",
+    rows: ROWS,
+    requests: 37,
+    sim: |flags| Sim::start(&[&["--like", "together"], flags].concat()),
+    place: |sim| Place::new().set("TOGETHER_API_KEY", "tk-canary-0").set("TOGETHER_BASE_URL", &sim.base_url),
+    job: |place, run| job_of("together/openai/gpt-oss-120b", place, run, ""),
+};
+
+const XAI: Lane = Lane {
+    sim: |flags| Sim::start(&[&["--like", "xai"], flags].concat()),
+    place: |sim| Place::new().set("XAI_API_KEY", "xai-canary-0").set("XAI_BASE_URL", &sim.base_url),
+    job: |place, run| job_of("xai/grok-4.3", place, run, ""),
+    ..TOGETHER
+};
+
+const ALL: [Lane; 2] = [TOGETHER, XAI];
+
+#[test]
+fn a_job_runs_in_batches_and_leaves_no_input_at_the_provider() {
+    for (lane, files) in ALL.iter().zip([4, 2]) {
+        let sim = lane.sim(&[], &["--api-key", "canary-0123456789"]);
+        let place = lane.with_job(&sim, "batch_items_max = 20");
+        let place =
+            place.set("TOGETHER_API_KEY", "canary-0123456789").set("XAI_API_KEY", "canary-0123456789");
+        let (_, bill) = lane.whole(&place, &sim, run(&place));
+        assert_eq!((&bill["requests_batch"], &bill["requests_sync"]), (&json!(37), &json!(0)), "{bill}");
+        // Two inputs; and their results, where those are files.
+        let deleted = &requests(&sim)["DELETE /v1/files/{id}"]["200"];
+        assert_eq!((&lane.creates(&sim)["200"], deleted), (&json!(2), &json!(files)));
+    }
+}
+
+#[test]
+fn a_lost_create_is_found_by_its_input_file() {
+    TOGETHER.a_lost_create_is_found_by_its_name("");
+    XAI.a_lost_create_is_found_by_its_name("batch_");
+}
+
+#[test]
+fn what_never_arrived_is_sent_again_once_its_file_is_gone() {
+    for lane in ALL {
+        lane.what_never_arrived_is_sent_again_once_its_input_is_gone();
+    }
+}
+
+#[test]
+fn a_killed_run_pays_once() {
+    for lane in ALL {
+        lane.pays_once_when_it_is_killed();
+    }
+}
+
+/// A create that is carried out twice has a twin of the same input: it is cancelled, and what it cost is a duplicate.
+#[test]
+fn a_twin_is_known_by_its_input_too() {
+    for lane in ALL {
+        for fault in ["marker-twice@1", "delivered-twice:create@1"] {
+            let sim = lane.sim(&[fault], &["--speed", "300"]);
+            let place = lane.with_job(&sim, "");
+            let said = run(&place);
+            assert!(said.stderr.contains("was made twice by the way"), "{fault}: {said:?}");
+            let report = said.expect(0).json();
+            let (spent, doubt, paid) = sums(&report, &sim);
+            assert!(doubt == 0 && spent == paid, "{fault}: {report} {spent} {paid}");
+            place.proved("reviews", &sim);
+        }
+    }
+}
+
+#[test]
+fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
+    for lane in ALL {
+        for faults in [
+            &["line-errors:0.3=500"][..],
+            &["line-errors:0.3=429"],
+            &["duplicate-lines=0.2", "unknown-lines=0.2"],
+            &["5xx:poll:0.3=500", "5xx:list=503@1"],
+            &["429:create@1", "content-503=1"],
+            &["truncated-body:content@1"],
+            // Counters and states are ahead of what is to be read.
+            &["output-late"],
+            &["5xx:upload=503@1"],
+        ] {
+            lane.loses_no_row_by(faults);
+        }
+        lane.a_refusal_is_not_paid();
+    }
+    // Told of, put where it says, and looked into: whichever answer is lost, that step is done again.
+    for fault in ["upload-lost@1", "upload-lost@2", "upload-lost@3"] {
+        TOGETHER.loses_no_row_by(&[fault]);
+    }
+}
+
+#[test]
+fn what_expired_is_asked_again_and_was_not_paid() {
+    for lane in ALL {
+        let (spent, doubt, bill) = lane.what_expires_is_asked_again();
+        assert_eq!((spent, doubt), (nanos(&bill, "total"), 0), "{bill}");
+    }
+}
+
+#[test]
+fn a_cancelled_batch_gives_what_it_finished() {
+    for lane in ALL {
+        let ((spent, doubt, paid), _) = lane.cancelled_in_the_middle();
+        assert!(spent == paid && doubt == 0, "{spent} {doubt} {paid}");
+    }
+}
+
+#[test]
+fn a_line_that_is_missing_stays_in_doubt_beside_the_bill() {
+    for lane in ALL {
+        lane.a_line_that_is_missing_stays_in_doubt_beside_the_bill();
+    }
+}
+
+/// Vectors are none of what their batches take: the plan says so, and the job runs in the sync lane.
+#[test]
+fn batches_take_chats_alone() {
+    let sim = TOGETHER.sim(&[], &[]);
+    let place = (TOGETHER.place)(&sim);
+    place.put("texts.csv", "id,text\n1,a\n2,b\n");
+    let ask = ["--kind", "embedding", "--user", "{{ text }}", "--model", "together/BAAI/bge-base-en-v1.5"];
+    let said = place.run("run texts.csv --yes --lane batch --price-in 0.01 --price-out 0.01 --id id", &ask);
+    assert!(said.code != 0 && said.stderr.contains("takes chats only"), "{said:?}");
+}
