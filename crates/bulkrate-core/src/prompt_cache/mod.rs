@@ -96,6 +96,8 @@ pub struct Marks {
     pub prefix_min: Tokens,
     /// Whether there is a cache of one hour, beside that of five minutes.
     pub hour: bool,
+    /// What a mark is called in a request: where the caller's own fields have it, none is added.
+    pub word: &'static str,
 }
 
 /// What all requests of a job begin with.
@@ -248,7 +250,7 @@ mod tests {
             .unwrap()
     }
 
-    const MARKS: Option<Marks> = Some(Marks { prefix_min: Tokens(512), hour: true });
+    const MARKS: Option<Marks> = Some(Marks { prefix_min: Tokens(512), hour: true, word: "cache_control" });
 
     #[test]
     fn a_mark_is_set_where_it_pays_and_else_says_why() {

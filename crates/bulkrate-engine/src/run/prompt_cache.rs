@@ -43,8 +43,9 @@ pub(crate) fn first_mark(
     lane: Lane,
 ) -> Result<Ttl, Why> {
     let request = &spec.request;
-    let own = request.provider_kwargs.as_deref().is_some_and(|own| own.contains("\"cache_control\""));
     let marks = marks_of(found, lane).filter(|_| request.kind == Kind::Chat);
+    let word = marks.map(|marks| format!("\"{}\"", marks.word));
+    let own = word.zip(request.provider_kwargs.as_deref()).is_some_and(|(word, own)| own.contains(&word));
     let shared = match source.shape {
         Shape::Table => Shared::Tokens(bulkrate_core::price::estimate::prompt_tokens(static_bytes(request))),
         _ => Shared::Unknown,

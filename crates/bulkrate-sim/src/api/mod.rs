@@ -6,9 +6,10 @@ mod embed;
 mod embeddings;
 mod generate;
 mod logprobs;
-pub(crate) mod messages;
+mod messages;
 mod moderations;
 mod params;
+pub(crate) mod prompt_cache;
 mod responses;
 #[cfg(test)]
 mod testing;
@@ -151,7 +152,7 @@ pub(crate) struct Context<'s> {
     /// Whether a filter, and not the model, refuses.
     pub(crate) filters: bool,
     pub(crate) schemas: &'s Schemas,
-    pub(crate) prompt_cache: &'s messages::PromptCache,
+    pub(crate) prompt_cache: &'s prompt_cache::PromptCache,
     /// Makes the ids.
     pub(crate) key: u64,
     /// Virtual time of the answer.

@@ -1,7 +1,7 @@
 //! A server without a network, for the tests of what calls take, refuse and answer.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::{Context, Endpoint, Schemas, Twist, messages, prepare};
+use super::{Context, Endpoint, Schemas, Twist, prepare, prompt_cache};
 use crate::catalogue::Catalogue;
 use crate::config::SimConfig;
 use crate::like::Sells;
@@ -12,7 +12,7 @@ pub(super) struct Server {
     pub(super) models: Catalogue,
     pub(super) config: SimConfig,
     schemas: Schemas,
-    cache: messages::PromptCache,
+    cache: prompt_cache::PromptCache,
     /// Makes the ids, and decides between forms of a fault.
     pub(super) key: u64,
     pub(super) wait: std::time::Duration,
@@ -24,7 +24,7 @@ impl Server {
             models: Catalogue::load(None, "2026-11-21", false, Sells::Of(provider)).unwrap(),
             config: SimConfig::default(),
             schemas: Schemas::default(),
-            cache: messages::PromptCache::default(),
+            cache: prompt_cache::PromptCache::default(),
             key: 7,
             wait: std::time::Duration::ZERO,
         }

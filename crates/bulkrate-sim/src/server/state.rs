@@ -1,6 +1,6 @@
 //! Everything one simulated account knows.
 
-use crate::api::messages::PromptCache;
+use crate::api::prompt_cache::PromptCache;
 use crate::api::{Context, Schemas, Twist};
 use crate::batches::Batches;
 use crate::bedrock::jobs::Tokens;

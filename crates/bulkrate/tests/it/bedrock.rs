@@ -1,6 +1,7 @@
 //! Whole jobs at Bedrock: what was asked for comes back, and the ledger is the bill.
 
 use super::anthropic::{ROWS, ask, whole};
+use super::prompt_cache::{cached_by, proved, run_at};
 use super::support::{Place, Sim};
 
 pub(super) const ID: &str = "AKIAIOSFODNN7EXAMPLE";
@@ -31,6 +32,43 @@ fn a_job_is_answered_and_its_ledger_is_the_bill() {
         let bill = whole(&place, &sim, ask(&place, model, line));
         let lane = if line.contains("flex") { "requests_flex" } else { "requests_sync" };
         assert_eq!(bill[lane].as_u64(), bill["requests"].as_u64(), "{model}: {bill}");
+    }
+}
+
+/// What is written costs 1.25 times (an hour: 2 times) as much at Claude, and at Nova, which has no price for it, as much as plain input.
+#[test]
+fn what_all_prompts_begin_with_is_marked_where_the_model_keeps_it() {
+    for (model, wish, saved, lost) in [
+        ("us.amazon.nova-lite-v1:0", "auto", 45, 0),
+        ("global.anthropic.claude-haiku-5-5", "auto", 90, 25),
+        ("global.anthropic.claude-haiku-5-5", "1h", 90, 100),
+    ] {
+        let sim = Sim::of("bedrock", &["--latency-ms", "150"]);
+        let place = place(&sim);
+        let line = format!("run rows.csv --yes --lane sync --prompt-cache {wish} --out out.csv");
+        let report = run_at(&place, &format!("bedrock/{model}"), 40, &line).expect(0).json();
+        let (written, read) = cached_by(&sim, &model.replace("us.amazon", "amazon"));
+        assert!(written > 1_000 && read == 39 * written, "{model}: {written} {read}");
+        let (written, read) = (i64::try_from(written).unwrap(), i64::try_from(read).unwrap());
+        assert_eq!(proved(&place, &sim, &report), read * saved - written * lost, "{model} {wish}");
+    }
+}
+
+#[test]
+fn what_a_model_or_lane_does_not_keep_is_not_marked_and_the_plan_says_why() {
+    let sim = Sim::of("bedrock", &[]);
+    let place = place(&sim);
+    for (model, line, why) in [
+        ("us.amazon.nova-lite-v1:0", "--prompt-cache 1h", Some("keeps no prompt for an hour")),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "", Some("the model caches from 4096 on")),
+        ("mistral.ministral-3-8b-instruct", "", None),
+        ("mistral.ministral-3-8b-instruct", "--prompt-cache 5m", Some("takes no marks here")),
+    ] {
+        let model = format!("bedrock/{model}");
+        let plan = run_at(&place, &model, 20, &format!("plan rows.csv --lane sync {line}")).expect(0).json();
+        let told = plan["prompt_cache"].get(0).map(|told| told["why"].as_str().unwrap());
+        assert_eq!(told.is_some(), why.is_some(), "{model}: {plan}");
+        assert!(told.unwrap_or_default().contains(why.unwrap_or_default()), "{model}: {plan}");
     }
 }
 

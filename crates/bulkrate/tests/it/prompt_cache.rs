@@ -20,19 +20,27 @@ fn long_prompt() -> String {
 }
 
 fn run(place: &Place, count: usize, line: &str) -> Said {
+    run_at(place, MODEL, count, line)
+}
+
+pub(super) fn run_at(place: &Place, model: &str, count: usize, line: &str) -> Said {
     place.put("rows.csv", rows(count)).put("system.txt", long_prompt());
-    let ask = ["--system", "@system.txt", "--user", "{{ text }}", "--model", MODEL, "--id", "id"];
+    let ask = ["--system", "@system.txt", "--user", "{{ text }}", "--model", model, "--id", "id"];
     place.run(&format!("{line} --json"), &ask)
 }
 
 /// Written and read tokens of the bill.
 fn cached(sim: &Sim) -> (u64, u64) {
-    let model = &sim.bill()["by_model"]["claude-haiku-5-5"];
+    cached_by(sim, "claude-haiku-5-5")
+}
+
+pub(super) fn cached_by(sim: &Sim, model: &str) -> (u64, u64) {
+    let model = &sim.bill()["by_model"][model];
     (model["written_tokens"].as_u64().unwrap(), model["cached_tokens"].as_u64().unwrap())
 }
 
 /// The ledger is the bill, the savings add up, and the prompt cache's is among them: how much it is.
-fn proved(place: &Place, sim: &Sim, report: &Value) -> i64 {
+pub(super) fn proved(place: &Place, sim: &Sim, report: &Value) -> i64 {
     assert_eq!(place.proved("rows", sim), nanos(report, "spent"), "{report}");
     let found = place.run("cost --savings rows --json", &[]).expect(0).json();
     let steps = found["steps"].as_array().unwrap();

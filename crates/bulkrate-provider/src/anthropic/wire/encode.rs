@@ -22,7 +22,7 @@ const BUDGET_MIN: u32 = 1_024;
 /// The version of the API that Vertex speaks.
 const VERTEX_VERSION: &str = "vertex-2023-10-16";
 /// Where the caller may have set marks of his own.
-const MARKED: [&str; 4] = ["cache_control", "system", "messages", "tools"];
+const MARKED: [&str; 4] = [models::MARK, "system", "messages", "tools"];
 const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 #[derive(Debug)]

@@ -55,9 +55,12 @@ pub(crate) fn family(model: &str) -> Family {
     FAMILIES.iter().find(|family| model.starts_with(family.prefix)).copied().unwrap_or(NEW)
 }
 
+/// What a mark for the prompt cache is called.
+pub(super) const MARK: &str = "cache_control";
+
 /// What is kept of a model's prompts where they are marked, for five minutes or an hour.
 pub(crate) fn marks(model: &str) -> Marks {
-    Marks { prefix_min: Tokens(family(model).cache_min), hour: true }
+    Marks { prefix_min: Tokens(family(model).cache_min), hour: true, word: MARK }
 }
 
 impl Thinks {

@@ -4,11 +4,12 @@
 //! them, but for the service tier, which the lane decides.
 
 use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{
     Blob, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, write_json_text,
 };
 
-use super::models::{claude, is_nova, is_plain};
+use super::models::{MARK, claude, is_nova, is_plain};
 use crate::anthropic::wire::encode::{self as claudes, check_reasoning, check_sampling, write_thinking};
 use crate::anthropic::wire::models::family;
 use crate::api::{Unsupported, WireOptions};
@@ -44,7 +45,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("provider_kwargs.promptVariables", "promptVariables", "prompts are written out here; use the template"),
 ];
-/// What is looked for in the caller's own texts: to write the longer prompt cache costs more than is reserved.
+/// Where the caller may have set marks for the prompt cache.
 const CACHED: &[&str] = &["system", "messages", "toolConfig"];
 
 #[derive(Debug)]
@@ -134,8 +135,8 @@ fn check_own(job: &Job<'_>, own: &Own<'_>, config: &Own<'_>) -> Result<(), Unsup
         let why = "`maxTokens`: it decides what is reserved for the request: set `max_tokens`";
         return Err(job.unsupported("provider_kwargs.inferenceConfig", why));
     }
-    if CACHED.iter().filter_map(|name| own.get(name)).any(|value| value.contains("\"1h\"")) {
-        let why = "to write the one-hour prompt cache costs more than is reserved for a request; use the one of five minutes";
+    if job.options.mark != Some(Ttl::Hour) && marks(own, "1h") {
+        let why = "to write the one-hour prompt cache costs more than is reserved for a request; say `--prompt-cache 1h`, or use the one of five minutes";
         return Err(job.unsupported("provider_kwargs.cachePoint", why));
     }
     if job.options.lane == Lane::Batch {
@@ -148,6 +149,12 @@ fn check_own(job: &Job<'_>, own: &Own<'_>, config: &Own<'_>) -> Result<(), Unsup
         }
     }
     Ok(())
+}
+
+/// Whether the caller's own texts have the word.
+fn marks(own: &Own<'_>, word: &str) -> bool {
+    let word = format!("\"{word}\"");
+    CACHED.iter().filter_map(|name| own.get(name)).any(|value| value.contains(&word))
 }
 
 fn check_config(job: &Job<'_>) -> Result<(), Unsupported> {
@@ -237,13 +244,7 @@ fn write(
     mut body: Object<'_, '_>,
     (config, extras): (Own<'_>, Own<'_>),
 ) {
-    let prompts = job.prompts();
-    if !prompts.is_empty() && body.key("system") {
-        array(prompts, body.out, write_text);
-    }
-    if body.key("messages") {
-        array(job.split().1, body.out, write_turn);
-    }
+    write_prompt(job, &mut body);
     body.key("inferenceConfig");
     write_config(job, Object::open(body.out, config));
     let mut fields = Vec::new();
@@ -258,6 +259,55 @@ fn write(
         body.literal("serviceTier", "{\"type\":\"flex\"}");
     }
     body.close();
+}
+
+/// The system prompt and the turns. What stands before the last turn is what requests may have in common: a mark ends it, unless
+/// the caller has set marks himself.
+fn write_prompt(job: &Job<'_>, body: &mut Object<'_, '_>) {
+    let (prompts, (_, turns)) = (job.prompts(), job.split());
+    let mark = job.options.mark.filter(|_| !marks(body.own(), MARK));
+    let before_last = turns.len().saturating_sub(1);
+    if !prompts.is_empty() && body.key("system") {
+        let mark = mark.filter(|_| before_last == 0);
+        let blocks = prompts.into_iter().map(Block::Text).chain(mark.map(Block::Mark));
+        array(blocks, body.out, |block, out| block.write(&mut 0, out));
+    }
+    if body.key("messages") {
+        array(turns.iter().enumerate(), body.out, |(at, turn), out| {
+            write_turn(turn, mark.filter(|_| at + 1 == before_last), out);
+        });
+    }
+}
+
+/// One block of a content.
+enum Block<'r> {
+    Text(&'r str),
+    Part(&'r Part<'r>),
+    /// All that stands before it is kept for so long. Five minutes are the default.
+    Mark(Ttl),
+}
+
+impl Block<'_> {
+    /// `documents`: so many stand before it; each has a name of its own.
+    fn write(self, documents: &mut u32, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => write_text(text, out),
+            Self::Part(Part::Text { text }) => write_text(text, out),
+            Self::Part(Part::Image(blob)) => {
+                write_blob("image", blob.media_type.trim_start_matches("image/"), "", blob, out);
+            }
+            Self::Part(Part::Document(blob)) => {
+                *documents += 1;
+                let format = DOCUMENTS.iter().find(|(kind, _)| *kind == &*blob.media_type);
+                let name = format!("\"name\":\"document {documents}\",");
+                write_blob("document", format.map_or("pdf", |(_, format)| format), &name, blob, out);
+            }
+            Self::Mark(ttl) => {
+                let lasts = if ttl == Ttl::Hour { ",\"ttl\":\"1h\"" } else { "" };
+                out.extend_from_slice(format!("{{\"{MARK}\":{{\"type\":\"default\"{lasts}}}}}").as_bytes());
+            }
+        }
+    }
 }
 
 fn write_config(job: &Job<'_>, mut body: Object<'_, '_>) {
@@ -309,27 +359,20 @@ fn write_output(effort: Option<&str>, schema: Option<&str>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_turn(message: &Message<'_>, out: &mut Vec<u8>) {
+fn write_turn(message: &Message<'_>, mark: Option<Ttl>, out: &mut Vec<u8>) {
     let role = if message.role == Role::Assistant { "assistant" } else { "user" };
     out.extend_from_slice(format!("{{\"role\":\"{role}\",\"content\":").as_bytes());
+    let (end, mut documents) = (mark.map(Block::Mark), 0);
     match &message.content {
-        Content::Text(text) => array([text], out, |text, out| write_text(text, out)),
+        Content::Text(text) => {
+            let blocks = std::iter::once(Block::Text(text)).chain(end);
+            array(blocks, out, |block, out| block.write(&mut documents, out));
+        }
         Content::Parts(parts) => {
             // An empty text is refused, and says nothing.
             let is_said = |part: &&Part<'_>| !matches!(part, Part::Text { text } if text.is_empty());
-            let mut documents = 0;
-            array(parts.iter().filter(is_said), out, |part, out| match part {
-                Part::Text { text } => write_text(text, out),
-                Part::Image(blob) => {
-                    write_blob("image", blob.media_type.trim_start_matches("image/"), "", blob, out);
-                }
-                Part::Document(blob) => {
-                    documents += 1;
-                    let format = DOCUMENTS.iter().find(|(kind, _)| *kind == &*blob.media_type);
-                    let name = format!("\"name\":\"document {documents}\",");
-                    write_blob("document", format.map_or("pdf", |(_, format)| format), &name, blob, out);
-                }
-            });
+            let blocks = parts.iter().filter(is_said).map(Block::Part).chain(end);
+            array(blocks, out, |block, out| block.write(&mut documents, out));
         }
     }
     out.push(b'}');

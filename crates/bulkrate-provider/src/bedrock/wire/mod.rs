@@ -11,6 +11,8 @@ mod tests;
 use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
+use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::Marks;
 use bulkrate_core::request::{Kind, Request};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -42,6 +44,11 @@ impl BedrockWire {
 impl Wire for BedrockWire {
     fn path(&self, _: Kind, model: &str) -> Cow<'static, str> {
         Cow::Owned(format!("/model/{}/converse", in_path(model)))
+    }
+
+    /// In batches nothing is cached.
+    fn marks(&self, lane: Lane, model: &str) -> Option<Marks> {
+        if lane == Lane::Batch { None } else { models::marks(model) }
     }
 
     fn encode(

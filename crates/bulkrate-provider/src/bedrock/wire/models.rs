@@ -1,5 +1,10 @@
 //! Whose a model is: what goes beside Converse's own fields differs by maker.
 
+use bulkrate_core::money::Tokens;
+use bulkrate_core::prompt_cache::Marks;
+
+use crate::anthropic::wire::models as claudes;
+
 /// Makers by the beginning of their models' names.
 const MAKERS: &[&str] = &[
     "ai21.",
@@ -29,6 +34,11 @@ const PLAIN: &[&str] = &[
     "amazon.nova-2",
 ];
 
+/// What a mark for the prompt cache is called.
+pub(super) const MARK: &str = "cachePoint";
+/// Prompts of Nova that begin alike for fewer tokens are not cached, as Amazon's page on prompt caching has it ("1K").
+const NOVA_CACHE_MIN: u64 = 1_000;
+
 /// The name without its region or the ARN around it: `anthropic.claude-haiku-5-5`.
 pub(super) fn base(model: &str) -> &str {
     let name = model.rsplit('/').next().unwrap_or(model);
@@ -46,6 +56,15 @@ pub(super) fn claude(model: &str) -> Option<&str> {
 
 pub(super) fn is_nova(model: &str) -> bool {
     base(model).starts_with("amazon.nova")
+}
+
+/// What calls of a model keep where they are marked: of Claude what Anthropic's own API does, of Nova for five minutes.
+pub(super) fn marks(model: &str) -> Option<Marks> {
+    if let Some(name) = claude(model) {
+        return Some(Marks { word: MARK, ..claudes::marks(name) });
+    }
+    let nova = Marks { prefix_min: Tokens(NOVA_CACHE_MIN), hour: false, word: MARK };
+    (is_nova(model) && !model.contains("embed")).then_some(nova)
 }
 
 /// Whether it does not reason unless it is told to.
@@ -75,6 +94,21 @@ mod tests {
         }
         assert_eq!(claude("global.anthropic.claude-opus-5-5"), Some("claude-opus-5-5"));
         assert!(is_nova("us.amazon.nova-lite-v1:0") && !is_nova("meta.llama3-1-8b-instruct-v1:0"));
+    }
+
+    #[test]
+    fn claude_and_nova_keep_what_is_marked() {
+        let of = |model| marks(model).map(|marks| (marks.prefix_min.0, marks.hour, marks.word));
+        for (model, want) in [
+            ("us.amazon.nova-lite-v1:0", Some((1_000, false, MARK))),
+            ("global.anthropic.claude-haiku-5-5", Some((512, true, MARK))),
+            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", Some((4_096, true, MARK))),
+            ("global.openai.gpt-6-luna", None),
+            ("amazon.nova-2-multimodal-embeddings-v1:0", None),
+            ("meta.llama3-1-8b-instruct-v1:0", None),
+        ] {
+            assert_eq!(of(model), want, "{model}");
+        }
     }
 
     #[test]

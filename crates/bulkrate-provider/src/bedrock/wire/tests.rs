@@ -4,6 +4,7 @@
 use bulkrate_core::answer::{Body, Finish, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
+use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{Kind, Request};
 use serde_json::{Value, json};
 
@@ -134,6 +135,39 @@ fn the_callers_own_fields_are_added_to_and_win() {
         (&json!("r1"), &json!("flex"))
     );
     assert!(body.get("modelId").is_none(), "{body}");
+}
+
+#[test]
+fn the_end_of_what_stands_before_the_last_turn_is_marked() {
+    let marked = |line: &Value, mark: Option<Ttl>| {
+        let text = line.to_string();
+        let request: Request<'_> = serde_json::from_str(&text).unwrap();
+        let options =
+            WireOptions { lane: Lane::Sync, model: CLAUDE, max_tokens: None, mark, alternatives: None };
+        let mut body = Vec::new();
+        wire().encode(&request, options, &mut body).map_err(|error| error.to_string())?;
+        Ok::<Value, String>(serde_json::from_slice(&body).unwrap())
+    };
+    let (short, long) =
+        (json!({"cachePoint": {"type": "default"}}), json!({"cachePoint": {"type": "default", "ttl": "1h"}}));
+    let last = json!({"role": "user", "content": "Hi"});
+    let plain = json!({"system_prompt": ["Be brief.", "Be calm."], "messages": [last]});
+    let body = marked(&plain, Some(Ttl::FiveMinutes)).unwrap();
+    assert_eq!(body["system"], json!([{"text": "Be brief."}, {"text": "Be calm."}, short]));
+    assert_eq!(body["messages"][0]["content"], json!([{"text": "Hi"}]));
+    let parts = json!([{"type": "text", "text": "A"}, {"type": "text", "text": ""}]);
+    for (turn, written) in [(json!("A"), json!([{"text": "A"}, long])), (parts, json!([{"text": "A"}, long]))] {
+        let turns = json!([{"role": "user", "content": "Q"}, {"role": "assistant", "content": turn}, last]);
+        let line = json!({"system_prompt": ["Be brief."], "messages": turns});
+        let body = marked(&line, Some(Ttl::Hour)).unwrap();
+        assert_eq!(body["messages"][1]["content"], written, "examples belong to it");
+        assert_eq!(body.to_string().matches("cachePoint").count(), 1, "{body}");
+        assert!(!marked(&line, None).unwrap().to_string().contains("cachePoint"));
+    }
+    // The caller's own marks win; for an hour only where its price is reserved.
+    let own = json!({"system_prompt": ["x"], "messages": [last], "provider_kwargs": {"system": [{"text": "S"}, long]}});
+    assert_eq!(marked(&own, Some(Ttl::Hour)).unwrap()["system"], json!([{"text": "S"}, long]));
+    assert!(marked(&own, Some(Ttl::FiveMinutes)).unwrap_err().contains("--prompt-cache 1h"));
 }
 
 #[test]

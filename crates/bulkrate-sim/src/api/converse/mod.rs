@@ -4,8 +4,10 @@ mod read;
 mod rules;
 mod write;
 
+use super::prompt_cache::{self, Breakpoint};
 use super::text::{self, TextCall};
 use super::{Context, Prepared};
+use crate::catalogue::Lane;
 use crate::errors::{ApiError, invalid};
 use crate::tokens::Usage;
 pub(super) use read::read;
@@ -26,6 +28,7 @@ pub(crate) struct Call<'a> {
     /// The tool that must be called, by name.
     tool: Option<String>,
     pub(super) shaped: bool,
+    breakpoints: Vec<Breakpoint>,
 }
 
 impl Call<'_> {
@@ -38,7 +41,10 @@ impl Call<'_> {
     ) -> Result<Usage, ApiError> {
         let effort = rules::check(self, prepared.model)?;
         let mut composed = text::compose_with(&self.text, prepared.model, context, effort)?;
-        composed.usage.cached = 0; // nothing is cached unless it is asked for
+        // In batches nothing is kept.
+        let kept = if prepared.lane == Lane::Batch { None } else { rules::cached_from(&prepared.model.id) };
+        let points = if kept.is_some() { &self.breakpoints[..] } else { &[] };
+        prompt_cache::touch(prepared, context, kept.unwrap_or_default(), points, &mut composed.usage);
         write::response(out, prepared, self.tool.as_deref(), &composed, context);
         Ok(composed.usage)
     }

@@ -1,6 +1,7 @@
 //! Reads a body by the service's model: every documented field, and no other.
 
 use super::{Call, invalid};
+use crate::api::prompt_cache::Prefix;
 use crate::api::text::{FormatAsked, TextCall};
 use crate::errors::ApiError;
 use serde::Deserialize;
@@ -56,9 +57,17 @@ struct Block<'a> {
     video: Option<IgnoredAny>,
     tool_use: Option<IgnoredAny>,
     tool_result: Option<IgnoredAny>,
-    cache_point: Option<IgnoredAny>,
+    cache_point: Option<CachePoint>,
     reasoning_content: Option<IgnoredAny>,
     guard_content: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CachePoint {
+    #[serde(rename = "type")]
+    kind: String,
+    ttl: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -204,11 +213,14 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
         extras: body.additional_model_request_fields.unwrap_or_default(),
         ..Call::default()
     };
+    let mut prefix = Prefix::default();
     if !body.system.is_empty() {
-        let texts = texts("system", body.system, false)?;
+        prefix.messages += 1;
+        let texts = texts("system", body.system, false, &mut prefix)?;
         call.text.prompt.push(true, texts);
     }
-    turns(&mut call, body.messages)?;
+    turns(&mut call, body.messages, &mut prefix)?;
+    call.breakpoints = prefix.points;
     if let Some(output) = body.output_config {
         call.effort = output.effort;
         if let Some(format) = output.text_format {
@@ -234,7 +246,7 @@ fn constraint(field: &str, value: &str, needs: &str) -> ApiError {
     ))
 }
 
-fn turns<'a>(call: &mut Call<'a>, messages: Vec<Message<'a>>) -> Result<(), ApiError> {
+fn turns<'a>(call: &mut Call<'a>, messages: Vec<Message<'a>>, prefix: &mut Prefix) -> Result<(), ApiError> {
     if messages.is_empty() {
         return Err(invalid(
             "A conversation must start with a user message. Try again with a conversation that starts with a user message.",
@@ -270,7 +282,8 @@ fn turns<'a>(call: &mut Call<'a>, messages: Vec<Message<'a>>) -> Result<(), ApiE
             )));
         }
         let user = (role == "assistant").then(|| call.text.prompt.user.clone());
-        let texts = texts(&format!("messages.{at}"), message.content, role == "user")?;
+        prefix.messages += 1;
+        let texts = texts(&format!("messages.{at}"), message.content, role == "user", prefix)?;
         call.text.prompt.push(false, texts);
         // What the model said before is part of the prompt, and not what it answers to.
         if let Some(user) = user {
@@ -281,7 +294,12 @@ fn turns<'a>(call: &mut Call<'a>, messages: Vec<Message<'a>>) -> Result<(), ApiE
     Ok(())
 }
 
-fn texts<'a>(place: &str, blocks: Vec<Block<'a>>, of_user: bool) -> Result<Vec<Cow<'a, str>>, ApiError> {
+fn texts<'a>(
+    place: &str,
+    blocks: Vec<Block<'a>>,
+    of_user: bool,
+    prefix: &mut Prefix,
+) -> Result<Vec<Cow<'a, str>>, ApiError> {
     let (mut texts, mut documents) = (Vec::new(), false);
     for (at, block) in blocks.into_iter().enumerate() {
         let given = [
@@ -311,12 +329,25 @@ fn texts<'a>(place: &str, blocks: Vec<Block<'a>>, of_user: bool) -> Result<Vec<C
                 check_media(media, known, of_user)?;
             }
         }
+        if let Some(point) = block.cache_point {
+            prefix.mark(lasts_an_hour(&point)?);
+        }
+        prefix.push(block.text.as_deref().unwrap_or_default());
         texts.extend(block.text);
     }
     if documents && texts.is_empty() {
         return Err(invalid("The content must include a text block beside its documents."));
     }
     Ok(texts)
+}
+
+fn lasts_an_hour(point: &CachePoint) -> Result<bool, ApiError> {
+    match (point.kind.as_str(), point.ttl.as_deref()) {
+        ("default", None | Some("5m")) => Ok(false),
+        ("default", Some("1h")) => Ok(true),
+        ("default", Some(ttl)) => Err(constraint("cachePoint.ttl", ttl, "enum value set: [5m, 1h]")),
+        (kind, _) => Err(constraint("cachePoint.type", kind, "enum value set: [default]")),
+    }
 }
 
 fn check_media(media: &Media, known: &[&str], of_user: bool) -> Result<(), ApiError> {

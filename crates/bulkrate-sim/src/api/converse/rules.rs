@@ -1,13 +1,43 @@
 //! What a model refuses: by its maker, and of Claude by its generation.
 
 use super::{Call, invalid};
-use crate::api::messages::generation;
+use crate::api::messages::{self, generation};
 use crate::api::params::Effort;
 use crate::catalogue::Model;
 use crate::errors::ApiError;
 
+/// Marked prefixes of fewer tokens are passed over in silence; `None`: the model keeps nothing.
+pub(super) fn cached_from(id: &str) -> Option<u64> {
+    match id.split_once("anthropic.") {
+        Some((_, claude)) => Some(messages::cached_from(claude)),
+        None => id.contains("amazon.nova").then_some(1_000),
+    }
+}
+
+/// Marks that the model does not take.
+fn check_marks(call: &Call<'_>, model: &Model) -> Result<(), ApiError> {
+    if call.breakpoints.is_empty() {
+        return Ok(());
+    }
+    if cached_from(&model.id).is_none() {
+        return Err(invalid(
+            "You invoked an unsupported model or your request did not allow prompt caching.",
+        ));
+    }
+    if !model.id.contains("anthropic.") && call.breakpoints.iter().any(|point| point.hour) {
+        return Err(invalid("This model doesn't support the ttl field of cachePoint."));
+    }
+    match call.breakpoints.len() {
+        0..=4 => Ok(()),
+        found => {
+            Err(invalid(format!("A maximum of 4 blocks with cachePoint may be provided. Found {found}.")))
+        }
+    }
+}
+
 /// The effort that the request comes down to.
 pub(super) fn check(call: &Call<'_>, model: &Model) -> Result<Effort, ApiError> {
+    check_marks(call, model)?;
     let max = call.text.max_output;
     if max.is_some_and(|max| max == 0 || max > model.output_max) {
         return Err(invalid(format!(

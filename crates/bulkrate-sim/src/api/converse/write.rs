@@ -4,6 +4,7 @@ use crate::api::text::Composed;
 use crate::api::{Context, Prepared};
 use crate::json::{push_str, push_u64};
 use crate::rng::push_base62;
+use crate::tokens::Usage;
 
 pub(super) fn response(
     out: &mut Vec<u8>,
@@ -44,6 +45,7 @@ pub(super) fn response(
             out.extend_from_slice(format!(",\"{name}\":").as_bytes());
             push_u64(out, value);
         }
+        cached(out, usage);
         out.push(b'}');
     });
     out.extend_from_slice(b",\"metrics\":{\"latencyMs\":");
@@ -53,6 +55,23 @@ pub(super) fn response(
         out.extend_from_slice(b",\"serviceTier\":{\"type\":\"flex\"}");
     }
     out.push(b'}');
+}
+
+/// What was read and written, where anything was.
+fn cached(out: &mut Vec<u8>, usage: Usage) {
+    let written = [("1h", usage.written_1h), ("5m", usage.written_5m)];
+    let all = usage.written_1h + usage.written_5m;
+    if usage.cached + all == 0 {
+        return;
+    }
+    let (read, details) = (usage.cached, written.into_iter().filter(|(_, tokens)| *tokens > 0));
+    let details: Vec<String> =
+        details.map(|(ttl, tokens)| format!("{{\"ttl\":\"{ttl}\",\"inputTokens\":{tokens}}}")).collect();
+    let said = format!(
+        ",\"cacheReadInputTokens\":{read},\"cacheWriteInputTokens\":{all},\"cacheDetails\":[{}]",
+        details.join(",")
+    );
+    out.extend_from_slice(said.as_bytes());
 }
 
 fn tool_use(out: &mut Vec<u8>, name: &str, answer: &Composed, key: u64) {

@@ -1,19 +1,16 @@
 //! POST /v1/messages: Anthropic's paid call.
 
-mod cache;
 mod read;
 mod rules;
 mod write;
 
+use super::prompt_cache::{self, Breakpoint};
 use super::text::{self, TextCall};
 use super::{Context, Prepared};
 use crate::errors::{ApiError, invalid};
-use crate::rng::{mix, unit};
 use crate::tokens::Usage;
-use cache::Lookup;
-pub(crate) use cache::PromptCache;
 pub(super) use read::read;
-pub(super) use rules::generation;
+pub(super) use rules::{cached_from, generation};
 use serde_json::value::RawValue;
 
 /// A request, read.
@@ -29,7 +26,7 @@ pub(crate) struct Call<'a> {
     schema: Option<&'a RawValue>,
     /// The tool that must be called, by name.
     tool: Option<String>,
-    breakpoints: Vec<cache::Breakpoint>,
+    breakpoints: Vec<Breakpoint>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,11 +51,8 @@ impl Call<'_> {
         let model = prepared.model;
         rules::check(self, model)?;
         let mut composed = text::compose(&self.text, model, context)?;
-        composed.usage.cached = 0; // nothing is cached unless it is asked for
-        let found = unit(mix(context.key ^ 0x3A8C_00ED)) < context.config.marked_hits;
-        let lookup =
-            Lookup { model: model.index, least: rules::cached_from(&model.id), found, wait: context.wait };
-        context.prompt_cache.apply(&lookup, &self.breakpoints, &mut composed.usage);
+        let least = cached_from(&model.id);
+        prompt_cache::touch(prepared, context, least, &self.breakpoints, &mut composed.usage);
         write::message(out, prepared, self, &composed, context);
         Ok(composed.usage)
     }

@@ -1,12 +1,10 @@
 //! Reads a body, field by field; what the API does not know it refuses by name.
 
-use super::cache::Breakpoint;
 use super::{Call, Thinking, invalid, rules};
+use crate::api::prompt_cache::Prefix;
 use crate::api::text::{FormatAsked, TextCall};
 use crate::errors::ApiError;
 use crate::json;
-use crate::rng::hash;
-use crate::tokens;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -120,47 +118,28 @@ struct Source {
     media_type: Option<String>,
 }
 
-/// The prompt as it grows, and the marks set in it.
-#[derive(Default)]
-struct Prefix {
-    hash: u64,
-    bytes: u64,
-    messages: u64,
-    points: Vec<Breakpoint>,
+/// Tools stand before all else; they are no part of the prompt's tokens here.
+fn push_tools(prefix: &mut Prefix, tools: &[Tool<'_>]) -> Result<(), ApiError> {
+    for tool in tools {
+        prefix.push_free(&tool.name);
+        prefix.push_free(tool.input_schema.map_or("", RawValue::get));
+        if let Some(control) = &tool.cache_control {
+            mark(prefix, control)?;
+        }
+    }
+    Ok(())
 }
 
-impl Prefix {
-    fn push(&mut self, text: &str) {
-        self.hash = hash(text.as_bytes(), self.hash);
-        self.bytes += text.len() as u64;
-    }
-
-    /// Tools stand before all else; they are no part of the prompt's tokens here.
-    fn push_tools(&mut self, tools: &[Tool<'_>]) -> Result<(), ApiError> {
-        for tool in tools {
-            self.hash = hash(tool.name.as_bytes(), self.hash);
-            self.hash = hash(tool.input_schema.map_or("", RawValue::get).as_bytes(), self.hash);
-            if let Some(control) = &tool.cache_control {
-                self.mark(control)?;
-            }
+fn mark(prefix: &mut Prefix, control: &CacheControl) -> Result<(), ApiError> {
+    let hour = match (control.kind.as_str(), control.ttl.as_deref()) {
+        ("ephemeral", None | Some("5m")) => false,
+        ("ephemeral", Some("1h")) => true,
+        _ => {
+            return Err(invalid("cache_control: Input should be of type 'ephemeral' with ttl '5m' or '1h'"));
         }
-        Ok(())
-    }
-
-    fn mark(&mut self, control: &CacheControl) -> Result<(), ApiError> {
-        let hour = match (control.kind.as_str(), control.ttl.as_deref()) {
-            ("ephemeral", None | Some("5m")) => false,
-            ("ephemeral", Some("1h")) => true,
-            _ => {
-                return Err(invalid(
-                    "cache_control: Input should be of type 'ephemeral' with ttl '5m' or '1h'",
-                ));
-            }
-        };
-        let tokens = tokens::prompt(self.bytes, self.messages);
-        self.points.push(Breakpoint { prefix: self.hash, tokens, hour });
-        Ok(())
-    }
+    };
+    prefix.mark(hour);
+    Ok(())
 }
 
 pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
@@ -193,7 +172,7 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
     };
     let mut prefix = Prefix::default();
     let tools = body.tools.unwrap_or_default();
-    prefix.push_tools(&tools)?;
+    push_tools(&mut prefix, &tools)?;
     if let Some(system) = body.system {
         prefix.messages += 1;
         let texts = blocks("system", system, &mut prefix)?;
@@ -201,7 +180,7 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
     }
     turns(&mut call, &body.messages.ok_or_else(|| required("messages"))?, &mut prefix)?;
     if let Some(control) = &body.cache_control {
-        prefix.mark(control)?;
+        mark(&mut prefix, control)?;
     }
     if prefix.points.len() > 4 {
         let found = prefix.points.len();
@@ -312,7 +291,7 @@ fn blocks<'a>(
             texts.push(text);
         }
         if let Some(control) = &block.cache_control {
-            prefix.mark(control)?;
+            mark(prefix, control)?;
         }
     }
     Ok(texts)

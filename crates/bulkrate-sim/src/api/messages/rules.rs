@@ -14,7 +14,7 @@ pub(in crate::api) fn generation(id: &str) -> (u32, u32) {
 }
 
 /// Marked prefixes of fewer tokens are passed over in silence.
-pub(super) fn cached_from(id: &str) -> u64 {
+pub(in crate::api) fn cached_from(id: &str) -> u64 {
     match generation(id) {
         (5.., 1..) => 512,
         (5, 0) if id.starts_with("claude-sonnet-") => 1_024,

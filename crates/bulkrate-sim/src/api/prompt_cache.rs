@@ -1,7 +1,8 @@
 //! The prompt cache: prefixes that were marked, from when they can be read, and until when they are kept.
 
-use crate::rng::hash;
-use crate::tokens::Usage;
+use super::{Context, Prepared};
+use crate::rng::{hash, mix, unit};
+use crate::tokens::{self, Usage};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,21 +14,61 @@ const PREFIXES_MAX: usize = 100_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Breakpoint {
     /// Of all that stands before it.
-    pub(super) prefix: u64,
-    pub(super) tokens: u64,
+    prefix: u64,
+    tokens: u64,
     pub(super) hour: bool,
+}
+
+/// A prompt as it grows, and the marks set in it.
+#[derive(Default)]
+pub(super) struct Prefix {
+    hash: u64,
+    bytes: u64,
+    pub(super) messages: u64,
+    pub(super) points: Vec<Breakpoint>,
+}
+
+impl Prefix {
+    pub(super) fn push(&mut self, text: &str) {
+        self.push_free(text);
+        self.bytes += text.len() as u64;
+    }
+
+    /// What is no part of the prompt's tokens.
+    pub(super) fn push_free(&mut self, text: &str) {
+        self.hash = hash(text.as_bytes(), self.hash);
+    }
+
+    pub(super) fn mark(&mut self, hour: bool) {
+        let tokens = tokens::prompt(self.bytes, self.messages);
+        self.points.push(Breakpoint { prefix: self.hash, tokens, hour });
+    }
 }
 
 /// A prompt that comes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lookup {
-    pub(super) model: usize,
+struct Lookup {
+    model: usize,
     /// Shorter prefixes are passed over in silence.
-    pub(super) least: u64,
+    least: u64,
     /// What is kept is found: that is the best effort, and no promise.
-    pub(super) found: bool,
+    found: bool,
     /// Until its answer begins: only then can others read what it writes.
-    pub(super) wait: Duration,
+    wait: Duration,
+}
+
+/// What of a prompt is read and written where only what is marked is kept, from `least` tokens on.
+pub(super) fn touch(
+    prepared: &Prepared<'_>,
+    context: &Context<'_>,
+    least: u64,
+    points: &[Breakpoint],
+    usage: &mut Usage,
+) {
+    usage.cached = 0; // nothing is cached unless it is asked for
+    let found = unit(mix(context.key ^ 0x3A8C_00ED)) < context.config.marked_hits;
+    let prompt = Lookup { model: prepared.model.index, least, found, wait: context.wait };
+    context.prompt_cache.apply(&prompt, points, usage);
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +85,7 @@ pub(crate) struct PromptCache {
 
 impl PromptCache {
     /// The longest kept prefix is read; what is marked beyond it is written.
-    pub(super) fn apply(&self, prompt: &Lookup, breakpoints: &[Breakpoint], usage: &mut Usage) {
+    fn apply(&self, prompt: &Lookup, breakpoints: &[Breakpoint], usage: &mut Usage) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let mut done = 0;
