@@ -77,6 +77,7 @@ fn main() -> Result<(), Failed> {
     let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
     page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
     let mut row = |name: &str, takes: &dyn Fn(&dyn Provider, &str) -> bool| {
+        let model = if name == "kind embedding" { embedder } else { model };
         let cells = opened
             .iter()
             .map(|(service, provider)| if takes(&**provider, model(service)) { "yes" } else { "-" });
@@ -90,6 +91,14 @@ fn main() -> Result<(), Failed> {
     });
     println!("{}", page.trim_end());
     Ok(())
+}
+
+/// The same for vectors.
+fn embedder(service: &str) -> &'static str {
+    match service {
+        "bedrock" => "amazon.titan-embed-text-v2:0",
+        other => model(other),
+    }
 }
 
 /// What services take differs by model: the current ones are shown.

@@ -13,6 +13,7 @@ pub mod registry;
 pub mod http;
 mod json;
 mod job;
+mod vector;
 mod aws;
 pub mod openai;
 pub mod anthropic;

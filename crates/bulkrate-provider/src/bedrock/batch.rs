@@ -14,7 +14,7 @@ use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
 
-use super::wire::BedrockWire;
+use super::wire::{BedrockWire, embed};
 use super::{errors, remote, s3};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches::{self, Shape, in_path, unused};
@@ -116,7 +116,7 @@ impl BedrockBatches {
         if file.starts_with("s3://") { file.to_owned() } else { format!("{}/{file}", self.stored.place) }
     }
 
-    fn body(&self, input: &str, model: &str, marker: &Marker) -> Vec<u8> {
+    fn body(&self, input: &str, kind: Kind, model: &str, marker: &Marker) -> Vec<u8> {
         let mut body = Vec::with_capacity(512);
         let mut text = |before: &str, text: &str| {
             body.extend_from_slice(before.as_bytes());
@@ -126,10 +126,8 @@ impl BedrockBatches {
         text(",\"clientRequestToken\":", &remote::token(marker));
         text(",\"roleArn\":", &self.stored.role);
         text(",\"modelId\":", model);
-        text(
-            ",\"modelInvocationType\":\"Converse\",\"inputDataConfig\":{\"s3InputDataConfig\":{\"s3InputFormat\":\"JSONL\",\"s3Uri\":",
-            input,
-        );
+        text(",\"modelInvocationType\":", if kind == Kind::Embedding { "InvokeModel" } else { "Converse" });
+        text(",\"inputDataConfig\":{\"s3InputDataConfig\":{\"s3InputFormat\":\"JSONL\",\"s3Uri\":", input);
         text(
             "}},\"outputDataConfig\":{\"s3OutputDataConfig\":{\"s3Uri\":",
             &format!("{}/out/", self.stored.place),
@@ -181,8 +179,12 @@ impl BatchApi for BedrockBatches {
         out.extend_from_slice(b"}\n");
     }
 
-    fn read_line<'a>(&self, _: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        self.wire.read_line(line)
+    fn refuses(&self, kind: Kind, model: &str) -> Option<&'static str> {
+        embed::no_batches(model).filter(|_| kind == Kind::Embedding)
+    }
+
+    fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        self.wire.read_line(kind, line)
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
@@ -192,8 +194,8 @@ impl BatchApi for BedrockBatches {
         Ok(uri)
     }
 
-    async fn create(&self, input_file: &str, _: Kind, model: &str, marker: &Marker) -> Created {
-        let body = Bytes::from(self.body(input_file, model, marker));
+    async fn create(&self, input_file: &str, kind: Kind, model: &str, marker: &Marker) -> Created {
+        let body = Bytes::from(self.body(input_file, kind, model, marker));
         let began = Instant::now();
         let first = self.send_create(&body, input_file, marker).await;
         if !matches!(first, Created::InDoubt(_)) {

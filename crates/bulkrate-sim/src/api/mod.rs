@@ -5,6 +5,7 @@ mod converse;
 mod embed;
 mod embeddings;
 mod generate;
+mod invoke;
 mod logprobs;
 mod messages;
 mod moderations;
@@ -40,6 +41,8 @@ pub(crate) enum Endpoint {
     Predict,
     /// Bedrock's, whose path names the model.
     Converse,
+    /// The same for vectors, each maker's in its own words.
+    Invoke,
 }
 
 impl Endpoint {
@@ -57,6 +60,7 @@ impl Endpoint {
             Self::Embed => "/v1beta/models/{model}:batchEmbedContents",
             Self::Predict => "/v1/publishers/google/models/{model}:predict",
             Self::Converse => "/model/{model}/converse",
+            Self::Invoke => "/model/{model}/invoke",
         }
     }
 
@@ -69,10 +73,15 @@ impl Endpoint {
         matches!(self, Self::Generate | Self::Embed)
     }
 
+    /// Whether it is one of AWS's, whose batches are jobs.
+    pub(crate) fn is_amazons(self) -> bool {
+        matches!(self, Self::Converse | Self::Invoke)
+    }
+
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
-            Self::Embeddings | Self::Embed | Self::Predict => Kind::Embedding,
+            Self::Embeddings | Self::Embed | Self::Predict | Self::Invoke => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
         }
     }
@@ -170,6 +179,7 @@ enum Parsed<'a> {
     Generate(generate::Call<'a>),
     Embed(embed::Call<'a>),
     Converse(converse::Call<'a>),
+    Invoke(invoke::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
 }
@@ -203,6 +213,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Embed => Self::Embed(embed::read(body)?),
             Endpoint::Predict => Self::Embed(embed::read_instances(body)?),
             Endpoint::Converse => Self::Converse(converse::read(body)?),
+            Endpoint::Invoke => Self::Invoke(invoke::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
         })
@@ -215,6 +226,7 @@ impl<'a> Parsed<'a> {
             Self::Generate(call) => &call.text.model,
             Self::Embed(call) => &call.model,
             Self::Converse(call) => &call.text.model,
+            Self::Invoke(call) => &call.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
         }
@@ -227,6 +239,7 @@ impl<'a> Parsed<'a> {
             Self::Generate(call) => call.text.prompt.tokens(),
             Self::Embed(call) => call.tokens(),
             Self::Converse(call) => call.text.prompt.tokens(),
+            Self::Invoke(call) => call.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
         }
@@ -258,6 +271,7 @@ pub(crate) fn prepare<'a>(
         (Parsed::Generate(call), Some(named)) => call.text.model = named.into(),
         (Parsed::Embed(call), Some(named)) => call.model = named.into(),
         (Parsed::Converse(call), Some(named)) => call.text.model = named.into(),
+        (Parsed::Invoke(call), Some(named)) => call.model = named.into(),
         _ => {}
     }
     if batch && matches!(&parsed, Parsed::Converse(call) if call.shaped || call.tools) {
@@ -318,6 +332,7 @@ impl Prepared<'_> {
             Parsed::Generate(call) => call.answer(self, context, out),
             Parsed::Embed(call) => call.answer(self, context, out),
             Parsed::Converse(call) => call.answer(self, context, out),
+            Parsed::Invoke(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
         }

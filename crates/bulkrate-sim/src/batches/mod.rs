@@ -42,11 +42,16 @@ pub(crate) struct Order {
 
 impl Order {
     /// Of one of AWS's jobs, which is shown with the fields of its create.
-    pub(crate) fn of_job(model: &str, input: Arc<File>, fields: Map<String, Value>) -> Self {
+    pub(crate) fn of_job(
+        endpoint: Endpoint,
+        model: &str,
+        input: Arc<File>,
+        fields: Map<String, Value>,
+    ) -> Self {
         Self {
-            endpoint: Endpoint::Converse,
+            endpoint,
             named: Some(model.to_owned()),
-            url: Endpoint::Converse.path().to_owned(),
+            url: endpoint.path().to_owned(),
             input,
             metadata: Some(fields),
             output_secs: None,

@@ -258,7 +258,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
         let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
         let shows = match batch.endpoint {
             Endpoint::Generate | Endpoint::Embed => folder.is_some() || end == End::Completed,
-            Endpoint::Converse => state.faults.batch(Fault::NoFiles, batch.ordinal).is_none(),
+            endpoint if endpoint.is_amazons() => state.faults.batch(Fault::NoFiles, batch.ordinal).is_none(),
             _ => true,
         };
         ((bytes > 0 || is_wanted) && shows).then(|| {
@@ -267,7 +267,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
                     _ if table.is_some() => table.cloned().unwrap_or_default(),
                     (Some(folder), _) => format!("{folder}/{RESULTS}"),
                     (None, Endpoint::Generate | Endpoint::Embed) => format!("batch-{}", batch.id),
-                    (None, Endpoint::Converse) => jobs::outputs(batch).0,
+                    (None, endpoint) if endpoint.is_amazons() => jobs::outputs(batch).0,
                     (None, _) => state.keys.id("file-", 22, false),
                 },
                 bytes,
@@ -283,7 +283,7 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
             file.id.clone()
         })
     };
-    if batch.endpoint == Endpoint::Converse {
+    if batch.endpoint.is_amazons() {
         jobs::write_manifest(state, batch, run.spans.len() as u64, tally);
     }
     let output = file(Side::Output, tally.output_bytes, "output");

@@ -120,7 +120,7 @@ impl Batch {
             id: match (state.config.speaks, endpoint) {
                 (Speaks::Vertex, _) => number(state.keys.fresh()),
                 (_, Endpoint::Generate | Endpoint::Embed) => state.keys.id("", 32, true),
-                (_, Endpoint::Converse) => state.keys.id("", 12, true),
+                (_, endpoint) if endpoint.is_amazons() => state.keys.id("", 12, true),
                 _ => state.batch_id(),
             },
             ordinal,
@@ -318,7 +318,7 @@ impl Batches {
         self.shelf.add_foreign(|ordinal| {
             let batch = Batch::new(state, ordinal, endpoint, state.keys.id("file-", 22, false));
             let fields = match endpoint {
-                Endpoint::Converse => crate::bedrock::jobs::foreign(&batch.id),
+                endpoint if endpoint.is_amazons() => crate::bedrock::jobs::foreign(&batch.id),
                 _ => json!({"owner": "another tool"}),
             };
             Batch { metadata: fields.as_object().cloned(), ..batch }

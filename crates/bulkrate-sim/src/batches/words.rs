@@ -30,7 +30,7 @@ impl Words {
             (Endpoint::Embed, true) => Self::Named("key", at_ms),
             (_, true) => Self::Echoed(at_ms),
             (Endpoint::Generate | Endpoint::Embed, false) => Self::Gemini,
-            (Endpoint::Converse, false) => Self::Bedrock,
+            (Endpoint::Converse | Endpoint::Invoke, false) => Self::Bedrock,
             (_, false) => Self::OpenAi,
         }
     }

@@ -91,7 +91,8 @@ pub(super) fn create(state: &Arc<State>, body: &Bytes) -> Result<Option<Reply>, 
         room(state, &asked)?;
     }
     let input = asked.input_data_config.s3_input_data_config.s3_uri.clone();
-    let order = Order::of_job(&asked.model_id, file(state, &input), fields);
+    let endpoint = endpoint(&asked);
+    let order = Order::of_job(endpoint, &asked.model_id, file(state, &input), fields);
     let start = |state: &Arc<State>, order: Order| -> Arc<Batch> {
         let mut tokens = state.tokens.lock();
         match token.as_ref().and_then(|token| tokens.get(token)) {
@@ -153,11 +154,12 @@ fn check(state: &State, asked: &Create) -> Result<(), ApiError> {
     if !asked.role_arn.starts_with("arn:aws") || !asked.role_arn.contains(":role/") {
         return bad("roleArn", &asked.role_arn);
     }
+    let kind = asked.model_invocation_type.as_deref().unwrap_or("InvokeModel");
+    if !["InvokeModel", "Converse"].contains(&kind) {
+        return bad("modelInvocationType", kind);
+    }
     if asked.timeout_duration_in_hours.is_some_and(|hours| !(24..=168).contains(&hours)) {
         return bad("timeoutDurationInHours", "?");
-    }
-    if asked.model_invocation_type.as_deref() != Some("Converse") {
-        return Err(invalid("Only jobs of type Converse are simulated."));
     }
     let places =
         [&asked.input_data_config.s3_input_data_config, &asked.output_data_config.s3_output_data_config];
@@ -170,6 +172,11 @@ fn check(state: &State, asked: &Create) -> Result<(), ApiError> {
         return bad("s3Uri", &place.s3_uri);
     }
     let (model, _) = state.models.find(&asked.model_id)?;
+    if !model.serves(endpoint(asked).kind()) {
+        return Err(invalid(
+            "Jobs of this type are simulated for other models: Converse for chats, InvokeModel for vectors.",
+        ));
+    }
     if model.tariff.rates(Lane::Batch).is_none() {
         return Err(invalid(format!("The model {} doesn't support batch inference.", asked.model_id)));
     }
@@ -185,6 +192,15 @@ fn check(state: &State, asked: &Create) -> Result<(), ApiError> {
         return Err(invalid(format!("Could not access output S3 bucket {bucket}")));
     }
     Ok(())
+}
+
+/// What its records are bodies of. Nothing said is the same as `InvokeModel`.
+fn endpoint(asked: &Create) -> Endpoint {
+    if asked.model_invocation_type.as_deref() == Some("Converse") {
+        Endpoint::Converse
+    } else {
+        Endpoint::Invoke
+    }
 }
 
 /// A name is taken while its job runs, and so many jobs run at once.
@@ -376,7 +392,7 @@ pub(crate) fn absent(input: &File) -> Option<String> {
 /// Why a job of so few records runs none of them.
 pub(crate) fn too_few(state: &State, batch: &Batch, records: u64) -> Option<String> {
     let (arn, least) = (arn(state, batch), state.config.records_min);
-    let short = batch.endpoint == Endpoint::Converse && records < least;
+    let short = batch.endpoint.is_amazons() && records < least;
     short.then(|| {
         format!("Batch job {arn} contains less records ({records}) than the required minimum of: {least}")
     })

@@ -4,12 +4,14 @@ pub(crate) mod jobs;
 mod objects;
 mod sigv4;
 
+use crate::api::Endpoint;
 use crate::catalogue::{Catalogue, Kind, Lane};
 use crate::config::Speaks;
 use crate::errors::ApiError;
 use crate::faults::Place;
 use crate::rng::{mix, push_hex};
 use crate::server::{Reply, State, decoded};
+use crate::tokens::Usage;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
@@ -37,10 +39,20 @@ pub(crate) enum Verb {
     List,
 }
 
-/// The model of a paid call.
-pub(crate) fn model_of(method: &Method, path: &str) -> Option<String> {
-    let id = path.strip_prefix("/model/")?.strip_suffix("/converse")?;
-    (method == Method::POST && !id.is_empty() && !id.contains('/')).then(|| decoded(id))
+/// A paid call, and its model.
+pub(crate) fn paid(method: &Method, path: &str) -> Option<(Endpoint, String)> {
+    let (id, verb) = path.strip_prefix("/model/")?.split_once('/')?;
+    let endpoint = match verb {
+        "converse" => Endpoint::Converse,
+        "invoke" => Endpoint::Invoke,
+        _ => return None,
+    };
+    (method == Method::POST && !id.is_empty()).then(|| (endpoint, decoded(id)))
+}
+
+/// What a call tells beside its answer, which may say nothing of it.
+pub(crate) fn tell_tokens(reply: &mut Reply, usage: Usage) {
+    reply.header("x-amzn-bedrock-input-token-count", &usage.prompt.to_string());
 }
 
 impl Ask {
@@ -305,9 +317,16 @@ mod tests {
         ] {
             assert_eq!(Ask::of(&method, path), want, "{method} {path}");
         }
-        let model = model_of(&Method::POST, "/model/us.amazon.nova-lite-v1%3A0/converse");
-        assert_eq!(model.as_deref(), Some("us.amazon.nova-lite-v1:0"));
-        assert_eq!(model_of(&Method::GET, "/model/a/converse"), None);
+        let nova = (Endpoint::Converse, "us.amazon.nova-lite-v1:0".to_owned());
+        assert_eq!(paid(&Method::POST, "/model/us.amazon.nova-lite-v1%3A0/converse"), Some(nova));
+        assert_eq!(paid(&Method::POST, "/model/a/invoke"), Some((Endpoint::Invoke, "a".to_owned())));
+        for (method, path) in [
+            (Method::GET, "/model/a/converse"),
+            (Method::POST, "/model/a/b/invoke"),
+            (Method::POST, "/model//invoke"),
+        ] {
+            assert_eq!(paid(&method, path), None, "{path}");
+        }
     }
 
     #[test]

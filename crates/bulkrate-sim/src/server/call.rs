@@ -190,7 +190,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Paid(endpoint) => Some((*endpoint, None)),
         Route::Generate(model) => Some((Endpoint::Generate, Some(model.as_str()))),
         Route::Embed(model) => Some((Endpoint::Embed, Some(model.as_str()))),
-        Route::Converse(model) => Some((Endpoint::Converse, Some(model.as_str()))),
+        Route::Invoke(endpoint, model) => Some((*endpoint, Some(model.as_str()))),
         _ => None,
     };
     if let Some(asked) = asked {
@@ -286,7 +286,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Paid(_)
         | Route::Generate(_)
         | Route::Embed(_)
-        | Route::Converse(_)
+        | Route::Invoke(..)
         | Route::Bill
         | Route::Requests
         | Route::Unknown => Err(ApiError::unknown_url(head.method.as_str(), head.uri.path())),

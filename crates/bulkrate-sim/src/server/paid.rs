@@ -4,6 +4,7 @@ use super::call::Outcome;
 use super::{Reply, State};
 use crate::anthropic;
 use crate::api::{Endpoint, Twist, prepare};
+use crate::bedrock;
 use crate::bill::{Sums, cost, usd};
 use crate::catalogue::Lane;
 use crate::config::Speaks;
@@ -87,6 +88,9 @@ fn immediate(
     let mut reply = Reply::bytes(200, out);
     if let Some(like) = state.like.filter(|_| endpoint == Endpoint::Chat) {
         reply = like.answered(asked, reply, usd_nanos);
+    }
+    if endpoint == Endpoint::Invoke && twist != Twist::UsageMissing {
+        bedrock::tell_tokens(&mut reply, usage);
     }
     headers(state, &mut reply, &headroom);
     if let Some(name) = &state.config.cost_header {

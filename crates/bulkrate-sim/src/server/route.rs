@@ -19,8 +19,8 @@ pub(super) enum Route {
     /// Gemini's for vectors, of this model.
     Embed(String),
     Gemini(gemini::Ask),
-    /// Bedrock's paid call, to this model.
-    Converse(String),
+    /// One of Bedrock's paid calls, to this model.
+    Invoke(Endpoint, String),
     Bedrock(bedrock::Ask),
     Vertex(vertex::Ask),
     Upload,
@@ -122,8 +122,8 @@ impl Route {
         if let route @ (Self::Bill | Self::Requests) = Self::of(method, path) {
             return route;
         }
-        match (bedrock::model_of(method, path), bedrock::Ask::of(method, path)) {
-            (Some(model), _) => Self::Converse(model),
+        match (bedrock::paid(method, path), bedrock::Ask::of(method, path)) {
+            (Some((endpoint, model)), _) => Self::Invoke(endpoint, model),
             (None, Some(ask)) => Self::Bedrock(ask),
             (None, None) => Self::Unknown,
         }
@@ -146,7 +146,7 @@ impl Route {
     /// Where faults can strike; the simulator's own pages are spared.
     pub(super) fn place(&self) -> Option<Place> {
         match self {
-            Self::Paid(_) | Self::Generate(_) | Self::Embed(_) | Self::Converse(_) => Some(Place::Sync),
+            Self::Paid(_) | Self::Generate(_) | Self::Embed(_) | Self::Invoke(..) => Some(Place::Sync),
             Self::Upload => Some(Place::Upload),
             Self::FileContent(_) => Some(Place::Content),
             Self::FileDelete(_) => Some(Place::Delete),
@@ -183,7 +183,8 @@ impl Route {
             }
             Self::Paid(Endpoint::Embed) | Self::Embed(_) => "POST /v1beta/models/{model}:batchEmbedContents",
             Self::Paid(Endpoint::Predict) => "POST publishers/google/models/{model}:predict",
-            Self::Paid(Endpoint::Converse) | Self::Converse(_) => "POST /model/{model}/converse",
+            Self::Paid(Endpoint::Invoke) | Self::Invoke(Endpoint::Invoke, _) => "POST /model/{model}/invoke",
+            Self::Paid(Endpoint::Converse) | Self::Invoke(..) => "POST /model/{model}/converse",
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",
             Self::File(_) => "GET /v1/files/{id}",

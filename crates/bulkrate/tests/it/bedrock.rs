@@ -2,7 +2,7 @@
 
 use super::anthropic::{ROWS, ask, whole};
 use super::prompt_cache::{cached_by, proved, run_at};
-use super::support::{Place, Sim};
+use super::support::{Place, Sim, table};
 
 pub(super) const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/canary-0123456789";
@@ -33,6 +33,31 @@ fn a_job_is_answered_and_its_ledger_is_the_bill() {
         let lane = if line.contains("flex") { "requests_flex" } else { "requests_sync" };
         assert_eq!(bill[lane].as_u64(), bill["requests"].as_u64(), "{model}: {bill}");
     }
+}
+
+#[test]
+fn vectors_of_each_maker_come_back_and_their_ledger_is_the_bill() {
+    for (model, dimensions) in [
+        ("amazon.titan-embed-text-v2:0", 256),
+        ("us.cohere.embed-v4:0", 512),
+        ("amazon.nova-2-multimodal-embeddings-v1:0", 384),
+    ] {
+        let sim = Sim::of("bedrock", &["--api-key", &pair()]);
+        let place = place(&sim);
+        let line = format!("--kind embedding --dimensions {dimensions}");
+        whole(&place, &sim, ask(&place, &format!("bedrock/{model}"), &line));
+        place.proved("reviews", &sim);
+        let calls = sim.get("/sim/requests");
+        assert!(calls["by_path"]["POST /model/{model}/invoke"]["200"].as_u64() > Some(0), "{calls}");
+        let answer = &table(&place.path("out.csv")).1[0];
+        let vector = answer.iter().find(|cell| cell.starts_with('[')).unwrap();
+        assert_eq!(vector.split(',').count(), dimensions, "{model}");
+    }
+    let sim = Sim::of("bedrock", &[]);
+    let place = place(&sim);
+    let error = ask(&place, MODEL, "--kind embedding").expect(2).json()["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains("embedding"), "{error}");
+    assert_eq!(sim.bill()["requests"], 0);
 }
 
 /// What is written costs 1.25 times (an hour: 2 times) as much at Claude, and at Nova, which has no price for it, as much as plain input.

@@ -49,6 +49,55 @@ fn a_job_costs_half_and_leaves_no_object_behind() {
     assert_eq!((&LANE.creates(&sim)["200"], deleted), (&json!(2), &json!(6)));
 }
 
+/// The price list, with a price for batches of Titan's vectors: no public list has one.
+fn prices() -> Vec<u8> {
+    let mut list = csv::Reader::from_reader(include_str!("../../../../catalogue/prices.csv").as_bytes());
+    let header = list.headers().unwrap().clone();
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(&header).unwrap();
+    for row in list.records().map(Result::unwrap).filter(|row| row[1].contains("embed-")) {
+        out.write_record(header.iter().zip(&row).map(|(column, cell)| match column {
+            "batch_input" => "0.01",
+            "supports_batch" => "true",
+            _ => cell,
+        }))
+        .unwrap();
+    }
+    out.into_inner().unwrap()
+}
+
+#[test]
+fn vectors_of_titan_come_in_batches_where_a_price_of_theirs_is_known() {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(list.path(), prices()).unwrap();
+    let sim = Sim::of("bedrock", &["--run-secs", "1", "--prices", list.path().to_str().unwrap()]);
+    let place = place(&sim);
+    place.put("reviews.csv", reviews(ROWS)).put("prices.csv", prices());
+    let storage = ["--role-arn", ROLE, "--storage", "s3://bkt/bulkrate", "--user", ASK[1], "--id", "id"];
+    let run = |model: &str, prices: &str| {
+        let line = "run reviews.csv --yes --json --kind embedding --lane batch --budget 1 --poll-min 30ms --out out.csv";
+        place.run(&format!("{line} --force --name {model}s --model bedrock/{model} {prices}"), &storage)
+    };
+    let known = "--prices prices.csv";
+    let report = run("amazon.titan-embed-text-v2:0", known).expect(0).json();
+    let bill = sim.bill();
+    assert_eq!(nanos(&report, "spent"), nanos(&bill, "total"), "{bill}");
+    assert!(bill["requests_batch"].as_u64() > Some(200), "{bill}");
+    place.proved("amazon.titan-embed-text-v2:0s", &sim);
+    let (paths, one) = (requests(&sim), json!(1));
+    let calls = ["POST /model-invocation-job", "POST /model/{model}/invoke"].map(|path| &paths[path]["200"]);
+    assert_eq!(calls, [&one, &one], "a canary, and one job");
+    // Results of the others do not say what they cost.
+    for (model, prices, why) in [
+        ("cohere.embed-v4:0", known, "how many tokens were read"),
+        ("amazon.titan-embed-text-v2:0", "--distinct", "no batch price"),
+    ] {
+        let error = run(model, prices).expect(2).json()["error"].clone();
+        assert_eq!(error["code"], "lane-unavailable", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(why), "{error}");
+    }
+}
+
 #[test]
 fn a_create_whose_answer_was_lost_is_sent_again_with_its_token_and_makes_one_job() {
     for (fault, first) in [("create-lost@1", "0"), ("create-5xx@1", "502"), ("delivered-twice", "")] {

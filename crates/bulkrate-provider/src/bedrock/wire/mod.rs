@@ -1,5 +1,6 @@
-//! Converse's JSON, both ways.
+//! The JSON of Converse and of embedding models, both ways.
 
+pub(super) mod embed;
 mod encode;
 mod models;
 mod read;
@@ -35,15 +36,16 @@ impl BedrockWire {
         Self { encoder: encode::Encoder::new(settings.structured_outputs), account }
     }
 
-    pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        let BatchLine { custom_id, reading } = read::line(line)?;
+    pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let BatchLine { custom_id, reading } = read::line(kind, line)?;
         Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
     }
 }
 
 impl Wire for BedrockWire {
-    fn path(&self, _: Kind, model: &str) -> Cow<'static, str> {
-        Cow::Owned(format!("/model/{}/converse", in_path(model)))
+    fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
+        let verb = if kind == Kind::Embedding { "invoke" } else { "converse" };
+        Cow::Owned(format!("/model/{}/{verb}", in_path(model)))
     }
 
     /// In batches nothing is cached.
@@ -57,11 +59,14 @@ impl Wire for BedrockWire {
         options: WireOptions<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
+        if request.kind == Kind::Embedding {
+            return embed::encode(request, options, out);
+        }
         self.encoder.encode(request, options, out)
     }
 
-    fn read<'a>(&self, _: Kind, reply: &'a Reply) -> Reading<'a> {
-        match self.account.redacted(read::reply(reply)) {
+    fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
+        match self.account.redacted(read::reply(kind, reply)) {
             Reading::Failure(failure) => Reading::Failure(self.account.renewing(failure)),
             reading => reading,
         }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use bulkrate_core::answer::{Answer, Body, Finish, Reading};
+use bulkrate_core::request::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::usage;
+use super::{embed, usage};
 use crate::api::{BatchLine, Reply};
 use crate::bedrock::errors;
 use crate::http::strange::{no_json, unreadable};
@@ -65,9 +66,12 @@ struct Tier<'a> {
     kind: LooseText<'a>,
 }
 
-pub(super) fn reply(reply: &Reply) -> Reading<'_> {
+pub(super) fn reply(kind: Kind, reply: &Reply) -> Reading<'_> {
     if !(200..300).contains(&reply.status) {
         return Reading::Failure(errors::of(reply));
+    }
+    if kind == Kind::Embedding {
+        return embed::success(&reply.body, Some(&reply.headers));
     }
     success(&reply.body)
 }
@@ -94,7 +98,7 @@ struct Refused<'a> {
 }
 
 /// One line of a batch's results; what was asked stands in it too and is passed over.
-pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
+pub(super) fn line(kind: Kind, line: &[u8]) -> Result<BatchLine<'_>, String> {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let Line { record_id, model_output, error } =
         serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
@@ -108,13 +112,14 @@ pub(super) fn line(line: &[u8]) -> Result<BatchLine<'_>, String> {
             let said = errors::Said { name: status.to_string(), message };
             Reading::Failure(said.failure(if status == 0 { 500 } else { status }, None))
         }
+        (Some(output), None) if kind == Kind::Embedding => embed::success(output.get().as_bytes(), None),
         (Some(output), None) => success(output.get().as_bytes()),
         (None, None) => Reading::Failure(unreadable("the line holds neither an answer nor an error")),
     };
     Ok(BatchLine { custom_id: record_id, reading })
 }
 
-pub(super) fn success(body: &[u8]) -> Reading<'_> {
+fn success(body: &[u8]) -> Reading<'_> {
     let response: Response<'_> = match serde_json::from_slice(body) {
         Ok(response) => response,
         Err(error) => return Reading::Failure(no_json(body, &error)),

@@ -1,7 +1,7 @@
 //! Bodies as they go out, refusals by name, and answers as they are read.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use bulkrate_core::answer::{Body, Finish, Reading};
+use bulkrate_core::answer::{Body, Embedding, Finish, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Ttl;
@@ -156,7 +156,8 @@ fn the_end_of_what_stands_before_the_last_turn_is_marked() {
     assert_eq!(body["system"], json!([{"text": "Be brief."}, {"text": "Be calm."}, short]));
     assert_eq!(body["messages"][0]["content"], json!([{"text": "Hi"}]));
     let parts = json!([{"type": "text", "text": "A"}, {"type": "text", "text": ""}]);
-    for (turn, written) in [(json!("A"), json!([{"text": "A"}, long])), (parts, json!([{"text": "A"}, long]))] {
+    for (turn, written) in [(json!("A"), json!([{"text": "A"}, long])), (parts, json!([{"text": "A"}, long]))]
+    {
         let turns = json!([{"role": "user", "content": "Q"}, {"role": "assistant", "content": turn}, last]);
         let line = json!({"system_prompt": ["Be brief."], "messages": turns});
         let body = marked(&line, Some(Ttl::Hour)).unwrap();
@@ -249,6 +250,7 @@ fn refusals_name_the_field() {
             "`messages`",
         ),
         (Lane::Sync, NOVA, none(), json!({"kind": "embedding", "input": ["x"], "messages": []}), "`kind`"),
+        (Lane::Sync, NOVA, none(), json!({"kind": "moderation", "input": ["x"], "messages": []}), "`kind`"),
     ] {
         let error = encoded_in(lane, model, &asking(config, more)).unwrap_err();
         assert!(error.contains(words) && error.contains(model), "{words}: {error}");
@@ -325,7 +327,7 @@ fn what_is_no_answer_may_have_been_paid() {
 fn lines_of_results() {
     let wire = wire();
     let answered = r#"{"recordId":"br1-x-0","modelInput":{"messages":[]},"modelOutput":{"output":{"message":{"role":"assistant","content":[{"text":"Hello"}]}},"stopReason":"end_turn","usage":{"inputTokens":3,"outputTokens":2}}}"#;
-    let line = wire.read_line(answered.as_bytes()).unwrap();
+    let line = wire.read_line(Kind::Chat, answered.as_bytes()).unwrap();
     assert!(line.custom_id == "br1-x-0" && matches!(line.reading, Reading::Answer(_)), "{line:?}");
     for (error, class) in [
         (r#"{"errorCode":400,"errorMessage":"bad request"}"#, FailureClass::RefusedByProvider),
@@ -335,14 +337,118 @@ fn lines_of_results() {
         (r#"{"errorCode":"InternalServerException","errorMessage":"x"}"#, FailureClass::Transient),
     ] {
         let text = format!(r#"{{"recordId":"a","modelInput":{{}},"error":{error}}}"#);
-        let Reading::Failure(failure) = wire.read_line(text.as_bytes()).unwrap().reading else {
+        let Reading::Failure(failure) = wire.read_line(Kind::Chat, text.as_bytes()).unwrap().reading else {
             panic!("{text}")
         };
         assert_eq!((failure.class, failure.maybe_paid), (class, false), "{text}");
     }
-    let empty = wire.read_line(br#"{"recordId":"a"}"#).unwrap();
+    let empty = wire.read_line(Kind::Chat, br#"{"recordId":"a"}"#).unwrap();
     assert!(matches!(empty.reading, Reading::Failure(failure) if failure.maybe_paid));
     for bad in ["", "{}", "[]", r#"{"recordId":""}"#, r#"{"recordId":7}"#] {
-        assert!(wire.read_line(bad.as_bytes()).is_err(), "{bad}");
+        assert!(wire.read_line(Kind::Chat, bad.as_bytes()).is_err(), "{bad}");
     }
+}
+
+const TITAN: &str = "amazon.titan-embed-text-v2:0";
+const COHERE: &str = "us.cohere.embed-v4:0";
+const NOVA_EMBED: &str = "amazon.nova-2-multimodal-embeddings-v1:0";
+
+#[test]
+fn vectors_are_asked_for_in_their_makers_words() {
+    let ask = |model: &str, config: Value, own: Value| {
+        let line = json!({"kind": "embedding", "input": ["some words"], "generation_config": config, "provider_kwargs": own});
+        encoded_in(Lane::Sync, model, &line.to_string())
+    };
+    let cohere = |more: Value| {
+        let mut body = json!({"texts": ["some words"], "input_type": "search_document", "embedding_types": ["float"], "truncate": "NONE"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let nova = |length: u64, purpose: &str| json!({"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"embeddingPurpose": purpose, "embeddingDimension": length, "text": {"truncationMode": "NONE", "value": "some words"}}});
+    let (none, short) = (json!({}), json!({"dimensions": 256}));
+    for (model, config, own, want) in [
+        (TITAN, &none, json!({}), json!({"inputText": "some words"})),
+        (
+            TITAN,
+            &short,
+            json!({"normalize": false}),
+            json!({"inputText": "some words", "dimensions": 256, "normalize": false}),
+        ),
+        ("amazon.titan-embed-text-v1", &none, json!({}), json!({"inputText": "some words"})),
+        (COHERE, &none, json!({}), cohere(json!({}))),
+        (
+            COHERE,
+            &short,
+            json!({"input_type": "clustering"}),
+            cohere(json!({"output_dimension": 256, "input_type": "clustering"})),
+        ),
+        (NOVA_EMBED, &none, json!({}), nova(3_072, "GENERIC_INDEX")),
+        (
+            NOVA_EMBED,
+            &short,
+            json!({"singleEmbeddingParams": {"embeddingPurpose": "CLUSTERING"}}),
+            nova(256, "CLUSTERING"),
+        ),
+    ] {
+        assert_eq!(ask(model, config.clone(), own).unwrap(), want, "{model}");
+    }
+    for (model, config, own, words) in [
+        ("cohere.embed-english-v3", &short, json!({}), "`dimensions`"),
+        ("amazon.titan-embed-text-v1", &short, json!({}), "`dimensions`"),
+        ("amazon.titan-embed-image-v1", &none, json!({"inputImage": "AAAA"}), "only texts"),
+        (COHERE, &none, json!({"images": []}), "only texts"),
+        (NOVA_EMBED, &none, json!({"singleEmbeddingParams": {"video": {}}}), "only texts"),
+        (NOVA_EMBED, &none, json!({"singleEmbeddingParams": 7}), "`provider_kwargs.singleEmbeddingParams`"),
+    ] {
+        let error = ask(model, config.clone(), own).unwrap_err();
+        assert!(error.contains(words) && error.contains(model), "{words}: {error}");
+    }
+    let two = r#"{"kind":"embedding","input":["a","b"]}"#;
+    assert!(encoded_in(Lane::Sync, TITAN, two).unwrap_err().contains("2 inputs"));
+    let wire = wire();
+    assert_eq!(wire.path(Kind::Embedding, TITAN), "/model/amazon.titan-embed-text-v2%3A0/invoke");
+}
+
+#[test]
+fn vectors_and_their_tokens() {
+    let wire = wire();
+    let counted = |body: &str, tokens: Option<&'static str>| {
+        let mut reply = reply(200, body);
+        if let Some(tokens) = tokens {
+            reply.headers.insert("x-amzn-bedrock-input-token-count", http::HeaderValue::from_static(tokens));
+        }
+        reply
+    };
+    let titan = r#"{"embedding":[0.1,-0.2],"embeddingsByType":{"float":[0.1,-0.2]},"inputTextTokenCount":7}"#;
+    let uncounted = r#"{"embedding":[0.1,-0.2]}"#;
+    let cohere = r#"{"id":"x","embeddings":{"float":[[0.1,-0.2]]},"response_type":"embeddings_by_type"}"#;
+    let plain = r#"{"embeddings":[[0.1,-0.2]],"response_type":"embeddings_floats"}"#;
+    let nova = r#"{"embeddings":[{"embeddingType":"TEXT","embedding":[0.1,-0.2]}]}"#;
+    let cut = r#"{"embeddings":[{"embeddingType":"TEXT","embedding":[0.1,-0.2],"truncatedCharLength":9}]}"#;
+    for (body, header, input, finish) in [
+        (titan, Some("9"), Some(7), Finish::Stop),
+        (titan, None, Some(7), Finish::Stop),
+        (uncounted, None, None, Finish::Stop),
+        (cohere, Some("9"), Some(9), Finish::Stop),
+        (cohere, Some("-9"), None, Finish::Stop),
+        (plain, Some("9"), Some(9), Finish::Stop),
+        (nova, Some(" 9 "), Some(9), Finish::Stop),
+        (cut, Some("9"), Some(9), Finish::Length),
+    ] {
+        let reply = counted(body, header);
+        let Reading::Answer(answer) = wire.read(Kind::Embedding, &reply) else { panic!("{body}") };
+        let Body::Embedding(Embedding::Numbers(numbers)) = &answer.body else { panic!("{body}") };
+        assert_eq!((numbers.get(), answer.finish), ("[0.1,-0.2]", finish), "{body}");
+        assert_eq!(answer.usage.map(|usage| usage.input), input, "{body}");
+    }
+    for body in
+        ["{}", "<html>", r#"{"embeddings":{"int8":[[1]]}}"#, r#"{"embeddings":[]}"#, r#"{"embedding":7}"#]
+    {
+        let reply = counted(body, Some("9"));
+        let Reading::Failure(failure) = wire.read(Kind::Embedding, &reply) else { panic!("{body}") };
+        assert!(failure.maybe_paid, "{body}");
+    }
+    let line = format!(r#"{{"recordId":"br1-x-0","modelInput":{{}},"modelOutput":{titan}}}"#);
+    let line = wire.read_line(Kind::Embedding, line.as_bytes()).unwrap();
+    assert!(matches!(line.reading, Reading::Answer(answer) if answer.usage.unwrap().input == 7));
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use bulkrate_core::answer::{Answer, Body, Embedding, Finish, Reading};
+use bulkrate_core::answer::{Finish, Reading};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::write_json_text;
 use bulkrate_core::usage::Usage;
@@ -16,6 +16,7 @@ use crate::api::Unsupported;
 use crate::http::strange::no_json;
 use crate::json::loose::Count;
 use crate::json::object::Object;
+use crate::vector;
 
 pub(super) fn encode(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
     let mut own = job.own()?;
@@ -103,16 +104,6 @@ pub(crate) fn answer<'a>(
     finish: Finish,
     (usage, tier): (Option<Usage>, Option<Cow<'a, str>>),
 ) -> Reading<'a> {
-    let Some(values) = values.filter(|values| values.get().starts_with('[')) else {
-        return Reading::Failure(read::without_answer(body, "the answer holds no vector"));
-    };
-    Reading::Answer(Box::new(Answer {
-        body: Body::Embedding(Embedding::Numbers(values)),
-        finish,
-        usage,
-        model: None,
-        tier,
-        charged: None,
-        tokens: Vec::new(),
-    }))
+    vector::answer(values, finish, (usage, tier))
+        .unwrap_or_else(|| Reading::Failure(read::without_answer(body, "the answer holds no vector")))
 }
