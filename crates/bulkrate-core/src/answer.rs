@@ -44,10 +44,19 @@ impl Finish {
 pub enum Body<'a> {
     /// The visible text, which may be empty; `refusal` is the model's own refusal if it gave one.
     Text { text: Cow<'a, str>, refusal: Option<Cow<'a, str>>, tool_calls: Option<Cow<'a, RawValue>> },
+    /// What was chosen, and the probability of each choice.
+    Choice { choice: Cow<'a, str>, chances: Vec<Chance<'a>> },
     /// A vector: base64 of little-endian `f32`, or a JSON array of numbers.
     Embedding(Embedding<'a>),
     /// The provider's moderation result as JSON.
     Moderation(&'a RawValue),
+}
+
+/// How likely one of the choices is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chance<'a> {
+    pub choice: Cow<'a, str>,
+    pub probability: f64,
 }
 
 #[derive(Debug, Clone)]

@@ -6,7 +6,9 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{PicoUsdPerToken, Tokens, UsdNanos};
 use bulkrate_core::price::bound::bound;
 use bulkrate_core::price::cost::prompt_cache_saving;
+use bulkrate_core::price::row::Limits;
 use bulkrate_core::price::{Catalogue, ModelRow, RequestShape, ResolveError};
+use bulkrate_core::request::Kind;
 use bulkrate_core::route::edit_distance;
 use bulkrate_core::usage::Usage;
 use bulkrate_provider::Unlisted;
@@ -16,6 +18,9 @@ use crate::EngineError;
 use crate::settings::{Account, Settings};
 use crate::spec::{JobSpec, RunSpec};
 
+/// The endpoint of `Kind::Decision`, as the price catalogue names it.
+const DECISIONS: &str = "/v1/decisions";
+
 /// One model at one account.
 #[derive(Debug, Clone)]
 pub(crate) struct Deployment {
@@ -24,6 +29,8 @@ pub(crate) struct Deployment {
     /// The id to send.
     pub model: String,
     pub row: Arc<ModelRow>,
+    /// What the model's chats cost, where it is asked for something else.
+    pub chat: Option<Arc<ModelRow>>,
     pub account: Account,
     /// Whether any price is known.
     pub priced: bool,
@@ -33,10 +40,45 @@ impl Deployment {
     /// Finds what `name` stands for and who serves it.
     pub(crate) fn resolve(
         settings: &Settings,
-        run: &RunSpec,
+        (run, kind): (&RunSpec, Kind),
         name: &str,
         today: Date,
     ) -> Result<Self, EngineError> {
+        let found = Self::of_model(settings, run, name, today)?;
+        match kind {
+            Kind::Decision => found.of_decisions(settings, run, today),
+            Kind::Chat | Kind::Embedding | Kind::Moderation => Ok(found),
+        }
+    }
+
+    /// The same at the price of the endpoint that decides.
+    fn of_decisions(self, settings: &Settings, run: &RunSpec, today: Date) -> Result<Self, EngineError> {
+        let row = &self.row;
+        if row.source == "user" || run.price_in.is_some() {
+            return Ok(self);
+        }
+        let listed = settings.catalogue.find_endpoint(&row.provider, &row.id, DECISIONS, today);
+        let listed = listed.ok_or_else(|| {
+            let deciders = settings.catalogue.rows().iter();
+            let deciders = deciders.filter(|row| row.endpoint.as_deref() == Some(DECISIONS));
+            let known: Vec<String> = deciders.map(|row| format!("`{}`", row.qualified)).collect();
+            EngineError::BadSpec {
+                code: "model-unpriced",
+                what: format!("model `{}` has no price for `{DECISIONS}`", self.pinned),
+                why: format!(
+                    "the price catalogue has one for {}; take that, or leave out `--kind decision`",
+                    known.join(", ")
+                ),
+            }
+        })?;
+        // What it writes is not charged, and no length of it is asked for.
+        let limits = Limits { max_output: None, ..listed.limits };
+        let row = ModelRow { limits, ..listed.clone() };
+        let chat = Some(Arc::clone(&self.row));
+        Ok(Self { chat, ..Self::new(self.pinned, self.model, row, self.account) })
+    }
+
+    fn of_model(settings: &Settings, run: &RunSpec, name: &str, today: Date) -> Result<Self, EngineError> {
         use ResolveError::{Ambiguous, Retired, Unknown};
         let own = own_name(settings, name, today);
         let full = own.as_deref().unwrap_or(name);
@@ -122,14 +164,14 @@ impl Deployment {
 
     fn new(pinned: String, model: String, row: ModelRow, account: Account) -> Self {
         let priced = row.sync.is_some() || row.batch.is_some() || row.flex.is_some();
-        Self { pinned, model, row: Arc::new(row), account, priced }
+        Self { pinned, model, row: Arc::new(row), chat: None, account, priced }
     }
 
     /// Every model a job names outright: the request's, the router's others, the rules', the fallbacks'.
     pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
         let mut all: Vec<Self> = Vec::new();
         for name in spec.request.models().chain(&spec.request.fallback) {
-            let one = Self::resolve(settings, &spec.run, name, today)?;
+            let one = Self::resolve(settings, spec.asks(), name, today)?;
             if !all.iter().any(|known| known.pinned == one.pinned) {
                 all.push(one);
             }
@@ -171,7 +213,7 @@ impl Deployment {
     ) -> Result<Vec<usize>, EngineError> {
         let mut places: Vec<usize> = Vec::new();
         for name in names {
-            let one = Self::resolve(settings, &spec.run, name, today)?;
+            let one = Self::resolve(settings, spec.asks(), name, today)?;
             let place = all.iter().position(|known| known.pinned == one.pinned);
             places.extend(place.filter(|place| !places.contains(place)));
         }

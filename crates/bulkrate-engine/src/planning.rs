@@ -3,6 +3,7 @@
 mod batchable;
 mod batch_times;
 mod bundles;
+mod decisions;
 mod hedge;
 mod prompt_cache;
 mod warnings;

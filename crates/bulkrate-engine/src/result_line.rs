@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use bulkrate_core::answer::Finish;
+use bulkrate_core::answer::{Chance, Finish};
 use bulkrate_core::cascade::{Measure, Opinion, Sureness};
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::{FailureClass, Verdict};
@@ -39,6 +39,8 @@ pub(crate) struct Frame<'a> {
     pub usage: Option<&'a Usage>,
     /// How sure the model was by its tokens, where that was asked.
     pub sureness: Option<Sureness>,
+    /// How likely each choice is, where the answer says it.
+    pub chances: &'a [Chance<'a>],
 }
 
 /// Evidence of a failure is kept up to this length.
@@ -258,6 +260,9 @@ fn facts(frame: Frame<'_>, out: &mut Vec<u8>) {
     if let Some(sure) = frame.sureness {
         sureness(sure, out);
     }
+    if !frame.chances.is_empty() {
+        chances(frame.chances, out);
+    }
     // Writing to a Vec cannot fail.
     let _ = write!(out, ",\"cost_usd\":\"{}\",", frame.cost);
     field("provider", frame.provider, out);
@@ -274,6 +279,19 @@ fn sureness(sure: Sureness, out: &mut Vec<u8>) {
     for (at, (name, permille)) in told.enumerate() {
         let comma = if at > 0 { "," } else { "" };
         let _ = write!(out, "{comma}\"{name}\":{}", f64::from(permille) / 1_000.0);
+    }
+    out.push(b'}');
+}
+
+/// `,"probabilities":{"spam":0.981,"ham":0.019}`
+fn chances(chances: &[Chance<'_>], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"probabilities\":{");
+    for (at, chance) in chances.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_json_text(&chance.choice, out);
+        let _ = write!(out, ":{}", chance.probability);
     }
     out.push(b'}');
 }
@@ -434,6 +452,7 @@ mod tests {
             cost: UsdNanos(75),
             usage,
             sureness: None,
+            chances: &[],
         }
     }
 
@@ -534,6 +553,18 @@ mod tests {
         let mut out = Vec::new();
         write_good(frame(None), &Checked::Json(r#"{"n":1}"#.into()), Finish::Stop, None, &mut out);
         assert_eq!(ResultLine::parse(&out).unwrap().response.unwrap().parsed.unwrap().get(), r#"{"n":1}"#);
+    }
+
+    #[test]
+    fn chances_stand_in_the_line_of_a_decision() {
+        let chance = |choice: &'static str, probability| Chance { choice: choice.into(), probability };
+        let chances = [chance("a \"b\"", 0.75), chance("c", 0.25)];
+        let mut out = Vec::new();
+        let frame = Frame { chances: &chances, ..frame(None) };
+        write_good(frame, &Checked::Choice("c"), Finish::Stop, None, &mut out);
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line["probabilities"], serde_json::json!({"a \"b\"": 0.75, "c": 0.25}));
+        assert_eq!(&*ResultLine::parse(&out).unwrap().response.unwrap().text.unwrap(), "c");
     }
 
     #[test]

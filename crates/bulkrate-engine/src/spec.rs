@@ -36,6 +36,13 @@ pub struct JobSpec {
     pub account: AccountSpec,
 }
 
+impl JobSpec {
+    /// What decides who is asked, and at which price.
+    pub(crate) fn asks(&self) -> (&RunSpec, Kind) {
+        (&self.run, self.request.kind)
+    }
+}
+
 /// Where the job's provider is, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AccountSpec {

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     Chat,
     Embedding,
     Moderation,
+    Decision,
     /// Accepts every endpoint: a model nobody listed, under `any_model`.
     Any,
 }
@@ -92,6 +93,8 @@ pub(crate) struct Model {
 pub(crate) struct Catalogue {
     pub(crate) models: Vec<Model>,
     names: HashMap<String, usize>,
+    /// Models at the price of their decisions.
+    deciders: HashMap<String, usize>,
     /// Names that take batches and nothing else, and whether all others take none: those of deployments.
     for_batches: Option<HashSet<String>>,
     any: Option<usize>,
@@ -120,6 +123,7 @@ impl Catalogue {
         let mut catalogue = Self {
             models: Vec::new(),
             names: HashMap::new(),
+            deciders: HashMap::new(),
             for_batches: None,
             any: None,
             denied: Vec::new(),
@@ -191,12 +195,22 @@ impl Catalogue {
             "chat" => Kind::Chat,
             "embedding" => Kind::Embedding,
             "moderation" => Kind::Moderation,
+            "decision" => Kind::Decision,
             _ => return Ok(()), // other endpoints of the same model
         };
         let mut model = Model::read(row, kind, self.models.len())?;
         let index = model.index;
         if ![Sells::Of("openai"), Sells::Of("azure")].contains(&sells) {
             model.family = Family::Open;
+        }
+        if kind == Kind::Decision {
+            if sells != Sells::Routed {
+                // Its own line in the bill.
+                self.deciders.insert(model.id.clone(), index);
+                model.id.push_str("/v1/decisions");
+                self.models.push(model);
+            }
+            return Ok(());
         }
         if sells == Sells::Routed {
             model.id = format!("{}/{}", row.get("provider"), model.id);
@@ -225,6 +239,17 @@ impl Catalogue {
             return Ok((model, Cow::Borrowed(name)));
         }
         Ok((model, Cow::Borrowed(&model.snapshot)))
+    }
+
+    /// The same for what is asked of it.
+    pub(crate) fn find_for<'a>(
+        &'a self,
+        kind: Kind,
+        name: &'a str,
+    ) -> Result<(&'a Model, Cow<'a, str>), ApiError> {
+        let (model, served) = self.find(name)?;
+        let decider = self.deciders.get(name).filter(|_| kind == Kind::Decision);
+        Ok((decider.map_or(model, |index| &self.models[*index]), served))
     }
 
     /// Every name that `/v1/models` lists.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Token;
+use crate::answer::{Chance, Token};
 use crate::collect::{Checked, Expectation};
 
 /// Which figure a rule compares.
@@ -70,6 +70,15 @@ impl Sureness {
             _ => None,
         };
         Some(Self { logprob: thousandths(mean(said)?), margin: margin.map(thousandths) })
+    }
+
+    /// Of an answer that says how likely each choice is. `None`: not of the one it chose.
+    #[must_use]
+    pub fn of_choice(choice: &str, chances: &[Chance<'_>]) -> Option<Self> {
+        let (own, others): (Vec<&Chance<'_>>, _) = chances.iter().partition(|chance| chance.choice == choice);
+        let own = own.first()?.probability.clamp(0.0, 1.0);
+        let next = others.iter().map(|chance| chance.probability.clamp(0.0, 1.0)).fold(0.0, f64::max);
+        Some(Self { logprob: thousandths(own), margin: Some(thousandths(own - next)) })
     }
 
     #[must_use]
@@ -204,6 +213,27 @@ mod tests {
     fn of_choice(tokens: &[Token<'_>], choice: &str, choices: &[&str]) -> Option<(i32, Option<i32>)> {
         let expectation = Expectation::Choices(choices.iter().map(|choice| (*choice).to_owned()).collect());
         Sureness::of(tokens, &Checked::Choice(choice), &expectation).map(|sure| (sure.logprob, sure.margin))
+    }
+
+    #[test]
+    fn chances_of_choices_are_taken_as_they_are_told() {
+        let of = |choice: &str, told: &[(&'static str, f64)]| {
+            let chances: Vec<Chance<'_>> = told
+                .iter()
+                .map(|(choice, probability)| Chance { choice: (*choice).into(), probability: *probability })
+                .collect();
+            Sureness::of_choice(choice, &chances).map(|sure| (sure.logprob, sure.margin))
+        };
+        for (choice, told, want) in [
+            ("a", &[("a", 0.9), ("b", 0.07), ("c", 0.03)][..], Some((900, Some(830)))),
+            ("b", &[("a", 0.6), ("b", 0.4)], Some((400, Some(-200)))),
+            ("a", &[("a", 1.0)], Some((1_000, Some(1_000)))),
+            ("a", &[("a", 7.0), ("b", -1.0)], Some((1_000, Some(1_000)))),
+            ("a", &[("b", 0.5)], None),
+            ("a", &[], None),
+        ] {
+            assert_eq!(of(choice, told), want, "{choice} {told:?}");
+        }
     }
 
     #[test]

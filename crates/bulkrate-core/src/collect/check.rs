@@ -110,6 +110,7 @@ pub fn check<'a>(expectation: &'a Expectation, answer: &'a Answer<'a>) -> Result
             Err(flaw(FailureClass::Truncated, why))
         }
         (Body::Embedding(embedding), _) => vector(embedding, expectation),
+        (Body::Choice { choice, .. }, _) => judge_text(expectation, choice),
         (Body::Moderation(result), _) => Ok(Checked::Json(Cow::Borrowed(result.get()))),
         (Body::Text { text, refusal, tool_calls }, _) => {
             if let Some(refusal) = refusal.as_deref().filter(|refusal| !refusal.is_empty()) {

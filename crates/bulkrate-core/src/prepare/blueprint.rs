@@ -112,16 +112,15 @@ impl Blueprint {
         }
         let user_text = mark("user template", &setup.user)?;
         let user = templates.len() - 1;
-        let (messages, input) = match setup.kind {
-            Kind::Chat => {
-                messages.push(Message {
-                    role: Role::User,
-                    content: user_content(user_text, setup.image.is_some(), &marks),
-                    tool_call_id: None,
-                });
-                (messages, Vec::new())
-            }
-            Kind::Embedding | Kind::Moderation => (Vec::new(), vec![user_text]),
+        let (messages, input) = if setup.kind.has_turns() {
+            messages.push(Message {
+                role: Role::User,
+                content: user_content(user_text, setup.image.is_some(), &marks),
+                tool_call_id: None,
+            });
+            (messages, Vec::new())
+        } else {
+            (Vec::new(), vec![user_text])
         };
         let bad = |what: &str, error: serde_json::Error| ItemError::BadRequest(format!("{what}: {error}"));
         let config: Config<'_> = serde_json::from_str(setup.config.as_deref().unwrap_or("{}"))

@@ -25,15 +25,26 @@ pub enum Kind {
     Chat,
     Embedding,
     Moderation,
+    /// One of the request's choices, with the probability of each.
+    Decision,
 }
 
 impl Kind {
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Embedding, Self::Moderation, Self::Decision];
+
+    /// Whether it is asked in turns, and not of inputs.
+    #[must_use]
+    pub fn has_turns(self) -> bool {
+        matches!(self, Self::Chat | Self::Decision)
+    }
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Embedding => "embedding",
             Self::Moderation => "moderation",
+            Self::Decision => "decision",
         }
     }
 }
@@ -305,13 +316,10 @@ impl Request<'_> {
 
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        match self.kind {
-            Kind::Chat => {
-                self.messages.is_empty() || self.messages.iter().all(|message| message.content.is_blank())
-            }
-            Kind::Embedding | Kind::Moderation => {
-                self.input.is_empty() || self.input.iter().any(|text| text.trim().is_empty())
-            }
+        if self.kind.has_turns() {
+            return self.messages.is_empty()
+                || self.messages.iter().all(|message| message.content.is_blank());
         }
+        self.input.is_empty() || self.input.iter().any(|text| text.trim().is_empty())
     }
 }

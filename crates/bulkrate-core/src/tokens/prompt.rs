@@ -35,7 +35,7 @@ impl<'a> Prompt<'a> {
     #[must_use]
     pub fn of(request: &'a Request<'a>) -> Self {
         let mut prompt = Self::default();
-        if request.kind == Kind::Chat {
+        if request.kind.has_turns() {
             prompt.framing = REPLY_TOKENS;
         }
         for text in &request.system_prompt {
@@ -76,14 +76,13 @@ impl<'a> Prompt<'a> {
     pub fn of_body(kind: Kind, body: &'a str) -> Option<Self> {
         let body: Body<'a> = serde_json::from_str(body).ok()?;
         let mut prompt = Self::default();
-        match kind {
-            Kind::Chat => {
-                prompt.framing = REPLY_TOKENS;
-                for message in &body.messages {
-                    prompt.raw_message(message)?;
-                }
+        if kind.has_turns() {
+            prompt.framing = REPLY_TOKENS;
+            for message in &body.messages {
+                prompt.raw_message(message)?;
             }
-            Kind::Embedding | Kind::Moderation => prompt.raw_input(body.input?)?,
+        } else {
+            prompt.raw_input(body.input?)?;
         }
         for field in [body.tools, body.functions, body.response_format].into_iter().flatten() {
             prompt.guess(field.get());

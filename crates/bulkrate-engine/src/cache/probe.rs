@@ -221,6 +221,7 @@ mod tests {
             cost: UsdNanos(75),
             usage: Some(&usage),
             sureness: None,
+            chances: &[],
         };
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
@@ -254,6 +255,7 @@ mod tests {
             cost: UsdNanos(0),
             usage: None,
             sureness: None,
+            chances: &[],
         };
         write_bad(frame, FailureClass::Empty, "nothing", None, None, &mut bad);
         let mut out = Vec::new();

@@ -139,7 +139,7 @@ fn answer_form(request: &RequestSpec, shape: Shape) -> AnswerForm {
         Kind::Chat if shape == Shape::Table && request.choices.is_empty() => {
             schema_fields(request.schema.as_deref()).map_or(AnswerForm::Whole, AnswerForm::Fields)
         }
-        Kind::Chat | Kind::Moderation => AnswerForm::Whole,
+        Kind::Chat | Kind::Moderation | Kind::Decision => AnswerForm::Whole,
     }
 }
 

@@ -359,6 +359,7 @@ fn frame(ordinal: u32, attempt: u8, via: Via, cost: UsdNanos, usage: Option<&Usa
         cost,
         usage,
         sureness: None,
+        chances: &[],
     }
 }
 

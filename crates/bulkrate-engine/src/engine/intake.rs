@@ -199,7 +199,12 @@ impl Engine {
         let mut deployments = Deployment::of_job(&self.settings, spec, self.today())?;
         for stats in &checkpoint.stats.models {
             if !deployments.iter().any(|found| found.pinned == stats.model) {
-                deployments.push(Deployment::resolve(&self.settings, &spec.run, &stats.model, self.today())?);
+                deployments.push(Deployment::resolve(
+                    &self.settings,
+                    spec.asks(),
+                    &stats.model,
+                    self.today(),
+                )?);
             }
         }
         Ok(deployments)

@@ -188,7 +188,7 @@ impl Engine {
         let cascade = spec.request.cascade.iter().flat_map(|cascade| &cascade.models);
         let mut all: Vec<Entrant> = Vec::new();
         for name in spec.request.model.iter().chain(cascade).chain(&ask.candidates) {
-            let found = match Deployment::resolve(&self.settings, &spec.run, name, self.today()) {
+            let found = match Deployment::resolve(&self.settings, spec.asks(), name, self.today()) {
                 Ok(found) => {
                     let lane = found.unavailable(Lane::Sync).is_none().then_some(Lane::Sync);
                     Ok((found.pinned, lane))

@@ -2,7 +2,7 @@
 
 use bulkrate_core::lane::Lane;
 
-use super::{Facts, Part, WHOLE, batchable, hedge};
+use super::{Facts, Part, WHOLE, batchable, decisions, hedge};
 use crate::EngineError;
 use crate::cascade_plan::cascade_told;
 use crate::deployment::Deployment;
@@ -27,6 +27,7 @@ pub(super) fn warnings(
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));
+    warnings.extend(decisions::told(facts, stats));
     if part != WHOLE {
         warnings.push(
             "the limit is not the one that the source was read with: counts and prices are scaled".to_owned(),

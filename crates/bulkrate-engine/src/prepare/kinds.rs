@@ -51,10 +51,10 @@ fn refusal(found: &Deployment, kind: Kind) -> Option<ItemError> {
 }
 
 fn smallest(kind: Kind) -> Request<'static> {
-    if kind != Kind::Chat {
+    if !kind.has_turns() {
         return Request { kind, input: vec!["a".into()], ..Request::default() };
     }
     let message = Message { role: Role::User, content: Content::text("a"), tool_call_id: None };
     let generation_config = Config { max_tokens: Some(64), ..Config::default() };
-    Request { messages: vec![message], generation_config, ..Request::default() }
+    Request { kind, messages: vec![message], generation_config, ..Request::default() }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bulkrate_core::answer::Token;
+use bulkrate_core::answer::{Answer, Body};
 use bulkrate_core::cascade::{Accept, Goes, Measure, Opinion, Sureness, Worth, goes, judge as judged};
 use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::FailureClass;
@@ -155,7 +155,7 @@ impl Cascade {
         let Some(cascade) = &spec.request.cascade else { return Ok(None) };
         let mut cheap = Vec::new();
         for name in &cascade.models {
-            let pinned = Deployment::resolve(settings, &spec.run, name, today)?.pinned;
+            let pinned = Deployment::resolve(settings, spec.asks(), name, today)?.pinned;
             let place =
                 deployments.iter().position(|found| found.pinned == pinned).filter(|place| *place > 0);
             cheap.push(place.ok_or_else(|| EngineError::BadSpec {
@@ -172,7 +172,7 @@ impl Cascade {
         }
         let judge = match &accept {
             Accept::Judge { model } => {
-                let pinned = Deployment::resolve(settings, &spec.run, model, today)?.pinned;
+                let pinned = Deployment::resolve(settings, spec.asks(), model, today)?.pinned;
                 deployments.iter().position(|found| found.pinned == pinned)
             }
             _ => None,
@@ -304,9 +304,13 @@ impl Job {
         &self,
         ready: &Ready,
         checked: &Checked<'_>,
-        tokens: &[Token<'_>],
+        answer: &Answer<'_>,
     ) -> Result<Option<Sureness>, (String, Option<Opinion>)> {
-        let sure = (!tokens.is_empty()).then(|| Sureness::of(tokens, checked, &ready.expectation)).flatten();
+        let sure = match &answer.body {
+            Body::Choice { choice, chances } => Sureness::of_choice(choice, chances),
+            _ if answer.tokens.is_empty() => None,
+            _ => Sureness::of(&answer.tokens, checked, &ready.expectation),
+        };
         let Some(cascade) = self.cascade_of(ready) else { return Ok(sure) };
         if self.awaits_verdict(ready) {
             let no = || ("the judge says that it is wrong".to_owned(), None);

@@ -378,7 +378,7 @@ impl Job {
                 Ok(Expectation::Embedding { dimensions: config.dimensions })
             }),
             Kind::Moderation => self.known("moderation", || Ok(Expectation::Moderation)),
-            Kind::Chat => match config.output_schema {
+            Kind::Chat | Kind::Decision => match config.output_schema {
                 Some(schema) => self.known(schema.get(), || {
                     Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec {
                         code: "schema-invalid",

@@ -316,8 +316,7 @@ pub(crate) fn other_account(deployments: &[Deployment], batch: &Submission) -> E
 }
 
 pub(crate) fn kind_of(submission: &Submission) -> Kind {
-    let kinds = [Kind::Chat, Kind::Embedding, Kind::Moderation];
-    kinds.into_iter().find(|kind| kind.name() == submission.kind).unwrap_or_default()
+    Kind::ALL.into_iter().find(|kind| kind.name() == submission.kind).unwrap_or_default()
 }
 
 fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineError> {

@@ -48,6 +48,7 @@ pub fn fields() -> Vec<Field> {
         Field { name: "document", request: with_part(Part::Document(blob("application/pdf"))) },
         Field { name: "kind embedding", request: of_input(Kind::Embedding) },
         Field { name: "kind moderation", request: of_input(Kind::Moderation) },
+        Field { name: "kind decision", request: decision() },
     ]
 }
 
@@ -82,6 +83,13 @@ fn with_part(part: Part<'static>) -> Request<'static> {
 
 fn blob(media_type: &'static str) -> Blob<'static> {
     Blob { source_type: SourceType::Base64, media_type: text(media_type), data: text("AAAA") }
+}
+
+fn decision() -> Request<'static> {
+    let config = Config { choices: vec![text("ham"), text("spam")], ..Config::default() };
+    let request = chat(config);
+    let generation_config = Config { max_tokens: None, ..request.generation_config };
+    Request { kind: Kind::Decision, system_prompt: vec![text("Which is it?")], generation_config, ..request }
 }
 
 fn of_input(kind: Kind) -> Request<'static> {

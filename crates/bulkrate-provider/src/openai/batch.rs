@@ -170,7 +170,10 @@ impl BatchApi for OpenAiBatches {
     }
 
     fn refuses(&self, kind: Kind, _: &str) -> Option<&'static str> {
-        (!self.form.kinds.contains(&kind)).then_some("its batch API takes chats only")
+        match kind {
+            Kind::Decision => Some("decisions are calls, of which no batch is known"),
+            kind => (!self.form.kinds.contains(&kind)).then_some("its batch API takes chats only"),
+        }
     }
 
     fn limits(&self, kind: Kind) -> BatchLimits {

@@ -108,7 +108,7 @@ pub(super) const EFFORTS: &[(Reasoning, &str, &str)] = &[
     (Reasoning::High, "reasoning_effort", "\"high\""),
 ];
 
-pub(super) const ALL_KINDS: &[Kind] = &[Kind::Chat, Kind::Embedding, Kind::Moderation];
+pub(super) const ALL_KINDS: &[Kind] = &[Kind::Chat, Kind::Embedding, Kind::Moderation, Kind::Decision];
 
 impl Takes {
     /// Everything: whoever names a server of his own knows what it takes.

@@ -49,7 +49,7 @@ impl OpenAi {
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
-        let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations"];
+        let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", "/decisions"];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let open = match dialect.form().upload {
             form::Upload::Form => FreeClient::new,

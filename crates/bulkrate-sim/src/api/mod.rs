@@ -2,6 +2,7 @@
 
 mod chat;
 mod converse;
+mod decisions;
 mod embed;
 mod embeddings;
 mod generate;
@@ -31,6 +32,8 @@ pub(crate) enum Endpoint {
     Responses,
     Embeddings,
     Moderations,
+    /// OpenAI's too, and no batch's.
+    Decisions,
     /// Anthropic's.
     Messages,
     /// Gemini's, whose path names the model.
@@ -46,7 +49,7 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// OpenAI's.
+    /// OpenAI's that batches take.
     pub(crate) const ALL: [Self; 4] = [Self::Responses, Self::Chat, Self::Embeddings, Self::Moderations];
 
     pub(crate) fn path(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Endpoint {
             Self::Responses => "/v1/responses",
             Self::Embeddings => "/v1/embeddings",
             Self::Moderations => "/v1/moderations",
+            Self::Decisions => "/v1/decisions",
             Self::Messages => "/v1/messages",
             Self::Generate => "/v1beta/models/{model}:generateContent",
             Self::Embed => "/v1beta/models/{model}:batchEmbedContents",
@@ -66,6 +70,12 @@ impl Endpoint {
 
     pub(crate) fn from_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
+    }
+
+    /// The same for calls.
+    pub(crate) fn called(path: &str) -> Option<Self> {
+        let decides = (path == Self::Decisions.path()).then_some(Self::Decisions);
+        Self::from_path(path).or(decides)
     }
 
     /// Whether it is one of Google's, whose batches are operations.
@@ -83,6 +93,7 @@ impl Endpoint {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
             Self::Embeddings | Self::Embed | Self::Predict | Self::Invoke => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
+            Self::Decisions => Kind::Decision,
         }
     }
 }
@@ -182,6 +193,7 @@ enum Parsed<'a> {
     Invoke(invoke::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
+    Decisions(decisions::Request<'a>),
 }
 
 /// A request that was read and whose model is known.
@@ -216,6 +228,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Invoke => Self::Invoke(invoke::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
+            Endpoint::Decisions => Self::Decisions(decisions::Request::read(body)?),
         })
     }
 
@@ -229,6 +242,7 @@ impl<'a> Parsed<'a> {
             Self::Invoke(call) => &call.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
+            Self::Decisions(request) => &request.model,
         }
     }
 
@@ -242,6 +256,7 @@ impl<'a> Parsed<'a> {
             Self::Invoke(call) => call.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
+            Self::Decisions(request) => request.tokens(),
         }
     }
 }
@@ -282,7 +297,7 @@ pub(crate) fn prepare<'a>(
         return Err(invalid("you must provide a model parameter"));
     }
     let (model, served, lane) = {
-        let (model, served) = models.find(name)?;
+        let (model, served) = models.find_for(endpoint.kind(), name)?;
         if !batch && models.takes_only_batches(name) {
             let message = format!(
                 "The chatCompletion operation does not work with the deployment '{name}', which is of type GlobalBatch."
@@ -335,6 +350,7 @@ impl Prepared<'_> {
             Parsed::Invoke(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
+            Parsed::Decisions(request) => Ok(request.answer(&self.served, context, out)),
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) enum Route {
 impl Route {
     pub(super) fn of(method: &Method, path: &str) -> Self {
         if method == Method::POST
-            && let Some(endpoint) = Endpoint::from_path(path)
+            && let Some(endpoint) = Endpoint::called(path)
         {
             return Self::Paid(endpoint);
         }
@@ -177,6 +177,7 @@ impl Route {
             Self::Paid(Endpoint::Responses) => "POST /v1/responses",
             Self::Paid(Endpoint::Embeddings) => "POST /v1/embeddings",
             Self::Paid(Endpoint::Moderations) => "POST /v1/moderations",
+            Self::Paid(Endpoint::Decisions) => "POST /v1/decisions",
             Self::Paid(Endpoint::Messages) => "POST /v1/messages",
             Self::Paid(Endpoint::Generate) | Self::Generate(_) => {
                 "POST /v1beta/models/{model}:generateContent"

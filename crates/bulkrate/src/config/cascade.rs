@@ -32,7 +32,7 @@ pub(super) fn cascade(from: Cascade, request: &RequestSpec) -> Result<Option<Cas
         return refused("--cascade", "cannot go together with `--model auto`".to_owned(), hint);
     }
     if request.kind != Kind::Chat {
-        let hint = "leave it out: of vectors and moderations none can be accepted or not";
+        let hint = "leave it out: only what chats answer can be accepted or not";
         return refused("--cascade", "judges answers of chats".to_owned(), hint);
     }
     let accept = from.accept.map_or(Accept::Valid, |accept| accept.0);

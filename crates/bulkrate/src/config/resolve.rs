@@ -103,9 +103,11 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         models: from.models,
     };
     let (model, router) = super::router::models(from.model, keys)?;
+    let kind: Kind = from.kind.map(Into::into).unwrap_or_default();
+    check_decision(kind, from.user.is_some(), &choices, from.system.as_deref())?;
     Ok(RequestSpec {
         model,
-        kind: from.kind.map(Into::into).unwrap_or_default(),
+        kind,
         system: from.system.map(text).transpose()?,
         turns,
         user: from.user.map(text).transpose()?,
@@ -128,7 +130,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         cascade: None, // sections of their own, which are judged by all of this
         semantic: None,
         logprobs: None,
-        bundle: bundle(from.bundle, from.kind.is_none_or(|kind| Kind::from(kind) == Kind::Chat))?,
+        bundle: bundle(from.bundle, kind == Kind::Chat)?,
     })
 }
 
@@ -144,10 +146,39 @@ fn bundle(size: Option<u32>, chat: bool) -> Result<Option<u32>, ConfigError> {
         ));
     }
     if !chat {
-        let hint = Some("embeddings and moderations need no instructions that could be shared");
+        let hint = Some(
+            "leave it out: there is nothing in them that items could share, or they are priced by their input alone",
+        );
         return Err(ConfigError::option("--bundle", "asks several items in one chat", hint));
     }
     Ok(Some(size))
+}
+
+/// A decision has choices and a question; lines of whole requests, which come without a user prompt, have their own.
+fn check_decision(
+    kind: Kind,
+    of_table: bool,
+    choices: &[String],
+    system: Option<&str>,
+) -> Result<(), ConfigError> {
+    if kind != Kind::Decision || !of_table {
+        return Ok(());
+    }
+    let lacks =
+        |what: &str, hint| Err(ConfigError::option("--kind decision", format!("needs {what}"), Some(hint)));
+    if choices.is_empty() {
+        return lacks(
+            "`--choices`",
+            "name what is decided between, such as `--choices billing,delivery,other`",
+        );
+    }
+    match system {
+        None => lacks(
+            "`--system`",
+            "it is the question that is asked of each row, such as `Sort the ticket by its subject.`",
+        ),
+        Some(_) => Ok(()),
+    }
 }
 
 /// An answer is matched trimmed and without regard to case, so that two choices must differ by more.

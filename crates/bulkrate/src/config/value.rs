@@ -237,7 +237,13 @@ words! {
         /// Single calls at once
         Sync,
     }
-    KindChoice { Chat, Embedding, Moderation }
+    KindChoice {
+        Chat,
+        Embedding,
+        Moderation,
+        /// One of the choices and how likely each is, at the price of OpenAI's Decisions API
+        Decision,
+    }
     PriorityChoice {
         Low,
         /// The sync lane
@@ -315,6 +321,7 @@ impl From<KindChoice> for Kind {
             KindChoice::Chat => Self::Chat,
             KindChoice::Embedding => Self::Embedding,
             KindChoice::Moderation => Self::Moderation,
+            KindChoice::Decision => Self::Decision,
         }
     }
 }

@@ -24,6 +24,7 @@ mod filter;
 mod cascade;
 mod cascade_edges;
 mod crash;
+mod decisions;
 mod doubt;
 mod faults;
 #[cfg(target_os = "linux")]

@@ -253,6 +253,7 @@ impl<'e> Pass<'e> {
             cost: UsdNanos::ZERO,
             usage: None,
             sureness: None,
+            chances: &[],
         };
         write_filtered(frame, answer, &how.to_string(), &mut self.results.buffer);
         self.outcomes
@@ -317,6 +318,7 @@ impl<'e> Pass<'e> {
             cost: UsdNanos::ZERO,
             usage: None,
             sureness: None,
+            chances: &[],
         };
         let class = FailureClass::InvalidInput;
         write_bad(frame, class, why, None, None, &mut self.results.buffer);

@@ -157,7 +157,7 @@ impl Draftsman {
             .request
             .models()
             .filter_map(|name| {
-                let pinned = Deployment::resolve(settings, &spec.run, name, today).ok()?.pinned;
+                let pinned = Deployment::resolve(settings, spec.asks(), name, today).ok()?.pinned;
                 Some((name.clone(), deployments.iter().position(|known| known.pinned == pinned)?))
             })
             .collect();
@@ -234,8 +234,8 @@ impl Draftsman {
         if let Some(known) = self.names.get(name) {
             return Ok(*known);
         }
-        let found =
-            Deployment::resolve(&self.settings, &self.run, name, self.today).map_err(ShapeError::Model)?;
+        let found = Deployment::resolve(&self.settings, (&self.run, self.spec.kind), name, self.today)
+            .map_err(ShapeError::Model)?;
         let place =
             self.deployments.iter().position(|known| known.pinned == found.pinned).unwrap_or_else(|| {
                 self.deployments.push(found);
@@ -265,6 +265,10 @@ impl Draftsman {
         if &*request.model == AUTO {
             return Err(auto_in_a_line());
         }
+        // Its price is another one than that of the model's chats.
+        if (request.kind == Kind::Decision) != (self.spec.kind == Kind::Decision) {
+            return Err(bad("decisions are priced by themselves: all lines of a job are of kind `decision`, and so is the job, or none is".to_owned()));
+        }
         let deployment = self.named(&request.model)?;
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
@@ -282,7 +286,7 @@ impl Draftsman {
         if config.max_tokens == Some(0) {
             return Err(bad("`generation_config.max_tokens` must be at least 1".to_owned()));
         }
-        if request.system_prompt.is_empty() && request.kind == Kind::Chat {
+        if request.system_prompt.is_empty() && request.kind.has_turns() {
             request.system_prompt.extend(self.spec.system.as_deref().map(Text::from));
         }
         request.model = Text::from(found.pinned.clone());

@@ -113,7 +113,7 @@ impl Job {
         let found = &self.deployments[ready.deployment];
         let model = answer.model.as_deref().unwrap_or(&found.model);
         let judged = check(&ready.expectation, answer).map_err(|flaw| (flaw, None)).and_then(|checked| {
-            match self.accepts(ready, &checked, &answer.tokens) {
+            match self.accepts(ready, &checked, answer) {
                 Ok(sure) => Ok((checked, sure)),
                 Err((message, opinion)) => Err((Flaw { class: FailureClass::NotAccepted, message }, opinion)),
             }
@@ -125,7 +125,9 @@ impl Job {
                 }
                 let frame = self.frame(landing, model, receipt.cost, answer.usage.as_ref());
                 // A failed attempt is counted by the ladder; this one did not fail.
-                let frame = Frame { attempts: frame.attempts + 1, sureness, ..frame };
+                let chances =
+                    if let Body::Choice { chances, .. } = &answer.body { &chances[..] } else { &[] };
+                let frame = Frame { attempts: frame.attempts + 1, sureness, chances, ..frame };
                 self.good(landing, receipt, &checked, answer, frame, place, out);
             }
             Err((flaw, opinion)) => {
@@ -133,8 +135,10 @@ impl Job {
                 // An answer that is not good is kept as evidence, and evidence holds no secrets.
                 let wire = found.account.api.wire();
                 let message = wire.hide(&message);
-                let text =
-                    if let Body::Text { text, .. } = &answer.body { Some(wire.hide(text)) } else { None };
+                let text = match &answer.body {
+                    Body::Text { text, .. } | Body::Choice { choice: text, .. } => Some(wire.hide(text)),
+                    Body::Embedding(_) | Body::Moderation(_) => None,
+                };
                 let judges = opinion.is_some() && self.judges();
                 let awaits = judges && self.is_judged(ready, &answer.body, text.as_deref());
                 let message = if judges && !awaits { "no judge can be asked of it".into() } else { message };
@@ -242,6 +246,7 @@ impl Job {
             cost,
             usage,
             sureness: None,
+            chances: &[],
         }
     }
 

@@ -106,6 +106,7 @@ impl Job {
             cost: UsdNanos::ZERO,
             usage: None,
             sureness: None,
+            chances: &[],
         };
         write_bad(frame, class, why, None, None, results.buffer());
         drop(results);

@@ -99,6 +99,7 @@ impl Job {
             cost: UsdNanos::ZERO,
             usage: None,
             sureness: None,
+            chances: &[],
         };
         write_served(frame, &kept.checked(), origin, results.buffer());
         drop(results);

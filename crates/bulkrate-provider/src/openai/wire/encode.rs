@@ -1,4 +1,4 @@
-//! Writes requests as bodies of chat completions, responses, embeddings and moderations.
+//! Writes requests as bodies of chat completions, responses, embeddings and moderations; those of decisions stand in `decisions`.
 //!
 //! The caller's own fields win over ours and are copied as he wrote them, but for two: the service tier, which the lane
 //! decides, and the output maximum where the options set one.
@@ -11,6 +11,7 @@ use bulkrate_core::request::{
 };
 
 use super::check::refuse_lost_answers;
+use super::decisions;
 use super::models::{self, Family};
 use super::schema;
 use crate::api::{Unsupported, WireOptions};
@@ -78,6 +79,10 @@ impl Encoder {
                 embedding(&job, self.dialect, Object::open(out, own));
             }
             Kind::Moderation => moderation(&job, Object::open(out, own)),
+            Kind::Decision => {
+                decisions::check(&job, &own)?;
+                decisions::write(&job, self.dialect.checks_models, Object::open(out, own));
+            }
         }
         Ok(())
     }
@@ -289,7 +294,7 @@ fn write_part(part: &Part<'_>, out: &mut Vec<u8>) {
 }
 
 /// A message as an input item of the Responses API.
-fn write_input_item(message: &Message<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_input_item(message: &Message<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"role\":\"");
     out.extend_from_slice(message.role.name().as_bytes());
     out.extend_from_slice(b"\",\"content\":");

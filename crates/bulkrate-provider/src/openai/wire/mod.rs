@@ -1,6 +1,7 @@
 //! OpenAI's JSON, both ways.
 
 mod check;
+mod decisions;
 mod encode;
 mod logprobs;
 mod models;
@@ -87,6 +88,7 @@ impl OpenAiWire {
             (Kind::Chat, ChatEndpoint::Responses) => "/responses",
             (Kind::Embedding, _) => "/embeddings",
             (Kind::Moderation, _) => "/moderations",
+            (Kind::Decision, _) => "/decisions",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads answers: chat completions, responses, embeddings, moderations, and lines of batch files.
+//! Reads answers: chat completions, responses, embeddings, moderations, decisions, and lines of batch files.
 //!
 //! Everything is borrowed from the reply; no tree is built. Side fields of unexpected types are ignored, so that a
 //! paid answer is lost only when its content cannot be read.
@@ -13,8 +13,8 @@ use bulkrate_core::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::logprobs;
 use super::usage::{self, Needs};
+use super::{decisions, logprobs};
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
 use crate::http::strange::{no_json, unreadable};
@@ -50,6 +50,8 @@ struct Success<'a> {
     data: Option<Vec<Vector<'a>>>,
     #[serde(borrow, default)]
     results: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    answers: Option<&'a RawValue>,
     #[serde(borrow, default)]
     status: LooseText<'a>,
     #[serde(borrow, default)]
@@ -225,6 +227,7 @@ impl Reader {
             Kind::Chat => chat(&parsed),
             Kind::Embedding => embedding(&parsed),
             Kind::Moderation => moderation(&parsed),
+            Kind::Decision => decision(&parsed),
         };
         let usage = read_usage(kind, &parsed);
         let Some(content) = content else { return Reading::Failure(without_content(&parsed, usage)) };
@@ -333,6 +336,11 @@ fn moderation<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
         _ => all,
     };
     Some(Content { body: Body::Moderation(result), finish: Finish::Stop, tokens: Vec::new() })
+}
+
+fn decision<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
+    let body = decisions::read(parsed.answers?)?;
+    Some(Content { body, finish: Finish::Stop, tokens: Vec::new() })
 }
 
 /// A 2xx without content: an error in disguise, or nothing we can read.

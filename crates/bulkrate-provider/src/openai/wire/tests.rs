@@ -17,6 +17,7 @@ use crate::http::Account;
 use crate::openai::Dialect;
 use crate::settings::{ChatEndpoint, ProxyFrom, Settings};
 
+mod decisions;
 mod read;
 
 fn wire_with(dialect: Dialect, change: impl FnOnce(&mut Settings)) -> OpenAiWire {
