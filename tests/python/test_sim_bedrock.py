@@ -93,6 +93,43 @@ def test_structured_output_tools_and_tiers(sim):
     assert "reasoningContent" in answer["output"]["message"]["content"][0]
 
 
+@pytest.mark.parametrize(
+    ("model", "point", "ttl"),
+    [
+        (MODEL, {}, "5m"),
+        ("global.anthropic.claude-haiku-5-5", {"ttl": "5m"}, "5m"),
+        ("global.anthropic.claude-haiku-5-5", {"ttl": "1h"}, "1h"),
+    ],
+)
+def test_what_is_marked_is_written_and_then_read(sim, model, point, ttl):
+    system = [{"text": f"Label the ticket, for {ttl} at {model}. " * 200}, {"cachePoint": {"type": "default"} | point}]
+    first, then = (strict("bedrock-runtime", "Converse", ask(sim, text, model, system=system))["usage"] for text in ("A", "B"))
+    written = first["cacheWriteInputTokens"]
+    assert written > 1_000 and first["cacheDetails"] == [{"ttl": ttl, "inputTokens": written}]
+    assert (then["cacheReadInputTokens"], then["cacheWriteInputTokens"]) == (written, 0)
+    assert first["inputTokens"] == then["inputTokens"] < 50
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "vector"),
+    [
+        ("amazon.titan-embed-text-v2:0", {"inputText": "some words", "dimensions": 256}, lambda said: said["embedding"]),
+        ("cohere.embed-v4:0", {"texts": ["some words"], "input_type": "search_document", "embedding_types": ["float"], "output_dimension": 256}, lambda said: said["embeddings"]["float"][0]),
+        (
+            "amazon.nova-2-multimodal-embeddings-v1:0",
+            {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"embeddingPurpose": "GENERIC_INDEX", "embeddingDimension": 256, "text": {"truncationMode": "NONE", "value": "some words"}}},
+            lambda said: said["embeddings"][0]["embedding"],
+        ),
+    ],
+)
+def test_vectors(sim, model, body, vector):
+    answer = client(sim, "bedrock-runtime").invoke_model(modelId=model, body=json.dumps(body))
+    said = json.loads(answer["body"].read())
+    assert len(vector(said)) == 256 and answer["contentType"] == "application/json"
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == "3"
+    assert said.get("inputTextTokenCount") == (3 if "titan" in model else None)
+
+
 def test_images_documents_and_turns(sim):
     image = {"image": {"format": "png", "source": {"bytes": b"\x00\x01"}}}
     document = {"document": {"format": "pdf", "name": "contract 1", "source": {"s3Location": {"uri": "s3://bkt/c.pdf"}}}}
@@ -425,3 +462,31 @@ def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
         else:
             seen.add(method)
     assert seen == {"converse", "create", "poll", "upload", "GET", "DELETE"}
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "operation"),
+    [
+        (MODEL, ["--system", "@system.txt"], "Converse"),
+        ("global.anthropic.claude-haiku-5-5", ["--system", "@system.txt", "--prompt-cache", "1h"], "Converse"),
+        ("amazon.titan-embed-text-v2:0", ["--kind", "embedding"], "InvokeModel"),
+        ("us.cohere.embed-v4:0", ["--kind", "embedding"], "InvokeModel"),
+    ],
+)
+def test_marks_and_vectors_go_out_as_botocore_would_send_them(sim, tmp_path, model, more, operation):
+    (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"{n},row {n}\n" for n in range(5)))
+    (tmp_path / "system.txt").write_text("Answer with one word, whatever the row says. " * 200)
+    with recorded(sim) as recorder:
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "BEDROCK_BASE_URL": recorder.url, "AWS_REGION": REGION}
+        command = [str(ROOT / "target" / "debug" / "bulkrate"), "run", "rows.csv", "--id", "id", "--user", "{{ text }}", "--model", f"bedrock/{model}"]
+        command += ["--lane", "sync", "--yes", "--json", "--out", "out.csv", *more]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    calls = [(path, json.loads(body)) for method, path, _, body in recorder.seen if method == "POST"]
+    assert len(calls) == 5
+    for path, words in calls:
+        if operation == "Converse":
+            assert [block for block in words["system"] if "cachePoint" in block] == words["system"][1:]
+            judged("bedrock-runtime", operation, words | {"modelId": urllib.parse.unquote(path.split("/")[2])}, path)
+        else:
+            judged("bedrock-runtime", operation, {"modelId": urllib.parse.unquote(path.split("/")[2]), "body": json.dumps(words)}, path)

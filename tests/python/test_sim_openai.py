@@ -288,6 +288,20 @@ def test_moderations(client):
     assert results[1].categories.violence and results[1].category_scores.violence > 0.8
 
 
+def test_decisions(client):
+    question = {"type": "choice", "name": "subject", "instructions": "Sort the ticket.", "choices": [{"value": "billing"}, {"value": "delivery"}]}
+    said = client.decisions.create(model=MODEL, input="My parcel is late", questions=[question])
+    [answer] = said.answers
+    assert (answer.type, answer.name, answer.choice) == ("choice", "subject", "delivery")
+    assert {one.value for one in answer.probabilities} == {"billing", "delivery"} and answer.confidence > 0.5
+    assert abs(sum(one.probability for one in answer.probabilities) - 1) < 1e-5
+    assert said.usage.input_tokens > 0 and said.usage.total_tokens == said.usage.input_tokens + said.usage.output_tokens
+    turns = [{"role": "user", "content": [{"type": "input_text", "text": "Where is my bill?"}]}]
+    assert client.decisions.create(model=MODEL, input=turns, questions=[question]).answers[0].type == "choice"
+    with pytest.raises(openai.BadRequestError):
+        client.decisions.create(model=MODEL, input="x", questions=[])
+
+
 def test_models(client):
     assert MODEL in {model.id for model in client.models.list()}
     assert client.models.retrieve(MODEL).id == MODEL
