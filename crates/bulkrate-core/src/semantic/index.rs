@@ -1,10 +1,11 @@
-//! Finds the kept prompt that is most like another: exactly, over lists of who has which piece.
+//! Finds the kept prompt that is most like another, exactly: over lists of who has which piece, or over all embeddings of its group.
 
 use std::collections::HashMap;
 
+use super::dense::{Dense, KEPT_MAX, Shelf};
 use super::rule::Similarity;
 use super::vector::Vector;
-use super::{EntryNo, Near};
+use super::{Direction, EntryNo, Near};
 use crate::pace::rng::mix;
 
 /// Kept prompts by their pieces.
@@ -15,24 +16,49 @@ pub(super) struct Index {
     /// One of each kept prompt: what a search has found so far. All zero between two.
     found: Vec<f32>,
     touched: Vec<EntryNo>,
+    /// Embeddings by group, and how many numbers all of them have.
+    shelves: HashMap<u64, Shelf>,
+    numbers: usize,
     bytes: usize,
 }
 
 /// What a list takes with its first prompt, and what each further one adds, room to grow included.
 const LIST_BYTES: usize = 80;
 const PLACE_BYTES: usize = 16;
+/// What an embedding takes beside its numbers.
+const DENSE_BYTES: usize = 32;
 
 impl Index {
     /// Keeps a prompt under the next number.
-    pub(super) fn add(&mut self, group: u64, vector: &Vector) -> EntryNo {
+    pub(super) fn add(&mut self, group: u64, direction: &Direction) -> EntryNo {
         let entry = EntryNo::try_from(self.found.len()).unwrap_or(EntryNo::MAX);
         self.found.push(0.0);
+        match direction {
+            Direction::Letters(vector) => self.add_letters(group, entry, vector),
+            Direction::Meaning(dense) => self.add_dense(group, entry, dense),
+        }
+        entry
+    }
+
+    fn add_letters(&mut self, group: u64, entry: EntryNo, vector: &Vector) {
         for (piece, weight) in &vector.0 {
             let list = self.lists.entry(mix(group ^ piece)).or_default();
             self.bytes += if list.is_empty() { LIST_BYTES } else { PLACE_BYTES };
             list.push((entry, *weight));
         }
-        entry
+    }
+
+    fn add_dense(&mut self, group: u64, entry: EntryNo, dense: &Dense) {
+        let numbers = dense.bytes().len();
+        self.shelves.entry(group).or_default().add(entry, dense);
+        self.numbers += numbers;
+        // Room to grow included.
+        self.bytes += 2 * (numbers + DENSE_BYTES);
+    }
+
+    /// A search would take too long with more.
+    pub(super) fn is_full(&self) -> bool {
+        self.numbers >= KEPT_MAX
     }
 
     /// The memory that it takes, nearly.
@@ -41,7 +67,15 @@ impl Index {
     }
 
     /// The most similar of a group; of equals the oldest.
-    pub(super) fn near(&mut self, group: u64, vector: &Vector) -> Option<Near> {
+    pub(super) fn near(&mut self, group: u64, direction: &Direction) -> Option<Near> {
+        let best = match direction {
+            Direction::Letters(vector) => self.near_letters(group, vector),
+            Direction::Meaning(dense) => self.shelves.get(&group)?.near(dense),
+        };
+        best.map(|(entry, found)| Near { entry, similarity: Similarity::of(found) })
+    }
+
+    fn near_letters(&mut self, group: u64, vector: &Vector) -> Option<(EntryNo, f32)> {
         for (piece, weight) in &vector.0 {
             for (entry, theirs) in self.lists.get(&mix(group ^ piece)).into_iter().flatten() {
                 let found = &mut self.found[*entry as usize];
@@ -60,6 +94,6 @@ impl Index {
                 best = Some((entry, found));
             }
         }
-        best.map(|(entry, found)| Near { entry, similarity: Similarity::of(found) })
+        best
     }
 }

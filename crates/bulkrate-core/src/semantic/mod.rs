@@ -8,6 +8,7 @@
 //! - An answer that was served teaches nothing.
 //! - Prompts that differ in numbers, negations, quotations, symbols, names in capitals or script are never compared.
 //! - The job as a whole is watched beside the single answers: its promise does not rest on their curves.
+//! - The same rule, guards and watch whether prompts are compared by their letters or by embeddings.
 //! - Bounded: kept prompts have [`BYTES_MAX`] together; when that is full what is kept goes on, and nothing is added.
 //!
 //! Acted on by `bulkrate_engine::run::semantic`.
@@ -15,14 +16,16 @@
 mod guard;
 mod words;
 mod vector;
+mod dense;
 mod rule;
 mod entry;
 mod index;
 mod watch;
 
+pub use dense::{Centre, Dense};
 pub use guard::guard;
 pub use rule::{ASKED_MIN, OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};
-pub use vector::{Rarity, SAMPLE, TEXT_CHARS_MAX, Vector};
+pub use vector::{Rarity, SAMPLE, TEXT_CHARS_MAX, Vector, is_compared};
 pub use watch::Chance;
 
 use entry::Entry;
@@ -43,7 +46,14 @@ pub type EntryNo = u32;
 pub struct Prompt {
     /// Only prompts of one group are compared.
     group: u64,
-    vector: Vector,
+    direction: Direction,
+}
+
+/// What of a prompt is compared: its letters, or what an embedding model makes of it.
+#[derive(Debug, Clone)]
+enum Direction {
+    Letters(Vector),
+    Meaning(Dense),
 }
 
 /// The kept answer whose prompt is most like another.
@@ -67,7 +77,8 @@ pub struct Lesson {
 pub struct Answers {
     /// The share of requests that may be answered wrongly.
     error_max: f64,
-    rarity: Rarity,
+    /// `None`: embeddings are compared.
+    rarity: Option<Rarity>,
     index: Index,
     entries: Vec<Entry>,
     watch: Watch,
@@ -76,11 +87,18 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// Prompts are compared by their letters.
     #[must_use]
     pub fn new(error_max: f64, rarity: Rarity) -> Self {
+        Self { rarity: Some(rarity), ..Self::of_embeddings(error_max) }
+    }
+
+    /// Prompts are compared by their embeddings.
+    #[must_use]
+    pub fn of_embeddings(error_max: f64) -> Self {
         Self {
             error_max,
-            rarity,
+            rarity: None,
             index: Index::default(),
             entries: Vec::new(),
             watch: Watch::new(error_max),
@@ -92,13 +110,20 @@ impl Answers {
     /// `None`: it is too long, or has nothing that could be compared. `kin`: what it must have in common with others.
     #[must_use]
     pub fn prompt(&self, kin: u64, text: &str) -> Option<Prompt> {
-        let vector = self.rarity.vector(text)?;
-        Some(Prompt { group: mix(kin ^ guard(text)), vector })
+        let vector = self.rarity.as_ref()?.vector(text)?;
+        Some(Prompt { group: group(kin, text), direction: Direction::Letters(vector) })
+    }
+
+    /// The same of a text with its embedding.
+    #[must_use]
+    pub fn prompt_of(&self, kin: u64, text: &str, embedding: Dense) -> Option<Prompt> {
+        let by_meaning = self.rarity.is_none() && is_compared(text);
+        by_meaning.then(|| Prompt { group: group(kin, text), direction: Direction::Meaning(embedding) })
     }
 
     /// The kept answer that is nearest.
     pub fn near(&mut self, prompt: &Prompt) -> Option<Near> {
-        self.index.near(prompt.group, &prompt.vector)
+        self.index.near(prompt.group, &prompt.direction)
     }
 
     /// With what probability a prompt must be asked that is so near: from [`ASKED_MIN`] to 1, in whole thousandths.
@@ -181,13 +206,13 @@ impl Answers {
         }
         self.bytes += bytes + Entry::BYTES_MAX;
         self.entries.push(Entry::new(said));
-        Some(self.index.add(prompt.group, &prompt.vector))
+        Some(self.index.add(prompt.group, &prompt.direction))
     }
 
     /// Nothing more is kept.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes + self.index.bytes() >= self.bytes_max
+        self.bytes + self.index.bytes() >= self.bytes_max || self.index.is_full()
     }
 
     #[must_use]
@@ -201,6 +226,11 @@ impl Answers {
     }
 }
 
+/// Prompts that may be compared: those of one kin whose numbers, denials, quotations and the like are equal.
+fn group(kin: u64, text: &str) -> u64 {
+    mix(kin ^ guard(text))
+}
+
 /// The coin of an item: from 0 to 1, the same whenever it is thrown. It is thrown once: looked at again and again, with another
 /// `tau` each time, an item would be served if any of the looks allowed it.
 #[must_use]
@@ -210,7 +240,7 @@ pub fn coin(job: &str, item: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
@@ -341,7 +371,7 @@ mod tests {
             let mut kept: Vec<Vector> = Vec::new();
             for (at, answer) in picks {
                 let prompt = live.prompt(1, &texts[at]).unwrap();
-                let nearest = kept.iter().map(|other| dot(other, &prompt.vector)).fold(0.0_f32, f32::max);
+                let nearest = kept.iter().map(|other| dot(other, letters(&prompt))).fold(0.0_f32, f32::max);
                 let lesson = live.learn(&prompt, said(answer), 4);
                 let found = lesson.near.map_or(0, |(near, _)| near.similarity.0);
                 prop_assert!(found.abs_diff(Similarity::of(nearest).0) <= 1, "{found} {nearest}");
@@ -349,7 +379,7 @@ mod tests {
                     again.recall(near, same);
                 }
                 if lesson.kept.is_some() {
-                    kept.push(prompt.vector.clone());
+                    kept.push(letters(&prompt).clone());
                     prop_assert_eq!(again.keep(&prompt, said(answer), 4), lesson.kept);
                 }
             }
@@ -420,6 +450,62 @@ mod tests {
             ];
             assert!(served > 0.2 && wrong <= error_max, "{error_max}: {served} served, {wrong} wrong");
         }
+    }
+
+    fn letters(prompt: &Prompt) -> &Vector {
+        match &prompt.direction {
+            Direction::Letters(vector) => vector,
+            Direction::Meaning(_) => panic!("no letters"),
+        }
+    }
+
+    /// Texts of three things in directions of their own, whatever their letters.
+    #[test]
+    fn by_embeddings_what_means_the_same_is_near_and_the_guards_hold_all_the_same() {
+        let meant = |of: usize, noise: u8| {
+            let mut values = [0.0_f32; 16];
+            (values[of], values[15]) = (1.0, f32::from(noise) / 100.0);
+            Dense::of(&values).unwrap()
+        };
+        let mut answers = Answers::of_embeddings(0.05);
+        (0..10_000).for_each(|_| answers.ended());
+        assert!(answers.prompt(1, "cancel it").is_none(), "letters are not compared");
+        let cancel =
+            ["cancel it", "stop my order", "I want my money back", "undo the purchase", "call it off"];
+        for (at, text) in cancel.iter().cycle().take(12).enumerate() {
+            let prompt = answers.prompt_of(1, text, meant(0, u8::try_from(at % 9).unwrap())).unwrap();
+            let lesson = answers.learn(&prompt, said(1), 4);
+            assert_eq!(lesson.kept.is_some(), at == 0, "{text}");
+        }
+        let near = |answers: &mut Answers, kin, text, of| {
+            let prompt = answers.prompt_of(kin, text, meant(of, 0)).unwrap();
+            answers.near(&prompt)
+        };
+        let found = near(&mut answers, 1, "please forget about that delivery", 0).unwrap();
+        assert!(found.similarity.0 > 990 && answers.tau(found) < 0.1, "{found:?} {}", answers.tau(found));
+        for (kin, text, of) in [
+            (1, "please forget about that delivery", 3),
+            (2, "cancel it", 0),
+            (1, "cancel it 7", 0),
+            (1, "do not cancel it", 0),
+        ] {
+            assert_eq!(near(&mut answers, kin, text, of), None, "{text}");
+        }
+        let long = "word ".repeat(TEXT_CHARS_MAX);
+        assert!(answers.prompt_of(1, &long, meant(0, 0)).is_none());
+    }
+
+    #[test]
+    fn of_embeddings_so_many_are_kept_that_a_search_stays_short() {
+        let mut answers = Answers::of_embeddings(0.05);
+        let dims = dense::KEPT_MAX / 4;
+        for of in 0..6_u8 {
+            let mut values = vec![0.0_f32; dims];
+            values[usize::from(of)] = 1.0;
+            let prompt = answers.prompt_of(1, "x", Dense::of(&values).unwrap()).unwrap();
+            assert_eq!(answers.learn(&prompt, said(of), 4).kept.is_some(), of < 4, "{of}");
+        }
+        assert!(answers.is_full());
     }
 
     fn dot(one: &Vector, other: &Vector) -> f32 {

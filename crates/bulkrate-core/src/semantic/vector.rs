@@ -69,6 +69,12 @@ impl Rarity {
     }
 }
 
+/// Whether a text is one that is compared: neither too long nor blank.
+#[must_use]
+pub fn is_compared(text: &str) -> bool {
+    text.chars().take(TEXT_CHARS_MAX + 1).count() <= TEXT_CHARS_MAX && !text.trim().is_empty()
+}
+
 fn bucket(piece: u64) -> usize {
     usize::try_from(piece >> 46).unwrap_or(0)
 }
