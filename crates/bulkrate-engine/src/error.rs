@@ -40,6 +40,8 @@ pub enum EngineError {
     PilotTooDear { budget: UsdNanos, needed: UsdNanos, items: u64, basis: &'static str },
     #[error("the pilot of `{name}` did not finish: {why}")]
     PilotHalted { name: String, why: String, hint: String, exit: u8 },
+    #[error("the embeddings for the semantic cache did not come to their end (job `{name}`): {why}")]
+    EmbeddingHalted { name: String, why: String, hint: String, exit: u8 },
     #[error("`{model}` has no known price, so the budget of USD {budget} could not be kept")]
     Unpriced { model: String, budget: UsdNanos },
     #[error("{}, and nobody can be asked: standard input is not a terminal", costs_text(*.p95))]
@@ -108,6 +110,7 @@ impl EngineError {
             Self::NoCredentials { .. } => "credentials-missing",
             Self::BudgetTooSmall { .. } | Self::PilotTooDear { .. } => "budget-too-small",
             Self::PilotHalted { .. } => "pilot-halted",
+            Self::EmbeddingHalted { .. } => "embedding-halted",
             Self::Unpriced { .. } => "model-unpriced",
             Self::NotConfirmed { .. } => "plan-not-confirmed",
             Self::LaneUnavailable { .. } => "lane-unavailable",
@@ -135,7 +138,7 @@ impl EngineError {
             Self::NoCredentials { key_env, .. } => Some(format!("set `{key_env}`")),
             Self::BudgetTooSmall { needed, .. } => Some(format!("pass `--budget {needed}` or more, a cheaper `--model`, or `--limit N`")),
             Self::PilotTooDear { needed, .. } => Some(format!("pass `--budget {needed}` or more, a smaller `--pilot`, or fewer candidates")),
-            Self::PilotHalted { hint, .. } => Some(hint.clone()),
+            Self::PilotHalted { hint, .. } | Self::EmbeddingHalted { hint, .. } => Some(hint.clone()),
             Self::Unpriced { .. } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or leave `--budget` out".to_owned()),
             // A budget is refused where it could not be kept.
             Self::NotConfirmed { p95: None } => Some("pass `--price-in` and `--price-out` (USD per million tokens), or `--yes` to run without a cap".to_owned()),
@@ -158,7 +161,7 @@ impl EngineError {
             | Self::Unpriced { .. }
             | Self::NotConfirmed { .. } => 3,
             Self::NoCredentials { .. } => 4,
-            Self::PilotHalted { exit, .. } => *exit,
+            Self::PilotHalted { exit, .. } | Self::EmbeddingHalted { exit, .. } => *exit,
             Self::Sink(SinkError::DiskFull { .. } | SinkError::Io { .. })
             | Self::Source(SourceError::Io { .. }) => 1,
             Self::Store(_)

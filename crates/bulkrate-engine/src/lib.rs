@@ -24,6 +24,7 @@ mod exact;
 mod planning;
 mod cascade_plan;
 pub mod pilot;
+mod embed;
 mod run;
 mod lane;
 mod result_line;

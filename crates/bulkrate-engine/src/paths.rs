@@ -7,6 +7,8 @@
 //!   jobs/<job>/requests.jsonl      one sealed unified request per leader, in item order
 //!   jobs/<job>/results.jsonl       segment 0: answers of calls, of the cache, and invalid items
 //!   jobs/<job>/source.spool        what was read from standard input
+//!   jobs/<job>/vectors             one vector an item, where prompts are compared by embeddings
+//!   jobs/<job>/embed.json  embed-*.jsonl   which jobs made them, and the texts that those are asked
 //!   jobs/<job>/urgent  uncached    numbers of items that go to the sync lane; that stay out of the cache
 //!   jobs/<job>/order               the order of sending, where it is not that of the source
 //!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
@@ -76,6 +78,23 @@ impl JobDir {
     #[must_use]
     pub(crate) fn forecast(&self) -> PathBuf {
         self.0.join("forecast.json")
+    }
+
+    #[must_use]
+    pub(crate) fn vectors(&self) -> PathBuf {
+        self.0.join("vectors")
+    }
+
+    /// What is known of the jobs that embed for this one.
+    #[must_use]
+    pub(crate) fn embeds(&self) -> PathBuf {
+        self.0.join("embed.json")
+    }
+
+    /// The texts of these items, which such a job is asked.
+    #[must_use]
+    pub(crate) fn texts(&self, from: u32, until: u32) -> PathBuf {
+        self.0.join(format!("embed-{from}-{until}.jsonl"))
     }
 
     #[must_use]

@@ -48,6 +48,9 @@ pub struct Plan {
     /// Where items are asked several in one request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundlePlan>,
+    /// What is embedded before anything is asked, where prompts are compared by embeddings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<EmbeddingPlan>,
     pub warnings: Vec<String>,
     /// How items were read: `csv table`, `unified requests`, `openai batch lines`...
     pub shape: String,
@@ -55,6 +58,42 @@ pub struct Plan {
     pub priced: bool,
     /// The models without one.
     pub unpriced_models: Vec<String>,
+}
+
+impl Plan {
+    /// What the lane that was chosen is expected to cost and what it will hardly exceed, with what is embedded before.
+    #[must_use]
+    pub fn price(&self) -> (UsdNanos, UsdNanos) {
+        let lane = self.lanes.iter().find(|lane| lane.lane == self.lane);
+        let (expected, p95) = lane.map_or_else(Default::default, |lane| (lane.expected, lane.p95));
+        self.embedding
+            .as_ref()
+            .map_or((expected, p95), |of| (expected.saturating_add(of.expected), p95.saturating_add(of.p95)))
+    }
+
+    /// A price is known for everything that may be asked.
+    #[must_use]
+    pub fn is_priced(&self) -> bool {
+        self.priced && self.embedding.as_ref().is_none_or(|of| of.priced || of.requests == 0)
+    }
+}
+
+/// The embeddings of a job's prompts: a job of its own that runs before.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EmbeddingPlan {
+    pub model: String,
+    /// Texts to be embedded; 0: all that can be are.
+    pub requests: u64,
+    pub lane: Lane,
+    pub expected: UsdNanos,
+    pub p95: UsdNanos,
+    pub worst: UsdNanos,
+    /// What was spent on them so far. It counts against the budget of the job.
+    pub spent: UsdNanos,
+    /// They pay for themselves where more than so many thousandths of the requests are served; `None` where no price is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pays_from_permille: Option<u64>,
+    pub priced: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

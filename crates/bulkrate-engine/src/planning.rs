@@ -114,6 +114,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         order: order(facts, lane),
         prompt_cache: prompt_cache::plan(facts, stats, lane),
         bundle,
+        embedding: None, // it is a job of its own, planned by the engine
         warnings: warnings::warnings(facts, stats, lane, part)?,
         shape: checkpoint.shape.name().to_owned(),
         priced,
@@ -434,16 +435,23 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
         let model = plan.unpriced_models.join("`, `");
         return Err(EngineError::Unpriced { model, budget });
     }
+    if let Some(of) = plan.embedding.as_ref().filter(|of| of.requests > 0 && !of.priced) {
+        return Err(EngineError::Unpriced { model: of.model.clone(), budget });
+    }
     // A job that has answers knows better, and so does the run: it sends nothing if they say that the budget will not do.
     if plan.forecast.is_some() && !spec.run.strict {
         return Ok(());
     }
     let Some(chosen) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) else { return Ok(()) };
-    let (needed, basis) = if spec.run.strict {
+    let (mut needed, basis) = if spec.run.strict {
         (chosen.worst, "its worst case")
     } else {
         (chosen.p95, "the 95th percentile of the estimate")
     };
+    if let Some(of) = &plan.embedding {
+        let more = if spec.run.strict { of.worst } else { of.p95 };
+        needed = needed.saturating_add(more).saturating_add(of.spent);
+    }
     let needed = needed.saturating_add(plan.spent);
     if needed > budget {
         return Err(EngineError::BudgetTooSmall { budget, needed, short: needed - budget, basis });

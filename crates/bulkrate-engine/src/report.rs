@@ -73,6 +73,9 @@ pub struct Report {
     /// Where the job has a cascade: what became of the cheap models' answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cascade: Option<Cascaded>,
+    /// Where prompts were compared by embeddings: the job that made them and what it has cost, which `spent` and `in_doubt` hold too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Embedded>,
     pub spent: UsdNanos,
     pub in_doubt: UsdNanos,
     pub reserved: UsdNanos,
@@ -118,6 +121,17 @@ pub struct Report {
     pub review: Option<ReviewFile>,
     /// What a reviewer has found so far.
     pub judged: Option<Judged>,
+}
+
+/// What was embedded before the job ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Embedded {
+    pub model: String,
+    /// Texts that were to be embedded, and those that have a vector; rows of the others were asked.
+    pub texts: u64,
+    pub vectors: u64,
+    pub spent: UsdNanos,
+    pub in_doubt: UsdNanos,
 }
 
 /// What a cascade has brought.

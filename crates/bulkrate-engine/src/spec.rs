@@ -192,6 +192,19 @@ pub struct CascadeSpec {
 pub struct SemanticSpec {
     /// Of the job's requests, so many may be answered wrongly by it, in thousandths.
     pub error_permille: u32,
+    /// Prompts are compared by embeddings; `None`: by their letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed: Option<EmbedSpec>,
+}
+
+/// Whose embeddings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbedSpec {
+    /// A model of kind embedding, at any account.
+    pub model: String,
+    /// Numbers of a vector; `None`: as many as the model gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<u32>,
 }
 
 impl SemanticSpec {

@@ -45,7 +45,7 @@ pub(crate) use columns::{ITEM_COLUMN, columns};
 pub(crate) use lines::{Lines, SealedHead};
 pub(crate) use places::{Landed, Places};
 pub(crate) use review::{OK_COLUMN, ReviewSpec, is_taken};
-pub(crate) use row::{IdColumn, id_of_row};
+pub(crate) use row::{IdColumn, embedding, id_of_row};
 pub(crate) use source::{check as check_source, reopen, source_options};
 pub(crate) use stream::StreamSink;
 

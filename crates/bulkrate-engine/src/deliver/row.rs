@@ -287,7 +287,11 @@ fn integer(raw: &str) -> Option<i64> {
 }
 
 /// Base64 of little-endian `f32`, or an array of numbers.
-fn embedding(response: &ResponseLine<'_>, item: u32, out: &mut Vec<f32>) -> Result<(), EngineError> {
+pub(crate) fn embedding(
+    response: &ResponseLine<'_>,
+    item: u32,
+    out: &mut Vec<f32>,
+) -> Result<(), EngineError> {
     out.clear();
     let raw = response.embedding.map_or("[]", |raw| raw.get());
     let read = match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {

@@ -12,6 +12,7 @@ use super::delivered::{DeliveredFile, FIELD, delivered_file};
 use super::start::saved_by;
 use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
+use crate::embed::EMBEDDING;
 use crate::event::Event;
 use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::cascade::Cascade;
@@ -166,6 +167,12 @@ impl Engine {
                 saved.insert(HEDGE.to_owned(), UsdNanos(-twice.0));
             }
         }
+        let embedding = self.embedded(prepared)?;
+        let (embedded, embeds_in_doubt) =
+            embedding.as_ref().map_or_else(Default::default, |of| (of.spent, of.in_doubt));
+        if embedded > UsdNanos::ZERO {
+            saved.insert(EMBEDDING.to_owned(), UsdNanos(-embedded.0));
+        }
         let failed = state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
         let items = counts.total();
@@ -204,8 +211,9 @@ impl Engine {
             similar: state.tally.similar,
             failures,
             cascade: job.cascade.as_ref().map(|_| Cascaded::of(&*job.reader, job, &state)).transpose()?,
-            spent: state.budget.settled,
-            in_doubt: state.budget.doubt,
+            embedding,
+            spent: state.budget.settled.saturating_add(embedded),
+            in_doubt: state.budget.doubt.saturating_add(embeds_in_doubt),
             reserved: state.budget.reserved,
             naive: state.tally.naive,
             forecast: state.forecasting.latest(),

@@ -6,6 +6,7 @@ mod end;
 pub(crate) mod delivered;
 mod decide;
 mod pilot;
+mod embed;
 pub(crate) mod patience;
 
 use std::path::Path;
@@ -13,7 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bulkrate_core::ids::short_id;
-use bulkrate_core::money::UsdNanos;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Urgency, View, Writer};
@@ -21,6 +21,7 @@ use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::task::LocalSet;
 
+use self::embed::Embedding;
 use self::start::{check_keys, end_of};
 use crate::EngineError;
 use crate::deployment::Deployment;
@@ -151,7 +152,7 @@ impl Engine {
         let prepared = self.prepare(spec, observer, false)?;
         let counts = exact.then(|| self.counts(&prepared)).transpose();
         let plan = match counts {
-            Ok(counts) => self.probed_plan(&prepared, counts.as_deref()).await,
+            Ok(counts) => self.planned(&prepared, counts.as_deref()).await.map(|(plan, _)| plan),
             Err(error) => Err(error),
         };
         self.forget_new(&prepared)?;
@@ -184,23 +185,25 @@ impl Engine {
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let prepared = self.prepare(spec, &*observer, true)?;
-        let plan = self.probed_plan(&prepared, None).await?;
-        observer.event(&Event::Planned { plan: &plan });
-        let p95 = || {
-            let chosen = plan.lanes.iter().find(|lane| lane.lane == plan.lane);
-            plan.priced.then(|| chosen.map_or(UsdNanos::ZERO, |lane| lane.p95))
-        };
-        let refused = admit(&prepared.spec, &plan).err().or_else(|| {
-            (plan.requests > 0 && !confirm(&plan)).then(|| EngineError::NotConfirmed { p95: p95() })
-        });
-        if let Some(error) = refused {
-            // What the cache has answered is booked already, so such a job stays and can be resumed.
-            if prepared.checkpoint.stats.cached == 0 {
-                self.forget_new(&prepared)?;
+        let refused = match self.planned(&prepared, None).await {
+            Err(error) => error,
+            Ok((plan, embedding)) => {
+                observer.event(&Event::Planned { plan: &plan });
+                let refused = admit(&prepared.spec, &plan).err().or_else(|| {
+                    let p95 = plan.is_priced().then(|| plan.price().1);
+                    (plan.requests > 0 && !confirm(&plan)).then_some(EngineError::NotConfirmed { p95 })
+                });
+                match refused {
+                    None => return Box::pin(self.work(prepared, plan, embedding, observer, stop)).await,
+                    Some(error) => error,
+                }
             }
-            return Err(error);
+        };
+        // What the cache has answered is booked already, so such a job stays and can be resumed.
+        if prepared.checkpoint.stats.cached == 0 {
+            self.forget_new(&prepared)?;
         }
-        self.work(prepared, &plan, observer, stop).await
+        Err(refused)
     }
 
     /// The spec a job was last run with.
@@ -219,10 +222,10 @@ impl Engine {
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let prepared = self.stored(job, change)?;
-        let plan = self.probed_plan(&prepared, None).await?;
+        let (plan, embedding) = self.planned(&prepared, None).await?;
         observer.event(&Event::Planned { plan: &plan });
         admit(&prepared.spec, &plan)?;
-        self.work(prepared, &plan, observer, stop).await
+        Box::pin(self.work(prepared, plan, embedding, observer, stop)).await
     }
 
     /// Gives every dead item of a job a new set of attempts, and runs it.
@@ -272,15 +275,16 @@ impl Engine {
 
     async fn work(
         &self,
-        prepared: Prepared,
-        plan: &Plan,
+        mut prepared: Prepared,
+        mut plan: Plan,
+        embedding: Option<Embedding>,
         observer: Arc<dyn Observer>,
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let started_us = self.clock.us();
-        let home = plan.lane;
-        check_keys(&*self.reader()?, &prepared, plan)?;
-        let job = Rc::new(self.job(&prepared, plan, home, observer, stop)?);
+        check_keys(&*self.reader()?, &prepared, &plan)?;
+        self.embed(&mut prepared, &mut plan, embedding, (&observer, &stop)).await?;
+        let job = Rc::new(self.job(&prepared, &plan, plan.lane, observer, stop)?);
         if prepared.resumed {
             let state = job.state.borrow();
             let done = state.tally.succeeded + state.tally.failed;

@@ -30,7 +30,7 @@ const BUNDLES_MIN: u64 = 10;
 
 /// Plans are made of every model; nobody wants to hear of each reading.
 #[derive(Debug)]
-struct Silent;
+pub(super) struct Silent;
 
 impl Observer for Silent {
     fn event(&self, _: &Event<'_>) {}
@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// What is to be asked has its key, before another model is paid.
-    fn can_ask(&self, own: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
+    pub(super) fn can_ask(&self, own: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
         if plan.requests == 0 {
             return Ok(());
         }
@@ -283,7 +283,7 @@ impl Engine {
         Ok(())
     }
 
-    fn id_of(&self, spec: &JobSpec) -> Result<String, EngineError> {
+    pub(super) fn id_of(&self, spec: &JobSpec) -> Result<String, EngineError> {
         let digest = bulkrate_io::digest_file(spec.source.path.as_deref().unwrap_or("".as_ref()))?;
         identity(spec, &digest)
     }
@@ -376,8 +376,14 @@ fn together(manner: &Manner, plan: Plan) -> Result<Plan, EngineError> {
 
 /// What keeps a part of a pilot from its end, what to do about it, and the exit code that its run would have had.
 fn halted(report: &Report) -> EngineError {
+    let (why, hint) = why_halted(report);
+    EngineError::PilotHalted { name: report.name.clone(), why, hint, exit: report.exit_code() }
+}
+
+/// What keeps a job that is a part of another from its end, and what to do about it.
+pub(super) fn why_halted(report: &Report) -> (String, String) {
     let told = |why: &str| report.reason.clone().unwrap_or_else(|| why.to_owned());
-    let (why, hint) = match report.ending {
+    match report.ending {
         Ending::BudgetExhausted | Ending::BudgetForecast => (
             told("what is left of the budget is not enough for its next request"),
             "pass a larger `--budget`: the same command goes on, and pays for no answer twice".to_owned(),
@@ -391,8 +397,7 @@ fn halted(report: &Report) -> EngineError {
             told("it was halted"),
             format!("mend that and run the same command again; `bulkrate status {}` tells more", report.job),
         ),
-    };
-    EngineError::PilotHalted { name: report.name.clone(), why, hint, exit: report.exit_code() }
+    }
 }
 
 /// The budget holds the pilots of all models together.

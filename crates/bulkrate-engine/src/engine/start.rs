@@ -336,7 +336,7 @@ pub(super) fn check_ready(account: &crate::settings::Account) -> Result<(), Engi
     })
 }
 
-pub(super) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {
+pub(crate) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {
     let totals = reader.ledger_totals(&LedgerQuery::of_job(job))?;
     Ok(totals.first().map(|total| total.sums.spent()).unwrap_or_default())
 }

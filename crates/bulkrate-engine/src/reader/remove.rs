@@ -17,6 +17,10 @@ use crate::paths::{JobDir, cache_dir, io_error, local_runs};
 pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), EngineError> {
     // Opening a store creates what is missing; a directory without state is told first.
     let job = find(&SqliteStore::open_reader(state_dir)?, job)?;
+    // With a job go those that embed for it.
+    for id in embeds(state_dir, &job)? {
+        remove(state_dir, &id, now_ms)?;
+    }
     let mut store = patiently(|| SqliteStore::open(state_dir, "", now_ms))?;
     let mut submissions = store.submissions(job.no)?;
     submissions.retain(|submission| submission.lane == Lane::Batch);
@@ -44,6 +48,16 @@ pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), Eng
     gone(&dir, fs::remove_dir_all(&dir))?;
     store.delete_job(job.no)?;
     Ok(())
+}
+
+/// The jobs that embed for this one and are still there.
+fn embeds(state_dir: &Path, job: &JobRow) -> Result<Vec<String>, EngineError> {
+    let view = SqliteStore::open_reader(state_dir)?;
+    let mut there = Vec::new();
+    for (id, _) in crate::embed::Kept::load(&JobDir::of(state_dir, &job.id))?.jobs {
+        there.extend(view.job_by_id(&id)?.map(|row| row.id));
+    }
+    Ok(there)
 }
 
 /// With the job would go the question that keeps others from sending what a batch no row knows may have been paid for.

@@ -14,7 +14,9 @@ use super::status::sums;
 use super::verify::on_word;
 use crate::EngineError;
 use crate::deliver::spec_of;
+use crate::embed::{EMBEDDING, Kept};
 use crate::engine::delivered::report_of;
+use crate::paths::JobDir;
 use crate::run::hedge::{HEDGE, paid_twice};
 use crate::run::job::{BY_MODEL, CASCADE, PROMPT_CACHE, ROUTING};
 use crate::run::recover::recover;
@@ -106,9 +108,16 @@ fn naive_of_outcomes(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineEr
     Ok(recover(view, job.no, true, 0, None, Ordinal::MAX)?.tally.naive)
 }
 
-pub(super) fn savings(view: &dyn View, job: &JobRow) -> Result<Savings, EngineError> {
+pub(super) fn savings(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Savings, EngineError> {
     let books = Books::read(view, job)?;
+    // The job that embeds has books of its own; what it cost was spent for this one.
+    let embeds = Kept::load(dir)?;
+    let embedded = embeds.spent(view)?;
     let mut steps = books.steps();
+    if embedded.settled > UsdNanos::ZERO {
+        let behind = steps.iter().position(|(lever, ..)| lever == SEMANTIC).map_or(steps.len(), |at| at + 1);
+        steps.insert(behind, (EMBEDDING.to_owned(), embeds.vectors, UsdNanos(-embedded.settled.0)));
+    }
     let gap = books.gap();
     if gap != UsdNanos::ZERO {
         steps.push(("not explained".to_owned(), 0, gap));
@@ -128,9 +137,9 @@ pub(super) fn savings(view: &dyn View, job: &JobRow) -> Result<Savings, EngineEr
         naive_plan: naive_plan(view, job)?,
         naive: books.naive,
         steps,
-        spent: spent.settled,
-        in_doubt: spent.doubt,
-        reserved: spent.reserved,
+        spent: spent.settled.saturating_add(embedded.settled),
+        in_doubt: spent.doubt.saturating_add(embedded.doubt),
+        reserved: spent.reserved.saturating_add(embedded.reserved),
         unpriced: !unpriced_models(job).is_empty(),
     })
 }

@@ -11,6 +11,7 @@ mod failover;
 mod guards;
 mod hedge;
 mod kinds;
+mod embeddings;
 mod real;
 mod deadline;
 mod forecast;

@@ -37,9 +37,7 @@ impl Consent {
     }
 
     fn answer(self, plan: &Plan) -> Answer {
-        let price =
-            plan.lanes.iter().find(|lane| lane.lane == plan.lane).map_or(UsdNanos::ZERO, |lane| lane.p95);
-        self.answer_to(plan.requests, plan.priced, price)
+        self.answer_to(plan.requests, plan.is_priced(), plan.price().1)
     }
 
     fn answer_to(self, requests: u64, priced: bool, price: UsdNanos) -> Answer {
@@ -88,15 +86,13 @@ fn pilot_question(of: &Outlay) -> String {
 }
 
 fn question(plan: &Plan) -> String {
-    let lane = plan.lanes.iter().find(|lane| lane.lane == plan.lane);
-    match lane.filter(|_| plan.priced) {
-        Some(lane) => format!(
-            "About USD {}, hardly above USD {}. Start?",
-            words::usd(lane.expected),
-            words::usd(lane.p95)
-        ),
-        None => format!("No price is known for `{}`. Start?", plan.unpriced_models.join("`, `")),
+    let (expected, p95) = plan.price();
+    if plan.is_priced() {
+        return format!("About USD {}, hardly above USD {}. Start?", words::usd(expected), words::usd(p95));
     }
+    let embeds = plan.embedding.as_ref().filter(|of| !of.priced).map(|of| &of.model);
+    let unpriced: Vec<&str> = plan.unpriced_models.iter().chain(embeds).map(String::as_str).collect();
+    format!("No price is known for `{}`. Start?", unpriced.join("`, `"))
 }
 
 /// `true` for `y` and `yes`.

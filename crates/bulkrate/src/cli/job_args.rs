@@ -137,6 +137,13 @@ pub struct RequestArgs {
     /// whatever the order of the rows. Needs `--choices` or `--schema` [default: off]
     #[arg(long, value_name = "PERCENT")]
     pub semantic_cache: Option<Percent>,
+    /// With `--semantic-cache`: prompts are compared by the embeddings of this model, not by their letters. They are made first, by a job
+    /// of their own whose cost counts against `--budget`
+    #[arg(long, value_name = "MODEL")]
+    pub semantic_embed: Option<String>,
+    /// How many numbers each embedding has, where the model lets one choose; 256 are enough for most texts [default: all]
+    #[arg(long, value_name = "N")]
+    pub semantic_dimensions: Option<u32>,
     /// Ask so many items in one request (2 to 100): instructions are paid for once for all of them. An item without a good answer of
     /// its own is asked again with fewer, in the end alone
     #[arg(long, value_name = "N")]
@@ -339,7 +346,11 @@ impl JobArgs {
             name: self.name,
             source: self.source.layer(path),
             cascade: self.request.cascade(),
-            semantic_cache: SemanticCache { error: self.request.semantic_cache },
+            semantic_cache: SemanticCache {
+                error: self.request.semantic_cache,
+                embed: self.request.semantic_embed.clone(),
+                embed_dimensions: self.request.semantic_dimensions,
+            },
             request: self.request.layer(),
             tags: self.tags.into_iter().collect(),
             run: self.run.layer(),

@@ -95,6 +95,9 @@ section! {
     SemanticCache {
         /// Of the requests, so many may be answered wrongly by it.
         error: Percent,
+        /// A model whose embeddings say how alike prompts are, and how many numbers each has.
+        embed: String,
+        embed_dimensions: u32,
     }
 }
 

@@ -113,6 +113,21 @@ fn cascade(report: &Report) -> String {
     out
 }
 
+/// What was embedded, and what of the sum that was for.
+fn embedding(report: &Report) -> String {
+    let Some(of) = &report.embedding else { return String::new() };
+    let without = match of.texts.saturating_sub(of.vectors) {
+        0 => String::new(),
+        without => format!("; {} without one, whose rows were asked", counted(without, "text")),
+    };
+    format!(
+        "  embeddings: {} by {}, USD {} of the sum{without}\n",
+        counted(of.vectors, "vector"),
+        of.model,
+        usd(of.spent)
+    )
+}
+
 fn money(report: &Report) -> String {
     let mut out = spent(report);
     let tokens = report.input_tokens + report.output_tokens;
@@ -146,6 +161,7 @@ fn money(report: &Report) -> String {
         );
     }
     out.push_str(&cascade(report));
+    out.push_str(&embedding(report));
     if report.in_doubt.0 > 0 {
         let _ = writeln!(
             out,

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::plan::{BundlePlan, LanePlan, ModelPlan, OrderPlan, Plan, PromptCachePlan};
+use bulkrate_engine::plan::{
+    BundlePlan, EmbeddingPlan, LanePlan, ModelPlan, OrderPlan, Plan, PromptCachePlan,
+};
 
 use super::table::Table;
 use super::words::{count, counted, duration, usd};
@@ -26,6 +28,7 @@ pub fn text(plan: &Plan) -> String {
     out.push_str(&lanes(plan));
     let _ = writeln!(out, "\n  lane: {}, {}", plan.lane, plan.why);
     out.push_str(&money(plan));
+    out.push_str(&plan.embedding.as_ref().map_or_else(String::new, embedding));
     out.push_str(&plan.bundle.as_ref().map_or_else(String::new, bundle));
     out.push_str(&plan.order.as_ref().map_or_else(String::new, order));
     plan.prompt_cache.iter().for_each(|one| out.push_str(&prompt_cache(one, plan.prompt_cache.len() > 1)));
@@ -151,6 +154,32 @@ fn prompt_cache(of: &PromptCachePlan, several: bool) -> String {
         format!(", f {} at hit rates {}", joined(&factors, 2), joined(&of.hit_rates, 0))
     });
     format!("  prompt cache{model}: marked for {ttl}{worth}\n")
+}
+
+/// What is embedded before the run, at which price, and how much must be served for that to pay.
+fn embedding(of: &EmbeddingPlan) -> String {
+    let spent = if of.spent > UsdNanos::ZERO {
+        format!("; USD {} spent so far", usd(of.spent))
+    } else {
+        String::new()
+    };
+    if of.requests == 0 {
+        return format!("  embeddings: nothing to be made by {}{spent}\n", of.model);
+    }
+    let (texts, lane) = (counted(of.requests, "text"), of.lane);
+    let price = if of.priced {
+        format!("USD {} more, P95 {}", usd(of.expected), usd(of.p95))
+    } else {
+        "at a price that is not known".to_owned()
+    };
+    let pays = of.pays_from_permille.map_or_else(String::new, |permille| {
+        let share = format!("{}.{}", permille / 10, permille % 10);
+        format!("; they pay where more than {share} % of the requests are served")
+    });
+    format!(
+        "  embeddings: {texts} by {}, before the run in the {lane} lane: {price}{pays}{spent}\n",
+        of.model
+    )
 }
 
 /// How many items share a request and what that saves, or why none do.

@@ -4,8 +4,8 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Forecast;
 use bulkrate_engine::event::{BatchLine, Progress};
-use bulkrate_engine::plan::{LanePlan, ModelPlan, Plan};
-use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::plan::{EmbeddingPlan, LanePlan, ModelPlan, Plan};
+use bulkrate_engine::report::{Embedded, Ending, Report};
 use bulkrate_engine::view::{AttemptLine, Check, CostRow, DeadLetter, JobStatus, PeriodCost, Verification};
 
 use super::cost::{self, Shown};
@@ -57,6 +57,48 @@ fn a_plan_reads_like_this() {
 
       lane: batch, the cheapest that meets the deadline of 6 h
       no price is known for `custom/llama`: `--price-in` and `--price-out` name one; a `--budget` could not be kept
+    ");
+}
+
+#[test]
+fn embeddings_have_a_line_in_plan_and_report() {
+    let of = EmbeddingPlan {
+        model: "openai/text-embedding-3-small".to_owned(),
+        requests: 298,
+        lane: Lane::Batch,
+        expected: UsdNanos(41_000),
+        p95: UsdNanos(62_000),
+        worst: UsdNanos(160_000),
+        spent: UsdNanos::ZERO,
+        pays_from_permille: Some(35),
+        priced: true,
+    };
+    let line = |of: EmbeddingPlan| {
+        let text = plan::text(&Plan { embedding: Some(of), ..a_plan() });
+        text.lines().find(|line| line.contains("embeddings")).unwrap_or_default().trim().to_owned()
+    };
+    let none = EmbeddingPlan { requests: 0, spent: UsdNanos(39_000), ..of.clone() };
+    let unpriced = EmbeddingPlan { requests: 1, priced: false, pays_from_permille: None, ..of.clone() };
+    let lines = [line(of), line(none), line(unpriced)].join("\n");
+    insta::assert_snapshot!(lines, @r"
+    embeddings: 298 texts by openai/text-embedding-3-small, before the run in the batch lane: USD 0.000041 more, P95 0.000062; they pay where more than 3.5 % of the requests are served
+    embeddings: nothing to be made by openai/text-embedding-3-small; USD 0.000039 spent so far
+    embeddings: 1 text by openai/text-embedding-3-small, before the run in the batch lane: at a price that is not known
+    ");
+    let embedded = |vectors| {
+        let of = Embedded {
+            model: "openai/text-embedding-3-small".to_owned(),
+            texts: 298,
+            vectors,
+            spent: UsdNanos(41_000),
+            in_doubt: UsdNanos::ZERO,
+        };
+        let text = end::text(&Report { embedding: Some(of), ..a_report() });
+        text.lines().find(|line| line.contains("embeddings")).unwrap_or_default().trim().to_owned()
+    };
+    insta::assert_snapshot!([embedded(298), embedded(297)].join("\n"), @r"
+    embeddings: 298 vectors by openai/text-embedding-3-small, USD 0.000041 of the sum
+    embeddings: 297 vectors by openai/text-embedding-3-small, USD 0.000041 of the sum; 1 text without one, whose rows were asked
     ");
 }
 

@@ -45,6 +45,7 @@ mod clock;
 mod words;
 mod security;
 mod semantic;
+mod semantic_embed;
 mod services;
 mod stops;
 mod accounts;

@@ -6,7 +6,7 @@ use super::jobs::nanos;
 use super::support::{Place, Sim, table};
 
 /// Messages about a few things, each in many wordings that differ in a few letters; the simulator answers by the thing's name.
-fn messages(rows: usize) -> String {
+pub(crate) fn messages(rows: usize) -> String {
     const ASKED: [&str; 4] = [
         "my {} was charged twice, please look into it",
         "please tell me when the {} arrives at my house",

@@ -208,10 +208,15 @@ t_q = "1s"
 
     /// Until this holds of the first job's status.
     pub(crate) fn wait_for(&self, child: &mut Child, reached: impl Fn(&Value) -> bool) {
+        self.wait_for_all(child, |jobs| reached(&jobs[0]));
+    }
+
+    /// Until this holds of all jobs' status.
+    fn wait_for_all(&self, child: &mut Child, reached: impl Fn(&Value) -> bool) {
         let began = Instant::now();
         loop {
             let said = self.run("status --json", &[]);
-            if said.code == 0 && reached(&said.json()[0]) {
+            if said.code == 0 && reached(&said.json()) {
                 return;
             }
             assert!(child.try_wait().unwrap().is_none(), "it ended before");
@@ -228,6 +233,16 @@ t_q = "1s"
     ) {
         let mut child = Killed(self.start(args));
         self.wait_for(&mut child.0, reached);
+    }
+
+    /// The same as soon as it holds of any job's.
+    pub(crate) fn kill_when_any<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+        reached: impl Fn(&Value) -> bool,
+    ) {
+        let mut child = Killed(self.start(args));
+        self.wait_for_all(&mut child.0, |jobs| jobs.as_array().is_some_and(|jobs| jobs.iter().any(&reached)));
     }
 
     /// `verify` agrees with the simulator's bill; answers the bill's total in nano-dollars.

@@ -24,6 +24,7 @@ use bulkrate_store::{Fate, ItemRec, Outcome, Via, View};
 use super::requests::{Draft, Requests};
 use crate::EngineError;
 use crate::deliver::Lines;
+use crate::embed::Vectors;
 use crate::event::{Event, Observer};
 use crate::paths::JobDir;
 use crate::result_line::ResultLine;
@@ -36,6 +37,8 @@ pub(crate) const SEMANTIC: &str = "semantic";
 #[derive(Debug)]
 pub(crate) struct Semantic {
     answers: Answers,
+    /// Where prompts are compared by embeddings: those of the job's items.
+    vectors: Option<Vectors>,
     /// By number.
     kept: Vec<Kept>,
     /// Items that want no cached answer, and give none; ascending.
@@ -80,11 +83,17 @@ impl Semantic {
     ) -> Result<Option<RefCell<Self>>, EngineError> {
         let Some(semantic) = &spec.request.semantic else { return Ok(None) };
         let mut requests = Requests::open(dir, job)?;
-        let rarity = rarity(view, job, &mut requests)?;
-        let answers = Answers::new(f64::from(semantic.error_permille) / 1_000.0, rarity);
+        let error_max = f64::from(semantic.error_permille) / 1_000.0;
+        let answers = match &semantic.embed {
+            Some(_) => Answers::of_embeddings(error_max),
+            None => Answers::new(error_max, rarity(view, job, &mut requests)?),
+        };
+        // Without the file nothing is compared: a run makes it before it comes here.
+        let vectors = semantic.embed.as_ref().map_or(Ok(None), |_| Vectors::open(dir))?;
         let uncached = crate::prepare::lists::read(&dir.uncached())?;
         let mut found = Self {
             answers,
+            vectors,
             kept: Vec::new(),
             uncached,
             chances: HashMap::new(),
@@ -158,7 +167,7 @@ impl Semantic {
             (None, Some(json)) => (json.get().to_owned(), true),
             (None, None) => return Ok(()),
         };
-        let asked = self.asked(&requests.get(view, outcome.ordinal)?.draft()?);
+        let asked = self.asked(outcome.ordinal, &requests.get(view, outcome.ordinal)?.draft()?)?;
         let kept = Kept {
             ordinal: outcome.ordinal,
             naive: lesson.naive().unwrap_or(outcome.naive),
@@ -194,10 +203,12 @@ impl Semantic {
     }
 
     /// The prompt of a request; `None`: it is none that is compared.
-    fn asked(&self, draft: &Draft<'_>) -> Option<Prompt> {
-        let Draft::Unified(request) = draft else { return None };
-        let (kin, text) = Kin::in_all_but_text(request)?;
-        self.answers.prompt(kin.mark(), text)
+    fn asked(&self, ordinal: Ordinal, draft: &Draft<'_>) -> Result<Option<Prompt>, EngineError> {
+        let Draft::Unified(request) = draft else { return Ok(None) };
+        let Some((kin, text)) = Kin::in_all_but_text(request) else { return Ok(None) };
+        let Some(vectors) = &self.vectors else { return Ok(self.answers.prompt(kin.mark(), text)) };
+        let embedding = vectors.get(ordinal)?;
+        Ok(embedding.and_then(|embedding| self.answers.prompt_of(kin.mark(), text, embedding)))
     }
 }
 

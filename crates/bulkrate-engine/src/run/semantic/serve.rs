@@ -81,7 +81,7 @@ impl Job {
             None => requests.get(&*self.reader, ordinal)?,
         };
         let draft = sealed.draft()?;
-        let Some(prompt) = semantic.asked(&draft) else { return Ok(None) };
+        let Some(prompt) = semantic.asked(ordinal, &draft)? else { return Ok(None) };
         let (bytes, tags) = (sealed.canonical_len(), sealed.tags);
         Ok(Some(Asked { prompt, bytes, tags, named: self.named(&draft)? }))
     }

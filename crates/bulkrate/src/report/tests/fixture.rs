@@ -20,6 +20,7 @@ fn lane(lane: Lane, expected: i64, unavailable: Option<&str>, seconds: u64) -> L
 pub(crate) fn a_plan() -> Plan {
     Plan {
         bundle: None,
+        embedding: None,
         job: "3f2a9c71".to_owned(),
         name: "tickets".to_owned(),
         models: vec![ModelPlan {
@@ -81,6 +82,7 @@ pub(super) fn a_report() -> Report {
         filtered: 0,
         similar: 0,
         cascade: None,
+        embedding: None,
         failures: [("refusal".to_owned(), 2), ("schema_failed".to_owned(), 1)].into(),
         spent: UsdNanos(1_137_000),
         in_doubt: UsdNanos::ZERO,
