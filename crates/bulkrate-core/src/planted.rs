@@ -1,4 +1,4 @@
-//! Ten bugs that can be planted on purpose, to prove that the checks can fail.
+//! Bugs that can be planted on purpose, to prove that the checks can fail.
 //!
 //! Without the feature `planted-bugs` every question is answered `false` at compile time. With it a bug is chosen for the
 //! current thread, at run time; none is chosen unless a test says so.
@@ -27,10 +27,22 @@ pub enum Bug {
     DoubleBooking = 9,
     /// P10: a batch is adopted for its input's digest, whoever made it.
     AdoptByDigest = 10,
+    /// P11: a list that does not show a batch proves its absence, although nothing can be written on one and others make some too.
+    AbsenceUnmarked = 11,
+    /// P12: a batch without a mark is adopted for its looks in an account that others use as well.
+    LooksAnywhere = 12,
+    /// P13: the deletion of an input counts as done whatever was answered.
+    FenceUnconfirmed = 13,
+    /// P14: what a batch that was cut does not show was surely not paid.
+    CutIsUnpaid = 14,
+    /// P15: a copy leaves before its doubt is durable.
+    CopyBeforeDoubt = 15,
+    /// P16: the doubt about a copy ends because one of the two calls was lost.
+    LostCopyCleared = 16,
 }
 
 impl Bug {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::SendBeforeIntent,
         Self::SendingIsQueued,
         Self::DoubtReleased,
@@ -41,9 +53,15 @@ impl Bug {
         Self::GatewayRefuses,
         Self::DoubleBooking,
         Self::AdoptByDigest,
+        Self::AbsenceUnmarked,
+        Self::LooksAnywhere,
+        Self::FenceUnconfirmed,
+        Self::CutIsUnpaid,
+        Self::CopyBeforeDoubt,
+        Self::LostCopyCleared,
     ];
 
-    /// `P1` to `P10`.
+    /// `P1` and so on.
     #[must_use]
     pub fn name(self) -> String {
         format!("P{}", self as u8)

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -180,6 +181,19 @@ pub trait CallApi: Send + Sync + Debug {
     /// The same with a file that is read while it is sent, for which more time is given.
     async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError>;
 
+    /// The same as `call`, for one that may be given up: `left` is set before its first byte can leave this host, so that one that is
+    /// dropped before was surely not sent.
+    async fn call_watched(
+        &self,
+        path: &str,
+        body: Bytes,
+        timeout: Duration,
+        left: &AtomicBool,
+    ) -> Result<Reply, CallError> {
+        left.store(true, Ordering::Relaxed);
+        self.call(path, body, timeout).await
+    }
+
     /// Closes the connections that no call uses: a thousand of them hold some 20 MB.
     async fn rest(&self) {}
 }
@@ -189,6 +203,10 @@ pub trait CallApi: Send + Sync + Debug {
 pub trait Exchange: Send + Sync + Debug {
     /// `path` as under the base URL, with its query. Sent once.
     async fn exchange(&self, method: http::Method, path: &str, body: Bytes) -> Result<Reply, CallError>;
+    /// What comes before the first byte of a paid call: as long as it lasts nothing has left.
+    async fn connect(&self, path: &str, body: &Bytes) {
+        let _ = (path, body);
+    }
 }
 
 /// Paid calls over a line that is given.
@@ -198,10 +216,29 @@ pub struct GivenCalls(pub std::sync::Arc<dyn Exchange>);
 #[async_trait]
 impl CallApi for GivenCalls {
     async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
-        let sent = self.0.exchange(http::Method::POST, path, body);
+        self.call_watched(path, body, timeout, &AtomicBool::new(false)).await
+    }
+
+    async fn call_watched(
+        &self,
+        path: &str,
+        body: Bytes,
+        timeout: Duration,
+        left: &AtomicBool,
+    ) -> Result<Reply, CallError> {
+        let sent = async {
+            self.0.connect(path, &body).await;
+            left.store(true, Ordering::Relaxed);
+            self.0.exchange(http::Method::POST, path, body.clone()).await
+        };
         tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
-            let why = format!("nothing within {} ms", timeout.as_millis());
-            Err(CallError::NoAnswer { origin: "the provider".to_owned(), why, timeout: true })
+            let (origin, ms) = ("the provider".to_owned(), timeout.as_millis());
+            match left.load(Ordering::Relaxed) {
+                true => {
+                    Err(CallError::NoAnswer { origin, why: format!("nothing within {ms} ms"), timeout: true })
+                }
+                false => Err(CallError::NotSent { origin, why: format!("no connection within {ms} ms") }),
+            }
         })
     }
 

@@ -66,7 +66,7 @@ pub(super) fn lines(view: &dyn View, job: &JobRow, at_work: bool) -> Result<Vec<
         .filter(|row| row.state.is_undecided() && !(at_work && row.state == SubmissionState::Sending))
         .map(|row| batch(job, row, at_work))
         .collect();
-    lines.extend(booked(view, job)?);
+    lines.extend(booked(view, job, at_work)?);
     if !at_work {
         lines.extend(unanswered(view, job)?);
     }
@@ -167,7 +167,7 @@ fn looked_for(kept: Option<&Evidence>, row: &Submission, bundled: bool) -> Strin
 }
 
 /// What is booked as doubt: items have ended or were asked again, only money is open.
-fn booked(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineError> {
+fn booked(view: &dyn View, job: &JobRow, at_work: bool) -> Result<Vec<DoubtLine>, EngineError> {
     let mut lines: BTreeMap<Option<Sub>, DoubtLine> = BTreeMap::new();
     for kind in [LedgerKind::Doubt, LedgerKind::DoubtCleared] {
         let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(job.no) };
@@ -200,8 +200,26 @@ fn booked(view: &dyn View, job: &JobRow) -> Result<Vec<DoubtLine>, EngineError> 
             ControlFlow::Continue(())
         })?;
     }
-    let open = lines.into_values().filter(|line| line.price_at_most > UsdNanos::ZERO);
-    Ok(open.map(|line| explained(job, line)).collect())
+    let mut open = Vec::new();
+    for (sub, line) in lines.into_iter().filter(|(_, line)| line.price_at_most > UsdNanos::ZERO) {
+        let row = sub
+            .filter(|_| at_work && line.state == HEDGE_STATE)
+            .map(|sub| view.submission(sub))
+            .transpose()?;
+        let goes_on = row.flatten().is_some_and(|row| row.epoch == view.epoch());
+        let line = explained(job, line);
+        open.push(if goes_on { of_this_run(line) } else { line });
+    }
+    Ok(open)
+}
+
+/// Copies of the run that is at work: more of them may go out, and some of this may still end by itself.
+fn of_this_run(line: DoubtLine) -> DoubtLine {
+    DoubtLine {
+        next: "the run at work sends copies under it; what of this stands when it has ended is for you to decide".to_owned(),
+        suggestion: "let the run end, then ask again".to_owned(),
+        ..line
+    }
 }
 
 fn explained(job: &JobRow, mut line: DoubtLine) -> DoubtLine {

@@ -40,6 +40,8 @@ enum Says {
     Unsent,
     /// Nothing, for ever.
     Never,
+    /// Not even a connection.
+    Unconnected,
 }
 
 /// A provider that answers at once, but for one item: its first call is held until its copy has come.
@@ -51,7 +53,8 @@ struct Line {
     /// Both are told in the same moment.
     at_once: bool,
     paid: AtomicU64,
-    /// Calls for the slow item.
+    /// Calls for the slow item, and those that have left.
+    begun: AtomicU64,
     slow: AtomicU64,
     copied: Notify,
     told: Notify,
@@ -64,6 +67,7 @@ impl Line {
             copy_first,
             at_once,
             paid: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             slow: AtomicU64::new(0),
             copied: Notify::new(),
             told: Notify::new(),
@@ -101,7 +105,7 @@ impl Line {
                 Err(CallError::NoAnswer { origin, why: "connection reset".to_owned(), timeout: false })
             }
             Says::Unsent => Err(CallError::NotSent { origin, why: "connection refused".to_owned() }),
-            Says::Never => std::future::pending().await,
+            Says::Never | Says::Unconnected => std::future::pending().await,
         }
     }
 }
@@ -121,7 +125,8 @@ impl Exchange for Line {
         if !slow {
             return self.say(Says::Good).await;
         }
-        match self.slow.fetch_add(1, Ordering::SeqCst) {
+        let before = u64::from(self.script[0] == Says::Unconnected);
+        match self.slow.fetch_add(1, Ordering::SeqCst) + before {
             0 => {
                 self.copied.notified().await;
                 if self.copy_first && !self.at_once {
@@ -145,6 +150,17 @@ impl Exchange for Line {
                 said
             }
             _ => self.say(Says::Good).await,
+        }
+    }
+
+    async fn connect(&self, _: &str, body: &Bytes) {
+        if !String::from_utf8_lossy(body).contains(SLOW) {
+            return;
+        }
+        let at = usize::try_from(self.begun.fetch_add(1, Ordering::SeqCst)).unwrap();
+        if self.script.get(at) == Some(&Says::Unconnected) {
+            self.copied.notify_one();
+            std::future::pending().await
         }
     }
 }
@@ -217,7 +233,7 @@ fn of_copies(world: &World) -> [i64; 3] {
 
 #[tokio::test]
 async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
-    use Says::{Broken, Flawed, Good, Limited, Lost, Never, Unsent, Vague};
+    use Says::{Broken, Flawed, Good, Limited, Lost, Never, Unconnected, Unsent, Vague};
     // First call, copy, who is told first; hedged, won, lost, calls for the item; whether the copy's doubt is cleared, and a
     // bound is in doubt at the end; answers paid twice.
     let cases = [
@@ -231,6 +247,22 @@ async fn whatever_becomes_of_a_call_and_its_copy_the_item_is_answered_once() {
         ("the copy is lost", [Good, Lost], true, (1, 0, 1, 2), (true, true), 0),
         ("the copy is not sent", [Good, Unsent], true, (0, 0, 0, 2), (true, false), 0),
         ("both are refused", [Broken, Broken], false, (1, 0, 0, 3), (true, false), 0),
+        (
+            "the call has not left when the copy is answered",
+            [Unconnected, Good],
+            true,
+            (1, 1, 0, 1),
+            (true, false),
+            0,
+        ),
+        (
+            "the copy has not left when the call is answered",
+            [Good, Unconnected],
+            false,
+            (0, 0, 0, 1),
+            (true, false),
+            0,
+        ),
     ];
     for (case, script, copy_first, (hedged, won, lost, calls), (clears, stands), twice) in cases {
         let world = World::new(fast()).await;
@@ -415,6 +447,17 @@ async fn unhelped(long: usize) -> Report {
 
 /// The report of a run that is ended a while after all but the slow row are answered, and so many calls for that one are out.
 async fn stopped(world: &World, spec: &JobSpec, line: &Arc<Line>, calls: u64) -> Report {
+    stopped_after(world, spec, line, calls, || ()).await
+}
+
+/// The same; `look` is what happens just before its end.
+async fn stopped_after(
+    world: &World,
+    spec: &JobSpec,
+    line: &Arc<Line>,
+    calls: u64,
+    look: impl FnOnce(),
+) -> Report {
     let engine = engine(world, line);
     let stop = Stop::new();
     let watch = async {
@@ -422,6 +465,7 @@ async fn stopped(world: &World, spec: &JobSpec, line: &Arc<Line>, calls: u64) ->
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        look();
         stop.abort();
     };
     let work = Box::pin(engine.run(spec, &|_| true, world.ear.clone(), stop.clone()));
@@ -472,4 +516,26 @@ async fn a_call_and_its_copy_are_one_lease_that_is_in_flight() {
     let report = stopped(&world, &job(&world), &line, 2).await;
     assert_eq!((report.in_flight, report.in_flight_bound), (1, report.reserved), "{report:?}");
     assert_eq!(report.in_doubt, report.reserved, "the copy is in doubt: {report:?}");
+}
+
+#[tokio::test]
+async fn copies_of_a_run_that_is_at_work_are_for_nobody_to_decide() {
+    let world = World::new(fast()).await;
+    let line = Line::new([Says::Never, Says::Never], false, true);
+    let spec = job(&world);
+    let suggested = || {
+        let lines = Reader::open(&world.path("state")).unwrap().doubts(None).unwrap();
+        let of_copies =
+            lines.into_iter().find(|line| line.known.iter().any(|known| known.starts_with("W9: ")));
+        of_copies.expect("a copy is in doubt").suggestion
+    };
+    let mut at_work = String::new();
+    stopped_after(&world, &spec, &line, 2, || at_work = suggested()).await;
+    assert!(!at_work.contains("doubt release") && at_work.contains("let the run end"), "{at_work}");
+    // The thread of the engine may hold the folder a moment longer.
+    let over = (0..1_000).map(|_| suggested()).find(|said| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        said.contains("doubt release")
+    });
+    assert!(over.is_some(), "{}", suggested());
 }

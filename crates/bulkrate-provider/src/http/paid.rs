@@ -231,9 +231,15 @@ impl PaidClient {
 }
 
 impl PaidClient {
-    async fn timed(&self, path: &str, payload: &Payload<'_>, timeout: Duration) -> Result<Reply, CallError> {
-        let dispatched = AtomicBool::new(false);
-        match tokio::time::timeout(timeout, self.exchange(path, payload, &dispatched)).await {
+    /// `dispatched`: what is sent may have left.
+    async fn timed(
+        &self,
+        path: &str,
+        payload: &Payload<'_>,
+        timeout: Duration,
+        dispatched: &AtomicBool,
+    ) -> Result<Reply, CallError> {
+        match tokio::time::timeout(timeout, self.exchange(path, payload, dispatched)).await {
             Ok(result) => result,
             Err(_) if dispatched.load(Ordering::Relaxed) => {
                 Err(self.no_answer(format!("nothing within {} ms", timeout.as_millis()), true))
@@ -246,12 +252,23 @@ impl PaidClient {
 #[async_trait]
 impl CallApi for PaidClient {
     async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
-        self.timed(path, &Payload::Whole(body), timeout).await
+        self.call_watched(path, body, timeout, &AtomicBool::new(false)).await
+    }
+
+    async fn call_watched(
+        &self,
+        path: &str,
+        body: Bytes,
+        timeout: Duration,
+        left: &AtomicBool,
+    ) -> Result<Reply, CallError> {
+        self.timed(path, &Payload::Whole(body), timeout, left).await
     }
 
     async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError> {
         let bytes = std::fs::metadata(lines.file).map_or(0, |file| file.len());
-        self.timed(path, &Payload::Lines(lines), flow::upload_time(bytes, timeout)).await
+        let timeout = flow::upload_time(bytes, timeout);
+        self.timed(path, &Payload::Lines(lines), timeout, &AtomicBool::new(false)).await
     }
 
     async fn rest(&self) {

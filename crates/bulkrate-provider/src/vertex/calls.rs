@@ -1,6 +1,7 @@
 //! Paid calls. Which tier one runs in is said in headers, so that the flex lane has connections of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +48,17 @@ impl CallApi for VertexCalls {
     async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
         let (client, path) = self.of(path);
         client.call(path, body, timeout).await
+    }
+
+    async fn call_watched(
+        &self,
+        path: &str,
+        body: Bytes,
+        timeout: Duration,
+        left: &AtomicBool,
+    ) -> Result<Reply, CallError> {
+        let (client, path) = self.of(path);
+        client.call_watched(path, body, timeout, left).await
     }
 
     async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError> {

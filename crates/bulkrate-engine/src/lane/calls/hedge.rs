@@ -6,12 +6,15 @@
 //! - A copy leaves after its doubt is durable, and as any other call: within the pace, the room and the budget.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::collect::check;
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::{HedgeRule, Tail, would_repeat};
+use bulkrate_core::planted::{self, Bug};
 use tokio::task::AbortHandle;
 
 use super::Calls;
@@ -53,8 +56,23 @@ pub(super) enum Leg {
     No,
     /// Its intent is being made durable, or it waits for its place.
     Planned,
-    Out(AbortHandle),
+    Out(Sent),
     Over,
+}
+
+/// A call that is out.
+pub(super) struct Sent {
+    pub task: AbortHandle,
+    /// The first byte of it may have left this host.
+    pub left: Arc<AtomicBool>,
+}
+
+impl Sent {
+    /// Gives it up. Whether it surely never left: nothing of it runs any more.
+    fn close(&self) -> bool {
+        self.task.abort();
+        !self.left.load(Ordering::Relaxed)
+    }
 }
 
 impl Flight {
@@ -81,18 +99,18 @@ impl Hedges {
     }
 
     /// A call has left.
-    pub(super) fn sent(&mut self, flight: Flight, task: AbortHandle) {
+    pub(super) fn sent(&mut self, flight: Flight, sent: Sent) {
         let key = flight.key();
         if flight.copy {
             if let Some(pair) = self.out.get_mut(&key) {
-                pair.legs[1] = Leg::Out(task);
+                pair.legs[1] = Leg::Out(sent);
             }
             return;
         }
         let watched = &mut self.gates[flight.ready.deployment];
         watched.tail.sent();
         watched.alone.insert((flight.sent_us, key));
-        self.out.insert(key, Pair { first: flight, legs: [Leg::Out(task), Leg::No], landed: false });
+        self.out.insert(key, Pair { first: flight, legs: [Leg::Out(sent), Leg::No], landed: false });
     }
 
     /// Whether a copy that may leave now is still of use.
@@ -137,6 +155,8 @@ impl Calls {
             hedges.out.remove(&key);
             return false;
         }
+        // A copy that was closed before it left never was one.
+        let mut unsent = false;
         if hedged {
             let worth = worth(flight, reading);
             let good = worth == Worth::Good;
@@ -145,19 +165,23 @@ impl Calls {
             if !ends && matches!(pair.legs[other], Leg::Out(_)) {
                 return false;
             }
+            unsent = matches!(&pair.legs[other], Leg::Out(sent) if !sent.task.is_finished() && sent.close());
             let hedging = &mut self.job.state.borrow_mut().hedging;
-            *(if flight.copy { &mut hedging.won } else { &mut hedging.lost }) += u64::from(good);
+            *(if flight.copy { &mut hedging.won } else { &mut hedging.lost }) +=
+                u64::from(good && (flight.copy || !unsent));
         }
         match &pair.legs[other] {
-            Leg::Out(task) => {
+            Leg::Out(sent) => {
                 // One that has ended has said so already: that is heard next.
                 pair.landed = true;
-                if !task.is_finished() {
-                    task.abort();
+                if !sent.task.is_finished() {
+                    sent.task.abort();
                     self.in_flight -= 1;
                     self.gates[flight.ready.deployment].dropped();
                     if flight.copy {
                         watched.tail.answered(now_us.saturating_sub(pair.first.sent_us));
+                    } else if unsent {
+                        watched.tail.uncopied();
                     }
                     hedges.out.remove(&key);
                 }
@@ -165,7 +189,18 @@ impl Calls {
             Leg::Planned => pair.landed = true,
             Leg::No | Leg::Over => drop(hedges.out.remove(&key)),
         }
+        if unsent {
+            self.closed_unsent(flight);
+        }
         true
+    }
+
+    /// The call beside one that has ended its lease was closed before it left: it cannot have been paid.
+    fn closed_unsent(&self, ended: &Flight) {
+        self.book_unsent(ended);
+        let mut state = self.job.state.borrow_mut();
+        state.tally.requests_sent -= 1;
+        state.hedging.sent -= u64::from(!ended.copy);
     }
 
     /// A call has ended beside another that goes on or has landed. Where nobody knows whether it was paid it is in doubt.
@@ -173,7 +208,9 @@ impl Calls {
         let Some(sub) = self.copies_sub(flight) else { return };
         match reading {
             Reading::Answer(answer) => self.job.pay_copy(flight.landing(), answer, sub),
-            Reading::Failure(failure) if !failure.maybe_paid => self.job.clear_copy(&flight.ready, sub),
+            Reading::Failure(failure) if !failure.maybe_paid || planted::has(Bug::LostCopyCleared) => {
+                self.job.clear_copy(&flight.ready, sub);
+            }
             Reading::Failure(_) => self.job.lose_beside(flight.landing(), sub),
         }
     }

@@ -14,6 +14,8 @@ mod bundled;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
@@ -24,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
-use self::hedge::Hedges;
+use self::hedge::{Hedges, Sent};
 use self::waits::Waits;
 use super::gate::{Flight, Gate};
 use crate::run::bundle::Gathering;
@@ -310,18 +312,23 @@ impl Calls {
         let path = api.wire().path_in(flight.lane, flight.ready.kind, &found.model);
         let timeout = self.job.spec.run.timeout(flight.lane);
         let outbox = self.outbox.clone();
+        let left: Option<Arc<AtomicBool>> = watched.as_ref().map(|_| Arc::default());
+        let leaves = left.clone();
         let task = tokio::task::spawn_local(async move {
-            let result = match api.calls() {
-                Some(calls) => calls.call(&path, flight.body.clone(), timeout).await,
-                None => Err(CallError::NotSent {
+            let result = match (api.calls(), &leaves) {
+                (Some(calls), None) => calls.call(&path, flight.body.clone(), timeout).await,
+                (Some(calls), Some(left)) => {
+                    calls.call_watched(&path, flight.body.clone(), timeout, left).await
+                }
+                (None, _) => Err(CallError::NotSent {
                     origin: api.name().to_owned(),
                     why: "the provider has no calls".to_owned(),
                 }),
             };
             drop(outbox.send(Message::Replied(Box::new(flight), result)));
         });
-        if let (Some(hedges), Some(watched)) = (&mut self.hedges, watched) {
-            hedges.sent(watched, task.abort_handle());
+        if let (Some(hedges), Some(watched), Some(left)) = (&mut self.hedges, watched, left) {
+            hedges.sent(watched, Sent { task: task.abort_handle(), left });
         }
     }
 }

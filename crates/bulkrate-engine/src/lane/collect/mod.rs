@@ -210,7 +210,8 @@ fn land_rest(job: &Job, planned: &Planned, class: FailureClass, message: &str, r
     for ready in planned.items.iter().filter(|ready| job.is_open(ready)) {
         let place = results.place();
         let landing = Landing { ready, lane: Lane::Batch, sub: Some(planned.submission.sub), group: None };
-        job.land_missing(landing, class, true, message, place, results.buffer());
+        let maybe_paid = class != FailureClass::Expired || !planted::has(Bug::CutIsUnpaid);
+        job.land_missing(landing, class, maybe_paid, message, place, results.buffer());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::Verdict;
+use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{Creation, Event, Found, Marker, Phase, Poll, RemoteBatch};
 use bulkrate_provider::{ApiError, Created, NOT_SENT};
@@ -150,7 +151,8 @@ impl Driving<'_> {
         let Some(input) = named(planned.submission.remote_input.as_deref()) else {
             return Event::Fenced { confirmed: false };
         };
-        Event::Fenced { confirmed: self.api.delete_file(input).await.is_ok() }
+        let deleted = self.api.delete_file(input).await;
+        Event::Fenced { confirmed: deleted.is_ok() || planted::has(Bug::FenceUnconfirmed) }
     }
 
     pub(super) async fn cancel(&self, planned: &Planned) -> Event {
