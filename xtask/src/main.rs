@@ -30,7 +30,7 @@ cargo xtask <task>
                           docs/reliability.md
   examples [NAME]...      run the jobs of examples/ against the simulator and check what they write
   world [--seeds N]       live N seeds of the simulated world (10,000 unless said); `--seed S` replays one with all that
-     [--seed S]           happens, `--planted` proves that ten planted bugs are caught, `--twice` that a seed is one history
+     [--seed S]           happens, `--planted` proves that planted bugs are caught, `--twice` that a seed is one history
      [--planted]
   kill9 [--rounds N]      kill -9 and stop an optimised build at random moments against the simulator, N times (50 unless
      [--seed S]           said), and compare the bill with the ledger each time

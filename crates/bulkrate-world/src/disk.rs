@@ -77,6 +77,7 @@ impl Disk {
         match &result {
             Ok(()) => {
                 hub.books.commit(&txs);
+                hub.takes_its_own(&txs);
                 crate::torn::keep(&mut hub, &txs);
                 crate::backup::keep(&mut hub);
                 let (subs, outcomes) = (

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_engine::spec::SyncDoubt;
-use bulkrate_store::{Done, MemStore};
+use bulkrate_store::{Done, MemStore, Tx};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -47,6 +47,10 @@ pub struct Hub {
     pub prompts: std::collections::HashMap<String, Ordinal>,
     pub died: Arc<Notify>,
     pub(crate) buried: Buried,
+    /// Tokens of the creates that the process has sent, and what these said.
+    pub(crate) tokens: std::collections::HashMap<String, Vec<u8>>,
+    /// Submissions whose create was delivered twice where nothing can be written on a batch: the bill alone tells of the second (W2).
+    pub(crate) doubled: BTreeSet<Sub>,
     /// Creates that were delivered twice.
     pub twins: u64,
     pub(crate) backup: Option<crate::backup::Backup>,
@@ -80,7 +84,7 @@ pub const FIRST_MS: u64 = 1_795_132_800_000;
 impl Hub {
     pub(crate) fn new(plan: Plan, keep_trace: bool) -> Self {
         let seed = plan.seed;
-        let remote = Remote::new(seed, plan.faults.clone(), plan.page, plan.batch_ms);
+        let remote = Remote::new(&plan);
         let books = Books {
             cap: plan.spec.run.budget,
             hedges: plan.spec.run.hedge,
@@ -106,6 +110,8 @@ impl Hub {
             prompts: std::collections::HashMap::new(),
             died: Arc::new(Notify::new()),
             buried: Buried::default(),
+            tokens: std::collections::HashMap::new(),
+            doubled: BTreeSet::new(),
             twins: 0,
             backup: None,
             unseen: 0..0,
@@ -160,6 +166,17 @@ impl Hub {
         self.note(format_args!("the process dies {at}"));
         self.died.notify_one();
         true
+    }
+
+    /// I14: no batch of somebody else is taken for ours.
+    pub(crate) fn takes_its_own(&mut self, txs: &[Tx]) {
+        for (row, _) in txs.iter().flat_map(|tx| &tx.submissions) {
+            let batch = row.remote_batch.as_deref().filter(|batch| self.remote.is_foreign(batch));
+            if let Some(batch) = batch {
+                self.books
+                    .wrong("I14", format!("{} has taken {batch}, which somebody else has made", row.sub));
+            }
+        }
     }
 
     /// The submission that a wire id or a marker names.

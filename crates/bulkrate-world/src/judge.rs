@@ -14,11 +14,13 @@ pub(crate) fn judge(hub: &mut Hub, spec: &JobSpec) {
     hub.note(format_args!("judged"));
     let bill: Vec<Paid> = hub.remote.bill.iter().filter_map(|charge| paid(hub, charge)).collect();
     let (windows, usage) = (hub.plan.has_windows(), hub.plan.faults.no_usage == 0);
-    at_the_end(&mut hub.books, &bill, windows, usage);
-    let (copies, share) = (hub.books.copies, u64::from(hub.plan.hedge.share_permille));
+    at_the_end(&mut hub.books, &bill, (windows, &hub.doubled), usage);
+    let (sent, calls) = (hub.books.copies.sent, hub.books.copies.calls);
+    let share = u64::from(hub.plan.hedge.share_permille);
     // A call without a connection counts for the engine, and nobody here has seen it.
-    if hub.plan.faults.no_connection == 0 && copies.sent * 1_000 > copies.calls * share {
-        hub.books.wrong("I5", format!("{copies:?} are more than {share} of a thousand calls"));
+    if hub.plan.faults.no_connection == 0 && sent * 1_000 > calls * share {
+        hub.books
+            .wrong("I5", format!("{sent} copies beside {calls} calls are more than {share} of a thousand"));
     }
     // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well. So do files that
     // were deleted in a life that the restored folder knows nothing of.

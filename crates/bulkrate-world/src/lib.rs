@@ -1,4 +1,4 @@
-//! SHAKES the rest: the real core, engine and OpenAI adapter under a simulated provider, disk and clock, all of one seed.
+//! SHAKES the rest: the real core, engine and adapters under a simulated provider, disk and clock, all of one seed.
 //!
 //! Invariants
 //! - One seed is one history: the same seed twice leaves the same trace (I18).
@@ -11,9 +11,8 @@ pub mod dice;
 pub mod plan;
 pub mod trace;
 pub mod check;
-pub mod copies;
-mod batch;
 mod bundle;
+mod tongue;
 pub mod remote;
 pub mod hub;
 mod torn;

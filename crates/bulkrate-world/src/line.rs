@@ -1,16 +1,21 @@
 //! The line between a process and the provider: slow, lossy, and indifferent to whether the process still lives.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bulkrate_core::ids::{Ordinal, Sub, WireId};
+use bulkrate_io::Digest;
 use bulkrate_provider::{CallError, Exchange, Reply};
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use tokio::time::sleep;
 
 use crate::bundle;
+use crate::check::Fate;
 use crate::hub::{Hub, Shared, lock};
-use crate::remote::{Answer, Request, error};
+use crate::remote::{Answer, Request};
+use crate::tongue::{Ask, Order, Tongue, Wrong};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -40,8 +45,10 @@ fn no_answer(why: &str) -> CallError {
     CallError::NoAnswer { origin: ORIGIN.to_owned(), why: why.to_owned(), timeout: false }
 }
 
-fn reply(answer: Answer) -> Reply {
-    Reply { status: answer.status, headers: http::HeaderMap::new(), body: Bytes::from(answer.body) }
+fn reply(tongue: &dyn Tongue, answer: Answer) -> Reply {
+    let named = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let headers = tongue.header().map(named).into_iter().collect();
+    Reply { status: answer.status, headers, body: Bytes::from(answer.body) }
 }
 
 impl Hub {
@@ -52,10 +59,8 @@ impl Hub {
         while self.under_way.first().is_some_and(|sent| sent.arrives_ms <= now_ms) {
             let sent = self.under_way.remove(0);
             let answer = self.remote.handle(&sent.request, sent.no, sent.arrives_ms);
-            self.note(format_args!(
-                "arrives: {} {} -> {}",
-                sent.request.method, sent.request.path, answer.status
-            ));
+            let path = self.remote.tongue.told(&sent.request.path);
+            self.note(format_args!("arrives: {} {path} -> {}", sent.request.method, answer.status));
             self.answers.insert(sent.no, answer);
         }
         self.remote.advance(now_ms);
@@ -71,8 +76,19 @@ impl Hub {
         self.calls.push(Vec::new());
         let no = self.calls.len() as u64 - 1;
         self.twins += 1;
+        if !self.remote.manners.marks {
+            let order = self.remote.tongue.order(&request.body);
+            self.doubled.extend(self.sub_of(&order));
+        }
         self.note(format_args!("delivers a create again as {no}, {after_ms} ms later"));
         self.under_way.push(Sent { no, arrives_ms: first_ms + after_ms, request });
+    }
+
+    /// What the process hears of a call, if it lives.
+    fn hears(&mut self, no: u64, fate: Fate) {
+        if !self.dead {
+            self.books.copies.heard(usize::try_from(no).unwrap_or(usize::MAX), fate);
+        }
     }
 
     fn fault(&mut self, chance: u64) -> bool {
@@ -80,26 +96,63 @@ impl Hub {
     }
 
     /// A paid request leaves: its intent must be durable (I4).
-    fn leaves(&mut self, request: &Request) {
-        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        if request.path == "/batches" {
-            let marker = &body["metadata"];
-            let sub = marker["br_sub"].as_str().and_then(Self::sub);
-            let digest = marker["br_digest"].as_str().unwrap_or("");
-            let input = body["input_file_id"].as_str().unwrap_or("");
-            self.books.create_sent(sub, digest, input);
-            self.lines_are_leases(sub, input);
-            self.calls.push(Vec::new());
-            return;
+    fn leaves(&mut self, ask: &Ask, request: &Request) {
+        if *ask == Ask::Create {
+            let order = self.remote.tongue.order(&request.body);
+            if !self.is_resent(&order, &request.body) {
+                self.create_leaves(&order);
+            }
+            return self.calls.push(Vec::new());
         }
-        let prompt = body["messages"].as_array().and_then(|all| all.last()?["content"].as_str());
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let prompt = self.remote.tongue.prompt(&body);
         let Some(items) = prompt.and_then(|prompt| self.ordinals(prompt)) else {
             self.books.wrong("I7", format!("a call that no item asked for: {prompt:?}"));
             return self.calls.push(Vec::new());
         };
+        let no = self.calls.len();
         let leases: Vec<(Ordinal, usize)> =
-            items.into_iter().filter_map(|item| Some((item, self.books.call_sent(item)?))).collect();
+            items.into_iter().filter_map(|item| Some((item, self.books.call_sent(item, no)?))).collect();
         self.calls.push(leases);
+    }
+
+    /// Whether the process has sent this create before, to the byte and with its token: then no second batch comes of it.
+    fn is_resent(&mut self, order: &Order, body: &[u8]) -> bool {
+        let token = order.mark.as_str().filter(|_| self.remote.manners.tokens);
+        let Some(token) = token.map(str::to_owned) else { return false };
+        match self.tokens.insert(token, body.to_vec()) {
+            Some(before) if before == body => true,
+            Some(_) => {
+                self.books.wrong("I4", format!("a create is sent again and says something else: {order:?}"));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The submission that a create's mark names, or else its first line.
+    fn sub_of(&self, order: &Order) -> Option<Sub> {
+        let first = || {
+            let lines = self.remote.lines(self.remote.file_of(order)?);
+            lines.first().and_then(|(id, _)| WireId::parse(id)).map(|id| id.sub)
+        };
+        order.says.as_ref().map_or_else(first, |(sub, _)| Self::sub(sub))
+    }
+
+    /// The row of a create says what is sent, to the byte, and each lease is in one line of it. Without its file, which the time after a
+    /// restored backup has deleted, it is refused and asks nothing.
+    fn create_leaves(&mut self, order: &Order) {
+        let file = self.remote.file_of(order).map(<[u8]>::to_vec);
+        let lines = file.as_deref().map(|file| self.remote.lines(file));
+        let (sub, digest) = (self.sub_of(order), order.says.clone().map(|(_, digest)| digest));
+        let read = file.map(|file| digest_of(&file));
+        if digest.is_some() && read.is_some() && digest != read {
+            self.books.wrong("I4", format!("the mark says {digest:?}, and the file of {sub:?} is {read:?}"));
+        }
+        self.books.create_sent(sub, &digest.or(read).unwrap_or_default(), order.input.as_deref());
+        if let Some(lines) = lines {
+            self.lines_are_leases(sub, lines);
+        }
     }
 
     /// The items that a prompt asks.
@@ -109,12 +162,10 @@ impl Hub {
         items.iter().map(|item| self.prompts.get(item).copied()).collect()
     }
 
-    /// I3, I7, for a batch: each lease is in one line, and each line asks what its id says. Without its file, which the time after a
-    /// restored backup has deleted, a create is refused and asks nothing.
-    fn lines_are_leases(&mut self, sub: Option<Sub>, input: &str) {
+    /// I3, I7, for a batch: each lease is in one line, and each line asks what its id says.
+    fn lines_are_leases(&mut self, sub: Option<Sub>, lines: Vec<(String, String)>) {
         let Some(row) = sub.and_then(|sub| self.books.rows.get(&sub)) else { return };
         let leased: Vec<Ordinal> = row.leases.iter().map(|(ordinal, _)| *ordinal).collect();
-        let Some(lines) = self.remote.lines_of(input) else { return };
         let mut asked = vec![0_u32; leased.len()];
         for (id, prompt) in lines {
             let places = WireId::parse(&id).map(|id| id.places()).unwrap_or_default();
@@ -131,11 +182,24 @@ impl Hub {
     }
 }
 
+/// As rows and marks have it.
+fn digest_of(file: &[u8]) -> String {
+    let mut digest = Digest::default();
+    drop(digest.write_all(file)); // it takes everything
+    digest.finish()
+}
+
 /// How an exchange begins.
 enum Begun {
     /// The process died over it.
     Dead,
-    Over(Result<Reply, CallError>),
+    Unsent,
+    /// Answered on the way, and what that says of a call's cost.
+    Over {
+        no: u64,
+        answer: Answer,
+        fate: Fate,
+    },
     /// Lost on the way, or so late that nobody waits: heard of after so long.
     Lost {
         no: u64,
@@ -151,38 +215,38 @@ enum Begun {
 
 impl Line {
     fn begin(&self, request: Request) -> Begun {
-        let path = request.path.clone();
-        let paid = request.method == "POST" && (path == "/batches" || path == "/chat/completions");
-        let create = path == "/batches" && paid;
         let mut hub = lock(&self.0);
+        let tongue = hub.remote.tongue;
+        let (ask, path) = (tongue.ask(&request.method, &request.path), tongue.told(&request.path));
+        let (paid, create) = (ask.is_paid(), ask == Ask::Create);
         if hub.dies("before a request") {
             return Begun::Dead;
         }
         hub.deliver();
         let faults = hub.plan.faults.clone();
         if hub.fault(faults.no_connection) {
-            let why = "connection refused".to_owned();
-            return Begun::Over(Err(CallError::NotSent { origin: ORIGIN.to_owned(), why }));
+            return Begun::Unsent;
+        }
+        if let Ask::Cancel(id) | Ask::DeleteBatch(id) = &ask
+            && hub.remote.is_foreign(id)
+        {
+            hub.books.wrong("I14", format!("{} {path}: somebody else has made it", request.method));
         }
         if paid {
-            hub.leaves(&request);
+            hub.leaves(&ask, &request);
         } else {
             hub.calls.push(Vec::new());
         }
         let no = hub.calls.len() as u64 - 1;
         if hub.fault(faults.limited) {
             hub.note(format_args!("limits {no}: {} {path}", request.method));
-            let kind = if create { "slow_down" } else { "requests" };
-            return Begun::Over(Ok(reply(error(
-                429,
-                kind,
-                "Rate limit reached. Please try again in 2s.",
-                None,
-            ))));
+            let wrong = if create { Wrong::LimitedCreate } else { Wrong::Limited };
+            return Begun::Over { no, answer: tongue.error(wrong), fate: Fate::Refused };
         }
         if hub.fault(faults.failing) {
             hub.note(format_args!("fails {no}: {} {path}", request.method));
-            return Begun::Over(Ok(reply(failing(&mut hub))));
+            let (answer, fate) = failing(&mut hub);
+            return Begun::Over { no, answer, fate };
         }
         let most_ms = hub.plan.latency_ms;
         let (mut there_ms, mut back_ms) = (hub.dice.below(most_ms + 1), hub.dice.below(most_ms + 1));
@@ -191,6 +255,10 @@ impl Line {
         }
         if hub.fault(faults.lost) {
             hub.note(format_args!("loses {no}: {} {path}", request.method));
+            if create {
+                let now_ms = hub.now_ms();
+                hub.remote.instead(&request.body, now_ms);
+            }
             return Begun::Lost { no, after_ms: hub.dice.between(100, 30_000) };
         }
         let mut back = Back::Fine;
@@ -230,17 +298,23 @@ impl Line {
     }
 
     fn answered(&self, no: u64, back: Back) -> Result<Reply, CallError> {
-        let answer = lock(&self.0).answers.remove(&no);
-        let whole = |status, body: &'static [u8]| Ok(reply(Answer { status, body: body.to_vec() }));
+        let mut hub = lock(&self.0);
+        let answer = hub.answers.remove(&no);
+        let tongue = hub.remote.tongue;
+        let whole = |status, body: &'static [u8]| Ok(reply(tongue, Answer { status, body: body.to_vec() }));
         match (back, answer) {
             (Back::Lost, _) | (_, None) => Err(no_answer("connection reset")),
             (Back::Gateway, _) => whole(502, b"<html>bad gateway</html>"),
             (Back::NoId, Some(answer)) => whole(answer.status, b"{\"object\":\"batch\"}"),
             (Back::Garbage, Some(answer)) => {
                 let half = answer.body.len() / 2;
-                Ok(reply(Answer { status: answer.status, body: answer.body[..half].to_vec() }))
+                Ok(reply(tongue, Answer { status: answer.status, body: answer.body[..half].to_vec() }))
             }
-            (Back::Fine, Some(answer)) => Ok(reply(answer)),
+            (Back::Fine, Some(answer)) => {
+                let fate = hub.remote.says(no, &answer);
+                hub.hears(no, fate);
+                Ok(reply(tongue, answer))
+            }
         }
     }
 
@@ -251,6 +325,7 @@ impl Line {
             if result.is_err() && !hub.dead {
                 let items = hub.calls[usize::try_from(no).unwrap_or(0)].clone();
                 hub.books.call_lost(&items);
+                hub.hears(no, Fate::Lost);
             }
             hub.dead
         };
@@ -258,11 +333,13 @@ impl Line {
     }
 }
 
-fn failing(hub: &mut Hub) -> Answer {
+/// An answer of somebody who has not even looked, and whether it is the provider.
+fn failing(hub: &mut Hub) -> (Answer, Fate) {
     if hub.dice.permille(500) {
-        return error(500, "server_error", "The server had an error", None);
+        return (hub.remote.tongue.error(Wrong::Server), Fate::Refused);
     }
-    Answer { status: hub.dice.pick(&[500, 502, 503, 504]), body: b"<html>gateway</html>".to_vec() }
+    let status = hub.dice.pick(&[500, 502, 503, 504]);
+    (Answer { status, body: b"<html>gateway</html>".to_vec() }, Fate::Lost)
 }
 
 #[async_trait]
@@ -271,7 +348,13 @@ impl Exchange for Line {
         let request = Request { method: method.to_string(), path: path.to_owned(), body: body.to_vec() };
         match self.begin(request) {
             Begun::Dead => std::future::pending().await,
-            Begun::Over(result) => result,
+            Begun::Unsent => {
+                Err(CallError::NotSent { origin: ORIGIN.to_owned(), why: "connection refused".to_owned() })
+            }
+            Begun::Over { no, answer, fate } => {
+                lock(&self.0).hears(no, fate);
+                Ok(reply(lock(&self.0).remote.tongue, answer))
+            }
             Begun::Lost { no, after_ms } => {
                 sleep(Duration::from_millis(after_ms)).await;
                 self.heard(no, Err(no_answer("connection reset"))).await
@@ -285,6 +368,17 @@ impl Exchange for Line {
                 let result = self.answered(no, back);
                 self.heard(no, result).await
             }
+        }
+    }
+
+    async fn connect(&self, _: &str, _: &Bytes) {
+        let wait_ms = {
+            let mut hub = lock(&self.0);
+            let (chance, most_ms) = (hub.plan.faults.unconnected, hub.plan.latency_ms);
+            if chance > 0 && hub.fault(chance) { most_ms * 20 } else { 0 }
+        };
+        if wait_ms > 0 {
+            sleep(Duration::from_millis(wait_ms)).await;
         }
     }
 }

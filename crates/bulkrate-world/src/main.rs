@@ -1,5 +1,6 @@
 //! `bulkrate-world`: lives seeds, and says of a failing one how to live it again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -108,6 +109,7 @@ fn scratch() -> std::io::Result<tempfile::TempDir> {
 #[derive(Default)]
 struct Run {
     seeds: u64,
+    by_provider: BTreeMap<&'static str, u64>,
     simulated_ms: u64,
     processes: u64,
     crashes: u64,
@@ -124,9 +126,12 @@ struct Run {
 
 impl Run {
     fn summary(&self) -> String {
+        let by_provider: Vec<String> =
+            self.by_provider.iter().map(|(name, seeds)| format!("{name} {seeds}")).collect();
         format!(
-            "world: {} seeds, {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} backups restored in {:.1} s: {}",
+            "world: {} seeds ({}), {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} backups restored in {:.1} s: {}",
             self.seeds,
+            by_provider.join(", "),
             self.simulated_ms / 3_600_000,
             self.processes,
             self.crashes,
@@ -160,6 +165,7 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     let lived = once(options.from + no, scratch, options.twice);
                     let Ok(mut run) = run.lock() else { break };
                     run.seeds += 1;
+                    *run.by_provider.entry(lived.provider).or_default() += 1;
                     run.simulated_ms += lived.simulated_ms;
                     run.processes += lived.processes;
                     run.crashes += lived.crashes;

@@ -12,8 +12,8 @@ use bulkrate_engine::spec::{
 };
 
 use crate::dice::Dice;
+use crate::tongue::{LARGE, OPENAI, OTHERS, Tongue};
 
-pub const MODEL: &str = "gpt-6-luna";
 const HOUR_MS: u64 = 3_600_000;
 
 /// Chances in a thousand of what may go wrong, by the names of the fault catalogue.
@@ -39,6 +39,8 @@ pub struct Faults {
     pub twice: u64,
     /// Calls that are answered twenty times as late as others.
     pub slow: u64,
+    /// Calls that wait twenty times as long as others for their connection, before anything leaves.
+    pub unconnected: u64,
     /// F24: the list lags, up to so many milliseconds.
     pub list_lag_ms: u64,
     /// F25: a page repeats what the one before showed.
@@ -71,6 +73,10 @@ pub struct Faults {
     pub no_usage: u64,
     /// F53: a result file that is not there, for once.
     pub file_missing: u64,
+    /// An input that may not be deleted, where that is told from one that is not there.
+    pub input_kept: u64,
+    /// Results that are named so long after the end.
+    pub results_late_ms: u64,
     /// F72, F73: a commit that fails; the disk is not asked again.
     pub disk: u64,
     /// Chance in a thousand at each point between two effects that the process dies there (F70).
@@ -110,11 +116,29 @@ pub struct Plan {
     pub tick_s: u64,
     /// When copies of slow calls go out.
     pub hedge: HedgeRule,
+    /// Who is spoken to.
+    pub(crate) tongue: &'static dyn Tongue,
+    /// Nobody else makes batches in the account, and that is said.
+    pub alone: bool,
 }
 
 impl Plan {
     #[must_use]
     pub fn of(seed: u64, dir: &Path) -> Self {
+        let plan = Self::at_openai(seed, dir);
+        let mut dice = Dice::new(seed, 10);
+        if dice.permille(250) {
+            plan.elsewhere(dice.pick(OTHERS), &mut dice)
+        } else if dice.permille(8) {
+            Self::one_by_one(seed, dir).in_large_batches(&mut dice).elsewhere(LARGE, &mut dice)
+        } else {
+            plan
+        }
+    }
+
+    /// The same at OpenAI.
+    #[must_use]
+    pub fn at_openai(seed: u64, dir: &Path) -> Self {
         let plan = Self::one_by_one(seed, dir);
         let mut bundles = Dice::new(seed, 8);
         let mut copies = Dice::new(seed, 9);
@@ -125,6 +149,34 @@ impl Plan {
         } else {
             plan
         }
+    }
+
+    /// The same job at another provider. Where nothing can be written on a batch, what was sent and is in no row is not to be found: no
+    /// backup is restored (W5).
+    fn elsewhere(mut self, tongue: &'static dyn Tongue, dice: &mut Dice) -> Self {
+        let manners = tongue.manners();
+        self.tongue = tongue;
+        self.spec.request.model = Some(format!("{}/{}", manners.provider, manners.model));
+        self.faults.results_late_ms = dice.pick(&[0, 0, 20_000]);
+        self.faults.input_kept = dice.pick(&[0, 500, 1_000]);
+        if !manners.marks {
+            self.backup_at = None;
+            self.alone = dice.permille(500);
+            self.faults.foreign = if self.alone { 0 } else { dice.pick(&[300, 900]) };
+        }
+        self
+    }
+
+    /// A job whose batches hold a hundred items and more. What is left of them is called for.
+    fn in_large_batches(mut self, dice: &mut Dice) -> Self {
+        let items = dice.between(100, 220);
+        let run = &mut self.spec.run;
+        run.budget = run.budget.map(|_| UsdNanos::dollars(1_000));
+        run.lane = Some(Lane::Batch);
+        (run.batch_items_max, run.batches_max) = (dice.pick(&[100, 110, 1_000]), 50);
+        run.concurrency_max = 50;
+        (self.items, self.repeats, self.tick_s) = (items, 0, 60);
+        self
     }
 
     /// A job of calls some of which are slow, and have copies, of more calls and sooner than is usual.
@@ -142,6 +194,7 @@ impl Plan {
             share_permille: dice.pick(&[20, 300, 1_000]),
         };
         self.faults.slow = dice.pick(&[50, 200]);
+        self.faults.unconnected = dice.pick(&[0, 100]);
         self.items = items;
         self.repeats = 0;
         self.backup_at = None; // calls that a restored folder has not seen leave no mark
@@ -214,6 +267,8 @@ impl Plan {
             disk_ms: dice.pick(&[0, 5, 40, 400]),
             tick_s: 60,
             hedge: HedgeRule::default(),
+            tongue: OPENAI,
+            alone: false,
             faults,
         };
         let mut weeks = Dice::new(seed, 4);
@@ -306,7 +361,7 @@ fn spec(dir: &Path, run: RunSpec) -> JobSpec {
             limit: None,
         },
         request: RequestSpec {
-            model: Some(format!("openai/{MODEL}")),
+            model: Some(format!("{}/{}", OPENAI.manners().provider, OPENAI.manners().model)),
             user: Some("{{ text }}".into()),
             max_output_tokens: Some(64),
             ..RequestSpec::default()
@@ -339,6 +394,7 @@ fn faults(dice: &mut Dice) -> Faults {
         late: on(200, &[100, 400]),
         twice: 0,
         slow: 0,
+        unconnected: 0,
         list_lag_ms: on(300, &[5_000, 119_000]),
         page_repeats: on(150, &[200]),
         foreign: on(300, &[300, 900]),
@@ -355,6 +411,8 @@ fn faults(dice: &mut Dice) -> Faults {
         bundle_wrong: 0,
         no_usage: on(100, &[100]),
         file_missing: on(150, &[200]),
+        input_kept: 0,
+        results_late_ms: 0,
         disk: on(100, &[5]),
         torn: false,
         crash,

@@ -119,7 +119,7 @@ impl BatchApi for AnthropicBatches {
             error.failure.provider_code = Some(LOCAL.to_owned());
             error
         };
-        let found = tokio::fs::metadata(file).await;
+        let found = std::fs::metadata(file);
         let found = found.map_err(|error| local(format!("`{}`: {error}", file.display())))?;
         match file.to_str() {
             Some(name) if found.is_file() && found.len() > 1 => Ok(name.to_owned()),

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bulkrate_core::ids::WireId;
@@ -13,13 +13,13 @@ use bulkrate_core::request::{Kind, write_json_text};
 use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
+use tokio::time::Instant;
 
 use super::wire::{BedrockWire, embed};
 use super::{errors, remote, s3};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches::{self, Shape, in_path, unused};
 use crate::http::free::FreeClient;
-use crate::http::paid::PaidClient;
 use crate::settings::Settings;
 
 /// What every model takes of a job; accounts may be given more.
@@ -57,7 +57,7 @@ pub(super) struct Stored {
 #[derive(Debug)]
 pub struct BedrockBatches {
     wire: Arc<BedrockWire>,
-    paid: PaidClient,
+    paid: Arc<dyn CallApi>,
     control: Arc<FreeClient>,
     objects: FreeClient,
     stored: Stored,
@@ -69,7 +69,7 @@ pub struct BedrockBatches {
 impl BedrockBatches {
     pub(super) fn new(
         wire: Arc<BedrockWire>,
-        paid: PaidClient,
+        paid: Arc<dyn CallApi>,
         (control, objects): (Arc<FreeClient>, FreeClient),
         stored: Stored,
         settings: &Settings,

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
-use crate::api::{ApiError, BatchApi, CallApi, Facts, Health, Provider, Unlisted, Wire};
+use crate::api::{
+    ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Unlisted, Wire,
+};
 use crate::aws::{Chain, Profile, Service, Signer, Variables};
 use crate::http::Account;
-use crate::http::free::FreeClient;
+use crate::http::free::{Classify, FreeClient};
 use crate::http::limits::clock_skew_s;
 use crate::http::paid::PaidClient;
 use crate::registry::{OpenError, Preset};
@@ -29,7 +31,7 @@ use wire::BedrockWire;
 #[derive(Debug)]
 pub struct Bedrock {
     wire: Arc<BedrockWire>,
-    paid: PaidClient,
+    paid: Arc<dyn CallApi>,
     /// Of jobs and models.
     control: Arc<FreeClient>,
     /// Where a role and a place for the files of batches are named.
@@ -77,6 +79,25 @@ impl Bedrock {
 
     /// Sends nothing.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        Self::on(settings, None)
+    }
+
+    /// Over a line that is given instead of connections, for simulated worlds. Nothing is signed there.
+    pub fn over(settings: &Settings, line: &Arc<dyn Exchange>) -> Result<Self, OpenError> {
+        Self::on(settings, Some(line))
+    }
+
+    fn on(settings: &Settings, line: Option<&Arc<dyn Exchange>>) -> Result<Self, OpenError> {
+        let calls = |account: Account| -> Result<Arc<dyn CallApi>, OpenError> {
+            Ok(match line {
+                Some(line) => Arc::new(GivenCalls(Arc::clone(line))),
+                None => Arc::new(PaidClient::new(account, &[], settings)?),
+            })
+        };
+        let free = |account: Account, classify: Classify| match line {
+            Some(line) => Ok(FreeClient::over(Arc::clone(line), account, settings, classify)),
+            None => FreeClient::new(account, settings, classify),
+        };
         let region = region(settings);
         // Nothing is sent without one: `ready` says so before.
         let named = region.clone().unwrap_or_else(|| "no-region".to_owned());
@@ -84,16 +105,15 @@ impl Bedrock {
         let place = Place { settings, region: named, chain };
         let account = place.account(Service::Bedrock, "bedrock-runtime")?;
         let jobs = place.account(Service::Bedrock, "bedrock")?;
-        let paid = PaidClient::new(account.clone(), &[], settings)?;
-        let control = Arc::new(FreeClient::new(jobs.clone(), settings, errors::classify)?);
+        let paid = calls(account.clone())?;
+        let control = Arc::new(free(jobs.clone(), errors::classify)?);
         let wire = Arc::new(BedrockWire::new(account, settings));
         let batches = match stored(settings) {
             None => None,
             Some(stored) => {
-                let objects = FreeClient::new(place.account(Service::S3, "s3")?, settings, s3::classify)?;
-                let (creates, clients) =
-                    (PaidClient::new(jobs, &[], settings)?, (Arc::clone(&control), objects));
-                Some(BedrockBatches::new(Arc::clone(&wire), creates, clients, stored, settings))
+                let objects = free(place.account(Service::S3, "s3")?, s3::classify)?;
+                let clients = (Arc::clone(&control), objects);
+                Some(BedrockBatches::new(Arc::clone(&wire), calls(jobs)?, clients, stored, settings))
             }
         };
         let signs = signs(settings) || !settings.api_key.is_empty();
@@ -143,7 +163,7 @@ impl Provider for Bedrock {
     }
 
     fn calls(&self) -> Option<&dyn CallApi> {
-        Some(&self.paid)
+        Some(&*self.paid)
     }
 
     fn batches(&self) -> Option<&dyn BatchApi> {

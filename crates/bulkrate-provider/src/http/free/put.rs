@@ -20,12 +20,14 @@ impl FreeClient {
 
     /// Puts a file at `path`; one that lies there goes. What is signed covers every byte of it.
     pub(crate) async fn put_file(&self, what: &str, path: &str, file: &Path) -> Result<Reply, ApiError> {
+        let client = match &self.line {
+            Line::Http(client) => client,
+            Line::Given(line) => {
+                return self.repeat(|| self.give(what, &**line, (Method::PUT, path), file)).await;
+            }
+        };
         let digest = self.digest_of(what, file).await?;
         self.repeat(|| async {
-            let client = match &self.line {
-                Line::Http(client) => client,
-                Line::Given(line) => return self.give(what, &**line, (Method::PUT, path), file).await,
-            };
             let _turn = self.transfer().await;
             let (body, length) = self.body_of(what, file).await?;
             let request = self.request(what, client, &Method::PUT, path, Covered::File(&digest)).await?;

@@ -123,7 +123,7 @@ impl FreeClient {
         about: (&[u8], &str),
         file: &Path,
     ) -> Result<Reply, ApiError> {
-        let found = tokio::fs::metadata(file).await.map_err(|error| self.local(what, file, &error).error)?;
+        let found = std::fs::metadata(file).map_err(|error| self.local(what, file, &error).error)?;
         let upload = Upload { what, protocol, file, length: found.len(), place: Mutex::new(None) };
         self.repeat(|| async {
             let client = match &self.line {

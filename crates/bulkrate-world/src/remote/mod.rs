@@ -1,0 +1,385 @@
+//! A provider with files, batches and calls, its own arithmetic and its own bill. It knows nothing of bulkrate but what comes over the
+//! line, and what it says is put into words by its tongue.
+
+mod batch;
+mod bill;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkrate_core::lane::Lane;
+use serde_json::{Value, json};
+
+pub(crate) use batch::{Batch, Stage};
+use batch::{End, Over};
+pub use bill::{Charge, Of, reply_to};
+use bill::{Price, price};
+
+use crate::dice::Dice;
+use crate::plan::{Faults, Plan};
+use crate::tongue::{Ask, Manners, Order, Start, Tongue, Wrong};
+
+/// A request as it arrives.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub body: Vec<u8>,
+}
+
+/// An answer as it leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn of(status: u16, body: &Value) -> Self {
+        Self { status, body: body.to_string().into_bytes() }
+    }
+}
+
+/// All of the provider's state.
+#[derive(Debug)]
+pub struct Remote {
+    pub(crate) tongue: &'static dyn Tongue,
+    pub(crate) manners: Manners,
+    files: BTreeMap<String, Vec<u8>>,
+    batches: Vec<Batch>,
+    pub bill: Vec<Charge>,
+    dice: Dice,
+    faults: Faults,
+    batch_price: Price,
+    call_price: Price,
+    next_id: u64,
+    page: usize,
+    batch_ms: (u64, u64),
+    pub creates: u64,
+    /// Calls that were answered.
+    pub called: u64,
+    /// Batch and line of what was answered with a refusal: surely not charged, and told so.
+    pub refused: BTreeSet<String>,
+}
+
+/// A cancelled batch ends so long after.
+pub(crate) const CANCEL_MS: u64 = 60_000;
+/// Tokens of creates are remembered for so long.
+const TOKEN_MS: u64 = 900_000;
+
+impl Remote {
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let manners = plan.tongue.manners();
+        Self {
+            tongue: plan.tongue,
+            manners,
+            files: BTreeMap::new(),
+            batches: Vec::new(),
+            bill: Vec::new(),
+            dice: Dice::new(plan.seed, 2),
+            faults: plan.faults.clone(),
+            batch_price: price(&manners, Lane::Batch),
+            call_price: price(&manners, Lane::Sync),
+            next_id: 0,
+            page: usize::try_from(plan.page).unwrap_or(1).max(1),
+            batch_ms: plan.batch_ms,
+            creates: 0,
+            called: 0,
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn calm(&mut self) {
+        self.faults = Faults::default();
+    }
+
+    /// The file that a create names or carries; `None`: it is there no more.
+    pub(crate) fn file_of<'o>(&'o self, order: &'o Order) -> Option<&'o [u8]> {
+        let named = || self.files.get(order.input.as_deref()?).map(Vec::as_slice);
+        order.carried.as_deref().or_else(named)
+    }
+
+    /// Ids and prompts of an input file.
+    pub(crate) fn lines(&self, file: &[u8]) -> Vec<(String, String)> {
+        let read = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let (id, body) = self.tongue.line(&line)?;
+            Some((id.to_owned(), self.tongue.prompt(body)?.to_owned()))
+        };
+        String::from_utf8_lossy(file).lines().filter_map(read).collect()
+    }
+
+    /// Whether somebody else has made a batch.
+    pub(crate) fn is_foreign(&self, id: &str) -> bool {
+        self.batches.iter().any(|batch| batch.foreign && batch.id == id)
+    }
+
+    /// Batches of ours that have not ended.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.batches.iter().filter(|batch| !batch.foreign && batch.over.is_none()).count()
+    }
+
+    /// The batch that a submission of ours made, as anybody sees it who looks at the console.
+    #[must_use]
+    pub fn batch_of(&self, sub: &str) -> Option<String> {
+        let found = self.batches.iter().find(|batch| batch.sub().as_deref() == Some(sub));
+        found.map(|batch| batch.id.clone())
+    }
+
+    /// Prompts that our batches have done by a time, or would have if nobody had cancelled them.
+    pub(crate) fn done_by(&self, at_ms: u64) -> usize {
+        let done = |batch: &Batch| match &batch.over {
+            Some(over) if over.stage != Stage::Cancelled && at_ms >= over.at_ms => over.run,
+            _ => batch.done_at(at_ms),
+        };
+        let ours = self.batches.iter().filter(|batch| !batch.foreign);
+        let lines = ours.flat_map(|batch| &batch.lines[..done(batch)]);
+        lines.map(|(_, prompt)| prompt.as_str()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Batches whose time has come end.
+    pub fn advance(&mut self, now_ms: u64) {
+        for at in 0..self.batches.len() {
+            let batch = &self.batches[at];
+            let cancelled_ms = batch.cancel_ms.map(|at_ms| (at_ms + CANCEL_MS).min(batch.end_ms));
+            let due_ms = cancelled_ms.unwrap_or(batch.end_ms);
+            if batch.over.is_none() && now_ms >= due_ms {
+                self.end(at, due_ms);
+            }
+        }
+    }
+
+    fn id(&mut self, kind: &str) -> String {
+        self.next_id += 1;
+        format!("{kind}-{:05}", self.next_id)
+    }
+
+    /// What the provider does and answers; a request that arrives twice is done twice.
+    pub fn handle(&mut self, request: &Request, call_no: u64, now_ms: u64) -> Answer {
+        self.advance(now_ms);
+        let wrong = |wrong| Err(wrong);
+        let done = match self.tongue.ask(&request.method, &request.path) {
+            Ask::Upload => {
+                let id = self.id(self.manners.ids[1]);
+                self.files.insert(id.clone(), request.body.clone());
+                Ok(self.tongue.uploaded(&id))
+            }
+            Ask::Put(id) => {
+                self.files.insert(id, request.body.clone());
+                Ok(Value::Null)
+            }
+            Ask::Look(id) => {
+                let status = if self.files.contains_key(&id) { 200 } else { 404 };
+                return Answer { status, body: Vec::new() };
+            }
+            Ask::Discard(id) => {
+                self.files.remove(&id);
+                return Answer { status: 204, body: Vec::new() };
+            }
+            Ask::DeleteFile(id) => {
+                let kept = self.tongue.keeps_file().filter(|_| self.dice.permille(self.faults.input_kept));
+                if let Some(answer) = kept {
+                    return answer;
+                }
+                let found = self.files.remove(&id);
+                found.map(|_| self.tongue.deleted(&id)).ok_or(Wrong::NoFile)
+            }
+            Ask::DeleteBatch(id) => self.forget(&id),
+            Ask::Content(_) if self.dice.permille(self.faults.file_missing) => wrong(Wrong::NoFile),
+            Ask::Content(id) => match self.files.get(&id) {
+                Some(body) => return Answer { status: 200, body: body.clone() },
+                None => wrong(Wrong::NoFile),
+            },
+            Ask::Create => self.create(&request.body, now_ms),
+            Ask::List(start) => Ok(self.list(&start, now_ms)),
+            Ask::Poll(id) => self.poll(&id, now_ms),
+            Ask::Cancel(id) => self.cancel(&id, now_ms),
+            Ask::Call => self.call(&request.body, call_no),
+            Ask::Unknown => return Answer::of(404, &json!({"error": {"message": "Unknown request URL"}})),
+        };
+        done.map_or_else(|wrong| self.tongue.error(wrong), |body| Answer::of(200, &body))
+    }
+
+    fn create(&mut self, body: &[u8], now_ms: u64) -> Result<Value, Wrong> {
+        let order = self.tongue.order(body);
+        if let Some(known) = self.by_token(&order, now_ms)? {
+            return Ok(self.tongue.created(known, now_ms));
+        }
+        let lines = self.lines(self.file_of(&order).ok_or(Wrong::NoInput)?);
+        if lines.len() < self.manners.items_min {
+            return Err(Wrong::NoInput);
+        }
+        self.creates += 1;
+        if self.dice.permille(self.faults.foreign) {
+            self.foreign(&order.mark, lines.len(), now_ms);
+        }
+        let again = (order.mark.clone(), lines.len());
+        let batch = self.batch(order.mark, order.input.unwrap_or_default(), lines, now_ms, false);
+        let shown = self.tongue.created(&batch, now_ms);
+        self.batches.push(batch);
+        if self.dice.permille(self.faults.foreign / 2) {
+            self.foreign(&again.0, again.1, now_ms);
+        }
+        Ok(shown)
+    }
+
+    /// A batch as it is seen: its results may be named a while after its end.
+    fn show(&self, batch: &Batch, now_ms: u64) -> Value {
+        match &batch.over {
+            Some(over) if now_ms < over.at_ms + batch.late_ms => {
+                let over = Over { output: None, errors: None, ..over.clone() };
+                self.tongue.batch(&Batch { over: Some(over), ..batch.clone() }, now_ms)
+            }
+            _ => self.tongue.batch(batch, now_ms),
+        }
+    }
+
+    /// The batch that a create with this token has made, as long as that is remembered.
+    fn by_token(&self, order: &Order, now_ms: u64) -> Result<Option<&Batch>, Wrong> {
+        if !self.manners.tokens {
+            return Ok(None);
+        }
+        match self.batches.iter().find(|batch| !batch.foreign && batch.mark == order.mark) {
+            Some(batch) if now_ms > batch.created_ms + TOKEN_MS => Err(Wrong::Taken),
+            found => Ok(found),
+        }
+    }
+
+    /// A create is lost on its way. Where nothing can be written on a batch, somebody else may make one as large in that moment.
+    pub(crate) fn instead(&mut self, body: &[u8], now_ms: u64) {
+        if self.manners.marks || !self.dice.permille(self.faults.foreign) {
+            return;
+        }
+        let order = self.tongue.order(body);
+        let items = self.file_of(&order).map_or(0, |file| self.lines(file).len());
+        self.foreign(&order.mark, items, now_ms);
+    }
+
+    /// A batch of somebody else in the same account: perhaps another copy of bulkrate that sent the very same lines. Where nothing can be
+    /// written on it, it is as large as ours.
+    fn foreign(&mut self, ours: &Value, items: usize, now_ms: u64) {
+        let copy = !self.dice.permille(300);
+        let mark = self.tongue.foreign_mark(ours, copy);
+        let input = self.id(self.manners.ids[1]);
+        let items = if self.manners.marks { 0 } else { items };
+        let lines = (0..items).map(|row| (format!("row-{row}"), String::new())).collect();
+        let batch = self.batch(mark, input, lines, now_ms, true);
+        self.batches.push(batch);
+    }
+
+    fn batch(
+        &mut self,
+        mark: Value,
+        input: String,
+        lines: Vec<(String, String)>,
+        now_ms: u64,
+        foreign: bool,
+    ) -> Batch {
+        let (least, most) = self.batch_ms;
+        let window_ms = self.manners.window_h * 3_600_000;
+        let mut takes_ms = self.dice.between(least, most);
+        let mut end = End::Completed;
+        if self.manners.refuses_whole && self.dice.permille(self.faults.batch_fails) {
+            (end, takes_ms) = (End::Failed, 5_000);
+        } else if self.faults.stuck > 0 && self.dice.permille(self.faults.stuck) {
+            (end, takes_ms) = (End::Expired, 10 * window_ms);
+        } else if takes_ms > window_ms || self.dice.permille(self.faults.expires) {
+            (end, takes_ms) = (End::Expired, window_ms);
+        }
+        let lag_ms = self.dice.below(self.faults.list_lag_ms + 1);
+        let late_ms = match self.faults.results_late_ms {
+            0 => 0,
+            most => self.dice.below(most),
+        };
+        Batch {
+            id: self.id(self.manners.ids[0]),
+            mark,
+            input,
+            created_ms: now_ms,
+            end_ms: now_ms + takes_ms,
+            end,
+            cancel_ms: None,
+            lines,
+            over: None,
+            foreign,
+            visible_ms: now_ms + lag_ms,
+            late_ms,
+            gone: false,
+        }
+    }
+
+    fn call(&mut self, body: &[u8], call_no: u64) -> Result<Value, Wrong> {
+        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+        let prompt = self.tongue.prompt(&asked).ok_or(Wrong::NoPrompt)?.to_owned();
+        let price = if self.tongue.is_flex(&asked) { self.batch_price } else { self.call_price };
+        let said = self.answer(&prompt, price, Of::Call(call_no), None);
+        self.called += 1;
+        Ok(self.tongue.answer(&said))
+    }
+
+    fn place(&self, id: &str) -> Result<usize, Wrong> {
+        self.batches.iter().position(|batch| batch.id == id && !batch.gone).ok_or(Wrong::NoBatch)
+    }
+
+    fn poll(&mut self, id: &str, now_ms: u64) -> Result<Value, Wrong> {
+        if self.dice.permille(self.faults.denied) {
+            return Err(Wrong::NoBatch);
+        }
+        let batch = &self.batches[self.place(id)?];
+        let mut shown = self.show(batch, now_ms);
+        if batch.over.is_none() && self.dice.permille(self.faults.odd_status) {
+            let unknown = self.dice.permille(500);
+            self.tongue.oddly(&mut shown, unknown);
+        }
+        Ok(shown)
+    }
+
+    fn cancel(&mut self, id: &str, now_ms: u64) -> Result<Value, Wrong> {
+        let place = self.place(id)?;
+        let batch = &mut self.batches[place];
+        if batch.over.is_some() {
+            return Err(Wrong::Over);
+        }
+        batch.cancel_ms.get_or_insert(now_ms);
+        Ok(self.tongue.cancelled(&self.batches[place], now_ms))
+    }
+
+    /// A batch goes, and its results with it.
+    fn forget(&mut self, id: &str) -> Result<Value, Wrong> {
+        let place = self.place(id)?;
+        if self.batches[place].over.is_none() {
+            return Err(Wrong::Runs);
+        }
+        self.batches[place].gone = true;
+        self.files.remove(id);
+        Ok(self.tongue.deleted(id))
+    }
+
+    fn list(&mut self, start: &Start, now_ms: u64) -> Value {
+        let is_seen = |batch: &&Batch| batch.visible_ms <= now_ms && !batch.gone;
+        let mut shown: Vec<&Batch> = self.batches.iter().filter(is_seen).collect();
+        if self.manners.newest_first {
+            shown.reverse();
+        }
+        let mut from = match start {
+            Start::First => 0,
+            Start::After(id) => {
+                shown.iter().position(|batch| batch.id == *id).map_or(shown.len(), |at| at + 1)
+            }
+            Start::Past(before) => (*before).min(shown.len()),
+            Start::Page(page) => (page * self.page).min(shown.len()),
+        };
+        // Something new came in front meanwhile.
+        let moves = from > 0 && self.page > 1 && !matches!(start, Start::Page(_));
+        if moves && self.dice.permille(self.faults.page_repeats) {
+            from -= 1;
+        }
+        let end = (from + self.page).min(shown.len());
+        let next = (end < shown.len()).then_some(end);
+        let page = shown[from..end].iter().map(|batch| self.show(batch, now_ms)).collect();
+        self.tongue.page(page, next)
+    }
+}

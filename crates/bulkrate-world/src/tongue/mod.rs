@@ -1,0 +1,226 @@
+//! How a provider says what all of them do: its paths, its shapes and its words, written from its documentation. What happens is the
+//! same for all and stands in `remote`; what one of them cannot do is in its manners.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bulkrate_provider::{Exchange, Provider, Settings};
+use serde_json::Value;
+
+use crate::remote::{Answer, Batch};
+
+mod openai;
+mod mistral;
+mod anthropic;
+mod gemini;
+mod bedrock;
+
+/// All that the world speaks.
+pub(crate) const OPENAI: &dyn Tongue = &openai::OpenAi;
+pub(crate) const OTHERS: &[&dyn Tongue] = &[&anthropic::Anthropic, &gemini::Gemini, &mistral::Mistral];
+/// Batches of a hundred items and more, in jobs as large.
+pub(crate) const LARGE: &dyn Tongue = &bedrock::Bedrock;
+
+/// What a provider is and can, as data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// As in `provider/model`.
+    pub provider: &'static str,
+    pub model: &'static str,
+    pub base_url: &'static str,
+    pub key_env: &'static str,
+    /// How ids of batches and of files begin.
+    pub ids: [&'static str; 2],
+    /// Something of ours can be written on a batch.
+    pub marks: bool,
+    /// A batch may be refused as a whole after its create.
+    pub refuses_whole: bool,
+    /// Failures stand among the answers.
+    pub one_file: bool,
+    /// What a batch that was cut has finished is shown.
+    pub shows_cut: bool,
+    /// The list of batches is in order.
+    pub newest_first: bool,
+    /// The least that a batch holds.
+    pub items_min: usize,
+    /// Creates have tokens: one that is known makes nothing for a while, and no two batches have one name.
+    pub tokens: bool,
+    /// The longest that a batch runs, hours.
+    pub window_h: u64,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Upload,
+    /// The same under a name.
+    Put(String),
+    /// Whether a file is there.
+    Look(String),
+    Content(String),
+    DeleteFile(String),
+    /// The same where nobody is told whether it was there.
+    Discard(String),
+    DeleteBatch(String),
+    Create,
+    List(Start),
+    Poll(String),
+    Cancel(String),
+    Call,
+    Unknown,
+}
+
+impl Ask {
+    /// Whether it may cost something.
+    pub(crate) fn is_paid(&self) -> bool {
+        matches!(self, Self::Create | Self::Call)
+    }
+}
+
+/// Where a page of a list begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    First,
+    After(String),
+    /// So many batches are passed over.
+    Past(usize),
+    /// So many pages are.
+    Page(usize),
+}
+
+/// A create, read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Order {
+    /// What is written on the batch, as the provider keeps it.
+    pub mark: Value,
+    /// What the mark says, where it is one: submission and digest.
+    pub says: Option<(String, String)>,
+    /// The file of requests; none where the create carries them itself.
+    pub input: Option<String>,
+    pub carried: Option<Vec<u8>>,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    Limited,
+    /// The same for a create.
+    LimitedCreate,
+    Server,
+    NoFile,
+    /// The create names a file that is not there.
+    NoInput,
+    NoBatch,
+    /// A batch has that name.
+    Taken,
+    /// It has ended.
+    Over,
+    /// A batch that runs is not deleted.
+    Runs,
+    NoPrompt,
+}
+
+/// What the model said.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub text: String,
+    pub input: u64,
+    pub output: u64,
+    /// Whether the answer says what was used.
+    pub usage: bool,
+}
+
+/// How one line of a batch ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LineEnd<'a> {
+    Answer(&'a Said),
+    /// An error with this status.
+    Error(u16),
+    Expired,
+    Cancelled,
+}
+
+/// One provider's.
+pub(crate) trait Tongue: Debug + Sync {
+    fn manners(&self) -> Manners;
+    /// The adapter that speaks to it.
+    fn open(&self, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Arc<dyn Provider>, String>;
+    fn ask(&self, method: &str, path: &str) -> Ask;
+
+    /// What a create asks for.
+    fn order(&self, body: &[u8]) -> Order;
+    /// What somebody else has written on a batch made of the same requests; `copy`: by another bulkrate.
+    fn foreign_mark(&self, ours: &Value, copy: bool) -> Value;
+    /// The id and the body of a line of an input file.
+    fn line<'l>(&self, line: &'l Value) -> Option<(&'l str, &'l Value)>;
+    /// What a body asks the model last.
+    fn prompt<'b>(&self, body: &'b Value) -> Option<&'b str>;
+
+    /// Whether a call goes to the flex lane.
+    fn is_flex(&self, body: &Value) -> bool {
+        let _ = body;
+        false
+    }
+
+    fn uploaded(&self, id: &str) -> Value;
+    fn deleted(&self, id: &str) -> Value;
+    fn cancelled(&self, batch: &Batch, now_ms: u64) -> Value {
+        self.batch(batch, now_ms)
+    }
+    fn batch(&self, batch: &Batch, now_ms: u64) -> Value;
+    /// A batch whose status is another than it was, or one that nobody knows.
+    fn oddly(&self, shown: &mut Value, unknown: bool);
+    /// A page of a list; `next`: how many batches stand up to its end, where others follow.
+    fn page(&self, shown: Vec<Value>, next: Option<usize>) -> Value;
+    fn answer(&self, said: &Said) -> Value;
+    /// Whether an answer says what was used.
+    fn says_usage(&self, body: &[u8]) -> bool {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        ["usage", "usageMetadata"].iter().any(|name| answer[*name].is_object())
+    }
+    /// A line of results; `None`: what ended so has none.
+    fn result(&self, id: &str, end: LineEnd<'_>) -> Option<Value>;
+    /// Whether a line that says so was surely not paid.
+    fn says_unpaid(&self, end: LineEnd<'_>) -> bool {
+        matches!(end, LineEnd::Error(400 | 429) | LineEnd::Expired)
+    }
+    /// What the file of a batch's results is called; `None`: as any file.
+    fn results_of(&self, batch: &Batch) -> Option<String> {
+        let _ = batch;
+        None
+    }
+    /// What a create is answered with.
+    fn created(&self, batch: &Batch, now_ms: u64) -> Value {
+        self.batch(batch, now_ms)
+    }
+    /// A header that every answer has.
+    fn header(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+    /// A path as it is told, without what is chance.
+    fn told(&self, path: &str) -> String {
+        path.to_owned()
+    }
+    fn error(&self, wrong: Wrong) -> Answer;
+    /// A file that is there and may not be deleted now.
+    fn keeps_file(&self) -> Option<Answer> {
+        None
+    }
+}
+
+/// The part of a query that is called so.
+pub(crate) fn in_query<'q>(path: &'q str, name: &str) -> Option<&'q str> {
+    let (_, query) = path.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The parts of a path without its query.
+pub(crate) fn parts(path: &str) -> Vec<&str> {
+    path.split('?').next().unwrap_or("").trim_start_matches('/').split('/').collect()
+}
+
+/// `2026-11-20T00:00:00Z`.
+pub(crate) fn instant(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
