@@ -91,7 +91,7 @@ impl Engine {
             return Ok(Embedding { plan: of, texts: Some(texts), own: None });
         }
         let mut own = embedding_job(spec, &row.id, embed, &texts, None);
-        let found = Deployment::resolve(&self.settings, &own.run, &embed.model, self.today())?;
+        let found = Deployment::resolve(&self.settings, own.asks(), &embed.model, self.today())?;
         self.embeds(&found)?;
         own.run.lane = spec.run.lane.filter(|lane| found.unavailable(*lane).is_none());
         let planned = Box::pin(self.plan(&own, &Silent)).await?;

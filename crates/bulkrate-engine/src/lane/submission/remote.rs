@@ -171,11 +171,11 @@ impl Driving<'_> {
             job.changed.notify_waiters();
             return;
         }
-        if failure.provider_code.as_deref() == Some(QUEUE_FULL) {
-            if let Some(queue) = state.queue_of(job, &planned.submission) {
-                let all = queue.tokens.saturating_add(planned.tokens);
-                queue.tokens_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
-            }
+        if failure.provider_code.as_deref() == Some(QUEUE_FULL)
+            && let Some(queue) = state.queue_of(job, &planned.submission)
+        {
+            let all = queue.tokens.saturating_add(planned.tokens);
+            queue.tokens_max = Some(enqueued_limit(&failure.message).unwrap_or(all / 2).max(1));
         }
         match failure.class.verdict() {
             Verdict::HaltJob => {
