@@ -18,6 +18,7 @@ pub mod stop;
 // The way of a job.
 mod paths;
 mod deployment;
+mod strong;
 mod prepare;
 mod cache;
 mod exact;

@@ -28,7 +28,8 @@ pub struct Plan {
     pub why: String,
     /// What all items would cost one by one in the sync lane.
     pub naive: UsdNanos,
-    /// The model that all of them would have gone to, where a router or a cascade chooses; else each goes to its own.
+    /// The model that all of them would have gone to: the strong one where a router, a cascade, rules or a pilot's plan choose, or the only one;
+    /// absent where each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
     /// The hard cap the job will run under.

@@ -26,6 +26,7 @@ use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
 use crate::spec::{JobSpec, RunSpec, SendBy};
+use crate::strong::{Strong, naive_model};
 
 /// Typical time of a batch, for the plan, while too few have run here; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -44,6 +45,8 @@ pub(crate) struct Facts<'a> {
     pub fallbacks: &'a [usize],
     /// The cheap models of a cascade.
     pub cheap: &'a [usize],
+    /// Whom the naive plan asks, where something chooses another.
+    pub strong: Option<&'a Strong>,
     /// What the job itself has spent so far.
     pub spent: Spent,
     /// What its answers say of its cost.
@@ -98,11 +101,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         filtered: part.of(stats.filtered),
         invalid: part.of(stats.invalid),
         skipped_lines: checkpoint.stats.skipped,
-        naive_model: facts
-            .deployments
-            .first()
-            .filter(|_| spec.request.router.is_some() || spec.request.cascade.is_some())
-            .map(|found| found.pinned.clone()),
+        naive_model: naive_model(facts.strong, facts.deployments),
         naive: sync.share_up(part.of(leaders + asked_again), leaders),
         lanes,
         lane,
@@ -144,13 +143,11 @@ fn order(facts: &Facts<'_>, lane: Lane) -> Option<OrderPlan> {
     Some(OrderPlan { by_prefix: ordered.by_prefix, why: ordered.why.clone(), models })
 }
 
-/// Whom the naive plan asks: what a router takes from the job's own model goes to that model.
+/// Whom the naive plan asks: what was taken from the strong model goes to that.
 fn naively<'a>(facts: &'a Facts<'_>, model: &'a str) -> &'a str {
-    let cheaper = facts.spec.request.router.as_ref().map_or(0, |router| router.weak.len());
-    match facts.deployments.split_first() {
-        Some((strong, others)) if others.iter().take(cheaper).any(|found| found.pinned == model) => {
-            &strong.pinned
-        }
+    let place = facts.deployments.iter().position(|found| found.pinned == model);
+    match (facts.strong, place) {
+        (Some(strong), Some(place)) if strong.is_spared(place) => &strong.deployment.pinned,
         _ => model,
     }
 }
@@ -306,9 +303,8 @@ fn quoted<'a>(
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: true };
     let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
     for stats in &stats.models {
-        let Some(found) = facts.deployments.iter().find(|found| found.pinned == asked(&stats.model)) else {
-            continue;
-        };
+        let mut known = facts.deployments.iter().chain(facts.strong.map(|strong| &strong.deployment));
+        let Some(found) = known.find(|found| found.pinned == asked(&stats.model)) else { continue };
         let lane = if stats.urgent { Lane::Sync } else { lane };
         let Some(rates) = found.row.rates(lane) else { continue };
         let count = counts.and_then(|counts| counts.iter().find(|count| count.is_of(stats)));

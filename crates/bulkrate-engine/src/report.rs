@@ -7,6 +7,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Forecast;
 use serde::Serialize;
 
+use crate::pilot::PilotCost;
 use crate::view::Judged;
 
 /// `halted_by` of a job with too many wrong answers.
@@ -84,11 +85,15 @@ pub struct Report {
     pub naive: UsdNanos,
     /// What the job was last expected to cost in all; null before 50 answers are measured.
     pub forecast: Option<Forecast>,
-    /// The model that all of them would have gone to, where a router or a cascade chose; else each goes to its own.
+    /// The model that all of them would have gone to: the strong one where a router, a cascade, rules or a pilot's plan chose, or the only one;
+    /// absent where each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
     /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`; `naive` less these is `spent`.
     pub saved: BTreeMap<String, UsdNanos>,
+    /// What the pilot has cost whose plan the job is; `spent` leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<PilotCost>,
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub requests_sent: u64,

@@ -425,6 +425,16 @@ pub(crate) struct ErrorLine<'a> {
     pub answer: Option<Text<'a>>,
 }
 
+/// The usage that a line tells; none of one that does not, or cannot be read.
+pub(crate) fn usage_of(line: &[u8]) -> Usage {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(default)]
+        usage: Option<Usage>,
+    }
+    serde_json::from_slice::<Line>(line).ok().and_then(|line| line.usage).unwrap_or_default()
+}
+
 impl<'a> ResultLine<'a> {
     /// Reads one line, with or without its newline.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {

@@ -232,6 +232,16 @@ impl RequestSpec {
         let cheap = self.cascade.iter().flat_map(CascadeSpec::asked);
         self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)
     }
+
+    /// The models that rules send items to; lines that are whole requests name their own.
+    pub(crate) fn ruled(&self) -> impl Iterator<Item = &String> {
+        self.rules.iter().filter(|_| self.user.is_some()).map(|rule| &rule.model)
+    }
+
+    /// Whether a router, a cascade or rules may ask another model than the job's own.
+    pub(crate) fn chooses(&self) -> bool {
+        self.router.is_some() || self.cascade.is_some() || self.ruled().next().is_some()
+    }
 }
 
 /// A router or a filter in memory: none in a spec that was read back. Its version says which it is, so it is not compared.
@@ -358,6 +368,10 @@ pub struct RunSpec {
     /// What a pilot has learned; plans and admission count with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<Box<Learned>>,
+    /// The strong model of the pilot, where the plan that was taken asks another: what the job's savings are compared with. Its books are
+    /// kept so from the first answer on, whatever later runs say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
 }
 
 /// In which order items are sent. Results are written in the order of the source either way.
@@ -460,6 +474,7 @@ impl Default for RunSpec {
             price_in: None,
             price_out: None,
             learned: None,
+            instead_of: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use bulkrate_core::review::{Interval, Z95, wilson};
 use serde::Serialize;
 
 use crate::event::BatchLine;
+use crate::pilot::PilotCost;
 
 /// One job in `bulkrate status`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -222,6 +223,9 @@ pub struct Savings {
     /// What may have been paid beside it, and what is set aside for what is in flight.
     pub in_doubt: UsdNanos,
     pub reserved: UsdNanos,
+    /// What the pilot has cost whose plan the job is: `spent` leaves it out, as other jobs have paid it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<PilotCost>,
     /// Models without a known price have answered: neither what they cost nor what they would have cost is known.
     pub unpriced: bool,
 }

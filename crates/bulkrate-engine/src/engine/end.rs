@@ -18,6 +18,7 @@ use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::cascade::Cascade;
 use crate::run::hedge::{HEDGE, paid_twice};
 use crate::run::job::{Job, State};
+use crate::strong::naive_model;
 
 impl Engine {
     /// Says how the run ended, and writes the results if the job is complete.
@@ -217,11 +218,8 @@ impl Engine {
             reserved: state.budget.reserved,
             naive: state.tally.naive,
             forecast: state.forecasting.latest(),
-            naive_model: job
-                .deployments
-                .first()
-                .filter(|_| !job.routed_to.is_empty() || job.cascade.is_some())
-                .map(|found| found.pinned.clone()),
+            naive_model: naive_model(job.strong.as_ref(), &job.deployments),
+            pilot: crate::pilot::cost_of(&self.settings.state_dir, &job.id, &*job.reader)?,
             saved,
             input_tokens: state.tally.input_tokens,
             output_tokens: state.tally.output_tokens,

@@ -184,7 +184,9 @@ impl Engine {
     }
 
     /// A job that is there, as it is.
-    pub(super) fn known(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
+    pub(super) fn known(&self, row: JobRow, mut spec: JobSpec) -> Result<Prepared, EngineError> {
+        // Books that were begun with one model of the naive plan are not gone on with by another.
+        spec.run.instead_of = crate::deliver::spec_of(&row)?.run.instead_of;
         let checkpoint = crate::deliver::checkpoint_of(&row)?;
         let deployments = self.deployments_of(&spec, &checkpoint)?;
         Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })

@@ -293,27 +293,14 @@ impl Engine {
         Ok(row.filter(|row| row.state != JobState::Preparing))
     }
 
-    /// What all pilots of a job have spent, may have spent and have set aside, those of `more` jobs included, but for `own`. A job that
-    /// was removed has spent what it has.
+    /// See [`Kept::gone`].
     fn gone<'i>(
         &self,
         kept: &'i Kept,
         more: impl IntoIterator<Item = &'i String>,
         own: &str,
     ) -> Result<Spent, EngineError> {
-        let reader = self.reader()?;
-        let mut numbers = kept.removed.clone();
-        for id in kept.jobs.iter().chain(more).filter(|id| *id != own) {
-            numbers.extend(reader.job_by_id(id)?.map(|row| row.no));
-        }
-        let mut gone = Spent::default();
-        for no in numbers {
-            let more = super::start::spent_by(&*reader, no)?;
-            gone.settled = gone.settled.saturating_add(more.settled);
-            gone.doubt = gone.doubt.saturating_add(more.doubt);
-            gone.reserved = gone.reserved.saturating_add(more.reserved);
-        }
-        Ok(gone)
+        kept.gone(&*self.reader()?, more, own)
     }
 }
 

@@ -38,6 +38,7 @@ use crate::run::results::Results;
 use crate::run::semantic::Semantic;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
+use crate::strong::Strong;
 
 impl Engine {
     /// The plan, once it is known whether custom base URLs have a batch API. One that cannot be asked is a warning.
@@ -84,6 +85,7 @@ impl Engine {
         };
         let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
         let cascade = Cascade::of(&self.settings, spec, deployments, self.today())?;
+        let strong = Strong::of(&self.settings, spec, self.today(), deployments)?;
         // What only stands in says nothing of how long the job's own batches take.
         let named =
             |found: &Deployment| checkpoint.stats.models.iter().any(|stats| stats.model == found.pinned);
@@ -97,6 +99,7 @@ impl Engine {
             deployments,
             fallbacks: &fallbacks,
             cheap: &cascade.iter().flat_map(Cascade::before).collect::<Vec<_>>(),
+            strong: strong.as_ref(),
             spent: spent_by(&*reader, row.no)?,
             forecast: resumed
                 .then(|| Kept::read(&JobDir::of(&self.settings.state_dir, &row.id)).forecast)
@@ -257,7 +260,7 @@ impl Engine {
             deployments: deployments.clone(),
             stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments, &fallbacks)?,
             fallbacks,
-            routed_to: self.routed_to(spec, deployments)?,
+            strong: Strong::of(&self.settings, spec, self.today(), deployments)?,
             cascade,
             semantic,
             // What limits the size was estimated for the mean item; each one is looked at when it comes.
@@ -286,16 +289,6 @@ fn last_work(reader: &dyn View, no: u32) -> Result<Option<u64>, EngineError> {
     let jobs = reader.jobs()?;
     let others = jobs.iter().filter(|job| job.no != no).map(|job| job.updated_at_ms.max(job.created_at_ms));
     Ok(others.max().and_then(|ms| u64::try_from(ms).ok()))
-}
-
-impl Engine {
-    /// Where a job's router sends what it does not send to the job's own model.
-    fn routed_to(&self, spec: &JobSpec, deployments: &[Deployment]) -> Result<Vec<usize>, EngineError> {
-        let weak = spec.request.router.iter().flat_map(|router| router.weak.iter());
-        let mut places = Deployment::places(&self.settings, spec, self.today(), deployments, weak)?;
-        places.retain(|place| *place > 0);
-        Ok(places)
-    }
 }
 
 /// The first item that is not asked for (`--limit`).

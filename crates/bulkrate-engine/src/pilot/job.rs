@@ -26,8 +26,15 @@ pub(crate) fn by_way(
         accept: accept.clone(),
     });
     let (model, bundle) = (Some(name(&way.last)), manners[way.last].bundle);
+    let instead_of = instead_of(spec, model.as_ref());
     let request = RequestSpec { model, cascade, bundle, router, ..spec.request.clone() };
-    JobSpec { request, run: RunSpec { learned: Some(Box::new(learned)), ..spec.run.clone() }, ..spec.clone() }
+    let run = RunSpec { learned: Some(Box::new(learned)), instead_of, ..spec.run.clone() };
+    JobSpec { request, run, ..spec.clone() }
+}
+
+/// The job's own model, where a plan asks `model` and not that one: it is what the plan's saving is counted against.
+pub(super) fn instead_of(spec: &JobSpec, model: Option<&String>) -> Option<String> {
+    spec.request.model.clone().filter(|strong| Some(strong) != model)
 }
 
 /// One model asked of the sample. It is called one by one, so that a pilot takes minutes; `lane`: `None` where the model has no calls.
@@ -61,6 +68,7 @@ pub(crate) fn pilot_job(spec: &JobSpec, manner: &Manner, sample: &Path, lane: Op
         review_permille: 0,
         webhook: None,
         learned: None,
+        instead_of: None,
         cache: match (bundle, &request.logprobs) {
             // What an item was answered alone says nothing of bundles.
             (Some(_), _) => CacheMode::Off,

@@ -7,11 +7,13 @@ use std::path::Path;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::doubt_at;
-use bulkrate_store::{JobRow, View};
+use bulkrate_store::{JobRow, Spent, View};
 use serde::{Deserialize, Serialize};
 
-use super::PilotAsk;
+use super::job::instead_of;
+use super::{PilotAsk, PilotCost};
 use crate::EngineError;
+use crate::engine::start::spent_by;
 use crate::paths::{PilotDir, create_dir, io_error, open_file, sync_dir};
 use crate::spec::{CascadeSpec, JobSpec, Learned, RouterSpec};
 
@@ -88,6 +90,7 @@ impl Taken {
     /// The job as this plan runs it; a lane that is asked for now is taken.
     pub(crate) fn again(&self, spec: &JobSpec) -> JobSpec {
         let mut spec = spec.clone();
+        spec.run.instead_of = instead_of(&spec, self.model.as_ref());
         spec.request.model.clone_from(&self.model);
         spec.request.cascade.clone_from(&self.cascade);
         spec.request.bundle = self.bundle;
@@ -100,6 +103,28 @@ impl Taken {
 }
 
 impl Kept {
+    /// What all of its pilots have spent, may have spent and have set aside, those of `more` jobs included, but for `own`. A job that was
+    /// removed has spent what it has.
+    pub(crate) fn gone<'i>(
+        &'i self,
+        view: &dyn View,
+        more: impl IntoIterator<Item = &'i String>,
+        own: &str,
+    ) -> Result<Spent, EngineError> {
+        let mut numbers = self.removed.clone();
+        for id in self.jobs.iter().chain(more).filter(|id| *id != own) {
+            numbers.extend(view.job_by_id(id)?.map(|row| row.no));
+        }
+        let mut gone = Spent::default();
+        for no in numbers {
+            let more = spent_by(view, no)?;
+            gone.settled = gone.settled.saturating_add(more.settled);
+            gone.doubt = gone.doubt.saturating_add(more.doubt);
+            gone.reserved = gone.reserved.saturating_add(more.reserved);
+        }
+        Ok(gone)
+    }
+
     /// The doubt that each plan of a look is given. The same look again is no new one.
     pub(crate) fn look(&mut self, look: Look) -> f64 {
         let known = self.looks.iter().position(|known| *known == look);
@@ -142,6 +167,22 @@ impl Kept {
         std::fs::rename(&draft, &path).map_err(io_error("could not move", &draft))?;
         sync_dir(&dir.0)
     }
+}
+
+/// What the pilot has cost of whose plans `job` is one; `None`: it is none of any.
+pub(crate) fn cost_of(
+    state_dir: &Path,
+    job: &str,
+    view: &dyn View,
+) -> Result<Option<PilotCost>, EngineError> {
+    for dir in PilotDir::all(state_dir)? {
+        let kept = Kept::load(&dir)?;
+        if kept.taken.iter().any(|taken| taken.job == job) {
+            let spent = kept.gone(view, [], "")?.settled;
+            return Ok(Some(PilotCost { jobs: kept.jobs.into_iter().collect(), spent }));
+        }
+    }
+    Ok(None)
 }
 
 /// Notes that a job is about to be removed: what it spent goes on counting. With the last job that has to do with a pilot go its

@@ -25,12 +25,12 @@ use crate::EngineError;
 use crate::spec::{CascadeSpec, JobSpec, RequestSpec};
 
 pub use bulkrate_core::plan::Aim;
-pub use report::{Line, Losing, Measured, Piloted, PlanLine, Proved};
+pub use report::{Line, Losing, Measured, PilotCost, Piloted, PlanLine, Proved};
 pub use teach::Lesson;
 pub(crate) use teach::lesson;
 
 pub(crate) use job::{by_way, pilot_job};
-pub(crate) use kept::{Asked, Kept, Look, Taken, removed};
+pub(crate) use kept::{Asked, Kept, Look, Taken, cost_of, removed};
 pub(crate) use names::{plan_name, short_names};
 pub(crate) use read::{Answers, Reads};
 pub(crate) use routed::Routable;

@@ -48,6 +48,14 @@ pub struct Piloted {
     pub shown: Vec<String>,
 }
 
+/// What was paid to find the plan that a job is run by. It stands in the books of the jobs that paid it, and in no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PilotCost {
+    /// All that pilots of the job were ever made of; some may have been removed since.
+    pub jobs: Vec<String>,
+    pub spent: UsdNanos,
+}
+
 /// A plan, and the job as it would run it.
 pub type Line<'p> = (&'p PlanLine, &'p JobSpec);
 

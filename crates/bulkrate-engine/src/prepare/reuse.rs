@@ -1,7 +1,8 @@
 //! Answers of earlier jobs, taken over while a source is prepared.
 //!
 //! What is booked: a cached leader saves its naive cost under `cache`, each of its followers as much under `dedup`, so that
-//! naive cost less savings is what is spent. Savings are booked at the end of the pass, in the commit of its checkpoint: a
+//! naive cost less savings is what is spent. Where another model was chosen than the naive plan's, what that would have cost more is
+//! saved too, under `routing`, of which nothing is in the outcomes. Savings are booked at the end of the pass, in the commit of its checkpoint: a
 //! pass that is cut short and made again books them once.
 
 use std::collections::HashMap;
@@ -16,9 +17,13 @@ use bulkrate_store::{Fate, ItemRec, LedgerEntry, LedgerKind, Outcome, Place, Via
 use crate::EngineError;
 use crate::cache::{Asked, Cache, Hit};
 use crate::deployment::Deployment;
+use crate::engine::start::end_of;
+use crate::result_line::usage_of;
+use crate::run::job::ROUTING;
 use crate::run::ledger::{At, Moved};
 use crate::settings::Settings;
 use crate::spec::JobSpec;
+use crate::strong::Strong;
 
 /// Leaders that are looked up together, 3 MB: the more, the fewer reads of the key files.
 const ASKED_MAX: usize = 1 << 16;
@@ -31,8 +36,12 @@ pub(crate) struct Reuse {
     /// Leaders that were not looked up yet.
     asked: Vec<(RequestKey, Asked)>,
     moved: Moved,
-    /// Items that follow a leader, and its deployment.
+    /// Items that follow a leader, and its deployment; and leaders of whose answers the naive plan's model would have cost more: 40 bytes each.
     followers: HashMap<Ordinal, Followed>,
+    /// Whom the naive plan asks, where something chose another.
+    strong: Option<Strong>,
+    /// What lies beyond the limit is no saving of this run by its choice of a model.
+    end: Ordinal,
     hits: u64,
 }
 
@@ -41,6 +50,8 @@ struct Followed {
     items: u32,
     deployment: usize,
     naive: Option<UsdNanos>,
+    /// What the naive plan's model would have cost more for one.
+    more: UsdNanos,
 }
 
 /// What the pass leaves to be booked and told.
@@ -52,7 +63,13 @@ pub(crate) struct Reused {
 
 impl Reuse {
     /// `None` where nothing may or can be read. A job that asks for distinct answers takes none that is there.
-    pub(crate) fn open(settings: &Settings, spec: &JobSpec, job: u32) -> Result<Option<Self>, EngineError> {
+    /// `strong`: see [`Strong::of`].
+    pub(crate) fn open(
+        settings: &Settings,
+        spec: &JobSpec,
+        job: u32,
+        strong: Option<Strong>,
+    ) -> Result<Option<Self>, EngineError> {
         if spec.run.cache != CacheMode::Default || spec.run.distinct {
             return Ok(None);
         }
@@ -63,6 +80,8 @@ impl Reuse {
             asked: Vec::new(),
             moved: Moved::default(),
             followers: HashMap::new(),
+            strong,
+            end: end_of(spec),
             hits: 0,
         }))
     }
@@ -72,7 +91,12 @@ impl Reuse {
     }
 
     pub(crate) fn follows(&mut self, leader: Ordinal, deployment: usize) {
-        self.followers.entry(leader).or_insert(Followed { items: 0, deployment, naive: None }).items += 1;
+        self.followed(leader, deployment).items += 1;
+    }
+
+    fn followed(&mut self, leader: Ordinal, deployment: usize) -> &mut Followed {
+        let none = Followed { items: 0, deployment, naive: None, more: UsdNanos::ZERO };
+        self.followers.entry(leader).or_insert(none)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -93,17 +117,22 @@ impl Reuse {
         place: Place,
         out: &mut Vec<u8>,
     ) -> Result<Option<Outcome>, EngineError> {
+        let start = out.len();
         if !self.cache.copy(hit, out)? {
             return Ok(None);
         }
         let Asked { ordinal, deployment, tags } = hit.asked;
-        self.moved.add(
-            LedgerKind::Saving,
-            Some("cache"),
-            At { lane: None, deployment, tags, sub: None },
-            1,
-            hit.naive,
-        );
+        let at = At { lane: None, deployment, tags, sub: None };
+        self.moved.add(LedgerKind::Saving, Some("cache"), at, 1, hit.naive);
+        if let Some(strong) =
+            self.strong.as_ref().filter(|strong| ordinal < self.end && strong.is_spared(deployment))
+        {
+            let more = strong.more(deployment, &usage_of(&out[start..]), hit.naive);
+            if more != UsdNanos::ZERO {
+                self.moved.add(LedgerKind::Saving, Some(ROUTING), at, 1, more);
+                self.followed(ordinal, deployment).more = more;
+            }
+        }
         self.hits += 1;
         Ok(Some(Outcome {
             ordinal,
@@ -155,13 +184,17 @@ impl Reuse {
             store.scan_items(job, 0, &mut |chunk| {
                 for (ordinal, _, item) in chunk.iter() {
                     let ItemRec::Leader { tags, .. } = item else { continue };
-                    let Some(Followed { items, deployment, naive: Some(naive) }) =
+                    let Some(Followed { items: items @ 1.., deployment, naive: Some(naive), more }) =
                         followers.get(&ordinal).copied()
                     else {
                         continue;
                     };
                     let at = At { lane: None, deployment, tags: *tags, sub: None };
                     saved.add(LedgerKind::Saving, Some("dedup"), at, items, naive.times(u64::from(items)));
+                    if more != UsdNanos::ZERO {
+                        let more = more.times(u64::from(items));
+                        saved.add(LedgerKind::Saving, Some(ROUTING), at, items, more);
+                    }
                 }
                 ControlFlow::Continue(())
             })?;

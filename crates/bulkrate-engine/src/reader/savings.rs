@@ -4,6 +4,7 @@
 //! the ledger. Nothing is fitted: if the two do not meet to the nano-dollar, a last step says by how much, and `verify` fails.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
@@ -21,6 +22,7 @@ use crate::run::hedge::{HEDGE, paid_twice};
 use crate::run::job::{BY_MODEL, CASCADE, PROMPT_CACHE, ROUTING};
 use crate::run::recover::recover;
 use crate::run::semantic::SEMANTIC;
+use crate::spec::JobSpec;
 use crate::view::{NaivePlan, Savings, Step};
 
 /// Levers in the order in which they work on an item; what is not named here comes after them.
@@ -108,7 +110,12 @@ fn naive_of_outcomes(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineEr
     Ok(recover(view, job.no, true, 0, None, Ordinal::MAX)?.tally.naive)
 }
 
-pub(super) fn savings(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Savings, EngineError> {
+/// `dirs`: the state folder and the job's own.
+pub(super) fn savings(
+    view: &dyn View,
+    (state_dir, dir): (&Path, &JobDir),
+    job: &JobRow,
+) -> Result<Savings, EngineError> {
     let books = Books::read(view, job)?;
     // The job that embeds has books of its own; what it cost was spent for this one.
     let embeds = Kept::load(dir)?;
@@ -140,11 +147,12 @@ pub(super) fn savings(view: &dyn View, dir: &JobDir, job: &JobRow) -> Result<Sav
         spent: spent.settled.saturating_add(embedded.settled),
         in_doubt: spent.doubt.saturating_add(embedded.doubt),
         reserved: spent.reserved.saturating_add(embedded.reserved),
+        pilot: crate::pilot::cost_of(state_dir, &job.id, view)?,
         unpriced: !unpriced_models(job).is_empty(),
     })
 }
 
-/// The plan that everything is compared with: the strong model for all where a router or a cascade chose, else each item's own.
+/// The plan that everything is compared with: the strong model for all where something chose another, else each item's own.
 fn naive_plan(view: &dyn View, job: &JobRow) -> Result<NaivePlan, EngineError> {
     let totals = view.ledger_totals(&LedgerQuery::of_job(job.no).by(&[By::Model]))?.into_iter();
     let answered = |sums: &Sums| sums.items(LedgerKind::Settle) > 0 || sums.items(LedgerKind::Saving) > 0;
@@ -153,11 +161,16 @@ fn naive_plan(view: &dyn View, job: &JobRow) -> Result<NaivePlan, EngineError> {
         .map(|total| total.group.concat())
         .filter(|model| !model.is_empty())
         .collect();
-    let report = report_of(job).unwrap_or_default();
-    let request = spec_of(job)?.request;
-    // The report names it as it was resolved; until there is one, the job's own word must do.
-    let strong = report["naive_model"].as_str().map(str::to_owned).or(request.model);
     let only = models.first().filter(|_| models.len() == 1).cloned();
-    let model = if request.router.is_some() || request.cascade.is_some() { strong } else { only };
+    // The report names it as it was resolved; until there is one, the job's own word must do.
+    let model = match report_of(job) {
+        Some(report) => report["naive_model"].as_str().map(str::to_owned),
+        None => {
+            let JobSpec { request, run, .. } = spec_of(job)?;
+            let chosen = request.chooses();
+            run.instead_of.or(request.model.filter(|_| chosen))
+        }
+    };
+    let model = model.or(only);
     Ok(NaivePlan { model, models, lane: "sync".to_owned() })
 }

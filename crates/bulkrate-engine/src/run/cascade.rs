@@ -251,9 +251,14 @@ impl Job {
         below
     }
 
+    /// Whether a cascade is asked of the item: it books what that saves.
+    pub(crate) fn is_climbed(&self, ready: &Ready) -> bool {
+        self.cascade.is_some() && ready.named == 0
+    }
+
     /// The cascade, if the attempt was one at a cheap model of it, or at its judge.
     fn cascade_of(&self, ready: &Ready) -> Option<&Cascade> {
-        let cascade = self.cascade.as_ref().filter(|_| ready.named == 0)?;
+        let cascade = self.cascade.as_ref().filter(|_| self.is_climbed(ready))?;
         if self.awaits_verdict(ready) {
             return Some(cascade);
         }

@@ -35,6 +35,7 @@ use crate::paths::JobDir;
 use crate::prepare::Shape;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
+use crate::strong::Strong;
 
 /// A commit under way, and the outcomes that have a row once it is durable.
 pub(crate) type Landed = (oneshot::Receiver<Result<(), Arc<StoreError>>>, Vec<Outcome>);
@@ -64,8 +65,8 @@ pub(crate) struct Job {
     pub fallbacks: Vec<usize>,
     /// Those of them that no request names.
     pub stand_ins: Vec<usize>,
-    /// The deployments that a router chooses instead of the first.
-    pub routed_to: Vec<usize>,
+    /// Whom the naive plan asks, where something chose another.
+    pub strong: Option<Strong>,
     /// Cheap models that are asked before the first.
     pub cascade: Option<super::cascade::Cascade>,
     /// Answers that similar items may be given; `None`: the job does not.
@@ -221,7 +222,7 @@ pub(crate) struct Halt {
     pub message: String,
 }
 
-/// The lever of a router: what the strong model would have cost more.
+/// The lever of whatever chose a model, a router, rules or a plan: what the strong model would have cost more.
 pub(crate) const ROUTING: &str = "routing";
 /// The lever of a cascade: what the strong model would have cost more, less the cheap answers that were rejected.
 pub(crate) const CASCADE: &str = "cascade";

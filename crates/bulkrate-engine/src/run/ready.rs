@@ -335,9 +335,8 @@ impl Job {
                 found.pinned
             ))
         })?;
-        let compared = self.cascade.is_some() || !self.routed_to.is_empty();
-        let first = self.deployments.first().filter(|_| compared);
-        let strong = first.and_then(|first| first.bound(Lane::Sync, &shape));
+        let strong = self.strong.as_ref();
+        let strong = strong.and_then(|strong| strong.deployment.bound(Lane::Sync, &shape));
         let expectation = Arc::clone(&common.expectation);
         Ok(Ready {
             ordinal,

@@ -307,6 +307,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         price_in: from.price_in.map(|price| price.0),
         price_out: from.price_out.map(|price| price.0),
         learned: None,
+        instead_of: None,
     };
     checked(spec)
 }

@@ -160,6 +160,9 @@ fn money(report: &Report) -> String {
             parts.join(", ")
         );
     }
+    if let Some(pilot) = &report.pilot {
+        let _ = writeln!(out, "  its pilot cost USD {} beside that", usd(pilot.spent));
+    }
     out.push_str(&cascade(report));
     out.push_str(&embedding(report));
     if report.in_doubt.0 > 0 {

@@ -130,9 +130,11 @@ fn figures(lane: &LanePlan, priced: bool) -> [String; 5] {
     ]
 }
 
-/// Which model the naive plan asks, where that is not each item's own.
+/// Which model the naive plan asks, and that it leaves no item out that is equal to another.
 pub(super) fn at(naive_model: Option<&str>) -> String {
-    naive_model.map_or_else(String::new, |model| format!(", all at {model},"))
+    let whom = naive_model
+        .map_or_else(|| "each item at its own model".to_owned(), |model| format!("all at {model}"));
+    format!(", {whom} and equal ones too,")
 }
 
 /// For how long prompts are marked and what that makes of the input's price, or why they are not.

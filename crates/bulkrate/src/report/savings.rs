@@ -24,6 +24,16 @@ pub fn text(of: &Savings) -> String {
         let whole = u64::try_from(of.naive.0).unwrap_or(0);
         let share = percent(u64::try_from(of.spent.0).unwrap_or(0), whole);
         let _ = writeln!(out, "  USD {} were paid, {share} of naive", usd(of.spent));
+        if let Some(pilot) = &of.pilot {
+            let both = of.spent.saturating_add(pilot.spent);
+            let share = percent(u64::try_from(both.0).unwrap_or(0), whole);
+            let _ = writeln!(
+                out,
+                "  its pilot cost USD {} beside that, which stands in the books of {}: together {share} of naive",
+                usd(pilot.spent),
+                pilot.jobs.join(", ")
+            );
+        }
     }
     for (sum, what) in [
         (of.in_doubt, "in doubt: up to so much more, for calls that were sent and never answered"),

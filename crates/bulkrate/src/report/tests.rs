@@ -32,7 +32,7 @@ fn a_plan_reads_like_this() {
          flex cannot be used: this model has no flex price
 
       lane: batch, the cheapest that meets the deadline of 6 h
-      one by one in the sync lane it would be USD 2.74
+      one by one in the sync lane, all at openai/gpt-6-luna and equal ones too, it would be USD 2.74
       hard cap: USD 5.00 (your budget)
       warning: 2 prompts are close to the context window
     ");
@@ -123,7 +123,7 @@ fn a_finished_job_reads_like_this() {
         refusal            2  0.5 %
         schema_failed      1  0.2 %
 
-      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane, all at openai/gpt-6-luna and equal ones too, it would have been USD 0.002600
       saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
       results: labels.csv
       see why with `bulkrate dead tickets`, try again with `bulkrate retry tickets`
@@ -147,7 +147,7 @@ fn every_other_end_says_how_to_go_on() {
     `tickets` (job 3f2a9c71) was left after 1 min 12 s; batches go on at the provider
       340 items: 100 answered, 240 still open
       304 requests sent, 1 batch, 42 answered by an equal item
-      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane, all at openai/gpt-6-luna and equal ones too, it would have been USD 0.002600
       saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
       come back with `bulkrate resume tickets --state /tmp/s`
       results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
@@ -163,7 +163,7 @@ fn every_other_end_says_how_to_go_on() {
     `tickets` (job 3f2a9c71) was stopped at once after 1 min 12 s
       340 items: 100 answered, 240 still open
       304 requests sent, 1 batch, 42 answered by an equal item
-      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane, all at openai/gpt-6-luna and equal ones too, it would have been USD 0.002600
       saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
       in doubt: up to USD 0.005000 more, for calls that were sent and never answered
       12 calls in flight, USD 0.005000 at most; each is asked for or booked as doubt when you come back
@@ -180,7 +180,7 @@ fn every_other_end_says_how_to_go_on() {
     `tickets` (job 3f2a9c71) was halted: the credentials were rejected
       340 items: 100 answered, 240 still open
       304 requests sent, 1 batch, 42 answered by an equal item
-      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane it would have been USD 0.002600
+      spent USD 0.001137 for 14,902 input and 1,788 output tokens; one by one in the sync lane, all at openai/gpt-6-luna and equal ones too, it would have been USD 0.002600
       saved USD 0.001463 (56.2 %): batch 0.001137, dedup 0.000326
       check the key in `OPENAI_API_KEY`, or in the variable that `--key-env` names, then `bulkrate resume tickets --state /tmp/s`
       results are kept: `bulkrate results tickets --out FILE --state /tmp/s`
@@ -520,6 +520,7 @@ fn the_document_for_programs_names_every_figure() {
       "items_beyond_limit": 0,
       "job": "3f2a9c71",
       "judged": null,
+      "naive_model": "openai/gpt-6-luna",
       "naive_usd": 0.0026,
       "naive_usd_nanos": 2600000,
       "name": "tickets",

@@ -20,6 +20,7 @@ mod pilot;
 mod pilot_bundles;
 mod pilot_edges;
 mod pilot_real;
+mod pilot_savings;
 mod filter;
 mod cascade;
 mod cascade_edges;

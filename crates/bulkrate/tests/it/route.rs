@@ -288,8 +288,8 @@ fn rules_come_first_and_rows_unlike_the_labels_are_told() {
         .json();
     assert_eq!(routed["naive_usd_nanos"], all["naive_usd_nanos"], "naive is the strong model for every row");
     assert_eq!(
-        (routed["naive_model"].as_str(), &all["naive_model"]),
-        (Some("openai/gpt-6.1-sol"), &serde_json::Value::Null)
+        (routed["naive_model"].as_str(), all["naive_model"].as_str()),
+        (Some("openai/gpt-6.1-sol"), Some("openai/gpt-6.1-sol"))
     );
     // Counted by the tokenizer, which is known for OpenAI itself alone; a plan sends it nothing.
     let naive = |model: &[&str]| {
@@ -301,7 +301,10 @@ fn rules_come_first_and_rows_unlike_the_labels_are_told() {
     };
     assert_eq!(naive(&AUTO), naive(&[&["--model", "openai/gpt-6.1-sol"], &AUTO[8..]].concat()));
     let text = place.run("plan items.csv", &AUTO).expect(0).stdout;
-    assert!(text.contains("in the sync lane, all at openai/gpt-6.1-sol, it would be USD"), "{text}");
+    assert!(
+        text.contains("in the sync lane, all at openai/gpt-6.1-sol and equal ones too, it would be USD"),
+        "{text}"
+    );
     let ruled = plan(&["--rule", "topic == 'proofs'=>openai/gpt-6-luna"]);
     assert!(requests(&ruled, "gpt-6-luna") > weak && requests(&ruled, "gpt-6.1-sol") < 10, "{ruled}");
     let other: String = (0..60)

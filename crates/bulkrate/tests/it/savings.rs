@@ -12,7 +12,7 @@ use super::support::{ASK, Place, Sim, reviews};
 
 /// The steps lead from the naive cost to the spend; answers the levers.
 #[track_caller]
-fn adds_up(of: &Value) -> Vec<String> {
+pub(super) fn adds_up(of: &Value) -> Vec<String> {
     let mut left = nanos(of, "naive");
     let steps = of["steps"].as_array().unwrap();
     for step in steps {
@@ -71,6 +71,46 @@ fn answers_of_earlier_jobs_and_a_killed_run_add_up_too() {
     let cached = found["steps"][1]["items"].as_u64().unwrap();
     assert!(cached > 30, "{found}");
     place.run("verify more", &[]).expect(0);
+}
+
+#[test]
+fn what_rules_send_to_another_model_is_compared_with_the_jobs_own() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(60));
+    let ask = |model: &'static str| {
+        let mut ask = ASK;
+        ask[7] = model;
+        ask
+    };
+    let all = place.run("plan reviews.csv --json", &ask("openai/gpt-6.1-sol")).expect(0).json();
+    for (own, other, saves) in [
+        ("openai/gpt-6.1-sol", "openai/gpt-6-luna", true),
+        ("openai/gpt-6-luna", "openai/gpt-6.1-sol", false),
+    ] {
+        let rule = format!("'great' in text=>{other}");
+        let ask = [&ask(own)[..], &["--rule", &rule]].concat();
+        let plan = place.run("plan reviews.csv --json", &ask).expect(0).json();
+        assert_eq!(plan["naive_model"], own);
+        let (ruled, whole) = (nanos(&plan, "naive"), nanos(&all, "naive"));
+        // A token more at most, rounded up for each model that is asked.
+        assert!(
+            !saves || (0..10_000).contains(&(ruled - whole)),
+            "naive is the job's own model for every row"
+        );
+        let line = format!(
+            "run reviews.csv --yes --json --lane sync --cache off --name {} --out {saves}.csv",
+            if saves { "saves" } else { "costs" }
+        );
+        let report = place.run(&line, &ask).expect(0).json();
+        let job = report["job"].as_str().unwrap();
+        let found = place.run(&format!("cost --savings {job} --json"), &[]).expect(0).json();
+        assert_eq!(adds_up(&found)[0], "routing", "{found}");
+        assert_eq!(found["naive_plan"]["model"], own);
+        // A dearer one is no saving, and is not called one.
+        assert_eq!(nanos(&found["steps"][0], "saved") > 0, saves, "{found}");
+        place.run(&format!("verify {job}"), &[]).expect(0);
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ use crate::paths::JobDir;
 use crate::result_line::{Frame, write_bad, write_filtered};
 use crate::settings::Settings;
 use crate::spec::{JobSpec, OnBadLine, SendBy};
+use crate::strong::Strong;
 
 const COLUMNS_MAX: usize = 1_000;
 
@@ -87,6 +88,7 @@ impl<'e> Pass<'e> {
     ) -> Result<Self, EngineError> {
         let columns = source.columns().to_vec();
         let draftsman = Draftsman::new(settings, spec, shape, &columns, today)?;
+        let strong = Strong::of(settings, spec, today, &draftsman.deployments)?;
         let io = |source| EngineError::Io {
             what: "could not create",
             path: "a temporary file".to_owned(),
@@ -121,7 +123,7 @@ impl<'e> Pass<'e> {
             uncached: Vec::new(),
             dir: dir.clone(),
             cached_before: 0,
-            reuse: Reuse::open(settings, spec, job)?,
+            reuse: Reuse::open(settings, spec, job, strong)?,
             orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
             tag_sets,
             done: channel(),

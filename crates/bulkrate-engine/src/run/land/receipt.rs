@@ -85,7 +85,7 @@ impl Job {
         // Numbers that are nonsense by one price are none to price anything else with.
         let sound =
             above.is_none_or(|above| credible(&above)) && of_usage.is_none_or(|naive| credible(&naive));
-        let usage = if sound && self.is_credible_at_first(ready, &usage) { usage } else { Usage::default() };
+        let usage = if sound && self.is_credible_at_strong(ready, &usage) { usage } else { Usage::default() };
         Receipt {
             cost,
             naive,
@@ -100,15 +100,13 @@ impl Job {
         }
     }
 
-    /// Whether the job's first model could have used so much: a cheap or a free one does not show by its own price that its
+    /// Whether the strong model could have used so much: a cheap or a free one does not show by its own price that its
     /// numbers are nonsense.
-    fn is_credible_at_first(&self, ready: &Ready, usage: &Usage) -> bool {
-        if self.cascade.is_none() && self.routed_to.is_empty() {
-            return true;
-        }
+    fn is_credible_at_strong(&self, ready: &Ready, usage: &Usage) -> bool {
+        let Some(found) = &self.strong else { return true };
         let most = ready.strong.map_or(UNPRICED_MAX, |strong| strong.times(CREDIBLE_FACTOR));
         let most = most.saturating_add(CREDIBLE_MIN);
-        let cost = self.deployments.first().and_then(|first| first.naive(usage));
+        let cost = found.deployment.naive(usage);
         cost.is_none_or(|cost| (UsdNanos::ZERO..=most).contains(&cost))
     }
 
@@ -119,7 +117,7 @@ impl Job {
 
     /// Books what levers saved on one answer: `naive x (1 + followers) = routing + cascade + bundle + dedup + lane +
     /// prompt cache + cost`, exactly.
-    /// Where a router or a cascade chose a cheaper model, naive is what the strong one would have cost for the same tokens.
+    /// Where a router, a cascade, rules or a plan chose another model, naive is what the strong one would have cost for the same tokens.
     /// `kept`: the answer is the item's.
     pub(super) fn save(&self, landing: Landing<'_>, receipt: &Receipt, followers: u64, kept: bool) {
         let of_cascade = self.cascade_saved(landing.ready, &receipt.usage, receipt.naive, kept);
@@ -170,15 +168,13 @@ impl Job {
         }
     }
 
-    /// What the strongest model would have cost more for the same usage, at the standard price; nothing where no router
-    /// chose another.
+    /// What the strong model would have cost more for the same usage, at the standard price; nothing where none but a cascade chose
+    /// another.
     pub(super) fn routed(&self, landing: Landing<'_>, receipt: &Receipt) -> UsdNanos {
-        // Without usage nothing is known of what the other would have cost.
-        if !self.routed_to.contains(&landing.ready.deployment) || receipt.usage == Usage::default() {
+        let Some(strong) = self.strong.as_ref().filter(|_| !self.is_climbed(landing.ready)) else {
             return UsdNanos::ZERO;
-        }
-        let strong = self.deployments.first().and_then(|strong| strong.naive(&receipt.usage));
-        strong.map_or(UsdNanos::ZERO, |strong| strong - receipt.naive)
+        };
+        strong.more(landing.ready.deployment, &receipt.usage, receipt.naive)
     }
 
     /// Applies an outcome to the states, the budget and the ledger. False: it came late and changed nothing.
