@@ -15,6 +15,7 @@ mod ways;
 mod routed;
 mod names;
 mod teach;
+mod examples;
 mod report;
 
 use std::fmt;
@@ -25,6 +26,8 @@ use crate::EngineError;
 use crate::spec::{CascadeSpec, JobSpec, RequestSpec};
 
 pub use bulkrate_core::plan::Aim;
+pub use examples::Examples;
+pub(crate) use examples::examples;
 pub use report::{Line, Losing, Measured, PilotCost, Piloted, PlanLine, Proved};
 pub use teach::Lesson;
 pub(crate) use teach::lesson;

@@ -1,7 +1,7 @@
 //! What a pilot knows of which items need the strong model, and which a cheaper one answers as well: labels that a router can learn from.
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Sheet, qualities};
@@ -13,6 +13,7 @@ use bulkrate_store::View;
 use super::kept::Asked;
 use super::{Answers, Kept, Reads, cut_short, missing};
 use crate::EngineError;
+use crate::deliver::spec_of;
 use crate::paths::PilotDir;
 use crate::spec::JobSpec;
 
@@ -44,28 +45,15 @@ pub(crate) fn lesson(
     models: &[String],
     column: &str,
 ) -> Result<Lesson, EngineError> {
-    let (dir, kept) = find(state_dir, job)?;
-    let Some(ask) = &kept.asked else { return Err(missing(job)) };
+    let Found { kept, sample, reads, .. } = found(view, state_dir, job)?;
     let Wanted { strong, others: cheap, named } = wanted(&kept.models, job, models)?;
-    let row = view.job_by_id(&strong.job)?.ok_or_else(|| missing(job))?;
-    let spec: JobSpec = serde_json::from_str(&row.spec)
-        .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
-    let sample = dir.sample(ask.items, ask.limit);
-    let reads = match &ask.labels {
-        Some(column) => Reads::labelled(&spec.request, &sample, column)?,
-        None => Reads::of(&spec.request),
-    };
     if reads.free && reads.labels.is_none() {
         return Err(unfit(
             "answers are free text",
             "they cannot be compared: make a pilot with `--labels COL`".to_owned(),
         ));
     }
-    let read = |one: &Asked| {
-        let row = view.job_by_id(&one.job)?.ok_or_else(|| missing(job))?;
-        let answers = Answers::read(view, state_dir, &row, &reads, &one.model)?;
-        if answers.open == 0 { Ok(answers) } else { Err(cut_short(&row.name, &row.id)) }
-    };
+    let read = |one: &Asked| answers_of(view, state_dir, job, &reads, one);
     let strong_said = read(strong)?;
     let mut others = Vec::new();
     for one in cheap {
@@ -149,6 +137,41 @@ pub(super) fn price_ratio(strong: &Answers, other: &Answers) -> Option<f64> {
     Some(((strong.each()? / other.each()?).max(1.0) * 10.0).round() / 10.0)
 }
 
+/// The last pilot of a job.
+pub(super) struct Found {
+    pub kept: Kept,
+    /// What was asked, and where it stands.
+    pub spec: JobSpec,
+    pub sample: PathBuf,
+    pub reads: Reads,
+}
+
+pub(super) fn found(view: &dyn View, state_dir: &Path, job: &str) -> Result<Found, EngineError> {
+    let (dir, kept) = find(state_dir, job)?;
+    let (Some(ask), Some(strong)) = (&kept.asked, kept.models.first()) else { return Err(missing(job)) };
+    let row = view.job_by_id(&strong.job)?.ok_or_else(|| missing(job))?;
+    let spec = spec_of(&row)?;
+    let sample = dir.sample(ask.items, ask.limit);
+    let reads = match &ask.labels {
+        Some(column) => Reads::labelled(&spec.request, &sample, column)?,
+        None => Reads::of(&spec.request),
+    };
+    Ok(Found { kept, spec, sample, reads })
+}
+
+/// What one of its models said, if it was asked to the end.
+pub(super) fn answers_of(
+    view: &dyn View,
+    state_dir: &Path,
+    job: &str,
+    reads: &Reads,
+    one: &Asked,
+) -> Result<Answers, EngineError> {
+    let row = view.job_by_id(&one.job)?.ok_or_else(|| missing(job))?;
+    let answers = Answers::read(view, state_dir, &row, reads, &one.model)?;
+    if answers.open == 0 { Ok(answers) } else { Err(cut_short(&row.name, &row.id)) }
+}
+
 /// The pilots of a job, by whatever it is called.
 fn find(state_dir: &Path, job: &str) -> Result<(PilotDir, Kept), EngineError> {
     let mut found = Vec::new();
@@ -227,7 +250,7 @@ fn meant<'k>(models: &'k [Asked], name: &str) -> Result<&'k Asked, EngineError> 
     }
 }
 
-fn unfit(what: &str, why: String) -> EngineError {
+pub(super) fn unfit(what: &str, why: String) -> EngineError {
     EngineError::BadSpec { code: "pilot-unfit", what: what.to_owned(), why }
 }
 

@@ -40,7 +40,7 @@ use crate::EngineError;
 use crate::decision::Decision;
 use crate::deliver::{deliver, keep_apart, spec_of};
 use crate::paths::{JobDir, lock_file};
-use crate::pilot::Lesson;
+use crate::pilot::{Examples, Lesson};
 use crate::spec::SinkSpec;
 use crate::view::{CostRow, DeadLetter, DoubtLine, JobBatch, JobStatus, Judged, Savings, Verification};
 
@@ -74,6 +74,14 @@ impl Reader {
     /// There was no pilot (`pilot-missing`), or nothing of it can be compared (`pilot-unfit`).
     pub fn lesson(&self, job: &str, models: &[String], column: &str) -> Result<Lesson, EngineError> {
         crate::pilot::lesson(&self.store, &self.state_dir, job, models, column)
+    }
+
+    /// The answers of a job's last pilot, which teach a filter: see [`crate::pilot::Examples`].
+    ///
+    /// # Errors
+    /// There was no pilot (`pilot-missing`), or its answers are no choices (`pilot-unfit`).
+    pub fn examples(&self, job: &str, column: &str) -> Result<Examples, EngineError> {
+        crate::pilot::examples(&self.store, &self.state_dir, job, column)
     }
 
     /// One job, or all of them, oldest first.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub(super) use bulkrate_engine::Stop;
 use bulkrate_engine::decision::Decision;
 use bulkrate_engine::event::Observer;
-use bulkrate_engine::pilot::{Aim, Lesson, Outlay, PilotAsk, Piloted, Promise};
+use bulkrate_engine::pilot::{Aim, Examples, Lesson, Outlay, PilotAsk, Piloted, Promise};
 use bulkrate_engine::plan::Plan;
 use bulkrate_engine::reader::CostQuery;
 use bulkrate_engine::report::Report;
@@ -135,6 +135,11 @@ pub(super) fn replan(
 /// What a job's last pilot teaches a router.
 pub(super) fn lesson(state: &Path, job: &str, models: &[String], column: &str) -> Result<Lesson, AppError> {
     Ok(Reader::open(state)?.lesson(job, models, column)?)
+}
+
+/// What a job's last pilot teaches a filter.
+pub(super) fn examples(state: &Path, job: &str, column: &str) -> Result<Examples, AppError> {
+    Ok(Reader::open(state)?.examples(job, column)?)
 }
 
 /// The plan that the job runs by already, and the job's id.

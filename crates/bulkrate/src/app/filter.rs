@@ -1,15 +1,17 @@
-//! `filter train`, `filter show`: labelled rows and rules in, a filter out. Nothing is sent and no state is read.
+//! `filter train`, `filter show`: labelled rows and rules in, a filter out. Nothing is sent, and no state is read but that of a pilot.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bulkrate_core::filter::{ANSWERS_MAX, Filter, FilterError, Labelled, Rule, RuleError, TrainOptions};
 use bulkrate_engine::EngineError;
+use bulkrate_engine::pilot::Examples;
 use bulkrate_io::{Source, SourceOptions};
 
 use super::cells::{cell, place};
+use super::reads::{state, talk};
 use super::waiting::Waiting;
-use super::{AppError, reads::talk};
+use super::{AppError, engine};
 use crate::cli::Shared;
 use crate::cli::filter_args::{FilterCommand, FilterTrainArgs};
 use crate::config::{self, ConfigError};
@@ -28,12 +30,12 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
         return Err(ConfigError::Exists { path: args.out.clone() }.into());
     }
     let rules = args.rules.as_deref().map(config::filter::rules).transpose()?.unwrap_or_default();
-    let (rows, unlabelled) = read(args)?;
+    let Labels { rows, from, lacks, unlabelled } = Labels::read(shared, args)?;
     let items: Vec<Labelled<'_>> = rows.iter().map(|(text, label)| Labelled { text, label }).collect();
     if let (Some(path), Some((number, rule))) = (&args.rules, impossible(&rules, &rows)) {
         return Err(ConfigError::Filter {
             path: path.clone(),
-            source: FilterError::Rule(RuleError::new(number, no_label(&rule.answer, &args.label))),
+            source: FilterError::Rule(RuleError::new(number, no_label(&rule.answer, args))),
         }
         .into());
     }
@@ -49,7 +51,7 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
     let filter = filter.map_err(|source| {
         // A rule stands in its own file, and labels in theirs.
         let rules = args.rules.as_ref().filter(|_| matches!(source, FilterError::Rule(_)));
-        ConfigError::Filter { path: rules.unwrap_or(&args.file).clone(), source }
+        ConfigError::Filter { path: rules.unwrap_or(&from).clone(), source }
     })?;
     std::fs::write(&args.out, filter.to_bytes())
         .map_err(|source| ConfigError::Write { path: args.out.clone(), source })?;
@@ -66,7 +68,7 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
     }
     if unlabelled > 0 {
         let rows = words::counted(unlabelled, "row");
-        talk(shared, &format!("{rows} without `{}` were left out\n", args.label));
+        talk(shared, &format!("{rows} without {lacks} were left out\n"));
     }
     Ok(())
 }
@@ -76,7 +78,13 @@ fn impossible<'r>(rules: &'r [Rule], rows: &[(String, String)]) -> Option<(usize
     (1..).zip(rules).find(|(_, rule)| rows.iter().all(|(_, label)| *label != rule.answer))
 }
 
-fn no_label(answer: &str, column: &str) -> String {
+fn no_label(answer: &str, args: &FilterTrainArgs) -> String {
+    if args.pilot.is_some() {
+        return format!(
+            "it answers `{answer}`, and no row of the pilot has that answer: it must be a choice as the job spells it"
+        );
+    }
+    let column = &args.label;
     format!(
         "it answers `{answer}`, and no row has that in column `{column}`: the answer must be a label as it is written there"
     )
@@ -90,18 +98,46 @@ fn tell(shared: &Shared, path: &Path, filter: &Filter) {
     }
 }
 
-/// Texts with their labels, and how many rows have none.
-fn read(args: &FilterTrainArgs) -> Result<(Vec<(String, String)>, u64), EngineError> {
-    let mut source = Source::open(&SourceOptions::new(&args.file))?;
-    let (text, label) = (place(&args.text, source.columns())?, place(&args.label, source.columns())?);
-    let (mut rows, mut unlabelled) = (Vec::new(), 0);
-    while let Some(row) = source.next()? {
-        let answer = cell(&row, &args.label, label);
-        if answer.trim().is_empty() {
-            unlabelled += 1;
-            continue;
+/// Texts with their labels.
+struct Labels {
+    rows: Vec<(String, String)>,
+    /// Where they are from: a file, or words that stand for one.
+    from: PathBuf,
+    /// What rows that were left out have not, and how many they are.
+    lacks: String,
+    unlabelled: u64,
+}
+
+impl Labels {
+    fn read(shared: &Shared, args: &FilterTrainArgs) -> Result<Self, AppError> {
+        match (&args.pilot, &args.file) {
+            (Some(job), _) => {
+                let Examples { rows, unlabelled, model } =
+                    engine::examples(&state(shared)?, job, &args.text)?;
+                let from = format!("the pilot of {job} ({model})").into();
+                let lacks = "a label or an answer of the strong model".to_owned();
+                Ok(Self { rows, from, lacks, unlabelled })
+            }
+            (None, Some(file)) => Ok(Self::of_file(args, file)?),
+            // No such command line.
+            (None, None) => {
+                Ok(Self { rows: Vec::new(), from: PathBuf::new(), lacks: String::new(), unlabelled: 0 })
+            }
         }
-        rows.push((cell(&row, &args.text, text).into_owned(), answer.trim().to_owned()));
     }
-    Ok((rows, unlabelled))
+
+    fn of_file(args: &FilterTrainArgs, file: &Path) -> Result<Self, EngineError> {
+        let mut source = Source::open(&SourceOptions::new(file))?;
+        let (text, label) = (place(&args.text, source.columns())?, place(&args.label, source.columns())?);
+        let (mut rows, mut unlabelled) = (Vec::new(), 0);
+        while let Some(row) = source.next()? {
+            let answer = cell(&row, &args.label, label);
+            if answer.trim().is_empty() {
+                unlabelled += 1;
+                continue;
+            }
+            rows.push((cell(&row, &args.text, text).into_owned(), answer.trim().to_owned()));
+        }
+        Ok(Self { rows, from: file.to_owned(), lacks: format!("`{}`", args.label), unlabelled })
+    }
 }

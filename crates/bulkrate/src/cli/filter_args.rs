@@ -20,12 +20,17 @@ pub enum FilterCommand {
 
 const TRAIN_EXAMPLES: &str = "Examples:
   bulkrate filter train labelled.csv --text message --label class --error 2% --out spam.filter
+  bulkrate filter train --pilot reviews --text review --out reviews.filter
   bulkrate filter train labelled.csv --rules rules.toml --out spam.filter     # [[rule]] words = [\"prize\"]  answer = \"spam\"";
 
 #[derive(Debug, Args)]
 pub struct FilterTrainArgs {
     /// Labelled rows: CSV, TSV, JSONL or Parquet, plain or compressed
-    pub file: PathBuf,
+    #[arg(required_unless_present = "pilot", conflicts_with = "pilot")]
+    pub file: Option<PathBuf>,
+    /// Take the answers of this job's last pilot as labels: what the strong model said, or the pilot's `--labels`
+    #[arg(long, value_name = "JOB", conflicts_with = "label")]
+    pub pilot: Option<String>,
     /// Column with the text that decides
     #[arg(long, value_name = "COLUMN", default_value = "text")]
     pub text: String,

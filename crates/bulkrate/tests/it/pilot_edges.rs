@@ -1,13 +1,13 @@
 //! Pilots: names of plans, what stays counted when jobs are removed, how a pilot ends that cannot go on, and what a budget holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::filter::{self, TRAIN, messages};
 use super::jobs::nanos;
 use super::pilot::{CHOICES, JOB, LUNA, SOL, TERRA, TWO, billed, pilot, plan, shop, told, winner};
-use super::support::{Place, Sim};
+use super::support::{Place, Sim, table};
 
 /// `--budget` of so many nano-dollars.
 fn budget(nanos: i64) -> String {
@@ -216,6 +216,71 @@ fn sampled(place: &Place, items: usize) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join(format!("sample-{items}.jsonl"))).unwrap();
     let row = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     text.lines().map(|line| row(line)["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_pilot_teaches_a_filter() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 1_500);
+    // The strong model's answers are enough: no candidate is asked.
+    let found = pilot(&place, "--pilot 400 --yes", &[]).expect(0).json();
+    let paid = billed(&sim);
+    let train = |more: &str| place.run(&format!("filter train --pilot reviews --error 5% {more}"), &[]);
+    let said = train("--json --out a.filter").expect(0).json();
+    // Each different prompt is a label: an equal row is no second one.
+    let answered = found["models"][0]["answered"].as_u64().unwrap();
+    assert_eq!(said["labels"].as_u64(), Some(answered), "{said}");
+    assert!(answered < 400, "equal rows are one label");
+    assert!(said["learned"]["wrong_high"].as_f64().unwrap() <= 0.05, "{said}");
+    // The same pilot makes the same filter, whatever the job is called by; nothing is sent.
+    place
+        .run(
+            &format!(
+                "filter train --pilot {} --error 5% --out b.filter",
+                found["models"][0]["job"].as_str().unwrap()
+            ),
+            &[],
+        )
+        .expect(0);
+    let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert_eq!((bytes("a.filter"), billed(&sim)), (bytes("b.filter"), paid));
+    // Most of the job needs no model any more, and says what the model would have said.
+    let run = |more: &str| {
+        place
+            .run(&format!("run --json --yes --lane sync {more}"), &[&JOB[..], &CHOICES].concat())
+            .expect(0)
+            .json()
+    };
+    let report = run("--filter a.filter --out a.csv");
+    assert!(report["filtered"].as_u64() > Some(1_000), "{report}");
+    let all = run("--out all.csv");
+    assert_eq!((&report["succeeded"], &all["filtered"]), (&all["succeeded"], &0.into()));
+    // The promise is of different prompts: one that stands in a tenth of the rows is one.
+    let answers = |file: &str| -> BTreeMap<String, String> {
+        let (header, rows) = table(&place.path(file));
+        let at = |name: &str| header.iter().position(|column| column == name).unwrap();
+        rows.iter().map(|row| (row[at("text")].clone(), row[at("answer")].clone())).collect()
+    };
+    let (by_filter, by_model) = (answers("a.csv"), answers("all.csv"));
+    let wrong = by_model.iter().filter(|(text, answer)| by_filter[*text] != **answer).count();
+    assert!(wrong * 20 <= by_model.len(), "{wrong} of {}", by_model.len());
+    place.run(&format!("verify {}", report["job"].as_str().unwrap()), &[]).expect(0);
+
+    // What cannot teach says why.
+    train("--out a.filter").error(2, "file-exists", &["a.filter"]);
+    train("--text wrong --out c.filter").error(2, "column-unknown", &["`wrong`", "text"]);
+    place.run("filter train --pilot nobody --out c.filter", &[]).error(2, "pilot-missing", &["no pilot"]);
+    place.put("typo.toml", "[[rule]]\nwords = [\"lamp\"]\nanswer = \"Neutral\"\n");
+    train("--rules typo.toml --out c.filter").error(
+        2,
+        "rule-invalid",
+        &["no row of the pilot has that answer"],
+    );
+    let said = place.run("filter train reviews.csv --pilot reviews --out c.filter", &[]).expect(2);
+    assert!(said.stderr.contains("cannot be used with"), "{said:?}");
+    let free = [&JOB[..], &["--name", "free"]].concat();
+    place.run("plan --pilot 100 --yes", &free).expect(0);
+    place.run("filter train --pilot free --out c.filter", &[]).error(2, "pilot-unfit", &["no choices"]);
 }
 
 #[test]
