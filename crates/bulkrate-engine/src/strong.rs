@@ -31,7 +31,7 @@ impl Strong {
         let first = deployments.first().filter(|_| request.model.is_some() && request.chooses());
         let deployment = match planned {
             // One that cannot be had any more has no price to compare with.
-            Some(name) => Deployment::resolve(settings, &spec.run, name, today).ok(),
+            Some(name) => Deployment::resolve(settings, spec.asks(), name, today).ok(),
             None => first.cloned(),
         };
         let Some(deployment) = deployment else { return Ok(None) };
