@@ -71,7 +71,6 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let Asked { stats, part } = asked(spec.source.limit, checkpoint);
     let leaders: u64 = stats.models.iter().map(|model| model.items).sum();
     let requests = facts.open.unwrap_or(leaders.saturating_sub(stats.cached));
-    // What the filter answers, and what is equal to that, has no price that anybody knows.
     let asked_again: u64 = stats.models.iter().map(|model| model.followers).sum();
     let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
@@ -102,7 +101,9 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
         invalid: part.of(stats.invalid),
         skipped_lines: checkpoint.stats.skipped,
         naive_model: naive_model(facts.strong, facts.deployments),
-        naive: sync.share_up(part.of(leaders + asked_again), leaders),
+        naive: sync
+            .share_up(part.of(leaders + asked_again), leaders)
+            .saturating_add(stats.filter_saves.share_up(part.taken, part.of)),
         lanes,
         lane,
         why,
@@ -301,7 +302,7 @@ fn quoted<'a>(
 ) -> Result<Quote, EngineError> {
     let mut total =
         Quote { expected: UsdNanos::ZERO, p95: UsdNanos::ZERO, worst: UsdNanos::ZERO, learned: true };
-    let reasoning = facts.spec.request.reasoning.as_deref().is_some_and(|effort| effort != "none");
+    let reasoning = facts.spec.request.reasons();
     for stats in &stats.models {
         let mut known = facts.deployments.iter().chain(facts.strong.map(|strong| &strong.deployment));
         let Some(found) = known.find(|found| found.pinned == asked(&stats.model)) else { continue };
@@ -321,9 +322,7 @@ fn quoted<'a>(
         };
         let quote = |found, rates| {
             let (ratios, shape) = sent(found);
-            bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(|| {
-                EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
-            })
+            bulkrate_core::price::estimate::quote(rates, &ratios, &shape).ok_or_else(too_dear)
         };
         let own = quote(found, rates)?;
         total.learned &= own.learned || stats.items == 0;
@@ -339,6 +338,11 @@ fn quoted<'a>(
         total.worst = total.worst.saturating_add(worst);
     }
     Ok(total)
+}
+
+/// No such sum is written down.
+pub(crate) fn too_dear() -> EngineError {
+    EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
 }
 
 /// 1.5 times the P95, and never so little that single requests could not be reserved.

@@ -66,7 +66,7 @@ pub struct Report {
     /// Of the succeeded: how they were answered.
     pub duplicates: u64,
     pub cached: u64,
-    /// By a filter, for nothing. What a model would have cost for them nobody knows: `naive` and `saved` leave them out.
+    /// By a filter, for nothing. What a model would have cost for them is an estimate in `naive` and in `saved`.
     pub filtered: u64,
     /// Like a similar item, by the semantic cache.
     pub similar: u64,
@@ -91,6 +91,9 @@ pub struct Report {
     pub naive_model: Option<String>,
     /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`; `naive` less these is `spent`.
     pub saved: BTreeMap<String, UsdNanos>,
+    /// Levers of `saved` whose sums are estimates, as no answer's tokens prove them: a filter's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub saved_estimated: Vec<&'static str>,
     /// What the pilot has cost whose plan the job is; `spent` leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pilot: Option<PilotCost>,

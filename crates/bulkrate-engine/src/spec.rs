@@ -233,6 +233,11 @@ impl RequestSpec {
         self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)
     }
 
+    /// Whether hidden reasoning is asked for.
+    pub(crate) fn reasons(&self) -> bool {
+        self.reasoning.as_deref().is_some_and(|effort| effort != "none")
+    }
+
     /// The models that rules send items to; lines that are whole requests name their own.
     pub(crate) fn ruled(&self) -> impl Iterator<Item = &String> {
         self.rules.iter().filter(|_| self.user.is_some()).map(|rule| &rule.model)

@@ -248,6 +248,9 @@ pub struct Step {
     pub items: u64,
     /// Negative where it made the job dearer.
     pub saved: UsdNanos,
+    /// No answer's tokens prove it: no model was asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// What is left after it.
     pub cost: UsdNanos,
 }

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::cascade::Cascade;
 use crate::run::hedge::{HEDGE, paid_twice};
-use crate::run::job::{Job, State};
+use crate::run::job::{FILTER, Job, State};
 use crate::strong::naive_model;
 
 impl Engine {
@@ -219,6 +219,7 @@ impl Engine {
             naive: state.tally.naive,
             forecast: state.forecasting.latest(),
             naive_model: naive_model(job.strong.as_ref(), &job.deployments),
+            saved_estimated: saved.contains_key(FILTER).then_some(FILTER).into_iter().collect(),
             pilot: crate::pilot::cost_of(&self.settings.state_dir, &job.id, &*job.reader)?,
             saved,
             input_tokens: state.tally.input_tokens,

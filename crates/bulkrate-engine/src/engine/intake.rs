@@ -153,15 +153,15 @@ impl Engine {
             bytes_total: total,
         });
         let deployments = pass.deployments().to_vec();
-        let (mut checkpoint, reused) = pass.finish(&source, true, self.clock.row_ms())?;
+        let (mut checkpoint, left) = pass.finish(&source, true, self.clock.row_ms())?;
         // Only what was the same before it was hashed and after it was read.
         checkpoint.stamp = stamp.filter(|stamp| self.stamp(path) == Some(*stamp));
-        for note in &reused.notes {
+        for note in &left.notes {
             observer.event(&Event::Note { message: note });
         }
         let mut tx = Tx::new(no);
         if keep {
-            tx.ledger = reused.ledger;
+            tx.ledger = left.ledger;
             tx.job_state = Some(JobState::Running);
         }
         tx.checkpoint = Some(to_json(&checkpoint)?);

@@ -11,6 +11,7 @@ mod order;
 mod keys;
 mod kinds;
 mod reuse;
+mod saved;
 mod pass;
 mod stats;
 mod raw;

@@ -1,13 +1,15 @@
 //! What a finished pass leaves in the job's row: where it ended, and what it counted.
 
-use bulkrate_core::money::Tokens;
+use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::order::Shared;
+use bulkrate_core::price::bound::input_max;
 use bulkrate_core::price::{JobShape, RequestShape};
 use bulkrate_io::{Position, Stamp};
 use serde::{Deserialize, Serialize};
 
 use super::order::Ordered;
-use super::shape::Shape;
+use super::shape::{Drawn, Shape};
+use crate::deployment::Deployment;
 
 /// What a finished pass leaves in the job's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,9 @@ pub(crate) struct Stats {
     /// Leaders that a filter has answered.
     #[serde(default)]
     pub filtered: u64,
+    /// What they and their followers are expected to have cost by the naive plan.
+    #[serde(default)]
+    pub filter_saves: UsdNanos,
     pub models: Vec<ModelStats>,
 }
 
@@ -83,6 +88,41 @@ pub(crate) struct ModelStats {
 }
 
 impl ModelStats {
+    /// What one leader counts, whose canonical form has so many bytes.
+    #[must_use]
+    pub(super) fn of(drawn: &Drawn, bytes: u64, deployment: &Deployment) -> Self {
+        let shape = RequestShape {
+            documents: drawn.documents,
+            ..request_shape_of(bytes, drawn.messages, drawn.images, drawn.max_tokens)
+        };
+        let input_max = input_max(&deployment.row, &shape).map_or(bytes, |tokens| tokens.0);
+        let text = bytes.saturating_sub(drawn.structure);
+        Self {
+            items: 1,
+            bytes: text,
+            bytes_largest: text,
+            sealed_bytes: bytes,
+            messages: drawn.messages,
+            input_max,
+            input_max_largest: input_max,
+            output_max: drawn.max_tokens,
+            choice_bytes: drawn.choice_bytes,
+            ..Self::default()
+        }
+    }
+
+    /// Counts more leaders.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.items += more.items;
+        self.bytes += more.bytes;
+        self.bytes_largest = self.bytes_largest.max(more.bytes_largest);
+        self.sealed_bytes += more.sealed_bytes;
+        self.messages += more.messages;
+        self.input_max += more.input_max;
+        self.input_max_largest = self.input_max_largest.max(more.input_max_largest);
+        self.output_max = self.output_max.max(more.output_max);
+    }
+
     #[must_use]
     pub(crate) fn shape(&self, reasoning: bool) -> JobShape {
         JobShape {

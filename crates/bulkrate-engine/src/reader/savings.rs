@@ -19,7 +19,7 @@ use crate::embed::{EMBEDDING, Kept};
 use crate::engine::delivered::report_of;
 use crate::paths::JobDir;
 use crate::run::hedge::{HEDGE, paid_twice};
-use crate::run::job::{BY_MODEL, CASCADE, PROMPT_CACHE, ROUTING};
+use crate::run::job::{BY_MODEL, CASCADE, FILTER, PROMPT_CACHE, ROUTING};
 use crate::run::recover::recover;
 use crate::run::semantic::SEMANTIC;
 use crate::spec::JobSpec;
@@ -27,7 +27,7 @@ use crate::view::{NaivePlan, Savings, Step};
 
 /// Levers in the order in which they work on an item; what is not named here comes after them.
 const ORDER: [&str; 10] =
-    [ROUTING, CASCADE, "dedup", "cache", "filter", SEMANTIC, "batch", "flex", "provider", PROMPT_CACHE];
+    [ROUTING, CASCADE, "dedup", "cache", FILTER, SEMANTIC, "batch", "flex", "provider", PROMPT_CACHE];
 /// An engine at work commits between two readings; so often they are made again.
 const READINGS_MAX: u32 = 5;
 
@@ -134,7 +134,7 @@ pub(super) fn savings(
         .into_iter()
         .map(|(lever, items, saved)| {
             cost -= saved;
-            Step { lever, items, saved, cost }
+            Step { estimated: lever == FILTER, lever, items, saved, cost }
         })
         .collect();
     let spent = books.sums.spent();

@@ -230,6 +230,8 @@ pub(crate) const CASCADE: &str = "cascade";
 pub(crate) const BUNDLE: &str = "bundle";
 /// The lever of a provider's prompt cache: what the same tokens would have cost more as plain input, in the same lane.
 pub(crate) const PROMPT_CACHE: &str = "prompt_cache";
+/// The lever of a filter: what the naive plan would have cost for what it answered, as no model was asked an estimate.
+pub(crate) const FILTER: &str = "filter";
 /// Levers whose savings depend on what was not asked, another model or the item alone: no outcome holds them, the ledger alone
 /// does.
 pub(crate) const BY_MODEL: [&str; 3] = [ROUTING, CASCADE, BUNDLE];

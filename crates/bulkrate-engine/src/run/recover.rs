@@ -13,7 +13,7 @@ use bulkrate_core::request::Kind;
 use bulkrate_core::retry::FailureMeter;
 use bulkrate_core::review::FlawMeter;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
-use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, View};
+use bulkrate_store::{Fate, ItemRec, Lease, LogChunk, Outcome, Submission, SubmissionState, Via, View};
 
 use super::bundle::Brought;
 use super::cascade::Climb;
@@ -112,18 +112,18 @@ impl Recovered {
             (Fate::Final, None) => {
                 self.tally.succeeded += own + others;
                 self.tally.duplicates += others;
-                let cached = outcome.via == bulkrate_store::Via::Cache;
-                self.tally.cached += if cached { own } else { 0 };
-                self.tally.filtered += if outcome.via == bulkrate_store::Via::Filter { own } else { 0 };
-                self.tally.similar += if outcome.via == bulkrate_store::Via::Semantic { own } else { 0 };
+                self.tally.cached += if outcome.via == Via::Cache { own } else { 0 };
+                self.tally.filtered += if outcome.via == Via::Filter { own } else { 0 };
+                self.tally.similar += if outcome.via == Via::Semantic { own } else { 0 };
                 self.tally.naive += outcome.naive.times(others);
                 self.tally.beyond.dedup += outcome.naive.times(followers - others);
                 // What was paid for counts as spent whoever asks, so it has its naive cost.
-                if cached && own == 0 {
-                    self.tally.beyond.cache += outcome.naive;
-                } else {
-                    self.tally.naive += outcome.naive;
-                }
+                let sum = match outcome.via {
+                    Via::Cache if own == 0 => &mut self.tally.beyond.cache,
+                    Via::Filter if own == 0 => &mut self.tally.beyond.filter,
+                    _ => &mut self.tally.naive,
+                };
+                *sum += outcome.naive;
                 self.trouble.remove(&outcome.ordinal);
                 self.climb.ended(outcome.ordinal);
                 // The meter and the canary judge requests; what the cache answered proves nothing about them.
@@ -148,8 +148,8 @@ impl Recovered {
             (Fate::Retry | Fate::Escalate, class) => {
                 self.tally.naive += outcome.naive;
                 let lane = match outcome.via {
-                    bulkrate_store::Via::Batch => Lane::Batch,
-                    bulkrate_store::Via::Flex => Lane::Flex,
+                    Via::Batch => Lane::Batch,
+                    Via::Flex => Lane::Flex,
                     _ => Lane::Sync,
                 };
                 let trouble = self.trouble.entry(outcome.ordinal).or_default();

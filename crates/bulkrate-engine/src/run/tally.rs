@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use bulkrate_core::money::UsdNanos;
 
+use super::job::FILTER;
+
 /// Counts of this run and of what earlier runs of the job left.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
@@ -48,13 +50,14 @@ impl Tally {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Beyond {
     pub cache: UsdNanos,
+    pub filter: UsdNanos,
     pub dedup: UsdNanos,
 }
 
 impl Beyond {
     /// What is left of the ledger's sums by lever.
     pub(crate) fn without(self, mut saved: BTreeMap<String, UsdNanos>) -> BTreeMap<String, UsdNanos> {
-        for (lever, beyond) in [("cache", self.cache), ("dedup", self.dedup)] {
+        for (lever, beyond) in [("cache", self.cache), (FILTER, self.filter), ("dedup", self.dedup)] {
             let Some(sum) = saved.get_mut(lever).filter(|_| beyond != UsdNanos::ZERO) else { continue };
             *sum -= beyond;
             if *sum == UsdNanos::ZERO {

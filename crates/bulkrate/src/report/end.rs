@@ -150,7 +150,10 @@ fn money(report: &Report) -> String {
             .saved
             .iter()
             .filter(|(_, sum)| sum.0 != 0)
-            .map(|(lever, sum)| format!("{lever} {}", usd(*sum)))
+            .map(|(lever, sum)| {
+                let estimated = report.saved_estimated.contains(&lever.as_str());
+                format!("{lever} {}{}", usd(*sum), if estimated { " (estimated)" } else { "" })
+            })
             .collect();
         let _ = writeln!(
             out,

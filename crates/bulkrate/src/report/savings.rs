@@ -15,7 +15,8 @@ pub fn text(of: &Savings) -> String {
     table.row(["naive".to_owned(), String::new(), String::new(), of.naive.to_string()]);
     for step in &of.steps {
         let items = if step.items == 0 { String::new() } else { count(step.items) };
-        table.row([step.lever.clone(), items, step.saved.to_string(), step.cost.to_string()]);
+        let lever = format!("{}{}", step.lever, if step.estimated { " (estimated)" } else { "" });
+        table.row([lever, items, step.saved.to_string(), step.cost.to_string()]);
     }
     table.row(["spent".to_owned(), String::new(), String::new(), of.spent.to_string()]);
     let mut out = format!("`{}` (job {})\n\n{}\n", of.name, of.job, table.text());

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::jobs::nanos;
+use super::savings::adds_up;
 use super::support::{Place, Sim, table};
 
 /// Messages with a rule: prizes are spam, meetings are not, and of what only says `maybe` nobody knows.
@@ -115,9 +116,22 @@ fn what_is_proved_costs_nothing_and_says_so() {
     let text = place.run("run rows.csv --yes --lane sync --out a.csv", &ASK).expect(0);
     let words = format!("{filtered} answered by the filter");
     assert!(text.stdout.contains(&words) || text.stderr.contains(&words), "{text:?}");
-    // Its savings are not made up: naive is what was asked, and the books meet.
+    assert!(text.stdout.contains("(estimated)") || text.stderr.contains("(estimated)"), "{text:?}");
+    // What it saved is what the plan expects of these rows, and called an estimate; the books meet.
     let savings = place.run("cost --savings rows --json", &[]).expect(0).json();
+    assert_eq!(adds_up(&savings), ["filter"], "{savings}");
     assert_eq!(nanos(&savings, "naive"), nanos(&report, "naive"));
+    let step = &savings["steps"][0];
+    assert_eq!((step["items"].as_u64(), &step["estimated"]), (Some(filtered), &true.into()), "{savings}");
+    assert_eq!(report["saved_estimated"], serde_json::json!(["filter"]), "{report}");
+    let told = place.run("cost --savings rows", &[]).expect(0).stdout;
+    assert!(told.contains("filter (estimated)"), "{told}");
+    let unfiltered = place.run("plan rows.csv --json --cache off", &ASK[..8]).expect(0).json();
+    let (with, without) = (nanos(&plan, "naive"), nanos(&unfiltered, "naive"));
+    // Rounded up row by row, and once for all.
+    assert!((with - without).abs() * 100 < without, "{with} {without}");
+    let share = nanos(step, "saved") * 90 / i64::try_from(filtered).unwrap();
+    assert!((share - without).abs() * 10 < without, "{share} {without}");
     // What a filter said is no answer of the model for a later job without it.
     let later = place.run("plan rows.csv --json", &ASK[..8]).expect(0).json();
     assert_eq!(
@@ -144,16 +158,25 @@ fn a_plan_counts_no_row_that_the_filter_answers_itself() {
     };
     let filtered = plan("rows.csv", &ASK[8..]);
     let exact = plan("rows.csv", &[&ASK[8..], &["--exact"]].concat());
-    place.run("run rows.csv --yes --lane sync --out a.csv", &[&ASK[..], &rule].concat()).expect(0);
+    let line = "run rows.csv --yes --lane sync --cache off --out a.csv";
+    place.run(line, &[&ASK[..], &rule].concat()).expect(0);
+    // Rows that equal a filtered one are saved as such, whether the cache is on or off.
+    place.run("verify rows", &[]).expect(0);
+    let books = place.run("cost --savings rows --json", &[]).expect(0).json();
+    let levers = adds_up(&books);
+    for lever in ["dedup", "filter"] {
+        assert!(levers.iter().any(|known| known == lever), "{lever}: {books}");
+    }
     let (header, table) = table(&place.path("a.csv"));
     let lane = header.iter().position(|column| column == "_lane").unwrap();
     let kept: String =
         table.iter().filter(|row| row[lane] != "filter").map(|row| row[..3].join(",") + "\n").collect();
     place.put("left.csv", format!("id,message,class\n{kept}"));
     let left = plan("left.csv", &["--cache", "off"]);
-    for key in ["requests", "models", "naive_usd_nanos", "lanes"] {
+    for key in ["requests", "models", "lanes"] {
         assert_eq!(filtered[key], left[key], "{key}");
     }
+    assert!(nanos(&filtered, "naive") > nanos(&left, "naive"), "what the filter saves is in naive");
     assert_eq!(
         (&exact["requests"], &exact["models"][0]["requests"]),
         (&left["requests"], &left["requests"]),

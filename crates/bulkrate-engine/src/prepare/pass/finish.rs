@@ -8,18 +8,25 @@ use serde::Deserialize;
 use super::Pass;
 use crate::EngineError;
 use crate::paths::io_error;
-use crate::prepare::reuse::Reused;
+use crate::prepare::reuse::Reuse;
 use crate::prepare::stats::Checkpoint;
+use bulkrate_store::LedgerEntry;
+
+/// What a pass leaves to its caller: savings to be booked with the checkpoint, and what is to be told.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub ledger: Vec<LedgerEntry>,
+    pub notes: Vec<String>,
+}
 
 impl Pass<'_> {
-    /// Ends the pass; what it left is durable when this returns. The savings of the response cache are the caller's to
-    /// book, with the checkpoint.
+    /// Ends the pass; what it left is durable when this returns.
     pub(crate) fn finish(
         mut self,
         source: &Source,
         exhausted: bool,
         at_ms: i64,
-    ) -> Result<(Checkpoint, Reused), EngineError> {
+    ) -> Result<(Checkpoint, Left), EngineError> {
         self.reuse()?;
         if !self.chunk.items.is_empty() || !self.tag_sets.fresh.is_empty() || !self.outcomes.is_empty() {
             self.flush()?;
@@ -52,10 +59,13 @@ impl Pass<'_> {
             }
             None => None,
         };
-        let reused = match self.reuse.take() {
-            Some(reuse) => reuse.finish(&self.writer, at_ms, |place| &self.draftsman.deployments[place])?,
-            None => Reused::default(),
+        let ledger = match self.saved.take() {
+            Some(saved) => {
+                saved.finish(self.job, &self.writer, at_ms, |place| &self.draftsman.deployments[place])?
+            }
+            None => Vec::new(),
         };
+        let left = Left { ledger, notes: self.reuse.take().map(Reuse::notes).unwrap_or_default() };
         let checkpoint = Checkpoint {
             shape: self.shape,
             position: source.position(),
@@ -71,7 +81,7 @@ impl Pass<'_> {
                 limited
             }),
         };
-        Ok((checkpoint, reused))
+        Ok((checkpoint, left))
     }
 
     /// The id of a leader, from its sealed line; followers and others are named by their number.

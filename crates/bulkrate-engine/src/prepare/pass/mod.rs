@@ -9,9 +9,10 @@ use bulkrate_core::dedup::Index;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::filter::How;
 use bulkrate_core::ids::{Ordinal, RequestKey};
+use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, key_of, seal};
-use bulkrate_core::price::RequestShape;
+use bulkrate_core::price::estimate::quote;
 use bulkrate_core::request::CacheMode;
 use bulkrate_io::{Format, Row, RowData, Source};
 use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, Via, Writer};
@@ -23,14 +24,16 @@ use super::keys::KeyFile;
 use super::kinds::Kinds;
 use super::order::{Orderer, Spot};
 use super::reuse::Reuse;
+use super::saved::Saved;
 use super::shape::{Draftsman, Drawn, Shape, ShapeError};
-use super::stats::{Limited, ModelStats, Stats, request_shape_of};
+use super::stats::{Limited, ModelStats, Stats};
 use super::tokens::check_window;
 use crate::EngineError;
 use crate::cache::Asked;
 use crate::deployment::Deployment;
 use crate::paths::JobDir;
 use crate::result_line::{Frame, write_bad, write_filtered};
+use crate::run::job::FILTER;
 use crate::settings::Settings;
 use crate::spec::{JobSpec, OnBadLine, SendBy};
 use crate::strong::Strong;
@@ -66,6 +69,10 @@ pub(crate) struct Pass<'e> {
     cached_before: u64,
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
+    /// What items save that are answered here, where any may be.
+    saved: Option<Saved>,
+    /// Whom the naive plan asks, where something chooses another.
+    strong: Option<Strong>,
     /// Gathers an order of sending, where one is asked for.
     orderer: Option<Orderer>,
     tag_sets: TagSets,
@@ -89,6 +96,7 @@ impl<'e> Pass<'e> {
         let columns = source.columns().to_vec();
         let draftsman = Draftsman::new(settings, spec, shape, &columns, today)?;
         let strong = Strong::of(settings, spec, today, &draftsman.deployments)?;
+        let reuse = Reuse::open(settings, spec, job)?;
         let io = |source| EngineError::Io {
             what: "could not create",
             path: "a temporary file".to_owned(),
@@ -123,7 +131,9 @@ impl<'e> Pass<'e> {
             uncached: Vec::new(),
             dir: dir.clone(),
             cached_before: 0,
-            reuse: Reuse::open(settings, spec, job, strong)?,
+            saved: (reuse.is_some() || spec.request.filter.is_some()).then(Saved::default),
+            reuse,
+            strong,
             orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
             tag_sets,
             done: channel(),
@@ -199,8 +209,11 @@ impl<'e> Pass<'e> {
         if let Some(leader) = leader {
             stats.followers += u64::from(drawn.answer.is_none());
             self.stats.duplicates += 1;
-            if let Some(reuse) = &mut self.reuse {
-                reuse.follows(leader, drawn.deployment);
+            if let Some(saved) = &mut self.saved {
+                saved.follows(leader, drawn.deployment);
+            }
+            if drawn.answer.is_some() {
+                self.stats.filter_saves += self.naive_of(drawn)?;
             }
             self.chunk.items.push(ItemRec::Follower { leader });
             // Whoever is in a hurry hurries the one that runs for both.
@@ -227,7 +240,11 @@ impl<'e> Pass<'e> {
         self.urgent.extend(drawn.wishes.is_urgent().then_some(ordinal));
         self.uncached.extend((drawn.wishes.cache == CacheMode::Off).then_some(ordinal));
         if let Some((answer, how)) = &drawn.answer {
-            self.answered(ordinal, answer, *how);
+            let naive = self.naive_of(drawn)?;
+            if let Some(saved) = &mut self.saved {
+                saved.answered(FILTER, drawn.deployment, tags, naive);
+            }
+            self.answered(ordinal, answer, *how, naive);
             return Ok(());
         }
         if let Some(orderer) = &mut self.orderer {
@@ -242,7 +259,7 @@ impl<'e> Pass<'e> {
     }
 
     /// An item that a filter answers is done from the start, for nothing.
-    fn answered(&mut self, ordinal: Ordinal, answer: &str, how: How) {
+    fn answered(&mut self, ordinal: Ordinal, answer: &str, how: How, naive: UsdNanos) {
         let place = Place { segment: 0, offset: self.results.end() };
         let version = self.spec.request.filter.as_ref().map_or("", |filter| filter.version.as_str());
         let frame = Frame {
@@ -258,9 +275,23 @@ impl<'e> Pass<'e> {
             chances: &[],
         };
         write_filtered(frame, answer, &how.to_string(), &mut self.results.buffer);
-        self.outcomes
-            .push(Outcome { via: Via::Filter, ..Outcome::without_call(ordinal, None, Fate::Final, place) });
+        let done = Outcome::without_call(ordinal, None, Fate::Final, place);
+        self.outcomes.push(Outcome { via: Via::Filter, naive, ..done });
         self.stats.filtered += 1;
+        self.stats.filter_saves += naive;
+    }
+
+    /// What the naive plan expects of an item that a filter answers: an estimate, as no answer tells its tokens.
+    fn naive_of(&self, drawn: &Drawn) -> Result<UsdNanos, EngineError> {
+        let strong = self.strong.as_ref().filter(|strong| strong.is_spared(drawn.deployment));
+        let found = strong.map_or(&self.draftsman.deployments[drawn.deployment], |strong| &strong.deployment);
+        let Some(rates) = found.row.rates(Lane::Sync) else { return Ok(UsdNanos::ZERO) };
+        let (run, request) = (&self.spec.run, &self.spec.request);
+        let learned = run.learned.as_deref().map(|learned| learned.of(&found.pinned, Lane::Sync));
+        let one = ModelStats::of(drawn, self.canonical.len() as u64, found);
+        let ratios = learned.unwrap_or_default().uncached();
+        let quote = quote(rates, &ratios, &one.shape(request.reasons()));
+        quote.map(|quote| quote.expected).ok_or_else(crate::planning::too_dear)
     }
 
     fn stats_of(&mut self, drawn: &Drawn) -> &mut ModelStats {
@@ -282,24 +313,9 @@ impl<'e> Pass<'e> {
     }
 
     fn count(&mut self, drawn: &Drawn) {
-        let bytes = self.canonical.len() as u64;
-        let shape = RequestShape {
-            documents: drawn.documents,
-            ..request_shape_of(bytes, drawn.messages, drawn.images, drawn.max_tokens)
-        };
         let deployment = &self.draftsman.deployments[drawn.deployment];
-        let input_max =
-            bulkrate_core::price::bound::input_max(&deployment.row, &shape).map_or(bytes, |tokens| tokens.0);
-        let stats = self.stats_of(drawn);
-        stats.items += 1;
-        let text = bytes.saturating_sub(drawn.structure);
-        stats.bytes += text;
-        stats.sealed_bytes += bytes;
-        stats.bytes_largest = stats.bytes_largest.max(text);
-        stats.messages += drawn.messages;
-        stats.input_max += input_max;
-        stats.input_max_largest = stats.input_max_largest.max(input_max);
-        stats.output_max = stats.output_max.max(drawn.max_tokens);
+        let one = ModelStats::of(drawn, self.canonical.len() as u64, deployment);
+        self.stats_of(drawn).add(&one);
     }
 
     /// An item that will never be a request is a dead letter from the start.
@@ -346,13 +362,24 @@ impl<'e> Pass<'e> {
 
     /// Answers what earlier jobs know of the leaders gathered.
     fn reuse(&mut self) -> Result<(), EngineError> {
-        let Self { reuse: Some(reuse), draftsman, results, outcomes, stats, cached_before, .. } = self else {
+        let Self {
+            reuse: Some(reuse),
+            saved: Some(saved),
+            strong,
+            draftsman,
+            results,
+            outcomes,
+            stats,
+            cached_before,
+            ..
+        } = self
+        else {
             return Ok(());
         };
         let limit = self.spec.source.limit.unwrap_or(0);
         for hit in reuse.find(|place| draftsman.deployments[place].pinned.clone())? {
             let place = Place { segment: 0, offset: results.end() };
-            if let Some(outcome) = reuse.answer(&hit, place, &mut results.buffer)? {
+            if let Some(outcome) = reuse.answer(&hit, place, &mut results.buffer, strong.as_ref(), saved)? {
                 outcomes.push(outcome);
                 stats.cached += 1;
                 *cached_before += u64::from(u64::from(hit.asked.ordinal) < limit);

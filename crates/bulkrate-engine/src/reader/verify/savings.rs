@@ -10,7 +10,7 @@ use super::Faults;
 use crate::EngineError;
 use crate::engine::delivered::report_of;
 use crate::engine::start::saved_by;
-use crate::run::job::{BY_MODEL, PROMPT_CACHE};
+use crate::run::job::{BY_MODEL, FILTER, PROMPT_CACHE};
 use crate::run::semantic::SEMANTIC;
 use crate::view::Check;
 
@@ -87,7 +87,7 @@ impl Savings {
 fn lever(via: Via) -> &'static str {
     match via {
         Via::Cache => "cache",
-        Via::Filter => "filter",
+        Via::Filter => FILTER,
         Via::Semantic => SEMANTIC,
         Via::Batch => "batch",
         Via::Flex => "flex",
