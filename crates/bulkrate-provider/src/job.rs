@@ -51,6 +51,45 @@ impl<'r, F> Job<'r, F> {
         Ok(())
     }
 
+    /// The same, and turns that begin with the user's, and end with it where the model does not go on with one of its own. `check`: of each
+    /// part of a turn.
+    pub(crate) fn check_turns(
+        &self,
+        (service, own): (&str, &str),
+        prefills: bool,
+        check: impl Fn(Role, &Part<'_>) -> Result<(), Unsupported>,
+    ) -> Result<(), Unsupported> {
+        self.refuse_turns(service, own)?;
+        let (_, turns) = self.split();
+        for turn in turns {
+            if let Content::Parts(parts) = &turn.content {
+                parts.iter().try_for_each(|part| check(turn.role, part))?;
+            }
+        }
+        if turns.first().is_none_or(|first| first.role != Role::User) {
+            return Err(self.unsupported("messages", "the first turn must be the `user`'s"));
+        }
+        if !prefills && turns.last().is_some_and(|last| last.role == Role::Assistant) {
+            let why = "this model does not continue a turn of its own; end with the `user`'s";
+            return Err(self.unsupported("messages", why));
+        }
+        Ok(())
+    }
+
+    /// Parameters that OpenAI's API has and this one lacks.
+    pub(crate) fn refuse_absent(&self, api: &str) -> Result<(), Unsupported> {
+        let config = self.config();
+        let given = [
+            ("presence_penalty", penalizes(config.presence_penalty)),
+            ("frequency_penalty", penalizes(config.frequency_penalty)),
+            ("seed", config.seed.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((field, _)) => Err(self.unsupported(field, format!("{api} has no such parameter"))),
+            None => Ok(()),
+        }
+    }
+
     /// A blob in another form than those that are known, or in a turn that is not the user's.
     pub(crate) fn refuse_blob(
         &self,

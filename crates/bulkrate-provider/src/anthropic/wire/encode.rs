@@ -4,14 +4,14 @@
 //! the output maximum where the options set one.
 
 use bulkrate_core::prompt_cache::Ttl;
-use bulkrate_core::request::{Content, Kind, Part, Reasoning, Request, Role, write_json_text};
+use bulkrate_core::request::{Kind, Part, Reasoning, Request, Role, write_json_text};
 use serde::Deserialize;
 
 use super::blocks::{write_text, write_turn};
 use super::models::{self, Family, Thinks};
 use super::schema::{self, Translated};
 use crate::api::{Unsupported, WireOptions};
-use crate::job::{differs, penalizes};
+use crate::job::differs;
 use crate::json::last::LastSchema;
 use crate::json::loose::LooseText;
 use crate::json::object::{Object, Own, array};
@@ -84,7 +84,9 @@ impl Encoder {
         check_sampling(&job)?;
         check_reasoning(&job, &own)?;
         if !own.has("messages") {
-            check_turns(&job)?;
+            job.check_turns(("Anthropic", "messages"), job.family.prefills, |role, part| {
+                check_part(&job, role, part)
+            })?;
         }
         let format = self.format(&job, &own)?;
         let mut body = Object::open(out, own);
@@ -172,14 +174,7 @@ fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
 /// Parameters that the API does not have.
 fn check_missing(job: &Job<'_>) -> Result<(), Unsupported> {
     let config = job.config();
-    let missing = [
-        ("presence_penalty", penalizes(config.presence_penalty)),
-        ("frequency_penalty", penalizes(config.frequency_penalty)),
-        ("seed", config.seed.is_some()),
-    ];
-    if let Some((field, _)) = missing.into_iter().find(|(_, given)| *given) {
-        return Err(job.unsupported(field, "Anthropic has no such parameter"));
-    }
+    job.refuse_absent("Anthropic")?;
     if job.max_tokens().is_none() {
         return Err(job.unsupported("max_tokens", "Anthropic needs it"));
     }
@@ -237,27 +232,6 @@ pub(crate) fn check_reasoning(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupp
         return Err(job.unsupported("reasoning", format!("the least number of tokens is {BUDGET_MIN}")));
     }
     job.refuse_budget(budget)
-}
-
-/// Turns that the API refuses, or would take for something else.
-fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
-    job.refuse_turns("Anthropic", "messages")?;
-    let (_, turns) = job.split();
-    for turn in turns {
-        if let Content::Parts(parts) = &turn.content {
-            parts.iter().try_for_each(|part| check_part(job, turn.role, part))?;
-        }
-    }
-    if turns.first().is_none_or(|first| first.role != Role::User) {
-        return Err(job.unsupported("messages", "the first turn must be the `user`'s"));
-    }
-    if !job.family.prefills && turns.last().is_some_and(|last| last.role == Role::Assistant) {
-        return Err(job.unsupported(
-            "messages",
-            "this model does not continue a turn of its own; end with the `user`'s",
-        ));
-    }
-    Ok(())
 }
 
 fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsupported> {

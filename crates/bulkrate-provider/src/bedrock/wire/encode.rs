@@ -13,7 +13,7 @@ use super::models::{MARK, claude, is_nova, is_plain};
 use crate::anthropic::wire::encode::{self as claudes, check_reasoning, check_sampling, write_thinking};
 use crate::anthropic::wire::models::family;
 use crate::api::{Unsupported, WireOptions};
-use crate::job::{differs, penalizes};
+use crate::job::differs;
 use crate::json::object::{Object, Own, array};
 use crate::json::write_choices_schema;
 
@@ -94,7 +94,8 @@ impl Encoder {
             None => check_effort(&job)?,
         }
         if !own.has("messages") {
-            check_turns(&job)?;
+            let prefills = job.family.as_ref().is_some_and(|rules| rules.family.prefills);
+            job.check_turns((SERVICE, "messages"), prefills, |role, part| check_part(&job, role, part))?;
         }
         let schema = self.schema(&job, &own)?;
         write(&job, schema.as_deref(), Object::open(out, own), (config, extras));
@@ -159,14 +160,7 @@ fn marks(own: &Own<'_>, word: &str) -> bool {
 
 fn check_config(job: &Job<'_>) -> Result<(), Unsupported> {
     let config = job.config();
-    let missing = [
-        ("presence_penalty", penalizes(config.presence_penalty)),
-        ("frequency_penalty", penalizes(config.frequency_penalty)),
-        ("seed", config.seed.is_some()),
-    ];
-    if let Some((field, _)) = missing.into_iter().find(|(_, given)| *given) {
-        return Err(job.unsupported(field, "Converse has no such parameter"));
-    }
+    job.refuse_absent("Converse")?;
     for (field, value) in [("temperature", config.temperature), ("top_p", config.top_p)] {
         if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) && differs(value) {
             return Err(job.unsupported(field, "Bedrock takes 0 to 1"));
@@ -189,25 +183,6 @@ fn check_effort(job: &Job<'_>) -> Result<(), Unsupported> {
             Err(job.unsupported("reasoning", why))
         }
     }
-}
-
-fn check_turns(job: &Job<'_>) -> Result<(), Unsupported> {
-    job.refuse_turns(SERVICE, "messages")?;
-    let (_, turns) = job.split();
-    for turn in turns {
-        if let Content::Parts(parts) = &turn.content {
-            parts.iter().try_for_each(|part| check_part(job, turn.role, part))?;
-        }
-    }
-    if turns.first().is_none_or(|first| first.role != Role::User) {
-        return Err(job.unsupported("messages", "the first turn must be the `user`'s"));
-    }
-    let prefills = job.family.as_ref().is_some_and(|rules| rules.family.prefills);
-    if !prefills && turns.last().is_some_and(|last| last.role == Role::Assistant) {
-        let why = "this model does not continue a turn of its own; end with the `user`'s";
-        return Err(job.unsupported("messages", why));
-    }
-    Ok(())
 }
 
 fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsupported> {
