@@ -39,10 +39,12 @@ pub enum Bug {
     CopyBeforeDoubt = 15,
     /// P16: the doubt about a copy ends because one of the two calls was lost.
     LostCopyCleared = 16,
+    /// P17: a create that is sent again has another token.
+    TokenRenewed = 17,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SendBeforeIntent,
         Self::SendingIsQueued,
         Self::DoubtReleased,
@@ -59,6 +61,7 @@ impl Bug {
         Self::CutIsUnpaid,
         Self::CopyBeforeDoubt,
         Self::LostCopyCleared,
+        Self::TokenRenewed,
     ];
 
     /// `P1` and so on.

@@ -177,22 +177,20 @@ pub struct Lines<'a> {
 #[async_trait]
 pub trait CallApi: Send + Sync + Debug {
     /// Posts `body` to `path` under the base URL.
-    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError>;
-    /// The same with a file that is read while it is sent, for which more time is given.
-    async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError>;
-
-    /// The same as `call`, for one that may be given up: `left` is set before its first byte can leave this host, so that one that is
-    /// dropped before was surely not sent.
+    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+        self.call_watched(path, body, timeout, &AtomicBool::new(false)).await
+    }
+    /// The same for one that may be given up: `left` is set before its first byte can leave this host, so that one that is dropped
+    /// before was surely not sent.
     async fn call_watched(
         &self,
         path: &str,
         body: Bytes,
         timeout: Duration,
         left: &AtomicBool,
-    ) -> Result<Reply, CallError> {
-        left.store(true, Ordering::Relaxed);
-        self.call(path, body, timeout).await
-    }
+    ) -> Result<Reply, CallError>;
+    /// The same with a file that is read while it is sent, for which more time is given.
+    async fn call_lines(&self, path: &str, lines: Lines<'_>, timeout: Duration) -> Result<Reply, CallError>;
 
     /// Closes the connections that no call uses: a thousand of them hold some 20 MB.
     async fn rest(&self) {}
@@ -215,10 +213,6 @@ pub struct GivenCalls(pub std::sync::Arc<dyn Exchange>);
 
 #[async_trait]
 impl CallApi for GivenCalls {
-    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
-        self.call_watched(path, body, timeout, &AtomicBool::new(false)).await
-    }
-
     async fn call_watched(
         &self,
         path: &str,

@@ -19,6 +19,7 @@ mod torn;
 mod backup;
 mod disk;
 mod view;
+mod leaves;
 mod line;
 mod operator;
 mod judge;

@@ -1,21 +1,18 @@
 //! The line between a process and the provider: slow, lossy, and indifferent to whether the process still lives.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bulkrate_core::ids::{Ordinal, Sub, WireId};
-use bulkrate_io::Digest;
+use bulkrate_core::ids::{Ordinal, WireId};
 use bulkrate_provider::{CallError, Exchange, Reply};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use tokio::time::sleep;
 
-use crate::bundle;
 use crate::check::Fate;
 use crate::hub::{Hub, Shared, lock};
 use crate::remote::{Answer, Request};
-use crate::tongue::{Ask, Order, Tongue, Wrong};
+use crate::tongue::{Ask, Tongue, Wrong};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -94,99 +91,6 @@ impl Hub {
     fn fault(&mut self, chance: u64) -> bool {
         !self.calm && self.dice.permille(chance)
     }
-
-    /// A paid request leaves: its intent must be durable (I4).
-    fn leaves(&mut self, ask: &Ask, request: &Request) {
-        if *ask == Ask::Create {
-            let order = self.remote.tongue.order(&request.body);
-            if !self.is_resent(&order, &request.body) {
-                self.create_leaves(&order);
-            }
-            return self.calls.push(Vec::new());
-        }
-        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let prompt = self.remote.tongue.prompt(&body);
-        let Some(items) = prompt.and_then(|prompt| self.ordinals(prompt)) else {
-            self.books.wrong("I7", format!("a call that no item asked for: {prompt:?}"));
-            return self.calls.push(Vec::new());
-        };
-        let no = self.calls.len();
-        let leases: Vec<(Ordinal, usize)> =
-            items.into_iter().filter_map(|item| Some((item, self.books.call_sent(item, no)?))).collect();
-        self.calls.push(leases);
-    }
-
-    /// Whether the process has sent this create before, to the byte and with its token: then no second batch comes of it.
-    fn is_resent(&mut self, order: &Order, body: &[u8]) -> bool {
-        let token = order.mark.as_str().filter(|_| self.remote.manners.tokens);
-        let Some(token) = token.map(str::to_owned) else { return false };
-        match self.tokens.insert(token, body.to_vec()) {
-            Some(before) if before == body => true,
-            Some(_) => {
-                self.books.wrong("I4", format!("a create is sent again and says something else: {order:?}"));
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// The submission that a create's mark names, or else its first line.
-    fn sub_of(&self, order: &Order) -> Option<Sub> {
-        let first = || {
-            let lines = self.remote.lines(self.remote.file_of(order)?);
-            lines.first().and_then(|(id, _)| WireId::parse(id)).map(|id| id.sub)
-        };
-        order.says.as_ref().map_or_else(first, |(sub, _)| Self::sub(sub))
-    }
-
-    /// The row of a create says what is sent, to the byte, and each lease is in one line of it. Without its file, which the time after a
-    /// restored backup has deleted, it is refused and asks nothing.
-    fn create_leaves(&mut self, order: &Order) {
-        let file = self.remote.file_of(order).map(<[u8]>::to_vec);
-        let lines = file.as_deref().map(|file| self.remote.lines(file));
-        let (sub, digest) = (self.sub_of(order), order.says.clone().map(|(_, digest)| digest));
-        let read = file.map(|file| digest_of(&file));
-        if digest.is_some() && read.is_some() && digest != read {
-            self.books.wrong("I4", format!("the mark says {digest:?}, and the file of {sub:?} is {read:?}"));
-        }
-        self.books.create_sent(sub, &digest.or(read).unwrap_or_default(), order.input.as_deref());
-        if let Some(lines) = lines {
-            self.lines_are_leases(sub, lines);
-        }
-    }
-
-    /// The items that a prompt asks.
-    fn ordinals(&mut self, prompt: &str) -> Option<Vec<Ordinal>> {
-        let Some(items) = bundle::items(prompt) else { return Some(vec![*self.prompts.get(prompt)?]) };
-        self.bundles += 1;
-        items.iter().map(|item| self.prompts.get(item).copied()).collect()
-    }
-
-    /// I3, I7, for a batch: each lease is in one line, and each line asks what its id says.
-    fn lines_are_leases(&mut self, sub: Option<Sub>, lines: Vec<(String, String)>) {
-        let Some(row) = sub.and_then(|sub| self.books.rows.get(&sub)) else { return };
-        let leased: Vec<Ordinal> = row.leases.iter().map(|(ordinal, _)| *ordinal).collect();
-        let mut asked = vec![0_u32; leased.len()];
-        for (id, prompt) in lines {
-            let places = WireId::parse(&id).map(|id| id.places()).unwrap_or_default();
-            asked.get_mut(places.clone()).unwrap_or_default().iter_mut().for_each(|times| *times += 1);
-            let items = self.ordinals(&prompt);
-            if items.as_deref() != leased.get(places) {
-                self.books.wrong("I7", format!("line {id} asks {items:?} of the leases {leased:?}"));
-            }
-        }
-        if asked.iter().any(|times| *times != 1) {
-            self.books
-                .wrong("I3", format!("of the leases {leased:?} the file asks so many times: {asked:?}"));
-        }
-    }
-}
-
-/// As rows and marks have it.
-fn digest_of(file: &[u8]) -> String {
-    let mut digest = Digest::default();
-    drop(digest.write_all(file)); // it takes everything
-    digest.finish()
 }
 
 /// How an exchange begins.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bulkrate_core::ids::WireId;
+use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::request::{Kind, write_json_text};
 use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
@@ -201,6 +202,12 @@ impl BatchApi for BedrockBatches {
         if !matches!(first, Created::InDoubt(_)) {
             return first;
         }
+        let body = match planted::has(Bug::TokenRenewed) {
+            true => {
+                self.body(input_file, model, &Marker { items: marker.items + 1, ..marker.clone() }).into()
+            }
+            false => body,
+        };
         for wait in RESENDS.map(|times| self.wait_min.saturating_mul(times)) {
             if began.elapsed() + wait + self.create_timeout > TOKEN_LIFE {
                 break;

@@ -251,10 +251,6 @@ impl PaidClient {
 
 #[async_trait]
 impl CallApi for PaidClient {
-    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
-        self.call_watched(path, body, timeout, &AtomicBool::new(false)).await
-    }
-
     async fn call_watched(
         &self,
         path: &str,

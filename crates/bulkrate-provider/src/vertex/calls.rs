@@ -45,11 +45,6 @@ impl VertexCalls {
 
 #[async_trait]
 impl CallApi for VertexCalls {
-    async fn call(&self, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
-        let (client, path) = self.of(path);
-        client.call(path, body, timeout).await
-    }
-
     async fn call_watched(
         &self,
         path: &str,

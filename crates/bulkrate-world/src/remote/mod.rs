@@ -3,6 +3,7 @@
 
 mod batch;
 mod bill;
+mod create;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bulkrate_core::lane::Lane;
 use serde_json::{Value, json};
 
+use batch::Over;
 pub(crate) use batch::{Batch, Stage};
-use batch::{End, Over};
 pub use bill::{Charge, Of, reply_to};
 use bill::{Price, price};
 
@@ -64,8 +65,6 @@ pub struct Remote {
 
 /// A cancelled batch ends so long after.
 pub(crate) const CANCEL_MS: u64 = 60_000;
-/// Tokens of creates are remembered for so long.
-const TOKEN_MS: u64 = 900_000;
 
 impl Remote {
     #[must_use]
@@ -203,29 +202,6 @@ impl Remote {
         done.map_or_else(|wrong| self.tongue.error(wrong), |body| Answer::of(200, &body))
     }
 
-    fn create(&mut self, body: &[u8], now_ms: u64) -> Result<Value, Wrong> {
-        let order = self.tongue.order(body);
-        if let Some(known) = self.by_token(&order, now_ms)? {
-            return Ok(self.tongue.created(known, now_ms));
-        }
-        let lines = self.lines(self.file_of(&order).ok_or(Wrong::NoInput)?);
-        if lines.len() < self.manners.items_min {
-            return Err(Wrong::NoInput);
-        }
-        self.creates += 1;
-        if self.dice.permille(self.faults.foreign) {
-            self.foreign(&order.mark, lines.len(), now_ms);
-        }
-        let again = (order.mark.clone(), lines.len());
-        let batch = self.batch(order.mark, order.input.unwrap_or_default(), lines, now_ms, false);
-        let shown = self.tongue.created(&batch, now_ms);
-        self.batches.push(batch);
-        if self.dice.permille(self.faults.foreign / 2) {
-            self.foreign(&again.0, again.1, now_ms);
-        }
-        Ok(shown)
-    }
-
     /// A batch as it is seen: its results may be named a while after its end.
     fn show(&self, batch: &Batch, now_ms: u64) -> Value {
         match &batch.over {
@@ -234,80 +210,6 @@ impl Remote {
                 self.tongue.batch(&Batch { over: Some(over), ..batch.clone() }, now_ms)
             }
             _ => self.tongue.batch(batch, now_ms),
-        }
-    }
-
-    /// The batch that a create with this token has made, as long as that is remembered.
-    fn by_token(&self, order: &Order, now_ms: u64) -> Result<Option<&Batch>, Wrong> {
-        if !self.manners.tokens {
-            return Ok(None);
-        }
-        match self.batches.iter().find(|batch| !batch.foreign && batch.mark == order.mark) {
-            Some(batch) if now_ms > batch.created_ms + TOKEN_MS => Err(Wrong::Taken),
-            found => Ok(found),
-        }
-    }
-
-    /// A create is lost on its way. Where nothing can be written on a batch, somebody else may make one as large in that moment.
-    pub(crate) fn instead(&mut self, body: &[u8], now_ms: u64) {
-        if self.manners.marks || !self.dice.permille(self.faults.foreign) {
-            return;
-        }
-        let order = self.tongue.order(body);
-        let items = self.file_of(&order).map_or(0, |file| self.lines(file).len());
-        self.foreign(&order.mark, items, now_ms);
-    }
-
-    /// A batch of somebody else in the same account: perhaps another copy of bulkrate that sent the very same lines. Where nothing can be
-    /// written on it, it is as large as ours.
-    fn foreign(&mut self, ours: &Value, items: usize, now_ms: u64) {
-        let copy = !self.dice.permille(300);
-        let mark = self.tongue.foreign_mark(ours, copy);
-        let input = self.id(self.manners.ids[1]);
-        let items = if self.manners.marks { 0 } else { items };
-        let lines = (0..items).map(|row| (format!("row-{row}"), String::new())).collect();
-        let batch = self.batch(mark, input, lines, now_ms, true);
-        self.batches.push(batch);
-    }
-
-    fn batch(
-        &mut self,
-        mark: Value,
-        input: String,
-        lines: Vec<(String, String)>,
-        now_ms: u64,
-        foreign: bool,
-    ) -> Batch {
-        let (least, most) = self.batch_ms;
-        let window_ms = self.manners.window_h * 3_600_000;
-        let mut takes_ms = self.dice.between(least, most);
-        let mut end = End::Completed;
-        if self.manners.refuses_whole && self.dice.permille(self.faults.batch_fails) {
-            (end, takes_ms) = (End::Failed, 5_000);
-        } else if self.faults.stuck > 0 && self.dice.permille(self.faults.stuck) {
-            (end, takes_ms) = (End::Expired, 10 * window_ms);
-        } else if takes_ms > window_ms || self.dice.permille(self.faults.expires) {
-            (end, takes_ms) = (End::Expired, window_ms);
-        }
-        let lag_ms = self.dice.below(self.faults.list_lag_ms + 1);
-        let late_ms = match self.faults.results_late_ms {
-            0 => 0,
-            most => self.dice.below(most),
-        };
-        Batch {
-            id: self.id(self.manners.ids[0]),
-            mark,
-            input,
-            created_ms: now_ms,
-            end_ms: now_ms + takes_ms,
-            end,
-            cancel_ms: None,
-            lines,
-            over: None,
-            foreign,
-            visible_ms: now_ms + lag_ms,
-            late_ms,
-            gone: false,
         }
     }
 

@@ -6,7 +6,9 @@ use bulkrate_provider::bedrock;
 use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
-use super::{Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, instant, parts};
+use super::{
+    Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, foreign_name, in_query, instant, parts, says,
+};
 use crate::remote::{Answer, Batch, Stage};
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Tongue for Bedrock {
         let mark = asked["clientRequestToken"].clone();
         let input = asked["inputDataConfig"]["s3InputDataConfig"]["s3Uri"].as_str();
         Order {
-            says: says(mark.as_str().unwrap_or("")),
+            says: says(mark.as_str().unwrap_or(""), '-'),
             mark,
             input: input.map(str::to_owned),
             carried: None,
@@ -75,12 +77,7 @@ impl Tongue for Bedrock {
     }
 
     fn foreign_mark(&self, ours: &Value, copy: bool) -> Value {
-        let mut parts: Vec<&str> = ours.as_str().unwrap_or("").split('-').collect();
-        match parts.get_mut(1) {
-            Some(inst) if copy => *inst = "somebodyelse",
-            _ => return "search".into(),
-        }
-        parts.join("-").into()
+        foreign_name(ours, '-', copy)
     }
 
     fn line<'l>(&self, line: &'l Value) -> Option<(&'l str, &'l Value)> {
@@ -212,11 +209,3 @@ impl Tongue for Bedrock {
 
 /// Where jobs write.
 const FOLDER: &str = "s3://world/pre/out/";
-
-/// The submission and the digest that a token says.
-fn says(token: &str) -> Option<(String, String)> {
-    match token.split('-').collect::<Vec<_>>()[..] {
-        ["br1", _, sub, _, digest] => Some((sub.to_owned(), digest.to_owned())),
-        _ => None,
-    }
-}

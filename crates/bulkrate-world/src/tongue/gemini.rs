@@ -7,7 +7,9 @@ use bulkrate_provider::gemini;
 use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
-use super::{Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, instant, parts};
+use super::{
+    Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, foreign_name, in_query, instant, parts, says,
+};
 use crate::remote::{Answer, Batch, Stage};
 
 #[derive(Debug)]
@@ -63,16 +65,16 @@ impl Tongue for Gemini {
         let batch = &asked["batch"];
         let file = batch["inputConfig"]["fileName"].as_str();
         let mark = batch["displayName"].clone();
-        Order { says: says(mark.as_str().unwrap_or("")), mark, input: file.map(str::to_owned), carried: None }
+        Order {
+            says: says(mark.as_str().unwrap_or(""), '.'),
+            mark,
+            input: file.map(str::to_owned),
+            carried: None,
+        }
     }
 
     fn foreign_mark(&self, ours: &Value, copy: bool) -> Value {
-        let mut parts: Vec<&str> = ours.as_str().unwrap_or("").split('.').collect();
-        match parts.get_mut(1) {
-            Some(inst) if copy => *inst = "somebody-else",
-            _ => return "search".into(),
-        }
-        parts.join(".").into()
+        foreign_name(ours, '.', copy)
     }
 
     fn line<'l>(&self, line: &'l Value) -> Option<(&'l str, &'l Value)> {
@@ -199,13 +201,5 @@ impl Tongue for Gemini {
             403,
             &json!({"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}}),
         ))
-    }
-}
-
-/// The submission and the digest that a name says.
-fn says(name: &str) -> Option<(String, String)> {
-    match name.split('.').collect::<Vec<_>>()[..] {
-        ["br1", _, sub, _, digest] => Some((sub.to_owned(), digest.to_owned())),
-        _ => None,
     }
 }

@@ -208,6 +208,24 @@ pub(crate) trait Tongue: Debug + Sync {
     }
 }
 
+/// The submission and the digest that a name says which is a mark of ours.
+pub(crate) fn says(name: &str, between: char) -> Option<(String, String)> {
+    match name.split(between).collect::<Vec<_>>()[..] {
+        ["br1", _, sub, _, digest] => Some((sub.to_owned(), digest.to_owned())),
+        _ => None,
+    }
+}
+
+/// The name that somebody else gives; `copy`: another bulkrate that sends the same.
+pub(crate) fn foreign_name(ours: &Value, between: char, copy: bool) -> Value {
+    let mut parts: Vec<&str> = ours.as_str().unwrap_or("").split(between).collect();
+    match parts.get_mut(1) {
+        Some(inst) if copy => *inst = "somebodyelse",
+        _ => return "search".into(),
+    }
+    parts.join(&between.to_string()).into()
+}
+
 /// The part of a query that is called so.
 pub(crate) fn in_query<'q>(path: &'q str, name: &str) -> Option<&'q str> {
     let (_, query) = path.split_once('?')?;
