@@ -513,7 +513,16 @@ mod tests {
             assert!(lived.requests > 0, "{seed} at {provider}");
         }
         let all: Vec<&str> = lived_at.into_keys().collect();
-        assert_eq!(all, ["anthropic", "bedrock", "gemini", "mistral", "openai"]);
+        assert_eq!(all, ["anthropic", "bedrock", "gemini", "mistral", "openai", "vertex"]);
+    }
+
+    /// A seed that once failed: what a twin of a job at Vertex AI had written was not told from the job's own results beside it.
+    #[test]
+    fn a_twin_is_not_billed_for_the_results_beside_its_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let lived = live(257, scratch.path(), false).unwrap();
+        assert!(lived.provider == "vertex" && lived.twins > 0);
+        assert_eq!(lived.violations, []);
     }
 
     /// Seeds that once failed: an item stood in two queues.

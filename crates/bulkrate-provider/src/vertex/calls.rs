@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::wire::FLEX;
-use crate::api::{CallApi, CallError, Lines, Reply};
+use crate::api::{CallApi, CallError, Exchange, GivenCalls, Lines, Reply};
 use crate::http::Account;
 use crate::http::paid::PaidClient;
 use crate::registry::OpenError;
@@ -20,25 +20,30 @@ const FLEX_HEADERS: [(&str, &str); 2] =
 
 #[derive(Debug)]
 pub(super) struct VertexCalls {
-    usual: Arc<PaidClient>,
-    flex: PaidClient,
+    usual: Arc<dyn CallApi>,
+    flex: Arc<dyn CallApi>,
 }
 
 impl VertexCalls {
     pub(super) fn new(account: &Account, settings: &Settings) -> Result<Self, OpenError> {
         let flex = account.clone().with_headers(&FLEX_HEADERS);
         let usual = Arc::new(PaidClient::new(account.clone(), &[], settings)?);
-        Ok(Self { usual, flex: PaidClient::new(flex, &[], settings)? })
+        Ok(Self { usual, flex: Arc::new(PaidClient::new(flex, &[], settings)?) })
+    }
+
+    pub(super) fn over(line: &Arc<dyn Exchange>) -> Self {
+        let calls = || Arc::new(GivenCalls(Arc::clone(line)));
+        Self { usual: calls(), flex: calls() }
     }
 
     pub(super) fn usual(&self) -> Arc<dyn CallApi> {
-        Arc::<PaidClient>::clone(&self.usual)
+        Arc::clone(&self.usual)
     }
 
-    fn of<'p>(&self, path: &'p str) -> (&PaidClient, &'p str) {
+    fn of<'p>(&self, path: &'p str) -> (&dyn CallApi, &'p str) {
         match path.strip_suffix(FLEX) {
-            Some(path) => (&self.flex, path),
-            None => (&self.usual, path),
+            Some(path) => (&*self.flex, path),
+            None => (&*self.usual, path),
         }
     }
 }

@@ -20,9 +20,9 @@ use async_trait::async_trait;
 use http::Method;
 use url::{Host, Url};
 
-use crate::api::{ApiError, BatchApi, CallApi, Facts, Health, Provider, Unlisted, Wire};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
-use crate::http::free::FreeClient;
+use crate::http::free::{Classify, FreeClient};
 use crate::http::limits;
 use crate::http::sign::Sign;
 use crate::registry::{OpenError, Preset};
@@ -79,6 +79,15 @@ impl Vertex {
 
     /// Sends nothing. What is missing of the account is told by [`Provider::ready`]: credentials of Google's may be set for other ends.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        Self::on(settings, None)
+    }
+
+    /// Over a line that is given instead of connections, for simulated worlds: calls, jobs and files of a bucket.
+    pub fn over(settings: &Settings, line: &Arc<dyn Exchange>) -> Result<Self, OpenError> {
+        Self::on(settings, Some(line))
+    }
+
+    fn on(settings: &Settings, line: Option<&Arc<dyn Exchange>>) -> Result<Self, OpenError> {
         // A server of the user's own gets the tokens of the key that was named for it, and no others.
         let signs = !settings.own_server || !settings.api_key.is_empty();
         let (found, readable) = match credentials(settings) {
@@ -92,21 +101,35 @@ impl Vertex {
         let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(found.credentials, host, &settings)?);
         let tokens = Some(tokens).filter(|_| signs);
         let (account, secret) = account(&settings, tokens.as_ref())?;
-        let free = Arc::new(FreeClient::new(account.clone(), &settings, wire::refused)?);
-        let calls = VertexCalls::new(&account, &settings)?;
+        let free = Arc::new(client(line, account.clone(), &settings, wire::refused)?);
+        let calls =
+            line.map_or_else(|| VertexCalls::new(&account, &settings), |line| Ok(VertexCalls::over(line)))?;
         let (stored, named) = match named {
             Ok(stored) => (stored, Ok(())),
             Err(why) => (None, Err(why)),
         };
         let in_tables = stored.as_ref().is_some_and(Named::is_dataset);
         let wire = Arc::new(VertexWire::new(account, &settings, in_tables));
-        let shelf = stored.map(|stored| stored.open(&settings, tokens.as_ref(), &place)).transpose()?;
+        let shelf = stored.map(|stored| stored.open(&settings, tokens.as_ref(), &place, line)).transpose()?;
         let batches = shelf.map(|shelf| {
             let stored = (shelf, place.location.clone());
             VertexBatches::new(Arc::clone(&wire), calls.usual(), Arc::clone(&free), stored, &settings)
         });
         let ready = readable.and(placed).and(named).and(secret);
         Ok(Self { wire, calls, free, batches, place, signs, ready })
+    }
+}
+
+/// A client of free calls, over a line where one is given.
+fn client(
+    line: Option<&Arc<dyn Exchange>>,
+    account: Account,
+    settings: &Settings,
+    classify: Classify,
+) -> Result<FreeClient, OpenError> {
+    match line {
+        Some(line) => Ok(FreeClient::over(Arc::clone(line), account, settings, classify)),
+        None => FreeClient::new(account, settings, classify),
     }
 }
 

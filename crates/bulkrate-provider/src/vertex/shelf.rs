@@ -9,8 +9,8 @@ use bulkrate_core::failure::FailureClass;
 
 use super::storage::{Folder, Storage};
 use super::tables::{Dataset, Tables};
-use super::{Place, account, variable};
-use crate::api::ApiError;
+use super::{Place, account, client, variable};
+use crate::api::{ApiError, Exchange};
 use crate::http::free::FreeClient;
 use crate::http::sign::Sign;
 use crate::registry::OpenError;
@@ -97,6 +97,7 @@ impl Named {
         settings: &Settings,
         tokens: Option<&Arc<dyn Sign>>,
         place: &Place,
+        line: Option<&Arc<dyn Exchange>>,
     ) -> Result<Arc<dyn Shelf>, OpenError> {
         let (usual, name) = match &self {
             Self::Bucket(_) => (STORAGE, STORAGE_HOST),
@@ -111,7 +112,8 @@ impl Named {
         let (account, _) = account(&settings, tokens)?;
         Ok(match self {
             Self::Bucket(folder) => {
-                Arc::new(Storage::new(FreeClient::new(account, &settings, super::storage::classify)?, folder))
+                let free = client(line, account, &settings, super::storage::classify)?;
+                Arc::new(Storage::new(free, folder))
             }
             Self::Dataset(dataset) => {
                 let free = FreeClient::new(account, &settings, super::tables::classify)?;

@@ -253,11 +253,9 @@ pub(super) fn copied(books: &mut Books, bill: &[&Paid], usage: bool) -> i128 {
         }
     }
     for (run, (known, twice)) in runs.iter().zip(told) {
-        let ended = run.cleared.without(run.lost);
-        // A run that has ended by itself has told all that it knew.
-        if run.over
-            && (!known.and(run.booked.without(run.left)).is_within(ended) || run.duplicate.usd != twice)
-        {
+        // A run that has ended by itself has told all that it knew; a call that was lost beside a copy that never left took its doubt over.
+        let must = known.and(run.booked.without(run.left));
+        if run.over && (!must.is_within(run.cleared) || run.duplicate.usd != twice) {
             let what =
                 format!("a run knew of copies {known:?}, and {twice} that came second; it booked {run:?}");
             books.wrong("I5", what);

@@ -174,6 +174,11 @@ impl Remote {
                 let status = if self.files.contains_key(&id) { 200 } else { 404 };
                 return Answer { status, body: Vec::new() };
             }
+            Ask::Below(prefix) => {
+                let names: Vec<&str> =
+                    self.files.keys().filter(|id| id.starts_with(&prefix)).map(String::as_str).collect();
+                Ok(self.tongue.files(&names))
+            }
             Ask::Discard(id) => {
                 self.files.remove(&id);
                 return Answer { status: 204, body: Vec::new() };

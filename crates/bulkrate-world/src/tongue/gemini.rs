@@ -99,14 +99,7 @@ impl Tongue for Gemini {
 
     fn batch(&self, batch: &Batch, now_ms: u64) -> Value {
         let stage = batch.stage(now_ms);
-        let word = match stage {
-            Stage::Validating => "PENDING",
-            Stage::Running | Stage::Finalizing | Stage::Cancelling => "RUNNING",
-            Stage::Completed => "SUCCEEDED",
-            Stage::Failed => "FAILED",
-            Stage::Expired => "EXPIRED",
-            Stage::Cancelled => "CANCELLED",
-        };
+        let word = word(stage);
         let (completed, failed) = batch.over.as_ref().map_or((0, 0), |over| (over.completed, over.failed));
         let total = if stage == Stage::Validating { 0 } else { batch.lines.len() as u64 };
         let stats =
@@ -201,5 +194,17 @@ impl Tongue for Gemini {
             403,
             &json!({"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}}),
         ))
+    }
+}
+
+/// A state without the word before it.
+pub(super) fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Validating => "PENDING",
+        Stage::Running | Stage::Finalizing | Stage::Cancelling => "RUNNING",
+        Stage::Completed => "SUCCEEDED",
+        Stage::Failed => "FAILED",
+        Stage::Expired => "EXPIRED",
+        Stage::Cancelled => "CANCELLED",
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use bulkrate_provider::{Exchange, Provider, Settings};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::remote::{Answer, Batch};
 
@@ -13,11 +13,13 @@ mod openai;
 mod mistral;
 mod anthropic;
 mod gemini;
+mod vertex;
 mod bedrock;
 
 /// All that the world speaks.
 pub(crate) const OPENAI: &dyn Tongue = &openai::OpenAi;
-pub(crate) const OTHERS: &[&dyn Tongue] = &[&anthropic::Anthropic, &gemini::Gemini, &mistral::Mistral];
+pub(crate) const OTHERS: &[&dyn Tongue] =
+    &[&anthropic::Anthropic, &gemini::Gemini, &vertex::Vertex, &mistral::Mistral];
 /// Batches of a hundred items and more, in jobs as large.
 pub(crate) const LARGE: &dyn Tongue = &bedrock::Bedrock;
 
@@ -57,6 +59,8 @@ pub(crate) enum Ask {
     Put(String),
     /// Whether a file is there.
     Look(String),
+    /// The files whose names begin so.
+    Below(String),
     Content(String),
     DeleteFile(String),
     /// The same where nobody is told whether it was there.
@@ -163,6 +167,10 @@ pub(crate) trait Tongue: Debug + Sync {
     }
 
     fn uploaded(&self, id: &str) -> Value;
+    /// A list of files.
+    fn files(&self, names: &[&str]) -> Value {
+        json!(names)
+    }
     fn deleted(&self, id: &str) -> Value;
     fn cancelled(&self, batch: &Batch, now_ms: u64) -> Value {
         self.batch(batch, now_ms)

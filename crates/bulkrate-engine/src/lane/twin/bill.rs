@@ -62,9 +62,22 @@ pub(super) async fn bill(
         Phase::Cancelled if remote.counts.total == 0 && has_files => items.len() as u64,
         _ => remote.counts.completed,
     };
+    // Answers that may be the other batch's say nothing of this one: its counts do.
+    if shares_place(row, remote) && (job.spec.run.keep_remote || answered > told) {
+        (bill.costs, answered) = (vec![None; items.len()], 0);
+    }
     let each = u64::from(job.spec.request.bundle.unwrap_or(1));
     bill.silent = told.saturating_sub(answered).saturating_mul(each);
     Ok(Some(bill))
+}
+
+/// Whether what a twin has written lies where the batch's own results are or were: jobs of one create write below one place, and this one
+/// does not say which folder there is its.
+pub(super) fn shares_place(row: &Submission, remote: &RemoteBatch) -> bool {
+    let (own, place) = (named(row.remote_output.as_deref()), named(remote.output_file.as_deref()));
+    let Some((own, place)) = own.zip(place) else { return false };
+    let rest = own.strip_prefix(place.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Prices the lines of one file; how many answers there were.
@@ -144,5 +157,46 @@ impl Bill {
         places.sort_by_key(|place| std::cmp::Reverse(items[*place].bound));
         places.truncate(usize::try_from(self.silent).unwrap_or(usize::MAX));
         places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkrate_core::ids::Sub;
+    use bulkrate_core::submission::{BatchCounts, Owner};
+    use bulkrate_store::SubmissionState;
+
+    #[test]
+    fn a_place_above_the_batchs_own_results_is_shared_with_them() {
+        for (own, place, shared) in [
+            (Some("gs://b/in/out/p1"), Some("gs://b/in/out"), true),
+            (Some("gs://b/in/out/p1"), Some("gs://b/in/out/"), true),
+            (Some("gs://b/in/out"), Some("gs://b/in/out"), true),
+            (Some("gs://b/in/out/p1"), Some("gs://b/in/out/p2"), false),
+            (Some("gs://b/in/out2"), Some("gs://b/in/out"), false),
+            (Some("file-1"), Some("file-2"), false),
+            (None, Some("gs://b/in/out"), false),
+            (Some("gs://b/in/out"), None, false),
+            (Some("gs://b/in/out"), Some(""), false),
+        ] {
+            let mut row = Submission::new(Sub::new(1, 1), 1, Lane::Batch, SubmissionState::Settled, 1);
+            row.remote_output = own.map(str::to_owned);
+            let remote = RemoteBatch {
+                id: "b".to_owned(),
+                phase: Phase::Cancelled,
+                status: String::new(),
+                input_file: None,
+                output_file: place.map(str::to_owned),
+                error_file: None,
+                counts: BatchCounts::default(),
+                errors: Vec::new(),
+                created_at: None,
+                expires_at: None,
+                marker: None,
+                owner: Owner::Unknown,
+            };
+            assert_eq!(shares_place(&row, &remote), shared, "{own:?} {place:?}");
+        }
     }
 }

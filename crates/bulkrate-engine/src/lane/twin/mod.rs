@@ -16,7 +16,7 @@ use bulkrate_provider::BatchApi;
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
 use serde::{Deserialize, Serialize};
 
-use self::bill::bill;
+use self::bill::{bill, shares_place};
 use super::brought::Brought;
 use super::evidence::{field, put};
 use super::fetch::{LATE_FILE_TRIES, awaits_files};
@@ -182,7 +182,7 @@ async fn run(job: &Rc<Job>, row: &mut Submission, place: usize) -> Result<bool, 
     twins[place].booked = true;
     keep(row, &twins);
     save_with(job, row, Acts { ledger: entries, ..Acts::default() }).await?;
-    if let Some(remote) = remote.filter(|_| !job.spec.run.keep_remote) {
+    if let Some(remote) = remote.filter(|remote| !job.spec.run.keep_remote && !shares_place(row, remote)) {
         for file in remote.output_file.iter().chain(&remote.error_file).filter(|file| !file.is_empty()) {
             drop(api.delete_file(file).await); // it expires there
         }
