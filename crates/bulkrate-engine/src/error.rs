@@ -131,6 +131,7 @@ impl EngineError {
             Self::Source(error) => error.hint(),
             Self::Sink(error) => error.hint(),
             Self::Item { source: ItemError::Template(error), .. } | Self::Setup(ItemError::Template(error)) => error.hint(),
+            Self::Setup(ItemError::Unsupported { .. }) => Some("leave the setting out, or name a model that takes it".to_owned()),
             Self::Item { .. } => Some("mend the item, or pass `--on-bad-line dead` to go on with the others".to_owned()),
             Self::DuplicateId { .. } => Some("choose a column with unique values for `--id`, or leave `--id` out".to_owned()),
             Self::UnknownModel { .. } => Some("`bulkrate prices list` shows the known models; any model id is accepted with `--base-url`".to_owned()),

@@ -6,6 +6,7 @@ mod bundles;
 mod decisions;
 mod hedge;
 mod prompt_cache;
+mod untaken;
 mod warnings;
 
 pub(crate) use self::batch_times::curve_of;
@@ -179,6 +180,7 @@ fn lanes(
             Lane::Batch => batchable::refused(facts, requests),
             Lane::Flex | Lane::Sync => None,
         });
+        let unavailable = unavailable.or_else(|| untaken::refused(facts, lane));
         lanes.push(LanePlan {
             lane,
             unavailable,

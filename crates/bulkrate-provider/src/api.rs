@@ -122,6 +122,11 @@ pub trait Wire: Send + Sync + Debug {
         let _ = (model, reasoning);
         Some("its API tells none")
     }
+    /// Whether the body of an OpenAI batch line for this API of OpenAI's can go to the model as it is.
+    fn takes_openai(&self, kind: Kind, model: &str) -> bool {
+        let _ = (kind, model);
+        false
+    }
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
     fn encode(
         &self,

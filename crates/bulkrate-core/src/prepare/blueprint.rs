@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::request::{
     Blob, BlobError, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, base64, data_url,
-    web_url, write_canonical, write_json_text,
+    media_type_of, web_url, write_canonical, write_json_text,
 };
 
 use super::marks::Marks;
@@ -261,14 +261,7 @@ fn image_parts(cell: &str) -> Result<(Cow<'_, str>, &'static str, Cow<'_, str>),
         return Ok((Cow::Borrowed(media_type), "base64", data));
     }
     let url = web_url(cell).ok_or(ImageError::NotAUrl)?;
-    let path = url.split(['?', '#']).next().unwrap_or(&url).to_ascii_lowercase();
-    let media_type = match path.rsplit('.').next() {
-        Some("png") => "image/png",
-        Some("gif") => "image/gif",
-        Some("webp") => "image/webp",
-        _ => "image/jpeg",
-    };
-    Ok((Cow::Borrowed(media_type), "url", url))
+    Ok((Cow::Borrowed(media_type_of(&url)), "url", url))
 }
 
 /// The first bytes of the image formats that models take, in base64.

@@ -49,6 +49,17 @@ pub(crate) fn web_url(text: &str) -> Option<Cow<'_, str>> {
     })
 }
 
+/// What an image at an address is, by its name: a JPEG, where that says nothing.
+pub(crate) fn media_type_of(url: &str) -> &'static str {
+    let path = url.split(['?', '#']).next().unwrap_or(url).to_ascii_lowercase();
+    match path.rsplit('.').next() {
+        Some("png") => "image/png",
+        Some("gif") => "image/gif",
+        Some("webp") => "image/webp",
+        _ => "image/jpeg",
+    }
+}
+
 /// Base64 on one line: the standard alphabet, padded (RFC 4648, section 4), whatever width it was wrapped to. `None`: it is
 /// something else.
 pub(crate) fn base64(text: &str) -> Option<Cow<'_, str>> {

@@ -4,6 +4,7 @@
 
 mod blob;
 mod canonical;
+mod openai;
 mod read;
 
 use std::borrow::Cow;
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use blob::BlobError;
-pub(crate) use blob::{base64, data_url, web_url};
+pub(crate) use blob::{base64, data_url, media_type_of, web_url};
 pub use canonical::{canonical_value, write_canonical, write_json_text};
+pub use openai::BodyError;
 pub use read::Text;
 
 /// What is asked for; decides the endpoint.

@@ -120,6 +120,7 @@ impl Fixture {
             ordered: None,
             stats: Default::default(),
             limited: None,
+            refusals: Vec::new(),
         };
         fixture.commit(|tx| tx.checkpoint = Some(serde_json::to_string(&checkpoint).unwrap()));
         fixture

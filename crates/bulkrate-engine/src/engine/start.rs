@@ -26,6 +26,7 @@ use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
+use crate::prepare::{Checkpoint, Refusal};
 use crate::run::cascade::Cascade;
 use crate::run::forecast::{Forecasting, Kept};
 use crate::run::fresh::SendOrder;
@@ -260,6 +261,7 @@ impl Engine {
             deployments: deployments.clone(),
             stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments, &fallbacks)?,
             fallbacks,
+            refusals: refusals_of(spec, checkpoint, home),
             strong: Strong::of(&self.settings, spec, self.today(), deployments)?,
             cascade,
             semantic,
@@ -282,6 +284,13 @@ impl Engine {
             collecting: Semaphore::new(COLLECTING_MAX),
         })
     }
+}
+
+/// What fallbacks cannot be sent in a lane, of what is asked for.
+fn refusals_of(spec: &JobSpec, checkpoint: &Checkpoint, lane: Lane) -> Vec<Refusal> {
+    let limit = spec.source.limit;
+    let refusals = checkpoint.refusals.iter().filter(|refusal| refusal.instead && refusal.lane == lane);
+    refusals.filter(|refusal| refusal.is_before(limit)).cloned().collect()
 }
 
 /// When another job of this state folder was last at work: a folder that was restored knows nothing of what came after.

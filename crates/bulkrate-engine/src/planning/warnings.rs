@@ -2,7 +2,7 @@
 
 use bulkrate_core::lane::Lane;
 
-use super::{Facts, Part, WHOLE, batchable, decisions, hedge};
+use super::{Facts, Part, WHOLE, batchable, decisions, hedge, untaken};
 use crate::EngineError;
 use crate::cascade_plan::cascade_told;
 use crate::deployment::Deployment;
@@ -25,6 +25,7 @@ pub(super) fn warnings(
     warnings.extend(batchable::choices_unsaid(facts, lane));
     warnings.extend(request.router.as_deref().and_then(RouterSpec::off));
     warnings.extend(cascade_told(facts, stats, lane)?);
+    warnings.extend(untaken::passed_over(facts, lane));
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));
     warnings.extend(decisions::told(facts, stats));
@@ -55,7 +56,7 @@ fn unfilled(request: &RequestSpec) -> Option<String> {
 fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
     let (mut able, mut told) = (Vec::new(), Vec::new());
     for found in facts.fallbacks.iter().map(|place| &facts.deployments[*place]) {
-        match found.unavailable(lane) {
+        match found.unavailable(lane).or_else(|| untaken::not_instead(facts, found, lane)) {
             None => able.push(format!("`{}`", found.pinned)),
             Some(why) => {
                 told.push(format!("`{}` cannot stand in within the {lane} lane: {why}", found.pinned));

@@ -1,5 +1,5 @@
-//! OpenAI batch lines: the body goes to the same provider as it is, but for our id, an absent output maximum and the
-//! service tier.
+//! OpenAI batch lines: the body goes to who speaks that language as it is, but for our id, an absent output maximum, the
+//! service tier, and a model that is called by a name of ours.
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Text, write_json_text};
@@ -101,11 +101,13 @@ impl<'a> RawLine<'a> {
         Some(Self { kind, body: body.get(), model })
     }
 
-    /// The body to send in `lane`, whose tier takes the place of the user's. `raised`: a new output maximum, after an answer
-    /// that was cut. The rest stays as it is.
-    pub(crate) fn body(&self, lane: Lane, raised: Option<u32>, out: &mut Vec<u8>) {
+    /// The body to send in `lane`, whose tier takes the place of the user's, to `model`, where he calls it by another name.
+    /// `raised`: a new output maximum, after an answer that was cut. The rest stays as it is.
+    pub(crate) fn body(&self, lane: Lane, model: &str, raised: Option<u32>, out: &mut Vec<u8>) {
         let tier = if lane == Lane::Flex { "\"flex\"" } else { "\"default\"" };
         let most = raised.map(|most| most.to_string());
+        let mut named = Vec::new();
+        write_json_text(model, &mut named);
         let mut scanner = JsonScanner::new();
         let Ok(row) = scanner.scan(self.body) else {
             out.extend_from_slice(self.body.as_bytes()); // it was readable when it was sealed
@@ -118,14 +120,15 @@ impl<'a> RawLine<'a> {
         }
         for (key, value) in row.iter() {
             let new = match (&*key, value.kind(), most.as_deref()) {
-                (TIER, ..) => tier,
-                (key, JsonKind::Number, Some(most)) if MAXIMA.contains(&key) => most,
+                (TIER, ..) => tier.as_bytes(),
+                ("model", ..) if value.as_str().is_some_and(|own| own != model) => &named[..],
+                (key, JsonKind::Number, Some(most)) if MAXIMA.contains(&key) => most.as_bytes(),
                 _ => continue,
             };
             // A value is a slice of the body.
             let start = value.raw().as_ptr() as usize - self.body.as_ptr() as usize;
             out.extend_from_slice(&self.body.as_bytes()[done..start]);
-            out.extend_from_slice(new.as_bytes());
+            out.extend_from_slice(new);
             done = start + value.raw().len();
         }
         out.extend_from_slice(&self.body.as_bytes()[done..]);
@@ -175,7 +178,7 @@ mod tests {
             (Kind::Chat, body, Some(9))
         );
         let mut sent = Vec::new();
-        line.body(Lane::Batch, None, &mut sent);
+        line.body(Lane::Batch, "m", None, &mut sent);
         assert_eq!(sent, body.as_bytes());
     }
 
@@ -188,8 +191,21 @@ mod tests {
         let line = RawLine::unseal(&sealed).unwrap();
         assert_eq!(line.body, r#"{"max_completion_tokens":50,"model":"m"}"#);
         let mut sent = Vec::new();
-        line.body(Lane::Flex, None, &mut sent);
+        line.body(Lane::Flex, "m", None, &mut sent);
         assert_eq!(sent, br#"{"service_tier":"flex","max_completion_tokens":50,"model":"m"}"#);
+    }
+
+    #[test]
+    fn a_model_is_called_as_its_provider_calls_it() {
+        for (body, want) in [
+            (r#"{"model" : "mistral/m","x":"mistral/m"}"#, r#"{"model" : "m","x":"mistral/m"}"#),
+            (r#"{"model":"\u006d"}"#, r#"{"model":"\u006d"}"#),
+        ] {
+            let mut sent = Vec::new();
+            let line = RawLine { kind: Kind::Chat, body, model: "mistral/m".into() };
+            line.body(Lane::Sync, "m", None, &mut sent);
+            assert_eq!(String::from_utf8(sent).unwrap(), want);
+        }
     }
 
     #[test]
@@ -203,7 +219,7 @@ mod tests {
             (Lane::Sync, r#"{"model":"m"}"#, r#"{"model":"m"}"#),
         ] {
             let mut sent = Vec::new();
-            RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.body(lane, None, &mut sent);
+            RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.body(lane, "m", None, &mut sent);
             assert_eq!(String::from_utf8(sent).unwrap(), want);
         }
     }
@@ -228,6 +244,7 @@ mod tests {
             let mut sent = Vec::new();
             RawLine { kind: Kind::Chat, body, model: "openai/m".into() }.body(
                 Lane::Batch,
+                "m",
                 Some(36),
                 &mut sent,
             );

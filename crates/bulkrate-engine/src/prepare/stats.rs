@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::Ordered;
 use super::shape::{Drawn, Shape};
+use super::takes::Refusal;
 use crate::deployment::Deployment;
 
 /// What a finished pass leaves in the job's row.
@@ -32,6 +33,9 @@ pub(crate) struct Checkpoint {
     /// The same of the records before the limit that the pass was made with, where it was less than all.
     #[serde(default)]
     pub limited: Option<Limited>,
+    /// What models cannot be sent in one lane or another, or in the place of others.
+    #[serde(default)]
+    pub refusals: Vec<Refusal>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -24,10 +24,10 @@ pub(crate) fn vocabulary(deployment: &Deployment) -> Option<Vocabulary> {
     Vocabulary::of(provider, id)
 }
 
-/// Runs `with` on the prompt of a canonical form or a sealed line; `None` if it has none that can be read.
+/// Runs `with` on the prompt of a canonical form or a sealed line; `None` if it has none that can be read. `raw`: it may be an
+/// OpenAI batch line.
 pub(crate) fn with_prompt<R>(line: &[u8], raw: bool, with: impl FnOnce(&Prompt<'_>) -> R) -> Option<R> {
-    if raw {
-        let line = RawLine::unseal(line)?;
+    if raw && let Some(line) = RawLine::unseal(line) {
         return Prompt::of_body(line.kind, line.body).as_ref().map(with);
     }
     let request: Request<'_> = serde_json::from_slice(line).ok()?;

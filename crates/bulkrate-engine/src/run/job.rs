@@ -32,7 +32,7 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{BatchLine, Event, Observer};
 use crate::paths::JobDir;
-use crate::prepare::Shape;
+use crate::prepare::{Refusal, Shape};
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 use crate::strong::Strong;
@@ -63,6 +63,8 @@ pub(crate) struct Job {
     pub deployments: Vec<Deployment>,
     /// Those that stand in when another cannot serve, in order.
     pub fallbacks: Vec<usize>,
+    /// Which of them cannot stand in for all, and why.
+    pub refusals: Vec<Refusal>,
     /// Those of them that no request names.
     pub stand_ins: Vec<usize>,
     /// Whom the naive plan asks, where something chose another.

@@ -439,7 +439,7 @@ pub(crate) struct Asking {
 fn encode(found: &Deployment, draft: &Draft<'_>, asking: Asking, body: &mut Vec<u8>) -> Result<(), String> {
     match draft {
         Draft::Raw(line) => {
-            line.body(asking.lane, asking.max_tokens, body);
+            line.body(asking.lane, &found.model, asking.max_tokens, body);
             Ok(())
         }
         Draft::Unified(request) => encode_unified(found, request, asking, body),

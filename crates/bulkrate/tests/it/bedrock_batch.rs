@@ -12,7 +12,7 @@ const ROWS: usize = 280;
 /// Of which so many differ.
 const REQUESTS: u64 = 253;
 const MODEL: &str = "bedrock/us.amazon.nova-lite-v1:0";
-const ROLE: &str = "arn:aws:iam::123456789012:role/batches";
+pub(super) const ROLE: &str = "arn:aws:iam::123456789012:role/batches";
 
 /// A job of so many rows in the batch lane.
 fn job_of(place: &Place, rows: usize, run: &str, provider: &str) {

@@ -39,6 +39,7 @@ mod hedge;
 mod azure;
 mod bedrock;
 mod bedrock_batch;
+mod capabilities;
 mod bad_accounts;
 mod bad_input;
 mod bad_provider;

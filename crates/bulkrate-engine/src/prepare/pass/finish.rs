@@ -80,6 +80,7 @@ impl Pass<'_> {
                 limited.stats.cached = self.cached_before;
                 limited
             }),
+            refusals: self.draftsman.into_refusals(),
         };
         Ok((checkpoint, left))
     }

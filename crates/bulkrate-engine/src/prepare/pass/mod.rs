@@ -21,7 +21,6 @@ use jiff::civil::Date;
 use self::out::{CHUNK_BYTES, Committed, Out, TagSets};
 use super::ids::UniqueIds;
 use super::keys::KeyFile;
-use super::kinds::Kinds;
 use super::order::{Orderer, Spot};
 use super::reuse::Reuse;
 use super::saved::Saved;
@@ -47,7 +46,6 @@ pub(crate) struct Pass<'e> {
     job: u32,
     writer: Writer,
     draftsman: Draftsman,
-    kinds: Kinds,
     shape: Shape,
     columns: Vec<String>,
     collect_columns: bool,
@@ -111,7 +109,6 @@ impl<'e> Pass<'e> {
             job,
             writer,
             draftsman,
-            kinds: Kinds::default(),
             shape,
             // A later object may have keys that the first one has not.
             collect_columns: shape == Shape::Table
@@ -185,7 +182,6 @@ impl<'e> Pass<'e> {
             return Err(ItemError::BadRequest(bad.to_string()).into());
         }
         let drawn = self.draftsman.draw(&row.data, row.record + 1, &mut self.canonical)?;
-        self.kinds.check(drawn.deployment, drawn.kind, &self.draftsman.deployments)?;
         let deployment = &self.draftsman.deployments[drawn.deployment];
         check_window(&self.canonical, drawn.messages, deployment, &*self.draftsman.settings.tables)?;
         Ok(drawn)

@@ -1,5 +1,7 @@
 //! What the records of a source are, and how one becomes the canonical form of a request.
 
+mod lines;
+mod proof;
 mod table;
 
 use std::collections::BTreeMap;
@@ -7,15 +9,13 @@ use std::collections::BTreeMap;
 use bulkrate_core::filter::{self, How};
 use bulkrate_core::prepare::{Cell, ItemError, Wishes};
 use bulkrate_core::price::Effort;
-use bulkrate_core::price::bound::default_output_max;
-use bulkrate_core::request::{Kind, Reasoning, Request, Text, write_canonical};
+use bulkrate_core::request::Reasoning;
 use bulkrate_core::route::learned::{self, Few, Score};
-use bulkrate_io::{JsonRow, JsonScanner, RowData};
+use bulkrate_io::{JsonScanner, RowData};
 use jiff::civil::Date;
-use serde_json::value::RawValue;
 
 use self::table::{TableForm, cell_of, json_cell};
-use super::raw::RawLine;
+use super::takes::{Refusal, Takes};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::settings::Settings;
@@ -29,7 +29,7 @@ pub(crate) enum Shape {
     Table,
     /// One unified request a line.
     Unified,
-    /// OpenAI batch lines, passed through.
+    /// OpenAI batch lines, passed through to who takes them.
     OpenAi,
 }
 
@@ -95,7 +95,6 @@ impl From<ItemError> for ShapeError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drawn {
     pub item_id: String,
-    pub kind: Kind,
     /// Index into the deployments.
     pub deployment: usize,
     pub max_tokens: u32,
@@ -127,6 +126,7 @@ pub(crate) struct Draftsman {
     today: Date,
     scratch: Scratch,
     scanner: JsonScanner,
+    takes: Takes,
 }
 
 /// Memory that is used again for the next record.
@@ -172,6 +172,7 @@ impl Draftsman {
             today,
             scratch: Scratch::default(),
             scanner: JsonScanner::new(),
+            takes: Takes::new(spec.run.prompt_cache.fixed()),
         };
         if spec.request.router.is_some() && shape != Shape::Table {
             return Err(EngineError::BadSpec {
@@ -205,7 +206,22 @@ impl Draftsman {
             Shape::Unified => Form::Unified,
             Shape::OpenAi => Form::OpenAi,
         };
+        draftsman.takes.fallbacks = Deployment::fallbacks(settings, spec, today, &draftsman.deployments)?;
+        draftsman.takes.cheap = draftsman.places(spec.request.cascade.iter().flat_map(|one| &one.models));
+        if shape == Shape::Table {
+            draftsman.prove()?;
+        }
         Ok(draftsman)
+    }
+
+    /// Which deployments these names of the job are.
+    fn places<'n>(&self, names: impl Iterator<Item = &'n String>) -> Vec<usize> {
+        names.filter_map(|name| self.names.get(name).copied()).collect()
+    }
+
+    /// What was found of lanes and stand-ins.
+    pub(crate) fn into_refusals(self) -> Vec<Refusal> {
+        self.takes.refusals
     }
 
     /// Appends the canonical form of a record to `out`. `number` is the record's, from 1, and names items without ids.
@@ -218,11 +234,11 @@ impl Draftsman {
         match (&self.kind, row) {
             (Form::Table(form), RowData::Cells(cells)) => {
                 let cells: Vec<Cell<'_>> = form.places.iter().map(|place| cell_of(cells, *place)).collect();
-                form.draw(&cells, number, &mut self.scratch, out).map_err(ShapeError::Item)
+                self.row(&cells, number, out)
             }
             (Form::Table(form), RowData::Json(row)) => {
                 let cells: Vec<Cell<'_>> = form.columns.iter().map(|name| json_cell(row, name)).collect();
-                form.draw(&cells, number, &mut self.scratch, out).map_err(ShapeError::Item)
+                self.row(&cells, number, out)
             }
             (Form::Unified, RowData::Json(row)) => self.unified(row.text(), number, out),
             (Form::OpenAi, RowData::Json(row)) => self.openai(row, number, out),
@@ -251,106 +267,6 @@ impl Draftsman {
         let name = name.ok_or_else(|| ItemError::MissingField("model".to_owned()))?.to_owned();
         self.deployment(&name)
     }
-
-    fn unified(&mut self, line: &str, number: u64, out: &mut Vec<u8>) -> Result<Drawn, ShapeError> {
-        let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
-        let mut request: Request<'_> = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-        if request.is_blank() {
-            return Err(ItemError::EmptyPrompt.into());
-        }
-        if request.route_score.is_some() {
-            return Err(bad("`route_score` is what bulkrate writes, not what it reads".to_owned()));
-        }
-        request.settle_blobs().map_err(|(part, source)| ItemError::Blob { part, source })?;
-        if &*request.model == AUTO {
-            return Err(auto_in_a_line());
-        }
-        // Its price is another one than that of the model's chats.
-        if (request.kind == Kind::Decision) != (self.spec.kind == Kind::Decision) {
-            return Err(bad("decisions are priced by themselves: all lines of a job are of kind `decision`, and so is the job, or none is".to_owned()));
-        }
-        let deployment = self.named(&request.model)?;
-        let found = &self.deployments[deployment];
-        let config = &mut request.generation_config;
-        let choice_bytes = config.choices.iter().map(|choice| choice.len() as u64).max();
-        if request.kind == Kind::Chat && config.max_tokens.is_none() {
-            let tokens = match self.spec.max_output_tokens {
-                Some(tokens) => tokens,
-                None => u32::try_from(
-                    default_output_max(choice_bytes, effort(config.reasoning), found.max_output()).0,
-                )
-                .unwrap_or(u32::MAX),
-            };
-            config.max_tokens = Some(tokens);
-        }
-        if config.max_tokens == Some(0) {
-            return Err(bad("`generation_config.max_tokens` must be at least 1".to_owned()));
-        }
-        if request.system_prompt.is_empty() && request.kind.has_turns() {
-            request.system_prompt.extend(self.spec.system.as_deref().map(Text::from));
-        }
-        request.model = Text::from(found.pinned.clone());
-        let mut drawn = Drawn {
-            item_id: request.custom_id.as_ref().map_or_else(|| number.to_string(), |id| id.to_string()),
-            kind: request.kind,
-            deployment,
-            max_tokens: request.generation_config.max_tokens.unwrap_or(0),
-            images: request.images(),
-            documents: request.documents(),
-            messages: request.messages.len() as u64 + 1,
-            tags: Vec::new(),
-            wishes: Wishes { priority: request.priority, cache: request.cache },
-            scores: None,
-            answer: None,
-            choice_bytes,
-            structure: 0,
-        };
-        if let Some(tags) = request.tags {
-            tag_text(tags).map_err(bad)?;
-            bulkrate_core::request::canonical_value(tags, &mut drawn.tags);
-        }
-        let start = out.len();
-        write_canonical(&request, out);
-        drawn.structure = ((out.len() - start) as u64).saturating_sub(request.prompt_bytes());
-        Ok(drawn)
-    }
-
-    fn openai(&mut self, row: &JsonRow<'_>, number: u64, out: &mut Vec<u8>) -> Result<Drawn, ShapeError> {
-        let bad = |why: &str| ShapeError::Item(ItemError::BadRequest(why.to_owned()));
-        let url = row.get("url").and_then(|value| value.as_str()).ok_or_else(|| bad("`url` is missing"))?;
-        let kind = RawLine::kind_of_url(&url)
-            .ok_or_else(|| bad("`url` is none of /v1/chat/completions, /v1/embeddings, /v1/moderations"))?;
-        let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();
-        let model = {
-            let fields = self.scanner.scan(body).map_err(|fault| bad(fault.what))?;
-            fields
-                .get("model")
-                .and_then(|value| value.as_str())
-                .map(|model| model.into_owned())
-                .ok_or_else(|| bad("`body.model` is missing"))?
-        };
-        let deployment = self.named(&model)?;
-        let default = default_output_max(None, effort(None), self.deployments[deployment].max_output()).0;
-        let default = self.spec.max_output_tokens.map_or(default, u64::from);
-        let line = RawLine { kind, body, model: Text::from(self.deployments[deployment].pinned.clone()) };
-        line.seal(default, &mut self.scanner, out)
-            .map_err(|why| ShapeError::Item(ItemError::BadRequest(why)))?;
-        let max_tokens =
-            if kind == Kind::Chat { line.max_tokens(&mut self.scanner).unwrap_or(default) } else { 0 };
-        Ok(Drawn {
-            item_id: row
-                .get("custom_id")
-                .and_then(|value| value.as_str())
-                .map_or_else(|| number.to_string(), std::borrow::Cow::into_owned),
-            kind,
-            deployment,
-            max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
-            images: line.images(),
-            documents: line.documents(),
-            messages: line.messages(),
-            ..Drawn::default()
-        })
-    }
 }
 
 fn effort(reasoning: Option<Reasoning>) -> Effort {
@@ -361,11 +277,4 @@ fn effort(reasoning: Option<Reasoning>) -> Effort {
         Some(Reasoning::High) => Effort::High,
         Some(Reasoning::Tokens(tokens)) => Effort::Tokens(u64::from(tokens)),
     }
-}
-
-/// Tags are an object of strings.
-fn tag_text(tags: &RawValue) -> Result<(), String> {
-    serde_json::from_str::<BTreeMap<String, String>>(tags.get())
-        .map(drop)
-        .map_err(|_| "`tags` is an object of strings".to_owned())
 }

@@ -20,7 +20,6 @@ use crate::spec::RouterSpec;
 
 #[derive(Debug)]
 pub(super) struct TableForm {
-    kind: Kind,
     /// One per deployment that rules or the job name.
     blueprints: Vec<(Blueprint, u32)>,
     rules: Rules,
@@ -42,7 +41,7 @@ pub(super) struct TableForm {
     id_place: Option<usize>,
     choice_bytes: Option<u64>,
     turns: u64,
-    image: bool,
+    pub image: bool,
 }
 
 /// A learned router with the deployments of its models, the job's own last, and the column that it reads, as a place in `columns`.
@@ -119,7 +118,6 @@ impl Draftsman {
             return Err(EngineError::no_column(&wanted[missing], columns));
         }
         Ok(TableForm {
-            kind: self.spec.kind,
             blueprints,
             rules,
             router,
@@ -182,7 +180,11 @@ impl Draftsman {
         }
     }
 
-    fn max_tokens(&self, deployment: &Deployment, choice_bytes: Option<u64>) -> Result<u32, EngineError> {
+    pub(super) fn max_tokens(
+        &self,
+        deployment: &Deployment,
+        choice_bytes: Option<u64>,
+    ) -> Result<u32, EngineError> {
         let effort = effort(self.reasoning()?);
         let model_max = deployment.max_output();
         let tokens = match self.spec.max_output_tokens {
@@ -213,7 +215,7 @@ impl Draftsman {
             .transpose()
     }
 
-    fn setup(&self, deployment: &Deployment, max_tokens: u32) -> Result<Setup, EngineError> {
+    pub(super) fn setup(&self, deployment: &Deployment, max_tokens: u32) -> Result<Setup, EngineError> {
         let spec = &self.spec;
         let mut config = serde_json::Map::new();
         let mut set = |name: &str, value: serde_json::Value| drop(config.insert(name.to_owned(), value));
@@ -300,7 +302,6 @@ impl TableForm {
         };
         Ok(Drawn {
             item_id,
-            kind: self.kind,
             deployment,
             max_tokens: *max_tokens,
             images: u64::from(self.image),

@@ -195,6 +195,12 @@ impl Job {
         }
     }
 
+    /// Why a deployment cannot be sent all that others are: items that it was given would end there.
+    fn refused(&self, place: usize) -> Option<String> {
+        let pinned = &self.deployments[place].pinned;
+        self.refusals.iter().find(|refusal| refusal.model == *pinned).map(ToString::to_string)
+    }
+
     /// The first of `fallback` that comes after this one and has the lane of the job; and why others were passed over.
     pub(crate) fn stand_in(&self, state: &State, deployment: usize) -> (Option<usize>, String) {
         let listed = self.fallbacks.iter().position(|place| *place == deployment);
@@ -209,7 +215,7 @@ impl Job {
             let unavailable = if self.shape == Shape::OpenAi {
                 Some(raw())
             } else {
-                self.deployments[next].unavailable(self.home)
+                self.deployments[next].unavailable(self.home).or_else(|| self.refused(next))
             };
             match unavailable {
                 None => return (Some(next), passed_over),

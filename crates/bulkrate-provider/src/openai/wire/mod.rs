@@ -104,6 +104,10 @@ impl Wire for OpenAiWire {
         }
     }
 
+    fn takes_openai(&self, kind: Kind, _: &str) -> bool {
+        self.endpoint(kind) != "/responses"
+    }
+
     fn tells_no_logprobs(&self, model: &str, reasoning: Option<Reasoning>) -> Option<&'static str> {
         self.encoder.tells_no_logprobs(model, reasoning)
     }

@@ -132,6 +132,10 @@ impl Wire for VertexWire {
         if lane == Lane::Flex { Cow::Owned(format!("{path}{FLEX}")) } else { path }
     }
 
+    fn takes_openai(&self, kind: Kind, model: &str) -> bool {
+        Maker::of(model) == Maker::Open && self.open.takes_openai(kind, model)
+    }
+
     fn marks(&self, _: Lane, model: &str) -> Option<Marks> {
         (Maker::of(model) == Maker::Anthropic).then(|| anthropic::wire::models::marks(model))
     }

@@ -1,0 +1,328 @@
+//! Bodies of OpenAI's API read as unified requests: for a batch line in OpenAI's form that names another provider's model.
+//!
+//! A field that a unified request has no word for is refused by its name, and none is dropped but those that say what holds anyway.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::blob::media_type_of;
+use super::{Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text};
+
+/// Why a body is no unified request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is not what OpenAI's API takes either.
+    #[error("`{field}` {why}")]
+    Bad { field: String, why: String },
+    /// There is no word for it.
+    #[error("`{field}`: {why}")]
+    Untold { field: String, why: &'static str },
+}
+
+/// The fields of an object as they are written.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+type Read<T> = Result<T, BodyError>;
+
+/// Tiers that lanes stand for.
+const TIERS: [&str; 3] = ["\"auto\"", "\"default\"", "\"flex\""];
+const NO_WORD: &str = "a unified request has no word for it";
+const OWN_FORM: &str =
+    "each provider has a form of its own for it, which `provider_kwargs` of a unified request can hold";
+
+impl<'a> Request<'a> {
+    /// Reads the body of a request to `/v1/chat/completions`, `/v1/embeddings` or `/v1/moderations`. The model is
+    /// left to the caller, and the service tier to the lane.
+    ///
+    /// # Errors
+    /// The first field that is wrong, or that a unified request has no word for.
+    pub fn of_openai(kind: Kind, body: &'a str) -> Read<Self> {
+        let mut request = Self { kind, ..Self::default() };
+        let fields: Fields<'a> = read("", body)?;
+        for (name, raw) in fields.iter().map(|(name, raw)| (name.as_str(), *raw)).filter(is_given) {
+            match (kind, name) {
+                (_, "model") => {}
+                (_, "service_tier") if TIERS.contains(&raw.get()) => {}
+                (_, "service_tier") => return untold(name, "a tier that has no lane here"),
+                (Kind::Chat, "messages") => request.messages = messages(raw)?,
+                (Kind::Chat, name) => setting(name, raw, &fields, &mut request.generation_config)?,
+                (_, "input") => request.input = texts("input", raw)?,
+                (Kind::Embedding, "dimensions") => {
+                    request.generation_config.dimensions = Some(read(name, raw.get())?);
+                }
+                (Kind::Embedding, "encoding_format") if raw.get() == "\"float\"" => {}
+                (_, name) => return untold(name, NO_WORD),
+            }
+        }
+        Ok(request)
+    }
+}
+
+fn is_given((_, raw): &(&str, &RawValue)) -> bool {
+    raw.get() != "null"
+}
+
+/// Takes a field of a chat that is no message.
+fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut Config<'a>) -> Read<()> {
+    let text = raw.get();
+    match name {
+        // The newer name wins, as it does there.
+        "max_tokens" if fields.get("max_completion_tokens").is_some_and(|raw| raw.get() != "null") => {}
+        "max_tokens" | "max_completion_tokens" => config.max_tokens = Some(read(name, text)?),
+        "temperature" => config.temperature = Some(read(name, text)?),
+        "top_p" => config.top_p = Some(read(name, text)?),
+        "presence_penalty" => config.presence_penalty = Some(read(name, text)?),
+        "frequency_penalty" => config.frequency_penalty = Some(read(name, text)?),
+        "seed" => config.seed = Some(read(name, text)?),
+        "stop" => config.stop_sequences = texts(name, raw)?,
+        "reasoning_effort" => {
+            let effort: Text<'_> = read(name, text)?;
+            config.reasoning = match Reasoning::parse(&effort) {
+                None | Some(Reasoning::Tokens(_)) => {
+                    return untold(name, "it is `none`, `low`, `medium` or `high`");
+                }
+                known => known,
+            };
+        }
+        "response_format" => config.output_schema = schema(raw)?,
+        "stream" | "store" if text == "false" => {}
+        "n" if text == "1" => {}
+        "stream" | "n" => return untold(name, "one whole answer is kept for each request"),
+        "tools" | "tool_choice" | "parallel_tool_calls" | "functions" | "function_call" => {
+            return untold(name, OWN_FORM);
+        }
+        name => return untold(name, NO_WORD),
+    }
+    Ok(())
+}
+
+fn schema<'a>(raw: &'a RawValue) -> Read<Option<&'a RawValue>> {
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Text<'a>,
+        #[serde(borrow, default)]
+        json_schema: Option<Named<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        schema: Option<&'a RawValue>,
+    }
+    let Format { kind, json_schema } = read("response_format", raw.get())?;
+    match (&*kind, json_schema.and_then(|named| named.schema)) {
+        ("text", _) => Ok(None),
+        ("json_schema", Some(schema)) => Ok(Some(schema)),
+        _ => untold("response_format", "only `text` and `json_schema` with a schema can be said"),
+    }
+}
+
+fn messages(raw: &RawValue) -> Read<Vec<Message<'_>>> {
+    let turns: Vec<Fields<'_>> = read("messages", raw.get())?;
+    turns.iter().enumerate().map(|(at, turn)| message(&format!("messages[{at}]"), turn)).collect()
+}
+
+fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
+    let of = |name: &str| turn.get(name).copied().filter(|raw| raw.get() != "null");
+    let path = |name: &str| format!("{place}.{name}");
+    let known = ["role", "content", "tool_call_id"];
+    if let Some(name) =
+        turn.keys().map(String::as_str).find(|name| of(name).is_some() && !known.contains(name))
+    {
+        return untold(&path(name), if name == "tool_calls" { OWN_FORM } else { NO_WORD });
+    }
+    let missing = |name: &str| BodyError::Bad { field: field(&path(name)), why: "is missing".to_owned() };
+    let role: Text<'_> = read(&path("role"), of("role").ok_or_else(|| missing("role"))?.get())?;
+    let role = match &*role {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        _ => return untold(&path("role"), "roles are `system`, `developer`, `user`, `assistant` and `tool`"),
+    };
+    let content = of("content").ok_or_else(|| missing("content"))?;
+    let content = if content.get().starts_with('[') {
+        let parts: Vec<Fields<'a>> = read(&path("content"), content.get())?;
+        let place = |at| format!("{place}.content[{at}]");
+        Content::Parts(
+            parts.iter().enumerate().map(|(at, fields)| part(&place(at), fields)).collect::<Read<_>>()?,
+        )
+    } else {
+        Content::Text(read(&path("content"), content.get())?)
+    };
+    let tool_call_id = of("tool_call_id").map(|raw| read(&path("tool_call_id"), raw.get())).transpose()?;
+    Ok(Message { role, content, tool_call_id })
+}
+
+#[derive(Deserialize)]
+struct Url<'a> {
+    #[serde(borrow)]
+    url: Text<'a>,
+    #[serde(borrow, default)]
+    detail: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct File<'a> {
+    #[serde(borrow, default)]
+    file_data: Option<Text<'a>>,
+}
+
+fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
+    let of = |name: &str| fields.get(name).copied();
+    let path = |name: &str| format!("{place}.{name}");
+    let missing = |name: &str| BodyError::Bad { field: field(&path(name)), why: "is missing".to_owned() };
+    let kind: Text<'_> = read(&path("type"), of("type").ok_or_else(|| missing("type"))?.get())?;
+    let known = ["type", &*kind];
+    if let Some(name) = fields.keys().map(String::as_str).find(|name| !known.contains(name)) {
+        return untold(&path(name), NO_WORD);
+    }
+    let own = || of(&*kind).ok_or_else(|| missing(&*kind));
+    match &*kind {
+        "text" => Ok(Part::Text { text: read(&path("text"), own()?.get())? }),
+        "image_url" => {
+            let Url { url, detail } = read(&path("image_url"), own()?.get())?;
+            if detail.is_some_and(|detail| &*detail != "auto") {
+                return untold(&path("image_url.detail"), NO_WORD);
+            }
+            let media_type = media_type_of(&url).into();
+            Ok(Part::Image(Blob { source_type: SourceType::Url, media_type, data: url }))
+        }
+        "file" => {
+            let File { file_data } = read(&path("file"), own()?.get())?;
+            let Some(data) = file_data else {
+                return untold(&path("file.file_id"), "the file is OpenAI's: give its bytes as `file_data`");
+            };
+            let media_type = "application/pdf".into();
+            Ok(Part::Document(Blob { source_type: SourceType::Base64, media_type, data }))
+        }
+        _ => untold(place, NO_WORD),
+    }
+}
+
+/// One text, or an array of them.
+fn texts<'a>(name: &str, raw: &'a RawValue) -> Read<Vec<Text<'a>>> {
+    if raw.get().starts_with('"') {
+        return Ok(vec![read(name, raw.get())?]);
+    }
+    read(name, raw.get())
+}
+
+fn read<'a, T: Deserialize<'a>>(name: &str, text: &'a str) -> Read<T> {
+    serde_json::from_str(text)
+        .map_err(|error| BodyError::Bad { field: field(name), why: format!("cannot be read: {error}") })
+}
+
+fn untold<T>(name: &str, why: &'static str) -> Read<T> {
+    Err(BodyError::Untold { field: field(name), why })
+}
+
+/// How a field is called in the line.
+fn field(name: &str) -> String {
+    if name.is_empty() { "body".to_owned() } else { format!("body.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::write_canonical;
+    use super::*;
+
+    fn canonical(kind: Kind, body: &str) -> String {
+        let mut request = Request::of_openai(kind, body).unwrap();
+        request.settle_blobs().unwrap();
+        let mut out = Vec::new();
+        write_canonical(&request, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_read_as_the_unified_request_that_says_the_same() {
+        for (kind, body, unified) in [
+            (
+                Kind::Chat,
+                r#"{"model":"m","messages":[{"role":"developer","content":"Be brief."},{"role":"user","content":"Hi \"you\""}],"max_tokens":9,"max_completion_tokens":7,"temperature":0.5,"top_p":1,"stop":"END","seed":4,"n":1,"stream":false,"service_tier":"auto","presence_penalty":null,"reasoning_effort":"low"}"#,
+                r#"{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi \"you\""}],"generation_config":{"max_tokens":7,"temperature":0.5,"top_p":1,"stop_sequences":["END"],"seed":4,"reasoning":"low"}}"#,
+            ),
+            (
+                Kind::Chat,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"See"},{"type":"image_url","image_url":{"url":"https://x.org/a.png?b","detail":"auto"}},{"type":"image_url","image_url":{"url":"data:image/gif;base64,AAAA"}},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,JVBERi0="}}]},{"role":"assistant","content":"Yes","refusal":null},{"role":"tool","tool_call_id":"c1","content":"4"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object"}}}}"#,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"See"},{"type":"image","source_type":"url","media_type":"image/png","data":"https://x.org/a.png?b"},{"type":"image","source_type":"base64","media_type":"image/gif","data":"AAAA"},{"type":"document","source_type":"base64","media_type":"application/pdf","data":"JVBERi0="}]},{"role":"assistant","content":"Yes"},{"role":"tool","tool_call_id":"c1","content":"4"}],"generation_config":{"output_schema":{"type":"object"}}}"#,
+            ),
+            (
+                Kind::Embedding,
+                r#"{"model":"m","input":"a","dimensions":8,"encoding_format":"float"}"#,
+                r#"{"kind":"embedding","input":["a"],"generation_config":{"dimensions":8}}"#,
+            ),
+            (Kind::Moderation, r#"{"input":["a"]}"#, r#"{"kind":"moderation","input":"a"}"#),
+        ] {
+            let request: Request<'_> = serde_json::from_str(unified).unwrap();
+            let mut want = Vec::new();
+            write_canonical(&request, &mut want);
+            assert_eq!(canonical(kind, body), String::from_utf8(want).unwrap(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_word_for_is_named() {
+        let told = |kind, body: &str| match Request::of_openai(kind, body) {
+            Err(BodyError::Untold { field, .. }) => field,
+            other => panic!("{body}: {other:?}"),
+        };
+        for (body, field) in [
+            (r#"{"tools":[]}"#, "body.tools"),
+            (r#"{"logit_bias":{}}"#, "body.logit_bias"),
+            (r#"{"user":"u"}"#, "body.user"),
+            (r#"{"metadata":{"a":"b"}}"#, "body.metadata"),
+            (r#"{"store":true}"#, "body.store"),
+            (r#"{"stream":true}"#, "body.stream"),
+            (r#"{"n":2}"#, "body.n"),
+            (r#"{"service_tier":"priority"}"#, "body.service_tier"),
+            (r#"{"reasoning_effort":"minimal"}"#, "body.reasoning_effort"),
+            (r#"{"reasoning_effort":"9"}"#, "body.reasoning_effort"),
+            (r#"{"response_format":{"type":"json_object"}}"#, "body.response_format"),
+            (r#"{"messages":[{"role":"user","content":"a","name":"n"}]}"#, "body.messages[0].name"),
+            (r#"{"messages":[{"role":"function","content":"a"}]}"#, "body.messages[0].role"),
+            (
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"a","tool_calls":[]}]}"#,
+                "body.messages[1].tool_calls",
+            ),
+            (
+                r#"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{}}]}]}"#,
+                "body.messages[0].content[0]",
+            ),
+            (
+                r#"{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}]}"#,
+                "body.messages[0].content[0].file.file_id",
+            ),
+            (
+                r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x","detail":"high"}}]}]}"#,
+                "body.messages[0].content[0].image_url.detail",
+            ),
+        ] {
+            assert_eq!(told(Kind::Chat, body), field, "{body}");
+        }
+        assert_eq!(
+            told(Kind::Embedding, r#"{"input":"a","encoding_format":"base64"}"#),
+            "body.encoding_format"
+        );
+        assert_eq!(told(Kind::Moderation, r#"{"input":"a","dimensions":3}"#), "body.dimensions");
+    }
+
+    #[test]
+    fn what_is_no_body_is_bad() {
+        for (body, field) in [
+            ("[]", "body"),
+            (r#"{"temperature":"warm"}"#, "body.temperature"),
+            (r#"{"max_tokens":-1}"#, "body.max_tokens"),
+            (r#"{"messages":[{"content":"a"}]}"#, "body.messages[0].role"),
+            (r#"{"messages":[{"role":"user"}]}"#, "body.messages[0].content"),
+        ] {
+            match Request::of_openai(Kind::Chat, body) {
+                Err(BodyError::Bad { field: found, .. }) => assert_eq!(found, field, "{body}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What reading the source has found of lanes and of models that stand in: some of the job's requests cannot be sent there.
+
+use bulkrate_core::lane::Lane;
+
+use super::Facts;
+use crate::deployment::Deployment;
+use crate::prepare::Refusal;
+
+/// Why the job's requests cannot all be sent in a lane.
+pub(super) fn refused(facts: &Facts<'_>, lane: Lane) -> Option<String> {
+    refusals(facts, lane).find(|refusal| !refusal.instead).map(Refusal::to_string)
+}
+
+/// Why a model cannot be asked in this lane instead of another.
+pub(super) fn not_instead(facts: &Facts<'_>, found: &Deployment, lane: Lane) -> Option<String> {
+    let is_its = |refusal: &&Refusal| refusal.instead && refusal.model == found.pinned;
+    refusals(facts, lane).find(is_its).map(Refusal::to_string)
+}
+
+/// Cheap models of a cascade that some requests pass over.
+pub(super) fn passed_over(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
+    let cheap = facts.cheap.iter().filter_map(|place| facts.deployments.get(*place));
+    let told = |found: &Deployment| {
+        let why = not_instead(facts, found, lane)?;
+        Some(format!("the cascade passes over `{}` where it cannot be asked: {why}", found.pinned))
+    };
+    cheap.filter_map(told).collect()
+}
+
+fn refusals<'f>(facts: &'f Facts<'_>, lane: Lane) -> impl Iterator<Item = &'f Refusal> {
+    let limit = facts.spec.source.limit;
+    let refusals = facts.checkpoint.refusals.iter();
+    refusals.filter(move |refusal| refusal.lane == lane && refusal.is_before(limit))
+}

@@ -1,0 +1,164 @@
+//! Records that are whole requests: unified ones, and OpenAI batch lines.
+
+use std::collections::BTreeMap;
+
+use bulkrate_core::prepare::{ItemError, Wishes};
+use bulkrate_core::price::bound::default_output_max;
+use bulkrate_core::request::{BodyError, Kind, Request, Text, write_canonical};
+use bulkrate_io::JsonRow;
+use serde_json::value::RawValue;
+
+use super::{AUTO, Draftsman, Drawn, ShapeError, auto_in_a_line, effort};
+use crate::prepare::raw::RawLine;
+use crate::prepare::takes::Asker;
+
+impl Draftsman {
+    pub(super) fn unified(
+        &mut self,
+        line: &str,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ShapeError> {
+        let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
+        let request: Request<'_> = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+        self.request(request, number, out)
+    }
+
+    fn request<'a>(
+        &'a mut self,
+        mut request: Request<'a>,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ShapeError> {
+        let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
+        if request.is_blank() {
+            return Err(ItemError::EmptyPrompt.into());
+        }
+        if request.route_score.is_some() {
+            return Err(bad("`route_score` is what bulkrate writes, not what it reads".to_owned()));
+        }
+        request.settle_blobs().map_err(|(part, source)| ItemError::Blob { part, source })?;
+        if &*request.model == AUTO {
+            return Err(auto_in_a_line());
+        }
+        // Its price is another one than that of the model's chats.
+        if (request.kind == Kind::Decision) != (self.spec.kind == Kind::Decision) {
+            return Err(bad("decisions are priced by themselves: all lines of a job are of kind `decision`, and so is the job, or none is".to_owned()));
+        }
+        let deployment = self.named(&request.model)?;
+        let found = &self.deployments[deployment];
+        let config = &mut request.generation_config;
+        let choice_bytes = config.choices.iter().map(|choice| choice.len() as u64).max();
+        if request.kind == Kind::Chat && config.max_tokens.is_none() {
+            let tokens = match self.spec.max_output_tokens {
+                Some(tokens) => tokens,
+                None => u32::try_from(
+                    default_output_max(choice_bytes, effort(config.reasoning), found.max_output()).0,
+                )
+                .unwrap_or(u32::MAX),
+            };
+            config.max_tokens = Some(tokens);
+        }
+        if config.max_tokens == Some(0) {
+            return Err(bad("`generation_config.max_tokens` must be at least 1".to_owned()));
+        }
+        if request.system_prompt.is_empty() && request.kind.has_turns() {
+            request.system_prompt.extend(self.spec.system.as_deref().map(Text::from));
+        }
+        request.model = Text::from(found.pinned.clone());
+        let mut drawn = Drawn {
+            item_id: request.custom_id.as_ref().map_or_else(|| number.to_string(), |id| id.to_string()),
+            deployment,
+            max_tokens: request.generation_config.max_tokens.unwrap_or(0),
+            images: request.images(),
+            documents: request.documents(),
+            messages: request.messages.len() as u64 + 1,
+            tags: Vec::new(),
+            wishes: Wishes { priority: request.priority, cache: request.cache },
+            scores: None,
+            answer: None,
+            choice_bytes,
+            structure: 0,
+        };
+        if let Some(tags) = request.tags {
+            tag_text(tags).map_err(bad)?;
+            bulkrate_core::request::canonical_value(tags, &mut drawn.tags);
+        }
+        let asker = Asker { place: deployment, urgent: drawn.wishes.is_urgent(), record: Some(number - 1) };
+        self.takes.check(asker, &request, &self.deployments)?;
+        let start = out.len();
+        write_canonical(&request, out);
+        drawn.structure = ((out.len() - start) as u64).saturating_sub(request.prompt_bytes());
+        Ok(drawn)
+    }
+
+    pub(super) fn openai(
+        &mut self,
+        row: &JsonRow<'_>,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ShapeError> {
+        let bad = |why: &str| ShapeError::Item(ItemError::BadRequest(why.to_owned()));
+        let url = row.get("url").and_then(|value| value.as_str()).ok_or_else(|| bad("`url` is missing"))?;
+        let kind = RawLine::kind_of_url(&url)
+            .ok_or_else(|| bad("`url` is none of /v1/chat/completions, /v1/embeddings, /v1/moderations"))?;
+        let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();
+        let model = {
+            let fields = self.scanner.scan(body).map_err(|fault| bad(fault.what))?;
+            fields
+                .get("model")
+                .and_then(|value| value.as_str())
+                .map(|model| model.into_owned())
+                .ok_or_else(|| bad("`body.model` is missing"))?
+        };
+        let deployment = self.named(&model)?;
+        let found = &self.deployments[deployment];
+        if !found.account.api.wire().takes_openai(kind, &found.model) {
+            let request = translated((kind, body), &found.pinned)?;
+            let custom_id = row.get("custom_id").and_then(|value| value.as_str()).map(Text);
+            return self.request(Request { custom_id, model: model.into(), ..request }, number, out);
+        }
+        let asker = Asker { place: deployment, urgent: false, record: Some(number - 1) };
+        self.takes.check_kind(asker, kind, &self.deployments)?;
+        let default = default_output_max(None, effort(None), self.deployments[deployment].max_output()).0;
+        let default = self.spec.max_output_tokens.map_or(default, u64::from);
+        let line = RawLine { kind, body, model: Text::from(self.deployments[deployment].pinned.clone()) };
+        line.seal(default, &mut self.scanner, out)
+            .map_err(|why| ShapeError::Item(ItemError::BadRequest(why)))?;
+        let max_tokens =
+            if kind == Kind::Chat { line.max_tokens(&mut self.scanner).unwrap_or(default) } else { 0 };
+        Ok(Drawn {
+            item_id: row
+                .get("custom_id")
+                .and_then(|value| value.as_str())
+                .map_or_else(|| number.to_string(), std::borrow::Cow::into_owned),
+            deployment,
+            max_tokens: u32::try_from(max_tokens).unwrap_or(u32::MAX),
+            images: line.images(),
+            documents: line.documents(),
+            messages: line.messages(),
+            ..Drawn::default()
+        })
+    }
+}
+
+/// The body of an OpenAI batch line as a request to a model of another provider.
+fn translated<'a>((kind, body): (Kind, &'a str), pinned: &str) -> Result<Request<'a>, ItemError> {
+    Request::of_openai(kind, body).map_err(|error| match error {
+        BodyError::Bad { .. } => ItemError::BadRequest(error.to_string()),
+        BodyError::Untold { field, why } => ItemError::Unsupported {
+            field,
+            model: pinned.to_owned(),
+            why: format!(
+                "the line is in OpenAI's form and the model another provider's: {why}; leave it out, or write a unified request"
+            ),
+        },
+    })
+}
+
+/// Tags are an object of strings.
+fn tag_text(tags: &RawValue) -> Result<(), String> {
+    serde_json::from_str::<BTreeMap<String, String>>(tags.get())
+        .map(drop)
+        .map_err(|_| "`tags` is an object of strings".to_owned())
+}

@@ -1,0 +1,53 @@
+//! Whether what a table asks of every record can be sent at all, and whether a record's image can.
+
+use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup};
+
+use super::{Draftsman, Drawn, Form, ShapeError};
+use crate::EngineError;
+use crate::prepare::takes::Asker;
+
+impl Draftsman {
+    /// Refuses settings that a model which the job names cannot be sent, with whatever words.
+    pub(super) fn prove(&mut self) -> Result<(), EngineError> {
+        let spec = &self.spec;
+        let routed = spec.router.iter().flat_map(|router| router.weak.iter());
+        let named = spec.model.iter().chain(routed).chain(spec.rules.iter().map(|rule| &rule.model));
+        let choice_bytes = spec.choices.iter().map(|choice| choice.len() as u64).max();
+        let mut line = Vec::new();
+        for place in self.places(named) {
+            let found = &self.deployments[place];
+            let setup = self.setup(found, self.max_tokens(found, choice_bytes)?)?;
+            let setup = Setup { user: "a".to_owned(), image: None, ..setup };
+            let blueprint = Blueprint::compile(&setup).map_err(EngineError::Setup)?;
+            line.clear();
+            let cells = vec![Cell::Text("a".into()); blueprint.columns().len()];
+            let rendered = blueprint.render(&cells, &mut String::new(), &mut line);
+            // What no words can fill is told of the first record.
+            let (Ok(()), Ok(request)) = (rendered, serde_json::from_slice(&line)) else { continue };
+            let asker = Asker { place, urgent: false, record: None };
+            self.takes.check(asker, &request, &self.deployments).map_err(EngineError::Setup)?;
+        }
+        Ok(())
+    }
+
+    /// Draws a row. What its image is, only the row knows.
+    pub(super) fn row(
+        &mut self,
+        cells: &[Cell<'_>],
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Drawn, ShapeError> {
+        let Form::Table(form) = &self.kind else {
+            return Err(ItemError::BadRequest("the record is no row of a table".to_owned()).into());
+        };
+        let start = out.len();
+        let drawn = form.draw(cells, number, &mut self.scratch, out)?;
+        if form.image
+            && let Ok(request) = serde_json::from_slice(&out[start..])
+        {
+            let asker = Asker { place: drawn.deployment, urgent: false, record: Some(number - 1) };
+            self.takes.check(asker, &request, &self.deployments)?;
+        }
+        Ok(drawn)
+    }
+}

@@ -1,0 +1,259 @@
+//! What a model, a lane or a fallback cannot take is told by `plan` and by `run` before anything is sent.
+
+use serde_json::{Value, json};
+
+use super::bedrock;
+use super::bedrock_batch::ROLE;
+use super::support::{ASK, Place, Sim, reviews, table};
+
+const HAIKU: &str = "anthropic/claude-haiku-5-5";
+const LUNA: &str = "openai/gpt-6-luna";
+
+/// Simulators of these, and a place with a key of each.
+fn at<const N: usize>(names: [&str; N]) -> ([Sim; N], Place) {
+    let sims = names.map(|name| Sim::of(name, &[]));
+    let place = names.iter().zip(&sims).fold(Place::new(), |place, (name, sim)| {
+        let name = name.to_uppercase();
+        place.set(&format!("{name}_API_KEY"), "sk-sim").set(&format!("{name}_BASE_URL"), &sim.base_url)
+    });
+    (sims, place)
+}
+
+/// Requests that a simulator was sent.
+fn sent(sim: &Sim) -> u64 {
+    sim.get("/sim/requests")["total"].as_u64().unwrap()
+}
+
+fn line(id: usize, model: &str, more: &Value) -> String {
+    let mut line = json!({
+        "custom_id": format!("i-{id}"),
+        "model": model,
+        "messages": [{ "role": "user", "content": format!("Say {id}.") }],
+    });
+    line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    line.to_string() + "\n"
+}
+
+/// Sixty lines, of which the 31st has more than the others.
+fn lines(model: &str, more: &Value) -> String {
+    let none = json!({});
+    (1..=60).map(|id| line(id, model, if id == 31 { more } else { &none })).collect()
+}
+
+#[test]
+fn a_setting_that_a_provider_cannot_take_is_told_before_anything_is_sent() {
+    let image = |url: &str| {
+        let image = json!({ "type": "image", "source_type": "url", "media_type": "image/png", "data": url });
+        json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "What is it?" }, image] }] })
+    };
+    let config = |name: &str, value: Value| json!({ "generation_config": { name: value } });
+    for (provider, model, more, field) in [
+        ("openai", LUNA, config("reasoning", json!(2_000)), "reasoning"),
+        ("openai", LUNA, config("top_k", json!(3)), "top_k"),
+        ("openai", LUNA, json!({ "kind": "embedding", "messages": [], "input": ["a", "b"] }), "input"),
+        ("anthropic", HAIKU, config("temperature", json!(0.3)), "temperature"),
+        ("anthropic", HAIKU, json!({ "provider_kwargs": { "stream": true } }), "provider_kwargs.stream"),
+        ("gemini", "gemini/gemini-3.8-flash", image("https://example.org/a.png"), "messages.image"),
+        ("gemini", "gemini/gemini-3.8-flash", config("temperature", json!(3)), "temperature"),
+    ] {
+        let ([sim], place) = at([provider]);
+        place.put("in.jsonl", lines(model, &more));
+        for command in ["plan in.jsonl", "run in.jsonl --yes --lane sync --out out.jsonl"] {
+            let told = place.run(command, &[]);
+            told.error(2, "item-unsupported", &["in.jsonl:31: ", &format!("`{field}`"), model]);
+        }
+        assert_eq!((sent(&sim), place.path("out.jsonl").exists()), (0, false), "{field}");
+    }
+}
+
+#[test]
+fn a_service_that_is_like_another_and_one_that_signs_are_asked_too() {
+    let sim = Sim::start(&["--like", "mistral"]);
+    let place = Place::new().set("MISTRAL_API_KEY", "sk-sim").set("MISTRAL_BASE_URL", &sim.base_url);
+    place.put(
+        "in.jsonl",
+        lines("mistral/mistral-small-2603", &json!({ "generation_config": { "top_k": 3 } })),
+    );
+    place.run("plan in.jsonl", &[]).error(2, "item-unsupported", &["in.jsonl:31: ", "`top_k`"]);
+    assert_eq!(sent(&sim), 0);
+    let sim = Sim::of("bedrock", &[]);
+    let place = bedrock::place(&sim);
+    place.put(
+        "in.jsonl",
+        lines("bedrock/us.amazon.nova-lite-v1:0", &json!({ "generation_config": { "seed": 3 } })),
+    );
+    place.run("plan in.jsonl", &[]).error(2, "item-unsupported", &["in.jsonl:31: ", "`seed`", "nova-lite"]);
+    assert_eq!(sent(&sim), 0);
+}
+
+#[test]
+fn one_bad_line_of_many_is_a_dead_letter_where_the_user_says_so() {
+    let ([sim], place) = at(["anthropic"]);
+    place.put("in.jsonl", lines(HAIKU, &json!({ "generation_config": { "temperature": 0.3 } })));
+    let said =
+        place.run("run in.jsonl --yes --lane sync --out out.jsonl --on-bad-line dead --json", &[]).expect(5);
+    let report = said.json();
+    assert_eq!((report["succeeded"].as_u64(), report["failed"].as_u64()), (Some(59), Some(1)), "{report}");
+    assert_eq!((sent(&sim), sim.bill()["requests"].as_u64()), (59, Some(59)));
+    let dead = place.run("dead in", &[]).expect(0);
+    assert!(dead.stdout.contains("`temperature` cannot be sent to"), "{dead:?}");
+}
+
+/// What is asked of every row is wrong once, whatever becomes of bad rows.
+#[test]
+fn a_setting_of_a_whole_table_is_one_error() {
+    for dead in ["", "--on-bad-line dead"] {
+        let ([sim], place) = at(["anthropic"]);
+        place.put("data.csv", reviews(20));
+        for command in ["plan data.csv", "run data.csv --yes --lane sync --out out.csv"] {
+            let ask = ["--model", HAIKU, "--user", "{{ text }}", "--temperature", "0.3"];
+            let said = place.run(&format!("{command} {dead}"), &ask);
+            said.error(2, "item-unsupported", &["`temperature` cannot be sent to", HAIKU]);
+            assert!(!said.stderr.contains("data.csv"), "{said:?}");
+        }
+        assert_eq!(sent(&sim), 0);
+    }
+    // The model that only a rule names is one of the job's.
+    let (sims, place) = at(["openai", "anthropic"]);
+    place.put("data.csv", reviews(20));
+    let rule = format!("product == 'none' => {HAIKU}");
+    let said = place.run("plan data.csv --seed 7", &[&ASK[..], &["--rule", &rule]].concat());
+    said.error(2, "item-unsupported", &["`seed`", HAIKU]);
+    assert_eq!(sims.map(|sim| sent(&sim)), [0, 0]);
+}
+
+#[test]
+fn an_image_that_cannot_be_fetched_is_told_with_its_row() {
+    let ([sim], place) = at(["gemini"]);
+    let bytes = "data:image/png;base64,iVBORw0KGgo=";
+    place.put("data.csv", format!("id,image\n1,\"{bytes}\"\n2,\"{bytes}\"\n3,https://example.org/a.png\n"));
+    let ask = ["--model", "gemini/gemini-3.8-flash", "--user", "What is it?"];
+    let plan = |more: &str| place.run(&format!("plan data.csv --image image {more}"), &ask);
+    plan("").error(2, "item-unsupported", &["data.csv:4: ", "`messages.image`", "gemini-3.8-flash"]);
+    let told = plan("--on-bad-line dead --json").expect(0).json();
+    assert_eq!((told["invalid"].as_u64(), sent(&sim)), (Some(1), 0), "{told}");
+}
+
+/// Batches of Bedrock take no schema, calls do.
+#[test]
+fn a_lane_that_cannot_take_a_line_is_not_chosen() {
+    let sim = Sim::of("bedrock", &[]);
+    let place = bedrock::place(&sim);
+    let schema = json!({ "type": "object", "properties": { "a": { "type": "string" } }, "required": ["a"], "additionalProperties": false });
+    let with = json!({ "generation_config": { "output_schema": schema } });
+    let job = |run: &str| {
+        format!(
+            "[source]\npath = \"in.jsonl\"\n[run]\n{run}\n[sink]\npath = \"out.jsonl\"\n[provider]\nrole_arn = \"{ROLE}\"\nstorage = \"s3://bkt/x\"\n"
+        )
+    };
+    let (model, none) = ("bedrock/us.amazon.nova-lite-v1:0", json!({}));
+    for (more, lane) in [(&json!({}), "batch"), (&with, "sync")] {
+        let all = (1..=150).map(|id| line(id, model, if id == 131 { more } else { &none }));
+        place.put("in.jsonl", all.collect::<String>()).put("job.toml", job(""));
+        let plan = place.run("plan job.toml --json", &[]).expect(0).json();
+        assert_eq!(plan["lane"], lane, "{plan}");
+    }
+    place.put("job.toml", job("lane = \"batch\""));
+    let said = place.run("run job.toml --yes", &[]);
+    said.error(
+        2,
+        "lane-unavailable",
+        &["record 131: `output_schema` cannot be sent to", "batches of Bedrock take no schema"],
+    );
+    // Of the records that are asked for, none has one.
+    let plan = place.run("plan job.toml --limit 130 --json", &[]).expect(0).json();
+    assert_eq!((&plan["lane"], sent(&sim)), (&json!("batch"), 0), "{plan}");
+}
+
+#[test]
+fn a_fallback_that_cannot_take_what_is_asked_is_told_and_passed_over() {
+    let (sims, place) = at(["anthropic"]);
+    let openai = Sim::start(&["--fault", "insufficient-quota@1-1000"]);
+    let place = place.set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &openai.base_url);
+    place.put("data.csv", reviews(20));
+    let more = [&ASK[..], &["--seed", "7", "--fallback", HAIKU]].concat();
+    let told = format!("`{HAIKU}` cannot stand in within the sync lane: `seed` cannot be sent to");
+    let plan = place.run("plan data.csv --lane sync --json", &more).expect(0).json();
+    let warnings = plan["warnings"].to_string();
+    assert!(warnings.contains(&told) && !warnings.contains("may have to stand in"), "{warnings}");
+    let said = place.run("run data.csv --yes --lane sync --out out.csv", &more);
+    assert!(said.code != 0 && said.stderr.contains("cannot stand in: `seed` cannot be sent to"), "{said:?}");
+    assert!(!said.stderr.contains("going on with"), "{said:?}");
+    assert_eq!((sent(&sims[0]), openai.bill()["requests"].as_u64()), (0, Some(0)));
+}
+
+/// One line of OpenAI's batches.
+fn batch_line(id: usize, body: &Value) -> String {
+    json!({ "custom_id": format!("i-{id}"), "method": "POST", "url": "/v1/chat/completions", "body": body })
+        .to_string()
+        + "\n"
+}
+
+#[test]
+fn a_batch_line_of_openais_that_names_another_providers_model_is_read_as_a_request_to_it() {
+    let (sims, place) = at(["openai", "anthropic"]);
+    let body = |model: &str, id: usize| {
+        json!({
+            "model": model,
+            "messages": [{ "role": "developer", "content": "Be brief." }, { "role": "user", "content": format!("Say {id}.") }],
+            "max_completion_tokens": 200,
+            "stop": ["END"],
+            "service_tier": "auto",
+        })
+    };
+    let mut all = String::new();
+    for (id, model) in ["claude-haiku-5-5", HAIKU, "gpt-6-luna", LUNA].into_iter().enumerate() {
+        let mut body = body(model, id);
+        if model.contains("gpt") {
+            body.as_object_mut().unwrap().remove("stop");
+        }
+        all.push_str(&batch_line(id, &body));
+    }
+    place.put("in.jsonl", &all);
+    place.run("run in.jsonl --yes --lane sync --out out.csv", &[]).expect(0);
+    let (header, rows) = table(&place.path("out.csv"));
+    let column = |name: &str| header.iter().position(|one| one == name).unwrap();
+    let of =
+        |row: &Vec<String>| (row[0].clone(), row[column("_status")].clone(), row[column("_model")].clone());
+    let found: Vec<_> = rows.iter().map(of).collect();
+    for (at, (id, status, model)) in found.iter().enumerate() {
+        assert_eq!((&**id, &**status), (&*format!("i-{at}"), "succeeded"), "{found:?}");
+        assert_eq!(model.contains("haiku"), at < 2, "{found:?}");
+    }
+    for sim in &sims {
+        assert_eq!(sim.bill()["requests"], 2, "{}", sim.bill());
+    }
+    let shown = place.run("show in i-0", &[]).expect(0).json();
+    let request = &shown["request"];
+    assert_eq!(
+        request["generation_config"],
+        json!({ "max_tokens": 200, "stop_sequences": ["END"] }),
+        "{shown}"
+    );
+    place.run("verify in", &[]).expect(0);
+}
+
+#[test]
+fn what_a_batch_line_of_openais_cannot_say_to_another_provider_is_named() {
+    let ask = json!([{ "role": "user", "content": "Hi" }]);
+    for (more, code, words) in [
+        (
+            json!({ "tools": [{ "type": "function" }] }),
+            "item-unsupported",
+            &["`body.tools`", "unified request"][..],
+        ),
+        (json!({ "logit_bias": {} }), "item-unsupported", &["`body.logit_bias`"]),
+        (json!({ "temperature": 0.3 }), "item-unsupported", &["`temperature`"]),
+        (json!({ "temperature": "warm" }), "item-bad-request", &["`body.temperature`"]),
+    ] {
+        let ([sim], place) = at(["anthropic"]);
+        let mut bad = json!({ "model": "claude-haiku-5-5", "messages": ask, "max_tokens": 9 });
+        let good = bad.clone();
+        bad.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        place.put("in.jsonl", batch_line(1, &good) + &batch_line(2, &bad));
+        for command in ["plan in.jsonl", "run in.jsonl --yes --lane sync --out out.jsonl"] {
+            place.run(command, &[]).error(2, code, &[&["in.jsonl:2: "], words].concat());
+        }
+        assert_eq!(sent(&sim), 0, "{more}");
+    }
+}
