@@ -27,6 +27,8 @@ pub struct Dialect {
     /// Whether the user may choose the Responses API.
     pub has_responses: bool,
     pub charges: Charges,
+    /// The header in which calls are told the model that answered, where the one that was asked chooses it.
+    pub served_header: Option<&'static str>,
     /// What becomes of a model that the price catalogue does not list.
     pub unlisted: Unlisted,
     pub takes: Takes,
@@ -143,6 +145,7 @@ impl Dialect {
         checks_models: true,
         has_responses: true,
         charges: Charges::Headers(super::presets::COST_HEADERS),
+        served_header: None,
         unlisted: Unlisted::Refused,
         takes: Takes { output_max: OutputMax::MaxCompletionTokens, ..Takes::ALL },
     };
@@ -153,6 +156,7 @@ impl Dialect {
         batches: Batches::Ask,
         tiers: Tiers::Never,
         checks_models: false,
+        served_header: Some(super::presets::FLUX_MODEL),
         unlisted: Unlisted::Reported,
         takes: Takes::ALL,
         ..Self::OPENAI

@@ -14,6 +14,8 @@ use crate::api::Unlisted;
 pub(super) const COST_HEADERS: &[&str] = &[FLUX_COST, MDB_COST];
 const FLUX_COST: &str = "x-flux-cost-usd";
 const MDB_COST: &str = "x-mdb-charged-usd";
+/// The header in which a router says which model served a call.
+pub(super) const FLUX_MODEL: &str = "x-flux-model";
 
 const CHAT: &[Kind] = &[Kind::Chat];
 const CHAT_AND_VECTORS: &[Kind] = &[Kind::Chat, Kind::Embedding];
@@ -32,6 +34,7 @@ const CLOUD: Dialect = Dialect {
     checks_models: false,
     has_responses: false,
     charges: Charges::Unsaid,
+    served_header: None,
     unlisted: Unlisted::Priced,
     takes: Takes {
         kinds: CHAT,
@@ -188,6 +191,7 @@ pub const PRESETS: &[Dialect] = &[
         base_url: Some("https://api.fluxrouter.ai/v1"),
         key_env: "FLUXROUTER_API_KEY",
         charges: Charges::Headers(&[FLUX_COST]),
+        served_header: Some(FLUX_MODEL),
         unlisted: Unlisted::Reported,
         ..CLOUD
     },

@@ -35,6 +35,9 @@ impl Like {
         if let Charges::Header(name) = self.charges {
             reply.header(name, &usd(nanos));
         }
+        if let Some((name, model)) = self.served {
+            reply.header(name, model);
+        }
         reply
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Like {
     formats: &'static [&'static str],
     kinds: &'static [&'static str],
     pub(crate) charges: Charges,
+    /// The header in which it says who answered, and who did: it chooses itself.
+    served: Option<(&'static str, &'static str)>,
     usage: UsageShape,
     errors: ErrorShape,
     /// Written before the answer while the caller waits.

@@ -48,6 +48,7 @@ const CLOUD: Like = Like {
     formats: ALL_FORMATS,
     kinds: &[],
     charges: Charges::Nowhere,
+    served: None,
     usage: UsageShape::OpenAi,
     errors: ErrorShape::OpenAi,
     keep_alive: "",
@@ -153,6 +154,7 @@ pub(super) const ALL: &[Like] = &[
         name: "fluxrouter",
         sells: Sells::Named(&["flux-auto", "flux-fast"], 1),
         charges: Charges::Header("x-flux-cost-usd"),
+        served: Some(("x-flux-model", "flux-small-2")),
         ..CLOUD
     },
     Like {

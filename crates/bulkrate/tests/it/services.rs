@@ -1,7 +1,7 @@
 //! Services that are a row of data: whole jobs against servers like them, the names that reach them, and what is refused.
 
 use super::jobs::{nanos, whole};
-use super::support::{Place, Said, Sim, reviews};
+use super::support::{Place, Said, Sim, reviews, table};
 
 const ROWS: usize = 20;
 
@@ -86,6 +86,10 @@ fn a_charge_that_answers_report_is_what_the_ledger_settles() {
             .set(&format!("{key}_BASE_URL"), &sim.base_url);
         let (report, _) = whole(&place, &sim, job(&place, model, ""), ROWS);
         assert!(nanos(&report, "spent") > 0, "{report}");
+        // Who answered, where a router says so in a header.
+        let (header, rows) = table(&place.path("out.csv"));
+        let served = header.iter().position(|name| name == "_model").unwrap();
+        assert_eq!(rows[0][served].ends_with("flux-small-2"), service == "fluxrouter", "{:?}", rows[0]);
         // No price: a budget could not be kept.
         let budgeted = run(&place, model, "--budget 1 --force");
         budgeted.error(3, "model-unpriced", &["no known price"]);

@@ -51,6 +51,7 @@ impl OpenAiWire {
                 Charges::Headers(names) => names,
                 Charges::Unsaid | Charges::Body => &[],
             },
+            served_header: dialect.served_header,
             cost_header: settings.cost_header.as_ref().map(|name| name.to_ascii_lowercase()),
             trust_body_cost: settings.trust_body_cost,
         };

@@ -30,6 +30,8 @@ pub(super) struct Reader {
     /// Headers in which this service says what a call cost, and the user's own.
     pub(super) cost_headers: &'static [&'static str],
     pub(super) cost_header: Option<String>,
+    /// The header in which it says which model answered.
+    pub(super) served_header: Option<&'static str>,
     pub(super) trust_body_cost: bool,
 }
 
@@ -172,7 +174,14 @@ impl Reader {
         }
         let charged =
             usage::charged_by_header(&reply.headers, self.cost_header.as_deref(), self.cost_headers);
-        self.success(kind, &reply.body, charged)
+        let mut reading = self.success(kind, &reply.body, charged);
+        let served = self.served_header.and_then(|name| reply.headers.get(name)?.to_str().ok());
+        if let (Some(model), Reading::Answer(answer)) =
+            (served.filter(|model| !model.is_empty()), &mut reading)
+        {
+            answer.model = Some(Cow::Borrowed(model));
+        }
+        reading
     }
 
     pub(super) fn line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {

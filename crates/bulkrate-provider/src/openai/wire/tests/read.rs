@@ -233,6 +233,24 @@ fn what_a_call_cost_is_believed_where_it_is_said() {
 }
 
 #[test]
+fn who_answered_is_said_in_a_header_where_a_service_has_one() {
+    let body = r#"{"model":"auto","choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    let router = crate::openai::tests::wire("fluxrouter");
+    for (wire, said, want) in [
+        (&router, Some("small-2"), "small-2"),
+        (&router, Some(""), "auto"),
+        (&router, None, "auto"),
+        (&crate::openai::tests::wire("modeldatabase"), Some("small-2"), "auto"),
+    ] {
+        let mut reply = reply(200, body);
+        if let Some(said) = said {
+            reply.headers.insert("x-flux-model", http::HeaderValue::from_static(said));
+        }
+        assert_eq!(answer(wire.read(Kind::Chat, &reply)).model.as_deref(), Some(want), "{said:?}");
+    }
+}
+
+#[test]
 fn f66_a_cost_header_that_is_no_number_says_nothing_and_of_two_the_dearer_counts() {
     let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
     let own = wire_with(Dialect::CUSTOM, |settings| settings.cost_header = Some("X-Cost".to_owned()));
