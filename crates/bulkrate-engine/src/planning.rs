@@ -319,7 +319,7 @@ fn quoted<'a>(
             match how {
                 How::Plain => (ratios.uncached(), shape),
                 How::Alone => (ratios, marked(shape)),
-                How::Together => (ratios, bundles::shape(facts, stats, found, lane, marked(shape))),
+                How::Together => bundles::sent(facts, stats, found, lane, (ratios, marked(shape))),
             }
         };
         let quote = |found, rates| {

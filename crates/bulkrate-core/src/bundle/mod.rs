@@ -22,7 +22,7 @@ mod stem;
 pub use ask::Bundle;
 pub use fit::{Limit, Room, fitting};
 pub use kin::{Alone, Kin};
-pub use pays::{ADDED_TOKENS, ANSWER_TOKENS, FRAMING_TOKENS, pays, together};
+pub use pays::{ADDED_TOKENS, FRAMING_TOKENS, around_answer, asked_so, pays, together};
 pub use read::{answers, text_of};
 pub use shares::{shares, usage_shares};
 pub use stem::Common;

@@ -96,6 +96,26 @@ pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Q
     total
 }
 
+/// What bundles cost: `measured` is made of what a pilot paid for them, what was asked again included. `failed` of `bundles` left items
+/// without an answer, and `again` is the price if all items were asked as those are then. More of them may fail than did.
+#[must_use]
+pub fn asked_again(measured: &Quote, again: &Quote, failed: u64, bundles: u64) -> Quote {
+    let seen = share(failed, bundles);
+    let worst = measured.worst.saturating_add(again.worst);
+    let more = of_share(again.p95, error_high(failed, bundles) - seen);
+    Quote {
+        expected: measured.expected,
+        p95: measured.p95.saturating_add(more).max(measured.expected).min(worst),
+        worst,
+        learned: measured.learned && again.learned,
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of a pilot")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
 /// A share from 0 to 1 in millionths, rounded up.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1,000,000")]
 fn of_share(amount: UsdNanos, share: f64) -> UsdNanos {

@@ -1,7 +1,7 @@
 //! Which models, in which lane, answer a job for the least money, or the soonest, without losing more quality than was allowed.
 //!
 //! A pilot has asked some of the job's items of each model. [`Sheet`] holds what they said, [`loss`] what that proves of a plan,
-//! [`best_accept`] by what a cascade should accept, [`routed`] what a router learns of it, [`cascaded`] what it costs, and [`search`] which plan wins and why each other one
+//! [`best_accept`] by what a cascade should accept, [`routed`] what a router learns of it, [`cascaded`] and [`asked_again`] what it costs, and [`search`] which plan wins and why each other one
 //! lost.
 //!
 //! Invariants
@@ -21,7 +21,7 @@ mod search;
 mod tests;
 
 pub use accept::{THRESHOLDS, Tried, best_accept};
-pub use candidate::{Candidate, Quality, Way, cascaded};
+pub use candidate::{Candidate, Quality, Way, asked_again, cascaded};
 pub use proof::{Loss, doubt_at, in_sequence, loss, needed};
 pub use routed::{Routed, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};

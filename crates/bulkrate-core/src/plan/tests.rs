@@ -144,6 +144,21 @@ fn a_cascade_costs_the_cheap_answers_and_its_share_of_the_strong_ones() {
     );
 }
 
+#[test]
+fn what_bundles_leave_is_in_what_they_cost_and_more_of_it_is_feared() {
+    // 3 of 30 bundles left items; what is left is asked in halves, at 200 for all of them.
+    let (bundled, halves) = (quote(100), quote(200));
+    let cost = asked_again(&bundled, &halves, 3, 30);
+    assert_eq!((cost.expected, cost.worst), (bundled.expected, UsdNanos(1_000 + 2_000)));
+    // 23.9 % with 95 % confidence, against the 10 % that were seen and are paid for.
+    assert!((120 + 32..120 + 36).contains(&cost.p95.0), "{cost:?}");
+    // Of bundles that all went well a tenth may fail, and of few of them more.
+    let clean = |bundles| asked_again(&bundled, &halves, 0, bundles).p95.0 - bundled.p95.0;
+    assert!((22..26).contains(&clean(30)) && (40..46).contains(&clean(15)), "{} {}", clean(30), clean(15));
+    assert_eq!(clean(0), halves.p95.0, "nothing known: all are asked again");
+    assert!(!asked_again(&bundled, &Quote { learned: false, ..halves }, 0, 9).learned);
+}
+
 /// Section 8 of the calculator's table: 500 tokens in, 200 out, at batch prices of a large and a nano model.
 #[test]
 fn the_winner_and_why_each_other_one_lost() {

@@ -175,6 +175,8 @@ pub struct JobShape {
     pub bytes_largest: u64,
     /// Messages of all items; none for embeddings and moderations.
     pub messages: u64,
+    /// So many requests ask them, where it is not one an item.
+    pub requests: Option<u64>,
     /// The sum of the input bounds of [`super::bound::input_max`], and the largest.
     pub input_max: Tokens,
     pub input_max_largest: Tokens,
@@ -228,7 +230,8 @@ impl JobShape {
         let framing = if ratios.knows_input() || self.messages == 0 {
             0.0
         } else {
-            float(self.messages) * PRIOR_TOKENS_PER_MESSAGE + float(self.items) * PRIOR_TOKENS_PER_ANSWER
+            float(self.messages) * PRIOR_TOKENS_PER_MESSAGE
+                + float(self.requests.unwrap_or(self.items)) * PRIOR_TOKENS_PER_ANSWER
         };
         // Never more tokens than the bounds allow.
         let max = float(self.input_max.0);

@@ -6,7 +6,7 @@ use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{
-    Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, best_accept, cascaded, in_sequence,
+    Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, asked_again, best_accept, in_sequence,
 };
 use bulkrate_core::price::Quote;
 
@@ -154,7 +154,8 @@ pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doub
 }
 
 /// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
-/// `loose`: rows that bundles left without an answer of their own, of so many, by the place of who was asked so.
+/// A plan of bundles holds what the pilot paid for them. `loose`: rows that they left without an answer of their own, of so many, by the
+/// place of who was asked so.
 pub(crate) fn candidates(
     manners: &[Manner],
     judged: &[Judged],
@@ -162,11 +163,11 @@ pub(crate) fn candidates(
     loose: &dyn Fn(usize) -> (u64, u64),
 ) -> Vec<Candidate> {
     let bundle = |judged: &Judged| manners[judged.way.last].bundle.unwrap_or(1);
-    let alone = |place: usize| {
-        let same = manners.iter().position(|one| one.model == manners[place].model)?;
-        let place = judged.iter().position(|one| one.way == Way::alone(same))?;
-        plans[place].as_ref().ok()
+    let plan_of = |place: usize| {
+        let at = judged.iter().position(|one| one.way == Way::alone(place))?;
+        plans[at].as_ref().ok()
     };
+    let again = |place: usize| plan_of(asked_next(manners, place, &|smaller| plan_of(smaller).is_some())?);
     let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
         let plan = match plan {
             Ok(plan) => plan,
@@ -183,16 +184,15 @@ pub(crate) fn candidates(
                 bundle: bundle(judged),
                 cost: plan.priced.then(|| {
                     let last = judged.way.last;
-                    let alone = alone(last).filter(|_| manners[last].bundle.is_some());
-                    let alone = alone.and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane));
+                    let again =
+                        again(last).and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane));
                     // They fail by bundles, not by rows.
                     let (part, of) = loose(last);
                     let bundles = |rows: u64| rows.div_ceil(u64::from(bundle(judged)));
                     let (part, of) = (bundles(part), bundles(of));
-                    // What a bundle does not answer is asked again, in the end alone: as in a cascade.
-                    alone.map_or_else(
+                    again.map_or_else(
                         || quote(lane),
-                        |alone| cascaded(&[quote(lane)], &quote(alone), part, of),
+                        |again| asked_again(&quote(lane), &quote(again), part, of),
                     )
                 }),
                 time_s,
@@ -205,6 +205,15 @@ pub(crate) fn candidates(
         plan.lanes.iter().map(one).collect::<Vec<_>>()
     };
     judged.iter().zip(plans).flat_map(each).collect()
+}
+
+/// Who is asked what a bundle leaves, which goes in halves: the same model in the largest of the smaller sizes of which there is a plan, or
+/// an item at a time.
+fn asked_next(manners: &[Manner], place: usize, has_plan: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let half = manners[place].bundle? / 2;
+    let is_smaller = |one: &Manner| one.model == manners[place].model && one.bundle.unwrap_or(1) <= half;
+    let smaller = (0..manners.len()).filter(|one| is_smaller(&manners[*one]) && has_plan(*one));
+    smaller.max_by_key(|one| manners[*one].bundle)
 }
 
 fn quote(lane: &LanePlan) -> Quote {
@@ -336,6 +345,31 @@ mod tests {
             let judged = prove(&[Family::Alone(vec![1, 2, 3])], &sheet(lost), 30, 0.05);
             let ways: Vec<usize> = judged.iter().map(|one| one.way.last).collect();
             assert_eq!(ways, proved, "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_bundle_leaves_goes_in_halves() {
+        let of = |model: &str, bundle| Manner { model: model.to_owned(), bundle };
+        let manners = [
+            of("a", None),
+            of("b", None),
+            of("b", Some(2)),
+            of("b", Some(5)),
+            of("b", Some(10)),
+            of("b", Some(20)),
+        ];
+        for (place, missing, want) in [
+            (1, None, None),
+            (2, None, Some(1)),
+            (3, None, Some(2)),
+            (4, None, Some(3)),
+            (5, None, Some(4)),
+            (5, Some(4), Some(3)),
+            (2, Some(1), None),
+        ] {
+            let found = asked_next(&manners, place, &|one| Some(one) != missing);
+            assert_eq!(found, want, "{place} without {missing:?}");
         }
     }
 

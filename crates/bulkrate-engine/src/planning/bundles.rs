@@ -1,12 +1,12 @@
 //! What bundles make of a plan: what is said once instead of each time, and whether that pays at these prices.
 
 use bulkrate_core::bundle::{
-    ADDED_TOKENS, ANSWER_TOKENS, Alone, FRAMING_TOKENS, Kin, Limit, Room, fitting, pays, together,
+    ADDED_TOKENS, Alone, FRAMING_TOKENS, Kin, Limit, Room, around_answer, asked_so, fitting, pays, together,
 };
 use bulkrate_core::lane::Lane;
-use bulkrate_core::money::Tokens;
-use bulkrate_core::price::JobShape;
+use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::price::bound::{Writes, bound_tokens};
+use bulkrate_core::price::{JobShape, Ratios};
 use bulkrate_core::request::{Kind, Request};
 
 use super::{Facts, How, quoted};
@@ -67,7 +67,11 @@ pub(super) fn plan(
     let expected =
         |how| Ok::<_, EngineError>(quoted(facts, stats, facts.counts, lane, &|model| model, how)?.expected);
     let saved = match size {
-        Some(_) => (expected(How::Alone)? - expected(How::Together)?).share_up(requests, leaders),
+        // Bundles that a pilot found dearer save nothing.
+        Some(_) => {
+            let saved = expected(How::Alone)? - expected(How::Together)?;
+            saved.max(UsdNanos::ZERO).share_up(requests, leaders)
+        }
         None => Default::default(),
     };
     let in_all = size.map_or(requests, |_| part_of(in_all, requests, leaders));
@@ -82,14 +86,14 @@ pub(crate) fn part_of(all: u64, part: u64, whole: u64) -> u64 {
     u64::try_from((u128::from(all) * u128::from(part)).div_ceil(u128::from(whole))).unwrap_or(u64::MAX)
 }
 
-/// A model's items as they are asked together.
-pub(super) fn shape(
+/// A model's items as they are asked together, and by what their tokens are known.
+pub(super) fn sent(
     facts: &Facts<'_>,
     stats: &ModelStats,
     found: &Deployment,
     lane: Lane,
-    alone: JobShape,
-) -> JobShape {
+    alone: (Ratios, JobShape),
+) -> (Ratios, JobShape) {
     let Some(asked) = facts.spec.request.bundle.filter(|_| !stats.urgent) else { return alone };
     // One model for which they do not pay, and the job has none.
     let models = &facts.checkpoint.stats.models;
@@ -97,9 +101,16 @@ pub(super) fn shape(
         let own = of(facts, &stats.model).map(|found| pay(facts, stats, found, lane, asked));
         matches!(own, Some(Pays::No(_)))
     });
-    match pay(facts, stats, found, lane, asked) {
-        Pays::Yes { size, common, .. } if !off && alone.counted.is_none() => together(alone, common, size),
-        _ => alone,
+    let Pays::Yes { size, common, .. } = pay(facts, stats, found, lane, asked) else { return alone };
+    if off {
+        return alone;
+    }
+    let (ratios, shape) = alone;
+    let learned = facts.spec.run.learned.as_ref().and_then(|known| known.in_bundles(&found.pinned, lane));
+    match learned {
+        Some(seen) => (seen, asked_so(shape, size)),
+        None if shape.counted.is_none() => (ratios, together(shape, common, size)),
+        None => alone,
     }
 }
 
@@ -123,13 +134,15 @@ fn pay(facts: &Facts<'_>, stats: &ModelStats, found: &Deployment, lane: Lane, as
     let Some(rates) = found.row.rates(lane) else { return Pays::Yes { size, limit, common } };
     let (tokens, set) = (common / TOKEN_BYTES, &rates.base);
     let (input, output) = (set.input.per_token, set.output.per_token);
-    if pays(tokens, size, input, input, output) || output.0 == 0 && input.0 == 0 {
+    let is_choice = stats.choice_bytes.is_some();
+    if pays(tokens, size, input, input, output, is_choice) || output.0 == 0 && input.0 == 0 {
         return Pays::Yes { size, limit, common };
     }
     Pays::No(format!(
         "about {tokens} tokens are the same in every request of `{}`, which does not pay for the {FRAMING_TOKENS} tokens around each \
-         item, the {ANSWER_TOKENS} around each answer and the {ADDED_TOKENS} that say how to answer",
-        found.pinned
+         item, the {} more around each answer and the {ADDED_TOKENS} that say how to answer",
+        found.pinned,
+        around_answer(is_choice)
     ))
 }
 

@@ -14,6 +14,9 @@ pub struct Learned {
     /// Of a cascade's items: how many went on to the strong model, and how many there were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<(u64, u64)>,
+    /// What answers used that came in bundles, what was asked again included, by the pinned model: each of the size that the job asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundles: BTreeMap<String, Ratios>,
     /// What the strong model used on those that went on: the harder ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_on: Option<Ratios>,
@@ -22,8 +25,12 @@ pub struct Learned {
 impl Learned {
     /// What is known of a model's answers in a lane: what the prompt cache held in calls, a batch need not find.
     pub(crate) fn of(&self, pinned: &str, lane: Lane) -> Ratios {
-        let known = self.models.get(pinned).copied().unwrap_or_default();
-        if lane == Lane::Batch { known.uncached() } else { known }
+        in_lane(self.models.get(pinned).copied().unwrap_or_default(), lane)
+    }
+
+    /// The same of its answers in bundles; `None`: it was asked in none.
+    pub(crate) fn in_bundles(&self, pinned: &str, lane: Lane) -> Option<Ratios> {
+        self.bundles.get(pinned).filter(|known| known.items > 0).map(|known| in_lane(*known, lane))
     }
 
     /// The same of a job whose items are all like those that went on to `strong`.
@@ -33,4 +40,8 @@ impl Learned {
         like.models.insert(strong.to_owned(), few.stretched(all));
         Some(like)
     }
+}
+
+fn in_lane(known: Ratios, lane: Lane) -> Ratios {
+    if lane == Lane::Batch { known.uncached() } else { known }
 }

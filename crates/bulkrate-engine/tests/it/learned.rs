@@ -66,3 +66,45 @@ async fn a_p95_says_whether_it_is_a_promise() {
         assert_eq!(planned(&world, true, known).await.learned, learned, "{strong} {cheap}");
     }
 }
+
+/// A plan in the sync lane of a job that asks in bundles of `size`, by what a pilot has paid for a row of them: input, output.
+async fn bundled(world: &World, size: u32, each: Option<(u64, u64)>) -> LanePlan {
+    let mut spec = world.spec(&world.reviews(900), Lane::Sync);
+    spec.request.system = Some("Say of a review whether it is positive, negative or neutral. ".repeat(20));
+    spec.request.bundle = Some(size);
+    let alone = Ratios { input: 300 * 340, bytes: 300 * 1_250, ..answers(300, 6) };
+    let row = |(input, output)| Ratios { input: 300 * input, bytes: alone.bytes, ..answers(300, output) };
+    let bundles = each.map(row).map(|ratios| (CHEAP.to_owned(), ratios));
+    spec.run.learned = Some(Box::new(Learned {
+        models: [(CHEAP.to_owned(), alone)].into(),
+        bundles: bundles.into_iter().collect(),
+        ..Learned::default()
+    }));
+    let plan = world.engine().plan(&spec, &*world.ear).await.unwrap();
+    assert_eq!(plan.bundle.unwrap().size, Some(size));
+    plan.lanes.into_iter().find(|plan| plan.lane == Lane::Sync).unwrap()
+}
+
+#[tokio::test]
+async fn bundles_cost_what_the_pilot_paid_for_them_whatever_one_would_have_guessed() {
+    let world = World::new(fast()).await;
+    // Retries included, the twenties were the dearest of these: the plan says so, and in the other order the other way round.
+    for paid in [[(180, 9), (110, 9), (70, 9)], [(120, 9), (150, 11), (190, 13)]] {
+        let mut found = Vec::new();
+        for (size, each) in [5, 10, 20].into_iter().zip(paid) {
+            found.push(bundled(&world, size, Some(each)).await);
+        }
+        let order = |costs: Vec<i64>| costs.windows(2).map(|two| two[0] > two[1]).collect::<Vec<_>>();
+        let costs: Vec<i64> = found.iter().map(|plan| plan.expected.0).collect();
+        let tokens = |(input, output): (u64, u64)| i64::try_from(input + 5 * output).unwrap();
+        assert_eq!(order(costs.clone()), order(paid.map(tokens).into()), "{costs:?}");
+        // Output costs five times what input does, so costs are as tokens are, but for the length of the rows.
+        for (plan, each) in found.iter().zip(paid) {
+            let ratio = plan.expected.0 * tokens(paid[0]) * 1_000 / (costs[0] * tokens(each));
+            assert!((985..=1_015).contains(&ratio), "{ratio} {plan:?} {each:?}");
+            assert!(plan.p95 > plan.expected && plan.learned, "{plan:?}");
+        }
+    }
+    // Without a pilot of them what is said once is guessed.
+    assert!(bundled(&world, 20, None).await.expected < bundled(&world, 5, None).await.expected);
+}

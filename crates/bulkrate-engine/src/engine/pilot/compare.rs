@@ -73,7 +73,11 @@ impl Engine {
             None => {}
         }
         let known = Learned { models: ratios(entrants, &found), ..Learned::default() };
-        let learned: Vec<Learned> = judged.iter().map(|one| one.learned(&known, strong)).collect();
+        let learned = |one: &Judged| Learned {
+            bundles: in_bundles(&entrants[one.way.last], found[one.way.last].as_ref()),
+            ..one.learned(&known, strong)
+        };
+        let learned: Vec<Learned> = judged.iter().map(learned).collect();
         let plans = self.plans(spec, &manners, &judged, &learned).await?;
         let all = candidates(&manners, &judged, &plans, &|place| {
             found[place].as_ref().map_or((0, 0), |(_, answers)| (answers.loose, answers.paid))
@@ -279,10 +283,17 @@ fn own_cascade<'s>(spec: &'s JobSpec, entrants: &[Entrant]) -> Option<(&'s Casca
 }
 
 fn ratios(entrants: &[Entrant], found: &[Option<(String, Answers)>]) -> BTreeMap<String, Ratios> {
-    // Of bundles they are worked out from those of items alone.
     let each = entrants.iter().zip(found).filter(|(one, _)| one.manner.bundle.is_none());
     each.filter_map(|(one, found)| Some((one.found.as_ref().ok()?.0.clone(), found.as_ref()?.1.ratios)))
         .collect()
+}
+
+/// What answers in bundles used, where this one was asked so.
+fn in_bundles(one: &Entrant, found: Option<&(String, Answers)>) -> BTreeMap<String, Ratios> {
+    match (&one.found, found, one.manner.bundle) {
+        (Ok((pinned, _)), Some((_, answers)), Some(_)) => BTreeMap::from([(pinned.clone(), answers.ratios)]),
+        _ => BTreeMap::new(),
+    }
 }
 
 fn measured(
