@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bulkrate_core::review::{Z95, wilson};
 use bulkrate_engine::pilot::{Aim, Losing, Measured, Outlay, Piloted, PlanLine};
 use bulkrate_engine::spec::JobSpec;
 
@@ -82,8 +83,7 @@ fn models(found: &Piloted) -> String {
             row.extend(figures(one));
         }
         if labelled {
-            let of = || format!("{} of {}", count(one.right), count(one.labelled));
-            row.push(if one.failed.is_some() { "-".to_owned() } else { of() });
+            row.push(if one.failed.is_some() { "-".to_owned() } else { right(one) });
         }
         table.row(row);
     }
@@ -94,6 +94,16 @@ fn models(found: &Piloted) -> String {
         }
     }
     out
+}
+
+/// How often a model is right, and what share of all items that may be, with 95 % confidence.
+fn right(one: &Measured) -> String {
+    let of = format!("{} of {}", count(one.right), count(one.labelled));
+    if one.labelled == 0 {
+        return of;
+    }
+    let range = wilson(one.right, one.labelled, Z95);
+    format!("{of} ({} to {})", share(range.low), share(range.high))
 }
 
 /// Tokens of one item.
@@ -468,7 +478,9 @@ mod tests {
     #[test]
     fn labels_show_how_often_each_model_is_right() {
         let told = text(&Piloted { labels: Some("right".to_owned()), ..found() });
-        assert!(told.contains("right by labels") && told.matches("290 of 300").count() == 2, "{told}");
+        assert!(told.contains("right by labels"), "{told}");
+        // Wilson's interval: what the label of 300 says of all items.
+        assert_eq!(told.matches("290 of 300 (94.0 % to 98.2 %)").count(), 2, "{told}");
     }
 
     #[test]

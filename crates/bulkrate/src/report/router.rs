@@ -24,10 +24,10 @@ pub fn router(name: &str, router: &Router) -> String {
         count(router.model.words() as u64),
     );
     if router.models() == 2 {
-        let (weak, strong) = (share(router.facts.weak()), share(router.facts.strong()));
         let _ = writeln!(
             out,
-            "  quality: weak {weak}, strong {strong}; the strong one gains at least {} (95 % confidence)",
+            "{}; the strong one gains at least {} (95 % confidence)",
+            Known::of_router(router).of_two(),
             share(gain_low)
         );
     }
@@ -62,6 +62,16 @@ impl<'a> Known<'a> {
     fn of_rows(found: &Evaluation, ratios: &'a [f64]) -> Self {
         let Evaluation { rows, qualities, shares, loss, .. } = *found;
         Self { qualities, labels: rows, shares, loss: Some(loss), ratios }
+    }
+
+    /// How good each of two models is alone, with what that may really be.
+    fn of_two(&self) -> String {
+        let of = |quality: Option<&f64>| {
+            let quality = quality.copied().unwrap_or_default();
+            let range = quality_interval(quality, self.labels);
+            format!("{} ({} to {})", share(quality), share(range.low), share(range.high))
+        };
+        format!("  quality: weak {}, strong {}", of(self.qualities.first()), of(self.qualities.last()))
     }
 
     /// A row a model: what it is sent, what it costs and how good it is alone.
@@ -230,8 +240,8 @@ pub fn evaluation(name: &str, router: &Router, found: &Evaluation, ratios: &[f64
         }
     }
     match *found.qualities {
-        [weak, strong] => {
-            let _ = write!(out, "\n  quality: weak {}, strong {}\n", share(weak), share(strong));
+        [_, _] => {
+            let _ = write!(out, "\n{} (95 % confidence)\n", Known::of_rows(found, ratios).of_two());
         }
         _ => {
             let _ = write!(out, "\n\n{}", Known::of_rows(found, ratios).table(router));
