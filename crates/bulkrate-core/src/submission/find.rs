@@ -79,6 +79,7 @@ impl Ours {
         match self.fits(remote) {
             Fit::Yes => Ok(()),
             Fit::Strange(why) => Err(why),
+            Fit::Odd(why) if self.known_by == KnownBy::Input => Err(why),
             _ if remote.marker.is_none() && !self.known_by.is_exact() => self.believe(remote, since_s),
             Fit::No | Fit::Alike | Fit::Odd(_) => Err(match &remote.marker {
                 None if self.known_by == KnownBy::Input => {
@@ -126,8 +127,7 @@ impl Ours {
         let alone = planted::has(Bug::LooksAnywhere) && self.known_by == KnownBy::Results;
         match (&remote.owner, if alone { KnownBy::Looks } else { self.known_by }) {
             (_, KnownBy::Mark) => Fit::No,
-            (_, KnownBy::Input) if self.input.is_none() || remote.input_file != self.input => Fit::No,
-            (_, KnownBy::Input) => self.counted(remote),
+            (_, KnownBy::Input) => self.of_input(remote),
             (Owner::Submission(sub), _) if *sub == self.sub => Fit::Yes,
             (Owner::Submission(_), _) | (_, KnownBy::Results) => Fit::No,
             // In an account of our own neither can be.
@@ -139,6 +139,18 @@ impl Ours {
             }
             (Owner::Unknown, KnownBy::Looks) if remote.counts.total == u64::from(self.items) => Fit::Alike,
             (Owner::Unknown, KnownBy::Looks) => Fit::No,
+        }
+    }
+
+    /// Where the input file is the mark. A batch that shows none may be ours as long as its size does not speak against it.
+    fn of_input(&self, remote: &RemoteBatch) -> Fit {
+        let all = remote.counts.total;
+        match (&self.input, &remote.input_file) {
+            (Some(ours), Some(theirs)) if ours == theirs => self.counted(remote),
+            (Some(_), None) if all == 0 || all == u64::from(self.items) => {
+                Fit::Odd(format!("batch {} does not say which input file it was made of", remote.id))
+            }
+            _ => Fit::No,
         }
     }
 
@@ -161,9 +173,12 @@ impl Ours {
         self.counted(remote)
     }
 
-    /// What is ours in all else. The count is 0 while the provider validates, and where it tells none.
+    /// What is ours in all else. The count is 0 while the provider validates, and where it tells none; it grows while a file is read
+    /// that is the mark itself.
     fn counted(&self, remote: &RemoteBatch) -> Fit {
-        if remote.counts.total > 0 && remote.counts.total != u64::from(self.items) {
+        let (all, items) = (remote.counts.total, u64::from(self.items));
+        let is_loading = self.known_by == KnownBy::Input && all < items;
+        if all > 0 && all != items && !is_loading {
             return Fit::Strange(format!(
                 "batch {} has {} items, {} were sent",
                 remote.id, remote.counts.total, self.items
@@ -333,12 +348,18 @@ mod tests {
             input_file: Some(file.into()),
             ..bare(id, 0, Owner::Unknown)
         };
-        let counts = BatchCounts { total: 3, completed: 0, failed: 0 };
+        let [counts, loading] = [3, 1].map(|total| BatchCounts { total, completed: 0, failed: 0 });
         for (listed, want) in [
             (vec![made_of("b", "file-1")], Ok(Some("b"))),
             (vec![made_of("b", "file-2")], Ok(None)),
-            (vec![bare("b", 2, Owner::Unknown)], Ok(None)),
+            // One that shows no input file is not taken, and no proof that there is none.
+            (vec![bare("b", 2, Owner::Unknown)], Err(())),
+            (vec![bare("b", 0, Owner::Unknown)], Err(())),
+            (vec![bare("b", 3, Owner::Unknown)], Ok(None)),
+            (vec![bare("c", 2, Owner::Unknown), made_of("b", "file-1")], Ok(Some("b"))),
             (vec![RemoteBatch { counts, ..made_of("b", "file-1") }], Err(())),
+            // Its file is still read: it is ours, and its input is not deleted.
+            (vec![RemoteBatch { counts: loading, ..made_of("b", "file-1") }], Ok(Some("b"))),
         ] {
             let found = match ours.find(&listed) {
                 Found::Here(remote, _) => Ok(Some(remote.id.as_str())),
@@ -355,6 +376,8 @@ mod tests {
         assert!(ours.judge(&made_of("b", "file-1"), 5).is_ok());
         let judged = ours.judge(&made_of("b", "file-2"), 5);
         assert!(judged.is_err_and(|why| why.contains("another input file")));
+        let judged = ours.judge(&bare("b", 2, Owner::Unknown), 5);
+        assert!(judged.is_err_and(|why| why.contains("does not say which")));
         assert!(!ours.asks_after(&RemoteBatch { phase: Phase::Completed, ..bare("b", 2, Owner::Unknown) }));
     }
 

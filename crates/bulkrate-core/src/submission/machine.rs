@@ -11,6 +11,7 @@
 
 use super::doubt::{Doubt, DoubtStep};
 use super::find::{Found, Ours};
+use super::known::KnownBy;
 use super::message::{Creation, Effect, Env, Event, Notice, Poll};
 use super::remote::{Phase, RemoteBatch};
 use super::state::{EndKind, State, Unresolved};
@@ -22,6 +23,8 @@ use crate::planted::{self, Bug};
 pub const DENIALS_MAX: u32 = 4;
 /// Our clock and the provider's may differ by so much (F40: an hour either way), and a minute.
 const SKEW_S: u64 = 2 * 3_600;
+/// A batch that ended with fewer requests than were sent is looked at so often again: its file may not be read to its end.
+const SHORT_MAX: u32 = 5;
 /// A provider that asks for a longer pause is asked again all the same.
 pub const ASKED_MAX_MS: u64 = 3_600_000;
 /// The completion window of a day, and an hour's grace.
@@ -45,6 +48,8 @@ pub struct Machine {
     /// Looks at the batch, or before it is there, uploads that failed.
     polls: u32,
     denials: u32,
+    /// Looks that showed it ended, and short.
+    short: u32,
     overdue_told: bool,
 }
 
@@ -85,6 +90,7 @@ impl Machine {
             doubt: None,
             polls: 0,
             denials: 0,
+            short: 0,
             overdue_told: false,
         }
     }
@@ -399,6 +405,10 @@ impl Machine {
             }
         };
         self.denials = 0;
+        if self.is_short(&remote) && self.short < SHORT_MAX {
+            self.short += 1;
+            return out.push(self.next_poll(env));
+        }
         self.see(&remote, out);
         match EndKind::of(remote.phase) {
             // Refused as a whole after the create: nothing ran, nothing is billed.
@@ -410,6 +420,14 @@ impl Machine {
             Some(_) => self.ended(out),
             None => out.push(self.next_poll(env)),
         }
+    }
+
+    /// Whether a batch ran out of work before its input was read, as its counts have it.
+    fn is_short(&self, remote: &RemoteBatch) -> bool {
+        let all = remote.counts.total;
+        self.ours.known_by == KnownBy::Input
+            && remote.phase == Phase::Completed
+            && (1..u64::from(self.ours.items)).contains(&all)
     }
 
     fn ended(&mut self, out: &mut Vec<Effect>) {

@@ -188,6 +188,23 @@ fn a_batch_ends_in_five_ways() {
     assert_eq!(lost.0, FailureClass::ResultLostAtProvider);
 }
 
+/// A batch whose file is still read may have nothing to do for a moment: that is no end, though not for ever.
+#[test]
+fn an_end_with_fewer_requests_than_were_sent_is_looked_at_again() {
+    let counts = BatchCounts { total: 1, completed: 1, failed: 0 };
+    let seen = |phase| Event::Polled(Poll::Seen(Box::new(RemoteBatch { counts, ..remote(phase) })));
+    let mut machine = machine(S::Accepted);
+    machine.ours.known_by = KnownBy::Input;
+    assert_eq!(step(&machine, seen(Phase::Cancelled), &env(5_000)).unwrap().0.state, S::Ended);
+    for _ in 0..5 {
+        let (next, effects) = step(&machine, seen(Phase::Completed), &env(5_000)).unwrap();
+        assert!(next.state == S::Accepted && matches!(effects[..], [E::WaitUntil(_)]), "{effects:?}");
+        machine = next;
+    }
+    assert_eq!(step(&machine, seen(Phase::Completed), &env(5_000)).unwrap().0.state, S::Ended);
+    assert_eq!(after(S::Accepted, seen(Phase::Completed), &env(5_000)).0, S::Ended);
+}
+
 #[test]
 fn a_cancel_asks_once_and_collects_what_is_finished() {
     let env = Env { cancel: true, ..env(5_000) };
