@@ -283,6 +283,8 @@ pub struct BatchFacts {
     pub items_min: u32,
     /// Results may be seen in part for a while after the end: they are read again until as many are there as the counts tell of.
     pub seen_late: bool,
+    /// What a batch calls cancelled may have run, and its answer be there a moment later: no count of it proves anything unpaid.
+    pub cancels_late: bool,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
     /// Batches tell no counts. One that has ended names a file where anything of it ran.

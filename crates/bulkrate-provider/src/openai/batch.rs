@@ -134,6 +134,11 @@ impl OpenAiBatches {
         })
     }
 
+    /// The batch whose results a name names, where results are on pages: elsewhere it is a file's.
+    fn on_pages<'f>(&self, file: &'f str) -> Option<&'f str> {
+        pages::batch_of(file).filter(|_| self.form.results == Results::Pages)
+    }
+
     fn created(&self, reply: &Reply) -> Created {
         let refused = errors::read(&reply.body).filter(self.form.is_own);
         let refused = refused.map(|said| self.refused(reply, &said));
@@ -164,6 +169,7 @@ impl BatchApi for OpenAiBatches {
             known_by: self.form.known_by,
             one_file: on_pages,
             seen_late: on_pages,
+            cancels_late: self.form.cancels_late,
             uncounted: !self.form.counts,
             ..BatchFacts::default()
         }
@@ -245,7 +251,7 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
-        if let Some(batch) = pages::batch_of(file) {
+        if let Some(batch) = self.on_pages(file) {
             return self.write_results(batch, to, bytes_max).await;
         }
         let path = format!("/files/{}/content", batches::in_path(file));
@@ -253,7 +259,7 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
-        if pages::batch_of(file).is_some() {
+        if self.on_pages(file).is_some() {
             return Ok(()); // they go with their batch, when its time is over
         }
         let path = format!("/files/{}", batches::in_path(file));

@@ -31,6 +31,8 @@ pub struct Form {
     pub(super) results: Results,
     /// What follows a batch's path to cancel it, and the statuses that say that it has ended already.
     pub(super) cancel: (&'static str, &'static [u16]),
+    /// Whether what was cancelled may have run.
+    pub(super) cancels_late: bool,
     /// Whether an error that answers a create is in the service's own words, and no gateway's.
     pub(super) is_own: fn(&Said) -> bool,
 }
@@ -126,6 +128,7 @@ impl Form {
         upload: Upload::Form,
         results: Results::Files,
         cancel: ("/cancel", &[409]),
+        cancels_late: false,
         is_own: |said| said.is_nested,
     };
 }

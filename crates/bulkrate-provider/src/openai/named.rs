@@ -8,7 +8,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::batch::{OpenAiBatches, UPLOAD};
-use crate::api::{ApiError, Reply};
+use crate::api::{ApiError, BatchApi as _, Reply};
 use crate::http::batches::{in_path, unreadable};
 use crate::json::loose::LooseText;
 
@@ -19,6 +19,21 @@ struct Known<'a> {
     file_id: LooseText<'a>,
 }
 
+/// What is said of a file whose bytes may never have come.
+#[derive(Deserialize)]
+struct Seen<'a> {
+    #[serde(default, alias = "Processed")]
+    processed: Option<bool>,
+    #[serde(borrow, default, alias = "processing_status")]
+    status: LooseText<'a>,
+}
+
+/// Whether a file was only told of: nothing looks into it, and nothing did.
+fn is_empty(there: &Reply) -> bool {
+    let seen = serde_json::from_slice::<Seen<'_>>(&there.body);
+    seen.is_ok_and(|seen| seen.processed == Some(false) && seen.status.is_none())
+}
+
 fn header<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
     reply.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
 }
@@ -26,7 +41,8 @@ fn header<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
 impl OpenAiBatches {
     /// Answers what the service says of the file in the end.
     ///
-    /// The lines of an input name its submission, so that a file with the same checksum is this one, of an upload whose answer was lost.
+    /// The lines of an input name its submission, so that a file with the same checksum is this one, of an upload whose answer was lost. One
+    /// whose bytes never came is deleted and told of anew.
     pub(super) async fn upload_there(
         &self,
         file: &Path,
@@ -37,7 +53,8 @@ impl OpenAiBatches {
         let told =
             [("purpose", purpose), ("file_name", name), ("file_type", "jsonl"), ("checksum", &checksum)];
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(told).finish();
-        let reply = self.free.post_form(UPLOAD, "/files", Bytes::from(form), &[302, 409]).await?;
+        let form = Bytes::from(form);
+        let mut reply = self.free.post_form(UPLOAD, "/files", form.clone(), &[302, 409]).await?;
         if reply.status == 409 {
             let known = serde_json::from_slice::<Known<'_>>(&reply.body).ok();
             let known = known.and_then(|known| known.file_id.into_owned());
@@ -49,7 +66,12 @@ impl OpenAiBatches {
                     "the answer does not say which file it is",
                 ));
             };
-            return self.free.send(UPLOAD, Method::GET, &format!("/files/{}", in_path(&id)), &[]).await;
+            let there = self.free.send(UPLOAD, Method::GET, &format!("/files/{}", in_path(&id)), &[]).await?;
+            if !is_empty(&there) {
+                return Ok(there);
+            }
+            self.delete_file(&id).await?;
+            reply = self.free.post_form(UPLOAD, "/files", form, &[302]).await?;
         }
         let (Some(url), Some(id)) = (header(&reply, "location"), header(&reply, "x-together-file-id")) else {
             let why = "the answer does not say where to upload to";

@@ -1,4 +1,9 @@
 //! Results that are had page by page from below their batch, and lie here as lines of a file of OpenAI's.
+//!
+//! Invariants
+//! - What is called cancelled gets no line: it may have run all the same, and its answer may be here a moment later. So its bound stays
+//!   in doubt (W8) until a line proves more.
+//! - A row that cannot be read is kept as it came, and keeps no other from landing.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -8,9 +13,9 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::SemaphorePermit;
 
 use super::batch::OpenAiBatches;
-use super::xai::read_cancelled;
 use crate::api::{ApiError, Reply};
 use crate::http::batches::{in_path, read, unreadable};
 use crate::http::free::{Sheet, is_too_much};
@@ -21,6 +26,8 @@ const READ: &str = "read the results of a batch";
 const RESULTS: &str = "/results";
 /// Results of a page, at most.
 const PAGE_MAX: u32 = 1_000;
+/// gRPC's code of what was cancelled.
+const CANCELLED: &str = "1";
 
 /// What a batch's results are called here: they are in no file.
 pub(super) fn of(batch: &str) -> String {
@@ -35,7 +42,7 @@ pub(super) fn batch_of(file: &str) -> Option<&str> {
 #[derive(Deserialize)]
 struct Answers<'a> {
     #[serde(borrow)]
-    results: Vec<Answered<'a>>,
+    results: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     pagination_token: LooseText<'a>,
 }
@@ -66,23 +73,6 @@ struct Refusal<'a> {
     code: LooseText<'a>,
     #[serde(borrow, default)]
     message: LooseText<'a>,
-}
-
-/// What became of each request, and not what it was answered.
-#[derive(Deserialize)]
-struct Fates<'a> {
-    #[serde(borrow)]
-    batch_request_metadata: Vec<Fate<'a>>,
-    #[serde(borrow, default)]
-    pagination_token: LooseText<'a>,
-}
-
-#[derive(Deserialize)]
-struct Fate<'a> {
-    #[serde(borrow, default)]
-    batch_request_id: LooseText<'a>,
-    #[serde(borrow, default)]
-    state: LooseText<'a>,
 }
 
 /// JSON that may have been written over several lines, as one.
@@ -128,26 +118,53 @@ fn push_failure(id: &str, status: Option<u16>, (code, message): (&str, &str), ou
     out.extend_from_slice(after.as_bytes());
 }
 
-impl Answered<'_> {
-    fn push_line(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        let id = self.batch_request_id.as_deref().ok_or("a result has no `batch_request_id`")?;
-        let outcome = self.batch_result.as_ref();
-        let answers = outcome.and_then(|outcome| outcome.response.as_ref()).into_iter().flatten();
-        let answer = answers.map(|(_, answer)| *answer).find(|answer| answer.get() != "null");
-        if let Some(answer) = answer {
+impl<'a> Answered<'a> {
+    fn answer(&self) -> Option<&'a RawValue> {
+        let answers = self.batch_result.as_ref()?.response.as_ref()?.values();
+        answers.copied().find(|answer| answer.get() != "null")
+    }
+
+    /// Why there is no answer: a bare text, or a code with one.
+    fn refusal(&self) -> (Option<String>, Refusal<'_>) {
+        let error = self.batch_result.as_ref().and_then(|outcome| outcome.error).map_or("", RawValue::get);
+        (serde_json::from_str(error).ok(), serde_json::from_str(error).unwrap_or_default())
+    }
+
+    /// Of a request that a cancel has kept from running, as far as can be told so early.
+    fn is_cancelled(&self) -> bool {
+        if self.answer().is_some() {
+            return false;
+        }
+        let (text, said) = self.refusal();
+        let words = text.as_deref().or(said.message.as_deref()).or(self.error_message.as_deref());
+        let words = words.unwrap_or_default().to_ascii_lowercase();
+        said.code.as_deref() == Some(CANCELLED) || words.contains("cancelled") || words.contains("canceled")
+    }
+
+    fn push_line(&self, id: &str, out: &mut Vec<u8>) {
+        if let Some(answer) = self.answer() {
             push_line_head(id, out);
             out.extend_from_slice(b"{\"status_code\":200,\"body\":");
             push_raw(answer.get(), out);
-            out.extend_from_slice(b"},\"error\":null}\n");
-            return Ok(());
+            return out.extend_from_slice(b"},\"error\":null}\n");
         }
-        let error = outcome.and_then(|outcome| outcome.error).map_or("", RawValue::get);
-        let text = serde_json::from_str::<String>(error).ok();
-        let said: Refusal<'_> = serde_json::from_str(error).unwrap_or_default();
+        let (text, said) = self.refusal();
         let message = text.as_deref().or(said.message.as_deref()).or(self.error_message.as_deref());
         let code = said.code.as_deref().unwrap_or("request_failed");
         push_failure(id, status(code), (code, message.unwrap_or("no answer, and no reason")), out);
-        Ok(())
+    }
+}
+
+/// One row as a line, or nothing.
+fn push_row(row: &str, out: &mut Vec<u8>) {
+    let read = serde_json::from_str::<Answered<'_>>(row).ok();
+    match read.as_ref().and_then(|result| Some((result, result.batch_request_id.as_deref()?))) {
+        Some((result, _)) if result.is_cancelled() => {}
+        Some((result, id)) => result.push_line(id, out),
+        None => {
+            push_raw(row, out);
+            out.push(b'\n');
+        }
     }
 }
 
@@ -157,22 +174,17 @@ struct Writer<'w> {
     bytes: u64,
     bytes_max: u64,
     line: Vec<u8>,
-    /// Requests that have a line, as far as anybody will ask.
-    seen: Option<HashSet<String>>,
 }
 
 impl Writer<'_> {
     /// `Err` where the file would be longer than it can be.
-    async fn write(&mut self, id: Option<&str>) -> Result<std::io::Result<()>, String> {
+    async fn write(&mut self) -> Result<std::io::Result<()>, String> {
         self.bytes += self.line.len() as u64;
         if self.bytes > self.bytes_max {
             return Err(format!(
                 "the results are longer than {} bytes, more than they can be",
                 self.bytes_max
             ));
-        }
-        if let (Some(seen), Some(id)) = (&mut self.seen, id) {
-            seen.insert(id.to_owned());
         }
         Ok(self.sheet.out.write_all(&self.line).await)
     }
@@ -191,12 +203,9 @@ impl OpenAiBatches {
         if reply.status == 404 {
             return self.absent(&reply).map(|()| None);
         }
-        let cancelled =
-            read_cancelled(&reply.body).map_err(|why| unreadable(&self.free, READ, &reply, &why))?;
         let local = |error: std::io::Error| self.free.local_error(READ, to, &error);
         let mut sheet = Sheet::begin(to).await.map_err(local)?;
-        let seen = (cancelled > 0).then(HashSet::new);
-        let mut writer = Writer { sheet: &mut sheet, bytes: 0, bytes_max, line: Vec::new(), seen };
+        let mut writer = Writer { sheet: &mut sheet, bytes: 0, bytes_max, line: Vec::new() };
         match self.write_pages(&path, &mut writer, to).await {
             Ok(()) => {
                 let bytes = writer.bytes;
@@ -220,36 +229,13 @@ impl OpenAiBatches {
 
     async fn write_pages(&self, path: &str, writer: &mut Writer<'_>, to: &Path) -> Result<(), ApiError> {
         let mut pages = Pages::of(format!("{path}{RESULTS}"));
-        while let Some(reply) = self.page(&mut pages).await? {
+        while let Some((reply, _turn)) = self.page(&mut pages).await? {
             let bad = |why: String| unreadable(&self.free, READ, &reply, &why);
             let page: Answers<'_> = read(&reply.body, "a page of results").map_err(bad)?;
-            for result in &page.results {
+            for row in &page.results {
                 writer.line.clear();
-                result.push_line(&mut writer.line).map_err(bad)?;
-                let written = writer.write(result.batch_request_id.as_deref()).await.map_err(bad)?;
-                written.map_err(|error| self.free.local_error(READ, to, &error))?;
-            }
-            pages.turn(page.pagination_token.into_owned()).map_err(bad)?;
-        }
-        if writer.seen.is_some() { self.write_cancelled(path, writer, to).await } else { Ok(()) }
-    }
-
-    /// Lines of what was cancelled before it ran, which results leave out.
-    async fn write_cancelled(&self, path: &str, writer: &mut Writer<'_>, to: &Path) -> Result<(), ApiError> {
-        let mut pages = Pages::of(format!("{path}/requests"));
-        while let Some(reply) = self.page(&mut pages).await? {
-            let bad = |why: String| unreadable(&self.free, READ, &reply, &why);
-            let page: Fates<'_> = read(&reply.body, "a page of requests").map_err(bad)?;
-            for fate in &page.batch_request_metadata {
-                let Some(id) = fate.batch_request_id.as_deref() else { continue };
-                let told = writer.seen.as_ref().is_some_and(|seen| seen.contains(id));
-                if told || fate.state.as_deref() != Some("cancelled") {
-                    continue;
-                }
-                writer.line.clear();
-                let why = ("batch_cancelled", "the batch ended before this request was run");
-                push_failure(id, None, why, &mut writer.line);
-                let written = writer.write(None).await.map_err(bad)?;
+                push_row(row.get(), &mut writer.line);
+                let written = writer.write().await.map_err(bad)?;
                 written.map_err(|error| self.free.local_error(READ, to, &error))?;
             }
             pages.turn(page.pagination_token.into_owned()).map_err(bad)?;
@@ -258,18 +244,20 @@ impl OpenAiBatches {
     }
 
     /// The next page, or one of fewer rows where so many do not come. `None`: the last one was read.
-    async fn page(&self, pages: &mut Pages) -> Result<Option<Reply>, ApiError> {
+    async fn page(&self, pages: &mut Pages) -> Result<Option<(Reply, Turn<'_>)>, ApiError> {
         loop {
             let Some(path) = pages.path() else { return Ok(None) };
-            // A page is held whole: as many at once as files are on their way.
-            let _turn = self.free.transfer().await;
+            let turn = self.free.transfer().await;
             match self.free.send(READ, Method::GET, &path, &[]).await {
                 Err(error) if pages.rows > 1 && is_too_much(&error) => pages.rows /= 2,
-                reply => return reply.map(Some),
+                reply => return reply.map(|reply| Some((reply, turn))),
             }
         }
     }
 }
+
+/// A page is held whole until it is written: as many at once as files are on their way.
+type Turn<'f> = Option<SemaphorePermit<'f>>;
 
 /// How far a list in pages was read.
 struct Pages {
@@ -311,10 +299,9 @@ mod tests {
     use bulkrate_core::answer::Reading;
     use bulkrate_core::request::Kind;
 
-    fn line(result: &str) -> String {
-        let result: Answered<'_> = serde_json::from_str(result).unwrap();
+    fn line(row: &str) -> String {
         let mut line = Vec::new();
-        result.push_line(&mut line).unwrap();
+        push_row(row, &mut line);
         String::from_utf8(line).unwrap()
     }
 
@@ -350,8 +337,35 @@ mod tests {
             let Reading::Failure(failure) = read.reading else { panic!("{line}") };
             assert!(failure.class == class && failure.message == words && !failure.maybe_paid, "{failure:?}");
         }
-        let nobodys: Answered<'_> = serde_json::from_str("{}").unwrap();
-        assert!(nobodys.push_line(&mut Vec::new()).is_err());
+    }
+
+    /// A counter of xAI's that said `cancelled` has said `success` a few seconds later: a line would make it unpaid for good.
+    #[test]
+    fn what_is_called_cancelled_has_no_line() {
+        for error in [
+            r#""Batch cancelled""#,
+            r#""batch canceled before the request was run""#,
+            r#"{"code":1,"message":"x"}"#,
+            r#"{"code":"request_failed","message":"Cancelled"}"#,
+        ] {
+            let row = format!(r#"{{"batch_request_id":"i","batch_result":{{"error":{error}}}}}"#);
+            assert_eq!(line(&row), "", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_a_line_that_cannot() {
+        let wire = super::super::tests::wire("xai");
+        for row in [
+            "{}",
+            "7",
+            r#"{"batch_request_id":"i","batch_result":{"response":[1]}}"#,
+            "{\"batch_request_id\":null,\n\"batch_result\":{}}",
+        ] {
+            let line = line(row);
+            assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
+            assert!(wire.read_line(Kind::Chat, line.trim_end().as_bytes()).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -123,12 +123,11 @@ pub const PRESETS: &[Dialect] = &[
         },
         ..CLOUD
     },
-    // No limit of a file is published: this is what one call may add to a batch.
     Dialect {
         name: "xai",
         base_url: Some("https://api.x.ai/v1"),
         key_env: "XAI_API_KEY",
-        batches: Batches::Yes { items_max: 50_000, bytes_max: 25_000_000, form: &xai::BATCHES },
+        batches: Batches::Yes { items_max: 50_000, bytes_max: 200_000_000, form: &xai::BATCHES },
         takes: Takes { efforts: EFFORTS, ..CLOUD.takes },
         ..CLOUD
     },

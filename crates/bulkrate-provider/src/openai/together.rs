@@ -26,7 +26,7 @@ pub(super) const JOBS: Form = Form {
     known_by: KnownBy::Input,
     counts: false,
     upload: Upload::Named("batch-api"),
-    cancel: ("/cancel", &[400, 409]),
+    cancel: ("/cancel", &[409]),
     ..Form::OPENAI
 };
 
@@ -73,8 +73,9 @@ fn read_job(body: &[u8]) -> Result<RemoteBatch, String> {
 }
 
 fn read_page(body: &[u8]) -> Result<Page, String> {
-    let jobs: Vec<Job<'_>> = read(body, "a list of batch jobs")?;
-    let batches = jobs.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
+    // An empty list may be `null`.
+    let jobs: Option<Vec<Job<'_>>> = read(body, "a list of batch jobs")?;
+    let batches = jobs.into_iter().flatten().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { batches, next: None })
 }
 
@@ -134,7 +135,8 @@ mod tests {
         for body in ["{}", "[]", "", "null", r#"{"job":null}"#, r#"{"job":{"id":"j"}}"#] {
             assert!(read_job(body.as_bytes()).is_err(), "{body}");
         }
-        assert!(read_page(b"{}").is_err());
+        assert!(read_page(b"{}").is_err() && read_page(b"").is_err());
+        assert!(read_page(b"null").is_ok_and(|page| page.batches.is_empty() && page.next.is_none()));
     }
 
     /// A job that failed is asked again as a whole only where nothing of it can have run.

@@ -29,7 +29,9 @@ pub(super) const BATCHES: Form = Form {
     kinds: &[Kind::Chat],
     known_by: KnownBy::Input,
     results: Results::Pages,
-    cancel: (":cancel", &[400, 409]),
+    // 400 is also what a bad key and a bad call are answered with.
+    cancel: (":cancel", &[409]),
+    cancels_late: true,
     ..Form::OPENAI
 };
 
@@ -63,7 +65,7 @@ struct Batch<'a> {
     #[serde(borrow, default)]
     cancel_by_xai_message: LooseText<'a>,
     #[serde(default)]
-    state: Counters,
+    state: Option<Counters>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,16 +75,10 @@ struct Counters {
     num_pending: Count,
     num_success: Count,
     num_error: Count,
-    pub(super) num_cancelled: Count,
 }
 
 fn read_batch(body: &[u8]) -> Result<RemoteBatch, String> {
     read::<Batch<'_>>(body, "a batch")?.into_remote()
-}
-
-/// How many of a batch's requests were cancelled.
-pub(super) fn read_cancelled(body: &[u8]) -> Result<u64, String> {
-    Ok(read::<Batch<'_>>(body, "a batch")?.state.num_cancelled.or_zero())
 }
 
 fn read_page(body: &[u8]) -> Result<Page, String> {
@@ -104,25 +100,29 @@ fn moment(text: &str) -> Option<u64> {
 
 impl Batch<'_> {
     fn phase(&self) -> Phase {
-        let [all, pending] = [&self.state.num_requests, &self.state.num_pending].map(|count| count.or_zero());
+        // Without counters nothing is known of it; least of all that it ended.
+        let Some(state) = &self.state else { return Phase::Unknown };
+        let [all, pending] = [state.num_requests, state.num_pending].map(Count::or_zero);
         match (self.cancel_time.is_some(), self.cancel_by_xai_message.is_some()) {
-            (true, true) => Phase::Failed,
-            (true, false) if pending > 0 => Phase::Cancelling,
+            (true, _) | (_, true) if pending > 0 => Phase::Cancelling,
+            (_, true) => Phase::Failed,
             (true, false) => Phase::Cancelled,
             // The file is not read yet.
-            (false, _) if all == 0 => Phase::Validating,
-            (false, _) if pending > 0 => Phase::InProgress,
-            (false, _) => Phase::Completed,
+            (false, false) if all == 0 => Phase::Validating,
+            (false, false) if pending > 0 => Phase::InProgress,
+            (false, false) => Phase::Completed,
         }
     }
 
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let phase = self.phase();
         let id = self.batch_id.into_owned().ok_or("the batch has no id")?;
+        let state = self.state.unwrap_or_default();
+        // What was cancelled is none of them: it has no line.
         let counts = BatchCounts {
-            total: self.state.num_requests.or_zero(),
-            completed: self.state.num_success.or_zero(),
-            failed: self.state.num_error.or_zero(),
+            total: state.num_requests.or_zero(),
+            completed: state.num_success.or_zero(),
+            failed: state.num_error.or_zero(),
         };
         let told = self.cancel_by_xai_message.into_owned();
         Ok(RemoteBatch {
@@ -185,12 +185,18 @@ mod tests {
             (r#""num_requests":3,"num_cancelled":3"#, cancelled, Phase::Cancelled, true),
             ("", refused, Phase::Failed, false),
             (done, refused, Phase::Failed, true),
+            // What still runs is no refusal, and what xAI gives a reason for has ended, with a day or without.
+            (r#""num_requests":3,"num_pending":1"#, refused, Phase::Cancelling, false),
+            (done, r#","cancel_by_xai_message":"expired""#, Phase::Failed, true),
             (done, r#","cancel_time":null,"cancel_by_xai_message":"""#, Phase::Completed, true),
         ] {
             let batch = read(state, rest);
             assert_eq!((batch.phase, batch.output_file.is_some()), (phase, results), "{state} {rest}");
         }
         assert_eq!(read("", refused).errors[0].message, "JSONL file validation failed");
-        assert_eq!(read_cancelled(br#"{"batch_id":"b","state":{"num_cancelled":7}}"#), Ok(7));
+        for rest in ["", cancelled, refused, r#","state":null"#] {
+            let batch = read_batch(format!(r#"{{"batch_id":"b"{rest}}}"#).as_bytes()).unwrap();
+            assert_eq!((batch.phase, batch.output_file), (Phase::Unknown, None), "{rest}");
+        }
     }
 }

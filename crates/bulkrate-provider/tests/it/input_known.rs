@@ -1,5 +1,8 @@
 //! Together and xAI, whose batches are known by their input file: what goes out, what comes back, and what is a refusal.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::request::Kind;
@@ -53,6 +56,66 @@ async fn a_create_names_its_input_file_and_little_else() {
         assert!(
             batches.refuses(Kind::Embedding, "m").is_some() && batches.refuses(Kind::Chat, "m").is_none()
         );
+    }
+}
+
+/// Only "it has ended already" is as good as a cancel: a bad request has cancelled nothing.
+#[tokio::test]
+async fn a_cancel_that_is_refused_is_none() {
+    for service in ["together", "xai"] {
+        for (status, body, taken) in [
+            ("200 OK", "{}", true),
+            ("409 Conflict", r#"{"code":"x","error":{"message":"it has ended"}}"#, true),
+            ("400 Bad", r#"{"code":"x","error":{"message":"Incorrect API key provided"}}"#, false),
+        ] {
+            let (base, _) = server::always(status, body).await;
+            let cancelled = open(service, &base).batches().unwrap().cancel("b1").await;
+            assert_eq!(cancelled.is_ok(), taken, "{service} {status}: {cancelled:?}");
+        }
+    }
+}
+
+/// Together knows a file by its checksum from the moment it was told of it, whether its bytes came or not.
+#[tokio::test]
+async fn a_file_whose_bytes_never_came_is_uploaded_anew() {
+    for (there, asked_for, id) in [
+        (r#"{"id":"file-1","Processed":false}"#, "POST GET DELETE POST PUT POST", "file-2"),
+        (r#"{"id":"file-1","Processed":true}"#, "POST GET", "file-1"),
+        (r#"{"id":"file-1","Processed":false,"processing_status":"COMPLETED"}"#, "POST GET", "file-1"),
+    ] {
+        let (told, asked) = tokio::sync::mpsc::unbounded_channel();
+        let deleted = Arc::new(AtomicBool::new(false));
+        let (base, _) = server::start(move |mut peer, _| {
+            let (told, deleted) = (told.clone(), Arc::clone(&deleted));
+            async move {
+                while let Some(request) = peer.request().await {
+                    let verb = request.split(' ').next().unwrap().to_owned();
+                    let is_deleted = deleted.fetch_or(verb == "DELETE", Ordering::SeqCst);
+                    let to = request.split("\r\n").find_map(|line| line.strip_prefix("host: "));
+                    let to =
+                        format!("location: http://{}/v1/r2/x\r\nx-together-file-id: file-2\r\n", to.unwrap());
+                    told.send(verb.clone()).unwrap();
+                    match verb.as_str() {
+                        "GET" => peer.answer("200 OK", there).await,
+                        "DELETE" => peer.answer("200 OK", r#"{"id":"file-1","deleted":true}"#).await,
+                        "PUT" => peer.answer("200 OK", "").await,
+                        _ if request.contains("/preprocess") => {
+                            peer.answer("200 OK", r#"{"id":"file-2","processing_status":"COMPLETED"}"#).await;
+                        }
+                        _ if is_deleted => peer.write(&server::response("302 Found", &to, "")).await,
+                        _ => peer.answer("409 Conflict", r#"{"file_id":"file-1"}"#).await,
+                    }
+                }
+            }
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("input.jsonl");
+        std::fs::write(&input, "{}\n").unwrap();
+        let uploaded = open("together", &base).batches().unwrap().upload(&input, "input").await.unwrap();
+        let mut asked = asked;
+        let verbs: Vec<String> = std::iter::from_fn(|| asked.try_recv().ok()).collect();
+        assert_eq!((uploaded.as_str(), verbs.join(" ").as_str()), (id, asked_for));
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Charges, ErrorShape, Like, UsageShape};
+use super::{Charges, ErrorShape, Like, UsageShape, xai};
 use crate::bill::usd;
 use crate::server::Reply;
 
@@ -62,6 +62,7 @@ impl Like {
                 fields.insert("prompt_cache_hit_tokens".to_owned(), json!(cached));
                 fields.insert("prompt_cache_miss_tokens".to_owned(), json!(prompt - cached.min(prompt)));
             }
+            UsageShape::ReasoningBeside => xai::set_reasoning_beside(fields),
             UsageShape::FlatReasoning => {
                 fields.insert("prompt_tokens_details".to_owned(), Value::Null);
                 fields.remove("completion_tokens_details");

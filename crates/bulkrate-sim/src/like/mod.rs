@@ -79,6 +79,8 @@ enum UsageShape {
     HitAndMiss,
     /// `reasoning_tokens` beside the sums, and no details of the prompt.
     FlatReasoning,
+    /// OpenAI's, but `completion_tokens` leave reasoning out; the total has it.
+    ReasoningBeside,
     /// OpenAI's, and times besides.
     Timed,
 }

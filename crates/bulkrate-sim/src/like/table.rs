@@ -119,6 +119,7 @@ pub(super) const ALL: &[Like] = &[
     Like {
         name: "xai",
         sells: Sells::Of("xai"),
+        usage: UsageShape::ReasoningBeside,
         refuses: &["logit_bias", "service_tier"],
         manners: Some(&Xai),
         ..CLOUD

@@ -18,6 +18,8 @@ use std::sync::Arc;
 const BATCHES: &str = "/v1/batches";
 const PAGE_MAX: usize = 1_000;
 const LIFE_SECS: u64 = 30 * 86_400;
+/// Virtual seconds for which a batch that was cancelled shows all of it as cancelled, what ran too.
+const EARLY_SECS: u64 = 20;
 /// Codes of gRPC, as results write them, and the statuses of HTTP that they stand for.
 const CODES: &[(u16, u16)] = &[(400, 3), (401, 16), (403, 7), (404, 5), (429, 8), (500, 13), (503, 14)];
 
@@ -65,17 +67,22 @@ impl Manners for Xai {
         let from =
             from.map_err(|_| ApiError::invalid(None, "pagination_token", "Invalid pagination token"))?;
         // Nothing is to be had of it before it has ended.
-        let files = {
+        let (files, cancelled_at) = {
             let mut life = batch.life();
             let shown = batch.shown(&mut life, state, true);
-            [shown.output, shown.error]
+            ([shown.output, shown.error], life.cancelled_at)
+        };
+        let rows = match what {
+            "results" if is_early(state, cancelled_at) => Rows::AllCancelled,
+            "results" => Rows::Results,
+            _ => Rows::Requests,
         };
         let run = files.into_iter().flatten().find_map(|file| match &state.files.get(&file)?.content {
             Content::Lines(run, _) => Some(run.clone()),
             Content::Stored(_) | Content::Bare(..) => None,
         });
         let run = run.map(|run| if spoilt.reordered { Arc::new(run.reordered()) } else { run });
-        Ok(page(state, run.as_deref(), what, (from, size)))
+        Ok(page(state, run.as_deref(), rows, (from, size)))
     }
 
     fn create(&self, body: Value) -> Result<Value, ApiError> {
@@ -100,18 +107,20 @@ impl Manners for Xai {
         Some(json!({"code": code, "error": error["message"]}))
     }
 
-    fn leave(&self, _: &State, entered: &Entered, reply: Reply) -> Reply {
+    fn leave(&self, state: &State, entered: &Entered, reply: Reply) -> Reply {
         let body = reply.whole().filter(|_| reply.status == 200 && entered.own.is_none());
         let Some(body) = body else { return reply };
         let Ok(value) = serde_json::from_slice::<Value>(body) else { return reply };
         let is_batch = |one: &Value| one["object"] == "batch";
         let shaped = match (value["object"].as_str(), value["data"].as_array()) {
-            (Some("batch"), _) => batch(&value),
+            (Some("batch"), _) => batch(&value, is_early(state, value["cancelled_at"].as_u64())),
             (Some("list"), Some(listed)) if entered.query.is_some() && listed.iter().all(is_batch) => {
                 let told = |name: &str| entered.query.as_ref()?.get(name)?.parse::<usize>().ok();
                 let next = told("offset").unwrap_or(0) + listed.len();
                 let token = (value["has_more"] == true).then(|| next.to_string());
-                json!({"batches": listed.iter().map(batch).collect::<Vec<_>>(), "pagination_token": token})
+                let early = |one: &Value| is_early(state, one["cancelled_at"].as_u64());
+                let batches: Vec<Value> = listed.iter().map(|one| batch(one, early(one))).collect();
+                json!({"batches": batches, "pagination_token": token})
             }
             (Some("file"), _) if value.get("deleted").is_none() => {
                 let mut file = value;
@@ -128,12 +137,27 @@ fn day(secs: u64) -> Value {
     json!(crate::clock::instant(secs * 1_000).get(..10))
 }
 
-fn batch(batch: &Value) -> Value {
+/// A cancel counts everything as cancelled at first; what had run is counted, and had, a moment later.
+fn is_early(state: &State, cancelled_at: Option<u64>) -> bool {
+    cancelled_at.is_some_and(|at| state.clock.now() < at + EARLY_SECS)
+}
+
+/// Reasoning is billed as output, and `completion_tokens` do not count it.
+pub(super) fn set_reasoning_beside(usage: &mut serde_json::Map<String, Value>) {
+    let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(0);
+    let details = usage.get("completion_tokens_details");
+    let reasoning = number(details.and_then(|details| details.get("reasoning_tokens")));
+    let output = number(usage.get("completion_tokens"));
+    usage.insert("completion_tokens".to_owned(), json!(output.saturating_sub(reasoning)));
+}
+
+fn batch(batch: &Value, early: bool) -> Value {
     let status = batch["status"].as_str().unwrap_or_default();
     let count = |name: &str| batch["request_counts"][name].as_u64().unwrap_or(0);
     let (all, done, failed) = (count("total"), count("completed"), count("failed"));
     // Until it has ended something is pending: results are there as soon as nothing is.
     let done = if status == "finalizing" { done.saturating_sub(1) } else { done };
+    let (done, failed) = if early { (0, 0) } else { (done, failed) };
     let rest = all.saturating_sub(done + failed);
     let has_ended = matches!(status, "completed" | "expired" | "cancelled" | "failed");
     let created = batch["created_at"].as_u64().unwrap_or(0);
@@ -157,12 +181,22 @@ fn batch(batch: &Value) -> Value {
     shaped
 }
 
-/// One page of results, or of what became of each request.
-fn page(state: &State, run: Option<&Run>, what: &str, (from, size): (usize, usize)) -> Reply {
+/// What a page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Results,
+    /// Results that a cancel has hidden for a moment.
+    AllCancelled,
+    /// What became of each request.
+    Requests,
+}
+
+/// A page from one row on.
+fn page(state: &State, run: Option<&Run>, what: Rows, (from, size): (usize, usize)) -> Reply {
     let mut rows: Vec<u8> = Vec::new();
     let mut end = from;
     if let Some(run) = run {
-        let all = if what == "results" { run.ran } else { run.order.len() };
+        let all = run.order.len();
         end = all.min(from.saturating_add(size));
         for at in from..end {
             run.line_at(state, at, |id, fate, text| {
@@ -174,7 +208,7 @@ fn page(state: &State, run: Option<&Run>, what: &str, (from, size): (usize, usiz
                     if !push_row(&mut rows, what, (id, fate), line) {
                         rows.truncate(start); // no JSON has a place in this page
                     }
-                    if what != "results" {
+                    if what == Rows::Requests {
                         break;
                     }
                 }
@@ -187,8 +221,8 @@ fn page(state: &State, run: Option<&Run>, what: &str, (from, size): (usize, usiz
     whole(what, &rows, run.map(|_| end))
 }
 
-fn whole(what: &str, rows: &[u8], next: Option<usize>) -> Reply {
-    let name = if what == "results" { "results" } else { "batch_request_metadata" };
+fn whole(what: Rows, rows: &[u8], next: Option<usize>) -> Reply {
+    let name = if what == Rows::Requests { "batch_request_metadata" } else { "results" };
     let mut body = format!("{{\"{name}\":[").into_bytes();
     body.extend_from_slice(rows);
     let token = next.map_or("null".to_owned(), |next| format!("\"{next}\""));
@@ -212,9 +246,21 @@ struct Response<'a> {
     body: &'a RawValue,
 }
 
+/// An answer, its usage as xAI has it.
+fn push_answer(out: &mut Vec<u8>, body: &str) {
+    let mut answer: Value = serde_json::from_str(body).unwrap_or_default();
+    match answer.get_mut("usage").and_then(Value::as_object_mut) {
+        Some(usage) => {
+            set_reasoning_beside(usage);
+            out.extend_from_slice(answer.to_string().as_bytes());
+        }
+        None => out.extend_from_slice(body.as_bytes()),
+    }
+}
+
 /// False: the line is not to be read.
-fn push_row(out: &mut Vec<u8>, what: &str, (id, fate): (&str, Fate), line: &[u8]) -> bool {
-    if what != "results" {
+fn push_row(out: &mut Vec<u8>, what: Rows, (id, fate): (&str, Fate), line: &[u8]) -> bool {
+    if what == Rows::Requests {
         let state = match fate {
             Fate::Answered => "succeeded",
             Fate::Failed => "failed",
@@ -227,12 +273,16 @@ fn push_row(out: &mut Vec<u8>, what: &str, (id, fate): (&str, Fate), line: &[u8]
         return true;
     }
     let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { return false };
-    let Some(response) = line.response else { return false };
+    let response = line.response.filter(|_| what == Rows::Results);
     out.extend_from_slice(b"{\"batch_request_id\":");
     out.extend_from_slice(line.custom_id.get().as_bytes());
+    let Some(response) = response else {
+        out.extend_from_slice(b",\"batch_result\":{\"error\":\"Batch cancelled\"}}");
+        return true;
+    };
     if response.status_code == 200 {
         out.extend_from_slice(b",\"batch_result\":{\"response\":{\"chat_get_completion\":");
-        out.extend_from_slice(response.body.get().as_bytes());
+        push_answer(out, response.body.get());
         out.extend_from_slice(b"}}}");
         return true;
     }
@@ -272,15 +322,21 @@ mod tests {
 
     #[test]
     fn counters_tell_what_a_state_would() {
-        let shaped = |status: &str| {
+        let shaped = |status: &str, early: bool| {
             batch(
                 &json!({"id": "b", "status": status, "created_at": 1_795_046_400, "request_counts": {"total": 5, "completed": 2, "failed": 1}}),
+                early,
             )
         };
-        let running = shaped("in_progress");
+        let running = shaped("in_progress", false);
         assert_eq!((&running["state"]["num_pending"], &running["cancel_time"]), (&json!(2), &Value::Null));
         assert_eq!(running["create_time"], "2026-11-19");
-        let ended = shaped("cancelled");
+        let early = shaped("cancelled", true);
+        assert_eq!(
+            (&early["state"]["num_success"], &early["state"]["num_cancelled"]),
+            (&json!(0), &json!(5))
+        );
+        let ended = shaped("cancelled", false);
         assert_eq!(
             (&ended["state"]["num_cancelled"], &ended["cancel_time"]),
             (&json!(2), &json!("2026-11-19"))

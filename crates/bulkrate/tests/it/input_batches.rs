@@ -63,7 +63,7 @@ fn a_killed_run_pays_once() {
 /// A create that is carried out twice has a twin of the same input: it is cancelled, and what it cost is a duplicate.
 #[test]
 fn a_twin_is_known_by_its_input_too() {
-    for lane in ALL {
+    for (lane, is_told) in ALL.iter().zip([true, false]) {
         for fault in ["marker-twice@1", "delivered-twice:create@1"] {
             let sim = lane.sim(&[fault], &["--speed", "300"]);
             let place = lane.with_job(&sim, "");
@@ -71,7 +71,9 @@ fn a_twin_is_known_by_its_input_too() {
             assert!(said.stderr.contains("was made twice by the way"), "{fault}: {said:?}");
             let report = said.expect(0).json();
             let (spent, doubt, paid) = sums(&report, &sim);
-            assert!(doubt == 0 && spent == paid, "{fault}: {report} {spent} {paid}");
+            // What xAI calls cancelled may have run.
+            let is_whole = if is_told { doubt == 0 && spent == paid } else { paid <= spent + doubt };
+            assert!(is_whole, "{fault}: {report} {spent} {paid}");
             place.proved("reviews", &sim);
         }
     }
@@ -103,18 +105,20 @@ fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
 
 #[test]
 fn what_expired_is_asked_again_and_was_not_paid() {
-    for lane in ALL {
-        let (spent, doubt, bill) = lane.what_expires_is_asked_again();
-        assert_eq!((spent, doubt), (nanos(&bill, "total"), 0), "{bill}");
-    }
+    let (spent, doubt, bill) = TOGETHER.what_expires_is_asked_again();
+    assert_eq!((spent, doubt), (nanos(&bill, "total"), 0), "{bill}");
+    // At xAI it is called cancelled, which proves nothing: it stays in doubt.
+    let (spent, doubt, bill) = XAI.what_expires_is_asked_again();
+    assert!(spent == nanos(&bill, "total") && doubt > 0, "{bill}");
 }
 
 #[test]
 fn a_cancelled_batch_gives_what_it_finished() {
-    for lane in ALL {
-        let ((spent, doubt, paid), _) = lane.cancelled_in_the_middle();
-        assert!(spent == paid && doubt == 0, "{spent} {doubt} {paid}");
-    }
+    let ((spent, doubt, paid), _) = TOGETHER.cancelled_in_the_middle();
+    assert!(spent == paid && doubt == 0, "{spent} {doubt} {paid}");
+    // For a moment xAI calls all of it cancelled, and then some of it is an answer: what is not seen of that is in doubt.
+    let ((spent, doubt, paid), _) = XAI.cancelled_in_the_middle();
+    assert!(doubt > 0 && paid <= spent + doubt, "{spent} {doubt} {paid}");
 }
 
 #[test]

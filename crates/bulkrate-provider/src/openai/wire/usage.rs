@@ -44,7 +44,7 @@ struct Reported {
     input_tokens_details: Option<Details>,
     #[serde(default, deserialize_with = "object")]
     output_tokens_details: Option<Details>,
-    /// All there is in some embedding answers.
+    /// All there is in some embedding answers. Elsewhere it counts what `completion_tokens` may leave out.
     #[serde(default)]
     total_tokens: Count,
 }
@@ -81,10 +81,14 @@ pub(super) fn read(raw: Option<&RawValue>, needs: Needs) -> Option<Usage> {
     let output_details =
         reported.completion_tokens_details.or(reported.output_tokens_details).unwrap_or_default();
     let pick = |chat: Count, responses: Count| if chat == Count::Absent { responses } else { chat };
-    let total = if needs == Needs::Prompt { reported.total_tokens.or(None) } else { None };
-    let prompt = pick(reported.prompt_tokens, reported.input_tokens).or(total)?;
+    let total = reported.total_tokens.or(None);
+    let prompt = pick(reported.prompt_tokens, reported.input_tokens);
+    let prompt = prompt.or(if needs == Needs::Prompt { total } else { None })?;
     let output =
         pick(reported.completion_tokens, reported.output_tokens).or((needs == Needs::Prompt).then_some(0))?;
+    // xAI bills reasoning beside `completion_tokens`: the total counts both.
+    let beside = total.filter(|_| needs == Needs::Both).map_or(0, |total| total.saturating_sub(prompt));
+    let output = output.max(beside);
     let cached = pick(input_details.cached_tokens, reported.prompt_cache_hit_tokens).or(Some(0))?;
     let written = input_details.cache_write_tokens.or(Some(0))?;
     let reasoning = pick(output_details.reasoning_tokens, reported.reasoning_tokens).or(Some(0))?;
@@ -187,7 +191,25 @@ mod tests {
                 Needs::Both,
                 want(0, 9, 0, 3, 0),
             ),
+            // Reasoning beside the completion (xAI); a total that is less, or nonsense, says nothing.
+            (
+                r#"{"prompt_tokens":198,"completion_tokens":1,"total_tokens":317,"completion_tokens_details":{"reasoning_tokens":118}}"#,
+                Needs::Both,
+                want(198, 0, 0, 119, 118),
+            ),
+            (r#"{"input_tokens":7,"output_tokens":3,"total_tokens":12}"#, Needs::Both, want(7, 0, 0, 5, 0)),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":3,"total_tokens":2}"#,
+                Needs::Both,
+                want(7, 0, 0, 3, 0),
+            ),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":3,"total_tokens":-2}"#,
+                Needs::Both,
+                want(7, 0, 0, 3, 0),
+            ),
             (r#"{"prompt_tokens":7,"total_tokens":7}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
+            (r#"{"prompt_tokens":7,"total_tokens":9}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
             (r#"{"total_tokens":7}"#, Needs::Prompt, want(7, 0, 0, 0, 0)),
             (r#"{"prompt_tokens":7}"#, Needs::Both, None),
             // A list is not read as the fields in their order.
