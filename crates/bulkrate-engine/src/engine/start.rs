@@ -218,6 +218,7 @@ impl Engine {
             strays: HashMap::new(),
             twins_open,
             twins_left: BTreeSet::new(),
+            reruns_told: BTreeSet::new(),
             swept_ms: None,
             told: HashMap::new(),
             undecided: Vec::new(),

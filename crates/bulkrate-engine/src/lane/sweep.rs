@@ -31,7 +31,7 @@ const EVERY: Duration = Duration::from_secs(15 * 60);
 /// A list that fails is asked for so often.
 const LIST_TRIES: u32 = 3;
 /// A create may arrive an hour late (F17), and clocks stand an hour apart (F40): after that none of a job's can.
-const LATE_MS: u64 = 2 * 3_600_000;
+pub(super) const LATE_MS: u64 = 2 * 3_600_000;
 
 /// What the accounts list, each beside a deployment that uses it.
 struct Listed {
@@ -176,7 +176,7 @@ async fn act(job: &Rc<Job>, mut listed: Listed) -> Result<(), EngineError> {
     let (mut twins, mut ghosts) = (Vec::new(), Vec::new());
     for (place, batches) in &mut listed.accounts {
         if known_by(job, *place) == KnownBy::Input {
-            name_by_input(&rows, batches);
+            name_by_input(job, &rows, batches);
         }
         let known = known(&*job.reader, &rows, batches)?;
         for stray in sweep(&job.inst, batches, &known) {
@@ -196,11 +196,16 @@ fn known_by(job: &Job, place: usize) -> KnownBy {
     api.map_or(KnownBy::Mark, |api| api.facts().known_by)
 }
 
-/// Notes on each batch of whose input file it was made.
-fn name_by_input(rows: &[Submission], listed: &mut [RemoteBatch]) {
+/// Notes on each batch of whose input file it was made. One that no create of ours can have made is somebody's rerun of the file.
+fn name_by_input(job: &Job, rows: &[Submission], listed: &mut [RemoteBatch]) {
     for remote in listed.iter_mut().filter(|remote| remote.marker.is_none()) {
-        if let Some(row) = rows.iter().find(|row| twin::is_made_of(remote, row)) {
+        let Some(row) = rows.iter().find(|row| twin::is_made_of(remote, row)) else { continue };
+        if twin::is_in_time(remote, row) {
             remote.owner = Owner::Submission(row.sub.to_string());
+        } else if row.remote_batch.as_ref() != Some(&remote.id)
+            && job.state.borrow_mut().reruns_told.insert(remote.id.clone())
+        {
+            job.alert("batch-anomaly", &format!("batch {} was made of the input file of submission {} long after that was sent: somebody else runs it again; it is left alone, and what it costs is not in the ledger", remote.id, row.sub));
         }
     }
 }

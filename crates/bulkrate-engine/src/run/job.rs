@@ -184,6 +184,8 @@ pub(crate) struct State {
     /// Submissions whose twins are to be taken to their last ledger entry; those of them that are left to another run.
     pub twins_open: BTreeSet<Sub>,
     pub twins_left: BTreeSet<Sub>,
+    /// Batches that somebody else made of our input files, which was told.
+    pub reruns_told: BTreeSet<String>,
     /// When the last sweep of this run began that every account answered.
     pub swept_ms: Option<u64>,
     /// What an operator says of batches that are undecided; of those, the ones that nothing drives any more.

@@ -94,7 +94,8 @@ fn results_of(job: &Job, row: &Submission) -> Result<Results, EngineError> {
     Results::open(&job.dir.batch(row.sub).results(), row.segment, job.last_place(row.segment)?)
 }
 
-/// `completed` may come a moment before the file ids do. False: they could not be asked for in this run.
+/// `completed` may come a moment before the file ids do, and `cancelled` before what was under way has ended.
+/// False: they could not be asked for in this run.
 async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi) -> bool {
     let mut tries = 0;
     let mut failures = 0;
@@ -104,7 +105,10 @@ async fn wait_for_files(job: &Rc<Job>, planned: &mut Planned, api: &dyn BatchApi
         let row = &planned.submission;
         let vanished = row.remote_phase.as_deref() == Some(EndKind::Vanished.name());
         let files = (row.remote_output.as_deref(), row.remote_errors.as_deref());
-        if vanished || !awaits_files(api.facts(), row.counts, files.0, files.1) {
+        let is_early = tries == 0
+            && api.facts().cancels_late
+            && row.remote_phase.as_deref() == Some(EndKind::Cancelled.name());
+        if vanished || !is_early && !awaits_files(api.facts(), row.counts, files.0, files.1) {
             return true;
         }
         let wait_ms = pace.wait_ms(failures, job.random());

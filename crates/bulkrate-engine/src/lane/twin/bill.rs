@@ -54,12 +54,15 @@ pub(super) async fn bill(
         }
     }
     // A batch that completed and counts nothing tells nothing: then every item may have been answered. So it is with one that was
-    // cancelled and left files.
+    // cancelled and left files, and with any where what was cancelled may have run.
     let has_files =
         [&remote.output_file, &remote.error_file].into_iter().any(|file| named(file.as_deref()).is_some());
     let told = match remote.phase {
         Phase::Completed | Phase::Expired if remote.counts.total == 0 => items.len() as u64,
         Phase::Cancelled if remote.counts.total == 0 && has_files => items.len() as u64,
+        Phase::Completed | Phase::Expired | Phase::Cancelled if api.facts().cancels_late => {
+            items.len() as u64
+        }
         _ => remote.counts.completed,
     };
     // Answers that may be the other batch's say nothing of this one: its counts do.

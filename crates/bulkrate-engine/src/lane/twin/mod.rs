@@ -22,6 +22,7 @@ use super::evidence::{field, put};
 use super::fetch::{LATE_FILE_TRIES, awaits_files};
 use super::outage::{Redirects, halts, pause};
 use super::submission::save_with;
+use super::sweep::LATE_MS;
 use crate::EngineError;
 use crate::run::heaps::{count, heaps_of};
 use crate::run::job::Job;
@@ -30,6 +31,8 @@ use crate::run::recover;
 
 /// A provider that does not answer does not keep the run from ending: the next one asks again.
 const FAILURES_MAX: u32 = 20;
+
+const DAY_S: u64 = 86_400;
 
 /// What a row keeps of a twin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,13 +242,21 @@ async fn end(job: &Rc<Job>, api: &dyn BatchApi, row: &Submission, twin: &str) ->
 pub(super) fn is_of(remote: &RemoteBatch, known_by: KnownBy, job: &Job, row: &Submission) -> bool {
     match &remote.marker {
         Some(marker) => marker.inst == job.inst && marker.sub == row.sub.to_string(),
-        None => known_by == KnownBy::Input && is_made_of(remote, row),
+        None => known_by == KnownBy::Input && is_made_of(remote, row) && is_in_time(remote, row),
     }
 }
 
 /// Whether its input file is the one that was uploaded for a submission.
 pub(super) fn is_made_of(remote: &RemoteBatch, row: &Submission) -> bool {
     row.remote_input.is_some() && remote.input_file == row.remote_input
+}
+
+/// Whether the create of a submission can have made a batch: no create arrives later.
+pub(super) fn is_in_time(remote: &RemoteBatch, row: &Submission) -> bool {
+    let (Some(created_s), Some(sent_ms)) = (remote.created_at, row.sent_at_ms) else { return true };
+    // Of a day all that is told may be its end.
+    let created_s = if created_s % DAY_S == DAY_S - 1 { created_s + 1 - DAY_S } else { created_s };
+    created_s.saturating_mul(1_000) <= u64::try_from(sent_ms).unwrap_or(0).saturating_add(LATE_MS)
 }
 
 fn is_late(api: &dyn BatchApi, remote: &RemoteBatch) -> bool {
@@ -262,8 +273,40 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use bulkrate_core::lane::Lane;
+    use bulkrate_core::submission::{BatchCounts, Owner};
     use bulkrate_store::SubmissionState;
     use serde_json::Value;
+
+    /// The input file is in the account for all to see: not every batch of it is ours to cancel.
+    #[test]
+    fn what_was_made_of_our_file_long_after_our_create_is_no_twin() {
+        let mut row = Submission::new(Sub::new(1, 1), 1, Lane::Batch, SubmissionState::Accepted, 1);
+        row.sent_at_ms = Some(1_795_096_800_000); // ten in the morning
+        for (created_at, want) in [
+            (None, true),
+            (Some(1_795_096_801), true),
+            (Some(1_795_096_800 + 7_200), true),
+            (Some(1_795_096_800 + 7_201), false),
+            (Some(1_795_132_799), true), // some time of that day
+            (Some(1_795_132_799 + 86_400), false),
+        ] {
+            let remote = RemoteBatch {
+                id: "b".into(),
+                phase: Phase::InProgress,
+                status: String::new(),
+                input_file: None,
+                output_file: None,
+                error_file: None,
+                counts: BatchCounts::default(),
+                errors: Vec::new(),
+                created_at,
+                expires_at: None,
+                marker: None,
+                owner: Owner::Unknown,
+            };
+            assert_eq!(is_in_time(&remote, &row), want, "{created_at:?}");
+        }
+    }
 
     #[test]
     fn twins_are_kept_beside_the_doubt() {
