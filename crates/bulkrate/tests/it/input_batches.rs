@@ -65,7 +65,8 @@ fn a_killed_run_pays_once() {
 fn a_twin_is_known_by_its_input_too() {
     for (lane, is_told) in ALL.iter().zip([true, false]) {
         for fault in ["marker-twice@1", "delivered-twice:create@1"] {
-            let sim = lane.sim(&[fault], &["--speed", "300"]);
+            // Two hours of the simulator must not pass before the create: what is made later is no twin.
+            let sim = lane.sim(&[fault], &["--speed", "100"]);
             let place = lane.with_job(&sim, "");
             let said = run(&place);
             assert!(said.stderr.contains("was made twice by the way"), "{fault}: {said:?}");

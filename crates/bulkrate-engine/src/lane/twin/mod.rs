@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn what_was_made_of_our_file_long_after_our_create_is_no_twin() {
         let mut row = Submission::new(Sub::new(1, 1), 1, Lane::Batch, SubmissionState::Accepted, 1);
-        row.sent_at_ms = Some(1_795_096_800_000); // ten in the morning
+        row.sent_at_ms = Some(1_795_096_800_000); // two in the afternoon
         for (created_at, want) in [
             (None, true),
             (Some(1_795_096_801), true),
