@@ -120,7 +120,7 @@ impl Tongue for Gemini {
         match stage {
             Stage::Failed => shown["error"] = json!({"code": 3, "message": "Error on line 1: invalid JSON"}),
             Stage::Cancelled => {
-                shown["error"] = json!({"code": 1, "message": "The operation was cancelled."})
+                shown["error"] = json!({"code": 1, "message": "The operation was cancelled."});
             }
             _ => {}
         }
