@@ -24,7 +24,7 @@ pub struct Confidence(pub i32);
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
     found: Found,
-    out: Vector,
+    pub(super) out: Vector,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct Classifier {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Head {
+pub(super) struct Head {
     answer: String,
     /// In billionths, and what a weight of 1 stands for in trillionths: whole numbers read back as they were written.
     bias: i64,
@@ -57,18 +57,8 @@ impl Classifier {
             vector(&space, found, &mut out);
             rows.push(&out.columns, &out.values);
         }
-        let answers = answers(items);
-        let all = answers.len();
-        let heads = (0..)
-            .zip(answers)
-            .map(|(done, answer)| {
-                tell(done, all);
-                let targets: Vec<f64> =
-                    items.iter().map(|(_, label)| f64::from(u8::from(*label == answer))).collect();
-                Head::of(answer, &fit(&rows, &targets, Loss::Logistic, RIDGE))
-            })
-            .collect();
-        Self { space, heads }
+        let labels: Vec<&str> = items.iter().map(|(_, label)| *label).collect();
+        Self { space, heads: heads(&rows, &labels, tell) }
     }
 
     /// Makes what a file does not keep; false: it is none of ours.
@@ -85,28 +75,45 @@ impl Classifier {
 
     /// The likeliest answer to a text. Of equals the first.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, reason = "0 to 1,000,000")]
     pub fn classify(&self, text: &str, scratch: &mut Scratch) -> (&str, Confidence) {
         let Scratch { found, out } = scratch;
         found.read(text);
         vector(&self.space, found, out);
-        let (mut sum, mut best) = (0.0, ("", -1.0));
-        for head in &self.heads {
-            let share = logistic(head.odds(out));
-            sum += share;
-            if share > best.1 {
-                best = (&head.answer, share);
-            }
-        }
-        let confidence = if sum > 0.0 { best.1 / sum } else { 0.0 };
-        (best.0, Confidence((confidence * 1e6).floor() as i32))
+        likeliest(&self.heads, out)
     }
 }
 
+/// One an answer, learnt from rows and their labels.
+pub(super) fn heads(rows: &Rows, labels: &[&str], tell: &mut dyn FnMut(usize, usize)) -> Vec<Head> {
+    let answers = answers(labels);
+    let all = answers.len();
+    let head = |(done, answer): (usize, &str)| {
+        tell(done, all);
+        let targets: Vec<f64> = labels.iter().map(|label| f64::from(u8::from(*label == answer))).collect();
+        Head::of(answer, &fit(rows, &targets, Loss::Logistic, RIDGE))
+    };
+    (0..).zip(answers).map(head).collect()
+}
+
+/// The answer that is likeliest, and by how much. Of equals the first.
+#[allow(clippy::cast_possible_truncation, reason = "0 to 1,000,000")]
+pub(super) fn likeliest<'h>(heads: &'h [Head], vector: &Vector) -> (&'h str, Confidence) {
+    let (mut sum, mut best) = (0.0, ("", -1.0));
+    for head in heads {
+        let share = logistic(head.odds(vector));
+        sum += share;
+        if share > best.1 {
+            best = (head.answer(), share);
+        }
+    }
+    let confidence = if sum > 0.0 { best.1 / sum } else { 0.0 };
+    (best.0, Confidence((confidence * 1e6).floor() as i32))
+}
+
 /// The labels by name; of too many the most frequent. Rows of the others still teach what is not one of these.
-fn answers<'a>(items: &[(&'a str, &'a str)]) -> Vec<&'a str> {
+fn answers<'a>(labels: &[&'a str]) -> Vec<&'a str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, label) in items {
+    for label in labels {
         *counts.entry(label).or_default() += 1;
     }
     let mut answers: Vec<(&str, usize)> = counts.into_iter().collect();
@@ -124,6 +131,14 @@ impl Head {
         let weights =
             linear.weights.iter().map(|weight| (weight * UNITS / real(unit)).round() as i16).collect();
         Self { answer: answer.to_owned(), bias: (linear.bias * BIASES).round() as i64, unit, weights }
+    }
+
+    pub(super) fn answer(&self) -> &str {
+        &self.answer
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.weights.len()
     }
 
     fn odds(&self, vector: &Vector) -> f64 {

@@ -1,4 +1,5 @@
-//! Items that need no model: rules of the user's, then a small classifier, each only where its error is proved to be small.
+//! Items that need no model: rules of the user's, then a small classifier of embeddings where rows have them, then one of words, each
+//! only where its error is proved to be small.
 //!
 //! Invariants
 //! - A rule, and a confidence of the classifier, answers only if the upper 95 % bound of its error on labelled rows is within what
@@ -10,6 +11,7 @@ mod bound;
 mod certify;
 mod classify;
 mod features;
+mod meaning;
 mod rules;
 mod train;
 
@@ -17,7 +19,7 @@ pub use bound::{error_high, error_high_at, least_clean, least_clean_at};
 pub use certify::{Cut, certify};
 pub use classify::{ANSWERS_MAX, Classifier, Confidence, Scratch};
 pub use rules::{Rule, RuleError, When};
-pub use train::{Facts, Filter, FilterError, Labelled, LearnedFacts, Measured, TrainOptions};
+pub use train::{EmbeddedFacts, Facts, Filter, FilterError, Labelled, LearnedFacts, Measured, TrainOptions};
 
 /// How an item was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +27,17 @@ pub enum How {
     /// By this rule, from 1.
     Rule(usize),
     Learned(Confidence),
+    /// By the embedding.
+    Embedded(Confidence),
 }
 
 impl std::fmt::Display for How {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Rule(number) => write!(f, "rule {number}"),
-            Self::Learned(Confidence(millionths)) => {
-                write!(f, "learned, confidence {:.6}", f64::from(*millionths) / 1e6)
-            }
-        }
+        let (by, Confidence(millionths)) = match self {
+            Self::Rule(number) => return write!(f, "rule {number}"),
+            Self::Learned(confidence) => ("learned", confidence),
+            Self::Embedded(confidence) => ("embedding", confidence),
+        };
+        write!(f, "{by}, confidence {:.6}", f64::from(*millionths) / 1e6)
     }
 }

@@ -10,17 +10,19 @@ use super::How;
 use super::bound::error_high;
 use super::certify::certify;
 use super::classify::{Classifier, Confidence, Scratch};
+use super::meaning::Meaning;
 use super::rules::{Rule, RuleError};
 use crate::route::learned::labels::{LABELS_MIN, distinct, split};
 
 /// The version of the file.
 const FORMAT: u32 = 1;
 
-/// A text and its right answer.
+/// A text and its right answer, with its embedding as a list of numbers where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Labelled<'a> {
     pub text: &'a str,
     pub label: &'a str,
+    pub embedding: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,15 @@ pub struct LearnedFacts {
     pub confidence: Confidence,
 }
 
+/// A classifier of embeddings, and the column that holds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddedFacts {
+    pub column: String,
+    /// `None`: no confidence is proved, and no embedding is read.
+    pub learned: Option<LearnedFacts>,
+    classifier: Option<Meaning>,
+}
+
 /// What a filter was made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -66,6 +77,9 @@ pub struct Facts {
     /// Different labelled texts.
     pub labels: u64,
     pub rules: Vec<Measured>,
+    /// Between the rules and what was learnt of words, where the labelled rows had embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedFacts>,
     /// `None`: no confidence is proved, and rules alone answer.
     pub learned: Option<LearnedFacts>,
     classifier: Option<Classifier>,
@@ -119,14 +133,14 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Learns from labelled texts. Of equal texts the first counts. `tell` hears how many of how many answers are learnt.
+    /// Learns from labelled texts. Of equal texts the first counts. `column`: that of the texts, and that of the embeddings. `tell` hears how many of how many answers are learnt.
     ///
     /// # Errors
     /// Too few labels; a rule that cannot be used.
     pub fn train(
         items: &[Labelled<'_>],
         rules: Vec<Rule>,
-        column: &str,
+        (column, embeddings): (&str, Option<&str>),
         options: TrainOptions,
         tell: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, FilterError> {
@@ -150,10 +164,23 @@ impl Filter {
                 left = rest;
             }
         }
-        let (classifier, learned) = learn(&left, error_max, tell).unzip();
+        let (prove, teach) = split(&left);
+        let embedded = embeddings.map(|column| {
+            let (classifier, learned) = learn_meaning(prove, teach, error_max, tell).unzip();
+            EmbeddedFacts { column: column.to_owned(), learned, classifier }
+        });
+        let mut scratch = Scratch::default();
+        let is_left = |item: &&Labelled<'_>| {
+            embedded.as_ref().is_none_or(|facts| facts.answer(item.embedding, &mut scratch).is_none())
+        };
+        // Rows that prove are those that come so far; all of the others teach.
+        let prove: Vec<Labelled<'_>> = prove.iter().filter(is_left).copied().collect();
+        let (classifier, learned) = learn(&prove, teach, error_max, tell).unzip();
         let labels = labels as u64;
         let column = column.to_owned();
-        Self::of(Facts { format: FORMAT, options, column, labels, rules: measured, learned, classifier })
+        let facts =
+            Facts { format: FORMAT, options, column, labels, rules: measured, embedded, learned, classifier };
+        Self::of(facts)
     }
 
     fn of(facts: Facts) -> Result<Self, FilterError> {
@@ -178,6 +205,7 @@ impl Filter {
         }
         if facts.learned.is_some() != facts.classifier.is_some()
             || facts.classifier.as_mut().is_some_and(|classifier| !classifier.restore())
+            || facts.embedded.as_ref().is_some_and(|embedded| !embedded.is_sound())
         {
             return Err(FilterError::File("its classifier is damaged".to_owned()));
         }
@@ -200,14 +228,27 @@ impl Filter {
     #[must_use]
     pub fn answers(&self) -> BTreeSet<&str> {
         let rules = self.facts.rules.iter().filter(|rule| rule.active).map(|rule| rule.rule.answer.as_str());
-        rules.chain(self.facts.classifier.iter().flat_map(Classifier::answers)).collect()
+        let embedded = self.facts.embedded.iter().filter_map(|embedded| embedded.classifier.as_ref());
+        let words = self.facts.classifier.iter().flat_map(Classifier::answers);
+        rules.chain(embedded.flat_map(Meaning::answers)).chain(words).collect()
     }
 
-    /// The answer to a text and how it was found; `None`: it goes to the model.
+    /// The column with the embeddings that it reads; `None`: it reads none.
     #[must_use]
-    pub fn answer(&self, text: &str, scratch: &mut Scratch) -> Option<(&str, How)> {
+    pub fn embeddings(&self) -> Option<&str> {
+        let embedded = self.facts.embedded.as_ref()?;
+        embedded.learned.map(|_| embedded.column.as_str())
+    }
+
+    /// The answer to a text and how it was found; `None`: it goes to the model. `embedding`: a list of numbers, or empty.
+    #[must_use]
+    pub fn answer(&self, text: &str, embedding: &str, scratch: &mut Scratch) -> Option<(&str, How)> {
         if let Some((number, _)) = self.active.iter().find(|(_, found)| found.is_match(text)) {
             return Some((self.facts.rules[number - 1].rule.answer.as_str(), How::Rule(*number)));
+        }
+        let embedded = self.facts.embedded.as_ref();
+        if let Some((answer, confidence)) = embedded.and_then(|facts| facts.answer(embedding, scratch)) {
+            return Some((answer, How::Embedded(confidence)));
         }
         let (classifier, learned) = self.facts.classifier.as_ref().zip(self.facts.learned)?;
         let (answer, confidence) = classifier.classify(text, scratch);
@@ -215,17 +256,50 @@ impl Filter {
     }
 }
 
+impl EmbeddedFacts {
+    /// The answer of which this embedding makes the classifier sure enough.
+    fn answer(&self, embedding: &str, scratch: &mut Scratch) -> Option<(&str, Confidence)> {
+        let (classifier, learned) = self.classifier.as_ref().zip(self.learned)?;
+        classifier
+            .classify(embedding, &mut scratch.out)
+            .filter(|(_, confidence)| *confidence >= learned.confidence)
+    }
+
+    fn is_sound(&self) -> bool {
+        self.learned.is_some() == self.classifier.is_some()
+            && self.classifier.as_ref().is_none_or(Meaning::is_sound)
+    }
+}
+
 fn named(bytes: &[u8]) -> String {
     Sha256::digest(bytes)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A classifier of what no rule took, and how far it holds; `None` where nothing is proved.
+/// A classifier of embeddings, and how far it holds; `None` where nothing is proved.
+fn learn_meaning(
+    prove: &[Labelled<'_>],
+    teach: &[Labelled<'_>],
+    error_max: f64,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Option<(Meaning, LearnedFacts)> {
+    let pairs: Vec<(&str, &str)> = teach.iter().map(|item| (item.embedding, item.label)).collect();
+    let classifier = Meaning::fit(&pairs, tell)?;
+    let mut scratch = Scratch::default();
+    let said = |item: &Labelled<'_>| {
+        let (answer, confidence) = classifier.classify(item.embedding, &mut scratch.out)?;
+        Some((confidence, answer == item.label))
+    };
+    let facts = proved(&prove.iter().filter_map(said).collect::<Vec<_>>(), teach.len(), error_max)?;
+    Some((classifier, facts))
+}
+
+/// A classifier of words, of what comes so far, and how far it holds; `None` where nothing is proved.
 fn learn(
-    items: &[Labelled<'_>],
+    prove: &[Labelled<'_>],
+    teach: &[Labelled<'_>],
     error_max: f64,
     tell: &mut dyn FnMut(usize, usize),
 ) -> Option<(Classifier, LearnedFacts)> {
-    let (prove, teach) = split(items);
     let first = teach.first()?.label;
     if teach.iter().all(|item| item.label == first) {
         return None; // nothing to tell rows apart by
@@ -233,23 +307,25 @@ fn learn(
     let pairs: Vec<(&str, &str)> = teach.iter().map(|item| (item.text, item.label)).collect();
     let classifier = Classifier::fit(&pairs, tell);
     let mut scratch = Scratch::default();
-    let rows: Vec<(Confidence, bool)> = prove
-        .iter()
-        .map(|item| {
-            let (answer, confidence) = classifier.classify(item.text, &mut scratch);
-            (confidence, answer == item.label)
-        })
-        .collect();
-    let cut = certify(&rows, error_max)?;
-    let facts = LearnedFacts {
-        taught: teach.len() as u64,
-        proved: prove.len() as u64,
+    let said = |item: &Labelled<'_>| {
+        let (answer, confidence) = classifier.classify(item.text, &mut scratch);
+        (confidence, answer == item.label)
+    };
+    let facts = proved(&prove.iter().map(said).collect::<Vec<_>>(), teach.len(), error_max)?;
+    Some((classifier, facts))
+}
+
+/// How far a classifier holds that says this of rows that it has not seen.
+fn proved(rows: &[(Confidence, bool)], taught: usize, error_max: f64) -> Option<LearnedFacts> {
+    let cut = certify(rows, error_max)?;
+    Some(LearnedFacts {
+        taught: taught as u64,
+        proved: rows.len() as u64,
         answered: cut.answered,
         wrong: cut.wrong,
         wrong_high: cut.wrong_high,
         confidence: cut.confidence,
-    };
-    Some((classifier, facts))
+    })
 }
 
 #[cfg(test)]
@@ -278,7 +354,9 @@ mod tests {
     }
 
     fn labelled(rows: &[(String, &'static str)]) -> Vec<Labelled<'static>> {
-        rows.iter().map(|(text, label)| Labelled { text: String::leak(text.clone()), label }).collect()
+        rows.iter()
+            .map(|(text, label)| Labelled { text: String::leak(text.clone()), label, embedding: "" })
+            .collect()
     }
 
     fn words(word: &str, answer: &str) -> Rule {
@@ -289,7 +367,8 @@ mod tests {
     fn what_is_proved_is_answered_and_the_rest_is_not() {
         let rules = vec![words("prize", "spam"), words("maybe", "spam"), words("nowhere", "spam")];
         let filter =
-            Filter::train(&labelled(&rows(2_000, 1)), rules, "text", OPTIONS, &mut |_, _| ()).unwrap();
+            Filter::train(&labelled(&rows(2_000, 1)), rules, ("text", None), OPTIONS, &mut |_, _| ())
+                .unwrap();
         let active: Vec<bool> = filter.facts.rules.iter().map(|rule| rule.active).collect();
         assert_eq!(active, [true, false, false], "{:?}", filter.facts.rules);
         let learned = filter.facts.learned.unwrap();
@@ -297,7 +376,7 @@ mod tests {
         let (mut scratch, mut wrong, mut by) = (Scratch::default(), 0, [0, 0]);
         let test = rows(3_000, 2);
         for (text, label) in &test {
-            let Some((answer, how)) = filter.answer(text, &mut scratch) else { continue };
+            let Some((answer, how)) = filter.answer(text, "", &mut scratch) else { continue };
             wrong += usize::from(answer != *label);
             by[usize::from(how != How::Rule(1))] += 1;
         }
@@ -310,16 +389,17 @@ mod tests {
     fn a_file_answers_as_what_was_written_and_the_order_of_rows_does_not_matter() {
         let mut items = labelled(&rows(2_000, 3));
         let filter =
-            Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS, &mut |_, _| ()).unwrap();
+            Filter::train(&items, vec![words("prize", "spam")], ("text", None), OPTIONS, &mut |_, _| ())
+                .unwrap();
         let back = Filter::from_bytes(&filter.to_bytes()).unwrap();
         assert_eq!((back.to_bytes(), back.version()), (filter.to_bytes(), filter.version()));
         let mut scratch = Scratch::default();
         for (text, _) in &rows(200, 4) {
-            assert_eq!(back.answer(text, &mut scratch), filter.answer(text, &mut Scratch::default()));
+            assert_eq!(back.answer(text, "", &mut scratch), filter.answer(text, "", &mut Scratch::default()));
         }
         items.reverse();
         assert_eq!(
-            Filter::train(&items, vec![words("prize", "spam")], "text", OPTIONS, &mut |_, _| ())
+            Filter::train(&items, vec![words("prize", "spam")], ("text", None), OPTIONS, &mut |_, _| ())
                 .unwrap()
                 .version(),
             filter.version()
@@ -349,13 +429,64 @@ mod tests {
     #[test]
     fn coins_are_left_to_the_model() {
         let rows: Vec<_> = rows(2_000, 5).into_iter().filter(|(text, _)| text.starts_with("maybe")).collect();
-        let filter = Filter::train(&labelled(&rows), Vec::new(), "text", OPTIONS, &mut |_, _| ()).unwrap();
+        let filter =
+            Filter::train(&labelled(&rows), Vec::new(), ("text", None), OPTIONS, &mut |_, _| ()).unwrap();
         assert_eq!(
-            (filter.facts.learned, filter.answer("maybe 5 or not", &mut Scratch::default())),
+            (filter.facts.learned, filter.answer("maybe 5 or not", "", &mut Scratch::default())),
             (None, None)
         );
-        let few =
-            Filter::train(&labelled(&rows[..50]), Vec::new(), "text", OPTIONS, &mut |_, _| ()).unwrap_err();
+        let few = Filter::train(&labelled(&rows[..50]), Vec::new(), ("text", None), OPTIONS, &mut |_, _| ())
+            .unwrap_err();
         assert_eq!(few.code(), "labels-too-few");
+    }
+
+    /// Coins for words; embeddings know, but for one row of ten, of which they say nothing.
+    fn embedded(count: usize, seed: u64) -> Vec<(String, String, &'static str)> {
+        let mut rng = SplitMix64::new(seed);
+        let row = |number: usize| {
+            let coin = rng.next_u64();
+            let (side, label) = if coin % 2 == 0 { (1.0, "ham") } else { (-1.0, "spam") };
+            let noise = f64::from(u8::try_from(coin >> 8 & 0x7f).unwrap()) / 400.0;
+            let known = if coin >> 20 & 0x7 == 0 { 0.001 } else { 1.0 };
+            let embedding = format!("[{}, {noise}, 0.2]", side * known);
+            (format!("maybe {number} or not"), embedding, label)
+        };
+        (0..count).map(row).collect()
+    }
+
+    #[test]
+    fn what_words_cannot_tell_embeddings_may() {
+        let rows = embedded(2_000, 7);
+        let items: Vec<Labelled<'_>> =
+            rows.iter().map(|(text, embedding, label)| Labelled { text, label, embedding }).collect();
+        let train = |column| {
+            Filter::train(&items, vec![words("zero", "spam")], ("text", column), OPTIONS, &mut |_, _| ())
+                .unwrap()
+        };
+        let (plain, filter) = (train(None), train(Some("embedding")));
+        assert_eq!((plain.facts.learned, plain.embeddings()), (None, None));
+        let learned = filter.facts.embedded.as_ref().unwrap().learned.unwrap();
+        assert!(learned.wrong_high <= 0.02 && learned.answered * 10 > learned.proved * 7, "{learned:?}");
+        assert_eq!((filter.embeddings(), filter.facts.learned), (Some("embedding"), None));
+        let back = Filter::from_bytes(&filter.to_bytes()).unwrap();
+        let (mut scratch, mut by, mut wrong) = (Scratch::default(), 0, 0);
+        for (text, embedding, label) in &embedded(2_000, 8) {
+            let found = filter.answer(text, embedding, &mut scratch);
+            assert_eq!(back.answer(text, embedding, &mut Scratch::default()), found);
+            if let Some((answer, how)) = found {
+                assert!(matches!(how, How::Embedded(_)), "{how}");
+                (by, wrong) = (by + 1, wrong + usize::from(answer != *label));
+            }
+        }
+        assert!(by > 1_400 && wrong * 50 <= by, "{wrong} of {by}");
+        // A row without an embedding goes on, and a rule comes first.
+        assert_eq!(filter.answer("maybe", "", &mut scratch), None);
+        let texts = filter.to_bytes();
+        let damaged = String::from_utf8(texts).unwrap().replacen("\"width\":3", "\"width\":4", 1);
+        assert!(Filter::from_bytes(damaged.as_bytes()).unwrap_err().to_string().contains("damaged"));
+        assert!(
+            !String::from_utf8(plain.to_bytes()).unwrap().contains("embedded"),
+            "files without are what they were"
+        );
     }
 }

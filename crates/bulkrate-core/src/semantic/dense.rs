@@ -51,6 +51,19 @@ impl Dense {
     }
 }
 
+/// An embedding as JSON writes it, `[0.25, -1e-3]`. `None`: it is no list of numbers.
+pub fn numbers(text: &str, out: &mut Vec<f32>) -> Option<()> {
+    out.clear();
+    let inner = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    if inner.trim().is_empty() {
+        return Some(());
+    }
+    for number in inner.split(',') {
+        out.push(number.trim().parse().ok()?);
+    }
+    Some(())
+}
+
 /// Blocks of known length: compilers turn them into a few instructions for many numbers at once.
 fn dot(one: &[i8], other: &[i8]) -> i32 {
     // A product of two bytes fits into sixteen bits.

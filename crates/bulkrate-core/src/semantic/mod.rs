@@ -22,7 +22,7 @@ mod entry;
 mod index;
 mod watch;
 
-pub use dense::{Centre, Dense};
+pub use dense::{Centre, Dense, numbers};
 pub use guard::guard;
 pub use rule::{ASKED_MIN, OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};
 pub use vector::{Rarity, SAMPLE, TEXT_CHARS_MAX, Vector, is_compared};

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::semantic::numbers;
 use bulkrate_io::{
     Column, ColumnType, JsonKind, JsonRow, JsonScanner, JsonValue, RowData, Sink, SinkReport, Value,
 };
@@ -299,17 +300,6 @@ pub(crate) fn embedding(
         None => numbers(raw, out),
     };
     read.ok_or_else(|| unreadable(item, "the embedding is neither base64 nor a list of numbers"))
-}
-
-fn numbers(raw: &str, out: &mut Vec<f32>) -> Option<()> {
-    let inner = raw.strip_prefix('[')?.strip_suffix(']')?;
-    if inner.trim().is_empty() {
-        return Some(());
-    }
-    for number in inner.split(',') {
-        out.push(number.trim().parse().ok()?);
-    }
-    Some(())
 }
 
 fn floats(base64: &str, out: &mut Vec<f32>) -> Option<()> {

@@ -31,7 +31,7 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
     }
     let rules = args.rules.as_deref().map(config::filter::rules).transpose()?.unwrap_or_default();
     let Labels { rows, from, lacks, unlabelled } = Labels::read(shared, args)?;
-    let items: Vec<Labelled<'_>> = rows.iter().map(|(text, label)| Labelled { text, label }).collect();
+    let items: Vec<Labelled<'_>> = rows.iter().map(Row::labelled).collect();
     if let (Some(path), Some((number, rule))) = (&args.rules, impossible(&rules, &rows)) {
         return Err(ConfigError::Filter {
             path: path.clone(),
@@ -46,7 +46,8 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
             format!("learning: {} of {} answers", words::count(done as u64), words::count(all as u64))
         });
     };
-    let filter = Filter::train(&items, rules, &args.text, options, &mut learning);
+    let filter =
+        Filter::train(&items, rules, (&args.text, args.embedding.as_deref()), options, &mut learning);
     drop(waiting);
     let filter = filter.map_err(|source| {
         // A rule stands in its own file, and labels in theirs.
@@ -56,7 +57,7 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
     std::fs::write(&args.out, filter.to_bytes())
         .map_err(|source| ConfigError::Write { path: args.out.clone(), source })?;
     tell(shared, &args.out, &filter);
-    let labels = rows.iter().map(|(_, label)| label.as_str()).collect::<BTreeSet<&str>>().len();
+    let labels = rows.iter().map(|row| row.label.as_str()).collect::<BTreeSet<&str>>().len();
     if labels > ANSWERS_MAX {
         let (most, all) = (words::count(ANSWERS_MAX as u64), words::count(labels as u64));
         talk(
@@ -74,8 +75,8 @@ fn train(shared: &Shared, args: &FilterTrainArgs) -> Result<(), AppError> {
 }
 
 /// A rule whose answer no row has as its label, and its number: not one of its hits could be right.
-fn impossible<'r>(rules: &'r [Rule], rows: &[(String, String)]) -> Option<(usize, &'r Rule)> {
-    (1..).zip(rules).find(|(_, rule)| rows.iter().all(|(_, label)| *label != rule.answer))
+fn impossible<'r>(rules: &'r [Rule], rows: &[Row]) -> Option<(usize, &'r Rule)> {
+    (1..).zip(rules).find(|(_, rule)| rows.iter().all(|row| row.label != rule.answer))
 }
 
 fn no_label(answer: &str, args: &FilterTrainArgs) -> String {
@@ -98,9 +99,22 @@ fn tell(shared: &Shared, path: &Path, filter: &Filter) {
     }
 }
 
+/// A labelled row; its embedding is empty where it has none.
+struct Row {
+    text: String,
+    label: String,
+    embedding: String,
+}
+
+impl Row {
+    fn labelled(&self) -> Labelled<'_> {
+        Labelled { text: &self.text, label: &self.label, embedding: &self.embedding }
+    }
+}
+
 /// Texts with their labels.
 struct Labels {
-    rows: Vec<(String, String)>,
+    rows: Vec<Row>,
     /// Where they are from: a file, or words that stand for one.
     from: PathBuf,
     /// What rows that were left out have not, and how many they are.
@@ -115,6 +129,8 @@ impl Labels {
                 let Examples { rows, unlabelled, model } =
                     engine::examples(&state(shared)?, job, &args.text)?;
                 let from = format!("the pilot of {job} ({model})").into();
+                let rows = rows.into_iter();
+                let rows = rows.map(|(text, label)| Row { text, label, embedding: String::new() }).collect();
                 let lacks = "a label or an answer of the strong model".to_owned();
                 Ok(Self { rows, from, lacks, unlabelled })
             }
@@ -129,6 +145,11 @@ impl Labels {
     fn of_file(args: &FilterTrainArgs, file: &Path) -> Result<Self, EngineError> {
         let mut source = Source::open(&SourceOptions::new(file))?;
         let (text, label) = (place(&args.text, source.columns())?, place(&args.label, source.columns())?);
+        let embedding = args
+            .embedding
+            .as_ref()
+            .map(|name| Ok::<_, EngineError>((name, place(name, source.columns())?)))
+            .transpose()?;
         let (mut rows, mut unlabelled) = (Vec::new(), 0);
         while let Some(row) = source.next()? {
             let answer = cell(&row, &args.label, label);
@@ -136,7 +157,11 @@ impl Labels {
                 unlabelled += 1;
                 continue;
             }
-            rows.push((cell(&row, &args.text, text).into_owned(), answer.trim().to_owned()));
+            rows.push(Row {
+                text: cell(&row, &args.text, text).into_owned(),
+                label: answer.trim().to_owned(),
+                embedding: embedding.map_or_else(String::new, |(name, at)| cell(&row, name, at).into_owned()),
+            });
         }
         Ok(Self { rows, from: file.to_owned(), lacks: format!("`{}`", args.label), unlabelled })
     }

@@ -21,6 +21,7 @@ pub enum FilterCommand {
 const TRAIN_EXAMPLES: &str = "Examples:
   bulkrate filter train labelled.csv --text message --label class --error 2% --out spam.filter
   bulkrate filter train --pilot reviews --text review --out reviews.filter
+  bulkrate filter train vectors.jsonl --embedding embedding --out spam.filter   # of `bulkrate run labelled.csv --kind embedding ...`
   bulkrate filter train labelled.csv --rules rules.toml --out spam.filter     # [[rule]] words = [\"prize\"]  answer = \"spam\"";
 
 #[derive(Debug, Args)]
@@ -37,6 +38,10 @@ pub struct FilterTrainArgs {
     /// Column with the right answer; empty where nobody judged
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     pub label: String,
+    /// Column with the embedding of each text, a list of numbers, as `run --kind embedding` writes it: rows are answered by it where
+    /// that is proved, before words are looked at
+    #[arg(long, value_name = "COLUMN", conflicts_with = "pilot")]
+    pub embedding: Option<String>,
     /// Rules of your own: `[[rule]]` with `pattern` or `words`, and `answer`; the first that holds answers
     #[arg(long, value_name = "TOML")]
     pub rules: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bulkrate_core::filter::{Filter, Measured, When};
+use bulkrate_core::filter::{Filter, LearnedFacts, Measured, When};
 use serde_json::{Value, json};
 
 use super::table::Table;
@@ -38,10 +38,20 @@ pub fn text(name: &str, filter: &Filter) -> String {
         }
         let _ = write!(out, "\n{}", table.text());
     }
-    let _ = match facts.learned {
-        Some(found) => writeln!(
-            out,
-            "\n  learned: answers {} of the {} that prove ({}), {} of them wrongly, {} at most; {} taught",
+    out.push('\n');
+    if let Some(embedded) = &facts.embedded {
+        let by = format!("by the embeddings in column `{}`", embedded.column);
+        out.push_str(&learned(&by, embedded.learned));
+    }
+    out.push_str(&learned("learned", facts.learned));
+    out
+}
+
+/// How far one classifier goes.
+fn learned(by: &str, found: Option<LearnedFacts>) -> String {
+    match found {
+        Some(found) => format!(
+            "  {by}: answers {} of the {} that prove ({}), {} of them wrongly, {} at most; {} taught\n",
             count(found.answered),
             counted(found.proved, "row"),
             percent(found.answered, found.proved),
@@ -49,12 +59,10 @@ pub fn text(name: &str, filter: &Filter) -> String {
             share(found.wrong_high),
             counted(found.taught, "row")
         ),
-        None => writeln!(
-            out,
-            "\n  learned: nothing is proved, so no row is answered by what was learnt; more labels may prove more"
+        None => format!(
+            "  {by}: nothing is proved, so no row is answered by what was learnt; more labels may prove more\n"
         ),
-    };
-    out
+    }
 }
 
 fn when(rule: &Measured) -> String {
@@ -69,8 +77,9 @@ fn when(rule: &Measured) -> String {
 pub fn document(filter: &Filter) -> Value {
     let facts = &filter.facts;
     let answers: Vec<&str> = filter.answers().into_iter().collect();
+    let embedded = facts.embedded.as_ref().map(|of| json!({ "column": of.column, "learned": of.learned }));
     json!({
-        "version": filter.version(), "column": facts.column, "labels": facts.labels, "answers": answers,
+        "embedded": embedded, "version": filter.version(), "column": facts.column, "labels": facts.labels, "answers": answers,
         "error": f64::from(facts.options.error_permille) / 1_000.0, "seed": facts.options.seed,
         "rules": facts.rules, "learned": facts.learned,
     })

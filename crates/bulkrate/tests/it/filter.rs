@@ -252,3 +252,42 @@ fn what_cannot_be_filtered_says_why() {
     args[3] = "spam,ham";
     place.run("plan other.csv", &args).error(2, "column-unknown", &["no column `message`"]);
 }
+
+/// An ordinary job of kind embedding; its output is a source with the embeddings in a column.
+fn embedded(place: &Place, from: &str, to: &str) -> i64 {
+    let ask = ["--user", "{{ message }}", "--kind", "embedding", "--model", "openai/text-embedding-3-small"];
+    let line = format!("run {from} --dimensions 64 --budget 1 --lane sync --id id --out {to} --json");
+    nanos(&place.run(&line, &ask).expect(0).json(), "spent")
+}
+
+#[test]
+fn embeddings_that_a_job_has_written_are_a_tier_before_the_words() {
+    let sim = Sim::start(&[]);
+    let place = place(&sim);
+    let paid = embedded(&place, "labels.csv", "labelled.jsonl") + embedded(&place, "rows.csv", "vectors.csv");
+    let train =
+        "filter train labelled.jsonl --text message --label class --embedding embedding --out spam.filter";
+    let said = place.run(&format!("{train} --json"), &[]).expect(0).json();
+    let found = &said["embedded"]["learned"];
+    assert!(found["answered"].as_u64() > Some(500) && found["wrong_high"].as_f64() <= Some(0.02), "{said}");
+    let text = place.run("filter show spam.filter", &[]).expect(0).stdout;
+    assert!(text.contains("by the embeddings in column `embedding`: answers"), "{text}");
+    let run = "run vectors.csv --yes --lane sync --name rows2 --answers-only --out a.csv --json";
+    let report = place.run(run, &ASK).expect(0).json();
+    let filtered = report["filtered"].as_u64().unwrap();
+    assert!((50..66).contains(&filtered) && report["succeeded"].as_u64() == Some(90), "{report}");
+    assert_eq!(report["requests_sent"].as_u64(), Some(90 - filtered), "{report}");
+    assert_eq!(place.proved("rows2", &sim), paid + nanos(&report, "spent"), "all three jobs are the bill");
+    let (header, rows) = table(&place.path("a.csv"));
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let first = rows.iter().find(|row| row[column("_lane")] == "filter").unwrap();
+    assert!(first[column("_cost_usd")].parse::<f64>().unwrap() <= 0.0, "{first:?}");
+    let shown = place.run(&format!("show rows2 {}", first[column("_id")]), &[]).expect(0).json();
+    let how = shown["attempts"][0]["result"]["filter"].as_str().unwrap_or_default();
+    assert!(
+        how.starts_with("embedding, confidence 0.") || how.starts_with("embedding, confidence 1."),
+        "{shown}"
+    );
+    // The job needs the column that proves something.
+    place.run("plan rows.csv", &ASK).error(2, "column-unknown", &["embedding"]);
+}

@@ -29,7 +29,8 @@ pub(super) struct TableForm {
     /// Decides where no rule does.
     router: Option<Routed>,
     /// Answers what needs no model, from the column at a place in `columns`.
-    filter: Option<(Arc<Filter>, usize)>,
+    /// With the places of its texts and of its embeddings.
+    filter: Option<(Arc<Filter>, usize, Option<usize>)>,
     /// Deployment of each rule, by rule number - 1.
     rule_deployments: Vec<usize>,
     /// Columns that anything reads, and for cell sources where they are.
@@ -101,7 +102,8 @@ impl Draftsman {
         let router = self.router(&mut place_of)?;
         let filter = self.filter()?.map(|filter| {
             let place = place_of(&filter.facts.column);
-            (filter, place)
+            let embeddings = filter.embeddings().map(str::to_owned).as_ref().map(&mut place_of);
+            (filter, place, embeddings)
         });
         if !columns.is_empty() {
             for (blueprint, _) in &blueprints {
@@ -310,8 +312,9 @@ impl TableForm {
             tags: Vec::new(),
             wishes: Wishes::default(),
             scores,
-            answer: self.filter.as_ref().and_then(|(filter, place)| {
-                let (answer, how) = filter.answer(cells[*place].as_text(), found)?;
+            answer: self.filter.as_ref().and_then(|(filter, place, embeddings)| {
+                let embedding = embeddings.map_or("", |place| cells[place].as_text());
+                let (answer, how) = filter.answer(cells[*place].as_text(), embedding, found)?;
                 Some((answer.to_owned(), how))
             }),
             choice_bytes: self.choice_bytes,
