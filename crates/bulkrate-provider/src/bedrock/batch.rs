@@ -203,9 +203,9 @@ impl BatchApi for BedrockBatches {
             return first;
         }
         let body = match planted::has(Bug::TokenRenewed) {
-            true => {
-                self.body(input_file, model, &Marker { items: marker.items + 1, ..marker.clone() }).into()
-            }
+            true => self
+                .body(input_file, kind, model, &Marker { items: marker.items + 1, ..marker.clone() })
+                .into(),
             false => body,
         };
         for wait in RESENDS.map(|times| self.wait_min.saturating_mul(times)) {
