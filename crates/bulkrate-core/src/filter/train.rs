@@ -445,7 +445,7 @@ mod tests {
         let mut rng = SplitMix64::new(seed);
         let row = |number: usize| {
             let coin = rng.next_u64();
-            let (side, label) = if coin % 2 == 0 { (1.0, "ham") } else { (-1.0, "spam") };
+            let (side, label) = if coin.is_multiple_of(2) { (1.0, "ham") } else { (-1.0, "spam") };
             let noise = f64::from(u8::try_from(coin >> 8 & 0x7f).unwrap()) / 400.0;
             let known = if coin >> 20 & 0x7 == 0 { 0.001 } else { 1.0 };
             let embedding = format!("[{}, {noise}, 0.2]", side * known);

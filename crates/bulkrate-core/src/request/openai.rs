@@ -97,7 +97,7 @@ fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut 
     Ok(())
 }
 
-fn schema<'a>(raw: &'a RawValue) -> Read<Option<&'a RawValue>> {
+fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
     #[derive(Deserialize)]
     struct Format<'a> {
         #[serde(borrow, rename = "type")]
@@ -178,7 +178,7 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
     if let Some(name) = fields.keys().map(String::as_str).find(|name| !known.contains(name)) {
         return untold(&path(name), NO_WORD);
     }
-    let own = || of(&*kind).ok_or_else(|| missing(&*kind));
+    let own = || of(&kind).ok_or_else(|| missing(&kind));
     match &*kind {
         "text" => Ok(Part::Text { text: read(&path("text"), own()?.get())? }),
         "image_url" => {

@@ -160,7 +160,7 @@ impl Exchange for Line {
         let at = usize::try_from(self.begun.fetch_add(1, Ordering::SeqCst)).unwrap();
         if self.script.get(at) == Some(&Says::Unconnected) {
             self.copied.notify_one();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
