@@ -72,7 +72,13 @@ fn reviews(world: &World, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
 #[tokio::test]
 async fn a_plan_promises_no_bundles_where_every_item_goes_alone() {
     for (change, why) in [
-        ((|spec| spec.request.stop = vec!["\n".to_owned()]) as fn(&mut JobSpec), "a stop sequence would end"),
+        (
+            (|spec| {
+                spec.request.model = Some("openai/gpt-4.1-mini".into());
+                spec.request.stop = vec!["\n".to_owned()];
+            }) as fn(&mut JobSpec),
+            "a stop sequence would end",
+        ),
         (
             |spec| spec.request.provider_kwargs = Some(r#"{"logprobs":true}"#.to_owned()),
             "`provider_kwargs` sets what holds for one answer",

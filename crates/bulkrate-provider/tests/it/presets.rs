@@ -140,25 +140,25 @@ async fn every_field_works_or_is_refused_by_name() {
         table.push_str(&format!("{}: {}\n", preset.name, refused.join(", ")));
     }
     let want = "\
-anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation
-gemini: reasoning none, reasoning tokens, kind moderation
-vertex: reasoning none, reasoning tokens, kind moderation
-bedrock: presence_penalty, frequency_penalty, seed, reasoning low, reasoning high, reasoning tokens, kind embedding, kind moderation
-azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation
-mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
-groq: top_k, reasoning tokens, document, kind embedding, kind moderation
-together: reasoning none, reasoning tokens, document, kind moderation
-fireworks: reasoning tokens, document, kind moderation
-xai: top_k, reasoning tokens, document, kind embedding, kind moderation
-openrouter: kind embedding, kind moderation
-doubleword: top_k, reasoning tokens, document, kind moderation
-deepseek: top_k, seed, reasoning tokens, output_schema, image, document, kind embedding, kind moderation
-fluxrouter: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation
-modeldatabase: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation
-vllm: document, kind moderation
-sglang: reasoning none, reasoning tokens, document, kind moderation
-llamacpp: reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation
-ollama: top_k, reasoning tokens, document, kind moderation
+anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation, kind decision
+gemini: reasoning none, reasoning tokens, kind moderation, kind decision
+vertex: reasoning none, reasoning tokens, kind moderation, kind decision
+bedrock: presence_penalty, frequency_penalty, seed, reasoning low, reasoning high, reasoning tokens, kind embedding, kind moderation, kind decision
+azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation, kind decision
+mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation, kind decision
+groq: top_k, reasoning tokens, document, kind embedding, kind moderation, kind decision
+together: reasoning none, reasoning tokens, document, kind moderation, kind decision
+fireworks: reasoning tokens, document, kind moderation, kind decision
+xai: top_k, reasoning tokens, document, kind embedding, kind moderation, kind decision
+openrouter: kind embedding, kind moderation, kind decision
+doubleword: top_k, reasoning tokens, document, kind moderation, kind decision
+deepseek: top_k, seed, reasoning tokens, output_schema, image, document, kind embedding, kind moderation, kind decision
+fluxrouter: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation, kind decision
+modeldatabase: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation, kind decision
+vllm: document, kind moderation, kind decision
+sglang: reasoning none, reasoning tokens, document, kind moderation, kind decision
+llamacpp: reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation, kind decision
+ollama: top_k, reasoning tokens, document, kind moderation, kind decision
 ";
     assert_eq!(table, want);
 }

@@ -40,7 +40,12 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
     }
     // One of the two waits alone moves the other.
     place.run(PLAN, &["--poll-max", "1s"]).expect(0);
-    place.run(PLAN, &["--temperature", "2", "--webhook", "https://example.org/hook?x=1"]).expect(0);
+    place
+        .run(
+            PLAN,
+            &["--temperature", "2", "--reasoning", "none", "--webhook", "https://example.org/hook?x=1"],
+        )
+        .expect(0);
 }
 
 #[test]
