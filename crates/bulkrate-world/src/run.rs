@@ -97,6 +97,7 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
         cancelled: false,
         looked: false,
         restores: false,
+        held: false,
     };
     let over = life.through(dir).await;
     let lives = u64::from(life.lives);
@@ -193,6 +194,8 @@ struct Life {
     looked: bool,
     /// The next process finds the backup.
     restores: bool,
+    /// All that is left is for the operator, who speaks when nothing may arrive any more.
+    held: bool,
 }
 
 /// How one process ended.
@@ -231,6 +234,10 @@ impl Life {
         if self.lives > LIVES_MAX || too_late {
             hub.books.wrong("I2", format!("the job is not over after {} processes", self.lives));
             return Err(false);
+        }
+        if std::mem::take(&mut self.held) {
+            let calm_in_ms = hub.plan.calm_after_ms.saturating_sub(hub.age_ms());
+            return Ok(calm_in_ms + hub.dice.below(600_000));
         }
         if self.looked {
             return Ok(hub.dice.between(3_700_000, 90_000_000)); // all that may still arrive has
@@ -279,8 +286,9 @@ impl Life {
                         self.spec.run.batch_doubt =
                             if hub.dice.permille(500) { Unresolved::Dead } else { Unresolved::Repay };
                     }
+                    Ending::InDoubt if self.spec.run.max_in_doubt == budget => self.held = true,
                     // More may be in doubt, says the operator, as long as the cap holds.
-                    Ending::InDoubt => self.spec.run.max_in_doubt = self.spec.run.budget,
+                    Ending::InDoubt => self.spec.run.max_in_doubt = budget,
                     Ending::Detached | Ending::Halted | Ending::Aborted => {}
                     Ending::Finished | Ending::Cancelled => {
                         hub.books.wrong("I1", format!("{:?} with {} items open", report.ending, report.open));
