@@ -95,6 +95,8 @@ impl Plan {
         self.faults.input_kept = dice.pick(&[0, 500, 1_000]);
         if !manners.marks {
             self.backup_at = None;
+            // The second batch of a create looks like the next one of ours, and may be taken for it.
+            self.faults.twice = 0;
             self.alone = dice.permille(500);
             self.faults.foreign = if self.alone { 0 } else { dice.pick(&[300, 900]) };
         }

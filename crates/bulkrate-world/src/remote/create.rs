@@ -86,9 +86,10 @@ impl Remote {
             (end, takes_ms) = (End::Expired, window_ms);
         }
         let lag_ms = self.dice.below(self.faults.list_lag_ms + 1);
+        // Of one that expired nobody waits for more than its end names: what it does not show stays in doubt.
         let late_ms = match self.faults.results_late_ms {
-            0 => 0,
-            most => self.dice.below(most),
+            most if most > 0 && end == End::Completed => self.dice.below(most),
+            _ => 0,
         };
         Batch {
             id: self.id(self.manners.ids[0]),
