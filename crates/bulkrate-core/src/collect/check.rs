@@ -185,6 +185,9 @@ fn choice<'a>(choices: &'a [String], text: &'a str) -> Result<Checked<'a>, Flaw>
     let wrapped =
         trimmed.starts_with('{').then(|| serde_json::from_str::<Wrapped<'_>>(trimmed).ok()).flatten();
     let given = wrapped.as_ref().map_or(trimmed, |wrapped| &wrapped.answer).trim();
+    if let Some(exact) = choices.iter().find(|choice| choice.trim() == given) {
+        return Ok(Checked::Choice(exact));
+    }
     let given = given.trim_matches(|mark| matches!(mark, '"' | '\'' | '.' | '`')).trim();
     choices
         .iter()

@@ -171,7 +171,8 @@ impl Filter {
         });
         let mut scratch = Scratch::default();
         let is_left = |item: &&Labelled<'_>| {
-            embedded.as_ref().is_none_or(|facts| facts.answer(item.embedding, &mut scratch).is_none())
+            let meant = embedded.as_ref().map(|facts| facts.read(item.embedding, &mut scratch));
+            matches!(meant, None | Some(Meant::Unsure))
         };
         // Rows that prove are those that come so far; all of the others teach.
         let prove: Vec<Labelled<'_>> = prove.iter().filter(is_left).copied().collect();
@@ -247,8 +248,11 @@ impl Filter {
             return Some((self.facts.rules[number - 1].rule.answer.as_str(), How::Rule(*number)));
         }
         let embedded = self.facts.embedded.as_ref();
-        if let Some((answer, confidence)) = embedded.and_then(|facts| facts.answer(embedding, scratch)) {
-            return Some((answer, How::Embedded(confidence)));
+        match embedded.map_or(Meant::Unsure, |facts| facts.read(embedding, scratch)) {
+            Meant::Answer(answer, confidence) => return Some((answer, How::Embedded(confidence))),
+            // Words are proved on what the embeddings left, not on what they could not read.
+            Meant::Nothing => return None,
+            Meant::Unsure => {}
         }
         let (classifier, learned) = self.facts.classifier.as_ref().zip(self.facts.learned)?;
         let (answer, confidence) = classifier.classify(text, scratch);
@@ -256,13 +260,27 @@ impl Filter {
     }
 }
 
+/// What an embedding says.
+enum Meant<'f> {
+    Answer(&'f str, Confidence),
+    /// Nothing that is sure enough, or nothing is proved.
+    Unsure,
+    /// It is none that was learnt from: empty, of another length, or no list of numbers.
+    Nothing,
+}
+
 impl EmbeddedFacts {
-    /// The answer of which this embedding makes the classifier sure enough.
-    fn answer(&self, embedding: &str, scratch: &mut Scratch) -> Option<(&str, Confidence)> {
-        let (classifier, learned) = self.classifier.as_ref().zip(self.learned)?;
-        classifier
-            .classify(embedding, &mut scratch.out)
-            .filter(|(_, confidence)| *confidence >= learned.confidence)
+    fn read(&self, embedding: &str, scratch: &mut Scratch) -> Meant<'_> {
+        let Some((classifier, learned)) = self.classifier.as_ref().zip(self.learned) else {
+            return Meant::Unsure;
+        };
+        match classifier.classify(embedding, &mut scratch.out) {
+            None => Meant::Nothing,
+            Some((answer, confidence)) if confidence >= learned.confidence => {
+                Meant::Answer(answer, confidence)
+            }
+            Some(_) => Meant::Unsure,
+        }
     }
 
     fn is_sound(&self) -> bool {
@@ -333,7 +351,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::super::rules::When;
     use super::*;
-    use crate::pace::rng::SplitMix64;
+    use crate::pace::rng::{SplitMix64, mix};
 
     const OPTIONS: TrainOptions = TrainOptions { error_permille: 20, seed: 1 };
 
@@ -452,6 +470,34 @@ mod tests {
             (format!("maybe {number} or not"), embedding, label)
         };
         (0..count).map(row).collect()
+    }
+
+    #[test]
+    fn words_are_not_asked_of_a_row_whose_embedding_cannot_be_read() {
+        // Half of the embeddings say nothing; there the words tell.
+        let rows: Vec<(String, String, &str)> = (0..6_000)
+            .map(|number: u32| {
+                let (side, word, label) = if mix(number.into()).is_multiple_of(2) {
+                    (1.0, "fine", "ham")
+                } else {
+                    (-1.0, "prize", "spam")
+                };
+                let known = if mix(u64::from(number) ^ 9).is_multiple_of(2) { side } else { 0.0 };
+                (format!("a {word} thing of number {number}"), format!("[{known}, 0.1, 0.2]"), label)
+            })
+            .collect();
+        let items: Vec<Labelled<'_>> =
+            rows.iter().map(|(text, embedding, label)| Labelled { text, label, embedding }).collect();
+        let filter =
+            Filter::train(&items, Vec::new(), ("text", Some("vector")), OPTIONS, &mut |_, _| ()).unwrap();
+        assert!(filter.embeddings().is_some() && filter.facts.learned.is_some());
+        let (text, mut scratch) = ("a prize thing of number 9", Scratch::default());
+        let mut how = |embedding| filter.answer(text, embedding, &mut scratch).map(|(_, how)| how);
+        assert!(matches!(how("[-1.0, 0.1, 0.2]"), Some(How::Embedded(_))));
+        assert!(matches!(how("[0.0, 0.1, 0.2]"), Some(How::Learned(_))));
+        for unread in ["", "[0.0, 0.1]", "none"] {
+            assert_eq!(how(unread), None, "{unread}");
+        }
     }
 
     #[test]

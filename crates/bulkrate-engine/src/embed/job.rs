@@ -26,6 +26,7 @@ pub(crate) fn embedding_job(
         dimensions: embed.dimensions,
         ..RequestSpec::default()
     };
+    let usual = RunSpec::default();
     let run = RunSpec {
         lane,
         budget: None, // what is left of the job's is set when it runs
@@ -45,6 +46,13 @@ pub(crate) fn embedding_job(
         // What the job's own model costs is not what this one does.
         price_in: None,
         price_out: None,
+        // Nor do limits that are its provider's, or that are there for the cache to learn.
+        rpm: None,
+        tpm: None,
+        enqueued_tokens_max: None,
+        concurrency_max: usual.concurrency_max,
+        batches_max: usual.batches_max,
+        batch_items_max: usual.batch_items_max,
         ..spec.run.clone()
     };
     let mut tags = spec.tags.clone();

@@ -7,7 +7,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Kind;
 
 use super::pilot::{Silent, why_halted};
-use super::start::{end_of, spent_by};
+use super::start::{end_of, source_halt, spent_by};
 use super::{Engine, Prepared};
 use crate::EngineError;
 use crate::deployment::Deployment;
@@ -133,6 +133,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let Some(Embedding { texts, own, .. }) = embedding else { return Ok(()) };
         let dir = JobDir::of(&self.settings.state_dir, &prepared.row.id);
+        if prepared.resumed && source_halt(prepared, &dir).is_some() {
+            return Ok(()); // nothing new is sent: nothing is embedded for it
+        }
         let asks = own.is_some();
         if let Some(texts) = &texts {
             self.vectors(prepared, &dir, texts, own, (observer, stop)).await?;
@@ -164,6 +167,10 @@ impl Engine {
         };
         let id = self.id_of(&own)?;
         let reader = self.reader()?;
+        if kept.unfinished(&*reader, &id)? {
+            return Err(other_limit(&own.name));
+        }
+        kept.note(&*reader)?;
         let (others, job) = (kept.spent_beside(&*reader, &id)?, spent_by(&*reader, prepared.row.no)?);
         own.run.budget = left_of(prepared.spec.run.budget, others.total().saturating_add(job.total()));
         if !kept.jobs.contains_key(&id) {
@@ -174,9 +181,14 @@ impl Engine {
         let message = format!("embedding {} texts first: job `{}`", texts.count, own.name);
         observer.event(&Event::Note { message: &message });
         let hushed: Arc<dyn Observer> = Arc::new(Hushed(Arc::clone(observer)));
-        let report = Box::pin(self.run(&own, &|_| true, hushed, stop.clone())).await?;
+        let report = Box::pin(self.run(&own, &|_| true, hushed, stop.clone())).await;
+        kept.note(&*self.reader()?)?;
+        kept.store(dir)?;
+        let report = report?;
         match report.ending {
-            Ending::Finished if report.succeeded == 0 => return Err(none_embedded(&report)),
+            Ending::Finished if report.succeeded == 0 && kept.vectors == 0 => {
+                return Err(none_embedded(&report));
+            }
             // What somebody has cancelled has no vector.
             Ending::Finished | Ending::Cancelled => {}
             Ending::Detached | Ending::Aborted => return Ok(()),
@@ -220,6 +232,18 @@ fn none_embedded(report: &Report) -> EngineError {
         report.handle
     );
     halted(report, (why, hint))
+}
+
+/// It was begun for other rows: what it has paid for would be asked again by the job that embeds these.
+fn other_limit(name: &str) -> EngineError {
+    EngineError::EmbeddingHalted {
+        name: name.to_owned(),
+        why: "it was begun with another `--limit` and is not over".to_owned(),
+        hint: format!(
+            "run the job with that `--limit` until its embeddings are there, then with this one; `bulkrate rm {name}` gives up what it has paid for"
+        ),
+        exit: 1,
+    }
 }
 
 fn halted(report: &Report, (why, hint): (String, String)) -> EngineError {

@@ -366,7 +366,7 @@ pub(super) fn period_starts(today: Date) -> (i64, i64) {
 
 /// A source that is gone or changed stops a job before more is paid for rows that could not be written; what is paid for is
 /// collected.
-fn source_halt(prepared: &Prepared, dir: &JobDir) -> Option<Halt> {
+pub(super) fn source_halt(prepared: &Prepared, dir: &JobDir) -> Option<Halt> {
     let error = crate::deliver::check_source(&prepared.spec, &prepared.row, dir).err()?;
     let message =
         format!("{error}; nothing new is sent. Restore it, or go on without its columns: `--answers-only`");

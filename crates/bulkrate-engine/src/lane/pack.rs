@@ -401,7 +401,12 @@ impl Drafting {
         let (run, limits) = (&job.spec.run, api.limits(first.kind));
         let state = job.state.borrow();
         let headroom = state.batch_queues[first.deployment].headroom();
-        let items_max = run.shard(state.items.asked().total(), u64::from(api.facts().items_min));
+        let facts = api.facts();
+        // Where batches share a machine each would only load the model once more.
+        let items_max = match facts.at_once {
+            Some(_) => u64::from(run.batch_items_max),
+            None => run.shard(state.items.asked().total(), u64::from(facts.items_min)),
+        };
         let requests_max = u32::try_from(items_max).unwrap_or(u32::MAX).min(limits.items_max);
         let bytes_max = limits.bytes_max.min(run.batch_bytes_max);
         let inputs_max = limits.embedding_inputs_max;

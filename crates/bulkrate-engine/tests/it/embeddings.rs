@@ -133,6 +133,26 @@ async fn a_run_that_stops_while_it_embeds_goes_on_and_no_text_is_paid_twice() {
     }
 }
 
+/// The job that embeds 120 rows is another one than that of all rows, which would ask for the 120 again.
+#[tokio::test]
+async fn embeddings_that_were_begun_with_another_limit_are_ended_first() {
+    let world = World::new(fast()).await;
+    let mut spec = spec(&world, 300, Lane::Batch);
+    spec.source.limit = Some(120);
+    let first = Box::pin(world.until("state", &spec, "batch", 1)).await;
+    assert_eq!((first.ending, first.succeeded), (Ending::Detached, 0), "{first:?}");
+    spec.source.limit = None;
+    let error = Box::pin(world.run(&spec)).await.unwrap_err();
+    assert_eq!(error.code(), "embedding-halted");
+    assert!(error.to_string().contains("another `--limit`"), "{error}");
+    spec.source.limit = Some(120);
+    Box::pin(world.run(&spec)).await.unwrap();
+    spec.source.limit = None;
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    assert_eq!(bill(&world)["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
+    assert_eq!(bill(&world)["requests"].as_u64(), Some(600 - report.similar), "{report:?}");
+}
+
 /// Stops a job once it asks: behind its embeddings.
 #[derive(Debug)]
 struct StopsWhenAsking(Stop, String);

@@ -130,4 +130,10 @@ fn what_cannot_be_decided_is_told_before_anything_is_sent() {
     );
     assert_eq!(plan.expect(0).json()["succeeded"], 1);
     assert_eq!(sim.bill()["requests"], 1);
+    // Nor are OpenAI's batch lines, which are chats: at the price of decisions their answers would be free.
+    let line = json!({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hi"}]}});
+    place.put("lines.jsonl", line.to_string());
+    let said = place.run("run lines.jsonl --kind decision --yes --out lines.out.jsonl", &[]);
+    assert!(said.code != 0 && format!("{said:?}").contains("priced by themselves"), "{said:?}");
+    assert_eq!(sim.bill()["requests"], 1);
 }

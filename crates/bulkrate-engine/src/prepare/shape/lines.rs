@@ -41,10 +41,7 @@ impl Draftsman {
         if &*request.model == AUTO {
             return Err(auto_in_a_line());
         }
-        // Its price is another one than that of the model's chats.
-        if (request.kind == Kind::Decision) != (self.spec.kind == Kind::Decision) {
-            return Err(bad("decisions are priced by themselves: all lines of a job are of kind `decision`, and so is the job, or none is".to_owned()));
-        }
+        self.of_one_price(request.kind)?;
         let deployment = self.named(&request.model)?;
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
@@ -92,6 +89,15 @@ impl Draftsman {
         Ok(drawn)
     }
 
+    /// The price of a decision is another one than that of the model's chats.
+    fn of_one_price(&self, kind: Kind) -> Result<(), ShapeError> {
+        if (kind == Kind::Decision) == (self.spec.kind == Kind::Decision) {
+            return Ok(());
+        }
+        let why = "decisions are priced by themselves: all lines of a job are of kind `decision`, and so is the job, or none is";
+        Err(ItemError::BadRequest(why.to_owned()).into())
+    }
+
     pub(super) fn openai(
         &mut self,
         row: &JsonRow<'_>,
@@ -102,6 +108,7 @@ impl Draftsman {
         let url = row.get("url").and_then(|value| value.as_str()).ok_or_else(|| bad("`url` is missing"))?;
         let kind = RawLine::kind_of_url(&url)
             .ok_or_else(|| bad("`url` is none of /v1/chat/completions, /v1/embeddings, /v1/moderations"))?;
+        self.of_one_price(kind)?;
         let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();
         let model = {
             let fields = self.scanner.scan(body).map_err(|fault| bad(fault.what))?;

@@ -43,6 +43,7 @@ impl Draftsman {
         let start = out.len();
         let drawn = form.draw(cells, number, &mut self.scratch, out)?;
         if form.image
+            && drawn.answer.is_none()
             && let Ok(request) = serde_json::from_slice(&out[start..])
         {
             let asker = Asker { place: drawn.deployment, urgent: false, record: Some(number - 1) };

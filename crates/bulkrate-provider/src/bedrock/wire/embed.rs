@@ -105,7 +105,11 @@ fn titan(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
 fn cohere(job: &Job<'_>, out: &mut Vec<u8>) -> Result<(), Unsupported> {
     let own = job.own()?;
     refuse(job, &own, &["images", "inputs"])?;
-    let text = job.one_input(own.has("texts"))?;
+    if own.has("texts") || own.has("embedding_types") {
+        let why = "one text is sent and its vector read as numbers: leave `texts` and `embedding_types` out";
+        return Err(job.unsupported("provider_kwargs", why));
+    }
+    let text = job.one_input(false)?;
     let mut body = Object::open(out, own);
     if body.key("texts") {
         body.out.push(b'[');

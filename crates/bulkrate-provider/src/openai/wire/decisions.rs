@@ -45,6 +45,8 @@ pub(super) fn check(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     }
     let given = [
         ("output_schema", config.output_schema.is_some()),
+        ("max_tokens", config.max_tokens.is_some()),
+        ("dimensions", config.dimensions.is_some()),
         ("temperature", config.temperature.is_some()),
         ("top_p", config.top_p.is_some()),
         ("top_k", config.top_k.is_some()),
