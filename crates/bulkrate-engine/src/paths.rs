@@ -18,7 +18,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::Sub;
@@ -255,6 +255,30 @@ pub(crate) fn open_file(path: &Path, truncate: bool) -> Result<File, EngineError
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map_err(io_error("could not open", path))
+}
+
+/// What is in a file; `None`: there is none.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("could not read", path)(error)),
+    }
+}
+
+/// Replaces a file as a whole, durably.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), EngineError> {
+    let draft = path.with_extension("part");
+    let mut out = open_file(&draft, true)?;
+    let wrote = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+    wrote.map_err(io_error("could not write", &draft))?;
+    take_place(&draft, path)
+}
+
+/// A file that is written and synced takes the place of another, durably.
+pub(crate) fn take_place(draft: &Path, path: &Path) -> Result<(), EngineError> {
+    fs::rename(draft, path).map_err(io_error("could not move", draft))?;
+    sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
 /// Makes the names in a folder durable.

@@ -62,11 +62,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The lane that was chosen.
+    #[must_use]
+    pub(crate) fn chosen(&self) -> Option<&LanePlan> {
+        self.lanes.iter().find(|lane| lane.lane == self.lane)
+    }
+
     /// What the lane that was chosen is expected to cost and what it will hardly exceed, with what is embedded before.
     #[must_use]
     pub fn price(&self) -> (UsdNanos, UsdNanos) {
-        let lane = self.lanes.iter().find(|lane| lane.lane == self.lane);
-        let (expected, p95) = lane.map_or_else(Default::default, |lane| (lane.expected, lane.p95));
+        let (expected, p95) = self.chosen().map_or_else(Default::default, |lane| (lane.expected, lane.p95));
         self.embedding
             .as_ref()
             .map_or((expected, p95), |of| (expected.saturating_add(of.expected), p95.saturating_add(of.p95)))

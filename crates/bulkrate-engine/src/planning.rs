@@ -27,7 +27,7 @@ use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
 use crate::spec::{JobSpec, RunSpec, SendBy};
-use crate::strong::{Strong, naive_model};
+use crate::strong::{Strong, naive_at, naive_model};
 
 /// Typical time of a batch, for the plan, while too few have run here; the provider promises 24 hours and most end within one.
 const BATCH_SECONDS: u64 = 3_600;
@@ -148,10 +148,7 @@ fn order(facts: &Facts<'_>, lane: Lane) -> Option<OrderPlan> {
 /// Whom the naive plan asks: what was taken from the strong model goes to that.
 fn naively<'a>(facts: &'a Facts<'_>, model: &'a str) -> &'a str {
     let place = facts.deployments.iter().position(|found| found.pinned == model);
-    match (facts.strong, place) {
-        (Some(strong), Some(place)) if strong.is_spared(place) => &strong.deployment.pinned,
-        _ => model,
-    }
+    place.map_or(model, |place| &naive_at(facts.strong, facts.deployments, place).pinned)
 }
 
 /// Every lane with its price and time.
@@ -444,7 +441,7 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     if plan.forecast.is_some() && !spec.run.strict {
         return Ok(());
     }
-    let Some(chosen) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) else { return Ok(()) };
+    let Some(chosen) = plan.chosen() else { return Ok(()) };
     let (mut needed, basis) = if spec.run.strict {
         (chosen.worst, "its worst case")
     } else {

@@ -60,6 +60,17 @@ impl Strong {
     }
 }
 
+/// Whom the naive plan asks what goes to `place`.
+#[must_use]
+pub(crate) fn naive_at<'a>(
+    strong: Option<&'a Strong>,
+    deployments: &'a [Deployment],
+    place: usize,
+) -> &'a Deployment {
+    let strong = strong.filter(|strong| strong.is_spared(place));
+    strong.map_or(&deployments[place], |strong| &strong.deployment)
+}
+
 /// Whom the naive plan asks, by name; `None`: several, each item the one that it was made for.
 #[must_use]
 pub(crate) fn naive_model(strong: Option<&Strong>, deployments: &[Deployment]) -> Option<String> {

@@ -119,6 +119,16 @@ impl Spent {
 }
 
 impl Spent {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            settled: self.settled.saturating_add(more.settled),
+            doubt: self.doubt.saturating_add(more.doubt),
+            reserved: self.reserved.saturating_add(more.reserved),
+        }
+    }
+
     /// Of entries from a period: clearing a doubt of an earlier one gives nothing back here.
     pub(crate) fn of_period(self) -> Self {
         Self { doubt: self.doubt.max(UsdNanos::ZERO), ..self }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::classify::{Confidence, Head, heads, likeliest};
 use crate::route::learned::fit::Rows;
 use crate::route::learned::sparse::Vector;
-use crate::semantic::numbers;
+use crate::semantic::{length, numbers};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Meaning {
@@ -54,7 +54,7 @@ impl Meaning {
 /// Reads a list of numbers as a vector that is one long. False: it is none, or has no direction.
 fn read(text: &str, out: &mut Vector) -> bool {
     let is_list = numbers(text, &mut out.values).is_some();
-    let length = out.values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let length = length(&out.values);
     if !is_list || !length.is_finite() || length <= 0.0 {
         return false;
     }

@@ -171,8 +171,9 @@ impl Filter {
         });
         let mut scratch = Scratch::default();
         let is_left = |item: &&Labelled<'_>| {
-            let meant = embedded.as_ref().map(|facts| facts.read(item.embedding, &mut scratch));
-            matches!(meant, None | Some(Meant::Unsure))
+            let read =
+                |facts: &EmbeddedFacts| matches!(facts.read(item.embedding, &mut scratch), Meant::Unsure);
+            embedded.as_ref().is_none_or(read)
         };
         // Rows that prove are those that come so far; all of the others teach.
         let prove: Vec<Labelled<'_>> = prove.iter().filter(is_left).copied().collect();

@@ -39,8 +39,8 @@ impl<'a> Request<'a> {
     /// The first field that is wrong, or that a unified request has no word for.
     pub fn of_openai(kind: Kind, body: &'a str) -> Read<Self> {
         let mut request = Self { kind, ..Self::default() };
-        let fields: Fields<'a> = read("", body)?;
-        for (name, raw) in fields.iter().map(|(name, raw)| (name.as_str(), *raw)).filter(is_given) {
+        let fields = given(read("", body)?);
+        for (name, raw) in fields.iter().map(|(name, raw)| (name.as_str(), *raw)) {
             match (kind, name) {
                 (_, "model") => {}
                 (_, "service_tier") if TIERS.contains(&raw.get()) => {}
@@ -59,8 +59,17 @@ impl<'a> Request<'a> {
     }
 }
 
-fn is_given((_, raw): &(&str, &RawValue)) -> bool {
-    raw.get() != "null"
+/// A field that is null is none.
+fn given(mut fields: Fields<'_>) -> Fields<'_> {
+    fields.retain(|_, raw| raw.get() != "null");
+    fields
+}
+
+/// A field that must be there.
+fn needed<'a>(place: &str, fields: &Fields<'a>, name: &str) -> Read<&'a RawValue> {
+    let missing =
+        || BodyError::Bad { field: field(&format!("{place}.{name}")), why: "is missing".to_owned() };
+    fields.get(name).copied().ok_or_else(missing)
 }
 
 /// Takes a field of a chat that is no message.
@@ -68,7 +77,7 @@ fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut 
     let text = raw.get();
     match name {
         // The newer name wins, as it does there.
-        "max_tokens" if fields.get("max_completion_tokens").is_some_and(|raw| raw.get() != "null") => {}
+        "max_tokens" if fields.contains_key("max_completion_tokens") => {}
         "max_tokens" | "max_completion_tokens" => config.max_tokens = Some(read(name, text)?),
         "temperature" => config.temperature = Some(read(name, text)?),
         "top_p" => config.top_p = Some(read(name, text)?),
@@ -120,20 +129,17 @@ fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
 
 fn messages(raw: &RawValue) -> Read<Vec<Message<'_>>> {
     let turns: Vec<Fields<'_>> = read("messages", raw.get())?;
-    turns.iter().enumerate().map(|(at, turn)| message(&format!("messages[{at}]"), turn)).collect()
+    let turns = turns.into_iter().map(given).enumerate();
+    turns.map(|(at, turn)| message(&format!("messages[{at}]"), &turn)).collect()
 }
 
 fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
-    let of = |name: &str| turn.get(name).copied().filter(|raw| raw.get() != "null");
     let path = |name: &str| format!("{place}.{name}");
     let known = ["role", "content", "tool_call_id"];
-    if let Some(name) =
-        turn.keys().map(String::as_str).find(|name| of(name).is_some() && !known.contains(name))
-    {
+    if let Some(name) = turn.keys().map(String::as_str).find(|name| !known.contains(name)) {
         return untold(&path(name), if name == "tool_calls" { OWN_FORM } else { NO_WORD });
     }
-    let missing = |name: &str| BodyError::Bad { field: field(&path(name)), why: "is missing".to_owned() };
-    let role: Text<'_> = read(&path("role"), of("role").ok_or_else(|| missing("role"))?.get())?;
+    let role: Text<'_> = read(&path("role"), needed(place, turn, "role")?.get())?;
     let role = match &*role {
         "system" | "developer" => Role::System,
         "user" => Role::User,
@@ -141,7 +147,7 @@ fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
         "tool" => Role::Tool,
         _ => return untold(&path("role"), "roles are `system`, `developer`, `user`, `assistant` and `tool`"),
     };
-    let content = of("content").ok_or_else(|| missing("content"))?;
+    let content = needed(place, turn, "content")?;
     let content = if content.get().starts_with('[') {
         let parts: Vec<Fields<'a>> = read(&path("content"), content.get())?;
         let place = |at| format!("{place}.content[{at}]");
@@ -151,7 +157,8 @@ fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
     } else {
         Content::Text(read(&path("content"), content.get())?)
     };
-    let tool_call_id = of("tool_call_id").map(|raw| read(&path("tool_call_id"), raw.get())).transpose()?;
+    let tool_call_id =
+        turn.get("tool_call_id").map(|raw| read(&path("tool_call_id"), raw.get())).transpose()?;
     Ok(Message { role, content, tool_call_id })
 }
 
@@ -170,15 +177,13 @@ struct File<'a> {
 }
 
 fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
-    let of = |name: &str| fields.get(name).copied();
     let path = |name: &str| format!("{place}.{name}");
-    let missing = |name: &str| BodyError::Bad { field: field(&path(name)), why: "is missing".to_owned() };
-    let kind: Text<'_> = read(&path("type"), of("type").ok_or_else(|| missing("type"))?.get())?;
+    let kind: Text<'_> = read(&path("type"), needed(place, fields, "type")?.get())?;
     let known = ["type", &*kind];
     if let Some(name) = fields.keys().map(String::as_str).find(|name| !known.contains(name)) {
         return untold(&path(name), NO_WORD);
     }
-    let own = || of(&kind).ok_or_else(|| missing(&kind));
+    let own = || needed(place, fields, &kind);
     match &*kind {
         "text" => Ok(Part::Text { text: read(&path("text"), own()?.get())? }),
         "image_url" => {

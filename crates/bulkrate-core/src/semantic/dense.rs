@@ -161,7 +161,7 @@ impl Centre {
     }
 }
 
-fn length(values: &[f32]) -> f32 {
+pub(crate) fn length(values: &[f32]) -> f32 {
     values.iter().map(|value| value * value).sum::<f32>().sqrt()
 }
 

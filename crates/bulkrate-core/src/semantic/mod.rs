@@ -22,6 +22,7 @@ mod entry;
 mod index;
 mod watch;
 
+pub(crate) use dense::length;
 pub use dense::{Centre, Dense, numbers};
 pub use guard::guard;
 pub use rule::{ASKED_MIN, OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};

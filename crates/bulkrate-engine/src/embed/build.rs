@@ -6,9 +6,9 @@ use std::path::Path;
 use bulkrate_core::semantic::{Centre, SAMPLE};
 use bulkrate_store::{ItemRec, JobRow, View};
 
+use super::VectorsWriter;
 use super::texts::{Texts, items};
 use super::vectors::Head;
-use super::{Vectors, VectorsWriter};
 use crate::EngineError;
 use crate::deliver::{Landed, Lines, Places, embedding};
 use crate::paths::JobDir;
@@ -22,20 +22,20 @@ pub(crate) fn build(
     texts: &Texts,
     job: Option<&JobRow>,
 ) -> Result<u64, EngineError> {
-    let mut centre = Centre::default();
-    if let Some(job) =
-        job.filter(|_| Vectors::open(dir).is_ok_and(|known| known.is_none_or(|known| known.head.count == 0)))
-    {
-        each(view, state_dir, texts, job, &mut |_, values| {
-            centre.learn(values);
-            Ok(if (centre.texts() as usize) < SAMPLE {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            })
-        })?;
-    }
-    let mut writer = VectorsWriter::create(dir, Head::new(centre)?)?;
+    let mut writer = VectorsWriter::create(dir, || {
+        let mut centre = Centre::default();
+        if let Some(job) = job {
+            each(view, state_dir, texts, job, &mut |_, values| {
+                centre.learn(values);
+                Ok(if (centre.texts() as usize) < SAMPLE {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                })
+            })?;
+        }
+        Head::new(centre)
+    })?;
     if let Some(job) = job {
         each(view, state_dir, texts, job, &mut |ordinal, values| {
             writer.put(ordinal, values).map(|_| ControlFlow::Continue(()))

@@ -19,11 +19,10 @@ const ITEM: &str = "{\"item\":";
 /// The column of it, and that of the text.
 pub(super) const ITEM_COLUMN: &str = "item";
 
-/// The texts of the items from `from` to `until`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The texts of items before `until`.
+#[derive(Debug, Clone)]
 pub(crate) struct Texts {
     pub path: PathBuf,
-    pub from: Ordinal,
     pub until: Ordinal,
     pub count: u64,
 }
@@ -58,7 +57,7 @@ pub(crate) fn write_texts(
         count += 1;
     }
     out.flush().and_then(|()| out.get_ref().sync_all()).map_err(io_error("could not write", &path))?;
-    Ok(Texts { path, from, until, count })
+    Ok(Texts { path, until, count })
 }
 
 /// The items of a file of texts, line by line.

@@ -8,13 +8,13 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::semantic::{Centre, Dense};
 
 use crate::EngineError;
-use crate::paths::{JobDir, io_error, open_file, sync_dir};
+use crate::paths::{JobDir, io_error, open_file, take_place};
 
 const MAGIC: &[u8; 8] = b"brvec001";
 const HEAD_BYTES: usize = 24;
@@ -106,8 +106,11 @@ pub(crate) struct VectorsWriter {
 }
 
 impl VectorsWriter {
-    /// `head`: where there is no file yet.
-    pub(crate) fn create(dir: &JobDir, head: Head) -> Result<Self, EngineError> {
+    /// `head`: where there is no file with numbers yet.
+    pub(crate) fn create(
+        dir: &JobDir,
+        head: impl FnOnce() -> Result<Head, EngineError>,
+    ) -> Result<Self, EngineError> {
         let path = dir.vectors();
         let draft = path.with_extension("part");
         let file = open_file(&draft, true)?;
@@ -118,7 +121,7 @@ impl VectorsWriter {
                 std::io::copy(&mut from, &mut &file).map_err(io_error("could not write", &draft))?;
                 old.head
             }
-            _ => head,
+            _ => head()?,
         };
         Ok(Self { file, draft, path, head })
     }
@@ -141,8 +144,7 @@ impl VectorsWriter {
         // What has no vector behind the last one that has is zero as well.
         self.file.set_len(self.head.place(until)).map_err(failed())?;
         self.file.sync_all().map_err(failed())?;
-        std::fs::rename(&self.draft, &self.path).map_err(io_error("could not move", &self.draft))?;
-        sync_dir(self.path.parent().unwrap_or(Path::new("")))
+        take_place(&self.draft, &self.path)
     }
 }
 
@@ -173,11 +175,11 @@ mod tests {
         };
         let mut centre = Centre::default();
         centre.learn(&unit(0));
-        let mut writer = VectorsWriter::create(&dir, Head::new(centre).unwrap()).unwrap();
+        let mut writer = VectorsWriter::create(&dir, || Head::new(centre)).unwrap();
         assert!(writer.put(1, &unit(3)).unwrap());
         assert!(!writer.put(2, &[1.0; 7]).unwrap() && !writer.put(2, &[0.0; 8]).unwrap());
         writer.finish(4).unwrap();
-        let mut writer = VectorsWriter::create(&dir, Head::default()).unwrap();
+        let mut writer = VectorsWriter::create(&dir, || Ok(Head::default())).unwrap();
         assert!(writer.put(6, &unit(5)).unwrap());
         drop(writer);
         let has = |vectors: &Vectors| -> Vec<bool> {
@@ -185,7 +187,7 @@ mod tests {
         };
         let vectors = Vectors::open(&dir).unwrap().unwrap();
         assert_eq!(has(&vectors), [false, true, false, false, false, false, false, false, false]);
-        let mut writer = VectorsWriter::create(&dir, Head::default()).unwrap();
+        let mut writer = VectorsWriter::create(&dir, || Ok(Head::default())).unwrap();
         assert!(writer.put(6, &unit(5)).unwrap());
         writer.finish(8).unwrap();
         let vectors = Vectors::open(&dir).unwrap().unwrap();
@@ -200,7 +202,7 @@ mod tests {
     fn a_job_without_any_vector_is_done_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let dir = JobDir(folder.path().to_owned());
-        VectorsWriter::create(&dir, Head::default()).unwrap().finish(9).unwrap();
+        VectorsWriter::create(&dir, || Ok(Head::default())).unwrap().finish(9).unwrap();
         let vectors = Vectors::open(&dir).unwrap().unwrap();
         assert_eq!((vectors.head.until, vectors.get(3).unwrap()), (9, None));
     }

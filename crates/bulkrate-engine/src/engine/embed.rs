@@ -16,7 +16,7 @@ use crate::event::{Event, Observer};
 use crate::exact::ModelCount;
 use crate::paths::JobDir;
 use crate::pilot::left_of;
-use crate::plan::{EmbeddingPlan, LanePlan, Plan};
+use crate::plan::{EmbeddingPlan, Plan};
 use crate::report::{Embedded, Ending, Report};
 use crate::spec::{EmbedSpec, JobSpec};
 use crate::stop::Stop;
@@ -53,10 +53,11 @@ impl Engine {
         let mut plan = self.probed_plan(prepared, counts).await?;
         let Some(embed) = embed_of(&prepared.spec) else { return Ok((plan, None)) };
         let mut found = self.embedding(prepared, embed, &plan).await?;
-        if let Some(lane) = plan.lanes.iter().find(|lane| lane.lane == plan.lane) {
+        if let Some(lane) = plan.chosen() {
             let of = &mut found.plan;
             of.pays_from_permille = pays_from(of.expected, lane).filter(|_| of.priced && of.requests > 0);
-            plan.warnings.extend(warnings(&prepared.spec, lane, of));
+            let told = warnings(&prepared.spec, lane, of);
+            plan.warnings.extend(told);
         }
         plan.embedding = Some(found.plan.clone());
         Ok((plan, Some(found)))
@@ -95,9 +96,9 @@ impl Engine {
         self.embeds(&found)?;
         own.run.lane = spec.run.lane.filter(|lane| found.unavailable(*lane).is_none());
         let planned = Box::pin(self.plan(&own, &Silent)).await?;
-        let chosen = planned.lanes.iter().find(|lane| lane.lane == planned.lane);
-        let sum = |of: fn(&LanePlan) -> UsdNanos| chosen.map_or(UsdNanos::ZERO, of);
-        (of.expected, of.p95, of.worst) = (sum(|of| of.expected), sum(|of| of.p95), sum(|of| of.worst));
+        if let Some(lane) = planned.chosen() {
+            (of.expected, of.p95, of.worst) = (lane.expected, lane.p95, lane.worst);
+        }
         (of.requests, of.lane, of.priced, of.model) =
             (planned.requests, planned.lane, planned.priced, found.pinned);
         Ok(Embedding { plan: of, texts: Some(texts), own: Some(own) })
@@ -160,11 +161,11 @@ impl Engine {
         own: Option<JobSpec>,
         (observer, stop): (&Arc<dyn Observer>, &Stop),
     ) -> Result<(), EngineError> {
-        let mut kept = Kept::load(dir)?;
         let Some(mut own) = own else {
             build(&*self.reader()?, &self.settings.state_dir, dir, texts, None)?;
             return Ok(());
         };
+        let mut kept = Kept::load(dir)?;
         let id = self.id_of(&own)?;
         let reader = self.reader()?;
         if kept.unfinished(&*reader, &id)? {
@@ -174,7 +175,7 @@ impl Engine {
         let (others, job) = (kept.spent_beside(&*reader, &id)?, spent_by(&*reader, prepared.row.no)?);
         own.run.budget = left_of(prepared.spec.run.budget, others.total().saturating_add(job.total()));
         if !kept.jobs.contains_key(&id) {
-            kept.jobs.insert(id.clone(), None);
+            kept.jobs.insert(id.clone(), false);
             kept.texts += texts.count;
             kept.store(dir)?;
         }
@@ -199,7 +200,7 @@ impl Engine {
         let reader = self.reader()?;
         let row = reader.job_by_id(&id)?;
         kept.vectors = build(&*reader, &self.settings.state_dir, dir, texts, row.as_ref())?;
-        kept.jobs.insert(id, row.map(|row| row.no));
+        kept.jobs.insert(id, true);
         kept.store(dir)?;
         if kept.vectors < kept.texts {
             let without = kept.texts - kept.vectors;

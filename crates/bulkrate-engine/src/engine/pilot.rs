@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// What is to be asked has its key, before another model is paid.
-    pub(super) fn can_ask(&self, own: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
+    fn can_ask(&self, own: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
         if plan.requests == 0 {
             return Ok(());
         }
@@ -306,9 +306,8 @@ impl Engine {
 
 /// What the pilot would cost, and what its parts have cost.
 fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> Outlay {
-    let chosen = |part: &Part| part.plan.lanes.iter().find(|lane| lane.lane == part.plan.lane).cloned();
     let sum = |of: fn(&crate::plan::LanePlan) -> UsdNanos| {
-        parts.iter().filter_map(chosen).map(|lane| of(&lane)).sum()
+        parts.iter().filter_map(|part| part.plan.chosen()).map(of).sum()
     };
     Outlay {
         items,

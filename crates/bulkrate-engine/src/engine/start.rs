@@ -26,7 +26,6 @@ use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
-use crate::prepare::{Checkpoint, Refusal};
 use crate::run::cascade::Cascade;
 use crate::run::forecast::{Forecasting, Kept};
 use crate::run::fresh::SendOrder;
@@ -262,7 +261,11 @@ impl Engine {
             deployments: deployments.clone(),
             stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments, &fallbacks)?,
             fallbacks,
-            refusals: refusals_of(spec, checkpoint, home),
+            refusals: checkpoint
+                .refusals_in(home, spec.source.limit)
+                .filter(|refusal| refusal.instead)
+                .cloned()
+                .collect(),
             strong: Strong::of(&self.settings, spec, self.today(), deployments)?,
             cascade,
             semantic,
@@ -285,13 +288,6 @@ impl Engine {
             collecting: Semaphore::new(COLLECTING_MAX),
         })
     }
-}
-
-/// What fallbacks cannot be sent in a lane, of what is asked for.
-fn refusals_of(spec: &JobSpec, checkpoint: &Checkpoint, lane: Lane) -> Vec<Refusal> {
-    let limit = spec.source.limit;
-    let refusals = checkpoint.refusals.iter().filter(|refusal| refusal.instead && refusal.lane == lane);
-    refusals.filter(|refusal| refusal.is_before(limit)).cloned().collect()
 }
 
 /// When another job of this state folder was last at work: a folder that was restored knows nothing of what came after.
@@ -342,6 +338,14 @@ pub(super) fn check_ready(account: &crate::settings::Account) -> Result<(), Engi
 pub(crate) fn spent_by(reader: &dyn View, job: u32) -> Result<bulkrate_store::Spent, EngineError> {
     let totals = reader.ledger_totals(&LedgerQuery::of_job(job))?;
     Ok(totals.first().map(|total| total.sums.spent()).unwrap_or_default())
+}
+
+pub(crate) fn spent_by_all(
+    reader: &dyn View,
+    jobs: impl IntoIterator<Item = u32>,
+) -> Result<bulkrate_store::Spent, EngineError> {
+    jobs.into_iter()
+        .try_fold(bulkrate_store::Spent::default(), |sum, job| Ok(sum.and(spent_by(reader, job)?)))
 }
 
 /// Of that, what models that did not answer would have cost more.

@@ -1,7 +1,6 @@
 //! What is kept of a job's pilots: what they were asked for, the jobs that they were made of, and the plans that were taken.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use bulkrate_core::lane::Lane;
@@ -13,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::job::instead_of;
 use super::{PilotAsk, PilotCost};
 use crate::EngineError;
-use crate::engine::start::spent_by;
-use crate::paths::{PilotDir, create_dir, io_error, open_file, sync_dir};
+use crate::engine::start::spent_by_all;
+use crate::paths::{PilotDir, create_dir, read_if_there, write_whole};
 use crate::spec::{CascadeSpec, JobSpec, Learned, RouterSpec};
 
 /// One file, written as a whole.
@@ -115,14 +114,7 @@ impl Kept {
         for id in self.jobs.iter().chain(more).filter(|id| *id != own) {
             numbers.extend(view.job_by_id(id)?.map(|row| row.no));
         }
-        let mut gone = Spent::default();
-        for no in numbers {
-            let more = spent_by(view, no)?;
-            gone.settled = gone.settled.saturating_add(more.settled);
-            gone.doubt = gone.doubt.saturating_add(more.doubt);
-            gone.reserved = gone.reserved.saturating_add(more.reserved);
-        }
-        Ok(gone)
+        spent_by_all(view, numbers)
     }
 
     /// The doubt that each plan of a look is given. The same look again is no new one.
@@ -145,13 +137,8 @@ impl Kept {
 
     /// Nothing, where no pilot was made.
     pub(crate) fn load(dir: &PilotDir) -> Result<Self, EngineError> {
-        let path = dir.kept();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(io_error("could not read", &path)(error)),
-        };
-        serde_json::from_str(&text).map_err(|error| {
+        let Some(text) = read_if_there(&dir.kept())? else { return Ok(Self::default()) };
+        serde_json::from_slice(&text).map_err(|error| {
             EngineError::Internal(format!("what was kept of the pilot cannot be read: {error}"))
         })
     }
@@ -159,13 +146,7 @@ impl Kept {
     /// All or nothing: what is noted here decides what is spent.
     pub(crate) fn store(&self, dir: &PilotDir) -> Result<(), EngineError> {
         create_dir(&dir.0)?;
-        let (path, text) = (dir.kept(), crate::engine::intake::to_json(self)?);
-        let draft = path.with_extension("part");
-        let mut out = open_file(&draft, true)?;
-        let wrote = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
-        wrote.map_err(io_error("could not write", &draft))?;
-        std::fs::rename(&draft, &path).map_err(io_error("could not move", &draft))?;
-        sync_dir(&dir.0)
+        write_whole(&dir.kept(), &crate::engine::intake::to_json(self)?)
     }
 }
 

@@ -10,7 +10,7 @@ use bulkrate_io::{RowData, Source};
 
 use crate::EngineError;
 use crate::deliver::source_options;
-use crate::paths::{create_dir, io_error, open_file, sync_dir};
+use crate::paths::{create_dir, io_error, open_file, take_place};
 use crate::spec::JobSpec;
 
 /// Writes `items` records of the job's source, or all that there are, as JSON lines with the fields that they have, in the order of the
@@ -26,8 +26,7 @@ pub(crate) fn write(spec: &JobSpec, seed: &str, items: u64, path: &Path) -> Resu
         wrote.and_then(|()| out.flush()).map_err(io_error("could not write", &draft))?;
         out.get_ref().sync_all().map_err(io_error("could not sync", &draft))?;
     }
-    std::fs::rename(&draft, path).map_err(io_error("could not move", &draft))?;
-    sync_dir(folder)?;
+    take_place(&draft, path)?;
     Ok(picked.len() as u64)
 }
 

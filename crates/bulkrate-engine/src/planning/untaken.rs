@@ -28,7 +28,5 @@ pub(super) fn passed_over(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
 }
 
 fn refusals<'f>(facts: &'f Facts<'_>, lane: Lane) -> impl Iterator<Item = &'f Refusal> {
-    let limit = facts.spec.source.limit;
-    let refusals = facts.checkpoint.refusals.iter();
-    refusals.filter(move |refusal| refusal.lane == lane && refusal.is_before(limit))
+    facts.checkpoint.refusals_in(lane, facts.spec.source.limit)
 }

@@ -101,11 +101,13 @@ impl Saved {
                     else {
                         continue;
                     };
-                    for (lever, usd) in [("dedup", naive), (ROUTING, more)] {
-                        if lever == "dedup" || usd != UsdNanos::ZERO {
-                            let usd = usd.times(u64::from(items));
-                            saved.add(LedgerKind::Saving, Some(lever), at(deployment, *tags), items, usd);
-                        }
+                    let mut add = |lever, each: UsdNanos| {
+                        let usd = each.times(u64::from(items));
+                        saved.add(LedgerKind::Saving, Some(lever), at(deployment, *tags), items, usd);
+                    };
+                    add("dedup", naive);
+                    if more != UsdNanos::ZERO {
+                        add(ROUTING, more);
                     }
                 }
                 ControlFlow::Continue(())

@@ -1,5 +1,6 @@
 //! What a finished pass leaves in the job's row: where it ended, and what it counted.
 
+use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::order::Shared;
 use bulkrate_core::price::bound::input_max;
@@ -36,6 +37,13 @@ pub(crate) struct Checkpoint {
     /// What models cannot be sent in one lane or another, or in the place of others.
     #[serde(default)]
     pub refusals: Vec<Refusal>,
+}
+
+impl Checkpoint {
+    /// What of the records before `limit` cannot be sent in a lane.
+    pub(crate) fn refusals_in(&self, lane: Lane, limit: Option<u64>) -> impl Iterator<Item = &Refusal> {
+        self.refusals.iter().filter(move |refusal| refusal.lane == lane && refusal.is_before(limit))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

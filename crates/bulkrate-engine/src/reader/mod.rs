@@ -139,7 +139,7 @@ impl Reader {
     /// The way from a job's naive cost to what was paid, lever by lever.
     pub fn savings(&self, job: &str) -> Result<Savings, EngineError> {
         let job = self.find(job)?;
-        savings::savings(&self.store, (&self.state_dir, &self.dir(&job)), &job)
+        savings::savings(&self.store, &self.state_dir, &job)
     }
 
     /// All that is known of one item, JSON: its sealed request, every attempt and its result line, where it stands.

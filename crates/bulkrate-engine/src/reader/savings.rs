@@ -110,15 +110,10 @@ fn naive_of_outcomes(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineEr
     Ok(recover(view, job.no, true, 0, None, Ordinal::MAX)?.tally.naive)
 }
 
-/// `dirs`: the state folder and the job's own.
-pub(super) fn savings(
-    view: &dyn View,
-    (state_dir, dir): (&Path, &JobDir),
-    job: &JobRow,
-) -> Result<Savings, EngineError> {
+pub(super) fn savings(view: &dyn View, state_dir: &Path, job: &JobRow) -> Result<Savings, EngineError> {
     let books = Books::read(view, job)?;
     // The job that embeds has books of its own; what it cost was spent for this one.
-    let embeds = Kept::load(dir)?;
+    let embeds = Kept::load(&JobDir::of(state_dir, &job.id))?;
     let embedded = embeds.spent(view)?;
     let mut steps = books.steps();
     if embedded.settled > UsdNanos::ZERO {
@@ -137,16 +132,16 @@ pub(super) fn savings(
             Step { estimated: lever == FILTER, lever, items, saved, cost }
         })
         .collect();
-    let spent = books.sums.spent();
+    let spent = books.sums.spent().and(embedded);
     Ok(Savings {
         job: job.id.clone(),
         name: job.name.clone(),
         naive_plan: naive_plan(view, job)?,
         naive: books.naive,
         steps,
-        spent: spent.settled.saturating_add(embedded.settled),
-        in_doubt: spent.doubt.saturating_add(embedded.doubt),
-        reserved: spent.reserved.saturating_add(embedded.reserved),
+        spent: spent.settled,
+        in_doubt: spent.doubt,
+        reserved: spent.reserved,
         pilot: crate::pilot::cost_of(state_dir, &job.id, view)?,
         unpriced: !unpriced_models(job).is_empty(),
     })

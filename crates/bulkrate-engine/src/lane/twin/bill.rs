@@ -57,13 +57,12 @@ pub(super) async fn bill(
     // cancelled and left files, and with any where what was cancelled may have run.
     let has_files =
         [&remote.output_file, &remote.error_file].into_iter().any(|file| named(file.as_deref()).is_some());
-    let told = match remote.phase {
-        Phase::Completed | Phase::Expired if remote.counts.total == 0 => items.len() as u64,
-        Phase::Cancelled if remote.counts.total == 0 && has_files => items.len() as u64,
-        Phase::Completed | Phase::Expired | Phase::Cancelled if api.facts().cancels_late => {
-            items.len() as u64
-        }
-        _ => remote.counts.completed,
+    let ended = matches!(remote.phase, Phase::Completed | Phase::Expired | Phase::Cancelled);
+    let uncounted = remote.counts.total == 0 && (remote.phase != Phase::Cancelled || has_files);
+    let told = if ended && (uncounted || api.facts().cancels_late) {
+        items.len() as u64
+    } else {
+        remote.counts.completed
     };
     // Answers that may be the other batch's say nothing of this one: its counts do.
     if shares_place(row, remote) && (job.spec.run.keep_remote || answered > told) {

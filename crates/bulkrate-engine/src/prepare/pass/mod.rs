@@ -35,7 +35,7 @@ use crate::result_line::{Frame, write_bad, write_filtered};
 use crate::run::job::FILTER;
 use crate::settings::Settings;
 use crate::spec::{JobSpec, OnBadLine, SendBy};
-use crate::strong::Strong;
+use crate::strong::{Strong, naive_at};
 
 const COLUMNS_MAX: usize = 1_000;
 
@@ -279,8 +279,7 @@ impl<'e> Pass<'e> {
 
     /// What the naive plan expects of an item that a filter answers: an estimate, as no answer tells its tokens.
     fn naive_of(&self, drawn: &Drawn) -> Result<UsdNanos, EngineError> {
-        let strong = self.strong.as_ref().filter(|strong| strong.is_spared(drawn.deployment));
-        let found = strong.map_or(&self.draftsman.deployments[drawn.deployment], |strong| &strong.deployment);
+        let found = naive_at(self.strong.as_ref(), &self.draftsman.deployments, drawn.deployment);
         let Some(rates) = found.row.rates(Lane::Sync) else { return Ok(UsdNanos::ZERO) };
         let (run, request) = (&self.spec.run, &self.spec.request);
         let learned = run.learned.as_deref().map(|learned| learned.of(&found.pinned, Lane::Sync));

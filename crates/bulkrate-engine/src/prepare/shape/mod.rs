@@ -231,19 +231,23 @@ impl Draftsman {
         number: u64,
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ShapeError> {
-        match (&self.kind, row) {
+        let (form, cells): (_, Vec<Cell<'_>>) = match (&self.kind, row) {
             (Form::Table(form), RowData::Cells(cells)) => {
-                let cells: Vec<Cell<'_>> = form.places.iter().map(|place| cell_of(cells, *place)).collect();
-                self.row(&cells, number, out)
+                (form, form.places.iter().map(|place| cell_of(cells, *place)).collect())
             }
             (Form::Table(form), RowData::Json(row)) => {
-                let cells: Vec<Cell<'_>> = form.columns.iter().map(|name| json_cell(row, name)).collect();
-                self.row(&cells, number, out)
+                (form, form.columns.iter().map(|name| json_cell(row, name)).collect())
             }
-            (Form::Unified, RowData::Json(row)) => self.unified(row.text(), number, out),
-            (Form::OpenAi, RowData::Json(row)) => self.openai(row, number, out),
-            _ => Err(ItemError::BadRequest("the record is no JSON object".to_owned()).into()),
+            (Form::Unified, RowData::Json(row)) => return self.unified(row.text(), number, out),
+            (Form::OpenAi, RowData::Json(row)) => return self.openai(row, number, out),
+            _ => return Err(ItemError::BadRequest("the record is no JSON object".to_owned()).into()),
+        };
+        let start = out.len();
+        let (drawn, image) = (form.draw(&cells, number, &mut self.scratch, out)?, form.image);
+        if image && drawn.answer.is_none() {
+            self.prove_image(drawn.deployment, number, &out[start..])?;
         }
+        Ok(drawn)
     }
 
     fn deployment(&mut self, name: &str) -> Result<usize, ShapeError> {

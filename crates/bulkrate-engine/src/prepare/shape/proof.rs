@@ -1,8 +1,8 @@
 //! Whether what a table asks of every record can be sent at all, and whether a record's image can.
 
-use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup};
+use bulkrate_core::prepare::{Blueprint, Cell, Setup};
 
-use super::{Draftsman, Drawn, Form, ShapeError};
+use super::{Draftsman, ShapeError};
 use crate::EngineError;
 use crate::prepare::takes::Asker;
 
@@ -30,25 +30,12 @@ impl Draftsman {
         Ok(())
     }
 
-    /// Draws a row. What its image is, only the row knows.
-    pub(super) fn row(
-        &mut self,
-        cells: &[Cell<'_>],
-        number: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<Drawn, ShapeError> {
-        let Form::Table(form) = &self.kind else {
-            return Err(ItemError::BadRequest("the record is no row of a table".to_owned()).into());
-        };
-        let start = out.len();
-        let drawn = form.draw(cells, number, &mut self.scratch, out)?;
-        if form.image
-            && drawn.answer.is_none()
-            && let Ok(request) = serde_json::from_slice(&out[start..])
-        {
-            let asker = Asker { place: drawn.deployment, urgent: false, record: Some(number - 1) };
+    /// Refuses a row's image that its model cannot be sent. What it is, only the row knows.
+    pub(super) fn prove_image(&mut self, place: usize, number: u64, line: &[u8]) -> Result<(), ShapeError> {
+        if let Ok(request) = serde_json::from_slice(line) {
+            let asker = Asker { place, urgent: false, record: Some(number - 1) };
             self.takes.check(asker, &request, &self.deployments)?;
         }
-        Ok(drawn)
+        Ok(())
     }
 }
