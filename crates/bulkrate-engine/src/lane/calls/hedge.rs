@@ -155,27 +155,32 @@ impl Calls {
             hedges.out.remove(&key);
             return false;
         }
-        // A copy that was closed before it left never was one.
-        let mut unsent = false;
+        let mut good = false;
         if hedged {
             let worth = worth(flight, reading);
-            let good = worth == Worth::Good;
+            good = worth == Worth::Good;
             // The closed one may be paid: where an item is asked no more after that, its end is waited for.
             let ends = good || worth == Worth::Last && self.job.spec.run.sync_doubt == SyncDoubt::Resend;
             if !ends && matches!(pair.legs[other], Leg::Out(_)) {
                 return false;
             }
-            unsent = matches!(&pair.legs[other], Leg::Out(sent) if !sent.task.is_finished() && sent.close());
+        }
+        // The other is given up. One that has ended has said so already: that is heard next.
+        let closed = match &pair.legs[other] {
+            Leg::Out(sent) if !sent.task.is_finished() => Some(sent.close()),
+            _ => None,
+        };
+        // A copy that was closed before it left never was one.
+        let unsent = hedged && closed == Some(true);
+        if hedged {
             let hedging = &mut self.job.state.borrow_mut().hedging;
             *(if flight.copy { &mut hedging.won } else { &mut hedging.lost }) +=
                 u64::from(good && (flight.copy || !unsent));
         }
         match &pair.legs[other] {
-            Leg::Out(sent) => {
-                // One that has ended has said so already: that is heard next.
+            Leg::Out(_) => {
                 pair.landed = true;
-                if !sent.task.is_finished() {
-                    sent.task.abort();
+                if closed.is_some() {
                     self.in_flight -= 1;
                     self.gates[flight.ready.deployment].dropped();
                     if flight.copy {
