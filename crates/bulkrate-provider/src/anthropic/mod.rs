@@ -12,12 +12,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::api::{
-    ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Unlisted, Wire,
-};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::paid::PaidClient;
+use crate::http::paid::calls;
 use crate::registry::{OpenError, Preset};
 use crate::settings::Settings;
 
@@ -48,27 +46,23 @@ impl Anthropic {
 
     /// Sends nothing.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let settings = &own(settings);
-        let account = Account::new(Self::PRESET.base_url, Self::PRESET.name, settings)?;
-        let paths = [wire::MESSAGES, batch::BATCHES];
-        let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
-        let free = FreeClient::new(account.clone(), settings, errors::classify)?;
-        Ok(Self::with(account, settings, paid, free))
+        Self::on(settings, None)
     }
 
     /// Over a line that is given instead of connections, for simulated worlds.
-    pub fn over(settings: &Settings, line: Arc<dyn Exchange>) -> Result<Self, OpenError> {
-        let settings = &own(settings);
-        let account = Account::new(Self::PRESET.base_url, Self::PRESET.name, settings)?;
-        let free = FreeClient::over(Arc::clone(&line), account.clone(), settings, errors::classify);
-        Ok(Self::with(account, settings, Arc::new(GivenCalls(line)), free))
+    pub fn over(settings: &Settings, line: &Arc<dyn Exchange>) -> Result<Self, OpenError> {
+        Self::on(settings, Some(line))
     }
 
-    fn with(account: Account, settings: &Settings, paid: Arc<dyn CallApi>, free: FreeClient) -> Self {
-        let (wire, free) = (Arc::new(AnthropicWire::new(account, settings)), Arc::new(free));
+    fn on(settings: &Settings, line: Option<&Arc<dyn Exchange>>) -> Result<Self, OpenError> {
+        let settings = &own(settings);
+        let account = Account::new(Self::PRESET.base_url, Self::PRESET.name, settings)?;
+        let paid = calls(line, account.clone(), &[wire::MESSAGES, batch::BATCHES], settings)?;
+        let free = Arc::new(FreeClient::on(line, account.clone(), settings, errors::classify)?);
+        let wire = Arc::new(AnthropicWire::new(account, settings));
         let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
         let batches = AnthropicBatches::new(Arc::clone(&wire), to_paid, to_free, settings);
-        Self { wire, paid, free, batches }
+        Ok(Self { wire, paid, free, batches })
     }
 }
 

@@ -13,14 +13,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 
-use crate::api::{
-    ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Unlisted, Wire,
-};
+use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::aws::{Chain, Profile, Service, Signer, Variables};
 use crate::http::Account;
-use crate::http::free::{Classify, FreeClient};
+use crate::http::free::FreeClient;
 use crate::http::limits::clock_skew_s;
-use crate::http::paid::PaidClient;
+use crate::http::paid::calls;
 use crate::registry::{OpenError, Preset};
 use crate::settings::{Secret, Settings};
 
@@ -88,16 +86,6 @@ impl Bedrock {
     }
 
     fn on(settings: &Settings, line: Option<&Arc<dyn Exchange>>) -> Result<Self, OpenError> {
-        let calls = |account: Account| -> Result<Arc<dyn CallApi>, OpenError> {
-            Ok(match line {
-                Some(line) => Arc::new(GivenCalls(Arc::clone(line))),
-                None => Arc::new(PaidClient::new(account, &[], settings)?),
-            })
-        };
-        let free = |account: Account, classify: Classify| match line {
-            Some(line) => Ok(FreeClient::over(Arc::clone(line), account, settings, classify)),
-            None => FreeClient::new(account, settings, classify),
-        };
         let region = region(settings);
         // Nothing is sent without one: `ready` says so before.
         let named = region.clone().unwrap_or_else(|| "no-region".to_owned());
@@ -105,15 +93,17 @@ impl Bedrock {
         let place = Place { settings, region: named, chain };
         let account = place.account(Service::Bedrock, "bedrock-runtime")?;
         let jobs = place.account(Service::Bedrock, "bedrock")?;
-        let paid = calls(account.clone())?;
-        let control = Arc::new(free(jobs.clone(), errors::classify)?);
+        let paid = calls(line, account.clone(), &[], settings)?;
+        let control = Arc::new(FreeClient::on(line, jobs.clone(), settings, errors::classify)?);
         let wire = Arc::new(BedrockWire::new(account, settings));
         let batches = match stored(settings) {
             None => None,
             Some(stored) => {
-                let objects = free(place.account(Service::S3, "s3")?, s3::classify)?;
+                let account = place.account(Service::S3, "s3")?;
+                let objects = FreeClient::on(line, account, settings, s3::classify)?;
                 let clients = (Arc::clone(&control), objects);
-                Some(BedrockBatches::new(Arc::clone(&wire), calls(jobs)?, clients, stored, settings))
+                let jobs = calls(line, jobs, &[], settings)?;
+                Some(BedrockBatches::new(Arc::clone(&wire), jobs, clients, stored, settings))
             }
         };
         let signs = signs(settings) || !settings.api_key.is_empty();

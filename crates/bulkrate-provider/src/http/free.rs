@@ -112,6 +112,19 @@ impl FreeClient {
         Self::with(Line::Given(line), account, settings, classify)
     }
 
+    /// Over a line where one is given.
+    pub(crate) fn on(
+        line: Option<&Arc<dyn Exchange>>,
+        account: Account,
+        settings: &Settings,
+        classify: Classify,
+    ) -> Result<Self, OpenError> {
+        match line {
+            Some(line) => Ok(Self::over(Arc::clone(line), account, settings, classify)),
+            None => Self::new(account, settings, classify),
+        }
+    }
+
     fn with(line: Line, account: Account, settings: &Settings, classify: Classify) -> Self {
         let jitter = AtomicU64::new(settings.jitter_seed);
         let transfers = Semaphore::new(TRANSFERS_MAX);

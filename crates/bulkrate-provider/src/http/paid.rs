@@ -26,7 +26,7 @@ use super::flow;
 use super::lines::{PaidBody, Payload};
 use super::origin::Account;
 use super::sign::{Covered, Unsignable};
-use crate::api::{CallApi, CallError, Lines, Reply};
+use crate::api::{CallApi, CallError, Exchange, GivenCalls, Lines, Reply};
 use crate::registry::OpenError;
 use crate::settings::Settings;
 
@@ -54,6 +54,19 @@ pub struct PaidClient {
     /// Room for long answers, in units of [`SMALL_BYTES_MAX`].
     large: Arc<Semaphore>,
     connect_timeout: Duration,
+}
+
+/// Paid calls over a line where one is given. `paths` as in [`PaidClient::new`].
+pub(crate) fn calls(
+    line: Option<&Arc<dyn Exchange>>,
+    account: Account,
+    paths: &[&'static str],
+    settings: &Settings,
+) -> Result<Arc<dyn CallApi>, OpenError> {
+    Ok(match line {
+        Some(line) => Arc::new(GivenCalls(Arc::clone(line))),
+        None => Arc::new(PaidClient::new(account, paths, settings)?),
+    })
 }
 
 /// How one exchange on one connection ended without a reply.

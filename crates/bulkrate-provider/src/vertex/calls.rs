@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::wire::FLEX;
-use crate::api::{CallApi, CallError, Exchange, GivenCalls, Lines, Reply};
+use crate::api::{CallApi, CallError, Exchange, Lines, Reply};
 use crate::http::Account;
-use crate::http::paid::PaidClient;
+use crate::http::paid::calls;
 use crate::registry::OpenError;
 use crate::settings::Settings;
 
@@ -25,15 +25,15 @@ pub(super) struct VertexCalls {
 }
 
 impl VertexCalls {
-    pub(super) fn new(account: &Account, settings: &Settings) -> Result<Self, OpenError> {
-        let flex = account.clone().with_headers(&FLEX_HEADERS);
-        let usual = Arc::new(PaidClient::new(account.clone(), &[], settings)?);
-        Ok(Self { usual, flex: Arc::new(PaidClient::new(flex, &[], settings)?) })
-    }
-
-    pub(super) fn over(line: &Arc<dyn Exchange>) -> Self {
-        let calls = || Arc::new(GivenCalls(Arc::clone(line)));
-        Self { usual: calls(), flex: calls() }
+    /// Over a line where one is given.
+    pub(super) fn new(
+        line: Option<&Arc<dyn Exchange>>,
+        account: &Account,
+        settings: &Settings,
+    ) -> Result<Self, OpenError> {
+        let usual = calls(line, account.clone(), &[], settings)?;
+        let flex = calls(line, account.clone().with_headers(&FLEX_HEADERS), &[], settings)?;
+        Ok(Self { usual, flex })
     }
 
     pub(super) fn usual(&self) -> Arc<dyn CallApi> {

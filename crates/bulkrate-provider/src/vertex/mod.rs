@@ -22,7 +22,7 @@ use url::{Host, Url};
 
 use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
-use crate::http::free::{Classify, FreeClient};
+use crate::http::free::FreeClient;
 use crate::http::limits;
 use crate::http::sign::Sign;
 use crate::registry::{OpenError, Preset};
@@ -101,9 +101,8 @@ impl Vertex {
         let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(found.credentials, host, &settings)?);
         let tokens = Some(tokens).filter(|_| signs);
         let (account, secret) = account(&settings, tokens.as_ref())?;
-        let free = Arc::new(client(line, account.clone(), &settings, wire::refused)?);
-        let calls =
-            line.map_or_else(|| VertexCalls::new(&account, &settings), |line| Ok(VertexCalls::over(line)))?;
+        let free = Arc::new(FreeClient::on(line, account.clone(), &settings, wire::refused)?);
+        let calls = VertexCalls::new(line, &account, &settings)?;
         let (stored, named) = match named {
             Ok(stored) => (stored, Ok(())),
             Err(why) => (None, Err(why)),
@@ -117,19 +116,6 @@ impl Vertex {
         });
         let ready = readable.and(placed).and(named).and(secret);
         Ok(Self { wire, calls, free, batches, place, signs, ready })
-    }
-}
-
-/// A client of free calls, over a line where one is given.
-fn client(
-    line: Option<&Arc<dyn Exchange>>,
-    account: Account,
-    settings: &Settings,
-    classify: Classify,
-) -> Result<FreeClient, OpenError> {
-    match line {
-        Some(line) => Ok(FreeClient::over(Arc::clone(line), account, settings, classify)),
-        None => FreeClient::new(account, settings, classify),
     }
 }
 

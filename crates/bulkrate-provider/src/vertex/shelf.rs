@@ -9,7 +9,7 @@ use bulkrate_core::failure::FailureClass;
 
 use super::storage::{Folder, Storage};
 use super::tables::{Dataset, Tables};
-use super::{Place, account, client, variable};
+use super::{Place, account, variable};
 use crate::api::{ApiError, Exchange};
 use crate::http::free::FreeClient;
 use crate::http::sign::Sign;
@@ -112,7 +112,7 @@ impl Named {
         let (account, _) = account(&settings, tokens)?;
         Ok(match self {
             Self::Bucket(folder) => {
-                let free = client(line, account, &settings, super::storage::classify)?;
+                let free = FreeClient::on(line, account, &settings, super::storage::classify)?;
                 Arc::new(Storage::new(free, folder))
             }
             Self::Dataset(dataset) => {

@@ -33,7 +33,7 @@ impl Tongue for Anthropic {
     }
 
     fn open(&self, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Arc<dyn Provider>, String> {
-        let api = anthropic::Anthropic::over(settings, line).map_err(|error| error.to_string())?;
+        let api = anthropic::Anthropic::over(settings, &line).map_err(|error| error.to_string())?;
         Ok(Arc::new(api))
     }
 

@@ -35,7 +35,7 @@ impl Tongue for Gemini {
     }
 
     fn open(&self, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Arc<dyn Provider>, String> {
-        let api = gemini::Gemini::over(settings, line).map_err(|error| error.to_string())?;
+        let api = gemini::Gemini::over(settings, &line).map_err(|error| error.to_string())?;
         Ok(Arc::new(api))
     }
 
