@@ -100,6 +100,23 @@ pub(crate) fn unreadable(free: &FreeClient, what: &str, reply: &Reply, why: &str
     free.error(what, Some(reply.status), FailureClass::Transient, why)
 }
 
+/// What lies at `path`; `None`: the provider's own word is that nothing does. A gateway's page says nothing of it.
+pub(crate) async fn found(
+    free: &FreeClient,
+    shape: Shape,
+    what: &str,
+    path: &str,
+) -> Result<Option<Reply>, ApiError> {
+    let reply = free.send(what, Method::GET, path, &[404]).await?;
+    if reply.status != 404 {
+        return Ok(Some(reply));
+    }
+    match (shape.is_error)(&reply.body) {
+        true => Ok(None),
+        false => Err(unreadable(free, what, &reply, "a page that is not the provider's")),
+    }
+}
+
 /// One batch; `None`: the provider says that it knows none.
 pub(crate) async fn poll(
     free: &FreeClient,
@@ -107,14 +124,7 @@ pub(crate) async fn poll(
     path: &str,
 ) -> Result<Option<RemoteBatch>, ApiError> {
     const WHAT: &str = "poll a batch";
-    let reply = free.send(WHAT, Method::GET, path, &[404]).await?;
-    if reply.status == 404 {
-        // A gateway's page says nothing about the batch.
-        return match (shape.is_error)(&reply.body) {
-            true => Ok(None),
-            false => Err(unreadable(free, WHAT, &reply, "a page that is not the provider's")),
-        };
-    }
+    let Some(reply) = found(free, shape, WHAT, path).await? else { return Ok(None) };
     let batch = plain(free.account(), (shape.batch)(&reply.body));
     batch.map(Some).map_err(|why| unreadable(free, WHAT, &reply, &why))
 }

@@ -40,7 +40,7 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 const TOO_LONG: &str = "answer_too_long";
 
 /// Whether fewer of what was asked for may come, where more at once do not.
-pub(crate) fn is_too_much(error: &ApiError) -> bool {
+fn is_too_much(error: &ApiError) -> bool {
     let failure = &error.failure;
     failure.class == FailureClass::Timeout || failure.provider_code.as_deref() == Some(TOO_LONG)
 }
@@ -204,8 +204,27 @@ impl FreeClient {
     }
 
     /// One try of bringing a file there or here; what waits before the next try does not count.
-    pub(crate) async fn transfer(&self) -> Option<SemaphorePermit<'_>> {
+    async fn transfer(&self) -> Option<SemaphorePermit<'_>> {
         self.transfers.acquire().await.ok() // it is never closed
+    }
+
+    /// One page of a list, of fewer rows where so many do not come. `path`: for so many rows at most, of which `rows` keeps the last number.
+    ///
+    /// A page is held whole until its turn is dropped: as many at once as files are on their way.
+    pub(crate) async fn page(
+        &self,
+        what: &str,
+        rows: &mut u32,
+        path: impl Fn(u32) -> String,
+        ok: &[u16],
+    ) -> Result<(Reply, Option<SemaphorePermit<'_>>), ApiError> {
+        loop {
+            let turn = self.transfer().await;
+            match self.send(what, Method::GET, &path(*rows), ok).await {
+                Err(error) if *rows > 1 && is_too_much(&error) => *rows /= 2,
+                reply => return reply.map(|reply| (reply, turn)),
+            }
+        }
     }
 
     /// A file as a body that is read while it is sent, and its length.

@@ -37,7 +37,7 @@ const FILE_WAIT_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct OpenAiBatches {
     dialect: Dialect,
-    form: &'static Form,
+    pub(super) form: &'static Form,
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     pub(super) free: Arc<FreeClient>,

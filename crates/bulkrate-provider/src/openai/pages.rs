@@ -9,16 +9,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use bulkrate_core::request::write_json_text;
-use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::SemaphorePermit;
 
 use super::batch::OpenAiBatches;
-use crate::api::{ApiError, Reply};
-use crate::http::batches::{in_path, read, unreadable};
-use crate::http::free::{Sheet, is_too_much};
+use crate::api::ApiError;
+use crate::http::batches::{found, in_path, read, unreadable};
+use crate::http::free::Sheet;
 use crate::json::loose::LooseText;
 
 const READ: &str = "read the results of a batch";
@@ -124,23 +122,16 @@ impl<'a> Answered<'a> {
         answers.copied().find(|answer| answer.get() != "null")
     }
 
-    /// Why there is no answer: a bare text, or a code with one.
-    fn refusal(&self) -> (Option<String>, Refusal<'_>) {
+    /// Why there is no answer: the code and the text of it, or the text alone.
+    fn refusal(&self) -> (Option<String>, Option<String>) {
         let error = self.batch_result.as_ref().and_then(|outcome| outcome.error).map_or("", RawValue::get);
-        (serde_json::from_str(error).ok(), serde_json::from_str(error).unwrap_or_default())
+        let said: Refusal<'_> = serde_json::from_str(error).unwrap_or_default();
+        let text: Option<String> = serde_json::from_str(error).ok();
+        let beside = || self.error_message.as_deref().map(str::to_owned);
+        (said.code.into_owned(), text.or(said.message.into_owned()).or_else(beside))
     }
 
-    /// Of a request that a cancel has kept from running, as far as can be told so early.
-    fn is_cancelled(&self) -> bool {
-        if self.answer().is_some() {
-            return false;
-        }
-        let (text, said) = self.refusal();
-        let words = text.as_deref().or(said.message.as_deref()).or(self.error_message.as_deref());
-        let words = words.unwrap_or_default().to_ascii_lowercase();
-        said.code.as_deref() == Some(CANCELLED) || words.contains("cancelled") || words.contains("canceled")
-    }
-
+    /// Nothing of a request that a cancel has kept from running, as far as can be told so early.
     fn push_line(&self, id: &str, out: &mut Vec<u8>) {
         if let Some(answer) = self.answer() {
             push_line_head(id, out);
@@ -148,10 +139,14 @@ impl<'a> Answered<'a> {
             push_raw(answer.get(), out);
             return out.extend_from_slice(b"},\"error\":null}\n");
         }
-        let (text, said) = self.refusal();
-        let message = text.as_deref().or(said.message.as_deref()).or(self.error_message.as_deref());
-        let code = said.code.as_deref().unwrap_or("request_failed");
-        push_failure(id, status(code), (code, message.unwrap_or("no answer, and no reason")), out);
+        let (code, message) = self.refusal();
+        let words = message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if code.as_deref() == Some(CANCELLED) || words.contains("cancelled") || words.contains("canceled") {
+            return;
+        }
+        let code = code.as_deref().unwrap_or("request_failed");
+        let message = message.as_deref().unwrap_or("no answer, and no reason");
+        push_failure(id, status(code), (code, message), out);
     }
 }
 
@@ -159,7 +154,6 @@ impl<'a> Answered<'a> {
 fn push_row(row: &str, out: &mut Vec<u8>) {
     let read = serde_json::from_str::<Answered<'_>>(row).ok();
     match read.as_ref().and_then(|result| Some((result, result.batch_request_id.as_deref()?))) {
-        Some((result, _)) if result.is_cancelled() => {}
         Some((result, id)) => result.push_line(id, out),
         None => {
             push_raw(row, out);
@@ -199,9 +193,8 @@ impl OpenAiBatches {
         bytes_max: u64,
     ) -> Result<Option<u64>, ApiError> {
         let path = self.path_of(batch);
-        let reply = self.free.send(READ, Method::GET, &path, &[404]).await?;
-        if reply.status == 404 {
-            return self.absent(&reply).map(|()| None);
+        if found(&self.free, self.form.shape, READ, &path).await?.is_none() {
+            return Ok(None);
         }
         let local = |error: std::io::Error| self.free.local_error(READ, to, &error);
         let mut sheet = Sheet::begin(to).await.map_err(local)?;
@@ -219,17 +212,11 @@ impl OpenAiBatches {
         }
     }
 
-    /// The provider's own word that nothing is there; a gateway's page says nothing.
-    fn absent(&self, reply: &Reply) -> Result<(), ApiError> {
-        match super::errors::read(&reply.body) {
-            Some(_) => Ok(()),
-            None => Err(unreadable(&self.free, READ, reply, "a page that is not the provider's")),
-        }
-    }
-
     async fn write_pages(&self, path: &str, writer: &mut Writer<'_>, to: &Path) -> Result<(), ApiError> {
         let mut pages = Pages::of(format!("{path}{RESULTS}"));
-        while let Some((reply, _turn)) = self.page(&mut pages).await? {
+        let mut rows = PAGE_MAX;
+        while let Some(next) = pages.next.clone() {
+            let (reply, _turn) = self.free.page(READ, &mut rows, |rows| pages.path(&next, rows), &[]).await?;
             let bad = |why: String| unreadable(&self.free, READ, &reply, &why);
             let page: Answers<'_> = read(&reply.body, "a page of results").map_err(bad)?;
             for row in &page.results {
@@ -242,52 +229,33 @@ impl OpenAiBatches {
         }
         Ok(())
     }
-
-    /// The next page, or one of fewer rows where so many do not come. `None`: the last one was read.
-    async fn page(&self, pages: &mut Pages) -> Result<Option<(Reply, Turn<'_>)>, ApiError> {
-        loop {
-            let Some(path) = pages.path() else { return Ok(None) };
-            let turn = self.free.transfer().await;
-            match self.free.send(READ, Method::GET, &path, &[]).await {
-                Err(error) if pages.rows > 1 && is_too_much(&error) => pages.rows /= 2,
-                reply => return reply.map(|reply| Some((reply, turn))),
-            }
-        }
-    }
 }
-
-/// A page is held whole until it is written: as many at once as files are on their way.
-type Turn<'f> = Option<SemaphorePermit<'f>>;
 
 /// How far a list in pages was read.
 struct Pages {
     path: String,
-    rows: u32,
-    token: Option<String>,
+    /// What the next query ends in; `None`: the last page was read.
+    next: Option<String>,
     seen: HashSet<String>,
-    read: bool,
 }
 
 impl Pages {
     fn of(path: String) -> Self {
-        Self { path, rows: PAGE_MAX, token: None, seen: HashSet::new(), read: false }
+        Self { path, next: Some(String::new()), seen: HashSet::new() }
     }
 
-    fn path(&self) -> Option<String> {
-        let token = self.token.as_deref().map(|token| format!("&pagination_token={}", in_path(token)));
-        let first = || Some(String::new()).filter(|_| !self.read);
-        Some(format!("{}?limit={}{}", self.path, self.rows, token.or_else(first)?))
+    fn path(&self, next: &str, rows: u32) -> String {
+        format!("{}?limit={rows}{next}", self.path)
     }
 
     /// A page was read. `Err`: what follows it was read before.
     fn turn(&mut self, next: Option<String>) -> Result<(), String> {
-        self.read = true;
         if let Some(token) = &next
             && !self.seen.insert(token.clone())
         {
             return Err(format!("the pages turn in a circle at `{token}`"));
         }
-        self.token = next;
+        self.next = next.map(|token| format!("&pagination_token={}", in_path(&token)));
         Ok(())
     }
 }
@@ -371,12 +339,13 @@ mod tests {
     #[test]
     fn pages_are_read_until_no_token_follows_and_never_in_a_circle() {
         let mut pages = Pages::of("/b/results".to_owned());
-        assert_eq!(pages.path().as_deref(), Some("/b/results?limit=1000"));
+        let path = |pages: &Pages| pages.next.as_deref().map(|next| pages.path(next, 1_000));
+        assert_eq!(path(&pages).as_deref(), Some("/b/results?limit=1000"));
         pages.turn(Some("a b".to_owned())).unwrap();
-        assert_eq!(pages.path().as_deref(), Some("/b/results?limit=1000&pagination_token=a%20b"));
+        assert_eq!(path(&pages).as_deref(), Some("/b/results?limit=1000&pagination_token=a%20b"));
         assert!(pages.turn(Some("a b".to_owned())).is_err());
         pages.turn(None).unwrap();
-        assert_eq!(pages.path(), None);
+        assert_eq!(path(&pages), None);
         assert_eq!((batch_of(&of("b")), batch_of("file-1")), (Some("b"), None));
     }
 }

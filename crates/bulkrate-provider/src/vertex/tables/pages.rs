@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use bulkrate_core::failure::FailureClass;
-use http::Method;
 use tokio::io::AsyncWriteExt as _;
 
 use super::json::{Columns, Rows};
@@ -12,7 +11,7 @@ use super::names::Table;
 use super::{READ, Tables};
 use crate::api::{ApiError, Reply};
 use crate::http::batches::in_path;
-use crate::http::free::{Sheet, is_too_much};
+use crate::http::free::Sheet;
 
 /// Rows of a page, at most; the service ends one at some 10 MB anyway.
 const PAGE_ROWS: u32 = 2_000;
@@ -20,7 +19,6 @@ const PAGE_ROWS: u32 = 2_000;
 /// How far a table was read.
 struct Reader<'t> {
     first: String,
-    rows_max: u32,
     token: Option<String>,
     seen: HashSet<String>,
     read: u64,
@@ -32,9 +30,9 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    fn path(&self) -> String {
+    fn path(&self, rows: u32) -> String {
         let token = self.token.as_deref().map(|token| format!("&pageToken={}", in_path(token)));
-        format!("{}&maxResults={}{}", self.first, self.rows_max, token.unwrap_or_default())
+        format!("{}&maxResults={rows}{}", self.first, token.unwrap_or_default())
     }
 
     /// Counts a page; whether it was the last one. `Err` says what does not fit.
@@ -71,7 +69,6 @@ impl Tables {
         let selected = in_path(columns.selected()).to_string();
         let mut reader = Reader {
             first: format!("{}/data?selectedFields={selected}&prettyPrint=false", table.path()),
-            rows_max: PAGE_ROWS,
             token: None,
             seen: HashSet::new(),
             read: 0,
@@ -80,17 +77,9 @@ impl Tables {
             line: Vec::new(),
             columns,
         };
+        let mut rows = PAGE_ROWS;
         loop {
-            // A page is held whole: as many at once as files are on their way.
-            let _turn = self.free.transfer().await;
-            let reply = match self.free.send(READ, Method::GET, &reader.path(), &[404]).await {
-                Ok(reply) => reply,
-                Err(error) if reader.rows_max > 1 && is_too_much(&error) => {
-                    reader.rows_max /= 2;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let (reply, _turn) = self.free.page(READ, &mut rows, |rows| reader.path(rows), &[404]).await?;
             if self.is_absent(READ, &reply)? {
                 return Ok(None);
             }
