@@ -31,6 +31,13 @@ impl<'r, F> Job<'r, F> {
         all.filter(|text| !text.trim().is_empty()).collect()
     }
 
+    /// Whether any part of any message is so.
+    pub(crate) fn has_part(&self, is: fn(&Part<'_>) -> bool) -> bool {
+        let holds =
+            |turn: &Message<'_>| matches!(&turn.content, Content::Parts(parts) if parts.iter().any(is));
+        self.request.messages.iter().any(holds)
+    }
+
     /// A system prompt of texts at the front, and nowhere else; no results of tools, which go out as `own`.
     pub(crate) fn refuse_turns(&self, service: &str, own: &str) -> Result<(), Unsupported> {
         let refused = |why: String| Err(self.unsupported("messages", why));

@@ -43,12 +43,6 @@ impl Encoder {
     /// Refuses what the service does not take, whatever the model.
     fn check_taken(&self, job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
         let (config, takes) = (job.config(), &self.dialect.takes);
-        let has = |is: fn(&Part<'_>) -> bool| {
-            job.request
-                .messages
-                .iter()
-                .any(|message| matches!(&message.content, Content::Parts(parts) if parts.iter().any(is)))
-        };
         let effort_is_taken = |reasoning: Reasoning| match reasoning {
             Reasoning::Tokens(_) => takes.budget.is_some(),
             effort => takes.efforts.iter().any(|(known, ..)| *known == effort),
@@ -59,8 +53,8 @@ impl Encoder {
             ("frequency_penalty", config.frequency_penalty.is_some() && !takes.penalties),
             ("seed", config.seed.is_some() && takes.seed.is_none()),
             ("reasoning", config.reasoning.is_some_and(|reasoning| !effort_is_taken(reasoning))),
-            ("messages.image", has(|part| matches!(part, Part::Image(_))) && !takes.images),
-            ("messages.document", has(|part| matches!(part, Part::Document(_))) && !takes.documents),
+            ("messages.image", job.has_part(|part| matches!(part, Part::Image(_))) && !takes.images),
+            ("messages.document", job.has_part(|part| matches!(part, Part::Document(_))) && !takes.documents),
         ];
         if let Some((field, _)) = missing.into_iter().find(|(_, refused)| *refused) {
             return Err(self.lacks(job, field));

@@ -64,13 +64,7 @@ pub(super) fn check(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
         return Err(job.unsupported("system_prompt", why));
     }
     job.refuse_turns("OpenAI", "input")?;
-    let is_document = |part: &Part<'_>| matches!(part, Part::Document(_));
-    let has_document = job
-        .split()
-        .1
-        .iter()
-        .any(|turn| matches!(&turn.content, Content::Parts(parts) if parts.iter().any(is_document)));
-    match has_document {
+    match job.has_part(|part| matches!(part, Part::Document(_))) {
         true => Err(job.unsupported("messages.document", "decisions are about texts and images")),
         false => Ok(()),
     }
