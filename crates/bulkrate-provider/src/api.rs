@@ -155,6 +155,13 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+impl Reply {
+    /// What a header says; `None`: it is not there, or no text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
 /// The `provider_code` of a failure that proves that nothing left this host.
 pub const NOT_SENT: &str = "not_sent";
 

@@ -41,7 +41,7 @@ pub(super) const ENDED_NAMES: &[&str] = &["ExpiredTokenException", "ExpiredToken
 #[must_use]
 pub fn read(reply: &Reply) -> Option<Said> {
     let body: Body<'_> = serde_json::from_slice(&reply.body).ok()?;
-    let header = reply.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    let header = reply.header("x-amzn-errortype");
     let name = header.or(body.kind.as_deref())?;
     let name = name.split(':').next().unwrap_or_default();
     let name = name.rsplit('#').next().unwrap_or_default().trim();

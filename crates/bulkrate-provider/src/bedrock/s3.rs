@@ -31,7 +31,7 @@ pub(super) fn read(reply: &Reply) -> Option<Said> {
 /// What a reply that is no success means. A bucket that is not there, is another's or lies elsewhere is so for every file.
 pub(super) fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
     let Some(Said { name, mut message }) = read(reply) else { return strange::foreign(reply, now_unix_s) };
-    let elsewhere = reply.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+    let elsewhere = reply.header("x-amz-bucket-region");
     let class = match name.as_str() {
         "NoSuchKey" => FailureClass::ResultLostAtProvider,
         "SlowDown" | "ServiceUnavailable" => FailureClass::RateLimited,

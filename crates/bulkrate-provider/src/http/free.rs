@@ -338,7 +338,7 @@ impl FreeClient {
             );
         }
         failure.maybe_paid = false; // free calls
-        let told = reply.headers.get("x-should-retry").and_then(|value| value.to_str().ok());
+        let told = reply.header("x-should-retry");
         let again = match told {
             Some("true") => true,
             Some("false") => false,

@@ -49,7 +49,7 @@ fn says_json(reply: &Reply) -> bool {
 }
 
 fn is_html(reply: &Reply) -> bool {
-    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = reply.header(CONTENT_TYPE.as_str());
     kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
         || reply.body.trim_ascii_start().starts_with(b"<")
 }

@@ -34,10 +34,6 @@ fn is_empty(there: &Reply) -> bool {
     seen.is_ok_and(|seen| seen.processed == Some(false) && seen.status.is_none())
 }
 
-fn header<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
-    reply.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
-}
-
 impl OpenAiBatches {
     /// Answers what the service says of the file in the end.
     ///
@@ -73,7 +69,8 @@ impl OpenAiBatches {
             self.delete_file(&id).await?;
             reply = self.free.post_form(UPLOAD, "/files", form, &[302]).await?;
         }
-        let (Some(url), Some(id)) = (header(&reply, "location"), header(&reply, "x-together-file-id")) else {
+        let said = |name: &str| reply.header(name).filter(|text| !text.is_empty());
+        let (Some(url), Some(id)) = (said("location"), said("x-together-file-id")) else {
             let why = "the answer does not say where to upload to";
             return Err(unreadable(&self.free, UPLOAD, &reply, why));
         };

@@ -78,7 +78,7 @@ impl Protocol {
 
     fn is_final(self, reply: &Reply) -> bool {
         match self {
-            Self::Commands => text(reply, STATUS) == Some("final"),
+            Self::Commands => reply.header(STATUS) == Some("final"),
             Self::Ranges => reply.status != 308,
         }
     }
@@ -86,16 +86,13 @@ impl Protocol {
     /// How many bytes have arrived. `None`: the answer does not say.
     fn received(self, reply: &Reply) -> Option<u64> {
         match self {
-            Self::Commands => text(reply, "x-goog-upload-size-received")?.parse().ok(),
+            Self::Commands => reply.header("x-goog-upload-size-received")?.parse().ok(),
             // Nothing said of a range is nothing that arrived.
-            Self::Ranges => text(reply, "range")
+            Self::Ranges => reply
+                .header("range")
                 .map_or(Some(0), |range| range.strip_prefix("bytes=0-")?.parse::<u64>().ok()?.checked_add(1)),
         }
     }
-}
-
-fn text<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
-    reply.headers.get(name)?.to_str().ok()
 }
 
 /// What is uploaded, and where it goes on.
@@ -165,7 +162,7 @@ impl FreeClient {
             .header("content-type", "application/json")
             .body(about.to_vec());
         let reply = self.uploaded(upload, request.timeout(self.retry.try_timeout)).await?;
-        let Some(url) = text(&reply, upload.protocol.place()).and_then(|url| Url::parse(url).ok()) else {
+        let Some(url) = reply.header(upload.protocol.place()).and_then(|url| Url::parse(url).ok()) else {
             let why = "the answer does not say where to upload to";
             return Err(self.failed(upload.what, Some(reply.status), FailureClass::Transient, why, true));
         };

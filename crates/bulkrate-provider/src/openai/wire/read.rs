@@ -175,7 +175,7 @@ impl Reader {
         let charged =
             usage::charged_by_header(&reply.headers, self.cost_header.as_deref(), self.cost_headers);
         let mut reading = self.success(kind, &reply.body, charged);
-        let served = self.served_header.and_then(|name| reply.headers.get(name)?.to_str().ok());
+        let served = self.served_header.and_then(|name| reply.header(name));
         if let (Some(model), Reading::Answer(answer)) =
             (served.filter(|model| !model.is_empty()), &mut reading)
         {
