@@ -2,10 +2,11 @@
 
 use super::chat::texts;
 use super::params::string;
+use super::responses::{push_input, write_usage};
 use super::{Context, Twist};
 use crate::answers::{Prompt, choose};
 use crate::errors::{ApiError, from_parse};
-use crate::json::{self, push_str, push_u64};
+use crate::json::push_str;
 use crate::rng::{hash, mix, unit};
 use crate::tokens::Usage;
 use serde::Deserialize;
@@ -52,14 +53,6 @@ struct Choice<'a> {
     value: Cow<'a, str>,
     #[serde(borrow)]
     description: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Item<'a> {
-    #[serde(borrow)]
-    role: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
 }
 
 #[derive(Debug)]
@@ -109,36 +102,10 @@ impl<'a> Request<'a> {
         out.extend_from_slice(b"],\"model\":");
         push_str(out, served);
         let usage = Usage { prompt: self.tokens(), output: self.asked.len() as u64, ..Usage::default() };
-        context.twist.push_usage(out, "usage", |out| {
-            out.extend_from_slice(b"{\"input_tokens\":");
-            context.twist.push_tokens(out, usage.prompt);
-            out.extend_from_slice(
-                b",\"input_tokens_details\":{\"cached_tokens\":0,\"cache_write_tokens\":0},\"output_tokens\":",
-            );
-            push_u64(out, usage.output);
-            out.extend_from_slice(b",\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":");
-            push_u64(out, usage.prompt + usage.output);
-            out.push(b'}');
-        });
+        context.twist.push_usage(out, "usage", |out| write_usage(out, usage, context.twist));
         out.push(b'}');
         usage
     }
-}
-
-/// A text, or turns.
-fn push_input<'a>(prompt: &mut Prompt<'a>, input: &'a RawValue) -> Result<(), ApiError> {
-    if let Some(text) = json::text(input) {
-        prompt.push(false, vec![text]);
-        return Ok(());
-    }
-    let items: Vec<Item<'a>> = serde_json::from_str(input.get())
-        .map_err(|_| ApiError::bad_type("input", "a string or an array of items", input.get()))?;
-    for (at, item) in items.iter().enumerate() {
-        let role = string("input.role", item.role)?.unwrap_or_default();
-        let is_system = matches!(role.as_ref(), "system" | "developer");
-        prompt.push(is_system, texts(&format!("input[{at}].content"), item.content)?);
-    }
-    Ok(())
 }
 
 impl<'a> Question<'a> {

@@ -4,9 +4,11 @@ use super::chat::texts;
 use super::params::{boolean, decimal, integer, string};
 use super::text::{Composed, FormatAsked, TextCall};
 use super::{Context, Prepared, Twist};
+use crate::answers::Prompt;
 use crate::errors::{ApiError, from_parse};
 use crate::json::{self, push_str, push_u64};
 use crate::rng::push_hex;
+use crate::tokens::Usage;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -120,20 +122,24 @@ pub(super) fn read(body: &[u8]) -> Result<TextCall<'_>, ApiError> {
     if let Some(text) = string("instructions", body.instructions)? {
         call.prompt.push(true, vec![text]);
     }
+    push_input(&mut call.prompt, input)?;
+    Ok(call)
+}
+
+/// A text, or turns.
+pub(super) fn push_input<'a>(prompt: &mut Prompt<'a>, input: &'a RawValue) -> Result<(), ApiError> {
     if let Some(text) = json::text(input) {
-        call.prompt.push(false, vec![text]);
-        return Ok(call);
+        prompt.push(false, vec![text]);
+        return Ok(());
     }
-    let items: Vec<Item<'_>> = serde_json::from_str(input.get())
+    let items: Vec<Item<'a>> = serde_json::from_str(input.get())
         .map_err(|_| ApiError::bad_type("input", "a string or an array of items", input.get()))?;
     for (at, item) in items.iter().enumerate() {
         let role = string("input.role", item.role)?.unwrap_or_default();
-        call.prompt.push(
-            matches!(role.as_ref(), "system" | "developer"),
-            texts(&format!("input[{at}].content"), item.content)?,
-        );
+        let is_system = matches!(role.as_ref(), "system" | "developer");
+        prompt.push(is_system, texts(&format!("input[{at}].content"), item.content)?);
     }
-    Ok(call)
+    Ok(())
 }
 
 fn format(form: Option<Form<'_>>) -> Result<FormatAsked<'_>, ApiError> {
@@ -182,7 +188,7 @@ pub(super) fn write(
     out.extend_from_slice(b",\"instructions\":");
     out.extend_from_slice(call.instructions.map_or("null", RawValue::get).as_bytes());
     write_output(out, answer, context.key, status);
-    context.twist.push_usage(out, "usage", |out| write_usage(out, answer, context.twist));
+    context.twist.push_usage(out, "usage", |out| write_usage(out, answer.usage, context.twist));
     out.extend_from_slice(
         b",\"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\"tools\":[],\"temperature\":",
     );
@@ -239,8 +245,7 @@ fn write_output(out: &mut Vec<u8>, answer: &Composed, key: u64, status: &[u8]) {
     out.push(b']');
 }
 
-fn write_usage(out: &mut Vec<u8>, answer: &Composed, twist: Twist) {
-    let usage = answer.usage;
+pub(super) fn write_usage(out: &mut Vec<u8>, usage: Usage, twist: Twist) {
     out.extend_from_slice(b"{\"input_tokens\":");
     twist.push_tokens(out, usage.prompt);
     out.extend_from_slice(b",\"input_tokens_details\":{\"cached_tokens\":");
