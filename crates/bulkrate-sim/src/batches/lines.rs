@@ -200,12 +200,17 @@ impl Run {
             Outcome::Failed => Fate::Failed,
             Outcome::NotRun => Fate::NotRun,
         };
-        let (start, length) = self.spans[self.order[at] as usize];
-        let line = &self.input[start as usize..start as usize + length as usize];
-        let whole = self.splice.as_ref().map_or(Cow::Borrowed(line), |splice| splice.whole(line));
+        let whole = self.source(at);
         let id = parts(self.words(), &whole).map_or("null", |(id, _)| id.get());
         sheets.output.append(&mut sheets.errors);
         show(id, fate, &sheets.output);
+    }
+
+    /// The input of one line of the order, whole.
+    fn source(&self, at: usize) -> Cow<'_, [u8]> {
+        let (start, length) = self.spans[self.order[at] as usize];
+        let line = &self.input[start as usize..start as usize + length as usize];
+        self.splice.as_ref().map_or(Cow::Borrowed(line), |splice| splice.whole(line))
     }
 
     /// The first `size` bytes of a file, made piece by piece on a blocking thread.
@@ -240,9 +245,7 @@ impl Run {
     /// Writes line number `at` of the order, with whatever faults do to it.
     fn line(&self, state: &State, at: usize, sheets: &mut Sheets) -> Outcome {
         let index = self.order[at];
-        let (start, length) = self.spans[index as usize];
-        let line = &self.input[start as usize..start as usize + length as usize];
-        let whole = self.splice.as_ref().map_or(Cow::Borrowed(line), |splice| splice.whole(line));
+        let whole = self.source(at);
         let Some((id, body)) = parts(self.words(), &whole) else {
             return Outcome::NotRun; // validation has refused such lines
         };
