@@ -95,6 +95,26 @@ impl Files {
         file
     }
 
+    /// A file that was stored takes the place of one of its id.
+    pub(crate) fn put(
+        &self,
+        id: String,
+        (filename, purpose): (&str, &str),
+        created_at: u64,
+        bytes: Bytes,
+    ) -> Arc<File> {
+        self.remove(&id);
+        self.add(File {
+            id,
+            bytes: bytes.len() as u64,
+            created_at,
+            expires_at: None,
+            filename: filename.to_owned(),
+            purpose: purpose.to_owned(),
+            content: Content::Stored(bytes),
+        })
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<Arc<File>> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
     }

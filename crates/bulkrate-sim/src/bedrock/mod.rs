@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(crate) use sigv4::hex;
+
 /// What a call asks for, besides what is paid at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {

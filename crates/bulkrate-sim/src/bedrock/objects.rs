@@ -2,7 +2,7 @@
 
 use super::Verb;
 use crate::errors::ApiError;
-use crate::files::{self, Content, File, Spoilt};
+use crate::files::{self, File, Spoilt};
 use crate::server::{Reply, State};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -72,16 +72,8 @@ fn put(state: &State, id: &str, body: &Bytes) -> Reply {
 
 /// Writes an object; one of the same key goes.
 pub(super) fn store(state: &State, id: &str, bytes: Bytes) {
-    state.files.remove(id);
-    state.files.add(File {
-        id: id.to_owned(),
-        bytes: bytes.len() as u64,
-        created_at: state.clock.now(),
-        expires_at: None,
-        filename: id.rsplit('/').next().unwrap_or_default().to_owned(),
-        purpose: "object".to_owned(),
-        content: Content::Stored(bytes),
-    });
+    let name = id.rsplit('/').next().unwrap_or_default();
+    state.files.put(id.to_owned(), (name, "object"), state.clock.now(), bytes);
 }
 
 /// By key. A token is the key after which the page begins.

@@ -1,6 +1,6 @@
 //! Azure OpenAI: deployments, two generations of paths, files that are looked into first, a content filter, and errors of its own.
 
-use super::manners::{Entered, Manners, bearer, guid};
+use super::manners::{Entered, Manners, bearer, guid, said};
 use crate::errors::ApiError;
 use crate::server::{Reply, State};
 use bytes::Bytes;
@@ -149,8 +149,7 @@ impl Manners for Azure {
     fn leave(&self, state: &State, entered: &Entered, mut reply: Reply) -> Reply {
         reply.headers.retain(|(name, _)| !name.as_str().starts_with("x-ratelimit-reset"));
         reply.header("x-ms-region", "Sweden Central");
-        let Some(body) = reply.whole().filter(|_| reply.status == 200) else { return reply };
-        let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return reply };
+        let Some(mut value) = said(&reply) else { return reply };
         let is_dated = entered.version.is_some();
         match value["object"].as_str() {
             Some("file") if value["deleted"] == true && is_dated => {

@@ -138,11 +138,17 @@ pub(crate) trait Manners: Debug + Sync {
         None
     }
 
-    /// The answer to a call about files and batches.
+    /// The answer to a call that OpenAI has too.
     fn leave(&self, state: &State, entered: &Entered, reply: Reply) -> Reply {
         let _ = (state, entered);
         reply
     }
+}
+
+/// What a success says that is in one piece, and JSON.
+pub(super) fn said(reply: &Reply) -> Option<Value> {
+    let body = reply.whole().filter(|_| reply.status == 200)?;
+    serde_json::from_slice(body).ok()
 }
 
 /// 32 hexadecimal digits, with the dashes of an UUID.

@@ -1,7 +1,7 @@
 //! Mistral's batches: jobs of one model over files whose lines name none, in states and counts of its own, on numbered pages.
 
 use super::Splice;
-use super::manners::{Entered, Manners};
+use super::manners::{Entered, Manners, guid, said};
 use crate::errors::ApiError;
 use crate::files::File;
 use crate::server::{Reply, State};
@@ -62,7 +62,7 @@ impl Manners for Mistral {
     }
 
     fn batch_id(&self, hex: &str) -> String {
-        super::manners::guid(hex)
+        guid(hex)
     }
 
     fn error(&self, status: u16, error: &Value) -> Option<Value> {
@@ -73,8 +73,7 @@ impl Manners for Mistral {
     }
 
     fn leave(&self, state: &State, _: &Entered, reply: Reply) -> Reply {
-        let Some(body) = reply.whole().filter(|_| reply.status == 200) else { return reply };
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return reply };
+        let Some(value) = said(&reply) else { return reply };
         let is_batch = |one: &Value| one["object"] == "batch";
         let shaped = match (value["object"].as_str(), value["data"].as_array()) {
             (Some("batch"), _) => job(&value),

@@ -1,7 +1,8 @@
 //! Together's batches: jobs that show no counts, listed all at once, over files that go up to an address of their own.
 
 use super::Splice;
-use super::manners::{Call, Entered, Manners, Own, guid};
+use super::manners::{Call, Entered, Manners, Own, guid, said};
+use crate::bedrock::hex;
 use crate::clock::instant;
 use crate::errors::ApiError;
 use crate::faults::Place;
@@ -79,9 +80,7 @@ impl Manners for Together {
     }
 
     fn leave(&self, state: &State, entered: &Entered, reply: Reply) -> Reply {
-        let body = reply.whole().filter(|_| reply.status == 200 && entered.own.is_none());
-        let Some(body) = body else { return reply };
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return reply };
+        let Some(value) = said(&reply) else { return reply };
         let is_batch = |one: &Value| one["object"] == "batch";
         let shaped = match (value["object"].as_str(), value["data"].as_array()) {
             (Some("batch"), _) if entered.creates => json!({"job": job(state, &value), "warning": null}),
@@ -147,25 +146,12 @@ fn put(state: &State, id: &str, call: &Call<'_>) -> Result<Reply, ApiError> {
     if told("X-Amz-Signature") != "f00d" {
         return Err(ApiError::new(403, "invalid_request_error", None, "SignatureDoesNotMatch"));
     }
-    let digest = || Sha256::digest(call.body).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = || hex(&Sha256::digest(call.body));
     if call.body.len() > UPLOAD_BYTES_MAX || !told("sum").is_empty() && told("sum") != digest() {
         return Err(crate::errors::invalid("The checksum does not match"));
     }
-    state.files.remove(id);
-    state.files.add(stored(state, id, told("name"), RAW, call.body.clone()));
+    state.files.put(id.to_owned(), (told("name"), RAW), state.clock.now(), call.body.clone());
     Ok(Reply::empty(200))
-}
-
-fn stored(state: &State, id: &str, name: &str, purpose: &str, bytes: Bytes) -> File {
-    File {
-        id: id.to_owned(),
-        bytes: bytes.len() as u64,
-        created_at: state.clock.now(),
-        expires_at: None,
-        filename: name.to_owned(),
-        purpose: purpose.to_owned(),
-        content: Content::Stored(bytes),
-    }
 }
 
 /// POST /v1/files/{id}/preprocess: all of it is there.
@@ -174,8 +160,8 @@ fn look(state: &State, id: &str) -> Result<Reply, ApiError> {
     let Content::Stored(bytes) = &found.content else {
         return Err(crate::errors::invalid("This file was not uploaded"));
     };
-    state.files.remove(id);
-    let kept = state.files.add(stored(state, id, &found.filename, "batch", bytes.clone()));
+    let now = state.clock.now();
+    let kept = state.files.put(id.to_owned(), (&found.filename, "batch"), now, bytes.clone());
     let view = json!({"id": kept.id, "bytes": kept.bytes, "created_at": kept.created_at, "filename": kept.filename, "purpose": "batch"});
     Ok(Reply::of(&file(state, &view)))
 }

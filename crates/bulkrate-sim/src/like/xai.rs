@@ -1,6 +1,6 @@
 //! xAI's batches: counters and no states, results on pages below the batch, days instead of times, errors that are a code and a text.
 
-use super::manners::{Call, Entered, Manners, Own};
+use super::manners::{Call, Entered, Manners, Own, said};
 use crate::batches;
 use crate::batches::lines::{Fate, Run};
 use crate::errors::ApiError;
@@ -108,9 +108,7 @@ impl Manners for Xai {
     }
 
     fn leave(&self, state: &State, entered: &Entered, reply: Reply) -> Reply {
-        let body = reply.whole().filter(|_| reply.status == 200 && entered.own.is_none());
-        let Some(body) = body else { return reply };
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return reply };
+        let Some(value) = said(&reply) else { return reply };
         let is_batch = |one: &Value| one["object"] == "batch";
         let shaped = match (value["object"].as_str(), value["data"].as_array()) {
             (Some("batch"), _) => batch(&value, is_early(state, value["cancelled_at"].as_u64())),
@@ -193,11 +191,10 @@ enum Rows {
 
 /// A page from one row on.
 fn page(state: &State, run: Option<&Run>, what: Rows, (from, size): (usize, usize)) -> Reply {
-    let mut rows: Vec<u8> = Vec::new();
-    let mut end = from;
+    let (mut rows, mut next) = (Vec::new(), None);
     if let Some(run) = run {
         let all = run.order.len();
-        end = all.min(from.saturating_add(size));
+        let end = all.min(from.saturating_add(size));
         for at in from..end {
             run.line_at(state, at, |id, fate, text| {
                 for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -214,17 +211,11 @@ fn page(state: &State, run: Option<&Run>, what: Rows, (from, size): (usize, usiz
                 }
             });
         }
-        if end == all {
-            return whole(what, &rows, None);
-        }
+        next = (end < all).then_some(end);
     }
-    whole(what, &rows, run.map(|_| end))
-}
-
-fn whole(what: Rows, rows: &[u8], next: Option<usize>) -> Reply {
     let name = if what == Rows::Requests { "batch_request_metadata" } else { "results" };
     let mut body = format!("{{\"{name}\":[").into_bytes();
-    body.extend_from_slice(rows);
+    body.extend_from_slice(&rows);
     let token = next.map_or("null".to_owned(), |next| format!("\"{next}\""));
     body.extend_from_slice(format!("],\"pagination_token\":{token}}}").as_bytes());
     Reply::bytes(200, body)

@@ -68,7 +68,7 @@ pub(super) async fn handle(
         Ok(entered) => {
             request.extensions_mut().insert(entered.clone());
             match (struck(&state, route, request, key).await, state.manners()) {
-                (Outcome::Reply(reply), Some(manners)) => {
+                (Outcome::Reply(reply), Some(manners)) if entered.own.is_none() => {
                     Outcome::Reply(manners.leave(&state, &entered, reply))
                 }
                 (outcome, _) => outcome,

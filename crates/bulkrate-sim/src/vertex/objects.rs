@@ -188,17 +188,7 @@ pub(super) fn related(content_type: &str, body: &Bytes) -> Option<(Value, String
 
 /// An object takes the place of one that has its name.
 fn store(state: &State, bucket: &str, name: &str, kind: &str, bytes: Bytes) -> Value {
-    let id = format!("{bucket}/{name}");
-    state.files.remove(&id);
-    let file = state.files.add(File {
-        id,
-        bytes: bytes.len() as u64,
-        created_at: state.clock.now(),
-        expires_at: None,
-        filename: name.to_owned(),
-        purpose: kind.to_owned(),
-        content: Content::Stored(bytes),
-    });
+    let file = state.files.put(format!("{bucket}/{name}"), (name, kind), state.clock.now(), bytes);
     view(bucket, &file)
 }
 

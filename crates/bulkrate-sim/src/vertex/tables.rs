@@ -220,7 +220,7 @@ fn show(state: &State) {
     let mut loads = state.loads.lock();
     let done = loads.values_mut().filter(|load| load.done_ms <= now);
     for (to, columns, lines) in done.filter_map(|load| load.brings.take()) {
-        keep(state, &to, columns, lines);
+        state.files.put(to.id(), (&to.table, &columns), state.clock.now(), lines);
     }
 }
 
@@ -406,19 +406,6 @@ fn job(state: &State, project: &str, id: &str, location: Option<&str>) -> Reply 
         Some(load) => Reply::of(&load.job),
         None => refused(404, "notFound", &format!("Not found: Job {project}:{id}")),
     }
-}
-
-fn keep(state: &State, to: &Named, columns: String, lines: Bytes) {
-    state.files.remove(&to.id());
-    state.files.add(File {
-        id: to.id(),
-        bytes: lines.len() as u64,
-        created_at: state.clock.now(),
-        expires_at: None,
-        filename: to.table.clone(),
-        purpose: columns,
-        content: Content::Stored(lines),
-    });
 }
 
 fn split(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
