@@ -7,7 +7,7 @@ use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
 use super::{
-    Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, foreign_name, in_query, instant, parts, says,
+    Ask, LineEnd, Manners, Order, Said, Tongue, Wrong, foreign_name, instant, named, paged, parts, past,
 };
 use crate::remote::{Answer, Batch, Stage};
 
@@ -45,15 +45,12 @@ impl Tongue for Bedrock {
     }
 
     fn ask(&self, method: &str, path: &str) -> Ask {
-        let past = || {
-            in_query(path, "nextToken").and_then(|past| past.parse().ok()).map_or(Start::First, Start::Past)
-        };
         let arn = |id: &str| id.replace("%3A", ":").replace("%2F", "/");
         let object = || format!("s3:/{path}");
         match (method, parts(path).as_slice()) {
             ("POST", ["model", _, "converse"]) => Ask::Call,
             ("POST", ["model-invocation-job"]) => Ask::Create,
-            ("GET", ["model-invocation-jobs"]) => Ask::List(past()),
+            ("GET", ["model-invocation-jobs"]) => Ask::List(past(path, "nextToken")),
             ("GET", ["model-invocation-job", id]) => Ask::Poll(arn(id)),
             ("POST", ["model-invocation-job", id, "stop"]) => Ask::Cancel(arn(id)),
             ("PUT", _) => Ask::Put(object()),
@@ -66,14 +63,8 @@ impl Tongue for Bedrock {
 
     fn order(&self, body: &[u8]) -> Order {
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        let mark = asked["clientRequestToken"].clone();
-        let input = asked["inputDataConfig"]["s3InputDataConfig"]["s3Uri"].as_str();
-        Order {
-            says: says(mark.as_str().unwrap_or(""), '-'),
-            mark,
-            input: input.map(str::to_owned),
-            carried: None,
-        }
+        let input = &asked["inputDataConfig"]["s3InputDataConfig"]["s3Uri"];
+        named(&asked["clientRequestToken"], '-', input)
     }
 
     fn foreign_mark(&self, ours: &Value, copy: bool) -> Value {
@@ -134,11 +125,7 @@ impl Tongue for Bedrock {
     }
 
     fn page(&self, shown: Vec<Value>, next: Option<usize>) -> Value {
-        let mut page = json!({"invocationJobSummaries": shown});
-        if let Some(next) = next {
-            page["nextToken"] = next.to_string().into();
-        }
-        page
+        paged(("invocationJobSummaries", "nextToken"), shown, next)
     }
 
     fn answer(&self, said: &Said) -> Value {

@@ -8,7 +8,7 @@ use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
 use super::{
-    Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, foreign_name, in_query, instant, parts, says,
+    Ask, LineEnd, Manners, Order, Said, Tongue, Wrong, foreign_name, instant, named, paged, parts, past,
 };
 use crate::remote::{Answer, Batch, Stage};
 
@@ -40,9 +40,6 @@ impl Tongue for Gemini {
     }
 
     fn ask(&self, method: &str, path: &str) -> Ask {
-        let past = || {
-            in_query(path, "pageToken").and_then(|past| past.parse().ok()).map_or(Start::First, Start::Past)
-        };
         let parts = parts(path);
         let Some((last, before)) = parts.split_last() else { return Ask::Unknown };
         let (id, verb) = last.split_once(':').unwrap_or((last, ""));
@@ -53,7 +50,7 @@ impl Tongue for Gemini {
             ("GET", ["v1beta", "files"], "download") => Ask::Content(named("files")),
             ("POST", ["v1beta", "models"], "batchGenerateContent") => Ask::Create,
             ("POST", ["v1beta", "models"], "generateContent") => Ask::Call,
-            ("GET", ["v1beta"], "") if id == "batches" => Ask::List(past()),
+            ("GET", ["v1beta"], "") if id == "batches" => Ask::List(past(path, "pageToken")),
             ("GET", ["v1beta", "batches"], "") => Ask::Poll(named("batches")),
             ("POST", ["v1beta", "batches"], "cancel") => Ask::Cancel(named("batches")),
             _ => Ask::Unknown,
@@ -63,14 +60,7 @@ impl Tongue for Gemini {
     fn order(&self, body: &[u8]) -> Order {
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
         let batch = &asked["batch"];
-        let file = batch["inputConfig"]["fileName"].as_str();
-        let mark = batch["displayName"].clone();
-        Order {
-            says: says(mark.as_str().unwrap_or(""), '.'),
-            mark,
-            input: file.map(str::to_owned),
-            carried: None,
-        }
+        named(&batch["displayName"], '.', &batch["inputConfig"]["fileName"])
     }
 
     fn foreign_mark(&self, ours: &Value, copy: bool) -> Value {
@@ -133,11 +123,7 @@ impl Tongue for Gemini {
     }
 
     fn page(&self, shown: Vec<Value>, next: Option<usize>) -> Value {
-        let mut page = json!({"operations": shown});
-        if let Some(next) = next {
-            page["nextPageToken"] = next.to_string().into();
-        }
-        page
+        paged(("operations", "nextPageToken"), shown, next)
     }
 
     fn answer(&self, said: &Said) -> Value {
@@ -185,16 +171,17 @@ impl Tongue for Gemini {
             }
             Wrong::NoPrompt => (400, "INVALID_ARGUMENT", "contents is not specified"),
         };
-        Answer::of(status, &json!({"error": {"code": status, "message": message, "status": name}}))
+        refusal(status, name, message)
     }
 
     fn keeps_file(&self) -> Option<Answer> {
-        let message = "The caller does not have permission";
-        Some(Answer::of(
-            403,
-            &json!({"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}}),
-        ))
+        Some(refusal(403, "PERMISSION_DENIED", "The caller does not have permission"))
     }
+}
+
+/// An error as Google's services write it.
+pub(super) fn refusal(status: u16, name: &str, message: &str) -> Answer {
+    Answer::of(status, &json!({"error": {"code": status, "message": message, "status": name}}))
 }
 
 /// A state without the word before it.

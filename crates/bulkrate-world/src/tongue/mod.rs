@@ -217,11 +217,17 @@ pub(crate) trait Tongue: Debug + Sync {
 }
 
 /// The submission and the digest that a name says which is a mark of ours.
-pub(crate) fn says(name: &str, between: char) -> Option<(String, String)> {
+fn says(name: &str, between: char) -> Option<(String, String)> {
     match name.split(between).collect::<Vec<_>>()[..] {
         ["br1", _, sub, _, digest] => Some((sub.to_owned(), digest.to_owned())),
         _ => None,
     }
+}
+
+/// A create whose mark is a name.
+pub(crate) fn named(name: &Value, between: char, input: &Value) -> Order {
+    let says = says(name.as_str().unwrap_or(""), between);
+    Order { mark: name.clone(), says, input: input.as_str().map(str::to_owned), carried: None }
 }
 
 /// The name that somebody else gives; `copy`: another bulkrate that sends the same.
@@ -232,6 +238,21 @@ pub(crate) fn foreign_name(ours: &Value, between: char, copy: bool) -> Value {
         _ => return "search".into(),
     }
     parts.join(&between.to_string()).into()
+}
+
+/// Where a page begins if its token, the part of a query that is called so, is a number of batches.
+pub(crate) fn past(path: &str, name: &str) -> Start {
+    in_query(path, name).and_then(|past| past.parse().ok()).map_or(Start::First, Start::Past)
+}
+
+/// Such a page: how its list and the token of the next one are called.
+pub(crate) fn paged((list, token): (&str, &str), shown: Vec<Value>, next: Option<usize>) -> Value {
+    let mut page = json!({});
+    page[list] = shown.into();
+    if let Some(next) = next {
+        page[token] = next.to_string().into();
+    }
+    page
 }
 
 /// The part of a query that is called so.

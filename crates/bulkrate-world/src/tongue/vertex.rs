@@ -6,8 +6,10 @@ use bulkrate_provider::vertex;
 use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
-use super::gemini::{Gemini, word};
-use super::{Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, instant, parts, says};
+use super::gemini::{Gemini, refusal, word};
+use super::{
+    Ask, LineEnd, Manners, Order, Said, Tongue, Wrong, in_query, instant, named, paged, parts, past,
+};
 use crate::remote::{Answer, Batch, Stage};
 
 #[derive(Debug)]
@@ -43,9 +45,6 @@ impl Tongue for Vertex {
     }
 
     fn ask(&self, method: &str, path: &str) -> Ask {
-        let past = || {
-            in_query(path, "pageToken").and_then(|past| past.parse().ok()).map_or(Start::First, Start::Past)
-        };
         let object = |name: &str| format!("{BUCKET}/{}", name.replace("%2F", "/"));
         let named = |parameter: &str| object(in_query(path, parameter).unwrap_or(""));
         let job = |id: &str| format!("{JOBS}/{id}");
@@ -54,7 +53,7 @@ impl Tongue for Vertex {
                 Ask::Call
             }
             ("POST", ["batchPredictionJobs"]) => Ask::Create,
-            ("GET", ["batchPredictionJobs"]) => Ask::List(past()),
+            ("GET", ["batchPredictionJobs"]) => Ask::List(past(path, "pageToken")),
             ("GET", ["batchPredictionJobs", id]) => Ask::Poll(job(id)),
             ("POST", ["batchPredictionJobs", id]) => {
                 id.strip_suffix(":cancel").map_or(Ask::Unknown, |id| Ask::Cancel(job(id)))
@@ -69,14 +68,7 @@ impl Tongue for Vertex {
 
     fn order(&self, body: &[u8]) -> Order {
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        let mark = asked["displayName"].clone();
-        let input = asked["inputConfig"]["gcsSource"]["uris"][0].as_str();
-        Order {
-            says: says(mark.as_str().unwrap_or(""), '.'),
-            mark,
-            input: input.map(str::to_owned),
-            carried: None,
-        }
+        named(&asked["displayName"], '.', &asked["inputConfig"]["gcsSource"]["uris"][0])
     }
 
     fn foreign_mark(&self, ours: &Value, copy: bool) -> Value {
@@ -136,11 +128,7 @@ impl Tongue for Vertex {
     }
 
     fn page(&self, shown: Vec<Value>, next: Option<usize>) -> Value {
-        let mut page = json!({"batchPredictionJobs": shown});
-        if let Some(next) = next {
-            page["nextPageToken"] = next.to_string().into();
-        }
-        page
+        paged(("batchPredictionJobs", "nextPageToken"), shown, next)
     }
 
     fn answer(&self, said: &Said) -> Value {
@@ -179,21 +167,11 @@ impl Tongue for Vertex {
 
     fn error(&self, wrong: Wrong) -> Answer {
         match wrong {
-            Wrong::NoFile => not_found("No such object"),
-            Wrong::NoInput => {
-                let message = "The input is not there";
-                Answer::of(
-                    400,
-                    &json!({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}),
-                )
-            }
+            Wrong::NoFile => refusal(404, "NOT_FOUND", "No such object"),
+            Wrong::NoInput => refusal(400, "INVALID_ARGUMENT", "The input is not there"),
             wrong => Gemini.error(wrong),
         }
     }
-}
-
-fn not_found(message: &str) -> Answer {
-    Answer::of(404, &json!({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}))
 }
 
 /// Below what the results of an input go.
