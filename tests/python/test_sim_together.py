@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -12,10 +13,23 @@ from conftest import started
 MODEL = "openai/gpt-oss-120b"
 
 
+@contextlib.contextmanager
+def served(speed: int):
+    with started("--like", "together", "--speed", str(speed), "--api-key", "secret") as running:
+        yield together.Together(api_key="secret", base_url=running.base_url.removesuffix("/v1"), max_retries=0, timeout=30.0)
+
+
 @pytest.fixture(scope="module")
 def client():
-    with started("--like", "together", "--speed", "7200", "--api-key", "secret") as running:
-        yield together.Together(api_key="secret", base_url=running.base_url.removesuffix("/v1"), max_retries=0, timeout=30.0)
+    with served(7_200) as client:
+        yield client
+
+
+@pytest.fixture()
+def slow_client():
+    """Of a simulator of its own, whose jobs run for some seconds."""
+    with served(60) as client:
+        yield client
 
 
 def batch_file(folder, count: int, model: str = MODEL, salt: str = "a"):
@@ -64,11 +78,11 @@ def test_a_job_that_is_no_batch_fails_with_a_reason(client, tmp_path):
     assert job.status == "FAILED" and "no/such-model" in job.error and job.output_file_id is None
 
 
-def test_a_job_can_be_cancelled(client, tmp_path):
-    upload = client.files.upload(file=batch_file(tmp_path, 3, salt="c"), purpose="batch-api", check=False)
-    made = client.batches.create(endpoint="/v1/chat/completions", input_file_id=upload.id)
-    assert client.batches.cancel(made.job.id).id == made.job.id
-    assert ended(client, made.job.id).status == "CANCELLED"
+def test_a_job_can_be_cancelled(slow_client, tmp_path):
+    upload = slow_client.files.upload(file=batch_file(tmp_path, 3, salt="c"), purpose="batch-api", check=False)
+    made = slow_client.batches.create(endpoint="/v1/chat/completions", input_file_id=upload.id)
+    assert slow_client.batches.cancel(made.job.id).id == made.job.id
+    assert ended(slow_client, made.job.id).status == "CANCELLED"
 
 
 def test_what_is_not_there_and_what_is_not_allowed(client):

@@ -1,6 +1,6 @@
 //! A semantic cache over embeddings: they are made before the run by a job of their own, paid once whatever happens, and their cost is told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -10,7 +10,6 @@ use bulkrate_engine::settings::Account;
 use bulkrate_engine::spec::{EmbedSpec, JobSpec, SemanticSpec, SinkSpec};
 use bulkrate_engine::{Engine, Reader, Stop};
 use bulkrate_sim::SimConfig;
-use serde_json::Value;
 
 use crate::world::{World, fast};
 
@@ -46,16 +45,12 @@ fn spec(world: &World, rows: usize, lane: Lane) -> JobSpec {
     spec
 }
 
-fn bill(world: &World) -> Value {
-    serde_json::from_str(&world.sim.bill_json()).unwrap()
-}
-
 /// The bill is what the report says, both jobs are whole, and naive less savings is spend.
 #[track_caller]
 fn proved(world: &World, report: &Report) {
     let heard = world.ear.heard.lock().unwrap().clone();
     assert_eq!((report.ending, report.open, report.failed), (Ending::Finished, 0, 0), "{report:?} {heard:?}");
-    assert_eq!(bill(world)["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
+    assert_eq!(world.bill()["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
     let saved: UsdNanos = report.saved.values().copied().sum();
     assert_eq!(report.naive - saved, report.spent, "{report:?}");
     let reader = Reader::open(&world.path("state")).unwrap();
@@ -79,7 +74,7 @@ async fn embeddings_come_first_and_similar_rows_share_an_answer() {
     let of = plan.embedding.clone().unwrap();
     assert_eq!((of.requests, of.lane, of.spent), (ROWS as u64, Lane::Sync, UsdNanos::ZERO), "{of:?}");
     assert!(of.pays_from_permille.is_some_and(|permille| (1..300).contains(&permille)), "{of:?}");
-    assert!(plan.price().0 > of.expected && bill(&world)["requests"] == 0);
+    assert!(plan.price().0 > of.expected && world.bill()["requests"] == 0);
     assert_eq!(
         std::fs::read_dir(world.path("state").join("jobs")).unwrap().count(),
         0,
@@ -97,10 +92,10 @@ async fn embeddings_come_first_and_similar_rows_share_an_answer() {
         assert!(text.contains(row["answer"].as_str().unwrap()), "{row}");
     }
     // All of it again asks for nothing.
-    let asked = bill(&world)["requests"].clone();
+    let asked = world.bill()["requests"].clone();
     let unwritten = JobSpec { sink: SinkSpec::default(), ..spec.clone() };
     let again = Box::pin(world.run(&unwritten)).await.unwrap();
-    assert_eq!((&again.spent, &bill(&world)["requests"]), (&report.spent, &asked));
+    assert_eq!((&again.spent, &world.bill()["requests"]), (&report.spent, &asked));
     // Another job of the same texts has its vectors from the first.
     let mut other = spec.clone();
     other.request.semantic.as_mut().unwrap().error_permille = 20;
@@ -124,11 +119,11 @@ async fn a_run_that_stops_while_it_embeds_goes_on_and_no_text_is_paid_twice() {
         let part = if lane == Lane::Sync { "note embedding" } else { "batch" };
         let first = Box::pin(world.until("state", &spec, part, 1)).await;
         assert_eq!((first.ending, first.succeeded), (Ending::Detached, 0), "{lane}: {first:?}");
-        assert!(bill(&world)["requests"].as_u64() < Some(200), "{lane}");
+        assert!(world.bill()["requests"].as_u64() < Some(200), "{lane}");
         let report = Box::pin(world.run(&spec)).await.unwrap();
         proved(&world, &report);
         assert_eq!(report.embedding.as_ref().map(|of| of.vectors), Some(200), "{lane}: {report:?}");
-        let requests = bill(&world)["requests"].as_u64();
+        let requests = world.bill()["requests"].as_u64();
         assert_eq!(requests, Some(200 + 200 - report.similar), "{lane}: {report:?}");
     }
 }
@@ -149,8 +144,8 @@ async fn embeddings_that_were_begun_with_another_limit_are_ended_first() {
     Box::pin(world.run(&spec)).await.unwrap();
     spec.source.limit = None;
     let report = Box::pin(world.run(&spec)).await.unwrap();
-    assert_eq!(bill(&world)["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
-    assert_eq!(bill(&world)["requests"].as_u64(), Some(600 - report.similar), "{report:?}");
+    assert_eq!(world.bill()["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
+    assert_eq!(world.bill()["requests"].as_u64(), Some(600 - report.similar), "{report:?}");
 }
 
 /// Stops a job once it asks: behind its embeddings.
@@ -180,10 +175,26 @@ async fn vectors_that_are_lost_are_had_again_for_nothing() {
     let vectors: Vec<_> =
         jobs.map(|job| job.unwrap().path().join("vectors")).filter(|path| path.exists()).collect();
     assert_eq!(vectors.len(), 1, "the run was stopped behind them");
+    let bytes = std::fs::read(&vectors[0]).unwrap();
     std::fs::remove_file(&vectors[0]).unwrap();
     let report = Box::pin(world.run(&spec)).await.unwrap();
     proved(&world, &report);
-    assert_eq!(bill(&world)["requests"].as_u64(), Some((2 * ROWS) as u64 - report.similar), "{report:?}");
+    assert_eq!(world.bill()["requests"].as_u64(), Some((2 * ROWS) as u64 - report.similar), "{report:?}");
+    let of = report.embedding.as_ref().unwrap();
+    assert_eq!((of.texts, of.vectors), (ROWS as u64, ROWS as u64), "{report:?}");
+    assert!(std::fs::read(&vectors[0]).unwrap() == bytes, "the same vectors in the same order");
+}
+
+/// Keeps what each job was told that it may spend.
+#[derive(Debug, Default)]
+struct HearsBudgets(Mutex<Vec<(String, Option<UsdNanos>)>>);
+
+impl Observer for HearsBudgets {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Progress { progress } = event {
+            self.0.lock().unwrap().push((progress.job.clone(), progress.budget));
+        }
+    }
 }
 
 #[tokio::test]
@@ -195,14 +206,20 @@ async fn a_budget_holds_embeddings_and_answers_together() {
     spec.run.budget = Some(UsdNanos(plan.price().1.0 - of.p95.0 / 2));
     let refused = Box::pin(world.run(&spec)).await.unwrap_err();
     assert_eq!(refused.code(), "budget-too-small", "{refused}");
-    assert_eq!(bill(&world)["requests"], 0);
+    assert_eq!(world.bill()["requests"], 0);
     assert!(
         Reader::open(&world.path("state")).unwrap().status(None).unwrap().is_empty(),
         "it leaves nothing"
     );
     spec.run.budget = Some(plan.price().1);
-    let report = Box::pin(world.run(&spec)).await.unwrap();
+    let ear = Arc::new(HearsBudgets::default());
+    let report = Box::pin(world.engine().run(&spec, &|_| true, ear.clone(), Stop::new())).await.unwrap();
     proved(&world, &report);
+    // The answers have what the embeddings have left of it.
+    let left = Some(plan.price().1 - report.embedding.as_ref().unwrap().spent);
+    let told = ear.0.lock().unwrap();
+    let told: Vec<_> = told.iter().filter(|(job, _)| *job == report.job).map(|(_, budget)| *budget).collect();
+    assert!(!told.is_empty() && told.iter().all(|budget| *budget == left), "{left:?} {told:?}");
     assert!(report.spent <= plan.price().1);
 }
 
@@ -230,7 +247,7 @@ async fn a_row_whose_embedding_failed_is_asked() {
     let run = engine.run(&spec, &|_| true, world.ear.clone(), Stop::new());
     let report = Box::pin(run).await.unwrap();
     assert_eq!((report.succeeded, report.failed), (300, 0), "{report:?}");
-    let bills = [&world, &other].map(|world| bill(world)["total_usd_nanos"].as_i64().unwrap());
+    let bills = [&world, &other].map(|world| world.bill()["total_usd_nanos"].as_i64().unwrap());
     assert_eq!(bills.iter().sum::<i64>(), report.spent.0, "{report:?}");
     let of = report.embedding.as_ref().unwrap();
     assert_eq!((of.texts, of.vectors), (300, 280), "{report:?}");
@@ -247,8 +264,8 @@ async fn a_larger_limit_embeds_what_is_new() {
     spec.source.limit = None;
     let report = Box::pin(world.run(&spec)).await.unwrap();
     assert_eq!(report.embedding.as_ref().map(|of| (of.texts, of.vectors)), Some((300, 300)), "{report:?}");
-    assert_eq!(bill(&world)["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
-    assert_eq!(bill(&world)["requests"].as_u64(), Some(600 - report.similar), "{report:?}");
+    assert_eq!(world.bill()["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
+    assert_eq!(world.bill()["requests"].as_u64(), Some(600 - report.similar), "{report:?}");
 }
 
 #[tokio::test]
@@ -263,7 +280,7 @@ async fn a_model_that_does_not_embed_is_refused_before_anything_is_sent() {
         assert_eq!(refused.code(), code, "{refused}");
         assert!(Reader::open(&world.path("state")).unwrap().status(None).unwrap().is_empty(), "{model}");
     }
-    assert_eq!(bill(&world)["requests"], 0);
+    assert_eq!(world.bill()["requests"], 0);
 }
 
 #[tokio::test]
@@ -279,5 +296,5 @@ async fn a_model_that_embeds_no_text_stops_the_job_before_it_asks() {
         assert!(stopped.to_string().contains("none of its 20 texts has a vector"), "{stopped}");
     }
     let of_rows = Reader::open(&world.path("state")).unwrap().status(Some("rows")).unwrap();
-    assert_eq!((of_rows[0].succeeded, bill(&world)["total_usd_nanos"].as_i64()), (0, Some(0)));
+    assert_eq!((of_rows[0].succeeded, world.bill()["total_usd_nanos"].as_i64()), (0, Some(0)));
 }

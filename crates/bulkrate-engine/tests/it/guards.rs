@@ -12,10 +12,6 @@ use bulkrate_store::{LedgerKind, LedgerQuery, SqliteStore, View};
 
 use crate::world::{World, fast};
 
-fn billed(world: &World) -> serde_json::Value {
-    serde_json::from_str(&world.sim.bill_json()).unwrap()
-}
-
 #[tokio::test]
 async fn no_call_is_sent_while_too_much_is_in_doubt() {
     let world = World::new(SimConfig::default().with_fault("reset:sync@3").unwrap()).await;
@@ -27,7 +23,7 @@ async fn no_call_is_sent_while_too_much_is_in_doubt() {
     assert_eq!((report.ending, report.exit_code(), report.succeeded), (Ending::InDoubt, 6, 6), "{report:?}");
     assert!(report.open > 0 && report.in_doubt > UsdNanos::ZERO, "{report:?}");
     // Two answers, one of which four followers share.
-    assert_eq!(billed(&world)["requests"], 3, "the third call was the last");
+    assert_eq!(world.bill()["requests"], 3, "the third call was the last");
     assert!(world.ear.heard("alert in-doubt-limit"), "{:?}", world.ear.heard.lock().unwrap());
 
     // It is no other job when more may be in doubt, and the quarter of the cap is far away.
@@ -188,7 +184,7 @@ async fn revoked_credentials_stop_the_job_and_the_next_run_collects() {
         let report = world.run(&spec).await.unwrap();
         assert_eq!((report.ending, report.succeeded), (Ending::Finished, 60), "{fault}: {report:?}");
         assert_eq!(report.spent.0, i64::try_from(world.sim.bill_usd_nanos()).unwrap(), "{fault}");
-        assert_eq!(billed(&world)["requests"], 54, "{fault}: paid once");
+        assert_eq!(world.bill()["requests"], 54, "{fault}: paid once");
     }
 }
 
@@ -237,7 +233,7 @@ async fn a_passed_through_line_that_was_cut_is_asked_again_with_more_room() {
         let report = world.run(&spec).await.unwrap();
         assert_eq!((report.ending, report.failed), (Ending::Finished, 3), "{lane}: {report:?}");
         assert_eq!(report.failures["truncated"], 3, "{lane}: {report:?}");
-        assert_eq!(billed(&world)["requests"], 6, "{lane}: each is retried once");
+        assert_eq!(world.bill()["requests"], 6, "{lane}: each is retried once");
         // What the provider billed for the second try: the raised maximum, used up.
         let dead = bulkrate_engine::Reader::open(&world.path("state")).unwrap().dead(&report.job).unwrap();
         for (letter, most) in dead.iter().zip([2, 3, 4]) {

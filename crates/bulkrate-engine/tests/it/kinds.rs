@@ -8,14 +8,9 @@ use bulkrate_engine::report::Ending;
 use bulkrate_engine::{Engine, Stop};
 use bulkrate_provider::ChatEndpoint;
 use bulkrate_sim::SimConfig;
-use serde_json::Value;
 
 use crate::story::{Books, Story};
 use crate::world::{World, fast};
-
-fn bill(world: &World) -> Value {
-    serde_json::from_str(&world.sim.bill_json()).unwrap()
-}
 
 #[tokio::test]
 async fn the_responses_api_does_a_whole_job_in_both_lanes() {
@@ -34,7 +29,7 @@ async fn the_responses_api_does_a_whole_job_in_both_lanes() {
         let report = engine.run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
         let heard = world.ear.heard.lock().unwrap().clone();
         assert_eq!((report.ending, report.succeeded), (Ending::Finished, 40), "{lane}: {report:?} {heard:?}");
-        let bill = bill(&world);
+        let bill = world.bill();
         assert_eq!(
             (bill["requests"].as_u64(), bill["total_usd_nanos"].as_i64()),
             (Some(36), Some(report.spent.0))
@@ -64,7 +59,7 @@ async fn moderations_do_a_whole_job_for_nothing() {
     let report = world.run(&spec).await.unwrap();
     assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 40, 0), "{report:?}");
     assert_eq!((report.spent.0, world.sim.bill_usd_nanos(), report.unpriced), (0, 0, 0), "{report:?}");
-    assert_eq!(bill(&world)["requests"], 36, "equal texts share one request");
+    assert_eq!(world.bill()["requests"], 36, "equal texts share one request");
     for row in world.rows() {
         let answer = row["answer"].to_string();
         assert!(row["_status"] == "succeeded" && answer.contains("flagged"), "{row}");

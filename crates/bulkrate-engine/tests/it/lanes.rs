@@ -317,8 +317,7 @@ async fn enqueued_tokens_do_not_drift_while_the_ratio_is_learned() {
     assert!(sizes.iter().skip(1).take(last - 1).all(|items| *items >= sizes[1]), "{sizes:?}");
 }
 
-/// A limit of enqueued tokens binds one model: while the first one's batch has it used up, the other's are created, and no item is
-/// rendered twice to find that out.
+/// A limit of enqueued tokens binds one model: while the first one's batch has it used up, the other's are created.
 #[tokio::test]
 async fn a_model_whose_queue_is_full_holds_no_other_up() {
     let world = World::new(SimConfig { speed: 200.0, run_secs: 60.0, ..fast() }).await;

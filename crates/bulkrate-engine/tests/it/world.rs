@@ -161,6 +161,11 @@ impl World {
         report.unwrap()
     }
 
+    /// What the simulator would charge.
+    pub fn bill(&self) -> serde_json::Value {
+        serde_json::from_str(&self.sim.bill_json()).unwrap()
+    }
+
     pub fn rows(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.path("out.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

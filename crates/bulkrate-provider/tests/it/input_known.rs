@@ -42,6 +42,9 @@ async fn a_create_names_its_input_file_and_little_else() {
                 while let Some(asked) = peer.request().await {
                     assert!(asked.starts_with("POST /v1/batches HTTP/1.1"), "{asked}");
                     assert!(words.iter().all(|word| asked.contains(word)), "{asked}");
+                    let body = asked.split_once("\r\n\r\n").unwrap().1;
+                    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+                    assert_eq!(body.as_object().map(serde_json::Map::len), Some(2), "{asked}");
                     peer.answer("200 OK", answer).await;
                 }
             }

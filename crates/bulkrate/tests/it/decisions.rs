@@ -9,6 +9,10 @@ const ROWS: usize = 60;
 const MODEL: &str = "openai/gpt-6-luna";
 
 fn ask(place: &Place, line: &str, model: &str) -> Said {
+    ask_of(place, "decision", line, model)
+}
+
+fn ask_of(place: &Place, kind: &str, line: &str, model: &str) -> Said {
     place.put("reviews.csv", reviews(ROWS));
     let choices = "positive,negative,neutral";
     let more = [
@@ -21,7 +25,7 @@ fn ask(place: &Place, line: &str, model: &str) -> Said {
         "--id",
         "id",
     ];
-    place.run(&format!("{line} --kind decision --model {model}"), &more)
+    place.run(&format!("{line} --kind {kind} --model {model}"), &more)
 }
 
 #[test]
@@ -39,31 +43,22 @@ fn each_row_gets_a_choice_and_only_what_was_read_is_paid() {
     place.proved("reviews", &sim);
     let (header, rows) = table(&place.path("out.csv"));
     let answer = header.iter().position(|name| name == "answer").unwrap();
+    assert_eq!(rows.len(), ROWS);
     assert!(rows.iter().all(|row| ["positive", "negative", "neutral"].contains(&row[answer].as_str())));
     // Kept beside the answer: all chances, and how sure that makes of the one that was chosen.
     let kept = std::fs::read_to_string(place.job_dir().join("results.jsonl")).unwrap();
     let lines: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for line in lines.iter().filter(|line| line["status"] == "succeeded") {
+    let good: Vec<&Value> = lines.iter().filter(|line| line["status"] == "succeeded").collect();
+    assert_eq!(good.len(), 55);
+    for line in good {
         let chosen = line["response"]["text"].as_str().unwrap();
         let chance = line["probabilities"][chosen].as_f64().unwrap();
         assert!(line["probabilities"].as_object().unwrap().len() == 3 && chance > 0.5, "{line}");
         assert!((line["sureness"]["logprob"].as_f64().unwrap() - chance).abs() < 2e-3, "{line}");
     }
     // A chat of the same rows is asked by itself.
-    let line = "run reviews.csv --yes --json --lane sync --name chats --out chats.csv --kind chat";
-    let more = [
-        "--system",
-        "Give the sentiment.",
-        "--user",
-        "Review: {{ text }}",
-        "--choices",
-        "positive,negative,neutral",
-        "--id",
-        "id",
-        "--model",
-        MODEL,
-    ];
-    let chats = place.run(line, &more).expect(0).json();
+    let line = "run reviews.csv --yes --json --lane sync --name chats --out chats.csv";
+    let chats = ask_of(&place, "chat", line, MODEL).expect(0).json();
     assert!(nanos(&chats, "spent") > nanos(&report, "spent"), "{chats}");
 }
 
@@ -104,26 +99,27 @@ fn what_cannot_be_decided_is_told_before_anything_is_sent() {
         ("--lane batch", MODEL, "lane-unavailable", "no batch price"),
         ("--lane flex", MODEL, "lane-unavailable", "no flex price"),
         ("", "openai/gpt-5.6-luna", "model-unpriced", "`openai/gpt-6-luna`"),
+        ("--bundle 5", MODEL, "option-invalid", "--bundle: asks several items in one chat"),
     ] {
         let error = said(line, model).expect(2).json()["error"].clone();
         assert_eq!(error["code"], code, "{error}");
         assert!(error["message"].as_str().unwrap().contains(words), "{error}");
     }
-    let refused = said("--bundle 5", MODEL).expect(2);
-    assert!(refused.stderr.contains("chat") || refused.stdout.contains("chat"), "{refused:?}");
     for (more, words) in
         [(&["--system", "Sort."][..], "needs `--choices`"), (&["--choices", "a,b"], "needs `--system`")]
     {
-        let said = place
+        place
             .run("plan reviews.csv --kind decision --user {{text}} --id id --model openai/gpt-6-luna", more)
-            .expect(2);
-        assert!(said.stderr.contains(words), "{said:?}");
+            .error(2, "option-invalid", &[words]);
     }
     // Lines of whole requests: all of them are decisions, or none is.
     let line = json!({"custom_id": "a", "kind": "decision", "system_prompt": ["Sort."], "messages": [{"role": "user", "content": "Hi"}], "generation_config": {"choices": ["a", "b"]}});
     place.put("items.jsonl", line.to_string());
-    let said = place.run("plan items.jsonl --model openai/gpt-6-luna", &[]);
-    assert!(format!("{said:?}").contains("priced by themselves"), "{said:?}");
+    place.run("plan items.jsonl --model openai/gpt-6-luna", &[]).error(
+        2,
+        "item-bad-request",
+        &["items.jsonl:1: ", "priced by themselves"],
+    );
     let plan = place.run(
         "run items.jsonl --model openai/gpt-6-luna --kind decision --yes --json --out items.out.jsonl",
         &[],
@@ -133,7 +129,10 @@ fn what_cannot_be_decided_is_told_before_anything_is_sent() {
     // Nor are OpenAI's batch lines, which are chats: at the price of decisions their answers would be free.
     let line = json!({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hi"}]}});
     place.put("lines.jsonl", line.to_string());
-    let said = place.run("run lines.jsonl --kind decision --yes --out lines.out.jsonl", &[]);
-    assert!(said.code != 0 && format!("{said:?}").contains("priced by themselves"), "{said:?}");
+    place.run("run lines.jsonl --kind decision --yes --out lines.out.jsonl", &[]).error(
+        2,
+        "item-bad-request",
+        &["lines.jsonl:1: ", "priced by themselves"],
+    );
     assert_eq!(sim.bill()["requests"], 1);
 }

@@ -80,25 +80,37 @@ fn a_twin_is_known_by_its_input_too() {
     }
 }
 
-#[test]
-fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
-    for lane in ALL {
-        for faults in [
-            &["line-errors:0.3=500"][..],
-            &["line-errors:0.3=429"],
-            &["duplicate-lines=0.2", "unknown-lines=0.2"],
-            &["5xx:poll:0.3=500", "5xx:list=503@1"],
-            &["429:create@1", "content-503=1"],
-            &["truncated-body:content@1"],
-            // Counters and states are ahead of what is to be read.
-            &["output-late"],
-            &["5xx:upload=503@1"],
-        ] {
-            lane.loses_no_row_by(faults);
-        }
-        lane.a_refusal_is_not_paid();
+/// What goes wrong in a batch costs time and no rows.
+fn what_goes_wrong_loses_no_row(lane: &Lane) {
+    for faults in [
+        &["line-errors:0.3=500"][..],
+        &["line-errors:0.3=429"],
+        &["duplicate-lines=0.2", "unknown-lines=0.2"],
+        &["5xx:poll:0.3=500", "5xx:list=503@1"],
+        &["429:create@1", "content-503=1"],
+        &["truncated-body:content@1"],
+        // Counters and states are ahead of what is to be read.
+        &["output-late"],
+        &["5xx:upload=503@1"],
+    ] {
+        lane.loses_no_row_by(faults);
     }
-    // Told of, put where it says, and looked into: whichever answer is lost, that step is done again.
+    lane.a_refusal_is_not_paid();
+}
+
+#[test]
+fn what_goes_wrong_in_a_batch_at_together_costs_time_and_no_rows() {
+    what_goes_wrong_loses_no_row(&TOGETHER);
+}
+
+#[test]
+fn what_goes_wrong_in_a_batch_at_xai_costs_time_and_no_rows() {
+    what_goes_wrong_loses_no_row(&XAI);
+}
+
+/// Told of, put where it says, and looked into: whichever answer is lost, that step is done again.
+#[test]
+fn an_upload_whose_answer_is_lost_costs_time_and_no_rows() {
     for fault in ["upload-lost@1", "upload-lost@2", "upload-lost@3"] {
         TOGETHER.loses_no_row_by(&[fault]);
     }
@@ -136,6 +148,13 @@ fn batches_take_chats_alone() {
     let place = (TOGETHER.place)(&sim);
     place.put("texts.csv", "id,text\n1,a\n2,b\n");
     let ask = ["--kind", "embedding", "--user", "{{ text }}", "--model", "together/BAAI/bge-base-en-v1.5"];
-    let said = place.run("run texts.csv --yes --lane batch --price-in 0.01 --price-out 0.01 --id id", &ask);
-    assert!(said.code != 0 && said.stderr.contains("takes chats only"), "{said:?}");
+    let say = |line: &str| place.run(&format!("{line} --price-in 0.01 --price-out 0.01 --id id"), &ask);
+    say("run texts.csv --yes --lane batch").error(2, "lane-unavailable", &["takes chats only"]);
+    let plan = say("plan texts.csv --json").expect(0).json();
+    let batch = plan["lanes"].as_array().unwrap().iter().find(|lane| lane["lane"] == "batch").unwrap();
+    assert!(batch["unavailable"].as_str().unwrap().contains("takes chats only"), "{plan}");
+    assert_eq!(plan["lane"], "sync", "{plan}");
+    let report = say("run texts.csv --yes --json").expect(0).json();
+    let bill = sim.bill();
+    assert_eq!((&report["succeeded"], &bill["requests_sync"]), (&json!(2), &json!(2)), "{report} {bill}");
 }

@@ -26,7 +26,7 @@ pub(crate) fn messages(rows: usize) -> String {
     csv
 }
 
-const ASK: [&str; 12] = [
+pub(crate) const ASK: [&str; 12] = [
     "--user",
     "{{ text }}",
     "--choices",

@@ -1,34 +1,21 @@
 //! A semantic cache over embeddings, as a person meets it: what plan, report and savings say, and that it goes with its job.
 
 use super::jobs::nanos;
-use super::semantic::messages;
+use super::semantic::{ASK, messages};
 use super::support::{Place, Sim};
 
-const ASK: [&str; 16] = [
-    "--user",
-    "{{ text }}",
-    "--choices",
-    "card,parcel,account",
-    "--model",
-    "openai/gpt-6-luna",
-    "--id",
-    "id",
-    "--concurrency-max",
-    "1",
-    "--semantic-cache",
-    "5%",
-    "--semantic-embed",
-    "openai/text-embedding-3-small",
-    "--semantic-dimensions",
-    "256",
-];
+/// The words of a job with the cache, over embeddings.
+fn ask() -> Vec<&'static str> {
+    let embed = ["--semantic-embed", "openai/text-embedding-3-small", "--semantic-dimensions", "256"];
+    [&ASK[..], &embed].concat()
+}
 
 #[test]
 fn what_embeddings_cost_is_told_before_and_after() {
     let sim = Sim::start(&[]);
     let place = Place::with(&sim);
     place.put("rows.csv", messages(600));
-    let plan = place.run("plan rows.csv --lane sync", &ASK).expect(0).stdout;
+    let plan = place.run("plan rows.csv --lane sync", &ask()).expect(0).stdout;
     let line = plan.lines().find(|line| line.contains("embeddings:")).unwrap_or_else(|| panic!("{plan}"));
     for part in [
         "600 texts by openai/text-embedding-3-small",
@@ -37,14 +24,14 @@ fn what_embeddings_cost_is_told_before_and_after() {
     ] {
         assert!(line.contains(part), "{line}");
     }
-    let said = place.run("run rows.csv --budget 1 --lane sync --out a.csv", &ASK).expect(0);
+    let said = place.run("run rows.csv --budget 1 --lane sync --out a.csv", &ask()).expect(0);
     for part in [
         "embedding 600 texts first: job `rows-embed`",
         "  embeddings: 600 vectors by openai/text-embedding-3-small, USD ",
     ] {
         assert!(said.stderr.contains(part), "{}", said.stderr);
     }
-    let report = place.run("run rows.csv --budget 1 --lane sync --out a.csv --json", &ASK).expect(0).json();
+    let report = place.run("run rows.csv --budget 1 --lane sync --out a.csv --json", &ask()).expect(0).json();
     assert_eq!(place.proved("rows", &sim), nanos(&report, "spent"), "{report}");
     place.run("verify rows-embed", &[]).expect(0);
     assert!(report["similar"].as_u64() > Some(60), "{report}");
@@ -52,8 +39,9 @@ fn what_embeddings_cost_is_told_before_and_after() {
     assert_eq!(report["saved_usd_nanos"]["embedding"].as_i64(), Some(-embedded), "{report}");
     let savings = place.run("cost --savings rows", &[]).expect(0).stdout;
     let steps: Vec<&str> = savings.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let at = |step: &str| steps.iter().position(|known| *known == step);
-    assert!(at("embedding") > at("semantic") && at("embedding") < at("spent"), "{savings}");
+    let places = ["semantic", "embedding", "spent"].map(|step| steps.iter().position(|known| *known == step));
+    let [Some(semantic), Some(embedding), Some(spent)] = places else { panic!("{places:?}: {savings}") };
+    assert!(semantic < embedding && embedding < spent, "{savings}");
     // With the job goes the one that embedded for it, and what it knew of the rows.
     place.run("rm rows --yes", &[]).expect(0);
     assert_eq!(place.run("status --json", &[]).expect(0).json().as_array().map(Vec::len), Some(0));
@@ -65,13 +53,13 @@ fn a_killed_run_pays_for_no_text_twice() {
     let sim = Sim::start(&["--latency-ms", "4"]);
     let place = Place::with(&sim);
     place.put("rows.csv", messages(400));
-    let run: Vec<&str> = "run rows.csv --budget 1 --lane sync --out a.csv".split(' ').chain(ASK).collect();
+    let run: Vec<&str> = "run rows.csv --budget 1 --lane sync --out a.csv".split(' ').chain(ask()).collect();
     let of = |name: &'static str, least: u64| {
         move |job: &serde_json::Value| job["name"] == name && job["succeeded"].as_u64() >= Some(least)
     };
     place.kill_when_any(run.clone(), of("rows-embed", 100));
     place.kill_when_any(run, of("rows", 50));
-    let report = place.run("run rows.csv --budget 1 --lane sync --out a.csv --json", &ASK).expect(0).json();
+    let report = place.run("run rows.csv --budget 1 --lane sync --out a.csv --json", &ask()).expect(0).json();
     assert_eq!(report["succeeded"].as_u64(), Some(400), "{report}");
     assert_eq!(report["embedding"]["vectors"].as_u64(), Some(400), "{report}");
     // What was out when it was killed is in doubt, and all else was paid once.

@@ -164,9 +164,9 @@ impl Bill {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::remote;
     use super::*;
     use bulkrate_core::ids::Sub;
-    use bulkrate_core::submission::{BatchCounts, Owner};
     use bulkrate_store::SubmissionState;
 
     #[test]
@@ -184,20 +184,8 @@ mod tests {
         ] {
             let mut row = Submission::new(Sub::new(1, 1), 1, Lane::Batch, SubmissionState::Settled, 1);
             row.remote_output = own.map(str::to_owned);
-            let remote = RemoteBatch {
-                id: "b".to_owned(),
-                phase: Phase::Cancelled,
-                status: String::new(),
-                input_file: None,
-                output_file: place.map(str::to_owned),
-                error_file: None,
-                counts: BatchCounts::default(),
-                errors: Vec::new(),
-                created_at: None,
-                expires_at: None,
-                marker: None,
-                owner: Owner::Unknown,
-            };
+            let output_file = place.map(str::to_owned);
+            let remote = RemoteBatch { output_file, ..remote(Phase::Cancelled) };
             assert_eq!(shares_place(&row, &remote), shared, "{own:?} {place:?}");
         }
     }

@@ -277,6 +277,24 @@ mod tests {
     use bulkrate_store::SubmissionState;
     use serde_json::Value;
 
+    /// A batch of which nothing else is told.
+    pub(super) fn remote(phase: Phase) -> RemoteBatch {
+        RemoteBatch {
+            id: "b".into(),
+            phase,
+            status: String::new(),
+            input_file: None,
+            output_file: None,
+            error_file: None,
+            counts: BatchCounts::default(),
+            errors: Vec::new(),
+            created_at: None,
+            expires_at: None,
+            marker: None,
+            owner: Owner::Unknown,
+        }
+    }
+
     /// The input file is in the account for all to see: not every batch of it is ours to cancel.
     #[test]
     fn what_was_made_of_our_file_long_after_our_create_is_no_twin() {
@@ -290,20 +308,7 @@ mod tests {
             (Some(1_795_132_799), true), // some time of that day
             (Some(1_795_132_799 + 86_400), false),
         ] {
-            let remote = RemoteBatch {
-                id: "b".into(),
-                phase: Phase::InProgress,
-                status: String::new(),
-                input_file: None,
-                output_file: None,
-                error_file: None,
-                counts: BatchCounts::default(),
-                errors: Vec::new(),
-                created_at,
-                expires_at: None,
-                marker: None,
-                owner: Owner::Unknown,
-            };
+            let remote = RemoteBatch { created_at, ..remote(Phase::InProgress) };
             assert_eq!(is_in_time(&remote, &row), want, "{created_at:?}");
         }
     }
