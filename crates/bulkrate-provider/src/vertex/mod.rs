@@ -23,7 +23,6 @@ use url::{Host, Url};
 use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::limits;
 use crate::http::sign::Sign;
 use crate::registry::{OpenError, Preset};
 use crate::settings::{Secret, Settings};
@@ -267,7 +266,6 @@ impl Provider for Vertex {
         if let Some(batches) = &self.batches {
             batches.look().await?;
         }
-        let clock_skew_s = limits::clock_skew_s(&reply.headers);
-        Ok(Health { models: None, batches: self.batches.is_some(), clock_skew_s })
+        Ok(Health { batches: self.batches.is_some(), ..Health::said_by(&reply, None) })
     }
 }
