@@ -1,8 +1,7 @@
 //! Prints `docs/reference/providers.md`: services and fields, from the code that decides.
 
-use bulkrate_core::request::Reasoning;
 use bulkrate_provider::vllm::VllmOffline;
-use bulkrate_provider::{Provider, ProxyFrom, Settings, Unlisted, conformance};
+use bulkrate_provider::{ProxyFrom, Settings, Unlisted, conformance};
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -29,7 +28,13 @@ fn main() -> Result<(), Failed> {
     page.push_str(
         "| service | key | address | lanes | models not listed |\n| --- | --- | --- | --- | --- |\n",
     );
-    let mut opened = Vec::new();
+    let openai =
+        bulkrate_provider::open("openai", &Settings { proxy: ProxyFrom::None, ..Settings::default() })?;
+    page.push_str(&format!(
+        "| openai | `OPENAI_API_KEY` | `https://api.openai.com/v1` | sync, batch | {} |\n",
+        unlisted(openai.facts().unlisted)
+    ));
+    let mut opened = vec![("openai", openai)];
     for preset in bulkrate_provider::presets() {
         // Nothing is sent: any address will do where everybody has his own.
         let base_url = preset.base_url.is_none().then(|| "https://resource.invalid".to_owned());
@@ -71,43 +76,14 @@ fn main() -> Result<(), Failed> {
     page.push_str("\n## What a request may hold\n\n");
     page.push_str(
         "`yes`: it is sent under the service's own name for it. `-`: it is an error that names item, field and model, before anything is \
-         sent; `provider_kwargs` goes out as you write it. Some models of a service take less: then the service refuses the item. Claude models up to 4.6 take more than is shown: `temperature`, `top_p`, `top_k`, and `reasoning` as tokens. Gemini 2.5 takes `reasoning` as tokens, and all of it but Pro takes `none`; \
-         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. At Azure, models before gpt-5 take all of sampling, stop sequences and penalties, and no `reasoning`. At Bedrock, Claude models take `reasoning` too, and `top_k` is for Claude and Nova alone. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
+         sent; `provider_kwargs` goes out as you write it. Each cell is proved by a test: the service's simulator answers it, or the error names the field. Some models of a service take less: then the service refuses the item. Claude models up to 4.6 take more than is shown: `temperature`, `top_p`, `top_k`, and `reasoning` as tokens. Gemini 2.5 takes `reasoning` as tokens, and all of it but Pro takes `none`; \
+         a Gemini model that is told nothing of `reasoning` is told to think as little as it can, as what it thinks counts towards the output maximum. At OpenAI and Azure, models before gpt-5 take all of sampling, stop sequences and penalties, and no `reasoning`. At Bedrock, Claude models take `reasoning` too, and `top_k` is for Claude and Nova alone. `choices` go out as a schema where schemas are taken; elsewhere the answer is matched when it comes.\n\n",
     );
-    let names: Vec<&str> = opened.iter().map(|(name, _)| *name).collect();
-    page.push_str(&format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1)));
-    let mut row = |name: &str, takes: &dyn Fn(&dyn Provider, &str) -> bool| {
-        let model = if name == "kind embedding" { embedder } else { model };
-        let cells = opened
-            .iter()
-            .map(|(service, provider)| if takes(&**provider, model(service)) { "yes" } else { "-" });
-        page.push_str(&format!("| `{name}` | {} |\n", cells.collect::<Vec<_>>().join(" | ")));
-    };
-    for field in conformance::fields() {
-        row(field.name, &|provider, model| conformance::write(provider, &field.request, model).is_ok());
-    }
-    row("log-probabilities", &|provider, model| {
-        provider.wire().tells_no_logprobs(model, Some(Reasoning::None)).is_none()
-    });
+    let columns = conformance::columns();
+    page.push_str(&conformance::table(&columns, &conformance::fields(), |column, field| {
+        let provider = opened.iter().find(|(name, _)| *name == column.service);
+        provider.is_some_and(|(_, provider)| column.write(&**provider, field).is_ok())
+    }));
     println!("{}", page.trim_end());
     Ok(())
-}
-
-/// The same for vectors.
-fn embedder(service: &str) -> &'static str {
-    match service {
-        "bedrock" => "amazon.titan-embed-text-v2:0",
-        other => model(other),
-    }
-}
-
-/// What services take differs by model: the current ones are shown.
-fn model(service: &str) -> &'static str {
-    match service {
-        "anthropic" => "claude-sonnet-5-5",
-        "gemini" | "vertex" => "gemini-3.8-flash",
-        "azure" => "gpt-6-luna",
-        "bedrock" => "us.amazon.nova-lite-v1:0",
-        _ => "model",
-    }
 }

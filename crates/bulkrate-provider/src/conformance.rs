@@ -2,6 +2,7 @@
 //!
 //! It spends money where the provider is real: point it at a simulator.
 
+mod cells;
 mod fields;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 
 use crate::api::{BatchApi, CallApi, Created, Provider, WireOptions};
+pub use cells::{Column, columns, table};
 pub use fields::{Field, fields, write};
 
 /// What the suite is run with.

@@ -13,6 +13,14 @@ use crate::api::{Provider, Unsupported, WireOptions};
 pub struct Field {
     pub name: &'static str,
     pub request: Request<'static>,
+    /// The log-probabilities of the answer are asked for, with so many alternatives.
+    pub alternatives: Option<u8>,
+}
+
+impl Field {
+    fn new(name: &'static str, request: Request<'static>) -> Self {
+        Self { name, request, alternatives: None }
+    }
 }
 
 const SCHEMA: &str =
@@ -23,14 +31,11 @@ const SCHEMA: &str =
 pub fn fields() -> Vec<Field> {
     let config = Config::default;
     let schema: Option<&'static RawValue> = serde_json::from_str(SCHEMA).ok();
-    let field = |name, config| Field { name, request: chat(config) };
+    let field = |name, config| Field::new(name, chat(config));
     let effort = |reasoning| Config { reasoning: Some(reasoning), ..config() };
     vec![
         field("max_tokens", config()),
-        Field {
-            name: "system_prompt",
-            request: Request { system_prompt: vec![text("Be brief.")], ..chat(config()) },
-        },
+        Field::new("system_prompt", Request { system_prompt: vec![text("Be brief.")], ..chat(config()) }),
         field("temperature", Config { temperature: Some(0.5), ..config() }),
         field("top_p", Config { top_p: Some(0.5), ..config() }),
         field("top_k", Config { top_k: Some(5), ..config() }),
@@ -44,11 +49,12 @@ pub fn fields() -> Vec<Field> {
         field("reasoning tokens", effort(Reasoning::Tokens(100))),
         field("output_schema", Config { output_schema: schema, ..config() }),
         field("choices", Config { choices: vec![text("ham"), text("spam")], ..config() }),
-        Field { name: "image", request: with_part(Part::Image(blob("image/png"))) },
-        Field { name: "document", request: with_part(Part::Document(blob("application/pdf"))) },
-        Field { name: "kind embedding", request: of_input(Kind::Embedding) },
-        Field { name: "kind moderation", request: of_input(Kind::Moderation) },
-        Field { name: "kind decision", request: decision() },
+        Field::new("image", with_part(Part::Image(blob("image/png")))),
+        Field::new("document", with_part(Part::Document(blob("application/pdf")))),
+        Field::new("kind embedding", of_input(Kind::Embedding)),
+        Field::new("kind moderation", of_input(Kind::Moderation)),
+        Field::new("kind decision", decision()),
+        Field { alternatives: Some(2), ..field("log-probabilities", config()) },
     ]
 }
 

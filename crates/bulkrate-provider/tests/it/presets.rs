@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::request::{Config, Content, Kind, Message, Reasoning, Request, Role};
-use bulkrate_provider::conformance::{self, Options};
-use bulkrate_provider::{Deployed, Preset, Provider, Settings, Unlisted};
+use bulkrate_provider::conformance::{self, Column, Field, Options};
+use bulkrate_provider::{Deployed, Preset, Provider, Settings, Unlisted, Unsupported};
 use bulkrate_sim::{Sim, SimConfig, Speaks};
 use bytes::Bytes;
 
@@ -14,36 +14,9 @@ use crate::server::{KEY, settings};
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 
-/// A model that the service sells, by its own name.
-fn model(service: &str) -> &'static str {
-    match service {
-        "anthropic" => "claude-haiku-5-5",
-        "gemini" | "vertex" => "gemini-3.8-flash",
-        "bedrock" => "us.amazon.nova-lite-v1:0",
-        "azure" => "gpt-4.1-mini",
-        "mistral" => "mistral-small-2603",
-        "groq" => "openai/gpt-oss-20b",
-        "together" => "openai/gpt-oss-120b",
-        "fireworks" => "accounts/fireworks/models/gpt-oss-20b",
-        "xai" => "grok-4.3",
-        "deepseek" => "deepseek-v4-flash",
-        "openrouter" | "modeldatabase" => "openai/gpt-6-luna",
-        "doubleword" => "Qwen/Qwen3-30B-A3B",
-        "fluxrouter" => "flux-auto",
-        _ => "served-model",
-    }
-}
-
-/// A model that the service sells for vectors, where that is another one than for chats.
-fn embeds(service: &str) -> &'static str {
-    match service {
-        "gemini" | "vertex" => "gemini-embedding-001",
-        "azure" => "text-embedding-3-small",
-        "mistral" => "mistral-embed",
-        "together" => "BAAI/bge-base-en-v1.5",
-        "fireworks" => "accounts/fireworks/models/qwen3-embedding-8b",
-        _ => model(service),
-    }
+/// A model that the service sells for chats, by its own name.
+fn model(service: &'static str) -> &'static str {
+    Column::of(service).chat
 }
 
 async fn sim(preset: &Preset) -> Sim {
@@ -124,59 +97,73 @@ async fn every_preset_conforms() {
     }
 }
 
-/// A field either is taken by a server that refuses what its service refuses, or is an error that names it. Nothing is lost in between:
-/// what a service passes over in silence must be refused here.
+/// What stands in a cell of the documentation's table, proved: a server that refuses what its service refuses has taken the field, or
+/// an error names it. Nothing is lost in between: what a service passes over in silence must be refused here.
 #[tokio::test]
-async fn every_field_works_or_is_refused_by_name() {
-    let mut table = String::new();
+async fn every_cell_of_the_table_works_or_is_refused_by_name() {
+    let fields = conformance::fields();
+    let mut proved = BTreeMap::new();
     for preset in bulkrate_provider::presets() {
         let sim = sim(&preset).await;
         let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
-        let mut refused = Vec::new();
-        for field in conformance::fields() {
-            let kind = field.request.kind;
-            let model = if kind == Kind::Embedding { embeds(preset.name) } else { model(preset.name) };
-            match conformance::write(&*provider, &field.request, model) {
-                Ok(body) => {
-                    let reply = answered(&*provider, (kind, model), body).await;
-                    assert!(
-                        matches!(provider.wire().read(kind, &reply), Reading::Answer(_)),
-                        "{} {}: {reply:?}",
-                        preset.name,
-                        field.name
-                    );
-                }
-                Err(error) => {
-                    let (error, word) = (error.to_string(), field.name.split(' ').next().unwrap());
-                    assert!(error.contains(word) && error.contains(model), "{error}");
-                    refused.push(field.name);
-                }
-            }
-        }
-        table.push_str(&format!("{}: {}\n", preset.name, refused.join(", ")));
+        prove(&*provider, Column::of(preset.name), &fields, &mut proved).await;
     }
-    let want = "\
-anthropic: temperature, top_p, top_k, presence_penalty, frequency_penalty, seed, reasoning tokens, kind embedding, kind moderation, kind decision
-gemini: reasoning none, reasoning tokens, kind moderation, kind decision
-vertex: reasoning none, reasoning tokens, kind moderation, kind decision
-bedrock: presence_penalty, frequency_penalty, seed, reasoning low, reasoning high, reasoning tokens, kind embedding, kind moderation, kind decision
-azure: top_k, reasoning low, reasoning high, reasoning tokens, kind moderation, kind decision
-mistral: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation, kind decision
-groq: top_k, reasoning tokens, document, kind embedding, kind moderation, kind decision
-together: reasoning none, reasoning tokens, document, kind moderation, kind decision
-fireworks: reasoning tokens, document, kind moderation, kind decision
-xai: top_k, reasoning tokens, document, kind embedding, kind moderation, kind decision
-openrouter: kind embedding, kind moderation, kind decision
-doubleword: top_k, reasoning tokens, document, kind moderation, kind decision
-deepseek: top_k, seed, reasoning tokens, output_schema, image, document, kind embedding, kind moderation, kind decision
-fluxrouter: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation, kind decision
-modeldatabase: top_k, reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind embedding, kind moderation, kind decision
-vllm: document, kind moderation, kind decision
-sglang: reasoning none, reasoning tokens, document, kind moderation, kind decision
-llamacpp: reasoning none, reasoning low, reasoning high, reasoning tokens, document, kind moderation, kind decision
-ollama: top_k, reasoning tokens, document, kind moderation, kind decision
-";
-    assert_eq!(table, want);
+    let sim = Sim::start(SimConfig { api_key: Some(KEY.to_owned()), ..SimConfig::default() }).await.unwrap();
+    let openai = bulkrate_provider::open("openai", &settings(&sim.base_url())).unwrap();
+    prove(&*openai, Column::of("openai"), &fields, &mut proved).await;
+    // `vllm run-batch` takes the bodies of the server, which has answered them.
+    for program in bulkrate_provider::programs() {
+        let (program, server) = (Column::of(program), Column::of("vllm"));
+        let own = bulkrate_provider::open(program.service, &Settings::default()).unwrap();
+        let vllm = bulkrate_provider::open("vllm", &settings("http://127.0.0.1:1/v1")).unwrap();
+        for field in &fields {
+            let (written, answered) = (program.write(&*own, field), server.write(&*vllm, field));
+            assert_eq!(written.as_ref().ok(), answered.as_ref().ok(), "{} {}", program.service, field.name);
+            written.err().iter().for_each(|error| names(error, field, program));
+            proved.insert((program.service, field.name), proved[&("vllm", field.name)]);
+        }
+    }
+    let page = include_str!("../../../../docs/reference/providers.md");
+    let (_, table) = page.split_at(page.find("| field |").unwrap());
+    let cells = conformance::table(&conformance::columns(), &fields, |column, field| {
+        *proved.get(&(column.service, field.name)).unwrap_or_else(|| {
+            panic!("the cell of {} and {} stands in the table and is not proved", column.service, field.name)
+        })
+    });
+    assert_eq!(table.trim_end(), cells.trim_end(), "run `cargo xtask docs`");
+}
+
+/// A refusal has the field and the model.
+fn names(error: &Unsupported, field: &Field, column: Column) {
+    let (error, word) = (error.to_string(), field.name.split(' ').next().unwrap());
+    assert!(error.contains(word) && error.contains(column.model(field.request.kind)), "{error}");
+}
+
+/// Asks for each field, and notes whether it was answered.
+async fn prove(
+    provider: &dyn Provider,
+    column: Column,
+    fields: &[Field],
+    proved: &mut BTreeMap<(&'static str, &'static str), bool>,
+) {
+    for field in fields {
+        let (kind, name) = (field.request.kind, field.name);
+        let (model, place) = (column.model(kind), (column.service, name));
+        let written = column.write(provider, field);
+        proved.insert(place, written.is_ok());
+        let body = match written {
+            Ok(body) => body,
+            Err(error) => {
+                names(&error, field, column);
+                continue;
+            }
+        };
+        let reply = answered(provider, (kind, model), body).await;
+        let Reading::Answer(answer) = provider.wire().read(kind, &reply) else {
+            panic!("{place:?}: {reply:?}");
+        };
+        assert_eq!(!answer.tokens.is_empty(), field.alternatives.is_some(), "{place:?}");
+    }
 }
 
 #[tokio::test]
