@@ -3,7 +3,7 @@
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Text, write_json_text};
-use bulkrate_io::{JsonKind, JsonScanner};
+use bulkrate_io::{JsonKind, JsonRow, JsonScanner};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -11,7 +11,15 @@ use serde_json::value::RawValue;
 pub(crate) const RAW_TAIL: &[u8] = b"\"body\":";
 
 /// The names of the output maximum, newest first.
-const MAXIMA: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+const MAXIMA: &[&str] = &["max_completion_tokens", "max_tokens"];
+/// Its name in a body for `/responses`, which has an `input` and no `messages`.
+const MAXIMUM_OF_RESPONSES: &[&str] = &["max_output_tokens"];
+/// The path of those.
+pub(crate) const RESPONSES: &str = "/responses";
+/// What such a body may name that is not in it, so that nothing bounds what it costs.
+const ELSEWHERE: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
+/// Tools that run nothing at the provider.
+const OWN_TOOLS: [&str; 2] = ["function", "custom"];
 
 /// What has a price that is not in its tokens.
 const UNBOUNDED: [&str; 3] = ["\"input_audio\"", "\"web_search_options\"", "\"audio\""];
@@ -41,7 +49,7 @@ struct SealedRaw<'a> {
 impl<'a> RawLine<'a> {
     pub(crate) fn kind_of_url(url: &str) -> Option<Kind> {
         Some(match url.trim_start_matches('/').trim_start_matches("v1/") {
-            "chat/completions" => Kind::Chat,
+            "chat/completions" | "responses" => Kind::Chat,
             "embeddings" => Kind::Embedding,
             "moderations" => Kind::Moderation,
             _ => return None,
@@ -73,13 +81,17 @@ impl<'a> RawLine<'a> {
                     .to_owned(),
             );
         }
+        let maxima = self.maxima(&row);
+        if maxima == MAXIMUM_OF_RESPONSES {
+            check_response(&row)?;
+        }
         let bounded = self.kind != Kind::Chat
-            || MAXIMA.iter().any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
+            || maxima.iter().any(|name| row.get(name).is_some_and(|value| value.kind() == JsonKind::Number));
         out.push(b'{');
         out.extend_from_slice(RAW_TAIL);
         match self.body.strip_prefix('{') {
             Some(rest) if !bounded => {
-                out.extend_from_slice(format!("{{\"max_completion_tokens\":{max_tokens}").as_bytes());
+                out.extend_from_slice(format!("{{\"{}\":{max_tokens}", maxima[0]).as_bytes());
                 if !row.is_empty() {
                     out.push(b',');
                 }
@@ -113,6 +125,7 @@ impl<'a> RawLine<'a> {
             out.extend_from_slice(self.body.as_bytes()); // it was readable when it was sealed
             return;
         };
+        let maxima = self.maxima(&row);
         let mut done = 0;
         if self.kind == Kind::Chat && lane == Lane::Flex && row.get(TIER).is_none() {
             out.extend_from_slice(b"{\"service_tier\":\"flex\",");
@@ -122,7 +135,7 @@ impl<'a> RawLine<'a> {
             let new = match (&*key, value.kind(), most.as_deref()) {
                 (TIER, ..) => tier.as_bytes(),
                 ("model", ..) if value.as_str().is_some_and(|own| own != model) => &named[..],
-                (key, JsonKind::Number, Some(most)) if MAXIMA.contains(&key) => most.as_bytes(),
+                (key, JsonKind::Number, Some(most)) if maxima.contains(&key) => most.as_bytes(),
                 _ => continue,
             };
             // A value is a slice of the body.
@@ -144,7 +157,19 @@ impl<'a> RawLine<'a> {
     }
 
     pub(crate) fn messages(&self) -> u64 {
-        self.named("\"role\"")
+        // The input may be one text, and so are the instructions before it.
+        let unnamed = if self.kind == Kind::Chat { 2 } else { 0 };
+        match self.named("\"role\"") {
+            0 => unnamed,
+            roles => roles,
+        }
+    }
+
+    /// What this body calls its output maximum.
+    fn maxima(&self, row: &JsonRow<'_>) -> &'static [&'static str] {
+        let is_response =
+            self.kind == Kind::Chat && row.get("input").is_some() && row.get("messages").is_none();
+        if is_response { MAXIMUM_OF_RESPONSES } else { MAXIMA }
     }
 
     fn named(&self, name: &str) -> u64 {
@@ -154,8 +179,34 @@ impl<'a> RawLine<'a> {
     /// The output maximum, as set by the user or by us.
     pub(crate) fn max_tokens(&self, scanner: &mut JsonScanner) -> Option<u64> {
         let row = scanner.scan(self.body).ok()?;
-        let set = MAXIMA.iter().find_map(|name| row.get(name))?;
+        let set = self.maxima(&row).iter().find_map(|name| row.get(name))?;
         set.raw().parse().ok()
+    }
+}
+
+/// Refuses what makes a response cost more than its body shows, and what comes back later.
+fn check_response(row: &JsonRow<'_>) -> Result<(), String> {
+    let says =
+        |name: &str| row.get(name).filter(|value| value.kind() != JsonKind::Null && value.raw() != "false");
+    if let Some(name) = ELSEWHERE.iter().find(|name| says(name).is_some()) {
+        return Err(format!(
+            "`body.{name}` names tokens that are not in the line, whose price cannot be bounded"
+        ));
+    }
+    if says("background").is_some() {
+        return Err("`body.background` is true; an answer that comes later cannot be collected".to_owned());
+    }
+    #[derive(Deserialize)]
+    struct Tool<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Text<'a>,
+    }
+    let Some(tools) = says("tools") else { return Ok(()) };
+    let tools: Vec<Tool<'_>> =
+        serde_json::from_str(tools.raw()).map_err(|_| "`body.tools` is not a list of tools".to_owned())?;
+    match tools.iter().find(|tool| !OWN_TOOLS.contains(&&*tool.kind)) {
+        Some(tool) => Err(format!("`body.tools` has `{}`, whose price cannot be bounded", &*tool.kind)),
+        None => Ok(()),
     }
 }
 
@@ -163,6 +214,43 @@ impl<'a> RawLine<'a> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_response_is_bounded_under_its_own_name() {
+        let seal = |body: &str| {
+            let mut sealed = Vec::new();
+            let line = RawLine { kind: Kind::Chat, body, model: "openai/m".into() };
+            line.seal(50, &mut JsonScanner::new(), &mut sealed)?;
+            Ok::<_, String>(RawLine::unseal(&sealed).unwrap().body.to_owned())
+        };
+        let set =
+            seal(r#"{"model":"m","input":"a","tools":[{"type":"function"}],"background":false}"#).unwrap();
+        assert!(set.starts_with(r#"{"max_output_tokens":50,"model""#), "{set}");
+        let line = RawLine { kind: Kind::Chat, body: &set, model: "openai/m".into() };
+        assert_eq!((line.max_tokens(&mut JsonScanner::new()), line.messages()), (Some(50), 2));
+        let mut sent = Vec::new();
+        line.body(Lane::Batch, "m", Some(200), &mut sent);
+        assert!(sent.starts_with(br#"{"max_output_tokens":200,"#));
+        // What bounds one kind of body bounds no other.
+        assert!(seal(r#"{"input":"a","max_tokens":9}"#).unwrap().contains(r#""max_output_tokens":50"#));
+        assert!(
+            seal(r#"{"messages":[],"max_output_tokens":9}"#)
+                .unwrap()
+                .contains(r#""max_completion_tokens":50"#)
+        );
+        for (more, word) in [
+            (r#""previous_response_id":"r""#, "previous_response_id"),
+            (r#""conversation":{"id":"c"}"#, "conversation"),
+            (r#""prompt":{"id":"p"}"#, "prompt"),
+            (r#""background":true"#, "background"),
+            (r#""stream":true"#, "stream"),
+            (r#""tools":[{"type":"function"},{"type":"web_search"}]"#, "web_search"),
+            (r#""tools":{}"#, "not a list"),
+        ] {
+            let why = seal(&format!(r#"{{"input":"a",{more}}}"#)).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+    }
 
     #[test]
     fn a_body_goes_through_byte_for_byte() {
@@ -277,6 +365,7 @@ mod tests {
             );
         }
         assert_eq!(RawLine::kind_of_url("/v1/embeddings"), Some(Kind::Embedding));
+        assert_eq!(RawLine::kind_of_url("/v1/responses"), Some(Kind::Chat));
         assert_eq!(RawLine::kind_of_url("/v1/images/generations"), None);
     }
 }

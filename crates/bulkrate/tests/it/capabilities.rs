@@ -257,3 +257,58 @@ fn what_a_batch_line_of_openais_cannot_say_to_another_provider_is_named() {
         assert_eq!(sent(&sim), 0, "{more}");
     }
 }
+
+/// A line for `/v1/responses` goes out as it is where the account speaks that API, in a batch and in a call; elsewhere it says so.
+#[test]
+fn a_line_for_the_responses_api_goes_out_as_it_is_or_is_refused_by_name() {
+    let line = |id: usize, more: &Value| {
+        let mut body =
+            json!({ "model": "gpt-6-luna", "input": format!("Say {id}."), "instructions": "Be brief." });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let line =
+            json!({ "custom_id": format!("i-{id}"), "method": "POST", "url": "/v1/responses", "body": body });
+        line.to_string() + "\n"
+    };
+    let all: String = (0..4).map(|id| line(id, &json!({}))).collect();
+    for (lane, calls) in [("sync", 4), ("batch", 1)] {
+        let ([sim], place) = at(["openai"]);
+        place.put("in.jsonl", &all);
+        let run = format!("run in.jsonl --yes --lane {lane} --responses-api --poll-min 30ms --out out.jsonl");
+        place.run(&run, &[]).expect(0);
+        let paths = sim.get("/sim/requests")["by_path"].clone();
+        // The canary of a batch job is a call.
+        assert_eq!(paths["POST /v1/responses"]["200"], calls, "{paths}");
+        assert_eq!(paths["POST /v1/chat/completions"], Value::Null, "{paths}");
+        assert_eq!(sim.bill()["requests"], 4, "{}", sim.bill());
+        place.proved("in", &sim);
+        let rows = place.read("out.jsonl");
+        assert_eq!(rows.matches("\"succeeded\"").count(), 4, "{rows}");
+    }
+    let ([sim], place) = at(["openai"]);
+    place
+        .put("in.jsonl", &all)
+        .put("searches.jsonl", line(0, &json!({ "tools": [{ "type": "web_search" }] })));
+    place.run("plan in.jsonl", &[]).error(2, "item-bad-request", &["in.jsonl:1: ", "`responses_api = true`"]);
+    let searches = place.run("plan searches.jsonl --responses-api", &[]);
+    searches.error(2, "item-bad-request", &["`web_search`", "cannot be bounded"]);
+    assert_eq!(sent(&sim), 0);
+}
+
+/// Pictures are not made, and an assistant's own calls of tools have no words of ours: both are told by their names.
+#[test]
+fn what_no_request_can_say_is_refused_by_name() {
+    let ([sim], place) = at(["openai"]);
+    let picture = json!({ "custom_id": "i", "method": "POST", "url": "/v1/images/generations", "body": { "model": "gpt-image-2", "prompt": "a cat" } });
+    let kind = json!({ "custom_id": "i", "model": LUNA, "kind": "image", "input": ["a cat"] });
+    let called = json!([
+        { "role": "user", "content": "How warm is it?" },
+        { "role": "assistant", "content": "", "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
+        { "role": "tool", "content": "9", "tool_call_id": "c" },
+    ]);
+    let calls = json!({ "custom_id": "i", "model": LUNA, "messages": called });
+    for (line, word) in [(picture, "`url` is none of"), (kind, "`image`"), (calls, "`tool_calls`")] {
+        place.put("in.jsonl", line.to_string() + "\n");
+        place.run("plan in.jsonl", &[]).error(2, "item-bad-request", &["in.jsonl:1: ", word]);
+    }
+    assert_eq!(sent(&sim), 0);
+}

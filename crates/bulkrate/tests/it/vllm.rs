@@ -384,3 +384,21 @@ fn an_output_that_is_no_file_keeps_nobody_from_leaving() {
         place.sh(&format!("kill -9 -{}", group(&place))).expect(0);
     }
 }
+
+/// A machine that is paid for has a price, and the ledger has what its tokens cost.
+#[test]
+fn a_priced_machine_costs_what_its_tokens_do() {
+    let place = Place::new();
+    job(&place, "", "price_in = 0.5\nprice_out = 1.5\nbudget = 1");
+    let report = run(&place).expect(0).json();
+    let tokens = |key: &str| report[key].as_i64().unwrap();
+    // 500 and 1,500 nano-dollars a token: nothing is rounded.
+    let want = tokens("input_tokens") * 500 + tokens("output_tokens") * 1_500;
+    assert!(want > 0 && nanos(&report, "spent") == want, "{report}");
+    let settled = place.run("cost --json", &[]).expect(0).json();
+    assert_eq!(nanos(&settled[0], "spent"), want, "{settled}");
+    place.run("verify reviews", &[]).expect(0);
+    // A plan knows it before.
+    let plan = place.run("plan reviews.toml --json", &[]).expect(0).json();
+    assert_eq!(plan["priced"], true, "{plan}");
+}

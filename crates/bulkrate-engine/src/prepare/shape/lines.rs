@@ -9,7 +9,7 @@ use bulkrate_io::JsonRow;
 use serde_json::value::RawValue;
 
 use super::{AUTO, Draftsman, Drawn, ShapeError, auto_in_a_line, effort};
-use crate::prepare::raw::RawLine;
+use crate::prepare::raw::{RESPONSES, RawLine};
 use crate::prepare::takes::Asker;
 
 impl Draftsman {
@@ -106,8 +106,9 @@ impl Draftsman {
     ) -> Result<Drawn, ShapeError> {
         let bad = |why: &str| ShapeError::Item(ItemError::BadRequest(why.to_owned()));
         let url = row.get("url").and_then(|value| value.as_str()).ok_or_else(|| bad("`url` is missing"))?;
-        let kind = RawLine::kind_of_url(&url)
-            .ok_or_else(|| bad("`url` is none of /v1/chat/completions, /v1/embeddings, /v1/moderations"))?;
+        let kind = RawLine::kind_of_url(&url).ok_or_else(|| {
+            bad("`url` is none of /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/moderations")
+        })?;
         self.of_one_price(kind)?;
         let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();
         let model = {
@@ -120,7 +121,13 @@ impl Draftsman {
         };
         let deployment = self.named(&model)?;
         let found = &self.deployments[deployment];
-        if !found.account.api.wire().takes_openai(kind, &found.model) {
+        let (wire, response) = (found.account.api.wire(), url.ends_with(RESPONSES));
+        if response && wire.path(kind, &found.model) != RESPONSES {
+            return Err(bad(
+                "`url` is /v1/responses, which is only asked where `responses_api = true` is set",
+            ));
+        }
+        if !response && !wire.takes_openai(kind, &found.model) {
             let request = translated((kind, body), &found.pinned)?;
             let custom_id = row.get("custom_id").and_then(|value| value.as_str()).map(Text);
             return self.request(Request { custom_id, model: model.into(), ..request }, number, out);
