@@ -157,14 +157,25 @@ impl FreeClient {
         form: Bytes,
         ok: &[u16],
     ) -> Result<Reply, ApiError> {
+        self.post(what, path, ("application/x-www-form-urlencoded", form), ok).await
+    }
+
+    /// The same of a body of any type.
+    pub(crate) async fn post(
+        &self,
+        what: &str,
+        path: &str,
+        (kind, body): (&str, Bytes),
+        ok: &[u16],
+    ) -> Result<Reply, ApiError> {
         self.repeat(|| async {
             let reply = match &self.line {
                 Line::Given(line) => {
-                    self.given(what, line.exchange(Method::POST, path, form.clone()).await)?
+                    self.given(what, line.exchange(Method::POST, path, body.clone()).await)?
                 }
                 Line::Http(client) => {
-                    let request = client.post(self.account.url(path)).body(form.clone());
-                    let request = request.header("content-type", "application/x-www-form-urlencoded");
+                    let request = client.post(self.account.url(path)).body(body.clone());
+                    let request = request.header("content-type", kind);
                     self.reply(what, request.timeout(self.retry.try_timeout).send().await).await?
                 }
             };

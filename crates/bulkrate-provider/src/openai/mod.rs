@@ -7,6 +7,7 @@ mod form;
 mod mistral;
 mod named;
 mod pages;
+mod sets;
 mod together;
 mod xai;
 pub mod errors;
@@ -30,6 +31,7 @@ pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes, Tiers};
 pub use form::Form;
 
 use batch::OpenAiBatches;
+use sets::SetBatches;
 use wire::OpenAiWire;
 
 /// One account that speaks OpenAI's language.
@@ -39,10 +41,20 @@ pub struct OpenAi {
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
-    batches: OpenAiBatches,
+    batches: Lane,
     has_batches: AtomicBool,
     deployments: BTreeMap<String, Deployed>,
 }
+
+/// Its batch API: of files, or of data sets.
+#[derive(Debug)]
+enum Lane {
+    Files(Box<OpenAiBatches>),
+    Sets(Box<SetBatches>),
+}
+
+/// What speaks to one origin.
+type Clients = (Arc<dyn CallApi>, Arc<FreeClient>);
 
 impl OpenAi {
     /// Sends nothing.
@@ -57,7 +69,17 @@ impl OpenAi {
             form::Upload::Named(_) => FreeClient::unled,
         };
         let free = Arc::new(open(account.clone(), settings, errors::classify)?);
-        Ok(Self::with(dialect, account, settings, paid, free))
+        let clients: Clients = (paid, free);
+        let of_batches = match dialect.batches {
+            Batches::Sets { .. } => {
+                let beside = sets::beside(dialect, settings);
+                let account = Account::new(None, dialect.name, &beside)?;
+                let paid = PaidClient::new(account.clone(), &[], &beside)?;
+                (Arc::new(paid) as _, Arc::new(FreeClient::new(account, &beside, errors::classify)?))
+            }
+            _ => clients.clone(),
+        };
+        Ok(Self::with(dialect, account, settings, clients, of_batches))
     }
 
     /// Over a line that is given instead of connections, for simulated worlds.
@@ -65,20 +87,26 @@ impl OpenAi {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let free = FreeClient::over(Arc::clone(&line), account.clone(), settings, errors::classify);
-        Ok(Self::with(dialect, account, settings, Arc::new(GivenCalls(line)), Arc::new(free)))
+        let clients: Clients = (Arc::new(GivenCalls(line)), Arc::new(free));
+        Ok(Self::with(dialect, account, settings, clients.clone(), clients))
     }
 
     fn with(
         dialect: Dialect,
         account: Account,
         settings: &Settings,
-        paid: Arc<dyn CallApi>,
-        free: Arc<FreeClient>,
+        (paid, free): Clients,
+        (to_paid, to_free): Clients,
     ) -> Self {
         let wire = Arc::new(OpenAiWire::new(dialect, account, settings));
-        let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
-        let batches = OpenAiBatches::new(dialect, Arc::clone(&wire), to_paid, to_free, settings);
-        let has_batches = matches!(dialect.batches, Batches::Yes { .. });
+        let shared = Arc::clone(&wire);
+        let batches = match dialect.batches {
+            Batches::Sets { .. } => {
+                Lane::Sets(Box::new(SetBatches::new(dialect, shared, to_paid, to_free, settings)))
+            }
+            _ => Lane::Files(Box::new(OpenAiBatches::new(dialect, shared, to_paid, to_free, settings))),
+        };
+        let has_batches = dialect.batches.is_known();
         let deployments = settings.deployments.clone();
         Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches), deployments }
     }
@@ -116,7 +144,11 @@ impl Provider for OpenAi {
     }
 
     fn batches(&self) -> Option<&dyn BatchApi> {
-        if self.has_batches.load(Ordering::Relaxed) { Some(&self.batches) } else { None }
+        let there = self.has_batches.load(Ordering::Relaxed);
+        there.then_some(match &self.batches {
+            Lane::Files(batches) => &**batches as &dyn BatchApi,
+            Lane::Sets(batches) => &**batches,
+        })
     }
 
     fn facts(&self) -> Facts {
@@ -136,8 +168,12 @@ impl Provider for OpenAi {
         };
         let health = self.free.list_models("/models", true, usual_base).await?;
         // A list that is there says nothing where the shape is known to be another.
-        let batches = !matches!(self.dialect.batches, Batches::No) && self.batches.exists().await;
-        let known = matches!(self.dialect.batches, Batches::Yes { .. });
+        let batches = match &self.batches {
+            _ if matches!(self.dialect.batches, Batches::No) => false,
+            Lane::Files(batches) => batches.exists().await,
+            Lane::Sets(batches) => batches.exists().await,
+        };
+        let known = self.dialect.batches.is_known();
         self.has_batches.store(batches || known, Ordering::Relaxed);
         Ok(Health { batches, ..health })
     }

@@ -5,6 +5,7 @@
 
 mod azure;
 mod dress;
+mod fireworks;
 mod manners;
 mod mistral;
 mod splice;

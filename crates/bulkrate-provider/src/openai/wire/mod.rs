@@ -83,6 +83,12 @@ impl OpenAiWire {
         Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
     }
 
+    /// The same of a line whose answer stands alone in `response`.
+    pub(super) fn read_bare_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let line = self.reader.bare_line(kind, line)?;
+        Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
+    }
+
     pub(super) fn endpoint(&self, kind: Kind) -> &'static str {
         match (kind, self.reader.chat_endpoint) {
             (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",
