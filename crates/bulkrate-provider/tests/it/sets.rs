@@ -77,6 +77,11 @@ async fn refusals_are_told_from_what_may_have_been_made() {
             r#"{"error":{"message":"x","param":null,"code":"UNAUTHORIZED","type":"error"}}"#,
             Some(Auth),
         ),
+        (
+            "403 Forbidden",
+            r#"{"error":{"message":"The API key you provided is invalid.","param":null,"code":"UNAUTHORIZED","type":"error"},"request_id":"r"}"#,
+            Some(Auth),
+        ),
         ("429 Too Many", r#"{"code":8,"message":"x","details":[]}"#, Some(RateLimited)),
         // An earlier one has the name: it may be this.
         ("409 Conflict", r#"{"code":6,"message":"job already exists","details":[]}"#, None),

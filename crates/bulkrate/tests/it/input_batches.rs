@@ -1,4 +1,4 @@
-//! The batch lane of services on whose batches nothing can be written, and which show their input file: Together and xAI.
+//! The batch lane of services on whose batches nothing can be written, and which show their input file: Together, xAI and Fireworks.
 
 use serde_json::json;
 
@@ -193,6 +193,14 @@ fn what_a_job_over_data_sets_did_not_show_stays_in_doubt() {
     let (spent, doubt, bill) = FIREWORKS.what_expires_is_asked_again();
     assert!(doubt > 0 && spent == nanos(&bill, "total"), "{spent} {doubt} {bill}");
     FIREWORKS.a_line_that_is_missing_stays_in_doubt_beside_the_bill();
+}
+
+/// It is stopped by deleting it: nothing of it can be read any more.
+#[test]
+fn a_job_over_data_sets_that_is_cancelled_is_gone_and_in_doubt() {
+    let ((spent, doubt, paid), calls) = FIREWORKS.cancelled_in_the_middle();
+    assert!(spent == 0 && paid > 0 && paid <= doubt, "{spent} {doubt} {paid}");
+    assert_eq!(calls["POST /v1/batches/{id}/cancel"]["200"], 1, "{calls}");
 }
 
 /// Vectors are none of what their batches take: the plan says so, and the job runs in the sync lane.

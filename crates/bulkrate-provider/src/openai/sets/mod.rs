@@ -119,6 +119,25 @@ impl SetBatches {
         sent.await.map(|_| ())
     }
 
+    /// Until all lines of a file are in a data set, and it may be read.
+    async fn fill(&self, id: &str, file: &Path) -> Result<(), ApiError> {
+        let path = self.set(id).await?;
+        let sent = self.free.upload(UPLOAD, &format!("{path}:upload"), &[], file, "input.jsonl").await;
+        // A data set takes nothing more once it has its lines: an answer was lost, and the next try is refused.
+        let is_again = |error: &ApiError| matches!(error.status, Some(400 | 409));
+        if let Err(error) = sent
+            && !(is_again(&error) && self.is_filled(&path).await?)
+        {
+            return Err(error);
+        }
+        batches::until_ready(&self.free, UPLOAD, &path, |reply| match self.state_of(reply) {
+            Ok(true) => Looked::Ready,
+            Ok(false) => Looked::NotYet,
+            Err(error) => Looked::Bad(error),
+        })
+        .await
+    }
+
     /// Whether it may be read, so that all lines are there.
     fn state_of(&self, reply: &Reply) -> Result<bool, ApiError> {
         let is_ready = remote::is_ready(&reply.body);
@@ -187,9 +206,15 @@ impl BatchApi for SetBatches {
     }
 
     fn facts(&self) -> BatchFacts {
-        // The job tells of answers that its data set may show a moment later.
-        let (one_file, seen_late) = (true, true);
-        BatchFacts { known_by: KnownBy::Input, one_file, seen_late, ..BatchFacts::default() }
+        BatchFacts {
+            known_by: KnownBy::Input,
+            one_file: true,
+            // The job tells of answers that its data set may show a moment later.
+            seen_late: true,
+            // Nothing says that what is called cancelled was not run.
+            cancels_late: true,
+            ..BatchFacts::default()
+        }
     }
 
     fn refuses(&self, kind: Kind, _: &str) -> Option<&'static str> {
@@ -208,21 +233,12 @@ impl BatchApi for SetBatches {
         let local = |error: std::io::Error| self.free.local_error(UPLOAD, file, &error);
         let id = format!("{}-{}", name.trim_end_matches(".jsonl"), batches::unused());
         self.make_set(&id, lines_of(file).await.map_err(local)?).await?;
-        let path = self.set(&id).await?;
-        let sent = self.free.upload(UPLOAD, &format!("{path}:upload"), &[], file, "input.jsonl").await;
-        // A data set takes nothing more once it has its lines: an answer was lost, and the next try is refused.
-        let is_again = |error: &ApiError| matches!(error.status, Some(400 | 409));
-        if let Err(error) = sent
-            && !(is_again(&error) && self.is_filled(&path).await?)
-        {
-            return Err(error);
+        let filled = self.fill(&id, file).await;
+        if filled.is_err() {
+            // It would only take room there; the error that is told is the first.
+            let _ = self.delete_file(&id).await;
         }
-        let ready = batches::until_ready(&self.free, UPLOAD, &path, |reply| match self.state_of(reply) {
-            Ok(true) => Looked::Ready,
-            Ok(false) => Looked::NotYet,
-            Err(error) => Looked::Bad(error),
-        });
-        ready.await.map(|()| id)
+        filled.map(|()| id)
     }
 
     /// The job has the name of its input: a create that arrives twice finds the first one there.

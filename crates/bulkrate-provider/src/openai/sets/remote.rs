@@ -12,10 +12,12 @@ use crate::json::unix_s;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Jobs<'a> {
-    #[serde(borrow)]
-    batch_inference_jobs: Vec<Job<'a>>,
+    #[serde(borrow, default)]
+    batch_inference_jobs: Option<Vec<Job<'a>>>,
     #[serde(borrow, default)]
     next_page_token: LooseText<'a>,
+    #[serde(default)]
+    total_size: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +57,22 @@ struct Progress {
     total_processed_requests: Count,
     successfully_processed_requests: Count,
     failed_requests: Count,
+    output_rows: Count,
+    output_tokens: Count,
+}
+
+impl Progress {
+    /// Whether something of the job may have been answered, and so paid.
+    fn has_run(&self) -> bool {
+        let told = [
+            self.total_processed_requests,
+            self.successfully_processed_requests,
+            self.failed_requests,
+            self.output_rows,
+            self.output_tokens,
+        ];
+        told.into_iter().any(|count| count.or_zero() > 0)
+    }
 }
 
 /// The last part of a name.
@@ -74,8 +92,13 @@ pub(super) fn read_job(body: &[u8]) -> Result<RemoteBatch, String> {
 
 pub(super) fn read_page(body: &[u8]) -> Result<Page, String> {
     let list: Jobs<'_> = read(body, "a list of batch jobs")?;
-    let batches =
-        list.batch_inference_jobs.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
+    // A list that is not there is empty only where it says so: that a job is absent may be proved by it.
+    let jobs = match (list.batch_inference_jobs, list.total_size) {
+        (Some(jobs), _) => jobs,
+        (None, Some(0)) => Vec::new(),
+        (None, _) => return Err("the answer holds no list of batch jobs".to_owned()),
+    };
+    let batches = jobs.into_iter().map(Job::into_remote).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { batches, next: list.next_page_token.into_owned() })
 }
 
@@ -143,14 +166,16 @@ impl Job<'_> {
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let state = self.state.into_owned().ok_or("the job has no state")?;
         let progress = self.job_progress.unwrap_or_default();
-        let (completed, failed) =
-            (progress.successfully_processed_requests.or_zero(), progress.failed_requests.or_zero());
-        let processed = progress.total_processed_requests.or_zero();
-        let counts =
-            BatchCounts { total: progress.total_input_requests.or_zero().max(processed), completed, failed };
+        let [total, processed] =
+            [progress.total_input_requests, progress.total_processed_requests].map(Count::or_zero);
+        let counts = BatchCounts {
+            total: total.max(processed),
+            completed: progress.successfully_processed_requests.or_zero(),
+            failed: progress.failed_requests.or_zero(),
+        };
         let phase = match phase(&state) {
             // What has failed as a whole was not paid: but for what was answered.
-            Phase::Failed if completed + failed + processed > 0 => Phase::Completed,
+            Phase::Failed if progress.has_run() => Phase::Completed,
             phase => phase,
         };
         let has_results = phase.is_terminal() && phase != Phase::Failed;
@@ -226,8 +251,29 @@ mod tests {
         let refused = job("FAILED", r#","status":{"code":"INVALID_ARGUMENT","message":"invalid role"}"#);
         assert_eq!((refused.phase, refused.output_file), (Phase::Failed, None));
         assert_eq!(refused.errors[0].message, "invalid role");
-        let begun = job("FAILED", r#","jobProgress":{"successfullyProcessedRequests":"3"}"#);
-        assert_eq!((begun.phase, begun.output_file.as_deref()), (Phase::Completed, Some("o")));
+        // Input tokens are counted before anything is answered.
+        let unrun = job("FAILED", r#","jobProgress":{"totalInputRequests":9,"inputTokens":900}"#);
+        assert_eq!((unrun.phase, unrun.counts.total), (Phase::Failed, 9));
+        for told in [r#""successfullyProcessedRequests":"3""#, r#""outputRows":1"#, r#""outputTokens":7"#] {
+            let begun = job("FAILED", &format!(r#","jobProgress":{{{told}}}"#));
+            assert_eq!((begun.phase, begun.output_file.as_deref()), (Phase::Completed, Some("o")), "{told}");
+        }
+    }
+
+    /// Whether a job is absent may hang on it.
+    #[test]
+    fn a_list_that_is_not_there_is_empty_only_where_it_says_so() {
+        for (body, there) in [
+            (r#"{"batchInferenceJobs":[],"nextPageToken":"","totalSize":0}"#, true),
+            (r#"{"batchInferenceJobs":null,"totalSize":0}"#, true),
+            (r#"{"totalSize":0}"#, true),
+            (r#"{"nextPageToken":"","totalSize":3}"#, false),
+            (r#"{"batchInferenceJobs":null}"#, false),
+            ("{}", false),
+        ] {
+            let page = read_page(body.as_bytes());
+            assert_eq!(page.is_ok_and(|page| page.batches.is_empty() && page.next.is_none()), there, "{body}");
+        }
     }
 
     #[test]
