@@ -3,8 +3,9 @@
 
 mod remote;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -60,6 +61,8 @@ pub(super) struct SetBatches {
     elsewhere: Elsewhere,
     /// The account's id: named in the settings, or the only one of the key.
     account: OnceCell<String>,
+    /// Jobs that were deleted from here: that they are unknown is their end, and no loss.
+    deleted: Mutex<BTreeSet<String>>,
     create_timeout: Duration,
 }
 
@@ -73,7 +76,8 @@ impl SetBatches {
     ) -> Self {
         let elsewhere = Elsewhere::of(free.account(), settings, errors::classify);
         let account = OnceCell::new_with(settings.project.clone());
-        Self { dialect, wire, paid, free, elsewhere, account, create_timeout: settings.create_timeout }
+        let (deleted, create_timeout) = (Mutex::default(), settings.create_timeout);
+        Self { dialect, wire, paid, free, elsewhere, account, deleted, create_timeout }
     }
 
     /// Whether the list of jobs answers: a gateway may pass on calls only.
@@ -271,7 +275,9 @@ impl BatchApi for SetBatches {
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
         let path = self.path(&format!("batchInferenceJobs/{}", in_path(id))).await?;
-        batches::poll(&self.free, SHAPE, &path).await
+        let job = batches::poll(&self.free, SHAPE, &path).await?;
+        let is_deleted = || self.deleted.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
+        Ok(job.or_else(|| is_deleted().then(|| remote::gone(id))))
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
@@ -284,7 +290,9 @@ impl BatchApi for SetBatches {
         match self.poll(id).await? {
             Some(job) if !job.phase.is_terminal() => {
                 let path = self.path(&format!("batchInferenceJobs/{}", in_path(id))).await?;
-                batches::delete(&self.free, SHAPE, "cancel a batch", &path).await
+                batches::delete(&self.free, SHAPE, "cancel a batch", &path).await?;
+                self.deleted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+                Ok(())
             }
             _ => Ok(()),
         }

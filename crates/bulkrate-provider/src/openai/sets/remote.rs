@@ -162,6 +162,24 @@ fn phase(state: &str) -> Phase {
     }
 }
 
+/// A job that was deleted, and its results with it.
+pub(super) fn gone(id: &str) -> RemoteBatch {
+    RemoteBatch {
+        phase: Phase::Cancelled,
+        id: id.to_owned(),
+        status: "deleted".to_owned(),
+        input_file: None,
+        output_file: None,
+        error_file: None,
+        counts: BatchCounts::default(),
+        errors: Vec::new(),
+        created_at: None,
+        expires_at: None,
+        marker: None,
+        owner: Owner::Unknown,
+    }
+}
+
 impl Job<'_> {
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let state = self.state.into_owned().ok_or("the job has no state")?;
@@ -272,7 +290,11 @@ mod tests {
             ("{}", false),
         ] {
             let page = read_page(body.as_bytes());
-            assert_eq!(page.is_ok_and(|page| page.batches.is_empty() && page.next.is_none()), there, "{body}");
+            assert_eq!(
+                page.is_ok_and(|page| page.batches.is_empty() && page.next.is_none()),
+                there,
+                "{body}"
+            );
         }
     }
 
