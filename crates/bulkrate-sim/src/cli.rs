@@ -145,7 +145,7 @@ pub struct Args {
     /// The one location that it answers at (Vertex)
     #[arg(long)]
     pub location: Option<String>,
-    /// Real seconds that an access token holds (Vertex)
+    /// Real seconds that an access token holds (Vertex, Entra)
     #[arg(long, default_value_t = 3599)]
     pub token_secs: u64,
     /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z

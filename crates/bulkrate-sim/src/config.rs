@@ -106,7 +106,7 @@ pub struct SimConfig {
     pub page_rows: usize,
     /// The one location that it answers at (Vertex); `None` = any.
     pub location: Option<String>,
-    /// Real seconds that an access token holds (Vertex).
+    /// Real seconds that an access token holds (Vertex, Entra).
     pub token_secs: u64,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,

@@ -174,8 +174,9 @@ impl FreeClient {
                     self.given(what, line.exchange(Method::POST, path, body.clone()).await)?
                 }
                 Line::Http(client) => {
-                    let request = client.post(self.account.url(path)).body(body.clone());
-                    let request = request.header("content-type", kind);
+                    let request =
+                        self.request(what, client, &Method::POST, path, Covered::Bytes(&body)).await?;
+                    let request = request.body(body.clone()).header("content-type", kind);
                     self.reply(what, request.timeout(self.retry.try_timeout).send().await).await?
                 }
             };
@@ -206,7 +207,9 @@ impl FreeClient {
             for (field, value) in fields {
                 form = form.text((*field).to_owned(), (*value).to_owned());
             }
-            let request = client.post(self.account.url(path)).multipart(form.part("file", part));
+            // Who signs bodies has his files put, not posted.
+            let request = self.request(what, client, &Method::POST, path, Covered::Bytes(b"")).await?;
+            let request = request.multipart(form.part("file", part));
             let sent = request.timeout(flow::upload_time(length, self.retry.try_timeout)).send().await;
             let reply = self.reply(what, sent).await?;
             self.check(what, reply, &[])

@@ -15,6 +15,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::dialect::{Batches, Dialect};
+use super::entra;
 use super::errors;
 use super::form::{Form, Order, Results, Upload};
 use super::pages;
@@ -144,7 +145,9 @@ pub(super) fn refusal(
 ) -> Option<Failure> {
     let said = errors::read(&reply.body).filter(is_own)?;
     let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
-    let failure = free.account().redacted_failure(said.failure(reply.status, wait_ms));
+    let account = free.account();
+    let failure = account.redacted_failure(said.failure(reply.status, wait_ms));
+    let failure = entra::renewing(account, reply.status, failure);
     let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
     let is_missing = about_file
         && matches!(reply.status, 400 | 404)

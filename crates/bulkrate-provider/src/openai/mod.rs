@@ -1,6 +1,7 @@
 //! OpenAI and the services that speak its language.
 
 mod azure;
+pub(crate) mod entra;
 pub mod batch;
 mod dialect;
 mod form;
@@ -25,12 +26,15 @@ use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Healt
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::paid::PaidClient;
+use crate::http::sign::Sign;
+use crate::http::tokens::{self, Tokens};
 use crate::registry::OpenError;
 use crate::settings::{ChatEndpoint, Deployed, Settings};
 pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes, Tiers};
 pub use form::Form;
 
 use batch::OpenAiBatches;
+use entra::Entra;
 use sets::SetBatches;
 use wire::OpenAiWire;
 
@@ -44,6 +48,10 @@ pub struct OpenAi {
     batches: Lane,
     has_batches: AtomicBool,
     deployments: BTreeMap<String, Deployed>,
+    /// Whether calls have tokens, where there is no key.
+    signs: bool,
+    /// What is wrong with those who ask for them.
+    ready: Result<(), String>,
 }
 
 /// Its batch API: of files, or of data sets.
@@ -61,6 +69,9 @@ impl OpenAi {
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
+        let (account, ready) = with_tokens(dialect, account, settings)?;
+        let signs = account.is_signed() || ready.is_err();
+        let classify = if account.is_signed() { entra::classify } else { errors::classify };
         let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", "/decisions"];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let open = match dialect.form().upload {
@@ -68,7 +79,7 @@ impl OpenAi {
             // What says where to upload to is a redirect.
             form::Upload::Named(_) => FreeClient::unled,
         };
-        let free = Arc::new(open(account.clone(), settings, errors::classify)?);
+        let free = Arc::new(open(account.clone(), settings, classify)?);
         let clients: Clients = (paid, free);
         let of_batches = match dialect.batches {
             Batches::Sets { .. } => {
@@ -79,7 +90,8 @@ impl OpenAi {
             }
             _ => clients.clone(),
         };
-        Ok(Self::with(dialect, account, settings, clients, of_batches))
+        let open = Self::with(dialect, account, settings, clients, of_batches);
+        Ok(Self { signs, ready, ..open })
     }
 
     /// Over a line that is given instead of connections, for simulated worlds.
@@ -108,7 +120,26 @@ impl OpenAi {
         };
         let has_batches = dialect.batches.is_known();
         let deployments = settings.deployments.clone();
-        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches), deployments }
+        let has_batches = AtomicBool::new(has_batches);
+        Self { dialect, wire, paid, free, batches, has_batches, deployments, signs: false, ready: Ok(()) }
+    }
+}
+
+/// Deployments that are called without a key are called with tokens, where somebody is named who asks for them. The second says why they
+/// are not.
+fn with_tokens(
+    dialect: Dialect,
+    account: Account,
+    settings: &Settings,
+) -> Result<(Account, Result<(), String>), OpenError> {
+    let found = if dialect.deploys && settings.api_key.is_empty() { Entra::find(settings) } else { Ok(None) };
+    match found {
+        Ok(None) => Ok((account, Ok(()))),
+        Ok(Some(entra)) => {
+            let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(Box::new(entra), settings)?);
+            Ok(tokens::signed(account, Some(&tokens)))
+        }
+        Err(why) => Ok((account, Err(why))),
     }
 }
 
@@ -152,7 +183,16 @@ impl Provider for OpenAi {
     }
 
     fn facts(&self) -> Facts {
-        self.dialect.facts()
+        let facts = self.dialect.facts();
+        Facts { needs_key: facts.needs_key && !self.signs, ..facts }
+    }
+
+    fn signs(&self) -> bool {
+        self.signs
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
     }
 
     fn deployed<'n>(&'n self, name: &'n str) -> Option<&'n str> {

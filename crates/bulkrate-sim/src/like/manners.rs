@@ -76,6 +76,12 @@ pub(crate) trait Manners: Debug + Sync {
         bearer(headers)
     }
 
+    /// Whether a key is a token that holds; `None`: it is no token.
+    fn holds(&self, state: &State, key: &str) -> Option<bool> {
+        let _ = (state, key);
+        None
+    }
+
     /// Names deployments: a model is called by names of its owner's choice, and batches go to deployments of their own.
     fn deploys(&self) -> bool {
         false

@@ -5,6 +5,7 @@
 
 mod azure;
 mod dress;
+mod entra;
 mod fireworks;
 mod manners;
 mod mistral;

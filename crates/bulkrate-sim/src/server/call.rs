@@ -176,7 +176,9 @@ fn knows_key(state: &State, request: &Request<Incoming>) -> Result<(), ApiError>
         let message = "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).";
         return Err(ApiError::new(401, "invalid_request_error", None, message));
     }
-    if state.config.api_key.as_deref().is_some_and(|known| known != key) {
+    let token = state.manners().and_then(|manners| manners.holds(state, key));
+    let is_known = || state.config.api_key.as_deref().is_none_or(|known| known == key);
+    if !token.unwrap_or_else(is_known) {
         let shown: String = key.chars().take(3).collect();
         let message = format!(
             "Incorrect API key provided: {shown}***. You can find your API key at https://platform.openai.com/account/api-keys."

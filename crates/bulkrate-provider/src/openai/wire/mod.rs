@@ -18,7 +18,7 @@ use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, Reasoning, Request};
 
-use super::{Charges, Dialect};
+use super::{Charges, Dialect, entra};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::http::batches::in_path;
@@ -129,7 +129,12 @@ impl Wire for OpenAiWire {
     }
 
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
-        self.account.redacted(self.reader.reply(kind, reply))
+        match self.account.redacted(self.reader.reply(kind, reply)) {
+            Reading::Failure(failure) => {
+                Reading::Failure(entra::renewing(&self.account, reply.status, failure))
+            }
+            reading => reading,
+        }
     }
 
     fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
