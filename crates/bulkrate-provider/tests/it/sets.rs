@@ -1,5 +1,8 @@
 //! Fireworks: whose account it is, how a job is named, and what is a refusal.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::request::Kind;
@@ -99,4 +102,85 @@ async fn refusals_are_told_from_what_may_have_been_made() {
         };
         assert_eq!((got, requests), (class, 2), "{status} {body}");
     }
+}
+
+/// It is stopped by deleting it: one that has ended is left alone, and one that is gone by our own hand has ended.
+#[tokio::test]
+async fn only_a_job_that_runs_is_deleted_and_then_it_has_ended() {
+    const GONE: &str = r#"{"code":5,"message":"resource not found","details":[]}"#;
+    for (state, delete, verbs, end) in [
+        ("RUNNING", ("200 OK", "{}"), "GET GET DELETE GET", Some(Phase::Cancelled)),
+        ("RUNNING", ("404 Not Found", GONE), "GET GET DELETE GET", Some(Phase::Cancelled)),
+        // Nothing was deleted by this answer: what is unknown after it may be lost.
+        ("RUNNING", ("400 Bad", r#"{"code":3,"message":"x","details":[]}"#), "GET GET DELETE GET", None),
+        ("COMPLETED", ("500 Never", ""), "GET GET GET", None),
+    ] {
+        let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let looked = Arc::new(AtomicBool::new(false));
+        let (base, _) = server::start(move |mut peer, _| {
+            let (told, looked) = (told.clone(), Arc::clone(&looked));
+            async move {
+                while let Some(request) = peer.request().await {
+                    let verb = request.split(' ').next().unwrap().to_owned();
+                    let is_account = request.starts_with("GET /v1/accounts?");
+                    told.send(verb.clone()).unwrap();
+                    match verb.as_str() {
+                        _ if is_account => peer.answer("200 OK", ONE).await,
+                        "DELETE" => peer.answer(delete.0, delete.1).await,
+                        _ if looked.swap(true, Ordering::SeqCst) => peer.answer("404 Not Found", GONE).await,
+                        _ => {
+                            let job = format!(r#"{{"name":"accounts/mine/batchInferenceJobs/{SET}","state":"JOB_STATE_{state}"}}"#);
+                            peer.answer("200 OK", &job).await;
+                        }
+                    }
+                }
+            }
+        })
+        .await;
+        let provider = open("fireworks", &base.replace("/v1", "/inference/v1"));
+        let batches = provider.batches().unwrap();
+        let cancelled = batches.cancel(SET).await;
+        assert_eq!(cancelled.is_ok(), delete.0 != "400 Bad", "{state} {delete:?}: {cancelled:?}");
+        let polled = batches.poll(SET).await.unwrap();
+        assert_eq!(polled.map(|job| job.phase), end, "{state} {delete:?}");
+        let seen: Vec<String> = std::iter::from_fn(|| asked.try_recv().ok()).collect();
+        assert_eq!(seen.join(" "), verbs, "{state} {delete:?}");
+    }
+}
+
+/// A data set without its lines would only take room.
+#[tokio::test]
+async fn a_data_set_that_cannot_be_filled_is_deleted() {
+    let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let (base, _) = server::start(move |mut peer, _| {
+        let told = told.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                let line = request.split(" HTTP").next().unwrap().to_owned();
+                let answer = match line.as_str() {
+                    line if line.starts_with("GET /v1/accounts?") => ("200 OK", ONE),
+                    line if line.ends_with(":upload") => {
+                        ("400 Bad", r#"{"code":3,"message":"no lines","details":[]}"#)
+                    }
+                    line if line.starts_with("GET") => ("200 OK", r#"{"state":"UPLOADING"}"#),
+                    _ => ("200 OK", "{}"),
+                };
+                told.send(line).unwrap();
+                peer.answer(answer.0, answer.1).await;
+            }
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("input.jsonl");
+    std::fs::write(&input, "{}\n").unwrap();
+    let provider = open("fireworks", &base.replace("/v1", "/inference/v1"));
+    let error = provider.batches().unwrap().upload(&input, "br1").await.unwrap_err();
+    assert!(error.to_string().contains("no lines"), "{error}");
+    let seen: Vec<String> = std::iter::from_fn(|| asked.try_recv().ok()).collect();
+    let [_, make, fill, look, delete] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!(make, "POST /v1/accounts/mine/datasets");
+    let set = fill.trim_start_matches("POST ").trim_end_matches(":upload");
+    assert!(set.starts_with("/v1/accounts/mine/datasets/br1-"), "{seen:?}");
+    assert_eq!((look, delete), (&format!("GET {set}"), &format!("DELETE {set}")));
 }
