@@ -99,9 +99,22 @@ struct Token {
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
-    /// A number, or one in quotes.
+    /// Seconds: a number, or one in quotes.
     #[serde(default)]
     expires_in: Count,
+    /// The same as a time, where some tell that alone.
+    #[serde(default)]
+    expires_on: Count,
+}
+
+impl Granted {
+    fn life(&self, now_unix_s: i64) -> Duration {
+        let now = u64::try_from(now_unix_s).unwrap_or(0);
+        life(match self.expires_in.or_zero() {
+            0 => self.expires_on.or_zero().saturating_sub(now),
+            seconds => seconds,
+        })
+    }
 }
 
 impl Tokens {
@@ -185,7 +198,7 @@ impl Tokens {
         let mut header =
             HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unreadable())?;
         header.set_sensitive(true);
-        let life = life(granted.expires_in.or_zero());
+        let life = granted.life(now_unix_s());
         // A short life is not all spent on renewing.
         let renewed_at = asked_at + life.saturating_sub(AHEAD.min(life / 4));
         let token = Token { header: header.clone(), renewed_at, ends_at: asked_at + life };

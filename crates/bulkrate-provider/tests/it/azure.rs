@@ -262,14 +262,14 @@ async fn what_entra_refuses_halts_the_job_and_tells_no_secret() {
     for (name, wrong, said) in [
         ("AZURE_CLIENT_SECRET", "wrong-canary-0123456", "AADSTS7000215"),
         ("AZURE_TENANT_ID", "wrong", "AADSTS90002"),
-        ("AZURE_CLIENT_ID", "", "api key"),
+        ("AZURE_CLIENT_ID", "", "invalid subscription key"),
     ] {
         let provider = bulkrate_provider::open("azure", &of_entra(&sim, &[(name, wrong)])).unwrap();
         assert_eq!(provider.signs(), !wrong.is_empty());
         let reply = call(&*provider, "triage").await;
         let Reading::Failure(failure) = provider.wire().read(Kind::Chat, &reply) else { panic!("{reply:?}") };
         assert_eq!((failure.class, failure.maybe_paid), (FailureClass::Auth, false));
-        assert!(failure.message.to_lowercase().contains(&said.to_lowercase()), "{failure:?}");
+        assert!(failure.message.contains(said), "{failure:?}");
         let error = provider.probe().await.unwrap_err();
         assert_eq!(error.failure.class, FailureClass::Auth);
         assert!(!format!("{error:?} {failure:?}").contains("canary"));

@@ -7,6 +7,7 @@ use crate::server::{Reply, State, query};
 use crate::vertex;
 use http::Method;
 use serde_json::json;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Asking for one.
 pub(super) const TOKEN: Own = Own { place: Place::Models, label: "token of Entra" };
@@ -39,8 +40,7 @@ fn to_machine(state: &State, call: &Call<'_>) -> Reply {
     let is_told = ["x-identity-header", "metadata"].iter().any(|name| call.headers.contains_key(*name));
     let names = |resource: &String| resource.trim_end_matches('/') == RESOURCE;
     match is_told && call.query.get("resource").is_some_and(names) {
-        // The number stands in quotes here.
-        true => given(state, true),
+        true => given(state, !call.headers.contains_key("metadata")),
         false => refused("invalid_request", "Identity not found, or the resource is not known."),
     }
 }
@@ -67,8 +67,15 @@ fn to_client(state: &State, call: &Call<'_>) -> Reply {
     }
 }
 
-fn given(state: &State, in_quotes: bool) -> Reply {
+/// `by_end`: an app's server tells when a token ends, and nothing else.
+fn given(state: &State, by_end: bool) -> Reply {
     let (token, life) = vertex::granted(state, BEGINS);
-    let life = if in_quotes { json!(life.to_string()) } else { json!(life) };
-    Reply::of(&json!({"access_token": token, "expires_in": life, "token_type": "Bearer"}))
+    let mut given = json!({"access_token": token, "token_type": "Bearer"});
+    if by_end {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        given["expires_on"] = (now + life).to_string().into();
+    } else {
+        given["expires_in"] = life.into();
+    }
+    Reply::of(&given)
 }
