@@ -437,21 +437,22 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     if let Some(of) = plan.embedding.as_ref().filter(|of| of.requests > 0 && !of.priced) {
         return Err(EngineError::Unpriced { model: of.model.clone(), budget });
     }
-    // A job that has answers knows better, and so does the run: it sends nothing if they say that the budget will not do.
-    if plan.forecast.is_some() && !spec.run.strict {
-        return Ok(());
-    }
     let Some(chosen) = plan.chosen() else { return Ok(()) };
-    let (mut needed, basis) = if spec.run.strict {
-        (chosen.worst, "its worst case")
-    } else {
-        (chosen.p95, "the 95th percentile of the estimate")
+    let (mut needed, basis) = match plan.forecast {
+        _ if spec.run.strict => (chosen.worst.saturating_add(plan.spent), "its worst case"),
+        // A job that has answers knows better, and so does the run: it sends nothing if they say that the budget will not do. What is
+        // embedded before would be paid by then.
+        Some(forecast) if plan.embedding.as_ref().is_some_and(|of| of.requests > 0) => {
+            let least = if spec.run.spend_all { UsdNanos::ZERO } else { forecast.low };
+            (least.max(plan.spent), "what its answers say, and the 95th percentile of its embeddings")
+        }
+        Some(_) => return Ok(()),
+        None => (chosen.p95.saturating_add(plan.spent), "the 95th percentile of the estimate"),
     };
     if let Some(of) = &plan.embedding {
         let more = if spec.run.strict { of.worst } else { of.p95 };
         needed = needed.saturating_add(more).saturating_add(of.spent);
     }
-    let needed = needed.saturating_add(plan.spent);
     if needed > budget {
         return Err(EngineError::BudgetTooSmall { budget, needed, short: needed - budget, basis });
     }

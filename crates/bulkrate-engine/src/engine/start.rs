@@ -74,7 +74,7 @@ impl Engine {
         prepared: &Prepared,
         counts: Option<&[ModelCount]>,
     ) -> Result<Plan, EngineError> {
-        let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
+        let Prepared { row, spec, checkpoint, deployments, resumed, .. } = prepared;
         let reader = self.reader()?;
         let open = if *resumed {
             let mut states = bulkrate_store::fold::ItemStates::load(&*reader, row.no)?;
@@ -123,7 +123,7 @@ impl Engine {
         observer: Arc<dyn Observer>,
         stop: Stop,
     ) -> Result<Job, EngineError> {
-        let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
+        let Prepared { row, spec, checkpoint, deployments, resumed, .. } = prepared;
         let reader = self.reader()?;
         let no = row.no;
         let dir = JobDir::of(&self.settings.state_dir, &row.id);
@@ -242,6 +242,8 @@ impl Engine {
         let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
         Ok(Job {
             no,
+            part_of: prepared.part_of,
+            only_collects: false,
             id: row.id.clone(),
             inst: self.inst.clone(),
             epoch: self.epoch,

@@ -47,6 +47,10 @@ pub(crate) const COLLECTING_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub no: u32,
+    /// The job that it works for: who cancels that cancels this.
+    pub part_of: Option<u32>,
+    /// Nothing new is sent, and what waits goes on waiting: what is out is brought in.
+    pub only_collects: bool,
     pub id: String,
     pub inst: String,
     pub epoch: u64,
@@ -355,7 +359,8 @@ impl Job {
     /// Whether nothing new may be leased.
     pub(crate) fn is_closing(&self) -> bool {
         let state = self.state.borrow();
-        self.stop.is_detaching()
+        self.only_collects
+            || self.stop.is_detaching()
             || state.halted.is_some()
             || state.failed.is_some()
             || state.cancelled
