@@ -400,7 +400,7 @@ impl Drafting {
         create_dir(&dir.0)?;
         let (run, limits) = (&job.spec.run, api.limits(first.kind));
         let state = job.state.borrow();
-        let headroom = state.batch_queues[first.deployment].headroom();
+        let tokens_max = state.batch_queues[first.deployment].room();
         let facts = api.facts();
         // Where batches share a machine each would only load the model once more.
         let items_max = match facts.at_once {
@@ -414,12 +414,7 @@ impl Drafting {
             deployment: first.deployment,
             kind: first.kind,
             items_max,
-            pack: Pack::new(PackLimits {
-                items_max: requests_max,
-                bytes_max,
-                tokens_max: headroom,
-                inputs_max,
-            }),
+            pack: Pack::new(PackLimits { items_max: requests_max, bytes_max, tokens_max, inputs_max }),
             items: Vec::new(),
             input: Writing::create(dir.input(), Some(Digest::default()))?,
             unified: Writing::create(dir.unified(), None)?,

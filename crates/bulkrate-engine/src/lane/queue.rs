@@ -36,9 +36,18 @@ impl BatchQueue {
         Self { tokens_max, ..Self::default() }
     }
 
-    /// Tokens that the next batch may have.
-    pub(super) fn headroom(&self) -> u64 {
+    /// What is left of the limit.
+    fn headroom(&self) -> u64 {
         self.tokens_max.map_or(u64::MAX, |most| most.saturating_sub(self.tokens))
+    }
+
+    /// Tokens that the next batch is packed for. What is counted while no batch is at work is of batches whose end nobody knows, and may
+    /// not be there: the whole limit is tried then, and not a batch of a single item. Once that was refused, what is left of it.
+    pub(super) fn room(&self) -> u64 {
+        match (self.batches, self.refused_in_a_row, self.headroom()) {
+            (0, 0, _) | (0, _, 0) => self.tokens_max.unwrap_or(u64::MAX),
+            (_, _, left) => left,
+        }
     }
 
     /// With no batch at work one is tried whatever is counted: the count may be wrong, and nothing else would set it right.
@@ -106,5 +115,29 @@ impl Job {
         let mut waited = places.filter(|place| !state.batch_queues[*place].waiting.is_empty());
         let waited = waited.find(|place| of.is_some() || self.takes_batch(&state, *place, now_us));
         waited.and_then(|place| state.next_waiting(place)).or_else(|| state.next_batched(now_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_whose_end_nobody_knows_does_not_make_the_others_small() {
+        for (tokens_max, tokens, batches, refused_in_a_row, room, takes) in [
+            (None, 900, 0, 0, u64::MAX, true),
+            (Some(1_000), 0, 0, 0, 1_000, true),
+            (Some(1_000), 400, 1, 0, 600, true),
+            (Some(1_000), 1_000, 1, 0, 0, false),
+            // Nothing is at work, and something is counted.
+            (Some(1_000), 1_000, 0, 0, 1_000, true),
+            (Some(1_000), 990, 0, 0, 1_000, true),
+            // The limit was met all the same: it is there.
+            (Some(1_000), 990, 0, 1, 10, true),
+            (Some(1_000), 1_000, 0, 1, 1_000, true),
+        ] {
+            let queue = BatchQueue { tokens_max, tokens, batches, refused_in_a_row, ..BatchQueue::default() };
+            assert_eq!((queue.room(), queue.has_room(0)), (room, takes), "{queue:?}");
+        }
     }
 }

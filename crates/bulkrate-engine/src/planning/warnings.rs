@@ -26,6 +26,7 @@ pub(super) fn warnings(
     warnings.extend(request.router.as_deref().and_then(RouterSpec::off));
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(untaken::passed_over(facts, lane));
+    warnings.extend(untaken::left_out(facts));
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));
     warnings.extend(decisions::told(facts, stats));
