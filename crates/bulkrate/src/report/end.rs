@@ -121,6 +121,9 @@ fn embedding(report: &Report) -> String {
     let without = match of.texts.saturating_sub(of.vectors) {
         0 => String::new(),
         without if of.left => format!("; {} on the way", counted(without, "text")),
+        without if report.ending == Ending::Cancelled => {
+            format!("; {} without one", counted(without, "text"))
+        }
         without => format!("; {} without one, whose rows were asked", counted(without, "text")),
     };
     format!(
