@@ -152,8 +152,7 @@ fn named_schema(raw: &RawValue) -> Read<Option<&RawValue>> {
             "name" | "schema" => {}
             "strict" if raw.get() == "true" => {}
             "strict" => {
-                let why =
-                    "an answer that does not keep to its schema is none here: say `true`, or leave it out";
+                let why = "an answer that does not keep to its schema is none here";
                 return untold(&format!("{PLACE}.strict"), why);
             }
             name if says_nothing(name, raw) => {}
