@@ -216,6 +216,15 @@ fn a_system_turn_of_a_line_takes_the_place_of_the_jobs() {
         }
     }
     drop(sim);
+    // Lines that go out as they are get none, and the plan says so.
+    let (sims, place) = at(["openai"]);
+    let ask = json!({ "model": LUNA, "messages": [turn("user", "Hi")] });
+    place.put("in.jsonl", batch_line(1, &ask));
+    let plan =
+        |more: &[&str]| place.run("plan in.jsonl --json", more).expect(0).json()["warnings"].to_string();
+    let told = format!("`--system` does not go to batch lines for `{LUNA}`");
+    assert!(plan(&["--system", "The job's words."]).contains(&told) && !plan(&[]).contains(&told));
+    assert_eq!(sims.map(|sim| sent(&sim)), [0]);
 }
 
 /// A default model that no row gets to is no reason to refuse the job; the first row that does is.
