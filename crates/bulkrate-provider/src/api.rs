@@ -49,7 +49,7 @@ pub trait Provider: Send + Sync + Debug {
     /// Checks credentials and reach by free calls, and finds out whether there is a batch API where that is not known:
     /// `batches` may answer `Some` only after it.
     async fn probe(&self) -> Result<Health, ApiError> {
-        Ok(Health { models: None, batches: self.batches().is_some(), clock_skew_s: None })
+        Ok(Health { batches: self.batches().is_some(), ..Health::default() })
     }
 }
 
@@ -390,11 +390,13 @@ pub trait BatchApi: Send + Sync + Debug {
 }
 
 /// A free check of credentials and reach.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     pub models: Option<u64>,
     /// Whether the batch list answered.
     pub batches: bool,
     /// The provider's clock minus ours, in seconds.
     pub clock_skew_s: Option<i64>,
+    /// What a free call tells of the limits of paid ones.
+    pub limits: LimitHints,
 }

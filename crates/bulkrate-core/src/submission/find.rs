@@ -258,6 +258,7 @@ mod tests {
             counts: BatchCounts::default(),
             errors: Vec::new(),
             created_at: Some(5),
+            ended_at: None,
             expires_at: None,
             marker: Some(Marker { inst: inst.into(), sub: sub.into(), items: 2, digest: "d".into() }),
             owner: Owner::Unknown,

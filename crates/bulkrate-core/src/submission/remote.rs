@@ -109,6 +109,9 @@ pub struct RemoteBatch {
     pub errors: Vec<BatchError>,
     /// Seconds since the epoch, by the provider's clock.
     pub created_at: Option<u64>,
+    /// When it ended, however it did.
+    #[serde(default)]
+    pub ended_at: Option<u64>,
     pub expires_at: Option<u64>,
     pub marker: Option<Marker>,
     #[serde(default)]

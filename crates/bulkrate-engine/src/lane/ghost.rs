@@ -217,6 +217,7 @@ mod tests {
                 counts: BatchCounts { total, completed, failed: 0 },
                 errors: Vec::new(),
                 created_at: None,
+                ended_at: None,
                 expires_at: None,
                 marker: Some(Marker {
                     inst: "i".into(),

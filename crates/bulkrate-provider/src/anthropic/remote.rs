@@ -26,6 +26,8 @@ struct Batch<'a> {
     #[serde(borrow, default)]
     created_at: LooseText<'a>,
     #[serde(borrow, default)]
+    ended_at: LooseText<'a>,
+    #[serde(borrow, default)]
     expires_at: LooseText<'a>,
     #[serde(borrow, default)]
     results_url: LooseText<'a>,
@@ -87,6 +89,7 @@ impl Batch<'_> {
             counts: BatchCounts { total: all.into_iter().fold(0, u64::saturating_add), completed, failed },
             errors: Vec::new(),
             created_at: self.created_at.as_deref().and_then(unix_s),
+            ended_at: self.ended_at.as_deref().and_then(unix_s),
             expires_at: self.expires_at.as_deref().and_then(unix_s),
             marker: None,
             owner: Owner::Unknown,
@@ -120,6 +123,7 @@ mod tests {
         assert_eq!(batch.id, "msgbatch_013Zva2CMHLNnXjNJJKqJ2EF");
         assert_eq!(batch.counts, BatchCounts { total: 100, completed: 95, failed: 2 });
         assert_eq!((batch.created_at, batch.expires_at), (Some(1_795_168_800), Some(1_795_255_200)));
+        assert!(batch.ended_at > batch.created_at, "{:?}", batch.ended_at);
         assert!(batch.output_file.unwrap().ends_with("/msgbatch_013Zva2CMHLNnXjNJJKqJ2EF/results"));
         assert_eq!((batch.marker, batch.input_file, batch.error_file), (None, None, None));
     }

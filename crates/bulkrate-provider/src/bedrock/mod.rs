@@ -17,7 +17,6 @@ use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider,
 use crate::aws::{Chain, Profile, Service, Signer, Variables};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::limits::clock_skew_s;
 use crate::http::paid::calls;
 use crate::registry::{OpenError, Preset};
 use crate::settings::{Secret, Settings};
@@ -194,7 +193,7 @@ impl Provider for Bedrock {
             reply => self.control.accept(WHAT, reply, &[])?,
         };
         let models = wire::models_listed(&reply.body);
-        Ok(Health { models, batches: self.batches().is_some(), clock_skew_s: clock_skew_s(&reply.headers) })
+        Ok(Health { batches: self.batches().is_some(), ..Health::said_by(&reply, models) })
     }
 }
 

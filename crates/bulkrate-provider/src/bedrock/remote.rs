@@ -30,6 +30,8 @@ struct Job<'a> {
     #[serde(borrow, default)]
     submit_time: LooseText<'a>,
     #[serde(borrow, default)]
+    end_time: LooseText<'a>,
+    #[serde(borrow, default)]
     job_expiration_time: LooseText<'a>,
     #[serde(borrow, default)]
     input_data_config: Input<'a>,
@@ -143,6 +145,7 @@ impl Job<'_> {
             counts,
             errors: message.map(error).into_iter().collect(),
             created_at: self.submit_time.as_deref().and_then(unix_s),
+            ended_at: self.end_time.as_deref().and_then(unix_s),
             expires_at: self.job_expiration_time.as_deref().and_then(unix_s),
             marker: self.client_request_token.as_deref().and_then(marker),
             owner: Owner::Unknown,

@@ -45,6 +45,8 @@ struct Metadata<'a> {
     #[serde(borrow, default)]
     create_time: LooseText<'a>,
     #[serde(borrow, default)]
+    end_time: LooseText<'a>,
+    #[serde(borrow, default)]
     input_config: Option<Input<'a>>,
     #[serde(borrow, default)]
     output: Option<Output<'a>>,
@@ -125,7 +127,9 @@ pub(super) fn says_deleted(body: &[u8]) -> bool {
 impl Operation<'_> {
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let id = self.name.into_owned().ok_or("the batch has no name")?;
-        let Metadata { state, display_name, create_time, input_config, output, batch_stats } = self.metadata;
+        let Metadata { state, display_name, create_time, end_time, input_config, output, batch_stats } =
+            self.metadata;
+        let ended_at = end_time.as_deref().and_then(unix_s);
         let error = self.error.and_then(read_status);
         let stats = batch_stats.unwrap_or_default();
         let counts = BatchCounts {
@@ -157,6 +161,7 @@ impl Operation<'_> {
                 .into_iter()
                 .collect(),
             created_at,
+            ended_at,
             expires_at: created_at.map(|created| created.saturating_add(WINDOW_S)),
             marker: display_name.as_deref().and_then(marker),
             owner: Owner::Unknown,

@@ -20,6 +20,14 @@ struct Models {
     data: Vec<IgnoredAny>,
 }
 
+impl Health {
+    /// What any answer tells besides what was asked; nothing of batches.
+    pub(crate) fn said_by(reply: &Reply, models: Option<u64>) -> Self {
+        let clock_skew_s = limits::clock_skew_s(&reply.headers);
+        Self { models, batches: false, clock_skew_s, limits: reply.limit_hints() }
+    }
+}
+
 impl FreeClient {
     /// Asks for the models at `path`. A server without such a list says so in JSON, and is healthy if `may_lack_list`; a site answers a
     /// page, and `usual_base` says what a base URL looks like. Nothing is found out of batches.
@@ -38,7 +46,7 @@ impl FreeClient {
             return Err(self.error(WHAT, Some(reply.status), FailureClass::Transient, &why));
         }
         let reply = self.accept(WHAT, reply, if may_lack_list { WITHOUT_LIST } else { &[] })?;
-        Ok(Health { models, batches: false, clock_skew_s: limits::clock_skew_s(&reply.headers) })
+        Ok(Health::said_by(&reply, models))
     }
 }
 

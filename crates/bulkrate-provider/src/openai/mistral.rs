@@ -74,6 +74,8 @@ struct Job<'a> {
     #[serde(borrow, default)]
     created_at: LooseText<'a>,
     #[serde(borrow, default)]
+    completed_at: LooseText<'a>,
+    #[serde(borrow, default)]
     metadata: Option<Marked<'a>>,
 }
 
@@ -121,6 +123,7 @@ impl Job<'_> {
             },
             errors: self.errors.into_iter().flatten().map(error).collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),
+            ended_at: self.completed_at.as_deref().and_then(unix_s),
             expires_at: None,
             marker: self.metadata.and_then(Marked::into_marker),
             owner: Owner::Unknown,

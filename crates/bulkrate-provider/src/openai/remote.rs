@@ -38,6 +38,14 @@ struct Batch<'a> {
     #[serde(borrow, default)]
     created_at: LooseText<'a>,
     #[serde(borrow, default)]
+    completed_at: LooseText<'a>,
+    #[serde(borrow, default)]
+    failed_at: LooseText<'a>,
+    #[serde(borrow, default)]
+    expired_at: LooseText<'a>,
+    #[serde(borrow, default)]
+    cancelled_at: LooseText<'a>,
+    #[serde(borrow, default)]
     expires_at: LooseText<'a>,
     #[serde(borrow, default)]
     metadata: Option<Marked<'a>>,
@@ -113,6 +121,8 @@ impl Batch<'_> {
         let id = self.id.into_owned().ok_or("the batch has no id")?;
         let status = self.status.into_owned().ok_or("the batch has no status")?;
         let counts = self.request_counts.unwrap_or_default();
+        let ends = [&self.completed_at, &self.failed_at, &self.expired_at, &self.cancelled_at];
+        let ended_at = ends.into_iter().find_map(|at| at.as_deref().and_then(unix_s));
         let errors = self.errors.and_then(|errors| errors.data).into_iter().flatten();
         Ok(RemoteBatch {
             phase: phase(&status),
@@ -128,6 +138,7 @@ impl Batch<'_> {
             },
             errors: errors.map(OneError::into_error).collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),
+            ended_at,
             expires_at: self.expires_at.as_deref().and_then(unix_s),
             marker: self.metadata.and_then(Marked::into_marker),
             owner: Owner::Unknown,

@@ -64,6 +64,8 @@ struct Job<'a> {
     #[serde(borrow, default)]
     created_at: LooseText<'a>,
     #[serde(borrow, default)]
+    completed_at: LooseText<'a>,
+    #[serde(borrow, default)]
     job_deadline: LooseText<'a>,
 }
 
@@ -105,6 +107,7 @@ impl Job<'_> {
             counts: BatchCounts::default(),
             errors: error.into_iter().collect(),
             created_at: self.created_at.as_deref().and_then(unix_s),
+            ended_at: self.completed_at.as_deref().and_then(unix_s),
             expires_at: self.job_deadline.as_deref().and_then(unix_s),
             marker: None,
             owner: Owner::Unknown,

@@ -135,6 +135,8 @@ impl Batch<'_> {
             counts,
             errors: told.into_iter().map(|message| BatchError { code: None, message, line: None }).collect(),
             created_at: self.create_time.as_deref().and_then(moment),
+            // Of others it tells no end.
+            ended_at: self.cancel_time.as_deref().filter(|_| phase == Phase::Cancelled).and_then(moment),
             expires_at: self.expire_time.as_deref().and_then(moment),
             marker: None,
             owner: Owner::Unknown,

@@ -21,7 +21,6 @@ use http::Method;
 use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::limits;
 use crate::http::sign::Sign;
 use crate::http::tokens::{self, Tokens};
 use crate::registry::{OpenError, Preset};
@@ -246,7 +245,6 @@ impl Provider for Vertex {
         if let Some(batches) = &self.batches {
             batches.look().await?;
         }
-        let clock_skew_s = limits::clock_skew_s(&reply.headers);
-        Ok(Health { models: None, batches: self.batches.is_some(), clock_skew_s })
+        Ok(Health { batches: self.batches.is_some(), ..Health::said_by(&reply, None) })
     }
 }

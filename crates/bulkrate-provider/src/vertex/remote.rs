@@ -43,6 +43,8 @@ struct Job<'a> {
     #[serde(borrow, default)]
     create_time: LooseText<'a>,
     #[serde(borrow, default)]
+    end_time: LooseText<'a>,
+    #[serde(borrow, default)]
     input_config: Option<Input<'a>>,
     #[serde(borrow, default)]
     output_config: Option<Output<'a>>,
@@ -230,6 +232,7 @@ impl Job<'_> {
         };
         let said = self.error.into_iter().chain(self.partial_failures).filter_map(read_status);
         let created_at = self.create_time.as_deref().and_then(unix_s);
+        let ended_at = self.end_time.as_deref().and_then(unix_s);
         Ok(RemoteBatch {
             phase,
             id,
@@ -244,6 +247,7 @@ impl Job<'_> {
                 .map(|said| BatchError { code: Some(said.status), message: said.message, line: None })
                 .collect(),
             created_at,
+            ended_at,
             expires_at: created_at.map(|created| created.saturating_add(WINDOW_S)),
             marker: self.display_name.as_deref().and_then(marker),
             owner: Owner::Unknown,

@@ -93,6 +93,6 @@ impl Provider for VllmOffline {
 
     async fn probe(&self) -> Result<Health, ApiError> {
         self.ready().map_err(|why| store::failed("look for vLLM", FailureClass::RefusedByProvider, why))?;
-        Ok(Health { models: None, batches: true, clock_skew_s: None })
+        Ok(Health { batches: true, ..Health::default() })
     }
 }

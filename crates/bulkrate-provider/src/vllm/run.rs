@@ -163,10 +163,17 @@ impl Run {
             counts: BatchCounts { total: self.made.marker.items.into(), completed: lines, failed: 0 },
             errors: self.errors(phase, standing),
             created_at: Some(self.made.created_s),
+            ended_at: self.ended_s().filter(|_| phase.is_terminal()),
             expires_at: None,
             marker: Some(self.made.marker.clone()),
             owner: Owner::Unknown,
         })
+    }
+
+    /// When its exit code was written; one that is gone without a word left no time either.
+    fn ended_s(&self) -> Option<u64> {
+        let at = std::fs::metadata(self.folder.join("exit")).and_then(|meta| meta.modified()).ok()?;
+        at.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
     }
 
     fn hasten(&self, since: SystemTime) -> std::io::Result<()> {

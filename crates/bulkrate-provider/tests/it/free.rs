@@ -312,6 +312,7 @@ async fn a_look_at_a_first_line_that_drips_is_given_up() {
         counts: BatchCounts::default(),
         errors: Vec::new(),
         created_at: None,
+        ended_at: None,
         expires_at: None,
         marker: None,
         owner: Owner::default(),

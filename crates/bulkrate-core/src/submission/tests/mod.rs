@@ -61,6 +61,7 @@ fn remote(phase: Phase) -> RemoteBatch {
         counts: BatchCounts::default(),
         errors: Vec::new(),
         created_at: Some(1),
+        ended_at: None,
         expires_at: None,
         marker: Some(Marker { inst: "i".into(), sub: "s".into(), items: 2, digest: "d".into() }),
         owner: Owner::Unknown,

@@ -289,6 +289,7 @@ mod tests {
             counts: BatchCounts::default(),
             errors: Vec::new(),
             created_at: None,
+            ended_at: None,
             expires_at: None,
             marker: None,
             owner: Owner::Unknown,
