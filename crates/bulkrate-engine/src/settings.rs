@@ -58,7 +58,9 @@ impl Account {
         !self.has_key && (self.key_named || !self.custom && self.api.facts().needs_key)
     }
 
-    pub(crate) fn no_key(&self) -> EngineError {
+    /// The error of an account whose key is not set.
+    #[must_use]
+    pub fn no_key(&self) -> EngineError {
         EngineError::NoCredentials { provider: self.provider.clone(), key_env: self.key_env.clone() }
     }
 }

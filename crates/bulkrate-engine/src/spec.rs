@@ -227,7 +227,7 @@ impl CascadeSpec {
 
 impl RequestSpec {
     /// Every model that an item may be made for: the job's own, the router's others, the rules', those of a cascade.
-    pub(crate) fn models(&self) -> impl Iterator<Item = &String> {
+    pub fn models(&self) -> impl Iterator<Item = &String> {
         let routed = self.router.iter().flat_map(|router| router.weak.iter());
         let cheap = self.cascade.iter().flat_map(CascadeSpec::asked);
         self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)

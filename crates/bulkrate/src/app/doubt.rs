@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::confirm::ask;
 use super::reads::{state, talk};
-use super::{AppError, accounts, engine, run};
+use super::{AppError, accounts, engine, run, whose};
 use crate::cli::{AdoptArgs, DoubtCommand, ReleaseArgs, Shared};
 use crate::config::job_file::Provider;
 use crate::config::{ConfigError, Defaults};
@@ -92,8 +92,7 @@ fn said(shared: &Shared, line: &DoubtLine, act: Act) -> Result<u8, AppError> {
     let taken = engine::order_doubt(&dir, &decision, WAIT_MS)?;
     if taken.is_none() {
         let defaults = Defaults::load()?;
-        let mut reached = engine::reached_by(&dir, &line.job)?;
-        reached.provider = accounts::with_env(reached.provider, Provider::default(), &accounts::process_env);
+        let reached = whose::stored(&dir, &line.job, Provider::default())?.reached;
         let settings = run::settings(shared, &defaults, &reached, RunSpec::default().concurrency_max)?;
         let talk = if shared.quiet { Talk::Quiet } else { Talk::Lines };
         let teller: Arc<dyn Observer> = Arc::new(Teller::new(talk, None));

@@ -184,19 +184,22 @@ pub(super) fn retry(
     working(settings, async |engine| engine.retry(job, &change, observer, stop).await)
 }
 
-/// Where a job's provider was when it last ran. Flags may name another place; variables do not, as its batches are there.
-pub(super) fn reached_by(state: &Path, job: &str) -> Result<Reached, AppError> {
+/// A job as it last ran.
+pub(super) fn stored(state: &Path, job: &str) -> Result<JobSpec, AppError> {
     let row = Reader::open(state)?.find(job)?;
     let spec: Result<JobSpec, _> = serde_json::from_str(&row.spec);
-    let spec =
-        spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+    Ok(spec.map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?)
+}
+
+/// Where a job's providers were when it last ran. Flags may name another place; variables do not, as its batches are there.
+pub(super) fn reached(state: &Path, spec: JobSpec) -> Reached {
     let mut account = spec.account;
     let named = std::mem::take(&mut account.named);
-    Ok(Reached {
+    Reached {
         state: state.to_owned(),
         provider: config::account::said(account),
         accounts: named.into_iter().map(|(name, account)| (name, config::account::said(account))).collect(),
-    })
+    }
 }
 
 /// Writes the results there are; answers the rows.

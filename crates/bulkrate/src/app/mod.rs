@@ -6,6 +6,7 @@ mod error;
 pub mod accounts;
 mod runtime;
 mod engine;
+mod whose;
 mod confirm;
 mod signals;
 mod batch;

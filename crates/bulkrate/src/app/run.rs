@@ -14,7 +14,7 @@ use bulkrate_provider::RetryPolicy;
 use super::accounts::{self, Reached, process_env};
 use super::confirm::Consent;
 use super::engine::{self, Overrides, Stop};
-use super::{AppError, pilot, signals, state_dir};
+use super::{AppError, pilot, signals, state_dir, whose};
 use crate::cli::job_args::{JobArgs, ProviderArgs};
 use crate::cli::{EventFormat, PlanArgs, ResumeArgs, RunArgs, Shared};
 use crate::config::job_file::{Pilot, Provider};
@@ -119,9 +119,7 @@ pub(super) fn come_back(
     again: Again,
 ) -> Result<u8, AppError> {
     let defaults = Defaults::load()?;
-    let mut reached = engine::reached_by(&state_dir(shared, &defaults), job)?;
-    let flags = provider.layer().over(reached.provider);
-    reached.provider = accounts::with_env(flags, Provider::default(), &process_env);
+    let reached = whose::stored(&state_dir(shared, &defaults), job, provider.layer())?.reached;
     let settings = settings(shared, &defaults, &reached, changes.connections())?;
     check_stdout(shared, changes.out())?;
     let teller = Arc::new(teller(shared, changes.out(), false));
@@ -153,7 +151,11 @@ pub(super) fn finish(
 fn prepare(shared: &Shared, args: JobArgs) -> Result<Prepared, AppError> {
     let defaults = Defaults::load()?;
     let file = if args.is_job_file() { Layer::load(&args.input)? } else { Layer::default() };
-    let layer = layered(args, file, &defaults, &process_env);
+    let at = args.at.clone();
+    let mut layer = layered(args, file, &defaults, &process_env);
+    if let Some(name) = at {
+        layer.move_to(&name).ok_or(AppError::NotSetUp { provider: name })?;
+    }
     let state = state_dir(shared, &defaults);
     let reached = Reached { state, provider: layer.provider.clone(), accounts: layer.accounts.clone() };
     let pilot = layer.pilot.clone();

@@ -17,7 +17,7 @@ pub enum BatchCommand {
     Results(Box<ResumeArgs>),
     /// Cancel a job's batches, and keep what they have answered
     Cancel(Box<BatchCancelArgs>),
-    /// List the batches at a provider, whoever made them
+    /// List the batches at all accounts that are set up, whoever made them
     List(BatchListArgs),
 }
 
@@ -33,6 +33,9 @@ pub struct SubmitArgs {
     /// Whose batch API, where the model's name does not say it
     #[arg(long = "provider", value_name = "NAME")]
     pub at: Option<String>,
+    /// The account that takes the batches, as `[accounts.NAME]` of the job file names it; also a provider's name
+    #[arg(long, value_name = "NAME", conflicts_with = "at")]
+    pub account: Option<String>,
     /// Do not ask before spending
     #[arg(long, short)]
     pub yes: bool,
@@ -56,9 +59,12 @@ pub struct BatchCancelArgs {
 
 #[derive(Debug, Args)]
 pub struct BatchListArgs {
-    /// Whose batches
-    #[arg(long = "provider", value_name = "NAME", default_value = "openai")]
-    pub of: String,
+    /// A job file, or a job of this folder: its accounts are asked as well
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+    /// Only this account's, by its own name or the provider's [default: all that are set up]
+    #[arg(long = "account", visible_alias = "provider", value_name = "NAME")]
+    pub of: Option<String>,
     /// How far back
     #[arg(long, value_name = "DUR", default_value = "7d")]
     pub since: Millis,

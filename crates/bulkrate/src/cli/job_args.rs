@@ -36,6 +36,9 @@ pub struct JobArgs {
     pub sink: SinkArgs,
     #[command(flatten)]
     pub provider: ProviderArgs,
+    /// The account that the job's own model is asked at, where another option has named one.
+    #[arg(skip)]
+    pub at: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Args)]

@@ -466,6 +466,9 @@ pub enum PricesCommand {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// A job file, or a job of this folder: its accounts and models are checked, each by its name
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
     /// Check that this model is known, priced and not retired
     #[arg(long, env = "BULKRATE_MODEL", hide_env_values = true)]
     pub model: Option<String>,

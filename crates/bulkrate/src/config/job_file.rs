@@ -7,6 +7,7 @@ use bulkrate_engine::spec::DeploymentSpec;
 use serde::Deserialize;
 
 use super::ConfigError;
+use super::router::AUTO;
 use super::toml_error;
 use super::value::{
     AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
@@ -275,6 +276,41 @@ impl Layer {
                 ..self.provider.over(below.provider)
             },
         }
+    }
+
+    /// The models that the job names, each once; one that a router chooses is among them as the router's.
+    #[must_use]
+    pub fn models(&self) -> Vec<String> {
+        let request = &self.request;
+        let one = [&request.model, &request.model_weak, &request.model_strong, &self.semantic_cache.embed];
+        let lists = [&request.models, &request.fallback, &self.cascade.models];
+        let rules = request.rules.iter().flatten().map(|rule| &rule.model);
+        let named = one.into_iter().flatten().chain(lists.into_iter().flatten().flatten()).chain(rules);
+        let mut models: Vec<String> = Vec::new();
+        for model in named.filter(|model| model.as_str() != AUTO) {
+            if !models.contains(model) {
+                models.push(model.clone());
+            }
+        }
+        models
+    }
+
+    /// Lets the job's own model be asked at another account, which has a name of the user's own or is called as its provider.
+    /// `None`: there is no such account.
+    pub fn move_to(&mut self, account: &str) -> Option<()> {
+        let own = self.accounts.get(account);
+        let serves = own.and_then(|own| own.provider.as_deref());
+        if own.is_none() && !bulkrate_provider::names().contains(&account) {
+            return None;
+        }
+        if let Some(model) = &mut self.request.model {
+            let bare = [Some(account), serves]
+                .into_iter()
+                .flatten()
+                .find_map(|name| model.strip_prefix(name)?.strip_prefix('/').map(str::to_owned));
+            *model = format!("{account}/{}", bare.as_ref().unwrap_or(model));
+        }
+        Some(())
     }
 
     /// Reads a job file; its paths become relative to the working directory.

@@ -9,7 +9,7 @@ use bulkrate_engine::spec::RouterSpec;
 use super::ConfigError;
 
 /// The model that asks the router.
-const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 
 /// Reads a router's file.
 pub fn load(path: &Path) -> Result<Router, ConfigError> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::views::created;
-use super::words::count;
+use super::words::{count, counted};
 use crate::app::BatchView;
 
 /// One a line, and below them what could not be asked.
@@ -24,6 +24,7 @@ pub fn table(batches: &[BatchView]) -> String {
             ">errored",
             ">processing",
             "created",
+            "completed",
             "expires",
             "job",
         ],
@@ -33,19 +34,34 @@ pub fn table(batches: &[BatchView]) -> String {
             batch.batch.clone().unwrap_or_else(|| "-".to_owned()),
             batch.provider.clone(),
             batch.status.clone(),
-            count(batch.total),
-            count(batch.succeeded),
-            count(batch.errored),
-            count(batch.processing),
-            time(batch.created_at_ms),
-            time(batch.expires_at_ms),
+            count(batch.counts.total),
+            count(batch.counts.succeeded),
+            count(batch.counts.errored),
+            count(batch.counts.processing),
+            time(batch.times.created),
+            time(batch.times.completed),
+            time(batch.times.expires),
             batch.job.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     let mut out = table.text();
     for batch in batches {
-        if let (Some(id), Some(why)) = (&batch.batch, &batch.not_asked) {
-            let _ = writeln!(out, "  {id}: as last known: {why}");
+        let id = batch.batch.as_deref();
+        let ended = [(batch.counts.expired, "expired"), (batch.counts.cancelled, "cancelled")];
+        for (requests, how) in ended.into_iter().filter(|(requests, _)| *requests > 0) {
+            let _ = writeln!(
+                out,
+                "  {}: {} {how} without an answer",
+                id.unwrap_or("-"),
+                counted(requests, "request")
+            );
+        }
+        match (id, &batch.not_asked) {
+            (Some(id), Some(why)) => _ = writeln!(out, "  {id}: as last known: {why}"),
+            (None, Some(why)) if batch.job.is_none() => {
+                _ = writeln!(out, "  {}: not asked: {why}", batch.provider)
+            }
+            _ => {}
         }
     }
     out

@@ -91,7 +91,7 @@ fn variables_set_up_the_resource_and_a_deployment_called_like_its_model_needs_no
         let report = said.expect(0).json();
         assert_eq!(nanos(&report, "spent"), nanos(&sim.bill(), "total") - before, "{report}");
         let text = place.run("doctor", &[]).expect(0).stdout;
-        assert!(text.contains("azure: it answers; sync and batch"), "{text}");
+        assert!(text.contains("azure it answers; sync and batch"), "{text}");
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::jobs::{check_rows, nanos};
-use super::support::{ASK, Place, Said, Sim, reviews};
+use super::support::{ASK, Place, Said, Sim, reviews, waited};
 
 const ROWS: usize = 60;
 /// Quick enough to end within a test, slow enough to be looked at.
@@ -90,6 +90,78 @@ fn a_cancelled_batch_keeps_what_it_has_answered() {
     assert_eq!(nanos(&report, "spent"), nanos(&sim.bill(), "total"), "{report}");
     let after = views(place.run("batch status reviews --json", &[]));
     assert!(after.iter().all(|view| view["status"] == "cancelled"), "{after:?}");
+}
+
+/// Looks until all batches of the job have ended.
+fn ended(place: &Place) -> Vec<Value> {
+    let mut now = Vec::new();
+    waited("the batches do not end", || {
+        now = views(place.run("batch status reviews --json", &[]));
+        now.iter().all(|view| view["completed_at"].is_string())
+    });
+    now
+}
+
+fn total(views: &[Value], key: &str) -> u64 {
+    views.iter().map(|view| view["request_counts"][key].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn how_a_batch_ended_is_told_in_one_word_and_its_counts() {
+    for (fault, word, beside) in
+        [("line-errors:0.3=400", "partial", "errored"), ("expire=0.5", "expired", "expired")]
+    {
+        let sim = Sim::start(&[&SLOW[..], &["--fault", fault]].concat());
+        let place = place(&sim);
+        submit(&place, "").expect(0);
+        let now = ended(&place);
+        assert!(now.iter().all(|view| view["status"] == word), "{fault}: {now:?}");
+        let (succeeded, others) = (total(&now, "succeeded"), total(&now, beside));
+        assert_eq!((succeeded + others, total(&now, "processing")), (55, 0), "{fault}: {now:?}");
+        assert!(succeeded > 0 && others > 0, "{fault}: {now:?}");
+        for view in &now {
+            let (created, completed) = (&view["created_at_ms"], &view["completed_at_ms"]);
+            assert!(completed.as_i64() > created.as_i64(), "{fault}: {view}");
+        }
+        let text = place.run("batch status reviews", &[]).expect(0).stdout;
+        assert!(text.contains(word) && text.contains("completed  "), "{text}");
+        assert_eq!(text.contains("expired without an answer"), word == "expired", "{text}");
+        let listed = views(place.run("batch list --json", &[]));
+        assert!(listed.iter().all(|view| view["status"] == word), "{fault}: {listed:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_its_provider_does_not_know_is_lost() {
+    let sim = Sim::start(&["--speed", "60", "--run-secs", "3600", "--fault", "batch-gone"]);
+    let place = place(&sim);
+    submit(&place, "").expect(0);
+    let now = views(place.run("batch status reviews --json", &[]));
+    assert!(now.iter().all(|view| view["status"] == "lost" && view["not_asked"].is_null()), "{now:?}");
+}
+
+/// The four files of seed 004's packages: what was asked in the common form and in the provider's, what came, and what it means.
+#[test]
+fn the_files_of_each_submission_are_kept() {
+    let sim = Sim::start(&SLOW);
+    let by_hand = place(&sim);
+    submit(&by_hand, "").expect(0);
+    by_hand.run("batch results reviews --out labels.csv", &[]).expect(0);
+    let by_run = place(&sim);
+    let run = "run reviews.csv --yes --lane batch --no-canary --batch-items-max 30 --out labels.csv";
+    by_run.run(run, &ASK).expect(0);
+    for place in [by_hand, by_run] {
+        let batches = place.job_dir().join("batches");
+        let folders: Vec<_> = std::fs::read_dir(batches).unwrap().map(|one| one.unwrap().path()).collect();
+        assert_eq!(folders.len(), 2);
+        let lines = |name: &str| -> usize {
+            let read = |folder: &std::path::PathBuf| std::fs::read_to_string(folder.join(name)).unwrap();
+            folders.iter().map(|folder| read(folder).lines().count()).sum()
+        };
+        for name in ["unified.jsonl", "input.jsonl", "output.jsonl", "results.jsonl"] {
+            assert_eq!(lines(name), 55, "{name}");
+        }
+    }
 }
 
 #[test]

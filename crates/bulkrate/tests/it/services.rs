@@ -164,7 +164,7 @@ fn openai_base_url_in_the_environment_outranks_no_service_of_its_own() {
     );
     assert_eq!(sim.bill()["requests"], 0);
     let doctor = both().run("doctor", &[]).stdout;
-    assert!(doctor.contains("groq: `GROQ_API_KEY` is set, and so is `OPENAI_BASE_URL`"), "{doctor}");
+    assert!(doctor.contains("groq   `GROQ_API_KEY` is set, and so is `OPENAI_BASE_URL`"), "{doctor}");
     both().run("doctor --model groq/openai/gpt-oss-20b", &[]).expect(2);
     // OpenAI's own go there whatever else is set up; so does a service that is not, and one with an address goes to that.
     job(&both(), "openai/gpt-6-luna", "").expect(0);
@@ -179,8 +179,7 @@ fn doctor_lists_services() {
     let sim = Sim::start(&["--like", "groq"]);
     let place = Place::new().set("GROQ_API_KEY", "gsk-x").set("GROQ_BASE_URL", &sim.base_url);
     let text = place.run("doctor", &[]).expect(0).stdout;
-    for word in ["groq: it answers; sync and batch", "mistral (MISTRAL_API_KEY)", "ollama (OLLAMA_BASE_URL)"]
-    {
+    for word in ["groq it answers; sync and batch", "mistral (MISTRAL_API_KEY)", "ollama (OLLAMA_BASE_URL)"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(!text.contains("groq (GROQ_API_KEY)"), "{text}");

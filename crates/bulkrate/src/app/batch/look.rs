@@ -6,33 +6,15 @@ use bulkrate_core::submission::RemoteBatch;
 use bulkrate_engine::Reader;
 use bulkrate_engine::settings::Account;
 use bulkrate_engine::view::JobBatch;
-use serde::Serialize;
 
-use crate::app::AppError;
+use super::view::{BatchView, LOST, UNKNOWN, as_known};
+use crate::app::{AppError, whose};
 
-/// One batch, in the same words for every provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BatchView {
-    /// The provider's id; `None`: it has none yet, or nobody knows.
-    pub batch: Option<String>,
-    pub provider: String,
-    /// `validating in_progress finalizing completed failed expired cancelling cancelled unknown`; where the provider has no
-    /// batch of it, the state of the submission.
-    pub status: String,
-    /// The provider's own word, where it was asked.
-    pub said: Option<String>,
-    pub total: u64,
-    pub succeeded: u64,
-    pub errored: u64,
-    pub processing: u64,
-    /// Milliseconds since the epoch, as are the others.
-    pub created_at_ms: Option<i64>,
-    pub completed_at_ms: Option<i64>,
-    pub expires_at_ms: Option<i64>,
-    /// The job that it belongs to; `None`: somebody else's.
-    pub job: Option<String>,
-    /// Why the provider could not be asked: then this is what was last known.
-    pub not_asked: Option<String>,
+/// What became of the question after one batch.
+enum Heard {
+    Remote(Box<RemoteBatch>),
+    /// The provider does not know it.
+    Lost,
 }
 
 /// Asks after every batch of a job that is still at work.
@@ -51,7 +33,8 @@ pub(super) async fn of_job(
             view.not_asked = Some(why.clone());
         } else if batch.at_work {
             match ask(&batch, accounts, &mut silent).await {
-                Ok(remote) => view.hear(&remote),
+                Ok(Heard::Remote(remote)) => view.hear(&remote),
+                Ok(Heard::Lost) => view.status = LOST.to_owned(),
                 Err(why) => view.not_asked = Some(why),
             }
         }
@@ -70,7 +53,7 @@ async fn ask(
     batch: &JobBatch,
     accounts: &[Account],
     silent: &mut HashMap<String, String>,
-) -> Result<RemoteBatch, String> {
+) -> Result<Heard, String> {
     let id = batch.line.batch.as_deref().ok_or("the provider has given it no id yet")?;
     let account = accounts
         .iter()
@@ -83,16 +66,47 @@ async fn ask(
         }
         error.to_string()
     })?;
-    found.ok_or_else(|| "the provider does not know it any more".to_owned())
+    Ok(found.map_or(Heard::Lost, |remote| Heard::Remote(Box::new(remote))))
+}
+
+/// The newest batches of all these accounts, and the exit code. An account that cannot be asked is a line of its own, unless no
+/// other could be either.
+pub(super) async fn listed(
+    reader: Option<&Reader>,
+    accounts: &[Account],
+    since_s: u64,
+    limit: usize,
+) -> Result<(Vec<BatchView>, u8), AppError> {
+    let (mut views, mut silent, mut code) = (Vec::new(), Vec::new(), 0);
+    for account in accounts {
+        match of_account(reader, account, since_s, limit).await {
+            Ok(found) => views.extend(found),
+            Err(error) => silent.push((account, error)),
+        }
+    }
+    if silent.len() == accounts.len()
+        && let Some((_, error)) = silent.pop()
+    {
+        return Err(error);
+    }
+    views.sort_by_key(|view: &BatchView| std::cmp::Reverse(view.times.created));
+    views.truncate(limit);
+    for (account, error) in silent {
+        code = code.max(error.exit_code());
+        let (status, not_asked) = (UNKNOWN.to_owned(), Some(error.to_string()));
+        views.push(BatchView { status, not_asked, ..BatchView::nothing(&account.provider) });
+    }
+    Ok((views, code))
 }
 
 /// The newest batches of an account, ours and others'.
-pub(super) async fn listed(
+async fn of_account(
     reader: Option<&Reader>,
     account: &Account,
     since_s: u64,
     limit: usize,
 ) -> Result<Vec<BatchView>, AppError> {
+    whose::check(account)?;
     let Some(api) = account.api.batches() else {
         return Err(AppError::NoBatches { provider: account.provider.clone() });
     };
@@ -107,55 +121,4 @@ pub(super) async fn listed(
         views.push(view);
     }
     Ok(views)
-}
-
-fn as_known(batch: &JobBatch, job: &str) -> BatchView {
-    let line = &batch.line;
-    let done = line.completed + line.failed;
-    BatchView {
-        batch: line.batch.clone(),
-        status: batch.phase.clone().unwrap_or_else(|| line.state.clone()),
-        total: line.items,
-        succeeded: line.completed,
-        errored: line.failed,
-        processing: if batch.at_work { line.items.saturating_sub(done) } else { 0 },
-        created_at_ms: Some(batch.created_at_ms),
-        completed_at_ms: batch.ended_at_ms,
-        job: Some(job.to_owned()),
-        ..BatchView::nothing(&batch.provider)
-    }
-}
-
-impl BatchView {
-    fn nothing(provider: &str) -> Self {
-        Self {
-            batch: None,
-            provider: provider.to_owned(),
-            status: String::new(),
-            said: None,
-            total: 0,
-            succeeded: 0,
-            errored: 0,
-            processing: 0,
-            created_at_ms: None,
-            completed_at_ms: None,
-            expires_at_ms: None,
-            job: None,
-            not_asked: None,
-        }
-    }
-
-    fn hear(&mut self, remote: &RemoteBatch) {
-        let ms = |at: Option<u64>| Some(i64::try_from(at?).unwrap_or(i64::MAX).saturating_mul(1_000));
-        let counts = remote.counts;
-        self.batch = Some(remote.id.clone());
-        self.status = remote.phase.name().to_owned();
-        self.said = Some(remote.status.clone());
-        self.total = self.total.max(counts.total);
-        (self.succeeded, self.errored) = (counts.completed, counts.failed);
-        let left = self.total.saturating_sub(counts.completed + counts.failed);
-        self.processing = if remote.phase.is_terminal() { 0 } else { left };
-        self.created_at_ms = ms(remote.created_at).or(self.created_at_ms);
-        self.expires_at_ms = ms(remote.expires_at);
-    }
 }

@@ -3,23 +3,22 @@
 
 mod hand_over;
 mod look;
+mod view;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bulkrate_core::submission::created_since_s;
 use bulkrate_engine::Reader;
 use bulkrate_engine::report::Ending;
-use bulkrate_engine::settings::Account;
 use serde_json::json;
 
-pub use self::look::BatchView;
-use super::accounts::{self, IMPATIENT, Reached, process_env};
+pub use self::view::BatchView;
+use super::accounts::{self, IMPATIENT, process_env};
 use super::engine::{self, Overrides};
-use super::{AppError, reads, run, runtime};
+use super::{AppError, reads, run, runtime, whose};
+use crate::cli::Shared;
 use crate::cli::batch_args::{BatchCancelArgs, BatchCommand, BatchListArgs, BatchStatusArgs, SubmitArgs};
-use crate::cli::{Shared, job_args::ProviderArgs};
 use crate::config::ConfigError;
 use crate::config::value::LaneChoice;
 use crate::report::{batches, json, out, words};
@@ -48,6 +47,7 @@ fn submit(shared: &Shared, mut args: SubmitArgs) -> Result<u8, AppError> {
     {
         *model = format!("{provider}/{model}");
     }
+    args.job.at = args.account;
     let handed_over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&handed_over);
     let (teller, report) = run::sent(shared, args.job, args.yes, move |teller, stop| {
@@ -73,7 +73,8 @@ fn submit(shared: &Shared, mut args: SubmitArgs) -> Result<u8, AppError> {
 
 fn status(shared: &Shared, args: BatchStatusArgs) -> Result<u8, AppError> {
     let (state, job) = (reads::state(shared)?, args.name.job);
-    let accounts = reached(&state, &job, args.provider)?;
+    let meant = whose::stored(&state, &job, args.provider.layer())?;
+    let accounts = accounts::open(&meant.reached, 1, IMPATIENT, &process_env)?;
     let reader = Reader::open(&state)?;
     let views = runtime::single()?.block_on(look::of_job(&reader, &job, &accounts))?;
     show(shared, &views);
@@ -95,20 +96,25 @@ fn cancel(shared: &Shared, args: BatchCancelArgs) -> Result<u8, AppError> {
 }
 
 fn list(shared: &Shared, args: BatchListArgs) -> Result<u8, AppError> {
-    let provider = accounts::with_env(args.provider.layer(), Default::default(), &process_env);
     let state = reads::state(shared)?;
-    let reached = Reached { state: state.clone(), provider, ..Reached::default() };
-    let accounts = accounts::open(&reached, 1, IMPATIENT, &process_env)?;
-    let account = accounts
-        .iter()
-        .find(|account| account.provider == args.of)
-        .ok_or_else(|| AppError::NotSetUp { provider: args.of.clone() })?;
+    let meant = whose::meant(&state, args.job.as_deref(), args.provider.layer())?;
+    let mut accounts = accounts::open(&meant.reached, 1, IMPATIENT, &process_env)?;
+    match args.of {
+        None => accounts = whose::with_batches(&accounts, &state),
+        Some(name) => {
+            accounts.retain(|account| account.provider == name);
+            if accounts.is_empty() {
+                return Err(AppError::NotSetUp { provider: name });
+            }
+        }
+    }
     let reader = Reader::open(&state).ok();
     let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
     let since_s = created_since_s(now_ms.saturating_sub(args.since.0));
-    let views = runtime::single()?.block_on(look::listed(reader.as_ref(), account, since_s, args.limit))?;
+    let listed = look::listed(reader.as_ref(), &accounts, since_s, args.limit);
+    let (views, code) = runtime::single()?.block_on(listed)?;
     show(shared, &views);
-    Ok(0)
+    Ok(code)
 }
 
 fn show(shared: &Shared, views: &[BatchView]) {
@@ -117,12 +123,4 @@ fn show(shared: &Shared, views: &[BatchView]) {
     } else {
         out::data(&batches::table(views));
     }
-}
-
-/// The accounts that a job was run with.
-fn reached(state: &Path, job: &str, flags: ProviderArgs) -> Result<Vec<Account>, AppError> {
-    let mut reached = engine::reached_by(state, job)?;
-    let flags = flags.layer().over(reached.provider);
-    reached.provider = accounts::with_env(flags, Default::default(), &process_env);
-    accounts::open(&reached, 1, IMPATIENT, &process_env)
 }
