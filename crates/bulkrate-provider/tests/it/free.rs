@@ -191,7 +191,7 @@ async fn an_upload_names_its_purpose_first() {
 }
 
 #[tokio::test]
-async fn a_probe_finds_out_whether_there_are_batches() {
+async fn a_probe_finds_out_whether_there_are_batches_and_what_is_told_of_limits() {
     for (list, want) in [
         ((("200 OK"), r#"{"object":"list","data":[],"has_more":false}"#), true),
         (("404 Not Found", r#"{"detail":"Not Found"}"#), false),
@@ -202,7 +202,7 @@ async fn a_probe_finds_out_whether_there_are_batches() {
                 if request.starts_with("GET /v1/batches?limit=1 ") {
                     peer.answer(list.0, list.1).await;
                 } else {
-                    let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
+                    let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\nx-ratelimit-limit-requests: 60\r\nx-ratelimit-remaining-requests: 59\r\n";
                     peer.write(&response(
                         "200 OK",
                         date,
@@ -218,6 +218,8 @@ async fn a_probe_finds_out_whether_there_are_batches() {
         let health = provider.probe().await.unwrap();
         assert_eq!((health.models, health.batches, provider.batches().is_some()), (Some(2), want, want));
         assert!(health.clock_skew_s.unwrap() < -86_400 * 365);
+        let limits = (health.limits.requests_limit, health.limits.requests_left, health.limits.tokens_limit);
+        assert_eq!(limits, (Some(60), Some(59), None));
     }
 }
 

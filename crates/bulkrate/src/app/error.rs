@@ -101,7 +101,13 @@ impl AppError {
             Self::NotSetUp { provider } => {
                 let preset = bulkrate_provider::presets().find(|preset| preset.name == provider);
                 let key = preset.map(|preset| format!("set `{}`", preset.key_env));
-                Some(key.unwrap_or_else(|| format!("known are: {}", bulkrate_provider::names().join(", "))))
+                let known = || {
+                    let names = bulkrate_provider::names().join(", ");
+                    format!(
+                        "known are: {names}; accounts of a job are known where its file or its name is given"
+                    )
+                };
+                Some(key.unwrap_or_else(known))
             }
             Self::Open(_) | Self::Runtime(_) => None,
         }

@@ -56,13 +56,12 @@ pub fn table(batches: &[BatchView]) -> String {
                 counted(requests, "request")
             );
         }
-        match (id, &batch.not_asked) {
-            (Some(id), Some(why)) => _ = writeln!(out, "  {id}: as last known: {why}"),
-            (None, Some(why)) if batch.job.is_none() => {
-                _ = writeln!(out, "  {}: not asked: {why}", batch.provider)
-            }
-            _ => {}
-        }
+        let Some(why) = &batch.not_asked else { continue };
+        let _ = match id {
+            Some(id) => writeln!(out, "  {id}: as last known: {why}"),
+            None if batch.job.is_none() => writeln!(out, "  {}: not asked: {why}", batch.provider),
+            None => Ok(()),
+        };
     }
     out
 }
