@@ -339,6 +339,28 @@ fn quoted<'a>(
     Ok(total)
 }
 
+/// What the items that name each deployment are expected to cost at every other, each by itself and without a prompt cache; `None`
+/// where a price is not known.
+pub(crate) fn costs(
+    spec: &JobSpec,
+    checkpoint: &Checkpoint,
+    deployments: &[Deployment],
+    lane: Lane,
+) -> Vec<Vec<Option<UsdNanos>>> {
+    let learned = spec.run.learned.as_deref();
+    let cost = |stats: &ModelStats, found: &Deployment| {
+        let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
+        let shape = stats.shape(spec.request.reasons());
+        Some(bulkrate_core::price::estimate::quote(found.row.rates(lane)?, &ratios, &shape)?.expected)
+    };
+    let of = |named: &Deployment, found: &Deployment| {
+        let own = checkpoint.stats.models.iter().filter(|stats| stats.model == named.pinned);
+        let own: Vec<_> = own.map(|stats| cost(stats, found)).collect();
+        own.into_iter().sum::<Option<UsdNanos>>()
+    };
+    deployments.iter().map(|named| deployments.iter().map(|found| of(named, found)).collect()).collect()
+}
+
 /// No such sum is written down.
 pub(crate) fn too_dear() -> EngineError {
     EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())

@@ -19,6 +19,7 @@ use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency
 
 use super::fetch::longest;
 use super::queue::ASIDE_MAX;
+use super::stood_in;
 use super::submission::batches;
 use crate::EngineError;
 use crate::event::Event;
@@ -448,6 +449,7 @@ impl Drafting {
         submission.input_digest = digest;
         submission.input_bytes = bytes;
         submission.epoch = job.epoch;
+        stood_in::note(job, &mut submission, &self.items);
         let mut reserved = Moved::default();
         let mut by_tags: HashMap<u32, (u32, UsdNanos)> = HashMap::new();
         for ready in &self.items {

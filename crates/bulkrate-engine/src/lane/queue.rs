@@ -9,6 +9,7 @@ use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_store::Submission;
 
+use super::breaker::Breaker;
 use crate::run::job::{Job, Retry, State};
 use crate::run::recover::sender;
 
@@ -27,6 +28,7 @@ pub(crate) struct BatchQueue {
     /// After a refusal; microseconds on the job's clock.
     pub not_before_us: u64,
     pub refused_in_a_row: u32,
+    pub breaker: Breaker,
     /// Items that were taken for a batch while none could begin.
     waiting: VecDeque<Ordinal>,
 }
@@ -52,7 +54,8 @@ impl BatchQueue {
 
     /// With no batch at work one is tried whatever is counted: the count may be wrong, and nothing else would set it right.
     fn has_room(&self, now_us: u64) -> bool {
-        now_us >= self.not_before_us && (self.headroom() > 0 || self.batches == 0)
+        let open = now_us >= self.not_before_us && !self.breaker.holds(now_us);
+        open && (self.headroom() > 0 || self.batches == 0)
     }
 }
 
@@ -62,9 +65,11 @@ impl State {
         sender(job, submission).map(|place| &mut self.batch_queues[place])
     }
 
-    /// When a pause ends that a refusal began: the next of them.
+    /// When a pause ends that a refusal began, or a deployment that was left is looked at: the next of them.
     pub(super) fn pause_over_us(&self, now_us: u64) -> Option<u64> {
-        self.batch_queues.iter().map(|queue| queue.not_before_us).filter(|over_us| *over_us > now_us).min()
+        let pauses = self.batch_queues.iter().map(|queue| queue.not_before_us);
+        let looks = self.batch_queues.iter().filter_map(|queue| queue.breaker.opens_at(now_us));
+        pauses.chain(looks).filter(|over_us| *over_us > now_us).min()
     }
 
     /// Items that were taken for batches of a deployment and wait beside the queue.
@@ -102,7 +107,7 @@ impl Job {
     /// Whether an item may be found that a batch can be begun with.
     pub(super) fn has_takers(&self, state: &State, now_us: u64) -> bool {
         let beside: usize = state.batch_queues.iter().map(|queue| queue.waiting.len()).sum();
-        self.places_in_use(state).any(|place| {
+        self.places_in_use(state, Lane::Batch).any(|place| {
             let found = beside < ASIDE_MAX || !state.batch_queues[place].waiting.is_empty();
             found && self.takes_batch(state, place, now_us)
         })
