@@ -3,14 +3,10 @@ have sent, we got wrong."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import http.client
-import http.server
 import json
 import os
 import subprocess
-import threading
 import time
 import urllib.parse
 
@@ -26,7 +22,7 @@ import botocore.session
 import botocore.validate
 import pytest
 
-from conftest import ROOT, started
+from conftest import BINARY, recorded, started
 
 ID, SECRET, REGION = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1"
 MODEL = "us.amazon.nova-lite-v1:0"
@@ -335,59 +331,6 @@ def test_what_does_not_come_to_its_end_shows_what_it_did(fault, state):
         assert raised.value.response["Error"]["Code"] == "ConflictException"
 
 
-class Recorder(http.server.ThreadingHTTPServer):
-    """Passes everything on to the simulator, and keeps it."""
-
-    def __init__(self, sim) -> None:
-        super().__init__(("127.0.0.1", 0), Passing)
-        self.target = urllib.parse.urlsplit(sim.base_url).netloc
-        self.seen: list[tuple[str, str, dict, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Passing(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def passed(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.seen.append((self.command, self.path, headers, body))
-        connection = http.client.HTTPConnection(self.server.target, timeout=30)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        content = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
-                self.send_header(name, value)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-        connection.close()
-
-    do_GET = do_PUT = do_POST = do_DELETE = passed
-
-
-@contextlib.contextmanager
-def recorded(sim):
-    server = Recorder(sim)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-
-
 def signature(method: str, path: str, headers: dict, body: bytes) -> str:
     """What botocore says to the same request at the same time."""
     service = "s3" if "x-amz-content-sha256" in headers else "bedrock"
@@ -438,7 +381,7 @@ def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
     """)
     with recorded(sim) as recorder:
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "BEDROCK_BASE_URL": recorder.url}
-        command = [str(ROOT / "target" / "debug" / "bulkrate"), "run", "job.toml", "--yes", "--json"]
+        command = [str(BINARY), "run", "job.toml", "--yes", "--json"]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
     seen = set()
@@ -478,7 +421,7 @@ def test_marks_and_vectors_go_out_as_botocore_would_send_them(sim, tmp_path, mod
     (tmp_path / "system.txt").write_text("Answer with one word, whatever the row says. " * 200)
     with recorded(sim) as recorder:
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "BEDROCK_BASE_URL": recorder.url, "AWS_REGION": REGION}
-        command = [str(ROOT / "target" / "debug" / "bulkrate"), "run", "rows.csv", "--id", "id", "--user", "{{ text }}", "--model", f"bedrock/{model}"]
+        command = [str(BINARY), "run", "rows.csv", "--id", "id", "--user", "{{ text }}", "--model", f"bedrock/{model}"]
         command += ["--lane", "sync", "--yes", "--json", "--out", "out.csv", *more]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr

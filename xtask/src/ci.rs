@@ -1,7 +1,7 @@
 //! Everything the build server checks, in an order that finds cheap faults first. One target folder serves all steps.
 
 use crate::args::{Args, known};
-use crate::shell::{self, PRINTERS, bulkrate, cargo, on_ci, quoted, root, target, typed};
+use crate::shell::{self, PRINTERS, built, bulkrate, cargo, on_ci, quoted, root, target, typed};
 use crate::tools::{cargo_tool, python};
 use crate::{demo, docs, examples, kill9, tidy, world};
 use anyhow::{Context as _, Result, bail};
@@ -156,12 +156,14 @@ fn tests() -> Result<Option<String>> {
     Ok(counted)
 }
 
-/// OpenAI's own Python SDK against the simulator, so that client and simulator do not merely agree with each other.
+/// The services' own Python SDKs against the simulator and against what is sent, so that client and simulator do not merely agree with each
+/// other.
 fn sdk() -> Result<Option<String>> {
     let (python, bulkrate) = (python()?, bulkrate()?);
     let mut pytest = Command::new(python);
     pytest.current_dir(root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/python"]);
     pytest.env("BULKRATE_SIM_CMD", format!("{} sim openai --port 0", quoted(&bulkrate.to_string_lossy())));
+    pytest.env("BULKRATE_OUTGOING_CMD", quoted(&built("examples/outgoing")?.to_string_lossy()));
     pytest.env("PYTHONPYCACHEPREFIX", target().join("pycache"));
     plain(pytest)
 }

@@ -77,8 +77,9 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     String::from_utf8(done.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
 }
 
-/// Small programs that print pages.
-pub(crate) const PRINTERS: &str = "--example failures --example faults --example providers";
+/// Small programs that print pages, and what is sent.
+pub(crate) const PRINTERS: &str =
+    "--example failures --example faults --example providers --example outgoing";
 
 /// Builds the command line tool (and the printers) in the development profile.
 ///

@@ -27,6 +27,7 @@ pub mod budget;
 pub mod pack;
 pub mod bundle;
 pub mod pace;
+pub mod failover;
 pub mod submission;
 pub mod collect;
 pub mod retry;

@@ -475,12 +475,16 @@ fn given_prices(run: &RunSpec) -> Result<(Option<PicoUsdPerToken>, Option<PicoUs
             EngineError::BadSpec { code: "price-invalid", what: what.to_owned(), why: error.to_string() }
         })
     };
-    let (price_in, price_out) = (read("--price-in", &run.price_in)?, read("--price-out", &run.price_out)?);
-    Ok(match (price_in, price_out) {
-        (Some(price), None) => (Some(price), Some(PicoUsdPerToken(0))),
-        (None, Some(price)) => (Some(PicoUsdPerToken(0)), Some(price)),
-        both => both,
-    })
+    match (read("--price-in", &run.price_in)?, read("--price-out", &run.price_out)?) {
+        (Some(price), None) => Ok((Some(price), Some(PicoUsdPerToken(0)))),
+        // What goes in would be free, and of decisions and embeddings all of it.
+        (None, Some(_)) => Err(EngineError::BadSpec {
+            code: "price-invalid",
+            what: "--price-out".to_owned(),
+            why: "it is given without `--price-in`; a price of 0 is fine".to_owned(),
+        }),
+        both => Ok(both),
+    }
 }
 
 /// The catalogue's age and the model's retirement, where a person should know.

@@ -339,6 +339,28 @@ fn quoted<'a>(
     Ok(total)
 }
 
+/// What the items that name each deployment are expected to cost at every other, each by itself and without a prompt cache; `None`
+/// where a price is not known.
+pub(crate) fn costs(
+    spec: &JobSpec,
+    checkpoint: &Checkpoint,
+    deployments: &[Deployment],
+    lane: Lane,
+) -> Vec<Vec<Option<UsdNanos>>> {
+    let learned = spec.run.learned.as_deref();
+    let cost = |stats: &ModelStats, found: &Deployment| {
+        let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
+        let shape = stats.shape(spec.request.reasons());
+        Some(bulkrate_core::price::estimate::quote(found.row.rates(lane)?, &ratios, &shape)?.expected)
+    };
+    let of = |named: &Deployment, found: &Deployment| {
+        let own = checkpoint.stats.models.iter().filter(|stats| stats.model == named.pinned);
+        let own: Vec<_> = own.map(|stats| cost(stats, found)).collect();
+        own.into_iter().sum::<Option<UsdNanos>>()
+    };
+    deployments.iter().map(|named| deployments.iter().map(|found| of(named, found)).collect()).collect()
+}
+
 /// No such sum is written down.
 pub(crate) fn too_dear() -> EngineError {
     EngineError::Internal("the worst case is larger than the ledger can hold".to_owned())
@@ -437,21 +459,22 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
     if let Some(of) = plan.embedding.as_ref().filter(|of| of.requests > 0 && !of.priced) {
         return Err(EngineError::Unpriced { model: of.model.clone(), budget });
     }
-    // A job that has answers knows better, and so does the run: it sends nothing if they say that the budget will not do.
-    if plan.forecast.is_some() && !spec.run.strict {
-        return Ok(());
-    }
     let Some(chosen) = plan.chosen() else { return Ok(()) };
-    let (mut needed, basis) = if spec.run.strict {
-        (chosen.worst, "its worst case")
-    } else {
-        (chosen.p95, "the 95th percentile of the estimate")
+    let (mut needed, basis) = match plan.forecast {
+        _ if spec.run.strict => (chosen.worst.saturating_add(plan.spent), "its worst case"),
+        // A job that has answers knows better, and so does the run: it sends nothing if they say that the budget will not do. What is
+        // embedded before would be paid by then.
+        Some(forecast) if plan.embedding.as_ref().is_some_and(|of| of.requests > 0) => {
+            let least = if spec.run.spend_all { UsdNanos::ZERO } else { forecast.low };
+            (least.max(plan.spent), "what its answers say, and the 95th percentile of its embeddings")
+        }
+        Some(_) => return Ok(()),
+        None => (chosen.p95.saturating_add(plan.spent), "the 95th percentile of the estimate"),
     };
     if let Some(of) = &plan.embedding {
         let more = if spec.run.strict { of.worst } else { of.p95 };
         needed = needed.saturating_add(more).saturating_add(of.spent);
     }
-    let needed = needed.saturating_add(plan.spent);
     if needed > budget {
         return Err(EngineError::BudgetTooSmall { budget, needed, short: needed - budget, basis });
     }

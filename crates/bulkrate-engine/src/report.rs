@@ -140,6 +140,8 @@ pub struct Embedded {
     pub vectors: u64,
     pub spent: UsdNanos,
     pub in_doubt: UsdNanos,
+    /// The run was left while they were made; the same command goes on with them.
+    pub left: bool,
 }
 
 /// What a cascade has brought.

@@ -41,6 +41,16 @@ pub(crate) struct Frame<'a> {
     pub sureness: Option<Sureness>,
     /// How likely each choice is, where the answer says it.
     pub chances: &'a [Chance<'a>],
+    /// Who was asked in whose place.
+    pub instead: Option<Instead<'a>>,
+}
+
+/// A deployment that stood in: pinned models, and the reason.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Instead<'a> {
+    pub of: &'a str,
+    pub asked: &'a str,
+    pub why: &'a str,
 }
 
 /// Evidence of a failure is kept up to this length.
@@ -270,6 +280,14 @@ fn facts(frame: Frame<'_>, out: &mut Vec<u8>) {
     field("model", frame.model, out);
     out.push(b',');
     field("lane", frame.via, out);
+    if let Some(Instead { of, asked, why }) = frame.instead {
+        out.extend_from_slice(b",\"instead\":{");
+        for (comma, name, text) in [("", "of", of), (",", "asked", asked), (",", "why", why)] {
+            out.extend_from_slice(comma.as_bytes());
+            field(name, text, out);
+        }
+        out.push(b'}');
+    }
 }
 
 /// `,"sureness":{"logprob":0.981,"margin":0.9}`
@@ -463,6 +481,7 @@ mod tests {
             usage,
             sureness: None,
             chances: &[],
+            instead: None,
         }
     }
 
@@ -575,6 +594,19 @@ mod tests {
         let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(line["probabilities"], serde_json::json!({"a \"b\"": 0.75, "c": 0.25}));
         assert_eq!(&*ResultLine::parse(&out).unwrap().response.unwrap().text.unwrap(), "c");
+    }
+
+    #[test]
+    fn who_stood_in_for_whom_is_said_with_the_reason() {
+        let instead = Instead { of: "openai/gpt-6-luna", asked: "team-b/gpt-6-luna", why: "away" };
+        let mut out = Vec::new();
+        let frame = Frame { instead: Some(instead), ..frame(None) };
+        write_good(frame, &Checked::Choice("c"), Finish::Stop, None, &mut out);
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let want =
+            serde_json::json!({"of": "openai/gpt-6-luna", "asked": "team-b/gpt-6-luna", "why": "away"});
+        assert_eq!(line["instead"], want);
+        assert!(ResultLine::parse(&out).is_ok());
     }
 
     #[test]

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     inner: Arc<Inner>,
+    /// A wish that is heard as well.
+    whole: Option<Arc<Inner>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,18 +40,34 @@ impl Stop {
         self.inner.changed.notify_waiters();
     }
 
+    /// The wish to stop a part of the work: whoever stops the whole stops it too.
+    pub(crate) fn part(&self) -> Self {
+        Self { inner: Arc::default(), whole: Some(Arc::clone(&self.inner)) }
+    }
+
     #[must_use]
     pub fn is_detaching(&self) -> bool {
-        self.inner.level.load(Ordering::SeqCst) >= 1
+        self.level() >= 1
     }
 
     #[must_use]
     pub fn is_aborting(&self) -> bool {
-        self.inner.level.load(Ordering::SeqCst) >= 2
+        self.level() >= 2
+    }
+
+    fn level(&self) -> u8 {
+        let level = |inner: &Arc<Inner>| inner.level.load(Ordering::SeqCst);
+        level(&self.inner).max(self.whole.as_ref().map_or(0, level))
     }
 
     /// Waits for the next wish.
     pub async fn changed(&self) {
-        self.inner.changed.notified().await;
+        let own = self.inner.changed.notified();
+        let Some(whole) = &self.whole else { return own.await };
+        tokio::select! {
+            biased; // the same world does the same
+            () = whole.changed.notified() => {}
+            () = own => {}
+        }
     }
 }

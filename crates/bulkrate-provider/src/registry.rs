@@ -7,6 +7,7 @@ use crate::anthropic::Anthropic;
 use crate::api::{Facts, Provider};
 use crate::bedrock::Bedrock;
 use crate::gemini::Gemini;
+use crate::openai::entra;
 use crate::openai::presets::PRESETS;
 use crate::openai::{Dialect, OpenAi};
 use crate::settings::Settings;
@@ -115,8 +116,9 @@ fn preset(row: &Dialect) -> Preset {
         base_url: row.base_url,
         key_env: row.key_env,
         facts: row.facts(),
-        variables: &[],
-        found: "",
+        // What is called by deployments is Azure's, whose tokens take the place of a key.
+        variables: if row.deploys { entra::VARIABLES } else { &[] },
+        found: if row.deploys { "credentials of Entra" } else { "" },
         storage: "",
     }
 }

@@ -3,6 +3,7 @@
 use crate::config::{SimConfig, SimError, Speaks};
 use crate::faults::{FaultRule, fault_table, mixed_faults};
 use crate::server::serve;
+use crate::weak::Weak;
 use clap::Args as ClapArgs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -68,9 +69,10 @@ pub struct Args {
     /// Share of marked prefixes that the prompt cache finds again (Anthropic)
     #[arg(long, default_value_t = 1.0)]
     pub marked_hits: f64,
-    /// A model that answers a share of the prompts as if it had not read them, such as gpt-6-luna=0.2; repeatable
-    #[arg(long, value_name = "MODEL=SHARE", value_parser = weak)]
-    pub weak: Vec<(String, f64)>,
+    /// A model that answers a share of the prompts as if it had not read them, such as gpt-6-luna=0.2, or of those prompts whose last
+    /// user text a regular expression matches, and no other, such as 'gpt-6-luna=0.8@(?i)mortgage'; repeatable
+    #[arg(long, value_name = "MODEL=SHARE[@PATTERN]")]
+    pub weak: Vec<Weak>,
     /// A model that the account may not use; repeatable
     #[arg(long, value_name = "MODEL")]
     pub denied: Vec<String>,
@@ -145,7 +147,7 @@ pub struct Args {
     /// The one location that it answers at (Vertex)
     #[arg(long)]
     pub location: Option<String>,
-    /// Real seconds that an access token holds (Vertex)
+    /// Real seconds that an access token holds (Vertex, Entra)
     #[arg(long, default_value_t = 3599)]
     pub token_secs: u64,
     /// Virtual date to start at, as 2026-11-20 or 2026-11-20T12:00:00Z
@@ -222,15 +224,6 @@ impl Args {
     }
 }
 
-fn weak(text: &str) -> Result<(String, f64), String> {
-    let read = || {
-        let (model, share) = text.rsplit_once('=')?;
-        let share = share.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share))?;
-        (!model.is_empty()).then(|| (model.to_owned(), share))
-    };
-    read().ok_or_else(|| format!("`{text}` is not `MODEL=SHARE` with a share from 0 to 1"))
-}
-
 fn unix(date: &str) -> Result<u64, SimError> {
     let whole_day =
         date.parse::<jiff::civil::Date>().ok().and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
@@ -292,15 +285,6 @@ mod tests {
             (config.rpm, config.faults.len(), config.start_unix, config.any_model),
             (Some(600), 2, Some(1_795_132_800), true)
         );
-    }
-
-    #[test]
-    fn a_weak_model_has_a_share() {
-        let read = |text| Cli::try_parse_from(["sim", "--weak", text]).map(|cli| cli.args.weak);
-        assert_eq!(read("gpt-6-luna=0.25").unwrap(), [("gpt-6-luna".to_owned(), 0.25)]);
-        for bad in ["gpt-6-luna", "=0.2", "gpt-6-luna=2", "gpt-6-luna=half"] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

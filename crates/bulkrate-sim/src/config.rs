@@ -2,6 +2,7 @@
 
 use crate::faults::FaultRule;
 use crate::like::Like;
+use crate::weak::Weak;
 
 /// Whose API is pretended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,8 +63,8 @@ pub struct SimConfig {
     pub cached_share: f64,
     /// Share of marked prefixes that are found again while they are kept (Anthropic): nobody promises all of them.
     pub marked_hits: f64,
-    /// Models that know less: of each the share of prompts that it answers without having read them.
-    pub weak: Vec<(String, f64)>,
+    /// Models that know less.
+    pub weak: Vec<Weak>,
     /// Models that the account may not use.
     pub denied: Vec<String>,
     /// Models that are asked several items at once leave some out, exchange some, and fail over some.
@@ -106,7 +107,7 @@ pub struct SimConfig {
     pub page_rows: usize,
     /// The one location that it answers at (Vertex); `None` = any.
     pub location: Option<String>,
-    /// Real seconds that an access token holds (Vertex).
+    /// Real seconds that an access token holds (Vertex, Entra).
     pub token_secs: u64,
     /// Keep the bill of each `X-Client-Request-Id` (memory grows with the number of calls).
     pub bill_by_client: bool,

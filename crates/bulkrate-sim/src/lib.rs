@@ -40,7 +40,9 @@ mod tokens;
 mod uploads;
 mod vertex;
 pub mod vllm;
+mod weak;
 
 pub use config::{SimConfig, SimError, Speaks};
 pub use faults::{FaultRule, fault_catalogue, fault_table, mixed_faults};
 pub use server::{Sim, serve};
+pub use weak::Weak;

@@ -22,7 +22,7 @@ struct Simulated {
     own: &'static str,
 }
 
-const ALL: [Simulated; 9] = [
+const ALL: [Simulated; 10] = [
     Simulated {
         name: "openai",
         flags: &["openai"],
@@ -95,6 +95,13 @@ const ALL: [Simulated; 9] = [
         flags: &["openai", "--like", "xai"],
         env: &[("XAI_BASE_URL", "{/v1}"), ("XAI_API_KEY", "sk-bench")],
         model: "xai/grok-4.3",
+        own: "",
+    },
+    Simulated {
+        name: "fireworks",
+        flags: &["openai", "--like", "fireworks"],
+        env: &[("FIREWORKS_BASE_URL", "{/v1}"), ("FIREWORKS_API_KEY", "sk-bench")],
+        model: "fireworks/accounts/fireworks/models/gpt-oss-20b",
         own: "",
     },
 ];

@@ -1,6 +1,7 @@
 //! Bodies of OpenAI's API read as unified requests: for a batch line in OpenAI's form that names another provider's model.
 //!
-//! A field that a unified request has no word for is refused by its name, and none is dropped but those that say what holds anyway.
+//! A field that a unified request has no word for is refused by its name, and none is dropped but those that say what holds anyway, and
+//! labels: the `name` of a schema and the `filename` of a file, which OpenAI demands and other providers have no place for.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,7 @@ impl<'a> Request<'a> {
         for (name, raw) in fields.iter().map(|(name, raw)| (name.as_str(), *raw)) {
             match (kind, name) {
                 (_, "model") => {}
+                (_, name) if says_nothing(name, raw) => {}
                 (_, "service_tier") if TIERS.contains(&raw.get()) => {}
                 (_, "service_tier") => return untold(name, "a tier that has no lane here"),
                 (Kind::Chat, "messages") => request.messages = messages(raw)?,
@@ -63,6 +65,31 @@ impl<'a> Request<'a> {
 fn given(mut fields: Fields<'_>) -> Fields<'_> {
     fields.retain(|_, raw| raw.get() != "null");
     fields
+}
+
+/// Whether a field says no more than its absence would: what writes bodies often writes all of their fields. Of tools only none say
+/// nothing, and then so does what is said about them.
+fn says_nothing(name: &str, raw: &RawValue) -> bool {
+    let text = raw.get();
+    match name {
+        "tools" | "functions" | "tool_calls" | "metadata" | "logit_bias" | "annotations" | "stop" => {
+            is_empty(text)
+        }
+        "user" | "safety_identifier" | "prompt_cache_key" | "refusal" | "description" => text == "\"\"",
+        "stream" | "store" | "logprobs" => text == "false",
+        "n" => text == "1",
+        "top_logprobs" | "presence_penalty" | "frequency_penalty" => text.parse() == Ok(0.0),
+        "tool_choice" | "function_call" => ["\"none\"", "\"auto\""].contains(&text),
+        "parallel_tool_calls" => ["true", "false"].contains(&text),
+        "modalities" => serde_json::from_str::<[Text<'_>; 1]>(text).is_ok_and(|only| &*only[0] == "text"),
+        _ => false,
+    }
+}
+
+/// An array or an object without anything in it.
+fn is_empty(text: &str) -> bool {
+    let within = |open, close| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+    within('[', ']').or_else(|| within('{', '}')).is_some_and(|within| within.trim_ascii().is_empty())
 }
 
 /// A field that must be there.
@@ -95,8 +122,6 @@ fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut 
             };
         }
         "response_format" => config.output_schema = schema(raw)?,
-        "stream" | "store" if text == "false" => {}
-        "n" if text == "1" => {}
         "stream" | "n" => return untold(name, "one whole answer is kept for each request"),
         "tools" | "tool_choice" | "parallel_tool_calls" | "functions" | "function_call" => {
             return untold(name, OWN_FORM);
@@ -107,24 +132,34 @@ fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut 
 }
 
 fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
-    #[derive(Deserialize)]
-    struct Format<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Text<'a>,
-        #[serde(borrow, default)]
-        json_schema: Option<Named<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        schema: Option<&'a RawValue>,
-    }
-    let Format { kind, json_schema } = read("response_format", raw.get())?;
-    match (&*kind, json_schema.and_then(|named| named.schema)) {
-        ("text", _) => Ok(None),
+    const PLACE: &str = "response_format";
+    let format = given(read(PLACE, raw.get())?);
+    let kind: Text<'_> = read("response_format.type", needed(PLACE, &format, "type")?.get())?;
+    let named = format.get("json_schema").map(|named| named_schema(named)).transpose()?.flatten();
+    match (&*kind, named) {
+        ("text", None) => Ok(None),
         ("json_schema", Some(schema)) => Ok(Some(schema)),
-        _ => untold("response_format", "only `text` and `json_schema` with a schema can be said"),
+        _ => untold(PLACE, "only `text` and `json_schema` with a schema can be said"),
     }
+}
+
+/// The schema of an answer, of what stands around it.
+fn named_schema(raw: &RawValue) -> Read<Option<&RawValue>> {
+    const PLACE: &str = "response_format.json_schema";
+    let fields = given(read(PLACE, raw.get())?);
+    for (name, raw) in &fields {
+        match name.as_str() {
+            "name" | "schema" => {}
+            "strict" if raw.get() == "true" => {}
+            "strict" => {
+                let why = "an answer that does not keep to its schema is none here";
+                return untold(&format!("{PLACE}.strict"), why);
+            }
+            name if says_nothing(name, raw) => {}
+            name => return untold(&format!("{PLACE}.{name}"), NO_WORD),
+        }
+    }
+    Ok(fields.get("schema").copied())
 }
 
 fn messages(raw: &RawValue) -> Read<Vec<Message<'_>>> {
@@ -136,7 +171,8 @@ fn messages(raw: &RawValue) -> Read<Vec<Message<'_>>> {
 fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
     let path = |name: &str| format!("{place}.{name}");
     let known = ["role", "content", "tool_call_id"];
-    if let Some(name) = turn.keys().map(String::as_str).find(|name| !known.contains(name)) {
+    let more = turn.iter().find(|(name, raw)| !known.contains(&name.as_str()) && !says_nothing(name, raw));
+    if let Some((name, _)) = more {
         return untold(&path(name), if name == "tool_calls" { OWN_FORM } else { NO_WORD });
     }
     let role: Text<'_> = read(&path("role"), needed(place, turn, "role")?.get())?;
@@ -152,7 +188,12 @@ fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
         let parts: Vec<Fields<'a>> = read(&path("content"), content.get())?;
         let place = |at| format!("{place}.content[{at}]");
         Content::Parts(
-            parts.iter().enumerate().map(|(at, fields)| part(&place(at), fields)).collect::<Read<_>>()?,
+            parts
+                .into_iter()
+                .map(given)
+                .enumerate()
+                .map(|(at, fields)| part(&place(at), &fields))
+                .collect::<Read<_>>()?,
         )
     } else {
         Content::Text(read(&path("content"), content.get())?)
@@ -187,6 +228,7 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
     match &*kind {
         "text" => Ok(Part::Text { text: read(&path("text"), own()?.get())? }),
         "image_url" => {
+            only(&path("image_url"), own()?, &["url", "detail"])?;
             let Url { url, detail } = read(&path("image_url"), own()?.get())?;
             if detail.is_some_and(|detail| &*detail != "auto") {
                 return untold(&path("image_url.detail"), NO_WORD);
@@ -195,6 +237,7 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
             Ok(Part::Image(Blob { source_type: SourceType::Url, media_type, data: url }))
         }
         "file" => {
+            only(&path("file"), own()?, &["file_data", "file_id", "filename"])?;
             let File { file_data } = read(&path("file"), own()?.get())?;
             let Some(data) = file_data else {
                 return untold(&path("file.file_id"), "the file is OpenAI's: give its bytes as `file_data`");
@@ -203,6 +246,15 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
             Ok(Part::Document(Blob { source_type: SourceType::Base64, media_type, data }))
         }
         _ => untold(place, NO_WORD),
+    }
+}
+
+/// Refuses what an object has beside these fields.
+fn only(place: &str, raw: &RawValue, known: &[&str]) -> Read<()> {
+    let fields = given(read(place, raw.get())?);
+    match fields.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => untold(&format!("{place}.{name}"), NO_WORD),
+        None => Ok(()),
     }
 }
 
@@ -270,14 +322,79 @@ mod tests {
     }
 
     #[test]
+    fn what_says_no_more_than_its_absence_is_not_refused() {
+        const PLAIN: &str = r#"{"messages":[{"role":"user","content":"a"}]}"#;
+        for nothing in [
+            r#""stop":null"#,
+            r#""stop":[]"#,
+            r#""tools":[ ]"#,
+            r#""tools":[],"tool_choice":"auto","parallel_tool_calls":true"#,
+            r#""tool_choice":"none""#,
+            r#""functions":[],"function_call":"none""#,
+            r#""metadata":{}"#,
+            r#""logit_bias":{ }"#,
+            r#""logprobs":false,"top_logprobs":0"#,
+            r#""n":1,"stream":false,"store":false"#,
+            r#""presence_penalty":0,"frequency_penalty":0.0"#,
+            r#""user":"","safety_identifier":"""#,
+            r#""modalities":["text"]"#,
+            r#""response_format":{"type":"text"}"#,
+            r#""response_format":{"type":"text","json_schema":null}"#,
+            r#""service_tier":"auto","seed":null,"reasoning_effort":null"#,
+        ] {
+            let body = PLAIN.replace("{\"messages\"", &format!("{{{nothing},\"messages\""));
+            assert_eq!(canonical(Kind::Chat, &body), canonical(Kind::Chat, PLAIN), "{nothing}");
+        }
+        for nothing in [
+            r#""tool_calls":[]"#,
+            r#""annotations":[]"#,
+            r#""refusal":"""#,
+            r#""name":null,"audio":null,"function_call":null"#,
+        ] {
+            let body = PLAIN.replace("{\"role\"", &format!("{{{nothing},\"role\""));
+            assert_eq!(canonical(Kind::Chat, &body), canonical(Kind::Chat, PLAIN), "{nothing}");
+        }
+        let plain = canonical(Kind::Embedding, r#"{"input":"a"}"#);
+        assert_eq!(canonical(Kind::Embedding, r#"{"input":"a","user":"","dimensions":null}"#), plain);
+    }
+
+    #[test]
+    fn a_schema_is_read_with_all_that_stands_around_it() {
+        let of = |more: &str| {
+            let body = format!(
+                r#"{{"response_format":{{"type":"json_schema","json_schema":{{{more}"schema":{{"type":"object"}}}}}}}}"#
+            );
+            match Request::of_openai(Kind::Chat, &body) {
+                Ok(request) => {
+                    request.generation_config.output_schema.map(|schema| schema.get().to_owned()).unwrap()
+                }
+                Err(error) => error.to_string(),
+            }
+        };
+        for held in ["", r#""strict":true,"#, r#""strict":null,"description":"","#, r#""name":"n","#] {
+            assert_eq!(of(held), r#"{"type":"object"}"#, "{held}");
+        }
+        for (more, field) in [
+            (r#""name":"n","strict":false,"#, "`body.response_format.json_schema.strict`"),
+            (r#""description":"A receipt.","#, "`body.response_format.json_schema.description`"),
+            (r#""x":1,"#, "`body.response_format.json_schema.x`"),
+        ] {
+            assert!(of(more).starts_with(field), "{more}: {}", of(more));
+        }
+    }
+
+    #[test]
     fn what_there_is_no_word_for_is_named() {
         let told = |kind, body: &str| match Request::of_openai(kind, body) {
             Err(BodyError::Untold { field, .. }) => field,
             other => panic!("{body}: {other:?}"),
         };
         for (body, field) in [
-            (r#"{"tools":[]}"#, "body.tools"),
-            (r#"{"logit_bias":{}}"#, "body.logit_bias"),
+            (r#"{"tools":[{"type":"function"}]}"#, "body.tools"),
+            (r#"{"tool_choice":"required"}"#, "body.tool_choice"),
+            (r#"{"logit_bias":{"1":2}}"#, "body.logit_bias"),
+            (r#"{"logprobs":true}"#, "body.logprobs"),
+            (r#"{"modalities":["text","audio"]}"#, "body.modalities"),
             (r#"{"user":"u"}"#, "body.user"),
             (r#"{"metadata":{"a":"b"}}"#, "body.metadata"),
             (r#"{"store":true}"#, "body.store"),
@@ -290,7 +407,7 @@ mod tests {
             (r#"{"messages":[{"role":"user","content":"a","name":"n"}]}"#, "body.messages[0].name"),
             (r#"{"messages":[{"role":"function","content":"a"}]}"#, "body.messages[0].role"),
             (
-                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"a","tool_calls":[]}]}"#,
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"a","tool_calls":[{"id":"c"}]}]}"#,
                 "body.messages[1].tool_calls",
             ),
             (
@@ -308,6 +425,8 @@ mod tests {
         ] {
             assert_eq!(told(Kind::Chat, body), field, "{body}");
         }
+        let seen = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x","format":"png"}}]}]}"#;
+        assert_eq!(told(Kind::Chat, seen), "body.messages[0].content[0].image_url.format");
         assert_eq!(
             told(Kind::Embedding, r#"{"input":"a","encoding_format":"base64"}"#),
             "body.encoding_format"

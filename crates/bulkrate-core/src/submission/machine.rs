@@ -149,11 +149,11 @@ impl Machine {
     /// Goes on from wherever an earlier process, or an earlier wait, left it.
     fn begin(&mut self, env: &Env, out: &mut Vec<Effect>) {
         use State as S;
+        if matches!(self.state, S::Staging | S::Staged) && self.unsent(env, out) {
+            return;
+        }
         match self.state {
             S::Planned => self.void(S::Refused, "the input file was changed or lost before it was sent", out),
-            S::Staging | S::Staged if env.cancel => {
-                self.void(S::Refused, "the job was cancelled before the batch was created", out);
-            }
             _ if env.detaching && !matches!(self.state, S::Ended | S::Collecting) => out.push(Effect::Stop),
             S::Staging => out.push(Effect::Upload),
             S::Staged => self.send(env, out),
@@ -175,11 +175,19 @@ impl Machine {
         }
     }
 
+    /// What was not created yet is given up where nobody wants it any longer. True: so it is.
+    fn unsent(&mut self, env: &Env, out: &mut Vec<Effect>) -> bool {
+        let why = match (env.cancel, env.elsewhere) {
+            (true, _) => "the job was cancelled before the batch was created",
+            (false, true) => "nothing gets through to its deployment: the items go to another one",
+            (false, false) => return false,
+        };
+        self.void(State::Refused, why, out);
+        true
+    }
+
     /// T4: the intent is durable, then the one create.
     fn send(&mut self, env: &Env, out: &mut Vec<Effect>) {
-        if env.cancel {
-            return self.void(State::Refused, "the job was cancelled before the batch was created", out);
-        }
         if env.closing || env.detaching {
             return out.push(Effect::Stop); // the next run goes on from here
         }
@@ -197,8 +205,8 @@ impl Machine {
 
     /// Uploads are free: repeated while the provider is away, given up where it refuses.
     fn upload_failed(&mut self, failure: Failure, env: &Env, out: &mut Vec<Effect>) {
-        if env.cancel {
-            return self.void(State::Refused, "the job was cancelled before the batch was created", out);
+        if self.unsent(env, out) {
+            return;
         }
         if failure.class.verdict() == Verdict::RetryLater {
             // The file stays staged here, however long the provider is away: packing it anew would only fill the disk.

@@ -25,6 +25,8 @@ pub struct Env {
     pub detaching: bool,
     /// The batch is not wanted any longer: the job was cancelled, or its deadline is near.
     pub cancel: bool,
+    /// Items for its deployment go to another one: what was not sent is not sent there.
+    pub elsewhere: bool,
 }
 
 /// What was learned.

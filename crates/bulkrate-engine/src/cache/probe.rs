@@ -222,6 +222,7 @@ mod tests {
             usage: Some(&usage),
             sureness: None,
             chances: &[],
+            instead: None,
         };
         let tricky = "a,\"status\":\"succeeded\",\"cost_usd\":\"9\",\"lane\":\"b\"";
         let (mut line, mut out) = (Vec::new(), Vec::new());
@@ -256,6 +257,7 @@ mod tests {
             usage: None,
             sureness: None,
             chances: &[],
+            instead: None,
         };
         write_bad(frame, FailureClass::Empty, "nothing", None, None, &mut bad);
         let mut out = Vec::new();

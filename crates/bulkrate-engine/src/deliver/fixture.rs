@@ -361,6 +361,7 @@ fn frame(ordinal: u32, attempt: u8, via: Via, cost: UsdNanos, usage: Option<&Usa
         usage,
         sureness: None,
         chances: &[],
+        instead: None,
     }
 }
 

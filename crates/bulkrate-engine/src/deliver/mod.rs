@@ -185,14 +185,17 @@ pub(crate) fn spec_of(job: &JobRow) -> Result<JobSpec, EngineError> {
 
 /// Where intake stands.
 pub(crate) fn checkpoint_of(job: &JobRow) -> Result<Checkpoint, EngineError> {
-    let Some(text) = &job.checkpoint else {
-        return Err(EngineError::BadSpec {
-            code: "job-preparing",
-            what: format!("job `{}` is not prepared yet", job.id),
-            why: "its source was not read to the end; run the job again".to_owned(),
-        });
-    };
+    let text = job.checkpoint.as_ref().ok_or_else(|| preparing(job))?;
     stored(job, "checkpoint", text)
+}
+
+/// A job that was looked at and not begun.
+pub(crate) fn preparing(job: &JobRow) -> EngineError {
+    EngineError::BadSpec {
+        code: "job-preparing",
+        what: format!("job `{}` is not prepared yet", job.id),
+        why: "its source was not read to the end, or nobody has confirmed it; run the job again".to_owned(),
+    }
 }
 
 fn stored<T: DeserializeOwned>(job: &JobRow, what: &str, text: &str) -> Result<T, EngineError> {

@@ -1,8 +1,10 @@
 //! Answers of the job that embeds -> the file of vectors.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use bulkrate_core::ids::Ordinal;
 use bulkrate_core::semantic::{Centre, SAMPLE};
 use bulkrate_store::{ItemRec, JobRow, View};
 
@@ -12,82 +14,121 @@ use super::vectors::Head;
 use crate::EngineError;
 use crate::deliver::{Landed, Lines, Places, embedding};
 use crate::paths::JobDir;
-use bulkrate_core::ids::Ordinal;
+use crate::result_line::ResultLine;
 
-/// Writes the vectors of `texts`, beside those that are there. Answers how many there are now.
+/// What a file of vectors holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Built {
+    pub vectors: u64,
+    /// Texts of these that another snapshot has answered: numbers of two are never compared.
+    pub of_another: u64,
+}
+
+/// Where the answers of a job that embeds lie.
+struct Answers<'b> {
+    view: &'b dyn View,
+    state_dir: &'b Path,
+    texts: &'b Texts,
+    job: &'b JobRow,
+}
+
+/// Writes the vectors of `texts`, beside those that are there. `snapshot`: the model that has answered those, as it calls itself; where
+/// there are none it becomes the one that has answered most of these.
 pub(crate) fn build(
     view: &dyn View,
     state_dir: &Path,
     dir: &JobDir,
     texts: &Texts,
     job: Option<&JobRow>,
-) -> Result<u64, EngineError> {
+    snapshot: &mut Option<String>,
+) -> Result<Built, EngineError> {
+    let answers = job.map(|job| Answers { view, state_dir, texts, job });
+    if let (None, Some(answers)) = (&snapshot, &answers) {
+        *snapshot = answers.most()?;
+    }
+    let own = snapshot.as_deref().unwrap_or_default();
+    let mut values = Vec::new();
     let mut writer = VectorsWriter::create(dir, || {
         let mut centre = Centre::default();
-        if let Some(job) = job {
-            each(view, state_dir, texts, job, &mut |_, values| {
-                centre.learn(values);
-                Ok(if (centre.texts() as usize) < SAMPLE {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                })
+        if let Some(answers) = &answers {
+            answers.each(&mut |_, line| {
+                if &*line.model == own && numbers(line, &mut values) {
+                    centre.learn(&values);
+                }
+                let more = (centre.texts() as usize) < SAMPLE;
+                Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
         }
         Head::new(centre)
     })?;
-    if let Some(job) = job {
-        each(view, state_dir, texts, job, &mut |ordinal, values| {
-            writer.put(ordinal, values).map(|_| ControlFlow::Continue(()))
+    let mut of_another = 0;
+    if let Some(answers) = &answers {
+        answers.each(&mut |ordinal, line| {
+            if &*line.model != own {
+                of_another += 1;
+            } else if numbers(line, &mut values) {
+                writer.put(ordinal, &values)?;
+            }
+            Ok(ControlFlow::Continue(()))
         })?;
     }
-    let count = writer.head.count;
+    let vectors = u64::from(writer.head.count);
     writer.finish(texts.until)?;
-    Ok(u64::from(count))
+    Ok(Built { vectors, of_another })
 }
 
-type Each<'e> = dyn FnMut(Ordinal, &[f32]) -> Result<ControlFlow<()>, EngineError> + 'e;
+type Each<'e> = dyn FnMut(Ordinal, &ResultLine<'_>) -> Result<ControlFlow<()>, EngineError> + 'e;
 
-/// Each text's item with the vector that it was answered with. One that has none, or none that can be read, is left out.
-fn each(
-    view: &dyn View,
-    state_dir: &Path,
-    texts: &Texts,
-    job: &JobRow,
-    then: &mut Each<'_>,
-) -> Result<(), EngineError> {
-    let places = Places::load(view, job)?;
-    let mut lines = Lines::new(&JobDir::of(state_dir, &job.id), &view.submissions(job.no)?);
-    let mut of_lines = items(&texts.path)?;
-    let mut values = Vec::new();
-    let mut done = Ok(());
-    view.scan_items(job.no, 0, &mut |chunk| {
-        for (line, _, item) in chunk.iter() {
-            let next =
-                of_lines.next().unwrap_or_else(|| Err(EngineError::Internal("a text is gone".to_owned())));
-            let leader = if let ItemRec::Follower { leader } = item { *leader } else { line };
-            let went = next.and_then(|ordinal| match vector(&mut lines, places.get(leader), &mut values) {
-                true => then(ordinal, &values),
-                false => Ok(ControlFlow::Continue(())),
-            });
-            match went {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return ControlFlow::Break(()),
-                Err(error) => {
-                    done = Err(error);
-                    return ControlFlow::Break(());
+impl Answers<'_> {
+    /// The snapshot that has answered most of them.
+    fn most(&self) -> Result<Option<String>, EngineError> {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        self.each(&mut |_, line| {
+            match counts.get_mut(&*line.model) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(line.model.to_string(), 1)),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(counts.into_iter().max_by_key(|(_, count)| *count).map(|(model, _)| model))
+    }
+
+    /// Each text's item with its good answer. One that has none, or whose line was damaged, is left out: its row is asked.
+    fn each(&self, then: &mut Each<'_>) -> Result<(), EngineError> {
+        let Self { view, state_dir, texts, job } = self;
+        let places = Places::load(*view, job)?;
+        let mut lines = Lines::new(&JobDir::of(state_dir, &job.id), &view.submissions(job.no)?);
+        let mut of_lines = items(&texts.path)?;
+        let mut done = Ok(());
+        view.scan_items(job.no, 0, &mut |chunk| {
+            for (line, _, item) in chunk.iter() {
+                let next = of_lines
+                    .next()
+                    .unwrap_or_else(|| Err(EngineError::Internal("a text is gone".to_owned())));
+                let leader = if let ItemRec::Follower { leader } = item { *leader } else { line };
+                let went = next.and_then(|ordinal| match places.get(leader) {
+                    Landed::Line { place, good: true } => match lines.parse(place) {
+                        Ok(answer) => then(ordinal, &answer),
+                        Err(_) => Ok(ControlFlow::Continue(())),
+                    },
+                    _ => Ok(ControlFlow::Continue(())),
+                });
+                match went {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return ControlFlow::Break(()),
+                    Err(error) => {
+                        done = Err(error);
+                        return ControlFlow::Break(());
+                    }
                 }
             }
-        }
-        ControlFlow::Continue(())
-    })?;
-    done
+            ControlFlow::Continue(())
+        })?;
+        done
+    }
 }
 
-/// The numbers of one answer; false: it has none. A line that was damaged is one without: its row is asked.
-fn vector(lines: &mut Lines, landed: Landed, values: &mut Vec<f32>) -> bool {
-    let Landed::Line { place, good: true } = landed else { return false };
-    lines.parse(place).is_ok_and(|line| {
-        line.response.as_ref().is_some_and(|response| embedding(response, line.item, values).is_ok())
-    })
+/// The numbers of an answer; false: they cannot be read.
+fn numbers(line: &ResultLine<'_>, values: &mut Vec<f32>) -> bool {
+    line.response.as_ref().is_some_and(|response| embedding(response, line.item, values).is_ok())
 }

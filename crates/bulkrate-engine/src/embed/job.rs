@@ -11,16 +11,17 @@ use crate::spec::{EmbedSpec, JobSpec, OnBadLine, RequestSpec, RunSpec, SendBy, S
 /// the first one's vectors in the response cache.
 const TAG: &str = "embeds";
 
-/// An ordinary job over the texts of the job `id`. `lane`: `None` where the cheapest is to be found.
+/// An ordinary job over the texts of the job `id`. `model`: by its whole name, which means the same tomorrow; `lane`: `None` where the
+/// cheapest is to be found.
 pub(crate) fn embedding_job(
     spec: &JobSpec,
     id: &str,
-    embed: &EmbedSpec,
+    (model, embed): (&str, &EmbedSpec),
     texts: &Texts,
     lane: Option<Lane>,
 ) -> JobSpec {
     let request = RequestSpec {
-        model: Some(embed.model.clone()),
+        model: Some(model.to_owned()),
         kind: Kind::Embedding,
         user: Some("{{ text }}".to_owned()),
         dimensions: embed.dimensions,

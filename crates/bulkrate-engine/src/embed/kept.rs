@@ -20,6 +20,12 @@ pub(crate) struct Kept {
     /// Texts that were to be embedded, and those that have a vector.
     pub texts: u64,
     pub vectors: u64,
+    /// The model that makes them, by its whole name: where the user's word for it is given to another, this one goes on.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// What it calls itself in its answers: numbers of two snapshots are never compared.
+    #[serde(default)]
+    pub snapshot: Option<String>,
 }
 
 impl Kept {

@@ -1,25 +1,22 @@
-//! Embeddings, acted out: what a job's prompts would cost to embed, the job that does it before, and the file of vectors.
+//! Embeddings, planned: what a job's prompts would cost to embed, and the job that does it before.
 
-use std::sync::Arc;
+mod make;
 
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Kind;
 
-use super::pilot::{Silent, why_halted};
-use super::start::{end_of, source_halt, spent_by};
+use super::pilot::Silent;
+use super::start::end_of;
 use super::{Engine, Prepared};
 use crate::EngineError;
 use crate::deployment::Deployment;
-use crate::embed::{Kept, Texts, Vectors, build, embedding_job, pays_from, warnings, write_texts};
-use crate::event::{Event, Observer};
+use crate::embed::{Kept, Texts, Vectors, embedding_job, pays_from, warnings, write_texts};
 use crate::exact::ModelCount;
 use crate::paths::JobDir;
-use crate::pilot::left_of;
 use crate::plan::{EmbeddingPlan, Plan};
-use crate::report::{Embedded, Ending, Report};
+use crate::report::Embedded;
 use crate::spec::{EmbedSpec, JobSpec};
-use crate::stop::Stop;
 
 /// What is to be embedded before a job runs.
 #[derive(Debug)]
@@ -27,20 +24,8 @@ pub(super) struct Embedding {
     plan: EmbeddingPlan,
     /// `None`: every item that is asked for was looked at.
     texts: Option<Texts>,
-    /// `None`: there is no text to embed.
-    own: Option<JobSpec>,
-}
-
-/// The job that embeds has a plan and an end of its own, of which the user's job tells.
-#[derive(Debug)]
-struct Hushed(Arc<dyn Observer>);
-
-impl Observer for Hushed {
-    fn event(&self, event: &Event<'_>) {
-        if !matches!(event, Event::Planned { .. } | Event::Resumed { .. } | Event::Finished { .. }) {
-            self.0.event(event);
-        }
-    }
+    /// The job that embeds, prepared; `None`: there is no text to embed.
+    own: Option<Box<Prepared>>,
 }
 
 impl Engine {
@@ -71,6 +56,7 @@ impl Engine {
     ) -> Result<Embedding, EngineError> {
         let Prepared { row, spec, .. } = prepared;
         let (dir, reader) = (JobDir::of(&self.settings.state_dir, &row.id), self.reader()?);
+        let kept = Kept::load(&dir)?;
         let mut of = EmbeddingPlan {
             model: embed.model.clone(),
             requests: 0,
@@ -78,7 +64,7 @@ impl Engine {
             expected: UsdNanos::ZERO,
             p95: UsdNanos::ZERO,
             worst: UsdNanos::ZERO,
-            spent: Kept::load(&dir)?.spent(&*reader)?.total(),
+            spent: kept.spent(&*reader)?.total(),
             pays_from_permille: None,
             priced: true,
         };
@@ -91,17 +77,42 @@ impl Engine {
         if texts.count == 0 {
             return Ok(Embedding { plan: of, texts: Some(texts), own: None });
         }
-        let mut own = embedding_job(spec, &row.id, embed, &texts, None);
-        let found = Deployment::resolve(&self.settings, own.asks(), &embed.model, self.today())?;
+        let found = self.maker(spec, embed, &kept)?;
         self.embeds(&found)?;
-        own.run.lane = spec.run.lane.filter(|lane| found.unavailable(*lane).is_none());
-        let planned = Box::pin(self.plan(&own, &Silent)).await?;
+        let lane = spec.run.lane.filter(|lane| found.unavailable(*lane).is_none());
+        let own =
+            self.prepare(&embedding_job(spec, &row.id, (&found.pinned, embed), &texts, lane), &Silent)?;
+        let planned = match self.probed_plan(&own, None).await {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.forget_new(&own)?;
+                return Err(error);
+            }
+        };
         if let Some(lane) = planned.chosen() {
             (of.expected, of.p95, of.worst) = (lane.expected, lane.p95, lane.worst);
         }
         (of.requests, of.lane, of.priced, of.model) =
             (planned.requests, planned.lane, planned.priced, found.pinned);
-        Ok(Embedding { plan: of, texts: Some(texts), own: Some(own) })
+        Ok(Embedding { plan: of, texts: Some(texts), own: Some(Box::new(own)) })
+    }
+
+    /// Whoever makes the vectors of a job goes on making them: those of another model are never compared with them, whatever the
+    /// user's word for it means by now.
+    fn maker(&self, spec: &JobSpec, embed: &EmbedSpec, kept: &Kept) -> Result<Deployment, EngineError> {
+        let asks = (&spec.run, bulkrate_core::request::Kind::Embedding);
+        let Some(model) = &kept.model else {
+            return Deployment::resolve(&self.settings, asks, &embed.model, self.today());
+        };
+        Deployment::resolve(&self.settings, asks, model, self.today()).map_err(|gone| {
+            let why = format!("{gone}; `{model}` has made the vectors that this job has, and no other can make more of them: take the `--limit` that they were made for, or another `--semantic-embed`, which makes another job");
+            EngineError::BadSpec { code: gone.code(), what: format!("`--semantic-embed {}`", embed.model), why }
+        })
+    }
+
+    /// A job that embeds and that is not begun leaves nothing behind.
+    pub(super) fn leave(&self, embedding: Option<Embedding>) -> Result<(), EngineError> {
+        embedding.and_then(|found| found.own).map_or(Ok(()), |own| self.forget_new(&own))
     }
 
     /// Refuses a model that is known to do something else.
@@ -121,134 +132,20 @@ impl Engine {
         })
     }
 
-    /// Embeds what is to be embedded, and takes what that has cost from the budget of the job. Stopped in between, the same call goes on.
-    ///
-    /// # Errors
-    /// The job that embeds did not come to its end (code `embedding-halted`).
-    pub(super) async fn embed(
-        &self,
-        prepared: &mut Prepared,
-        plan: &mut Plan,
-        embedding: Option<Embedding>,
-        (observer, stop): (&Arc<dyn Observer>, &Stop),
-    ) -> Result<(), EngineError> {
-        let Some(Embedding { texts, own, .. }) = embedding else { return Ok(()) };
-        let dir = JobDir::of(&self.settings.state_dir, &prepared.row.id);
-        if prepared.resumed && source_halt(prepared, &dir).is_some() {
-            return Ok(()); // nothing new is sent: nothing is embedded for it
-        }
-        let asks = own.is_some();
-        if let Some(texts) = &texts {
-            self.vectors(prepared, &dir, texts, own, (observer, stop)).await?;
-        }
-        let spent = Kept::load(&dir)?.spent(&*self.reader()?)?.total();
-        prepared.spec.run.budget = left_of(prepared.spec.run.budget, spent);
-        if asks {
-            // It took its time, which a deadline counts.
-            *plan = self.probed_plan(prepared, None).await?;
-        } else if !plan.cap_is_default {
-            plan.cap = prepared.spec.run.budget;
-        }
-        Ok(())
-    }
-
-    /// Runs the job that embeds, and writes the vectors once it is over.
-    async fn vectors(
-        &self,
-        prepared: &Prepared,
-        dir: &JobDir,
-        texts: &Texts,
-        own: Option<JobSpec>,
-        (observer, stop): (&Arc<dyn Observer>, &Stop),
-    ) -> Result<(), EngineError> {
-        let Some(mut own) = own else {
-            build(&*self.reader()?, &self.settings.state_dir, dir, texts, None)?;
-            return Ok(());
-        };
-        let mut kept = Kept::load(dir)?;
-        let id = self.id_of(&own)?;
-        let reader = self.reader()?;
-        if kept.unfinished(&*reader, &id)? {
-            return Err(other_limit(&own.name));
-        }
-        kept.note(&*reader)?;
-        let (others, job) = (kept.spent_beside(&*reader, &id)?, spent_by(&*reader, prepared.row.no)?);
-        own.run.budget = left_of(prepared.spec.run.budget, others.total().saturating_add(job.total()));
-        if !kept.jobs.contains_key(&id) {
-            kept.jobs.insert(id.clone(), false);
-            kept.texts += texts.count;
-            kept.store(dir)?;
-        }
-        let message = format!("embedding {} texts first: job `{}`", texts.count, own.name);
-        observer.event(&Event::Note { message: &message });
-        let hushed: Arc<dyn Observer> = Arc::new(Hushed(Arc::clone(observer)));
-        let report = Box::pin(self.run(&own, &|_| true, hushed, stop.clone())).await;
-        kept.note(&*self.reader()?)?;
-        kept.store(dir)?;
-        let report = report?;
-        match report.ending {
-            Ending::Finished if report.succeeded == 0 && kept.vectors == 0 => {
-                return Err(none_embedded(&report));
-            }
-            // What somebody has cancelled has no vector.
-            Ending::Finished | Ending::Cancelled => {}
-            Ending::Detached | Ending::Aborted => return Ok(()),
-            Ending::Halted | Ending::BudgetExhausted | Ending::BudgetForecast | Ending::InDoubt => {
-                return Err(halted(&report, why_halted(&report)));
-            }
-        }
-        let reader = self.reader()?;
-        let row = reader.job_by_id(&id)?;
-        kept.vectors = build(&*reader, &self.settings.state_dir, dir, texts, row.as_ref())?;
-        kept.jobs.insert(id, true);
-        kept.store(dir)?;
-        if kept.vectors < kept.texts {
-            let without = kept.texts - kept.vectors;
-            let message = format!("{without} of {} texts have no vector: those rows are asked", kept.texts);
-            observer.event(&Event::Note { message: &message });
-        }
-        Ok(())
-    }
-
     /// What was embedded for a job, for its report.
     pub(super) fn embedded(&self, prepared: &Prepared) -> Result<Option<Embedded>, EngineError> {
         let Some(embed) = embed_of(&prepared.spec) else { return Ok(None) };
         let kept = Kept::load(&JobDir::of(&self.settings.state_dir, &prepared.row.id))?;
         let spent = kept.spent(&*self.reader()?)?;
         Ok(Some(Embedded {
-            model: embed.model.clone(),
+            model: kept.model.clone().unwrap_or_else(|| embed.model.clone()),
             texts: kept.texts,
             vectors: kept.vectors,
             spent: spent.settled,
             in_doubt: spent.doubt,
+            left: false,
         }))
     }
-}
-
-/// The run would be paid in full, and the semantic cache would do nothing.
-fn none_embedded(report: &Report) -> EngineError {
-    let why = format!("none of its {} texts has a vector", report.items);
-    let hint = format!(
-        "`bulkrate dead {}` says why; another `--semantic-embed`, or none, makes another job",
-        report.handle
-    );
-    halted(report, (why, hint))
-}
-
-/// It was begun for other rows: what it has paid for would be asked again by the job that embeds these.
-fn other_limit(name: &str) -> EngineError {
-    EngineError::EmbeddingHalted {
-        name: name.to_owned(),
-        why: "it was begun with another `--limit` and is not over".to_owned(),
-        hint: format!(
-            "run the job with that `--limit` until its embeddings are there, then with this one; `bulkrate rm {name}` gives up what it has paid for"
-        ),
-        exit: 1,
-    }
-}
-
-fn halted(report: &Report, (why, hint): (String, String)) -> EngineError {
-    EngineError::EmbeddingHalted { name: report.name.clone(), why, hint, exit: report.exit_code() }
 }
 
 fn embed_of(spec: &JobSpec) -> Option<&EmbedSpec> {

@@ -26,9 +26,13 @@ impl Engine {
         &self,
         job: &Rc<Job>,
         prepared: &Prepared,
+        left: Option<&Report>,
         started_us: u64,
     ) -> Result<Report, EngineError> {
         let mut report = self.report(job, prepared, started_us)?;
+        if let Some(left) = left {
+            count_in(&mut report, left);
+        }
         let complete = matches!(report.ending, Ending::Finished | Ending::Cancelled);
         let streamed = job.stream.borrow_mut().take();
         if let Some(stream) = streamed {
@@ -251,6 +255,17 @@ impl Engine {
             above_bound: state.overcharged.answers,
             excess: state.overcharged.excess,
         })
+    }
+}
+
+/// What was out when the job that embeds was left.
+fn count_in(report: &mut Report, left: &Report) {
+    report.batches_open += left.batches_open;
+    report.in_flight += left.in_flight;
+    report.in_flight_bound += left.in_flight_bound;
+    report.reason.clone_from(&left.reason);
+    if let Some(embedding) = &mut report.embedding {
+        embedding.left = true;
     }
 }
 

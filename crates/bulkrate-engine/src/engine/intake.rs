@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::short_id;
 use bulkrate_io::{Source, Stamp};
-use bulkrate_store::{JobRow, JobState, NewJob, Tx};
+use bulkrate_store::{JobRow, JobState, LedgerEntry, NewJob, Tx};
 use sha2::{Digest, Sha256};
 
 use super::Engine;
@@ -20,13 +20,8 @@ use crate::spec::JobSpec;
 impl Engine {
     /// Finds the job in the state directory, or reads its source and makes it.
     ///
-    /// What is only planned (`keep` is false) stays in preparation and books nothing, as the ledger outlives its job.
-    pub(super) fn prepare(
-        &self,
-        spec: &JobSpec,
-        observer: &dyn Observer,
-        keep: bool,
-    ) -> Result<Prepared, EngineError> {
+    /// Until it begins a new job stays in preparation, and one that is there as it is.
+    pub(super) fn prepare(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Prepared, EngineError> {
         let mut spec = spec.clone();
         check_sink(&spec, &self.settings.state_dir)?;
         Deployment::of_job(&self.settings, &spec, self.today())?;
@@ -65,13 +60,14 @@ impl Engine {
             std::fs::rename(spool, dir.spool()).map_err(io_error("could not move", spool))?;
         }
         let source_path = spec.source.path.clone().unwrap_or_else(|| dir.spool());
-        match self.pass(&spec, no, &dir, &source_path, stamp, observer, keep) {
-            Ok((checkpoint, deployments)) => {
+        match self.pass(&spec, no, &dir, &source_path, stamp, observer) {
+            Ok((checkpoint, deployments, unbooked)) => {
                 let row = self
                     .reader()?
                     .job(no)?
                     .ok_or_else(|| EngineError::Internal("the job is gone".to_owned()))?;
-                Ok(Prepared { row, spec, checkpoint, deployments, resumed: false })
+                let part_of = None;
+                Ok(Prepared { row, spec, checkpoint, deployments, resumed: false, unbooked, part_of })
             }
             Err(error) => {
                 // A source that cannot be used leaves nothing behind.
@@ -121,8 +117,7 @@ impl Engine {
         path: &Path,
         stamp: Option<Stamp>,
         observer: &dyn Observer,
-        keep: bool,
-    ) -> Result<(Checkpoint, Vec<Deployment>), EngineError> {
+    ) -> Result<(Checkpoint, Vec<Deployment>, Vec<LedgerEntry>), EngineError> {
         let mut options = crate::deliver::source_options(&spec.source, None)?;
         options.input = bulkrate_io::Input::File(path.to_owned());
         let shape = {
@@ -160,14 +155,22 @@ impl Engine {
             observer.event(&Event::Note { message: note });
         }
         let mut tx = Tx::new(no);
-        if keep {
-            tx.ledger = left.ledger;
-            tx.job_state = Some(JobState::Running);
-        }
         tx.checkpoint = Some(to_json(&checkpoint)?);
         tx.at_ms = Some(self.clock.row_ms());
         self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
-        Ok((checkpoint, deployments))
+        Ok((checkpoint, deployments, left.ledger))
+    }
+
+    /// From here on a job is one that runs, with the settings that it was asked with now.
+    pub(super) fn begin(&self, prepared: &mut Prepared) -> Result<(), EngineError> {
+        let mut tx = Tx::new(prepared.row.no);
+        tx.spec = Some(to_json(&prepared.spec)?);
+        if !prepared.resumed {
+            tx.ledger = std::mem::take(&mut prepared.unbooked);
+            tx.job_state = Some(JobState::Running);
+            tx.at_ms = Some(self.clock.row_ms());
+        }
+        self.writer.commit(tx).map(drop).map_err(|error| crate::error::stored(&error))
     }
 
     /// A job that is there already, with the new run settings.
@@ -176,11 +179,7 @@ impl Engine {
         if !crate::run::stream::owns(&spec, &JobDir::of(&self.settings.state_dir, &row.id)) {
             check_target(&spec)?;
         }
-        let prepared = self.known(row, spec)?;
-        let mut tx = Tx::new(prepared.row.no);
-        tx.spec = Some(to_json(&prepared.spec)?);
-        self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
-        Ok(prepared)
+        self.known(row, spec)
     }
 
     /// A job that is there, as it is.
@@ -189,7 +188,8 @@ impl Engine {
         spec.run.instead_of = crate::deliver::spec_of(&row)?.run.instead_of;
         let checkpoint = crate::deliver::checkpoint_of(&row)?;
         let deployments = self.deployments_of(&spec, &checkpoint)?;
-        Ok(Prepared { row, spec, checkpoint, deployments, resumed: true })
+        let (unbooked, part_of) = (Vec::new(), None);
+        Ok(Prepared { row, spec, checkpoint, deployments, resumed: true, unbooked, part_of })
     }
 
     /// The models that the job names, and those that its lines were found to name.

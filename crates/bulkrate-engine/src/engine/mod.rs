@@ -16,7 +16,9 @@ use std::sync::Arc;
 use bulkrate_core::ids::short_id;
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{Fate, JobRow, JobState, Outcome, Place, Store, StoreError, Tx, Urgency, View, Writer};
+use bulkrate_store::{
+    Fate, JobRow, JobState, LedgerEntry, Outcome, Place, Store, StoreError, Tx, Urgency, View, Writer,
+};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use tokio::task::LocalSet;
@@ -35,6 +37,7 @@ use crate::prepare::Checkpoint;
 use crate::report::Report;
 use crate::run::clock::Clock;
 use crate::run::drive::drive;
+use crate::run::job::Job;
 use crate::run::recover::{doubt_lost_calls, open_batches};
 use crate::run::stream::Stream;
 use crate::settings::Settings;
@@ -67,6 +70,10 @@ struct Prepared {
     checkpoint: Checkpoint,
     deployments: Vec<Deployment>,
     resumed: bool,
+    /// What the cache and the filter have answered of a new job, booked when it begins: the ledger outlives its job.
+    unbooked: Vec<LedgerEntry>,
+    /// The job that it works for: who cancels that cancels this.
+    part_of: Option<u32>,
 }
 
 impl Engine {
@@ -149,12 +156,13 @@ impl Engine {
         observer: &dyn Observer,
         exact: bool,
     ) -> Result<Plan, EngineError> {
-        let prepared = self.prepare(spec, observer, false)?;
+        let prepared = self.prepare(spec, observer)?;
         let counts = exact.then(|| self.counts(&prepared)).transpose();
-        let plan = match counts {
-            Ok(counts) => self.planned(&prepared, counts.as_deref()).await.map(|(plan, _)| plan),
+        let planned = match counts {
+            Ok(counts) => self.planned(&prepared, counts.as_deref()).await,
             Err(error) => Err(error),
         };
+        let plan = planned.and_then(|(plan, embedding)| self.leave(embedding).map(|()| plan));
         self.forget_new(&prepared)?;
         plan
     }
@@ -184,7 +192,18 @@ impl Engine {
         observer: Arc<dyn Observer>,
         stop: Stop,
     ) -> Result<Report, EngineError> {
-        let prepared = self.prepare(spec, &*observer, true)?;
+        let prepared = self.prepare(spec, &*observer)?;
+        self.start(prepared, confirm, observer, stop).await
+    }
+
+    /// Runs what is prepared, or leaves nothing of it.
+    async fn start(
+        &self,
+        prepared: Prepared,
+        confirm: &dyn Fn(&Plan) -> bool,
+        observer: Arc<dyn Observer>,
+        stop: Stop,
+    ) -> Result<Report, EngineError> {
         let refused = match self.planned(&prepared, None).await {
             Err(error) => error,
             Ok((plan, embedding)) => {
@@ -195,14 +214,14 @@ impl Engine {
                 });
                 match refused {
                     None => return Box::pin(self.work(prepared, plan, embedding, observer, stop)).await,
-                    Some(error) => error,
+                    Some(error) => {
+                        self.leave(embedding)?;
+                        error
+                    }
                 }
             }
         };
-        // What the cache has answered is booked already, so such a job stays and can be resumed.
-        if prepared.checkpoint.stats.cached == 0 {
-            self.forget_new(&prepared)?;
-        }
+        self.forget_new(&prepared)?;
         Err(refused)
     }
 
@@ -224,7 +243,10 @@ impl Engine {
         let prepared = self.stored(job, change)?;
         let (plan, embedding) = self.planned(&prepared, None).await?;
         observer.event(&Event::Planned { plan: &plan });
-        admit(&prepared.spec, &plan)?;
+        if let Err(refused) = admit(&prepared.spec, &plan) {
+            self.leave(embedding)?;
+            return Err(refused);
+        }
         Box::pin(self.work(prepared, plan, embedding, observer, stop)).await
     }
 
@@ -257,8 +279,10 @@ impl Engine {
         self.resume(job, change, observer, stop).await
     }
 
+    /// A job that was begun.
     fn find(&self, job: &str) -> Result<JobRow, EngineError> {
-        crate::reader::find(&*self.reader()?, job)
+        let row = crate::reader::find(&*self.reader()?, job)?;
+        if row.state == JobState::Preparing { Err(crate::deliver::preparing(&row)) } else { Ok(row) }
     }
 
     fn stored(&self, job: &str, change: &dyn Fn(&mut JobSpec)) -> Result<Prepared, EngineError> {
@@ -282,8 +306,12 @@ impl Engine {
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let started_us = self.clock.us();
-        check_keys(&*self.reader()?, &prepared, &plan)?;
-        self.embed(&mut prepared, &mut plan, embedding, (&observer, &stop)).await?;
+        self.begin(&mut prepared)?;
+        if let Err(refused) = check_keys(&*self.reader()?, &prepared, &plan) {
+            self.leave(embedding)?;
+            return Err(refused);
+        }
+        let left = self.embed(&mut prepared, &mut plan, embedding, (&observer, &stop)).await?;
         let job = Rc::new(self.job(&prepared, &plan, plan.lane, observer, stop)?);
         if prepared.resumed {
             let state = job.state.borrow();
@@ -301,27 +329,30 @@ impl Engine {
             )?;
             *job.stream.borrow_mut() = Some(stream);
         }
-        let local = LocalSet::new();
-        local
-            .run_until(async {
-                let lost = doubt_lost_calls(&job)?;
-                if lost > 0 {
-                    job.alert("calls-in-doubt", &format!("{lost} calls of an earlier run may have been paid without an answer; their price at most is booked as doubt"));
-                    // An order that waits may be about them: it is heard once they are rows.
-                    job.commit(Tx::new(job.no), Urgency::Now).await?;
-                }
-                let open = open_batches(&job)?;
-                let driven = drive(&job, open).await;
-                // What the results are written with is not wanted on top of what the calls took.
-                for calls in job.deployments.iter().filter_map(|deployment| deployment.account.api.calls()) {
-                    calls.rest().await;
-                }
-                job.notify.settle(&*job.observer).await;
-                driven
-            })
-            .await?;
-        let report = self.end(&job, &prepared, started_us)?;
+        go_on(&job).await?;
+        let report = self.end(&job, &prepared, left.as_deref(), started_us)?;
         job.notify.end(&report, &*job.observer).await;
         Ok(report)
     }
+}
+
+/// Takes up what an earlier run left, and drives the job to its end.
+async fn go_on(job: &Rc<Job>) -> Result<(), EngineError> {
+    let driven = async {
+        let lost = doubt_lost_calls(job)?;
+        if lost > 0 {
+            job.alert("calls-in-doubt", &format!("{lost} calls of an earlier run may have been paid without an answer; their price at most is booked as doubt"));
+            // An order that waits may be about them: it is heard once they are rows.
+            job.commit(Tx::new(job.no), Urgency::Now).await?;
+        }
+        let open = open_batches(job)?;
+        let driven = drive(job, open).await;
+        // What the results are written with is not wanted on top of what the calls took.
+        for calls in job.deployments.iter().filter_map(|deployment| deployment.account.api.calls()) {
+            calls.rest().await;
+        }
+        job.notify.settle(&*job.observer).await;
+        driven
+    };
+    LocalSet::new().run_until(driven).await
 }

@@ -36,6 +36,7 @@ use crate::run::recover::{other_account, recover, sender_of};
 use crate::run::requests::Requests;
 use crate::run::results::Results;
 use crate::run::semantic::Semantic;
+use crate::run::standing::StandIns;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 use crate::strong::Strong;
@@ -74,7 +75,7 @@ impl Engine {
         prepared: &Prepared,
         counts: Option<&[ModelCount]>,
     ) -> Result<Plan, EngineError> {
-        let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
+        let Prepared { row, spec, checkpoint, deployments, resumed, .. } = prepared;
         let reader = self.reader()?;
         let open = if *resumed {
             let mut states = bulkrate_store::fold::ItemStates::load(&*reader, row.no)?;
@@ -123,7 +124,7 @@ impl Engine {
         observer: Arc<dyn Observer>,
         stop: Stop,
     ) -> Result<Job, EngineError> {
-        let Prepared { row, spec, checkpoint, deployments, resumed } = prepared;
+        let Prepared { row, spec, checkpoint, deployments, resumed, .. } = prepared;
         let reader = self.reader()?;
         let no = row.no;
         let dir = JobDir::of(&self.settings.state_dir, &row.id);
@@ -189,9 +190,8 @@ impl Engine {
             late_told: false,
             may_batch: home == Lane::Batch,
             cancelled: false,
-            active: (0..deployments.len()).collect(),
-            absent: crate::run::absent::Absent::default(),
-            pauses: crate::run::absent::Pauses::default(),
+            standings: crate::run::standing::Standings::new(deployments.len()),
+            pauses: crate::run::standing::Pauses::default(),
             ratios: vec![Ratios::default(); deployments.len()],
             prompt_cache,
             moved: crate::run::ledger::Moved::default(),
@@ -240,8 +240,18 @@ impl Engine {
         let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);
         let before = if *resumed { Some(created_ms) } else { last_work(&*reader, no)?.or(self.born_ms) };
         let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
+        let refusals = checkpoint.refusals_in(home, spec.source.limit).filter(|refusal| refusal.instead);
+        let may_stand_in = StandIns::new(
+            &fallbacks,
+            deployments,
+            (checkpoint.shape, home),
+            &refusals.collect::<Vec<_>>(),
+            crate::planning::costs(spec, checkpoint, deployments, home),
+        );
         Ok(Job {
             no,
+            part_of: prepared.part_of,
+            only_collects: false,
             id: row.id.clone(),
             inst: self.inst.clone(),
             epoch: self.epoch,
@@ -261,11 +271,7 @@ impl Engine {
             deployments: deployments.clone(),
             stand_ins: Deployment::stand_ins(&self.settings, spec, self.today(), deployments, &fallbacks)?,
             fallbacks,
-            refusals: checkpoint
-                .refusals_in(home, spec.source.limit)
-                .filter(|refusal| refusal.instead)
-                .cloned()
-                .collect(),
+            may_stand_in,
             strong: Strong::of(&self.settings, spec, self.today(), deployments)?,
             cascade,
             semantic,

@@ -53,6 +53,11 @@ impl Away {
         self.since_us.map_or(0, |since_us| now_us.saturating_sub(since_us))
     }
 
+    /// Its calls go elsewhere, or would until it has shown that it is back.
+    pub(super) fn is_left(&self) -> bool {
+        self.left
+    }
+
     /// Calls go elsewhere: only free looks find out when it is back.
     pub(super) fn leave(&mut self, now_us: u64) {
         if !self.left {

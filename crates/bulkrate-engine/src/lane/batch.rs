@@ -6,6 +6,7 @@ use bulkrate_core::lane::Lane;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::breaker;
 use super::pack::{Planned, pack};
 use super::submission::drive;
 use crate::run::job::Job;
@@ -13,7 +14,7 @@ use crate::run::recover::sender;
 
 /// Runs until nothing is left for a batch. `open`: batches that an earlier run left.
 pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
-    let mut driving = JoinSet::new();
+    let (mut driving, mut looks) = (JoinSet::new(), JoinSet::new());
     for planned in open {
         begin(&job, &mut driving, planned);
     }
@@ -24,6 +25,7 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
         if job.stop.is_detaching() || job.state.borrow().failed.is_some() {
             break;
         }
+        breaker::stand_in(&job, &mut looks);
         for planned in decided(&job) {
             begin(&job, &mut driving, planned);
         }
@@ -46,6 +48,7 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
         tokio::select! {
             biased; // the same world does the same
             Some(ended) = driving.join_next(), if !driving.is_empty() => rethrow(ended),
+            Some(Ok(looked)) = looks.join_next(), if !looks.is_empty() => breaker::looked(&job, &looked),
             () = job.changed.notified() => {}
             () = job.stop.changed() => {}
             () = sleep_until(wake_at(&job)) => {}
@@ -58,11 +61,12 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
 
 /// Drives a batch, which counts among those of its deployment from now on.
 fn begin(job: &Rc<Job>, driving: &mut JoinSet<()>, planned: Planned) {
-    let (job, place) = (Rc::clone(job), sender(job, &planned.submission));
+    let (job, place, sub) = (Rc::clone(job), sender(job, &planned.submission), planned.submission.sub);
     let count = move |job: &Job, by: i32| {
         if let Some(place) = place {
-            let batches = &mut job.state.borrow_mut().batch_queues[place].batches;
-            *batches = batches.saturating_add_signed(by);
+            let queue = &mut job.state.borrow_mut().batch_queues[place];
+            queue.batches = queue.batches.saturating_add_signed(by);
+            if by > 0 { queue.breaker.begins(sub) } else { queue.breaker.ends(sub) }
         }
     };
     count(&job, 1);
@@ -104,11 +108,16 @@ fn rethrow(ended: Result<(), tokio::task::JoinError>) {
 
 /// Whether another batch may be begun now.
 fn may_pack(job: &Job, driving: usize) -> bool {
-    if job.home != Lane::Batch || job.is_closing() || driving >= job.spec.run.batches_max as usize {
+    if job.home != Lane::Batch || job.is_closing() {
         return false;
     }
     let now_us = job.clock.us();
     let state = job.state.borrow();
+    // Those that nobody can be asked of take no place from those that go elsewhere.
+    let stuck = state.batch_queues.iter().filter(|queue| queue.breaker.is_left()).map(|queue| queue.batches);
+    if driving.saturating_sub(stuck.sum::<u32>() as usize) >= job.spec.run.batches_max as usize {
+        return false;
+    }
     if state.switched || !job.has_takers(&state, now_us) {
         return false;
     }

@@ -203,6 +203,11 @@ impl Gate {
         self.away.for_us(now_us)
     }
 
+    /// Its calls go elsewhere.
+    pub(super) fn is_left(&self) -> bool {
+        self.away.is_left()
+    }
+
     /// Its calls go elsewhere until a free look is answered.
     pub(super) fn leave(&mut self, now_us: u64) {
         self.away.leave(now_us);

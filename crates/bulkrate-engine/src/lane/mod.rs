@@ -1,6 +1,7 @@
 //! The lanes: how leased items reach a provider and come back.
 
 mod away;
+pub(crate) mod breaker;
 mod first;
 mod gate;
 pub(crate) mod calls;
@@ -15,6 +16,7 @@ pub(crate) mod reach;
 mod collect;
 mod evidence;
 pub(crate) mod brought;
+pub(crate) mod stood_in;
 pub(crate) mod twin;
 pub(crate) mod ghost;
 pub(crate) mod sweep;

@@ -19,6 +19,7 @@ use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency
 
 use super::fetch::longest;
 use super::queue::ASIDE_MAX;
+use super::stood_in;
 use super::submission::batches;
 use crate::EngineError;
 use crate::event::Event;
@@ -400,7 +401,7 @@ impl Drafting {
         create_dir(&dir.0)?;
         let (run, limits) = (&job.spec.run, api.limits(first.kind));
         let state = job.state.borrow();
-        let headroom = state.batch_queues[first.deployment].headroom();
+        let tokens_max = state.batch_queues[first.deployment].room();
         let facts = api.facts();
         // Where batches share a machine each would only load the model once more.
         let items_max = match facts.at_once {
@@ -414,12 +415,7 @@ impl Drafting {
             deployment: first.deployment,
             kind: first.kind,
             items_max,
-            pack: Pack::new(PackLimits {
-                items_max: requests_max,
-                bytes_max,
-                tokens_max: headroom,
-                inputs_max,
-            }),
+            pack: Pack::new(PackLimits { items_max: requests_max, bytes_max, tokens_max, inputs_max }),
             items: Vec::new(),
             input: Writing::create(dir.input(), Some(Digest::default()))?,
             unified: Writing::create(dir.unified(), None)?,
@@ -453,6 +449,7 @@ impl Drafting {
         submission.input_digest = digest;
         submission.input_bytes = bytes;
         submission.epoch = job.epoch;
+        stood_in::note(job, &mut submission, &self.items);
         let mut reserved = Moved::default();
         let mut by_tags: HashMap<u32, (u32, UsdNanos)> = HashMap::new();
         for ready in &self.items {

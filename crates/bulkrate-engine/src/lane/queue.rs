@@ -9,6 +9,7 @@ use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_store::Submission;
 
+use super::breaker::Breaker;
 use crate::run::job::{Job, Retry, State};
 use crate::run::recover::sender;
 
@@ -27,6 +28,7 @@ pub(crate) struct BatchQueue {
     /// After a refusal; microseconds on the job's clock.
     pub not_before_us: u64,
     pub refused_in_a_row: u32,
+    pub breaker: Breaker,
     /// Items that were taken for a batch while none could begin.
     waiting: VecDeque<Ordinal>,
 }
@@ -36,14 +38,24 @@ impl BatchQueue {
         Self { tokens_max, ..Self::default() }
     }
 
-    /// Tokens that the next batch may have.
-    pub(super) fn headroom(&self) -> u64 {
+    /// What is left of the limit.
+    fn headroom(&self) -> u64 {
         self.tokens_max.map_or(u64::MAX, |most| most.saturating_sub(self.tokens))
+    }
+
+    /// Tokens that the next batch is packed for. What is counted while no batch is at work is of batches whose end nobody knows, and may
+    /// not be there: the whole limit is tried then, and not a batch of a single item. Once that was refused, what is left of it.
+    pub(super) fn room(&self) -> u64 {
+        match (self.batches, self.refused_in_a_row, self.headroom()) {
+            (0, 0, _) | (0, _, 0) => self.tokens_max.unwrap_or(u64::MAX),
+            (_, _, left) => left,
+        }
     }
 
     /// With no batch at work one is tried whatever is counted: the count may be wrong, and nothing else would set it right.
     fn has_room(&self, now_us: u64) -> bool {
-        now_us >= self.not_before_us && (self.headroom() > 0 || self.batches == 0)
+        let open = now_us >= self.not_before_us && !self.breaker.holds(now_us);
+        open && (self.headroom() > 0 || self.batches == 0)
     }
 }
 
@@ -53,9 +65,11 @@ impl State {
         sender(job, submission).map(|place| &mut self.batch_queues[place])
     }
 
-    /// When a pause ends that a refusal began: the next of them.
+    /// When a pause ends that a refusal began, or a deployment that was left is looked at: the next of them.
     pub(super) fn pause_over_us(&self, now_us: u64) -> Option<u64> {
-        self.batch_queues.iter().map(|queue| queue.not_before_us).filter(|over_us| *over_us > now_us).min()
+        let pauses = self.batch_queues.iter().map(|queue| queue.not_before_us);
+        let looks = self.batch_queues.iter().filter_map(|queue| queue.breaker.opens_at(now_us));
+        pauses.chain(looks).filter(|over_us| *over_us > now_us).min()
     }
 
     /// Items that were taken for batches of a deployment and wait beside the queue.
@@ -93,7 +107,7 @@ impl Job {
     /// Whether an item may be found that a batch can be begun with.
     pub(super) fn has_takers(&self, state: &State, now_us: u64) -> bool {
         let beside: usize = state.batch_queues.iter().map(|queue| queue.waiting.len()).sum();
-        self.places_in_use(state).any(|place| {
+        self.places_in_use(state, Lane::Batch).any(|place| {
             let found = beside < ASIDE_MAX || !state.batch_queues[place].waiting.is_empty();
             found && self.takes_batch(state, place, now_us)
         })
@@ -106,5 +120,29 @@ impl Job {
         let mut waited = places.filter(|place| !state.batch_queues[*place].waiting.is_empty());
         let waited = waited.find(|place| of.is_some() || self.takes_batch(&state, *place, now_us));
         waited.and_then(|place| state.next_waiting(place)).or_else(|| state.next_batched(now_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_whose_end_nobody_knows_does_not_make_the_others_small() {
+        for (tokens_max, tokens, batches, refused_in_a_row, room, takes) in [
+            (None, 900, 0, 0, u64::MAX, true),
+            (Some(1_000), 0, 0, 0, 1_000, true),
+            (Some(1_000), 400, 1, 0, 600, true),
+            (Some(1_000), 1_000, 1, 0, 0, false),
+            // Nothing is at work, and something is counted.
+            (Some(1_000), 1_000, 0, 0, 1_000, true),
+            (Some(1_000), 990, 0, 0, 1_000, true),
+            // The limit was met all the same: it is there.
+            (Some(1_000), 990, 0, 1, 10, true),
+            (Some(1_000), 1_000, 0, 1, 1_000, true),
+        ] {
+            let queue = BatchQueue { tokens_max, tokens, batches, refused_in_a_row, ..BatchQueue::default() };
+            assert_eq!((queue.room(), queue.has_room(0)), (room, takes), "{queue:?}");
+        }
     }
 }

@@ -5,10 +5,27 @@ use bulkrate_core::lane::Lane;
 use super::Facts;
 use crate::deployment::Deployment;
 use crate::prepare::Refusal;
+use crate::spec::OnBadLine;
 
 /// Why the job's requests cannot all be sent in a lane.
 pub(super) fn refused(facts: &Facts<'_>, lane: Lane) -> Option<String> {
     refusals(facts, lane).find(|refusal| !refusal.instead).map(Refusal::to_string)
+}
+
+/// Lanes that are left out for all because of one record, where the user names none and would let a bad record die by itself.
+pub(super) fn left_out(facts: &Facts<'_>) -> Vec<String> {
+    if facts.spec.run.lane.is_some() || facts.spec.source.on_bad_line == OnBadLine::Fail {
+        return Vec::new();
+    }
+    let told = |lane: &Lane| {
+        let first = refusals(facts, *lane).find(|refusal| !refusal.instead)?;
+        first.record?;
+        Some(format!(
+            "the {lane} lane is left out for all requests, as it cannot take {first}; with `--lane {lane}` such a record alone becomes a \
+             dead letter"
+        ))
+    };
+    Lane::ALL.iter().filter_map(told).collect()
 }
 
 /// Why a model cannot be asked in this lane instead of another.

@@ -1,12 +1,13 @@
 //! What a plan says that the user should know before the job is run.
 
 use bulkrate_core::lane::Lane;
+use bulkrate_core::request::Kind;
 
 use super::{Facts, Part, WHOLE, batchable, decisions, hedge, untaken};
 use crate::EngineError;
 use crate::cascade_plan::cascade_told;
 use crate::deployment::Deployment;
-use crate::prepare::Stats;
+use crate::prepare::{Shape, Stats};
 use crate::spec::{RequestSpec, RouterSpec, SemanticSpec};
 
 /// What the user should know before the job is run.
@@ -20,12 +21,14 @@ pub(super) fn warnings(
     let mut warnings = facts.warnings.clone();
     warnings.extend(fallbacks_told(facts, lane));
     warnings.extend(unfilled(request));
+    warnings.extend(unsaid(facts));
     warnings.extend(other_rows(facts, stats));
     warnings.extend(dearer_first(facts));
     warnings.extend(batchable::choices_unsaid(facts, lane));
     warnings.extend(request.router.as_deref().and_then(RouterSpec::off));
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(untaken::passed_over(facts, lane));
+    warnings.extend(untaken::left_out(facts));
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));
     warnings.extend(decisions::told(facts, stats));
@@ -49,6 +52,19 @@ fn unfilled(request: &RequestSpec) -> Option<String> {
     };
     Some(format!(
         "{what} has `{{{{ ... }}}}` in it and is sent as it is: only the user prompt is filled in for each item"
+    ))
+}
+
+/// A system prompt that lines of OpenAI's batches do not get, as they go out as they are.
+fn unsaid(facts: &Facts<'_>) -> Option<String> {
+    let as_it_is = |found: &&Deployment| found.account.api.wire().takes_openai(Kind::Chat, &found.model);
+    let named =
+        |found: &&Deployment| facts.checkpoint.stats.models.iter().any(|one| one.model == found.pinned);
+    facts.spec.request.system.as_ref().filter(|_| facts.checkpoint.shape == Shape::OpenAi)?;
+    let found = facts.deployments.iter().filter(named).find(as_it_is)?;
+    Some(format!(
+        "`--system` does not go to batch lines for `{}`: they go out as they are, with the system turn that they have or none",
+        found.pinned
     ))
 }
 

@@ -226,15 +226,16 @@ impl Cascaded {
 
 impl Job {
     /// The deployment that an item is asked of now, of what its request names.
-    pub(crate) fn asked(&self, state: &State, ordinal: Ordinal, named: usize) -> usize {
-        let Some(cascade) = self.cascade.as_ref().filter(|_| named == 0) else { return state.active[named] };
+    pub(crate) fn asked(&self, state: &State, ordinal: Ordinal, named: usize, lane: Lane) -> usize {
+        let active = |model| state.standings.asked(model, lane);
+        let Some(cascade) = self.cascade.as_ref().filter(|_| named == 0) else { return active(named) };
         if let Some(judge) = cascade.judge.filter(|_| state.climb.awaiting(ordinal).is_some()) {
-            return state.active[judge];
+            return active(judge);
         }
         let step = state.climb.step(ordinal);
         let skipped = step == 0 && state.climb.worth.is_off();
         let model = cascade.cheap.get(step).filter(|_| !skipped).copied().unwrap_or(0);
-        state.active[model]
+        active(model)
     }
 
     /// The item cannot be sent to a cheap model at all, which costs nothing: the next one is tried. False: it is at the last.
@@ -387,7 +388,8 @@ impl Job {
     pub(super) fn judge_of(&self, ordinal: Ordinal) -> Option<(usize, Lane)> {
         let judge = self.cascade.as_ref()?.judge?;
         let state = self.state.borrow();
-        Some((state.active[judge], self.lane_up(&state, ordinal)))
+        let lane = self.lane_up(&state, ordinal);
+        Some((state.standings.asked(judge, lane), lane))
     }
 
     /// What one answer of a cheap model saved against the strong one: nothing where it was rejected, and its own cost is lost.

@@ -7,7 +7,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::{cancel_us, switch_at};
 use bulkrate_store::fold::State as ItemState;
-use bulkrate_store::{Tx, Urgency};
+use bulkrate_store::{Order, Tx, Urgency};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
@@ -53,7 +53,7 @@ pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), E
             }
         }
     }
-    if job.state.borrow().cancelled && !job.stop.is_detaching() {
+    if job.state.borrow().cancelled && !job.stop.is_detaching() && !job.only_collects {
         cancel_rest(job);
     }
     let stopped = job.stop.is_detaching() || {
@@ -101,7 +101,9 @@ impl Watch {
 /// Orders that other commands left for this job.
 fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
     super::operator::hear(job)?;
-    if job.state.borrow().cancelled || cancels(job)?.is_empty() {
+    let orders = if job.state.borrow().cancelled { Vec::new() } else { job.reader.orders()? };
+    let is_meant = |job_no| job_no == job.no || Some(job_no) == job.part_of;
+    if !orders.iter().any(|order| cancels(order, is_meant)) {
         return Ok(());
     }
     // The order stands until the job is over: a run that dies before leaves it to the next one.
@@ -112,11 +114,9 @@ fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The orders to cancel this job.
-fn cancels(job: &Job) -> Result<Vec<u64>, EngineError> {
-    let orders = job.reader.orders()?;
-    let mine = orders.iter().filter(|order| order.order.job == job.no && order.order.verb == "cancel");
-    Ok(mine.map(|order| order.no).collect())
+/// Whether an order is to cancel such a job.
+pub(crate) fn cancels(order: &Order, is_meant: impl FnOnce(u32) -> bool) -> bool {
+    order.order.verb == "cancel" && is_meant(order.order.job)
 }
 
 /// Near the deadline what is left of a batch job goes to the sync lane; a missed deadline is told once.
@@ -217,7 +217,10 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
     );
     let mut tx = Tx::new(job.no);
     if job.state.borrow().open() == 0 {
-        tx.orders_done = cancels(job)?;
+        // Those to cancel the job that it works for are that one's own.
+        let orders = job.reader.orders()?.into_iter();
+        tx.orders_done =
+            orders.filter(|order| cancels(order, |no| no == job.no)).map(|order| order.no).collect();
     }
     job.commit(tx, Urgency::Now).await?;
     job.keep_measured();

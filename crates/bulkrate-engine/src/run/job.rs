@@ -32,7 +32,7 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{BatchLine, Event, Observer};
 use crate::paths::JobDir;
-use crate::prepare::{Refusal, Shape};
+use crate::prepare::Shape;
 use crate::spec::JobSpec;
 use crate::stop::Stop;
 use crate::strong::Strong;
@@ -47,6 +47,10 @@ pub(crate) const COLLECTING_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub no: u32,
+    /// The job that it works for: who cancels that cancels this.
+    pub part_of: Option<u32>,
+    /// Nothing new is sent, and what waits goes on waiting: what is out is brought in.
+    pub only_collects: bool,
     pub id: String,
     pub inst: String,
     pub epoch: u64,
@@ -63,8 +67,8 @@ pub(crate) struct Job {
     pub deployments: Vec<Deployment>,
     /// Those that stand in when another cannot serve, in order.
     pub fallbacks: Vec<usize>,
-    /// Which of them cannot stand in for all, and why.
-    pub refusals: Vec<Refusal>,
+    /// Which of them can.
+    pub may_stand_in: super::standing::StandIns,
     /// Those of them that no request names.
     pub stand_ins: Vec<usize>,
     /// Whom the naive plan asks, where something chose another.
@@ -144,10 +148,9 @@ pub(crate) struct State {
     /// Batches are still packed in this run.
     pub may_batch: bool,
     pub cancelled: bool,
-    /// The deployment that stands in, by deployment; moved on when one becomes unavailable.
-    pub active: Vec<usize>,
-    pub absent: super::absent::Absent,
-    pub pauses: super::absent::Pauses,
+    /// How each deployment stands, and who stands in.
+    pub standings: super::standing::Standings,
+    pub pauses: super::standing::Pauses,
     pub ratios: Vec<Ratios>,
     /// For how long prompts are marked for the provider's prompt cache, by deployment.
     pub prompt_cache: Vec<super::prompt_cache::Marked>,
@@ -355,7 +358,8 @@ impl Job {
     /// Whether nothing new may be leased.
     pub(crate) fn is_closing(&self) -> bool {
         let state = self.state.borrow();
-        self.stop.is_detaching()
+        self.only_collects
+            || self.stop.is_detaching()
             || state.halted.is_some()
             || state.failed.is_some()
             || state.cancelled

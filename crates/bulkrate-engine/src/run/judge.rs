@@ -56,7 +56,7 @@ impl Job {
     ) -> Result<Option<(Common, u64)>, NotReady> {
         let state = self.state.borrow();
         let Some(waits) = state.climb.awaiting(ordinal) else { return Ok(None) };
-        let deployment = self.asked(&state, ordinal, 0);
+        let deployment = self.asked(&state, ordinal, 0, lane);
         self.question(sealed, &waits.answer, deployment, lane, body).map(Some)
     }
 

@@ -1,6 +1,6 @@
 //! One job at work: what all lanes share.
 
-pub(crate) mod absent;
+pub(crate) mod standing;
 pub(crate) mod clock;
 pub(crate) mod requests;
 pub(crate) mod results;

@@ -17,6 +17,7 @@ use bulkrate_store::Lease;
 
 use super::job::Job;
 use super::requests::{Draft, Sealed};
+use super::standing::Instead;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::prepare::{Shape, request_shape_of};
@@ -32,6 +33,8 @@ pub(crate) struct Ready {
     /// The deployment that the request names, and the one that it goes to.
     pub named: usize,
     pub deployment: usize,
+    /// In whose place that one is asked, and why.
+    pub instead: Option<Instead>,
     pub kind: Kind,
     pub tags: u32,
     pub max_tokens: u32,
@@ -164,7 +167,7 @@ impl Job {
             let forms = self.forms.borrow();
             let state = self.state.borrow();
             let asked = |named| {
-                let deployment = self.asked(&state, ordinal, named);
+                let deployment = self.asked(&state, ordinal, named, lane);
                 (deployment, state.mark(deployment))
             };
             if let Some(common) = forms.fill(&sealed, lane, asked, body) {
@@ -192,19 +195,19 @@ impl Job {
         let ready = match self.ready_now(lease.ordinal, lane, body) {
             Ok(ready) => ready,
             Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(_)) => self.unsendable(lease)?,
+            Err(NotReady::Unsupported(_)) => self.unsendable(lease, lane)?,
         };
         let deployment = sender.unwrap_or(ready.deployment);
         Ok(Ready { attempt: lease.attempt, bound: lease.bound, deployment, ..ready })
     }
 
     /// A leased item without a body.
-    fn unsendable(&self, lease: &Lease) -> Result<Ready, EngineError> {
+    fn unsendable(&self, lease: &Lease, lane: Lane) -> Result<Ready, EngineError> {
         let mut requests = self.requests.borrow_mut();
         let sealed = requests.get(&*self.reader, lease.ordinal)?;
         let draft = sealed.draft()?;
         let named = self.named(&draft)?;
-        let deployment = self.asked(&self.state.borrow(), lease.ordinal, named);
+        let deployment = self.asked(&self.state.borrow(), lease.ordinal, named, lane);
         Ok(Ready {
             ordinal: lease.ordinal,
             attempt: lease.attempt,
@@ -212,6 +215,7 @@ impl Job {
             strong: None,
             named,
             deployment,
+            instead: None,
             kind: draft.kind(),
             tags: sealed.tags,
             max_tokens: draft.max_tokens(),
@@ -254,7 +258,7 @@ impl Job {
     ) -> Result<Common, NotReady> {
         let draft = sealed.draft()?;
         let named = self.named(&draft)?;
-        let deployment = self.asked(&self.state.borrow(), ordinal, named);
+        let deployment = self.asked(&self.state.borrow(), ordinal, named, lane);
         let found = &self.deployments[deployment];
         let asked = draft.max_tokens();
         let raised = match raise {
@@ -345,6 +349,7 @@ impl Job {
             strong,
             named,
             deployment,
+            instead: self.instead(&self.state.borrow(), named, deployment, lane),
             kind,
             tags,
             max_tokens,

@@ -25,6 +25,7 @@ use super::ready::Ready;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::lane::pack::Planned;
+use crate::lane::stood_in;
 
 /// The fold of a job's rows, as far as lanes need it.
 #[derive(Debug)]
@@ -341,8 +342,10 @@ pub(crate) fn items(job: &Rc<Job>, submission: &Submission) -> Result<Vec<Ready>
     let place = sender(job, submission);
     let mut items = Vec::with_capacity(leases.len());
     let mut body = Vec::new();
+    let instead = stood_in::recall(job, submission);
     for lease in &leases {
-        items.push(job.leased(lease, Lane::Batch, place, &mut body)?);
+        let ready = job.leased(lease, Lane::Batch, place, &mut body)?;
+        items.push(Ready { instead: instead(&ready), ..ready });
     }
     Ok(items)
 }

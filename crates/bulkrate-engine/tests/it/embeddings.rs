@@ -1,12 +1,14 @@
 //! A semantic cache over embeddings: they are made before the run by a job of their own, paid once whatever happens, and their cost is told.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::event::{Event, Observer};
+use bulkrate_core::price::{Catalogue, ModelRow};
+use bulkrate_engine::event::{BatchLine, Event, Observer};
 use bulkrate_engine::report::{Ending, Report};
-use bulkrate_engine::settings::Account;
+use bulkrate_engine::settings::{Account, Settings};
 use bulkrate_engine::spec::{EmbedSpec, JobSpec, SemanticSpec, SinkSpec};
 use bulkrate_engine::{Engine, Reader, Stop};
 use bulkrate_sim::SimConfig;
@@ -54,9 +56,9 @@ fn proved(world: &World, report: &Report) {
     let saved: UsdNanos = report.saved.values().copied().sum();
     assert_eq!(report.naive - saved, report.spent, "{report:?}");
     let reader = Reader::open(&world.path("state")).unwrap();
-    for job in ["rows", "rows-embed"] {
-        let found = reader.verify(job, &[]).unwrap();
-        assert!(found.checks.iter().all(|check| check.passed), "{job}: {found:?}");
+    for job in reader.status(None).unwrap() {
+        let found = reader.verify(&job.job, &[]).unwrap();
+        assert!(found.passed(), "{}: {found:?}", job.name);
     }
     let savings = reader.savings("rows").unwrap();
     let of = report.embedding.as_ref().unwrap();
@@ -119,6 +121,7 @@ async fn a_run_that_stops_while_it_embeds_goes_on_and_no_text_is_paid_twice() {
         let part = if lane == Lane::Sync { "note embedding" } else { "batch" };
         let first = Box::pin(world.until("state", &spec, part, 1)).await;
         assert_eq!((first.ending, first.succeeded), (Ending::Detached, 0), "{lane}: {first:?}");
+        assert!(first.embedding.as_ref().is_some_and(|of| of.left), "{lane}: {first:?}");
         assert!(world.bill()["requests"].as_u64() < Some(200), "{lane}");
         let report = Box::pin(world.run(&spec)).await.unwrap();
         proved(&world, &report);
@@ -148,7 +151,7 @@ async fn embeddings_that_were_begun_with_another_limit_are_ended_first() {
     assert_eq!(world.bill()["requests"].as_u64(), Some(600 - report.similar), "{report:?}");
 }
 
-/// Stops a job once it asks: behind its embeddings.
+/// Stops a job once it asks: behind its embeddings, and where it asks in batches once one is at the provider.
 #[derive(Debug)]
 struct StopsWhenAsking(Stop, String);
 
@@ -156,20 +159,26 @@ impl Observer for StopsWhenAsking {
     fn event(&self, event: &Event<'_>) {
         if let Event::Progress { progress } = event
             && progress.job == self.1
+            && (progress.lane == Some(Lane::Sync) || progress.batches.iter().any(BatchLine::goes_on))
         {
             self.0.detach();
         }
     }
 }
 
+/// Runs a job until it asks.
+async fn until_it_asks(world: &World, spec: &JobSpec) -> Report {
+    let stop = Stop::new();
+    let job = world.engine().plan(spec, &*world.ear).await.unwrap().job;
+    let ear = Arc::new(StopsWhenAsking(stop.clone(), job));
+    Box::pin(world.engine().run(spec, &|_| true, ear, stop)).await.unwrap()
+}
+
 #[tokio::test]
 async fn vectors_that_are_lost_are_had_again_for_nothing() {
     let world = World::new(SimConfig { latency_ms: 1.0, ..fast() }).await;
     let spec = spec(&world, ROWS, Lane::Sync);
-    let stop = Stop::new();
-    let job = world.engine().plan(&spec, &*world.ear).await.unwrap().job;
-    let ear = Arc::new(StopsWhenAsking(stop.clone(), job));
-    let first = Box::pin(world.engine().run(&spec, &|_| true, ear, stop)).await.unwrap();
+    let first = until_it_asks(&world, &spec).await;
     assert!(first.ending == Ending::Detached && first.succeeded < ROWS as u64, "{first:?}");
     let jobs = std::fs::read_dir(world.path("state").join("jobs")).unwrap();
     let vectors: Vec<_> =
@@ -228,20 +237,12 @@ async fn a_row_whose_embedding_failed_is_asked() {
     // The embeddings come from another account, where some lines of a batch fail.
     let (world, other) =
         (World::new(fast()).await, World::new(fast().with_fault("line-errors=400@5-24").unwrap()).await);
-    let mut settings = world.settings();
-    let there = other.settings().accounts.remove(0);
-    settings.accounts.push(Account {
-        provider: "other".into(),
-        serves: Some("openai".into()),
-        id: "b".into(),
-        ..there
-    });
     let mut spec = spec(&world, 300, Lane::Batch);
     spec.run.canary = false;
     spec.run.batch_items_max = 300;
     spec.request.semantic.as_mut().unwrap().embed.as_mut().unwrap().model =
         "other/text-embedding-3-small".into();
-    let engine = Engine::open(settings).unwrap();
+    let engine = Engine::open(with_other(&world, &other)).unwrap();
     let plan = engine.plan(&spec, &*world.ear).await.unwrap();
     assert!(plan.warnings.iter().any(|told| told.contains("nothing can be served")), "{:?}", plan.warnings);
     let run = engine.run(&spec, &|_| true, world.ear.clone(), Stop::new());
@@ -297,4 +298,253 @@ async fn a_model_that_embeds_no_text_stops_the_job_before_it_asks() {
     }
     let of_rows = Reader::open(&world.path("state")).unwrap().status(Some("rows")).unwrap();
     assert_eq!((of_rows[0].succeeded, world.bill()["total_usd_nanos"].as_i64()), (0, Some(0)));
+}
+
+/// A batch takes a minute.
+fn slow() -> SimConfig {
+    SimConfig { speed: 1_000.0, run_secs: 60_000.0, cancel_secs: 1.0, ..SimConfig::default() }
+}
+
+#[tokio::test]
+async fn a_run_that_is_left_while_it_embeds_tells_of_the_batches_that_go_on() {
+    let world = World::new(slow()).await;
+    let spec = spec(&world, 200, Lane::Batch);
+    let left = Box::pin(world.until("state", &spec, "batch in_progress", 1)).await;
+    assert_eq!((left.ending, left.batches_open), (Ending::Detached, 1), "{left:?}");
+    assert!(left.embedding.as_ref().is_some_and(|of| of.left), "{left:?}");
+    assert!(
+        left.reason.as_ref().is_some_and(|why| why.ends_with("batches go on at the provider")),
+        "{left:?}"
+    );
+}
+
+/// Keeps orders from being left behind: what is cancelled is cancelled with what works for it.
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_it_embeds_stops_embedding() {
+    let world = World::new(slow()).await;
+    let spec = spec(&world, 200, Lane::Batch);
+    let engine = world.engine();
+    let cancel = async {
+        while !world.ear.heard("batch in_progress") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(Reader::open(&world.path("state")).unwrap().cancel("rows").unwrap());
+    };
+    let run = tokio::time::timeout(
+        Duration::from_secs(30),
+        Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())),
+    );
+    let (report, ()) = tokio::join!(run, cancel);
+    let report = report.expect("it does not wait for the embeddings").unwrap();
+    assert_eq!((report.ending, report.cancelled, report.open), (Ending::Cancelled, 200, 0), "{report:?}");
+    assert!(!world.ear.heard("those rows are asked"), "{:?}", world.ear.heard.lock().unwrap());
+    let reader = Reader::open(&world.path("state")).unwrap();
+    let states: Vec<_> = reader.status(None).unwrap().into_iter().map(|job| job.state).collect();
+    assert_eq!(states, ["cancelled", "cancelled"]);
+    assert_eq!(world.bill()["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
+    for job in ["rows", "rows-embed"] {
+        let found = reader.verify(job, &[]).unwrap();
+        assert!(found.passed(), "{job}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_to_cancel_that_waits_is_heard_before_anything_is_embedded() {
+    let world = World::new(fast()).await;
+    let spec = spec(&world, 200, Lane::Sync);
+    Box::pin(world.until("state", &spec, "note embedding", 1)).await;
+    let reader = Reader::open(&world.path("state")).unwrap();
+    reader.cancel("rows").unwrap();
+    let asked = world.bill()["requests"].clone();
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    assert_eq!((report.ending, report.cancelled), (Ending::Cancelled, 200), "{report:?}");
+    assert_eq!(world.bill()["requests"], asked, "nothing was sent");
+}
+
+/// Results expire: what an earlier run has left does not wait for embeddings of more rows.
+#[tokio::test]
+async fn batches_that_are_out_are_brought_in_while_more_is_embedded() {
+    // A batch takes 0.6 seconds.
+    let world = World::new(SimConfig { speed: 1_000.0, ..SimConfig::default() }).await;
+    let mut spec = spec(&world, 300, Lane::Batch);
+    spec.run.canary = false;
+    spec.source.limit = Some(120);
+    let first = until_it_asks(&world, &spec).await;
+    assert_eq!((first.ending, first.succeeded, first.batches_open), (Ending::Detached, 0, 1), "{first:?}");
+    spec.source.limit = None;
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    proved(&world, &report);
+    assert_eq!(report.succeeded, 300, "{report:?}");
+    let heard = world.ear.heard.lock().unwrap();
+    let at = |line: &str| {
+        heard.iter().position(|heard| heard == line).unwrap_or_else(|| panic!("{line}: {heard:?}"))
+    };
+    assert!(at("batch settled 120") < at("batch settled 180"), "{heard:?}");
+    assert_eq!(heard.iter().filter(|line| *line == "batch settled 120").count(), 1, "{heard:?}");
+}
+
+/// The embeddings come from an account of their own.
+fn with_other(world: &World, other: &World) -> Settings {
+    let mut settings = world.settings();
+    let there = other.settings().accounts.remove(0);
+    settings.accounts.push(Account {
+        provider: "other".into(),
+        serves: Some("openai".into()),
+        id: "b".into(),
+        ..there
+    });
+    settings
+}
+
+/// What is out is paid for, whatever becomes of the embeddings.
+#[tokio::test]
+async fn batches_that_are_out_are_brought_in_where_the_embeddings_are_halted() {
+    // A batch takes 0.6 seconds.
+    let world = World::new(SimConfig { speed: 1_000.0, ..SimConfig::default() }).await;
+    let (open, shut) =
+        (World::new(fast()).await, World::new(SimConfig { api_key: Some("no".into()), ..fast() }).await);
+    let mut spec = spec(&world, 300, Lane::Batch);
+    spec.run.canary = false;
+    spec.request.semantic.as_mut().unwrap().embed.as_mut().unwrap().model =
+        "other/text-embedding-3-small".into();
+    spec.source.limit = Some(120);
+    let stop = Stop::new();
+    let engine = Engine::open(with_other(&world, &open)).unwrap();
+    let job = engine.plan(&spec, &*world.ear).await.unwrap().job;
+    let ear = Arc::new(StopsWhenAsking(stop.clone(), job));
+    let first = Box::pin(engine.run(&spec, &|_| true, ear, stop)).await.unwrap();
+    assert_eq!((first.succeeded, first.batches_open), (0, 1), "{first:?}");
+    drop(engine);
+    spec.source.limit = None;
+    let engine = Engine::open(with_other(&world, &shut)).unwrap();
+    let halted = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())).await.unwrap_err();
+    assert_eq!(halted.code(), "embedding-halted", "{halted}");
+    let of_rows = Reader::open(&world.path("state")).unwrap().status(Some("rows")).unwrap();
+    assert_eq!(of_rows[0].succeeded, 120, "{of_rows:?}");
+    assert!(world.ear.heard("brought in before the job ends"), "{:?}", world.ear.heard.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_job_that_embeds_is_prepared_once_and_a_plan_changes_nothing_of_it() {
+    let world = World::new(SimConfig { latency_ms: 2.0, ..fast() }).await;
+    let mut spec = spec(&world, 200, Lane::Sync);
+    let first = Box::pin(world.until("state", &spec, "note embedding", 1)).await;
+    assert_eq!(first.ending, Ending::Detached, "{first:?}");
+    let stored = || {
+        let reader = Reader::open(&world.path("state")).unwrap();
+        ["rows", "rows-embed"].map(|job| reader.find(job).unwrap())
+    };
+    let [rows, embed] = stored();
+    assert_eq!(embed.no, rows.no + 1, "its texts were read once");
+    let budget = |row: &str| serde_json::from_str::<serde_json::Value>(row).unwrap()["run"]["budget"].clone();
+    assert_eq!((budget(&rows.spec), budget(&embed.spec)), (1_000_000_000.into(), 1_000_000_000.into()));
+    spec.run.budget = Some(UsdNanos::dollars(2));
+    world.engine().plan(&spec, &*world.ear).await.unwrap();
+    let [rows_now, embed_now] = stored();
+    assert_eq!((rows_now.spec, embed_now.spec), (rows.spec, embed.spec), "a plan changes nothing");
+}
+
+#[tokio::test]
+async fn what_more_embeddings_would_cost_is_admitted_where_answers_tell_the_rest() {
+    let world = World::new(fast()).await;
+    let mut spec = spec(&world, ROWS, Lane::Sync);
+    spec.source.limit = Some(120);
+    let first = Box::pin(world.run(&spec)).await.unwrap();
+    assert!(first.forecast.is_some(), "{first:?}");
+    let asked = world.bill()["requests"].clone();
+    spec.source.limit = None;
+    let of = world.engine().plan(&spec, &*world.ear).await.unwrap().embedding.unwrap();
+    assert_eq!(of.requests, ROWS as u64 - 120);
+    spec.run.budget = Some(first.spent + UsdNanos(of.p95.0 / 2));
+    let refused = Box::pin(world.run(&spec)).await.unwrap_err();
+    assert_eq!(refused.code(), "budget-too-small", "{refused}");
+    assert!(refused.to_string().contains("its embeddings"), "{refused}");
+    assert_eq!(world.bill()["requests"], asked, "nothing was sent");
+    spec.run.budget = Some(UsdNanos::dollars(1));
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    proved(&world, &report);
+}
+
+#[tokio::test]
+async fn what_a_killed_and_removed_job_has_embedded_counts_on() {
+    let world = World::new(SimConfig { latency_ms: 2.0, ..fast() }).await;
+    let spec = spec(&world, 200, Lane::Sync);
+    let engine = world.engine();
+    let spent = || Reader::open(&world.path("state")).unwrap().status(Some("rows-embed")).unwrap()[0].spent;
+    let killed = async {
+        while !world.ear.heard("note embedding") || spent() == UsdNanos::ZERO {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())) => panic!("it was not killed"),
+        () = killed => {}
+    }
+    drop(engine);
+    let before = spent();
+    Reader::remove(&world.path("state"), "rows-embed").unwrap();
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    let embedded = report.embedding.as_ref().unwrap();
+    assert_eq!((embedded.vectors, embedded.spent), (200, before + spent()), "{report:?}");
+    let saved: UsdNanos = report.saved.values().copied().sum();
+    assert_eq!(report.naive - saved, report.spent, "{report:?}");
+}
+
+/// The settings in which the user's word for a model means this one.
+fn meaning(world: &World, model: &str) -> Settings {
+    let catalogue = Catalogue::bundled().with_aliases(&format!("vec = \"{model}\"")).unwrap();
+    Settings { catalogue: Arc::new(catalogue), ..world.settings() }
+}
+
+#[tokio::test]
+async fn vectors_of_two_models_are_never_compared() {
+    const SMALL: &str = "openai/text-embedding-3-small";
+    let world = World::new(fast()).await;
+    let mut spec = spec(&world, 300, Lane::Sync);
+    spec.request.semantic.as_mut().unwrap().embed.as_mut().unwrap().model = "vec".into();
+    spec.source.limit = Some(120);
+    let run = |model: &'static str, spec: JobSpec| {
+        let engine = Engine::open(meaning(&world, model)).unwrap();
+        let ear = world.ear.clone();
+        async move { Box::pin(engine.run(&spec, &|_| true, ear, Stop::new())).await }
+    };
+    let report = run(SMALL, spec.clone()).await.unwrap();
+    assert_eq!(report.embedding.as_ref().unwrap().model, SMALL);
+    // The word means another model now: the one that was begun with goes on.
+    spec.source.limit = Some(200);
+    let report = run("openai/text-embedding-3-large", spec.clone()).await.unwrap();
+    let of = report.embedding.as_ref().unwrap();
+    assert_eq!((&*of.model, of.texts, of.vectors), (SMALL, 200, 200), "{report:?}");
+    let models = world.bill()["by_model"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!(!models.iter().any(|model| model.contains("large")), "{models:?}");
+    // The name is served by another snapshot now: its numbers are left out, and its rows are asked.
+    let of_rows = Reader::open(&world.path("state")).unwrap().find("rows").unwrap().id;
+    let kept = world.path("state").join("jobs").join(of_rows).join("embed.json");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let snapshot = "\"snapshot\":\"text-embedding-3-small\"";
+    assert!(text.contains(snapshot), "{text}");
+    std::fs::write(&kept, text.replace(snapshot, "\"snapshot\":\"an-older-one\"")).unwrap();
+    spec.source.limit = None;
+    let report = run(SMALL, spec.clone()).await.unwrap();
+    proved(&world, &report);
+    assert_eq!(report.embedding.as_ref().map(|of| (of.texts, of.vectors)), Some((300, 200)), "{report:?}");
+    assert!(world.ear.heard("alert embeddings-mixed: 100 texts"), "{:?}", world.ear.heard.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_model_that_is_gone_makes_no_more_vectors_and_no_other_does() {
+    let world = World::new(fast()).await;
+    let mut spec = spec(&world, 200, Lane::Sync);
+    spec.source.limit = Some(120);
+    Box::pin(world.run(&spec)).await.unwrap();
+    let asked = world.bill()["requests"].clone();
+    spec.source.limit = None;
+    let gone = Catalogue::bundled().rows().iter().find(|row| row.id == "text-embedding-3-small").cloned();
+    let gone = ModelRow { retirement: Some("2020-01-01".parse().unwrap()), ..gone.unwrap() };
+    let catalogue = Arc::new(Catalogue::bundled().with_overrides(vec![gone]));
+    let engine = Engine::open(Settings { catalogue, ..world.settings() }).unwrap();
+    let refused = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())).await.unwrap_err();
+    assert_eq!(refused.code(), "retired-model", "{refused}");
+    assert!(refused.to_string().contains("has made the vectors that this job has"), "{refused}");
+    assert_eq!(world.bill()["requests"], asked, "nothing was sent");
 }

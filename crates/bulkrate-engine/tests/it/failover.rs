@@ -10,25 +10,26 @@ use bulkrate_engine::report::{Ending, Report};
 use bulkrate_engine::settings::{Account, Settings};
 use bulkrate_engine::spec::JobSpec;
 use bulkrate_engine::{Engine, Stop};
+use bulkrate_provider::RetryPolicy;
 use bulkrate_sim::{Sim, SimConfig};
 use bulkrate_store::{SqliteStore, Writer};
 use serde_json::Value;
 
 use crate::world::{World, fast};
 
-const LUNA: &str = "openai/gpt-6-luna";
-const GROQ: &str = "groq/openai/gpt-oss-20b";
+pub const LUNA: &str = "openai/gpt-6-luna";
+pub const GROQ: &str = "groq/openai/gpt-oss-20b";
 /// Its batches are not spoken.
-const XAI: &str = "xai/grok-4.5";
+pub const XAI: &str = "xai/grok-4.5";
 
 /// OpenAI, with services beside it that may stand in.
-struct Several {
-    world: World,
+pub struct Several {
+    pub world: World,
     others: Vec<(&'static str, Sim)>,
 }
 
 impl Several {
-    async fn new(config: SimConfig, others: &[(&'static str, SimConfig)]) -> Self {
+    pub async fn new(config: SimConfig, others: &[(&'static str, SimConfig)]) -> Self {
         let world = World::new(config).await;
         let mut started = Vec::new();
         for (name, config) in others {
@@ -38,14 +39,22 @@ impl Several {
         Self { world, others: started }
     }
 
-    fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
+        self.settings_with(&RetryPolicy::default())
+    }
+
+    /// With clients that try free calls again by this rule.
+    fn settings_with(&self, retry: &RetryPolicy) -> Settings {
         let mut settings = self.world.settings();
+        let client = |sim: &Sim| bulkrate_provider::Settings {
+            base_url: Some(sim.base_url()),
+            api_key: "key-test".into(),
+            retry: retry.clone(),
+            ..Default::default()
+        };
+        settings.accounts[0].api = bulkrate_provider::open("openai", &client(&self.world.sim)).unwrap();
         for (name, sim) in &self.others {
-            let provider = bulkrate_provider::Settings {
-                base_url: Some(sim.base_url()),
-                api_key: "key-test".into(),
-                ..Default::default()
-            };
+            let provider = client(sim);
             settings.accounts.push(Account {
                 provider: (*name).to_owned(),
                 serves: None,
@@ -61,7 +70,7 @@ impl Several {
         settings
     }
 
-    fn spec(&self, lane: Lane, rows: usize, fallback: &[&str]) -> JobSpec {
+    pub fn spec(&self, lane: Lane, rows: usize, fallback: &[&str]) -> JobSpec {
         let mut spec = self.world.spec(&self.world.reviews(rows), lane);
         spec.request.model = Some(LUNA.into());
         spec.request.fallback = fallback.iter().map(|name| (*name).to_owned()).collect();
@@ -71,17 +80,17 @@ impl Several {
         spec
     }
 
-    async fn run(&self, spec: &JobSpec) -> Report {
+    pub async fn run(&self, spec: &JobSpec) -> Report {
         let engine = Engine::open(self.settings()).unwrap();
         engine.run(spec, &|_| true, self.world.ear.clone(), Stop::new()).await.unwrap()
     }
 
-    async fn plan(&self, spec: &JobSpec) -> bulkrate_engine::plan::Plan {
+    pub async fn plan(&self, spec: &JobSpec) -> bulkrate_engine::plan::Plan {
         Engine::open(self.settings()).unwrap().plan(spec, &*self.world.ear).await.unwrap()
     }
 
     /// Requests that were carried out, and their bill: OpenAI's first, then those of the others.
-    fn bills(&self) -> Vec<(u64, i64)> {
+    pub fn bills(&self) -> Vec<(u64, i64)> {
         let of = |sim: &Sim| {
             let bill: Value = serde_json::from_str(&sim.bill_json()).unwrap();
             (bill["requests"].as_u64().unwrap(), bill["total_usd_nanos"].as_i64().unwrap())
@@ -89,13 +98,13 @@ impl Several {
         std::iter::once(of(&self.world.sim)).chain(self.others.iter().map(|(_, sim)| of(sim))).collect()
     }
 
-    fn told(&self, start: &str) -> Vec<String> {
+    pub fn told(&self, start: &str) -> Vec<String> {
         let heard = self.world.ear.heard.lock().unwrap();
         heard.iter().filter(|line| line.starts_with(start)).cloned().collect()
     }
 
     /// Every item has its row, and the ledger is the sum of the bills.
-    fn whole(&self, report: &Report, rows: usize) {
+    pub fn whole(&self, report: &Report, rows: usize) {
         assert_eq!(
             (report.ending, report.succeeded, report.failed),
             (Ending::Finished, rows as u64, 0),
@@ -257,7 +266,11 @@ async fn the_model_without_a_price_is_the_one_that_is_blamed() {
 
 /// Over a store opened here, with less patience.
 fn impatient(there: &Several) -> Engine {
-    let settings = there.settings();
+    impatient_with(there, &RetryPolicy::default())
+}
+
+pub fn impatient_with(there: &Several, retry: &RetryPolicy) -> Engine {
+    let settings = there.settings_with(retry);
     let dir = settings.state_dir.clone();
     let store = SqliteStore::open(&dir, "it", 0).unwrap();
     let views: Views = Arc::new(move || Ok(Box::new(SqliteStore::open_reader(&dir)?)));

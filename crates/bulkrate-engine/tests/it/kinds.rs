@@ -142,3 +142,18 @@ async fn open_batches(world: &World) -> usize {
     let listed = api.batches().unwrap().list_since(0).await.unwrap();
     listed.iter().filter(|batch| !batch.phase.is_terminal()).count()
 }
+
+/// What goes in would be free: half of a price is none, whatever is asked for.
+#[tokio::test]
+async fn a_price_of_answers_alone_is_refused() {
+    let world = World::new(fast()).await;
+    for kind in [Kind::Chat, Kind::Decision] {
+        let mut spec = world.spec(&world.reviews(5), Lane::Sync);
+        spec.request.kind = kind;
+        spec.run.price_out = Some("2".into());
+        let refused = world.run(&spec).await.unwrap_err();
+        assert_eq!(refused.code(), "price-invalid", "{kind:?}: {refused}");
+        assert!(refused.to_string().contains("--price-out"), "{refused}");
+    }
+    assert_eq!(world.bill()["requests"], 0);
+}

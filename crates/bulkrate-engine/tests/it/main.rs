@@ -8,6 +8,7 @@ mod cache;
 mod stream;
 mod tokens;
 mod failover;
+mod failover_back;
 mod guards;
 mod hedge;
 mod kinds;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
 
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
@@ -30,6 +31,11 @@ const ID_BYTES_MAX: usize = 256;
 const URI_BYTES_MAX: usize = 1_100;
 /// Errors of a batch that are kept; the first one says why it was refused.
 const ERRORS_MAX: usize = 100;
+
+/// Waits between two looks at a file that is not processed yet, and how long it is waited for.
+const FILE_LOOK_MIN: Duration = Duration::from_millis(100);
+const FILE_LOOK_MAX: Duration = Duration::from_secs(20);
+const FILE_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The wait before a file that was just uploaded is looked for again.
 const FILE_VISIBLE_MS: u64 = 2_000;
@@ -127,6 +133,36 @@ pub(crate) async fn poll(
     let Some(reply) = found(free, shape, WHAT, path).await? else { return Ok(None) };
     let batch = plain(free.account(), (shape.batch)(&reply.body));
     batch.map(Some).map_err(|why| unreadable(free, WHAT, &reply, &why))
+}
+
+/// What a look at an uploaded file shows.
+pub(crate) enum Looked {
+    Ready,
+    NotYet,
+    Bad(ApiError),
+}
+
+/// Until the provider has looked into a file. What is not ready by then is uploaded anew: it is free.
+pub(crate) async fn until_ready(
+    free: &FreeClient,
+    what: &str,
+    path: &str,
+    look: impl Fn(&Reply) -> Looked + Send,
+) -> Result<(), ApiError> {
+    let mut wait = FILE_LOOK_MIN;
+    let mut waited = Duration::ZERO;
+    while waited < FILE_WAIT_MAX {
+        tokio::time::sleep(wait).await;
+        waited += wait;
+        wait = (wait * 2).min(FILE_LOOK_MAX);
+        match look(&free.send(what, Method::GET, path, &[]).await?) {
+            Looked::Ready => return Ok(()),
+            Looked::NotYet => {}
+            Looked::Bad(error) => return Err(error),
+        }
+    }
+    let why = format!("the provider has not looked into the file within {} s", waited.as_secs());
+    Err(free.error(what, None, FailureClass::Transient, &why))
 }
 
 /// Deletes what lies at `path`. The fence of a create in doubt may stand on this: only the provider's own word counts.

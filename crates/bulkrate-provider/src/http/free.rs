@@ -157,14 +157,26 @@ impl FreeClient {
         form: Bytes,
         ok: &[u16],
     ) -> Result<Reply, ApiError> {
+        self.post(what, path, ("application/x-www-form-urlencoded", form), ok).await
+    }
+
+    /// The same of a body of any type.
+    pub(crate) async fn post(
+        &self,
+        what: &str,
+        path: &str,
+        (kind, body): (&str, Bytes),
+        ok: &[u16],
+    ) -> Result<Reply, ApiError> {
         self.repeat(|| async {
             let reply = match &self.line {
                 Line::Given(line) => {
-                    self.given(what, line.exchange(Method::POST, path, form.clone()).await)?
+                    self.given(what, line.exchange(Method::POST, path, body.clone()).await)?
                 }
                 Line::Http(client) => {
-                    let request = client.post(self.account.url(path)).body(form.clone());
-                    let request = request.header("content-type", "application/x-www-form-urlencoded");
+                    let request =
+                        self.request(what, client, &Method::POST, path, Covered::Bytes(&body)).await?;
+                    let request = request.body(body.clone()).header("content-type", kind);
                     self.reply(what, request.timeout(self.retry.try_timeout).send().await).await?
                 }
             };
@@ -195,7 +207,9 @@ impl FreeClient {
             for (field, value) in fields {
                 form = form.text((*field).to_owned(), (*value).to_owned());
             }
-            let request = client.post(self.account.url(path)).multipart(form.part("file", part));
+            // Who signs bodies has his files put, not posted.
+            let request = self.request(what, client, &Method::POST, path, Covered::Bytes(b"")).await?;
+            let request = request.multipart(form.part("file", part));
             let sent = request.timeout(flow::upload_time(length, self.retry.try_timeout)).send().await;
             let reply = self.reply(what, sent).await?;
             self.check(what, reply, &[])

@@ -15,6 +15,7 @@ pub(crate) mod strange;
 pub(crate) mod table;
 mod probe;
 mod proxy;
+pub(crate) mod tokens;
 mod tls;
 mod unreached;
 

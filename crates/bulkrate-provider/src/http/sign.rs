@@ -104,6 +104,11 @@ impl Account {
         self
     }
 
+    /// Whether requests are signed, or have tokens.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.signer.is_some()
+    }
+
     /// The headers that a request to `path` gets beside those of every call.
     pub(super) async fn sign(
         &self,

@@ -15,23 +15,19 @@ use http::Method;
 use serde::Deserialize;
 
 use super::dialect::{Batches, Dialect};
+use super::entra;
 use super::errors;
 use super::form::{Form, Order, Results, Upload};
 use super::pages;
 use super::wire::OpenAiWire;
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
-use crate::http::batches;
+use crate::http::batches::{self, Looked};
 use crate::http::free::{Elsewhere, FreeClient};
 use crate::http::limits;
 use crate::json::loose::LooseText;
 use crate::settings::Settings;
 
 pub(super) const UPLOAD: &str = "upload a batch file";
-
-/// Waits between two looks at a file that is not processed yet, and how long it is waited for.
-const FILE_LOOK_MIN: Duration = Duration::from_millis(100);
-const FILE_LOOK_MAX: Duration = Duration::from_secs(20);
-const FILE_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The batch API of one account.
 #[derive(Debug)]
@@ -108,24 +104,20 @@ impl OpenAiBatches {
         }
     }
 
-    /// Until the provider has looked into the file. What is not ready by then is uploaded anew: it is free.
+    /// Until the provider has looked into the file.
     async fn processed(&self, what: &str, id: &str) -> Result<(), ApiError> {
         let path = format!("/files/{}", batches::in_path(id));
-        let mut wait = FILE_LOOK_MIN;
-        let mut waited = Duration::ZERO;
-        while waited < FILE_WAIT_MAX {
-            tokio::time::sleep(wait).await;
-            waited += wait;
-            wait = (wait * 2).min(FILE_LOOK_MAX);
-            let reply = self.free.send(what, Method::GET, &path, &[]).await?;
-            let file = uploaded(&reply)
-                .ok_or_else(|| batches::unreadable(&self.free, what, &reply, "the answer names no file"))?;
-            if !file.is_awaited() {
-                return self.sound(what, &reply, &file);
+        batches::until_ready(&self.free, what, &path, |reply| {
+            let Some(file) = uploaded(reply) else {
+                return Looked::Bad(batches::unreadable(&self.free, what, reply, "the answer names no file"));
+            };
+            match self.sound(what, reply, &file) {
+                _ if file.is_awaited() => Looked::NotYet,
+                Ok(()) => Looked::Ready,
+                Err(error) => Looked::Bad(error),
             }
-        }
-        let why = format!("the provider has not looked into the file within {} s", waited.as_secs());
-        Err(self.free.error(what, None, FailureClass::Transient, &why))
+        })
+        .await
     }
 
     fn sound(&self, what: &str, reply: &Reply, file: &Uploaded<'_>) -> Result<(), ApiError> {
@@ -140,19 +132,34 @@ impl OpenAiBatches {
     }
 
     fn created(&self, reply: &Reply) -> Created {
-        let refused = errors::read(&reply.body).filter(self.form.is_own);
-        let refused = refused.map(|said| self.refused(reply, &said));
+        let refused = refusal(&self.free, reply, self.form.is_own);
         batches::created(self.free.account(), reply, (self.form.shape.batch)(&reply.body), refused)
     }
+}
 
-    fn refused(&self, reply: &Reply, said: &errors::Said) -> Failure {
-        let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
-        let failure = self.free.account().redacted_failure(said.failure(reply.status, wait_ms));
-        let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
-        let is_missing = about_file
-            && matches!(reply.status, 400 | 404)
-            && said.code.as_deref() != Some("missing_required_parameter");
-        if is_missing { batches::file_not_found(failure) } else { failure }
+/// What the refusal of a create means, where it is one in the service's own words.
+pub(super) fn refusal(
+    free: &FreeClient,
+    reply: &Reply,
+    is_own: impl Fn(&errors::Said) -> bool,
+) -> Option<Failure> {
+    let said = errors::read(&reply.body).filter(is_own)?;
+    let wait_ms = limits::wait_ms(&reply.headers, &said.message, limits::now_unix_s());
+    let account = free.account();
+    let failure = account.redacted_failure(said.failure(reply.status, wait_ms));
+    let failure = entra::renewing(account, reply.status, failure);
+    let about_file = matches!(said.param.as_deref(), Some("file_id" | "input_file_id"));
+    let is_missing = about_file
+        && matches!(reply.status, 400 | 404)
+        && said.code.as_deref() != Some("missing_required_parameter");
+    Some(if is_missing { batches::file_not_found(failure) } else { failure })
+}
+
+/// Why no batches are made of such items, of an API that takes these.
+pub(super) fn none_of(kinds: &[Kind], kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Decision => Some("decisions are calls, of which no batch is known"),
+        kind => (!kinds.contains(&kind)).then_some("its batch API takes chats only"),
     }
 }
 
@@ -176,17 +183,14 @@ impl BatchApi for OpenAiBatches {
     }
 
     fn refuses(&self, kind: Kind, _: &str) -> Option<&'static str> {
-        match kind {
-            Kind::Decision => Some("decisions are calls, of which no batch is known"),
-            kind => (!self.form.kinds.contains(&kind)).then_some("its batch API takes chats only"),
-        }
+        none_of(self.form.kinds, kind)
     }
 
     fn limits(&self, kind: Kind) -> BatchLimits {
         let _ = kind; // the same for all kinds
         let (items_max, bytes_max) = match self.dialect.batches {
             Batches::Yes { items_max, bytes_max, .. } => (items_max, bytes_max),
-            Batches::No | Batches::Ask => (50_000, 200_000_000),
+            Batches::No | Batches::Ask | Batches::Sets { .. } => (50_000, 200_000_000),
         };
         BatchLimits { items_max, bytes_max, embedding_inputs_max: 50_000 }
     }

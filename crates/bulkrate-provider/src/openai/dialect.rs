@@ -46,6 +46,18 @@ pub enum Batches {
         bytes_max: u64,
         form: &'static Form,
     },
+    /// Jobs over data sets, beside the calls.
+    Sets {
+        items_max: u32,
+        bytes_max: u64,
+    },
+}
+
+impl Batches {
+    /// Whether there is one, whatever a probe finds.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self, Self::Yes { .. } | Self::Sets { .. })
+    }
 }
 
 /// Whether and when `service_tier` is sent.
@@ -167,7 +179,7 @@ impl Dialect {
     pub(super) fn form(&self) -> &'static Form {
         match self.batches {
             Batches::Yes { form, .. } => form,
-            Batches::No | Batches::Ask => &Form::OPENAI,
+            Batches::No | Batches::Ask | Batches::Sets { .. } => &Form::OPENAI,
         }
     }
 

@@ -1,9 +1,13 @@
 //! In what the batch API of one service differs from OpenAI's, as data over the same code.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::Kind;
 use bulkrate_core::submission::{KnownBy, Marker};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::dialect::ALL_KINDS;
 use super::errors::{self, Said};
@@ -90,6 +94,17 @@ struct Create<'a> {
     endpoint: &'a str,
     completion_window: &'static str,
     metadata: Metadata<'a>,
+}
+
+/// A body without the model, where a batch says it for all.
+pub(super) fn without_model(body: &[u8]) -> Cow<'_, [u8]> {
+    let shorter = || {
+        let mut fields = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(body).ok()?;
+        fields.remove("model")?;
+        serde_json::to_vec(&fields).ok()
+    };
+    // One with names that are escaped is taken as it is.
+    shorter().map_or(Cow::Borrowed(body), Cow::Owned)
 }
 
 /// A line that says neither method nor path: the create says them for all.

@@ -1,16 +1,10 @@
 //! Mistral's batches are jobs: of one model that is named once, with states and counts in words of their own, listed by numbered pages.
 
-use std::collections::BTreeMap;
-
-use bulkrate_core::ids::WireId;
-use bulkrate_core::request::Kind;
 use bulkrate_core::submission::{BatchCounts, BatchError, Owner, Phase, RemoteBatch};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::form::{Form, Metadata};
+use super::form::{Form, Metadata, bare_line, without_model};
 use super::remote::{self, Marked};
-use super::wire::OpenAiWire;
 use crate::http::batches::{Page, Shape, read};
 use crate::json::loose::{Count, LooseText};
 use crate::json::unix_s;
@@ -27,7 +21,7 @@ pub(super) const JOBS: Form = Form {
         batch: read_job,
         ..Form::OPENAI.shape
     },
-    line: write_line,
+    line: |_, id, _, body, out| bare_line(id, &without_model(body), out),
     create: |order| {
         serde_json::to_vec(&Create {
             endpoint: order.endpoint,
@@ -49,25 +43,6 @@ struct Create<'a> {
     model: &'a str,
     metadata: Metadata<'a>,
     timeout_hours: u32,
-}
-
-/// A line has neither method nor path nor model: the job says them.
-fn write_line(_: &OpenAiWire, id: WireId, _: Kind, body: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"body\":").as_bytes());
-    let fields = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(body);
-    match fields {
-        Ok(mut fields) => {
-            fields.remove("model");
-            let start = out.len();
-            // Fields that were read as JSON can be written as JSON.
-            if serde_json::to_writer(&mut *out, &fields).is_err() {
-                out.truncate(start);
-                out.extend_from_slice(body);
-            }
-        }
-        Err(_) => out.extend_from_slice(body), // names with escapes: it is taken as it is
-    }
-    out.extend_from_slice(b"}\n");
 }
 
 #[derive(Deserialize)]
@@ -171,7 +146,8 @@ fn phase(status: &str) -> Phase {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use bulkrate_core::ids::Sub;
+    use bulkrate_core::ids::{Sub, WireId};
+    use bulkrate_core::request::Kind;
 
     #[test]
     fn a_full_job() {

@@ -1,12 +1,14 @@
 //! OpenAI and the services that speak its language.
 
 mod azure;
+pub(crate) mod entra;
 pub mod batch;
 mod dialect;
 mod form;
 mod mistral;
 mod named;
 mod pages;
+mod sets;
 mod together;
 mod xai;
 pub mod errors;
@@ -24,12 +26,16 @@ use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Healt
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::paid::PaidClient;
+use crate::http::sign::Sign;
+use crate::http::tokens::{self, Tokens};
 use crate::registry::OpenError;
 use crate::settings::{ChatEndpoint, Deployed, Settings};
 pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes, Tiers};
 pub use form::Form;
 
 use batch::OpenAiBatches;
+use entra::Entra;
+use sets::SetBatches;
 use wire::OpenAiWire;
 
 /// One account that speaks OpenAI's language.
@@ -39,16 +45,33 @@ pub struct OpenAi {
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
     free: Arc<FreeClient>,
-    batches: OpenAiBatches,
+    batches: Lane,
     has_batches: AtomicBool,
     deployments: BTreeMap<String, Deployed>,
+    /// Whether calls have tokens, where there is no key.
+    signs: bool,
+    /// What is wrong with those who ask for them.
+    ready: Result<(), String>,
 }
+
+/// Its batch API: of files, or of data sets.
+#[derive(Debug)]
+enum Lane {
+    Files(Box<OpenAiBatches>),
+    Sets(Box<SetBatches>),
+}
+
+/// What speaks to one origin.
+type Clients = (Arc<dyn CallApi>, Arc<FreeClient>);
 
 impl OpenAi {
     /// Sends nothing.
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
+        let (account, ready) = with_tokens(dialect, account, settings)?;
+        let signs = account.is_signed() || ready.is_err();
+        let classify = if account.is_signed() { entra::classify } else { errors::classify };
         let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", "/decisions"];
         let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
         let open = match dialect.form().upload {
@@ -56,8 +79,19 @@ impl OpenAi {
             // What says where to upload to is a redirect.
             form::Upload::Named(_) => FreeClient::unled,
         };
-        let free = Arc::new(open(account.clone(), settings, errors::classify)?);
-        Ok(Self::with(dialect, account, settings, paid, free))
+        let free = Arc::new(open(account.clone(), settings, classify)?);
+        let clients: Clients = (paid, free);
+        let of_batches = match dialect.batches {
+            Batches::Sets { .. } => {
+                let beside = sets::beside(dialect, settings);
+                let account = Account::new(None, dialect.name, &beside)?;
+                let paid = PaidClient::new(account.clone(), &[], &beside)?;
+                (Arc::new(paid) as _, Arc::new(FreeClient::new(account, &beside, errors::classify)?))
+            }
+            _ => clients.clone(),
+        };
+        let open = Self::with(dialect, account, settings, clients, of_batches);
+        Ok(Self { signs, ready, ..open })
     }
 
     /// Over a line that is given instead of connections, for simulated worlds.
@@ -65,22 +99,47 @@ impl OpenAi {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let free = FreeClient::over(Arc::clone(&line), account.clone(), settings, errors::classify);
-        Ok(Self::with(dialect, account, settings, Arc::new(GivenCalls(line)), Arc::new(free)))
+        let clients: Clients = (Arc::new(GivenCalls(line)), Arc::new(free));
+        Ok(Self::with(dialect, account, settings, clients.clone(), clients))
     }
 
     fn with(
         dialect: Dialect,
         account: Account,
         settings: &Settings,
-        paid: Arc<dyn CallApi>,
-        free: Arc<FreeClient>,
+        (paid, free): Clients,
+        (to_paid, to_free): Clients,
     ) -> Self {
         let wire = Arc::new(OpenAiWire::new(dialect, account, settings));
-        let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
-        let batches = OpenAiBatches::new(dialect, Arc::clone(&wire), to_paid, to_free, settings);
-        let has_batches = matches!(dialect.batches, Batches::Yes { .. });
+        let shared = Arc::clone(&wire);
+        let batches = match dialect.batches {
+            Batches::Sets { .. } => {
+                Lane::Sets(Box::new(SetBatches::new(dialect, shared, to_paid, to_free, settings)))
+            }
+            _ => Lane::Files(Box::new(OpenAiBatches::new(dialect, shared, to_paid, to_free, settings))),
+        };
+        let has_batches = dialect.batches.is_known();
         let deployments = settings.deployments.clone();
-        Self { dialect, wire, paid, free, batches, has_batches: AtomicBool::new(has_batches), deployments }
+        let has_batches = AtomicBool::new(has_batches);
+        Self { dialect, wire, paid, free, batches, has_batches, deployments, signs: false, ready: Ok(()) }
+    }
+}
+
+/// Deployments that are called without a key are called with tokens, where somebody is named who asks for them. The second says why they
+/// are not.
+fn with_tokens(
+    dialect: Dialect,
+    account: Account,
+    settings: &Settings,
+) -> Result<(Account, Result<(), String>), OpenError> {
+    let found = if dialect.deploys && settings.api_key.is_empty() { Entra::find(settings) } else { Ok(None) };
+    match found {
+        Ok(None) => Ok((account, Ok(()))),
+        Ok(Some(entra)) => {
+            let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(Box::new(entra), settings)?);
+            Ok(tokens::signed(account, Some(&tokens)))
+        }
+        Err(why) => Ok((account, Err(why))),
     }
 }
 
@@ -116,11 +175,24 @@ impl Provider for OpenAi {
     }
 
     fn batches(&self) -> Option<&dyn BatchApi> {
-        if self.has_batches.load(Ordering::Relaxed) { Some(&self.batches) } else { None }
+        let there = self.has_batches.load(Ordering::Relaxed);
+        there.then_some(match &self.batches {
+            Lane::Files(batches) => &**batches as &dyn BatchApi,
+            Lane::Sets(batches) => &**batches,
+        })
     }
 
     fn facts(&self) -> Facts {
-        self.dialect.facts()
+        let facts = self.dialect.facts();
+        Facts { needs_key: facts.needs_key && !self.signs, ..facts }
+    }
+
+    fn signs(&self) -> bool {
+        self.signs
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
     }
 
     fn deployed<'n>(&'n self, name: &'n str) -> Option<&'n str> {
@@ -136,8 +208,12 @@ impl Provider for OpenAi {
         };
         let health = self.free.list_models("/models", true, usual_base).await?;
         // A list that is there says nothing where the shape is known to be another.
-        let batches = !matches!(self.dialect.batches, Batches::No) && self.batches.exists().await;
-        let known = matches!(self.dialect.batches, Batches::Yes { .. });
+        let batches = match &self.batches {
+            _ if matches!(self.dialect.batches, Batches::No) => false,
+            Lane::Files(batches) => batches.exists().await,
+            Lane::Sets(batches) => batches.exists().await,
+        };
+        let known = self.dialect.batches.is_known();
         self.has_batches.store(batches || known, Ordering::Relaxed);
         Ok(Health { batches, ..health })
     }

@@ -108,11 +108,12 @@ pub const PRESETS: &[Dialect] = &[
         takes: Takes { kinds: CHAT_AND_VECTORS, top_k: true, efforts: EFFORTS_ON, ..CLOUD.takes },
         ..CLOUD
     },
-    // Its batches are made of data sets.
+    // A data set that goes up in one request has at most 150 MB.
     Dialect {
         name: "fireworks",
         base_url: Some("https://api.fireworks.ai/inference/v1"),
         key_env: "FIREWORKS_API_KEY",
+        batches: Batches::Sets { items_max: 50_000, bytes_max: 100_000_000 },
         takes: Takes {
             kinds: CHAT_AND_VECTORS,
             top_k: true,

@@ -5,6 +5,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bulkrate_core::request::write_json_text;
+use bytes::Bytes;
+use http::HeaderMap;
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -12,11 +14,17 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use url::Url;
 
+use crate::api::Reply;
+use crate::http::tokens::{Grants, is_secret};
 use crate::settings::Secret;
 
 /// Where tokens are to be had, if a file does not say.
 pub(super) const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+const METADATA_HOST: &str = "metadata.google.internal";
+const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
+/// The reason of a call that was not sent, as no token was given for it.
+pub(super) const REFUSED: &str = "CREDENTIALS_REFUSED";
 /// The longest that an assertion may hold.
 const ASSERTION_S: i64 = 3_600;
 
@@ -94,7 +102,7 @@ impl Found {
             field.filter(|text| !text.is_empty()).ok_or_else(|| format!("there is no `{name}` in it"))
         };
         let token_url = file.token_uri.unwrap_or_else(|| TOKEN_URL.to_owned());
-        if !Url::parse(&token_url).is_ok_and(|url| super::is_secret(&url)) {
+        if !Url::parse(&token_url).is_ok_and(|url| is_secret(&url)) {
             return Err("its `token_uri` is no https".to_owned());
         }
         let credentials = match file.kind.as_str() {
@@ -162,16 +170,67 @@ impl UserSignIn {
     }
 }
 
-impl Credentials {
-    /// What must never be printed.
-    pub(super) fn secrets(&self) -> Vec<String> {
-        match self {
-            Self::User(user) => {
+/// Credentials, and where tokens are had for them.
+#[derive(Debug)]
+pub(super) struct Asks {
+    credentials: Credentials,
+    url: String,
+}
+
+impl Asks {
+    pub(super) fn new(credentials: Credentials, metadata_host: Option<&str>) -> Self {
+        let url = match &credentials {
+            Credentials::Key(key) => key.token_url.clone(),
+            Credentials::User(user) => user.token_url.clone(),
+            Credentials::Machine => {
+                format!("http://{}{METADATA_PATH}", metadata_host.unwrap_or(METADATA_HOST))
+            }
+        };
+        Self { credentials, url }
+    }
+}
+
+impl Grants for Asks {
+    fn provider(&self) -> &'static str {
+        "vertex"
+    }
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let flavor = self.is_local().then(|| ("metadata-flavor", "Google".to_owned()));
+        flavor.into_iter().collect()
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.credentials, Credentials::Machine)
+    }
+
+    fn form(&self, now_unix_s: i64) -> Result<Option<String>, String> {
+        match &self.credentials {
+            Credentials::Machine => Ok(None),
+            Credentials::User(user) => Ok(Some(user.form())),
+            Credentials::Key(key) => key.form(now_unix_s).map(Some),
+        }
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        match &self.credentials {
+            Credentials::User(user) => {
                 [&user.client_secret, &user.refresh_token].map(|secret| secret.expose().to_owned()).to_vec()
             }
             // The key signs, and is sent nowhere.
-            Self::Key(_) | Self::Machine => Vec::new(),
+            Credentials::Key(_) | Credentials::Machine => Vec::new(),
         }
+    }
+
+    fn refusal(&self, why: &str) -> Reply {
+        let mut body = b"{\"error\":{\"code\":401,\"status\":\"UNAUTHENTICATED\",\"message\":".to_vec();
+        write_json_text(why, &mut body);
+        body.extend_from_slice(format!(",\"details\":[{{\"reason\":\"{REFUSED}\"}}]}}}}").as_bytes());
+        Reply { status: 401, headers: HeaderMap::new(), body: Bytes::from(body) }
     }
 }
 
@@ -229,7 +288,7 @@ mod tests {
             user.form(),
             "grant_type=refresh_token&client_id=764086051850-x.apps.googleusercontent.com&client_secret=canary-client-secret-0&refresh_token=1%2F%2Fcanary-refresh-token-0"
         );
-        assert_eq!(found.credentials.secrets().len(), 2);
+        assert_eq!(Asks::new(found.credentials, None).secrets().len(), 2);
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod remote;
 mod shelf;
 mod storage;
 mod tables;
-mod tokens;
 pub mod wire;
 
 use std::path::PathBuf;
@@ -18,20 +17,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::Method;
-use url::{Host, Url};
 
 use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider, Unlisted, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::sign::Sign;
+use crate::http::tokens::{self, Tokens};
 use crate::registry::{OpenError, Preset};
 use crate::settings::{Secret, Settings};
 
 use batch::VertexBatches;
 use calls::VertexCalls;
-use credentials::Found;
+use credentials::{Asks, Found};
 use shelf::{BIGQUERY_HOST, Named, STORAGE_HOST};
-use tokens::Tokens;
 use wire::VertexWire;
 
 /// Variables that Google's own tools look at.
@@ -96,8 +94,8 @@ impl Vertex {
         let (place, placed) = Place::of(settings, found.project.as_deref());
         let named = settings.storage.as_deref().map(|text| Named::read(text, &place)).transpose();
         let settings = own(settings, &place, found.quota_project);
-        let host = variable(&settings, METADATA_HOST);
-        let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(found.credentials, host, &settings)?);
+        let asks = Asks::new(found.credentials, variable(&settings, METADATA_HOST));
+        let tokens: Arc<dyn Sign> = Arc::new(Tokens::new(Box::new(asks), &settings)?);
         let tokens = Some(tokens).filter(|_| signs);
         let (account, secret) = account(&settings, tokens.as_ref())?;
         let free = Arc::new(FreeClient::on(line, account.clone(), &settings, wire::refused)?);
@@ -137,31 +135,12 @@ fn credentials(settings: &Settings) -> Result<Found, String> {
     sign_in.map_or_else(|| Ok(Found::machine()), |file| Found::read(&file))
 }
 
-/// Whether what is sent there is read by nobody on the way.
-fn is_secret(url: &Url) -> bool {
-    let is_here = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "https" || is_here
-}
-
-/// An account with tokens, if they are secret on their way; the second says that they are not.
+/// An account with tokens; the second says why it has none.
 fn account(
     settings: &Settings,
     tokens: Option<&Arc<dyn Sign>>,
 ) -> Result<(Account, Result<(), String>), OpenError> {
-    let account = Account::new(None, Vertex::PRESET.name, settings)?;
-    match tokens {
-        Some(tokens) if is_secret(account.base()) => Ok((account.signed_by(Arc::clone(tokens)), Ok(()))),
-        Some(_) => {
-            let why = format!("no token is sent to `{}`, which is no https", account.origin());
-            Ok((account, Err(why)))
-        }
-        None => Ok((account, Ok(()))),
-    }
+    Ok(tokens::signed(Account::new(None, Vertex::PRESET.name, settings)?, tokens))
 }
 
 /// The user's settings with what the service adds to them: the project stands in the path and in no header, and a token is no key.

@@ -191,3 +191,97 @@ async fn a_delete_without_a_word_counts_once_a_look_confirms_it() {
         assert_eq!(deleted.is_ok(), is_gone, "{deleted:?}");
     }
 }
+
+fn origin(sim: &Sim) -> String {
+    sim.base_url().replace("/openai/v1", "").replace("/v1", "")
+}
+
+/// A resource without a key, where an application of Entra asks at the simulator for its tokens.
+fn of_entra(sim: &Sim, more: &[(&str, &str)]) -> Settings {
+    let origin = origin(sim);
+    let app = [
+        ("AZURE_TENANT_ID", "contoso"),
+        ("AZURE_CLIENT_ID", "app-1"),
+        ("AZURE_CLIENT_SECRET", "secret-canary-0123456"),
+        ("AZURE_AUTHORITY_HOST", origin.as_str()),
+    ];
+    let named = app.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).into()));
+    Settings { api_key: "".into(), variables: named.collect(), ..of(&sim.base_url(), None) }
+}
+
+/// Whatever the way, all calls of a provider share one token.
+#[tokio::test]
+async fn tokens_of_entra_take_the_place_of_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, lines) = (folder.path().join("token"), folder.path().join("in.jsonl"));
+    std::fs::write(&cluster, "cluster-canary\n").unwrap();
+    std::fs::write(&lines, "{}\n").unwrap();
+    let sim = Sim::start(config()).await.unwrap();
+    let msi = format!("{}/msi/token", origin(&sim));
+    let cluster = cluster.to_str().unwrap();
+    let workload = [("AZURE_CLIENT_SECRET", ""), ("AZURE_FEDERATED_TOKEN_FILE", cluster)];
+    let machine =
+        [("AZURE_TENANT_ID", ""), ("IDENTITY_ENDPOINT", msi.as_str()), ("IDENTITY_HEADER", "header-canary")];
+    for (asked, more) in [&[][..], &workload, &machine].into_iter().enumerate() {
+        let provider = bulkrate_provider::open("azure", &of_entra(&sim, more)).unwrap();
+        assert!(provider.signs() && provider.ready().is_ok() && !provider.facts().needs_key);
+        assert!(!format!("{provider:?}").contains("canary"));
+        let read = call(&*provider, "triage").await;
+        assert!(matches!(provider.wire().read(Kind::Chat, &read), Reading::Answer(_)), "{read:?}");
+        let batches = provider.batches().unwrap();
+        let file = batches.upload(&lines, "br1").await.unwrap();
+        batches.delete_file(&file).await.unwrap();
+        assert_eq!((sim.calls_to("token of Entra"), sim.calls_with_status(401)), (asked as u64 + 1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ends_is_renewed() {
+    // Taken back between two looks: the next one has another. A paid call is not repeated: its failure says that it may be.
+    for fault in ["expired-key:poll@1", "expired-key:sync@1"] {
+        let sim = Sim::start(config().with_fault(fault).unwrap()).await.unwrap();
+        let provider = bulkrate_provider::open("azure", &of_entra(&sim, &[])).unwrap();
+        if fault.contains("poll") {
+            assert_eq!(provider.batches().unwrap().poll("batch_1").await.unwrap(), None);
+        } else {
+            let reply = call(&*provider, "triage").await;
+            let Reading::Failure(failure) = provider.wire().read(Kind::Chat, &reply) else {
+                panic!("{reply:?}")
+            };
+            assert_eq!((failure.class, failure.maybe_paid), (FailureClass::Transient, false), "{failure:?}");
+            let read = call(&*provider, "triage").await;
+            assert!(matches!(provider.wire().read(Kind::Chat, &read), Reading::Answer(_)), "{read:?}");
+        }
+        assert_eq!((sim.calls_with_status(401), sim.calls_to("token of Entra")), (1, 2), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn what_entra_refuses_halts_the_job_and_tells_no_secret() {
+    let sim = Sim::start(config()).await.unwrap();
+    for (name, wrong, said) in [
+        ("AZURE_CLIENT_SECRET", "wrong-canary-0123456", "AADSTS7000215"),
+        ("AZURE_TENANT_ID", "wrong", "AADSTS90002"),
+        ("AZURE_CLIENT_ID", "", "invalid subscription key"),
+    ] {
+        let provider = bulkrate_provider::open("azure", &of_entra(&sim, &[(name, wrong)])).unwrap();
+        assert_eq!(provider.signs(), !wrong.is_empty());
+        let reply = call(&*provider, "triage").await;
+        let Reading::Failure(failure) = provider.wire().read(Kind::Chat, &reply) else { panic!("{reply:?}") };
+        assert_eq!((failure.class, failure.maybe_paid), (FailureClass::Auth, false));
+        assert!(failure.message.contains(said), "{failure:?}");
+        let error = provider.probe().await.unwrap_err();
+        assert_eq!(error.failure.class, FailureClass::Auth);
+        assert!(!format!("{error:?} {failure:?}").contains("canary"));
+    }
+    assert_eq!(sim.bill_usd_nanos(), 0);
+    // A key wins, and what is sent in the clear gets no token.
+    let keyed = Settings { api_key: KEY.into(), ..of_entra(&sim, &[]) };
+    let provider = bulkrate_provider::open("azure", &keyed).unwrap();
+    assert!(!provider.signs());
+    let read = call(&*provider, "triage").await;
+    assert!(matches!(provider.wire().read(Kind::Chat, &read), Reading::Answer(_)), "{read:?}");
+    let plain = Settings { base_url: Some("http://resource.example".to_owned()), ..of_entra(&sim, &[]) };
+    let refused = bulkrate_provider::open("azure", &plain).unwrap().ready().unwrap_err();
+    assert!(refused.contains("no https"), "{refused}");
+}

@@ -13,6 +13,7 @@ mod mistral;
 mod paid;
 mod presets;
 mod server;
+mod sets;
 mod tls;
 mod unreached;
 mod vertex;

@@ -19,8 +19,13 @@ fn model(service: &'static str) -> &'static str {
     Column::of(service).chat
 }
 
+/// Whether calls are signed with credentials that are found, and no key is the usual way.
+fn signs(preset: &Preset) -> bool {
+    !preset.variables.is_empty() && preset.base_url.is_some()
+}
+
 async fn sim(preset: &Preset) -> Sim {
-    let signs = !preset.variables.is_empty();
+    let signs = signs(preset);
     let api_key =
         if signs { Some(format!("{ID}:{KEY}")) } else { preset.facts.needs_key.then(|| KEY.to_owned()) };
     let (speaks, like) = match preset.name {
@@ -44,7 +49,7 @@ fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
     if preset.name == "vertex" {
         return crate::vertex::account(&sim.base_url(), None);
     }
-    if !preset.variables.is_empty() {
+    if signs(preset) {
         settings.region = Some("us-east-1".to_owned());
         settings.role_arn = Some("arn:aws:iam::123456789012:role/batches".to_owned());
         settings.storage = Some("s3://bkt/bulkrate".to_owned());

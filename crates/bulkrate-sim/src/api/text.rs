@@ -9,6 +9,7 @@ use crate::catalogue::Model;
 use crate::errors::ApiError;
 use crate::rng::{hash, mix, unit};
 use crate::tokens::{self, Usage};
+use crate::weak;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -137,7 +138,7 @@ pub(crate) fn compose_with(
     }
     let key = call.prompt.key(context.config.seed);
     let bundled = || answers::bundled::write(&call.prompt, &format, key, context.config.bundle_faults);
-    let wrong = is_weak_at(context, &call.model, key);
+    let wrong = weak::is_at(&context.config.weak, &call.model, &call.prompt.user, key);
     let text = match context.twist {
         Twist::Refusal => "I'm sorry, but I can't help with that.".to_owned(),
         Twist::Empty => String::new(),
@@ -153,12 +154,6 @@ pub(crate) fn compose_with(
         Doubt::of(&call.prompt, &format, (key, own), wrong, top)
     });
     Ok(Composed { doubt, ..cap(text, call.max_output, effort, usage, context.twist) })
-}
-
-/// Whether the model is one of those that know less, and the prompt one that it does not know the answer to.
-fn is_weak_at(context: &Context<'_>, model: &str, key: u64) -> bool {
-    let share = context.config.weak.iter().find(|(name, _)| name == model).map_or(0.0, |(_, share)| *share);
-    share > 0.0 && unit(mix(key ^ hash(model.as_bytes(), 0x3EA4))) < share
 }
 
 /// Cuts the text to what reasoning leaves of the output limit.

@@ -26,6 +26,8 @@ const METADATA_PAIRS_MAX: usize = 16;
 /// A create request that passed every check.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
+    /// Where the caller chooses it.
+    pub(crate) id: Option<String>,
     pub(crate) endpoint: Endpoint,
     /// The model of all lines, where none names it.
     pub(crate) named: Option<String>,
@@ -49,6 +51,7 @@ impl Order {
         fields: Map<String, Value>,
     ) -> Self {
         Self {
+            id: None,
             endpoint,
             named: Some(model.to_owned()),
             url: endpoint.path().to_owned(),
@@ -62,8 +65,12 @@ impl Order {
 }
 
 /// POST /v1/batches. `None`: the connection closes without an answer.
-pub(crate) fn create(state: &Arc<State>, body: &[u8]) -> Result<Option<Reply>, ApiError> {
-    carry_out(state, order(state, body)?)
+pub(crate) fn create(
+    state: &Arc<State>,
+    body: &[u8],
+    query: &HashMap<String, String>,
+) -> Result<Option<Reply>, ApiError> {
+    carry_out(state, order(state, body, query)?)
 }
 
 /// POST /v1beta/models/{model}:batchGenerateContent and :asyncBatchEmbedContent
@@ -123,6 +130,10 @@ pub(crate) fn made<B>(state: &State, start: impl Fn() -> B, view: impl FnOnce(&B
 }
 
 pub(crate) fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
+    // A name that is taken makes nothing new.
+    if let Some(known) = order.id.as_deref().and_then(|id| state.batches.get(id)) {
+        return known;
+    }
     if state.faults.has(Fault::Foreign) {
         state.batches.add_foreign(state, order.endpoint);
     }
@@ -137,9 +148,14 @@ pub(crate) fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
     batch
 }
 
-fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
+fn order(state: &State, body: &[u8], query: &HashMap<String, String>) -> Result<Order, ApiError> {
     let body: Value = serde_json::from_slice(body).map_err(|error| crate::errors::from_parse(&error))?;
-    let body = state.manners().map_or(Ok(body.clone()), |manners| manners.create(body))?;
+    let body = state.manners().map_or(Ok(body.clone()), |manners| manners.create(body, query))?;
+    let id = body["id"].as_str().map(str::to_owned);
+    if let Some(id) = id.as_deref().filter(|id| state.batches.get(id).is_some()) {
+        let message = format!("{id} already exists");
+        return Err(ApiError::new(409, "invalid_request_error", Some("ALREADY_EXISTS"), message));
+    }
     let file_id = text(&body, "input_file_id")?;
     let endpoint = text(&body, "endpoint")?;
     let window = text(&body, "completion_window")?;
@@ -171,7 +187,7 @@ fn order(state: &State, body: &[u8]) -> Result<Order, ApiError> {
         return Err(error);
     }
     let input = state.manners().map_or(input.clone(), |manners| manners.input(input, &body));
-    Ok(Order { endpoint, named: None, url, input, metadata, output_secs, held: None, place: None })
+    Ok(Order { id, endpoint, named: None, url, input, metadata, output_secs, held: None, place: None })
 }
 
 fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {

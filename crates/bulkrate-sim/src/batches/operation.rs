@@ -58,6 +58,7 @@ pub(super) fn order(state: &State, endpoint: Endpoint, model: &str, body: &[u8])
     }
     let named = Some(model.to_owned());
     Ok(Order {
+        id: None,
         endpoint,
         named,
         url: endpoint.path().to_owned(),

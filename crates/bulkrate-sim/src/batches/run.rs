@@ -34,7 +34,7 @@ enum End {
 impl Batch {
     /// How its lines are written that ran at a time.
     fn words(&self, at_ms: u64) -> Words {
-        Words::of(self.endpoint, self.place.is_some(), at_ms)
+        if self.is_flat { Words::Flat } else { Words::of(self.endpoint, self.place.is_some(), at_ms) }
     }
 }
 

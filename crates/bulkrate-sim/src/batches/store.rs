@@ -5,6 +5,7 @@ use crate::api::Endpoint;
 use crate::clock::{Clock, VirtualMs};
 use crate::config::Speaks;
 use crate::faults::Fault;
+use crate::like::Manners;
 use crate::server::State;
 use crate::shelf::{Kept, Shelf};
 use crate::tokens::Usage;
@@ -110,6 +111,8 @@ pub(crate) struct Batch {
     pub(crate) output_secs: Option<u64>,
     /// The folder of a bucket that results go to.
     pub(crate) place: Option<String>,
+    /// Its lines hold answers, and nothing around them.
+    pub(crate) is_flat: bool,
     pub(crate) cancel: CancellationToken,
     life: Mutex<Life>,
 }
@@ -132,6 +135,7 @@ impl Batch {
             metadata: None,
             output_secs: None,
             place: None,
+            is_flat: state.manners().is_some_and(Manners::has_flat_lines),
             cancel: CancellationToken::new(),
             life: Mutex::new(Life::new()),
         }
@@ -141,7 +145,8 @@ impl Batch {
     fn of(self, order: &Order) -> Self {
         let (named, url, metadata) = (order.named.clone(), order.url.clone(), order.metadata.clone());
         let (output_secs, place) = (order.output_secs, order.place.clone());
-        Self { named, url, metadata, output_secs, place, ..self }
+        let id = order.id.clone().unwrap_or(self.id);
+        Self { id, named, url, metadata, output_secs, place, ..self }
     }
 
     /// A text that its create named.

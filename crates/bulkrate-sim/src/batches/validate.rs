@@ -62,7 +62,7 @@ struct Record<'a> {
 /// The id and the request of a line, if it has both. What has no id is known by itself.
 pub(crate) fn parts(words: Words, line: &[u8]) -> Option<(&RawValue, &RawValue)> {
     let (id, asked) = match words {
-        Words::OpenAi => {
+        Words::OpenAi | Words::Flat => {
             let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
             return line.custom_id.zip(line.body);
         }

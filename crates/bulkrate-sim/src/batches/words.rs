@@ -14,6 +14,8 @@ use crate::vertex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Words {
     OpenAi,
+    /// OpenAI's without anything around the answer, and no line for what did not run.
+    Flat,
     Gemini,
     Bedrock,
     /// Requests without an id, which are repeated; and when they ran.
@@ -37,13 +39,14 @@ impl Words {
 
     /// Whether failures stand among the answers.
     pub(super) fn has_one_file(self) -> bool {
-        self != Self::OpenAi
+        !matches!(self, Self::OpenAi | Self::Flat)
     }
 
     /// Everything up to an answer's body. The id and what was asked are JSON.
     pub(super) fn head(self, out: &mut Vec<u8>, key: u64, (id, asked): (&str, &str), status: u16) {
         match self {
             Self::Gemini => return keyed(out, id, "response"),
+            Self::Flat => return flat(out, id, "response"),
             Self::Bedrock => return recorded(out, id, asked, "modelOutput"),
             Self::Echoed(at_ms) | Self::Named(_, at_ms) => {
                 self.opened(out, id, "", at_ms);
@@ -63,7 +66,7 @@ impl Words {
     pub(super) fn tail(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
             Self::OpenAi => b"},\"error\":null}\n",
-            Self::Gemini | Self::Bedrock | Self::Echoed(_) | Self::Named(..) => b"}\n",
+            Self::Flat | Self::Gemini | Self::Bedrock | Self::Echoed(_) | Self::Named(..) => b"}\n",
         });
     }
 
@@ -87,6 +90,13 @@ impl Words {
                 out.truncate(start);
                 out.extend_from_slice(said.to_string().as_bytes());
             }
+            return self.tail(out);
+        }
+        if self == Self::Flat {
+            flat(out, id, "error");
+            out.extend_from_slice(format!("{{\"code\":{},\"message\":", error.status).as_bytes());
+            push_str(out, &error.message);
+            out.push(b'}');
             return self.tail(out);
         }
         if self == Self::Bedrock {
@@ -114,7 +124,7 @@ impl Words {
 
     /// What did not run, and why.
     pub(super) fn not_run(self, out: &mut Vec<u8>, key: u64, id: &str, (code, message): (&str, &str)) {
-        if self.has_one_file() {
+        if self.has_one_file() || self == Self::Flat {
             return;
         }
         numbered(out, key, id);
@@ -158,6 +168,13 @@ fn numbered(out: &mut Vec<u8>, key: u64, id: &str) {
     push_hex(out, key, 32);
     out.extend_from_slice(b"\",\"custom_id\":");
     out.extend_from_slice(id.as_bytes());
+}
+
+/// The same, and what stands there.
+fn flat(out: &mut Vec<u8>, id: &str, field: &str) {
+    out.extend_from_slice(b"{\"custom_id\":");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(format!(",\"{field}\":").as_bytes());
 }
 
 /// The same in Gemini's, and what its answer is called.

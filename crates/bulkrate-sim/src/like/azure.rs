@@ -1,12 +1,14 @@
 //! Azure OpenAI: deployments, two generations of paths, files that are looked into first, a content filter, and errors of its own.
 
-use super::manners::{Entered, Manners, bearer, guid, said};
+use super::entra;
+use super::manners::{Call, Entered, Manners, bearer, guid, said};
 use crate::errors::ApiError;
 use crate::server::{Reply, State};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Virtual seconds that a file is `pending`.
 const PENDING_SECS: u64 = 30;
@@ -27,6 +29,9 @@ impl Manners for Azure {
     fn enter(&self, _: &Method, path: &str, query: &HashMap<String, String>) -> Result<Entered, ApiError> {
         if path.starts_with("/sim/") {
             return Ok(Entered { path: Some(path.to_owned()), ..Entered::default() });
+        }
+        if entra::is_asked(path) {
+            return Ok(Entered { own: Some(entra::TOKEN), is_open: true, ..Entered::default() });
         }
         let Some(rest) = path.strip_prefix("/openai/") else { return Ok(Entered::default()) };
         if let Some(rest) = rest.strip_prefix("v1/") {
@@ -52,6 +57,14 @@ impl Manners for Azure {
             version: Some(version.clone()),
             ..Entered::default()
         })
+    }
+
+    fn serve(&self, state: &Arc<State>, call: &Call<'_>) -> Result<Reply, ApiError> {
+        Ok(entra::grant(state, call))
+    }
+
+    fn holds(&self, state: &State, key: &str) -> Option<bool> {
+        entra::holds(state, key)
     }
 
     fn key<'h>(&self, headers: &'h HeaderMap) -> &'h str {

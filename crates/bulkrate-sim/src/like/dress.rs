@@ -73,7 +73,8 @@ impl Like {
 
     /// An error in the service's shape.
     pub(crate) fn error(&self, reply: Reply) -> Reply {
-        let Some(error) = reply.said_error() else { return reply };
+        // A server of tokens has words of its own.
+        let Some(error) = reply.said_error().filter(Value::is_object) else { return reply };
         if let Some(own) = self.manners.and_then(|manners| manners.error(reply.status, &error)) {
             return reply.with_body(serde_json::to_vec(&own).unwrap_or_default().into());
         }

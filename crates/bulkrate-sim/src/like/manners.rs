@@ -30,6 +30,8 @@ pub(crate) struct Entered {
     pub(crate) is_open: bool,
     /// It makes a batch.
     pub(crate) creates: bool,
+    /// It is a POST in OpenAI's words, whatever the service calls it.
+    pub(crate) is_post: bool,
 }
 
 /// A call that only this service has: where faults strike it, and under which name it is counted.
@@ -74,14 +76,26 @@ pub(crate) trait Manners: Debug + Sync {
         bearer(headers)
     }
 
+    /// Whether a key is a token that holds; `None`: it is no token.
+    fn holds(&self, state: &State, key: &str) -> Option<bool> {
+        let _ = (state, key);
+        None
+    }
+
     /// Names deployments: a model is called by names of its owner's choice, and batches go to deployments of their own.
     fn deploys(&self) -> bool {
         false
     }
 
-    /// The body of a create.
-    fn create(&self, body: Value) -> Result<Value, ApiError> {
+    /// The body of a create. `id`: the caller chooses it.
+    fn create(&self, body: Value, query: &HashMap<String, String>) -> Result<Value, ApiError> {
+        let _ = query;
         Ok(body)
+    }
+
+    /// Whether lines of results hold an answer, or an error, and nothing around it.
+    fn has_flat_lines(&self) -> bool {
+        false
     }
 
     /// The file that a batch is made of.

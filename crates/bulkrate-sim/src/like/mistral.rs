@@ -32,7 +32,7 @@ impl Manners for Mistral {
         Ok(Entered { path: Some(format!("/v1/batches{rest}")), query: listed, ..Entered::default() })
     }
 
-    fn create(&self, body: Value) -> Result<Value, ApiError> {
+    fn create(&self, body: Value, _: &HashMap<String, String>) -> Result<Value, ApiError> {
         let missing =
             |name: &str| ApiError::new(422, "invalid_request_error", None, format!("Field required: {name}"));
         let model = body["model"].as_str().ok_or_else(|| missing("model"))?;

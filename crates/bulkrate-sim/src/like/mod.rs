@@ -5,6 +5,8 @@
 
 mod azure;
 mod dress;
+mod entra;
+mod fireworks;
 mod manners;
 mod mistral;
 mod splice;

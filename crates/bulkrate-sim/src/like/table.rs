@@ -1,6 +1,7 @@
 //! The services, one row each.
 
 use super::azure::Azure;
+use super::fireworks::{self, Fireworks};
 use super::mistral::Mistral;
 use super::together::{self, Together};
 use super::xai::Xai;
@@ -112,8 +113,9 @@ pub(super) const ALL: &[Like] = &[
         name: "fireworks",
         base: "/inference/v1",
         sells: Sells::Of("fireworks"),
-        own: &["top_k", "min_p", "context_length_exceeded_behavior", "prompt_cache_key"],
+        own: fireworks::OWN,
         kinds: &["embeddings"],
+        manners: Some(&Fireworks),
         ..CLOUD
     },
     Like {

@@ -61,7 +61,7 @@ impl Manners for Together {
         true
     }
 
-    fn create(&self, body: Value) -> Result<Value, ApiError> {
+    fn create(&self, body: Value, _: &HashMap<String, String>) -> Result<Value, ApiError> {
         let endpoint = body["endpoint"].as_str().unwrap_or_default();
         if endpoint != "/v1/chat/completions" {
             let message = format!("Invalid endpoint: {endpoint}");

@@ -85,7 +85,7 @@ impl Manners for Xai {
         Ok(page(state, run.as_deref(), rows, (from, size)))
     }
 
-    fn create(&self, body: Value) -> Result<Value, ApiError> {
+    fn create(&self, body: Value, _: &HashMap<String, String>) -> Result<Value, ApiError> {
         let name = body["name"].as_str().ok_or_else(|| ApiError::missing("name"))?;
         if !body["input_file_id"].is_string() {
             return Err(ApiError::invalid(None, "input_file_id", "Only batches of a file are simulated."));

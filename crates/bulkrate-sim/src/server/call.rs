@@ -17,7 +17,7 @@ use crate::pieces::Pieces;
 use crate::uploads;
 use crate::vertex;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::collections::HashMap;
@@ -58,6 +58,9 @@ pub(super) async fn handle(
         (Speaks::Bedrock, _) => Route::of_bedrock(request.method(), path),
         (Speaks::Vertex, _) => Route::of_vertex(request.method(), path, request.uri().query()),
         (Speaks::OpenAi, Ok(Entered { own: Some(own), .. })) => Route::Own(*own),
+        (Speaks::OpenAi, Ok(Entered { path: Some(path), is_post: true, .. })) => {
+            Route::of(&Method::POST, path)
+        }
         (Speaks::OpenAi, Ok(Entered { path: Some(path), .. })) => Route::of(request.method(), path),
         (Speaks::OpenAi, _) => Route::Unknown,
     };
@@ -173,7 +176,9 @@ fn knows_key(state: &State, request: &Request<Incoming>) -> Result<(), ApiError>
         let message = "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).";
         return Err(ApiError::new(401, "invalid_request_error", None, message));
     }
-    if state.config.api_key.as_deref().is_some_and(|known| known != key) {
+    let token = state.manners().and_then(|manners| manners.holds(state, key));
+    let is_known = || state.config.api_key.as_deref().is_none_or(|known| known == key);
+    if !token.unwrap_or_else(is_known) {
         let shown: String = key.chars().take(3).collect();
         let message = format!(
             "Incorrect API key provided: {shown}***. You can find your API key at https://platform.openai.com/account/api-keys."
@@ -264,7 +269,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             None => return Outcome::Closed,
         },
         Route::Own(_) => own_call(state, &head, &query, &body),
-        Route::BatchCreate => match batches::create(state, &body).transpose() {
+        Route::BatchCreate => match batches::create(state, &body, &query).transpose() {
             Some(made) => made,
             None => return Outcome::Closed,
         },

@@ -173,6 +173,7 @@ pub(super) fn create(
     batches::carry_out(
         state,
         Order {
+            id: None,
             endpoint,
             named: Some(model.to_owned()),
             url: endpoint.path().to_owned(),

@@ -30,6 +30,10 @@ impl Tokens {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn holds(&self, token: &str) -> bool {
+        self.lock().get(token).is_some_and(|ends| Instant::now() < *ends)
+    }
+
     /// None holds any more.
     pub(crate) fn revoke(&self) {
         self.lock().clear();
@@ -40,16 +44,22 @@ impl Tokens {
 pub(super) fn check(state: &State, headers: &HeaderMap) -> Result<(), Reply> {
     let token = bearer(headers);
     let known = state.config.api_key.as_deref() == Some(token);
-    if known || state.access.lock().get(token).is_some_and(|ends| Instant::now() < *ends) {
+    if known || state.access.holds(token) {
         return Ok(());
     }
     Err(Reply::error(&ApiError::new(401, "UNAUTHENTICATED", None, "")))
 }
 
-fn granted(state: &State) -> Value {
-    let token = format!("ya29.{}", state.keys.id("c.", 40, false));
+/// A new token that begins so, and the seconds that it holds.
+pub(crate) fn granted(state: &State, begins: &str) -> (String, u64) {
+    let token = format!("{begins}{}", state.keys.id("c.", 40, false));
     let life = state.config.token_secs;
     state.access.lock().insert(token.clone(), Instant::now() + Duration::from_secs(life));
+    (token, life)
+}
+
+fn given(state: &State) -> Value {
+    let (token, life) = granted(state, "ya29.");
     json!({"access_token": token, "expires_in": life, "token_type": "Bearer"})
 }
 
@@ -64,7 +74,7 @@ pub(super) fn grant(state: &State, body: &Bytes) -> Reply {
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     match field("grant_type") {
         JWT => match assertion(field("assertion")) {
-            Ok(()) => Reply::of(&granted(state)),
+            Ok(()) => Reply::of(&given(state)),
             Err(why) => refused("invalid_grant", why),
         },
         "refresh_token" if field("client_id").is_empty() || field("client_secret").is_empty() => {
@@ -76,7 +86,7 @@ pub(super) fn grant(state: &State, body: &Bytes) -> Reply {
         "refresh_token" if field("refresh_token").contains("revoked") => {
             refused("invalid_grant", "Token has been expired or revoked.")
         }
-        "refresh_token" => Reply::of(&granted(state)),
+        "refresh_token" => Reply::of(&given(state)),
         _ => refused("unsupported_grant_type", "Invalid grant_type"),
     }
 }
@@ -122,7 +132,7 @@ pub(super) fn machine(state: &State, what: &str, headers: &HeaderMap) -> Reply {
         return Reply::html(403, "Forbidden");
     }
     let mut reply = match what.strip_prefix(ACCOUNT) {
-        Some("token") => Reply::of(&granted(state)),
+        Some("token") => Reply::of(&given(state)),
         Some("") => Reply::of(
             &json!({"email": "default@sim.iam.gserviceaccount.com", "aliases": ["default"], "scopes": []}),
         ),

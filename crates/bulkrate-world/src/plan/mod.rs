@@ -93,6 +93,10 @@ impl Plan {
         self.spec.request.model = Some(format!("{}/{}", manners.provider, manners.model));
         self.faults.results_late_ms = dice.pick(&[0, 0, 20_000]);
         self.faults.input_kept = dice.pick(&[0, 500, 1_000]);
+        if self.faults.input_kept > 0 && dice.permille(500) {
+            // A file that stays matters to a create that arrives after it was to be gone.
+            self.faults.late = self.faults.late.max(400);
+        }
         if !manners.marks {
             self.backup_at = None;
             // The second batch of a create looks like the next one of ours, and may be taken for it.

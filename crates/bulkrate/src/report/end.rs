@@ -25,13 +25,15 @@ fn headline(report: &Report) -> String {
     let name = format!("`{}` (job {})", report.name, report.job);
     let reason = report.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     let after = millis(report.seconds);
+    let is_left = report.embedding.as_ref().is_some_and(|of| of.left);
+    let embedding = if is_left { ", while its texts were embedded" } else { "" };
     match report.ending {
         Ending::Finished => format!("{name} finished in {after}"),
         Ending::Detached if report.batches_open > 0 => {
-            format!("{name} was left after {after}; batches go on at the provider")
+            format!("{name} was left after {after}{embedding}; batches go on at the provider")
         }
-        Ending::Detached => format!("{name} was left after {after}"),
-        Ending::Aborted => format!("{name} was stopped at once after {after}"),
+        Ending::Detached => format!("{name} was left after {after}{embedding}"),
+        Ending::Aborted => format!("{name} was stopped at once after {after}{embedding}"),
         Ending::Cancelled => format!("{name} was cancelled after {after}"),
         Ending::Halted => format!("{name} was halted{reason}"),
         Ending::BudgetExhausted => format!("{name} stopped at its budget{reason}"),
@@ -118,6 +120,10 @@ fn embedding(report: &Report) -> String {
     let Some(of) = &report.embedding else { return String::new() };
     let without = match of.texts.saturating_sub(of.vectors) {
         0 => String::new(),
+        without if of.left => format!("; {} on the way", counted(without, "text")),
+        without if report.ending == Ending::Cancelled => {
+            format!("; {} without one", counted(without, "text"))
+        }
         without => format!("; {} without one, whose rows were asked", counted(without, "text")),
     };
     format!(

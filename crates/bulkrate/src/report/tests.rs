@@ -92,6 +92,7 @@ fn embeddings_have_a_line_in_plan_and_report() {
             vectors,
             spent: UsdNanos(41_000),
             in_doubt: UsdNanos::ZERO,
+            left: false,
         };
         let text = end::text(&Report { embedding: Some(of), ..a_report() });
         text.lines().find(|line| line.contains("embeddings")).unwrap_or_default().trim().to_owned()
@@ -99,6 +100,25 @@ fn embeddings_have_a_line_in_plan_and_report() {
     insta::assert_snapshot!([embedded(298), embedded(297)].join("\n"), @r"
     embeddings: 298 vectors by openai/text-embedding-3-small, USD 0.000041 of the sum
     embeddings: 297 vectors by openai/text-embedding-3-small, USD 0.000041 of the sum; 1 text without one, whose rows were asked
+    ");
+}
+
+#[test]
+fn a_run_that_was_left_while_it_embedded_says_so() {
+    let of = Embedded {
+        model: "openai/text-embedding-3-small".to_owned(),
+        texts: 298,
+        vectors: 0,
+        spent: UsdNanos(1_000),
+        in_doubt: UsdNanos::ZERO,
+        left: true,
+    };
+    let left = Report { ending: Ending::Detached, batches_open: 1, embedding: Some(of), ..a_report() };
+    let text = end::text(&left);
+    let lines = text.lines().filter(|line| line.contains("embed"));
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r"
+    `tickets` (job 3f2a9c71) was left after 1 min 12 s, while its texts were embedded; batches go on at the provider
+      embeddings: 0 vectors by openai/text-embedding-3-small, USD 0.000001 of the sum; 298 texts on the way
     ");
 }
 

@@ -95,6 +95,41 @@ fn variables_set_up_the_resource_and_a_deployment_called_like_its_model_needs_no
     }
 }
 
+/// A token is taken back between two looks at a batch, or before a call: the next one has another, and nothing is lost or paid twice.
+#[test]
+fn an_application_of_entra_needs_no_key_and_its_tokens_are_renewed() {
+    let origin = |sim: &Sim| sim.base_url.split("/openai").next().unwrap().trim_end_matches("/v1").to_owned();
+    for (lane, fault) in [("sync", "expired-key:sync@3"), ("batch", "expired-key:poll@2")] {
+        let sim = sim(&["--fault", fault]);
+        let place = Place::new().set("AZURE_TENANT_ID", "contoso").set("AZURE_CLIENT_ID", "app-1");
+        let place = place.set("AZURE_CLIENT_SECRET", KEY).set("AZURE_AUTHORITY_HOST", &origin(&sim));
+        job(&place, &sim, "sweden/triage", &format!("lane = \"{lane}\""), MINI);
+        whole(&place, &sim, run(&place), ROWS);
+        place.proved("reviews", &sim);
+        assert_eq!(requests(&sim, "token of Entra")["200"], 2, "{lane}");
+        let text = place
+            .set("AZURE_OPENAI_ENDPOINT", &sim.base_url)
+            .run("doctor --model azure/gpt-4.1-mini", &[])
+            .expect(0);
+        assert!(text.stdout.contains("signed with the credentials of this machine"), "{text:?}");
+        assert!(!format!("{text:?}").contains("canary"), "{text:?}");
+    }
+    let sim = sim(&[]);
+    let nobody = Place::new();
+    job(&nobody, &sim, "sweden/triage", "lane = \"sync\"", MINI);
+    assert_eq!(run(&nobody).expect(4).json()["error"]["code"], "credentials-missing");
+    for (tenant, secret, code) in [("t", "wrong-canary-0123", "AADSTS7000215"), ("wrong", KEY, "AADSTS90002")]
+    {
+        let wrong = Place::new().set("AZURE_TENANT_ID", tenant).set("AZURE_CLIENT_ID", "c");
+        let wrong = wrong.set("AZURE_CLIENT_SECRET", secret).set("AZURE_AUTHORITY_HOST", &origin(&sim));
+        job(&wrong, &sim, "sweden/triage", "lane = \"sync\"", MINI);
+        let said = run(&wrong).expect(4);
+        assert!(format!("{said:?}").contains(code), "{said:?}");
+        assert!(!format!("{said:?}").contains("canary"), "{said:?}");
+    }
+    assert_eq!(sim.bill()["requests"], 0);
+}
+
 #[test]
 fn a_flag_says_what_a_deployment_serves_and_the_verbs_of_the_batch_api_work() {
     let sim = sim(&[]);

@@ -163,6 +163,86 @@ fn a_lane_that_cannot_take_a_line_is_not_chosen() {
     // Of the records that are asked for, none has one.
     let plan = place.run("plan job.toml --limit 130 --json", &[]).expect(0).json();
     assert_eq!((&plan["lane"], sent(&sim)), (&json!("batch"), 0), "{plan}");
+    // Where a bad record is to die by itself, it takes the lane that the user names from no other.
+    let dying = |run: &str| job(run).replace("[run]", "on_bad_line = \"dead\"\n[run]");
+    place.put("job.toml", dying("lane = \"batch\""));
+    let plan = place.run("plan job.toml --json", &[]).expect(0).json();
+    assert_eq!(
+        (&plan["lane"], &plan["invalid"], &plan["requests"]),
+        (&json!("batch"), &json!(1), &json!(149))
+    );
+    // Where none is named, all go where all can, and the plan says what else there is.
+    place.put("job.toml", dying(""));
+    let plan = place.run("plan job.toml --json", &[]).expect(0).json();
+    assert_eq!((&plan["lane"], &plan["invalid"]), (&json!("sync"), &json!(0)), "{plan}");
+    let warnings = plan["warnings"].to_string();
+    assert!(warnings.contains("cannot take record 131: `output_schema`"), "{warnings}");
+    assert!(warnings.contains("with `--lane batch` such a record alone becomes a dead letter"), "{warnings}");
+    place.put("job.toml", dying("lane = \"batch\"\ncanary = false\npoll_min = \"30ms\""));
+    let report = place.run("run job.toml --yes --json", &[]).expect(5).json();
+    assert_eq!(
+        (&report["succeeded"], &report["failures"]["invalid_input"]),
+        (&json!(149), &json!(1)),
+        "{report}"
+    );
+    assert_eq!(sim.bill()["requests"], 149);
+}
+
+/// A line's own says what the job's would: once, and not after what the job says to all.
+#[test]
+fn a_system_turn_of_a_line_takes_the_place_of_the_jobs() {
+    let ([sim], place) = at(["anthropic"]);
+    let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let unified = |id: usize, messages: Value| line(id, HAIKU, &json!({ "messages": messages }));
+    let batch = |id: usize, messages: Value| {
+        batch_line(id, &json!({ "model": HAIKU, "max_tokens": 9, "messages": messages }))
+    };
+    let own = json!([turn("system", "Own words."), turn("user", "Hi")]);
+    let developers = json!([turn("developer", "Own words."), turn("user", "Hello")]);
+    let none = json!([turn("user", "Good day")]);
+    for (file, lines) in [
+        ("u.jsonl", [unified(1, own.clone()), unified(2, none.clone())]),
+        ("b.jsonl", [batch(1, developers), batch(2, none)]),
+    ] {
+        place.put(file, lines.concat());
+        let command = format!("run {file} --yes --lane sync --out out.csv --force");
+        place.run(&command, &["--system", "The job's words."]).expect(0);
+        let name = file.trim_end_matches(".jsonl");
+        for (item, says, says_not) in [("i-1", "Own words.", "The job's"), ("i-2", "The job's words.", "Own")]
+        {
+            let shown = place.run(&format!("show {name} {item}"), &[]).expect(0).json();
+            let request = shown["request"].to_string();
+            assert!(request.contains(says) && !request.contains(says_not), "{file} {item}: {request}");
+        }
+    }
+    drop(sim);
+    // Lines that go out as they are get none, and the plan says so.
+    let (sims, place) = at(["openai"]);
+    let ask = json!({ "model": LUNA, "messages": [turn("user", "Hi")] });
+    place.put("in.jsonl", batch_line(1, &ask));
+    let plan =
+        |more: &[&str]| place.run("plan in.jsonl --json", more).expect(0).json()["warnings"].to_string();
+    let told = format!("`--system` does not go to batch lines for `{LUNA}`");
+    assert!(plan(&["--system", "The job's words."]).contains(&told) && !plan(&[]).contains(&told));
+    assert_eq!(sims.map(|sim| sent(&sim)), [0]);
+}
+
+/// A default model that no row gets to is no reason to refuse the job; the first row that does is.
+#[test]
+fn a_default_model_is_asked_about_with_the_first_row_that_gets_there() {
+    let (sims, place) = at(["openai", "anthropic"]);
+    place.put("data.csv", "id,text,kind\n1,one,a\n2,two,a\n3,three,b\n");
+    let ask = ["--model", HAIKU, "--user", "{{ text }}", "--seed", "7", "--rule"];
+    let all = format!("kind != 'none' => {LUNA}");
+    let plan = place.run("plan data.csv --json", &[&ask[..], &[&all]].concat()).expect(0).json();
+    assert_eq!(plan["requests"], 3, "{plan}");
+    let some = format!("kind == 'a' => {LUNA}");
+    let said = place.run("plan data.csv", &[&ask[..], &[&some]].concat());
+    said.error(2, "item-unsupported", &["`seed`", HAIKU]);
+    // With no rule every row gets there.
+    let said = place.run("plan data.csv", &ask[..6]);
+    said.error(2, "item-unsupported", &["`seed`", HAIKU]);
+    assert_eq!(sims.map(|sim| sent(&sim)), [0, 0]);
 }
 
 #[test]
@@ -242,7 +322,12 @@ fn what_a_batch_line_of_openais_cannot_say_to_another_provider_is_named() {
             "item-unsupported",
             &["`body.tools`", "unified request"][..],
         ),
-        (json!({ "logit_bias": {} }), "item-unsupported", &["`body.logit_bias`"]),
+        (json!({ "logit_bias": { "1": 2 } }), "item-unsupported", &["`body.logit_bias`"]),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "n", "strict": false, "schema": {} } } }),
+            "item-unsupported",
+            &["`body.response_format.json_schema.strict`", "leave it out"],
+        ),
         (json!({ "temperature": 0.3 }), "item-unsupported", &["`temperature`"]),
         (json!({ "temperature": "warm" }), "item-bad-request", &["`body.temperature`"]),
     ] {

@@ -1,4 +1,4 @@
-//! The batch lane of services on whose batches nothing can be written, and which show their input file: Together and xAI.
+//! The batch lane of services on whose batches nothing can be written, and which show their input file: Together, xAI and Fireworks.
 
 use serde_json::json;
 
@@ -20,6 +20,15 @@ const XAI: Lane = Lane {
     sim: |flags| Sim::start(&[&["--like", "xai"], flags].concat()),
     place: |sim| Place::new().set("XAI_API_KEY", "xai-canary-0").set("XAI_BASE_URL", &sim.base_url),
     job: |place, run| job_of("xai/grok-4.3", place, run, ""),
+    ..TOGETHER
+};
+
+const FIREWORKS: Lane = Lane {
+    sim: |flags| Sim::start(&[&["--like", "fireworks"], flags].concat()),
+    place: |sim| {
+        Place::new().set("FIREWORKS_API_KEY", "fw-canary-0").set("FIREWORKS_BASE_URL", &sim.base_url)
+    },
+    job: |place, run| job_of("fireworks/accounts/fireworks/models/gpt-oss-20b", place, run, ""),
     ..TOGETHER
 };
 
@@ -139,6 +148,59 @@ fn a_line_that_is_missing_stays_in_doubt_beside_the_bill() {
     for lane in ALL {
         lane.a_line_that_is_missing_stays_in_doubt_beside_the_bill();
     }
+}
+
+/// A job of data sets is named after its input: what is carried out twice is one job.
+#[test]
+fn a_job_over_data_sets_costs_half_and_has_no_twin() {
+    for faults in [&[][..], &["marker-twice@1"], &["delivered-twice:create@1"]] {
+        let sim = FIREWORKS.sim(faults, &["--speed", "300"]);
+        let place = FIREWORKS.with_job(&sim, "");
+        let said = run(&place);
+        assert!(!said.stderr.contains("was made twice"), "{said:?}");
+        FIREWORKS.costs_half(&FIREWORKS.whole(&place, &sim, said));
+        // The input and the results.
+        assert_eq!(requests(&sim)["DELETE datasets/{id}"]["200"], 2);
+    }
+}
+
+#[test]
+fn a_lost_job_over_data_sets_is_found_or_proved_absent() {
+    FIREWORKS.a_lost_create_is_found_by_its_name("bulkrate-");
+    FIREWORKS.what_never_arrived_is_sent_again_once_its_input_is_gone();
+    FIREWORKS.pays_once_when_it_is_killed();
+}
+
+#[test]
+fn what_goes_wrong_with_data_sets_costs_time_and_no_rows() {
+    for faults in [
+        &["line-errors:0.3=500"][..],
+        &["duplicate-lines=0.2", "unknown-lines=0.2"],
+        &["5xx:poll:0.3=500", "5xx:list=503@1", "content-503=1"],
+        &["truncated-body:content@2"],
+        &["upload-lost@1"],
+        &["upload-lost@2"],
+        &["output-late"],
+    ] {
+        FIREWORKS.loses_no_row_by(faults);
+    }
+    FIREWORKS.a_refusal_is_not_paid();
+}
+
+/// What expired may have been answered: its results tell of it, or not.
+#[test]
+fn what_a_job_over_data_sets_did_not_show_stays_in_doubt() {
+    let (spent, doubt, bill) = FIREWORKS.what_expires_is_asked_again();
+    assert!(doubt > 0 && spent == nanos(&bill, "total"), "{spent} {doubt} {bill}");
+    FIREWORKS.a_line_that_is_missing_stays_in_doubt_beside_the_bill();
+}
+
+/// It is stopped by deleting it: nothing of it can be read any more.
+#[test]
+fn a_job_over_data_sets_that_is_cancelled_is_gone_and_in_doubt() {
+    let ((spent, doubt, paid), calls) = FIREWORKS.cancelled_in_the_middle();
+    assert!(spent == 0 && paid > 0 && paid <= doubt, "{spent} {doubt} {paid}");
+    assert_eq!(calls["POST /v1/batches/{id}/cancel"]["200"], 1, "{calls}");
 }
 
 /// Vectors are none of what their batches take: the plan says so, and the job runs in the sync lane.

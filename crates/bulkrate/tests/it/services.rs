@@ -31,6 +31,7 @@ const IN_BATCHES: &[(&str, &str, &str, f64)] = &[
     ("mistral", "MISTRAL", "mistral/mistral-small-2603", 1.0),
     ("together", "TOGETHER", "together/openai/gpt-oss-120b", 0.0),
     ("xai", "XAI", "xai/grok-4.3", 0.25),
+    ("fireworks", "FIREWORKS", "fireworks/accounts/fireworks/models/gpt-oss-20b", 1.0),
 ];
 
 #[test]

@@ -269,6 +269,16 @@ fn while_too_much_is_in_doubt_nothing_new_is_sent() {
 }
 
 #[test]
+fn what_was_not_created_goes_elsewhere_and_what_was_stays() {
+    let elsewhere = Env { elsewhere: true, ..env(5_000) };
+    for (state, event) in [(S::Staging, Event::Begin), (S::Staging, Event::Woke), (S::Staged, Event::Woke)] {
+        assert_eq!(after(state, event, &elsewhere), (S::Refused, vec![E::Void, E::Stop]), "{state:?}");
+    }
+    assert_eq!(after(S::Accepted, Event::Woke, &elsewhere), (S::Accepted, vec![E::Poll]));
+    assert_ne!(after(S::InDoubt, Event::Woke, &elsewhere).0, S::Refused, "it may have been created");
+}
+
+#[test]
 fn a_settle_needs_every_item() {
     assert_eq!(after(S::Ended, Event::Collected { accounted: 1 }, &env(1)).0, S::Ended);
     assert_eq!(after(S::Ended, Event::Collected { accounted: 2 }, &env(1)).0, S::Settled);

@@ -22,6 +22,7 @@ fn env(now_ms: u64) -> Env {
         look_ms: 200,
         detaching: false,
         cancel: false,
+        elsewhere: false,
     }
 }
 

@@ -235,7 +235,7 @@ impl Engine {
     pub(super) fn looked_at(&self, spec: &JobSpec) -> Result<Prepared, EngineError> {
         match self.row_of(spec)? {
             Some(row) => self.known(row, spec.clone()),
-            None => self.prepare(&JobSpec { sink: SinkSpec::default(), ..spec.clone() }, &Silent, false),
+            None => self.prepare(&JobSpec { sink: SinkSpec::default(), ..spec.clone() }, &Silent),
         }
     }
 
@@ -244,7 +244,8 @@ impl Engine {
         spec.run.lane = None;
         let deployments = self.deployments_of(&spec, &prepared.checkpoint)?;
         let (row, checkpoint) = (prepared.row.clone(), prepared.checkpoint.clone());
-        let own = Prepared { row, spec, checkpoint, deployments, resumed: prepared.resumed };
+        let (resumed, unbooked, part_of) = (prepared.resumed, Vec::new(), None);
+        let own = Prepared { row, spec, checkpoint, deployments, resumed, unbooked, part_of };
         self.probed_plan(&own, None).await
     }
 }

@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
+use bulkrate_core::lane::Lane;
 use bulkrate_provider::{ApiError, Health};
 
 use super::{Calls, Message};
 use crate::lane::gate::Gate;
 use crate::lane::reach;
 use crate::run::job::Retry;
+use crate::run::standing::By;
 
 impl Calls {
     /// Looks for deployments that have been away too long, and takes back what waits to be sent there.
@@ -25,13 +27,13 @@ impl Calls {
             }
             if self.gates[place].away_us(now_us) < patience_us
                 || job.is_closing()
-                || !job.replace_absent(place)
+                || !job.replace_absent(place, By::Calls)
             {
                 continue;
             }
             self.gates[place].leave(now_us);
-            self.scatter(place);
         }
+        self.recall();
     }
 
     /// What waits at this deployment is read again, and goes to whoever has its items now.
@@ -42,9 +44,13 @@ impl Calls {
         }
     }
 
-    /// A deployment has its items back: what waits where nobody's items go any more is read again.
-    pub(super) fn recall(&mut self) {
-        let in_use: Vec<usize> = self.job.places_in_use(&self.job.state.borrow()).collect();
+    /// Items go elsewhere than they did: what waits where nobody's items go any more is read again.
+    fn recall(&mut self) {
+        let moves = self.job.state.borrow().standings.moves;
+        if std::mem::replace(&mut self.moves, moves) == moves {
+            return;
+        }
+        let in_use: Vec<usize> = self.job.places_in_use(&self.job.state.borrow(), Lane::Sync).collect();
         for place in (0..self.gates.len()).filter(|place| !in_use.contains(place)) {
             self.scatter(place);
         }
@@ -75,10 +81,10 @@ impl Calls {
             Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
         };
         if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
-            self.job.try_again(place);
-            self.recall();
+            self.job.try_again(place, By::Calls);
         }
-        if let Err(error) = result {
+        // Where others take its items nothing depends on whether it has ever answered.
+        if let (Err(error), false) = (result, self.gates[place].is_left()) {
             reach::heard(&self.job, &self.job.deployments[place].account.id, error, began_us);
         }
     }

@@ -71,7 +71,10 @@ impl Calls {
             let (ordinal, lane) = match self.waits.turn() {
                 Some(Turn::Held(held)) => return Some(held),
                 Some(Turn::Behind(ordinal, lane)) => (ordinal, lane),
-                None if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow())) => {
+                None if !self
+                    .waits
+                    .looks_on(self.job.places_in_use(&self.job.state.borrow(), Lane::Sync)) =>
+                {
                     return None;
                 }
                 None if self.waits.is_far() => {

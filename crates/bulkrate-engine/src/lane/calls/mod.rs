@@ -67,6 +67,8 @@ struct Calls {
     landed_since_us: Option<u64>,
     wake_us: Option<u64>,
     commits: VecDeque<Landed>,
+    /// Moves of items to other deployments that were looked at.
+    moves: u64,
 }
 
 /// Why an item may not go now.
@@ -106,6 +108,7 @@ pub(crate) async fn run(job: Rc<Job>) {
         landed_since_us: None,
         wake_us: None,
         commits: VecDeque::new(),
+        moves: 0,
     };
     calls.work().await;
 }
@@ -172,7 +175,8 @@ impl Calls {
         let mut wake_us = job.clock.us() + u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
         let state = job.state.borrow();
         // Where no gate would let it through none is looked for.
-        let retry = state.call_retries.peek().filter(|_| self.waits.looks_on(job.places_in_use(&state)));
+        let retry =
+            state.call_retries.peek().filter(|_| self.waits.looks_on(job.places_in_use(&state, Lane::Sync)));
         let retry = retry.map(|std::cmp::Reverse(retry)| retry.due_us);
         let group = (!self.group.is_empty()).then_some(self.group_since_us + self.gather_us());
         let landing = self.landed_since_us.map(|since| since + LAND_US);

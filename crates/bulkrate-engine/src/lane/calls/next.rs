@@ -40,7 +40,7 @@ impl Calls {
                     Read::Stop => return None,
                 }
             }
-            if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow())) {
+            if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow(), Lane::Sync)) {
                 return None;
             }
             if self.waits.is_far() {

@@ -12,6 +12,7 @@ use crate::lane::gate::{Flight, News};
 use crate::lane::reach;
 use crate::run::job::Halt;
 use crate::run::land::Landing;
+use crate::run::standing::By;
 
 impl Calls {
     pub(super) fn land(&mut self, flight: &Flight, result: Result<Reply, CallError>) {
@@ -71,8 +72,7 @@ impl Calls {
             );
             self.job.alert("provider-away", &message);
         } else if news.back {
-            self.job.is_back(flight.ready.deployment);
-            self.recall();
+            self.job.is_back(flight.ready.deployment, By::Calls);
         }
     }
 

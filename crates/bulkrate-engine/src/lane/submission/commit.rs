@@ -79,7 +79,8 @@ async fn void(job: &Rc<Job>, planned: &mut Planned, why: &str, acts: Acts) -> Re
         let queue = shared.queue_of(job, &planned.submission);
         let due_us = queue.map_or(0, |queue| {
             queue.tokens = queue.tokens.saturating_sub(planned.tokens);
-            queue.not_before_us
+            // Who may go to another deployment does not wait for this one.
+            if job.may_stand_in.is_empty() { queue.not_before_us } else { 0 }
         });
         shared.items.release(&leases);
         for ready in &planned.items {

@@ -132,6 +132,7 @@ impl Driving<'_> {
             look_ms: u64::try_from(job.pulse.idle.as_millis()).unwrap_or(u64::MAX),
             detaching: job.stop.is_detaching(),
             cancel: job.is_unwanted(),
+            elsewhere: recover::sender(job, row).is_some_and(|place| job.is_left(place)),
         }
     }
 
@@ -174,7 +175,7 @@ impl Driving<'_> {
         if self.machine.state == State::Accepted {
             planned.set_aside(self.job);
         }
-        wait(self.job, at_ms, self.machine.state, planned.submission.sub).await;
+        wait(self.job, at_ms, self.machine.state, &planned.submission).await;
         let strays = self.job.state.borrow_mut().strays.remove(&planned.submission.sub);
         if let Some(strays) = strays {
             self.twins.extend(strays);

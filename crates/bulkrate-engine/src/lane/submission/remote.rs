@@ -1,7 +1,7 @@
 //! What a batch's steps ask of the provider, and what a refusal means for the job.
 
 use bulkrate_core::answer::Failure;
-use bulkrate_core::failure::Verdict;
+use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::submission::refusal::{QUEUE_FULL, enqueued_limit};
 use bulkrate_core::submission::{Creation, Event, Found, Marker, Phase, Poll, RemoteBatch};
@@ -11,6 +11,7 @@ use super::Driving;
 use super::row::note_remote;
 use crate::EngineError;
 use crate::event::Event as Told;
+use crate::lane::breaker;
 use crate::lane::fetch::named;
 use crate::lane::outage::{self, halts};
 use crate::lane::pack::Planned;
@@ -39,6 +40,7 @@ impl Driving<'_> {
                 }
                 if error.failure.class.verdict() == Verdict::RetryLater {
                     outage::begins(job, sub, &error.to_string());
+                    breaker::failed(job, self.place(planned), false);
                 }
             }
         }
@@ -49,9 +51,8 @@ impl Driving<'_> {
     /// T4 and T5: the one create; its intent is durable already.
     pub(super) async fn create(&self, planned: &mut Planned) -> Event {
         let input = planned.submission.remote_input.clone().unwrap_or_default();
-        let model = recover::sender(self.job, &planned.submission)
-            .map(|place| self.job.deployments[place].model.as_str())
-            .unwrap_or_default();
+        let model =
+            self.place(planned).map(|place| self.job.deployments[place].model.as_str()).unwrap_or_default();
         let requests = u64::from(self.machine.ours.items);
         // Before it leaves: a task that is dropped meanwhile has sent it all the same.
         self.job.state.borrow_mut().tally.sent_batch(requests);
@@ -59,6 +60,12 @@ impl Driving<'_> {
         if matches!(&created, Created::Refused(failure) if failure.provider_code.as_deref() == Some(NOT_SENT))
         {
             self.job.state.borrow_mut().tally.unsent_batch(requests);
+        }
+        match &created {
+            Created::Accepted(_) => breaker::answered(self.job, self.place(planned), true),
+            // A limit is no outage, and a refusal for good is judged as one.
+            Created::Refused(failure) if failure.class != FailureClass::Transient => {}
+            Created::Refused(_) | Created::InDoubt(_) => breaker::failed(self.job, self.place(planned), true),
         }
         Event::Created(match created {
             Created::Accepted(remote) => {
@@ -111,6 +118,7 @@ impl Driving<'_> {
             Err(error) if self.unanswered(planned, &error, began_us) => return None,
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
+                breaker::failed(job, self.place(planned), false);
                 Poll::Failed(Failure { message: error.to_string(), ..error.failure })
             }
         }))
@@ -134,6 +142,7 @@ impl Driving<'_> {
             Err(error) if self.unanswered(planned, &error, began_us) => return Ok(None),
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
+                breaker::failed(job, self.place(planned), false);
                 None
             }
         };
@@ -203,6 +212,11 @@ impl Driving<'_> {
         self.redirects.none();
         reach::answered(self.job, &planned.submission.account);
         outage::ends(self.job, planned.submission.sub);
+        breaker::answered(self.job, self.place(planned), false);
+    }
+
+    fn place(&self, planned: &Planned) -> Option<usize> {
+        recover::sender(self.job, &planned.submission)
     }
 
     /// A free call that began at `began_us` failed. True: its account has never answered, and the job stops.

@@ -2,29 +2,35 @@
 
 use std::rc::Rc;
 
-use bulkrate_core::ids::Sub;
 use bulkrate_core::submission::State;
+use bulkrate_store::Submission;
 use tokio::time::{Instant, sleep_until};
 
 use crate::run::job::Job;
+use crate::run::recover::sender;
 
 /// Sleeps, but not through a wish to stop or to cancel what was not cancelled yet.
-pub(super) async fn wait(job: &Rc<Job>, at_ms: u64, state: State, sub: Sub) {
+pub(super) async fn wait(job: &Rc<Job>, at_ms: u64, state: State, row: &Submission) {
     let until = job.clock.at_unix_ms(at_ms);
     // Held back because too much is in doubt: it goes as soon as less is.
     let held = state == State::Staged && job.clock.unix_ms() < at_ms;
     job.state.borrow_mut().held_batches += u64::from(held);
-    sleep_or_wish(job, at_ms, until, state, sub).await;
+    sleep_or_wish(job, at_ms, until, state, row).await;
     job.state.borrow_mut().held_batches -= u64::from(held);
 }
 
-async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, sub: Sub) {
+async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, row: &Submission) {
+    let (sub, unsent) = (row.sub, matches!(state, State::Staging | State::Staged));
+    let place = sender(job, row).filter(|_| unsent);
     while !job.stop.is_detaching() && job.clock.unix_ms() < at_ms {
         if job.is_unwanted()
             && state != State::Cancelling
             && state != State::InDoubt
             && state != State::Fencing
         {
+            return;
+        }
+        if place.is_some_and(|place| job.is_left(place)) {
             return;
         }
         if matches!(state, State::InDoubt | State::Fencing) && job.state.borrow().told.contains_key(&sub) {

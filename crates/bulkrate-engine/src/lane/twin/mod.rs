@@ -21,6 +21,7 @@ use super::brought::Brought;
 use super::evidence::{field, put};
 use super::fetch::{LATE_FILE_TRIES, awaits_files};
 use super::outage::{Redirects, halts, pause};
+use super::stood_in;
 use super::submission::save_with;
 use super::sweep::LATE_MS;
 use crate::EngineError;
@@ -57,12 +58,13 @@ fn keep(row: &mut Submission, twins: &[Twin]) {
     put(row, FIELD, serde_json::json!(twins));
 }
 
-/// Puts other evidence into the row; the twins and the files that it knows of stay.
+/// Puts other evidence into the row; the twins and the files that it knows of stay, and in whose place it was sent.
 pub(crate) fn rewrite(row: &mut Submission, evidence: &impl Serialize) {
-    let (twins, files) = (kept(row), Brought::kept(row));
+    let (twins, files, instead) = (kept(row), Brought::kept(row), stood_in::kept(row));
     row.evidence = serde_json::to_string(evidence).ok();
     keep(row, &twins);
     files.keep(row);
+    stood_in::keep(row, &instead);
 }
 
 /// Writes a twin into the row. What comes back goes with the commit of the row: all that the twin may cost, as doubt.

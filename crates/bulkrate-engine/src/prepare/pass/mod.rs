@@ -269,6 +269,7 @@ impl<'e> Pass<'e> {
             usage: None,
             sureness: None,
             chances: &[],
+            instead: None,
         };
         write_filtered(frame, answer, &how.to_string(), &mut self.results.buffer);
         let done = Outcome::without_call(ordinal, None, Fate::Final, place);
@@ -332,6 +333,7 @@ impl<'e> Pass<'e> {
             usage: None,
             sureness: None,
             chances: &[],
+            instead: None,
         };
         let class = FailureClass::InvalidInput;
         write_bad(frame, class, why, None, None, &mut self.results.buffer);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkrate_core::prepare::{ItemError, Wishes};
 use bulkrate_core::price::bound::default_output_max;
-use bulkrate_core::request::{BodyError, Kind, Request, Text, write_canonical};
+use bulkrate_core::request::{BodyError, Kind, Request, Role, Text, write_canonical};
 use bulkrate_io::JsonRow;
 use serde_json::value::RawValue;
 
@@ -59,7 +59,10 @@ impl Draftsman {
         if config.max_tokens == Some(0) {
             return Err(bad("`generation_config.max_tokens` must be at least 1".to_owned()));
         }
-        if request.system_prompt.is_empty() && request.kind.has_turns() {
+        // A line's own says what the job's would, whether it stands before the turns or among them.
+        let said = !request.system_prompt.is_empty()
+            || request.messages.iter().any(|message| message.role == Role::System);
+        if !said && request.kind.has_turns() {
             request.system_prompt.extend(self.spec.system.as_deref().map(Text::from));
         }
         request.model = Text::from(found.pinned.clone());

@@ -127,6 +127,8 @@ pub(crate) struct Draftsman {
     scratch: Scratch,
     scanner: JsonScanner,
     takes: Takes,
+    /// The job's own model, where rules or a router may send all rows elsewhere: it is proved with the first row that gets there.
+    unproved: Option<usize>,
 }
 
 /// Memory that is used again for the next record.
@@ -172,7 +174,8 @@ impl Draftsman {
             today,
             scratch: Scratch::default(),
             scanner: JsonScanner::new(),
-            takes: Takes::new(spec.run.prompt_cache.fixed()),
+            takes: Takes::new(spec),
+            unproved: None,
         };
         if spec.request.router.is_some() && shape != Shape::Table {
             return Err(EngineError::BadSpec {
@@ -244,6 +247,10 @@ impl Draftsman {
         };
         let start = out.len();
         let (drawn, image) = (form.draw(&cells, number, &mut self.scratch, out)?, form.image);
+        if self.unproved == Some(drawn.deployment) && drawn.answer.is_none() {
+            self.unproved = None;
+            self.prove_model(drawn.deployment).map_err(ShapeError::Model)?;
+        }
         if image && drawn.answer.is_none() {
             self.prove_image(drawn.deployment, number, &out[start..])?;
         }

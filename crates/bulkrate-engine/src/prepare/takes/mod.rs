@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::form::write_form;
 use crate::deployment::Deployment;
+use crate::spec::{JobSpec, OnBadLine};
 
 /// Forms that are remembered, and their bytes: a source whose lines are all different has each of them asked about.
 const FORMS_MAX: usize = 32;
@@ -65,6 +66,9 @@ pub(super) struct Asker {
 pub(super) struct Takes {
     /// For how long prompts are marked for the provider's cache, where the user says so.
     mark: Option<Ttl>,
+    /// The lane that the user names where a bad record is to die by itself: one that this lane cannot take does, and takes the lane from
+    /// no other.
+    only: Option<Lane>,
     /// The deployments that may be asked instead of any that is named, and instead of the first.
     pub fallbacks: Vec<usize>,
     pub cheap: Vec<usize>,
@@ -78,8 +82,9 @@ pub(super) struct Takes {
 }
 
 impl Takes {
-    pub(super) fn new(mark: Option<Ttl>) -> Self {
-        Self { mark, ..Self::default() }
+    pub(super) fn new(spec: &JobSpec) -> Self {
+        let only = spec.run.lane.filter(|_| spec.source.on_bad_line != OnBadLine::Fail);
+        Self { mark: spec.run.prompt_cache.fixed(), only, ..Self::default() }
     }
 
     /// `Err`: the request can be sent to its model in no lane. What only a lane or a stand-in cannot take is kept in `refusals`.
@@ -133,6 +138,10 @@ impl Takes {
         }
         if refused.len() == lanes.len() {
             return refused.pop().map(|(_, why)| why);
+        }
+        let in_its_lane = |(lane, _): &&(Lane, ItemError)| Some(*lane) == self.only && asker.record.is_some();
+        if let Some((_, why)) = refused.iter().find(in_its_lane) {
+            return Some(why.clone());
         }
         for (lane, why) in &refused {
             self.note(found, *lane, asker.record, false, why);

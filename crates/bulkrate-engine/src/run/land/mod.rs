@@ -24,7 +24,8 @@ use self::receipt::outcome;
 use super::job::{Job, Trouble};
 use super::judge::Awaiting;
 use super::ready::Ready;
-use crate::result_line::{Evidence, Frame, write_failed, write_good};
+use super::standing;
+use crate::result_line::{self, Evidence, Frame, write_failed, write_good};
 use crate::spec::SyncDoubt;
 
 /// An open lease whose reply is in.
@@ -247,6 +248,15 @@ impl Job {
             usage,
             sureness: None,
             chances: &[],
+            instead: landing.ready.instead.map(|instead| self.told_instead(landing.ready, instead)),
+        }
+    }
+
+    fn told_instead(&self, ready: &Ready, instead: standing::Instead) -> result_line::Instead<'_> {
+        result_line::Instead {
+            of: &self.deployments[instead.of as usize].pinned,
+            asked: &self.deployments[ready.deployment].pinned,
+            why: instead.why.name(),
         }
     }
 

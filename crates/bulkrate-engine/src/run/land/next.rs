@@ -1,6 +1,6 @@
 //! What comes after a failed attempt: another one, a dead letter, another deployment or the end of the run.
 
-use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
@@ -8,7 +8,6 @@ use bulkrate_core::retry::{Alarm, Failure as LadderFailure, Ladder, Next};
 use super::receipt::via;
 use super::{End, Landing};
 use crate::deployment::Deployment;
-use crate::prepare::Shape;
 use crate::run::job::{Halt, Job, Retry, State};
 
 /// So many items go ahead of the batches, one after the other, until one is answered.
@@ -62,15 +61,9 @@ impl Job {
         ladder.next(&attempts, &failure)
     }
 
-    /// Deployments that items go to now: those that are named, or what stands in for them.
+    /// Deployments that calls go to now: those that are named, or what stands in for them.
     pub(crate) fn in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = &'j Deployment> {
-        self.places_in_use(state).map(|place| &self.deployments[place])
-    }
-
-    /// Where they stand.
-    pub(crate) fn places_in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = usize> {
-        let named = (0..state.active.len()).filter(|place| !self.stand_ins.contains(place));
-        named.map(|place| state.active[place])
+        self.places_in_use(state, Lane::Sync).map(|place| &self.deployments[place])
     }
 
     /// Whether every item can be called for, whoever serves it.
@@ -161,70 +154,5 @@ impl Job {
                 self.state.borrow_mut().halted.get_or_insert(Halt { class, message });
             }
         }
-    }
-
-    /// A deployment cannot serve: the next one on the list stands in, or the job stops. Calls that were under way when it was
-    /// replaced say the same once more; they change nothing.
-    pub(crate) fn halt_or_fall_back(
-        &self,
-        state: &mut State,
-        deployment: usize,
-        class: FailureClass,
-        message: &str,
-    ) {
-        if class.verdict() == Verdict::HaltJob && state.active[deployment] != deployment {
-            return;
-        }
-        let (next, passed_over) = self.stand_in(state, deployment);
-        match next {
-            Some(next) if class.verdict() == Verdict::HaltJob => {
-                for active in state.active.iter_mut().filter(|active| **active == deployment) {
-                    *active = next;
-                }
-                state.wait_no_more(deployment);
-                let text = format!(
-                    "`{}` failed ({message}); going on with `{}`{passed_over}",
-                    self.deployments[deployment].pinned, self.deployments[next].pinned
-                );
-                self.tell(&crate::event::Event::Alert { code: "failover", message: &text });
-            }
-            _ => {
-                let message = format!("{message}{passed_over}");
-                state.halted.get_or_insert(Halt { class, message });
-            }
-        }
-    }
-
-    /// Why a deployment cannot be sent all that others are: items that it was given would end there.
-    fn refused(&self, place: usize) -> Option<String> {
-        let pinned = &self.deployments[place].pinned;
-        self.refusals.iter().find(|refusal| refusal.model == *pinned).map(ToString::to_string)
-    }
-
-    /// The first of `fallback` that comes after this one and has the lane of the job; and why others were passed over.
-    pub(crate) fn stand_in(&self, state: &State, deployment: usize) -> (Option<usize>, String) {
-        let listed = self.fallbacks.iter().position(|place| *place == deployment);
-        let mut passed_over = String::new();
-        for place in self.fallbacks.iter().skip(listed.map_or(0, |at| at + 1)) {
-            // One that has failed itself is represented by what stands in for it.
-            let next = state.active[*place];
-            if next == deployment || state.absent.is_away(next) {
-                continue;
-            }
-            let raw = || "OpenAI batch lines go to the model that they name".to_owned();
-            let unavailable = if self.shape == Shape::OpenAi {
-                Some(raw())
-            } else {
-                self.deployments[next].unavailable(self.home).or_else(|| self.refused(next))
-            };
-            match unavailable {
-                None => return (Some(next), passed_over),
-                Some(why) => {
-                    passed_over
-                        .push_str(&format!("; `{}` cannot stand in: {why}", self.deployments[next].pinned));
-                }
-            }
-        }
-        (None, passed_over)
     }
 }

@@ -107,6 +107,7 @@ impl Job {
             usage: None,
             sureness: None,
             chances: &[],
+            instead: None,
         };
         write_bad(frame, class, why, None, None, results.buffer());
         drop(results);

@@ -100,6 +100,7 @@ impl Job {
             usage: None,
             sureness: None,
             chances: &[],
+            instead: None,
         };
         write_served(frame, &kept.checked(), origin, results.buffer());
         drop(results);

@@ -4,6 +4,7 @@
 //! Only Titan says in its answer how many tokens it read; of the others a header of the call does.
 
 use bulkrate_core::answer::{Finish, Reading};
+use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Request, write_json_text};
 use bulkrate_core::usage::Usage;
 use http::HeaderMap;
@@ -67,6 +68,9 @@ pub(super) fn encode(
                 .to_owned(),
         });
     };
+    if let Some(why) = no_batches(options.model).filter(|_| options.lane == Lane::Batch) {
+        return Err(Unsupported { field: "kind", model: options.model.to_owned(), why: why.to_owned() });
+    }
     let job = Job { request, options, family };
     let fixed = matches!(family, Embedder::Titan { sized: false } | Embedder::Cohere { sized: false });
     if fixed && job.config().dimensions.is_some() {

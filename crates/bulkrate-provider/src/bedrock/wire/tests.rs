@@ -403,6 +403,13 @@ fn vectors_are_asked_for_in_their_makers_words() {
         let error = ask(model, config.clone(), own).unwrap_err();
         assert!(error.contains(words) && error.contains(model), "{words}: {error}");
     }
+    // Results of batches would not say how many tokens were read, whatever a price list says.
+    let one = r#"{"kind":"embedding","input":["a"]}"#;
+    for (model, taken) in [(TITAN, true), (COHERE, false), (NOVA_EMBED, false)] {
+        let told = encoded_in(Lane::Batch, model, one);
+        assert_eq!(told.is_ok(), taken, "{told:?}");
+        assert!(told.err().is_none_or(|why| why.contains("use the sync lane")), "{model}");
+    }
     let two = r#"{"kind":"embedding","input":["a","b"]}"#;
     assert!(encoded_in(Lane::Sync, TITAN, two).unwrap_err().contains("2 inputs"));
     let wire = wire();

@@ -313,7 +313,8 @@ fn write_input_part(part: &Part<'_>, text_type: &str, out: &mut Vec<u8>) {
             write_json_text(text, out);
         }
         Part::Image(blob) => {
-            out.extend_from_slice(b"{\"type\":\"input_image\",\"image_url\":");
+            // The field has a default, and the API's own types have it always.
+            out.extend_from_slice(b"{\"type\":\"input_image\",\"detail\":\"auto\",\"image_url\":");
             write_url(blob, out);
         }
         Part::Document(blob) if blob.source_type == SourceType::Url => {

@@ -18,7 +18,7 @@ use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::{Kind, Reasoning, Request};
 
-use super::{Charges, Dialect};
+use super::{Charges, Dialect, entra};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::http::batches::in_path;
@@ -83,6 +83,12 @@ impl OpenAiWire {
         Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
     }
 
+    /// The same of a line whose answer stands alone in `response`.
+    pub(super) fn read_bare_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let line = self.reader.bare_line(kind, line)?;
+        Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
+    }
+
     pub(super) fn endpoint(&self, kind: Kind) -> &'static str {
         match (kind, self.reader.chat_endpoint) {
             (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",
@@ -123,7 +129,12 @@ impl Wire for OpenAiWire {
     }
 
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {
-        self.account.redacted(self.reader.reply(kind, reply))
+        match self.account.redacted(self.reader.reply(kind, reply)) {
+            Reading::Failure(failure) => {
+                Reading::Failure(entra::renewing(&self.account, reply.status, failure))
+            }
+            reading => reading,
+        }
     }
 
     fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -127,6 +127,16 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize)]
+struct BareLine<'a> {
+    #[serde(borrow)]
+    custom_id: Text<'a>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 struct LineResponse<'a> {
     #[serde(default)]
     status_code: Count,
@@ -198,6 +208,21 @@ impl Reader {
             (Some(error), response) => Reading::Failure(failed_line(error, response.as_ref())),
             (None, None) => Reading::Failure(unreadable("the line has neither a response nor an error")),
             (None, Some(response)) => self.line_response(kind, &response),
+        };
+        Ok(BatchLine { custom_id: parsed.custom_id.0, reading })
+    }
+
+    /// A line without a status, whose answer or error stands alone.
+    pub(super) fn bare_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
+        let parsed: BareLine<'a> =
+            serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
+        if parsed.custom_id.is_empty() {
+            return Err("not a result: `custom_id` is empty".to_owned());
+        }
+        let reading = match (parsed.error, parsed.response) {
+            (Some(error), _) => Reading::Failure(failed_line(error, None)),
+            (None, Some(answer)) => self.success(kind, answer.get().as_bytes(), None),
+            (None, None) => Reading::Failure(unreadable("the line has neither a response nor an error")),
         };
         Ok(BatchLine { custom_id: parsed.custom_id.0, reading })
     }

@@ -212,7 +212,7 @@ fn the_responses_endpoint() {
     assert_eq!(
         body,
         json!({"model":"gpt-5.6-luna","instructions":"s",
-            "input":[{"role":"user","content":"x"},{"role":"user","content":[{"type":"input_text","text":"t"},{"type":"input_image","image_url":"u"}]}],
+            "input":[{"role":"user","content":"x"},{"role":"user","content":[{"type":"input_text","text":"t"},{"type":"input_image","detail":"auto","image_url":"u"}]}],
             "max_output_tokens":20,"reasoning":{"effort":"low"},
             "text":{"format":{"type":"json_schema","name":"choice","strict":true,"schema":{"type":"object","properties":{"answer":{"type":"string","enum":["a"]}},"required":["answer"],"additionalProperties":false}}},
             "store":false,"service_tier":"flex"})

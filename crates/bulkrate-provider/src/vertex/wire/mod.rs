@@ -28,7 +28,7 @@ use crate::openai::wire::OpenAiWire;
 use crate::openai::{self, presets};
 use crate::settings::{ChatEndpoint, Settings};
 
-use super::tokens::REFUSED;
+use super::credentials::REFUSED;
 
 /// What stands after the path of a call in the flex lane; it is not sent.
 pub(super) const FLEX: &str = "#flex";

@@ -121,12 +121,16 @@ fn text(found: &[Finding]) -> String {
     found.iter().map(line).collect()
 }
 
+/// What has an address and credentials of its own is set up by those.
+fn takes_key(preset: &Preset) -> bool {
+    preset.base_url.is_none() || preset.variables.is_empty()
+}
+
 /// What else could be used, and by which variable.
 fn not_set_up(accounts: &[Account]) -> Finding {
     let known = |name: &str| accounts.iter().any(|account| account.provider == name);
     let (own, others): (Vec<Preset>, Vec<Preset>) =
-        // What has credentials of its own is set up by them.
-        bulkrate_provider::presets().filter(|preset| preset.variables.is_empty()).partition(|preset| !preset.facts.needs_key);
+        bulkrate_provider::presets().filter(takes_key).partition(|preset| !preset.facts.needs_key);
     let list = |presets: &[Preset], word: &dyn Fn(&Preset) -> String| {
         presets.iter().map(|one| format!("{} ({})", one.name, word(one))).collect::<Vec<_>>().join(", ")
     };

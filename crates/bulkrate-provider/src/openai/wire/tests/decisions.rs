@@ -44,7 +44,7 @@ fn the_system_prompt_is_the_question_and_the_turns_are_what_it_is_about() {
         json!([
             {"role": "user", "content": "Where is my bill?"},
             {"role": "assistant", "content": "billing"},
-            {"role": "user", "content": [{"type": "input_text", "text": "See"}, {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]},
+            {"role": "user", "content": [{"type": "input_text", "text": "See"}, {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,AAAA"}]},
         ])
     );
     assert_eq!(body["safety_identifier"], "u1");

@@ -1,24 +1,25 @@
 //! Access tokens: asked for when one is needed, kept for as long as they hold, and renewed before they end.
 
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
-use bulkrate_core::request::write_json_text;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
+use url::{Host, Url};
 
-use super::credentials::Credentials;
+use super::Account;
+use super::free::FreeClient;
+use super::limits::now_unix_s;
+use super::sign::{Sign, Unsignable, Unsigned};
+use super::strange;
 use crate::api::{ApiError, Reply};
-use crate::http::Account;
-use crate::http::free::FreeClient;
-use crate::http::limits::now_unix_s;
-use crate::http::sign::{Sign, Unsignable, Unsigned};
-use crate::http::strange;
+use crate::json::loose::Count;
 use crate::registry::OpenError;
 use crate::settings::{ProxyFrom, RetryPolicy, Settings};
 
@@ -33,16 +34,36 @@ const RENEWED_FOR: Duration = Duration::from_secs(60);
 /// The life of a token whose server says none.
 const LIFE_UNSAID: Duration = Duration::from_secs(60);
 const LIFE_MAX: Duration = Duration::from_secs(86_400);
-const METADATA_HOST: &str = "metadata.google.internal";
-const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 const WHAT: &str = "get an access token";
-/// The reason of a call that was not sent, as no token was given for it.
-pub(super) const REFUSED: &str = "CREDENTIALS_REFUSED";
+
+/// Who gives out tokens, and how one is asked for.
+pub(crate) trait Grants: Send + Sync + Debug {
+    /// Whose API the tokens are for.
+    fn provider(&self) -> &'static str;
+    /// The address where one is had, with its query.
+    fn url(&self) -> &str;
+    /// Headers of its own.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+    /// It stands beside the machine, and answers nobody else: no proxy leads there.
+    fn is_local(&self) -> bool {
+        false
+    }
+    /// The form that a token is asked with; `None`: it is fetched. `Err` says what is wrong with the credentials.
+    fn form(&self, now_unix_s: i64) -> Result<Option<String>, String>;
+    /// What must never be printed.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// What the API would answer to credentials that are good for nothing.
+    fn refusal(&self, why: &str) -> Reply;
+}
 
 /// The tokens of one account.
 #[derive(Debug)]
-pub(super) struct Tokens {
-    credentials: Credentials,
+pub(crate) struct Tokens {
+    grants: Box<dyn Grants>,
     free: FreeClient,
     /// Of the token's server, under its origin.
     path: String,
@@ -78,31 +99,32 @@ struct Token {
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
+    /// Seconds: a number, or one in quotes.
     #[serde(default)]
-    expires_in: u64,
+    expires_in: Count,
+    /// The same as a time, where some tell that alone.
+    #[serde(default)]
+    expires_on: Count,
+}
+
+impl Granted {
+    fn life(&self, now_unix_s: i64) -> Duration {
+        let now = u64::try_from(now_unix_s).unwrap_or(0);
+        life(match self.expires_in.or_zero() {
+            0 => self.expires_on.or_zero().saturating_sub(now),
+            seconds => seconds,
+        })
+    }
 }
 
 impl Tokens {
     /// Sends nothing.
-    pub(super) fn new(
-        credentials: Credentials,
-        metadata_host: Option<&str>,
-        settings: &Settings,
-    ) -> Result<Self, OpenError> {
-        let machine = format!("http://{}{METADATA_PATH}", metadata_host.unwrap_or(METADATA_HOST));
-        let (url, headers, proxy) = match &credentials {
-            Credentials::Key(key) => (&key.token_url, Vec::new(), settings.proxy.clone()),
-            Credentials::User(user) => (&user.token_url, Vec::new(), settings.proxy.clone()),
-            // It stands beside the machine, and answers nobody else.
-            Credentials::Machine => {
-                (&machine, vec![("metadata-flavor", "Google".to_owned())], ProxyFrom::None)
-            }
-        };
-        let (origin, path) = split(url);
+    pub(crate) fn new(grants: Box<dyn Grants>, settings: &Settings) -> Result<Self, OpenError> {
+        let (origin, path) = split(grants.url());
         let own = Settings {
             base_url: Some(origin.to_owned()),
-            usual_headers: headers,
-            proxy,
+            usual_headers: grants.headers(),
+            proxy: if grants.is_local() { ProxyFrom::None } else { settings.proxy.clone() },
             ca_file: settings.ca_file.clone(),
             connect_timeout: settings.connect_timeout,
             // Whoever wants the token asks again.
@@ -110,10 +132,10 @@ impl Tokens {
             jitter_seed: settings.jitter_seed,
             ..Settings::default()
         };
-        let account = Account::new(None, "vertex", &own)?.hiding(credentials.secrets());
+        let account = Account::new(None, grants.provider(), &own)?.hiding(grants.secrets());
         let free = FreeClient::new(account, &own, classify)?;
         let path = path.to_owned();
-        Ok(Self { credentials, free, path, held: Mutex::default(), asking: tokio::sync::Mutex::default() })
+        Ok(Self { grants, free, path, held: Mutex::default(), asking: tokio::sync::Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -147,7 +169,7 @@ impl Tokens {
                 Ok(header)
             }
             None if error.failure.class == FailureClass::Auth => {
-                Err(Unsignable::Refused(Box::new(refusal(&error.to_string()))))
+                Err(Unsignable::Refused(Box::new(self.grants.refusal(&error.to_string()))))
             }
             None => Err(Unsignable::Away(error.to_string())),
         }
@@ -164,15 +186,9 @@ impl Tokens {
     async fn ask(&self) -> Result<HeaderValue, ApiError> {
         let own_fault = |why: String| self.free.error(WHAT, None, FailureClass::Auth, &why);
         let asked_at = Instant::now();
-        let reply = match &self.credentials {
-            Credentials::Machine => self.free.send(WHAT, Method::GET, &self.path, &[]).await?,
-            Credentials::User(user) => {
-                self.free.post_form(WHAT, &self.path, Bytes::from(user.form()), &[]).await?
-            }
-            Credentials::Key(key) => {
-                let form = key.form(now_unix_s()).map_err(own_fault)?;
-                self.free.post_form(WHAT, &self.path, Bytes::from(form), &[]).await?
-            }
+        let reply = match self.grants.form(now_unix_s()).map_err(own_fault)? {
+            None => self.free.send(WHAT, Method::GET, &self.path, &[]).await?,
+            Some(form) => self.free.post_form(WHAT, &self.path, Bytes::from(form), &[]).await?,
         };
         let unreadable = || {
             let why = "the answer holds no access token";
@@ -182,7 +198,7 @@ impl Tokens {
         let mut header =
             HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unreadable())?;
         header.set_sensitive(true);
-        let life = life(granted.expires_in);
+        let life = granted.life(now_unix_s());
         // A short life is not all spent on renewing.
         let renewed_at = asked_at + life.saturating_sub(AHEAD.min(life / 4));
         let token = Token { header: header.clone(), renewed_at, ends_at: asked_at + life };
@@ -229,6 +245,29 @@ impl Sign for Tokens {
     }
 }
 
+/// Whether what is sent there is read by nobody on the way.
+pub(crate) fn is_secret(url: &Url) -> bool {
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || is_here
+}
+
+/// An account with tokens, if they are secret on their way; the second says that they are not.
+pub(crate) fn signed(account: Account, tokens: Option<&Arc<dyn Sign>>) -> (Account, Result<(), String>) {
+    match tokens {
+        Some(tokens) if is_secret(account.base()) => (account.signed_by(Arc::clone(tokens)), Ok(())),
+        Some(_) => {
+            let why = format!("no token is sent to `{}`, which is no https", account.origin());
+            (account, Err(why))
+        }
+        None => (account, Ok(())),
+    }
+}
+
 /// How long a token is taken to hold: a server that says nothing sensible is asked neither with every call nor never again.
 fn life(expires_in_s: u64) -> Duration {
     if expires_in_s == 0 { LIFE_UNSAID } else { Duration::from_secs(expires_in_s).min(LIFE_MAX) }
@@ -239,14 +278,6 @@ fn split(url: &str) -> (&str, &str) {
     let host = url.find("://").map_or(0, |at| at + 3);
     let path = url[host..].find('/').map_or(url.len(), |at| host + at);
     url.split_at(path)
-}
-
-/// What Google's APIs answer to credentials that are good for nothing.
-fn refusal(why: &str) -> Reply {
-    let mut body = b"{\"error\":{\"code\":401,\"status\":\"UNAUTHENTICATED\",\"message\":".to_vec();
-    write_json_text(why, &mut body);
-    body.extend_from_slice(format!(",\"details\":[{{\"reason\":\"{REFUSED}\"}}]}}}}").as_bytes());
-    Reply { status: 401, headers: HeaderMap::new(), body: Bytes::from(body) }
 }
 
 #[derive(Deserialize)]

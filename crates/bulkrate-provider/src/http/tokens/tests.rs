@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 
 #[test]
@@ -41,6 +42,20 @@ fn a_life_that_cannot_be_is_another() {
     for (said, want) in [(0, 60), (1, 1), (3_599, 3_599), (90_000, 86_400), (u64::MAX, 86_400)] {
         assert_eq!(life(said), Duration::from_secs(want));
         assert!(Instant::now().checked_add(life(said)).is_some());
+    }
+}
+
+#[test]
+fn a_life_is_told_in_seconds_or_by_its_end() {
+    for (said, want) in [
+        (r#""expires_in":3599"#, 3_599),
+        (r#""expires_in":"3599","expires_on":"1""#, 3_599),
+        (r#""expires_on":"1795046500""#, 100),
+        (r#""expires_on":"1795046000""#, 60),
+        (r#""token_type":"Bearer""#, 60),
+    ] {
+        let granted: Granted = serde_json::from_str(&format!(r#"{{"access_token":"t",{said}}}"#)).unwrap();
+        assert_eq!(granted.life(1_795_046_400), Duration::from_secs(want), "{said}");
     }
 }
 

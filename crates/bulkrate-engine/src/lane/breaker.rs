@@ -1,0 +1,185 @@
+//! Whether the batches of a deployment get through: uploads and looks that fail, creates that are refused for now.
+//!
+//! None of that costs anything, so that nobody is in a hurry. Where another deployment may stand in, one that fails for long is
+//! left (open), asked by free calls, and given one batch when it answers (half open), whose create decides.
+
+use std::rc::Rc;
+
+use bulkrate_core::ids::Sub;
+use bulkrate_provider::{ApiError, Health};
+use tokio::task::JoinSet;
+
+use super::away::Away;
+use crate::run::job::Job;
+use crate::run::standing::By;
+
+/// So many failures in a row, and it may be away; one may be a hiccup, however long ago.
+const FAILURES_MIN: u32 = 2;
+
+/// What the batches of one deployment have met with.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    away: Away,
+    /// In a row.
+    failures: u32,
+    /// Some of them were refused creates: only a create that is taken shows that it is over.
+    refused: bool,
+    /// The one batch that tries whether it is back.
+    trial: Option<Sub>,
+}
+
+impl Breaker {
+    /// A free call failed, or a create was not taken. `refused`: a create.
+    fn failed(&mut self, refused: bool, now_us: u64, random: u64) {
+        self.failures = self.failures.saturating_add(1);
+        self.refused |= refused;
+        self.trial = None;
+        self.away.not_sent(now_us, random);
+    }
+
+    /// A free call was answered. `taken`: a create was. True: it had been left, and is back.
+    fn answered(&mut self, taken: bool, now_us: u64) -> bool {
+        if self.refused && !taken {
+            return false;
+        }
+        let was_left = self.away.is_left();
+        self.away.back(now_us);
+        (self.failures, self.refused, self.trial) = (0, false, None);
+        was_left
+    }
+
+    /// How long nothing has got through.
+    fn away_us(&self, now_us: u64) -> u64 {
+        if self.failures < FAILURES_MIN { 0 } else { self.away.for_us(now_us) }
+    }
+
+    /// Items go elsewhere, or would until it has shown that it is back.
+    pub(super) fn is_left(&self) -> bool {
+        self.away.is_left()
+    }
+
+    /// Whether a batch has to wait: it is left, or another batch tries it.
+    pub(super) fn holds(&self, now_us: u64) -> bool {
+        self.away.is_left() && (self.away.shuts(now_us) || self.trial.is_some())
+    }
+
+    /// A batch begins there.
+    pub(super) fn begins(&mut self, sub: Sub) {
+        if self.away.is_left() {
+            self.trial = Some(sub);
+        }
+    }
+
+    /// Nothing drives the batch any more.
+    pub(super) fn ends(&mut self, sub: Sub) {
+        self.trial = self.trial.filter(|trial| *trial != sub);
+    }
+
+    /// When to look again.
+    pub(super) fn opens_at(&self, now_us: u64) -> Option<u64> {
+        self.away.opens_at(now_us).filter(|_| self.away.is_left())
+    }
+}
+
+/// A free look at the deployment at this place.
+pub(super) type Looked = (usize, Result<Health, ApiError>);
+
+/// Leaves deployments whose batches have not got through for long, and looks whether they are back.
+pub(super) fn stand_in(job: &Rc<Job>, looks: &mut JoinSet<Looked>) {
+    if job.may_stand_in.is_empty() || job.is_closing() {
+        return;
+    }
+    let (now_us, patience_us) =
+        (job.clock.us(), u64::try_from(job.pulse.absent.as_micros()).unwrap_or(u64::MAX));
+    let breaker = |place: usize, act: &dyn Fn(&mut Breaker) -> bool| {
+        act(&mut job.state.borrow_mut().batch_queues[place].breaker)
+    };
+    for place in 0..job.deployments.len() {
+        let is_long = breaker(place, &|breaker| breaker.away_us(now_us) >= patience_us.max(1));
+        if is_long && job.replace_absent(place, By::Batches) {
+            breaker(place, &|breaker| {
+                breaker.away.leave(now_us);
+                true
+            });
+        }
+        if breaker(place, &|breaker| breaker.away.is_left() && breaker.away.takes_look(now_us)) {
+            let api = job.deployments[place].account.api.clone();
+            looks.spawn_local(async move { (place, api.probe().await) });
+        }
+    }
+}
+
+/// A free look has ended. Who asked for patience when it refused is not tried before.
+pub(super) fn looked(job: &Job, (place, result): &Looked) {
+    let (now_us, random) = (job.clock.us(), job.random());
+    let answers = match result {
+        Ok(_) => true,
+        Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
+    };
+    let opens = {
+        let queue = &mut job.state.borrow_mut().batch_queues[*place];
+        queue.breaker.away.looked(now_us, answers && now_us >= queue.not_before_us, random)
+    };
+    if opens {
+        job.try_again(*place, By::Batches);
+    }
+}
+
+/// A free call of a batch at this place failed, or its create was not taken (`refused`).
+pub(super) fn failed(job: &Job, place: Option<usize>, refused: bool) {
+    let (now_us, random) = (job.clock.us(), job.random());
+    if let Some(place) = place {
+        job.state.borrow_mut().batch_queues[place].breaker.failed(refused, now_us, random);
+    }
+}
+
+/// A free call of a batch at this place was answered, or its create taken.
+pub(super) fn answered(job: &Job, place: Option<usize>, taken: bool) {
+    let Some(place) = place else { return };
+    let was_left = job.state.borrow_mut().batch_queues[place].breaker.answered(taken, job.clock.us());
+    if was_left {
+        job.is_back(place, By::Batches);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000;
+
+    #[test]
+    fn one_failure_is_a_hiccup_and_a_second_one_an_outage() {
+        let mut breaker = Breaker::default();
+        breaker.failed(false, 0, 0);
+        assert_eq!(breaker.away_us(100 * S), 0);
+        breaker.failed(false, 60 * S, 0);
+        assert_eq!(breaker.away_us(100 * S), 100 * S);
+        assert!(!breaker.holds(100 * S), "where nobody stands in batches are tried as ever");
+        assert!(!breaker.answered(false, 110 * S), "it was not left");
+        assert_eq!(breaker.away_us(120 * S), 0);
+    }
+
+    #[test]
+    fn what_creates_have_closed_only_a_create_opens() {
+        let mut breaker = Breaker::default();
+        (0..2).for_each(|at| breaker.failed(true, at * 60 * S, 0));
+        breaker.away.leave(60 * S);
+        assert!(breaker.holds(60 * S), "open");
+        assert!(!breaker.answered(false, 61 * S), "its files are taken, its batches are not");
+        let at = breaker.opens_at(61 * S).unwrap_or(61 * S);
+        assert!(breaker.away.takes_look(at) && breaker.away.looked(at, true, 0));
+        assert!(!breaker.holds(at), "half open");
+        breaker.begins(Sub(7));
+        assert!(breaker.holds(at), "for one batch");
+        breaker.ends(Sub(8));
+        assert!(breaker.holds(at));
+        breaker.failed(true, at + S, 0);
+        assert!(breaker.holds(at + S) && breaker.away_us(at + S) >= 60 * S, "open again, at once");
+        let later = breaker.opens_at(at + S).unwrap_or(at + S);
+        assert!(breaker.away.takes_look(later) && breaker.away.looked(later, true, 0));
+        breaker.begins(Sub(9));
+        assert!(breaker.answered(true, later + S), "taken: it is back");
+        assert!(!breaker.holds(later + S) && breaker.away_us(later + S) == 0);
+    }
+}

@@ -1,0 +1,160 @@
+//! Items that go back: batches to whoever takes batches again, and among those that stand in to the cheaper one.
+
+use std::time::Duration;
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::report::{Ending, Report};
+use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::{Reader, Stop};
+use bulkrate_provider::RetryPolicy;
+use bulkrate_sim::SimConfig;
+use serde_json::Value;
+
+use crate::failover::{GROQ, LUNA, Several, XAI, impatient_with};
+
+/// Batches that take so many milliseconds.
+fn batches(run_ms: f64) -> SimConfig {
+    let speed = 1_000.0;
+    SimConfig { speed, validating_secs: 0.0, finalizing_secs: 0.0, run_secs: run_ms, ..SimConfig::default() }
+}
+
+fn with(config: SimConfig, faults: &[&str]) -> SimConfig {
+    faults.iter().fold(config, |config, fault| config.with_fault(fault).unwrap())
+}
+
+/// Batches of ten, one after the other.
+fn tens(there: &Several, rows: usize, fallback: &[&str]) -> JobSpec {
+    let mut spec = there.spec(Lane::Batch, rows, fallback);
+    (spec.run.batch_items_max, spec.run.batches_max) = (10, 1);
+    spec
+}
+
+async fn run(there: &Several, spec: &JobSpec) -> Report {
+    // Free calls are tried once, so that the engine sees each failure.
+    let retry = RetryPolicy { tries: 1, wait_max: Duration::from_millis(10), ..RetryPolicy::default() };
+    let engine = impatient_with(there, &retry);
+    let run = engine.run(spec, &|_| true, there.world.ear.clone(), Stop::new());
+    tokio::time::timeout(Duration::from_secs(60), run).await.expect("nothing waits for ever").unwrap()
+}
+
+/// Items by who answered them, and the reason where that was another than the one asked for.
+fn by_whom(there: &Several, report: &Report, rows: usize) -> Vec<(String, Option<String>)> {
+    let reader = Reader::open(&there.world.path("state")).unwrap();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let of = |row| {
+        let shown = reader.show(&report.job, &format!("r{row}")).unwrap();
+        let last = shown["attempts"].as_array().unwrap().last().cloned()?;
+        let result = &last["result"];
+        let instead = &result["instead"];
+        if !instead.is_null() {
+            assert_eq!(text(&instead["of"]).as_deref(), Some(LUNA), "{instead}");
+            assert!(text(&instead["asked"]).unwrap().starts_with(result["provider"].as_str().unwrap()));
+        }
+        Some((text(&result["provider"])?, text(&instead["why"])))
+    };
+    (0..rows).filter(|row| row % 10 != 9).filter_map(of).collect()
+}
+
+/// The ledger is the sum of the bills, to the nano-dollar, and `verify` finds nothing.
+fn is_exact(there: &Several, report: &Report) {
+    let reader = Reader::open(&there.world.path("state")).unwrap();
+    let proofs = reader.verify(&report.job, &[]).unwrap();
+    let failing: Vec<_> = proofs.checks.into_iter().filter(|check| !check.passed).collect();
+    assert!(failing.is_empty(), "{failing:?}");
+    let saved: i64 = report.saved.values().map(|saved| saved.0).sum();
+    assert_eq!(report.naive.0 - saved, report.spent.0, "{report:?}");
+}
+
+#[tokio::test]
+async fn batches_go_to_the_next_while_nothing_gets_through_and_back_when_one_is_taken() {
+    for (what, faults) in [
+        ("uploads", &["5xx:upload=503@1-9", "reset-early:models@1-2"][..]),
+        ("creates", &["5xx:create=503@1-2"]),
+    ] {
+        let there = Several::new(with(batches(100.0), faults), &[("groq", batches(300.0))]).await;
+        let report = run(&there, &tens(&there, 100, &[GROQ])).await;
+        there.whole(&report, 100);
+        is_exact(&there, &report);
+        let bills = there.bills();
+        assert!(bills[0].0 >= 10 && bills[1].0 >= 10, "{what}: both have answered: {bills:?}");
+        let by = by_whom(&there, &report, 100);
+        let away = by.iter().filter(|(_, why)| why.as_deref() == Some("away")).count();
+        let other = by.iter().filter(|(who, _)| who == "groq").count();
+        assert_eq!((away, other as u64), (other, bills[1].0), "{what}: who stood in is said: {by:?}");
+        let (alerts, notes) = (there.told("alert failover"), there.told("note `openai"));
+        assert!(!alerts.is_empty() && alerts[0].contains("stands in until it is back"), "{what}: {alerts:?}");
+        assert!(notes.last().unwrap().contains("takes its items back"), "{what}: {notes:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_stays_with_its_account_and_the_rest_goes_on_elsewhere() {
+    // The first batch is taken; then nobody can be asked of it for a while.
+    let faults = ["5xx:poll=503@1-40", "5xx:models=503@1-4", "5xx:list=503@1-40"];
+    let there = Several::new(with(batches(50.0), &faults), &[("groq", batches(30.0))]).await;
+    let mut spec = tens(&there, 60, &[GROQ]);
+    spec.run.batches_max = 2;
+    let report = run(&there, &spec).await;
+    there.whole(&report, 60);
+    is_exact(&there, &report);
+    let bills = there.bills();
+    assert!(bills[0].0 >= 9 && bills[1].0 >= 9, "{bills:?}");
+    let by = by_whom(&there, &report, 60);
+    assert_eq!(by[0], ("openai".to_owned(), None), "its answer was fetched when that was possible again");
+}
+
+#[tokio::test]
+async fn where_nobody_takes_batches_they_wait_and_nothing_fails() {
+    let first = with(batches(20.0), &["5xx:upload=503@1-14", "5xx:models=503@1-2"]);
+    let other = with(batches(20.0), &["5xx:upload=503", "5xx:models=503"]);
+    let there = Several::new(first, &[("groq", other)]).await;
+    let report = run(&there, &tens(&there, 40, &[GROQ])).await;
+    there.whole(&report, 40);
+    assert_eq!(there.bills()[1].0, 0);
+    assert_eq!(
+        there.told("alert failover").len(),
+        1,
+        "to the other, which takes nothing: {:?}",
+        there.told("alert")
+    );
+    assert!(there.told("note `openai").iter().any(|note| note.contains("takes its items back")));
+}
+
+/// Calls that are answered, then lost for a while.
+fn dips(from: usize, lost: usize) -> SimConfig {
+    let config = SimConfig { latency_ms: 20.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let until = from + lost - 1;
+    with(config, &[&format!("html:sync=502@{from}-{until}"), "reset-early:models@1-2"])
+}
+
+#[tokio::test]
+async fn of_two_that_stand_in_the_cheaper_has_the_items_when_it_is_back() {
+    let slow = || SimConfig { latency_ms: 40.0, latency_sigma: 0.0, ..SimConfig::default() };
+    let gone = || SimConfig::default().with_fault("revoked:sync").unwrap();
+    for (first, then, others) in [
+        (GROQ, XAI, [("groq", dips(11, 7)), ("xai", slow())]),
+        (XAI, GROQ, [("groq", slow()), ("xai", dips(11, 7))]),
+    ] {
+        let there = Several::new(gone(), &others).await;
+        let mut spec = there.spec(Lane::Sync, 300, &[first, then]);
+        (spec.run.concurrency_max, spec.run.max_in_doubt) = (4, Some(UsdNanos::dollars(1)));
+        let report = run(&there, &spec).await;
+        assert_eq!((report.ending, report.succeeded), (Ending::Finished, 300), "{report:?}");
+        is_exact(&there, &report);
+        let bills = there.bills();
+        let (groq, xai) = (bills[1].0, bills[2].0);
+        assert!(groq > 150 && xai > 0, "the cheaper one has most, whoever was asked first: {bills:?}");
+        let back = there.told(&format!("note `{first}` answers again"));
+        let says = if first == GROQ { "takes its items back" } else { "stay where they cost less" };
+        assert!(first == XAI && back.is_empty() || back[0].contains(says), "{back:?}");
+        if first == XAI {
+            assert!(xai < 30, "it was left, and is not gone back to: {bills:?}");
+        }
+        let by = by_whom(&there, &report, 300);
+        assert!(
+            by.iter().all(|(_, why)| why.as_deref() == Some("auth")),
+            "all in the place of the first: {by:?}"
+        );
+    }
+}
