@@ -57,7 +57,8 @@ fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
         settings.variables = keys.map(|(name, value)| (name.to_owned(), value.into())).into();
     }
     // Batches go to a deployment of their own.
-    let (model, batch) = (model("azure").to_owned(), Some("gpt-4.1-mini-batch".to_owned()));
+    let model = model("azure").to_owned();
+    let batch = Some(format!("{model}-batch"));
     settings.deployments = BTreeMap::from([(model.clone(), Deployed { model, batch })]);
     settings
 }
