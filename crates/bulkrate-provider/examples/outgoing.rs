@@ -17,6 +17,8 @@ const ALL: &[(&str, &[&str], &[&str])] = &[
     ("gemini", &["gemini-3.8-flash", "gemini-2.5-flash"], &["gemini-embedding-001"]),
     ("openai", &["gpt-6-luna", "gpt-4.1-mini"], &["text-embedding-3-small"]),
     ("azure", &["gpt-6-luna", "gpt-4.1-mini"], &["text-embedding-3-small"]),
+    ("mistral", &["mistral-small-2603"], &["mistral-embed"]),
+    ("groq", &["openai/gpt-oss-120b"], &["openai/gpt-oss-120b"]),
     ("together", &["openai/gpt-oss-120b"], &["BAAI/bge-base-en-v1.5"]),
     ("fireworks", &["accounts/fireworks/models/gpt-oss-20b"], &["nomic-ai/nomic-embed-text-v1.5"]),
 ];
