@@ -175,6 +175,7 @@ pub(super) fn gone(id: &str) -> RemoteBatch {
         errors: Vec::new(),
         created_at: None,
         expires_at: None,
+        ended_at: None,
         marker: None,
         owner: Owner::Unknown,
     }
@@ -216,6 +217,7 @@ impl Job<'_> {
                 .collect(),
             created_at: self.create_time.as_deref().and_then(unix_s),
             expires_at: self.expire_time.as_deref().and_then(unix_s),
+            ended_at: None, // a job tells when it was last changed, which may be later
             marker: None,
             owner: Owner::Unknown,
         })
