@@ -78,6 +78,11 @@ pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Hub> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the rule keeps of a deadline for batches to be cancelled in, and for the slowest call; and how long after a poll its results are there.
+const CANCELS_MS: u64 = 600_000;
+const LATENCY_MS: u64 = 20_000;
+const SEEN_MS: u64 = 120_000;
+
 /// The world's first moment, milliseconds since the epoch: 2026-11-20, 00:00 UTC.
 pub const FIRST_MS: u64 = 1_795_132_800_000;
 
@@ -133,17 +138,38 @@ impl Hub {
 
     /// So many items a run must call for that leaves its batches at the last moment at which what is open can still be called for.
     pub(crate) fn called_least(&self) -> u64 {
+        self.open_at_first(|at_ms, deadline_ms| {
+            at_ms + CANCEL_MS + self.needed_ms(self.open_by(at_ms)) >= deadline_ms
+        })
+    }
+
+    /// So many a run calls for that leaves by the rule, which knows less and keeps something back: nobody hands out what a running batch has
+    /// done, what has ended is seen a poll later, and the rule keeps a tenth of what is needed and the time to cancel.
+    pub(crate) fn called_by_rule(&self) -> u64 {
         let run = &self.plan.spec.run;
-        let (Some(deadline_ms), Some(rpm)) = (run.deadline_ms, run.rpm) else { return 0 };
+        let cancel_ms = CANCELS_MS.min(run.deadline_ms.unwrap_or(0) / 20);
+        self.open_at_first(|at_ms, deadline_ms| {
+            let seen_ms = at_ms.saturating_sub(run.poll_max_ms + SEEN_MS);
+            let known = self.plan.items.saturating_sub(self.remote.handed_out_by(seen_ms) as u64);
+            at_ms + cancel_ms + (self.needed_ms(known) + LATENCY_MS) * 11 / 10 >= deadline_ms
+        })
+    }
+
+    /// Items that are open at the first moment of which `leaves` is true; none where it never is before the deadline.
+    fn open_at_first(&self, leaves: impl Fn(u64, u64) -> bool) -> u64 {
+        let Some(deadline_ms) = self.plan.spec.run.deadline_ms else { return 0 };
         let deadline_ms = FIRST_MS + deadline_ms;
-        let needed_ms = |items: u64| items * 60_000 / rpm.max(1);
-        (FIRST_MS..deadline_ms)
-            .step_by(20_000)
-            .find_map(|at_ms| {
-                let open = self.plan.items.saturating_sub(self.remote.done_by(at_ms) as u64);
-                (at_ms + CANCEL_MS + needed_ms(open) >= deadline_ms).then_some(open)
-            })
-            .unwrap_or(0)
+        let mut moments = (FIRST_MS..deadline_ms).step_by(20_000);
+        moments.find(|at_ms| leaves(*at_ms, deadline_ms)).map_or(0, |at_ms| self.open_by(at_ms))
+    }
+
+    fn open_by(&self, at_ms: u64) -> u64 {
+        self.plan.items.saturating_sub(self.remote.done_by(at_ms) as u64)
+    }
+
+    /// How long calls for so many items take, where their rate is known.
+    fn needed_ms(&self, items: u64) -> u64 {
+        self.plan.spec.run.rpm.map_or(0, |rpm| items * 60_000 / rpm.max(1))
     }
 
     pub fn note(&mut self, line: std::fmt::Arguments<'_>) {

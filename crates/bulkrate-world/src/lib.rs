@@ -24,7 +24,9 @@ mod line;
 mod operator;
 mod judge;
 pub mod run;
+pub mod hurry;
 
 pub use check::Violation;
+pub use hurry::Hurry;
 pub use plan::Plan;
 pub use run::{Lived, live, live_as};

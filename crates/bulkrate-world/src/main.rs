@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bulkrate_core::planted::Bug;
-use bulkrate_world::{Lived, Plan, live, live_as};
+use bulkrate_world::{Hurry, Lived, Plan, live, live_as};
 
 const USAGE: &str = "\
 bulkrate-world [--seeds N] [--from SEED] [--threads N]   live N seeds; the first that fails is named
@@ -194,18 +194,10 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
 
 /// Each job that can meet its deadline must, and call for hardly more items than it must.
 fn deadlines(options: &Options, scratch: &std::path::Path) -> bool {
-    let (mut late, mut called, mut least) = (Vec::new(), 0, 0);
-    let (mut switched, mut good) = (0, true);
+    let (mut hurry, mut good) = (Hurry::default(), true);
     for seed in options.from..options.from + options.seeds {
         match live_as(Plan::hurried, seed, scratch, false) {
-            Ok(lived) if lived.violations.is_empty() => {
-                called += lived.called;
-                least += lived.called_least;
-                switched += u64::from(lived.called_least > 0);
-                if lived.late {
-                    late.push(seed);
-                }
-            }
+            Ok(lived) if lived.violations.is_empty() => hurry.note(&lived),
             Ok(lived) => {
                 tell(&lived, None);
                 good = false;
@@ -216,15 +208,8 @@ fn deadlines(options: &Options, scratch: &std::path::Path) -> bool {
             }
         }
     }
-    println!(
-        "deadlines: {} jobs, {switched} of which had to leave their batches; {} late; {called} items called for where {least} had to be",
-        options.seeds,
-        late.len()
-    );
-    for seed in &late {
-        println!("late: cargo xtask world --deadlines --seed {seed}");
-    }
-    good && late.is_empty() && called * 10 <= least * 11
+    print!("{hurry}");
+    good && hurry.is_good()
 }
 
 fn once(seed: u64, scratch: &std::path::Path, twice: bool) -> Lived {
@@ -264,7 +249,10 @@ fn replay(seed: u64, options: &Options, scratch: &std::path::Path) -> bool {
             }
             println!("trace hash {:016x}", lived.hash);
             if options.deadlines {
-                println!("late: {}, called {}, needed {}", lived.late, lived.called, lived.called_least);
+                println!(
+                    "late: {}, called {}, needed {}, by the rule {}",
+                    lived.late, lived.called, lived.called_least, lived.called_by_rule
+                );
             }
             if lived.violations.is_empty() {
                 println!("seed {seed}: no violation, {} simulated hours", lived.simulated_ms / 3_600_000);
