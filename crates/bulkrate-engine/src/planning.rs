@@ -312,11 +312,14 @@ fn quoted<'a>(
         let learned = facts.spec.run.learned.as_deref();
         let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
         let sent = |found| {
-            let marked = |shape| prompt_cache::shape(facts, found, lane, shape);
+            let marked = |shape| {
+                let seen = prompt_cache::seen(facts, found, lane, ratios);
+                (seen, prompt_cache::shape(facts, found, lane, shape))
+            };
             match how {
                 How::Plain => (ratios.uncached(), shape),
-                How::Alone => (ratios, marked(shape)),
-                How::Together => bundles::sent(facts, stats, found, lane, (ratios, marked(shape))),
+                How::Alone => marked(shape),
+                How::Together => bundles::sent(facts, stats, found, lane, marked(shape)),
             }
         };
         let quote = |found, rates| {

@@ -6,6 +6,7 @@ use crate::filter::error_high;
 use crate::lane::Lane;
 use crate::money::UsdNanos;
 use crate::price::Quote;
+use crate::prompt_cache::Wish;
 
 /// Who answers, as places in the list of models; the first of it is the strong one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Candidate {
     pub lane: Lane,
     /// Items in one request.
     pub bundle: u32,
+    /// How prompts are marked for a provider's prompt cache, where that is compared; `None`: as the job says.
+    pub mark: Option<Wish>,
     /// What is left of the job would cost; `None`: a price is not known.
     pub cost: Option<Quote>,
     /// How long it would take, and how long if the lane fails and the rest has to be called one by one.
@@ -81,11 +84,7 @@ pub struct Candidate {
 /// items went on to it, and `strong` is its price if all were like those. The worst case is that all do.
 #[must_use]
 pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Quote {
-    let mut total = Quote {
-        expected: strong.expected.share_up(rejected, items),
-        p95: of_share(strong.p95, error_high(rejected, items)),
-        ..*strong
-    };
+    let mut total = gone_on(strong, rejected, items);
     for quote in cheap {
         total.expected = total.expected.saturating_add(quote.expected);
         total.p95 = total.p95.saturating_add(quote.p95);
@@ -94,6 +93,16 @@ pub fn cascaded(cheap: &[Quote], strong: &Quote, rejected: u64, items: u64) -> Q
     }
     total.p95 = total.p95.max(total.expected).min(total.worst);
     total
+}
+
+/// What is left of a price if so many of so many items go on to it: more may than did, and in the worst case all.
+#[must_use]
+pub fn gone_on(of: &Quote, rejected: u64, items: u64) -> Quote {
+    Quote {
+        expected: of.expected.share_up(rejected, items),
+        p95: of_share(of.p95, error_high(rejected, items)),
+        ..*of
+    }
 }
 
 /// What bundles cost: `measured` is made of what a pilot paid for them, what was asked again included. `failed` of `bundles` left items

@@ -20,8 +20,8 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{THRESHOLDS, Tried, best_accept};
-pub use candidate::{Candidate, Quality, Way, asked_again, cascaded};
+pub use accept::{Step, THRESHOLDS, Tried, best_accept, cascades};
+pub use candidate::{Candidate, Quality, Way, asked_again, cascaded, gone_on};
 pub use proof::{Loss, doubt_at, in_sequence, loss, needed};
 pub use routed::{Routed, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};

@@ -124,7 +124,7 @@ fn order(a: &Candidate, b: &Candidate, aim: Aim) -> Ordering {
     };
     first
         .then_with(|| loss(a).total_cmp(&loss(b)))
-        .then_with(|| (a.way.rank(), a.lane, a.bundle).cmp(&(b.way.rank(), b.lane, b.bundle)))
+        .then_with(|| (a.way.rank(), a.lane, a.bundle, a.mark).cmp(&(b.way.rank(), b.lane, b.bundle, b.mark)))
 }
 
 fn behind(one: &Candidate, winner: &Candidate, aim: Aim) -> Lost {

@@ -9,6 +9,7 @@ use crate::lane::Lane;
 use crate::money::UsdNanos;
 use crate::pace::rng::SplitMix64;
 use crate::price::Quote;
+use crate::prompt_cache::Wish;
 use crate::route::learned::TrainOptions;
 
 fn quote(expected: i64) -> Quote {
@@ -22,6 +23,10 @@ fn quote(expected: i64) -> Quote {
 
 fn says(word: u8) -> Said {
     Said { opinion: Some(Opinion([word; 16])), usable: true, ..Said::default() }
+}
+
+fn step(cheap: &[usize], accept: Accept) -> Step {
+    Step { cheap: cheap.to_vec(), accept, last: 0 }
 }
 
 const NOTHING: Said = Said { opinion: None, usable: false, sure_permille: None, sureness: None, right: None };
@@ -97,14 +102,14 @@ fn a_cascade_is_judged_by_what_it_hands_out() {
     (0..5).for_each(|item| sheet.models[1][item] = NOTHING);
     let sure = |least_permille| Accept::Confidence { field: "sure".to_owned(), least_permille };
     for (accept, rejected, lost) in [(Accept::Valid, 5, 15), (sure(900), 40, 0), (sure(500), 5, 15)] {
-        let tried = judged(&sheet, &[1], &accept, DOUBT);
+        let tried = judged(&sheet, &step(&[1], accept.clone()), DOUBT);
         assert_eq!((tried.rejected.len(), tried.loss.unwrap().lost), (rejected, lost), "{accept}");
     }
     let rules: Vec<Accept> = [960, 900, 600, 500].map(sure).into();
     // 0 of 100 proves 3 %: the rule that accepts most and loses nothing is taken, not the one before it.
-    assert_eq!(best_accept(&sheet, &[1], &rules, 30, DOUBT).unwrap().accept, sure(600));
+    assert_eq!(best_accept(&sheet, &[1], &rules, 30, DOUBT).unwrap().step.accept, sure(600));
     // Nothing can be proved: the strictest is shown.
-    assert_eq!(best_accept(&sheet, &[1], &rules, 20, DOUBT).unwrap().accept, sure(960));
+    assert_eq!(best_accept(&sheet, &[1], &rules, 20, DOUBT).unwrap().step.accept, sure(960));
     assert_eq!(best_accept(&sheet, &[1], &[], 20, DOUBT), None);
 }
 
@@ -113,9 +118,29 @@ fn two_that_agree_are_taken_at_their_word() {
     let mut sheet = sheet(100, 20);
     let second = (0..100).map(|item| says(u8::from(item < 5) + 2 * u8::from(item >= 90))).collect();
     sheet.models.push(second);
-    let tried = judged(&sheet, &[1, 2], &Accept::Agreement { fields: vec![] }, DOUBT);
+    let tried = judged(&sheet, &step(&[1, 2], Accept::Agreement { fields: vec![] }), DOUBT);
     // 0-4 agree on a wrong answer; 5-19 and 90-99 do not agree.
     assert_eq!((tried.rejected.len(), tried.reached, tried.loss.unwrap().lost), (25, 100, 5));
+}
+
+#[test]
+fn a_cascade_of_bundles_hands_out_what_was_said_in_bundles() {
+    // Alone the strong model says 0 to all; in bundles it errs at the first 2 of 200, and the cheap one in bundles has no answer to the first 40.
+    let in_bundles = |wrong: usize, empty: usize| -> Vec<Said> {
+        (0..200).map(|item| if item < empty { NOTHING } else { says(u8::from(item < wrong)) }).collect()
+    };
+    let mut sheet = sheet(200, 0);
+    // Places: 2 and 3 are the models in fives, 4 and 5 those in tens, where 30 more are lost.
+    sheet.models.extend([in_bundles(2, 0), in_bundles(0, 40), in_bundles(2, 0), in_bundles(70, 40)]);
+    let of = |last: usize| Step { cheap: vec![last + 1], accept: Accept::Valid, last };
+    let found = |permille| cascades(&sheet, &[of(2), of(4)], permille, DOUBT);
+    let kept = found(40);
+    assert_eq!(kept.iter().map(|tried| tried.step.last).collect::<Vec<_>>(), [2], "tens lose too much");
+    assert_eq!((kept[0].rejected.len(), kept[0].loss.unwrap().lost), (40, 2));
+    // Where fives are not proved, tens are not looked at.
+    assert_eq!(found(10).iter().map(|tried| tried.step.last).collect::<Vec<_>>(), [2]);
+    assert_eq!(found(300).len(), 2);
+    assert!(cascades(&sheet, &[], 40, DOUBT).is_empty());
 }
 
 #[test]
@@ -124,7 +149,7 @@ fn what_goes_on_is_counted_over_the_items_that_are_asked() {
     let mut sheet = sheet(100, 0);
     sheet.reached = (0..100).map(|item| item >= 60).collect();
     (50..70).for_each(|item| sheet.models[1][item] = NOTHING);
-    let tried = judged(&sheet, &[1], &Accept::Valid, DOUBT);
+    let tried = judged(&sheet, &step(&[1], Accept::Valid), DOUBT);
     assert_eq!((tried.rejected, tried.reached), ((60..70).collect(), 40));
     // Quality is a matter of all rows.
     assert_eq!(tried.loss.unwrap().judged, 100);
@@ -168,6 +193,7 @@ fn the_winner_and_why_each_other_one_lost() {
         way: Way::alone(0),
         lane: Lane::Batch,
         bundle: 1,
+        mark: None,
         cost: Some(of(large)),
         time_s: 3_600,
         latest_s: 4_000,
@@ -314,22 +340,29 @@ fn candidate() -> impl Strategy<Value = Candidate> {
         0_usize..4,
         any::<bool>(),
         0_usize..3,
+        (
+            prop_oneof![Just(1_u32), Just(5), Just(20)],
+            prop_oneof![Just(None), Just(Some(Wish::Off)), Just(Some(Wish::Hour))],
+        ),
         proptest::option::weighted(0.9, 1_i64..50),
         1_u64..50,
         quality,
         barred,
     )
-        .prop_map(|(model, cascade, lane, cost, time, quality, barred)| {
+        .prop_map(|(model, cascade, lane, (bundle, mark), cost, time, quality, barred)| {
+            // Of places 0 to 3 each model stands at; in bundles they have places of their own.
+            let last = if bundle > 1 { 4 } else { 0 };
             let way = match (cascade, model) {
-                (true, 1..) => Way::cascade(vec![model], Accept::Valid),
-                _ => Way::alone(model),
+                (true, 1..) => Way { last, ..Way::cascade(vec![model + last], Accept::Valid) },
+                _ => Way::alone(model + last),
             };
             let quality = if way.is_reference() { Quality::Reference } else { quality };
             let latest_s = time * 110;
             Candidate {
                 way,
                 lane: Lane::ALL[lane],
-                bundle: 1,
+                bundle,
+                mark,
                 cost: cost.map(quote),
                 time_s: time * 100,
                 latest_s,
@@ -372,6 +405,40 @@ proptest! {
                 prop_assert!(!better, "{}: {:?}", place, other);
             }
         }
+    }
+
+    /// Models, cascades, sizes of bundles, lanes and marks: the winner is the cheapest, or the soonest, of those that can be taken.
+    #[test]
+    fn the_winner_is_that_of_brute_force(
+        all in proptest::collection::vec(candidate(), 0..24), ask in ask(), strict in any::<bool>(),
+        lane in proptest::option::of(0_usize..3),
+    ) {
+        let ask = Ask { strict, lane: lane.map(|lane| Lane::ALL[lane]), ..ask };
+        let mut best: Option<&Candidate> = None;
+        for one in &all {
+            let proved = match one.quality {
+                Quality::Reference => true,
+                Quality::Unknown => false,
+                Quality::Measured(loss) => loss.high <= f64::from(ask.loss_permille) / 1_000.0,
+            };
+            let paid = match (one.cost, ask.budget) {
+                (Some(cost), Some(budget)) => (if strict { cost.worst } else { cost.p95 }) <= budget,
+                (Some(_), None) => true,
+                (None, budget) => ask.aim == Aim::Fastest && budget.is_none(),
+            };
+            let soon = ask.deadline_s.is_none_or(|deadline| one.latest_s <= deadline);
+            let takes = one.barred.is_none() && ask.lane.is_none_or(|lane| lane == one.lane);
+            let merit = |one: &Candidate| match ask.aim {
+                Aim::Cheapest => (one.cost.map_or(i64::MAX, |cost| cost.expected.0), one.time_s),
+                Aim::Fastest => (i64::try_from(one.time_s).unwrap(), one.cost.map_or(u64::MAX, |cost| cost.expected.0.unsigned_abs())),
+            };
+            if proved && paid && soon && takes && best.is_none_or(|best| merit(one) < merit(best)) {
+                best = Some(one);
+            }
+        }
+        let merit = |one: &Candidate| (one.cost.map(|cost| cost.expected), one.time_s);
+        let found = search(&all, &ask);
+        prop_assert_eq!(found.winner.map(|place| merit(&all[place])), best.map(merit));
     }
 
     #[test]

@@ -106,6 +106,23 @@ impl Ratios {
         Self { cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, ..self }
     }
 
+    /// The same where what was written to a prompt cache is written for so long: what was found again of one mark is taken for another.
+    #[must_use]
+    pub fn written_for(self, writes: Writes) -> Self {
+        let written = self.cache_write_5m.saturating_add(self.cache_write_1h);
+        let (cache_write_5m, cache_write_1h) = match writes {
+            Writes::Short => (written, 0),
+            Writes::Hour => (0, written),
+        };
+        Self { cache_write_5m, cache_write_1h, ..self }
+    }
+
+    /// Whether any answer was written to a prompt cache or read from it.
+    #[must_use]
+    pub fn touches_cache(&self) -> bool {
+        self.cached().is_some()
+    }
+
     /// Shares of the input that the prompt cache held, and that were written to it for five minutes and for an hour. `None`:
     /// nothing is known of it.
     fn cached(&self) -> Option<[f64; 3]> {
@@ -382,6 +399,43 @@ mod tests {
         let shape = job(1_000, 400_000, 1_000);
         let expected = |ratios: &Ratios| quote(&luna(), ratios, &shape).unwrap().expected;
         assert!(expected(&like) > expected(&all), "{:?}", expected(&like));
+    }
+
+    #[test]
+    fn the_measured_hit_rate_says_which_mark_is_cheapest() {
+        let haiku = *Catalogue::bundled()
+            .find("anthropic", "claude-haiku-5-5", jiff::civil::date(2026, 11, 20))
+            .unwrap()
+            .rates(Lane::Sync)
+            .unwrap();
+        // 2,000 tokens of 2,100 are marked, and written at 1.25 times the price or read at a tenth: 21.7 % must be found again.
+        let seen = |hits: u64| {
+            let mut ratios = Ratios::default();
+            for item in 0..100 {
+                let cache = Usage { input: 100, output: 5, ..Usage::default() };
+                let usage = if item < hits {
+                    Usage { cache_read: 2_000, ..cache }
+                } else {
+                    Usage { cache_write_5m: 2_000, ..cache }
+                };
+                ratios.add(8_400, &usage);
+            }
+            ratios
+        };
+        let shape = job(1_000, 8_400, 100);
+        let expected = |ratios: &Ratios| quote(&haiku, ratios, &shape).unwrap().expected;
+        for (hits, marked) in [(0, false), (21, false), (22, true), (60, true), (98, true)] {
+            let seen = seen(hits);
+            let (off, short, hour) = (
+                expected(&seen.uncached()),
+                expected(&seen.written_for(Writes::Short)),
+                expected(&seen.written_for(Writes::Hour)),
+            );
+            assert_eq!(short < off, marked, "{hits} {short:?} {off:?}");
+            assert!(hour > short, "{hits}: at the same hit rate an hour is dearer to write");
+            assert_eq!(expected(&seen.written_for(Writes::Hour).written_for(Writes::Short)), short);
+            assert!(seen.touches_cache() && !seen.uncached().touches_cache());
+        }
     }
 
     fn luna() -> Rates {

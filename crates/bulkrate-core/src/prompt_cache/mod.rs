@@ -57,7 +57,7 @@ impl Ttl {
 }
 
 /// What a job says of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 pub enum Wish {
     /// Where it is expected to pay, and as long as it does.
     #[default]
@@ -79,6 +79,17 @@ impl Wish {
             Self::Auto | Self::Off => None,
             Self::FiveMinutes => Some(Ttl::FiveMinutes),
             Self::Hour => Some(Ttl::Hour),
+        }
+    }
+
+    /// As it is asked for.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::FiveMinutes => Ttl::FiveMinutes.name(),
+            Self::Hour => Ttl::Hour.name(),
         }
     }
 
@@ -160,6 +171,18 @@ impl Why {
             Self::Alone => "one request alone: nobody would read what it writes".to_owned(),
             Self::Dear => "writing costs more than reading is expected to save".to_owned(),
         }
+    }
+}
+
+/// What plans compare where a job leaves the mark to us: the mark that is kept while it pays (five minutes to begin with), none, and the hour.
+/// Nothing is where the job has chosen or no model takes marks. The mark of five minutes that stays whatever it brings is no choice of its own: it costs the same and cannot be left.
+#[must_use]
+pub fn compared(wish: Wish, marks: Option<Marks>) -> &'static [Wish] {
+    const ALL: [Wish; 3] = [Wish::Auto, Wish::Off, Wish::Hour];
+    match marks.filter(|_| wish.is_usual()) {
+        None => &[],
+        Some(Marks { hour: false, .. }) => &ALL[..2],
+        Some(_) => &ALL,
     }
 }
 
@@ -251,6 +274,22 @@ mod tests {
     }
 
     const MARKS: Option<Marks> = Some(Marks { prefix_min: Tokens(512), hour: true, word: "cache_control" });
+
+    #[test]
+    fn marks_are_compared_where_the_job_leaves_them_to_us() {
+        let short = MARKS.map(|marks| Marks { hour: false, ..marks });
+        let all = [Wish::Auto, Wish::Off, Wish::Hour];
+        for (wish, marks, want) in [
+            (Wish::Auto, MARKS, &all[..]),
+            (Wish::Auto, short, &all[..2]),
+            (Wish::Auto, None, &[]),
+            (Wish::Off, MARKS, &[]),
+            (Wish::Hour, MARKS, &[]),
+        ] {
+            assert_eq!(compared(wish, marks), want, "{wish:?} {marks:?}");
+        }
+        assert_eq!(all.map(Wish::name), ["auto", "off", "1h"]);
+    }
 
     #[test]
     fn a_mark_is_set_where_it_pays_and_else_says_why() {

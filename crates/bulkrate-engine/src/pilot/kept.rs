@@ -6,6 +6,7 @@ use std::path::Path;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::doubt_at;
+use bulkrate_core::prompt_cache::Wish;
 use bulkrate_store::{JobRow, Spent, View};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,9 @@ pub(crate) struct Taken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Box<RouterSpec>>,
     pub lane: Option<Lane>,
+    /// How prompts are marked for the prompt cache.
+    #[serde(default, skip_serializing_if = "Wish::is_usual")]
+    pub prompt_cache: Wish,
     pub learned: Option<Box<Learned>>,
 }
 
@@ -82,6 +86,7 @@ impl Taken {
             bundle: spec.request.bundle,
             router: spec.request.router.clone(),
             lane: spec.run.lane,
+            prompt_cache: spec.run.prompt_cache,
             learned: spec.run.learned.clone(),
         }
     }
@@ -96,6 +101,10 @@ impl Taken {
         // Its job is prepared, so that it knows where each item goes.
         spec.request.router.clone_from(&self.router);
         spec.run.lane = spec.run.lane.or(self.lane.filter(|_| !spec.run.high_priority));
+        // What the job says itself goes before what its plan has found.
+        if spec.run.prompt_cache.is_usual() {
+            spec.run.prompt_cache = self.prompt_cache;
+        }
         spec.run.learned.clone_from(&self.learned);
         spec
     }

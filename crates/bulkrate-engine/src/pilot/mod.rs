@@ -12,6 +12,7 @@ mod labels;
 mod kept;
 mod read;
 mod ways;
+mod priced;
 mod routed;
 mod names;
 mod teach;
@@ -35,10 +36,11 @@ pub(crate) use teach::lesson;
 pub(crate) use job::{by_way, pilot_job};
 pub(crate) use kept::{Asked, Kept, Look, Taken, cost_of, removed};
 pub(crate) use names::{plan_name, short_names};
+pub(crate) use priced::candidates;
 pub(crate) use read::{Answers, Reads};
 pub(crate) use routed::Routable;
 pub(crate) use sample::write as write_sample;
-pub(crate) use ways::{Judged, candidates, families, left_of, measured_plans, prove};
+pub(crate) use ways::{Judged, by_mark, families, left_of, measured_plans, prove};
 
 /// Quality that may be lost where nobody says, in thousandths.
 pub const LOSS_PERMILLE: u32 = 20;

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkrate_core::cascade::Accept;
-use bulkrate_core::lane::Lane;
-use bulkrate_core::plan::Way;
+use bulkrate_core::plan::Candidate;
 
 /// Models by the last part of their names, or by all of it where two would be called the same.
 pub(crate) fn short_names(models: &[String]) -> Vec<String> {
@@ -18,17 +17,21 @@ pub(crate) fn short_names(models: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`, of a router `CHEAP+STRONG@router/LANE`: nothing that
-/// a shell reads as its own. `short`: the models' names, by place.
-pub(crate) fn plan_name(way: &Way, bundle: u32, lane: Lane, short: &[String]) -> String {
+/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`, of a router `CHEAP+STRONG@router/LANE`, with another
+/// mark for the prompt cache than the usual one `MODEL@cache:off/LANE`: nothing that a shell reads as its own. `short`: the models' names, by place.
+pub(crate) fn plan_name(one: &Candidate, short: &[String]) -> String {
+    let Candidate { way, bundle, lane, mark, .. } = one;
     let rule = match &way.cascade {
         Some((_, accept)) => rule(accept),
         None if way.router.is_empty() => String::new(),
         None => "@router".to_owned(),
     };
-    let size = if bundle > 1 { format!("@x{bundle}") } else { String::new() };
+    let size = if *bundle > 1 { format!("@x{bundle}") } else { String::new() };
+    let mark = mark
+        .filter(|mark| !mark.is_usual())
+        .map_or_else(String::new, |mark| format!("@cache:{}", mark.name()));
     let models: Vec<&str> = way.models().map(|place| short[place].as_str()).collect();
-    format!("{}{rule}{size}/{lane}", models.join("+"))
+    format!("{}{rule}{size}{mark}/{lane}", models.join("+"))
 }
 
 fn rule(accept: &Accept) -> String {
@@ -47,6 +50,9 @@ fn rule(accept: &Accept) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bulkrate_core::lane::Lane;
+    use bulkrate_core::plan::{Quality, Way};
+    use bulkrate_core::prompt_cache::Wish;
 
     #[test]
     fn a_plan_is_called_by_what_it_is() {
@@ -54,6 +60,21 @@ mod tests {
         let short = short_names(&models);
         assert_eq!(short, ["gpt-6.1-sol", "openai/luna", "azure/luna"]);
         let cascade = |cheap: &[usize], accept| Way::cascade(cheap.to_vec(), accept);
+        let of = |way: Way, bundle, lane, mark| {
+            let quality = Quality::Unknown;
+            let one = Candidate {
+                way,
+                lane,
+                bundle,
+                mark,
+                cost: None,
+                time_s: 0,
+                latest_s: 0,
+                quality,
+                barred: None,
+            };
+            plan_name(&one, &short)
+        };
         let sure = Accept::Confidence { field: "confidence".to_owned(), least_permille: 900 };
         for (way, name) in [
             (Way::alone(0), "gpt-6.1-sol/batch"),
@@ -66,9 +87,12 @@ mod tests {
                 "openai/luna+azure/luna+gpt-6.1-sol@agree/batch",
             ),
         ] {
-            assert_eq!(plan_name(&way, 1, Lane::Batch, &short), name);
+            assert_eq!(of(way, 1, Lane::Batch, None), name);
         }
-        assert_eq!(plan_name(&Way::alone(0), 20, Lane::Sync, &short), "gpt-6.1-sol@x20/sync");
+        assert_eq!(of(Way::alone(0), 20, Lane::Sync, Some(Wish::Auto)), "gpt-6.1-sol@x20/sync");
+        assert_eq!(of(Way::alone(0), 1, Lane::Sync, Some(Wish::Off)), "gpt-6.1-sol@cache:off/sync");
+        let both = of(cascade(&[2], Accept::Valid), 5, Lane::Flex, Some(Wish::Hour));
+        assert_eq!(both, "azure/luna+gpt-6.1-sol@x5@cache:1h/flex");
         // The same model in bundles is no other of its name.
         let models = ["openai/luna", "openai/luna"].map(str::to_owned);
         assert_eq!(short_names(&models), ["luna", "luna"]);

@@ -3,6 +3,7 @@
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Candidate, Loss, Lost, Quality};
+use bulkrate_core::prompt_cache::Wish;
 use serde::Serialize;
 
 use super::{Manner, plan_name};
@@ -106,6 +107,8 @@ pub struct Measured {
     pub output_tokens: u64,
     pub reasoning_tokens: u64,
     pub cache_read_tokens: u64,
+    /// Written to a prompt cache, for five minutes or an hour.
+    pub cache_write_tokens: u64,
     pub spent: UsdNanos,
 }
 
@@ -148,6 +151,9 @@ pub struct PlanLine {
     pub lane: Lane,
     /// Items in one request.
     pub bundle: u32,
+    /// How prompts are marked for the prompt cache, where that is compared: `auto` (five minutes, while it pays), `off` or `1h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache: Option<&'static str>,
     pub priced: bool,
     pub expected: UsdNanos,
     pub p95: UsdNanos,
@@ -208,12 +214,13 @@ impl PlanLine {
         let cost = one.cost.map(|cost| (cost.expected, cost.p95, cost.worst)).unwrap_or_default();
         Self {
             number,
-            name: plan_name(&one.way, one.bundle, one.lane, short),
+            name: plan_name(one, short),
             models: one.way.models().map(|place| models[place].clone()).collect(),
             accept,
             rejected_permille: rejected.map(|(part, of)| part.saturating_mul(1_000) / of.max(1)),
             lane: one.lane,
             bundle: one.bundle,
+            prompt_cache: one.mark.map(Wish::name),
             priced: one.cost.is_some(),
             expected: cost.0,
             p95: cost.1,

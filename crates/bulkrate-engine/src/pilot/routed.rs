@@ -84,6 +84,7 @@ impl Routable {
         let spec = RouterSpec::new(router, self.cheap.iter().map(name).collect(), &names[0]);
         Ok(Judged {
             way: Way { router: self.cheap.clone(), ..Way::alone(0) },
+            mark: None,
             quality: Quality::Measured(found.loss),
             rejected: None,
             router: Some(Box::new(spec)),

@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 
 use bulkrate_core::cascade::Accept;
-use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{
-    Candidate, Quality, Sheet, THRESHOLDS, Tried, Way, asked_again, best_accept, in_sequence,
-};
-use bulkrate_core::price::Quote;
+use bulkrate_core::plan::{Quality, Sheet, Step, THRESHOLDS, Tried, Way, best_accept, cascades, in_sequence};
+use bulkrate_core::prompt_cache::Wish;
 
 use super::{Answers, Manner, Reads};
-use crate::plan::{LanePlan, Plan};
 use crate::spec::{CascadeSpec, Learned, RouterSpec};
 
 /// Ways that are judged together, of which one is taken.
@@ -21,6 +17,8 @@ pub(crate) enum Family {
     Alone(Vec<usize>),
     /// Cheap ones before the strong one, with the strictest rule first.
     Cascade { cheap: Vec<usize>, rules: Vec<Accept> },
+    /// The same with all of them in bundles, the smallest first.
+    Bundled(Vec<Step>),
 }
 
 /// All that can be made of those that took part; the first of them is the strong one. `own`: the job's cascade, by places.
@@ -73,6 +71,43 @@ pub(crate) fn families(
             all.push(cascade(places, rules));
         }
     }
+    all.extend(bundled(manners, took_part, &cheap, reads));
+    all
+}
+
+/// Cascades whose models are all asked in bundles of one size, as a job has one size. A sequence goes from the smallest size to the largest at
+/// the strictest rule, and from there on to looser ones.
+fn bundled(manners: &[Manner], took_part: &[bool], cheap: &[usize], reads: &Reads) -> Vec<Family> {
+    let place = |model: usize, size: u32| {
+        let same = |one: &Manner| one.model == manners[model].model && one.bundle == Some(size);
+        manners.iter().position(same).filter(|place| took_part[*place])
+    };
+    let mut sizes: Vec<u32> = manners.iter().filter_map(|one| one.bundle).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let family = |models: &[usize], rules: &[Accept]| {
+        let step = |size: u32, accept: &Accept| {
+            let cheap: Option<Vec<usize>> = models.iter().map(|model| place(*model, size)).collect();
+            Some(Step { cheap: cheap?, accept: accept.clone(), last: place(0, size)? })
+        };
+        let (strictest, looser) = rules.split_first()?;
+        // A size that took no part ends the sequence.
+        let mut steps: Vec<Step> = sizes.iter().map_while(|size| step(*size, strictest)).collect();
+        let largest = steps.last()?.clone();
+        steps.extend(looser.iter().map(|accept| Step { accept: accept.clone(), ..largest.clone() }));
+        Some(Family::Bundled(steps))
+    };
+    let mut all = Vec::new();
+    for (at, model) in cheap.iter().enumerate() {
+        all.extend(family(&[*model], &[Accept::Valid]));
+        if let Some(field) = &reads.sure {
+            let rule = |least_permille| Accept::Confidence { field: field.clone(), least_permille };
+            all.extend(family(&[*model], &THRESHOLDS.map(rule)));
+        }
+        let agree = Accept::Agreement { fields: reads.fields.clone() };
+        let seconds = cheap[at + 1..].iter().filter(|_| !reads.free);
+        all.extend(seconds.filter_map(|second| family(&[*model, *second], std::slice::from_ref(&agree))));
+    }
     all
 }
 
@@ -89,6 +124,8 @@ fn own_rules(accept: &Accept) -> Vec<Accept> {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Judged {
     pub way: Way,
+    /// How its prompts are marked for a prompt cache, where that is compared.
+    pub mark: Option<Wish>,
     pub quality: Quality,
     /// Of a cascade: places of the items that go on, of so many that are asked.
     pub rejected: Option<(Vec<usize>, u64)>,
@@ -97,12 +134,12 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    /// What is known of the models, with what goes on to the strong one and what that used. `strong`: its answers.
-    pub(crate) fn learned(&self, known: &Learned, strong: Option<&Answers>) -> Learned {
+    /// What is known of the models, with what goes on to the last one and what that used. `last`: its answers.
+    pub(crate) fn learned(&self, known: &Learned, last: Option<&Answers>) -> Learned {
         let Some((places, reached)) = &self.rejected else { return known.clone() };
         Learned {
             rejected: Some((places.len() as u64, *reached)),
-            gone_on: strong.map(|answers| answers.ratios_of(places.iter().copied())),
+            gone_on: last.map(|answers| answers.ratios_of(places.iter().copied())),
             ..known.clone()
         }
     }
@@ -119,6 +156,13 @@ pub(crate) fn measured_plans(families: &[Family], names: &[String]) -> BTreeSet<
             let rule = rules.first().map(ToString::to_string).unwrap_or_default();
             format!("{} {rule}", models.join(" > "))
         }
+        Family::Bundled(steps) => {
+            let one = |step: &Step| {
+                let models: Vec<&str> = step.cheap.iter().chain([&step.last]).map(name).collect();
+                format!("{} {}", models.join(" > "), step.accept)
+            };
+            steps.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
     };
     families.iter().filter(|family| !is_reference(family)).map(one).collect()
 }
@@ -130,19 +174,29 @@ fn is_reference(family: &Family) -> bool {
 /// What the pilot proves of each family, each of which may be wrong as often as `doubt`.
 pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doubt: f64) -> Vec<Judged> {
     let measured = |found: Option<_>| found.map_or(Quality::Unknown, Quality::Measured);
+    let cascade = |Tried { step, rejected, reached, loss }| Judged {
+        way: Way { last: step.last, ..Way::cascade(step.cheap, step.accept) },
+        mark: None,
+        quality: measured(loss),
+        rejected: Some((rejected, reached)),
+        router: None,
+    };
     let judge = |family: &Family| match family {
         Family::Cascade { cheap, rules } => best_accept(sheet, cheap, rules, loss_permille, doubt)
-            .map(|Tried { accept, rejected, reached, loss }| Judged {
-                way: Way::cascade(cheap.clone(), accept),
-                quality: measured(loss),
-                rejected: Some((rejected, reached)),
-                router: None,
-            })
             .into_iter()
+            .map(cascade)
             .collect::<Vec<_>>(),
+        Family::Bundled(steps) => {
+            // Of one size the loosest rule that is proved, as it sends least to the strong model.
+            let mut kept = cascades(sheet, steps, loss_permille, doubt);
+            kept.reverse();
+            kept.dedup_by_key(|tried| tried.step.last);
+            kept.into_iter().rev().map(cascade).collect()
+        }
         Family::Alone(ways) => {
             let one = |(place, loss)| Judged {
                 way: Way::alone(place),
+                mark: None,
                 quality: if is_reference(family) { Quality::Reference } else { measured(loss) },
                 rejected: None,
                 router: None,
@@ -153,84 +207,13 @@ pub(crate) fn prove(families: &[Family], sheet: &Sheet, loss_permille: u32, doub
     families.iter().flat_map(judge).collect()
 }
 
-/// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
-/// A plan of bundles holds what the pilot paid for them. `loose`: rows that they left without an answer of their own, of so many, by the
-/// place of who was asked so.
-pub(crate) fn candidates(
-    manners: &[Manner],
-    judged: &[Judged],
-    plans: &[Result<Plan, String>],
-    loose: &dyn Fn(usize) -> (u64, u64),
-) -> Vec<Candidate> {
-    let bundle = |judged: &Judged| manners[judged.way.last].bundle.unwrap_or(1);
-    let plan_of = |place: usize| {
-        let at = judged.iter().position(|one| one.way == Way::alone(place))?;
-        plans[at].as_ref().ok()
+/// Each way as often as there are marks for the prompt cache to compare: the same answers at another price, so that no look is spent on it.
+pub(crate) fn by_mark(judged: Vec<Judged>, marks: &dyn Fn(&Judged) -> &'static [Wish]) -> Vec<Judged> {
+    let each = |one: Judged| match marks(&one) {
+        [] => vec![one],
+        marks => marks.iter().map(|mark| Judged { mark: Some(*mark), ..one.clone() }).collect(),
     };
-    let again = |place: usize| plan_of(asked_next(manners, place, &|smaller| plan_of(smaller).is_some())?);
-    let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(why) => return Lane::ALL.map(|lane| unplanned(judged, bundle(judged), lane, why)).to_vec(),
-        };
-        let sync = plan.lanes.iter().find(|lane| lane.lane == Lane::Sync && lane.unavailable.is_none());
-        let rescue_s = sync.and_then(|lane| lane.seconds).map_or(0, |seconds| seconds + seconds / 10);
-        let steps = judged.way.cascade.as_ref().map_or(1, |(cheap, _)| cheap.len() as u64 + 1);
-        let one = |lane: &LanePlan| {
-            let time_s = lane.seconds.unwrap_or(0).saturating_mul(steps);
-            Candidate {
-                way: judged.way.clone(),
-                lane: lane.lane,
-                bundle: bundle(judged),
-                cost: plan.priced.then(|| {
-                    let last = judged.way.last;
-                    let again =
-                        again(last).and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane));
-                    // They fail by bundles, not by rows.
-                    let (part, of) = loose(last);
-                    let bundles = |rows: u64| rows.div_ceil(u64::from(bundle(judged)));
-                    let (part, of) = (bundles(part), bundles(of));
-                    again.map_or_else(
-                        || quote(lane),
-                        |again| asked_again(&quote(lane), &quote(again), part, of),
-                    )
-                }),
-                time_s,
-                // A batch that does not end in time is cancelled, and the rest is called one by one.
-                latest_s: time_s + if lane.lane == Lane::Batch { rescue_s } else { 0 },
-                quality: judged.quality,
-                barred: lane.unavailable.clone(),
-            }
-        };
-        plan.lanes.iter().map(one).collect::<Vec<_>>()
-    };
-    judged.iter().zip(plans).flat_map(each).collect()
-}
-
-/// Who is asked what a bundle leaves, which goes in halves: the same model in the largest of the smaller sizes of which there is a plan, or
-/// an item at a time.
-fn asked_next(manners: &[Manner], place: usize, has_plan: &dyn Fn(usize) -> bool) -> Option<usize> {
-    let half = manners[place].bundle? / 2;
-    let is_smaller = |one: &Manner| one.model == manners[place].model && one.bundle.unwrap_or(1) <= half;
-    let smaller = (0..manners.len()).filter(|one| is_smaller(&manners[*one]) && has_plan(*one));
-    smaller.max_by_key(|one| manners[*one].bundle)
-}
-
-fn quote(lane: &LanePlan) -> Quote {
-    Quote { expected: lane.expected, p95: lane.p95, worst: lane.worst, learned: lane.learned }
-}
-
-fn unplanned(judged: &Judged, bundle: u32, lane: Lane, why: &str) -> Candidate {
-    Candidate {
-        way: judged.way.clone(),
-        lane,
-        bundle,
-        cost: None,
-        time_s: 0,
-        latest_s: 0,
-        quality: judged.quality,
-        barred: Some(why.to_owned()),
-    }
+    judged.into_iter().flat_map(each).collect()
 }
 
 /// What a budget leaves for the job after its pilots.
@@ -240,6 +223,7 @@ pub(crate) fn left_of(budget: Option<UsdNanos>, spent: UsdNanos) -> Option<UsdNa
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use bulkrate_core::cascade::{Measure, Opinion};
     use bulkrate_core::plan::Said;
@@ -253,6 +237,10 @@ mod tests {
         match family {
             Family::Alone(ways) => format!("{ways:?}"),
             Family::Cascade { cheap, rules } => format!("{cheap:?} {} 0", rules[0]),
+            Family::Bundled(steps) => {
+                let one = |step: &Step| format!("{:?} {} {}", step.cheap, step.accept, step.last);
+                steps.iter().map(one).collect::<Vec<_>>().join(", ")
+            }
         }
     }
 
@@ -316,10 +304,14 @@ mod tests {
             .collect();
         let took_part = [true, true, true, true, true, true, false, true];
         let all = families(&manners, &took_part, &Reads::default(), None);
-        assert_eq!(all.iter().map(shown).collect::<Vec<_>>(), ["[0]", "[1, 2, 3]", "[4, 5]", "[4] valid 0"]);
+        assert_eq!(
+            all.iter().map(shown).collect::<Vec<_>>(),
+            ["[0]", "[1, 2, 3]", "[4, 5]", "[4] valid 0", "[5] valid 1"]
+        );
         let names: Vec<String> = manners.iter().map(ToString::to_string).collect();
         let plans = measured_plans(&all, &names);
-        assert_eq!(plans.into_iter().collect::<Vec<_>>(), ["a > s valid", "a, a x5 ", "s x5, s x10, s x20 "]);
+        let all = ["a > s valid", "a x5 > s x5 valid", "a, a x5 ", "s x5, s x10, s x20 "];
+        assert_eq!(plans.into_iter().collect::<Vec<_>>(), all);
 
         // Of 400 items 3 are lost in fives, 3 in tens and 40 in twenties: fives and tens are proved.
         let said = |lost: usize| -> Vec<Said> {
@@ -349,28 +341,72 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bundle_leaves_goes_in_halves() {
+    fn cascades_of_bundles_have_one_size_for_all_their_models() {
         let of = |model: &str, bundle| Manner { model: model.to_owned(), bundle };
-        let manners = [
-            of("a", None),
-            of("b", None),
-            of("b", Some(2)),
-            of("b", Some(5)),
-            of("b", Some(10)),
-            of("b", Some(20)),
-        ];
-        for (place, missing, want) in [
-            (1, None, None),
-            (2, None, Some(1)),
-            (3, None, Some(2)),
-            (4, None, Some(3)),
-            (5, None, Some(4)),
-            (5, Some(4), Some(3)),
-            (2, Some(1), None),
-        ] {
-            let found = asked_next(&manners, place, &|one| Some(one) != missing);
-            assert_eq!(found, want, "{place} without {missing:?}");
-        }
+        let all = ["s", "a", "b"]
+            .into_iter()
+            .flat_map(|model| [None, Some(5), Some(10)].map(|size| of(model, size)));
+        let manners: Vec<Manner> = all.collect();
+        let bundled = |took_part: [bool; 9], reads: &Reads| {
+            let all = families(&manners, &took_part, reads, None);
+            all.iter().filter(|one| matches!(one, Family::Bundled(_))).map(shown).collect::<Vec<_>>()
+        };
+        let free = Reads { free: true, ..Reads::default() };
+        let (a, b) = ("[4] valid 1, [5] valid 2", "[7] valid 1, [8] valid 2");
+        assert_eq!(bundled([true; 9], &free), [a, b]);
+        let agree = "[4, 7] agree 1, [5, 8] agree 2";
+        assert_eq!(bundled([true; 9], &Reads::default()), [a, agree, b]);
+        // Nobody was asked in fives: tens are not tried on the strength of nothing. The strong model was asked in none: nor is anybody.
+        let without = |place: usize| std::array::from_fn(|at| at != place);
+        assert_eq!(bundled(without(4), &free), [b]);
+        assert_eq!(bundled(without(5), &free), ["[4] valid 1", b]);
+        assert!(bundled(without(1), &free).is_empty());
+        // Sizes at the strictest rule, then looser ones at the largest.
+        let sure = bundled(without(7), &sure());
+        assert!(
+            sure[1].starts_with("[4] confidence>=0.99 1, [5] confidence>=0.99 2, [5] confidence>=0.98 2"),
+            "{sure:?}"
+        );
+        assert!(sure[1].ends_with("[5] confidence>=0.5 2"), "{}", sure[1]);
+    }
+
+    #[test]
+    fn of_each_size_a_cascade_is_there_by_the_loosest_rule_that_is_proved() {
+        // The strong model says 0 alone and in bundles; the cheap one in fives, and in tens, is ever less sure, and errs where it is below 0.8.
+        let said = |item: u16| Said {
+            usable: true,
+            opinion: Some(Opinion([u8::from(item < 200); 16])),
+            sure_permille: Some(600 + u32::from(item)),
+            ..Said::default()
+        };
+        let strong = vec![Said { usable: true, opinion: Some(Opinion([0; 16])), ..Said::default() }; 400];
+        let cheap: Vec<Said> = (0..400).map(said).collect();
+        let models = vec![strong.clone(), cheap.clone(), strong.clone(), cheap.clone(), strong, cheap];
+        let sheet = Sheet { models, labelled: false, reached: vec![true; 400] };
+        let sure = |least_permille| Accept::Confidence { field: "sure".to_owned(), least_permille };
+        let step = |last: usize, least| Step { cheap: vec![last + 1], accept: sure(least), last };
+        let steps = [(2, 990), (4, 990), (4, 900), (4, 800), (4, 600)].map(|(last, least)| step(last, least));
+        let judged = prove(&[Family::Bundled(steps.into())], &sheet, 20, 0.05);
+        let found: Vec<(usize, String)> =
+            judged.iter().map(|one| (one.way.last, one.way.cascade.clone().unwrap().1.to_string())).collect();
+        assert_eq!(found, [(2, "sure>=0.99".to_owned()), (4, "sure>=0.8".to_owned())]);
+        assert_eq!(judged[1].rejected.as_ref().map(|(places, of)| (places.len(), *of)), Some((200, 400)));
+    }
+
+    #[test]
+    fn each_way_is_there_under_each_mark() {
+        const BOTH: &[Wish] = &[Wish::Auto, Wish::Off];
+        let judged = |place| Judged {
+            way: Way::alone(place),
+            mark: None,
+            quality: Quality::Unknown,
+            rejected: None,
+            router: None,
+        };
+        let marks = |one: &Judged| if one.way.last == 1 { BOTH } else { &[] };
+        let all = by_mark(vec![judged(0), judged(1)], &marks);
+        let found: Vec<(usize, Option<Wish>)> = all.iter().map(|one| (one.way.last, one.mark)).collect();
+        assert_eq!(found, [(0, None), (1, Some(Wish::Auto)), (1, Some(Wish::Off))]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bulkrate_core::price::bound::{Writes, bound_tokens};
 use bulkrate_core::price::{JobShape, Ratios};
 use bulkrate_core::request::{Kind, Request};
 
-use super::{Facts, How, quoted};
+use super::{Facts, How, prompt_cache, quoted};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::plan::BundlePlan;
@@ -108,7 +108,7 @@ pub(super) fn sent(
     let (ratios, shape) = alone;
     let learned = facts.spec.run.learned.as_ref().and_then(|known| known.in_bundles(&found.pinned, lane));
     match learned {
-        Some(seen) => (seen, asked_so(shape, size)),
+        Some(seen) => (prompt_cache::seen(facts, found, lane, seen), asked_so(shape, size)),
         None if shape.counted.is_none() => (ratios, together(shape, common, size)),
         None => alone,
     }

@@ -10,7 +10,7 @@ use super::Facts;
 use crate::deployment::Deployment;
 use crate::plan::PromptCachePlan;
 use crate::prepare::{Shape, Stats};
-use crate::run::prompt_cache::{first_mark, static_bytes};
+use crate::run::prompt_cache::{first_mark, marks_taken, static_bytes};
 
 /// One entry for each model whose provider keeps what is marked, and for all where a mark was asked for.
 pub(super) fn plan(facts: &Facts<'_>, stats: &Stats, lane: Lane) -> Vec<PromptCachePlan> {
@@ -43,6 +43,19 @@ pub(super) fn plan(facts: &Facts<'_>, stats: &Stats, lane: Lane) -> Vec<PromptCa
         });
     }
     plans
+}
+
+/// What is known of a model's answers, under the mark that the job asks for: what was found again of one mark is taken for another, and without
+/// one nothing is. Where the job leaves it to us, what was seen is what comes.
+pub(super) fn seen(facts: &Facts<'_>, found: &Deployment, lane: Lane, ratios: Ratios) -> Ratios {
+    let wish = facts.spec.run.prompt_cache;
+    if wish.is_usual() || marks_taken(&facts.spec.request, found, lane).is_none() {
+        return ratios;
+    }
+    match first_mark(facts.spec, facts.checkpoint, found, lane) {
+        Ok(ttl) => ratios.written_for(ttl.writes()),
+        Err(_) => ratios.uncached(),
+    }
 }
 
 /// The same of a model's requests in a lane, as a quote counts it. What a user marked is not known.

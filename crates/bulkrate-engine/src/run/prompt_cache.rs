@@ -35,6 +35,18 @@ fn marks_of(found: &Deployment, lane: Lane) -> Option<Marks> {
     Some(Marks { hour: marks.hour && priced, ..marks })
 }
 
+/// What a job may set of marks at a deployment: where its own stand none is added.
+pub(crate) fn marks_taken(request: &RequestSpec, found: &Deployment, lane: Lane) -> Option<Marks> {
+    let marks = marks_of(found, lane).filter(|_| request.kind == Kind::Chat)?;
+    (!has_own(request, marks)).then_some(marks)
+}
+
+/// Whether the caller's own fields mark something.
+fn has_own(request: &RequestSpec, marks: Marks) -> bool {
+    let word = format!("\"{}\"", marks.word);
+    request.provider_kwargs.as_deref().is_some_and(|own| own.contains(&word))
+}
+
 /// For how long a job's requests to a model are marked at first, or why they are not.
 pub(crate) fn first_mark(
     spec: &JobSpec,
@@ -44,8 +56,7 @@ pub(crate) fn first_mark(
 ) -> Result<Ttl, Why> {
     let request = &spec.request;
     let marks = marks_of(found, lane).filter(|_| request.kind == Kind::Chat);
-    let word = marks.map(|marks| format!("\"{}\"", marks.word));
-    let own = word.zip(request.provider_kwargs.as_deref()).is_some_and(|(word, own)| own.contains(&word));
+    let own = marks.is_some_and(|marks| has_own(request, marks));
     let shared = match source.shape {
         Shape::Table => Shared::Tokens(bulkrate_core::price::estimate::prompt_tokens(static_bytes(request))),
         _ => Shared::Unknown,

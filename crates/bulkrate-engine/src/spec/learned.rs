@@ -35,9 +35,12 @@ impl Learned {
 
     /// The same of a job whose items are all like those that went on to `strong`.
     pub(crate) fn of_harder(&self, strong: &str) -> Option<Self> {
-        let (few, all) = (self.gone_on.filter(|few| few.items > 0)?, self.models.get(strong)?);
+        let few = self.gone_on.filter(|few| few.items > 0)?;
         let mut like = self.clone();
-        like.models.insert(strong.to_owned(), few.stretched(all));
+        // In bundles it used what it used in bundles.
+        let known = if like.bundles.contains_key(strong) { &mut like.bundles } else { &mut like.models };
+        let all = known.get_mut(strong)?;
+        *all = few.stretched(all);
         Some(like)
     }
 }

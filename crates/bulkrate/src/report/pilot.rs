@@ -93,6 +93,15 @@ fn models(found: &Piloted) -> String {
             let _ = writeln!(out, "  {} took no part: {why}", one.name());
         }
     }
+    for one in found.models.iter().filter(|one| one.cache_write_tokens > 0) {
+        let marked = one.cache_read_tokens.saturating_add(one.cache_write_tokens);
+        let found_again = super::words::percent(one.cache_read_tokens, marked);
+        let _ = writeln!(
+            out,
+            "  {}: {found_again} of what was marked for the prompt cache was found again",
+            one.name()
+        );
+    }
     out
 }
 
@@ -195,7 +204,8 @@ fn at_a_glance(found: &Piloted) -> (Vec<&PlanLine>, u64) {
         .map(|plan| plan.number);
     let (mut seen, mut others) = (BTreeSet::new(), 0);
     all.retain(|plan| {
-        let shown = seen.insert((&plan.models, &plan.accept, plan.bundle)) || soonest == Some(plan.number);
+        let shown = seen.insert((&plan.models, &plan.accept, plan.bundle, plan.prompt_cache))
+            || soonest == Some(plan.number);
         others += u64::from(!shown);
         shown
     });
@@ -369,6 +379,7 @@ mod tests {
             output_tokens: 1_746,
             reasoning_tokens: 0,
             cache_read_tokens: input_tokens / 4,
+            cache_write_tokens: 0,
             spent: UsdNanos(37_700_000),
         }
     }
@@ -383,6 +394,7 @@ mod tests {
             rejected_permille: (models.len() > 1).then_some(83),
             lane,
             bundle: 1,
+            prompt_cache: None,
             priced: true,
             expected: usd(10),
             p95: usd(12),

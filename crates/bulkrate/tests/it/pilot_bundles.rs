@@ -61,10 +61,10 @@ fn the_largest_bundle_that_keeps_the_promise_is_a_plan_and_is_run() {
     let name = best["name"].as_str().unwrap();
     assert!(name.starts_with("gpt-6-luna@x20/") && best["bundle"] == 20, "{best}");
     assert_eq!(best["quality"]["labels"], 260);
-    // Each size that is proved is a plan, in three lanes.
+    // Each size that is proved is a plan, of each model and of the cascade of both, in three lanes.
     let names: Vec<&str> =
         found["plans"].as_array().unwrap().iter().map(|plan| plan["name"].as_str().unwrap()).collect();
-    assert_eq!(names.iter().filter(|name| name.contains("@x")).count(), 2 * 3 * 3, "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.contains("@x")).count(), 3 * 3 * 3, "{names:?}");
     // The sizes cost in the plans, to one another, what the pilot has paid for them.
     let (costs, paid_for) =
         (expected(&found, [5, 10, 20]), [5, 10, 20].map(|size| paid_for(&found, LUNA, size)));
@@ -91,6 +91,53 @@ fn the_largest_bundle_that_keeps_the_promise_is_a_plan_and_is_run() {
     let sent = billed(&sim);
     ask(&place, run, &[]).expect(0);
     assert_eq!(billed(&sim), sent);
+}
+
+#[test]
+fn a_cascade_of_bundles_is_priced_by_what_its_models_used_in_them_and_is_run() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 800);
+    let schema = r#"{"type":"object","additionalProperties":false,"required":["sentiment","confidence"],
+        "properties":{"sentiment":{"enum":["positive","negative","neutral"]},
+        "confidence":{"type":"number","minimum":0,"maximum":1}}}"#;
+    place.put("sure.json", schema);
+    let system = "Say whether a review is positive, negative or neutral, and how sure you are. ".repeat(20);
+    let job = ["reviews.csv", "--user", "Review of a {{ product }}: {{ text }}", "--system", &system];
+    let job = [&job[..], &["--id", "id", "--model", SOL, "--schema", "sure.json"]].concat();
+    let line = format!("plan --json --pilot 200 --yes --quality-loss 5% --bundle 10 --candidate {LUNA}");
+    let found = place.run(&line, &job).expect(0).json();
+    let plans = found["plans"].as_array().unwrap();
+    let of = |bundle: u64| {
+        let is_it = |plan: &&Value| {
+            plan["accept"].as_str().is_some_and(|rule| rule.starts_with("confidence"))
+                && plan["bundle"] == bundle
+                && plan["lane"] == "sync"
+        };
+        plans.iter().find(is_it).unwrap()
+    };
+    let (alone, bundled) = (of(1), of(10));
+    assert_eq!(bundled["models"], serde_json::json!([LUNA, SOL]));
+    assert!(
+        nanos(bundled, "expected") < nanos(alone, "expected"),
+        "the system prompt is said once: {bundled} {alone}"
+    );
+    assert!(bundled["rejected_permille"].as_u64() > Some(0), "{bundled}");
+
+    let paid = billed(&sim);
+    let name = bundled["name"].as_str().unwrap();
+    let report = place.run(&format!("run --json --plan {name} --yes --out a.csv"), &job).expect(0).json();
+    let spent = nanos(&report, "spent");
+    assert_eq!((billed(&sim) - paid, report["succeeded"].as_u64()), (spent, Some(800)));
+    let cascade = &report["cascade"];
+    assert!(
+        cascade["accepted"].as_u64() > Some(100) && cascade["rejected"]["not_accepted"].as_u64() > Some(0),
+        "{report}"
+    );
+    assert!(report["saved_usd_nanos"]["bundle"].as_i64() > Some(0), "{report}");
+    let (expected, p95) = (nanos(bundled, "expected"), nanos(bundled, "p95"));
+    println!("a cascade of bundles: {spent} spent, {expected} expected, {p95} at P95");
+    assert!(off(expected, spent) <= 200 && spent <= p95, "{spent} spent, {bundled}");
+    place.run("verify reviews", &[]).expect(0);
 }
 
 #[test]

@@ -219,3 +219,64 @@ fn an_hour_without_a_listed_price_is_never_marked() {
         );
     }
 }
+
+/// The plan of a pilot with this name.
+fn plan_of<'f>(found: &'f Value, name: &str) -> &'f Value {
+    let plans = found["plans"].as_array().unwrap();
+    plans.iter().find(|plan| plan["name"] == name).unwrap_or_else(|| panic!("{name} in {found}"))
+}
+
+const MARKED: &str = "claude-haiku-5-5/sync";
+const UNMARKED: &str = "claude-haiku-5-5@cache:off/sync";
+const HOUR: &str = "claude-haiku-5-5@cache:1h/sync";
+
+#[test]
+fn a_pilot_tells_which_mark_is_cheapest_and_its_plan_runs_with_that() {
+    for (hits, best) in [("0.9", MARKED), ("0.05", UNMARKED)] {
+        let sim = Sim::of("anthropic", &["--marked-hits", hits]);
+        let place = place(&sim);
+        let line = "plan rows.csv --lane sync --pilot 100 --yes --concurrency-max 4";
+        let found = run(&place, 400, line).expect(0).json();
+        let model = &found["models"][0];
+        let (read, written) = (&model["cache_read_tokens"], &model["cache_write_tokens"]);
+        assert!(read.as_u64() > Some(0) && written.as_u64() > Some(0), "{model}");
+        let winner = plan_of(&found, best);
+        assert_eq!((&winner["number"], &winner["lost"]), (&found["winner"], &Value::Null), "{found}");
+        for name in [MARKED, UNMARKED, HOUR].into_iter().filter(|name| *name != best) {
+            assert_eq!(plan_of(&found, name)["lost"]["reason"], "dearer", "{hits}: {found}");
+        }
+        // No P95 and no worst case counts on what is found, and an hour is dearer to write.
+        let [marked, unmarked, hour] =
+            [MARKED, UNMARKED, HOUR].map(|name| nanos(plan_of(&found, name), "worst"));
+        assert!(marked == unmarked && hour > marked, "{found}");
+        // Of an hour in batches nothing was measured.
+        let names = found["plans"].as_array().unwrap().iter().map(|plan| plan["name"].as_str().unwrap());
+        assert!(!names.clone().any(|name| name.ends_with("@cache:1h/batch")), "{found}");
+        assert!(names.clone().any(|name| name.ends_with("@cache:off/batch")), "{found}");
+
+        let before = cached(&sim);
+        let report = run(
+            &place,
+            400,
+            "run rows.csv --plan cheapest --lane sync --yes --concurrency-max 4 --out out.csv",
+        );
+        let report = report.expect(0).json();
+        assert_eq!(report["succeeded"], 400);
+        assert!(nanos(&report, "spent") <= nanos(winner, "p95"), "{report} {winner}");
+        assert_eq!(cached(&sim) == before, best == UNMARKED, "{hits}: {before:?}");
+        // A second run is of the same plan.
+        let sent = cached(&sim);
+        run(&place, 400, "run rows.csv --plan cheapest --lane sync --yes --out out.csv").expect(0);
+        assert_eq!(cached(&sim), sent);
+    }
+}
+
+#[test]
+fn who_has_said_how_to_mark_has_nothing_compared() {
+    let sim = Sim::of("anthropic", &[]);
+    let place = place(&sim);
+    let line = "plan rows.csv --lane sync --pilot 60 --yes --prompt-cache 5m";
+    let found = run(&place, 200, line).expect(0).json();
+    let plans = found["plans"].as_array().unwrap();
+    assert!(plans.len() == 3 && plans.iter().all(|plan| plan.get("prompt_cache").is_none()), "{found}");
+}

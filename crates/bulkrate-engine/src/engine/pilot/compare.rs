@@ -7,18 +7,21 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Ask, Candidate, Said, Sheet, Way, needed, search};
 use bulkrate_core::price::Ratios;
+use bulkrate_core::prompt_cache::{Marks, compared as compared_marks};
 use bulkrate_core::request::CacheMode;
 use bulkrate_store::JobRow;
 
 use super::{Entrant, Silent, together};
 use crate::EngineError;
+use crate::deployment::Deployment;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
     Answers, Judged, Kept, Look, Manner, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, Routable,
-    by_way, candidates, cut_short, families, left_of, measured_plans, missing, pilot_job, prove, short_names,
-    unanswered,
+    by_mark, by_way, candidates, cut_short, families, left_of, measured_plans, missing, pilot_job, prove,
+    short_names, unanswered,
 };
 use crate::plan::Plan;
+use crate::run::prompt_cache::marks_taken;
 use crate::spec::{CascadeSpec, JobSpec, Learned, RunSpec, SinkSpec};
 
 impl Engine {
@@ -72,10 +75,22 @@ impl Engine {
             Some(Err(why)) => told.push(why),
             None => {}
         }
+        let marks = self.marks(spec, entrants, &found);
+        let judged = by_mark(judged, &|one| {
+            // Where one of several has an hour the plan has one: the others are marked for five minutes then, or not.
+            let taken = one.way.models().filter_map(|place| marks[place]);
+            let taken = taken.reduce(|one, other| Marks { hour: one.hour || other.hour, ..one });
+            compared_marks(spec.run.prompt_cache, taken)
+        });
         let known = Learned { models: ratios(entrants, &found), ..Learned::default() };
+        let answers = |place: usize| found[place].as_ref().map(|(_, answers)| answers);
         let learned = |one: &Judged| Learned {
-            bundles: in_bundles(&entrants[one.way.last], found[one.way.last].as_ref()),
-            ..one.learned(&known, strong)
+            bundles: one
+                .way
+                .models()
+                .flat_map(|place| in_bundles(&entrants[place], answers(place)))
+                .collect(),
+            ..one.learned(&known, answers(one.way.last))
         };
         let learned: Vec<Learned> = judged.iter().map(learned).collect();
         let plans = self.plans(spec, &manners, &judged, &learned).await?;
@@ -85,7 +100,9 @@ impl Engine {
         let gone = self.gone(kept, [], "")?;
         let asked = asked(&spec.run, promise, gone.total());
         let result = search(&all, &asked);
-        let of = |one: &Candidate| judged.iter().zip(&learned).find(|(judged, _)| judged.way == one.way);
+        let of = |one: &Candidate| {
+            judged.iter().zip(&learned).find(|(judged, _)| judged.way == one.way && judged.mark == one.mark)
+        };
         let learned = |one: &Candidate| of(one).map_or_else(|| known.clone(), |(_, learned)| learned.clone());
         let router = |one: &Candidate| of(one).and_then(|(judged, _)| judged.router.as_ref());
         let goes_on = |one: &Candidate| match router(one) {
@@ -98,6 +115,7 @@ impl Engine {
         let specs = all.iter().map(|one| {
             let mut chosen = by_way(spec, &manners, &one.way, router(one).cloned(), learned(one));
             chosen.run.lane = Some(one.lane);
+            chosen.run.prompt_cache = one.mark.unwrap_or(spec.run.prompt_cache);
             chosen.run.budget = asked.budget;
             chosen
         });
@@ -193,7 +211,7 @@ impl Engine {
     ) -> Result<Vec<Result<Plan, String>>, EngineError> {
         let mut plans: Vec<Option<Result<Plan, String>>> = vec![None; judged.len()];
         for model in 0..manners.len() {
-            if !judged.iter().any(|one| one.way == Way::alone(model)) {
+            if !judged.iter().any(|one| asks_all(one, model)) {
                 continue;
             }
             let alone = by_way(spec, manners, &Way::alone(model), None, Learned::default());
@@ -207,28 +225,58 @@ impl Engine {
                 }
             };
             for (place, one) in judged.iter().enumerate().filter(|(_, one)| asks_all(one, model)) {
-                let own = by_way(spec, manners, &one.way, None, learned[place].clone());
+                let mut own = by_way(spec, manners, &one.way, None, learned[place].clone());
+                own.run.prompt_cache = one.mark.unwrap_or(spec.run.prompt_cache);
                 let plan = self.plan_by(&prepared, own).await;
                 let plan = plan.and_then(|plan| together(&manners[model], plan));
                 plans[place] = Some(plan.map_err(|error| error.to_string()));
             }
             self.forget_new(&prepared)?;
         }
-        // A router decides while the source is read.
-        for (place, one) in judged.iter().enumerate().filter(|(_, one)| one.router.is_some()) {
+        // A router decides while the source is read; there is one, under each mark.
+        let own = |place: usize, one: &Judged| {
             let own = by_way(spec, manners, &one.way, one.router.clone(), learned[place].clone());
-            let plan = match self.looked_at(&own) {
+            let prompt_cache = one.mark.unwrap_or(spec.run.prompt_cache);
+            JobSpec { run: RunSpec { prompt_cache, ..own.run }, ..own }
+        };
+        let routed: Vec<(usize, JobSpec)> = (0..)
+            .zip(judged)
+            .filter(|(_, one)| one.router.is_some())
+            .map(|(place, one)| (place, own(place, one)))
+            .collect();
+        if let Some((_, first)) = routed.first() {
+            match self.looked_at(first) {
                 Ok(prepared) => {
-                    let plan = self.plan_by(&prepared, own).await;
+                    for (place, own) in routed {
+                        let plan = self.plan_by(&prepared, own).await;
+                        plans[place] = Some(plan.map_err(|error| error.to_string()));
+                    }
                     self.forget_new(&prepared)?;
-                    plan
                 }
-                Err(error) => Err(error),
-            };
-            plans[place] = Some(plan.map_err(|error| error.to_string()));
+                Err(error) => {
+                    routed.iter().for_each(|(place, _)| plans[*place] = Some(Err(error.to_string())));
+                }
+            }
         }
         let unplanned = || Err("it was not planned".to_owned());
         Ok(plans.into_iter().map(|plan| plan.unwrap_or_else(unplanned)).collect())
+    }
+
+    /// What each one's provider takes of marks for its prompt cache, where the pilot has seen what they bring.
+    fn marks(
+        &self,
+        spec: &JobSpec,
+        entrants: &[Entrant],
+        found: &[Option<(String, Answers)>],
+    ) -> Vec<Option<Marks>> {
+        let of = |(one, found): (&Entrant, &Option<(String, Answers)>)| {
+            let (_, answers) = found.as_ref()?;
+            let resolve =
+                || Deployment::resolve(&self.settings, spec.asks(), &one.manner.model, self.today()).ok();
+            let own = answers.ratios.touches_cache().then(resolve)??;
+            marks_taken(&spec.request, &own, Lane::Sync)
+        };
+        entrants.iter().zip(found).map(of).collect()
     }
 
     /// The job as it is there, or as it would be; neither is changed.
@@ -290,11 +338,9 @@ fn ratios(entrants: &[Entrant], found: &[Option<(String, Answers)>]) -> BTreeMap
 }
 
 /// What answers in bundles used, where this one was asked so.
-fn in_bundles(one: &Entrant, found: Option<&(String, Answers)>) -> BTreeMap<String, Ratios> {
-    match (&one.found, found, one.manner.bundle) {
-        (Ok((pinned, _)), Some((_, answers)), Some(_)) => BTreeMap::from([(pinned.clone(), answers.ratios)]),
-        _ => BTreeMap::new(),
-    }
+fn in_bundles(one: &Entrant, found: Option<&Answers>) -> Option<(String, Ratios)> {
+    let (pinned, _) = one.found.as_ref().ok()?;
+    one.manner.bundle.and(Some((pinned.clone(), found?.ratios)))
 }
 
 fn measured(
@@ -323,6 +369,7 @@ fn measured(
             output_tokens: ratios.output,
             reasoning_tokens: reasoning,
             cache_read_tokens: ratios.cache_read,
+            cache_write_tokens: ratios.cache_write_5m.saturating_add(ratios.cache_write_1h),
             spent,
         }
     };

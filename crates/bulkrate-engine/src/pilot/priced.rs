@@ -1,0 +1,150 @@
+//! Each way of answering in every lane, with what it costs and how long it takes.
+
+use bulkrate_core::lane::Lane;
+use bulkrate_core::plan::{Candidate, Way, asked_again, gone_on};
+use bulkrate_core::price::Quote;
+use bulkrate_core::prompt_cache::Wish;
+
+use super::{Judged, Manner};
+use crate::plan::{LanePlan, Plan};
+
+/// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
+/// A plan of bundles holds what the pilot paid for them. `loose`: rows that they left without an answer of their own, of so many, by the
+/// place of who was asked so.
+pub(crate) fn candidates(
+    manners: &[Manner],
+    judged: &[Judged],
+    plans: &[Result<Plan, String>],
+    loose: &dyn Fn(usize) -> (u64, u64),
+) -> Vec<Candidate> {
+    let bundle = |judged: &Judged| manners[judged.way.last].bundle.unwrap_or(1);
+    let fears = Fears { manners, judged, plans, loose };
+    let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(why) => return Lane::ALL.map(|lane| unplanned(judged, bundle(judged), lane, why)).to_vec(),
+        };
+        let sync = plan.lanes.iter().find(|lane| lane.lane == Lane::Sync && lane.unavailable.is_none());
+        let rescue_s = sync.and_then(|lane| lane.seconds).map_or(0, |seconds| seconds + seconds / 10);
+        let steps = judged.way.cascade.as_ref().map_or(1, |(cheap, _)| cheap.len() as u64 + 1);
+        let one = |lane: &LanePlan| {
+            let time_s = lane.seconds.unwrap_or(0).saturating_mul(steps);
+            Candidate {
+                way: judged.way.clone(),
+                lane: lane.lane,
+                bundle: bundle(judged),
+                mark: judged.mark,
+                cost: plan.priced.then(|| fears.cost(judged, lane)),
+                time_s,
+                // A batch that does not end in time is cancelled, and the rest is called one by one.
+                latest_s: time_s + if lane.lane == Lane::Batch { rescue_s } else { 0 },
+                quality: judged.quality,
+                barred: lane.unavailable.clone(),
+            }
+        };
+        // Of an hour in batches nothing was measured, and at what is assumed of them it never pays.
+        let is_known = |lane: &&LanePlan| judged.mark != Some(Wish::Hour) || lane.lane != Lane::Batch;
+        plan.lanes.iter().filter(is_known).map(one).collect::<Vec<_>>()
+    };
+    judged.iter().zip(plans).flat_map(each).collect()
+}
+
+/// What may go wrong with bundles, and what is asked again then.
+struct Fears<'a> {
+    manners: &'a [Manner],
+    judged: &'a [Judged],
+    plans: &'a [Result<Plan, String>],
+    loose: &'a dyn Fn(usize) -> (u64, u64),
+}
+
+impl Fears<'_> {
+    /// The plan of one asked by itself, under this mark where it has any.
+    fn plan_of(&self, place: usize, mark: Option<Wish>) -> Option<&Plan> {
+        let mut own =
+            (0..self.judged.len()).filter(|at| self.judged[*at].way == Way::alone(place)).peekable();
+        let first = *own.peek()?;
+        let at = own.find(|at| self.judged[*at].mark == mark).unwrap_or(first);
+        self.plans[at].as_ref().ok()
+    }
+
+    /// A lane's cost, with what bundles of each of its models leave, which is asked again.
+    fn cost(&self, judged: &Judged, lane: &LanePlan) -> Quote {
+        let mut total = quote(lane);
+        for place in judged.way.models().filter(|place| self.manners[*place].bundle.is_some()) {
+            let smaller = |one: usize| self.plan_of(one, judged.mark).is_some();
+            let next =
+                asked_next(self.manners, place, &smaller).and_then(|next| self.plan_of(next, judged.mark));
+            let again = next.and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane)).map(quote);
+            // The last of a cascade is asked what the others left.
+            let rejected = judged.rejected.as_ref().filter(|_| place == judged.way.last);
+            let again = again.map(|again| match rejected {
+                Some((places, reached)) => gone_on(&again, places.len() as u64, *reached),
+                None => again,
+            });
+            // They fail by bundles, not by rows.
+            let bundles = |rows: u64| rows.div_ceil(u64::from(self.manners[place].bundle.unwrap_or(1)));
+            let (part, of) = (self.loose)(place);
+            if let Some(again) = again {
+                total = asked_again(&total, &again, bundles(part), bundles(of));
+            }
+        }
+        total
+    }
+}
+
+/// Who is asked what a bundle leaves, which goes in halves: the same model in the largest of the smaller sizes of which there is a plan, or
+/// an item at a time.
+fn asked_next(manners: &[Manner], place: usize, has_plan: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let half = manners[place].bundle? / 2;
+    let is_smaller = |one: &Manner| one.model == manners[place].model && one.bundle.unwrap_or(1) <= half;
+    let smaller = (0..manners.len()).filter(|one| is_smaller(&manners[*one]) && has_plan(*one));
+    smaller.max_by_key(|one| manners[*one].bundle)
+}
+
+fn quote(lane: &LanePlan) -> Quote {
+    Quote { expected: lane.expected, p95: lane.p95, worst: lane.worst, learned: lane.learned }
+}
+
+fn unplanned(judged: &Judged, bundle: u32, lane: Lane, why: &str) -> Candidate {
+    Candidate {
+        way: judged.way.clone(),
+        lane,
+        bundle,
+        mark: judged.mark,
+        cost: None,
+        time_s: 0,
+        latest_s: 0,
+        quality: judged.quality,
+        barred: Some(why.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bundle_leaves_goes_in_halves() {
+        let of = |model: &str, bundle| Manner { model: model.to_owned(), bundle };
+        let manners = [
+            of("a", None),
+            of("b", None),
+            of("b", Some(2)),
+            of("b", Some(5)),
+            of("b", Some(10)),
+            of("b", Some(20)),
+        ];
+        for (place, missing, want) in [
+            (1, None, None),
+            (2, None, Some(1)),
+            (3, None, Some(2)),
+            (4, None, Some(3)),
+            (5, None, Some(4)),
+            (5, Some(4), Some(3)),
+            (2, Some(1), None),
+        ] {
+            let found = asked_next(&manners, place, &|one| Some(one) != missing);
+            assert_eq!(found, want, "{place} without {missing:?}");
+        }
+    }
+}
