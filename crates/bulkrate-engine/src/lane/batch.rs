@@ -11,6 +11,7 @@ use super::pack::{Planned, pack};
 use super::submission::drive;
 use crate::run::job::Job;
 use crate::run::recover::sender;
+use crate::run::standing::By;
 
 /// Runs until nothing is left for a batch. `open`: batches that an earlier run left.
 pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
@@ -66,10 +67,19 @@ fn begin(job: &Rc<Job>, driving: &mut JoinSet<()>, planned: Planned) {
         if let Some(place) = place {
             let queue = &mut job.state.borrow_mut().batch_queues[place];
             queue.batches = queue.batches.saturating_add_signed(by);
-            if by > 0 { queue.breaker.begins(sub) } else { queue.breaker.ends(sub) }
+            if by > 0 {
+                return queue.breaker.begins(sub);
+            }
+            queue.breaker.ends(sub);
         }
+        false
     };
-    count(&job, 1);
+    if count(&job, 1)
+        && let Some(place) = place
+    {
+        // The others go on elsewhere until it is taken.
+        job.replace_absent(place, By::Batches);
+    }
     driving.spawn_local(async move {
         drive(Rc::clone(&job), planned).await;
         count(&job, -1);

@@ -1,7 +1,8 @@
 //! Whether the batches of a deployment get through: uploads and looks that fail, creates that are refused for now.
 //!
 //! None of that costs anything, so that nobody is in a hurry. Where another deployment may stand in, one that fails for long is
-//! left (open), asked by free calls, and given one batch when it answers (half open), whose create decides.
+//! left (open), asked by free calls, and given one batch when it answers (half open), whose create decides. All others stay where
+//! they are meanwhile: an upload that fails may take minutes.
 
 use std::rc::Rc;
 
@@ -63,11 +64,18 @@ impl Breaker {
         self.away.is_left() && (self.away.shuts(now_us) || self.trial.is_some())
     }
 
-    /// A batch begins there.
-    pub(super) fn begins(&mut self, sub: Sub) {
-        if self.away.is_left() {
+    /// A batch begins there. True: it is the one that tries whether it is back.
+    pub(super) fn begins(&mut self, sub: Sub) -> bool {
+        let tries = self.away.is_left();
+        if tries {
             self.trial = Some(sub);
         }
+        tries
+    }
+
+    /// Whether it is the batch that tries.
+    pub(super) fn is_trial(&self, sub: Sub) -> bool {
+        self.trial == Some(sub)
     }
 
     /// Nothing drives the batch any more.
@@ -170,7 +178,7 @@ mod tests {
         let at = breaker.opens_at(61 * S).unwrap_or(61 * S);
         assert!(breaker.away.takes_look(at) && breaker.away.looked(at, true, 0));
         assert!(!breaker.holds(at), "half open");
-        breaker.begins(Sub(7));
+        assert!(breaker.begins(Sub(7)) && breaker.is_trial(Sub(7)));
         assert!(breaker.holds(at), "for one batch");
         breaker.ends(Sub(8));
         assert!(breaker.holds(at));

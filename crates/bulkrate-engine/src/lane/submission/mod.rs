@@ -132,7 +132,7 @@ impl Driving<'_> {
             look_ms: u64::try_from(job.pulse.idle.as_millis()).unwrap_or(u64::MAX),
             detaching: job.stop.is_detaching(),
             cancel: job.is_unwanted(),
-            elsewhere: recover::sender(job, row).is_some_and(|place| job.is_left(place)),
+            elsewhere: is_left(job, row),
         }
     }
 
@@ -231,6 +231,12 @@ impl Driving<'_> {
         };
         Acts { ledger, orders_done: vec![told.order] }
     }
+}
+
+/// Whether its items go to another deployment, and it is not the one that tries whether this one is back.
+pub(super) fn is_left(job: &Job, row: &Submission) -> bool {
+    let Some(place) = recover::sender(job, row) else { return false };
+    job.is_left(place) && !job.state.borrow().batch_queues[place].breaker.is_trial(row.sub)
 }
 
 fn api(job: &Job, planned: &Planned) -> Result<Arc<dyn Provider>, EngineError> {

@@ -6,8 +6,8 @@ use bulkrate_core::submission::State;
 use bulkrate_store::Submission;
 use tokio::time::{Instant, sleep_until};
 
+use super::is_left;
 use crate::run::job::Job;
-use crate::run::recover::sender;
 
 /// Sleeps, but not through a wish to stop or to cancel what was not cancelled yet.
 pub(super) async fn wait(job: &Rc<Job>, at_ms: u64, state: State, row: &Submission) {
@@ -21,7 +21,6 @@ pub(super) async fn wait(job: &Rc<Job>, at_ms: u64, state: State, row: &Submissi
 
 async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, row: &Submission) {
     let (sub, unsent) = (row.sub, matches!(state, State::Staging | State::Staged));
-    let place = sender(job, row).filter(|_| unsent);
     while !job.stop.is_detaching() && job.clock.unix_ms() < at_ms {
         if job.is_unwanted()
             && state != State::Cancelling
@@ -30,7 +29,7 @@ async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, until: Instant, state: State, 
         {
             return;
         }
-        if place.is_some_and(|place| job.is_left(place)) {
+        if unsent && is_left(job, row) {
             return;
         }
         if matches!(state, State::InDoubt | State::Fencing) && job.state.borrow().told.contains_key(&sub) {
