@@ -2,6 +2,7 @@
 
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, columns_hint};
+use bulkrate_core::request::AddressError;
 use bulkrate_core::route::nearest;
 use bulkrate_io::{SinkError, SourceError};
 use bulkrate_store::StoreError;
@@ -60,6 +61,8 @@ pub enum EngineError {
     Provider(String),
     #[error("the source `{path}` is no longer what the job was made from")]
     SourceChanged { path: String },
+    #[error("nothing came from the last {urls} URLs that were tried; at last: {why}")]
+    UrlsAway { urls: u32, why: String },
     #[error("internal: {0}")]
     Internal(String),
 }
@@ -120,6 +123,7 @@ impl EngineError {
             Self::Io { .. } => "io-failed",
             Self::Provider(_) => "provider-setup",
             Self::SourceChanged { .. } => "source-changed",
+            Self::UrlsAway { .. } => "urls-away",
             Self::Internal(_) => "internal",
         }
     }
@@ -147,6 +151,7 @@ impl EngineError {
             Self::AmbiguousJob { .. } => Some("name it by its id, the first word of each".to_owned()),
             Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Some("free some space and run the same command again; nothing that was committed is lost".to_owned()),
+            Self::UrlsAway { .. } => Some("look at the network, and run the same command again: nothing was sent".to_owned()),
             Self::SourceChanged { path } if path == "standard input" => Some("give the other data a `--name` of its own, or remove the first job: `bulkrate rm JOB`".to_owned()),
             Self::SourceChanged { .. } => Some("restore the file, or write the answers alone: `bulkrate results JOB --answers-only --out FILE`".to_owned()),
             _ => None,
@@ -169,6 +174,7 @@ impl EngineError {
             | Self::StoreFailed(_)
             | Self::Io { .. }
             | Self::Internal(_)
+            | Self::UrlsAway { .. }
             | Self::Provider(_) => 1,
             _ => 2,
         }
@@ -181,6 +187,10 @@ fn item_code(error: &ItemError) -> &'static str {
         ItemError::MissingField(_) => "item-missing-field",
         ItemError::EmptyPrompt => "item-empty-prompt",
         ItemError::Image { .. } | ItemError::Blob { .. } => "item-bad-image",
+        ItemError::Address { source: AddressError::Refused(_), .. } => "item-url-refused",
+        ItemError::Address { source: AddressError::Failed(_) | AddressError::Away(_), .. } => {
+            "item-url-failed"
+        }
         ItemError::BadRequest(_) => "item-bad-request",
         ItemError::OverContextWindow { .. } => "item-over-context-window",
         ItemError::Unsupported { .. } => "item-unsupported",

@@ -11,7 +11,7 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::{Marks, Ttl};
-use bulkrate_core::request::{Kind, Reasoning, Request};
+use bulkrate_core::request::{Kind, Part, Reasoning, Request};
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
 use bytes::Bytes;
 
@@ -126,6 +126,11 @@ pub trait Wire: Send + Sync + Debug {
     fn takes_openai(&self, kind: Kind, model: &str) -> bool {
         let _ = (kind, model);
         false
+    }
+    /// Whether the service itself reads what lies at the address of an image or a document; where not, it takes bytes alone.
+    fn reads(&self, part: &Part<'_>, model: &str) -> bool {
+        let _ = (part, model);
+        true
     }
     /// Appends the provider's body for `request` to `out`; nothing is appended on an error.
     fn encode(

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 
 use crate::request::{
-    Blob, BlobError, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text, base64, data_url,
-    media_type_of, web_url, write_canonical, write_json_text,
+    AddressError, Blob, BlobError, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text,
+    base64, data_url, media_type_of, web_url, write_canonical, write_json_text,
 };
 
 use super::marks::Marks;
@@ -55,6 +55,9 @@ pub enum ItemError {
     /// Of a unified request.
     #[error("the {part} in `messages` {source}")]
     Blob { part: &'static str, source: BlobError },
+    /// What was to be fetched for the request. `url` without what may be secret in it.
+    #[error("the {part} at `{url}` {source}")]
+    Address { part: &'static str, url: String, source: AddressError },
     #[error("not a unified request: {0}")]
     BadRequest(String),
     #[error("{}{tokens} input tokens do not fit `{model}`, which takes {tokens_max}", if *.exact { "" } else { "about " })]

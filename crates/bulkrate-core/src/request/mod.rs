@@ -3,6 +3,7 @@
 //! A `Request` borrows from the line it was read from; strings are copied only where JSON escapes force it.
 
 mod blob;
+mod media;
 mod canonical;
 mod openai;
 mod read;
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 pub use blob::BlobError;
 pub(crate) use blob::{base64, data_url, media_type_of, web_url};
 pub use canonical::{canonical_value, write_canonical, write_json_text};
+pub use media::{AddressError, Medium, media_type_by_bytes};
 pub use openai::BodyError;
 pub use read::Text;
 

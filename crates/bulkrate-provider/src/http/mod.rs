@@ -18,5 +18,6 @@ mod proxy;
 pub(crate) mod tokens;
 mod tls;
 mod unreached;
+pub mod egress;
 
 pub use origin::Account;

@@ -91,6 +91,8 @@ pub struct Takes {
     /// The name of the seed.
     pub seed: Option<&'static str>,
     pub images: bool,
+    /// Whether it fetches images from their addresses itself.
+    pub addresses: bool,
     pub documents: bool,
     /// Whether `response_format` takes a JSON Schema.
     pub schema: bool,
@@ -133,6 +135,7 @@ impl Takes {
         penalties: true,
         seed: Some("seed"),
         images: true,
+        addresses: true,
         documents: true,
         schema: true,
         efforts: EFFORTS,

@@ -43,6 +43,7 @@ const CLOUD: Dialect = Dialect {
         penalties: true,
         seed: Some("seed"),
         images: true,
+        addresses: true,
         documents: false,
         schema: true,
         efforts: &[],
@@ -217,12 +218,20 @@ pub const PRESETS: &[Dialect] = &[
         key_env: "LLAMACPP_API_KEY",
         ..LOCAL
     },
-    // Unknown fields are ignored in silence, so that `top_k` would be lost.
+    // Unknown fields are ignored in silence, so that `top_k` would be lost. An image's address is refused (`decodeImageURL` in its
+    // `openai/openai.go`).
     Dialect {
         name: "ollama",
         base_url: Some("http://127.0.0.1:11434/v1"),
         key_env: "OLLAMA_API_KEY",
-        takes: Takes { top_k: false, efforts: EFFORTS, dimensions: true, logprobs: false, ..LOCAL.takes },
+        takes: Takes {
+            top_k: false,
+            addresses: false,
+            efforts: EFFORTS,
+            dimensions: true,
+            logprobs: false,
+            ..LOCAL.takes
+        },
         ..LOCAL
     },
 ];

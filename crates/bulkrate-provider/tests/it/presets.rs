@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::request::{Config, Content, Kind, Message, Reasoning, Request, Role};
+use bulkrate_core::request::{
+    Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType,
+};
 use bulkrate_provider::conformance::{self, Column, Field, Options};
 use bulkrate_provider::{Deployed, Preset, Provider, Settings, Unlisted, Unsupported};
 use bulkrate_sim::{Sim, SimConfig, Speaks};
@@ -170,6 +172,41 @@ async fn prove(
         };
         assert_eq!(!answer.tokens.is_empty(), field.alternatives.is_some(), "{place:?}");
     }
+}
+
+/// Where a wire says that its service fetches an address itself, the address is sent, and where it does not, it is refused.
+#[tokio::test]
+async fn an_address_is_sent_exactly_where_the_service_reads_it() {
+    let (mut images, mut documents) = (Vec::new(), Vec::new());
+    for preset in bulkrate_provider::presets() {
+        let sim = sim(&preset).await;
+        let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
+        let model = model(preset.name);
+        type Wrap = fn(Blob<'static>) -> Part<'static>;
+        let media: [(Wrap, &str, &mut Vec<&str>); 2] =
+            [(Part::Image, "image/png", &mut images), (Part::Document, "application/pdf", &mut documents)];
+        for (wrap, media_type, unread) in media {
+            let part = |source_type, data: &'static str| {
+                wrap(Blob { source_type, media_type: media_type.into(), data: data.into() })
+            };
+            let write = |part: Part<'static>| {
+                let content = Content::Parts(vec![Part::Text { text: "What is it?".into() }, part]);
+                let message = Message { role: Role::User, content, tool_call_id: None };
+                let request = Request { messages: vec![message], ..with(Config::default()) };
+                conformance::write(&*provider, &request, model)
+            };
+            if write(part(SourceType::Base64, "AAAA")).is_err() {
+                continue; // it takes none at all
+            }
+            let address = part(SourceType::Url, "https://example.org/a");
+            let reads = provider.wire().reads(&address, model);
+            assert_eq!(write(address).is_ok(), reads, "{} {media_type}", preset.name);
+            assert!(provider.wire().reads(&part(SourceType::Base64, "AAAA"), model));
+            unread.extend((!reads).then_some(preset.name));
+        }
+    }
+    assert_eq!(images, ["gemini", "vertex", "bedrock", "ollama"]);
+    assert_eq!(documents, ["gemini", "vertex", "bedrock", "azure", "openrouter"]);
 }
 
 #[tokio::test]

@@ -196,15 +196,19 @@ fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsuppor
     }
 }
 
+/// Whether it takes the blob as it is given: as bytes, or as the address of an object in S3.
+pub(super) fn reads(blob: &Blob<'_>) -> bool {
+    blob.source_type == SourceType::Base64 || blob.data.starts_with("s3://")
+}
+
 fn check_blob(
     job: &Job<'_>,
     (field, role, blob): (&'static str, Role, &Blob<'_>),
     known: &[&str],
 ) -> Result<(), Unsupported> {
     job.refuse_blob((field, role, blob), SERVICE, known)?;
-    if blob.source_type == SourceType::Url && !blob.data.starts_with("s3://") {
-        let why =
-            "Bedrock fetches from no address but `s3://bucket/key`: give the bytes, as a path or a data URL";
+    if !reads(blob) {
+        let why = "Bedrock fetches from no address but `s3://bucket/key`: give the bytes, as base64 or a data URL, or `fetch_urls`";
         return Err(job.unsupported(field, why));
     }
     if !known.contains(&&*blob.media_type) {

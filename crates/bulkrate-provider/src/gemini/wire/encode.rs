@@ -46,9 +46,16 @@ pub(crate) struct Host {
     embeds: bool,
 }
 
+impl Host {
+    /// Whether it takes the blob as it is given: as bytes, or as the address of a file of its own.
+    pub(crate) fn reads(self, blob: &Blob<'_>) -> bool {
+        blob.source_type == SourceType::Base64 || blob.data.starts_with(self.files)
+    }
+}
+
 pub(crate) const STUDIO: Host = Host {
     files: "https://generativelanguage.googleapis.com/",
-    files_hint: "Gemini fetches nothing: give the bytes as base64, or the URI of a file that was uploaded to it",
+    files_hint: "Gemini fetches nothing: give the bytes as base64, the URI of a file that was uploaded to it, or `fetch_urls`",
     says_tier: true,
     refused: &[],
     embeds: true,
@@ -56,7 +63,7 @@ pub(crate) const STUDIO: Host = Host {
 
 pub(crate) const VERTEX: Host = Host {
     files: "gs://",
-    files_hint: "nothing is fetched there: give the bytes as base64, or the `gs://` address of an object in Cloud Storage",
+    files_hint: "nothing is fetched there: give the bytes as base64, the `gs://` address of an object in Cloud Storage, or `fetch_urls`",
     says_tier: false,
     refused: &["store"],
     embeds: false,
@@ -260,7 +267,7 @@ fn check_turns(job: &Job<'_>, host: Host) -> Result<(), Unsupported> {
                 Part::Document(blob) => ("messages.document", blob, DOCUMENTS),
             };
             job.refuse_blob((field, turn.role, blob), SERVICE, known)?;
-            if blob.source_type == SourceType::Url && !blob.data.starts_with(host.files) {
+            if !host.reads(blob) {
                 return Err(job.unsupported(field, host.files_hint));
             }
         }

@@ -12,7 +12,7 @@ mod tests;
 use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::{Kind, Part, Request};
 
 use super::VERSION;
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
@@ -45,6 +45,10 @@ impl Wire for GeminiWire {
     fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
         let verb = if kind == Kind::Embedding { "batchEmbedContents" } else { "generateContent" };
         Cow::Owned(format!("{VERSION}/models/{}:{verb}", in_path(model)))
+    }
+
+    fn reads(&self, part: &Part<'_>, _: &str) -> bool {
+        part.blob().is_none_or(|blob| encode::STUDIO.reads(blob))
     }
 
     fn encode(

@@ -1,6 +1,6 @@
 //! What a request may ask of a service and of a model: refused here, before a byte is written.
 
-use bulkrate_core::request::{Content, Kind, Part, Reasoning, Role, SourceType};
+use bulkrate_core::request::{Blob, Content, Kind, Part, Reasoning, Role, SourceType};
 
 use super::encode::{Encoder, Job};
 use super::models::Sampling;
@@ -22,10 +22,46 @@ impl Encoder {
         if is_responses {
             check_responses(job)?;
         }
-        check_parts(job, is_responses)?;
+        self.check_parts(job)?;
         self.check_taken(job, own)?;
         if self.dialect.checks_models {
             check_model(job, own)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a part is taken as it is given: as text, as bytes, or by an address that the service fetches from.
+    pub(super) fn reads(&self, part: &Part<'_>) -> bool {
+        match part {
+            Part::Image(Blob { source_type: SourceType::Url, .. }) => self.dialect.takes.addresses,
+            Part::Document(Blob { source_type: SourceType::Url, .. }) => {
+                self.chat_endpoint == ChatEndpoint::Responses
+            }
+            _ => true,
+        }
+    }
+
+    /// Parts and roles that the API cannot carry.
+    fn check_parts(&self, job: &Job<'_>) -> Result<(), Unsupported> {
+        for message in &job.request.messages {
+            if message.role == Role::Tool && message.tool_call_id.is_none() {
+                return Err(job.unsupported("messages", "a message with role `tool` needs `tool_call_id`"));
+            }
+            let Content::Parts(parts) = &message.content else { continue };
+            let beside = parts.iter().filter_map(|part| Some((part, part.medium()?)));
+            for (part, medium) in beside {
+                if !self.reads(part) {
+                    let name = medium.name();
+                    let why = format!(
+                        "{name}s go there as base64, not by URL; `fetch_urls` brings them here first"
+                    );
+                    return Err(job.unsupported("messages", why));
+                }
+                if message.role != Role::User {
+                    let why = "images and documents stand only in messages with role `user`";
+                    return Err(job.unsupported("messages", why));
+                }
+            }
         }
         Ok(())
     }
@@ -117,33 +153,6 @@ fn check_responses(job: &Job<'_>) -> Result<(), Unsupported> {
         return Err(
             job.unsupported("messages", "tool results go to the Responses API as `provider_kwargs.input`")
         );
-    }
-    Ok(())
-}
-
-/// Parts and roles that the API cannot carry.
-fn check_parts(job: &Job<'_>, is_responses: bool) -> Result<(), Unsupported> {
-    for message in &job.request.messages {
-        if message.role == Role::Tool && message.tool_call_id.is_none() {
-            return Err(job.unsupported("messages", "a message with role `tool` needs `tool_call_id`"));
-        }
-        let Content::Parts(parts) = &message.content else { continue };
-        for part in parts {
-            match part {
-                Part::Document(blob) if blob.source_type == SourceType::Url && !is_responses => {
-                    return Err(
-                        job.unsupported("messages", "chat completions take documents as base64, not by URL")
-                    );
-                }
-                Part::Image(_) | Part::Document(_) if message.role != Role::User => {
-                    return Err(job.unsupported(
-                        "messages",
-                        "images and documents stand only in messages with role `user`",
-                    ));
-                }
-                _ => {}
-            }
-        }
     }
     Ok(())
 }

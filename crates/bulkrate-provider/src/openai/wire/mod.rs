@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
 use bulkrate_core::ids::WireId;
-use bulkrate_core::request::{Kind, Reasoning, Request};
+use bulkrate_core::request::{Kind, Part, Reasoning, Request};
 
 use super::{Charges, Dialect, entra};
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
@@ -113,6 +113,10 @@ impl Wire for OpenAiWire {
 
     fn takes_openai(&self, kind: Kind, _: &str) -> bool {
         self.endpoint(kind) != "/responses"
+    }
+
+    fn reads(&self, part: &Part<'_>, _: &str) -> bool {
+        self.encoder.reads(part)
     }
 
     fn tells_no_logprobs(&self, model: &str, reasoning: Option<Reasoning>) -> Option<&'static str> {

@@ -11,7 +11,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Marks;
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::{Kind, Part, Request};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -138,6 +138,14 @@ impl Wire for VertexWire {
 
     fn marks(&self, _: Lane, model: &str) -> Option<Marks> {
         (Maker::of(model) == Maker::Anthropic).then(|| anthropic::wire::models::marks(model))
+    }
+
+    fn reads(&self, part: &Part<'_>, model: &str) -> bool {
+        match Maker::of(model) {
+            Maker::Google => part.blob().is_none_or(|blob| google::VERTEX.reads(blob)),
+            Maker::Open => self.open.reads(part, model),
+            Maker::Anthropic => true,
+        }
     }
 
     fn encode(
