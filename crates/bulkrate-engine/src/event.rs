@@ -24,6 +24,8 @@ pub enum Event<'a> {
         records: u64,
         bytes: u64,
         bytes_total: Option<u64>,
+        /// Addresses of images and documents that were fetched.
+        fetched: u64,
     },
     Planned {
         plan: &'a Plan,

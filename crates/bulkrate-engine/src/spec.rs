@@ -175,9 +175,19 @@ pub struct RequestSpec {
     /// A pilot's job: the log-probabilities of each answer are asked for, as far as this measure needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Measure>,
+    /// What lies at the addresses of images and documents is brought here, for models that take bytes alone; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchSpec>,
     /// So many items are asked in one request at most; `None`: each by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,
+}
+
+/// From where images and documents are fetched besides public addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FetchSpec {
+    /// `HOST` or `HOST:PORT`, wherever they are.
+    pub hosts: Vec<String>,
 }
 
 /// A cascade: cheap models in the order in which they are asked, and by what an answer of theirs is accepted.

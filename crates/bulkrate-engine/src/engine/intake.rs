@@ -129,30 +129,28 @@ impl Engine {
         crate::deliver::columns(spec, source.format(), source.columns(), shape)?;
         let mut pass =
             Pass::new(&self.settings, spec, no, dir, self.writer.clone(), &source, shape, self.today())?;
-        let total = source.bytes_total();
         let mut told_us = self.clock.us();
         while let Some(row) = source.next()? {
             pass.record(&row)?;
-            if pass.records() % 4_096 == 0 && self.clock.us() > told_us + 250_000 {
+            let looks = pass.fetched().is_some() || pass.records() % 4_096 == 0;
+            if looks && self.clock.us() > told_us + 250_000 {
                 told_us = self.clock.us();
-                observer.event(&Event::Preparing {
-                    records: pass.records(),
-                    bytes: source.bytes_read(),
-                    bytes_total: total,
-                });
+                observer.event(&preparing(&pass, &source));
             }
         }
-        observer.event(&Event::Preparing {
-            records: pass.records(),
-            bytes: source.bytes_read(),
-            bytes_total: total,
-        });
+        pass.go_on(true)?;
+        observer.event(&preparing(&pass, &source));
+        let fetches_again = !keep && pass.fetched().is_some_and(|fetched| fetched > 0);
         let deployments = pass.deployments().to_vec();
         let (mut checkpoint, left) = pass.finish(&source, true, self.clock.row_ms())?;
         // Only what was the same before it was hashed and after it was read.
         checkpoint.stamp = stamp.filter(|stamp| self.stamp(path) == Some(*stamp));
         for note in &left.notes {
             observer.event(&Event::Note { message: note });
+        }
+        if fetches_again {
+            let message = "what was fetched for this plan is not kept: `run` fetches it again, once for all its attempts";
+            observer.event(&Event::Note { message });
         }
         let mut tx = Tx::new(no);
         tx.checkpoint = Some(to_json(&checkpoint)?);
@@ -210,6 +208,16 @@ impl Engine {
             }
         }
         Ok(deployments)
+    }
+}
+
+/// How far a pass has come.
+fn preparing(pass: &Pass<'_>, source: &Source) -> Event<'static> {
+    Event::Preparing {
+        records: pass.records(),
+        bytes: source.bytes_read(),
+        bytes_total: source.bytes_total(),
+        fetched: pass.fetched().unwrap_or(0),
     }
 }
 

@@ -10,6 +10,7 @@ mod ids;
 mod order;
 mod keys;
 mod takes;
+mod fetch;
 mod reuse;
 mod saved;
 mod pass;

@@ -105,7 +105,7 @@ impl ModelStats {
     pub(super) fn of(drawn: &Drawn, bytes: u64, deployment: &Deployment) -> Self {
         let shape = RequestShape {
             documents: drawn.documents,
-            ..request_shape_of(bytes, drawn.messages, drawn.images, drawn.max_tokens)
+            ..request_shape_of(bytes - drawn.data, drawn.messages, drawn.images, drawn.max_tokens)
         };
         let input_max = input_max(&deployment.row, &shape).map_or(bytes, |tokens| tokens.0);
         let text = bytes.saturating_sub(drawn.structure);
@@ -152,7 +152,7 @@ impl ModelStats {
     }
 }
 
-/// The shape that bounds a request's price; `bytes` of the canonical form bound its prompt text.
+/// The shape that bounds a request's price; `bytes` of the canonical form, but for images and documents, bound its prompt text.
 pub(crate) fn request_shape_of(bytes: u64, messages: u64, images: u64, max_tokens: u32) -> RequestShape {
     RequestShape {
         text_bytes: bytes,

@@ -110,6 +110,7 @@ impl Job {
             messages: 2,
             images: 0,
             documents: 0,
+            data: 0,
             mark: None,
             expectation: self.verdicts()?,
         };

@@ -97,6 +97,8 @@ pub(crate) struct Common {
     pub messages: u64,
     pub images: u64,
     pub documents: u64,
+    /// Bytes of the canonical form that are images and documents themselves: no measure of their tokens.
+    pub data: u64,
     /// For how long it is marked for the provider's prompt cache.
     pub mark: Option<Ttl>,
     pub expectation: Arc<Expectation>,
@@ -284,11 +286,12 @@ impl Job {
         let alternatives = self.alternatives(named, deployment);
         let asking = Asking { lane, max_tokens: raised, mark, alternatives };
         encode(found, &draft, asking, body).map_err(NotReady::Unsupported)?;
-        let (images, documents, messages) = match &draft {
+        let (images, documents, data, messages) = match &draft {
             Draft::Unified(request) => {
-                (request.images(), request.documents(), request.messages.len() as u64 + 1)
+                let turns = request.messages.len() as u64;
+                (request.images(), request.documents(), request.data_bytes(), turns + 1)
             }
-            Draft::Raw(line) => (line.images(), line.documents(), line.messages()),
+            Draft::Raw(line) => (line.images(), line.documents(), 0, line.messages()),
         };
         let common = Common {
             named,
@@ -298,6 +301,7 @@ impl Job {
             messages,
             images,
             documents,
+            data,
             mark,
             expectation: self.expectation(&draft)?,
         };
@@ -328,11 +332,13 @@ impl Job {
         bytes: u64,
         common: &Common,
     ) -> Result<Ready, NotReady> {
-        let Common { named, deployment, kind, max_tokens, messages, images, documents, mark, .. } = *common;
+        let Common { named, deployment, kind, max_tokens, messages, images, documents, data, mark, .. } =
+            *common;
+        let text = bytes.saturating_sub(data);
         let found = &self.deployments[deployment];
         let writes = mark.map(Ttl::writes).unwrap_or_default();
         let shape =
-            RequestShape { documents, writes, ..request_shape_of(bytes, messages, images, max_tokens) };
+            RequestShape { documents, writes, ..request_shape_of(text, messages, images, max_tokens) };
         let bound = found.bound(lane, &shape).ok_or_else(|| {
             NotReady::Unsupported(format!(
                 "no price bound is known for `{}` in the {lane} lane",
@@ -354,7 +360,7 @@ impl Job {
             tags,
             max_tokens,
             bytes,
-            tokens: self.estimated_tokens(deployment, bytes),
+            tokens: self.estimated_tokens(deployment, text),
             expectation,
         })
     }

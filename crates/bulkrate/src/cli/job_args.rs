@@ -79,6 +79,12 @@ pub struct RequestArgs {
     /// Column with an image: a URL, a `data:` URL or base64
     #[arg(long, value_name = "COL")]
     pub image: Option<String>,
+    /// Fetch images and documents from their URLs where the model takes bytes alone; public addresses only
+    #[arg(long)]
+    pub fetch_urls: bool,
+    /// With `--fetch-urls`: a host of your own to fetch from wherever it is, as `images.internal` or `10.0.0.7:8080`; repeatable
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub fetch_from: Vec<String>,
     /// Closed list of answers, separated by commas
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub choices: Vec<String>,
@@ -384,6 +390,8 @@ impl RequestArgs {
             user: self.user,
             examples: listed(self.examples),
             image: self.image,
+            fetch_urls: given(self.fetch_urls),
+            fetch_from: listed(self.fetch_from),
             choices: listed(self.choices.into_iter().map(|choice| choice.trim().to_owned()).collect()),
             schema: self.schema.map(|path| serde_json::Value::String(path.display().to_string())),
             temperature: self.temperature,

@@ -53,6 +53,9 @@ section! {
         user: String,
         examples: Vec<Example>,
         image: String,
+        /// Whether URLs of images and documents are fetched for models that take bytes alone, and from which hosts of one's own.
+        fetch_urls: bool,
+        fetch_from: Vec<String>,
         choices: Vec<String>,
         /// A path, or the schema itself as a table.
         schema: serde_json::Value,

@@ -7,8 +7,10 @@ use bulkrate_core::bundle::SIZE_MAX;
 use bulkrate_core::collect::Expectation;
 use bulkrate_core::request::{Kind, Role};
 use bulkrate_engine::spec::{
-    AccountSpec, FilterSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec, TurnSpec,
+    AccountSpec, FetchSpec, FilterSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec,
+    TurnSpec,
 };
+use bulkrate_provider::http::egress::Hosts;
 
 use super::job_file::{Example, Layer, Request, Run, Sink, Source};
 use super::value::PriorityChoice;
@@ -112,6 +114,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         turns,
         user: from.user.map(text).transpose()?,
         image: from.image,
+        fetch: fetch(from.fetch_urls, from.fetch_from)?,
         choices,
         schema,
         temperature: from.temperature,
@@ -132,6 +135,21 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         logprobs: None,
         bundle: bundle(from.bundle, kind == Kind::Chat)?,
     })
+}
+
+/// From where images and documents are fetched, where they are.
+fn fetch(wanted: Option<bool>, from: Option<Vec<String>>) -> Result<Option<FetchSpec>, ConfigError> {
+    let hosts: Vec<String> = from.into_iter().flatten().map(|host| host.trim().to_owned()).collect();
+    if wanted != Some(true) {
+        let hint = Some("pass `--fetch-urls` as well, or leave it out");
+        return if hosts.is_empty() {
+            Ok(None)
+        } else {
+            Err(ConfigError::option("--fetch-from", "nothing is fetched without `fetch_urls`", hint))
+        };
+    }
+    Hosts::parse(&hosts).map_err(|why| ConfigError::option("--fetch-from", why, None))?;
+    Ok(Some(FetchSpec { hosts }))
 }
 
 /// How many items go in one request; one is what there is without.

@@ -13,6 +13,8 @@ use super::{json, out, plan, progress};
 const LINE_EVERY_MS: u64 = 5_000;
 /// Records read between two lines while preparing.
 const PREPARE_EVERY: u64 = 250_000;
+/// The same, where what lies at addresses is fetched, which takes longer.
+const FETCH_EVERY: u64 = 1_000;
 
 /// Where JSON events go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub struct Teller {
 struct Lines {
     said_at_ms: Option<u64>,
     records: u64,
+    fetched: u64,
     text: String,
     batch: String,
 }
@@ -107,16 +110,19 @@ impl Teller {
         }
     }
 
-    fn preparing(&self, records: u64, read: u64, total: Option<u64>) {
+    fn preparing(&self, records: u64, read: u64, total: Option<u64>, fetched: u64) {
         let of = total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
-        let text = format!("reading and checking: {}, {}{of}", counted(records, "item"), bytes(read));
+        let brought =
+            if fetched > 0 { format!(", {} fetched", counted(fetched, "URL")) } else { String::new() };
+        let read = bytes(read);
+        let text = format!("reading and checking: {}, {read}{of}{brought}", counted(records, "item"));
         if let Some(live) = &self.live {
             live.say(&text);
         } else if self.talks
             && let Ok(mut lines) = self.lines.lock()
-            && records >= lines.records + PREPARE_EVERY
+            && (records >= lines.records + PREPARE_EVERY || fetched >= lines.fetched + FETCH_EVERY)
         {
-            lines.records = records;
+            (lines.records, lines.fetched) = (records, fetched);
             out::talk(&format!("{text}\n"));
         }
     }
@@ -151,8 +157,8 @@ impl Teller {
 
     fn tell(&self, event: &Event<'_>) {
         match event {
-            Event::Preparing { records, bytes, bytes_total } => {
-                self.preparing(*records, *bytes, *bytes_total);
+            Event::Preparing { records, bytes, bytes_total, fetched } => {
+                self.preparing(*records, *bytes, *bytes_total, *fetched);
             }
             Event::Planned { plan } => self.plan(plan),
             Event::Resumed { job, left: 0, .. } => {

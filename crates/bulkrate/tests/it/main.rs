@@ -28,6 +28,7 @@ mod crash;
 mod decisions;
 mod doubt;
 mod faults;
+mod fetch;
 #[cfg(target_os = "linux")]
 mod local_faults;
 mod anthropic;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Pass;
 use crate::EngineError;
 use crate::paths::io_error;
+use crate::prepare::fetch::Ahead;
 use crate::prepare::reuse::Reuse;
 use crate::prepare::stats::Checkpoint;
 use bulkrate_store::LedgerEntry;
@@ -65,7 +66,9 @@ impl Pass<'_> {
             }
             None => Vec::new(),
         };
-        let left = Left { ledger, notes: self.reuse.take().map(Reuse::notes).unwrap_or_default() };
+        let mut notes = self.reuse.take().map(Reuse::notes).unwrap_or_default();
+        notes.extend(self.ahead.as_ref().and_then(Ahead::note));
+        let left = Left { ledger, notes };
         let checkpoint = Checkpoint {
             shape: self.shape,
             position: source.position(),

@@ -1,5 +1,6 @@
 //! The one pass over the source.
 
+mod waiting;
 mod finish;
 mod out;
 
@@ -19,6 +20,7 @@ use bulkrate_store::{Fate, ItemChunk, ItemRec, Outcome, Place, Via, Writer};
 use jiff::civil::Date;
 
 use self::out::{CHUNK_BYTES, Committed, Out, TagSets};
+use super::fetch::{Ahead, Waiting};
 use super::ids::UniqueIds;
 use super::keys::KeyFile;
 use super::order::{Orderer, Spot};
@@ -67,6 +69,8 @@ pub(crate) struct Pass<'e> {
     cached_before: u64,
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
+    /// Records that wait for what is fetched, where that is switched on.
+    ahead: Option<Ahead>,
     /// What items save that are answered here, where any may be.
     saved: Option<Saved>,
     /// Whom the naive plan asks, where something chooses another.
@@ -130,6 +134,7 @@ impl<'e> Pass<'e> {
             cached_before: 0,
             saved: (reuse.is_some() || spec.request.filter.is_some()).then(Saved::default),
             reuse,
+            ahead: spec.request.fetch.as_ref().map(Ahead::new).transpose()?,
             strong,
             orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
             tag_sets,
@@ -143,25 +148,41 @@ impl<'e> Pass<'e> {
         })
     }
 
-    /// Takes one record.
+    /// Reads one record. It may have to wait for what is fetched for it.
     pub(crate) fn record(&mut self, row: &Row<'_>) -> Result<(), EngineError> {
         let ordinal = Ordinal::try_from(row.record)
             .map_err(|_| EngineError::Internal("more than 4,294,967,295 items".to_owned()))?;
-        if self.spec.source.limit == Some(row.record) {
+        self.note_columns(&row.data);
+        let drawn = self.draw(row);
+        let waits = drawn.as_ref().is_ok_and(|drawn| !drawn.addresses.is_empty());
+        match &mut self.ahead {
+            Some(ahead) if waits || !ahead.is_empty() => {
+                let canonical = std::mem::take(&mut self.canonical);
+                ahead.add(Waiting { ordinal, line: row.line, drawn, canonical })?;
+                self.go_on(false)
+            }
+            _ => self.take(ordinal, row.line, drawn),
+        }
+    }
+
+    /// Takes one record, whose canonical form is in `self.canonical`.
+    fn take(
+        &mut self,
+        ordinal: Ordinal,
+        line: u64,
+        drawn: Result<Drawn, ShapeError>,
+    ) -> Result<(), EngineError> {
+        if self.spec.source.limit == Some(u64::from(ordinal)) {
             // What the cache answers before the limit is counted as it is found.
             let stats = Stats { cached: 0, ..self.stats.clone() };
-            self.limited = Some(Limited { limit: row.record, stats });
+            self.limited = Some(Limited { limit: u64::from(ordinal), stats });
         }
         self.stats.records += 1;
-        self.note_columns(&row.data);
-        let drawn = match self.draw(row) {
+        let drawn = match drawn {
             Ok(drawn) => Ok(drawn),
             Err(ShapeError::Model(error)) => return Err(error),
             Err(ShapeError::Item(source)) if self.spec.source.on_bad_line == OnBadLine::Fail => {
-                return Err(EngineError::Item {
-                    place: format!("{}:{}", self.source_name, row.line),
-                    source,
-                });
+                return Err(EngineError::Item { place: format!("{}:{line}", self.source_name), source });
             }
             Err(ShapeError::Item(error)) => Err(error.to_string()),
         };
@@ -182,9 +203,15 @@ impl<'e> Pass<'e> {
             return Err(ItemError::BadRequest(bad.to_string()).into());
         }
         let drawn = self.draftsman.draw(&row.data, row.record + 1, &mut self.canonical)?;
-        let deployment = &self.draftsman.deployments[drawn.deployment];
-        check_window(&self.canonical, drawn.messages, deployment, &*self.draftsman.settings.tables)?;
+        if drawn.addresses.is_empty() {
+            self.check_window(&drawn)?;
+        }
         Ok(drawn)
+    }
+
+    fn check_window(&self, drawn: &Drawn) -> Result<(), ItemError> {
+        let deployment = &self.draftsman.deployments[drawn.deployment];
+        check_window(&self.canonical, drawn.messages, deployment, &*self.draftsman.settings.tables)
     }
 
     fn item(&mut self, ordinal: Ordinal, drawn: &Drawn) -> Result<(), EngineError> {

@@ -73,19 +73,16 @@ impl Draftsman {
             images: request.images(),
             documents: request.documents(),
             messages: request.messages.len() as u64 + 1,
-            tags: Vec::new(),
             wishes: Wishes { priority: request.priority, cache: request.cache },
-            scores: None,
-            answer: None,
             choice_bytes,
-            structure: 0,
+            data: request.data_bytes(),
+            ..Drawn::default()
         };
         if let Some(tags) = request.tags {
             tag_text(tags).map_err(bad)?;
             bulkrate_core::request::canonical_value(tags, &mut drawn.tags);
         }
-        let asker = Asker { place: deployment, urgent: drawn.wishes.is_urgent(), record: Some(number - 1) };
-        self.takes.check(asker, &request, &self.deployments)?;
+        self.takes.prove(&mut drawn, number, &request, &self.deployments)?;
         let start = out.len();
         write_canonical(&request, out);
         drawn.structure = ((out.len() - start) as u64).saturating_sub(request.prompt_bytes());

@@ -5,11 +5,12 @@ mod proof;
 mod table;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bulkrate_core::filter::{self, How};
 use bulkrate_core::prepare::{Cell, ItemError, Wishes};
 use bulkrate_core::price::Effort;
-use bulkrate_core::request::Reasoning;
+use bulkrate_core::request::{Reasoning, Request};
 use bulkrate_core::route::learned::{self, Few, Score};
 use bulkrate_io::{JsonScanner, RowData};
 use jiff::civil::Date;
@@ -109,8 +110,12 @@ pub(crate) struct Drawn {
     /// What a filter answers, and how it found that.
     pub answer: Option<(String, How)>,
     pub choice_bytes: Option<u64>,
-    /// Bytes of the canonical form that are no prompt text: braces, names, settings.
+    /// Bytes of the canonical form that are no prompt text: braces, names, settings, images.
     pub structure: u64,
+    /// Of these the ones of images and documents: no measure of their tokens.
+    pub data: u64,
+    /// What is to be fetched before the request is whole. Until then it is not checked.
+    pub addresses: Vec<Arc<str>>,
 }
 
 /// Turns records into canonical requests.
@@ -246,15 +251,25 @@ impl Draftsman {
             _ => return Err(ItemError::BadRequest("the record is no JSON object".to_owned()).into()),
         };
         let start = out.len();
-        let (drawn, image) = (form.draw(&cells, number, &mut self.scratch, out)?, form.image);
+        let (mut drawn, image) = (form.draw(&cells, number, &mut self.scratch, out)?, form.image);
         if self.unproved == Some(drawn.deployment) && drawn.answer.is_none() {
             self.unproved = None;
             self.prove_model(drawn.deployment).map_err(ShapeError::Model)?;
         }
         if image && drawn.answer.is_none() {
-            self.prove_image(drawn.deployment, number, &out[start..])?;
+            self.prove_image(&mut drawn, number, &out[start..])?;
         }
         Ok(drawn)
+    }
+
+    /// Refuses a request that its model cannot be sent.
+    pub(crate) fn check(
+        &mut self,
+        drawn: &Drawn,
+        number: u64,
+        request: &Request<'_>,
+    ) -> Result<(), ItemError> {
+        self.takes.prove_whole(drawn, number, request, &self.deployments)
     }
 
     fn deployment(&mut self, name: &str) -> Result<usize, ShapeError> {

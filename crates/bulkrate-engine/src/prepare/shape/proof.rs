@@ -1,8 +1,9 @@
 //! Whether what a table asks of every record can be sent at all, and whether a record's image can.
 
 use bulkrate_core::prepare::{Blueprint, Cell, Setup};
+use bulkrate_core::request::Request;
 
-use super::{Draftsman, ShapeError};
+use super::{Draftsman, Drawn, ShapeError};
 use crate::EngineError;
 use crate::prepare::takes::Asker;
 
@@ -37,10 +38,16 @@ impl Draftsman {
     }
 
     /// Refuses a row's image that its model cannot be sent. What it is, only the row knows.
-    pub(super) fn prove_image(&mut self, place: usize, number: u64, line: &[u8]) -> Result<(), ShapeError> {
-        if let Ok(request) = serde_json::from_slice(line) {
-            let asker = Asker { place, urgent: false, record: Some(number - 1) };
-            self.takes.check(asker, &request, &self.deployments)?;
+    pub(super) fn prove_image(
+        &mut self,
+        drawn: &mut Drawn,
+        number: u64,
+        line: &[u8],
+    ) -> Result<(), ShapeError> {
+        if let Ok(request) = serde_json::from_slice::<Request<'_>>(line) {
+            drawn.data = request.data_bytes();
+            drawn.structure = (line.len() as u64).saturating_sub(request.prompt_bytes());
+            self.takes.prove(drawn, number, &request, &self.deployments)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bulkrate_core::filter::Filter;
 use bulkrate_core::money::Tokens;
-use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn, Wishes};
+use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn};
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning};
 use bulkrate_core::route::learned::{self, Few, Router, Score};
@@ -309,8 +309,6 @@ impl TableForm {
             images: u64::from(self.image),
             documents: 0,
             messages: self.turns + 2,
-            tags: Vec::new(),
-            wishes: Wishes::default(),
             scores,
             answer: self.filter.as_ref().and_then(|(filter, place, embeddings)| {
                 let embedding = embeddings.map_or("", |place| cells[place].as_text());
@@ -319,6 +317,7 @@ impl TableForm {
             }),
             choice_bytes: self.choice_bytes,
             structure: blueprint.structure_len(),
+            ..Drawn::default()
         })
     }
 

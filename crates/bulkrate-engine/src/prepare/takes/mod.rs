@@ -6,15 +6,17 @@
 mod form;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prepare::ItemError;
 use bulkrate_core::prompt_cache::Ttl;
-use bulkrate_core::request::{Config, Content, Kind, Message, Request, Role};
+use bulkrate_core::request::{Config, Content, Kind, Message, Part, Request, Role};
 use bulkrate_provider::WireOptions;
 use serde::{Deserialize, Serialize};
 
 use self::form::write_form;
+use super::shape::Drawn;
 use crate::deployment::Deployment;
 use crate::spec::{JobSpec, OnBadLine};
 
@@ -69,6 +71,8 @@ pub(super) struct Takes {
     /// The lane that the user names where a bad record is to die by itself: one that this lane cannot take does, and takes the lane from
     /// no other.
     only: Option<Lane>,
+    /// What lies at addresses is fetched for models that do not read them.
+    fetches: bool,
     /// The deployments that may be asked instead of any that is named, and instead of the first.
     pub fallbacks: Vec<usize>,
     pub cheap: Vec<usize>,
@@ -84,7 +88,39 @@ pub(super) struct Takes {
 impl Takes {
     pub(super) fn new(spec: &JobSpec) -> Self {
         let only = spec.run.lane.filter(|_| spec.source.on_bad_line != OnBadLine::Fail);
-        Self { mark: spec.run.prompt_cache.fixed(), only, ..Self::default() }
+        let (mark, fetches) = (spec.run.prompt_cache.fixed(), spec.request.fetch.is_some());
+        Self { mark, only, fetches, ..Self::default() }
+    }
+
+    /// Looks at the request of this record, from 1: its addresses are left in `drawn` where what lies there is to be fetched, and
+    /// otherwise it must be one that can be sent.
+    pub(super) fn prove(
+        &mut self,
+        drawn: &mut Drawn,
+        number: u64,
+        request: &Request<'_>,
+        deployments: &[Deployment],
+    ) -> Result<(), ItemError> {
+        if self.fetches {
+            drawn.addresses = self.unread(drawn.deployment, request, deployments);
+        }
+        if !drawn.addresses.is_empty() {
+            return Ok(());
+        }
+        self.prove_whole(drawn, number, request, deployments)
+    }
+
+    /// The same of a request for which nothing is to be fetched, or was.
+    pub(super) fn prove_whole(
+        &mut self,
+        drawn: &Drawn,
+        number: u64,
+        request: &Request<'_>,
+        deployments: &[Deployment],
+    ) -> Result<(), ItemError> {
+        let asker =
+            Asker { place: drawn.deployment, urgent: drawn.wishes.is_urgent(), record: Some(number - 1) };
+        self.check(asker, request, deployments)
     }
 
     /// `Err`: the request can be sent to its model in no lane. What only a lane or a stand-in cannot take is kept in `refusals`.
@@ -108,6 +144,17 @@ impl Takes {
             }
         };
         refused.map_or(Ok(()), Err)
+    }
+
+    /// The addresses of a request that one of the models which may be asked does not read itself.
+    fn unread(&self, place: usize, request: &Request<'_>, deployments: &[Deployment]) -> Vec<Arc<str>> {
+        let cheap = if place == 0 { &self.cheap[..] } else { &[] };
+        let places = || [place].into_iter().chain(self.fallbacks.iter().chain(cheap).copied());
+        let unread = |part: &Part<'_>| {
+            let mut asked = places().filter_map(|place| deployments.get(place));
+            asked.any(|found| !found.account.api.wire().reads(part, &found.model))
+        };
+        request.web_parts().filter(|(part, _)| unread(part)).map(|(_, blob)| Arc::from(&*blob.data)).collect()
     }
 
     /// As [`Self::check`], of what has no settings that are read here.

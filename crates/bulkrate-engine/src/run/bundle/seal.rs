@@ -100,6 +100,7 @@ impl Job {
             messages: request.messages.len() as u64 + 2,
             images: 0,
             documents: 0,
+            data: 0,
             mark,
             expectation: std::sync::Arc::clone(&first.expectation),
         };
