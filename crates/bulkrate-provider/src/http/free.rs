@@ -24,7 +24,6 @@ use http::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, redirect};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::flow;
 use super::limits::now_unix_s;
 use super::origin::Account;
 use super::sign::{Covered, Unsignable};
@@ -181,38 +180,6 @@ impl FreeClient {
                 }
             };
             self.check(what, reply, ok)
-        })
-        .await
-    }
-
-    /// Uploads a file as multipart, the text fields before it.
-    pub async fn upload(
-        &self,
-        what: &str,
-        path: &str,
-        fields: &[(&str, &str)],
-        file: &Path,
-        name: &str,
-    ) -> Result<Reply, ApiError> {
-        self.repeat(|| async {
-            let client = match &self.line {
-                Line::Http(client) => client,
-                Line::Given(line) => return self.give(what, &**line, (Method::POST, path), file).await,
-            };
-            let _turn = self.transfer().await;
-            let (body, length) = self.body_of(what, file).await?;
-            let part = reqwest::multipart::Part::stream_with_length(body, length).file_name(name.to_owned());
-            let part = part.mime_str("application/jsonl").map_err(|error| self.broken(what, &error))?;
-            let mut form = reqwest::multipart::Form::new();
-            for (field, value) in fields {
-                form = form.text((*field).to_owned(), (*value).to_owned());
-            }
-            // Who signs bodies has his files put, not posted.
-            let request = self.request(what, client, &Method::POST, path, Covered::Bytes(b"")).await?;
-            let request = request.multipart(form.part("file", part));
-            let sent = request.timeout(flow::upload_time(length, self.retry.try_timeout)).send().await;
-            let reply = self.reply(what, sent).await?;
-            self.check(what, reply, &[])
         })
         .await
     }
