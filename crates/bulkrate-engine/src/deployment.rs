@@ -263,8 +263,9 @@ impl Deployment {
         match lane {
             Lane::Sync => api.calls().is_none().then(|| format!("`{}` has no calls", api.name())),
             Lane::Batch if api.batches().is_none() => {
-                // What is wrong with a setting may be all that is missing.
-                let why = api.ready().err().map_or_else(String::new, |why| format!(": {why}"));
+                // What is wrong with a setting, or that there is none, may be all that is missing.
+                let needs = || api.batches_need().map(|needs| format!("its batches need {needs}"));
+                let why = api.ready().err().or_else(needs).map_or_else(String::new, |why| format!(": {why}"));
                 Some(format!("`{}` has no batch API here{why}", api.name()))
             }
             Lane::Batch if self.row.flags.batch == bulkrate_core::price::Support::No => {

@@ -37,6 +37,10 @@ pub trait Provider: Send + Sync + Debug {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+    /// The settings that its batches need and that are not set. `None`: nothing that a setting gives is missing.
+    fn batches_need(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether calls are signed with credentials that are found on this machine, where there is no key.
     fn signs(&self) -> bool {
         false

@@ -238,3 +238,17 @@ pub enum SimError {
         source: std::io::Error,
     },
 }
+
+impl SimError {
+    /// What to do about it, where that is not said already.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Some("another program has that port: take another `--port`, or `--port 0` for a free one")
+            }
+            Self::Listen { .. } => Some("take another `--port` or `--host`"),
+            _ => None,
+        }
+    }
+}

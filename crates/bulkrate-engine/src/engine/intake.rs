@@ -32,6 +32,7 @@ impl Engine {
         let id = identity(&spec, if spool.is_some() { STDIN } else { &digest })?;
         if let Some(row) = self.reader()?.job_by_id(&id)? {
             if row.state != JobState::Preparing {
+                keep_name(&row, &mut spec, observer);
                 // Standard input is known by its name alone: other data under it would get the answers of the first.
                 return if row.source_digest == digest {
                     self.reopen(row, spec)
@@ -241,6 +242,19 @@ pub(super) fn check_sink(spec: &JobSpec, state_dir: &Path) -> Result<(), EngineE
         _ => return Ok(()),
     };
     Err(bulkrate_io::SinkError::BadPath { path: path.clone(), what }.into())
+}
+
+/// A name is no part of what a job is: by another one it would be looked for in vain.
+fn keep_name(row: &JobRow, spec: &mut JobSpec, observer: &dyn Observer) {
+    if row.name == spec.name {
+        return;
+    }
+    let message = format!(
+        "job {} of `{}` asks the same of the same rows: it goes on under that name, not as `{}`; `--distinct` or another `sample` makes another job",
+        row.id, row.name, spec.name
+    );
+    observer.event(&Event::Note { message: &message });
+    spec.name.clone_from(&row.name);
 }
 
 /// A file that this job did not write is not replaced unasked; told before anything is spent.

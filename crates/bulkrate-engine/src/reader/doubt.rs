@@ -129,8 +129,13 @@ fn batch(job: &JobRow, row: &Submission, at_work: bool) -> DoubtLine {
 /// What was learned and tried of a batch in doubt.
 fn tried(kept: &Evidence) -> Vec<String> {
     let doubt = &kept.doubt;
-    let mut known =
-        vec![kept.why.clone(), format!("looked for {} times in the provider's list", doubt.probes)];
+    let mut known = vec![
+        kept.why.clone(),
+        match doubt.probes {
+            1 => "looked for once in the provider's list".to_owned(),
+            probes => format!("looked for {probes} times in the provider's list"),
+        },
+    ];
     if kept.known_by.has_fence() {
         known.push(match (doubt.fenced_ms, doubt.fence_tries) {
             (Some(_), _) => "its input file is deleted".to_owned(),

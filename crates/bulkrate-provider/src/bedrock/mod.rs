@@ -172,6 +172,10 @@ impl Provider for Bedrock {
         Some(format!("{}/{}", said(&self.region), said(&self.profile)))
     }
 
+    fn batches_need(&self) -> Option<&'static str> {
+        self.batches.is_none().then_some("`storage`, a bucket (`--storage s3://bucket/prefix`), and `role_arn`, the role that reads it (`--role-arn`)")
+    }
+
     fn ready(&self) -> Result<(), String> {
         match &self.region {
             None => Err("no region is named: set `region` in the job file, or `AWS_REGION`".to_owned()),

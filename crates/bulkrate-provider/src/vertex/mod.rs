@@ -230,6 +230,12 @@ impl Provider for Vertex {
         self.ready.clone()
     }
 
+    fn batches_need(&self) -> Option<&'static str> {
+        self.batches.is_none().then_some(
+            "`storage`, a bucket (`--storage gs://bucket/folder`) or a data set (`bq://project.dataset`)",
+        )
+    }
+
     /// Two free calls: the list of jobs, which shows whether project and location are right, and a look into the bucket or the
     /// dataset.
     async fn probe(&self) -> Result<Health, ApiError> {

@@ -87,7 +87,7 @@ impl AppError {
             Self::Workload(error) => error.hint().map(str::to_owned),
             Self::Route(error) => Some(error.hint()),
             Self::Declined(_) => Some("pass `--yes` to skip the question".to_owned()),
-            Self::Sim(_) => Some("`bulkrate sim --list-faults` lists the faults".to_owned()),
+            Self::Sim(error) => error.hint().map(str::to_owned),
             Self::Open(OpenError::NoBaseUrl { .. } | OpenError::BadBaseUrl { .. }) => Some(
                 "write the base URL with its version, such as `--base-url http://127.0.0.1:8000/v1`"
                     .to_owned(),

@@ -202,6 +202,7 @@ pub(super) fn remove(shared: &Shared, args: &RemoveArgs) -> Result<u8, AppError>
     use std::io::IsTerminal as _;
     let (state, job) = (state(shared)?, &args.name.job);
     let can_ask = std::io::stdin().is_terminal() && out::stderr_is_terminal();
+    engine::stored(&state, job)?; // one that nobody knows is told before anybody is asked
     let agreed = args.yes || (can_ask && ask(&format!("Delete `{job}` with all its results?")));
     if !agreed {
         return Err(AppError::Declined("deleted"));

@@ -9,7 +9,7 @@ use bulkrate_io::csv_line;
 
 use super::table::Table;
 use super::views::known;
-use super::words::{count, share};
+use super::words::{count, counted, share};
 
 /// Cells of a bar that stands for all that was spent.
 const BAR: usize = 24;
@@ -46,8 +46,10 @@ pub fn text(by: &str, rows: &[CostRow], shown: Shown) -> String {
             if steps > STEPS { format!(", of which the last {STEPS} are drawn") } else { String::new() };
         let _ = writeln!(
             out,
-            "trend: from {} to {} in {steps} steps{shown}; change: of the last to the one before",
-            first.period, last.period
+            "trend: from {} to {} in {}{shown}; change: of the last to the one before",
+            first.period,
+            last.period,
+            counted(steps as u64, "step")
         );
     }
     out

@@ -99,9 +99,9 @@ fn cascade(report: &Report) -> String {
     let Some(found) = &report.cascade else { return String::new() };
     let rejected: u64 = found.rejected.values().sum();
     let mut out = format!(
-        "  cascade: {} with a cheap answer; {} went up",
+        "  cascade: {} with a cheap answer; {} led to another model",
         counted(found.accepted, "item"),
-        count(rejected)
+        counted(rejected, "answer")
     );
     if rejected > 0 {
         let why: Vec<String> =

@@ -8,7 +8,7 @@ use bulkrate_engine::pilot::{Aim, Losing, Measured, Outlay, Piloted, PlanLine};
 use bulkrate_engine::spec::JobSpec;
 
 use super::table::Table;
-use super::words::{count, counted, duration, share, usd};
+use super::words::{count, counted, duration, share, share_at_most, usd};
 
 /// What the pilot itself would cost.
 #[must_use]
@@ -112,7 +112,7 @@ fn right(one: &Measured) -> String {
         return of;
     }
     let range = wilson(one.right, one.labelled, Z95);
-    format!("{of} ({} to {})", share(range.low), share(range.high))
+    format!("{of} ({} to {})", share(range.low), share_at_most(range.high))
 }
 
 /// Tokens of one item.
@@ -230,9 +230,10 @@ fn quality(plan: &PlanLine) -> [String; 2] {
     match plan.quality {
         None if is(plan, &["quality_unknown"]) => ["unknown".to_owned(), "0".to_owned()],
         None => ["none".to_owned(), "-".to_owned()],
-        Some(of) => {
-            [format!("{} ({} to {})", share(of.loss), share(of.low), share(of.high)), count(of.labels)]
-        }
+        Some(of) => [
+            format!("{} ({} to {})", share(of.loss), share(of.low), share_at_most(of.high)),
+            count(of.labels),
+        ],
     }
 }
 
@@ -250,7 +251,7 @@ fn why(plan: &PlanLine, lost: &Losing, found: &Piloted) -> String {
         "quality_unknown" => "quality not known".to_owned(),
         "quality_unproved" => format!(
             "not proved: up to {} may be lost",
-            plan.quality.map_or_else(String::new, |quality| share(quality.high))
+            plan.quality.map_or_else(String::new, |quality| share_at_most(quality.high))
         ),
         "unpriced" => "price not known".to_owned(),
         "other_lane" => "another lane was asked for".to_owned(),
@@ -313,7 +314,7 @@ fn reason(plan: &PlanLine, aim: Aim) -> String {
         None => "the strong model itself answers".to_owned(),
         Some(of) => format!(
             "at most {} of the quality is lost, by {}",
-            share(of.high.max(0.0)),
+            share_at_most(of.high.max(0.0)),
             counted(of.labels, "label")
         ),
     };

@@ -72,6 +72,12 @@ pub fn share(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// An upper bound of a share, rounded up: what is above a limit does not look as if it were at it.
+#[must_use]
+pub fn share_at_most(bound: f64) -> String {
+    share((bound * 1_000.0 - 1e-9).ceil() / 1_000.0)
+}
+
 /// `part` of `whole` as `12.3 %`.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
@@ -101,6 +107,15 @@ pub fn rate(per_second: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_is_never_told_lower_than_it_is() {
+        for (bound, want) in
+            [(0.02, "2.0 %"), (0.020_4, "2.1 %"), (0.026_9, "2.7 %"), (0.0, "0.0 %"), (1.0, "100.0 %")]
+        {
+            assert_eq!(share_at_most(bound), want, "{bound}");
+        }
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -252,7 +252,11 @@ fn a_wrong_place_role_or_region_has_its_own_message_and_loses_nothing() {
     // Without a place there is no batch lane.
     let place = place(&sim);
     job_of(&place, ROWS, "", "organization = \"x\"");
-    place.run("run reviews.toml --yes", &[]).error(2, "lane-unavailable", &["no batch API"]);
+    place.run("run reviews.toml --yes", &[]).error(
+        2,
+        "lane-unavailable",
+        &["no batch API", "--storage s3://", "--role-arn"],
+    );
     assert_eq!(requests(&sim), json!({}));
 }
 

@@ -46,6 +46,29 @@ pub(crate) fn whole(place: &Place, sim: &Sim, said: Said, rows: usize) -> (Value
     (report, bill)
 }
 
+/// The same rows and the same request are the same job, whatever it is called this time: it is found by its first name, and says so.
+#[test]
+fn a_job_keeps_its_first_name() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(ROWS));
+    job(&place, "--lane sync --out out.csv --name first").expect(0);
+    let said = job(&place, "--lane sync --out out.csv --name second").expect(0);
+    assert!(said.stderr.contains("of `first` asks the same of the same rows"), "{said:?}");
+    assert!(said.stderr.contains("`first` (") && !said.stderr.contains("`second` ("), "{said:?}");
+    place.run("status first", &[]).expect(0);
+    place.run("status second", &[]).error(2, "job-unknown", &["`second`"]);
+    assert_eq!(sim.bill()["requests"].as_u64(), Some(REQUESTS));
+}
+
+#[test]
+fn a_port_that_is_taken_says_how_to_get_another() {
+    let sim = Sim::start(&[]);
+    let port = sim.base_url.trim_start_matches("http://127.0.0.1:").trim_end_matches("/v1").to_owned();
+    let place = Place::with(&sim);
+    place.run(&format!("sim openai --port {port}"), &[]).error(2, "simulator-failed", &["--port 0"]);
+}
+
 #[test]
 fn a_plan_sends_nothing_and_shows_every_lane() {
     let sim = Sim::start(&[]);
@@ -164,6 +187,8 @@ fn look_at(place: &Place, lane: &str, report: &Value) {
     assert!(item.contains("r-7"), "{item}");
 
     place.run("rm reviews", &[]).error(3, "not-confirmed", &["nothing was deleted", "--yes"]);
+    // Nobody is asked about what is not there.
+    place.run("rm nobody", &[]).error(2, "job-unknown", &["`nobody`"]);
     place.run("rm reviews --yes", &[]).expect(0);
     assert_eq!(place.run("status --json", &[]).expect(0).json().as_array().map(Vec::len), Some(0));
 }

@@ -119,7 +119,7 @@ impl Job {
             let allowed = self.spec.request.semantic.as_ref().map_or(0, |semantic| semantic.error_permille);
             let message = format!(
                 "by the rows that were asked all the same, some {wrong:.0} of {ended} rows were answered wrongly by the semantic \
-                 cache, and {} % may be: rows are asked until it is less again",
+                 cache, give or take, and {} % may be: what is allowed is used up, and rows are asked until more of them have ended",
                 f64::from(allowed) / 10.0,
             );
             self.alert("semantic-cache-errors", &message);

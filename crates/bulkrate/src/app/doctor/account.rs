@@ -29,7 +29,7 @@ pub(super) async fn whole(account: &Account, catalogue: &Catalogue, today: Date)
         return found; // an answer would only say the same
     }
     match account.api.probe().await {
-        Ok(health) => found.extend(reached(&health)),
+        Ok(health) => found.extend(reached(account, &health)),
         Err(error) => {
             let exit =
                 if matches!(error.failure.class, FailureClass::Auth | FailureClass::Billing) { 4 } else { 1 };
@@ -88,14 +88,15 @@ fn program(account: &Account) -> Finding {
     }
 }
 
-fn reached(health: &Health) -> [Finding; 4] {
+fn reached(account: &Account, health: &Health) -> [Finding; 4] {
     let models = health.models.map_or_else(
         || "no list of models".to_owned(),
         |models| format!("{} offered", words::counted(models, "model")),
     );
-    let batch = match health.batches {
-        true => Finding::ok("batch", "there is a batch API"),
-        false => Finding::warning("batch", "there is no batch API; jobs run in the sync lane"),
+    let batch = match (health.batches, account.api.batches_need()) {
+        (true, _) => Finding::ok("batch", "there is a batch API"),
+        (false, Some(needs)) => Finding::warning("batch", format!("batches need {needs}")),
+        (false, None) => Finding::warning("batch", "there is no batch API; jobs run in the sync lane"),
     };
     let reach = Finding::ok("reach", format!("the provider answers; {models}"));
     [reach, batch, clock(health), quota(&health.limits)]
