@@ -141,17 +141,12 @@ impl Engine {
         }
         pass.go_on(true)?;
         observer.event(&preparing(&pass, &source));
-        let fetches_again = !keep && pass.fetched().is_some_and(|fetched| fetched > 0);
         let deployments = pass.deployments().to_vec();
         let (mut checkpoint, left) = pass.finish(&source, true, self.clock.row_ms())?;
         // Only what was the same before it was hashed and after it was read.
         checkpoint.stamp = stamp.filter(|stamp| self.stamp(path) == Some(*stamp));
         for note in &left.notes {
             observer.event(&Event::Note { message: note });
-        }
-        if fetches_again {
-            let message = "what was fetched for this plan is not kept: `run` fetches it again, once for all its attempts";
-            observer.event(&Event::Note { message });
         }
         let mut tx = Tx::new(no);
         tx.checkpoint = Some(to_json(&checkpoint)?);
