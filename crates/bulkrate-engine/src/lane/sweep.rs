@@ -67,8 +67,7 @@ pub(crate) async fn begin(job: &Rc<Job>, open: &mut [Planned]) -> Result<(), Eng
 /// A batch of a submission that was never sent as far as its row knows: the state folder is older than the create (W5). The
 /// row says from now on that a create was under way, and the batch is looked for and adopted as any other.
 fn own_up(job: &Job, row: &mut Submission, listed: &Listed) {
-    use SubmissionState::{Planned, Staged, Staging};
-    if !matches!(row.state, Planned | Staging | Staged) {
+    if !row.state.is_unsent() {
         return;
     }
     let ours = |(place, batches): &'_ (usize, Vec<RemoteBatch>)| {

@@ -77,8 +77,7 @@ fn refuse_ghosts(view: &dyn View, job: &JobRow) -> Result<(), EngineError> {
 
 /// Whether a batch in this state was or may have been sent and is not settled.
 fn may_run(state: SubmissionState) -> bool {
-    use SubmissionState::{Planned, Staged, Staging};
-    !state.is_terminal() && !matches!(state, Planned | Staging | Staged)
+    !state.is_terminal() && !state.is_unsent()
 }
 
 fn gone(path: &Path, result: std::io::Result<()>) -> Result<(), EngineError> {

@@ -28,7 +28,9 @@ pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), E
     job.heed_review()?;
     job.look_ahead_at_first();
     let batched = job.home == Lane::Batch && job.state.borrow().open() > 0 || !open.is_empty();
-    let swept = batched || !job.state.borrow().twins_open.is_empty() || sweep::is_owed(job)?;
+    // The run that it goes before does: two would book one ghost twice.
+    let swept =
+        !job.only_collects && (batched || !job.state.borrow().twins_open.is_empty() || sweep::is_owed(job)?);
     if swept && job.sweeps_first && (job.state.borrow().open() > 0 || !open.is_empty()) {
         sweep::begin(job, &mut open).await?;
     }
@@ -216,7 +218,7 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
         "what a batch added to the enqueued tokens was taken away again"
     );
     let mut tx = Tx::new(job.no);
-    if job.state.borrow().open() == 0 {
+    if job.state.borrow().open() == 0 && !job.only_collects {
         // Those to cancel the job that it works for are that one's own.
         let orders = job.reader.orders()?.into_iter();
         tx.orders_done =

@@ -53,6 +53,9 @@ pub(crate) fn hear(job: &Rc<Job>) -> Result<(), EngineError> {
             continue;
         };
         let row = job.reader.submission(sub)?.filter(|row| row.job == job.no);
+        if job.only_collects && row.is_none() {
+            continue; // the run that it goes before hears of it, or the one beside it
+        }
         if row.is_some_and(|row| row.lane == Lane::Batch && row.state.is_undecided()) {
             job.state.borrow_mut().told.entry(sub).or_insert(Told { order: order.no, decision });
             job.wishes.notify_waiters();

@@ -274,6 +274,10 @@ pub(crate) fn open_batches(job: &Rc<Job>) -> Result<Vec<Planned>, EngineError> {
         if submission.state == SubmissionState::Call || submission.state.is_terminal() {
             continue;
         }
+        // What was not sent is the run's that it goes before, which looks first whether it was sent after all (W5).
+        if job.only_collects && submission.state.is_unsent() {
+            continue;
+        }
         let mut planned = planned(job, submission)?;
         let mut state = job.state.borrow_mut();
         state.note_doubt(&planned.submission);
@@ -324,11 +328,7 @@ fn planned(job: &Rc<Job>, mut submission: Submission) -> Result<Planned, EngineE
     let kind = kind_of(&submission);
     let items = items(job, &submission)?;
     // Before the create everything can be made again: a spoilt spool file only costs a new batch.
-    let unsent = matches!(
-        submission.state,
-        SubmissionState::Planned | SubmissionState::Staging | SubmissionState::Staged
-    );
-    if unsent && !digest_matches(job, &submission) {
+    if submission.state.is_unsent() && !digest_matches(job, &submission) {
         submission.evidence = Some("{\"why\":\"the input file was changed or lost\"}".to_owned());
         submission.state = SubmissionState::Planned;
         submission.input_digest = None;

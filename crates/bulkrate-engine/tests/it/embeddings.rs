@@ -13,6 +13,7 @@ use bulkrate_engine::spec::{EmbedSpec, JobSpec, SemanticSpec, SinkSpec};
 use bulkrate_engine::{Engine, Reader, Stop};
 use bulkrate_sim::SimConfig;
 
+use crate::ghosts::{copy, restore};
 use crate::world::{World, fast};
 
 const ROWS: usize = 500;
@@ -359,6 +360,34 @@ async fn an_order_to_cancel_that_waits_is_heard_before_anything_is_embedded() {
     let report = Box::pin(world.run(&spec)).await.unwrap();
     assert_eq!((report.ending, report.cancelled), (Ending::Cancelled, 200), "{report:?}");
     assert_eq!(world.bill()["requests"], asked, "nothing was sent");
+}
+
+/// Of two jobs at work in one process one looks for batches that no row knows.
+#[tokio::test]
+async fn a_ghost_is_booked_once_where_two_jobs_are_at_work() {
+    // A batch takes 0.6 seconds.
+    let world = World::new(SimConfig { speed: 1_000.0, ..SimConfig::default() }).await;
+    let mut spec = spec(&world, 300, Lane::Batch);
+    (spec.run.canary, spec.run.keep_remote) = (false, true);
+    spec.source.limit = Some(120);
+    let first = until_it_asks(&world, &spec).await;
+    assert_eq!((first.ending, first.batches_open), (Ending::Detached, 1), "{first:?}");
+    copy(&world.path("state"), &world.path("backup"));
+    spec.source.limit = Some(240);
+    Box::pin(world.run(&spec)).await.unwrap();
+    restore(&world, "backup");
+    spec.source.limit = None;
+    let held = Box::pin(world.run(&spec)).await.unwrap_err();
+    assert_eq!((held.code(), held.exit_code()), ("embedding-halted", 6), "{held}");
+    let reader = Reader::open(&world.path("state")).unwrap();
+    let of_rows = reader.status(Some("rows")).unwrap();
+    assert_eq!((of_rows[0].succeeded, of_rows[0].in_doubt), (120, UsdNanos::ZERO), "{of_rows:?}");
+    let doubts = reader.doubts(None).unwrap();
+    assert!(doubts.len() == 2 && doubts.iter().all(|line| line.state == "ghost"), "{doubts:?}");
+    for job in reader.status(None).unwrap() {
+        let found = reader.verify(&job.job, &[]).unwrap();
+        assert!(found.passed(), "{}: {found:?}", job.name);
+    }
 }
 
 /// Results expire: what an earlier run has left does not wait for embeddings of more rows.

@@ -38,6 +38,12 @@ impl SubmissionState {
         matches!(self, Self::Refused | Self::Absent)
     }
 
+    /// Whether no create was sent yet, as far as this row knows.
+    #[must_use]
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::Planned | Self::Staging | Self::Staged)
+    }
+
     /// Whether nobody knows yet if the batch exists.
     #[must_use]
     pub fn is_undecided(self) -> bool {
