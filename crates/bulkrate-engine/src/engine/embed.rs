@@ -57,6 +57,7 @@ impl Engine {
         let Prepared { row, spec, .. } = prepared;
         let (dir, reader) = (JobDir::of(&self.settings.state_dir, &row.id), self.reader()?);
         let kept = Kept::load(&dir)?;
+        let spent = kept.spent(&*reader)?;
         let mut of = EmbeddingPlan {
             model: embed.model.clone(),
             requests: 0,
@@ -64,7 +65,8 @@ impl Engine {
             expected: UsdNanos::ZERO,
             p95: UsdNanos::ZERO,
             worst: UsdNanos::ZERO,
-            spent: kept.spent(&*reader)?.total(),
+            // What is out is among the requests.
+            spent: spent.settled.saturating_add(spent.doubt),
             pays_from_permille: None,
             priced: true,
         };

@@ -233,6 +233,20 @@ async fn a_budget_holds_embeddings_and_answers_together() {
     assert!(report.spent <= plan.price().1);
 }
 
+/// What is out is among the requests that are still to be paid.
+#[tokio::test]
+async fn embeddings_that_are_out_are_admitted_once() {
+    // A batch takes 0.6 seconds.
+    let world = World::new(SimConfig { speed: 1_000.0, ..SimConfig::default() }).await;
+    let mut spec = spec(&world, 200, Lane::Batch);
+    spec.run.canary = false;
+    spec.run.budget = Some(world.engine().plan(&spec, &*world.ear).await.unwrap().price().1);
+    let first = Box::pin(world.until("state", &spec, "batch in_progress", 1)).await;
+    assert_eq!((first.ending, first.batches_open), (Ending::Detached, 1), "{first:?}");
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    proved(&world, &report);
+}
+
 #[tokio::test]
 async fn a_row_whose_embedding_failed_is_asked() {
     // The embeddings come from another account, where some lines of a batch fail.
