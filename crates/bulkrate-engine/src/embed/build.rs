@@ -16,14 +16,6 @@ use crate::deliver::{Landed, Lines, Places, embedding};
 use crate::paths::JobDir;
 use crate::result_line::ResultLine;
 
-/// What a file of vectors holds now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Built {
-    pub vectors: u64,
-    /// Texts of these that another snapshot has answered: numbers of two are never compared.
-    pub of_another: u64,
-}
-
 /// Where the answers of a job that embeds lie.
 struct Answers<'b> {
     view: &'b dyn View,
@@ -32,39 +24,33 @@ struct Answers<'b> {
     job: &'b JobRow,
 }
 
-/// Writes the vectors of `texts`, beside those that are there. `snapshot`: the model that has answered those, as it calls itself; where
-/// there are none it becomes the one that has answered most of these.
+/// Writes the vectors of `texts`, beside those that are there. Those that another snapshot has answered than these are left out; where
+/// there are none yet it is the one that has answered most of them. Answers how many were left out.
 pub(crate) fn build(
     view: &dyn View,
     state_dir: &Path,
     dir: &JobDir,
     texts: &Texts,
     job: Option<&JobRow>,
-    snapshot: &mut Option<String>,
-) -> Result<Built, EngineError> {
+) -> Result<u64, EngineError> {
     let answers = job.map(|job| Answers { view, state_dir, texts, job });
-    if let (None, Some(answers)) = (&snapshot, &answers) {
-        *snapshot = answers.most()?;
-    }
-    let own = snapshot.as_deref().unwrap_or_default();
     let mut values = Vec::new();
     let mut writer = VectorsWriter::create(dir, || {
-        let mut centre = Centre::default();
-        if let Some(answers) = &answers {
-            answers.each(&mut |_, line| {
-                if &*line.model == own && numbers(line, &mut values) {
-                    centre.learn(&values);
-                }
-                let more = (centre.texts() as usize) < SAMPLE;
-                Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })?;
-        }
-        Head::new(centre)
+        let Some(answers) = &answers else { return Ok(Head::default()) };
+        let (mut centre, own) = (Centre::default(), answers.most()?);
+        answers.each(&mut |_, line| {
+            if *line.model == *own && numbers(line, &mut values) {
+                centre.learn(&values);
+            }
+            let more = (centre.texts() as usize) < SAMPLE;
+            Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Head::new(centre, own)
     })?;
     let mut of_another = 0;
     if let Some(answers) = &answers {
         answers.each(&mut |ordinal, line| {
-            if &*line.model != own {
+            if *line.model != *writer.head.snapshot {
                 of_another += 1;
             } else if numbers(line, &mut values) {
                 writer.put(ordinal, &values)?;
@@ -72,16 +58,15 @@ pub(crate) fn build(
             Ok(ControlFlow::Continue(()))
         })?;
     }
-    let vectors = u64::from(writer.head.count);
     writer.finish(texts.until)?;
-    Ok(Built { vectors, of_another })
+    Ok(of_another)
 }
 
 type Each<'e> = dyn FnMut(Ordinal, &ResultLine<'_>) -> Result<ControlFlow<()>, EngineError> + 'e;
 
 impl Answers<'_> {
-    /// The snapshot that has answered most of them.
-    fn most(&self) -> Result<Option<String>, EngineError> {
+    /// The snapshot that has answered most of them; where there is no answer, one without a name.
+    fn most(&self) -> Result<String, EngineError> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         self.each(&mut |_, line| {
             match counts.get_mut(&*line.model) {
@@ -90,7 +75,7 @@ impl Answers<'_> {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(counts.into_iter().max_by_key(|(_, count)| *count).map(|(model, _)| model))
+        Ok(counts.into_iter().max_by_key(|(_, count)| *count).map(|(model, _)| model).unwrap_or_default())
     }
 
     /// Each text's item with its good answer. One that has none, or whose line was damaged, is left out: its row is asked.

@@ -16,7 +16,7 @@ mod worth;
 
 pub(crate) use build::build;
 pub(crate) use job::embedding_job;
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, Maker};
 pub(crate) use texts::{Texts, write_texts};
 pub(crate) use vectors::{Vectors, VectorsWriter};
 pub(crate) use worth::{pays_from, warnings};

@@ -11,7 +11,7 @@ use bulkrate_store::View;
 use bulkrate_store::fold::ItemStates;
 
 use crate::EngineError;
-use crate::paths::{JobDir, io_error, open_file};
+use crate::paths::{JobDir, io_error, open_file, take_place};
 use crate::run::requests::{Draft, Requests};
 
 /// What a line begins with; its item, counted from 1, comes next.
@@ -19,10 +19,11 @@ const ITEM: &str = "{\"item\":";
 /// The column of it, and that of the text.
 pub(super) const ITEM_COLUMN: &str = "item";
 
-/// The texts of items before `until`.
+/// The texts of the items from `from` until before `until`.
 #[derive(Debug, Clone)]
 pub(crate) struct Texts {
     pub path: PathBuf,
+    pub from: Ordinal,
     pub until: Ordinal,
     pub count: u64,
 }
@@ -39,7 +40,9 @@ pub(crate) fn write_texts(
     let states = ItemStates::load(view, job)?;
     let uncached = crate::prepare::lists::read(&dir.uncached())?;
     let mut requests = Requests::open(dir, job)?;
-    let mut out = BufWriter::new(open_file(&path, true)?);
+    // What is there is the source of a job: a kill leaves it whole.
+    let draft = path.with_extension("part");
+    let mut out = BufWriter::new(open_file(&draft, true)?);
     let (mut line, mut count) = (Vec::new(), 0);
     for ordinal in (from..until).filter(|ordinal| states.is_waiting(*ordinal)) {
         if uncached.binary_search(&ordinal).is_ok() {
@@ -53,11 +56,12 @@ pub(crate) fn write_texts(
         line.extend_from_slice(format!("{ITEM}{},\"text\":", u64::from(ordinal) + 1).as_bytes());
         write_json_text(text, &mut line);
         line.extend_from_slice(b"}\n");
-        out.write_all(&line).map_err(io_error("could not write", &path))?;
+        out.write_all(&line).map_err(io_error("could not write", &draft))?;
         count += 1;
     }
-    out.flush().and_then(|()| out.get_ref().sync_all()).map_err(io_error("could not write", &path))?;
-    Ok(Texts { path, until, count })
+    out.flush().and_then(|()| out.get_ref().sync_all()).map_err(io_error("could not write", &draft))?;
+    take_place(&draft, &path)?;
+    Ok(Texts { path, from, until, count })
 }
 
 /// The items of a file of texts, line by line.

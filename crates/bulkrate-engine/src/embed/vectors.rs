@@ -1,7 +1,8 @@
 //! One vector an item, at the place of its number: read one by one, so that memory does not grow with the job.
 //!
 //! ```text
-//! "brvec001"  numbers of a vector u32  items u32  texts that taught u32  vectors u32  sum of their directions f32...
+//! "brvec002"  numbers of a vector u32  items u32  texts that taught u32  vectors u32  bytes of a name u32
+//! sum of the directions that taught f32...  the name of the snapshot that has made them
 //! one vector an item, a byte a number; all zero where the item has none
 //! ```
 
@@ -16,10 +17,11 @@ use bulkrate_core::semantic::{Centre, Dense};
 use crate::EngineError;
 use crate::paths::{JobDir, io_error, open_file, take_place};
 
-const MAGIC: &[u8; 8] = b"brvec001";
-const HEAD_BYTES: usize = 24;
+const MAGIC: &[u8; 8] = b"brvec002";
+const HEAD_BYTES: usize = 28;
 /// More than any model gives.
 const NUMBERS_MAX: u32 = 1 << 16;
+const NAME_MAX: u32 = 1 << 12;
 
 /// What a file begins with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +33,8 @@ pub(crate) struct Head {
     /// So many of them have a vector.
     pub count: u32,
     pub centre: Centre,
+    /// What the model calls itself that has made them: numbers of two snapshots are never compared.
+    pub snapshot: String,
 }
 
 impl Head {
@@ -42,25 +46,34 @@ impl Head {
             let bytes = head.get(8 + 4 * at..12 + 4 * at).and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(0, u32::from_le_bytes)
         };
-        let (numbers, until, texts, count) = (word(0), word(1), word(2), word(3));
-        if !head.starts_with(MAGIC) || numbers > NUMBERS_MAX {
+        let (numbers, until, texts, count, name) = (word(0), word(1), word(2), word(3), word(4));
+        if !head.starts_with(MAGIC) || numbers > NUMBERS_MAX || name > NAME_MAX {
             return Err(broken());
         }
         let mut sum = vec![0; 4 * numbers as usize];
         from.read_exact(&mut sum)?;
         let sum = sum.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
-        Ok(Self { numbers, until, count, centre: Centre::new(texts, sum) })
+        let mut snapshot = vec![0; name as usize];
+        from.read_exact(&mut snapshot)?;
+        let snapshot = String::from_utf8(snapshot).map_err(|_| broken())?;
+        Ok(Self { numbers, until, count, centre: Centre::new(texts, sum), snapshot })
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let words = [self.numbers, self.until, self.centre.texts(), self.count];
+        let words = [self.numbers, self.until, self.centre.texts(), self.count, self.name_bytes()];
         let words = words.into_iter().flat_map(u32::to_le_bytes);
         let sum = self.centre.sum().iter().flat_map(|value| value.to_le_bytes());
-        MAGIC.iter().copied().chain(words).chain(sum).collect()
+        MAGIC.iter().copied().chain(words).chain(sum).chain(self.snapshot.bytes()).collect()
     }
 
     fn place(&self, ordinal: Ordinal) -> u64 {
-        HEAD_BYTES as u64 + 4 * u64::from(self.numbers) + u64::from(ordinal) * u64::from(self.numbers)
+        let head = HEAD_BYTES as u64 + 4 * u64::from(self.numbers) + u64::from(self.name_bytes());
+        head + u64::from(ordinal) * u64::from(self.numbers)
+    }
+
+    /// At most [`NAME_MAX`].
+    fn name_bytes(&self) -> u32 {
+        u32::try_from(self.snapshot.len()).unwrap_or(NAME_MAX)
     }
 }
 
@@ -149,12 +162,15 @@ impl VectorsWriter {
 }
 
 impl Head {
-    /// Of a file that begins with these texts' centre.
-    pub(crate) fn new(centre: Centre) -> Result<Self, EngineError> {
+    /// Of a file that begins with these texts' centre, made by this snapshot.
+    pub(crate) fn new(centre: Centre, snapshot: String) -> Result<Self, EngineError> {
         let numbers = u32::try_from(centre.sum().len()).ok().filter(|numbers| *numbers <= NUMBERS_MAX);
         let numbers =
             numbers.ok_or_else(|| EngineError::Internal("a vector has too many numbers".to_owned()))?;
-        Ok(Self { numbers, until: 0, count: 0, centre })
+        if snapshot.len() > NAME_MAX as usize {
+            return Err(EngineError::Internal("a model has too long a name for itself".to_owned()));
+        }
+        Ok(Self { numbers, until: 0, count: 0, centre, snapshot })
     }
 }
 
@@ -175,7 +191,7 @@ mod tests {
         };
         let mut centre = Centre::default();
         centre.learn(&unit(0));
-        let mut writer = VectorsWriter::create(&dir, || Head::new(centre)).unwrap();
+        let mut writer = VectorsWriter::create(&dir, || Head::new(centre, "m-2".to_owned())).unwrap();
         assert!(writer.put(1, &unit(3)).unwrap());
         assert!(!writer.put(2, &[1.0; 7]).unwrap() && !writer.put(2, &[0.0; 8]).unwrap());
         writer.finish(4).unwrap();
@@ -193,8 +209,9 @@ mod tests {
         let vectors = Vectors::open(&dir).unwrap().unwrap();
         assert_eq!(has(&vectors), [false, true, false, false, false, false, true, false, false]);
         assert_eq!((vectors.head.until, vectors.head.count, vectors.head.centre.texts()), (8, 2, 1));
+        assert_eq!(vectors.head.snapshot, "m-2");
         assert_eq!(vectors.get(1).unwrap(), Dense::of(&unit(3)));
-        std::fs::write(dir.vectors(), b"brvec002 and so on, and so on").unwrap();
+        std::fs::write(dir.vectors(), b"brvec001 and so on, and so on, and so on").unwrap();
         assert!(Vectors::open(&dir).unwrap_err().to_string().contains("it holds no vectors"));
     }
 

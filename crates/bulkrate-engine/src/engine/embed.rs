@@ -79,7 +79,7 @@ impl Engine {
         if texts.count == 0 {
             return Ok(Embedding { plan: of, texts: Some(texts), own: None });
         }
-        let found = self.maker(spec, embed, &kept)?;
+        let found = self.maker(spec, embed, kept.model(&*reader)?)?;
         self.embeds(&found)?;
         let lane = spec.run.lane.filter(|lane| found.unavailable(*lane).is_none());
         let own =
@@ -101,9 +101,14 @@ impl Engine {
 
     /// Whoever makes the vectors of a job goes on making them: those of another model are never compared with them, whatever the
     /// user's word for it means by now.
-    fn maker(&self, spec: &JobSpec, embed: &EmbedSpec, kept: &Kept) -> Result<Deployment, EngineError> {
+    fn maker(
+        &self,
+        spec: &JobSpec,
+        embed: &EmbedSpec,
+        known: Option<&str>,
+    ) -> Result<Deployment, EngineError> {
         let asks = (&spec.run, bulkrate_core::request::Kind::Embedding);
-        let Some(model) = &kept.model else {
+        let Some(model) = known else {
             return Deployment::resolve(&self.settings, asks, &embed.model, self.today());
         };
         Deployment::resolve(&self.settings, asks, model, self.today()).map_err(|gone| {
@@ -141,7 +146,7 @@ impl Engine {
         let spent = kept.spent(&*self.reader()?)?;
         Ok(Some(Embedded {
             model: kept.model.clone().unwrap_or_else(|| embed.model.clone()),
-            texts: kept.texts,
+            texts: kept.texts(),
             vectors: kept.vectors,
             spent: spent.settled,
             in_doubt: spent.doubt,

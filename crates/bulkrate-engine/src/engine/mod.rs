@@ -13,7 +13,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bulkrate_core::ids::short_id;
+use bulkrate_core::ids::{Ordinal, short_id};
 use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{
@@ -27,6 +27,7 @@ use self::embed::Embedding;
 use self::start::{check_keys, end_of};
 use crate::EngineError;
 use crate::deployment::Deployment;
+use crate::embed::Kept;
 use crate::event::{Event, Observer};
 use crate::exact::ModelCount;
 use crate::ground::Ground;
@@ -263,10 +264,22 @@ impl Engine {
         stop: Stop,
     ) -> Result<Report, EngineError> {
         let row = self.find(job)?;
-        let no = row.no;
         let mut spec = self.spec_of(job)?;
         change(&mut spec);
-        let end = end_of(&spec);
+        let count = self.revive(row.no, end_of(&spec))?;
+        // Texts that were cancelled with it, or that nobody has embedded.
+        for (id, _) in Kept::load(&JobDir::of(&self.settings.state_dir, &row.id))?.left() {
+            let embeds = self.reader()?.job_by_id(id)?;
+            if let Some(embeds) = embeds.filter(|embeds| embeds.state != JobState::Preparing) {
+                self.revive(embeds.no, Ordinal::MAX)?;
+            }
+        }
+        observer.event(&Event::Note { message: &format!("{count} dead letters are tried again") });
+        self.resume(job, change, observer, stop).await
+    }
+
+    /// Gives the dead items of a job before this one a new set of attempts, and says how many they are.
+    fn revive(&self, no: u32, end: Ordinal) -> Result<usize, EngineError> {
         let states = bulkrate_store::fold::ItemStates::load(&*self.reader()?, no)?;
         let revived: Vec<Outcome> = states
             .iter()
@@ -279,8 +292,7 @@ impl Engine {
         tx.outcomes = revived;
         tx.job_state = Some(JobState::Running);
         self.writer.commit(tx).map_err(|error| crate::error::stored(&error))?;
-        observer.event(&Event::Note { message: &format!("{count} dead letters are tried again") });
-        self.resume(job, change, observer, stop).await
+        Ok(count)
     }
 
     /// A job that was begun.

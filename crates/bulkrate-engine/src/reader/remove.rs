@@ -54,7 +54,7 @@ pub(super) fn remove(state_dir: &Path, job: &str, now_ms: i64) -> Result<(), Eng
 fn embeds(state_dir: &Path, job: &JobRow) -> Result<Vec<String>, EngineError> {
     let view = SqliteStore::open_reader(state_dir)?;
     let mut there = Vec::new();
-    for (id, _) in crate::embed::Kept::load(&JobDir::of(state_dir, &job.id))?.jobs {
+    for (id, _) in crate::embed::Kept::without_vectors(&JobDir::of(state_dir, &job.id))?.jobs {
         there.extend(view.job_by_id(&id)?.map(|row| row.id));
     }
     Ok(there)

@@ -1,5 +1,6 @@
 //! A semantic cache over embeddings: they are made before the run by a job of their own, paid once whatever happens, and their cost is told.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -143,7 +144,9 @@ async fn embeddings_that_were_begun_with_another_limit_are_ended_first() {
     spec.source.limit = None;
     let error = Box::pin(world.run(&spec)).await.unwrap_err();
     assert_eq!(error.code(), "embedding-halted");
-    assert!(error.to_string().contains("another `--limit`"), "{error}");
+    let id = Reader::open(&world.path("state")).unwrap().find("rows-embed").unwrap().id;
+    assert!(error.to_string().contains(&format!("`{id}` was begun with another `--limit`")), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("`--limit 120`")), "{error:?}");
     spec.source.limit = Some(120);
     Box::pin(world.run(&spec)).await.unwrap();
     spec.source.limit = None;
@@ -193,6 +196,39 @@ async fn vectors_that_are_lost_are_had_again_for_nothing() {
     let of = report.embedding.as_ref().unwrap();
     assert_eq!((of.texts, of.vectors), (ROWS as u64, ROWS as u64), "{report:?}");
     assert!(std::fs::read(&vectors[0]).unwrap() == bytes, "the same vectors in the same order");
+}
+
+/// A file of the job's folder.
+fn of_rows(world: &World, file: &str) -> PathBuf {
+    let job = Reader::open(&world.path("state")).unwrap().find("rows").unwrap().id;
+    world.path("state").join("jobs").join(job).join(file)
+}
+
+/// Whatever a crash leaves of the two files, or a backup that holds one of them from before.
+#[tokio::test]
+async fn vectors_and_what_is_known_of_their_jobs_may_be_of_different_ages() {
+    for newer in ["vectors", "embed.json"] {
+        let world = World::new(SimConfig { latency_ms: 2.0, ..fast() }).await;
+        let mut spec = spec(&world, 300, Lane::Sync);
+        spec.source.limit = Some(120);
+        Box::pin(world.until("state", &spec, "note embedding", 1)).await;
+        let begun = std::fs::read(of_rows(&world, "embed.json")).unwrap();
+        Box::pin(world.run(&spec)).await.unwrap();
+        let vectors = std::fs::read(of_rows(&world, "vectors")).unwrap();
+        if newer == "vectors" {
+            std::fs::write(of_rows(&world, "embed.json"), begun).unwrap();
+        } else {
+            spec.source.limit = Some(200);
+            assert_eq!(until_it_asks(&world, &spec).await.ending, Ending::Detached);
+            std::fs::write(of_rows(&world, "vectors"), vectors).unwrap();
+        }
+        spec.source.limit = None;
+        let report = Box::pin(world.run(&spec)).await.unwrap();
+        proved(&world, &report);
+        let of = report.embedding.as_ref().unwrap();
+        assert!(of.texts == of.vectors && of.texts > 200, "{newer}: {report:?}");
+        assert_eq!(world.bill()["requests"].as_u64(), Some(600 - report.similar), "{newer}: {report:?}");
+    }
 }
 
 /// Keeps what each job was told that it may spend.
@@ -310,6 +346,9 @@ async fn a_model_that_embeds_no_text_stops_the_job_before_it_asks() {
         let stopped = Box::pin(world.run(&spec)).await.unwrap_err();
         assert_eq!((stopped.code(), stopped.exit_code()), ("embedding-halted", 5), "{stopped}");
         assert!(stopped.to_string().contains("none of its 20 texts has a vector"), "{stopped}");
+        let job = Reader::open(&world.path("state")).unwrap().find("rows").unwrap().id;
+        let retry = format!("`bulkrate retry {job}` asks for them again");
+        assert!(stopped.hint().is_some_and(|hint| hint.contains(&retry)), "{stopped:?}");
     }
     let of_rows = Reader::open(&world.path("state")).unwrap().status(Some("rows")).unwrap();
     assert_eq!((of_rows[0].succeeded, world.bill()["total_usd_nanos"].as_i64()), (0, Some(0)));
@@ -374,6 +413,75 @@ async fn an_order_to_cancel_that_waits_is_heard_before_anything_is_embedded() {
     let report = Box::pin(world.run(&spec)).await.unwrap();
     assert_eq!((report.ending, report.cancelled), (Ending::Cancelled, 200), "{report:?}");
     assert_eq!(world.bill()["requests"], asked, "nothing was sent");
+}
+
+/// The rows that are asked for now are others than those that the job that embeds was begun for.
+#[tokio::test]
+async fn whoever_cancels_a_job_cancels_all_that_embeds_for_it() {
+    for gone in [false, true] {
+        let world = World::new(slow()).await;
+        let mut spec = spec(&world, 200, Lane::Batch);
+        spec.source.limit = Some(100);
+        let left = Box::pin(world.until("state", &spec, "batch in_progress", 1)).await;
+        assert_eq!((left.ending, left.batches_open), (Ending::Detached, 1), "{left:?}");
+        let reader = Reader::open(&world.path("state")).unwrap();
+        reader.cancel("rows").unwrap();
+        let engine = world.engine();
+        let report = if gone {
+            std::fs::remove_file(world.path("rows.csv")).unwrap();
+            let all = |spec: &mut JobSpec| spec.sink.path = None;
+            Box::pin(engine.resume("rows", &all, world.ear.clone(), Stop::new())).await.unwrap()
+        } else {
+            spec.source.limit = None;
+            Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())).await.unwrap()
+        };
+        assert_eq!(report.open, 0, "{report:?}");
+        let states: Vec<_> = reader.status(None).unwrap().into_iter().map(|job| job.state).collect();
+        assert_eq!(states, ["cancelled", "cancelled"], "{report:?}");
+        assert_eq!(world.bill()["total_usd_nanos"].as_i64(), Some(report.spent.0), "{report:?}");
+        for job in ["rows", "rows-embed"] {
+            let found = reader.verify(job, &[]).unwrap();
+            assert!(found.passed(), "{job}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn embeddings_that_are_out_come_in_where_the_source_is_gone() {
+    // A batch takes 0.6 seconds.
+    let world = World::new(SimConfig { speed: 1_000.0, ..SimConfig::default() }).await;
+    let mut spec = spec(&world, 200, Lane::Batch);
+    spec.run.canary = false;
+    Box::pin(world.until("state", &spec, "batch in_progress", 1)).await;
+    let source = std::fs::read(world.path("rows.csv")).unwrap();
+    std::fs::remove_file(world.path("rows.csv")).unwrap();
+    let resumed = world.engine();
+    let report = Box::pin(resumed.resume("rows", &|_| (), world.ear.clone(), Stop::new())).await.unwrap();
+    drop(resumed);
+    assert_eq!((report.ending, report.succeeded), (Ending::Halted, 0), "{report:?}");
+    let embeds = Reader::open(&world.path("state")).unwrap().status(Some("rows-embed")).unwrap();
+    assert_eq!((embeds[0].succeeded, world.bill()["requests"].as_u64()), (200, Some(200)), "{embeds:?}");
+    std::fs::write(world.path("rows.csv"), source).unwrap();
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    proved(&world, &report);
+    assert_eq!(world.bill()["requests"].as_u64(), Some(400 - report.similar), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_was_cancelled_while_it_embedded_is_tried_again_with_its_vectors() {
+    // A batch takes 0.6 seconds.
+    let world = World::new(SimConfig { speed: 1_000.0, ..SimConfig::default() }).await;
+    let mut spec = spec(&world, 200, Lane::Batch);
+    spec.run.canary = false;
+    Box::pin(world.until("state", &spec, "batch in_progress", 1)).await;
+    Reader::open(&world.path("state")).unwrap().cancel("rows").unwrap();
+    let report = Box::pin(world.run(&spec)).await.unwrap();
+    assert_eq!((report.ending, report.cancelled), (Ending::Cancelled, 200), "{report:?}");
+    let engine = world.engine();
+    let report = Box::pin(engine.retry("rows", &|_| (), world.ear.clone(), Stop::new())).await.unwrap();
+    drop(engine);
+    proved(&world, &report);
+    assert_eq!(report.embedding.as_ref().map(|of| of.vectors), Some(200), "{report:?}");
 }
 
 /// Of two jobs at work in one process one looks for batches that no row knows.
@@ -561,17 +669,35 @@ async fn vectors_of_two_models_are_never_compared() {
     let models = world.bill()["by_model"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert!(!models.iter().any(|model| model.contains("large")), "{models:?}");
     // The name is served by another snapshot now: its numbers are left out, and its rows are asked.
-    let of_rows = Reader::open(&world.path("state")).unwrap().find("rows").unwrap().id;
-    let kept = world.path("state").join("jobs").join(of_rows).join("embed.json");
-    let text = std::fs::read_to_string(&kept).unwrap();
-    let snapshot = "\"snapshot\":\"text-embedding-3-small\"";
-    assert!(text.contains(snapshot), "{text}");
-    std::fs::write(&kept, text.replace(snapshot, "\"snapshot\":\"an-older-one\"")).unwrap();
+    let (vectors, name) = (of_rows(&world, "vectors"), b"text-embedding-3-small");
+    let mut bytes = std::fs::read(&vectors).unwrap();
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"text-embedding-2-small");
+    std::fs::write(&vectors, bytes).unwrap();
     spec.source.limit = None;
     let report = run(SMALL, spec.clone()).await.unwrap();
     proved(&world, &report);
     assert_eq!(report.embedding.as_ref().map(|of| (of.texts, of.vectors)), Some((300, 200)), "{report:?}");
     assert!(world.ear.heard("alert embeddings-mixed: 100 texts"), "{:?}", world.ear.heard.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_model_that_has_embedded_nothing_may_be_another_now() {
+    const SMALL: &str = "openai/text-embedding-3-small";
+    let world = World::new(fast()).await;
+    let mut spec = spec(&world, 300, Lane::Sync);
+    spec.request.semantic.as_mut().unwrap().embed.as_mut().unwrap().model = "vec".into();
+    spec.source.limit = Some(120);
+    // It has one size alone.
+    let engine = Engine::open(meaning(&world, "openai/text-embedding-ada-002")).unwrap();
+    let stopped = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())).await.unwrap_err();
+    assert_eq!(stopped.code(), "embedding-halted", "{stopped}");
+    drop(engine);
+    spec.source.limit = Some(200);
+    let engine = Engine::open(meaning(&world, SMALL)).unwrap();
+    let report = Box::pin(engine.run(&spec, &|_| true, world.ear.clone(), Stop::new())).await.unwrap();
+    let of = report.embedding.as_ref().unwrap();
+    assert_eq!((&*of.model, of.texts, of.vectors), (SMALL, 200, 200), "{report:?}");
 }
 
 #[tokio::test]

@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::pilot::why_halted;
-use super::super::start::{source_halt, spent_by};
+use super::super::start::{check_keys, source_halt, spent_by};
 use super::super::{Engine, Prepared, go_on};
 use super::Embedding;
 use crate::EngineError;
-use crate::embed::{Kept, Texts, build};
+use crate::deliver::spec_of;
+use crate::embed::{Kept, Maker, Texts, build};
 use crate::event::{Event, Observer};
 use crate::paths::JobDir;
 use crate::pilot::left_of;
@@ -17,7 +18,7 @@ use crate::report::{Ending, Report};
 use crate::run::drive::cancels;
 use crate::stop::Stop;
 use bulkrate_core::lane::Lane;
-use bulkrate_store::JobRow;
+use bulkrate_store::{JobRow, JobState};
 
 /// A part of the work has a plan and an end of its own, of which the user's job tells.
 #[derive(Debug)]
@@ -54,12 +55,11 @@ impl Engine {
     ) -> Result<Option<Box<Report>>, EngineError> {
         let Some(Embedding { texts, own, .. }) = embedding else { return Ok(None) };
         let dir = JobDir::of(&self.settings.state_dir, &prepared.row.id);
-        // Where nothing new is sent nothing is embedded for it.
-        let is_new = own.as_ref().is_some_and(|own| !own.resumed);
-        let over = prepared.resumed && source_halt(prepared, &dir).is_some()
-            || is_new && self.is_cancelled(&prepared.row)?;
-        if over {
-            return own.map_or(Ok(()), |own| self.forget_new(&own)).map(|()| None);
+        let cancelled = self.is_cancelled(&prepared.row)?;
+        if cancelled || prepared.resumed && source_halt(prepared, &dir).is_some() {
+            own.map_or(Ok(()), |own| self.forget_new(&own))?;
+            let ended = self.ended(prepared, &dir, cancelled, ears);
+            return Box::pin(self.beside(prepared, plan, ears, ended)).await;
         }
         let asks = own.is_some();
         let left = match (&texts, own) {
@@ -68,8 +68,7 @@ impl Engine {
                 Box::pin(self.beside(prepared, plan, ears, made)).await?
             }
             (Some(texts), None) => {
-                let mut kept = Kept::load(&dir)?;
-                build(&*self.reader()?, &self.settings.state_dir, &dir, texts, None, &mut kept.snapshot)?;
+                build(&*self.reader()?, &self.settings.state_dir, &dir, texts, None)?;
                 None
             }
             (None, _) => None,
@@ -87,6 +86,43 @@ impl Engine {
 
     fn is_cancelled(&self, row: &JobRow) -> Result<bool, EngineError> {
         Ok(self.reader()?.orders()?.iter().any(|order| cancels(order, |no| no == row.no)))
+    }
+
+    /// Where nothing new is sent for a job nothing is embedded for it: what is out for that comes in, and with a job that is cancelled all
+    /// that embeds for it is. Answers how that was left, if it was.
+    async fn ended(
+        &self,
+        prepared: &Prepared,
+        dir: &JobDir,
+        cancelled: bool,
+        (observer, stop): Ears<'_>,
+    ) -> Result<Option<Box<Report>>, EngineError> {
+        let (reader, kept) = (self.reader()?, Kept::load(dir)?);
+        for (id, _) in kept.left() {
+            let row = reader.job_by_id(id)?.filter(|row| row.state == JobState::Running);
+            let Some(row) = row else { continue };
+            if !cancelled && reader.open_submissions(row.no)?.is_empty() {
+                continue;
+            }
+            let (spec, started_us) = (spec_of(&row)?, self.clock.us());
+            let own = Prepared { part_of: Some(prepared.row.no), ..self.known(row, spec)? };
+            let plan = self.probed_plan(&own, None).await?;
+            check_keys(&*reader, &own, &plan)?;
+            let hushed = Arc::new(Hushed { observer: Arc::clone(observer), shown: true });
+            let mut job = self.job(&own, &plan, plan.lane, hushed, stop.clone())?;
+            job.only_collects = !cancelled;
+            job.state.borrow_mut().cancelled = cancelled;
+            let job = Rc::new(job);
+            Box::pin(go_on(&job)).await?;
+            if !cancelled {
+                continue; // it goes on once the source is there
+            }
+            let report = self.end(&job, &own, None, started_us)?;
+            if matches!(report.ending, Ending::Detached | Ending::Aborted) {
+                return Ok(Some(Box::new(report)));
+            }
+        }
+        Ok(None)
     }
 
     /// Brings in what an earlier run has left at the provider while something else is done first: results expire. What is still out
@@ -134,9 +170,10 @@ impl Engine {
     ) -> Result<Option<Box<Report>>, EngineError> {
         let (mut kept, reader) = (Kept::load(dir)?, self.reader()?);
         let (id, name) = (own.row.id.clone(), own.spec.name.clone());
-        if kept.unfinished(&*reader, &id)? {
+        if let Some(other) = kept.unfinished(&*reader, &id)? {
+            let refused = other_limit(&name, other);
             self.forget_new(&own)?;
-            return Err(other_limit(&name));
+            return Err(refused);
         }
         kept.note(&*reader)?;
         let (others, job) = (kept.spent_beside(&*reader, &id)?, spent_by(&*reader, prepared.row.no)?);
@@ -144,10 +181,7 @@ impl Engine {
         own.part_of = Some(prepared.row.no);
         // Before it spends: its number outlives it.
         kept.numbers.insert(own.row.no);
-        if !kept.jobs.contains_key(&id) {
-            kept.jobs.insert(id.clone(), false);
-            kept.texts += texts.count;
-        }
+        kept.begin(&id, texts);
         kept.model = own.deployments.first().map(|found| found.pinned.clone());
         kept.store(dir)?;
         let message = format!("embedding {} texts first: job `{name}`", texts.count);
@@ -156,8 +190,10 @@ impl Engine {
         let report = Box::pin(self.start(own, &|_| true, hushed, stop.clone())).await?;
         match report.ending {
             Ending::Finished if report.succeeded == 0 && kept.vectors == 0 => {
-                return Err(none_embedded(&report));
+                return Err(none_embedded(&report, &prepared.row.id));
             }
+            // With its job, which `retry` may take up again.
+            Ending::Cancelled if self.is_cancelled(&prepared.row)? => return Ok(None),
             // What somebody has cancelled has no vector.
             Ending::Finished | Ending::Cancelled => {}
             Ending::Detached | Ending::Aborted => return Ok(Some(Box::new(report))),
@@ -167,12 +203,11 @@ impl Engine {
         }
         let reader = self.reader()?;
         let row = reader.job_by_id(&id)?;
-        let built = build(&*reader, &self.settings.state_dir, dir, texts, row.as_ref(), &mut kept.snapshot)?;
-        kept.vectors = built.vectors;
-        kept.jobs.insert(id, true);
+        let of_another = build(&*reader, &self.settings.state_dir, dir, texts, row.as_ref())?;
+        let kept = Kept::load(dir)?;
         kept.store(dir)?;
         if !self.is_cancelled(&prepared.row)? {
-            tell_without(&kept, built.of_another, &**observer);
+            tell_without(&kept, of_another, &**observer);
         }
         Ok(None)
     }
@@ -181,37 +216,39 @@ impl Engine {
 /// Says how many rows are asked for want of a vector.
 fn tell_without(kept: &Kept, of_another: u64, observer: &dyn Observer) {
     if of_another > 0 {
-        let snapshot = kept.snapshot.as_deref().unwrap_or_default();
         let message = format!(
-            "{of_another} texts were embedded by another snapshot than `{snapshot}`, which has made the other vectors: they are not \
-             compared with those"
+            "{of_another} texts were embedded by another snapshot than `{}`, which has made the other vectors: they are not compared \
+             with those",
+            kept.snapshot
         );
         observer.event(&Event::Alert { code: "embeddings-mixed", message: &message });
     }
-    if kept.vectors < kept.texts {
-        let without = kept.texts - kept.vectors;
-        let message = format!("{without} of {} texts have no vector: those rows are asked", kept.texts);
+    let texts = kept.texts();
+    if kept.vectors < texts {
+        let without = texts - kept.vectors;
+        let message = format!("{without} of {texts} texts have no vector: those rows are asked");
         observer.event(&Event::Note { message: &message });
     }
 }
 
 /// The run would be paid in full, and the semantic cache would do nothing.
-fn none_embedded(report: &Report) -> EngineError {
+fn none_embedded(report: &Report, job: &str) -> EngineError {
     let why = format!("none of its {} texts has a vector", report.items);
     let hint = format!(
-        "`bulkrate dead {}` says why; another `--semantic-embed`, or none, makes another job",
+        "`bulkrate dead {}` says why; `bulkrate retry {job}` asks for them again; another `--semantic-embed`, or none, makes another job",
         report.handle
     );
     halted(report, (why, hint))
 }
 
 /// It was begun for other rows: what it has paid for would be asked again by the job that embeds these.
-fn other_limit(name: &str) -> EngineError {
+fn other_limit(name: &str, (id, other): (&str, &Maker)) -> EngineError {
+    let until = other.until;
     EngineError::EmbeddingHalted {
         name: name.to_owned(),
-        why: "it was begun with another `--limit` and is not over".to_owned(),
+        why: format!("`{id}` was begun with another `--limit`, for the first {until} rows, and is not over"),
         hint: format!(
-            "run the job with that `--limit` until its embeddings are there, then with this one; `bulkrate rm {name}` gives up what it has paid for"
+            "run the job with `--limit {until}` until its embeddings are there, then with this one; `bulkrate rm {id}` gives up what it has paid for"
         ),
         exit: 1,
     }
