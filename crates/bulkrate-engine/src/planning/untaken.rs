@@ -12,9 +12,11 @@ pub(super) fn refused(facts: &Facts<'_>, lane: Lane) -> Option<String> {
     refusals(facts, lane).find(|refusal| !refusal.instead).map(Refusal::to_string)
 }
 
-/// Lanes that are left out for all because of one record, where the user names none and would let a bad record die by itself.
+/// Lanes that are left out for all because of one record, where the user names none and would let a bad record die by itself. What was
+/// read for a job that is there is not read again.
 pub(super) fn left_out(facts: &Facts<'_>) -> Vec<String> {
-    if facts.spec.run.lane.is_some() || facts.spec.source.on_bad_line == OnBadLine::Fail {
+    let dying = facts.spec.source.on_bad_line != OnBadLine::Fail && facts.open.is_none();
+    if facts.spec.run.lane.is_some() || !dying {
         return Vec::new();
     }
     let told = |lane: &Lane| {
@@ -26,6 +28,19 @@ pub(super) fn left_out(facts: &Facts<'_>) -> Vec<String> {
         ))
     };
     Lane::ALL.iter().filter_map(told).collect()
+}
+
+/// Records that may have died for want of a lane in which the others do not go either: so few make no batch, which is known only once all
+/// were read. `invalid`: so many have died.
+pub(super) fn dead_all_the_same(facts: &Facts<'_>, lane: Lane, invalid: u64) -> Option<String> {
+    let named = facts.spec.run.lane.filter(|named| *named != lane)?;
+    let dying = facts.spec.source.on_bad_line != OnBadLine::Fail && facts.open.is_none();
+    (dying && invalid > 0).then(|| {
+        format!(
+            "{invalid} bad records are dead letters, those too that only the {named} lane cannot take, and the others go in the {lane} \
+             lane: with `--lane {lane}` those are asked as well, if this job is not begun before"
+        )
+    })
 }
 
 /// Why a model cannot be asked in this lane instead of another.

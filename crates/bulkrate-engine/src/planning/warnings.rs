@@ -29,6 +29,7 @@ pub(super) fn warnings(
     warnings.extend(cascade_told(facts, stats, lane)?);
     warnings.extend(untaken::passed_over(facts, lane));
     warnings.extend(untaken::left_out(facts));
+    warnings.extend(untaken::dead_all_the_same(facts, lane, part.of(stats.invalid)));
     warnings.extend(request.semantic.as_ref().map(SemanticSpec::warning));
     warnings.extend(hedge::told(facts.spec, lane));
     warnings.extend(decisions::told(facts, stats));
