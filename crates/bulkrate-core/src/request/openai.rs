@@ -133,6 +133,7 @@ fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut 
 
 fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
     const PLACE: &str = "response_format";
+    only(PLACE, raw, &["type", "json_schema"])?;
     let format = given(read(PLACE, raw.get())?);
     let kind: Text<'_> = read("response_format.type", needed(PLACE, &format, "type")?.get())?;
     let named = format.get("json_schema").map(|named| named_schema(named)).transpose()?.flatten();
@@ -143,18 +144,15 @@ fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
     }
 }
 
-/// The schema of an answer, of what stands around it.
+/// The schema of an answer, of what stands around it. Every answer is held to its schema here, whatever `strict` says: it decides
+/// how OpenAI gets there, and one that does not keep to its schema is of no use to who asks in bulk.
 fn named_schema(raw: &RawValue) -> Read<Option<&RawValue>> {
     const PLACE: &str = "response_format.json_schema";
     let fields = given(read(PLACE, raw.get())?);
     for (name, raw) in &fields {
         match name.as_str() {
             "name" | "schema" => {}
-            "strict" if raw.get() == "true" => {}
-            "strict" => {
-                let why = "an answer that does not keep to its schema is none here";
-                return untold(&format!("{PLACE}.strict"), why);
-            }
+            "strict" => _ = read::<bool>(&format!("{PLACE}.strict"), raw.get())?,
             name if says_nothing(name, raw) => {}
             name => return untold(&format!("{PLACE}.{name}"), NO_WORD),
         }
@@ -215,6 +213,8 @@ struct Url<'a> {
 struct File<'a> {
     #[serde(borrow, default)]
     file_data: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    file_id: Option<&'a RawValue>,
 }
 
 fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
@@ -238,8 +238,8 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
         }
         "file" => {
             only(&path("file"), own()?, &["file_data", "file_id", "filename"])?;
-            let File { file_data } = read(&path("file"), own()?.get())?;
-            let Some(data) = file_data else {
+            let File { file_data, file_id } = read(&path("file"), own()?.get())?;
+            let Some(data) = file_data.filter(|_| file_id.is_none()) else {
                 return untold(&path("file.file_id"), "the file is OpenAI's: give its bytes as `file_data`");
             };
             let media_type = "application/pdf".into();
@@ -371,11 +371,17 @@ mod tests {
                 Err(error) => error.to_string(),
             }
         };
-        for held in ["", r#""strict":true,"#, r#""strict":null,"description":"","#, r#""name":"n","#] {
+        for held in [
+            "",
+            r#""strict":true,"#,
+            r#""strict":false,"#,
+            r#""strict":null,"description":"","#,
+            r#""name":"n","#,
+        ] {
             assert_eq!(of(held), r#"{"type":"object"}"#, "{held}");
         }
         for (more, field) in [
-            (r#""name":"n","strict":false,"#, "`body.response_format.json_schema.strict`"),
+            (r#""name":"n","strict":"no","#, "`body.response_format.json_schema.strict`"),
             (r#""description":"A receipt.","#, "`body.response_format.json_schema.description`"),
             (r#""x":1,"#, "`body.response_format.json_schema.x`"),
         ] {
@@ -404,6 +410,11 @@ mod tests {
             (r#"{"reasoning_effort":"minimal"}"#, "body.reasoning_effort"),
             (r#"{"reasoning_effort":"9"}"#, "body.reasoning_effort"),
             (r#"{"response_format":{"type":"json_object"}}"#, "body.response_format"),
+            (
+                r#"{"response_format":{"type":"json_schema","strict":true,"json_schema":{"schema":{}}}}"#,
+                "body.response_format.strict",
+            ),
+            (r#"{"response_format":{"type":"text","schema":{}}}"#, "body.response_format.schema"),
             (r#"{"messages":[{"role":"user","content":"a","name":"n"}]}"#, "body.messages[0].name"),
             (r#"{"messages":[{"role":"function","content":"a"}]}"#, "body.messages[0].role"),
             (
@@ -416,6 +427,10 @@ mod tests {
             ),
             (
                 r#"{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}]}"#,
+                "body.messages[0].content[0].file.file_id",
+            ),
+            (
+                r#"{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f","file_data":"AAAA"}}]}]}"#,
                 "body.messages[0].content[0].file.file_id",
             ),
             (

@@ -337,9 +337,9 @@ fn what_a_batch_line_of_openais_cannot_say_to_another_provider_is_named() {
         ),
         (json!({ "logit_bias": { "1": 2 } }), "item-unsupported", &["`body.logit_bias`"]),
         (
-            json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "n", "strict": false, "schema": {} } } }),
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "n", "description": "d", "schema": {} } } }),
             "item-unsupported",
-            &["`body.response_format.json_schema.strict`", "leave it out"],
+            &["`body.response_format.json_schema.description`", "leave it out"],
         ),
         (json!({ "temperature": 0.3 }), "item-unsupported", &["`temperature`"]),
         (json!({ "temperature": "warm" }), "item-bad-request", &["`body.temperature`"]),
