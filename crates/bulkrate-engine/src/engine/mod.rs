@@ -159,7 +159,8 @@ impl Engine {
     ) -> Result<Plan, EngineError> {
         let prepared = self.prepare(spec, observer)?;
         if !prepared.resumed && spec.request.fetch.is_some() {
-            let message = "what a plan fetches is not kept: `run` fetches it again, once for all its attempts";
+            let message =
+                "what a plan fetches is not kept: `run` fetches it again, once for all its attempts";
             observer.event(&Event::Note { message });
         }
         let counts = exact.then(|| self.counts(&prepared)).transpose();

@@ -49,7 +49,7 @@ impl Several {
         let client = |sim: &Sim| bulkrate_provider::Settings {
             base_url: Some(sim.base_url()),
             api_key: "key-test".into(),
-            retry: retry.clone(),
+            retry: *retry,
             ..Default::default()
         };
         settings.accounts[0].api = bulkrate_provider::open("openai", &client(&self.world.sim)).unwrap();

@@ -150,8 +150,8 @@ fn the_batches_of_every_account_are_listed_and_one_is_chosen_by_its_name() {
     let (first, second) = (row("openai", "first"), row("team-b", "second"));
     assert_eq!(list("two.toml", 0), [first.clone(), second.clone()]);
     assert_eq!(list("second", 0), [first.clone(), second.clone()], "the accounts of a job of this folder");
-    assert_eq!(list("two.toml --account team-b", 0), [second.clone()]);
-    assert_eq!(list("two.toml --provider openai", 0), [first.clone()]);
+    assert_eq!(list("two.toml --account team-b", 0), std::slice::from_ref(&second));
+    assert_eq!(list("two.toml --provider openai", 0), std::slice::from_ref(&first));
     assert_eq!(list("", 0), [first.clone()], "what the environment sets up");
     // One that cannot be asked is told, and the others are listed.
     assert_eq!(list("job.toml", 4), [first, second, ("team-c".to_owned(), None)]);

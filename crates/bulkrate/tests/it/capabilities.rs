@@ -214,7 +214,7 @@ fn a_system_turn_of_a_line_takes_the_place_of_the_jobs() {
     let developers = json!([turn("developer", "Own words."), turn("user", "Hello")]);
     let none = json!([turn("user", "Good day")]);
     for (file, lines) in [
-        ("u.jsonl", [unified(1, own.clone()), unified(2, none.clone())]),
+        ("u.jsonl", [unified(1, own), unified(2, none.clone())]),
         ("b.jsonl", [batch(1, developers), batch(2, none)]),
     ] {
         place.put(file, lines.concat());
