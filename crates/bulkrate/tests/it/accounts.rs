@@ -152,7 +152,7 @@ fn the_batches_of_every_account_are_listed_and_one_is_chosen_by_its_name() {
     assert_eq!(list("second", 0), [first.clone(), second.clone()], "the accounts of a job of this folder");
     assert_eq!(list("two.toml --account team-b", 0), std::slice::from_ref(&second));
     assert_eq!(list("two.toml --provider openai", 0), std::slice::from_ref(&first));
-    assert_eq!(list("", 0), [first.clone()], "what the environment sets up");
+    assert_eq!(list("", 0), std::slice::from_ref(&first), "what the environment sets up");
     // One that cannot be asked is told, and the others are listed.
     assert_eq!(list("job.toml", 4), [first, second, ("team-c".to_owned(), None)]);
     let text = place.run("batch list job.toml", &[]).expect(4).stdout;
