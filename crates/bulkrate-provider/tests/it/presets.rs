@@ -58,9 +58,8 @@ fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
         let keys = [("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", KEY)];
         settings.variables = keys.map(|(name, value)| (name.to_owned(), value.into())).into();
     }
-    // Batches go to a deployment of their own.
-    let model = model("azure").to_owned();
-    let batch = Some(format!("{model}-batch"));
+    // Batches go to a deployment of their own, of a model that has batches there.
+    let (model, batch) = (model("azure").to_owned(), Some("gpt-4.1-mini-batch".to_owned()));
     settings.deployments = BTreeMap::from([(model.clone(), Deployed { model, batch })]);
     settings
 }
