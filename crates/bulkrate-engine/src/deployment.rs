@@ -21,6 +21,13 @@ use crate::spec::{JobSpec, RunSpec};
 /// The endpoint of `Kind::Decision`, as the price catalogue names it.
 const DECISIONS: &str = "/v1/decisions";
 
+/// Who is asked, and in which lane; `None`: in whichever the item is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub place: usize,
+    pub lane: Option<Lane>,
+}
+
 /// One model at one account.
 #[derive(Debug, Clone)]
 pub(crate) struct Deployment {
@@ -170,7 +177,8 @@ impl Deployment {
     /// Every model a job names outright: the request's, the router's others, the rules', the fallbacks'.
     pub(crate) fn of_job(settings: &Settings, spec: &JobSpec, today: Date) -> Result<Vec<Self>, EngineError> {
         let mut all: Vec<Self> = Vec::new();
-        for name in spec.request.models().chain(&spec.request.fallback) {
+        let named = spec.request.models().map(String::as_str);
+        for name in named.chain(spec.request.stand_ins().map(|(name, _)| name)) {
             let one = Self::resolve(settings, spec.asks(), name, today)?;
             if !all.iter().any(|known| known.pinned == one.pinned) {
                 all.push(one);
@@ -179,14 +187,21 @@ impl Deployment {
         Ok(all)
     }
 
-    /// Which of `all` the job's `fallback` names, in its order.
+    /// Which of `all` the job's `fallback` names, in its order, and in which lanes.
     pub(crate) fn fallbacks(
         settings: &Settings,
         spec: &JobSpec,
         today: Date,
         all: &[Self],
-    ) -> Result<Vec<usize>, EngineError> {
-        Self::places(settings, spec, today, all, spec.request.fallback.iter())
+    ) -> Result<Vec<Route>, EngineError> {
+        let mut routes: Vec<Route> = Vec::new();
+        for (name, lane) in spec.request.stand_ins() {
+            let one = Self::resolve(settings, spec.asks(), name, today)?;
+            let place = all.iter().position(|known| known.pinned == one.pinned);
+            let route = place.map(|place| Route { place, lane });
+            routes.extend(route.filter(|route| !routes.contains(route)));
+        }
+        Ok(routes)
     }
 
     /// Those of them that nothing else names: items come to them only while they stand in.
@@ -195,10 +210,13 @@ impl Deployment {
         spec: &JobSpec,
         today: Date,
         all: &[Self],
-        fallbacks: &[usize],
+        fallbacks: &[Route],
     ) -> Result<Vec<usize>, EngineError> {
         let named = Self::places(settings, spec, today, all, spec.request.models())?;
-        let only: Vec<usize> = fallbacks.iter().copied().filter(|place| !named.contains(place)).collect();
+        let mut only: Vec<usize> = fallbacks.iter().map(|route| route.place).collect();
+        only.retain(|place| !named.contains(place));
+        only.sort_unstable();
+        only.dedup();
         // Lines name their models themselves: these are what they name.
         Ok(if only.len() == all.len() { Vec::new() } else { only })
     }

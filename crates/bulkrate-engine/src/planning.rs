@@ -6,11 +6,13 @@ mod bundles;
 mod decisions;
 mod hedge;
 mod prompt_cache;
+mod stand_ins;
 mod untaken;
 mod warnings;
 
 pub(crate) use self::batch_times::curve_of;
 pub(crate) use self::bundles::part_of;
+pub(crate) use self::stand_ins::cost_at;
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
@@ -22,7 +24,7 @@ use bulkrate_store::Spent;
 
 use crate::EngineError;
 use crate::cascade_plan::cascaded;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Route};
 use crate::exact::ModelCount;
 use crate::plan::{LanePlan, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
@@ -43,7 +45,7 @@ pub(crate) struct Facts<'a> {
     pub checkpoint: &'a Checkpoint,
     pub deployments: &'a [Deployment],
     /// Those that stand in when another cannot serve.
-    pub fallbacks: &'a [usize],
+    pub fallbacks: &'a [Route],
     /// The cheap models of a cascade.
     pub cheap: &'a [usize],
     /// Whom the naive plan asks, where something chooses another.
@@ -76,6 +78,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, EngineError> {
     let estimated = lanes(facts, stats, None, requests, leaders)?;
     // A run has no counts: its lane and its cap are what the estimate says, in a plan with counts too.
     let (lane, why) = choose(facts, &estimated, requests)?;
+    stand_ins::check_lanes(facts)?;
     let unpriced_models: Vec<String> =
         facts.deployments.iter().filter(|found| !found.priced).map(|found| found.pinned.clone()).collect();
     let priced = unpriced_models.is_empty();
@@ -332,36 +335,15 @@ fn quoted<'a>(
         total.p95 = total.p95.saturating_add(own.p95);
         // In the worst case the dearest that may stand in answers everything.
         let mut worst = own.worst;
-        for other in facts.fallbacks.iter().map(|place| &facts.deployments[*place]) {
-            if let Some(rates) = other.row.rates(lane) {
+        for route in facts.fallbacks {
+            let other = &facts.deployments[route.place];
+            if let Some(rates) = other.row.rates(route.lane.unwrap_or(lane)) {
                 worst = worst.max(quote(other, rates)?.worst);
             }
         }
         total.worst = total.worst.saturating_add(worst);
     }
     Ok(total)
-}
-
-/// What the items that name each deployment are expected to cost at every other, each by itself and without a prompt cache; `None`
-/// where a price is not known.
-pub(crate) fn costs(
-    spec: &JobSpec,
-    checkpoint: &Checkpoint,
-    deployments: &[Deployment],
-    lane: Lane,
-) -> Vec<Vec<Option<UsdNanos>>> {
-    let learned = spec.run.learned.as_deref();
-    let cost = |stats: &ModelStats, found: &Deployment| {
-        let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
-        let shape = stats.shape(spec.request.reasons());
-        Some(bulkrate_core::price::estimate::quote(found.row.rates(lane)?, &ratios, &shape)?.expected)
-    };
-    let of = |named: &Deployment, found: &Deployment| {
-        let own = checkpoint.stats.models.iter().filter(|stats| stats.model == named.pinned);
-        let own: Vec<_> = own.map(|stats| cost(stats, found)).collect();
-        own.into_iter().sum::<Option<UsdNanos>>()
-    };
-    deployments.iter().map(|named| deployments.iter().map(|found| of(named, found)).collect()).collect()
 }
 
 /// No such sum is written down.

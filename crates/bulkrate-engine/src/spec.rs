@@ -1,5 +1,6 @@
 //! A job as the engine takes it: everything resolved, nothing secret.
 
+mod fallback;
 mod learned;
 mod router;
 
@@ -17,6 +18,7 @@ use bulkrate_core::request::{CacheMode, Kind, Role};
 use bulkrate_core::submission::{PollPace, Unresolved};
 use serde::{Deserialize, Serialize};
 
+pub use fallback::FallbackWhen;
 pub use learned::Learned;
 pub use router::{OneOrMore, RouterSpec};
 
@@ -158,7 +160,7 @@ pub struct RequestSpec {
     pub sample: u32,
     /// First rule that holds decides the model.
     pub rules: Vec<RuleSpec>,
-    /// Models to turn to, in order, when the first is unavailable.
+    /// Models to turn to, in order, when the first is unavailable; `MODEL@LANE` in that lane alone.
     pub fallback: Vec<String>,
     /// A learned router, for the items that no rule decides; `model` is its strongest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,6 +243,11 @@ impl RequestSpec {
         let routed = self.router.iter().flat_map(|router| router.weak.iter());
         let cheap = self.cascade.iter().flat_map(CascadeSpec::asked);
         self.model.iter().chain(routed).chain(self.rules.iter().map(|rule| &rule.model)).chain(cheap)
+    }
+
+    /// The models of `fallback`, and the lanes that they are to be asked in.
+    pub(crate) fn stand_ins(&self) -> impl Iterator<Item = (&str, Option<Lane>)> {
+        self.fallback.iter().map(|name| fallback::split_lane(name))
     }
 
     /// Whether hidden reasoning is asked for.
@@ -354,6 +361,9 @@ pub struct RunSpec {
     /// Slow sync calls have a copy sent beside them, which may be billed as well.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hedge: bool,
+    /// When a model of `fallback` has items.
+    #[serde(default, skip_serializing_if = "FallbackWhen::is_outage")]
+    pub fallback_when: FallbackWhen,
     /// Failed items in thousandths above which the job alerts and exits 1.
     pub fail_above_permille: u32,
     /// Items in thousandths whose answers are written out for a reviewer; 0 is none.
@@ -473,6 +483,7 @@ impl Default for RunSpec {
             prompt_cache: Wish::Auto,
             canary: true,
             hedge: false,
+            fallback_when: FallbackWhen::default(),
             fail_above_permille: 50,
             review_permille: review_permille(),
             max_error_permille: None,

@@ -91,8 +91,9 @@ impl Engine {
         let named =
             |found: &Deployment| checkpoint.stats.models.iter().any(|stats| stats.model == found.pinned);
         let asked = deployments.iter().enumerate();
-        let asked =
-            asked.filter(|(place, found)| !fallbacks.contains(place) || named(found)).map(|(_, found)| found);
+        let asked = asked
+            .filter(|(place, found)| fallbacks.iter().all(|route| route.place != *place) || named(found))
+            .map(|(_, found)| found);
         let facts = Facts {
             job: &row.id,
             spec,
@@ -240,14 +241,7 @@ impl Engine {
         let created_ms = u64::try_from(row.created_at_ms).unwrap_or(0);
         let before = if *resumed { Some(created_ms) } else { last_work(&*reader, no)?.or(self.born_ms) };
         let fallbacks = Deployment::fallbacks(&self.settings, spec, self.today(), deployments)?;
-        let refusals = checkpoint.refusals_in(home, spec.source.limit).filter(|refusal| refusal.instead);
-        let may_stand_in = StandIns::new(
-            &fallbacks,
-            deployments,
-            (checkpoint.shape, home),
-            &refusals.collect::<Vec<_>>(),
-            crate::planning::costs(spec, checkpoint, deployments, home),
-        );
+        let may_stand_in = StandIns::new(spec, checkpoint, deployments, (&fallbacks, home));
         Ok(Job {
             no,
             part_of: prepared.part_of,

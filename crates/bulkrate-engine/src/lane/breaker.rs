@@ -8,11 +8,13 @@ use std::rc::Rc;
 
 use bulkrate_core::ids::Sub;
 use bulkrate_provider::{ApiError, Health};
+use bulkrate_store::fold::State as ItemState;
 use tokio::task::JoinSet;
 
 use super::away::Away;
 use crate::run::job::Job;
 use crate::run::standing::By;
+use crate::spec::FallbackWhen;
 
 /// So many failures in a row, and it may be away; one may be a hiccup, however long ago.
 const FAILURES_MIN: u32 = 2;
@@ -110,11 +112,34 @@ pub(super) fn stand_in(job: &Rc<Job>, looks: &mut JoinSet<Looked>) {
                 true
             });
         }
+        note_room(job, place, now_us, patience_us);
         if breaker(place, &|breaker| breaker.away.is_left() && breaker.away.takes_look(now_us)) {
             let api = job.deployments[place].account.api.clone();
             looks.spawn_local(async move { (place, api.probe().await) });
         }
     }
+}
+
+/// Looks whether the limits of a deployment keep batches back, where others may have what does not fit.
+fn note_room(job: &Job, place: usize, now_us: u64, patience_us: u64) {
+    if job.spec.run.fallback_when != FallbackWhen::Capacity {
+        return;
+    }
+    let known = job.is_small(place, By::Batches);
+    let full = {
+        let mut state = job.state.borrow_mut();
+        let shut = state.batch_queues[place].is_full(now_us, job.runs_enough(&state, place));
+        let asked = state.items.asked();
+        let waits = asked.of(ItemState::Queued) + asked.of(ItemState::Retry) > 0;
+        let crowd = &mut state.batch_queues[place].crowd;
+        if shut && waits {
+            crowd.refused(now_us, None);
+        } else {
+            crowd.cleared();
+        }
+        shut && crowd.is_full(now_us, shut, known, patience_us)
+    };
+    job.note_room(place, By::Batches, full);
 }
 
 /// A free look has ended. Who asked for patience when it refused is not tried before.

@@ -100,6 +100,11 @@ impl Gate {
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
     }
 
+    /// Whether as many calls are out as may be at once. One that goes alone is no limit.
+    pub(super) fn is_crowded(&self, now_us: u64) -> bool {
+        !self.goes_alone(now_us) && !self.has_room(now_us)
+    }
+
     /// Whether a copy of a call may go out now: nobody else takes that place.
     pub(super) fn has_room_beside(&self, now_us: u64) -> bool {
         let taken = self.concurrency.in_flight().saturating_add(self.ahead);

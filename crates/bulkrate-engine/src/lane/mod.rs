@@ -2,6 +2,7 @@
 
 mod away;
 pub(crate) mod breaker;
+mod crowd;
 mod first;
 mod gate;
 pub(crate) mod calls;

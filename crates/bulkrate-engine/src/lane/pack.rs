@@ -232,6 +232,13 @@ fn next(
             job.bury(ordinal, Lane::Batch, FailureClass::InvalidInput, &why);
             return Ok(Some(None));
         }
+        Err(NotReady::Lane(lane)) => {
+            let mut state = job.state.borrow_mut();
+            state.queue(Retry { due_us: 0, ordinal, lane });
+            job.changed.notify_waiters();
+            let goes_on = job.has_takers(&state, job.clock.us());
+            return Ok(goes_on.then_some(None));
+        }
         Err(NotReady::Engine(error)) => return Err(error),
     };
     if job.bundle.is_none() {
@@ -264,6 +271,11 @@ fn sealed(
     match job.seal(bundle, seed, body) {
         Ok(parcel) => Ok(Some(parcel)),
         Err(NotReady::Engine(error)) => Err(error),
+        Err(NotReady::Lane(_)) => {
+            let mut state = job.state.borrow_mut();
+            ordinals.into_iter().rev().for_each(|ordinal| state.put_back(ordinal));
+            Ok(None)
+        }
         Err(NotReady::Unsupported(why)) => {
             job.come_apart(&ordinals, Lane::Batch, Some(&why));
             Ok(None)

@@ -10,6 +10,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_store::Submission;
 
 use super::breaker::Breaker;
+use super::crowd::Crowd;
 use crate::run::job::{Job, Retry, State};
 use crate::run::recover::sender;
 
@@ -29,6 +30,7 @@ pub(crate) struct BatchQueue {
     pub not_before_us: u64,
     pub refused_in_a_row: u32,
     pub breaker: Breaker,
+    pub(super) crowd: Crowd,
     /// Items that were taken for a batch while none could begin.
     waiting: VecDeque<Ordinal>,
 }
@@ -52,6 +54,12 @@ impl BatchQueue {
         }
     }
 
+    /// Whether limits alone keep the next batch back. `at_once`: as many as may run at the same time do.
+    pub(super) fn is_full(&self, now_us: u64, at_once: bool) -> bool {
+        let refused = now_us < self.not_before_us;
+        refused || self.batches > 0 && self.headroom() == 0 || at_once
+    }
+
     /// With no batch at work one is tried whatever is counted: the count may be wrong, and nothing else would set it right.
     fn has_room(&self, now_us: u64) -> bool {
         let open = now_us >= self.not_before_us && !self.breaker.holds(now_us);
@@ -73,8 +81,13 @@ impl State {
     }
 
     /// Items that were taken for batches of a deployment and wait beside the queue.
-    pub(super) fn wait_for(&mut self, place: usize, ordinals: impl IntoIterator<Item = Ordinal>) {
+    pub(crate) fn wait_for(&mut self, place: usize, ordinals: impl IntoIterator<Item = Ordinal>) {
         self.batch_queues[place].waiting.extend(ordinals);
+    }
+
+    /// Whether more of them may.
+    pub(super) fn has_room_aside(&self) -> bool {
+        self.batch_queues.iter().map(|queue| queue.waiting.len()).sum::<usize>() < ASIDE_MAX
     }
 
     /// They wait no longer: another deployment, or another lane, takes them.
@@ -93,6 +106,11 @@ impl State {
 impl Job {
     /// Whether a deployment takes a batch now.
     pub(super) fn takes_batch(&self, state: &State, place: usize, now_us: u64) -> bool {
+        state.batch_queues[place].has_room(now_us) && !self.runs_enough(state, place)
+    }
+
+    /// Whether as many batches of its account run as may at once.
+    pub(super) fn runs_enough(&self, state: &State, place: usize) -> bool {
         let account = &self.deployments[place].account;
         let at_once = account.api.batches().and_then(|api| api.facts().at_once);
         let of_account = || {
@@ -101,14 +119,18 @@ impl Job {
                 .map(|(_, queue)| queue.batches)
                 .sum::<u32>()
         };
-        state.batch_queues[place].has_room(now_us) && at_once.is_none_or(|most| of_account() < most)
+        at_once.is_some_and(|most| of_account() >= most)
     }
 
     /// Whether an item may be found that a batch can be begun with.
     pub(super) fn has_takers(&self, state: &State, now_us: u64) -> bool {
-        let beside: usize = state.batch_queues.iter().map(|queue| queue.waiting.len()).sum();
+        let room = state.has_room_aside();
+        // What is met on the way and called for instead is not gathered without end.
+        if self.calls_for_batches(state) && state.call_retries.len() >= ASIDE_MAX {
+            return false;
+        }
         self.places_in_use(state, Lane::Batch).any(|place| {
-            let found = beside < ASIDE_MAX || !state.batch_queues[place].waiting.is_empty();
+            let found = room || !state.batch_queues[place].waiting.is_empty();
             found && self.takes_batch(state, place, now_us)
         })
     }

@@ -72,11 +72,17 @@ fn unsaid(facts: &Facts<'_>) -> Option<String> {
 /// What the plan says of the models that may stand in: how they are priced, and which of them cannot.
 fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
     let (mut able, mut told) = (Vec::new(), Vec::new());
-    for found in facts.fallbacks.iter().map(|place| &facts.deployments[*place]) {
-        match found.unavailable(lane).or_else(|| untaken::not_instead(facts, found, lane)) {
-            None => able.push(format!("`{}`", found.pinned)),
-            Some(why) => {
-                told.push(format!("`{}` cannot stand in within the {lane} lane: {why}", found.pinned));
+    for route in facts.fallbacks {
+        let (found, own) = (&facts.deployments[route.place], route.lane.unwrap_or(lane));
+        let waits = (own == Lane::Batch && lane != Lane::Batch)
+            .then(|| format!("a job of the {lane} lane does not wait for batches"));
+        let why =
+            waits.or_else(|| found.unavailable(own)).or_else(|| untaken::not_instead(facts, found, own));
+        match (why, own == lane) {
+            (None, true) => able.push(format!("`{}`", found.pinned)),
+            (None, false) => able.push(format!("`{}` in the {own} lane", found.pinned)),
+            (Some(why), _) => {
+                told.push(format!("`{}` cannot stand in within the {own} lane: {why}", found.pinned));
             }
         }
     }

@@ -26,7 +26,7 @@ use super::land::Landing;
 use super::ready::Ready;
 use crate::EngineError;
 use crate::deliver::Lines;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Route};
 use crate::report::Cascaded;
 use crate::result_line::ResultLine;
 use crate::settings::Settings;
@@ -225,8 +225,8 @@ impl Cascaded {
 }
 
 impl Job {
-    /// The deployment that an item is asked of now, of what its request names.
-    pub(crate) fn asked(&self, state: &State, ordinal: Ordinal, named: usize, lane: Lane) -> usize {
+    /// Who is asked of an item in this lane now, of what its request names.
+    pub(crate) fn asked(&self, state: &State, ordinal: Ordinal, named: usize, lane: Lane) -> Route {
         let active = |model| state.standings.asked(model, lane);
         let Some(cascade) = self.cascade.as_ref().filter(|_| named == 0) else { return active(named) };
         if let Some(judge) = cascade.judge.filter(|_| state.climb.awaiting(ordinal).is_some()) {
@@ -279,7 +279,7 @@ impl Job {
         let mut state = self.state.borrow_mut();
         // A lease that has ended says nothing of what came after it.
         let is_open = state.items.is_leased_for(lease.ordinal, lease.attempt);
-        if is_open && sender != judge && !self.fallbacks.contains(&sender) {
+        if is_open && sender != judge && self.fallbacks.iter().all(|route| route.place != sender) {
             state.climb.awaiting.remove(&lease.ordinal);
         }
     }
@@ -389,7 +389,8 @@ impl Job {
         let judge = self.cascade.as_ref()?.judge?;
         let state = self.state.borrow();
         let lane = self.lane_up(&state, ordinal);
-        Some((state.standings.asked(judge, lane), lane))
+        let route = state.standings.asked(judge, lane);
+        Some((route.place, self.lane_at(route, lane)))
     }
 
     /// What one answer of a cheap model saved against the strong one: nothing where it was rejected, and its own cost is lost.

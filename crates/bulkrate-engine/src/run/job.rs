@@ -29,7 +29,7 @@ use super::stream::Stream;
 pub(crate) use super::tally::Tally;
 pub(crate) use super::trouble::Trouble;
 use crate::EngineError;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Route};
 use crate::event::{BatchLine, Event, Observer};
 use crate::paths::JobDir;
 use crate::prepare::Shape;
@@ -66,7 +66,7 @@ pub(crate) struct Job {
     pub reader: Box<dyn View>,
     pub deployments: Vec<Deployment>,
     /// Those that stand in when another cannot serve, in order.
-    pub fallbacks: Vec<usize>,
+    pub fallbacks: Vec<Route>,
     /// Which of them can.
     pub may_stand_in: super::standing::StandIns,
     /// Those of them that no request names.

@@ -56,7 +56,9 @@ impl Job {
     ) -> Result<Option<(Common, u64)>, NotReady> {
         let state = self.state.borrow();
         let Some(waits) = state.climb.awaiting(ordinal) else { return Ok(None) };
-        let deployment = self.asked(&state, ordinal, 0, lane);
+        let route = self.asked(&state, ordinal, 0, lane);
+        self.in_lane(route, lane)?;
+        let deployment = route.place;
         self.question(sealed, &waits.answer, deployment, lane, body).map(Some)
     }
 
@@ -69,7 +71,7 @@ impl Job {
         }
         match self.can_be_judged(ready.ordinal, text) {
             Ok(()) => true,
-            Err(NotReady::Unsupported(_)) => false,
+            Err(NotReady::Unsupported(_) | NotReady::Lane(_)) => false,
             Err(NotReady::Engine(error)) => {
                 self.fail(error);
                 false

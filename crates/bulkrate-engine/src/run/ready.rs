@@ -19,7 +19,7 @@ use super::job::Job;
 use super::requests::{Draft, Sealed};
 use super::standing::Instead;
 use crate::EngineError;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Route};
 use crate::prepare::{Shape, request_shape_of};
 
 /// An item that is about to be leased.
@@ -56,6 +56,8 @@ impl Ready {
 pub(crate) enum NotReady {
     /// The item ends here.
     Unsupported(String),
+    /// It is asked in this lane now.
+    Lane(Lane),
     Engine(EngineError),
 }
 
@@ -169,8 +171,10 @@ impl Job {
             let forms = self.forms.borrow();
             let state = self.state.borrow();
             let asked = |named| {
-                let deployment = self.asked(&state, ordinal, named, lane);
-                (deployment, state.mark(deployment))
+                let route = self.asked(&state, ordinal, named, lane);
+                // No form is known of nobody: the encoder says which lane it is.
+                let here = self.lane_at(route, lane) == lane;
+                (if here { route.place } else { usize::MAX }, state.mark(route.place))
             };
             if let Some(common) = forms.fill(&sealed, lane, asked, body) {
                 drop(state);
@@ -197,7 +201,7 @@ impl Job {
         let ready = match self.ready_now(lease.ordinal, lane, body) {
             Ok(ready) => ready,
             Err(NotReady::Engine(error)) => return Err(error),
-            Err(NotReady::Unsupported(_)) => self.unsendable(lease, lane)?,
+            Err(NotReady::Unsupported(_) | NotReady::Lane(_)) => self.unsendable(lease, lane)?,
         };
         let deployment = sender.unwrap_or(ready.deployment);
         Ok(Ready { attempt: lease.attempt, bound: lease.bound, deployment, ..ready })
@@ -209,7 +213,7 @@ impl Job {
         let sealed = requests.get(&*self.reader, lease.ordinal)?;
         let draft = sealed.draft()?;
         let named = self.named(&draft)?;
-        let deployment = self.asked(&self.state.borrow(), lease.ordinal, named, lane);
+        let deployment = self.asked(&self.state.borrow(), lease.ordinal, named, lane).place;
         Ok(Ready {
             ordinal: lease.ordinal,
             attempt: lease.attempt,
@@ -233,6 +237,12 @@ impl Job {
         named.ok_or_else(|| {
             EngineError::Internal(format!("a request names model `{}`, which is not set up", draft.model()))
         })
+    }
+
+    /// Whether an item that is in a lane is asked in it.
+    pub(super) fn in_lane(&self, route: Route, lane: Lane) -> Result<(), NotReady> {
+        let at = self.lane_at(route, lane);
+        if at == lane { Ok(()) } else { Err(NotReady::Lane(at)) }
     }
 
     /// The attempt that is next, and whether it may answer at greater length.
@@ -260,7 +270,9 @@ impl Job {
     ) -> Result<Common, NotReady> {
         let draft = sealed.draft()?;
         let named = self.named(&draft)?;
-        let deployment = self.asked(&self.state.borrow(), ordinal, named, lane);
+        let route = self.asked(&self.state.borrow(), ordinal, named, lane);
+        self.in_lane(route, lane)?;
+        let deployment = route.place;
         let found = &self.deployments[deployment];
         let asked = draft.max_tokens();
         let raised = match raise {

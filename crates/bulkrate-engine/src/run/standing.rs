@@ -4,50 +4,60 @@
 
 use bulkrate_core::failover::{Candidate, Standing, choose};
 use bulkrate_core::failure::{FailureClass, Verdict};
+use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 
 use super::job::{Halt, Job, State};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Route};
 use crate::event::Event;
-use crate::prepare::{Refusal, Shape};
+use crate::planning::cost_at;
+use crate::prepare::{Checkpoint, Shape};
+use crate::spec::{FallbackWhen, JobSpec};
 
 /// Those that may stand in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StandIns {
     /// In the user's order, without those that cannot.
-    able: Vec<usize>,
+    able: Vec<Route>,
     /// Why the others cannot, to be said behind what is told of a move.
     passed_over: String,
-    /// What the items that name one deployment are expected to cost at another, in the job's lane.
+    /// What the items that name a deployment are expected to cost there, and then by each of `able`.
     costs: Vec<Vec<Option<UsdNanos>>>,
+    /// Bodies of the source name their models themselves.
+    raw: bool,
+    /// Some are asked in another lane than the job's.
+    pub mixed: bool,
 }
 
 impl StandIns {
-    /// `refusals`: what cannot be asked in the job's lane. `costs`: by the deployment that is named, and by the one that is asked.
     pub(crate) fn new(
-        fallbacks: &[usize],
+        spec: &JobSpec,
+        checkpoint: &Checkpoint,
         deployments: &[Deployment],
-        (shape, home): (Shape, Lane),
-        refusals: &[&Refusal],
-        costs: Vec<Vec<Option<UsdNanos>>>,
+        (fallbacks, home): (&[Route], Lane),
     ) -> Self {
-        let mut own = Self { costs, ..Self::default() };
-        for place in fallbacks {
-            let found = &deployments[*place];
-            let refused = || refusals.iter().find(|refusal| refusal.model == found.pinned);
-            let unable = match shape {
-                Shape::OpenAi => Some("OpenAI batch lines go to the model that they name".to_owned()),
-                _ => found.unavailable(home).or_else(|| refused().map(ToString::to_string)),
-            };
-            match unable {
-                None => own.able.push(*place),
+        let (mut able, mut passed_over) = (Vec::new(), String::new());
+        for route in fallbacks {
+            match unable(spec, checkpoint, deployments, (*route, home)) {
+                None => able.push(Route { lane: route.lane.filter(|lane| *lane != home), ..*route }),
                 Some(why) => {
-                    own.passed_over.push_str(&format!("; `{}` cannot stand in: {why}", found.pinned));
+                    let pinned = &deployments[route.place].pinned;
+                    passed_over.push_str(&format!("; `{pinned}` cannot stand in: {why}"));
                 }
             }
         }
-        own
+        let cost = |named: &Deployment, route: Route| {
+            cost_at(spec, checkpoint, named, &deployments[route.place], route.lane.unwrap_or(home))
+        };
+        let of = |(place, named): (usize, &Deployment)| {
+            let own = Route { place, lane: None };
+            std::iter::once(own).chain(able.iter().copied()).map(|route| cost(named, route)).collect()
+        };
+        let costs =
+            if able.is_empty() { Vec::new() } else { deployments.iter().enumerate().map(of).collect() };
+        let mixed = able.iter().any(|route| route.lane.is_some());
+        Self { able, passed_over, costs, raw: checkpoint.shape == Shape::OpenAi, mixed }
     }
 
     /// Whether the job has any.
@@ -55,14 +65,34 @@ impl StandIns {
         self.able.is_empty()
     }
 
-    /// Whom the items that name this one may go to, itself first.
-    fn of(&self, named: usize) -> impl Iterator<Item = usize> {
-        std::iter::once(named).chain(self.able.iter().copied().filter(move |place| *place != named))
+    /// Whom the items that name this one may go to, itself first, and what they cost there.
+    fn of(&self, named: usize) -> impl Iterator<Item = (Route, Option<UsdNanos>)> {
+        let own = Route { place: named, lane: None };
+        let others = self.able.iter().copied();
+        let all = std::iter::once(own).chain(others).enumerate();
+        all.filter(move |(at, route)| *at == 0 || *route != own && (!self.raw || route.place == named))
+            .map(move |(at, route)| (route, self.costs.get(named).and_then(|costs| costs[at])))
     }
+}
 
-    fn cost(&self, named: usize, place: usize) -> Option<UsdNanos> {
-        self.costs.get(named)?.get(place).copied().flatten()
+/// Why a deployment cannot stand in in a lane.
+fn unable(
+    spec: &JobSpec,
+    checkpoint: &Checkpoint,
+    deployments: &[Deployment],
+    (route, home): (Route, Lane),
+) -> Option<String> {
+    let (found, lane) = (&deployments[route.place], route.lane.unwrap_or(home));
+    if lane == Lane::Batch && home != Lane::Batch {
+        return Some(format!("a job of the {home} lane does not wait for batches"));
     }
+    let elsewhere = lane != home;
+    if checkpoint.shape == Shape::OpenAi && !elsewhere {
+        return Some("OpenAI batch lines go to the model that they name".to_owned());
+    }
+    let mut refusals = checkpoint.refusals_in(lane, spec.source.limit);
+    let refused = refusals.find(|refusal| refusal.model == found.pinned && (refusal.instead || elsewhere));
+    found.unavailable(lane).or_else(|| refused.map(ToString::to_string))
 }
 
 /// What has shown how a deployment stands.
@@ -82,7 +112,11 @@ impl By {
 #[derive(Debug, Clone, Copy, Default)]
 struct Way {
     away: bool,
-    /// It has been, in this run.
+    /// Its limits leave no room, and have not for long.
+    full: bool,
+    /// It has been so in this run: what does not fit need not wait any more to show it.
+    small: bool,
+    /// It has been away or full in this run.
     left: bool,
 }
 
@@ -91,8 +125,9 @@ struct Place {
     calls: Way,
     batches: Way,
     gone: Option<FailureClass>,
-    /// A person knows that it is away.
+    /// A person knows that it is away, and that it was full.
     told: bool,
+    full_told: bool,
 }
 
 impl Place {
@@ -105,10 +140,11 @@ impl Place {
 
     fn stands(&self, by: By) -> Standing {
         let way = if by == By::Calls { self.calls } else { self.batches };
-        match (self.gone, way.away) {
-            (Some(_), _) => Standing::Gone,
-            (None, true) => Standing::Away,
-            (None, false) => Standing::Fit,
+        match (self.gone, way.away, way.full) {
+            (Some(_), _, _) => Standing::Gone,
+            (None, true, _) => Standing::Away,
+            (None, false, true) => Standing::Full,
+            (None, false, false) => Standing::Fit,
         }
     }
 }
@@ -117,29 +153,33 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Standings {
     places: Vec<Place>,
-    calls: Vec<usize>,
-    batches: Vec<usize>,
+    calls: Vec<Route>,
+    batches: Vec<Route>,
     /// How often items were sent elsewhere: whoever holds some looks again.
     pub moves: u64,
 }
 
 impl Standings {
     pub(crate) fn new(deployments: usize) -> Self {
-        let own: Vec<usize> = (0..deployments).collect();
+        let own: Vec<Route> = (0..deployments).map(|place| Route { place, lane: None }).collect();
         Self { places: vec![Place::default(); deployments], calls: own.clone(), batches: own, moves: 0 }
     }
 
-    /// Who is asked of what names this deployment.
-    pub(crate) fn asked(&self, named: usize, lane: Lane) -> usize {
+    /// Who is asked of what names this deployment, for an item that is in this lane.
+    pub(crate) fn asked(&self, named: usize, lane: Lane) -> Route {
         self.active(By::of(lane))[named]
     }
 
-    fn active(&self, by: By) -> &[usize] {
+    fn active(&self, by: By) -> &[Route] {
         if by == By::Calls { &self.calls } else { &self.batches }
     }
 
-    fn active_mut(&mut self, by: By) -> &mut [usize] {
-        if by == By::Calls { &mut self.calls } else { &mut self.batches }
+    /// How it stands for items that come this way.
+    fn stands(&self, route: Route, by: By) -> Candidate {
+        let by = route.lane.map_or(by, By::of);
+        let place = &self.places[route.place];
+        let way = if by == By::Calls { place.calls } else { place.batches };
+        Candidate { standing: place.stands(by), left: way.left, cost: None }
     }
 }
 
@@ -147,6 +187,8 @@ impl Standings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     Away,
+    /// Its limits left no room.
+    Capacity,
     /// It refused for good.
     Gone(FailureClass),
 }
@@ -155,12 +197,14 @@ impl Why {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Away => "away",
+            Self::Capacity => "capacity",
             Self::Gone(class) => class.name(),
         }
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        if name == Self::Away.name() { Some(Self::Away) } else { name.parse().ok().map(Self::Gone) }
+        let known = [Self::Away, Self::Capacity].into_iter().find(|why| why.name() == name);
+        known.or_else(|| name.parse().ok().map(Self::Gone))
     }
 }
 
@@ -174,8 +218,9 @@ pub(crate) struct Instead {
 
 /// Items that one deployment had go to another.
 struct Move {
-    from: usize,
-    to: usize,
+    by: By,
+    from: Route,
+    to: Route,
 }
 
 /// Deployments that no call reaches now, and the time of this run in which none of those in use could be.
@@ -209,54 +254,91 @@ impl Job {
 
     /// Deployments that items of a lane go to now: those that are named, or what stands in for them.
     pub(crate) fn places_in_use<'j>(&'j self, state: &'j State, lane: Lane) -> impl Iterator<Item = usize> {
-        let active = state.standings.active(By::of(lane));
-        (0..active.len()).filter(|place| !self.stand_ins.contains(place)).map(|place| active[place])
+        let by = By::of(lane);
+        let here = move |route: &Route| route.lane.is_none_or(|lane| By::of(lane) == by);
+        self.routes(state, by).filter(here).map(|route| route.place)
     }
 
-    /// Why an attempt at what `named` names goes to `asked`; `None`: it is asked for itself.
+    fn routes<'j>(&'j self, state: &'j State, by: By) -> impl Iterator<Item = Route> {
+        let active = state.standings.active(by).iter().copied().enumerate();
+        active.filter(|(named, _)| !self.stand_ins.contains(named)).map(|(_, route)| route)
+    }
+
+    /// Whether some of what waits for a batch is to be called for now, as who takes its batches stands no better.
+    pub(crate) fn calls_for_batches(&self, state: &State) -> bool {
+        self.may_stand_in.mixed
+            && self.home == Lane::Batch
+            && self.routes(state, By::Batches).any(|route| route.lane.is_some())
+    }
+
+    /// The lane in which a route asks an item that is in this one.
+    pub(crate) fn lane_at(&self, route: Route, lane: Lane) -> Lane {
+        let own = || if lane == Lane::Flex && self.home != Lane::Flex { Lane::Sync } else { lane };
+        route.lane.unwrap_or_else(own)
+    }
+
+    /// The lane of an item that is to be called for: its own, where a call only stands in for a batch.
+    pub(crate) fn lane_of(&self, ordinal: Ordinal, lane: Lane) -> Lane {
+        if !self.may_stand_in.mixed {
+            return lane;
+        }
+        let state = self.state.borrow();
+        let called = state.switched || state.is_urgent(ordinal) || state.trouble.contains_key(&ordinal);
+        if called || self.awaits_canary(&state) { lane } else { self.home }
+    }
+
+    /// Why an attempt at what `named` names goes to `asked`; `None`: it is asked for itself, in its own lane.
     pub(crate) fn instead(&self, state: &State, named: usize, asked: usize, lane: Lane) -> Option<Instead> {
-        if named == asked || self.may_stand_in.is_empty() {
+        if self.may_stand_in.is_empty() || named == asked && !self.may_stand_in.mixed {
             return None;
         }
-        let (by, standings) = (By::of(lane), &state.standings);
+        let standings = &state.standings;
+        // An item of a job of batches that is called for in another's place has come by way of its batches.
+        let by = if self.calls_for_batches(state) { By::Batches } else { By::of(lane) };
         // Of a cascade's item one of its cheap models may have been meant.
         let cheap = self.cascade.iter().flat_map(super::cascade::Cascade::before);
         let meant = std::iter::once(named).chain(cheap.filter(|_| named == 0));
-        meant.filter(|of| *of != asked && standings.active(by)[*of] == asked).find_map(|of| {
+        meant.filter(|of| standings.active(by)[*of].place == asked).find_map(|of| {
             let place = &standings.places[of];
             let why = match (place.gone, place.stands(by)) {
                 (Some(class), _) => Why::Gone(class),
                 (None, Standing::Fit) => return None,
+                (None, Standing::Full) => Why::Capacity,
                 (None, _) => Why::Away,
             };
             Some(Instead { of: u32::try_from(of).ok()?, why })
         })
     }
 
-    /// Asks anew who takes whose items, of one way or of both.
-    fn choose_again(&self, state: &mut State, ways: &[By]) -> Vec<Move> {
+    /// Asks anew who takes whose items. What only stands in is asked too, and not told of.
+    fn choose_again(&self, state: &mut State) -> Vec<Move> {
         let mut moves: Vec<Move> = Vec::new();
-        for (by, named) in
-            ways.iter().flat_map(|by| (0..self.deployments.len()).map(move |named| (*by, named)))
-        {
-            let list: Vec<usize> = self.may_stand_in.of(named).collect();
-            let candidate = |place: &usize| {
-                let found = &mut state.standings.places[*place];
-                let cost = self.may_stand_in.cost(named, *place);
-                Candidate { standing: found.stands(by), left: found.way(by).left, cost }
+        for named in 0..self.deployments.len() {
+            let own = |state: &State, by| {
+                let of_route = |(route, cost)| Candidate { cost, ..state.standings.stands(route, by) };
+                let list: Vec<(Route, _)> = self.may_stand_in.of(named).collect();
+                let present = list.iter().position(|(route, _)| *route == state.standings.active(by)[named]);
+                let candidates: Vec<Candidate> = list.iter().copied().map(of_route).collect();
+                choose(&candidates, present.unwrap_or(0)).map(|chosen| list[chosen].0)
             };
-            let candidates: Vec<Candidate> = list.iter().map(candidate).collect();
-            let from = state.standings.active(by)[named];
-            let present = list.iter().position(|place| *place == from).unwrap_or(0);
-            let chosen = choose(&candidates, present).map(|chosen| list[chosen]);
-            let Some(to) = chosen.filter(|to| *to != from) else { continue };
-            state.standings.active_mut(by)[named] = to;
-            state.standings.moves += 1;
-            if by == By::Batches {
-                state.wait_no_more(from);
-            }
-            if !self.stand_ins.contains(&named) {
-                moves.push(Move { from, to });
+            let batches = own(state, By::Batches);
+            // Items that are called for instead of a batch go where their list says, and so do others that want a call.
+            let called = batches.filter(|route| self.home == Lane::Batch && route.lane.is_some());
+            let calls = called.or_else(|| own(state, By::Calls));
+            for (by, to) in [(By::Batches, batches), (By::Calls, calls)] {
+                let from = state.standings.active(by)[named];
+                let Some(to) = to.filter(|to| *to != from) else { continue };
+                match by {
+                    By::Calls => state.standings.calls[named] = to,
+                    By::Batches => {
+                        state.standings.batches[named] = to;
+                        state.wait_no_more(from.place);
+                    }
+                }
+                state.standings.moves += 1;
+                if !self.stand_ins.contains(&named) {
+                    moves.push(Move { by, from, to });
+                }
             }
         }
         if !moves.is_empty() {
@@ -266,23 +348,65 @@ impl Job {
         moves
     }
 
+    /// The limits of a deployment have left no room for long, or they have room again.
+    pub(crate) fn note_room(&self, place: usize, by: By, full: bool) {
+        let mut state = self.state.borrow_mut();
+        let way = state.standings.places[place].way(by);
+        if std::mem::replace(&mut way.full, full) == full {
+            return;
+        }
+        (way.left, way.small) = (way.left || full, way.small || full);
+        let moves = self.choose_again(&mut state);
+        let next = moves.iter().find(|moved| full && moved.by == by && moved.from.place == place);
+        let Some(next) = next.map(|moved| moved.to) else { return };
+        if std::mem::replace(&mut state.standings.places[place].full_told, true) {
+            return;
+        }
+        drop(state);
+        let (own, other) = (&self.deployments[place].pinned, self.name_of(next));
+        let text = format!("the limits of `{own}` leave no room: {other} takes what does not fit");
+        self.tell(&Event::Note { message: &text });
+    }
+
+    /// Whether a deployment has been full in this run.
+    pub(crate) fn is_small(&self, place: usize, by: By) -> bool {
+        self.state.borrow_mut().standings.places[place].way(by).small
+    }
+
+    /// Whether others may have what does not fit here, and do not yet.
+    pub(crate) fn is_newly_full(&self, place: usize, by: By) -> bool {
+        let lets = self.spec.run.fallback_when == FallbackWhen::Capacity && !self.may_stand_in.is_empty();
+        lets && {
+            let way = *self.state.borrow_mut().standings.places[place].way(by);
+            way.small && !way.full
+        }
+    }
+
+    /// As people read it.
+    fn name_of(&self, route: Route) -> String {
+        let pinned = &self.deployments[route.place].pinned;
+        route.lane.map_or_else(|| format!("`{pinned}`"), |lane| format!("`{pinned}` in the {lane} lane"))
+    }
+
     /// A deployment has been away for long. True: its items go elsewhere from now on, or have gone.
     pub(crate) fn replace_absent(&self, place: usize, by: By) -> bool {
         if self.may_stand_in.is_empty() {
             return false;
         }
         let mut state = self.state.borrow_mut();
-        *state.standings.places[place].way(by) = Way { away: true, left: true };
-        let moves = self.choose_again(&mut state, &[by]);
+        let way = state.standings.places[place].way(by);
+        (way.away, way.left) = (true, true);
+        let moves = self.choose_again(&mut state);
         let lane = if by == By::Batches { Lane::Batch } else { Lane::Sync };
         let replaced = !self.places_in_use(&state, lane).any(|used| used == place);
-        let next = moves.iter().find(|moved| moved.from == place).map(|moved| moved.to);
+        let next =
+            moves.iter().find(|moved| moved.by == by && moved.from.place == place).map(|moved| moved.to);
         let known = next.is_some() && std::mem::replace(&mut state.standings.places[place].told, true);
         drop(state);
         if let (Some(next), false) = (next, known) {
-            let (away, other) = (&self.deployments[place].pinned, &self.deployments[next].pinned);
+            let (away, other) = (&self.deployments[place].pinned, self.name_of(next));
             let passed_over = &self.may_stand_in.passed_over;
-            let text = format!("`{away}` is away; `{other}` stands in until it is back{passed_over}");
+            let text = format!("`{away}` is away; {other} stands in until it is back{passed_over}");
             self.tell(&Event::Alert { code: "failover", message: &text });
         }
         replaced
@@ -292,7 +416,7 @@ impl Job {
     pub(crate) fn try_again(&self, place: usize, by: By) {
         let mut state = self.state.borrow_mut();
         state.standings.places[place].way(by).away = false;
-        self.choose_again(&mut state, &[by]);
+        self.choose_again(&mut state);
     }
 
     /// A deployment has given a good answer.
@@ -300,7 +424,7 @@ impl Job {
         self.try_again(place, by);
         let mut state = self.state.borrow_mut();
         let stood_in = std::mem::take(&mut state.standings.places[place].told);
-        let has_items = state.standings.active(by).contains(&place);
+        let has_items = state.standings.active(by).iter().any(|route| route.place == place);
         drop(state);
         let name = &self.deployments[place].pinned;
         let items = match (stood_in, has_items) {
@@ -332,17 +456,18 @@ impl Job {
         if for_good && state.standings.places[place].gone.replace(class).is_some() {
             return;
         }
-        let moves = self.choose_again(state, &[By::Calls, By::Batches]);
+        let moves = self.choose_again(state);
         let mut lanes = [Lane::Sync, Lane::Batch].into_iter();
         let nobody = lanes.any(|lane| self.places_in_use(state, lane).any(|used| used == place));
         if nobody || !for_good {
             let message = format!("{message}{passed_over}");
             state.halted.get_or_insert(Halt { class, message });
-        } else if let Some(next) = moves.iter().find(|moved| moved.from == place).map(|moved| moved.to) {
-            let (own, other) = (&self.deployments[place].pinned, &self.deployments[next].pinned);
-            let goes_on = match state.standings.places[next].stands(By::of(self.home)) {
-                Standing::Away => format!("waiting for `{other}`, which is away"),
-                _ => format!("going on with `{other}`"),
+        } else if let Some(next) = moves.iter().find(|moved| moved.from.place == place).map(|moved| moved.to)
+        {
+            let (own, other) = (&self.deployments[place].pinned, self.name_of(next));
+            let goes_on = match state.standings.stands(next, By::of(self.home)).standing {
+                Standing::Away => format!("waiting for {other}, which is away"),
+                _ => format!("going on with {other}"),
             };
             let text = format!("`{own}` failed ({message}); {goes_on}{passed_over}");
             self.tell(&Event::Alert { code: "failover", message: &text });

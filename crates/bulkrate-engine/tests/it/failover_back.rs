@@ -5,7 +5,7 @@ use std::time::Duration;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_engine::report::{Ending, Report};
-use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::spec::{FallbackWhen, JobSpec, RequestSpec};
 use bulkrate_engine::{Reader, Stop};
 use bulkrate_provider::RetryPolicy;
 use bulkrate_sim::SimConfig;
@@ -157,4 +157,94 @@ async fn of_two_that_stand_in_the_cheaper_has_the_items_when_it_is_back() {
             "all in the place of the first: {by:?}"
         );
     }
+}
+
+/// A limit of so many calls a minute, told in headers.
+fn limited(rpm: u64) -> SimConfig {
+    SimConfig { rpm: Some(rpm), latency_ms: 5.0, latency_sigma: 0.0, ..SimConfig::default() }
+}
+
+#[tokio::test]
+async fn what_limits_leave_no_room_for_goes_on_where_the_user_says_so() {
+    for (when, spills) in [(FallbackWhen::Outage, false), (FallbackWhen::Capacity, true)] {
+        let other = SimConfig { latency_ms: 5.0, latency_sigma: 0.0, ..SimConfig::default() };
+        let there = Several::new(limited(1_200), &[("groq", other)]).await;
+        let mut spec = there.spec(Lane::Sync, 100, &[GROQ]);
+        (spec.run.fallback_when, spec.run.rpm) = (when, None);
+        let report = run(&there, &spec).await;
+        there.whole(&report, 100);
+        is_exact(&there, &report);
+        let bills = there.bills();
+        assert_eq!(bills[1].0 > 0, spills, "{when:?}: {bills:?}");
+        assert!(bills[0].0 >= 2, "what fits stays: {when:?}: {bills:?}");
+        assert!(there.told("alert failover").is_empty(), "{:?}", there.told("alert"));
+        let notes = there.told("note the limits of `openai/gpt-6-luna` leave no room");
+        assert_eq!(notes.len(), usize::from(spills), "told once: {notes:?}");
+        let by = by_whom(&there, &report, 100);
+        let moved = by.iter().filter(|(_, why)| why.as_deref() == Some("capacity")).count();
+        assert_eq!(moved as u64, bills[1].0, "{by:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_of_batches_lets_the_next_have_what_waits() {
+    for (when, spills) in [(FallbackWhen::Outage, false), (FallbackWhen::Capacity, true)] {
+        let there = Several::new(batches(900.0), &[("groq", batches(50.0))]).await;
+        let mut spec = tens(&there, 40, &[GROQ]);
+        (spec.run.batches_max, spec.run.enqueued_tokens_max) = (50, Some(600));
+        spec.run.fallback_when = when;
+        let report = run(&there, &spec).await;
+        there.whole(&report, 40);
+        is_exact(&there, &report);
+        let bills = there.bills();
+        assert_eq!(bills[1].0 > 0, spills, "{when:?}: {bills:?}");
+        assert!(bills[0].0 >= 5, "{when:?}: {bills:?}");
+    }
+}
+
+#[tokio::test]
+async fn batches_that_are_not_taken_are_called_for_where_the_list_says_so() {
+    // The same model in another lane, and another model.
+    for (fallback, called_at) in
+        [(&["openai/gpt-6-luna@sync"][..], 0), (&["groq/openai/gpt-oss-20b@sync"], 1)]
+    {
+        let faults = ["5xx:upload=503@1-9", "5xx:models=503@1-2"];
+        let first = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..with(batches(20.0), &faults) };
+        let other = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..batches(20.0) };
+        let there = Several::new(first, &[("groq", other)]).await;
+        let mut spec = tens(&there, 100, fallback);
+        spec.run.concurrency_max = 2;
+        let worst = |plan: &bulkrate_engine::plan::Plan| {
+            plan.lanes.iter().find(|one| one.lane == plan.lane).unwrap().worst
+        };
+        let alone =
+            JobSpec { request: RequestSpec { fallback: Vec::new(), ..spec.request.clone() }, ..spec.clone() };
+        let (with, without) = (worst(&there.plan(&spec).await), worst(&there.plan(&alone).await));
+        assert!(called_at == 1 || with > without, "calls cost more: {with} {without}");
+        let report = run(&there, &spec).await;
+        there.whole(&report, 100);
+        is_exact(&there, &report);
+        let lanes = |lane: &str| there.world.rows().iter().filter(|row| row["_lane"] == lane).count();
+        assert!(lanes("sync") > 0 && lanes("batch") > 0, "{fallback:?}: {:?}", there.told(""));
+        let by = by_whom(&there, &report, 100);
+        let away = by.iter().filter(|(_, why)| why.as_deref() == Some("away")).count();
+        assert!(away > 0 && away < 90, "until batches are taken again: {by:?}");
+        assert_eq!(there.bills()[1].0 > 0, called_at == 1);
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_a_stand_in_does_not_have_is_refused_or_passed_over() {
+    let there = Several::new(batches(20.0), &[("xai", SimConfig::default())]).await;
+    let engine = impatient_with(&there, &RetryPolicy::default());
+    let spec = there.spec(Lane::Batch, 20, &["xai/grok-4.5@flex"]);
+    let error = engine.plan(&spec, &*there.world.ear).await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("lane-unavailable", 2));
+    assert!(error.to_string().contains("xai/grok-4.5@flex"), "{error}");
+
+    let spec = there.spec(Lane::Sync, 20, &["openai/gpt-6-luna@batch"]);
+    let plan = engine.plan(&spec, &*there.world.ear).await.unwrap();
+    let told =
+        "`openai/gpt-6-luna` cannot stand in within the batch lane: a job of the sync lane does not wait";
+    assert!(plan.warnings.iter().any(|warning| warning.contains(told)), "{plan:?}");
 }

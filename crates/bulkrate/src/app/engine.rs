@@ -65,6 +65,7 @@ impl Overrides {
         spec.run.fail_above_permille =
             run.fail_above.map_or(spec.run.fail_above_permille, |share| share.permille);
         spec.run.hedge = run.hedge.unwrap_or(spec.run.hedge);
+        spec.run.fallback_when = run.fallback_when.map_or(spec.run.fallback_when, Into::into);
         spec.run.sync_doubt = run.sync_doubt.map_or(spec.run.sync_doubt, Into::into);
         spec.source.limit = self.limit.unwrap_or(spec.source.limit);
         if let Some(sink) = &self.sink {
@@ -299,7 +300,7 @@ pub(super) fn remove(state: &Path, job: &str) -> Result<(), AppError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::config::value::{DoubtChoice, LaneChoice, Millis, Usd};
+    use crate::config::value::{DoubtChoice, FallbackChoice, LaneChoice, Millis, Usd};
     use crate::config::{Layer, job};
     use bulkrate_core::lane::Lane;
     use bulkrate_core::money::UsdNanos;
@@ -324,6 +325,7 @@ mod tests {
             fail_above: Some(Percent { permille: 9 }),
             sync_doubt: Some(DoubtChoice::Dead),
             hedge: Some(true),
+            fallback_when: Some(FallbackChoice::Capacity),
             budget_daily: Some(Usd(UsdNanos::dollars(3))),
             budget_monthly: Some(Usd(UsdNanos::dollars(4))),
             ..Run::default()
@@ -332,6 +334,7 @@ mod tests {
         assert_eq!((spec.run.poll_min_ms, spec.run.poll_max_ms), (400_000, 400_000));
         assert_eq!((spec.run.timeout_ms, spec.run.fail_above_permille), (Some(7), 9));
         assert!(!before.run.hedge && spec.run.hedge);
+        assert_eq!(spec.run.fallback_when, bulkrate_engine::spec::FallbackWhen::Capacity);
         assert_eq!(spec.run.sync_doubt, bulkrate_engine::spec::SyncDoubt::Dead);
         assert_eq!(spec.run.budget_daily, Some(UsdNanos::dollars(3)));
         assert_eq!(spec.run.budget_monthly, Some(UsdNanos::dollars(4)));

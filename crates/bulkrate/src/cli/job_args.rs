@@ -11,9 +11,9 @@ pub use super::provider_args::ProviderArgs;
 use super::tag_budget;
 use crate::config::job_file::{Cascade, Example, Layer, Request, RuleLine, Run, SemanticCache, Sink, Source};
 use crate::config::value::{
-    AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
-    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice, SinkFormat, SourceFormat,
-    Usd,
+    AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, FallbackChoice,
+    KindChoice, LaneChoice, Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice,
+    SinkFormat, SourceFormat, Usd,
 };
 
 #[derive(Debug, Clone, Args)]
@@ -160,8 +160,8 @@ pub struct RequestArgs {
     /// Mark what all prompts begin with for the provider's prompt cache, where it caches only what is marked [default: auto]
     #[arg(long, value_name = "TTL")]
     pub prompt_cache: Option<PromptCacheChoice>,
-    /// Model to turn to when the first is unavailable; repeatable, in order
-    #[arg(long, value_name = "MODEL")]
+    /// Model to turn to when the first cannot be asked; repeatable, in order; `@LANE` behind it: in that lane
+    #[arg(long, value_name = "MODEL[@LANE]")]
     pub fallback: Vec<String>,
 }
 
@@ -300,6 +300,9 @@ pub struct OverrideArgs {
     /// Send a second copy of sync calls that are slower than 95 of 100, of 2% of the calls at most; both may be billed
     #[arg(long)]
     pub hedge: bool,
+    /// When models of `--fallback` have rows [default: outage]
+    #[arg(long, value_name = "WHEN")]
+    pub fallback_when: Option<FallbackChoice>,
     /// Share of failed items above which the job alerts and exits 1 [default: 5%]
     #[arg(long, value_name = "PERCENT")]
     pub fail_above: Option<Percent>,
@@ -463,6 +466,7 @@ impl OverrideArgs {
             poll_max: self.poll_max,
             timeout: self.timeout,
             hedge: given(self.hedge),
+            fallback_when: self.fallback_when,
             fail_above: self.fail_above,
             sync_doubt: self.sync_doubt,
             ..Run::default()

@@ -10,9 +10,9 @@ use super::ConfigError;
 use super::router::AUTO;
 use super::toml_error;
 use super::value::{
-    AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, KindChoice, LaneChoice,
-    Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice, SinkFormat, SourceFormat,
-    Usd,
+    AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, FallbackChoice,
+    KindChoice, LaneChoice, Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice,
+    SinkFormat, SourceFormat, Usd,
 };
 
 /// A section whose fields are all optional: what is set above wins over what is set below.
@@ -140,6 +140,7 @@ section! {
         order: OrderChoice,
         canary: bool,
         hedge: bool,
+        fallback_when: FallbackChoice,
         fail_above: Percent,
         review_sample: Percent,
         max_error_rate: Percent,

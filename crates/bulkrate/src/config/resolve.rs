@@ -309,6 +309,7 @@ fn run(from: Run) -> Result<RunSpec, ConfigError> {
         prompt_cache: usual.prompt_cache, // stands with the request
         canary: from.canary.unwrap_or(usual.canary),
         hedge: from.hedge.unwrap_or(usual.hedge),
+        fallback_when: from.fallback_when.map_or(usual.fallback_when, Into::into),
         fail_above_permille: from.fail_above.map_or(usual.fail_above_permille, |share| share.permille),
         review_permille: from.review_sample.map_or(usual.review_permille, |share| share.permille),
         max_error_permille: from.max_error_rate.map(|share| share.permille),

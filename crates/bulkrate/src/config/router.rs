@@ -27,7 +27,8 @@ pub(super) fn no_auto<'m>(
     option: &str,
     models: impl IntoIterator<Item = &'m String>,
 ) -> Result<(), ConfigError> {
-    if models.into_iter().all(|model| model != AUTO) {
+    // A fallback may name a lane behind its model.
+    if models.into_iter().all(|model| model.split('@').next() != Some(AUTO)) {
         return Ok(());
     }
     let hint = "a model of a server of your own that is called so is `openai/auto`";

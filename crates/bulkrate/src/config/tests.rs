@@ -24,7 +24,7 @@ const HEAD: &str = "name = \"n\"\n[source]\npath = \"a.csv\"\n";
 fn an_unknown_key_names_its_place_and_what_was_meant() {
     insta::assert_snapshot!(mistake("[run]\nbugdet = 5\n"), @r"
     job.toml:2:1: unknown key `bugdet` (did you mean `budget`?)
-    hint: the keys known here are lane, priority, deadline, budget, budget_per_request, budget_daily, budget_monthly, budget_tags, max_in_doubt, strict, spend_all, rpm, tpm, concurrency_max, poll_min, poll_max, timeout, cache, distinct, order, canary, hedge, fail_above, review_sample, max_error_rate, sync_doubt, batch_doubt, t_lag, t_q, keep_remote, batch_items_max, batch_bytes_max, batches_max, enqueued_tokens_max, webhook, price_in, price_out
+    hint: the keys known here are lane, priority, deadline, budget, budget_per_request, budget_daily, budget_monthly, budget_tags, max_in_doubt, strict, spend_all, rpm, tpm, concurrency_max, poll_min, poll_max, timeout, cache, distinct, order, canary, hedge, fallback_when, fail_above, review_sample, max_error_rate, sync_doubt, batch_doubt, t_lag, t_q, keep_remote, batch_items_max, batch_bytes_max, batches_max, enqueued_tokens_max, webhook, price_in, price_out
     ");
     insta::assert_snapshot!(mistake("[sinks]\npath = \"a\"\n"), @r"
     job.toml:1:2: unknown key `sinks` (did you mean `sink`?)

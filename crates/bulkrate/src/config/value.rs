@@ -10,7 +10,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::{CacheMode, Kind, Reasoning};
 use bulkrate_core::submission::Unresolved;
-use bulkrate_engine::spec::{OnBadLine, SendBy, SyncDoubt};
+use bulkrate_engine::spec::{FallbackWhen, OnBadLine, SendBy, SyncDoubt};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -291,6 +291,12 @@ words! {
         /// The item becomes a dead letter
         Dead,
     }
+    FallbackChoice {
+        /// Those before them cannot be asked
+        Outage,
+        /// Or the limits of those have left no room for a minute; a dearer model then costs more
+        Capacity,
+    }
     BatchDoubtChoice {
         /// Items and money wait for the operator
         Hold,
@@ -371,6 +377,15 @@ impl From<DoubtChoice> for SyncDoubt {
         match choice {
             DoubtChoice::Resend => Self::Resend,
             DoubtChoice::Dead => Self::Dead,
+        }
+    }
+}
+
+impl From<FallbackChoice> for FallbackWhen {
+    fn from(choice: FallbackChoice) -> Self {
+        match choice {
+            FallbackChoice::Outage => Self::Outage,
+            FallbackChoice::Capacity => Self::Capacity,
         }
     }
 }

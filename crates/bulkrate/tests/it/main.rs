@@ -27,6 +27,7 @@ mod cascade_edges;
 mod crash;
 mod decisions;
 mod doubt;
+mod failover;
 mod faults;
 mod fetch;
 #[cfg(target_os = "linux")]

@@ -10,6 +10,7 @@ use crate::lane::gate::Gate;
 use crate::lane::reach;
 use crate::run::job::Retry;
 use crate::run::standing::By;
+use crate::spec::FallbackWhen;
 
 impl Calls {
     /// Looks for deployments that have been away too long, and takes back what waits to be sent there.
@@ -33,7 +34,24 @@ impl Calls {
             }
             self.gates[place].leave(now_us);
         }
+        self.note_room(now_us, patience_us);
         self.recall();
+    }
+
+    /// Looks whether the limits of deployments keep calls back, where others may have what does not fit.
+    fn note_room(&mut self, now_us: u64, patience_us: u64) {
+        let job = Rc::clone(&self.job);
+        if job.spec.run.fallback_when != FallbackWhen::Capacity || job.may_stand_in.is_empty() {
+            return;
+        }
+        for (place, crowd) in self.crowds.iter_mut().enumerate() {
+            let (gate, known) = (&self.gates[place], job.is_small(place, By::Calls));
+            let shut = gate.is_crowded(now_us);
+            if !shut && now_us >= crowd.until_us && self.waits.is_empty_at(place) {
+                crowd.cleared();
+            }
+            job.note_room(place, By::Calls, crowd.is_full(now_us, shut, known, patience_us));
+        }
     }
 
     /// What waits at this deployment is read again, and goes to whoever has its items now.

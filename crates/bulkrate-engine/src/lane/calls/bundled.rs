@@ -145,7 +145,7 @@ impl Calls {
             return Taken::Goes(held);
         }
         let job = std::rc::Rc::clone(&self.job);
-        let Held { ready, body, tokens, .. } = held;
+        let Held { ready, body, tokens, lane, .. } = held;
         match job.gather(&mut self.gathering, ready, lane) {
             Ok(Gathered::Alone(ready)) => Taken::Goes(Held { ready, more: Vec::new(), lane, body, tokens }),
             Ok(Gathered::Kept(draft)) => {
@@ -173,6 +173,11 @@ impl Calls {
             Ok(parcel) => Some(Held::of(parcel, lane, body)),
             Err(NotReady::Engine(error)) => {
                 job.fail(error);
+                None
+            }
+            Err(NotReady::Lane(lane)) => {
+                let mut state = job.state.borrow_mut();
+                ordinals.into_iter().for_each(|ordinal| state.queue(Retry { due_us: 0, ordinal, lane }));
                 None
             }
             Err(NotReady::Unsupported(why)) => {

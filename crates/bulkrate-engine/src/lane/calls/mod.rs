@@ -28,10 +28,12 @@ use tokio::time::{Instant, sleep_until};
 
 use self::hedge::{Hedges, Sent};
 use self::waits::Waits;
+use super::crowd::Crowd;
 use super::gate::{Flight, Gate};
 use crate::run::bundle::Gathering;
 use crate::run::job::{Job, Landed};
 use crate::run::ready::Ready;
+use crate::run::standing::By;
 
 const GROUP_MAX: usize = 256;
 const LAND_US: u64 = 50_000;
@@ -51,6 +53,8 @@ enum Message {
 struct Calls {
     job: Rc<Job>,
     gates: Vec<Gate>,
+    /// What their limits keep back.
+    crowds: Vec<Crowd>,
     inbox: UnboundedReceiver<Message>,
     outbox: UnboundedSender<Message>,
     /// Leased in memory, intents not handed over yet.
@@ -98,6 +102,7 @@ pub(crate) async fn run(job: Rc<Job>) {
         job,
         hedges,
         waits: Waits::new(gates.len()),
+        crowds: vec![Crowd::default(); gates.len()],
         gathering: Gathering::default(),
         gates,
         inbox,
@@ -183,7 +188,8 @@ impl Calls {
         let now_us = job.clock.us();
         let opens = self.gates.iter().filter_map(|gate| gate.opens_at(now_us)).min();
         let slow = self.hedges.as_ref().and_then(|hedges| hedges.wake_us);
-        for at in [retry, group, landing, opens, slow, self.wake_us].into_iter().flatten() {
+        let room = self.crowds.iter().map(|crowd| crowd.until_us).filter(|until_us| *until_us > now_us).min();
+        for at in [retry, group, landing, opens, room, slow, self.wake_us].into_iter().flatten() {
             wake_us = wake_us.min(at);
         }
         let wake = job.clock.at(wake_us.max(job.clock.us() + 50));
@@ -231,6 +237,14 @@ impl Calls {
                 Ok(()) => self.lease(held),
                 Err(NotYet::Gate(wake_us)) => {
                     self.wake_us = self.wake_us.into_iter().chain(wake_us).min();
+                    let (place, now_us) = (held.ready.deployment, self.job.clock.us());
+                    if wake_us.is_some() || self.gates[place].is_crowded(now_us) {
+                        self.crowds[place].refused(now_us, wake_us);
+                        // One that is known to be too small is full again: another may have room now.
+                        if self.job.is_newly_full(place, By::Calls) {
+                            self.wake_us = Some(now_us);
+                        }
+                    }
                     self.waits.refused(held);
                 }
                 // Nothing is out that could give money back: what there is may do for single items.

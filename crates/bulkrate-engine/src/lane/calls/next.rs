@@ -8,6 +8,7 @@ use bulkrate_store::fold::State as ItemState;
 use super::waits::Turn;
 use super::{Calls, Held, LAND_MAX};
 use crate::run::bundle::Parcel;
+use crate::run::job::Retry;
 use crate::run::ready::NotReady;
 
 /// What became of an item that was read to be sent.
@@ -88,7 +89,12 @@ impl Calls {
         let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
         let next = state.next_call(now_us, fresh, lane);
         // Nothing fresh is left: an item that waits for a batch may lead as well.
-        next.or_else(|| if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None })
+        let next = next.or_else(|| {
+            if canary { state.next_batched(now_us).map(|ordinal| (ordinal, lane)) } else { None }
+        });
+        // Or one is called for instead of a batch.
+        let instead = next.is_none() && !fresh && job.calls_for_batches(&state) && state.has_room_aside();
+        next.or_else(|| instead.then(|| state.next_batched(now_us)).flatten().map(|next| (next, Lane::Batch)))
     }
 
     /// Reads and encodes an item.
@@ -104,7 +110,26 @@ impl Calls {
             }
         }
         let mut body = Vec::with_capacity(1_024);
-        match job.ready(ordinal, lane, &mut body) {
+        let lane = job.lane_of(ordinal, lane);
+        let (lane, ready) = match job.ready(ordinal, lane, &mut body) {
+            Err(NotReady::Lane(other)) => {
+                body.clear();
+                (other, job.ready(ordinal, other, &mut body))
+            }
+            ready => (lane, ready),
+        };
+        match ready {
+            // Of a model whose batches are taken: it waits for one, beside the queue that it came from.
+            Ok(ready) if lane == Lane::Batch => {
+                job.state.borrow_mut().wait_for(ready.deployment, [ordinal]);
+                job.changed.notify_waiters();
+                self.waits.pass();
+                if self.waits.is_far() {
+                    self.wake_us = Some(now_us);
+                    return Read::Stop;
+                }
+                Read::Ended
+            }
             Ok(ready) if job.deployments[ready.deployment].account.api.calls().is_none() => {
                 job.batch_instead(ordinal, lane);
                 self.landed_since_us.get_or_insert(now_us);
@@ -114,6 +139,11 @@ impl Calls {
             Err(NotReady::Unsupported(why)) => {
                 job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
                 self.has_ended(now_us)
+            }
+            // The choice has changed in between: it is taken anew.
+            Err(NotReady::Lane(lane)) => {
+                job.state.borrow_mut().queue(Retry { due_us: now_us, ordinal, lane });
+                Read::Ended
             }
             Err(NotReady::Engine(error)) => {
                 job.fail(error);

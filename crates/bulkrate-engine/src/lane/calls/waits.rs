@@ -116,6 +116,11 @@ impl Waits {
         self.gates.iter().all(Queue::is_empty)
     }
 
+    /// Whether nothing waits at one gate.
+    pub(super) fn is_empty_at(&self, place: usize) -> bool {
+        self.gates[place].is_empty()
+    }
+
     /// Everything that waits at one gate.
     pub(super) fn take(&mut self, place: usize) -> Vec<(Ordinal, Lane)> {
         let gate = &mut self.gates[place];

@@ -214,7 +214,8 @@ impl Draftsman {
             Shape::Unified => Form::Unified,
             Shape::OpenAi => Form::OpenAi,
         };
-        draftsman.takes.fallbacks = Deployment::fallbacks(settings, spec, today, &draftsman.deployments)?;
+        let routes = Deployment::fallbacks(settings, spec, today, &draftsman.deployments)?;
+        draftsman.takes.fallbacks = routes.iter().map(|route| route.place).collect();
         draftsman.takes.cheap = draftsman.places(spec.request.cascade.iter().flat_map(|one| &one.models));
         if shape == Shape::Table {
             draftsman.prove()?;

@@ -52,8 +52,13 @@ impl Job {
                 .map_or(u32::MAX, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
             random,
         };
+        // What is called for instead of a batch has no batches left to fail in, or it would be called for without end.
+        let instead = self.may_stand_in.mixed
+            && landing.lane != Lane::Batch
+            && self.home == Lane::Batch
+            && attempts.batch < self.ladder.batch_max;
         // No batch begins before the canary has ended, so its attempts are calls.
-        let ladder = match (found.account.api.calls(), canary || urgent) {
+        let ladder = match (found.account.api.calls(), canary || urgent || instead) {
             (None, _) => self.ladder.without_calls(),
             (Some(_), true) => Ladder { home: Lane::Sync, ..self.ladder },
             (Some(_), false) => self.ladder,
