@@ -1,14 +1,20 @@
 //! What a cascade adds to a plan: its cheap models, and from what share of accepted answers on it pays.
 
+use bulkrate_core::cascade::{Accept, Question, VERDICTS};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan;
 use bulkrate_core::price::Quote;
+use bulkrate_core::request::Reasoning;
 
 use crate::EngineError;
-use crate::planning::{Facts, quote};
-use crate::prepare::Stats;
+use crate::planning::{Facts, quote, quote_plain};
+use crate::prepare::{ModelStats, Stats};
 use crate::spec::{JobSpec, Learned, RunSpec};
+
+/// Of an answer that is no choice: so long it is expected to be at most, and so many bytes are in a token.
+const ANSWER_TOKENS: u32 = 256;
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// With the cheap models of a cascade, which are asked first, added to a quote at the strong one. What share of their answers will
 /// be accepted a pilot may have told; else half of them in what is expected, none in the P95 and the worst case.
@@ -23,11 +29,7 @@ pub(crate) fn cascaded(
     };
     // What rules send elsewhere is not asked of the cascade.
     let own = quote(facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })?;
-    let cheap = |place: &usize| {
-        let cheap = &facts.deployments[*place].pinned;
-        quote(facts, stats, None, lane, &|model| if model == strong.pinned { cheap } else { "" })
-    };
-    let cheap: Vec<Quote> = facts.cheap.iter().map(cheap).collect::<Result<_, _>>()?;
+    let cheap = before(facts, stats, lane, &strong.pinned)?;
     if let Some((rejected, items)) = rejected(facts) {
         let asked = plan::cascaded(&cheap, &of_harder(facts, stats, lane, &own)?, rejected, items);
         return Ok(Quote {
@@ -44,6 +46,48 @@ pub(crate) fn cascaded(
         total.worst = total.worst.saturating_add(added.worst);
     }
     Ok(total)
+}
+
+/// A quote of each model that is asked before the strong one: of a judge, for its own question about each answer.
+fn before(facts: &Facts<'_>, stats: &Stats, lane: Lane, strong: &str) -> Result<Vec<Quote>, EngineError> {
+    let about = judged(facts, stats);
+    let each = facts.cheap.iter().enumerate().map(|(at, place)| {
+        let asked = facts.deployments[*place].pinned.as_str();
+        let asked = |model: &str| if model == strong { asked } else { "" };
+        if judges(facts) && at + 1 == facts.cheap.len() {
+            quote_plain(facts, &about, lane, &asked)
+        } else {
+            quote(facts, stats, None, lane, &asked)
+        }
+    });
+    each.collect()
+}
+
+/// Whether the last that is asked before the strong model is a judge.
+fn judges(facts: &Facts<'_>) -> bool {
+    let cascade = facts.spec.request.cascade.as_ref();
+    cascade.is_some_and(|cascade| matches!(cascade.accept, Accept::Judge { .. }))
+}
+
+/// What a judge would read and say if it were asked about the answer of every item.
+fn judged(facts: &Facts<'_>, stats: &Stats) -> Stats {
+    let reasoning = facts.spec.request.reasoning.as_deref().and_then(Reasoning::parse);
+    let question = |stats: &ModelStats| {
+        let answer = |tokens: u32| stats.choice_bytes.unwrap_or(u64::from(tokens) * BYTES_PER_TOKEN);
+        let expected = Question::bytes_around() + answer(stats.output_max.min(ANSWER_TOKENS));
+        let largest = Question::bytes_around() + answer(stats.output_max);
+        ModelStats {
+            bytes: stats.bytes + stats.items * expected,
+            bytes_largest: stats.bytes_largest + largest,
+            messages: 2 * stats.items,
+            input_max: stats.input_max + stats.items * largest,
+            input_max_largest: stats.input_max_largest + largest,
+            output_max: Question::output_max(reasoning),
+            choice_bytes: VERDICTS.iter().map(|verdict| verdict.len() as u64).max(),
+            ..stats.clone()
+        }
+    };
+    Stats { models: stats.models.iter().map(question).collect(), ..stats.clone() }
 }
 
 /// The quote of the job's own model if all items were like those that a pilot saw go on to it.
@@ -77,15 +121,10 @@ pub(crate) fn cascade_told(
     lane: Lane,
 ) -> Result<Option<String>, EngineError> {
     let Some(strong) = facts.deployments.first().filter(|_| !facts.cheap.is_empty()) else { return Ok(None) };
-    let of = |asked: &str| {
-        quote(facts, stats, None, lane, &|model| if model == strong.pinned { asked } else { "" })
-            .map(|quote| quote.expected)
-    };
-    let mut cheap = UsdNanos::ZERO;
-    for place in facts.cheap {
-        cheap = cheap.saturating_add(of(&facts.deployments[*place].pinned)?);
-    }
-    let whole = of(&strong.pinned)?;
+    let before = before(facts, stats, lane, &strong.pinned)?;
+    let cheap: UsdNanos = before.iter().map(|quote| quote.expected).sum();
+    let own = quote(facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })?;
+    let whole = own.expected;
     if whole == UsdNanos::ZERO {
         return Ok(None);
     }
@@ -96,7 +135,13 @@ pub(crate) fn cascade_told(
         from % 10
     );
     Ok(Some(if from >= 1_000 {
-        format!("the cascade cannot pay: its cheap models cost as much as `{}`", strong.pinned)
+        let whom = if judges(facts) { "its cheap models and its judge" } else { "its cheap models" };
+        format!(
+            "the cascade can never pay: {whom} cost {}.{} % of what `{}` does; leave `--cascade` out",
+            from / 10,
+            from % 10,
+            strong.pinned
+        )
     } else if let Some((rejected, items)) = rejected(facts) {
         format!("{pays}; in the pilot {} of {items} were", items.saturating_sub(rejected))
     } else {

@@ -46,7 +46,7 @@ pub(crate) struct Facts<'a> {
     pub deployments: &'a [Deployment],
     /// Those that stand in when another cannot serve.
     pub fallbacks: &'a [Route],
-    /// The cheap models of a cascade.
+    /// The cheap models of a cascade, and after them its judge.
     pub cheap: &'a [usize],
     /// Whom the naive plan asks, where something chooses another.
     pub strong: Option<&'a Strong>,
@@ -281,6 +281,16 @@ pub(crate) fn quote<'a>(
     asked: &dyn Fn(&'a str) -> &'a str,
 ) -> Result<Quote, EngineError> {
     quoted(facts, stats, counts, lane, asked, How::Together)
+}
+
+/// The same, each by itself and without a prompt cache.
+pub(crate) fn quote_plain<'a>(
+    facts: &'a Facts<'_>,
+    stats: &'a Stats,
+    lane: Lane,
+    asked: &dyn Fn(&'a str) -> &'a str,
+) -> Result<Quote, EngineError> {
+    quoted(facts, stats, None, lane, asked, How::Plain)
 }
 
 /// How the items of a quote are asked.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::request::{Config, Content, Message, Part, Request, Role};
+use crate::request::{Config, Content, Message, Part, Reasoning, Request, Role};
 
 /// The answers of a judge; the first accepts.
 pub const VERDICTS: [&str; 2] = ["yes", "no"];
@@ -53,7 +53,6 @@ impl Question {
     #[must_use]
     pub fn request(&self, about: &Request<'_>) -> Request<'_> {
         let reasoning = about.generation_config.reasoning;
-        let thought = reasoning.map_or(0, |effort| effort.allowance());
         Request {
             system_prompt: vec![SYSTEM.into()],
             messages: vec![Message {
@@ -62,13 +61,27 @@ impl Question {
                 tool_call_id: None,
             }],
             generation_config: Config {
-                max_tokens: Some(VERDICT_TOKENS + 3 + thought),
+                max_tokens: Some(Self::output_max(reasoning)),
                 reasoning,
                 choices: VERDICTS.map(Into::into).to_vec(),
                 ..Config::default()
             },
             ..Request::default()
         }
+    }
+
+    /// The longest verdict, in tokens, with the thought that goes before it.
+    #[must_use]
+    pub fn output_max(reasoning: Option<Reasoning>) -> u32 {
+        VERDICT_TOKENS + 3 + reasoning.map_or(0, |effort| effort.allowance())
+    }
+
+    /// Bytes of a question beside the texts of the request and of the answer.
+    #[must_use]
+    pub fn bytes_around() -> u64 {
+        let nothing = Message { role: Role::User, content: Content::Text("".into()), tool_call_id: None };
+        let about = Request { messages: vec![nothing], ..Request::default() };
+        Self::of(&about, "").map_or(0, |question| question.bytes())
     }
 
     /// Bytes of its texts.
@@ -95,6 +108,9 @@ mod tests {
             assert!(text.contains(part), "{part}: {}", &**text);
         }
         assert_eq!(asked.generation_config.max_tokens, Some(19 + 1_024));
+        let texts = "Sort.a lampgood, badgood".len() as u64;
+        let rest = question.bytes() - Question::bytes_around() - texts;
+        assert!(rest < 32, "nothing but the names of roles: {rest}");
         assert_eq!(question.bytes(), (asked.system_prompt[0].len() + text.len()) as u64);
     }
 

@@ -437,11 +437,18 @@ impl Job {
         let ((accepted, judged), from) = (state.climb.worth.counts(), state.climb.worth.pays_from());
         drop(state);
         let strong = self.deployments.first().map_or("", |found| found.pinned.as_str());
+        let pays = if from < 1.0 {
+            format!("pays from {:.1} % on", from * 100.0)
+        } else {
+            format!(
+                "can never pay, as its cheap answers cost {:.1} % of what `{strong}` would have",
+                from * 100.0
+            )
+        };
         self.alert(
             "cascade-off",
             &format!(
-                "{accepted} of {judged} answers were accepted, and the cascade pays from {:.1} % on: what was not asked yet goes to `{strong}` at once",
-                from * 100.0
+                "{accepted} of {judged} answers were accepted, and the cascade {pays}: what was not asked yet goes to `{strong}` at once"
             ),
         );
     }

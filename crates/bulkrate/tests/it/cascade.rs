@@ -298,6 +298,44 @@ fn a_cascade_killed_at_random_pays_each_answer_once() {
 
 const JUDGE: [&str; 4] = ["--cascade", "openai/gpt-6-luna", "--accept", "judge:openai/gpt-6-luna"];
 
+/// A judge reads a question of its own about each answer, and the plan knows what that costs before it is paid.
+#[test]
+fn a_plan_counts_the_judges_own_question() {
+    let sim = Sim::start(&[]);
+    let place = shop(&sim, 200);
+    let planned = |judge: &str, lane: &str| {
+        let rule = format!("judge:{judge}");
+        let args = [&ASK[..], &CHOICES, &["--cascade", "openai/gpt-6-luna", "--accept", &rule]].concat();
+        let plan = place.run(&format!("plan reviews.csv --json --lane {lane}"), &args).expect(0).json();
+        let said = plan["warnings"].to_string();
+        let share = said.split("more than ").nth(1).or_else(|| said.split("judge cost ").nth(1));
+        let share = share.and_then(|rest| rest.split(' ').next()).unwrap_or_default().parse::<f64>();
+        (
+            share.unwrap_or_else(|_| panic!("{said}")),
+            said,
+            args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    for lane in ["sync", "batch"] {
+        let (dear, said, args) = planned("openai/gpt-6.1-terra", lane);
+        assert!(
+            dear > 100.0 && said.contains("the cascade can never pay: its cheap models and its judge"),
+            "{said}"
+        );
+        if lane == "sync" {
+            // What the run itself says when it gives up is about that.
+            let line = "run reviews.csv --yes --json --lane sync --concurrency-max 2 --out a.csv --budget 9";
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let said = place.run(line, &args).expect(0).stderr;
+            let found = said.split("its cheap answers cost ").nth(1).and_then(|rest| rest.split(' ').next());
+            let found: f64 = found.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+            assert!((dear / found - 1.0).abs() < 0.35, "planned {dear}, found {found}");
+        }
+        let (cheap, said, _) = planned("openai/gpt-6-luna", lane);
+        assert!(cheap < 50.0 && said.contains("the cascade pays if more than"), "{said}");
+    }
+}
+
 #[test]
 fn a_judge_decides_in_both_lanes() {
     let sim = Sim::start(&[]);
