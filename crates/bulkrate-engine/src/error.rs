@@ -1,5 +1,6 @@
 //! What can stop the engine, with a code that has a page in `docs/errors/`.
 
+use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prepare::{ItemError, columns_hint};
 use bulkrate_core::request::AddressError;
@@ -32,9 +33,19 @@ pub enum EngineError {
     #[error("no credentials for `{provider}`: `{key_env}` is not set")]
     NoCredentials { provider: String, key_env: String },
     #[error(
-        "the budget of USD {budget} does not cover the job: the cheapest plan costs USD {needed} ({basis}), USD {short} more"
+        "the budget of USD {budget} does not cover the job: {} costs USD {needed} ({basis}), USD {short} more",
+        asked_text(*.asked)
     )]
-    BudgetTooSmall { budget: UsdNanos, needed: UsdNanos, short: UsdNanos, basis: &'static str },
+    BudgetTooSmall {
+        budget: UsdNanos,
+        needed: UsdNanos,
+        short: UsdNanos,
+        basis: &'static str,
+        /// The lane, where `--lane` names one.
+        asked: Option<Lane>,
+        /// Another lane that the budget covers.
+        fits: Option<Lane>,
+    },
     #[error(
         "the budget of USD {budget} does not cover the pilot: its {items} items cost up to USD {needed} ({basis}), with what earlier pilots have cost"
     )]
@@ -65,6 +76,11 @@ pub enum EngineError {
     UrlsAway { urls: u32, why: String },
     #[error("internal: {0}")]
     Internal(String),
+}
+
+/// What costs too much.
+fn asked_text(asked: Option<Lane>) -> String {
+    asked.map_or_else(|| "the cheapest plan".to_owned(), |lane| format!("the {lane} lane, as `--lane` asks,"))
 }
 
 fn costs_text(p95: Option<UsdNanos>) -> String {
@@ -141,6 +157,7 @@ impl EngineError {
             Self::UnknownModel { .. } => Some("`bulkrate prices list` shows the known models; any model id is accepted with `--base-url`".to_owned()),
             Self::RetiredModel { successor: Some(next), .. } => Some(format!("pass `--model {next}`")),
             Self::NoCredentials { key_env, .. } => Some(format!("set `{key_env}`")),
+            Self::BudgetTooSmall { needed, fits: Some(lane), .. } => Some(format!("leave out `--lane`: the {lane} lane fits the budget; or pass `--budget {needed}` or more")),
             Self::BudgetTooSmall { needed, .. } => Some(format!("pass `--budget {needed}` or more, a cheaper `--model`, or `--limit N`")),
             Self::PilotTooDear { needed, .. } => Some(format!("pass `--budget {needed}` or more, a smaller `--pilot`, or fewer candidates")),
             Self::PilotHalted { hint, .. } | Self::EmbeddingHalted { hint, .. } => Some(hint.clone()),

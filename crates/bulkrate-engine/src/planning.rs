@@ -471,7 +471,21 @@ pub(crate) fn admit(spec: &JobSpec, plan: &Plan) -> Result<(), EngineError> {
         needed = needed.saturating_add(more).saturating_add(of.spent);
     }
     if needed > budget {
-        return Err(EngineError::BudgetTooSmall { budget, needed, short: needed - budget, basis });
+        let asked = spec.run.lane.filter(|lane| *lane == plan.lane);
+        // The rest of what is needed does not depend on the lane.
+        let of = |lane: &LanePlan| if spec.run.strict { lane.worst } else { lane.p95 };
+        let room = budget - (needed - of(chosen));
+        let others = plan.lanes.iter().filter(|lane| plan.forecast.is_none() && lane.unavailable.is_none());
+        let others = others.filter(|_| asked.is_some());
+        let fits = others.filter(|lane| of(lane) <= room).min_by_key(|lane| of(lane)).map(|found| found.lane);
+        return Err(EngineError::BudgetTooSmall {
+            budget,
+            needed,
+            short: needed - budget,
+            basis,
+            asked,
+            fits,
+        });
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::EngineError;
+use crate::spec::JobSpec;
 
 /// Beside the fields of the report.
 pub(crate) const FIELD: &str = "delivered_file";
@@ -40,6 +41,21 @@ pub(crate) fn delivered_file(job: &JobRow) -> Option<DeliveredFile> {
 /// The report that is stored, as it is there.
 pub(crate) fn report_of(job: &JobRow) -> Option<serde_json::Value> {
     serde_json::from_str(job.report.as_deref()?).ok()
+}
+
+/// A file that the job wrote and somebody has changed since is theirs: it is not replaced unasked.
+pub(super) fn check_unedited(row: &JobRow, spec: &JobSpec) -> Result<(), EngineError> {
+    let path = spec.sink.path.as_ref().filter(|_| !spec.sink.force);
+    let Some((path, written)) = path.zip(delivered_file(row)) else { return Ok(()) };
+    if std::path::absolute(path).is_ok_and(|path| path != written.path) {
+        return Ok(());
+    }
+    match DeliveredFile::of(path) {
+        Some(found) if found.digest != written.digest => {
+            Err(bulkrate_io::SinkError::Edited { path: path.clone() }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Engine {

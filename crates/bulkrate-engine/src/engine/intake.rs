@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Engine;
 use super::Prepared;
+use super::delivered::check_unedited;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
@@ -169,11 +170,18 @@ impl Engine {
 
     /// A job that is there already, with the new run settings.
     pub(super) fn reopen(&self, row: JobRow, spec: JobSpec) -> Result<Prepared, EngineError> {
-        check_sink(&spec, &self.settings.state_dir)?;
-        if !crate::run::stream::owns(&spec, &JobDir::of(&self.settings.state_dir, &row.id)) {
-            check_target(&spec)?;
-        }
+        self.check_output(&row, &spec)?;
         self.known(row, spec)
+    }
+
+    /// The output of a job that is there: it can be written, and nothing of the user's is replaced by it.
+    pub(super) fn check_output(&self, row: &JobRow, spec: &JobSpec) -> Result<(), EngineError> {
+        check_sink(spec, &self.settings.state_dir)?;
+        if crate::run::stream::owns(spec, &JobDir::of(&self.settings.state_dir, &row.id)) {
+            check_unedited(row, spec)
+        } else {
+            check_target(spec)
+        }
     }
 
     /// A job that is there, as it is.

@@ -233,9 +233,15 @@ impl Engine {
 
     /// The spec a job was last run with.
     pub fn spec_of(&self, job: &str) -> Result<JobSpec, EngineError> {
-        let row = self.find(job)?;
-        serde_json::from_str(&row.spec)
-            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))
+        self.last_spec(&self.find(job)?)
+    }
+
+    /// A word to replace a file holds until the job has made the file its own.
+    fn last_spec(&self, row: &JobRow) -> Result<JobSpec, EngineError> {
+        let mut spec: JobSpec = serde_json::from_str(&row.spec)
+            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+        spec.sink.force &= !crate::run::stream::owns(&spec, &JobDir::of(&self.settings.state_dir, &row.id));
+        Ok(spec)
     }
 
     /// Goes on with a job where it stands; `change` may set another budget, deadline, lane or output.
@@ -267,6 +273,7 @@ impl Engine {
         let row = self.find(job)?;
         let mut spec = self.spec_of(job)?;
         change(&mut spec);
+        self.check_output(&row, &spec)?;
         let count = self.revive(row.no, end_of(&spec))?;
         // Texts that were cancelled with it, or that nobody has embedded.
         for (id, _) in Kept::load(&JobDir::of(&self.settings.state_dir, &row.id))?.left() {
@@ -304,8 +311,7 @@ impl Engine {
 
     fn stored(&self, job: &str, change: &dyn Fn(&mut JobSpec)) -> Result<Prepared, EngineError> {
         let row = self.find(job)?;
-        let mut spec: JobSpec = serde_json::from_str(&row.spec)
-            .map_err(|error| EngineError::Internal(format!("the stored job cannot be read: {error}")))?;
+        let mut spec = self.last_spec(&row)?;
         change(&mut spec);
         self.reopen(row, spec)
     }

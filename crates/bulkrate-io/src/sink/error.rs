@@ -14,6 +14,12 @@ pub enum SinkError {
         /// The output file.
         path: PathBuf,
     },
+    /// It was written for this job, and changed since: what is in it now may be nowhere else.
+    #[error("`{}` was edited since it was written, or replaced; nothing was written", path.display())]
+    Edited {
+        /// The output file.
+        path: PathBuf,
+    },
     /// Another process is writing the same file.
     #[error("another process is writing `{}`", path.display())]
     Busy {
@@ -105,7 +111,7 @@ impl SinkError {
     /// A stable name; `docs/errors/<code>.md` explains it.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Exists { .. } => "sink-exists",
+            Self::Exists { .. } | Self::Edited { .. } => "sink-exists",
             Self::Busy { .. } => "sink-busy",
             Self::BadPath { .. } | Self::Precious { .. } => "sink-bad-path",
             Self::DiskFull { .. } => "sink-disk-full",
@@ -122,6 +128,9 @@ impl SinkError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Edited { .. } => {
+                "keep it under another name, choose another `--out`, or replace it with `--force`".into()
+            }
             Self::Exists { .. } => "choose another name, or replace it with `--force`".into(),
             Self::Busy { .. } => "wait for the other process, or choose another name".into(),
             Self::BadPath { path, .. } => {

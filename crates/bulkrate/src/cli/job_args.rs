@@ -329,7 +329,7 @@ pub struct SinkArgs {
     /// Leave the input columns out
     #[arg(long)]
     pub answers_only: bool,
-    /// Replace a file that this job did not write
+    /// Replace a file that this job did not write, or that was edited since
     #[arg(long)]
     pub force: bool,
 }

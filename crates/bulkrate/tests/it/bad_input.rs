@@ -185,6 +185,58 @@ fn output_that_has_no_place_is_told_before_anything_is_spent() {
 }
 
 #[test]
+fn an_output_that_was_edited_is_the_users_own() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("data.csv", reviews(8));
+    let line = "run data.csv --yes --lane sync --out out.csv";
+    for stream in ["", " --stream"] {
+        let run = |more: &str| place.run(&format!("{line}{stream}{more}"), &ASK);
+        run(" --limit 3 --force").expect(0);
+        run(" --limit 4").expect(0);
+        let edited = place.read("out.csv") + "mine\n";
+        place.put("out.csv", &edited);
+        let billed = sim.bill();
+        run("").error(2, "sink-exists", &["out.csv", "was edited since it was written", "--force"]);
+        for verb in ["resume data --no-limit", "retry data --no-limit"] {
+            place.run(verb, &[]).error(2, "sink-exists", &["was edited since it was written"]);
+        }
+        assert_eq!((place.read("out.csv"), sim.bill()), (edited, billed), "nothing is spent or lost");
+        run(" --force").expect(0);
+        assert_eq!(place.read("out.csv").lines().count(), 9);
+        // A word to replace is no word for the next time.
+        place.put("out.csv", "mine\n");
+        place.run("resume data", &[]).error(2, "sink-exists", &["was edited since it was written"]);
+        // One that is gone is written again.
+        std::fs::remove_file(place.path("out.csv")).unwrap();
+        run("").expect(0);
+        assert_eq!(place.read("out.csv").lines().count(), 9);
+    }
+}
+
+#[test]
+fn a_lane_that_is_too_dear_is_named_and_one_that_fits_too() {
+    let place = offline();
+    place.put("data.csv", reviews(60));
+    let plan = place.run("plan data.csv --json", &ASK).expect(0).json();
+    let lanes = plan["lanes"].as_array().unwrap();
+    let p95 = |name: &str| {
+        let lane = lanes.iter().find(|lane| lane["lane"] == name).unwrap();
+        lane["p95_usd_nanos"].as_i64().unwrap()
+    };
+    let between = (p95("batch") + p95("sync")) / 2;
+    let line = format!("run data.csv --lane sync --budget 0.{between:09} --out o.csv");
+    place.run(&line, &ASK).error(
+        3,
+        "budget-too-small",
+        &["the sync lane, as `--lane` asks, costs USD", "leave out `--lane`: the batch lane fits the budget"],
+    );
+    let line = "run data.csv --lane sync --budget 0.000000001 --out o.csv";
+    let said = place.run(line, &ASK).expect(3);
+    assert!(!said.stderr.contains("leave out"), "no lane is that cheap: {said:?}");
+}
+
+#[test]
 fn unknown_jobs_are_said_to_be_unknown() {
     let place = offline();
     assert!(place.run("status", &[]).expect(0).stdout.contains("no jobs here yet"));
