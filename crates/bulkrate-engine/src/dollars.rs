@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Keys of the engine's types that hold nano-dollars, alone or by name.
-const MONEY: [&str; 15] = [
+const MONEY: [&str; 16] = [
     "spent",
     "excess",
     "reserved",
@@ -20,6 +20,7 @@ const MONEY: [&str; 15] = [
     "cost",
     "saved",
     "saved_by",
+    "beside",
     "in_flight_bound",
     "price_at_most",
 ];

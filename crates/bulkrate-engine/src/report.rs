@@ -59,6 +59,7 @@ pub struct Report {
     /// Items of the job that were not asked for.
     pub items_beyond_limit: u64,
     pub succeeded: u64,
+    /// The cancelled are not among them.
     pub failed: u64,
     pub cancelled: u64,
     /// Items without an outcome yet.
@@ -89,8 +90,10 @@ pub struct Report {
     /// absent where each goes to its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive_model: Option<String>,
-    /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`; `naive` less these is `spent`.
+    /// USD saved by lever: `dedup`, `cache`, `batch`, `flex`, `routing`; `naive` less these and with `beside` is `spent`.
     pub saved: BTreeMap<String, UsdNanos>,
+    /// Of `spent`: what no lever is about, by why: `paid without an answer` (an operator said so), `paid twice`.
+    pub beside: BTreeMap<String, UsdNanos>,
     /// Levers of `saved` whose sums are estimates, as no answer's tokens prove them: a filter's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub saved_estimated: Vec<&'static str>,
@@ -163,6 +166,12 @@ pub struct ReviewFile {
 }
 
 impl Report {
+    /// Whether more answers are wrong than `--max-error-rate` allows.
+    #[must_use]
+    pub fn above_error_rate(&self) -> bool {
+        self.halted_by.as_deref() == Some(ERROR_RATE)
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -180,8 +189,8 @@ impl Report {
                 .unwrap_or(1),
             Ending::Cancelled if self.cancelled > 0 => 5,
             // What was asked to stop had ended by itself: as if nobody had asked.
-            Ending::Cancelled | Ending::Finished if self.above_threshold => 1,
-            Ending::Cancelled | Ending::Finished if self.failed > 0 => 5,
+            Ending::Cancelled | Ending::Finished if self.above_threshold || self.above_error_rate() => 1,
+            Ending::Cancelled | Ending::Finished if self.failed + self.cancelled > 0 => 5,
             Ending::Cancelled | Ending::Finished => 0,
         }
     }

@@ -195,7 +195,9 @@ pub struct CostRow {
     pub share: Option<f64>,
     pub in_doubt: UsdNanos,
     pub saved: UsdNanos,
-    /// The same by lever.
+    /// Of what was spent: paid twice, or without an answer. What one by one would have cost, less `saved` and with this, is `spent`.
+    pub beside: UsdNanos,
+    /// `saved` by lever.
     pub saved_by: BTreeMap<String, UsdNanos>,
     /// What was spent in each day, week or month, oldest first, the same ones in all rows; empty where none were asked for.
     pub trend: Vec<PeriodCost>,
@@ -215,6 +217,10 @@ pub struct PeriodCost {
 pub struct Savings {
     pub job: String,
     pub name: String,
+    /// Items of the job, and up to which it was asked for them, where that is not all.
+    pub items: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     pub naive_plan: NaivePlan,
     /// What every answer, equal items and answers of earlier jobs included, would have cost by that plan.
     pub naive: UsdNanos,

@@ -19,6 +19,7 @@ pub enum By {
     /// `job/number` of the tag set.
     TagSet,
     Lever,
+    Note,
     Kind,
 }
 
@@ -172,6 +173,7 @@ pub(crate) fn value(by: By, entry: &LedgerEntry) -> String {
         By::Model => entry.model.clone(),
         By::TagSet => format!("{}/{}", entry.job, entry.tags),
         By::Lever => entry.lever.clone().unwrap_or_default(),
+        By::Note => entry.note.clone().unwrap_or_default(),
         By::Kind => entry.kind.name().to_owned(),
     }
 }

@@ -1,10 +1,11 @@
 //! Running job -> report: says how the run ended, and writes the results if the job is complete.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::CacheMode;
-use bulkrate_store::{JobRow, JobState, Tx, View};
+use bulkrate_store::{JobRow, JobState, LedgerQuery, Tx, View};
 
 use super::Engine;
 use super::Prepared;
@@ -14,6 +15,8 @@ use crate::EngineError;
 use crate::deliver::{Outputs, ReviewSpec, deliver_to};
 use crate::embed::EMBEDDING;
 use crate::event::Event;
+use crate::reader::savings::beside;
+use crate::reader::status::sums;
 use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::cascade::Cascade;
 use crate::run::hedge::{HEDGE, paid_twice};
@@ -166,6 +169,10 @@ impl Engine {
         let failures = crate::run::failures::failures(&*job.reader, job.no, &state.followers)?;
         let (ending, reason) = ending(job, &state, open);
         let mut saved = state.tally.beyond.without(saved_by(&*self.reader()?, job.no)?);
+        let beside = self.paid_beside(
+            job.no,
+            state.tally.naive - saved.values().copied().sum::<UsdNanos>() - state.budget.settled,
+        )?;
         if state.hedging.any {
             let (copies, twice) = paid_twice(&*self.reader()?, job.no)?;
             if copies > 0 {
@@ -178,11 +185,12 @@ impl Engine {
         if embedded > UsdNanos::ZERO {
             saved.insert(EMBEDDING.to_owned(), UsdNanos(-embedded.0));
         }
-        let failed = state.tally.failed;
+        let ended = state.tally.succeeded + state.tally.failed;
         let cancelled = failures.get("cancelled_by_user").copied().unwrap_or(0);
-        let items = counts.total();
         // What the user cancelled has not failed.
-        let above = u128::from(failed.saturating_sub(cancelled)) * 1_000
+        let failed = state.tally.failed.saturating_sub(cancelled);
+        let items = counts.total();
+        let above = u128::from(failed) * 1_000
             > u128::from(items) * u128::from(prepared.spec.run.fail_above_permille);
         Ok(Report {
             job: job.id.clone(),
@@ -209,7 +217,7 @@ impl Engine {
             failed,
             cancelled,
             // Followers of an open item are open as well.
-            open: if open == 0 { 0 } else { items.saturating_sub(state.tally.succeeded + failed) },
+            open: if open == 0 { 0 } else { items.saturating_sub(ended) },
             duplicates: state.tally.duplicates,
             cached: state.tally.cached,
             filtered: state.tally.filtered,
@@ -226,6 +234,7 @@ impl Engine {
             saved_estimated: saved.contains_key(FILTER).then_some(FILTER).into_iter().collect(),
             pilot: crate::pilot::cost_of(&self.settings.state_dir, &job.id, &*job.reader)?,
             saved,
+            beside,
             input_tokens: state.tally.input_tokens,
             output_tokens: state.tally.output_tokens,
             requests_sent: state.tally.requests_sent,
@@ -255,6 +264,19 @@ impl Engine {
             above_bound: state.overcharged.answers,
             excess: state.overcharged.excess,
         })
+    }
+}
+
+impl Engine {
+    /// What was paid that no lever is about and `saved` does not hold; only looked for where the sum is open by that.
+    fn paid_beside(&self, job: u32, open: UsdNanos) -> Result<BTreeMap<String, UsdNanos>, EngineError> {
+        if open == UsdNanos::ZERO {
+            return Ok(BTreeMap::new());
+        }
+        let reader = self.reader()?;
+        let found = beside(&*reader, job, &sums(&*reader, &LedgerQuery::of_job(job))?)?;
+        let told = found.iter().filter(|(name, _, usd)| *name != HEDGE && *usd != UsdNanos::ZERO);
+        Ok(told.map(|(name, _, usd)| ((*name).to_owned(), *usd)).collect())
     }
 }
 

@@ -339,7 +339,9 @@ impl Engine {
         if prepared.resumed {
             let state = job.state.borrow();
             let done = state.tally.succeeded + state.tally.failed;
-            job.tell(&Event::Resumed { job: &job.id, done, left: state.open(), spent: state.budget.settled });
+            // Followers of an open item are open as well.
+            let left = if state.open() == 0 { 0 } else { state.items.asked().total().saturating_sub(done) };
+            job.tell(&Event::Resumed { job: &job.id, done, left, spent: state.budget.settled });
         }
         if prepared.spec.sink.stream && prepared.spec.sink.path.is_some() {
             self.forget_delivered(job.no)?;

@@ -7,6 +7,7 @@ use bulkrate_store::{By, JobRow, LedgerKind, LedgerQuery, LedgerTotal, View};
 
 use super::periods::{self, Period};
 use crate::EngineError;
+use crate::decision::is_operators;
 use crate::deliver::spec_of;
 use crate::view::{CostRow, PeriodCost};
 
@@ -40,8 +41,12 @@ pub(super) fn cost(
     };
     let by = [names.by(), &[By::Lever, By::Day, By::Job, By::Model]].concat();
     let mut rows = Rows { rows: BTreeMap::new(), unpriced: unpriced(view)?, trend: ask.trend };
-    for total in view.ledger_totals(&query.by(&by))? {
+    for total in view.ledger_totals(&query.clone().by(&by))? {
         rows.add(&names, &total);
+    }
+    let by = [names.by(), &[By::Note]].concat();
+    for total in view.ledger_totals(&LedgerQuery { kind: Some(LedgerKind::Settle), ..query }.by(&by))? {
+        rows.add_word(&names, &total);
     }
     Ok(rows.finish())
 }
@@ -184,6 +189,7 @@ impl Rows {
         row.in_doubt = row.in_doubt.saturating_add(spent.doubt);
         let saved = total.sums.usd(LedgerKind::Saving);
         row.saved = row.saved.saturating_add(saved);
+        row.beside = row.beside.saturating_add(total.sums.usd(LedgerKind::Duplicate));
         if saved != UsdNanos::ZERO {
             let by_lever = row.saved_by.entry(lever.clone()).or_default();
             *by_lever = by_lever.saturating_add(saved);
@@ -192,6 +198,14 @@ impl Rows {
         if let Some(period) = self.trend.filter(|_| spent.settled != UsdNanos::ZERO) {
             let sum = periods.entry(period.of(day)).or_default();
             *sum = sum.saturating_add(spent.settled);
+        }
+    }
+
+    /// What was settled without an answer, on an operator's word.
+    fn add_word(&mut self, names: &Names, total: &LedgerTotal) {
+        let Some((row, _)) = self.rows.get_mut(&names.name(&total.group)) else { return };
+        if total.group.last().is_some_and(|note| is_operators(note)) {
+            row.beside = row.beside.saturating_add(total.sums.usd(LedgerKind::Settle));
         }
     }
 

@@ -6,12 +6,12 @@
 
 mod batches;
 mod find;
-mod status;
+pub(crate) mod status;
 mod dead;
 mod verify;
 mod cost;
 mod periods;
-mod savings;
+pub(crate) mod savings;
 mod show;
 mod remove;
 mod doubt;

@@ -39,10 +39,22 @@ struct Books {
     naive: UsdNanos,
     saved: Saved,
     sums: Sums,
-    /// Settled because an operator said so: no answer stands for it.
-    word: UsdNanos,
-    /// Of what was paid twice: second copies of slow calls.
-    hedged: (u64, UsdNanos),
+    beside: Beside,
+}
+
+/// What was paid that no lever is about, with the items that it was paid for.
+pub(crate) type Beside = [(&'static str, u64, UsdNanos); 3];
+
+/// What was paid more than once, or without an answer: `naive - savings + beside = spent`.
+pub(crate) fn beside(view: &dyn View, job: u32, sums: &Sums) -> Result<Beside, EngineError> {
+    let (of_duplicates, any) = (sums.usd(LedgerKind::Duplicate), sums.items(LedgerKind::Duplicate));
+    let (copies, hedged) = if any > 0 { paid_twice(view, job)? } else { (0, UsdNanos::ZERO) };
+    Ok([
+        (HEDGE, copies, hedged),
+        ("paid twice", any.saturating_sub(copies), of_duplicates - hedged),
+        // Settled because an operator said so.
+        ("paid without an answer", 0, on_word(view, job)?),
+    ])
 }
 
 impl Books {
@@ -55,26 +67,13 @@ impl Books {
             // Outcomes know what they would have cost at their own model; what another would have is in the ledger.
             let by_model = BY_MODEL.iter().filter_map(|lever| saved.get(*lever)).map(|(_, usd)| *usd);
             let naive = of_outcomes + by_model.sum::<UsdNanos>();
-            let word = on_word(view, job)?;
-            let any = sums_before.items(LedgerKind::Duplicate) > 0;
-            let hedged = if any { paid_twice(view, job.no)? } else { (0, UsdNanos::ZERO) };
+            let beside = beside(view, job.no, &sums_before)?;
             let sums = sums(view, &LedgerQuery::of_job(job.no))?;
             readings += 1;
             if sums == sums_before || readings == READINGS_MAX {
-                return Ok(Self { naive, saved, sums, word, hedged });
+                return Ok(Self { naive, saved, sums, beside });
             }
         }
-    }
-
-    /// What was paid that no lever is about: more than once, or without an answer.
-    fn beside(&self) -> [(&'static str, u64, UsdNanos); 3] {
-        let (copies, hedged) = self.hedged;
-        let twice = self.sums.usd(LedgerKind::Duplicate) - hedged;
-        [
-            (HEDGE, copies, hedged),
-            ("paid twice", self.sums.items(LedgerKind::Duplicate).saturating_sub(copies), twice),
-            ("paid without an answer", 0, self.word),
-        ]
     }
 
     fn steps(&self) -> Vec<(String, u64, UsdNanos)> {
@@ -82,7 +81,7 @@ impl Books {
         let mut steps: Vec<_> =
             self.saved.iter().map(|(lever, (items, usd))| (lever.clone(), *items, *usd)).collect();
         steps.sort_by_key(|(lever, ..)| place(lever));
-        steps.extend(self.beside().map(|(name, items, usd)| (name.to_owned(), items, UsdNanos(-usd.0))));
+        steps.extend(self.beside.map(|(name, items, usd)| (name.to_owned(), items, UsdNanos(-usd.0))));
         steps.retain(|(_, items, usd)| *items > 0 || *usd != UsdNanos::ZERO);
         steps
     }
@@ -136,6 +135,8 @@ pub(super) fn savings(view: &dyn View, state_dir: &Path, job: &JobRow) -> Result
     Ok(Savings {
         job: job.id.clone(),
         name: job.name.clone(),
+        items: job.items,
+        limit: spec_of(job)?.source.limit.filter(|limit| *limit < job.items),
         naive_plan: naive_plan(view, job)?,
         naive: books.naive,
         steps,

@@ -19,6 +19,8 @@ struct Tally {
     failed: u64,
     cancelled: u64,
     open: u64,
+    /// Of the succeeded: with the answer of an equal item.
+    duplicates: u64,
 }
 
 impl Tally {
@@ -63,11 +65,12 @@ pub(super) fn status(
         open_asked,
         limit,
         in_flight: counts.of(State::Leased),
-        duplicates: counts.of(State::Follower),
+        duplicates: tally.duplicates,
         spent: spent.settled,
         reserved: spent.reserved,
         in_doubt: spent.doubt,
-        forecast: crate::run::forecast::Kept::read(dir).forecast,
+        // What is done expects nothing more.
+        forecast: crate::run::forecast::Kept::read(dir).forecast.filter(|_| open_asked > 0),
         unpriced: !super::cost::unpriced_models(job).is_empty(),
         doubts: DoubtSum::of(&super::doubt::lines(view, job, engine_at_work)?),
         batches: batches.iter().filter(|submission| submission.lane == Lane::Batch).map(batch_line).collect(),
@@ -94,7 +97,9 @@ fn tally(view: &dyn View, job: &JobRow, states: &ItemStates) -> Result<Tally, En
             if let ItemRec::Follower { leader } = item
                 && left > 0
             {
-                tally.add(states.get(*leader).map_or(State::Queued, |leader| leader.state), 1);
+                let state = states.get(*leader).map_or(State::Queued, |leader| leader.state);
+                tally.add(state, 1);
+                tally.duplicates += u64::from(state == State::Done);
                 left -= 1;
             }
         }
@@ -134,7 +139,7 @@ pub(super) fn batch_line(submission: &Submission) -> BatchLine {
 }
 
 /// All entries that match, in one sum.
-pub(super) fn sums(view: &dyn View, query: &LedgerQuery) -> Result<Sums, EngineError> {
+pub(crate) fn sums(view: &dyn View, query: &LedgerQuery) -> Result<Sums, EngineError> {
     let query = LedgerQuery { by: Vec::new(), ..query.clone() };
     Ok(view.ledger_totals(&query)?.first().map(|total| total.sums).unwrap_or_default())
 }

@@ -261,7 +261,8 @@ pub(crate) fn progress(job: &Job) -> Progress {
         in_doubt: state.budget.doubt,
         budget: state.budget.caps.first().map(|cap| cap.limit),
         naive: state.tally.naive,
-        forecast: state.forecasting.latest(),
+        // A job that has ended expects nothing more.
+        forecast: state.forecasting.latest().filter(|_| open > 0),
         items_per_second: per_second,
         eta_ms: (job.home != Lane::Batch && per_second > 0.0 && done > 0 && away.is_empty())
             .then(|| elapsed_ms.saturating_sub(state.pauses.sum_us / 1_000).saturating_mul(open) / done),

@@ -24,6 +24,7 @@ fn expression(by: By) -> &'static str {
         By::Model => "model",
         By::TagSet => "job || '/' || tags",
         By::Lever => "coalesce(lever, '')",
+        By::Note => "coalesce(note, '')",
         By::Kind => "kind",
     }
 }

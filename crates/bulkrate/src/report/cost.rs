@@ -40,6 +40,11 @@ pub fn text(by: &str, rows: &[CostRow], shown: Shown) -> String {
             "unknown: what a model without a known price has cost; `--price-in` and `--price-out` name one\n",
         );
     }
+    if rows.iter().any(|row| row.beside != UsdNanos::ZERO) {
+        out.push_str(
+            "beside: of what was spent, paid twice or without an answer; one by one would have cost spent and saved, less beside\n",
+        );
+    }
     if let Some((first, last)) = rows[0].trend.first().zip(rows[0].trend.last()) {
         let steps = rows[0].trend.len();
         let shown =
@@ -58,6 +63,8 @@ pub fn text(by: &str, rows: &[CostRow], shown: Shown) -> String {
 fn spent(by: &str, rows: &[CostRow], plot: bool) -> String {
     let trend = rows.iter().any(|row| !row.trend.is_empty());
     let mut headings = vec![by, ">items", ">spent USD", ">share", ">in doubt USD", ">saved USD"];
+    let beside = rows.iter().any(|row| row.beside != UsdNanos::ZERO);
+    headings.extend(beside.then_some(">beside USD"));
     headings.extend(trend.then_some(["trend", ">change"]).into_iter().flatten());
     headings.extend(plot.then_some(""));
     let mut table = Table::new(0, &headings);
@@ -71,6 +78,7 @@ fn spent(by: &str, rows: &[CostRow], plot: bool) -> String {
             row.in_doubt.to_string(),
             row.saved.to_string(),
         ];
+        cells.extend(beside.then(|| row.beside.to_string()));
         if trend {
             cells.extend([sparkline(&row.trend), change(&row.trend)]);
         }
@@ -91,6 +99,7 @@ fn sum(rows: &[CostRow]) -> CostRow {
         sum.spent += row.spent;
         sum.in_doubt += row.in_doubt;
         sum.saved += row.saved;
+        sum.beside += row.beside;
         sum.unpriced |= row.unpriced;
         for (lever, saved) in &row.saved_by {
             *sum.saved_by.entry(lever.clone()).or_default() += *saved;
@@ -134,10 +143,10 @@ fn lever_names(rows: &[CostRow]) -> Vec<&str> {
     names.into_iter().collect()
 }
 
-/// What was saved of spent and saved together; none where a price is not known.
+/// What was saved of the naive cost, which is spent and saved together less what was paid beside; none where a price is not known.
 #[allow(clippy::cast_precision_loss, reason = "a share for people")]
 fn saved_share(row: &CostRow) -> Option<f64> {
-    let naive = row.spent + row.saved;
+    let naive = row.spent + row.saved - row.beside;
     (naive > UsdNanos::ZERO && !row.unpriced).then(|| row.saved.0 as f64 / naive.0 as f64)
 }
 
@@ -185,7 +194,7 @@ fn change(trend: &[PeriodCost]) -> String {
 #[must_use]
 pub fn csv(by: &str, rows: &[CostRow]) -> String {
     let levers = lever_names(rows);
-    let fixed = [by, "items", "spent_usd", "share", "in_doubt_usd", "saved_usd", "unpriced"];
+    let fixed = [by, "items", "spent_usd", "share", "in_doubt_usd", "saved_usd", "beside_usd", "unpriced"];
     let mut header: Vec<String> = fixed.map(str::to_owned).to_vec();
     header.extend(levers.iter().map(|lever| format!("saved_{lever}_usd")));
     header.extend(
@@ -201,6 +210,7 @@ pub fn csv(by: &str, rows: &[CostRow]) -> String {
             row.share.map_or_else(String::new, |share| format!("{share:.6}")),
             row.in_doubt.to_string(),
             row.saved.to_string(),
+            row.beside.to_string(),
             row.unpriced.to_string(),
         ];
         cells.extend(

@@ -169,6 +169,13 @@ fn money(report: &Report) -> String {
             parts.join(", ")
         );
     }
+    for (why, sum) in &report.beside {
+        let _ = writeln!(
+            out,
+            "  {why}: USD {} of the sum; one by one less saved, and with this, is what was spent",
+            usd(*sum)
+        );
+    }
     if let Some(pilot) = &report.pilot {
         let _ = writeln!(out, "  its pilot cost USD {} beside that", usd(pilot.spent));
     }
@@ -284,11 +291,15 @@ fn next(report: &Report) -> Vec<String> {
         lines.push(format!("results are kept: {}", command("results", " --out FILE")));
     }
     let invalid = report.failures.get(FailureClass::InvalidInput.name()).copied().unwrap_or(0);
-    if report.failed > 0 && invalid == report.failed {
+    let lost = report.failed + report.cancelled;
+    if lost > 0 && invalid == lost {
         let see = command("dead", "");
         lines.push(format!("see why with {see}; mend those items in the source, then run the job again"));
-    } else if report.failed > 0 {
+    } else if lost > 0 {
         lines.push(format!("see why with {}, try again with {}", command("dead", ""), command("retry", "")));
+    }
+    if report.ending != Ending::Halted && report.above_error_rate() {
+        lines.push("more answers are wrong than `--max-error-rate` allows: exit code 1".to_owned());
     }
     if report.above_threshold {
         lines.push("more items failed than `--fail-above` allows: exit code 1".to_owned());

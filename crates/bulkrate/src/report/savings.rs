@@ -6,7 +6,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_engine::view::{NaivePlan, Savings};
 
 use super::table::Table;
-use super::words::{count, percent, usd};
+use super::words::{count, counted, percent, usd};
 
 /// Every digit: the steps add up as they stand.
 #[must_use]
@@ -25,6 +25,9 @@ pub fn text(of: &Savings) -> String {
         let whole = u64::try_from(of.naive.0).unwrap_or(0);
         let share = percent(u64::try_from(of.spent.0).unwrap_or(0), whole);
         let _ = writeln!(out, "  USD {} were paid, {share} of naive", usd(of.spent));
+        if of.steps.iter().any(|step| step.lever.starts_with("paid ")) {
+            out.push_str("  what was paid twice or without an answer saves less than nothing: naive less every step is what was paid\n");
+        }
         if let Some(pilot) = &of.pilot {
             let both = of.spent.saturating_add(pilot.spent);
             let share = percent(u64::try_from(both.0).unwrap_or(0), whole);
@@ -35,6 +38,13 @@ pub fn text(of: &Savings) -> String {
                 pilot.jobs.join(", ")
             );
         }
+    }
+    if let Some(limit) = of.limit {
+        let _ = writeln!(
+            out,
+            "  all {} are counted, answered ones beyond `--limit {limit}` too; the report counts those within it",
+            counted(of.items, "item")
+        );
     }
     for (sum, what) in [
         (of.in_doubt, "in doubt: up to so much more, for calls that were sent and never answered"),

@@ -438,10 +438,18 @@ fn costs_are_a_table_a_plot_and_csv() {
     =b,c          1.10    -0.10       1.00    50.0 %       1.00
     sum           2.20    -0.20       2.00    33.3 %       4.00
     ");
+    let paid_twice = CostRow { beside: UsdNanos(500_000_000), ..plain[0].clone() };
+    insta::assert_snapshot!(cost::text("model", std::slice::from_ref(&paid_twice), Shown::default()), @r"
+    model   items  spent USD   share  in doubt USD  saved USD  beside USD
+    triage    170       3.00  75.0 %          0.00       1.00        0.50
+    beside: of what was spent, paid twice or without an answer; one by one would have cost spent and saved, less beside
+    ");
+    let levers = cost::text("model", &[paid_twice], Shown { levers: true, ..Shown::default() });
+    assert!(levers.contains("28.6 %"), "1.00 of 3.50: {levers}");
     insta::assert_snapshot!(cost::csv("tag.feature", &rows), @r#"
-    tag.feature,items,spent_usd,share,in_doubt_usd,saved_usd,unpriced,saved_batch_usd,saved_cascade_usd,spent_usd_2026-11-28,spent_usd_2026-11-29,spent_usd_2026-11-30
-    triage,170,3.00,0.750000,0.00,1.00,false,1.10,-0.10,0.00,1.00,2.00
-    "'=b,c",170,1.00,0.250000,0.00,1.00,false,1.10,-0.10,1.00,0.00,0.00
+    tag.feature,items,spent_usd,share,in_doubt_usd,saved_usd,beside_usd,unpriced,saved_batch_usd,saved_cascade_usd,spent_usd_2026-11-28,spent_usd_2026-11-29,spent_usd_2026-11-30
+    triage,170,3.00,0.750000,0.00,1.00,0.00,false,1.10,-0.10,0.00,1.00,2.00
+    "'=b,c",170,1.00,0.250000,0.00,1.00,0.00,false,1.10,-0.10,1.00,0.00,0.00
     "#);
 }
 
@@ -510,6 +518,8 @@ fn the_document_for_programs_names_every_figure() {
       "above_threshold": false,
       "batches": 1,
       "batches_open": 0,
+      "beside_usd": {},
+      "beside_usd_nanos": {},
       "cached": 0,
       "cancelled": 0,
       "capped_by": null,

@@ -103,6 +103,12 @@ pub fn job(job: &JobStatus, now_ms: i64) -> String {
             count(job.in_flight)
         ),
     );
+    if let Some(limit) = job.limit {
+        line(
+            "limit",
+            format!("the first {} are asked for; the counts here are of all", counted(limit, "item")),
+        );
+    }
     line(
         "money",
         format!(

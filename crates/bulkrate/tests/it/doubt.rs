@@ -6,6 +6,7 @@ use bulkrate_store::{LedgerQuery, SqliteStore, View as _};
 use serde_json::Value;
 
 use super::jobs::nanos;
+use super::savings::adds_up;
 use super::support::{ASK, Place, Sim, reviews, waited};
 
 const BATCH: [&str; 10] = [
@@ -142,6 +143,40 @@ fn what_was_paid_is_booked_and_its_items_are_dead_letters() {
     let (report, _) = finished(&place, &sim);
     assert_eq!((nanos(&report, "spent"), nanos(&report, "in_doubt")), (bill, 0), "{report}");
     assert_eq!(lines(&place), serde_json::json!([]));
+}
+
+/// Paid on an operator's word and asked again: naive less the savings, and that on top, is what was spent, whoever is asked.
+#[test]
+fn what_was_paid_without_an_answer_adds_up_in_every_book() {
+    let sim = Sim::start(&["--fault", "create-lost=1@1", "--fault", "list-empty"]);
+    let (place, child, sub) = in_doubt(&sim);
+    killed(child);
+    let paid = 100_000;
+    place.run(&format!("doubt release {sub} --paid --cost 0.0001 --again --yes"), &[]).expect(0);
+    let report = place.run("resume reviews --json", &[]).expect(0).json();
+    let sum = |of: &Value| of.as_object().unwrap().values().map(|usd| usd.as_i64().unwrap()).sum::<i64>();
+    let (naive, spent) = (nanos(&report, "naive"), nanos(&report, "spent"));
+    let saved = sum(&report["saved_usd_nanos"]);
+    assert_eq!(report["beside_usd_nanos"], serde_json::json!({ "paid without an answer": paid }), "{report}");
+    assert!(saved > 0 && naive - saved + paid == spent, "{report}");
+
+    let found = place.run("cost --savings reviews --json", &[]).expect(0).json();
+    assert!(adds_up(&found).contains(&"paid without an answer".to_owned()), "{found}");
+    assert_eq!((nanos(&found, "naive"), nanos(&found, "spent")), (naive, spent));
+    for by in ["job", "lane"] {
+        let rows = place.run(&format!("cost --by {by} --json"), &[]).expect(0).json();
+        let of = |key: &str| rows.as_array().unwrap().iter().map(|row| nanos(row, key)).sum::<i64>();
+        assert_eq!((of("beside"), of("spent") + of("saved") - of("beside")), (paid, naive), "{rows}");
+    }
+    for (line, words) in [
+        ("cost --by job", "beside: of what was spent, paid twice or without an answer"),
+        ("cost --savings reviews", "what was paid twice or without an answer saves less than nothing"),
+        ("resume reviews", "paid without an answer: USD 0.000100 of the sum"),
+        ("verify reviews", "+ paid without an answer USD 0.0001 = spent USD"),
+    ] {
+        let said = place.run(line, &[]).expect(0);
+        assert!(said.stdout.contains(words) || said.stderr.contains(words), "{line}: {said:?}");
+    }
 }
 
 #[test]

@@ -104,6 +104,26 @@ fn answers_that_fail_their_checks_stop_a_job_before_the_rest_is_paid() {
 }
 
 #[test]
+fn a_finished_job_whose_answers_are_wrong_does_not_end_well() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(60));
+    run(&place, "--out labels.csv --max-error-rate 1").expect(0);
+    place.run("review reviews --out sample.csv --share 100", &[]).expect(0);
+    judge(&place, "sample.csv", |_| "no");
+    place.run("review reviews judged.csv", &[]).expect(0);
+    let said = place.run("resume reviews", &[]).expect(1);
+    let words = "more answers are wrong than `--max-error-rate` allows: exit code 1";
+    assert!(said.stdout.contains(words) || said.stderr.contains(words), "{said:?}");
+    let report = run(&place, "--out labels.csv --max-error-rate 1").expect(1).json();
+    assert_eq!(
+        (report["ending"].as_str(), report["halted_by"].as_str(), report["exit_code"].as_u64()),
+        (Some("finished"), Some("error_rate"), Some(1))
+    );
+    run(&place, "--out labels.csv --max-error-rate 100").expect(0);
+}
+
+#[test]
 fn verdicts_stop_a_job_that_goes_on() {
     let sim = Sim::start(&[]);
     let place = Place::with(&sim);

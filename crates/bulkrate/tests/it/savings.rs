@@ -138,6 +138,39 @@ fn a_saving_that_is_booked_twice_is_found() {
     assert!(adds_up(&found).contains(&"not explained".to_owned()), "{found}");
 }
 
+/// What a limit leaves out is told in each book, and no item is nowhere.
+#[test]
+fn a_limited_job_says_what_each_book_counts() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(200));
+    let line = "run reviews.csv --yes --json --lane sync --limit 100 --out a.csv";
+    let report = place.run(line, &ASK).expect(0).json();
+    let status = place.run("status reviews --json", &[]).expect(0).json()[0].clone();
+    let of = |of: &Value, key: &str| of[key].as_u64().unwrap();
+    // All rows that end in 9 are equal: ten within the limit, ten beyond it, one of them asked.
+    assert_eq!((of(&report, "succeeded"), of(&report, "duplicates")), (100, 9), "{report}");
+    assert_eq!(
+        (of(&status, "succeeded"), of(&status, "duplicates"), of(&status, "open")),
+        (110, 19, 90),
+        "{status}"
+    );
+    assert_eq!(status["forecast"], Value::Null, "what was asked for is done: {status}");
+    let text = place.run("status reviews", &[]).expect(0).stdout;
+    assert!(text.contains("the first 100 items are asked for; the counts here are of all"), "{text}");
+    let text = place.run("cost --savings reviews", &[]).expect(0).stdout;
+    assert!(
+        text.contains(
+            "all 200 items are counted, answered ones beyond `--limit 100` too; the report counts those"
+        ),
+        "{text}"
+    );
+    let said = place.run("resume reviews --no-limit", &[]).expect(0).stderr;
+    assert!(said.contains("110 done, 90 to go"), "{said}");
+    let status = place.run("status reviews", &[]).expect(0).stdout;
+    assert!(!status.contains("expected") && !status.contains("asked for"), "{status}");
+}
+
 #[test]
 fn a_job_must_be_named() {
     let place = Place::new();

@@ -42,6 +42,13 @@ fn a_job_that_was_cancelled_may_be_tried_again() {
     assert!(matches!(cancelled.code, 0 | 5), "{cancelled:?}");
     let cancelled = cancelled.json();
     assert!(cancelled["cancelled"].as_u64() > Some(0), "{cancelled}");
+    let status = place.run("status reviews --json", &[]).expect(0).json().as_array().unwrap()[0].clone();
+    for key in ["items", "succeeded", "failed", "cancelled", "open", "duplicates"] {
+        assert_eq!(status[key], cancelled[key], "{key}: {status} {cancelled}");
+    }
+    let count = |key: &str| cancelled[key].as_u64().unwrap();
+    let parts = ["succeeded", "failed", "cancelled", "open"].map(count);
+    assert_eq!((parts.iter().sum::<u64>(), parts[1]), (ROWS as u64, 0), "each item once: {cancelled}");
     let again = place.run("retry reviews --lane sync --json", &[]);
     let (report, _) = whole(&place, &sim, again, ROWS);
     assert!(nanos(&report, "spent") >= nanos(&cancelled, "spent"), "{report}");

@@ -63,23 +63,18 @@ impl Above {
 
 /// Duplicates that name the window they came through (`W1`).
 pub(super) fn in_windows(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
-    noted(view, job, LedgerKind::Duplicate, is_window)
+    noted(view, job.no, LedgerKind::Duplicate, is_window)
 }
 
 /// What was settled without a receipt, because an operator said that it was paid.
-pub(in crate::reader) fn on_word(view: &dyn View, job: &JobRow) -> Result<UsdNanos, EngineError> {
+pub(in crate::reader) fn on_word(view: &dyn View, job: u32) -> Result<UsdNanos, EngineError> {
     noted(view, job, LedgerKind::Settle, is_operators)
 }
 
 /// The sum of the entries of one kind with such a note.
-fn noted(
-    view: &dyn View,
-    job: &JobRow,
-    kind: LedgerKind,
-    is: fn(&str) -> bool,
-) -> Result<UsdNanos, EngineError> {
+fn noted(view: &dyn View, job: u32, kind: LedgerKind, is: fn(&str) -> bool) -> Result<UsdNanos, EngineError> {
     let mut sum = UsdNanos::ZERO;
-    let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(job.no) };
+    let query = LedgerQuery { kind: Some(kind), ..LedgerQuery::of_job(job) };
     view.ledger_scan(&query, &mut |entry| {
         if entry.note.as_deref().is_some_and(is) {
             sum = sum.saturating_add(entry.usd);

@@ -20,6 +20,7 @@ use self::files::files;
 use self::history::History;
 pub(super) use self::ledger::on_word;
 use self::ledger::{bill_check, caps, in_windows};
+use super::savings::beside;
 use super::status::sums;
 use crate::EngineError;
 use crate::deliver::spec_of;
@@ -73,12 +74,13 @@ fn spec_fits(job: &JobRow) -> Result<Check, EngineError> {
 fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bills: &[PathBuf]) -> Result<Vec<Check>, EngineError> {
     let mut history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
-    let word = on_word(view, job)?;
+    let word = on_word(view, job.no)?;
+    let beside = beside(view, job.no, &sums)?;
     let mut checks = vec![
         history.one_outcome(view, job)?,
         history.paid_once(&sums, word, in_windows(view, job)?),
         history.receipts(view, job, &sums, word)?,
-        std::mem::take(&mut history.savings).check(view, job)?,
+        std::mem::take(&mut history.savings).check(view, job, &beside)?,
         history.misfits(),
         history.readable.check("results are readable", format!("{} stored results read", history.lines_read)),
         spec_fits(job)?,

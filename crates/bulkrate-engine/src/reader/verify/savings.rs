@@ -10,6 +10,7 @@ use super::Faults;
 use crate::EngineError;
 use crate::engine::delivered::report_of;
 use crate::engine::start::saved_by;
+use crate::reader::savings::Beside;
 use crate::run::job::{BY_MODEL, FILTER, PROMPT_CACHE};
 use crate::run::semantic::SEMANTIC;
 use crate::view::Check;
@@ -51,7 +52,7 @@ impl Savings {
 
     /// The rows of the ledger must say the same. What a router or a cascade saved depends on prices that no outcome holds: it is
     /// compared with what the job reported when it was done.
-    pub(super) fn check(self, view: &dyn View, job: &JobRow) -> Result<Check, EngineError> {
+    pub(super) fn check(self, view: &dyn View, job: &JobRow, beside: &Beside) -> Result<Check, EngineError> {
         let mut faults = Faults::default();
         if job.state == JobState::Preparing {
             return Ok(faults.check(NAME, "they are booked once the source is read".to_owned()));
@@ -78,7 +79,13 @@ impl Savings {
         }
         let Self { naive, spent, .. } = self;
         let naive = naive.saturating_add(by_model.iter().map(|(_, usd)| *usd).sum());
-        let proved = format!("naive USD {naive} - saved USD {} = spent USD {spent}", naive - spent);
+        let mut proved = format!("naive USD {naive} - saved USD {}", naive - spent);
+        let mut all = spent;
+        for (name, _, usd) in beside.iter().filter(|(.., usd)| *usd != UsdNanos::ZERO) {
+            proved += &format!(" + {name} USD {usd}");
+            all += *usd;
+        }
+        proved += &format!(" = spent USD {all}");
         Ok(faults.check(NAME, proved))
     }
 }

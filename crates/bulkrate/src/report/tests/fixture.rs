@@ -96,6 +96,7 @@ pub(super) fn a_report() -> Report {
             ("routing".to_owned(), UsdNanos::ZERO),
         ]
         .into(),
+        beside: [].into(),
         saved_estimated: Vec::new(),
         pilot: None,
         input_tokens: 14_902,
