@@ -183,6 +183,7 @@ impl Engine {
             halted: source_halt,
             reach: HashMap::new(),
             failed: None,
+            unwritable: None,
             blocked: None,
             overcharged: bulkrate_core::budget::Overcharges::default(),
             hedging,

@@ -23,7 +23,7 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
         while let Some(ended) = driving.try_join_next() {
             rethrow(ended);
         }
-        if job.stop.is_detaching() || job.state.borrow().failed.is_some() {
+        if job.stop.is_detaching() || job.state.borrow().has_failed() {
             break;
         }
         breaker::stand_in(&job, &mut looks);

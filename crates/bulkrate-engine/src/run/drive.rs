@@ -60,7 +60,7 @@ pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), E
     }
     let stopped = job.stop.is_detaching() || {
         let state = job.state.borrow();
-        state.failed.is_some() || state.halted.is_some()
+        state.has_failed() || state.halted.is_some()
     };
     if let Some(sweeps) = sweeps {
         sweeps.abort();
@@ -214,7 +214,9 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
     }
     job.settle_pending()?;
     debug_assert!(
-        job.stop.is_detaching() || job.state.borrow().is_queue_even(),
+        job.stop.is_detaching()
+            || job.state.borrow().unwritable.is_some()
+            || job.state.borrow().is_queue_even(),
         "what a batch added to the enqueued tokens was taken away again"
     );
     let mut tx = Tx::new(job.no);
@@ -228,7 +230,8 @@ async fn finish(job: &Rc<Job>) -> Result<(), EngineError> {
     job.keep_measured();
     job.stream_settled(); // commits keep their order: what was pending is durable
     job.tell(&Event::Progress { progress: &progress(job) });
-    Ok(())
+    let unwritable = job.state.borrow_mut().unwritable.take();
+    unwritable.map_or(Ok(()), Err)
 }
 
 pub(crate) fn progress(job: &Job) -> Progress {

@@ -137,6 +137,8 @@ pub(crate) struct State {
     /// What halted it, where that is no class of failures.
     pub halted_as: Option<&'static str>,
     pub failed: Option<EngineError>,
+    /// The streamed output cannot be written: nothing new is sent, what is in flight lands and is committed.
+    pub unwritable: Option<EngineError>,
     pub blocked: Option<OverBudget>,
     /// Answers of this run that cost more than was reserved for them.
     pub overcharged: Overcharges,
@@ -362,6 +364,7 @@ impl Job {
             || self.stop.is_detaching()
             || state.halted.is_some()
             || state.failed.is_some()
+            || state.unwritable.is_some()
             || state.cancelled
             || state.over
             || state.forecasting.paused.is_some()
@@ -378,6 +381,11 @@ impl Job {
 }
 
 impl State {
+    /// Whether something of ours, not of the provider's, ends the run.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some() || self.unwritable.is_some()
+    }
+
     /// The next item for a call: a retry that is due, or a fresh one if `fresh`.
     pub(crate) fn next_call(&mut self, now_us: u64, fresh: bool, home: Lane) -> Option<(Ordinal, Lane)> {
         if let Some(due) = Self::due(&mut self.call_retries, &self.items, now_us) {

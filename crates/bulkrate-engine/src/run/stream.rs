@@ -140,14 +140,17 @@ impl Job {
         outcomes.iter().filter(|outcome| outcome.fate == Fate::Final).copied().collect()
     }
 
-    /// Writes the rows of outcomes that are durable now. An output that cannot be written stops the job.
+    /// Writes the rows of outcomes that are durable now. An output that cannot be written ends the run once what is in flight has
+    /// landed: that is paid for, and its rows are written by the next run.
     pub(crate) fn stream(&self, outcomes: &[Outcome]) {
-        let mut stream = self.stream.borrow_mut();
-        let Some(stream) = stream.as_mut().filter(|_| !outcomes.is_empty()) else { return };
+        let mut open = self.stream.borrow_mut();
+        let Some(stream) = open.as_mut().filter(|_| !outcomes.is_empty()) else { return };
         let rows =
             outcomes.iter().try_for_each(|outcome| stream.row(&*self.reader, self.no, &self.dir, outcome));
         if let Err(error) = rows.and_then(|()| stream.flush()) {
-            self.fail(error);
+            *open = None;
+            self.state.borrow_mut().unwritable.get_or_insert(error);
+            self.changed.notify_waiters();
         }
     }
 }

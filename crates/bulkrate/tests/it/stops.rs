@@ -30,6 +30,26 @@ fn an_interrupt_lets_the_calls_in_flight_end() {
     place.proved("reviews", &sim);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_output_disk_lets_the_calls_in_flight_land() {
+    let sim = Sim::start(&["--latency-ms", "400"]);
+    let place = Place::with(&sim);
+    place.put("reviews.csv", reviews(ROWS));
+    let line =
+        "run reviews.csv --yes --lane sync --concurrency-max 8 --stream --out /dev/full --out-format jsonl";
+    place.run(line, &ASK).error(1, "sink-disk-full", &["/dev/full", "no answer is lost"]);
+    let status = place.run("status reviews --json", &[]).expect(0).json()[0].clone();
+    let left = ["in_flight"].map(|key| status[key].as_u64().unwrap());
+    assert_eq!((left, nanos(&status, "reserved"), nanos(&status, "in_doubt")), ([0], 0, 0), "{status}");
+    assert!((1..50).contains(&status["succeeded"].as_u64().unwrap()), "{status}");
+    assert_eq!(nanos(&status, "spent"), nanos(&sim.bill(), "total"), "all that was sent has landed");
+    let said = place.run("resume reviews --out l.jsonl --json", &[]).expect(0).json();
+    assert_eq!((said["succeeded"].as_u64(), nanos(&said, "in_doubt")), (Some(ROWS as u64), 0), "{said}");
+    assert_eq!(place.read("l.jsonl").lines().count(), ROWS);
+    place.proved("reviews", &sim);
+}
+
 #[test]
 fn a_job_that_was_cancelled_may_be_tried_again() {
     let sim = Sim::start(&["--speed", "60", "--run-secs", "3600"]);
