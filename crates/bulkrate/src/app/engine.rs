@@ -28,11 +28,17 @@ pub(super) struct Overrides {
     sink: Option<SinkSpec>,
     /// `Some(None)`: no limit.
     limit: Option<Option<u64>>,
+    /// Where no other output is named: the job's own may be replaced.
+    force: bool,
 }
 
 impl Overrides {
     pub(super) fn new(run: Run, sink: Option<SinkSpec>, limit: Option<Option<u64>>) -> Self {
-        Self { run, sink, limit }
+        Self { run, sink, limit, force: false }
+    }
+
+    pub(super) fn forcing(self, force: bool) -> Self {
+        Self { force, ..self }
     }
 
     pub(super) fn connections(&self) -> u32 {
@@ -71,6 +77,7 @@ impl Overrides {
         if let Some(sink) = &self.sink {
             spec.sink = sink.clone();
         }
+        spec.sink.force |= self.force;
     }
 }
 

@@ -106,7 +106,8 @@ pub(super) fn resume(shared: &Shared, args: ResumeArgs, again: Again) -> Result<
     let limit = if args.no_limit { Some(None) } else { args.limit.map(Some) };
     let run = args.changes.layer();
     config::resolve::check_run(&run)?;
-    let changes = Overrides::new(run, args.sink.spec(), limit);
+    let force = args.sink.force;
+    let changes = Overrides::new(run, args.sink.spec(), limit).forcing(force);
     come_back(shared, &args.name.job, args.provider, &changes, again)
 }
 

@@ -207,6 +207,8 @@ fn an_output_that_was_edited_is_the_users_own() {
         // A word to replace is no word for the next time.
         place.put("out.csv", "mine\n");
         place.run("resume data", &[]).error(2, "sink-exists", &["was edited since it was written"]);
+        place.run("resume data --force", &[]).expect(0);
+        assert_eq!(place.read("out.csv").lines().count(), 9);
         // One that is gone is written again.
         std::fs::remove_file(place.path("out.csv")).unwrap();
         run("").expect(0);
