@@ -188,13 +188,14 @@ fn a_lane_that_cannot_take_a_line_is_not_chosen() {
     assert_eq!(sim.bill()["requests"], 149);
     // Too few for a batch go one by one, and one that no batch can take is dead all the same.
     let few = (1..=40).map(|id| line(id, model, if id == 31 { &with } else { &none }));
-    place.put("in.jsonl", few.collect::<String>());
+    let to_few = |run: &str| dying(run).replace("out.jsonl", "few.jsonl");
+    place.put("in.jsonl", few.collect::<String>()).put("job.toml", to_few("lane = \"batch\""));
     let plan = place.run("plan job.toml --json", &[]).expect(0).json();
     assert_eq!((&plan["lane"], &plan["invalid"]), (&json!("sync"), &json!(1)), "{plan}");
     let warnings = plan["warnings"].to_string();
     assert!(warnings.contains("with `--lane sync` those are asked as well"), "{warnings}");
     // What was read for a job that is there no other lane changes.
-    place.put("job.toml", dying("").replace("out.jsonl", "few.jsonl"));
+    place.put("job.toml", to_few(""));
     let told = || place.run("plan job.toml --json", &[]).expect(0).json()["warnings"].to_string();
     assert!(told().contains("the batch lane is left out for all requests"), "{}", told());
     place.run("run job.toml --yes", &[]).expect(0);
