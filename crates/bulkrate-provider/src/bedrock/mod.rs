@@ -173,7 +173,7 @@ impl Provider for Bedrock {
     }
 
     fn batches_need(&self) -> Option<&'static str> {
-        self.batches.is_none().then_some("`storage`, a bucket (`--storage s3://bucket/prefix`), and `role_arn`, the role that reads it (`--role-arn`)")
+        self.batches().is_none().then_some("`storage`, a bucket (`--storage s3://bucket/prefix`), and `role_arn`, the role that reads it (`--role-arn`)")
     }
 
     fn ready(&self) -> Result<(), String> {
