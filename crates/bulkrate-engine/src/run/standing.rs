@@ -273,7 +273,9 @@ impl Job {
 
     /// The lane in which a route asks an item that is in this one.
     pub(crate) fn lane_at(&self, route: Route, lane: Lane) -> Lane {
-        let own = || if lane == Lane::Flex && self.home != Lane::Flex { Lane::Sync } else { lane };
+        // An item that was called for in the flex lane of a stand-in goes on in a lane that others have.
+        let moved = self.may_stand_in.mixed && lane == Lane::Flex && self.home != Lane::Flex;
+        let own = || if moved { Lane::Sync } else { lane };
         route.lane.unwrap_or_else(own)
     }
 
