@@ -72,7 +72,7 @@ async fn batches_go_to_the_next_while_nothing_gets_through_and_back_when_one_is_
         ("uploads", &["5xx:upload=503@1-9", "reset-early:models@1-2"][..]),
         ("creates", &["5xx:create=503@1-2"]),
     ] {
-        let there = Several::new(with(batches(100.0), faults), &[("groq", batches(300.0))]).await;
+        let there = Several::new(with(batches(100.0), faults), &[("groq", batches(1_200.0))]).await;
         let report = run(&there, &tens(&there, 100, &[GROQ])).await;
         there.whole(&report, 100);
         is_exact(&there, &report);
