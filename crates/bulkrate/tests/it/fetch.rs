@@ -42,6 +42,7 @@ impl Pictures {
                 let (status, body) = match path.split('?').next() {
                     Some("/a.jpg" | "/same.png") => ("200 OK", PNG.to_vec()),
                     Some("/b.png") => ("200 OK", JPEG.to_vec()),
+                    Some("/a.pdf") => ("200 OK", b"%PDF-1.7 a page".to_vec()),
                     Some("/large.png") => ("200 OK", [PNG, &[7; 600_000]].concat()),
                     Some("/tired.png") if first => ("503 Service Unavailable", Vec::new()),
                     Some("/tired.png") => ("200 OK", [PNG, b"tired"].concat()),
@@ -93,12 +94,13 @@ fn sealed(place: &Place, id: &str) -> Value {
 fn pictures_are_fetched_once_and_sealed_as_what_they_are() {
     let (sim, pictures) = (Sim::of("gemini", &[]), Pictures::start());
     let place = gemini::place(&sim);
+    // While the first is tried again, the others are read and wait for it.
     let rows = [
+        ("tired.png", "Who?"),
         ("a.jpg", "Who?"),
         ("b.png", "Who?"),
         ("a.jpg", "Where?"),
         ("same.png", "Who?"),
-        ("tired.png", "Who?"),
     ];
     place.put("in.csv", pictures.table(&rows));
     let said = run(&place, &pictures, "").expect(0);
@@ -106,9 +108,9 @@ fn pictures_are_fetched_once_and_sealed_as_what_they_are() {
     let once = ["/a.jpg", "/b.png", "/same.png", "/tired.png", "/tired.png"];
     assert_eq!(pictures.asked(), once, "the same URL once, and what passes again");
     // The bytes say what it is; one picture at two addresses is one request.
-    assert_eq!(sealed(&place, "1"), json!(["base64", "image/png", "iVBORw0KGgp3aGF0IGEgcGljdHVyZQ=="]));
-    assert_eq!(sealed(&place, "2")[1], "image/jpeg");
-    assert_eq!(sealed(&place, "4"), sealed(&place, "1"));
+    assert_eq!(sealed(&place, "2"), json!(["base64", "image/png", "iVBORw0KGgp3aGF0IGEgcGljdHVyZQ=="]));
+    assert_eq!(sealed(&place, "3")[1], "image/jpeg");
+    assert_eq!(sealed(&place, "5"), sealed(&place, "2"));
     assert_eq!(sim.bill()["requests"], 4);
     place.proved("in", &sim);
     // The job is there: nothing is fetched or paid again.
@@ -166,6 +168,40 @@ fn what_cannot_be_fetched_ends_the_run_before_it_begins_or_its_row_alone() {
         assert!(rows[1]["_error"].to_string().contains(words[words.len() - 1]), "{}", rows[1]);
         assert_eq!(sim.bill()["requests"].as_u64(), Some(before + 2));
     }
+}
+
+#[test]
+fn a_document_is_fetched_for_a_chat_completion_and_must_be_one() {
+    let (sim, pictures) = (Sim::start(&[]), Pictures::start());
+    let place = Place::with(&sim);
+    let line = |path: &str| {
+        let data = format!("http://{}/{path}", pictures.at);
+        let document = json!({ "type": "document", "source_type": "url", "media_type": "application/pdf", "data": data });
+        let ask = json!({ "type": "text", "text": "What is it?" });
+        json!({ "messages": [{ "role": "user", "content": [ask, document] }] }).to_string()
+    };
+    let from = pictures.at.to_string();
+    let run = |line: &str| {
+        let flags = "--yes --lane sync --model openai/gpt-6-luna --out out.jsonl --fetch-urls";
+        place.run(&format!("run {line} {flags}"), &["--fetch-from", &from])
+    };
+    place.put("in.jsonl", line("a.pdf"));
+    run("in.jsonl").expect(0);
+    assert_eq!(sealed(&place, "1"), json!(["base64", "application/pdf", "JVBERi0xLjcgYSBwYWdl"]));
+    place.put("bad.jsonl", line("a.jpg"));
+    let words = ["bad.jsonl:1: the document at `http://", "`image/png`, no document"];
+    run("bad.jsonl --force").error(2, "item-url-failed", &words);
+}
+
+#[test]
+fn a_picture_is_fetched_for_a_fallback_too() {
+    let (own, other, pictures) = (Sim::start(&[]), Sim::of("gemini", &[]), Pictures::start());
+    let place = Place::with(&own).set("GEMINI_API_KEY", "AIza-sim").set("GEMINI_BASE_URL", &other.base_url);
+    place.put("in.csv", pictures.table(&[("b.png", "Who?")]));
+    let from = pictures.at.to_string();
+    let line = "run in.csv --yes --lane sync --model openai/gpt-6-luna --fallback gemini/gemini-3.8-flash --image photo --fetch-urls --out o.jsonl";
+    place.run(line, &["--user", "{{ ask }}", "--fetch-from", &from]).expect(0);
+    assert_eq!((sealed(&place, "1")[0].as_str(), pictures.asked().len()), (Some("base64"), 1));
 }
 
 #[test]
