@@ -75,7 +75,7 @@ pub fn share(share: f64) -> String {
 /// An upper bound of a share, rounded up: what is above a limit does not look as if it were at it.
 #[must_use]
 pub fn share_at_most(bound: f64) -> String {
-    share((bound * 1_000.0 - 1e-9).ceil() / 1_000.0)
+    share((bound * 1_000.0 - 1e-9).ceil() / 1_000.0 + 0.0) // no `-0.0`
 }
 
 /// `part` of `whole` as `12.3 %`.

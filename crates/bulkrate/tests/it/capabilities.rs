@@ -190,13 +190,13 @@ fn a_lane_that_cannot_take_a_line_is_not_chosen() {
     let few = (1..=40).map(|id| line(id, model, if id == 31 { &with } else { &none }));
     let to_few = |run: &str| dying(run).replace("out.jsonl", "few.jsonl");
     place.put("in.jsonl", few.collect::<String>()).put("job.toml", to_few("lane = \"batch\""));
-    let plan = place.run("plan job.toml --json", &[]).expect(0).json();
+    let plan = place.run("plan job.toml --json --cache off", &[]).expect(0).json();
     assert_eq!((&plan["lane"], &plan["invalid"]), (&json!("sync"), &json!(1)), "{plan}");
     let warnings = plan["warnings"].to_string();
     assert!(warnings.contains("with `--lane sync` those are asked as well"), "{warnings}");
     // What was read for a job that is there no other lane changes.
     place.put("job.toml", to_few(""));
-    let told = || place.run("plan job.toml --json", &[]).expect(0).json()["warnings"].to_string();
+    let told = || place.run("plan job.toml --json --cache off", &[]).expect(0).json()["warnings"].to_string();
     assert!(told().contains("the batch lane is left out for all requests"), "{}", told());
     place.run("run job.toml --yes", &[]).expect(0);
     assert!(!told().contains("is left out for all requests"), "{}", told());
