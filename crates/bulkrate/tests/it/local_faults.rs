@@ -241,7 +241,7 @@ fn f85_after_an_old_backup_every_item_ends_and_the_ledger_is_the_bill() {
     let dear = format!("doubt release {sub} --paid --cost 0.{paid:09} --yes");
     machine.place.run(&dear, &[]).expect(0);
     // To the old state the output is a file that somebody has changed since.
-    machine.run().error(2, "sink-exists", &["was edited since it was written, or replaced"]);
+    machine.place.run(BATCH, &ASK).error(2, "sink-exists", &["was edited since it was written, or replaced"]);
     machine.place.run(&again, &ASK).expect(0);
     machine.proved();
     // What was paid twice stands apart, with its window.
