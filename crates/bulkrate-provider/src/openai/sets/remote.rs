@@ -39,6 +39,16 @@ struct Job<'a> {
     create_time: LooseText<'a>,
     #[serde(borrow, default)]
     expire_time: LooseText<'a>,
+    #[serde(borrow, default)]
+    lifecycle: Option<Lifecycle<'a>>,
+}
+
+/// Not every answer has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lifecycle<'a> {
+    #[serde(borrow, default)]
+    end_time: LooseText<'a>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +82,12 @@ impl Progress {
             self.output_tokens,
         ];
         told.into_iter().any(|count| count.or_zero() > 0)
+    }
+
+    /// Whether it says that nothing was answered: a count that is not there says nothing.
+    fn is_unrun(&self) -> bool {
+        let told = [self.total_processed_requests, self.successfully_processed_requests, self.output_rows];
+        !self.has_run() && told.into_iter().any(|count| matches!(count, Count::Known(_)))
     }
 }
 
@@ -185,6 +201,10 @@ impl Job<'_> {
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let state = self.state.into_owned().ok_or("the job has no state")?;
         let progress = self.job_progress.unwrap_or_default();
+        // An input that cannot be read is refused before anything runs.
+        let is_refused =
+            self.status.as_ref().and_then(|told| told.code.as_deref()) == Some("INVALID_ARGUMENT");
+        let is_unpaid = progress.is_unrun() || is_refused && !progress.has_run();
         let [total, processed] =
             [progress.total_input_requests, progress.total_processed_requests].map(Count::or_zero);
         let counts = BatchCounts {
@@ -193,12 +213,13 @@ impl Job<'_> {
             failed: progress.failed_requests.or_zero(),
         };
         let phase = match phase(&state) {
-            // What has failed as a whole was not paid: but for what was answered.
-            Phase::Failed if progress.has_run() => Phase::Completed,
+            // What has failed as a whole was not paid only where the job says so: else what has no line is in doubt.
+            Phase::Failed if !is_unpaid => Phase::Completed,
             phase => phase,
         };
         let has_results = phase.is_terminal() && phase != Phase::Failed;
         let told = self.status.filter(|_| phase == Phase::Failed);
+        let ended_at = self.lifecycle.and_then(|told| told.end_time.into_owned());
         Ok(RemoteBatch {
             phase,
             id: id_of(self.name).ok_or("the job has no name")?,
@@ -217,7 +238,8 @@ impl Job<'_> {
                 .collect(),
             created_at: self.create_time.as_deref().and_then(unix_s),
             expires_at: self.expire_time.as_deref().and_then(unix_s),
-            ended_at: None, // a job tells when it was last changed, which may be later
+            // When a job was last changed may be later.
+            ended_at: ended_at.and_then(|text| unix_s(&text)).filter(|_| phase.is_terminal()),
             marker: None,
             owner: Owner::Unknown,
         })
@@ -271,12 +293,39 @@ mod tests {
         let refused = job("FAILED", r#","status":{"code":"INVALID_ARGUMENT","message":"invalid role"}"#);
         assert_eq!((refused.phase, refused.output_file), (Phase::Failed, None));
         assert_eq!(refused.errors[0].message, "invalid role");
-        // Input tokens are counted before anything is answered.
-        let unrun = job("FAILED", r#","jobProgress":{"totalInputRequests":9,"inputTokens":900}"#);
-        assert_eq!((unrun.phase, unrun.counts.total), (Phase::Failed, 9));
-        for told in [r#""successfullyProcessedRequests":"3""#, r#""outputRows":1"#, r#""outputTokens":7"#] {
-            let begun = job("FAILED", &format!(r#","jobProgress":{{{told}}}"#));
-            assert_eq!((begun.phase, begun.output_file.as_deref()), (Phase::Completed, Some("o")), "{told}");
+        const INVALID: &str = r#","status":{"code":"INVALID_ARGUMENT"}"#;
+        for (progress, status, unpaid) in [
+            // Input tokens are counted before anything is answered.
+            (r#"{"totalInputRequests":9,"inputTokens":900,"totalProcessedRequests":0}"#, "", true),
+            (r#"{"successfullyProcessedRequests":"0"}"#, "", true),
+            (r#"{"outputRows":0,"outputTokens":0}"#, r#","status":{"code":"INTERNAL"}"#, true),
+            ("null", INVALID, true),
+            (r#"{"inputTokens":900}"#, INVALID, true),
+            // What is not said may have been answered.
+            ("null", "", false),
+            ("null", r#","status":{"code":"INTERNAL"}"#, false),
+            ("{}", "", false),
+            (r#"{"totalInputRequests":9,"inputTokens":900}"#, "", false),
+            (r#"{"successfullyProcessedRequests":"3"}"#, INVALID, false),
+            (r#"{"outputRows":1,"totalProcessedRequests":0}"#, "", false),
+            (r#"{"outputTokens":7}"#, INVALID, false),
+        ] {
+            let failed = job("FAILED", &format!(r#","jobProgress":{progress}{status}"#));
+            let (phase, output) = if unpaid { (Phase::Failed, None) } else { (Phase::Completed, Some("o")) };
+            assert_eq!((failed.phase, failed.output_file.as_deref()), (phase, output), "{progress} {status}");
+        }
+    }
+
+    #[test]
+    fn a_job_may_tell_when_it_ended() {
+        for (state, lifecycle, ended_at) in [
+            ("COMPLETED", r#"{"startTime":"x","endTime":"2026-11-19T00:01:00.5Z"}"#, Some(1_795_046_460)),
+            ("COMPLETED", "{}", None),
+            ("COMPLETED", "null", None),
+            ("RUNNING", r#"{"endTime":"2026-11-19T00:01:00Z"}"#, None),
+        ] {
+            let job = format!(r#"{{"name":"a/j","state":"JOB_STATE_{state}","lifecycle":{lifecycle}}}"#);
+            assert_eq!(read_job(job.as_bytes()).unwrap().ended_at, ended_at, "{job}");
         }
     }
 
