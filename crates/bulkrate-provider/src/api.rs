@@ -301,6 +301,8 @@ pub struct BatchFacts {
     pub seen_late: bool,
     /// What a batch calls cancelled may have run, and its answer be there a moment later: no count of it proves anything unpaid.
     pub cancels_late: bool,
+    /// A batch is cancelled by deleting it: what it had answered is gone with it, and paid.
+    pub cancel_deletes: bool,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
     /// Batches tell no counts. One that has ended names a file where anything of it ran.

@@ -402,7 +402,9 @@ impl Machine {
                 if self.denials < DENIALS_MAX {
                     return out.extend([Effect::Tell(Notice::Denied), self.next_poll(env)]);
                 }
-                out.push(Effect::Tell(Notice::Vanished));
+                // Where a cancel deletes a batch, that it is gone is its end, and no loss.
+                let is_deleted = self.state == State::Cancelling;
+                out.push(Effect::Tell(if is_deleted { Notice::Deleted } else { Notice::Vanished }));
                 return self.ended(out);
             }
             Poll::Failed(failure) if failure.class.verdict() == Verdict::HaltJob => {

@@ -137,6 +137,8 @@ pub enum Notice {
     PollFailed(String),
     Denied,
     Vanished,
+    /// A batch that is cancelled is gone: ended by that.
+    Deleted,
     Overdue,
     Regressed {
         from: Phase,

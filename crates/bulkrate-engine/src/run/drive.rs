@@ -110,7 +110,8 @@ fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
     }
     // The order stands until the job is over: a run that dies before leaves it to the next one.
     job.state.borrow_mut().cancelled = true;
-    job.tell(&Event::Note { message: "the job is being cancelled; what is finished is collected" });
+    let message = &format!("the job is being cancelled; what is finished {}", job.of_cancelled(None));
+    job.tell(&Event::Note { message });
     job.changed.notify_waiters();
     job.wishes.notify_waiters();
     Ok(())
@@ -152,7 +153,7 @@ fn watch_deadline(job: &Rc<Job>) {
         state.switched = true;
         state.leave_batches();
         drop(state);
-        job.alert("deadline-switch", "the deadline is near: open batches are cancelled, what they finished is collected, the rest runs in the sync lane");
+        job.alert("deadline-switch", &format!("the deadline is near: open batches are cancelled, what they finished {}, the rest runs in the sync lane", job.of_cancelled(None)));
         job.changed.notify_waiters();
         job.wishes.notify_waiters();
     }

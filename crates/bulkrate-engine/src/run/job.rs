@@ -282,6 +282,19 @@ impl Job {
         (found.row.provider.clone(), found.pinned.clone())
     }
 
+    /// What becomes of that which a cancelled batch had finished: of this account's, or of all that the job may use.
+    pub(crate) fn of_cancelled(&self, account: Option<&str>) -> String {
+        let own = self.deployments.iter().map(|found| &found.account);
+        let own = own.filter(|found| account.is_none_or(|id| id == found.id));
+        let deletes = own.filter(|found| found.api.batches().is_some_and(|api| api.facts().cancel_deletes));
+        let names: BTreeSet<&str> = deletes.map(|found| found.provider.as_str()).collect();
+        if names.is_empty() {
+            return "is collected".to_owned();
+        }
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        format!("is collected, but at {names} deleted with its batch: there it stays in doubt")
+    }
+
     /// Takes the landed outcomes for a commit.
     pub(crate) fn take_outcomes(&self) -> Vec<Outcome> {
         let mut state = self.state.borrow_mut();

@@ -113,6 +113,10 @@ async fn only_a_job_that_runs_is_deleted_and_then_it_has_ended() {
         ("RUNNING", ("404 Not Found", GONE), "GET GET DELETE GET", Some(Phase::Cancelled)),
         // Nothing was deleted by this answer: what is unknown after it may be lost.
         ("RUNNING", ("400 Bad", r#"{"code":3,"message":"x","details":[]}"#), "GET GET DELETE GET", None),
+        // Its answers are paid, and can be had in a moment.
+        ("WRITING_RESULTS", ("500 Never", ""), "GET GET GET", None),
+        ("OF_TOMORROW", ("500 Never", ""), "GET GET GET", None),
+        ("DELETING", ("500 Never", ""), "GET GET GET", None),
         ("COMPLETED", ("500 Never", ""), "GET GET GET", None),
     ] {
         let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();

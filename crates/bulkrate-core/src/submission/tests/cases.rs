@@ -178,11 +178,17 @@ fn a_batch_ends_in_five_ways() {
         let event = Event::Polled(Poll::Seen(Box::new(seen.clone())));
         assert_eq!(after(S::Accepted, event, &env(5_000)).0, state, "{seen:?}");
     }
-    let mut denied = machine(S::Accepted);
-    for denial in 1..=DENIALS_MAX {
-        let (next, effects) = step(&denied, Event::Polled(Poll::Denied), &env(5_000)).unwrap();
-        assert_eq!(next.state == S::Ended, denial == DENIALS_MAX, "{effects:?}");
-        denied = next;
+    // That one which is cancelled is gone is no loss: a cancel may delete it, whoever remembers that.
+    for (state, end) in [(S::Accepted, Notice::Vanished), (S::Cancelling, Notice::Deleted)] {
+        let mut denied = machine(state);
+        for denial in 1..=DENIALS_MAX {
+            let (next, effects) = step(&denied, Event::Polled(Poll::Denied), &env(5_000)).unwrap();
+            let is_last = denial == DENIALS_MAX;
+            assert_eq!(next.state, if is_last { S::Ended } else { state }, "{effects:?}");
+            let told = if is_last { &end } else { &Notice::Denied };
+            assert_eq!(effects[0], E::Tell(told.clone()), "{effects:?}");
+            denied = next;
+        }
     }
     let lost = EndKind::Vanished.missing();
     assert_eq!(lost.0, FailureClass::ResultLostAtProvider);

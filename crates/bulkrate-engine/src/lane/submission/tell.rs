@@ -1,6 +1,6 @@
 //! What a person hears and sees of a batch.
 
-use bulkrate_core::submission::{EndKind, Notice};
+use bulkrate_core::submission::{BatchCounts, EndKind, Notice};
 use bulkrate_store::{Submission, SubmissionState};
 
 use crate::event;
@@ -28,7 +28,14 @@ pub(super) fn tell(job: &Job, row: &mut Submission, notice: &Notice) {
             row.remote_phase = Some(EndKind::Vanished.name().to_owned());
             job.alert("batch-vanished", &format!("batch {id} is unknown to the provider; its items stay reserved as doubt"));
         }
-        Notice::Overdue => job.alert("batch-overdue", &format!("batch {id} was sent over 25 hours ago and has not ended; `bulkrate cancel` collects what it has finished")),
+        Notice::Deleted => {
+            row.remote_output = None;
+            row.remote_errors = None;
+            row.counts = BatchCounts::default();
+            row.remote_phase = Some(EndKind::Cancelled.name().to_owned());
+            note(format!("batch {id} is gone since it was cancelled; what it had finished stays reserved as doubt"));
+        }
+        Notice::Overdue => job.alert("batch-overdue", &format!("batch {id} was sent over 25 hours ago and has not ended; `bulkrate cancel` ends it, and what it has finished {}", job.of_cancelled(Some(&row.account)))),
         Notice::Regressed { from, to } => note(format!("batch {id} was {} and is now said to be {}", from.name(), to.name())),
         Notice::CancelFailed => note(format!("batch {id} could not be cancelled; asking again")),
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::Kind;
-use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
+use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
@@ -217,6 +217,7 @@ impl BatchApi for SetBatches {
             seen_late: true,
             // Nothing says that what is called cancelled was not run.
             cancels_late: true,
+            cancel_deletes: true,
             ..BatchFacts::default()
         }
     }
@@ -285,10 +286,11 @@ impl BatchApi for SetBatches {
         batches::list_from(&self.free, SHAPE, &first, created_at_min).await
     }
 
-    /// A job is stopped by deleting it: what has ended is left alone, as its results would go with it.
+    /// A job is stopped by deleting it. One that writes its results, has ended, or is in a state that is not known is left alone: they
+    /// would go with it, and are paid.
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
         match self.poll(id).await? {
-            Some(job) if !job.phase.is_terminal() => {
+            Some(job) if matches!(job.phase, Phase::Validating | Phase::InProgress) => {
                 let path = self.path(&format!("batchInferenceJobs/{}", in_path(id))).await?;
                 batches::delete(&self.free, SHAPE, "cancel a batch", &path).await?;
                 self.deleted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
