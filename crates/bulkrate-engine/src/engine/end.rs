@@ -20,7 +20,7 @@ use crate::reader::status::sums;
 use crate::report::{Cascaded, Ending, Report, ReviewFile};
 use crate::run::cascade::Cascade;
 use crate::run::hedge::{HEDGE, paid_twice};
-use crate::run::job::{FILTER, Job, State};
+use crate::run::job::{ESTIMATED, Job, State};
 use crate::strong::naive_model;
 
 impl Engine {
@@ -231,7 +231,7 @@ impl Engine {
             naive: state.tally.naive,
             forecast: state.forecasting.latest(),
             naive_model: naive_model(job.strong.as_ref(), &job.deployments),
-            saved_estimated: saved.contains_key(FILTER).then_some(FILTER).into_iter().collect(),
+            saved_estimated: ESTIMATED.into_iter().filter(|lever| saved.contains_key(*lever)).collect(),
             pilot: crate::pilot::cost_of(&self.settings.state_dir, &job.id, &*job.reader)?,
             saved,
             beside,

@@ -19,7 +19,7 @@ use crate::embed::{EMBEDDING, Kept};
 use crate::engine::delivered::report_of;
 use crate::paths::JobDir;
 use crate::run::hedge::{HEDGE, paid_twice};
-use crate::run::job::{BY_MODEL, CASCADE, FILTER, PROMPT_CACHE, ROUTING};
+use crate::run::job::{BY_MODEL, CASCADE, ESTIMATED, FILTER, PROMPT_CACHE, ROUTING};
 use crate::run::recover::recover;
 use crate::run::semantic::SEMANTIC;
 use crate::spec::JobSpec;
@@ -128,7 +128,7 @@ pub(super) fn savings(view: &dyn View, state_dir: &Path, job: &JobRow) -> Result
         .into_iter()
         .map(|(lever, items, saved)| {
             cost -= saved;
-            Step { estimated: lever == FILTER, lever, items, saved, cost }
+            Step { estimated: ESTIMATED.contains(&lever.as_str()), lever, items, saved, cost }
         })
         .collect();
     let spent = books.sums.spent().and(embedded);

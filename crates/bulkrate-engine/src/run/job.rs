@@ -241,6 +241,8 @@ pub(crate) const BUNDLE: &str = "bundle";
 pub(crate) const PROMPT_CACHE: &str = "prompt_cache";
 /// The lever of a filter: what the naive plan would have cost for what it answered, as no model was asked an estimate.
 pub(crate) const FILTER: &str = "filter";
+/// Levers whose savings are estimates: nobody was asked, or not alone, so that no answer tells the tokens.
+pub(crate) const ESTIMATED: [&str; 2] = [FILTER, BUNDLE];
 /// Levers whose savings depend on what was not asked, another model or the item alone: no outcome holds them, the ledger alone
 /// does.
 pub(crate) const BY_MODEL: [&str; 3] = [ROUTING, CASCADE, BUNDLE];
