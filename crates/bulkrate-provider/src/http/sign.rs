@@ -63,7 +63,7 @@ pub(crate) trait Sign: Send + Sync + Debug {
 pub(super) struct Sent(Arc<Mutex<[Option<Arc<str>>; 2]>>);
 
 impl Sent {
-    fn note(&self, held: Option<Arc<str>>) {
+    pub(super) fn note(&self, held: Option<Arc<str>>) {
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() && sent[0] != held {
             let [last, _] = std::mem::take(&mut *sent);

@@ -52,7 +52,7 @@ pub(crate) trait Grants: Send + Sync + Debug {
     }
     /// The form that a token is asked with; `None`: it is fetched. `Err` says what is wrong with the credentials.
     fn form(&self, now_unix_s: i64) -> Result<Option<String>, String>;
-    /// What must never be printed.
+    /// What must never be printed; one that lies in a file is what stands there now.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
     }
@@ -133,7 +133,8 @@ impl Tokens {
             ..Settings::default()
         };
         let account = Account::new(None, grants.provider(), &own)?.hiding(grants.secrets());
-        let free = FreeClient::new(account, &own, classify)?;
+        let said = if grants.is_local() { classify_beside } else { classify };
+        let free = FreeClient::new(account, &own, said)?;
         let path = path.to_owned();
         Ok(Self { grants, free, path, held: Mutex::default(), asking: tokio::sync::Mutex::default() })
     }
@@ -186,6 +187,9 @@ impl Tokens {
     async fn ask(&self) -> Result<HeaderValue, ApiError> {
         let own_fault = |why: String| self.free.error(WHAT, None, FailureClass::Auth, &why);
         let asked_at = Instant::now();
+        for secret in self.grants.secrets() {
+            self.free.account().sent.note(Some(secret.into())); // it may have changed
+        }
         let reply = match self.grants.form(now_unix_s()).map_err(own_fault)? {
             None => self.free.send(WHAT, Method::GET, &self.path, &[]).await?,
             Some(form) => self.free.post_form(WHAT, &self.path, Bytes::from(form), &[]).await?,
@@ -256,6 +260,15 @@ pub(crate) fn is_secret(url: &Url) -> bool {
     url.scheme() == "https" || is_here
 }
 
+/// Whether it stands beside this machine: no router leads there.
+pub(crate) fn is_beside(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_link_local(),
+        Some(Host::Ipv6(address)) => address.is_unicast_link_local(),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
 /// An account with tokens, if they are secret on their way; the second says that they are not.
 pub(crate) fn signed(account: Account, tokens: Option<&Arc<dyn Sign>>) -> (Account, Result<(), String>) {
     match tokens {
@@ -292,7 +305,7 @@ fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
     let said = serde_json::from_slice::<Denied>(&reply.body).ok();
     let Some(Denied { error, error_description }) = said else {
         let failure = strange::foreign(reply, now_unix_s);
-        // A machine without a service account, or one that may not have this token.
+        // Whoever asks is unknown there, or may not have this token.
         let denied = matches!(reply.status, 403 | 404);
         return if denied { Failure { class: FailureClass::Auth, ..failure } } else { failure };
     };
@@ -304,6 +317,13 @@ fn classify(reply: &Reply, now_unix_s: i64) -> Failure {
     let message =
         if error_description.is_empty() { error.clone() } else { format!("{error}: {error_description}") };
     Failure { class, message, provider_code: Some(error), wait_ms: None, maybe_paid: false }
+}
+
+/// What one that stands beside the machine says: while it starts, or is brought up to date, its path is not there.
+fn classify_beside(reply: &Reply, now_unix_s: i64) -> Failure {
+    let failure = classify(reply, now_unix_s);
+    let is_passing = matches!(reply.status, 404 | 410);
+    if is_passing { Failure { class: FailureClass::Transient, ..failure } } else { failure }
 }
 
 #[cfg(test)]

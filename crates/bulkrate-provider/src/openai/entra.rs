@@ -16,7 +16,7 @@ use crate::api::Reply;
 use crate::http::Account;
 use crate::http::batches::in_path;
 use crate::http::sign::ENDED;
-use crate::http::tokens::{Grants, is_secret};
+use crate::http::tokens::{Grants, is_beside, is_secret};
 use crate::settings::{Secret, Settings};
 
 const TENANT: &str = "AZURE_TENANT_ID";
@@ -94,7 +94,16 @@ impl Entra {
         let Some((tenant, who)) = named else {
             // Every machine of Azure has a server, and so have many that are none: it is asked where it is named.
             let is_meant = server.is_some() && is(WAYS[2]) || way.eq_ignore_ascii_case(WAYS[2]);
-            return Ok(is_meant.then(|| Self::machine(client, server)));
+            if !is_meant {
+                return Ok(None);
+            }
+            let is_near = |(address, _): (&str, &str)| {
+                Url::parse(address).is_ok_and(|url| is_secret(&url) || is_beside(&url))
+            };
+            if !server.is_none_or(is_near) {
+                return Err(format!("`{ENDPOINT}` is no https, and no address of this machine"));
+            }
+            return Ok(Some(Self::machine(client, server)));
         };
         let authority = variable(AUTHORITY).unwrap_or("https://login.microsoftonline.com");
         let authority =
@@ -168,7 +177,10 @@ impl Grants for Entra {
             Who::Application { secret, .. } | Who::Machine { told: Some((_, secret)) } => {
                 vec![secret.expose().to_owned()]
             }
-            Who::Workload { .. } | Who::Machine { told: None } => Vec::new(),
+            Who::Workload { file, .. } => {
+                std::fs::read_to_string(file).map(|token| token.trim().to_owned()).into_iter().collect()
+            }
+            Who::Machine { told: None } => Vec::new(),
         }
     }
 
@@ -241,13 +253,29 @@ mod tests {
         );
         // One that is named is taken, whatever else is there.
         let both = [&APP[..], &[(FEDERATED, file), (WAY, "workloadidentitycredential")]].concat();
-        assert!(found(&both).unwrap().unwrap().form(0).unwrap().unwrap().contains("cluster-token"));
+        let workload = found(&both).unwrap().unwrap();
+        assert!(workload.form(0).unwrap().unwrap().contains("cluster-token"));
+        assert_eq!(workload.secrets(), ["cluster-token"]);
         let machine = [&APP[..], &[(WAY, "ManagedIdentityCredential")]].concat();
         assert!(found(&machine).unwrap().unwrap().is_local());
         let dev = [&APP[..], &[(WAY, "AzureCliCredential")]].concat();
         assert!(found(&dev).unwrap_err().contains("`prod`, `EnvironmentCredential`"));
         for nobody in [&[][..], &APP[..2], &[(CLIENT, "app-1")], &server[..1]] {
             assert!(found(nobody).unwrap().is_none(), "{nobody:?}");
+        }
+        for (address, may) in [
+            ("http://localhost:42356/msi/token", true),
+            ("http://169.254.129.3:8081/msi/token", true),
+            ("http://[fe80::1]/msi/token", true),
+            ("https://identity.example/token", true),
+            ("http://identity.example/token", false),
+            ("http://10.0.0.7/token", false),
+            ("token", false),
+        ] {
+            let server = [(ENDPOINT, address), (HEADER, "header-canary")];
+            assert_eq!(found(&server).is_ok(), may, "{address}");
+            let unmeant = [&server[..], &[(WAY, "EnvironmentCredential")]].concat();
+            assert!(found(&unmeant).unwrap().is_none(), "{address}");
         }
         let plain = [&APP[..], &[(AUTHORITY, "http://login.example")]].concat();
         assert!(found(&plain).unwrap_err().contains("no https"));

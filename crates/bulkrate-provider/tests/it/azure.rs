@@ -275,6 +275,31 @@ async fn what_entra_refuses_halts_the_job_and_tells_no_secret() {
         assert!(!format!("{error:?} {failure:?}").contains("canary"));
     }
     assert_eq!(sim.bill_usd_nanos(), 0);
+    // The token of a workload, also one that its file has held since it was opened.
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = folder.path().join("token");
+    let (base, _) = server::start(|mut peer, _| async move {
+        while let Some(asked) = peer.request().await {
+            let token = asked.rsplit("client_assertion=").next().unwrap();
+            let body =
+                format!(r#"{{"error":"invalid_client","error_description":"{token} is not known here"}}"#);
+            peer.answer("401 Unauthorized", &body).await;
+        }
+    })
+    .await;
+    std::fs::write(&cluster, "first-canary").unwrap();
+    let (authority, file) = (base.trim_end_matches("/v1"), cluster.to_str().unwrap());
+    let workload = [
+        ("AZURE_CLIENT_SECRET", ""),
+        ("AZURE_FEDERATED_TOKEN_FILE", file),
+        ("AZURE_AUTHORITY_HOST", authority),
+    ];
+    let provider = bulkrate_provider::open("azure", &of_entra(&sim, &workload)).unwrap();
+    for token in ["first-canary", "other-canary"] {
+        std::fs::write(&cluster, token).unwrap();
+        let said = provider.probe().await.unwrap_err().to_string();
+        assert!(said.contains("is not known here") && !said.contains("canary"), "{said}");
+    }
     // A key wins, and what is sent in the clear gets no token.
     let keyed = Settings { api_key: KEY.into(), ..of_entra(&sim, &[]) };
     let provider = bulkrate_provider::open("azure", &keyed).unwrap();

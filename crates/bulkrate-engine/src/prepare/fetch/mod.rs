@@ -7,6 +7,7 @@
 mod line;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulkrate_core::ids::Ordinal;
@@ -55,6 +56,7 @@ pub(super) type Found = HashMap<Arc<str>, Result<Fetched, AddressError>>;
 #[derive(Debug)]
 pub(super) struct Ahead {
     hosts: Hosts,
+    ca_file: Option<PathBuf>,
     /// Opened when there is something to fetch.
     line: Option<Line>,
     waiting: VecDeque<Waiting>,
@@ -68,7 +70,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    pub(super) fn new(spec: &FetchSpec) -> Result<Self, EngineError> {
+    pub(super) fn new(spec: &FetchSpec, ca_file: Option<PathBuf>) -> Result<Self, EngineError> {
         let hosts = Hosts::parse(&spec.hosts).map_err(|why| EngineError::BadSpec {
             code: "option-invalid",
             what: "`--fetch-from`".to_owned(),
@@ -76,6 +78,7 @@ impl Ahead {
         })?;
         Ok(Self {
             hosts,
+            ca_file,
             line: None,
             waiting: VecDeque::new(),
             known: HashMap::new(),
@@ -108,7 +111,8 @@ impl Ahead {
             }
             if self.line.is_none() {
                 let failed = |error: bulkrate_provider::OpenError| EngineError::Provider(error.to_string());
-                self.line = Some(Line::open(Egress::new(self.hosts.clone()).map_err(failed)?)?);
+                let egress = Egress::new(self.hosts.clone(), self.ca_file.as_deref()).map_err(failed)?;
+                self.line = Some(Line::open(egress)?);
             }
             if let Some(line) = &self.line {
                 line.ask(Arc::clone(address))?;
@@ -245,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_away_makes_no_dead_letters() {
-        let mut ahead = Ahead::new(&FetchSpec::default()).unwrap();
+        let mut ahead = Ahead::new(&FetchSpec::default(), None).unwrap();
         let away = || Err(AddressError::Away("nobody".to_owned()));
         let gone = || Err(AddressError::Failed("404".to_owned()));
         for round in 0..3 {

@@ -134,7 +134,12 @@ impl<'e> Pass<'e> {
             cached_before: 0,
             saved: (reuse.is_some() || spec.request.filter.is_some()).then(Saved::default),
             reuse,
-            ahead: spec.request.fetch.as_ref().map(Ahead::new).transpose()?,
+            ahead: spec
+                .request
+                .fetch
+                .as_ref()
+                .map(|fetch| Ahead::new(fetch, spec.account.ca_file.clone()))
+                .transpose()?,
             strong,
             orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
             tag_sets,

@@ -13,6 +13,7 @@ mod tests;
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,24 +90,25 @@ fn passing(why: impl Into<String>) -> AddressError {
 }
 
 impl Egress {
-    /// Behind the proxy of the environment, where there is one.
+    /// Behind the proxy of the environment, where there is one. Trusts those in `ca_file` too.
     ///
     /// # Errors
     /// No client could be made.
-    pub fn new(hosts: Hosts) -> Result<Self, OpenError> {
-        Self::with(hosts, ProxyFrom::Environment, Arc::new(System), is_public)
+    pub fn new(hosts: Hosts, ca_file: Option<&Path>) -> Result<Self, OpenError> {
+        Self::with(hosts, ProxyFrom::Environment, ca_file, Arc::new(System), is_public)
     }
 
     fn with(
         hosts: Hosts,
         proxy: ProxyFrom,
+        ca_file: Option<&Path>,
         names: Arc<dyn Resolve>,
         is_allowed: fn(IpAddr) -> bool,
     ) -> Result<Self, OpenError> {
         let from = proxy.clone();
         let chosen = move |url: &Url| Some(proxy::choose(&from, url).ok()??.url);
-        let trusted = client()?.proxy(reqwest::Proxy::custom(chosen)).dns_resolver(Arc::clone(&names));
-        let guarded = client()?.no_proxy().dns_resolver(Arc::new(Guard { names, is_allowed }));
+        let trusted = client(ca_file)?.proxy(reqwest::Proxy::custom(chosen)).dns_resolver(Arc::clone(&names));
+        let guarded = client(ca_file)?.no_proxy().dns_resolver(Arc::new(Guard { names, is_allowed }));
         let built = |client: reqwest::ClientBuilder| {
             client.build().map_err(|error| OpenError::Tls { why: error.to_string() })
         };
@@ -251,8 +253,8 @@ fn unreached(error: &reqwest::Error, at: &Url) -> AddressError {
     passing(why.unwrap_or_else(|| "the connection failed".to_owned()))
 }
 
-fn client() -> Result<reqwest::ClientBuilder, OpenError> {
-    let config = tls::client_config(None)?;
+fn client(ca_file: Option<&Path>) -> Result<reqwest::ClientBuilder, OpenError> {
+    let config = tls::client_config(ca_file)?;
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bulkrate/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static(WANTED));

@@ -99,7 +99,7 @@ fn names<const N: usize>(names: [(&str, &[SocketAddr]); N]) -> Arc<dyn Resolve> 
 fn egress(names: Arc<dyn Resolve>) -> Egress {
     let limits = Limits { bytes: 1_000, time: Duration::from_secs(20), tries: 3, wait: Duration::ZERO };
     let is_allowed = |address| address == IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Egress { limits, ..Egress::with(Hosts::default(), ProxyFrom::None, names, is_allowed).unwrap() }
+    Egress { limits, ..Egress::with(Hosts::default(), ProxyFrom::None, None, names, is_allowed).unwrap() }
 }
 
 /// One that knows `public.example` as this server, and `private.example` as the same beside it.
@@ -284,7 +284,7 @@ async fn a_host_that_the_user_named_may_be_anywhere_and_leads_no_further() {
     })
     .await;
     let hosts = Hosts::parse(&[server.at.to_string()]).unwrap();
-    let egress = Egress::with(hosts, ProxyFrom::None, Arc::new(System), is_public).unwrap();
+    let egress = Egress::with(hosts, ProxyFrom::None, None, Arc::new(System), is_public).unwrap();
     let url = format!("http://{}/a.png", server.at);
     assert_eq!(egress.fetch(&url).await.unwrap().media_type, "image/png");
     assert!(why(egress.fetch(&url).await).contains("`10.0.0.1` is no public address"));
@@ -297,7 +297,7 @@ async fn behind_a_proxy_only_named_hosts_are_fetched() {
     let proxy = Server::start(|_, _| reply("200 OK", "", PNG)).await;
     let from = ProxyFrom::Url(format!("http://{}", proxy.at).as_str().into());
     let hosts = Hosts::parse(&["images.internal"]).unwrap();
-    let egress = Egress::with(hosts, from, names([]), is_public).unwrap();
+    let egress = Egress::with(hosts, from, None, names([]), is_public).unwrap();
     let said = why(egress.fetch(URL).await);
     assert!(said.contains("a proxy (127.0.0.1:") && said.contains("`NO_PROXY`"), "{said}");
     assert_eq!(egress.fetch("http://images.internal/a.png").await.unwrap().media_type, "image/png");

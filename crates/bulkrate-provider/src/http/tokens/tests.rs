@@ -71,4 +71,15 @@ fn what_a_server_of_tokens_says() {
     assert_eq!(of(500, r#"{"error":"internal_failure"}"#).0, FailureClass::Transient);
     assert_eq!(of(404, "<html>").0, FailureClass::Auth);
     assert_eq!(of(502, "<html>").0, FailureClass::Transient);
+    // Beside the machine it may be there in a moment.
+    for (status, body, class) in [
+        (404, "<html>", FailureClass::Transient),
+        (410, r#"{"error":"gone"}"#, FailureClass::Transient),
+        (404, r#"{"error":"not_found"}"#, FailureClass::Transient),
+        (403, "<html>", FailureClass::Auth),
+        (400, r#"{"error":"invalid_request"}"#, FailureClass::Auth),
+    ] {
+        let reply = Reply { status, headers: HeaderMap::new(), body: Bytes::from(body) };
+        assert_eq!(classify_beside(&reply, 0).class, class, "{status} {body}");
+    }
 }
