@@ -203,6 +203,31 @@ fn a_job_over_data_sets_that_is_cancelled_is_gone_and_in_doubt() {
     assert_eq!(calls["POST /v1/batches/{id}/cancel"]["200"], 1, "{calls}");
 }
 
+/// Whoever resumes knows nothing of the delete: that the job is gone is its end all the same, and loses no row.
+#[test]
+fn a_cancel_of_a_job_over_data_sets_may_be_killed() {
+    let sim = FIREWORKS.sim(&[], &["--speed", "60"]);
+    let place = FIREWORKS.with_job(&sim, "");
+    let cancel = std::cell::RefCell::new(None);
+    place.kill_when(["run", "reviews.toml", "--yes"], |job| {
+        let batch = &job["batches"][0];
+        let is_open =
+            batch["batch"].is_string() && requests(&sim)[FIREWORKS.poll]["200"].as_u64() >= Some(10);
+        if is_open && cancel.borrow().is_none() {
+            *cancel.borrow_mut() = Some(place.start(["cancel", "reviews"]));
+        }
+        batch["state"] == "cancelling"
+    });
+    let _ = cancel.take().unwrap().wait();
+    let said = place.run("resume reviews --json", &[]);
+    assert!(said.stderr.contains("is gone since it was cancelled"), "{said:?}");
+    let status = place.run("status reviews --json", &[]).json()[0].clone();
+    let (spent, doubt, paid) = sums(&status, &sim);
+    assert!(spent == 0 && paid > 0 && paid <= doubt, "{spent} {doubt} {paid} {status}");
+    assert_eq!((&status["state"], &status["failed"]), (&json!("cancelled"), &json!(0)), "{said:?} {status}");
+    place.proved("reviews", &sim);
+}
+
 /// Vectors are none of what their batches take: the plan says so, and the job runs in the sync lane.
 #[test]
 fn batches_take_chats_alone() {
