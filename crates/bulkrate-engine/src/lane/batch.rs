@@ -63,14 +63,16 @@ pub(crate) async fn run(job: Rc<Job>, open: Vec<Planned>) {
 /// Drives a batch, which counts among those of its deployment from now on.
 fn begin(job: &Rc<Job>, driving: &mut JoinSet<()>, planned: Planned) {
     let (job, place, sub) = (Rc::clone(job), sender(job, &planned.submission), planned.submission.sub);
+    // One whose create was sent shows nothing of whether the next is taken.
+    let is_unsent = planned.submission.state.is_unsent();
     let count = move |job: &Job, by: i32| {
         if let Some(place) = place {
             let queue = &mut job.state.borrow_mut().batch_queues[place];
             queue.batches = queue.batches.saturating_add_signed(by);
             if by > 0 {
-                return queue.breaker.begins(sub);
+                return is_unsent && queue.breaker.begins(sub);
             }
-            queue.breaker.ends(sub);
+            queue.breaker.ends(sub, job.clock.us());
         }
         false
     };

@@ -19,35 +19,46 @@ use crate::spec::FallbackWhen;
 /// So many failures in a row, and it may be away; one may be a hiccup, however long ago.
 const FAILURES_MIN: u32 = 2;
 
+/// What a deployment is asked for its batches. Who takes a later one takes those before it as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Ask {
+    /// After a batch, or for the list of them.
+    #[default]
+    Look,
+    Upload,
+    Create,
+}
+
 /// What the batches of one deployment have met with.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     away: Away,
     /// In a row.
     failures: u32,
-    /// Some of them were refused creates: only a create that is taken shows that it is over.
-    refused: bool,
+    /// The last of what failed among them: only an answer to the like shows that it is over. Batches that are there already may be
+    /// told of all the while in which no other is taken.
+    worst: Ask,
     /// The one batch that tries whether it is back.
     trial: Option<Sub>,
 }
 
 impl Breaker {
-    /// A free call failed, or a create was not taken. `refused`: a create.
-    fn failed(&mut self, refused: bool, now_us: u64, random: u64) {
+    /// A call failed, or a create was not taken.
+    fn failed(&mut self, ask: Ask, now_us: u64, random: u64) {
         self.failures = self.failures.saturating_add(1);
-        self.refused |= refused;
+        self.worst = self.worst.max(ask);
         self.trial = None;
         self.away.not_sent(now_us, random);
     }
 
-    /// A free call was answered. `taken`: a create was. True: it had been left, and is back.
-    fn answered(&mut self, taken: bool, now_us: u64) -> bool {
-        if self.refused && !taken {
+    /// A call was answered, or a create taken. True: it had been left, and is back.
+    fn answered(&mut self, ask: Ask, now_us: u64) -> bool {
+        if ask < self.worst {
             return false;
         }
         let was_left = self.away.is_left();
         self.away.back(now_us);
-        (self.failures, self.refused, self.trial) = (0, false, None);
+        (self.failures, self.worst, self.trial) = (0, Ask::default(), None);
         was_left
     }
 
@@ -80,9 +91,14 @@ impl Breaker {
         self.trial == Some(sub)
     }
 
-    /// Nothing drives the batch any more.
-    pub(super) fn ends(&mut self, sub: Sub) {
-        self.trial = self.trial.filter(|trial| *trial != sub);
+    /// Nothing drives the batch any more. One that tried and has shown nothing leaves it to another look.
+    pub(super) fn ends(&mut self, sub: Sub, now_us: u64) {
+        if self.is_trial(sub) {
+            self.trial = None;
+            if self.away.is_left() {
+                self.away.leave(now_us);
+            }
+        }
     }
 
     /// When to look again.
@@ -158,18 +174,18 @@ pub(super) fn looked(job: &Job, (place, result): &Looked) {
     }
 }
 
-/// A free call of a batch at this place failed, or its create was not taken (`refused`).
-pub(super) fn failed(job: &Job, place: Option<usize>, refused: bool) {
+/// A call of a batch at this place failed, or its create was not taken.
+pub(super) fn failed(job: &Job, place: Option<usize>, ask: Ask) {
     let (now_us, random) = (job.clock.us(), job.random());
     if let Some(place) = place {
-        job.state.borrow_mut().batch_queues[place].breaker.failed(refused, now_us, random);
+        job.state.borrow_mut().batch_queues[place].breaker.failed(ask, now_us, random);
     }
 }
 
-/// A free call of a batch at this place was answered, or its create taken.
-pub(super) fn answered(job: &Job, place: Option<usize>, taken: bool) {
+/// A call of a batch at this place was answered, or its create taken.
+pub(super) fn answered(job: &Job, place: Option<usize>, ask: Ask) {
     let Some(place) = place else { return };
-    let was_left = job.state.borrow_mut().batch_queues[place].breaker.answered(taken, job.clock.us());
+    let was_left = job.state.borrow_mut().batch_queues[place].breaker.answered(ask, job.clock.us());
     if was_left {
         job.is_back(place, By::Batches);
     }
@@ -184,35 +200,70 @@ mod tests {
     #[test]
     fn one_failure_is_a_hiccup_and_a_second_one_an_outage() {
         let mut breaker = Breaker::default();
-        breaker.failed(false, 0, 0);
+        breaker.failed(Ask::Look, 0, 0);
         assert_eq!(breaker.away_us(100 * S), 0);
-        breaker.failed(false, 60 * S, 0);
+        breaker.failed(Ask::Look, 60 * S, 0);
         assert_eq!(breaker.away_us(100 * S), 100 * S);
         assert!(!breaker.holds(100 * S), "where nobody stands in batches are tried as ever");
-        assert!(!breaker.answered(false, 110 * S), "it was not left");
+        assert!(!breaker.answered(Ask::Upload, 110 * S), "it was not left");
         assert_eq!(breaker.away_us(120 * S), 0);
     }
 
     #[test]
     fn what_creates_have_closed_only_a_create_opens() {
         let mut breaker = Breaker::default();
-        (0..2).for_each(|at| breaker.failed(true, at * 60 * S, 0));
+        (0..2).for_each(|at| breaker.failed(Ask::Create, at * 60 * S, 0));
         breaker.away.leave(60 * S);
         assert!(breaker.holds(60 * S), "open");
-        assert!(!breaker.answered(false, 61 * S), "its files are taken, its batches are not");
+        assert!(!breaker.answered(Ask::Upload, 61 * S), "its files are taken, its batches are not");
         let at = breaker.opens_at(61 * S).unwrap_or(61 * S);
         assert!(breaker.away.takes_look(at) && breaker.away.looked(at, true, 0));
         assert!(!breaker.holds(at), "half open");
         assert!(breaker.begins(Sub(7)) && breaker.is_trial(Sub(7)));
         assert!(breaker.holds(at), "for one batch");
-        breaker.ends(Sub(8));
+        breaker.ends(Sub(8), at);
         assert!(breaker.holds(at));
-        breaker.failed(true, at + S, 0);
+        breaker.failed(Ask::Create, at + S, 0);
         assert!(breaker.holds(at + S) && breaker.away_us(at + S) >= 60 * S, "open again, at once");
         let later = breaker.opens_at(at + S).unwrap_or(at + S);
         assert!(breaker.away.takes_look(later) && breaker.away.looked(later, true, 0));
         breaker.begins(Sub(9));
-        assert!(breaker.answered(true, later + S), "taken: it is back");
+        assert!(breaker.answered(Ask::Create, later + S), "taken: it is back");
         assert!(!breaker.holds(later + S) && breaker.away_us(later + S) == 0);
+    }
+    #[test]
+    fn what_is_told_of_older_batches_does_not_say_that_files_are_taken() {
+        for (failed, says_nothing, ends) in [
+            (Ask::Look, None, Ask::Look),
+            (Ask::Look, None, Ask::Upload),
+            (Ask::Upload, Some(Ask::Look), Ask::Upload),
+            (Ask::Upload, Some(Ask::Look), Ask::Create),
+            (Ask::Create, Some(Ask::Upload), Ask::Create),
+        ] {
+            let mut breaker = Breaker::default();
+            breaker.failed(failed, 0, 0);
+            breaker.failed(Ask::Look, S, 0);
+            if let Some(ask) = says_nothing {
+                assert!(!breaker.answered(ask, 2 * S));
+                assert_eq!(breaker.away_us(3 * S), 3 * S, "{failed:?}, then {ask:?}");
+            }
+            breaker.away.leave(3 * S);
+            assert!(breaker.answered(ends, 4 * S), "{failed:?}, then {ends:?}");
+            assert_eq!(breaker.away_us(5 * S), 0);
+        }
+    }
+
+    #[test]
+    fn after_a_trial_that_has_shown_nothing_comes_another_look() {
+        let mut breaker = Breaker::default();
+        (0..2).for_each(|at| breaker.failed(Ask::Create, at * 60 * S, 0));
+        breaker.away.leave(60 * S);
+        let at = breaker.opens_at(60 * S).unwrap_or(60 * S);
+        assert!(breaker.away.takes_look(at) && breaker.away.looked(at, true, 0));
+        assert!(breaker.begins(Sub(7)));
+        breaker.ends(Sub(7), at + S);
+        assert!(breaker.holds(at + S), "nobody has tried it");
+        assert!(breaker.away.takes_look(at + S) && breaker.away.looked(at + S, true, 0));
+        assert!(breaker.begins(Sub(8)), "the next one does");
     }
 }

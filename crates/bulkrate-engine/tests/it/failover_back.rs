@@ -71,6 +71,7 @@ async fn batches_go_to_the_next_while_nothing_gets_through_and_back_when_one_is_
     for (what, faults) in [
         ("uploads", &["5xx:upload=503@1-9", "reset-early:models@1-2"][..]),
         ("creates", &["5xx:create=503@1-2"]),
+        ("a limit that the one that tries meets", &["5xx:create=503@1-2", "429:create@1"]),
     ] {
         let there = Several::new(with(batches(100.0), faults), &[("groq", batches(1_200.0))]).await;
         let report = run(&there, &tens(&there, 100, &[GROQ])).await;
@@ -102,6 +103,27 @@ async fn what_was_sent_stays_with_its_account_and_the_rest_goes_on_elsewhere() {
     assert!(bills[0].0 >= 9 && bills[1].0 >= 9, "{bills:?}");
     let by = by_whom(&there, &report, 60);
     assert_eq!(by[0], ("openai".to_owned(), None), "its answer was fetched when that was possible again");
+}
+
+/// A batch that is at work there answers each look all the while.
+#[tokio::test]
+async fn uploads_that_fail_are_an_outage_though_older_batches_answer() {
+    let first = with(batches(60_000.0), &["5xx:upload=503@2-99999"]);
+    let there = Several::new(first, &[("groq", batches(50.0))]).await;
+    let mut spec = tens(&there, 60, &[GROQ]);
+    spec.run.batches_max = 2;
+    let others_are_done = async {
+        while there.bills()[1].0 < 44 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        report = run(&there, &spec) => panic!("its first batch is at work: {report:?}"),
+        () = others_are_done => {}
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("{:?} {:?}", there.bills(), there.told("")),
+    }
+    assert_eq!(there.told("alert failover").len(), 1, "{:?}", there.told("alert"));
+    assert_eq!(there.told("note `openai"), Vec::<String>::new(), "nothing says that it is back");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::Driving;
 use super::row::note_remote;
 use crate::EngineError;
 use crate::event::Event as Told;
-use crate::lane::breaker;
+use crate::lane::breaker::{self, Ask};
 use crate::lane::fetch::named;
 use crate::lane::outage::{self, halts};
 use crate::lane::pack::Planned;
@@ -28,7 +28,7 @@ impl Driving<'_> {
         let began_us = job.clock.us();
         let sent = self.api.upload(&path, &format!("bulkrate-{sub}.jsonl")).await;
         match &sent {
-            Ok(_) => self.answered(planned),
+            Ok(_) => self.answered(planned, Ask::Upload),
             // With credentials that are refused another deployment may stand in.
             Err(error) if error.is_redirect() && halts(job, error, &self.redirects) => return Ok(None),
             Err(error) => {
@@ -40,7 +40,7 @@ impl Driving<'_> {
                 }
                 if error.failure.class.verdict() == Verdict::RetryLater {
                     outage::begins(job, sub, &error.to_string());
-                    breaker::failed(job, self.place(planned), false);
+                    breaker::failed(job, self.place(planned), Ask::Upload);
                 }
             }
         }
@@ -61,11 +61,16 @@ impl Driving<'_> {
         {
             self.job.state.borrow_mut().tally.unsent_batch(requests);
         }
+        let place = self.place(planned);
         match &created {
-            Created::Accepted(_) => breaker::answered(self.job, self.place(planned), true),
-            // A limit is no outage, and a refusal for good is judged as one.
-            Created::Refused(failure) if failure.class != FailureClass::Transient => {}
-            Created::Refused(_) | Created::InDoubt(_) => breaker::failed(self.job, self.place(planned), true),
+            Created::Accepted(_) => breaker::answered(self.job, place, Ask::Create),
+            Created::Refused(failure) => match failure.class {
+                FailureClass::Transient => breaker::failed(self.job, place, Ask::Create),
+                // A limit is no outage: the word was heard, and the next one may be taken.
+                FailureClass::RateLimited => breaker::answered(self.job, place, Ask::Create),
+                _ => {} // for good: judged as that
+            },
+            Created::InDoubt(_) => breaker::failed(self.job, place, Ask::Create),
         }
         Event::Created(match created {
             Created::Accepted(remote) => {
@@ -105,20 +110,20 @@ impl Driving<'_> {
                         ),
                     );
                 } else {
-                    self.answered(planned);
+                    self.answered(planned, Ask::Look);
                     tell_why(job, &remote);
                 }
                 Poll::Seen(Box::new(remote))
             }
             Ok(None) => {
-                self.answered(planned);
+                self.answered(planned, Ask::Look);
                 Poll::Denied
             }
             Err(error) if halts(job, &error, &self.redirects) => return None,
             Err(error) if self.unanswered(planned, &error, began_us) => return None,
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
-                breaker::failed(job, self.place(planned), false);
+                breaker::failed(job, self.place(planned), Ask::Look);
                 Poll::Failed(Failure { message: error.to_string(), ..error.failure })
             }
         }))
@@ -135,14 +140,14 @@ impl Driving<'_> {
         let listing = self.api.list_since(since_s);
         let mut batches = match outage::patiently(job, sub, "list batches", listing).await {
             Ok(batches) => {
-                self.answered(planned);
+                self.answered(planned, Ask::Look);
                 Some(batches)
             }
             Err(error) if halts(job, &error, &self.redirects) => return Ok(None),
             Err(error) if self.unanswered(planned, &error, began_us) => return Ok(None),
             Err(error) => {
                 outage::begins(job, sub, &error.to_string());
-                breaker::failed(job, self.place(planned), false);
+                breaker::failed(job, self.place(planned), Ask::Look);
                 None
             }
         };
@@ -150,6 +155,8 @@ impl Driving<'_> {
             self.recognize(&planned.submission, listed).await?;
         }
         if let Some(remote) = self.mine(batches.as_deref()) {
+            // Its create was taken after all.
+            breaker::answered(job, self.place(planned), Ask::Create);
             note_remote(&mut planned.submission, remote);
         }
         Ok(Some(Event::Listed { started_ms, batches }))
@@ -208,11 +215,11 @@ impl Driving<'_> {
         }
     }
 
-    fn answered(&self, planned: &Planned) {
+    fn answered(&self, planned: &Planned, ask: Ask) {
         self.redirects.none();
         reach::answered(self.job, &planned.submission.account);
         outage::ends(self.job, planned.submission.sub);
-        breaker::answered(self.job, self.place(planned), false);
+        breaker::answered(self.job, self.place(planned), ask);
     }
 
     fn place(&self, planned: &Planned) -> Option<usize> {
