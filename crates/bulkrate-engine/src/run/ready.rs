@@ -198,7 +198,13 @@ impl Job {
         if let Some(sender) = sender {
             self.recall_asked(lease, sender);
         }
-        let ready = match self.ready_now(lease.ordinal, lane, body) {
+        let mut made = self.ready_now(lease.ordinal, lane, body);
+        // What it was asked is what it would be asked in that lane: a judge's word is not an answer to the item.
+        if let Err(NotReady::Lane(at)) = made {
+            body.clear();
+            made = self.ready_now(lease.ordinal, at, body);
+        }
+        let ready = match made {
             Ok(ready) => ready,
             Err(NotReady::Engine(error)) => return Err(error),
             Err(NotReady::Unsupported(_) | NotReady::Lane(_)) => self.unsendable(lease, lane)?,
