@@ -12,7 +12,7 @@ use crate::prepare::Checkpoint;
 use crate::spec::JobSpec;
 
 /// What the items that name one deployment are expected to cost at another, each by itself and without a prompt cache; `None`
-/// where a price is not known.
+/// where a price is not known, or nothing in the source names that one, as with a judge.
 pub(crate) fn cost_at(
     spec: &JobSpec,
     checkpoint: &Checkpoint,
@@ -23,7 +23,8 @@ pub(crate) fn cost_at(
     let learned = spec.run.learned.as_deref();
     let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
     let rates = found.row.rates(lane)?;
-    let own = checkpoint.stats.models.iter().filter(|stats| stats.model == named.pinned);
+    let mut own = checkpoint.stats.models.iter().filter(|stats| stats.model == named.pinned).peekable();
+    own.peek()?;
     let reasons = spec.request.reasons();
     own.map(|stats| Some(quote(rates, &ratios, &stats.shape(reasons))?.expected)).sum()
 }

@@ -300,7 +300,12 @@ impl Job {
         // Of a cascade's item one of its cheap models may have been meant.
         let cheap = self.cascade.iter().flat_map(super::cascade::Cascade::before);
         let meant = std::iter::once(named).chain(cheap.filter(|_| named == 0));
-        meant.filter(|of| standings.active(by)[*of].place == asked).find_map(|of| {
+        // At its own place and in its own lane nothing stands in for it.
+        let goes = |of: &usize| {
+            let route = standings.active(by)[*of];
+            route.place == asked && (*of != asked || route.lane == Some(lane))
+        };
+        meant.filter(goes).find_map(|of| {
             let place = &standings.places[of];
             let why = match (place.gone, place.stands(by)) {
                 (Some(class), _) => Why::Gone(class),
