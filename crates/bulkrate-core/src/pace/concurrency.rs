@@ -113,6 +113,12 @@ impl Concurrency {
         self.in_flight < self.limit()
     }
 
+    /// Whether overload or time-outs have lowered the limit below the most that was set.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut_us.is_some() && self.limit < self.limit_max
+    }
+
     /// A rate limit is known that allows `calls_per_s`: until something speaks against it, as many calls may be in
     /// flight as that rate brings within five seconds. The provider has announced that it takes them, and the pacer
     /// keeps them from going at once; finding that out from 32 calls, with answers of five seconds, would waste a quarter of a minute.

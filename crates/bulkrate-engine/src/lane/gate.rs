@@ -100,9 +100,10 @@ impl Gate {
         self.concurrency.in_flight().saturating_add(self.ahead) < limit.saturating_add(limit / AHEAD_SHARE)
     }
 
-    /// Whether as many calls are out as may be at once. One that goes alone is no limit.
+    /// Whether as many calls are out as its refusals allow at once. The most that the user set is no limit of its, nor is one that
+    /// goes alone.
     pub(super) fn is_crowded(&self, now_us: u64) -> bool {
-        !self.goes_alone(now_us) && !self.has_room(now_us)
+        self.concurrency.is_cut() && !self.goes_alone(now_us) && !self.has_room(now_us)
     }
 
     /// Whether a copy of a call may go out now: nobody else takes that place.

@@ -244,6 +244,8 @@ impl Calls {
                         if self.job.is_newly_full(place, By::Calls) {
                             self.wake_us = Some(now_us);
                         }
+                    } else if now_us >= self.crowds[place].until_us {
+                        self.crowds[place].cleared();
                     }
                     self.waits.refused(held);
                 }
