@@ -69,7 +69,7 @@ fn is_exact(there: &Several, report: &Report) {
 #[tokio::test]
 async fn batches_go_to_the_next_while_nothing_gets_through_and_back_when_one_is_taken() {
     for (what, faults) in [
-        ("uploads", &["5xx:upload=503@1-9", "reset-early:models@1-2"][..]),
+        ("uploads", &["5xx:upload=503@1-4", "reset-early:models@1-2"][..]),
         ("creates", &["5xx:create=503@1-2"]),
         ("a limit that the one that tries meets", &["5xx:create=503@1-2", "429:create@1"]),
     ] {
@@ -230,7 +230,7 @@ async fn batches_that_are_not_taken_are_called_for_where_the_list_says_so() {
     for (fallback, called_at) in
         [(&["openai/gpt-6-luna@sync"][..], 0), (&["groq/openai/gpt-oss-20b@sync"], 1)]
     {
-        let faults = ["5xx:upload=503@1-9", "5xx:models=503@1-2"];
+        let faults = ["5xx:upload=503@1-4", "5xx:models=503@1-2"];
         let first = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..with(batches(20.0), &faults) };
         let other = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..batches(20.0) };
         let there = Several::new(first, &[("groq", other)]).await;
