@@ -160,7 +160,8 @@ fn what_cannot_be_fetched_ends_the_run_before_it_begins_or_its_row_alone() {
         said.error(2, code, words);
         assert!(!said.stderr.contains("secret"), "{}", said.stderr);
         let before = sim.bill()["requests"].as_u64().unwrap();
-        run(&place, &pictures, "--on-bad-line dead --fail-above 50%").expect(5);
+        let said = run(&place, &pictures, "--on-bad-line dead --fail-above 50%").expect(5);
+        assert!(said.stderr.contains("fetched 2 of 3 addresses"), "{}", said.stderr);
         let rows: Vec<Value> =
             place.read("out.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let states: Vec<_> = rows.iter().map(|row| row["_status"].as_str().unwrap()).collect();

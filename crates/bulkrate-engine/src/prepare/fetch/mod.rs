@@ -64,8 +64,9 @@ pub(super) struct Ahead {
     held: usize,
     /// Addresses in a row from which nobody answered.
     away: u32,
-    /// Addresses fetched, failures included, and the bytes that came, as base64.
+    /// Addresses that were asked, those of them that gave nothing, and the bytes that came, as base64.
     pub count: u64,
+    failed: u64,
     pub bytes: u64,
 }
 
@@ -85,6 +86,7 @@ impl Ahead {
             held: 0,
             away: 0,
             count: 0,
+            failed: 0,
             bytes: 0,
         })
     }
@@ -94,7 +96,11 @@ impl Ahead {
         #[allow(clippy::cast_precision_loss, reason = "told to one place")]
         let megabytes = self.bytes as f64 * 0.75 / 1e6;
         let addresses = if self.count == 1 { "address" } else { "addresses" };
-        (self.count > 0).then(|| format!("fetched {} {addresses}, {megabytes:.1} MB", self.count))
+        let came = match self.failed {
+            0 => String::new(),
+            failed => format!("{} of ", self.count - failed),
+        };
+        (self.count > 0).then(|| format!("fetched {came}{} {addresses}, {megabytes:.1} MB", self.count))
     }
 
     /// Whether a record that needs nothing may pass.
@@ -149,6 +155,7 @@ impl Ahead {
 
     fn take(&mut self, (address, found): Answer) -> Result<(), EngineError> {
         self.count += 1;
+        self.failed += u64::from(found.is_err());
         self.away = if matches!(found, Err(AddressError::Away(_))) { self.away + 1 } else { 0 };
         if let Err(AddressError::Away(why)) = &found
             && self.away >= AWAY_MAX
