@@ -195,10 +195,13 @@ pub(crate) fn standing(view: &dyn View) -> Result<BTreeMap<Sub, u32>, EngineErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::fixture::remote;
     use bulkrate_core::submission::{BatchCounts, Marker};
 
     #[test]
     fn what_a_ghost_may_have_answered() {
+        let sub = Sub::new(1, 1).to_string();
+        let marker = Some(Marker { inst: "i".into(), sub, items: 7, digest: String::new() });
         for (phase, total, completed, want) in [
             (Phase::InProgress, 0, 0, 7),
             (Phase::InProgress, 7, 2, 7),
@@ -207,26 +210,8 @@ mod tests {
             (Phase::Cancelled, 7, 3, 3),
             (Phase::Failed, 0, 0, 0),
         ] {
-            let batch = RemoteBatch {
-                id: "b".into(),
-                phase,
-                status: String::new(),
-                input_file: None,
-                output_file: None,
-                error_file: None,
-                counts: BatchCounts { total, completed, failed: 0 },
-                errors: Vec::new(),
-                created_at: None,
-                ended_at: None,
-                expires_at: None,
-                marker: Some(Marker {
-                    inst: "i".into(),
-                    sub: Sub::new(1, 1).to_string(),
-                    items: 7,
-                    digest: String::new(),
-                }),
-                owner: bulkrate_core::submission::Owner::default(),
-            };
+            let counts = BatchCounts { total, completed, failed: 0 };
+            let batch = RemoteBatch { counts, marker: marker.clone(), ..remote(phase) };
             assert_eq!(
                 Ghost::of(&batch, 0).map_or(0, |ghost| ghost.answers),
                 want,

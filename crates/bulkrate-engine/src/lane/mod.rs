@@ -21,3 +21,5 @@ pub(crate) mod stood_in;
 pub(crate) mod twin;
 pub(crate) mod ghost;
 pub(crate) mod sweep;
+#[cfg(test)]
+mod fixture;

@@ -164,8 +164,8 @@ impl Bill {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::remote;
     use super::*;
+    use crate::lane::fixture::remote;
     use bulkrate_core::ids::Sub;
     use bulkrate_store::SubmissionState;
 

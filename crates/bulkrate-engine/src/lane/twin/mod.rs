@@ -274,29 +274,10 @@ fn why(twin: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::lane::fixture::remote;
     use bulkrate_core::lane::Lane;
-    use bulkrate_core::submission::{BatchCounts, Owner};
     use bulkrate_store::SubmissionState;
     use serde_json::Value;
-
-    /// A batch of which nothing else is told.
-    pub(super) fn remote(phase: Phase) -> RemoteBatch {
-        RemoteBatch {
-            id: "b".into(),
-            phase,
-            status: String::new(),
-            input_file: None,
-            output_file: None,
-            error_file: None,
-            counts: BatchCounts::default(),
-            errors: Vec::new(),
-            created_at: None,
-            ended_at: None,
-            expires_at: None,
-            marker: None,
-            owner: Owner::Unknown,
-        }
-    }
 
     /// The input file is in the account for all to see: not every batch of it is ours to cancel.
     #[test]
