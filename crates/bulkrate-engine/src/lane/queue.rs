@@ -13,6 +13,7 @@ use super::breaker::Breaker;
 use super::crowd::Crowd;
 use crate::run::job::{Job, Retry, State};
 use crate::run::recover::sender;
+use crate::run::standing::By;
 
 /// Items that are looked at in vain, at most: each was rendered to see whose it is. What is behind them waits with them.
 pub(super) const ASIDE_MAX: usize = 100_000;
@@ -129,7 +130,7 @@ impl Job {
         if self.calls_for_batches(state) && state.call_retries.len() >= ASIDE_MAX {
             return false;
         }
-        self.places_in_use(state, Lane::Batch).any(|place| {
+        self.places_in_use(state, By::Batches).any(|place| {
             let found = room || !state.batch_queues[place].waiting.is_empty();
             found && self.takes_batch(state, place, now_us)
         })

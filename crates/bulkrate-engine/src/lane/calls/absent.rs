@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use bulkrate_core::lane::Lane;
 use bulkrate_provider::{ApiError, Health};
 
 use super::{Calls, Message};
@@ -68,7 +67,7 @@ impl Calls {
         if std::mem::replace(&mut self.moves, moves) == moves {
             return;
         }
-        let in_use: Vec<usize> = self.job.places_in_use(&self.job.state.borrow(), Lane::Sync).collect();
+        let in_use: Vec<usize> = self.job.places_in_use(&self.job.state.borrow(), By::Calls).collect();
         for place in (0..self.gates.len()).filter(|place| !in_use.contains(place)) {
             self.scatter(place);
         }

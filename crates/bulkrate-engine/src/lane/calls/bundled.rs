@@ -11,6 +11,7 @@ use super::{Calls, GROUP_MAX, Held};
 use crate::run::bundle::{Draft, Gathered, Parcel, bound};
 use crate::run::job::Retry;
 use crate::run::ready::NotReady;
+use crate::run::standing::By;
 
 /// Items of bundles that are leased in one commit.
 const LEASES_MAX: usize = 1_000;
@@ -71,10 +72,7 @@ impl Calls {
             let (ordinal, lane) = match self.waits.turn() {
                 Some(Turn::Held(held)) => return Some(held),
                 Some(Turn::Behind(ordinal, lane)) => (ordinal, lane),
-                None if !self
-                    .waits
-                    .looks_on(self.job.places_in_use(&self.job.state.borrow(), Lane::Sync)) =>
-                {
+                None if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow(), By::Calls)) => {
                     return None;
                 }
                 None if self.waits.is_far() => {

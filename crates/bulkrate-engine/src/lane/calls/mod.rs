@@ -181,7 +181,7 @@ impl Calls {
         let state = job.state.borrow();
         // Where no gate would let it through none is looked for.
         let retry =
-            state.call_retries.peek().filter(|_| self.waits.looks_on(job.places_in_use(&state, Lane::Sync)));
+            state.call_retries.peek().filter(|_| self.waits.looks_on(job.places_in_use(&state, By::Calls)));
         let retry = retry.map(|std::cmp::Reverse(retry)| retry.due_us);
         let group = (!self.group.is_empty()).then_some(self.group_since_us + self.gather_us());
         let landing = self.landed_since_us.map(|since| since + LAND_US);

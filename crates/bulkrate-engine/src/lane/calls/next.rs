@@ -10,6 +10,7 @@ use super::{Calls, Held, LAND_MAX};
 use crate::run::bundle::Parcel;
 use crate::run::job::Retry;
 use crate::run::ready::NotReady;
+use crate::run::standing::By;
 
 /// What became of an item that was read to be sent.
 pub(super) enum Read {
@@ -41,7 +42,7 @@ impl Calls {
                     Read::Stop => return None,
                 }
             }
-            if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow(), Lane::Sync)) {
+            if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow(), By::Calls)) {
                 return None;
             }
             if self.waits.is_far() {

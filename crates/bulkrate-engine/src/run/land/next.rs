@@ -9,6 +9,7 @@ use super::receipt::via;
 use super::{End, Landing};
 use crate::deployment::Deployment;
 use crate::run::job::{Halt, Job, Retry, State};
+use crate::run::standing::By;
 
 /// So many items go ahead of the batches, one after the other, until one is answered.
 const CANARIES: u64 = 3;
@@ -68,7 +69,7 @@ impl Job {
 
     /// Deployments that calls go to now: those that are named, or what stands in for them.
     pub(crate) fn in_use<'j>(&'j self, state: &'j State) -> impl Iterator<Item = &'j Deployment> {
-        self.places_in_use(state, Lane::Sync).map(|place| &self.deployments[place])
+        self.places_in_use(state, By::Calls).map(|place| &self.deployments[place])
     }
 
     /// Whether every item can be called for, whoever serves it.
