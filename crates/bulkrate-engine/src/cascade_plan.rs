@@ -27,8 +27,7 @@ pub(crate) fn cascaded(
     let Some(strong) = facts.deployments.first().filter(|_| !facts.cheap.is_empty()) else {
         return Ok(at_strong);
     };
-    // What rules send elsewhere is not asked of the cascade.
-    let own = quote(facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })?;
+    let own = own(facts, stats, lane, &strong.pinned)?;
     let cheap = before(facts, stats, lane, &strong.pinned)?;
     if let Some((rejected, items)) = rejected(facts) {
         let asked = plan::cascaded(&cheap, &of_harder(facts, stats, lane, &own)?, rejected, items);
@@ -46,6 +45,11 @@ pub(crate) fn cascaded(
         total.worst = total.worst.saturating_add(added.worst);
     }
     Ok(total)
+}
+
+/// The strong model's quote of what is asked of the cascade: what rules send elsewhere is not.
+fn own(facts: &Facts<'_>, stats: &Stats, lane: Lane, strong: &str) -> Result<Quote, EngineError> {
+    quote(facts, stats, None, lane, &|model| if model == strong { model } else { "" })
 }
 
 /// A quote of each model that is asked before the strong one: of a judge, for its own question about each answer.
@@ -100,7 +104,7 @@ fn of_harder(facts: &Facts<'_>, stats: &Stats, lane: Lane, own: &Quote) -> Resul
         let run = RunSpec { learned: Some(Box::new(learned)), ..facts.spec.run.clone() };
         let spec = JobSpec { run, ..facts.spec.clone() };
         let facts = Facts { spec: &spec, warnings: Vec::new(), ..*facts };
-        quote(&facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })
+        self::own(&facts, stats, lane, &strong.pinned)
     };
     let harder = quoted(like)?;
     // Of few of them nothing is promised: any may be as long as is allowed.
@@ -123,8 +127,7 @@ pub(crate) fn cascade_told(
     let Some(strong) = facts.deployments.first().filter(|_| !facts.cheap.is_empty()) else { return Ok(None) };
     let before = before(facts, stats, lane, &strong.pinned)?;
     let cheap: UsdNanos = before.iter().map(|quote| quote.expected).sum();
-    let own = quote(facts, stats, None, lane, &|model| if model == strong.pinned { model } else { "" })?;
-    let whole = own.expected;
+    let whole = own(facts, stats, lane, &strong.pinned)?.expected;
     if whole == UsdNanos::ZERO {
         return Ok(None);
     }

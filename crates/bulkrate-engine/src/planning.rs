@@ -12,7 +12,7 @@ mod warnings;
 
 pub(crate) use self::batch_times::curve_of;
 pub(crate) use self::bundles::part_of;
-pub(crate) use self::stand_ins::cost_at;
+pub(crate) use self::stand_ins::{cost_at, no_way};
 use bulkrate_core::budget::{Budget, Cap, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;

@@ -133,8 +133,7 @@ fn setting<'a>(name: &str, raw: &'a RawValue, fields: &Fields<'a>, config: &mut 
 
 fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
     const PLACE: &str = "response_format";
-    only(PLACE, raw, &["type", "json_schema"])?;
-    let format = given(read(PLACE, raw.get())?);
+    let format = only(PLACE, raw, &["type", "json_schema"])?;
     let kind: Text<'_> = read("response_format.type", needed(PLACE, &format, "type")?.get())?;
     let named = format.get("json_schema").map(|named| named_schema(named)).transpose()?.flatten();
     match (&*kind, named) {
@@ -249,12 +248,12 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
     }
 }
 
-/// Refuses what an object has beside these fields.
-fn only(place: &str, raw: &RawValue, known: &[&str]) -> Read<()> {
+/// The fields of an object, which may be these alone.
+fn only<'a>(place: &str, raw: &'a RawValue, known: &[&str]) -> Read<Fields<'a>> {
     let fields = given(read(place, raw.get())?);
     match fields.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => untold(&format!("{place}.{name}"), NO_WORD),
-        None => Ok(()),
+        None => Ok(fields),
     }
 }
 

@@ -4,6 +4,8 @@
 //! (the account's probe) has been answered; then one goes alone. A call that could not be sent at all is free to try, and
 //! looks for itself.
 
+use bulkrate_provider::{ApiError, Health};
+
 /// The longest wait between two looks at a provider that is away, and at one that may never have been there.
 const WAIT_MAX_US: u64 = 60_000_000;
 const NEVER_THERE_WAIT_MAX_US: u64 = 5_000_000;
@@ -21,6 +23,14 @@ enum Look {
     Needless,
     Due,
     Out,
+}
+
+/// Whether somebody answered a free look, well or badly: in its own words, and with no page of somebody else's.
+pub(super) fn is_there(look: &Result<Health, ApiError>) -> bool {
+    match look {
+        Ok(_) => true,
+        Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
+    }
 }
 
 /// What the calls of one deployment have met with.

@@ -11,10 +11,9 @@ use bulkrate_provider::{ApiError, Health};
 use bulkrate_store::fold::State as ItemState;
 use tokio::task::JoinSet;
 
-use super::away::Away;
+use super::away::{Away, is_there};
 use crate::run::job::Job;
 use crate::run::standing::By;
-use crate::spec::FallbackWhen;
 
 /// So many failures in a row, and it may be away; one may be a hiccup, however long ago.
 const FAILURES_MIN: u32 = 2;
@@ -115,8 +114,7 @@ pub(super) fn stand_in(job: &Rc<Job>, looks: &mut JoinSet<Looked>) {
     if job.may_stand_in.is_empty() || job.is_closing() {
         return;
     }
-    let (now_us, patience_us) =
-        (job.clock.us(), u64::try_from(job.pulse.absent.as_micros()).unwrap_or(u64::MAX));
+    let (now_us, patience_us) = (job.clock.us(), job.pulse.absent_us());
     let breaker = |place: usize, act: &dyn Fn(&mut Breaker) -> bool| {
         act(&mut job.state.borrow_mut().batch_queues[place].breaker)
     };
@@ -138,7 +136,7 @@ pub(super) fn stand_in(job: &Rc<Job>, looks: &mut JoinSet<Looked>) {
 
 /// Looks whether the limits of a deployment keep batches back, where others may have what does not fit.
 fn note_room(job: &Job, place: usize, now_us: u64, patience_us: u64) {
-    if job.spec.run.fallback_when != FallbackWhen::Capacity {
+    if !job.may_stand_in.when_full {
         return;
     }
     let known = job.is_small(place, By::Batches);
@@ -161,13 +159,9 @@ fn note_room(job: &Job, place: usize, now_us: u64, patience_us: u64) {
 /// A free look has ended. Who asked for patience when it refused is not tried before.
 pub(super) fn looked(job: &Job, (place, result): &Looked) {
     let (now_us, random) = (job.clock.us(), job.random());
-    let answers = match result {
-        Ok(_) => true,
-        Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
-    };
     let opens = {
         let queue = &mut job.state.borrow_mut().batch_queues[*place];
-        queue.breaker.away.looked(now_us, answers && now_us >= queue.not_before_us, random)
+        queue.breaker.away.looked(now_us, is_there(result) && now_us >= queue.not_before_us, random)
     };
     if opens {
         job.try_again(*place, By::Batches);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::plan::Way;
+use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::CacheMode;
 
 use super::Manner;
@@ -11,12 +12,12 @@ use crate::spec::{
     CascadeSpec, JobSpec, Learned, OnBadLine, RequestSpec, RouterSpec, RunSpec, SendBy, SinkSpec, SourceSpec,
 };
 
-/// The job as another plan would run it. `manners`: who is asked and how, by the places that the way speaks of; `router`: that of the
-/// way.
+/// The job as another plan would run it, with its own mark for prompt caches where there is none. `manners`: who is asked and how, by the
+/// places that the way speaks of; `router`: that of the way.
 pub(crate) fn by_way(
     spec: &JobSpec,
     manners: &[Manner],
-    way: &Way,
+    (way, mark): (&Way, Option<Wish>),
     router: Option<Box<RouterSpec>>,
     learned: Learned,
 ) -> JobSpec {
@@ -28,7 +29,8 @@ pub(crate) fn by_way(
     let (model, bundle) = (Some(name(&way.last)), manners[way.last].bundle);
     let instead_of = instead_of(spec, model.as_ref());
     let request = RequestSpec { model, cascade, bundle, router, ..spec.request.clone() };
-    let run = RunSpec { learned: Some(Box::new(learned)), instead_of, ..spec.run.clone() };
+    let prompt_cache = mark.unwrap_or(spec.run.prompt_cache);
+    let run = RunSpec { learned: Some(Box::new(learned)), instead_of, prompt_cache, ..spec.run.clone() };
     JobSpec { request, run, ..spec.clone() }
 }
 

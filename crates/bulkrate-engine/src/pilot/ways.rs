@@ -49,19 +49,11 @@ pub(crate) fn families(
     let cascade = |cheap: Vec<usize>, rules: Vec<Accept>| Family::Cascade { cheap, rules };
     let cheap: Vec<usize> = models.into_iter().filter(|model| *model != 0).collect();
     for model in &cheap {
-        all.push(cascade(vec![*model], vec![Accept::Valid]));
-        if let Some(field) = &reads.sure {
-            let rule = |least_permille| Accept::Confidence { field: field.clone(), least_permille };
-            all.push(cascade(vec![*model], THRESHOLDS.map(rule).into()));
-        }
+        all.extend(rules_of_one(reads).map(|rules| cascade(vec![*model], rules)));
     }
-    for (at, first) in cheap.iter().enumerate().filter(|_| !reads.free) {
-        for second in &cheap[at + 1..] {
-            all.push(cascade(
-                vec![*first, *second],
-                vec![Accept::Agreement { fields: reads.fields.clone() }],
-            ));
-        }
+    for (at, first) in cheap.iter().enumerate() {
+        let seconds = cheap[at + 1..].iter();
+        all.extend(seconds.filter_map(|second| Some(cascade(vec![*first, *second], rule_of_two(reads)?))));
     }
     // No judge was asked.
     if let Some((own, places)) = own.filter(|(own, _)| !matches!(own.accept, Accept::Judge { .. })) {
@@ -99,16 +91,24 @@ fn bundled(manners: &[Manner], took_part: &[bool], cheap: &[usize], reads: &Read
     };
     let mut all = Vec::new();
     for (at, model) in cheap.iter().enumerate() {
-        all.extend(family(&[*model], &[Accept::Valid]));
-        if let Some(field) = &reads.sure {
-            let rule = |least_permille| Accept::Confidence { field: field.clone(), least_permille };
-            all.extend(family(&[*model], &THRESHOLDS.map(rule)));
-        }
-        let agree = Accept::Agreement { fields: reads.fields.clone() };
-        let seconds = cheap[at + 1..].iter().filter(|_| !reads.free);
-        all.extend(seconds.filter_map(|second| family(&[*model, *second], std::slice::from_ref(&agree))));
+        all.extend(rules_of_one(reads).filter_map(|rules| family(&[*model], &rules)));
+        let seconds = cheap[at + 1..].iter();
+        all.extend(seconds.filter_map(|second| family(&[*model, *second], &rule_of_two(reads)?)));
     }
     all
+}
+
+/// By what an answer of one cheap model may be accepted, each the strictest rule first.
+fn rules_of_one(reads: &Reads) -> impl Iterator<Item = Vec<Accept>> {
+    let sure = reads.sure.as_ref().map(|field| {
+        THRESHOLDS.map(|least_permille| Accept::Confidence { field: field.clone(), least_permille }).into()
+    });
+    std::iter::once(vec![Accept::Valid]).chain(sure)
+}
+
+/// By what that of two may be; `None`: no two texts are the same.
+fn rule_of_two(reads: &Reads) -> Option<Vec<Accept>> {
+    (!reads.free).then(|| vec![Accept::Agreement { fields: reads.fields.clone() }])
 }
 
 /// The job's own rule, the strictest first: of log-probabilities other thresholds are tried too.

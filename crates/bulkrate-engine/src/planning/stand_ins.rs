@@ -29,6 +29,14 @@ pub(crate) fn cost_at(
     own.map(|stats| Some(quote(rates, &ratios, &stats.shape(reasons))?.expected)).sum()
 }
 
+/// Why a deployment cannot be asked in this lane for items of a job that is in `home`.
+pub(crate) fn no_way(found: &Deployment, lane: Lane, home: Lane) -> Option<String> {
+    if lane == Lane::Batch && home != Lane::Batch {
+        return Some(format!("a job of the {home} lane does not wait for batches"));
+    }
+    found.unavailable(lane)
+}
+
 /// A lane that a model of `fallback` is to be asked in must be one that it has.
 pub(super) fn check_lanes(facts: &Facts<'_>) -> Result<(), EngineError> {
     for route in facts.fallbacks {

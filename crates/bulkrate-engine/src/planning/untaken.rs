@@ -9,19 +9,17 @@ use crate::spec::OnBadLine;
 
 /// Why the job's requests cannot all be sent in a lane.
 pub(super) fn refused(facts: &Facts<'_>, lane: Lane) -> Option<String> {
-    refusals(facts, lane).find(|refusal| !refusal.instead).map(Refusal::to_string)
+    first(facts, lane).map(Refusal::to_string)
 }
 
 /// Lanes that are left out for all because of one record, where the user names none and would let a bad record die by itself. What was
 /// read for a job that is there is not read again.
 pub(super) fn left_out(facts: &Facts<'_>) -> Vec<String> {
-    let dying = facts.spec.source.on_bad_line != OnBadLine::Fail && facts.open.is_none();
-    if facts.spec.run.lane.is_some() || !dying {
+    if facts.spec.run.lane.is_some() || !bad_records_die(facts) {
         return Vec::new();
     }
     let told = |lane: &Lane| {
-        let first = refusals(facts, *lane).find(|refusal| !refusal.instead)?;
-        first.record?;
+        let first = first(facts, *lane).filter(|first| first.record.is_some())?;
         Some(format!(
             "the {lane} lane is left out for all requests, as it cannot take {first}; with `--lane {lane}` such a record alone becomes a \
              dead letter"
@@ -34,8 +32,7 @@ pub(super) fn left_out(facts: &Facts<'_>) -> Vec<String> {
 /// were read. `invalid`: so many have died.
 pub(super) fn dead_all_the_same(facts: &Facts<'_>, lane: Lane, invalid: u64) -> Option<String> {
     let named = facts.spec.run.lane.filter(|named| *named != lane)?;
-    let dying = facts.spec.source.on_bad_line != OnBadLine::Fail && facts.open.is_none();
-    (dying && invalid > 0).then(|| {
+    (bad_records_die(facts) && invalid > 0).then(|| {
         format!(
             "{invalid} bad records are dead letters, those too that only the {named} lane cannot take, and the others go in the {lane} \
              lane: with `--lane {lane}` those are asked as well, if this job is not begun before"
@@ -57,6 +54,16 @@ pub(super) fn passed_over(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
         Some(format!("the cascade passes over `{}` where it cannot be asked: {why}", found.pinned))
     };
     cheap.filter_map(told).collect()
+}
+
+/// Whether a record that cannot be sent is to die by itself, in a source that is being read.
+fn bad_records_die(facts: &Facts<'_>) -> bool {
+    facts.spec.source.on_bad_line != OnBadLine::Fail && facts.open.is_none()
+}
+
+/// The first that a lane cannot take of what the records ask themselves.
+fn first<'f>(facts: &'f Facts<'_>, lane: Lane) -> Option<&'f Refusal> {
+    refusals(facts, lane).find(|refusal| !refusal.instead)
 }
 
 fn refusals<'f>(facts: &'f Facts<'_>, lane: Lane) -> impl Iterator<Item = &'f Refusal> {

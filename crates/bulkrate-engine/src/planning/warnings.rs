@@ -3,7 +3,7 @@
 use bulkrate_core::lane::Lane;
 use bulkrate_core::request::Kind;
 
-use super::{Facts, Part, WHOLE, batchable, decisions, hedge, untaken};
+use super::{Facts, Part, WHOLE, batchable, decisions, hedge, stand_ins, untaken};
 use crate::EngineError;
 use crate::cascade_plan::cascade_told;
 use crate::deployment::Deployment;
@@ -74,10 +74,7 @@ fn fallbacks_told(facts: &Facts<'_>, lane: Lane) -> Vec<String> {
     let (mut able, mut told) = (Vec::new(), Vec::new());
     for route in facts.fallbacks {
         let (found, own) = (&facts.deployments[route.place], route.lane.unwrap_or(lane));
-        let waits = (own == Lane::Batch && lane != Lane::Batch)
-            .then(|| format!("a job of the {lane} lane does not wait for batches"));
-        let why =
-            waits.or_else(|| found.unavailable(own)).or_else(|| untaken::not_instead(facts, found, own));
+        let why = stand_ins::no_way(found, own, lane).or_else(|| untaken::not_instead(facts, found, own));
         match (why, own == lane) {
             (None, true) => able.push(format!("`{}`", found.pinned)),
             (None, false) => able.push(format!("`{}` in the {own} lane", found.pinned)),

@@ -71,6 +71,13 @@ pub struct Pulse {
     pub hedge: HedgeRule,
 }
 
+impl Pulse {
+    /// [`Self::absent`], in the unit of the job's clock.
+    pub(crate) fn absent_us(&self) -> u64 {
+        u64::try_from(self.absent.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Default for Pulse {
     fn default() -> Self {
         Self {

@@ -378,8 +378,7 @@ impl Job {
         self.only_collects
             || self.stop.is_detaching()
             || state.halted.is_some()
-            || state.failed.is_some()
-            || state.unwritable.is_some()
+            || state.has_failed()
             || state.cancelled
             || state.over
             || state.forecasting.paused.is_some()

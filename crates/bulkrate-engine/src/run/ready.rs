@@ -107,17 +107,17 @@ pub(crate) struct Common {
 }
 
 impl Forms {
-    /// Appends the body of a request of a known form. `asked`: who is asked of what a request names, and under which mark.
+    /// Appends the body of a request of a known form. `asked`: who is asked in this lane of what a request names, and under which mark.
     fn fill(
         &self,
         sealed: &Sealed<'_>,
         lane: Lane,
-        asked: impl Fn(usize) -> (usize, Option<Ttl>),
+        asked: impl Fn(usize) -> Option<(usize, Option<Ttl>)>,
         body: &mut Vec<u8>,
     ) -> Option<&Common> {
         let fits = |form: &&Form| {
             form.lane == lane
-                && asked(form.common.named) == (form.common.deployment, form.common.mark)
+                && asked(form.common.named) == Some((form.common.deployment, form.common.mark))
                 && form.stencil.fill(sealed.tail(), body)
         };
         self.known.iter().find(fits).map(|form| &form.common)
@@ -172,9 +172,8 @@ impl Job {
             let state = self.state.borrow();
             let asked = |named| {
                 let route = self.asked(&state, ordinal, named, lane);
-                // No form is known of nobody: the encoder says which lane it is.
-                let here = self.lane_at(route, lane) == lane;
-                (if here { route.place } else { usize::MAX }, state.mark(route.place))
+                // Where it is another lane the encoder says which.
+                (self.lane_at(route, lane) == lane).then(|| (route.place, state.mark(route.place)))
             };
             if let Some(common) = forms.fill(&sealed, lane, asked, body) {
                 drop(state);

@@ -113,9 +113,8 @@ impl Engine {
         let models: Vec<String> = pinned.iter().map(|one| one.model.clone()).collect();
         let short = short_names(&models);
         let specs = all.iter().map(|one| {
-            let mut chosen = by_way(spec, &manners, &one.way, router(one).cloned(), learned(one));
+            let mut chosen = by_way(spec, &manners, (&one.way, one.mark), router(one).cloned(), learned(one));
             chosen.run.lane = Some(one.lane);
-            chosen.run.prompt_cache = one.mark.unwrap_or(spec.run.prompt_cache);
             chosen.run.budget = asked.budget;
             chosen
         });
@@ -210,11 +209,14 @@ impl Engine {
         learned: &[Learned],
     ) -> Result<Vec<Result<Plan, String>>, EngineError> {
         let mut plans: Vec<Option<Result<Plan, String>>> = vec![None; judged.len()];
+        let own = |place: usize, one: &Judged| {
+            by_way(spec, manners, (&one.way, one.mark), one.router.clone(), learned[place].clone())
+        };
         for model in 0..manners.len() {
             if !judged.iter().any(|one| asks_all(one, model)) {
                 continue;
             }
-            let alone = by_way(spec, manners, &Way::alone(model), None, Learned::default());
+            let alone = by_way(spec, manners, (&Way::alone(model), None), None, Learned::default());
             let prepared = match self.looked_at(&alone) {
                 Ok(prepared) => prepared,
                 Err(error) if model == 0 => return Err(error),
@@ -225,20 +227,13 @@ impl Engine {
                 }
             };
             for (place, one) in judged.iter().enumerate().filter(|(_, one)| asks_all(one, model)) {
-                let mut own = by_way(spec, manners, &one.way, None, learned[place].clone());
-                own.run.prompt_cache = one.mark.unwrap_or(spec.run.prompt_cache);
-                let plan = self.plan_by(&prepared, own).await;
+                let plan = self.plan_by(&prepared, own(place, one)).await;
                 let plan = plan.and_then(|plan| together(&manners[model], plan));
                 plans[place] = Some(plan.map_err(|error| error.to_string()));
             }
             self.forget_new(&prepared)?;
         }
         // A router decides while the source is read; there is one, under each mark.
-        let own = |place: usize, one: &Judged| {
-            let own = by_way(spec, manners, &one.way, one.router.clone(), learned[place].clone());
-            let prompt_cache = one.mark.unwrap_or(spec.run.prompt_cache);
-            JobSpec { run: RunSpec { prompt_cache, ..own.run }, ..own }
-        };
         let routed: Vec<(usize, JobSpec)> = (0..)
             .zip(judged)
             .filter(|(_, one)| one.router.is_some())

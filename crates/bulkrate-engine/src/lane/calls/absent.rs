@@ -5,18 +5,17 @@ use std::rc::Rc;
 use bulkrate_provider::{ApiError, Health};
 
 use super::{Calls, Message};
+use crate::lane::away::is_there;
 use crate::lane::gate::Gate;
 use crate::lane::reach;
 use crate::run::job::Retry;
 use crate::run::standing::By;
-use crate::spec::FallbackWhen;
 
 impl Calls {
     /// Looks for deployments that have been away too long, and takes back what waits to be sent there.
     pub(super) fn stand_in(&mut self) {
         let job = Rc::clone(&self.job);
-        let (now_us, patience_us) =
-            (job.clock.us(), u64::try_from(job.pulse.absent.as_micros()).unwrap_or(u64::MAX));
+        let (now_us, patience_us) = (job.clock.us(), job.pulse.absent_us());
         if self.gates.iter().any(Gate::is_away) || !job.state.borrow().pauses.away.is_empty() {
             job.note_away((0..self.gates.len()).filter(|place| self.gates[*place].is_away()));
         }
@@ -40,7 +39,7 @@ impl Calls {
     /// Looks whether the limits of deployments keep calls back, where others may have what does not fit.
     fn note_room(&mut self, now_us: u64, patience_us: u64) {
         let job = Rc::clone(&self.job);
-        if job.spec.run.fallback_when != FallbackWhen::Capacity || job.may_stand_in.is_empty() {
+        if !job.may_stand_in.when_full {
             return;
         }
         for (place, crowd) in self.crowds.iter_mut().enumerate() {
@@ -92,12 +91,7 @@ impl Calls {
 
     /// A free look at the deployment at this place, begun at this time, has ended.
     pub(super) fn looked(&mut self, place: usize, began_us: u64, result: &Result<Health, ApiError>) {
-        let there = match result {
-            Ok(_) => true,
-            // Its own words, and no page of somebody else's.
-            Err(error) => error.status.is_some_and(|status| (400..500).contains(&status)),
-        };
-        if self.gates[place].looked(self.job.clock.us(), there, self.job.random()) {
+        if self.gates[place].looked(self.job.clock.us(), is_there(result), self.job.random()) {
             self.job.try_again(place, By::Calls);
         }
         // Where others take its items nothing depends on whether it has ever answered.

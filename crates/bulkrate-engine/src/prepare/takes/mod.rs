@@ -148,10 +148,9 @@ impl Takes {
 
     /// The addresses of a request that one of the models which may be asked does not read itself.
     fn unread(&self, place: usize, request: &Request<'_>, deployments: &[Deployment]) -> Vec<Arc<str>> {
-        let cheap = if place == 0 { &self.cheap[..] } else { &[] };
-        let places = || [place].into_iter().chain(self.fallbacks.iter().chain(cheap).copied());
         let unread = |part: &Part<'_>| {
-            let mut asked = places().filter_map(|place| deployments.get(place));
+            let places = [place].into_iter().chain(self.instead_of(place));
+            let mut asked = places.filter_map(|place| deployments.get(place));
             asked.any(|found| !found.account.api.wire().reads(part, &found.model))
         };
         request.web_parts().filter(|(part, _)| unread(part)).map(|(_, blob)| Arc::from(&*blob.data)).collect()
@@ -193,8 +192,8 @@ impl Takes {
         for (lane, why) in &refused {
             self.note(found, *lane, asker.record, false, why);
         }
-        let cheap = if asker.place == 0 { self.cheap.clone() } else { Vec::new() };
-        for place in self.fallbacks.clone().into_iter().chain(cheap).filter(|place| *place != asker.place) {
+        let others: Vec<usize> = self.instead_of(asker.place).filter(|place| *place != asker.place).collect();
+        for place in others {
             let Some(other) = deployments.get(place) else { continue };
             // One that answers at less length is asked for less.
             let most = other.max_output().and_then(|most| u32::try_from(most.0).ok());
@@ -207,6 +206,12 @@ impl Takes {
             }
         }
         None
+    }
+
+    /// Those that may be asked instead of a deployment.
+    fn instead_of(&self, place: usize) -> impl Iterator<Item = usize> {
+        let cheap = if place == 0 { &self.cheap[..] } else { &[] };
+        self.fallbacks.iter().chain(cheap).copied()
     }
 
     /// Why the request cannot be sent so.

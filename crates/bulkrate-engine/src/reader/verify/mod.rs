@@ -74,8 +74,8 @@ fn spec_fits(job: &JobRow) -> Result<Check, EngineError> {
 fn rest(view: &dyn View, dir: &JobDir, job: &JobRow, bills: &[PathBuf]) -> Result<Vec<Check>, EngineError> {
     let mut history = History::read(view, dir, job)?;
     let sums = sums(view, &LedgerQuery::of_job(job.no))?;
-    let word = on_word(view, job.no)?;
     let beside = beside(view, job.no, &sums)?;
+    let [.., (_, _, word)] = beside;
     let mut checks = vec![
         history.one_outcome(view, job)?,
         history.paid_once(&sums, word, in_windows(view, job)?),

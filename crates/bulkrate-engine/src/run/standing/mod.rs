@@ -19,7 +19,6 @@ pub(crate) use self::stand_ins::StandIns;
 use super::job::{Halt, Job, State};
 use crate::deployment::Route;
 use crate::event::Event;
-use crate::spec::FallbackWhen;
 
 /// Items that one deployment had go to another.
 struct Move {
@@ -126,8 +125,7 @@ impl Job {
 
     /// Whether others may have what does not fit here, and do not yet.
     pub(crate) fn is_newly_full(&self, place: usize, by: By) -> bool {
-        let lets = self.spec.run.fallback_when == FallbackWhen::Capacity && !self.may_stand_in.is_empty();
-        lets && {
+        self.may_stand_in.when_full && {
             let way = self.state.borrow().standings.places[place].way(by);
             way.small && !way.full
         }

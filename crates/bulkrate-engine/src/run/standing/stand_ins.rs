@@ -4,9 +4,9 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 
 use crate::deployment::{Deployment, Route};
-use crate::planning::cost_at;
+use crate::planning::{cost_at, no_way};
 use crate::prepare::{Checkpoint, Shape};
-use crate::spec::JobSpec;
+use crate::spec::{FallbackWhen, JobSpec};
 
 /// Those that may stand in.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct StandIns {
     raw: bool,
     /// Some are asked in another lane than the job's.
     pub mixed: bool,
+    /// They have what the limits of those before them leave no room for as well.
+    pub when_full: bool,
 }
 
 impl StandIns {
@@ -50,7 +52,8 @@ impl StandIns {
         let costs =
             if able.is_empty() { Vec::new() } else { deployments.iter().enumerate().map(of).collect() };
         let mixed = able.iter().any(|route| route.lane.is_some());
-        Self { able, passed_over, costs, raw: checkpoint.shape == Shape::OpenAi, mixed }
+        let when_full = spec.run.fallback_when == FallbackWhen::Capacity && !able.is_empty();
+        Self { able, passed_over, costs, raw: checkpoint.shape == Shape::OpenAi, mixed, when_full }
     }
 
     /// Whether the job has any.
@@ -76,14 +79,11 @@ fn unable(
     (route, home): (Route, Lane),
 ) -> Option<String> {
     let (found, lane) = (&deployments[route.place], route.lane.unwrap_or(home));
-    if lane == Lane::Batch && home != Lane::Batch {
-        return Some(format!("a job of the {home} lane does not wait for batches"));
-    }
     let elsewhere = lane != home;
     if checkpoint.shape == Shape::OpenAi && !elsewhere {
         return Some("OpenAI batch lines go to the model that they name".to_owned());
     }
     let mut refusals = checkpoint.refusals_in(lane, spec.source.limit);
     let refused = refusals.find(|refusal| refusal.model == found.pinned && (refusal.instead || elsewhere));
-    found.unavailable(lane).or_else(|| refused.map(ToString::to_string))
+    no_way(found, lane, home).or_else(|| refused.map(ToString::to_string))
 }
