@@ -1,187 +1,25 @@
 //! What a job will cost, before it runs: expected, P95 and worst case.
 //!
-//! Ratios are learned from usage as running sums per (model, template). Token counts are estimates and use floats; the
+//! What usage has taught is in [`Ratios`], per (model, template). Token counts are estimates and use floats; the
 //! money made of them is integer and rounded up.
-//!
-//! Buffers come from measurements on 809 real prompts of many kinds: with a pilot of 100 items the mean output was off
-//! by 15 % at the 95th percentile, and a plain t-limit covered only 86-89 %, because the tail is long.
 
 use super::bound::{Writes, dearest};
+use super::numbers::{float, tokens};
+use super::ratios::PRIOR_TOKENS_PER_BYTE;
+pub use super::ratios::Ratios;
 use super::row::{RateSet, Rates};
 use crate::money::{Tokens, UsdNanos};
-use crate::usage::Usage;
-use serde::{Deserialize, Serialize};
 
-/// Fewer answers teach nothing about the input.
-const INPUT_SAMPLES_MIN: u64 = 20;
-/// Before any usage: bytes to tokens, at four bytes a token and a tenth more.
-const PRIOR_TOKENS_PER_BYTE: f64 = 1.1 / 4.0;
 /// Tokens that stand around a message, and that begin the answer (OpenAI cookbook, "How to count tokens with tiktoken"). They
 /// are in a learned ratio.
 const PRIOR_TOKENS_PER_MESSAGE: f64 = 3.0;
 const PRIOR_TOKENS_PER_ANSWER: f64 = 3.0;
-/// Before enough usage, P95 input: the 5th percentile of real prompts had 2.5 characters a token.
-const PRIOR_P95_TOKENS_PER_BYTE: f64 = 1.0 / 2.5;
 /// Visible output of free text before any usage, at most: the mean of the measured tasks, rounded up.
 const PRIOR_FREE_OUTPUT: f64 = 256.0;
 /// Hidden reasoning before any usage, as a multiple of visible output.
 const PRIOR_REASONING_FACTOR: f64 = 8.0;
-/// Fewer samples than this promise nothing: P95 takes the enforced maximum of output.
-const PILOT_MIN: u64 = 50;
-const PILOT_GOOD: u64 = 100;
 /// The smallest prefix that any listed provider caches; shorter prompts are never billed as cache writes.
 const CACHEABLE_MIN_TOKENS: f64 = 512.0;
-
-/// Running sums over settled answers of one model and template. Sums of many are the sum of the parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
-pub struct Ratios {
-    pub items: u64,
-    /// Prompt bytes as [`super::RequestShape::text_bytes`] counts them.
-    pub bytes: u64,
-    pub input: u64,
-    /// Of the input: found in the provider's prompt cache.
-    #[serde(default)]
-    pub cache_read: u64,
-    /// Of the input: written to it, for five minutes and for an hour.
-    #[serde(default)]
-    pub cache_write_5m: u64,
-    #[serde(default)]
-    pub cache_write_1h: u64,
-    pub output: u64,
-    pub output_squares: u128,
-}
-
-impl Ratios {
-    /// Learns from one answer.
-    pub fn add(&mut self, bytes: u64, usage: &Usage) {
-        self.items = self.items.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.input = self.input.saturating_add(usage.prompt());
-        self.cache_read = self.cache_read.saturating_add(usage.cache_read);
-        self.cache_write_5m = self.cache_write_5m.saturating_add(usage.cache_write_5m);
-        self.cache_write_1h = self.cache_write_1h.saturating_add(usage.cache_write_1h);
-        self.output = self.output.saturating_add(usage.output);
-        self.output_squares =
-            self.output_squares.saturating_add(u128::from(usage.output) * u128::from(usage.output));
-    }
-
-    /// Learns what another has learned.
-    pub fn merge(&mut self, other: &Self) {
-        self.items = self.items.saturating_add(other.items);
-        self.bytes = self.bytes.saturating_add(other.bytes);
-        self.input = self.input.saturating_add(other.input);
-        self.cache_read = self.cache_read.saturating_add(other.cache_read);
-        self.cache_write_5m = self.cache_write_5m.saturating_add(other.cache_write_5m);
-        self.cache_write_1h = self.cache_write_1h.saturating_add(other.cache_write_1h);
-        self.output = self.output.saturating_add(other.output);
-        self.output_squares = self.output_squares.saturating_add(other.output_squares);
-    }
-
-    /// Whether so many answers make a P95 a promise.
-    #[must_use]
-    pub fn promises(&self) -> bool {
-        self.items >= PILOT_MIN
-    }
-
-    /// The means of these few answers, as if they had been learned from as many as `all`, of which they are some.
-    #[must_use]
-    pub fn stretched(&self, all: &Self) -> Self {
-        let wide = |sum: u128| sum * u128::from(all.items) / u128::from(self.items.max(1));
-        let narrow = |sum: u64| u64::try_from(wide(u128::from(sum))).unwrap_or(u64::MAX);
-        Self {
-            items: all.items,
-            bytes: narrow(self.bytes),
-            input: narrow(self.input),
-            cache_read: narrow(self.cache_read),
-            cache_write_5m: narrow(self.cache_write_5m),
-            cache_write_1h: narrow(self.cache_write_1h),
-            output: narrow(self.output),
-            output_squares: wide(self.output_squares),
-        }
-    }
-
-    /// The same without what a prompt cache did.
-    #[must_use]
-    pub fn uncached(self) -> Self {
-        Self { cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, ..self }
-    }
-
-    /// The same where what was written to a prompt cache is written for so long: what was found again of one mark is taken for another.
-    #[must_use]
-    pub fn written_for(self, writes: Writes) -> Self {
-        let written = self.cache_write_5m.saturating_add(self.cache_write_1h);
-        let (cache_write_5m, cache_write_1h) = match writes {
-            Writes::Short => (written, 0),
-            Writes::Hour => (0, written),
-        };
-        Self { cache_write_5m, cache_write_1h, ..self }
-    }
-
-    /// Whether any answer was written to a prompt cache or read from it.
-    #[must_use]
-    pub fn touches_cache(&self) -> bool {
-        self.cached().is_some()
-    }
-
-    /// Shares of the input that the prompt cache held, and that were written to it for five minutes and for an hour. `None`:
-    /// nothing is known of it.
-    fn cached(&self) -> Option<[f64; 3]> {
-        let touched = [self.cache_read, self.cache_write_5m, self.cache_write_1h];
-        let known = self.knows_input() && touched.iter().any(|tokens| *tokens > 0);
-        known.then(|| touched.map(|tokens| float(tokens) / float(self.input.max(1))))
-    }
-
-    fn knows_input(&self) -> bool {
-        self.items >= INPUT_SAMPLES_MIN && self.bytes > 0
-    }
-
-    /// Tokens per byte: (expected, P95 of a large sum).
-    fn input_per_byte(&self) -> (f64, f64) {
-        if !self.knows_input() {
-            return (PRIOR_TOKENS_PER_BYTE, PRIOR_P95_TOKENS_PER_BYTE);
-        }
-        let ratio = float(self.input) / float(self.bytes);
-        // The 95th percentile of the error that was measured for a ratio learned from so many items.
-        let buffer = match self.items {
-            0..50 => 1.20,
-            50..100 => 1.11,
-            100..200 => 1.075,
-            _ => 1.05,
-        };
-        (ratio, ratio * buffer)
-    }
-
-    /// Output tokens of one item: (expected, P95 of the mean of `left` items).
-    fn output(&self, job: &JobShape) -> (f64, f64) {
-        let (cap, added) = (float(job.output_max.0), float(job.added.1.0));
-        let (expected, p95) = self.answer(job, cap - added);
-        ((expected + added).min(cap), (p95 + added).min(cap))
-    }
-
-    /// Output tokens of one answer by itself.
-    fn answer(&self, job: &JobShape, cap: f64) -> (f64, f64) {
-        if self.items == 0 {
-            return (job.prior_output().min(cap), cap);
-        }
-        let n = float(self.items);
-        let mean = (float(self.output) / n).min(cap);
-        if self.items < PILOT_MIN {
-            // A few answers say something about the mean and nothing about the tail.
-            let blended = (mean * n + job.prior_output().min(cap) * 10.0) / (n + 10.0);
-            return (blended, cap);
-        }
-        let buffer = if self.items < PILOT_GOOD { 1.3 } else { 1.2 };
-        (mean, self.output_limit(mean, job.items).max(buffer * mean).min(cap))
-    }
-
-    /// The one-sided 95 % t-limit for the mean of `left` further items.
-    fn output_limit(&self, mean: f64, left: u64) -> f64 {
-        let n = float(self.items);
-        let squares = wide(self.output_squares);
-        let variance = ((squares - float(self.output) * float(self.output) / n) / (n - 1.0)).max(0.0);
-        mean + student_95(n - 1.0) * (variance * (1.0 / n + 1.0 / float(left.max(1)))).sqrt()
-    }
-}
 
 /// The items that are still to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -274,7 +112,7 @@ impl JobShape {
     }
 
     /// Output tokens of one item before anything is known.
-    fn prior_output(&self) -> f64 {
+    pub(super) fn prior_output(&self) -> f64 {
         let visible = self.choice_bytes.map_or(PRIOR_FREE_OUTPUT, |bytes| float(bytes) / 4.0 + 4.0);
         if self.reasoning { visible * PRIOR_REASONING_FACTOR } else { visible }
     }
@@ -349,39 +187,13 @@ fn rounded(picos: u128, items: u64) -> Option<UsdNanos> {
     super::cost::round_up(picos.checked_add(rounding)?)
 }
 
-/// The one-sided 95 % quantile of Student's t, by Fisher's expansion; within 0.5 % from 5 degrees of freedom on.
-pub(super) fn student_95(degrees: f64) -> f64 {
-    const Z: f64 = 1.644_853_626_951;
-    let z3 = Z.powi(3);
-    Z + (z3 + Z) / (4.0 * degrees) + (5.0 * Z.powi(5) + 16.0 * z3 + 3.0 * Z) / (96.0 * degrees * degrees)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "an estimate; sums stay far below 2^53 tokens")]
-pub(super) fn float(count: u64) -> f64 {
-    count as f64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "an estimate of a variance")]
-pub(super) fn wide(sum: u128) -> f64 {
-    sum as f64
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts are not negative; the cast saturates"
-)]
-fn tokens(count: f64) -> u64 {
-    // A product such as 400 x 0.275 comes out a hair above the whole number that it is.
-    (count * (1.0 - 1e-12)).ceil() as u64
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "tests")]
     use super::*;
     use crate::lane::Lane;
     use crate::price::{Catalogue, price};
+    use crate::usage::Usage;
     use proptest::prelude::*;
 
     #[test]
@@ -573,13 +385,6 @@ mod tests {
     }
 
     #[test]
-    fn student_t_is_close_to_the_tables() {
-        for (degrees, want) in [(19.0, 1.7291), (49.0, 1.6766), (99.0, 1.6604)] {
-            assert!((student_95(degrees) - want).abs() < 0.001, "{degrees}");
-        }
-    }
-
-    #[test]
     fn long_prompts_and_reasoning_count() {
         let flat = quote(&luna(), &Ratios::default(), &job(1, 900_000, 100)).unwrap();
         // 247,500 tokens expected: the base tier; 360,000 at P95: the long one, as cache writes.
@@ -604,19 +409,6 @@ mod tests {
             }
             let quote = quote(&luna(), &ratios, &job(items, bytes, cap)).unwrap();
             prop_assert!(quote.expected <= quote.p95 && quote.p95 <= quote.worst, "{quote:?}");
-        }
-
-        #[test]
-        fn merging_is_adding(outputs in proptest::collection::vec(0_u64..10_000, 0..40), cut in 0_usize..40) {
-            let learn = |part: &[u64]| {
-                let mut ratios = Ratios::default();
-                part.iter().for_each(|&output| ratios.add(7, &Usage { input: 3, output, ..Default::default() }));
-                ratios
-            };
-            let (left, right) = outputs.split_at(cut.min(outputs.len()));
-            let mut merged = learn(left);
-            merged.merge(&learn(right));
-            prop_assert_eq!(merged, learn(&outputs));
         }
     }
 }

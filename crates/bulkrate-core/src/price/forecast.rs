@@ -5,7 +5,7 @@
 //! sorted by it, so the cost of the rest is that of the ended items, corrected for how much longer or shorter the rest is:
 //! the regression estimator of survey sampling (Cochran, *Sampling Techniques*, chapter 7).
 
-use super::estimate::{float, student_95, wide};
+use super::numbers::{float, student_95, wide};
 use crate::money::UsdNanos;
 use serde::{Deserialize, Serialize};
 

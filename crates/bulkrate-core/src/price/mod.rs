@@ -6,7 +6,7 @@
 //!   published rates, and marked `derived`.
 //! - No I/O: tables and foreign price lists come in as text.
 //!
-//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, estimate, forecast, workload; imports make
+//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, ratios, estimate, forecast, workload; imports make
 //! tables.
 
 pub mod rates;
@@ -17,6 +17,8 @@ pub mod catalogue;
 pub mod resolve;
 pub mod cost;
 pub mod bound;
+mod numbers;
+mod ratios;
 pub mod estimate;
 pub mod forecast;
 pub mod workload;
