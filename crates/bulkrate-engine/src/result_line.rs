@@ -7,7 +7,10 @@
 //!
 //! `sum` is a checksum of all before it: a paid answer that is changed on disk is told, not handed out.
 
-use std::borrow::Cow;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::io::Write;
 
 use bulkrate_core::answer::{Chance, Finish};
@@ -16,12 +19,12 @@ use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::request::{Text, write_json_text};
+use bulkrate_core::request::write_json_text;
 use bulkrate_core::semantic::Similarity;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::pack::checksum;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+
+pub(crate) use self::read::{ResponseLine, ResultLine, usage_of};
 
 /// What every line starts and ends with.
 #[derive(Debug, Clone, Copy)]
@@ -362,257 +365,4 @@ fn raw(name: &str, json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
     out.extend_from_slice(json.as_bytes());
-}
-
-/// A line, read back; what is in it for people alone (usage, evidence) is passed over.
-#[derive(Debug, Deserialize)]
-pub(crate) struct ResultLine<'a> {
-    pub item: Ordinal,
-    pub attempt: u8,
-    /// Those that count; `None` in lines of older versions.
-    #[serde(default)]
-    pub attempts: Option<u32>,
-    #[serde(borrow)]
-    pub status: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub response: Option<ResponseLine<'a>>,
-    #[serde(borrow, default)]
-    pub error: Option<ErrorLine<'a>>,
-    #[serde(borrow)]
-    pub cost_usd: Text<'a>,
-    #[serde(borrow)]
-    pub model: Text<'a>,
-    #[serde(borrow)]
-    pub lane: Text<'a>,
-    #[serde(borrow, default)]
-    pub provider: Option<Text<'a>>,
-    #[serde(default)]
-    pub semantic: Option<LessonLine>,
-}
-
-/// What an answer taught; of an item that was served where its answer is from.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct LessonLine {
-    /// From 1.
-    pub like: Option<Ordinal>,
-    pub similarity: Option<f32>,
-    pub same: Option<bool>,
-    /// With what probability it was to be asked.
-    pub tau: Option<f64>,
-    /// Whether the answer that it would have been given is right.
-    pub right: Option<bool>,
-    pub kept: bool,
-    pub naive_usd: Option<String>,
-    /// The item that a served answer is from, from 1.
-    pub from: Option<Ordinal>,
-}
-
-impl LessonLine {
-    /// What each item costs by itself that is given this answer; `None`: the line does not say.
-    pub(crate) fn naive(&self) -> Option<UsdNanos> {
-        self.naive_usd.as_deref().and_then(|text| UsdNanos::parse(text).ok())
-    }
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct ResponseLine<'a> {
-    #[serde(borrow, default)]
-    pub text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub parsed: Option<&'a RawValue>,
-    /// Base64 text or an array of numbers.
-    #[serde(borrow, default)]
-    pub embedding: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct ErrorLine<'a> {
-    #[serde(borrow)]
-    pub class: Text<'a>,
-    #[serde(borrow)]
-    pub message: Text<'a>,
-    /// Of a cascade's rejected answer: what it said.
-    #[serde(borrow, default)]
-    pub opinion: Option<Text<'a>>,
-    /// How many of its models the item has behind itself; `None` where it was asked of all of them.
-    #[serde(default)]
-    pub step: Option<u8>,
-    /// The text that was no good.
-    #[serde(borrow, default)]
-    pub answer: Option<Text<'a>>,
-}
-
-/// The usage that a line tells; none of one that does not, or cannot be read.
-pub(crate) fn usage_of(line: &[u8]) -> Usage {
-    #[derive(Deserialize)]
-    struct Line {
-        #[serde(default)]
-        usage: Option<Usage>,
-    }
-    serde_json::from_slice::<Line>(line).ok().and_then(|line| line.usage).unwrap_or_default()
-}
-
-impl<'a> ResultLine<'a> {
-    /// Reads one line, with or without its newline.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        if !is_intact(line) {
-            return Err(serde::de::Error::custom("the line is not as it was written: its checksum differs"));
-        }
-        serde_json::from_slice(line)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    fn frame(usage: Option<&Usage>) -> Frame<'_> {
-        Frame {
-            ordinal: 7,
-            attempt: 2,
-            attempts: 1,
-            provider: "openai",
-            model: "m\"1",
-            via: "batch",
-            cost: UsdNanos(75),
-            usage,
-            sureness: None,
-            chances: &[],
-            instead: None,
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let usage = Usage { input: 3, output: 2, ..Usage::default() };
-        let mut out = Vec::new();
-        write_good(frame(Some(&usage)), &Checked::Text("a\n\"b\"".into()), Finish::Stop, None, &mut out);
-        let line = ResultLine::parse(&out).unwrap();
-        assert_eq!(
-            (line.item, line.attempt, line.attempts, &*line.status, &*line.cost_usd, &*line.model),
-            (7, 2, Some(1), "succeeded", "0.000000075", "m\"1")
-        );
-        assert_eq!(&**line.response.unwrap().text.as_ref().unwrap(), "a\n\"b\"");
-        let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(serde_json::from_value::<Usage>(whole["usage"].clone()).unwrap(), usage);
-
-        out.clear();
-        write_bad(frame(None), FailureClass::Transient, "no \"luck\"", Some("500"), None, &mut out);
-        let line = ResultLine::parse(&out).unwrap();
-        let error = line.error.unwrap();
-        assert_eq!((&*error.class, &*error.message), ("transient", "no \"luck\""));
-        assert!(out.ends_with(b"}\n"));
-        let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert!(whole.get("usage").is_none());
-        assert_eq!(whole["error"]["provider_code"], "500");
-    }
-
-    #[test]
-    fn what_an_answer_taught_is_read_as_it_was_written() {
-        let mut out = Vec::new();
-        let near = Some((16, Similarity(912), false));
-        for (compared, want) in [
-            (None, None),
-            (
-                Some(Compared { near: None, chance: None, kept: Some(UsdNanos(12_345)) }),
-                Some((None, None, None, None, Some(UsdNanos(12_345)))),
-            ),
-            (
-                Some(Compared { near, chance: Some((0.05, true)), kept: None }),
-                Some((Some(17), Some(912), Some(false), Some((0.05, true)), None)),
-            ),
-        ] {
-            out.clear();
-            write_good(frame(None), &Checked::Choice("a"), Finish::Stop, compared, &mut out);
-            let read = ResultLine::parse(&out).unwrap().semantic;
-            let read = read.map(|read| {
-                let similarity = read.similarity.map(|share| Similarity::of(share).0);
-                assert_eq!(read.kept, read.naive().is_some());
-                (read.like, similarity, read.same, read.tau.zip(read.right), read.naive())
-            });
-            assert_eq!(read, want);
-            // What has no good answer teaches as well.
-            out.clear();
-            let evidence = Evidence { compared, ..Evidence::default() };
-            write_failed(frame(None), FailureClass::Refusal, "no", evidence, &mut out);
-            let read = ResultLine::parse(&out).unwrap();
-            assert_eq!(read.semantic.is_some(), compared.is_some());
-        }
-        // What was served teaches nothing.
-        out.clear();
-        let origin = Origin { from: 16, similarity: Similarity(1_000), tau: 0.031_4 };
-        write_served(frame(None), &Checked::Json(r#"{"n":1}"#.into()), origin, &mut out);
-        let line = ResultLine::parse(&out).unwrap();
-        let lesson = line.semantic.unwrap();
-        assert_eq!((lesson.like, lesson.same, lesson.kept, lesson.from), (None, None, false, Some(17)));
-        let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(whole["semantic"], serde_json::json!({"from": 17, "similarity": 1.0, "tau": 0.031}));
-    }
-
-    #[test]
-    fn a_changed_byte_of_a_line_is_told() {
-        let usage = Usage { input: 3, output: 2, ..Usage::default() };
-        let mut out = b"a line before\n".to_vec();
-        let start = out.len();
-        write_good(frame(Some(&usage)), &Checked::Text("positive".into()), Finish::Stop, None, &mut out);
-        let line = out.split_off(start);
-        assert!(ResultLine::parse(&line).is_ok());
-        let changed = |from: &str, to: &str| String::from_utf8(line.clone()).unwrap().replace(from, to);
-        for (from, to) in
-            [("positive", "negative"), ("\"input_tokens\":3", "\"input_tokens\":9"), ("batch", "sync")]
-        {
-            let line = changed(from, to);
-            let error = ResultLine::parse(line.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains("checksum"), "{from}: {error}");
-        }
-        for at in 0..line.len() - SUM_BYTES - 1 {
-            let mut line = line.clone();
-            line[at] ^= 1;
-            assert!(ResultLine::parse(&line).is_err(), "byte {at}");
-        }
-        let older = format!("{}}}\n", std::str::from_utf8(&line[..line.len() - SUM_BYTES - 1]).unwrap());
-        assert!(ResultLine::parse(older.as_bytes()).is_ok(), "{older}");
-    }
-
-    #[test]
-    fn json_answers_stay_json() {
-        let mut out = Vec::new();
-        write_good(frame(None), &Checked::Json(r#"{"n":1}"#.into()), Finish::Stop, None, &mut out);
-        assert_eq!(ResultLine::parse(&out).unwrap().response.unwrap().parsed.unwrap().get(), r#"{"n":1}"#);
-    }
-
-    #[test]
-    fn chances_stand_in_the_line_of_a_decision() {
-        let chance = |choice: &'static str, probability| Chance { choice: choice.into(), probability };
-        let chances = [chance("a \"b\"", 0.75), chance("c", 0.25)];
-        let mut out = Vec::new();
-        let frame = Frame { chances: &chances, ..frame(None) };
-        write_good(frame, &Checked::Choice("c"), Finish::Stop, None, &mut out);
-        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(line["probabilities"], serde_json::json!({"a \"b\"": 0.75, "c": 0.25}));
-        assert_eq!(&*ResultLine::parse(&out).unwrap().response.unwrap().text.unwrap(), "c");
-    }
-
-    #[test]
-    fn who_stood_in_for_whom_is_said_with_the_reason() {
-        let instead = Instead { of: "openai/gpt-6-luna", asked: "team-b/gpt-6-luna", why: "away" };
-        let mut out = Vec::new();
-        let frame = Frame { instead: Some(instead), ..frame(None) };
-        write_good(frame, &Checked::Choice("c"), Finish::Stop, None, &mut out);
-        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        let want =
-            serde_json::json!({"of": "openai/gpt-6-luna", "asked": "team-b/gpt-6-luna", "why": "away"});
-        assert_eq!(line["instead"], want);
-        assert!(ResultLine::parse(&out).is_ok());
-    }
-
-    #[test]
-    fn evidence_is_cut_between_characters() {
-        let mut out = Vec::new();
-        write_bad(frame(None), FailureClass::Empty, &"é".repeat(5_000), None, None, &mut out);
-        assert!(ResultLine::parse(&out).unwrap().error.unwrap().message.len() <= EVIDENCE_BYTES_MAX);
-    }
 }
