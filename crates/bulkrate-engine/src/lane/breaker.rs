@@ -100,6 +100,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it is time for a free look; the caller then takes it.
+    fn takes_look(&mut self, now_us: u64) -> bool {
+        self.away.is_left() && self.away.takes_look(now_us)
+    }
+
     /// When to look again.
     pub(super) fn opens_at(&self, now_us: u64) -> Option<u64> {
         self.away.opens_at(now_us).filter(|_| self.away.is_left())
@@ -115,19 +120,14 @@ pub(super) fn stand_in(job: &Rc<Job>, looks: &mut JoinSet<Looked>) {
         return;
     }
     let (now_us, patience_us) = (job.clock.us(), job.pulse.absent_us());
-    let breaker = |place: usize, act: &dyn Fn(&mut Breaker) -> bool| {
-        act(&mut job.state.borrow_mut().batch_queues[place].breaker)
-    };
     for place in 0..job.deployments.len() {
-        let is_long = breaker(place, &|breaker| breaker.away_us(now_us) >= patience_us.max(1));
-        if is_long && job.replace_absent(place, By::Batches) {
-            breaker(place, &|breaker| {
-                breaker.away.leave(now_us);
-                true
-            });
+        let away_us = job.state.borrow().batch_queues[place].breaker.away_us(now_us);
+        if away_us >= patience_us.max(1) && job.replace_absent(place, By::Batches) {
+            job.state.borrow_mut().batch_queues[place].breaker.away.leave(now_us);
         }
         note_room(job, place, now_us, patience_us);
-        if breaker(place, &|breaker| breaker.away.is_left() && breaker.away.takes_look(now_us)) {
+        let takes_look = job.state.borrow_mut().batch_queues[place].breaker.takes_look(now_us);
+        if takes_look {
             let api = job.deployments[place].account.api.clone();
             looks.spawn_local(async move { (place, api.probe().await) });
         }
@@ -191,6 +191,21 @@ mod tests {
 
     const S: u64 = 1_000_000;
 
+    /// Creates that are refused for a minute: the deployment is left.
+    fn open() -> Breaker {
+        let mut breaker = Breaker::default();
+        (0..2).for_each(|at| breaker.failed(Ask::Create, at * 60 * S, 0));
+        breaker.away.leave(60 * S);
+        breaker
+    }
+
+    /// A free look is answered as soon as there may be one after `now_us`; answers when.
+    fn looks(breaker: &mut Breaker, now_us: u64) -> u64 {
+        let at = breaker.opens_at(now_us).unwrap_or(now_us);
+        assert!(breaker.takes_look(at) && breaker.away.looked(at, true, 0));
+        at
+    }
+
     #[test]
     fn one_failure_is_a_hiccup_and_a_second_one_an_outage() {
         let mut breaker = Breaker::default();
@@ -205,13 +220,10 @@ mod tests {
 
     #[test]
     fn what_creates_have_closed_only_a_create_opens() {
-        let mut breaker = Breaker::default();
-        (0..2).for_each(|at| breaker.failed(Ask::Create, at * 60 * S, 0));
-        breaker.away.leave(60 * S);
+        let mut breaker = open();
         assert!(breaker.holds(60 * S), "open");
         assert!(!breaker.answered(Ask::Upload, 61 * S), "its files are taken, its batches are not");
-        let at = breaker.opens_at(61 * S).unwrap_or(61 * S);
-        assert!(breaker.away.takes_look(at) && breaker.away.looked(at, true, 0));
+        let at = looks(&mut breaker, 61 * S);
         assert!(!breaker.holds(at), "half open");
         assert!(breaker.begins(Sub(7)) && breaker.is_trial(Sub(7)));
         assert!(breaker.holds(at), "for one batch");
@@ -219,12 +231,12 @@ mod tests {
         assert!(breaker.holds(at));
         breaker.failed(Ask::Create, at + S, 0);
         assert!(breaker.holds(at + S) && breaker.away_us(at + S) >= 60 * S, "open again, at once");
-        let later = breaker.opens_at(at + S).unwrap_or(at + S);
-        assert!(breaker.away.takes_look(later) && breaker.away.looked(later, true, 0));
+        let later = looks(&mut breaker, at + S);
         breaker.begins(Sub(9));
         assert!(breaker.answered(Ask::Create, later + S), "taken: it is back");
         assert!(!breaker.holds(later + S) && breaker.away_us(later + S) == 0);
     }
+
     #[test]
     fn what_is_told_of_older_batches_does_not_say_that_files_are_taken() {
         for (failed, says_nothing, ends) in [
@@ -249,15 +261,12 @@ mod tests {
 
     #[test]
     fn after_a_trial_that_has_shown_nothing_comes_another_look() {
-        let mut breaker = Breaker::default();
-        (0..2).for_each(|at| breaker.failed(Ask::Create, at * 60 * S, 0));
-        breaker.away.leave(60 * S);
-        let at = breaker.opens_at(60 * S).unwrap_or(60 * S);
-        assert!(breaker.away.takes_look(at) && breaker.away.looked(at, true, 0));
+        let mut breaker = open();
+        let at = looks(&mut breaker, 60 * S);
         assert!(breaker.begins(Sub(7)));
         breaker.ends(Sub(7), at + S);
         assert!(breaker.holds(at + S), "nobody has tried it");
-        assert!(breaker.away.takes_look(at + S) && breaker.away.looked(at + S, true, 0));
+        assert_eq!(looks(&mut breaker, at + S), at + S);
         assert!(breaker.begins(Sub(8)), "the next one does");
     }
 }

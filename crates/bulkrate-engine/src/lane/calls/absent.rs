@@ -52,6 +52,20 @@ impl Calls {
         }
     }
 
+    /// A gate keeps the next call back; `until_us`: a rate limit does, until then.
+    pub(super) fn note_refusal(&mut self, place: usize, until_us: Option<u64>) {
+        let (now_us, crowd) = (self.job.clock.us(), &mut self.crowds[place]);
+        if until_us.is_some() || self.gates[place].is_crowded(now_us) {
+            crowd.refused(now_us, until_us);
+            // One that is known to be too small is full again: another may have room now.
+            if self.job.is_newly_full(place, By::Calls) {
+                self.wake_us = Some(now_us);
+            }
+        } else if now_us >= crowd.until_us {
+            crowd.cleared();
+        }
+    }
+
     /// What waits at this deployment is read again, and goes to whoever has its items now.
     fn scatter(&mut self, place: usize) {
         let due_us = self.job.clock.us();

@@ -237,16 +237,7 @@ impl Calls {
                 Ok(()) => self.lease(held),
                 Err(NotYet::Gate(wake_us)) => {
                     self.wake_us = self.wake_us.into_iter().chain(wake_us).min();
-                    let (place, now_us) = (held.ready.deployment, self.job.clock.us());
-                    if wake_us.is_some() || self.gates[place].is_crowded(now_us) {
-                        self.crowds[place].refused(now_us, wake_us);
-                        // One that is known to be too small is full again: another may have room now.
-                        if self.job.is_newly_full(place, By::Calls) {
-                            self.wake_us = Some(now_us);
-                        }
-                    } else if now_us >= self.crowds[place].until_us {
-                        self.crowds[place].cleared();
-                    }
+                    self.note_refusal(held.ready.deployment, wake_us);
                     self.waits.refused(held);
                 }
                 // Nothing is out that could give money back: what there is may do for single items.
