@@ -26,7 +26,8 @@ impl Exchange for Nowhere {
 
 fn open(chat_endpoint: ChatEndpoint) -> Arc<dyn Provider> {
     let settings = Settings { chat_endpoint, trust_body_cost: true, ..Settings::default() };
-    match OpenAi::over(Dialect::OPENAI, &settings, Arc::new(Nowhere)) {
+    let nowhere: Arc<dyn Exchange> = Arc::new(Nowhere);
+    match OpenAi::over(Dialect::OPENAI, &settings, &nowhere) {
         Ok(api) => Arc::new(api),
         Err(error) => panic!("{error}"),
     }

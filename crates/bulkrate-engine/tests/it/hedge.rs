@@ -174,7 +174,7 @@ fn engine(world: &World, line: &Arc<Line>) -> Engine {
         ..Default::default()
     };
     let given: Arc<dyn Exchange> = Arc::clone(line) as Arc<dyn Exchange>;
-    settings.accounts[0].api = Arc::new(OpenAi::over(Dialect::OPENAI, &of, given).unwrap());
+    settings.accounts[0].api = Arc::new(OpenAi::over(Dialect::OPENAI, &of, &given).unwrap());
     Engine::on(settings.clone(), ground(&settings)).unwrap()
 }
 

@@ -4,6 +4,7 @@
 
 mod download;
 mod elsewhere;
+pub(crate) mod pieces;
 mod put;
 mod resumable;
 

@@ -156,9 +156,12 @@ fn parse_base(text: &str) -> Result<Url, OpenError> {
     Ok(base)
 }
 
+/// As which everybody is asked.
+pub(super) const AGENT: &str = concat!("bulkrate/", env!("CARGO_PKG_VERSION"));
+
 fn signed_headers(settings: &Settings) -> Result<HeaderMap, OpenError> {
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bulkrate/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     // Without it a server may encode as it likes; nothing here decodes, so nothing can grow.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -22,10 +22,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
-use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, GivenCalls, Health, Provider, Wire};
+use crate::api::{ApiError, BatchApi, BatchLimits, CallApi, Exchange, Facts, Health, Provider, Wire};
 use crate::http::Account;
 use crate::http::free::FreeClient;
-use crate::http::paid::PaidClient;
+use crate::http::paid::calls;
 use crate::http::sign::Sign;
 use crate::http::tokens::{self, Tokens};
 use crate::registry::OpenError;
@@ -61,67 +61,51 @@ enum Lane {
     Sets(Box<SetBatches>),
 }
 
-/// What speaks to one origin.
-type Clients = (Arc<dyn CallApi>, Arc<FreeClient>);
-
 impl OpenAi {
     /// Sends nothing.
     pub fn open(dialect: Dialect, settings: &Settings) -> Result<Self, OpenError> {
+        Self::on(dialect, settings, None)
+    }
+
+    /// Over a line that is given instead of connections, for simulated worlds.
+    pub fn over(dialect: Dialect, settings: &Settings, line: &Arc<dyn Exchange>) -> Result<Self, OpenError> {
+        Self::on(dialect, settings, Some(line))
+    }
+
+    fn on(
+        dialect: Dialect,
+        settings: &Settings,
+        line: Option<&Arc<dyn Exchange>>,
+    ) -> Result<Self, OpenError> {
         let settings = &of_dialect(dialect, settings);
         let account = Account::new(dialect.base_url, dialect.name, settings)?;
         let (account, ready) = with_tokens(dialect, account, settings)?;
         let signs = account.is_signed() || ready.is_err();
         let classify = if account.is_signed() { entra::classify } else { errors::classify };
         let paths = ["/chat/completions", "/responses", "/embeddings", "/moderations", "/decisions"];
-        let paid: Arc<dyn CallApi> = Arc::new(PaidClient::new(account.clone(), &paths, settings)?);
-        let open = match dialect.form().upload {
-            form::Upload::Form => FreeClient::new,
+        let paid = calls(line, account.clone(), &paths, settings)?;
+        let free = Arc::new(match dialect.form().upload {
             // What says where to upload to is a redirect.
-            form::Upload::Named(_) => FreeClient::unled,
-        };
-        let free = Arc::new(open(account.clone(), settings, classify)?);
-        let clients: Clients = (paid, free);
-        let of_batches = match dialect.batches {
-            Batches::Sets { .. } => {
-                let beside = sets::beside(dialect, settings);
-                let account = Account::new(None, dialect.name, &beside)?;
-                let paid = PaidClient::new(account.clone(), &[], &beside)?;
-                (Arc::new(paid) as _, Arc::new(FreeClient::new(account, &beside, errors::classify)?))
+            form::Upload::Named(_) if line.is_none() => {
+                FreeClient::unled(account.clone(), settings, classify)
             }
-            _ => clients.clone(),
-        };
-        let open = Self::with(dialect, account, settings, clients, of_batches);
-        Ok(Self { signs, ready, ..open })
-    }
-
-    /// Over a line that is given instead of connections, for simulated worlds.
-    pub fn over(dialect: Dialect, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Self, OpenError> {
-        let settings = &of_dialect(dialect, settings);
-        let account = Account::new(dialect.base_url, dialect.name, settings)?;
-        let free = FreeClient::over(Arc::clone(&line), account.clone(), settings, errors::classify);
-        let clients: Clients = (Arc::new(GivenCalls(line)), Arc::new(free));
-        Ok(Self::with(dialect, account, settings, clients.clone(), clients))
-    }
-
-    fn with(
-        dialect: Dialect,
-        account: Account,
-        settings: &Settings,
-        (paid, free): Clients,
-        (to_paid, to_free): Clients,
-    ) -> Self {
+            _ => FreeClient::on(line, account.clone(), settings, classify),
+        }?);
         let wire = Arc::new(OpenAiWire::new(dialect, account, settings));
         let shared = Arc::clone(&wire);
         let batches = match dialect.batches {
-            Batches::Sets { .. } => {
-                Lane::Sets(Box::new(SetBatches::new(dialect, shared, to_paid, to_free, settings)))
+            Batches::Sets { items_max, bytes_max } => {
+                let limits = BatchLimits { items_max, bytes_max, embedding_inputs_max: u64::MAX };
+                Lane::Sets(Box::new(SetBatches::new(dialect, limits, shared, settings, line)?))
             }
-            _ => Lane::Files(Box::new(OpenAiBatches::new(dialect, shared, to_paid, to_free, settings))),
+            _ => {
+                let (paid, free) = (Arc::clone(&paid), Arc::clone(&free));
+                Lane::Files(Box::new(OpenAiBatches::new(dialect, shared, paid, free, settings)))
+            }
         };
-        let has_batches = dialect.batches.is_known();
+        let has_batches = AtomicBool::new(dialect.batches.is_known());
         let deployments = settings.deployments.clone();
-        let has_batches = AtomicBool::new(has_batches);
-        Self { dialect, wire, paid, free, batches, has_batches, deployments, signs: false, ready: Ok(()) }
+        Ok(Self { dialect, wire, paid, free, batches, has_batches, deployments, signs, ready })
     }
 }
 

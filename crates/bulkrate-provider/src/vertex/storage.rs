@@ -1,21 +1,19 @@
 //! The bucket: an object for each input, a folder of objects for each batch's results.
 
-use std::io::SeekFrom;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_trait::async_trait;
 use bulkrate_core::answer::Failure;
 use bulkrate_core::failure::FailureClass;
 use http::Method;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::shelf::{OBJECT, Shelf, TABLE, check};
 use super::wire::refused;
 use crate::api::{ApiError, Reply};
 use crate::gemini::errors;
 use crate::http::batches::{self, in_path, unused};
-use crate::http::free::{FreeClient, Protocol, Sheet};
+use crate::http::free::{FreeClient, Protocol, pieces};
 use crate::json::loose::LooseText;
 
 /// The code of a bucket that is not there.
@@ -188,7 +186,7 @@ impl Shelf for Storage {
         results.push(last);
         let (mut whole, mut left) = (Vec::new(), bytes_max);
         for (place, object) in results.iter().enumerate() {
-            let piece = beside(to, place);
+            let piece = pieces::beside(to, place);
             // One that is gone meanwhile is no part of a whole.
             let Some(bytes) = self.free.download(WHAT, &named.with(object).media(), &piece, left).await?
             else {
@@ -197,7 +195,7 @@ impl Shelf for Storage {
             left = left.saturating_sub(bytes);
             whole.push(piece);
         }
-        join(&whole, to).await.map(Some).map_err(|error| self.free.local_error(WHAT, to, &error))
+        pieces::join(&whole, to).await.map(Some).map_err(|error| self.free.local_error(WHAT, to, &error))
     }
 
     async fn has_results(&self, name: &str) -> Result<bool, ApiError> {
@@ -243,35 +241,6 @@ impl<'n> Named<'n> {
     fn media(self) -> String {
         format!("{}?alt=media", self.path())
     }
-}
-
-fn beside(to: &Path, place: usize) -> PathBuf {
-    let mut name = to.as_os_str().to_owned();
-    name.push(format!(".{place}"));
-    PathBuf::from(name)
-}
-
-/// The pieces as one file, in place of them. The last line of a piece may have no end of its own.
-async fn join(pieces: &[PathBuf], to: &Path) -> std::io::Result<u64> {
-    let mut sheet = Sheet::begin(to).await?;
-    let mut bytes = 0;
-    for piece in pieces {
-        let mut piece = tokio::fs::File::open(piece).await?;
-        let copied = tokio::io::copy(&mut piece, &mut sheet.out).await?;
-        bytes += copied;
-        if copied > 0 {
-            piece.seek(SeekFrom::End(-1)).await?;
-            if piece.read_u8().await? != b'\n' {
-                sheet.out.write_all(b"\n").await?;
-                bytes += 1;
-            }
-        }
-    }
-    sheet.end(to).await?;
-    for piece in pieces {
-        tokio::fs::remove_file(piece).await?;
-    }
-    Ok(bytes)
 }
 
 /// What an error of Cloud Storage means. A bucket that is not there is a matter of the account, and of no model.

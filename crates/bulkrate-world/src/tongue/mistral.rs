@@ -21,7 +21,7 @@ impl Tongue for Mistral {
 
     fn open(&self, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Arc<dyn Provider>, String> {
         let row = PRESETS.iter().find(|row| row.name == self.manners().provider).ok_or("no such preset")?;
-        let api = openai::OpenAi::over(*row, settings, line).map_err(|error| error.to_string())?;
+        let api = openai::OpenAi::over(*row, settings, &line).map_err(|error| error.to_string())?;
         Ok(Arc::new(api))
     }
 

@@ -32,7 +32,8 @@ impl Tongue for OpenAi {
     }
 
     fn open(&self, settings: &Settings, line: Arc<dyn Exchange>) -> Result<Arc<dyn Provider>, String> {
-        let api = openai::OpenAi::over(Dialect::OPENAI, settings, line).map_err(|error| error.to_string())?;
+        let api =
+            openai::OpenAi::over(Dialect::OPENAI, settings, &line).map_err(|error| error.to_string())?;
         Ok(Arc::new(api))
     }
 

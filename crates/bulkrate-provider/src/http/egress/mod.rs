@@ -28,6 +28,7 @@ use url::{Host, Url};
 pub use self::hosts::Hosts;
 use self::hosts::PORTS;
 use self::public::is_public;
+use super::origin::AGENT;
 use super::{proxy, tls, unreached};
 use crate::registry::OpenError;
 use crate::settings::ProxyFrom;
@@ -256,7 +257,7 @@ fn unreached(error: &reqwest::Error, at: &Url) -> AddressError {
 fn client(ca_file: Option<&Path>) -> Result<reqwest::ClientBuilder, OpenError> {
     let config = tls::client_config(ca_file)?;
     let mut headers = HeaderMap::new();
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bulkrate/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static(WANTED));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(reqwest::Client::builder()

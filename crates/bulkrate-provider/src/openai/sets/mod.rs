@@ -16,17 +16,20 @@ use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::OnceCell;
 
 use super::batch::{self, UPLOAD};
-use super::dialect::{Batches, Dialect};
+use super::dialect::Dialect;
 use super::errors;
 use super::form::{bare_line, without_model};
 use super::wire::OpenAiWire;
-use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
+use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Exchange, Reply};
+use crate::http::Account;
 use crate::http::batches::{self, Looked, Shape, in_path};
-use crate::http::free::{Elsewhere, FreeClient, Sheet};
+use crate::http::free::{Elsewhere, FreeClient, pieces};
+use crate::http::paid::calls;
+use crate::registry::OpenError;
 use crate::settings::Settings;
 
 const READ: &str = "read the results of a batch";
@@ -44,7 +47,7 @@ const SHAPE: Shape = Shape {
 };
 
 /// The settings of the API beside that of the calls.
-pub(super) fn beside(dialect: Dialect, settings: &Settings) -> Settings {
+fn beside(dialect: Dialect, settings: &Settings) -> Settings {
     let base = settings.base_url.as_deref().or(dialect.base_url).unwrap_or_default();
     let base = base.trim().trim_end_matches('/');
     let base_url = Some(base.strip_suffix(CALLS).unwrap_or(base).to_owned());
@@ -54,10 +57,10 @@ pub(super) fn beside(dialect: Dialect, settings: &Settings) -> Settings {
 /// The batch API of one account.
 #[derive(Debug)]
 pub(super) struct SetBatches {
-    dialect: Dialect,
+    limits: BatchLimits,
     wire: Arc<OpenAiWire>,
     paid: Arc<dyn CallApi>,
-    free: Arc<FreeClient>,
+    free: FreeClient,
     elsewhere: Elsewhere,
     /// The account's id: named in the settings, or the only one of the key.
     account: OnceCell<String>,
@@ -67,17 +70,22 @@ pub(super) struct SetBatches {
 }
 
 impl SetBatches {
+    /// Sends nothing. Over a line where one is given.
     pub(super) fn new(
         dialect: Dialect,
+        limits: BatchLimits,
         wire: Arc<OpenAiWire>,
-        paid: Arc<dyn CallApi>,
-        free: Arc<FreeClient>,
         settings: &Settings,
-    ) -> Self {
+        line: Option<&Arc<dyn Exchange>>,
+    ) -> Result<Self, OpenError> {
+        let own = beside(dialect, settings);
+        let account = Account::new(None, dialect.name, &own)?;
+        let paid = calls(line, account.clone(), &[], &own)?;
+        let free = FreeClient::on(line, account, &own, errors::classify)?;
         let elsewhere = Elsewhere::of(free.account(), settings, errors::classify);
         let account = OnceCell::new_with(settings.project.clone());
         let (deleted, create_timeout) = (Mutex::default(), settings.create_timeout);
-        Self { dialect, wire, paid, free, elsewhere, account, deleted, create_timeout }
+        Ok(Self { limits, wire, paid, free, elsewhere, account, deleted, create_timeout })
     }
 
     /// Whether the list of jobs answers: a gateway may pass on calls only.
@@ -91,6 +99,10 @@ impl SetBatches {
     async fn path(&self, rest: &str) -> Result<String, ApiError> {
         let account = self.account.get_or_try_init(|| self.only_account()).await?;
         Ok(format!("/v1/accounts/{}/{rest}", in_path(account)))
+    }
+
+    async fn job(&self, id: &str) -> Result<String, ApiError> {
+        self.path(&format!("batchInferenceJobs/{}", in_path(id))).await
     }
 
     async fn set(&self, id: &str) -> Result<String, ApiError> {
@@ -160,39 +172,28 @@ impl SetBatches {
     }
 
     /// All files of a data set, one after the other. Who knows an address may read what lies there, for some minutes.
-    async fn bring_all(
-        &self,
-        urls: &[String],
-        sheet: &mut Sheet,
-        (to, bytes_max): (&Path, u64),
-    ) -> Result<u64, ApiError> {
-        let local = |error: std::io::Error| self.free.local_error(READ, to, &error);
-        let piece = to.with_extension("piece");
-        let mut bytes = 0;
-        for url in urls {
-            let Some(length) = self.bring(url, &piece, bytes_max.saturating_sub(bytes)).await? else {
+    async fn bring_all(&self, urls: &[String], to: &Path, bytes_max: u64) -> Result<u64, ApiError> {
+        let (mut whole, mut left) = (Vec::new(), bytes_max);
+        for (place, url) in urls.iter().enumerate() {
+            let piece = pieces::beside(to, place);
+            let Some(bytes) = self.bring(url, &piece, left).await? else {
                 let why = "a file of the results is gone while it is read";
                 return Err(self.free.error(READ, None, FailureClass::Transient, why));
             };
-            let mut input = tokio::fs::File::open(&piece).await.map_err(local)?;
-            tokio::io::copy(&mut input, &mut sheet.out).await.map_err(local)?;
-            // The last line of a file may have no end.
-            sheet.out.write_all(b"\n").await.map_err(local)?;
-            tokio::fs::remove_file(&piece).await.map_err(local)?;
-            bytes += length + 1;
+            left = left.saturating_sub(bytes);
+            whole.push(piece);
         }
-        Ok(bytes)
+        pieces::join(&whole, to).await.map_err(|error| self.free.local_error(READ, to, &error))
     }
 }
 
 /// How many lines a file has.
 async fn lines_of(file: &Path) -> std::io::Result<u64> {
-    use tokio::io::AsyncReadExt as _;
     let (mut input, mut piece, mut lines) = (tokio::fs::File::open(file).await?, vec![0; 1 << 18], 0);
     loop {
         match input.read(&mut piece).await? {
             0 => return Ok(lines),
-            read => lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+            read => lines += memchr::memchr_iter(b'\n', &piece[..read]).count() as u64,
         }
     }
 }
@@ -200,13 +201,7 @@ async fn lines_of(file: &Path) -> std::io::Result<u64> {
 #[async_trait]
 impl BatchApi for SetBatches {
     fn limits(&self, _: Kind) -> BatchLimits {
-        let (items_max, bytes_max) = match self.dialect.batches {
-            Batches::Sets { items_max, bytes_max } | Batches::Yes { items_max, bytes_max, .. } => {
-                (items_max, bytes_max)
-            }
-            Batches::No | Batches::Ask => (0, 0),
-        };
-        BatchLimits { items_max, bytes_max, embedding_inputs_max: u64::MAX }
+        self.limits
     }
 
     fn facts(&self) -> BatchFacts {
@@ -275,8 +270,7 @@ impl BatchApi for SetBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        let path = self.path(&format!("batchInferenceJobs/{}", in_path(id))).await?;
-        let job = batches::poll(&self.free, SHAPE, &path).await?;
+        let job = batches::poll(&self.free, SHAPE, &self.job(id).await?).await?;
         let is_deleted = || self.deleted.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
         Ok(job.or_else(|| is_deleted().then(|| remote::gone(id))))
     }
@@ -291,8 +285,7 @@ impl BatchApi for SetBatches {
     async fn cancel(&self, id: &str) -> Result<(), ApiError> {
         match self.poll(id).await? {
             Some(job) if matches!(job.phase, Phase::Validating | Phase::InProgress) => {
-                let path = self.path(&format!("batchInferenceJobs/{}", in_path(id))).await?;
-                batches::delete(&self.free, SHAPE, "cancel a batch", &path).await?;
+                batches::delete(&self.free, SHAPE, "cancel a batch", &self.job(id).await?).await?;
                 self.deleted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
                 Ok(())
             }
@@ -302,22 +295,10 @@ impl BatchApi for SetBatches {
 
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
         let path = format!("{}:getDownloadEndpoint", self.set(file).await?);
-        let reply = self.free.send(READ, Method::GET, &path, &[404]).await?;
-        let unreadable = |why: &str| batches::unreadable(&self.free, READ, &reply, why);
-        if reply.status == 404 {
-            let own = errors::read(&reply.body).is_some();
-            return if own { Ok(None) } else { Err(unreadable("a page that is not the provider's")) };
-        }
-        let urls = remote::read_addresses(&reply.body).map_err(|why| unreadable(&why))?;
-        let local = |error: std::io::Error| self.free.local_error(READ, to, &error);
-        let mut sheet = Sheet::begin(to).await.map_err(local)?;
-        match self.bring_all(&urls, &mut sheet, (to, bytes_max)).await {
-            Ok(bytes) => sheet.end(to).await.map(|()| Some(bytes)).map_err(local),
-            Err(error) => {
-                let _ = sheet.discard().await; // what matters is the error
-                Err(error)
-            }
-        }
+        let Some(reply) = batches::found(&self.free, SHAPE, READ, &path).await? else { return Ok(None) };
+        let urls = remote::read_addresses(&reply.body)
+            .map_err(|why| batches::unreadable(&self.free, READ, &reply, &why))?;
+        self.bring_all(&urls, to, bytes_max).await.map(Some)
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {

@@ -116,22 +116,12 @@ struct OutputPart<'a> {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+#[serde(bound(deserialize = "R: Deserialize<'de>"))]
+struct Line<'a, R> {
     #[serde(borrow)]
     custom_id: Text<'a>,
-    #[serde(borrow, default)]
-    response: Option<LineResponse<'a>>,
+    response: Option<R>,
     /// An object, one within another, or a bare text.
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct BareLine<'a> {
-    #[serde(borrow)]
-    custom_id: Text<'a>,
-    #[serde(borrow, default)]
-    response: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -161,6 +151,16 @@ struct AnsweredResponse<'a> {
     status_code: Count,
     #[serde(borrow)]
     body: Success<'a>,
+}
+
+impl<'a, R: Deserialize<'a>> Line<'a, R> {
+    fn of(line: &'a [u8]) -> Result<Self, String> {
+        let parsed: Self = serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
+        if parsed.custom_id.is_empty() {
+            return Err("not a result: `custom_id` is empty".to_owned());
+        }
+        Ok(parsed)
+    }
 }
 
 impl LineResponse<'_> {
@@ -199,11 +199,7 @@ impl Reader {
         if let Some(answered) = self.answered_line(kind, line) {
             return Ok(answered);
         }
-        let parsed: Line<'a> =
-            serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
-        if parsed.custom_id.is_empty() {
-            return Err("not a result: `custom_id` is empty".to_owned());
-        }
+        let parsed = Line::<LineResponse<'a>>::of(line)?;
         let reading = match (parsed.error, parsed.response) {
             (Some(error), response) => Reading::Failure(failed_line(error, response.as_ref())),
             (None, None) => Reading::Failure(unreadable("the line has neither a response nor an error")),
@@ -214,11 +210,7 @@ impl Reader {
 
     /// A line without a status, whose answer or error stands alone.
     pub(super) fn bare_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        let parsed: BareLine<'a> =
-            serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
-        if parsed.custom_id.is_empty() {
-            return Err("not a result: `custom_id` is empty".to_owned());
-        }
+        let parsed = Line::<&'a RawValue>::of(line)?;
         let reading = match (parsed.error, parsed.response) {
             (Some(error), _) => Reading::Failure(failed_line(error, None)),
             (None, Some(answer)) => self.success(kind, answer.get().as_bytes(), None),

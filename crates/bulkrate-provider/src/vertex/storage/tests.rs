@@ -30,29 +30,6 @@ fn an_object_of_somebody_else_is_no_empty_list() {
     }
 }
 
-#[tokio::test]
-async fn pieces_are_joined_line_by_line_and_are_the_owners_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("output.jsonl");
-    let pieces: Vec<PathBuf> = ["a\nb", "", "c\n", "d"]
-        .iter()
-        .enumerate()
-        .map(|(place, text)| {
-            let piece = beside(&to, place);
-            std::fs::write(&piece, text).unwrap();
-            piece
-        })
-        .collect();
-    assert_eq!(join(&pieces, &to).await.unwrap(), 8);
-    assert_eq!(std::fs::read_to_string(&to).unwrap(), "a\nb\nc\nd\n");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-}
-
 #[test]
 fn names_of_objects_are_one_part_of_a_path() {
     let named = Named::read("gs://b/o/p q/input.jsonl").unwrap();
