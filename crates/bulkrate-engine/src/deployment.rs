@@ -153,7 +153,7 @@ impl Deployment {
     ) -> Result<Self, EngineError> {
         let deployed = account.api.deployed(model);
         let served = deployed.unwrap_or(model);
-        let there = format!("{}/{served}", account.serves.as_deref().unwrap_or(&account.provider));
+        let there = format!("{}/{served}", account.whose());
         let (row, model, pinned) = match settings.catalogue.resolve_alive(&there, today) {
             Ok(found) if deployed.is_some() => (found.row.clone(), model.to_owned(), model.to_owned()),
             Ok(found) => (found.row.clone(), found.model.to_owned(), found.pinned.to_owned()),

@@ -52,6 +52,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// The provider whose models it has.
+    #[must_use]
+    pub fn whose(&self) -> &str {
+        self.serves.as_deref().unwrap_or(&self.provider)
+    }
+
     /// Whether calls would go without a key that is needed, or that the user meant them to have.
     #[must_use]
     pub fn lacks_key(&self) -> bool {

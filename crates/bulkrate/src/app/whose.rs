@@ -61,12 +61,9 @@ pub(super) fn with_batches(accounts: &[Account], state: &Path) -> Vec<Account> {
     let set_up = |(at, account): &(usize, &Account)| {
         account.api.batches().is_some()
             && match account.api.calls() {
-                None => account.serves.is_some() || local_runs(state).is_dir(),
-                Some(_) => {
-                    account.serves.is_some()
-                        || is_service(account)
-                        || *at == 0 && (account.has_key || account.custom)
-                }
+                _ if account.serves.is_some() => true,
+                None => local_runs(state).is_dir(),
+                Some(_) => is_service(account) || *at == 0 && (account.has_key || account.custom),
             }
     };
     let found: Vec<Account> =
@@ -92,9 +89,8 @@ pub(super) fn listed_as(account: Option<&Account>, model: &str) -> String {
     let own = |account: &Account| {
         let name = model.strip_prefix(account.provider.as_str())?.strip_prefix('/')?;
         let deployed = account.api.deployed(name);
-        let serves = account.serves.as_deref().unwrap_or(&account.provider);
         (account.serves.is_some() || deployed.is_some())
-            .then(|| format!("{serves}/{}", deployed.unwrap_or(name)))
+            .then(|| format!("{}/{}", account.whose(), deployed.unwrap_or(name)))
     };
     account.and_then(own).unwrap_or_else(|| model.to_owned())
 }

@@ -10,13 +10,6 @@ use bulkrate_engine::view::JobBatch;
 use super::view::{BatchView, LOST, UNKNOWN, as_known};
 use crate::app::{AppError, whose};
 
-/// What became of the question after one batch.
-enum Heard {
-    Remote(Box<RemoteBatch>),
-    /// The provider does not know it.
-    Lost,
-}
-
 /// Asks after every batch of a job that is still at work.
 pub(super) async fn of_job(
     reader: &Reader,
@@ -33,8 +26,8 @@ pub(super) async fn of_job(
             view.not_asked = Some(why.clone());
         } else if batch.at_work {
             match ask(&batch, accounts, &mut silent).await {
-                Ok(Heard::Remote(remote)) => view.hear(&remote),
-                Ok(Heard::Lost) => view.status = LOST.to_owned(),
+                Ok(Some(remote)) => view.hear(&remote),
+                Ok(None) => view.status = LOST.to_owned(),
                 Err(why) => view.not_asked = Some(why),
             }
         }
@@ -49,24 +42,24 @@ pub(super) fn last_known(reader: &Reader, job: &str) -> Result<Vec<BatchView>, A
     Ok(reader.batches(job)?.iter().map(|batch| as_known(batch, &name)).collect())
 }
 
+/// `None`: the provider does not know it.
 async fn ask(
     batch: &JobBatch,
     accounts: &[Account],
     silent: &mut HashMap<String, String>,
-) -> Result<Heard, String> {
+) -> Result<Option<RemoteBatch>, String> {
     let id = batch.line.batch.as_deref().ok_or("the provider has given it no id yet")?;
     let account = accounts
         .iter()
         .find(|account| account.id == batch.account)
         .ok_or("no account is set up that is the one that made it (key, base URL)")?;
     let api = account.api.batches().ok_or("the account has no batch API")?;
-    let found = api.poll(id).await.map_err(|error| {
+    api.poll(id).await.map_err(|error| {
         if error.is_unanswered() {
             silent.insert(batch.account.clone(), error.to_string());
         }
         error.to_string()
-    })?;
-    Ok(found.map_or(Heard::Lost, |remote| Heard::Remote(Box::new(remote))))
+    })
 }
 
 /// The newest batches of all these accounts, and the exit code. An account that cannot be asked is a line of its own, unless no

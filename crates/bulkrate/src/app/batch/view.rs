@@ -88,22 +88,18 @@ impl Serialize for Times {
 /// A batch as rows have it.
 pub(super) fn as_known(batch: &JobBatch, job: &str) -> BatchView {
     let line = &batch.line;
-    let done = line.completed + line.failed;
-    let left = line.items.saturating_sub(done);
+    let is_told = line.completed + line.failed > 0;
     BatchView {
         batch: line.batch.clone(),
         status: batch.phase.as_deref().map_or_else(
             || line.state.clone(),
             |phase| word(phase, line.items, line.completed, line.failed).to_owned(),
         ),
-        counts: RequestCounts {
-            total: line.items,
-            succeeded: line.completed,
-            errored: line.failed,
-            processing: if batch.at_work { left } else { 0 },
-            ..RequestCounts::default()
-        }
-        .with_rest(batch.phase.as_deref().filter(|_| !batch.at_work && done > 0), left),
+        counts: RequestCounts::of(
+            (line.items, line.completed, line.failed),
+            batch.at_work,
+            batch.phase.as_deref().filter(|_| is_told),
+        ),
         times: Times { created: Some(batch.created_at_ms), completed: batch.ended_at_ms, expires: None },
         job: Some(job.to_owned()),
         ..BatchView::nothing(&batch.provider)
@@ -131,15 +127,11 @@ impl BatchView {
         self.status = word(phase.name(), counts.total, counts.completed, counts.failed).to_owned();
         self.said = Some(remote.status.clone());
         let total = self.counts.total.max(counts.total);
-        let left = total.saturating_sub(counts.completed.saturating_add(counts.failed));
-        self.counts = RequestCounts {
-            total,
-            succeeded: counts.completed,
-            errored: counts.failed,
-            processing: if phase.is_terminal() { 0 } else { left },
-            ..RequestCounts::default()
-        }
-        .with_rest(Some(phase.name()).filter(|_| phase.is_terminal() && counts.total > 0), left);
+        self.counts = RequestCounts::of(
+            (total, counts.completed, counts.failed),
+            !phase.is_terminal(),
+            Some(phase.name()).filter(|_| counts.total > 0),
+        );
         self.times.created = ms(remote.created_at).or(self.times.created);
         self.times.completed = ms(remote.ended_at).or(self.times.completed);
         self.times.expires = ms(remote.expires_at);
@@ -147,12 +139,15 @@ impl BatchView {
 }
 
 impl RequestCounts {
-    /// Requests of which nothing came, when their batch ended this way.
-    fn with_rest(self, phase: Option<&str>, left: u64) -> Self {
+    /// What is neither succeeded nor errored is at work, or has ended as its batch has. `phase`: where the provider counts.
+    fn of((total, succeeded, errored): (u64, u64, u64), at_work: bool, phase: Option<&str>) -> Self {
+        let left = total.saturating_sub(succeeded.saturating_add(errored));
+        let counts = Self { total, succeeded, errored, ..Self::default() };
         match phase {
-            Some("expired") => Self { expired: left, ..self },
-            Some("cancelled") => Self { cancelled: left, ..self },
-            _ => self,
+            _ if at_work => Self { processing: left, ..counts },
+            Some("expired") => Self { expired: left, ..counts },
+            Some("cancelled") => Self { cancelled: left, ..counts },
+            _ => counts,
         }
     }
 }

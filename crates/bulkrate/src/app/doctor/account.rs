@@ -143,8 +143,7 @@ fn quota(limits: &LimitHints) -> Finding {
 
 /// Which of the models that the account has, as far as they are in the catalogue, are retired soon.
 fn dates(account: &Account, catalogue: &Catalogue, today: Date) -> Finding {
-    let serves = account.serves.as_deref().unwrap_or(&account.provider);
-    if !catalogue.rows().iter().any(|row| row.provider == serves) {
+    if !catalogue.rows().iter().any(|row| row.provider == account.whose()) {
         return Finding::ok("dates", "no date is known: its models are not in the price catalogue");
     }
     let none = || format!("none of its models that are priced here is retired within {SOON_DAYS} days");
@@ -154,12 +153,11 @@ fn dates(account: &Account, catalogue: &Catalogue, today: Date) -> Finding {
 /// `2 models are retired within 90 days: a on 2027-01-01, b on 2027-02-01`.
 fn soon(account: &Account, catalogue: &Catalogue, today: Date) -> Option<String> {
     const NAMED: usize = 5;
-    let serves = account.serves.as_deref().unwrap_or(&account.provider);
     let until = today.checked_add(SOON_DAYS.days()).ok()?;
     let mut models: Vec<(Date, &str)> = catalogue
         .rows()
         .iter()
-        .filter(|row| row.provider == serves)
+        .filter(|row| row.provider == account.whose())
         .filter_map(|row| {
             Some((row.retirement.filter(|date| (today..=until).contains(date))?, row.id.as_str()))
         })
