@@ -59,6 +59,11 @@ impl ApiError {
         Self::new(404, "invalid_request_error", None, message)
     }
 
+    pub(crate) fn taken(what: &str) -> Self {
+        let message = format!("{what} already exists");
+        Self::new(409, "invalid_request_error", Some("ALREADY_EXISTS"), message)
+    }
+
     pub(crate) fn no_model(name: &str) -> Self {
         let message = format!("The model `{name}` does not exist or you do not have access to it.");
         Self::new(404, "invalid_request_error", Some("model_not_found"), message)

@@ -107,12 +107,7 @@ impl FreeClient {
         Ok(Self::with(Line::Http(client), account, settings, classify))
     }
 
-    /// Over a line that is given, for worlds without a network.
-    pub fn over(line: Arc<dyn Exchange>, account: Account, settings: &Settings, classify: Classify) -> Self {
-        Self::with(Line::Given(line), account, settings, classify)
-    }
-
-    /// Over a line where one is given.
+    /// Over a line where one is given, for worlds without a network.
     pub(crate) fn on(
         line: Option<&Arc<dyn Exchange>>,
         account: Account,
@@ -120,7 +115,7 @@ impl FreeClient {
         classify: Classify,
     ) -> Result<Self, OpenError> {
         match line {
-            Some(line) => Ok(Self::over(Arc::clone(line), account, settings, classify)),
+            Some(line) => Ok(Self::with(Line::Given(Arc::clone(line)), account, settings, classify)),
             None => Self::new(account, settings, classify),
         }
     }

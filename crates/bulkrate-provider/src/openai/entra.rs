@@ -53,7 +53,7 @@ enum Who {
     },
     /// What stands beside the machine answers nobody else, and is told this where it must be told something.
     Machine {
-        told: Option<(&'static str, Secret)>,
+        told: Option<Secret>,
     },
 }
 
@@ -69,8 +69,6 @@ impl Entra {
     pub(super) fn find(settings: &Settings) -> Result<Option<Self>, String> {
         let variable =
             |name: &str| settings.variables.get(name).map(Secret::expose).filter(|text| !text.is_empty());
-        let client = variable(CLIENT);
-        let server = variable(ENDPOINT).zip(variable(HEADER));
         let way = variable(WAY).unwrap_or("prod");
         let is = |name: &str| way.eq_ignore_ascii_case(name) || way.eq_ignore_ascii_case("prod");
         if !WAYS.iter().any(|known| is(known)) {
@@ -81,53 +79,50 @@ impl Entra {
         }
         let secret = variable(SECRET).filter(|_| is(WAYS[0]));
         let file = variable(FEDERATED).filter(|_| is(WAYS[1]));
-        let who = |client: &str| match (secret, file) {
-            (Some(secret), _) => {
-                Some(Who::Application { client: client.to_owned(), secret: Secret::new(secret) })
-            }
-            (None, Some(file)) => {
-                Some(Who::Workload { client: client.to_owned(), file: PathBuf::from(file) })
-            }
+        let who = variable(CLIENT).map(str::to_owned).and_then(|client| match (secret, file) {
+            (Some(secret), _) => Some(Who::Application { client, secret: Secret::new(secret) }),
+            (None, Some(file)) => Some(Who::Workload { client, file: PathBuf::from(file) }),
             (None, None) => None,
-        };
-        let named = variable(TENANT).zip(client).and_then(|(tenant, client)| Some((tenant, who(client)?)));
-        let Some((tenant, who)) = named else {
-            // Every machine of Azure has a server, and so have many that are none: it is asked where it is named.
-            let is_meant = server.is_some() && is(WAYS[2]) || way.eq_ignore_ascii_case(WAYS[2]);
-            if !is_meant {
-                return Ok(None);
-            }
-            let is_near = |(address, _): (&str, &str)| {
-                Url::parse(address).is_ok_and(|url| is_secret(&url) || is_beside(&url))
-            };
-            if !server.is_none_or(is_near) {
-                return Err(format!("`{ENDPOINT}` is no https, and no address of this machine"));
-            }
-            return Ok(Some(Self::machine(client, server)));
-        };
-        let authority = variable(AUTHORITY).unwrap_or("https://login.microsoftonline.com");
+        });
+        if let Some((tenant, who)) = variable(TENANT).zip(who) {
+            return Self::of_tenant(tenant, variable(AUTHORITY), who).map(Some);
+        }
+        let server = variable(ENDPOINT).zip(variable(HEADER));
+        // Every machine of Azure has a server, and so have many that are none: it is asked where it is named.
+        match server.is_some() && is(WAYS[2]) || way.eq_ignore_ascii_case(WAYS[2]) {
+            true => Self::of_machine(variable(CLIENT), server).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn of_tenant(tenant: &str, authority: Option<&str>, who: Who) -> Result<Self, String> {
+        let authority = authority.unwrap_or("https://login.microsoftonline.com");
         let authority =
             if authority.contains("://") { authority.to_owned() } else { format!("https://{authority}") };
         if !Url::parse(&authority).is_ok_and(|url| is_secret(&url)) {
             return Err(format!("`{AUTHORITY}` is no https"));
         }
         let url = format!("{}/{}/oauth2/v2.0/token", authority.trim_end_matches('/'), in_path(tenant));
-        Ok(Some(Self { who, url }))
+        Ok(Self { who, url })
     }
 
     /// By the server that an app service names, or the one that every machine of Azure has.
-    fn machine(client: Option<&str>, server: Option<(&str, &str)>) -> Self {
+    fn of_machine(client: Option<&str>, server: Option<(&str, &str)>) -> Result<Self, String> {
         let (address, version) = match server {
             Some((address, _)) => (address, "2019-08-01"),
             None => (MACHINE, "2018-02-01"),
         };
+        let is_near = |url: Url| is_secret(&url) || is_beside(&url);
+        if !Url::parse(address).is_ok_and(is_near) {
+            return Err(format!("`{ENDPOINT}` is no https, and no address of this machine"));
+        }
         let mut query = Serializer::new(String::new());
         query.append_pair("api-version", version).append_pair("resource", RESOURCE);
         if let Some(client) = client {
             query.append_pair("client_id", client);
         }
-        let told = server.map(|(_, secret)| ("x-identity-header", Secret::new(secret)));
-        Self { who: Who::Machine { told }, url: format!("{address}?{}", query.finish()) }
+        let told = server.map(|(_, secret)| Secret::new(secret));
+        Ok(Self { who: Who::Machine { told }, url: format!("{address}?{}", query.finish()) })
     }
 }
 
@@ -142,7 +137,7 @@ impl Grants for Entra {
 
     fn headers(&self) -> Vec<(&'static str, String)> {
         match &self.who {
-            Who::Machine { told: Some((name, secret)) } => vec![(name, secret.expose().to_owned())],
+            Who::Machine { told: Some(secret) } => vec![("x-identity-header", secret.expose().to_owned())],
             Who::Machine { told: None } => vec![("metadata", "true".to_owned())],
             Who::Application { .. } | Who::Workload { .. } => Vec::new(),
         }
@@ -174,7 +169,7 @@ impl Grants for Entra {
 
     fn secrets(&self) -> Vec<String> {
         match &self.who {
-            Who::Application { secret, .. } | Who::Machine { told: Some((_, secret)) } => {
+            Who::Application { secret, .. } | Who::Machine { told: Some(secret) } => {
                 vec![secret.expose().to_owned()]
             }
             Who::Workload { file, .. } => {

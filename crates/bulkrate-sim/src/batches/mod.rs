@@ -153,8 +153,7 @@ fn order(state: &State, body: &[u8], query: &HashMap<String, String>) -> Result<
     let body = state.manners().map_or(Ok(body.clone()), |manners| manners.create(body, query))?;
     let id = body["id"].as_str().map(str::to_owned);
     if let Some(id) = id.as_deref().filter(|id| state.batches.get(id).is_some()) {
-        let message = format!("{id} already exists");
-        return Err(ApiError::new(409, "invalid_request_error", Some("ALREADY_EXISTS"), message));
+        return Err(ApiError::taken(id));
     }
     let file_id = text(&body, "input_file_id")?;
     let endpoint = text(&body, "endpoint")?;

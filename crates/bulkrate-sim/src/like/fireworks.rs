@@ -2,7 +2,7 @@
 //! deleted.
 
 use super::Splice;
-use super::manners::{Call, Entered, Manners, Own};
+use super::manners::{Call, Entered, Manners, Own, said};
 use crate::clock::instant;
 use crate::errors::ApiError;
 use crate::faults::Place;
@@ -138,9 +138,7 @@ impl Manners for Fireworks {
     }
 
     fn leave(&self, _: &State, entered: &Entered, reply: Reply) -> Reply {
-        let body = reply.whole().filter(|_| reply.status == 200 && entered.own.is_none());
-        let Some(body) = body else { return reply };
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return reply };
+        let Some(value) = said(&reply) else { return reply };
         let is_batch = |one: &Value| one["object"] == "batch";
         let shaped = match (value["object"].as_str(), value["data"].as_array()) {
             (Some("batch"), _) if entered.is_post => json!({}),
@@ -179,8 +177,7 @@ fn make(state: &State, body: &Bytes) -> Result<Reply, ApiError> {
         return Err(crate::errors::invalid("example_count is required for uploaded datasets"));
     }
     if state.files.get(id).is_some() {
-        let message = format!("dataset {id} already exists");
-        return Err(ApiError::new(409, "invalid_request_error", Some("ALREADY_EXISTS"), message));
+        return Err(ApiError::taken(&format!("dataset {id}")));
     }
     let file = state.files.put(id.to_owned(), (NAME, EMPTY), state.clock.now(), Bytes::new());
     Ok(Reply::of(&view(state, &file)))
