@@ -13,6 +13,8 @@ mod guards;
 mod hedge;
 mod kinds;
 mod embeddings;
+mod embeddings_out;
+mod embeddings_vectors;
 mod real;
 mod deadline;
 mod forecast;
