@@ -23,6 +23,14 @@ fn with(config: SimConfig, faults: &[&str]) -> SimConfig {
     faults.iter().fold(config, |config, fault| config.with_fault(fault).unwrap())
 }
 
+/// Two uploads fail, and it is left; then the first look at it, and the first batch that tries it again.
+const NO_UPLOADS: [&str; 2] = ["5xx:upload=503@1-3", "reset-early:models@1"];
+
+/// From one failure to the next passes more than the patience of `impatient_with`: the second one is an outage, however fast the machine.
+fn leaves_at_the_second_failure(spec: &mut JobSpec) {
+    (spec.run.poll_min_ms, spec.run.poll_max_ms) = (300, 300);
+}
+
 /// Batches of ten, one after the other.
 fn tens(there: &Several, rows: usize, fallback: &[&str]) -> JobSpec {
     let mut spec = there.spec(Lane::Batch, rows, fallback);
@@ -69,25 +77,26 @@ fn is_exact(there: &Several, report: &Report) {
 #[tokio::test]
 async fn batches_go_to_the_next_while_nothing_gets_through_and_back_when_one_is_taken() {
     for (what, faults) in [
-        ("uploads", &["5xx:upload=503@1-9", "reset-early:models@1-2"][..]),
+        ("uploads", &NO_UPLOADS[..]),
         ("creates", &["5xx:create=503@1-2"]),
         ("a limit that the one that tries meets", &["5xx:create=503@1-2", "429:create@1"]),
     ] {
+        // The first is looked at while a batch of the other runs, and tried after it: of its nine it has three at most.
         let there = Several::new(with(batches(100.0), faults), &[("groq", batches(2_500.0))]).await;
-        let report = run(&there, &tens(&there, 100, &[GROQ])).await;
+        let mut spec = tens(&there, 100, &[GROQ]);
+        leaves_at_the_second_failure(&mut spec);
+        let report = run(&there, &spec).await;
         there.whole(&report, 100);
         is_exact(&there, &report);
         let bills = there.bills();
-        // How many uploads are tried while the other's batches run is up to the clock: the job may be done before the first is back.
-        let is_back = bills[0].0 >= 10;
-        assert!(bills[1].0 >= 10 && (is_back || what == "uploads"), "{what}: both have answered: {bills:?}");
+        assert!(bills[0].0 >= 10 && bills[1].0 >= 10, "{what}: both have answered: {bills:?}");
         let by = by_whom(&there, &report, 100);
         let away = by.iter().filter(|(_, why)| why.as_deref() == Some("away")).count();
         let other = by.iter().filter(|(who, _)| who == "groq").count();
         assert_eq!((away, other as u64), (other, bills[1].0), "{what}: who stood in is said: {by:?}");
         let (alerts, notes) = (there.told("alert failover"), there.told("note `openai"));
         assert!(!alerts.is_empty() && alerts[0].contains("stands in until it is back"), "{what}: {alerts:?}");
-        assert!(!is_back || notes.last().unwrap().contains("takes its items back"), "{what}: {notes:?}");
+        assert!(notes.last().unwrap().contains("takes its items back"), "{what}: {notes:?}");
     }
 }
 
@@ -154,11 +163,12 @@ fn dips(from: usize, lost: usize) -> SimConfig {
 
 #[tokio::test]
 async fn of_two_that_stand_in_the_cheaper_has_the_items_when_it_is_back() {
-    let slow = || SimConfig { latency_ms: 40.0, latency_sigma: 0.0, ..SimConfig::default() };
+    // Who is to be left again takes a second for what the other does in 20 ms: it has few items, however long a look takes.
+    let slow = |latency_ms| SimConfig { latency_ms, latency_sigma: 0.0, ..SimConfig::default() };
     let gone = || SimConfig::default().with_fault("revoked:sync").unwrap();
     for (first, then, others) in [
-        (GROQ, XAI, [("groq", dips(11, 7)), ("xai", slow())]),
-        (XAI, GROQ, [("groq", slow()), ("xai", dips(11, 7))]),
+        (GROQ, XAI, [("groq", dips(11, 7)), ("xai", slow(1_000.0))]),
+        (XAI, GROQ, [("groq", slow(40.0)), ("xai", dips(11, 7))]),
     ] {
         let there = Several::new(gone(), &others).await;
         let mut spec = there.spec(Lane::Sync, 300, &[first, then]);
@@ -168,10 +178,7 @@ async fn of_two_that_stand_in_the_cheaper_has_the_items_when_it_is_back() {
         is_exact(&there, &report);
         let bills = there.bills();
         let (groq, xai) = (bills[1].0, bills[2].0);
-        assert!(
-            groq > 60 && xai > 0,
-            "the cheaper one answers long after its first ten, whoever was asked first: {bills:?}"
-        );
+        assert!(groq > 150 && xai > 0, "the cheaper one has most, whoever was asked first: {bills:?}");
         let back = there.told(&format!("note `{first}` answers again"));
         let says = if first == GROQ { "takes its items back" } else { "stay where they cost less" };
         assert!(first == XAI && back.is_empty() || back[0].contains(says), "{back:?}");
@@ -235,12 +242,13 @@ async fn batches_that_are_not_taken_are_called_for_where_the_list_says_so() {
     for (fallback, called_at) in
         [(&["openai/gpt-6-luna@sync"][..], 0), (&["groq/openai/gpt-oss-20b@sync"], 1)]
     {
-        let faults = ["5xx:upload=503@1-9", "5xx:models=503@1-2"];
-        let first = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..with(batches(20.0), &faults) };
-        let other = SimConfig { latency_ms: 400.0, latency_sigma: 0.0, ..batches(20.0) };
+        // To call for all of them would take far longer than the outage.
+        let first = SimConfig { latency_ms: 800.0, latency_sigma: 0.0, ..with(batches(20.0), &NO_UPLOADS) };
+        let other = SimConfig { latency_ms: 800.0, latency_sigma: 0.0, ..batches(20.0) };
         let there = Several::new(first, &[("groq", other)]).await;
         let mut spec = tens(&there, 100, fallback);
         spec.run.concurrency_max = 2;
+        leaves_at_the_second_failure(&mut spec);
         let worst = |plan: &bulkrate_engine::plan::Plan| {
             plan.lanes.iter().find(|one| one.lane == plan.lane).unwrap().worst
         };
