@@ -43,7 +43,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Of one of AWS's jobs, which is shown with the fields of its create.
+    /// Of a job of one model, which is shown with the fields of its create.
     pub(crate) fn of_job(
         endpoint: Endpoint,
         model: &str,

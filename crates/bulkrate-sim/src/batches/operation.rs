@@ -56,18 +56,7 @@ pub(super) fn order(state: &State, endpoint: Endpoint, model: &str, body: &[u8])
     if let Some(name) = batch.display_name {
         metadata.insert("displayName".to_owned(), name.into());
     }
-    let named = Some(model.to_owned());
-    Ok(Order {
-        id: None,
-        endpoint,
-        named,
-        url: endpoint.path().to_owned(),
-        input,
-        metadata: Some(metadata),
-        output_secs: None,
-        held,
-        place: None,
-    })
+    Ok(Order { held, ..Order::of_job(endpoint, model, input, metadata) })
 }
 
 /// Takes the room that so many tokens of the model need, where it is limited. A file that cannot be read is refused later.

@@ -4,7 +4,7 @@
 use super::manners::{Call, Own};
 use crate::faults::Place;
 use crate::server::{Reply, State, query};
-use crate::vertex;
+use crate::vertex::{granted, refused};
 use http::Method;
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,11 +29,6 @@ pub(super) fn holds(state: &State, key: &str) -> Option<bool> {
 
 pub(super) fn grant(state: &State, call: &Call<'_>) -> Reply {
     if call.method == Method::GET { to_machine(state, call) } else { to_client(state, call) }
-}
-
-fn refused(code: &str, why: &str) -> Reply {
-    let body = json!({"error": code, "error_description": why}).to_string();
-    Reply::bytes(if code == "invalid_client" { 401 } else { 400 }, body)
 }
 
 fn to_machine(state: &State, call: &Call<'_>) -> Reply {
@@ -69,7 +64,7 @@ fn to_client(state: &State, call: &Call<'_>) -> Reply {
 
 /// `by_end`: an app's server tells when a token ends, and nothing else.
 fn given(state: &State, by_end: bool) -> Reply {
-    let (token, life) = vertex::granted(state, BEGINS);
+    let (token, life) = granted(state, BEGINS);
     let mut given = json!({"access_token": token, "token_type": "Bearer"});
     if by_end {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

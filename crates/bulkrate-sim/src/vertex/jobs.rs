@@ -170,20 +170,8 @@ pub(super) fn create(
         ("prefix".to_owned(), prefix.into()),
         ("scope".to_owned(), format!("projects/{project}/locations/{location}").into()),
     ]);
-    batches::carry_out(
-        state,
-        Order {
-            id: None,
-            endpoint,
-            named: Some(model.to_owned()),
-            url: endpoint.path().to_owned(),
-            input,
-            metadata: Some(metadata),
-            output_secs: None,
-            held: None,
-            place: Some(place),
-        },
-    )
+    let job = Order::of_job(endpoint, model, input, metadata);
+    batches::carry_out(state, Order { place: Some(place), ..job })
 }
 
 fn word(status: Status) -> &'static str {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(crate) use jobs::{claude_body, view as job};
 pub(crate) use objects::Sessions;
 pub(crate) use tables::{Loads, SCHEME as TABLE};
-pub(crate) use tokens::{Tokens, granted};
+pub(crate) use tokens::{Tokens, granted, refused};
 
 /// What a model is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

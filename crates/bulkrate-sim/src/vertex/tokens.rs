@@ -63,7 +63,8 @@ fn given(state: &State) -> Value {
     json!({"access_token": token, "expires_in": life, "token_type": "Bearer"})
 }
 
-fn refused(error: &str, why: &str) -> Reply {
+/// As a server of tokens refuses.
+pub(crate) fn refused(error: &str, why: &str) -> Reply {
     let body = json!({"error": error, "error_description": why}).to_string();
     Reply::bytes(if error == "invalid_client" { 401 } else { 400 }, body)
 }

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use super::accounts::{self, Reached, process_env};
 use super::{AppError, engine};
 use crate::config::Layer;
-use crate::config::job_file::Provider;
+use crate::config::job_file::{Provider, is_job_file};
 
 /// How accounts are reached, and which models they are wanted for.
 pub(super) struct Meant {
@@ -23,11 +23,10 @@ pub(super) struct Meant {
 
 /// What a job file or a job of this folder names, below the flags; without one what the environment does.
 pub(super) fn meant(state: &Path, job: Option<&str>, flags: Provider) -> Result<Meant, AppError> {
-    let file = |job: &&str| Path::new(job).extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
-    let layer = match (job, job.filter(file)) {
-        (_, Some(file)) => Layer::load(Path::new(file))?,
-        (None, _) => Layer::default(),
-        (Some(job), None) => return stored(state, job, flags),
+    let layer = match job {
+        None => Layer::default(),
+        Some(file) if is_job_file(Path::new(file)) => Layer::load(Path::new(file))?,
+        Some(job) => return stored(state, job, flags),
     };
     let flags =
         Layer { provider: accounts::with_env(flags, Provider::default(), &process_env), ..Layer::default() };

@@ -9,7 +9,9 @@ use clap::Args;
 use super::parse::{JsonObject, example, object, pair, rule};
 pub use super::provider_args::ProviderArgs;
 use super::tag_budget;
-use crate::config::job_file::{Cascade, Example, Layer, Request, RuleLine, Run, SemanticCache, Sink, Source};
+use crate::config::job_file::{
+    Cascade, Example, Layer, Request, RuleLine, Run, SemanticCache, Sink, Source, is_job_file,
+};
 use crate::config::value::{
     AcceptRule, BadLineChoice, BatchDoubtChoice, CacheChoice, DoubtChoice, Effort, FallbackChoice,
     KindChoice, LaneChoice, Millis, OrderChoice, PerMillion, Percent, PriorityChoice, PromptCacheChoice,
@@ -347,7 +349,7 @@ impl JobArgs {
     /// Whether the input is a job file.
     #[must_use]
     pub fn is_job_file(&self) -> bool {
-        self.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+        is_job_file(&self.input)
     }
 
     /// What the flags say, with the input where it is a data file.

@@ -256,6 +256,12 @@ pub struct Defaults {
     pub run: Run,
 }
 
+/// Whether a path is that of a job file, by its name.
+#[must_use]
+pub fn is_job_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+}
+
 impl Layer {
     /// `self` where it says something, else `below`. Tags, tag budgets and headers are united key by key.
     #[must_use]
