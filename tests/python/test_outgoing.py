@@ -26,6 +26,7 @@ import groq.types.chat.completion_create_params as groq_chat
 import mistralai.client.models as mistral_types
 import openai.types as openai_types
 import openai.types.chat.completion_create_params as openai_chat
+import openai.types.image_generate_params as openai_images
 import openai.types.responses.response_create_params as openai_responses
 import pydantic
 import pytest
@@ -132,7 +133,7 @@ JUDGES = {
     "anthropic": {"messages": anthropic_chat.MessageCreateParamsNonStreaming},
     "gemini": {":generateContent": GoogleChat, ":batchEmbedContents": GoogleEmbeddings},
     "openai": openai_judges(openai_chat.CompletionCreateParamsNonStreaming)
-    | {"responses": openai_responses.ResponseCreateParamsNonStreaming, "decisions": openai_types.DecisionCreateParams},
+    | {"responses": openai_responses.ResponseCreateParamsNonStreaming, "decisions": openai_types.DecisionCreateParams, "images/generations": openai_images.ImageGenerateParamsNonStreaming},
     "azure": openai_judges(openai_chat.CompletionCreateParamsNonStreaming),
     "mistral": {"chat/completions": mistral_types.ChatCompletionRequest, "embeddings": mistral_types.EmbeddingRequest},
     "groq": {"chat/completions": groq_chat.CompletionCreateParams},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import time
 
 import openai
 import pytest
+from conftest import started
 
 MODEL = "gpt-6-luna"
 ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -286,6 +288,16 @@ def test_moderations(client):
     results = client.moderations.create(model="omni-moderation-latest", input=["have a nice day", "I will kill you"]).results
     assert [result.flagged for result in results] == [False, True]
     assert results[1].categories.violence and results[1].category_scores.violence > 0.8
+
+
+def test_pictures():
+    with started("--any-model") as sim, openai.OpenAI(base_url=sim.base_url, api_key="sk-test", max_retries=0) as client:
+        made = client.images.generate(model="gpt-image-2.5-flare", prompt="a cat", quality="low", output_format="webp", size="1024x1536")
+        assert base64.b64decode(made.data[0].b64_json)[8:12] == b"WEBP"
+        assert (made.quality, made.size, made.output_format) == ("low", "1024x1536", "webp")
+        assert (made.usage.output_tokens, made.usage.input_tokens_details.image_tokens) == (408, 0)
+        with pytest.raises(openai.BadRequestError):
+            client.images.generate(model="gpt-image-2.5-flare", prompt="a cat", size="3x3")
 
 
 def test_decisions(client):

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::FailureClass;
 use crate::money::UsdNanos;
+use crate::request::Blob;
 use crate::usage::Usage;
 
 /// Why the model stopped.
@@ -50,6 +51,8 @@ pub enum Body<'a> {
     Embedding(Embedding<'a>),
     /// The provider's moderation result as JSON.
     Moderation(&'a RawValue),
+    /// A picture, or where it lies.
+    Image(Blob<'a>),
 }
 
 /// How likely one of the choices is.

@@ -54,7 +54,7 @@ impl Deployment {
         let found = Self::of_model(settings, run, name, today)?;
         match kind {
             Kind::Decision => found.of_decisions(settings, run, today),
-            Kind::Chat | Kind::Embedding | Kind::Moderation => Ok(found),
+            Kind::Chat | Kind::Embedding | Kind::Moderation | Kind::Image => Ok(found),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What one request is written with, and what every wire refuses of it in the same words.
 
-use bulkrate_core::request::{Blob, Config, Content, Message, Part, Request, Role, SourceType};
+use bulkrate_core::request::{Blob, Config, Content, Message, Part, Reasoning, Request, Role, SourceType};
 
 use crate::api::{Unsupported, WireOptions};
 use crate::json::object::Own;
@@ -113,6 +113,29 @@ impl<'r, F> Job<'r, F> {
             return Err(self.unsupported(field, format!("{service} takes {list}, not `{given}`")));
         }
         Ok(())
+    }
+
+    /// Every setting but one, where what is asked for takes none. Not to reason is what it does anyway.
+    pub(crate) fn refuse_settings(&self, but: &str, why: &'static str) -> Result<(), Unsupported> {
+        let config = self.config();
+        let given = [
+            ("max_tokens", config.max_tokens.is_some()),
+            ("choices", !config.choices.is_empty()),
+            ("output_schema", config.output_schema.is_some()),
+            ("dimensions", config.dimensions.is_some()),
+            ("temperature", config.temperature.is_some()),
+            ("top_p", config.top_p.is_some()),
+            ("top_k", config.top_k.is_some()),
+            ("stop_sequences", !config.stop_sequences.is_empty()),
+            ("presence_penalty", config.presence_penalty.is_some()),
+            ("frequency_penalty", config.frequency_penalty.is_some()),
+            ("seed", config.seed.is_some()),
+            ("reasoning", config.reasoning.is_some_and(|reasoning| reasoning != Reasoning::None)),
+        ];
+        match given.into_iter().find(|(field, given)| *given && *field != but) {
+            Some((field, _)) => Err(self.unsupported(field, why)),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn config(&self) -> &'r Config<'r> {

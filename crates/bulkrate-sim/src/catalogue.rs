@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Embedding,
     Moderation,
     Decision,
+    Image,
     /// Accepts every endpoint: a model nobody listed, under `any_model`.
     Any,
 }

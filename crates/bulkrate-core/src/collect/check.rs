@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::answer::{Answer, Body, Embedding, Finish};
 use crate::failure::FailureClass;
+use crate::request::{Blob, write_blob};
 
 /// What an answer must be.
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub enum Expectation {
         dimensions: Option<u32>,
     },
     Moderation,
+    Image,
 }
 
 impl fmt::Debug for Expectation {
@@ -34,6 +36,7 @@ impl fmt::Debug for Expectation {
                 f.debug_struct("Embedding").field("dimensions", dimensions).finish()
             }
             Self::Moderation => f.write_str("Moderation"),
+            Self::Image => f.write_str("Image"),
         }
     }
 }
@@ -112,6 +115,7 @@ pub fn check<'a>(expectation: &'a Expectation, answer: &'a Answer<'a>) -> Result
         (Body::Embedding(embedding), _) => vector(embedding, expectation),
         (Body::Choice { choice, .. }, _) => judge_text(expectation, choice),
         (Body::Moderation(result), _) => Ok(Checked::Json(Cow::Borrowed(result.get()))),
+        (Body::Image(picture), _) => image(picture),
         (Body::Text { text, refusal, tool_calls }, _) => {
             if let Some(refusal) = refusal.as_deref().filter(|refusal| !refusal.is_empty()) {
                 return Err(flaw(FailureClass::Refusal, format!("the model refused: {}", excerpt(refusal))));
@@ -168,10 +172,22 @@ fn judge_text<'a>(expectation: &'a Expectation, text: &'a str) -> Result<Checked
                 }
             }
         }
-        Expectation::Text | Expectation::Embedding { .. } | Expectation::Moderation => {
+        Expectation::Text | Expectation::Embedding { .. } | Expectation::Moderation | Expectation::Image => {
             Ok(Checked::Text(Cow::Borrowed(text)))
         }
     }
+}
+
+/// A picture as a part of an answer: `{"data":"...","media_type":"image/png","source_type":"base64","type":"image"}`.
+fn image<'a>(picture: &Blob<'_>) -> Result<Checked<'a>, Flaw> {
+    if picture.data.is_empty() {
+        return Err(flaw(FailureClass::Empty, "the answer holds no picture"));
+    }
+    let mut part = Vec::with_capacity(picture.data.len() + 128);
+    write_blob(picture, "image", &mut part);
+    String::from_utf8(part)
+        .map(|part| Checked::Json(Cow::Owned(part)))
+        .map_err(|_| flaw(FailureClass::Empty, "the picture is no text"))
 }
 
 #[derive(Deserialize)]

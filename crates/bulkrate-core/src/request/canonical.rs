@@ -182,7 +182,8 @@ fn part(part: &Part<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_blob(blob: &Blob<'_>, kind: &str, out: &mut Vec<u8>) {
+/// An image or a document as a part of a message: `kind` says which.
+pub(crate) fn write_blob(blob: &Blob<'_>, kind: &str, out: &mut Vec<u8>) {
     let mut object = Object::open(out);
     object.key("data");
     write_json_text(&blob.data, object.out);

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 pub use blob::BlobError;
 pub(crate) use blob::{base64, data_url, media_type_of, web_url};
+pub(crate) use canonical::write_blob;
 pub use canonical::{canonical_value, write_canonical, write_json_text};
 pub use media::{AddressError, Medium, media_type_by_bytes};
 pub use openai::BodyError;
@@ -31,15 +32,23 @@ pub enum Kind {
     Moderation,
     /// One of the request's choices, with the probability of each.
     Decision,
+    /// A picture, made of a text.
+    Image,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Chat, Self::Embedding, Self::Moderation, Self::Decision];
+    pub const ALL: [Self; 5] = [Self::Chat, Self::Embedding, Self::Moderation, Self::Decision, Self::Image];
 
     /// Whether it is asked in turns, and not of inputs.
     #[must_use]
     pub fn has_turns(self) -> bool {
         matches!(self, Self::Chat | Self::Decision)
+    }
+
+    /// Whether it is paid by what is answered too, so that its length needs a bound.
+    #[must_use]
+    pub fn pays_output(self) -> bool {
+        matches!(self, Self::Chat | Self::Image)
     }
 
     #[must_use]
@@ -49,6 +58,7 @@ impl Kind {
             Self::Embedding => "embedding",
             Self::Moderation => "moderation",
             Self::Decision => "decision",
+            Self::Image => "image",
         }
     }
 }
@@ -66,7 +76,7 @@ pub struct Request<'a> {
     pub kind: Kind,
     #[serde(borrow, default)]
     pub messages: Vec<Message<'a>>,
-    /// What an embedding or a moderation is made of, instead of messages.
+    /// What an embedding, a moderation or a picture is made of, instead of messages.
     #[serde(borrow, default, deserialize_with = "read::texts")]
     pub input: Vec<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "read::texts")]

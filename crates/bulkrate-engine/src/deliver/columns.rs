@@ -139,12 +139,12 @@ fn answer_form(request: &RequestSpec, shape: Shape) -> AnswerForm {
         Kind::Chat if shape == Shape::Table && request.choices.is_empty() => {
             schema_fields(request.schema.as_deref()).map_or(AnswerForm::Whole, AnswerForm::Fields)
         }
-        Kind::Chat | Kind::Moderation | Kind::Decision => AnswerForm::Whole,
+        Kind::Chat | Kind::Moderation | Kind::Decision | Kind::Image => AnswerForm::Whole,
     }
 }
 
 fn whole_type(request: &RequestSpec, shape: Shape) -> ColumnType {
-    let json = request.kind == Kind::Moderation
+    let json = matches!(request.kind, Kind::Moderation | Kind::Image)
         || (shape == Shape::Table && request.schema.is_some() && request.choices.is_empty());
     if json { ColumnType::Json } else { ColumnType::Text }
 }

@@ -405,6 +405,7 @@ impl Job {
                 Ok(Expectation::Embedding { dimensions: config.dimensions })
             }),
             Kind::Moderation => self.known("moderation", || Ok(Expectation::Moderation)),
+            Kind::Image => self.known("image", || Ok(Expectation::Image)),
             Kind::Chat | Kind::Decision => match config.output_schema {
                 Some(schema) => self.known(schema.get(), || {
                     Expectation::schema(schema.get()).map_err(|error| EngineError::BadSpec {

@@ -66,6 +66,43 @@ async fn moderations_do_a_whole_job_for_nothing() {
     }
 }
 
+/// A picture costs what its answer reports, within what the user says one costs at most.
+#[tokio::test]
+async fn pictures_do_a_whole_job_in_both_lanes() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        let world = World::new(SimConfig { any_model: true, ..fast() }).await;
+        let mut settings = world.settings();
+        settings.accounts[0].custom = true;
+        let mut spec = world.spec(&world.reviews(20), lane);
+        spec.request.kind = Kind::Image;
+        spec.request.model = Some("painter".into());
+        spec.request.user = Some("A poster that says: {{ text }}".into());
+        spec.request.system = None;
+        spec.request.choices.clear();
+        spec.request.provider_kwargs = Some(r#"{"quality":"low","output_format":"webp"}"#.into());
+        (spec.run.price_in, spec.run.price_out) = (Some("1".into()), Some("1".into()));
+        let engine = || Engine::open(settings.clone()).unwrap();
+        let refused = engine().plan(&spec, &*world.ear).await.unwrap_err();
+        assert_eq!(refused.code(), "image-unbounded", "{refused}");
+
+        spec.request.max_output_tokens = Some(300);
+        let report = engine().run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
+        assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 20, 0), "{report:?}");
+        assert_eq!((world.bill()["requests"].as_u64(), report.estimated_usage), (Some(18), 0), "{report:?}");
+        for row in world.rows() {
+            let picture = &row["answer"];
+            assert_eq!(
+                (&picture["type"], &picture["source_type"], &picture["media_type"]),
+                (&"image".into(), &"base64".into(), &"image/webp".into()),
+                "{lane}: {row}"
+            );
+            assert!(picture["data"].as_str().unwrap().starts_with("UklGR"), "{row}");
+        }
+        let reader = bulkrate_engine::Reader::open(&world.path("state")).unwrap();
+        assert!(reader.verify("reviews", &[]).unwrap().passed());
+    }
+}
+
 /// A model that no list prices: what is answered is not called free.
 #[tokio::test]
 async fn answers_without_a_price_are_counted_and_no_zero() {

@@ -51,7 +51,8 @@ impl Column {
         match kind {
             Kind::Embedding => self.embedding,
             Kind::Moderation if self.service == "openai" => "omni-moderation-latest",
-            Kind::Chat | Kind::Moderation | Kind::Decision => self.chat,
+            Kind::Image if self.service == "openai" => "gpt-image-2.5-flare",
+            Kind::Chat | Kind::Moderation | Kind::Decision | Kind::Image => self.chat,
         }
     }
 

@@ -54,6 +54,7 @@ pub fn fields() -> Vec<Field> {
         Field::new("kind embedding", of_input(Kind::Embedding)),
         Field::new("kind moderation", of_input(Kind::Moderation)),
         Field::new("kind decision", decision()),
+        Field::new("kind image", of_input(Kind::Image)),
         Field { alternatives: Some(2), ..field("log-probabilities", config()) },
     ]
 }

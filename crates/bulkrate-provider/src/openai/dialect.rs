@@ -124,7 +124,7 @@ pub(super) const EFFORTS: &[(Reasoning, &str, &str)] = &[
     (Reasoning::High, "reasoning_effort", "\"high\""),
 ];
 
-pub(super) const ALL_KINDS: &[Kind] = &[Kind::Chat, Kind::Embedding, Kind::Moderation, Kind::Decision];
+pub(super) const ALL_KINDS: &[Kind] = &Kind::ALL;
 
 impl Takes {
     /// Everything: whoever names a server of his own knows what it takes.

@@ -6,6 +6,7 @@ mod decisions;
 mod embed;
 mod embeddings;
 mod generate;
+mod images;
 mod invoke;
 mod logprobs;
 mod messages;
@@ -32,6 +33,7 @@ pub(crate) enum Endpoint {
     Responses,
     Embeddings,
     Moderations,
+    Images,
     /// OpenAI's too, and no batch's.
     Decisions,
     /// Anthropic's.
@@ -50,7 +52,8 @@ pub(crate) enum Endpoint {
 
 impl Endpoint {
     /// OpenAI's that batches take.
-    pub(crate) const ALL: [Self; 4] = [Self::Responses, Self::Chat, Self::Embeddings, Self::Moderations];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Responses, Self::Chat, Self::Embeddings, Self::Moderations, Self::Images];
 
     pub(crate) fn path(self) -> &'static str {
         match self {
@@ -58,6 +61,7 @@ impl Endpoint {
             Self::Responses => "/v1/responses",
             Self::Embeddings => "/v1/embeddings",
             Self::Moderations => "/v1/moderations",
+            Self::Images => "/v1/images/generations",
             Self::Decisions => "/v1/decisions",
             Self::Messages => "/v1/messages",
             Self::Generate => "/v1beta/models/{model}:generateContent",
@@ -93,6 +97,7 @@ impl Endpoint {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
             Self::Embeddings | Self::Embed | Self::Predict | Self::Invoke => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
+            Self::Images => Kind::Image,
             Self::Decisions => Kind::Decision,
         }
     }
@@ -193,6 +198,7 @@ enum Parsed<'a> {
     Invoke(invoke::Call<'a>),
     Embeddings(embeddings::Request<'a>),
     Moderations(moderations::Request<'a>),
+    Images(images::Request<'a>),
     Decisions(decisions::Request<'a>),
 }
 
@@ -228,6 +234,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Invoke => Self::Invoke(invoke::read(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
+            Endpoint::Images => Self::Images(images::Request::read(body)?),
             Endpoint::Decisions => Self::Decisions(decisions::Request::read(body)?),
         })
     }
@@ -242,6 +249,7 @@ impl<'a> Parsed<'a> {
             Self::Invoke(call) => &call.model,
             Self::Embeddings(request) => &request.model,
             Self::Moderations(request) => &request.model,
+            Self::Images(request) => &request.model,
             Self::Decisions(request) => &request.model,
         }
     }
@@ -256,6 +264,7 @@ impl<'a> Parsed<'a> {
             Self::Invoke(call) => call.tokens(),
             Self::Embeddings(request) => request.tokens(),
             Self::Moderations(request) => request.tokens(),
+            Self::Images(request) => request.tokens(),
             Self::Decisions(request) => request.tokens(),
         }
     }
@@ -350,6 +359,7 @@ impl Prepared<'_> {
             Parsed::Invoke(call) => call.answer(self, context, out),
             Parsed::Embeddings(request) => request.answer(&self.served, self.model, out),
             Parsed::Moderations(request) => Ok(request.answer(&self.served, context.key, out)),
+            Parsed::Images(request) => Ok(request.answer(context, out)),
             Parsed::Decisions(request) => Ok(request.answer(&self.served, context, out)),
         }
     }

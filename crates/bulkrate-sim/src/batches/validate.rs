@@ -36,6 +36,8 @@ struct BodyHead<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
 }
 
 /// One line of an input file of Google's.
@@ -239,6 +241,7 @@ impl Checker<'_> {
         };
         let (name, given) = match self.endpoint {
             Endpoint::Chat => ("Messages", head.messages),
+            Endpoint::Images => ("Prompt", head.prompt),
             _ => ("Input", head.input),
         };
         if given.is_none() {

@@ -177,6 +177,7 @@ impl Route {
             Self::Paid(Endpoint::Responses) => "POST /v1/responses",
             Self::Paid(Endpoint::Embeddings) => "POST /v1/embeddings",
             Self::Paid(Endpoint::Moderations) => "POST /v1/moderations",
+            Self::Paid(Endpoint::Images) => "POST /v1/images/generations",
             Self::Paid(Endpoint::Decisions) => "POST /v1/decisions",
             Self::Paid(Endpoint::Messages) => "POST /v1/messages",
             Self::Paid(Endpoint::Generate) | Self::Generate(_) => {

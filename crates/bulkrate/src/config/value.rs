@@ -243,6 +243,8 @@ words! {
         Moderation,
         /// One of the choices and how likely each is, at the price of OpenAI's Decisions API
         Decision,
+        /// A picture of what the prompt says; `--max-output-tokens` says what one costs at most
+        Image,
     }
     PriorityChoice {
         Low,
@@ -328,6 +330,7 @@ impl From<KindChoice> for Kind {
             KindChoice::Embedding => Self::Embedding,
             KindChoice::Moderation => Self::Moderation,
             KindChoice::Decision => Self::Decision,
+            KindChoice::Image => Self::Image,
         }
     }
 }

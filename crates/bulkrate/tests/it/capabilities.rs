@@ -393,19 +393,18 @@ fn a_line_for_the_responses_api_goes_out_as_it_is_or_is_refused_by_name() {
     assert_eq!(sent(&sim), 0);
 }
 
-/// Pictures are not made, and an assistant's own calls of tools have no words of ours: both are told by their names.
+/// Nothing bounds what a batch line's picture costs, and an assistant's own calls of tools have no words of ours: both are told by their names.
 #[test]
 fn what_no_request_can_say_is_refused_by_name() {
     let ([sim], place) = at(["openai"]);
     let picture = json!({ "custom_id": "i", "method": "POST", "url": "/v1/images/generations", "body": { "model": "gpt-image-2", "prompt": "a cat" } });
-    let kind = json!({ "custom_id": "i", "model": LUNA, "kind": "image", "input": ["a cat"] });
     let called = json!([
         { "role": "user", "content": "How warm is it?" },
         { "role": "assistant", "content": "", "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
         { "role": "tool", "content": "9", "tool_call_id": "c" },
     ]);
     let calls = json!({ "custom_id": "i", "model": LUNA, "messages": called });
-    for (line, word) in [(picture, "`url` is none of"), (kind, "`image`"), (calls, "`tool_calls`")] {
+    for (line, word) in [(picture, "of kind `image`"), (calls, "`tool_calls`")] {
         place.put("in.jsonl", line.to_string() + "\n");
         place.run("plan in.jsonl", &[]).error(2, "item-bad-request", &["in.jsonl:1: ", word]);
     }

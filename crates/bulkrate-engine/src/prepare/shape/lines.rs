@@ -8,7 +8,7 @@ use bulkrate_core::request::{BodyError, Kind, Request, Role, Text, write_canonic
 use bulkrate_io::JsonRow;
 use serde_json::value::RawValue;
 
-use super::{AUTO, Draftsman, Drawn, ShapeError, auto_in_a_line, effort};
+use super::{AUTO, Draftsman, Drawn, ShapeError, UNBOUNDED_IMAGE, auto_in_a_line, effort};
 use crate::prepare::raw::{RESPONSES, RawLine};
 use crate::prepare::takes::Asker;
 
@@ -46,15 +46,14 @@ impl Draftsman {
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
         let choice_bytes = config.choices.iter().map(|choice| choice.len() as u64).max();
-        if request.kind == Kind::Chat && config.max_tokens.is_none() {
-            let tokens = match self.spec.max_output_tokens {
-                Some(tokens) => tokens,
-                None => u32::try_from(
-                    default_output_max(choice_bytes, effort(config.reasoning), found.max_output()).0,
-                )
-                .unwrap_or(u32::MAX),
+        if request.kind.pays_output() && config.max_tokens.is_none() {
+            let most = found.max_output();
+            let tokens = match (self.spec.max_output_tokens, request.kind) {
+                (Some(tokens), _) => u64::from(tokens),
+                (None, Kind::Image) => most.ok_or_else(|| bad(UNBOUNDED_IMAGE.to_owned()))?.0,
+                (None, _) => default_output_max(choice_bytes, effort(config.reasoning), most).0,
             };
-            config.max_tokens = Some(tokens);
+            config.max_tokens = Some(u32::try_from(tokens).unwrap_or(u32::MAX));
         }
         if config.max_tokens == Some(0) {
             return Err(bad("`generation_config.max_tokens` must be at least 1".to_owned()));
@@ -107,7 +106,10 @@ impl Draftsman {
         let bad = |why: &str| ShapeError::Item(ItemError::BadRequest(why.to_owned()));
         let url = row.get("url").and_then(|value| value.as_str()).ok_or_else(|| bad("`url` is missing"))?;
         let kind = RawLine::kind_of_url(&url).ok_or_else(|| {
-            bad("`url` is none of /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/moderations")
+            bad(match &*url {
+                "/v1/images/generations" => "`url` is /v1/images/generations: write a unified request of kind `image`, whose `max_tokens` bounds what the picture costs",
+                _ => "`url` is none of /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/moderations",
+            })
         })?;
         self.of_one_price(kind)?;
         let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();

@@ -22,6 +22,9 @@ use crate::deployment::Deployment;
 use crate::settings::Settings;
 use crate::spec::{JobSpec, RequestSpec};
 
+/// Why a picture without an output maximum is not asked for.
+const UNBOUNDED_IMAGE: &str = "pass `--max-output-tokens`, the most output tokens that a picture of your size and quality has by the model's price page; it is not sent, and what the answer reports is what is booked";
+
 /// How items were read; reported to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,7 +12,7 @@ use bulkrate_core::route::{Rule, Rules};
 use bulkrate_core::tokens::{CountTokens, Vocabulary};
 use bulkrate_io::{Cells, JsonRow};
 
-use super::{Draftsman, Drawn, Scratch, effort};
+use super::{Draftsman, Drawn, Scratch, UNBOUNDED_IMAGE, effort};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::prepare::tokens::{vocabulary, with_prompt};
@@ -189,11 +189,12 @@ impl Draftsman {
     ) -> Result<u32, EngineError> {
         let effort = effort(self.reasoning()?);
         let model_max = deployment.max_output();
-        let tokens = match self.spec.max_output_tokens {
-            Some(tokens) => u64::from(tokens),
-            None => default_output_max(choice_bytes, effort, model_max).0,
+        let tokens = match (self.spec.max_output_tokens, self.spec.kind) {
+            (Some(tokens), _) => u64::from(tokens),
+            (None, Kind::Image) => model_max.ok_or_else(unbounded_image)?.0,
+            (None, _) => default_output_max(choice_bytes, effort, model_max).0,
         };
-        if let Some(Tokens(most)) = model_max.filter(|most| tokens > most.0 && self.spec.kind == Kind::Chat) {
+        if let Some(Tokens(most)) = model_max.filter(|most| tokens > most.0 && self.spec.kind.pays_output()) {
             return Err(EngineError::BadSpec {
                 code: "max-output-too-large",
                 what: format!("`--max-output-tokens {tokens}`"),
@@ -221,7 +222,7 @@ impl Draftsman {
         let spec = &self.spec;
         let mut config = serde_json::Map::new();
         let mut set = |name: &str, value: serde_json::Value| drop(config.insert(name.to_owned(), value));
-        if spec.kind == Kind::Chat {
+        if spec.kind.pays_output() {
             set("max_tokens", max_tokens.into());
         }
         if !spec.choices.is_empty() {
@@ -269,6 +270,15 @@ impl Draftsman {
             provider_kwargs: spec.provider_kwargs.clone(),
             sample: spec.sample,
         })
+    }
+}
+
+/// A picture costs by its size and quality, which differ from model to model, and no field of the request bounds it.
+fn unbounded_image() -> EngineError {
+    EngineError::BadSpec {
+        code: "image-unbounded",
+        what: "the most that a picture can cost is not known".to_owned(),
+        why: UNBOUNDED_IMAGE.to_owned(),
     }
 }
 

@@ -138,7 +138,7 @@ impl Job {
                 let message = wire.hide(&message);
                 let text = match &answer.body {
                     Body::Text { text, .. } | Body::Choice { choice: text, .. } => Some(wire.hide(text)),
-                    Body::Embedding(_) | Body::Moderation(_) => None,
+                    Body::Embedding(_) | Body::Moderation(_) | Body::Image(_) => None,
                 };
                 let judges = opinion.is_some() && self.judges();
                 let awaits = judges && self.is_judged(ready, &answer.body, text.as_deref());

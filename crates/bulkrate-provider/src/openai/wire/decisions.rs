@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bulkrate_core::answer::{Body, Chance};
 use bulkrate_core::lane::Lane;
-use bulkrate_core::request::{Content, Message, Part, Reasoning, Text, write_json_text};
+use bulkrate_core::request::{Content, Message, Part, Text, write_json_text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -43,22 +43,7 @@ pub(super) fn check(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
         let (least, most) = (CHOICES.start(), CHOICES.end());
         return Err(job.unsupported("choices", format!("a decision is one of {least} to {most} of them")));
     }
-    let given = [
-        ("output_schema", config.output_schema.is_some()),
-        ("max_tokens", config.max_tokens.is_some()),
-        ("dimensions", config.dimensions.is_some()),
-        ("temperature", config.temperature.is_some()),
-        ("top_p", config.top_p.is_some()),
-        ("top_k", config.top_k.is_some()),
-        ("stop_sequences", !config.stop_sequences.is_empty()),
-        ("presence_penalty", config.presence_penalty.is_some()),
-        ("frequency_penalty", config.frequency_penalty.is_some()),
-        ("seed", config.seed.is_some()),
-        ("reasoning", config.reasoning.is_some_and(|reasoning| reasoning != Reasoning::None)),
-    ];
-    if let Some((field, _)) = given.into_iter().find(|(_, given)| *given) {
-        return Err(job.unsupported(field, "a decision writes no text: it has no such parameter"));
-    }
+    job.refuse_settings("choices", "a decision writes no text: it has no such parameter")?;
     if job.prompts().is_empty() {
         let why = "it is the question that is asked of each item, such as `Sort the ticket by its subject.`";
         return Err(job.unsupported("system_prompt", why));

@@ -11,9 +11,9 @@ use bulkrate_core::request::{
 };
 
 use super::check::refuse_lost_answers;
-use super::decisions;
 use super::models::{self, Family};
 use super::schema;
+use super::{decisions, images};
 use crate::api::{Unsupported, WireOptions};
 use crate::json::last::LastSchema;
 use crate::json::object::{Object, array, write_on_one_line};
@@ -79,6 +79,7 @@ impl Encoder {
                 embedding(&job, self.dialect, Object::open(out, own));
             }
             Kind::Moderation => moderation(&job, Object::open(out, own)),
+            Kind::Image => images::write(&job, Object::open(out, own))?,
             Kind::Decision => {
                 decisions::check(&job, &own)?;
                 decisions::write(&job, self.dialect.checks_models, Object::open(out, own));

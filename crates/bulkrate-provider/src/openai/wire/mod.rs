@@ -3,6 +3,7 @@
 mod check;
 mod decisions;
 mod encode;
+mod images;
 mod logprobs;
 mod models;
 mod read;
@@ -96,6 +97,7 @@ impl OpenAiWire {
             (Kind::Embedding, _) => "/embeddings",
             (Kind::Moderation, _) => "/moderations",
             (Kind::Decision, _) => "/decisions",
+            (Kind::Image, _) => "/images/generations",
         }
     }
 }

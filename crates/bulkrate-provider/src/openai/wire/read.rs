@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage::{self, Needs};
-use super::{decisions, logprobs};
+use super::{decisions, images, logprobs};
 use crate::api::{BatchLine, Reply};
 use crate::http::limits;
 use crate::http::strange::{no_json, unreadable};
@@ -49,7 +49,7 @@ struct Success<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow, default)]
-    data: Option<Vec<Vector<'a>>>,
+    data: Option<Vec<Datum<'a>>>,
     #[serde(borrow, default)]
     results: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -82,10 +82,16 @@ struct Message<'a> {
     tool_calls: Option<&'a RawValue>,
 }
 
+/// A vector, or a picture.
 #[derive(Deserialize)]
-struct Vector<'a> {
-    #[serde(borrow)]
-    embedding: &'a RawValue,
+struct Datum<'a> {
+    #[serde(borrow, default)]
+    embedding: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    b64_json: LooseText<'a>,
+    /// Servers that keep pictures tell where.
+    #[serde(borrow, default)]
+    url: LooseText<'a>,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +260,7 @@ impl Reader {
             Kind::Embedding => embedding(&parsed),
             Kind::Moderation => moderation(&parsed),
             Kind::Decision => decision(&parsed),
+            Kind::Image => image(&parsed),
         };
         let usage = read_usage(kind, &parsed);
         let Some(content) = content else { return Reading::Failure(without_content(&parsed, usage)) };
@@ -272,7 +279,7 @@ impl Reader {
 
 fn read_usage(kind: Kind, parsed: &Success<'_>) -> Option<Usage> {
     match (kind, parsed.usage) {
-        (Kind::Chat, raw) => usage::read(raw, Needs::Both),
+        (Kind::Chat | Kind::Image, raw) => usage::read(raw, Needs::Both),
         (Kind::Moderation, None) => Some(Usage::default()), // it has none, and costs nothing
         (_, raw) => usage::read(raw, Needs::Prompt),
     }
@@ -344,7 +351,7 @@ fn responses<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
 }
 
 fn embedding<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
-    let raw = parsed.data.as_ref()?.first()?.embedding;
+    let raw = parsed.data.as_ref()?.first()?.embedding?;
     let embedding = match raw.get().as_bytes().first() {
         Some(b'"') => Embedding::Base64(serde_json::from_str::<Text<'a>>(raw.get()).ok()?.0),
         Some(b'[') => Embedding::Numbers(raw),
@@ -366,6 +373,12 @@ fn moderation<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
 
 fn decision<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
     let body = decisions::read(parsed.answers?)?;
+    Some(Content { body, finish: Finish::Stop, tokens: Vec::new() })
+}
+
+fn image<'a>(parsed: &Success<'a>) -> Option<Content<'a>> {
+    let Datum { b64_json, url, .. } = parsed.data.as_ref()?.first()?;
+    let body = Body::Image(images::read(b64_json.0.clone(), url.0.clone())?);
     Some(Content { body, finish: Finish::Stop, tokens: Vec::new() })
 }
 
