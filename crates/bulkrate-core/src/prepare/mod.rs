@@ -14,6 +14,6 @@ mod template;
 
 pub use blueprint::{Blueprint, ImageError, ItemError, Setup, Turn};
 pub use record::Cell;
-pub use sealed::{Sealed, Wishes, key_of, seal};
+pub use sealed::{Chosen, Sealed, Wishes, key_of, seal};
 pub use stencil::Stencil;
 pub use template::{Template, TemplateError, columns_hint};

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::ids::RequestKey;
-use crate::request::{CacheMode, Priority, write_json_text};
+use crate::request::{CacheMode, Priority, RouteBy, write_json_text};
 use crate::route::learned::{Few, Score};
 
 /// Where the parts of a sealed line are.
@@ -43,6 +43,31 @@ impl Wishes {
     }
 }
 
+/// What chose the model of an item, where it was not the job's own for want of any choice.
+#[derive(Debug, Clone, Copy)]
+pub enum Chosen {
+    By(RouteBy),
+    /// A router, which found these scores.
+    Router(Few<Score>),
+}
+
+impl Chosen {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Router(scores) => {
+                out.extend_from_slice(b",\"route_score\":");
+                write_scores(scores, out);
+            }
+            Self::By(RouteBy::Line) => out.extend_from_slice(b",\"route_by\":\"line\""),
+            Self::By(RouteBy::Rule(number)) => {
+                out.extend_from_slice(b",\"route_by\":{\"rule\":");
+                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
+                out.push(b'}');
+            }
+        }
+    }
+}
+
 /// The key of a canonical form.
 #[must_use]
 pub fn key_of(canonical: &[u8]) -> RequestKey {
@@ -50,12 +75,12 @@ pub fn key_of(canonical: &[u8]) -> RequestKey {
 }
 
 /// Appends the sealed line for `canonical` (which starts with `{`), without a newline.
-/// `tags` is canonical JSON of an object, or empty; `scores` is what a router found, where one was asked.
+/// `tags` is canonical JSON of an object, or empty.
 pub fn seal(
     item_id: &str,
     tags: &[u8],
     wishes: Wishes,
-    scores: Option<Few<Score>>,
+    chosen: Option<&Chosen>,
     canonical: &[u8],
     out: &mut Vec<u8>,
 ) -> Sealed {
@@ -68,9 +93,8 @@ pub fn seal(
         out.extend_from_slice(tags);
     }
     wishes.write(out);
-    if let Some(scores) = scores {
-        out.extend_from_slice(b",\"route_score\":");
-        write_scores(&scores, out);
+    if let Some(chosen) = chosen {
+        chosen.write(out);
     }
     out.push(b',');
     let header_len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
@@ -99,20 +123,24 @@ mod tests {
     fn a_sealed_line_is_a_unified_request() {
         let canonical = br#"{"messages":[{"content":"x","role":"user"}],"model":"m"}"#;
         for priority in [Priority::Low, Priority::High] {
-            for (cache, scores, written) in [
-                (CacheMode::Default, None, None),
-                (CacheMode::Off, Some([Score(-95_853)].into()), Some(RouteScore::One(-95_853))),
+            let router = |scores: Few<Score>| Some(Chosen::Router(scores));
+            for (cache, chosen, scores, by) in [
+                (CacheMode::Default, None, None, None),
+                (CacheMode::Off, router([Score(-95_853)].into()), Some(RouteScore::One(-95_853)), None),
                 (
                     CacheMode::Refresh,
-                    Some([Score(0), Score(-7)].into()),
+                    router([Score(0), Score(-7)].into()),
                     Some(RouteScore::Several(vec![0, -7])),
+                    None,
                 ),
+                (CacheMode::Default, Some(Chosen::By(RouteBy::Rule(12))), None, Some(RouteBy::Rule(12))),
+                (CacheMode::Off, Some(Chosen::By(RouteBy::Line)), None, Some(RouteBy::Line)),
             ] {
                 let (mut line, wishes) = (Vec::new(), Wishes { priority, cache });
-                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, scores, canonical, &mut line);
+                let sealed = seal("a\"b", br#"{"team":"t"}"#, wishes, chosen.as_ref(), canonical, &mut line);
                 let request: Request<'_> = serde_json::from_slice(&line).unwrap();
                 assert_eq!((request.priority, request.cache), (priority, cache));
-                assert_eq!(request.route_score, written);
+                assert_eq!((request.route_score, request.route_by), (scores, by));
                 assert_eq!(request.custom_id.unwrap().as_ref() as &str, "a\"b");
                 let mut again = b"{".to_vec();
                 again.extend_from_slice(&line[sealed.header_len as usize..]);

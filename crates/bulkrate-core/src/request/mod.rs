@@ -99,6 +99,19 @@ pub struct Request<'a> {
     /// What a router scored the item. Written when the line is sealed, never by a user; not part of the canonical form.
     #[serde(default)]
     pub route_score: Option<RouteScore>,
+    /// What sent the item to its model, where that was neither the job's own model nor a router. Written and kept as `route_score` is.
+    #[serde(default)]
+    pub route_by: Option<RouteBy>,
+}
+
+/// What sent an item to its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteBy {
+    /// The job's rule of this number, from 1.
+    Rule(usize),
+    /// Its line names it, though the job has a model.
+    Line,
 }
 
 /// What a router scored an item, in millionths: a number where it chooses between two models, else one for each model but the strongest.

@@ -121,6 +121,7 @@ impl Fixture {
             stats: Default::default(),
             limited: None,
             refusals: Vec::new(),
+            chosen_told: true,
         };
         fixture.commit(|tx| tx.checkpoint = Some(serde_json::to_string(&checkpoint).unwrap()));
         fixture

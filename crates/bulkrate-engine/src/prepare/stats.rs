@@ -37,6 +37,9 @@ pub(crate) struct Checkpoint {
     /// What models cannot be sent in one lane or another, or in the place of others.
     #[serde(default)]
     pub refusals: Vec<Refusal>,
+    /// What chose a model stands in the sealed lines. Not so in jobs of older versions, unless it was a router.
+    #[serde(default)]
+    pub chosen_told: bool,
 }
 
 impl Checkpoint {

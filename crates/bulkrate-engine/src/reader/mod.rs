@@ -13,6 +13,7 @@ mod cost;
 mod periods;
 pub(crate) mod savings;
 mod show;
+mod chosen;
 mod remove;
 mod doubt;
 mod review;

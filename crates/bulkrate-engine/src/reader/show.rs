@@ -10,6 +10,7 @@ use bulkrate_store::fold::ItemStates;
 use bulkrate_store::{ItemRec, JobRow, View};
 use serde_json::{Value, json};
 
+use super::chosen::chosen;
 use super::dead::{evidence, from_one, histories};
 use crate::EngineError;
 use crate::deliver::{IdColumn, Lines, SealedHead, checkpoint_of, id_of_row, reopen, spec_of};
@@ -29,7 +30,7 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
         let sealed: Value = parsed(lines.request(offset)?);
         shown["item_id"] = sealed["custom_id"].clone();
         shown["key"] = hex(&key.0).into();
-        shown["route"] = route(job, &sealed)?;
+        shown["route"] = chosen(&spec_of(job)?, &checkpoint_of(job)?, &sealed);
         shown["request"] = sealed;
     }
     if leader != ordinal {
@@ -54,20 +55,6 @@ pub(super) fn show(view: &dyn View, dir: &JobDir, job: &JobRow, item: &str) -> R
     }
     shown["attempts"] = attempts.into();
     Ok(shown)
-}
-
-/// What a router decided of the item, and by which threshold; null where none was asked.
-fn route(job: &JobRow, sealed: &Value) -> Result<Value, EngineError> {
-    let spec = spec_of(job)?;
-    let score = &sealed["route_score"];
-    let (Some(router), false) = (&spec.request.router, score.is_null()) else { return Ok(Value::Null) };
-    let several = score.as_array().map_or(std::slice::from_ref(score), Vec::as_slice);
-    let scores: Vec<i64> = several.iter().filter_map(Value::as_i64).collect();
-    let own = spec.request.model.as_deref().unwrap_or_default();
-    Ok(json!({
-        "to": router.goes_to(&scores, own), "score_millionths": score, "threshold_millionths": router.threshold,
-        "router": router.version,
-    }))
 }
 
 /// Stored JSON as JSON, and what is none as text.

@@ -42,6 +42,7 @@ mod azure;
 mod bedrock;
 mod bedrock_batch;
 mod capabilities;
+mod chosen;
 mod bad_accounts;
 mod bad_input;
 mod bad_provider;

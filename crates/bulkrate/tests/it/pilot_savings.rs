@@ -62,6 +62,11 @@ fn the_choice_of_a_model_is_a_saving_and_the_pilot_a_cost() {
         assert!(text.contains(words), "{words}: {text}");
     }
 
+    // And each row says that the plan chose its model.
+    let job = chosen["job"].as_str().unwrap();
+    let route = place.run(&format!("show {job} 1"), &[]).expect(0).json()["route"].clone();
+    assert_eq!((&route["by"], &route["to"]), (&"plan".into(), &LUNA.into()), "{route}");
+
     // The same job by its own model's name is the same books; another job of that model is compared with it alone.
     let again = run(&place, "--out a.csv", "reviews.csv", LUNA);
     assert_eq!((&again["job"], &again["naive_model"]), (&chosen["job"], &SOL.into()));

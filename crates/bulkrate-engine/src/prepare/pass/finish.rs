@@ -84,6 +84,7 @@ impl Pass<'_> {
                 limited
             }),
             refusals: self.draftsman.into_refusals(),
+            chosen_told: true,
         };
         Ok((checkpoint, left))
     }

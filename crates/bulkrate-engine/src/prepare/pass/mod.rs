@@ -258,7 +258,7 @@ impl<'e> Pass<'e> {
             &drawn.item_id,
             &drawn.tags,
             drawn.wishes,
-            drawn.scores,
+            drawn.chosen.as_ref(),
             &self.canonical,
             &mut self.requests.buffer,
         );

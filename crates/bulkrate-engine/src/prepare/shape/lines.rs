@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bulkrate_core::prepare::{ItemError, Wishes};
+use bulkrate_core::prepare::{Chosen, ItemError, Wishes};
 use bulkrate_core::price::bound::default_output_max;
-use bulkrate_core::request::{BodyError, Kind, Request, Role, Text, write_canonical};
+use bulkrate_core::request::{BodyError, Kind, Request, Role, RouteBy, Text, write_canonical};
 use bulkrate_io::JsonRow;
 use serde_json::value::RawValue;
 
@@ -34,8 +34,9 @@ impl Draftsman {
         if request.is_blank() {
             return Err(ItemError::EmptyPrompt.into());
         }
-        if request.route_score.is_some() {
-            return Err(bad("`route_score` is what bulkrate writes, not what it reads".to_owned()));
+        let ours = [("route_score", request.route_score.is_some()), ("route_by", request.route_by.is_some())];
+        if let Some((name, _)) = ours.iter().find(|(_, written)| *written) {
+            return Err(bad(format!("`{name}` is what bulkrate writes, not what it reads")));
         }
         request.settle_blobs().map_err(|(part, source)| ItemError::Blob { part, source })?;
         if &*request.model == AUTO {
@@ -43,6 +44,7 @@ impl Draftsman {
         }
         self.of_one_price(request.kind)?;
         let deployment = self.named(&request.model)?;
+        let names_it = !request.model.is_empty() && self.spec.model.is_some();
         let found = &self.deployments[deployment];
         let config = &mut request.generation_config;
         let choice_bytes = config.choices.iter().map(|choice| choice.len() as u64).max();
@@ -73,6 +75,7 @@ impl Draftsman {
             documents: request.documents(),
             messages: request.messages.len() as u64 + 1,
             wishes: Wishes { priority: request.priority, cache: request.cache },
+            chosen: names_it.then_some(Chosen::By(RouteBy::Line)),
             choice_bytes,
             data: request.data_bytes(),
             ..Drawn::default()

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkrate_core::filter::{self, How};
-use bulkrate_core::prepare::{Cell, ItemError, Wishes};
+use bulkrate_core::prepare::{Cell, Chosen, ItemError, Wishes};
 use bulkrate_core::price::Effort;
 use bulkrate_core::request::{Reasoning, Request};
-use bulkrate_core::route::learned::{self, Few, Score};
+use bulkrate_core::route::learned;
 use bulkrate_io::{JsonScanner, RowData};
 use jiff::civil::Date;
 
@@ -108,8 +108,8 @@ pub(crate) struct Drawn {
     /// The record's own tags, canonical JSON; empty if it has none.
     pub tags: Vec<u8>,
     pub wishes: Wishes,
-    /// What the router found, where it was asked.
-    pub scores: Option<Few<Score>>,
+    /// What chose the model, where there was a choice.
+    pub chosen: Option<Chosen>,
     /// What a filter answers, and how it found that.
     pub answer: Option<(String, How)>,
     pub choice_bytes: Option<u64>,

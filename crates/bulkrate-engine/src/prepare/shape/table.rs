@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bulkrate_core::filter::Filter;
 use bulkrate_core::money::Tokens;
-use bulkrate_core::prepare::{Blueprint, Cell, ItemError, Setup, TemplateError, Turn};
+use bulkrate_core::prepare::{Blueprint, Cell, Chosen, ItemError, Setup, TemplateError, Turn};
 use bulkrate_core::price::bound::default_output_max;
-use bulkrate_core::request::{Kind, Reasoning};
-use bulkrate_core::route::learned::{self, Few, Router, Score};
+use bulkrate_core::request::{Kind, Reasoning, RouteBy};
+use bulkrate_core::route::learned::{self, Router};
 use bulkrate_core::route::{Rule, Rules};
 use bulkrate_core::tokens::{CountTokens, Vocabulary};
 use bulkrate_io::{Cells, JsonRow};
@@ -296,8 +296,8 @@ impl TableForm {
         if reads_tokens {
             self.render(0, cells, scratch, out)?;
         }
-        let (deployment, scores) = match self.choose(cells, &out[start..])? {
-            Some(ruled) => (ruled, None),
+        let (deployment, chosen) = match self.choose(cells, &out[start..])? {
+            Some((rule, ruled)) => (ruled, Some(Chosen::By(RouteBy::Rule(rule)))),
             None => self.route(cells, memory),
         };
         if !reads_tokens || deployment != 0 {
@@ -319,7 +319,7 @@ impl TableForm {
             images: u64::from(self.image),
             documents: 0,
             messages: self.turns + 2,
-            scores,
+            chosen,
             answer: self.filter.as_ref().and_then(|(filter, place, embeddings)| {
                 let embedding = embeddings.map_or("", |place| cells[place].as_text());
                 let (answer, how) = filter.answer(cells[*place].as_text(), embedding, found)?;
@@ -348,21 +348,21 @@ impl TableForm {
     }
 
     /// What the router decides, and the job's own model where there is none.
-    fn route(&self, cells: &[Cell<'_>], memory: &mut learned::Scratch) -> (usize, Option<Few<Score>>) {
+    fn route(&self, cells: &[Cell<'_>], memory: &mut learned::Scratch) -> (usize, Option<Chosen>) {
         let Some(routed) = &self.router else { return (0, None) };
         let text = cells[routed.place].as_text();
         let (scores, place) = routed.router.decide(text, memory);
-        (routed.deployments.get(place).copied().unwrap_or(0), Some(scores))
+        (routed.deployments.get(place).copied().unwrap_or(0), Some(Chosen::Router(scores)))
     }
 
-    /// The deployment that the rules choose, if one holds; `canonical` is the request to the job's own model where they read `tokens`.
-    fn choose(&self, cells: &[Cell<'_>], canonical: &[u8]) -> Result<Option<usize>, ItemError> {
+    /// The first rule that holds, from 1, and its deployment; `canonical` is the request to the job's own model where they read `tokens`.
+    fn choose(&self, cells: &[Cell<'_>], canonical: &[u8]) -> Result<Option<(usize, usize)>, ItemError> {
         if self.rules.is_empty() {
             return Ok(None);
         }
         let picked: Vec<Cell<'_>> = self.rule_places.iter().map(|place| cells[*place].clone()).collect();
         match self.rules.choose(&picked, self.tokens(canonical)) {
-            Ok(Some((number, _))) => Ok(Some(self.rule_deployments[number - 1])),
+            Ok(Some((number, _))) => Ok(Some((number, self.rule_deployments[number - 1]))),
             Ok(None) => Ok(None),
             Err(error) => Err(ItemError::Template(TemplateError::Render {
                 what: "routing rule".to_owned(),
