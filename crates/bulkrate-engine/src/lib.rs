@@ -14,6 +14,7 @@ mod error;
 pub mod dollars;
 pub mod settings;
 pub mod ground;
+pub mod made;
 pub mod stop;
 // The way of a job.
 mod paths;

@@ -7,6 +7,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::price::Forecast;
 use serde::Serialize;
 
+use crate::made::SourceCost;
 use crate::pilot::PilotCost;
 use crate::view::Judged;
 
@@ -100,6 +101,9 @@ pub struct Report {
     /// What the pilot has cost whose plan the job is; `spent` leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pilot: Option<PilotCost>,
+    /// What the embeddings in its source have cost that a filter reads; `spent` leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_embeddings: Option<SourceCost>,
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub requests_sent: u64,

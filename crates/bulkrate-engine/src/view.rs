@@ -8,6 +8,7 @@ use bulkrate_core::review::{Interval, Z95, wilson};
 use serde::Serialize;
 
 use crate::event::BatchLine;
+use crate::made::SourceCost;
 use crate::pilot::PilotCost;
 
 /// One job in `bulkrate status`.
@@ -232,6 +233,9 @@ pub struct Savings {
     /// What the pilot has cost whose plan the job is: `spent` leaves it out, as other jobs have paid it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pilot: Option<PilotCost>,
+    /// What the embeddings in its source have cost that a filter reads: in the books of the jobs that made them, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_embeddings: Option<SourceCost>,
     /// Models without a known price have answered: neither what they cost nor what they would have cost is known.
     pub unpriced: bool,
 }

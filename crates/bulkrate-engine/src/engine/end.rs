@@ -233,6 +233,7 @@ impl Engine {
             naive_model: naive_model(job.strong.as_ref(), &job.deployments),
             saved_estimated: ESTIMATED.into_iter().filter(|lever| saved.contains_key(*lever)).collect(),
             pilot: crate::pilot::cost_of(&self.settings.state_dir, &job.id, &*job.reader)?,
+            source_embeddings: crate::made::embeddings_of(&*job.reader, &prepared.row)?,
             saved,
             beside,
             input_tokens: state.tally.input_tokens,

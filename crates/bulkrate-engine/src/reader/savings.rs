@@ -17,6 +17,7 @@ use crate::EngineError;
 use crate::deliver::spec_of;
 use crate::embed::{EMBEDDING, Kept};
 use crate::engine::delivered::report_of;
+use crate::made::embeddings_of;
 use crate::paths::JobDir;
 use crate::run::hedge::{HEDGE, paid_twice};
 use crate::run::job::{BY_MODEL, CASCADE, ESTIMATED, FILTER, PROMPT_CACHE, ROUTING};
@@ -144,6 +145,7 @@ pub(super) fn savings(view: &dyn View, state_dir: &Path, job: &JobRow) -> Result
         in_doubt: spent.doubt,
         reserved: spent.reserved,
         pilot: crate::pilot::cost_of(state_dir, &job.id, view)?,
+        source_embeddings: embeddings_of(view, job)?,
         unpriced: !unpriced_models(job).is_empty(),
     })
 }

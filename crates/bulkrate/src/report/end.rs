@@ -179,6 +179,9 @@ fn money(report: &Report) -> String {
     if let Some(pilot) = &report.pilot {
         let _ = writeln!(out, "  its pilot cost USD {} beside that", usd(pilot.spent));
     }
+    if let Some(made) = &report.source_embeddings {
+        let _ = writeln!(out, "  the embeddings in its source cost USD {} beside that", usd(made.spent));
+    }
     out.push_str(&cascade(report));
     out.push_str(&embedding(report));
     if report.in_doubt.0 > 0 {

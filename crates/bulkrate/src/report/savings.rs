@@ -38,6 +38,7 @@ pub fn text(of: &Savings) -> String {
                 pilot.jobs.join(", ")
             );
         }
+        out.push_str(&embeddings(of));
     }
     if let Some(limit) = of.limit {
         let _ = writeln!(
@@ -58,6 +59,23 @@ pub fn text(of: &Savings) -> String {
         out.push_str("  models without a known price have answered: they are on neither side\n");
     }
     out
+}
+
+/// What the embeddings cost that the filter reads, and what that leaves of its saving. No step has it: it is in other books.
+fn embeddings(of: &Savings) -> String {
+    let Some(made) = &of.source_embeddings else { return String::new() };
+    let saved: UsdNanos = of.steps.iter().filter(|step| step.lever == "filter").map(|step| step.saved).sum();
+    let left = saved - made.spent;
+    let said = if left < UsdNanos::ZERO {
+        format!("USD {} more than the filter saves", usd(UsdNanos(-left.0)))
+    } else {
+        format!("of what the filter saves USD {} are left", usd(left))
+    };
+    format!(
+        "  the embeddings in its source cost USD {} beside that, which stands in the books of {}: {said}\n",
+        usd(made.spent),
+        made.jobs.join(", ")
+    )
 }
 
 /// The plan that was not followed, in words.

@@ -260,11 +260,32 @@ fn embedded(place: &Place, from: &str, to: &str) -> i64 {
     nanos(&place.run(&line, &ask).expect(0).json(), "spent")
 }
 
+/// Beside the filter's saving, and in no sum: the books of the job that embedded have it.
+fn what_embeddings_cost_is_told(place: &Place, report: &Value, of_rows: i64) {
+    let books = place.run("cost --savings rows2 --json", &[]).expect(0).json();
+    let levers = adds_up(&books);
+    assert!(of_rows > 0 && !levers.iter().any(|lever| lever == "embedding"), "{books}");
+    for told in [&report["source_embeddings"], &books["source_embeddings"]] {
+        assert_eq!(nanos(told, "spent"), of_rows, "{told}");
+        assert_eq!(told["jobs"].as_array().unwrap().len(), 1, "{told}");
+    }
+    let text = place.run("cost --savings rows2", &[]).expect(0).stdout;
+    assert!(text.contains("the embeddings in its source cost USD 0.000"), "{text}");
+    assert!(text.contains("of what the filter saves USD 0.000"), "{text}");
+    // Of a file that somebody has changed nobody knows what is in it.
+    let changed = place.read("vectors.csv").replacen("m-50000", "x-50000", 1);
+    place.put("changed.csv", changed);
+    let run = "run changed.csv --yes --lane sync --answers-only --out changed.out.csv --json";
+    let report = place.run(run, &ASK).expect(0).json();
+    assert!(report["filtered"].as_u64() > Some(40) && report["source_embeddings"].is_null(), "{report}");
+}
+
 #[test]
 fn embeddings_that_a_job_has_written_are_a_tier_before_the_words() {
     let sim = Sim::start(&[]);
     let place = place(&sim);
-    let paid = embedded(&place, "labels.csv", "labelled.jsonl") + embedded(&place, "rows.csv", "vectors.csv");
+    let of_rows = embedded(&place, "rows.csv", "vectors.csv");
+    let paid = embedded(&place, "labels.csv", "labelled.jsonl") + of_rows;
     let train =
         "filter train labelled.jsonl --text message --label class --embedding embedding --out spam.filter";
     let said = place.run(&format!("{train} --json"), &[]).expect(0).json();
@@ -278,6 +299,7 @@ fn embeddings_that_a_job_has_written_are_a_tier_before_the_words() {
     assert!((50..66).contains(&filtered) && report["succeeded"].as_u64() == Some(90), "{report}");
     assert_eq!(report["requests_sent"].as_u64(), Some(90 - filtered), "{report}");
     assert_eq!(place.proved("rows2", &sim), paid + nanos(&report, "spent"), "all three jobs are the bill");
+    what_embeddings_cost_is_told(&place, &report, of_rows);
     let (header, rows) = table(&place.path("a.csv"));
     let column = |name: &str| header.iter().position(|column| column == name).unwrap();
     let first = rows.iter().find(|row| row[column("_lane")] == "filter").unwrap();

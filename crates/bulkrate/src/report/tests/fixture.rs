@@ -99,6 +99,7 @@ pub(super) fn a_report() -> Report {
         beside: [].into(),
         saved_estimated: Vec::new(),
         pilot: None,
+        source_embeddings: None,
         input_tokens: 14_902,
         output_tokens: 1_788,
         requests_sent: 304,
