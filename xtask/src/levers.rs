@@ -6,10 +6,9 @@ use anyhow::Result;
 use std::process::Command;
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    args.finish()?;
     start(cargo("build --release --package bulkrate-levers"))?;
     let exe = target().join("release").join(format!("bulkrate-levers{}", std::env::consts::EXE_SUFFIX));
     let mut levers = Command::new(exe);
-    levers.current_dir(root());
+    levers.current_dir(root()).args(args.rest());
     start(levers)
 }

@@ -37,7 +37,7 @@ cargo xtask <task>
   fuzz [--seconds N | --runs N]   libFuzzer over everything that reads foreign bytes, N seconds (10 unless said) or inputs each;
      [--target T] [--seed S]      needs a C++ compiler. `--list` names the targets
   bench [--rows a,b] ...  measure the table of docs/benchmarks.md; `bench --help` lists rows and options
-  levers                  measure the cost levers on the data sets below BULKRATE_TEST_DATA against the bars of docs/levers.md
+  levers [NAME...]        measure the cost levers on the data sets below BULKRATE_TEST_DATA against the bars of docs/levers.md
   bench-server, bench-bare   the two halves of the bare loop, by themselves; `--help` lists their options
 ";
 

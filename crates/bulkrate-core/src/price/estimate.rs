@@ -47,6 +47,9 @@ pub struct JobShape {
     pub counted: Option<(Tokens, Tokens)>,
     /// What is expected of a prompt cache, where prompts are marked for one and nothing is known of what it finds.
     pub cached: Option<Cached>,
+    /// The sum of the lengths of all requests, in the measure in which [`Ratios::add_of`] was told those of the answers; whoever goes
+    /// together with whom.
+    pub lengths: Option<u64>,
 }
 
 /// Tokens of a job's input that a prompt cache is expected to hold, and that are expected to be written to it.

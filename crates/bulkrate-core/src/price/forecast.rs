@@ -2,10 +2,11 @@
 //!
 //! A plan counts tokens; a forecast counts money. All that an item cost is in it, attempts that failed and answers that a
 //! cascade rejected included, so that it holds for every lane and every way of asking. Prompts differ in length and may be
-//! sorted by it, so the cost of the rest is that of the ended items, corrected for how much longer or shorter the rest is:
-//! the regression estimator of survey sampling (Cochran, *Sampling Techniques*, chapter 7).
+//! sorted by it, so the cost of the rest is that of the ended items, corrected for how much longer or shorter the rest is
+//! (`line`).
 
-use super::numbers::{float, student_95, wide};
+use super::line::Line;
+use super::numbers::{float, wide};
 use crate::money::UsdNanos;
 use serde::{Deserialize, Serialize};
 
@@ -54,19 +55,12 @@ impl Measured {
     /// What one of `left` will cost: (expected, P95 of the mean of all of them).
     fn each(&self, left: &Left) -> (f64, f64) {
         let (n, m) = (float(self.items), float(left.items.max(1)));
-        let (mean_bytes, mean_cost) = (float(self.bytes) / n, float(self.cost) / n);
-        let spread = |squares: u128, sum: f64| (wide(squares) - sum * sum / n).max(0.0);
-        let sxx = spread(self.byte_squares, float(self.bytes));
-        let syy = spread(self.cost_squares, float(self.cost));
-        let sxy = wide(self.cross) - float(self.bytes) * float(self.cost) / n;
+        let sums = (float(self.bytes), float(self.cost));
+        let line = Line::of(n, sums, (wide(self.byte_squares), wide(self.cost_squares)), wide(self.cross));
+        let (mean_cost, mean_bytes) = line.means();
         // Longer prompts do not cost less, nor more than in proportion.
         let steepest = if mean_bytes > 0.0 { mean_cost / mean_bytes } else { 0.0 };
-        let slope = if sxx > 0.0 { (sxy / sxx).clamp(0.0, steepest) } else { 0.0 };
-        let longer = float(left.bytes) / m - mean_bytes;
-        let expected = mean_cost + slope * longer;
-        let residual = (syy - 2.0 * slope * sxy + slope * slope * sxx).max(0.0) / (n - 2.0);
-        let lever = if slope > 0.0 { longer * longer / sxx } else { 0.0 };
-        let limit = expected + student_95(n - 2.0) * (residual * (1.0 / n + 1.0 / m + lever)).sqrt();
+        let (expected, limit) = line.at(line.steepness().min(steepest), float(left.bytes) / m, m);
         let again = float(self.tried) / n;
         let p95 = (limit + again).max((expected + again) * (1.0 + TAIL / n.sqrt()));
         (expected + again, p95)

@@ -6,8 +6,8 @@
 //!   published rates, and marked `derived`.
 //! - No I/O: tables and foreign price lists come in as text.
 //!
-//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, ratios, estimate, forecast, workload; imports make
-//! tables.
+//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, lengths, ratios, estimate, forecast, workload; imports
+//! make tables.
 
 pub mod rates;
 pub mod table;
@@ -18,6 +18,8 @@ pub mod resolve;
 pub mod cost;
 pub mod bound;
 mod numbers;
+mod line;
+mod lengths;
 mod ratios;
 pub mod estimate;
 pub mod forecast;
@@ -30,6 +32,7 @@ pub use cost::{Breakdown, Saving, price};
 pub use estimate::{JobShape, Quote, Ratios};
 pub use forecast::{Forecast, Left, Measured};
 pub use import::{ImportError, Imported};
+pub use lengths::Lengths;
 pub use resolve::{ResolveError, Resolved};
 pub use row::{Kind, ModelRow, Rate, RateSet, Rates, Support};
 pub use workload::{Outlook, Part, Workload, WorkloadError};

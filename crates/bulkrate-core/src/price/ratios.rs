@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::Writes;
 use super::estimate::JobShape;
+use super::lengths::Lengths;
 use super::numbers::{float, student_95, wide};
 use crate::usage::Usage;
 
@@ -37,6 +38,9 @@ pub struct Ratios {
     pub cache_write_1h: u64,
     pub output: u64,
     pub output_squares: u128,
+    /// How much longer answers are to longer requests, where the requests of all of them are known.
+    #[serde(default, skip_serializing_if = "Lengths::is_empty")]
+    pub lengths: Lengths,
 }
 
 impl Ratios {
@@ -53,6 +57,12 @@ impl Ratios {
             self.output_squares.saturating_add(u128::from(usage.output) * u128::from(usage.output));
     }
 
+    /// The same of one whose request is so long, by the measure of [`JobShape::lengths`].
+    pub fn add_of(&mut self, length: u64, bytes: u64, usage: &Usage) {
+        self.add(bytes, usage);
+        self.lengths.add(length, usage.output);
+    }
+
     /// Learns what another has learned.
     pub fn merge(&mut self, other: &Self) {
         self.items = self.items.saturating_add(other.items);
@@ -63,6 +73,7 @@ impl Ratios {
         self.cache_write_1h = self.cache_write_1h.saturating_add(other.cache_write_1h);
         self.output = self.output.saturating_add(other.output);
         self.output_squares = self.output_squares.saturating_add(other.output_squares);
+        self.lengths.merge(&other.lengths);
     }
 
     /// Whether so many answers make a P95 a promise.
@@ -71,7 +82,8 @@ impl Ratios {
         self.items >= PILOT_MIN
     }
 
-    /// The means of these few answers, as if they had been learned from as many as `all`, of which they are some.
+    /// The means of these few answers, as if they had been learned from as many as `all`, of which they are some. Whoever chose them, it was not
+    /// by chance, so that their lengths say nothing of others.
     #[must_use]
     pub fn stretched(&self, all: &Self) -> Self {
         let wide = |sum: u128| sum * u128::from(all.items) / u128::from(self.items.max(1));
@@ -85,6 +97,7 @@ impl Ratios {
             cache_write_1h: narrow(self.cache_write_1h),
             output: narrow(self.output),
             output_squares: wide(self.output_squares),
+            lengths: Lengths::default(),
         }
     }
 
@@ -158,8 +171,18 @@ impl Ratios {
             let blended = (mean * n + job.prior_output().min(cap) * 10.0) / (n + 10.0);
             return (blended, cap);
         }
+        let (mean, limit) = match self.by_length(job) {
+            Some((mean, limit)) => (mean.min(cap), limit),
+            None => (mean, self.output_limit(mean, job.items)),
+        };
         let buffer = if self.items < PILOT_GOOD { 1.3 } else { 1.2 };
-        (mean, self.output_limit(mean, job.items).max(buffer * mean).min(cap))
+        (mean, limit.max(buffer * mean).min(cap))
+    }
+
+    /// What the lengths of the requests say of the mean of all answers: (expected, its t-limit). `None`: nothing that is more than chance.
+    fn by_length(&self, job: &JobShape) -> Option<(f64, f64)> {
+        let known = (self.lengths.items == self.items).then_some(job.lengths)??;
+        self.lengths.outputs((self.output, self.output_squares), known, job.items)
     }
 
     /// The one-sided 95 % t-limit for the mean of `left` further items.

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::labels::same;
 use crate::EngineError;
-use crate::deliver::{Landed, Lines, Places, checkpoint_of};
+use crate::deliver::{Landed, Lines, Places, checkpoint_of, spec_of};
 use crate::paths::JobDir;
 use crate::result_line::ResponseLine;
 use crate::run::bundle::Brought;
@@ -86,7 +86,9 @@ pub(crate) struct Answers {
     pub reached: Vec<bool>,
     /// Tokens of all attempts at each item that was asked; none where they are not known.
     pub used: Vec<Option<Usage>>,
-    /// The same of all of them.
+    /// Bytes of each item's request. None where bundles shared their tokens out: by what, that says nothing of the answers.
+    pub lengths: Vec<u64>,
+    /// What those that were asked used, all together.
     pub ratios: Ratios,
     pub reasoning: u64,
     /// Items whose answer cannot be used.
@@ -125,6 +127,7 @@ impl Answers {
                 let took = answers.item(&mut lines, places.get(leader), ordinal, reads).and_then(|line| {
                     let elsewhere = line.filtered || reads.ruled && !is_of(&mut lines, offset, item, pinned)?;
                     answers.reached.push(item.kind() == ItemKind::Leader && !elsewhere);
+                    answers.lengths.push(canonical_len(item));
                     Ok(line.usage)
                 });
                 match took {
@@ -144,6 +147,9 @@ impl Answers {
         let own = stats.models.iter().filter(|model| model.model == pinned);
         let (bytes, leaders) =
             own.fold((0, 0), |(bytes, leaders), model| (bytes + model.bytes, leaders + model.items));
+        if spec_of(job)?.request.bundle.is_some() {
+            answers.lengths.clear();
+        }
         answers.ratios = answers.ratios_of(0..answers.used.len());
         answers.reasoning = answers.used.iter().flatten().map(|usage| usage.reasoning).sum();
         // Prompts are of one template: what was not answered is as long as the rest.
@@ -154,7 +160,13 @@ impl Answers {
     /// What these items used, each prompt as long as the mean of all.
     pub(crate) fn ratios_of(&self, items: impl IntoIterator<Item = usize>) -> Ratios {
         let mut ratios = Ratios::default();
-        items.into_iter().filter_map(|item| *self.used.get(item)?).for_each(|usage| ratios.add(0, &usage));
+        for item in items {
+            match (self.used.get(item), self.lengths.get(item)) {
+                (Some(Some(usage)), Some(length)) => ratios.add_of(*length, 0, usage),
+                (Some(Some(usage)), None) => ratios.add(0, usage),
+                _ => {}
+            }
+        }
         ratios.bytes = shared(self.ratios.bytes, ratios.items, self.ratios.items);
         ratios
     }
@@ -199,6 +211,14 @@ impl Answers {
 struct Told {
     usage: Option<Usage>,
     filtered: bool,
+}
+
+/// Bytes of a leader's canonical request, as [`crate::prepare::ModelStats::sealed_bytes`] counts them.
+fn canonical_len(item: &ItemRec) -> u64 {
+    match item {
+        ItemRec::Leader { header_len, len, .. } => u64::from(len.saturating_sub(*header_len)),
+        _ => 0,
+    }
 }
 
 /// A part of a sum that is shared equally, rounded down.
@@ -328,6 +348,20 @@ fn thousandths(share: f64) -> u32 {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn lengths_are_learned_of_those_that_were_asked_alone() {
+        let usage = Usage { input: 10, output: 5, ..Usage::default() };
+        let of = |lengths: &[u64]| {
+            let used = vec![Some(usage), None, Some(usage)];
+            let answers = Answers { used, lengths: lengths.to_vec(), ..Answers::default() };
+            answers.ratios_of(0..3)
+        };
+        let (alone, bundles) = (of(&[300, 0, 500]), of(&[]));
+        assert_eq!((alone.items, alone.lengths.items, bundles.items), (2, 2, 2));
+        assert!(bundles.lengths.is_empty());
+        assert_eq!(Ratios { lengths: bundles.lengths, ..alone }, bundles);
+    }
 
     #[test]
     fn closed_fields_are_compared_and_free_text_is_not() {

@@ -150,6 +150,7 @@ impl ModelStats {
             output_max: Tokens(u64::from(self.output_max)),
             choice_bytes: self.choice_bytes,
             reasoning,
+            lengths: Some(self.sealed_bytes),
             ..JobShape::default()
         }
     }
