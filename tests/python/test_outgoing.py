@@ -135,6 +135,7 @@ JUDGES = {
     "openai": openai_judges(openai_chat.CompletionCreateParamsNonStreaming)
     | {"responses": openai_responses.ResponseCreateParamsNonStreaming, "decisions": openai_types.DecisionCreateParams, "images/generations": openai_images.ImageGenerateParamsNonStreaming},
     "azure": openai_judges(openai_chat.CompletionCreateParamsNonStreaming),
+    "vertex": {"chat/completions": openai_chat.CompletionCreateParamsNonStreaming},
     "mistral": {"chat/completions": mistral_types.ChatCompletionRequest, "embeddings": mistral_types.EmbeddingRequest},
     "groq": {"chat/completions": groq_chat.CompletionCreateParams},
     "together": {"chat/completions": together_chat.CompletionCreateParamsNonStreaming, "embeddings": together_types.EmbeddingCreateParams},
@@ -156,7 +157,7 @@ def asked_in_line(service: str, line: dict) -> Any:
     if service == "gemini":
         assert line.keys() == {"key", "request"}
         return line["request"]
-    assert line.keys() == {"custom_id", "body"} | ({"method", "url"} if service in ("openai", "azure", "groq") else set())
+    assert line.keys() == {"custom_id", "body"} | ({"method", "url"} if service in ("openai", "azure", "groq", "vertex") else set())
     return line["body"]
 
 

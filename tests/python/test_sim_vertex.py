@@ -257,10 +257,71 @@ def test_open_models_speak_openais_language():
         person.refresh(google.auth.transport.requests.Request())
         url = f"{sim.base_url}/v1/projects/{PROJECT}/locations/{LOCATION}/endpoints/openapi"
         client = openai.OpenAI(base_url=url, api_key=person.token, max_retries=0)
-        answer = client.chat.completions.create(model="meta/llama-3.3-70b-instruct-maas", messages=[{"role": "user", "content": "Hello there"}], max_tokens=64)
+        answer = client.chat.completions.create(model=LLAMA, messages=[{"role": "user", "content": "Hello there"}], max_tokens=64)
         assert answer.choices[0].message.content and answer.usage.prompt_tokens > 0
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=url, api_key="ya29.none", max_retries=0).chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+
+
+LLAMA = "meta/llama-3.3-70b-instruct-maas"
+
+
+def open_line(name: str, **fields: object) -> dict:
+    body = {"model": LLAMA, "messages": [{"role": "user", "content": f"Hi {name}"}], "max_tokens": 64}
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body} | fields
+
+
+@pytest.fixture(scope="module")
+def open_sim():
+    with started("--speed", "7200", "--any-model", *FLAGS, provider="vertex") as running:
+        yield running
+
+
+def answered(row: dict) -> openai.types.chat.ChatCompletion:
+    answer = openai.types.chat.ChatCompletion.model_validate(row["response"])
+    assert answer.choices[0].message.content and answer.usage.prompt_tokens > 0 and not row["error"]
+    return answer
+
+
+def test_a_job_of_an_open_model_from_a_bucket(open_sim):
+    lines = [open_line(f"item-{n}") for n in range(30)]
+    lines[7]["body"]["max_tokens"] = -1
+    job = created(open_sim, lines, "open", LLAMA)
+    assert job.model == "publishers/meta/models/llama-3.3-70b-instruct-maas"
+    assert ended(open_sim, job.name).state == types.JobState.JOB_STATE_SUCCEEDED
+    by_id = {row["custom_id"]: row for row in results(open_sim, "open")}
+    assert sorted(by_id) == sorted(line["custom_id"] for line in lines)
+    failed = by_id.pop("item-7")
+    assert failed["response"] == {} and json.loads(failed["error"].split(": ", 1)[1])["error"]["code"] == 400
+    assert all(row.keys() == {"custom_id", "error", "id", "response"} and answered(row) for row in by_id.values())
+
+
+def test_a_job_of_an_open_model_from_a_table(open_sim):
+    columns = [("custom_id", "STRING"), ("method", "STRING"), ("url", "STRING"), ("body", "JSON")]
+    config = load_config(schema=[bigquery.SchemaField(*column) for column in columns])
+    text = "".join(json.dumps(open_line(f"item-{n}")) + "\n" for n in range(5))
+    api = tables_of(open_sim)
+    table = f"{PROJECT}.{DATASET}.open"
+    assert api.load_table_from_file(io.BytesIO(text.encode()), table, location="US", job_config=config).result(timeout=10).output_rows == 5
+    job = client(open_sim).batches.create(model=LLAMA, src=f"bq://{table}", config=types.CreateBatchJobConfig(dest=f"bq://{table}_out"))
+    assert ended(open_sim, job.name).state == types.JobState.JOB_STATE_SUCCEEDED
+    rows = [dict(row) for row in api.list_rows(f"{table}_out")]
+    assert sorted(row["custom_id"] for row in rows) == [f"item-{n}" for n in range(5)]
+    assert all("method" not in row and "url" not in row and answered(row) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [line("a"), {"body": open_line("a")["body"]}, open_line("a", url="/v1/embeddings"), open_line("a", method="GET"), open_line("a", body={"input": "Hi"})],
+)
+def test_lines_of_another_shape_are_no_input_of_an_open_model(open_sim, line):
+    done = ended(open_sim, created(open_sim, [open_line("b"), line], "odd", LLAMA).name)
+    assert done.state == types.JobState.JOB_STATE_FAILED and "Failed to import data" in done.error.message
+
+
+def test_open_models_have_no_batches_at_global(open_sim):
+    with pytest.raises(errors.ClientError, match="global endpoint"):
+        client(open_sim, "global").batches.create(model=LLAMA, src=f"gs://{BUCKET}/open/input.jsonl", config=types.CreateBatchJobConfig(dest=f"gs://{BUCKET}/open/out"))
 
 
 def test_a_job_of_vectors(sim):

@@ -18,6 +18,8 @@ const ALL: &[(&str, &[&str], &[&str])] = &[
     ("openai", &["gpt-6-luna", "gpt-4.1-mini"], &["text-embedding-3-small"]),
     ("azure", &["gpt-6-luna", "gpt-4.1-mini"], &["text-embedding-3-small"]),
     ("mistral", &["mistral-small-2603"], &["mistral-embed"]),
+    // Its open models: OpenAI's own types have a word for all that they are asked.
+    ("vertex", &["openai/gpt-oss-120b-maas"], &["openai/gpt-oss-120b-maas"]),
     ("groq", &["openai/gpt-oss-120b"], &["openai/gpt-oss-120b"]),
     ("together", &["openai/gpt-oss-120b"], &["BAAI/bge-base-en-v1.5"]),
     ("fireworks", &["accounts/fireworks/models/gpt-oss-20b"], &["nomic-ai/nomic-embed-text-v1.5"]),
@@ -34,6 +36,7 @@ fn main() -> Result<(), Failed> {
             let settings = Settings {
                 proxy: ProxyFrom::None,
                 base_url: (*service == "azure").then(|| "https://resource.invalid".to_owned()),
+                storage: (*service == "vertex").then(|| "gs://bucket/labels".to_owned()),
                 chat_endpoint: *endpoint,
                 ..Settings::default()
             };

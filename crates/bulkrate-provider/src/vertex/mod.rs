@@ -1,4 +1,4 @@
-//! Google's Vertex AI: Gemini and Claude at an address of the account's own, and batch prediction jobs from and to a bucket
+//! Google's Vertex AI: Gemini, Claude and open models at an address of the account's own, and batch prediction jobs from and to a bucket
 //! or tables of BigQuery.
 //!
 //! Who asks is said by a token that ends, and so is renewed. Project and location stand before every path.
@@ -30,7 +30,7 @@ use batch::VertexBatches;
 use calls::VertexCalls;
 use credentials::{Asks, Found};
 use shelf::{BIGQUERY_HOST, Named, STORAGE_HOST};
-use wire::VertexWire;
+use wire::{Batched, VertexWire};
 
 /// Variables that Google's own tools look at.
 const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
@@ -104,8 +104,11 @@ impl Vertex {
             Ok(stored) => (stored, Ok(())),
             Err(why) => (None, Err(why)),
         };
-        let in_tables = stored.as_ref().is_some_and(Named::is_dataset);
-        let wire = Arc::new(VertexWire::new(account, &settings, in_tables));
+        let batched = Batched {
+            in_tables: stored.as_ref().is_some_and(Named::is_dataset),
+            at_global: place.location == GLOBAL,
+        };
+        let wire = Arc::new(VertexWire::new(account, &settings, batched));
         let shelf = stored.map(|stored| stored.open(&settings, tokens.as_ref(), &place, line)).transpose()?;
         let batches = shelf.map(|shelf| {
             let stored = (shelf, place.location.clone());

@@ -123,13 +123,18 @@ impl Storage {
         }
     }
 
-    /// The objects that hold results, in the order of their names.
+    /// The objects that hold results, in the order of their names. Of open models' Google's page says that they are lines of JSON, and not
+    /// what they are called: where nothing has a usual name, all such files count. Nobody else writes there.
     async fn results(&self, what: &str, named: Named<'_>) -> Result<Vec<String>, ApiError> {
         let mut found = self.below(what, named).await?;
-        found.retain(|object| {
+        let is_usual = |object: &String| {
             let name = object.rsplit('/').next().unwrap_or_default();
             name.starts_with("predictions") || name.starts_with("errors")
-        });
+        };
+        match found.iter().any(is_usual) {
+            true => found.retain(is_usual),
+            false => found.retain(|object| object.ends_with(".jsonl")),
+        }
         found.sort();
         Ok(found)
     }

@@ -18,6 +18,7 @@ use crate::server::{self, settings};
 
 const MODEL: &str = "gemini-3.8-flash";
 const CLAUDE: &str = "claude-haiku-5-5";
+pub(crate) const LLAMA: &str = "meta/llama-3.3-70b-instruct-maas";
 const PROJECT: &str = "acme-labels";
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vertex");
 
@@ -29,6 +30,15 @@ pub(crate) fn config() -> SimConfig {
         bucket: Some("acme-batches".to_owned()),
         ..SimConfig::default()
     }
+}
+
+/// The same where an open model is sold as well, at the price of another.
+pub(crate) fn with_llama() -> SimConfig {
+    let list = include_str!("../../../../catalogue/prices.csv");
+    let begins = format!("vertex,{MODEL},");
+    let row = list.lines().find(|line| line.starts_with(&begins)).unwrap();
+    let row = row.replace(&begins, &format!("vertex,{LLAMA},"));
+    SimConfig { prices: Some(format!("{}\n{row}\n", list.trim_end())), ..config() }
 }
 
 /// A file of credentials whose tokens come from `base`.
@@ -101,9 +111,10 @@ pub(crate) async fn conforms(provider: &dyn Provider, model: &str, folder: &Path
 
 #[tokio::test]
 async fn every_kind_of_credentials_and_model_conforms() {
-    for (kind, model) in [(Some("service_account"), MODEL), (Some("authorized_user"), CLAUDE), (None, MODEL)]
+    for (kind, model) in
+        [(Some("service_account"), MODEL), (Some("authorized_user"), CLAUDE), (None, MODEL), (None, LLAMA)]
     {
-        let sim = Sim::start(config()).await.unwrap();
+        let sim = Sim::start(with_llama()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = kind.map(|kind| credentials(folder.path(), kind, &sim.base_url()));
         let provider = open(&account(&sim.base_url(), file.as_deref()));
@@ -283,6 +294,38 @@ async fn results_in_several_objects_are_one_file_and_all_of_them_are_deleted() {
     let before = seen.requests();
     batches.delete_file(place).await.unwrap();
     assert_eq!(seen.requests() - before, 2 + 4);
+}
+
+#[tokio::test]
+async fn results_of_other_names_are_read_where_nothing_has_a_usual_one() {
+    for (items, want) in [
+        (
+            r#"{"name":"out/p/result-1.jsonl"},{"name":"out/p/result-0.jsonl"},{"name":"out/p/notes.txt"}"#,
+            "result-0result-1",
+        ),
+        (r#"{"name":"out/p/result-1.jsonl"},{"name":"out/p/predictions.jsonl"}"#, "predictions"),
+    ] {
+        let (base, _) = server::start(move |mut peer, _| async move {
+            while let Some(request) = peer.request().await {
+                let path = request.split(' ').nth(1).unwrap().to_owned();
+                let name = path.strip_prefix("/storage/v1/b/acme-batches/o/out%2Fp%2F");
+                let body = match name.and_then(|name| name.strip_suffix(".jsonl?alt=media")) {
+                    Some(name) => name.to_owned(),
+                    None if path.starts_with("/computeMetadata") => {
+                        r#"{"access_token":"ya29.canary-token","expires_in":3599}"#.to_owned()
+                    }
+                    None => format!("{{\"items\":[{items}]}}"),
+                };
+                peer.answer("200 OK", &body).await;
+            }
+        })
+        .await;
+        let provider = open(&account(base.trim_end_matches("/v1"), None));
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("output.jsonl");
+        provider.batches().unwrap().download("gs://acme-batches/out/p", &to, 1 << 20).await.unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(&to).unwrap().replace('\n', ""), want);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bulkrate_provider::{Provider, Secret, Settings};
 use bulkrate_sim::{Sim, SimConfig};
 
 use crate::server::{self, Peer, response};
-use crate::vertex::{account, config, conforms};
+use crate::vertex::{LLAMA, account, conforms, with_llama};
 
 const TOKEN: &str = r#"{"access_token":"ya29.canary-token","expires_in":3599}"#;
 const DATASET: &str = r#"{"kind":"bigquery#dataset","location":"US"}"#;
@@ -33,8 +33,8 @@ fn tables(base: &str) -> std::sync::Arc<dyn Provider> {
 
 #[tokio::test]
 async fn a_dataset_conforms() {
-    for model in ["gemini-3.8-flash", "claude-haiku-5-5"] {
-        let config = SimConfig { bucket: None, dataset: Some("acme_batches".to_owned()), ..config() };
+    for model in ["gemini-3.8-flash", "claude-haiku-5-5", LLAMA] {
+        let config = SimConfig { bucket: None, dataset: Some("acme_batches".to_owned()), ..with_llama() };
         let sim = Sim::start(config).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let provider = tables(&sim.base_url());

@@ -292,6 +292,7 @@ pub(crate) fn prepare<'a>(
 ) -> Result<Prepared<'a>, ApiError> {
     let mut parsed = Parsed::read(endpoint, body)?;
     match (&mut parsed, named) {
+        (Parsed::Chat(call), Some(named)) => call.model = named.into(),
         (Parsed::Generate(call), Some(named)) => call.text.model = named.into(),
         (Parsed::Embed(call), Some(named)) => call.model = named.into(),
         (Parsed::Converse(call), Some(named)) => call.text.model = named.into(),

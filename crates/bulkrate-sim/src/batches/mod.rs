@@ -6,7 +6,7 @@ mod run;
 pub(crate) mod spoil;
 mod store;
 mod validate;
-mod words;
+pub(crate) mod words;
 
 use crate::api::Endpoint;
 use crate::config::Speaks;

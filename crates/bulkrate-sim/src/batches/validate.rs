@@ -28,6 +28,18 @@ struct InputLine<'a> {
     body: Option<&'a RawValue>,
 }
 
+impl InputLine<'_> {
+    /// Whether it asks for a chat in the form that Google's page shows. The service itself looks at the body alone; whoever relies on
+    /// that is not helped here.
+    fn is_chat(&self) -> bool {
+        let says = |field: Option<&RawValue>, text: &str| field.and_then(json::text).as_deref() == Some(text);
+        let head = self.body.and_then(|body| serde_json::from_str::<BodyHead<'_>>(body.get()).ok());
+        says(self.method, "POST")
+            && says(self.url, Endpoint::Chat.path())
+            && head.and_then(|head| head.messages).is_some_and(|messages| messages.get().starts_with('['))
+    }
+}
+
 #[derive(Deserialize)]
 struct BodyHead<'a> {
     #[serde(borrow)]
@@ -67,6 +79,10 @@ pub(crate) fn parts(words: Words, line: &[u8]) -> Option<(&RawValue, &RawValue)>
         Words::OpenAi | Words::Flat => {
             let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
             return line.custom_id.zip(line.body);
+        }
+        Words::Open => {
+            let line: InputLine<'_> = serde_json::from_slice(line).ok()?;
+            line.is_chat().then_some(line.custom_id.zip(line.body))??
         }
         Words::Bedrock => {
             let line: Record<'_> = serde_json::from_slice(line).ok()?;

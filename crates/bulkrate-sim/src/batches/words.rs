@@ -22,6 +22,8 @@ pub(crate) enum Words {
     Echoed(VirtualMs),
     /// Those with one, in the field of this name: Claude's at Google, and vectors.
     Named(&'static str, VirtualMs),
+    /// Open models' at Google: asked in OpenAI's lines, answered by an answer and a text for what is wrong.
+    Open,
 }
 
 impl Words {
@@ -30,6 +32,7 @@ impl Words {
         match (endpoint, in_bucket) {
             (Endpoint::Messages, true) => Self::Named("custom_id", at_ms),
             (Endpoint::Embed, true) => Self::Named("key", at_ms),
+            (Endpoint::Chat, true) => Self::Open,
             (_, true) => Self::Echoed(at_ms),
             (Endpoint::Generate | Endpoint::Embed, false) => Self::Gemini,
             (Endpoint::Converse | Endpoint::Invoke, false) => Self::Bedrock,
@@ -48,6 +51,7 @@ impl Words {
             Self::Gemini => return keyed(out, id, "response"),
             Self::Flat => return flat(out, id, "response"),
             Self::Bedrock => return recorded(out, id, asked, "modelOutput"),
+            Self::Open => return open(out, key, id, ""),
             Self::Echoed(at_ms) | Self::Named(_, at_ms) => {
                 self.opened(out, id, "", at_ms);
                 return out.extend_from_slice(b",\"response\":");
@@ -66,7 +70,9 @@ impl Words {
     pub(super) fn tail(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
             Self::OpenAi => b"},\"error\":null}\n",
-            Self::Flat | Self::Gemini | Self::Bedrock | Self::Echoed(_) | Self::Named(..) => b"}\n",
+            Self::Flat | Self::Gemini | Self::Bedrock | Self::Open | Self::Echoed(_) | Self::Named(..) => {
+                b"}\n"
+            }
         });
     }
 
@@ -109,10 +115,13 @@ impl Words {
             return self.tail(out);
         }
         if let Self::Echoed(at_ms) | Self::Named(_, at_ms) = self {
-            let (status, body) = vertex::error_body(error.status, error.code, &error.message);
-            let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-            self.opened(out, id, &format!("{}: {body}", reason.unwrap_or("Error")), at_ms);
+            self.opened(out, id, &said_at_google(error), at_ms);
             out.extend_from_slice(b",\"response\":{}");
+            return self.tail(out);
+        }
+        if self == Self::Open {
+            open(out, key, id, &said_at_google(error));
+            out.extend_from_slice(b"{}");
             return self.tail(out);
         }
         keyed(out, id, "error");
@@ -160,6 +169,24 @@ impl Words {
             }
         }
     }
+}
+
+/// What a row says of an error: a text, with the error of a call in it.
+fn said_at_google(error: &ApiError) -> String {
+    let (status, body) = vertex::error_body(error.status, error.code, &error.message);
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    format!("{}: {body}", reason.unwrap_or("Error"))
+}
+
+/// Which line of an open model it is and what is wrong with it, up to its answer.
+fn open(out: &mut Vec<u8>, key: u64, id: &str, error: &str) {
+    out.extend_from_slice(b"{\"id\":\"");
+    push_hex(out, key, 32);
+    out.extend_from_slice(b"\",\"custom_id\":");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b",\"error\":");
+    push_str(out, error);
+    out.extend_from_slice(b",\"response\":");
 }
 
 /// Which line it is, in OpenAI's words.

@@ -11,6 +11,7 @@ use crate::server::{Reply, State};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -139,10 +140,15 @@ pub(super) fn create(
         .map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))?;
     let path = wanted.model.strip_prefix("publishers/").unwrap_or(&wanted.model);
     let (endpoint, model) = match path.split_once("/models/") {
-        Some(("google", model)) => (Endpoint::Generate, model),
-        Some(("anthropic", model)) => (Endpoint::Messages, model),
-        _ => return Err(invalid(format!("Unsupported model: {}", wanted.model))),
+        Some(("google", model)) => (Endpoint::Generate, Cow::Borrowed(model)),
+        Some(("anthropic", model)) => (Endpoint::Messages, Cow::Borrowed(model)),
+        Some(_) if location == "global" => {
+            return Err(invalid("The global endpoint for open models isn't supported."));
+        }
+        Some((publisher, model)) => (Endpoint::Chat, Cow::Owned(format!("{publisher}/{model}"))),
+        None => return Err(invalid(format!("Unsupported model: {}", wanted.model))),
     };
+    let model = &*model;
     let endpoint = match state.models.find(model)?.0.kind {
         Kind::Embedding => Endpoint::Embed,
         _ => endpoint,

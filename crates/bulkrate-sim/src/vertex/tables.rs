@@ -3,6 +3,7 @@
 
 use super::objects::{self, Goal, refused, related, text};
 use crate::batches::lines::Side;
+use crate::batches::words::Words;
 use crate::clock::VirtualMs;
 use crate::faults::{Fault, Place};
 use crate::files::{Content, File};
@@ -412,15 +413,22 @@ fn split(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
 }
 
-/// The columns of a table of results: those of its input, and what came of each row.
+/// The columns of a table: as it was loaded, or of results.
 fn columns(file: &File) -> Vec<Value> {
-    let mut fields: Vec<Value> = serde_json::from_str(&file.purpose).unwrap_or_else(|_| {
-        vec![json!({"name": "custom_id", "type": "STRING"}), json!({"name": "request", "type": "JSON"})]
-    });
-    if matches!(file.content, Content::Lines(..)) {
-        let more = [("response", "JSON"), ("status", "STRING"), ("processed_time", "STRING")];
-        fields.extend(more.map(|(name, kind)| json!({"name": name, "type": kind})));
-    }
+    let results: &[(&str, &str)] = match &file.content {
+        Content::Lines(run, _) if run.words == Words::Open => {
+            &[("custom_id", "STRING"), ("response", "JSON"), ("id", "STRING"), ("error", "STRING")]
+        }
+        _ => &[
+            ("custom_id", "STRING"),
+            ("request", "JSON"),
+            ("response", "JSON"),
+            ("status", "STRING"),
+            ("processed_time", "STRING"),
+        ],
+    };
+    let of_results = |_| results.iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect();
+    let mut fields: Vec<Value> = serde_json::from_str(&file.purpose).unwrap_or_else(of_results);
     for field in &mut fields {
         field["mode"] = "NULLABLE".into();
     }

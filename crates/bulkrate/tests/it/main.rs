@@ -58,5 +58,6 @@ mod images;
 mod input_batches;
 mod vertex;
 mod vertex_batch;
+mod vertex_open;
 mod vertex_tables;
 mod vllm;

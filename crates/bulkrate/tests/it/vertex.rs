@@ -32,7 +32,7 @@ pub(super) fn place(sim: &Sim) -> Place {
 }
 
 /// A machine that knows where everything is, and has no key.
-fn at(sim: &Sim, location: &str) -> Place {
+pub(super) fn at(sim: &Sim, location: &str) -> Place {
     Place::new()
         .set("VERTEX_BASE_URL", &sim.base_url)
         .set("STORAGE_EMULATOR_HOST", &sim.base_url)
@@ -92,50 +92,6 @@ fn vectors_come_back_in_their_models_lanes_and_their_ledger_is_the_bill() {
     assert_eq!(error["code"], "lane-unavailable");
     assert!(error["message"].as_str().unwrap().contains("no batch price"), "{error}");
     assert_eq!(sim.bill()["requests"], 0);
-}
-
-/// The price list, and an open model.
-fn prices() -> Vec<u8> {
-    let mut list = csv::Reader::from_reader(include_str!("../../../../catalogue/prices.csv").as_bytes());
-    let header = list.headers().unwrap().clone();
-    let mut out = csv::Writer::from_writer(Vec::new());
-    out.write_record(&header).unwrap();
-    let open = header.iter().map(|column| match column {
-        "provider" => "vertex",
-        "model_id" => "meta/llama-3.3-70b-instruct-maas",
-        "kind" => "chat",
-        "input" | "output" => "0.72",
-        "context_window" | "max_input" => "128000",
-        "max_output" => "8192",
-        column if column.starts_with("supports_") => "unknown",
-        "verification" => "one-list",
-        "source" => "test",
-        "as_of" => "2026-11-12",
-        _ => "",
-    });
-    out.write_record(open).unwrap();
-    out.into_inner().unwrap()
-}
-
-#[test]
-fn an_open_model_is_asked_one_by_one_and_its_ledger_is_the_bill() {
-    let lists = Place::new();
-    lists.put("prices.csv", prices());
-    let list = lists.path("prices.csv").display().to_string();
-    let sim = sim(&["--prices", &list]);
-    let place = place(&sim);
-    let model = "vertex/meta/llama-3.3-70b-instruct-maas";
-    // Without a price nothing is sent; with one it is asked one by one, whatever would be cheaper.
-    let error = ask(&place, model, "").expect(2).json()["error"].clone();
-    assert_eq!(error["code"], "model-unpriced", "{error}");
-    let line = "--price-in 0.72 --price-out 0.72 --choices positive,negative,neutral --storage gs://acme-batches/labels";
-    let error = ask(&place, model, &format!("{line} --lane batch")).expect(2).json()["error"].clone();
-    assert!(error["message"].as_str().unwrap().contains("asked one by one"), "{error}");
-    let bill = whole(&place, &sim, ask(&place, model, &format!("{line} --lane auto --budget 1")));
-    assert_eq!(bill["requests_sync"], bill["requests"], "{bill}");
-    let calls = sim.get("/sim/requests");
-    assert!(calls["by_path"]["POST endpoints/openapi/chat/completions"]["200"].is_u64(), "{calls}");
-    place.proved("reviews", &sim);
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl OpenAiWire {
         Ok(BatchLine { reading: self.account.redacted(line.reading), ..line })
     }
 
+    /// An answer without a reply or a line around it.
+    pub(crate) fn read_answer<'a>(&self, kind: Kind, body: &'a [u8]) -> Reading<'a> {
+        self.account.redacted(self.reader.success(kind, body, None))
+    }
+
     pub(super) fn endpoint(&self, kind: Kind) -> &'static str {
         match (kind, self.reader.chat_endpoint) {
             (Kind::Chat, ChatEndpoint::ChatCompletions) => "/chat/completions",

@@ -246,7 +246,7 @@ impl Reader {
         Reading::Failure(said.failure(status, limits::text_wait_ms(&said.message)))
     }
 
-    fn success<'a>(&self, kind: Kind, body: &'a [u8], charged: Option<UsdNanos>) -> Reading<'a> {
+    pub(super) fn success<'a>(&self, kind: Kind, body: &'a [u8], charged: Option<UsdNanos>) -> Reading<'a> {
         match serde_json::from_slice(body) {
             Ok(parsed) => self.answer(kind, parsed, charged),
             Err(error) => Reading::Failure(no_json(body, &error)),

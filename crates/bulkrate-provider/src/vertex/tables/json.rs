@@ -19,13 +19,36 @@ use crate::vertex::wire::refused;
 /// The code of a dataset that is not there.
 const NO_DATASET: &str = "no_dataset";
 
+/// What the columns of an input are, as its first line tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Gemini's requests, which are texts: a column of JSON would refuse the whole load for one number that it cannot hold.
+    Texts,
+    /// Claude's.
+    Requests,
+    /// Open models', in OpenAI's form.
+    Lines,
+}
+
+impl Form {
+    /// Names of columns, and their types.
+    fn columns(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Texts => &[("custom_id", "STRING"), ("request", "STRING")],
+            Self::Requests => &[("custom_id", "STRING"), ("request", "JSON")],
+            Self::Lines => {
+                &[("custom_id", "STRING"), ("method", "STRING"), ("url", "STRING"), ("body", "JSON")]
+            }
+        }
+    }
+}
+
 /// The body of the job that loads lines into a table. That its id is the table's makes it one job, however often it is sent.
-/// Requests that come as texts stay texts: a column of JSON would refuse the whole load for one number that it cannot hold.
 pub(super) fn load_job(
     project: &str,
     dataset: &Dataset,
     (table, location): (&str, &str),
-    is_text: bool,
+    form: Form,
 ) -> Vec<u8> {
     let mut body = Vec::new();
     for (before, text) in [
@@ -39,12 +62,12 @@ pub(super) fn load_job(
         body.extend_from_slice(before.as_bytes());
         write_json_text(text, &mut body);
     }
+    body.extend_from_slice(b"},\"schema\":{\"fields\":[");
+    let columns =
+        form.columns().iter().map(|(name, kind)| format!("{{\"name\":\"{name}\",\"type\":\"{kind}\"}}"));
+    body.extend_from_slice(columns.collect::<Vec<_>>().join(",").as_bytes());
     body.extend_from_slice(
-        b"},\"schema\":{\"fields\":[{\"name\":\"custom_id\",\"type\":\"STRING\"},{\"name\":\"request\",\"type\":",
-    );
-    body.extend_from_slice(if is_text { b"\"STRING\"" } else { b"\"JSON\"" });
-    body.extend_from_slice(
-        b"}]},\"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"createDisposition\":\"CREATE_IF_NEEDED\",\"writeDisposition\":\"WRITE_EMPTY\"}}}",
+        b"]},\"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"createDisposition\":\"CREATE_IF_NEEDED\",\"writeDisposition\":\"WRITE_EMPTY\"}}}",
     );
     body
 }
@@ -220,13 +243,15 @@ impl Field<'_> {
 }
 
 /// Columns that a line is made of, and whether what they hold is JSON.
-const LINE: [(&str, bool); 4] =
-    [("custom_id", false), ("status", false), ("request", true), ("response", true)];
+const LINE: [(&str, bool); 5] =
+    [("custom_id", false), ("status", false), ("request", true), ("response", true), (ERROR, true)];
+/// That of open models, of which no page tells the type.
+const ERROR: &str = "error";
 
 /// Where they stand in a row of those of them that the table has.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns {
-    at: [Option<usize>; 4],
+    at: [Option<usize>; 5],
     /// Their names in the table's order, with commas.
     selected: String,
 }
@@ -235,7 +260,9 @@ impl Columns {
     /// Those of a table of results.
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
         let table: Schemed<'_> = read(body, "a table")?;
-        let is_read = |field: &&Field<'_>| LINE.iter().any(|(name, _)| field.name == *name);
+        let is_read = |field: &&Field<'_>| {
+            LINE.iter().any(|(name, _)| field.name == *name) && (field.name != ERROR || field.is_text())
+        };
         let fields: Vec<&Field<'_>> = table.schema.fields.iter().filter(is_read).collect();
         if let Some(odd) = fields.iter().find(|field| !field.is_text()) {
             return Err(format!("the column `{}` of the table holds no texts", odd.name));
@@ -243,7 +270,7 @@ impl Columns {
         let names: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
         let at = LINE.map(|(name, _)| names.iter().position(|field| *field == name));
         match at {
-            [_, _, _, Some(_)] => Ok(Self { at, selected: names.join(",") }),
+            [_, _, _, Some(_), _] => Ok(Self { at, selected: names.join(",") }),
             _ => Err("the table has no column `response`".to_owned()),
         }
     }

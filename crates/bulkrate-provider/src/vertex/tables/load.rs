@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 use super::Tables;
-use super::json::{self, Load};
+use super::json::{self, Form, Load};
 use super::names::OURS;
 use crate::api::ApiError;
 use crate::http::batches::{in_path, unused};
@@ -28,8 +28,7 @@ const UNSEEN_MAX: u32 = 8;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Input {
     pub(super) lines: u64,
-    /// Whether requests stand there as texts: Gemini's do.
-    pub(super) is_text: bool,
+    pub(super) form: Form,
 }
 
 impl Tables {
@@ -39,7 +38,7 @@ impl Tables {
         let name = name.replace('-', "_");
         let table = format!("{OURS}{}_{}", name.strip_prefix(OURS).unwrap_or(&name), unused());
         let input = Input::of(file).await.map_err(|error| self.free.local_error(LOAD, file, &error))?;
-        let about = json::load_job(&self.place.project, &self.dataset, (&table, location), input.is_text);
+        let about = json::load_job(&self.place.project, &self.dataset, (&table, location), input.form);
         let project = in_path(&self.place.project);
         let path = format!("/upload/bigquery/v2/projects/{project}/jobs?uploadType=resumable");
         let about = (about.as_slice(), "application/octet-stream");
@@ -113,7 +112,7 @@ impl Tables {
 impl Input {
     pub(super) async fn of(file: &Path) -> std::io::Result<Self> {
         let mut file = tokio::fs::File::open(file).await?;
-        let (mut piece, mut input) = (vec![0; 1 << 18], Self { lines: 0, is_text: false });
+        let (mut piece, mut input) = (vec![0; 1 << 18], Self { lines: 0, form: Form::Requests });
         let mut first = true;
         loop {
             let read = file.read(&mut piece).await?;
@@ -121,16 +120,20 @@ impl Input {
                 return Ok(input);
             }
             if std::mem::take(&mut first) {
-                input.is_text = begins_with_text(&piece[..read]);
+                input.form = form(&piece[..read]);
             }
             input.lines += memchr::memchr_iter(b'\n', &piece[..read]).count() as u64;
         }
     }
 }
 
-/// Whether the request of the first line is a text. What stands before it is an id of ours.
-fn begins_with_text(lines: &[u8]) -> bool {
+/// How the first line goes on. What stands before it is an id of ours.
+fn form(lines: &[u8]) -> Form {
     let id = lines.strip_prefix(b"{\"custom_id\":\"").unwrap_or_default();
-    let rest = memchr::memchr(b'"', id).map(|end| &id[end..]);
-    rest.is_some_and(|rest| rest.starts_with(b"\",\"request\":\""))
+    let rest = memchr::memchr(b'"', id).map_or(&[][..], |end| &id[end..]);
+    match rest {
+        rest if rest.starts_with(b"\",\"request\":\"") => Form::Texts,
+        rest if rest.starts_with(b"\",\"method\":") => Form::Lines,
+        _ => Form::Requests,
+    }
 }

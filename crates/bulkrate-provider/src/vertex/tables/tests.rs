@@ -4,7 +4,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::json::Load;
+use super::json::{Form, Load};
 use super::load::Input;
 use super::*;
 
@@ -80,8 +80,18 @@ fn a_dataset_says_how_long_its_tables_live() {
 #[test]
 fn a_load_has_its_tables_name() {
     let dataset = Dataset::read("data.labels", "acme").unwrap();
-    for (is_text, kind) in [(true, "STRING"), (false, "JSON")] {
-        let body = json::load_job("acme", &dataset, ("t_1", "US"), is_text);
+    let columns = |columns: &[(&str, &str)]| {
+        columns.iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect::<Vec<_>>()
+    };
+    for (form, fields) in [
+        (Form::Texts, columns(&[("custom_id", "STRING"), ("request", "STRING")])),
+        (Form::Requests, columns(&[("custom_id", "STRING"), ("request", "JSON")])),
+        (
+            Form::Lines,
+            columns(&[("custom_id", "STRING"), ("method", "STRING"), ("url", "STRING"), ("body", "JSON")]),
+        ),
+    ] {
+        let body = json::load_job("acme", &dataset, ("t_1", "US"), form);
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             body,
@@ -89,7 +99,7 @@ fn a_load_has_its_tables_name() {
                 "jobReference": {"projectId": "acme", "jobId": "t_1", "location": "US"},
                 "configuration": {"load": {
                     "destinationTable": {"projectId": "data", "datasetId": "labels", "tableId": "t_1"},
-                    "schema": {"fields": [{"name": "custom_id", "type": "STRING"}, {"name": "request", "type": kind}]},
+                    "schema": {"fields": fields},
                     "sourceFormat": "NEWLINE_DELIMITED_JSON",
                     "createDisposition": "CREATE_IF_NEEDED",
                     "writeDisposition": "WRITE_EMPTY",
@@ -192,6 +202,14 @@ fn what_is_no_text_is_no_empty_cell() {
         let why = Columns::read(table.as_bytes()).unwrap_err();
         assert!(why.contains("the column `response` of the table holds no texts"), "{why}");
     }
+    // An open model's `error` is read where it is a text.
+    let open = |kind: &str| {
+        let table = format!(
+            r#"{{"schema":{{"fields":[{{"name":"error","type":"{kind}"}},{{"name":"response","type":"JSON"}}]}}}}"#
+        );
+        Columns::read(table.as_bytes()).unwrap().selected().to_owned()
+    };
+    assert_eq!((open("STRING").as_str(), open("RECORD").as_str()), ("error,response", "response"));
     // Nobody reads it.
     let foreign = r#"{"schema":{"fields":[{"name":"response","type":"STRING"},{"name":"n","type":"RECORD","mode":"REPEATED"}]}}"#;
     assert_eq!(Columns::read(foreign.as_bytes()).unwrap().selected(), "response");
@@ -224,12 +242,13 @@ fn an_object_of_somebody_else_is_no_empty_table() {
 async fn lines_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input.jsonl");
-    for (line, is_text) in [
-        (r#"{"custom_id":"br1-a","request":"{}"}"#, true),
-        (r#"{"custom_id":"br1-a","request":{"x":"","request":""}}"#, false),
+    for (line, form) in [
+        (r#"{"custom_id":"br1-a","request":"{}"}"#, Form::Texts),
+        (r#"{"custom_id":"br1-a","request":{"x":"","request":""}}"#, Form::Requests),
+        (r#"{"custom_id":"br1-a","method":"POST","url":"/v1/chat/completions","body":{}}"#, Form::Lines),
     ] {
         std::fs::write(&path, format!("{line}\n").repeat(100_000)).unwrap();
-        assert_eq!(Input::of(&path).await.unwrap(), Input { lines: 100_000, is_text });
+        assert_eq!(Input::of(&path).await.unwrap(), Input { lines: 100_000, form });
     }
 }
 

@@ -1,4 +1,5 @@
-//! Lines of batches. Those of Gemini's chats have no id: ours is a label of the request, which the answer repeats.
+//! Lines of batches. Those of Gemini's chats have no id: ours is a label of the request, which the answer repeats. Open models' are
+//! OpenAI's on their way out, and come back with an answer that has nothing around it.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::success;
+use super::Maker;
 use crate::api::{BatchLine, Unsupported};
 use crate::gemini::errors::{self, Said};
 use crate::http::strange::unreadable;
@@ -20,10 +21,19 @@ use crate::json::object::Own;
 /// The name of the label that holds our id.
 pub(in crate::vertex) const LABEL: &str = "bulkrate";
 
-/// Appends an input line around an encoded body. In a table Gemini's rows have an id as well, and their requests are texts, which may be
+/// Appends an input line around a body of Google's or Claude's. In a table Gemini's rows have an id as well, and their requests are texts, which may be
 /// a JSON that BigQuery's own type cannot hold.
-pub(super) fn write(id: WireId, kind: Kind, body: &[u8], in_tables: bool, out: &mut Vec<u8>) {
-    let named = if kind == Kind::Embedding { Some("key") } else { is_claude(body).then_some("custom_id") };
+pub(super) fn write(
+    id: WireId,
+    (kind, maker): (Kind, Maker),
+    body: &[u8],
+    in_tables: bool,
+    out: &mut Vec<u8>,
+) {
+    let named = match kind {
+        Kind::Embedding => Some("key"),
+        _ => (maker == Maker::Anthropic).then_some("custom_id"),
+    };
     match (named, in_tables) {
         (Some(name), _) => {
             out.extend_from_slice(format!("{{\"{name}\":\"{id}\",\"request\":").as_bytes());
@@ -65,16 +75,27 @@ fn labelled(id: WireId, body: &[u8], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// What every body of Claude's has, and none of Gemini's: a schema may have a property of that name.
+/// What bodies of chats have at their top: Claude's a version, open models' messages without one, and Gemini's neither. A schema may have
+/// properties of these names.
 #[derive(Deserialize)]
 struct Top {
     #[serde(default)]
     anthropic_version: Option<IgnoredAny>,
+    #[serde(default)]
+    messages: Option<IgnoredAny>,
 }
 
-fn is_claude(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"\"anthropic_version\"").is_some()
-        && serde_json::from_slice::<Top>(body).is_ok_and(|top| top.anthropic_version.is_some())
+/// Whose words a body is in. A line does not say its model.
+pub(super) fn maker(kind: Kind, body: &[u8]) -> Maker {
+    let has = |name: &[u8]| memchr::memmem::find(body, name).is_some();
+    if kind != Kind::Chat || !(has(b"\"anthropic_version\"") || has(b"\"messages\"")) {
+        return Maker::Google;
+    }
+    match serde_json::from_slice(body) {
+        Ok(Top { anthropic_version: Some(_), .. }) => Maker::Anthropic,
+        Ok(Top { messages: Some(_), .. }) => Maker::Open,
+        _ => Maker::Google,
+    }
 }
 
 /// Labels of the caller's own stand beside ours: results are known by it alone, and must not be by one of his.
@@ -115,10 +136,22 @@ struct Line<'a> {
     custom_id: LooseText<'a>,
     #[serde(borrow, default)]
     status: LooseText<'a>,
+    /// Only open models' rows have it, empty where all went well: a text, and who knows what else.
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     request: Option<&'a RawValue>,
     #[serde(borrow, default)]
     response: Option<&'a RawValue>,
+}
+
+/// What stands there as wrong; `None`: nothing.
+fn told(error: &RawValue) -> Option<Cow<'_, str>> {
+    match error.get() {
+        "{}" | "null" => None,
+        text if text.starts_with('"') => serde_json::from_str::<LooseText<'_>>(text).ok()?.0,
+        other => Some(Cow::Borrowed(other)),
+    }
 }
 
 #[derive(Deserialize)]
@@ -127,22 +160,27 @@ struct Echo<'a> {
     labels: Option<&'a RawValue>,
 }
 
-/// One line of a batch's results.
-pub(super) fn read(kind: Kind, line: &[u8]) -> Result<BatchLine<'_>, String> {
+/// One line of a batch's results. `success` reads an answer, and is told where its line is an open model's.
+pub(super) fn read<'a>(
+    line: &'a [u8],
+    success: impl Fn(&'a [u8], bool) -> Reading<'a>,
+) -> Result<BatchLine<'a>, String> {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    let Line { custom_id, status, request, response } =
+    let Line { custom_id, status, error, request, response } =
         serde_json::from_slice(line).map_err(|error| format!("not a result: {error}"))?;
     let custom_id = custom_id.0.filter(|id| !id.is_empty()).or_else(|| request.and_then(label));
     let custom_id = custom_id.ok_or("not a result: nothing in it says whose it is")?;
     let answer =
         response.map(RawValue::get).filter(|answer| answer.trim_ascii() != "{}" && *answer != "null");
-    let reading = match (answer, status.as_deref().unwrap_or_default()) {
-        (Some(answer), "") => success(kind, answer.as_bytes()),
-        (_, "") => Reading::Failure(unreadable("the line holds neither a response nor an error")),
-        (answer, status) => match answer.map(|answer| success(kind, answer.as_bytes())) {
+    let success = |answer: &'a str| success(answer.as_bytes(), error.is_some());
+    let said = status.0.or_else(|| error.and_then(told));
+    let reading = match (answer, said) {
+        (Some(answer), None) => success(answer),
+        (None, None) => Reading::Failure(unreadable("the line holds neither a response nor an error")),
+        (answer, Some(said)) => match answer.map(success) {
             // Whatever is said of it: an answer is paid.
             Some(answered @ Reading::Answer(_)) => answered,
-            _ => Reading::Failure(failed(status)),
+            _ => Reading::Failure(failed(&said)),
         },
     };
     Ok(BatchLine { custom_id, reading })

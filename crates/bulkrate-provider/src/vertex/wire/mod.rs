@@ -24,6 +24,7 @@ use crate::http::Account;
 use crate::http::batches::in_path;
 use crate::http::limits::now_unix_s;
 use crate::http::sign::ENDED;
+use crate::job;
 use crate::openai::wire::OpenAiWire;
 use crate::openai::{self, presets};
 use crate::settings::{ChatEndpoint, Settings};
@@ -64,8 +65,19 @@ pub(super) fn resource(model: &str) -> String {
     format!("publishers/{publisher}/models/{model}")
 }
 
-/// Why batches are not made of open models.
-const OPEN_ONE_BY_ONE: &str = "open models of Vertex AI are asked one by one here; use the sync lane";
+/// Why batches are not made of open models there. Which region a model is in, its own page tells.
+const OPEN_NOT_GLOBAL: &str = "Google runs no batches of open models at `global`; name a region";
+/// Why a batch of an open model does not take an item, whatever the model reads in calls.
+const OPEN_TEXT_ONLY: &str = "batches of open models take texts alone; use the sync lane";
+
+/// Where batches of an account run and lie, as far as it decides what they take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Batched {
+    /// Inputs and results are tables.
+    pub in_tables: bool,
+    /// They run at no region.
+    pub at_global: bool,
+}
 
 /// The wire of one account. Texts that come back are redacted: a server may repeat the token it got.
 #[derive(Debug)]
@@ -74,13 +86,12 @@ pub struct VertexWire {
     claude: claude::Encoder,
     open: OpenAiWire,
     account: Account,
-    /// Whether batches come from tables.
-    in_tables: bool,
+    batched: Batched,
 }
 
 impl VertexWire {
     #[must_use]
-    pub fn new(account: Account, settings: &Settings, in_tables: bool) -> Self {
+    pub fn new(account: Account, settings: &Settings, batched: Batched) -> Self {
         let structured_outputs = settings.structured_outputs;
         let plain = Settings { chat_endpoint: ChatEndpoint::ChatCompletions, ..settings.clone() };
         Self {
@@ -88,15 +99,15 @@ impl VertexWire {
             claude: claude::Encoder::of_vertex(structured_outputs),
             open: OpenAiWire::new(presets::VERTEX, account.clone(), &plain),
             account,
-            in_tables,
+            batched,
         }
     }
 
     /// Why batches are not made of such items for a model.
     pub(super) fn no_batches(&self, kind: Kind, model: &str) -> Option<&'static str> {
         match Maker::of(model) {
-            Maker::Open => Some(OPEN_ONE_BY_ONE),
-            Maker::Google if kind == Kind::Embedding => embed::no_batches(model, self.in_tables),
+            Maker::Open => self.batched.at_global.then_some(OPEN_NOT_GLOBAL),
+            Maker::Google if kind == Kind::Embedding => embed::no_batches(model, self.batched.in_tables),
             Maker::Google | Maker::Anthropic => None,
         }
     }
@@ -107,12 +118,30 @@ impl VertexWire {
     }
 
     pub(super) fn write_line(&self, id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
-        line::write(id, kind, body, self.in_tables, out);
+        match line::maker(kind, body) {
+            Maker::Open => self.open.input_line(id, kind, body, out),
+            maker => line::write(id, (kind, maker), body, self.batched.in_tables, out),
+        }
     }
 
     pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
-        let BatchLine { custom_id, reading } = line::read(kind, line)?;
+        let BatchLine { custom_id, reading } = line::read(line, |answer, is_open| {
+            // What an open model's row holds may be the error of the server behind it.
+            match kind == Kind::Chat && (is_open || self::is_open(answer)) {
+                true => self.open.read_answer(kind, answer),
+                false => success(kind, answer),
+            }
+        })?;
         Ok(BatchLine { custom_id, reading: self.account.redacted(reading) })
+    }
+
+    /// What a batch of an open model does not take.
+    fn check_open(request: &Request<'_>, options: WireOptions<'_>) -> Result<(), Unsupported> {
+        let job = job::Job { request, options, family: () };
+        match job.has_part(|part| !matches!(part, Part::Text { .. })) {
+            true => Err(job.unsupported("messages", OPEN_TEXT_ONLY)),
+            false => Ok(()),
+        }
     }
 }
 
@@ -160,7 +189,12 @@ impl Wire for VertexWire {
             return Err(Unsupported { field: "kind", model: options.model.to_owned(), why: why.to_owned() });
         }
         match Maker::of(options.model) {
-            Maker::Open => self.open.encode(request, options, out),
+            Maker::Open => {
+                if options.lane == Lane::Batch {
+                    Self::check_open(request, options)?;
+                }
+                self.open.encode(request, options, out)
+            }
             Maker::Google if request.kind == Kind::Embedding => embed::encode(request, options, out),
             Maker::Google => {
                 if options.lane == Lane::Batch {
@@ -202,7 +236,7 @@ fn has(body: &[u8], name: &[u8]) -> bool {
     memchr::memmem::find(body, name).is_some()
 }
 
-/// An answer in OpenAI's language.
+/// An answer in OpenAI's language, which is an open model's.
 fn is_open(body: &[u8]) -> bool {
     has(body, b"\"choices\"") && serde_json::from_slice::<Top>(body).is_ok_and(|top| top.choices.is_some())
 }

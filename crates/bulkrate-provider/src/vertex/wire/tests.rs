@@ -15,7 +15,7 @@ use crate::http::sign::{Sign, Unsignable, Unsigned};
 use crate::settings::ProxyFrom;
 
 fn write_line(id: WireId, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
-    line::write(id, kind, body, false, out);
+    wire().write_line(id, kind, body, out);
 }
 
 const GEMINI: &str = "gemini-3.8-flash";
@@ -27,6 +27,10 @@ fn wire() -> VertexWire {
 }
 
 fn signed(signer: Option<Arc<dyn Sign>>) -> VertexWire {
+    made(signer, Batched::default())
+}
+
+fn made(signer: Option<Arc<dyn Sign>>, batched: Batched) -> VertexWire {
     let settings = Settings {
         base_url: Some("http://127.0.0.1:1".to_owned()),
         proxy: ProxyFrom::None,
@@ -38,7 +42,7 @@ fn signed(signer: Option<Arc<dyn Sign>>) -> VertexWire {
         Some(signer) => account.signed_by(signer),
         None => account,
     };
-    VertexWire::new(account, &settings, false)
+    VertexWire::new(account, &settings, batched)
 }
 
 fn request(kwargs: Option<&'static str>) -> Request<'static> {
@@ -236,16 +240,17 @@ fn open_models_speak_openais_language_at_an_address_of_their_own() {
         said,
         json!({"model": LLAMA, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 64})
     );
-    let refused = body(Lane::Batch, LLAMA, None).unwrap_err();
-    assert!(refused.to_string().contains("one by one"), "{refused}");
+    // Which models have batches, anywhere and at `global`.
+    let global = made(None, Batched { at_global: true, ..Batched::default() });
     for (kind, model, refused) in [
-        (Kind::Chat, LLAMA, true),
-        (Kind::Chat, GEMINI, false),
-        (Kind::Chat, CLAUDE, false),
-        (Kind::Embedding, "gemini-embedding-001", false),
-        (Kind::Embedding, "text-embedding-005", true),
+        (Kind::Chat, LLAMA, (false, true)),
+        (Kind::Chat, GEMINI, (false, false)),
+        (Kind::Chat, CLAUDE, (false, false)),
+        (Kind::Embedding, "gemini-embedding-001", (false, false)),
+        (Kind::Embedding, "text-embedding-005", (true, true)),
     ] {
-        assert_eq!(wire.no_batches(kind, model).is_some(), refused, "{model}");
+        let both = [&wire, &global].map(|wire| wire.no_batches(kind, model).is_some());
+        assert_eq!((both[0], both[1]), refused, "{model}");
     }
     let of = |status: u16, body: &str| {
         let body = Bytes::copy_from_slice(body.as_bytes());
@@ -275,6 +280,76 @@ fn open_models_speak_openais_language_at_an_address_of_their_own() {
         ),
     ] {
         assert_eq!(of(status, body), want, "{body}");
+    }
+}
+
+#[test]
+fn a_line_of_an_open_model_is_openais_and_its_result_has_nothing_around_the_answer() {
+    let line = |wire: &VertexWire| {
+        let mut out = Vec::new();
+        wire.write_line(id(), Kind::Chat, &body(Lane::Batch, LLAMA, None).unwrap(), &mut out);
+        serde_json::from_slice::<Value>(&out).unwrap()
+    };
+    let want = json!({
+        "custom_id": id().to_string(), "method": "POST", "url": "/v1/chat/completions",
+        "body": {"model": LLAMA, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 64},
+    });
+    let in_tables = made(None, Batched { in_tables: true, ..Batched::default() });
+    assert_eq!((line(&wire()), line(&in_tables)), (want.clone(), want));
+    // Whatever the model reads in calls, Google takes texts alone.
+    let image = r#"{"messages":[{"role":"user","content":[{"type":"image","source_type":"base64","media_type":"image/png","data":"AAAA"}]}]}"#;
+    for (lane, taken) in [(Lane::Sync, true), (Lane::Batch, false)] {
+        let options = WireOptions { lane, model: LLAMA, max_tokens: None, mark: None, alternatives: None };
+        let encoded = wire().encode(&serde_json::from_str(image).unwrap(), options, &mut Vec::new());
+        assert_eq!(
+            encoded.map_err(|refused| refused.to_string().contains("texts alone")),
+            if taken { Ok(()) } else { Err(true) }
+        );
+    }
+    let wire = wire();
+    let of = |rest: &str| {
+        let line = format!(r#"{{"custom_id":"a","id":"ca6661dd",{rest}}}"#);
+        let BatchLine { custom_id, reading } = wire.read_line(Kind::Chat, line.as_bytes()).unwrap();
+        assert_eq!(custom_id, "a");
+        match reading {
+            Reading::Answer(answer) => {
+                let usage = answer.usage.unwrap();
+                format!("{:?} {}+{}", answer.finish, usage.input, usage.output)
+            }
+            Reading::Failure(failure) => format!("{:?} {}", failure.class, failure.maybe_paid),
+        }
+    };
+    let answer = r#""response":{"object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"the \"stop_reason\"","tool_calls":[]},"finish_reason":"stop","stop_reason":null}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}"#;
+    for (rest, want) in [
+        (format!(r#""error":"",{answer}"#), "Stop 9+4"),
+        (format!(r#""error":null,{answer}"#), "Stop 9+4"),
+        (answer.to_owned(), "Stop 9+4"),
+        // An answer is paid, whatever is said of it.
+        (format!(r#""error":"a remark",{answer}"#), "Stop 9+4"),
+        // What is wrong comes in whichever form: no page shows one.
+        (
+            r#""error":"Bad Request: {\"error\": {\"code\": 400, \"message\": \"x\"}}","response":{}"#
+                .to_owned(),
+            "RefusedByProvider false",
+        ),
+        (
+            r#""error":{"object":"error","message":"x","type":"BadRequestError","code":400},"response":null"#
+                .to_owned(),
+            "RefusedByProvider false",
+        ),
+        (
+            r#""error":{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}"#.to_owned(),
+            "RateLimited false",
+        ),
+        (r#""error":"no capacity","response":{}"#.to_owned(), "Transient false"),
+        // An error in place of the answer.
+        (
+            r#""error":"","response":{"error":{"message":"x","code":400}}"#.to_owned(),
+            "RefusedByProvider false",
+        ),
+        (r#""error":"","response":{}"#.to_owned(), "Transient true"),
+    ] {
+        assert_eq!(of(&rest), want, "{rest}");
     }
 }
 
@@ -482,7 +557,8 @@ proptest! {
 fn a_row_of_a_table_has_an_id_and_its_request_as_a_text() {
     let row = |body: &str| {
         let mut out = Vec::new();
-        line::write(id(), Kind::Chat, body.as_bytes(), true, &mut out);
+        let in_tables = Batched { in_tables: true, ..Batched::default() };
+        made(None, in_tables).write_line(id(), Kind::Chat, body.as_bytes(), &mut out);
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         serde_json::from_slice::<Value>(&out).unwrap()
     };
