@@ -156,14 +156,14 @@ fn tests() -> Result<Option<String>> {
     Ok(counted)
 }
 
-/// The services' own Python SDKs against the simulator and against what is sent, so that client and simulator do not merely agree with each
-/// other.
+/// The services' own Python SDKs, and vLLM's own models, against the simulator and against what is sent, so that client and simulator do not
+/// merely agree with each other.
 fn sdk() -> Result<Option<String>> {
     let (python, bulkrate) = (python()?, bulkrate()?);
     let mut pytest = Command::new(python);
     pytest.current_dir(root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/python"]);
     pytest.env("BULKRATE_SIM_CMD", format!("{} sim openai --port 0", quoted(&bulkrate.to_string_lossy())));
     pytest.env("BULKRATE_OUTGOING_CMD", quoted(&built("examples/outgoing")?.to_string_lossy()));
-    pytest.env("PYTHONPYCACHEPREFIX", target().join("pycache"));
+    pytest.env("PYTHONPYCACHEPREFIX", target().join("pycache")).env("BULKRATE_TOOLS", target().join("tools"));
     plain(pytest)
 }

@@ -1,5 +1,5 @@
-//! Prints what goes out: a JSON line for each field of the unified request, in each lane, at the services whose own clients have types for
-//! it. The Python tests hold them against those.
+//! Prints what goes out: a JSON line for each field of the unified request, in each lane, at the services whose own clients, or servers, have
+//! types for it. The Python tests hold them against those.
 
 use bulkrate_core::ids::{Sub, WireId};
 use bulkrate_core::lane::Lane;
@@ -23,6 +23,8 @@ const ALL: &[(&str, &[&str], &[&str])] = &[
     ("groq", &["openai/gpt-oss-120b"], &["openai/gpt-oss-120b"]),
     ("together", &["openai/gpt-oss-120b"], &["BAAI/bge-base-en-v1.5"]),
     ("fireworks", &["accounts/fireworks/models/gpt-oss-20b"], &["nomic-ai/nomic-embed-text-v1.5"]),
+    ("vllm", &["org/model"], &["org/model"]),
+    ("vllm-offline", &["org/model"], &["org/model"]),
 ];
 
 fn main() -> Result<(), Failed> {

@@ -208,11 +208,6 @@ impl Sim {
     fn line(&self, asked: &Value, at: u64) -> String {
         let id = asked["custom_id"].as_str().unwrap_or_default();
         let key = mix(hash(id.as_bytes(), 7));
-        let hex = |key| {
-            let mut out = Vec::new();
-            push_hex(&mut out, key, 16);
-            String::from_utf8(out).unwrap_or_default()
-        };
         let refused =
             self.faulty && self.args.refuse_every.is_some_and(|every| (at + 1).is_multiple_of(every.max(1)));
         let outcome = if refused {
@@ -260,19 +255,29 @@ impl Sim {
             Endpoint::Chat => self.like.chat(&bytes),
             _ => Ok(bytes),
         };
-        let context = self.state.context(key, self.state.clock.now_ms(), Twist::None, Duration::ZERO);
+        let now_ms = self.state.clock.now_ms();
+        let context = self.state.context(key, now_ms, Twist::None, Duration::ZERO);
         let answered = written.and_then(|bytes| {
             let mut out = Vec::new();
             prepare(&self.state.models, endpoint, None, &bytes, true)?.answer(&context, &mut out)?;
             Ok(out)
         });
         match answered {
-            Ok(out) => Outcome::Answered(dressed(serde_json::from_slice(&out).unwrap_or_default())),
+            Ok(out) => {
+                let body = serde_json::from_slice(&out).unwrap_or_default();
+                Outcome::Answered(dressed(body, &hex(key), now_ms / 1_000))
+            }
             Err(error) => {
                 Outcome::Refused(error.status, said(error.status, &error.message, error.param.as_deref()))
             }
         }
     }
+}
+
+fn hex(key: u64) -> String {
+    let mut out = Vec::new();
+    push_hex(&mut out, key, 16);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// An error as a line has it: one object inside another.
@@ -282,8 +287,8 @@ fn said(status: u16, message: &str, param: Option<&str>) -> Value {
 }
 
 /// An answer in vLLM's shape: every field it has, most of them null.
-fn dressed(mut body: Value) -> Value {
-    if let Some(choices) = body["choices"].as_array_mut() {
+fn dressed(mut body: Value, id: &str, now_s: u64) -> Value {
+    if let Some(choices) = body.get_mut("choices").and_then(Value::as_array_mut) {
         for choice in choices {
             for field in ["stop_reason", "token_ids"] {
                 choice[field] = Value::Null;
@@ -296,10 +301,14 @@ fn dressed(mut body: Value) -> Value {
             body[field] = Value::Null;
         }
         body.as_object_mut().map(|fields| fields.remove("metadata"));
+    } else {
+        body["id"] = format!("embd-{id}").into();
+        body["created"] = now_s.into();
+        body["usage"]["completion_tokens"] = 0.into();
     }
-    if body["usage"].is_object() {
-        body["usage"]["prompt_tokens_details"] = Value::Null;
-        body["usage"].as_object_mut().map(|usage| usage.remove("completion_tokens_details"));
+    if let Some(usage) = body.get_mut("usage").and_then(Value::as_object_mut) {
+        usage.insert("prompt_tokens_details".to_owned(), Value::Null);
+        usage.remove("completion_tokens_details");
     }
     body
 }
@@ -366,7 +375,9 @@ mod tests {
             (Some(404), Some(404))
         );
         assert!(lines[2]["error"].as_str().unwrap().contains("not a supported endpoint"), "{out}");
-        assert!(lines[3]["response"]["body"]["data"][0]["embedding"].is_array(), "{out}");
+        let vectors = &lines[3]["response"]["body"];
+        assert!(vectors["data"][0]["embedding"].is_array() && vectors["id"].is_string(), "{out}");
+        assert_eq!(vectors.get("choices"), None, "{out}");
     }
 
     #[test]
