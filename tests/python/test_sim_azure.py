@@ -7,6 +7,9 @@ import time
 
 import openai
 import pytest
+from azure.core.credentials import AzureSasCredential
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, ContainerClient
 from conftest import Sim, started
 
 MODEL = "gpt-4.1-mini"
@@ -148,3 +151,72 @@ def test_a_file_must_be_processed_first():
         with pytest.raises(openai.BadRequestError) as refused:
             client.batches.create(input_file_id=file.id, endpoint="/chat/completions", completion_window="24h")
         assert "pending" in str(refused.value)
+
+
+def container(sim: Sim, name: str = "batches", signature: str = "any%3D") -> ContainerClient:
+    """Microsoft's own client for blobs, which takes no tokens where there is no https."""
+    credential = AzureSasCredential(f"sv=2024-11-04&sig={signature}")
+    return BlobServiceClient(f"{sim.base_url}/blobs", credential=credential, retry_total=0).get_container_client(name)
+
+
+def test_a_container_keeps_what_is_put_into_it(azure):
+    blobs = container(azure)
+    for name, data in [("way/b.jsonl", b"one\ntwo\n"), ("way/a.jsonl", b"x" * (9 << 20)), ("way/empty.jsonl", b"")]:
+        blobs.upload_blob(name, data)
+    assert list(blobs.list_blob_names(name_starts_with="way/")) == ["way/a.jsonl", "way/b.jsonl", "way/empty.jsonl"]
+    assert blobs.download_blob("way/b.jsonl").readall() == b"one\ntwo\n"
+    assert blobs.download_blob("way/a.jsonl").readall() == b"x" * (9 << 20)
+    assert blobs.download_blob("way/empty.jsonl").readall() == b""
+    assert blobs.get_blob_client("way/b.jsonl").get_blob_properties().size == 8
+    with pytest.raises(ResourceExistsError):
+        blobs.upload_blob("way/b.jsonl", b"")
+    blobs.upload_blob("way/b.jsonl", b"new", overwrite=True)
+    assert blobs.download_blob("way/b.jsonl").readall() == b"new"
+    for name in list(blobs.list_blob_names(name_starts_with="way/")):
+        blobs.delete_blob(name)
+    assert not blobs.get_blob_client("way/b.jsonl").exists()
+    with pytest.raises(ResourceNotFoundError) as refused:
+        blobs.download_blob("way/b.jsonl")
+    assert refused.value.error_code == "BlobNotFound"
+
+
+def test_a_container_is_not_open_to_everybody():
+    with started("--bucket", "batches", provider="azure") as sim:
+        with pytest.raises((ClientAuthenticationError, HttpResponseError)) as refused:
+            container(sim, signature="wrong").upload_blob("a", b"x")
+        assert refused.value.error_code == "AuthenticationFailed"
+        with pytest.raises(ResourceNotFoundError) as refused:
+            container(sim, "nobodys").upload_blob("a", b"x")
+        assert refused.value.error_code == "ContainerNotFound"
+
+
+def from_blob(client: openai.OpenAI, sim: Sim, name: str, **fields: object):
+    blob = {"input_blob": f"{sim.base_url}/blobs/batches/{name}", "output_folder": {"url": f"{sim.base_url}/blobs/batches/out"}}
+    return client.batches.create(input_file_id=None, endpoint="/chat/completions", completion_window="24h", extra_body=blob, **fields)
+
+
+def test_a_batch_from_a_blob_to_blobs(azure, client):
+    blobs, before = container(azure), azure.page("bill")["requests_batch"]
+    blobs.upload_blob("in/input.jsonl", lines("/chat/completions"), overwrite=True)
+    batch = from_blob(client, azure, "in/input.jsonl")
+    assert (batch.input_file_id, batch.metadata, batch.output_blob) == (None, None, "")
+    while batch.status.lower() != "completed":
+        time.sleep(0.02)
+        batch = client.batches.retrieve(batch.id)
+    assert batch.input_blob.endswith("/blobs/batches/in/input.jsonl") and batch.output_file_id is None
+    path = f"out/{batch.id.removeprefix('batch_')}"
+    assert (batch.output_blob, batch.error_blob) == tuple(f"{azure.base_url}/blobs/batches/{path}/{name}.jsonl" for name in ("results", "errors"))
+    rows = [json.loads(row) for row in blobs.download_blob(f"{path}/results.jsonl").readall().splitlines()]
+    assert sorted(row["custom_id"] for row in rows) == sorted(f"row-{row}" for row in range(20))
+    # It is named all the same.
+    assert not blobs.get_blob_client(f"{path}/errors.jsonl").exists()
+    assert azure.page("bill")["requests_batch"] - before == 20
+    assert batch.input_blob in [one.input_blob for one in client.batches.list(limit=100)]
+
+
+def test_nothing_can_be_written_on_a_batch_from_a_blob(azure, client):
+    container(azure).upload_blob("marked/input.jsonl", lines("/chat/completions"), overwrite=True)
+    with pytest.raises(openai.BadRequestError, match="metadata"):
+        from_blob(client, azure, "marked/input.jsonl", metadata={"run": "r1"})
+    with pytest.raises(openai.BadRequestError):
+        from_blob(client, azure, "nobodys.jsonl")

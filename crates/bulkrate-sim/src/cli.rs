@@ -117,7 +117,7 @@ pub struct Args {
     /// The one region that there is (AWS)
     #[arg(long)]
     pub region: Option<String>,
-    /// The one bucket that there is (AWS, Vertex)
+    /// The one bucket that there is (AWS, Vertex), or container (Azure)
     #[arg(long)]
     pub bucket: Option<String>,
     /// The one role that jobs may run in (AWS)

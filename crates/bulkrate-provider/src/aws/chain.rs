@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::Variables;
 use super::fetch::Fetcher;
 use super::kept::Kept;
 use super::profile::Profile;
-use super::{Variables, xml_text};
+use crate::http::xml;
 use crate::settings::{Secret, Settings};
 
 const CONTAINER: &str = "http://169.254.170.2";
@@ -196,11 +197,11 @@ impl Chain {
         ];
         let (status, said) = self.fetcher.post_form(host, &form).await.map_err(Unkeyed::Away)?;
         if status != 200 {
-            let why = xml_text(&said, "Message").unwrap_or_else(|| format!("status {status}"));
+            let why = xml::text(&said, "Message").unwrap_or_else(|| format!("status {status}"));
             let why = format!("the role `{role}` was not given to this web identity: {why}");
             return Err(if status >= 500 { Unkeyed::Away(why) } else { Unkeyed::None(why) });
         }
-        let part = |tag: &str| xml_text(&said, tag);
+        let part = |tag: &str| xml::text(&said, tag);
         let found = (part("AccessKeyId"), part("SecretAccessKey"), part("SessionToken"));
         let (Some(id), Some(secret), Some(token)) = found else {
             return Err(Unkeyed::Away(format!("`{host}` gave no credentials")));

@@ -49,16 +49,3 @@ impl Variables {
         self.0.get(name).map(Secret::expose).filter(|value| !value.is_empty())
     }
 }
-
-/// What a text between two tags of an XML document says. Amazon's answers nest no tag of these names in itself.
-pub(crate) fn xml_text(body: &str, tag: &str) -> Option<String> {
-    let (_, rest) = body.split_once(&format!("<{tag}>"))?;
-    let (text, _) = rest.split_once(&format!("</{tag}>"))?;
-    let mut plain = text.trim().to_owned();
-    for (name, letter) in
-        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&")]
-    {
-        plain = plain.replace(name, letter);
-    }
-    Some(plain)
-}

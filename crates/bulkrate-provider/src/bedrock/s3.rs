@@ -8,12 +8,11 @@ use http::Method;
 
 use super::errors::{ENDED_NAMES, Said};
 use crate::api::{ApiError, Reply};
-use crate::aws::xml_text;
 use crate::http::batches::in_path;
 use crate::http::free::FreeClient;
 use crate::http::limits::wait_ms;
 use crate::http::sign::ENDED;
-use crate::http::strange;
+use crate::http::{strange, xml};
 
 /// The path of an object that is called `s3://bucket/key`.
 pub(super) fn path_of(uri: &str) -> String {
@@ -24,8 +23,8 @@ pub(super) fn path_of(uri: &str) -> String {
 /// An error as S3 wrote it; `None` where it is not one.
 pub(super) fn read(reply: &Reply) -> Option<Said> {
     let body = std::str::from_utf8(&reply.body).ok()?;
-    let name = xml_text(body, "Code").filter(|_| body.contains("<Error>"))?;
-    Some(Said { name, message: xml_text(body, "Message").unwrap_or_default() })
+    let name = xml::text(body, "Code").filter(|_| body.contains("<Error>"))?;
+    Some(Said { name, message: xml::text(body, "Message").unwrap_or_default() })
 }
 
 /// What a reply that is no success means. A bucket that is not there, is another's or lies elsewhere is so for every file.

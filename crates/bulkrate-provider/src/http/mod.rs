@@ -18,6 +18,7 @@ mod proxy;
 pub(crate) mod tokens;
 mod tls;
 mod unreached;
+pub(crate) mod xml;
 pub mod egress;
 
 pub use origin::Account;

@@ -4,8 +4,11 @@
 //! date in the query, and a call has its deployment in the path.
 
 use bulkrate_core::request::Kind;
+use bulkrate_core::submission::KnownBy;
+use serde_json::json;
 
 use super::dialect::{Charges, Dialect, Takes, Tiers};
+use super::form::Form;
 use crate::api::Unlisted;
 use crate::http::batches::in_path;
 use crate::settings::Settings;
@@ -24,6 +27,18 @@ impl Dialect {
         ..Self::OPENAI
     };
 }
+
+/// Batches from and to blobs. Nothing can be written on them, and they show their input, whose name no other has.
+pub(super) const BLOBS: Form = Form {
+    create: |order| {
+        serde_json::to_vec(&json!({
+            "input_file_id": null, "endpoint": order.endpoint, "completion_window": "24h",
+            "input_blob": order.input_file, "output_folder": {"url": order.folder},
+        }))
+    },
+    known_by: KnownBy::Input,
+    ..Form::OPENAI
+};
 
 /// Completes the address of a resource, in whichever of its usual forms it is written.
 pub(super) fn address(settings: &mut Settings) {

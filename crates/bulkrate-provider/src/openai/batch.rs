@@ -14,6 +14,8 @@ use bytes::Bytes;
 use http::Method;
 use serde::Deserialize;
 
+use super::azure;
+use super::blobs::{self, Blobs, is_blob};
 use super::dialect::{Batches, Dialect};
 use super::entra;
 use super::errors;
@@ -38,6 +40,8 @@ pub struct OpenAiBatches {
     paid: Arc<dyn CallApi>,
     pub(super) free: Arc<FreeClient>,
     pub(super) elsewhere: Elsewhere,
+    /// Where inputs and results lie, if not with the service.
+    blobs: Option<Blobs>,
     create_timeout: Duration,
 }
 
@@ -83,13 +87,31 @@ impl OpenAiBatches {
     pub(super) fn new(
         dialect: Dialect,
         wire: Arc<OpenAiWire>,
-        paid: Arc<dyn CallApi>,
-        free: Arc<FreeClient>,
+        (paid, free): (Arc<dyn CallApi>, Arc<FreeClient>),
+        blobs: Option<Blobs>,
         settings: &Settings,
     ) -> Self {
         let elsewhere = Elsewhere::of(free.account(), settings, errors::classify);
         let create_timeout = settings.create_timeout;
-        Self { dialect, form: dialect.form(), wire, paid, free, elsewhere, create_timeout }
+        let form = if blobs.is_some() { &azure::BLOBS } else { dialect.form() };
+        Self { dialect, form, wire, paid, free, elsewhere, blobs, create_timeout }
+    }
+
+    /// Whether what is to hold files of batches can be looked into.
+    pub(super) async fn look(&self) -> Result<(), ApiError> {
+        match &self.blobs {
+            Some(blobs) => blobs.look().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Where a file lies that is a blob; `None`: the service keeps it. One that nobody says how to reach is not gone.
+    fn stored(&self, what: &str, file: &str) -> Result<Option<&Blobs>, ApiError> {
+        match &self.blobs {
+            _ if !(self.dialect.deploys && is_blob(file)) => Ok(None),
+            None => Err(blobs::elsewhere(&self.free, what, file)),
+            blobs => Ok(blobs.as_ref()),
+        }
     }
 
     pub(super) fn path_of(&self, id: &str) -> String {
@@ -204,6 +226,9 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
+        if let Some(blobs) = &self.blobs {
+            return blobs.upload(UPLOAD, file, name).await;
+        }
         let name = if name.ends_with(".jsonl") { name.to_owned() } else { format!("{name}.jsonl") };
         let reply = match self.form.upload {
             Upload::Form => self.free.upload(UPLOAD, "/files", &[("purpose", "batch")], file, &name).await?,
@@ -225,7 +250,8 @@ impl BatchApi for OpenAiBatches {
 
     async fn create(&self, input_file: &str, kind: Kind, model: &str, marker: &Marker) -> Created {
         let endpoint = self.wire.endpoint_of_batch(kind);
-        let order = Order { input_file, endpoint: &endpoint, model, marker };
+        let folder = self.blobs.as_ref().map(Blobs::folder).unwrap_or_default();
+        let order = Order { input_file, endpoint: &endpoint, model, marker, folder: &folder };
         let body = match (self.form.create)(&order) {
             Ok(body) => Bytes::from(body),
             Err(error) => {
@@ -241,7 +267,13 @@ impl BatchApi for OpenAiBatches {
     }
 
     async fn poll(&self, id: &str) -> Result<Option<RemoteBatch>, ApiError> {
-        batches::poll(&self.free, self.form.shape, &self.path_of(id)).await
+        let mut found = batches::poll(&self.free, self.form.shape, &self.path_of(id)).await?;
+        if let (Some(blobs), Some(batch)) = (&self.blobs, &mut found)
+            && batch.phase.is_terminal()
+        {
+            blobs.ended(batch).await?;
+        }
+        Ok(found)
     }
 
     async fn list_since(&self, created_at_min: u64) -> Result<Vec<RemoteBatch>, ApiError> {
@@ -258,15 +290,23 @@ impl BatchApi for OpenAiBatches {
         if let Some(batch) = self.on_pages(file) {
             return self.write_results(batch, to, bytes_max).await;
         }
+        const WHAT: &str = "download a batch file";
+        if let Some(blobs) = self.stored(WHAT, file)? {
+            return blobs.download(WHAT, file, to, bytes_max).await;
+        }
         let path = format!("/files/{}/content", batches::in_path(file));
-        self.free.download("download a batch file", &path, to, bytes_max).await
+        self.free.download(WHAT, &path, to, bytes_max).await
     }
 
     async fn delete_file(&self, file: &str) -> Result<(), ApiError> {
         if self.on_pages(file).is_some() {
             return Ok(()); // they go with their batch, when its time is over
         }
+        const WHAT: &str = "delete a batch file";
+        if let Some(blobs) = self.stored(WHAT, file)? {
+            return blobs.delete(WHAT, file).await;
+        }
         let path = format!("/files/{}", batches::in_path(file));
-        batches::delete(&self.free, self.form.shape, "delete a batch file", &path).await
+        batches::delete(&self.free, self.form.shape, WHAT, &path).await
     }
 }

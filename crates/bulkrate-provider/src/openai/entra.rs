@@ -11,6 +11,7 @@ use http::HeaderMap;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use super::blobs::SAS;
 use super::errors;
 use crate::api::Reply;
 use crate::http::Account;
@@ -31,9 +32,12 @@ const WAYS: [&str; 3] = ["EnvironmentCredential", "WorkloadIdentityCredential", 
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";
 /// Where Azure's own tools look.
-pub(crate) const VARIABLES: &[&str] = &[TENANT, CLIENT, SECRET, FEDERATED, AUTHORITY, WAY, ENDPOINT, HEADER];
+pub(crate) const VARIABLES: &[&str] =
+    &[TENANT, CLIENT, SECRET, FEDERATED, AUTHORITY, WAY, ENDPOINT, HEADER, SAS];
 
-const RESOURCE: &str = "https://cognitiveservices.azure.com";
+/// What tokens are for: models, or the blobs that batches come from.
+pub(super) const MODELS: &str = "https://cognitiveservices.azure.com";
+pub(super) const STORAGE: &str = "https://storage.azure.com";
 const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The code of a call that was not sent, as no token was given for it.
@@ -62,11 +66,13 @@ enum Who {
 pub(super) struct Entra {
     who: Who,
     url: String,
+    /// What its tokens are for.
+    resource: &'static str,
 }
 
 impl Entra {
     /// Where the variables name one. `Err` says what is wrong with them.
-    pub(super) fn find(settings: &Settings) -> Result<Option<Self>, String> {
+    pub(super) fn find(settings: &Settings, resource: &'static str) -> Result<Option<Self>, String> {
         let variable =
             |name: &str| settings.variables.get(name).map(Secret::expose).filter(|text| !text.is_empty());
         let way = variable(WAY).unwrap_or("prod");
@@ -85,17 +91,22 @@ impl Entra {
             (None, None) => None,
         });
         if let Some((tenant, who)) = variable(TENANT).zip(who) {
-            return Self::of_tenant(tenant, variable(AUTHORITY), who).map(Some);
+            return Self::of_tenant(tenant, variable(AUTHORITY), who, resource).map(Some);
         }
         let server = variable(ENDPOINT).zip(variable(HEADER));
         // Every machine of Azure has a server, and so have many that are none: it is asked where it is named.
         match server.is_some() && is(WAYS[2]) || way.eq_ignore_ascii_case(WAYS[2]) {
-            true => Self::of_machine(variable(CLIENT), server).map(Some),
+            true => Self::of_machine(variable(CLIENT), server, resource).map(Some),
             false => Ok(None),
         }
     }
 
-    fn of_tenant(tenant: &str, authority: Option<&str>, who: Who) -> Result<Self, String> {
+    fn of_tenant(
+        tenant: &str,
+        authority: Option<&str>,
+        who: Who,
+        resource: &'static str,
+    ) -> Result<Self, String> {
         let authority = authority.unwrap_or("https://login.microsoftonline.com");
         let authority =
             if authority.contains("://") { authority.to_owned() } else { format!("https://{authority}") };
@@ -103,11 +114,15 @@ impl Entra {
             return Err(format!("`{AUTHORITY}` is no https"));
         }
         let url = format!("{}/{}/oauth2/v2.0/token", authority.trim_end_matches('/'), in_path(tenant));
-        Ok(Self { who, url })
+        Ok(Self { who, url, resource })
     }
 
     /// By the server that an app service names, or the one that every machine of Azure has.
-    fn of_machine(client: Option<&str>, server: Option<(&str, &str)>) -> Result<Self, String> {
+    fn of_machine(
+        client: Option<&str>,
+        server: Option<(&str, &str)>,
+        resource: &'static str,
+    ) -> Result<Self, String> {
         let (address, version) = match server {
             Some((address, _)) => (address, "2019-08-01"),
             None => (MACHINE, "2018-02-01"),
@@ -117,12 +132,12 @@ impl Entra {
             return Err(format!("`{ENDPOINT}` is no https, and no address of this machine"));
         }
         let mut query = Serializer::new(String::new());
-        query.append_pair("api-version", version).append_pair("resource", RESOURCE);
+        query.append_pair("api-version", version).append_pair("resource", resource);
         if let Some(client) = client {
             query.append_pair("client_id", client);
         }
         let told = server.map(|(_, secret)| Secret::new(secret));
-        Ok(Self { who: Who::Machine { told }, url: format!("{address}?{}", query.finish()) })
+        Ok(Self { who: Who::Machine { told }, url: format!("{address}?{}", query.finish()), resource })
     }
 }
 
@@ -150,7 +165,7 @@ impl Grants for Entra {
     fn form(&self, _: i64) -> Result<Option<String>, String> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
-        form.append_pair("scope", &format!("{RESOURCE}/.default"));
+        form.append_pair("scope", &format!("{}/.default", self.resource));
         match &self.who {
             Who::Machine { .. } => return Ok(None),
             Who::Application { client, secret } => {
@@ -214,7 +229,7 @@ mod tests {
 
     fn found(variables: &[(&str, &str)]) -> Result<Option<Entra>, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(value)));
-        Entra::find(&Settings { variables: variables.collect(), ..Settings::default() })
+        Entra::find(&Settings { variables: variables.collect(), ..Settings::default() }, MODELS)
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub(super) struct Order<'a> {
     pub(super) endpoint: &'a str,
     pub(super) model: &'a str,
     pub(super) marker: &'a Marker,
+    /// Where results go; empty where the service keeps them.
+    pub(super) folder: &'a str,
 }
 
 /// Our marker: the only thing by which a batch is known again when its create brought no answer.

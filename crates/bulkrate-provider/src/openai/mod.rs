@@ -3,6 +3,7 @@
 mod azure;
 pub(crate) mod entra;
 pub mod batch;
+mod blobs;
 mod dialect;
 mod form;
 mod mistral;
@@ -34,6 +35,7 @@ pub use dialect::{Batches, Charges, Dialect, OutputMax, Takes, Tiers};
 pub use form::Form;
 
 use batch::OpenAiBatches;
+use blobs::Blobs;
 use entra::Entra;
 use sets::SetBatches;
 use wire::OpenAiWire;
@@ -93,6 +95,13 @@ impl OpenAi {
         }?);
         let wire = Arc::new(OpenAiWire::new(dialect, account, settings));
         let shared = Arc::clone(&wire);
+        // Of all services only Azure has blobs of one's own.
+        let blobs = if dialect.deploys { Blobs::open(settings)? } else { Ok(None) };
+        let (blobs, stored) = match blobs {
+            Ok(blobs) => (blobs, Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        let ready = ready.and(stored);
         let batches = match dialect.batches {
             Batches::Sets { items_max, bytes_max } => {
                 let limits = BatchLimits { items_max, bytes_max, embedding_inputs_max: u64::MAX };
@@ -100,7 +109,7 @@ impl OpenAi {
             }
             _ => {
                 let (paid, free) = (Arc::clone(&paid), Arc::clone(&free));
-                Lane::Files(Box::new(OpenAiBatches::new(dialect, shared, paid, free, settings)))
+                Lane::Files(Box::new(OpenAiBatches::new(dialect, shared, (paid, free), blobs, settings)))
             }
         };
         let has_batches = AtomicBool::new(dialect.batches.is_known());
@@ -116,7 +125,11 @@ fn with_tokens(
     account: Account,
     settings: &Settings,
 ) -> Result<(Account, Result<(), String>), OpenError> {
-    let found = if dialect.deploys && settings.api_key.is_empty() { Entra::find(settings) } else { Ok(None) };
+    let found = if dialect.deploys && settings.api_key.is_empty() {
+        Entra::find(settings, entra::MODELS)
+    } else {
+        Ok(None)
+    };
     match found {
         Ok(None) => Ok((account, Ok(()))),
         Ok(Some(entra)) => {
@@ -197,6 +210,9 @@ impl Provider for OpenAi {
             Lane::Files(batches) => batches.exists().await,
             Lane::Sets(batches) => batches.exists().await,
         };
+        if let Lane::Files(batches) = &self.batches {
+            batches.look().await?;
+        }
         let known = self.dialect.batches.is_known();
         self.has_batches.store(batches || known, Ordering::Relaxed);
         Ok(Health { batches, ..health })

@@ -1,5 +1,7 @@
 //! Reads batch objects: states, counts, errors, times and our marker, however a service writes them.
 
+use std::borrow::Cow;
+
 use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, RemoteBatch};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -31,6 +33,13 @@ struct Batch<'a> {
     output_file_id: LooseText<'a>,
     #[serde(borrow, default)]
     error_file_id: LooseText<'a>,
+    /// Azure's, where files lie in a store of the caller's own.
+    #[serde(borrow, default)]
+    input_blob: LooseText<'a>,
+    #[serde(borrow, default)]
+    output_blob: LooseText<'a>,
+    #[serde(borrow, default)]
+    error_blob: LooseText<'a>,
     #[serde(default)]
     request_counts: Option<Counts>,
     #[serde(borrow, default)]
@@ -128,9 +137,9 @@ impl Batch<'_> {
             phase: phase(&status),
             id,
             status,
-            input_file: self.input_file_id.into_owned(),
-            output_file: self.output_file_id.into_owned(),
-            error_file: self.error_file_id.into_owned(),
+            input_file: self.input_file_id.0.or(self.input_blob.0).map(Cow::into_owned),
+            output_file: self.output_file_id.0.or(self.output_blob.0).map(Cow::into_owned),
+            error_file: self.error_file_id.0.or(self.error_blob.0).map(Cow::into_owned),
             counts: BatchCounts {
                 total: counts.total.or_zero(),
                 completed: counts.completed.or_zero(),

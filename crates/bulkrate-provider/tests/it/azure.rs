@@ -6,8 +6,9 @@ use std::time::Duration;
 use bulkrate_core::answer::{Finish, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::request::{Config, Content, Kind, Message, Request, Role};
+use bulkrate_core::submission::{KnownBy, Phase};
 use bulkrate_provider::conformance::{self, Options};
-use bulkrate_provider::{Deployed, Provider, Reply, Settings};
+use bulkrate_provider::{Deployed, Provider, Reply, Secret, Settings};
 use bulkrate_sim::{Sim, SimConfig};
 use bytes::Bytes;
 
@@ -47,24 +48,195 @@ async fn call(provider: &dyn Provider, deployment: &str) -> Reply {
     provider.calls().unwrap().call(&path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
 }
 
+/// The rules of the suite hold, all of them.
+async fn conforms(provider: &dyn Provider, case: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        model: "triage",
+        folder: folder.path(),
+        poll_every: Duration::from_millis(5),
+        polls_max: 2_000,
+        unix_ms: 1_795_046_400_000,
+    };
+    let passed =
+        conformance::run(provider, &options).await.unwrap_or_else(|broken| panic!("{case}: {broken}"));
+    assert_eq!(passed.passed.len(), 9, "{case}");
+}
+
 #[tokio::test]
 async fn both_generations_conform() {
     for version in [None, Some(DATED)] {
         let sim = Sim::start(config()).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let provider = bulkrate_provider::open("azure", &of(&sim.base_url(), version)).unwrap();
         let health = provider.probe().await.unwrap();
         assert!(health.batches && health.models > Some(0), "{version:?}: {health:?}");
-        let options = Options {
-            model: "triage",
-            folder: folder.path(),
-            poll_every: Duration::from_millis(5),
-            polls_max: 2_000,
-            unix_ms: 1_795_046_400_000,
-        };
-        let passed = conformance::run(&*provider, &options).await.unwrap_or_else(|broken| panic!("{broken}"));
-        assert_eq!(passed.passed.len(), 9, "{version:?}");
+        conforms(&*provider, &format!("{version:?}")).await;
         assert!(sim.bill_usd_nanos() > 0);
+    }
+}
+
+const SAS: &str = "sv=2024-11-04&sp=racwdl&sig=canary%2F0123456789%3D";
+
+/// The same, with batches from and to a container, and these variables.
+fn stored(base: &str, version: Option<&str>, variables: &[(&str, &str)]) -> Settings {
+    let origin = base.split("/openai").next().unwrap().trim_end_matches("/v1");
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(value)));
+    Settings {
+        storage: Some(format!("{origin}/blobs/batches/labels")),
+        variables: variables.collect(),
+        ..of(base, version)
+    }
+}
+
+/// An application of Entra.
+fn application(origin: &str) -> [(&str, &str); 4] {
+    [
+        ("AZURE_TENANT_ID", "contoso"),
+        ("AZURE_CLIENT_ID", "app-1"),
+        ("AZURE_CLIENT_SECRET", "secret-canary"),
+        ("AZURE_AUTHORITY_HOST", origin),
+    ]
+}
+
+#[tokio::test]
+async fn batches_from_and_to_blobs_conform_with_a_signature_and_with_tokens() {
+    for (version, signed, keyed) in
+        [(None, true, true), (Some(DATED), true, true), (None, false, true), (None, false, false)]
+    {
+        let sim = Sim::start(config()).await.unwrap();
+        let base = sim.base_url();
+        let origin = base.split("/openai").next().unwrap().trim_end_matches("/v1").to_owned();
+        let variables =
+            if signed { vec![("AZURE_STORAGE_SAS_TOKEN", SAS)] } else { application(&origin).to_vec() };
+        let mut settings = stored(&base, version, &variables);
+        if !keyed {
+            settings.api_key = "".into();
+        }
+        let provider = bulkrate_provider::open("azure", &settings).unwrap();
+        provider.ready().unwrap();
+        assert!(provider.probe().await.unwrap().batches);
+        conforms(&*provider, &format!("{version:?} {signed} {keyed}")).await;
+        assert_eq!(provider.batches().unwrap().facts().known_by, KnownBy::Input);
+        // One token for the blobs, and one for the models where there is no key.
+        let tokens = u64::from(!signed) + u64::from(!keyed);
+        assert_eq!((sim.calls_to("token of Entra"), sim.calls_to("POST /v1/files")), (tokens, 0));
+        assert!(!format!("{provider:?}").contains("canary"));
+    }
+}
+
+/// What a store answers to each call in turn, as method and path, and what was asked of it.
+async fn store(answers: &'static [(&'static str, &'static str, &'static str)]) -> Settings {
+    let (base, _) = server::start(move |mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            let asked = request.split(' ').take(2).collect::<Vec<_>>().join(" ");
+            let found = answers.iter().find(|(call, ..)| asked.starts_with(call));
+            let (_, status, rest) = found.unwrap_or_else(|| panic!("{asked}"));
+            let (headers, body) = rest.split_once('|').unwrap_or((rest, ""));
+            peer.write(&response(status, headers, body)).await;
+        }
+    })
+    .await;
+    stored(&base, None, &[("AZURE_STORAGE_SAS_TOKEN", SAS)])
+}
+
+const GONE: &str = "x-ms-error-code: BlobNotFound\r\n|<Error><Code>BlobNotFound</Code></Error>";
+const NO_CONTAINER: &str = "x-ms-error-code: ContainerNotFound\r\n|<Error><Message>The specified container does not exist.</Message></Error>";
+
+#[tokio::test]
+async fn that_a_blob_is_gone_counts_by_the_services_own_word() {
+    for (status, rest, gone) in [
+        ("202 Accepted", "x-ms-request-id: 1\r\n", Ok(())),
+        ("404 Not Found", GONE, Ok(())),
+        ("202 Accepted", "", Err(FailureClass::Transient)),
+        ("404 Not Found", "|<html>nobody here</html>", Err(FailureClass::Transient)),
+        ("404 Not Found", NO_CONTAINER, Err(FailureClass::Auth)),
+    ] {
+        let answers: &'static [_] = Box::leak(Box::new([("DELETE /blobs/batches/in", status, rest)]));
+        let settings = store(answers).await;
+        let storage = settings.storage.clone().unwrap();
+        let provider = bulkrate_provider::open("azure", &settings).unwrap();
+        let blob = storage.replace("/labels", "/in");
+        let deleted = provider.batches().unwrap().delete_file(&blob).await;
+        assert_eq!(
+            deleted.as_ref().map_err(|error| error.failure.class),
+            gone.as_ref().map_err(|class| *class),
+            "{status} {rest}"
+        );
+        assert!(!format!("{deleted:?}").contains("canary"), "{deleted:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_batch_names_and_never_made_is_no_result_and_what_failed_half_way_is_read() {
+    let there = ("200 OK", "x-ms-request-id: 1\r\n");
+    let gone = ("404 Not Found", "x-ms-error-code: BlobNotFound\r\n");
+    for (status, completed, results, errors, want) in [
+        ("completed", 3, there, gone, (Phase::Completed, true, false)),
+        ("completed", 0, gone, there, (Phase::Completed, false, true)),
+        // It was changed while it ran: what was answered is paid.
+        ("failed", 2, there, gone, (Phase::Completed, true, false)),
+        ("failed", 0, gone, gone, (Phase::Failed, false, false)),
+    ] {
+        let (base, _) = server::start(move |mut peer, _| async move {
+            while let Some(request) = peer.request().await {
+                let host = request.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+                let place = format!("http://{host}/blobs/batches");
+                let (head, body) = match request.split(' ').nth(1).unwrap() {
+                    path if path.contains("/out/results.jsonl") => (results, String::new()),
+                    path if path.contains("/out/errors.jsonl") => (errors, String::new()),
+                    _ => (("200 OK", ""), format!(r#"{{"id":"batch_1","object":"batch","status":"{status}","input_file_id":null,"output_file_id":null,"error_file_id":null,"input_blob":"{place}/in/input.jsonl","output_blob":"{place}/out/results.jsonl","error_blob":"{place}/out/errors.jsonl","request_counts":{{"total":3,"completed":{completed},"failed":0}}}}"#)),
+                };
+                peer.write(&response(head.0, head.1, &body)).await;
+            }
+        })
+        .await;
+        let provider =
+            bulkrate_provider::open("azure", &stored(&base, None, &[("AZURE_STORAGE_SAS_TOKEN", SAS)]))
+                .unwrap();
+        let batch = provider.batches().unwrap().poll("batch_1").await.unwrap().unwrap();
+        assert_eq!(
+            (batch.phase, batch.output_file.is_some(), batch.error_file.is_some()),
+            want,
+            "{status} {completed}"
+        );
+        assert!(batch.input_file.unwrap().ends_with("/blobs/batches/in/input.jsonl"));
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_storage_does_not_reach_is_not_gone() {
+    let to = tempfile::tempdir().unwrap();
+    let to = to.path().join("out.jsonl");
+    let sas = [("AZURE_STORAGE_SAS_TOKEN", SAS)];
+    let base = "http://127.0.0.1:9";
+    for settings in [stored(base, None, &sas), of(base, None)] {
+        let provider = bulkrate_provider::open("azure", &settings).unwrap();
+        let batches = provider.batches().unwrap();
+        let blob = "https://other.blob.core.windows.net/batches/input.jsonl";
+        for error in
+            [batches.download(blob, &to, 9).await.unwrap_err(), batches.delete_file(blob).await.unwrap_err()]
+        {
+            assert_eq!(error.failure.class, FailureClass::Auth);
+            assert!(error.to_string().contains("not where `storage` is now"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_storage_is_told_before_anything_is_sent() {
+    let base = "http://127.0.0.1:9";
+    for (storage, variables, word) in [
+        ("batches", &[("AZURE_STORAGE_SAS_TOKEN", SAS)][..], "no address of a container"),
+        (
+            "https://acct.blob.core.windows.net/b?sig=canary",
+            &[("AZURE_STORAGE_SAS_TOKEN", SAS)],
+            "AZURE_STORAGE_SAS_TOKEN",
+        ),
+        ("https://acct.blob.core.windows.net/b", &[], "nobody who may read it"),
+    ] {
+        let settings = Settings { storage: Some(storage.to_owned()), ..stored(base, None, variables) };
+        let why = bulkrate_provider::open("azure", &settings).unwrap().ready().unwrap_err();
+        assert!(why.contains(word) && !why.contains("canary"), "{why}");
     }
 }
 

@@ -182,7 +182,7 @@ fn order(state: &State, body: &[u8], query: &HashMap<String, String>) -> Result<
         return Err(ApiError::invalid(Some("invalid_value"), "input_file_id", message));
     }
     let age_secs = state.clock.now().saturating_sub(input.created_at);
-    if let Some(error) = state.manners().and_then(|manners| manners.refuses_file(age_secs)) {
+    if let Some(error) = state.manners().and_then(|manners| manners.refuses_file(file_id, age_secs)) {
         return Err(error);
     }
     let input = state.manners().map_or(input.clone(), |manners| manners.input(input, &body));

@@ -10,7 +10,7 @@ use crate::catalogue::Lane;
 use crate::clock::{instant, ms};
 use crate::faults::Fault;
 use crate::files::{Content, File};
-use crate::like::{Manners, Splice};
+use crate::like::{Manners, Splice, blobs};
 use crate::rng::hash;
 use crate::server::State;
 use crate::vertex;
@@ -255,7 +255,9 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
     let table = batch.place.as_ref().filter(|place| place.starts_with(vertex::TABLE));
     let folder = batch.place.as_ref().map(|place| format!("{place}/prediction-model-{made}"));
     let file = |side, bytes, suffix| {
-        let is_wanted = side == Side::Errors && state.manners().is_some_and(Manners::writes_empty_files);
+        let in_blobs = blobs::is_blob(&batch.input_file_id);
+        let writes_empty = || state.manners().is_some_and(Manners::writes_empty_files);
+        let is_wanted = side == Side::Errors && !in_blobs && writes_empty();
         let shows = match batch.endpoint {
             Endpoint::Generate | Endpoint::Embed => folder.is_some() || end == End::Completed,
             endpoint if endpoint.is_amazons() => state.faults.batch(Fault::NoFiles, batch.ordinal).is_none(),
@@ -264,6 +266,9 @@ fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end:
         ((bytes > 0 || is_wanted) && shows).then(|| {
             let file = state.files.add(File {
                 id: match (&folder, batch.endpoint) {
+                    _ if in_blobs => {
+                        blobs::result(batch, if side == Side::Output { "results" } else { "errors" })
+                    }
                     _ if table.is_some() => table.cloned().unwrap_or_default(),
                     (Some(folder), _) => format!("{folder}/{RESULTS}"),
                     (None, Endpoint::Generate | Endpoint::Embed) => format!("batch-{}", batch.id),

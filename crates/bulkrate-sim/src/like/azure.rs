@@ -1,7 +1,8 @@
 //! Azure OpenAI: deployments, two generations of paths, files that are looked into first, a content filter, and errors of its own.
 
+use super::blobs;
 use super::entra;
-use super::manners::{Call, Entered, Manners, bearer, guid, said};
+use super::manners::{Call, Entered, Manners, Own, bearer, guid, said};
 use crate::errors::ApiError;
 use crate::server::{Reply, State};
 use bytes::Bytes;
@@ -26,9 +27,17 @@ pub(super) struct Azure;
 
 impl Manners for Azure {
     /// `/openai/v1/...`, or `/openai/...` with a version that is a date.
-    fn enter(&self, _: &Method, path: &str, query: &HashMap<String, String>) -> Result<Entered, ApiError> {
+    fn enter(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &HashMap<String, String>,
+    ) -> Result<Entered, ApiError> {
         if path.starts_with("/sim/") {
             return Ok(Entered { path: Some(path.to_owned()), ..Entered::default() });
+        }
+        if let Some(own) = blobs::own(method, path) {
+            return Ok(Entered { own: Some(own), is_open: true, ..Entered::default() });
         }
         if entra::is_asked(path) {
             return Ok(Entered { own: Some(entra::TOKEN), is_open: true, ..Entered::default() });
@@ -60,7 +69,18 @@ impl Manners for Azure {
     }
 
     fn serve(&self, state: &Arc<State>, call: &Call<'_>) -> Result<Reply, ApiError> {
-        Ok(entra::grant(state, call))
+        match call.path.starts_with(blobs::STORE) {
+            true => blobs::serve(state, call),
+            false => Ok(entra::grant(state, call)),
+        }
+    }
+
+    fn leave_own(&self, own: Own, reply: Reply) -> Reply {
+        if own == entra::TOKEN { reply } else { blobs::error(reply) }
+    }
+
+    fn create(&self, body: Value, _: &HashMap<String, String>) -> Result<Value, ApiError> {
+        blobs::create(body)
     }
 
     fn holds(&self, state: &State, key: &str) -> Option<bool> {
@@ -76,7 +96,10 @@ impl Manners for Azure {
         true
     }
 
-    fn refuses_file(&self, age_secs: u64) -> Option<ApiError> {
+    fn refuses_file(&self, id: &str, age_secs: u64) -> Option<ApiError> {
+        if blobs::is_blob(id) {
+            return None;
+        }
         let message = "The input file is not processed yet: its status is 'pending'.";
         (age_secs < PENDING_SECS)
             .then(|| ApiError::invalid(Some("invalid_request"), "input_file_id", message))
@@ -190,8 +213,13 @@ fn shaped(state: &State, value: &mut Value, is_dated: bool) {
         Some("batch") => {
             let endpoint = value["endpoint"].as_str().unwrap_or_default();
             value["endpoint"] = json!(endpoint.trim_start_matches("/v1"));
-            for blob in ["input_blob", "output_blob", "error_blob"] {
-                value[blob] = if blob == "input_blob" { Value::Null } else { json!("") };
+            match value["input_file_id"].as_str().is_some_and(blobs::is_blob) {
+                true => blobs::shaped(value),
+                false => {
+                    for blob in ["input_blob", "output_blob", "error_blob"] {
+                        value[blob] = if blob == "input_blob" { Value::Null } else { json!("") };
+                    }
+                }
             }
             if is_dated {
                 older(value);

@@ -105,8 +105,8 @@ pub(crate) trait Manners: Debug + Sync {
     }
 
     /// Why no batch can be made of a file of this age, in virtual seconds.
-    fn refuses_file(&self, age_secs: u64) -> Option<ApiError> {
-        let _ = age_secs;
+    fn refuses_file(&self, id: &str, age_secs: u64) -> Option<ApiError> {
+        let _ = (id, age_secs);
         None
     }
 
@@ -150,6 +150,12 @@ pub(crate) trait Manners: Debug + Sync {
     fn error(&self, status: u16, error: &Value) -> Option<Value> {
         let _ = (status, error);
         None
+    }
+
+    /// The answer to a call of its own.
+    fn leave_own(&self, own: Own, reply: Reply) -> Reply {
+        let _ = own;
+        reply
     }
 
     /// The answer to a call that OpenAI has too.

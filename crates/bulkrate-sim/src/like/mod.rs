@@ -4,6 +4,7 @@
 //! put back into the service's. What is simulated is what tells the services apart, not their models.
 
 mod azure;
+pub(crate) mod blobs;
 mod dress;
 mod entra;
 mod fireworks;

@@ -71,9 +71,10 @@ pub(super) async fn handle(
         Ok(entered) => {
             request.extensions_mut().insert(entered.clone());
             match (struck(&state, route, request, key).await, state.manners()) {
-                (Outcome::Reply(reply), Some(manners)) if entered.own.is_none() => {
-                    Outcome::Reply(manners.leave(&state, &entered, reply))
-                }
+                (Outcome::Reply(reply), Some(manners)) => Outcome::Reply(match entered.own {
+                    Some(own) => manners.leave_own(own, reply),
+                    None => manners.leave(&state, &entered, reply),
+                }),
                 (outcome, _) => outcome,
             }
         }

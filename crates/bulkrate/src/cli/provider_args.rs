@@ -54,7 +54,8 @@ pub struct ProviderArgs {
     /// Role that batches run in (AWS)
     #[arg(long, value_name = "ARN")]
     pub role_arn: Option<String>,
-    /// Where files of batches lie, as `s3://bucket/prefix` (AWS), `gs://bucket/folder` or `bq://project.dataset` (Vertex AI)
+    /// Where files of batches lie, as `s3://bucket/prefix` (AWS), `gs://bucket/folder` or `bq://project.dataset` (Vertex AI), or
+    /// `https://ACCOUNT.blob.core.windows.net/CONTAINER` (Azure)
     #[arg(long, value_name = "PLACE")]
     pub storage: Option<String>,
 }

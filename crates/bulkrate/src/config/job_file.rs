@@ -202,7 +202,8 @@ section! {
         /// Offline vLLM: the program, and the words after ours.
         vllm_command: Vec<String>,
         vllm_args: Vec<String>,
-        /// AWS: the region, the profile of its files, the role and the place of batches. Vertex: the location and the bucket.
+        /// AWS: the region, the profile of its files, the role and the place of batches. Vertex: the location and the bucket. Azure:
+        /// the container.
         region: String,
         profile: String,
         role_arn: String,

@@ -39,6 +39,7 @@ mod gemini;
 mod gemini_batch;
 mod hedge;
 mod azure;
+mod azure_blobs;
 mod bedrock;
 mod bedrock_batch;
 mod capabilities;
