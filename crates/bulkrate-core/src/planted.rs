@@ -41,10 +41,16 @@ pub enum Bug {
     LostCopyCleared = 16,
     /// P17: a create that is sent again has another token.
     TokenRenewed = 17,
+    /// P18: what goes to a stand-in reserves what it costs at most at the model that it names.
+    BoundAsNamed = 18,
+    /// P19: an answer of a stand-in is booked at the price of the model that is named.
+    PricedAsNamed = 19,
+    /// P20: a batch of a deployment that was left goes elsewhere although its create may have been sent.
+    DoubtMoves = 20,
 }
 
 impl Bug {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::SendBeforeIntent,
         Self::SendingIsQueued,
         Self::DoubtReleased,
@@ -62,6 +68,9 @@ impl Bug {
         Self::CopyBeforeDoubt,
         Self::LostCopyCleared,
         Self::TokenRenewed,
+        Self::BoundAsNamed,
+        Self::PricedAsNamed,
+        Self::DoubtMoves,
     ];
 
     /// `P1` and so on.

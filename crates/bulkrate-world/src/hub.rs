@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::check::Books;
 use crate::dice::Dice;
 use crate::plan::Plan;
-use crate::remote::{CANCEL_MS, Remote};
+use crate::remote::{CANCEL_MS, Charge, Remote};
 use crate::trace::Trace;
 
 /// A process dies where it stands: raised where nothing can wait, caught where the process was started.
@@ -27,7 +27,8 @@ pub struct Hub {
     pub dice: Dice,
     pub trace: Trace,
     pub store: MemStore,
-    pub remote: Remote,
+    /// Who is spoken to: the first, and one that may stand in for it.
+    pub remotes: Vec<Remote>,
     pub books: Books,
     /// The process that runs is dead: nothing it does has an effect any more.
     pub dead: bool,
@@ -59,6 +60,9 @@ pub struct Hub {
     pub restored: bool,
     /// The engine has told that the deadline has passed.
     pub late: bool,
+    /// How often one was left for another, and how often it took its items back.
+    pub moved: u64,
+    pub back: u64,
 }
 
 /// Whom a dead process would have told of a commit.
@@ -89,7 +93,9 @@ pub const FIRST_MS: u64 = 1_795_132_800_000;
 impl Hub {
     pub(crate) fn new(plan: Plan, keep_trace: bool) -> Self {
         let seed = plan.seed;
-        let remote = Remote::new(&plan);
+        let other = plan.stand_ins.as_ref().and_then(|others| others.tongue);
+        let tongues = std::iter::once(plan.tongue).chain(other);
+        let remotes = tongues.enumerate().map(|one| Remote::new(&plan, one)).collect();
         let books = Books {
             cap: plan.spec.run.budget,
             hedges: plan.spec.run.hedge,
@@ -101,7 +107,7 @@ impl Hub {
             dice: Dice::new(seed, 3),
             trace: Trace::new(keep_trace),
             store: MemStore::new(&format!("world{seed}")),
-            remote,
+            remotes,
             books,
             dead: false,
             crashes: 0,
@@ -122,8 +128,26 @@ impl Hub {
             unseen: 0..0,
             restored: false,
             late: false,
+            moved: 0,
+            back: 0,
             plan,
         }
+    }
+
+    /// Whether somebody else has made a batch.
+    pub(crate) fn is_foreign(&self, batch: &str) -> bool {
+        self.remotes.iter().any(|remote| remote.is_foreign(batch))
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn calms(&mut self) {
+        self.calm = true;
+        self.remotes.iter_mut().for_each(Remote::calm);
+    }
+
+    /// All that was paid.
+    pub(crate) fn charges(&self) -> impl Iterator<Item = &Charge> {
+        self.remotes.iter().flat_map(|remote| &remote.bill)
     }
 
     /// Milliseconds since the world began.
@@ -150,7 +174,7 @@ impl Hub {
         let cancel_ms = CANCELS_MS.min(run.deadline_ms.unwrap_or(0) / 20);
         self.open_at_first(|at_ms, deadline_ms| {
             let seen_ms = at_ms.saturating_sub(run.poll_max_ms + SEEN_MS);
-            let known = self.plan.items.saturating_sub(self.remote.handed_out_by(seen_ms) as u64);
+            let known = self.plan.items.saturating_sub(self.remotes[0].handed_out_by(seen_ms) as u64);
             at_ms + cancel_ms + (self.needed_ms(known) + LATENCY_MS) * 11 / 10 >= deadline_ms
         })
     }
@@ -164,7 +188,7 @@ impl Hub {
     }
 
     fn open_by(&self, at_ms: u64) -> u64 {
-        self.plan.items.saturating_sub(self.remote.done_by(at_ms) as u64)
+        self.plan.items.saturating_sub(self.remotes[0].done_by(at_ms) as u64)
     }
 
     /// How long calls for so many items take, where their rate is known.
@@ -197,7 +221,7 @@ impl Hub {
     /// I14: no batch of somebody else is taken for ours.
     pub(crate) fn takes_its_own(&mut self, txs: &[Tx]) {
         for (row, _) in txs.iter().flat_map(|tx| &tx.submissions) {
-            let batch = row.remote_batch.as_deref().filter(|batch| self.remote.is_foreign(batch));
+            let batch = row.remote_batch.as_deref().filter(|batch| self.is_foreign(batch));
             if let Some(batch) = batch {
                 self.books
                     .wrong("I14", format!("{} has taken {batch}, which somebody else has made", row.sub));

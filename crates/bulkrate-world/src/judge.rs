@@ -1,6 +1,8 @@
 //! The last word on a world: the provider's bill, the rows and the output.
 
-use bulkrate_core::ids::WireId;
+use std::collections::{BTreeSet, HashMap};
+
+use bulkrate_core::ids::{Ordinal, WireId};
 use bulkrate_engine::spec::JobSpec;
 
 use crate::check::{Item, LeaseEnd, Paid, at_the_end, doubts};
@@ -12,7 +14,7 @@ use crate::run::text;
 /// Everything is over: the bill, the rows, the output.
 pub(crate) fn judge(hub: &mut Hub, spec: &JobSpec) {
     hub.note(format_args!("judged"));
-    let bill: Vec<Paid> = hub.remote.bill.iter().filter_map(|charge| paid(hub, charge)).collect();
+    let bill: Vec<Paid> = hub.charges().filter_map(|charge| paid(hub, charge)).collect();
     let (windows, usage) = (hub.plan.has_windows(), hub.plan.faults.no_usage == 0);
     at_the_end(&mut hub.books, &bill, (windows, &hub.doubled), usage);
     let (sent, calls) = (hub.books.copies.sent, hub.books.copies.calls);
@@ -25,7 +27,8 @@ pub(crate) fn judge(hub: &mut Hub, spec: &JobSpec) {
     // A batch that was denied, or a file that could not be had, leaves doubt about what was refused as well. So do files that
     // were deleted in a life that the restored folder knows nothing of.
     if hub.plan.faults.denied == 0 && hub.plan.faults.file_missing == 0 && !hub.restored {
-        let refused = std::mem::take(&mut hub.remote.refused);
+        let mut refused = BTreeSet::new();
+        hub.remotes.iter_mut().for_each(|remote| refused.append(&mut remote.refused));
         doubts(&mut hub.books, &refused);
     }
     if hub.books.open != 0 || hub.books.reserved() != 0 {
@@ -57,6 +60,20 @@ fn paid(hub: &Hub, charge: &Charge) -> Option<Paid> {
     }
 }
 
+/// The models that were paid for an item. What a restored folder has not seen is billed as well.
+fn models(hub: &Hub) -> HashMap<Ordinal, Vec<&'static str>> {
+    let mut models: HashMap<Ordinal, Vec<&'static str>> = HashMap::new();
+    for charge in hub.charges() {
+        for (item, _) in paid(hub, charge).into_iter().flat_map(|paid| paid.leases) {
+            let of = models.entry(item).or_default();
+            if !of.contains(&charge.model) {
+                of.push(charge.model);
+            }
+        }
+    }
+    models
+}
+
 /// Every item has its row, in order, and a row with an answer has the right one.
 fn output(hub: &mut Hub, spec: &JobSpec) {
     let path = spec.sink.path.clone().unwrap_or_default();
@@ -66,6 +83,7 @@ fn output(hub: &mut Hub, spec: &JobSpec) {
     if rows.len() as u64 != hub.plan.items {
         hub.books.wrong("I1", format!("{} items were given, {} rows came out", hub.plan.items, rows.len()));
     }
+    let models = models(hub);
     for (item, row) in (0..).zip(&rows) {
         let prompt = text(item, &hub.plan);
         let leader = hub.prompts.get(&prompt).copied().unwrap_or(0);
@@ -81,6 +99,12 @@ fn output(hub: &mut Hub, spec: &JobSpec) {
         // A line that came twice with two bodies: the first one counts, and either may be the first.
         if good && answer != reply_to(&prompt) && answer != "another answer" {
             hub.books.wrong("I7", format!("row {item} has the answer `{answer}`"));
+        }
+        let model = row["_model"].as_str().unwrap_or("");
+        let is_one = |models: &Vec<&str>| models.iter().any(|paid| model.contains(paid));
+        if good && !models.get(&leader).is_some_and(is_one) {
+            hub.books
+                .wrong("I7", format!("row {item} says that `{model}` has answered, which nobody billed"));
         }
         if !good && row["_error"].as_str().unwrap_or("").is_empty() {
             hub.books.wrong("I10", format!("row {item} failed without a reason: {row}"));

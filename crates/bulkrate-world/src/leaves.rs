@@ -6,35 +6,44 @@ use bulkrate_core::ids::{Ordinal, Sub, WireId};
 use bulkrate_io::Digest;
 
 use crate::bundle;
+use crate::check::Whom;
 use crate::hub::Hub;
 use crate::remote::Request;
 use crate::tongue::{Ask, Order};
 
 impl Hub {
     /// A paid request leaves: its intent must be durable (I4).
-    pub(crate) fn leaves(&mut self, ask: &Ask, request: &Request) {
+    pub(crate) fn leaves(&mut self, place: usize, ask: &Ask, request: &Request) {
+        let to = self.whom(place, ask, request);
+        let remote = &self.remotes[place];
         if *ask == Ask::Create {
-            let order = self.remote.tongue.order(&request.body);
-            if !self.is_resent(&order, &request.body) {
-                self.create_leaves(&order);
+            let order = remote.tongue.order(&request.body);
+            if !self.is_resent(place, &order, &request.body) {
+                self.create_leaves(place, to, &order);
             }
             return self.calls.push(Vec::new());
         }
         let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let prompt = self.remote.tongue.prompt(&body);
+        let prompt = remote.tongue.prompt(&body);
         let Some(items) = prompt.and_then(|prompt| self.ordinals(prompt)) else {
             self.books.wrong("I7", format!("a call that no item asked for: {prompt:?}"));
             return self.calls.push(Vec::new());
         };
         let no = self.calls.len();
         let leases: Vec<(Ordinal, usize)> =
-            items.into_iter().filter_map(|item| Some((item, self.books.call_sent(item, no)?))).collect();
+            items.into_iter().filter_map(|item| Some((item, self.books.call_sent(item, no, to)?))).collect();
         self.calls.push(leases);
     }
 
+    /// The provider and the model that a request goes to.
+    fn whom(&self, place: usize, ask: &Ask, request: &Request) -> Whom {
+        let remote = &self.remotes[place];
+        (remote.manners.provider, remote.asked(ask, &request.body))
+    }
+
     /// Whether the process has sent this create before, to the byte and with its token: then no second batch comes of it.
-    fn is_resent(&mut self, order: &Order, body: &[u8]) -> bool {
-        let token = order.mark.as_str().filter(|_| self.remote.manners.tokens);
+    fn is_resent(&mut self, place: usize, order: &Order, body: &[u8]) -> bool {
+        let token = order.mark.as_str().filter(|_| self.remotes[place].manners.tokens);
         let Some(token) = token.map(str::to_owned) else { return false };
         match self.tokens.insert(token, body.to_vec()) {
             Some(before) if before == body => true,
@@ -47,9 +56,10 @@ impl Hub {
     }
 
     /// The submission that a create's mark names, or else its first line.
-    pub(crate) fn sub_of(&self, order: &Order) -> Option<Sub> {
+    pub(crate) fn sub_of(&self, place: usize, order: &Order) -> Option<Sub> {
+        let remote = &self.remotes[place];
         let first = || {
-            let lines = self.remote.lines(self.remote.file_of(order)?);
+            let lines = remote.lines(remote.file_of(order)?);
             lines.first().and_then(|(id, _)| WireId::parse(id)).map(|id| id.sub)
         };
         order.says.as_ref().map_or_else(first, |(sub, _)| Self::sub(sub))
@@ -57,15 +67,16 @@ impl Hub {
 
     /// The row of a create says what is sent, to the byte, and each lease is in one line of it. Without its file, which the time after a
     /// restored backup has deleted, it is refused and asks nothing.
-    fn create_leaves(&mut self, order: &Order) {
-        let file = self.remote.file_of(order).map(<[u8]>::to_vec);
-        let lines = file.as_deref().map(|file| self.remote.lines(file));
-        let (sub, digest) = (self.sub_of(order), order.says.clone().map(|(_, digest)| digest));
+    fn create_leaves(&mut self, place: usize, to: Whom, order: &Order) {
+        let remote = &self.remotes[place];
+        let file = remote.file_of(order).map(<[u8]>::to_vec);
+        let lines = file.as_deref().map(|file| remote.lines(file));
+        let (sub, digest) = (self.sub_of(place, order), order.says.clone().map(|(_, digest)| digest));
         let read = file.map(|file| digest_of(&file));
         if digest.is_some() && read.is_some() && digest != read {
             self.books.wrong("I4", format!("the mark says {digest:?}, and the file of {sub:?} is {read:?}"));
         }
-        self.books.create_sent(sub, &digest.or(read).unwrap_or_default(), order.input.as_deref());
+        self.books.create_sent(sub, to, (&digest.or(read).unwrap_or_default(), order.input.as_deref()));
         if let Some(lines) = lines {
             self.lines_are_leases(sub, lines);
         }

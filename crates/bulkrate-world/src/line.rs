@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::check::Fate;
 use crate::hub::{Hub, Shared, lock};
+use crate::plan::Faults;
 use crate::remote::{Answer, Request};
 use crate::tongue::{Ask, Tongue, Wrong};
 
@@ -18,6 +19,8 @@ use crate::tongue::{Ask, Tongue, Wrong};
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub no: u64,
+    /// To which of the providers.
+    pub place: usize,
     pub arrives_ms: u64,
     pub request: Request,
 }
@@ -32,9 +35,12 @@ enum Back {
     NoId,
 }
 
-/// The end of the line that the adapter holds.
+/// The end of the line to one of the providers, which its adapter holds.
 #[derive(Debug, Clone)]
-pub(crate) struct Line(pub Shared);
+pub(crate) struct Line {
+    pub hub: Shared,
+    pub place: usize,
+}
 
 const ORIGIN: &str = "https://world";
 
@@ -55,16 +61,17 @@ impl Hub {
         self.under_way.sort_by_key(|sent| (sent.arrives_ms, sent.no));
         while self.under_way.first().is_some_and(|sent| sent.arrives_ms <= now_ms) {
             let sent = self.under_way.remove(0);
-            let answer = self.remote.handle(&sent.request, sent.no, sent.arrives_ms);
-            let path = self.remote.tongue.told(&sent.request.path);
+            let remote = &mut self.remotes[sent.place];
+            let answer = remote.handle(&sent.request, sent.no, sent.arrives_ms);
+            let path = remote.tongue.told(&sent.request.path);
             self.note(format_args!("arrives: {} {path} -> {}", sent.request.method, answer.status));
             self.answers.insert(sent.no, answer);
         }
-        self.remote.advance(now_ms);
+        self.remotes.iter_mut().for_each(|remote| remote.advance(now_ms));
     }
 
     /// The way to the provider delivers a create once more; nobody hears what is answered.
-    fn twin(&mut self, request: Request, first_ms: u64) {
+    fn twin(&mut self, place: usize, request: Request, first_ms: u64) {
         let after_ms = match self.dice.below(3) {
             0 => self.dice.below(1_000),
             1 => self.dice.below(600_000),
@@ -73,12 +80,13 @@ impl Hub {
         self.calls.push(Vec::new());
         let no = self.calls.len() as u64 - 1;
         self.twins += 1;
-        if !self.remote.manners.marks {
-            let order = self.remote.tongue.order(&request.body);
-            self.doubled.extend(self.sub_of(&order));
+        let remote = &self.remotes[place];
+        if !remote.manners.marks {
+            let order = remote.tongue.order(&request.body);
+            self.doubled.extend(self.sub_of(place, &order));
         }
         self.note(format_args!("delivers a create again as {no}, {after_ms} ms later"));
-        self.under_way.push(Sent { no, arrives_ms: first_ms + after_ms, request });
+        self.under_way.push(Sent { no, place, arrives_ms: first_ms + after_ms, request });
     }
 
     /// What the process hears of a call, if it lives.
@@ -86,6 +94,16 @@ impl Hub {
         if !self.dead {
             self.books.copies.heard(usize::try_from(no).unwrap_or(usize::MAX), fate);
         }
+    }
+
+    /// What may go wrong with a request now.
+    fn faults_of(&self, place: usize, ask: &Ask, request: &Request) -> Faults {
+        let mut faults = self.plan.faults.clone();
+        if let Some(others) = &self.plan.stand_ins {
+            let model = self.remotes[place].asked(ask, &request.body);
+            others.worsen(&mut faults, (place, model), ask, self.age_ms());
+        }
+        faults
     }
 
     fn fault(&mut self, chance: u64) -> bool {
@@ -119,25 +137,25 @@ enum Begun {
 
 impl Line {
     fn begin(&self, request: Request) -> Begun {
-        let mut hub = lock(&self.0);
-        let tongue = hub.remote.tongue;
+        let (mut hub, place) = (lock(&self.hub), self.place);
+        let tongue = hub.remotes[place].tongue;
         let (ask, path) = (tongue.ask(&request.method, &request.path), tongue.told(&request.path));
         let (paid, create) = (ask.is_paid(), ask == Ask::Create);
         if hub.dies("before a request") {
             return Begun::Dead;
         }
         hub.deliver();
-        let faults = hub.plan.faults.clone();
+        let faults = hub.faults_of(place, &ask, &request);
         if hub.fault(faults.no_connection) {
             return Begun::Unsent;
         }
         if let Ask::Cancel(id) | Ask::DeleteBatch(id) = &ask
-            && hub.remote.is_foreign(id)
+            && hub.is_foreign(id)
         {
             hub.books.wrong("I14", format!("{} {path}: somebody else has made it", request.method));
         }
         if paid {
-            hub.leaves(&ask, &request);
+            hub.leaves(place, &ask, &request);
         } else {
             hub.calls.push(Vec::new());
         }
@@ -147,9 +165,13 @@ impl Line {
             let wrong = if create { Wrong::LimitedCreate } else { Wrong::Limited };
             return Begun::Over { no, answer: tongue.error(wrong), fate: Fate::Refused };
         }
+        if hub.fault(faults.refused) {
+            hub.note(format_args!("refuses {no}: {} {path}", request.method));
+            return Begun::Over { no, answer: tongue.error(Wrong::NotYours), fate: Fate::Refused };
+        }
         if hub.fault(faults.failing) {
             hub.note(format_args!("fails {no}: {} {path}", request.method));
-            let (answer, fate) = failing(&mut hub);
+            let (answer, fate) = failing(&mut hub, tongue);
             return Begun::Over { no, answer, fate };
         }
         let most_ms = hub.plan.latency_ms;
@@ -161,7 +183,7 @@ impl Line {
             hub.note(format_args!("loses {no}: {} {path}", request.method));
             if create {
                 let now_ms = hub.now_ms();
-                hub.remote.instead(&request.body, now_ms);
+                hub.remotes[place].instead(&request.body, now_ms);
             }
             return Begun::Lost { no, after_ms: hub.dice.between(100, 30_000) };
         }
@@ -184,9 +206,9 @@ impl Line {
             if late { ", late" } else { "" }
         ));
         if create && faults.twice > 0 && hub.fault(faults.twice) {
-            hub.twin(request.clone(), arrives_ms);
+            hub.twin(place, request.clone(), arrives_ms);
         }
-        hub.under_way.push(Sent { no, arrives_ms, request });
+        hub.under_way.push(Sent { no, place, arrives_ms, request });
         if late {
             Begun::Lost { no, after_ms: hub.dice.between(100, 30_000) }
         } else {
@@ -196,15 +218,15 @@ impl Line {
 
     /// The request has arrived by now. True: the process died meanwhile.
     fn arrived(&self) -> bool {
-        let mut hub = lock(&self.0);
+        let mut hub = lock(&self.hub);
         hub.deliver();
         hub.dies("before an answer")
     }
 
     fn answered(&self, no: u64, back: Back) -> Result<Reply, CallError> {
-        let mut hub = lock(&self.0);
+        let mut hub = lock(&self.hub);
         let answer = hub.answers.remove(&no);
-        let tongue = hub.remote.tongue;
+        let tongue = hub.remotes[self.place].tongue;
         let whole = |status, body: &'static [u8]| Ok(reply(tongue, Answer { status, body: body.to_vec() }));
         match (back, answer) {
             (Back::Lost, _) | (_, None) => Err(no_answer("connection reset")),
@@ -215,7 +237,7 @@ impl Line {
                 Ok(reply(tongue, Answer { status: answer.status, body: answer.body[..half].to_vec() }))
             }
             (Back::Fine, Some(answer)) => {
-                let fate = hub.remote.says(no, &answer);
+                let fate = hub.remotes[self.place].says(no, &answer);
                 hub.hears(no, fate);
                 Ok(reply(tongue, answer))
             }
@@ -225,7 +247,7 @@ impl Line {
     /// A dead process hears nothing.
     async fn heard(&self, no: u64, result: Result<Reply, CallError>) -> Result<Reply, CallError> {
         let dead = {
-            let mut hub = lock(&self.0);
+            let mut hub = lock(&self.hub);
             if result.is_err() && !hub.dead {
                 let items = hub.calls[usize::try_from(no).unwrap_or(0)].clone();
                 hub.books.call_lost(&items);
@@ -238,9 +260,9 @@ impl Line {
 }
 
 /// An answer of somebody who has not even looked, and whether it is the provider.
-fn failing(hub: &mut Hub) -> (Answer, Fate) {
+fn failing(hub: &mut Hub, tongue: &dyn Tongue) -> (Answer, Fate) {
     if hub.dice.permille(500) {
-        return (hub.remote.tongue.error(Wrong::Server), Fate::Refused);
+        return (tongue.error(Wrong::Server), Fate::Refused);
     }
     let status = hub.dice.pick(&[500, 502, 503, 504]);
     (Answer { status, body: b"<html>gateway</html>".to_vec() }, Fate::Lost)
@@ -256,8 +278,9 @@ impl Exchange for Line {
                 Err(CallError::NotSent { origin: ORIGIN.to_owned(), why: "connection refused".to_owned() })
             }
             Begun::Over { no, answer, fate } => {
-                lock(&self.0).hears(no, fate);
-                Ok(reply(lock(&self.0).remote.tongue, answer))
+                let mut hub = lock(&self.hub);
+                hub.hears(no, fate);
+                Ok(reply(hub.remotes[self.place].tongue, answer))
             }
             Begun::Lost { no, after_ms } => {
                 sleep(Duration::from_millis(after_ms)).await;
@@ -277,7 +300,7 @@ impl Exchange for Line {
 
     async fn connect(&self, _: &str, _: &Bytes) {
         let wait_ms = {
-            let mut hub = lock(&self.0);
+            let mut hub = lock(&self.hub);
             let (chance, most_ms) = (hub.plan.faults.unconnected, hub.plan.latency_ms);
             if chance > 0 && hub.fault(chance) { most_ms * 20 } else { 0 }
         };

@@ -120,6 +120,9 @@ struct Run {
     copies: u64,
     twins: u64,
     restored: u64,
+    stood_in: u64,
+    moved: u64,
+    back: u64,
     seconds: f64,
     failed: Option<Lived>,
 }
@@ -129,7 +132,7 @@ impl Run {
         let by_provider: Vec<String> =
             self.by_provider.iter().map(|(name, seeds)| format!("{name} {seeds}")).collect();
         format!(
-            "world: {} seeds ({}), {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} backups restored in {:.1} s: {}",
+            "world: {} seeds ({}), {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} backups restored, {} requests answered by stand-ins, {} times left and {} times taken back, in {:.1} s: {}",
             self.seeds,
             by_provider.join(", "),
             self.simulated_ms / 3_600_000,
@@ -142,6 +145,9 @@ impl Run {
             self.copies,
             self.twins,
             self.restored,
+            self.stood_in,
+            self.moved,
+            self.back,
             self.seconds,
             if self.failed.is_none() { "no violation" } else { "A VIOLATION" },
         )
@@ -176,6 +182,9 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     run.copies += lived.copies;
                     run.twins += lived.twins;
                     run.restored += lived.restored;
+                    run.stood_in += lived.stood_in;
+                    run.moved += lived.moved;
+                    run.back += lived.back;
                     if !lived.violations.is_empty() {
                         stop.store(true, Ordering::Relaxed);
                         let first = run.failed.as_ref().is_none_or(|failed| lived.seed < failed.seed);

@@ -16,7 +16,8 @@ pub(crate) fn speak(hub: &mut Hub) {
         .map(|(sub, _)| sub.to_string())
         .collect();
     for sub in held {
-        let act = hub.remote.batch_of(&sub).map_or(Act::Absent, |batch| Act::Adopt { batch });
+        let batch = hub.remotes.iter().find_map(|remote| remote.batch_of(&sub));
+        let act = batch.map_or(Act::Absent, |batch| Act::Adopt { batch });
         order(hub, sub, act);
     }
 }
@@ -28,7 +29,8 @@ pub(crate) fn speak_of_ghosts(hub: &mut Hub) {
         let said = hub.books.apart.get(&sub).map_or(0, |apart| apart.duplicate.min(i64::MAX.into()));
         let said = i64::try_from(said).unwrap_or(0);
         let sub = sub.to_string();
-        let Some(cost) = hub.remote.cost_of(&sub) else { continue }; // not over yet
+        let costs = hub.remotes.iter().map(|remote| remote.cost_of(&sub));
+        let Some(cost) = costs.sum::<Option<i64>>() else { continue }; // not over yet
         let act = match (cost - said).max(0) {
             0 => Act::Absent,
             _ if hub.dice.permille(200) => Act::Paid { cost: None, again: false },

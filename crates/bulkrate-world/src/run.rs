@@ -25,6 +25,7 @@ use crate::judge::judge;
 use crate::line::Line;
 use crate::operator::{speak, speak_of_ghosts};
 use crate::plan::Plan;
+use crate::tongue::Tongue;
 use crate::view::Window;
 
 const LIVES_MAX: u32 = 80;
@@ -49,6 +50,10 @@ pub struct Lived {
     /// Creates that were delivered twice, and backups that were restored.
     pub twins: u64,
     pub restored: u64,
+    /// Requests that were answered by a model that is not the job's own, how often one was left for another, and took its items back.
+    pub stood_in: u64,
+    pub moved: u64,
+    pub back: u64,
     /// The deadline, where the job had one, passed before its last item had ended.
     pub late: bool,
     /// Items that were called for one by one; so many of them that a run which leaves its batches at the last moment calls for, and one that
@@ -109,20 +114,23 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
     }
     Lived {
         seed,
-        provider: hub.remote.manners.provider,
+        provider: plan.tongue.manners().provider,
         hash: hub.trace.hash(),
         simulated_ms: hub.age_ms(),
         processes: lives,
         crashes: hub.crashes,
         commits: hub.books.commits,
         requests: hub.calls.len() as u64,
-        batches: hub.remote.creates,
+        batches: hub.remotes.iter().map(|remote| remote.creates).sum(),
         bundles: hub.bundles,
         copies: hub.books.copies.sent,
         twins: hub.twins,
         restored: u64::from(hub.restored),
         late: hub.late,
-        called: hub.remote.called,
+        called: hub.remotes.iter().map(|remote| remote.called).sum(),
+        stood_in: hub.charges().filter(|charge| charge.model != plan.tongue.manners().model).count() as u64,
+        moved: hub.moved,
+        back: hub.back,
         called_least: hub.called_least(),
         called_by_rule: hub.called_by_rule(),
         violations: hub.books.found.clone(),
@@ -157,14 +165,20 @@ impl Observer for Ear {
     fn event(&self, event: &Event<'_>) {
         let line = match event {
             Event::Alert { code, message } => {
-                if *code == "deadline-missed"
-                    && let Ok(mut hub) = self.0.try_lock()
-                {
-                    hub.late = true;
+                if let Ok(mut hub) = self.0.try_lock() {
+                    hub.late |= *code == "deadline-missed";
+                    hub.moved += u64::from(*code == "failover");
                 }
                 format!("alert {code}: {message}")
             }
-            Event::Note { message } => format!("note: {message}"),
+            Event::Note { message } => {
+                if message.ends_with("takes its items back")
+                    && let Ok(mut hub) = self.0.try_lock()
+                {
+                    hub.back += 1;
+                }
+                format!("note: {message}")
+            }
             Event::Batch { batch } => format!("batch {} {}", batch.sub, batch.state),
             Event::Progress { progress: at } => format!(
                 "progress: {} of {} done, {} failed, {} leased, {} waiting, {} reserved, {} spent, {} in doubt",
@@ -310,16 +324,29 @@ impl Life {
             return !self.restores;
         }
         self.looked = true;
-        hub.calm = true;
-        hub.remote.calm();
+        hub.calms();
         false
     }
 
     fn settings(&self, dir: &Path, disk_seed: u64) -> Result<Settings, String> {
-        let (tongue, alone) = {
-            let plan = &lock(&self.shared).plan;
-            (plan.tongue, plan.alone)
+        let (tongues, alone) = {
+            let hub = lock(&self.shared);
+            (hub.remotes.iter().map(|remote| remote.tongue).collect::<Vec<_>>(), hub.plan.alone)
         };
+        let account = |(place, tongue): (usize, &'static dyn Tongue)| self.account(place, tongue, alone);
+        Ok(Settings {
+            state_dir: dir.join("state"),
+            catalogue: catalogue(),
+            accounts: tongues.into_iter().enumerate().map(account).collect::<Result<_, _>>()?,
+            tables: Arc::new(bulkrate_tokens::Tables),
+            seed: disk_seed,
+            // Every other world reads the items of its batches again when their results are there.
+            batch_items_kept: if disk_seed.is_multiple_of(2) { 0 } else { BATCH_ITEMS_KEPT },
+        })
+    }
+
+    /// One at a provider.
+    fn account(&self, place: usize, tongue: &dyn Tongue, alone: bool) -> Result<Account, String> {
         let manners = tongue.manners();
         let settings = bulkrate_provider::Settings {
             base_url: Some(manners.base_url.to_owned()),
@@ -328,32 +355,25 @@ impl Life {
             exclusive_workspace: alone,
             ..Default::default()
         };
-        let api = tongue.open(&settings, Arc::new(Line(Arc::clone(&self.shared))))?;
-        Ok(Settings {
-            state_dir: dir.join("state"),
-            catalogue: catalogue(),
-            accounts: vec![Account {
-                provider: manners.provider.into(),
-                serves: None,
-                id: "world".into(),
-                api,
-                custom: false,
-                key_env: manners.key_env.into(),
-                has_key: true,
-                key_named: false,
-                rival: None,
-            }],
-            tables: Arc::new(bulkrate_tokens::Tables),
-            seed: disk_seed,
-            // Every other world reads the items of its batches again when their results are there.
-            batch_items_kept: if disk_seed.is_multiple_of(2) { 0 } else { BATCH_ITEMS_KEPT },
+        let api = tongue.open(&settings, Arc::new(Line { hub: Arc::clone(&self.shared), place }))?;
+        Ok(Account {
+            provider: manners.provider.into(),
+            serves: None,
+            id: if place == 0 { "world".into() } else { format!("world{place}") },
+            api,
+            custom: false,
+            key_env: manners.key_env.into(),
+            has_key: true,
+            key_named: false,
+            rival: None,
         })
     }
 
     async fn process(&mut self, dir: &Path) -> Ended {
-        let (tick_s, hedge) = {
+        let (tick_s, absent_ms, hedge) = {
             let plan = &lock(&self.shared).plan;
-            (plan.tick_s, plan.hedge)
+            let absent_ms = plan.stand_ins.as_ref().map(|others| others.absent_ms);
+            (plan.tick_s, absent_ms, plan.hedge)
         };
         let (clock_ms, seed, inst, died) = {
             let mut hub = lock(&self.shared);
@@ -362,7 +382,7 @@ impl Life {
             }
             hub.calm |= hub.age_ms() > hub.plan.calm_after_ms;
             if hub.calm {
-                hub.remote.calm();
+                hub.calms();
             }
             if self.restores || hub.backup.is_some() && hub.dice.permille(300) {
                 self.restores = false;
@@ -395,7 +415,7 @@ impl Life {
                 orders: Duration::from_secs(tick_s),
                 progress: Duration::from_secs(60 * tick_s),
                 idle: Duration::from_secs(5 * tick_s),
-                absent: Duration::from_secs(60 * tick_s),
+                absent: absent_ms.map_or(Duration::from_secs(60 * tick_s), Duration::from_millis),
                 hedge,
             },
         };
@@ -459,8 +479,7 @@ impl Life {
                 sleep_until(at(Some(left_ms))).await;
                 {
                     let mut hub = lock(&shared);
-                    hub.calm = true;
-                    hub.remote.calm();
+                    hub.calms();
                     hub.note(format_args!("from now on nothing goes wrong"));
                 }
                 sleep(Duration::from_millis(patience_ms)).await;
@@ -505,6 +524,25 @@ mod tests {
             copies += lived.copies;
         }
         assert!(copies >= 20, "{copies} in {hedged:?}");
+    }
+
+    /// Rows go to those that stand in and come back, and the books hold.
+    #[test]
+    fn some_worlds_fail_over() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (mut seeds, mut stood_in, mut moved, mut back) = (0, 0, 0, 0);
+        for seed in 0..300 {
+            if Plan::of(seed, scratch.path()).stand_ins.is_none() {
+                continue;
+            }
+            let lived = live(seed, scratch.path(), false).unwrap();
+            assert_eq!(lived.violations, [], "{seed}");
+            seeds += 1;
+            stood_in += lived.stood_in;
+            moved += lived.moved;
+            back += lived.back;
+        }
+        assert!(stood_in > 40 && moved > 15 && back > 2, "{seeds}: {stood_in}, {moved}, {back}");
     }
 
     /// Every provider is lived, and its books hold.

@@ -262,6 +262,9 @@ impl Machine {
         if env.detaching {
             return out.extend([Effect::Save, Effect::Stop]);
         }
+        if env.elsewhere && planted::has(Bug::DoubtMoves) {
+            return self.void(State::Absent, "its deployment was left", out);
+        }
         let doubt = self.doubt.get_or_insert_with(|| Doubt::new(env.now_ms, env.now_ms));
         match doubt.step(&env.times, self.ours.known_by.has_fence(), env.now_ms) {
             DoubtStep::Probe => out.extend([Effect::Save, self.list()]),

@@ -9,6 +9,7 @@ use bulkrate_core::collect::Expectation;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
+use bulkrate_core::planted::{self, Bug};
 use bulkrate_core::prepare::Stencil;
 use bulkrate_core::price::RequestShape;
 use bulkrate_core::prompt_cache::Ttl;
@@ -352,7 +353,7 @@ impl Job {
         let Common { named, deployment, kind, max_tokens, messages, images, documents, data, mark, .. } =
             *common;
         let text = bytes.saturating_sub(data);
-        let found = &self.deployments[deployment];
+        let found = &self.deployments[if planted::has(Bug::BoundAsNamed) { named } else { deployment }];
         let writes = mark.map(Ttl::writes).unwrap_or_default();
         let shape =
             RequestShape { documents, writes, ..request_shape_of(text, messages, images, max_tokens) };

@@ -117,11 +117,10 @@ fn receipt(books: &mut Books, paid: &Paid) -> i128 {
         }
         return booked - cost;
     }
-    if booked == 0 {
-        if cost > bound {
-            books.wrong("I9", format!("{by} cost {cost} for {items:?}, above the bound"));
-        }
-    } else if booked != cost || free > 0 {
+    if cost > bound {
+        books.wrong("I9", format!("{by} cost {cost} for {items:?}, above the bound"));
+    }
+    if booked > 0 && (booked != cost || free > 0) {
         let of = if free > 0 { ", and some of them nothing" } else { "" };
         books.wrong("I9", format!("{by} cost {cost}, {booked} are booked for {items:?}{of}"));
     }

@@ -72,11 +72,12 @@ impl Books {
                 }
                 let of = self.leases.entry(lease.ordinal).or_default();
                 held.push((lease.ordinal, of.len()));
-                of.push(Leased { lease: *lease, lane: row.lane, end: LeaseEnd::Open, sent: 0 });
+                of.push(Leased { lease: *lease, sub, lane: row.lane, end: LeaseEnd::Open, sent: 0 });
                 self.open += i128::from(lease.bound.0);
             }
             let fresh = Row {
                 state: row.state,
+                to: (row.provider.clone(), row.model.clone()),
                 digest: row.input_digest.clone(),
                 input: row.remote_input.clone(),
                 lane: row.lane,

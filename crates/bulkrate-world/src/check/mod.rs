@@ -43,10 +43,14 @@ pub enum Item {
     Invalid,
 }
 
+/// A provider and one of its models.
+pub type Whom = (&'static str, &'static str);
+
 /// One lease, and what became of it.
 #[derive(Debug, Clone)]
 pub struct Leased {
     pub lease: Lease,
+    pub sub: Sub,
     pub lane: Lane,
     pub end: LeaseEnd,
     /// Paid requests that were sent for it.
@@ -69,6 +73,8 @@ pub enum LeaseEnd {
 #[derive(Debug, Clone)]
 pub struct Row {
     pub state: SubmissionState,
+    /// The provider and the model that it is for.
+    pub to: (String, String),
     pub digest: Option<String>,
     pub input: Option<String>,
     pub lane: Lane,

@@ -4,19 +4,26 @@ use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
 use bulkrate_store::SubmissionState;
 
-use super::{Books, LeaseEnd};
+use super::{Books, LeaseEnd, Leased, Row, Whom};
+
+impl Row {
+    fn is_to(&self, (provider, model): Whom) -> bool {
+        self.to.0 == provider && self.to.1.rsplit('/').next() == Some(model)
+    }
+}
 
 impl Books {
-    /// I4, for a batch: the intent is durable, and says what is sent. `input`: the file that the create names, if it names one.
-    pub fn create_sent(&mut self, sub: Option<Sub>, digest: &str, input: Option<&str>) {
+    /// I4, for a batch: the intent is durable, and says what is sent, and to whom. `input`: the file that the create names, if it names one.
+    pub fn create_sent(&mut self, sub: Option<Sub>, to: Whom, (digest, input): (&str, Option<&str>)) {
         let row = sub.and_then(|sub| self.rows.get(&sub)).cloned();
         let fits = row.as_ref().is_some_and(|row| {
             row.state == SubmissionState::Sending
+                && row.is_to(to)
                 && row.digest.as_deref() == Some(digest)
                 && input.is_none_or(|input| row.input.as_deref() == Some(input))
         });
         if !fits {
-            let what = format!("a create of {sub:?} is sent, and its row is {row:?}");
+            let what = format!("a create of {sub:?} is sent to {to:?}, and its row is {row:?}");
             self.wrong("I4", what);
         }
         for (ordinal, at) in row.map(|row| row.leases).unwrap_or_default() {
@@ -24,12 +31,20 @@ impl Books {
         }
     }
 
-    /// I4, for a call by its number: the item is leased by a group that is durable.
-    pub fn call_sent(&mut self, ordinal: Ordinal, call: usize) -> Option<usize> {
+    /// I4, for a call by its number: the item is leased by a group that is durable, and says to whom it goes.
+    pub fn call_sent(&mut self, ordinal: Ordinal, call: usize, to: Whom) -> Option<usize> {
         let last = self.leases.get(&ordinal).map_or(0, Vec::len).checked_sub(1);
         let open = last.and_then(|at| self.leases.get(&ordinal)?.get(at));
-        if !open.is_some_and(|leased| leased.end == LeaseEnd::Open && leased.lane != Lane::Batch) {
-            self.wrong("I4", format!("a call for item {ordinal} is sent, and its lease is {open:?}"));
+        let fits = |leased: &Leased| {
+            leased.end == LeaseEnd::Open
+                && leased.lane != Lane::Batch
+                && self.rows.get(&leased.sub).is_some_and(|row| row.is_to(to))
+        };
+        if !open.is_some_and(fits) {
+            self.wrong(
+                "I4",
+                format!("a call for item {ordinal} is sent to {to:?}, and its lease is {open:?}"),
+            );
         }
         if let Some(at) = last {
             self.leg_sent((ordinal, at), call);

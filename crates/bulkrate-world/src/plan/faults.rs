@@ -11,6 +11,8 @@ pub struct Faults {
     pub limited: u64,
     /// F03: a 5xx in the provider's own words, or a gateway's page; nothing was done.
     pub failing: u64,
+    /// The key may not use the model.
+    pub refused: u64,
     /// F06, F09: a request that is lost on its way.
     pub lost: u64,
     /// F07, F21: done, and the answer is lost.
@@ -87,6 +89,7 @@ pub(super) fn faults(dice: &mut Dice) -> Faults {
         no_connection: on(200, &[20, 200]),
         limited: on(250, &[30, 200]),
         failing: on(250, &[30, 200]),
+        refused: 0,
         lost: on(200, &[20, 100, 300]),
         answer_lost: on(300, &[20, 100, 300]),
         done_but_5xx: on(250, &[50, 300]),

@@ -2,6 +2,7 @@
 //! which are on can go far.
 
 mod faults;
+mod stand_ins;
 
 use std::path::Path;
 
@@ -15,11 +16,14 @@ use bulkrate_engine::spec::{
 
 pub use faults::Faults;
 use faults::faults;
+pub use stand_ins::StandIns;
 
 use crate::dice::Dice;
 use crate::tongue::{LARGE, OPENAI, OTHERS, Tongue};
 
 const HOUR_MS: u64 = 3_600_000;
+/// Seeds in a thousand that have stand-ins.
+const STAND_INS: u64 = 150;
 
 /// One seed, unfolded.
 #[derive(Debug, Clone)]
@@ -54,11 +58,20 @@ pub struct Plan {
     pub(crate) tongue: &'static dyn Tongue,
     /// Nobody else makes batches in the account, and that is said.
     pub alone: bool,
+    /// Who stands in for whom is spoken to, in some seeds.
+    pub stand_ins: Option<StandIns>,
 }
 
 impl Plan {
     #[must_use]
     pub fn of(seed: u64, dir: &Path) -> Self {
+        let plan = Self::with_one(seed, dir);
+        let mut others = Dice::new(seed, 11);
+        if others.permille(STAND_INS) { plan.with_stand_ins(&mut others) } else { plan }
+    }
+
+    /// The same without stand-ins.
+    fn with_one(seed: u64, dir: &Path) -> Self {
         let plan = Self::at_openai(seed, dir);
         let mut dice = Dice::new(seed, 10);
         if dice.permille(250) {
@@ -85,8 +98,7 @@ impl Plan {
         }
     }
 
-    /// The same job at another provider. Where nothing can be written on a batch, what was sent and is in no row is not to be found: no
-    /// backup is restored (W5).
+    /// The same job at another provider.
     fn elsewhere(mut self, tongue: &'static dyn Tongue, dice: &mut Dice) -> Self {
         let manners = tongue.manners();
         self.tongue = tongue;
@@ -98,13 +110,18 @@ impl Plan {
             self.faults.late = self.faults.late.max(400);
         }
         if !manners.marks {
-            self.backup_at = None;
-            // The second batch of a create looks like the next one of ours, and may be taken for it.
-            self.faults.twice = 0;
-            self.alone = dice.permille(500);
-            self.faults.foreign = if self.alone { 0 } else { dice.pick(&[300, 900]) };
+            self.unmarked(dice);
         }
         self
+    }
+
+    /// Where nothing can be written on a batch, what was sent and is in no row is not to be found: no backup is restored (W5).
+    fn unmarked(&mut self, dice: &mut Dice) {
+        self.backup_at = None;
+        // The second batch of a create looks like the next one of ours, and may be taken for it.
+        self.faults.twice = 0;
+        self.alone = dice.permille(500);
+        self.faults.foreign = if self.alone { 0 } else { dice.pick(&[300, 900]) };
     }
 
     /// A job whose batches hold a hundred items and more. What is left of them is called for.
@@ -209,6 +226,7 @@ impl Plan {
             hedge: HedgeRule::default(),
             tongue: OPENAI,
             alone: false,
+            stand_ins: None,
             faults,
         };
         let mut weeks = Dice::new(seed, 4);

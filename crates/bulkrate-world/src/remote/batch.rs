@@ -49,6 +49,7 @@ pub(crate) struct Batch {
     /// What is written on it.
     pub(crate) mark: Value,
     pub(crate) input: String,
+    pub(crate) model: &'static str,
     pub(crate) created_ms: u64,
     /// When it ends by itself, and how.
     pub(crate) end_ms: u64,

@@ -6,13 +6,14 @@ use bulkrate_core::price::Catalogue;
 use super::{Answer, Remote};
 use crate::bundle;
 use crate::check::Fate;
-use crate::tongue::{Manners, Said};
+use crate::tongue::Said;
 
 /// One charge.
 #[derive(Debug, Clone)]
 pub struct Charge {
     /// The line's id, or the number of the call.
     pub of: Of,
+    pub model: &'static str,
     pub prompt: String,
     pub nanos: i64,
     /// The batch that the line was in.
@@ -28,13 +29,25 @@ pub enum Of {
 /// Pico-dollars per token: input, output.
 pub(super) type Price = (u64, u64);
 
-/// What the model costs in a lane.
-pub(super) fn price(manners: &Manners, lane: Lane) -> Price {
-    let day = jiff::civil::date(2026, 11, 20);
-    let catalogue = Catalogue::bundled();
-    let row = catalogue.find(manners.provider, manners.model, day);
-    let set = row.and_then(|row| row.rates(lane)).map(|rates| &rates.base);
-    set.map_or((0, 0), |set| (set.input.per_token.0, set.output.per_token.0))
+/// A model, and what it costs in batches and in calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Model {
+    pub name: &'static str,
+    pub batched: Price,
+    pub called: Price,
+}
+
+impl Model {
+    pub(super) fn of(provider: &str, name: &'static str) -> Self {
+        let day = jiff::civil::date(2026, 11, 20);
+        let catalogue = Catalogue::bundled();
+        let row = catalogue.find(provider, name, day);
+        let price = |lane| {
+            let set = row.and_then(|row| row.rates(lane)).map(|rates| &rates.base);
+            set.map_or((0, 0), |set| (set.input.per_token.0, set.output.per_token.0))
+        };
+        Self { name, batched: price(Lane::Batch), called: price(Lane::Sync) }
+    }
 }
 
 /// What an honest model answers.
@@ -45,8 +58,14 @@ pub fn reply_to(prompt: &str) -> String {
 }
 
 impl Remote {
-    /// Runs the model and charges for it.
-    pub(super) fn answer(&mut self, prompt: &str, price: Price, of: Of, batch: Option<String>) -> Said {
+    /// Runs a model and charges for it.
+    pub(super) fn answer(
+        &mut self,
+        prompt: &str,
+        (model, price): (&'static str, Price),
+        of: Of,
+        batch: Option<String>,
+    ) -> Said {
         let (input, mut output) = (prompt.len() as u64 / 4 + 9, 4 + prompt.len() as u64 % 9);
         let mut text = match bundle::items(prompt) {
             Some(items) => {
@@ -60,8 +79,8 @@ impl Remote {
         }
         let picos = u128::from(input) * u128::from(price.0) + u128::from(output) * u128::from(price.1);
         let nanos = i64::try_from(picos / 1_000 + u128::from(picos % 1_000 != 0)).unwrap_or(i64::MAX);
-        self.bill.push(Charge { of, prompt: prompt.to_owned(), nanos, batch });
-        Said { text, input, output, usage: !self.dice.permille(self.faults.no_usage) }
+        self.bill.push(Charge { of, model, prompt: prompt.to_owned(), nanos, batch });
+        Said { model, text, input, output, usage: !self.dice.permille(self.faults.no_usage) }
     }
 
     /// What an answer to a call says of its cost.
@@ -76,7 +95,7 @@ impl Remote {
         }
     }
 
-    /// What the batches of a submission have cost, once all of them have ended.
+    /// What the batches of a submission have cost here, once all of them have ended.
     #[must_use]
     pub fn cost_of(&self, sub: &str) -> Option<i64> {
         let ours = |batch: &&super::Batch| batch.sub().as_deref() == Some(sub);

@@ -15,7 +15,8 @@ impl Remote {
         if let Some(known) = self.by_token(&order, now_ms)? {
             return Ok(self.tongue.created(known, now_ms));
         }
-        let lines = self.lines(self.file_of(&order).ok_or(Wrong::NoInput)?);
+        let file = self.file_of(&order).ok_or(Wrong::NoInput)?;
+        let (lines, model) = (self.lines(file), self.model_of_file(file));
         if lines.len() < self.manners.items_min {
             return Err(Wrong::NoInput);
         }
@@ -24,7 +25,8 @@ impl Remote {
             self.foreign(&order.mark, lines.len(), now_ms);
         }
         let again = (order.mark.clone(), lines.len());
-        let batch = self.batch(order.mark, order.input.unwrap_or_default(), lines, now_ms, false);
+        let batch =
+            Batch { model, ..self.batch(order.mark, order.input.unwrap_or_default(), lines, now_ms, false) };
         let shown = self.tongue.created(&batch, now_ms);
         self.batches.push(batch);
         if self.dice.permille(self.faults.foreign / 2) {
@@ -95,6 +97,7 @@ impl Remote {
             id: self.id(self.manners.ids[0]),
             mark,
             input,
+            model: self.models[0].name,
             created_ms: now_ms,
             end_ms: now_ms + takes_ms,
             end,

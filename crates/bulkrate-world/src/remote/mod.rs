@@ -8,13 +8,12 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bulkrate_core::lane::Lane;
 use serde_json::{Value, json};
 
 use batch::Over;
 pub(crate) use batch::{Batch, Stage};
+use bill::Model;
 pub use bill::{Charge, Of, reply_to};
-use bill::{Price, price};
 
 use crate::dice::Dice;
 use crate::plan::{Faults, Plan};
@@ -51,8 +50,8 @@ pub struct Remote {
     pub bill: Vec<Charge>,
     dice: Dice,
     faults: Faults,
-    batch_price: Price,
-    call_price: Price,
+    /// The first one is asked where a request names none.
+    models: Vec<Model>,
     next_id: u64,
     page: usize,
     batch_ms: (u64, u64),
@@ -67,20 +66,23 @@ pub struct Remote {
 pub(crate) const CANCEL_MS: u64 = 60_000;
 
 impl Remote {
-    #[must_use]
-    pub fn new(plan: &Plan) -> Self {
-        let manners = plan.tongue.manners();
+    /// One of a plan's providers by its place.
+    pub(crate) fn new(plan: &Plan, (place, tongue): (usize, &'static dyn Tongue)) -> Self {
+        let manners = tongue.manners();
+        let other = plan.stand_ins.as_ref().filter(|_| place == 0).and_then(|others| others.model);
+        let models = std::iter::once(manners.model).chain(other);
+        let place = u64::try_from(place).unwrap_or(0);
         Self {
-            tongue: plan.tongue,
+            tongue,
             manners,
             files: BTreeMap::new(),
             batches: Vec::new(),
             bill: Vec::new(),
-            dice: Dice::new(plan.seed, 2),
+            dice: Dice::new(plan.seed, 2 + 100 * place),
             faults: plan.faults.clone(),
-            batch_price: price(&manners, Lane::Batch),
-            call_price: price(&manners, Lane::Sync),
-            next_id: 0,
+            models: models.map(|model| Model::of(manners.provider, model)).collect(),
+            // No two of them give the same ids.
+            next_id: place * 50_000,
             page: usize::try_from(plan.page).unwrap_or(1).max(1),
             batch_ms: plan.batch_ms,
             creates: 0,
@@ -108,6 +110,34 @@ impl Remote {
             Some((id.to_owned(), self.tongue.prompt(body)?.to_owned()))
         };
         String::from_utf8_lossy(file).lines().filter_map(read).collect()
+    }
+
+    fn model(&self, name: &str) -> Model {
+        self.models.iter().find(|model| model.name == name).copied().unwrap_or(self.models[0])
+    }
+
+    /// The model that a body names.
+    fn model_of(&self, body: &Value) -> &'static str {
+        self.model(self.tongue.model(body).unwrap_or_default()).name
+    }
+
+    /// The model of an input file, which is that of its first line.
+    pub(crate) fn model_of_file(&self, file: &[u8]) -> &'static str {
+        let first = file.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let first: Value = serde_json::from_slice(first).unwrap_or_default();
+        self.tongue.line(&first).map_or(self.models[0].name, |(_, body)| self.model_of(body))
+    }
+
+    /// The model that a paid request asks.
+    pub(crate) fn asked(&self, ask: &Ask, body: &[u8]) -> &'static str {
+        if self.models.len() == 1 || !ask.is_paid() {
+            return self.models[0].name;
+        }
+        if *ask == Ask::Create {
+            let order = self.tongue.order(body);
+            return self.file_of(&order).map_or(self.models[0].name, |file| self.model_of_file(file));
+        }
+        self.model_of(&serde_json::from_slice(body).unwrap_or_default())
     }
 
     /// Whether somebody else has made a batch.
@@ -230,8 +260,9 @@ impl Remote {
     fn call(&mut self, body: &[u8], call_no: u64) -> Result<Value, Wrong> {
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
         let prompt = self.tongue.prompt(&asked).ok_or(Wrong::NoPrompt)?.to_owned();
-        let price = if self.tongue.is_flex(&asked) { self.batch_price } else { self.call_price };
-        let said = self.answer(&prompt, price, Of::Call(call_no), None);
+        let model = self.model(self.model_of(&asked));
+        let price = if self.tongue.is_flex(&asked) { model.batched } else { model.called };
+        let said = self.answer(&prompt, (model.name, price), Of::Call(call_no), None);
         self.called += 1;
         Ok(self.tongue.answer(&said))
     }

@@ -78,7 +78,8 @@ impl Remote {
             return self.tell(id, LineEnd::Error(status), sheet);
         }
         sheet.completed += 1;
-        let said = self.answer(prompt, self.batch_price, Of::Line(id.clone()), Some(batch.id.clone()));
+        let model = (batch.model, self.model(batch.model).batched);
+        let said = self.answer(prompt, model, Of::Line(id.clone()), Some(batch.id.clone()));
         if self.dice.permille(self.faults.line_missing) {
             return;
         }

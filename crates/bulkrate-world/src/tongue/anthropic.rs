@@ -159,6 +159,7 @@ impl Tongue for Anthropic {
             Wrong::NoInput | Wrong::NoPrompt => (400, "requests: Field required"),
             Wrong::Taken | Wrong::Over => (400, "Batch cannot be canceled because it has already ended."),
             Wrong::Runs => (400, "Batch cannot be deleted while it is being processed; cancel it first."),
+            Wrong::NotYours => (403, "Your API key does not have permission to use the specified resource."),
         };
         Answer::of(status, &error(status, message))
     }
@@ -166,6 +167,7 @@ impl Tongue for Anthropic {
 
 fn error(status: u16, message: &str) -> Value {
     let kind = match status {
+        403 => "permission_error",
         404 => "not_found_error",
         429 => "rate_limit_error",
         500.. => "api_error",

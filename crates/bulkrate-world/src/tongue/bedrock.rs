@@ -189,6 +189,7 @@ impl Tongue for Bedrock {
             Wrong::Over | Wrong::Runs => (409, "ConflictException", "The job has ended"),
             Wrong::Taken => (409, "ConflictException", "A job of this name is there"),
             Wrong::NoPrompt => (400, "ValidationException", "no messages"),
+            Wrong::NotYours => (403, "AccessDeniedException", "You do not have access to the model"),
         };
         Answer::of(status, &json!({"__type": name, "message": message}))
     }

@@ -170,6 +170,7 @@ impl Tongue for Gemini {
                 (400, "FAILED_PRECONDITION", "The operation has ended.")
             }
             Wrong::NoPrompt => (400, "INVALID_ARGUMENT", "contents is not specified"),
+            Wrong::NotYours => (403, "PERMISSION_DENIED", "The caller does not have permission"),
         };
         refusal(status, name, message)
     }

@@ -122,11 +122,14 @@ pub(crate) enum Wrong {
     /// A batch that runs is not deleted.
     Runs,
     NoPrompt,
+    /// The key may not use the model.
+    NotYours,
 }
 
 /// What the model said.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
+    pub model: &'static str,
     pub text: String,
     pub input: u64,
     pub output: u64,
@@ -159,6 +162,10 @@ pub(crate) trait Tongue: Debug + Sync {
     fn line<'l>(&self, line: &'l Value) -> Option<(&'l str, &'l Value)>;
     /// What a body asks the model last.
     fn prompt<'b>(&self, body: &'b Value) -> Option<&'b str>;
+    /// The model that a body names, where it names one.
+    fn model<'b>(&self, body: &'b Value) -> Option<&'b str> {
+        body["model"].as_str()
+    }
 
     /// Whether a call goes to the flex lane.
     fn is_flex(&self, body: &Value) -> bool {

@@ -115,7 +115,7 @@ impl Tongue for OpenAi {
     }
 
     fn answer(&self, said: &Said) -> Value {
-        completion(said, &format!("{}-2026-09-22", self.manners().model))
+        completion(said, &format!("{}-2026-09-22", said.model))
     }
 
     fn result(&self, id: &str, end: LineEnd<'_>) -> Option<Value> {
@@ -134,6 +134,7 @@ impl Tongue for OpenAi {
                 (409, "invalid_request_error", "Cannot do that in the state that the batch is in", None)
             }
             Wrong::NoPrompt => (400, "invalid_request_error", "no prompt", None),
+            Wrong::NotYours => (403, "invalid_request_error", "Project does not have access to model", None),
         };
         let body = json!({"error": {"message": message, "type": kind, "param": param, "code": null}});
         Answer::of(status, &body)

@@ -52,7 +52,8 @@ impl Job {
     /// What an answer cost: the provider's own word first, then the catalogue; no usage means the bound.
     pub(in crate::run) fn receipt(&self, landing: Landing<'_>, answer: &Answer<'_>) -> Receipt {
         let Landing { ready, lane, .. } = landing;
-        let found = &self.deployments[ready.deployment];
+        let priced_as = if planted::has(Bug::PricedAsNamed) { ready.named } else { ready.deployment };
+        let found = &self.deployments[priced_as];
         // A flex call that was served at the standard tier is billed so.
         let billed =
             if lane == Lane::Flex && answer.tier.as_deref() == Some("default") { Lane::Sync } else { lane };
