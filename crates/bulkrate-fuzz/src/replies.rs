@@ -11,7 +11,7 @@ use bulkrate_provider::{CallError, ChatEndpoint, Exchange, Provider, Reply, Sett
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-const KINDS: [Kind; 4] = Kind::ALL;
+const KINDS: [Kind; Kind::ALL.len()] = Kind::ALL;
 
 /// A line that leads nowhere: nothing is sent.
 #[derive(Debug)]
