@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn what_is_not_written_is_not_guessed() {
         let rule = |when: &str, model: &str| RuleSpec { when: when.to_owned(), model: model.to_owned() };
-        let rules = vec![rule("a", "luna"), rule("b", "terra")];
+        let rules = [rule("a", "luna"), rule("b", "terra")];
         let (by_rule, by_line, bare) = (
             json!({"model": "p/m", "route_by": {"rule": 2}}),
             json!({"model": "p/m", "route_by": "line"}),
