@@ -318,11 +318,8 @@ fn take(
     body: &[u8],
 ) -> Result<Took, EngineError> {
     let Parcel { ready, more, tokens, .. } = parcel;
-    let back = || {
-        let mut state = job.state.borrow_mut();
-        more.iter().rev().chain([&ready]).for_each(|ready| state.put_back(ready.ordinal));
-    };
     let ordinals = || std::iter::once(&ready).chain(&more).map(|ready| ready.ordinal).collect::<Vec<_>>();
+    let back = || job.state.borrow_mut().put_all_back(ordinals());
     let bound = bound(&ready, &more);
     if draft.is_none() {
         *draft = Some(Drafting::open(job, sub, dir, &ready)?);
