@@ -144,6 +144,15 @@ impl Climb {
     }
 }
 
+/// A valid answer that is not accepted: all that it was judged by stands in its line.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    pub why: String,
+    /// What it said, where a later one may agree with it.
+    pub opinion: Option<Opinion>,
+    pub sure: Option<Sureness>,
+}
+
 impl Cascade {
     /// `None`: the job has none.
     pub(crate) fn of(
@@ -304,14 +313,13 @@ impl Job {
         self.state.borrow().climb.awaiting(ready.ordinal).cloned()
     }
 
-    /// Judges a valid answer, of which its tokens may say how sure it is. The error says why it is not accepted, and what it said,
-    /// where a later one may agree with it.
+    /// Judges a valid answer, of which its tokens may say how sure it is.
     pub(crate) fn accepts(
         &self,
         ready: &Ready,
         checked: &Checked<'_>,
         answer: &Answer<'_>,
-    ) -> Result<Option<Sureness>, (String, Option<Opinion>)> {
+    ) -> Result<Option<Sureness>, Rejected> {
         let sure = match &answer.body {
             Body::Choice { choice, chances } => Sureness::of_choice(choice, chances),
             _ if answer.tokens.is_empty() => None,
@@ -319,14 +327,15 @@ impl Job {
         };
         let Some(cascade) = self.cascade_of(ready) else { return Ok(sure) };
         if self.awaits_verdict(ready) {
-            let no = || ("the judge says that it is wrong".to_owned(), None);
+            let no =
+                || Rejected { why: "the judge says that it is wrong".to_owned(), opinion: None, sure: None };
             return if judge::accepts(checked) { Ok(None) } else { Err(no()) };
         }
         let state = self.state.borrow();
         let earlier = state.climb.opinions.get(&ready.ordinal).map_or(&[][..], Vec::as_slice);
         judged(&cascade.accept, checked, sure, earlier).map(|()| sure).map_err(|why| {
             let is_kept = matches!(cascade.accept, Accept::Agreement { .. } | Accept::Judge { .. });
-            (why, is_kept.then(|| Opinion::of(checked, cascade.accept.fields())))
+            Rejected { why, opinion: is_kept.then(|| Opinion::of(checked, cascade.accept.fields())), sure }
         })
     }
 

@@ -9,7 +9,7 @@ mod receipt;
 mod without;
 
 use bulkrate_core::answer::{Answer, Body, Failure, Reading};
-use bulkrate_core::cascade::Opinion;
+use bulkrate_core::cascade::{Opinion, Sureness};
 use bulkrate_core::collect::{Checked, Flaw, check};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Sub;
@@ -21,6 +21,7 @@ use bulkrate_store::{Fate, Place};
 
 pub(crate) use self::receipt::Receipt;
 use self::receipt::outcome;
+use super::cascade::Rejected;
 use super::job::{Job, Trouble};
 use super::judge::Awaiting;
 use super::ready::Ready;
@@ -47,6 +48,8 @@ struct End<'a> {
     answer: Option<&'a str>,
     /// What the answer said, where another model's may agree with it.
     opinion: Option<Opinion>,
+    /// What its tokens say, where they were judged.
+    sureness: Option<Sureness>,
     /// A judge is to be asked of it.
     awaits: bool,
     wait_ms: Option<u64>,
@@ -61,6 +64,7 @@ impl<'a> End<'a> {
             provider_code: None,
             answer: None,
             opinion: None,
+            sureness: None,
             awaits: false,
             wait_ms: None,
         }
@@ -113,12 +117,14 @@ impl Job {
         let Landing { ready, lane, .. } = landing;
         let found = &self.deployments[ready.deployment];
         let model = answer.model.as_deref().unwrap_or(&found.model);
-        let judged = check(&ready.expectation, answer).map_err(|flaw| (flaw, None)).and_then(|checked| {
-            match self.accepts(ready, &checked, answer) {
+        let judged = check(&ready.expectation, answer).map_err(|flaw| (flaw, None, None)).and_then(
+            |checked| match self.accepts(ready, &checked, answer) {
                 Ok(sure) => Ok((checked, sure)),
-                Err((message, opinion)) => Err((Flaw { class: FailureClass::NotAccepted, message }, opinion)),
-            }
-        });
+                Err(Rejected { why: message, opinion, sure }) => {
+                    Err((Flaw { class: FailureClass::NotAccepted, message }, opinion, sure))
+                }
+            },
+        );
         match judged {
             Ok((checked, sureness)) => {
                 if let Some(accepted) = self.take_accepted(ready) {
@@ -131,7 +137,7 @@ impl Job {
                 let frame = Frame { attempts: frame.attempts + 1, sureness, chances, ..frame };
                 self.good(landing, receipt, &checked, answer, frame, place, out);
             }
-            Err((flaw, opinion)) => {
+            Err((flaw, opinion, sureness)) => {
                 let Flaw { class, message } = if receipt.alone.is_some() { in_company(flaw) } else { flaw };
                 // An answer that is not good is kept as evidence, and evidence holds no secrets.
                 let wire = found.account.api.wire();
@@ -147,6 +153,7 @@ impl Job {
                     answer: text.as_deref(),
                     awaits,
                     opinion: opinion.filter(|_| awaits || !judges),
+                    sureness,
                     ..End::of(class, &message)
                 };
                 self.bad(landing, receipt, &end, model, answer.usage.as_ref(), place, out);
@@ -344,7 +351,7 @@ impl Job {
         }
         self.watch_cost(landing, receipt);
         self.measure(landing.ready, receipt, fate);
-        let frame = self.frame(landing, model, receipt.cost, usage);
+        let frame = Frame { sureness: end.sureness, ..self.frame(landing, model, receipt.cost, usage) };
         let message = if told == end.class {
             end.message.to_owned()
         } else {
