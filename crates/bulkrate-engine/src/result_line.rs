@@ -20,7 +20,7 @@ use bulkrate_core::failure::{FailureClass, Verdict};
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::request::write_json_text;
-use bulkrate_core::semantic::Similarity;
+use bulkrate_core::semantic::{self, Moment, Similarity};
 use bulkrate_core::usage::Usage;
 use bulkrate_store::pack::checksum;
 
@@ -64,8 +64,8 @@ const EVIDENCE_BYTES_MAX: usize = 4_096;
 pub(crate) struct Compared {
     /// The answered item that was nearest, how near, and whether it says the same.
     pub near: Option<(Ordinal, Similarity, bool)>,
-    /// It might have been served: with what probability it was asked, and whether that answer would have been right.
-    pub chance: Option<(f64, bool)>,
+    /// It might have been served: how that was decided, and whether that answer would have been right.
+    pub chance: Option<(semantic::Chance, bool)>,
     /// It may be served itself: what each item costs by itself that gets it, at the standard price.
     pub kept: Option<UsdNanos>,
 }
@@ -79,8 +79,10 @@ impl Compared {
             let (like, similarity) = (u64::from(like) + 1, similarity.share());
             let _ = write!(out, "\"like\":{like},\"similarity\":{similarity:.3},\"same\":{same},");
         }
-        if let Some((tau, right)) = chance {
+        if let Some((semantic::Chance { tau, at, .. }, right)) = chance {
             let _ = write!(out, "\"tau\":{tau:.3},\"right\":{right},");
+            moment(at, out);
+            out.push(b',');
         }
         let _ = match kept {
             Some(naive) => write!(out, "\"kept\":true,\"naive_usd\":\"{naive}\"}}"),
@@ -96,6 +98,12 @@ pub(crate) struct Origin {
     pub similarity: Similarity,
     /// The probability with which the item would have been asked.
     pub tau: f64,
+    pub at: Moment,
+}
+
+/// By this the decision can be made again. What is out is written to its last digit.
+fn moment(at: Moment, out: &mut Vec<u8>) {
+    let _ = write!(out, "\"after\":{},\"out\":{}", at.after, at.out);
 }
 
 /// Appends the line of a good answer. `compared`: what it taught the semantic cache.
@@ -121,7 +129,9 @@ pub(crate) fn write_served(frame: Frame<'_>, checked: &Checked<'_>, origin: Orig
     response(checked, Finish::Stop, out);
     facts(frame, out);
     let (from, similarity, tau) = (u64::from(origin.from) + 1, origin.similarity.share(), origin.tau);
-    let _ = write!(out, ",\"semantic\":{{\"from\":{from},\"similarity\":{similarity:.3},\"tau\":{tau:.3}}}");
+    let _ = write!(out, ",\"semantic\":{{\"from\":{from},\"similarity\":{similarity:.3},\"tau\":{tau:.3},");
+    moment(origin.at, out);
+    out.push(b'}');
     seal(start, out);
 }
 

@@ -27,7 +27,7 @@ pub use dense::{Centre, Dense, numbers};
 pub use guard::guard;
 pub use rule::{ASKED_MIN, OBSERVATIONS_MIN, Observation, Similarity, Threshold, fit};
 pub use vector::{Rarity, SAMPLE, TEXT_CHARS_MAX, Vector, is_compared};
-pub use watch::Chance;
+pub use watch::{Chance, Moment};
 
 use entry::Entry;
 use index::Index;
@@ -83,6 +83,8 @@ pub struct Answers {
     index: Index,
     entries: Vec<Entry>,
     watch: Watch,
+    /// Ends that it knows of.
+    ends: u64,
     bytes: usize,
     bytes_max: usize,
 }
@@ -103,6 +105,7 @@ impl Answers {
             index: Index::default(),
             entries: Vec::new(),
             watch: Watch::new(error_max),
+            ends: 0,
             bytes: 0,
             bytes_max: BYTES_MAX,
         }
@@ -129,20 +132,38 @@ impl Answers {
 
     /// With what probability a prompt must be asked that is so near: from [`ASKED_MIN`] to 1, in whole thousandths.
     pub fn tau(&mut self, near: Near) -> f64 {
-        let threshold = self.entries.get_mut(near.entry as usize).and_then(Entry::threshold);
-        let tau = threshold.map_or(1.0, |threshold| threshold.tau(near.similarity, self.error_max));
-        ((tau.max(self.watch.tau_min()) * 1_000.0).ceil() / 1_000.0).min(1.0)
+        self.tau_beside(near, self.watch.out())
     }
 
-    /// A row of the job has ended, however.
+    /// The same beside rows that weigh so much and are out.
+    pub fn tau_beside(&mut self, near: Near, out: f64) -> f64 {
+        let threshold = self.entries.get_mut(near.entry as usize).and_then(Entry::threshold);
+        let tau = threshold.map_or(1.0, |threshold| threshold.tau(near.similarity, self.error_max));
+        ((tau.max(self.watch.tau_min(out)) * 1_000.0).ceil() / 1_000.0).min(1.0)
+    }
+
+    /// A row of the job has ended with a good answer, from wherever.
     pub fn ended(&mut self) {
         self.watch.ended();
+        self.ends += 1;
+    }
+
+    /// A row has ended without one, and its line says what that taught.
+    pub fn failed(&mut self) {
+        self.ends += 1;
+    }
+
+    /// What a decision that is made now rests on, beside the prompt.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment { after: self.ends, out: self.watch.out() }
     }
 
     /// A row is asked that might have been served. It weighs on others until it is judged or left.
     pub fn ask(&mut self, near: Near, tau: f64) -> Chance {
+        let at = self.now();
         self.watch.asks(tau);
-        Chance { entry: near.entry, tau }
+        Chance { entry: near.entry, tau, at }
     }
 
     /// A row has ended that was asked although it might have been served, and shows nothing.

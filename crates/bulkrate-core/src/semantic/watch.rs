@@ -12,6 +12,16 @@ pub struct Chance {
     pub entry: super::EntryNo,
     /// In whole thousandths, above 0 and below 1.
     pub tau: f64,
+    pub at: Moment,
+}
+
+/// When a row was decided: with what had ended by then, and what was out, the decision can be made again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// So many rows had ended by then, with a good answer or with a failure that taught something.
+    pub after: u64,
+    /// What the rows weighed that were asked and had not answered yet.
+    pub out: f64,
 }
 
 /// Standard errors that are kept back: as many as a normal variable stays within 95 times of 100 on one side.
@@ -72,9 +82,14 @@ impl Watch {
         self.wrong + MARGIN * self.variance.sqrt()
     }
 
-    /// The probability with which every row must be asked at least.
-    pub(super) fn tau_min(&self) -> f64 {
-        1.0 / (1.0 + (self.allowed() - self.taken() - self.out).max(0.0))
+    /// What rows weigh that are asked and have not answered yet.
+    pub(super) fn out(&self) -> f64 {
+        self.out
+    }
+
+    /// The probability with which every row must be asked at least, beside rows that are `out`.
+    pub(super) fn tau_min(&self, out: f64) -> f64 {
+        1.0 / (1.0 + (self.allowed() - self.taken() - out).max(0.0))
     }
 
     /// How many rows are taken to be wrong, and of how many, if that is as many as are allowed.
@@ -91,25 +106,31 @@ mod tests {
 
     #[test]
     fn what_is_allowed_is_used_up_by_rows_that_would_have_been_wrong() {
-        let near = |watch: &Watch, left: f64| (watch.tau_min() - 1.0 / (1.0 + left)).abs() < 1e-9;
+        let near = |watch: &Watch, left: f64| (watch.tau_min(watch.out()) - 1.0 / (1.0 + left)).abs() < 1e-9;
         let mut watch = Watch::new(0.05);
-        assert!(watch.tau_min() >= 1.0 && watch.used_up().is_none(), "of no rows none may be wrong");
+        assert!(
+            watch.tau_min(watch.out()) >= 1.0 && watch.used_up().is_none(),
+            "of no rows none may be wrong"
+        );
         (0..400).for_each(|_| watch.ended());
-        assert!(near(&watch, 20.0), "{}", watch.tau_min());
+        assert!(near(&watch, 20.0), "{}", watch.tau_min(watch.out()));
         watch.asks(0.2);
-        assert!(near(&watch, 16.0), "it may be wrong: {}", watch.tau_min());
+        assert!(near(&watch, 16.0), "it may be wrong: {}", watch.tau_min(watch.out()));
         watch.back(0.2);
-        assert!(near(&watch, 20.0), "{}", watch.tau_min());
+        assert!(near(&watch, 20.0), "{}", watch.tau_min(watch.out()));
         watch.wrong(0.2);
         assert!(
             near(&watch, 16.0 - MARGIN * 20_f64.sqrt()),
             "four stand for the one, give or take: {}",
-            watch.tau_min()
+            watch.tau_min(watch.out())
         );
         watch.wrong(0.05);
-        assert!(watch.tau_min() >= 1.0 && watch.used_up().is_some());
+        assert!(watch.tau_min(watch.out()) >= 1.0 && watch.used_up().is_some());
         (0..1_200).for_each(|_| watch.ended());
-        assert!(watch.tau_min() < 0.2 && watch.used_up().is_none(), "more rows, more that may be wrong");
+        assert!(
+            watch.tau_min(watch.out()) < 0.2 && watch.used_up().is_none(),
+            "more rows, more that may be wrong"
+        );
     }
 
     /// The rule that wants least, and a model that is always against it: the promise is kept all the same.
@@ -126,7 +147,7 @@ mod tests {
                     let (mut watch, mut served) = (Watch::new(error_max), 0_u32);
                     let mut out = Vec::new();
                     for row in 0..4_000_u64 {
-                        let tau = watch.tau_min().max(0.05);
+                        let tau = watch.tau_min(watch.out()).max(0.05);
                         if unit(mix(seed ^ mix(row))) >= tau {
                             served += u32::from(wrong_at(row));
                         } else {

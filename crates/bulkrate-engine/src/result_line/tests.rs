@@ -46,6 +46,8 @@ fn what_is_written_is_read() {
 fn what_an_answer_taught_is_read_as_it_was_written() {
     let mut out = Vec::new();
     let near = Some((16, Similarity(912), false));
+    let at = Moment { after: 40, out: 4.75 };
+    let chance = Some((semantic::Chance { entry: 0, tau: 0.05, at }, true));
     for (compared, want) in [
         (None, None),
         (
@@ -53,7 +55,7 @@ fn what_an_answer_taught_is_read_as_it_was_written() {
             Some((None, None, None, None, Some(UsdNanos(12_345)))),
         ),
         (
-            Some(Compared { near, chance: Some((0.05, true)), kept: None }),
+            Some(Compared { near, chance, kept: None }),
             Some((Some(17), Some(912), Some(false), Some((0.05, true)), None)),
         ),
     ] {
@@ -75,13 +77,14 @@ fn what_an_answer_taught_is_read_as_it_was_written() {
     }
     // What was served teaches nothing.
     out.clear();
-    let origin = Origin { from: 16, similarity: Similarity(1_000), tau: 0.031_4 };
+    let origin = Origin { from: 16, similarity: Similarity(1_000), tau: 0.031_4, at };
     write_served(frame(None), &Checked::Json(r#"{"n":1}"#.into()), origin, &mut out);
     let line = ResultLine::parse(&out).unwrap();
     let lesson = line.semantic.unwrap();
     assert_eq!((lesson.like, lesson.same, lesson.kept, lesson.from), (None, None, false, Some(17)));
     let whole: serde_json::Value = serde_json::from_slice(&out).unwrap();
-    assert_eq!(whole["semantic"], serde_json::json!({"from": 17, "similarity": 1.0, "tau": 0.031}));
+    let want = serde_json::json!({"from": 17, "similarity": 1.0, "tau": 0.031, "after": 40, "out": 4.75});
+    assert_eq!(whole["semantic"], want);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod embeddings_out;
 mod embeddings_vectors;
 mod real;
 mod deadline;
+mod decided;
 mod forecast;
 mod learned;
 mod limit;

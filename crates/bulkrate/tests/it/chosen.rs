@@ -1,5 +1,6 @@
 //! Of every row it is told what chose its model, or its answer: a rule, the router, its line, a filter, or the user's own word.
 
+use bulkrate_core::route::learned::{Router, Scratch};
 use serde_json::{Value, json};
 
 use super::filter;
@@ -142,4 +143,34 @@ fn an_answer_of_a_filter_says_what_found_it() {
             "the model that it would have gone to"
         );
     }
+}
+
+/// From what is stored of an item alone: its text gives the score, the score and the threshold its model. In every state folder.
+#[test]
+fn what_a_router_decided_is_decided_again() {
+    let sealed = || {
+        let sim = Sim::start(&[]);
+        let place = shop(&sim);
+        let args = ["--rule", "topic == 'names' and '7' in question=>openai/gpt-6.1-terra"];
+        place.run(&format!("run items.csv {SYNC} --out a.csv"), &[&AUTO[..], &args].concat()).expect(0);
+        let router = Router::from_bytes(&std::fs::read(place.path("shop.router")).unwrap()).unwrap();
+        (router, std::fs::read_to_string(place.job_dir().join("requests.jsonl")).unwrap())
+    };
+    let ((router, lines), (_, again)) = (sealed(), sealed());
+    assert_eq!(lines, again);
+    let (mut scratch, mut weak, mut ruled) = (Scratch::default(), 0, 0);
+    for line in lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let asked = line["messages"][0]["content"].as_str().unwrap();
+        let (scores, place) = router.decide(asked.strip_prefix("Answer in a word: ").unwrap(), &mut scratch);
+        let model = line["model"].as_str().unwrap();
+        if line["route_score"].is_null() {
+            assert_eq!((&line["route_by"], model.contains("terra")), (&json!({"rule": 1}), true), "{line}");
+            ruled += 1;
+            continue;
+        }
+        assert_eq!(line["route_score"].as_i64(), Some(i64::from(scores[0].0)), "{line}");
+        assert_eq!(model.contains("luna"), place == 0, "{line}");
+        weak += usize::from(place == 0);
+    }
+    assert!(weak > 10 && ruled > 10 && lines.lines().count() > weak + ruled + 10, "{weak} {ruled}");
 }

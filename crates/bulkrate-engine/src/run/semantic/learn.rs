@@ -41,7 +41,7 @@ impl Job {
             return None;
         };
         let said = Opinion::of(checked, &[]);
-        let chance = chance.map(|chance| (chance.tau, semantic.answers.judge(chance, Some(said))));
+        let chance = chance.map(|chance| (chance, semantic.answers.judge(chance, Some(said))));
         self.tell_errors(semantic);
         let prompt =
             self.prompt_of(semantic, ready.ordinal, prompt).filter(|_| answer.len() <= ANSWER_BYTES_MAX);
@@ -84,12 +84,16 @@ impl Job {
             semantic.leave(chance);
             return None;
         }
-        let chance = chance.map(|chance| (chance.tau, semantic.answers.judge(chance, None)));
+        let chance = chance.map(|chance| (chance, semantic.answers.judge(chance, None)));
         self.tell_errors(semantic);
         let prompt = self.prompt_of(semantic, ready.ordinal, prompt);
         let near = prompt.and_then(|prompt| semantic.answers.refuse(&prompt));
         let near = near.and_then(|near| semantic.told(near, false));
-        (near.is_some() || chance.is_some()).then_some(Compared { near, chance, kept: None })
+        let told = near.is_some() || chance.is_some();
+        told.then(|| {
+            semantic.answers.failed();
+            Compared { near, chance, kept: None }
+        })
     }
 
     /// The prompt of an item that has landed, as it was compared before it was sent or read anew.

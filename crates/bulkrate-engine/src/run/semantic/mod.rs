@@ -153,6 +153,9 @@ impl Semantic {
         numbers: &mut HashMap<Ordinal, u32>,
     ) -> Result<(), EngineError> {
         let Some(lesson) = &line.semantic else { return Ok(()) };
+        if outcome.class.is_some() {
+            self.answers.failed();
+        }
         if let (Some(tau), Some(false)) = (lesson.tau, lesson.right) {
             self.answers.recall_wrong(tau);
         }

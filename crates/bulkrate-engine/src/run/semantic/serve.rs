@@ -38,7 +38,8 @@ impl Job {
         let kept = near.and_then(|near| Some((near, found.kept.get(near.entry as usize)?)));
         match kept.filter(|_| coin(&self.id, u64::from(ordinal)) >= tau) {
             Some((near, kept)) => {
-                let origin = Origin { from: kept.ordinal, similarity: near.similarity, tau };
+                let origin =
+                    Origin { from: kept.ordinal, similarity: near.similarity, tau, at: found.answers.now() };
                 self.book_served(ordinal, &asked, kept, origin);
                 found.answers.ended();
                 Ok(true)
