@@ -7,6 +7,9 @@ mod media;
 mod canonical;
 mod openai;
 mod read;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod apart;
 
 use std::borrow::Cow;
 use std::fmt;

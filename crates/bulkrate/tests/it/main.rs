@@ -34,6 +34,7 @@ mod faults;
 mod fetch;
 #[cfg(target_os = "linux")]
 mod local_faults;
+mod apart;
 mod anthropic;
 mod anthropic_batch;
 mod prompt_cache;
