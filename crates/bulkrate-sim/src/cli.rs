@@ -70,8 +70,9 @@ pub struct Args {
     #[arg(long, default_value_t = 1.0)]
     pub marked_hits: f64,
     /// A model that answers a share of the prompts as if it had not read them, such as gpt-6-luna=0.2, or of those prompts whose last
-    /// user text a regular expression matches, and no other, such as 'gpt-6-luna=0.8@(?i)mortgage'; repeatable
-    #[arg(long, value_name = "MODEL=SHARE[@PATTERN]")]
+    /// user text a regular expression matches, and no other, such as 'gpt-6-luna=0.8@(?i)mortgage', or, of ten items or more asked at once,
+    /// that share of the items: 'gpt-6-luna x10=0.2'; repeatable
+    #[arg(long, value_name = "MODEL[ xN]=SHARE[@PATTERN]")]
     pub weak: Vec<Weak>,
     /// A model that the account may not use; repeatable
     #[arg(long, value_name = "MODEL")]

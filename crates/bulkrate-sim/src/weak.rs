@@ -7,6 +7,8 @@ use crate::rng::{hash, mix, unit};
 #[derive(Debug, Clone)]
 pub struct Weak {
     model: String,
+    /// It errs where so many items or more are asked at once; 1: always.
+    items: usize,
     /// Of the prompts that the pattern matches.
     share: f64,
     /// Looked for in the last user text; none: all prompts.
@@ -16,7 +18,8 @@ pub struct Weak {
 impl std::str::FromStr for Weak {
     type Err = String;
 
-    /// `MODEL=SHARE` or `MODEL=SHARE@PATTERN`. A model's name may hold `=` and `@`, a pattern both too: the first `=` that a share follows counts.
+    /// `MODEL=SHARE` or `MODEL=SHARE@PATTERN`, or for bundles alone `MODEL xN=SHARE@PATTERN`. A model's name may hold `=` and `@`, a pattern both
+    /// too: the first `=` that a share follows counts.
     fn from_str(text: &str) -> Result<Self, String> {
         let read = |at: usize| {
             let (model, rest) = (&text[..at], &text[at + 1..]);
@@ -28,16 +31,20 @@ impl std::str::FromStr for Weak {
             text.match_indices('=').find_map(|(at, _)| read(at)).ok_or_else(|| {
                 format!("`{text}` is not `MODEL=SHARE` or `MODEL=SHARE@PATTERN` with a share from 0 to 1")
             })?;
+        let bundled = model.rsplit_once(" x").and_then(|(name, items)| Some((name, items.parse().ok()?)));
+        let (model, items) =
+            bundled.filter(|(name, items)| !name.is_empty() && *items > 1).unwrap_or((model, 1));
         let compiled = pattern.map(regex::Regex::new).transpose();
         let pattern = compiled.map_err(|error| format!("the pattern of `{text}` cannot be used: {error}"))?;
-        Ok(Self { model: model.to_owned(), share, pattern })
+        Ok(Self { model: model.to_owned(), items, share, pattern })
     }
 }
 
-/// Whether the model knows less, and the prompt is one that it does not know the answer to. `user`: its last user text; `key`: of the
-/// prompt and the seed. Of several rules of one model that match, the largest share counts.
-pub(crate) fn is_at(all: &[Weak], model: &str, user: &str, key: u64) -> bool {
-    let mut of_model = all.iter().filter(|weak| weak.model == model && weak.share > 0.0);
+/// Whether the model knows less, and the prompt is one that it does not know the answer to. `items`: so many are asked at once; `user`: the
+/// last user text, as if this one were asked alone; `key`: of the prompt and the seed. Of several rules of one model that match, the largest share counts.
+pub(crate) fn is_at(all: &[Weak], model: &str, items: usize, user: &str, key: u64) -> bool {
+    let is_its = |weak: &&Weak| weak.model == model && weak.items <= items && weak.share > 0.0;
+    let mut of_model = all.iter().filter(is_its);
     let coin = |weak: &Weak| unit(mix(key ^ hash(weak.model.as_bytes(), 0x3EA4))) < weak.share;
     of_model.any(|weak| coin(weak) && weak.pattern.as_ref().is_none_or(|pattern| pattern.is_match(user)))
 }
@@ -46,6 +53,10 @@ pub(crate) fn is_at(all: &[Weak], model: &str, user: &str, key: u64) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    fn rules(texts: &[&str]) -> Vec<Weak> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
 
     #[test]
     fn a_weak_model_has_a_share_and_perhaps_a_pattern() {
@@ -69,9 +80,8 @@ mod tests {
 
     #[test]
     fn a_weak_model_errs_at_a_share_of_what_its_pattern_matches_and_nowhere_else() {
-        let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Weak>>();
         let count = |weak: &[Weak], model: &str, text: &str| {
-            (0..2_000).filter(|key| is_at(weak, model, text, mix(*key))).count()
+            (0..2_000).filter(|key| is_at(weak, model, 1, text, mix(*key))).count()
         };
         let weak = rules(&["luna=0.3@(?i)loan", "luna=1@escrow", "terra=0"]);
         let some = count(&weak, "luna", "My student LOAN");
@@ -85,9 +95,25 @@ mod tests {
             assert_eq!(count(&weak, model, text), want, "{model} {text}");
         }
         // Which of them it errs at is the same whenever it is asked.
-        let hit =
-            |seed: u64| (0..100).map(|key| is_at(&weak, "luna", "loan", mix(key ^ seed))).collect::<Vec<_>>();
+        let hit = |seed: u64| {
+            (0..100).map(|key| is_at(&weak, "luna", 1, "loan", mix(key ^ seed))).collect::<Vec<_>>()
+        };
         assert_eq!(hit(1), hit(1));
         assert_ne!(hit(1), hit(2));
+    }
+
+    #[test]
+    fn a_model_may_err_in_bundles_alone() {
+        let weak = rules(&["luna x10=1@loan", "terra x1=1"]);
+        for (model, items, text, want) in [
+            ("luna", 1, "loan", false),
+            ("luna", 9, "loan", false),
+            ("luna", 10, "loan", true),
+            ("luna", 20, "lamp", false),
+            ("terra", 20, "loan", false),
+            ("terra x1", 1, "loan", true),
+        ] {
+            assert_eq!(is_at(&weak, model, items, text, 7), want, "{model} {items} {text}");
+        }
     }
 }

@@ -16,13 +16,28 @@ const SHIFTED: f64 = 0.01;
 const CUT: f64 = 0.005;
 const POISON_IN: usize = 500;
 
-/// The answer to a request of several items; `None` for any other. `wrong`: models make the mistakes above.
-pub(crate) fn write(prompt: &Prompt<'_>, format: &Format, key: u64, wrong: bool) -> Option<String> {
+/// The answer to a request of several items; `None` for any other. `wrong`: models make the mistakes above; `errs`: whether the model does not
+/// know the answer to one of so many items, by its text and a key.
+pub(crate) fn write(
+    prompt: &Prompt<'_>,
+    format: &Format,
+    key: u64,
+    wrong: bool,
+    errs: &dyn Fn(usize, &str, u64) -> bool,
+) -> Option<String> {
     let Format::Schema(schema) = format else { return None };
     let ids = schema.ids()?;
     let items = items(&prompt.user, &ids)?;
-    let mut answers: Vec<(&str, String)> =
-        items.iter().map(|(id, text)| (*id, schema.answer(text, hash(text.as_bytes(), 0xB0D1E)))).collect();
+    let answer = |text: &str| {
+        let key = hash(text.as_bytes(), 0xB0D1E);
+        // Who has not read it says what is plausible.
+        if errs(items.len(), text, key) {
+            schema.answer("", mix(key ^ 0xB11D))
+        } else {
+            schema.answer(text, key)
+        }
+    };
+    let mut answers: Vec<(&str, String)> = items.iter().map(|(id, text)| (*id, answer(text))).collect();
     if wrong && items.len() > 1 {
         if items.iter().any(|(_, text)| is_poison(text)) {
             return Some("I could not make sense of all of this.".to_owned());
@@ -124,7 +139,7 @@ mod tests {
         }
         let prompt = Prompt { user: user.into(), ..Prompt::default() };
         let key = prompt.key(1);
-        write(&prompt, &format, key, wrong)
+        write(&prompt, &format, key, wrong, &|_, _, _| false)
     }
 
     #[test]
@@ -134,7 +149,10 @@ mod tests {
             r#"{"answers":[{"id":"k1","answer":"positive"},{"id":"k2","answer":"negative"},{"id":"k3","answer":"neutral"}]}"#
         );
         let plain = Schema::compile(&serde_json::json!({"type":"object"}), false, "a", "p").unwrap();
-        assert_eq!(write(&Prompt::default(), &Format::Schema(Arc::new(plain)), 1, false), None);
+        assert_eq!(
+            write(&Prompt::default(), &Format::Schema(Arc::new(plain)), 1, false, &|_, _, _| true),
+            None
+        );
     }
 
     #[test]

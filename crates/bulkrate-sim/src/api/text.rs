@@ -137,15 +137,17 @@ pub(crate) fn compose_with(
         return Err(ApiError::invalid(Some("context_length_exceeded"), "messages", message));
     }
     let key = call.prompt.key(context.config.seed);
-    let bundled = || answers::bundled::write(&call.prompt, &format, key, context.config.bundle_faults);
-    let wrong = weak::is_at(&context.config.weak, &call.model, &call.prompt.user, key);
+    let errs =
+        |items: usize, user: &str, key: u64| weak::is_at(&context.config.weak, &call.model, items, user, key);
+    let bundled = answers::bundled::write(&call.prompt, &format, key, context.config.bundle_faults, &errs);
+    let wrong = bundled.is_none() && errs(1, &call.prompt.user, key);
     let text = match context.twist {
         Twist::Refusal => "I'm sorry, but I can't help with that.".to_owned(),
         Twist::Empty => String::new(),
         Twist::BadJson if key & 1 == 0 => "{\"unexpected\":\"field\"}".to_owned(),
         Twist::BadJson => "{\"unexpected\": ".to_owned(),
         _ if wrong => answers::write_blindly(&call.prompt, &format, key),
-        _ => bundled().unwrap_or_else(|| answers::write(&call.prompt, &format, key)),
+        _ => bundled.unwrap_or_else(|| answers::write(&call.prompt, &format, key)),
     };
     let usage = Usage { prompt, cached: cached(context, prompt, key), ..Usage::default() };
     let doubt = (call.logprobs && context.twist != Twist::NoLogprobs).then(|| {
