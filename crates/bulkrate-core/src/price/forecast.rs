@@ -75,8 +75,50 @@ pub struct Left {
     pub bytes: u64,
     /// What they cost with each at its bound.
     pub worst: UsdNanos,
-    /// What one of them costs in its lane, as a multiple of what it would have cost where the ended ones went.
+    /// What one of them costs in its lane and at its model, as a multiple of what it would have cost where the ended ones went.
     pub dearer: f64,
+}
+
+/// The items of one model, those that have ended, and what was paid for these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OfModel {
+    pub items: u64,
+    pub ended: u64,
+    pub paid: u64,
+}
+
+/// Of fewer ended items a model's price is not known.
+const MODEL_MIN: u64 = 10;
+/// As long as more of what is left than this goes to models whose price is not known, nothing is said.
+const UNKNOWN_MAX: f64 = 0.1;
+
+/// What one of `left` items costs, as a multiple of what an ended one did, where the models of a job are not done at the same pace: one that is
+/// asked in bundles is far ahead of one that is not. Each model's items are taken to cost what its ended ones did. `None`: too many go to
+/// models that have hardly begun.
+#[must_use]
+pub fn of_models(models: &[OfModel], left: u64) -> Option<f64> {
+    if models.len() < 2 {
+        return Some(1.0);
+    }
+    let sum = |of: fn(&OfModel) -> u64| models.iter().map(of).fold(0, u64::saturating_add);
+    // Items that ended without a price, such as answers of earlier jobs, are taken to be spread over all models.
+    let open = float(sum(|one| one.ended).saturating_add(left)) / float(sum(|one| one.items).max(1));
+    let (mut known, mut unknown, mut cost, mut ended, mut paid) = (0.0, 0.0, 0.0, 0, 0);
+    for one in models {
+        let rest = (float(one.items) * open - float(one.ended)).max(0.0);
+        if one.ended < MODEL_MIN {
+            unknown += rest;
+            continue;
+        }
+        known += rest;
+        cost += rest * float(one.paid) / float(one.ended);
+        (ended, paid) = (ended + one.ended, paid + one.paid);
+    }
+    if unknown > UNKNOWN_MAX * (known + unknown) {
+        return None;
+    }
+    let differs = known > 0.0 && paid > 0;
+    Some(if differs { cost / known / (float(paid) / float(ended)) } else { 1.0 })
 }
 
 /// What a job will have cost in the end.
@@ -186,6 +228,29 @@ mod tests {
                 want,
                 "{n} items, then {rest:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_ahead_of_another_does_not_make_the_rest_dearer() {
+        let of = |items, ended, each| OfModel { items, ended, paid: ended * each };
+        for (models, left, want) in [
+            // Of 300 dear rows 200 are done, of 700 cheap ones 100: what is left is 100 x 20 + 600 x 1 over 700, and was 4,100 over 300.
+            (&[of(300, 200, 20), of(700, 100, 1)][..], 700, Some(2_600.0 / 700.0 / (4_100.0 / 300.0))),
+            // The same where half of the rows were answered by earlier jobs.
+            (&[of(600, 200, 20), of(1_400, 100, 1)], 700, Some(2_600.0 / 700.0 / (4_100.0 / 300.0))),
+            // At one pace, of one model, of free ones.
+            (&[of(300, 30, 20), of(700, 70, 1)], 900, Some(1.0)),
+            (&[of(300, 200, 20)], 100, Some(1.0)),
+            (&[of(300, 200, 0), of(700, 10, 0)], 790, Some(1.0)),
+            (&[], 10, Some(1.0)),
+            // Of most of the rest nothing is known; of a few rows that does not matter.
+            (&[of(300, 200, 20), of(700, 9, 1)], 791, None),
+            (&[of(990, 200, 20), of(10, 0, 0)], 800, Some(1.0)),
+        ] {
+            let found = of_models(models, left);
+            let is_it = found.zip(want).map_or(found == want, |(found, want)| (found - want).abs() < 1e-9);
+            assert!(is_it, "{models:?}: {found:?}, not {want:?}");
         }
     }
 

@@ -30,7 +30,7 @@ pub use bound::{Effort, RequestShape};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use cost::{Breakdown, Saving, price};
 pub use estimate::{JobShape, Quote, Ratios};
-pub use forecast::{Forecast, Left, Measured};
+pub use forecast::{Forecast, Left, Measured, OfModel, of_models};
 pub use import::{ImportError, Imported};
 pub use lengths::Lengths;
 pub use resolve::{ResolveError, Resolved};

@@ -10,7 +10,7 @@ use std::path::Path;
 use bulkrate_core::budget::{Budget, Scope};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::price::{Forecast, Left, Measured};
+use bulkrate_core::price::{Forecast, Left, Measured, OfModel, of_models};
 use bulkrate_store::Fate;
 use bulkrate_store::fold::State as ItemState;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub(crate) struct Kept {
     /// Of what was paid: by the lane that the rest was to go to then.
     #[serde(default)]
     paid: BTreeMap<Lane, u64>,
+    /// Of each model that requests name: items that have ended, and what was paid for them.
+    #[serde(default)]
+    models: BTreeMap<String, (u64, u64)>,
     pub forecast: Option<Forecast>,
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Forecasting {
     /// What the source holds of items that are asked for, and bytes of their requests: zero where nobody has counted them.
     items: u64,
     bytes: u64,
+    /// The same items by the model that they name, where there are several.
+    models: BTreeMap<String, u64>,
     /// The items that were open when the run began, and what the plan says of them by lane.
     begun: u64,
     prices: BTreeMap<Lane, Priced>,
@@ -94,12 +99,18 @@ impl Forecasting {
         let stats = crate::planning::asked(spec.source.limit, checkpoint).stats;
         let (items, bytes) =
             stats.models.iter().fold((0, 0), |sum, model| (sum.0 + model.items, sum.1 + model.sealed_bytes));
+        let mut models: BTreeMap<String, u64> = BTreeMap::new();
+        stats.models.iter().for_each(|model| *models.entry(model.model.clone()).or_default() += model.items);
+        if models.len() < 2 {
+            models.clear();
+        }
         let p95 = plan.lanes.iter().find(|found| found.lane == home).map_or(UsdNanos::ZERO, |lane| lane.p95);
         let priced = |plan: &LanePlan| (plan.lane, Priced { expected: plan.expected, worst: plan.worst });
         Self {
             kept: Kept::read(dir),
             items,
             bytes,
+            models,
             begun: plan.requests,
             prices: plan.lanes.iter().map(priced).collect(),
             home,
@@ -126,19 +137,28 @@ impl Forecasting {
         self.ended_free(self.bytes.checked_div(self.items).unwrap_or(0));
     }
 
-    fn take(&mut self, bytes: u64, cost: UsdNanos, fate: Fate, lane: Lane) {
+    /// `model`: the one that the item names.
+    fn take(&mut self, model: &str, bytes: u64, cost: UsdNanos, fate: Fate, lane: Lane) {
         let before = self.kept.measured.paid();
         if fate == Fate::Final {
             self.kept.measured.ended(bytes, cost);
         } else {
             self.kept.measured.tried(cost);
         }
-        *self.kept.paid.entry(lane).or_default() += self.kept.measured.paid() - before;
+        let paid = self.kept.measured.paid() - before;
+        *self.kept.paid.entry(lane).or_default() += paid;
+        if self.models.contains_key(model) {
+            let of = match self.kept.models.get_mut(model) {
+                Some(known) => known,
+                None => self.kept.models.entry(model.to_owned()).or_default(),
+            };
+            *of = (of.0 + u64::from(fate == Fate::Final), of.1 + paid);
+        }
     }
 
     /// The open items, which go to a lane. Those that have ended and that nobody has measured, as a run died before it had written
-    /// them down, are taken to be as long as the open ones.
-    fn left(&self, items: u64, lane: Lane) -> Left {
+    /// them down, are taken to be as long as the open ones. `None`: too little is known of what they cost.
+    fn left(&self, items: u64, lane: Lane) -> Option<Left> {
         let Measured { items: ended, bytes: ended_bytes, .. } = self.kept.measured;
         let bytes = match self.bytes {
             0 => part_of(ended_bytes, items, ended),
@@ -149,7 +169,16 @@ impl Forecasting {
         let worst = |lane| self.prices.get(&lane).map_or(UsdNanos::ZERO, |priced| priced.worst);
         let worst = if lane == self.home { worst(lane) } else { worst(lane).max(worst(self.home)) };
         let worst = worst.share_up(items.min(self.begun), self.begun);
-        Left { items, bytes, worst, dearer: self.dearer(lane) }
+        Some(Left { items, bytes, worst, dearer: self.dearer(lane) * self.of_models(items)? })
+    }
+
+    /// What the rest costs for the models that it names, as a multiple of what the measured ones did.
+    fn of_models(&self, left: u64) -> Option<f64> {
+        let one = |(model, items): (&String, &u64)| {
+            let (ended, paid) = self.kept.models.get(model).copied().unwrap_or_default();
+            OfModel { items: *items, ended, paid }
+        };
+        of_models(&self.models.iter().map(one).collect::<Vec<_>>(), left)
     }
 
     /// What an item costs in a lane, as a multiple of what the measured ones would have cost where they went: the plan knows both
@@ -173,7 +202,8 @@ impl Job {
         if fate == Fate::Final || receipt.paid {
             let state = &mut *self.state.borrow_mut();
             let lane = state.goes_to();
-            state.forecasting.take(ready.bytes, receipt.cost, fate, lane);
+            let model = &self.deployments[ready.named].pinned;
+            state.forecasting.take(model, ready.bytes, receipt.cost, fate, lane);
         }
     }
 
@@ -217,7 +247,8 @@ impl Job {
         let left = state.forecasting.left(state.open(), state.goes_to());
         let own = &mut state.forecasting;
         own.next = own.kept.measured.items + own.step;
-        let Some(forecast) = Forecast::of(&own.kept.measured, spent, &left) else { return };
+        let forecast = left.and_then(|left| Forecast::of(&own.kept.measured, spent, &left));
+        let Some(forecast) = forecast else { return };
         own.kept.forecast = Some(forecast);
         own.kept.write(&self.dir.forecast());
         let paused = state.judge(&forecast, self.spec.run.spend_all);
@@ -280,6 +311,7 @@ fn cap(budget: &Budget) -> Option<UsdNanos> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     /// A job of a thousand items of 2,000 down to 200 bytes, of which so many have ended and were measured.
@@ -290,6 +322,7 @@ mod tests {
             kept: Kept::default(),
             items: 1_000,
             bytes: (0..1_000).map(bytes).sum(),
+            models: BTreeMap::new(),
             begun: 1_000 - ended,
             prices: [(Lane::Batch, plan(50, 5_000)), (Lane::Sync, plan(100, 10_000))].into(),
             home: Lane::Batch,
@@ -300,7 +333,7 @@ mod tests {
             above: false,
             paused: None,
         };
-        (0..measured).for_each(|at| own.take(bytes(at), UsdNanos(10), Fate::Final, Lane::Batch));
+        (0..measured).for_each(|at| own.take("m", bytes(at), UsdNanos(10), Fate::Final, Lane::Batch));
         (own, (ended..1_000).map(bytes).sum())
     }
 
@@ -308,15 +341,15 @@ mod tests {
     fn on_resume_the_rest_is_as_long_as_what_has_not_ended() {
         for ended in [0, 100, 500, 999] {
             let (own, rest) = sorted(ended, ended);
-            assert_eq!(own.left(1_000 - ended, Lane::Batch).bytes, rest, "{ended} ended");
+            assert_eq!(own.left(1_000 - ended, Lane::Batch).unwrap().bytes, rest, "{ended} ended");
         }
         // What a run that died had not written down is taken to be as long as the rest.
         let (own, rest) = sorted(500, 490);
-        let got = own.left(500, Lane::Batch).bytes;
+        let got = own.left(500, Lane::Batch).unwrap().bytes;
         assert!(got > rest && got < rest + rest / 25, "{got} for {rest}");
         // Measured twice, as a crash came between the file and the commit.
         let (own, rest) = sorted(500, 510);
-        let got = own.left(500, Lane::Batch).bytes;
+        let got = own.left(500, Lane::Batch).unwrap().bytes;
         assert!(got < rest && got > rest - rest / 25, "{got} for {rest}");
     }
 
@@ -325,10 +358,10 @@ mod tests {
         let (mut own, _) = sorted(0, 0);
         let mean = own.bytes / own.items;
         (0..500).for_each(|_| own.ended_unsent());
-        assert_eq!(own.left(500, Lane::Batch).bytes, own.bytes - 500 * mean);
+        assert_eq!(own.left(500, Lane::Batch).unwrap().bytes, own.bytes - 500 * mean);
         // Half of them cost nothing, so half of the rest is expected to.
-        (0..500).for_each(|_| own.take(mean, UsdNanos(1_000), Fate::Final, Lane::Batch));
-        let rest = Left { worst: UsdNanos(i64::MAX), ..own.left(100, Lane::Batch) };
+        (0..500).for_each(|_| own.take("m", mean, UsdNanos(1_000), Fate::Final, Lane::Batch));
+        let rest = Left { worst: UsdNanos(i64::MAX), ..own.left(100, Lane::Batch).unwrap() };
         let got = Forecast::of(&own.kept.measured, UsdNanos::ZERO, &rest).map(|got| got.expected);
         assert_eq!(got, Some(UsdNanos(50_000)));
     }
@@ -337,16 +370,31 @@ mod tests {
     fn what_another_lane_has_measured_is_priced_in_that_of_the_rest() {
         let (mut own, _) = sorted(200, 200);
         for (lane, want, worst) in [(Lane::Batch, 1.0, 5_000), (Lane::Sync, 2.0, 10_000)] {
-            let left = own.left(800, lane);
+            let left = own.left(800, lane).unwrap();
             assert!((left.dearer - want).abs() < 1e-9 && left.worst.0 == worst, "{lane}: {left:?}");
         }
         // A run died after its switch to calls, and the next one calls from the start.
         own.home = Lane::Sync;
-        assert!((own.left(800, Lane::Sync).dearer - 2.0).abs() < 1e-9);
-        (0..100).for_each(|_| own.take(500, UsdNanos(20), Fate::Retry, Lane::Sync));
-        assert!((own.left(800, Lane::Sync).dearer - 1.5).abs() < 1e-9, "half of what was paid was for calls");
-        assert!((own.left(800, Lane::Batch).dearer - 0.75).abs() < 1e-9);
+        assert!((own.left(800, Lane::Sync).unwrap().dearer - 2.0).abs() < 1e-9);
+        (0..100).for_each(|_| own.take("m", 500, UsdNanos(20), Fate::Retry, Lane::Sync));
+        assert!(
+            (own.left(800, Lane::Sync).unwrap().dearer - 1.5).abs() < 1e-9,
+            "half of what was paid was for calls"
+        );
+        assert!((own.left(800, Lane::Batch).unwrap().dearer - 0.75).abs() < 1e-9);
         // A lane without a price says nothing.
-        assert!((own.left(800, Lane::Flex).dearer - 1.0).abs() < 1e-9);
+        assert!((own.left(800, Lane::Flex).unwrap().dearer - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn rows_of_several_models_are_priced_by_what_is_left_of_each() {
+        let (mut own, _) = sorted(0, 0);
+        own.models = [("dear".to_owned(), 300), ("cheap".to_owned(), 700)].into();
+        let mean = own.bytes / own.items;
+        (0..200).for_each(|_| own.take("dear", mean, UsdNanos(20), Fate::Final, Lane::Batch));
+        (0..100).for_each(|_| own.take("cheap", mean, UsdNanos(1), Fate::Final, Lane::Batch));
+        let rest = Left { worst: UsdNanos(i64::MAX), ..own.left(700, Lane::Batch).unwrap() };
+        let got = Forecast::of(&own.kept.measured, UsdNanos(4_100), &rest).map(|got| got.expected);
+        assert_eq!(got, Some(UsdNanos(4_100 + 100 * 20 + 600)));
     }
 }
