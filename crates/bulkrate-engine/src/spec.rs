@@ -183,6 +183,9 @@ pub struct RequestSpec {
     /// So many items are asked in one request at most; `None`: each by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,
+    /// Where a plan asks its models in bundles of several sizes: that of each, by the pinned model, 1 for none. Another model is asked alone then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundles: BTreeMap<String, u32>,
 }
 
 /// From where images and documents are fetched besides public addresses.
@@ -248,6 +251,14 @@ impl RequestSpec {
     /// The models of `fallback`, and the lanes that they are to be asked in.
     pub(crate) fn stand_ins(&self) -> impl Iterator<Item = (&str, Option<Lane>)> {
         self.fallback.iter().map(|name| fallback::split_lane(name))
+    }
+
+    /// So many items go to a model in one request at most; `None`: each by itself.
+    pub(crate) fn bundle_at(&self, pinned: &str) -> Option<u32> {
+        if self.bundles.is_empty() {
+            return self.bundle;
+        }
+        self.bundles.get(pinned).copied().filter(|size| *size > 1)
     }
 
     /// Whether hidden reasoning is asked for.

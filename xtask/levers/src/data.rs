@@ -21,7 +21,7 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn labelled(&self) -> Labelled<'_> {
-        Labelled { text: &self.prompt, qualities: [self.weak, self.strong].into() }
+        Labelled { text: &self.prompt, qualities: [self.weak, self.strong].into(), against: None }
     }
 }
 

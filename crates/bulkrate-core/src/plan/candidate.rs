@@ -66,8 +66,10 @@ pub enum Quality {
 pub struct Candidate {
     pub way: Way,
     pub lane: Lane,
-    /// Items in one request.
+    /// Items in one request, at most.
     pub bundle: u32,
+    /// The same of each model, in the order of [`Way::models`]; empty: all alike.
+    pub bundles: Vec<u32>,
     /// How prompts are marked for a provider's prompt cache, where that is compared; `None`: as the job says.
     pub mark: Option<Wish>,
     /// What is left of the job would cost; `None`: a price is not known.

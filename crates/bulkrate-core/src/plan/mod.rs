@@ -1,7 +1,7 @@
 //! Which models, in which lane, answer a job for the least money, or the soonest, without losing more quality than was allowed.
 //!
-//! A pilot has asked some of the job's items of each model. [`Sheet`] holds what they said, [`loss`] what that proves of a plan,
-//! [`best_accept`] by what a cascade should accept, [`routed`] what a router learns of it, [`cascaded`] and [`asked_again`] what it costs, and [`search`] which plan wins and why each other one
+//! A pilot has asked some of the job's items of each model. [`Sheet`] holds what they said, [`families`] which ways of answering there are,
+//! [`loss`] what the answers prove of one, [`prove`] of all of them, [`best_accept`] by what a cascade should accept, [`routed`] what a router learns of it, [`cascaded`] and [`asked_again`] what it costs, and [`search`] which plan wins and why each other one
 //! lost.
 //!
 //! Invariants
@@ -13,16 +13,22 @@
 
 mod sheet;
 mod proof;
+mod manner;
 mod accept;
+mod families;
 mod routed;
 mod candidate;
+mod tested;
 mod search;
 #[cfg(test)]
 mod tests;
 
 pub use accept::{Step, THRESHOLDS, Tried, best_accept, cascades};
 pub use candidate::{Candidate, Quality, Way, asked_again, cascaded, gone_on};
+pub use families::{Family, Signs, families, measured_plans, sequence};
+pub use manner::Manner;
 pub use proof::{Loss, doubt_at, in_sequence, loss, needed};
-pub use routed::{Routed, qualities, routed};
+pub use routed::{AskedSo, Broken, Routed, asked_by_router, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};
 pub use sheet::{Said, Sheet};
+pub use tested::{Tested, prove};

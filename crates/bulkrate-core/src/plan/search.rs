@@ -118,13 +118,12 @@ fn order(a: &Candidate, b: &Candidate, aim: Aim) -> Ordering {
     let loss = |one: &Candidate| if let Quality::Measured(loss) = one.quality { loss.high } else { 0.0 };
     let dearer = || cost(a).cmp(&cost(b));
     let slower = || a.time_s.cmp(&b.time_s);
+    let rank = |one: &Candidate| (one.way.rank(), one.lane, one.bundle, one.bundles.clone(), one.mark);
     let first = match aim {
         Aim::Cheapest => dearer().then_with(slower),
         Aim::Fastest => slower().then_with(dearer),
     };
-    first
-        .then_with(|| loss(a).total_cmp(&loss(b)))
-        .then_with(|| (a.way.rank(), a.lane, a.bundle, a.mark).cmp(&(b.way.rank(), b.lane, b.bundle, b.mark)))
+    first.then_with(|| loss(a).total_cmp(&loss(b))).then_with(|| rank(a).cmp(&rank(b)))
 }
 
 fn behind(one: &Candidate, winner: &Candidate, aim: Aim) -> Lost {

@@ -233,7 +233,7 @@ impl Engine {
             let own = pilot_job(spec, &one.manner, &sample, *lane);
             let plan = self.plan(&own, &Silent).await;
             let is_new = self.row_of(&own)?.is_none();
-            let plan = plan.and_then(|plan| together(&one.manner, plan));
+            let plan = plan.and_then(|plan| together(one.manner.bundle, plan));
             let plan = plan.and_then(|plan| if is_new { filled(&one.manner, plan) } else { Ok(plan) });
             match plan.and_then(|plan| self.can_ask(&own, &plan).map(|()| plan)) {
                 Ok(plan) => {
@@ -346,8 +346,8 @@ fn filled(manner: &Manner, plan: Plan) -> Result<Plan, EngineError> {
 }
 
 /// The plan, if it has the bundles that it was made for.
-fn together(manner: &Manner, plan: Plan) -> Result<Plan, EngineError> {
-    let Some(size) = manner.bundle else { return Ok(plan) };
+fn together(asked: Option<u32>, plan: Plan) -> Result<Plan, EngineError> {
+    let Some(size) = asked else { return Ok(plan) };
     let bundle = plan.bundle.as_ref();
     if plan.requests == 0 || bundle.is_some_and(|bundle| bundle.size == Some(size)) {
         return Ok(plan);

@@ -219,7 +219,7 @@ fn next(
     body: &mut Vec<u8>,
 ) -> Result<Option<Option<Parcel>>, EngineError> {
     let Some(ordinal) = job.next_batched(of) else {
-        let Some(left) = gathering.pop(0, false) else { return Ok(None) };
+        let Some(left) = gathering.pop(false) else { return Ok(None) };
         return sealed(job, left, seed, body).map(Some);
     };
     if job.serve(ordinal)? {

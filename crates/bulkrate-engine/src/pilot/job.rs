@@ -1,5 +1,6 @@
 //! The job that a pilot is made of, and the jobs whose plans are compared.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bulkrate_core::lane::Lane;
@@ -12,23 +13,41 @@ use crate::spec::{
     CascadeSpec, JobSpec, Learned, OnBadLine, RequestSpec, RouterSpec, RunSpec, SendBy, SinkSpec, SourceSpec,
 };
 
-/// The job as another plan would run it, with its own mark for prompt caches where there is none. `manners`: who is asked and how, by the
-/// places that the way speaks of; `router`: that of the way.
+/// Who is asked and how, by the places that ways speak of: as the job names the models, and as they are pinned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners<'m> {
+    pub named: &'m [Manner],
+    pub pinned: &'m [Manner],
+}
+
+impl Manners<'_> {
+    /// The size of a way's bundles, and where its models are asked in several sizes that of each, by the pinned model.
+    fn bundles(&self, way: &Way) -> (Option<u32>, BTreeMap<String, u32>) {
+        let asked = || way.models().map(|place| &self.pinned[place]);
+        let most = asked().filter_map(|one| one.bundle).max();
+        if asked().all(|one| one.bundle == most) {
+            return (most, BTreeMap::new());
+        }
+        (most, asked().map(|one| (one.model.clone(), one.bundle.unwrap_or(1))).collect())
+    }
+}
+
+/// The job as another plan would run it, with its own mark for prompt caches where there is none. `router`: that of the way.
 pub(crate) fn by_way(
     spec: &JobSpec,
-    manners: &[Manner],
+    manners: Manners<'_>,
     (way, mark): (&Way, Option<Wish>),
     router: Option<Box<RouterSpec>>,
     learned: Learned,
 ) -> JobSpec {
-    let name = |place: &usize| manners[*place].model.clone();
+    let name = |place: &usize| manners.named[*place].model.clone();
     let cascade = way.cascade.as_ref().map(|(cheap, accept)| CascadeSpec {
         models: cheap.iter().map(name).collect(),
         accept: accept.clone(),
     });
-    let (model, bundle) = (Some(name(&way.last)), manners[way.last].bundle);
+    let (model, (bundle, bundles)) = (Some(name(&way.last)), manners.bundles(way));
     let instead_of = instead_of(spec, model.as_ref());
-    let request = RequestSpec { model, cascade, bundle, router, ..spec.request.clone() };
+    let request = RequestSpec { model, cascade, bundle, bundles, router, ..spec.request.clone() };
     let prompt_cache = mark.unwrap_or(spec.run.prompt_cache);
     let run = RunSpec { learned: Some(Box::new(learned)), instead_of, prompt_cache, ..spec.run.clone() };
     JobSpec { request, run, ..spec.clone() }

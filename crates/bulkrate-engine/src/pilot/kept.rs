@@ -1,6 +1,6 @@
 //! What is kept of a job's pilots: what they were asked for, the jobs that they were made of, and the plans that were taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bulkrate_core::lane::Lane;
@@ -68,6 +68,8 @@ pub(crate) struct Taken {
     pub cascade: Option<CascadeSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundles: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Box<RouterSpec>>,
     pub lane: Option<Lane>,
@@ -84,6 +86,7 @@ impl Taken {
             model: spec.request.model.clone(),
             cascade: spec.request.cascade.clone(),
             bundle: spec.request.bundle,
+            bundles: spec.request.bundles.clone(),
             router: spec.request.router.clone(),
             lane: spec.run.lane,
             prompt_cache: spec.run.prompt_cache,
@@ -98,6 +101,7 @@ impl Taken {
         spec.request.model.clone_from(&self.model);
         spec.request.cascade.clone_from(&self.cascade);
         spec.request.bundle = self.bundle;
+        spec.request.bundles.clone_from(&self.bundles);
         // Its job is prepared, so that it knows where each item goes.
         spec.request.router.clone_from(&self.router);
         spec.run.lane = spec.run.lane.or(self.lane.filter(|_| !spec.run.high_priority));

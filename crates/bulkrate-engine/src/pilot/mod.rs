@@ -19,28 +19,27 @@ mod teach;
 mod examples;
 mod report;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::spec::{CascadeSpec, JobSpec, RequestSpec};
 
 pub use bulkrate_core::plan::Aim;
+pub(crate) use bulkrate_core::plan::Manner;
 pub use examples::Examples;
 pub(crate) use examples::examples;
 pub use report::{Line, Losing, Measured, PilotCost, Piloted, PlanLine, Proved};
 pub use teach::Lesson;
 pub(crate) use teach::lesson;
 
-pub(crate) use job::{by_way, pilot_job};
+pub(crate) use job::{Manners, by_way, pilot_job};
 pub(crate) use kept::{Asked, Kept, Look, Taken, cost_of, removed};
 pub(crate) use names::{plan_name, short_names};
 pub(crate) use priced::candidates;
 pub(crate) use read::{Answers, Reads};
-pub(crate) use routed::Routable;
+pub(crate) use routed::{Answered, Routable};
 pub(crate) use sample::write as write_sample;
-pub(crate) use ways::{Judged, by_mark, families, left_of, measured_plans, prove};
+pub(crate) use ways::{Judged, by_mark, left_of};
 
 /// Quality that may be lost where nobody says, in thousandths.
 pub const LOSS_PERMILLE: u32 = 20;
@@ -64,22 +63,6 @@ pub struct PilotAsk {
     /// The largest bundle that the job allowed then: each model was asked in bundles too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u32>,
-}
-
-/// A model, and how it is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Manner {
-    pub model: String,
-    /// So many items in one request; `None`: each by itself.
-    pub bundle: Option<u32>,
-}
-
-/// As a person reads it: `openai/gpt-6-luna x20`.
-impl fmt::Display for Manner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.model)?;
-        self.bundle.map_or(Ok(()), |items| write!(f, " x{items}"))
-    }
 }
 
 /// Sizes of bundles that are tried, with the largest that is allowed.

@@ -17,16 +17,18 @@ pub(crate) fn short_names(models: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`, of a router `CHEAP+STRONG@router/LANE`, with another
-/// mark for the prompt cache than the usual one `MODEL@cache:off/LANE`: nothing that a shell reads as its own. `short`: the models' names, by place.
+/// `MODEL/LANE`, of bundles `MODEL@x20/LANE`, of a cascade `CHEAP+STRONG@RULE/LANE`, of a router `CHEAP+STRONG@router/LANE` or, where it asks the
+/// cheap one alone and the strong one in twenties, `CHEAP+STRONG@router@x1,20/LANE`, with another mark for the prompt cache than the usual one `MODEL@cache:off/LANE`: nothing that a shell reads as its own. `short`: the models' names, by place.
 pub(crate) fn plan_name(one: &Candidate, short: &[String]) -> String {
-    let Candidate { way, bundle, lane, mark, .. } = one;
+    let Candidate { way, bundle, bundles, lane, mark, .. } = one;
     let rule = match &way.cascade {
         Some((_, accept)) => rule(accept),
         None if way.router.is_empty() => String::new(),
         None => "@router".to_owned(),
     };
-    let size = if *bundle > 1 { format!("@x{bundle}") } else { String::new() };
+    let sizes = if bundles.is_empty() { std::slice::from_ref(bundle) } else { bundles };
+    let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+    let size = if *bundle > 1 { format!("@x{}", sizes.join(",")) } else { String::new() };
     let mark = mark
         .filter(|mark| !mark.is_usual())
         .map_or_else(String::new, |mark| format!("@cache:{}", mark.name()));
@@ -66,6 +68,7 @@ mod tests {
                 way,
                 lane,
                 bundle,
+                bundles: Vec::new(),
                 mark,
                 cost: None,
                 time_s: 0,
@@ -93,6 +96,29 @@ mod tests {
         assert_eq!(of(Way::alone(0), 1, Lane::Sync, Some(Wish::Off)), "gpt-6.1-sol@cache:off/sync");
         let both = of(cascade(&[2], Accept::Valid), 5, Lane::Flex, Some(Wish::Hour));
         assert_eq!(both, "azure/luna+gpt-6.1-sol@x5@cache:1h/flex");
+        let among = |router: &[usize], bundle, bundles: &[u32]| {
+            let way = Way { router: router.to_vec(), ..Way::alone(0) };
+            let (quality, bundles) = (Quality::Unknown, bundles.to_vec());
+            let (cost, mark, barred) = (None, None, None);
+            let lane = Lane::Batch;
+            plan_name(
+                &Candidate {
+                    way,
+                    lane,
+                    bundle,
+                    bundles,
+                    mark,
+                    cost,
+                    time_s: 0,
+                    latest_s: 0,
+                    quality,
+                    barred,
+                },
+                &short,
+            )
+        };
+        assert_eq!(among(&[1], 20, &[]), "openai/luna+gpt-6.1-sol@router@x20/batch");
+        assert_eq!(among(&[1], 20, &[1, 20]), "openai/luna+gpt-6.1-sol@router@x1,20/batch");
         // The same model in bundles is no other of its name.
         let models = ["openai/luna", "openai/luna"].map(str::to_owned);
         assert_eq!(short_names(&models), ["luna", "luna"]);

@@ -17,22 +17,26 @@ pub(crate) fn candidates(
     plans: &[Result<Plan, String>],
     loose: &dyn Fn(usize) -> (u64, u64),
 ) -> Vec<Candidate> {
-    let bundle = |judged: &Judged| manners[judged.way.last].bundle.unwrap_or(1);
+    let bundles = |way: &Way| bundles_of(manners, way);
     let fears = Fears { manners, judged, plans, loose };
     let each = |(judged, plan): (&Judged, &Result<Plan, String>)| {
         let plan = match plan {
             Ok(plan) => plan,
-            Err(why) => return Lane::ALL.map(|lane| unplanned(judged, bundle(judged), lane, why)).to_vec(),
+            Err(why) => {
+                return Lane::ALL.map(|lane| unplanned(judged, bundles(&judged.way), lane, why)).to_vec();
+            }
         };
         let sync = plan.lanes.iter().find(|lane| lane.lane == Lane::Sync && lane.unavailable.is_none());
         let rescue_s = sync.and_then(|lane| lane.seconds).map_or(0, |seconds| seconds + seconds / 10);
         let steps = judged.way.cascade.as_ref().map_or(1, |(cheap, _)| cheap.len() as u64 + 1);
         let one = |lane: &LanePlan| {
             let time_s = lane.seconds.unwrap_or(0).saturating_mul(steps);
+            let (bundle, bundles) = bundles(&judged.way);
             Candidate {
                 way: judged.way.clone(),
                 lane: lane.lane,
-                bundle: bundle(judged),
+                bundle,
+                bundles,
                 mark: judged.mark,
                 cost: plan.priced.then(|| fears.cost(judged, lane)),
                 time_s,
@@ -75,10 +79,8 @@ impl Fears<'_> {
             let next =
                 asked_next(self.manners, place, &smaller).and_then(|next| self.plan_of(next, judged.mark));
             let again = next.and_then(|plan| plan.lanes.iter().find(|one| one.lane == lane.lane)).map(quote);
-            // The last of a cascade is asked what the others left.
-            let rejected = judged.rejected.as_ref().filter(|_| place == judged.way.last);
-            let again = again.map(|again| match rejected {
-                Some((places, reached)) => gone_on(&again, places.len() as u64, *reached),
+            let again = again.map(|again| match judged.part_at(place) {
+                Some((part, of)) => gone_on(&again, part, of),
                 None => again,
             });
             // They fail by bundles, not by rows.
@@ -105,11 +107,19 @@ fn quote(lane: &LanePlan) -> Quote {
     Quote { expected: lane.expected, p95: lane.p95, worst: lane.worst, learned: lane.learned }
 }
 
-fn unplanned(judged: &Judged, bundle: u32, lane: Lane, why: &str) -> Candidate {
+/// Items in one request at most, and of each model where they differ.
+fn bundles_of(manners: &[Manner], way: &Way) -> (u32, Vec<u32>) {
+    let each: Vec<u32> = way.models().map(|place| manners[place].bundle.unwrap_or(1)).collect();
+    let most = each.iter().copied().max().unwrap_or(1);
+    (most, if each.iter().all(|size| *size == most) { Vec::new() } else { each })
+}
+
+fn unplanned(judged: &Judged, (bundle, bundles): (u32, Vec<u32>), lane: Lane, why: &str) -> Candidate {
     Candidate {
         way: judged.way.clone(),
         lane,
         bundle,
+        bundles,
         mark: judged.mark,
         cost: None,
         time_s: 0,

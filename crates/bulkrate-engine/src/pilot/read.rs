@@ -10,7 +10,7 @@ use bulkrate_core::collect::Checked;
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::Ordinal;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::Said;
+use bulkrate_core::plan::{Said, Signs};
 use bulkrate_core::price::Ratios;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::{Fate, ItemKind, ItemRec, JobRow, LedgerQuery, Via, View};
@@ -68,6 +68,11 @@ impl Reads {
             fields = others().map(|(name, _)| name.clone()).collect();
         }
         Self { free: false, fields, sure, labels: None, ruled }
+    }
+
+    /// By what of them a cheap answer can be accepted.
+    pub(crate) fn signs(&self) -> Signs {
+        Signs { sure: self.sure.clone(), same: (!self.free).then(|| self.fields.clone()) }
     }
 }
 

@@ -149,8 +149,11 @@ pub struct PlanLine {
     /// sends there, of those that proved it.
     pub rejected_permille: Option<u64>,
     pub lane: Lane,
-    /// Items in one request.
+    /// Items in one request, at most.
     pub bundle: u32,
+    /// The same of each model, where they differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<u32>,
     /// How prompts are marked for the prompt cache, where that is compared: `auto` (five minutes, while it pays), `off` or `1h`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_cache: Option<&'static str>,
@@ -220,6 +223,7 @@ impl PlanLine {
             rejected_permille: rejected.map(|(part, of)| part.saturating_mul(1_000) / of.max(1)),
             lane: one.lane,
             bundle: one.bundle,
+            bundles: one.bundles.clone(),
             prompt_cache: one.mark.map(Wish::name),
             priced: one.cost.is_some(),
             expected: cost.0,

@@ -1,13 +1,13 @@
-//! A router among the models of a pilot: one of its plans, learnt from the pilot's own answers.
+//! Routers among the models of a pilot, each asked alone or in bundles: plans of it, learnt from the pilot's own answers.
 
 use std::path::Path;
 
-use bulkrate_core::plan::{Quality, Sheet, Way, routed};
+use bulkrate_core::plan::{Broken, Quality, Sheet, Way, asked_by_router, routed, sequence};
 use bulkrate_core::prepare::Template;
 use bulkrate_core::route::learned::{Few, MODELS_MAX, TrainOptions};
 
 use super::teach::{price_ratio, texts};
-use super::{Answers, Judged, Reads};
+use super::{Answers, Judged, Manner, Reads};
 use crate::EngineError;
 use crate::spec::{RequestSpec, RouterSpec};
 
@@ -17,14 +17,30 @@ const ITEMS_MIN: usize = 500;
 /// The same pilot makes the same router.
 const SEED: u64 = 1;
 
-/// What a router can be learnt from, and what it chooses among.
+/// What routers can be learnt from, and what each chooses among.
 #[derive(Debug)]
 pub(crate) struct Routable {
-    /// Places of the models beside the strong one, the cheapest first.
-    cheap: Vec<usize>,
-    ratios: Few<f64>,
+    /// One that asks each model alone, and one that asks some in bundles.
+    mixes: Vec<Mix>,
+    /// Bundles that it would have had, and that cost a model too much quality.
+    broken: Vec<Broken>,
     column: String,
     texts: Vec<String>,
+}
+
+/// Models in the manner in which a router asks them, the cheapest first, and what the strong one costs over each other.
+#[derive(Debug, Clone, PartialEq)]
+struct Mix {
+    way: Way,
+    ratios: Few<f64>,
+}
+
+/// What each manner of asking has brought, by its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered<'a> {
+    pub manners: &'a [Manner],
+    pub found: &'a [Option<(String, Answers)>],
+    pub sheet: &'a Sheet,
 }
 
 impl Routable {
@@ -32,71 +48,112 @@ impl Routable {
     pub(crate) fn find(
         request: &RequestSpec,
         sample: &Path,
-        found: &[Option<(String, Answers)>],
+        asked: Answered<'_>,
         reads: &Reads,
+        loss_permille: u32,
     ) -> Result<Option<Self>, EngineError> {
-        let Some((Some((_, strong)), others)) = found.split_first() else { return Ok(None) };
-        if strong.said.len() < ITEMS_MIN || reads.free && reads.labels.is_none() {
+        if asked.sheet.items() < ITEMS_MIN || reads.free && reads.labels.is_none() {
             return Ok(None);
         }
-        let cheap = cheaper(strong, others);
-        let text = if cheap.is_empty() { None } else { longest(request, sample)? };
-        Ok(text.map(|(column, texts)| Self {
-            ratios: cheap.iter().map(|(_, ratio)| *ratio).collect(),
-            cheap: cheap.into_iter().map(|(place, _)| place).collect(),
-            column,
-            texts,
-        }))
+        let models: Vec<usize> =
+            (0..asked.manners.len()).filter(|place| asked.manners[*place].bundle.is_none()).collect();
+        let Some(alone) = mix(asked, &models, MODELS_MAX) else { return Ok(None) };
+        let Some((column, texts)) = longest(request, sample)? else { return Ok(None) };
+        let took_part: Vec<bool> = asked.found.iter().map(Option::is_some).collect();
+        let sequences: Vec<Vec<usize>> = models
+            .into_iter()
+            .filter(|model| took_part[*model])
+            .map(|model| sequence(asked.manners, &took_part, model))
+            .collect();
+        let each = |place: usize| asked.found[place].as_ref()?.1.each();
+        let best = asked_by_router(asked.sheet, &sequences, &texts, SEED, loss_permille, &each);
+        let broken = best.iter().filter_map(|one| one.broken).collect();
+        let best: Vec<usize> = best.into_iter().map(|one| one.place).collect();
+        // The strong model alone is what bundles of it are measured against: one place of a router's models.
+        let together = mix(asked, &best, MODELS_MAX - 1);
+        let is_new = |one: &Mix| one.way.models().any(|place| asked.manners[place].bundle.is_some());
+        let mixes = std::iter::once(alone).chain(together.filter(is_new)).collect();
+        Ok(Some(Self { mixes, broken, column, texts }))
     }
 
-    /// The plan's name among those whose quality is measured.
-    pub(crate) fn name(&self, names: &[String]) -> String {
-        format!("{} router", self.models(names).join(" > "))
+    /// The plans' names among those whose quality is measured.
+    pub(crate) fn names(&self, shown: &[String]) -> impl Iterator<Item = String> {
+        self.mixes.iter().map(|mix| format!("{} router", called(&mix.way, shown).join(" > ")))
     }
 
-    /// Its models, the cheapest first, and the strong one.
-    fn models(&self, names: &[String]) -> Vec<String> {
-        self.cheap.iter().chain([&0]).filter_map(|place| names.get(*place)).cloned().collect()
+    /// In which bundles its models are not asked, and why. `pinned`: how each was.
+    pub(crate) fn not_together(&self, pinned: &[Manner]) -> impl Iterator<Item = String> {
+        self.broken.iter().map(|Broken { place, wrong, alone, of }| {
+            let Manner { model, bundle } = &pinned[*place];
+            let size = bundle.unwrap_or(1);
+            format!(
+                "no router asks {model} in bundles of {size} or more: there it is wrong on {wrong} of {of} items that teach one, alone on {alone}"
+            )
+        })
     }
 
-    /// The plan, or why there is none. `names`: the models as the job names them; `shown`: as they are pinned.
+    /// The plans, or why there is none. `names`: the models as the job names them; `pinned`: as they are asked.
     pub(crate) fn judged(
         &self,
         sheet: &Sheet,
         loss_permille: u32,
         doubt: f64,
         names: &[String],
-        shown: &[String],
-    ) -> Result<Judged, String> {
-        let options =
-            TrainOptions { seed: SEED, quality_loss_permille: loss_permille, price_ratios: self.ratios };
-        let models = self.models(shown);
-        let found = routed(sheet, &self.cheap, &self.texts, &self.column, options, doubt);
-        let none = |why: &str| format!("no plan with a router ({}): {why}", models.join(" > "));
-        let Some(found) = found.map_err(|error| none(&error.to_string()))? else {
-            return Err(none(
-                "on the items that did not teach it nothing is proved that one model alone would not do",
-            ));
+        pinned: &[Manner],
+    ) -> Vec<Result<Judged, String>> {
+        let shown: Vec<String> = pinned.iter().map(ToString::to_string).collect();
+        let models: Vec<String> = pinned.iter().map(|one| one.model.clone()).collect();
+        let one = |mix: &Mix| {
+            let options =
+                TrainOptions { seed: SEED, quality_loss_permille: loss_permille, price_ratios: mix.ratios };
+            let found = routed(sheet, &mix.way, &self.texts, &self.column, options, doubt);
+            let none = |why: &str| {
+                format!("no plan with a router ({}): {why}", called(&mix.way, &shown).join(" > "))
+            };
+            let Some(found) = found.map_err(|error| none(&error.to_string()))? else {
+                return Err(none(
+                    "on the items that did not teach it nothing is proved that one model alone would not do",
+                ));
+            };
+            let mut router = found.router;
+            router.call(&called(&mix.way, &models));
+            let mut weak = called(&mix.way, names);
+            let own = weak.pop().unwrap_or_default();
+            Ok(Judged {
+                way: mix.way.clone(),
+                mark: None,
+                quality: Quality::Measured(found.loss),
+                rejected: None,
+                router: Some(Box::new(RouterSpec::new(router, weak, &own))),
+            })
         };
-        let name = |place: &usize| names[*place].clone();
-        let mut router = found.router;
-        router.call(&models);
-        let spec = RouterSpec::new(router, self.cheap.iter().map(name).collect(), &names[0]);
-        Ok(Judged {
-            way: Way { router: self.cheap.clone(), ..Way::alone(0) },
-            mark: None,
-            quality: Quality::Measured(found.loss),
-            rejected: None,
-            router: Some(Box::new(spec)),
-        })
+        self.mixes.iter().map(one).collect()
     }
 }
 
+/// Its models, the cheapest first, and the strong one.
+fn called(way: &Way, names: &[String]) -> Vec<String> {
+    way.models().filter_map(|place| names.get(place)).cloned().collect()
+}
+
+/// The models that are cheaper than the strong one, the cheapest first, and that one. `places`: the manner of each, the strong one's first;
+/// `most`: so many models. `None`: none is cheaper.
+fn mix(asked: Answered<'_>, places: &[usize], most: usize) -> Option<Mix> {
+    let (last, others) = places.split_first()?;
+    let answers = |place: usize| asked.found[place].as_ref().map(|(_, answers)| answers);
+    let strong = answers(*last)?;
+    let others = others.iter().filter_map(|place| Some((*place, answers(*place)?)));
+    let mut cheap = cheaper(strong, others);
+    cheap.truncate(most - 1);
+    let (router, ratios): (Vec<usize>, Vec<f64>) = cheap.into_iter().unzip();
+    let way = Way { router, ..Way::alone(*last) };
+    (!way.router.is_empty()).then(|| Mix { way, ratios: ratios.into_iter().collect() })
+}
+
 /// Places and price ratios of the models that are cheaper than the strong one, the cheapest first. One alone may have an unknown price.
-fn cheaper(strong: &Answers, others: &[Option<(String, Answers)>]) -> Vec<(usize, f64)> {
-    let took_part = (1..).zip(others).filter_map(|(place, other)| Some((place, &other.as_ref()?.1)));
+fn cheaper<'a>(strong: &Answers, others: impl Iterator<Item = (usize, &'a Answers)>) -> Vec<(usize, f64)> {
     let mut all: Vec<(usize, Option<f64>)> =
-        took_part.map(|(place, other)| (place, price_ratio(strong, other))).collect();
+        others.map(|(place, other)| (place, price_ratio(strong, other))).collect();
     if let [(place, None)] = all[..] {
         return vec![(place, f64::INFINITY)];
     }
@@ -104,7 +161,6 @@ fn cheaper(strong: &Answers, others: &[Option<(String, Answers)>]) -> Vec<(usize
     let mut known: Vec<(usize, f64)> =
         all.into_iter().filter_map(|(place, ratio)| Some((place, ratio?))).collect();
     known.sort_by(|(_, left), (_, right)| right.total_cmp(left));
-    known.truncate(MODELS_MAX - 1);
     known
 }
 
@@ -131,7 +187,7 @@ mod tests {
     #[test]
     fn a_router_takes_the_models_that_are_cheaper() {
         let of = |spent: i64, paid: u64| Answers { spent: UsdNanos(spent), paid, ..Answers::default() };
-        let some = |spent: i64, paid: u64| Some(("m".to_owned(), of(spent, paid)));
+        let some = |spent: i64, paid: u64| Some(of(spent, paid));
         let strong = of(2_000, 10);
         for (others, want) in [
             (vec![some(100, 10)], vec![(1, 20.0)]),
@@ -141,7 +197,8 @@ mod tests {
             (vec![some(9_000, 10), some(100, 10)], vec![(2, 20.0)]),
             (vec![some(9_000, 10)], vec![]),
         ] {
-            assert_eq!(cheaper(&strong, &others), want);
+            let others = (1..).zip(&others).filter_map(|(place, one)| Some((place, one.as_ref()?)));
+            assert_eq!(cheaper(&strong, others), want);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{Sheet, qualities};
+use bulkrate_core::plan::{Sheet, Way, qualities};
 use bulkrate_core::route::learned::MODELS_MAX;
 use bulkrate_core::route::learned::metrics::Qualities;
 use bulkrate_io::{RowData, Source, SourceOptions};
@@ -71,12 +71,12 @@ pub(crate) fn lesson(
     let reached = strong_said.reached;
     let said = std::iter::once(strong_said.said).chain(others.into_iter().map(|(_, answers)| answers.said));
     let sheet = Sheet { models: said.collect(), labelled: reads.labels.is_some(), reached };
-    let cheap: Vec<usize> = (1..sheet.models.len()).collect();
+    let way = Way { router: (1..sheet.models.len()).collect(), ..Way::alone(0) };
     for (item, text) in texts(&sample, column)?.into_iter().enumerate() {
         if !sheet.reaches(item) {
             continue;
         }
-        match qualities(&sheet, &cheap, item) {
+        match qualities(&sheet, &way, item) {
             Some(qualities) => {
                 lesson.texts.push(text);
                 lesson.qualities.push(qualities);

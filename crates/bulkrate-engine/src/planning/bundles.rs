@@ -41,9 +41,9 @@ pub(super) fn plan(
     let Some(asked) = facts.spec.request.bundle else { return Ok(None) };
     let (mut size, mut why, mut in_all) = (Some(asked), None, 0);
     for stats in &stats.models {
-        let alone = |found: &Deployment| pay(facts, stats, found, lane, asked);
-        match of(facts, &stats.model).map(alone) {
-            _ if stats.urgent => in_all += stats.items,
+        let own = facts.spec.request.bundle_at(&stats.model).filter(|_| !stats.urgent);
+        let alone = |found: &Deployment| Some(pay(facts, stats, found, lane, own?));
+        match of(facts, &stats.model).and_then(alone) {
             Some(Pays::Yes { size: fits, limit, .. }) => {
                 in_all += stats.items.div_ceil(u64::from(fits));
                 if let (Some(limit), Some(least)) = (limit, size.as_mut()) {
@@ -56,7 +56,7 @@ pub(super) fn plan(
                 break;
             }
             Some(Pays::Unknown) => {
-                in_all += stats.items.div_ceil(u64::from(asked));
+                in_all += stats.items.div_ceil(u64::from(own.unwrap_or(1)));
                 why = why.or_else(|| {
                     Some("the source holds whole requests: those that are alike go together".to_owned())
                 });
@@ -94,12 +94,14 @@ pub(super) fn sent(
     lane: Lane,
     alone: (Ratios, JobShape),
 ) -> (Ratios, JobShape) {
-    let Some(asked) = facts.spec.request.bundle.filter(|_| !stats.urgent) else { return alone };
+    let request = &facts.spec.request;
+    let Some(asked) = request.bundle_at(&found.pinned).filter(|_| !stats.urgent) else { return alone };
     // One model for which they do not pay, and the job has none.
     let models = &facts.checkpoint.stats.models;
     let off = models.iter().filter(|stats| !stats.urgent).any(|stats| {
-        let own = of(facts, &stats.model).map(|found| pay(facts, stats, found, lane, asked));
-        matches!(own, Some(Pays::No(_)))
+        let own =
+            || Some(pay(facts, stats, of(facts, &stats.model)?, lane, request.bundle_at(&stats.model)?));
+        matches!(own(), Some(Pays::No(_)))
     });
     let Pays::Yes { size, common, .. } = pay(facts, stats, found, lane, asked) else { return alone };
     if off {

@@ -145,7 +145,8 @@ fn watch_deadline(job: &Rc<Job>) {
         return;
     }
     let works = !state.brought.iter().any(super::bundle::Brought::is_off);
-    let each = job.bundle.filter(|_| works).unwrap_or(1);
+    let sizes = (0..job.deployments.len()).map(|place| job.bundle_at(place).unwrap_or(1));
+    let each = sizes.min().filter(|_| works).unwrap_or(1);
     let rate = sync_rate(&state.call_rates, job.spec.run.rpm, each);
     let span_us = job.spec.run.deadline_ms.unwrap_or(0).saturating_mul(1_000);
     let deadline_us = deadline_ms.saturating_mul(1_000).saturating_sub(cancel_us(span_us));

@@ -77,7 +77,7 @@ pub(crate) struct Job {
     pub cascade: Option<super::cascade::Cascade>,
     /// Answers that similar items may be given; `None`: the job does not.
     pub semantic: Option<RefCell<super::semantic::Semantic>>,
-    /// So many items go in one request at most, where the job bundles them.
+    /// So many items go in one request at most, wherever it goes, where the job bundles them: see [`Job::bundle_at`].
     pub bundle: Option<u32>,
     /// The lane that the job was given or chose.
     pub home: Lane,

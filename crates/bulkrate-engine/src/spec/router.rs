@@ -103,6 +103,15 @@ impl RouterSpec {
         }
     }
 
+    /// Thousandths of the labelled rows that went to a model: one of `weak`, by its place, or the job's own.
+    pub(crate) fn permille_at(&self, weak: Option<usize>) -> u32 {
+        match weak {
+            None => self.strong_permille,
+            Some(_) if self.is_of_two() => 1_000_u32.saturating_sub(self.strong_permille),
+            Some(place) => self.weak_permille.get(place).copied().unwrap_or_default(),
+        }
+    }
+
     /// What a plan says of a router that is off.
     pub(crate) fn off(&self) -> Option<String> {
         let (name, why) = self.pinned.as_ref()?;

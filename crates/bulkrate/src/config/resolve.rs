@@ -134,6 +134,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         semantic: None,
         logprobs: None,
         bundle: bundle(from.bundle, kind == Kind::Chat)?,
+        bundles: std::collections::BTreeMap::new(), // a plan of a pilot sets them
     })
 }
 

@@ -204,7 +204,7 @@ fn at_a_glance(found: &Piloted) -> (Vec<&PlanLine>, u64) {
         .map(|plan| plan.number);
     let (mut seen, mut others) = (BTreeSet::new(), 0);
     all.retain(|plan| {
-        let shown = seen.insert((&plan.models, &plan.accept, plan.bundle, plan.prompt_cache))
+        let shown = seen.insert((&plan.models, &plan.accept, plan.bundle, &plan.bundles, plan.prompt_cache))
             || soonest == Some(plan.number);
         others += u64::from(!shown);
         shown
@@ -395,6 +395,7 @@ mod tests {
             rejected_permille: (models.len() > 1).then_some(83),
             lane,
             bundle: 1,
+            bundles: Vec::new(),
             prompt_cache: None,
             priced: true,
             expected: usd(10),

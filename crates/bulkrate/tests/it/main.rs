@@ -22,6 +22,7 @@ mod pilot_bundles;
 mod pilot_edges;
 mod pilot_reasoning;
 mod pilot_real;
+mod pilot_routers;
 mod pilot_savings;
 mod filter;
 mod cascade;

@@ -117,13 +117,13 @@ impl Router {
         })
     }
 
-    /// What the router loses against its strongest model on each row that it has not learnt from, of equal texts on the first.
+    /// What the router loses, against its strongest model or what else is the measure, on each row that it has not learnt from, of equal texts on the first.
     #[must_use]
     pub fn losses(&self, items: &[Labelled<'_>]) -> Vec<f64> {
         let mut scratch = Scratch::default();
         let unseen = self.unseen(items).kept.into_iter().map(|at| &items[at]);
         unseen
-            .map(|item| item.qualities.gain(self.decide(item.text, &mut scratch).1) / self.facts.quality_max)
+            .map(|item| item.loss(self.decide(item.text, &mut scratch).1) / self.facts.quality_max)
             .collect()
     }
 

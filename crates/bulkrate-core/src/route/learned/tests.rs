@@ -35,7 +35,10 @@ fn world(n: usize, seed: u64, weak_at_hard: f64) -> Vec<(String, f64, f64)> {
 }
 
 fn labelled(world: &[(String, f64, f64)]) -> Vec<Labelled<'_>> {
-    world.iter().map(|(text, weak, strong)| Labelled { text, qualities: [*weak, *strong].into() }).collect()
+    world
+        .iter()
+        .map(|(text, weak, strong)| Labelled { text, qualities: [*weak, *strong].into(), against: None })
+        .collect()
 }
 
 fn options() -> TrainOptions {
@@ -211,7 +214,7 @@ fn a_router_of_two_is_what_it_was_to_the_byte() {
         let rows = labels.lines().skip(1).map(|line| {
             let cells: Vec<&str> = line.split(',').collect();
             let number = |at: usize| cells[at].parse::<f64>().unwrap();
-            Labelled { text: cells[0], qualities: [number(1), number(2)].into() }
+            Labelled { text: cells[0], qualities: [number(1), number(2)].into(), against: None }
         });
         let options = TrainOptions { seed, quality_loss_permille: 50, price_ratios: [20.0].into() };
         let again = Router::train(&rows.collect::<Vec<_>>(), "text", options).unwrap();

@@ -18,6 +18,21 @@ pub struct Labelled<'a> {
     pub text: &'a str,
     /// Model by model, the cheapest first and the strongest last.
     pub qualities: Qualities,
+    /// What losses are counted against; `None`: the strongest model's answer, as it stands there.
+    pub against: Option<f64>,
+}
+
+impl Labelled<'_> {
+    /// What is lost where the model at a place answers: the strongest loses too where something else is the measure.
+    #[must_use]
+    pub fn loss(&self, place: usize) -> f64 {
+        self.judged().gain(place)
+    }
+
+    /// The qualities, behind them that which losses are counted against, where it is none of theirs. No thresholds lead to it.
+    fn judged(&self) -> Qualities {
+        self.qualities.iter().copied().chain(self.against).collect()
+    }
 }
 
 /// How to learn.
@@ -258,10 +273,11 @@ impl Router {
             proving.iter().map(|item| model.scores(item.text, &mut scratch)).collect();
         let qualities = |items: &[Labelled<'_>]| items.iter().map(|item| item.qualities).collect::<Vec<_>>();
         let (proved, all) = (qualities(proving), qualities(&items));
+        let judged: Vec<Qualities> = proving.iter().map(Labelled::judged).collect();
         let loss_max = options.loss_max();
         let proof = match bound {
-            None => calibrate(&scores, &proved, &options.price_ratios, loss_max),
-            Some(bound) => prove(&scores, &proved, &options.price_ratios, loss_max, bound),
+            None => calibrate(&scores, &judged, &options.price_ratios, loss_max),
+            Some(bound) => prove(&scores, &judged, &options.price_ratios, loss_max, bound),
         };
         let worth = |place: usize| {
             let scores: Vec<Score> = scores.iter().map(|scores| scores[place]).collect();
@@ -423,7 +439,10 @@ pub(super) fn means(items: &[Qualities]) -> Few<f64> {
 /// The options with a price for each model, where labels and prices are of so many models.
 fn priced(items: &[Labelled<'_>], options: TrainOptions) -> Result<TrainOptions, TrainError> {
     let Some(models) = items.first().map(|item| item.qualities.len()) else { return Ok(options) };
-    if !(2..=MODELS_MAX).contains(&models) || items.iter().any(|item| item.qualities.len() != models) {
+    let is_odd = |item: &Labelled<'_>| {
+        item.qualities.len() != models || item.against.is_some() && models == MODELS_MAX
+    };
+    if !(2..=MODELS_MAX).contains(&models) || items.iter().any(is_odd) {
         return Err(TrainError::Models);
     }
     let given = &options.price_ratios;
@@ -441,7 +460,8 @@ fn priced(items: &[Labelled<'_>], options: TrainOptions) -> Result<TrainOptions,
 /// Labels of different texts, as shares of the highest.
 fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Result<(Vec<Labelled<'a>>, f64), TrainError> {
     let bad = |label: &&f64| !label.is_finite() || **label < 0.0;
-    if let Some(label) = items.iter().flat_map(|item| item.qualities.iter()).find(bad) {
+    let labels = || items.iter().flat_map(|item| item.qualities.iter().chain(&item.against));
+    if let Some(label) = labels().find(bad) {
         return Err(TrainError::Label { label: *label });
     }
     let kept = labels::distinct(items, |item| item.text, seed);
@@ -458,12 +478,13 @@ fn distinct<'a>(items: &[Labelled<'a>], seed: u64) -> Result<(Vec<Labelled<'a>>,
             _ => TrainError::AllEqual { qualities: first },
         });
     }
-    let most = items.iter().flat_map(|item| item.qualities.iter());
-    let quality_max = most.fold(0.0_f64, |most, quality| most.max(*quality));
+    let quality_max = labels().fold(0.0_f64, |most, quality| most.max(*quality));
     // `abs` for -0 alone.
-    let share = |item: Labelled<'a>| {
-        let qualities = item.qualities.iter().map(|quality| quality.abs() / quality_max).collect();
-        Labelled { qualities, ..item }
+    let part = |quality: f64| quality.abs() / quality_max;
+    let share = |item: Labelled<'a>| Labelled {
+        qualities: item.qualities.iter().map(|quality| part(*quality)).collect(),
+        against: item.against.map(part),
+        ..item
     };
     Ok((kept.into_iter().map(share).collect(), quality_max))
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{Ask, Candidate, Said, Sheet, Way, needed, search};
+use bulkrate_core::plan::{
+    Ask, Candidate, Said, Sheet, Way, families, measured_plans, needed, prove, search,
+};
 use bulkrate_core::price::Ratios;
 use bulkrate_core::prompt_cache::{Marks, compared as compared_marks};
 use bulkrate_core::request::CacheMode;
@@ -16,13 +19,13 @@ use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
-    Answers, Judged, Kept, Look, Manner, Measured, PilotAsk, Piloted, PlanLine, Promise, Reads, Routable,
-    by_mark, by_way, candidates, cut_short, families, left_of, measured_plans, missing, pilot_job, prove,
-    short_names, unanswered,
+    Answered, Answers, Judged, Kept, Look, Manner, Manners, Measured, PilotAsk, Piloted, PlanLine, Promise,
+    Reads, Routable, by_mark, by_way, candidates, cut_short, left_of, missing, pilot_job, short_names,
+    unanswered,
 };
 use crate::plan::Plan;
 use crate::run::prompt_cache::marks_taken;
-use crate::spec::{CascadeSpec, JobSpec, Learned, RunSpec, SinkSpec};
+use crate::spec::{JobSpec, Learned, RunSpec, SinkSpec};
 
 impl Engine {
     /// What the models said, and the plans that this makes.
@@ -57,23 +60,26 @@ impl Engine {
         };
         let took_part: Vec<bool> = found.iter().map(Option::is_some).collect();
         let manners: Vec<Manner> = entrants.iter().map(|one| one.manner.clone()).collect();
-        let families = families(&manners, &took_part, &reads, own_cascade(spec, entrants));
+        let families = families(&manners, &took_part, &reads.signs(), own_cascade(spec, entrants));
         let pinned: Vec<Manner> = entrants.iter().map(Entrant::pinned).collect();
         let shown: Vec<String> = pinned.iter().map(ToString::to_string).collect();
-        // Bundles stand behind the models alone, and no router chooses among them.
-        let alone = manners.iter().take_while(|one| one.bundle.is_none()).count();
-        let routable = Routable::find(&spec.request, &sample, &found[..alone], &reads)?;
+        let loss_permille = promise.loss_permille;
+        let answered = Answered { manners: &manners, found: &found, sheet: &sheet };
+        let routable = Routable::find(&spec.request, &sample, answered, &reads, loss_permille)?;
         let mut plans = measured_plans(&families, &shown);
-        plans.extend(routable.as_ref().map(|routable| routable.name(&shown)));
+        let routers: Vec<String> = routable.iter().flat_map(|routable| routable.names(&shown)).collect();
+        plans.extend(routers.iter().cloned());
         let doubt = kept.look(Look { items: ask.items, limit: ask.limit, labels: ask.labels.clone(), plans });
         kept.store(&dir)?;
-        let mut judged = prove(&families, &sheet, promise.loss_permille, doubt);
+        let tested = prove(&families, &sheet, loss_permille, doubt);
+        let mut judged: Vec<Judged> = tested.into_iter().map(Judged::from).collect();
         let names: Vec<String> = manners.iter().map(|one| one.model.clone()).collect();
-        let mut told = Vec::new();
-        match routable.as_ref().map(|one| one.judged(&sheet, promise.loss_permille, doubt, &names, &shown)) {
-            Some(Ok(routed)) => judged.push(routed),
-            Some(Err(why)) => told.push(why),
-            None => {}
+        let mut told: Vec<String> =
+            routable.iter().flat_map(|routable| routable.not_together(&pinned)).collect();
+        for routed in
+            routable.iter().flat_map(|one| one.judged(&sheet, loss_permille, doubt, &names, &pinned))
+        {
+            routed.map_or_else(|why| told.push(why), |routed| judged.push(routed));
         }
         let marks = self.marks(spec, entrants, &found);
         let judged = by_mark(judged, &|one| {
@@ -93,7 +99,8 @@ impl Engine {
             ..one.learned(&known, answers(one.way.last))
         };
         let learned: Vec<Learned> = judged.iter().map(learned).collect();
-        let plans = self.plans(spec, &manners, &judged, &learned).await?;
+        let both = Manners { named: &manners, pinned: &pinned };
+        let plans = self.plans(spec, both, &judged, &learned).await?;
         let all = candidates(&manners, &judged, &plans, &|place| {
             found[place].as_ref().map_or((0, 0), |(_, answers)| (answers.loose, answers.paid))
         });
@@ -113,7 +120,7 @@ impl Engine {
         let models: Vec<String> = pinned.iter().map(|one| one.model.clone()).collect();
         let short = short_names(&models);
         let specs = all.iter().map(|one| {
-            let mut chosen = by_way(spec, &manners, (&one.way, one.mark), router(one).cloned(), learned(one));
+            let mut chosen = by_way(spec, both, (&one.way, one.mark), router(one).cloned(), learned(one));
             chosen.run.lane = Some(one.lane);
             chosen.run.budget = asked.budget;
             chosen
@@ -129,9 +136,9 @@ impl Engine {
             kept: keeps(&spec.run),
             budget: asked.budget,
             strict: asked.strict,
-            quality_loss_permille: promise.loss_permille,
-            looked_at: families.len() as u64 - 1 + u64::from(routable.is_some()),
-            items_needed: needed(promise.loss_permille, sheet.labelled, doubt),
+            quality_loss_permille: loss_permille,
+            looked_at: (families.len() - 1 + routers.len()) as u64,
+            items_needed: needed(loss_permille, sheet.labelled, doubt),
             plans: lines
                 .map(|((number, one), lost)| {
                     PlanLine::new(number, one, goes_on(one), &models, &short, lost.as_ref())
@@ -204,7 +211,7 @@ impl Engine {
     async fn plans(
         &self,
         spec: &JobSpec,
-        manners: &[Manner],
+        manners: Manners<'_>,
         judged: &[Judged],
         learned: &[Learned],
     ) -> Result<Vec<Result<Plan, String>>, EngineError> {
@@ -212,7 +219,7 @@ impl Engine {
         let own = |place: usize, one: &Judged| {
             by_way(spec, manners, (&one.way, one.mark), one.router.clone(), learned[place].clone())
         };
-        for model in 0..manners.len() {
+        for model in 0..manners.named.len() {
             if !judged.iter().any(|one| asks_all(one, model)) {
                 continue;
             }
@@ -228,29 +235,29 @@ impl Engine {
             };
             for (place, one) in judged.iter().enumerate().filter(|(_, one)| asks_all(one, model)) {
                 let plan = self.plan_by(&prepared, own(place, one)).await;
-                let plan = plan.and_then(|plan| together(&manners[model], plan));
+                let plan = plan.and_then(|plan| together(manners.named[model].bundle, plan));
                 plans[place] = Some(plan.map_err(|error| error.to_string()));
             }
             self.forget_new(&prepared)?;
         }
-        // A router decides while the source is read; there is one, under each mark.
-        let routed: Vec<(usize, JobSpec)> = (0..)
-            .zip(judged)
-            .filter(|(_, one)| one.router.is_some())
-            .map(|(place, one)| (place, own(place, one)))
-            .collect();
-        if let Some((_, first)) = routed.first() {
-            match self.looked_at(first) {
+        // A router decides while the source is read: once for all marks of it.
+        for (first, one) in (0..).zip(judged).filter(|(_, one)| one.router.is_some()) {
+            if plans[first].is_some() {
+                continue;
+            }
+            let same: Vec<usize> = (first..judged.len()).filter(|at| judged[*at].way == one.way).collect();
+            match self.looked_at(&own(first, one)) {
                 Ok(prepared) => {
-                    for (place, own) in routed {
+                    for place in same {
+                        let own = own(place, &judged[place]);
+                        let asked = own.request.bundle;
                         let plan = self.plan_by(&prepared, own).await;
+                        let plan = plan.and_then(|plan| together(asked, plan));
                         plans[place] = Some(plan.map_err(|error| error.to_string()));
                     }
                     self.forget_new(&prepared)?;
                 }
-                Err(error) => {
-                    routed.iter().for_each(|(place, _)| plans[*place] = Some(Err(error.to_string())));
-                }
+                Err(error) => same.into_iter().for_each(|place| plans[place] = Some(Err(error.to_string()))),
             }
         }
         let unplanned = || Err("it was not planned".to_owned());
@@ -319,11 +326,11 @@ fn asked(run: &RunSpec, promise: Promise, spent: UsdNanos) -> Ask {
     }
 }
 
-/// The job's cascade, by places of entrants, where each of its models is one.
-fn own_cascade<'s>(spec: &'s JobSpec, entrants: &[Entrant]) -> Option<(&'s CascadeSpec, Vec<usize>)> {
+/// The rule of the job's cascade, and the places of its models among the entrants, where each of them is one.
+fn own_cascade<'s>(spec: &'s JobSpec, entrants: &[Entrant]) -> Option<(&'s Accept, Vec<usize>)> {
     let cascade = spec.request.cascade.as_ref()?;
     let place = |name: &String| entrants.iter().position(|one| one.manner.model == *name);
-    Some((cascade, cascade.models.iter().map(place).collect::<Option<_>>()?))
+    Some((&cascade.accept, cascade.models.iter().map(place).collect::<Option<_>>()?))
 }
 
 fn ratios(entrants: &[Entrant], found: &[Option<(String, Answers)>]) -> BTreeMap<String, Ratios> {

@@ -81,15 +81,13 @@ impl Calls {
                 }
                 None => match self.coming() {
                     Some(next) => next,
-                    None => {
-                        match self.gathering.pop(self.job.bundle.unwrap_or(1), self.waits_for_company()) {
-                            Some(draft) => match self.sealed(draft).and_then(|held| self.may_go(held)) {
-                                Some(held) => return Some(held),
-                                None => continue,
-                            },
-                            None => return None,
-                        }
-                    }
+                    None => match self.gathering.pop(self.waits_for_company()) {
+                        Some(draft) => match self.sealed(draft).and_then(|held| self.may_go(held)) {
+                            Some(held) => return Some(held),
+                            None => continue,
+                        },
+                        None => return None,
+                    },
                 },
             };
             if !self.job.state.borrow().items.is_waiting(ordinal) {

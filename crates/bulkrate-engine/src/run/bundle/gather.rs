@@ -30,8 +30,8 @@ pub(crate) struct Member {
 pub(crate) struct Draft {
     kin: Kin,
     size: u32,
-    /// As many as were asked for at this try, whether they fit or not.
-    wanted: u32,
+    /// Its items have not failed in one before, whether as many as were asked for fit or not.
+    is_first: bool,
     pub lane: Lane,
     pub members: Vec<Member>,
     /// Bytes of the request beside the texts, and what the texts have in common.
@@ -60,9 +60,9 @@ pub(crate) enum Gathered {
 }
 
 impl Draft {
-    fn begun(kin: Kin, (wanted, size): (u32, u32), lane: Lane, ready: Ready, text: String) -> Self {
+    fn begun(kin: Kin, (is_first, size): (bool, u32), lane: Lane, ready: Ready, text: String) -> Self {
         let (around, common) = (ready.bytes.saturating_sub(text.len() as u64), Common::of(&text));
-        Self { kin, size, wanted, lane, members: vec![Member { ready, text }], around, common }
+        Self { kin, size, is_first, lane, members: vec![Member { ready, text }], around, common }
     }
 
     fn first(&self) -> &str {
@@ -118,8 +118,8 @@ impl Gathering {
 
     /// One that goes although it is not full: nothing else is there to fill it. `more_may_fail`: what failed before waits as long as
     /// what is out may bring it company.
-    pub(crate) fn pop(&mut self, size: u32, more_may_fail: bool) -> Option<Draft> {
-        let at = self.drafts.iter().position(|draft| !more_may_fail || draft.wanted >= size)?;
+    pub(crate) fn pop(&mut self, more_may_fail: bool) -> Option<Draft> {
+        let at = self.drafts.iter().position(|draft| !more_may_fail || draft.is_first)?;
         let draft = self.drafts.remove(at)?;
         Some(self.goes(draft))
     }
@@ -142,12 +142,12 @@ impl Job {
             let alone = judged || state.is_urgent(ready.ordinal);
             self.halvings(&state, &ready).filter(|_| !alone)
         };
-        let (Some(asked), Some(halvings)) = (self.bundle, halvings) else {
+        let (Some(asked), Some(halvings)) = (self.bundle_at(ready.deployment), halvings) else {
             return Ok(Gathered::Alone(ready));
         };
         let (room, limit) = self.fitting(&ready, asked);
         // Half of those that were together, not of those that were asked for.
-        let (wanted, size) = (size_after(asked, halvings), size_after(room, halvings));
+        let size = size_after(room, halvings);
         if size < 2 && room > 1 {
             return Ok(Gathered::Alone(ready));
         }
@@ -157,7 +157,7 @@ impl Job {
         };
         Ok(match found {
             Ok((kin, text)) => {
-                let draft = Draft::begun(kin, (wanted, size), lane, ready, text);
+                let draft = Draft::begun(kin, (halvings == 0, size), lane, ready, text);
                 Gathered::Kept(self.come_together(gathering, draft))
             }
             Err(why) => {

@@ -23,6 +23,12 @@ use super::ready::Ready;
 use crate::event::Event;
 
 impl Job {
+    /// So many items go in one request to this deployment at most; `None`: each by itself.
+    pub(crate) fn bundle_at(&self, deployment: usize) -> Option<u32> {
+        self.bundle?;
+        self.spec.request.bundle_at(&self.deployments[deployment].pinned)
+    }
+
     /// How often the bundle of an item is halved now; `None`: it is asked alone.
     fn halvings(&self, state: &State, ready: &Ready) -> Option<u8> {
         if state.brought[ready.deployment].is_off() {

@@ -49,7 +49,7 @@ impl Job {
     /// So many items go in a request to this deployment, as far as is known.
     pub(crate) fn bundled_at(&self, deployment: usize) -> u32 {
         let off = self.state.borrow().brought[deployment].is_off();
-        self.bundle.filter(|_| !off).unwrap_or(1)
+        self.bundle_at(deployment).filter(|_| !off).unwrap_or(1)
     }
 }
 

@@ -111,7 +111,7 @@ impl Labels {
 
     pub(super) fn items(&self) -> Vec<Labelled<'_>> {
         let rows = self.texts.iter().zip(&self.qualities);
-        rows.map(|(text, qualities)| Labelled { text, qualities: *qualities }).collect()
+        rows.map(|(text, qualities)| Labelled { text, qualities: *qualities, against: None }).collect()
     }
 
     pub(super) fn len(&self) -> usize {

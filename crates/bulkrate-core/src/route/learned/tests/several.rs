@@ -30,7 +30,7 @@ fn world(n: usize, seed: u64, right: [[f64; 3]; 3]) -> Vec<(String, Qualities)> 
 }
 
 fn labelled(world: &[(String, Qualities)]) -> Vec<Labelled<'_>> {
-    world.iter().map(|(text, qualities)| Labelled { text, qualities: *qualities }).collect()
+    world.iter().map(|(text, qualities)| Labelled { text, qualities: *qualities, against: None }).collect()
 }
 
 fn three() -> TrainOptions {
@@ -93,7 +93,11 @@ fn a_router_of_three_is_read_back_and_damage_is_told() {
     }
     let gaps: Vec<_> = world
         .iter()
-        .map(|(text, found)| Labelled { text, qualities: found.iter().map(|one| one * 0.5 + 0.2).collect() })
+        .map(|(text, found)| Labelled {
+            text,
+            qualities: found.iter().map(|one| one * 0.5 + 0.2).collect(),
+            against: None,
+        })
         .collect();
     let gaps = Router::train(&gaps, "text", three()).unwrap();
     assert_eq!((gaps.model.kind(), gaps.models()), (Kind::Gap, 3));
