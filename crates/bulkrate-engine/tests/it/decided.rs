@@ -200,7 +200,7 @@ async fn one_call_at_a_time_decides_the_same_in_every_state_folder() {
         ("semantic", semantic),
         ("cascade", |spec| cascade(spec, &["openai/gpt-6-luna"], "margin>=0.9")),
         ("cascade by agreement", |spec| {
-            cascade(spec, &["openai/gpt-6-luna", "openai/gpt-6.1-terra"], "agree")
+            cascade(spec, &["openai/gpt-6-luna", "openai/gpt-6.1-terra"], "agree");
         }),
     ];
     for (name, change) in cases {
