@@ -11,7 +11,7 @@ use bulkrate_core::answer::{Failure, Reading};
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::{Marks, Ttl};
-use bulkrate_core::request::{Kind, Part, Reasoning, Request};
+use bulkrate_core::request::{Kind, Part, Reasoning, Request, Tongue};
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
 use bytes::Bytes;
 
@@ -129,6 +129,11 @@ pub trait Wire: Send + Sync + Debug {
     /// Whether the body of an OpenAI batch line for this API of OpenAI's can go to the model as it is.
     fn takes_openai(&self, kind: Kind, model: &str) -> bool {
         let _ = (kind, model);
+        false
+    }
+    /// Whether bodies to the model are in these words: fields of a request in them can go to it as they are.
+    fn speaks(&self, tongue: Tongue, kind: Kind, model: &str) -> bool {
+        let _ = (tongue, kind, model);
         false
     }
     /// Whether the service itself reads what lies at the address of an image or a document; where not, it takes bytes alone.

@@ -5,7 +5,9 @@
 mod blob;
 mod media;
 mod canonical;
+mod fields;
 mod openai;
+mod foreign;
 mod read;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -21,8 +23,9 @@ pub use blob::BlobError;
 pub(crate) use blob::{base64, data_url, media_type_of, web_url};
 pub(crate) use canonical::write_blob;
 pub use canonical::{canonical_value, write_canonical, write_json_text};
+pub use fields::BodyError;
+pub use foreign::{Bound, DOCUMENT_FORMATS, Dialect, Form, Tongue, Translated};
 pub use media::{AddressError, Medium, media_type_by_bytes};
-pub use openai::BodyError;
 pub use read::Text;
 
 /// What is asked for; decides the endpoint.
@@ -327,13 +330,13 @@ impl Request<'_> {
     /// Images in the messages: each has a price of its own.
     #[must_use]
     pub fn images(&self) -> u64 {
-        self.parts(|part| matches!(part, Part::Image(_)))
+        self.parts(|part| matches!(part, Part::Image(_))) + media::own_media(self.provider_kwargs).0
     }
 
     /// Documents in the messages: what they cost cannot be seen from their size.
     #[must_use]
     pub fn documents(&self) -> u64 {
-        self.parts(|part| matches!(part, Part::Document(_)))
+        self.parts(|part| matches!(part, Part::Document(_))) + media::own_media(self.provider_kwargs).1
     }
 
     fn parts(&self, is: impl Fn(&Part<'_>) -> bool) -> u64 {

@@ -3,32 +3,17 @@
 //! A field that a unified request has no word for is refused by its name, and none is dropped but those that say what holds anyway, and
 //! labels: the `name` of a schema and the `filename` of a file, which OpenAI demands and other providers have no place for.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::blob::media_type_of;
+use super::fields::{
+    BodyError, Fields, NO_WORD, Read, at, given, is_empty, needed, object, only, read, texts, untold,
+};
 use super::{Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, Text};
-
-/// Why a body is no unified request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// It is not what OpenAI's API takes either.
-    #[error("`{field}` {why}")]
-    Bad { field: String, why: String },
-    /// There is no word for it.
-    #[error("`{field}`: {why}")]
-    Untold { field: String, why: &'static str },
-}
-
-/// The fields of an object as they are written.
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
-type Read<T> = Result<T, BodyError>;
 
 /// Tiers that lanes stand for.
 const TIERS: [&str; 3] = ["\"auto\"", "\"default\"", "\"flex\""];
-const NO_WORD: &str = "a unified request has no word for it";
 const OWN_FORM: &str =
     "each provider has a form of its own for it, which `provider_kwargs` of a unified request can hold";
 
@@ -38,33 +23,31 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The first field that is wrong, or that a unified request has no word for.
-    pub fn of_openai(kind: Kind, body: &'a str) -> Read<Self> {
-        let mut request = Self { kind, ..Self::default() };
-        let fields = given(read("", body)?);
-        for (name, raw) in fields.iter().map(|(name, raw)| (name.as_str(), *raw)) {
-            match (kind, name) {
-                (_, "model") => {}
-                (_, name) if says_nothing(name, raw) => {}
-                (_, "service_tier") if TIERS.contains(&raw.get()) => {}
-                (_, "service_tier") => return untold(name, "a tier that has no lane here"),
-                (Kind::Chat, "messages") => request.messages = messages(raw)?,
-                (Kind::Chat, name) => setting(name, raw, &fields, &mut request.generation_config)?,
-                (_, "input") => request.input = texts("input", raw)?,
-                (Kind::Embedding, "dimensions") => {
-                    request.generation_config.dimensions = Some(read(name, raw.get())?);
-                }
-                (Kind::Embedding, "encoding_format") if raw.get() == "\"float\"" => {}
-                (_, name) => return untold(name, NO_WORD),
-            }
-        }
-        Ok(request)
+    pub fn of_openai(kind: Kind, body: &'a str) -> Result<Self, BodyError> {
+        body_of(kind, body).map_err(|error| error.within("body"))
     }
 }
 
-/// A field that is null is none.
-fn given(mut fields: Fields<'_>) -> Fields<'_> {
-    fields.retain(|_, raw| raw.get() != "null");
-    fields
+fn body_of(kind: Kind, body: &str) -> Read<Request<'_>> {
+    let mut request = Request { kind, ..Request::default() };
+    let fields = object("", body)?;
+    for (name, raw) in fields.iter().map(|(name, raw)| (name.as_str(), *raw)) {
+        match (kind, name) {
+            (_, "model") => {}
+            (_, name) if says_nothing(name, raw) => {}
+            (_, "service_tier") if TIERS.contains(&raw.get()) => {}
+            (_, "service_tier") => return untold(name, "a tier that has no lane here"),
+            (Kind::Chat, "messages") => request.messages = messages(raw)?,
+            (Kind::Chat, name) => setting(name, raw, &fields, &mut request.generation_config)?,
+            (_, "input") => request.input = texts("input", raw)?,
+            (Kind::Embedding, "dimensions") => {
+                request.generation_config.dimensions = Some(read(name, raw.get())?);
+            }
+            (Kind::Embedding, "encoding_format") if raw.get() == "\"float\"" => {}
+            (_, name) => return untold(name, NO_WORD),
+        }
+    }
+    Ok(request)
 }
 
 /// Whether a field says no more than its absence would: what writes bodies often writes all of their fields. Of tools only none say
@@ -84,19 +67,6 @@ fn says_nothing(name: &str, raw: &RawValue) -> bool {
         "modalities" => serde_json::from_str::<[Text<'_>; 1]>(text).is_ok_and(|only| &*only[0] == "text"),
         _ => false,
     }
-}
-
-/// An array or an object without anything in it.
-fn is_empty(text: &str) -> bool {
-    let within = |open, close| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-    within('[', ']').or_else(|| within('{', '}')).is_some_and(|within| within.trim_ascii().is_empty())
-}
-
-/// A field that must be there.
-fn needed<'a>(place: &str, fields: &Fields<'a>, name: &str) -> Read<&'a RawValue> {
-    let missing =
-        || BodyError::Bad { field: field(&format!("{place}.{name}")), why: "is missing".to_owned() };
-    fields.get(name).copied().ok_or_else(missing)
 }
 
 /// Takes a field of a chat that is no message.
@@ -147,7 +117,7 @@ fn schema(raw: &RawValue) -> Read<Option<&RawValue>> {
 /// how OpenAI gets there, and one that does not keep to its schema is of no use to who asks in bulk.
 fn named_schema(raw: &RawValue) -> Read<Option<&RawValue>> {
     const PLACE: &str = "response_format.json_schema";
-    let fields = given(read(PLACE, raw.get())?);
+    let fields = object(PLACE, raw.get())?;
     for (name, raw) in &fields {
         match name.as_str() {
             "name" | "schema" => {}
@@ -166,7 +136,7 @@ fn messages(raw: &RawValue) -> Read<Vec<Message<'_>>> {
 }
 
 fn message<'a>(place: &str, turn: &Fields<'a>) -> Read<Message<'a>> {
-    let path = |name: &str| format!("{place}.{name}");
+    let path = |name: &str| at(place, name);
     let known = ["role", "content", "tool_call_id"];
     let more = turn.iter().find(|(name, raw)| !known.contains(&name.as_str()) && !says_nothing(name, raw));
     if let Some((name, _)) = more {
@@ -217,7 +187,7 @@ struct File<'a> {
 }
 
 fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
-    let path = |name: &str| format!("{place}.{name}");
+    let path = |name: &str| at(place, name);
     let kind: Text<'_> = read(&path("type"), needed(place, fields, "type")?.get())?;
     let known = ["type", &*kind];
     if let Some(name) = fields.keys().map(String::as_str).find(|name| !known.contains(name)) {
@@ -246,37 +216,6 @@ fn part<'a>(place: &str, fields: &Fields<'a>) -> Read<Part<'a>> {
         }
         _ => untold(place, NO_WORD),
     }
-}
-
-/// The fields of an object, which may be these alone.
-fn only<'a>(place: &str, raw: &'a RawValue, known: &[&str]) -> Read<Fields<'a>> {
-    let fields = given(read(place, raw.get())?);
-    match fields.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => untold(&format!("{place}.{name}"), NO_WORD),
-        None => Ok(fields),
-    }
-}
-
-/// One text, or an array of them.
-fn texts<'a>(name: &str, raw: &'a RawValue) -> Read<Vec<Text<'a>>> {
-    if raw.get().starts_with('"') {
-        return Ok(vec![read(name, raw.get())?]);
-    }
-    read(name, raw.get())
-}
-
-fn read<'a, T: Deserialize<'a>>(name: &str, text: &'a str) -> Read<T> {
-    serde_json::from_str(text)
-        .map_err(|error| BodyError::Bad { field: field(name), why: format!("cannot be read: {error}") })
-}
-
-fn untold<T>(name: &str, why: &'static str) -> Read<T> {
-    Err(BodyError::Untold { field: field(name), why })
-}
-
-/// How a field is called in the line.
-fn field(name: &str) -> String {
-    if name.is_empty() { "body".to_owned() } else { format!("body.{name}") }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Layout {
         let lead = match shape {
             _ if answers_only => Lead::Item { id: spec.source.id.is_some() || shape != Shape::Table },
             Shape::Table => Lead::Input(source_columns.len()),
-            Shape::Unified | Shape::OpenAi => Lead::CustomId,
+            Shape::Unified | Shape::OpenAi | Shape::Foreign(_) => Lead::CustomId,
         };
         Self::with(lead, spec, format, source_columns, shape)
     }

@@ -346,6 +346,9 @@ pub(crate) fn id_of_row<'a>(
         (RowData::Json(row), Shape::Unified | Shape::OpenAi, _) => {
             row.get("custom_id").and_then(|id| id.as_str())
         }
+        (RowData::Json(row), Shape::Foreign(dialect), _) => {
+            dialect.form().ids.iter().find_map(|name| row.get(name)?.as_str())
+        }
         (RowData::Json(row), Shape::Table, Some(column)) => row.get(&column.name).map(|id| id.cell()),
         (RowData::Cells(cells), _, Some(column)) => cells.get(column.place).map(Cow::Borrowed),
         _ => None,

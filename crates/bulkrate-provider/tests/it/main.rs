@@ -9,6 +9,7 @@ mod conformance;
 mod free;
 mod gemini;
 mod input_known;
+mod lines;
 mod mistral;
 mod paid;
 mod presets;

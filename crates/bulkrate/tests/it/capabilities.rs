@@ -10,7 +10,7 @@ const HAIKU: &str = "anthropic/claude-haiku-5-5";
 const LUNA: &str = "openai/gpt-6-luna";
 
 /// Simulators of these, and a place with a key of each.
-fn at<const N: usize>(names: [&str; N]) -> ([Sim; N], Place) {
+pub(super) fn at<const N: usize>(names: [&str; N]) -> ([Sim; N], Place) {
     let sims = names.map(|name| Sim::of(name, &[]));
     let place = names.iter().zip(&sims).fold(Place::new(), |place, (name, sim)| {
         let name = name.to_uppercase();

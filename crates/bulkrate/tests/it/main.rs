@@ -48,6 +48,7 @@ mod bedrock;
 mod bedrock_batch;
 mod capabilities;
 mod chosen;
+mod foreign_lines;
 mod bad_accounts;
 mod bad_input;
 mod bad_provider;

@@ -68,6 +68,7 @@ impl Pass<'_> {
         };
         let mut notes = self.reuse.take().map(Reuse::notes).unwrap_or_default();
         notes.extend(self.ahead.as_ref().and_then(Ahead::note));
+        notes.extend(self.draftsman.note());
         let left = Left { ledger, notes };
         let checkpoint = Checkpoint {
             shape: self.shape,

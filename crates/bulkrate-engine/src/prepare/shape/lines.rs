@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkrate_core::prepare::{Chosen, ItemError, Wishes};
 use bulkrate_core::price::bound::default_output_max;
-use bulkrate_core::request::{BodyError, Kind, Request, Role, RouteBy, Text, write_canonical};
+use bulkrate_core::request::{BodyError, Bound, Kind, Request, Role, RouteBy, Text, write_canonical};
 use bulkrate_io::JsonRow;
 use serde_json::value::RawValue;
 
@@ -21,17 +21,19 @@ impl Draftsman {
     ) -> Result<Drawn, ShapeError> {
         let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
         let request: Request<'_> = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-        self.request(request, number, out)
+        self.request((request, None), number, out)
     }
 
-    fn request<'a>(
+    /// `bound`: whom the request is for, where its line was in the words of one provider; its turns may then be in its own fields.
+    pub(super) fn request<'a>(
         &'a mut self,
-        mut request: Request<'a>,
+        (mut request, bound): (Request<'a>, Option<Bound>),
         number: u64,
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ShapeError> {
         let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
-        if request.is_blank() {
+        let own_turns = bound.is_some() && request.messages.is_empty() && request.kind.has_turns();
+        if request.is_blank() && !own_turns {
             return Err(ItemError::EmptyPrompt.into());
         }
         let ours = [("route_score", request.route_score.is_some()), ("route_by", request.route_by.is_some())];
@@ -78,6 +80,7 @@ impl Draftsman {
             chosen: names_it.then_some(Chosen::By(RouteBy::Line)),
             choice_bytes,
             data: request.data_bytes(),
+            bound,
             ..Drawn::default()
         };
         if let Some(tags) = request.tags {
@@ -135,9 +138,10 @@ impl Draftsman {
         if !response && !wire.takes_openai(kind, &found.model) {
             let request = translated((kind, body), &found.pinned)?;
             let custom_id = row.get("custom_id").and_then(|value| value.as_str()).map(Text);
-            return self.request(Request { custom_id, model: model.into(), ..request }, number, out);
+            let request = Request { custom_id, model: model.into(), ..request };
+            return self.request((request, None), number, out);
         }
-        let asker = Asker { place: deployment, urgent: false, record: Some(number - 1) };
+        let asker = Asker { place: deployment, urgent: false, record: Some(number - 1), bound: None };
         self.takes.check_kind(asker, kind, &self.deployments)?;
         let default = default_output_max(None, effort(None), self.deployments[deployment].max_output()).0;
         let default = self.spec.max_output_tokens.map_or(default, u64::from);

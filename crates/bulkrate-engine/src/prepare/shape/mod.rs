@@ -1,6 +1,7 @@
 //! What the records of a source are, and how one becomes the canonical form of a request.
 
 mod lines;
+mod foreign;
 mod proof;
 mod table;
 
@@ -10,9 +11,9 @@ use std::sync::Arc;
 use bulkrate_core::filter::{self, How};
 use bulkrate_core::prepare::{Cell, Chosen, ItemError, Wishes};
 use bulkrate_core::price::Effort;
-use bulkrate_core::request::{Reasoning, Request};
+use bulkrate_core::request::{Bound, Dialect, Reasoning, Request};
 use bulkrate_core::route::learned;
-use bulkrate_io::{JsonScanner, RowData};
+use bulkrate_io::{JsonKind, JsonScanner, RowData};
 use jiff::civil::Date;
 
 use self::table::{TableForm, cell_of, json_cell};
@@ -35,6 +36,8 @@ pub(crate) enum Shape {
     Unified,
     /// OpenAI batch lines, passed through to who takes them.
     OpenAi,
+    /// Lines of another provider's batches, read as unified requests.
+    Foreign(Dialect),
 }
 
 impl Shape {
@@ -44,6 +47,7 @@ impl Shape {
             Self::Table => "table",
             Self::Unified => "unified requests",
             Self::OpenAi => "openai batch lines",
+            Self::Foreign(dialect) => dialect.form().name,
         }
     }
 
@@ -56,6 +60,11 @@ impl Shape {
             let has = |name: &str| row.get(name).is_some();
             if has("method") && has("url") && has("body") {
                 return Ok(Self::OpenAi);
+            }
+            // A table may have a column of that name.
+            let holds = |name: &str| row.get(name).is_some_and(|value| value.kind() == JsonKind::Object);
+            if let Some(dialect) = Dialect::of(holds) {
+                return Ok(Self::Foreign(dialect));
             }
             if has("messages") || has("input") {
                 return Ok(Self::Unified);
@@ -119,6 +128,8 @@ pub(crate) struct Drawn {
     pub data: u64,
     /// What is to be fetched before the request is whole. Until then it is not checked.
     pub addresses: Vec<Arc<str>>,
+    /// It goes only to who speaks the language that its line was written in.
+    pub bound: Option<Bound>,
 }
 
 /// Turns records into canonical requests.
@@ -135,6 +146,8 @@ pub(crate) struct Draftsman {
     scratch: Scratch,
     scanner: JsonScanner,
     takes: Takes,
+    /// Marks for a prompt cache were left out of lines.
+    unmarked: bool,
     /// The job's own model, where rules or a router may send all rows elsewhere: it is proved with the first row that gets there.
     unproved: Option<usize>,
 }
@@ -152,6 +165,7 @@ enum Form {
     Table(Box<TableForm>),
     Unified,
     OpenAi,
+    Foreign(Dialect),
 }
 
 impl Draftsman {
@@ -183,6 +197,7 @@ impl Draftsman {
             scratch: Scratch::default(),
             scanner: JsonScanner::new(),
             takes: Takes::new(spec),
+            unmarked: false,
             unproved: None,
         };
         if spec.request.router.is_some() && shape != Shape::Table {
@@ -216,6 +231,7 @@ impl Draftsman {
             Shape::Table => Form::Table(Box::new(draftsman.table(columns)?)),
             Shape::Unified => Form::Unified,
             Shape::OpenAi => Form::OpenAi,
+            Shape::Foreign(dialect) => Form::Foreign(dialect),
         };
         let routes = Deployment::fallbacks(settings, spec, today, &draftsman.deployments)?;
         draftsman.takes.fallbacks = routes.iter().map(|route| route.place).collect();
@@ -252,6 +268,9 @@ impl Draftsman {
             }
             (Form::Unified, RowData::Json(row)) => return self.unified(row.text(), number, out),
             (Form::OpenAi, RowData::Json(row)) => return self.openai(row, number, out),
+            (Form::Foreign(dialect), RowData::Json(row)) => {
+                return self.foreign(*dialect, row, number, out);
+            }
             _ => return Err(ItemError::BadRequest("the record is no JSON object".to_owned()).into()),
         };
         let start = out.len();

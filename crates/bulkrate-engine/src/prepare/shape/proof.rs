@@ -33,7 +33,7 @@ impl Draftsman {
         let rendered = blueprint.render(&cells, &mut String::new(), &mut line);
         // What no words can fill is told of the first record.
         let (Ok(()), Ok(request)) = (rendered, serde_json::from_slice(&line)) else { return Ok(()) };
-        let asker = Asker { place, urgent: false, record: None };
+        let asker = Asker { place, urgent: false, record: None, bound: None };
         self.takes.check(asker, &request, &self.deployments).map_err(EngineError::Setup)
     }
 

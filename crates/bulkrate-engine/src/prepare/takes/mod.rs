@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prepare::ItemError;
 use bulkrate_core::prompt_cache::Ttl;
-use bulkrate_core::request::{Config, Content, Kind, Message, Part, Request, Role};
+use bulkrate_core::request::{Bound, Config, Content, Kind, Message, Part, Request, Role};
 use bulkrate_provider::WireOptions;
 use serde::{Deserialize, Serialize};
 
@@ -56,12 +56,14 @@ impl fmt::Display for Refusal {
 
 /// Whose request it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asker {
+pub(super) struct Asker<'d> {
     /// The deployment that it names.
     pub place: usize,
     pub urgent: bool,
     /// As in [`Refusal`].
     pub record: Option<u64>,
+    /// It goes only to who speaks its language.
+    pub bound: Option<&'d Bound>,
 }
 
 #[derive(Debug, Default)]
@@ -118,15 +120,19 @@ impl Takes {
         request: &Request<'_>,
         deployments: &[Deployment],
     ) -> Result<(), ItemError> {
-        let asker =
-            Asker { place: drawn.deployment, urgent: drawn.wishes.is_urgent(), record: Some(number - 1) };
+        let asker = Asker {
+            place: drawn.deployment,
+            urgent: drawn.wishes.is_urgent(),
+            record: Some(number - 1),
+            bound: drawn.bound.as_ref(),
+        };
         self.check(asker, request, deployments)
     }
 
     /// `Err`: the request can be sent to its model in no lane. What only a lane or a stand-in cannot take is kept in `refusals`.
     pub(super) fn check(
         &mut self,
-        asker: Asker,
+        asker: Asker<'_>,
         request: &Request<'_>,
         deployments: &[Deployment],
     ) -> Result<(), ItemError> {
@@ -159,7 +165,7 @@ impl Takes {
     /// As [`Self::check`], of what has no settings that are read here.
     pub(super) fn check_kind(
         &mut self,
-        asker: Asker,
+        asker: Asker<'_>,
         kind: Kind,
         deployments: &[Deployment],
     ) -> Result<(), ItemError> {
@@ -174,13 +180,18 @@ impl Takes {
         }
     }
 
-    fn ask(&mut self, asker: Asker, request: &Request<'_>, deployments: &[Deployment]) -> Option<ItemError> {
+    fn ask(
+        &mut self,
+        asker: Asker<'_>,
+        request: &Request<'_>,
+        deployments: &[Deployment],
+    ) -> Option<ItemError> {
         let found = deployments.get(asker.place)?;
         let called = asker.urgent && found.account.api.calls().is_some();
         let lanes: &[Lane] = if called { &[Lane::Sync] } else { &Lane::ALL };
         let mut refused: Vec<(Lane, ItemError)> = Vec::new();
         for lane in lanes {
-            refused.extend(self.refused(found, *lane, None, request).map(|why| (*lane, why)));
+            refused.extend(self.refused(found, (*lane, None), asker.bound, request).map(|why| (*lane, why)));
         }
         if refused.len() == lanes.len() {
             return refused.pop().map(|(_, why)| why);
@@ -200,7 +211,7 @@ impl Takes {
             let most =
                 most.filter(|most| request.generation_config.max_tokens.is_some_and(|own| *most < own));
             for lane in lanes {
-                if let Some(why) = self.refused(other, *lane, most, request) {
+                if let Some(why) = self.refused(other, (*lane, most), asker.bound, request) {
                     self.note(other, *lane, asker.record, true, &why);
                 }
             }
@@ -218,14 +229,25 @@ impl Takes {
     fn refused(
         &mut self,
         found: &Deployment,
-        lane: Lane,
-        max_tokens: Option<u32>,
+        (lane, max_tokens): (Lane, Option<u32>),
+        bound: Option<&Bound>,
         request: &Request<'_>,
     ) -> Option<ItemError> {
+        let wire = found.account.api.wire();
+        if let Some(bound) = bound.filter(|bound| !wire.speaks(bound.tongue, request.kind, &found.model)) {
+            return Some(ItemError::Unsupported {
+                field: bound.field.clone(),
+                model: found.pinned.clone(),
+                why: format!(
+                    "it has a name only in {} words, and this model is asked in others; leave it out, or write a unified request",
+                    bound.tongue.name()
+                ),
+            });
+        }
         let options =
             WireOptions { lane, model: &found.model, max_tokens, mark: self.mark, alternatives: None };
         self.body.clear();
-        let refused = found.account.api.wire().encode(request, options, &mut self.body).err()?;
+        let refused = wire.encode(request, options, &mut self.body).err()?;
         Some(ItemError::Unsupported {
             field: refused.field.to_owned(),
             model: found.pinned.clone(),

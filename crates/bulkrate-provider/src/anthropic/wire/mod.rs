@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use bulkrate_core::answer::Reading;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Marks;
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::{Kind, Request, Tongue};
 
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
@@ -45,6 +45,10 @@ impl AnthropicWire {
 impl Wire for AnthropicWire {
     fn path(&self, _: Kind, _: &str) -> Cow<'static, str> {
         Cow::Borrowed(MESSAGES)
+    }
+
+    fn speaks(&self, tongue: Tongue, _: Kind, _: &str) -> bool {
+        tongue == Tongue::Anthropic
     }
 
     fn marks(&self, _: Lane, model: &str) -> Option<Marks> {

@@ -6,7 +6,8 @@
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{
-    Blob, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType, write_json_text,
+    Blob, Content, DOCUMENT_FORMATS, Kind, Message, Part, Reasoning, Request, Role, SourceType,
+    write_json_text,
 };
 
 use super::models::{MARK, claude, is_nova, is_plain};
@@ -19,18 +20,6 @@ use crate::json::write_choices_schema;
 
 const SERVICE: &str = "Bedrock";
 const IMAGES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
-/// Types of documents, and what Converse calls them.
-const DOCUMENTS: &[(&str, &str)] = &[
-    ("application/pdf", "pdf"),
-    ("text/csv", "csv"),
-    ("text/html", "html"),
-    ("text/plain", "txt"),
-    ("text/markdown", "md"),
-    ("application/msword", "doc"),
-    ("application/vnd.ms-excel", "xls"),
-    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
-    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
-];
 /// Fields that another price belongs to, or whose answers would be lost.
 const REFUSED: &[(&str, &str, &str)] = &[
     (
@@ -190,7 +179,7 @@ fn check_part(job: &Job<'_>, role: Role, part: &Part<'_>) -> Result<(), Unsuppor
         Part::Text { .. } => Ok(()),
         Part::Image(blob) => check_blob(job, ("messages.image", role, blob), IMAGES),
         Part::Document(blob) => {
-            let known: Vec<&str> = DOCUMENTS.iter().map(|(kind, _)| *kind).collect();
+            let known: Vec<&str> = DOCUMENT_FORMATS.iter().map(|(kind, _)| *kind).collect();
             check_blob(job, ("messages.document", role, blob), &known)
         }
     }
@@ -277,7 +266,7 @@ impl Block<'_> {
             }
             Self::Part(Part::Document(blob)) => {
                 *documents += 1;
-                let format = DOCUMENTS.iter().find(|(kind, _)| *kind == &*blob.media_type);
+                let format = DOCUMENT_FORMATS.iter().find(|(kind, _)| *kind == &*blob.media_type);
                 let name = format!("\"name\":\"document {documents}\",");
                 write_blob("document", format.map_or("pdf", |(_, format)| format), &name, blob, out);
             }

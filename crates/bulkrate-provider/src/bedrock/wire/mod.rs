@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use bulkrate_core::answer::Reading;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Marks;
-use bulkrate_core::request::{Kind, Part, Request};
+use bulkrate_core::request::{Kind, Part, Request, Tongue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -51,6 +51,10 @@ impl Wire for BedrockWire {
     /// In batches nothing is cached.
     fn marks(&self, lane: Lane, model: &str) -> Option<Marks> {
         if lane == Lane::Batch { None } else { models::marks(model) }
+    }
+
+    fn speaks(&self, tongue: Tongue, kind: Kind, _: &str) -> bool {
+        tongue == Tongue::Converse && kind == Kind::Chat
     }
 
     fn reads(&self, part: &Part<'_>, _: &str) -> bool {

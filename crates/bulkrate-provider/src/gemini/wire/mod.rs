@@ -12,7 +12,7 @@ mod tests;
 use std::borrow::Cow;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::request::{Kind, Part, Request};
+use bulkrate_core::request::{Kind, Part, Request, Tongue};
 
 use super::VERSION;
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
@@ -45,6 +45,10 @@ impl Wire for GeminiWire {
     fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
         let verb = if kind == Kind::Embedding { "batchEmbedContents" } else { "generateContent" };
         Cow::Owned(format!("{VERSION}/models/{}:{verb}", in_path(model)))
+    }
+
+    fn speaks(&self, tongue: Tongue, _: Kind, _: &str) -> bool {
+        tongue == Tongue::Gemini
     }
 
     fn reads(&self, part: &Part<'_>, _: &str) -> bool {

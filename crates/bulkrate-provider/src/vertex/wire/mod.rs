@@ -11,7 +11,7 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Marks;
-use bulkrate_core::request::{Kind, Part, Request};
+use bulkrate_core::request::{Kind, Part, Request, Tongue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -163,6 +163,15 @@ impl Wire for VertexWire {
 
     fn takes_openai(&self, kind: Kind, model: &str) -> bool {
         Maker::of(model) == Maker::Open && self.open.takes_openai(kind, model)
+    }
+
+    fn speaks(&self, tongue: Tongue, kind: Kind, model: &str) -> bool {
+        match Maker::of(model) {
+            Maker::Anthropic => tongue == Tongue::Anthropic,
+            // Vectors are asked for in other words than there.
+            Maker::Google => tongue == Tongue::Gemini && kind == Kind::Chat,
+            Maker::Open => false,
+        }
     }
 
     fn marks(&self, _: Lane, model: &str) -> Option<Marks> {
