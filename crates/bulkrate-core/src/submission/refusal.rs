@@ -17,6 +17,10 @@ pub fn of_batch(remote: &RemoteBatch) -> Failure {
         QUEUE_FULL | "too_many_requests" => FailureClass::RateLimited,
         "billing_hard_limit_reached" => FailureClass::Billing,
         "model_not_found" => FailureClass::ModelUnavailable,
+        // Azure's resource may not read the blob: so it is with every batch, until it may.
+        "input_no_permissions" => FailureClass::Auth,
+        // Somebody has touched the blob.
+        "input_modified" => FailureClass::Transient,
         _ => FailureClass::RefusedByProvider,
     };
     Failure {
@@ -46,6 +50,42 @@ pub fn enqueued_limit(message: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::submission::{BatchCounts, BatchError, Owner, Phase};
+
+    #[test]
+    fn a_code_says_whose_fault_it_is() {
+        let class = |code: Option<&str>| {
+            let error = BatchError { code: code.map(str::to_owned), message: "why".to_owned(), line: None };
+            let failure = of_batch(&RemoteBatch {
+                id: "b".to_owned(),
+                phase: Phase::Failed,
+                status: "failed".to_owned(),
+                input_file: None,
+                output_file: None,
+                error_file: None,
+                counts: BatchCounts::default(),
+                errors: vec![error],
+                created_at: None,
+                ended_at: None,
+                expires_at: None,
+                marker: None,
+                owner: Owner::Unknown,
+            });
+            assert!(!failure.maybe_paid && failure.message == "batch b was refused: why", "{failure:?}");
+            failure.class
+        };
+        for (code, want) in [
+            (Some(QUEUE_FULL), FailureClass::RateLimited),
+            (Some("billing_hard_limit_reached"), FailureClass::Billing),
+            (Some("model_not_found"), FailureClass::ModelUnavailable),
+            (Some("input_no_permissions"), FailureClass::Auth),
+            (Some("input_modified"), FailureClass::Transient),
+            (Some("invalid_request"), FailureClass::RefusedByProvider),
+            (None, FailureClass::RefusedByProvider),
+        ] {
+            assert_eq!(class(code), want, "{code:?}");
+        }
+    }
 
     #[test]
     fn the_limit_is_read_from_the_message() {

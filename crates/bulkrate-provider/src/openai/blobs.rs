@@ -54,7 +54,8 @@ impl Place {
             Err(format!("`storage` {why}: write `https://ACCOUNT.blob.core.windows.net/CONTAINER`"))
         };
         let Ok(url) = Url::parse(text.trim()) else { return wrong("is no address of a container") };
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if url.query().is_some() || url.fragment().is_some() || has_user {
             return wrong(&format!(
                 "holds more than an address (a signature is a secret, and goes into `{SAS}`)"
             ));
@@ -333,6 +334,7 @@ mod tests {
             ("http://127.0.0.1:10000/devstoreaccount1", "no container"),
             ("http://acct.blob.core.windows.net/batches", "no https"),
             ("https://acct.blob.core.windows.net/batches?sv=2024&sig=canary", SAS),
+            ("https://:canary@acct.blob.core.windows.net/batches", "more than an address"),
         ] {
             let why = Place::read(text).unwrap_err();
             assert!(why.contains(word) && !why.contains("canary"), "{text}: {why}");

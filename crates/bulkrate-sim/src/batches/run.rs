@@ -62,12 +62,13 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     if let Some(why) = jobs::too_few(state, batch, plan.spans.len() as u64) {
         return fail(state, batch, &[json!({"message": why})]);
     }
-    if hit(Fault::FailFile).is_some() {
+    if let Some(hit) = hit(Fault::FailFile) {
+        let code = hit.word.unwrap_or("invalid_request");
         let message = "The input file could not be processed.";
         return fail(
             state,
             batch,
-            &[json!({"code": "invalid_request", "message": message, "param": "file_id", "line": null})],
+            &[json!({"code": code, "message": message, "param": "file_id", "line": null})],
         );
     }
     let (model, tokens) = (plan.model, plan.tokens);

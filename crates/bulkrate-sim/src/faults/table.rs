@@ -141,7 +141,8 @@ faults! {
     StuckValidating "stuck-validating" "F33" Batch "" [] No "validating for ever";
     Expire "expire" "F34" Batch "the share of lines that ran, 0 to 1," [] Once
         "expires when VALUE (0.5) of the lines ran, the rest is batch_expired";
-    FailFile "validation-fails" "F35" Batch "" [] Once "failed with invalid_request and no file";
+    FailFile "validation-fails" "F35" Batch "" ["input_no_permissions" "input_modified"] Once
+        "failed with VALUE (invalid_request) and no file";
     CancelDone "cancel-late" "F36" Batch "" [] Share "a cancelled batch has run every line";
     Gone "batch-gone" "F37" Poll "" [] Once "404 for a batch that exists";
     Quick "quick" "F38" Batch "" [] Share "completed a virtual second after its create";

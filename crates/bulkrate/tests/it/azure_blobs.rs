@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::batch_lane::{Lane, ROWS, job_of, requests, run};
+use super::jobs::nanos;
 use super::support::{Place, Sim};
 
 const KEY: &str = "azure-canary-0123456789";
@@ -109,6 +110,29 @@ fn what_goes_wrong_in_a_batch_costs_time_and_no_rows() {
 #[test]
 fn a_batch_that_is_refused_as_a_whole_is_not_paid() {
     LANE.a_refusal_is_not_paid();
+}
+
+#[test]
+fn a_resource_that_may_not_read_its_input_stops_the_job_and_kills_no_row() {
+    let sim = LANE.sim(&["validation-fails=input_no_permissions@1"], &[]);
+    let place = LANE.with_job(&sim, "");
+    let said = run(&place);
+    assert_eq!(
+        (said.json()["halted_by"].as_str(), nanos(&sim.bill(), "total")),
+        (Some("auth"), 0),
+        "{said:?}"
+    );
+    // It was given the right: the same rows go out again.
+    let (_, bill) = LANE.whole(&place, &sim, run(&place));
+    assert_eq!((&LANE.creates(&sim)["200"], &bill["requests_batch"]), (&json!(2), &json!(37)));
+}
+
+#[test]
+fn an_input_that_somebody_touched_is_sent_anew() {
+    let sim = LANE.sim(&["validation-fails=input_modified@1"], &[]);
+    let place = LANE.with_job(&sim, "");
+    let (_, bill) = LANE.whole(&place, &sim, run(&place));
+    assert_eq!((&LANE.creates(&sim)["200"], &bill["requests_batch"]), (&json!(2), &json!(37)));
 }
 
 #[test]
