@@ -1,13 +1,15 @@
-//! Items that have never run, one after the other: as the source has them, or in the order that was made of their prompts.
+//! Items that have never run, one after the other: as the source has them, or in the order that was made of their prompts; and how those go
+//! back that were taken and not sent.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bulkrate_core::ids::Ordinal;
+use bulkrate_core::lane::Lane;
 use bulkrate_store::fold::State as ItemState;
 
-use super::job::State;
+use super::job::{Retry, State, Trouble};
 use crate::EngineError;
 use crate::paths::{JobDir, io_error};
 use crate::prepare::Spot;
@@ -101,8 +103,36 @@ impl State {
         }
     }
 
+    /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
+    /// back to its queue, also where it is the last item that the cursor has passed.
+    pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
+        if self.goes_before_all(ordinal) {
+            self.halved.push_front(ordinal);
+        } else if !self.untake(ordinal) {
+            self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
+        }
+    }
+
+    /// Several that were taken together. They go back in the order of taking, however their bundle has shuffled them: else the next file
+    /// would hold others in every run.
+    pub(crate) fn put_all_back(&mut self, mut ordinals: Vec<Ordinal>) {
+        ordinals.sort_unstable();
+        let last = |state: &mut Self, ordinals: &[Ordinal]| {
+            ordinals.iter().rposition(|ordinal| !state.goes_before_all(*ordinal) && state.untake(*ordinal))
+        };
+        while let Some(at) = last(self, &ordinals) {
+            ordinals.remove(at);
+        }
+        ordinals.into_iter().rev().for_each(|ordinal| self.put_back(ordinal));
+    }
+
+    /// Whether there was no room for an item with as many others as it came with: it is not made to wait for more.
+    fn goes_before_all(&self, ordinal: Ordinal) -> bool {
+        self.may_batch && self.trouble.get(&ordinal).is_some_and(Trouble::had_no_room)
+    }
+
     /// Whether a fresh item could go back to where it was taken from.
-    pub(super) fn untake(&mut self, ordinal: Ordinal) -> bool {
+    fn untake(&mut self, ordinal: Ordinal) -> bool {
         let fresh = self.items.get(ordinal).is_some_and(|item| item.state == ItemState::Queued);
         let last = match &mut self.order {
             _ if !fresh => false,

@@ -449,34 +449,6 @@ impl State {
         }
     }
 
-    /// An item that was taken for a batch and does not go with it. The cursor finds only what has never run: a retry goes
-    /// back to its queue, also where it is the last item that the cursor has passed.
-    pub(crate) fn put_back(&mut self, ordinal: Ordinal) {
-        if self.goes_before_all(ordinal) {
-            self.halved.push_front(ordinal);
-        } else if !self.untake(ordinal) {
-            self.queue(Retry { due_us: 0, ordinal, lane: Lane::Batch });
-        }
-    }
-
-    /// Several that were taken together. They go back in the order of taking, however their bundle has shuffled them: else the next file
-    /// would hold others in every run.
-    pub(crate) fn put_all_back(&mut self, mut ordinals: Vec<Ordinal>) {
-        ordinals.sort_unstable();
-        let last = |state: &mut Self, ordinals: &[Ordinal]| {
-            ordinals.iter().rposition(|ordinal| !state.goes_before_all(*ordinal) && state.untake(*ordinal))
-        };
-        while let Some(at) = last(self, &ordinals) {
-            ordinals.remove(at);
-        }
-        ordinals.into_iter().rev().for_each(|ordinal| self.put_back(ordinal));
-    }
-
-    /// Whether there was no room for an item with as many others as it came with: it is not made to wait for more.
-    fn goes_before_all(&self, ordinal: Ordinal) -> bool {
-        self.may_batch && self.trouble.get(&ordinal).is_some_and(Trouble::had_no_room)
-    }
-
     /// From now on what waits for a batch goes to the sync lane.
     pub(crate) fn leave_batches(&mut self) {
         self.may_batch = false;
