@@ -97,7 +97,7 @@ impl AppError {
                     .to_owned(),
             ),
             Self::Provider(_) => Some("`bulkrate doctor` checks the key and the address".to_owned()),
-            Self::NoBatches { .. } => Some("docs/reference/providers.md says who has one".to_owned()),
+            Self::NoBatches { .. } => Some("`bulkrate explain lane-unavailable` says who has one".to_owned()),
             Self::NotSetUp { provider } => {
                 let preset = bulkrate_provider::presets().find(|preset| preset.name == provider);
                 let key = preset.map(|preset| format!("set `{}`", preset.key_env));
@@ -152,7 +152,7 @@ impl AppError {
         if let Some(hint) = self.hint() {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        text.push_str(&format!("docs: docs/errors/{}.md\n", self.code()));
+        text.push_str(&format!("docs: bulkrate explain {}\n", self.code()));
         text
     }
 
@@ -185,7 +185,7 @@ mod tests {
         error[option-invalid]: --name: standard input needs a name
 
         hint: name it
-        docs: docs/errors/option-invalid.md
+        docs: bulkrate explain option-invalid
         ");
         assert_eq!(error.exit_code(), 2);
     }

@@ -22,6 +22,7 @@ mod fields;
 mod filter;
 mod route;
 mod doctor;
+mod explain;
 mod init;
 
 use std::path::PathBuf;
@@ -106,6 +107,7 @@ fn dispatch(cli: Cli) -> Result<u8, AppError> {
         }
         Command::Prices(command) => prices::prices(&shared, command),
         Command::Doctor(args) => doctor::doctor(&shared, args),
+        Command::Explain { code } => explain::explain(&shared, code.as_deref()),
         Command::Init(args) => init::init(&shared, &args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -116,6 +116,11 @@ pub enum Command {
     Prices(PricesCommand),
     /// Check the set-up: state folder, key, reach, clock, models; costs nothing
     Doctor(DoctorArgs),
+    /// Say what an error or an alert means and what to do about it, by the code in its brackets
+    Explain {
+        /// As in `error[budget-too-small]`; without it, all codes are listed
+        code: Option<String>,
+    },
     /// Write a commented job file to start from
     Init(InitArgs),
     /// Print shell completions

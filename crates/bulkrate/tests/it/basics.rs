@@ -20,6 +20,24 @@ fn help_and_version_are_data_and_cost_nothing() {
 }
 
 #[test]
+fn every_error_is_explained_by_the_program_itself() {
+    let place = Place::new();
+    let page = place.run("explain budget-too-small", &[]).expect(0).stdout;
+    assert!(page.starts_with("# budget-too-small\n") && page.contains("What to do"), "{page}");
+    let all = place.run("explain", &[]).expect(0).stdout;
+    assert!(all.lines().count() > 100 && all.contains("\nbudget-too-small "), "{all}");
+    place.run("explain budget-to-small", &[]).error(
+        2,
+        "option-invalid",
+        &["did you mean `budget-too-small`?"],
+    );
+    // What an error names is there.
+    let said = place.run("status nobody", &[]);
+    let code = said.stderr.rsplit_once("docs: bulkrate explain ").unwrap().1.trim();
+    assert_eq!(place.run(&format!("explain {code} --json"), &[]).expect(0).json()["code"], code);
+}
+
+#[test]
 fn wrong_flags_are_usage_errors() {
     let place = Place::new();
     for (line, words) in [

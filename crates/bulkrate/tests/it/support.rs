@@ -108,7 +108,7 @@ impl Said {
     pub(crate) fn error(&self, exit: i32, code: &str, words: &[&str]) {
         assert_eq!(self.code, exit, "{}\n{}", self.stdout, self.stderr);
         assert!(self.stderr.contains(&format!("error[{code}]: ")), "{}", self.stderr);
-        assert!(self.stderr.ends_with(&format!("docs: docs/errors/{code}.md\n")), "{}", self.stderr);
+        assert!(self.stderr.ends_with(&format!("docs: bulkrate explain {code}\n")), "{}", self.stderr);
         for word in words {
             assert!(self.stderr.contains(word), "no `{word}` in: {}", self.stderr);
         }
