@@ -74,6 +74,8 @@ pub enum EngineError {
     SourceChanged { path: String },
     #[error("nothing came from the last {urls} URLs that were tried; at last: {why}")]
     UrlsAway { urls: u32, why: String },
+    #[error("stopped before anything was sent")]
+    Stopped,
     #[error("internal: {0}")]
     Internal(String),
 }
@@ -140,6 +142,7 @@ impl EngineError {
             Self::Provider(_) => "provider-setup",
             Self::SourceChanged { .. } => "source-changed",
             Self::UrlsAway { .. } => "urls-away",
+            Self::Stopped => "stopped",
             Self::Internal(_) => "internal",
         }
     }
@@ -168,6 +171,7 @@ impl EngineError {
             Self::AmbiguousJob { .. } => Some("name it by its id, the first word of each".to_owned()),
             Self::UnknownJob { .. } => Some("`bulkrate status` lists the jobs".to_owned()),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Some("free some space and run the same command again; nothing that was committed is lost".to_owned()),
+            Self::Stopped => Some("run the same command again: it begins anew, as nothing is left of it".to_owned()),
             Self::UrlsAway { .. } => Some("look at the network, and run the same command again: nothing was sent".to_owned()),
             Self::SourceChanged { path } if path == "standard input" => Some("give the other data a `--name` of its own, or remove the first job: `bulkrate rm JOB`".to_owned()),
             Self::SourceChanged { .. } => Some("restore the file, or write the answers alone: `bulkrate results JOB --answers-only --out FILE`".to_owned()),
@@ -184,6 +188,7 @@ impl EngineError {
             | Self::Unpriced { .. }
             | Self::NotConfirmed { .. } => 3,
             Self::NoCredentials { .. } => 4,
+            Self::Stopped => 130,
             Self::PilotHalted { exit, .. } | Self::EmbeddingHalted { exit, .. } => *exit,
             Self::Sink(SinkError::DiskFull { .. } | SinkError::Io { .. })
             | Self::Source(SourceError::Io { .. }) => 1,

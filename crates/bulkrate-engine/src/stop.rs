@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::EngineError;
+
 /// A wish to stop, shared between the signal handler and the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
@@ -53,6 +55,14 @@ impl Stop {
     #[must_use]
     pub fn is_aborting(&self) -> bool {
         self.level() >= 2
+    }
+
+    /// Where nothing was sent yet, the first wish is the end.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`], once somebody wishes to stop.
+    pub fn heed(&self) -> Result<(), EngineError> {
+        if self.is_detaching() { Err(EngineError::Stopped) } else { Ok(()) }
     }
 
     fn level(&self) -> u8 {

@@ -36,16 +36,28 @@ impl Write for Digest {
 /// # Errors
 /// [`SourceError::Missing`] or [`SourceError::Io`] when the file cannot be opened or read.
 pub fn digest_file(path: impl AsRef<Path>) -> Result<String, SourceError> {
+    digest_file_while(path, || Ok(()))
+}
+
+/// The same, of a large file that somebody waits for: `go_on` is asked now and then, and its error ends it.
+///
+/// # Errors
+/// Those of [`digest_file`], and that of `go_on`.
+pub fn digest_file_while<E: From<SourceError>>(
+    path: impl AsRef<Path>,
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<String, E> {
     let path = path.as_ref();
     let (mut file, _) = crate::source::open_file(path)?;
     let mut digest = Digest::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
+        go_on()?;
         match file.read(&mut chunk) {
             Ok(0) => return Ok(digest.finish()),
             Ok(read) => drop(digest.0.update(&chunk[..read])),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(SourceError::reading(path, error)),
+            Err(error) => return Err(SourceError::reading(path, error).into()),
         }
     }
 }

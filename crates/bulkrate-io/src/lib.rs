@@ -16,7 +16,7 @@ mod source;
 mod digest;
 mod sink;
 
-pub use digest::{Digest, Stamp, digest_file, hex};
+pub use digest::{Digest, Stamp, digest_file, digest_file_while, hex};
 pub use format::{Compression, Format};
 pub use json::{JsonFault, JsonKind, JsonRow, JsonScanner, JsonValue};
 pub use sink::{

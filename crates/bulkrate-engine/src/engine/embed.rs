@@ -17,6 +17,7 @@ use crate::paths::JobDir;
 use crate::plan::{EmbeddingPlan, Plan};
 use crate::report::Embedded;
 use crate::spec::{EmbedSpec, JobSpec};
+use crate::stop::Stop;
 
 /// What is to be embedded before a job runs.
 #[derive(Debug)]
@@ -82,8 +83,11 @@ impl Engine {
         let found = self.maker(spec, embed, kept.model(&*reader)?)?;
         self.embeds(&found)?;
         let lane = spec.run.lane.filter(|lane| found.unavailable(*lane).is_none());
-        let own =
-            self.prepare(&embedding_job(spec, &row.id, (&found.pinned, embed), &texts, lane), &Silent)?;
+        let own = self.prepare(
+            &embedding_job(spec, &row.id, (&found.pinned, embed), &texts, lane),
+            &Silent,
+            &Stop::new(),
+        )?;
         let planned = match self.probed_plan(&own, None).await {
             Ok(planned) => planned,
             Err(error) => {

@@ -1,6 +1,6 @@
 //! Source -> prepared job: finds the job in the state directory, or reads its source and makes it.
 
-use std::io::{Read, Write};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::ids::short_id;
@@ -11,25 +11,32 @@ use sha2::{Digest, Sha256};
 use super::Engine;
 use super::Prepared;
 use super::delivered::check_unedited;
+use super::patient::Patient;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::event::{Event, Observer};
 use crate::paths::{JobDir, create_dir, io_error, open_file, stdin_spool};
 use crate::prepare::{Checkpoint, Pass, Shape};
 use crate::spec::JobSpec;
+use crate::stop::Stop;
 
 impl Engine {
     /// Finds the job in the state directory, or reads its source and makes it.
     ///
     /// Until it begins a new job stays in preparation, and one that is there as it is.
-    pub(super) fn prepare(&self, spec: &JobSpec, observer: &dyn Observer) -> Result<Prepared, EngineError> {
+    pub(super) fn prepare(
+        &self,
+        spec: &JobSpec,
+        observer: &dyn Observer,
+        stop: &Stop,
+    ) -> Result<Prepared, EngineError> {
         let mut spec = spec.clone();
-        check_sink(&spec, &self.settings.state_dir)?;
         Deployment::of_job(&self.settings, &spec, self.today())?;
-        let spool = self.spool(&mut spec)?;
+        check_sink(&spec, &self.settings.state_dir)?;
+        let spool = self.spool(&mut spec, stop)?;
         let path = spec.source.path.clone().unwrap_or_else(|| spool.clone().unwrap_or_default());
         let stamp = self.stamp(&path);
-        let digest = bulkrate_io::digest_file(&path)?;
+        let digest = bulkrate_io::digest_file_while(&path, || stop.heed())?;
         let id = identity(&spec, if spool.is_some() { STDIN } else { &digest })?;
         if let Some(row) = self.reader()?.job_by_id(&id)? {
             if row.state != JobState::Preparing {
@@ -45,7 +52,6 @@ impl Engine {
             let no = row.no;
             self.with(move |store| store.delete_job(no))?;
         }
-        check_target(&spec)?;
         let new = NewJob {
             id: id.clone(),
             name: spec.name.clone(),
@@ -62,7 +68,7 @@ impl Engine {
             std::fs::rename(spool, dir.spool()).map_err(io_error("could not move", spool))?;
         }
         let source_path = spec.source.path.clone().unwrap_or_else(|| dir.spool());
-        match self.pass(&spec, no, &dir, &source_path, stamp, observer) {
+        match self.pass(&spec, no, &dir, &source_path, stamp, observer, stop) {
             Ok((checkpoint, deployments, unbooked)) => {
                 let row = self
                     .reader()?
@@ -81,23 +87,17 @@ impl Engine {
     }
 
     /// Standard input is kept, as delivery reads the columns again.
-    pub(super) fn spool(&self, spec: &mut JobSpec) -> Result<Option<PathBuf>, EngineError> {
+    pub(super) fn spool(&self, spec: &mut JobSpec, stop: &Stop) -> Result<Option<PathBuf>, EngineError> {
         if spec.source.path.is_some() {
             return Ok(None);
         }
         let path = stdin_spool(&self.settings.state_dir);
         let mut file = open_file(&path, true)?;
-        let mut input = std::io::stdin().lock();
-        let mut block = vec![0; 1 << 18];
+        let mut input = Patient::read(std::io::stdin())?;
         let mut first = None;
-        loop {
-            let read =
-                input.read(&mut block).map_err(io_error("could not read", Path::new("standard input")))?;
-            if read == 0 {
-                break;
-            }
-            first = first.or_else(|| block[..read].iter().copied().find(|byte| !byte.is_ascii_whitespace()));
-            file.write_all(&block[..read]).map_err(io_error("could not write", &path))?;
+        while let Some(block) = input.next(stop)? {
+            first = first.or_else(|| block.iter().copied().find(|byte| !byte.is_ascii_whitespace()));
+            file.write_all(&block).map_err(io_error("could not write", &path))?;
         }
         spec.source
             .format
@@ -119,6 +119,7 @@ impl Engine {
         path: &Path,
         stamp: Option<Stamp>,
         observer: &dyn Observer,
+        stop: &Stop,
     ) -> Result<(Checkpoint, Vec<Deployment>, Vec<LedgerEntry>), EngineError> {
         let mut options = crate::deliver::source_options(&spec.source, None)?;
         options.input = bulkrate_io::Input::File(path.to_owned());
@@ -133,7 +134,12 @@ impl Engine {
             Pass::new(&self.settings, spec, no, dir, self.writer.clone(), &source, shape, self.today())?;
         let mut told_us = self.clock.us();
         while let Some(row) = source.next()? {
+            stop.heed()?;
             pass.record(&row)?;
+            if row.record == 0 {
+                // What is wrong with the job itself is told before what is wrong with its output.
+                check_target(spec)?;
+            }
             let looks = pass.fetched().is_some() || pass.records() % 4_096 == 0;
             if looks && self.clock.us() > told_us + 250_000 {
                 told_us = self.clock.us();
@@ -141,6 +147,7 @@ impl Engine {
             }
         }
         pass.go_on(true)?;
+        check_target(spec)?;
         observer.event(&preparing(&pass, &source));
         let deployments = pass.deployments().to_vec();
         let (mut checkpoint, left) = pass.finish(&source, true, self.clock.row_ms())?;
@@ -225,7 +232,7 @@ fn preparing(pass: &Pass<'_>, source: &Source) -> Event<'static> {
     }
 }
 
-/// The format of the output is known and can be written as asked, and there is a folder for it; told before anything is spent.
+/// The format of the output is known and can be written as asked, and there is a folder that takes it; told before anything is spent.
 pub(super) fn check_sink(spec: &JobSpec, state_dir: &Path) -> Result<(), EngineError> {
     let Some(path) = &spec.sink.path else { return Ok(()) };
     let mode = if spec.sink.stream {
@@ -233,7 +240,8 @@ pub(super) fn check_sink(spec: &JobSpec, state_dir: &Path) -> Result<(), EngineE
     } else {
         bulkrate_io::SinkMode::Whole
     };
-    crate::deliver::sink_options(&spec.sink, true, mode)?.shape()?;
+    let options = crate::deliver::sink_options(&spec.sink, true, mode)?;
+    options.shape()?;
     if path.as_os_str() == "-" {
         return Ok(());
     }
@@ -242,7 +250,7 @@ pub(super) fn check_sink(spec: &JobSpec, state_dir: &Path) -> Result<(), EngineE
     let what = match folder {
         _ if path.is_dir() => "it is a folder",
         Some(folder) if !folder.is_dir() => "its folder does not exist",
-        _ => return Ok(()),
+        _ => return Ok(options.probe()?),
     };
     Err(bulkrate_io::SinkError::BadPath { path: path.clone(), what }.into())
 }

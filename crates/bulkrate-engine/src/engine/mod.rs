@@ -5,6 +5,7 @@ pub(crate) mod start;
 mod end;
 pub(crate) mod delivered;
 mod decide;
+mod patient;
 mod pilot;
 mod embed;
 pub(crate) mod patience;
@@ -157,7 +158,7 @@ impl Engine {
         observer: &dyn Observer,
         exact: bool,
     ) -> Result<Plan, EngineError> {
-        let prepared = self.prepare(spec, observer)?;
+        let prepared = self.prepare(spec, observer, &Stop::new())?;
         if !prepared.resumed && spec.request.fetch.is_some() {
             let message =
                 "what a plan fetches is not kept: `run` fetches it again, once for all its attempts";
@@ -198,7 +199,7 @@ impl Engine {
         observer: Arc<dyn Observer>,
         stop: Stop,
     ) -> Result<Report, EngineError> {
-        let prepared = self.prepare(spec, &*observer)?;
+        let prepared = self.prepare(spec, &*observer, &stop)?;
         self.start(prepared, confirm, observer, stop).await
     }
 

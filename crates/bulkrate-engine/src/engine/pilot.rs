@@ -77,7 +77,7 @@ impl Engine {
         // Whether the job can start at all is known before anything is spent: its rows, its ids, its lane, its cascade.
         let deployments = Deployment::of_job(&self.settings, spec, self.today())?;
         Cascade::of(&self.settings, spec, &deployments, self.today())?;
-        self.forget_new(&self.looked_at(&undecided(spec))?)?;
+        self.forget_new(&self.looked_at_until(&undecided(spec), &stop)?)?;
         let dir = self.pilot_dir(spec)?;
         let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items, ask.limit))?;
         if let Some(column) = ask.labels.as_deref().filter(|_| items > 0) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
-use bulkrate_engine::Stop;
 use bulkrate_engine::report::Ending;
 use bulkrate_engine::spec::JobSpec;
+use bulkrate_engine::{EngineError, Reader, Stop};
 use bulkrate_sim::SimConfig;
 use bulkrate_store::{LedgerKind, LedgerQuery, SqliteStore, View};
 
@@ -235,7 +235,7 @@ async fn a_passed_through_line_that_was_cut_is_asked_again_with_more_room() {
         assert_eq!(report.failures["truncated"], 3, "{lane}: {report:?}");
         assert_eq!(world.bill()["requests"], 6, "{lane}: each is retried once");
         // What the provider billed for the second try: the raised maximum, used up.
-        let dead = bulkrate_engine::Reader::open(&world.path("state")).unwrap().dead(&report.job).unwrap();
+        let dead = Reader::open(&world.path("state")).unwrap().dead(&report.job).unwrap();
         for (letter, most) in dead.iter().zip([2, 3, 4]) {
             let used: Vec<u64> = letter
                 .attempts
@@ -293,8 +293,7 @@ async fn costs_above_their_bounds_are_booked_told_and_stop_at_the_cap() {
     assert_eq!(alerts.len(), 1, "once a minute: {alerts:?}");
     assert!(alerts[0].contains("item 1 ") && alerts[0].contains("`openai/gpt-6-luna`"), "{alerts:?}");
 
-    let proofs =
-        bulkrate_engine::Reader::open(&world.path("state")).unwrap().verify(&report.job, &[]).unwrap();
+    let proofs = Reader::open(&world.path("state")).unwrap().verify(&report.job, &[]).unwrap();
     let caps = proofs.checks.iter().find(|check| check.name == "caps held").unwrap();
     let told = format!(
         "more than their bounds: {}, by USD {} in all (item 1 USD",
@@ -332,4 +331,16 @@ async fn followers_do_not_hide_that_many_requests_fail() {
     assert!(report.duplicates == 600 && (6..35).contains(&report.failed), "{report:?}");
     let heard = world.ear.heard.lock().unwrap();
     assert!(heard.iter().any(|line| line.starts_with("alert failure-threshold")), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_wish_to_stop_is_heard_while_the_source_is_read_and_leaves_nothing() {
+    let world = World::new(SimConfig::default()).await;
+    let spec = world.spec(&world.reviews(60), Lane::Sync);
+    let stop = Stop::new();
+    stop.detach();
+    let ended = world.engine().run(&spec, &|_| true, world.ear.clone(), stop).await;
+    assert!(matches!(ended, Err(EngineError::Stopped)), "{ended:?}");
+    assert!(Reader::open(&world.path("state")).unwrap().status(None).unwrap().is_empty());
+    assert_eq!(world.run(&spec).await.unwrap().succeeded, 60);
 }

@@ -67,6 +67,23 @@ impl OutputFile {
         }
     }
 
+    /// Whether the output could be written there: tried with a file beside it, of which nothing is left.
+    pub(crate) fn probe(options: &SinkOptions) -> Result<(), SinkError> {
+        let SinkTarget::File(path) = &options.target else { return Ok(()) };
+        let failed = |error| SinkError::io(path, "write", error);
+        let target = match fs::metadata(path) {
+            Ok(meta) if !meta.is_file() => return Ok(()), // a pipe may wait for its reader
+            Ok(_) if matches!(options.mode, SinkMode::Stream { .. }) => {
+                return OpenOptions::new().write(true).open(path).map(drop).map_err(failed);
+            }
+            Ok(_) => fs::canonicalize(path).map_err(failed)?,
+            Err(_) => path.clone(),
+        };
+        let probe = target.with_file_name(format!(".bulkrate-probe-{}", std::process::id()));
+        let made = OpenOptions::new().create(true).truncate(false).write(true).open(&probe);
+        made.and_then(|_| fs::remove_file(&probe)).map_err(failed)
+    }
+
     /// A device or a named pipe: nothing to replace, nothing to rename.
     fn device(path: &Path) -> Result<Self, SinkError> {
         let file =

@@ -76,6 +76,14 @@ impl SinkOptions {
         }
     }
 
+    /// Whether a file could be created where the output is to be, so that a caller knows before any work.
+    ///
+    /// # Errors
+    /// [`SinkError::Io`] with what the system said.
+    pub fn probe(&self) -> Result<(), SinkError> {
+        OutputFile::probe(self)
+    }
+
     /// The format and compression that will be written.
     ///
     /// # Errors

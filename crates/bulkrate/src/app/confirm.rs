@@ -2,14 +2,19 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use bulkrate_core::money::UsdNanos;
+use bulkrate_engine::Stop;
 use bulkrate_engine::pilot::Outlay;
 use bulkrate_engine::plan::Plan;
 
 use crate::report::teller::Teller;
 use crate::report::{out, pilot, words};
 
+/// How soon a wish to stop is heard while a person thinks.
+const LOOKS: Duration = Duration::from_millis(50);
 /// Plans up to this much start without a question.
 const ASK_ABOVE: UsdNanos = UsdNanos::dollars(1);
 
@@ -51,26 +56,39 @@ impl Consent {
     }
 
     /// Shows the plan and decides; `declined` is set when a person says no.
-    pub(super) fn confirm(self, plan: &Plan, teller: &Teller, declined: &AtomicBool) -> bool {
+    pub(super) fn confirm(self, plan: &Plan, teller: &Teller, stop: &Stop, declined: &AtomicBool) -> bool {
         teller.plan(plan);
         let question = || question(plan);
-        put(self.answer(plan), &question, teller, declined)
+        put(self.answer(plan), &question, teller, stop, declined)
     }
 
     /// The same of what a pilot would cost.
-    pub(super) fn confirm_pilot(self, of: &Outlay, teller: &Teller, declined: &AtomicBool) -> bool {
+    pub(super) fn confirm_pilot(
+        self,
+        of: &Outlay,
+        teller: &Teller,
+        stop: &Stop,
+        declined: &AtomicBool,
+    ) -> bool {
         teller.say(&pilot::outlay(of));
-        put(self.answer_to(of.requests, of.priced, of.p95), &|| pilot_question(of), teller, declined)
+        put(self.answer_to(of.requests, of.priced, of.p95), &|| pilot_question(of), teller, stop, declined)
     }
 }
 
-/// Asks where that is to be asked; `declined` is set when a person says no.
-fn put(answer: Answer, question: &dyn Fn() -> String, teller: &Teller, declined: &AtomicBool) -> bool {
+/// Asks where that is to be asked; `declined` is set when a person says no. Who has stopped the job while its source was read is not asked.
+fn put(
+    answer: Answer,
+    question: &dyn Fn() -> String,
+    teller: &Teller,
+    stop: &Stop,
+    declined: &AtomicBool,
+) -> bool {
     match answer {
+        _ if stop.is_detaching() => false,
         Answer::Go => true,
         Answer::No => false,
         Answer::Ask => {
-            let go = teller.aside(|| ask(&question()));
+            let go = teller.aside(|| ask_until(&question(), stop));
             declined.store(!go, Ordering::Relaxed);
             go
         }
@@ -98,9 +116,33 @@ fn question(plan: &Plan) -> String {
 /// `true` for `y` and `yes`.
 pub(super) fn ask(question: &str) -> bool {
     out::talk(&format!("{question} [y/N] "));
+    said_yes()
+}
+
+fn said_yes() -> bool {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// The same while signals are listened to: a read of a terminal does not hear them, so a thread of its own waits for the answer.
+fn ask_until(question: &str, stop: &Stop) -> bool {
+    out::talk(&format!("{question} [y/N] "));
+    let (sender, answer) = std::sync::mpsc::channel();
+    // Nobody may wait for it any more.
+    std::thread::spawn(move || sender.send(said_yes()).ok());
+    answered(&answer, stop)
+}
+
+/// What a person says, or no once somebody wishes to stop.
+fn answered(answer: &Receiver<bool>, stop: &Stop) -> bool {
+    loop {
+        match answer.recv_timeout(LOOKS) {
+            Ok(yes) => return yes,
+            Err(RecvTimeoutError::Timeout) if !stop.is_detaching() => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +165,16 @@ mod tests {
         assert!(pilot_question(&of).contains("not known") && !pilot_question(&of).contains("USD"));
         let priced = Outlay { priced: true, p95: UsdNanos::dollars(2), ..of };
         assert!(pilot_question(&priced).contains("USD 2.00"));
+    }
+
+    #[test]
+    fn who_stops_instead_of_answering_is_not_waited_for() {
+        let (sender, answer) = std::sync::mpsc::channel();
+        sender.send(true).ok();
+        assert!(answered(&answer, &Stop::new()), "who has answered is heard");
+        let stop = Stop::new();
+        stop.detach();
+        assert!(!answered(&answer, &stop), "nobody says anything any more");
     }
 
     #[test]

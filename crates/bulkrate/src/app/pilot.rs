@@ -43,10 +43,13 @@ pub(super) fn pilot(shared: &Shared, job: Prepared, args: PilotArgs) -> Result<u
     let (stop, declined) = (Stop::new(), AtomicBool::new(false));
     signals::listen(stop.clone(), Arc::clone(&teller))?;
     let observer: Arc<dyn Observer> = Arc::<crate::report::teller::Teller>::clone(&teller);
-    let confirm = |outlay: &_| consent.confirm_pilot(outlay, &teller, &declined);
-    let found = engine::pilot(job.settings, &job.spec, &ask, promise, &confirm, observer, stop);
+    let confirm = |outlay: &_| consent.confirm_pilot(outlay, &teller, &stop, &declined);
+    let found = engine::pilot(job.settings, &job.spec, &ask, promise, &confirm, observer, stop.clone());
     teller.end();
     let found = match found {
+        Err(AppError::Engine(EngineError::NotConfirmed { .. })) if stop.is_detaching() => {
+            return Err(EngineError::Stopped.into());
+        }
         Err(AppError::Engine(EngineError::NotConfirmed { .. })) if declined.load(Ordering::Relaxed) => {
             return Err(AppError::Declined("sent"));
         }

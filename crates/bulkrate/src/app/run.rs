@@ -85,14 +85,17 @@ fn sent_as<E: Observer + 'static>(
     let (stop, declined) = (Stop::new(), AtomicBool::new(false));
     signals::listen(stop.clone(), Arc::clone(&teller))?;
     let observer: Arc<dyn Observer> = ear(Arc::clone(&teller), stop.clone());
-    let confirm = |plan: &_| consent.confirm(plan, &teller, &declined);
-    let report = engine::run(job.settings, &job.spec, &confirm, observer, stop);
+    let confirm = |plan: &_| consent.confirm(plan, &teller, &stop, &declined);
+    let report = engine::run(job.settings, &job.spec, &confirm, observer, stop.clone());
     match report {
         Ok(report) => Ok((teller, report)),
         Err(error) => {
             teller.end();
             let declined = declined.load(Ordering::Relaxed);
             match error {
+                AppError::Engine(EngineError::NotConfirmed { .. }) if stop.is_detaching() => {
+                    Err(EngineError::Stopped.into())
+                }
                 AppError::Engine(EngineError::NotConfirmed { .. }) if declined => {
                     Err(AppError::Declined("sent"))
                 }

@@ -32,13 +32,14 @@ async fn obey(stop: &Stop, teller: &Teller) {
         }
         match time {
             1 => {
+                // First of all: a question that waits for its answer has the terminal until it hears of it.
+                stop.detach();
                 let batches = if teller.has_batches() { BATCHES } else { "" };
                 teller.say(&format!("{FIRST}{batches}{AGAIN}"));
-                stop.detach();
             }
             2 => {
-                teller.say(SECOND);
                 stop.abort();
+                teller.say(SECOND);
             }
             _ => std::process::exit(130),
         }

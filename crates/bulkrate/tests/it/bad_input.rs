@@ -160,6 +160,40 @@ fn output_that_is_there_already_is_kept() {
     place.put("data.csv", reviews(3)).put("out.csv", "precious\n");
     place.run(TABLE, &ASK).error(2, "sink-exists", &["out.csv", "--force"]);
     assert_eq!(place.read("out.csv"), "precious\n");
+    // What is wrong with the job itself is told first: this file may be that of the job as it was meant.
+    for (more, code) in [
+        (["--user", "{{ txet }}"], "template-unknown-variable"),
+        (["--id", "row"], "column-unknown"),
+        (["--model", "gpt-6-lnua"], "unknown-model"),
+    ] {
+        let place = Place::new().set("OPENAI_API_KEY", "sk-none");
+        place.put("data.csv", reviews(3)).put("out.csv", "precious\n");
+        let line = ["--model", "openai/gpt-6-luna", "--user", "{{ text }}"];
+        let line = line.chunks(2).filter(|flag| flag[0] != more[0]).flatten().copied();
+        for verb in ["plan data.csv --out out.csv", "run data.csv --yes --out out.csv"] {
+            let args: Vec<&str> = line.clone().chain(more).collect();
+            place.run(verb, &args).error(2, code, &[]);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_created_is_told_before_anything_is_sent() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    place.put("data.csv", reviews(3));
+    // Nobody creates a file there, whatever else he may do.
+    for line in ["plan data.csv", "run data.csv --yes --lane sync", "run data.csv --yes --lane sync --stream"]
+    {
+        let said = place.run(&format!("{line} --out /sys/labels.csv"), &ASK);
+        said.error(1, "sink-io", &["could not write `/sys/labels.csv`", "because: "]);
+    }
+    assert_eq!(sim.bill()["total_usd_nanos"], 0);
+    place.run("run data.csv --yes --lane sync --out out.csv", &ASK).expect(0);
+    let left: Vec<_> =
+        std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.iter().filter(|name| name.to_string_lossy().contains("probe")).count(), 0, "{left:?}");
 }
 
 #[test]

@@ -30,6 +30,31 @@ fn an_interrupt_lets_the_calls_in_flight_end() {
     place.proved("reviews", &sim);
 }
 
+#[cfg(unix)]
+#[test]
+fn the_first_interrupt_is_heard_while_the_source_is_read() {
+    let sim = Sim::start(&[]);
+    let place = Place::with(&sim);
+    let args = "run - --name piped --yes --lane sync --out l.csv";
+    let mut command = place.command(args.split(' ').chain(ASK));
+    let pipe = std::process::Stdio::piped;
+    let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+    // Its beginning is there, and its end never comes.
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, reviews(10).as_bytes()).unwrap();
+    super::support::waited("the source is read", || {
+        std::fs::metadata(place.path(".bulkrate/stdin.spool")).is_ok_and(|file| file.len() > 0)
+    });
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("error[stopped]: stopped before anything was sent"), "{said}");
+    assert_eq!(place.run("status --json", &[]).expect(0).json().as_array().map(Vec::len), Some(0));
+    assert_eq!(nanos(&sim.bill(), "total"), 0);
+    drop(input);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_output_disk_lets_the_calls_in_flight_land() {

@@ -26,6 +26,7 @@ use crate::pilot::{
 use crate::plan::Plan;
 use crate::run::prompt_cache::marks_taken;
 use crate::spec::{JobSpec, Learned, RunSpec, SinkSpec};
+use crate::stop::Stop;
 
 impl Engine {
     /// What the models said, and the plans that this makes.
@@ -283,9 +284,14 @@ impl Engine {
 
     /// The job as it is there, or as it would be; neither is changed.
     pub(super) fn looked_at(&self, spec: &JobSpec) -> Result<Prepared, EngineError> {
+        self.looked_at_until(spec, &Stop::new())
+    }
+
+    /// The same, as long as nobody wishes to stop.
+    pub(super) fn looked_at_until(&self, spec: &JobSpec, stop: &Stop) -> Result<Prepared, EngineError> {
         match self.row_of(spec)? {
             Some(row) => self.known(row, spec.clone()),
-            None => self.prepare(&JobSpec { sink: SinkSpec::default(), ..spec.clone() }, &Silent),
+            None => self.prepare(&JobSpec { sink: SinkSpec::default(), ..spec.clone() }, &Silent, stop),
         }
     }
 
