@@ -409,6 +409,8 @@ pub trait BatchApi: Send + Sync + Debug {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     pub models: Option<u64>,
+    /// Their ids, where the list has them: the first thousands.
+    pub names: Vec<String>,
     /// Whether the batch list answered.
     pub batches: bool,
     /// The provider's clock minus ours, in seconds.

@@ -204,7 +204,7 @@ impl Engine {
                 .map(|halt| state.halted_as.unwrap_or(halt.class.name()).to_owned()),
             key_env: job
                 .in_use(&state)
-                .find(|found| found.account.has_key)
+                .find(|found| found.account.has_key || found.account.custom && found.account.serves.is_none())
                 .map(|found| found.account.key_env.clone()),
             capped_by: state
                 .blocked

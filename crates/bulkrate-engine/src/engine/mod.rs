@@ -4,6 +4,7 @@ pub(crate) mod intake;
 pub(crate) mod start;
 mod end;
 pub(crate) mod delivered;
+mod advice;
 mod decide;
 mod patient;
 mod pilot;
@@ -356,6 +357,7 @@ impl Engine {
             *job.stream.borrow_mut() = Some(stream);
         }
         go_on(&job).await?;
+        advice::advise(&job, &self.settings.catalogue).await;
         let report = self.end(&job, &prepared, left.as_deref(), started_us)?;
         job.notify.end(&report, &*job.observer).await;
         Ok(report)

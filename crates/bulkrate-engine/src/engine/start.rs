@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::Engine;
 use super::Prepared;
+use super::advice;
 use crate::EngineError;
 use crate::deliver::Lines;
 use crate::deployment::{Deployment, warnings};
@@ -51,18 +52,29 @@ impl Engine {
         let mut warnings = Vec::new();
         let may_batch = prepared.resumed || matches!(prepared.spec.run.lane, None | Some(Lane::Batch));
         let mut asked: Vec<&str> = Vec::new();
-        for account in prepared.deployments.iter().map(|found| &found.account) {
-            if !may_batch
-                || !account.custom
-                || account.api.batches().is_some()
-                || asked.contains(&account.id.as_str())
-            {
+        for found in &prepared.deployments {
+            let account = &found.account;
+            let batches_unknown = may_batch && account.api.batches().is_none();
+            let wants_advice = !prepared.resumed && advice::is_wanted(found, &prepared.spec.account);
+            if !account.custom || !(batches_unknown || wants_advice) || asked.contains(&account.id.as_str()) {
                 continue;
             }
             asked.push(&account.id);
-            if let Err(error) = account.api.probe().await {
-                warnings
-                    .push(format!("whether `{}` has a batch API is not known: {error}", account.provider));
+            let health = if batches_unknown {
+                account.api.probe().await.map_err(|error| {
+                    format!("whether `{}` has a batch API is not known: {error}", account.provider)
+                })
+            } else {
+                advice::asked(found).await
+            };
+            match health {
+                Err(warning) => warnings.push(warning),
+                Ok(health) => {
+                    let own = prepared.deployments.iter().filter(|one| one.account.id == account.id);
+                    warnings
+                        .extend(own.filter_map(|one| advice::warning(one, &prepared.spec.account, &health)));
+                    warnings.dedup();
+                }
             }
         }
         let mut plan = self.plan_of(prepared, counts)?;

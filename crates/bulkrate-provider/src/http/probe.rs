@@ -5,6 +5,7 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::free::FreeClient;
 use super::limits;
@@ -14,17 +15,32 @@ const WHAT: &str = "list models";
 /// Statuses of a server that has no list of models.
 const WITHOUT_LIST: &[u16] = &[404, 405];
 
+/// Ids that are kept of a list.
+const NAMES_MAX: usize = 5_000;
+
 #[derive(Deserialize)]
-struct Models {
-    #[serde(alias = "models")]
-    data: Vec<IgnoredAny>,
+struct Models<'a> {
+    #[serde(borrow, alias = "models")]
+    data: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
+
+impl Models<'_> {
+    fn names(&self) -> Vec<String> {
+        let named = self.data.iter().take(NAMES_MAX).map(|one| serde_json::from_str::<Named>(one.get()));
+        named.filter_map(|one| Some(one.ok()?.id)).collect()
+    }
 }
 
 impl Health {
     /// What any answer tells besides what was asked; nothing of batches.
     pub(crate) fn said_by(reply: &Reply, models: Option<u64>) -> Self {
         let clock_skew_s = limits::clock_skew_s(&reply.headers);
-        Self { models, batches: false, clock_skew_s, limits: reply.limit_hints() }
+        Self { models, names: Vec::new(), batches: false, clock_skew_s, limits: reply.limit_hints() }
     }
 }
 
@@ -38,15 +54,16 @@ impl FreeClient {
         usual_base: &str,
     ) -> Result<Health, ApiError> {
         let reply = self.send(WHAT, Method::GET, path, WITHOUT_LIST).await?;
-        let models =
-            serde_json::from_slice::<Models>(&reply.body).ok().map(|models| models.data.len() as u64);
+        let listed = serde_json::from_slice::<Models<'_>>(&reply.body).ok();
+        let names = listed.as_ref().map(Models::names).unwrap_or_default();
+        let models = listed.map(|models| models.data.len() as u64);
         if models.is_none() && !says_json(&reply) {
             let what = if is_html(&reply) { "HTML" } else { "something that is no JSON" };
             let why = format!("the base URL answers {what}, not the API; {usual_base}");
             return Err(self.error(WHAT, Some(reply.status), FailureClass::Transient, &why));
         }
         let reply = self.accept(WHAT, reply, if may_lack_list { WITHOUT_LIST } else { &[] })?;
-        Ok(Health::said_by(&reply, models))
+        Ok(Health { names, ..Health::said_by(&reply, models) })
     }
 }
 

@@ -40,6 +40,50 @@ fn a_wrong_key_halts_the_job() {
 }
 
 #[test]
+fn a_server_that_wants_a_key_names_the_variable() {
+    let sim = Sim::start(&["--api-key", "sk-right"]);
+    let place = Place::new();
+    place.put("data.csv", reviews(3));
+    let said = place.run(&format!("{JOB} --base-url {}", sim.base_url), &ASK).expect(4);
+    for words in ["no key was sent, as `OPENAI_API_KEY` is not set", "check the key in `OPENAI_API_KEY`"] {
+        assert!(said.stderr.contains(words), "no `{words}` in {}", said.stderr);
+    }
+    let line = "run data.csv --yes --lane sync --out out.csv --key-env MINE --base-url";
+    let named = place.run(&format!("{line} {}", sim.base_url), &ASK);
+    named.error(4, "credentials-missing", &["`MINE` is not set"]);
+}
+
+#[test]
+fn a_base_url_without_its_version_is_told() {
+    let sim = Sim::start(&[]);
+    let place = Place::new().set("OPENAI_API_KEY", "sk-x");
+    place.put("data.csv", reviews(3));
+    let bare = sim.base_url.trim_end_matches("/v1");
+    let want =
+        format!("the base URL `{bare}` has no version at its end, and most servers want one: `{bare}/v1`");
+    let planned = place.run(&format!("plan data.csv --base-url {bare}"), &ASK).expect(0);
+    assert!(planned.stdout.contains(&want), "{}", planned.stdout);
+    let said = place.run(&format!("{JOB} --base-url {bare}"), &ASK).expect(1);
+    assert!(said.stderr.contains(&want), "{}", said.stderr);
+}
+
+#[test]
+fn a_model_that_a_server_does_not_have_is_answered_with_one_that_it_has() {
+    let sim = Sim::start(&[]);
+    let place = Place::new().set("OPENAI_API_KEY", "sk-x");
+    place.put("data.csv", reviews(3));
+    let ask = ["--user", "Say: {{ text }}", "--model", "gpt-6-lnua", "--base-url", &sim.base_url];
+    let planned = place.run("plan data.csv", &ask).expect(0);
+    let want = "`gpt-6-lnua` is not among the models that the server lists (did you mean `gpt-6-luna`?)";
+    assert!(planned.stdout.contains(want), "{}", planned.stdout);
+    let said = place.run(JOB, &ask).expect(1);
+    assert!(said.stderr.contains("(did you mean `gpt-6-luna`?)"), "{}", said.stderr);
+    // The server knows it: nothing is said.
+    let known = [&ask[..2], &["--model", "gpt-6-luna"], &ask[4..]].concat();
+    assert!(!place.run("plan data.csv", &known).expect(0).stdout.contains("did you mean"));
+}
+
+#[test]
 fn a_base_url_that_answers_html_is_named() {
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 21\r\nConnection: close\r\n\r\n<html>welcome</html>\n";
     let place = Place::new().set("OPENAI_API_KEY", "sk-x").set("OPENAI_BASE_URL", &answering(page));

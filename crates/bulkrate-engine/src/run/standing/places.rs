@@ -88,6 +88,11 @@ impl Standings {
         self.active(By::of(lane))[named]
     }
 
+    /// The deployment that cannot serve, for this reason.
+    pub(crate) fn gone_by(&self, class: FailureClass) -> Option<usize> {
+        self.places.iter().position(|place| place.gone == Some(class))
+    }
+
     pub(super) fn active(&self, by: By) -> &[Route] {
         match by {
             By::Calls => &self.calls,
