@@ -111,7 +111,9 @@ impl Engine {
         let found = self.compared(spec, ask, promise, &entrants, failed, &mut kept).await?;
         let took_part = found.models.iter().filter(|one| one.failed.is_none() && one.bundle.is_none());
         let asked = |one: &Measured| Some(Asked { model: one.model.clone(), job: one.job.clone()? });
-        (kept.name, kept.models) = (spec.name.clone(), took_part.filter_map(asked).collect());
+        let before = std::mem::replace(&mut kept.name, spec.name.clone());
+        kept.names.extend(Some(before).filter(|before| !before.is_empty() && *before != kept.name));
+        kept.models = took_part.filter_map(asked).collect();
         kept.cost = (found.naive > UsdNanos::ZERO).then_some((found.spent, found.naive));
         // What is shown now is what numbers mean from now on.
         kept.shown = found.plans.iter().map(|plan| plan.name.clone()).collect();

@@ -25,6 +25,8 @@ pub(crate) struct Kept {
     pub asked: Option<PilotAsk>,
     /// The job's name, and the models that took part, the strong one first.
     pub name: String,
+    /// Names that it had in earlier pilots: a name is no part of what a job is.
+    pub names: BTreeSet<String>,
     pub models: Vec<Asked>,
     /// The loss that it allowed, in thousandths.
     pub loss_permille: Option<u32>,
@@ -146,6 +148,11 @@ impl Kept {
     pub(super) fn users<'k>(&'k self, own: &'k str) -> impl Iterator<Item = &'k str> {
         let taken = self.taken.iter().map(|taken| taken.job.as_str());
         self.jobs.iter().map(String::as_str).chain(taken).chain([own])
+    }
+
+    /// Whether a pilot of the job was made under that name.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.names.contains(name)
     }
 
     /// Nothing, where no pilot was made.

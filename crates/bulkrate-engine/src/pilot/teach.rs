@@ -7,8 +7,9 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{Sheet, Way, qualities};
 use bulkrate_core::route::learned::MODELS_MAX;
 use bulkrate_core::route::learned::metrics::Qualities;
+use bulkrate_core::route::nearest;
 use bulkrate_io::{RowData, Source, SourceOptions};
-use bulkrate_store::View;
+use bulkrate_store::{JobRow, View};
 
 use super::kept::Asked;
 use super::{Answers, Kept, Reads, cut_short, missing};
@@ -147,7 +148,7 @@ pub(super) struct Found {
 }
 
 pub(super) fn found(view: &dyn View, state_dir: &Path, job: &str) -> Result<Found, EngineError> {
-    let (dir, kept) = find(state_dir, job)?;
+    let (dir, kept) = find(view, state_dir, job)?;
     let (Some(ask), Some(strong)) = (&kept.asked, kept.models.first()) else { return Err(missing(job)) };
     let row = view.job_by_id(&strong.job)?.ok_or_else(|| missing(job))?;
     let spec = spec_of(&row)?;
@@ -172,24 +173,47 @@ pub(super) fn answers_of(
     if answers.open == 0 { Ok(answers) } else { Err(cut_short(&row.name, &row.id)) }
 }
 
-/// The pilots of a job, by whatever it is called.
-fn find(state_dir: &Path, job: &str) -> Result<(PilotDir, Kept), EngineError> {
-    let mut found = Vec::new();
+/// The pilots of a job, by whatever it is called: a name that it had in one of them, the name or the id (or how it begins) of a job that
+/// was made of them.
+fn find(view: &dyn View, state_dir: &Path, job: &str) -> Result<(PilotDir, Kept), EngineError> {
+    let is_called = |row: &JobRow| row.name == job || !job.is_empty() && row.id.starts_with(job);
+    let called: Vec<String> = view.jobs()?.into_iter().filter(is_called).map(|row| row.id).collect();
+    let (mut found, mut others) = (Vec::new(), Vec::new());
     for dir in PilotDir::all(state_dir)? {
         let kept = Kept::load(&dir)?;
+        if kept.asked.is_none() {
+            continue;
+        }
         let own = dir.job();
-        if kept.asked.is_some() && (kept.name == job || kept.users(&own).any(|user| user == job)) {
+        let is_user = |user: &str| user == job || called.iter().any(|id| id == user);
+        if kept.is_named(job) || kept.users(&own).any(is_user) {
             found.push((dir, kept));
+        } else {
+            others.extend(kept.names.into_iter().chain([kept.name]));
         }
     }
     match found.len() {
-        0 => Err(missing(job)),
+        0 => Err(none_of(job, &others)),
         1 => Ok(found.remove(0)),
         _ => {
             let candidates =
                 found.iter().map(|(dir, kept)| format!("{} ({})", dir.job(), kept.name)).collect();
             Err(EngineError::AmbiguousJob { job: job.to_owned(), candidates })
         }
+    }
+}
+
+/// No pilot of that name, and which there are.
+fn none_of(job: &str, others: &[String]) -> EngineError {
+    if others.is_empty() {
+        return missing(job);
+    }
+    let near = nearest(job, others.iter().map(String::as_str));
+    let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+    EngineError::BadSpec {
+        code: "pilot-missing",
+        what: format!("no pilot was made of `{job}`{near}"),
+        why: format!("there are pilots of `{}`", others.join("`, `")),
     }
 }
 

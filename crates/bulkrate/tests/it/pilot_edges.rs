@@ -244,6 +244,14 @@ fn a_pilot_teaches_a_filter() {
         .expect(0);
     let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
     assert_eq!((bytes("a.filter"), billed(&sim)), (bytes("b.filter"), paid));
+    // A name is no part of a job: the same one piloted under another name is found by both, and by the name of a job that runs its plan.
+    pilot(&place, "--pilot 400 --yes", &[&["--name", "nightly"]]).expect(0);
+    let named = [&JOB[..], &CHOICES, &["--name", "planned"]].concat();
+    place.run("run --plan 1 --yes --limit 1 --lane sync --out planned.csv", &named).expect(0);
+    for name in ["nightly", "reviews", "planned"] {
+        place.run(&format!("filter train --pilot {name} --error 5% --force --out b.filter"), &[]).expect(0);
+        assert_eq!(bytes("a.filter"), bytes("b.filter"), "{name}");
+    }
     // Most of the job needs no model any more, and says what the model would have said.
     let run = |more: &str| {
         place
@@ -269,7 +277,12 @@ fn a_pilot_teaches_a_filter() {
     // What cannot teach says why.
     train("--out a.filter").error(2, "file-exists", &["a.filter"]);
     train("--text wrong --out c.filter").error(2, "column-unknown", &["`wrong`", "text"]);
-    place.run("filter train --pilot nobody --out c.filter", &[]).error(2, "pilot-missing", &["no pilot"]);
+    let nobody = place.run("filter train --pilot review --out c.filter", &[]);
+    nobody.error(
+        2,
+        "pilot-missing",
+        &["no pilot was made of `review` (did you mean `reviews`?)", "pilots of"],
+    );
     place.put("typo.toml", "[[rule]]\nwords = [\"lamp\"]\nanswer = \"Neutral\"\n");
     train("--rules typo.toml --out c.filter").error(
         2,
