@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use bulkrate_core::bundle::SIZE_MAX;
 use bulkrate_core::collect::Expectation;
+use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{Kind, Role};
+use bulkrate_core::route::nearest;
 use bulkrate_engine::spec::{
     AccountSpec, FetchSpec, FilterSpec, JobSpec, RequestSpec, RuleSpec, RunSpec, SinkSpec, SourceSpec,
     TurnSpec,
@@ -97,6 +99,7 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
     }
     let fallback = from.fallback.unwrap_or_default();
     super::router::no_auto("--fallback", &fallback)?;
+    check_lanes(&fallback)?;
     super::router::no_auto("request.rules", rules.iter().map(|rule| &rule.model))?;
     let keys = super::router::Keys {
         router: from.router,
@@ -136,6 +139,22 @@ fn request(from: Request) -> Result<RequestSpec, ConfigError> {
         bundle: bundle(from.bundle, kind == Kind::Chat)?,
         bundles: std::collections::BTreeMap::new(), // a plan of a pilot sets them
     })
+}
+
+/// What stands behind a model's last `@` is its lane, or part of its name: not a lane's name with a slip in it.
+fn check_lanes(fallback: &[String]) -> Result<(), ConfigError> {
+    for name in fallback {
+        let Some((model, lane)) = name.rsplit_once('@') else { continue };
+        let lanes = Lane::ALL.map(Lane::name);
+        if lanes.contains(&lane) {
+            continue;
+        }
+        if let Some(near) = nearest(lane, lanes.into_iter()) {
+            let message = format!("`{name}`: no lane is called `{lane}` (did you mean `{model}@{near}`?)");
+            return Err(ConfigError::option("--fallback", message, Some("lanes are batch, flex and sync")));
+        }
+    }
+    Ok(())
 }
 
 /// From where images and documents are fetched, where they are.

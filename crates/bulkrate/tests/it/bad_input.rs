@@ -197,6 +197,19 @@ fn an_output_that_cannot_be_created_is_told_before_anything_is_sent() {
 }
 
 #[test]
+fn a_slip_in_the_lane_of_a_stand_in_is_no_name_of_a_model() {
+    let place = offline();
+    place.put("data.csv", reviews(3));
+    let run = |fallback: &str| place.run(&format!("plan data.csv --lane sync --fallback {fallback}"), &ASK);
+    run("openai/gpt-6-luna@bacth").error(
+        2,
+        "option-invalid",
+        &["--fallback", "`bacth` (did you mean `openai/gpt-6-luna@batch`?)"],
+    );
+    run("openai/some-model@20250514").expect(0);
+}
+
+#[test]
 fn output_that_has_no_place_is_told_before_anything_is_spent() {
     let sim = Sim::start(&[]);
     let place = Place::new().set("OPENAI_API_KEY", "sk-sim").set("OPENAI_BASE_URL", &sim.base_url);
