@@ -6,7 +6,8 @@
 
 use bulkrate_provider::{ApiError, Health};
 
-/// The longest wait between two looks at a provider that is away, and at one that may never have been there.
+/// The longest wait between two looks at a provider that is away, and at one that may never have been there. After a call that was lost
+/// where others stand in: as for one whose looks are never answered.
 const WAIT_MAX_US: u64 = 60_000_000;
 const NEVER_THERE_WAIT_MAX_US: u64 = 5_000_000;
 const WAIT_MIN_US: u64 = 500_000;
@@ -101,7 +102,7 @@ impl Away {
         if self.left {
             (self.look, self.lost_us) = (Look::Due, now_us);
         }
-        (self.wait(now_us, random), first)
+        (self.wait(now_us, random, self.longest_us()), first)
     }
 
     /// A call was sent and brought nothing good: no answer, a page of somebody else's, or the API's word that it is down.
@@ -117,7 +118,9 @@ impl Away {
         if self.look == Look::Needless {
             self.look = Look::Due;
         }
-        self.wait(now_us, random);
+        // What tried whether it is back is in doubt now, which leaves less room for those that stand in.
+        let longest_us = if self.left { PAID_EVERY_US } else { self.longest_us() };
+        self.wait(now_us, random, longest_us);
         !away
     }
 
@@ -139,7 +142,7 @@ impl Away {
             self.look = Look::Needless;
         } else {
             self.look = Look::Due;
-            self.wait(now_us, random);
+            self.wait(now_us, random, self.longest_us());
         }
         self.look == Look::Needless
     }
@@ -150,10 +153,13 @@ impl Away {
         Some(self.shut_until_us).filter(|until| waits && now_us < *until)
     }
 
+    fn longest_us(&self) -> u64 {
+        if self.answered { WAIT_MAX_US } else { NEVER_THERE_WAIT_MAX_US }
+    }
+
     /// As long again as it has been away, however many calls have found that out: a short outage costs little.
-    fn wait(&mut self, now_us: u64, random: u64) -> u64 {
+    fn wait(&mut self, now_us: u64, random: u64, longest_us: u64) -> u64 {
         let away_us = now_us - *self.since_us.get_or_insert(now_us);
-        let longest_us = if self.answered { WAIT_MAX_US } else { NEVER_THERE_WAIT_MAX_US };
         let most_us = away_us.clamp(WAIT_MIN_US, longest_us);
         let wait_us = most_us / 2 + random % (most_us / 2);
         self.shut_until_us = self.shut_until_us.max(now_us + wait_us);
@@ -191,6 +197,33 @@ mod tests {
         assert!((1 + 3..=1 + 4).contains(&lost_in_an_hour(false, false)));
         let there = lost_in_an_hour(true, true);
         assert!((60..150).contains(&there), "who answers for free is tried each minute: {there}");
+    }
+
+    #[test]
+    fn trials_that_are_lost_leave_the_stand_in_its_room_for_doubt() {
+        let mut away = Away { answered: true, ..Away::default() };
+        for _ in 0..LOST_MAX {
+            away.lost(0, 0);
+        }
+        let (mut trials, mut last_us) = (Vec::new(), 0);
+        for second in 60..3 * 3_600 {
+            let (now_us, random) = (second * S, second.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            away.leave(now_us);
+            if away.takes_look(now_us) {
+                away.looked(now_us, true, random);
+            }
+            if !away.shuts(now_us) {
+                away.lost(now_us, random);
+                trials.push((now_us - last_us) / S);
+                last_us = now_us;
+            }
+        }
+        assert!(
+            (12..=30).contains(&trials.len()),
+            "in three hours, though each free look is answered: {trials:?}"
+        );
+        assert!(trials.iter().skip(8).all(|pause_s| (450..=900).contains(pause_s)), "{trials:?}");
+        assert!(away.back(last_us + S), "and the first good word counts");
     }
 
     #[test]
