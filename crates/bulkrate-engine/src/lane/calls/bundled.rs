@@ -30,7 +30,8 @@ impl Held {
     pub(super) fn of(parcel: Parcel, lane: Lane, body: Vec<u8>) -> Self {
         let Parcel { ready, more, tokens, max_tokens } = parcel;
         // What a provider may count against its limit: the prompt, and the most it may answer.
-        Self { ready, more, lane, body: Bytes::from(body), tokens: tokens + u64::from(max_tokens) }
+        let tokens = tokens + u64::from(max_tokens);
+        Self { ready, more, lane, came: lane, body: Bytes::from(body), tokens }
     }
 
     /// The most that it can cost.
@@ -141,9 +142,11 @@ impl Calls {
             return Taken::Goes(held);
         }
         let job = std::rc::Rc::clone(&self.job);
-        let Held { ready, body, tokens, lane, .. } = held;
+        let Held { ready, body, tokens, lane, came, .. } = held;
         match job.gather(&mut self.gathering, ready, lane) {
-            Ok(Gathered::Alone(ready)) => Taken::Goes(Held { ready, more: Vec::new(), lane, body, tokens }),
+            Ok(Gathered::Alone(ready)) => {
+                Taken::Goes(Held { ready, more: Vec::new(), lane, came, body, tokens })
+            }
             Ok(Gathered::Kept(draft)) => {
                 draft.and_then(|draft| self.sealed(draft)).map_or(Taken::Waits, Taken::Goes)
             }

@@ -15,7 +15,7 @@ const GATHER_MAX_US: u64 = 20_000;
 impl Calls {
     pub(super) fn lease(&mut self, held: Held) {
         let bound = held.bound();
-        let Held { ready, more, lane, body, tokens } = held;
+        let Held { ready, more, lane, body, tokens, .. } = held;
         for ready in std::iter::once(&ready).chain(&more) {
             assert!(
                 self.job.state.borrow().items.is_waiting(ready.ordinal),

@@ -87,6 +87,8 @@ struct Held {
     /// Items of the same request, after the first.
     more: Vec<Ready>,
     lane: Lane,
+    /// The lane that it was taken from: what is called for instead of a batch waits as what it is.
+    came: Lane,
     body: Bytes,
     tokens: u64,
 }

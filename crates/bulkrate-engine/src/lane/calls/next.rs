@@ -111,13 +111,13 @@ impl Calls {
             }
         }
         let mut body = Vec::with_capacity(1_024);
-        let lane = job.lane_of(ordinal, lane);
-        let (lane, ready) = match job.ready(ordinal, lane, &mut body) {
+        let came = job.lane_of(ordinal, lane);
+        let (lane, ready) = match job.ready(ordinal, came, &mut body) {
             Err(NotReady::Lane(other)) => {
                 body.clear();
                 (other, job.ready(ordinal, other, &mut body))
             }
-            ready => (lane, ready),
+            ready => (came, ready),
         };
         match ready {
             // Of a model whose batches are taken: it waits for one, beside the queue that it came from.
@@ -136,7 +136,7 @@ impl Calls {
                 self.landed_since_us.get_or_insert(now_us);
                 Read::Ended
             }
-            Ok(ready) => Read::Ready(Held::of(Parcel::alone(ready), lane, body)),
+            Ok(ready) => Read::Ready(Held { came, ..Held::of(Parcel::alone(ready), lane, body) }),
             Err(NotReady::Unsupported(why)) => {
                 job.bury(ordinal, lane, FailureClass::InvalidInput, &why);
                 self.has_ended(now_us)

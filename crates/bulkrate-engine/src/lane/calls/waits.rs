@@ -87,7 +87,7 @@ impl Waits {
             gate.first = Some(held);
             return;
         }
-        let mut items: Vec<(Ordinal, Lane)> = held.ordinals().map(|ordinal| (ordinal, held.lane)).collect();
+        let mut items: Vec<(Ordinal, Lane)> = held.ordinals().map(|ordinal| (ordinal, held.came)).collect();
         self.behind += items.len();
         if first {
             items.reverse();
@@ -127,7 +127,7 @@ impl Waits {
         self.behind -= gate.behind.len();
         let mut all = Vec::with_capacity(gate.behind.len() + 1);
         if let Some(first) = gate.first.take() {
-            all.extend(first.ordinals().map(|ordinal| (ordinal, first.lane)));
+            all.extend(first.ordinals().map(|ordinal| (ordinal, first.came)));
         }
         all.extend(gate.behind.drain(..));
         all
