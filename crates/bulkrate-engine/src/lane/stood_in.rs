@@ -8,7 +8,7 @@ use serde_json::json;
 use super::evidence::{field, put};
 use crate::run::job::Job;
 use crate::run::ready::Ready;
-use crate::run::standing::{Instead, Why};
+use crate::run::standing::{By, Instead, Why};
 
 /// Beside whatever else the row's evidence says: the reason, by the pinned model that was meant.
 const FIELD: &str = "instead";
@@ -36,6 +36,12 @@ pub(super) fn keep(row: &mut Submission, known: &BTreeMap<String, String>) {
     if !known.is_empty() {
         put(row, FIELD, json!(known));
     }
+}
+
+/// Whether an earlier run packed it for a stand-in to whom nobody's items go now: a run starts at what they name.
+pub(super) fn is_outdated(job: &Job, row: &Submission, place: usize) -> bool {
+    let goes_there = || job.places_in_use(&job.state.borrow(), By::Batches).any(|used| used == place);
+    row.epoch != job.epoch && !kept(row).is_empty() && !goes_there()
 }
 
 /// The same as the items have it; one that names the sender itself was sent in nobody's place.

@@ -28,6 +28,7 @@ use self::wait::wait;
 use super::collect;
 use super::outage::{self, Redirects};
 use super::pack::Planned;
+use super::stood_in;
 use crate::EngineError;
 use crate::decision::Act;
 use crate::run::heaps::heaps_of;
@@ -236,7 +237,8 @@ impl Driving<'_> {
 /// Whether its items go to another deployment, and it is not the one that tries whether this one is back.
 pub(super) fn is_left(job: &Job, row: &Submission) -> bool {
     let Some(place) = recover::sender(job, row) else { return false };
-    job.is_left(place) && !job.state.borrow().batch_queues[place].breaker.is_trial(row.sub)
+    let left = job.is_left(place) || stood_in::is_outdated(job, row, place);
+    left && !job.state.borrow().batch_queues[place].breaker.is_trial(row.sub)
 }
 
 fn api(job: &Job, planned: &Planned) -> Result<Arc<dyn Provider>, EngineError> {
