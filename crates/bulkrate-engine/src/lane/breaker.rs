@@ -12,7 +12,7 @@ use bulkrate_store::fold::State as ItemState;
 use tokio::task::JoinSet;
 
 use super::away::{Away, is_there};
-use crate::run::job::Job;
+use crate::run::job::{Job, State};
 use crate::run::standing::By;
 
 /// So many failures in a row, and it may be away; one may be a hiccup, however long ago.
@@ -143,8 +143,7 @@ fn note_room(job: &Job, place: usize, now_us: u64, patience_us: u64) {
     let full = {
         let mut state = job.state.borrow_mut();
         let shut = state.batch_queues[place].is_full(now_us, job.runs_enough(&state, place));
-        let asked = state.items.asked();
-        let waits = asked.of(ItemState::Queued) + asked.of(ItemState::Retry) > 0;
+        let waits = shut && waits_for(job, &state, place, now_us);
         let crowd = &mut state.batch_queues[place].crowd;
         if shut && waits {
             crowd.refused(now_us, None);
@@ -154,6 +153,17 @@ fn note_room(job: &Job, place: usize, now_us: u64, patience_us: u64) {
         shut && crowd.is_full(now_us, shut, known, patience_us)
     };
     job.note_room(place, By::Batches, full);
+}
+
+/// Whether something waits for this deployment. While another takes batches, whose items come by is known: those of this one wait beside
+/// the queue. Else nobody has looked, and what waits may be its own.
+fn waits_for(job: &Job, state: &State, place: usize, now_us: u64) -> bool {
+    let asked = state.items.asked();
+    let in_use = || job.places_in_use(state, By::Batches);
+    let known =
+        in_use().any(|used| used == place) && in_use().any(|used| job.takes_batch(state, used, now_us));
+    let own = || state.batch_queues[place].has_waiting();
+    asked.of(ItemState::Queued) + asked.of(ItemState::Retry) > 0 && (!known || own())
 }
 
 /// A free look has ended. Who asked for patience when it refused is not tried before.

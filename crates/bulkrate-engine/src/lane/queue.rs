@@ -55,6 +55,11 @@ impl BatchQueue {
         }
     }
 
+    /// Whether items wait beside the queue.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether limits alone keep the next batch back. `at_once`: as many as may run at the same time do.
     pub(super) fn is_full(&self, now_us: u64, at_once: bool) -> bool {
         let refused = now_us < self.not_before_us;
