@@ -89,13 +89,18 @@ impl Several {
         Engine::open(self.settings()).unwrap().plan(spec, &*self.world.ear).await.unwrap()
     }
 
+    /// OpenAI's first, then those of the others.
+    pub fn sims(&self) -> impl Iterator<Item = &Sim> {
+        std::iter::once(&self.world.sim).chain(self.others.iter().map(|(_, sim)| sim))
+    }
+
     /// Requests that were carried out, and their bill: OpenAI's first, then those of the others.
     pub fn bills(&self) -> Vec<(u64, i64)> {
         let of = |sim: &Sim| {
             let bill: Value = serde_json::from_str(&sim.bill_json()).unwrap();
             (bill["requests"].as_u64().unwrap(), bill["total_usd_nanos"].as_i64().unwrap())
         };
-        std::iter::once(of(&self.world.sim)).chain(self.others.iter().map(|(_, sim)| of(sim))).collect()
+        self.sims().map(of).collect()
     }
 
     pub fn told(&self, start: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_engine::report::{Ending, Report};
 use bulkrate_engine::spec::{FallbackWhen, JobSpec, RequestSpec};
-use bulkrate_engine::{Reader, Stop};
+use bulkrate_engine::{Engine, Reader, Stop};
 use bulkrate_provider::RetryPolicy;
 use bulkrate_sim::SimConfig;
 use serde_json::Value;
@@ -14,12 +14,12 @@ use serde_json::Value;
 use crate::failover::{GROQ, LUNA, Several, XAI, impatient_with};
 
 /// Batches that take so many milliseconds.
-fn batches(run_ms: f64) -> SimConfig {
+pub fn batches(run_ms: f64) -> SimConfig {
     let speed = 1_000.0;
     SimConfig { speed, validating_secs: 0.0, finalizing_secs: 0.0, run_secs: run_ms, ..SimConfig::default() }
 }
 
-fn with(config: SimConfig, faults: &[&str]) -> SimConfig {
+pub fn with(config: SimConfig, faults: &[&str]) -> SimConfig {
     faults.iter().fold(config, |config, fault| config.with_fault(fault).unwrap())
 }
 
@@ -27,21 +27,25 @@ fn with(config: SimConfig, faults: &[&str]) -> SimConfig {
 const NO_UPLOADS: [&str; 2] = ["5xx:upload=503@1-3", "reset-early:models@1"];
 
 /// From one failure to the next passes more than the patience of `impatient_with`: the second one is an outage, however fast the machine.
-fn leaves_at_the_second_failure(spec: &mut JobSpec) {
+pub fn leaves_at_the_second_failure(spec: &mut JobSpec) {
     (spec.run.poll_min_ms, spec.run.poll_max_ms) = (300, 300);
 }
 
 /// Batches of ten, one after the other.
-fn tens(there: &Several, rows: usize, fallback: &[&str]) -> JobSpec {
+pub fn tens(there: &Several, rows: usize, fallback: &[&str]) -> JobSpec {
     let mut spec = there.spec(Lane::Batch, rows, fallback);
     (spec.run.batch_items_max, spec.run.batches_max) = (10, 1);
     spec
 }
 
-async fn run(there: &Several, spec: &JobSpec) -> Report {
-    // Free calls are tried once, so that the engine sees each failure.
+/// Free calls are tried once, so that the engine sees each failure.
+pub fn impatient_once(there: &Several) -> Engine {
     let retry = RetryPolicy { tries: 1, wait_max: Duration::from_millis(10), ..RetryPolicy::default() };
-    let engine = impatient_with(there, &retry);
+    impatient_with(there, &retry)
+}
+
+pub async fn run(there: &Several, spec: &JobSpec) -> Report {
+    let engine = impatient_once(there);
     let run = engine.run(spec, &|_| true, there.world.ear.clone(), Stop::new());
     tokio::time::timeout(Duration::from_secs(60), run).await.expect("nothing waits for ever").unwrap()
 }
@@ -65,7 +69,7 @@ fn by_whom(there: &Several, report: &Report, rows: usize) -> Vec<(String, Option
 }
 
 /// The ledger is the sum of the bills, to the nano-dollar, and `verify` finds nothing.
-fn is_exact(there: &Several, report: &Report) {
+pub fn is_exact(there: &Several, report: &Report) {
     let reader = Reader::open(&there.world.path("state")).unwrap();
     let proofs = reader.verify(&report.job, &[]).unwrap();
     let failing: Vec<_> = proofs.checks.into_iter().filter(|check| !check.passed).collect();
@@ -155,7 +159,7 @@ async fn where_nobody_takes_batches_they_wait_and_nothing_fails() {
 }
 
 /// Calls that are answered, then lost for a while.
-fn dips(from: usize, lost: usize) -> SimConfig {
+pub fn dips(from: usize, lost: usize) -> SimConfig {
     let config = SimConfig { latency_ms: 20.0, latency_sigma: 0.0, ..SimConfig::default() };
     let until = from + lost - 1;
     with(config, &[&format!("html:sync=502@{from}-{until}"), "reset-early:models@1-2"])

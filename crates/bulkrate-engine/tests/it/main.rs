@@ -9,6 +9,7 @@ mod stream;
 mod tokens;
 mod failover;
 mod failover_back;
+mod failover_resume;
 mod guards;
 mod hedge;
 mod kinds;
