@@ -574,6 +574,15 @@ mod tests {
         assert_eq!(lived.violations, []);
     }
 
+    /// A seed that once did not end: too few items for a batch of Bedrock went to and fro between calls and batches where a stand-in has a
+    /// lane of its own.
+    #[test]
+    fn a_rest_that_is_too_small_for_a_batch_is_called_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let lived = live(3_124, scratch.path(), false).unwrap();
+        assert_eq!((lived.provider, lived.violations), ("bedrock", Vec::new()));
+    }
+
     /// Seeds that once failed: an item stood in two queues.
     #[test]
     fn no_item_is_twice_in_a_bundle() {

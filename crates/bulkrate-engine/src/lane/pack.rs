@@ -201,6 +201,10 @@ fn call_instead(job: &Rc<Job>, draft: &Drafting) {
             state.items.release(&[ready.lease()]);
             state.budget.release(ready.tags, ready.bound);
             state.queue(Retry { due_us: 0, ordinal: ready.ordinal, lane: Lane::Sync });
+            if job.may_stand_in.mixed {
+                // It stays a call: a fresh item would be sent back to the batches, and come here again without end.
+                state.trouble.entry(ready.ordinal).or_default();
+            }
         }
     }
     let name = job.deployments[draft.deployment].account.api.name();
@@ -232,9 +236,9 @@ fn next(
             job.bury(ordinal, Lane::Batch, FailureClass::InvalidInput, &why);
             return Ok(Some(None));
         }
-        Err(NotReady::Lane(lane)) => {
+        Err(NotReady::Lane(_)) => {
             let mut state = job.state.borrow_mut();
-            state.queue(Retry { due_us: 0, ordinal, lane });
+            state.call_for(ordinal);
             job.changed.notify_waiters();
             let goes_on = job.has_takers(&state, job.clock.us());
             return Ok(goes_on.then_some(None));

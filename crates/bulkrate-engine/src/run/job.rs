@@ -449,6 +449,11 @@ impl State {
         }
     }
 
+    /// An item of a batch that is called for. It waits as what it is: when batches are taken again it goes back.
+    pub(crate) fn call_for(&mut self, ordinal: Ordinal) {
+        self.call_retries.push(Reverse(Retry { due_us: 0, ordinal, lane: Lane::Batch }));
+    }
+
     /// From now on what waits for a batch goes to the sync lane.
     pub(crate) fn leave_batches(&mut self) {
         self.may_batch = false;

@@ -114,6 +114,7 @@ impl Plan {
             let model = found.model.filter(|_| at == 0);
             found.outages.extend(outages(dice, (at, model), 1));
         }
+        self.backup_at = None; // an old backup (W5) is restored where nobody stands in
         self.spec.request.fallback = list;
         self.spec.run.fallback_when = dice.pick(&[FallbackWhen::Outage, FallbackWhen::Capacity]);
         if let Some(other) = found.tongue {
