@@ -165,7 +165,7 @@ impl Line {
             let wrong = if create { Wrong::LimitedCreate } else { Wrong::Limited };
             return Begun::Over { no, answer: tongue.error(wrong), fate: Fate::Refused };
         }
-        if hub.fault(faults.refused) {
+        if faults.refused > 0 && hub.fault(faults.refused) {
             hub.note(format_args!("refuses {no}: {} {path}", request.method));
             return Begun::Over { no, answer: tongue.error(Wrong::NotYours), fate: Fate::Refused };
         }
