@@ -3,12 +3,12 @@
 use crate::data::{self, real};
 use crate::gates::{Bar, Gates};
 use anyhow::{Context as _, Result};
-use bulkrate_core::bundle::{Bundle, asked_so, together, usage_shares};
+use bulkrate_core::bundle::{Bundle, Said, asked_so, together, usage_shares};
 use bulkrate_core::money::{PicoUsdPerToken, Tokens};
 use bulkrate_core::price::estimate::{JobShape, Ratios, quote};
 use bulkrate_core::price::{Rates, price};
 use bulkrate_core::request::{Content, Request};
-use bulkrate_core::tokens::{CountTokens as _, Encoding};
+use bulkrate_core::tokens::{CountTokens as _, Encoding, about};
 use bulkrate_core::usage::Usage;
 use bulkrate_tokens::Tables;
 use serde_json::json;
@@ -18,8 +18,6 @@ use std::path::Path;
 /// Items whose usage is known when the plan is made, and bundles, at least.
 const PILOT: usize = 100;
 const BUNDLES: usize = 10;
-/// Names of a list whose length hardly matters.
-const LIST_MAX: usize = 20;
 /// Answers cost eight times what prompts do.
 const PRICES: (u64, u64) = (50_000, 400_000);
 /// Tokens around each message and before the answer (OpenAI cookbook, "How to count tokens with tiktoken").
@@ -46,14 +44,21 @@ pub(crate) fn measure(root: &Path, gates: &mut Gates) -> Result<()> {
         [("SMS spam", "sms_spam"), ("SNIPS intents", "snips_extract"), ("banking", "banking77")]
     {
         let rows = data::rows::<Row>(&root.join("jobs").join(format!("{name}.jsonl.gz")))?;
-        for (how, job) in [("texts", Job::default()), ("choices", Job { choices: choices(&rows) })] {
-            // No plan knows how long a list is that each bundle says twice.
-            let guessed = if job.choices.len() > LIST_MAX { Bar::Shown } else { Bar::AtMost(0.03) };
+        let choices = choices(&rows);
+        for (how, job) in [
+            ("texts", Job::default()),
+            ("choices", Job { choices: choices.clone(), schemas_are_free: false }),
+            ("choices, schemas free", Job { choices, schemas_are_free: true }),
+        ] {
             for size in [5, 20, 50] {
-                let (pilot, guess) = (by_pilot(&rows, size, &job)?, by_guess(&rows, size, &job)?);
-                let figure = |from| format!("{what}, {how}, {size} in one request: off the bill by {from}");
-                gates.add("E2", figure("a pilot of bundles"), pilot.abs(), Bar::AtMost(0.03));
-                gates.add("E2", figure("rows asked alone"), guess.abs(), guessed);
+                let off = [
+                    ("a pilot of bundles", by_pilot(&rows, size, &job)?),
+                    ("rows asked alone", by_guess(&rows, size, &job)?),
+                ];
+                for (from, off) in off {
+                    let figure = format!("{what}, {how}, {size} in one request: off the bill by {from}");
+                    gates.add("E2", figure, off.abs(), Bar::AtMost(0.03));
+                }
             }
         }
     }
@@ -65,9 +70,22 @@ pub(crate) fn measure(root: &Path, gates: &mut Gates) -> Result<()> {
 struct Job {
     /// The closed list of answers; empty: answers are texts.
     choices: Vec<String>,
+    /// Whether the service counts no tokens for a schema: none says how many.
+    schemas_are_free: bool,
 }
 
 impl Job {
+    /// The request of any of its items.
+    fn line(&self) -> String {
+        json!({"model": "m", "system_prompt": GUIDE, "messages": [{"role": "user", "content": "x"}],
+            "generation_config": {"max_tokens": 64, "choices": self.choices}})
+        .to_string()
+    }
+
+    fn schema_tokens(&self, schema: &str) -> u64 {
+        if self.schemas_are_free { 0 } else { tokens(schema) }
+    }
+
     /// What one item uses that is asked alone: a choice is asked for by a schema, as `bulkrate_provider` writes it, and comes in it.
     fn alone(&self, row: &Row) -> Usage {
         let (schema, answer) = if self.choices.is_empty() {
@@ -79,7 +97,7 @@ impl Job {
             (schema.to_string(), json!({"answer": row.label}).to_string())
         };
         Usage {
-            input: prompt(&[GUIDE, &row.text]) + tokens(&schema),
+            input: prompt(&[GUIDE, &row.text]) + self.schema_tokens(&schema),
             output: tokens(&answer),
             ..Usage::default()
         }
@@ -107,14 +125,17 @@ fn by_pilot(rows: &[Row], size: usize, job: &Job) -> Result<f64> {
     off(&ratios, &shape, &left, size, job)
 }
 
-/// The same of a plan that knows what some rows used alone, and guesses what bundles add.
+/// The same of a plan that knows what some rows used alone, and reads off the requests what bundles add.
 fn by_guess(rows: &[Row], size: usize, job: &Job) -> Result<f64> {
     let rows: Vec<&Row> = rows.iter().collect();
     let mut ratios = Ratios::default();
     for row in rows.iter().step_by((rows.len() / PILOT).max(1)) {
-        ratios.add(bytes(row), &job.alone(row));
+        ratios.add_of(bytes(row), bytes(row), &job.alone(row));
     }
-    let shape = together(alone(&rows, job), GUIDE.len() as u64, u32::try_from(size)?);
+    let (line, bundle) = (job.line(), u32::try_from(size)?);
+    let lead: Request<'_> = serde_json::from_str(&line)?;
+    let said = Said::of(&lead, &str::to_owned, bundle, &about).context("no bundle")?;
+    let shape = together(alone(&rows, job), bundle, &said);
     off(&ratios, &shape, &rows, size, job)
 }
 
@@ -149,9 +170,7 @@ fn off(ratios: &Ratios, shape: &JobShape, rows: &[&Row], size: usize, job: &Job)
 
 /// What a bundle uses: its own prompt, and the answer in the form that it asks for.
 fn used(items: &[&Row], job: &Job) -> Result<Usage> {
-    let line = json!({"model": "m", "system_prompt": GUIDE, "messages": [{"role": "user", "content": "x"}],
-        "generation_config": {"max_tokens": 64, "choices": job.choices}})
-    .to_string();
+    let line = job.line();
     let lead: Request<'_> = serde_json::from_str(&line)?;
     let texts: Vec<&str> = items.iter().map(|row| row.text.as_str()).collect();
     let bundle = Bundle::of(&lead, &texts, None).context("no bundle")?;
@@ -169,7 +188,7 @@ fn used(items: &[&Row], job: &Job) -> Result<Usage> {
         .collect();
     let answer = json!({ "answers": answers }).to_string();
     Ok(Usage {
-        input: prompt(&[&system, &user]) + tokens(schema),
+        input: prompt(&[&system, &user]) + job.schema_tokens(schema),
         output: tokens(&answer),
         ..Usage::default()
     })

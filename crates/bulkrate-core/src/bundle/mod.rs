@@ -15,6 +15,7 @@ mod kin;
 mod mistakes;
 mod pays;
 mod read;
+mod said;
 mod schema;
 mod shares;
 mod stem;
@@ -24,6 +25,7 @@ pub use fit::{Limit, Room, fitting};
 pub use kin::{Alone, Kin};
 pub use pays::{ADDED_TOKENS, FRAMING_TOKENS, around_answer, asked_so, pays, together};
 pub use read::{answers, text_of};
+pub use said::Said;
 pub use shares::{shares, usage_shares};
 pub use stem::Common;
 

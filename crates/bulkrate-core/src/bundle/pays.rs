@@ -1,5 +1,6 @@
 //! Whether bundles pay: what is said once instead of each time, against what each item is wrapped in.
 
+use super::said::Said;
 use crate::money::{PicoUsdPerToken, Tokens};
 use crate::price::JobShape;
 
@@ -42,26 +43,27 @@ pub fn around_answer(is_choice: bool) -> u32 {
     if is_choice { ANSWER_TOKENS - WRAPPED_TOKENS } else { ANSWER_TOKENS }
 }
 
-/// The same with the answer's part of the list around all of them, to the nearest.
-fn answer_tokens(size: u32, is_choice: bool) -> u32 {
-    around_answer(is_choice) + (LIST_TOKENS + size / 2) / size.max(1)
+/// The same of all answers, with the list around those of each of `whole` bundles.
+fn answer_tokens(items: u64, whole: u64, is_choice: bool) -> u64 {
+    items * u64::from(around_answer(is_choice)) + whole * u64::from(LIST_TOKENS)
 }
 
-/// What items ask in bundles of `size` that each ask `alone`; `common`: the bytes of prompt that all have in common.
+/// What items ask in bundles of `size` that each ask `alone`; `said`: what such a bundle says, and what all items have in common.
 #[must_use]
-pub fn together(alone: JobShape, common: u64, size: u32) -> JobShape {
+pub fn together(alone: JobShape, size: u32, said: &Said) -> JobShape {
     if size < 2 || alone.items == 0 {
         return alone;
     }
     let whole = alone.items.div_ceil(u64::from(size));
-    let said_less = common.saturating_mul(alone.items - whole);
-    let framed = alone.items.saturating_mul(u64::from(FRAMING_TOKENS)) + whole * u64::from(ADDED_TOKENS);
-    let answer = answer_tokens(size, alone.choice_bytes.is_some());
-    let (prompts, answer) = (alone.added.0.0 + framed, alone.added.1.0 + u64::from(answer));
+    let said_less = said.common().saturating_mul(alone.items - whole);
+    let (prompts, schemas) = said.added(&alone, whole);
+    let answers = answer_tokens(alone.items, whole, alone.choice_bytes.is_some());
+    let (prompts, answers) = (alone.added.0.0 + prompts.0, alone.added.1.0 + answers);
     JobShape {
         bytes: alone.bytes.saturating_sub(said_less),
         messages: alone.messages / alone.items * whole,
-        added: (Tokens(prompts), Tokens(answer)),
+        added: (Tokens(prompts), Tokens(answers)),
+        schemas: Some(schemas),
         ..asked_so(alone, size)
     }
 }
@@ -82,8 +84,20 @@ pub fn asked_so(alone: JobShape, size: u32) -> JobShape {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::price::Ratios;
+    use crate::request::Request;
+
+    /// Choices, and 900 bytes that all have in common.
+    fn said(size: u32) -> Said {
+        let line = format!(
+            r#"{{"model":"m","system_prompt":["{}"],"messages":[{{"role":"user","content":"?"}}],"generation_config":{{"choices":["good","bad"]}}}}"#,
+            "Sort it. ".repeat(100)
+        );
+        let lead: Request<'_> = serde_json::from_str(&line).unwrap();
+        Said::of(&lead, &str::to_owned, size, &crate::tokens::about).unwrap()
+    }
 
     #[test]
     fn what_is_said_once_is_counted_once() {
@@ -95,15 +109,16 @@ mod tests {
             choice_bytes: Some(8),
             ..JobShape::default()
         };
-        let shape = together(alone, 900, 20);
+        let shape = together(alone, 20, &said(20));
         assert_eq!((shape.bytes, shape.messages, shape.requests), (100 * 100 + 5 * 900, 10, Some(5)));
-        // A quarter of a token a byte and a tenth more, three around each of ten messages and before each of five answers.
-        let known = 5 * u64::from(ADDED_TOKENS) + 100 * u64::from(FRAMING_TOKENS);
-        let bounded = JobShape { input_max: Tokens(1 << 20), ..shape };
-        assert_eq!(bounded.input_expected(&Ratios::default()), 14_500 * 11 / 40 + 1 + 10 * 3 + 5 * 3 + known);
-        assert_eq!(shape.added.0.0, u64::from(100 * FRAMING_TOKENS + 5 * ADDED_TOKENS));
         assert_eq!(shape.output_max.0, 20 + u64::from(ID_TOKENS));
-        assert_eq!(together(alone, 900, 1), alone);
+        // A quarter of a token a byte and a tenth more, three around each of ten messages and before each of five answers; around each item and
+        // in each bundle about what is known of them: ids are a part of the answer's shape.
+        let bounded = JobShape { input_max: Tokens(1 << 20), ..shape };
+        let known = bounded.input_expected(&Ratios::default()) - (14_500 * 11 / 40 + 1 + 10 * 3 + 5 * 3);
+        let allowed = 5 * u64::from(ADDED_TOKENS) + 100 * u64::from(FRAMING_TOKENS);
+        assert!(known.abs_diff(allowed) * 10 < allowed, "{known} {allowed}");
+        assert_eq!(together(alone, 1, &said(1)), alone);
         // What is known of answers in bundles leaves nothing to guess.
         let known = asked_so(alone, 20);
         assert_eq!((known.bytes, known.messages, known.added), (alone.bytes, alone.messages, alone.added));
@@ -115,9 +130,9 @@ mod tests {
         // `{"id":"k7","answer":"good"}` in a list, against `{"answer":"good"}` or a text without anything around it.
         let free = JobShape { items: 100, bytes: 100_000, ..JobShape::default() };
         let choices = JobShape { choice_bytes: Some(4), ..free };
-        for (size, around) in [(2, 3), (5, 1), (10, 1), (20, 0), (100, 0)] {
-            let added = |alone| together(alone, 900, size).added.1.0;
-            assert_eq!((added(free), added(choices)), (8 + around, 4 + around), "{size} items");
+        for (size, around) in [(2, 250), (5, 100), (10, 50), (20, 25), (100, 5)] {
+            let added = |alone| together(alone, size, &said(size)).added.1.0;
+            assert_eq!((added(free), added(choices)), (800 + around, 400 + around), "{size} items");
         }
     }
 

@@ -93,6 +93,20 @@ pub(super) fn of_answers(config: &Config<'_>, n: usize) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// The schema by which one item alone is asked, as services are given it; `None`: its answer is a text.
+pub(super) fn of_one(config: &Config<'_>) -> Option<String> {
+    if let Some(schema) = config.output_schema {
+        return Some(schema.get().to_owned());
+    }
+    if config.choices.is_empty() {
+        return None;
+    }
+    let mut out = br#"{"type":"object","properties":{"answer":"#.to_vec();
+    write_answer(config, &mut out);
+    out.extend_from_slice(br#"},"required":["answer"],"additionalProperties":false}"#);
+    String::from_utf8(out).ok()
+}
+
 /// Writes the schema of one answer, and answers what of it belongs to the root.
 fn write_answer<'a>(config: &Config<'a>, out: &mut Vec<u8>) -> Vec<(Cow<'a, str>, &'a RawValue)> {
     let entries =

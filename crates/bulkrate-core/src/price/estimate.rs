@@ -41,7 +41,7 @@ pub struct JobShape {
     pub choice_bytes: Option<u64>,
     pub reasoning: bool,
     pub writes: Writes,
-    /// Tokens beside what bytes and the answers themselves say: of all prompts, and of each answer.
+    /// Tokens beside what bytes and the answers themselves say: of all prompts, and of all answers.
     pub added: (Tokens, Tokens),
     /// Input tokens that were counted, where they were: the sum, and the largest. They replace what bytes would say.
     pub counted: Option<(Tokens, Tokens)>,
@@ -50,6 +50,66 @@ pub struct JobShape {
     /// The sum of the lengths of all requests, in the measure in which [`Ratios::add_of`] was told those of the answers; whoever goes
     /// together with whom.
     pub lengths: Option<u64>,
+    /// Where items go together: what is known of the shapes of their answers, and of asking them alone.
+    pub schemas: Option<Schemas>,
+}
+
+/// What items ask in shapes of their answers, alone and in bundles. A service tells that a schema adds tokens, and not how many; what
+/// answers alone have used says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Schemas {
+    /// Tokens of the schemas of all items asked alone, and of all bundles, if their text counts.
+    pub alone: Tokens,
+    pub together: Tokens,
+    /// Tokens around the messages of all items asked alone, and of all bundles.
+    pub framing: (Tokens, Tokens),
+    /// Bytes of prompt text of all items asked alone, and of these the ones that are each item's own.
+    pub bytes: u64,
+    pub own: u64,
+    /// Tokens of what all of them have in common, and bytes.
+    pub common: (u64, u64),
+    /// Input tokens of all items asked alone, where they were counted.
+    pub counted: Option<Tokens>,
+}
+
+impl Schemas {
+    /// By what all items use alone: tokens of their own texts, tokens per byte of what they have in common, and the part of a schema's text that
+    /// counts. `own`: tokens per byte of their own texts, where that is known.
+    fn told(&self, alone: f64, own: Option<f64>) -> (f64, f64, f64) {
+        let (said, schema) = ((alone - float(self.framing.0.0)).max(0.0), float(self.alone.0));
+        let dense = float(self.common.0) / float(self.common.1).max(1.0);
+        let (bytes, own_bytes) = (float(self.bytes).max(1.0), float(self.own));
+        let part_of = |rest: f64| if schema > 0.0 { (rest / schema).clamp(0.0, 1.0) } else { 1.0 };
+        let common = bytes - own_bytes;
+        if let Some(own) = own.filter(|_| common > 0.0) {
+            let own = (own * own_bytes).min(said);
+            let part = part_of(said - own - common * dense);
+            return (own, (said - own - part * schema).max(0.0) / common, part);
+        }
+        // Else the items' own texts are taken to be as dense as what they have in common.
+        let part = part_of(said - bytes * dense);
+        let each = (said - part * schema).max(0.0) / bytes;
+        (each * own_bytes, each, part)
+    }
+
+    /// Input tokens of all bundles, whose text has so many bytes: (expected, P95 of the sum), without what they add in text.
+    fn input(&self, bytes: u64, ratios: &Ratios) -> (f64, f64) {
+        let (per_byte, per_byte_p95) = ratios.input_per_byte();
+        let (framing, schema) = (float(self.framing.1.0), float(self.together.0));
+        let known = match self.counted {
+            Some(sum) => Some(float(sum.0)),
+            None => ratios.knows_input().then(|| float(self.bytes) * per_byte),
+        };
+        let Some(alone) = known else {
+            let around = framing + schema;
+            return (float(bytes) * per_byte + around, float(bytes) * per_byte_p95 + around);
+        };
+        let (own, dense, part) = self.told(alone, ratios.own_per_byte());
+        let text = own + dense * float(bytes.saturating_sub(self.own));
+        let buffer =
+            if self.counted.is_some() { 1.0 } else { per_byte_p95 / per_byte.max(f64::MIN_POSITIVE) };
+        (text + framing + part * schema, text * buffer + framing + schema)
+    }
 }
 
 /// Tokens of a job's input that a prompt cache is expected to hold, and that are expected to be written to it.
@@ -83,6 +143,11 @@ impl JobShape {
     fn input(&self, ratios: &Ratios) -> (f64, f64) {
         if let Some((sum, _)) = self.counted {
             return (float(sum.0), float(sum.0));
+        }
+        if let Some(schemas) = self.schemas {
+            let (max, added) = (float(self.input_max.0), float(self.added.0.0));
+            let (expected, p95) = schemas.input(self.bytes, ratios);
+            return ((expected + added).min(max), (p95 + added).min(max));
         }
         let (per_byte, per_byte_p95) = ratios.input_per_byte();
         let framing = if ratios.knows_input() || self.messages == 0 {

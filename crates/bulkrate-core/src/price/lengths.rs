@@ -8,6 +8,9 @@ use super::numbers::{float, wide};
 /// A mean is corrected to half of itself at least, and to twice at most: farther from what was seen a line is no evidence.
 const FARTHEST: f64 = 2.0;
 
+/// A slope is taken as it is where so much of it is more than chance: where it is ten of its standard errors.
+const SURE: f64 = 0.96;
+
 /// Sums of many are the sum of the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct Lengths {
@@ -17,14 +20,20 @@ pub struct Lengths {
     squares: u128,
     /// Of each length times the tokens of its answer.
     products: u128,
+    /// The same of the tokens of its prompt, and the squares of these.
+    inputs: u128,
+    input_squares: u128,
 }
 
 impl Lengths {
-    pub(super) fn add(&mut self, length: u64, output: u64) {
+    pub(super) fn add(&mut self, length: u64, input: u64, output: u64) {
+        let of = |tokens: u64| u128::from(length) * u128::from(tokens);
         self.items = self.items.saturating_add(1);
         self.sum = self.sum.saturating_add(length);
-        self.squares = self.squares.saturating_add(u128::from(length) * u128::from(length));
-        self.products = self.products.saturating_add(u128::from(length) * u128::from(output));
+        self.squares = self.squares.saturating_add(of(length));
+        self.products = self.products.saturating_add(of(output));
+        self.inputs = self.inputs.saturating_add(of(input));
+        self.input_squares = self.input_squares.saturating_add(u128::from(input) * u128::from(input));
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -32,6 +41,20 @@ impl Lengths {
         self.sum = self.sum.saturating_add(other.sum);
         self.squares = self.squares.saturating_add(other.squares);
         self.products = self.products.saturating_add(other.products);
+        self.inputs = self.inputs.saturating_add(other.inputs);
+        self.input_squares = self.input_squares.saturating_add(other.input_squares);
+    }
+
+    /// Tokens that one more byte of an item's own text adds to its prompt, whatever all prompts have in common. `input`: the sum of all
+    /// prompts. `None`: they are too much alike to tell.
+    pub(super) fn per_byte(&self, input: u64) -> Option<f64> {
+        if self.items < 3 {
+            return None;
+        }
+        let sums = (float(self.sum), float(input));
+        let squares = (wide(self.squares), wide(self.input_squares));
+        let line = Line::of(float(self.items), sums, squares, wide(self.inputs));
+        (line.sure_steepness() > SURE * line.steepness()).then(|| line.steepness())
     }
 
     #[must_use]

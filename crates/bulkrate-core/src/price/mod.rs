@@ -29,7 +29,7 @@ pub mod import;
 pub use bound::{Effort, RequestShape};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use cost::{Breakdown, Saving, price};
-pub use estimate::{JobShape, Quote, Ratios};
+pub use estimate::{JobShape, Quote, Ratios, Schemas};
 pub use forecast::{Forecast, Left, Measured, OfModel, of_models};
 pub use import::{ImportError, Imported};
 pub use lengths::Lengths;

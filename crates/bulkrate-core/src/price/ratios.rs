@@ -60,7 +60,7 @@ impl Ratios {
     /// The same of one whose request is so long, by the measure of [`JobShape::lengths`].
     pub fn add_of(&mut self, length: u64, bytes: u64, usage: &Usage) {
         self.add(bytes, usage);
-        self.lengths.add(length, usage.output);
+        self.lengths.add(length, usage.prompt(), usage.output);
     }
 
     /// Learns what another has learned.
@@ -152,9 +152,15 @@ impl Ratios {
         (ratio, ratio * buffer)
     }
 
+    /// Tokens per byte of the items' own texts, apart from what all prompts have in common.
+    pub(super) fn own_per_byte(&self) -> Option<f64> {
+        let known = self.knows_input() && self.lengths.items == self.items;
+        known.then(|| self.lengths.per_byte(self.input))?
+    }
+
     /// Output tokens of one item: (expected, P95 of the mean of `left` items).
     pub(super) fn output(&self, job: &JobShape) -> (f64, f64) {
-        let (cap, added) = (float(job.output_max.0), float(job.added.1.0));
+        let (cap, added) = (float(job.output_max.0), float(job.added.1.0) / float(job.items.max(1)));
         let (expected, p95) = self.answer(job, cap - added);
         ((expected + added).min(cap), (p95 + added).min(cap))
     }

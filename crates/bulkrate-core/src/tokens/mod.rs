@@ -5,10 +5,12 @@
 //!   they cost time and memory to load, so a decision asks the bounds first.
 //! - A count never exceeds the upper bound: a byte-level token covers at least one byte.
 
+mod about;
 mod prompt;
 
 use std::fmt;
 
+pub use about::about;
 pub use prompt::Prompt;
 
 /// Which tables a model's texts are cut with.

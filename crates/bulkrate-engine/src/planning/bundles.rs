@@ -1,13 +1,15 @@
 //! What bundles make of a plan: what is said once instead of each time, and whether that pays at these prices.
 
 use bulkrate_core::bundle::{
-    ADDED_TOKENS, Alone, FRAMING_TOKENS, Kin, Limit, Room, around_answer, asked_so, fitting, pays, together,
+    ADDED_TOKENS, Alone, FRAMING_TOKENS, Kin, Limit, Room, Said, around_answer, asked_so, fitting, pays,
+    together,
 };
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::price::bound::{Writes, bound_tokens};
 use bulkrate_core::price::{JobShape, Ratios};
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::{Config, Content, Kind, Message, Request, Role};
+use bulkrate_core::tokens::about;
 
 use super::{Facts, How, prompt_cache, quoted};
 use crate::EngineError;
@@ -103,7 +105,7 @@ pub(super) fn sent(
             || Some(pay(facts, stats, of(facts, &stats.model)?, lane, request.bundle_at(&stats.model)?));
         matches!(own(), Some(Pays::No(_)))
     });
-    let Pays::Yes { size, common, .. } = pay(facts, stats, found, lane, asked) else { return alone };
+    let Pays::Yes { size, .. } = pay(facts, stats, found, lane, asked) else { return alone };
     if off {
         return alone;
     }
@@ -111,8 +113,10 @@ pub(super) fn sent(
     let learned = facts.spec.run.learned.as_ref().and_then(|known| known.in_bundles(&found.pinned, lane));
     match learned {
         Some(seen) => (prompt_cache::seen(facts, found, lane, seen), asked_so(shape, size)),
-        None if shape.counted.is_none() => (ratios, together(shape, common, size)),
-        None => alone,
+        None => match said(&facts.spec.request, size) {
+            Some(said) => (ratios, together(shape, size, &said)),
+            None => alone,
+        },
     }
 }
 
@@ -186,30 +190,53 @@ fn room(facts: &Facts<'_>, stats: &ModelStats, found: &Deployment, lane: Lane, c
 /// Bytes that every request of a table says: all but what is filled in.
 fn common_bytes(request: &RequestSpec) -> u64 {
     let turns: usize = request.turns.iter().map(|turn| turn.content.len()).sum();
-    let around = request.user.as_deref().map_or(0, around);
+    let around = request.user.as_deref().map_or(0, |user| around(user).len());
     let system = request.system.as_deref().map_or(0, str::len);
     (turns + around + system) as u64
 }
 
-/// Bytes of a template outside its marks.
-fn around(template: &str) -> usize {
+/// What a bundle of a table's rows says beside them, about.
+fn said(request: &RequestSpec, size: u32) -> Option<Said> {
+    let schema = request.schema.as_deref().and_then(|schema| serde_json::from_str(schema).ok());
+    let user = request.user.as_deref().unwrap_or_default();
+    let own = |role, text: &str| Message {
+        role,
+        content: Content::Text(text.to_owned().into()),
+        tool_call_id: None,
+    };
+    let turns = request.turns.iter().map(|turn| own(turn.role, &turn.content));
+    let lead = Request {
+        system_prompt: request.system.as_deref().map(Into::into).into_iter().collect(),
+        messages: turns.chain([own(Role::User, user)]).collect(),
+        generation_config: Config {
+            choices: request.choices.iter().map(|choice| choice.as_str().into()).collect(),
+            output_schema: schema,
+            ..Config::default()
+        },
+        ..Request::default()
+    };
+    Said::of(&lead, &|word| around(user) + word, size, &about)
+}
+
+/// A template without its marks.
+fn around(template: &str) -> String {
     let mut rest = template;
-    let mut bytes = 0;
+    let mut text = String::new();
     while let Some((before, marked)) = rest.split_once('{') {
-        bytes += before.len();
+        text.push_str(before);
         let end = match marked.as_bytes().first() {
             Some(b'{') => "}}",
             Some(b'%') => "%}",
             Some(b'#') => "#}",
             _ => {
-                bytes += 1;
+                text.push('{');
                 rest = marked;
                 continue;
             }
         };
         rest = marked.split_once(end).map_or("", |(_, rest)| rest);
     }
-    bytes + rest.len()
+    text + rest
 }
 
 #[cfg(test)]
@@ -225,7 +252,7 @@ mod tests {
             ("a {b} c", 7),
             ("open {{ text", 5),
         ] {
-            assert_eq!(around(template), bytes, "{template}");
+            assert_eq!(around(template).len(), bytes, "{template}");
         }
     }
 }
