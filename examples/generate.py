@@ -280,6 +280,22 @@ def articles(dice):
     return rows
 
 
+# --- batchfile -------------------------------------------------------------------------------------------------------
+
+LABELS = {"type": "object", "properties": {"sentiment": {"type": "string", "enum": ["positive", "negative", "neutral"]}},
+          "required": ["sentiment"], "additionalProperties": False}
+
+
+def batch_lines(dice, count=40):
+    """Lines as Gemini's batches take them."""
+    for at, (_, product, review, _) in enumerate(reviews(dice, count)[1:], 1):
+        yield {"key": f"review-{at:02}", "request": {
+            "systemInstruction": {"parts": [{"text": "Say whether a review is positive, negative or neutral."}]},
+            "contents": [{"role": "user", "parts": [{"text": f"Review of a {product}: {review}"}]}],
+            "generationConfig": {"maxOutputTokens": 64, "responseMimeType": "application/json", "responseJsonSchema": LABELS},
+        }}
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +311,7 @@ def files():
         "reviews/reviews.csv": csv_text(reviews(Dice(12))),
         "extract/orders.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in orders(Dice(13))),
         "embed/articles.csv": csv_text(articles(Dice(14))),
+        "batchfile/batch.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in batch_lines(Dice(15))),
     }
 
 

@@ -25,13 +25,18 @@ pub struct Target {
 }
 
 /// All of them, in the order of the documentation.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "jsonl", what: "JSON lines of a source, whole and in small pieces", run: sources::jsonl },
     Target { name: "csv", what: "CSV of a source, whole and in small pieces", run: sources::csv },
     Target {
         name: "unified",
         what: "unified requests, their canonical form and OpenAI's body",
         run: texts::unified,
+    },
+    Target {
+        name: "provider_line",
+        what: "bodies of lines of providers' batches, read as unified requests",
+        run: texts::provider_line,
     },
     Target { name: "template", what: "templates and their rendering", run: texts::template },
     Target { name: "rules", what: "routing rules", run: texts::rules },

@@ -3,7 +3,7 @@
 use bulkrate::config::{Defaults, Layer};
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prepare::{Cell, Template, key_of};
-use bulkrate_core::request::{Request, write_canonical};
+use bulkrate_core::request::{Dialect, Kind, Request, Translated, write_canonical};
 use bulkrate_core::route::{Rule, Rules};
 use bulkrate_provider::WireOptions;
 
@@ -35,6 +35,31 @@ pub fn unified(bytes: &[u8]) {
         assert!(known.is_ok(), "sent: {}", String::from_utf8_lossy(&body));
     } else {
         assert!(body.is_empty(), "nothing is written of what cannot be sent");
+    }
+}
+
+/// A body that can be read, in whichever form, is a request that can be read again; what binds it is there, and what is not told in
+/// turns is.
+pub fn provider_line(bytes: &[u8]) {
+    let Some(body) = text(bytes) else { return };
+    for dialect in Dialect::ALL {
+        let read = dialect.translate(body);
+        let body_of = dialect.form().body;
+        let Translated { request, kwargs, bound, .. } = match read {
+            Ok(read) => read,
+            Err(error) => {
+                assert!(error.to_string().starts_with(&format!("`{body_of}")), "{error}");
+                continue;
+            }
+        };
+        assert_eq!(kwargs.is_some(), bound.is_some());
+        assert!(bound.is_none_or(|bound| bound.field.starts_with(body_of)));
+        assert!(request.kind != Kind::Chat || !request.messages.is_empty() || kwargs.is_some());
+        let request = Request { provider_kwargs: kwargs.as_deref(), ..request };
+        let mut canonical = Vec::new();
+        write_canonical(&request, &mut canonical);
+        unified(&canonical);
+        assert!(serde_json::from_slice::<Request<'_>>(&canonical).is_ok(), "{body}");
     }
 }
 

@@ -1,8 +1,7 @@
 //! Images and documents beside the text of a turn: which stand there as bytes, which are addresses on the web, and what bytes are.
 
-use serde_json::value::RawValue;
-
 use super::blob::web_url;
+use super::own::OwnTurns;
 use super::{Blob, Content, Part, Request, SourceType};
 
 /// What stands beside the text of a turn.
@@ -57,23 +56,6 @@ pub fn media_type_by_bytes(bytes: &[u8]) -> Option<&'static str> {
     STARTS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, name)| *name)
 }
 
-/// Images and documents in turns that are the provider's own (`provider_kwargs`), in the words of Anthropic's, Gemini's and Converse. What
-/// only looks like one counts too, as a bound may be too high.
-pub(super) fn own_media(kwargs: Option<&RawValue>) -> (u64, u64) {
-    const TURNS: [&str; 2] = ["\"messages\"", "\"contents\""];
-    let Some(text) = kwargs.map(RawValue::get) else { return (0, 0) };
-    if !TURNS.iter().any(|name| text.contains(name)) {
-        return (0, 0);
-    }
-    let named = |names: &[&str]| names.iter().map(|name| text.matches(name).count() as u64).sum::<u64>();
-    let files = named(&["\"inlineData\"", "\"inline_data\"", "\"fileData\"", "\"file_data\""]);
-    let seen = files.min(named(&["\"image/"]));
-    (
-        seen + named(&["\"image\"", "\"image_url\""]),
-        files - seen + named(&["\"document\"", "\"video\"", "\"audio\""]),
-    )
-}
-
 impl<'a> Part<'a> {
     /// The image or document that it is.
     #[must_use]
@@ -118,7 +100,8 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
         let held = self.blobs().filter(|(_, blob)| blob.source_type == SourceType::Base64);
-        held.map(|(_, blob)| blob.data.len() as u64).sum()
+        let own = self.own_turns().map_or(0, OwnTurns::data_bytes);
+        held.map(|(_, blob)| blob.data.len() as u64).sum::<u64>() + own
     }
 
     fn blobs(&self) -> impl Iterator<Item = (&Part<'a>, &Blob<'a>)> {

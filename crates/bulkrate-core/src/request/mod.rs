@@ -4,6 +4,7 @@
 
 mod blob;
 mod media;
+mod own;
 mod canonical;
 mod fields;
 mod openai;
@@ -19,6 +20,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use self::own::OwnTurns;
 pub use blob::BlobError;
 pub(crate) use blob::{base64, data_url, media_type_of, web_url};
 pub(crate) use canonical::write_blob;
@@ -324,19 +326,20 @@ impl Request<'_> {
         let schema = self.generation_config.output_schema.map_or(0, |schema| schema.get().len() as u64);
         let choices: u64 = self.generation_config.choices.iter().map(|choice| choice.len() as u64 + 8).sum();
         let kwargs = self.provider_kwargs.map_or(0, |kwargs| kwargs.get().len() as u64);
-        texts + messages + schema + choices + kwargs
+        let data = self.own_turns().map_or(0, OwnTurns::data_bytes);
+        texts + messages + schema + choices + kwargs - data
     }
 
     /// Images in the messages: each has a price of its own.
     #[must_use]
     pub fn images(&self) -> u64 {
-        self.parts(|part| matches!(part, Part::Image(_))) + media::own_media(self.provider_kwargs).0
+        self.parts(|part| matches!(part, Part::Image(_))) + self.own_turns().map_or(0, OwnTurns::images)
     }
 
     /// Documents in the messages: what they cost cannot be seen from their size.
     #[must_use]
     pub fn documents(&self) -> u64 {
-        self.parts(|part| matches!(part, Part::Document(_))) + media::own_media(self.provider_kwargs).1
+        self.parts(|part| matches!(part, Part::Document(_))) + self.own_turns().map_or(0, OwnTurns::documents)
     }
 
     fn parts(&self, is: impl Fn(&Part<'_>) -> bool) -> u64 {

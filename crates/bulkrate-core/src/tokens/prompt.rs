@@ -18,7 +18,17 @@ const ROLE_TOKENS: u64 = 1;
 const NAME_TOKENS: u64 = 1;
 const REPLY_TOKENS: u64 = 3;
 /// Fields of a body that become prompt besides messages.
-const PROMPT_FIELDS: [&str; 6] = ["messages", "tools", "functions", "response_format", "text", "prediction"];
+const PROMPT_FIELDS: [&str; 9] = [
+    "messages",
+    "contents",
+    "systemInstruction",
+    "tools",
+    "toolConfig",
+    "functions",
+    "response_format",
+    "text",
+    "prediction",
+];
 
 /// The texts of one request, and the tokens around them.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +76,10 @@ impl<'a> Prompt<'a> {
         if let Some(kwargs) = request.provider_kwargs.map(RawValue::get)
             && PROMPT_FIELDS.iter().any(|field| kwargs.contains(&format!("\"{field}\"")))
         {
-            prompt.guess(kwargs);
+            match request.own_turns() {
+                Some(turns) => turns.texts().into_iter().for_each(|text| prompt.guess(text)),
+                None => prompt.guess(kwargs),
+            }
         }
         prompt
     }

@@ -58,7 +58,7 @@ macro_rules! smoke {
     };
 }
 
-smoke! { jsonl, csv, unified, template, rules, job_file, batch_line, reply, headers, catalogue, price_import, router, filter }
+smoke! { jsonl, csv, unified, provider_line, template, rules, job_file, batch_line, reply, headers, catalogue, price_import, router, filter }
 
 #[test]
 fn every_target_is_smoked() {

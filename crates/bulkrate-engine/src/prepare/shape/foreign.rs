@@ -43,7 +43,7 @@ impl Draftsman {
     pub(crate) fn note(&self) -> Option<String> {
         let told = self.unmarked && self.run.prompt_cache.fixed().is_none();
         told.then(|| {
-            "marks for a prompt cache (`cache_control`, `cachePoint`) in the lines are left out: `--prompt-cache 5m` marks every request before its last turn".to_owned()
+            "marks for a prompt cache (`cache_control`, `cachePoint`) in the lines are left out: where the provider has such marks, `--prompt-cache 5m` sets one in every request, before its last turn".to_owned()
         })
     }
 
