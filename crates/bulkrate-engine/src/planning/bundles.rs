@@ -21,12 +21,11 @@ use crate::spec::RequestSpec;
 /// Bytes of a token, where nothing else is known of them.
 const TOKEN_BYTES: u64 = 4;
 
-/// Whether bundles pay for one model, in which size, and what all of its requests have in common.
+/// Whether bundles pay for one model, and in which size.
 enum Pays {
     Yes {
         size: u32,
         limit: Option<Limit>,
-        common: u64,
     },
     No(String),
     /// Requests that say all of themselves: nobody has compared them.
@@ -46,7 +45,7 @@ pub(super) fn plan(
         let own = facts.spec.request.bundle_at(&stats.model).filter(|_| !stats.urgent);
         let alone = |found: &Deployment| Some(pay(facts, stats, found, lane, own?));
         match of(facts, &stats.model).and_then(alone) {
-            Some(Pays::Yes { size: fits, limit, .. }) => {
+            Some(Pays::Yes { size: fits, limit }) => {
                 in_all += stats.items.div_ceil(u64::from(fits));
                 if let (Some(limit), Some(least)) = (limit, size.as_mut()) {
                     *least = fits.min(*least);
@@ -137,12 +136,12 @@ fn pay(facts: &Facts<'_>, stats: &ModelStats, found: &Deployment, lane: Lane, as
     if let (1, Some(limit)) = (size, limit) {
         return Pays::No(format!("each item of `{}` is asked alone: {}", found.pinned, Alone::NoRoom(limit)));
     }
-    let Some(rates) = found.row.rates(lane) else { return Pays::Yes { size, limit, common } };
+    let Some(rates) = found.row.rates(lane) else { return Pays::Yes { size, limit } };
     let (tokens, set) = (common / TOKEN_BYTES, &rates.base);
     let (input, output) = (set.input.per_token, set.output.per_token);
     let is_choice = stats.choice_bytes.is_some();
     if pays(tokens, size, input, input, output, is_choice) || output.0 == 0 && input.0 == 0 {
-        return Pays::Yes { size, limit, common };
+        return Pays::Yes { size, limit };
     }
     Pays::No(format!(
         "about {tokens} tokens are the same in every request of `{}`, which does not pay for the {FRAMING_TOKENS} tokens around each \
