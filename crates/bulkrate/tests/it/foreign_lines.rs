@@ -188,6 +188,19 @@ fn a_line_that_is_wrong_is_told_by_its_place() {
 
 const FLASH: &str = "gemini/gemini-3.8-flash";
 
+/// A line that is wrong is a dead letter by its own id, and the others go on.
+#[test]
+fn a_line_that_is_wrong_may_die_alone() {
+    let ([sim], place) = at(["gemini"]);
+    let bad = of_gemini("b", &json!({ "contents": [] }));
+    place.put("in.jsonl", lines([of_gemini("a", &json!({})), bad, json!({ "key": "c" })]));
+    let run = format!("run in.jsonl --yes --lane sync --on-bad-line dead --model {FLASH} --out out.csv");
+    place.run(&run, &["--fail-above", "100"]).expect(5);
+    let want = [("a", "succeeded"), ("b", "errored"), ("c", "errored")];
+    assert_eq!(rows(&place), want.map(|(id, status)| (id.to_owned(), status.to_owned())));
+    assert_eq!(paid(&sim), 1);
+}
+
 /// One line of Gemini's batches.
 fn of_gemini(key: &str, more: &Value) -> Value {
     let request = json!({
