@@ -133,18 +133,27 @@ fn own_call(
 /// Authentication and the faults around the work.
 async fn struck(state: &Arc<State>, route: Route, request: Request<Incoming>, key: u64) -> Outcome {
     if let Err(refusal) = authenticate(state, &request) {
-        return Outcome::Reply(refusal);
+        return unread(request, Outcome::Reply(refusal)).await;
     }
     let Some(place) = route.place().filter(|_| !state.faults.none()) else {
         return work(state, route, request, key).await;
     };
     if let Some(outcome) = strikes::before(state, place, key) {
-        return outcome;
+        return unread(request, outcome).await;
     }
     match work(state, route, request, key).await {
         Outcome::Reply(reply) => strikes::after(state, place, reply, key).await,
         closed => closed,
     }
+}
+
+/// Takes the body of a call that is answered without it. Whatever is still to come of it when the answer leaves has hyper close the
+/// connection, unannounced, under the client's next call.
+async fn unread(request: Request<Incoming>, outcome: Outcome) -> Outcome {
+    if matches!(outcome, Outcome::Reply(_)) {
+        drop(read(request.into_body(), BODY_BYTES_MAX).await);
+    }
+    outcome
 }
 
 /// `Err` is the whole answer.

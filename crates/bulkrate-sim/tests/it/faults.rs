@@ -4,6 +4,9 @@ use crate::client::{Client, file};
 use bulkrate_sim::SimConfig;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn sync_faults_bill_what_was_carried_out() {
@@ -93,7 +96,7 @@ async fn lost_creates_exist_and_late_ones_need_their_file() {
         if fenced {
             client.call("DELETE", &format!("/v1/files/{input}"), "", b"").await.unwrap();
         }
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
         let listed = client.get("/v1/batches").await.json()["data"].as_array().unwrap().len();
         assert_eq!(listed, usize::from(!fenced));
     }
@@ -176,14 +179,14 @@ async fn what_lasts_begins_with_its_call_and_ends() {
     let mut seen = Vec::new();
     while seen.len() < 400 && seen.iter().filter(|status| **status == 200).count() < 2 {
         seen.push(client.chat("x").await.unwrap().status);
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!(seen[0] == 200 && seen[1] == 429 && seen.last() == Some(&200), "{seen:?}");
     let batch = client.batch(2).await;
     let path = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
     assert_eq!(client.get(&path).await.status, 503);
     assert_eq!(client.get(&path).await.status, 503);
-    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(client.get(&path).await.status, 200);
 }
 
@@ -228,7 +231,31 @@ async fn the_account_vanishes_and_comes_back() {
         if client.chat("x").await.is_some_and(|answer| answer.status == 200) {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the listener never came back");
+}
+
+/// A client whose body comes after its head may call again over the same connection.
+#[tokio::test]
+async fn what_is_refused_before_its_body_has_come_leaves_the_connection_open() {
+    for (rule, status) in [("5xx=503@1", "503"), ("429@1", "429")] {
+        let client = Client::with(&[rule]).await;
+        let mut stream = TcpStream::connect(client.sim.addr()).await.unwrap();
+        let body = r#"{"model":"gpt-6-luna","messages":[{"role":"user","content":"Hi"}]}"#;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(100), stream.readable()).await;
+        assert!(early.is_err(), "{rule}: nothing is answered before the body is there");
+        for (rest, want) in [(body.to_owned(), status), (format!("{head}{body}"), "200")] {
+            stream.write_all(rest.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 65_536];
+            let read = stream.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {want} ")), "{rule}: {answer}");
+        }
+    }
 }
