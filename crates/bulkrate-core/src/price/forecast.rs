@@ -79,7 +79,7 @@ pub struct Left {
     pub dearer: f64,
 }
 
-/// The items of one model, those that have ended, and what was paid for these.
+/// The items of one model that earlier jobs had not answered, those that have ended, and what was paid for these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OfModel {
     pub items: u64,
@@ -101,7 +101,7 @@ pub fn of_models(models: &[OfModel], left: u64) -> Option<f64> {
         return Some(1.0);
     }
     let sum = |of: fn(&OfModel) -> u64| models.iter().map(of).fold(0, u64::saturating_add);
-    // Items that ended without a price, such as answers of earlier jobs, are taken to be spread over all models.
+    // Items that ended unmeasured, such as those a similar one was served for, are taken to be spread over all models.
     let open = float(sum(|one| one.ended).saturating_add(left)) / float(sum(|one| one.items).max(1));
     let (mut known, mut unknown, mut cost, mut ended, mut paid) = (0.0, 0.0, 0.0, 0, 0);
     for one in models {
@@ -237,7 +237,7 @@ mod tests {
         for (models, left, want) in [
             // Of 300 dear rows 200 are done, of 700 cheap ones 100: what is left is 100 x 20 + 600 x 1 over 700, and was 4,100 over 300.
             (&[of(300, 200, 20), of(700, 100, 1)][..], 700, Some(2_600.0 / 700.0 / (4_100.0 / 300.0))),
-            // The same where half of the rows were answered by earlier jobs.
+            // The same where half of the rows ended unmeasured.
             (&[of(600, 200, 20), of(1_400, 100, 1)], 700, Some(2_600.0 / 700.0 / (4_100.0 / 300.0))),
             // At one pace, of one model, of free ones.
             (&[of(300, 30, 20), of(700, 70, 1)], 900, Some(1.0)),

@@ -59,6 +59,11 @@ pub(super) fn quoted<'a>(
         let Some(rates) = found.row.rates(lane) else { continue };
         let count = counts.and_then(|counts| counts.iter().find(|count| count.is_of(stats)));
         let shape = JobShape { counted: count.and_then(ModelCount::counted), ..stats.shape(reasoning) };
+        // What was learned of another model's answers had that name in each request.
+        let named = |model: &str| stats.items.saturating_mul(model.len() as u64);
+        let lengths =
+            shape.lengths.map(|all| (all + named(&found.pinned)).saturating_sub(named(&stats.model)));
+        let shape = JobShape { lengths, ..shape };
         let learned = facts.spec.run.learned.as_deref();
         let ratios = learned.map_or_else(Ratios::default, |learned| learned.of(&found.pinned, lane));
         let sent = |found| {

@@ -1,5 +1,7 @@
 //! What a finished pass leaves in the job's row: where it ended, and what it counted.
 
+use std::collections::BTreeMap;
+
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::order::Shared;
@@ -65,6 +67,9 @@ pub(crate) struct Stats {
     /// Leaders that earlier jobs have answered.
     #[serde(default)]
     pub cached: u64,
+    /// The same by the model that they name.
+    #[serde(default)]
+    pub cached_of: BTreeMap<String, u64>,
     /// Leaders that a filter has answered.
     #[serde(default)]
     pub filtered: u64,

@@ -66,6 +66,8 @@ pub(crate) struct Forecasting {
     bytes: u64,
     /// The same items by the model that they name, where there are several.
     models: BTreeMap<String, u64>,
+    /// Of these: answered by earlier jobs.
+    cached: BTreeMap<String, u64>,
     /// The items that were open when the run began, and what the plan says of them by lane.
     begun: u64,
     prices: BTreeMap<Lane, Priced>,
@@ -110,6 +112,7 @@ impl Forecasting {
             kept: Kept::read(dir),
             items,
             bytes,
+            cached: stats.cached_of.clone(),
             models,
             begun: plan.requests,
             prices: plan.lanes.iter().map(priced).collect(),
@@ -176,7 +179,7 @@ impl Forecasting {
     fn of_models(&self, left: u64) -> Option<f64> {
         let one = |(model, items): (&String, &u64)| {
             let (ended, paid) = self.kept.models.get(model).copied().unwrap_or_default();
-            OfModel { items: *items, ended, paid }
+            OfModel { items: items - self.cached.get(model).copied().unwrap_or(0).min(*items), ended, paid }
         };
         of_models(&self.models.iter().map(one).collect::<Vec<_>>(), left)
     }
@@ -323,6 +326,7 @@ mod tests {
             items: 1_000,
             bytes: (0..1_000).map(bytes).sum(),
             models: BTreeMap::new(),
+            cached: BTreeMap::new(),
             begun: 1_000 - ended,
             prices: [(Lane::Batch, plan(50, 5_000)), (Lane::Sync, plan(100, 10_000))].into(),
             home: Lane::Batch,
@@ -396,5 +400,13 @@ mod tests {
         let rest = Left { worst: UsdNanos(i64::MAX), ..own.left(700, Lane::Batch).unwrap() };
         let got = Forecast::of(&own.kept.measured, UsdNanos(4_100), &rest).map(|got| got.expected);
         assert_eq!(got, Some(UsdNanos(4_100 + 100 * 20 + 600)));
+        // An earlier job had answered all but fifty of the dear ones, and of those all but ten are done.
+        own.kept = Kept::default();
+        own.cached = [("dear".to_owned(), 250)].into();
+        (0..40).for_each(|_| own.take("dear", mean, UsdNanos(20), Fate::Final, Lane::Batch));
+        (0..100).for_each(|_| own.take("cheap", mean, UsdNanos(1), Fate::Final, Lane::Batch));
+        let rest = Left { worst: UsdNanos(i64::MAX), ..own.left(610, Lane::Batch).unwrap() };
+        let got = Forecast::of(&own.kept.measured, UsdNanos(900), &rest).map(|got| got.expected);
+        assert_eq!(got, Some(UsdNanos(900 + 10 * 20 + 600)));
     }
 }

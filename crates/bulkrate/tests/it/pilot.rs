@@ -103,7 +103,11 @@ fn the_cheapest_that_is_proved_wins_and_is_run() {
     let place = shop(&sim, 1_500);
     let found = pilot(&place, "--pilot 400 --budget 1", &[&TWO]).expect(0).json();
     let best = winner(&found);
-    assert_eq!((&best["models"], best["priced"].as_bool()), (&serde_json::json!([TERRA]), Some(true)));
+    assert_eq!(
+        (&best["models"], best["priced"].as_bool()),
+        (&serde_json::json!([TERRA]), Some(true)),
+        "{found}"
+    );
     assert!(best["quality"]["high"].as_f64().unwrap() <= 0.02, "{best}");
     assert_eq!(best["quality"]["labels"], 400);
     let luna = plan(&found, &[LUNA], "batch");

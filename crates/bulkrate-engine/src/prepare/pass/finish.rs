@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Pass;
 use crate::EngineError;
 use crate::paths::io_error;
+use crate::prepare::Stats;
 use crate::prepare::fetch::Ahead;
 use crate::prepare::reuse::Reuse;
 use crate::prepare::stats::Checkpoint;
@@ -54,6 +55,16 @@ impl Pass<'_> {
             }
         }
         self.stats.skipped = source.skipped();
+        let cached = std::mem::take(&mut self.cached);
+        let told = |stats: &mut Stats, of: fn(&(u64, u64)) -> u64| {
+            let named = |place: usize| self.draftsman.deployments[place].pinned.clone();
+            stats.cached_of = cached.iter().map(|(place, found)| (named(*place), of(found))).collect();
+            stats.cached = stats.cached_of.values().sum();
+        };
+        told(&mut self.stats, |found| found.0);
+        if let Some(limited) = &mut self.limited {
+            told(&mut limited.stats, |found| found.1);
+        }
         let ordered = match self.orderer.take() {
             Some(orderer) => {
                 Some(orderer.finish(&self.dir, &self.draftsman.deployments, &mut self.stats.models)?)
@@ -80,10 +91,7 @@ impl Pass<'_> {
             stamp: None,
             ordered,
             stats: self.stats,
-            limited: self.limited.map(|mut limited| {
-                limited.stats.cached = self.cached_before;
-                limited
-            }),
+            limited: self.limited,
             refusals: self.draftsman.into_refusals(),
             chosen_told: true,
         };

@@ -4,6 +4,7 @@ mod waiting;
 mod finish;
 mod out;
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bulkrate_core::dedup::Index;
@@ -65,8 +66,8 @@ pub(crate) struct Pass<'e> {
     urgent: Vec<Ordinal>,
     uncached: Vec<Ordinal>,
     dir: JobDir,
-    /// Leaders before the limit that earlier jobs have answered.
-    cached_before: u64,
+    /// Leaders that earlier jobs have answered, by deployment: all, and those before the limit.
+    cached: BTreeMap<usize, (u64, u64)>,
     /// The response cache, where there is one to read.
     reuse: Option<Reuse>,
     /// Records that wait for what is fetched, where that is switched on.
@@ -131,7 +132,7 @@ impl<'e> Pass<'e> {
             urgent: Vec::new(),
             uncached: Vec::new(),
             dir: dir.clone(),
-            cached_before: 0,
+            cached: BTreeMap::new(),
             saved: (reuse.is_some() || spec.request.filter.is_some()).then(Saved::default),
             reuse,
             ahead: spec
@@ -392,15 +393,7 @@ impl<'e> Pass<'e> {
     /// Answers what earlier jobs know of the leaders gathered.
     fn reuse(&mut self) -> Result<(), EngineError> {
         let Self {
-            reuse: Some(reuse),
-            saved: Some(saved),
-            strong,
-            draftsman,
-            results,
-            outcomes,
-            stats,
-            cached_before,
-            ..
+            reuse: Some(reuse), saved: Some(saved), strong, draftsman, results, outcomes, cached, ..
         } = self
         else {
             return Ok(());
@@ -410,8 +403,9 @@ impl<'e> Pass<'e> {
             let place = Place { segment: 0, offset: results.end() };
             if let Some(outcome) = reuse.answer(&hit, place, &mut results.buffer, strong.as_ref(), saved)? {
                 outcomes.push(outcome);
-                stats.cached += 1;
-                *cached_before += u64::from(u64::from(hit.asked.ordinal) < limit);
+                let (all, before) = cached.entry(hit.asked.deployment).or_default();
+                *all += 1;
+                *before += u64::from(u64::from(hit.asked.ordinal) < limit);
             }
             if results.buffer.len() >= CHUNK_BYTES {
                 results.flush()?;
