@@ -85,10 +85,20 @@ async fn pictures_do_a_whole_job_in_both_lanes() {
         let refused = engine().plan(&spec, &*world.ear).await.unwrap_err();
         assert_eq!(refused.code(), "image-unbounded", "{refused}");
 
+        // Too low a word stops the job at its first picture.
+        spec.request.max_output_tokens = Some(9);
+        let stopped = engine().run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
+        assert_eq!((stopped.ending, stopped.requests_sent), (Ending::Halted, 1), "{stopped:?}");
+        assert!(stopped.reason.is_some_and(|why| why.contains("--max-output-tokens")));
+
         spec.request.max_output_tokens = Some(300);
         let report = engine().run(&spec, &|_| true, world.ear.clone(), Stop::new()).await.unwrap();
         assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 20, 0), "{report:?}");
-        assert_eq!((world.bill()["requests"].as_u64(), report.estimated_usage), (Some(18), 0), "{report:?}");
+        assert_eq!(
+            (world.bill()["requests"].as_u64(), report.estimated_usage),
+            (Some(1 + 18), 0),
+            "{report:?}"
+        );
         for row in world.rows() {
             let picture = &row["answer"];
             assert_eq!(
@@ -99,7 +109,7 @@ async fn pictures_do_a_whole_job_in_both_lanes() {
             assert!(picture["data"].as_str().unwrap().starts_with("UklGR"), "{row}");
         }
         let reader = bulkrate_engine::Reader::open(&world.path("state")).unwrap();
-        assert!(reader.verify("reviews", &[]).unwrap().passed());
+        assert!(reader.verify(&report.job, &[]).unwrap().passed());
     }
 }
 

@@ -5,12 +5,13 @@ use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::planted::{self, Bug};
+use bulkrate_core::request::Kind;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::Applied;
 use bulkrate_store::{Fate, LedgerKind, Outcome, Place, Via};
 
 use super::Landing;
-use crate::run::job::{BUNDLE, CASCADE, Job, PROMPT_CACHE, ROUTING};
+use crate::run::job::{BUNDLE, CASCADE, Halt, Job, PROMPT_CACHE, ROUTING};
 use crate::run::ledger::At;
 use crate::run::ready::Ready;
 
@@ -228,6 +229,10 @@ impl Job {
         let Some(told) = receipt.above else { return };
         let Landing { ready, .. } = landing;
         let mut state = self.state.borrow_mut();
+        if ready.kind == Kind::Image {
+            let message = unbounded_picture(ready, told);
+            state.halted.get_or_insert(Halt { class: FailureClass::InvalidInput, message });
+        }
         if !state.overcharged.note(self.clock.us(), ready.bound, receipt.cost) {
             return;
         }
@@ -249,6 +254,17 @@ impl Job {
         );
         self.alert("cost-above-bound", &message);
     }
+}
+
+/// The bound of a picture is the user's word, and what is reserved for the next one holds no longer.
+fn unbounded_picture(ready: &Ready, told: UsdNanos) -> String {
+    format!(
+        "the picture of item {} cost USD {told}, and {} output tokens, which `--max-output-tokens` says are the most, would have cost USD {}; \
+         start again with the most that one has",
+        u64::from(ready.ordinal) + 1,
+        ready.max_tokens,
+        ready.bound,
+    )
 }
 
 fn at(landing: Landing<'_>) -> At {

@@ -136,6 +136,15 @@ struct Tool<'a> {
     kind: LooseText<'a>,
 }
 
+/// Whether all of these tools run with the caller, which costs their tokens alone: what runs there is charged by use, or reads what
+/// nothing bounds. What is no list of tools the service refuses.
+pub(crate) fn run_with_the_caller(tools: &str) -> bool {
+    const CALLERS: [&str; 4] = ["bash_", "text_editor_", "computer_", "memory_"];
+    let tools: Vec<Tool<'_>> = serde_json::from_str(tools).unwrap_or_default();
+    let is = |kind: &str| kind == "custom" || CALLERS.iter().any(|name| kind.starts_with(name));
+    tools.iter().all(|tool| tool.kind.as_deref().is_none_or(is))
+}
+
 /// What would be paid for and then not be read, or be paid for by another price than the one that was reserved.
 fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     job.refuse_stream(own)?;
@@ -152,13 +161,8 @@ fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
             return Err(job.unsupported(field, "its price is not in the catalogue; leave it out"));
         }
     }
-    let tools: Vec<Tool<'_>> =
-        own.get("tools").and_then(|tools| serde_json::from_str(tools).ok()).unwrap_or_default();
-    let charged = ["web_search_", "code_execution_"];
-    let is_charged = |tool: &Tool<'_>| {
-        tool.kind.as_deref().is_some_and(|kind| charged.iter().any(|name| kind.starts_with(name)))
-    };
-    if tools.iter().any(is_charged) {
+    let serves = own.get("mcp_servers").is_some_and(|servers| servers != "null");
+    if serves || !own.get("tools").is_none_or(run_with_the_caller) {
         return Err(
             job.unsupported("provider_kwargs.tools", "what this tool costs besides tokens is not known here")
         );

@@ -270,6 +270,27 @@ fn what_cannot_be_said_is_refused_by_name() {
         ),
         (
             NEW,
+            asking("", r#""provider_kwargs":{"tools":[{"type":"web_fetch_20250910","name":"web_fetch"}]}"#),
+            "provider_kwargs.tools",
+            "costs",
+        ),
+        (
+            NEW,
+            asking(
+                "",
+                r#""provider_kwargs":{"tools":[{"name":"f","input_schema":{}},{"type":"mcp_toolset","mcp_server_name":"s"}]}"#,
+            ),
+            "provider_kwargs.tools",
+            "costs",
+        ),
+        (
+            NEW,
+            asking("", r#""provider_kwargs":{"mcp_servers":[{"type":"url","url":"https://a","name":"s"}]}"#),
+            "provider_kwargs.tools",
+            "costs",
+        ),
+        (
+            NEW,
             asking("", r#""provider_kwargs":{"cache_control":{"type":"ephemeral","ttl":"1h"}}"#),
             "provider_kwargs.cache_control",
             "one-hour",

@@ -3,12 +3,16 @@
 //! The caller's own fields win over ours, within `inferenceConfig` and `additionalModelRequestFields` too, and are copied as he wrote
 //! them, but for the service tier, which the lane decides.
 
+use std::collections::BTreeMap;
+
 use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{
     Blob, Content, DOCUMENT_FORMATS, Kind, Message, Part, Reasoning, Request, Role, SourceType,
     write_json_text,
 };
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::models::{MARK, claude, is_nova, is_plain};
 use crate::anthropic::wire::encode::{self as claudes, check_reasoning, check_sampling, write_thinking};
@@ -70,7 +74,7 @@ impl Encoder {
         let extras = own
             .within("additionalModelRequestFields")
             .map_err(|why| job.unsupported("provider_kwargs.additionalModelRequestFields", why))?;
-        check_own(&job, &own, &config)?;
+        check_own(&job, &own, (&config, &extras))?;
         for name in ["inferenceConfig", "additionalModelRequestFields", "serviceTier", "modelId"] {
             own.remove(name);
         }
@@ -116,10 +120,56 @@ impl Encoder {
     }
 }
 
+/// Whether all tools are functions of the caller's, and marks between them.
+fn is_the_callers(config: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        tools: Vec<BTreeMap<String, IgnoredAny>>,
+    }
+    // What is no such object the service refuses.
+    let config: Config = serde_json::from_str(config).unwrap_or(Config { tools: Vec::new() });
+    config
+        .tools
+        .iter()
+        .flat_map(BTreeMap::keys)
+        .all(|name| matches!(name.as_str(), "toolSpec" | "cachePoint"))
+}
+
+/// A field of the model's own that another price or a longer answer belongs to.
+fn unbounded(extras: &Own<'_>) -> Option<&'static str> {
+    const LONGER: [&str; 4] = ["max_tokens", "maxTokens", "max_new_tokens", "max_gen_len"];
+    const DEARER: [&str; 2] = ["speed", "mcp_servers"];
+    let within = |config: &str| {
+        let fields: BTreeMap<String, IgnoredAny> = serde_json::from_str(config).unwrap_or_default();
+        LONGER.iter().any(|name| fields.contains_key(*name))
+    };
+    if extras.get("inferenceConfig").is_some_and(within) {
+        return Some("inferenceConfig");
+    }
+    if !extras.get("tools").is_none_or(claudes::run_with_the_caller) {
+        return Some("tools");
+    }
+    LONGER.into_iter().chain(DEARER).find(|name| extras.has(name))
+}
+
 /// What would be paid for and then not be read, or be paid for by another price than the one that was reserved.
-fn check_own(job: &Job<'_>, own: &Own<'_>, config: &Own<'_>) -> Result<(), Unsupported> {
+fn check_own(
+    job: &Job<'_>,
+    own: &Own<'_>,
+    (config, extras): (&Own<'_>, &Own<'_>),
+) -> Result<(), Unsupported> {
     if let Some((field, _, why)) = REFUSED.iter().find(|(_, name, _)| own.has(name)) {
         return Err(job.unsupported(field, *why));
+    }
+    if own.get("toolConfig").is_some_and(|given| !is_the_callers(given)) {
+        let why =
+            "what this tool costs besides tokens is not known here; functions can be declared (`toolSpec`)";
+        return Err(job.unsupported("provider_kwargs.toolConfig", why));
+    }
+    if let Some(name) = unbounded(extras) {
+        let why = format!("`{name}`: it changes what is charged beyond what is reserved for the request");
+        return Err(job.unsupported("provider_kwargs.additionalModelRequestFields", why));
     }
     if config.has("maxTokens") {
         let why = "`maxTokens`: it decides what is reserved for the request: set `max_tokens`";

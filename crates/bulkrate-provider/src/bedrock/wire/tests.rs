@@ -204,6 +204,7 @@ fn turns_and_parts() {
 fn refusals_name_the_field() {
     let schema = json!({"output_schema": {"type": "object"}});
     let own = |fields: Value| json!({"provider_kwargs": fields});
+    let extra = |fields: Value| own(json!({"additionalModelRequestFields": fields}));
     let none = || json!({});
     let url = json!({"messages": [{"role": "user", "content": [{"type": "image", "source_type": "url", "media_type": "image/png", "data": "https://example.org/a.png"}]}]});
     for (lane, model, config, more, words) in [
@@ -227,6 +228,16 @@ fn refusals_name_the_field() {
         ),
         (Lane::Sync, NOVA, none(), own(json!({"inferenceConfig": 7})), "`provider_kwargs.inferenceConfig`"),
         (Lane::Sync, NOVA, none(), own(json!({"guardrailConfig": {}})), "`provider_kwargs.guardrailConfig`"),
+        (
+            Lane::Sync,
+            NOVA,
+            none(),
+            own(json!({"toolConfig": {"tools": [{"systemTool": {"name": "nova_grounding"}}]}})),
+            "`provider_kwargs.toolConfig`",
+        ),
+        (Lane::Sync, NOVA, none(), extra(json!({"inferenceConfig": {"maxTokens": 9}})), "`inferenceConfig`"),
+        (Lane::Sync, NOVA, none(), extra(json!({"max_tokens": 60_000})), "`max_tokens`"),
+        (Lane::Sync, NOVA, none(), extra(json!({"tools": [{"type": "web_search_20250305"}]})), "`tools`"),
         (
             Lane::Sync,
             NOVA,
