@@ -58,7 +58,7 @@ pub enum ItemError {
     /// What was to be fetched for the request. `url` without what may be secret in it.
     #[error("the {part} at `{url}` {source}")]
     Address { part: &'static str, url: String, source: AddressError },
-    #[error("not a unified request: {0}")]
+    #[error("not a valid request: {0}")]
     BadRequest(String),
     #[error("{}{tokens} input tokens do not fit `{model}`, which takes {tokens_max}", if *.exact { "" } else { "about " })]
     OverContextWindow { model: String, tokens: u64, tokens_max: u64, exact: bool },
