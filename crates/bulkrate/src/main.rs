@@ -7,6 +7,6 @@ use std::process::ExitCode;
 static ALLOCATOR: bulkrate_alloc::MiMalloc = bulkrate_alloc::MiMalloc;
 
 fn main() -> ExitCode {
-    bulkrate_alloc::give_back_at_once();
+    bulkrate_alloc::give_back_soon();
     ExitCode::from(bulkrate::app::main())
 }
