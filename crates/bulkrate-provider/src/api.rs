@@ -308,6 +308,8 @@ pub struct BatchFacts {
     pub cancels_late: bool,
     /// A batch is cancelled by deleting it: what it had answered is gone with it, and paid.
     pub cancel_deletes: bool,
+    /// What a batch had answered when it was cancelled is handed out, by the provider's own documentation.
+    pub cut_shows: bool,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
     /// Batches tell no counts. One that has ended names a file where anything of it ran.

@@ -82,11 +82,6 @@ pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Hub> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the rule keeps of a deadline for batches to be cancelled in, and for the slowest call; and how long after a poll its results are there.
-const CANCELS_MS: u64 = 600_000;
-const LATENCY_MS: u64 = 20_000;
-const SEEN_MS: u64 = 120_000;
-
 /// The world's first moment, milliseconds since the epoch: 2026-11-20, 00:00 UTC.
 pub const FIRST_MS: u64 = 1_795_132_800_000;
 
@@ -164,18 +159,6 @@ impl Hub {
     pub(crate) fn called_least(&self) -> u64 {
         self.open_at_first(|at_ms, deadline_ms| {
             at_ms + CANCEL_MS + self.needed_ms(self.open_by(at_ms)) >= deadline_ms
-        })
-    }
-
-    /// So many a run calls for that leaves by the rule, which knows less and keeps something back: nobody hands out what a running batch has
-    /// done, what has ended is seen a poll later, and the rule keeps a tenth of what is needed and the time to cancel.
-    pub(crate) fn called_by_rule(&self) -> u64 {
-        let run = &self.plan.spec.run;
-        let cancel_ms = CANCELS_MS.min(run.deadline_ms.unwrap_or(0) / 20);
-        self.open_at_first(|at_ms, deadline_ms| {
-            let seen_ms = at_ms.saturating_sub(run.poll_max_ms + SEEN_MS);
-            let known = self.plan.items.saturating_sub(self.remotes[0].handed_out_by(seen_ms) as u64);
-            at_ms + cancel_ms + (self.needed_ms(known) + LATENCY_MS) * 11 / 10 >= deadline_ms
         })
     }
 

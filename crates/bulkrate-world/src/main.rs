@@ -258,10 +258,7 @@ fn replay(seed: u64, options: &Options, scratch: &std::path::Path) -> bool {
             }
             println!("trace hash {:016x}", lived.hash);
             if options.deadlines {
-                println!(
-                    "late: {}, called {}, needed {}, by the rule {}",
-                    lived.late, lived.called, lived.called_least, lived.called_by_rule
-                );
+                println!("late: {}, called {}, needed {}", lived.late, lived.called, lived.called_least);
             }
             if lived.violations.is_empty() {
                 println!("seed {seed}: no violation, {} simulated hours", lived.simulated_ms / 3_600_000);

@@ -56,11 +56,9 @@ pub struct Lived {
     pub back: u64,
     /// The deadline, where the job had one, passed before its last item had ended.
     pub late: bool,
-    /// Items that were called for one by one; so many of them that a run which leaves its batches at the last moment calls for, and one that
-    /// leaves them by the rule.
+    /// Items that were called for one by one; so many of them that a run which leaves its batches at the last moment calls for.
     pub called: u64,
     pub called_least: u64,
-    pub called_by_rule: u64,
     pub violations: Vec<Violation>,
     pub trace: Vec<String>,
 }
@@ -132,7 +130,6 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
         moved: hub.moved,
         back: hub.back,
         called_least: hub.called_least(),
-        called_by_rule: hub.called_by_rule(),
         violations: hub.books.found.clone(),
         trace: hub.trace.take(),
     }

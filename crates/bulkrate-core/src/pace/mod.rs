@@ -14,6 +14,7 @@ mod clock;
 mod concurrency;
 mod curve;
 mod deadline;
+mod leave;
 mod pacer;
 pub mod rng;
 mod tail;
@@ -23,6 +24,7 @@ mod tests;
 pub use concurrency::{Concurrency, Signal};
 pub use curve::{BatchCurve, BatchTime, batch_curve};
 pub use deadline::{DAY_US, LaneChoice, LanePrices, Priority, cancel_us, choose_lane, switch_at};
+pub use leave::{Leave, Nearing, leave};
 pub use pacer::{Admit, Hints, Limits, Pacer, RefusalKind};
 pub use tail::{HedgeRule, Tail, bears_copy, would_repeat};
 

@@ -130,7 +130,7 @@ fn may_pack(job: &Job, driving: usize) -> bool {
     if driving.saturating_sub(stuck.sum::<u32>() as usize) >= job.spec.run.batches_max as usize {
         return false;
     }
-    if state.switched || !job.has_takers(&state, now_us) {
+    if state.near.switched || !job.has_takers(&state, now_us) {
         return false;
     }
     if state.waits_for_doubt(job.spec.run.max_in_doubt) {

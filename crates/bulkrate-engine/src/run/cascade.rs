@@ -389,7 +389,7 @@ impl Job {
 
     /// The lane in which an item is asked of the next model.
     fn lane_up(&self, state: &State, ordinal: Ordinal) -> Lane {
-        let late = state.switched || state.is_urgent(ordinal);
+        let late = state.near.switched || state.is_urgent(ordinal);
         if late { Lane::Sync } else { self.home }
     }
 

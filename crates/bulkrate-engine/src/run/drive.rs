@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::pace::{cancel_us, switch_at};
 use bulkrate_store::fold::State as ItemState;
 use bulkrate_store::{Order, Tx, Urgency};
 use tokio::task::{JoinSet, spawn_local};
@@ -16,10 +15,6 @@ use crate::EngineError;
 use crate::event::{Event, Progress};
 use crate::lane::pack::Planned;
 use crate::lane::{batch, calls, sweep};
-
-/// Calls a second that are assumed for the end of a batch job while nothing is known.
-const RATE_ASSUMED: f64 = 10.0;
-const LATENCY_P99_US: u64 = 20_000_000;
 
 /// Works until every item has an outcome, or the job must stop.
 pub(crate) async fn drive(job: &Rc<Job>, mut open: Vec<Planned>) -> Result<(), EngineError> {
@@ -86,7 +81,7 @@ impl Watch {
             self.orders_us = now_us;
             take_orders(job)?;
             job.heed_review()?;
-            watch_deadline(job);
+            super::deadline::watch(job);
         }
         if now_us >= self.progress_us + micros(job.pulse.progress) {
             self.progress_us = now_us;
@@ -120,52 +115,6 @@ fn take_orders(job: &Rc<Job>) -> Result<(), EngineError> {
 /// Whether an order is to cancel such a job.
 pub(crate) fn cancels(order: &Order, is_meant: impl FnOnce(u32) -> bool) -> bool {
     order.order.verb == "cancel" && is_meant(order.order.job)
-}
-
-/// Near the deadline what is left of a batch job goes to the sync lane; a missed deadline is told once.
-fn watch_deadline(job: &Rc<Job>) {
-    let Some(deadline_ms) = job.deadline_ms else { return };
-    let now_ms = job.clock.unix_ms();
-    let is_closing = job.is_closing();
-    let mut state = job.state.borrow_mut();
-    if now_ms >= deadline_ms && !state.late_told && state.open() > 0 {
-        state.late_told = true;
-        drop(state);
-        job.alert("deadline-missed", "the deadline has passed; the job goes on");
-        return;
-    }
-    // Where nothing new is sent no other lane would take over what is cancelled.
-    if is_closing
-        || job.home != Lane::Batch
-        || job.spec.run.lane.is_some()
-        || state.switched
-        || state.open() == 0
-        || !job.has_calls(&state)
-    {
-        return;
-    }
-    let works = !state.brought.iter().any(super::bundle::Brought::is_off);
-    let sizes = (0..job.deployments.len()).map(|place| job.bundle_at(place).unwrap_or(1));
-    let each = sizes.min().filter(|_| works).unwrap_or(1);
-    let rate = sync_rate(&state.call_rates, job.spec.run.rpm, each);
-    let span_us = job.spec.run.deadline_ms.unwrap_or(0).saturating_mul(1_000);
-    let deadline_us = deadline_ms.saturating_mul(1_000).saturating_sub(cancel_us(span_us));
-    if now_ms.saturating_mul(1_000) >= switch_at(deadline_us, state.open(), rate, LATENCY_P99_US) {
-        state.switched = true;
-        state.leave_batches();
-        drop(state);
-        job.alert("deadline-switch", &format!("the deadline is near: open batches are cancelled, what they finished {}, the rest runs in the sync lane", job.of_cancelled(None)));
-        job.changed.notify_waiters();
-        job.wishes.notify_waiters();
-    }
-}
-
-/// Items a second that the sync lane will ask of what is left: as learned, and where there are several deployments as the
-/// slowest of them; else by the limit that was configured; else an assumption. `each`: items of one call.
-fn sync_rate(learned: &[Option<f64>], rpm: Option<u64>, each: u32) -> f64 {
-    let configured = || rpm.map(|rpm| f64::from(u32::try_from(rpm).unwrap_or(u32::MAX)) / 60.0);
-    let learned = learned.iter().copied().flatten().reduce(f64::min);
-    learned.unwrap_or_else(|| configured().unwrap_or(RATE_ASSUMED) * f64::from(each))
 }
 
 /// Ends a run that waits for something that cannot come.
@@ -285,23 +234,4 @@ fn micros(wait: Duration) -> u64 {
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
 fn ratio(left: u64, right: u64) -> f64 {
     left as f64 / right as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_switch_goes_by_the_learned_rate_before_any_other() {
-        for (learned, rpm, each, want) in [
-            (vec![None], None, 1, RATE_ASSUMED),
-            (vec![None], None, 20, RATE_ASSUMED * 20.0),
-            (vec![None], Some(6_000), 1, 100.0),
-            (vec![None], Some(6_000), 20, 2_000.0),
-            (vec![Some(250.0), None], Some(6_000), 20, 250.0), // headers know better than the configuration
-            (vec![Some(250.0), Some(3.0)], None, 1, 3.0),
-        ] {
-            assert!((sync_rate(&learned, rpm, each) - want).abs() < 1e-9, "{learned:?} {rpm:?} {each}");
-        }
-    }
 }

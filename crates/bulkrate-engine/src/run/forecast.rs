@@ -277,7 +277,7 @@ impl Job {
 impl State {
     /// The lane that the rest goes to.
     fn goes_to(&self) -> Lane {
-        if self.switched { Lane::Sync } else { self.forecasting.home }
+        if self.near.switched { Lane::Sync } else { self.forecasting.home }
     }
 
     /// Pauses the job if two looks in a row are all but sure that it will pass its cap and something is left to send. Answers why.

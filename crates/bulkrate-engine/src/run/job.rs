@@ -144,9 +144,7 @@ pub(crate) struct State {
     pub overcharged: Overcharges,
     pub forecasting: super::forecast::Forecasting,
     pub hedging: Box<super::hedge::Hedging>,
-    /// The deadline came near: what is left goes to the sync lane.
-    pub switched: bool,
-    pub late_told: bool,
+    pub near: super::deadline::Nearness,
     /// Batches are still packed in this run.
     pub may_batch: bool,
     pub cancelled: bool,

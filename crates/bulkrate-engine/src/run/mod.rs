@@ -25,6 +25,7 @@ pub(crate) mod doubt;
 pub(crate) mod operator;
 pub(crate) mod tags;
 pub(crate) mod urgent;
+pub(crate) mod deadline;
 pub(crate) mod drive;
 pub(crate) mod failures;
 pub(crate) mod review;

@@ -199,6 +199,7 @@ impl BatchApi for OpenAiBatches {
             one_file: on_pages,
             seen_late: on_pages,
             cancels_late: self.form.cancels_late,
+            cut_shows: self.form.cut_shows,
             uncounted: !self.form.counts,
             ..BatchFacts::default()
         }

@@ -37,6 +37,8 @@ pub struct Form {
     pub(super) cancel: (&'static str, &'static [u16]),
     /// Whether what was cancelled may have run.
     pub(super) cancels_late: bool,
+    /// Whether it is documented that what a cancelled batch had answered is handed out.
+    pub(super) cut_shows: bool,
     /// Whether an error that answers a create is in the service's own words, and no gateway's.
     pub(super) is_own: fn(&Said) -> bool,
 }
@@ -146,6 +148,7 @@ impl Form {
         results: Results::Files,
         cancel: ("/cancel", &[409]),
         cancels_late: false,
+        cut_shows: true,
         is_own: |said| said.is_nested,
     };
 }

@@ -33,6 +33,7 @@ pub(super) const JOBS: Form = Form {
     },
     // Its errors are flat, or lists of what is wrong where.
     is_own: |_| true,
+    cut_shows: false,
     ..Form::OPENAI
 };
 

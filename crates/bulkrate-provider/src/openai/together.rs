@@ -27,6 +27,7 @@ pub(super) const JOBS: Form = Form {
     counts: false,
     upload: Upload::Named("batch-api"),
     cancel: ("/cancel", &[409]),
+    cut_shows: false,
     ..Form::OPENAI
 };
 

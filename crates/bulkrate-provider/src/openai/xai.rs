@@ -32,6 +32,7 @@ pub(super) const BATCHES: Form = Form {
     // 400 is also what a bad key and a bad call are answered with.
     cancel: (":cancel", &[409]),
     cancels_late: true,
+    cut_shows: false,
     ..Form::OPENAI
 };
 

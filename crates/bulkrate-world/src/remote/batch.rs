@@ -57,6 +57,8 @@ pub(crate) struct Batch {
     pub(crate) cancel_ms: Option<u64>,
     /// Ids and prompts.
     pub(crate) lines: Vec<(String, String)>,
+    /// So many of them are done when it ends by itself, which are the first.
+    pub(crate) reach: usize,
     /// What ended batches have.
     pub(crate) over: Option<Over>,
     pub(crate) foreign: bool,
@@ -72,7 +74,12 @@ impl Batch {
     pub(crate) fn done_at(&self, at_ms: u64) -> usize {
         let share = self.end_ms.saturating_sub(self.created_ms).max(1);
         let ran_ms = at_ms.min(self.end_ms).saturating_sub(self.created_ms);
-        self.lines.len() * usize::try_from(ran_ms * 1_000 / share).unwrap_or(0) / 1_000
+        self.reach * usize::try_from(ran_ms * 1_000 / share).unwrap_or(0) / 1_000
+    }
+
+    /// Answered and refused lines, as those tell them that count while a batch runs: which of its lines are refused is told at its end.
+    pub(crate) fn counts(&self, now_ms: u64) -> (u64, u64) {
+        self.over.as_ref().map_or((self.done_at(now_ms) as u64, 0), |over| (over.completed, over.failed))
     }
 
     pub(crate) fn stage(&self, now_ms: u64) -> Stage {

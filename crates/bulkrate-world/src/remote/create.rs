@@ -87,6 +87,11 @@ impl Remote {
         } else if takes_ms > window_ms || self.dice.permille(self.faults.expires) {
             (end, takes_ms) = (End::Expired, window_ms);
         }
+        let reach = match end {
+            End::Completed => lines.len(),
+            End::Failed => 0,
+            End::Expired => usize::try_from(self.dice.below(lines.len() as u64 + 1)).unwrap_or(0),
+        };
         let lag_ms = self.dice.below(self.faults.list_lag_ms + 1);
         // Of one that expired nobody waits for more than its end names: what it does not show stays in doubt.
         let late_ms = match self.faults.results_late_ms {
@@ -103,6 +108,7 @@ impl Remote {
             end,
             cancel_ms: None,
             lines,
+            reach,
             over: None,
             foreign,
             visible_ms: now_ms + lag_ms,

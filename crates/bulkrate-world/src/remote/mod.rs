@@ -160,20 +160,11 @@ impl Remote {
 
     /// Prompts that our batches have done by a time, or would have if nobody had cancelled them.
     pub(crate) fn done_by(&self, at_ms: u64) -> usize {
-        self.done_in(at_ms, |_| true)
-    }
-
-    /// The same of batches that have ended by then: what others have done nobody hands out.
-    pub(crate) fn handed_out_by(&self, at_ms: u64) -> usize {
-        self.done_in(at_ms, |batch| batch.end_ms <= at_ms)
-    }
-
-    fn done_in(&self, at_ms: u64, counts: impl Fn(&Batch) -> bool) -> usize {
         let done = |batch: &Batch| match &batch.over {
             Some(over) if over.stage != Stage::Cancelled && at_ms >= over.at_ms => over.run,
             _ => batch.done_at(at_ms),
         };
-        let ours = self.batches.iter().filter(|batch| !batch.foreign && counts(batch));
+        let ours = self.batches.iter().filter(|batch| !batch.foreign);
         let lines = ours.flat_map(|batch| &batch.lines[..done(batch)]);
         lines.map(|(_, prompt)| prompt.as_str()).collect::<BTreeSet<_>>().len()
     }

@@ -28,9 +28,7 @@ impl Remote {
             (_, End::Expired) => Stage::Expired,
         };
         let run = match stage {
-            Stage::Failed => 0,
-            Stage::Completed => batch.lines.len(),
-            Stage::Expired => usize::try_from(self.dice.below(batch.lines.len() as u64 + 1)).unwrap_or(0),
+            Stage::Failed | Stage::Completed | Stage::Expired => batch.reach,
             _ if batch.foreign => 0, // it is not ours to pay
             _ => batch.done_at(at_ms),
         };

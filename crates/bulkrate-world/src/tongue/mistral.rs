@@ -75,7 +75,7 @@ impl Tongue for Mistral {
             Stage::Cancelled => "CANCELLED",
         };
         let over = batch.over.as_ref();
-        let (succeeded, failed) = over.map_or((0, 0), |over| (over.completed, over.failed));
+        let (succeeded, failed) = batch.counts(now_ms);
         let errors =
             if stage == Stage::Failed { json!([{"message": "try later", "count": 1}]) } else { json!([]) };
         json!({

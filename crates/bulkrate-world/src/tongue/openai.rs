@@ -89,6 +89,7 @@ impl Tongue for OpenAi {
     fn batch(&self, batch: &Batch, now_ms: u64) -> Value {
         let status = batch.stage(now_ms).word();
         let over = batch.over.as_ref();
+        let (completed, failed) = batch.counts(now_ms);
         let errors = (status == "failed")
             .then(|| json!({"data": [{"code": "too_many_requests", "message": "try later"}]}));
         json!({
@@ -100,7 +101,7 @@ impl Tongue for OpenAi {
             "ended_at": over.map(|over| over.at_ms / 1_000),
             "request_counts": {
                 "total": if status == "validating" { 0 } else { batch.lines.len() },
-                "completed": over.map_or(0, |over| over.completed), "failed": over.map_or(0, |over| over.failed),
+                "completed": completed, "failed": failed,
             },
             "metadata": batch.mark,
         })

@@ -128,7 +128,7 @@ impl Calls {
 
     /// Whether answers that are on their way may bring items that failed others of their size.
     fn waits_for_company(&self) -> bool {
-        self.in_flight > 0 && !self.job.state.borrow().switched
+        self.in_flight > 0 && !self.job.state.borrow().near.switched
     }
 
     /// Reads an item and takes it into a bundle.

@@ -86,8 +86,8 @@ impl Calls {
         // One canary at a time, and none while a batch or another call has an item.
         let alone = state.call_retries.is_empty() && state.items.counts().of(ItemState::Leased) == 0;
         let canary = alone && self.waits.is_empty() && self.gathering.is_empty() && job.awaits_canary(&state);
-        let fresh = job.home != Lane::Batch || state.switched || canary;
-        let lane = if job.home == Lane::Flex && !state.switched { Lane::Flex } else { Lane::Sync };
+        let fresh = job.home != Lane::Batch || state.near.switched || canary;
+        let lane = if job.home == Lane::Flex && !state.near.switched { Lane::Flex } else { Lane::Sync };
         let next = state.next_call(now_us, fresh, lane);
         // Nothing fresh is left: an item that waits for a batch may lead as well.
         let next = next.or_else(|| {

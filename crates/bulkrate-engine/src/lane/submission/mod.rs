@@ -125,7 +125,7 @@ impl Driving<'_> {
                 agree_ms: (run.t_lag_ms / 4).min(30_000),
                 ..DoubtTimes::default()
             },
-            pace: run.pace(),
+            pace: job.poll_pace(),
             unresolved: run.batch_doubt,
             random: job.random(),
             closing: job.is_closing(),

@@ -24,7 +24,7 @@ impl Job {
         let random = self.random();
         let mut state = self.state.borrow_mut();
         let random = state.jitter.unwrap_or(random);
-        let switch_in_us = if state.switched { Some(0) } else { None };
+        let switch_in_us = if state.near.switched { Some(0) } else { None };
         let trouble = state.trouble.entry(landing.ready.ordinal).or_default();
         trouble.attempts.record(landing.lane, class);
         let since = *trouble.waiting_since_us.get_or_insert(now_us);

@@ -60,10 +60,10 @@ impl Job {
             return lane;
         }
         let state = self.state.borrow();
-        if state.switched && lane == Lane::Batch {
+        if state.near.switched && lane == Lane::Batch {
             return Lane::Sync; // what waited for a batch is called for from now on
         }
-        let called = state.switched || state.is_urgent(ordinal) || state.trouble.contains_key(&ordinal);
+        let called = state.near.switched || state.is_urgent(ordinal) || state.trouble.contains_key(&ordinal);
         if called || self.awaits_canary(&state) { lane } else { self.home }
     }
 
