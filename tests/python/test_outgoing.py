@@ -20,6 +20,7 @@ from typing import Any
 
 import anthropic.types.message_create_params as anthropic_chat
 import anthropic.types.messages.batch_create_params as anthropic_batch
+import discovery
 import fireworks.types as fireworks_types
 import fireworks.types.chat.completion_create_params as fireworks_chat
 import groq.types.chat.completion_create_params as groq_chat
@@ -35,6 +36,8 @@ import together.types.chat.completion_create_params as together_chat
 import typing_extensions
 from conftest import BINARY, recorded, started
 from google.genai import types as google
+from google.protobuf import json_format
+from xai_sdk.proto.v6 import batch_pb2 as xai_batch
 
 PRINTER = BINARY.parent / "examples" / "outgoing"
 SHUT = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -113,9 +116,28 @@ def model_judged(shape: type[pydantic.BaseModel], body: Any) -> Any:
         return shape.model_validate_json(json.dumps(body), extra="forbid")
 
 
+def of_schema(name: str) -> typing.Callable[[Any], Any]:
+    """Of Vertex AI's discovery document."""
+    return lambda body: discovery.document("aiplatform.v1").judge(f"GoogleCloudAiplatformV1{name}", body)
+
+
+def claude_at_vertex(body: Any) -> None:
+    """Anthropic's body, whose model stands in the path, with a version of its own."""
+    assert body["anthropic_version"] == "vertex-2023-10-16" and "model" not in body
+    rest = {name: part for name, part in body.items() if name != "anthropic_version"}
+    judged(anthropic_chat.MessageCreateParamsNonStreaming, rest | {"model": "claude"})
+
+
 def of_shape(shape: Any) -> typing.Callable[[Any], Any]:
+    if isinstance(shape, types.FunctionType):
+        return shape
     judge = model_judged if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel) else judged
     return functools.partial(judge, shape)
+
+
+def xai_create(body: Any) -> None:
+    """xAI's client speaks protocol buffers: what it knows of a batch is a message."""
+    json_format.ParseDict(body, xai_batch.CreateBatchRequest())
 
 
 def openai_judges(chat: Any) -> dict:
@@ -126,7 +148,8 @@ def openai_judges(chat: Any) -> dict:
 OLDER = {"claude-sonnet-4-5": {"temperature", "top_p", "top_k"}}
 # What may hold anything: schemas, and what the client itself has no type for or reads in a way of its own.
 OPEN = {"schema", "responseJsonSchema"}
-UNTYPED = {"fireworks": {"json_schema"}, "mistral": {"content"}}
+UNTYPED = {"fireworks": {"json_schema"}, "mistral": {"content"}, "vertex": {"instances", "parameters"}}
+REFUSALS = (pydantic.ValidationError, discovery.Refused, json_format.ParseError, Warning)
 
 # By service and the end of the path.
 JUDGES = {
@@ -135,7 +158,14 @@ JUDGES = {
     "openai": openai_judges(openai_chat.CompletionCreateParamsNonStreaming)
     | {"responses": openai_responses.ResponseCreateParamsNonStreaming, "decisions": openai_types.DecisionCreateParams, "images/generations": openai_images.ImageGenerateParamsNonStreaming},
     "azure": openai_judges(openai_chat.CompletionCreateParamsNonStreaming),
-    "vertex": {"chat/completions": openai_chat.CompletionCreateParamsNonStreaming},
+    "vertex": {
+        "chat/completions": openai_chat.CompletionCreateParamsNonStreaming,
+        ":generateContent": of_schema("GenerateContentRequest"),
+        ":rawPredict": claude_at_vertex,
+        ":predict": of_schema("PredictRequest"),
+        ":embedContent": of_schema("EmbedContentRequest"),
+        ":batchEmbedContents": of_schema("BatchEmbedContentsRequest"),
+    },
     "mistral": {"chat/completions": mistral_types.ChatCompletionRequest, "embeddings": mistral_types.EmbeddingRequest},
     "groq": {"chat/completions": groq_chat.CompletionCreateParams},
     "together": {"chat/completions": together_chat.CompletionCreateParamsNonStreaming, "embeddings": together_types.EmbeddingCreateParams},
@@ -144,7 +174,7 @@ JUDGES = {
 
 
 def judge_of(sent: dict) -> typing.Callable[[Any], Any]:
-    shape = next(shape for end, shape in JUDGES[sent["service"]].items() if sent["path"].endswith(end))
+    shape = next(shape for end, shape in JUDGES[sent["service"]].items() if sent["path"].removesuffix("#flex").endswith(end))
     # A line has one text, and calls have several.
     return of_shape(GoogleEmbedding if shape is GoogleEmbeddings and sent["lane"] == "batch" else shape)
 
@@ -157,7 +187,13 @@ def asked_in_line(service: str, line: dict) -> Any:
     if service == "gemini":
         assert line.keys() == {"key", "request"}
         return line["request"]
+    if service == "vertex" and "request" in line:
+        assert line.keys() <= {"custom_id", "key", "request"}
+        return line["request"]
     assert line.keys() == {"custom_id", "body"} | ({"method", "url"} if service in ("openai", "azure", "groq", "vertex") else set())
+    if service in ("mistral", "fireworks"):
+        assert "model" not in line["body"]  # the job names it
+        return line["body"] | {"model": "org/model"}
     return line["body"]
 
 
@@ -170,8 +206,8 @@ def test_every_field_goes_out_as_the_clients_types_have_it(service):
             try:
                 judge_of(row)(row["body"])
                 if row["line"] is not None:
-                    asked_in_line(service, row["line"])
-            except (pydantic.ValidationError, Warning, AssertionError) as error:
+                    judge_of(row)(asked_in_line(service, row["line"]))
+            except (*REFUSALS, AssertionError) as error:
                 wrong[" ".join(row[name] for name in ("model", "field", "lane", "path"))] = str(error)
     assert not wrong, json.dumps(wrong, indent=1)
     taken = {row["field"] for row in rows if row["refused"] is None}
@@ -198,7 +234,7 @@ def test_a_field_that_does_not_exist_is_found_wherever_it_stands(service):
         for place in places(row["body"], OPEN | UNTYPED.get(service, set())):
             body = copy.deepcopy(row["body"])
             functools.reduce(lambda part, name: part[name], place, body)["of_nobody"] = 1
-            with pytest.raises((pydantic.ValidationError, Warning)):
+            with pytest.raises(REFUSALS):
                 judge_of(row)(body)
             planted += 1
     assert planted > 20
@@ -216,6 +252,7 @@ CREATES = {
         "/inference/v1",
         {"/datasets": fireworks_types.DatasetCreateParams, "/batchInferenceJobs": fireworks_types.BatchInferenceJobCreateParams},
     ),
+    "xai": (["--like", "xai", "--speed", "7200"], "xai/grok-4.3", "XAI", "", {"/batches": xai_create}),
     "anthropic": (["--speed", "7200"], "anthropic/claude-sonnet-5-5", "ANTHROPIC", "", {"/messages/batches": anthropic_batch.BatchCreateParams}),
 }
 
@@ -235,6 +272,6 @@ def test_what_makes_a_batch_is_what_the_client_would_send(service, tmp_path):
         assert posted, [path for _, path, _, _ in recorder.seen]
         for path, body in posted:
             sent = json.loads(body) | dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
-            judged(shape, sent)
-            with pytest.raises(pydantic.ValidationError):
-                judged(shape, sent | {"of_nobody": 1})
+            of_shape(shape)(sent)
+            with pytest.raises(REFUSALS):
+                of_shape(shape)(sent | {"of_nobody": 1})

@@ -18,8 +18,18 @@ const ALL: &[(&str, &[&str], &[&str])] = &[
     ("openai", &["gpt-6-luna", "gpt-4.1-mini"], &["text-embedding-3-small"]),
     ("azure", &["gpt-6-luna", "gpt-4.1-mini"], &["text-embedding-3-small"]),
     ("mistral", &["mistral-small-2603"], &["mistral-embed"]),
-    // Its open models: OpenAI's own types have a word for all that they are asked.
-    ("vertex", &["openai/gpt-oss-120b-maas"], &["openai/gpt-oss-120b-maas"]),
+    // Three dialects: Google's own, Anthropic's and, for open models, OpenAI's.
+    (
+        "vertex",
+        &[
+            "openai/gpt-oss-120b-maas",
+            "gemini-3.8-flash",
+            "gemini-2.5-flash",
+            "claude-sonnet-5-5",
+            "claude-sonnet-4-5",
+        ],
+        &["gemini-embedding-001", "text-embedding-005"],
+    ),
     ("groq", &["openai/gpt-oss-120b"], &["openai/gpt-oss-120b"]),
     ("together", &["openai/gpt-oss-120b"], &["BAAI/bge-base-en-v1.5"]),
     ("fireworks", &["accounts/fireworks/models/gpt-oss-20b"], &["nomic-ai/nomic-embed-text-v1.5"]),
