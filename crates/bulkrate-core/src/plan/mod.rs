@@ -2,7 +2,7 @@
 //!
 //! A pilot has asked some of the job's items of each model. [`Sheet`] holds what they said, [`families`] which ways of answering there are,
 //! [`loss`] what the answers prove of one, [`prove`] of all of them, [`best_accept`] by what a cascade should accept, [`routed`] what a router learns of it, [`cascaded`] and [`asked_again`] what it costs, and [`search`] which plan wins and why each other one
-//! lost.
+//! lost, [`too_dear`] and [`unearned`] whether the pilot was worth its money.
 //!
 //! Invariants
 //! - Pure, and no matter in which order the candidates come.
@@ -20,6 +20,7 @@ mod routed;
 mod candidate;
 mod tested;
 mod search;
+mod worth;
 #[cfg(test)]
 mod tests;
 
@@ -32,3 +33,4 @@ pub use routed::{AskedSo, Broken, Routed, asked_by_router, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};
 pub use sheet::{Said, Sheet};
 pub use tested::{Tested, prove};
+pub use worth::{too_dear, unearned};

@@ -77,7 +77,9 @@ impl Engine {
         // Whether the job can start at all is known before anything is spent: its rows, its ids, its lane, its cascade.
         let deployments = Deployment::of_job(&self.settings, spec, self.today())?;
         Cascade::of(&self.settings, spec, &deployments, self.today())?;
-        self.forget_new(&self.looked_at_until(&undecided(spec), &stop)?)?;
+        let whole = self.looked_at_until(&undecided(spec), &stop)?;
+        let alone = Box::pin(self.plan_by(&whole, undecided(spec))).await?;
+        self.forget_new(&whole)?;
         let dir = self.pilot_dir(spec)?;
         let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items, ask.limit))?;
         if let Some(column) = ask.labels.as_deref().filter(|_| items > 0) {
@@ -88,7 +90,8 @@ impl Engine {
         let mut parts = self.parts(spec, ask, &dir.0, &entrants, &mut failed).await?;
         let mut kept = Kept::load(&dir.0)?;
         let gone = self.gone(&kept, parts.iter().map(|part| &part.id), "")?;
-        let outlay = outlay(items, &entrants, &parts, gone.total());
+        let mut outlay = outlay(items, &entrants, &parts, gone.total());
+        outlay.whole = alone.priced.then_some(alone.naive);
         afford(spec, &outlay)?;
         if outlay.requests > 0 && !confirm(&outlay) {
             return Err(EngineError::NotConfirmed { p95: outlay.priced.then_some(outlay.p95) });
@@ -320,6 +323,7 @@ fn outlay(items: u64, entrants: &[Entrant], parts: &[Part], spent: UsdNanos) -> 
         worst: sum(|lane| lane.worst),
         spent,
         priced: parts.iter().all(|part| part.plan.priced),
+        whole: None,
     }
 }
 

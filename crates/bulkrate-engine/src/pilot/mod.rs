@@ -19,6 +19,8 @@ mod teach;
 mod examples;
 mod report;
 
+use bulkrate_core::money::UsdNanos;
+use bulkrate_core::plan::too_dear;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -88,11 +90,33 @@ pub struct Outlay {
     pub models: Vec<String>,
     /// Over all models; what earlier pilots have answered is not asked again.
     pub requests: u64,
-    pub expected: bulkrate_core::money::UsdNanos,
-    pub p95: bulkrate_core::money::UsdNanos,
-    pub worst: bulkrate_core::money::UsdNanos,
-    pub spent: bulkrate_core::money::UsdNanos,
+    pub expected: UsdNanos,
+    pub p95: UsdNanos,
+    pub worst: UsdNanos,
+    pub spent: UsdNanos,
     pub priced: bool,
+    /// What all of the job would cost at its own model alone, one by one in the sync lane, by the same estimate.
+    pub whole: Option<UsdNanos>,
+}
+
+impl Outlay {
+    /// The share of the whole job's cost that the pilot would take, in permille, where that is too much. A model that is asked alone
+    /// gives answers that the run takes: nothing of it is lost.
+    #[must_use]
+    pub fn too_dear(&self) -> Option<u64> {
+        let compares = self.priced && self.requests > 0 && self.models.len() > 1;
+        too_dear(self.expected, self.whole.filter(|_| compares)?)
+    }
+}
+
+/// What is said of a pilot that has cost so much that what it brings hardly earns it back; `whole`: all items at the strong model alone.
+#[must_use]
+pub fn dear_pilot(spent: UsdNanos, whole: UsdNanos) -> Option<String> {
+    let permille = too_dear(spent, whole)?;
+    let share = format!("{}.{} %", permille / 10, permille % 10);
+    Some(format!(
+        "the pilot has cost {share} of what the strong model alone would cost for the whole job: above 2 % it is seldom earned back"
+    ))
 }
 
 /// Refuses jobs that no pilot can be made of.

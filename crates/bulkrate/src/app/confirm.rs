@@ -161,6 +161,7 @@ mod tests {
             worst: UsdNanos::ZERO,
             spent: UsdNanos::ZERO,
             priced: false,
+            whole: None,
         };
         assert!(pilot_question(&of).contains("not known") && !pilot_question(&of).contains("USD"));
         let priced = Outlay { priced: true, p95: UsdNanos::dollars(2), ..of };

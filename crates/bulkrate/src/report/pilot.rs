@@ -33,6 +33,15 @@ pub fn outlay(of: &Outlay) -> String {
         (_, false) => out.push_str("; what they cost is not known, as a model has no known price"),
     }
     out.push('\n');
+    if let Some(permille) = of.too_dear() {
+        let _ = writeln!(
+            out,
+            "  warning: that is {} of what {} alone would cost for the whole job, about USD {}; above 2 % a pilot is seldom earned back: fewer items, or fewer models",
+            super::words::percent(permille, 1_000),
+            of.models.first().map_or("the strong model", String::as_str),
+            usd(of.whole.unwrap_or_default())
+        );
+    }
     out
 }
 
@@ -520,9 +529,15 @@ mod tests {
             worst: UsdNanos::dollars(1),
             spent: UsdNanos::ZERO,
             priced: true,
+            whole: Some(UsdNanos(1_000_000_001)),
         };
         let want = "pilot: 100 items asked of a, b: 200 requests to send; about USD 0.0200, hardly above USD 0.0500, USD 1.00 at most\n";
         assert_eq!(outlay(&of), want);
+        let dear = |whole| outlay(&Outlay { whole: Some(whole), ..of.clone() });
+        let warned = "  warning: that is 3.1 % of what a alone would cost for the whole job, about USD 0.6400; above 2 % a pilot is seldom earned back: fewer items, or fewer models\n";
+        assert_eq!(dear(UsdNanos(640_000_000)), format!("{want}{warned}"));
+        let alone = Outlay { whole: Some(UsdNanos(640_000_000)), models: vec!["a".to_owned()], ..of.clone() };
+        assert!(!outlay(&alone).contains("warning"), "the run takes its answers");
         assert!(outlay(&Outlay { requests: 0, ..of.clone() }).ends_with("answered already\n"));
         assert!(outlay(&Outlay { priced: false, ..of }).contains("not known"));
     }

@@ -301,7 +301,18 @@ fn a_pilot_teaches_a_router() {
     // Luna has not read two of five texts, and says `neutral`: what is neutral it knows all the same.
     let sim = Sim::start(&["--weak", "gpt-6-luna=0.4"]);
     let place = shop(&sim, 1_500);
-    let found = pilot(&place, "--pilot 400 --yes", &[&TWO]).expect(0).json();
+    let found = pilot(&place, "--pilot 400 --yes", &[&TWO]).expect(0);
+    assert!(
+        found.stderr.contains("of what openai/gpt-6.1-sol alone would cost for the whole job"),
+        "{}",
+        found.stderr
+    );
+    let found = found.json();
+    let warned = |what: &str| {
+        found["warnings"].as_array().unwrap().iter().any(|one| one.as_str().unwrap().contains(what))
+    };
+    assert!(warned("of what the strong model alone would cost"), "{found}");
+    assert!(warned("this job does not earn it back"), "{found}");
     let paid = billed(&sim);
     let train =
         |more: &str| place.run(&format!("route train --pilot reviews --model-weak gpt-6-luna {more}"), &[]);
@@ -321,7 +332,7 @@ fn a_pilot_teaches_a_router() {
     );
     // The same pilot makes the same router; nothing is sent.
     let told = train("--out b.router").expect(0);
-    assert!(told.stderr.contains("above 2 % a router is hardly worth it"), "{}", told.stderr);
+    assert!(told.stderr.contains("above 2 % it is seldom earned back"), "{}", told.stderr);
     let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
     assert_eq!((bytes("a.router"), billed(&sim)), (bytes("b.router"), paid));
     // All that it asked, the cheapest first: terra says what sol says, and what luna knows costs still less.

@@ -7,7 +7,7 @@ use bulkrate_core::cascade::Accept;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::UsdNanos;
 use bulkrate_core::plan::{
-    Ask, Candidate, Said, Sheet, Way, families, measured_plans, needed, prove, search,
+    Ask, Candidate, Said, Sheet, Way, families, measured_plans, needed, prove, search, unearned,
 };
 use bulkrate_core::price::Ratios;
 use bulkrate_core::prompt_cache::{Marks, compared as compared_marks};
@@ -20,8 +20,8 @@ use crate::deployment::Deployment;
 use crate::engine::{Engine, Prepared};
 use crate::pilot::{
     Answered, Answers, Judged, Kept, Look, Manner, Manners, Measured, PilotAsk, Piloted, PlanLine, Promise,
-    Reads, Routable, by_mark, by_way, candidates, cut_short, left_of, missing, pilot_job, short_names,
-    unanswered,
+    Reads, Routable, by_mark, by_way, candidates, cut_short, dear_pilot, left_of, missing, pilot_job,
+    short_names, unanswered,
 };
 use crate::plan::Plan;
 use crate::run::prompt_cache::marks_taken;
@@ -126,6 +126,10 @@ impl Engine {
             chosen.run.budget = asked.budget;
             chosen
         });
+        let naive =
+            plans.first().and_then(|plan| plan.as_ref().ok()).map_or(UsdNanos::ZERO, |plan| plan.naive);
+        let compared = took_part.len() > 1;
+        let worth = if compared { worth(gone.settled, naive, &all, result.winner) } else { Vec::new() };
         Ok(Piloted {
             name: spec.name.clone(),
             items: items as u64,
@@ -146,11 +150,8 @@ impl Engine {
                 })
                 .collect(),
             winner: result.winner.map(|place| place as u64 + 1),
-            naive: plans
-                .first()
-                .and_then(|plan| plan.as_ref().ok())
-                .map_or(UsdNanos::ZERO, |plan| plan.naive),
-            warnings: [warnings(spec, &sheet, &reads, took_part.len() > 1), unusable(&shown, &found), told]
+            naive,
+            warnings: [warnings(spec, &sheet, &reads, compared), unusable(&shown, &found), told, worth]
                 .concat(),
             specs: specs.collect(),
             shown: kept.shown.clone(),
@@ -296,7 +297,7 @@ impl Engine {
     }
 
     /// The plan of the same items with another way of answering them, whatever lane the job asks for.
-    async fn plan_by(&self, prepared: &Prepared, mut spec: JobSpec) -> Result<Plan, EngineError> {
+    pub(super) async fn plan_by(&self, prepared: &Prepared, mut spec: JobSpec) -> Result<Plan, EngineError> {
         spec.run.lane = None;
         let deployments = self.deployments_of(&spec, &prepared.checkpoint)?;
         let (row, checkpoint) = (prepared.row.clone(), prepared.checkpoint.clone());
@@ -430,6 +431,26 @@ fn warnings(spec: &JobSpec, sheet: &Sheet, reads: &Reads, compared: bool) -> Vec
         );
     }
     told
+}
+
+/// What a pilot has cost beside what it brings.
+fn worth(spent: UsdNanos, naive: UsdNanos, all: &[Candidate], winner: Option<usize>) -> Vec<String> {
+    let cost = |one: &Candidate| one.cost.as_ref().map(|cost| cost.expected);
+    let strong = all.iter().filter(|one| one.way == Way::alone(0));
+    let called = strong.clone().find(|one| one.lane == Lane::Sync).and_then(cost);
+    // Without a pilot its items would have cost there what the others do.
+    let whole = |(alone, called): (UsdNanos, UsdNanos)| {
+        i64::try_from(i128::from(naive.0) * i128::from(alone.0) / i128::from(called.0.max(1)))
+            .ok()
+            .map(UsdNanos)
+    };
+    let alone = strong.filter_map(cost).min().zip(called).and_then(whole);
+    let wins = winner.and_then(|place| cost(&all[place]));
+    let unearned = alone.zip(wins).and_then(|(alone, wins)| unearned(spent, alone, wins));
+    let unearned = unearned.map(|saved| {
+        format!("the pilot has cost USD {spent}, and the plan that wins saves USD {saved} against the strong model alone: this job does not earn it back")
+    });
+    dear_pilot(spent, naive).into_iter().chain(unearned).collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ mod error;
 
 use std::path::Path;
 
-use bulkrate_core::money::UsdNanos;
 use bulkrate_core::route::learned::{Evaluation, Few, MODELS_MAX, Router, TrainOptions};
+use bulkrate_engine::pilot::dear_pilot;
 
 use super::{AppError, reads::talk};
 use crate::cli::Shared;
@@ -17,9 +17,6 @@ use crate::report::{out, router as text};
 
 pub use error::RouteError;
 use labels::Labels;
-
-/// A pilot should cost less than this of what the strong model would for the whole job, in thousandths, or nothing is left to save.
-const PILOT_PERMILLE_MAX: i128 = 20;
 
 pub(super) fn route(shared: &Shared, command: RouteCommand) -> Result<u8, AppError> {
     match command {
@@ -69,8 +66,8 @@ fn train(shared: &Shared, args: &TrainArgs) -> Result<u8, AppError> {
         }
     }
     say_left_out(shared, &args.labels, &labels);
-    if let Some(told) = labels.cost.and_then(|(spent, whole)| dear(spent, whole)) {
-        talk(shared, &told);
+    if let Some(told) = labels.cost.and_then(|(spent, whole)| dear_pilot(spent, whole)) {
+        talk(shared, &format!("{told}\n"));
     }
     talk(shared, &format!("the router is written to {}\n", args.out.display()));
     Ok(0)
@@ -130,30 +127,6 @@ fn say_left_out(shared: &Shared, args: &LabelArgs, labels: &Labels) {
     }
 }
 
-/// What is said of a pilot that costs so much that a router hardly earns it back.
-fn dear(spent: UsdNanos, whole: UsdNanos) -> Option<String> {
-    let permille = i128::from(spent.0) * 1_000 / i128::from(whole.0.max(1));
-    (permille >= PILOT_PERMILLE_MAX).then(|| {
-        format!(
-            "the pilot has cost {}.{} % of what the strong model alone would cost for the whole job: above 2 % a router is hardly worth it\n",
-            permille / 10,
-            permille % 10
-        )
-    })
-}
-
 fn name(path: &Path) -> String {
     path.display().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pilot_of_more_than_two_percent_is_told_of() {
-        let told = |spent, whole| dear(UsdNanos(spent), UsdNanos(whole));
-        assert_eq!(told(19, 1_000), None);
-        assert!(told(31, 1_000).is_some_and(|told| told.starts_with("the pilot has cost 3.1 % of")));
-    }
 }
