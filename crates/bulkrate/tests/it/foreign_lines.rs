@@ -138,6 +138,7 @@ fn a_line_that_is_wrong_is_told_by_its_place() {
             &["`messages` stands beside `params`"][..],
         ),
         (merged(good(), &json!({ "params": "Hi" })), "item-bad-request", &["`params` is no object"]),
+        (merged(good(), &json!({ "params": null })), "item-bad-request", &["`params` is no object"]),
         (json!({ "custom_id": "b" }), "item-bad-request", &["`params` is missing"]),
         (
             json!({ "custom_id": "b", "model": HAIKU, "messages": [user] }),
@@ -184,6 +185,20 @@ fn a_line_that_is_wrong_is_told_by_its_place() {
         }
         assert_eq!(paid(&sim), 0);
     }
+}
+
+/// The first record tells what a source is.
+#[test]
+fn a_first_line_whose_body_is_no_object_is_told_by_it() {
+    let ([sim], place) = at(["anthropic"]);
+    place.put("in.jsonl", lines([json!({ "custom_id": "a", "params": null })]));
+    let told = place.run("plan in.jsonl", &["--model", HAIKU]);
+    told.error(
+        2,
+        "no-prompt",
+        &["`params` of the first record is no object", "anthropic batch lines", "--user"],
+    );
+    assert_eq!(paid(&sim), 0);
 }
 
 const FLASH: &str = "gemini/gemini-3.8-flash";

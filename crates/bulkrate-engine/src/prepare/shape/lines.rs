@@ -27,11 +27,14 @@ impl Draftsman {
     /// `bound`: whom the request is for, where its line was in the words of one provider; its turns may then be in its own fields.
     pub(super) fn request<'a>(
         &'a mut self,
-        (mut request, bound): (Request<'a>, Option<Bound>),
+        (request, bound): (Request<'a>, Option<Bound>),
         number: u64,
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ShapeError> {
         let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
+        let plain = request.provider_kwargs.map(unescaped).transpose().map_err(bad)?.flatten();
+        let mut request: Request<'_> = request;
+        request.provider_kwargs = plain.as_deref().or(request.provider_kwargs);
         let own_turns = bound.is_some() && request.messages.is_empty() && request.kind.has_turns();
         if request.is_blank() && !own_turns {
             return Err(ItemError::EmptyPrompt.into());
@@ -165,6 +168,15 @@ impl Draftsman {
     }
 }
 
+/// Own fields as they are sent, where letters in them are written as escapes: what they cost is read off their words.
+fn unescaped(kwargs: &RawValue) -> Result<Option<Box<RawValue>>, String> {
+    if !kwargs.get().contains("\\u00") {
+        return Ok(None);
+    }
+    let read = || serde_json::value::to_raw_value(&serde_json::from_str::<serde_json::Value>(kwargs.get())?);
+    read().map(Some).map_err(|error: serde_json::Error| format!("`provider_kwargs`: {error}"))
+}
+
 /// The body of an OpenAI batch line as a request to a model of another provider.
 fn translated<'a>((kind, body): (Kind, &'a str), pinned: &str) -> Result<Request<'a>, ItemError> {
     Request::of_openai(kind, body).map_err(|error| match error {
@@ -184,4 +196,22 @@ fn tag_text(tags: &RawValue) -> Result<(), String> {
     serde_json::from_str::<BTreeMap<String, String>>(tags.get())
         .map(drop)
         .map_err(|_| "`tags` is an object of strings".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn letters_written_as_escapes_hide_nothing() {
+        let of = |text: &str| {
+            let kwargs: Box<RawValue> = serde_json::from_str(text).unwrap();
+            unescaped(&kwargs).map(|plain| plain.map(|plain| plain.get().to_owned()))
+        };
+        assert_eq!(of(r#"{"ttl":"1h"}"#), Ok(None));
+        let plain = Ok(Some(r#"{"ttl":"1h"}"#.to_owned()));
+        assert_eq!(of(r#"{"ttl":"\u0031h"}"#), plain);
+        assert_eq!(of(r#"{"t\u0074l": "1h"}"#), plain);
+    }
 }

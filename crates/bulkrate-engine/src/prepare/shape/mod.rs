@@ -56,6 +56,8 @@ impl Shape {
         if spec.user.is_some() {
             return Ok(Self::Table);
         }
+        const ASK: &str = "the source is a table, so `--user` must say what to ask of each record, for example `--user \"Summarise: {{ text }}\"`";
+        let mut why = ASK.to_owned();
         if let Some(RowData::Json(row)) = first {
             let has = |name: &str| row.get(name).is_some();
             if has("method") && has("url") && has("body") {
@@ -69,12 +71,14 @@ impl Shape {
             if has("messages") || has("input") {
                 return Ok(Self::Unified);
             }
+            if let Some(form) = Dialect::of(has).map(Dialect::form) {
+                why = format!(
+                    "`{}` of the first record is no object, as it is in {}; if it is a column, {ASK}",
+                    form.body, form.name
+                );
+            }
         }
-        Err(EngineError::BadSpec {
-            code: "no-prompt",
-            what: "no prompt".to_owned(),
-            why: "the source is a table, so `--user` must say what to ask of each record, for example `--user \"Summarise: {{ text }}\"`".to_owned(),
-        })
+        Err(EngineError::BadSpec { code: "no-prompt", what: "no prompt".to_owned(), why })
     }
 }
 

@@ -98,6 +98,18 @@ pub(super) fn maker(kind: Kind, body: &[u8]) -> Maker {
     }
 }
 
+/// What a body in Google's words has not, as by it a line would be told for another maker's.
+pub(super) fn check_words(request: &Request<'_>, model: &str) -> Result<(), Unsupported> {
+    let Ok(own) = Own::read(request.provider_kwargs) else { return Ok(()) };
+    let others = [
+        ("messages", "provider_kwargs.messages"),
+        ("anthropic_version", "provider_kwargs.anthropic_version"),
+    ];
+    let Some((_, field)) = others.into_iter().find(|(name, _)| own.has(name)) else { return Ok(()) };
+    let why = "Gemini's bodies have no such field: its turns are `contents`".to_owned();
+    Err(Unsupported { field, model: model.to_owned(), why })
+}
+
 /// Labels of the caller's own stand beside ours: results are known by it alone, and must not be by one of his.
 pub(super) fn check_labels(request: &Request<'_>, model: &str) -> Result<(), Unsupported> {
     // What is no object at all is told of all fields.

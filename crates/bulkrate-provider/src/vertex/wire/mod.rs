@@ -206,6 +206,7 @@ impl Wire for VertexWire {
             }
             Maker::Google if request.kind == Kind::Embedding => embed::encode(request, options, out),
             Maker::Google => {
+                line::check_words(request, options.model)?;
                 if options.lane == Lane::Batch {
                     line::check_labels(request, options.model)?;
                 }

@@ -373,6 +373,19 @@ fn a_label_of_the_callers_that_has_our_name_is_refused_in_batches() {
 }
 
 #[test]
+fn a_gemini_body_with_another_makers_words_is_refused() {
+    for (kwargs, field) in [
+        (r#"{"messages":[]}"#, "provider_kwargs.messages"),
+        (r#"{"mess\u0061ges":[]}"#, "provider_kwargs.messages"),
+        (r#"{"anthropic_version":"vertex-2023-10-16"}"#, "provider_kwargs.anthropic_version"),
+    ] {
+        for lane in [Lane::Sync, Lane::Batch] {
+            assert_eq!(body(lane, GEMINI, Some(kwargs)).unwrap_err().field, field, "{lane} {kwargs}");
+        }
+    }
+}
+
+#[test]
 fn a_stale_token_is_no_wrong_one() {
     #[derive(Debug)]
     struct Signer(bool);
