@@ -85,6 +85,7 @@ const VECTORS: &[(&str, Lane, Counts, i64)] = &[
     ("openai/text-embedding-3-small", Batch, (1_000, 0, 0, 0, 0), 10_000),
     ("openai/text-embedding-3-large", Batch, (7, 0, 0, 0, 0), 455), // 7 x 0.065
     ("openai/omni-moderation-latest", Sync, (1_000_000, 0, 0, 0, 5), 0),
+    ("openai/omni-moderation-latest", Batch, (1_000_000, 0, 0, 0, 5), 0),
     ("voyage/rerank-3", Sync, (10, 0, 0, 0, 0), 500),
     // Large amounts.
     ("openai/gpt-5.5-pro", Sync, (0, 0, 0, 0, 1_000_000_000), 180_000_000_000_000),

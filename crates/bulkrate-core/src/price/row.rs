@@ -48,6 +48,14 @@ impl Rates {
         self.long.as_ref().filter(|long| long.covers(prompt)).map_or(&self.base, |long| &long.rates)
     }
 
+    /// Whether nothing is asked for, of whatever kind of token.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        let RateSet { input, cache_read, cache_write_5m, cache_write_1h, output } = &self.base;
+        let all = [input, cache_read, cache_write_5m, cache_write_1h, output];
+        self.long.is_none() && all.iter().all(|rate| rate.per_token.0 == 0)
+    }
+
     /// Flat prices, the same for every prompt length; cached tokens cost what input costs.
     #[must_use]
     pub fn flat(input: PicoUsdPerToken, output: PicoUsdPerToken) -> Self {
@@ -256,6 +264,15 @@ impl ModelRow {
             return Err((Column::ValidTo, CellError::Dates));
         }
         let successor = record.get(Column::Successor);
+        let flags = flags(record)?;
+        // Who asks nothing for a call asks nothing for it in a batch; no list says so, as it has no discount to name.
+        let free = || {
+            lanes
+                .sync
+                .clone()
+                .filter(|sync| flags.batch == Support::Yes && kind == Kind::Moderation && sync.is_free())
+        };
+        let batch = lanes.batch.or_else(free);
         Ok(Self {
             qualified: format!("{provider}/{id}"),
             provider,
@@ -264,10 +281,10 @@ impl ModelRow {
             aliases,
             kind,
             sync: lanes.sync,
-            batch: lanes.batch,
+            batch,
             flex: lanes.flex,
             limits: limits(record)?,
-            flags: flags(record)?,
+            flags,
             retirement: date(record, Column::DeprecationDate)?,
             successor: (!successor.is_empty()).then(|| successor.to_owned()),
             valid_from,

@@ -48,21 +48,25 @@ async fn the_responses_api_does_a_whole_job_in_both_lanes() {
 }
 
 #[tokio::test]
-async fn moderations_do_a_whole_job_for_nothing() {
-    let world = World::new(fast()).await;
-    let mut spec = world.spec(&world.reviews(40), Lane::Sync);
-    spec.request.kind = Kind::Moderation;
-    spec.request.model = Some("openai/omni-moderation-latest".into());
-    spec.request.user = Some("{{ text }}".into());
-    spec.request.system = None;
-    spec.request.choices.clear();
-    let report = world.run(&spec).await.unwrap();
-    assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 40, 0), "{report:?}");
-    assert_eq!((report.spent.0, world.sim.bill_usd_nanos(), report.unpriced), (0, 0, 0), "{report:?}");
-    assert_eq!(world.bill()["requests"], 36, "equal texts share one request");
-    for row in world.rows() {
-        let answer = row["answer"].to_string();
-        assert!(row["_status"] == "succeeded" && answer.contains("flagged"), "{row}");
+async fn moderations_do_a_whole_job_for_nothing_in_calls_and_in_batches() {
+    for lane in [Lane::Sync, Lane::Batch] {
+        let world = World::new(fast()).await;
+        let mut spec = world.spec(&world.reviews(40), lane);
+        spec.request.kind = Kind::Moderation;
+        spec.request.model = Some("openai/omni-moderation-latest".into());
+        spec.request.user = Some("{{ text }}".into());
+        spec.request.system = None;
+        spec.request.choices.clear();
+        let report = world.run(&spec).await.unwrap();
+        assert_eq!((report.ending, report.succeeded, report.failed), (Ending::Finished, 40, 0), "{report:?}");
+        assert_eq!((report.spent.0, world.sim.bill_usd_nanos(), report.unpriced), (0, 0, 0), "{report:?}");
+        assert_eq!(world.bill()["requests"], 36, "equal texts share one request");
+        let there = world.rows().iter().filter(|row| row["_lane"] == lane.name()).count();
+        assert!(there >= 35, "all but the first one of a batch job, and its equals: {there}");
+        for row in world.rows() {
+            let answer = row["answer"].to_string();
+            assert!(row["_status"] == "succeeded" && answer.contains("flagged"), "{row}");
+        }
     }
 }
 
