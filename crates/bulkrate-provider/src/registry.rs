@@ -30,6 +30,8 @@ pub enum OpenError {
     BadProxy { from: String, why: String },
     #[error("could not set up TLS: {why}")]
     Tls { why: String },
+    #[error("`api_version` {version} is none that `{provider}` has; known are {known}")]
+    ApiVersion { version: String, provider: &'static str, known: String },
     #[error("could not read certificates from `{path}`: {why}")]
     CaFile { path: String, why: String },
 }
@@ -96,9 +98,17 @@ pub struct Preset {
     pub found: &'static str,
     /// How the place is written where files of batches lie; empty where the service keeps them itself.
     pub storage: &'static str,
+    /// Versions of its API that a setting may name; none: whatever is named, or none is.
+    pub versions: &'static [&'static str],
 }
 
 impl Preset {
+    /// Whether a version that is set for all services may be meant for this one.
+    #[must_use]
+    pub fn has_version(&self, version: &str) -> bool {
+        self.versions.is_empty() || self.versions.contains(&version.trim())
+    }
+
     /// The variable that names the service's address: `GROQ_BASE_URL`, and `AZURE_OPENAI_ENDPOINT` as Azure's own SDKs call it.
     #[must_use]
     pub fn base_env(&self) -> String {
@@ -112,6 +122,7 @@ impl Preset {
 /// Of a row of OpenAI's family.
 fn preset(row: &Dialect) -> Preset {
     Preset {
+        versions: &[],
         name: row.name,
         base_url: row.base_url,
         key_env: row.key_env,

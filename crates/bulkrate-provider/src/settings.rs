@@ -145,7 +145,7 @@ pub struct Settings {
     pub exclusive_workspace: bool,
     /// Anthropic only: features that are not general yet, named in a header of every call.
     pub betas: Vec<String>,
-    /// Azure only: the dated version of the API to speak; `None`: the one without dates.
+    /// Azure: the dated version of the API to speak; `None`: the one without dates. Anthropic: `None` is the first.
     pub api_version: Option<String>,
     /// Azure only: what deployments serve, by their names.
     pub deployments: BTreeMap<String, Deployed>,

@@ -266,13 +266,9 @@ impl ModelRow {
         let successor = record.get(Column::Successor);
         let flags = flags(record)?;
         // Who asks nothing for a call asks nothing for it in a batch; no list says so, as it has no discount to name.
-        let free = || {
-            lanes
-                .sync
-                .clone()
-                .filter(|sync| flags.batch == Support::Yes && kind == Kind::Moderation && sync.is_free())
-        };
-        let batch = lanes.batch.or_else(free);
+        let is_free =
+            |sync: &Rates| kind == Kind::Moderation && flags.batch == Support::Yes && sync.is_free();
+        let batch = lanes.batch.or(lanes.sync.filter(is_free));
         Ok(Self {
             qualified: format!("{provider}/{id}"),
             provider,

@@ -1,7 +1,7 @@
 //! Anthropic's Messages API, and its Message Batches.
 //!
-//! One version of the API is spoken: `2023-06-01`. The newer one takes less (no sampling parameters at all) and gives nothing that is
-//! used here.
+//! Two versions of the API are spoken: `2023-06-01`, and for who asks for it `2026-10-21`, which has no sampling parameters
+//! ([Anthropic](https://platform.claude.com/docs/en/api/versioning)).
 
 pub mod batch;
 pub mod errors;
@@ -22,7 +22,40 @@ use crate::settings::Settings;
 use batch::AnthropicBatches;
 use wire::AnthropicWire;
 
-const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
+/// The header that names the version of the API.
+const VERSION: &str = "anthropic-version";
+
+/// A version of the API. It holds for a call, and for all lines of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Version {
+    #[default]
+    Sampling,
+    /// Without `temperature`, `top_p` and `top_k`, whatever their values.
+    Plain,
+}
+
+impl Version {
+    const ALL: [Self; 2] = [Self::Sampling, Self::Plain];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sampling => "2023-06-01",
+            Self::Plain => "2026-10-21",
+        }
+    }
+
+    fn of(settings: &Settings) -> Result<Self, OpenError> {
+        let Some(asked) = settings.api_version.as_deref().map(str::trim).filter(|asked| !asked.is_empty())
+        else {
+            return Ok(Self::default());
+        };
+        Self::ALL.into_iter().find(|version| version.name() == asked).ok_or_else(|| OpenError::ApiVersion {
+            version: asked.to_owned(),
+            provider: Anthropic::PRESET.name,
+            known: Anthropic::PRESET.versions.join(" and "),
+        })
+    }
+}
 
 /// One account at Anthropic.
 #[derive(Debug)]
@@ -35,6 +68,7 @@ pub struct Anthropic {
 
 impl Anthropic {
     pub const PRESET: Preset = Preset {
+        versions: &[Version::Sampling.name(), Version::Plain.name()],
         name: "anthropic",
         base_url: Some("https://api.anthropic.com"),
         key_env: "ANTHROPIC_API_KEY",
@@ -55,11 +89,12 @@ impl Anthropic {
     }
 
     fn on(settings: &Settings, line: Option<&Arc<dyn Exchange>>) -> Result<Self, OpenError> {
-        let settings = &own(settings);
+        let version = Version::of(settings)?;
+        let settings = &own(settings, version);
         let account = Account::new(Self::PRESET.base_url, Self::PRESET.name, settings)?;
         let paid = calls(line, account.clone(), &[wire::MESSAGES, batch::BATCHES], settings)?;
         let free = Arc::new(FreeClient::on(line, account.clone(), settings, errors::classify)?);
-        let wire = Arc::new(AnthropicWire::new(account, settings));
+        let wire = Arc::new(AnthropicWire::new(account, settings, version == Version::Sampling));
         let (to_paid, to_free) = (Arc::clone(&paid), Arc::clone(&free));
         let batches = AnthropicBatches::new(Arc::clone(&wire), to_paid, to_free, settings);
         Ok(Self { wire, paid, free, batches })
@@ -67,10 +102,10 @@ impl Anthropic {
 }
 
 /// The user's settings with what the service adds to them.
-fn own(settings: &Settings) -> Settings {
+fn own(settings: &Settings, version: Version) -> Settings {
     let mut settings = settings.clone();
     settings.key_header = Some("x-api-key");
-    settings.usual_headers = vec![(VERSION.0, VERSION.1.to_owned())];
+    settings.usual_headers = vec![(VERSION, version.name().to_owned())];
     if !settings.betas.is_empty() {
         settings.usual_headers.push(("anthropic-beta", settings.betas.join(",")));
     }

@@ -65,6 +65,7 @@ impl Place<'_> {
 
 impl Bedrock {
     pub const PRESET: Preset = Preset {
+        versions: &[],
         name: "bedrock",
         base_url: Some("https://bedrock-runtime.REGION.amazonaws.com"),
         key_env: "AWS_BEARER_TOKEN_BEDROCK",

@@ -34,6 +34,7 @@ pub struct Gemini {
 
 impl Gemini {
     pub const PRESET: Preset = Preset {
+        versions: &[],
         name: "gemini",
         base_url: Some("https://generativelanguage.googleapis.com"),
         key_env: "GEMINI_API_KEY",

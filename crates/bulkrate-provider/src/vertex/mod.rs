@@ -65,6 +65,7 @@ struct Place {
 
 impl Vertex {
     pub const PRESET: Preset = Preset {
+        versions: &[],
         name: "vertex",
         base_url: Some("https://aiplatform.googleapis.com"),
         key_env: "GOOGLE_APPLICATION_CREDENTIALS",

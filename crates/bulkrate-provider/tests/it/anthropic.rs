@@ -195,3 +195,32 @@ fn what_a_batch_is_known_by_is_what_the_account_says() {
     let limits = server::open("anthropic", "http://127.0.0.1:1").batches().unwrap().limits(Kind::Chat);
     assert_eq!((limits.items_max, limits.bytes_max), (10_000, (32 << 20) - 15));
 }
+
+/// A version holds for a whole batch: it stands in the header of its create.
+#[tokio::test]
+async fn the_version_that_is_asked_for_is_that_of_every_request() {
+    for (asked, want) in
+        [(None, "2023-06-01"), (Some("2023-06-01"), "2023-06-01"), (Some(" 2026-10-21 "), "2026-10-21")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, _) = staged(folder.path());
+        let (base, seen) = server::start(move |mut peer, _| async move {
+            while let Some(request) = peer.request().await {
+                let fits =
+                    request.to_ascii_lowercase().contains(&format!("\r\nanthropic-version: {want}\r\n"));
+                peer.answer("200 OK", if fits { BATCH } else { "{}" }).await;
+            }
+        })
+        .await;
+        let settings = Settings { api_version: asked.map(str::to_owned), ..settings(&base) };
+        let provider = bulkrate_provider::open("anthropic", &settings).unwrap();
+        let api = provider.batches().unwrap();
+        let created = api.create(&file, Kind::Chat, "claude-haiku-5-5", &marker()).await;
+        assert!(matches!(created, Created::Accepted(_)), "{asked:?}: {created:?}");
+        assert!(api.poll("msgbatch_1").await.unwrap().is_some(), "{asked:?}");
+        assert_eq!(seen.requests(), 2);
+    }
+    let settings = Settings { api_version: Some("2024-10-21".into()), ..settings("http://127.0.0.1:1") };
+    let refused = bulkrate_provider::open("anthropic", &settings).unwrap_err().to_string();
+    assert!(refused.contains("2024-10-21") && refused.contains("2023-06-01 and 2026-10-21"), "{refused}");
+}

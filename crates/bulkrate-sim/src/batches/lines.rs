@@ -15,7 +15,7 @@ use crate::tokens::Usage;
 use crate::vertex;
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
 const PIECE_BYTES: usize = 256 * 1_024;
@@ -67,6 +67,8 @@ pub(crate) struct Run {
     pub(crate) ran: usize,
     pub(crate) rest: Rest,
     pub(crate) at_ms: VirtualMs,
+    /// Lines of its output, once they were counted.
+    pub(crate) rows: OnceLock<usize>,
 }
 
 /// What became of one line.
@@ -85,6 +87,7 @@ pub(crate) struct Tally {
     pub(crate) usage: Usage,
     pub(crate) sums: Sums,
     pub(crate) output_bytes: u64,
+    pub(crate) output_rows: usize,
     pub(crate) error_bytes: u64,
 }
 
@@ -167,6 +170,7 @@ impl Run {
             }
             tally.output_bytes +=
                 sheets.output.len() as u64 + sheets.filler.take().map_or(0, |(_, bytes)| bytes);
+            tally.output_rows += memchr::memchr_iter(b'\n', &sheets.output).count();
             tally.error_bytes += sheets.errors.len() as u64;
             sheets.output.clear();
             sheets.errors.clear();
@@ -181,15 +185,12 @@ impl Run {
         other
     }
 
-    /// A whole file, which must not be large.
-    pub(crate) fn text(&self, state: &State, side: Side) -> Vec<u8> {
-        let (mut sheets, mut text) = (Sheets::default(), Vec::new());
-        for at in 0..self.order.len() {
-            self.line(state, at, &mut sheets);
-            text.append(if side == Side::Output { &mut sheets.output } else { &mut sheets.errors });
-            sheets = Sheets::default();
-        }
-        text
+    /// What one line of the order brings into the output: none, one, or several.
+    pub(crate) fn output_of(&self, state: &State, at: usize, text: &mut Vec<u8>) {
+        text.clear();
+        let mut sheets = Sheets { output: std::mem::take(text), ..Sheets::default() };
+        self.line(state, at, &mut sheets);
+        *text = sheets.output;
     }
 
     /// Shows one line of the order: its id as JSON, what became of it, and its text, in whichever file that is.

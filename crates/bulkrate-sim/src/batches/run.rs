@@ -16,7 +16,7 @@ use crate::server::State;
 use crate::vertex;
 use bytes::Bytes;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The object that all results are in.
 const RESULTS: &str = "predictions.jsonl";
@@ -179,6 +179,7 @@ async fn process(
         ran: usize::try_from(ran).unwrap_or(lines).min(lines),
         rest: if end == End::Cancelled { Rest::Cancelled } else { Rest::Expired },
         at_ms: state.clock.now_ms(),
+        rows: OnceLock::new(),
     });
     let tally = wind_down(state, batch, &run, &mut end).await;
     finish(state, batch, &run, &tally, end, plan.model);
@@ -251,6 +252,7 @@ async fn wind_down(state: &Arc<State>, batch: &Arc<Batch>, run: &Arc<Run>, end: 
 
 fn finish(state: &Arc<State>, batch: &Batch, run: &Arc<Run>, tally: &Tally, end: End, model: usize) {
     state.bill.charge(&state.models.models[model], Lane::Batch, tally.sums, Some(&batch.id), None);
+    let _ = run.rows.set(tally.output_rows);
     let now = state.clock.now();
     let made = instant(batch.created_ms);
     let table = batch.place.as_ref().filter(|place| place.starts_with(vertex::TABLE));

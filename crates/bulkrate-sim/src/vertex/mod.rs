@@ -3,6 +3,7 @@
 
 mod jobs;
 mod objects;
+mod rows;
 mod tables;
 mod tokens;
 

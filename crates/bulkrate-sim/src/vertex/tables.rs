@@ -2,11 +2,10 @@
 //! is its address, and whose purpose are its columns.
 
 use super::objects::{self, Goal, refused, related, text};
-use crate::batches::lines::Side;
-use crate::batches::words::Words;
+use super::rows;
 use crate::clock::VirtualMs;
-use crate::faults::{Fault, Place};
-use crate::files::{Content, File};
+use crate::faults::Place;
+use crate::files::File;
 use crate::server::{Reply, State, decoded};
 use bytes::Bytes;
 use http::Method;
@@ -18,8 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the address of a table begins.
 pub(crate) const SCHEME: &str = "bq://";
-/// Bytes of a page, at most, but for its first row.
-const PAGE_BYTES: usize = 10 << 20;
 /// A load takes so long.
 const LOAD_MS: VirtualMs = 2_000;
 
@@ -75,7 +72,7 @@ impl Named {
         Some(Self::of(project, dataset, table))
     }
 
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         format!("{}.{}", self.dataset_id(), self.table)
     }
 
@@ -85,12 +82,12 @@ impl Named {
     }
 
     /// In the words of errors.
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         let Self { project, dataset, table } = self;
         if table.is_empty() { format!("{project}:{dataset}") } else { format!("{project}:{dataset}.{table}") }
     }
 
-    fn reference(&self) -> Value {
+    pub(super) fn reference(&self) -> Value {
         json!({"projectId": self.project, "datasetId": self.dataset, "tableId": self.table})
     }
 }
@@ -172,19 +169,19 @@ impl Ask {
             Self::Load(project) => upload(state, project, head, query, body),
             Self::Job(project, id) => job(state, project, id, query.get("location").map(String::as_str)),
             Self::Cancel(..) => Reply::of(&json!({"kind": "bigquery#jobCancelResponse"})),
-            Self::Table(named) => table(state, named),
-            Self::Rows(named) => rows(state, named, query),
+            Self::Table(named) => rows::table(state, named),
+            Self::Rows(named) => rows::page(state, named, query),
             Self::Delete(named) if state.files.remove(&named.id()) => Reply::empty(204),
             Self::Delete(named) => no_table(named),
         }
     }
 }
 
-fn denied(what: &str) -> Reply {
+pub(super) fn denied(what: &str) -> Reply {
     refused(403, "accessDenied", &format!("Access Denied: {what}"))
 }
 
-fn no_table(named: &Named) -> Reply {
+pub(super) fn no_table(named: &Named) -> Reply {
     refused(404, "notFound", &format!("Not found: Table {}", named.shown()))
 }
 
@@ -409,101 +406,8 @@ fn job(state: &State, project: &str, id: &str, location: Option<&str>) -> Reply 
     }
 }
 
-fn split(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn split(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
-}
-
-/// The columns of a table: as it was loaded, or of results.
-fn columns(file: &File) -> Vec<Value> {
-    let results: &[(&str, &str)] = match &file.content {
-        Content::Lines(run, _) if run.words == Words::Open => {
-            &[("custom_id", "STRING"), ("response", "JSON"), ("id", "STRING"), ("error", "STRING")]
-        }
-        _ => &[
-            ("custom_id", "STRING"),
-            ("request", "JSON"),
-            ("response", "JSON"),
-            ("status", "STRING"),
-            ("processed_time", "STRING"),
-        ],
-    };
-    let of_results = |_| results.iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect();
-    let mut fields: Vec<Value> = serde_json::from_str(&file.purpose).unwrap_or_else(of_results);
-    for field in &mut fields {
-        field["mode"] = "NULLABLE".into();
-    }
-    fields
-}
-
-/// All lines of a table.
-fn all(state: &State, file: &File) -> Vec<u8> {
-    match &file.content {
-        Content::Stored(lines) | Content::Bare(lines, _) => lines.to_vec(),
-        Content::Lines(run, _) => run.text(state, Side::Output),
-    }
-}
-
-fn table(state: &State, named: &Named) -> Reply {
-    let Some(file) = state.files.get(&named.id()) else { return no_table(named) };
-    Reply::of(&json!({
-        "kind": "bigquery#table", "id": named.shown(), "tableReference": named.reference(), "type": "TABLE",
-        "schema": {"fields": columns(&file)}, "numRows": split(&all(state, &file)).count().to_string(),
-        "numBytes": file.bytes.to_string(), "location": state.config.dataset_location,
-        "creationTime": (file.created_at * 1_000).to_string(), "lastModifiedTime": (file.created_at * 1_000).to_string(),
-    }))
-}
-
-/// GET .../tables/{table}/data; a token is the number of rows before.
-fn rows(state: &State, named: &Named, query: &HashMap<String, String>) -> Reply {
-    let cut = state.faults.call(Fault::CutTail, Place::Content).is_some();
-    if state.faults.hit(Fault::Forbidden, Place::Content) {
-        return denied(&format!(
-            "Table {}: User does not have permission to query table {}, or perhaps it does not exist.",
-            named.shown(),
-            named.shown()
-        ));
-    }
-    let gone = state.faults.hit(Fault::FileGone, Place::Content);
-    let Some(file) = state.files.get(&named.id()).filter(|_| !gone) else { return no_table(named) };
-    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let start = number("pageToken").or(number("startIndex")).unwrap_or(0);
-    let most = state.config.page_rows;
-    let size = number("maxResults").unwrap_or(most).min(most);
-    let (lines, mut fields) = (all(state, &file), columns(&file));
-    if let Some(selected) = query.get("selectedFields") {
-        let selected: Vec<&str> = selected.split(',').collect();
-        fields.retain(|field| field["name"].as_str().is_some_and(|name| selected.contains(&name)));
-    }
-    let total = split(&lines).count();
-    let mut bytes = 0;
-    let fits = |line: &&[u8]| {
-        bytes += line.len();
-        bytes == line.len() || bytes <= PAGE_BYTES
-    };
-    let lines = split(&lines).skip(start).take(size).take_while(fits);
-    let mut page: Vec<Value> = lines.map(|line| row(&fields, line)).collect();
-    let mut body = json!({"kind": "bigquery#tableDataList", "totalRows": total.to_string()});
-    if start + page.len() < total && size > 0 {
-        body["pageToken"] = (start + page.len()).to_string().into();
-    }
-    if cut {
-        page.pop();
-    }
-    if !page.is_empty() {
-        body["rows"] = page.into();
-    }
-    Reply::of(&body)
-}
-
-/// A line as a row: every cell is a text.
-fn row(fields: &[Value], line: &[u8]) -> Value {
-    let line: Map<String, Value> = serde_json::from_slice(line).unwrap_or_default();
-    let cell = |field: &Value| match line.get(field["name"].as_str().unwrap_or_default()) {
-        None | Some(Value::Null) => json!({"v": null}),
-        Some(Value::String(text)) if field["type"] != "JSON" => json!({"v": text}),
-        Some(value) => json!({"v": value.to_string()}),
-    };
-    json!({"f": fields.iter().map(cell).collect::<Vec<_>>()})
 }
 
 /// The input of a batch, and where its results go: `Err` says what is wrong with the names.

@@ -240,6 +240,7 @@ fn preset_settings(
     own.organization = None;
     own.project = None;
     own.extra_headers = Vec::new();
+    own.api_version = own.api_version.filter(|version| preset.has_version(version));
     set_up.then_some(own)
 }
 
@@ -446,6 +447,20 @@ mod tests {
         };
         assert!(!signs("vertex", None, None) && !signs("bedrock", None, None));
         assert!(signs("vertex", Some("OWN_KEY"), None) && signs("bedrock", None, Some("own")));
+    }
+
+    #[test]
+    fn a_version_that_is_set_for_all_is_that_of_the_service_that_has_it() {
+        let anthropic = bulkrate_provider::presets().find(|preset| preset.name == "anthropic").unwrap();
+        for (version, want) in
+            [(Some("2026-10-21"), Some("2026-10-21")), (Some("2024-10-21"), None), (None, None)]
+        {
+            let provider = Provider { api_version: version.map(str::to_owned), ..Provider::default() };
+            let settings = preset_settings(&anthropic, &provider, 1, &|name| {
+                (name == "ANTHROPIC_API_KEY").then(|| "sk".to_owned())
+            });
+            assert_eq!(settings.unwrap().api_version.as_deref(), want);
+        }
     }
 
     #[test]

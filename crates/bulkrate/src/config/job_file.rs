@@ -195,7 +195,7 @@ section! {
         /// Nobody but this state folder makes batches in the workspace of the key.
         exclusive_workspace: bool,
         betas: Vec<String>,
-        /// Azure: the dated version of the API.
+        /// Azure, Anthropic: the dated version of the API.
         api_version: String,
         /// Azure: what deployments serve, by their names.
         deployments: BTreeMap<String, DeploymentSpec>,

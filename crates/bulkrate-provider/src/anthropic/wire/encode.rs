@@ -30,6 +30,8 @@ pub(crate) struct Encoder {
     structured_outputs: bool,
     schemas: LastSchema<Translated>,
     host: Host,
+    /// The version of the API has sampling parameters.
+    samples: bool,
 }
 
 /// Who sells the models.
@@ -55,7 +57,12 @@ impl<'r> Job<'r> {
 
 impl Encoder {
     pub(crate) fn new(structured_outputs: bool) -> Self {
-        Self { structured_outputs, schemas: LastSchema::default(), host: Host::Own }
+        Self { structured_outputs, schemas: LastSchema::default(), host: Host::Own, samples: true }
+    }
+
+    /// For a version of the API that has no sampling parameters.
+    pub(crate) fn without_sampling(self) -> Self {
+        Self { samples: false, ..self }
     }
 
     /// For the models that Google sells.
@@ -82,6 +89,9 @@ impl Encoder {
         }
         check_missing(&job)?;
         check_sampling(&job)?;
+        if !self.samples {
+            refuse_sampling(&job, &own)?;
+        }
         check_reasoning(&job, &own)?;
         if !own.has("messages") {
             job.check_turns(("Anthropic", "messages"), job.family.prefills, |role, part| {
@@ -211,6 +221,21 @@ pub(crate) fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
         return Err(job.unsupported("top_p", "this model takes either `temperature` or `top_p`"));
     }
     Ok(())
+}
+
+/// The newer version of the API refuses them at any value, that of their default too, which is not sent.
+fn refuse_sampling(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+    let config = job.config();
+    let given = [
+        ("temperature", differs(config.temperature)),
+        ("top_p", differs(config.top_p)),
+        ("top_k", config.top_k.is_some()),
+        ("provider_kwargs.temperature", own.has("temperature")),
+        ("provider_kwargs.top_p", own.has("top_p")),
+        ("provider_kwargs.top_k", own.has("top_k")),
+    ];
+    let Some((field, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    Err(job.unsupported(field, "this version of the API has no sampling parameters; leave it out, or set `api_version` to 2023-06-01"))
 }
 
 pub(crate) fn check_reasoning(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {

@@ -31,9 +31,11 @@ pub struct AnthropicWire {
 }
 
 impl AnthropicWire {
+    /// `samples`: the version of the API has sampling parameters.
     #[must_use]
-    pub fn new(account: Account, settings: &Settings) -> Self {
-        Self { encoder: encode::Encoder::new(settings.structured_outputs), account }
+    pub fn new(account: Account, settings: &Settings, samples: bool) -> Self {
+        let encoder = encode::Encoder::new(settings.structured_outputs);
+        Self { encoder: if samples { encoder } else { encoder.without_sampling() }, account }
     }
 
     pub(super) fn read_line<'a>(&self, line: &'a [u8]) -> Result<BatchLine<'a>, String> {

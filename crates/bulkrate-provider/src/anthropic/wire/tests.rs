@@ -17,9 +17,17 @@ const NEW: &str = "claude-sonnet-5-5";
 const OLD: &str = "claude-haiku-4-5-20251001";
 
 fn wire() -> AnthropicWire {
+    wire_of(true)
+}
+
+fn wire_of(samples: bool) -> AnthropicWire {
     let settings =
         Settings { proxy: ProxyFrom::None, api_key: "sk-canary-0123456".into(), ..Settings::default() };
-    AnthropicWire::new(Account::new(Some("http://127.0.0.1:1"), "anthropic", &settings).unwrap(), &settings)
+    AnthropicWire::new(
+        Account::new(Some("http://127.0.0.1:1"), "anthropic", &settings).unwrap(),
+        &settings,
+        samples,
+    )
 }
 
 fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, String> {
@@ -456,4 +464,29 @@ fn lines_of_results() {
     }
     let marked = [b"\xef\xbb\xbf".as_slice(), lines[5].as_bytes()].concat();
     assert!(wire().read_line(&marked).is_ok());
+}
+
+#[test]
+fn the_newer_version_of_the_api_has_no_sampling_parameters() {
+    let encode = |samples: bool, more: &str| {
+        let line = format!(
+            r#"{{"messages":[{{"role":"user","content":"Hi"}}],"generation_config":{{"max_tokens":9{more}}}"#
+        );
+        let line = if more.contains("provider_kwargs") { line } else { format!("{line}}}") };
+        let request: Request<'_> =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let options =
+            WireOptions { lane: Lane::Sync, model: OLD, max_tokens: None, mark: None, alternatives: None };
+        wire_of(samples).encode(&request, options, &mut Vec::new()).map_err(|error| error.field)
+    };
+    for (more, field) in [
+        (r#","temperature":0.2"#, "temperature"),
+        (r#","top_p":0.5"#, "top_p"),
+        (r#","top_k":5"#, "top_k"),
+        (r#"},"provider_kwargs":{"temperature":1}"#, "provider_kwargs.temperature"),
+    ] {
+        assert_eq!(encode(true, more), Ok(()), "{more}");
+        assert_eq!(encode(false, more), Err(field), "{more}");
+    }
+    assert_eq!(encode(false, r#","temperature":1"#), Ok(()), "the default, which is not sent");
 }
