@@ -127,7 +127,9 @@ pub(super) fn pilot(
     observer: Arc<dyn Observer>,
     stop: Stop,
 ) -> Result<Option<Piloted>, AppError> {
-    working(settings, async |engine| engine.pilot(spec, ask, promise, confirm, observer, stop).await)
+    working(settings, async |engine| {
+        Box::pin(engine.pilot(spec, ask, promise, confirm, observer, stop)).await
+    })
 }
 
 /// The plans that the job's last pilot makes.
