@@ -147,54 +147,60 @@ fn what_a_router_loses_in_bundles_is_lost_against_the_strong_model_alone() {
     }
 }
 
-/// The promise, where sizes, thresholds and all are chosen by the same pilot: broken in no more than one job of twenty.
-#[test]
-fn a_router_in_bundles_keeps_the_promise_however_its_sizes_were_chosen() {
-    const JOBS: usize = 60;
+/// Of so many jobs those where a router in bundles is proved, and those where it loses more than it may, if its bound may be broken
+/// so often. Sizes, thresholds and all are chosen by the same pilot. Of a third of the texts the cheap model gets about so many wrong that
+/// sending them to it loses what may be lost: only a bound tells.
+fn promises(jobs: usize, doubt: f64) -> (usize, usize) {
+    const ASKS: [&str; 3] = ["prove the theorem of", "explain the idea of", "name the colour of"];
     let options = TrainOptions { seed: 1, quality_loss_permille: 40, price_ratios: [20.0].into() };
     let (mut taken, mut broken) = (0, 0);
-    for job in 0..JOBS {
+    for job in 0..jobs {
         let mut dice = SplitMix64::new(1_000 + job as u64);
         let text = |dice: &mut SplitMix64| {
-            let hard = dice.next_u64().is_multiple_of(3);
-            (
-                format!(
-                    "{} {}",
-                    if hard { "prove the theorem of" } else { "name the colour of" },
-                    dice.next_u64()
-                ),
-                hard,
-            )
+            let ask = usize::try_from(dice.next_u64() % 3).unwrap();
+            (format!("{} {}", ASKS[ask], dice.next_u64()), ask)
         };
-        // Of a thousand items that a model would answer alone so many go wrong in bundles: about as many as may be lost, or twice as many.
-        let errs = [0, 0, 5, 10, 30, 5, 20, 60];
-        let texts: Vec<(String, bool)> = (0..800).map(|_| text(&mut dice)).collect();
-        let said = |dice: &mut SplitMix64, place: usize, hard: bool| {
+        // Of a thousand items that a model would answer alone so many go wrong in bundles.
+        let errs: [u64; 8] = [0, 0, 5, 10, 30, 5, 20, 60];
+        let alone = [900, 80 + 10 * (dice.next_u64() % 5), 5];
+        let wrong = |place: usize, ask: usize| {
             let cheap = place == 1 || place > 4;
-            let wrong = cheap && hard || dice.next_u64() % 1_000 < errs[place];
-            says(u8::from(wrong))
+            let (own, more) = (if cheap { alone[ask] } else { 0 }, errs[place]);
+            own + more - own * more / 1_000
         };
-        let models =
-            (0..8).map(|place| texts.iter().map(|(_, hard)| said(&mut dice, place, *hard)).collect());
+        let texts: Vec<(String, usize)> = (0..700).map(|_| text(&mut dice)).collect();
+        let said = |dice: &mut SplitMix64, place: usize, ask: usize| {
+            says(u8::from(dice.next_u64() % 1_000 < wrong(place, ask)))
+        };
+        let models = (0..8).map(|place| texts.iter().map(|(_, ask)| said(&mut dice, place, *ask)).collect());
         let sheet = Sheet { models: models.collect(), ..Sheet::default() };
-        let (texts, _): (Vec<String>, Vec<bool>) = texts.into_iter().unzip();
+        let texts: Vec<String> = texts.into_iter().map(|(text, _)| text).collect();
         let found = asked_by_router(&sheet, &SEQUENCES.map(Vec::from), &texts, 1, 40, &by_size);
         let (last, cheap) = (found[0].place, found[1].place);
         let way = Way { router: vec![cheap], ..Way::alone(last) };
-        let Some(found) = routed(&sheet, &way, &texts, "text", options, DOUBT).unwrap() else { continue };
+        let Some(found) = routed(&sheet, &way, &texts, "text", options, doubt).unwrap() else { continue };
         taken += 1;
         // What it loses of the whole job, which is like the pilot.
         let mut scratch = crate::route::learned::Scratch::default();
-        let lost: f64 = (0..4_000)
+        let lost: u64 = (0..1_500)
             .map(|_| {
-                let (text, hard) = text(&mut dice);
+                let (text, ask) = text(&mut dice);
                 let place = if found.router.decide(&text, &mut scratch).1 == 0 { cheap } else { last };
-                let wrong = place == cheap && hard;
-                if wrong { 1.0 } else { f64::from(u32::try_from(errs[place]).unwrap()) / 1e3 }
+                wrong(place, ask)
             })
             .sum();
-        broken += usize::from(lost / 4_000.0 > 0.04);
+        broken += usize::from(lost > 40 * 1_500);
     }
+    (taken, broken)
+}
+
+/// In no more of 300 jobs than 8 % is it broken; by the point estimate alone in more (1 of 291, and 8 of 60).
+#[test]
+fn a_router_in_bundles_keeps_the_promise_however_its_sizes_were_chosen() {
+    const JOBS: usize = 300;
+    let (taken, broken) = promises(JOBS, DOUBT);
     assert!(taken * 2 > JOBS, "{taken} of {JOBS} are proved");
-    assert!(broken * 20 <= JOBS, "{broken} of {taken}");
+    assert!(broken * 100 <= taken * 8, "{broken} of {taken}");
+    let (taken, broken) = promises(JOBS / 5, 0.5);
+    assert!(broken * 100 > taken * 8, "without a bound {broken} of {taken}");
 }
