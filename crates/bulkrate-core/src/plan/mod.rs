@@ -14,6 +14,7 @@
 mod sheet;
 mod proof;
 mod manner;
+mod mix;
 mod accept;
 mod families;
 mod routed;
@@ -27,7 +28,8 @@ mod tests;
 pub use accept::{Step, THRESHOLDS, Tried, best_accept, cascades};
 pub use candidate::{Candidate, Quality, Way, asked_again, cascaded, gone_on};
 pub use families::{Family, Signs, families, measured_plans, sequence};
-pub use manner::Manner;
+pub use manner::{Manner, asked_next, bundles_of};
+pub use mix::{Mix, mix, price_ratio};
 pub use proof::{Loss, doubt_at, in_sequence, loss, needed};
 pub use routed::{AskedSo, Broken, Routed, asked_by_router, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};

@@ -1,11 +1,11 @@
 //! Each way of answering in every lane, with what it costs and how long it takes.
 
 use bulkrate_core::lane::Lane;
-use bulkrate_core::plan::{Candidate, Way, asked_again, gone_on};
+use bulkrate_core::plan::{Candidate, Manner, Way, asked_again, asked_next, bundles_of, gone_on};
 use bulkrate_core::price::Quote;
 use bulkrate_core::prompt_cache::Wish;
 
-use super::{Judged, Manner};
+use super::Judged;
 use crate::plan::{LanePlan, Plan};
 
 /// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
@@ -94,24 +94,8 @@ impl Fears<'_> {
     }
 }
 
-/// Who is asked what a bundle leaves, which goes in halves: the same model in the largest of the smaller sizes of which there is a plan, or
-/// an item at a time.
-fn asked_next(manners: &[Manner], place: usize, has_plan: &dyn Fn(usize) -> bool) -> Option<usize> {
-    let half = manners[place].bundle? / 2;
-    let is_smaller = |one: &Manner| one.model == manners[place].model && one.bundle.unwrap_or(1) <= half;
-    let smaller = (0..manners.len()).filter(|one| is_smaller(&manners[*one]) && has_plan(*one));
-    smaller.max_by_key(|one| manners[*one].bundle)
-}
-
 fn quote(lane: &LanePlan) -> Quote {
     Quote { expected: lane.expected, p95: lane.p95, worst: lane.worst, learned: lane.learned }
-}
-
-/// Items in one request at most, and of each model where they differ.
-fn bundles_of(manners: &[Manner], way: &Way) -> (u32, Vec<u32>) {
-    let each: Vec<u32> = way.models().map(|place| manners[place].bundle.unwrap_or(1)).collect();
-    let most = each.iter().copied().max().unwrap_or(1);
-    (most, if each.iter().all(|size| *size == most) { Vec::new() } else { each })
 }
 
 fn unplanned(judged: &Judged, (bundle, bundles): (u32, Vec<u32>), lane: Lane, why: &str) -> Candidate {
@@ -126,35 +110,5 @@ fn unplanned(judged: &Judged, (bundle, bundles): (u32, Vec<u32>), lane: Lane, wh
         latest_s: 0,
         quality: judged.quality,
         barred: Some(why.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_bundle_leaves_goes_in_halves() {
-        let of = |model: &str, bundle| Manner { model: model.to_owned(), bundle };
-        let manners = [
-            of("a", None),
-            of("b", None),
-            of("b", Some(2)),
-            of("b", Some(5)),
-            of("b", Some(10)),
-            of("b", Some(20)),
-        ];
-        for (place, missing, want) in [
-            (1, None, None),
-            (2, None, Some(1)),
-            (3, None, Some(2)),
-            (4, None, Some(3)),
-            (5, None, Some(4)),
-            (5, Some(4), Some(3)),
-            (2, Some(1), None),
-        ] {
-            let found = asked_next(&manners, place, &|one| Some(one) != missing);
-            assert_eq!(found, want, "{place} without {missing:?}");
-        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use bulkrate_core::plan::{Broken, Quality, Sheet, Way, asked_by_router, routed, sequence};
+use bulkrate_core::plan::{Broken, Mix, Quality, Sheet, Way, asked_by_router, mix, routed, sequence};
 use bulkrate_core::prepare::Template;
-use bulkrate_core::route::learned::{Few, MODELS_MAX, TrainOptions};
+use bulkrate_core::route::learned::{MODELS_MAX, TrainOptions};
 
-use super::teach::{price_ratio, texts};
+use super::teach::texts;
 use super::{Answers, Judged, Manner, Reads};
 use crate::EngineError;
 use crate::spec::{RequestSpec, RouterSpec};
@@ -26,13 +26,6 @@ pub(crate) struct Routable {
     broken: Vec<Broken>,
     column: String,
     texts: Vec<String>,
-}
-
-/// Models in the manner in which a router asks them, the cheapest first, and what the strong one costs over each other.
-#[derive(Debug, Clone, PartialEq)]
-struct Mix {
-    way: Way,
-    ratios: Few<f64>,
 }
 
 /// What each manner of asking has brought, by its place.
@@ -57,7 +50,8 @@ impl Routable {
         }
         let models: Vec<usize> =
             (0..asked.manners.len()).filter(|place| asked.manners[*place].bundle.is_none()).collect();
-        let Some(alone) = mix(asked, &models, MODELS_MAX) else { return Ok(None) };
+        let each = |place: usize| asked.found[place].as_ref().map(|(_, answers)| answers.each());
+        let Some(alone) = mix(&models, MODELS_MAX, &each) else { return Ok(None) };
         let Some((column, texts)) = longest(request, sample)? else { return Ok(None) };
         let took_part: Vec<bool> = asked.found.iter().map(Option::is_some).collect();
         let sequences: Vec<Vec<usize>> = models
@@ -65,12 +59,12 @@ impl Routable {
             .filter(|model| took_part[*model])
             .map(|model| sequence(asked.manners, &took_part, model))
             .collect();
-        let each = |place: usize| asked.found[place].as_ref()?.1.each();
-        let best = asked_by_router(asked.sheet, &sequences, &texts, SEED, loss_permille, &each);
+        let cost = |place: usize| each(place).flatten();
+        let best = asked_by_router(asked.sheet, &sequences, &texts, SEED, loss_permille, &cost);
         let broken = best.iter().filter_map(|one| one.broken).collect();
         let best: Vec<usize> = best.into_iter().map(|one| one.place).collect();
         // The strong model alone is what bundles of it are measured against: one place of a router's models.
-        let together = mix(asked, &best, MODELS_MAX - 1);
+        let together = mix(&best, MODELS_MAX - 1, &each);
         let is_new = |one: &Mix| one.way.models().any(|place| asked.manners[place].bundle.is_some());
         let mixes = std::iter::once(alone).chain(together.filter(is_new)).collect();
         Ok(Some(Self { mixes, broken, column, texts }))
@@ -136,34 +130,6 @@ fn called(way: &Way, names: &[String]) -> Vec<String> {
     way.models().filter_map(|place| names.get(place)).cloned().collect()
 }
 
-/// The models that are cheaper than the strong one, the cheapest first, and that one. `places`: the manner of each, the strong one's first;
-/// `most`: so many models. `None`: none is cheaper.
-fn mix(asked: Answered<'_>, places: &[usize], most: usize) -> Option<Mix> {
-    let (last, others) = places.split_first()?;
-    let answers = |place: usize| asked.found[place].as_ref().map(|(_, answers)| answers);
-    let strong = answers(*last)?;
-    let others = others.iter().filter_map(|place| Some((*place, answers(*place)?)));
-    let mut cheap = cheaper(strong, others);
-    cheap.truncate(most - 1);
-    let (router, ratios): (Vec<usize>, Vec<f64>) = cheap.into_iter().unzip();
-    let way = Way { router, ..Way::alone(*last) };
-    (!way.router.is_empty()).then(|| Mix { way, ratios: ratios.into_iter().collect() })
-}
-
-/// Places and price ratios of the models that are cheaper than the strong one, the cheapest first. One alone may have an unknown price.
-fn cheaper<'a>(strong: &Answers, others: impl Iterator<Item = (usize, &'a Answers)>) -> Vec<(usize, f64)> {
-    let mut all: Vec<(usize, Option<f64>)> =
-        others.map(|(place, other)| (place, price_ratio(strong, other))).collect();
-    if let [(place, None)] = all[..] {
-        return vec![(place, f64::INFINITY)];
-    }
-    all.retain(|(_, ratio)| ratio.is_some_and(|ratio| ratio > 1.0));
-    let mut known: Vec<(usize, f64)> =
-        all.into_iter().filter_map(|(place, ratio)| Some((place, ratio?))).collect();
-    known.sort_by(|(_, left), (_, right)| right.total_cmp(left));
-    known
-}
-
 /// The column that the user prompt reads and that has most text in the sample, with its texts.
 fn longest(request: &RequestSpec, sample: &Path) -> Result<Option<(String, Vec<String>)>, EngineError> {
     let user = request.user.as_deref().unwrap_or_default();
@@ -177,28 +143,4 @@ fn longest(request: &RequestSpec, sample: &Path) -> Result<Option<(String, Vec<S
         }
     }
     Ok(best.map(|(_, column, texts)| (column, texts)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bulkrate_core::money::UsdNanos;
-
-    #[test]
-    fn a_router_takes_the_models_that_are_cheaper() {
-        let of = |spent: i64, paid: u64| Answers { spent: UsdNanos(spent), paid, ..Answers::default() };
-        let some = |spent: i64, paid: u64| Some(of(spent, paid));
-        let strong = of(2_000, 10);
-        for (others, want) in [
-            (vec![some(100, 10)], vec![(1, 20.0)]),
-            (vec![some(500, 10), None, some(100, 10)], vec![(3, 20.0), (1, 4.0)]),
-            (vec![some(0, 0)], vec![(1, f64::INFINITY)]),
-            (vec![some(0, 0), some(100, 10)], vec![(2, 20.0)]),
-            (vec![some(9_000, 10), some(100, 10)], vec![(2, 20.0)]),
-            (vec![some(9_000, 10)], vec![]),
-        ] {
-            let others = (1..).zip(&others).filter_map(|(place, one)| Some((place, one.as_ref()?)));
-            assert_eq!(cheaper(&strong, others), want);
-        }
-    }
 }
