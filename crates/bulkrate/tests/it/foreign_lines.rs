@@ -350,3 +350,43 @@ fn a_line_without_a_model_needs_the_jobs() {
     let table = place.run(&format!("plan in.jsonl --json --model {FLASH}"), &["--user", "{{ request }}"]);
     assert_eq!(table.expect(0).json()["shape"], "table");
 }
+
+/// What costs more than its text is told by its words: no spelling of them hides it.
+#[test]
+fn what_is_written_in_escapes_is_bounded_and_refused_as_what_it_says() {
+    let ([anthropic, openai], place) = at(["anthropic", "openai"]);
+    let said = |line: &str, how: &str| {
+        place.put("in.jsonl", line);
+        place.run(&format!("plan in.jsonl{how}"), &[])
+    };
+    let plan = |line: &str| said(line, "");
+    let hour = |ttl: &str| {
+        format!(
+            r#"{{"custom_id":"a","model":"{HAIKU}","messages":[{{"role":"user","content":"Hi"}}],"provider_kwargs":{{"cache_control":{{"type":"ephemeral","ttl":"{ttl}"}}}}}}"#
+        )
+    };
+    for ttl in ["1h", r"\u0031h"] {
+        plan(&hour(ttl)).error(2, "item-unsupported", &["in.jsonl:1: ", "one-hour prompt cache"]);
+    }
+    let body = |content: &str, more: &str| {
+        format!(
+            r#"{{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{{"model":"gpt-6-luna","max_tokens":9{more},"messages":[{{"role":"user","content":{content}}}]}}}}"#
+        )
+    };
+    let image = |kind: &str| {
+        body(&format!(r#"[{{"type":"{kind}","{kind}":{{"url":"https://a.example/b.png"}}}}]"#), "")
+    };
+    let worst =
+        |line: &str| said(line, " --json").expect(0).json()["lanes"][0]["worst_usd_nanos"].as_u64().unwrap();
+    let (text, known) = (worst(&body("\"Hi\"", "")), worst(&image("image_url")));
+    assert!(known > 10 * text, "{known} {text}");
+    assert_eq!(worst(&image(r"image\u005furl")), known);
+    for name in ["web_search_options", r"web\u005fsearch_options"] {
+        plan(&body("\"Hi\"", &format!(r#","{name}":{{}}"#))).error(
+            2,
+            "item-bad-request",
+            &["web_search_options"],
+        );
+    }
+    assert_eq!((paid(&anthropic), paid(&openai)), (0, 0));
+}

@@ -32,7 +32,8 @@ impl Draftsman {
         out: &mut Vec<u8>,
     ) -> Result<Drawn, ShapeError> {
         let bad = |why: String| ShapeError::Item(ItemError::BadRequest(why));
-        let plain = request.provider_kwargs.map(unescaped).transpose().map_err(bad)?.flatten();
+        let plain = request.provider_kwargs.map(|kwargs| unescaped(kwargs.get())).transpose();
+        let plain = plain.map_err(|why| bad(format!("`provider_kwargs`: {why}")))?.flatten();
         let mut request: Request<'_> = request;
         request.provider_kwargs = plain.as_deref().or(request.provider_kwargs);
         let own_turns = bound.is_some() && request.messages.is_empty() && request.kind.has_turns();
@@ -122,6 +123,8 @@ impl Draftsman {
         })?;
         self.of_one_price(kind)?;
         let body = row.get("body").ok_or_else(|| bad("`body` is missing"))?.raw();
+        let plain = unescaped(body).map_err(|why| bad(&format!("`body`: {why}")))?;
+        let body = plain.as_deref().map_or(body, RawValue::get);
         let model = {
             let fields = self.scanner.scan(body).map_err(|fault| bad(fault.what))?;
             fields
@@ -168,13 +171,22 @@ impl Draftsman {
     }
 }
 
-/// Own fields as they are sent, where letters in them are written as escapes: what they cost is read off their words.
-fn unescaped(kwargs: &RawValue) -> Result<Option<Box<RawValue>>, String> {
-    if !kwargs.get().contains("\\u00") {
+/// JSON with its words as they are read, where some of its letters are written as escapes: what it costs is read off its words. `None`: it
+/// is plain.
+fn unescaped(json: &str) -> Result<Option<Box<RawValue>>, String> {
+    if !hides_words(json) {
         return Ok(None);
     }
-    let read = || serde_json::value::to_raw_value(&serde_json::from_str::<serde_json::Value>(kwargs.get())?);
-    read().map(Some).map_err(|error: serde_json::Error| format!("`provider_kwargs`: {error}"))
+    let read = || serde_json::value::to_raw_value(&serde_json::from_str::<serde_json::Value>(json)?);
+    read().map(Some).map_err(|error: serde_json::Error| error.to_string())
+}
+
+/// Whether an escape stands where a letter, a digit or what joins them in names could: no writer of JSON does that.
+fn hides_words(json: &str) -> bool {
+    json.split("\\u00").skip(1).any(|rest| {
+        let code = rest.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        code.is_some_and(|code| code.is_ascii_alphanumeric() || b"_-./".contains(&code))
+    })
 }
 
 /// The body of an OpenAI batch line as a request to a model of another provider.
@@ -205,13 +217,20 @@ mod tests {
 
     #[test]
     fn letters_written_as_escapes_hide_nothing() {
-        let of = |text: &str| {
-            let kwargs: Box<RawValue> = serde_json::from_str(text).unwrap();
-            unescaped(&kwargs).map(|plain| plain.map(|plain| plain.get().to_owned()))
-        };
-        assert_eq!(of(r#"{"ttl":"1h"}"#), Ok(None));
+        let of = |json: &str| unescaped(json).map(|plain| plain.map(|plain| plain.get().to_owned()));
         let plain = Ok(Some(r#"{"ttl":"1h"}"#.to_owned()));
         assert_eq!(of(r#"{"ttl":"\u0031h"}"#), plain);
         assert_eq!(of(r#"{"t\u0074l": "1h"}"#), plain);
+        assert_eq!(of(r#"{"image\u005Furl":1}"#), Ok(Some(r#"{"image_url":1}"#.to_owned())));
+        // What writers of JSON do escape stays as it is written, and so does the key of a line that was answered before.
+        for kept in [
+            r#"{"ttl":"1h"}"#,
+            r#"{"a":"caf\u00e9 \u003cb\u003e \u0026 \u0027 \u001f\n"}"#,
+            r#"{"a":"\\u00"}"#,
+        ] {
+            assert_eq!(of(kept), Ok(None), "{kept}");
+        }
+        let deep = format!(r#"{}"\u0031"{}"#, "[".repeat(200), "]".repeat(200));
+        assert!(of(&deep).is_err(), "what cannot be read is refused");
     }
 }
