@@ -78,8 +78,9 @@ impl Engine {
         let deployments = Deployment::of_job(&self.settings, spec, self.today())?;
         Cascade::of(&self.settings, spec, &deployments, self.today())?;
         let whole = self.looked_at_until(&undecided(spec), &stop)?;
-        let alone = self.plan_by(&whole, undecided(spec)).await?;
+        let alone = self.plan_by(&whole, undecided(spec)).await;
         self.forget_new(&whole)?;
+        let alone = alone?;
         let dir = self.pilot_dir(spec)?;
         let items = write_sample(spec, &dir.1, ask.items, &dir.0.sample(ask.items, ask.limit))?;
         if let Some(column) = ask.labels.as_deref().filter(|_| items > 0) {

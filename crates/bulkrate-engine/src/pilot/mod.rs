@@ -100,12 +100,12 @@ pub struct Outlay {
 }
 
 impl Outlay {
-    /// The share of the whole job's cost that the pilot would take, in permille, where that is too much. A model that is asked alone
-    /// gives answers that the run takes: nothing of it is lost.
+    /// The share of the whole job's cost that the pilot would take, with what earlier ones have taken, in permille, where that is too
+    /// much. A model that is asked alone gives answers that the run takes: nothing of it is lost.
     #[must_use]
     pub fn too_dear(&self) -> Option<u64> {
         let compares = self.priced && self.requests > 0 && self.models.len() > 1;
-        too_dear(self.expected, self.whole.filter(|_| compares)?)
+        too_dear(self.spent.saturating_add(self.expected), self.whole.filter(|_| compares)?)
     }
 }
 

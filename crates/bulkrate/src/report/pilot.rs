@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bulkrate_core::money::UsdNanos;
 use bulkrate_core::review::{Z95, wilson};
 use bulkrate_engine::pilot::{Aim, Losing, Measured, Outlay, Piloted, PlanLine};
 use bulkrate_engine::spec::JobSpec;
@@ -34,9 +35,13 @@ pub fn outlay(of: &Outlay) -> String {
     }
     out.push('\n');
     if let Some(permille) = of.too_dear() {
+        let before = match of.spent {
+            UsdNanos::ZERO => String::new(),
+            spent => format!("with USD {} of earlier ones ", usd(spent)),
+        };
         let _ = writeln!(
             out,
-            "  warning: that is {} of what {} alone would cost for the whole job, about USD {}; above 2 % a pilot is seldom earned back: fewer items, or fewer models",
+            "  warning: {before}that is {} of what {} alone would cost for the whole job, about USD {}; above 2 % a pilot is seldom earned back: fewer items, or fewer models",
             super::words::percent(permille, 1_000),
             of.models.first().map_or("the strong model", String::as_str),
             usd(of.whole.unwrap_or_default())
@@ -372,7 +377,6 @@ pub fn taken_again(spec: &JobSpec, id: &str) -> String {
 mod tests {
     use super::*;
     use bulkrate_core::lane::Lane;
-    use bulkrate_core::money::UsdNanos;
     use bulkrate_engine::pilot::Proved;
 
     fn model(model: &str, input_tokens: u64, failed: Option<&str>) -> Measured {
@@ -536,6 +540,9 @@ mod tests {
         let dear = |whole| outlay(&Outlay { whole: Some(whole), ..of.clone() });
         let warned = "  warning: that is 3.1 % of what a alone would cost for the whole job, about USD 0.6400; above 2 % a pilot is seldom earned back: fewer items, or fewer models\n";
         assert_eq!(dear(UsdNanos(640_000_000)), format!("{want}{warned}"));
+        let again =
+            Outlay { spent: UsdNanos(20_000_000), whole: Some(UsdNanos(1_280_000_000)), ..of.clone() };
+        assert!(outlay(&again).contains("warning: with USD 0.0200 of earlier ones that is 3.1 % of"));
         let alone = Outlay { whole: Some(UsdNanos(640_000_000)), models: vec!["a".to_owned()], ..of.clone() };
         assert!(!outlay(&alone).contains("warning"), "the run takes its answers");
         assert!(outlay(&Outlay { requests: 0, ..of.clone() }).ends_with("answered already\n"));
