@@ -1,7 +1,7 @@
 //! Prints `docs/reference/providers.md`: services and fields, from the code that decides.
 
 use bulkrate_provider::vllm::VllmOffline;
-use bulkrate_provider::{ProxyFrom, Settings, Unlisted, conformance};
+use bulkrate_provider::{Provider, ProxyFrom, Settings, Unlisted, conformance};
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -13,6 +13,11 @@ for everything: a service without an address of its own is then reached there. `
 not set up; a model of one that is set up [is refused](../errors/provider-ambiguous.md) until one of the two addresses is named.
 
 ";
+
+fn lanes(provider: &dyn Provider) -> String {
+    let lanes = [("sync", true), ("flex", provider.facts().flex), ("batch", provider.batches().is_some())];
+    lanes.into_iter().filter(|(_, has)| *has).map(|(lane, _)| lane).collect::<Vec<_>>().join(", ")
+}
 
 fn unlisted(of: Unlisted) -> &'static str {
     match of {
@@ -31,7 +36,8 @@ fn main() -> Result<(), Failed> {
     let openai =
         bulkrate_provider::open("openai", &Settings { proxy: ProxyFrom::None, ..Settings::default() })?;
     page.push_str(&format!(
-        "| openai | `OPENAI_API_KEY` | `https://api.openai.com/v1` | sync, batch | {} |\n",
+        "| openai | `OPENAI_API_KEY` | `https://api.openai.com/v1` | {} | {} |\n",
+        lanes(&*openai),
         unlisted(openai.facts().unlisted)
     ));
     let mut opened = vec![("openai", openai)];
@@ -62,7 +68,7 @@ fn main() -> Result<(), Failed> {
             preset.name,
             preset.key_env,
             address,
-            if provider.batches().is_some() { "sync, batch" } else { "sync" },
+            lanes(&*provider),
             unlisted(preset.facts.unlisted),
         ));
         opened.push((preset.name, provider));
