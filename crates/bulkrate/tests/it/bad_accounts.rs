@@ -69,6 +69,9 @@ fn a_model_that_the_account_may_not_use_stops_the_job_and_nothing_is_lost() {
             let said = run(&place);
             let (report, told) = (said.json(), format!("{} {lane}: {said:?}", at.model));
             assert_eq!(report["halted_by"], "model_unavailable", "{told}");
+            let reason = report["reason"].as_str().unwrap();
+            // Amazon's words name no model.
+            assert!(reason.contains(name) || reason.contains("access to the model"), "{told}");
             assert_eq!((nanos(&report, "spent"), nanos(&report, "in_doubt")), (0, 0), "{told}");
             assert_eq!((&report["failed"], nanos(&sim.bill(), "total")), (&0.into(), 0), "{told}");
             // One call, or one batch, finds it out.
@@ -116,6 +119,15 @@ fn credentials_that_end_or_lose_a_right_in_the_middle_cost_no_answer() {
             if said.code != 0 {
                 let report = said.json();
                 assert_eq!((&report["halted_by"], &report["failed"]), (&"auth".into(), &0.into()), "{told}");
+                let reason = report["reason"].as_str().unwrap();
+                let words: &[&str] = match fault.split_once(':').unwrap().0 {
+                    "expired-key" => &["expired"],
+                    "revoked" => &["revoked", "not valid", "is invalid"],
+                    _ => &["permission", "does not have storage.objects.get access"],
+                };
+                let doing = if fault.contains(":poll") { "poll a batch: " } else { "download " };
+                assert!(reason.starts_with(doing), "{told}");
+                assert!(words.iter().any(|word| reason.contains(word)), "{words:?} {told}");
                 said = run(&place);
             } else {
                 assert!(at.model.starts_with("vertex/") && fault != "forbidden:content@1", "{told}");
