@@ -122,7 +122,6 @@ impl Preset {
 /// Of a row of OpenAI's family.
 fn preset(row: &Dialect) -> Preset {
     Preset {
-        versions: &[],
         name: row.name,
         base_url: row.base_url,
         key_env: row.key_env,
@@ -131,6 +130,7 @@ fn preset(row: &Dialect) -> Preset {
         variables: if row.deploys { entra::VARIABLES } else { &[] },
         found: if row.deploys { "credentials of Entra" } else { "" },
         storage: "",
+        versions: &[],
     }
 }
 

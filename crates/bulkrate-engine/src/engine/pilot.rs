@@ -91,8 +91,8 @@ impl Engine {
         let mut parts = self.parts(spec, ask, &dir.0, &entrants, &mut failed).await?;
         let mut kept = Kept::load(&dir.0)?;
         let gone = self.gone(&kept, parts.iter().map(|part| &part.id), "")?;
-        let mut outlay = outlay(items, &entrants, &parts, gone.total());
-        outlay.whole = alone.priced.then_some(alone.naive);
+        let whole = alone.priced.then_some(alone.naive);
+        let outlay = Outlay { whole, ..outlay(items, &entrants, &parts, gone.total()) };
         afford(spec, &outlay)?;
         if outlay.requests > 0 && !confirm(&outlay) {
             return Err(EngineError::NotConfirmed { p95: outlay.priced.then_some(outlay.p95) });

@@ -134,7 +134,7 @@ fn by_price(others: &mut [(String, Answers)]) -> Result<(), EngineError> {
 
 /// What an answer of the strong model has cost over one of another, to a tenth, and 1 where it has cost less; `None`: one was paid elsewhere, or
 /// has no price.
-pub(super) fn price_ratio(strong: &Answers, other: &Answers) -> Option<f64> {
+fn price_ratio(strong: &Answers, other: &Answers) -> Option<f64> {
     bulkrate_core::plan::price_ratio(strong.each(), other.each())
 }
 

@@ -68,7 +68,6 @@ pub struct Anthropic {
 
 impl Anthropic {
     pub const PRESET: Preset = Preset {
-        versions: &[Version::Sampling.name(), Version::Plain.name()],
         name: "anthropic",
         base_url: Some("https://api.anthropic.com"),
         key_env: "ANTHROPIC_API_KEY",
@@ -76,6 +75,7 @@ impl Anthropic {
         variables: &[],
         found: "",
         storage: "",
+        versions: &[Version::Sampling.name(), Version::Plain.name()],
     };
 
     /// Sends nothing.

@@ -65,7 +65,6 @@ impl Place<'_> {
 
 impl Bedrock {
     pub const PRESET: Preset = Preset {
-        versions: &[],
         name: "bedrock",
         base_url: Some("https://bedrock-runtime.REGION.amazonaws.com"),
         key_env: "AWS_BEARER_TOKEN_BEDROCK",
@@ -73,6 +72,7 @@ impl Bedrock {
         variables: crate::aws::VARIABLES,
         found: "the machine's AWS credentials",
         storage: "s3://bucket/prefix",
+        versions: &[],
     };
 
     /// Sends nothing.

@@ -34,7 +34,6 @@ pub struct Gemini {
 
 impl Gemini {
     pub const PRESET: Preset = Preset {
-        versions: &[],
         name: "gemini",
         base_url: Some("https://generativelanguage.googleapis.com"),
         key_env: "GEMINI_API_KEY",
@@ -42,6 +41,7 @@ impl Gemini {
         variables: &[],
         found: "",
         storage: "",
+        versions: &[],
     };
 
     /// Sends nothing.

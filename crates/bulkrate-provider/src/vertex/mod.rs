@@ -65,7 +65,6 @@ struct Place {
 
 impl Vertex {
     pub const PRESET: Preset = Preset {
-        versions: &[],
         name: "vertex",
         base_url: Some("https://aiplatform.googleapis.com"),
         key_env: "GOOGLE_APPLICATION_CREDENTIALS",
@@ -73,6 +72,7 @@ impl Vertex {
         variables: &[PROJECT, LOCATION, STORAGE_HOST, BIGQUERY_HOST, METADATA_HOST, CONFIG, HOME],
         found: "the machine's Google credentials",
         storage: "gs://bucket/folder",
+        versions: &[],
     };
 
     /// Sends nothing. What is missing of the account is told by [`Provider::ready`]: credentials of Google's may be set for other ends.

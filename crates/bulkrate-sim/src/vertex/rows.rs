@@ -149,9 +149,14 @@ pub(super) fn page(state: &State, named: &Named, query: &HashMap<String, String>
         rows.truncate(ends.pop().unwrap_or_default());
     }
     let total = total(&file);
+    let next = (end.rows < total && size > 0).then_some(end);
+    Reply::bytes(200, shown(total, next, rows))
+}
+
+fn shown(total: usize, next: Option<Mark>, mut rows: Vec<u8>) -> Vec<u8> {
     let mut body = format!("{{\"kind\":\"bigquery#tableDataList\",\"totalRows\":\"{total}\"").into_bytes();
-    if end.rows < total && size > 0 {
-        body.extend_from_slice(format!(",\"pageToken\":\"{}\"", end.token()).as_bytes());
+    if let Some(next) = next {
+        body.extend_from_slice(format!(",\"pageToken\":\"{}\"", next.token()).as_bytes());
     }
     if !rows.is_empty() {
         body.extend_from_slice(b",\"rows\":[");
@@ -159,7 +164,7 @@ pub(super) fn page(state: &State, named: &Named, query: &HashMap<String, String>
         body.push(b']');
     }
     body.push(b'}');
-    Reply::bytes(200, body)
+    body
 }
 
 fn name_of(field: &Value) -> &str {

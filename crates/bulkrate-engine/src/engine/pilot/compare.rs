@@ -440,11 +440,9 @@ fn worth(spent: UsdNanos, naive: UsdNanos, all: &[Candidate], winner: Option<usi
     let called = strong.clone().find(|one| one.lane == Lane::Sync).and_then(cost);
     // Without a pilot its items would have cost there what the others do.
     let whole = |(alone, called): (UsdNanos, UsdNanos)| {
-        i64::try_from(i128::from(naive.0) * i128::from(alone.0) / i128::from(called.0.max(1)))
-            .ok()
-            .map(UsdNanos)
+        naive.share_up(alone.0.unsigned_abs(), called.0.unsigned_abs())
     };
-    let alone = strong.filter_map(cost).min().zip(called).and_then(whole);
+    let alone = strong.filter_map(cost).min().zip(called).map(whole);
     let wins = winner.and_then(|place| cost(&all[place]));
     let unearned = alone.zip(wins).and_then(|(alone, wins)| unearned(spent, alone, wins));
     let unearned = unearned.map(|saved| {

@@ -4,7 +4,7 @@
 //! the output maximum where the options set one.
 
 use bulkrate_core::prompt_cache::Ttl;
-use bulkrate_core::request::{Kind, Part, Reasoning, Request, Role, write_json_text};
+use bulkrate_core::request::{Config, Kind, Part, Reasoning, Request, Role, write_json_text};
 use serde::Deserialize;
 
 use super::blocks::{write_text, write_turn};
@@ -200,12 +200,7 @@ fn check_missing(job: &Job<'_>) -> Result<(), Unsupported> {
 
 pub(crate) fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
     let config = job.config();
-    let given = [
-        ("temperature", differs(config.temperature)),
-        ("top_p", differs(config.top_p)),
-        ("top_k", config.top_k.is_some()),
-    ];
-    let Some((field, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    let Some(field) = sampled(config) else { return Ok(()) };
     if !job.family.samples {
         return Err(job.unsupported(field, "this model chooses its own; leave it out"));
     }
@@ -223,18 +218,25 @@ pub(crate) fn check_sampling(job: &Job<'_>) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The newer version of the API refuses them at any value, that of their default too, which is not sent.
-fn refuse_sampling(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
-    let config = job.config();
+/// The first sampling parameter that is sent: that of a default is not.
+fn sampled(config: &Config<'_>) -> Option<&'static str> {
     let given = [
         ("temperature", differs(config.temperature)),
         ("top_p", differs(config.top_p)),
         ("top_k", config.top_k.is_some()),
-        ("provider_kwargs.temperature", own.has("temperature")),
-        ("provider_kwargs.top_p", own.has("top_p")),
-        ("provider_kwargs.top_k", own.has("top_k")),
     ];
-    let Some((field, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    given.into_iter().find_map(|(field, given)| given.then_some(field))
+}
+
+/// The newer version of the API refuses them at any value.
+fn refuse_sampling(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
+    const OWN: [(&str, &str); 3] = [
+        ("temperature", "provider_kwargs.temperature"),
+        ("top_p", "provider_kwargs.top_p"),
+        ("top_k", "provider_kwargs.top_k"),
+    ];
+    let own = OWN.into_iter().find_map(|(name, field)| own.has(name).then_some(field));
+    let Some(field) = sampled(job.config()).or(own) else { return Ok(()) };
     Err(job.unsupported(field, "this version of the API has no sampling parameters; leave it out, or set `api_version` to 2023-06-01"))
 }
 
