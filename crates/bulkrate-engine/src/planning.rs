@@ -14,7 +14,6 @@ mod untaken;
 mod warnings;
 
 pub(crate) use self::batch_times::curve_of;
-pub(crate) use self::bundles::part_of;
 use self::caps::default_cap;
 pub(crate) use self::caps::{admit, budget};
 use self::lanes::{choose, lanes};

@@ -7,6 +7,7 @@ mod dedup;
 mod estimate;
 mod filter;
 mod gates;
+mod mistakes;
 mod order;
 mod routing;
 mod routing_several;
@@ -21,13 +22,14 @@ use std::process::ExitCode;
 type Measure = fn(&Path, &mut Gates) -> Result<()>;
 
 /// In the order of the table. Names behind the command measure those alone.
-const MEASURES: [(&str, Measure); 8] = [
+const MEASURES: [(&str, Measure); 9] = [
     ("dedup", dedup::measure),
     ("semantic", semantic::measure),
     ("filter", filter::measure),
     ("cascade", cascade::measure),
     ("estimate", estimate::measure),
     ("bundle", bundle::measure),
+    ("mistakes", mistakes::measure),
     ("order", order::measure),
     ("routing", |root, gates| routing::measure(&data::routing(root)?, gates)),
 ];

@@ -82,6 +82,18 @@ pub struct Candidate {
     pub barred: Option<String>,
 }
 
+/// How long a way takes in a lane, and how long if the lane fails and the rest has to be called one by one: `lane_s` and `sync_s` are what
+/// asking all items once takes there and in calls, in seconds, where that is known.
+#[must_use]
+pub fn times(way: &Way, lane: Lane, lane_s: Option<u64>, sync_s: Option<u64>) -> (u64, u64) {
+    // Whoever is in a cascade waits for those before.
+    let steps = way.cascade.as_ref().map_or(1, |(cheap, _)| cheap.len() as u64 + 1);
+    let time = lane_s.unwrap_or(0).saturating_mul(steps);
+    // A batch that does not end in time is cancelled, and a tenth is for looking after that.
+    let rescue = sync_s.filter(|_| lane == Lane::Batch).map_or(0, |seconds| seconds + seconds / 10);
+    (time, time.saturating_add(rescue))
+}
+
 /// What a cascade costs: all that the cheap models cost, and the strong one for what they do not answer. `rejected` of `items` pilot
 /// items went on to it, and `strong` is its price if all were like those. The worst case is that all do.
 #[must_use]
@@ -132,4 +144,23 @@ fn share(part: u64, whole: u64) -> f64 {
 fn of_share(amount: UsdNanos, share: f64) -> UsdNanos {
     const MILLION: u64 = 1_000_000;
     amount.share_up((share * 1e6).ceil().clamp(0.0, 1e6) as u64, MILLION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cascade_waits_for_each_step_and_a_batch_may_end_in_calls() {
+        let (alone, cascade) = (Way::alone(0), Way::cascade(vec![2, 1], Accept::Valid));
+        for (way, lane, lane_s, sync_s, want) in [
+            (&alone, Lane::Sync, Some(100), Some(100), (100, 100)),
+            (&alone, Lane::Batch, Some(3_600), Some(100), (3_600, 3_710)),
+            (&alone, Lane::Flex, Some(400), Some(100), (400, 400)),
+            (&cascade, Lane::Batch, Some(3_600), Some(100), (10_800, 10_910)),
+            (&cascade, Lane::Batch, None, None, (0, 0)),
+        ] {
+            assert_eq!(times(way, lane, lane_s, sync_s), want, "{lane} of {way:?}");
+        }
+    }
 }

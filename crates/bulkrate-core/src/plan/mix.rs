@@ -12,8 +12,7 @@ pub struct Mix {
 
 /// What an answer of the strong model has cost over one of another, to a tenth, and 1 where it has cost less; `None`: the cost of one is not
 /// known.
-#[must_use]
-pub fn price_ratio(strong: Option<f64>, other: Option<f64>) -> Option<f64> {
+fn price_ratio(strong: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(((strong? / other?).max(1.0) * 10.0).round() / 10.0)
 }
 
@@ -43,9 +42,89 @@ fn cheaper(mut all: Vec<(usize, Option<f64>)>) -> Vec<(usize, f64)> {
     known
 }
 
+/// The models that a router can be taught beside the strong one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rivals {
+    /// Their places, the cheapest first.
+    pub cheap: Vec<usize>,
+    /// What the strong one costs over each of them; `None`: the cost of one is not known.
+    pub ratios: Option<Vec<f64>>,
+    /// Those that cost no less than the strong one, and are left out.
+    pub dearer: Vec<usize>,
+}
+
+/// Why there are no [`Rivals`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRivals {
+    /// Of several models that nobody put in order, what the one at this place costs is not known.
+    Unordered(usize),
+    /// These cost no less than the strong one.
+    Dearer(Vec<usize>),
+    TooMany,
+}
+
+/// Who is left of `others` beside the strong model, by what an answer of each has cost. `ordered`: they stand the cheapest first, as
+/// somebody has named them, and none may be left out; `most`: so many models, the strong one included.
+///
+/// # Errors
+/// Where no router can be taught of them.
+pub fn rivals(
+    strong: Option<f64>,
+    others: &[Option<f64>],
+    ordered: bool,
+    most: usize,
+) -> Result<Rivals, NoRivals> {
+    let mut places: Vec<usize> = (0..others.len()).collect();
+    if !ordered {
+        if let (Some(unknown), 2..) = (others.iter().position(Option::is_none), others.len()) {
+            return Err(NoRivals::Unordered(unknown));
+        }
+        places.sort_by(|left, right| {
+            others[*left].partial_cmp(&others[*right]).unwrap_or(std::cmp::Ordering::Equal)
+        });
+    }
+    // One to a tenth, or less: nothing is saved by it. One that nobody knows may.
+    let ratio = |place: usize| price_ratio(strong, others[place]);
+    let (cheap, dearer): (Vec<usize>, Vec<usize>) =
+        places.into_iter().partition(|place| ratio(*place).is_none_or(|ratio| ratio > 1.0));
+    if cheap.is_empty() || ordered && !dearer.is_empty() {
+        return Err(NoRivals::Dearer(dearer));
+    }
+    if cheap.len() >= most {
+        return Err(NoRivals::TooMany);
+    }
+    let ratios = cheap.iter().map(|place| ratio(*place)).collect();
+    Ok(Rivals { cheap, ratios, dearer })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_router_is_taught_of_models_that_cost_less() {
+        let taught = |cheap: &[usize], ratios: Option<&[f64]>, dearer: &[usize]| {
+            Ok(Rivals { cheap: cheap.to_vec(), ratios: ratios.map(<[f64]>::to_vec), dearer: dearer.to_vec() })
+        };
+        let dearer = |all: &[usize]| Err(NoRivals::Dearer(all.to_vec()));
+        let strong = Some(200.0);
+        for (strong, others, ordered, want) in [
+            (strong, &[Some(50.0), Some(10.0)][..], false, taught(&[1, 0], Some(&[20.0, 4.0]), &[])),
+            (strong, &[Some(50.0), Some(10.0)], true, taught(&[0, 1], Some(&[4.0, 20.0]), &[])),
+            (strong, &[Some(200.0), Some(10.0)], false, taught(&[1], Some(&[20.0]), &[0])),
+            (strong, &[Some(200.0), Some(10.0)], true, dearer(&[0])),
+            (strong, &[Some(300.0)], false, dearer(&[0])),
+            // One alone needs no order, nor those that somebody has put into one.
+            (strong, &[None], false, taught(&[0], None, &[])),
+            (strong, &[Some(9.0), None], true, taught(&[0, 1], None, &[])),
+            (strong, &[Some(9.0), None], false, Err(NoRivals::Unordered(1))),
+            (None, &[Some(50.0), Some(10.0)], false, taught(&[1, 0], None, &[])),
+            (strong, &[Some(1.0), Some(2.0), Some(3.0)], true, Err(NoRivals::TooMany)),
+            (strong, &[], false, dearer(&[])),
+        ] {
+            assert_eq!(rivals(strong, others, ordered, 3), want, "{others:?} beside {strong:?}");
+        }
+    }
 
     #[test]
     fn a_router_takes_the_models_that_are_cheaper() {

@@ -26,10 +26,10 @@ mod worth;
 mod tests;
 
 pub use accept::{Step, THRESHOLDS, Tried, best_accept, cascades};
-pub use candidate::{Candidate, Quality, Way, asked_again, cascaded, gone_on};
+pub use candidate::{Candidate, Quality, Way, asked_again, cascaded, gone_on, times};
 pub use families::{Family, Signs, families, measured_plans, sequence};
 pub use manner::{Manner, asked_next, bundles_of};
-pub use mix::{Mix, mix, price_ratio};
+pub use mix::{Mix, NoRivals, Rivals, mix, rivals};
 pub use proof::{Loss, doubt_at, in_sequence, loss, needed};
 pub use routed::{AskedSo, Broken, Routed, asked_by_router, qualities, routed};
 pub use search::{Aim, Ask, Lost, Search, search};

@@ -1,5 +1,7 @@
 //! Whether a pilot is worth its money.
 
+use super::candidate::Candidate;
+use crate::lane::Lane;
 use crate::money::UsdNanos;
 
 /// Of what all items would cost at the strong model alone a pilot should take less than this: what it saves is seldom more than some
@@ -17,9 +19,20 @@ pub fn too_dear(cost: UsdNanos, whole: UsdNanos) -> Option<u64> {
     u64::try_from(permille).ok().filter(|_| permille >= PERMILLE_MAX)
 }
 
-/// What the plan that wins saves against the best of the strong model alone, where a pilot of `cost` took as much or more.
+/// What the plan at `winner` saves against the best of the strong model alone, where the pilot, which has `cost` so much, took as much or
+/// more. `naive`: what all items, the pilot's included, would cost in calls of the strong model; of `all` plans prices are for the rest.
 #[must_use]
-pub fn unearned(cost: UsdNanos, alone: UsdNanos, wins: UsdNanos) -> Option<UsdNanos> {
+pub fn unearned(cost: UsdNanos, naive: UsdNanos, all: &[Candidate], winner: usize) -> Option<UsdNanos> {
+    let expected = |one: &Candidate| one.cost.as_ref().map(|cost| cost.expected);
+    let strong = all.iter().filter(|one| one.way.is_reference());
+    let called = strong.clone().find(|one| one.lane == Lane::Sync).and_then(expected)?;
+    let best = strong.filter_map(expected).min()?;
+    // Without a pilot its items would have cost there what the others do.
+    let whole = naive.share_up(best.0.unsigned_abs(), called.0.unsigned_abs());
+    not_saved(cost, whole, expected(all.get(winner)?)?)
+}
+
+fn not_saved(cost: UsdNanos, alone: UsdNanos, wins: UsdNanos) -> Option<UsdNanos> {
     let saved = (alone - wins).max(UsdNanos::ZERO);
     (cost > UsdNanos::ZERO && cost >= saved).then_some(saved)
 }
@@ -27,6 +40,8 @@ pub fn unearned(cost: UsdNanos, alone: UsdNanos, wins: UsdNanos) -> Option<UsdNa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Quality, Way};
+    use crate::price::Quote;
 
     #[test]
     fn a_pilot_of_two_percent_is_too_dear() {
@@ -46,8 +61,42 @@ mod tests {
             (10, 100, 120, Some(0)),
             (0, 100, 100, None), // a pilot that cost nothing owes nothing
         ] {
-            let found = unearned(UsdNanos(cost), UsdNanos(alone), UsdNanos(wins));
+            let found = not_saved(UsdNanos(cost), UsdNanos(alone), UsdNanos(wins));
             assert_eq!(found, want.map(UsdNanos), "{cost} for {alone} to {wins}");
         }
+    }
+
+    #[test]
+    fn what_a_plan_saves_is_counted_over_the_pilots_items_too() {
+        // 100 of 1,000 items were asked in the pilot; the rest costs 900 in calls and half of it in batches, with a cheap model 90.
+        let plan = |model, lane, expected| Candidate {
+            way: Way::alone(model),
+            lane,
+            bundle: 1,
+            bundles: Vec::new(),
+            mark: None,
+            cost: Some(Quote {
+                expected: UsdNanos(expected),
+                p95: UsdNanos(expected),
+                worst: UsdNanos(expected),
+                learned: true,
+            }),
+            time_s: 0,
+            latest_s: 0,
+            quality: Quality::Unknown,
+            barred: None,
+        };
+        let all = [plan(0, Lane::Sync, 900), plan(0, Lane::Batch, 450), plan(1, Lane::Batch, 90)];
+        let unearned =
+            |cost, winner| unearned(UsdNanos(cost), UsdNanos(1_000), &all, winner).map(|saved| saved.0);
+        // All 1,000 would cost 500 in batches of the strong model: 410 are saved.
+        for (cost, winner, want) in [(409, 2, None), (410, 2, Some(410)), (50, 1, Some(50)), (10, 9, None)] {
+            assert_eq!(unearned(cost, winner), want, "a pilot of {cost}, plan {winner}");
+        }
+        assert_eq!(
+            super::unearned(UsdNanos(9), UsdNanos(1_000), &all[1..], 1),
+            None,
+            "no price of calls is known"
+        );
     }
 }

@@ -6,7 +6,7 @@
 //!   published rates, and marked `derived`.
 //! - No I/O: tables and foreign price lists come in as text.
 //!
-//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, lengths, ratios, estimate, forecast, workload; imports
+//! The files stand in the order of the data: text, table, row, catalogue, cost, bound, lengths, ratios, estimate, forecast, tally, workload; imports
 //! make tables.
 
 pub mod rates;
@@ -23,6 +23,7 @@ mod lengths;
 mod ratios;
 pub mod estimate;
 pub mod forecast;
+pub mod tally;
 pub mod workload;
 pub mod import;
 
@@ -30,11 +31,13 @@ pub use bound::{Effort, RequestShape};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use cost::{Breakdown, Saving, price};
 pub use estimate::{JobShape, Quote, Ratios, Schemas};
-pub use forecast::{Forecast, Left, Measured, OfModel, of_models};
+pub use forecast::{FORECAST_MIN, Forecast};
 pub use import::{ImportError, Imported};
 pub use lengths::Lengths;
+pub use numbers::part_of;
 pub use resolve::{ResolveError, Resolved};
 pub use row::{Kind, ModelRow, Rate, RateSet, Rates, Support};
+pub use tally::{Asked, Attempt, Looks, Priced, Tally};
 pub use workload::{Outlook, Part, Workload, WorkloadError};
 
 #[cfg(test)]

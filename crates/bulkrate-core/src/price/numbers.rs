@@ -27,6 +27,15 @@ pub(super) fn tokens(count: f64) -> u64 {
     (count * (1.0 - 1e-12)).ceil() as u64
 }
 
+/// So many of so many, of fewer, rounded up.
+#[must_use]
+pub fn part_of(all: u64, part: u64, whole: u64) -> u64 {
+    if whole == 0 || part == whole {
+        return all;
+    }
+    u64::try_from((u128::from(all) * u128::from(part)).div_ceil(u128::from(whole))).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
 use crate::run::cascade::Cascade;
-use crate::run::forecast::{Forecasting, Kept};
+use crate::run::forecast::{self, Forecasting};
 use crate::run::fresh::SendOrder;
 use crate::run::hedge::{Hedging, is_of_copies};
 use crate::run::job::{BY_MODEL, COLLECTING_MAX, Halt, Job, State};
@@ -116,7 +116,7 @@ impl Engine {
             strong: strong.as_ref(),
             spent: spent_by(&*reader, row.no)?,
             forecast: resumed
-                .then(|| Kept::read(&JobDir::of(&self.settings.state_dir, &row.id)).forecast)
+                .then(|| forecast::kept(&JobDir::of(&self.settings.state_dir, &row.id)).forecast)
                 .flatten(),
             open,
             curve: crate::planning::curve_of(&*reader, asked, self.clock.unix_ms())?,

@@ -1,14 +1,14 @@
 //! Each way of answering in every lane, with what it costs and how long it takes.
 
 use bulkrate_core::lane::Lane;
-use bulkrate_core::plan::{Candidate, Manner, Way, asked_again, asked_next, bundles_of, gone_on};
+use bulkrate_core::plan::{Candidate, Manner, Way, asked_again, asked_next, bundles_of, gone_on, times};
 use bulkrate_core::price::Quote;
 use bulkrate_core::prompt_cache::Wish;
 
 use super::Judged;
 use crate::plan::{LanePlan, Plan};
 
-/// Each way in every lane, by the plan that was made of it, or why none could be. Whoever is in a cascade waits twice.
+/// Each way in every lane, by the plan that was made of it, or why none could be.
 /// A plan of bundles holds what the pilot paid for them. `loose`: rows that they left without an answer of their own, of so many, by the
 /// place of who was asked so.
 pub(crate) fn candidates(
@@ -27,10 +27,9 @@ pub(crate) fn candidates(
             }
         };
         let sync = plan.lanes.iter().find(|lane| lane.lane == Lane::Sync && lane.unavailable.is_none());
-        let rescue_s = sync.and_then(|lane| lane.seconds).map_or(0, |seconds| seconds + seconds / 10);
-        let steps = judged.way.cascade.as_ref().map_or(1, |(cheap, _)| cheap.len() as u64 + 1);
+        let sync_s = sync.and_then(|lane| lane.seconds);
         let one = |lane: &LanePlan| {
-            let time_s = lane.seconds.unwrap_or(0).saturating_mul(steps);
+            let (time_s, latest_s) = times(&judged.way, lane.lane, lane.seconds, sync_s);
             let (bundle, bundles) = bundles(&judged.way);
             Candidate {
                 way: judged.way.clone(),
@@ -40,8 +39,7 @@ pub(crate) fn candidates(
                 mark: judged.mark,
                 cost: plan.priced.then(|| fears.cost(judged, lane)),
                 time_s,
-                // A batch that does not end in time is cancelled, and the rest is called one by one.
-                latest_s: time_s + if lane.lane == Lane::Batch { rescue_s } else { 0 },
+                latest_s,
                 quality: judged.quality,
                 barred: lane.unavailable.clone(),
             }

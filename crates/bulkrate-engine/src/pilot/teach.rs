@@ -1,10 +1,9 @@
 //! What a pilot knows of which items need the strong model, and which a cheaper one answers as well: labels that a router can learn from.
 
-use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use bulkrate_core::money::UsdNanos;
-use bulkrate_core::plan::{Sheet, Way, qualities};
+use bulkrate_core::plan::{NoRivals, Rivals, Sheet, Way, qualities, rivals};
 use bulkrate_core::route::learned::MODELS_MAX;
 use bulkrate_core::route::learned::metrics::Qualities;
 use bulkrate_core::route::nearest;
@@ -55,23 +54,28 @@ pub(crate) fn lesson(
         ));
     }
     let read = |one: &Asked| answers_of(view, state_dir, job, &reads, one);
-    let strong_said = read(strong)?;
+    let strong = (strong.model.clone(), read(strong)?);
     let mut others = Vec::new();
     for one in cheap {
         others.push((one.model.clone(), read(one)?));
     }
-    let dearer = cheaper(&strong.model, &strong_said, &mut others, named)?;
-    let ratios: Option<Vec<f64>> = others.iter().map(|(_, other)| price_ratio(&strong_said, other)).collect();
+    let Rivals { cheap, ratios, dearer } = rivals_of(&strong, &others, named)?;
+    let (strong, strong_said) = strong;
+    let model = |place: &usize| others[*place].0.clone();
     let mut lesson = Lesson {
-        models: others.iter().map(|(model, _)| model).chain([&strong.model]).cloned().collect(),
+        models: cheap.iter().map(model).chain([strong]).collect(),
         price_ratios: ratios.unwrap_or_default(),
-        dearer,
+        dearer: dearer.iter().map(model).collect(),
         cost: kept.cost,
         ..Lesson::default()
     };
     let reached = strong_said.reached;
-    let said = std::iter::once(strong_said.said).chain(others.into_iter().map(|(_, answers)| answers.said));
-    let sheet = Sheet { models: said.collect(), labelled: reads.labels.is_some(), reached };
+    let said = cheap.iter().map(|place| std::mem::take(&mut others[*place].1.said));
+    let sheet = Sheet {
+        models: std::iter::once(strong_said.said).chain(said).collect(),
+        labelled: reads.labels.is_some(),
+        reached,
+    };
     let way = Way { router: (1..sheet.models.len()).collect(), ..Way::alone(0) };
     for (item, text) in texts(&sample, column)?.into_iter().enumerate() {
         if !sheet.reaches(item) {
@@ -88,54 +92,38 @@ pub(crate) fn lesson(
     Ok(lesson)
 }
 
-/// Leaves those that are cheaper than the strong model, the cheapest first where nobody `named` them, and tells which are not.
-fn cheaper(
-    strong: &str,
-    strong_said: &Answers,
-    others: &mut Vec<(String, Answers)>,
+/// Who a router learns to choose beside the strong model.
+fn rivals_of(
+    strong: &(String, Answers),
+    others: &[(String, Answers)],
     named: bool,
-) -> Result<Vec<String>, EngineError> {
-    if !named {
-        by_price(others)?;
-    }
-    // One to a tenth, or less: nothing is saved by it.
-    let saves =
-        |(_, answers): &(String, Answers)| price_ratio(strong_said, answers).is_none_or(|ratio| ratio > 1.0);
-    let dearer: Vec<String> =
-        others.iter().filter(|one| !saves(one)).map(|(model, _)| model.clone()).collect();
-    others.retain(saves);
-    if others.is_empty() || named && !dearer.is_empty() {
-        return Err(unfit(
-            &format!("{} costs no less than the strong model, {strong}", dearer.join(", ")),
-            "a router saves by models that cost less: name or pilot one".to_owned(),
-        ));
-    }
-    if others.len() >= MODELS_MAX {
-        let why =
-            format!("name {} or fewer beside {strong} with `--models`, the cheapest first", MODELS_MAX - 1);
-        return Err(unfit(&format!("a router chooses among {MODELS_MAX} models at most"), why));
-    }
-    Ok(dearer)
-}
-
-/// The cheapest first, by what an answer has cost.
-fn by_price(others: &mut [(String, Answers)]) -> Result<(), EngineError> {
-    if others.len() > 1
-        && let Some((model, _)) = others.iter().find(|(_, answers)| answers.each().is_none())
-    {
-        return Err(unfit(
+) -> Result<Rivals, EngineError> {
+    let costs: Vec<Option<f64>> = others.iter().map(|(_, answers)| answers.each()).collect();
+    let model = |place: &usize| others[*place].0.as_str();
+    rivals(strong.1.each(), &costs, named, MODELS_MAX).map_err(|why| match why {
+        NoRivals::Unordered(place) => unfit(
             "which model is the cheapest?",
-            format!("what `{model}` costs is not known here: name all with `--models`, the cheapest first"),
-        ));
-    }
-    others.sort_by(|(_, left), (_, right)| left.each().partial_cmp(&right.each()).unwrap_or(Ordering::Equal));
-    Ok(())
-}
-
-/// What an answer of the strong model has cost over one of another, to a tenth, and 1 where it has cost less; `None`: one was paid elsewhere, or
-/// has no price.
-fn price_ratio(strong: &Answers, other: &Answers) -> Option<f64> {
-    bulkrate_core::plan::price_ratio(strong.each(), other.each())
+            format!(
+                "what `{}` costs is not known here: name all with `--models`, the cheapest first",
+                model(&place)
+            ),
+        ),
+        NoRivals::Dearer(places) => {
+            let dearer = places.iter().map(model).collect::<Vec<_>>().join(", ");
+            unfit(
+                &format!("{dearer} costs no less than the strong model, {}", strong.0),
+                "a router saves by models that cost less: name or pilot one".to_owned(),
+            )
+        }
+        NoRivals::TooMany => unfit(
+            &format!("a router chooses among {MODELS_MAX} models at most"),
+            format!(
+                "name {} or fewer beside {} with `--models`, the cheapest first",
+                MODELS_MAX - 1,
+                strong.0
+            ),
+        ),
+    })
 }
 
 /// The last pilot of a job.
@@ -337,29 +325,24 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_no_less_than_the_strong_model_is_left_out_and_named() {
-        let others = |costs: &[i64]| -> Vec<(String, Answers)> {
-            costs.iter().map(|each| (format!("m{each}"), cost(*each))).collect()
+    fn who_cannot_be_taught_is_named() {
+        let of = |costs: &[i64], named| {
+            let others: Vec<_> = costs.iter().map(|each| (format!("m{each}"), cost(*each))).collect();
+            let strong = ("sol".to_owned(), cost(1_000));
+            rivals_of(&strong, &others, named)
+                .map_or_else(|error| error.to_string(), |found| format!("{:?}", found.cheap))
         };
-        let (strong, mut all) = (cost(1_000), others(&[1_000, 250, 3_000, 50, 980]));
-        let left = cheaper("sol", &strong, &mut all, false).unwrap();
-        assert_eq!(left, ["m980", "m1000", "m3000"]);
-        assert_eq!(all.iter().map(|(model, _)| model.as_str()).collect::<Vec<_>>(), ["m50", "m250"]);
-        for (costs, named) in [(&[1_000, 2_000][..], false), (&[50, 2_000], true)] {
-            let error = cheaper("sol", &strong, &mut others(costs), named).unwrap_err().to_string();
-            assert!(error.contains("m2000 costs no less than the strong model, sol"), "{error}");
-        }
-    }
-
-    #[test]
-    fn no_model_falls_out_because_there_are_many() {
-        let of = |n: i64, named| {
-            let mut all = (1..=n).map(|each| (format!("m{each}"), cost(each))).collect();
-            cheaper("sol", &cost(1_000), &mut all, named).map(|_| all.len())
-        };
-        assert_eq!(of(7, false).unwrap(), 7);
-        for named in [false, true] {
-            assert!(of(8, named).unwrap_err().to_string().contains("8 models at most"));
+        let eight: Vec<i64> = (1..=8).collect();
+        for (costs, named, want) in [
+            (&[1_000, 250, 3_000, 50, 980][..], false, "[3, 1]"),
+            (&[1_000, 2_000], false, "m1000, m2000 costs no less than the strong model, sol"),
+            (&[50, 2_000], true, "m2000 costs no less than the strong model, sol"),
+            (&[50, 0], false, "which model is the cheapest?"),
+            (&eight, false, "8 models at most"),
+            (&eight, true, "8 models at most"),
+            (&eight[..7], false, "[0, 1, 2, 3, 4, 5, 6]"),
+        ] {
+            assert!(of(costs, named).contains(want), "{costs:?}: {}", of(costs, named));
         }
     }
 }

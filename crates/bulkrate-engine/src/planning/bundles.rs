@@ -7,7 +7,7 @@ use bulkrate_core::bundle::{
 use bulkrate_core::lane::Lane;
 use bulkrate_core::money::{Tokens, UsdNanos};
 use bulkrate_core::price::bound::{Writes, bound_tokens};
-use bulkrate_core::price::{JobShape, Ratios};
+use bulkrate_core::price::{JobShape, Ratios, part_of};
 use bulkrate_core::request::{Config, Content, Kind, Message, Request, Role};
 use bulkrate_core::tokens::about;
 
@@ -77,14 +77,6 @@ pub(super) fn plan(
     };
     let in_all = size.map_or(requests, |_| part_of(in_all, requests, leaders));
     Ok(Some(BundlePlan { asked, size, requests: in_all, saved, why }))
-}
-
-/// So many of so many, of fewer.
-pub(crate) fn part_of(all: u64, part: u64, whole: u64) -> u64 {
-    if whole == 0 || part == whole {
-        return all;
-    }
-    u64::try_from((u128::from(all) * u128::from(part)).div_ceil(u128::from(whole))).unwrap_or(u64::MAX)
 }
 
 /// A model's items as they are asked together, and by what their tokens are known.

@@ -70,7 +70,7 @@ pub(super) fn status(
         reserved: spent.reserved,
         in_doubt: spent.doubt,
         // What is done expects nothing more.
-        forecast: crate::run::forecast::Kept::read(dir).forecast.filter(|_| open_asked > 0),
+        forecast: crate::run::forecast::kept(dir).forecast.filter(|_| open_asked > 0),
         unpriced: !super::cost::unpriced_models(job).is_empty(),
         doubts: DoubtSum::of(&super::doubt::lines(view, job, engine_at_work)?),
         batches: batches.iter().filter(|submission| submission.lane == Lane::Batch).map(batch_line).collect(),

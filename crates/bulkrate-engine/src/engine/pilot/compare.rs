@@ -435,16 +435,7 @@ fn warnings(spec: &JobSpec, sheet: &Sheet, reads: &Reads, compared: bool) -> Vec
 
 /// What a pilot has cost beside what it brings.
 fn worth(spent: UsdNanos, naive: UsdNanos, all: &[Candidate], winner: Option<usize>) -> Vec<String> {
-    let cost = |one: &Candidate| one.cost.as_ref().map(|cost| cost.expected);
-    let strong = all.iter().filter(|one| one.way == Way::alone(0));
-    let called = strong.clone().find(|one| one.lane == Lane::Sync).and_then(cost);
-    // Without a pilot its items would have cost there what the others do.
-    let whole = |(alone, called): (UsdNanos, UsdNanos)| {
-        naive.share_up(alone.0.unsigned_abs(), called.0.unsigned_abs())
-    };
-    let alone = strong.filter_map(cost).min().zip(called).map(whole);
-    let wins = winner.and_then(|place| cost(&all[place]));
-    let unearned = alone.zip(wins).and_then(|(alone, wins)| unearned(spent, alone, wins));
+    let unearned = winner.and_then(|place| unearned(spent, naive, all, place));
     let unearned = unearned.map(|saved| {
         format!("the pilot has cost USD {spent}, and the plan that wins saves USD {saved} against the strong model alone: this job does not earn it back")
     });
