@@ -162,6 +162,7 @@ fn f2_answers_far_longer_than_planned_do_not_break_the_budget() {
         assert_eq!(billed(&terse), gone);
         assert_eq!(billed(&wordy), nanos(&report, "spent"));
         let held = nanos(&report, "spent") + nanos(&report, "in_doubt") + nanos(&report, "reserved");
+        println!("F2: {} of {most} nano-dollars are spent, held or in doubt", gone + held);
         assert!(gone + held <= most, "{gone} {held} {most}");
     }
     place.run("verify reviews", &[]).expect(0);
