@@ -94,33 +94,36 @@ pub(crate) fn bulkrate() -> Result<PathBuf> {
     built("bulkrate")
 }
 
-/// A program that `bulkrate()` built, by its path below `target/debug`.
+/// What a build of the development profile left, by its path below `target/debug`.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
-    program("debug", name)
-}
-
-/// A program below `target/`, in the folder of its profile.
-fn program(profile: &str, name: &str) -> Result<PathBuf> {
-    let path = target().join(profile).join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let path = target().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !path.is_file() {
         bail!("`cargo build` left no `{}`", path.display());
     }
     Ok(path)
 }
 
-/// Builds what is lived through by thousands of seeds (`world`) or by hundreds of processes (`kill9`), optimised, and returns the
-/// path of one of the two.
+/// Builds what is lived through by thousands of seeds (`world`) or by hundreds of processes (`kill9`), and returns the path of one of the
+/// two.
 ///
-/// Both in one build: apart they would compile most dependencies twice, as each alone asks for other features of them. The bugs
-/// that the world plants are compiled in and asleep, as no flag of the product chooses one.
+/// Our own crates are optimised, dependencies are those of every other step (`[profile.dev.package."*"]`), as to compile all of them once more
+/// takes longer than it saves. Hence the development profile with other settings rather than one of its own, and a selection that asks for
+/// the same features (see [`bulkrate`]). The bugs that the world plants are compiled in and asleep, as no flag of the product chooses one.
 pub(crate) fn trial(name: &str) -> Result<PathBuf> {
-    let mut build = cargo("build --profile trial --package bulkrate-world --package bulkrate --bins");
+    let mut build = cargo("build --workspace --bin bulkrate-world --bin bulkrate --example failures");
     build.args(["--features", "bulkrate-world/planted-bugs"]);
+    build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2").env("CARGO_PROFILE_DEV_DEBUG", "false");
+    build.env("CARGO_INCREMENTAL", "0");
     if on_ci() {
         build.arg("--locked");
     }
     run(build)?;
-    program("trial", name)
+    // The next step builds the program as it is elsewhere, in the same place.
+    let (built, kept) = (built(name)?, target().join("trial"));
+    std::fs::create_dir_all(&kept).with_context(|| format!("could not make `{}`", kept.display()))?;
+    let path = kept.join(built.file_name().unwrap_or_default());
+    std::fs::copy(&built, &path).with_context(|| format!("could not copy `{}`", built.display()))?;
+    Ok(path)
 }
 
 /// A folder below `target/` that exists and is empty.
