@@ -195,7 +195,7 @@ pub enum CallError {
 pub struct Lines<'a> {
     pub file: &'a Path,
     /// What stands before the first line and after the last.
-    pub head: &'static str,
+    pub head: &'a str,
     pub tail: &'static str,
 }
 
@@ -306,12 +306,18 @@ pub struct BatchFacts {
     pub seen_late: bool,
     /// What a batch calls cancelled may have run, and its answer be there a moment later: no count of it proves anything unpaid.
     pub cancels_late: bool,
+    /// A batch cannot be cancelled: it runs to its end, and what it does until then is paid.
+    pub cannot_cancel: bool,
     /// A batch is cancelled by deleting it: what it had answered is gone with it, and paid.
     pub cancel_deletes: bool,
     /// What a batch had answered when it was cancelled is handed out, by the provider's own documentation.
     pub cut_shows: bool,
     /// Answers of batches cannot be held to a schema.
     pub takes_no_schema: bool,
+    /// Images and documents cannot go to a batch.
+    pub takes_no_media: bool,
+    /// Results do not say what they cost, though answers to calls do: without a price nobody would know it.
+    pub needs_price: bool,
     /// Batches tell no counts. One that has ended names a file where anything of it ran.
     pub uncounted: bool,
 }

@@ -141,7 +141,7 @@ pub struct Settings {
     pub chat_endpoint: ChatEndpoint,
     /// Custom endpoints only: whether `choices` and `output_schema` are sent as a `response_format`.
     pub structured_outputs: bool,
-    /// Anthropic only: nobody but this state folder makes batches in the key's workspace, so that one may be known by its looks.
+    /// Anthropic and OpenRouter: nobody but this state folder makes batches in the key's workspace, so that one may be known by its looks.
     pub exclusive_workspace: bool,
     /// Anthropic only: features that are not general yet, named in a header of every call.
     pub betas: Vec<String>,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bulkrate_core::failure::FailureClass;
 use bulkrate_core::ids::WireId;
 use bulkrate_core::request::Kind;
 use bulkrate_core::submission::{KnownBy, Marker, RemoteBatch};
@@ -14,9 +13,7 @@ use http::Method;
 
 use super::wire::AnthropicWire;
 use super::{errors, remote};
-use crate::api::{
-    ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, LOCAL, Lines, Reply,
-};
+use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Lines, Reply};
 use crate::http::batches::{self, Shape};
 use crate::http::free::FreeClient;
 use crate::http::limits;
@@ -114,18 +111,7 @@ impl BatchApi for AnthropicBatches {
     }
 
     async fn upload(&self, file: &Path, _: &str) -> Result<String, ApiError> {
-        let local = |why: String| {
-            let mut error = self.free.error("look at a batch file", None, FailureClass::Transient, &why);
-            error.failure.provider_code = Some(LOCAL.to_owned());
-            error
-        };
-        let found = std::fs::metadata(file);
-        let found = found.map_err(|error| local(format!("`{}`: {error}", file.display())))?;
-        match file.to_str() {
-            Some(name) if found.is_file() && found.len() > 1 => Ok(name.to_owned()),
-            Some(name) => Err(local(format!("`{name}` holds no requests"))),
-            None => Err(local(format!("`{}`: the path is no UTF-8", file.display()))),
-        }
+        batches::staged(&self.free, file)
     }
 
     async fn create(&self, input_file: &str, _: Kind, _: &str, _: &Marker) -> Created {

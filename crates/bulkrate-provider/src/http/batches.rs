@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::Path;
 use std::time::Duration;
 
 use bulkrate_core::answer::Failure;
@@ -17,7 +18,7 @@ use serde::Deserialize;
 
 use super::Account;
 use super::free::FreeClient;
-use crate::api::{ApiError, CallError, Created, NOT_SENT, Reply};
+use crate::api::{ApiError, CallError, Created, LOCAL, NOT_SENT, Reply};
 
 /// What may stand in a path besides letters and digits.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -133,6 +134,22 @@ pub(crate) async fn poll(
     let Some(reply) = found(free, shape, WHAT, path).await? else { return Ok(None) };
     let batch = plain(free.account(), (shape.batch)(&reply.body));
     batch.map(Some).map_err(|why| unreadable(free, WHAT, &reply, &why))
+}
+
+/// The name of a file that is no file at the provider: the create carries what is in it.
+pub(crate) fn staged(free: &FreeClient, file: &Path) -> Result<String, ApiError> {
+    let local = |why: String| {
+        let mut error = free.error("look at a batch file", None, FailureClass::Transient, &why);
+        error.failure.provider_code = Some(LOCAL.to_owned());
+        error
+    };
+    let found = std::fs::metadata(file);
+    let found = found.map_err(|error| local(format!("`{}`: {error}", file.display())))?;
+    match file.to_str() {
+        Some(name) if found.is_file() && found.len() > 1 => Ok(name.to_owned()),
+        Some(name) => Err(local(format!("`{name}` holds no requests"))),
+        None => Err(local(format!("`{}`: the path is no UTF-8", file.display()))),
+    }
 }
 
 /// What a look at an uploaded file shows.

@@ -7,10 +7,12 @@ mod elsewhere;
 pub(crate) mod pieces;
 mod put;
 mod resumable;
+mod skim;
 
 pub(crate) use download::Sheet;
 pub(crate) use elsewhere::Elsewhere;
 pub(crate) use resumable::Protocol;
+pub(crate) use skim::{Keep, Skimmed};
 
 use std::future::Future;
 use std::path::Path;

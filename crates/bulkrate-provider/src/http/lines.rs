@@ -57,10 +57,9 @@ impl LinesBody {
             unread.checked_sub(1).ok_or_else(|| io::Error::other("there is no line in the file"))?;
         let left = between + (lines.head.len() + lines.tail.len()) as u64;
         let file = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
-        let (head, tail) = (lines.head.as_bytes(), lines.tail.as_bytes());
         Ok(Self {
-            head: Some(Bytes::from_static(head)),
-            tail: Some(Bytes::from_static(tail)),
+            head: Some(Bytes::copy_from_slice(lines.head.as_bytes())),
+            tail: Some(Bytes::from_static(lines.tail.as_bytes())),
             file,
             unread,
             left,

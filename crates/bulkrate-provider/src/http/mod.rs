@@ -10,6 +10,7 @@ mod flow;
 mod origin;
 pub(crate) mod sign;
 mod redact;
+pub(crate) mod split;
 pub(crate) mod batches;
 pub(crate) mod strange;
 pub(crate) mod table;

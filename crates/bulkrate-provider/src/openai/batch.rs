@@ -213,7 +213,9 @@ impl BatchApi for OpenAiBatches {
         let _ = kind; // the same for all kinds
         let (items_max, bytes_max) = match self.dialect.batches {
             Batches::Yes { items_max, bytes_max, .. } => (items_max, bytes_max),
-            Batches::No | Batches::Ask | Batches::Sets { .. } => (50_000, 200_000_000),
+            Batches::No | Batches::Ask | Batches::Inline { .. } | Batches::Sets { .. } => {
+                (50_000, 200_000_000)
+            }
         };
         BatchLimits { items_max, bytes_max, embedding_inputs_max: 50_000 }
     }

@@ -46,6 +46,11 @@ pub enum Batches {
         bytes_max: u64,
         form: &'static Form,
     },
+    /// The create carries the requests, and a look at the batch the results.
+    Inline {
+        items_max: u32,
+        bytes_max: u64,
+    },
     /// Jobs over data sets, beside the calls.
     Sets {
         items_max: u32,
@@ -56,7 +61,7 @@ pub enum Batches {
 impl Batches {
     /// Whether there is one, whatever a probe finds.
     pub(super) fn is_known(&self) -> bool {
-        matches!(self, Self::Yes { .. } | Self::Sets { .. })
+        matches!(self, Self::Yes { .. } | Self::Inline { .. } | Self::Sets { .. })
     }
 }
 
@@ -182,7 +187,7 @@ impl Dialect {
     pub(super) fn form(&self) -> &'static Form {
         match self.batches {
             Batches::Yes { form, .. } => form,
-            Batches::No | Batches::Ask | Batches::Sets { .. } => &Form::OPENAI,
+            Batches::No | Batches::Ask | Batches::Inline { .. } | Batches::Sets { .. } => &Form::OPENAI,
         }
     }
 

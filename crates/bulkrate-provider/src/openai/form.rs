@@ -102,9 +102,14 @@ struct Create<'a> {
 
 /// A body without the model, where a batch says it for all.
 pub(super) fn without_model(body: &[u8]) -> Cow<'_, [u8]> {
+    without(&["model"], body)
+}
+
+/// A body without these fields.
+pub(super) fn without<'b>(names: &[&str], body: &'b [u8]) -> Cow<'b, [u8]> {
     let shorter = || {
         let mut fields = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(body).ok()?;
-        fields.remove("model")?;
+        fields.retain(|name, _| !names.contains(name));
         serde_json::to_vec(&fields).ok()
     };
     // One with names that are escaped is taken as it is.

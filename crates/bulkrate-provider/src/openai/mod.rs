@@ -6,6 +6,7 @@ pub mod batch;
 mod blobs;
 mod dialect;
 mod form;
+mod inline;
 mod mistral;
 mod named;
 mod pages;
@@ -37,6 +38,7 @@ pub use form::Form;
 use batch::OpenAiBatches;
 use blobs::Blobs;
 use entra::Entra;
+use inline::InlineBatches;
 use sets::SetBatches;
 use wire::OpenAiWire;
 
@@ -56,10 +58,11 @@ pub struct OpenAi {
     ready: Result<(), String>,
 }
 
-/// Its batch API: of files, or of data sets.
+/// Its batch API: of files, of requests, or of data sets.
 #[derive(Debug)]
 enum Lane {
     Files(Box<OpenAiBatches>),
+    Inline(Box<InlineBatches>),
     Sets(Box<SetBatches>),
 }
 
@@ -106,6 +109,11 @@ impl OpenAi {
             Batches::Sets { items_max, bytes_max } => {
                 let limits = BatchLimits { items_max, bytes_max, embedding_inputs_max: u64::MAX };
                 Lane::Sets(Box::new(SetBatches::new(dialect, limits, shared, settings, line)?))
+            }
+            Batches::Inline { items_max, bytes_max } => {
+                let limits = BatchLimits { items_max, bytes_max, embedding_inputs_max: u64::MAX };
+                let (paid, free) = (Arc::clone(&paid), Arc::clone(&free));
+                Lane::Inline(Box::new(InlineBatches::new(limits, shared, (paid, free), settings)))
             }
             _ => {
                 let (paid, free) = (Arc::clone(&paid), Arc::clone(&free));
@@ -175,6 +183,7 @@ impl Provider for OpenAi {
         let there = self.has_batches.load(Ordering::Relaxed);
         there.then_some(match &self.batches {
             Lane::Files(batches) => &**batches as &dyn BatchApi,
+            Lane::Inline(batches) => &**batches,
             Lane::Sets(batches) => &**batches,
         })
     }
@@ -208,6 +217,7 @@ impl Provider for OpenAi {
         let batches = match &self.batches {
             _ if matches!(self.dialect.batches, Batches::No) => false,
             Lane::Files(batches) => batches.exists().await,
+            Lane::Inline(batches) => batches.exists().await,
             Lane::Sets(batches) => batches.exists().await,
         };
         if let Lane::Files(batches) = &self.batches {

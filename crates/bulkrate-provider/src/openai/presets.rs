@@ -133,12 +133,12 @@ pub const PRESETS: &[Dialect] = &[
         takes: Takes { efforts: EFFORTS, ..CLOUD.takes },
         ..CLOUD
     },
-    // Its batches are inline.
     Dialect {
         name: "openrouter",
         base_url: Some("https://openrouter.ai/api/v1"),
         key_env: "OPENROUTER_API_KEY",
         headers: &[("x-title", "bulkrate")],
+        batches: Batches::Inline { items_max: 5_000, bytes_max: 200_000_000 },
         charges: Charges::Body,
         unlisted: Unlisted::Reported,
         takes: Takes {

@@ -149,7 +149,7 @@ impl FreeClient {
     }
 
     /// What comes next of a body that may not stall nor be longer than `bytes_max`.
-    async fn chunk(
+    pub(super) async fn chunk(
         &self,
         what: &str,
         response: &mut Response,
