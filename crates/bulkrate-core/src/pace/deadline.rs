@@ -48,6 +48,8 @@ pub struct LaneChoice {
     pub latency_p99_us: u64,
     /// Within this 95 of 100 batches like these are over, as many one after the other as the job needs; `None`: too few have run to say.
     pub batch_q95_us: Option<u64>,
+    /// A batch cannot be cancelled: no other lane takes over what is in one.
+    pub batch_held: bool,
     pub batch_available: bool,
     pub flex_available: bool,
 }
@@ -92,16 +94,22 @@ pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
     }
     let LanePrices { batch, flex, sync } = choice.prices;
     let in_time = |q95_us| choice.deadline_us.is_none() || choice.now_us.saturating_add(q95_us) <= switch_us;
+    // What cannot be called back is trusted for no less than its promise, until others have told how long it takes.
+    let batch_us = choice.batch_q95_us.or(choice.batch_held.then_some(DAY_US));
     let below_sync = |price: &UsdNanos| sync.is_none_or(|sync| *price < sync);
     let batch = batch.filter(|_| choice.batch_available);
     let flex = flex.filter(|_| choice.flex_available);
     let unpriced = sync.is_none() && batch.is_none() && flex.is_none();
     let batch = batch.filter(below_sync);
     // What is not there, or saves nothing, is not left out for its time.
-    let late = known && batch.is_some() && !choice.batch_q95_us.is_none_or(in_time);
+    let late = known && batch.is_some() && !batch_us.is_none_or(in_time);
+    let slow = match choice.batch_q95_us {
+        Some(_) => "95 of 100 batches take longer than the deadline leaves",
+        None => "a batch cannot be cancelled there and may take a day, longer than the deadline leaves",
+    };
     match (batch.filter(|_| !late), flex.filter(below_sync)) {
         (None, None) if unpriced => (Lane::Sync, "no price is known for any lane"),
-        (None, None) if late => (Lane::Sync, "95 of 100 batches take longer than the deadline leaves"),
+        (None, None) if late => (Lane::Sync, slow),
         (None, None) => (Lane::Sync, "no lane is cheaper"),
         (Some(batch), Some(flex)) if flex < batch => (Lane::Flex, "the cheapest lane"),
         (Some(batch), Some(flex)) if flex == batch && known && soon(choice) => {
@@ -111,7 +119,7 @@ pub fn choose_lane(choice: &LaneChoice) -> (Lane, &'static str) {
             (Lane::Batch, "costs the same as flex and needs no pacing for hours")
         }
         (Some(_), _) => (Lane::Batch, "the cheapest lane"),
-        (None, Some(_)) if late => (Lane::Flex, "95 of 100 batches take longer than the deadline leaves"),
+        (None, Some(_)) if late => (Lane::Flex, slow),
         (None, Some(_)) => (Lane::Flex, "the cheapest lane"),
     }
 }
@@ -179,12 +187,41 @@ mod tests {
                 items_per_s: rate,
                 latency_p99_us: 5_000_000,
                 batch_q95_us: None,
+                batch_held: false,
                 batch_available: has_batch,
                 flex_available: has_flex,
             };
             let (lane, why) = choose_lane(&choice);
             assert_eq!(lane, want, "{why}: {choice:?}");
             assert_eq!(choose_lane(&LaneChoice { priority: Priority::Fast, ..choice }).0, Sync);
+        }
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_cut_is_begun_only_if_its_day_leaves_time_for_it() {
+        for (hours, q95_hours, held, want) in [
+            (Some(12), None, false, Lane::Batch), // the switch saves the deadline
+            (Some(12), None, true, Lane::Sync),
+            (Some(30), None, true, Lane::Batch),
+            (None, None, true, Lane::Batch),        // nobody waits
+            (Some(12), Some(2), true, Lane::Batch), // as others have told
+        ] {
+            let choice = LaneChoice {
+                now_us: HOUR_US,
+                deadline_us: hours.map(|hours: u64| HOUR_US + hours * HOUR_US),
+                items: 1_000,
+                priority: Priority::Cheap,
+                prices: LanePrices { batch: Some(UsdNanos(50)), flex: None, sync: Some(UsdNanos(100)) },
+                items_per_s: 100.0,
+                latency_p99_us: 5_000_000,
+                batch_q95_us: q95_hours.map(|hours: u64| hours * HOUR_US),
+                batch_held: held,
+                batch_available: true,
+                flex_available: false,
+            };
+            let (lane, why) = choose_lane(&choice);
+            assert_eq!(lane, want, "{hours:?} {q95_hours:?} {held}: {why}");
+            assert_eq!(why.starts_with("a batch cannot be cancelled"), want == Lane::Sync, "{why}");
         }
     }
 
@@ -213,6 +250,7 @@ mod tests {
                 items_per_s: 100.0,
                 latency_p99_us: 5_000_000,
                 batch_q95_us: q95_min.map(|min: u64| min * HOUR_US / 60),
+                batch_held: false,
                 batch_available: true,
                 flex_available: flex,
             };

@@ -132,6 +132,7 @@ pub(super) fn choose(
             .curve
             .filter(|_| !facts.batches_out)
             .map(|curve| curve.q95_us.saturating_mul(waves(run, requests))),
+        batch_held: batchable::is_held(facts) && !facts.batches_out,
         batch_available: available(Lane::Batch),
         flex_available: available(Lane::Flex),
     });

@@ -59,7 +59,11 @@ pub(super) fn watch(job: &Rc<Job>) {
             state.near.switched = true;
             state.leave_batches();
             drop(state);
-            job.alert("deadline-switch", &format!("the deadline is near: open batches are cancelled, what they finished {}, the rest runs in the sync lane", job.of_cancelled(None)));
+            let words = match job.holds_batches() {
+                true => "open batches cannot be cancelled and are waited for, what is in none of them runs in the sync lane".to_owned(),
+                false => format!("open batches are cancelled, what they finished {}, the rest runs in the sync lane", job.of_cancelled(None)),
+            };
+            job.alert("deadline-switch", &format!("the deadline is near: {words}"));
             job.changed.notify_waiters();
             job.wishes.notify_waiters();
         }
@@ -75,7 +79,8 @@ fn nearing(job: &Job, state: &State, now_ms: u64, deadline_ms: u64) -> Nearing {
     Nearing {
         now_us: now_ms.saturating_mul(1_000),
         deadline_us: deadline_ms.saturating_mul(1_000).saturating_sub(cancel_us(span_us)),
-        open: state.open(),
+        // What is in a batch that runs to its end is nobody else's to call for.
+        open: state.open().saturating_sub(if job.holds_batches() { state.in_batches() } else { 0 }),
         done: if job.hands_out_cancelled() { state.done_in_batches() } else { 0 },
         items_per_s: sync_rate(&state.call_rates, run.rpm, each),
         latency_p99_us: LATENCY_P99_US,
@@ -97,6 +102,11 @@ impl State {
         self.batches.values().filter(|batch| batch.goes_on()).map(|batch| batch.completed).sum()
     }
 
+    /// Items of running batches.
+    fn in_batches(&self) -> u64 {
+        self.batches.values().filter(|batch| batch.goes_on()).map(|batch| batch.items).sum()
+    }
+
     /// Whether a batch has just ended, whose answers nobody has counted yet: a minute, and no longer than half of what is kept for
     /// cancels.
     fn is_landing(&self, now_ms: u64, deadline_ms: u64) -> bool {
@@ -113,6 +123,12 @@ impl Job {
     fn hands_out_cancelled(&self) -> bool {
         let mut batches = self.deployments.iter().filter_map(|found| found.account.api.batches());
         batches.all(|api| api.facts().cut_shows)
+    }
+
+    /// Whether no batch of the job can be cancelled.
+    fn holds_batches(&self) -> bool {
+        let mut batches = self.deployments.iter().filter_map(|found| found.account.api.batches()).peekable();
+        batches.peek().is_some() && batches.all(|api| api.facts().cannot_cancel)
     }
 
     /// How often batches are looked at.

@@ -16,6 +16,7 @@ use bulkrate_core::pace::rng::SplitMix64;
 use bulkrate_core::price::Ratios;
 use bulkrate_core::retry::{FailureMeter, Ladder};
 use bulkrate_core::review::FlawMeter;
+use bulkrate_provider::BatchFacts;
 use bulkrate_store::fold::{ItemStates, State as ItemState};
 use bulkrate_store::{LedgerEntry, Outcome, StoreError, Tx, Urgency, View, Writer};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -284,15 +285,28 @@ impl Job {
 
     /// What becomes of that which a cancelled batch had finished: of this account's, or of all that the job may use.
     pub(crate) fn of_cancelled(&self, account: Option<&str>) -> String {
-        let own = self.deployments.iter().map(|found| &found.account);
-        let own = own.filter(|found| account.is_none_or(|id| id == found.id));
-        let deletes = own.filter(|found| found.api.batches().is_some_and(|api| api.facts().cancel_deletes));
-        let names: BTreeSet<&str> = deletes.map(|found| found.provider.as_str()).collect();
-        if names.is_empty() {
-            return "is collected".to_owned();
+        let named = |has: fn(BatchFacts) -> bool| {
+            let own = self.deployments.iter().map(|found| &found.account);
+            let own = own.filter(|found| account.is_none_or(|id| id == found.id));
+            let have = own.filter(|found| found.api.batches().is_some_and(|api| has(api.facts())));
+            let names: BTreeSet<&str> = have.map(|found| found.provider.as_str()).collect();
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        let (deletes, holds) = (named(|facts| facts.cancel_deletes), named(|facts| facts.cannot_cancel));
+        let mut words = "is collected".to_owned();
+        if !deletes.is_empty() {
+            words.push_str(&format!(", but at {deletes} deleted with its batch: there it stays in doubt"));
         }
-        let names = names.into_iter().collect::<Vec<_>>().join(", ");
-        format!("is collected, but at {names} deleted with its batch: there it stays in doubt")
+        if !holds.is_empty() {
+            words.push_str(&format!("; batches at {holds} cannot be cancelled and are waited for"));
+        }
+        words
+    }
+
+    /// Whether batches of an account run to their end, whatever is wished.
+    pub(crate) fn cannot_cancel(&self, account: &str) -> bool {
+        let sender = self.deployments.iter().find(|found| found.account.id == account);
+        sender.and_then(|found| found.account.api.batches()).is_some_and(|api| api.facts().cannot_cancel)
     }
 
     /// Takes the landed outcomes for a commit.

@@ -35,6 +35,7 @@ pub(super) fn tell(job: &Job, row: &mut Submission, notice: &Notice) {
             row.remote_phase = Some(EndKind::Cancelled.name().to_owned());
             note(format!("batch {id} is gone since it was cancelled; what it had finished stays reserved as doubt"));
         }
+        Notice::Overdue if job.cannot_cancel(&row.account) => job.alert("batch-overdue", &format!("batch {id} was sent over 25 hours ago and has not ended; it cannot be cancelled and is waited for")),
         Notice::Overdue => job.alert("batch-overdue", &format!("batch {id} was sent over 25 hours ago and has not ended; `bulkrate cancel` ends it, and what it has finished {}", job.of_cancelled(Some(&row.account)))),
         Notice::Regressed { from, to } => note(format!("batch {id} was {} and is now said to be {}", from.name(), to.name())),
         Notice::CancelFailed => note(format!("batch {id} could not be cancelled; asking again")),

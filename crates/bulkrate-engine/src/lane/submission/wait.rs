@@ -26,10 +26,12 @@ async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, state: State, row: &Submission
         if job.clock.unix_ms() >= until_ms {
             return;
         }
+        let must_run = || state == State::Accepted && job.cannot_cancel(&row.account);
         if job.is_unwanted()
             && state != State::Cancelling
             && state != State::InDoubt
             && state != State::Fencing
+            && !must_run()
         {
             return;
         }

@@ -80,7 +80,8 @@ pub(crate) fn note(
     twins.push(Twin { batch: batch.to_owned(), booked: false });
     keep(row, &twins);
     job.state.borrow_mut().twins_open.insert(row.sub);
-    job.alert("batch-anomaly", &format!("batch {} was made twice by the way to the provider: {batch} runs as well; it is cancelled, and what it is billed for is booked as a duplicate", row.sub));
+    let fate = if job.cannot_cancel(&row.account) { "it cannot be cancelled" } else { "it is cancelled" };
+    job.alert("batch-anomaly", &format!("batch {} was made twice by the way to the provider: {batch} runs as well; {fate}, and what it is billed for is booked as a duplicate", row.sub));
     let heaps = heaps_of(job, &recover::items(job, row)?);
     let entries: Vec<LedgerEntry> =
         heaps.iter().map(|(of, heap)| of.entry(job, LedgerKind::Doubt, row.sub, *heap, why(batch))).collect();
