@@ -149,8 +149,12 @@ pub(crate) fn start(state: &Arc<State>, order: Order) -> Arc<Batch> {
 }
 
 fn order(state: &State, body: &[u8], query: &HashMap<String, String>) -> Result<Order, ApiError> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| crate::errors::from_parse(&error))?;
-    let body = state.manners().map_or(Ok(body.clone()), |manners| manners.create(body, query))?;
+    let raw = body;
+    let body: Value = serde_json::from_slice(raw).map_err(|error| crate::errors::from_parse(&error))?;
+    let body = match state.manners() {
+        Some(manners) => manners.create(manners.stage(state, raw, body)?, query)?,
+        None => body,
+    };
     let id = body["id"].as_str().map(str::to_owned);
     if let Some(id) = id.as_deref().filter(|id| state.batches.get(id).is_some()) {
         return Err(ApiError::taken(id));

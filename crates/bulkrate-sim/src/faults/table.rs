@@ -145,6 +145,8 @@ faults! {
         "failed with VALUE (invalid_request) and no file";
     CancelDone "cancel-late" "F36" Batch "" [] Share "a cancelled batch has run every line";
     Gone "batch-gone" "F37" Poll "" [] Once "404 for a batch that exists";
+    Locked "results-locked" "" Poll "" [] No "402 for results that are not paid, where a batch has its results with itself";
+    Purged "results-purged" "" Poll "" [] No "410 for results that were kept long enough, where a batch has its results with itself";
     Quick "quick" "F38" Batch "" [] Share "completed a virtual second after its create";
     SlowBatch "slow-batch" "F39" Batch "virtual hours" [] Once "runs VALUE virtual hours (30) and completes all the same";
     OutputLate "output-late" "" Batch "" [] Share "completed with output_file_id null for 3 polls";

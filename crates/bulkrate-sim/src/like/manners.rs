@@ -87,6 +87,12 @@ pub(crate) trait Manners: Debug + Sync {
         false
     }
 
+    /// A create that carries its requests, as one of a file that is made of them.
+    fn stage(&self, state: &State, raw: &[u8], body: Value) -> Result<Value, ApiError> {
+        let _ = (state, raw);
+        Ok(body)
+    }
+
     /// The body of a create. `id`: the caller chooses it.
     fn create(&self, body: Value, query: &HashMap<String, String>) -> Result<Value, ApiError> {
         let _ = query;

@@ -10,6 +10,7 @@ mod entra;
 mod fireworks;
 mod manners;
 mod mistral;
+mod openrouter;
 mod splice;
 mod table;
 mod together;

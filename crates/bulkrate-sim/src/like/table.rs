@@ -3,6 +3,7 @@
 use super::azure::Azure;
 use super::fireworks::{self, Fireworks};
 use super::mistral::Mistral;
+use super::openrouter::{self, OpenRouter};
 use super::together::{self, Together};
 use super::xai::Xai;
 use super::{Charges, ErrorShape, Like, Sells, UsageShape};
@@ -130,10 +131,11 @@ pub(super) const ALL: &[Like] = &[
         name: "openrouter",
         base: "/api/v1",
         sells: Sells::Routed,
-        own: &["top_k", "min_p", "provider", "models", "transforms", "usage", "reasoning", "plugins"],
+        own: openrouter::OWN,
         charges: Charges::Body,
         errors: ErrorShape::NumberedCode,
         keep_alive: "\n         \n",
+        manners: Some(&OpenRouter),
         ..CLOUD
     },
     Like {

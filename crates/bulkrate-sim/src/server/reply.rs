@@ -86,7 +86,9 @@ impl Reply {
     /// What OpenAI's API would say is wrong, where it says so.
     pub(crate) fn said_error(&self) -> Option<Value> {
         let body = self.whole().filter(|_| self.status >= 400)?;
-        serde_json::from_slice::<Value>(body).ok()?.get_mut("error").map(Value::take)
+        let mut said = serde_json::from_slice::<Value>(body).ok()?;
+        // A batch may have an error among its own fields.
+        said.get_mut("error").map(Value::take).filter(|_| said["object"] != "batch")
     }
 
     pub(crate) fn with_body(self, body: Bytes) -> Self {
