@@ -29,6 +29,7 @@ import openai.types as openai_types
 import openai.types.chat.completion_create_params as openai_chat
 import openai.types.image_generate_params as openai_images
 import openai.types.responses.response_create_params as openai_responses
+import openrouter.components as openrouter_types
 import pydantic
 import pytest
 import together.types as together_types
@@ -252,6 +253,7 @@ CREATES = {
         "/inference/v1",
         {"/datasets": fireworks_types.DatasetCreateParams, "/batchInferenceJobs": fireworks_types.BatchInferenceJobCreateParams},
     ),
+    "openrouter": (["--like", "openrouter", "--speed", "7200"], "openrouter/openai/gpt-6-luna", "OPENROUTER", "", {"/batches": openrouter_types.BatchSubmitBodyTypedDict}),
     "xai": (["--like", "xai", "--speed", "7200"], "xai/grok-4.3", "XAI", "", {"/batches": xai_create}),
     "anthropic": (["--speed", "7200"], "anthropic/claude-sonnet-5-5", "ANTHROPIC", "", {"/messages/batches": anthropic_batch.BatchCreateParams}),
 }
@@ -261,6 +263,8 @@ CREATES = {
 def test_what_makes_a_batch_is_what_the_client_would_send(service, tmp_path):
     flags, model, variable, base, shapes = CREATES[service]
     (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"{n},row {n}\n" for n in range(5)))
+    if service == "openrouter":  # no list has its prices
+        (tmp_path / "bulkrate.toml").write_text('[run]\nprice_in = "0.1"\nprice_out = "0.5"\n')
     with started(*flags, provider="anthropic" if service == "anthropic" else "openai") as sim, recorded(sim) as recorder:
         path = base or urllib.parse.urlsplit(sim.base_url).path
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), f"{variable}_API_KEY": "sk-test", f"{variable}_BASE_URL": recorder.url + path}

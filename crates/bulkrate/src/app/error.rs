@@ -36,6 +36,8 @@ pub enum AppError {
     Provider(bulkrate_provider::ApiError),
     #[error("`{provider}` has no batch API that is known here")]
     NoBatches { provider: String },
+    #[error("batches at `{provider}` cannot be cancelled: nothing was ordered")]
+    RunsToItsEnd { provider: String },
     #[error("`{provider}` is not set up here")]
     NotSetUp { provider: String },
     #[error("the simulator stopped: {0}")]
@@ -63,6 +65,7 @@ impl AppError {
             Self::Provider(error) if error.is_unanswered() => "provider-unreachable",
             Self::Provider(_) => "provider-refused",
             Self::NoBatches { .. } => "lane-unavailable",
+            Self::RunsToItsEnd { .. } => "batch-not-cancellable",
             Self::NotSetUp { .. } => "provider-not-set-up",
             Self::Sim(_) => "simulator-failed",
             Self::Declined(_) => "not-confirmed",
@@ -98,6 +101,10 @@ impl AppError {
             ),
             Self::Provider(_) => Some("`bulkrate doctor` checks the key and the address".to_owned()),
             Self::NoBatches { .. } => Some("`bulkrate explain lane-unavailable` says who has one".to_owned()),
+            Self::RunsToItsEnd { .. } => Some(
+                "`bulkrate cancel` keeps the rest of the job from being sent; what runs is collected when it has ended"
+                    .to_owned(),
+            ),
             Self::NotSetUp { provider } => {
                 let preset = bulkrate_provider::presets().find(|preset| preset.name == provider);
                 let key = preset.map(|preset| format!("set `{}`", preset.key_env));
@@ -126,7 +133,7 @@ impl AppError {
             | Self::Workload(_)
             | Self::Route(_)
             | Self::Sim(_) => 2,
-            Self::NoBatches { .. } | Self::NotSetUp { .. } => 2,
+            Self::NoBatches { .. } | Self::RunsToItsEnd { .. } | Self::NotSetUp { .. } => 2,
             Self::Provider(error) if error.failure.class == FailureClass::Auth => 4,
             Self::Provider(_) => 1,
             Self::Declined(_) => 3,

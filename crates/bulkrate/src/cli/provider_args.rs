@@ -39,7 +39,7 @@ pub struct ProviderArgs {
     /// Send chat requests to `/responses`
     #[arg(long)]
     pub responses_api: bool,
-    /// Nobody but this state folder makes batches in the workspace of the key (Anthropic)
+    /// Nobody but this state folder makes batches in the workspace of the key (Anthropic, OpenRouter)
     #[arg(long)]
     pub exclusive_workspace: bool,
     /// Which model a deployment serves, and which deployment takes its batches if that is another; repeatable (Azure)

@@ -38,6 +38,7 @@ mod local_faults;
 mod apart;
 mod anthropic;
 mod anthropic_batch;
+mod openrouter_batch;
 mod prompt_cache;
 mod gemini;
 mod gemini_batch;

@@ -36,6 +36,20 @@ pub(super) async fn of_job(
     Ok(views)
 }
 
+/// The service whose batches cannot be cancelled, where all that a job has at work are such.
+pub(super) fn held(reader: &Reader, job: &str, accounts: &[Account]) -> Result<Option<String>, AppError> {
+    let mut held = None;
+    for batch in reader.batches(job)?.iter().filter(|batch| batch.at_work) {
+        let account = accounts.iter().find(|account| account.id == batch.account);
+        let stays = |api: &dyn bulkrate_provider::BatchApi| api.facts().cannot_cancel;
+        match account.filter(|account| account.api.batches().is_some_and(stays)) {
+            Some(account) => held = Some(account.provider.clone()),
+            None => return Ok(None),
+        }
+    }
+    Ok(held)
+}
+
 /// The batches of a job as rows have them; nobody is asked.
 pub(super) fn last_known(reader: &Reader, job: &str) -> Result<Vec<BatchView>, AppError> {
     let name = reader.find(job)?.name;

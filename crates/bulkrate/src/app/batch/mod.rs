@@ -84,6 +84,11 @@ fn status(shared: &Shared, args: BatchStatusArgs) -> Result<u8, AppError> {
 /// Leaves the order, and carries it out where nobody else is at work.
 fn cancel(shared: &Shared, args: BatchCancelArgs) -> Result<u8, AppError> {
     let state = reads::state(shared)?;
+    let meant = whose::stored(&state, &args.name.job, args.provider.clone().layer())?;
+    let accounts = accounts::open(&meant.reached, 1, IMPATIENT, &process_env)?;
+    if let Some(provider) = look::held(&Reader::open(&state)?, &args.name.job, &accounts)? {
+        return Err(AppError::RunsToItsEnd { provider });
+    }
     if !engine::cancel(&state, &args.name.job)? {
         let none = Overrides::default();
         return run::come_back(shared, &args.name.job, args.provider, &none, run::Again::Resume);
