@@ -125,7 +125,7 @@ fn a_killed_run_goes_on_with_its_batches() {
 /// A cancelled job sends nothing more, and waits for what it has sent.
 #[test]
 fn what_cannot_be_cancelled_is_refused_by_name_and_collected() {
-    let sim = LANE.sim(&[], &["--speed", "120"]);
+    let sim = LANE.sim(&[], &["--speed", "300"]);
     let place = LANE.with_job(&sim, "");
     let mut child = place.start(["run", "reviews.toml", "--yes"]);
     place.wait_for(&mut child, |job| job["batches"][0]["batch"].is_string());
