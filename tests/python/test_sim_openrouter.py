@@ -16,8 +16,8 @@ ONCE = RetryConfig("none", BackoffStrategy(1, 1, 1, 1), False)
 
 
 @contextlib.contextmanager
-def served(*flags: str):
-    with started("--like", "openrouter", "--speed", "7200", "--api-key", "secret", *flags) as running:
+def served(*flags: str, speed: int = 7_200):
+    with started("--like", "openrouter", "--speed", str(speed), "--api-key", "secret", *flags) as running:
         yield openrouter.OpenRouter(api_key="secret", server_url=running.base_url, retry_config=ONCE, timeout_ms=30_000)
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_batch_is_refused_or_fails_with_a_reason(client):
 
 
 def test_a_running_batch_is_not_deleted():
-    with served("--speed", "60") as client:
+    with served(speed=60) as client:
         batch = made(client, 3)
         with pytest.raises(errors.BatchErrorResponse) as running:
             client.batch.delete(id=batch.id)

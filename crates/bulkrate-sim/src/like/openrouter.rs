@@ -179,7 +179,13 @@ fn row(line: &[u8]) -> Vec<u8> {
     let Ok(mut said) = serde_json::from_slice::<Value>(line) else { return line.to_vec() };
     let status = said["response"]["status_code"].as_u64();
     let kind = match status {
-        Some(200) => return line.to_vec(),
+        Some(200) => {
+            let choices = said["response"]["body"]["choices"].as_array_mut();
+            for choice in choices.into_iter().flatten() {
+                choice["native_finish_reason"] = choice["finish_reason"].clone();
+            }
+            return said.to_string().into_bytes();
+        }
         Some(429) => "rate_limit_exceeded",
         Some(status) if status < 500 => "invalid_request",
         Some(_) => "server",
