@@ -76,6 +76,28 @@ def test_the_prompt_cache_is_written_and_read(sim):
     assert second.cache_creation_input_tokens == 0
 
 
+def test_each_version_and_betas():
+    call: dict = {"model": MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
+    sampled = call | {"model": "claude-haiku-4-5", "extra_body": {"temperature": 0.5}}
+    for version, samples in (("2023-06-01", True), ("2026-10-21", False)):
+        with started("--speed", "7200", provider="anthropic") as sim:
+            api = client(sim, default_headers={"anthropic-version": version})
+            strict(api.messages.create(**call))
+            assert ended(api, api.messages.batches.create(requests=requests(2)).id).request_counts.succeeded == 2
+            # The newer one knows no sampling parameters, whatever the model.
+            if samples:
+                strict(api.messages.create(**sampled))
+            else:
+                with pytest.raises(anthropic.BadRequestError, match="temperature: Extra inputs"):
+                    api.messages.create(**sampled)
+            versions = sim.page("requests")["headers"]["anthropic-version"]
+            assert set(versions["POST /v1/messages/batches"]) == set(versions["POST /v1/messages"]) == {version}
+            for betas in (["output-300k-2026-03-24"], ["context-1m-2025-08-07", "files-api-2025-04-14"]):
+                assert api.beta.messages.create(**call, betas=betas).content
+            with pytest.raises(anthropic.BadRequestError, match="Unexpected value.*`of-tomorrow-2027-01-01`"):
+                api.beta.messages.create(**call, betas=["files-api-2025-04-14", "of-tomorrow-2027-01-01"])
+
+
 def test_models(sim):
     page = client(sim).models.list()
     assert MODEL in [model.id for model in page.data]

@@ -13,6 +13,26 @@ use std::time::Duration;
 /// The version that knows no sampling parameters.
 const WITHOUT_SAMPLING: &str = "2026-10-21";
 const VERSIONS: &[&str] = &["2023-06-01", WITHOUT_SAMPLING];
+const BETA: &str = "anthropic-beta";
+/// Betas that calls and batches of messages may name, as Anthropic's client lists them.
+const BETAS: &[&str] = &[
+    "compact-2026-09-04",
+    "context-1m-2025-08-07",
+    "context-management-2025-06-27",
+    "extended-cache-ttl-2025-04-11",
+    "fast-mode-2026-02-01",
+    "files-api-2025-04-14",
+    "interleaved-thinking-2025-05-14",
+    "message-batches-2024-09-24",
+    "model-context-window-exceeded-2025-08-26",
+    "output-128k-2025-02-19",
+    "output-300k-2026-03-24",
+    "pdfs-2024-09-25",
+    "prompt-caching-2024-07-31",
+    "structured-outputs-2025-11-13",
+    "thinking-token-count-2026-05-13",
+    "token-efficient-tools-2025-02-19",
+];
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim()
@@ -34,8 +54,31 @@ pub(crate) fn authenticate(known: Option<&str>, headers: &HeaderMap) -> Result<(
     let bad = |message: String| Err(invalid(message));
     match text(headers, "anthropic-version") {
         "" => bad("anthropic-version: header is required".to_owned()),
-        version if VERSIONS.contains(&version) => Ok(()),
+        version if VERSIONS.contains(&version) => check_betas(headers),
         version => bad(format!("anthropic-version: \"{version}\" is not a valid version")),
+    }
+}
+
+/// The headers by which a call is to be read, as far as it has them.
+pub(crate) fn told(headers: &HeaderMap) -> impl Iterator<Item = (&'static str, &str)> {
+    ["anthropic-version", BETA]
+        .into_iter()
+        .filter(|name| headers.contains_key(*name))
+        .map(|name| (name, text(headers, name)))
+}
+
+/// A beta that nobody knows is refused, and so is an empty header.
+fn check_betas(headers: &HeaderMap) -> Result<(), ApiError> {
+    let sent = headers.contains_key(BETA).then(|| text(headers, BETA));
+    let named = sent.into_iter().flat_map(|betas| betas.split(',')).map(str::trim);
+    let unknown: Vec<String> =
+        named.filter(|beta| !BETAS.contains(beta)).map(|beta| format!("`{beta}`")).collect();
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(invalid(format!(
+            "Unexpected value(s) {} for the `anthropic-beta` header. Please consult our documentation at docs.anthropic.com or try again without the header.",
+            unknown.join(", ")
+        ))),
     }
 }
 

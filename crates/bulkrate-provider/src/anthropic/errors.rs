@@ -73,6 +73,8 @@ const TABLE: &[Row<Said>] = &[
     row((400, 400), |said| said.message.contains("credit balance is too low"), FailureClass::Billing), // text
     row((400, 400), |said| said.message.starts_with("You have reached your specified"), FailureClass::Billing), // text: a limit of one's own
     row((400, 400), |said| said.message.contains("content filtering policy"), FailureClass::ContentPolicy), // text
+    // A setting of the account, and so it is with each of its calls.
+    row((400, 400), |said| said.message.contains("`anthropic-beta` header"), FailureClass::Auth), // text
     row((401, 401), all, FailureClass::Auth),
     row((403, 403), all, FailureClass::Auth),
     row((404, 404), all, FailureClass::ModelUnavailable),
@@ -173,6 +175,13 @@ mod tests {
             (400, "invalid_request_error", "", "Output blocked by content filtering policy", ContentPolicy),
             (400, "invalid_request_error", "organization_on_hold", "x", Billing),
             (400, "invalid_request_error", "cmek_key_disabled", "x", Auth),
+            (
+                400,
+                "invalid_request_error",
+                "",
+                "Unexpected value(s) `x` for the `anthropic-beta` header. Please consult our documentation",
+                Auth,
+            ),
             (401, "authentication_error", "", "invalid x-api-key", Auth),
             (402, "billing_error", "linked_organization_spend_limit_reached", "x", Billing),
             (402, "billing_error", "", "x", Billing),

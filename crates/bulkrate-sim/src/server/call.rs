@@ -65,6 +65,11 @@ pub(super) async fn handle(
         (Speaks::OpenAi, _) => Route::Unknown,
     };
     let (label, of_s3, key) = (route.label(), route.is_s3(), state.keys.fresh());
+    if state.config.speaks == Speaks::Anthropic {
+        for (name, value) in anthropic::told(request.headers()) {
+            state.counts.add_header(name, label, value);
+        }
+    }
     let outcome = match entered {
         Err(error) => Outcome::Reply(Reply::error(&error)),
         Ok(_) if route.is_simulators_own() => Outcome::Reply(own(&state, &route)),

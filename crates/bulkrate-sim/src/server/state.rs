@@ -222,11 +222,18 @@ fn today(unix: u64) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     calls: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    /// Headers that tell what a call is to be read by, by call and value (Anthropic).
+    headers: Mutex<BTreeMap<(&'static str, &'static str, String), u64>>,
 }
 
 impl Counts {
     pub(super) fn add(&self, label: &'static str, status: u16) {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry((label, status)).or_default() += 1;
+    }
+
+    pub(super) fn add_header(&self, name: &'static str, label: &'static str, value: &str) {
+        let key = (name, label, value.to_owned());
+        *self.headers.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
     }
 
     pub(super) fn with_status(&self, status: u16) -> u64 {
@@ -246,7 +253,13 @@ impl Counts {
             let entry = by_path.entry(*label).or_insert_with(|| serde_json::json!({}));
             entry[status.to_string()] = (*count).into();
         }
-        serde_json::json!({"total": calls.values().sum::<u64>(), "by_path": by_path})
+        let mut said = serde_json::json!({"total": calls.values().sum::<u64>(), "by_path": by_path});
+        for ((name, label, value), count) in
+            self.headers.lock().unwrap_or_else(PoisonError::into_inner).iter()
+        {
+            said["headers"][*name][*label][value] = (*count).into();
+        }
+        said
     }
 }
 

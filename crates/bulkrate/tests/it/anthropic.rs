@@ -1,6 +1,6 @@
 //! Whole jobs at Anthropic: what was asked for comes back, and the ledger is the bill.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::jobs::nanos;
 use super::support::{Place, Said, Sim, reviews};
@@ -117,6 +117,101 @@ fn what_cannot_be_asked_is_told_before_anything_is_sent() {
         "credentials-missing",
         &["ANTHROPIC_API_KEY"],
     );
+}
+
+/// A job over lines that name their models, one batch of each account.
+fn job_of_accounts(place: &Place, accounts: &[&str], lane: &str, tables: &str) {
+    let line = |account: &str, at: usize| {
+        let model = format!("{account}/claude-haiku-5-5");
+        let turn = json!({"role": "user", "content": format!("Say {at} to {account}.")});
+        json!({"custom_id": format!("{account}-{at}"), "model": model, "messages": [turn]}).to_string() + "\n"
+    };
+    let lines = accounts.iter().flat_map(|account| (0..4).map(|at| line(account, at)));
+    place.put("items.jsonl", lines.collect::<String>());
+    let run = format!(
+        "lane = \"{lane}\"\nbudget = \"1\"\ncanary = false\npoll_min = \"30ms\"\npoll_max = \"100ms\""
+    );
+    let source = "[source]\npath = \"items.jsonl\"";
+    place.put("items.toml", format!("{source}\n[run]\n{run}\n[sink]\npath = \"out.jsonl\"\n{tables}"));
+}
+
+/// How often a call had each value of a header.
+fn sent(sim: &Sim, header: &str, call: &str) -> Value {
+    sim.get("/sim/requests")["headers"][header][call].clone()
+}
+
+#[test]
+fn each_batch_has_the_betas_of_its_account_and_no_others() {
+    let sim = Sim::of("anthropic", &[]);
+    let place = place(&sim);
+    let account = |name: &str, betas: &str| {
+        format!(
+            "[accounts.{name}]\nprovider = \"anthropic\"\nkey_env = \"ANTHROPIC_API_KEY\"\nbase_url = \"{}\"\nbetas = [{betas}]\n",
+            sim.base_url
+        )
+    };
+    let one = account("one", "\"output-300k-2026-03-24\"");
+    let two = account("two", "\"context-1m-2025-08-07\", \"files-api-2025-04-14\"");
+    job_of_accounts(&place, &["one", "two", "anthropic"], "batch", &format!("{one}{two}"));
+    let report = place.run("run items.toml --yes --json", &[]).expect(0).json();
+    assert_eq!((&report["succeeded"], &report["batches"]), (&12.into(), &3.into()), "{report}");
+    let create = "POST /v1/messages/batches";
+    let betas = json!({"output-300k-2026-03-24": 1, "context-1m-2025-08-07,files-api-2025-04-14": 1});
+    assert_eq!(sent(&sim, "anthropic-beta", create), betas);
+    assert_eq!(sim.get("/sim/requests")["by_path"][create], json!({"200": 3}));
+    place.proved("items", &sim);
+}
+
+#[test]
+fn a_beta_that_anthropic_does_not_know_stops_the_job_and_kills_no_row() {
+    for lane in ["sync", "batch"] {
+        let sim = Sim::of("anthropic", &[]);
+        let place = place(&sim);
+        job_of_accounts(&place, &["anthropic"], lane, "[provider]\nbetas = [\"of-tomorrow-2027-01-01\"]");
+        let said = place.run("run items.toml --yes --json", &[]);
+        let report = said.json();
+        assert_eq!((&report["halted_by"], &report["failed"]), (&"auth".into(), &0.into()), "{said:?}");
+        let words = "Unexpected value(s) `of-tomorrow-2027-01-01` for the `anthropic-beta` header";
+        assert!(report["reason"].as_str().unwrap().contains(words), "{report}");
+        assert_eq!((nanos(&report, "in_doubt"), nanos(&sim.bill(), "total")), (0, 0), "{report}");
+        // Without it the same rows are answered.
+        job_of_accounts(&place, &["anthropic"], lane, "");
+        let report = place.run("run items.toml --yes --json", &[]).expect(0).json();
+        assert_eq!((&report["succeeded"], nanos(&report, "in_doubt")), (&4.into(), 0), "{report}");
+        place.proved("items", &sim);
+    }
+}
+
+#[test]
+fn the_version_that_an_account_names_is_the_one_of_its_calls_and_batches() {
+    for (lane, call) in [("sync", "POST /v1/messages"), ("batch", "POST /v1/messages/batches")] {
+        for (version, own) in [("2023-06-01", ""), ("2026-10-21", "[provider]\napi_version = \"2026-10-21\"")]
+        {
+            let sim = Sim::of("anthropic", &[]);
+            let place = place(&sim);
+            job_of_accounts(&place, &["anthropic"], lane, own);
+            let report = place.run("run items.toml --yes --json", &[]).expect(0).json();
+            assert_eq!((&report["succeeded"], &report["failed"]), (&4.into(), &0.into()), "{report}");
+            let versions = sent(&sim, "anthropic-version", call);
+            assert_eq!(versions.as_object().unwrap().keys().collect::<Vec<_>>(), [version], "{versions}");
+            place.proved("items", &sim);
+        }
+    }
+    // What that version does not know is told before anything is sent.
+    let sim = Sim::of("anthropic", &[]);
+    let place = place(&sim);
+    job_of_accounts(&place, &["anthropic"], "batch", "[provider]\napi_version = \"2026-10-21\"");
+    let lines = place
+        .read("items.jsonl")
+        .replace("claude-haiku-5-5\"", "claude-haiku-4-5\",\"generation_config\":{\"temperature\":0.5}");
+    place.put("items.jsonl", lines);
+    let said = place.run("run items.toml --yes", &[]);
+    said.error(
+        2,
+        "item-unsupported",
+        &["`temperature`", "this version of the API has no sampling parameters"],
+    );
+    assert_eq!(sim.bill()["requests"], 0);
 }
 
 #[test]
