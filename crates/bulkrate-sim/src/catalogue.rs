@@ -101,6 +101,8 @@ pub(crate) struct Catalogue {
     any: Option<usize>,
     /// Those that the account may not use.
     pub(crate) denied: Vec<String>,
+    /// Whether who may not use a model is told that it is not there.
+    pub(crate) hides_denied: bool,
 }
 
 impl Catalogue {
@@ -128,6 +130,7 @@ impl Catalogue {
             for_batches: None,
             any: None,
             denied: Vec::new(),
+            hides_denied: false,
         };
         for (at, record) in records.enumerate() {
             let row = Row { columns: &columns, cells: &record };
@@ -231,7 +234,7 @@ impl Catalogue {
     /// The model behind a name, and the dated name an answer carries.
     pub(crate) fn find<'a>(&'a self, name: &'a str) -> Result<(&'a Model, Cow<'a, str>), ApiError> {
         if self.denied.iter().any(|denied| denied == name) {
-            return Err(ApiError::no_access(name));
+            return Err(if self.hides_denied { ApiError::no_model(name) } else { ApiError::no_access(name) });
         }
         let known = self.names.get(name).copied();
         let Some(index) = known.or(self.any) else { return Err(ApiError::no_model(name)) };

@@ -121,6 +121,9 @@ pub struct Args {
     /// The one bucket that there is (AWS, Vertex), or container (Azure)
     #[arg(long)]
     pub bucket: Option<String>,
+    /// Where that bucket lies, if not in the region of the calls (AWS)
+    #[arg(long, value_name = "REGION")]
+    pub bucket_region: Option<String>,
     /// The one role that jobs may run in (AWS)
     #[arg(long, value_name = "ARN")]
     pub role: Option<String>,
@@ -130,7 +133,7 @@ pub struct Args {
     /// Jobs that may run at once (AWS)
     #[arg(long)]
     pub jobs_max: Option<u64>,
-    /// The one project there is (Vertex)
+    /// The one project there is (Vertex), or the key's (OpenAI)
     #[arg(long)]
     pub project: Option<String>,
     /// The one dataset of BigQuery that there is (Vertex)
@@ -209,6 +212,7 @@ impl Args {
             deployments: self.deployments.clone(),
             region: self.region.clone(),
             bucket: self.bucket.clone(),
+            bucket_region: self.bucket_region.clone(),
             role: self.role.clone(),
             records_min: self.records_min,
             jobs_max: self.jobs_max,

@@ -89,13 +89,15 @@ pub struct SimConfig {
     pub region: Option<String>,
     /// AWS, Vertex: the one bucket; `None` = any.
     pub bucket: Option<String>,
+    /// AWS: the region in which that bucket lies; `None` = the one of the calls.
+    pub bucket_region: Option<String>,
     /// AWS: the one role that jobs may run in; `None` = any.
     pub role: Option<String>,
     /// AWS: records that a job must have.
     pub records_min: u64,
     /// AWS: jobs that may run at once.
     pub jobs_max: Option<u64>,
-    /// The one project there is (Vertex); `None` = any.
+    /// The one project there is (Vertex), or the key's (OpenAI); `None` = any.
     pub project: Option<String>,
     /// The one dataset of BigQuery (Vertex); `None` = any.
     pub dataset: Option<String>,
@@ -160,6 +162,7 @@ impl Default for SimConfig {
             deployments: Vec::new(),
             region: None,
             bucket: None,
+            bucket_region: None,
             role: None,
             records_min: crate::bedrock::jobs::RECORDS_MIN,
             jobs_max: None,

@@ -7,6 +7,9 @@ use crate::failure::FailureClass;
 /// The code by which a full queue of tokens is told.
 pub const QUEUE_FULL: &str = "token_limit_exceeded";
 
+/// The code by which it is told that the provider may not read the input: so it is with every batch, until it may.
+pub const DENIED: &str = "input_no_permissions";
+
 /// The failure of a batch that ran nothing and costs nothing.
 #[must_use]
 pub fn of_batch(remote: &RemoteBatch) -> Failure {
@@ -17,8 +20,7 @@ pub fn of_batch(remote: &RemoteBatch) -> Failure {
         QUEUE_FULL | "too_many_requests" => FailureClass::RateLimited,
         "billing_hard_limit_reached" => FailureClass::Billing,
         "model_not_found" => FailureClass::ModelUnavailable,
-        // Azure's resource may not read the blob: so it is with every batch, until it may.
-        "input_no_permissions" => FailureClass::Auth,
+        DENIED => FailureClass::Auth,
         // Somebody has touched the blob.
         "input_modified" => FailureClass::Transient,
         _ => FailureClass::RefusedByProvider,
@@ -78,7 +80,7 @@ mod tests {
             (Some(QUEUE_FULL), FailureClass::RateLimited),
             (Some("billing_hard_limit_reached"), FailureClass::Billing),
             (Some("model_not_found"), FailureClass::ModelUnavailable),
-            (Some("input_no_permissions"), FailureClass::Auth),
+            (Some(DENIED), FailureClass::Auth),
             (Some("input_modified"), FailureClass::Transient),
             (Some("invalid_request"), FailureClass::RefusedByProvider),
             (None, FailureClass::RefusedByProvider),

@@ -59,7 +59,7 @@ const TABLE: &[Row<Said>] = &[
     row(ANY, |said| said.is("ResourceNotFoundException"), FailureClass::ModelUnavailable),
     row(ANY, |said| said.is("ValidationException") && (said.says("model identifier is invalid") || said.says("on-demand throughput")), FailureClass::ModelUnavailable), // text
     // What a job runs in and writes to is the same for all jobs.
-    row(ANY, |said| said.is("ValidationException") && (said.says("IAM role") || said.says("S3 bucket")), FailureClass::Auth), // text
+    row(ANY, |said| said.is("ValidationException") && denies_place(&said.message), FailureClass::Auth), // text
     row(ANY, |said| said.is("ValidationException"), FailureClass::RefusedByProvider),
     coded(ANY, |said| said.is("ThrottlingException") && said.says("per day"), FailureClass::RateLimited, "daily_quota"), // text
     row(ANY, |said| said.is("ThrottlingException") || said.is("ServiceQuotaExceededException") || said.is("ModelNotReadyException"), FailureClass::RateLimited),
@@ -75,6 +75,11 @@ const TABLE: &[Row<Said>] = &[
     row((400, 498), all, FailureClass::RefusedByProvider),
     row(ANY, all, FailureClass::Transient),
 ];
+
+/// Whether a job is refused for its role, or for what the role may do in the bucket: a create says it, or the job that failed.
+pub(super) fn denies_place(message: &str) -> bool {
+    ["IAM role", "S3 bucket"].iter().any(|words| message.contains(words))
+}
 
 impl Said {
     fn is(&self, name: &str) -> bool {

@@ -1,8 +1,10 @@
 //! Reads model invocation jobs. Our mark is the token of the create, which every list shows.
 
+use bulkrate_core::submission::refusal::DENIED;
 use bulkrate_core::submission::{BatchCounts, BatchError, Marker, Owner, Phase, RemoteBatch};
 use serde::Deserialize;
 
+use super::errors;
 use crate::http::batches::{self, Page, read};
 use crate::json::loose::{Count, LooseText};
 use crate::json::unix_s;
@@ -135,7 +137,11 @@ impl Job<'_> {
         };
         let has_output = phase == Phase::Completed || phase.is_terminal() && processed;
         let message = self.message.as_deref().filter(|message| !message.is_empty());
-        let error = |message: &str| BatchError { code: None, message: message.to_owned(), line: None };
+        let error = |message: &str| BatchError {
+            code: errors::denies_place(message).then(|| DENIED.to_owned()),
+            message: message.to_owned(),
+            line: None,
+        };
         Ok(RemoteBatch {
             output_file: self.results().filter(|_| has_output),
             phase,

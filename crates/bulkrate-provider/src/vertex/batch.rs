@@ -14,7 +14,7 @@ use http::Method;
 
 use super::remote::{self, place_of};
 use super::shelf::Shelf;
-use super::wire::{VertexWire, resource};
+use super::wire::{VertexWire, is_nobodys, resource};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created};
 use crate::gemini::errors;
 use crate::http::batches::{self, Shape, in_path};
@@ -126,8 +126,8 @@ impl BatchApi for VertexBatches {
         match self.paid.call(JOBS, Bytes::from(body), self.create_timeout).await {
             Ok(reply) => {
                 let account = self.free.account();
-                let refused = errors::read(&reply.body);
-                let refused = refused.map(|_| account.redacted_failure(self.wire.refused(&reply)));
+                let is_refused = errors::read(&reply.body).is_some() || is_nobodys(&reply);
+                let refused = is_refused.then(|| account.redacted_failure(self.wire.refused(&reply)));
                 batches::created(account, &reply, remote::read_batch(&reply.body), refused)
             }
             Err(error) => batches::unanswered(error),

@@ -64,7 +64,8 @@ pub(crate) async fn drive(state: &Arc<State>, batch: &Arc<Batch>, input: &Arc<Fi
     }
     if let Some(hit) = hit(Fault::FailFile) {
         let code = hit.word.unwrap_or("invalid_request");
-        let message = "The input file could not be processed.";
+        let denied = jobs::denied(batch, code);
+        let message = denied.as_deref().unwrap_or("The input file could not be processed.");
         return fail(
             state,
             batch,

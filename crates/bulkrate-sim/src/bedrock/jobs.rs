@@ -389,6 +389,16 @@ pub(crate) fn absent(input: &File) -> Option<String> {
     (input.purpose == MISSING).then(why)
 }
 
+/// The words in which a job's role may not read its records.
+pub(crate) fn denied(batch: &Batch, code: &str) -> Option<String> {
+    let is_denied = batch.endpoint.is_amazons() && code == "input_no_permissions";
+    let place = batch.input_file_id.strip_prefix("s3://").filter(|_| is_denied)?;
+    let (bucket, key) = place.split_once('/')?;
+    Some(format!(
+        "Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}"
+    ))
+}
+
 /// Why a job of so few records runs none of them.
 pub(crate) fn too_few(state: &State, batch: &Batch, records: u64) -> Option<String> {
     let (arn, least) = (arn(state, batch), state.config.records_min);

@@ -28,6 +28,9 @@ pub(super) fn answer(
     if state.config.bucket.as_deref().is_some_and(|known| known != bucket) {
         return Err(ApiError::new(404, "NoSuchBucket", None, "The specified bucket does not exist"));
     }
+    if let Some(region) = state.config.bucket_region.as_deref() {
+        return Ok(elsewhere(bucket, region, verb));
+    }
     let id = uri(bucket, key);
     match verb {
         Verb::Put => Ok(put(state, &id, body)),
@@ -53,6 +56,17 @@ pub(super) fn answer(
             Ok(reply)
         }
     }
+}
+
+/// A bucket of another region is told, and where it is; what answers a HEAD has no words.
+fn elsewhere(bucket: &str, region: &str, verb: Verb) -> Reply {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.</Message><Endpoint>{bucket}.s3.{region}.amazonaws.com</Endpoint><Bucket>{bucket}</Bucket><RequestId>SIM</RequestId></Error>"
+    );
+    let mut reply = if verb == Verb::Head { Reply::empty(301) } else { Reply::bytes(301, body) };
+    reply.content_type = Some(XML);
+    reply.header("x-amz-bucket-region", region);
+    reply
 }
 
 fn no_key() -> ApiError {

@@ -200,6 +200,11 @@ fn knows_key(state: &State, request: &Request<Incoming>) -> Result<(), ApiError>
         );
         return Err(ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), message));
     }
+    let named = headers.get("openai-project").and_then(|value| value.to_str().ok());
+    if named.zip(state.config.project.as_deref()).is_some_and(|(named, own)| named != own) {
+        let message = "OpenAI-Project header should match project for API key";
+        return Err(ApiError::new(401, "invalid_request_error", Some("mismatched_project"), message));
+    }
     Ok(())
 }
 

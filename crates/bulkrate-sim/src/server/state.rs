@@ -73,6 +73,7 @@ impl State {
         let mut models =
             Catalogue::load(config.prices.as_deref(), &today(clock.now()), config.any_model, sells)?;
         models.denied.clone_from(&config.denied);
+        models.hides_denied = like.is_some();
         if like.and_then(|like| like.manners).is_some_and(Manners::deploys) {
             models.deploy(&config.deployments)?;
         }

@@ -8,10 +8,10 @@ use super::support::{Place, Sim};
 
 const KEY: &str = "azure-canary-0123456789";
 const SAS: &str = "?sv=2024-11-04&sig=canary-abc%2Fdef%3D";
-const DEPLOYMENTS: &str =
+pub(super) const DEPLOYMENTS: &str =
     "deployments = { \"gpt-4.1-mini\" = { model = \"gpt-4.1-mini\", batch = \"gpt-4.1-mini-batch\" } }";
 
-fn sim(flags: &[&str]) -> Sim {
+pub(super) fn sim(flags: &[&str]) -> Sim {
     Sim::of("azure", &[&["--api-key", KEY, "--bucket", "batches"], flags].concat())
 }
 
@@ -26,7 +26,7 @@ fn at(sim: &Sim, container: &str) -> Place {
     place
 }
 
-fn place(sim: &Sim) -> Place {
+pub(super) fn place(sim: &Sim) -> Place {
     at(sim, "batches/labels").set("AZURE_STORAGE_SAS_TOKEN", SAS)
 }
 

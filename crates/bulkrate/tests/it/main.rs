@@ -55,6 +55,7 @@ mod bad_input;
 mod bad_provider;
 mod clock;
 mod words;
+mod wrong_places;
 mod security;
 mod semantic;
 mod semantic_embed;

@@ -266,9 +266,14 @@ fn success(kind: Kind, body: &[u8]) -> Reading<'_> {
 /// In the page of Google's front where an address is that of nobody.
 const NOBODY: &[u8] = b"Error 404 (Not Found)!!1";
 
+/// Whether Google's front says so: nobody was there to carry anything out.
+pub(super) fn is_nobodys(reply: &Reply) -> bool {
+    reply.status == 404 && memchr::memmem::find(&reply.body, NOBODY).is_some()
+}
+
 /// What a reply that is no success means, in the words of whoever wrote it.
 pub(super) fn refused(reply: &Reply, now_unix_s: i64) -> Failure {
-    if reply.status == 404 && memchr::memmem::find(&reply.body, NOBODY).is_some() {
+    if is_nobodys(reply) {
         return Failure {
             class: FailureClass::ModelUnavailable,
             message: "Google has nothing at this address: there may be no such location (`region`)"
