@@ -18,6 +18,17 @@ pub(super) fn owner(view: &dyn View, sub: &str) -> Result<Option<String>, Engine
     Ok(view.job(row.job)?.map(|job| job.name))
 }
 
+/// The job that made a batch at an account, by name, where nothing is written on the batch.
+pub(super) fn maker(view: &dyn View, account: &str, batch: &str) -> Result<Option<String>, EngineError> {
+    for job in view.jobs()?.into_iter().rev() {
+        let is_it = |one: &JobBatch| one.account == account && one.line.batch.as_deref() == Some(batch);
+        if of(view, &job)?.iter().any(is_it) {
+            return Ok(Some(job.name));
+        }
+    }
+    Ok(None)
+}
+
 fn one(row: Submission) -> JobBatch {
     JobBatch {
         line: super::status::batch_line(&row),

@@ -105,6 +105,11 @@ impl Reader {
         if marker.inst == self.store.inst() { batches::owner(&self.store, &marker.sub) } else { Ok(None) }
     }
 
+    /// The name of the job that made a batch at an account, where nothing is written on the batch; `None`: none of this folder's.
+    pub fn maker(&self, account: &str, batch: &str) -> Result<Option<String>, EngineError> {
+        batches::maker(&self.store, account, batch)
+    }
+
     /// Every item that failed for good, in item order.
     pub fn dead(&self, job: &str) -> Result<Vec<DeadLetter>, EngineError> {
         let mut letters = Vec::new();

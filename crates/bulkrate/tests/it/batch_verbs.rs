@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::bad_accounts::{self, At};
 use super::jobs::{check_rows, nanos};
 use super::support::{ASK, Place, Said, Sim, reviews, waited};
 
@@ -138,6 +139,104 @@ fn a_batch_that_its_provider_does_not_know_is_lost() {
     submit(&place, "").expect(0);
     let now = views(place.run("batch status reviews --json", &[]));
     assert!(now.iter().all(|view| view["status"] == "lost" && view["not_asked"].is_null()), "{now:?}");
+}
+
+/// The verbs at one provider, as at OpenAI: what is submitted is asked after, listed, collected and paid once; an id that is longer
+/// than a service takes stays here; what is cancelled keeps what it answered.
+fn verbs(at: &At) {
+    let (service, name) = at.model.split_once('/').unwrap();
+    let sim = (at.sim)(&["--speed", "1200", "--run-secs", "600"]);
+    let place = (at.place)(&sim);
+    let long = "x".repeat(60);
+    let csv = reviews(AT_EACH).replace("\nr-", &format!("\n{long}r-"));
+    // Its models have no public price.
+    let price = if service == "doubleword" { "--price-in 1 --price-out 1" } else { "" };
+    let status = || views(place.run("batch status reviews --json", &[]));
+    at.put_job(&place, "reviews", "batch", &csv);
+    let handed = place.run(&format!("batch submit reviews.toml --yes --json {price}"), &[]).expect(0).json();
+    assert_eq!(handed["batches"].as_array().unwrap().len(), 1, "{name}: {handed}");
+    let input = place.job_dir().join("batches");
+    let sent = std::fs::read_to_string(super::support::only_in(&input).join("input.jsonl")).unwrap();
+    assert!(sent.lines().count() == LEADERS as usize && !sent.contains(&long), "{name}");
+
+    // Together's counts say nothing.
+    let counts = service != "together";
+    let now = status();
+    let counted = sum(&now, "succeeded") + sum(&now, "errored") + sum(&now, "processing");
+    assert_eq!((now.len(), sum(&now, "total")), (1, LEADERS), "{name}: {now:?}");
+    assert!(counted == LEADERS || !counts, "{name}: {now:?}");
+    let listed = views(place.run(&format!("batch list reviews --provider {service} --json"), &[]));
+    assert_eq!((listed.len(), &listed[0]["job"]), (1, &"reviews".into()), "{name}: {listed:?}");
+    assert_eq!(listed[0]["batch"], now[0]["batch"], "{name}: {listed:?}");
+
+    let report = place.run("batch results reviews --json", &[]).expect(0).json();
+    let (spent, bill) = (nanos(&report, "spent"), sim.bill());
+    assert_eq!(
+        (spent, bill["requests_batch"].as_u64()),
+        (nanos(&bill, "total"), Some(LEADERS)),
+        "{name}: {report}"
+    );
+    let rows = super::support::table(&place.path("out.csv")).1;
+    assert!(rows.len() == AT_EACH && rows[100][0] == format!("{long}r-100"), "{name}");
+    let after = status();
+    let (succeeded, processing) = (total(&after, "succeeded"), total(&after, "processing"));
+    assert_eq!((succeeded, processing), (if counts { LEADERS } else { 0 }, 0), "{name}: {after:?}");
+    assert_eq!(after[0]["status"], "completed", "{name}: {after:?}");
+
+    // Another, that is stopped long before its end.
+    let sim = (at.sim)(&["--speed", "60", "--run-secs", "3600", "--cancel-secs", "10"]);
+    let place = (at.place)(&sim);
+    at.put_job(&place, "reviews", "batch", &csv);
+    place.run(&format!("batch submit reviews.toml --yes {price}"), &[]).expect(0);
+    let said = place.run("batch cancel reviews --json", &[]);
+    let report = said.json();
+    assert!(report["ending"] == "cancelled" && matches!(said.code, 0 | 5), "{name}: {said:?}");
+    let paid = nanos(&sim.bill(), "total");
+    let (kept, doubt) = (nanos(&report, "spent"), nanos(&report, "in_doubt"));
+    assert!(kept <= paid && paid <= kept + doubt, "{name}: {kept} {paid} {doubt}");
+    let after = views(place.run("batch status reviews --json", &[]));
+    assert_eq!(
+        (&after[0]["status"], total(&after, "processing")),
+        (&"cancelled".into(), 0),
+        "{name}: {after:?}"
+    );
+}
+
+/// As many as Bedrock takes at least, and some; and of these so many differ.
+const AT_EACH: usize = 120;
+const LEADERS: u64 = 109;
+
+#[test]
+fn the_five_verbs_say_the_same_at_every_provider_with_batches() {
+    let more = [
+        At::of(
+            |flags| bad_accounts::like("groq", flags),
+            |sim| bad_accounts::keyed("GROQ", sim),
+            "groq/openai/gpt-oss-20b",
+        ),
+        At::of(
+            |flags| bad_accounts::like("doubleword", flags),
+            |sim| bad_accounts::keyed("DOUBLEWORD", sim),
+            "doubleword/Qwen/Qwen3-30B-A3B",
+        ),
+    ];
+    let all: Vec<At> = bad_accounts::ALL.into_iter().chain(more).collect();
+    // Whoever has batches is here, but for what runs on this machine.
+    for service in services_with_batches() {
+        assert!(all.iter().any(|at| at.model.starts_with(&format!("{service}/"))), "{service}");
+    }
+    bad_accounts::each(&all, verbs);
+}
+
+/// The services of the documentation's table that have a batch lane.
+fn services_with_batches() -> Vec<String> {
+    let page = include_str!("../../../../docs/reference/providers.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let cells =
+        rows.map(|line| line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect::<Vec<_>>());
+    let found =
+        cells.filter(|cells| cells.len() == 5 && cells[3].contains("batch") && cells[3].contains("sync"));
+    found.map(|cells| cells[0].to_owned()).collect()
 }
 
 /// The four files of seed 004's packages: what was asked in the common form and in the provider's, what came, and what it means.

@@ -106,6 +106,14 @@ pub(super) async fn listed(
     Ok((views, code))
 }
 
+/// The job of a batch: by the mark on it, or by its id where nothing can be written on one.
+fn owner(reader: &Reader, account: &Account, remote: &RemoteBatch) -> Result<Option<String>, AppError> {
+    Ok(match &remote.marker {
+        Some(marker) => reader.owner(marker)?,
+        None => reader.maker(&account.id, &remote.id)?,
+    })
+}
+
 /// The newest batches of an account, ours and others'.
 async fn of_account(
     reader: Option<&Reader>,
@@ -121,9 +129,8 @@ async fn of_account(
     found.sort_by_key(|remote| std::cmp::Reverse(remote.created_at));
     let mut views = Vec::new();
     for remote in found.into_iter().take(limit) {
-        let owner = reader.zip(remote.marker.as_ref()).map(|(reader, marker)| reader.owner(marker));
         let mut view = BatchView::nothing(&account.provider);
-        view.job = owner.transpose()?.flatten();
+        view.job = reader.map(|reader| owner(reader, account, &remote)).transpose()?.flatten();
         view.hear(&remote);
         views.push(view);
     }
