@@ -318,6 +318,8 @@ pub struct BatchFacts {
     pub takes_no_media: bool,
     /// Results do not say what they cost, though answers to calls do: without a price nobody would know it.
     pub needs_price: bool,
+    /// A result repeats its request, and is as long as both.
+    pub repeats_requests: bool,
     /// Batches tell no counts. One that has ended names a file where anything of it ran.
     pub uncounted: bool,
 }

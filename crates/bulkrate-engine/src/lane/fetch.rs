@@ -28,6 +28,9 @@ const TOKEN_BYTES: u64 = 4 << 10;
 /// A byte of a request that is echoed (instructions, tools, schemas) as JSON: `\u0000`.
 const ECHO_FACTOR: u64 = 6;
 
+/// One token of an answer as JSON, as it usually is.
+const USUAL_TOKEN_BYTES: u64 = 32;
+
 /// Room for what is no answer: a line that is far too long must not keep the others from landing.
 const SPARE_BYTES: u64 = 1 << 30;
 
@@ -61,6 +64,15 @@ pub(super) fn awaits_files(
     facts.uncounted && named(output).is_none()
         || counts.completed > 0 && named(output).is_none()
         || counts.failed > 0 && named(failures).is_none()
+}
+
+/// Why the result of such a request could not be read, however good it is: it would be paid for nothing.
+pub(super) fn unreadable(facts: BatchFacts, request_bytes: u64, max_tokens: u64) -> Option<&'static str> {
+    let answer = max_tokens.saturating_mul(USUAL_TOKEN_BYTES).saturating_add(FRAME_BYTES);
+    let is_long = request_bytes.saturating_add(answer) > LINE_BYTES_MAX as u64;
+    (facts.repeats_requests && is_long).then_some(
+        "the request is too large for a batch: its result repeats it, and one of more than 32 MiB is not read; use `--lane sync`",
+    )
 }
 
 /// The longest that a result file of these items can be. What is longer is not their file, and would fill the disk.
@@ -169,6 +181,22 @@ mod tests {
             (uncounted, none, Some("o"), None, false),
         ] {
             assert_eq!(awaits_files(facts, counts, output, errors), want, "{facts:?} {counts:?} {output:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_come_back_too_long_to_be_read_is_not_sent() {
+        let repeats = BatchFacts { repeats_requests: true, ..BatchFacts::default() };
+        let most = LINE_BYTES_MAX as u64;
+        for (facts, bytes, tokens, is_sent) in [
+            (repeats, 1_000, 1_000, true),
+            (repeats, most - (1 << 20), 1_000, true),
+            (repeats, most - (1 << 20), 100_000, false),
+            (repeats, most, 0, false),
+            (repeats, u64::MAX, u64::MAX, false),
+            (BatchFacts::default(), u64::MAX, u64::MAX, true),
+        ] {
+            assert_eq!(unreadable(facts, bytes, tokens).is_none(), is_sent, "{facts:?} {bytes} {tokens}");
         }
     }
 

@@ -17,7 +17,7 @@ use bulkrate_core::request::Kind;
 use bulkrate_io::Digest;
 use bulkrate_store::{Lease, LedgerKind, Submission, SubmissionState, Tx, Urgency};
 
-use super::fetch::longest;
+use super::fetch::{longest, unreadable};
 use super::queue::ASIDE_MAX;
 use super::stood_in;
 use super::submission::batches;
@@ -357,7 +357,8 @@ fn take(
     let start = lines.len();
     api.input_line(id, ready.kind, body, lines);
     let weight = Weight { bytes: (lines.len() - start) as u64, tokens, inputs: 1 };
-    match open.pack.add(weight) {
+    let unreadable = unreadable(api.facts(), weight.bytes, u64::from(ready.max_tokens));
+    match unreadable.map_or_else(|| open.pack.add(weight), |_| Fit::TooLarge) {
         Fit::Added => {}
         Fit::Full => {
             lines.truncate(start);
@@ -370,12 +371,8 @@ fn take(
                 job.come_apart(&ordinals(), Lane::Batch, None);
                 return Ok(Took::Added);
             }
-            job.bury(
-                ready.ordinal,
-                Lane::Batch,
-                FailureClass::InvalidInput,
-                "the request is larger than a batch file may be",
-            );
+            let why = unreadable.unwrap_or("the request is larger than a batch file may be");
+            job.bury(ready.ordinal, Lane::Batch, FailureClass::InvalidInput, why);
             return Ok(Took::Added);
         }
     }

@@ -170,6 +170,7 @@ impl BatchApi for BedrockBatches {
             one_file: true,
             items_min: ITEMS_MIN,
             takes_no_schema: self.takes_no_schema,
+            repeats_requests: true,
             ..BatchFacts::default()
         }
     }

@@ -101,6 +101,7 @@ impl BatchApi for VertexBatches {
             known_by: KnownBy::Mark,
             one_file: true,
             seen_late: self.shelf.is_seen_late(),
+            repeats_requests: true,
             ..BatchFacts::default()
         }
     }
