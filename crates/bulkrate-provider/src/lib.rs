@@ -22,6 +22,8 @@ pub mod bedrock;
 pub mod vertex;
 pub mod vllm;
 pub mod conformance;
+#[cfg(test)]
+mod testing;
 
 pub use api::{
     ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, CallError, Created, Exchange, Facts,

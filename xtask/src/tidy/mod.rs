@@ -1,6 +1,7 @@
 //! Rules that neither the compiler nor clippy knows. All findings are printed, each with its place and what to do.
 
 mod arrows;
+mod copies;
 mod doctests;
 mod sources;
 mod errors;
@@ -31,6 +32,7 @@ pub(crate) fn run() -> Result<()> {
     arrows::check(&mut found)?;
     sources::check(&files, &mut found);
     doctests::check(&files, &mut found);
+    copies::check(&files, &mut found);
     errors::check(&files, &mut found);
     pages::check(&files, &mut found);
     for warning in &found.warnings {

@@ -12,6 +12,7 @@ use super::AnthropicWire;
 use crate::api::{Reply, Wire, WireOptions};
 use crate::http::Account;
 use crate::settings::{ProxyFrom, Settings};
+use crate::testing;
 
 const NEW: &str = "claude-sonnet-5-5";
 const OLD: &str = "claude-haiku-4-5-20251001";
@@ -35,16 +36,8 @@ fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, St
 }
 
 fn marked(model: &str, line: &str, max_tokens: Option<u32>, mark: Option<Ttl>) -> Result<Value, String> {
-    let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-    let mut body = Vec::new();
     let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark, alternatives: None };
-    match wire().encode(&request, options, &mut body) {
-        Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
-        Err(error) => {
-            assert!(body.is_empty(), "{error}");
-            Err(error.to_string())
-        }
-    }
+    testing::encoded(&wire(), options, line)
 }
 
 /// A request with these fields besides a prompt.

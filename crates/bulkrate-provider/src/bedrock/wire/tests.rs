@@ -12,6 +12,7 @@ use super::BedrockWire;
 use crate::api::{Reply, Wire, WireOptions};
 use crate::http::Account;
 use crate::settings::{ProxyFrom, Settings};
+use crate::testing::{self, asking};
 
 const NOVA: &str = "us.amazon.nova-lite-v1:0";
 const CLAUDE: &str = "global.anthropic.claude-haiku-5-5";
@@ -26,31 +27,8 @@ fn wire() -> BedrockWire {
 }
 
 fn encoded_in(lane: Lane, model: &str, line: &str) -> Result<Value, String> {
-    let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-    let mut body = Vec::new();
-    match wire().encode(
-        &request,
-        WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None },
-        &mut body,
-    ) {
-        Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
-        Err(error) => {
-            assert!(body.is_empty(), "{error}");
-            Err(error.to_string())
-        }
-    }
-}
-
-/// A request with these fields besides a prompt.
-fn asking(config: Value, more: Value) -> String {
-    let mut line =
-        json!({"messages": [{"role": "user", "content": "Hi"}], "generation_config": {"max_tokens": 4_000}});
-    let merge = |into: &mut Value, from: Value| {
-        into.as_object_mut().unwrap().extend(from.as_object().unwrap().clone());
-    };
-    merge(&mut line["generation_config"], config);
-    merge(&mut line, more);
-    line.to_string()
+    let options = WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None };
+    testing::encoded(&wire(), options, line)
 }
 
 #[test]

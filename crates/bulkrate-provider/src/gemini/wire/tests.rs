@@ -4,13 +4,14 @@
 use bulkrate_core::answer::{Body, Finish, Reading};
 use bulkrate_core::failure::FailureClass;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::request::{Kind, Request};
+use bulkrate_core::request::Kind;
 use serde_json::{Value, json};
 
 use super::GeminiWire;
 use crate::api::{Reply, Wire, WireOptions};
 use crate::http::Account;
 use crate::settings::{ProxyFrom, Settings};
+use crate::testing::{self, asking};
 
 const NEW: &str = "gemini-3.8-flash";
 const LARGE: &str = "gemini-3.1-pro-preview";
@@ -24,35 +25,12 @@ fn wire() -> GeminiWire {
 }
 
 fn encoded_in(lane: Lane, model: &str, line: &str) -> Result<Value, String> {
-    let request: Request<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-    let mut body = Vec::new();
-    match wire().encode(
-        &request,
-        WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None },
-        &mut body,
-    ) {
-        Ok(()) => Ok(serde_json::from_slice(&body).unwrap()),
-        Err(error) => {
-            assert!(body.is_empty(), "{error}");
-            Err(error.to_string())
-        }
-    }
+    let options = WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None };
+    testing::encoded(&wire(), options, line)
 }
 
 fn encoded(model: &str, line: &str) -> Result<Value, String> {
     encoded_in(Lane::Sync, model, line)
-}
-
-/// A request with these fields besides a prompt.
-fn asking(config: Value, more: Value) -> String {
-    let mut line =
-        json!({"messages": [{"role": "user", "content": "Hi"}], "generation_config": {"max_tokens": 4_000}});
-    let merge = |into: &mut Value, from: Value| {
-        into.as_object_mut().unwrap().extend(from.as_object().unwrap().clone());
-    };
-    merge(&mut line["generation_config"], config);
-    merge(&mut line, more);
-    line.to_string()
 }
 
 #[test]

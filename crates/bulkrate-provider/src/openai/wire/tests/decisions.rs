@@ -3,17 +3,12 @@
 use super::*;
 
 fn asking(config: Value, more: Value) -> String {
-    let mut line = json!({
+    let line = json!({
         "kind": "decision", "model": "gpt-6-luna", "system_prompt": ["Sort the ticket.", "By its subject."],
         "messages": [{"role": "user", "content": "My parcel is late"}],
         "generation_config": {"choices": ["billing", "delivery"]},
     });
-    let merge = |into: &mut Value, from: Value| {
-        into.as_object_mut().unwrap().extend(from.as_object().unwrap().clone());
-    };
-    merge(&mut line["generation_config"], config);
-    merge(&mut line, more);
-    line.to_string()
+    crate::testing::with(line, config, more)
 }
 
 fn sent(wire: &OpenAiWire, config: Value, more: Value) -> Result<Value, Unsupported> {
