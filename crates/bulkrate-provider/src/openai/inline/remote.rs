@@ -193,7 +193,7 @@ mod tests {
         let failed = [
             ("status", json!("failed")),
             ("results", none.clone()),
-            ("usage", none.clone()),
+            ("usage", none),
             ("request_counts", json!({"total": 3, "completed": 0, "failed": 0})),
             ("error", json!({"message": "request 2: bad"})),
         ];
