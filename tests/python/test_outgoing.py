@@ -129,6 +129,14 @@ def claude_at_vertex(body: Any) -> None:
     judged(anthropic_chat.MessageCreateParamsNonStreaming, rest | {"model": "claude"})
 
 
+def claude_at_bedrock(body: Any) -> None:
+    """The same at Amazon, with the features that are not general yet in the body. The tier is said in a header."""
+    assert body["anthropic_version"] == "bedrock-2023-05-31" and not {"model", "stream", "service_tier"} & set(body)
+    assert all(isinstance(beta, str) for beta in body.get("anthropic_beta", []))
+    rest = {name: part for name, part in body.items() if name not in ("anthropic_version", "anthropic_beta")}
+    judged(anthropic_chat.MessageCreateParamsNonStreaming, rest | {"model": "claude"})
+
+
 def of_shape(shape: Any) -> typing.Callable[[Any], Any]:
     if isinstance(shape, types.FunctionType):
         return shape
@@ -146,7 +154,7 @@ def openai_judges(chat: Any) -> dict:
 
 
 # Fields that the client has no longer, and models of before take.
-OLDER = {"claude-sonnet-4-5": {"temperature", "top_p", "top_k"}}
+OLDER = dict.fromkeys(("claude-sonnet-4-5", "us.anthropic.claude-haiku-4-5-20251001-v1:0"), {"temperature", "top_p", "top_k"})
 # What may hold anything: schemas, and what the client itself has no type for or reads in a way of its own.
 OPEN = {"schema", "responseJsonSchema"}
 UNTYPED = {"fireworks": {"json_schema"}, "mistral": {"content"}, "vertex": {"instances", "parameters"}}
@@ -167,6 +175,7 @@ JUDGES = {
         ":embedContent": of_schema("EmbedContentRequest"),
         ":batchEmbedContents": of_schema("BatchEmbedContentsRequest"),
     },
+    "bedrock": {"/invoke": claude_at_bedrock},
     "mistral": {"chat/completions": mistral_types.ChatCompletionRequest, "embeddings": mistral_types.EmbeddingRequest},
     "groq": {"chat/completions": groq_chat.CompletionCreateParams},
     "together": {"chat/completions": together_chat.CompletionCreateParamsNonStreaming, "embeddings": together_types.EmbeddingCreateParams},
@@ -188,6 +197,9 @@ def asked_in_line(service: str, line: dict) -> Any:
     if service == "gemini":
         assert line.keys() == {"key", "request"}
         return line["request"]
+    if service == "bedrock":
+        assert line.keys() == {"recordId", "modelInput"}
+        return line["modelInput"]
     if service == "vertex" and "request" in line:
         assert line.keys() <= {"custom_id", "key", "request"}
         return line["request"]

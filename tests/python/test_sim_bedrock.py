@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.parse
 
+import anthropic
 import boto3
 import botocore.auth
 import botocore.awsrequest
@@ -23,6 +24,8 @@ import botocore.validate
 import pytest
 
 from conftest import BINARY, recorded, started
+from test_outgoing import claude_at_bedrock
+from test_sim_anthropic import strict as strict_message
 
 ID, SECRET, REGION = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1"
 MODEL = "us.amazon.nova-lite-v1:0"
@@ -124,6 +127,70 @@ def test_vectors(sim, model, body, vector):
     assert len(vector(said)) == 256 and answer["contentType"] == "application/json"
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == "3"
     assert said.get("inputTextTokenCount") == (3 if "titan" in model else None)
+
+
+CLAUDE, OLD = "global.anthropic.claude-haiku-5-5", "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+
+
+def own_words(text: str = "Hello there", **more: object) -> dict:
+    """A body in Claude's own words."""
+    return {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 200, "messages": [{"role": "user", "content": text}]} | more
+
+
+def invoke(sim, body: dict, model: str = CLAUDE, **more: object) -> tuple[dict, dict]:
+    answer = client(sim, "bedrock-runtime").invoke_model(modelId=model, body=json.dumps(body), **more)
+    return json.loads(answer["body"].read()), answer["ResponseMetadata"]["HTTPHeaders"]
+
+
+def test_claude_in_its_own_words(sim):
+    before = sim.page("bill")["total_usd_nanos"]
+    said, headers = invoke(sim, own_words(system="Be brief.", anthropic_beta=["some-2026-01-01"]))
+    strict_message(anthropic.types.Message.model_validate(said))
+    usage = said["usage"]
+    assert said["content"][0]["text"] and said["stop_reason"] == "end_turn" and said["model"] == "claude-haiku-5-5"
+    assert (headers["x-amzn-bedrock-input-token-count"], headers["x-amzn-bedrock-output-token-count"]) == (str(usage["input_tokens"]), str(usage["output_tokens"]))
+    # 0.10 and 0.50 USD a million.
+    assert sim.page("bill")["total_usd_nanos"] - before == usage["input_tokens"] * 100 + usage["output_tokens"] * 500
+
+
+@pytest.mark.parametrize(
+    ("body", "more"),
+    [
+        (own_words(model=CLAUDE), {}),
+        (own_words(stream=False), {}),
+        (own_words(service_tier="standard_only"), {}),
+        (own_words(anthropic_version="2023-06-01"), {}),
+        ({name: part for name, part in own_words().items() if name != "anthropic_version"}, {}),
+        (own_words(anthropic_beta="some-2026-01-01"), {}),
+        (own_words(messages=[{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}]}]), {}),
+        ({"messages": [{"role": "user", "content": [{"text": "Hi"}]}], "inferenceConfig": {"maxTokens": 64}}, {}),
+        (own_words(), {"model": MODEL}),
+        (own_words(), {"serviceTier": "flex"}),
+    ],
+)
+def test_what_invoke_model_refuses(sim, body, more):
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        invoke(sim, body, **more)
+    assert raised.value.response["Error"]["Code"] == "ValidationException"
+
+
+def bedrock_client(sim, **own: object) -> anthropic.AnthropicBedrock:
+    settings = {"aws_access_key": ID, "aws_secret_key": SECRET, "aws_region": REGION, "base_url": sim.base_url, "max_retries": 0, "timeout": 30.0}
+    return anthropic.AnthropicBedrock(**(settings | own))
+
+
+def test_anthropics_client_for_bedrock_is_answered(sim):
+    ask_claude = lambda model=CLAUDE, **more: bedrock_client(sim).messages.create(**({"model": model, "max_tokens": 4_000, "messages": [{"role": "user", "content": "My parcel is late"}]} | more))
+    message = ask_claude(thinking={"type": "adaptive"}, output_config={"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}})
+    strict_message(message)
+    assert [block.type for block in message.content] == ["thinking", "text"] and message.content[1].text == '{"label":"delivery"}'
+    system = [{"type": "text", "text": "Some words of an hour. " * 900, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+    first, then = (ask_claude(OLD, system=system).usage for _ in range(2))
+    assert first.cache_creation.ephemeral_1h_input_tokens == then.cache_read_input_tokens > 4_096
+    with pytest.raises(anthropic.BadRequestError):
+        ask_claude(max_tokens=10**6)
+    with pytest.raises(anthropic.PermissionDeniedError):
+        bedrock_client(sim, aws_secret_key="wrong").messages.create(model=CLAUDE, max_tokens=9, messages=[{"role": "user", "content": "x"}])
 
 
 def test_images_documents_and_turns(sim):
@@ -274,6 +341,31 @@ def test_a_job_from_its_create_to_its_results(sim):
     assert manifest["inputTokenCount"] == sum(result["modelOutput"]["usage"]["inputTokens"] for result in by_id.values())
 
 
+def test_a_job_in_claudes_own_words(sim):
+    records = [{"recordId": f"item-{n}", "modelInput": own_words(f"Hi {n}")} for n in range(120)]
+    # Converse's, another maker's host, what batches do not take.
+    records[5] = record("item-5")
+    records[6]["modelInput"]["anthropic_version"] = "vertex-2023-10-16"
+    records[7]["modelInput"]["tools"] = [{"name": "label", "input_schema": SCHEMA}]
+    before = sim.page("bill")["total_usd_nanos"]
+    job = ended(sim, created(sim, records, "own-words", modelInvocationType="InvokeModel", modelId=OLD))
+    assert (job["modelInvocationType"], job["successRecordCount"], job["errorRecordCount"]) == ("InvokeModel", 117, 3)
+    results, manifest = written(sim, job)
+    by_id = {result["recordId"]: result for result in results}
+    assert all(by_id.pop(f"item-{n}")["error"]["errorCode"] == 400 for n in (5, 6, 7))
+    nanos = 0
+    for result in by_id.values():
+        strict_message(anthropic.types.Message.model_validate(result["modelOutput"]))
+        usage = result["modelOutput"]["usage"]
+        # Half of 1.10 and 5.50 USD a million.
+        nanos += usage["input_tokens"] * 550 + usage["output_tokens"] * 2_750
+    assert sim.page("bill")["total_usd_nanos"] - before == nanos
+    assert manifest["outputTokenCount"] == sum(result["modelOutput"]["usage"]["output_tokens"] for result in by_id.values())
+    # And the other way round.
+    conversed = ended(sim, created(sim, records, "converse", modelId=OLD))
+    assert (conversed["successRecordCount"], conversed["errorRecordCount"]) == (1, 119)
+
+
 def test_a_token_makes_one_job(sim):
     records = [record(f"item-{n}") for n in range(100)]
     arns = {created(sim, records, "token-1", clientRequestToken="br1-abc-1") for _ in range(3)}
@@ -354,7 +446,8 @@ def judged(service: str, operation: str, params: dict, path: str) -> None:
     assert names <= set(model.input_shape.members), params
 
 
-def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
+@pytest.mark.parametrize(("model", "setting", "more"), [(MODEL, "Converse", "temperature = 0.5"), (OLD, "InvokeModel", "stop = [\"END\"]")])
+def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path, model, setting, more):
     with open(tmp_path / "reviews.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "text"])
@@ -364,11 +457,11 @@ def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
         path = "reviews.csv"
         id = "id"
         [request]
-        model = "bedrock/{MODEL}"
+        model = "bedrock/{model}"
         system = "Answer with one of: positive, negative."
         user = "Review: {{{{ text }}}}"
         choices = ["positive", "negative"]
-        temperature = 0.5
+        {more}
         [run]
         lane = "batch"
         poll_min = "50ms"
@@ -376,6 +469,8 @@ def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
         region = "{REGION}"
         role_arn = "{ROLE}"
         storage = "s3://bkt/bulk.rate"
+        model_invocation_type = "{setting}"
+        betas = ["some-2026-01-01"]
         [sink]
         path = "out.csv"
     """)
@@ -384,15 +479,27 @@ def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
         command = [str(BINARY), "run", "job.toml", "--yes", "--json"]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
+    verb = "converse" if setting == "Converse" else "invoke"
+    called = f"/model/{urllib.parse.quote(model, safe='')}/{verb}"
+
+    def asked(words: dict) -> None:
+        """A call's body, or a record's."""
+        if setting == "Converse":
+            return judged("bedrock-runtime", "Converse", words | {"modelId": model}, called)
+        assert words["anthropic_beta"] == ["some-2026-01-01"]
+        claude_at_bedrock(words)
+        judged("bedrock-runtime", "InvokeModel", {"modelId": model, "body": json.dumps(words)}, called)
+
     seen = set()
     for method, path, headers, body in recorder.seen:
         assert headers["authorization"].endswith(f"Signature={signature(method, path, headers, body)}"), (method, path)
         place, words = urllib.parse.unquote(path.split("?")[0]), json.loads(body) if method == "POST" and body else {}
-        if place.endswith("/converse"):
-            seen.add("converse")
-            judged("bedrock-runtime", "Converse", words | {"modelId": MODEL}, path)
+        if path == called:
+            seen.add("call")
+            asked(words)
         elif method == "POST" and place == "/model-invocation-job":
             seen.add("create")
+            assert words["modelInvocationType"] == setting
             judged("bedrock", "CreateModelInvocationJob", words, path)
         elif method == "GET" and place.startswith("/model-invocation-job/"):
             seen.add("poll")
@@ -400,11 +507,10 @@ def test_what_bulkrate_sends_is_what_botocore_would(sim, tmp_path):
         elif method == "PUT":
             seen.add("upload")
             for line in body.splitlines():
-                record = json.loads(line)
-                judged("bedrock-runtime", "Converse", record["modelInput"] | {"modelId": MODEL}, f"/model/{urllib.parse.quote(MODEL, safe='')}/converse")
+                asked(json.loads(line)["modelInput"])
         else:
             seen.add(method)
-    assert seen == {"converse", "create", "poll", "upload", "GET", "DELETE"}
+    assert seen == {"call", "create", "poll", "upload", "GET", "DELETE"}
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,20 @@ pub struct AccountSpec {
     pub role_arn: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_invocation_type: Option<ModelInvocationType>,
     /// Further accounts, by the name before the slash in `name/model`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, AccountSpec>,
+}
+
+/// AWS: in whose words chats are asked, by Amazon's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelInvocationType {
+    /// The same words for all models.
+    Converse,
+    /// Those of the model's maker.
+    InvokeModel,
 }
 
 /// What is behind the name of a deployment.

@@ -6,7 +6,7 @@ use bulkrate_core::lane::Lane;
 use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::Kind;
 use bulkrate_provider::conformance::{self, Field};
-use bulkrate_provider::{ChatEndpoint, Provider, ProxyFrom, Settings, WireOptions};
+use bulkrate_provider::{ChatEndpoint, ModelInvocationType, Provider, ProxyFrom, Settings, WireOptions};
 use serde_json::{Value, json};
 
 type Failed = Box<dyn std::error::Error>;
@@ -30,6 +30,12 @@ const ALL: &[(&str, &[&str], &[&str])] = &[
         ],
         &["gemini-embedding-001", "text-embedding-005"],
     ),
+    // Claude in its own words: of Converse botocore's models judge all that goes out, and of vectors too.
+    (
+        "bedrock",
+        &["global.anthropic.claude-sonnet-5-5", "us.anthropic.claude-haiku-4-5-20251001-v1:0"],
+        &["global.anthropic.claude-sonnet-5-5"],
+    ),
     ("groq", &["openai/gpt-oss-120b"], &["openai/gpt-oss-120b"]),
     ("together", &["openai/gpt-oss-120b"], &["BAAI/bge-base-en-v1.5"]),
     ("fireworks", &["accounts/fireworks/models/gpt-oss-20b"], &["nomic-ai/nomic-embed-text-v1.5"]),
@@ -48,7 +54,13 @@ fn main() -> Result<(), Failed> {
             let settings = Settings {
                 proxy: ProxyFrom::None,
                 base_url: (*service == "azure").then(|| "https://resource.invalid".to_owned()),
-                storage: (*service == "vertex").then(|| "gs://bucket/labels".to_owned()),
+                storage: match *service {
+                    "vertex" => Some("gs://bucket/labels".to_owned()),
+                    "bedrock" => Some("s3://bucket/labels".to_owned()),
+                    _ => None,
+                },
+                role_arn: Some("arn:aws:iam::123456789012:role/labels".to_owned()),
+                model_invocation_type: ModelInvocationType::InvokeModel,
                 chat_endpoint: *endpoint,
                 ..Settings::default()
             };

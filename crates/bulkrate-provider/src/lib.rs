@@ -30,4 +30,6 @@ pub use api::{
     Health, LimitHints, Lines, NOT_SENT, Provider, Reply, Unlisted, Unsupported, Wire, WireOptions,
 };
 pub use registry::{OpenError, Preset, by_settings, forget, names, open, presets, programs};
-pub use settings::{ChatEndpoint, Deployed, Program, ProxyFrom, RetryPolicy, Secret, Settings};
+pub use settings::{
+    ChatEndpoint, Deployed, ModelInvocationType, Program, ProxyFrom, RetryPolicy, Secret, Settings,
+};

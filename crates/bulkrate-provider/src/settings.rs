@@ -58,6 +58,16 @@ pub enum ChatEndpoint {
     Responses,
 }
 
+/// In whose words Bedrock is asked for chats, by calls and in jobs; the names are Amazon's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModelInvocationType {
+    /// The same words for all models.
+    #[default]
+    Converse,
+    /// Those of the model's maker.
+    InvokeModel,
+}
+
 /// What is behind the name of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Deployed {
@@ -143,7 +153,7 @@ pub struct Settings {
     pub structured_outputs: bool,
     /// Anthropic and OpenRouter: nobody but this state folder makes batches in the key's workspace, so that one may be known by its looks.
     pub exclusive_workspace: bool,
-    /// Anthropic only: features that are not general yet, named in a header of every call.
+    /// Claude's models, at Anthropic and in their own words at AWS: features that are not general yet, named with every call.
     pub betas: Vec<String>,
     /// Azure: the dated version of the API to speak; `None`: the one without dates. Anthropic: `None` is the first.
     pub api_version: Option<String>,
@@ -159,6 +169,8 @@ pub struct Settings {
     pub profile: Option<String>,
     /// AWS only: the role in which batches are run.
     pub role_arn: Option<String>,
+    /// AWS only.
+    pub model_invocation_type: ModelInvocationType,
     /// Where files of batches lie that the service does not keep itself: `s3://bucket/prefix` or `gs://bucket/folder`.
     pub storage: Option<String>,
     /// Environment variables that the service's own tools look at, as far as they are set.
@@ -221,6 +233,7 @@ impl Default for Settings {
             region: None,
             profile: None,
             role_arn: None,
+            model_invocation_type: ModelInvocationType::default(),
             storage: None,
             variables: BTreeMap::new(),
             own_server: false,

@@ -3,6 +3,8 @@
 //! A create with a token that is known makes nothing: it is sent again, byte for byte and soon, where no answer came. Whatever is said
 //! then but a job's name proves nothing of the first one.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use bytes::Bytes;
 use http::Method;
 use tokio::time::Instant;
 
-use super::wire::{BedrockWire, embed};
+use super::wire::{BedrockWire, embed, native};
 use super::{errors, remote, s3};
 use crate::api::{ApiError, BatchApi, BatchFacts, BatchLimits, BatchLine, CallApi, Created, Reply};
 use crate::http::batches::{self, Shape, in_path, unused};
@@ -32,6 +34,9 @@ const RESENDS: [u32; 3] = [1, 10, 40];
 /// A token is surely remembered for so long.
 const TOKEN_LIFE: Duration = Duration::from_secs(600);
 const JOB: &str = "/model-invocation-job";
+/// How names of files of records in their maker's words end: the job that is made of one says so, whatever the account's setting has become
+/// since the file was written.
+const NATIVE: &str = "-native.jsonl";
 /// The longest place: what is made below it must stay a name that S3, jobs and we take.
 const PLACE_BYTES_MAX: usize = 512;
 
@@ -127,7 +132,8 @@ impl BedrockBatches {
         text(",\"clientRequestToken\":", &remote::token(marker));
         text(",\"roleArn\":", &self.stored.role);
         text(",\"modelId\":", model);
-        text(",\"modelInvocationType\":", if kind == Kind::Embedding { "InvokeModel" } else { "Converse" });
+        let invokes = kind == Kind::Embedding || input.ends_with(NATIVE);
+        text(",\"modelInvocationType\":", if invokes { "InvokeModel" } else { "Converse" });
         text(",\"inputDataConfig\":{\"s3InputDataConfig\":{\"s3InputFormat\":\"JSONL\",\"s3Uri\":", input);
         text(
             "}},\"outputDataConfig\":{\"s3OutputDataConfig\":{\"s3Uri\":",
@@ -156,6 +162,13 @@ impl BedrockBatches {
         });
         batches::created(account, reply, remote::read_created(&reply.body, input, marker), refused)
     }
+}
+
+/// The first bytes of a file.
+fn head_of(file: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(native::HEAD_BYTES);
+    File::open(file)?.take(native::HEAD_BYTES as u64).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 #[async_trait]
@@ -190,9 +203,12 @@ impl BatchApi for BedrockBatches {
     }
 
     async fn upload(&self, file: &Path, name: &str) -> Result<String, ApiError> {
+        const WHAT: &str = "upload a batch file";
         let name = name.strip_suffix(".jsonl").unwrap_or(name);
-        let uri = format!("{}/in/{name}-{}.jsonl", self.stored.place, unused());
-        self.objects.put_file("upload a batch file", &s3::path_of(&uri), file).await?;
+        let head = head_of(file).map_err(|error| self.objects.local_error(WHAT, file, &error))?;
+        let end = if native::begins(&head) { NATIVE } else { ".jsonl" };
+        let uri = format!("{}/in/{name}-{}{end}", self.stored.place, unused());
+        self.objects.put_file(WHAT, &s3::path_of(&uri), file).await?;
         Ok(uri)
     }
 

@@ -1,4 +1,5 @@
-//! AWS Bedrock: Converse in the sync and flex lanes, model invocation jobs over S3 in the batch lane.
+//! AWS Bedrock: Converse in the sync and flex lanes, model invocation jobs over S3 in the batch lane. Where an account says so, Claude is
+//! asked in its maker's own words instead, in all of them.
 //!
 //! There is a host for calls, one for jobs and one for files. Behind a base URL that is given, all three are one.
 
@@ -18,17 +19,21 @@ use crate::aws::{Chain, Profile, Service, Signer, Variables};
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::paid::calls;
+use crate::http::tiers::TieredCalls;
 use crate::registry::{OpenError, Preset};
 use crate::settings::{Secret, Settings};
 
 use batch::{BedrockBatches, Stored};
 use wire::BedrockWire;
 
+/// What asks for the cheap tier where the body does not.
+const FLEX_HEADERS: [(&str, &str); 1] = [("x-amzn-bedrock-service-tier", "flex")];
+
 /// One account in one region.
 #[derive(Debug)]
 pub struct Bedrock {
     wire: Arc<BedrockWire>,
-    paid: Arc<dyn CallApi>,
+    paid: TieredCalls,
     /// Of jobs and models.
     control: Arc<FreeClient>,
     /// Where a role and a place for the files of batches are named.
@@ -93,7 +98,7 @@ impl Bedrock {
         let place = Place { settings, region: named, chain };
         let account = place.account(Service::Bedrock, "bedrock-runtime")?;
         let jobs = place.account(Service::Bedrock, "bedrock")?;
-        let paid = calls(line, account.clone(), &[], settings)?;
+        let paid = TieredCalls::new(line, &account, &FLEX_HEADERS, settings)?;
         let control = Arc::new(FreeClient::on(line, jobs.clone(), settings, errors::classify)?);
         let wire = Arc::new(BedrockWire::new(account, settings));
         let batches = match stored(settings) {
@@ -153,7 +158,7 @@ impl Provider for Bedrock {
     }
 
     fn calls(&self) -> Option<&dyn CallApi> {
-        Some(&*self.paid)
+        Some(&self.paid)
     }
 
     fn batches(&self) -> Option<&dyn BatchApi> {

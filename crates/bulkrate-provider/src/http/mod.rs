@@ -1,6 +1,7 @@
 //! What all adapters share: the two clients, limits in headers, the proxy, TLS, and the hiding of keys.
 
 pub mod paid;
+pub(crate) mod tiers;
 pub mod free;
 pub mod limits;
 pub mod webhook;

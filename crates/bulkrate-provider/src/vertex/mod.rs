@@ -4,7 +4,6 @@
 //! Who asks is said by a token that ends, and so is renewed. Project and location stand before every path.
 
 pub mod batch;
-mod calls;
 mod credentials;
 mod remote;
 mod shelf;
@@ -22,12 +21,12 @@ use crate::api::{ApiError, BatchApi, CallApi, Exchange, Facts, Health, Provider,
 use crate::http::Account;
 use crate::http::free::FreeClient;
 use crate::http::sign::Sign;
+use crate::http::tiers::TieredCalls;
 use crate::http::tokens::{self, Tokens};
 use crate::registry::{OpenError, Preset};
 use crate::settings::{Secret, Settings};
 
 use batch::VertexBatches;
-use calls::VertexCalls;
 use credentials::{Asks, Found};
 use shelf::{BIGQUERY_HOST, Named, STORAGE_HOST};
 use wire::{Batched, VertexWire};
@@ -42,12 +41,15 @@ const HOME: &str = "HOME";
 const SIGN_IN: &str = "application_default_credentials.json";
 /// The location that is none, and the only one with a flex lane.
 const GLOBAL: &str = "global";
+/// What throughput was bought goes unused, and the shared one is used by its cheap tier.
+const FLEX_HEADERS: [(&str, &str); 2] =
+    [("x-vertex-ai-llm-request-type", "shared"), ("x-vertex-ai-llm-shared-request-type", "flex")];
 
 /// One project at one location.
 #[derive(Debug)]
 pub struct Vertex {
     wire: Arc<VertexWire>,
-    calls: VertexCalls,
+    calls: TieredCalls,
     free: Arc<FreeClient>,
     batches: Option<VertexBatches>,
     place: Place,
@@ -100,7 +102,7 @@ impl Vertex {
         let tokens = Some(tokens).filter(|_| signs);
         let (account, secret) = account(&settings, tokens.as_ref())?;
         let free = Arc::new(FreeClient::on(line, account.clone(), &settings, wire::refused)?);
-        let calls = VertexCalls::new(line, &account, &settings)?;
+        let calls = TieredCalls::new(line, &account, &FLEX_HEADERS, &settings)?;
         let (stored, named) = match named {
             Ok(stored) => (stored, Ok(())),
             Err(why) => (None, Err(why)),

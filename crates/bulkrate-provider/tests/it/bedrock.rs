@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkrate_core::failure::FailureClass;
-use bulkrate_core::request::Kind;
+use bulkrate_core::ids::{Sub, WireId};
+use bulkrate_core::lane::Lane;
+use bulkrate_core::request::{Kind, Request};
 use bulkrate_core::submission::{KnownBy, Phase};
-use bulkrate_provider::{Created, Provider, Settings};
+use bulkrate_provider::{Created, ModelInvocationType, Provider, Settings, WireOptions};
 
 use crate::batches::marker;
 use crate::server::{self, response, settings};
@@ -393,4 +395,83 @@ async fn each_upload_has_a_name_of_its_own() {
     assert!(names[0] != names[1] && names.iter().all(|name| name.ends_with(".jsonl")), "{names:?}");
     let lines = names.iter().map(|name| format!("PUT {} HTTP/1.1", name.replace("s3:/", "")));
     assert_eq!(*asked.lock().unwrap(), lines.collect::<Vec<_>>());
+}
+
+/// The file says of what type its job is, and not the account, whose setting may have been changed since the file was written.
+#[tokio::test]
+async fn a_job_is_of_the_type_of_its_records() {
+    let there = response("200 OK", "x-amz-request-id: r\r\n", "");
+    let (base, _) = answers(vec![("PUT", there)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let claude = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+    for (setting, other) in [
+        (ModelInvocationType::InvokeModel, ModelInvocationType::Converse),
+        (ModelInvocationType::Converse, ModelInvocationType::InvokeModel),
+    ] {
+        let with = |model_invocation_type, base: &str| {
+            let settings = Settings { model_invocation_type, ..account(base) };
+            bulkrate_provider::open("bedrock", &settings).unwrap()
+        };
+        let provider = with(setting, &base);
+        let line = r#"{"messages":[{"role":"user","content":"Hi"}],"generation_config":{"max_tokens":9}}"#;
+        let request: Request<'_> = serde_json::from_str(line).unwrap();
+        let options = WireOptions {
+            lane: Lane::Batch,
+            model: claude,
+            max_tokens: None,
+            mark: None,
+            alternatives: None,
+        };
+        let (mut body, mut record) = (Vec::new(), Vec::new());
+        provider.wire().encode(&request, options, &mut body).unwrap();
+        let id = WireId::one(Sub::new(1, 1), 0);
+        provider.batches().unwrap().input_line(id, Kind::Chat, &body, &mut record);
+        let file = folder.path().join("x.jsonl");
+        std::fs::write(&file, &record).unwrap();
+        let input = provider.batches().unwrap().upload(&file, "bulkrate-1.jsonl").await.unwrap();
+        for setting in [setting, other] {
+            let (base, bodies) = bodies_of(made()).await;
+            let create = with(setting, &base);
+            create.batches().unwrap().create(&input, Kind::Chat, claude, &marker()).await;
+            let body = bodies.lock().unwrap()[0].clone();
+            let native = record.windows(17).any(|part| part == b"anthropic_version");
+            let kind = if native { "InvokeModel" } else { "Converse" };
+            assert!(body.contains(&format!("\"modelInvocationType\":\"{kind}\"")), "{body}");
+        }
+    }
+}
+
+/// A server that always answers so, and what it was asked.
+async fn bodies_of(answer: String) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let (base, _) = server::start(move |mut peer, _| {
+        let (answer, kept) = (answer.clone(), Arc::clone(&kept));
+        async move {
+            while let Some(request) = peer.request().await {
+                kept.lock().unwrap().push(request);
+                peer.write(&answer).await;
+            }
+        }
+    })
+    .await;
+    (base, seen)
+}
+
+#[tokio::test]
+async fn the_tier_of_a_call_in_claudes_own_words_is_a_header() {
+    let (base, asked) = bodies_of(response("200 OK", "", "{}")).await;
+    let settings = Settings { model_invocation_type: ModelInvocationType::InvokeModel, ..account(&base) };
+    let provider = bulkrate_provider::open("bedrock", &settings).unwrap();
+    for lane in [Lane::Flex, Lane::Sync] {
+        let path = provider.wire().path_in(lane, Kind::Chat, "global.anthropic.claude-haiku-5-5");
+        let time = std::time::Duration::from_secs(20);
+        provider.calls().unwrap().call(&path, "{}".into(), time).await.unwrap();
+        let request = asked.lock().unwrap().pop().unwrap().to_ascii_lowercase();
+        assert!(
+            request.starts_with("post /model/global.anthropic.claude-haiku-5-5/invoke http/1.1"),
+            "{request}"
+        );
+        assert_eq!(request.contains("x-amzn-bedrock-service-tier: flex"), lane == Lane::Flex, "{request}");
+    }
 }

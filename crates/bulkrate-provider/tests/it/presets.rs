@@ -11,7 +11,7 @@ use bulkrate_core::request::{
 };
 use bulkrate_core::submission::Marker;
 use bulkrate_provider::conformance::{self, Column, Field, Options};
-use bulkrate_provider::{BatchApi, Created, Deployed, Preset, Provider, Settings, Unlisted, Unsupported};
+use bulkrate_provider::{BatchApi, Created, Deployed, ModelInvocationType, Preset, Provider, Settings, Unlisted, Unsupported};
 use bulkrate_sim::{Sim, SimConfig, Speaks};
 use bytes::Bytes;
 
@@ -110,21 +110,46 @@ async fn answered(
 async fn every_preset_conforms() {
     for preset in bulkrate_provider::presets() {
         let sim = sim(&preset).await;
-        let folder = tempfile::tempdir().unwrap();
-        let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
-        let health = provider.probe().await.unwrap();
-        assert_eq!(health.batches, provider.batches().is_some(), "{}", preset.name);
-        let options = Options {
-            model: model(preset.name),
-            folder: folder.path(),
-            poll_every: Duration::from_millis(5),
-            polls_max: 2_000,
-            unix_ms: 1_795_046_400_000,
-        };
-        let report = conformance::run(&*provider, &options).await;
-        let passed = report.unwrap_or_else(|violation| panic!("{}: {violation}", preset.name)).passed;
-        assert_eq!(passed.len(), if provider.batches().is_some() { 9 } else { 2 }, "{}", preset.name);
+        conforms(preset.name, &settings_of(&preset, &sim), model(preset.name)).await;
     }
+}
+
+async fn conforms(name: &str, settings: &Settings, model: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = bulkrate_provider::open(name, settings).unwrap();
+    let health = provider.probe().await.unwrap();
+    assert_eq!(health.batches, provider.batches().is_some(), "{name}");
+    let options = Options {
+        model,
+        folder: folder.path(),
+        poll_every: Duration::from_millis(5),
+        polls_max: 2_000,
+        unix_ms: 1_795_046_400_000,
+    };
+    let report = conformance::run(&*provider, &options).await;
+    let passed = report.unwrap_or_else(|violation| panic!("{name}: {violation}")).passed;
+    assert_eq!(passed.len(), if provider.batches().is_some() { 9 } else { 2 }, "{name}");
+}
+
+/// Every field is taken or refused by name there, too.
+#[tokio::test]
+async fn claude_in_its_own_words_conforms_at_bedrock() {
+    const CLAUDE: Column = Column {
+        service: "bedrock",
+        chat: "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+        embedding: "amazon.titan-embed-text-v2:0",
+    };
+    let preset = bulkrate_provider::presets().find(|preset| preset.name == CLAUDE.service).unwrap();
+    let sim = sim(&preset).await;
+    let native =
+        Settings { model_invocation_type: ModelInvocationType::InvokeModel, ..settings_of(&preset, &sim) };
+    conforms(CLAUDE.service, &native, CLAUDE.chat).await;
+    let provider = bulkrate_provider::open(CLAUDE.service, &native).unwrap();
+    let mut proved = BTreeMap::new();
+    prove(&*provider, CLAUDE, &conformance::fields(), &mut proved).await;
+    let taken = |field: &str| proved[&(CLAUDE.service, field)];
+    assert!(["system_prompt", "top_k", "output_schema", "image", "kind embedding"].into_iter().all(taken));
+    assert!(!taken("seed") && !taken("kind moderation"));
 }
 
 /// What stands in a cell of the documentation's table, proved: a server that refuses what its service refuses has taken the field, or

@@ -48,6 +48,8 @@ pub(crate) enum Endpoint {
     Converse,
     /// The same for vectors, each maker's in its own words.
     Invoke,
+    /// The same path for Claude, in the words of its own API.
+    InvokeMessages,
 }
 
 impl Endpoint {
@@ -68,7 +70,7 @@ impl Endpoint {
             Self::Embed => "/v1beta/models/{model}:batchEmbedContents",
             Self::Predict => "/v1/publishers/google/models/{model}:predict",
             Self::Converse => "/model/{model}/converse",
-            Self::Invoke => "/model/{model}/invoke",
+            Self::Invoke | Self::InvokeMessages => "/model/{model}/invoke",
         }
     }
 
@@ -89,12 +91,17 @@ impl Endpoint {
 
     /// Whether it is one of AWS's, whose batches are jobs.
     pub(crate) fn is_amazons(self) -> bool {
-        matches!(self, Self::Converse | Self::Invoke)
+        matches!(self, Self::Converse | Self::Invoke | Self::InvokeMessages)
     }
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Chat | Self::Responses | Self::Messages | Self::Generate | Self::Converse => Kind::Chat,
+            Self::Chat
+            | Self::Responses
+            | Self::Messages
+            | Self::Generate
+            | Self::Converse
+            | Self::InvokeMessages => Kind::Chat,
             Self::Embeddings | Self::Embed | Self::Predict | Self::Invoke => Kind::Embedding,
             Self::Moderations => Kind::Moderation,
             Self::Images => Kind::Image,
@@ -232,6 +239,7 @@ impl<'a> Parsed<'a> {
             Endpoint::Predict => Self::Embed(embed::read_instances(body)?),
             Endpoint::Converse => Self::Converse(converse::read(body)?),
             Endpoint::Invoke => Self::Invoke(invoke::read(body)?),
+            Endpoint::InvokeMessages => Self::Messages(messages::read_hosted(body)?),
             Endpoint::Embeddings => Self::Embeddings(embeddings::Request::read(body)?),
             Endpoint::Moderations => Self::Moderations(moderations::Request::read(body)?),
             Endpoint::Images => Self::Images(images::Request::read(body)?),
@@ -297,9 +305,15 @@ pub(crate) fn prepare<'a>(
         (Parsed::Embed(call), Some(named)) => call.model = named.into(),
         (Parsed::Converse(call), Some(named)) => call.text.model = named.into(),
         (Parsed::Invoke(call), Some(named)) => call.model = named.into(),
+        (Parsed::Messages(call), Some(named)) if endpoint.is_amazons() => call.text.model = named.into(),
         _ => {}
     }
-    if batch && matches!(&parsed, Parsed::Converse(call) if call.shaped || call.tools) {
+    let is_shaped = match &parsed {
+        Parsed::Converse(call) => call.shaped || call.tools,
+        Parsed::Messages(call) => endpoint.is_amazons() && (call.is_shaped() || call.has_tools),
+        _ => false,
+    };
+    if batch && is_shaped {
         return Err(invalid("Tool use and structured output are not supported in batch inference."));
     }
     let name = parsed.model();

@@ -35,7 +35,7 @@ impl Words {
             (Endpoint::Chat, true) => Self::Open,
             (_, true) => Self::Echoed(at_ms),
             (Endpoint::Generate | Endpoint::Embed, false) => Self::Gemini,
-            (Endpoint::Converse | Endpoint::Invoke, false) => Self::Bedrock,
+            (endpoint, false) if endpoint.is_amazons() => Self::Bedrock,
             (_, false) => Self::OpenAi,
         }
     }

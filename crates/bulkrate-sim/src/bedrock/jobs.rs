@@ -174,7 +174,7 @@ fn check(state: &State, asked: &Create) -> Result<(), ApiError> {
     let (model, _) = state.models.find(&asked.model_id)?;
     if !model.serves(endpoint(asked).kind()) {
         return Err(invalid(
-            "Jobs of this type are simulated for other models: Converse for chats, InvokeModel for vectors.",
+            "Jobs of this type are simulated for other models: Converse for chats, InvokeModel for vectors and for Claude.",
         ));
     }
     if model.tariff.rates(Lane::Batch).is_none() {
@@ -196,11 +196,11 @@ fn check(state: &State, asked: &Create) -> Result<(), ApiError> {
 
 /// What its records are bodies of. Nothing said is the same as `InvokeModel`.
 fn endpoint(asked: &Create) -> Endpoint {
-    if asked.model_invocation_type.as_deref() == Some("Converse") {
-        Endpoint::Converse
-    } else {
-        Endpoint::Invoke
-    }
+    let called = match asked.model_invocation_type.as_deref() {
+        Some("Converse") => Endpoint::Converse,
+        _ => Endpoint::Invoke,
+    };
+    super::endpoint(called, &asked.model_id)
 }
 
 /// A name is taken while its job runs, and so many jobs run at once.

@@ -7,7 +7,7 @@ mod sigv4;
 use crate::api::Endpoint;
 use crate::catalogue::{Catalogue, Kind, Lane};
 use crate::config::Speaks;
-use crate::errors::ApiError;
+use crate::errors::{ApiError, invalid};
 use crate::faults::Place;
 use crate::rng::{mix, push_hex};
 use crate::server::{Reply, State, decoded};
@@ -52,9 +52,30 @@ pub(crate) fn paid(method: &Method, path: &str) -> Option<(Endpoint, String)> {
     (method == Method::POST && !id.is_empty()).then(|| (endpoint, decoded(id)))
 }
 
+/// In whose words a model is asked where it is invoked.
+pub(crate) fn endpoint(endpoint: Endpoint, model: &str) -> Endpoint {
+    match endpoint {
+        Endpoint::Invoke if model.contains("anthropic.") => Endpoint::InvokeMessages,
+        endpoint => endpoint,
+    }
+}
+
+/// Claude is sold in the usual tier alone, which is told in a header.
+pub(crate) fn check_tier(endpoint: Endpoint, headers: &HeaderMap) -> Result<(), ApiError> {
+    let tier =
+        headers.get("x-amzn-bedrock-service-tier").map_or("default", |tier| tier.to_str().unwrap_or("?"));
+    match endpoint {
+        Endpoint::InvokeMessages if tier != "default" => {
+            Err(invalid(format!("The provided service tier {tier} is not supported for this model.")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a call tells beside its answer, which may say nothing of it.
 pub(crate) fn tell_tokens(reply: &mut Reply, usage: Usage) {
     reply.header("x-amzn-bedrock-input-token-count", &usage.prompt.to_string());
+    reply.header("x-amzn-bedrock-output-token-count", &usage.output.to_string());
 }
 
 impl Ask {

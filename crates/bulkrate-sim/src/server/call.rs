@@ -215,7 +215,7 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
         Route::Paid(endpoint) => Some((*endpoint, None)),
         Route::Generate(model) => Some((Endpoint::Generate, Some(model.as_str()))),
         Route::Embed(model) => Some((Endpoint::Embed, Some(model.as_str()))),
-        Route::Invoke(endpoint, model) => Some((*endpoint, Some(model.as_str()))),
+        Route::Invoke(endpoint, model) => Some((bedrock::endpoint(*endpoint, model), Some(model.as_str()))),
         _ => None,
     };
     if let Some(asked) = asked {
@@ -224,6 +224,9 @@ async fn work(state: &Arc<State>, route: Route, request: Request<Incoming>, key:
             Err(outcome) => return outcome,
         };
         if let Err(error) = bedrock::let_in(state, &head, &body) {
+            return Outcome::Reply(Reply::error(&error));
+        }
+        if let Err(error) = bedrock::check_tier(asked.0, &head.headers) {
             return Outcome::Reply(Reply::error(&error));
         }
         if state.config.speaks == Speaks::Anthropic

@@ -89,7 +89,7 @@ fn immediate(
     if let Some(like) = state.like.filter(|_| endpoint == Endpoint::Chat) {
         reply = like.answered(asked, reply, usd_nanos);
     }
-    if endpoint == Endpoint::Invoke && twist != Twist::UsageMissing {
+    if matches!(endpoint, Endpoint::Invoke | Endpoint::InvokeMessages) && twist != Twist::UsageMissing {
         bedrock::tell_tokens(&mut reply, usage);
     }
     headers(state, &mut reply, &headroom);

@@ -185,7 +185,8 @@ impl Route {
             }
             Self::Paid(Endpoint::Embed) | Self::Embed(_) => "POST /v1beta/models/{model}:batchEmbedContents",
             Self::Paid(Endpoint::Predict) => "POST publishers/google/models/{model}:predict",
-            Self::Paid(Endpoint::Invoke) | Self::Invoke(Endpoint::Invoke, _) => "POST /model/{model}/invoke",
+            Self::Paid(Endpoint::Invoke | Endpoint::InvokeMessages)
+            | Self::Invoke(Endpoint::Invoke | Endpoint::InvokeMessages, _) => "POST /model/{model}/invoke",
             Self::Paid(Endpoint::Converse) | Self::Invoke(..) => "POST /model/{model}/converse",
             Self::Upload => "POST /v1/files",
             Self::Files => "GET /v1/files",

@@ -34,6 +34,7 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         profile,
         role_arn,
         storage,
+        model_invocation_type,
     } = said;
     AccountSpec {
         provider,
@@ -56,6 +57,7 @@ pub(super) fn kept(said: Provider) -> AccountSpec {
         profile,
         role_arn,
         storage,
+        model_invocation_type,
         named: BTreeMap::new(),
     }
 }
@@ -83,6 +85,7 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         profile,
         role_arn,
         storage,
+        model_invocation_type,
         named: _,
     } = kept;
     Provider {
@@ -109,6 +112,7 @@ pub(crate) fn said(kept: AccountSpec) -> Provider {
         profile,
         role_arn,
         storage,
+        model_invocation_type,
     }
 }
 
@@ -142,6 +146,7 @@ mod tests {
             profile = "work"
             role_arn = "arn:aws:iam::123456789012:role/batches"
             storage = "s3://bucket/prefix"
+            model_invocation_type = "InvokeModel"
         "#;
         let full: Provider = toml::from_str(file).unwrap();
         let stored = kept(full.clone());

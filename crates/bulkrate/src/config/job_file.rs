@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bulkrate_engine::spec::DeploymentSpec;
+use bulkrate_engine::spec::{DeploymentSpec, ModelInvocationType};
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -208,6 +208,8 @@ section! {
         profile: String,
         role_arn: String,
         storage: String,
+        /// AWS: whether Claude is asked in its maker's own words.
+        model_invocation_type: ModelInvocationType,
     }
 }
 

@@ -47,6 +47,7 @@ mod azure;
 mod azure_blobs;
 mod bedrock;
 mod bedrock_batch;
+mod bedrock_native;
 mod capabilities;
 mod chosen;
 mod foreign_lines;

@@ -8,6 +8,7 @@ use bulkrate_core::request::{Config, Kind, Part, Reasoning, Request, Role, write
 use serde::Deserialize;
 
 use super::blocks::{write_text, write_turn};
+use super::host::Host;
 use super::models::{self, Family, Thinks};
 use super::schema::{self, Translated};
 use crate::api::{Unsupported, WireOptions};
@@ -19,8 +20,6 @@ use crate::json::write_choices_schema;
 
 /// The least budget of thinking that is taken.
 const BUDGET_MIN: u32 = 1_024;
-/// The version of the API that Vertex speaks.
-const VERTEX_VERSION: &str = "vertex-2023-10-16";
 /// Where the caller may have set marks of his own.
 const MARKED: [&str; 4] = [models::MARK, "system", "messages", "tools"];
 const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
@@ -32,14 +31,6 @@ pub(crate) struct Encoder {
     host: Host,
     /// The version of the API has sampling parameters.
     samples: bool,
-}
-
-/// Who sells the models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Host {
-    Own,
-    /// The path names the model, and the body the version.
-    Vertex,
 }
 
 pub(crate) type Job<'r> = crate::job::Job<'r, Family>;
@@ -65,9 +56,9 @@ impl Encoder {
         Self { samples: false, ..self }
     }
 
-    /// For the models that Google sells.
-    pub(crate) fn of_vertex(structured_outputs: bool) -> Self {
-        Self { host: Host::Vertex, ..Self::new(structured_outputs) }
+    /// For the models that somebody else sells.
+    pub(crate) fn of_host(host: Host, structured_outputs: bool) -> Self {
+        Self { host, ..Self::new(structured_outputs) }
     }
 
     pub(crate) fn encode(
@@ -76,14 +67,25 @@ impl Encoder {
         options: WireOptions<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unsupported> {
-        let job = Job { request, options, family: models::family(options.model) };
+        self.encode_as(options.model, request, options, out)
+    }
+
+    /// `name`: the maker's own of the model, which its host may call otherwise.
+    pub(crate) fn encode_as(
+        &self,
+        name: &str,
+        request: &Request<'_>,
+        options: WireOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsupported> {
+        let job = Job { request, options, family: models::family(name) };
         if request.kind != Kind::Chat {
             let name = request.kind.name();
             return Err(job.unsupported("kind", format!("Anthropic has no {name} API")));
         }
         let mut own = job.own()?;
         check_own(&job, &own)?;
-        own.remove("service_tier"); // another tier has another price
+        self.host.take(&mut own);
         if options.max_tokens.is_some() {
             own.remove("max_tokens");
         }
@@ -95,22 +97,15 @@ impl Encoder {
         check_reasoning(&job, &own)?;
         if !own.has("messages") {
             job.check_turns(("Anthropic", "messages"), job.family.prefills, |role, part| {
+                self.host.check(&job, part)?;
                 check_part(&job, role, part)
             })?;
         }
         let format = self.format(&job, &own)?;
         let mut body = Object::open(out, own);
-        match self.host {
-            Host::Own => {
-                body.text("model", options.model);
-                write(&job, format.as_deref(), &mut body);
-                body.literal("service_tier", "\"standard_only\"");
-            }
-            Host::Vertex => {
-                body.text("anthropic_version", VERTEX_VERSION);
-                write(&job, format.as_deref(), &mut body);
-            }
-        }
+        self.host.begin(options.model, &mut body);
+        write(&job, format.as_deref(), &mut body);
+        self.host.end(&mut body);
         body.close();
         Ok(())
     }
@@ -159,7 +154,7 @@ pub(crate) fn run_with_the_caller(tools: &str) -> bool {
 fn check_own(job: &Job<'_>, own: &Own<'_>) -> Result<(), Unsupported> {
     job.refuse_stream(own)?;
     if own.has("betas") || own.has("anthropic_beta") {
-        let why = "betas stand in a header, for all requests: set `betas` in `[provider]` of the job file";
+        let why = "betas are those of an account, for all its requests: set `betas` in `[provider]` of the job file";
         return Err(job.unsupported("provider_kwargs.betas", why));
     }
     let priced = [

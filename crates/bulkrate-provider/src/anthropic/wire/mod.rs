@@ -2,6 +2,7 @@
 
 pub(crate) mod encode;
 mod blocks;
+pub(crate) mod host;
 pub(crate) mod models;
 pub(crate) mod read;
 mod schema;

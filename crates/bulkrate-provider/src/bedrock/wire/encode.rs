@@ -23,6 +23,9 @@ use crate::json::object::{Object, Own, array};
 use crate::json::write_choices_schema;
 
 const SERVICE: &str = "Bedrock";
+/// Why a batch takes no schema, and none of the caller's own fields that are like it.
+pub(super) const NO_SCHEMA: &str = "batches of Bedrock take no schema: use `--lane sync`, or describe the answer in the prompt and set `structured_outputs = false`";
+pub(super) const NO_TOOLS: &str = "batches of Bedrock take no tools and no schema; use `--lane sync`";
 const IMAGES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
 /// Fields that another price belongs to, or whose answers would be lost.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -103,8 +106,9 @@ impl Encoder {
             return Ok(None);
         }
         if job.options.lane == Lane::Batch {
-            let why = "batches of Bedrock take no schema: use `--lane sync`, or describe the answer in the prompt and set `structured_outputs = false`";
-            return config.output_schema.map_or(Ok(None), |_| Err(job.unsupported("output_schema", why)));
+            return config
+                .output_schema
+                .map_or(Ok(None), |_| Err(job.unsupported("output_schema", NO_SCHEMA)));
         }
         if let Some(rules) = &job.family {
             return self.claude.format(rules, own);
@@ -183,9 +187,7 @@ fn check_own(
         let refused =
             [("provider_kwargs.toolConfig", "toolConfig"), ("provider_kwargs.outputConfig", "outputConfig")];
         if let Some((field, _)) = refused.into_iter().find(|(_, name)| own.has(name)) {
-            return Err(
-                job.unsupported(field, "batches of Bedrock take no tools and no schema; use `--lane sync`")
-            );
+            return Err(job.unsupported(field, NO_TOOLS));
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! The JSON of Converse and of embedding models, both ways.
+//! The JSON of Converse, of Claude's own API and of embedding models, both ways.
 
 pub(super) mod embed;
 mod encode;
 mod models;
+pub(super) mod native;
 mod read;
 mod usage;
 
@@ -21,19 +22,25 @@ use serde::de::IgnoredAny;
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::http::Account;
 use crate::http::batches::in_path;
-use crate::settings::Settings;
+use crate::http::tiers::FLEX;
+use crate::settings::{ModelInvocationType, Settings};
+use native::Native;
 
 /// The wire of one account. Texts that come back are redacted: a server may repeat what it got.
 #[derive(Debug)]
 pub struct BedrockWire {
     encoder: encode::Encoder,
+    /// Where chats are asked in the words of the model's maker.
+    native: Option<Native>,
     account: Account,
 }
 
 impl BedrockWire {
     #[must_use]
     pub fn new(account: Account, settings: &Settings) -> Self {
-        Self { encoder: encode::Encoder::new(settings.structured_outputs), account }
+        let native = settings.model_invocation_type == ModelInvocationType::InvokeModel;
+        let native = native.then(|| Native::new(settings));
+        Self { encoder: encode::Encoder::new(settings.structured_outputs), native, account }
     }
 
     pub(super) fn read_line<'a>(&self, kind: Kind, line: &'a [u8]) -> Result<BatchLine<'a>, String> {
@@ -44,21 +51,37 @@ impl BedrockWire {
 
 impl Wire for BedrockWire {
     fn path(&self, kind: Kind, model: &str) -> Cow<'static, str> {
-        let verb = if kind == Kind::Embedding { "invoke" } else { "converse" };
+        let invokes = kind == Kind::Embedding || self.native.is_some();
+        let verb = if invokes { "invoke" } else { "converse" };
         Cow::Owned(format!("/model/{}/{verb}", in_path(model)))
+    }
+
+    /// Converse's body says its tier itself.
+    fn path_in(&self, lane: Lane, kind: Kind, model: &str) -> Cow<'static, str> {
+        let path = self.path(kind, model);
+        let said_beside = lane == Lane::Flex && kind == Kind::Chat && self.native.is_some();
+        if said_beside { Cow::Owned(format!("{path}{FLEX}")) } else { path }
     }
 
     /// In batches nothing is cached.
     fn marks(&self, lane: Lane, model: &str) -> Option<Marks> {
-        if lane == Lane::Batch { None } else { models::marks(model) }
+        match lane {
+            Lane::Batch => None,
+            _ if self.native.is_some() => native::marks(model),
+            _ => models::marks(model),
+        }
     }
 
     fn speaks(&self, tongue: Tongue, kind: Kind, _: &str) -> bool {
-        tongue == Tongue::Converse && kind == Kind::Chat
+        let spoken = if self.native.is_some() { Tongue::Anthropic } else { Tongue::Converse };
+        tongue == spoken && kind == Kind::Chat
     }
 
     fn reads(&self, part: &Part<'_>, _: &str) -> bool {
-        part.blob().is_none_or(encode::reads)
+        match &self.native {
+            Some(native) => native.reads(part),
+            None => part.blob().is_none_or(encode::reads),
+        }
     }
 
     fn encode(
@@ -70,7 +93,10 @@ impl Wire for BedrockWire {
         if request.kind == Kind::Embedding {
             return embed::encode(request, options, out);
         }
-        self.encoder.encode(request, options, out)
+        match &self.native {
+            Some(native) => native.encode(request, options, out),
+            None => self.encoder.encode(request, options, out),
+        }
     }
 
     fn read<'a>(&self, kind: Kind, reply: &'a Reply) -> Reading<'a> {

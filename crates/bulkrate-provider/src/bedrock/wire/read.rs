@@ -1,13 +1,16 @@
-//! Reads answers. Content that nobody knows is passed over; a paid answer is lost only when there is none in it.
+//! Reads answers, of Converse and in the words of a model's maker, each by its own form. Content that nobody knows is passed over; a
+//! paid answer is lost only when there is none in it.
 
 use std::borrow::Cow;
 
 use bulkrate_core::answer::{Answer, Body, Finish, Reading};
 use bulkrate_core::request::Kind;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{embed, usage};
+use crate::anthropic::wire::read as claudes;
 use crate::api::{BatchLine, Reply};
 use crate::bedrock::errors;
 use crate::http::strange::{no_json, unreadable};
@@ -15,11 +18,17 @@ use crate::json::append;
 use crate::json::calls::Calls;
 use crate::json::loose::{Count, LooseText};
 
+/// The tier that a call of `InvokeModel` ran in; Converse says it in its answer.
+const TIER: &str = "x-amzn-bedrock-service-tier";
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Response<'a> {
     #[serde(borrow, default)]
     output: Option<Output<'a>>,
+    /// Only messages of Claude's own API have it at the top.
+    #[serde(default)]
+    content: Option<IgnoredAny>,
     #[serde(borrow, default)]
     stop_reason: LooseText<'a>,
     #[serde(borrow, default)]
@@ -73,7 +82,12 @@ pub(super) fn reply(kind: Kind, reply: &Reply) -> Reading<'_> {
     if kind == Kind::Embedding {
         return embed::success(&reply.body, Some(&reply.headers));
     }
-    success(&reply.body)
+    match (success(&reply.body), reply.header(TIER)) {
+        (Reading::Answer(answer), Some(tier)) => {
+            Reading::Answer(Box::new(Answer { tier: Some(Cow::Borrowed(tier)), ..*answer }))
+        }
+        (reading, _) => reading,
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,6 +138,9 @@ fn success(body: &[u8]) -> Reading<'_> {
         Ok(response) => response,
         Err(error) => return Reading::Failure(no_json(body, &error)),
     };
+    if response.output.is_none() && response.content.is_some() {
+        return claudes::success(body);
+    }
     let Some(message) = response.output.and_then(|output| output.message) else {
         return Reading::Failure(unreadable("the answer holds no message"));
     };

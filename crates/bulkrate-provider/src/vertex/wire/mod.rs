@@ -17,6 +17,7 @@ use serde::de::IgnoredAny;
 
 use crate::anthropic;
 use crate::anthropic::wire::encode as claude;
+use crate::anthropic::wire::host::Host;
 use crate::api::{BatchLine, Reply, Unsupported, Wire, WireOptions};
 use crate::gemini;
 use crate::gemini::wire::encode as google;
@@ -24,15 +25,13 @@ use crate::http::Account;
 use crate::http::batches::in_path;
 use crate::http::limits::now_unix_s;
 use crate::http::sign::ENDED;
+use crate::http::tiers::FLEX;
 use crate::job;
 use crate::openai::wire::OpenAiWire;
 use crate::openai::{self, presets};
 use crate::settings::{ChatEndpoint, Settings};
 
 use super::credentials::REFUSED;
-
-/// What stands after the path of a call in the flex lane; it is not sent.
-pub(super) const FLEX: &str = "#flex";
 
 /// Whose words a model is asked in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +95,7 @@ impl VertexWire {
         let plain = Settings { chat_endpoint: ChatEndpoint::ChatCompletions, ..settings.clone() };
         Self {
             google: google::Encoder { structured_outputs, host: google::VERTEX },
-            claude: claude::Encoder::of_vertex(structured_outputs),
+            claude: claude::Encoder::of_host(Host::Vertex, structured_outputs),
             open: OpenAiWire::new(presets::VERTEX, account.clone(), &plain),
             account,
             batched,

@@ -7,9 +7,10 @@ mod write;
 use super::prompt_cache::{self, Breakpoint};
 use super::text::{self, TextCall};
 use super::{Context, Prepared};
+use crate::catalogue::Lane;
 use crate::errors::{ApiError, invalid};
 use crate::tokens::Usage;
-pub(super) use read::read;
+pub(super) use read::{read, read_hosted};
 pub(super) use rules::{cached_from, generation};
 use serde_json::value::RawValue;
 
@@ -24,6 +25,10 @@ pub(crate) struct Call<'a> {
     prefills: bool,
     effort: Option<String>,
     schema: Option<&'a RawValue>,
+    /// Tools are declared.
+    pub(super) has_tools: bool,
+    /// Sold by Amazon, where batches keep no prompts.
+    hosted: bool,
     /// The tool that must be called, by name.
     tool: Option<String>,
     breakpoints: Vec<Breakpoint>,
@@ -41,6 +46,11 @@ enum Thinking {
 }
 
 impl Call<'_> {
+    /// Whether the answer is to be of a schema.
+    pub(super) fn is_shaped(&self) -> bool {
+        self.schema.is_some()
+    }
+
     /// Appends the message.
     pub(super) fn answer(
         &self,
@@ -51,8 +61,12 @@ impl Call<'_> {
         let model = prepared.model;
         rules::check(self, model)?;
         let mut composed = text::compose(&self.text, model, context)?;
-        let least = cached_from(&model.id);
-        prompt_cache::touch(prepared, context, least, &self.breakpoints, &mut composed.usage);
+        let points = match self.hosted && prepared.lane == Lane::Batch {
+            true => &[][..],
+            false => &self.breakpoints[..],
+        };
+        let least = cached_from(rules::own_name(&model.id));
+        prompt_cache::touch(prepared, context, least, points, &mut composed.usage);
         write::message(out, prepared, self, &composed, context);
         Ok(composed.usage)
     }

@@ -10,6 +10,10 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+const BEDROCK_VERSION: &str = "bedrock-2023-05-31";
+/// The version without sampling parameters.
+const PLAIN_VERSION: &str = "2026-10-21";
+
 /// Every documented field.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +44,9 @@ struct Body<'a> {
     speed: Option<IgnoredAny>,
     container: Option<IgnoredAny>,
     diagnostics: Option<IgnoredAny>,
+    // Only bodies for a host of the models have these.
+    anthropic_version: Option<String>,
+    anthropic_beta: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +151,62 @@ fn mark(prefix: &mut Prefix, control: &CacheControl) -> Result<(), ApiError> {
 
 pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| refusal(&error))?;
+    let hosts = [
+        ("anthropic_version", body.anthropic_version.is_some()),
+        ("anthropic_beta", body.anthropic_beta.is_some()),
+    ];
+    match hosts.into_iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(extra(name)),
+        None => call(body),
+    }
+}
+
+/// A body for Bedrock: the path names the model, and the body the version. A header says the tier.
+pub(in crate::api) fn read_hosted(body: &[u8]) -> Result<Call<'_>, ApiError> {
+    let mut body: Body<'_> = serde_json::from_slice(body).map_err(|error| refusal(&error))?;
+    let others = [
+        ("model", body.model.is_some()),
+        ("stream", body.stream.is_some()),
+        ("service_tier", body.service_tier.is_some()),
+        ("metadata", body.metadata.is_some()),
+        ("speed", body.speed.is_some()),
+        ("inference_geo", body.inference_geo.is_some()),
+        ("container", body.container.is_some()),
+    ];
+    if let Some((name, _)) = others.into_iter().find(|(_, given)| *given) {
+        return Err(extra(name));
+    }
+    match body.anthropic_version.as_deref() {
+        Some(BEDROCK_VERSION) => {}
+        // What Anthropic's own client for Bedrock sends.
+        Some(PLAIN_VERSION) => plain(&body)?,
+        Some(other) => return Err(invalid(format!("anthropic_version: \"{other}\" is not a valid version"))),
+        None => return Err(invalid("anthropic_version: Field required")),
+    }
+    body.model = Some(Cow::Borrowed("of the path"));
+    for message in body.messages.iter().flatten() {
+        let blocks: Vec<Block<'_>> = serde_json::from_str(message.content.get()).unwrap_or_default();
+        if blocks.iter().any(|block| block.source.as_ref().is_some_and(|source| source.kind == "url")) {
+            return Err(invalid("messages: URL sources are not supported"));
+        }
+    }
+    Ok(Call { hosted: true, ..call(body)? })
+}
+
+fn plain(body: &Body<'_>) -> Result<(), ApiError> {
+    let sampling = [
+        ("temperature", body.temperature.is_some()),
+        ("top_p", body.top_p.is_some()),
+        ("top_k", body.top_k.is_some()),
+    ];
+    sampling.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(name, _)| Err(extra(name)))
+}
+
+fn extra(name: &str) -> ApiError {
+    invalid(format!("{name}: Extra inputs are not permitted"))
+}
+
+fn call(body: Body<'_>) -> Result<Call<'_>, ApiError> {
     let required = |name: &str| invalid(format!("{name}: Field required"));
     let max_tokens = body.max_tokens.ok_or_else(|| required("max_tokens"))?;
     if max_tokens == 0 {
@@ -172,6 +235,7 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
     };
     let mut prefix = Prefix::default();
     let tools = body.tools.unwrap_or_default();
+    call.has_tools = !tools.is_empty();
     push_tools(&mut prefix, &tools)?;
     if let Some(system) = body.system {
         prefix.messages += 1;
@@ -202,7 +266,7 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
 fn refusal(error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        Some(name) => invalid(format!("{name}: Extra inputs are not permitted")),
+        Some(name) => extra(name),
         None => invalid(format!("The request body is not valid: {text}")),
     }
 }

@@ -13,6 +13,12 @@ pub(in crate::api) fn generation(id: &str) -> (u32, u32) {
     (major, numbers.next().flatten().unwrap_or(0))
 }
 
+/// What its maker calls a model that somebody else sells: `us.anthropic.claude-haiku-4-5-20251001-v1:0`.
+pub(super) fn own_name(id: &str) -> &str {
+    let Some((_, name)) = id.split_once("anthropic.") else { return id };
+    name.split_once("-v").map_or(name, |(name, _)| name)
+}
+
 /// Marked prefixes of fewer tokens are passed over in silence.
 pub(in crate::api) fn cached_from(id: &str) -> u64 {
     match generation(id) {
@@ -27,7 +33,7 @@ pub(in crate::api) fn cached_from(id: &str) -> u64 {
 }
 
 pub(super) fn check(call: &Call<'_>, model: &Model) -> Result<(), ApiError> {
-    let id = model.id.as_str();
+    let id = own_name(&model.id);
     let generation = generation(id);
     let max = call.text.max_output.unwrap_or(0);
     if max > model.output_max {

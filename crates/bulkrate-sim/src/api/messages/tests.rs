@@ -170,3 +170,34 @@ async fn a_prefix_is_read_once_its_first_answer_has_begun_and_not_always() {
     server.config.marked_hits = 0.0;
     assert_eq!(used(&server, NEW, 1_000), (0, 1_254), "kept, and not found");
 }
+
+/// As Bedrock takes it: the path names the model.
+#[test]
+fn a_body_for_a_host_has_a_version_and_says_nothing_that_the_call_says() {
+    let server = Server::of("bedrock");
+    let ask = |more: &str| {
+        let version = r#""anthropic_version":"bedrock-2023-05-31""#;
+        let body = format!("{{{}}}", call(&more.replace("VERSION", version)));
+        let model = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+        server.ask((Endpoint::InvokeMessages, Some(model)), &body, Twist::None)
+    };
+    let (message, usage) = ask(r#"VERSION,"anthropic_beta":["b"],"temperature":0.5"#).unwrap();
+    assert_eq!(message["model"], "claude-haiku-4-5-20251001");
+    assert_eq!(message["usage"]["input_tokens"], usage.prompt);
+    assert!(message["usage"].get("service_tier").is_none(), "{message}");
+    for (more, words) in [
+        ("", "anthropic_version: Field required"),
+        (r#""anthropic_version":"2023-06-01""#, "not a valid version"),
+        (r#""anthropic_version":"2026-10-21","top_k":5"#, "top_k: Extra inputs"),
+        (r#"VERSION,"model":"x""#, "model: Extra inputs"),
+        (r#"VERSION,"stream":false"#, "stream: Extra inputs"),
+        (r#"VERSION,"service_tier":"auto""#, "service_tier: Extra inputs"),
+        (r#"VERSION,"thinking":{"type":"adaptive"}"#, "thinking: Input tag is not supported"),
+        (r#"VERSION,"inferenceConfig":{}"#, "inferenceConfig: Extra inputs"),
+    ] {
+        let error = ask(more).unwrap_err();
+        assert!(error.contains(words), "{more}: {error}");
+    }
+    let own = self::ask(&Server::of("anthropic"), NEW, &call(r#""anthropic_beta":["b"]"#), Twist::None);
+    assert!(own.unwrap_err().contains("anthropic_beta: Extra inputs"));
+}

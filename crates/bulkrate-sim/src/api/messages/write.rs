@@ -1,6 +1,7 @@
 //! Writes a message.
 
 use super::Call;
+use super::rules::own_name;
 use crate::api::text::Composed;
 use crate::api::{Context, Prepared, Twist};
 use crate::catalogue::Lane;
@@ -14,10 +15,10 @@ pub(super) fn message(
     answer: &Composed,
     context: &Context<'_>,
 ) {
-    out.extend_from_slice(b"{\"id\":\"msg_01");
+    out.extend_from_slice(if call.hosted { &b"{\"id\":\"msg_bdrk_01"[..] } else { b"{\"id\":\"msg_01" });
     push_base62(out, context.key, 22);
     out.extend_from_slice(b"\",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
-    push_str(out, &prepared.served);
+    push_str(out, own_name(&prepared.served));
     out.extend_from_slice(b",\"content\":[");
     let tool = call.tool.as_deref().filter(|_| !answer.cut && !answer.refused);
     content(out, tool, answer, context.key);
@@ -37,8 +38,15 @@ pub(super) fn message(
     } else {
         out.extend_from_slice(b"null");
     }
-    out.extend_from_slice(b",\"container\":null");
-    context.twist.push_usage(out, "usage", |out| usage(out, answer, prepared.lane, context.twist));
+    if !call.hosted {
+        out.extend_from_slice(b",\"container\":null");
+    }
+    let tier = match prepared.lane {
+        _ if call.hosted => None,
+        Lane::Batch => Some("batch"),
+        _ => Some("standard"),
+    };
+    context.twist.push_usage(out, "usage", |out| usage(out, answer, tier, context.twist));
     out.push(b'}');
 }
 
@@ -71,7 +79,8 @@ fn content(out: &mut Vec<u8>, tool: Option<&str>, answer: &Composed, key: u64) {
     out.push(b'}');
 }
 
-fn usage(out: &mut Vec<u8>, answer: &Composed, lane: Lane, twist: Twist) {
+/// `tier`: as the models' own maker tells it, with what else only he tells.
+fn usage(out: &mut Vec<u8>, answer: &Composed, tier: Option<&str>, twist: Twist) {
     let usage = answer.usage;
     let mut field = |name: &str, value: u64| {
         out.extend_from_slice(name.as_bytes());
@@ -85,7 +94,10 @@ fn usage(out: &mut Vec<u8>, answer: &Composed, lane: Lane, twist: Twist) {
     field(",\"output_tokens_details\":{\"thinking_tokens\":", usage.reasoning);
     out.extend_from_slice(b"},\"input_tokens\":");
     twist.push_tokens(out, usage.fresh());
-    out.extend_from_slice(b",\"server_tool_use\":null,\"service_tier\":\"");
-    out.extend_from_slice(if lane == Lane::Batch { b"batch" } else { b"standard" });
-    out.extend_from_slice(b"\",\"inference_geo\":\"global\",\"speed\":\"standard\"}");
+    if let Some(tier) = tier {
+        out.extend_from_slice(b",\"server_tool_use\":null,\"service_tier\":\"");
+        out.extend_from_slice(tier.as_bytes());
+        out.extend_from_slice(b"\",\"inference_geo\":\"global\",\"speed\":\"standard\"");
+    }
+    out.push(b'}');
 }

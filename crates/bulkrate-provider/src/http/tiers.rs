@@ -1,4 +1,4 @@
-//! Paid calls. Which tier one runs in is said in headers, so that the flex lane has connections of its own.
+//! Paid calls of services where a header says which tier one runs in, so that the flex lane has connections of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,36 +7,35 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::wire::FLEX;
+use super::origin::Account;
+use super::paid::calls;
 use crate::api::{CallApi, CallError, Exchange, Lines, Reply};
-use crate::http::Account;
-use crate::http::paid::calls;
 use crate::registry::OpenError;
 use crate::settings::Settings;
 
-/// What throughput was bought goes unused, and the shared one is used by its cheap tier.
-const FLEX_HEADERS: [(&str, &str); 2] =
-    [("x-vertex-ai-llm-request-type", "shared"), ("x-vertex-ai-llm-shared-request-type", "flex")];
+/// What stands after the path of a call in the flex lane; it is not sent.
+pub(crate) const FLEX: &str = "#flex";
 
 #[derive(Debug)]
-pub(super) struct VertexCalls {
+pub(crate) struct TieredCalls {
     usual: Arc<dyn CallApi>,
     flex: Arc<dyn CallApi>,
 }
 
-impl VertexCalls {
-    /// Over a line where one is given.
-    pub(super) fn new(
+impl TieredCalls {
+    /// Over a line where one is given. `flex`: the headers that ask for the cheap tier.
+    pub(crate) fn new(
         line: Option<&Arc<dyn Exchange>>,
         account: &Account,
+        flex: &[(&'static str, &'static str)],
         settings: &Settings,
     ) -> Result<Self, OpenError> {
         let usual = calls(line, account.clone(), &[], settings)?;
-        let flex = calls(line, account.clone().with_headers(&FLEX_HEADERS), &[], settings)?;
+        let flex = calls(line, account.clone().with_headers(flex), &[], settings)?;
         Ok(Self { usual, flex })
     }
 
-    pub(super) fn usual(&self) -> Arc<dyn CallApi> {
+    pub(crate) fn usual(&self) -> Arc<dyn CallApi> {
         Arc::clone(&self.usual)
     }
 
@@ -49,7 +48,7 @@ impl VertexCalls {
 }
 
 #[async_trait]
-impl CallApi for VertexCalls {
+impl CallApi for TieredCalls {
     async fn call_watched(
         &self,
         path: &str,
