@@ -18,7 +18,7 @@ use bulkrate_core::submission::{KnownBy, Marker, Phase, RemoteBatch};
 use bytes::Bytes;
 
 use crate::api::{BatchApi, CallApi, Created, Provider, WireOptions};
-pub use cells::{Column, cell, columns, lanes, table};
+pub use cells::{Column, columns, table};
 pub use fields::{Field, fields, write};
 
 /// What the suite is run with.

@@ -56,14 +56,9 @@ impl Column {
         }
     }
 
-    /// The body that says a field in a lane, or the refusal that names it.
-    pub fn write(&self, provider: &dyn Provider, lane: Lane, field: &Field) -> Result<Vec<u8>, Unsupported> {
-        let (wire, kind) = (provider.wire(), field.request.kind);
-        let model = self.model(kind);
-        let batches = provider.batches().filter(|_| lane == Lane::Batch);
-        if let Some(why) = batches.and_then(|batches| batches.refuses(kind, model)) {
-            return Err(Unsupported { field: "kind", model: model.to_owned(), why: why.to_owned() });
-        }
+    /// The body that says a field, or the refusal that names it.
+    pub fn write(&self, provider: &dyn Provider, field: &Field) -> Result<Vec<u8>, Unsupported> {
+        let (wire, model) = (provider.wire(), self.model(field.request.kind));
         let mut request = field.request.clone();
         // Some models tell log-probabilities only where they are told not to reason.
         if field.alternatives.is_some() && wire.tells_no_logprobs(model, None).is_some() {
@@ -72,29 +67,11 @@ impl Column {
                 return Err(Unsupported { field: field.name, model: model.to_owned(), why: why.to_owned() });
             }
         }
-        let alternatives = field.alternatives;
+        let (lane, alternatives) = (Lane::Sync, field.alternatives);
         let options = WireOptions { lane, model, max_tokens: None, mark: None, alternatives };
         let mut body = Vec::new();
         wire.encode(&request, options, &mut body)?;
         Ok(body)
-    }
-}
-
-/// The lanes in which cells are asked: calls and batches, as far as the service has them.
-#[must_use]
-pub fn lanes(provider: &dyn Provider) -> Vec<Lane> {
-    let lanes = [(Lane::Sync, provider.calls().is_some()), (Lane::Batch, provider.batches().is_some())];
-    lanes.into_iter().filter_map(|(lane, has)| has.then_some(lane)).collect()
-}
-
-/// What stands in a cell: whether the field can be said in each of the service's lanes.
-#[must_use]
-pub fn cell(said: &[(Lane, bool)]) -> &'static str {
-    match said.iter().find(|(_, can)| *can) {
-        None => "-",
-        Some(_) if said.iter().all(|(_, can)| *can) => "yes",
-        Some((Lane::Batch, _)) => "batch",
-        Some(_) => "sync",
     }
 }
 
@@ -105,16 +82,12 @@ pub fn columns() -> Vec<Column> {
     ["openai"].into_iter().chain(services).chain(crate::programs()).map(Column::of).collect()
 }
 
-/// The table as the documentation has it; `stands` says what is in a cell.
-pub fn table(
-    columns: &[Column],
-    fields: &[Field],
-    stands: impl Fn(&Column, &Field) -> &'static str,
-) -> String {
+/// The table as the documentation has it; `takes` says what stands in a cell.
+pub fn table(columns: &[Column], fields: &[Field], takes: impl Fn(&Column, &Field) -> bool) -> String {
     let names: Vec<&str> = columns.iter().map(|column| column.service).collect();
     let mut page = format!("| field | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1));
     for field in fields {
-        let cells = columns.iter().map(|column| stands(column, field));
+        let cells = columns.iter().map(|column| if takes(column, field) { "yes" } else { "-" });
         page.push_str(&format!("| `{}` | {} |\n", field.name, cells.collect::<Vec<_>>().join(" | ")));
     }
     page

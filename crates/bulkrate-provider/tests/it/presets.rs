@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bulkrate_core::answer::Reading;
-use bulkrate_core::ids::{Sub, WireId};
-use bulkrate_core::lane::Lane;
 use bulkrate_core::request::{
     Blob, Config, Content, Kind, Message, Part, Reasoning, Request, Role, SourceType,
 };
-use bulkrate_core::submission::Marker;
 use bulkrate_provider::conformance::{self, Column, Field, Options};
-use bulkrate_provider::{BatchApi, Created, Deployed, ModelInvocationType, Preset, Provider, Settings, Unlisted, Unsupported};
+use bulkrate_provider::{Deployed, ModelInvocationType, Preset, Provider, Settings, Unlisted, Unsupported};
 use bulkrate_sim::{Sim, SimConfig, Speaks};
 use bytes::Bytes;
 
@@ -29,18 +26,6 @@ fn signs(preset: &Preset) -> bool {
     !preset.variables.is_empty() && preset.base_url.is_some()
 }
 
-/// The catalogue, with a price for batches of vectors where it has none: what a service takes does not hang on that.
-fn prices() -> String {
-    let priced = |line: &str| {
-        let mut cells: Vec<&str> = line.split(',').collect();
-        if cells.get(3) == Some(&"embedding") && cells[9].is_empty() {
-            cells[9] = cells[4];
-        }
-        cells.join(",") + "\n"
-    };
-    include_str!("../../../../catalogue/prices.csv").lines().map(priced).collect()
-}
-
 async fn sim(preset: &Preset) -> Sim {
     let signs = signs(preset);
     let api_key =
@@ -52,18 +37,10 @@ async fn sim(preset: &Preset) -> Sim {
         "vertex" => (Speaks::Vertex, None),
         other => (Speaks::OpenAi, Some(other.to_owned())),
     };
-    let (records_min, prices) = (1, Some(prices()));
-    Sim::start(SimConfig {
-        speed: 36_000.0,
-        api_key,
-        speaks,
-        like,
-        records_min,
-        prices,
-        ..SimConfig::default()
-    })
-    .await
-    .unwrap()
+    let records_min = 1;
+    Sim::start(SimConfig { speed: 36_000.0, api_key, speaks, like, records_min, ..SimConfig::default() })
+        .await
+        .unwrap()
 }
 
 fn settings_of(preset: &Preset, sim: &Sim) -> Settings {
@@ -157,7 +134,7 @@ async fn claude_in_its_own_words_conforms_at_bedrock() {
 #[tokio::test]
 async fn every_cell_of_the_table_works_or_is_refused_by_name() {
     let fields = conformance::fields();
-    let mut proved = Proved::new();
+    let mut proved = BTreeMap::new();
     for preset in bulkrate_provider::presets() {
         let sim = sim(&preset).await;
         let provider = bulkrate_provider::open(preset.name, &settings_of(&preset, &sim)).unwrap();
@@ -174,19 +151,18 @@ async fn every_cell_of_the_table_works_or_is_refused_by_name() {
         let own = bulkrate_provider::open(program.service, &Settings::default()).unwrap();
         let vllm = bulkrate_provider::open("vllm", &settings("http://127.0.0.1:1/v1")).unwrap();
         for field in &fields {
-            let written = program.write(&*own, Lane::Batch, field);
-            let answered = server.write(&*vllm, Lane::Sync, field);
+            let (written, answered) = (program.write(&*own, field), server.write(&*vllm, field));
             assert_eq!(written.as_ref().ok(), answered.as_ref().ok(), "{} {}", program.service, field.name);
-            written.as_ref().err().iter().for_each(|error| names(error, field, program));
-            proved.insert((program.service, field.name), vec![(Lane::Batch, written.is_ok())]);
+            written.err().iter().for_each(|error| names(error, field, program));
+            proved.insert((program.service, field.name), proved[&("vllm", field.name)]);
         }
     }
     let page = include_str!("../../../../docs/reference/providers.md");
     let (_, table) = page.split_at(page.find("| field |").unwrap());
     let cells = conformance::table(&conformance::columns(), &fields, |column, field| {
-        conformance::cell(proved.get(&(column.service, field.name)).unwrap_or_else(|| {
+        *proved.get(&(column.service, field.name)).unwrap_or_else(|| {
             panic!("the cell of {} and {} stands in the table and is not proved", column.service, field.name)
-        }))
+        })
     });
     assert_eq!(table.trim_end(), cells.trim_end(), "run `cargo xtask docs`");
 }
@@ -197,83 +173,31 @@ fn names(error: &Unsupported, field: &Field, column: Column) {
     assert!(error.contains(word) && error.contains(column.model(field.request.kind)), "{error}");
 }
 
-/// Which lanes of a service took a field.
-type Proved = BTreeMap<(&'static str, &'static str), Vec<(Lane, bool)>>;
-
-/// Asks for each field in each lane, and notes whether it was answered.
-async fn prove(provider: &dyn Provider, column: Column, fields: &[Field], proved: &mut Proved) {
-    for lane in conformance::lanes(provider) {
-        let mut taken: BTreeMap<&str, Vec<(&Field, Vec<u8>)>> = BTreeMap::new();
-        for field in fields {
-            let written = column.write(provider, lane, field);
-            proved.entry((column.service, field.name)).or_default().push((lane, written.is_ok()));
-            match written {
-                Ok(body) => taken.entry(field.request.kind.name()).or_default().push((field, body)),
-                Err(error) => names(&error, field, column),
+/// Asks for each field, and notes whether it was answered.
+async fn prove(
+    provider: &dyn Provider,
+    column: Column,
+    fields: &[Field],
+    proved: &mut BTreeMap<(&'static str, &'static str), bool>,
+) {
+    for field in fields {
+        let (kind, name) = (field.request.kind, field.name);
+        let (model, place) = (column.model(kind), (column.service, name));
+        let written = column.write(provider, field);
+        proved.insert(place, written.is_ok());
+        let body = match written {
+            Ok(body) => body,
+            Err(error) => {
+                names(&error, field, column);
+                continue;
             }
-        }
-        for taken in taken.values() {
-            match provider.batches().filter(|_| lane == Lane::Batch) {
-                Some(batches) => answered_in_a_batch(batches, column, taken).await,
-                None => answered_in_calls(provider, column, taken).await,
-            }
-        }
+        };
+        let reply = answered(provider, (kind, model), body).await;
+        let Reading::Answer(answer) = provider.wire().read(kind, &reply) else {
+            panic!("{place:?}: {reply:?}");
+        };
+        assert_eq!(!answer.tokens.is_empty(), field.alternatives.is_some(), "{place:?}");
     }
-}
-
-async fn answered_in_calls(provider: &dyn Provider, column: Column, taken: &[(&Field, Vec<u8>)]) {
-    for (field, body) in taken {
-        let kind = field.request.kind;
-        let reply = answered(provider, (kind, column.model(kind)), body.clone()).await;
-        is_answered(&provider.wire().read(kind, &reply), column, field);
-    }
-}
-
-/// One batch of all fields of a kind.
-async fn answered_in_a_batch(batches: &dyn BatchApi, column: Column, taken: &[(&Field, Vec<u8>)]) {
-    let folder = tempfile::tempdir().unwrap();
-    let (kind, sub) = (taken[0].0.request.kind, Sub::new(1_795_046_400_000, taken.len() as u128));
-    let place = format!("{} {}", column.service, kind.name());
-    let mut lines = Vec::new();
-    for (seq, (_, body)) in (0..).zip(taken) {
-        batches.input_line(WireId::one(sub, seq), kind, body, &mut lines);
-    }
-    let path = folder.path().join("input.jsonl");
-    std::fs::write(&path, &lines).unwrap();
-    let items = u32::try_from(taken.len()).unwrap();
-    let marker =
-        Marker { inst: "cells".to_owned(), sub: sub.to_string(), items, digest: format!("{items:064x}") };
-    let file = batches.upload(&path, &sub.to_string()).await.unwrap();
-    let made = match batches.create(&file, kind, column.model(kind), &marker).await {
-        Created::Accepted(made) => made,
-        other => panic!("{place}: {other:?}"),
-    };
-    let ended = loop {
-        let seen = batches.poll(&made.id).await.unwrap().unwrap();
-        if seen.phase.is_terminal() {
-            break seen;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    let mut seen = 0;
-    for file in [&ended.output_file, &ended.error_file].into_iter().flatten() {
-        let to = folder.path().join("output.jsonl");
-        batches.download(file, &to, 1 << 30).await.unwrap();
-        let bytes = std::fs::read(&to).unwrap();
-        for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            let line = batches.read_line(kind, line).unwrap();
-            let seq = WireId::parse(&line.custom_id).unwrap().seq;
-            is_answered(&line.reading, column, taken[seq as usize].0);
-            seen += 1;
-        }
-    }
-    assert_eq!(seen, taken.len(), "{place}: {ended:?}");
-}
-
-fn is_answered(reading: &Reading<'_>, column: Column, field: &Field) {
-    let place = (column.service, field.name);
-    let Reading::Answer(answer) = reading else { panic!("{place:?}: {reading:?}") };
-    assert_eq!(!answer.tokens.is_empty(), field.alternatives.is_some(), "{place:?}");
 }
 
 /// Where a wire says that its service fetches an address itself, the address is sent, and where it does not, it is refused.
