@@ -71,14 +71,14 @@ impl Prefix {
 
 /// Takes bytes in any pieces; not for secrets.
 #[derive(Debug, Default)]
-struct Digest {
+pub(super) struct Digest {
     state: u64,
     word: [u8; 8],
     held: usize,
 }
 
 impl Digest {
-    fn add(&mut self, mut bytes: &[u8]) {
+    pub(super) fn add(&mut self, mut bytes: &[u8]) {
         if self.held > 0 {
             let take = bytes.len().min(8 - self.held);
             self.word[self.held..self.held + take].copy_from_slice(&bytes[..take]);
@@ -100,8 +100,16 @@ impl Digest {
             mix(self.state.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_add(0x9E37_79B9_7F4A_7C15);
     }
 
+    /// Ends what was added, of so many bytes: what follows is a piece by itself.
+    pub(super) fn close(&mut self, len: u64) {
+        self.word[self.held..].fill(0);
+        self.held = 0;
+        self.turn(self.word);
+        self.turn(len.to_le_bytes());
+    }
+
     /// Steps are whole words, so nothing is held where a value is taken.
-    fn value(&self) -> u64 {
+    pub(super) fn value(&self) -> u64 {
         mix(self.state)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::order::{CellDigest, End, Ends};
 use crate::request::{
     AddressError, Blob, BlobError, Config, Content, Kind, Message, Part, Request, Role, SourceType, Text,
     base64, data_url, media_type_of, web_url, write_canonical, write_json_text,
@@ -222,6 +223,29 @@ impl Blueprint {
         Ok(())
     }
 
+    /// Where the user prompt of a record may end that others begin with too: nowhere if it is more than text and columns.
+    #[must_use]
+    pub fn ends(&self, cells: &[Cell<'_>]) -> Ends {
+        let (mut ends, mut digest) = (Ends::default(), CellDigest::default());
+        if self.image.is_some() {
+            return ends;
+        }
+        let before = self.places.iter().enumerate().filter(|(index, _)| *index != self.user);
+        before.flat_map(|(_, places)| places).for_each(|place| digest.add(cells[*place].as_text()));
+        let places = &self.places[self.user];
+        let mut slots = ends.0.iter_mut();
+        self.templates[self.user].each_end(
+            |variable| &cells[places[variable]],
+            |at, cell| {
+                digest.add(cell);
+                if let (Some(slot), Ok(at)) = (slots.next(), u32::try_from(at)) {
+                    *slot = End { at, digest: digest.value() };
+                }
+            },
+        );
+        ends
+    }
+
     fn write_image(&self, cells: &[Cell<'_>], out: &mut Vec<u8>) -> Result<(), ItemError> {
         let Some(place) = self.image else { return Ok(()) };
         let failed = |source| ItemError::Image { column: self.columns[place].clone(), source };
@@ -355,6 +379,31 @@ mod tests {
             write_canonical(&request, &mut canonical);
             prop_assert_eq!(ours.as_bytes(), &canonical[..]);
         }
+    }
+
+    #[test]
+    fn prompts_share_an_end_up_to_the_first_cell_that_differs() {
+        let setup = Setup { user: "{{ a }}{{ b }} {{ c }}".into(), ..setup() };
+        let blueprint = Blueprint::compile(&setup).unwrap();
+        let of = |tone: &str, cells: [&str; 3]| {
+            let all = [("tone", tone), ("a", cells[0]), ("b", cells[1]), ("c", cells[2])];
+            let cell = |name: &String| Cell::text(all.iter().find(|(known, _)| known == name).unwrap().1);
+            blueprint.ends(&blueprint.columns().iter().map(cell).collect::<Vec<_>>())
+        };
+        let one = of("kind", ["x", "yy", "1"]);
+        assert_eq!(one.0.map(|end| end.at), [1, 3, 0, 0], "the last cell ends none");
+        for (tone, cells, want) in [
+            ("kind", ["x", "yy", "2"], [true, true]),
+            ("kind", ["x", "zz", "1"], [true, false]),
+            ("kind", ["xy", "y", "1"], [false, false]),
+            ("curt", ["x", "yy", "1"], [false, false]),
+        ] {
+            let other = of(tone, cells);
+            assert_eq!([0, 1].map(|end| one.is_shared(&other, end)), want, "{tone} {cells:?}");
+        }
+        let pictured = Blueprint::compile(&Setup { image: Some("c".into()), ..setup }).unwrap();
+        let cells: Vec<Cell<'_>> = pictured.columns().iter().map(|_| Cell::text("x")).collect();
+        assert!(pictured.ends(&cells).is_none());
     }
 
     #[test]

@@ -167,6 +167,24 @@ impl Template {
         }
     }
 
+    /// Where each cell ends in the rendered text, the last one left out, and the cell. Nothing where the template is more than text and
+    /// columns.
+    pub fn each_end<'c>(&self, cells: impl Fn(usize) -> &'c Cell<'c>, mut end: impl FnMut(usize, &'c str)) {
+        let Form::Plain(pieces) = &self.form else { return };
+        let last = pieces.iter().rposition(|piece| matches!(piece, Piece::Variable(_))).unwrap_or(0);
+        let mut at = 0;
+        for piece in &pieces[..last] {
+            match piece {
+                Piece::Text(text) => at += text.len(),
+                Piece::Variable(place) => {
+                    let cell = cells(*place).as_text();
+                    at += cell.len();
+                    end(at, cell);
+                }
+            }
+        }
+    }
+
     /// Appends the rendered text to `out`. `cells(i)` is the cell of `variables()[i]`.
     pub fn render<'c>(
         &self,
@@ -306,6 +324,29 @@ mod tests {
             ("{{- text -}} ", "it's <b>"),
         ] {
             assert_eq!(render(source, &cells).unwrap(), want, "{source}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_cells_are_those_of_the_rendered_text() {
+        let cells = [("doc", Cell::text("é b")), ("n", Cell::Json("12")), ("q", Cell::text("why?"))];
+        for (source, want) in [
+            ("{{ doc }} Question: {{ q }}", &[(4, "é b")][..]),
+            ("In {{ n }}: {{ doc }}\n{{ n }} {{ q }}!", &[(5, "12"), (11, "é b"), (14, "12")]),
+            ("{{ q }} and no more", &[]),
+            ("no column", &[]),
+            ("{{ doc | upper }} {{ q }}", &[]),
+        ] {
+            let template = Template::compile("user template", source).unwrap();
+            let place = |variable: usize| {
+                let name = &template.variables()[variable];
+                &cells.iter().find(|(known, _)| known == name).unwrap().1
+            };
+            let mut found = Vec::new();
+            template.each_end(place, |at, cell| found.push((at, cell)));
+            assert_eq!(found, want, "{source}");
+            let text = render(source, &cells).unwrap();
+            assert!(found.iter().all(|(at, cell)| text[..*at].ends_with(cell)), "{source}");
         }
     }
 

@@ -8,10 +8,16 @@
 //! - Pure: the same answers in the same order lead to the same mark.
 //! - Where a job did not choose, nothing is marked that is not expected to pay.
 //! - Reservations never count on a cache: they hold the price of writing.
+//!
+//! A second mark may stand behind what only some rows share ([`Second`]); their first call goes alone then ([`Firsts`]).
 
+mod firsts;
 mod meter;
+mod second;
 
+pub use firsts::{Beginning, Firsts, LeaseOf};
 pub use meter::{Meter, Switched};
+pub use second::Second;
 
 use serde::{Deserialize, Serialize};
 
